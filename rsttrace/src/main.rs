@@ -1,0 +1,2 @@
+//! The `rsttrace` command.
+fn main() {}
