@@ -17,14 +17,21 @@ pub fn cargo() -> Command {
 
 /// Runs to the end with output shown; an exit code other than 0 is an error.
 pub fn run(command: &mut Command) -> Result<()> {
-    eprintln!("$ {}", shown(command));
+    let shown = announce(command);
     let status = command
         .status()
         .with_context(|| format!("start {}", name(command)))?;
     if !status.success() {
-        bail!("`{}` failed ({status})", shown(command));
+        bail!("`{shown}` failed ({status})");
     }
     Ok(())
+}
+
+/// Says on stderr what is about to run, and returns it for later messages.
+pub fn announce(command: &Command) -> String {
+    let shown = shown(command);
+    eprintln!("$ {shown}");
+    shown
 }
 
 /// Runs silently and returns stdout; an exit code other than 0 is an error that carries stderr.

@@ -8,8 +8,11 @@ mod bpf_toolchain;
 mod build_ebpf;
 mod check_ebpf;
 mod command;
+mod lint;
 mod packages;
 mod rustc_wrapper;
+mod tally;
+mod test;
 mod workspace;
 
 /// Builds the eBPF object, lints and tests the workspace
@@ -24,6 +27,8 @@ struct Cli {
 enum Task {
     BuildEbpf(build_ebpf::Args),
     CheckEbpf(check_ebpf::Args),
+    Lint(lint::Args),
+    Test(test::Args),
 }
 
 fn main() -> ExitCode {
@@ -45,5 +50,7 @@ fn perform(task: &Task) -> anyhow::Result<()> {
     match task {
         Task::BuildEbpf(args) => build_ebpf::run(args),
         Task::CheckEbpf(args) => check_ebpf::run(args),
+        Task::Lint(args) => lint::run(args),
+        Task::Test(args) => test::run(args),
     }
 }
