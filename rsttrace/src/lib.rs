@@ -4,4 +4,8 @@
 //! docs/ARCHITECTURE.md names what each module must not know.
 
 pub mod event;
+pub mod filter;
 pub mod record;
+pub mod sink;
+pub mod summary;
+pub mod terminal;
