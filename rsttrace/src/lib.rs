@@ -3,6 +3,8 @@
 //! The way of an event: kernel hook → wire event → decode → join, attribute, judge (pure) → record → sinks.
 //! docs/ARCHITECTURE.md names what each module must not know.
 
+pub mod app;
+pub mod cli;
 pub mod event;
 pub mod filter;
 pub mod record;
