@@ -3,5 +3,6 @@
 //! The way of an event: kernel hook → wire event → decode → join, attribute, judge (pure) → record → sinks.
 //! docs/ARCHITECTURE.md names what each module must not know.
 
+pub mod decode;
 pub mod event;
 pub mod record;
