@@ -5,4 +5,5 @@
 
 pub mod decode;
 pub mod event;
+pub mod host;
 pub mod record;
