@@ -4,6 +4,11 @@
 
 pub mod cgroup;
 pub mod clock;
+pub mod enrich;
 pub mod facts;
 mod generations;
 pub mod process;
+pub mod socket_holder;
+mod subjects;
+
+pub use enrich::{Enricher, NetnsNames};
