@@ -5,8 +5,10 @@
 
 pub mod app;
 pub mod cli;
+pub mod decode;
 pub mod event;
 pub mod filter;
+pub mod host;
 pub mod record;
 pub mod sink;
 pub mod summary;
