@@ -3,5 +3,10 @@
 //! The way of an event: kernel hook → wire event → decode → join, attribute, judge (pure) → record → sinks.
 //! docs/ARCHITECTURE.md names what each module must not know.
 
+pub mod attribution;
 pub mod event;
+pub mod idle;
+pub mod join;
+pub mod pipeline;
 pub mod record;
+pub mod verdict;
