@@ -4,12 +4,17 @@
 //! docs/ARCHITECTURE.md names what each module must not know.
 
 pub mod app;
+pub mod attribution;
 pub mod cli;
 pub mod decode;
 pub mod event;
 pub mod filter;
 pub mod host;
+pub mod idle;
+pub mod join;
+pub mod pipeline;
 pub mod record;
 pub mod sink;
 pub mod summary;
 pub mod terminal;
+pub mod verdict;

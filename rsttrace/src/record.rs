@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 /// The value of [`Record::schema`].
 pub const SCHEMA: &str = "rsttrace.reset.v1";
 
+/// The value of [`TimedOutRecord::schema`].
+pub const TIMED_OUT_SCHEMA: &str = "rsttrace.timeout.v1";
+
 /// One TCP reset, explained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Record {
@@ -60,6 +63,40 @@ pub struct Record {
     /// The chain this record belongs to: records of one reset on this host share it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub link: Option<Link>,
+}
+
+/// A connection that died without a reset: retransmissions or TCP_USER_TIMEOUT ran out, or ICMP ended it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TimedOutRecord {
+    /// Always `rsttrace.timeout.v1`.
+    pub schema: String,
+    /// What makes this record unique in a fleet.
+    pub id: Id,
+    /// When the connection died: RFC 3339, UTC, nanoseconds.
+    pub time: String,
+    /// This host's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// This host's end.
+    pub local: Endpoint,
+    /// The other end.
+    pub remote: Endpoint,
+    /// Inode number of the network namespace (`/proc/PID/ns/net`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netns: Option<u32>,
+    /// errno the application got or would have got.
+    pub error: i32,
+    /// Its name, for example `ETIMEDOUT`; absent for numbers that TCP seldom ends with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_name: Option<String>,
+    /// TCP state it died in, as `ss` names it.
+    pub state: String,
+    /// Since the handshake; absent if the connection is older than the tool, or was never established.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age: Option<f64>,
+    /// The process that had the connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<Process>,
 }
 
 /// A number given once per boot, never reused within it.

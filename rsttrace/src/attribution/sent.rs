@@ -1,0 +1,102 @@
+//! Who sent this reset, or had the connection it was sent for?
+
+use super::{Who, closer, describe, former, holder};
+use crate::event::{CurrentTask, Facts, Sent, Task, TcpState};
+use crate::record::{Cause, Process, Quality, Role};
+
+/// The processes behind a reset this host's kernel sent, once its cause is known.
+pub fn sent(sent: &Sent, cause: Cause, facts: &Facts) -> Who {
+    match cause {
+        // Nobody made it: the port is closed. Who listened there before is evidence, not blame.
+        Cause::PortClosed => Who::default(),
+        Cause::ListenerClosed => Who::only(listener_closer(sent, facts)),
+        Cause::SocketDestroyed => destroyed(sent, facts),
+        Cause::CloseWithUnreadData
+        | Cause::KilledWithUnreadData
+        | Cause::LingerZero
+        | Cause::Linger2
+        | Cause::Disconnect => Who::only(acting(sent, facts)),
+        Cause::DataAfterClose | Cause::OutOfMemory | Cause::OrphanTimeout
+            if sent.socket.is_some() =>
+        {
+            Who::only(recorded_closer(sent, facts).or_else(|| owner(sent, facts)))
+        }
+        _ if sent.socket.is_none() => Who::only(
+            sent.former_connection
+                .as_ref()
+                .and_then(|tombstone| former(tombstone, facts)),
+        ),
+        _ if !sent.passive && actor(sent).is_some() => Who::only(acting(sent, facts)),
+        _ => Who::only(owner(sent, facts)),
+    }
+}
+
+/// Who put a segment on the wire with a raw socket: the running task if the socket's file confirms it, else
+/// whoever has the file.
+pub fn raw_sender(current: Option<&CurrentTask>, facts: &Facts) -> Option<Process> {
+    let found = facts.holder.as_ref()?;
+    let confirmed = current.filter(|current| current.task.pid == found.pid);
+    Some(match confirmed {
+        Some(current) => describe(&current.task, Role::Owner, Quality::Certain, facts),
+        None => describe(found, Role::Owner, Quality::LookedUp, facts),
+    })
+}
+
+/// The running task where it acted on the socket; a kernel thread only finishes what a process began.
+fn actor(sent: &Sent) -> Option<&Task> {
+    sent.actor()
+        .filter(|current| !current.kernel_thread)
+        .map(|current| &current.task)
+}
+
+/// Who acted on the socket: seen at it, else written down, else the holder.
+fn acting(sent: &Sent, facts: &Facts) -> Option<Process> {
+    actor(sent)
+        .map(|task| describe(task, Role::Closer, Quality::Certain, facts))
+        .or_else(|| recorded_closer(sent, facts))
+        .or_else(|| owner(sent, facts))
+}
+
+fn recorded_closer(sent: &Sent, facts: &Facts) -> Option<Process> {
+    closer(sent.ownership.as_ref())
+        .map(|task| describe(task, Role::Closer, Quality::Recorded, facts))
+}
+
+fn owner(sent: &Sent, facts: &Facts) -> Option<Process> {
+    let listens = sent
+        .socket
+        .as_ref()
+        .is_some_and(|socket| socket.state == TcpState::Listen);
+    let role = if listens { Role::Listener } else { Role::Owner };
+    holder(sent.ownership.as_ref(), facts)
+        .map(|(task, quality)| describe(task, role, quality, facts))
+}
+
+/// A listener's unaccepted children die in the context of whoever closes it, though nobody holds their locks
+/// (`inet_csk_listen_stop`). Only a deferred close runs in a kernel thread.
+fn listener_closer(sent: &Sent, facts: &Facts) -> Option<Process> {
+    sent.current
+        .as_ref()
+        .filter(|current| !current.kernel_thread && !sent.passive)
+        .map(|current| describe(&current.task, Role::Closer, Quality::Certain, facts))
+        .or_else(|| recorded_closer(sent, facts))
+        .or_else(|| {
+            holder(sent.ownership.as_ref(), facts)
+                .map(|(task, quality)| describe(task, Role::Listener, quality, facts))
+        })
+}
+
+/// Destroyed from outside: who destroyed it, and whom it was taken from.
+fn destroyed(sent: &Sent, facts: &Facts) -> Who {
+    let owner = owner(sent, facts);
+    match actor(sent) {
+        Some(task) => {
+            let process = describe(task, Role::Closer, Quality::Certain, facts);
+            Who {
+                owner: owner.filter(|owner| owner.pid != process.pid),
+                process: Some(process),
+            }
+        }
+        None => Who::only(owner),
+    }
+}

@@ -1,0 +1,3 @@
+//! How long had the connection been quiet?
+
+pub mod clocks;

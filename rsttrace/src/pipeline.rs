@@ -1,0 +1,328 @@
+//! Events in, explained resets out: join, attribute, judge, in event order and within a fixed time.
+//!
+//! Pure: the time comes in with the events and with [`Pipeline::advance`]. Memory is bounded: at most
+//! [`MAX_PENDING`] resets wait for more observations, and as many records for their turn.
+
+mod assemble;
+#[cfg(test)]
+pub(crate) mod fixtures;
+mod form;
+#[cfg(test)]
+mod tests;
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::time::Duration;
+
+use crate::event::{Body, BootTime, Event, Facts, HostFacts, TimedOut};
+use crate::join::{self, Chain, Join};
+use crate::record::{Id, Record, TimedOutRecord};
+use crate::verdict::Context;
+
+/// Most resets that wait for further observations.
+pub const MAX_PENDING: usize = 65_536;
+
+/// How long after its event a record comes out.
+pub const WINDOW: Duration = join::WINDOW;
+
+/// Events come out of order across CPUs, but not by more than this.
+const DISORDER: Duration = Duration::from_millis(50);
+
+/// Losses are noticed by polling: one noted at an instant may be this far away.
+const LOSS_REACH: Duration = Duration::from_millis(1_500);
+
+/// Losses remembered.
+const MAX_LOSSES: usize = 64;
+
+/// The pure core.
+pub struct Pipeline {
+    host: HostFacts,
+    join: Join,
+    ready: BinaryHeap<Reverse<Ready>>,
+    /// Chains with several records: the number of the first, once it is out, and how many are to come.
+    links: HashMap<u64, (Option<u64>, usize)>,
+    losses: VecDeque<(BootTime, u64)>,
+    next_number: u64,
+    serial: u64,
+    counters: PipelineCounters,
+}
+
+/// What came out.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// A reset, explained.
+    Reset(Box<Record>),
+    /// A connection that died without a reset.
+    TimedOut(Box<TimedOutRecord>),
+}
+
+/// What the pipeline has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PipelineCounters {
+    /// `tcp_send_reset` events.
+    pub sent_events: u64,
+    /// `tcp_receive_reset` events.
+    pub received_events: u64,
+    /// Packet events.
+    pub packet_events: u64,
+    /// Connections that died without a reset.
+    pub timed_out_events: u64,
+    /// Records of sent resets: one for each event of `tcp_send_reset`, and those a packet filter or raw socket made.
+    pub sent: u64,
+    /// Records of accepted resets.
+    pub received: u64,
+    /// Records of forwarded resets.
+    pub forwarded: u64,
+    /// Records of resets that no socket accepted.
+    pub observed: u64,
+    /// `tcp_receive_reset` events dropped because no reset had come: the kernel tidying up after late data.
+    pub echoes: u64,
+    /// Observations that fitted several resets by their numbers and so were joined to none.
+    pub ambiguous: u64,
+    /// Resets judged before their window was over, for want of room.
+    pub flushed_early: u64,
+    /// Events lost before the pipeline, as told by [`Pipeline::note_loss`].
+    pub lost: u64,
+}
+
+/// A record that waits for its turn.
+struct Ready {
+    time: BootTime,
+    serial: u64,
+    link: Option<u64>,
+    output: Output,
+}
+
+impl Pipeline {
+    /// A pipeline for this host.
+    pub fn new(host: HostFacts) -> Self {
+        let started = i128::from(host.started.0) + host.realtime_offset_ns;
+        Self {
+            // Microseconds of real time: a later start begins with a higher number than any given before.
+            next_number: u64::try_from(started / 1_000).unwrap_or_default(),
+            host,
+            join: Join::default(),
+            ready: BinaryHeap::new(),
+            links: HashMap::new(),
+            losses: VecDeque::new(),
+            serial: 0,
+            counters: PipelineCounters::default(),
+        }
+    }
+
+    /// Takes in one event with what the edge knows about it.
+    pub fn handle(&mut self, event: Event, facts: Facts, out: &mut Vec<Output>) {
+        let at = join::Origin {
+            time: event.time,
+            netns: event.netns,
+            inode: event.netns_inode.or(facts.netns_inode),
+        };
+        match event.body {
+            Body::Sent(sent) => {
+                self.counters.sent_events += 1;
+                self.join.sent(at, sent, facts);
+            }
+            Body::Received(received) => {
+                self.counters.received_events += 1;
+                self.join.received(at, received, facts);
+            }
+            Body::Packet(packet) => {
+                self.counters.packet_events += 1;
+                self.join.packet(at, packet, facts);
+            }
+            Body::TimedOut(timed_out) => {
+                self.counters.timed_out_events += 1;
+                self.timed_out(at, &timed_out, &facts);
+            }
+        }
+        while self.join.open_chains() > MAX_PENDING {
+            self.counters.flushed_early += 1;
+            match self.join.close(None) {
+                Some(chain) => self.judge(chain),
+                None => break,
+            }
+        }
+        while self.ready.len() > MAX_PENDING {
+            self.emit(out);
+        }
+        let settled = BootTime(at.time.0.saturating_sub(nanos(DISORDER)));
+        self.advance(settled, out);
+    }
+
+    /// Emits every record whose window was over at `now`, in event order.
+    pub fn advance(&mut self, now: BootTime, out: &mut Vec<Output>) {
+        while let Some(chain) = self.join.close(Some(now)) {
+            self.judge(chain);
+        }
+        while self
+            .ready
+            .peek()
+            .is_some_and(|Reverse(ready)| ready.time.plus(WINDOW) <= now)
+        {
+            self.emit(out);
+        }
+    }
+
+    /// Emits all that is left.
+    pub fn finish(&mut self, out: &mut Vec<Output>) {
+        while let Some(chain) = self.join.close(None) {
+            self.judge(chain);
+        }
+        while !self.ready.is_empty() {
+            self.emit(out);
+        }
+    }
+
+    /// Events were lost around `at`: a verdict that rests on the absence of one near it is less sure.
+    pub fn note_loss(&mut self, at: BootTime, lost: u64) {
+        if lost == 0 {
+            return;
+        }
+        self.counters.lost += lost;
+        if self.losses.len() == MAX_LOSSES {
+            self.losses.pop_front();
+        }
+        self.losses.push_back((at, lost));
+    }
+
+    /// When there will be something to emit next.
+    pub fn next_deadline(&self) -> Option<BootTime> {
+        let ready = self
+            .ready
+            .peek()
+            .map(|Reverse(ready)| ready.time.plus(WINDOW));
+        match (self.join.next_deadline(), ready) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// What has been done so far.
+    pub fn counters(&self) -> PipelineCounters {
+        PipelineCounters {
+            ambiguous: self.join.ambiguous(),
+            ..self.counters
+        }
+    }
+
+    fn judge(&mut self, mut chain: Chain) {
+        if assemble::drop_echo(&mut chain) {
+            self.counters.echoes += 1;
+        }
+        let context = Context {
+            coverage: &self.host.coverage,
+            lost_nearby: self.lost_near(chain.first),
+        };
+        let drafts = assemble::records(&chain, &self.host, &context);
+        let link = (drafts.len() > 1).then_some(self.serial);
+        if let Some(link) = link {
+            self.links.insert(link, (None, drafts.len()));
+        }
+        for (time, record) in drafts {
+            self.count(&record);
+            self.push(time, link, Output::Reset(Box::new(record)));
+        }
+    }
+
+    fn timed_out(&mut self, at: join::Origin, event: &TimedOut, facts: &Facts) {
+        let record = form::timed_out(at, event, facts, &self.host);
+        self.push(at.time, None, Output::TimedOut(Box::new(record)));
+    }
+
+    fn push(&mut self, time: BootTime, link: Option<u64>, output: Output) {
+        self.ready.push(Reverse(Ready {
+            time,
+            serial: self.serial,
+            link,
+            output,
+        }));
+        self.serial += 1;
+    }
+
+    /// Numbers the oldest ready record and puts it out.
+    fn emit(&mut self, out: &mut Vec<Output>) {
+        let Some(Reverse(mut ready)) = self.ready.pop() else {
+            return;
+        };
+        let number = self.next_number;
+        self.next_number += 1;
+        let id = Id {
+            boot: self.host.boot_id.clone(),
+            number,
+        };
+        match &mut ready.output {
+            Output::TimedOut(record) => record.id = id,
+            Output::Reset(record) => {
+                record.id = id;
+                let first = ready.link.map_or(number, |link| self.linked(link, number));
+                match record.link.as_mut() {
+                    Some(link) if ready.link.is_some() => link.id = first,
+                    _ => record.link = None,
+                }
+            }
+        }
+        out.push(ready.output);
+    }
+
+    /// The number of a chain's first record, which is `number` if none came before.
+    fn linked(&mut self, link: u64, number: u64) -> u64 {
+        let Some((first, left)) = self.links.get_mut(&link) else {
+            return number;
+        };
+        let first = *first.get_or_insert(number);
+        *left -= 1;
+        if *left == 0 {
+            self.links.remove(&link);
+        }
+        first
+    }
+
+    fn count(&mut self, record: &Record) {
+        use crate::record::Direction;
+        let counter = match record.direction {
+            Direction::Sent => &mut self.counters.sent,
+            Direction::Received => &mut self.counters.received,
+            Direction::Forwarded => &mut self.counters.forwarded,
+            Direction::Observed => &mut self.counters.observed,
+        };
+        *counter += 1;
+    }
+
+    fn lost_near(&self, time: BootTime) -> u64 {
+        self.losses
+            .iter()
+            .filter(|(at, _)| at.since(time).max(time.since(*at)) <= LOSS_REACH)
+            .map(|(_, lost)| lost)
+            .sum()
+    }
+}
+
+impl Ready {
+    fn key(&self) -> (BootTime, u64) {
+        (self.time, self.serial)
+    }
+}
+
+impl PartialEq for Ready {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Ready {}
+
+impl PartialOrd for Ready {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Ready {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,332 @@
+//! Which records does one reset make on this host: the sender's, those of the hops in between, the receiver's?
+
+use super::form;
+use crate::attribution;
+use crate::event::{BootTime, HostFacts, Packet, SenderSocket};
+use crate::idle::clocks;
+use crate::join::{Chain, Part, Seen, is_passive_form};
+use crate::record::{Direction, Endpoint, Form, Kernel, Link, LinkRole, Record, Verdict};
+use crate::verdict::{self, Context, OtherEnd, Passage, words};
+
+/// A record and its event's time.
+type Draft = (BootTime, Record);
+
+/// Takes the accepted reset out of a chain if none had come: the kernel resets its own socket before it answers
+/// data for a closed one. Tells whether it did.
+pub fn drop_echo(chain: &mut Chain) -> bool {
+    let came = chain
+        .parts
+        .iter()
+        .any(|part| part.first_ingress().is_some() || part.sent.is_some());
+    if !chain.echo || came {
+        return false;
+    }
+    let mut dropped = false;
+    for part in &mut chain.parts {
+        dropped |= part.received.take().is_some();
+    }
+    dropped
+}
+
+/// All records of a chain in event order, their numbers and link ids still to be given.
+pub fn records(chain: &Chain, host: &HostFacts, context: &Context<'_>) -> Vec<Draft> {
+    let sender = sending_part(chain);
+    let receiver_end = receiving_end(chain);
+    let mut drafts = Vec::with_capacity(1);
+    let mut sender_end = None;
+    if let Some(position) = sender {
+        let part = &chain.parts[position];
+        let draft = match &part.sent {
+            Some(sent) => from_socket(part, sent, receiver_end.as_ref(), host),
+            None => from_wire(chain, part, receiver_end.as_ref(), host, context),
+        };
+        if let Some(draft) = draft {
+            sender_end = Some(end_of(&draft.1));
+            drafts.push(draft);
+        }
+    }
+    for (position, part) in chain.parts.iter().enumerate() {
+        let is_sender = sender == Some(position);
+        drafts.extend(match &part.received {
+            Some(received) => Some(accepted(part, received, sender_end.as_ref(), host, context)),
+            None if !is_sender && passes_on(chain, part) => {
+                forwarded(part, sender_end.as_ref(), receiver_end.as_ref(), host)
+            }
+            None => observed(part, is_sender, sender_end.as_ref(), host, context),
+        });
+    }
+    drafts.sort_by_key(|(time, _)| *time);
+    drafts
+}
+
+/// The part the reset was made in: where the kernel says so, else the first where it left without having come in.
+fn sending_part(chain: &Chain) -> Option<usize> {
+    let parts = chain.parts.iter();
+    parts
+        .clone()
+        .position(|part| part.sent.is_some())
+        .or_else(|| {
+            parts
+                .enumerate()
+                .filter(|(_, part)| part.was_made_here())
+                .min_by_key(|(_, part)| part.last_egress().map(|seen| seen.time))
+                .map(|(position, _)| position)
+        })
+}
+
+/// It went through this namespace, seen leaving or accepted in another.
+fn passes_on(chain: &Chain, part: &Part) -> bool {
+    let accepted_elsewhere = chain.received().is_some() && part.came_in();
+    part.was_forwarded() || accepted_elsewhere || part.was_made_here()
+}
+
+/// The accepting process as another end sees it.
+fn receiving_end(chain: &Chain) -> Option<OtherEnd> {
+    let received = chain.received()?;
+    let process = attribution::received(&received.event, &received.facts);
+    Some(OtherEnd {
+        label: process
+            .as_ref()
+            .map_or_else(|| "a process".to_owned(), words::process),
+        summary: String::new(),
+        is_process: process.is_some(),
+    })
+}
+
+/// The sending end as another end sees it.
+fn end_of(record: &Record) -> OtherEnd {
+    use crate::record::Origin;
+    let label = match (&record.process, record.verdict.origin) {
+        (Some(process), _) => words::process(process),
+        (None, Origin::LocalFirewall) => "a packet filter".to_owned(),
+        (None, Origin::LocalProcess) => "a process".to_owned(),
+        (None, Origin::LocalKernel) => "the kernel".to_owned(),
+        (None, _) => "something".to_owned(),
+    };
+    OtherEnd {
+        label,
+        summary: record.verdict.summary.clone(),
+        is_process: record.process.is_some(),
+    }
+}
+
+/// The kernel sent it.
+fn from_socket(
+    part: &Part,
+    seen: &Seen<crate::event::Sent>,
+    receiver: Option<&OtherEnd>,
+    host: &HostFacts,
+) -> Option<Draft> {
+    let sent = &seen.event;
+    let egress = part.last_egress();
+    let time = egress.map_or(seen.time, |egress| egress.time.min(seen.time));
+    let ruling = verdict::rule(sent);
+    let who = attribution::sent(sent, ruling.cause, &seen.facts);
+    let verdict = verdict::sent(sent, time, &seen.facts, ruling, &who, receiver);
+    let mut record = form::blank(time, Direction::Sent, host, part, verdict);
+    record.local = form::endpoint(sent.flow.local);
+    record.remote = form::endpoint(sent.flow.remote);
+    record.process = who.process;
+    record.owner = who.owner;
+    if let Some(socket) = &sent.socket {
+        let state = form::lost_state(sent, socket);
+        record.socket = Some(form::socket(
+            socket,
+            state,
+            sent.ownership.as_ref(),
+            time,
+            &seen.facts,
+        ));
+        record.idle = clocks::idle(socket, state);
+    }
+    record.packet = match egress {
+        Some(egress) => Some(form::packet(&egress.event)),
+        None => form::determined(sent),
+    };
+    if let Some(packet) = record.packet.as_mut() {
+        // What leaves its own host has passed no router.
+        packet.hops = None;
+        packet.form = Some(if sent.passive {
+            Form::Passive
+        } else {
+            Form::Active
+        });
+    }
+    record.interface = egress.and_then(|egress| egress.facts.interface.clone());
+    record.kernel = Some(Kernel {
+        reason: sent.reason.clone(),
+        state: sent
+            .socket
+            .as_ref()
+            .map(|socket| socket.state)
+            .or(sent.minisock)
+            .map(|state| state.name().to_owned()),
+        hook: form::hooks(&["tcp:tcp_send_reset"], part, true),
+    });
+    record.link = link(LinkRole::Sender);
+    Some((time, record))
+}
+
+/// It left, and the kernel's stack says nothing of it: a packet filter, a raw socket, or a lost event.
+fn from_wire(
+    chain: &Chain,
+    part: &Part,
+    receiver: Option<&OtherEnd>,
+    host: &HostFacts,
+    context: &Context<'_>,
+) -> Option<Draft> {
+    let egress = part.last_egress()?;
+    let packet = &egress.event;
+    let raw = part
+        .packets
+        .iter()
+        .find_map(|seen| match &seen.event.sender_socket {
+            SenderSocket::Raw { current, .. } => {
+                attribution::raw_sender(current.as_ref(), &seen.facts)
+            }
+            _ => None,
+        });
+    let arrived = chain
+        .parts
+        .iter()
+        .any(|part| part.first_ingress().is_some());
+    let accepted = match (receiver, arrived && context.coverage.received) {
+        (Some(_), _) => Some(true),
+        (None, true) if chain.parts.len() == 1 => Some(false),
+        _ => None,
+    };
+    let mut verdict = verdict::made_here(packet, raw.as_ref(), accepted, context);
+    note_receiver(&mut verdict, receiver);
+    let mut record = form::blank(egress.time, Direction::Sent, host, part, verdict);
+    record.local = form::endpoint(packet.source);
+    record.remote = form::endpoint(packet.destination);
+    record.process = raw;
+    record.packet = Some(form::packet(packet)).map(|packet| crate::record::Packet {
+        hops: None,
+        ..packet
+    });
+    record.interface = egress.facts.interface.clone();
+    record.kernel = Some(form::seen_only(part, true));
+    record.link = link(LinkRole::Sender);
+    Some((egress.time, record))
+}
+
+/// A socket here took it.
+fn accepted(
+    part: &Part,
+    seen: &Seen<crate::event::Received>,
+    sender: Option<&OtherEnd>,
+    host: &HostFacts,
+    context: &Context<'_>,
+) -> Draft {
+    let received = &seen.event;
+    let socket = &received.socket;
+    let ingress = part.first_ingress();
+    let time = ingress.map_or(seen.time, |ingress| ingress.time.min(seen.time));
+    let idle = clocks::idle(socket, socket.state);
+    let packet = ingress.map(|ingress| &*ingress.event);
+    let verdict = verdict::received(received, time, packet, idle.as_ref(), sender, context);
+    let mut record = form::blank(time, Direction::Received, host, part, verdict);
+    record.local = form::endpoint(received.flow.local);
+    record.remote = form::endpoint(received.flow.remote);
+    record.process = attribution::received(received, &seen.facts);
+    record.socket = Some(form::socket(
+        socket,
+        socket.state,
+        received.ownership.as_ref(),
+        time,
+        &seen.facts,
+    ));
+    record.idle = idle;
+    record.packet = packet.map(form::packet);
+    record.interface = ingress.and_then(|ingress| ingress.facts.interface.clone());
+    record.kernel = Some(Kernel {
+        reason: None,
+        state: Some(socket.state.name().to_owned()),
+        hook: form::hooks(&["tcp:tcp_receive_reset"], part, false),
+    });
+    record.link = link(LinkRole::Receiver);
+    (time, record)
+}
+
+/// It went on from here.
+fn forwarded(
+    part: &Part,
+    sender: Option<&OtherEnd>,
+    receiver: Option<&OtherEnd>,
+    host: &HostFacts,
+) -> Option<Draft> {
+    let ingress = part.first_ingress();
+    let leaving = part.last_egress().or(ingress)?;
+    let time = ingress.map_or(leaving.time, |ingress| ingress.time.min(leaving.time));
+    let packet = &leaving.event;
+    let passage = Passage {
+        translated: ingress.and_then(|ingress| translation(&ingress.event, packet)),
+        sender: sender.cloned(),
+        receiver: receiver.cloned(),
+    };
+    let verdict = verdict::forwarded(packet, &passage);
+    let mut record = form::blank(time, Direction::Forwarded, host, part, verdict);
+    record.local = form::endpoint(packet.source);
+    record.remote = form::endpoint(packet.destination);
+    record.packet = Some(form::packet(packet));
+    record.interface = leaving.facts.interface.clone();
+    record.kernel = Some(form::seen_only(part, true));
+    record.link = link(LinkRole::Forwarder);
+    Some((time, record))
+}
+
+/// It came in and nobody took it. A reset of this very namespace comes in only by loopback.
+fn observed(
+    part: &Part,
+    is_sender: bool,
+    sender: Option<&OtherEnd>,
+    host: &HostFacts,
+    context: &Context<'_>,
+) -> Option<Draft> {
+    let ingress = part
+        .first_ingress()
+        .filter(|seen| !is_sender || seen.event.loopback)?;
+    let packet = &ingress.event;
+    let verdict = verdict::observed(packet, sender, context);
+    let mut record = form::blank(ingress.time, Direction::Observed, host, part, verdict);
+    record.local = form::endpoint(packet.destination);
+    record.remote = form::endpoint(packet.source);
+    record.packet = Some(form::packet(packet));
+    record.interface = ingress.facts.interface.clone();
+    record.kernel = Some(form::seen_only(part, false));
+    record.link = link(LinkRole::Receiver);
+    Some((ingress.time, record))
+}
+
+fn translation(came: &Packet, left: &Packet) -> Option<String> {
+    let same = came.source == left.source && came.destination == left.destination;
+    (!same).then(|| {
+        let source: Endpoint = form::endpoint(came.source);
+        let destination: Endpoint = form::endpoint(came.destination);
+        format!("it came in as {source} to {destination}")
+    })
+}
+
+fn note_receiver(verdict: &mut Verdict, receiver: Option<&OtherEnd>) {
+    if let Some(receiver) = receiver {
+        verdict.evidence.push(crate::record::Evidence {
+            kind: "local_receiver".to_owned(),
+            detail: format!("{} on this host got it", receiver.label),
+        });
+    }
+}
+
+/// The id is given once the chain's first record has its number.
+fn link(role: LinkRole) -> Option<Link> {
+    Some(Link { id: 0, role })
+}
+
+/// The shape of a segment.
+pub(super) fn shape(packet: &Packet) -> Form {
+    if is_passive_form(packet) {
+        Form::Passive
+    } else {
+        Form::Active
+    }
+}

@@ -1,0 +1,262 @@
+//! How do the kernel's observations fill the fields of the public record?
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::assemble::shape;
+use crate::attribution;
+use crate::event::{self, BootTime, Facts, HostFacts, Ownership, Sent, TcpState};
+use crate::join::{Numbers, Origin, Part};
+use crate::record::{
+    Direction, Endpoint, Form, Id, Isn, Keepalive, Kernel, Packet, Record, SCHEMA, Socket,
+    TIMED_OUT_SCHEMA, TimedOutRecord, Timestamps, Verdict,
+};
+
+/// A record with what every one has; the ends are filled in by the caller, the number when it comes out.
+pub fn blank(
+    time: BootTime,
+    direction: Direction,
+    host: &HostFacts,
+    part: &Part,
+    verdict: Verdict,
+) -> Record {
+    let nowhere = Endpoint {
+        address: std::net::Ipv4Addr::UNSPECIFIED.into(),
+        port: 0,
+    };
+    Record {
+        schema: SCHEMA.to_owned(),
+        id: unnumbered(),
+        time: timestamp(time, host),
+        host: host.host.clone(),
+        direction,
+        local: nowhere.clone(),
+        remote: nowhere,
+        netns: part.netns_inode,
+        interface: None,
+        verdict,
+        process: None,
+        owner: None,
+        socket: None,
+        idle: None,
+        packet: None,
+        kernel: None,
+        link: None,
+    }
+}
+
+/// A connection that died without a reset.
+pub fn timed_out(
+    at: Origin,
+    event: &event::TimedOut,
+    facts: &Facts,
+    host: &HostFacts,
+) -> TimedOutRecord {
+    let ownership = event.ownership.as_ref();
+    TimedOutRecord {
+        schema: TIMED_OUT_SCHEMA.to_owned(),
+        id: unnumbered(),
+        time: timestamp(at.time, host),
+        host: host.host.clone(),
+        local: endpoint(event.flow.local),
+        remote: endpoint(event.flow.remote),
+        netns: at.inode,
+        error: event.error,
+        error_name: crate::verdict::words::errno_name(event.error).map(str::to_owned),
+        state: event.last_state.name().to_owned(),
+        age: age(ownership, at.time),
+        process: attribution::timed_out(event, facts),
+    }
+}
+
+/// An address and port as the record shows them.
+pub fn endpoint(address: SocketAddr) -> Endpoint {
+    Endpoint {
+        address: event::canonical(address.ip()),
+        port: address.port(),
+    }
+}
+
+/// The state the application lost: the kernel enters CLOSE before it sends the reset of a close.
+pub fn lost_state(sent: &Sent, socket: &event::Socket) -> TcpState {
+    let before = sent
+        .ownership
+        .as_ref()
+        .and_then(|ownership| ownership.state_before_close)
+        .filter(|_| socket.state == TcpState::Close);
+    before.unwrap_or(socket.state)
+}
+
+/// The socket as it stood.
+pub fn socket(
+    socket: &event::Socket,
+    state: TcpState,
+    ownership: Option<&Ownership>,
+    at: BootTime,
+    facts: &Facts,
+) -> Socket {
+    let defaults = facts.keepalive;
+    // A listener has no connection of its own; what it remembers is the process.
+    let connection = (state != TcpState::Listen).then_some(());
+    let ownership = connection.and(ownership);
+    Socket {
+        cookie: socket.cookie.0,
+        inode: socket.inode,
+        state: state.name().to_owned(),
+        age: age(ownership, at),
+        keepalive: Keepalive {
+            enabled: socket.keepalive,
+            time: seconds(socket.keepalive_time.or(defaults.map(|known| known.time))),
+            interval: seconds(
+                socket
+                    .keepalive_interval
+                    .or(defaults.map(|known| known.interval)),
+            ),
+            probes: socket
+                .keepalive_probes
+                .map(u32::from)
+                .or(defaults.map(|known| known.probes)),
+        },
+        linger: seconds(socket.linger),
+        isn: ownership
+            .and_then(|ownership| ownership.isn)
+            .map(|(local, remote)| Isn { local, remote }),
+        unread: connection.map(|()| u64::from(socket.unread)),
+        unsent: connection.map(|()| u64::from(socket.unacknowledged)),
+        bytes_sent: connection.map(|()| socket.bytes_sent),
+        bytes_received: connection.map(|()| socket.bytes_received),
+        rtt: seconds(socket.rtt),
+        retransmits: connection.map(|()| u64::from(socket.total_retransmits)),
+    }
+}
+
+/// The segment as it was seen.
+pub fn packet(packet: &event::Packet) -> Packet {
+    let segment = &packet.segment;
+    let numbers = Numbers::of_packet(packet);
+    Packet {
+        ttl: Some(segment.ttl),
+        hops: hops(segment.ttl),
+        expected_ttl: packet.baseline.map(|baseline| baseline.ttl),
+        ip_id: segment.ip_id,
+        seq: Some(numbers.seq),
+        ack: numbers.ack,
+        window: Some(segment.window),
+        flags: Some(segment.flags.to_string()),
+        timestamps: packet
+            .timestamps
+            .map(|(value, echo)| Timestamps { value, echo }),
+        mac: packet.source_mac.map(mac),
+        form: Some(shape(packet)),
+    }
+}
+
+/// The segment that was not seen, as far as the kernel's state determines it.
+pub fn determined(sent: &Sent) -> Option<Packet> {
+    let numbers = Numbers::of_sent(sent)?;
+    Some(Packet {
+        ttl: None,
+        hops: None,
+        expected_ttl: None,
+        ip_id: None,
+        seq: Some(numbers.seq),
+        ack: numbers.ack,
+        window: None,
+        flags: Some(if numbers.ack.is_some() { "R." } else { "R" }.to_owned()),
+        timestamps: None,
+        mac: None,
+        form: Some(if sent.passive {
+            Form::Passive
+        } else {
+            Form::Active
+        }),
+    })
+}
+
+/// The hooks that saw a reset at the end that sent it or the one that got it.
+pub fn hooks(first: &[&str], part: &Part, sending: bool) -> Vec<String> {
+    let saw = |egress: bool| part.packets.iter().any(|seen| seen.event.egress == egress);
+    let mut list: Vec<String> = first.iter().map(|&hook| hook.to_owned()).collect();
+    if saw(false) && (!sending || part.was_forwarded()) {
+        list.push("tc:ingress".to_owned());
+    }
+    if saw(true) && sending {
+        list.push("tc:egress".to_owned());
+    }
+    list
+}
+
+/// Only devices saw it.
+pub fn seen_only(part: &Part, sending: bool) -> Kernel {
+    Kernel {
+        reason: None,
+        state: None,
+        hook: hooks(&[], part, sending),
+    }
+}
+
+fn age(ownership: Option<&Ownership>, at: BootTime) -> Option<f64> {
+    ownership
+        .and_then(|ownership| ownership.established)
+        .map(|established| at.since(established).as_secs_f64())
+}
+
+fn unnumbered() -> Id {
+    Id {
+        boot: String::new(),
+        number: 0,
+    }
+}
+
+/// RFC 3339, UTC, nanoseconds. A time that no calendar has (a broken recording) shows as the epoch.
+fn timestamp(time: BootTime, host: &HostFacts) -> String {
+    let nanoseconds = i128::from(time.0).saturating_add(host.realtime_offset_ns);
+    let timestamp = Timestamp::from_nanosecond(nanoseconds).unwrap_or(Timestamp::UNIX_EPOCH);
+    format!("{timestamp:.9}")
+}
+
+/// Routers passed, from the nearest usual start.
+fn hops(ttl: u8) -> Option<u8> {
+    [64, 128, 255]
+        .into_iter()
+        .find(|&start| start >= ttl)
+        .map(|start| start - ttl)
+}
+
+fn mac(address: [u8; 6]) -> String {
+    let [a, b, c, d, e, f] = address;
+    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+}
+
+fn seconds(span: Option<Duration>) -> Option<f64> {
+    span.map(|span| span.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::fixtures::host;
+
+    #[test]
+    fn times_have_all_nine_digits() {
+        let mut host = host();
+        host.realtime_offset_ns = 1_700_000_000_000_000_000;
+        assert_eq!(
+            timestamp(BootTime(5), &host),
+            "2023-11-14T22:13:20.000000005Z"
+        );
+        assert_eq!(
+            timestamp(BootTime(0), &host),
+            "2023-11-14T22:13:20.000000000Z"
+        );
+    }
+
+    #[test]
+    fn hops_count_from_the_nearest_usual_start() {
+        for (ttl, expected) in [(64, 0), (57, 7), (65, 63), (128, 0), (250, 5), (255, 0)] {
+            assert_eq!(hops(ttl), Some(expected), "{ttl}");
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Which concrete setting would have prevented this reset?
+
+use crate::event::Sent;
+use crate::record::Cause;
+
+/// For a reset the kernel sent; empty where no setting helps.
+pub fn for_sent(sent: &Sent, cause: Cause) -> Vec<String> {
+    let advice = match cause {
+        Cause::CloseWithUnreadData => {
+            "read until the end of the stream before close(), or shutdown(SHUT_WR) and drain first"
+                .to_owned()
+        }
+        Cause::LingerZero => "close without SO_LINGER {1, 0}, unless the reset is meant".to_owned(),
+        Cause::Linger2 => {
+            "leave TCP_LINGER2 at 0 or above: below zero each close() resets".to_owned()
+        }
+        Cause::OutOfMemory => "raise net.ipv4.tcp_max_orphans or net.ipv4.tcp_mem".to_owned(),
+        Cause::AcceptQueueOverflow => overflow(sent),
+        _ => return Vec::new(),
+    };
+    vec![advice]
+}
+
+fn overflow(sent: &Sent) -> String {
+    let limit = sent
+        .socket
+        .as_ref()
+        .and_then(|socket| socket.accept_queue)
+        .map_or_else(String::new, |(_, limit)| format!(" (now {limit})"));
+    format!(
+        "raise the backlog of listen(){limit} and net.core.somaxconn, or set net.ipv4.tcp_abort_on_overflow to 0 so that clients retry"
+    )
+}

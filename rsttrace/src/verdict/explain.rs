@@ -1,0 +1,252 @@
+//! How is a cause said in one plain sentence?
+
+use std::net::SocketAddr;
+
+use super::evidence;
+use super::words::{self, after_age, bytes, span};
+use crate::attribution::Who;
+use crate::event::{BootTime, Facts, Received, Sent};
+use crate::record::{Cause, Idle, Process, Role};
+
+/// What the kernel sent, and why.
+pub fn sent(sent: &Sent, at: BootTime, cause: Cause, who: &Who, facts: &Facts) -> String {
+    let process = who.process.as_ref();
+    let name = subject(process);
+    let age = after_age(sent.ownership.as_ref(), at);
+    let unread = sent
+        .socket
+        .as_ref()
+        .map(|socket| socket.unread)
+        .filter(|&unread| unread > 0)
+        .map_or_else(
+            || "unread data".to_owned(),
+            |unread| format!("{} unread", bytes(unread)),
+        );
+    let port = sent.flow.local.port();
+    let remote = sent.flow.remote;
+    match cause {
+        Cause::CloseWithUnreadData if ended_by(sent).0 => {
+            format!("{name} exited with {unread}{age}")
+        }
+        Cause::CloseWithUnreadData => format!("{name} closed with {unread}{age}"),
+        Cause::KilledWithUnreadData => match ended_by(sent).1 {
+            Some(signal) => format!(
+                "{name} was killed by {} with {unread}{age}",
+                words::signal(signal)
+            ),
+            None => format!("{name} was killed with {unread}{age}"),
+        },
+        Cause::LingerZero => format!("{name} closed with SO_LINGER time 0{age}"),
+        Cause::Linger2 => format!("{name} closed with TCP_LINGER2 below zero{age}"),
+        Cause::Disconnect => {
+            format!("{name} dissolved the connection with connect(AF_UNSPEC){age}")
+        }
+        Cause::ListenerClosed => {
+            format!(
+                "{name} closed the listening socket on port {port} before this connection was accepted"
+            )
+        }
+        Cause::SocketDestroyed => destroyed(process, who.owner.as_ref(), &age),
+        Cause::KeepaliveTimeout => keepalive(sent, process),
+        Cause::OutOfMemory => format!(
+            "too many orphaned sockets or no TCP memory: the kernel dropped the connection{}",
+            of(process)
+        ),
+        Cause::OrphanTimeout => format!(
+            "{remote} never closed its side: the kernel gave up waiting{}",
+            after_closing(process)
+        ),
+        Cause::PortClosed => port_closed(sent, at),
+        Cause::HalfOpen => half_open(sent, at, facts),
+        Cause::DataAfterClose => data_after_close(sent, at, process),
+        Cause::LateSynack => format!(
+            "{remote} answered a connect that had been given up{}",
+            of(process)
+        ),
+        Cause::AcceptQueueOverflow => overflow(sent, process),
+        Cause::StrayAck => format!(
+            "port {port} listens{} but knows no such connection",
+            by(process)
+        ),
+        Cause::BadHandshake => format!(
+            "a segment of {remote} does not fit the handshake{}",
+            of(process)
+        ),
+        Cause::Mptcp => format!("a multipath subflow was reset{}", of(process)),
+        _ => match sent.reason.as_deref() {
+            Some(reason) => format!("the kernel's reason {reason} does not tell why"),
+            None => "the kernel gave no reason and the socket shows none".to_owned(),
+        },
+    }
+}
+
+/// What a socket accepted. `idle` is absent where there was no connection yet.
+pub fn received(received: &Received, at: BootTime, idle: Option<&Idle>, finished: bool) -> String {
+    let remote = received.flow.remote;
+    let Some(idle) = idle else {
+        return format!("{remote} reset the handshake");
+    };
+    let age = after_age(received.ownership.as_ref(), at);
+    if finished {
+        return format!("{remote} reset a connection{age} that this side had closed");
+    }
+    match (idle.quiet_before, idle.reset_after_send) {
+        (Some(quiet), Some(after)) => format!(
+            "{remote} reset the connection{age}: silent {}, then our write was reset in {}",
+            words::seconds(quiet),
+            words::seconds(after)
+        ),
+        (Some(quiet), None) => {
+            format!(
+                "{remote} reset the connection{age}, silent {}",
+                words::seconds(quiet)
+            )
+        }
+        _ => format!("{remote} reset the connection{age}"),
+    }
+}
+
+/// A connect that was turned away.
+pub fn refused(remote: SocketAddr) -> String {
+    format!(
+        "{remote} refused the connection: nothing listens there, or a firewall on the way rejects it"
+    )
+}
+
+fn subject(process: Option<&Process>) -> String {
+    match process {
+        Some(process) if process.role == Role::Listener => {
+            format!("the listener's process {}", words::process(process))
+        }
+        Some(process) => words::process(process),
+        None => "a process not known".to_owned(),
+    }
+}
+
+fn of(process: Option<&Process>) -> String {
+    process.map_or_else(String::new, |process| {
+        format!(" of {}", words::process(process))
+    })
+}
+
+fn by(process: Option<&Process>) -> String {
+    process.map_or_else(String::new, |process| {
+        format!(" ({})", words::process(process))
+    })
+}
+
+fn after_closing(process: Option<&Process>) -> String {
+    process.map_or_else(String::new, |process| {
+        format!(" after {} had closed", words::process(process))
+    })
+}
+
+/// Whether the closing task was exiting, and the signal that was killing it.
+fn ended_by(sent: &Sent) -> (bool, Option<u8>) {
+    if let Some(current) = sent.actor().filter(|current| !current.kernel_thread) {
+        return (current.exiting, current.signal);
+    }
+    sent.ownership
+        .as_ref()
+        .and_then(|ownership| ownership.closer.as_ref())
+        .map_or((false, None), |closer| (closer.exiting, closer.signal))
+}
+
+fn destroyed(process: Option<&Process>, owner: Option<&Process>, age: &str) -> String {
+    match (process, owner) {
+        (Some(process), Some(owner)) => format!(
+            "{} destroyed the socket of {}{age}",
+            words::process(process),
+            words::process(owner)
+        ),
+        (Some(process), None) if process.role == Role::Closer => {
+            format!("{} destroyed the socket{age}", words::process(process))
+        }
+        (process, _) => format!("the socket{} was destroyed from outside{age}", of(process)),
+    }
+}
+
+fn keepalive(sent: &Sent, process: Option<&Process>) -> String {
+    let remote = sent.flow.remote;
+    let Some(socket) = &sent.socket else {
+        return format!("{remote} answered no keepalive probe{}", of(process));
+    };
+    let heard = match (socket.since_ack, socket.since_received) {
+        (Some(ack), Some(data)) => Some(ack.min(data)),
+        (ack, data) => ack.or(data),
+    };
+    let silence = heard.map_or_else(String::new, |heard| format!(", silent for {}", span(heard)));
+    format!(
+        "{remote} answered none of {} keepalive probes{}{silence}",
+        socket.probes_out,
+        of(process)
+    )
+}
+
+fn port_closed(sent: &Sent, at: BootTime) -> String {
+    let port = sent.flow.local.port();
+    match &sent.former_listener {
+        Some(tombstone) => format!(
+            "nobody listens on {port}; until {} ago {} did",
+            span(at.since(tombstone.died)),
+            evidence::listener(&tombstone.ownership)
+        ),
+        None => format!("nobody listens on {port}"),
+    }
+}
+
+fn half_open(sent: &Sent, at: BootTime, facts: &Facts) -> String {
+    let remote = sent.flow.remote;
+    match &sent.former_connection {
+        Some(tombstone) => format!(
+            "{remote} spoke on a connection that is gone here: {}",
+            evidence::connection_end(tombstone, at, facts)
+        ),
+        None => format!("{remote} spoke on a connection that this host does not have"),
+    }
+}
+
+fn data_after_close(sent: &Sent, at: BootTime, process: Option<&Process>) -> String {
+    let remote = sent.flow.remote;
+    let what = sent
+        .cause
+        .filter(|cause| cause.payload_len > 0)
+        .map_or_else(|| "a segment".to_owned(), |cause| bytes(cause.payload_len));
+    let closed = sent
+        .ownership
+        .as_ref()
+        .and_then(|ownership| ownership.closer.as_ref())
+        .and_then(|closer| closer.time)
+        .or_else(|| {
+            let tombstone = sent.former_connection.as_ref()?;
+            let closer = tombstone
+                .ownership
+                .closer
+                .as_ref()
+                .and_then(|closer| closer.time);
+            closer.or(Some(tombstone.died))
+        });
+    let who = process.map_or_else(|| "the application".to_owned(), words::process);
+    match closed {
+        Some(time) => format!(
+            "{remote} sent {what} {} after {who} had closed",
+            span(at.since(time))
+        ),
+        None => format!("{remote} sent {what} after {who} had closed"),
+    }
+}
+
+fn overflow(sent: &Sent, process: Option<&Process>) -> String {
+    let queue = sent
+        .socket
+        .as_ref()
+        .and_then(|socket| socket.accept_queue)
+        .map_or_else(String::new, |(waiting, limit)| {
+            format!(": {waiting} connections wait for accept(), the limit is {limit}")
+        });
+    format!(
+        "the accept queue of port {}{} is full{queue}",
+        sent.flow.local.port(),
+        by(process)
+    )
+}

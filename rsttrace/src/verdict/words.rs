@@ -1,0 +1,137 @@
+//! How do durations, counts and processes read in a sentence?
+
+use std::time::Duration;
+
+use crate::event::{BootTime, Ownership};
+use crate::record::Process;
+
+/// `0.4 ms`, `12.3 s`, `5 min 0 s`, `2 h 5 min`, `3 d 4 h`.
+pub fn span(span: Duration) -> String {
+    let seconds = span.as_secs();
+    match seconds {
+        0 => {
+            let millis = span.as_secs_f64() * 1e3;
+            if millis >= 100.0 {
+                format!("{millis:.0} ms")
+            } else {
+                format!("{millis:.1} ms")
+            }
+        }
+        1..=59 => format!("{:.1} s", (span.as_secs_f64() * 10.0).floor() / 10.0),
+        60..=3_599 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3_600..=86_399 => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds / 3_600 % 24),
+    }
+}
+
+/// As [`span`], from seconds; nothing for what is no span.
+pub fn seconds(value: f64) -> String {
+    span(Duration::try_from_secs_f64(value).unwrap_or_default())
+}
+
+/// With thousands separators: `1,448`.
+pub fn count(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `1 byte`, `1,448 bytes`.
+pub fn bytes(value: impl Into<u64>) -> String {
+    let value = value.into();
+    let unit = if value == 1 { "byte" } else { "bytes" };
+    format!("{} {unit}", count(value))
+}
+
+/// `nginx[87]`.
+pub fn process(process: &Process) -> String {
+    format!("{}[{}]", process.comm, process.pid)
+}
+
+/// ` after 12.3 s`: the connection's age, or nothing if it is not known.
+pub fn after_age(ownership: Option<&Ownership>, at: BootTime) -> String {
+    ownership
+        .and_then(|ownership| ownership.established)
+        .map(|established| format!(" after {}", span(at.since(established))))
+        .unwrap_or_default()
+}
+
+/// `SIGKILL`, or the number of a signal that seldom kills.
+pub fn signal(number: u8) -> String {
+    let name = match number {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        14 => "SIGALRM",
+        15 => "SIGTERM",
+        _ => return format!("signal {number}"),
+    };
+    name.to_owned()
+}
+
+/// `ETIMEDOUT`, or the number of an errno that TCP seldom ends with.
+pub fn errno(number: i32) -> String {
+    errno_name(number).map_or_else(|| format!("errno {number}"), str::to_owned)
+}
+
+/// The name of an errno that TCP connections end with.
+pub fn errno_name(number: i32) -> Option<&'static str> {
+    Some(match number {
+        32 => "EPIPE",
+        101 => "ENETUNREACH",
+        103 => "ECONNABORTED",
+        104 => "ECONNRESET",
+        110 => "ETIMEDOUT",
+        111 => "ECONNREFUSED",
+        112 => "EHOSTDOWN",
+        113 => "EHOSTUNREACH",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_read_like_a_clock() {
+        for (millis, text) in [
+            (0, "0.0 ms"),
+            (400, "400 ms"),
+            (12_345, "12.3 s"),
+            (59_990, "59.9 s"),
+            (300_000, "5 min 0 s"),
+            (7_500_000, "2 h 5 min"),
+            (273_600_000, "3 d 4 h"),
+        ] {
+            assert_eq!(span(Duration::from_millis(millis)), text);
+        }
+        assert_eq!(span(Duration::from_micros(400)), "0.4 ms");
+        assert_eq!(seconds(f64::NAN), "0.0 ms");
+    }
+
+    #[test]
+    fn thousands_are_separated() {
+        for (value, text) in [
+            (0_u64, "0"),
+            (999, "999"),
+            (1448, "1,448"),
+            (1_234_567, "1,234,567"),
+        ] {
+            assert_eq!(count(value), text);
+        }
+    }
+}
