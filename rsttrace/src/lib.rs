@@ -4,4 +4,5 @@
 //! docs/ARCHITECTURE.md names what each module must not know.
 
 pub mod event;
+pub mod kernel;
 pub mod record;
