@@ -12,6 +12,7 @@ pub mod filter;
 pub mod host;
 pub mod idle;
 pub mod join;
+pub mod kernel;
 pub mod pipeline;
 pub mod record;
 pub mod sink;
