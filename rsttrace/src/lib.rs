@@ -1,1 +1,4 @@
 //! rsttrace
+
+pub mod demo;
+mod sys;
