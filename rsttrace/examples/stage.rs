@@ -38,8 +38,12 @@ fn main() -> anyhow::Result<()> {
     let begun = Instant::now();
     let mut lab = Lab::up()?;
     println!("lab up in {:?}", begun.elapsed());
-    for place in [rsttrace::demo::Place::Client, rsttrace::demo::Place::Router, rsttrace::demo::Place::Server] {
-        println!("{place:?}: pid {} {:?}", lab.node(place).pid(), lab.view(place));
+    for place in [
+        rsttrace::demo::Place::Client,
+        rsttrace::demo::Place::Router,
+        rsttrace::demo::Place::Server,
+    ] {
+        println!("{place:?}: pid {} {:?}", lab.pid(place), lab.view(place));
     }
     std::thread::sleep(std::time::Duration::from_secs(args.hold));
     let mut failed = 0;
@@ -88,8 +92,14 @@ fn print(
                 } else {
                     println!(
                         "       {:?} {:?} {} -> {}: {:?}/{:?} by {:?}, peer saw {:?}",
-                        truth.view.place, truth.direction, truth.sender, truth.receiver,
-                        truth.origin, truth.cause, truth.who, truth.peer_error,
+                        truth.view.place,
+                        truth.direction,
+                        truth.sender,
+                        truth.receiver,
+                        truth.origin,
+                        truth.cause,
+                        truth.who,
+                        truth.peer_error,
                     );
                 }
             }

@@ -17,7 +17,13 @@ pub fn set_socket_option(
     let length = size_of::<c_int>() as socklen_t;
     // SAFETY: `value` lives across the call and `length` is its size; the descriptor is borrowed.
     let rc = unsafe {
-        libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), length)
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            length,
+        )
     };
     check(rc)
 }
@@ -40,7 +46,13 @@ pub fn tcp_state(fd: BorrowedFd<'_>) -> io::Result<u8> {
     let into: *mut c_void = info.as_mut_ptr().cast();
     // SAFETY: `into` points to `length` writable bytes that live across the call.
     let rc = unsafe {
-        libc::getsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, into, &raw mut length)
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            into,
+            &raw mut length,
+        )
     };
     check(rc).map(|()| info[0])
 }
@@ -65,6 +77,25 @@ pub fn disconnect(fd: BorrowedFd<'_>) -> io::Result<()> {
     check(rc)
 }
 
+/// Forks; `None` in the child. Refused (EPERM) when the process has more than one thread, because the child
+/// could then find locks held by threads it does not have.
+pub fn fork() -> io::Result<Option<u32>> {
+    if std::fs::read_dir("/proc/self/task")?.count() != 1 {
+        return Err(io::Error::from_raw_os_error(libc::EPERM));
+    }
+    // SAFETY: this is the only thread, as just seen, so the child has all that the parent has.
+    let pid = unsafe { libc::fork() };
+    match u32::try_from(pid) {
+        Err(_) => Err(io::Error::last_os_error()),
+        Ok(0) => Ok(None),
+        Ok(child) => Ok(Some(child)),
+    }
+}
+
 fn check(rc: c_int) -> io::Result<()> {
-    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if rc == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }

@@ -67,7 +67,12 @@ impl Lab {
             spawner.spawn("rt-net-router", None).map_err(lacking)?,
             spawner.spawn("rt-net-server", None).map_err(lacking)?,
         ];
-        let mut lab = Self { nodes, spawner, next_port: FIRST_PORT, undo: Vec::new() };
+        let mut lab = Self {
+            nodes,
+            spawner,
+            next_port: FIRST_PORT,
+            undo: Vec::new(),
+        };
         lab.wire_up()?;
         Ok(lab)
     }
@@ -86,7 +91,11 @@ impl Lab {
         let sides = [(&mut *client, "rt-c", "c0"), (&mut *server, "rt-s", "s0")];
         for ((end, near, far), (here, there)) in sides.into_iter().zip(SUBNETS) {
             let peer_pid = end.pid();
-            router.ask(Command::Veth { name: near.into(), peer: far.into(), peer_pid })?;
+            router.ask(Command::Veth {
+                name: near.into(),
+                peer: far.into(),
+                peer_pid,
+            })?;
             for (address, at_router) in here.into_iter().zip(there) {
                 assign(router, near, at_router)?;
                 assign(end, far, address)?;
@@ -100,8 +109,13 @@ impl Lab {
         Ok(())
     }
 
-    /// The process that holds a namespace.
-    pub fn node(&mut self, place: Place) -> &mut Actor {
+    /// The process that holds the namespace of a place.
+    pub fn pid(&self, place: Place) -> u32 {
+        self.nodes[place as usize].pid()
+    }
+
+    /// The process that holds a namespace, to be told things.
+    pub(super) fn node(&mut self, place: Place) -> &mut Actor {
         &mut self.nodes[place as usize]
     }
 
@@ -114,7 +128,7 @@ impl Lab {
     }
 
     /// The address of the client or the server; of the router, its end towards the client.
-    pub fn address(&self, place: Place, version: IpVersion) -> IpAddr {
+    pub(super) fn address(&self, place: Place, version: IpVersion) -> IpAddr {
         let [v4, v6] = match place {
             Place::Client => SUBNETS[0].0,
             Place::Router => SUBNETS[0].1,
@@ -124,56 +138,81 @@ impl Lab {
     }
 
     /// An address of the server with a port that no other scenario uses.
-    pub fn service(&mut self, version: IpVersion) -> SocketAddr {
+    pub(super) fn service(&mut self, version: IpVersion) -> SocketAddr {
         self.next_port += 1;
         SocketAddr::new(self.address(Place::Server, version), self.next_port)
     }
 
     /// Starts a process in a place.
-    pub fn actor(&mut self, place: Place, name: &str) -> Result<Actor, StageError> {
+    pub(super) fn actor(&mut self, place: Place, name: &str) -> Result<Actor, StageError> {
         let holder = self.nodes[place as usize].pid();
         self.spawner.spawn(name, Some(holder))
     }
 
     /// Puts firewall rules into a place until [`Lab::tidy`] or [`Lab::open_firewall`].
-    pub fn firewall(&mut self, place: Place, rules: &[Rule]) -> Result<(), StageError> {
+    pub(super) fn firewall(&mut self, place: Place, rules: &[Rule]) -> Result<(), StageError> {
         let table = TABLE.to_owned();
-        let made = self.node(place).ask(Command::Firewall { table: table.clone(), rules: rules.to_vec() });
-        made.map_err(|error| error.lacking(&NO_NFTABLES, "this kernel has no nf_tables with reject"))?;
+        let made = self.node(place).ask(Command::Firewall {
+            table: table.clone(),
+            rules: rules.to_vec(),
+        });
+        made.map_err(|error| {
+            error.lacking(&NO_NFTABLES, "this kernel has no nf_tables with reject")
+        })?;
         self.undo.push((place, Command::FirewallOff { table }));
         Ok(())
     }
 
     /// Removes the firewall rules of a place.
-    pub fn open_firewall(&mut self, place: Place) -> Result<(), StageError> {
-        let command = Command::FirewallOff { table: TABLE.to_owned() };
+    pub(super) fn open_firewall(&mut self, place: Place) -> Result<(), StageError> {
+        let command = Command::FirewallOff {
+            table: TABLE.to_owned(),
+        };
         self.undo.retain(|undo| *undo != (place, command.clone()));
         self.node(place).ask(command).map(drop)
     }
 
     /// Sets a network sysctl of a place until [`Lab::tidy`].
-    pub fn sysctl(&mut self, place: Place, name: &str, value: &str) -> Result<(), StageError> {
+    pub(super) fn sysctl(
+        &mut self,
+        place: Place,
+        name: &str,
+        value: &str,
+    ) -> Result<(), StageError> {
         let before = sysctl(self.node(place), name, value)
             .map_err(|error| error.lacking(&["ENOENT"], &format!("no sysctl {name}")))?;
-        self.undo.push((place, Command::Sysctl { name: name.to_owned(), value: before }));
+        self.undo.push((
+            place,
+            Command::Sysctl {
+                name: name.to_owned(),
+                value: before,
+            },
+        ));
         Ok(())
     }
 
     /// Captures TCP segments in a place from now on.
-    pub fn capture(&mut self, place: Place) -> Result<(), StageError> {
+    pub(super) fn capture(&mut self, place: Place) -> Result<(), StageError> {
         self.node(place).ask(Command::Capture).map(drop)
     }
 
     /// The next captured segment that fits.
-    pub fn segment(&mut self, place: Place, pattern: Pattern) -> Result<Segment, StageError> {
-        match self.node(place).ask(Command::AwaitSegment { pattern, timeout_ms: LIMIT_MS })? {
+    pub(super) fn segment(
+        &mut self,
+        place: Place,
+        pattern: Pattern,
+    ) -> Result<Segment, StageError> {
+        match self.node(place).ask(Command::AwaitSegment {
+            pattern,
+            timeout_ms: LIMIT_MS,
+        })? {
             Answer::Segment { segment } => Ok(segment),
             other => Err(StageError::Failed(format!("unexpected answer {other:?}"))),
         }
     }
 
     /// The next captured RST on this way.
-    pub fn reset(
+    pub(super) fn reset(
         &mut self,
         place: Place,
         from: SocketAddr,
@@ -183,7 +222,7 @@ impl Lab {
     }
 
     /// Takes back rules and sysctls of the last scenario.
-    pub fn tidy(&mut self) -> Result<(), StageError> {
+    pub(super) fn tidy(&mut self) -> Result<(), StageError> {
         while let Some((place, command)) = self.undo.pop() {
             self.node(place).ask(command)?;
         }
@@ -192,18 +231,28 @@ impl Lab {
 }
 
 fn link_up(node: &mut Actor, name: &str) -> Result<(), StageError> {
-    node.ask(Command::LinkUp { name: name.to_owned() }).map(drop)
+    node.ask(Command::LinkUp {
+        name: name.to_owned(),
+    })
+    .map(drop)
 }
 
 fn assign(node: &mut Actor, name: &str, address: IpAddr) -> Result<(), StageError> {
     let prefix = if address.is_ipv4() { 24 } else { 64 };
-    node.ask(Command::Address { name: name.to_owned(), address, prefix })
-        .map_err(|error| error.lacking(&["EACCES", "EOPNOTSUPP"], "IPv6 is switched off"))
-        .map(drop)
+    node.ask(Command::Address {
+        name: name.to_owned(),
+        address,
+        prefix,
+    })
+    .map_err(|error| error.lacking(&["EACCES", "EOPNOTSUPP"], "IPv6 is switched off"))
+    .map(drop)
 }
 
 fn sysctl(node: &mut Actor, name: &str, value: &str) -> Result<String, StageError> {
-    match node.ask(Command::Sysctl { name: name.to_owned(), value: value.to_owned() })? {
+    match node.ask(Command::Sysctl {
+        name: name.to_owned(),
+        value: value.to_owned(),
+    })? {
         Answer::Text { text } => Ok(text),
         other => Err(StageError::Failed(format!("unexpected answer {other:?}"))),
     }
@@ -237,10 +286,14 @@ const SYSCTLS: [(&str, &str); 5] = [
     ("ipv4/tcp_abort_on_overflow", "0"),
     ("ipv4/tcp_syncookies", "1"),
 ];
-const FORWARDING: [(&str, &str); 2] =
-    [("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1")];
-const NO_NFTABLES: [&str; 5] =
-    ["EPROTONOSUPPORT", "EOPNOTSUPP", "ENOENT", "EINVAL", "EAFNOSUPPORT"];
+const FORWARDING: [(&str, &str); 2] = [("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1")];
+const NO_NFTABLES: [&str; 5] = [
+    "EPROTONOSUPPORT",
+    "EOPNOTSUPP",
+    "ENOENT",
+    "EINVAL",
+    "EAFNOSUPPORT",
+];
 const TABLE: &str = "rsttrace_demo";
 /// Below the ephemeral range, so that no client gets one by chance.
 const FIRST_PORT: u16 = 20_000;

@@ -5,7 +5,7 @@
 //! staging side (errno, packet capture, kernel counters) and says what a right explanation must say
 //! ([`Truth`]). Nothing here knows the tracer or its rules.
 
-pub mod actor;
+mod actor;
 mod error;
 mod lab;
 mod net;
@@ -13,7 +13,7 @@ pub mod scenarios;
 mod segment;
 mod truth;
 
-pub use actor::{ActorArgs, actor_main};
+pub use actor::{ActorArgs, SUBCOMMAND, actor_main};
 pub use error::StageError;
 pub use lab::{IpVersion, Lab, Place};
 pub use scenarios::{Armed, Family, Scenario, Staged};

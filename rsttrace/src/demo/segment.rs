@@ -125,7 +125,9 @@ impl Segment {
     }
 
     fn read(packet: &SlicedPacket<'_>) -> Option<Self> {
-        let Some(TransportSlice::Tcp(tcp)) = &packet.transport else { return None };
+        let Some(TransportSlice::Tcp(tcp)) = &packet.transport else {
+            return None;
+        };
         let (source, destination, ttl, ip_id) = match packet.net.as_ref()? {
             NetSlice::Ipv4(ip) => {
                 let header = ip.header();
@@ -178,19 +180,30 @@ pub struct Pattern {
 impl Pattern {
     /// A RST on this way, or from the source to anyone.
     pub fn reset(source: SocketAddr, destination: Option<SocketAddr>) -> Self {
-        Self { source, destination, with: Flags::RST, without: Flags(0) }
+        Self {
+            source,
+            destination,
+            with: Flags::RST,
+            without: Flags(0),
+        }
     }
 
     /// Whether a segment is one that is meant.
     pub fn fits(&self, segment: &Segment) -> bool {
         segment.source == self.source
-            && self.destination.is_none_or(|meant| segment.destination == meant)
+            && self
+                .destination
+                .is_none_or(|meant| segment.destination == meant)
             && segment.flags.has(self.with)
             && segment.flags.0 & self.without.0 == 0
     }
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    reason = "a test may stop at what it did not expect"
+)]
 mod tests {
     use super::*;
 
@@ -225,7 +238,13 @@ mod tests {
         assert!(pattern.fits(&segment));
         assert!(Pattern::reset(segment.source, None).fits(&segment));
         assert!(!Pattern::reset(segment.destination, None).fits(&segment));
-        assert!(!Pattern { without: Flags::ACK, ..pattern }.fits(&segment));
+        assert!(
+            !Pattern {
+                without: Flags::ACK,
+                ..pattern
+            }
+            .fits(&segment)
+        );
     }
 
     #[test]

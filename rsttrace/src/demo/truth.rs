@@ -163,7 +163,13 @@ pub struct Truth {
 
 impl Truth {
     /// A reset that leaves the place. Nobody is named and nothing was lost until said otherwise.
-    pub fn sent(lab: &Lab, place: Place, seen: Segment, origin: Origin, cause: Cause) -> Self {
+    pub(super) fn sent(
+        lab: &Lab,
+        place: Place,
+        seen: Segment,
+        origin: Origin,
+        cause: Cause,
+    ) -> Self {
         Self {
             view: lab.view(place),
             direction: Direction::Sent,
@@ -182,25 +188,59 @@ impl Truth {
     }
 
     /// A reset that arrives at the place and takes effect there.
-    pub fn received(lab: &Lab, place: Place, seen: Segment, origin: Origin, cause: Cause) -> Self {
-        Self { direction: Direction::Received, ..Self::sent(lab, place, seen, origin, cause) }
+    pub(super) fn received(
+        lab: &Lab,
+        place: Place,
+        seen: Segment,
+        origin: Origin,
+        cause: Cause,
+    ) -> Self {
+        Self {
+            direction: Direction::Received,
+            ..Self::sent(lab, place, seen, origin, cause)
+        }
     }
 
     /// What was staged.
-    pub fn because(mut self, condition: &'static str) -> Self {
+    pub(super) fn because(mut self, condition: &'static str) -> Self {
         self.condition = condition;
         self
     }
 
     /// The process that did it and how.
-    pub fn done_by(mut self, actor: &Actor, did: &'static str) -> Self {
-        self.who =
-            Who::Process { pid: actor.pid(), comm: actor.name().to_owned(), did };
+    pub(super) fn done_by(mut self, actor: &Actor, did: &'static str) -> Self {
+        self.who = Who::Process {
+            pid: actor.pid(),
+            comm: actor.name().to_owned(),
+            did,
+        };
+        self
+    }
+
+    /// A child of an actor did it, and it is the one to be named.
+    pub(super) fn done_by_child(mut self, pid: u32, comm: &str, did: &'static str) -> Self {
+        self.who = Who::Process {
+            pid,
+            comm: comm.to_owned(),
+            did,
+        };
+        let roles = vec![Role::Closer];
+        self.named.any_of.push(Holder {
+            pid,
+            comm: comm.to_owned(),
+            roles,
+        });
+        self
+    }
+
+    /// So many bytes were unread.
+    pub(super) fn with_unread(mut self, bytes: u64) -> Self {
+        self.unread = Some(bytes);
         self
     }
 
     /// A process that may be named, in one of these roles.
-    pub fn names(mut self, actor: &Actor, roles: &[Role]) -> Self {
+    pub(super) fn names(mut self, actor: &Actor, roles: &[Role]) -> Self {
         self.named.any_of.push(Holder {
             pid: actor.pid(),
             comm: actor.name().to_owned(),
@@ -210,25 +250,19 @@ impl Truth {
     }
 
     /// Naming nobody is right as well.
-    pub fn or_names_nobody(mut self) -> Self {
+    pub(super) fn or_names_nobody(mut self) -> Self {
         self.named.may_be_absent = true;
         self
     }
 
     /// An established connection was lost.
-    pub fn lost_connection(mut self) -> Self {
+    pub(super) fn lost_connection(mut self) -> Self {
         self.established_lost = true;
         self
     }
 
-    /// So many bytes were unread.
-    pub fn with_unread(mut self, bytes: u64) -> Self {
-        self.unread = Some(bytes);
-        self
-    }
-
     /// The error that the other side saw.
-    pub fn peer_saw(mut self, error: String) -> Self {
+    pub(super) fn peer_saw(mut self, error: String) -> Self {
         self.peer_error = Some(error);
         self
     }

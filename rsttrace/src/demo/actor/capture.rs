@@ -17,7 +17,11 @@ impl Capture {
     /// Captures from now on.
     pub fn start() -> io::Result<Self> {
         let every_protocol = i32::from((libc::ETH_P_ALL as u16).to_be());
-        let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(every_protocol)))?;
+        let socket = Socket::new(
+            Domain::PACKET,
+            Type::RAW,
+            Some(Protocol::from(every_protocol)),
+        )?;
         Ok(Self { socket })
     }
 

@@ -46,19 +46,25 @@ impl Spawner {
     /// A spawner that starts `executable`.
     pub fn new(executable: PathBuf) -> Result<Self, StageError> {
         let (orders, inbox) = mpsc::channel::<(ActorArgs, mpsc::Sender<_>)>();
-        thread::Builder::new().name("demo-spawner".to_owned()).spawn(move || {
-            for (args, reply) in inbox {
-                // The one who ordered may have given up; then the child ends with its pipes.
-                let _ = reply.send(start(&executable, &args));
-            }
-        })?;
+        thread::Builder::new()
+            .name("demo-spawner".to_owned())
+            .spawn(move || {
+                for (args, reply) in inbox {
+                    // The one who ordered may have given up; then the child ends with its pipes.
+                    let _ = reply.send(start(&executable, &args));
+                }
+            })?;
         Ok(Self { orders })
     }
 
     /// Starts an actor, in a namespace of its own or in that of the process `netns_of`.
     pub fn spawn(&self, name: &str, netns_of: Option<u32>) -> Result<Actor, StageError> {
         let parent = std::process::id().cast_signed();
-        let args = ActorArgs { name: name.to_owned(), parent, netns_of };
+        let args = ActorArgs {
+            name: name.to_owned(),
+            parent,
+            netns_of,
+        };
         let (reply, answer) = mpsc::channel();
         let gone = || StageError::Failed("the thread that starts processes is gone".to_owned());
         self.orders.send((args, reply)).map_err(|_| gone())?;
@@ -116,21 +122,28 @@ impl Actor {
     fn tell(&mut self, command: &Command) -> Result<(), StageError> {
         let mut line = serde_json::to_vec(command).map_err(|error| self.failed(&error))?;
         line.push(b'\n');
-        let Some(input) = &mut self.input else { return Err(self.failed(&"it has ended")) };
+        let Some(input) = &mut self.input else {
+            return Err(self.failed(&"it has ended"));
+        };
         let written = input.write_all(&line);
         written.map_err(|error| self.failed(&error))
     }
 
     fn answer(&mut self, to: &dyn std::fmt::Debug) -> Result<Answer, StageError> {
         let mut line = String::new();
-        let read = self.output.read_line(&mut line).map_err(|error| self.failed(&error))?;
+        let read = self
+            .output
+            .read_line(&mut line)
+            .map_err(|error| self.failed(&error))?;
         if read == 0 {
             return Err(self.failed(&format!("it ended at {to:?}")));
         }
         match serde_json::from_str(&line).map_err(|error| self.failed(&error))? {
-            Answer::Failed { errno, what } => {
-                Err(StageError::Refused { actor: self.name.clone(), errno, what })
-            }
+            Answer::Failed { errno, what } => Err(StageError::Refused {
+                actor: self.name.clone(),
+                errno,
+                what,
+            }),
             answer => Ok(answer),
         }
     }
@@ -160,7 +173,11 @@ impl Actor {
 
     /// Connects and waits until it is done.
     pub fn connect(&mut self, to: SocketAddr) -> Result<Socket, StageError> {
-        self.socket(Command::Connect { from: None, to, timeout_ms: LIMIT_MS })
+        self.socket(Command::Connect {
+            from: None,
+            to,
+            timeout_ms: LIMIT_MS,
+        })
     }
 
     /// Starts to connect, from a given address if one is given, and does not wait.
@@ -174,33 +191,54 @@ impl Actor {
 
     /// Takes a connection from the listener's queue.
     pub fn accept(&mut self, listener: Socket) -> Result<Socket, StageError> {
-        self.socket(Command::Accept { socket: listener.id, timeout_ms: LIMIT_MS })
+        self.socket(Command::Accept {
+            socket: listener.id,
+            timeout_ms: LIMIT_MS,
+        })
     }
 
     /// Writes so many bytes.
     pub fn send(&mut self, socket: Socket, bytes: usize) -> Result<u64, StageError> {
-        self.number(Command::Send { socket: socket.id, bytes })
+        self.number(Command::Send {
+            socket: socket.id,
+            bytes,
+        })
     }
 
     /// Reads so many bytes, fewer at the end of the stream.
     pub fn receive(&mut self, socket: Socket, bytes: usize) -> Result<u64, StageError> {
-        self.number(Command::Receive { socket: socket.id, bytes, timeout_ms: LIMIT_MS })
+        self.number(Command::Receive {
+            socket: socket.id,
+            bytes,
+            timeout_ms: LIMIT_MS,
+        })
     }
 
     /// Waits until so many bytes lie unread.
     pub fn await_unread(&mut self, socket: Socket, bytes: usize) -> Result<u64, StageError> {
-        self.number(Command::AwaitUnread { socket: socket.id, bytes, timeout_ms: LIMIT_MS })
+        self.number(Command::AwaitUnread {
+            socket: socket.id,
+            bytes,
+            timeout_ms: LIMIT_MS,
+        })
     }
 
     /// Waits until the socket is in a state.
     pub fn await_state(&mut self, socket: Socket, state: TcpState) -> Result<(), StageError> {
-        self.ask(Command::AwaitState { socket: socket.id, state, timeout_ms: LIMIT_MS })
-            .map(drop)
+        self.ask(Command::AwaitState {
+            socket: socket.id,
+            state,
+            timeout_ms: LIMIT_MS,
+        })
+        .map(drop)
     }
 
     /// Waits for the socket's pending error; its name.
     pub fn await_error(&mut self, socket: Socket) -> Result<String, StageError> {
-        match self.ask(Command::AwaitError { socket: socket.id, timeout_ms: LIMIT_MS })? {
+        match self.ask(Command::AwaitError {
+            socket: socket.id,
+            timeout_ms: LIMIT_MS,
+        })? {
             Answer::Text { text } => Ok(text),
             other => Err(self.failed(&format!("unexpected answer {other:?}"))),
         }
@@ -208,7 +246,11 @@ impl Actor {
 
     /// Sets a socket option.
     pub fn set(&mut self, socket: Socket, option: SocketOption) -> Result<(), StageError> {
-        self.ask(Command::Set { socket: socket.id, option }).map(drop)
+        self.ask(Command::Set {
+            socket: socket.id,
+            option,
+        })
+        .map(drop)
     }
 
     /// close(2)
@@ -216,9 +258,22 @@ impl Actor {
         self.ask(Command::Close { socket: socket.id }).map(drop)
     }
 
+    /// Hands the socket to a child with this name, which closes it; the child's pid.
+    pub fn fork_to_close(&mut self, socket: Socket, name: &str) -> Result<u32, StageError> {
+        let pid = self.number(Command::ForkToClose {
+            socket: socket.id,
+            name: name.to_owned(),
+        })?;
+        u32::try_from(pid).map_err(|error| self.failed(&error))
+    }
+
     /// shutdown(2), of the writing direction or of both.
     pub fn shutdown(&mut self, socket: Socket, both: bool) -> Result<(), StageError> {
-        self.ask(Command::Shutdown { socket: socket.id, both }).map(drop)
+        self.ask(Command::Shutdown {
+            socket: socket.id,
+            both,
+        })
+        .map(drop)
     }
 
     /// Makes the connection vanish without a packet.
@@ -236,7 +291,9 @@ impl Actor {
 
     /// A kernel counter of the actor's namespace.
     pub fn counter(&mut self, name: &str) -> Result<u64, StageError> {
-        self.number(Command::Counter { name: name.to_owned() })
+        self.number(Command::Counter {
+            name: name.to_owned(),
+        })
     }
 
     /// Kills the process with SIGKILL and waits for its end.

@@ -52,7 +52,14 @@ fn parse_row(line: &str) -> Option<(SocketAddr, SocketAddr, Entry)> {
     let state = u8::from_str_radix(words.next()?, 16).ok()?;
     let timer = words.nth(1)?.split(':').next()?;
     let state = TcpState::from_kernel(state)?;
-    Some((local, remote, Entry { state, minisock: timer == MINISOCK_TIMER }))
+    Some((
+        local,
+        remote,
+        Entry {
+            state,
+            minisock: timer == MINISOCK_TIMER,
+        },
+    ))
 }
 
 /// Addresses are written as the 32-bit words of memory, ports as numbers.
@@ -76,6 +83,10 @@ fn parse_address(text: &str) -> Option<SocketAddr> {
 const MINISOCK_TIMER: &str = "03";
 
 #[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    reason = "a test may stop at what it did not expect"
+)]
 mod tests {
     use super::*;
 
@@ -86,9 +97,21 @@ mod tests {
         let (local, remote, entry) = parse_row(socket).unwrap();
         assert_eq!(local, "203.0.113.1:8080".parse().unwrap());
         assert_eq!(remote, "192.0.2.1:49153".parse().unwrap());
-        assert_eq!(entry, Entry { state: TcpState::FinWait2, minisock: false });
+        assert_eq!(
+            entry,
+            Entry {
+                state: TcpState::FinWait2,
+                minisock: false
+            }
+        );
         let (_, _, entry) = parse_row(minisock).unwrap();
-        assert_eq!(entry, Entry { state: TcpState::TimeWait, minisock: true });
+        assert_eq!(
+            entry,
+            Entry {
+                state: TcpState::TimeWait,
+                minisock: true
+            }
+        );
     }
 
     #[test]

@@ -18,7 +18,7 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::getppid;
 
-pub use handle::{Actor, Sequence, Socket, Spawner};
+pub use handle::{Actor, Socket, Spawner};
 
 /// The hidden subcommand that the demo starts itself with.
 pub const SUBCOMMAND: &str = "demo-actor";
@@ -56,7 +56,11 @@ pub fn actor_main(args: &ActorArgs) -> Result<()> {
     let mut server = serve::Server::default();
     let mut output = std::io::stdout().lock();
     // The greeting says that the namespace is entered.
-    writeln!(output, "{}", serde_json::to_string(&protocol::Answer::Done)?)?;
+    writeln!(
+        output,
+        "{}",
+        serde_json::to_string(&protocol::Answer::Done)?
+    )?;
     for line in std::io::stdin().lock().lines() {
         let command = serde_json::from_str(&line?).context("read a command")?;
         let answer = server.obey(command);

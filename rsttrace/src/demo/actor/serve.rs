@@ -23,10 +23,11 @@ impl Server {
     /// Does what is told; a failure is an answer too.
     pub fn obey(&mut self, command: Command) -> Answer {
         let told = format!("{command:?}");
-        self.carry_out(command).unwrap_or_else(|error| Answer::Failed {
-            errno: error_name(&error),
-            what: told,
-        })
+        self.carry_out(command)
+            .unwrap_or_else(|error| Answer::Failed {
+                errno: error_name(&error),
+                what: told,
+            })
     }
 
     fn carry_out(&mut self, command: Command) -> io::Result<Answer> {
@@ -34,23 +35,34 @@ impl Server {
         let sockets = &mut self.sockets;
         match command {
             Listen { address, backlog } => sockets.listen(address, backlog),
-            Connect { from, to, timeout_ms } => sockets.connect(from, to, ms(timeout_ms)),
+            Connect {
+                from,
+                to,
+                timeout_ms,
+            } => sockets.connect(from, to, ms(timeout_ms)),
             StartConnect { from, to } => sockets.start_connect(from, to),
             Accept { socket, timeout_ms } => sockets.accept(socket, ms(timeout_ms)),
             Send { socket, bytes } => sockets.send(socket, bytes),
-            Receive { socket, bytes, timeout_ms } => {
-                sockets.receive(socket, bytes, ms(timeout_ms))
-            }
-            AwaitUnread { socket, bytes, timeout_ms } => {
-                sockets.await_unread(socket, bytes, ms(timeout_ms))
-            }
-            AwaitState { socket, state, timeout_ms } => {
-                sockets.await_state(socket, state, ms(timeout_ms))
-            }
+            Receive {
+                socket,
+                bytes,
+                timeout_ms,
+            } => sockets.receive(socket, bytes, ms(timeout_ms)),
+            AwaitUnread {
+                socket,
+                bytes,
+                timeout_ms,
+            } => sockets.await_unread(socket, bytes, ms(timeout_ms)),
+            AwaitState {
+                socket,
+                state,
+                timeout_ms,
+            } => sockets.await_state(socket, state, ms(timeout_ms)),
             AwaitError { socket, timeout_ms } => sockets.await_error(socket, ms(timeout_ms)),
             Set { socket, option } => sockets.set(socket, option),
             Shutdown { socket, both } => sockets.shutdown(socket, both),
             Close { socket } => sockets.close(socket),
+            ForkToClose { socket, name } => sockets.fork_to_close(socket, &name),
             Disconnect { socket } => sockets.disconnect(socket),
             Vanish { socket } => sockets.vanish(socket),
             Sequence { socket } => sockets.sequence(socket),
@@ -62,36 +74,48 @@ impl Server {
                 self.capture = Some(super::capture::Capture::start()?);
                 Ok(Answer::Done)
             }
-            AwaitSegment { pattern, timeout_ms } => {
+            AwaitSegment {
+                pattern,
+                timeout_ms,
+            } => {
                 let capture = self.capture.as_mut().ok_or(Errno::EBADF)?;
                 let segment = capture.wait(&pattern, ms(timeout_ms))?;
                 Ok(Answer::Segment { segment })
             }
-            Entry { local, remote } => {
-                Ok(Answer::Entry { entry: kernel_state::entry(local, remote)? })
-            }
-            AwaitEntry { local, remote, entry, timeout_ms } => {
+            Entry { local, remote } => Ok(Answer::Entry {
+                entry: kernel_state::entry(local, remote)?,
+            }),
+            AwaitEntry {
+                local,
+                remote,
+                entry,
+                timeout_ms,
+            } => {
                 poll(ms(timeout_ms), || {
                     Ok((kernel_state::entry(local, remote)? == entry).then_some(()))
                 })?;
                 Ok(Answer::Entry { entry })
             }
-            Counter { name } => Ok(Answer::Number { value: kernel_state::counter(&name)? }),
-            Sysctl { name, value } => {
-                Ok(Answer::Text { text: kernel_state::write_sysctl(&name, &value)? })
-            }
+            Counter { name } => Ok(Answer::Number {
+                value: kernel_state::counter(&name)?,
+            }),
+            Sysctl { name, value } => Ok(Answer::Text {
+                text: kernel_state::write_sysctl(&name, &value)?,
+            }),
             Firewall { table, rules } => nft::install(&table, &rules).map(|()| Answer::Done),
             FirewallOff { table } => nft::remove(&table).map(|()| Answer::Done),
-            Veth { name, peer, peer_pid } => {
-                link::add_veth(&name, &peer, peer_pid).map(|()| Answer::Done)
-            }
+            Veth {
+                name,
+                peer,
+                peer_pid,
+            } => link::add_veth(&name, &peer, peer_pid).map(|()| Answer::Done),
             LinkUp { name } => link::set_up(&name).map(|()| Answer::Done),
-            Address { name, address, prefix } => {
-                link::add_address(&name, address, prefix).map(|()| Answer::Done)
-            }
-            DefaultRoute { gateway } => {
-                link::add_default_route(gateway).map(|()| Answer::Done)
-            }
+            Address {
+                name,
+                address,
+                prefix,
+            } => link::add_address(&name, address, prefix).map(|()| Answer::Done),
+            DefaultRoute { gateway } => link::add_default_route(gateway).map(|()| Answer::Done),
         }
     }
 }

@@ -1,12 +1,16 @@
 //! What can an actor do with its TCP sockets?
 
 use std::collections::HashMap;
+use std::ffi::{CStr, CString};
 use std::io::{self, Read};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::unistd::pause;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
 use super::protocol::{Answer, SocketId, SocketOption, TcpState};
@@ -40,7 +44,11 @@ impl Sockets {
         self.keep(socket)
     }
 
-    pub fn start_connect(&mut self, from: Option<SocketAddr>, to: SocketAddr) -> io::Result<Answer> {
+    pub fn start_connect(
+        &mut self,
+        from: Option<SocketAddr>,
+        to: SocketAddr,
+    ) -> io::Result<Answer> {
         let socket = bound(from, to)?;
         socket.set_nonblocking(true)?;
         match socket.connect(&to.into()) {
@@ -61,7 +69,9 @@ impl Sockets {
     }
 
     pub fn send(&mut self, id: SocketId, bytes: usize) -> io::Result<Answer> {
-        let sent = self.get(id)?.send_with_flags(&vec![b'x'; bytes], libc::MSG_NOSIGNAL)?;
+        let sent = self
+            .get(id)?
+            .send_with_flags(&vec![b'x'; bytes], libc::MSG_NOSIGNAL)?;
         Ok(Answer::Number { value: sent as u64 })
     }
 
@@ -91,7 +101,9 @@ impl Sockets {
             let unread = sys::unread_bytes(socket.as_fd())?;
             Ok((unread >= bytes).then_some(unread))
         })?;
-        Ok(Answer::Number { value: unread as u64 })
+        Ok(Answer::Number {
+            value: unread as u64,
+        })
     }
 
     pub fn await_state(
@@ -112,7 +124,9 @@ impl Sockets {
         let socket = self.get(id)?;
         let error = poll(limit, || socket.take_error())?;
         let number = error.raw_os_error().unwrap_or(0);
-        Ok(Answer::Text { text: format!("{:?}", Errno::from_raw(number)) })
+        Ok(Answer::Text {
+            text: format!("{:?}", Errno::from_raw(number)),
+        })
     }
 
     pub fn set(&mut self, id: SocketId, option: SocketOption) -> io::Result<Answer> {
@@ -127,7 +141,11 @@ impl Sockets {
                 libc::TCP_LINGER2,
                 seconds,
             )?,
-            SocketOption::KeepAlive { idle, interval, probes } => socket.set_tcp_keepalive(
+            SocketOption::KeepAlive {
+                idle,
+                interval,
+                probes,
+            } => socket.set_tcp_keepalive(
                 &TcpKeepalive::new()
                     .with_time(Duration::from_secs(idle))
                     .with_interval(Duration::from_secs(interval))
@@ -145,7 +163,11 @@ impl Sockets {
     }
 
     pub fn shutdown(&mut self, id: SocketId, both: bool) -> io::Result<Answer> {
-        let how = if both { Shutdown::Both } else { Shutdown::Write };
+        let how = if both {
+            Shutdown::Both
+        } else {
+            Shutdown::Write
+        };
         self.get(id)?.shutdown(how)?;
         Ok(Answer::Done)
     }
@@ -154,6 +176,27 @@ impl Sockets {
         let socket = self.open.remove(&id).ok_or(Errno::EBADF)?;
         drop(socket);
         Ok(Answer::Done)
+    }
+
+    pub fn fork_to_close(&mut self, id: SocketId, name: &str) -> io::Result<Answer> {
+        let name = CString::new(name)?;
+        let socket = self.open.remove(&id).ok_or(Errno::EBADF)?;
+        let (mut parent_is_done, mark) = io::pipe()?;
+        if let Some(child) = sys::fork()? {
+            drop(socket);
+            drop(mark);
+            return Ok(Answer::Number {
+                value: u64::from(child),
+            });
+        }
+        drop(mark);
+        self.open.clear();
+        // The child must never answer in its parent's place; if it fails, no reset is seen.
+        let _ = close_last(&name, &mut parent_is_done, socket);
+        loop {
+            // To be looked up until the parent ends, and this process with it.
+            pause();
+        }
     }
 
     pub fn disconnect(&mut self, id: SocketId) -> io::Result<Answer> {
@@ -184,15 +227,35 @@ impl Sockets {
 
     fn keep(&mut self, socket: Socket) -> io::Result<Answer> {
         let local = inet(&socket.local_addr()?)?;
-        let remote = socket.peer_addr().ok().and_then(|address| address.as_socket());
+        let remote = socket
+            .peer_addr()
+            .ok()
+            .and_then(|address| address.as_socket());
         self.last += 1;
         self.open.insert(self.last, socket);
-        Ok(Answer::Socket { id: self.last, local, remote })
+        Ok(Answer::Socket {
+            id: self.last,
+            local,
+            remote,
+        })
     }
 }
 
+/// In a forked child: waits for the end of the pipe, which says that the parent's copy is closed.
+fn close_last(name: &CStr, parent_is_done: &mut impl Read, socket: Socket) -> io::Result<()> {
+    prctl::set_name(name)?;
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    parent_is_done.read_to_end(&mut Vec::new())?;
+    drop(socket);
+    Ok(())
+}
+
 fn tcp(address: SocketAddr) -> io::Result<Socket> {
-    Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
+    Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )
 }
 
 fn bound(from: Option<SocketAddr>, to: SocketAddr) -> io::Result<Socket> {
@@ -205,7 +268,9 @@ fn bound(from: Option<SocketAddr>, to: SocketAddr) -> io::Result<Socket> {
 }
 
 fn inet(address: &SockAddr) -> io::Result<SocketAddr> {
-    address.as_socket().ok_or_else(|| Errno::EAFNOSUPPORT.into())
+    address
+        .as_socket()
+        .ok_or_else(|| Errno::EAFNOSUPPORT.into())
 }
 
 fn set_tcp(socket: &Socket, name: i32, value: i32) -> io::Result<()> {

@@ -18,7 +18,11 @@ pub fn destroy(local: SocketAddr, remote: SocketAddr) -> io::Result<()> {
 }
 
 fn message(local: SocketAddr, remote: SocketAddr) -> Vec<u8> {
-    let family = if local.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let family = if local.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    };
     let request = InetRequest {
         family: family as u8,
         protocol: libc::IPPROTO_TCP as u8,
@@ -46,12 +50,19 @@ fn message(local: SocketAddr, remote: SocketAddr) -> Vec<u8> {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    reason = "a test may stop at what it did not expect"
+)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_request_is_a_destroy_of_this_connection() {
-        let bytes = message("203.0.113.3:80".parse().unwrap(), "192.0.2.1:4".parse().unwrap());
+        let bytes = message(
+            "203.0.113.3:80".parse().unwrap(),
+            "192.0.2.1:4".parse().unwrap(),
+        );
         assert_eq!(u16::from_ne_bytes([bytes[4], bytes[5]]), 21);
         assert_eq!(bytes[16..18], [2, 6]);
         assert_eq!(bytes[24..28], [0, 80, 0, 4]);

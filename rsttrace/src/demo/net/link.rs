@@ -24,8 +24,10 @@ use super::netlink;
 /// Makes a veth pair; the other end goes into the network namespace of the process `peer_pid`.
 pub fn add_veth(name: &str, peer: &str, peer_pid: u32) -> io::Result<()> {
     let mut other = LinkMessage::default();
-    other.attributes =
-        vec![LinkAttribute::IfName(peer.to_owned()), LinkAttribute::NetNsPid(peer_pid)];
+    other.attributes = vec![
+        LinkAttribute::IfName(peer.to_owned()),
+        LinkAttribute::NetNsPid(peer_pid),
+    ];
     let mut message = LinkMessage::default();
     message.attributes = vec![
         LinkAttribute::IfName(name.to_owned()),
@@ -34,7 +36,10 @@ pub fn add_veth(name: &str, peer: &str, peer_pid: u32) -> io::Result<()> {
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(other))),
         ]),
     ];
-    send(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
+    send(
+        RouteNetlinkMessage::NewLink(message),
+        NLM_F_CREATE | NLM_F_EXCL,
+    )
 }
 
 /// Sets a link up.
@@ -54,9 +59,14 @@ pub fn add_address(name: &str, address: IpAddr, prefix: u8) -> io::Result<()> {
     message.header.flags = AddressHeaderFlags::Nodad;
     message.header.scope = AddressScope::Universe;
     message.header.index = index(name)?;
-    message.attributes =
-        vec![AddressAttribute::Local(address), AddressAttribute::Address(address)];
-    send(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
+    message.attributes = vec![
+        AddressAttribute::Local(address),
+        AddressAttribute::Address(address),
+    ];
+    send(
+        RouteNetlinkMessage::NewAddress(message),
+        NLM_F_CREATE | NLM_F_EXCL,
+    )
 }
 
 /// Sets the default route of the gateway's family.
@@ -68,7 +78,10 @@ pub fn add_default_route(gateway: IpAddr) -> io::Result<()> {
     message.header.scope = RouteScope::Universe;
     message.header.kind = RouteType::Unicast;
     message.attributes = vec![RouteAttribute::Gateway(RouteAddress::from(gateway))];
-    send(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)
+    send(
+        RouteNetlinkMessage::NewRoute(message),
+        NLM_F_CREATE | NLM_F_EXCL,
+    )
 }
 
 fn send(message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
@@ -86,5 +99,9 @@ fn index(name: &str) -> io::Result<u32> {
 }
 
 fn family(address: IpAddr) -> AddressFamily {
-    if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
+    if address.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    }
 }

@@ -33,7 +33,9 @@ fn outcomes(mut datagram: &[u8]) -> Vec<i32> {
     while let Some((header, _)) = datagram.split_at_checked(HEADER_LENGTH) {
         let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
         let kind = u16::from_ne_bytes([header[4], header[5]]);
-        let Some(code) = datagram.get(HEADER_LENGTH..HEADER_LENGTH + 4) else { break };
+        let Some(code) = datagram.get(HEADER_LENGTH..HEADER_LENGTH + 4) else {
+            break;
+        };
         if kind == TYPE_ERROR {
             found.push(i32::from_ne_bytes([code[0], code[1], code[2], code[3]]));
         }
@@ -66,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_cut_datagram_is_no_outcome() {
-        assert_eq!(outcomes(&error_message(0)[..18]), []);
-        assert_eq!(outcomes(&[]), []);
+        assert!(outcomes(&error_message(0)[..18]).is_empty());
+        assert!(outcomes(&[]).is_empty());
     }
 }

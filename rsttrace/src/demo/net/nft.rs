@@ -80,14 +80,22 @@ pub fn remove(table: &str) -> io::Result<()> {
 
 fn install_batch(table: &str, rules: &[Rule]) -> (Vec<u8>, usize) {
     let mut batch = Batch::new();
-    batch.push(NFT_MSG_NEWTABLE, NLM_F_CREATE, Attributes::default().text(1, table));
+    batch.push(
+        NFT_MSG_NEWTABLE,
+        NLM_F_CREATE,
+        Attributes::default().text(1, table),
+    );
     for hook in [Hook::Input, Hook::Forward, Hook::Output] {
         if rules.iter().any(|rule| rule.hook == hook) {
             batch.push(NFT_MSG_NEWCHAIN, NLM_F_CREATE, chain(table, hook));
         }
     }
     for rule in rules {
-        batch.push(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, rule_attributes(table, rule));
+        batch.push(
+            NFT_MSG_NEWRULE,
+            NLM_F_CREATE | NLM_F_APPEND,
+            rule_attributes(table, rule),
+        );
     }
     batch.finish()
 }
@@ -119,7 +127,12 @@ fn rule_attributes(table: &str, rule: &Rule) -> Attributes {
         Port::Destination(port) => (2, port),
     };
     let mut expressions = Attributes::default()
-        .expression("meta", Attributes::default().number(1, REGISTER).number(2, META_L4PROTO))
+        .expression(
+            "meta",
+            Attributes::default()
+                .number(1, REGISTER)
+                .number(2, META_L4PROTO),
+        )
         .expression("cmp", equals(&[libc::IPPROTO_TCP as u8]))
         .expression("payload", transport_bytes(offset, 2))
         .expression("cmp", equals(&port.to_be_bytes()));
@@ -143,13 +156,22 @@ fn rule_attributes(table: &str, rule: &Rule) -> Attributes {
         Verdict::Drop => {
             let verdict = Attributes::default().number(1, NF_DROP);
             let data = Attributes::default().nested(2, verdict);
-            let immediate = Attributes::default().number(1, VERDICT_REGISTER).nested(2, data);
+            let immediate = Attributes::default()
+                .number(1, VERDICT_REGISTER)
+                .nested(2, data);
             expressions.expression("immediate", immediate)
         }
-        Verdict::Reject => expressions
-            .expression("reject", Attributes::default().number(1, REJECT_TCP_RST).bytes(2, &[0])),
+        Verdict::Reject => expressions.expression(
+            "reject",
+            Attributes::default()
+                .number(1, REJECT_TCP_RST)
+                .bytes(2, &[0]),
+        ),
     };
-    Attributes::default().text(1, table).text(2, chain_name(rule.hook)).nested(4, expressions)
+    Attributes::default()
+        .text(1, table)
+        .text(2, chain_name(rule.hook))
+        .nested(4, expressions)
 }
 
 fn transport_bytes(offset: u32, length: u32) -> Attributes {
@@ -208,7 +230,10 @@ struct Batch {
 
 impl Batch {
     fn new() -> Self {
-        let mut batch = Self { bytes: Vec::new(), messages: 0 };
+        let mut batch = Self {
+            bytes: Vec::new(),
+            messages: 0,
+        };
         batch.message(BATCH_BEGIN, NLM_F_REQUEST, [0, 0, 0, SUBSYSTEM as u8], &[]);
         batch
     }
@@ -276,7 +301,10 @@ mod tests {
         let rule = Rule {
             hook: Hook::Input,
             port: Port::Destination(80),
-            flags: Some(FlagMatch { mask: Flags::SYN_ACK, value: Flags::SYN }),
+            flags: Some(FlagMatch {
+                mask: Flags::SYN_ACK,
+                value: Flags::SYN,
+            }),
             verdict: Verdict::Reject,
         };
         let (bytes, acks) = install_batch("t", &[rule, rule]);

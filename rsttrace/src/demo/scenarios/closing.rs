@@ -21,8 +21,70 @@ pub const LINGER_ZERO: Scenario = Scenario {
             lab.capture(Place::Server)?;
             pair.server.set(pair.at_server, SocketOption::Linger(0))?;
             pair.server.close(pair.at_server)?;
-            let end = End { cause: Cause::LingerZero, condition: "SO_LINGER 0, then close()" };
+            let end = End {
+                cause: Cause::LingerZero,
+                condition: "SO_LINGER 0, then close()",
+            };
             end.by_server(lab, pair, "close()", None)
+        })
+    },
+};
+
+/// The same on a dual-stack listener: an IPv6 socket whose addresses are IPv4.
+pub const LINGER_ZERO_MAPPED: Scenario = Scenario {
+    name: "linger_zero_mapped",
+    title: "linger 0 on an IPv6 socket that serves an IPv4 client",
+    family: Family::V4,
+    can_predate: true,
+    twins: &["linger_zero"],
+    open: |lab, _| {
+        let mut pair = Pair::open_dual_stack(lab)?;
+        Armed::new(move |lab| {
+            lab.capture(Place::Server)?;
+            pair.server.set(pair.at_server, SocketOption::Linger(0))?;
+            pair.server.close(pair.at_server)?;
+            let end = End {
+                cause: Cause::LingerZero,
+                condition: "SO_LINGER 0, then close(), on a socket with v4-mapped addresses",
+            };
+            end.by_server(lab, pair, "close()", None)
+        })
+    },
+};
+
+/// The process that accepted has handed the connection to a child and is not the one that resets it.
+pub const WORKER_CLOSES: Scenario = Scenario {
+    name: "worker_closes",
+    title: "a forked worker closes what its parent accepted",
+    family: Family::V4,
+    can_predate: true,
+    twins: &["close_unread"],
+    open: |lab, version| {
+        let mut pair = Pair::open(lab, version)?;
+        pair.leave_unread(UNREAD)?;
+        Armed::new(move |lab| {
+            lab.capture(Place::Server)?;
+            let before = lab.node(Place::Server).counter("TCPAbortOnClose")?;
+            let worker = pair.server.fork_to_close(pair.at_server, WORKER)?;
+            let seen = pair.reset_by_server(lab, Place::Server)?;
+            let after = lab.node(Place::Server).counter("TCPAbortOnClose")?;
+            confirm("TCPAbortOnClose", after - before, 1)?;
+            let error = pair.client_error("ECONNRESET")?;
+            let cause = Cause::CloseWithUnreadData;
+            let truth = Truth::sent(
+                lab,
+                Place::Server,
+                seen.clone(),
+                Origin::LocalProcess,
+                cause,
+            )
+            .because("accepted by the parent, closed by the child with 100 bytes unread")
+            .done_by_child(worker, WORKER, "close()")
+            .lost_connection()
+            .with_unread(UNREAD as u64)
+            .peer_saw(error);
+            let received = pair.client_truth(lab, &seen);
+            Staged::new(Form::Active, vec![truth, received], pair.into_actors())
         })
     },
 };
@@ -39,8 +101,13 @@ pub const CLOSE_UNREAD: Scenario = Scenario {
         pair.leave_unread(UNREAD)?;
         Armed::new(move |lab| {
             lab.capture(Place::Server)?;
-            counted(lab, "TCPAbortOnClose", |_| pair.server.close(pair.at_server))?;
-            let end = End { cause: Cause::CloseWithUnreadData, condition: "100 bytes unread, then close()" };
+            counted(lab, "TCPAbortOnClose", |_| {
+                pair.server.close(pair.at_server)
+            })?;
+            let end = End {
+                cause: Cause::CloseWithUnreadData,
+                condition: "100 bytes unread, then close()",
+            };
             end.by_server(lab, pair, "close()", Some(UNREAD as u64))
         })
     },
@@ -59,7 +126,9 @@ pub const LINGER_FIVE_UNREAD: Scenario = Scenario {
         pair.leave_unread(UNREAD)?;
         Armed::new(move |lab| {
             lab.capture(Place::Server)?;
-            counted(lab, "TCPAbortOnClose", |_| pair.server.close(pair.at_server))?;
+            counted(lab, "TCPAbortOnClose", |_| {
+                pair.server.close(pair.at_server)
+            })?;
             let end = End {
                 cause: Cause::CloseWithUnreadData,
                 condition: "SO_LINGER 5 and 100 bytes unread, then close()",
@@ -125,18 +194,26 @@ pub const LINGER2: Scenario = Scenario {
         Armed::new(move |lab| {
             pair.server.set(pair.at_server, SocketOption::Linger2(-1))?;
             pair.server.shutdown(pair.at_server, false)?;
-            pair.server.await_state(pair.at_server, TcpState::FinWait2)?;
+            pair.server
+                .await_state(pair.at_server, TcpState::FinWait2)?;
             lab.capture(Place::Server)?;
-            counted(lab, "TCPAbortOnLinger", |_| pair.server.close(pair.at_server))?;
+            counted(lab, "TCPAbortOnLinger", |_| {
+                pair.server.close(pair.at_server)
+            })?;
             let seen = pair.reset_by_server(lab, Place::Server)?;
             // In CLOSE_WAIT a reset is a broken pipe.
             let error = pair.client_error("EPIPE")?;
-            let truth =
-                Truth::sent(lab, Place::Server, seen.clone(), Origin::LocalProcess, Cause::Linger2)
-                    .because("TCP_LINGER2 -1, shutdown(SHUT_WR), FIN acknowledged, then close()")
-                    .done_by(&pair.server, "close()")
-                    .names(&pair.server, &[Role::Closer])
-                    .peer_saw(error);
+            let truth = Truth::sent(
+                lab,
+                Place::Server,
+                seen.clone(),
+                Origin::LocalProcess,
+                Cause::Linger2,
+            )
+            .because("TCP_LINGER2 -1, shutdown(SHUT_WR), FIN acknowledged, then close()")
+            .done_by(&pair.server, "close()")
+            .names(&pair.server, &[Role::Closer])
+            .peer_saw(error);
             let received = pair.client_truth(lab, &seen);
             Staged::new(Form::Active, vec![truth, received], pair.into_actors())
         })
@@ -154,8 +231,13 @@ pub const DISCONNECT: Scenario = Scenario {
         let mut pair = Pair::open(lab, version)?;
         Armed::new(move |lab| {
             lab.capture(Place::Server)?;
-            pair.server.ask(Command::Disconnect { socket: pair.at_server.id })?;
-            let end = End { cause: Cause::Disconnect, condition: "connect(2) with AF_UNSPEC" };
+            pair.server.ask(Command::Disconnect {
+                socket: pair.at_server.id,
+            })?;
+            let end = End {
+                cause: Cause::Disconnect,
+                condition: "connect(2) with AF_UNSPEC",
+            };
             end.by_server(lab, pair, "connect(AF_UNSPEC)", None)
         })
     },
@@ -174,9 +256,14 @@ pub const SOCKET_DESTROYED: Scenario = Scenario {
         Armed::new(move |lab| {
             lab.capture(Place::Server)?;
             let (local, remote) = (pair.listener.local, pair.at_client.local);
-            killer.ask(Command::Destroy { local, remote }).map_err(|error| {
-                error.lacking(&["EOPNOTSUPP", "ENOENT"], "this kernel cannot destroy sockets")
-            })?;
+            killer
+                .ask(Command::Destroy { local, remote })
+                .map_err(|error| {
+                    error.lacking(
+                        &["EOPNOTSUPP", "ENOENT"],
+                        "this kernel cannot destroy sockets",
+                    )
+                })?;
             let seen = pair.reset_by_server(lab, Place::Server)?;
             let error = pair.client_error("ECONNRESET")?;
             let owner = pair.server.await_error(pair.at_server)?;
@@ -215,7 +302,10 @@ fn open_listener_closed(lab: &mut Lab, version: IpVersion) -> Result<Armed, Stag
     let mut server = lab.actor(Place::Server, "rt-server")?;
     let mut client = lab.actor(Place::Client, "rt-client")?;
     let listener = server.listen(lab.service(version), 8)?;
-    let waiting = [client.connect(listener.local)?, client.connect(listener.local)?];
+    let waiting = [
+        client.connect(listener.local)?,
+        client.connect(listener.local)?,
+    ];
     for socket in waiting {
         // The client's view is not enough: the last ACK of the handshake may still be under way.
         let (local, remote) = (listener.local, socket.local);
@@ -223,7 +313,12 @@ fn open_listener_closed(lab: &mut Lab, version: IpVersion) -> Result<Armed, Stag
             state: TcpState::Established,
             minisock: false,
         });
-        let command = Command::AwaitEntry { local, remote, entry, timeout_ms: 3000 };
+        let command = Command::AwaitEntry {
+            local,
+            remote,
+            entry,
+            timeout_ms: 3000,
+        };
         lab.node(Place::Server).ask(command)?;
     }
     Armed::new(move |lab| {
@@ -249,60 +344,6 @@ fn open_listener_closed(lab: &mut Lab, version: IpVersion) -> Result<Armed, Stag
     })
 }
 
-/// A RST that the peer really sent, judged at the receiver.
-pub const RECEIVED: Scenario = Scenario {
-    name: "received",
-    title: "RST received in ESTABLISHED, sent by the peer",
-    family: Family::Both,
-    can_predate: true,
-    twins: &["injected_exact", "injected_in_window"],
-    open: |lab, version| {
-        let mut pair = Pair::open(lab, version)?;
-        Armed::new(move |lab| {
-            lab.capture(Place::Client)?;
-            pair.server.set(pair.at_server, SocketOption::Linger(0))?;
-            pair.server.close(pair.at_server)?;
-            let seen = pair.reset_by_server(lab, Place::Client)?;
-            confirm("TTL of the RST", seen.ttl, 63)?;
-            let error = pair.client_error("ECONNRESET")?;
-            let truth = pair
-                .client_truth(lab, &seen)
-                .because("the peer closed with SO_LINGER 0")
-                .done_by(&pair.server, "close()")
-                .peer_saw(error);
-            Staged::new(Form::Active, vec![truth], pair.into_actors())
-        })
-    },
-};
-
-/// A RST passing through, judged at the router.
-pub const FORWARDED: Scenario = Scenario {
-    name: "forwarded",
-    title: "RST forwarded by the router",
-    family: Family::Both,
-    can_predate: true,
-    twins: &["firewall_reject_forwarded"],
-    open: |lab, version| {
-        let mut pair = Pair::open(lab, version)?;
-        Armed::new(move |lab| {
-            lab.capture(Place::Router)?;
-            pair.server.set(pair.at_server, SocketOption::Linger(0))?;
-            pair.server.close(pair.at_server)?;
-            let arrived = pair.reset_by_server(lab, Place::Router)?;
-            let left = pair.reset_by_server(lab, Place::Router)?;
-            confirm("TTL on both legs", (arrived.ttl, left.ttl), (64, 63))?;
-            let error = pair.client_error("ECONNRESET")?;
-            let mut truth =
-                Truth::sent(lab, Place::Router, left, Origin::Forwarded, Cause::Forwarded)
-                    .because("the server closed with SO_LINGER 0; the router only passed it on")
-                    .lost_connection()
-                    .peer_saw(error);
-            truth.direction = super::super::truth::Direction::Forwarded;
-            Staged::new(Form::Active, vec![truth], pair.into_actors())
-        })
-    },
-};
-
 /// A connection that the server's process ended by itself.
 struct End {
     cause: Cause,
@@ -319,13 +360,18 @@ impl End {
     ) -> Result<Staged, StageError> {
         let seen: Segment = pair.reset_by_server(lab, Place::Server)?;
         let error = pair.client_error("ECONNRESET")?;
-        let mut truth =
-            Truth::sent(lab, Place::Server, seen.clone(), Origin::LocalProcess, self.cause)
-                .because(self.condition)
-                .done_by(&pair.server, did)
-                .names(&pair.server, &[Role::Closer])
-                .lost_connection()
-                .peer_saw(error);
+        let mut truth = Truth::sent(
+            lab,
+            Place::Server,
+            seen.clone(),
+            Origin::LocalProcess,
+            self.cause,
+        )
+        .because(self.condition)
+        .done_by(&pair.server, did)
+        .names(&pair.server, &[Role::Closer])
+        .lost_connection()
+        .peer_saw(error);
         truth.unread = unread;
         let received = pair.client_truth(lab, &seen);
         Staged::new(Form::Active, vec![truth, received], pair.into_actors())
@@ -345,3 +391,4 @@ fn counted(
 }
 
 const UNREAD: usize = 100;
+const WORKER: &str = "rt-worker";

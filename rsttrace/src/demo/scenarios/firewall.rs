@@ -20,16 +20,25 @@ pub const REJECT_SYN: Scenario = Scenario {
         let mut client = lab.actor(Place::Client, "rt-client")?;
         let listener = server.listen(lab.service(version), 8)?;
         Armed::new(move |lab| {
-            lab.firewall(Place::Server, &[reject(Hook::Input, listener.local.port(), None)])?;
+            lab.firewall(
+                Place::Server,
+                &[reject(Hook::Input, listener.local.port(), None)],
+            )?;
             lab.capture(Place::Server)?;
             let socket = client.start_connect(None, listener.local)?;
             let error = client.await_error(socket)?;
             confirm("error at the client", error.as_str(), "ECONNREFUSED")?;
             let seen = lab.reset(Place::Server, listener.local, socket.local)?;
             let cause = Cause::FirewallReject;
-            let truth = Truth::sent(lab, Place::Server, seen.clone(), Origin::LocalFirewall, cause)
-                .because("an nftables rule in input rejects with tcp reset; a listener is there")
-                .peer_saw(error);
+            let truth = Truth::sent(
+                lab,
+                Place::Server,
+                seen.clone(),
+                Origin::LocalFirewall,
+                cause,
+            )
+            .because("an nftables rule in input rejects with tcp reset; a listener is there")
+            .peer_saw(error);
             let refused = refused(lab, &client, seen);
             Staged::new(Form::Passive, vec![truth, refused], vec![client, server])
         })
@@ -52,11 +61,18 @@ pub const REJECT_ESTABLISHED: Scenario = Scenario {
             pair.client.send(pair.at_client, 50)?;
             let seen = pair.reset_by_server(lab, Place::Server)?;
             let error = pair.client_error("ECONNRESET")?;
+            pair.confirm_server_end_lives()?;
             let cause = Cause::FirewallReject;
-            let truth = Truth::sent(lab, Place::Server, seen.clone(), Origin::LocalFirewall, cause)
-                .because("an nftables rule in input rejects data; the server's socket still lives")
-                .lost_connection()
-                .peer_saw(error);
+            let truth = Truth::sent(
+                lab,
+                Place::Server,
+                seen.clone(),
+                Origin::LocalFirewall,
+                cause,
+            )
+            .because("an nftables rule in input rejects data; the server's socket still lives")
+            .lost_connection()
+            .peer_saw(error);
             let received = pair.client_truth(lab, &seen);
             Staged::new(Form::Passive, vec![truth, received], pair.into_actors())
         })
@@ -75,7 +91,10 @@ pub const REJECT_FORWARDED: Scenario = Scenario {
         let mut client = lab.actor(Place::Client, "rt-client")?;
         let listener = server.listen(lab.service(version), 8)?;
         Armed::new(move |lab| {
-            lab.firewall(Place::Router, &[reject(Hook::Forward, listener.local.port(), None)])?;
+            lab.firewall(
+                Place::Router,
+                &[reject(Hook::Forward, listener.local.port(), None)],
+            )?;
             lab.capture(Place::Router)?;
             let socket = client.start_connect(None, listener.local)?;
             let error = client.await_error(socket)?;
@@ -93,6 +112,14 @@ pub const REJECT_FORWARDED: Scenario = Scenario {
 
 /// Rejects segments to a port; with `unless`, only those without these bits.
 fn reject(hook: Hook, port: u16, unless: Option<Flags>) -> Rule {
-    let flags = unless.map(|mask| FlagMatch { mask, value: Flags(0) });
-    Rule { hook, port: Port::Destination(port), flags, verdict: Verdict::Reject }
+    let flags = unless.map(|mask| FlagMatch {
+        mask,
+        value: Flags(0),
+    });
+    Rule {
+        hook,
+        port: Port::Destination(port),
+        flags,
+        verdict: Verdict::Reject,
+    }
 }

@@ -24,21 +24,62 @@ pub const PORT_CLOSED: Scenario = Scenario {
             let error = client.await_error(socket)?;
             confirm("error at the client", error.as_str(), "ECONNREFUSED")?;
             let seen = lab.reset(Place::Server, service, socket.local)?;
-            let truth =
-                Truth::sent(lab, Place::Server, seen.clone(), Origin::LocalKernel, Cause::PortClosed)
-                    .because("nobody has ever listened on the port")
-                    .peer_saw(error);
+            let truth = Truth::sent(
+                lab,
+                Place::Server,
+                seen.clone(),
+                Origin::LocalKernel,
+                Cause::PortClosed,
+            )
+            .because("nobody has ever listened on the port")
+            .peer_saw(error);
             let refused = refused(lab, &client, seen);
             Staged::new(Form::Passive, vec![truth, refused], vec![client])
         })
     },
 };
 
+/// The same after a listener has gone: the port has a past.
+pub const PORT_CLOSED_LATELY: Scenario = Scenario {
+    name: "port_closed_lately",
+    title: "connect to a port whose listener has gone",
+    family: Family::V4,
+    can_predate: true,
+    twins: &["port_closed", "listener_closed"],
+    open: |lab, version| {
+        let mut server = lab.actor(Place::Server, "rt-server")?;
+        let mut client = lab.actor(Place::Client, "rt-client")?;
+        let listener = server.listen(lab.service(version), 8)?;
+        Armed::new(move |lab| {
+            server.close(listener)?;
+            lab.capture(Place::Server)?;
+            let socket = client.start_connect(None, listener.local)?;
+            let error = client.await_error(socket)?;
+            confirm("error at the client", error.as_str(), "ECONNREFUSED")?;
+            let seen = lab.reset(Place::Server, listener.local, socket.local)?;
+            let cause = Cause::PortClosed;
+            let truth = Truth::sent(lab, Place::Server, seen.clone(), Origin::LocalKernel, cause)
+                .because("the listener had been closed before, without connections")
+                .names(&server, &[Role::FormerOwner])
+                .or_names_nobody()
+                .peer_saw(error);
+            let refused = refused(lab, &client, seen);
+            Staged::new(Form::Passive, vec![truth, refused], vec![client, server])
+        })
+    },
+};
+
 /// The truth at the client whose SYN was answered with a RST.
 pub fn refused(lab: &Lab, client: &super::super::actor::Actor, seen: Segment) -> Truth {
-    Truth::received(lab, Place::Client, seen, Origin::Peer, Cause::ConnectionRefused)
-        .because("the client's SYN was answered with a RST")
-        .names(client, &[Role::Owner])
+    Truth::received(
+        lab,
+        Place::Client,
+        seen,
+        Origin::Peer,
+        Cause::ConnectionRefused,
+    )
+    .because("the client's SYN was answered with a RST")
+    .names(client, &[Role::Owner])
 }
 
 /// The SYN-ACK comes when the connect has been given up.
@@ -70,9 +111,15 @@ fn open_late_synack(lab: &mut Lab, version: IpVersion) -> Result<Armed, StageErr
         // The server repeats its SYN-ACK after a second.
         lab.open_firewall(Place::Server)?;
         let seen = lab.reset(Place::Client, socket.local, listener.local)?;
-        let truth = Truth::sent(lab, Place::Client, seen, Origin::LocalKernel, Cause::LateSynack)
-            .because("close() while connecting; the SYN-ACK came a second later")
-            .names(&client, &[Role::FormerOwner, Role::Closer]);
+        let truth = Truth::sent(
+            lab,
+            Place::Client,
+            seen,
+            Origin::LocalKernel,
+            Cause::LateSynack,
+        )
+        .because("close() while connecting; the SYN-ACK came a second later")
+        .names(&client, &[Role::FormerOwner, Role::Closer]);
         Staged::new(Form::Passive, vec![truth], vec![client, server])
     })
 }
@@ -92,9 +139,11 @@ fn open_accept_overflow(lab: &mut Lab, version: IpVersion) -> Result<Armed, Stag
     let mut client = lab.actor(Place::Client, "rt-client")?;
     // A backlog of 2 lets three wait.
     let listener = server.listen(lab.service(version), 2)?;
+    let mut queued = Vec::new();
     for _ in 0..2 {
-        let queued = client.connect(listener.local)?;
-        await_server_entry(lab, listener.local, queued.local, TcpState::Established)?;
+        let socket = client.connect(listener.local)?;
+        await_server_entry(lab, listener.local, socket.local, TcpState::Established)?;
+        queued.push(socket);
     }
     Armed::new(move |lab| {
         lab.sysctl(Place::Server, "ipv4/tcp_abort_on_overflow", "1")?;
@@ -102,7 +151,10 @@ fn open_accept_overflow(lab: &mut Lab, version: IpVersion) -> Result<Armed, Stag
         let hold = Rule {
             hook: Hook::Output,
             port: Port::Destination(listener.local.port()),
-            flags: Some(FlagMatch { mask: Flags::SYN_ACK, value: Flags::ACK }),
+            flags: Some(FlagMatch {
+                mask: Flags::SYN_ACK,
+                value: Flags::ACK,
+            }),
             verdict: Verdict::Drop,
         };
         lab.firewall(Place::Client, &[hold])?;
@@ -122,16 +174,22 @@ fn open_accept_overflow(lab: &mut Lab, version: IpVersion) -> Result<Armed, Stag
         let after = lab.node(Place::Server).counter("ListenOverflows")?;
         confirm("ListenOverflows", after - overflows, 1)?;
         let seen = lab.reset(Place::Server, listener.local, fourth.local)?;
+        // The three that wait would be reset one day; that is another scenario.
+        queued.push(third);
+        for socket in queued {
+            let accepted = server.accept(listener)?;
+            server.vanish(accepted)?;
+            client.vanish(socket)?;
+        }
         let cause = Cause::AcceptQueueOverflow;
         let truth = Truth::sent(lab, Place::Server, seen.clone(), Origin::LocalKernel, cause)
             .because("three connections waited in a queue of backlog 2")
             .names(&server, &[Role::Listener])
             .peer_saw(error);
-        let received =
-            Truth::received(lab, Place::Client, seen, Origin::Peer, Cause::ResetByPeer)
-                .because("the server's end sent it")
-                .names(&client, &[Role::Owner])
-                .lost_connection();
+        let received = Truth::received(lab, Place::Client, seen, Origin::Peer, Cause::ResetByPeer)
+            .because("the server's end sent it")
+            .names(&client, &[Role::Owner])
+            .lost_connection();
         Staged::new(Form::Passive, vec![truth, received], vec![client, server])
     })
 }
@@ -156,9 +214,15 @@ pub const STRAY_ACK: Scenario = Scenario {
             injector.ask(Command::Inject { segment })?;
             let seen = lab.reset(Place::Server, listener.local, from)?;
             confirm("sequence number of the RST", seen.seq, 99)?;
-            let truth = Truth::sent(lab, Place::Server, seen, Origin::LocalKernel, Cause::StrayAck)
-                .because("a lone ACK to a listening port, from a port never used")
-                .names(&server, &[Role::Listener]);
+            let truth = Truth::sent(
+                lab,
+                Place::Server,
+                seen,
+                Origin::LocalKernel,
+                Cause::StrayAck,
+            )
+            .because("a lone ACK to a listening port, from a port never used")
+            .names(&server, &[Role::Listener]);
             Staged::new(Form::Passive, vec![truth], vec![injector, server])
         })
     },
@@ -170,7 +234,15 @@ fn await_server_entry(
     remote: std::net::SocketAddr,
     state: TcpState,
 ) -> Result<(), StageError> {
-    let entry = Some(super::super::actor::protocol::Entry { state, minisock: false });
-    let command = Command::AwaitEntry { local, remote, entry, timeout_ms: 3000 };
+    let entry = Some(super::super::actor::protocol::Entry {
+        state,
+        minisock: false,
+    });
+    let command = Command::AwaitEntry {
+        local,
+        remote,
+        entry,
+        timeout_ms: 3000,
+    };
     lab.node(Place::Server).ask(command).map(drop)
 }

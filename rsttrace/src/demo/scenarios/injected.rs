@@ -2,7 +2,7 @@
 
 use super::super::StageError;
 use super::super::actor::Actor;
-use super::super::actor::protocol::{Command, TcpState};
+use super::super::actor::protocol::Command;
 use super::super::lab::{IpVersion, Lab, Place};
 use super::super::segment::{Flags, Segment};
 use super::super::truth::{Cause, Direction, Form, Origin, Role, Truth};
@@ -27,15 +27,21 @@ pub const RAW_SOCKET: Scenario = Scenario {
             let error = pair.client_error("ECONNRESET")?;
             let after = lab.node(Place::Server).counter("OutRsts")?;
             confirm("resets sent by the server's TCP", after - resets, 0)?;
-            pair.server.await_state(pair.at_server, TcpState::Established)?;
+            pair.confirm_server_end_lives()?;
             let cause = Cause::RawSocket;
-            let truth = Truth::sent(lab, Place::Server, seen.clone(), Origin::LocalProcess, cause)
-                .because("a process of the server's host wrote the RST with a raw socket")
-                .done_by(&injector, "sendto() on a raw socket")
-                .names(&injector, &[Role::Owner, Role::Closer])
-                .or_names_nobody()
-                .lost_connection()
-                .peer_saw(error);
+            let truth = Truth::sent(
+                lab,
+                Place::Server,
+                seen.clone(),
+                Origin::LocalProcess,
+                cause,
+            )
+            .because("a process of the server's host wrote the RST with a raw socket")
+            .done_by(&injector, "sendto() on a raw socket")
+            .names(&injector, &[Role::Owner, Role::Closer])
+            .or_names_nobody()
+            .lost_connection()
+            .peer_saw(error);
             let received = pair.client_truth(lab, &seen);
             let mut actors = pair.into_actors();
             actors.push(injector);
@@ -57,7 +63,7 @@ pub const EXACT: Scenario = Scenario {
             let seen = pair.reset_by_server(lab, Place::Client)?;
             confirm("TTL of the RST", seen.ttl, 64)?;
             let error = pair.client_error("ECONNRESET")?;
-            pair.server.await_state(pair.at_server, TcpState::Established)?;
+            pair.confirm_server_end_lives()?;
             let cause = Cause::NotFromPeer;
             let truth = Truth::received(lab, Place::Client, seen, Origin::Middlebox, cause)
                 .because("the router wrote it; the server's end lives on; its own segments come with TTL 63")
@@ -84,7 +90,8 @@ pub const IN_WINDOW: Scenario = Scenario {
             pair.confirm_alive()?;
             let after = lab.node(Place::Client).counter("TCPChallengeACK")?;
             confirm("TCPChallengeACK", after - challenges, 1)?;
-            let condition = "the router wrote it 100 bytes past the expected number; the connection lives";
+            let condition =
+                "the router wrote it 100 bytes past the expected number; the connection lives";
             Ok((ignored(lab, &pair, seen, condition), pair))
         })
     },
@@ -112,12 +119,20 @@ pub const OUT_OF_WINDOW: Scenario = Scenario {
 };
 
 fn ignored(lab: &Lab, pair: &Pair, seen: Segment, condition: &'static str) -> Truth {
-    let truth =
-        Truth::received(lab, Place::Client, seen, Origin::Middlebox, Cause::BlindAttempt)
-            .because(condition)
-            .names(&pair.client, &[Role::Owner])
-            .or_names_nobody();
-    Truth { direction: Direction::Observed, ..truth }
+    let truth = Truth::received(
+        lab,
+        Place::Client,
+        seen,
+        Origin::Middlebox,
+        Cause::BlindAttempt,
+    )
+    .because(condition)
+    .names(&pair.client, &[Role::Owner])
+    .or_names_nobody();
+    Truth {
+        direction: Direction::Observed,
+        ..truth
+    }
 }
 
 fn open_injected(

@@ -28,14 +28,11 @@ pub const TIME_WAIT: Scenario = Scenario {
     open: |lab, version| open(lab, version, None),
 };
 
-fn open(
-    lab: &mut Lab,
-    version: IpVersion,
-    linger2: Option<i32>,
-) -> Result<Armed, StageError> {
+fn open(lab: &mut Lab, version: IpVersion, linger2: Option<i32>) -> Result<Armed, StageError> {
     let mut pair = Pair::open(lab, version)?;
     if let Some(seconds) = linger2 {
-        pair.server.set(pair.at_server, SocketOption::Linger2(seconds))?;
+        pair.server
+            .set(pair.at_server, SocketOption::Linger2(seconds))?;
     }
     Armed::new(move |lab| {
         pair.server.close(pair.at_server)?;
@@ -46,6 +43,26 @@ fn open(
         answered(lab, pair, condition, &[Role::Closer, Role::FormerOwner])
     })
 }
+
+/// The process was killed with everything read: its end is closed politely.
+pub const KILLED: Scenario = Scenario {
+    name: "data_after_kill",
+    title: "data after the process was killed with all read",
+    family: Family::V4,
+    can_predate: true,
+    twins: &["killed_unread", "data_after_close_time_wait"],
+    open: |lab, version| {
+        let mut pair = Pair::open(lab, version)?;
+        Armed::new(move |lab| {
+            pair.server.kill()?;
+            pair.await_server_end(lab, TcpState::FinWait2, true)?;
+            lab.capture(Place::Server)?;
+            pair.client.send(pair.at_client, 50)?;
+            let condition = "the server was killed with all read; the client wrote 50 bytes";
+            answered(lab, pair, condition, &[Role::Closer, Role::FormerOwner])
+        })
+    },
+};
 
 /// shutdown(SHUT_RDWR), descriptor still open.
 pub const SHUTDOWN_BOTH: Scenario = Scenario {
@@ -58,7 +75,8 @@ pub const SHUTDOWN_BOTH: Scenario = Scenario {
         let mut pair = Pair::open(lab, version)?;
         Armed::new(move |lab| {
             pair.server.shutdown(pair.at_server, true)?;
-            pair.server.await_state(pair.at_server, TcpState::FinWait2)?;
+            pair.server
+                .await_state(pair.at_server, TcpState::FinWait2)?;
             lab.capture(Place::Server)?;
             pair.client.send(pair.at_client, 50)?;
             let condition = "the server had shut both directions down; the client wrote 50 bytes";
@@ -77,11 +95,16 @@ fn answered(
     // The client had got the FIN: a reset is a broken pipe then.
     let error = pair.client.await_error(pair.at_client)?;
     confirm("error at the client", error.as_str(), "EPIPE")?;
-    let truth =
-        Truth::sent(lab, Place::Server, seen.clone(), Origin::LocalKernel, Cause::DataAfterClose)
-            .because(condition)
-            .names(&pair.server, roles)
-            .peer_saw(error);
+    let truth = Truth::sent(
+        lab,
+        Place::Server,
+        seen.clone(),
+        Origin::LocalKernel,
+        Cause::DataAfterClose,
+    )
+    .because(condition)
+    .names(&pair.server, roles)
+    .peer_saw(error);
     let received = pair.client_truth(lab, &seen);
     Staged::new(Form::Passive, vec![truth, received], pair.into_actors())
 }

@@ -8,6 +8,7 @@ mod handshake;
 mod injected;
 mod late_data;
 mod pair;
+mod seen_elsewhere;
 mod timeouts;
 mod vanished;
 
@@ -98,7 +99,11 @@ pub struct Staged {
 
 impl Staged {
     fn new(form: Form, truths: Vec<Truth>, actors: Vec<Actor>) -> Result<Self, StageError> {
-        Ok(Self { truths, form, _actors: actors })
+        Ok(Self {
+            truths,
+            form,
+            _actors: actors,
+        })
     }
 }
 
@@ -110,7 +115,13 @@ fn check_form(truth: &Truth, form: Form) -> Result<(), StageError> {
         Form::Passive => seen.window == 0 && seen.options == 0 && seen.ip_id.unwrap_or(0) == 0,
         Form::Crafted => true,
     };
-    if right { Ok(()) } else { Err(StageError::Failed(format!("the RST is not {form:?}: {seen:?}"))) }
+    if right {
+        Ok(())
+    } else {
+        Err(StageError::Failed(format!(
+            "the RST is not {form:?}: {seen:?}"
+        )))
+    }
 }
 
 /// Fails the staging unless what was found is what was meant.
@@ -122,25 +133,31 @@ fn confirm<T: PartialEq + std::fmt::Debug>(
     if found == meant {
         return Ok(());
     }
-    Err(StageError::Failed(format!("{what}: {found:?} instead of {meant:?}")))
+    Err(StageError::Failed(format!(
+        "{what}: {found:?} instead of {meant:?}"
+    )))
 }
 
 /// All scenarios, the plain ones first.
 pub const ALL: &[&Scenario] = &[
     &handshake::PORT_CLOSED,
+    &handshake::PORT_CLOSED_LATELY,
     &closing::LINGER_ZERO,
+    &closing::LINGER_ZERO_MAPPED,
     &closing::CLOSE_UNREAD,
     &closing::LINGER_FIVE_UNREAD,
     &closing::KILLED_UNREAD,
     &closing::EXIT_UNREAD,
+    &closing::WORKER_CLOSES,
     &closing::LINGER2,
     &closing::DISCONNECT,
     &closing::SOCKET_DESTROYED,
     &closing::LISTENER_CLOSED,
-    &closing::RECEIVED,
-    &closing::FORWARDED,
+    &seen_elsewhere::RECEIVED,
+    &seen_elsewhere::FORWARDED,
     &late_data::FIN_WAIT2,
     &late_data::TIME_WAIT,
+    &late_data::KILLED,
     &late_data::SHUTDOWN_BOTH,
     &vanished::HALF_OPEN,
     &vanished::HALF_OPEN_LISTENER_BACK,

@@ -1,5 +1,7 @@
 //! How does nearly every scenario begin? With a client and a server that have talked.
 
+use std::net::{Ipv6Addr, SocketAddr};
+
 use super::super::StageError;
 use super::super::actor::protocol::{Answer, Command, Entry, TcpState};
 use super::super::actor::{Actor, Socket};
@@ -20,12 +22,32 @@ pub struct Pair {
 impl Pair {
     /// Connects, and has both ends say something.
     pub fn open(lab: &mut Lab, version: IpVersion) -> Result<Self, StageError> {
+        let service = lab.service(version);
+        Self::open_at(lab, service, service)
+    }
+
+    /// The same over IPv4 with a server that listens on [::].
+    pub fn open_dual_stack(lab: &mut Lab) -> Result<Self, StageError> {
+        let service = lab.service(IpVersion::V4);
+        let everywhere = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), service.port());
+        let mut pair = Self::open_at(lab, everywhere, service)?;
+        pair.listener.local = service;
+        Ok(pair)
+    }
+
+    fn open_at(lab: &mut Lab, listen: SocketAddr, connect: SocketAddr) -> Result<Self, StageError> {
         let mut server = lab.actor(Place::Server, "rt-server")?;
         let mut client = lab.actor(Place::Client, "rt-client")?;
-        let listener = server.listen(lab.service(version), 8)?;
-        let at_client = client.connect(listener.local)?;
+        let listener = server.listen(listen, 8)?;
+        let at_client = client.connect(connect)?;
         let at_server = server.accept(listener)?;
-        let mut pair = Self { client, server, listener, at_client, at_server };
+        let mut pair = Self {
+            client,
+            server,
+            listener,
+            at_client,
+            at_server,
+        };
         pair.talk()?;
         Ok(pair)
     }
@@ -56,18 +78,30 @@ impl Pair {
 
     /// The truth at the client about a RST that its peer, the server, has sent it.
     pub fn client_truth(&self, lab: &Lab, seen: &Segment) -> Truth {
-        Truth::received(lab, Place::Client, seen.clone(), Origin::Peer, Cause::ResetByPeer)
-            .because("the server's end sent it")
-            .names(&self.client, &[Role::Owner])
-            .lost_connection()
+        Truth::received(
+            lab,
+            Place::Client,
+            seen.clone(),
+            Origin::Peer,
+            Cause::ResetByPeer,
+        )
+        .because("the server's end sent it")
+        .names(&self.client, &[Role::Owner])
+        .lost_connection()
     }
 
     /// The truth at the server about a RST that its peer, the client, has sent it.
     pub fn server_truth(&self, lab: &Lab, seen: &Segment) -> Truth {
-        Truth::received(lab, Place::Server, seen.clone(), Origin::Peer, Cause::ResetByPeer)
-            .because("the client's end sent it")
-            .names(&self.server, &[Role::Owner])
-            .lost_connection()
+        Truth::received(
+            lab,
+            Place::Server,
+            seen.clone(),
+            Origin::Peer,
+            Cause::ResetByPeer,
+        )
+        .because("the client's end sent it")
+        .names(&self.server, &[Role::Owner])
+        .lost_connection()
     }
 
     /// Waits until the server's end is in this state, also without a descriptor.
@@ -79,15 +113,30 @@ impl Pair {
     ) -> Result<(), StageError> {
         let (local, remote) = (self.listener.local, self.at_client.local);
         let entry = Some(Entry { state, minisock });
-        let command = Command::AwaitEntry { local, remote, entry, timeout_ms: 3000 };
+        let command = Command::AwaitEntry {
+            local,
+            remote,
+            entry,
+            timeout_ms: 3000,
+        };
         lab.node(Place::Server).ask(command).map(drop)
     }
 
     /// Confirms that the server's kernel has no socket for the connection.
     pub fn confirm_server_end_gone(&self, lab: &mut Lab) -> Result<(), StageError> {
         let (local, remote) = (self.listener.local, self.at_client.local);
-        let answer = lab.node(Place::Server).ask(Command::Entry { local, remote })?;
+        let answer = lab
+            .node(Place::Server)
+            .ask(Command::Entry { local, remote })?;
         confirm("the server's end", answer, Answer::Entry { entry: None })
+    }
+
+    /// Confirms that the server knows nothing of the reset, then has its end vanish: left open, it would provoke
+    /// a second reset of the same flow when its process ends.
+    pub fn confirm_server_end_lives(&mut self) -> Result<(), StageError> {
+        self.server
+            .await_state(self.at_server, TcpState::Established)?;
+        self.server.vanish(self.at_server)
     }
 
     /// Confirms that the connection still works.

@@ -20,11 +20,17 @@ pub const KEEPALIVE: Scenario = Scenario {
         Armed::new(move |lab| {
             lab.firewall(Place::Client, &black_hole(&pair))?;
             lab.capture(Place::Server)?;
-            let probing = SocketOption::KeepAlive { idle: 1, interval: 1, probes: 1 };
+            let probing = SocketOption::KeepAlive {
+                idle: 1,
+                interval: 1,
+                probes: 1,
+            };
             pair.server.set(pair.at_server, probing)?;
             let error = pair.server.await_error(pair.at_server)?;
             confirm("error at the server", error.as_str(), "ETIMEDOUT")?;
             let seen = pair.reset_by_server(lab, Place::Server)?;
+            // Else its end, still open, would provoke a second reset of the same flow at its own end.
+            pair.client.vanish(pair.at_client)?;
             let cause = Cause::KeepaliveTimeout;
             let truth = Truth::sent(lab, Place::Server, seen, Origin::LocalKernel, cause)
                 .because("the client was cut off; one probe after 1 s, none answered within 1 s")
@@ -48,7 +54,8 @@ pub const USER_TIMEOUT: Scenario = Scenario {
 
 fn open_user_timeout(lab: &mut Lab, version: IpVersion) -> Result<Armed, StageError> {
     let mut pair = Pair::open(lab, version)?;
-    pair.server.set(pair.at_server, SocketOption::UserTimeout(300))?;
+    pair.server
+        .set(pair.at_server, SocketOption::UserTimeout(300))?;
     Armed::new(move |lab| {
         lab.firewall(Place::Client, &black_hole(&pair))?;
         let resets = lab.node(Place::Server).counter("OutRsts")?;
@@ -78,7 +85,12 @@ fn open_user_timeout(lab: &mut Lab, version: IpVersion) -> Result<Armed, StageEr
 /// Nothing of this connection reaches or leaves the client.
 fn black_hole(pair: &Pair) -> [Rule; 2] {
     let port = pair.listener.local.port();
-    let rule = |hook, port| Rule { hook, port, flags: None, verdict: Verdict::Drop };
+    let rule = |hook, port| Rule {
+        hook,
+        port,
+        flags: None,
+        verdict: Verdict::Drop,
+    };
     [
         rule(Hook::Input, Port::Source(port)),
         rule(Hook::Output, Port::Destination(port)),

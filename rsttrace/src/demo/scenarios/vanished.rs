@@ -26,12 +26,17 @@ pub const HALF_OPEN: Scenario = Scenario {
             pair.client.send(pair.at_client, 50)?;
             let seen = pair.reset_by_server(lab, Place::Server)?;
             let error = pair.client_error("ECONNRESET")?;
-            let truth =
-                Truth::sent(lab, Place::Server, seen.clone(), Origin::LocalKernel, Cause::HalfOpen)
-                    .because("the server's end was gone without a packet; the client wrote")
-                    .names(&pair.server, &[Role::FormerOwner])
-                    .lost_connection()
-                    .peer_saw(error);
+            let truth = Truth::sent(
+                lab,
+                Place::Server,
+                seen.clone(),
+                Origin::LocalKernel,
+                Cause::HalfOpen,
+            )
+            .because("the server's end was gone without a packet; the client wrote")
+            .names(&pair.server, &[Role::FormerOwner])
+            .lost_connection()
+            .peer_saw(error);
             let received = pair.client_truth(lab, &seen);
             Staged::new(Form::Passive, vec![truth, received], pair.into_actors())
         })
@@ -60,13 +65,18 @@ fn open_listener_back(lab: &mut Lab, version: IpVersion) -> Result<Armed, StageE
         pair.client.send(pair.at_client, 50)?;
         let seen = pair.reset_by_server(lab, Place::Server)?;
         let error = pair.client_error("ECONNRESET")?;
-        let truth =
-            Truth::sent(lab, Place::Server, seen.clone(), Origin::LocalKernel, Cause::HalfOpen)
-                .because("the connection was of the service before its restart; the client wrote")
-                .names(&pair.server, &[Role::FormerOwner])
-                .names(&restarted, &[Role::Listener])
-                .lost_connection()
-                .peer_saw(error);
+        let truth = Truth::sent(
+            lab,
+            Place::Server,
+            seen.clone(),
+            Origin::LocalKernel,
+            Cause::HalfOpen,
+        )
+        .because("the connection was of the service before its restart; the client wrote")
+        .names(&pair.server, &[Role::FormerOwner])
+        .names(&restarted, &[Role::Listener])
+        .lost_connection()
+        .peer_saw(error);
         let received = pair.client_truth(lab, &seen);
         let mut actors = pair.into_actors();
         actors.push(restarted);
@@ -92,18 +102,29 @@ pub const BAD_ACK_WHILE_CONNECTING: Scenario = Scenario {
             // What the server's old socket says to the new SYN is the provocation.
             lab.segment(
                 Place::Client,
-                Pattern { source: to, destination: Some(from), with: Flags::ACK, without: Flags::SYN },
+                Pattern {
+                    source: to,
+                    destination: Some(from),
+                    with: Flags::ACK,
+                    without: Flags::SYN,
+                },
             )?;
             let seen = pair.reset_by_client(lab, Place::Client)?;
             let error = pair.server.await_error(pair.at_server)?;
-            let truth =
-                Truth::sent(lab, Place::Client, seen.clone(), Origin::LocalKernel, Cause::BadHandshake)
-                    .because("a connect from the port of a lost connection; the peer's old socket answered")
-                    .names(&pair.client, &[Role::Owner])
-                    .peer_saw(error);
+            let truth = Truth::sent(
+                lab,
+                Place::Client,
+                seen.clone(),
+                Origin::LocalKernel,
+                Cause::BadHandshake,
+            )
+            .because("a connect from the port of a lost connection; the peer's old socket answered")
+            .names(&pair.client, &[Role::Owner])
+            .peer_saw(error);
             let received = pair.server_truth(lab, &seen);
             // Its SYN is repeated after a second; that it still tries is confirmation enough.
             pair.client.await_state(again, TcpState::SynSent)?;
+            pair.client.close(again)?;
             Staged::new(Form::Passive, vec![truth, received], pair.into_actors())
         })
     },
