@@ -44,6 +44,7 @@ pub struct Lab {
     spawner: Spawner,
     next_port: u16,
     undo: Vec<(Place, Command)>,
+    no_ipv6: Option<String>,
 }
 
 impl Lab {
@@ -56,11 +57,9 @@ impl Lab {
     /// Builds the lab with another program that knows the hidden subcommand.
     pub fn up_with(executable: PathBuf) -> Result<Self, StageError> {
         let spawner = Spawner::new(executable)?;
-        let lacking = |error: StageError| match error {
-            StageError::Failed(why) => StageError::NotStaged(format!(
-                "no network namespaces of our own: {why}; root (CAP_SYS_ADMIN) is needed"
-            )),
-            other => other,
+        let lacking = |error: StageError| {
+            let what = "no network namespaces of our own: root (CAP_SYS_ADMIN) is needed";
+            error.lacking(&["EPERM", "EINVAL", "ENOSPC"], what)
         };
         let nodes = [
             spawner.spawn("rt-net-client", None).map_err(lacking)?,
@@ -72,6 +71,7 @@ impl Lab {
             spawner,
             next_port: FIRST_PORT,
             undo: Vec::new(),
+            no_ipv6: None,
         };
         lab.wire_up()?;
         Ok(lab)
@@ -81,32 +81,55 @@ impl Lab {
         let [client, router, server] = &mut self.nodes;
         for node in [&mut *client, &mut *router, &mut *server] {
             for (name, value) in SYSCTLS {
-                sysctl(node, name, value)?;
+                // One that this kernel does not have cannot bend a scenario either.
+                ignore(&["ENOENT"], sysctl(node, name, value))?;
             }
             link_up(node, "lo")?;
         }
-        for (name, value) in FORWARDING {
-            sysctl(router, name, value)?;
-        }
+        sysctl(router, "ipv4/ip_forward", "1")?;
         let sides = [(&mut *client, "rt-c", "c0"), (&mut *server, "rt-s", "s0")];
         for ((end, near, far), (here, there)) in sides.into_iter().zip(SUBNETS) {
             let peer_pid = end.pid();
-            router.ask(Command::Veth {
-                name: near.into(),
-                peer: far.into(),
-                peer_pid,
-            })?;
-            for (address, at_router) in here.into_iter().zip(there) {
-                assign(router, near, at_router)?;
-                assign(end, far, address)?;
-            }
+            router
+                .ask(Command::Veth {
+                    name: near.into(),
+                    peer: far.into(),
+                    peer_pid,
+                })
+                .map_err(|error| error.lacking(&["EOPNOTSUPP"], "this kernel has no veth"))?;
+            assign(router, near, there[0])?;
+            assign(end, far, here[0])?;
             link_up(router, near)?;
             link_up(end, far)?;
-            for gateway in there {
-                end.ask(Command::DefaultRoute { gateway })?;
-            }
+            end.ask(Command::DefaultRoute { gateway: there[0] })?;
+        }
+        self.no_ipv6 = match self.wire_up_ipv6() {
+            Err(StageError::Refused { errno, what, .. }) => Some(format!("{errno} at {what}")),
+            other => other.map(|()| None)?,
+        };
+        Ok(())
+    }
+
+    fn wire_up_ipv6(&mut self) -> Result<(), StageError> {
+        let [client, router, server] = &mut self.nodes;
+        sysctl(router, "ipv6/conf/all/forwarding", "1")?;
+        let sides = [(client, "rt-c", "c0"), (server, "rt-s", "s0")];
+        for ((end, near, far), (here, there)) in sides.into_iter().zip(SUBNETS) {
+            assign(router, near, there[1])?;
+            assign(end, far, here[1])?;
+            end.ask(Command::DefaultRoute { gateway: there[1] })?;
         }
         Ok(())
+    }
+
+    /// Whether scenarios of this IP version can be staged here.
+    pub(super) fn offers(&self, version: IpVersion) -> Result<(), StageError> {
+        match &self.no_ipv6 {
+            Some(why) if version == IpVersion::V6 => {
+                Err(StageError::NotStaged(format!("no IPv6 here: {why}")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The process that holds the namespace of a place.
@@ -193,7 +216,11 @@ impl Lab {
 
     /// Captures TCP segments in a place from now on.
     pub(super) fn capture(&mut self, place: Place) -> Result<(), StageError> {
-        self.node(place).ask(Command::Capture).map(drop)
+        let lacking = |error: StageError| error.lacking(&["EAFNOSUPPORT"], "no packet sockets");
+        self.node(place)
+            .ask(Command::Capture)
+            .map_err(lacking)
+            .map(drop)
     }
 
     /// The next captured segment that fits.
@@ -244,8 +271,14 @@ fn assign(node: &mut Actor, name: &str, address: IpAddr) -> Result<(), StageErro
         address,
         prefix,
     })
-    .map_err(|error| error.lacking(&["EACCES", "EOPNOTSUPP"], "IPv6 is switched off"))
     .map(drop)
+}
+
+fn ignore(errnos: &[&str], outcome: Result<String, StageError>) -> Result<(), StageError> {
+    match outcome {
+        Err(StageError::Refused { errno, .. }) if errnos.contains(&errno.as_str()) => Ok(()),
+        other => other.map(drop),
+    }
 }
 
 fn sysctl(node: &mut Actor, name: &str, value: &str) -> Result<String, StageError> {
@@ -279,14 +312,15 @@ const fn v6(net: u16, host: u16) -> IpAddr {
 }
 
 /// Addresses usable at once, and nothing inherited from the host's settings that would bend a scenario.
-const SYSCTLS: [(&str, &str); 5] = [
+const SYSCTLS: [(&str, &str); 7] = [
+    ("ipv6/conf/all/disable_ipv6", "0"),
+    ("ipv6/conf/default/disable_ipv6", "0"),
     ("ipv6/conf/all/accept_dad", "0"),
     ("ipv6/conf/default/accept_dad", "0"),
     ("ipv4/tcp_fin_timeout", "60"),
     ("ipv4/tcp_abort_on_overflow", "0"),
     ("ipv4/tcp_syncookies", "1"),
 ];
-const FORWARDING: [(&str, &str); 2] = [("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1")];
 const NO_NFTABLES: [&str; 5] = [
     "EPROTONOSUPPORT",
     "EOPNOTSUPP",

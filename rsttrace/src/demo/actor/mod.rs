@@ -10,15 +10,17 @@ mod sockets;
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{BufRead, Write};
+use std::io::{self, BufRead, Write};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::getppid;
 
 pub use handle::{Actor, Socket, Spawner};
+use protocol::Answer;
 
 /// The hidden subcommand that the demo starts itself with.
 pub const SUBCOMMAND: &str = "demo-actor";
@@ -39,32 +41,37 @@ pub struct ActorArgs {
 
 /// The whole life of an actor: enter the namespace, then one command a line from standard input.
 pub fn actor_main(args: &ActorArgs) -> Result<()> {
-    let name = CString::new(args.name.as_str()).context("name of the actor")?;
-    prctl::set_name(&name).context("name the process")?;
-    prctl::set_pdeathsig(Signal::SIGKILL).context("end with the demo")?;
-    if getppid().as_raw() != args.parent {
-        bail!("the demo is gone");
-    }
-    match args.netns_of {
-        None => unshare(CloneFlags::CLONE_NEWNET).context("make a network namespace")?,
-        Some(pid) => {
-            let path = format!("/proc/{pid}/ns/net");
-            let netns = File::open(&path).with_context(|| format!("open {path}"))?;
-            setns(netns, CloneFlags::CLONE_NEWNET).with_context(|| format!("enter {path}"))?;
-        }
-    }
+    let mut output = io::stdout().lock();
+    // The first line says whether the namespace is entered.
+    let greeting = match enter(args) {
+        Ok(()) => Answer::Done,
+        Err(error) => Answer::Failed {
+            errno: serve::error_name(&error),
+            what: "entering its network namespace".to_owned(),
+        },
+    };
+    writeln!(output, "{}", serde_json::to_string(&greeting)?)?;
     let mut server = serve::Server::default();
-    let mut output = std::io::stdout().lock();
-    // The greeting says that the namespace is entered.
-    writeln!(
-        output,
-        "{}",
-        serde_json::to_string(&protocol::Answer::Done)?
-    )?;
-    for line in std::io::stdin().lock().lines() {
+    for line in io::stdin().lock().lines() {
         let command = serde_json::from_str(&line?).context("read a command")?;
         let answer = server.obey(command);
         writeln!(output, "{}", serde_json::to_string(&answer)?)?;
+    }
+    Ok(())
+}
+
+fn enter(args: &ActorArgs) -> io::Result<()> {
+    prctl::set_name(&CString::new(args.name.as_str())?)?;
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    if getppid().as_raw() != args.parent {
+        return Err(Errno::ESRCH.into());
+    }
+    match args.netns_of {
+        None => unshare(CloneFlags::CLONE_NEWNET)?,
+        Some(pid) => setns(
+            File::open(format!("/proc/{pid}/ns/net"))?,
+            CloneFlags::CLONE_NEWNET,
+        )?,
     }
     Ok(())
 }

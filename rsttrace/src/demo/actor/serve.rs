@@ -153,7 +153,8 @@ fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-fn error_name(error: &io::Error) -> String {
+/// The name of an error: "ECONNRESET".
+pub(super) fn error_name(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(number) => format!("{:?}", Errno::from_raw(number)),
         None => error.to_string(),

@@ -73,7 +73,9 @@ pub const REJECT_ESTABLISHED: Scenario = Scenario {
             .because("an nftables rule in input rejects data; the server's socket still lives")
             .lost_connection()
             .peer_saw(error);
-            let received = pair.client_truth(lab, &seen);
+            let received = pair
+                .client_truth(lab, &seen)
+                .because("the firewall of the server's host sent it");
             Staged::new(Form::Passive, vec![truth, received], pair.into_actors())
         })
     },

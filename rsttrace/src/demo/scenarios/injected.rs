@@ -42,7 +42,9 @@ pub const RAW_SOCKET: Scenario = Scenario {
             .or_names_nobody()
             .lost_connection()
             .peer_saw(error);
-            let received = pair.client_truth(lab, &seen);
+            let received = pair.client_truth(lab, &seen).because(
+                "a raw socket on the server's host wrote it, as the server's TCP would have",
+            );
             let mut actors = pair.into_actors();
             actors.push(injector);
             Staged::new(Form::Crafted, vec![truth, received], actors)
@@ -138,7 +140,9 @@ fn ignored(lab: &Lab, pair: &Pair, seen: Segment, condition: &'static str) -> Tr
 fn open_injected(
     lab: &mut Lab,
     version: IpVersion,
-    provoke: impl FnOnce(&mut Lab, Pair, &mut Actor) -> Result<(Truth, Pair), StageError> + 'static,
+    provoke: impl FnOnce(&mut Lab, Pair, &mut Actor) -> Result<(Truth, Pair), StageError>
+    + Send
+    + 'static,
 ) -> Result<Armed, StageError> {
     let pair = Pair::open(lab, version)?;
     let mut injector = lab.actor(Place::Router, "rt-injector")?;

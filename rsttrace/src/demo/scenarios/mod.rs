@@ -58,18 +58,19 @@ pub struct Scenario {
 impl Scenario {
     /// Sets all up that can be before the reset.
     pub fn open(&self, lab: &mut Lab, version: IpVersion) -> Result<Armed, StageError> {
+        lab.offers(version)?;
         (self.open)(lab, version)
     }
 }
 
-type Provocation = Box<dyn FnOnce(&mut Lab) -> Result<Staged, StageError>>;
+type Provocation = Box<dyn FnOnce(&mut Lab) -> Result<Staged, StageError> + Send>;
 
 /// A scenario whose sockets are open and whose reset is still to come.
 pub struct Armed(Provocation);
 
 impl Armed {
     fn new(
-        provoke: impl FnOnce(&mut Lab) -> Result<Staged, StageError> + 'static,
+        provoke: impl FnOnce(&mut Lab) -> Result<Staged, StageError> + Send + 'static,
     ) -> Result<Self, StageError> {
         Ok(Self(Box::new(provoke)))
     }
@@ -179,6 +180,12 @@ pub const ALL: &[&Scenario] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lab_and_what_is_armed_in_it_can_move_to_another_thread() {
+        fn can_move<T: Send>() {}
+        can_move::<(Lab, Armed, Staged)>();
+    }
 
     #[test]
     fn names_are_unique_and_every_twin_exists() {
