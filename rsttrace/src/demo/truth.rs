@@ -1,4 +1,6 @@
 //! What does the staging side know about a reset, independent of any tracer?
+//!
+//! It uses the words of the public record, and nothing else of the explaining side.
 
 use std::net::SocketAddr;
 
@@ -7,6 +9,7 @@ use serde::Serialize;
 use super::actor::Actor;
 use super::lab::{Lab, Place};
 use super::segment::Segment;
+use crate::record::{Cause, Direction, Origin, Role};
 
 /// Whose eyes a record is judged with: only events of this namespace count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -15,82 +18,6 @@ pub struct View {
     pub place: Place,
     /// The inode number of its network namespace.
     pub netns: u64,
-}
-
-/// Which way the reset goes, seen from the view.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the words of the record's schema")]
-pub enum Direction {
-    Sent,
-    Received,
-    Forwarded,
-    Observed,
-}
-
-/// Who is behind the reset, in the words of the record's schema.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the words of the record's schema")]
-pub enum Origin {
-    LocalProcess,
-    LocalKernel,
-    LocalFirewall,
-    Peer,
-    Middlebox,
-    Forwarded,
-}
-
-/// Why, in the words of the record's schema.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the words of the record's schema")]
-pub enum Cause {
-    CloseWithUnreadData,
-    KilledWithUnreadData,
-    LingerZero,
-    Linger2,
-    Disconnect,
-    ListenerClosed,
-    SocketDestroyed,
-    KeepaliveTimeout,
-    PortClosed,
-    HalfOpen,
-    DataAfterClose,
-    LateSynack,
-    AcceptQueueOverflow,
-    StrayAck,
-    BadHandshake,
-    FirewallReject,
-    ConnectionRefused,
-    ResetByPeer,
-    NotFromPeer,
-    BlindAttempt,
-    RawSocket,
-    Forwarded,
-}
-
-/// What a process has to do with the socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the words of the record's schema")]
-pub enum Role {
-    Closer,
-    Owner,
-    Listener,
-    FormerOwner,
-}
-
-/// The RST's form on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Form {
-    /// Sent by a live socket: RST+ACK with a window.
-    Active,
-    /// The answer to a segment: no window, no options.
-    Passive,
-    /// Crafted: says nothing.
-    Crafted,
 }
 
 /// Who really did it.

@@ -1,12 +1,13 @@
 //! Which resets does a process cause by the way it ends a connection?
 
-use super::super::StageError;
-use super::super::actor::protocol::{Command, SocketOption, TcpState};
-use super::super::lab::{IpVersion, Lab, Place};
-use super::super::segment::{Pattern, Segment};
-use super::super::truth::{Cause, Form, Origin, Role, Truth};
 use super::pair::Pair;
 use super::{Armed, Family, Scenario, Staged, confirm};
+use crate::demo::StageError;
+use crate::demo::actor::protocol::{Command, Entry, SocketOption, TcpState};
+use crate::demo::lab::{IpVersion, Lab, Place};
+use crate::demo::segment::{Pattern, Segment};
+use crate::demo::truth::Truth;
+use crate::record::{Cause, Form, Origin, Role};
 
 /// SO_LINGER {1,0} and close().
 pub const LINGER_ZERO: Scenario = Scenario {
@@ -84,7 +85,11 @@ pub const WORKER_CLOSES: Scenario = Scenario {
             .with_unread(UNREAD as u64)
             .peer_saw(error);
             let received = pair.client_truth(lab, &seen);
-            Staged::new(Form::Active, vec![truth, received], pair.into_actors())
+            Staged::new(
+                Some(Form::Active),
+                vec![truth, received],
+                pair.into_actors(),
+            )
         })
     },
 };
@@ -215,7 +220,11 @@ pub const LINGER2: Scenario = Scenario {
             .names(&pair.server, &[Role::Closer])
             .peer_saw(error);
             let received = pair.client_truth(lab, &seen);
-            Staged::new(Form::Active, vec![truth, received], pair.into_actors())
+            Staged::new(
+                Some(Form::Active),
+                vec![truth, received],
+                pair.into_actors(),
+            )
         })
     },
 };
@@ -283,7 +292,7 @@ pub const SOCKET_DESTROYED: Scenario = Scenario {
             let received = pair.client_truth(lab, &seen);
             let mut actors = pair.into_actors();
             actors.push(killer);
-            Staged::new(Form::Active, vec![truth, received], actors)
+            Staged::new(Some(Form::Active), vec![truth, received], actors)
         })
     },
 };
@@ -309,7 +318,7 @@ fn open_listener_closed(lab: &mut Lab, version: IpVersion) -> Result<Armed, Stag
     for socket in waiting {
         // The client's view is not enough: the last ACK of the handshake may still be under way.
         let (local, remote) = (listener.local, socket.local);
-        let entry = Some(super::super::actor::protocol::Entry {
+        let entry = Some(Entry {
             state: TcpState::Established,
             minisock: false,
         });
@@ -340,7 +349,7 @@ fn open_listener_closed(lab: &mut Lab, version: IpVersion) -> Result<Armed, Stag
                     .peer_saw("ECONNRESET".to_owned()),
             );
         }
-        Staged::new(Form::Active, truths, vec![client, server])
+        Staged::new(Some(Form::Active), truths, vec![client, server])
     })
 }
 
@@ -374,7 +383,11 @@ impl End {
         .peer_saw(error);
         truth.unread = unread;
         let received = pair.client_truth(lab, &seen);
-        Staged::new(Form::Active, vec![truth, received], pair.into_actors())
+        Staged::new(
+            Some(Form::Active),
+            vec![truth, received],
+            pair.into_actors(),
+        )
     }
 }
 

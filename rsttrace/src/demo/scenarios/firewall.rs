@@ -1,12 +1,13 @@
 //! Which resets does a firewall on this host send?
 
-use super::super::lab::Place;
-use super::super::net::nft::{FlagMatch, Hook, Port, Rule, Verdict};
-use super::super::segment::Flags;
-use super::super::truth::{Cause, Form, Origin, Truth};
 use super::handshake::refused;
 use super::pair::Pair;
 use super::{Armed, Family, Scenario, Staged, confirm};
+use crate::demo::lab::Place;
+use crate::demo::net::nft::{FlagMatch, Hook, Port, Rule, Verdict};
+use crate::demo::segment::Flags;
+use crate::demo::truth::Truth;
+use crate::record::{Cause, Form, Origin};
 
 /// A SYN for a listening port is rejected in INPUT.
 pub const REJECT_SYN: Scenario = Scenario {
@@ -40,7 +41,11 @@ pub const REJECT_SYN: Scenario = Scenario {
             .because("an nftables rule in input rejects with tcp reset; a listener is there")
             .peer_saw(error);
             let refused = refused(lab, &client, seen);
-            Staged::new(Form::Passive, vec![truth, refused], vec![client, server])
+            Staged::new(
+                Some(Form::Passive),
+                vec![truth, refused],
+                vec![client, server],
+            )
         })
     },
 };
@@ -76,7 +81,11 @@ pub const REJECT_ESTABLISHED: Scenario = Scenario {
             let received = pair
                 .client_truth(lab, &seen)
                 .because("the firewall of the server's host sent it");
-            Staged::new(Form::Passive, vec![truth, received], pair.into_actors())
+            Staged::new(
+                Some(Form::Passive),
+                vec![truth, received],
+                pair.into_actors(),
+            )
         })
     },
 };
@@ -107,7 +116,7 @@ pub const REJECT_FORWARDED: Scenario = Scenario {
             let truth = Truth::sent(lab, Place::Router, seen, Origin::LocalFirewall, cause)
                 .because("an nftables rule in the router's forward hook rejects with tcp reset")
                 .peer_saw(error);
-            Staged::new(Form::Passive, vec![truth], vec![client, server])
+            Staged::new(Some(Form::Passive), vec![truth], vec![client, server])
         })
     },
 };

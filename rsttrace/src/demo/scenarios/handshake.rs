@@ -1,12 +1,13 @@
 //! Which resets end a handshake?
 
-use super::super::StageError;
-use super::super::actor::protocol::{Command, TcpState};
-use super::super::lab::{IpVersion, Lab, Place};
-use super::super::net::nft::{FlagMatch, Hook, Port, Rule, Verdict};
-use super::super::segment::{Flags, Segment};
-use super::super::truth::{Cause, Form, Origin, Role, Truth};
 use super::{Armed, Family, Scenario, Staged, confirm};
+use crate::demo::StageError;
+use crate::demo::actor::protocol::{Command, Entry, TcpState};
+use crate::demo::lab::{IpVersion, Lab, Place};
+use crate::demo::net::nft::{FlagMatch, Hook, Port, Rule, Verdict};
+use crate::demo::segment::{Flags, Segment};
+use crate::demo::truth::Truth;
+use crate::record::{Cause, Form, Origin, Role};
 
 /// A connect to a port that nobody listens on.
 pub const PORT_CLOSED: Scenario = Scenario {
@@ -34,7 +35,7 @@ pub const PORT_CLOSED: Scenario = Scenario {
             .because("nobody has ever listened on the port")
             .peer_saw(error);
             let refused = refused(lab, &client, seen);
-            Staged::new(Form::Passive, vec![truth, refused], vec![client])
+            Staged::new(Some(Form::Passive), vec![truth, refused], vec![client])
         })
     },
 };
@@ -64,7 +65,11 @@ pub const PORT_CLOSED_LATELY: Scenario = Scenario {
                 .or_names_nobody()
                 .peer_saw(error);
             let refused = refused(lab, &client, seen);
-            Staged::new(Form::Passive, vec![truth, refused], vec![client, server])
+            Staged::new(
+                Some(Form::Passive),
+                vec![truth, refused],
+                vec![client, server],
+            )
         })
     },
 };
@@ -120,7 +125,7 @@ fn open_late_synack(lab: &mut Lab, version: IpVersion) -> Result<Armed, StageErr
         )
         .because("close() while connecting; the SYN-ACK came a second later")
         .names(&client, &[Role::FormerOwner, Role::Closer]);
-        Staged::new(Form::Passive, vec![truth], vec![client, server])
+        Staged::new(Some(Form::Passive), vec![truth], vec![client, server])
     })
 }
 
@@ -190,7 +195,11 @@ fn open_accept_overflow(lab: &mut Lab, version: IpVersion) -> Result<Armed, Stag
             .because("the server's end sent it")
             .names(&client, &[Role::Owner])
             .lost_connection();
-        Staged::new(Form::Passive, vec![truth, received], vec![client, server])
+        Staged::new(
+            Some(Form::Passive),
+            vec![truth, received],
+            vec![client, server],
+        )
     })
 }
 
@@ -223,7 +232,7 @@ pub const STRAY_ACK: Scenario = Scenario {
             )
             .because("a lone ACK to a listening port, from a port never used")
             .names(&server, &[Role::Listener]);
-            Staged::new(Form::Passive, vec![truth], vec![injector, server])
+            Staged::new(Some(Form::Passive), vec![truth], vec![injector, server])
         })
     },
 };
@@ -234,7 +243,7 @@ fn await_server_entry(
     remote: std::net::SocketAddr,
     state: TcpState,
 ) -> Result<(), StageError> {
-    let entry = Some(super::super::actor::protocol::Entry {
+    let entry = Some(Entry {
         state,
         minisock: false,
     });

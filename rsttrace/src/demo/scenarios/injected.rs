@@ -1,13 +1,14 @@
 //! Which resets come from somebody who is not the peer's TCP?
 
-use super::super::StageError;
-use super::super::actor::Actor;
-use super::super::actor::protocol::Command;
-use super::super::lab::{IpVersion, Lab, Place};
-use super::super::segment::{Flags, Segment};
-use super::super::truth::{Cause, Direction, Form, Origin, Role, Truth};
 use super::pair::Pair;
 use super::{Armed, Family, Scenario, Staged, confirm};
+use crate::demo::StageError;
+use crate::demo::actor::Actor;
+use crate::demo::actor::protocol::Command;
+use crate::demo::lab::{IpVersion, Lab, Place};
+use crate::demo::segment::{Flags, Segment};
+use crate::demo::truth::Truth;
+use crate::record::{Cause, Direction, Origin, Role};
 
 /// A raw socket on the server's host sends the RST, the server's TCP knows nothing of it.
 pub const RAW_SOCKET: Scenario = Scenario {
@@ -47,7 +48,7 @@ pub const RAW_SOCKET: Scenario = Scenario {
             );
             let mut actors = pair.into_actors();
             actors.push(injector);
-            Staged::new(Form::Crafted, vec![truth, received], actors)
+            Staged::new(None, vec![truth, received], actors)
         })
     },
 };
@@ -151,7 +152,7 @@ fn open_injected(
         let (truth, pair) = provoke(lab, pair, &mut injector)?;
         let mut actors = pair.into_actors();
         actors.push(injector);
-        Staged::new(Form::Crafted, vec![truth], actors)
+        Staged::new(None, vec![truth], actors)
     })
 }
 

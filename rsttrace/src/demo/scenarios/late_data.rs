@@ -1,11 +1,12 @@
 //! Which resets answer data that comes after the application has closed?
 
-use super::super::StageError;
-use super::super::actor::protocol::{SocketOption, TcpState};
-use super::super::lab::{IpVersion, Lab, Place};
-use super::super::truth::{Cause, Form, Origin, Role, Truth};
 use super::pair::Pair;
 use super::{Armed, Family, Scenario, Staged, confirm};
+use crate::demo::StageError;
+use crate::demo::actor::protocol::{SocketOption, TcpState};
+use crate::demo::lab::{IpVersion, Lab, Place};
+use crate::demo::truth::Truth;
+use crate::record::{Cause, Form, Origin, Role};
 
 /// The closed socket is a full orphan in FIN_WAIT2.
 pub const FIN_WAIT2: Scenario = Scenario {
@@ -106,5 +107,9 @@ fn answered(
     .names(&pair.server, roles)
     .peer_saw(error);
     let received = pair.client_truth(lab, &seen);
-    Staged::new(Form::Passive, vec![truth, received], pair.into_actors())
+    Staged::new(
+        Some(Form::Passive),
+        vec![truth, received],
+        pair.into_actors(),
+    )
 }

@@ -15,7 +15,8 @@ mod vanished;
 use super::StageError;
 use super::actor::Actor;
 use super::lab::{IpVersion, Lab};
-use super::truth::{Form, Truth};
+use super::truth::Truth;
+use crate::record::Form;
 
 /// For which IP versions a scenario is staged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,13 +94,13 @@ pub struct Staged {
     /// The truths: the first is what the scenario is about, others are the same event seen elsewhere or
     /// further resets of the same cause.
     pub truths: Vec<Truth>,
-    /// The form that every RST of it has on the wire.
-    pub form: Form,
+    /// The form that every RST of it has on the wire; `None` for a crafted one, whose form says nothing.
+    pub form: Option<Form>,
     _actors: Vec<Actor>,
 }
 
 impl Staged {
-    fn new(form: Form, truths: Vec<Truth>, actors: Vec<Actor>) -> Result<Self, StageError> {
+    fn new(form: Option<Form>, truths: Vec<Truth>, actors: Vec<Actor>) -> Result<Self, StageError> {
         Ok(Self {
             truths,
             form,
@@ -109,12 +110,14 @@ impl Staged {
 }
 
 /// A RST of another form than meant was sent by something else than meant.
-fn check_form(truth: &Truth, form: Form) -> Result<(), StageError> {
+fn check_form(truth: &Truth, form: Option<Form>) -> Result<(), StageError> {
     let seen = &truth.seen;
     let right = match form {
-        Form::Active => seen.window != 0,
-        Form::Passive => seen.window == 0 && seen.options == 0 && seen.ip_id.unwrap_or(0) == 0,
-        Form::Crafted => true,
+        Some(Form::Active) => seen.window != 0,
+        Some(Form::Passive) => {
+            seen.window == 0 && seen.options == 0 && seen.ip_id.unwrap_or(0) == 0
+        }
+        None => true,
     };
     if right {
         Ok(())

@@ -2,13 +2,14 @@
 
 use std::net::{Ipv6Addr, SocketAddr};
 
-use super::super::StageError;
-use super::super::actor::protocol::{Answer, Command, Entry, TcpState};
-use super::super::actor::{Actor, Socket};
-use super::super::lab::{IpVersion, Lab, Place};
-use super::super::segment::Segment;
-use super::super::truth::{Cause, Origin, Role, Truth};
 use super::confirm;
+use crate::demo::StageError;
+use crate::demo::actor::protocol::{Answer, Command, Entry, TcpState};
+use crate::demo::actor::{Actor, Socket};
+use crate::demo::lab::{IpVersion, Lab, Place};
+use crate::demo::segment::Segment;
+use crate::demo::truth::Truth;
+use crate::record::{Cause, Origin, Role};
 
 /// An established connection with its two processes.
 pub struct Pair {

@@ -1,10 +1,11 @@
 //! What do those see of a reset who did not send it: its receiver, the router on its way?
 
-use super::super::actor::protocol::SocketOption;
-use super::super::lab::Place;
-use super::super::truth::{Cause, Direction, Form, Origin, Truth};
 use super::pair::Pair;
 use super::{Armed, Family, Scenario, Staged, confirm};
+use crate::demo::actor::protocol::SocketOption;
+use crate::demo::lab::Place;
+use crate::demo::truth::Truth;
+use crate::record::{Cause, Direction, Form, Origin};
 
 /// A RST that the peer really sent, judged at the receiver.
 pub const RECEIVED: Scenario = Scenario {
@@ -27,7 +28,7 @@ pub const RECEIVED: Scenario = Scenario {
                 .because("the peer closed with SO_LINGER 0")
                 .done_by(&pair.server, "close()")
                 .peer_saw(error);
-            Staged::new(Form::Active, vec![truth], pair.into_actors())
+            Staged::new(Some(Form::Active), vec![truth], pair.into_actors())
         })
     },
 };
@@ -60,7 +61,7 @@ pub const FORWARDED: Scenario = Scenario {
             .lost_connection()
             .peer_saw(error);
             truth.direction = Direction::Forwarded;
-            Staged::new(Form::Active, vec![truth], pair.into_actors())
+            Staged::new(Some(Form::Active), vec![truth], pair.into_actors())
         })
     },
 };

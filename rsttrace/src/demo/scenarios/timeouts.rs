@@ -1,12 +1,13 @@
 //! What happens when the peer goes silent?
 
-use super::super::StageError;
-use super::super::actor::protocol::{SocketOption, TcpState};
-use super::super::lab::{IpVersion, Lab, Place};
-use super::super::net::nft::{Hook, Port, Rule, Verdict};
-use super::super::truth::{Cause, Form, Origin, Role, Truth};
 use super::pair::Pair;
 use super::{Armed, Family, Scenario, Staged, confirm};
+use crate::demo::StageError;
+use crate::demo::actor::protocol::{SocketOption, TcpState};
+use crate::demo::lab::{IpVersion, Lab, Place};
+use crate::demo::net::nft::{Hook, Port, Rule, Verdict};
+use crate::demo::truth::Truth;
+use crate::record::{Cause, Form, Origin, Role};
 
 /// Keepalive probes find no answer.
 pub const KEEPALIVE: Scenario = Scenario {
@@ -36,7 +37,7 @@ pub const KEEPALIVE: Scenario = Scenario {
                 .because("the client was cut off; one probe after 1 s, none answered within 1 s")
                 .names(&pair.server, &[Role::Owner])
                 .lost_connection();
-            Staged::new(Form::Active, vec![truth], pair.into_actors())
+            Staged::new(Some(Form::Active), vec![truth], pair.into_actors())
         })
     },
 };
@@ -78,7 +79,11 @@ fn open_user_timeout(lab: &mut Lab, version: IpVersion) -> Result<Armed, StageEr
             .lost_connection()
             .peer_saw(error);
         let received = pair.client_truth(lab, &seen);
-        Staged::new(Form::Passive, vec![truth, received], pair.into_actors())
+        Staged::new(
+            Some(Form::Passive),
+            vec![truth, received],
+            pair.into_actors(),
+        )
     })
 }
 

@@ -1,13 +1,14 @@
 //! Which resets answer a peer whose connection is not there any more?
 
-use super::super::StageError;
-use super::super::actor::protocol::TcpState;
-use super::super::lab::{IpVersion, Lab, Place};
-use super::super::segment::Pattern;
-use super::super::truth::{Cause, Form, Origin, Role, Truth};
 use super::pair::Pair;
 use super::{Armed, Family, Scenario, Staged};
+use crate::demo::StageError;
+use crate::demo::actor::protocol::TcpState;
+use crate::demo::lab::{IpVersion, Lab, Place};
 use crate::demo::segment::Flags;
+use crate::demo::segment::Pattern;
+use crate::demo::truth::Truth;
+use crate::record::{Cause, Form, Origin, Role};
 
 /// The server lost the connection and nobody listens any more.
 pub const HALF_OPEN: Scenario = Scenario {
@@ -38,7 +39,11 @@ pub const HALF_OPEN: Scenario = Scenario {
             .lost_connection()
             .peer_saw(error);
             let received = pair.client_truth(lab, &seen);
-            Staged::new(Form::Passive, vec![truth, received], pair.into_actors())
+            Staged::new(
+                Some(Form::Passive),
+                vec![truth, received],
+                pair.into_actors(),
+            )
         })
     },
 };
@@ -80,7 +85,7 @@ fn open_listener_back(lab: &mut Lab, version: IpVersion) -> Result<Armed, StageE
         let received = pair.client_truth(lab, &seen);
         let mut actors = pair.into_actors();
         actors.push(restarted);
-        Staged::new(Form::Passive, vec![truth, received], actors)
+        Staged::new(Some(Form::Passive), vec![truth, received], actors)
     })
 }
 
@@ -125,7 +130,11 @@ pub const BAD_ACK_WHILE_CONNECTING: Scenario = Scenario {
             // Its SYN is repeated after a second; that it still tries is confirmation enough.
             pair.client.await_state(again, TcpState::SynSent)?;
             pair.client.close(again)?;
-            Staged::new(Form::Passive, vec![truth, received], pair.into_actors())
+            Staged::new(
+                Some(Form::Passive),
+                vec![truth, received],
+                pair.into_actors(),
+            )
         })
     },
 };

@@ -1,0 +1,28 @@
+//! Indices of the per-CPU counters: each loss has one, and what was seen = what was emitted + what was lost.
+
+/// `tcp:tcp_send_reset` ran for a TCP reset: equals the kernel's `TcpOutRsts` while the tool runs.
+pub const SENT_SEEN: u32 = 0;
+/// A sent reset could not be put into the ring.
+pub const SENT_LOST: u32 = 1;
+/// `tcp:tcp_receive_reset` ran.
+pub const RECEIVED_SEEN: u32 = 2;
+/// A received reset could not be put into the ring.
+pub const RECEIVED_LOST: u32 = 3;
+/// A classifier saw a segment with RST.
+pub const PACKET_SEEN: u32 = 4;
+/// It could not be put into the ring.
+pub const PACKET_LOST: u32 = 5;
+/// A connection died without a reset.
+pub const TIMED_OUT_SEEN: u32 = 6;
+/// It could not be put into the ring.
+pub const TIMED_OUT_LOST: u32 = 7;
+/// Socket storage could not be made: that socket has no recorded owner.
+pub const STORAGE_FAILED: u32 = 8;
+/// A tombstone could not be written.
+pub const TOMBSTONE_FAILED: u32 = 9;
+/// A TTL baseline could not be written.
+pub const BASELINE_FAILED: u32 = 10;
+/// Sockets that were there before the tool and got an owner at its start.
+pub const SEEDED: u32 = 11;
+/// How many counters there are.
+pub const COUNT: u32 = 12;

@@ -1,0 +1,538 @@
+//! The public record: one JSON object for each reset, schema `rsttrace.reset.v1`.
+//!
+//! A key that is absent means "not known"; no value is ever made up. Durations are seconds, sizes bytes, addresses
+//! strings (v4-mapped IPv6 addresses shown as IPv4), times RFC 3339 UTC with nanoseconds. The schema is append-only
+//! within v1; `rsttrace schema` prints it.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The value of [`Record::schema`].
+pub const SCHEMA: &str = "rsttrace.reset.v1";
+
+/// One TCP reset, explained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Record {
+    /// Always `rsttrace.reset.v1`.
+    pub schema: String,
+    /// What makes this record unique in a fleet.
+    pub id: Id,
+    /// When the reset happened: RFC 3339, UTC, nanoseconds.
+    pub time: String,
+    /// This host's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Which way the reset went, seen from this host.
+    pub direction: Direction,
+    /// This host's end; for `forwarded` and for resets observed in transit, the source of the reset.
+    pub local: Endpoint,
+    /// The other end; for `forwarded` and for resets observed in transit, the destination of the reset.
+    pub remote: Endpoint,
+    /// Inode number of the network namespace (`/proc/PID/ns/net`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netns: Option<u32>,
+    /// Name of the interface, when the reset was seen on the wire. For `forwarded`, the one it left by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// What happened, and how sure that is.
+    pub verdict: Verdict,
+    /// The process that did it or, if nobody here did, the one that had the connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<Process>,
+    /// The process that had the connection, when it is not `process` (a socket destroyed from outside).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Process>,
+    /// The socket, when there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socket: Option<Socket>,
+    /// How long the connection had been quiet; absent where that means nothing (no established connection).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Idle>,
+    /// The segment itself: as seen on the wire or, if it was not, as far as the kernel's state determines it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packet: Option<Packet>,
+    /// What the kernel said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<Kernel>,
+    /// The chain this record belongs to: records of one reset on this host share it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link: Option<Link>,
+}
+
+/// A number given once per boot, never reused within it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Id {
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot: String,
+    /// Counts up from the start of the tool; begins at the clock so that a restart does not reuse numbers.
+    pub number: u64,
+}
+
+/// One end of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct Endpoint {
+    /// IP address; v4-mapped IPv6 is shown as IPv4.
+    pub address: IpAddr,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        std::net::SocketAddr::new(self.address, self.port).fmt(f)
+    }
+}
+
+/// Declares an enum of the schema: its JSON names are its variants in snake_case, `name()` gives the same, `ALL` lists them.
+macro_rules! names {
+    ($(#[$meta:meta])* pub enum $type:ident { $($(#[$vmeta:meta])* $variant:ident => $name:literal),* $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+        pub enum $type { $($(#[$vmeta])* #[serde(rename = $name)] #[value(name = $name)] $variant),* }
+
+        impl $type {
+            /// Every value, in the order of the documentation.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The name in JSON, filters and tables.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.name())
+            }
+        }
+    };
+}
+
+names! {
+    /// Which way a reset went, seen from this host.
+    pub enum Direction {
+        /// This host sent it.
+        Sent => "sent",
+        /// A socket of this host accepted it.
+        Received => "received",
+        /// It passed through this host.
+        Forwarded => "forwarded",
+        /// Seen on the wire, accepted by no socket.
+        Observed => "observed",
+    }
+}
+
+names! {
+    /// Who made the reset.
+    pub enum Origin {
+        /// A process of this host, by what it did to its socket.
+        LocalProcess => "local_process",
+        /// This host's kernel, by its own rules.
+        LocalKernel => "local_kernel",
+        /// A packet filter of this host.
+        LocalFirewall => "local_firewall",
+        /// The other end of the connection.
+        Peer => "peer",
+        /// Something between this host and the other end.
+        Middlebox => "middlebox",
+        /// It came from elsewhere and went elsewhere.
+        Forwarded => "forwarded",
+        /// Not known; the evidence says what was missing.
+        Unknown => "unknown",
+    }
+}
+
+names! {
+    /// Why the reset was sent.
+    pub enum Cause {
+        /// close() while received bytes were unread (RFC 2525 section 2.17).
+        CloseWithUnreadData => "close_with_unread_data",
+        /// The process was killed while received bytes were unread.
+        KilledWithUnreadData => "killed_with_unread_data",
+        /// close() with SO_LINGER {1, 0}.
+        LingerZero => "linger_zero",
+        /// close() with TCP_LINGER2 below zero.
+        Linger2 => "linger2",
+        /// connect(AF_UNSPEC), or a disconnect with unsent data.
+        Disconnect => "disconnect",
+        /// The listening socket went away with connections nobody had accepted.
+        ListenerClosed => "listener_closed",
+        /// The socket was destroyed from outside: `ss -K`, bpf_sock_destroy.
+        SocketDestroyed => "socket_destroyed",
+        /// The peer answered no keepalive probe.
+        KeepaliveTimeout => "keepalive_timeout",
+        /// Too many orphaned sockets, or tcp_mem exhausted.
+        OutOfMemory => "out_of_memory",
+        /// An orphaned socket stayed too long in FIN_WAIT2.
+        OrphanTimeout => "orphan_timeout",
+        /// SYN to a port with no listener.
+        PortClosed => "port_closed",
+        /// A segment for a connection this host no longer has.
+        HalfOpen => "half_open",
+        /// The application had closed; the peer still sent.
+        DataAfterClose => "data_after_close",
+        /// Answer to a connect that had been abandoned.
+        LateSynack => "late_synack",
+        /// Accept queue full with tcp_abort_on_overflow set.
+        AcceptQueueOverflow => "accept_queue_overflow",
+        /// A listener got a segment of no connection it knows.
+        StrayAck => "stray_ack",
+        /// Bad ACK, SYN or timestamp during the handshake.
+        BadHandshake => "bad_handshake",
+        /// A reset of an MPTCP subflow.
+        Mptcp => "mptcp",
+        /// A packet filter rule of this host rejects with tcp-reset.
+        FirewallReject => "firewall_reject",
+        /// A reset answered our SYN.
+        ConnectionRefused => "connection_refused",
+        /// A reset from the peer, with no better explanation.
+        ResetByPeer => "reset_by_peer",
+        /// The quiet gap fits a learned or known timeout.
+        IdleTimeout => "idle_timeout",
+        /// Evidence contradicts that the peer sent it.
+        NotFromPeer => "not_from_peer",
+        /// Not accepted: outside the window, or answered by a challenge ACK (RFC 5961); the connection lives.
+        BlindAttempt => "blind_attempt",
+        /// A raw socket of this host put it on the wire.
+        RawSocket => "raw_socket",
+        /// It passed through this host.
+        Forwarded => "forwarded",
+        /// A proxy of this host closed one leg because the other had been reset.
+        Propagated => "propagated",
+        /// Not known; the evidence says what was missing.
+        Unknown => "unknown",
+    }
+}
+
+names! {
+    /// What was lost.
+    pub enum Severity {
+        /// An established connection was lost.
+        Fault => "fault",
+        /// A connect was turned away.
+        Refused => "refused",
+        /// Nobody lost anything.
+        Noise => "noise",
+    }
+}
+
+names! {
+    /// How sure a verdict is.
+    pub enum Confidence {
+        /// A reason given by the kernel, or two independent facts.
+        Certain => "certain",
+        /// One sound heuristic.
+        Likely => "likely",
+        /// A hint only.
+        Possible => "possible",
+    }
+}
+
+names! {
+    /// What the named process has to do with the connection.
+    pub enum Role {
+        /// It closed, shut down or destroyed the socket.
+        Closer => "closer",
+        /// It held the socket.
+        Owner => "owner",
+        /// It listens, or listened, on the port.
+        Listener => "listener",
+        /// It held the socket, which is gone.
+        FormerOwner => "former_owner",
+    }
+}
+
+names! {
+    /// How well the process is known.
+    pub enum Quality {
+        /// It was running, holding the socket, when the reset was made.
+        Certain => "certain",
+        /// Written down when it connected, listened or closed.
+        Recorded => "recorded",
+        /// Found by its open file.
+        LookedUp => "looked_up",
+        /// Taken over from the listener: a worker of it may be the real one.
+        Inherited => "inherited",
+    }
+}
+
+names! {
+    /// The shape of a reset.
+    pub enum Form {
+        /// Sent on a socket of the sender's: has a window, and options if negotiated.
+        Active => "active",
+        /// The answer to a segment: window 0, no options.
+        Passive => "passive",
+    }
+}
+
+names! {
+    /// When a balancer's timer made itself known.
+    pub enum IdleMode {
+        /// The device reset when its timer fired.
+        RstAtExpiry => "rst_at_expiry",
+        /// The device forgot silently and answered the next packet.
+        LateRst => "late_rst",
+        /// The device closed politely; the reset is what came of it.
+        FinAtExpiry => "fin_at_expiry",
+    }
+}
+
+names! {
+    /// A record's place in its chain.
+    pub enum LinkRole {
+        /// The end that sent the reset.
+        Sender => "sender",
+        /// A hop of this host that passed it on.
+        Forwarder => "forwarder",
+        /// The end that got it.
+        Receiver => "receiver",
+    }
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Verdict {
+    /// Who.
+    pub origin: Origin,
+    /// Why.
+    pub cause: Cause,
+    /// What it cost.
+    pub severity: Severity,
+    /// How sure.
+    pub confidence: Confidence,
+    /// One plain sentence.
+    pub summary: String,
+    /// The facts it rests on.
+    pub evidence: Vec<Evidence>,
+    /// What to change, each a sentence with the concrete setting; may be empty.
+    pub advice: Vec<String>,
+}
+
+/// One fact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Evidence {
+    /// A stable word for the kind of fact, for example `kernel_reason`, `tombstone`, `ttl`.
+    pub kind: String,
+    /// The fact as a sentence.
+    pub detail: String,
+}
+
+/// A process as it was at the time of the event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Process {
+    /// Process id in the initial pid namespace.
+    pub pid: u32,
+    /// Name of the thread that acted or, if only `/proc` knows it, of the process.
+    pub comm: String,
+    /// Executable; absent for kernel threads and processes that were gone when asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exe: Option<String>,
+    /// Command line, arguments separated by spaces; absent as `exe`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cmdline: Option<String>,
+    /// Effective user id in the initial user namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// Container id from the control group's path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container_id: Option<String>,
+    /// systemd unit from the control group's path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// Kubernetes pod uid from the control group's path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod_uid: Option<String>,
+    /// Control group path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<String>,
+    /// Its part in the reset.
+    pub role: Role,
+    /// How well it is known.
+    pub quality: Quality,
+}
+
+/// The socket at the time of the reset.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Socket {
+    /// The kernel's socket cookie, unique in one boot.
+    pub cookie: u64,
+    /// Inode number as in `/proc/PID/fd`; absent for sockets without a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inode: Option<u64>,
+    /// TCP state the reset found it in, as `ss` names it.
+    pub state: String,
+    /// Since the handshake; absent if the connection is older than the tool, or was never established.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age: Option<f64>,
+    /// SO_KEEPALIVE and its clocks.
+    pub keepalive: Keepalive,
+    /// SO_LINGER's time; absent if off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub linger: Option<f64>,
+    /// Initial sequence numbers; absent if the connection is older than the tool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isn: Option<Isn>,
+    /// Received bytes the application had not read; absent for listeners.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unread: Option<u64>,
+    /// Bytes written by the application that the peer has not acknowledged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unsent: Option<u64>,
+    /// Payload bytes sent, retransmissions included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_sent: Option<u64>,
+    /// Payload bytes received.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_received: Option<u64>,
+    /// Smoothed round-trip time; absent if none was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtt: Option<f64>,
+    /// Segments retransmitted in the connection's life.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retransmits: Option<u64>,
+}
+
+/// Keepalive settings of a socket.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Keepalive {
+    /// SO_KEEPALIVE.
+    pub enabled: bool,
+    /// Silence before the first probe (TCP_KEEPIDLE); absent if it is the sysctl's and that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<f64>,
+    /// Between probes (TCP_KEEPINTVL); absent as `time`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<f64>,
+    /// Unanswered probes before giving up (TCP_KEEPCNT); absent as `time`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probes: Option<u32>,
+}
+
+/// The pair of initial sequence numbers: it survives NAT.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Isn {
+    /// Of this host's end.
+    pub local: u32,
+    /// Of the other end.
+    pub remote: u32,
+}
+
+/// How long the connection had been quiet.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Idle {
+    /// Silence before the segment that triggered the reset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quiet_before: Option<f64>,
+    /// Since application data last moved, either way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since_data: Option<f64>,
+    /// Since anything acceptable was last heard from the peer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since_heard: Option<f64>,
+    /// From the send that is unacknowledged to the reset; absent when nothing is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reset_after_send: Option<f64>,
+    /// Which kind of timeout this looks like.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<IdleMode>,
+    /// Known devices whose timeout fits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub candidates: Vec<Candidate>,
+    /// The timeout this path has shown before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub learned: Option<Learned>,
+}
+
+/// A known device whose timeout fits the quiet gap.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Candidate {
+    /// Its name.
+    pub device: String,
+    /// Its idle timeout.
+    pub timeout: f64,
+    /// What it does at expiry; absent if not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<IdleMode>,
+}
+
+/// A timeout learned from earlier resets on this path.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Learned {
+    /// The timeout.
+    pub timeout: f64,
+    /// How many resets it was learned from.
+    pub samples: u64,
+}
+
+/// The reset as a segment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Packet {
+    /// TTL or hop limit as seen; absent if it was not seen on the wire.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u8>,
+    /// Routers passed, guessed from the TTL and the nearest usual start (64, 128, 255).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hops: Option<u8>,
+    /// TTL of the peer's SYN or SYN-ACK on this flow; absent if it was not seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_ttl: Option<u8>,
+    /// IPv4 identification; absent for IPv6 or if not seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip_id: Option<u16>,
+    /// Sequence number; absent if neither seen nor determined.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u32>,
+    /// Acknowledgement number; absent as `seq`, and without ACK in `flags`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ack: Option<u32>,
+    /// Window, unscaled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<u16>,
+    /// TCP flags as tcpdump prints them, for example `R.`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flags: Option<String>,
+    /// Timestamps option.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timestamps: Option<Timestamps>,
+    /// Source MAC address; absent on devices without one and where it is all zero.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac: Option<String>,
+    /// The shape of it; absent if not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub form: Option<Form>,
+}
+
+/// TCP timestamps option (RFC 7323).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Timestamps {
+    /// TSval.
+    pub value: u32,
+    /// TSecr.
+    pub echo: u32,
+}
+
+/// What the kernel said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Kernel {
+    /// `enum sk_rst_reason` without its prefix; absent for received resets and kernels without reasons.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// TCP state at the hook: differs from the socket's where the kernel had closed it just before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// The hooks that saw it.
+    pub hook: Vec<String>,
+}
+
+/// The chain a record belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Link {
+    /// Shared by all records of the chain: the number of its first record.
+    pub id: u64,
+    /// This record's place.
+    pub role: LinkRole,
+}
