@@ -84,7 +84,8 @@ pub struct Truth {
     pub unread: Option<u64>,
     /// The error that the receiving side saw, where it has a socket for it.
     pub peer_error: Option<String>,
-    /// The RST as captured by the staging side in the view's namespace.
+    /// The RST as the staging side captured it, in the view of the scenario's first truth: in the views of the
+    /// others its TTL is one more or less.
     pub seen: Segment,
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Armed, Family, Scenario, Staged, confirm};
 use crate::demo::StageError;
+use crate::demo::actor::Actor;
 use crate::demo::actor::protocol::{Command, Entry, TcpState};
 use crate::demo::lab::{IpVersion, Lab, Place};
 use crate::demo::net::nft::{FlagMatch, Hook, Port, Rule, Verdict};
@@ -75,7 +76,7 @@ pub const PORT_CLOSED_LATELY: Scenario = Scenario {
 };
 
 /// The truth at the client whose SYN was answered with a RST.
-pub fn refused(lab: &Lab, client: &super::super::actor::Actor, seen: Segment) -> Truth {
+pub fn refused(lab: &Lab, client: &Actor, seen: Segment) -> Truth {
     Truth::received(
         lab,
         Place::Client,
