@@ -7,6 +7,7 @@ pub mod app;
 pub mod attribution;
 pub mod cli;
 pub mod decode;
+pub mod demo;
 pub mod event;
 pub mod filter;
 pub mod host;
