@@ -172,7 +172,8 @@ fn debian_is_at_hand() -> bool {
 }
 
 fn debian() -> Result<Toolchain> {
-    packages::install(&DEBIAN_PACKAGES)?;
+    packages::install(&DEBIAN_PACKAGES)
+        .context("no Debian toolchain (`--toolchain nightly` is the other way)")?;
     refuse_library_sources()?;
     let version = command::output(Command::new(DEBIAN_RUSTC).arg("-vV"))?;
     let llvm = llvm_major(&version).with_context(|| {
