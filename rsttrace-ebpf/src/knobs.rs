@@ -35,3 +35,13 @@ macro_rules! offset {
     };
 }
 pub(crate) use offset;
+
+/// Logs a rare path through aya-log; with `DEBUG` unset the verifier drops it, arguments and all.
+macro_rules! debug {
+    ($ctx:expr, $($message:tt)+) => {
+        if $crate::knobs::get(&$crate::knobs::DEBUG) != 0 {
+            ::aya_log_ebpf::debug!($ctx, $($message)+);
+        }
+    };
+}
+pub(crate) use debug;

@@ -3,7 +3,13 @@
 //! The way of an event: kernel hook → wire event → decode → join, attribute, judge (pure) → record → sinks.
 //! docs/ARCHITECTURE.md names what each module must not know.
 
+pub mod app;
+pub mod cli;
 pub mod demo;
 pub mod event;
+pub mod filter;
 pub mod record;
+pub mod sink;
+pub mod summary;
 mod sys;
+pub mod terminal;

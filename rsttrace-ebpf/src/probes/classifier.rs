@@ -24,7 +24,7 @@ use rsttrace_common::task::CurrentTask;
 
 use crate::emit::{Slot, Tally, emit, header, now};
 use crate::kernel::{Netns, Typed, current_by_copy, load, tcp_sock};
-use crate::knobs::{NETNS_COOKIE, NETNS_COOKIE_HELPER, get, offset};
+use crate::knobs::{NETNS_COOKIE, NETNS_COOKIE_HELPER, debug, get, offset};
 use crate::maps::{BASELINES, count};
 use crate::packet::{RST, SYN, Segment, copy, dissect, is_candidate};
 use crate::snapshot::{self, NO_TASK};
@@ -105,6 +105,7 @@ fn ingress(ctx: &TcContext, link_header: bool) {
             };
             if BASELINES.insert(&key, &baseline, 0).is_err() {
                 count(BASELINE_FAILED);
+                debug!(ctx, "no room for a baseline");
             }
         }
         return;

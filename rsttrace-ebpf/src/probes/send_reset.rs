@@ -16,7 +16,7 @@ use rsttrace_common::{Flow, FlowKey};
 
 use crate::emit::{Slot, Tally, emit, header};
 use crate::kernel::{Netns, Typed, argument, current, load, tcp_sock};
-use crate::knobs::offset;
+use crate::knobs::{debug, offset};
 use crate::maps::{SOCKETS, TOMBSTONES};
 use crate::snapshot::{self, NO_OWNERSHIP, NO_SEGMENT};
 
@@ -62,6 +62,7 @@ fn sent(ctx: &BtfTracePointContext, reason: u32) {
         // Neither a socket nor a segment: nothing to say, but the count must add up.
         crate::maps::count(SENT_SEEN);
         crate::maps::count(SENT_LOST);
+        debug!(ctx, "reset without socket and segment, reason {}", reason);
         return;
     };
     let (netns, state, cookie) = if has_sk {

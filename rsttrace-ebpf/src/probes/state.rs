@@ -19,7 +19,7 @@ use rsttrace_common::{Flow, FlowKey};
 
 use crate::emit::{Slot, Tally, emit, header, now};
 use crate::kernel::{Netns, Typed, current, killing_signal, load, tcp_sock};
-use crate::knobs::offset;
+use crate::knobs::{debug, offset};
 use crate::maps::{SOCKETS, TOMBSTONES, count};
 use crate::snapshot::{self, NO_OWNERSHIP, owned};
 
@@ -57,6 +57,7 @@ fn opened(ctx: &BtfTracePointContext, source: u8) {
     }
     let Some(ownership) = SOCKETS.get_or_create(sk) else {
         count(STORAGE_FAILED);
+        debug!(ctx, "no storage for a socket that opens");
         return;
     };
     let owner = current().task;
@@ -164,6 +165,7 @@ fn closed(ctx: &BtfTracePointContext, old: u8) {
     };
     if TOMBSTONES.insert(&key, &tombstone, 0).is_err() {
         count(TOMBSTONE_FAILED);
+        debug!(ctx, "no room for a tombstone");
     }
     if died_of_silence(old, error, &tombstone.ownership) {
         emit::<TimedOut>(ctx.as_ptr(), Slot::State, TALLY, |event| {
