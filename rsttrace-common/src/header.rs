@@ -28,5 +28,7 @@ pub const KIND_RESET_SENT_STATELESS: u16 = 2;
 pub const KIND_RESET_RECEIVED: u16 = 3;
 /// [`crate::packet::RstPacket`]: a segment with RST passed a classifier.
 pub const KIND_RST_PACKET: u16 = 4;
+/// [`crate::reset::ResetSentByListener`]: `tcp:tcp_send_reset` with a listening socket.
+pub const KIND_RESET_SENT_BY_LISTENER: u16 = 6;
 /// [`crate::lifecycle::TimedOut`]: a connection died without a reset.
 pub const KIND_TIMED_OUT: u16 = 5;

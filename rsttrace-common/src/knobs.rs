@@ -16,12 +16,8 @@ pub mod names {
     pub const OFFSETS: &str = "OFFSETS";
     /// `u32`: a `TRANSPORT_` constant.
     pub const TRANSPORT: &str = "TRANSPORT";
-    /// `u32`: 1 if classifiers may call `bpf_get_netns_cookie` (6.15).
-    pub const NETNS_COOKIE_HELPER: &str = "NETNS_COOKIE_HELPER";
     /// `u32`: 1 to log rare paths through aya-log.
     pub const DEBUG: &str = "DEBUG";
-    /// `u64`: cookie classifiers report where they cannot ask (0: not known).
-    pub const NETNS_COOKIE: &str = "NETNS_COOKIE";
 }
 
 macro_rules! offsets {

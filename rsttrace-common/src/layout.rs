@@ -4,7 +4,7 @@ use core::mem::{offset_of, size_of};
 
 use crate::lifecycle::{TimedOut, Tombstone};
 use crate::packet::{Baseline, RstPacket, Target};
-use crate::reset::{ResetReceived, ResetSent, ResetSentStateless, Segment};
+use crate::reset::{ResetReceived, ResetSent, ResetSentByListener, ResetSentStateless, Segment};
 use crate::socket::{Ownership, Socket};
 use crate::task::{CurrentTask, Task};
 use crate::{Flow, FlowKey, Header};
@@ -22,6 +22,7 @@ const _: () = {
     assert!(size_of::<Baseline>() == 16);
     assert!(size_of::<Target>() == 32);
     assert!(size_of::<ResetSent>() == 32 + 40 + 168 + 112 + 48 + 24 + 8);
+    assert!(size_of::<ResetSentByListener>() == size_of::<ResetSent>() + 144);
     assert!(size_of::<ResetSentStateless>() == 32 + 40 + 24 + 2 * 144 + 16);
     assert!(size_of::<ResetReceived>() == 32 + 40 + 168 + 112);
     assert!(size_of::<TimedOut>() == 32 + 40 + 112 + 8);

@@ -51,6 +51,14 @@ wire! {
         pub passive: u32,
     }
 
+    /// `tcp:tcp_send_reset` for a listener: it answers a segment of no connection it knows, perhaps of one that was here.
+    pub struct ResetSentByListener {
+        /// Its header has the kind `KIND_RESET_SENT_BY_LISTENER`.
+        pub sent: ResetSent,
+        /// The connection that was here before, if it is remembered.
+        pub connection: Tombstone,
+    }
+
     /// `tcp:tcp_send_reset` where no full socket exists any more.
     pub struct ResetSentStateless {
         /// Kind `KIND_RESET_SENT_STATELESS`.

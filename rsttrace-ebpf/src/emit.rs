@@ -11,7 +11,7 @@ use rsttrace_common::knobs::TRANSPORT_RING;
 use rsttrace_common::{Header, WIRE_VERSION};
 
 use crate::knobs::{TRANSPORT, get};
-use crate::maps::{EVENTS, EVENTS_PERF, SCRATCH, count};
+use crate::maps::{EVENTS, EVENTS_PERF, SCRATCH, Scratch, count};
 
 /// The scratch slot of a program.
 #[derive(Clone, Copy)]
@@ -40,7 +40,7 @@ pub struct Tally {
 /// Hands one event over. `fill` must set every byte, padding too.
 #[inline(always)]
 pub fn emit<T>(ctx: *mut c_void, slot: Slot, tally: Tally, fill: impl FnOnce(&mut T)) {
-    const { assert!(size_of::<T>() <= 512 && align_of::<T>() <= 8) };
+    const { assert!(size_of::<T>() <= size_of::<Scratch>() && align_of::<T>() <= 8) };
     count(tally.seen);
     let ring = get(&TRANSPORT) == TRANSPORT_RING;
     let place = if ring {

@@ -43,6 +43,18 @@ impl Netns {
             inode: load(net, offset!(net_inum)).unwrap_or(0),
         }
     }
+
+    /// The namespace of the device a classifier runs on. By address: `bpf_get_netns_cookie` exists for classifiers from
+    /// 6.15 on, but answers for `skb->sk`, which is the remote sender's on veth, and for the initial namespace without one.
+    #[inline(always)]
+    pub fn of_device(skb: *mut c_void) -> Self {
+        let device: u64 = read_member(skb as u64, offset!(skb_dev));
+        let net: u64 = read_member(device, offset!(dev_net));
+        Self {
+            cookie: read_member(net, offset!(net_cookie)),
+            inode: read_member(net, offset!(net_inum)),
+        }
+    }
 }
 
 /// Loads a member of a typed object; `None` if this kernel has no such member.

@@ -8,12 +8,6 @@ pub static OFFSETS: Offsets = Offsets::absent();
 /// Which way events go.
 #[unsafe(no_mangle)]
 pub static TRANSPORT: u32 = TRANSPORT_RING;
-/// 1: classifiers may call `bpf_get_netns_cookie`.
-#[unsafe(no_mangle)]
-pub static NETNS_COOKIE_HELPER: u32 = 0;
-/// Cookie that classifiers report when they may not ask.
-#[unsafe(no_mangle)]
-pub static NETNS_COOKIE: u64 = 0;
 /// 1: rare paths are logged.
 #[unsafe(no_mangle)]
 pub static DEBUG: u32 = 0;

@@ -18,9 +18,11 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 /// Events, `TRANSPORT_PERF`.
 #[map]
 pub static EVENTS_PERF: PerfEventByteArray = PerfEventByteArray::new(0);
+/// Room for the largest event.
+pub type Scratch = [u64; 80];
 /// Where an event is put together for `EVENTS_PERF`: a slot for each program, as one may interrupt another.
 #[map]
-pub static SCRATCH: PerCpuArray<[u64; 64]> = PerCpuArray::with_max_entries(8, 0);
+pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(8, 0);
 /// See `rsttrace_common::counters`.
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counters::COUNT, 0);

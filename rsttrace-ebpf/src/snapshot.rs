@@ -40,6 +40,15 @@ pub const NO_OWNERSHIP: Ownership = Ownership {
     closer_signal: 0,
 };
 
+/// No flow.
+pub const NO_FLOW: Flow = Flow {
+    local_address: [0; 16],
+    remote_address: [0; 16],
+    local_port: 0,
+    remote_port: 0,
+    reserved: 0,
+};
+
 /// No segment.
 pub const NO_SEGMENT: Segment = Segment {
     seq: 0,
@@ -211,38 +220,32 @@ pub fn unread(tcp: Typed) -> u32 {
     received.wrapping_sub(load(tcp, offset!(copied_seq)).unwrap_or(0))
 }
 
-/// A received segment with its addresses, from the answering host's point of view. `None` if there is no TCP header.
+/// Fills in a received segment and its flow from the answering host's point of view. `false`: its headers cannot be
+/// read, and what was filled in means nothing.
 #[inline(always)]
-pub fn segment(skb: Typed) -> Option<(Segment, Flow)> {
-    let head: u64 = load(skb, offset!(skb_head))?;
-    let network: u16 = load(skb, offset!(skb_network_header))?;
-    let transport: u16 = load(skb, offset!(skb_transport_header))?;
-    let len: u32 = load(skb, offset!(skb_len))?;
-    let ifindex: u32 = load(skb, offset!(skb_iif)).unwrap_or(0);
+pub fn segment(skb: Typed, segment: &mut Segment, flow: &mut Flow) -> bool {
+    let (Some(head), Some(network), Some(transport), Some(len)) = (
+        load::<u64>(skb, offset!(skb_head)),
+        load::<u16>(skb, offset!(skb_network_header)),
+        load::<u16>(skb, offset!(skb_transport_header)),
+        load::<u32>(skb, offset!(skb_len)),
+    ) else {
+        return false;
+    };
+    let tcp: [u8; 20] = read(head.wrapping_add(u64::from(transport)));
+    segment.seq = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
+    segment.ack = u32::from_be_bytes([tcp[8], tcp[9], tcp[10], tcp[11]]);
+    // skb->data is at the TCP header here, as tcp_v4_send_reset() computes it (net/ipv4/tcp_ipv4.c).
+    segment.payload_len = len.wrapping_sub(u32::from(tcp[12] >> 4) * 4);
+    segment.ifindex = load(skb, offset!(skb_iif)).unwrap_or(0);
+    segment.window = u16::from_be_bytes([tcp[14], tcp[15]]);
+    segment.flags = tcp[13];
+    segment.present = 1;
+    flow.local_port = u16::from_be_bytes([tcp[2], tcp[3]]);
+    flow.remote_port = u16::from_be_bytes([tcp[0], tcp[1]]);
+    flow.reserved = 0;
     let ip_at = head.wrapping_add(u64::from(network));
     let ip: [u8; 20] = read(ip_at);
-    let tcp: [u8; 20] = read(head.wrapping_add(u64::from(transport)));
-    let header_len = u32::from(tcp[12] >> 4) * 4;
-    let mut segment = Segment {
-        seq: u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]),
-        ack: u32::from_be_bytes([tcp[8], tcp[9], tcp[10], tcp[11]]),
-        // skb->data is at the TCP header here, as tcp_v4_send_reset() computes it (net/ipv4/tcp_ipv4.c).
-        payload_len: len.wrapping_sub(header_len),
-        ifindex,
-        window: u16::from_be_bytes([tcp[14], tcp[15]]),
-        ip_id: 0,
-        flags: tcp[13],
-        ttl: 0,
-        tos: 0,
-        present: 1,
-    };
-    let mut flow = Flow {
-        local_address: [0; 16],
-        remote_address: [0; 16],
-        local_port: u16::from_be_bytes([tcp[2], tcp[3]]),
-        remote_port: u16::from_be_bytes([tcp[0], tcp[1]]),
-        reserved: 0,
-    };
     match ip[0] >> 4 {
         4 => {
             segment.ttl = ip[8];
@@ -250,16 +253,18 @@ pub fn segment(skb: Typed) -> Option<(Segment, Flow)> {
             segment.ip_id = u16::from_be_bytes([ip[4], ip[5]]);
             flow.remote_address = mapped(u32::from_ne_bytes([ip[12], ip[13], ip[14], ip[15]]));
             flow.local_address = mapped(u32::from_ne_bytes([ip[16], ip[17], ip[18], ip[19]]));
+            true
         }
         6 => {
             segment.ttl = ip[7];
             segment.tos = (ip[0] << 4) | (ip[1] >> 4);
+            segment.ip_id = 0;
             flow.remote_address = read(ip_at.wrapping_add(8));
             flow.local_address = read(ip_at.wrapping_add(24));
+            true
         }
-        _ => return None,
+        _ => false,
     }
-    Some((segment, flow))
 }
 
 /// The flow of a socket whose `tcp_sock` is still to be asked for.

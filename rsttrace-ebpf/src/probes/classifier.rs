@@ -7,8 +7,8 @@ use core::ffi::c_void;
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::{TC_ACT_UNSPEC, bpf_sock_tuple};
 use aya_ebpf::helpers::generated::{
-    bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_probe_read_kernel, bpf_sk_fullsock,
-    bpf_sk_release, bpf_skb_load_bytes, bpf_skc_lookup_tcp,
+    bpf_get_socket_cookie, bpf_probe_read_kernel, bpf_sk_fullsock, bpf_sk_release,
+    bpf_skb_load_bytes, bpf_skc_lookup_tcp,
 };
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
@@ -24,7 +24,7 @@ use rsttrace_common::task::CurrentTask;
 
 use crate::emit::{Slot, Tally, emit, header, now};
 use crate::kernel::{Netns, Typed, current_by_copy, load, tcp_sock};
-use crate::knobs::{NETNS_COOKIE, NETNS_COOKIE_HELPER, debug, get, offset};
+use crate::knobs::{debug, offset};
 use crate::maps::{BASELINES, count};
 use crate::packet::{RST, SYN, Segment, copy, dissect, is_candidate};
 use crate::snapshot::{self, NO_TASK};
@@ -90,9 +90,10 @@ fn ingress(ctx: &TcContext, link_header: bool) {
     let Some(segment) = dissect(ctx, link_header) else {
         return;
     };
+    let netns = Netns::of_device(ctx.as_ptr());
     let key = FlowKey {
         flow: segment.flow,
-        netns_cookie: netns(ctx).cookie,
+        netns_cookie: netns.cookie,
     };
     let (source_mac, destination_mac) = macs(ctx, link_header);
     if segment.flags & RST == 0 {
@@ -113,13 +114,7 @@ fn ingress(ctx: &TcContext, link_header: bool) {
     let target = target(ctx, &segment);
     let baseline = BASELINES.get_ptr(&key);
     emit::<RstPacket>(ctx.as_ptr(), Slot::Ingress, TALLY, |event| {
-        describe(
-            ctx,
-            &segment,
-            key.netns_cookie,
-            (source_mac, destination_mac),
-            event,
-        );
+        describe(ctx, &segment, netns, (source_mac, destination_mac), event);
         event.flags |= PACKET_LOOKED_UP;
         event.target = target;
         event.baseline = match baseline {
@@ -146,11 +141,11 @@ fn egress(ctx: &TcContext, link_header: bool) {
     if segment.flags & RST == 0 {
         return;
     }
-    let netns_cookie = netns(ctx).cookie;
+    let netns = Netns::of_device(ctx.as_ptr());
     let macs = macs(ctx, link_header);
     let sender = sender(ctx);
     emit::<RstPacket>(ctx.as_ptr(), Slot::Egress, TALLY, |event| {
-        describe(ctx, &segment, netns_cookie, macs, event);
+        describe(ctx, &segment, netns, macs, event);
         event.flags |= PACKET_EGRESS | sender.flags;
         event.target = NO_TARGET;
         event.baseline = NO_BASELINE;
@@ -175,19 +170,13 @@ fn egress(ctx: &TcContext, link_header: bool) {
 fn describe(
     ctx: &TcContext,
     segment: &Segment,
-    netns_cookie: u64,
+    netns: Netns,
     macs: ([u8; 6], [u8; 6]),
     event: &mut RstPacket,
 ) {
     // SAFETY: the context is the program's own.
     let skb = unsafe { &*ctx.skb.skb };
-    event.header = header(
-        KIND_RST_PACKET,
-        Netns {
-            cookie: netns_cookie,
-            inode: 0,
-        },
-    );
+    event.header = header(KIND_RST_PACKET, netns);
     event.ifindex = skb.ifindex;
     event.wire_len = skb.len;
     event.mark = skb.mark;
@@ -230,20 +219,6 @@ fn clear(snap: &mut [u8; SNAP_LEN]) {
 const _: () = assert!(core::mem::offset_of!(RstPacket, snap) % 8 == 0);
 /// IPv4 and TCP without options.
 const LEAST_HEADERS: u32 = 40;
-
-#[inline(always)]
-fn netns(ctx: &TcContext) -> Netns {
-    let cookie = if get(&NETNS_COOKIE_HELPER) != 0 {
-        // SAFETY: the context is the program's own.
-        unsafe { bpf_get_netns_cookie(ctx.as_ptr()) }
-    } else {
-        get(&NETNS_COOKIE)
-    };
-    Netns {
-        cookie,
-        ..Netns::UNKNOWN
-    }
-}
 
 #[inline(always)]
 fn macs(ctx: &TcContext, link_header: bool) -> ([u8; 6], [u8; 6]) {

@@ -7,18 +7,20 @@
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
+use rsttrace_common::FlowKey;
 use rsttrace_common::counters::{SENT_LOST, SENT_SEEN};
-use rsttrace_common::header::{KIND_RESET_SENT, KIND_RESET_SENT_STATELESS};
+use rsttrace_common::header::{
+    KIND_RESET_SENT, KIND_RESET_SENT_BY_LISTENER, KIND_RESET_SENT_STATELESS,
+};
 use rsttrace_common::lifecycle::Tombstone;
-use rsttrace_common::reset::{REASON_NONE, ResetSent, ResetSentStateless, Segment};
-use rsttrace_common::socket::OWNERSHIP_RESET_SENT;
-use rsttrace_common::{Flow, FlowKey};
+use rsttrace_common::reset::{REASON_NONE, ResetSent, ResetSentByListener, ResetSentStateless};
+use rsttrace_common::socket::{OWNERSHIP_RESET_SENT, TCP_LISTEN};
 
 use crate::emit::{Slot, Tally, emit, header};
 use crate::kernel::{Netns, Typed, argument, current, load, tcp_sock};
 use crate::knobs::{debug, offset};
 use crate::maps::{SOCKETS, TOMBSTONES};
-use crate::snapshot::{self, NO_OWNERSHIP, NO_SEGMENT};
+use crate::snapshot::{self, NO_FLOW, NO_OWNERSHIP, NO_SEGMENT};
 
 const TALLY: Tally = Tally {
     seen: SENT_SEEN,
@@ -47,120 +49,106 @@ fn sent(ctx: &BtfTracePointContext, reason: u32) {
     // Compared as numbers: before 6.12 the verifier takes both arguments for never null and drops a check of the
     // pointers themselves; from then on it insists on one.
     let has_sk = argument(ctx.as_ptr(), 0) != 0 && !sk.is_null();
-    let has_skb = argument(ctx.as_ptr(), 1) != 0 && !skb.is_null();
-    let cause = if has_skb {
-        snapshot::segment(skb)
+    let cause = if argument(ctx.as_ptr(), 1) != 0 && !skb.is_null() {
+        Some(skb)
     } else {
         None
     };
-    if has_sk {
-        if let Some(tcp) = tcp_sock(sk) {
-            return with_socket(ctx, sk, tcp, has_skb, cause, reason);
-        }
-    }
-    let Some((segment, flow)) = cause else {
-        // Neither a socket nor a segment: nothing to say, but the count must add up.
-        crate::maps::count(SENT_SEEN);
-        crate::maps::count(SENT_LOST);
-        debug!(ctx, "reset without socket and segment, reason {}", reason);
-        return;
-    };
-    let (netns, state, cookie) = if has_sk {
-        (
-            Netns::of(sk, offset!(skc_net)),
-            load(sk, offset!(skc_state)).unwrap_or(0),
-            load(sk, offset!(skc_cookie)).unwrap_or(0),
-        )
-    } else {
-        let netns = match load::<Typed>(skb, offset!(skb_dev)) {
+    if !has_sk {
+        let device: Option<Typed> = cause.and_then(|skb| load(skb, offset!(skb_dev)));
+        let netns = match device {
             Some(device) => Netns::of(device, offset!(dev_net)),
             None => Netns::UNKNOWN,
         };
-        (netns, 0, 0)
+        return without_socket(ctx, cause, netns, (0, 0), reason);
+    }
+    let netns = Netns::of(sk, offset!(skc_net));
+    let state: u8 = load(sk, offset!(skc_state)).unwrap_or(0);
+    let Some(tcp) = tcp_sock(sk) else {
+        let cookie = load(sk, offset!(skc_cookie)).unwrap_or(0);
+        return without_socket(ctx, cause, netns, (state, cookie), reason);
     };
-    without_socket(
-        ctx,
-        Stateless {
-            netns,
-            state,
-            cookie,
-            segment,
-            flow,
-        },
-        reason,
-    );
+    if state == TCP_LISTEN {
+        emit::<ResetSentByListener>(ctx.as_ptr(), Slot::Sent, TALLY, |event| {
+            event.sent.header = header(KIND_RESET_SENT_BY_LISTENER, netns);
+            with_socket(sk, tcp, cause, reason, &mut event.sent);
+            let key = FlowKey {
+                flow: event.sent.flow,
+                netns_cookie: netns.cookie,
+            };
+            copy(tombstone_of(&key), &mut event.connection);
+        });
+    } else {
+        emit::<ResetSent>(ctx.as_ptr(), Slot::Sent, TALLY, |event| {
+            event.header = header(KIND_RESET_SENT, netns);
+            with_socket(sk, tcp, cause, reason, event);
+        });
+    }
 }
 
 #[inline(always)]
-fn with_socket(
+fn with_socket(sk: Typed, tcp: Typed, cause: Option<Typed>, reason: u32, event: &mut ResetSent) {
+    let is_read = match cause {
+        Some(skb) => snapshot::segment(skb, &mut event.cause, &mut event.flow),
+        None => false,
+    };
+    if !is_read {
+        event.cause = NO_SEGMENT;
+        event.flow = snapshot::flow(sk, tcp);
+    }
+    snapshot::socket(sk, tcp, &mut event.socket);
+    match SOCKETS.get(sk) {
+        Some(ownership) => {
+            event.ownership = *ownership;
+            ownership.flags |= OWNERSHIP_RESET_SENT;
+        }
+        None => event.ownership = NO_OWNERSHIP,
+    }
+    event.current = current();
+    event.reason = reason;
+    event.passive = u32::from(cause.is_some());
+}
+
+/// `minisock`: the state and cookie of a TIME_WAIT entry, zero without one.
+#[inline(always)]
+fn without_socket(
     ctx: &BtfTracePointContext,
-    sk: Typed,
-    tcp: Typed,
-    passive: bool,
-    cause: Option<(Segment, Flow)>,
+    cause: Option<Typed>,
+    netns: Netns,
+    minisock: (u8, u64),
     reason: u32,
 ) {
-    let ownership = SOCKETS.get(sk);
-    let netns = Netns::of(sk, offset!(skc_net));
-    emit::<ResetSent>(ctx.as_ptr(), Slot::Sent, TALLY, |event| {
-        event.header = header(KIND_RESET_SENT, netns);
-        match cause {
-            Some((segment, flow)) => {
-                event.cause = segment;
-                event.flow = flow;
-            }
-            None => {
-                event.cause = NO_SEGMENT;
-                event.flow = snapshot::flow(sk, tcp);
-            }
-        }
-        snapshot::socket(sk, tcp, &mut event.socket);
-        match ownership {
-            Some(ownership) => {
-                event.ownership = *ownership;
-                ownership.flags |= OWNERSHIP_RESET_SENT;
-            }
-            None => event.ownership = NO_OWNERSHIP,
-        }
-        event.current = current();
-        event.reason = reason;
-        event.passive = u32::from(passive);
-    });
-}
-
-/// What is known of a reset without a full socket.
-struct Stateless {
-    netns: Netns,
-    state: u8,
-    cookie: u64,
-    segment: Segment,
-    flow: Flow,
-}
-
-#[inline(always)]
-fn without_socket(ctx: &BtfTracePointContext, what: Stateless, reason: u32) {
-    let mut key = FlowKey {
-        flow: what.flow,
-        netns_cookie: what.netns.cookie,
-    };
-    let connection = tombstone_of(&key);
-    let opens = what.segment.flags & (SYN | ACK) == SYN;
-    key.flow.remote_address = [0; 16];
-    key.flow.remote_port = 0;
-    let mut listener = if opens { tombstone_of(&key) } else { None };
-    if opens && listener.is_none() {
-        key.flow.local_address = [0; 16];
-        listener = tombstone_of(&key);
-    }
     emit::<ResetSentStateless>(ctx.as_ptr(), Slot::Sent, TALLY, |event| {
-        event.header = header(KIND_RESET_SENT_STATELESS, what.netns);
-        event.flow = what.flow;
-        event.cause = what.segment;
-        copy(connection, &mut event.connection);
+        event.header = header(KIND_RESET_SENT_STATELESS, netns);
+        let is_read = match cause {
+            Some(skb) => snapshot::segment(skb, &mut event.cause, &mut event.flow),
+            None => false,
+        };
+        if !is_read {
+            event.cause = NO_SEGMENT;
+            event.flow = NO_FLOW;
+            debug!(
+                ctx,
+                "reset without a socket or a readable segment, reason {}", reason
+            );
+        }
+        let mut key = FlowKey {
+            flow: event.flow,
+            netns_cookie: netns.cookie,
+        };
+        copy(tombstone_of(&key), &mut event.connection);
+        let opens = event.cause.flags & (SYN | ACK) == SYN;
+        key.flow.remote_address = [0; 16];
+        key.flow.remote_port = 0;
+        let mut listener = if opens { tombstone_of(&key) } else { None };
+        if opens && listener.is_none() {
+            key.flow.local_address = [0; 16];
+            listener = tombstone_of(&key);
+        }
         copy(listener, &mut event.listener);
-        event.cookie = what.cookie;
+        event.state = minisock.0;
+        event.cookie = minisock.1;
         event.reason = reason;
-        event.state = what.state;
         event.reserved = [0; 3];
     });
 }

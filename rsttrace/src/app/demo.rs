@@ -15,8 +15,8 @@ use crate::pipeline::Output;
 use crate::record::Record;
 use compare::{Case, Outcome, compare};
 
-/// Bytes for events: a handful of resets at a time.
-const BUFFER_BYTES: u32 = 1 << 20;
+/// Bytes for events. The tracepoints see the whole machine, so a storm elsewhere must fit in, too.
+const BUFFER_BYTES: u32 = 4 << 20;
 
 /// Stages what the options name and prints how it was explained.
 pub fn demo(options: DemoOptions) -> Result<(), Failure> {
@@ -34,17 +34,22 @@ pub fn demo(options: DemoOptions) -> Result<(), Failure> {
 
 /// The scenarios by name; all for no name.
 fn choose(names: &[String]) -> Result<Vec<&'static Scenario>, Failure> {
-    if let Some(unknown) = names.iter().find(|name| ALL.iter().all(|scenario| scenario.name != **name)) {
+    if let Some(unknown) = names
+        .iter()
+        .find(|name| ALL.iter().all(|scenario| scenario.name != **name))
+    {
         let message = format!("there is no case `{unknown}`; `rsttrace demo --list` names them");
         return Err(Failure::Usage(message));
     }
-    let is_chosen = |scenario: &&&Scenario| names.is_empty() || names.iter().any(|name| name == scenario.name);
+    let is_chosen =
+        |scenario: &&&Scenario| names.is_empty() || names.iter().any(|name| name == scenario.name);
     Ok(ALL.iter().filter(is_chosen).copied().collect())
 }
 
 /// Exit 0 only if nothing staged was explained wrongly or not at all, and enough was staged.
 fn judge(cases: &[Case], required: Option<usize>) -> Result<(), Failure> {
-    let count = |outcome: fn(&Outcome) -> bool| cases.iter().filter(|case| outcome(&case.outcome)).count();
+    let count =
+        |outcome: fn(&Outcome) -> bool| cases.iter().filter(|case| outcome(&case.outcome)).count();
     let bad = count(|outcome| matches!(outcome, Outcome::Wrong(_) | Outcome::Unknown));
     if bad > 0 {
         return Err(Failure::Failed(anyhow::anyhow!(
@@ -52,8 +57,11 @@ fn judge(cases: &[Case], required: Option<usize>) -> Result<(), Failure> {
             cases.len()
         )));
     }
-    let mut staged: Vec<_> =
-        cases.iter().filter(|case| case.outcome == Outcome::Right).map(|case| case.scenario.name).collect();
+    let mut staged: Vec<_> = cases
+        .iter()
+        .filter(|case| case.outcome == Outcome::Right)
+        .map(|case| case.scenario.name)
+        .collect();
     staged.sort_unstable();
     staged.dedup();
     match required {
@@ -97,7 +105,13 @@ async fn run(options: &DemoOptions, chosen: &[&'static Scenario]) -> Result<Vec<
         tracer: options.tracer.clone(),
         buffer_bytes: BUFFER_BYTES,
         interfaces: InterfaceOptions {
-            scope: Scope::Only(places.into_iter().filter_map(|inode| u32::try_from(inode).ok()).map(Selector::Inode).collect()),
+            scope: Scope::Only(
+                places
+                    .into_iter()
+                    .filter_map(|inode| u32::try_from(inode).ok())
+                    .map(Selector::Inode)
+                    .collect(),
+            ),
             patience: std::time::Duration::from_secs(10),
             ..InterfaceOptions::default()
         },
@@ -105,7 +119,10 @@ async fn run(options: &DemoOptions, chosen: &[&'static Scenario]) -> Result<Vec<
     })?;
     let mut staging = tokio::task::spawn_blocking(move || {
         let mut lab = lab;
-        let done: Vec<Done> = plans.into_iter().map(|plan| carry_out(&mut lab, plan)).collect();
+        let done: Vec<Done> = plans
+            .into_iter()
+            .map(|plan| carry_out(&mut lab, plan))
+            .collect();
         (lab, done)
     });
     let mut records: Vec<Record> = Vec::new();
@@ -118,7 +135,10 @@ async fn run(options: &DemoOptions, chosen: &[&'static Scenario]) -> Result<Vec<
     };
     let (outputs, _) = session.finish();
     records.extend(resets(outputs));
-    Ok(done.iter().flat_map(|done| compare(done, &records)).collect())
+    Ok(done
+        .iter()
+        .flat_map(|done| compare(done, &records))
+        .collect())
 }
 
 /// Those whose sockets can exist beforehand are opened now, once; every scenario is staged once more, wholly under the
@@ -126,10 +146,18 @@ async fn run(options: &DemoOptions, chosen: &[&'static Scenario]) -> Result<Vec<
 fn open_those_that_predate(lab: &mut Lab, chosen: &[&'static Scenario]) -> Vec<Plan> {
     let mut plans = Vec::new();
     for predates in [true, false] {
-        for scenario in chosen.iter().filter(|scenario| scenario.can_predate || !predates) {
+        for scenario in chosen
+            .iter()
+            .filter(|scenario| scenario.can_predate || !predates)
+        {
             for &version in scenario.family.versions() {
                 let armed = predates.then(|| scenario.open(lab, version));
-                plans.push(Plan { scenario, version, predates, armed });
+                plans.push(Plan {
+                    scenario,
+                    version,
+                    predates,
+                    armed,
+                });
             }
         }
     }
@@ -137,10 +165,20 @@ fn open_those_that_predate(lab: &mut Lab, chosen: &[&'static Scenario]) -> Vec<P
 }
 
 fn carry_out(lab: &mut Lab, plan: Plan) -> Done {
-    let Plan { scenario, version, predates, armed } = plan;
+    let Plan {
+        scenario,
+        version,
+        predates,
+        armed,
+    } = plan;
     let armed = armed.unwrap_or_else(|| scenario.open(lab, version));
     let staged = armed.and_then(|armed| armed.provoke(lab));
-    Done { scenario, version, predates, staged }
+    Done {
+        scenario,
+        version,
+        predates,
+        staged,
+    }
 }
 
 fn resets(outputs: impl IntoIterator<Item = Output>) -> impl Iterator<Item = Record> {
@@ -154,6 +192,8 @@ fn stage_failure(error: &StageError) -> Failure {
     if error.is_not_staged() && !nix::unistd::geteuid().is_root() {
         Failure::NotPermitted(format!("{error}; run as root: sudo rsttrace demo"))
     } else {
-        Failure::Failed(anyhow::anyhow!("set up the lab: {error}; run again with -vv to see more"))
+        Failure::Failed(anyhow::anyhow!(
+            "set up the lab: {error}; run again with -vv to see more"
+        ))
     }
 }

@@ -117,6 +117,14 @@ impl Decoder {
                         .map(|sent| Body::Sent(Box::new(sent)))
                 })
             }
+            header::KIND_RESET_SENT_BY_LISTENER => with(
+                bytes,
+                "a reset sent by a listener",
+                |wire: &wire_reset::ResetSentByListener| {
+                    reset::by_listener(wire, self.reason(wire.sent.reason), clock)
+                        .map(|sent| Body::Sent(Box::new(sent)))
+                },
+            ),
             header::KIND_RESET_SENT_STATELESS => with(
                 bytes,
                 "a stateless reset",

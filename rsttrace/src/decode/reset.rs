@@ -7,7 +7,7 @@ use super::address::{cause, flow, optional_state, state};
 use super::jiffies::Jiffies;
 use super::ownership::{current, ownership, tombstone};
 use super::socket::socket;
-use crate::event::{Received, Sent, TimedOut};
+use crate::event::{Received, Sent, TimedOut, Tombstone};
 
 /// A reset sent with a full socket.
 pub(super) fn sent(
@@ -31,12 +31,28 @@ pub(super) fn sent(
     })
 }
 
+/// A reset sent by a listener, perhaps for a connection that was here before.
+pub(super) fn by_listener(
+    wire: &wire::ResetSentByListener,
+    reason: Option<String>,
+    clock: Jiffies,
+) -> Result<Sent, DecodeError> {
+    Ok(Sent {
+        former_connection: tombstone(&wire.connection)?,
+        ..sent(&wire.sent, reason, clock)?
+    })
+}
+
 /// A reset sent without a socket: always an answer to a segment.
 pub(super) fn stateless(
     wire: &wire::ResetSentStateless,
     reason: Option<String>,
 ) -> Result<Sent, DecodeError> {
     let flow = flow(&wire.flow);
+    // TIME_WAIT keeps its socket's cookie: a tombstone with another one is of an earlier connection on this flow.
+    let is_same = |former: &Tombstone| {
+        wire.cookie == 0 || former.cookie.is_none_or(|cookie| cookie.0 == wire.cookie)
+    };
     Ok(Sent {
         flow,
         reason,
@@ -46,7 +62,7 @@ pub(super) fn stateless(
         ownership: None,
         current: None,
         minisock: optional_state(wire.state)?,
-        former_connection: tombstone(&wire.connection)?,
+        former_connection: tombstone(&wire.connection)?.filter(is_same),
         former_listener: tombstone(&wire.listener)?,
     })
 }

@@ -5,8 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use aya::maps::Array;
-use aya::programs::{BtfTracePoint, Iter, Program, ProgramError, ProgramType, SchedClassifier};
-use aya::sys::{BpfHelper, is_helper_supported};
+use aya::programs::{BtfTracePoint, Iter, Program, ProgramError, SchedClassifier};
 use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, TestRun, TestRunOptions};
 use log::{debug, warn};
 use rsttrace_common::knobs::{self, Offsets, names};
@@ -17,7 +16,7 @@ use super::clock;
 use super::counters::{self, CounterMap, Counters, ProgramStats};
 use super::events::{self, EventReader, Transport};
 use super::hooks::{Attachment, Fact, HookState, Hooks, Row, TABLE, Way};
-use super::interfaces::{InterfaceOptions, Interfaces, Names, Programs, Scope};
+use super::interfaces::{InterfaceOptions, Interfaces, Names, Programs};
 use super::preflight::{self, HOOKS_ADVICE, StartError};
 use super::sys;
 
@@ -278,30 +277,12 @@ fn load(options: &Options, kernel: &KernelFacts) -> Result<Ebpf, StartError> {
         Transport::Ring => knobs::TRANSPORT_RING,
         Transport::Perf => knobs::TRANSPORT_PERF,
     };
-    // bpf_get_netns_cookie came to classifiers in 6.15; asked for by trying, as distributions backport.
-    let helper = is_helper_supported(
-        ProgramType::SchedClassifier,
-        BpfHelper::BPF_FUNC_get_netns_cookie,
-    );
-    let helper = u32::from(helper.unwrap_or(false));
     let debug = u32::from(options.debug);
-    let own_only = options
-        .interfaces
-        .as_ref()
-        .is_some_and(|wanted| wanted.scope == Scope::Own);
-    let cookie = if own_only {
-        super::netns::own_cookie().unwrap_or(0)
-    } else {
-        0
-    };
-
     let mut loader = EbpfLoader::new();
     loader
         .btf(None)
         .override_global(names::OFFSETS, kernel.offsets.as_bytes(), true)
         .override_global(names::TRANSPORT, &transport, true)
-        .override_global(names::NETNS_COOKIE_HELPER, &helper, false)
-        .override_global(names::NETNS_COOKIE, &cookie, false)
         .override_global(names::DEBUG, &debug, false)
         .map_max_entries("TOMBSTONES", options.tombstones.max(1))
         .map_max_entries("BASELINES", options.baselines.max(1));

@@ -49,7 +49,10 @@ pub enum Outcome {
 /// Compares each truth of a scenario with the records of its view.
 pub fn compare(done: &Done, records: &[Record]) -> Vec<Case> {
     let case = |truth, record, outcome| Case {
-        scenario: Name { name: done.scenario.name, title: done.scenario.title },
+        scenario: Name {
+            name: done.scenario.name,
+            title: done.scenario.title,
+        },
         version: done.version,
         predates: done.predates,
         truth,
@@ -57,14 +60,24 @@ pub fn compare(done: &Done, records: &[Record]) -> Vec<Case> {
         outcome,
     };
     match &done.staged {
-        Err(error) if error.is_not_staged() => vec![case(None, None, Outcome::NotStaged(error.to_string()))],
+        Err(error) if error.is_not_staged() => {
+            vec![case(None, None, Outcome::NotStaged(error.to_string()))]
+        }
         // The staging itself went wrong: that is no proof of anything, so it may not count as right.
-        Err(error) => vec![case(None, None, Outcome::Wrong(vec![format!("staging failed: {error}")]))],
+        Err(error) => vec![case(
+            None,
+            None,
+            Outcome::Wrong(vec![format!("staging failed: {error}")]),
+        )],
         Ok(staged) => staged
             .truths
             .iter()
             .map(|truth| {
-                let alike = staged.truths.iter().filter(|other| is_same_reset(truth, other)).count();
+                let alike = staged
+                    .truths
+                    .iter()
+                    .filter(|other| is_same_reset(truth, other))
+                    .count();
                 let (record, outcome) = judge(truth, alike, records);
                 case(Some(truth.clone()), record.cloned(), outcome)
             })
@@ -80,10 +93,19 @@ fn is_same_reset(one: &Truth, other: &Truth) -> bool {
 }
 
 fn judge<'a>(truth: &Truth, alike: usize, records: &'a [Record]) -> (Option<&'a Record>, Outcome) {
-    let of_flow: Vec<_> = records.iter().filter(|record| is_of_flow(truth, record)).collect();
-    let found = of_flow.iter().copied().find(|record| is_about(truth, record));
+    let of_flow: Vec<_> = records
+        .iter()
+        .filter(|record| is_of_flow(truth, record))
+        .collect();
+    let found = of_flow
+        .iter()
+        .copied()
+        .find(|record| is_about(truth, record));
     let Some(record) = found else {
-        let others: Vec<_> = of_flow.iter().map(|record| record.direction.name()).collect();
+        let others: Vec<_> = of_flow
+            .iter()
+            .map(|record| record.direction.name())
+            .collect();
         let why = if others.is_empty() {
             "no record".to_owned()
         } else {
@@ -97,34 +119,57 @@ fn judge<'a>(truth: &Truth, alike: usize, records: &'a [Record]) -> (Option<&'a 
     let mut wrong = Vec::new();
     let verdict = &record.verdict;
     if verdict.origin != truth.origin {
-        wrong.push(format!("origin {} instead of {}", verdict.origin, truth.origin));
+        wrong.push(format!(
+            "origin {} instead of {}",
+            verdict.origin, truth.origin
+        ));
     }
     if verdict.cause != truth.cause {
-        wrong.push(format!("cause {} instead of {}", verdict.cause, truth.cause));
+        wrong.push(format!(
+            "cause {} instead of {}",
+            verdict.cause, truth.cause
+        ));
     }
     if let Some(error) = wrong_process(truth, record.process.as_ref()) {
         wrong.push(error);
     }
-    if truth.established_lost != (verdict.severity == Severity::Fault) && !may_be_noise(truth, verdict.severity) {
-        wrong.push(format!("severity {}, connection lost: {}", verdict.severity, truth.established_lost));
+    if truth.established_lost != (verdict.severity == Severity::Fault)
+        && !may_be_noise(truth, verdict.severity)
+    {
+        wrong.push(format!(
+            "severity {}, connection lost: {}",
+            verdict.severity, truth.established_lost
+        ));
     }
-    if let (Some(staged), Some(told)) = (truth.unread, record.socket.as_ref().and_then(|socket| socket.unread))
-        && staged != told
+    if let (Some(staged), Some(told)) = (
+        truth.unread,
+        record.socket.as_ref().and_then(|socket| socket.unread),
+    ) && staged != told
     {
         wrong.push(format!("{told} bytes unread instead of {staged}"));
     }
     // A reset told twice in one direction is one too many.
-    let told = of_flow.iter().filter(|record| is_about(truth, record)).count();
+    let told = of_flow
+        .iter()
+        .filter(|record| is_about(truth, record))
+        .count();
     if told != alike {
         wrong.push(format!("{told} records for {alike} resets"));
     }
-    let outcome = if wrong.is_empty() { Outcome::Right } else { Outcome::Wrong(wrong) };
+    let outcome = if wrong.is_empty() {
+        Outcome::Right
+    } else {
+        Outcome::Wrong(wrong)
+    };
     (Some(record), outcome)
 }
 
 /// In the truth's namespace, between its two ends.
 fn is_of_flow(truth: &Truth, record: &Record) -> bool {
-    let ends = [(&record.local, &record.remote), (&record.remote, &record.local)];
+    let ends = [
+        (&record.local, &record.remote),
+        (&record.remote, &record.local),
+    ];
     record.netns.map(u64::from) == Some(truth.view.netns)
         && ends.iter().any(|(one, other)| {
             (one.address, one.port) == (truth.sender.ip(), truth.sender.port())
@@ -138,12 +183,14 @@ fn is_about(truth: &Truth, record: &Record) -> bool {
         Direction::Sent | Direction::Forwarded => truth.sender,
         Direction::Received | Direction::Observed => truth.receiver,
     };
-    record.direction == truth.direction && (record.local.address, record.local.port) == (local.ip(), local.port())
+    record.direction == truth.direction
+        && (record.local.address, record.local.port) == (local.ip(), local.port())
 }
 
 /// A lost connection that nobody used any more may be called noise; an unharmed one never a fault.
 fn may_be_noise(truth: &Truth, told: Severity) -> bool {
-    truth.established_lost == false || (told == Severity::Noise && truth.direction != Direction::Received)
+    truth.established_lost == false
+        || (told == Severity::Noise && truth.direction != Direction::Received)
 }
 
 fn wrong_process(truth: &Truth, process: Option<&Process>) -> Option<String> {
@@ -153,10 +200,16 @@ fn wrong_process(truth: &Truth, process: Option<&Process>) -> Option<String> {
         None => Some(format!("no process instead of {:?}", named.any_of)),
         Some(process) => {
             let fits = named.any_of.iter().any(|holder| {
-                holder.pid == process.pid && holder.comm == process.comm && holder.roles.contains(&process.role)
+                holder.pid == process.pid
+                    && holder.comm == process.comm
+                    && holder.roles.contains(&process.role)
             });
             let text = || format!("{}[{}] as {}", process.comm, process.pid, process.role);
-            if fits { None } else { Some(format!("{} instead of {:?}", text(), named.any_of)) }
+            if fits {
+                None
+            } else {
+                Some(format!("{} instead of {:?}", text(), named.any_of))
+            }
         }
     }
 }

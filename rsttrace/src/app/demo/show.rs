@@ -14,14 +14,22 @@ use crate::terminal::stdout_width;
 /// The cases by name.
 pub fn list(scenarios: &[&Scenario]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    let width = scenarios.iter().map(|scenario| scenario.name.len()).max().unwrap_or(0);
+    let width = scenarios
+        .iter()
+        .map(|scenario| scenario.name.len())
+        .max()
+        .unwrap_or(0);
     for scenario in scenarios {
         let family = match scenario.family {
             Family::V4 => "IPv4",
             Family::V6 => "IPv6",
             Family::Both => "IPv4, IPv6",
         };
-        writeln!(out, "{:width$}  {:10}  {}", scenario.name, family, scenario.title)?;
+        writeln!(
+            out,
+            "{:width$}  {:10}  {}",
+            scenario.name, family, scenario.title
+        )?;
     }
     Ok(())
 }
@@ -32,13 +40,22 @@ pub fn table(cases: &[Case], colors: bool) -> Result<(), Failure> {
     table.load_style(presets::NOTHING);
     table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_width(u16::try_from(stdout_width().max(100)).unwrap_or(u16::MAX));
-    table.set_header(["case", "ip", "socket", "view", "staged", "explained", "result"]);
+    table.set_header([
+        "case",
+        "ip",
+        "socket",
+        "view",
+        "staged",
+        "explained",
+        "result",
+    ]);
     for case in cases {
         table.add_row(row(case, colors));
     }
     let mut out = io::stdout().lock();
     writeln!(out, "{table}")?;
-    let count = |want: fn(&Outcome) -> bool| cases.iter().filter(|case| want(&case.outcome)).count();
+    let count =
+        |want: fn(&Outcome) -> bool| cases.iter().filter(|case| want(&case.outcome)).count();
     writeln!(
         out,
         "\n{} resets explained: {} right, {} unknown, {} wrong; {} could not be staged",
@@ -80,17 +97,29 @@ fn row(case: &Case, colors: bool) -> Vec<Cell> {
                 Who::Process { pid, comm, did } => format!(" by {}[{pid}], {did}", escape(comm)),
                 Who::Nobody => String::new(),
             };
-            format!("{}{who}{}", verdict(truth.origin, truth.cause, None), nameable(&truth.named.any_of))
+            format!(
+                "{}{who}{}",
+                verdict(truth.origin, truth.cause, None),
+                nameable(&truth.named.any_of)
+            )
         },
     );
     let explained = case.record.as_ref().map_or_else(
         || "–".to_owned(),
         |record| {
             let process = record.process.as_ref().map_or_else(String::new, |process| {
-                format!(" by {}[{}] ({})", escape(&process.comm), process.pid, process.role)
+                format!(
+                    " by {}[{}] ({})",
+                    escape(&process.comm),
+                    process.pid,
+                    process.role
+                )
             });
             let told = &record.verdict;
-            format!("{}{process}", verdict(told.origin, told.cause, Some(told.confidence)))
+            format!(
+                "{}{process}",
+                verdict(told.origin, told.cause, Some(told.confidence))
+            )
         },
     );
     vec![
@@ -114,8 +143,10 @@ fn nameable(holders: &[Holder]) -> String {
     match holders {
         [] => " (nobody to name)".to_owned(),
         holders => {
-            let names: Vec<_> =
-                holders.iter().map(|holder| format!("{}[{}]", escape(&holder.comm), holder.pid)).collect();
+            let names: Vec<_> = holders
+                .iter()
+                .map(|holder| format!("{}[{}]", escape(&holder.comm), holder.pid))
+                .collect();
             format!(" (to name: {})", names.join(" or "))
         }
     }
