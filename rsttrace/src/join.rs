@@ -19,7 +19,8 @@ pub use chain::{Chain, Fit, Part, Seen};
 pub use numbers::{Numbers, accepts, is_in_window, is_passive_form};
 
 use crate::event::{
-    BootTime, Facts, NetnsCookie, Packet, Received, SenderSocket, Sent, Target, TcpState,
+    BootTime, Facts, Flow, NetnsCookie, Packet, Received, SenderSocket, Sent, Socket, Target,
+    TcpState,
 };
 use index::{ChainId, Index, Key};
 
@@ -63,16 +64,16 @@ impl Join {
             keys.add(self.index.numbers(numbers));
         }
         if let Some(socket) = &event.socket {
-            keys.add(self.index.sender(socket.cookie));
+            keys.add(self.own(socket, event.flow));
         }
         let (id, _) = self.choose(at, &keys, |chain| chain.fit_sent(&event));
         if is_late_data(&event)
-            && let Some(cookie) = event.socket.as_ref().map(|socket| socket.cookie)
+            && let Some(socket) = &event.socket
         {
-            let key = self.index.sender(cookie);
+            let key = self.own(socket, event.flow);
             self.mark_echo(key, |chain| {
                 chain.received().is_some_and(|received| {
-                    received.event.socket.cookie == cookie && is_echo(at.time, received.time)
+                    is_echo(at.time, &event, received.time, &received.event)
                 })
             });
         }
@@ -91,23 +92,19 @@ impl Join {
             self.index
                 .segment(event.flow.remote, event.flow.local, None),
         );
-        keys.add(self.index.target(cookie));
+        if cookie.is_known() {
+            keys.add(self.index.target(cookie));
+        }
         for numbers in Numbers::of_received(&event) {
             keys.add(self.index.numbers(numbers));
         }
         let (id, fit) = self.choose(at, &keys, |chain| chain.fit_received(at.netns, &event));
         // The tidying up of a socket that got late data is found by the socket, whose own reset goes the other way.
-        let own = self.index.sender(cookie);
+        let own = self.own(&event.socket, event.flow);
         let echo = self.index.get(own).any(|other| {
-            self.get(other).and_then(Chain::sent).is_some_and(|sent| {
-                is_late_data(&sent.event)
-                    && sent
-                        .event
-                        .socket
-                        .as_ref()
-                        .is_some_and(|s| s.cookie == cookie)
-                    && is_echo(at.time, sent.time)
-            })
+            self.get(other)
+                .and_then(Chain::sent)
+                .is_some_and(|sent| is_echo(sent.time, &sent.event, at.time, &event))
         });
         keys.add(own);
         self.add(id, at, &keys).received = Some(Seen {
@@ -127,7 +124,9 @@ impl Join {
         keys.add(self.index.segment(event.source, event.destination, None));
         keys.add(self.index.numbers(Numbers::of_packet(&event)));
         match (&event.sender_socket, &event.target) {
-            (SenderSocket::Some(cookie), _) if event.egress && !is_passive_form(&event) => {
+            (SenderSocket::Some(cookie), _)
+                if event.egress && cookie.is_known() && !is_passive_form(&event) =>
+            {
                 keys.add(self.index.sender(*cookie));
             }
             (
@@ -136,7 +135,7 @@ impl Join {
                     cookie: Some(cookie),
                     ..
                 },
-            ) if !event.egress => keys.add(self.index.target(*cookie)),
+            ) if !event.egress && cookie.is_known() => keys.add(self.index.target(*cookie)),
             _ => {}
         }
         let id = self
@@ -178,6 +177,15 @@ impl Join {
     /// Observations that fitted several chains by their numbers and so joined none.
     pub fn ambiguous(&self) -> u64 {
         self.ambiguous
+    }
+
+    /// The key a socket's own events share: its cookie or, on kernels that have none, its addresses.
+    fn own(&self, socket: &Socket, flow: Flow) -> Key {
+        if socket.cookie.is_known() {
+            self.index.sender(socket.cookie)
+        } else {
+            self.index.segment(flow.local, flow.remote, None)
+        }
     }
 
     fn get(&self, id: ChainId) -> Option<&Chain> {
@@ -243,7 +251,12 @@ impl Join {
             .into_iter()
             .find_map(|other| self.get_mut(other)?.release_received(packet));
         if let Some((netns, received)) = taken {
-            self.add(id, Origin { netns, ..at }, keys).received = Some(received);
+            let at = Origin {
+                netns,
+                inode: None,
+                ..at
+            };
+            self.add(id, at, keys).received = Some(received);
         }
     }
 
@@ -323,6 +336,12 @@ fn is_late_data(sent: &Sent) -> bool {
     }
 }
 
-fn is_echo(one: BootTime, other: BootTime) -> bool {
-    one.since(other).max(other.since(one)) <= ECHO
+/// The accepted reset is the kernel's own doing while it sent this one for the same socket.
+fn is_echo(sent_at: BootTime, sent: &Sent, received_at: BootTime, received: &Received) -> bool {
+    let apart = sent_at.since(received_at).max(received_at.since(sent_at));
+    let same_socket = sent.socket.as_ref().is_some_and(|socket| {
+        socket.cookie == received.socket.cookie
+            && (socket.cookie.is_known() || sent.flow == received.flow)
+    });
+    is_late_data(sent) && same_socket && apart <= ECHO
 }

@@ -9,6 +9,8 @@ mod explain;
 mod received;
 mod rules;
 mod severity;
+#[cfg(test)]
+mod tests;
 mod wire;
 pub mod words;
 

@@ -156,7 +156,7 @@ pub fn closing(cookie: u64) -> Socket {
 }
 
 /// A connection between two ends and what happens to it.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Scene {
     pub flow: Flow,
 }

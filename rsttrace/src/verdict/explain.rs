@@ -106,8 +106,11 @@ pub fn received(received: &Received, at: BootTime, idle: Option<&Idle>, finished
     }
 }
 
-/// A connect that was turned away.
-pub fn refused(remote: SocketAddr) -> String {
+/// A connect that was turned away; `known`: what refused it is on this host and says so itself.
+pub fn refused(remote: SocketAddr, known: bool) -> String {
+    if known {
+        return format!("{remote} refused the connection");
+    }
     format!(
         "{remote} refused the connection: nothing listens there, or a firewall on the way rejects it"
     )

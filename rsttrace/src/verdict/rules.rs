@@ -71,7 +71,6 @@ const REASONED: &[Rule] = &[
 /// The kernel gave none (`NOT_SPECIFIED` is none): inferred from the socket, at best likely.
 #[rustfmt::skip]
 const INFERRED: &[Rule] = &[
-    row("", is_mptcp,               Cause::Mptcp),
     row("", child_of_listener,      Cause::ListenerClosed),
     row("", killed_with_unread,     Cause::KilledWithUnreadData),
     row("", closed_with_unread,     Cause::CloseWithUnreadData),
@@ -82,6 +81,7 @@ const INFERRED: &[Rule] = &[
     row("", orphan_timed_out,       Cause::OrphanTimeout),
     row("", orphan_given_up,        Cause::OutOfMemory),
     row("", held_and_connected,     Cause::SocketDestroyed),
+    row("", is_mptcp,               Cause::Mptcp),
     row("", time_wait,              Cause::DataAfterClose),
     row("", queue_full_at_listener, Cause::AcceptQueueOverflow),
     row("", syn_at_listener,        Cause::BadHandshake),
@@ -206,7 +206,7 @@ fn still_connected(sent: &Sent) -> bool {
 }
 
 fn is_mptcp(sent: &Sent) -> bool {
-    socket(sent, |socket| socket.mptcp) && sent.reason.is_none() && !closed_with_unread(sent)
+    socket(sent, |socket| socket.mptcp)
 }
 
 fn closed_with_unread(sent: &Sent) -> bool {
