@@ -166,6 +166,8 @@ offsets! {
     is_mptcp => "tcp_sock"."is_mptcp",
     /// `socket`.
     socket_file => "socket"."file",
+    /// `socket`.
+    socket_sk => "socket"."sk",
     /// `file`.
     f_inode => "file"."f_inode",
     /// `inode`.

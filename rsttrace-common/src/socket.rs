@@ -141,6 +141,8 @@ pub const SOURCE_SEEDED: u8 = 3;
 pub const OWNERSHIP_INHERITED: u32 = 1;
 /// `local_isn` and `remote_isn` are set.
 pub const OWNERSHIP_ISN: u32 = 2;
+/// A reset was sent on this socket; its death is no silent one.
+pub const OWNERSHIP_RESET_SENT: u32 = 4;
 
 /// The closing task was exiting (`PF_EXITING`).
 pub const CLOSER_EXITING: u8 = 1;

@@ -3,10 +3,20 @@
 //! The way of an event: kernel hook → wire event → decode → join, attribute, judge (pure) → record → sinks.
 //! docs/ARCHITECTURE.md names what each module must not know.
 
+pub mod app;
 pub mod attribution;
+pub mod cli;
+pub mod decode;
+pub mod demo;
 pub mod event;
+pub mod filter;
+pub mod host;
 pub mod idle;
 pub mod join;
+pub mod kernel;
 pub mod pipeline;
 pub mod record;
+pub mod sink;
+pub mod summary;
+pub mod terminal;
 pub mod verdict;

@@ -1,2 +1,56 @@
-//! x
-fn main() {}
+//! What a developer of rsttrace runs: `cargo xtask COMMAND`.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod bpf_toolchain;
+mod build_ebpf;
+mod check_ebpf;
+mod command;
+mod lint;
+mod packages;
+mod rustc_wrapper;
+mod tally;
+mod test;
+mod workspace;
+
+/// Builds the eBPF object, lints and tests the workspace
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    BuildEbpf(build_ebpf::Args),
+    CheckEbpf(check_ebpf::Args),
+    Lint(lint::Args),
+    Test(test::Args),
+}
+
+fn main() -> ExitCode {
+    let result = if rustc_wrapper::is_wanted() {
+        rustc_wrapper::run()
+    } else {
+        perform(&Cli::parse().task)
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: &Task) -> anyhow::Result<()> {
+    match task {
+        Task::BuildEbpf(args) => build_ebpf::run(args),
+        Task::CheckEbpf(args) => check_ebpf::run(args),
+        Task::Lint(args) => lint::run(args),
+        Task::Test(args) => test::run(args),
+    }
+}

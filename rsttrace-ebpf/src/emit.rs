@@ -1,0 +1,111 @@
+//! How an event leaves: reserve, fill, submit; what does not fit is counted.
+
+use core::ffi::c_void;
+
+use aya_ebpf::bindings::BPF_F_CURRENT_CPU;
+use aya_ebpf::helpers::generated::{
+    bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_boot_ns, bpf_perf_event_output,
+    bpf_ringbuf_reserve, bpf_ringbuf_submit,
+};
+use rsttrace_common::knobs::TRANSPORT_RING;
+use rsttrace_common::{Header, WIRE_VERSION};
+
+use crate::knobs::{TRANSPORT, get};
+use crate::maps::{EVENTS, EVENTS_PERF, SCRATCH, count};
+
+/// The scratch slot of a program.
+#[derive(Clone, Copy)]
+pub enum Slot {
+    /// `tcp_send_reset`.
+    Sent,
+    /// `tcp_receive_reset`.
+    Received,
+    /// Classifiers at ingress.
+    Ingress,
+    /// Classifiers at egress.
+    Egress,
+    /// `inet_sock_set_state`.
+    State,
+}
+
+/// Which counters an event adds to.
+#[derive(Clone, Copy)]
+pub struct Tally {
+    /// Counted always.
+    pub seen: u32,
+    /// Counted if it could not be handed over.
+    pub lost: u32,
+}
+
+/// Hands one event over. `fill` must set every byte, padding too.
+#[inline(always)]
+pub fn emit<T>(ctx: *mut c_void, slot: Slot, tally: Tally, fill: impl FnOnce(&mut T)) {
+    const { assert!(size_of::<T>() <= 512 && align_of::<T>() <= 8) };
+    count(tally.seen);
+    let ring = get(&TRANSPORT) == TRANSPORT_RING;
+    let place = if ring {
+        // SAFETY: the map is a ring buffer.
+        unsafe { bpf_ringbuf_reserve(ring_buffer(), size_of::<T>() as u64, 0) }.cast::<T>()
+    } else {
+        SCRATCH
+            .get_ptr_mut(slot as u32)
+            .map_or(core::ptr::null_mut(), |slot| slot.cast::<T>())
+    };
+    // SAFETY: null, or memory of this size and alignment that nobody else writes until it is handed over.
+    let Some(event) = (unsafe { place.as_mut() }) else {
+        count(tally.lost);
+        return;
+    };
+    fill(event);
+    if ring {
+        // SAFETY: `place` came from `bpf_ringbuf_reserve`.
+        unsafe { bpf_ringbuf_submit(place.cast(), 0) };
+    } else {
+        // SAFETY: `ctx` is the program's own context, `place` holds an event of this size.
+        let status = unsafe {
+            bpf_perf_event_output(
+                ctx,
+                perf_array(),
+                u64::from(BPF_F_CURRENT_CPU as u32),
+                place.cast(),
+                size_of::<T>() as u64,
+            )
+        };
+        if status != 0 {
+            count(tally.lost);
+        }
+    }
+}
+
+/// What every event starts with.
+#[inline(always)]
+pub fn header(kind: u16, netns: crate::kernel::Netns) -> Header {
+    Header {
+        time_ns: now(),
+        netns_cookie: netns.cookie,
+        netns_inode: netns.inode,
+        // SAFETY: takes nothing.
+        jiffies: unsafe { bpf_jiffies64() } as u32,
+        kind,
+        version: WIRE_VERSION,
+        // SAFETY: takes nothing.
+        cpu: unsafe { bpf_get_smp_processor_id() },
+    }
+}
+
+/// Nanoseconds of `CLOCK_BOOTTIME`.
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: takes nothing.
+    unsafe { bpf_ktime_get_boot_ns() }
+}
+
+#[inline(always)]
+fn ring_buffer() -> *mut c_void {
+    (&raw const EVENTS).cast_mut().cast()
+}
+
+#[inline(always)]
+fn perf_array() -> *mut c_void {
+    (&raw const EVENTS_PERF).cast_mut().cast()
+}

@@ -1,0 +1,173 @@
+//! The only place that reads kernel memory.
+//!
+//! Two ways: `load` follows a pointer whose type the verifier knows (tp_btf arguments and what they point to; a fault
+//! reads as zero, so null needs no check), `read` copies from any address by helper.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_cgroup_id, bpf_get_current_task, bpf_get_current_task_btf,
+    bpf_probe_read_kernel, bpf_skc_to_tcp_sock,
+};
+use rsttrace_common::task::{CurrentTask, PF_EXITING, Task};
+
+use crate::knobs::offset;
+
+/// A pointer whose type the verifier knows.
+pub type Typed = *const c_void;
+
+/// A network namespace.
+#[derive(Clone, Copy)]
+pub struct Netns {
+    /// `net.net_cookie`.
+    pub cookie: u64,
+    /// `net.ns.inum`.
+    pub inode: u32,
+}
+
+impl Netns {
+    /// Nothing known.
+    pub const UNKNOWN: Self = Self {
+        cookie: 0,
+        inode: 0,
+    };
+
+    /// The namespace of a `possible_net_t` member.
+    #[inline(always)]
+    pub fn of(object: Typed, member: Option<usize>) -> Self {
+        let Some(net) = load::<Typed>(object, member) else {
+            return Self::UNKNOWN;
+        };
+        Self {
+            cookie: load(net, offset!(net_cookie)).unwrap_or(0),
+            inode: load(net, offset!(net_inum)).unwrap_or(0),
+        }
+    }
+}
+
+/// Loads a member of a typed object; `None` if this kernel has no such member.
+///
+/// Never pass a null pointer made here: the compiler would take what follows for unreachable.
+#[inline(always)]
+pub fn load<T: Copy>(object: Typed, member: Option<usize>) -> Option<T> {
+    let member = member?;
+    // SAFETY: the verifier checks the access against the type; a fault at run time yields zeroes.
+    Some(unsafe { object.byte_add(member).cast::<T>().read() })
+}
+
+/// Copies from kernel memory at any address; zero if it cannot be read.
+#[inline(always)]
+pub fn read<T: Copy>(address: u64) -> T {
+    let mut value = core::mem::MaybeUninit::<T>::zeroed();
+    // SAFETY: writes at most the size of `value`; on a fault the helper clears it. All types here are plain numbers.
+    unsafe {
+        bpf_probe_read_kernel(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            address as *const c_void,
+        )
+    };
+    // SAFETY: it was zeroed.
+    unsafe { value.assume_init() }
+}
+
+/// Copies a member of an object at any address; zero if it has none or cannot be read.
+#[inline(always)]
+pub fn read_member<T: Copy>(address: u64, member: Option<usize>) -> T {
+    match member {
+        Some(member) => read(address.wrapping_add(member as u64)),
+        None => read(0),
+    }
+}
+
+/// The `n`th argument of a tp_btf program as a bare number: a comparison with null that no verifier removes.
+#[inline(always)]
+pub fn argument(ctx: *mut c_void, n: u64) -> u64 {
+    read((ctx as u64).wrapping_add(n * 8))
+}
+
+/// The socket as a `tcp_sock`; `None` for minisocks and other protocols.
+#[inline(always)]
+pub fn tcp_sock(sk: Typed) -> Option<Typed> {
+    // SAFETY: the verifier checks that `sk` is a socket.
+    let tcp = unsafe { bpf_skc_to_tcp_sock(sk.cast_mut()) }
+        .cast_const()
+        .cast::<c_void>();
+    if tcp.is_null() { None } else { Some(tcp) }
+}
+
+/// The running task, in programs that know its type.
+#[inline(always)]
+pub fn current() -> CurrentTask {
+    // SAFETY: takes nothing.
+    let task: Typed = unsafe { bpf_get_current_task_btf() }.cast_const().cast();
+    let mut current = task_of(task);
+    // SAFETY: takes nothing.
+    current.task.cgroup_id = unsafe { bpf_get_current_cgroup_id() };
+    current
+}
+
+/// A task the verifier knows as one. `cgroup_id` is left 0.
+#[inline(always)]
+pub fn task_of(task: Typed) -> CurrentTask {
+    let leader: Option<Typed> = load(task, offset!(task_group_leader));
+    let cred: Option<Typed> = load(task, offset!(task_cred));
+    let comm: [u64; 2] = match offset!(task_comm) {
+        Some(comm) => [
+            load(task, Some(comm)).unwrap_or(0),
+            load(task, Some(comm + 8)).unwrap_or(0),
+        ],
+        None => [0, 0],
+    };
+    CurrentTask {
+        task: Task {
+            start_boottime_ns: leader
+                .and_then(|leader| load(leader, offset!(task_start_boottime)))
+                .unwrap_or(0),
+            cgroup_id: 0,
+            pid: load(task, offset!(task_tgid)).unwrap_or(0),
+            uid: cred
+                .and_then(|cred| load(cred, offset!(cred_euid)))
+                .unwrap_or(0),
+            comm: bytes(comm),
+        },
+        flags: load(task, offset!(task_flags)).unwrap_or(0),
+        exit_code: load(task, offset!(task_exit_code)).unwrap_or(0),
+    }
+}
+
+/// The running task, in programs that may only copy (classifiers). `cgroup_id` is left 0.
+#[inline(always)]
+pub fn current_by_copy() -> CurrentTask {
+    // SAFETY: takes nothing.
+    let task = unsafe { bpf_get_current_task() };
+    let leader: u64 = read_member(task, offset!(task_group_leader));
+    let cred: u64 = read_member(task, offset!(task_cred));
+    CurrentTask {
+        task: Task {
+            start_boottime_ns: read_member(leader, offset!(task_start_boottime)),
+            cgroup_id: 0,
+            pid: read_member(task, offset!(task_tgid)),
+            uid: read_member(cred, offset!(cred_euid)),
+            comm: bytes(read_member(task, offset!(task_comm))),
+        },
+        flags: read_member(task, offset!(task_flags)),
+        exit_code: read_member(task, offset!(task_exit_code)),
+    }
+}
+
+/// The signal that is killing a task, 0: none.
+#[inline(always)]
+pub fn killing_signal(task: &CurrentTask) -> u8 {
+    if task.flags & PF_EXITING != 0 {
+        (task.exit_code & 0x7f) as u8
+    } else {
+        0
+    }
+}
+
+#[inline(always)]
+fn bytes(words: [u64; 2]) -> [u8; 16] {
+    // SAFETY: any bytes are valid on both sides, and the sizes agree.
+    unsafe { core::mem::transmute(words) }
+}

@@ -1,0 +1,47 @@
+//! The read-only globals that user space sets before loading: constants to the verifier, which drops what is off.
+
+use rsttrace_common::knobs::{Offsets, TRANSPORT_RING};
+
+/// Offsets of the kernel's members, see `rsttrace_common::knobs`.
+#[unsafe(no_mangle)]
+pub static OFFSETS: Offsets = Offsets::absent();
+/// Which way events go.
+#[unsafe(no_mangle)]
+pub static TRANSPORT: u32 = TRANSPORT_RING;
+/// 1: classifiers may call `bpf_get_netns_cookie`.
+#[unsafe(no_mangle)]
+pub static NETNS_COOKIE_HELPER: u32 = 0;
+/// Cookie that classifiers report when they may not ask.
+#[unsafe(no_mangle)]
+pub static NETNS_COOKIE: u64 = 0;
+/// 1: rare paths are logged.
+#[unsafe(no_mangle)]
+pub static DEBUG: u32 = 0;
+
+/// Reads a knob. Volatile, as the value in the object is not the one that runs.
+#[inline(always)]
+pub fn get<T: Copy>(knob: &'static T) -> T {
+    // SAFETY: a reference to a static is valid and aligned.
+    unsafe { core::ptr::read_volatile(knob) }
+}
+
+/// The offset of a member, `None` where the kernel has none.
+macro_rules! offset {
+    ($field:ident) => {
+        match $crate::knobs::get(&$crate::knobs::OFFSETS.$field) {
+            ::rsttrace_common::knobs::ABSENT => None,
+            offset => Some(offset as usize),
+        }
+    };
+}
+pub(crate) use offset;
+
+/// Logs a rare path through aya-log; with `DEBUG` unset the verifier drops it, arguments and all.
+macro_rules! debug {
+    ($ctx:expr, $($message:tt)+) => {
+        if $crate::knobs::get(&$crate::knobs::DEBUG) != 0 {
+            ::aya_log_ebpf::debug!($ctx, $($message)+);
+        }
+    };
+}
+pub(crate) use debug;

@@ -1,0 +1,267 @@
+//! Finds the TCP header in a frame, cheaply for the many, patiently for the few.
+
+use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
+use aya_ebpf::programs::TcContext;
+use rsttrace_common::Flow;
+
+use crate::snapshot::mapped;
+
+const ETHERNET_LEN: usize = 14;
+const VLAN_LEN: usize = 4;
+/// As the context shows them: network order in a little-endian word.
+const ETH_P_IP: u16 = 0x0800_u16.to_be();
+const ETH_P_IPV6: u16 = 0x86dd_u16.to_be();
+const ETH_P_8021Q: u16 = 0x8100_u16.to_be();
+const ETH_P_8021AD: u16 = 0x88a8_u16.to_be();
+const TCP: u8 = 6;
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
+const DESTINATION: u8 = 60;
+/// Extension headers followed at most.
+const EXTENSIONS: usize = 6;
+
+/// FIN, SYN, RST … as in byte 13 of the TCP header.
+pub const RST: u8 = 0x04;
+/// See [`RST`].
+pub const SYN: u8 = 0x02;
+
+/// Whether a frame deserves a closer look: a TCP segment with one of the flags in `mask`, or one whose headers cannot be
+/// read at a glance. Everything else leaves here.
+#[inline(always)]
+pub fn is_candidate(ctx: &TcContext, link_header: bool, mask: u8) -> bool {
+    let start = ctx.data() + if link_header { ETHERNET_LEN } else { 0 };
+    let end = ctx.data_end();
+    // SAFETY: the context is the program's own.
+    let mut protocol = unsafe { (*ctx.skb.skb).protocol } as u16;
+    if protocol == ETH_P_IP {
+        return v4_candidate(ctx, start, end, mask);
+    }
+    if protocol == ETH_P_IPV6 {
+        return v6_candidate(ctx, start, end, mask);
+    }
+    if !link_header || (protocol != ETH_P_8021Q && protocol != ETH_P_8021AD) {
+        return false;
+    }
+    // A tag that the device did not take off, perhaps with another one inside.
+    let mut network = start;
+    for _ in 0..2 {
+        if protocol != ETH_P_8021Q && protocol != ETH_P_8021AD {
+            break;
+        }
+        if network + VLAN_LEN > end {
+            return true;
+        }
+        // SAFETY: within the packet, as just checked. Two bytes, as no wider alignment is promised.
+        protocol = unsafe { ((network + 2) as *const u16).read_unaligned() };
+        network += VLAN_LEN;
+    }
+    if protocol == ETH_P_IP {
+        v4_candidate(ctx, network, end, mask)
+    } else if protocol == ETH_P_IPV6 {
+        v6_candidate(ctx, network, end, mask)
+    } else {
+        false
+    }
+}
+
+#[inline(always)]
+fn v4_candidate(ctx: &TcContext, network: usize, end: usize, mask: u8) -> bool {
+    if network + 34 > end {
+        // Too short for TCP, or its headers lie in fragments of the buffer. A short one of another protocol is settled
+        // without a helper call.
+        if network + 20 <= end && byte(network + 9) != TCP {
+            return false;
+        }
+        return ctx.len() >= 40;
+    }
+    if byte(network + 9) != TCP {
+        return false;
+    }
+    if byte(network) != 0x45 {
+        return true;
+    }
+    byte(network + 20 + 13) & mask != 0
+}
+
+#[inline(always)]
+fn v6_candidate(ctx: &TcContext, network: usize, end: usize, mask: u8) -> bool {
+    if network + 54 > end {
+        if network + 40 <= end && !may_lead_to_tcp(byte(network + 6)) {
+            return false;
+        }
+        return ctx.len() >= 60;
+    }
+    let next = byte(network + 6);
+    if next == TCP {
+        return byte(network + 40 + 13) & mask != 0;
+    }
+    may_lead_to_tcp(next)
+}
+
+#[inline(always)]
+fn may_lead_to_tcp(next: u8) -> bool {
+    matches!(
+        next,
+        TCP | HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION
+    )
+}
+
+#[inline(always)]
+fn byte(at: usize) -> u8 {
+    // SAFETY: every caller has compared the place with `data_end`, which the verifier checks.
+    unsafe { *(at as *const u8) }
+}
+
+/// A TCP segment's place and addresses.
+pub struct Segment {
+    /// Offset of the network header in the frame.
+    pub network: u32,
+    /// Offset of the TCP header from the network header.
+    pub transport: u32,
+    /// EtherType of the network header, host order.
+    pub ethertype: u16,
+    /// Innermost VLAN tag, 0: none.
+    pub vlan_tci: u16,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// TCP flags.
+    pub flags: u8,
+    /// Destination as `local`, source as `remote`.
+    pub flow: Flow,
+    /// `flow`'s addresses and ports as `bpf_skc_lookup_tcp` wants them.
+    pub v4: bool,
+}
+
+/// Dissects a frame by copying its headers: any options, extension headers, up to two VLAN tags, data in fragments.
+/// `None`: no TCP segment, or a later fragment.
+#[inline(always)]
+pub fn dissect(ctx: &TcContext, link_header: bool) -> Option<Segment> {
+    // SAFETY: the context is the program's own.
+    let skb = unsafe { &*ctx.skb.skb };
+    let mut protocol = skb.protocol as u16;
+    let mut network = if link_header { ETHERNET_LEN as u32 } else { 0 };
+    let mut vlan_tci = if skb.vlan_present != 0 {
+        skb.vlan_tci as u16
+    } else {
+        0
+    };
+    for _ in 0..2 {
+        if !link_header || (protocol != ETH_P_8021Q && protocol != ETH_P_8021AD) {
+            break;
+        }
+        let tag: [u16; 2] = copy(ctx, network)?;
+        vlan_tci = u16::from_be(tag[0]);
+        protocol = tag[1];
+        network += VLAN_LEN as u32;
+    }
+    if protocol == ETH_P_IP {
+        v4(ctx, network, vlan_tci)
+    } else if protocol == ETH_P_IPV6 {
+        v6(ctx, network, vlan_tci)
+    } else {
+        None
+    }
+}
+
+#[inline(always)]
+fn v4(ctx: &TcContext, network: u32, vlan_tci: u16) -> Option<Segment> {
+    let header: [u8; 20] = copy(ctx, network)?;
+    let transport = u32::from(header[0] & 0x0f) * 4;
+    let fragment_offset = u16::from_be_bytes([header[6], header[7]]) & 0x1fff;
+    if header[0] >> 4 != 4 || header[9] != TCP || transport < 20 || fragment_offset != 0 {
+        return None;
+    }
+    let tcp: [u8; 20] = copy(ctx, network + transport)?;
+    Some(Segment {
+        network,
+        transport,
+        ethertype: u16::from_be(ETH_P_IP),
+        vlan_tci,
+        ttl: header[8],
+        flags: tcp[13],
+        flow: Flow {
+            remote_address: mapped(u32::from_ne_bytes([
+                header[12], header[13], header[14], header[15],
+            ])),
+            local_address: mapped(u32::from_ne_bytes([
+                header[16], header[17], header[18], header[19],
+            ])),
+            remote_port: u16::from_be_bytes([tcp[0], tcp[1]]),
+            local_port: u16::from_be_bytes([tcp[2], tcp[3]]),
+            reserved: 0,
+        },
+        v4: true,
+    })
+}
+
+#[inline(always)]
+fn v6(ctx: &TcContext, network: u32, vlan_tci: u16) -> Option<Segment> {
+    let header: [u8; 8] = copy(ctx, network)?;
+    if header[0] >> 4 != 6 {
+        return None;
+    }
+    let mut next = header[6];
+    let mut transport = 40_u32;
+    for _ in 0..EXTENSIONS {
+        if next == TCP {
+            break;
+        }
+        let extension: [u8; 4] = copy(ctx, network + transport)?;
+        match next {
+            HOP_BY_HOP | ROUTING | DESTINATION => transport += (u32::from(extension[1]) + 1) * 8,
+            AUTHENTICATION => transport += (u32::from(extension[1]) + 2) * 4,
+            FRAGMENT => {
+                // RFC 8200 section 4.5: only the first fragment has the TCP header.
+                if u16::from_be_bytes([extension[2], extension[3]]) & 0xfff8 != 0 {
+                    return None;
+                }
+                transport += 8;
+            }
+            _ => return None,
+        }
+        next = extension[0];
+    }
+    if next != TCP {
+        return None;
+    }
+    let tcp: [u8; 20] = copy(ctx, network + transport)?;
+    Some(Segment {
+        network,
+        transport,
+        ethertype: u16::from_be(ETH_P_IPV6),
+        vlan_tci,
+        ttl: header[7],
+        flags: tcp[13],
+        flow: Flow {
+            remote_address: copy(ctx, network + 8)?,
+            local_address: copy(ctx, network + 24)?,
+            remote_port: u16::from_be_bytes([tcp[0], tcp[1]]),
+            local_port: u16::from_be_bytes([tcp[2], tcp[3]]),
+            reserved: 0,
+        },
+        v4: false,
+    })
+}
+
+/// Copies from the frame, wherever its bytes lie.
+#[inline(always)]
+pub fn copy<T: Copy>(ctx: &TcContext, offset: u32) -> Option<T> {
+    let mut value = core::mem::MaybeUninit::<T>::zeroed();
+    // SAFETY: writes exactly the size of `value`, or fails. All types here are plain numbers.
+    let status = unsafe {
+        bpf_skb_load_bytes(
+            ctx.skb.skb.cast(),
+            offset,
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+        )
+    };
+    if status == 0 {
+        // SAFETY: it was zeroed, and then filled.
+        Some(unsafe { value.assume_init() })
+    } else {
+        None
+    }
+}

@@ -1,0 +1,365 @@
+//! Traffic control, ingress and egress: resets on the wire, and the TTL of the SYN or SYN-ACK before them.
+//!
+//! Read-only: every path returns TC_ACT_UNSPEC (= TCX_NEXT), so what else is attached goes on undisturbed.
+
+use core::ffi::c_void;
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::bindings::{TC_ACT_UNSPEC, bpf_sock_tuple};
+use aya_ebpf::helpers::generated::{
+    bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_probe_read_kernel, bpf_sk_fullsock,
+    bpf_sk_release, bpf_skb_load_bytes, bpf_skc_lookup_tcp,
+};
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use rsttrace_common::FlowKey;
+use rsttrace_common::counters::{BASELINE_FAILED, PACKET_LOST, PACKET_SEEN};
+use rsttrace_common::header::KIND_RST_PACKET;
+use rsttrace_common::packet::{
+    Baseline, PACKET_EGRESS, PACKET_HAS_SOCKET, PACKET_LOOKED_UP, PACKET_LOOPBACK,
+    PACKET_RAW_SOCKET, RstPacket, SNAP_LEN, Target,
+};
+use rsttrace_common::socket::{TCP_LISTEN, TCP_NEW_SYN_RECV, TCP_TIME_WAIT};
+use rsttrace_common::task::CurrentTask;
+
+use crate::emit::{Slot, Tally, emit, header, now};
+use crate::kernel::{Netns, Typed, current_by_copy, load, tcp_sock};
+use crate::knobs::{NETNS_COOKIE, NETNS_COOKIE_HELPER, debug, get, offset};
+use crate::maps::{BASELINES, count};
+use crate::packet::{RST, SYN, Segment, copy, dissect, is_candidate};
+use crate::snapshot::{self, NO_TASK};
+
+const TALLY: Tally = Tally {
+    seen: PACKET_SEEN,
+    lost: PACKET_LOST,
+};
+const LOOPBACK_IFINDEX: u32 = 1;
+const SOCK_RAW: u32 = 3;
+/// `BPF_F_CURRENT_NETNS`: the device's namespace.
+const CURRENT_NETNS: u64 = u64::MAX;
+const NO_TARGET: Target = Target {
+    cookie: 0,
+    rcv_nxt: 0,
+    rcv_wnd: 0,
+    snd_una: 0,
+    snd_nxt: 0,
+    state: 0,
+    reserved: [0; 7],
+};
+const NO_BASELINE: Baseline = Baseline {
+    seen_ns: 0,
+    ttl: 0,
+    flags: 0,
+    source_mac: [0; 6],
+};
+
+#[classifier]
+fn tc_ingress_l2(ctx: TcContext) -> i32 {
+    if is_candidate(&ctx, true, RST | SYN) {
+        ingress(&ctx, true);
+    }
+    TC_ACT_UNSPEC
+}
+
+#[classifier]
+fn tc_egress_l2(ctx: TcContext) -> i32 {
+    if is_candidate(&ctx, true, RST) {
+        egress(&ctx, true);
+    }
+    TC_ACT_UNSPEC
+}
+
+#[classifier]
+fn tc_ingress_l3(ctx: TcContext) -> i32 {
+    if is_candidate(&ctx, false, RST | SYN) {
+        ingress(&ctx, false);
+    }
+    TC_ACT_UNSPEC
+}
+
+#[classifier]
+fn tc_egress_l3(ctx: TcContext) -> i32 {
+    if is_candidate(&ctx, false, RST) {
+        egress(&ctx, false);
+    }
+    TC_ACT_UNSPEC
+}
+
+#[inline(always)]
+fn ingress(ctx: &TcContext, link_header: bool) {
+    let Some(segment) = dissect(ctx, link_header) else {
+        return;
+    };
+    let key = FlowKey {
+        flow: segment.flow,
+        netns_cookie: netns(ctx).cookie,
+    };
+    let (source_mac, destination_mac) = macs(ctx, link_header);
+    if segment.flags & RST == 0 {
+        if segment.flags & SYN != 0 {
+            let baseline = Baseline {
+                seen_ns: now(),
+                ttl: segment.ttl,
+                flags: segment.flags,
+                source_mac,
+            };
+            if BASELINES.insert(&key, &baseline, 0).is_err() {
+                count(BASELINE_FAILED);
+                debug!(ctx, "no room for a baseline");
+            }
+        }
+        return;
+    }
+    let target = target(ctx, &segment);
+    let baseline = BASELINES.get_ptr(&key);
+    emit::<RstPacket>(ctx.as_ptr(), Slot::Ingress, TALLY, |event| {
+        describe(
+            ctx,
+            &segment,
+            key.netns_cookie,
+            (source_mac, destination_mac),
+            event,
+        );
+        event.flags |= PACKET_LOOKED_UP;
+        event.target = target;
+        event.baseline = match baseline {
+            // SAFETY: a map value stays mapped while the program runs.
+            Some(baseline) => unsafe { *baseline },
+            None => NO_BASELINE,
+        };
+        event.ingress_ifindex = 0;
+        event.socket_cookie = 0;
+        event.socket_inode = 0;
+        event.sender = CurrentTask {
+            task: NO_TASK,
+            flags: 0,
+            exit_code: 0,
+        };
+    });
+}
+
+#[inline(always)]
+fn egress(ctx: &TcContext, link_header: bool) {
+    let Some(segment) = dissect(ctx, link_header) else {
+        return;
+    };
+    if segment.flags & RST == 0 {
+        return;
+    }
+    let netns_cookie = netns(ctx).cookie;
+    let macs = macs(ctx, link_header);
+    let sender = sender(ctx);
+    emit::<RstPacket>(ctx.as_ptr(), Slot::Egress, TALLY, |event| {
+        describe(ctx, &segment, netns_cookie, macs, event);
+        event.flags |= PACKET_EGRESS | sender.flags;
+        event.target = NO_TARGET;
+        event.baseline = NO_BASELINE;
+        // SAFETY: the context is the program's own.
+        event.ingress_ifindex = unsafe { (*ctx.skb.skb).ingress_ifindex };
+        event.socket_cookie = sender.cookie;
+        event.socket_inode = sender.inode;
+        event.sender = if sender.flags & PACKET_RAW_SOCKET != 0 {
+            current_by_copy()
+        } else {
+            CurrentTask {
+                task: NO_TASK,
+                flags: 0,
+                exit_code: 0,
+            }
+        };
+    });
+}
+
+/// The parts that both directions share.
+#[inline(always)]
+fn describe(
+    ctx: &TcContext,
+    segment: &Segment,
+    netns_cookie: u64,
+    macs: ([u8; 6], [u8; 6]),
+    event: &mut RstPacket,
+) {
+    // SAFETY: the context is the program's own.
+    let skb = unsafe { &*ctx.skb.skb };
+    event.header = header(
+        KIND_RST_PACKET,
+        Netns {
+            cookie: netns_cookie,
+            inode: 0,
+        },
+    );
+    event.ifindex = skb.ifindex;
+    event.wire_len = skb.len;
+    event.mark = skb.mark;
+    event.flags = if skb.ifindex == LOOPBACK_IFINDEX {
+        PACKET_LOOPBACK
+    } else {
+        0
+    };
+    event.ethertype = segment.ethertype;
+    event.vlan_tci = segment.vlan_tci;
+    event.source_mac = macs.0;
+    event.destination_mac = macs.1;
+    event.tcp_offset = segment.transport as u16;
+    clear(&mut event.snap);
+    // The fixed headers are there, `dissect` has read them. So written that the verifier sees both bounds.
+    let beyond = skb
+        .len
+        .wrapping_sub(segment.network)
+        .wrapping_sub(LEAST_HEADERS);
+    let most = SNAP_LEN as u32 - LEAST_HEADERS;
+    let len = (if beyond > most { most } else { beyond }) + LEAST_HEADERS;
+    let snap = event.snap.as_mut_ptr().cast::<c_void>();
+    // SAFETY: `len` bytes fit into `snap`.
+    let status = unsafe { bpf_skb_load_bytes(ctx.skb.skb.cast(), segment.network, snap, len) };
+    event.snap_len = if status == 0 { len as u16 } else { 0 };
+}
+
+/// Zeroes, a word at a time: the compiler's own way is a loop over bytes.
+#[inline(always)]
+fn clear(snap: &mut [u8; SNAP_LEN]) {
+    let words = snap.as_mut_ptr().cast::<u64>();
+    for i in 0..SNAP_LEN / 8 {
+        // SAFETY: within `snap`, whose offset in the event is a multiple of 8 (asserted below).
+        let word = unsafe { words.add(i) };
+        // SAFETY: as above.
+        unsafe { word.write_volatile(0) };
+    }
+}
+
+const _: () = assert!(core::mem::offset_of!(RstPacket, snap) % 8 == 0);
+/// IPv4 and TCP without options.
+const LEAST_HEADERS: u32 = 40;
+
+#[inline(always)]
+fn netns(ctx: &TcContext) -> Netns {
+    let cookie = if get(&NETNS_COOKIE_HELPER) != 0 {
+        // SAFETY: the context is the program's own.
+        unsafe { bpf_get_netns_cookie(ctx.as_ptr()) }
+    } else {
+        get(&NETNS_COOKIE)
+    };
+    Netns {
+        cookie,
+        ..Netns::UNKNOWN
+    }
+}
+
+#[inline(always)]
+fn macs(ctx: &TcContext, link_header: bool) -> ([u8; 6], [u8; 6]) {
+    if !link_header {
+        return ([0; 6], [0; 6]);
+    }
+    (
+        copy(ctx, 6).unwrap_or([0; 6]),
+        copy(ctx, 0).unwrap_or([0; 6]),
+    )
+}
+
+/// The socket a reset is aimed at, before the reset has changed it.
+#[inline(always)]
+fn target(ctx: &TcContext, segment: &Segment) -> Target {
+    // SAFETY: numbers only.
+    let mut tuple: bpf_sock_tuple = unsafe { core::mem::zeroed() };
+    let flow = &segment.flow;
+    let size = if segment.v4 {
+        // SAFETY: a union of plain numbers.
+        let ipv4 = unsafe { &mut tuple.__bindgen_anon_1.ipv4 };
+        ipv4.saddr = word(&flow.remote_address, 12);
+        ipv4.daddr = word(&flow.local_address, 12);
+        ipv4.sport = flow.remote_port.to_be();
+        ipv4.dport = flow.local_port.to_be();
+        size_of_val(ipv4)
+    } else {
+        // SAFETY: a union of plain numbers.
+        let ipv6 = unsafe { &mut tuple.__bindgen_anon_1.ipv6 };
+        for i in 0..4 {
+            ipv6.saddr[i] = word(&flow.remote_address, i * 4);
+            ipv6.daddr[i] = word(&flow.local_address, i * 4);
+        }
+        ipv6.sport = flow.remote_port.to_be();
+        ipv6.dport = flow.local_port.to_be();
+        size_of_val(ipv6)
+    };
+    // SAFETY: `tuple` is of at least `size` bytes.
+    let found =
+        unsafe { bpf_skc_lookup_tcp(ctx.as_ptr(), &mut tuple, size as u32, CURRENT_NETNS, 0) };
+    if found.is_null() {
+        return NO_TARGET;
+    }
+    let mut target = NO_TARGET;
+    // SAFETY: not null, and held until released.
+    target.state = unsafe { (*found).state } as u8;
+    if let Some(tcp) = tcp_sock(found.cast_const().cast()) {
+        target.cookie = load(tcp, offset!(skc_cookie)).unwrap_or(0);
+        if !matches!(target.state, TCP_LISTEN | TCP_TIME_WAIT | TCP_NEW_SYN_RECV) {
+            target.rcv_nxt = load(tcp, offset!(rcv_nxt)).unwrap_or(0);
+            target.rcv_wnd = load(tcp, offset!(rcv_wnd)).unwrap_or(0);
+            target.snd_una = load(tcp, offset!(snd_una)).unwrap_or(0);
+            target.snd_nxt = load(tcp, offset!(snd_nxt)).unwrap_or(0);
+        }
+    }
+    // SAFETY: it came from the lookup and is not used any more.
+    unsafe { bpf_sk_release(found.cast()) };
+    target
+}
+
+#[inline(always)]
+fn word(address: &[u8; 16], at: usize) -> u32 {
+    u32::from_ne_bytes([
+        address[at],
+        address[at + 1],
+        address[at + 2],
+        address[at + 3],
+    ])
+}
+
+/// Who put a packet on the wire, as far as `skb->sk` says so.
+struct Sender {
+    flags: u32,
+    cookie: u64,
+    inode: u64,
+}
+
+#[inline(always)]
+fn sender(ctx: &TcContext) -> Sender {
+    let mut sender = Sender {
+        flags: 0,
+        cookie: 0,
+        inode: 0,
+    };
+    // SAFETY: the context is the program's own.
+    let sk = unsafe { (*ctx.skb.skb).__bindgen_anon_2.sk };
+    if sk.is_null() {
+        return sender;
+    }
+    sender.flags = PACKET_HAS_SOCKET;
+    // SAFETY: the context is the program's own.
+    sender.cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
+    // SAFETY: `sk` is not null.
+    let full = unsafe { bpf_sk_fullsock(sk) };
+    if full.is_null() {
+        return sender;
+    }
+    // SAFETY: not null.
+    if unsafe { (*full).type_ } == SOCK_RAW {
+        let address = address_of(full.cast());
+        // The kernel answers without a socket through a raw one of its own (net/ipv4/tcp_ipv4.c, ipv4_tcp_sk), which
+        // has no file.
+        if snapshot::file(address) != 0 {
+            sender.flags |= PACKET_RAW_SOCKET;
+            sender.inode = snapshot::inode(address);
+        }
+    }
+    sender
+}
+
+/// A pointer's number, by way of memory: the verifier allows no arithmetic on this kind of pointer.
+#[inline(always)]
+fn address_of(pointer: Typed) -> u64 {
+    let kept = pointer;
+    let mut address = 0_u64;
+    // SAFETY: both are on the stack and of this size.
+    unsafe { bpf_probe_read_kernel((&raw mut address).cast(), 8, (&raw const kept).cast()) };
+    address
+}

@@ -1,0 +1,203 @@
+//! sock:inet_sock_set_state: who connects, listens and closes, and what is left when a connection ends.
+//!
+//! (sk, old, new): <https://github.com/torvalds/linux/blob/v6.12/include/trace/events/sock.h#L139>. The changes to SYN_SENT,
+//! LISTEN, FIN_WAIT1 and LAST_ACK happen in the acting process's context. Changes that carry no fact return at once.
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+use rsttrace_common::counters::{STORAGE_FAILED, TIMED_OUT_LOST, TIMED_OUT_SEEN, TOMBSTONE_FAILED};
+use rsttrace_common::header::KIND_TIMED_OUT;
+use rsttrace_common::lifecycle::{TimedOut, Tombstone};
+use rsttrace_common::socket::{
+    CLOSER_EXITING, CLOSER_KERNEL_THREAD, OWNERSHIP_INHERITED, OWNERSHIP_ISN, OWNERSHIP_RESET_SENT,
+    Ownership, SOURCE_CONNECT, SOURCE_LISTEN, TCP_CLOSE, TCP_ESTABLISHED, TCP_FIN_WAIT1,
+    TCP_LAST_ACK, TCP_LISTEN, TCP_SYN_RECV, TCP_SYN_SENT,
+};
+use rsttrace_common::task::{PF_EXITING, PF_KTHREAD};
+use rsttrace_common::{Flow, FlowKey};
+
+use crate::emit::{Slot, Tally, emit, header, now};
+use crate::kernel::{Netns, Typed, current, killing_signal, load, tcp_sock};
+use crate::knobs::{debug, offset};
+use crate::maps::{SOCKETS, TOMBSTONES, count};
+use crate::snapshot::{self, NO_OWNERSHIP, owned};
+
+const TALLY: Tally = Tally {
+    seen: TIMED_OUT_SEEN,
+    lost: TIMED_OUT_LOST,
+};
+const ECONNREFUSED: i32 = 111;
+const ENETUNREACH: i32 = 101;
+const ETIMEDOUT: i32 = 110;
+const EHOSTUNREACH: i32 = 113;
+const SEND_SHUTDOWN: u8 = 2;
+
+#[btf_tracepoint(function = "inet_sock_set_state")]
+fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
+    let new = ctx.arg::<u32>(2) as u8;
+    let old = ctx.arg::<u32>(1) as u8;
+    match new {
+        TCP_SYN_SENT => opened(&ctx, SOURCE_CONNECT),
+        TCP_LISTEN => opened(&ctx, SOURCE_LISTEN),
+        TCP_ESTABLISHED => established(&ctx, old),
+        TCP_FIN_WAIT1 | TCP_LAST_ACK => closing(&ctx),
+        TCP_CLOSE => closed(&ctx, old),
+        _ => {}
+    }
+    0
+}
+
+/// connect() or listen(): the caller owns the socket.
+#[inline(always)]
+fn opened(ctx: &BtfTracePointContext, source: u8) {
+    let sk = ctx.arg::<Typed>(0);
+    if tcp_sock(sk).is_none() {
+        return;
+    }
+    let Some(ownership) = SOCKETS.get_or_create(sk) else {
+        count(STORAGE_FAILED);
+        debug!(ctx, "no storage for a socket that opens");
+        return;
+    };
+    let owner = current().task;
+    // A socket may connect again, or listen after a connect: nothing of its former life is kept.
+    *ownership = NO_OWNERSHIP;
+    ownership.owner = owner;
+    ownership.source = source;
+}
+
+/// The handshake is over. Runs in softirq: the running task is nobody.
+#[inline(always)]
+fn established(ctx: &BtfTracePointContext, old: u8) {
+    let sk = ctx.arg::<Typed>(0);
+    let Some(tcp) = tcp_sock(sk) else { return };
+    let Some(ownership) = SOCKETS.get_or_create(sk) else {
+        count(STORAGE_FAILED);
+        return;
+    };
+    ownership.established_ns = now();
+    // Makes the cookie, if there is none: TIME_WAIT keeps only one that was made before.
+    ownership.cookie = snapshot::cookie(sk);
+    let received: u32 = load(tcp, offset!(rcv_nxt)).unwrap_or(0);
+    let unacknowledged: u32 = load(tcp, offset!(snd_una)).unwrap_or(0);
+    // Both count the SYN as one. Fast open may have moved them by data already; then the numbers would be wrong.
+    if snapshot::unread(tcp) == 0 {
+        ownership.local_isn = unacknowledged.wrapping_sub(1);
+        ownership.remote_isn = received.wrapping_sub(1);
+        ownership.flags |= OWNERSHIP_ISN;
+    }
+    if old == TCP_SYN_RECV {
+        ownership.flags |= OWNERSHIP_INHERITED;
+    }
+}
+
+/// close() or shutdown(): the caller is the closer.
+#[inline(always)]
+fn closing(ctx: &BtfTracePointContext) {
+    let sk = ctx.arg::<Typed>(0);
+    if tcp_sock(sk).is_none() || !owned(sk) {
+        return;
+    }
+    if let Some(ownership) = SOCKETS.get(sk) {
+        note_closer(ownership);
+    }
+}
+
+#[inline(always)]
+fn note_closer(ownership: &mut Ownership) {
+    let closer = current();
+    ownership.closer_pid = closer.task.pid;
+    ownership.closer_uid = closer.task.uid;
+    ownership.closer_comm = closer.task.comm;
+    ownership.closer_start_boottime_ns = closer.task.start_boottime_ns;
+    ownership.closed_ns = now();
+    ownership.closer_signal = killing_signal(&closer);
+    ownership.closer_flags = (if closer.flags & PF_EXITING != 0 {
+        CLOSER_EXITING
+    } else {
+        0
+    }) | (if closer.flags & PF_KTHREAD != 0 {
+        CLOSER_KERNEL_THREAD
+    } else {
+        0
+    });
+}
+
+/// The end of a socket, for whatever reason.
+#[inline(always)]
+fn closed(ctx: &BtfTracePointContext, old: u8) {
+    let sk = ctx.arg::<Typed>(0);
+    let error: i32 = load(sk, offset!(sk_err)).unwrap_or(0);
+    // A refused connect leaves nothing that a later segment could ask for.
+    if old == TCP_CLOSE || (old == TCP_SYN_SENT && error == ECONNREFUSED) {
+        return;
+    }
+    let Some((tcp, flow)) = snapshot::flow_of(sk) else {
+        return;
+    };
+    let netns = Netns::of(sk, offset!(skc_net));
+    let mut tombstone = Tombstone {
+        ownership: NO_OWNERSHIP,
+        died_ns: now(),
+        cookie: load(sk, offset!(skc_cookie)).unwrap_or(0),
+        error,
+        unread: if old == TCP_LISTEN {
+            0
+        } else {
+            snapshot::unread(tcp)
+        },
+        last_state: old,
+        fin_sent: u8::from(load::<u8>(sk, offset!(sk_shutdown)).unwrap_or(0) & SEND_SHUTDOWN != 0),
+        reserved: [0; 6],
+    };
+    if let Some(ownership) = SOCKETS.get(sk) {
+        ownership.state_before_close = old;
+        // With an error the connection ended by itself, perhaps while some process held the socket.
+        if ownership.closer_pid == 0 && error == 0 && owned(sk) {
+            note_closer(ownership);
+        }
+        tombstone.ownership = *ownership;
+    }
+    let key = FlowKey {
+        flow: buried_flow(flow, old),
+        netns_cookie: netns.cookie,
+    };
+    if TOMBSTONES.insert(&key, &tombstone, 0).is_err() {
+        count(TOMBSTONE_FAILED);
+        debug!(ctx, "no room for a tombstone");
+    }
+    if died_of_silence(old, error, &tombstone.ownership) {
+        emit::<TimedOut>(ctx.as_ptr(), Slot::State, TALLY, |event| {
+            event.header = header(KIND_TIMED_OUT, netns);
+            event.flow = flow;
+            event.ownership = tombstone.ownership;
+            event.error = error;
+            event.last_state = old;
+            event.reserved = [0; 3];
+        });
+    }
+}
+
+/// A listener is asked for by its own end alone.
+#[inline(always)]
+fn buried_flow(flow: Flow, old: u8) -> Flow {
+    if old == TCP_LISTEN {
+        Flow {
+            remote_address: [0; 16],
+            remote_port: 0,
+            ..flow
+        }
+    } else {
+        flow
+    }
+}
+
+#[inline(always)]
+fn died_of_silence(old: u8, error: i32, ownership: &Ownership) -> bool {
+    let silent = error == ETIMEDOUT || error == EHOSTUNREACH || error == ENETUNREACH;
+    silent
+        && old != TCP_SYN_SENT
+        && old != TCP_LISTEN
+        && ownership.flags & OWNERSHIP_RESET_SENT == 0
+}

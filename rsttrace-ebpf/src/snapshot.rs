@@ -1,0 +1,270 @@
+//! What a socket and the segment it answers look like at the moment of an event.
+
+use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
+use rsttrace_common::Flow;
+use rsttrace_common::flow::V4_MAPPED_PREFIX;
+use rsttrace_common::reset::Segment;
+use rsttrace_common::socket::{Ownership, Socket};
+use rsttrace_common::task::Task;
+
+use crate::kernel::{Typed, load, read, read_member, tcp_sock};
+use crate::knobs::offset;
+
+const AF_INET6: u16 = 10;
+
+/// `None`'s stand-in on the wire.
+pub const NO_TASK: Task = Task {
+    start_boottime_ns: 0,
+    cgroup_id: 0,
+    pid: 0,
+    uid: 0,
+    comm: [0; 16],
+};
+
+/// Nothing remembered.
+pub const NO_OWNERSHIP: Ownership = Ownership {
+    owner: NO_TASK,
+    closer_start_boottime_ns: 0,
+    closed_ns: 0,
+    established_ns: 0,
+    cookie: 0,
+    closer_pid: 0,
+    closer_uid: 0,
+    closer_comm: [0; 16],
+    local_isn: 0,
+    remote_isn: 0,
+    flags: 0,
+    source: 0,
+    state_before_close: 0,
+    closer_flags: 0,
+    closer_signal: 0,
+};
+
+/// No segment.
+pub const NO_SEGMENT: Segment = Segment {
+    seq: 0,
+    ack: 0,
+    payload_len: 0,
+    ifindex: 0,
+    window: 0,
+    ip_id: 0,
+    flags: 0,
+    ttl: 0,
+    tos: 0,
+    present: 0,
+};
+
+/// Cookie of a socket, made if it has none.
+#[inline(always)]
+pub fn cookie(sk: Typed) -> u64 {
+    // SAFETY: the verifier checks that `sk` is a socket.
+    unsafe { bpf_get_socket_cookie(sk.cast_mut()) }
+}
+
+/// An IPv4 address (network order, as loaded) in the wire's form; 0.0.0.0 is all zero.
+#[inline(always)]
+pub fn mapped(address: u32) -> [u8; 16] {
+    if address == 0 {
+        return [0; 16];
+    }
+    let mut wide = [0; 16];
+    wide[10] = V4_MAPPED_PREFIX[10];
+    wide[11] = V4_MAPPED_PREFIX[11];
+    let [a, b, c, d] = address.to_ne_bytes();
+    wide[12] = a;
+    wide[13] = b;
+    wide[14] = c;
+    wide[15] = d;
+    wide
+}
+
+/// The two ends of a socket.
+#[inline(always)]
+pub fn flow(sk: Typed, tcp: Typed) -> Flow {
+    let family: u16 = load(sk, offset!(skc_family)).unwrap_or(0);
+    let (local_address, remote_address) = if family == AF_INET6 {
+        (
+            wide_address(sk, offset!(skc_v6_rcv_saddr)),
+            wide_address(sk, offset!(skc_v6_daddr)),
+        )
+    } else {
+        (
+            mapped(load(sk, offset!(skc_rcv_saddr)).unwrap_or(0)),
+            mapped(load(sk, offset!(skc_daddr)).unwrap_or(0)),
+        )
+    };
+    Flow {
+        local_address,
+        remote_address,
+        // Not skc_num, which is already 0 once the socket is unhashed.
+        local_port: u16::from_be(load(tcp, offset!(inet_sport)).unwrap_or(0)),
+        remote_port: u16::from_be(load(sk, offset!(skc_dport)).unwrap_or(0)),
+        reserved: 0,
+    }
+}
+
+#[inline(always)]
+fn wide_address(sk: Typed, member: Option<usize>) -> [u8; 16] {
+    let Some(member) = member else { return [0; 16] };
+    let words: [u64; 2] = [
+        load(sk, Some(member)).unwrap_or(0),
+        load(sk, Some(member + 8)).unwrap_or(0),
+    ];
+    // SAFETY: any bytes are valid on both sides, and the sizes agree.
+    unsafe { core::mem::transmute(words) }
+}
+
+/// Address of the socket's `struct file`, 0: none. By address, as classifiers have no types.
+#[inline(always)]
+pub fn file(sk: u64) -> u64 {
+    match read_member::<u64>(sk, offset!(sk_socket)) {
+        0 => 0,
+        socket => read_member(socket, offset!(socket_file)),
+    }
+}
+
+/// Inode of the socket's file, 0: none.
+#[inline(always)]
+pub fn inode(sk: u64) -> u64 {
+    match file(sk) {
+        0 => 0,
+        _ if offset!(sk_ino).is_some() => read_member(sk, offset!(sk_ino)),
+        file => {
+            let inode: u64 = read_member(file, offset!(f_inode));
+            read_member(inode, offset!(i_ino))
+        }
+    }
+}
+
+/// Fills in everything about a full TCP socket.
+#[inline(always)]
+pub fn socket(sk: Typed, tcp: Typed, into: &mut Socket) {
+    let address = sk as u64;
+    into.cookie = cookie(sk);
+    into.inode = inode(address);
+    into.cgroup_id = load::<Typed>(sk, offset!(sk_cgroup))
+        .and_then(|cgroup| load::<Typed>(cgroup, offset!(cgroup_kn)))
+        .and_then(|node| load(node, offset!(kn_id)))
+        .unwrap_or(0);
+    into.flags = load(sk, offset!(skc_flags)).unwrap_or(0);
+    into.bytes_sent = load(tcp, offset!(bytes_sent)).unwrap_or(0);
+    into.bytes_received = load(tcp, offset!(bytes_received)).unwrap_or(0);
+    into.bytes_acked = load(tcp, offset!(bytes_acked)).unwrap_or(0);
+    into.uid = load(sk, offset!(sk_uid)).unwrap_or(0);
+    into.rcv_nxt = load(tcp, offset!(rcv_nxt)).unwrap_or(0);
+    into.copied_seq = load(tcp, offset!(copied_seq)).unwrap_or(0);
+    into.snd_nxt = load(tcp, offset!(snd_nxt)).unwrap_or(0);
+    into.snd_una = load(tcp, offset!(snd_una)).unwrap_or(0);
+    into.write_seq = load(tcp, offset!(write_seq)).unwrap_or(0);
+    into.rcv_wnd = load(tcp, offset!(rcv_wnd)).unwrap_or(0);
+    into.snd_wnd = load(tcp, offset!(snd_wnd)).unwrap_or(0);
+    into.srtt_us_x8 = load(tcp, offset!(srtt_us)).unwrap_or(0);
+    // struct minmax { struct minmax_sample { u32 t; u32 v; } s[3]; }
+    into.rtt_min_us = match offset!(rtt_min) {
+        Some(member) => load(tcp, Some(member + 4)).unwrap_or(0),
+        None => 0,
+    };
+    into.lsndtime = load(tcp, offset!(lsndtime)).unwrap_or(0);
+    into.lrcvtime = load(tcp, offset!(icsk_lrcvtime)).unwrap_or(0);
+    into.rcv_tstamp = load(tcp, offset!(rcv_tstamp)).unwrap_or(0);
+    into.chrono_start = load(tcp, offset!(chrono_start)).unwrap_or(0);
+    into.keepalive_time = load(tcp, offset!(keepalive_time)).unwrap_or(0);
+    into.keepalive_interval = load(tcp, offset!(keepalive_intvl)).unwrap_or(0);
+    into.user_timeout_ms = load(tcp, offset!(icsk_user_timeout)).unwrap_or(0);
+    into.total_retransmits = load(tcp, offset!(total_retrans)).unwrap_or(0);
+    into.packets_out = load(tcp, offset!(packets_out)).unwrap_or(0);
+    let linger: u64 = load(sk, offset!(sk_lingertime)).unwrap_or(0);
+    into.linger_jiffies = if linger > u64::from(u32::MAX) {
+        u32::MAX
+    } else {
+        linger as u32
+    };
+    into.linger2 = load(tcp, offset!(linger2)).unwrap_or(0);
+    into.error = load(sk, offset!(sk_err)).unwrap_or(0);
+    into.accept_queue = load(sk, offset!(sk_ack_backlog)).unwrap_or(0);
+    into.accept_queue_limit = load(sk, offset!(sk_max_ack_backlog)).unwrap_or(0);
+    into.state = load(sk, offset!(skc_state)).unwrap_or(0);
+    into.shutdown = load::<u8>(sk, offset!(sk_shutdown)).unwrap_or(0) & 3;
+    into.owned = u8::from(owned(sk));
+    let chrono: u8 = load(tcp, offset!(chrono_type)).unwrap_or(0);
+    into.chrono_type = (chrono >> crate::knobs::get(&crate::knobs::OFFSETS.chrono_type_shift)) & 3;
+    into.keepalive_probes = load(tcp, offset!(keepalive_probes)).unwrap_or(0);
+    into.probes_out = load(tcp, offset!(icsk_probes_out)).unwrap_or(0);
+    into.retransmits = load(tcp, offset!(icsk_retransmits)).unwrap_or(0);
+    into.has_file = u8::from(read_member::<u64>(address, offset!(sk_socket)) != 0);
+    let repair: u8 = load(tcp, offset!(repair)).unwrap_or(0);
+    into.repair = (repair >> crate::knobs::get(&crate::knobs::OFFSETS.repair_shift)) & 1;
+    into.mptcp = load::<u8>(tcp, offset!(is_mptcp)).unwrap_or(0) & 1;
+    into.reserved = [0; 6];
+}
+
+/// A process holds the socket's lock: the running task acts on it, or its backlog is being worked off.
+#[inline(always)]
+pub fn owned(sk: Typed) -> bool {
+    load::<i32>(sk, offset!(sk_lock_owned)).unwrap_or(0) == 1
+}
+
+/// Received bytes nobody read; a FIN counts as one.
+#[inline(always)]
+pub fn unread(tcp: Typed) -> u32 {
+    let received: u32 = load(tcp, offset!(rcv_nxt)).unwrap_or(0);
+    received.wrapping_sub(load(tcp, offset!(copied_seq)).unwrap_or(0))
+}
+
+/// A received segment with its addresses, from the answering host's point of view. `None` if there is no TCP header.
+#[inline(always)]
+pub fn segment(skb: Typed) -> Option<(Segment, Flow)> {
+    let head: u64 = load(skb, offset!(skb_head))?;
+    let network: u16 = load(skb, offset!(skb_network_header))?;
+    let transport: u16 = load(skb, offset!(skb_transport_header))?;
+    let len: u32 = load(skb, offset!(skb_len))?;
+    let ifindex: u32 = load(skb, offset!(skb_iif)).unwrap_or(0);
+    let ip_at = head.wrapping_add(u64::from(network));
+    let ip: [u8; 20] = read(ip_at);
+    let tcp: [u8; 20] = read(head.wrapping_add(u64::from(transport)));
+    let header_len = u32::from(tcp[12] >> 4) * 4;
+    let mut segment = Segment {
+        seq: u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]),
+        ack: u32::from_be_bytes([tcp[8], tcp[9], tcp[10], tcp[11]]),
+        // skb->data is at the TCP header here, as tcp_v4_send_reset() computes it (net/ipv4/tcp_ipv4.c).
+        payload_len: len.wrapping_sub(header_len),
+        ifindex,
+        window: u16::from_be_bytes([tcp[14], tcp[15]]),
+        ip_id: 0,
+        flags: tcp[13],
+        ttl: 0,
+        tos: 0,
+        present: 1,
+    };
+    let mut flow = Flow {
+        local_address: [0; 16],
+        remote_address: [0; 16],
+        local_port: u16::from_be_bytes([tcp[2], tcp[3]]),
+        remote_port: u16::from_be_bytes([tcp[0], tcp[1]]),
+        reserved: 0,
+    };
+    match ip[0] >> 4 {
+        4 => {
+            segment.ttl = ip[8];
+            segment.tos = ip[1];
+            segment.ip_id = u16::from_be_bytes([ip[4], ip[5]]);
+            flow.remote_address = mapped(u32::from_ne_bytes([ip[12], ip[13], ip[14], ip[15]]));
+            flow.local_address = mapped(u32::from_ne_bytes([ip[16], ip[17], ip[18], ip[19]]));
+        }
+        6 => {
+            segment.ttl = ip[7];
+            segment.tos = (ip[0] << 4) | (ip[1] >> 4);
+            flow.remote_address = read(ip_at.wrapping_add(8));
+            flow.local_address = read(ip_at.wrapping_add(24));
+        }
+        _ => return None,
+    }
+    Some((segment, flow))
+}
+
+/// The flow of a socket whose `tcp_sock` is still to be asked for.
+#[inline(always)]
+pub fn flow_of(sk: Typed) -> Option<(Typed, Flow)> {
+    let tcp = tcp_sock(sk)?;
+    Some((tcp, flow(sk, tcp)))
+}

@@ -1,0 +1,155 @@
+//! What did the user ask for? The command line as clap reads it becomes a checked [`Request`].
+
+mod demo;
+mod failure;
+mod interrupt;
+pub mod schema;
+mod selection;
+mod shared;
+mod values;
+mod watch;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+
+use clap::{Parser, Subcommand};
+
+pub use demo::DemoOptions;
+pub use failure::{ExitCode, Failure};
+pub use interrupt::Interrupt;
+pub use shared::{OutputFormat, TcMode, TracerOptions, Transport};
+pub use watch::WatchOptions;
+
+const AFTER_HELP: &str = "\
+Filters:
+  Values of one filter are alternatives, separated by commas or given by repetition. Different
+  filters narrow each other down. Each has a twin that leaves out and wins: --not-port 22,
+  --not-cause port_closed, and so on. What is not known of a reset matches no filter.
+
+Exit codes:
+  0  done, also when the reader of the output went away
+  1  failed; demo: a case was explained wrongly
+  2  the command line makes no sense
+  3  not permitted: run as root, or with the capability that the message names
+  4  not supported by this kernel; the message says what is missing
+
+Examples:
+  rsttrace                                     every reset from now on, explained
+  rsttrace --process nginx --not-port 9100     those of nginx, without port 9100
+  rsttrace --severity fault -o json            lost connections, one JSON object a line
+  rsttrace --duration 20s --noise              20 seconds of everything, then the summary
+  rsttrace --address 10.0.3.0/24 --count 1     wait for one from or to that network
+  rsttrace demo                                proof that it works on this kernel";
+
+/// Who sent this TCP RST? Explains each reset: who, why, which process, what to change.
+///
+/// Without a command it watches: one line a reset on standard output until Ctrl-C, a summary on standard error at the
+/// end. Needs root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN.
+#[derive(Debug, Parser)]
+#[command(
+    name = "rsttrace",
+    version,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true,
+    after_long_help = AFTER_HELP,
+    after_help = "`--help` says more: causes, exit codes, examples."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    watch: watch::WatchArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Explain resets as they happen (the default)
+    #[command(after_long_help = AFTER_HELP)]
+    Watch(Box<watch::WatchArgs>),
+    /// Stage every kind of reset in private network namespaces and check the explanations
+    Demo(demo::DemoArgs),
+    /// Print the JSON Schema of the records that `--output json` writes
+    Schema,
+}
+
+/// A command with its options, checked.
+#[derive(Debug)]
+pub enum Request {
+    /// Explain resets as they happen.
+    Watch(Box<WatchOptions>),
+    /// Stage resets and check the explanations.
+    Demo(DemoOptions),
+    /// Print the schema.
+    Schema,
+}
+
+/// Reads this process's command line. Help, version and what clap finds wrong are printed here and end the process.
+pub fn parse() -> Result<Request, Failure> {
+    check(Cli::parse())
+}
+
+/// As [`parse`], for a given command line; the first argument is the program's name.
+pub fn parse_from(
+    arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+) -> Result<Request, Failure> {
+    let cli = Cli::try_parse_from(arguments).map_err(|error| Failure::Usage(error.to_string()))?;
+    check(cli)
+}
+
+fn check(cli: Cli) -> Result<Request, Failure> {
+    Ok(match cli.command {
+        None => Request::Watch(Box::new(cli.watch.check()?)),
+        Some(Command::Watch(args)) => Request::Watch(Box::new(args.check()?)),
+        Some(Command::Demo(args)) => Request::Demo(args.check()?),
+        Some(Command::Schema) => Request::Schema,
+    })
+}
+
+/// Diagnostics go to standard error; RUST_LOG overrules `-v`.
+pub fn start_log(verbosity: u8) {
+    let level = match verbosity {
+        0 => "warn",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    let env = env_logger::Env::default().default_filter_or(level);
+    // A second start (tests) keeps the first logger.
+    let _ = env_logger::Builder::from_env(env).try_init();
+}
+
+/// Tells the user why the command ended early. A closed standard error is nobody's concern.
+pub fn report(failure: &Failure) {
+    let _ = writeln!(std::io::stderr(), "rsttrace: {failure}");
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn watch_is_the_default_and_its_options_need_no_name() {
+        let named = parse_from(["rsttrace", "watch", "--duration", "20s", "-o", "json"]);
+        let Ok(Request::Watch(named)) = named else {
+            panic!("watch expected");
+        };
+        let bare = parse_from(["rsttrace", "--duration", "20s", "-o", "json"]);
+        let Ok(Request::Watch(bare)) = bare else {
+            panic!("watch expected");
+        };
+        assert_eq!(named, bare);
+    }
+
+    #[test]
+    fn options_of_watch_do_not_leak_into_other_commands() {
+        assert!(parse_from(["rsttrace", "--noise", "schema"]).is_err());
+    }
+}

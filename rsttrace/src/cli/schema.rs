@@ -1,0 +1,84 @@
+//! `rsttrace schema`: what does a record look like, for machines?
+
+use std::io::Write as _;
+
+use serde_json::{Value, json};
+
+use super::Failure;
+use crate::record::{Record, SCHEMA};
+
+/// Names the schema for good; not an address to fetch.
+const ID: &str = "urn:rsttrace:schema:rsttrace.reset.v1";
+
+/// The JSON Schema of one record, generated from the Rust types.
+///
+/// Objects stay open for keys of later versions; what is required and what is enumerated is enforced, and so is that a
+/// value not known is left out and never null.
+pub fn document() -> Value {
+    let mut schema = schemars::schema_for!(Record).to_value();
+    without_null(&mut schema);
+    if let Some(root) = schema.as_object_mut() {
+        root.insert("$id".to_owned(), json!(ID));
+        root.insert("title".to_owned(), json!(SCHEMA));
+    }
+    if let Some(name) = schema.pointer_mut("/properties/schema") {
+        name["const"] = json!(SCHEMA);
+    }
+    if let Some(time) = schema.pointer_mut("/properties/time") {
+        time["format"] = json!("date-time");
+        time["pattern"] = json!(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z$");
+    }
+    schema
+}
+
+/// Prints it to standard output.
+pub fn print() -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(&document()).map_err(anyhow::Error::from)?;
+    writeln!(std::io::stdout(), "{text}")?;
+    Ok(())
+}
+
+/// An optional key is absent, never null: takes null out of what its type allows.
+fn without_null(schema: &mut Value) {
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(without_null),
+        Value::Object(object) => {
+            if let Some(Value::Array(types)) = object.get_mut("type") {
+                types.retain(|name| name != "null");
+                if let [single] = types.as_slice() {
+                    let single = single.clone();
+                    object.insert("type".to_owned(), single);
+                }
+            }
+            if let Some(Value::Array(choices)) = object.get_mut("anyOf") {
+                choices.retain(|choice| choice != &json!({"type": "null"}));
+                if let [Value::Object(single)] = choices.as_slice() {
+                    let single = single.clone();
+                    object.remove("anyOf");
+                    object.extend(single);
+                }
+            }
+            object.values_mut().for_each(without_null);
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn null_is_no_value_anywhere() {
+        let text = document().to_string();
+        assert!(!text.contains("\"null\""), "{text}");
+    }
+
+    #[test]
+    fn a_default_of_null_or_a_lone_choice_is_folded() {
+        let mut schema = json!({"anyOf": [{"$ref": "#/a"}, {"type": "null"}], "description": "d"});
+        without_null(&mut schema);
+        assert_eq!(schema, json!({"$ref": "#/a", "description": "d"}));
+    }
+}

@@ -1,0 +1,125 @@
+//! How does the user say which resets to show? Options that become a [`Filter`].
+
+use clap::Args;
+use ipnet::IpNet;
+
+use super::values;
+use crate::filter::{Filter, Ports, ProcessTerm, Terms};
+use crate::record::{Cause, Direction, Severity};
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Filters (--not-port, --not-process, ... leave out what matches)")]
+pub(super) struct OnlyArgs {
+    /// Port of either end: 443, 8000-8999
+    #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = values::ports)]
+    port: Vec<Ports>,
+
+    /// Address or network of either end: 10.0.3.7, 10.0.0.0/8, 2001:db8::/32
+    #[arg(long, value_name = "IP", value_delimiter = ',', value_parser = values::network)]
+    address: Vec<IpNet>,
+
+    /// Process that did it or had the socket: pid, name, or name of its executable
+    #[arg(long, value_name = "NAME|PID", value_delimiter = ',', value_parser = values::process)]
+    process: Vec<ProcessTerm>,
+
+    /// systemd unit of that process: nginx, nginx.service
+    #[arg(long, value_name = "UNIT", value_delimiter = ',', value_parser = values::word)]
+    unit: Vec<String>,
+
+    /// Container id of that process, or its beginning
+    #[arg(long, value_name = "ID", value_delimiter = ',', value_parser = values::word)]
+    container: Vec<String>,
+
+    /// Kubernetes pod uid of that process, or its beginning
+    #[arg(long, value_name = "UID", value_delimiter = ',', value_parser = values::word)]
+    pod: Vec<String>,
+
+    /// Network namespace: inode, name under /run/netns, or path
+    #[arg(long, value_name = "NETNS", value_delimiter = ',', value_parser = values::netns)]
+    netns: Vec<u32>,
+
+    /// Why the reset was sent
+    #[arg(long, value_enum, value_name = "CAUSE", value_delimiter = ',')]
+    cause: Vec<Cause>,
+
+    /// What was lost
+    #[arg(long, value_enum, value_name = "SEVERITY", value_delimiter = ',')]
+    severity: Vec<Severity>,
+
+    /// Which way it went, seen from this host
+    #[arg(long, value_enum, value_name = "DIRECTION", value_delimiter = ',')]
+    direction: Vec<Direction>,
+}
+
+/// The twins: hidden from the list of options, which names the rule instead.
+#[derive(Debug, Args)]
+pub(super) struct ExceptArgs {
+    #[arg(long, hide = true, value_name = "PORT", value_delimiter = ',', value_parser = values::ports)]
+    not_port: Vec<Ports>,
+    #[arg(long, hide = true, value_name = "IP", value_delimiter = ',', value_parser = values::network)]
+    not_address: Vec<IpNet>,
+    #[arg(long, hide = true, value_name = "NAME|PID", value_delimiter = ',', value_parser = values::process)]
+    not_process: Vec<ProcessTerm>,
+    #[arg(long, hide = true, value_name = "UNIT", value_delimiter = ',', value_parser = values::word)]
+    not_unit: Vec<String>,
+    #[arg(long, hide = true, value_name = "ID", value_delimiter = ',', value_parser = values::word)]
+    not_container: Vec<String>,
+    #[arg(long, hide = true, value_name = "UID", value_delimiter = ',', value_parser = values::word)]
+    not_pod: Vec<String>,
+    #[arg(long, hide = true, value_name = "NETNS", value_delimiter = ',', value_parser = values::netns)]
+    not_netns: Vec<u32>,
+    #[arg(
+        long,
+        hide = true,
+        value_enum,
+        value_name = "CAUSE",
+        value_delimiter = ','
+    )]
+    not_cause: Vec<Cause>,
+    #[arg(
+        long,
+        hide = true,
+        value_enum,
+        value_name = "SEVERITY",
+        value_delimiter = ','
+    )]
+    not_severity: Vec<Severity>,
+    #[arg(
+        long,
+        hide = true,
+        value_enum,
+        value_name = "DIRECTION",
+        value_delimiter = ','
+    )]
+    not_direction: Vec<Direction>,
+}
+
+/// The filter that the options describe.
+pub(super) fn filter(only: OnlyArgs, except: ExceptArgs) -> Filter {
+    Filter {
+        only: Terms {
+            ports: only.port,
+            addresses: only.address,
+            processes: only.process,
+            units: only.unit,
+            containers: only.container,
+            pods: only.pod,
+            netns: only.netns,
+            causes: only.cause,
+            severities: only.severity,
+            directions: only.direction,
+        },
+        except: Terms {
+            ports: except.not_port,
+            addresses: except.not_address,
+            processes: except.not_process,
+            units: except.not_unit,
+            containers: except.not_container,
+            pods: except.not_pod,
+            netns: except.not_netns,
+            causes: except.not_cause,
+            severities: except.not_severity,
+            directions: except.not_direction,
+        },
+    }
+}

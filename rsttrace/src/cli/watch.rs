@@ -1,0 +1,218 @@
+//! `rsttrace watch`: which resets are shown, for how long, in which form?
+
+use std::io::{self, BufWriter};
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use clap::Args;
+use jiff::tz::TimeZone;
+
+use super::selection::{ExceptArgs, OnlyArgs, filter};
+use super::shared::{OutputArgs, OutputFormat, TracerArgs, TracerOptions};
+use super::{Failure, values};
+use crate::filter::Filter;
+use crate::record::Severity;
+use crate::sink::{Json, Reporter, Sink, Table, TableOptions, Width};
+use crate::terminal::{ColorChoice, Palette};
+
+#[derive(Debug, Args)]
+pub(super) struct WatchArgs {
+    #[command(flatten)]
+    output: OutputArgs,
+
+    /// Show resets that cost nobody anything; else they are only counted. Asking for a cause, or for severity noise,
+    /// shows them too
+    #[arg(long, help_heading = "Output")]
+    noise: bool,
+
+    /// A line for each reset; else the table counts further ones of the same kind
+    #[arg(long, help_heading = "Output")]
+    every: bool,
+
+    /// Times of the table in UTC; else in local time. JSON is always UTC
+    #[arg(long, help_heading = "Output")]
+    utc: bool,
+
+    /// End after this long: 500ms, 20s, 5m, 1h
+    #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Until when")]
+    duration: Option<Duration>,
+
+    /// End after this many resets were shown
+    #[arg(long, value_name = "N", help_heading = "Until when")]
+    count: Option<NonZeroU64>,
+
+    #[command(flatten)]
+    only: OnlyArgs,
+
+    #[command(flatten)]
+    except: ExceptArgs,
+
+    #[command(flatten)]
+    tracer: TracerArgs,
+
+    /// Attach classifiers to this interface only; else to every one, also those that appear later
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = values::word, help_heading = "Tracing")]
+    interface: Vec<String>,
+
+    /// Attach no classifiers to loopback devices
+    #[arg(long, help_heading = "Tracing")]
+    no_loopback: bool,
+
+    /// Size of the ring between kernel and tool: a power of two, as 4MiB
+    #[arg(
+        long,
+        value_name = "SIZE",
+        value_parser = values::ring_bytes,
+        default_value = "4MiB",
+        help_heading = "Tracing"
+    )]
+    buffer: u32,
+}
+
+/// Options of `watch`, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WatchOptions {
+    /// What goes to standard output.
+    pub output: OutputFormat,
+    /// When to colour it.
+    pub color: ColorChoice,
+    /// Show noise.
+    pub noise: bool,
+    /// Group nothing; also wants full detail from the kernel for each reset.
+    pub every: bool,
+    /// Times of the table in UTC.
+    pub utc: bool,
+    /// End after this long.
+    pub duration: Option<Duration>,
+    /// End after this many shown records.
+    pub count: Option<u64>,
+    /// Which records are wanted; `filter.only.netns` also limits where classifiers are attached.
+    pub filter: Filter,
+    /// Interfaces for classifiers; empty: all.
+    pub interfaces: Vec<String>,
+    /// Classifiers on loopback devices too.
+    pub loopback: bool,
+    /// Ring size, bytes: a power of two.
+    pub buffer: u32,
+    /// How to trace.
+    pub tracer: TracerOptions,
+}
+
+impl WatchArgs {
+    /// What the arguments mean together.
+    pub(super) fn check(self) -> Result<WatchOptions, Failure> {
+        let filter = filter(self.only, self.except);
+        if self.no_loopback && self.interface.iter().any(|name| name == "lo") {
+            return Err(Failure::Usage(
+                "--interface lo and --no-loopback contradict each other; leave one of them out"
+                    .to_owned(),
+            ));
+        }
+        // Whoever names a kind of noise wants to see it.
+        let named =
+            !filter.only.causes.is_empty() || filter.only.severities.contains(&Severity::Noise);
+        Ok(WatchOptions {
+            output: self.output.output,
+            color: self.output.color,
+            noise: self.noise || named,
+            every: self.every,
+            utc: self.utc,
+            duration: self.duration,
+            count: self.count.map(NonZeroU64::get),
+            filter,
+            interfaces: self.interface,
+            loopback: !self.no_loopback,
+            buffer: self.buffer,
+            tracer: self.tracer.into(),
+        })
+    }
+}
+
+impl WatchOptions {
+    /// Where records go: to standard output in the form asked for, the summary to standard error.
+    pub fn reporter(&self) -> Reporter {
+        let (out, aside) = (BufWriter::new(io::stdout()), io::stderr());
+        let sink: Box<dyn Sink + Send> = match self.output {
+            OutputFormat::Json => Box::new(Json::new(out, aside)),
+            OutputFormat::Table => {
+                let options = TableOptions {
+                    width: Width::Terminal,
+                    palette: Palette {
+                        colors: self.color.for_stdout(),
+                    },
+                    zone: if self.utc {
+                        TimeZone::UTC
+                    } else {
+                        TimeZone::system()
+                    },
+                    every: self.every,
+                };
+                Box::new(Table::new(out, aside, options))
+            }
+        };
+        Reporter::new(sink, self.filter.clone(), self.noise, self.count)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::cli::{Request, parse_from};
+    use crate::record::Cause;
+
+    fn watch(arguments: &str) -> Result<WatchOptions, Failure> {
+        let arguments = ["rsttrace"].into_iter().chain(arguments.split_whitespace());
+        match parse_from(arguments)? {
+            Request::Watch(options) => Ok(*options),
+            other => panic!("watch expected, not {other:?}"),
+        }
+    }
+
+    #[test]
+    fn filters_take_lists_and_repetitions() {
+        let options = watch("--port 80,443 --port 8000-8999 --not-process sshd,22").unwrap();
+        assert_eq!(options.filter.only.ports.len(), 3);
+        assert_eq!(options.filter.except.processes.len(), 2);
+    }
+
+    #[test]
+    fn every_filter_has_its_twin() {
+        use clap::CommandFactory as _;
+        let command = crate::cli::Cli::command();
+        let names: Vec<_> = command
+            .get_arguments()
+            .filter_map(|argument| argument.get_long())
+            .collect();
+        let twins = names.iter().filter_map(|name| name.strip_prefix("not-"));
+        assert_eq!(twins.clone().count(), 10);
+        for name in twins {
+            assert!(names.contains(&name), "--not-{name} without --{name}");
+        }
+    }
+
+    #[test]
+    fn naming_a_kind_of_noise_shows_it() {
+        assert!(!watch("").unwrap().noise);
+        assert!(!watch("--severity fault").unwrap().noise);
+        assert!(watch("--severity noise").unwrap().noise);
+        let options = watch("--cause stray_ack").unwrap();
+        assert!(options.noise);
+        assert_eq!(options.filter.only.causes, [Cause::StrayAck]);
+    }
+
+    #[test]
+    fn contradictions_and_zeros_are_turned_away() {
+        for wrong in [
+            "--interface lo --no-loopback",
+            "--count 0",
+            "--duration 0s",
+            "--buffer 3MiB",
+            "--cause bad_luck",
+            "--port 70000",
+        ] {
+            let failure = watch(wrong).unwrap_err();
+            assert!(matches!(failure, Failure::Usage(_)), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Which addresses, ports and state does a wire field stand for?
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use rsttrace_common::{flow as wire, reset, socket};
+
+use super::DecodeError;
+use crate::event::{Flow, Segment, TcpFlags, TcpState};
+
+/// A flow. An unset address (a listener's) is shown in the family of the other end.
+pub(super) fn flow(wire: &wire::Flow) -> Flow {
+    let mut local = address(wire.local_address);
+    let mut remote = address(wire.remote_address);
+    if local.is_ipv4() && is_unset(remote) {
+        remote = Ipv4Addr::UNSPECIFIED.into();
+    }
+    if remote.is_ipv4() && is_unset(local) {
+        local = Ipv4Addr::UNSPECIFIED.into();
+    }
+    Flow {
+        local: SocketAddr::new(local, wire.local_port),
+        remote: SocketAddr::new(remote, wire.remote_port),
+    }
+}
+
+/// The segment that caused a reset; absent if it was not recorded.
+pub(super) fn cause(wire: &reset::Segment, flow: &Flow) -> Option<Segment> {
+    (wire.present != 0).then(|| Segment {
+        seq: wire.seq,
+        ack: wire.ack,
+        payload_len: wire.payload_len,
+        window: wire.window,
+        ip_id: flow.local.is_ipv4().then_some(wire.ip_id),
+        flags: TcpFlags(wire.flags),
+        ttl: wire.ttl,
+        ifindex: wire.ifindex,
+    })
+}
+
+/// A TCP state by the kernel's number.
+pub(super) fn state(number: u8) -> Result<TcpState, DecodeError> {
+    Ok(match number {
+        socket::TCP_ESTABLISHED => TcpState::Established,
+        socket::TCP_SYN_SENT => TcpState::SynSent,
+        socket::TCP_SYN_RECV => TcpState::SynRecv,
+        socket::TCP_FIN_WAIT1 => TcpState::FinWait1,
+        socket::TCP_FIN_WAIT2 => TcpState::FinWait2,
+        socket::TCP_TIME_WAIT => TcpState::TimeWait,
+        socket::TCP_CLOSE => TcpState::Close,
+        socket::TCP_CLOSE_WAIT => TcpState::CloseWait,
+        socket::TCP_LAST_ACK => TcpState::LastAck,
+        socket::TCP_LISTEN => TcpState::Listen,
+        socket::TCP_CLOSING => TcpState::Closing,
+        socket::TCP_NEW_SYN_RECV => TcpState::NewSynRecv,
+        _ => return Err(DecodeError::State(number)),
+    })
+}
+
+/// A state where 0 stands for "none".
+pub(super) fn optional_state(number: u8) -> Result<Option<TcpState>, DecodeError> {
+    (number != 0).then(|| state(number)).transpose()
+}
+
+fn address(bytes: [u8; 16]) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical()
+}
+
+fn is_unset(address: IpAddr) -> bool {
+    address == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+}

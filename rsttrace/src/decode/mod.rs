@@ -1,0 +1,191 @@
+//! What does a wire event say? Bytes from the ring (or from a recorded file) become domain events.
+//!
+//! Pure: all it knows of the kernel comes in as [`KernelFacts`]. It never panics, whatever the bytes: a number
+//! that no release of the wire format uses is an error that carries the number.
+
+mod address;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod encode;
+mod jiffies;
+mod ownership;
+mod packet;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod property;
+mod reset;
+mod segment;
+mod socket;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests;
+
+use rsttrace_common::{
+    Header, WIRE_VERSION, header, lifecycle, packet as wire_packet, reset as wire_reset,
+};
+use thiserror::Error;
+use zerocopy::{FromBytes, Immutable, KnownLayout};
+
+use crate::event::{Body, BootTime, Event, NetnsCookie};
+use jiffies::Jiffies;
+
+/// What decoding has to know of the running kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelFacts {
+    /// Jiffies a second (`CONFIG_HZ`); 0 is taken for 1.
+    pub hz: u32,
+    /// Members of `enum sk_rst_reason` as the kernel's BTF has them, with or without their prefix
+    /// (`SK_RST_REASON_`); empty on kernels that have no reasons.
+    pub reasons: Vec<(u32, String)>,
+}
+
+/// Why bytes are no event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum DecodeError {
+    /// Fewer bytes than the event's struct has.
+    #[error("{got} bytes where {what} takes {need}")]
+    Short {
+        /// Which struct.
+        what: &'static str,
+        /// Its size.
+        need: usize,
+        /// How many there were.
+        got: usize,
+    },
+    /// Written by another version of the eBPF program.
+    #[error("wire version {0}, this program reads {WIRE_VERSION}")]
+    Version(u16),
+    /// `Header::kind`.
+    #[error("unknown kind of event {0}")]
+    Kind(u16),
+    /// A TCP state.
+    #[error("unknown TCP state {0}")]
+    State(u8),
+    /// `Ownership::source`.
+    #[error("unknown source of ownership {0}")]
+    OwnerSource(u8),
+    /// `RstPacket::snap_len`.
+    #[error("packet snapshot of {0} bytes, more than an event has room for")]
+    SnapLength(u16),
+    /// The snapshot does not begin with an IP header.
+    #[error("packet snapshot without an IP header")]
+    NoIpHeader,
+    /// The TCP header is not in the snapshot.
+    #[error("packet snapshot without a TCP header")]
+    NoTcpHeader,
+}
+
+/// Turns wire bytes into events.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    hz: u32,
+    /// Sorted by number.
+    reasons: Vec<(u32, String)>,
+}
+
+impl Decoder {
+    /// A decoder for events of a kernel with these properties.
+    pub fn new(facts: KernelFacts) -> Self {
+        let mut reasons = facts.reasons;
+        for (_, name) in &mut reasons {
+            if let Some(short) = name.strip_prefix("SK_RST_REASON_") {
+                *name = short.to_owned();
+            }
+        }
+        reasons.sort_by_key(|&(number, _)| number);
+        Self {
+            hz: facts.hz.max(1),
+            reasons,
+        }
+    }
+
+    /// Decodes one event. Bytes beyond its struct are ignored: perf buffers pad what they carry.
+    pub fn decode(&self, bytes: &[u8]) -> Result<Event, DecodeError> {
+        let (head, _) =
+            Header::read_from_prefix(bytes).map_err(|_| short::<Header>("the header", bytes))?;
+        if head.version != WIRE_VERSION {
+            return Err(DecodeError::Version(head.version));
+        }
+        let clock = Jiffies {
+            now: head.jiffies,
+            hz: self.hz,
+        };
+        let body = match head.kind {
+            header::KIND_RESET_SENT => {
+                with(bytes, "a sent reset", |wire: &wire_reset::ResetSent| {
+                    reset::sent(wire, self.reason(wire.reason), clock)
+                        .map(|sent| Body::Sent(Box::new(sent)))
+                })
+            }
+            header::KIND_RESET_SENT_STATELESS => with(
+                bytes,
+                "a stateless reset",
+                |wire: &wire_reset::ResetSentStateless| {
+                    reset::stateless(wire, self.reason(wire.reason))
+                        .map(|sent| Body::Sent(Box::new(sent)))
+                },
+            ),
+            header::KIND_RESET_RECEIVED => with(
+                bytes,
+                "a received reset",
+                |wire: &wire_reset::ResetReceived| {
+                    reset::received(wire, clock).map(|received| Body::Received(Box::new(received)))
+                },
+            ),
+            header::KIND_RST_PACKET => with(bytes, "a packet", |wire: &wire_packet::RstPacket| {
+                packet::packet(wire).map(|packet| Body::Packet(Box::new(packet)))
+            }),
+            header::KIND_TIMED_OUT => with(bytes, "a timeout", |wire: &lifecycle::TimedOut| {
+                reset::timed_out(wire).map(|timed_out| Body::TimedOut(Box::new(timed_out)))
+            }),
+            kind => Err(DecodeError::Kind(kind)),
+        }?;
+        Ok(Event {
+            time: BootTime(head.time_ns),
+            netns: NetnsCookie(head.netns_cookie),
+            netns_inode: (head.netns_inode != 0).then_some(head.netns_inode),
+            cpu: head.cpu,
+            body,
+        })
+    }
+
+    /// Name of a reason; absent on kernels without reasons.
+    fn reason(&self, number: u32) -> Option<String> {
+        if number == wire_reset::REASON_NONE {
+            return None;
+        }
+        let known = self
+            .reasons
+            .binary_search_by_key(&number, |&(number, _)| number);
+        Some(
+            known
+                .ok()
+                .and_then(|index| self.reasons.get(index))
+                .map_or_else(|| format!("#{number}"), |(_, name)| name.clone()),
+        )
+    }
+}
+
+/// Hands `read` the struct at the start of `bytes`: in place where it is aligned (ring buffer), else a copy.
+fn with<T, R>(
+    bytes: &[u8],
+    what: &'static str,
+    read: impl FnOnce(&T) -> Result<R, DecodeError>,
+) -> Result<R, DecodeError>
+where
+    T: FromBytes + KnownLayout + Immutable,
+{
+    if let Ok((wire, _)) = T::ref_from_prefix(bytes) {
+        return read(wire);
+    }
+    let (wire, _) = T::read_from_prefix(bytes).map_err(|_| short::<T>(what, bytes))?;
+    read(&wire)
+}
+
+fn short<T>(what: &'static str, bytes: &[u8]) -> DecodeError {
+    DecodeError::Short {
+        what,
+        need: size_of::<T>(),
+        got: bytes.len(),
+    }
+}

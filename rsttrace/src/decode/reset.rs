@@ -1,0 +1,75 @@
+//! What did the tracepoints see?
+
+use rsttrace_common::{lifecycle, reset as wire};
+
+use super::DecodeError;
+use super::address::{cause, flow, optional_state, state};
+use super::jiffies::Jiffies;
+use super::ownership::{current, ownership, tombstone};
+use super::socket::socket;
+use crate::event::{Received, Sent, TimedOut};
+
+/// A reset sent with a full socket.
+pub(super) fn sent(
+    wire: &wire::ResetSent,
+    reason: Option<String>,
+    clock: Jiffies,
+) -> Result<Sent, DecodeError> {
+    let flow = flow(&wire.flow);
+    let ownership = ownership(&wire.ownership)?;
+    Ok(Sent {
+        flow,
+        reason,
+        passive: wire.passive != 0,
+        cause: cause(&wire.cause, &flow),
+        socket: Some(socket(&wire.socket, ownership.as_ref(), clock)?),
+        ownership,
+        current: current(&wire.current),
+        minisock: None,
+        former_connection: None,
+        former_listener: None,
+    })
+}
+
+/// A reset sent without a socket: always an answer to a segment.
+pub(super) fn stateless(
+    wire: &wire::ResetSentStateless,
+    reason: Option<String>,
+) -> Result<Sent, DecodeError> {
+    let flow = flow(&wire.flow);
+    Ok(Sent {
+        flow,
+        reason,
+        passive: true,
+        cause: cause(&wire.cause, &flow),
+        socket: None,
+        ownership: None,
+        current: None,
+        minisock: optional_state(wire.state)?,
+        former_connection: tombstone(&wire.connection)?,
+        former_listener: tombstone(&wire.listener)?,
+    })
+}
+
+/// A reset accepted by a socket.
+pub(super) fn received(
+    wire: &wire::ResetReceived,
+    clock: Jiffies,
+) -> Result<Received, DecodeError> {
+    let ownership = ownership(&wire.ownership)?;
+    Ok(Received {
+        flow: flow(&wire.flow),
+        socket: socket(&wire.socket, ownership.as_ref(), clock)?,
+        ownership,
+    })
+}
+
+/// A connection that died without a reset.
+pub(super) fn timed_out(wire: &lifecycle::TimedOut) -> Result<TimedOut, DecodeError> {
+    Ok(TimedOut {
+        flow: flow(&wire.flow),
+        ownership: ownership(&wire.ownership)?,
+        error: wire.error,
+        last_state: state(wire.last_state)?,
+    })
+}

@@ -1,0 +1,51 @@
+//! What did really go over the wire, as a packet socket in the namespace saw it?
+
+use std::io::{self, Read};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::demo::segment::{Pattern, Segment};
+
+/// A running capture of all interfaces of this namespace, in both directions.
+pub struct Capture {
+    socket: Socket,
+}
+
+impl Capture {
+    /// Captures from now on.
+    pub fn start() -> io::Result<Self> {
+        let every_protocol = i32::from((libc::ETH_P_ALL as u16).to_be());
+        let socket = Socket::new(
+            Domain::PACKET,
+            Type::RAW,
+            Some(Protocol::from(every_protocol)),
+        )?;
+        Ok(Self { socket })
+    }
+
+    /// The next segment that fits; ETIMEDOUT if none comes in time.
+    pub fn wait(&mut self, pattern: &Pattern, limit: Duration) -> io::Result<Segment> {
+        let end = Instant::now() + limit;
+        let mut frame = [0_u8; 2048];
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Errno::ETIMEDOUT.into());
+            }
+            self.socket.set_read_timeout(Some(left.max(SHORTEST)))?;
+            let length = match self.socket.read(&mut frame) {
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) => return Err(error),
+            };
+            let found = frame.get(..length).and_then(Segment::from_frame);
+            if let Some(segment) = found.filter(|segment| pattern.fits(segment)) {
+                return Ok(segment);
+            }
+        }
+    }
+}
+
+const SHORTEST: Duration = Duration::from_millis(1);

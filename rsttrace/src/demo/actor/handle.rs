@@ -1,0 +1,332 @@
+//! How does the demo start an actor, talk to it and end it?
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command as Program, Stdio};
+use std::sync::mpsc;
+use std::thread;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::protocol::{Answer, Command, SocketId, SocketOption, TcpState};
+use super::{ActorArgs, SUBCOMMAND};
+use crate::demo::StageError;
+
+/// A socket of an actor, seen from the demo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Socket {
+    /// Its number in the actor.
+    pub id: SocketId,
+    /// Its own end.
+    pub local: SocketAddr,
+    /// The other end; absent for a listener.
+    pub remote: Option<SocketAddr>,
+}
+
+/// The next sequence numbers of a connected socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sequence {
+    /// Of the next byte to be sent.
+    pub send: u32,
+    /// Of the next byte to be received.
+    pub receive: u32,
+}
+
+/// Starts actors from one thread that lives as long as the demo: the kernel ends a child with the THREAD
+/// that started it.
+#[derive(Debug)]
+pub struct Spawner {
+    orders: mpsc::Sender<(ActorArgs, mpsc::Sender<std::io::Result<Child>>)>,
+}
+
+impl Spawner {
+    /// A spawner that starts `executable`.
+    pub fn new(executable: PathBuf) -> Result<Self, StageError> {
+        let (orders, inbox) = mpsc::channel::<(ActorArgs, mpsc::Sender<_>)>();
+        thread::Builder::new()
+            .name("demo-spawner".to_owned())
+            .spawn(move || {
+                for (args, reply) in inbox {
+                    // The one who ordered may have given up; then the child ends with its pipes.
+                    let _ = reply.send(start(&executable, &args));
+                }
+            })?;
+        Ok(Self { orders })
+    }
+
+    /// Starts an actor, in a namespace of its own or in that of the process `netns_of`.
+    pub fn spawn(&self, name: &str, netns_of: Option<u32>) -> Result<Actor, StageError> {
+        let parent = std::process::id().cast_signed();
+        let args = ActorArgs {
+            name: name.to_owned(),
+            parent,
+            netns_of,
+        };
+        let (reply, answer) = mpsc::channel();
+        let gone = || StageError::Failed("the thread that starts processes is gone".to_owned());
+        self.orders.send((args, reply)).map_err(|_| gone())?;
+        let mut child = answer.recv().map_err(|_| gone())??;
+        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(StageError::Failed(format!("{name} has no pipes")));
+        };
+        let mut actor = Actor {
+            name: name.to_owned(),
+            child,
+            input: Some(input),
+            output: BufReader::new(output),
+        };
+        actor.answer(&"start")?;
+        Ok(actor)
+    }
+}
+
+fn start(executable: &PathBuf, args: &ActorArgs) -> std::io::Result<Child> {
+    let mut program = Program::new(executable);
+    program.arg(SUBCOMMAND).args(["--name", &args.name]);
+    program.args(["--parent", &args.parent.to_string()]);
+    if let Some(pid) = args.netns_of {
+        program.args(["--netns-of", &pid.to_string()]);
+    }
+    program.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()
+}
+
+/// A running actor; dropping it kills the process.
+#[derive(Debug)]
+pub struct Actor {
+    name: String,
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Actor {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The name it gave itself (comm).
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Tells it one command and waits for the answer; a refusal is an error.
+    pub fn ask(&mut self, command: Command) -> Result<Answer, StageError> {
+        self.tell(&command)?;
+        self.answer(&command)
+    }
+
+    fn tell(&mut self, command: &Command) -> Result<(), StageError> {
+        let mut line = serde_json::to_vec(command).map_err(|error| self.failed(&error))?;
+        line.push(b'\n');
+        let Some(input) = &mut self.input else {
+            return Err(self.failed(&"it has ended"));
+        };
+        let written = input.write_all(&line);
+        written.map_err(|error| self.failed(&error))
+    }
+
+    fn answer(&mut self, to: &dyn std::fmt::Debug) -> Result<Answer, StageError> {
+        let mut line = String::new();
+        let read = self
+            .output
+            .read_line(&mut line)
+            .map_err(|error| self.failed(&error))?;
+        if read == 0 {
+            return Err(self.failed(&format!("it ended at {to:?}")));
+        }
+        match serde_json::from_str(&line).map_err(|error| self.failed(&error))? {
+            Answer::Failed { errno, what } => Err(StageError::Refused {
+                actor: self.name.clone(),
+                errno,
+                what,
+            }),
+            answer => Ok(answer),
+        }
+    }
+
+    fn failed(&self, what: &dyn std::fmt::Display) -> StageError {
+        StageError::Failed(format!("{}: {what}", self.name))
+    }
+
+    fn socket(&mut self, command: Command) -> Result<Socket, StageError> {
+        match self.ask(command)? {
+            Answer::Socket { id, local, remote } => Ok(Socket { id, local, remote }),
+            other => Err(self.failed(&format!("unexpected answer {other:?}"))),
+        }
+    }
+
+    fn number(&mut self, command: Command) -> Result<u64, StageError> {
+        match self.ask(command)? {
+            Answer::Number { value } => Ok(value),
+            other => Err(self.failed(&format!("unexpected answer {other:?}"))),
+        }
+    }
+
+    /// Opens a listening socket.
+    pub fn listen(&mut self, address: SocketAddr, backlog: i32) -> Result<Socket, StageError> {
+        self.socket(Command::Listen { address, backlog })
+    }
+
+    /// Connects and waits until it is done.
+    pub fn connect(&mut self, to: SocketAddr) -> Result<Socket, StageError> {
+        self.socket(Command::Connect {
+            from: None,
+            to,
+            timeout_ms: LIMIT_MS,
+        })
+    }
+
+    /// Starts to connect, from a given address if one is given, and does not wait.
+    pub fn start_connect(
+        &mut self,
+        from: Option<SocketAddr>,
+        to: SocketAddr,
+    ) -> Result<Socket, StageError> {
+        self.socket(Command::StartConnect { from, to })
+    }
+
+    /// Takes a connection from the listener's queue.
+    pub fn accept(&mut self, listener: Socket) -> Result<Socket, StageError> {
+        self.socket(Command::Accept {
+            socket: listener.id,
+            timeout_ms: LIMIT_MS,
+        })
+    }
+
+    /// Writes so many bytes.
+    pub fn send(&mut self, socket: Socket, bytes: usize) -> Result<u64, StageError> {
+        self.number(Command::Send {
+            socket: socket.id,
+            bytes,
+        })
+    }
+
+    /// Reads so many bytes, fewer at the end of the stream.
+    pub fn receive(&mut self, socket: Socket, bytes: usize) -> Result<u64, StageError> {
+        self.number(Command::Receive {
+            socket: socket.id,
+            bytes,
+            timeout_ms: LIMIT_MS,
+        })
+    }
+
+    /// Waits until so many bytes lie unread.
+    pub fn await_unread(&mut self, socket: Socket, bytes: usize) -> Result<u64, StageError> {
+        self.number(Command::AwaitUnread {
+            socket: socket.id,
+            bytes,
+            timeout_ms: LIMIT_MS,
+        })
+    }
+
+    /// Waits until the socket is in a state.
+    pub fn await_state(&mut self, socket: Socket, state: TcpState) -> Result<(), StageError> {
+        self.ask(Command::AwaitState {
+            socket: socket.id,
+            state,
+            timeout_ms: LIMIT_MS,
+        })
+        .map(drop)
+    }
+
+    /// Waits for the socket's pending error; its name.
+    pub fn await_error(&mut self, socket: Socket) -> Result<String, StageError> {
+        match self.ask(Command::AwaitError {
+            socket: socket.id,
+            timeout_ms: LIMIT_MS,
+        })? {
+            Answer::Text { text } => Ok(text),
+            other => Err(self.failed(&format!("unexpected answer {other:?}"))),
+        }
+    }
+
+    /// Sets a socket option.
+    pub fn set(&mut self, socket: Socket, option: SocketOption) -> Result<(), StageError> {
+        self.ask(Command::Set {
+            socket: socket.id,
+            option,
+        })
+        .map(drop)
+    }
+
+    /// close(2)
+    pub fn close(&mut self, socket: Socket) -> Result<(), StageError> {
+        self.ask(Command::Close { socket: socket.id }).map(drop)
+    }
+
+    /// Hands the socket to a child with this name, which closes it; the child's pid.
+    pub fn fork_to_close(&mut self, socket: Socket, name: &str) -> Result<u32, StageError> {
+        let pid = self.number(Command::ForkToClose {
+            socket: socket.id,
+            name: name.to_owned(),
+        })?;
+        u32::try_from(pid).map_err(|error| self.failed(&error))
+    }
+
+    /// shutdown(2), of the writing direction or of both.
+    pub fn shutdown(&mut self, socket: Socket, both: bool) -> Result<(), StageError> {
+        self.ask(Command::Shutdown {
+            socket: socket.id,
+            both,
+        })
+        .map(drop)
+    }
+
+    /// Makes the connection vanish without a packet.
+    pub fn vanish(&mut self, socket: Socket) -> Result<(), StageError> {
+        self.ask(Command::Vanish { socket: socket.id }).map(drop)
+    }
+
+    /// The next sequence numbers of a connection.
+    pub fn sequence(&mut self, socket: Socket) -> Result<Sequence, StageError> {
+        match self.ask(Command::Sequence { socket: socket.id })? {
+            Answer::Sequence { send, receive } => Ok(Sequence { send, receive }),
+            other => Err(self.failed(&format!("unexpected answer {other:?}"))),
+        }
+    }
+
+    /// A kernel counter of the actor's namespace.
+    pub fn counter(&mut self, name: &str) -> Result<u64, StageError> {
+        self.number(Command::Counter {
+            name: name.to_owned(),
+        })
+    }
+
+    /// Kills the process with SIGKILL and waits for its end.
+    pub fn kill(&mut self) -> Result<(), StageError> {
+        let pid = Pid::from_raw(self.pid().cast_signed());
+        kill(pid, Signal::SIGKILL).map_err(|error| self.failed(&error))?;
+        self.input = None;
+        let status = self.child.wait()?;
+        match status.signal() {
+            Some(_) => Ok(()),
+            None => Err(self.failed(&format!("{status} instead of a signal"))),
+        }
+    }
+
+    /// Has the process end by itself with exit(code), and waits for that.
+    pub fn exit(&mut self, code: i32) -> Result<(), StageError> {
+        self.tell(&Command::Exit { code })?;
+        let status = self.child.wait()?;
+        match status.code() {
+            Some(found) if found == code => Ok(()),
+            _ => Err(self.failed(&format!("{status} instead of exit code {code}"))),
+        }
+    }
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        self.input = None;
+        // Both fail only if the process has ended already, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Far longer than anything takes; only a failed staging waits so long.
+const LIMIT_MS: u64 = 3000;

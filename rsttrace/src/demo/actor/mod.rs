@@ -1,0 +1,77 @@
+//! What is an actor? A process of its own in one of the demo's network namespaces, which does what it
+//! is told: so every reset of the demo has a real process, with its own pid and name, behind it.
+
+mod capture;
+mod handle;
+mod kernel_state;
+pub mod protocol;
+mod serve;
+mod sockets;
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{self, BufRead, Write};
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::unistd::getppid;
+
+pub use handle::{Actor, Socket, Spawner};
+use protocol::Answer;
+
+/// The hidden subcommand that the demo starts itself with.
+pub const SUBCOMMAND: &str = "demo-actor";
+
+/// Arguments of the hidden subcommand.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ActorArgs {
+    /// The name the process gives itself (at most 15 bytes)
+    #[arg(long)]
+    pub name: String,
+    /// The process to end with
+    #[arg(long)]
+    pub parent: i32,
+    /// Enter the network namespace of this process, instead of making a new one
+    #[arg(long)]
+    pub netns_of: Option<u32>,
+}
+
+/// The whole life of an actor: enter the namespace, then one command a line from standard input.
+pub fn actor_main(args: &ActorArgs) -> Result<()> {
+    let mut output = io::stdout().lock();
+    // The first line says whether the namespace is entered.
+    let greeting = match enter(args) {
+        Ok(()) => Answer::Done,
+        Err(error) => Answer::Failed {
+            errno: serve::error_name(&error),
+            what: "entering its network namespace".to_owned(),
+        },
+    };
+    writeln!(output, "{}", serde_json::to_string(&greeting)?)?;
+    let mut server = serve::Server::default();
+    for line in io::stdin().lock().lines() {
+        let command = serde_json::from_str(&line?).context("read a command")?;
+        let answer = server.obey(command);
+        writeln!(output, "{}", serde_json::to_string(&answer)?)?;
+    }
+    Ok(())
+}
+
+fn enter(args: &ActorArgs) -> io::Result<()> {
+    prctl::set_name(&CString::new(args.name.as_str())?)?;
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    if getppid().as_raw() != args.parent {
+        return Err(Errno::ESRCH.into());
+    }
+    match args.netns_of {
+        None => unshare(CloneFlags::CLONE_NEWNET)?,
+        Some(pid) => setns(
+            File::open(format!("/proc/{pid}/ns/net"))?,
+            CloneFlags::CLONE_NEWNET,
+        )?,
+    }
+    Ok(())
+}

@@ -1,0 +1,335 @@
+//! Where are resets staged? In three network namespaces of our own: client, router, server.
+//!
+//! Each namespace is held by a process (its node) and has no name, so nothing stays behind, not even after
+//! a kill -9. Scenarios put further processes into them.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::actor::protocol::{Answer, Command};
+use super::actor::{Actor, Spawner};
+use super::error::StageError;
+use super::net::nft::Rule;
+use super::segment::{Pattern, Segment};
+use super::truth::View;
+
+/// The namespaces of the lab.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// 192.0.2.1, fd01::1
+    Client,
+    /// 192.0.2.254 and 203.0.113.254, fd01::fe and fd03::fe; forwards.
+    Router,
+    /// 203.0.113.3, fd03::3
+    Server,
+}
+
+/// IPv4 or IPv6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "plain names")]
+pub enum IpVersion {
+    V4,
+    V6,
+}
+
+/// The running lab; dropping it ends all its processes and with them the namespaces.
+#[derive(Debug)]
+pub struct Lab {
+    nodes: [Actor; 3],
+    spawner: Spawner,
+    next_port: u16,
+    undo: Vec<(Place, Command)>,
+    no_ipv6: Option<String>,
+}
+
+impl Lab {
+    /// Builds the lab; its processes are this same program, started with the hidden subcommand.
+    pub fn up() -> Result<Self, StageError> {
+        // Still the right file when the program was replaced meanwhile.
+        Self::up_with(PathBuf::from("/proc/self/exe"))
+    }
+
+    /// Builds the lab with another program that knows the hidden subcommand.
+    pub fn up_with(executable: PathBuf) -> Result<Self, StageError> {
+        let spawner = Spawner::new(executable)?;
+        let lacking = |error: StageError| {
+            let what = "no network namespaces of our own: root (CAP_SYS_ADMIN) is needed";
+            error.lacking(&["EPERM", "EINVAL", "ENOSPC"], what)
+        };
+        let nodes = [
+            spawner.spawn("rt-net-client", None).map_err(lacking)?,
+            spawner.spawn("rt-net-router", None).map_err(lacking)?,
+            spawner.spawn("rt-net-server", None).map_err(lacking)?,
+        ];
+        let mut lab = Self {
+            nodes,
+            spawner,
+            next_port: FIRST_PORT,
+            undo: Vec::new(),
+            no_ipv6: None,
+        };
+        lab.wire_up()?;
+        Ok(lab)
+    }
+
+    fn wire_up(&mut self) -> Result<(), StageError> {
+        let [client, router, server] = &mut self.nodes;
+        for node in [&mut *client, &mut *router, &mut *server] {
+            for (name, value) in SYSCTLS {
+                // One that this kernel does not have cannot bend a scenario either.
+                ignore(&["ENOENT"], sysctl(node, name, value))?;
+            }
+            link_up(node, "lo")?;
+        }
+        sysctl(router, "ipv4/ip_forward", "1")?;
+        let sides = [(&mut *client, "rt-c", "c0"), (&mut *server, "rt-s", "s0")];
+        for ((end, near, far), (here, there)) in sides.into_iter().zip(SUBNETS) {
+            let peer_pid = end.pid();
+            router
+                .ask(Command::Veth {
+                    name: near.into(),
+                    peer: far.into(),
+                    peer_pid,
+                })
+                .map_err(|error| error.lacking(&["EOPNOTSUPP"], "this kernel has no veth"))?;
+            assign(router, near, there[0])?;
+            assign(end, far, here[0])?;
+            link_up(router, near)?;
+            link_up(end, far)?;
+            end.ask(Command::DefaultRoute { gateway: there[0] })?;
+        }
+        self.no_ipv6 = match self.wire_up_ipv6() {
+            Err(StageError::Refused { errno, what, .. }) => Some(format!("{errno} at {what}")),
+            other => other.map(|()| None)?,
+        };
+        Ok(())
+    }
+
+    fn wire_up_ipv6(&mut self) -> Result<(), StageError> {
+        let [client, router, server] = &mut self.nodes;
+        sysctl(router, "ipv6/conf/all/forwarding", "1")?;
+        let sides = [(client, "rt-c", "c0"), (server, "rt-s", "s0")];
+        for ((end, near, far), (here, there)) in sides.into_iter().zip(SUBNETS) {
+            assign(router, near, there[1])?;
+            assign(end, far, here[1])?;
+            end.ask(Command::DefaultRoute { gateway: there[1] })?;
+        }
+        Ok(())
+    }
+
+    /// Whether scenarios of this IP version can be staged here.
+    pub(super) fn offers(&self, version: IpVersion) -> Result<(), StageError> {
+        match &self.no_ipv6 {
+            Some(why) if version == IpVersion::V6 => {
+                Err(StageError::NotStaged(format!("no IPv6 here: {why}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The process that holds the namespace of a place.
+    pub fn pid(&self, place: Place) -> u32 {
+        self.nodes[place as usize].pid()
+    }
+
+    /// The process that holds a namespace, to be told things.
+    pub(super) fn node(&mut self, place: Place) -> &mut Actor {
+        &mut self.nodes[place as usize]
+    }
+
+    /// The namespace of a place as a view.
+    pub fn view(&self, place: Place) -> View {
+        let path = format!("/proc/{}/ns/net", self.nodes[place as usize].pid());
+        // 0 is no namespace's number: a node that is gone shows up as a view without records.
+        let netns = std::fs::metadata(path).map_or(0, |metadata| metadata.ino());
+        View { place, netns }
+    }
+
+    /// The address of the client or the server; of the router, its end towards the client.
+    pub(super) fn address(&self, place: Place, version: IpVersion) -> IpAddr {
+        let [v4, v6] = match place {
+            Place::Client => SUBNETS[0].0,
+            Place::Router => SUBNETS[0].1,
+            Place::Server => SUBNETS[1].0,
+        };
+        if version == IpVersion::V4 { v4 } else { v6 }
+    }
+
+    /// An address of the server with a port that no other scenario uses.
+    pub(super) fn service(&mut self, version: IpVersion) -> SocketAddr {
+        self.next_port += 1;
+        SocketAddr::new(self.address(Place::Server, version), self.next_port)
+    }
+
+    /// Starts a process in a place.
+    pub(super) fn actor(&mut self, place: Place, name: &str) -> Result<Actor, StageError> {
+        let holder = self.nodes[place as usize].pid();
+        self.spawner.spawn(name, Some(holder))
+    }
+
+    /// Puts firewall rules into a place until [`Lab::tidy`] or [`Lab::open_firewall`].
+    pub(super) fn firewall(&mut self, place: Place, rules: &[Rule]) -> Result<(), StageError> {
+        let table = TABLE.to_owned();
+        let made = self.node(place).ask(Command::Firewall {
+            table: table.clone(),
+            rules: rules.to_vec(),
+        });
+        made.map_err(|error| {
+            error.lacking(&NO_NFTABLES, "this kernel has no nf_tables with reject")
+        })?;
+        self.undo.push((place, Command::FirewallOff { table }));
+        Ok(())
+    }
+
+    /// Removes the firewall rules of a place.
+    pub(super) fn open_firewall(&mut self, place: Place) -> Result<(), StageError> {
+        let command = Command::FirewallOff {
+            table: TABLE.to_owned(),
+        };
+        self.undo.retain(|undo| *undo != (place, command.clone()));
+        self.node(place).ask(command).map(drop)
+    }
+
+    /// Sets a network sysctl of a place until [`Lab::tidy`].
+    pub(super) fn sysctl(
+        &mut self,
+        place: Place,
+        name: &str,
+        value: &str,
+    ) -> Result<(), StageError> {
+        let before = sysctl(self.node(place), name, value)
+            .map_err(|error| error.lacking(&["ENOENT"], &format!("no sysctl {name}")))?;
+        self.undo.push((
+            place,
+            Command::Sysctl {
+                name: name.to_owned(),
+                value: before,
+            },
+        ));
+        Ok(())
+    }
+
+    /// Captures TCP segments in a place from now on.
+    pub(super) fn capture(&mut self, place: Place) -> Result<(), StageError> {
+        let lacking = |error: StageError| error.lacking(&["EAFNOSUPPORT"], "no packet sockets");
+        self.node(place)
+            .ask(Command::Capture)
+            .map_err(lacking)
+            .map(drop)
+    }
+
+    /// The next captured segment that fits.
+    pub(super) fn segment(
+        &mut self,
+        place: Place,
+        pattern: Pattern,
+    ) -> Result<Segment, StageError> {
+        match self.node(place).ask(Command::AwaitSegment {
+            pattern,
+            timeout_ms: LIMIT_MS,
+        })? {
+            Answer::Segment { segment } => Ok(segment),
+            other => Err(StageError::Failed(format!("unexpected answer {other:?}"))),
+        }
+    }
+
+    /// The next captured RST on this way.
+    pub(super) fn reset(
+        &mut self,
+        place: Place,
+        from: SocketAddr,
+        to: SocketAddr,
+    ) -> Result<Segment, StageError> {
+        self.segment(place, Pattern::reset(from, Some(to)))
+    }
+
+    /// Takes back rules and sysctls of the last scenario.
+    pub(super) fn tidy(&mut self) -> Result<(), StageError> {
+        while let Some((place, command)) = self.undo.pop() {
+            self.node(place).ask(command)?;
+        }
+        Ok(())
+    }
+}
+
+fn link_up(node: &mut Actor, name: &str) -> Result<(), StageError> {
+    node.ask(Command::LinkUp {
+        name: name.to_owned(),
+    })
+    .map(drop)
+}
+
+fn assign(node: &mut Actor, name: &str, address: IpAddr) -> Result<(), StageError> {
+    let prefix = if address.is_ipv4() { 24 } else { 64 };
+    node.ask(Command::Address {
+        name: name.to_owned(),
+        address,
+        prefix,
+    })
+    .map(drop)
+}
+
+fn ignore(errnos: &[&str], outcome: Result<String, StageError>) -> Result<(), StageError> {
+    match outcome {
+        Err(StageError::Refused { errno, .. }) if errnos.contains(&errno.as_str()) => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+fn sysctl(node: &mut Actor, name: &str, value: &str) -> Result<String, StageError> {
+    match node.ask(Command::Sysctl {
+        name: name.to_owned(),
+        value: value.to_owned(),
+    })? {
+        Answer::Text { text } => Ok(text),
+        other => Err(StageError::Failed(format!("unexpected answer {other:?}"))),
+    }
+}
+
+/// For client and server: their own addresses, and the router's in the same subnet.
+const SUBNETS: [([IpAddr; 2], [IpAddr; 2]); 2] = [
+    (
+        [v4(192, 0, 2, 1), v6(0xfd01, 1)],
+        [v4(192, 0, 2, 254), v6(0xfd01, 0xfe)],
+    ),
+    (
+        [v4(203, 0, 113, 3), v6(0xfd03, 3)],
+        [v4(203, 0, 113, 254), v6(0xfd03, 0xfe)],
+    ),
+];
+
+const fn v4(a: u8, b: u8, c: u8, d: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+}
+
+const fn v6(net: u16, host: u16) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::new(net, 0, 0, 0, 0, 0, 0, host))
+}
+
+/// Addresses usable at once, and nothing inherited from the host's settings that would bend a scenario.
+const SYSCTLS: [(&str, &str); 7] = [
+    ("ipv6/conf/all/disable_ipv6", "0"),
+    ("ipv6/conf/default/disable_ipv6", "0"),
+    ("ipv6/conf/all/accept_dad", "0"),
+    ("ipv6/conf/default/accept_dad", "0"),
+    ("ipv4/tcp_fin_timeout", "60"),
+    ("ipv4/tcp_abort_on_overflow", "0"),
+    ("ipv4/tcp_syncookies", "1"),
+];
+const NO_NFTABLES: [&str; 5] = [
+    "EPROTONOSUPPORT",
+    "EOPNOTSUPP",
+    "ENOENT",
+    "EINVAL",
+    "EAFNOSUPPORT",
+];
+const TABLE: &str = "rsttrace_demo";
+/// Below the ephemeral range, so that no client gets one by chance.
+const FIRST_PORT: u16 = 20_000;
+/// Far longer than anything takes; only a failed staging waits so long.
+const LIMIT_MS: u64 = 3000;

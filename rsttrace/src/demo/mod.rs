@@ -1,0 +1,21 @@
+//! How are resets of every kind staged on this machine, with the truth about each known beforehand?
+//!
+//! A [`Lab`] holds three private network namespaces: client, router, server. A [`Scenario`] opens its
+//! sockets there ([`Scenario::open`]) and later provokes its reset ([`Armed::provoke`]), confirms it from the
+//! staging side (errno, packet capture, kernel counters) and says what a right explanation must say
+//! ([`Truth`]). Nothing here knows the tracer or its rules.
+
+mod actor;
+mod error;
+mod lab;
+mod net;
+pub mod scenarios;
+mod segment;
+mod truth;
+
+pub use actor::{ActorArgs, SUBCOMMAND, actor_main};
+pub use error::StageError;
+pub use lab::{IpVersion, Lab, Place};
+pub use scenarios::{Armed, Family, Scenario, Staged};
+pub use segment::{Flags, Segment};
+pub use truth::{Holder, Named, Truth, View, Who};

@@ -1,0 +1,255 @@
+//! How does the staging side write and read single TCP segments?
+
+use std::net::{IpAddr, SocketAddr};
+
+use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
+use serde::{Deserialize, Serialize};
+
+/// The header bits of a segment that matter here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flags(pub u8);
+
+impl Flags {
+    /// FIN
+    pub const FIN: Self = Self(0x01);
+    /// SYN
+    pub const SYN: Self = Self(0x02);
+    /// RST
+    pub const RST: Self = Self(0x04);
+    /// PSH
+    pub const PSH: Self = Self(0x08);
+    /// ACK
+    pub const ACK: Self = Self(0x10);
+    /// RST and ACK
+    pub const RST_ACK: Self = Self(0x14);
+    /// SYN and ACK
+    pub const SYN_ACK: Self = Self(0x12);
+
+    /// Whether all bits of `other` are set.
+    pub fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// A TCP segment without payload bytes, as sent or captured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// Source address and port.
+    pub source: SocketAddr,
+    /// Destination address and port.
+    pub destination: SocketAddr,
+    /// Sequence number.
+    pub seq: u32,
+    /// Acknowledgement number, as in the header even if the ACK bit is not set.
+    pub ack: u32,
+    /// Header bits.
+    pub flags: Flags,
+    /// Window field, unscaled.
+    pub window: u16,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// IPv4 identification; absent for IPv6.
+    pub ip_id: Option<u16>,
+    /// Bytes of TCP options.
+    pub options: usize,
+    /// Bytes of payload.
+    pub payload: usize,
+}
+
+impl Segment {
+    /// A bare segment with a usual TTL, to be refined by the caller.
+    pub fn new(source: SocketAddr, destination: SocketAddr, flags: Flags) -> Self {
+        Self {
+            source,
+            destination,
+            seq: 0,
+            ack: 0,
+            flags,
+            window: 0,
+            ttl: 64,
+            ip_id: None,
+            options: 0,
+            payload: 0,
+        }
+    }
+
+    /// The same with these sequence numbers.
+    pub fn numbered(mut self, seq: u32, ack: u32) -> Self {
+        self.seq = seq;
+        self.ack = ack;
+        self
+    }
+
+    /// The IP packet, checksums included; `None` if the addresses are of two families.
+    pub fn to_packet(&self) -> Option<Vec<u8>> {
+        let ip = match (self.source.ip(), self.destination.ip()) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => {
+                PacketBuilder::ipv4(from.octets(), to.octets(), self.ttl)
+            }
+            (IpAddr::V6(from), IpAddr::V6(to)) => {
+                PacketBuilder::ipv6(from.octets(), to.octets(), self.ttl)
+            }
+            _ => return None,
+        };
+        let (from, to) = (self.source.port(), self.destination.port());
+        let mut tcp = ip.tcp(from, to, self.seq, self.window);
+        if self.flags.has(Flags::ACK) {
+            tcp = tcp.ack(self.ack);
+        }
+        if self.flags.has(Flags::RST) {
+            tcp = tcp.rst();
+        }
+        if self.flags.has(Flags::SYN) {
+            tcp = tcp.syn();
+        }
+        if self.flags.has(Flags::FIN) {
+            tcp = tcp.fin();
+        }
+        if self.flags.has(Flags::PSH) {
+            tcp = tcp.psh();
+        }
+        let payload = vec![b'x'; self.payload];
+        let mut packet = Vec::with_capacity(tcp.size(payload.len()));
+        tcp.write_to_vec(&mut packet, &payload).ok()?;
+        Some(packet)
+    }
+
+    /// Reads an Ethernet frame; `None` if it carries no whole TCP header.
+    pub fn from_frame(frame: &[u8]) -> Option<Self> {
+        Self::read(&SlicedPacket::from_ethernet(frame).ok()?)
+    }
+
+    /// Reads an IP packet; `None` if it carries no whole TCP header.
+    pub fn from_packet(packet: &[u8]) -> Option<Self> {
+        Self::read(&SlicedPacket::from_ip(packet).ok()?)
+    }
+
+    fn read(packet: &SlicedPacket<'_>) -> Option<Self> {
+        let Some(TransportSlice::Tcp(tcp)) = &packet.transport else {
+            return None;
+        };
+        let (source, destination, ttl, ip_id) = match packet.net.as_ref()? {
+            NetSlice::Ipv4(ip) => {
+                let header = ip.header();
+                (
+                    IpAddr::V4(header.source_addr()),
+                    IpAddr::V4(header.destination_addr()),
+                    header.ttl(),
+                    Some(header.identification()),
+                )
+            }
+            NetSlice::Ipv6(ip) => {
+                let header = ip.header();
+                (
+                    IpAddr::V6(header.source_addr()),
+                    IpAddr::V6(header.destination_addr()),
+                    header.hop_limit(),
+                    None,
+                )
+            }
+            NetSlice::Arp(_) => return None,
+        };
+        Some(Self {
+            source: SocketAddr::new(source, tcp.source_port()),
+            destination: SocketAddr::new(destination, tcp.destination_port()),
+            seq: tcp.sequence_number(),
+            ack: tcp.acknowledgment_number(),
+            flags: Flags(tcp.header_slice().get(13).copied().unwrap_or(0)),
+            window: tcp.window_size(),
+            ttl,
+            ip_id,
+            options: tcp.options().len(),
+            payload: tcp.payload().len(),
+        })
+    }
+}
+
+/// Which captured segment is meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pattern {
+    /// Source address and port.
+    pub source: SocketAddr,
+    /// Destination address and port; `None`: any.
+    pub destination: Option<SocketAddr>,
+    /// Bits that must be set.
+    pub with: Flags,
+    /// Bits that must not be set.
+    pub without: Flags,
+}
+
+impl Pattern {
+    /// A RST on this way, or from the source to anyone.
+    pub fn reset(source: SocketAddr, destination: Option<SocketAddr>) -> Self {
+        Self {
+            source,
+            destination,
+            with: Flags::RST,
+            without: Flags(0),
+        }
+    }
+
+    /// Whether a segment is one that is meant.
+    pub fn fits(&self, segment: &Segment) -> bool {
+        segment.source == self.source
+            && self
+                .destination
+                .is_none_or(|meant| segment.destination == meant)
+            && segment.flags.has(self.with)
+            && segment.flags.0 & self.without.0 == 0
+    }
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    reason = "a test may stop at what it did not expect"
+)]
+mod tests {
+    use super::*;
+
+    fn reset(source: &str, destination: &str) -> Segment {
+        let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
+        Segment::new(source, destination, Flags::RST_ACK).numbered(7, 9)
+    }
+
+    #[test]
+    fn a_written_segment_reads_back() {
+        for mut segment in [
+            reset("192.0.2.1:5", "203.0.113.3:80"),
+            reset("[fd01::1]:5", "[fd03::3]:80"),
+        ] {
+            segment.payload = 3;
+            segment.ttl = 61;
+            segment.ip_id = segment.source.is_ipv4().then_some(0);
+            let packet = segment.to_packet().unwrap();
+            assert_eq!(Segment::from_packet(&packet), Some(segment));
+        }
+    }
+
+    #[test]
+    fn families_do_not_mix() {
+        assert_eq!(reset("192.0.2.1:5", "[fd03::3]:80").to_packet(), None);
+    }
+
+    #[test]
+    fn a_pattern_asks_for_way_and_bits() {
+        let segment = reset("192.0.2.1:5", "203.0.113.3:80");
+        let pattern = Pattern::reset(segment.source, Some(segment.destination));
+        assert!(pattern.fits(&segment));
+        assert!(Pattern::reset(segment.source, None).fits(&segment));
+        assert!(!Pattern::reset(segment.destination, None).fits(&segment));
+        assert!(
+            !Pattern {
+                without: Flags::ACK,
+                ..pattern
+            }
+            .fits(&segment)
+        );
+    }
+
+    #[test]
+    fn rubbish_is_no_segment() {
+        assert_eq!(Segment::from_packet(&[]), None);
+        assert_eq!(Segment::from_frame(&[0xff; 40]), None);
+    }
+}

@@ -1,0 +1,197 @@
+//! What does the staging side know about a reset, independent of any tracer?
+//!
+//! It uses the words of the public record, and nothing else of the explaining side.
+
+use std::net::SocketAddr;
+
+use serde::Serialize;
+
+use super::actor::Actor;
+use super::lab::{Lab, Place};
+use super::segment::Segment;
+use crate::record::{Cause, Direction, Origin, Role};
+
+/// Whose eyes a record is judged with: only events of this namespace count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct View {
+    /// The place.
+    pub place: Place,
+    /// The inode number of its network namespace.
+    pub netns: u64,
+}
+
+/// Who really did it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Who {
+    /// A process, by a call or an end of its own.
+    Process {
+        /// Its id.
+        pid: u32,
+        /// Its name.
+        comm: String,
+        /// What it did: "close()".
+        did: &'static str,
+    },
+    /// Nobody at that moment: the kernel or a firewall answered.
+    Nobody,
+}
+
+/// A process that a right record may name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Holder {
+    /// Its id.
+    pub pid: u32,
+    /// Its name.
+    pub comm: String,
+    /// The roles that are right for it.
+    pub roles: Vec<Role>,
+}
+
+/// Which processes a right record names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Named {
+    /// One of these; empty: none may be named.
+    pub any_of: Vec<Holder>,
+    /// Naming none is right as well.
+    pub may_be_absent: bool,
+}
+
+/// The truth about one reset in one view.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Truth {
+    /// Whose records are judged.
+    pub view: View,
+    /// Which way it goes there.
+    pub direction: Direction,
+    /// The source of the RST as on the wire.
+    pub sender: SocketAddr,
+    /// Its destination.
+    pub receiver: SocketAddr,
+    /// Who is behind it.
+    pub origin: Origin,
+    /// Why.
+    pub cause: Cause,
+    /// What was staged, in a sentence.
+    pub condition: &'static str,
+    /// Who did it.
+    pub who: Who,
+    /// Which processes may be named.
+    pub named: Named,
+    /// Whether somebody lost an established connection by it.
+    pub established_lost: bool,
+    /// Bytes that lay unread in the closed socket, where that is the point.
+    pub unread: Option<u64>,
+    /// The error that the receiving side saw, where it has a socket for it.
+    pub peer_error: Option<String>,
+    /// The RST as the staging side captured it, in the view of the scenario's first truth: in the views of the
+    /// others its TTL is one more or less.
+    pub seen: Segment,
+}
+
+impl Truth {
+    /// A reset that leaves the place. Nobody is named and nothing was lost until said otherwise.
+    pub(super) fn sent(
+        lab: &Lab,
+        place: Place,
+        seen: Segment,
+        origin: Origin,
+        cause: Cause,
+    ) -> Self {
+        Self {
+            view: lab.view(place),
+            direction: Direction::Sent,
+            sender: seen.source,
+            receiver: seen.destination,
+            origin,
+            cause,
+            condition: "",
+            who: Who::Nobody,
+            named: Named::default(),
+            established_lost: false,
+            unread: None,
+            peer_error: None,
+            seen,
+        }
+    }
+
+    /// A reset that arrives at the place and takes effect there.
+    pub(super) fn received(
+        lab: &Lab,
+        place: Place,
+        seen: Segment,
+        origin: Origin,
+        cause: Cause,
+    ) -> Self {
+        Self {
+            direction: Direction::Received,
+            ..Self::sent(lab, place, seen, origin, cause)
+        }
+    }
+
+    /// What was staged.
+    pub(super) fn because(mut self, condition: &'static str) -> Self {
+        self.condition = condition;
+        self
+    }
+
+    /// The process that did it and how.
+    pub(super) fn done_by(mut self, actor: &Actor, did: &'static str) -> Self {
+        self.who = Who::Process {
+            pid: actor.pid(),
+            comm: actor.name().to_owned(),
+            did,
+        };
+        self
+    }
+
+    /// A child of an actor did it, and it is the one to be named.
+    pub(super) fn done_by_child(mut self, pid: u32, comm: &str, did: &'static str) -> Self {
+        self.who = Who::Process {
+            pid,
+            comm: comm.to_owned(),
+            did,
+        };
+        let roles = vec![Role::Closer];
+        self.named.any_of.push(Holder {
+            pid,
+            comm: comm.to_owned(),
+            roles,
+        });
+        self
+    }
+
+    /// So many bytes were unread.
+    pub(super) fn with_unread(mut self, bytes: u64) -> Self {
+        self.unread = Some(bytes);
+        self
+    }
+
+    /// A process that may be named, in one of these roles.
+    pub(super) fn names(mut self, actor: &Actor, roles: &[Role]) -> Self {
+        self.named.any_of.push(Holder {
+            pid: actor.pid(),
+            comm: actor.name().to_owned(),
+            roles: roles.to_vec(),
+        });
+        self
+    }
+
+    /// Naming nobody is right as well.
+    pub(super) fn or_names_nobody(mut self) -> Self {
+        self.named.may_be_absent = true;
+        self
+    }
+
+    /// An established connection was lost.
+    pub(super) fn lost_connection(mut self) -> Self {
+        self.established_lost = true;
+        self
+    }
+
+    /// The error that the other side saw.
+    pub(super) fn peer_saw(mut self, error: String) -> Self {
+        self.peer_error = Some(error);
+        self
+    }
+}

@@ -1,0 +1,268 @@
+//! What does the pipeline have to know about the host when an event arrives?
+//!
+//! Cost: an event that names no process reads nothing; one that does reads `/proc` once for each process.
+
+use std::sync::Arc;
+
+use super::facts::keepalive_defaults;
+use super::process::Processes;
+use super::socket_holder::{Holder, SocketHolders};
+use super::subjects::{named, question};
+use crate::event::{Body, Event, Facts, KeepaliveDefaults, NetnsCookie, Task};
+
+/// Names within network namespaces, as the kernel edge keeps them.
+pub trait NetnsNames {
+    /// Inode number of a namespace (`/proc/PID/ns/net`); absent if it was never seen.
+    fn inode(&self, netns: NetnsCookie) -> Option<u32>;
+    /// Name of an interface; absent if it was never seen or has gone.
+    fn interface(&self, netns: NetnsCookie, ifindex: u32) -> Option<String>;
+}
+
+/// Knows no names.
+impl NetnsNames for () {
+    fn inode(&self, _: NetnsCookie) -> Option<u32> {
+        None
+    }
+
+    fn interface(&self, _: NetnsCookie, _: u32) -> Option<String> {
+        None
+    }
+}
+
+impl<T: NetnsNames + ?Sized> NetnsNames for Arc<T> {
+    fn inode(&self, netns: NetnsCookie) -> Option<u32> {
+        (**self).inode(netns)
+    }
+
+    fn interface(&self, netns: NetnsCookie, ifindex: u32) -> Option<String> {
+        (**self).interface(netns, ifindex)
+    }
+}
+
+/// Finds out the facts for events.
+#[derive(Debug)]
+pub struct Enricher<N> {
+    names: N,
+    own_netns: Option<NetnsCookie>,
+    keepalive: Option<KeepaliveDefaults>,
+    processes: Processes,
+    holders: SocketHolders,
+}
+
+impl<N: NetnsNames> Enricher<N> {
+    /// An enricher for a daemon in the namespace `own_netns` (absent: not known), whose keepalive settings are read
+    /// here and now.
+    pub fn new(names: N, own_netns: Option<NetnsCookie>) -> Self {
+        Self {
+            names,
+            own_netns: own_netns.filter(|&cookie| cookie != NetnsCookie(0)),
+            keepalive: keepalive_defaults(),
+            processes: Processes::default(),
+            holders: SocketHolders::default(),
+        }
+    }
+
+    /// What is known now. To be asked as soon as the event arrives: processes go.
+    pub fn facts(&mut self, event: &Event) -> Facts {
+        let holder = question(&event.body).and_then(|(inode, search)| {
+            match self.holders.find(inode, search, event.time) {
+                Holder::One(task) => Some(task),
+                Holder::Unclear | Holder::NotAsked => None,
+            }
+        });
+        let mut facts = Facts {
+            processes: Vec::new(),
+            netns_inode: event.netns_inode.or_else(|| self.names.inode(event.netns)),
+            interface: match &event.body {
+                Body::Packet(packet) => self.names.interface(event.netns, packet.ifindex),
+                Body::Sent(_) | Body::Received(_) | Body::TimedOut(_) => None,
+            },
+            keepalive: self
+                .keepalive
+                .filter(|_| self.own_netns == Some(event.netns)),
+            holder: None,
+        };
+        let tasks: Vec<&Task> = named(&event.body)
+            .into_iter()
+            .flatten()
+            .chain(&holder)
+            .collect();
+        for (index, task) in tasks.iter().enumerate() {
+            let same_pid = |other: &&&Task| other.pid == task.pid;
+            // A description goes by its pid: where an event names two that had the same one, neither is described.
+            let reused = tasks
+                .iter()
+                .filter(same_pid)
+                .any(|other| !is_same_process(task, other));
+            if !reused && !tasks.iter().take(index).any(|other| same_pid(&other)) {
+                facts
+                    .processes
+                    .extend(self.processes.describe(task, event.time));
+            }
+        }
+        facts.holder = holder;
+        facts
+    }
+
+    /// Questions for a socket's holder that were not asked, for want of rate or time.
+    pub fn holders_not_asked(&self) -> u64 {
+        self.holders.not_asked()
+    }
+}
+
+/// Starts of a holder are exact to a clock tick only.
+fn is_same_process(one: &Task, other: &Task) -> bool {
+    const TICKS_NS: u64 = 20_000_000;
+    one.pid == other.pid && one.start.0.abs_diff(other.start.0) <= TICKS_NS
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::net::TcpListener;
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::MetadataExt;
+
+    use super::super::process::tests::{eventually, task_of};
+    use super::super::subjects::tests::{event, owned_by, socket};
+    use super::*;
+    use crate::event::{BootTime, Closer, CurrentTask, TcpState, Tombstone};
+
+    struct Names;
+
+    impl NetnsNames for Names {
+        fn inode(&self, netns: NetnsCookie) -> Option<u32> {
+            (netns == NetnsCookie(7)).then_some(4026531840)
+        }
+
+        fn interface(&self, _: NetnsCookie, ifindex: u32) -> Option<String> {
+            Some(format!("eth{ifindex}"))
+        }
+    }
+
+    #[test]
+    fn keepalive_settings_are_those_of_the_events_namespace_or_absent() {
+        let mut enricher = Enricher::new(Names, Some(NetnsCookie(7)));
+        let ours = enricher.facts(&event(7, |_| {}));
+        assert!(ours.keepalive.is_some() && ours.netns_inode == Some(4026531840));
+        let other = enricher.facts(&event(8, |_| {}));
+        assert_eq!((other.keepalive, other.netns_inode), (None, None));
+        // Neither side known is not the same namespace.
+        assert_eq!(
+            Enricher::new((), Some(NetnsCookie(0))).facts(&event(0, |_| {})),
+            Facts::default()
+        );
+    }
+
+    #[test]
+    fn a_former_owner_is_described_once_and_a_bystander_never() {
+        let us = task_of(std::process::id());
+        let tombstone = Tombstone {
+            ownership: owned_by(Some(us.clone()), false),
+            died: BootTime(1),
+            cookie: None,
+            error: 0,
+            unread: 0,
+            last_state: TcpState::Established,
+            fin_sent: true,
+        };
+        let mut enricher = Enricher::new((), None);
+        let facts = enricher.facts(&event(0, |sent| {
+            sent.former_connection = Some(tombstone.clone());
+            sent.former_listener = Some(tombstone);
+        }));
+        assert_eq!(facts.processes.len(), 1);
+        let facts = enricher.facts(&event(0, |sent| {
+            sent.current = Some(CurrentTask {
+                task: us,
+                exiting: false,
+                kernel_thread: false,
+                signal: None,
+            });
+        }));
+        assert_eq!(facts, Facts::default());
+    }
+
+    #[test]
+    fn two_processes_of_one_pid_are_not_described() {
+        let us = task_of(std::process::id());
+        let before = Task {
+            start: BootTime(us.start.0 - 1_000_000_000),
+            ..us.clone()
+        };
+        let facts = Enricher::new((), None).facts(&event(0, |sent| {
+            let mut ownership = owned_by(Some(before), false);
+            ownership.closer = Some(Closer {
+                task: us,
+                time: None,
+                exiting: false,
+                kernel_thread: false,
+                signal: None,
+            });
+            sent.ownership = Some(ownership);
+        }));
+        assert_eq!(facts.processes, Vec::new());
+    }
+
+    #[test]
+    fn an_inherited_or_missing_owner_is_looked_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let file = std::fs::File::from(listener.as_fd().try_clone_to_owned().unwrap());
+        let inode = file.metadata().unwrap().ino();
+        let us = task_of(std::process::id());
+        // (owner, inherited, found)
+        let cases = [
+            (Some(us.clone()), true, true),
+            (None, false, true),
+            (Some(us.clone()), false, false),
+        ];
+        for (owner, inherited, found) in cases {
+            let event = event(0, |sent| {
+                sent.socket = Some(socket(inode));
+                sent.ownership = Some(owned_by(owner, inherited));
+            });
+            let expected = found.then(|| us.clone());
+            eventually(|| {
+                let facts = Enricher::new((), None).facts(&event);
+                facts.holder == expected && facts.processes.len() == 1
+            });
+        }
+    }
+
+    /// `cargo test --release -p rsttrace --lib -- --ignored --nocapture enrich_speed`
+    #[test]
+    #[ignore = "a measurement, not a claim"]
+    fn enrich_speed() {
+        let us = task_of(std::process::id());
+        let known = event(0, |sent| {
+            sent.ownership = Some(owned_by(Some(us.clone()), false))
+        });
+        let stateless = event(0, |_| {});
+        let mut enricher = Enricher::new((), None);
+        let start = std::time::Instant::now();
+        enricher.facts(&known);
+        eprintln!("a process for the first time: {:?}", start.elapsed());
+        for (name, event) in [("a known process", &known), ("no process", &stateless)] {
+            let rounds = 200_000;
+            let start = std::time::Instant::now();
+            for _ in 0..rounds {
+                std::hint::black_box(enricher.facts(std::hint::black_box(event)));
+            }
+            eprintln!(
+                "{name}: {:.0} ns an event",
+                start.elapsed().as_nanos() as f64 / f64::from(rounds)
+            );
+        }
+        let start = std::time::Instant::now();
+        enricher.holders.find(
+            1,
+            super::super::socket_holder::Search::Everyone(None),
+            BootTime(9),
+        );
+        eprintln!(
+            "a holder among {} processes: {:?}",
+            procfs::process::all_processes().unwrap().count(),
+            start.elapsed()
+        );
+    }
+}

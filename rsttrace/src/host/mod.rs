@@ -1,0 +1,14 @@
+//! What does this host say about an event? The only place that reads `/proc`, control groups and clocks.
+//!
+//! Everything here may fail for a process that is gone or not ours to see; then the fact is absent.
+
+pub mod cgroup;
+pub mod clock;
+pub mod enrich;
+pub mod facts;
+mod generations;
+pub mod process;
+pub mod socket_holder;
+mod subjects;
+
+pub use enrich::{Enricher, NetnsNames};

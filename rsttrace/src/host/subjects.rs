@@ -1,0 +1,190 @@
+//! Which processes does an event name, and whose open file would name another? Pure.
+
+use super::socket_holder::Search;
+use crate::event::{Body, Ownership, SenderSocket, Sent, Socket, Task, TcpState};
+
+/// The processes an event names. Not the bystander that was running.
+pub(super) fn named(body: &Body) -> [Option<&Task>; 7] {
+    match body {
+        Body::Sent(sent) => {
+            let [owner, closer] = parties(sent.ownership.as_ref());
+            let [former_owner, former_closer] =
+                parties(sent.former_connection.as_ref().map(|it| &it.ownership));
+            let [listener, listener_closer] =
+                parties(sent.former_listener.as_ref().map(|it| &it.ownership));
+            let actor = sent.actor().map(|actor| &actor.task);
+            [
+                actor,
+                owner,
+                closer,
+                former_owner,
+                former_closer,
+                listener,
+                listener_closer,
+            ]
+        }
+        Body::Received(received) => with_parties(parties(received.ownership.as_ref())),
+        Body::TimedOut(timed_out) => with_parties(parties(timed_out.ownership.as_ref())),
+        Body::Packet(packet) => match &packet.sender_socket {
+            SenderSocket::Raw {
+                current: Some(current),
+                ..
+            } => with_parties([Some(&current.task), None]),
+            SenderSocket::Raw { current: None, .. }
+            | SenderSocket::Some(_)
+            | SenderSocket::None => [None; 7],
+        },
+    }
+}
+
+fn parties(ownership: Option<&Ownership>) -> [Option<&Task>; 2] {
+    let owner = ownership.and_then(|it| it.owner.as_ref());
+    let closer = ownership
+        .and_then(|it| it.closer.as_ref())
+        .map(|closer| &closer.task);
+    [owner, closer]
+}
+
+fn with_parties([first, second]: [Option<&Task>; 2]) -> [Option<&Task>; 7] {
+    [first, second, None, None, None, None, None]
+}
+
+/// Whose open file is to be looked for, and where.
+pub(super) fn question(body: &Body) -> Option<(u64, Search)> {
+    match body {
+        Body::Sent(sent) => question_of_sent(sent),
+        Body::Received(received) => {
+            question_of_socket(&received.socket, received.ownership.as_ref())
+        }
+        Body::TimedOut(_) => None,
+        Body::Packet(packet) => match &packet.sender_socket {
+            SenderSocket::Raw { inode, current, .. } => {
+                let first = current.as_ref().map(|current| current.task.pid);
+                Some(((*inode)?, Search::Everyone(first)))
+            }
+            SenderSocket::Some(_) | SenderSocket::None => None,
+        },
+    }
+}
+
+/// A process that closes a socket has just given up its file: nothing to look for. One that destroys it (`ss -K`)
+/// leaves it in its state, and in the hands of another.
+fn question_of_sent(sent: &Sent) -> Option<(u64, Search)> {
+    let closing = |socket: &&Socket| sent.actor().is_some() && socket.state == TcpState::Close;
+    let socket = sent.socket.as_ref().filter(|socket| !closing(socket))?;
+    question_of_socket(socket, sent.ownership.as_ref())
+}
+
+fn question_of_socket(socket: &Socket, ownership: Option<&Ownership>) -> Option<(u64, Search)> {
+    let inode = socket.inode.filter(|_| !socket.orphaned)?;
+    match ownership.and_then(|it| it.owner.as_ref().map(|owner| (owner, it.inherited))) {
+        Some((owner, true)) => Some((inode, Search::Family(owner.pid))),
+        Some((_, false)) => None,
+        None => Some((inode, Search::Everyone(None))),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+pub(super) mod tests {
+    use std::net::SocketAddr;
+
+    use rsttrace_common::reset;
+    use zerocopy::{FromZeros, IntoBytes};
+
+    use super::*;
+    use crate::decode::{Decoder, KernelFacts};
+    use crate::event::{BootTime, CurrentTask, Event, Flow, NetnsCookie};
+
+    pub(in crate::host) fn event(netns: u64, fill: impl FnOnce(&mut Sent)) -> Event {
+        let address = SocketAddr::from(([10, 0, 0, 1], 80));
+        let mut sent = Sent {
+            flow: Flow {
+                local: address,
+                remote: address,
+            },
+            reason: None,
+            passive: true,
+            cause: None,
+            socket: None,
+            ownership: None,
+            current: None,
+            minisock: None,
+            former_connection: None,
+            former_listener: None,
+        };
+        fill(&mut sent);
+        Event {
+            time: BootTime(1_000_000_000),
+            netns: NetnsCookie(netns),
+            netns_inode: None,
+            cpu: 0,
+            body: Body::Sent(Box::new(sent)),
+        }
+    }
+
+    pub(in crate::host) fn owned_by(owner: Option<Task>, inherited: bool) -> Ownership {
+        Ownership {
+            owner,
+            source: None,
+            inherited,
+            closer: None,
+            established: None,
+            isn: None,
+            state_before_close: None,
+        }
+    }
+
+    /// An established socket as the wire would bring it.
+    pub(in crate::host) fn socket(inode: u64) -> Socket {
+        let mut wire = reset::ResetReceived::new_zeroed();
+        wire.header.kind = rsttrace_common::header::KIND_RESET_RECEIVED;
+        wire.header.version = rsttrace_common::WIRE_VERSION;
+        wire.socket.state = 1;
+        wire.socket.inode = inode;
+        let decoder = Decoder::new(KernelFacts {
+            hz: 250,
+            reasons: Vec::new(),
+        });
+        match decoder.decode(wire.as_bytes()).unwrap().body {
+            Body::Received(received) => received.socket,
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    fn task() -> Task {
+        Task {
+            pid: 5,
+            start: BootTime(1),
+            uid: 0,
+            cgroup_id: 0,
+            comm: String::new(),
+        }
+    }
+
+    #[test]
+    fn the_closer_has_no_file_any_more_but_the_victim_of_another_process_has() {
+        let question = |state, owned| {
+            let event = event(0, |sent| {
+                sent.passive = false;
+                sent.socket = Some(Socket {
+                    state,
+                    owned,
+                    ..socket(99)
+                });
+                sent.ownership = Some(owned_by(Some(task()), true));
+                sent.current = Some(CurrentTask {
+                    task: task(),
+                    exiting: false,
+                    kernel_thread: false,
+                    signal: None,
+                });
+            });
+            question(&event.body)
+        };
+        let family = Some((99, Search::Family(5)));
+        assert_eq!(question(TcpState::Close, true), None);
+        assert_eq!(question(TcpState::Established, true), family);
+        assert_eq!(question(TcpState::Established, false), family);
+    }
+}

@@ -1,0 +1,537 @@
+//! What does the attaching thread do when it starts, when something happens, and once a second?
+//!
+//! News of interfaces in all namespaces come by one socket in a namespace of its own: there every namespace gets an
+//! id, which tells the socket of its interfaces and of its end without keeping it alive.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, PipeReader};
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::{Duration, Instant};
+
+use super::directory::Names;
+use super::interfaces::{InterfaceOptions, Programs, Scope, Selector};
+use super::netns::{self, Holder, Inode, Namespace, Traveller};
+use super::rtnetlink::{self, Connection, Link, Listener, Notice, Request};
+use super::tc::{self, Attachment, Pair, TcMode};
+
+/// How often namespaces are looked for.
+const RESCAN: Duration = Duration::from_millis(900);
+
+/// Link types whose packets begin with an Ethernet header (include/uapi/linux/if_arp.h).
+const L2_TYPES: [u16; 2] = [libc::ARPHRD_ETHER, libc::ARPHRD_LOOPBACK];
+/// Link types whose packets begin with the network header.
+const L3_TYPES: [u16; 8] = [
+    libc::ARPHRD_NONE,
+    libc::ARPHRD_PPP,
+    libc::ARPHRD_TUNNEL,
+    libc::ARPHRD_TUNNEL6,
+    libc::ARPHRD_SIT,
+    libc::ARPHRD_IPGRE,
+    ARPHRD_RAWIP,
+    ARPHRD_IP6GRE,
+];
+const ARPHRD_RAWIP: u16 = 519;
+const ARPHRD_IP6GRE: u16 = 823;
+
+/// The thread's state.
+pub(super) struct Attacher {
+    options: InterfaceOptions,
+    programs: Programs,
+    mode: TcMode,
+    names: Names,
+    traveller: Traveller,
+    news: News,
+    known: HashMap<Inode, Known>,
+}
+
+/// How news of interfaces come.
+enum News {
+    /// From all namespaces that were announced.
+    Everywhere {
+        listener: Listener,
+        announcer: Connection,
+        next_id: i32,
+    },
+    /// From this process's own; others are looked through at each rescan.
+    Home(Listener),
+}
+
+struct Known {
+    holder: Holder,
+    cookie: Option<u64>,
+    /// Its id for the listener; `None`: no news from it.
+    id: Option<i32>,
+    interfaces: HashMap<u32, State>,
+}
+
+/// What was done with an interface.
+enum State {
+    Attached(Attachment),
+    /// Not wanted, not possible or refused; not to be tried again.
+    LeftOut,
+}
+
+impl Attacher {
+    /// To be called on the thread that will do the work.
+    pub(super) fn new(
+        options: InterfaceOptions,
+        programs: Programs,
+        names: Names,
+    ) -> io::Result<Self> {
+        let traveller = Traveller::new()?;
+        let news = match &options.scope {
+            Scope::Own => News::Home(Listener::open(false)?),
+            Scope::All | Scope::Only(_) => {
+                match traveller.visit_new(|| Ok((Listener::open(true)?, Connection::open()?))) {
+                    Ok((listener, announcer)) => News::Everywhere {
+                        listener,
+                        announcer,
+                        next_id: 0,
+                    },
+                    Err(error) => {
+                        names.add_problem(format!(
+                            "no news from other network namespaces (CAP_SYS_ADMIN?): {error}"
+                        ));
+                        News::Home(Listener::open(false)?)
+                    }
+                }
+            }
+        };
+        let mode = options.mode;
+        Ok(Self {
+            options,
+            programs,
+            mode,
+            names,
+            traveller,
+            news,
+            known: HashMap::new(),
+        })
+    }
+
+    /// Until the other end of `stop` is closed.
+    pub(super) fn run(&mut self, stop: &PipeReader) {
+        let mut next_scan = Instant::now() + RESCAN;
+        loop {
+            let wait = next_scan.saturating_duration_since(Instant::now());
+            let mut fds = [pollfd(&stop.as_fd()), pollfd(&self.news.listener().as_fd())];
+            let _ = super::sys::poll(&mut fds, wait);
+            if fds[0].revents != 0 {
+                return;
+            }
+            let mut is_due = Instant::now() >= next_scan;
+            if fds[1].revents != 0 {
+                is_due |= self.handle_news();
+            }
+            if is_due {
+                self.rescan(false);
+                next_scan = Instant::now() + RESCAN;
+            }
+        }
+    }
+
+    /// Finds namespaces that came or went. `sweep`: also take away what a killed run left.
+    pub(super) fn rescan(&mut self, sweep: bool) {
+        let found = self.wanted();
+        let ended: Vec<_> = self
+            .known
+            .keys()
+            .filter(|inode| !found.contains_key(*inode))
+            .copied()
+            .collect();
+        for inode in ended {
+            self.forget(inode);
+        }
+        let home = self.traveller.home();
+        let mut found: Vec<_> = found.into_iter().collect();
+        found.sort_by_key(|(inode, _)| *inode != home);
+        for (inode, holder) in found {
+            match self.known.get_mut(&inode) {
+                Some(known) => known.holder = holder,
+                None => self.admit(inode, holder, sweep),
+            }
+        }
+        let unheard: Vec<_> = self
+            .known
+            .iter()
+            .filter(|(inode, known)| !self.is_heard(**inode, known))
+            .map(|(inode, _)| *inode)
+            .collect();
+        for inode in unheard {
+            self.look_through(inode, false);
+        }
+    }
+
+    /// Takes everything off. Links go by being dropped.
+    pub(super) fn detach_all(&mut self) {
+        let all: Vec<_> = self.known.keys().copied().collect();
+        for inode in all {
+            self.forget(inode);
+        }
+    }
+
+    /// The namespaces that the options ask for and that exist.
+    fn wanted(&self) -> HashMap<Inode, Holder> {
+        let home = self.traveller.home();
+        let mut found = match &self.options.scope {
+            Scope::Own => HashMap::new(),
+            Scope::All => netns::scan(),
+            Scope::Only(selectors) => {
+                let is_by_inode = selectors
+                    .iter()
+                    .any(|selector| matches!(selector, Selector::Inode(_)));
+                let all = if is_by_inode {
+                    netns::scan()
+                } else {
+                    HashMap::new()
+                };
+                let mut found = HashMap::new();
+                for selector in selectors {
+                    match selector {
+                        Selector::Path(path) => {
+                            found.extend(
+                                netns::mounted_at(path)
+                                    .map(|inode| (inode, Holder::File(path.clone()))),
+                            );
+                        }
+                        Selector::Inode(inode) => {
+                            let own = (*inode == home).then_some(Holder::Own);
+                            found.extend(
+                                own.or_else(|| all.get(inode).cloned())
+                                    .map(|holder| (*inode, holder)),
+                            );
+                        }
+                    }
+                }
+                found
+            }
+        };
+        if !matches!(self.options.scope, Scope::Only(_)) || found.contains_key(&home) {
+            found.insert(home, Holder::Own);
+        }
+        found
+    }
+
+    /// Begins with a namespace: announces it first, so that nothing is missed between looking and listening.
+    fn admit(&mut self, inode: Inode, holder: Holder, sweep: bool) {
+        let id = match &mut self.news {
+            News::Home(_) => None,
+            News::Everywhere {
+                announcer, next_id, ..
+            } => {
+                let id = *next_id;
+                *next_id = next_id.wrapping_add(1).max(0);
+                let announced = self
+                    .traveller
+                    .visit(inode, &holder, || File::open("/proc/thread-self/ns/net"))
+                    .and_then(|namespace| rtnetlink::announce(announcer, namespace.as_fd(), id));
+                match announced {
+                    Ok(()) => Some(id),
+                    // It ended meanwhile.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+                    Err(error) => {
+                        log::debug!("no news from network namespace {inode}: {error}");
+                        None
+                    }
+                }
+            }
+        };
+        self.known.insert(
+            inode,
+            Known {
+                holder,
+                cookie: None,
+                id,
+                interfaces: HashMap::new(),
+            },
+        );
+        self.look_through(inode, sweep);
+    }
+
+    /// Whether news come from a namespace.
+    fn is_heard(&self, inode: Inode, known: &Known) -> bool {
+        match self.news {
+            News::Home(_) => inode == self.traveller.home(),
+            News::Everywhere { .. } => known.id.is_some(),
+        }
+    }
+
+    /// Attaches to what is new in a namespace and forgets what is gone.
+    fn look_through(&mut self, inode: Inode, sweep: bool) {
+        let Some(known) = self.known.get_mut(&inode) else {
+            return;
+        };
+        let (options, programs, mode, names) =
+            (&self.options, &self.programs, &mut self.mode, &self.names);
+        let is_own = inode == self.traveller.home();
+        let holder = known.holder.clone();
+        let result = self.traveller.visit(inode, &holder, || {
+            let mut connection = Connection::open()?;
+            let cookie = connection.netns_cookie();
+            if known.cookie != cookie {
+                // The inode number went to another namespace.
+                known.interfaces.clear();
+                names.remove_namespace(inode);
+            }
+            if known.cookie != cookie || known.interfaces.is_empty() {
+                known.cookie = cookie;
+                names.add_namespace(Namespace {
+                    inode,
+                    cookie,
+                    is_own,
+                });
+            }
+            let links = list(&mut connection)?;
+            known.interfaces.retain(|index, _| {
+                let is_there = links.iter().any(|link| link.ifindex == *index);
+                if !is_there {
+                    names.remove_interface(inode, *index);
+                }
+                is_there
+            });
+            for link in links {
+                names.set_interface(inode, link.ifindex, &link.name);
+                if known.interfaces.contains_key(&link.ifindex) {
+                    continue;
+                }
+                if sweep {
+                    tc::sweep(&mut connection, link.ifindex);
+                }
+                let state = attach(
+                    &mut connection,
+                    options,
+                    programs,
+                    mode,
+                    &link,
+                    names,
+                    inode,
+                );
+                known.interfaces.insert(link.ifindex, state);
+            }
+            Ok(())
+        });
+        if let Err(error) = result {
+            // Without news from it, it is tried again at each rescan; else it stays known so that it is told only once.
+            if error.kind() == io::ErrorKind::NotFound {
+                self.known.remove(&inode);
+                names.remove_namespace(inode);
+            } else if known.interfaces.is_empty() && known.cookie.is_none() {
+                known.cookie = Some(0);
+                names.add_problem(format!("network namespace {inode}: {error}"));
+            }
+        }
+    }
+
+    /// Ends with a namespace; filters are taken off if it can still be entered.
+    fn forget(&mut self, inode: Inode) {
+        let Some(known) = self.known.remove(&inode) else {
+            return;
+        };
+        self.names.remove_namespace(inode);
+        let filters: Vec<_> = known
+            .interfaces
+            .into_iter()
+            .filter_map(|(index, state)| match state {
+                State::Attached(attachment) if tc::needs_detach(&attachment) => {
+                    Some((index, attachment))
+                }
+                State::Attached(_) | State::LeftOut => None,
+            })
+            .collect();
+        if filters.is_empty() {
+            return;
+        }
+        let result = self.traveller.visit(inode, &known.holder, || {
+            let mut connection = Connection::open()?;
+            for (index, attachment) in filters {
+                tc::detach(&mut connection, index, attachment);
+            }
+            Ok(())
+        });
+        if let Err(error) = result {
+            log::debug!("network namespace {inode} ended before its filters: {error}");
+        }
+    }
+
+    /// Handles what the listener heard; whether namespaces should be looked for at once.
+    fn handle_news(&mut self) -> bool {
+        let mut heard = Vec::new();
+        self.news
+            .listener_mut()
+            .drain(|id, notice| heard.push((id, notice)));
+        let mut is_due = false;
+        let mut changed = Vec::new();
+        for (id, notice) in heard {
+            let from = self.speaker(id);
+            match notice {
+                Notice::Missed => {
+                    changed.extend(self.known.keys().copied());
+                    is_due = true;
+                }
+                Notice::NamespaceGone(id) => {
+                    let ended = self
+                        .known
+                        .iter()
+                        .find(|(_, known)| known.id == Some(id))
+                        .map(|(inode, _)| *inode);
+                    if let Some(inode) = ended {
+                        self.known.remove(&inode);
+                        self.names.remove_namespace(inode);
+                    }
+                }
+                Notice::Link(link) => {
+                    if let Some(inode) = from
+                        && let Some(known) = self.known.get(&inode)
+                    {
+                        self.names.set_interface(inode, link.ifindex, &link.name);
+                        if !known.interfaces.contains_key(&link.ifindex) {
+                            changed.push(inode);
+                        }
+                    }
+                }
+                Notice::Gone(link) => {
+                    if let Some(inode) = from
+                        && let Some(known) = self.known.get_mut(&inode)
+                    {
+                        known.interfaces.remove(&link.ifindex);
+                        self.names.remove_interface(inode, link.ifindex);
+                    }
+                    // It may have gone into a namespace that is not known yet.
+                    is_due |= link.moves;
+                }
+            }
+        }
+        changed.sort_unstable();
+        changed.dedup();
+        for inode in changed {
+            self.look_through(inode, false);
+        }
+        is_due
+    }
+
+    /// The namespace that a notice comes from.
+    fn speaker(&self, id: Option<i32>) -> Option<Inode> {
+        match (&self.news, id) {
+            (News::Home(_), None) => Some(self.traveller.home()),
+            (News::Home(_), Some(_)) | (News::Everywhere { .. }, None) => None,
+            (News::Everywhere { .. }, Some(_)) => self
+                .known
+                .iter()
+                .find(|(_, known)| known.id == id)
+                .map(|(inode, _)| *inode),
+        }
+    }
+}
+
+impl News {
+    fn listener(&self) -> &Listener {
+        match self {
+            Self::Everywhere { listener, .. } | Self::Home(listener) => listener,
+        }
+    }
+
+    fn listener_mut(&mut self) -> &mut Listener {
+        match self {
+            Self::Everywhere { listener, .. } | Self::Home(listener) => listener,
+        }
+    }
+}
+
+fn pollfd(fd: &impl AsFd) -> libc::pollfd {
+    libc::pollfd {
+        fd: fd.as_fd().as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    }
+}
+
+/// Interfaces of the connection's namespace; asked again if they changed meanwhile.
+fn list(connection: &mut Connection) -> io::Result<Vec<Link>> {
+    let mut links = Vec::new();
+    for _ in 0..3 {
+        links.clear();
+        if connection.dump(Request::links(), |_, body| {
+            links.extend(rtnetlink::link(body))
+        })? {
+            break;
+        }
+    }
+    Ok(links)
+}
+
+fn attach(
+    connection: &mut Connection,
+    options: &InterfaceOptions,
+    programs: &Programs,
+    mode: &mut TcMode,
+    link: &Link,
+    names: &Names,
+    inode: Inode,
+) -> State {
+    if !is_wanted(options, link) {
+        return State::LeftOut;
+    }
+    let problem = |why: String| {
+        names.add_problem(format!(
+            "interface {} in network namespace {inode}: {why}",
+            link.name
+        ))
+    };
+    let Some(pair) = pair(programs, link.link_type) else {
+        problem(format!("link type {} is not understood", link.link_type));
+        return State::LeftOut;
+    };
+    match tc::attach(connection, mode, link.ifindex, pair) {
+        Ok(attachment) => State::Attached(attachment),
+        // Gone between listing and attaching.
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => State::LeftOut,
+        Err(error) => {
+            problem(error.to_string());
+            State::LeftOut
+        }
+    }
+}
+
+fn is_wanted(options: &InterfaceOptions, link: &Link) -> bool {
+    (options.loopback || link.link_type != libc::ARPHRD_LOOPBACK)
+        && (options.names.is_empty() || options.names.contains(&link.name))
+}
+
+fn pair(programs: &Programs, link_type: u16) -> Option<&Pair> {
+    if L2_TYPES.contains(&link_type) {
+        programs.l2.as_ref()
+    } else if L3_TYPES.contains(&link_type) {
+        programs.l3.as_ref()
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(name: &str, link_type: u16) -> Link {
+        Link {
+            ifindex: 1,
+            link_type,
+            name: name.to_owned(),
+            moves: false,
+        }
+    }
+
+    #[test]
+    fn names_and_loopback_can_be_limited() {
+        let all = InterfaceOptions::default();
+        assert!(is_wanted(&all, &link("lo", libc::ARPHRD_LOOPBACK)));
+        let some = InterfaceOptions {
+            loopback: false,
+            names: vec!["eth0".to_owned(), "lo".to_owned()],
+            ..all
+        };
+        assert!(is_wanted(&some, &link("eth0", libc::ARPHRD_ETHER)));
+        assert!(!is_wanted(&some, &link("eth1", libc::ARPHRD_ETHER)));
+        assert!(!is_wanted(&some, &link("lo", libc::ARPHRD_LOOPBACK)));
+    }
+}

@@ -1,0 +1,152 @@
+//! What did the probes see and lose, and what did they cost?
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use aya::Ebpf;
+use aya::maps::{MapData, PerCpuArray};
+use rsttrace_common::counters;
+
+/// Name of the map in the object.
+const MAP: &str = "COUNTERS";
+
+/// Sums over all CPUs since the start; see [`rsttrace_common::counters`] for each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(
+    missing_docs,
+    reason = "the names are the constants' names, documented there"
+)]
+pub struct Counters {
+    pub sent_seen: u64,
+    pub sent_lost: u64,
+    pub received_seen: u64,
+    pub received_lost: u64,
+    pub packet_seen: u64,
+    pub packet_lost: u64,
+    pub timed_out_seen: u64,
+    pub timed_out_lost: u64,
+    pub storage_failed: u64,
+    pub tombstone_failed: u64,
+    pub baseline_failed: u64,
+    pub seeded: u64,
+}
+
+impl Counters {
+    fn from_fn(mut get: impl FnMut(u32) -> Option<u64>) -> Option<Self> {
+        Some(Self {
+            sent_seen: get(counters::SENT_SEEN)?,
+            sent_lost: get(counters::SENT_LOST)?,
+            received_seen: get(counters::RECEIVED_SEEN)?,
+            received_lost: get(counters::RECEIVED_LOST)?,
+            packet_seen: get(counters::PACKET_SEEN)?,
+            packet_lost: get(counters::PACKET_LOST)?,
+            timed_out_seen: get(counters::TIMED_OUT_SEEN)?,
+            timed_out_lost: get(counters::TIMED_OUT_LOST)?,
+            storage_failed: get(counters::STORAGE_FAILED)?,
+            tombstone_failed: get(counters::TOMBSTONE_FAILED)?,
+            baseline_failed: get(counters::BASELINE_FAILED)?,
+            seeded: get(counters::SEEDED)?,
+        })
+    }
+}
+
+/// Reads the counters; outlives the object it was taken from.
+pub(super) struct CounterMap(PerCpuArray<MapData, u64>);
+
+impl CounterMap {
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, String> {
+        let map = ebpf
+            .take_map(MAP)
+            .ok_or_else(|| format!("the eBPF object has no map {MAP}"))?;
+        PerCpuArray::try_from(map)
+            .map(Self)
+            .map_err(|e| format!("map {MAP}: {e}"))
+    }
+
+    /// `None` if the map cannot be read.
+    pub(super) fn read(&self) -> Option<Counters> {
+        Counters::from_fn(|index| Some(self.0.get(&index, 0).ok()?.iter().sum()))
+    }
+}
+
+/// What the kernel knows of one program that is loaded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProgramStats {
+    /// Its name in the object.
+    pub name: String,
+    /// Times the kernel skipped it because it was interrupted by itself: events that no counter saw. 0 before 5.12.
+    pub missed: u64,
+    /// Nanoseconds it ran; 0 unless `kernel.bpf_stats_enabled` is on.
+    pub run_time_ns: u64,
+    /// Times it ran; 0 unless `kernel.bpf_stats_enabled` is on.
+    pub runs: u64,
+}
+
+/// One entry a program that is loaded, in the order of their names.
+pub(super) fn programs(ebpf: &Ebpf) -> Vec<ProgramStats> {
+    let mut all: Vec<_> = ebpf
+        .programs()
+        .filter_map(|(name, program)| {
+            let fd = program.fd().ok()?.as_fd().as_raw_fd();
+            let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+            Some(parse_fdinfo(name, &text))
+        })
+        .collect();
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all
+}
+
+/// Lines are `key:<tab>value` (kernel/bpf/syscall.c, `bpf_prog_show_fdinfo`).
+fn parse_fdinfo(name: &str, text: &str) -> ProgramStats {
+    let value = |key: &str| {
+        text.lines()
+            .find_map(|line| {
+                line.strip_prefix(key)?
+                    .strip_prefix(':')?
+                    .trim()
+                    .parse()
+                    .ok()
+            })
+            .unwrap_or(0)
+    };
+    ProgramStats {
+        name: name.to_owned(),
+        missed: value("recursion_misses"),
+        run_time_ns: value("run_time_ns"),
+        runs: value("run_cnt"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_counter_has_a_field_of_its_own() {
+        let counted = Counters::from_fn(|index| Some(u64::from(index) + 1)).unwrap_or_default();
+        assert_eq!(
+            (counted.sent_seen, counted.sent_lost, counted.seeded),
+            (1, 2, counters::COUNT.into())
+        );
+        let total = u64::from(counters::COUNT);
+        let text = format!("{counted:?}");
+        assert!(
+            (1..=total).all(|value| text.contains(&format!(": {value}"))),
+            "{text}"
+        );
+        assert_eq!(Counters::from_fn(|_| None), None);
+    }
+
+    #[test]
+    fn program_statistics_come_from_fdinfo() {
+        let text =
+            "pos:\t0\nprog_type:\t26\nrun_time_ns:\t512\nrun_cnt:\t4\nrecursion_misses:\t3\n";
+        let expected = ProgramStats {
+            name: "p".to_owned(),
+            missed: 3,
+            run_time_ns: 512,
+            runs: 4,
+        };
+        assert_eq!(parse_fdinfo("p", text), expected);
+        assert_eq!(parse_fdinfo("p", "pos:\t0\n").missed, 0);
+    }
+}

@@ -1,0 +1,229 @@
+//! Which interface and which namespace does an event speak of?
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::netns::{Inode, Namespace};
+
+/// Names of things that are gone are kept for events still on their way, this many.
+const KEPT: usize = 1024;
+/// Messages about failures kept; the count goes on.
+const KEPT_PROBLEMS: usize = 32;
+
+/// Names, shared and kept up to date by the thread that attaches. Clones show the same.
+#[derive(Clone, Debug, Default)]
+pub struct Names(Arc<RwLock<Directory>>);
+
+#[derive(Debug, Default)]
+struct Directory {
+    namespaces: HashMap<Inode, Entry>,
+    /// Ended namespaces and their interfaces, oldest first.
+    ended: VecDeque<Entry>,
+    problems: Vec<String>,
+    failures: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    namespace: Namespace,
+    interfaces: HashMap<u32, String>,
+    /// Interfaces that went, oldest first; their names stay until there are too many.
+    gone: VecDeque<u32>,
+}
+
+impl Names {
+    /// Name of an interface by what an event carries. `None`: not known. Without a cookie (0, kernels before 6.15
+    /// for packets) it answers only if all namespaces that have the index agree.
+    pub fn interface(&self, netns_cookie: u64, ifindex: u32) -> Option<String> {
+        self.read(|directory| {
+            let mut names = directory
+                .entries()
+                .filter(|entry| netns_cookie == 0 || entry.namespace.cookie == Some(netns_cookie))
+                .filter_map(|entry| entry.interfaces.get(&ifindex));
+            let first = names.next()?;
+            names.all(|name| name == first).then(|| first.clone())
+        })
+    }
+
+    /// Inode of a namespace by its cookie; also for a while after it ended.
+    pub fn inode(&self, netns_cookie: u64) -> Option<Inode> {
+        self.read(|directory| {
+            directory
+                .entries()
+                .map(|entry| &entry.namespace)
+                .find(|known| known.cookie == Some(netns_cookie))
+                .map(|known| known.inode)
+        })
+    }
+
+    /// Namespaces that classifiers are in now.
+    pub fn namespaces(&self) -> Vec<Namespace> {
+        self.read(|directory| {
+            directory
+                .namespaces
+                .values()
+                .map(|entry| entry.namespace.clone())
+                .collect()
+        })
+    }
+
+    /// Interfaces that are known in a namespace now, by index; those without classifiers too.
+    pub fn interfaces(&self, inode: Inode) -> Vec<(u32, String)> {
+        self.read(|directory| {
+            let entry = directory.namespaces.get(&inode);
+            let known = entry.into_iter().flat_map(|entry| {
+                entry
+                    .interfaces
+                    .iter()
+                    .filter(|(index, _)| !entry.gone.contains(index))
+            });
+            known.map(|(index, name)| (*index, name.clone())).collect()
+        })
+    }
+
+    /// How many interfaces or namespaces could not be attached to, and what was said of the first of them.
+    pub fn problems(&self) -> (u64, Vec<String>) {
+        self.read(|directory| (directory.failures, directory.problems.clone()))
+    }
+
+    pub(super) fn add_namespace(&self, namespace: Namespace) {
+        let entry = Entry {
+            namespace,
+            interfaces: HashMap::new(),
+            gone: VecDeque::new(),
+        };
+        self.write(|directory| directory.namespaces.insert(entry.namespace.inode, entry));
+    }
+
+    pub(super) fn remove_namespace(&self, inode: Inode) {
+        self.write(|directory| {
+            if let Some(entry) = directory.namespaces.remove(&inode) {
+                directory.ended.push_back(entry);
+                if directory.ended.len() > KEPT {
+                    directory.ended.pop_front();
+                }
+            }
+        });
+    }
+
+    pub(super) fn set_interface(&self, inode: Inode, ifindex: u32, name: &str) {
+        let is_known = self.read(|directory| {
+            directory.namespaces.get(&inode).is_some_and(|entry| {
+                entry
+                    .interfaces
+                    .get(&ifindex)
+                    .is_some_and(|known| known == name)
+                    && !entry.gone.contains(&ifindex)
+            })
+        });
+        if !is_known {
+            self.write(|directory| {
+                if let Some(entry) = directory.namespaces.get_mut(&inode) {
+                    entry.gone.retain(|index| *index != ifindex);
+                    entry.interfaces.insert(ifindex, name.to_owned());
+                }
+            });
+        }
+    }
+
+    pub(super) fn remove_interface(&self, inode: Inode, ifindex: u32) {
+        self.write(|directory| {
+            if let Some(entry) = directory.namespaces.get_mut(&inode)
+                && entry.interfaces.contains_key(&ifindex)
+                && !entry.gone.contains(&ifindex)
+            {
+                entry.gone.push_back(ifindex);
+                if entry.gone.len() > KEPT
+                    && let Some(oldest) = entry.gone.pop_front()
+                {
+                    entry.interfaces.remove(&oldest);
+                }
+            }
+        });
+    }
+
+    pub(super) fn add_problem(&self, problem: String) {
+        log::debug!("{problem}");
+        self.write(|directory| {
+            directory.failures += 1;
+            if directory.problems.len() < KEPT_PROBLEMS {
+                directory.problems.push(problem);
+            }
+        });
+    }
+
+    // A writer that panicked leaves names that are old at worst.
+    fn read<T>(&self, work: impl FnOnce(&Directory) -> T) -> T {
+        work(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn write<T>(&self, work: impl FnOnce(&mut Directory) -> T) -> T {
+        work(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Directory {
+    fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.namespaces.values().chain(self.ended.iter().rev())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> Names {
+        let names = Names::default();
+        for (inode, cookie) in [(1, 10), (2, 20)] {
+            names.add_namespace(Namespace {
+                inode,
+                cookie: Some(cookie),
+                is_own: inode == 1,
+            });
+            names.set_interface(inode, 1, "lo");
+        }
+        names.set_interface(1, 2, "eth0");
+        names.set_interface(2, 2, "veth9");
+        names
+    }
+
+    #[test]
+    fn an_index_means_something_in_its_namespace_only() {
+        let names = names();
+        assert_eq!(names.interface(20, 2).as_deref(), Some("veth9"));
+        assert_eq!(names.interface(30, 2), None);
+        assert_eq!(names.interface(0, 1).as_deref(), Some("lo"));
+        assert_eq!(names.interface(0, 2), None);
+        assert_eq!(names.inode(20), Some(2));
+    }
+
+    #[test]
+    fn events_still_on_their_way_find_names_of_what_ended() {
+        let names = names();
+        names.remove_interface(1, 2);
+        names.remove_namespace(2);
+        assert_eq!(names.interface(10, 2).as_deref(), Some("eth0"));
+        assert_eq!(names.interface(20, 2).as_deref(), Some("veth9"));
+        assert_eq!(names.interfaces(1), [(1, "lo".to_owned())]);
+        assert_eq!(names.namespaces().len(), 1);
+    }
+
+    #[test]
+    fn what_ended_does_not_pile_up() {
+        let names = names();
+        for index in 0..3000 {
+            names.set_interface(1, 100 + index, "veth");
+            names.remove_interface(1, 100 + index);
+            names.add_namespace(Namespace {
+                inode: 50,
+                cookie: Some(index.into()),
+                is_own: false,
+            });
+            names.remove_namespace(50);
+        }
+        names.read(|directory| {
+            assert_eq!(directory.ended.len(), KEPT);
+            assert!(directory.namespaces[&1].interfaces.len() <= KEPT + 2);
+        });
+    }
+}

@@ -1,0 +1,26 @@
+//! The kernel edge: how do the probes get into the kernel, and how do their events come out?
+//!
+//! The only place that knows aya. [`Tracer::start`] loads and attaches; what the kernel refuses is data
+//! ([`Hooks`]), and dropping the tracer takes everything off again.
+
+mod attacher;
+mod btf;
+mod clock;
+mod counters;
+mod directory;
+mod events;
+mod hooks;
+mod interfaces;
+mod loader;
+mod netns;
+mod preflight;
+mod rtnetlink;
+mod sys;
+mod tc;
+
+pub use counters::{Counters, ProgramStats};
+pub use events::{EventReader, Transport};
+pub use hooks::{Fact, HookState, Hooks};
+pub use interfaces::{Inode, InterfaceOptions, Names, Namespace, Scope, Selector, TcMode};
+pub use loader::{Options, Tracer};
+pub use preflight::StartError;

@@ -1,0 +1,132 @@
+//! May this process trace here, and can this kernel be traced?
+
+use std::path::Path;
+
+use caps::{CapSet, Capability};
+
+use super::btf;
+
+/// Why tracing cannot start; `Display` ends with the next step.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Rights are missing (exit code 3).
+    #[error("not permitted: {} missing. Run as root (sudo rsttrace …), or give the binary the capabilities: setcap cap_bpf,cap_perfmon,cap_net_admin,cap_sys_admin=ep", missing.join(", "))]
+    NotPermitted {
+        /// Names of the capabilities.
+        missing: Vec<String>,
+    },
+    /// The kernel lacks what the tool cannot do without (exit code 4).
+    #[error("this kernel is not supported: {missing}. {advice}")]
+    NotSupported {
+        /// What it lacks.
+        missing: String,
+        /// The next step.
+        advice: &'static str,
+    },
+    /// Something else went wrong (exit code 1).
+    #[error("cannot start tracing: {0}. Run again with RUST_LOG=debug and report what it prints")]
+    Failed(String),
+}
+
+const BTF_ADVICE: &str = "Use a kernel built with CONFIG_DEBUG_INFO_BTF=y (all current distributions do), 5.10 or newer; in a container, mount /sys";
+const LOCKDOWN_ADVICE: &str = "Boot with lockdown=integrity (or none) instead of lockdown=confidentiality: the latter forbids BPF to read kernel memory";
+/// What to do where no hook at all could be used.
+pub const HOOKS_ADVICE: &str = "Run `rsttrace doctor` to see which hooks were refused and why";
+
+/// Checks rights first, then the kernel.
+pub fn check() -> Result<(), StartError> {
+    let missing = missing_capabilities(|capability| {
+        caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false)
+    });
+    if !missing.is_empty() {
+        return Err(StartError::NotPermitted { missing });
+    }
+    if std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !is_initial(&map)) {
+        let missing = vec![
+            "CAP_BPF in the initial user namespace (this is a user namespace of its own)"
+                .to_owned(),
+        ];
+        return Err(StartError::NotPermitted { missing });
+    }
+    if !Path::new(btf::VMLINUX).exists() {
+        return Err(no_btf(format!(
+            "it has no type information at {}",
+            btf::VMLINUX
+        )));
+    }
+    if std::fs::read_to_string("/sys/kernel/security/lockdown")
+        .is_ok_and(|mode| mode.contains("[confidentiality]"))
+    {
+        return Err(StartError::NotSupported {
+            missing: "it is locked down for confidentiality".to_owned(),
+            advice: LOCKDOWN_ADVICE,
+        });
+    }
+    Ok(())
+}
+
+/// Type information is missing or cannot be used.
+pub fn no_btf(missing: String) -> StartError {
+    StartError::NotSupported {
+        missing,
+        advice: BTF_ADVICE,
+    }
+}
+
+/// CAP_SYS_ADMIN stands for all that came out of it: CAP_BPF and CAP_PERFMON (5.8), and BPF's part of CAP_NET_ADMIN.
+fn missing_capabilities(has: impl Fn(Capability) -> bool) -> Vec<String> {
+    if has(Capability::CAP_SYS_ADMIN) {
+        return Vec::new();
+    }
+    [
+        Capability::CAP_BPF,
+        Capability::CAP_PERFMON,
+        Capability::CAP_NET_ADMIN,
+    ]
+    .into_iter()
+    .filter(|capability| !has(*capability))
+    .map(|capability| capability.to_string())
+    .collect()
+}
+
+/// The initial user namespace maps all ids to themselves.
+fn is_initial(uid_map: &str) -> bool {
+    uid_map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_missing_capability_is_named() {
+        assert_eq!(
+            missing_capabilities(|_| false),
+            ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"]
+        );
+        assert_eq!(
+            missing_capabilities(|c| c != Capability::CAP_PERFMON && c != Capability::CAP_SYS_ADMIN),
+            ["CAP_PERFMON"]
+        );
+        assert!(missing_capabilities(|c| c == Capability::CAP_SYS_ADMIN).is_empty());
+    }
+
+    #[test]
+    fn a_mapped_root_is_not_root() {
+        assert!(is_initial("         0          0 4294967295\n"));
+        assert!(!is_initial("         0       1000          1\n"));
+    }
+
+    #[test]
+    fn each_error_ends_with_the_next_step() {
+        let error = StartError::NotPermitted {
+            missing: vec!["CAP_BPF".to_owned()],
+        };
+        assert!(error.to_string().contains("sudo"));
+        assert!(
+            no_btf("x".to_owned())
+                .to_string()
+                .contains("CONFIG_DEBUG_INFO_BTF")
+        );
+    }
+}

@@ -1,0 +1,355 @@
+//! How is a pair of classifiers put on one interface, and taken off again, without disturbing anybody?
+//!
+//! TCX links (6.6) end with their descriptors, even when the process is killed. On older kernels filters are put on a
+//! clsact qdisc, with a priority and a name of our own; they outlast a killed process, so the name also tells whether
+//! the qdisc came with them, and the next start takes away what no living process uses.
+
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use aya::programs::{loaded_links, loaded_programs};
+
+use super::rtnetlink::{self, Connection, Request, attributes, push_attribute, u32_at};
+use super::sys;
+
+/// How classifiers are attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TcMode {
+    /// TCX where the kernel has it, else clsact.
+    #[default]
+    Auto,
+    /// TCX only.
+    Tcx,
+    /// Filters on a clsact qdisc.
+    Clsact,
+}
+
+/// Ingress and egress program of one kind of interface.
+pub type Pair = [OwnedFd; 2];
+
+/// `BPF_TCX_INGRESS` and `BPF_TCX_EGRESS` (include/uapi/linux/bpf.h).
+const TCX_ATTACH_TYPES: [u32; 2] = [46, 47];
+const TC_H_CLSACT: u32 = 0xffff_fff1;
+const CLSACT_HANDLE: u32 = 0xffff_0000;
+/// `TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS)` and the same for egress.
+const PARENTS: [u32; 2] = [0xffff_fff2, 0xffff_fff3];
+/// Behind the usual small priorities and before those the kernel gives out (from 49152 down).
+const PRIORITY: u16 = 47_117;
+/// Name of our filters, on a qdisc that was there.
+const NAME: &str = "rsttrace";
+/// Name of our filters, on a qdisc that we made.
+const NAME_WITH_QDISC: &str = "rsttrace/qdisc";
+
+const TCA_KIND: u16 = 1;
+const TCA_OPTIONS: u16 = 2;
+const TCA_BPF_FD: u16 = 6;
+const TCA_BPF_NAME: u16 = 7;
+const TCA_BPF_FLAGS: u16 = 8;
+const TCA_BPF_ID: u16 = 11;
+const TCA_BPF_FLAG_ACT_DIRECT: u32 = 1;
+
+/// What keeps classifiers on an interface.
+#[derive(Debug)]
+pub enum Attachment {
+    /// Links, gone when dropped.
+    Tcx {
+        /// Held for their end.
+        _links: [OwnedFd; 2],
+    },
+    /// Filters, gone by [`detach`] only.
+    Clsact {
+        /// The qdisc was not there before.
+        made_qdisc: bool,
+    },
+}
+
+/// Attaches in the calling thread's namespace, which is the connection's too. In `Auto` mode `mode` becomes what works.
+pub fn attach(
+    connection: &mut Connection,
+    mode: &mut TcMode,
+    ifindex: u32,
+    programs: &Pair,
+) -> io::Result<Attachment> {
+    if *mode != TcMode::Clsact {
+        match attach_tcx(ifindex, programs) {
+            Ok(links) => {
+                *mode = TcMode::Tcx;
+                return Ok(Attachment::Tcx { _links: links });
+            }
+            Err(error) if *mode == TcMode::Auto && error.raw_os_error() == Some(libc::EINVAL) => {
+                *mode = TcMode::Clsact
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    attach_clsact(connection, ifindex, programs)
+}
+
+fn attach_tcx(ifindex: u32, [ingress, egress]: &Pair) -> io::Result<[OwnedFd; 2]> {
+    let [ingress_type, egress_type] = TCX_ATTACH_TYPES;
+    Ok([
+        sys::tcx_attach(ingress.as_fd(), ifindex, ingress_type)?,
+        sys::tcx_attach(egress.as_fd(), ifindex, egress_type)?,
+    ])
+}
+
+fn attach_clsact(
+    connection: &mut Connection,
+    ifindex: u32,
+    programs: &Pair,
+) -> io::Result<Attachment> {
+    let create = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+    let qdisc = Request::new(
+        libc::RTM_NEWQDISC,
+        create,
+        &header(ifindex, CLSACT_HANDLE, TC_H_CLSACT, 0),
+    )
+    .attribute(TCA_KIND, b"clsact\0");
+    let made_qdisc = match connection.request(qdisc) {
+        Ok(()) => true,
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => false,
+        Err(error) => return Err(error),
+    };
+    let name = if made_qdisc { NAME_WITH_QDISC } else { NAME };
+    for (program, parent) in programs.iter().zip(PARENTS) {
+        let mut options = Vec::new();
+        push_attribute(&mut options, TCA_BPF_FD, &program.as_raw_fd().to_ne_bytes());
+        push_attribute(&mut options, TCA_BPF_NAME, format!("{name}\0").as_bytes());
+        push_attribute(
+            &mut options,
+            TCA_BPF_FLAGS,
+            &TCA_BPF_FLAG_ACT_DIRECT.to_ne_bytes(),
+        );
+        let filter = Request::new(
+            libc::RTM_NEWTFILTER,
+            create,
+            &filter_header(ifindex, own_handle(), parent),
+        )
+        .attribute(TCA_KIND, b"bpf\0")
+        .attribute(TCA_OPTIONS, &options);
+        if let Err(error) = connection.request(filter) {
+            detach_clsact(connection, ifindex, made_qdisc);
+            return Err(error);
+        }
+    }
+    Ok(Attachment::Clsact { made_qdisc })
+}
+
+/// Whether [`detach`] needs the interface's namespace; else dropping is all.
+pub fn needs_detach(attachment: &Attachment) -> bool {
+    matches!(attachment, Attachment::Clsact { .. })
+}
+
+/// Takes classifiers off, in the connection's namespace.
+pub fn detach(connection: &mut Connection, ifindex: u32, attachment: Attachment) {
+    if let Attachment::Clsact { made_qdisc } = attachment {
+        detach_clsact(connection, ifindex, made_qdisc);
+    }
+}
+
+fn detach_clsact(connection: &mut Connection, ifindex: u32, made_qdisc: bool) {
+    for parent in PARENTS {
+        delete_filter(connection, &filter_header(ifindex, own_handle(), parent));
+    }
+    if made_qdisc {
+        delete_empty_qdisc(connection, ifindex);
+    }
+}
+
+/// Takes away filters of ours that no living process uses, and the qdisc if it came with them and is empty then.
+pub fn sweep(connection: &mut Connection, ifindex: u32) {
+    let mut found = Vec::new();
+    for parent in PARENTS {
+        // An interface without clsact gives an empty answer or an error, which is the same here.
+        let _ = connection.dump(filters(ifindex, parent), |_, body| {
+            found.extend(Filter::parse(body))
+        });
+    }
+    found.retain(|filter| filter.is_ours());
+    if found.is_empty() {
+        return;
+    }
+    let living = living_maps();
+    let mut had_qdisc = false;
+    for filter in found {
+        if filter.program.is_some_and(|program| {
+            maps_of(program).is_some_and(|maps| maps.iter().any(|map| living.contains(map)))
+        }) {
+            continue;
+        }
+        had_qdisc |= filter.name == NAME_WITH_QDISC;
+        log::info!("taking away a filter that an earlier run left on interface {ifindex}");
+        delete_filter(connection, &filter.header);
+    }
+    if had_qdisc {
+        delete_empty_qdisc(connection, ifindex);
+    }
+}
+
+/// Maps of programs that some process keeps attached by a link: every running rsttrace has such a program, and all
+/// its programs share its maps.
+fn living_maps() -> HashSet<u32> {
+    let programs: HashSet<u32> = loaded_links()
+        .filter_map(|link| Some(link.ok()?.program_id()))
+        .collect();
+    programs.into_iter().filter_map(maps_of).flatten().collect()
+}
+
+fn maps_of(program: u32) -> Option<Vec<u32>> {
+    let info = loaded_programs()
+        .filter_map(Result::ok)
+        .find(|info| info.id() == program)?;
+    info.map_ids().ok()?
+}
+
+fn delete_filter(connection: &mut Connection, header: &[u8; 20]) {
+    let request = Request::new(libc::RTM_DELTFILTER, 0, header).attribute(TCA_KIND, b"bpf\0");
+    match connection.request(request) {
+        Err(error) if !is_gone(&error) => log::warn!("a filter stays: {error}"),
+        _ => {}
+    }
+}
+
+fn delete_empty_qdisc(connection: &mut Connection, ifindex: u32) {
+    let mut others = 0;
+    for parent in PARENTS {
+        let _ = connection.dump(filters(ifindex, parent), |_, _| others += 1);
+    }
+    if others > 0 {
+        log::info!("leaving the clsact qdisc on interface {ifindex}: others use it now");
+        return;
+    }
+    let request = Request::new(
+        libc::RTM_DELQDISC,
+        0,
+        &header(ifindex, CLSACT_HANDLE, TC_H_CLSACT, 0),
+    )
+    .attribute(TCA_KIND, b"clsact\0");
+    match connection.request(request) {
+        Err(error) if !is_gone(&error) => {
+            log::warn!("the clsact qdisc of interface {ifindex} stays: {error}")
+        }
+        _ => {}
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENOENT | libc::ENODEV | libc::EINVAL)
+    )
+}
+
+fn filters(ifindex: u32, parent: u32) -> Request {
+    Request::new(
+        libc::RTM_GETTFILTER,
+        libc::NLM_F_DUMP,
+        &header(ifindex, 0, parent, 0),
+    )
+}
+
+/// Ours among the filters of one priority: the process id, so that two that run do not meet.
+fn own_handle() -> u32 {
+    std::process::id()
+}
+
+fn filter_header(ifindex: u32, handle: u32, parent: u32) -> [u8; 20] {
+    // ETH_P_ALL in network order below the priority.
+    header(
+        ifindex,
+        handle,
+        parent,
+        u32::from(PRIORITY) << 16 | u32::from((libc::ETH_P_ALL as u16).to_be()),
+    )
+}
+
+/// `struct tcmsg`
+fn header(ifindex: u32, handle: u32, parent: u32, info: u32) -> [u8; 20] {
+    let mut bytes = [0; 20];
+    for (slot, word) in bytes
+        .chunks_exact_mut(4)
+        .zip([0, ifindex, handle, parent, info])
+    {
+        slot.copy_from_slice(&word.to_ne_bytes());
+    }
+    bytes
+}
+
+/// A filter as the kernel lists it.
+struct Filter {
+    header: [u8; 20],
+    kind: String,
+    name: String,
+    program: Option<u32>,
+}
+
+impl Filter {
+    fn parse(body: &[u8]) -> Option<Self> {
+        let mut filter = Self {
+            header: body.get(..20)?.try_into().ok()?,
+            kind: String::new(),
+            name: String::new(),
+            program: None,
+        };
+        for (kind, value) in attributes(body.get(20..)?) {
+            match kind {
+                TCA_KIND => filter.kind = rtnetlink::text(value),
+                TCA_OPTIONS => {
+                    for (kind, value) in attributes(value) {
+                        match kind {
+                            TCA_BPF_NAME => filter.name = rtnetlink::text(value),
+                            TCA_BPF_ID => filter.program = u32_at(value, 0),
+                            _ => {}
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        Some(filter)
+    }
+
+    fn is_ours(&self) -> bool {
+        // The priority is the upper half of the last word; a chain's head is listed too, with handle 0.
+        let priority = u32_at(&self.header, 16).map(|info| (info >> 16) as u16);
+        let handle = u32_at(&self.header, 8);
+        self.kind == "bpf"
+            && priority == Some(PRIORITY)
+            && handle != Some(0)
+            && [NAME, NAME_WITH_QDISC].contains(&self.name.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(name: &str, priority: u16) -> Vec<u8> {
+        let mut body = header(3, 9, PARENTS[0], u32::from(priority) << 16 | 0x300).to_vec();
+        let mut options = Vec::new();
+        push_attribute(&mut options, TCA_BPF_NAME, format!("{name}\0").as_bytes());
+        push_attribute(&mut options, TCA_BPF_ID, &77u32.to_ne_bytes());
+        push_attribute(&mut body, TCA_KIND, b"bpf\0");
+        push_attribute(&mut body, TCA_OPTIONS, &options);
+        body
+    }
+
+    #[test]
+    fn only_filters_of_our_name_and_priority_are_ours() {
+        let ours = Filter::parse(&listed(NAME_WITH_QDISC, PRIORITY)).expect("well formed");
+        assert!(ours.is_ours());
+        assert_eq!(ours.program, Some(77));
+        assert!(
+            !Filter::parse(&listed("cilium", PRIORITY))
+                .expect("well formed")
+                .is_ours()
+        );
+        assert!(
+            !Filter::parse(&listed(NAME, 1))
+                .expect("well formed")
+                .is_ours()
+        );
+        assert!(Filter::parse(&[0; 19]).is_none());
+    }
+}

@@ -1,0 +1,73 @@
+//! Where do explained resets go? Each sink is one form of output.
+//!
+//! A sink does not filter and does not count: the [`Reporter`] in front of it does.
+
+mod groups;
+mod json;
+mod layout;
+mod reporter;
+mod table;
+pub mod text;
+
+use std::io;
+use std::time::Instant;
+
+use crate::event::TimedOut;
+use crate::record::Record;
+use crate::summary::Summary;
+
+pub use json::Json;
+pub use reporter::Reporter;
+pub use table::{Table, TableOptions, Width};
+
+/// A form of output. `now` is always given, never asked for: it drives the grouping of lines.
+pub trait Sink {
+    /// A reset to show.
+    fn record(&mut self, now: Instant, record: &Record) -> io::Result<()>;
+
+    /// Resets that the kernel side counted but did not describe.
+    fn suppressed(&mut self, now: Instant, suppressed: &Suppressed) -> io::Result<()>;
+
+    /// A connection died without a reset. Sinks whose form knows resets only leave it to the summary.
+    fn timed_out(&mut self, _now: Instant, _dead: &TimedOut) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// When [`Sink::tick`] is due; `None` if nothing is held back. May be too early, never too late.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Writes what was held back and is due.
+    fn tick(&mut self, _now: Instant) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Hands everything written to its reader: after each batch of events.
+    fn flush(&mut self) -> io::Result<()>;
+
+    /// The end: writes what was held back, then the summary.
+    fn finish(&mut self, summary: &Summary) -> io::Result<()>;
+}
+
+/// Resets counted in the kernel without detail since the last such notice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suppressed {
+    /// When it was noticed: RFC 3339, UTC.
+    pub time: String,
+    /// How many.
+    pub count: u64,
+    /// What kind, as a noun: "sent resets".
+    pub what: String,
+}
+
+impl Suppressed {
+    /// What happened, as a sentence.
+    fn sentence(&self) -> String {
+        format!(
+            "+{} {} counted, not described: too many a second",
+            text::count(self.count),
+            text::escape(&self.what)
+        )
+    }
+}

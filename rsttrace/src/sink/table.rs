@@ -1,0 +1,155 @@
+//! Lines for people: one reset a line, further ones of its kind counted.
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use jiff::tz::TimeZone;
+
+use super::groups::Groups;
+use super::layout::Layout;
+use super::{Sink, Suppressed};
+use crate::record::Record;
+use crate::summary::Summary;
+use crate::terminal::{self, Palette};
+
+/// How often the terminal is asked for its width.
+const WIDTH_AGE: Duration = Duration::from_secs(1);
+
+/// Columns to fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Width {
+    /// Those of the terminal on standard output, as it changes.
+    Terminal,
+    /// That many.
+    Fixed(usize),
+}
+
+/// The form of the table.
+#[derive(Clone, Debug)]
+pub struct TableOptions {
+    /// Columns to fill.
+    pub width: Width,
+    /// Colours.
+    pub palette: Palette,
+    /// Zone of the times.
+    pub zone: TimeZone,
+    /// A line for each reset: no grouping.
+    pub every: bool,
+}
+
+/// Lines to `out`, the summary to `aside`.
+pub struct Table<O, A> {
+    out: O,
+    aside: A,
+    layout: Layout,
+    /// Set where the width follows the terminal: when it was last asked.
+    asked: Option<Instant>,
+    groups: Option<Groups>,
+    day: Option<String>,
+    begun: bool,
+}
+
+impl<O: Write, A: Write> Table<O, A> {
+    /// Writes lines to `out` (buffered by the caller's choice), the summary to `aside`.
+    pub fn new(out: O, aside: A, options: TableOptions) -> Self {
+        let (width, asked) = match options.width {
+            Width::Terminal => (terminal::stdout_width(), Some(Instant::now())),
+            Width::Fixed(width) => (width, None),
+        };
+        Self {
+            out,
+            aside,
+            layout: Layout {
+                width,
+                palette: options.palette,
+                zone: options.zone,
+            },
+            asked,
+            groups: (!options.every).then(Groups::default),
+            day: None,
+            begun: false,
+        }
+    }
+
+    fn lines(&mut self, lines: &[String]) -> io::Result<()> {
+        lines
+            .iter()
+            .try_for_each(|line| writeln!(self.out, "{line}"))
+    }
+
+    fn follow_terminal(&mut self, now: Instant) {
+        if let Some(asked) = self.asked
+            && now.saturating_duration_since(asked) >= WIDTH_AGE
+        {
+            self.layout.width = terminal::stdout_width();
+            self.asked = Some(now);
+        }
+    }
+
+    /// The header once, and a line for each new day.
+    fn begin(&mut self, time: &str) -> io::Result<()> {
+        if !self.begun {
+            self.begun = true;
+            writeln!(self.out, "{}", self.layout.header())?;
+        }
+        let day = self.layout.day(time);
+        if day.is_some() && day != self.day {
+            let line = format!("-- {}", day.as_deref().unwrap_or_default());
+            writeln!(self.out, "{}", self.layout.palette.dim(&line))?;
+            self.day = day;
+        }
+        Ok(())
+    }
+}
+
+impl<O: Write, A: Write> Sink for Table<O, A> {
+    fn record(&mut self, now: Instant, record: &Record) -> io::Result<()> {
+        self.follow_terminal(now);
+        self.tick(now)?;
+        if let Some(groups) = &mut self.groups
+            && !groups.admit(now, record, || self.layout.label(record))
+        {
+            return Ok(());
+        }
+        self.begin(&record.time)?;
+        self.lines(&self.layout.record(record))
+    }
+
+    fn suppressed(&mut self, now: Instant, suppressed: &Suppressed) -> io::Result<()> {
+        self.follow_terminal(now);
+        self.begin(&suppressed.time)?;
+        let text = suppressed.sentence();
+        self.lines(&self.layout.notice(&suppressed.time, &text))
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.groups.as_ref().and_then(Groups::deadline)
+    }
+
+    fn tick(&mut self, now: Instant) -> io::Result<()> {
+        let due = self
+            .groups
+            .as_mut()
+            .map_or_else(Vec::new, |groups| groups.due(now));
+        for more in due {
+            self.lines(&self.layout.more(&more))?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    fn finish(&mut self, summary: &Summary) -> io::Result<()> {
+        let rest = self.groups.as_mut().map_or_else(Vec::new, Groups::drain);
+        let written = rest
+            .iter()
+            .try_for_each(|more| self.lines(&self.layout.more(more)))
+            .and_then(|()| self.out.flush());
+        // The summary is told even if the reader of the lines has gone; a closed standard error is nobody's concern.
+        let _ = self.aside.write_all(summary.render().as_bytes());
+        let _ = self.aside.flush();
+        written
+    }
+}

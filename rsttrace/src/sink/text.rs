@@ -1,0 +1,178 @@
+//! How does text from elsewhere become harmless text of a known width?
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
+/// Whether a terminal, or the eye, could be misled by it: controls, line separators, and invisible characters that
+/// reorder or hide text.
+pub fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Text that may come from a process, with everything unsafe as `\x1b` or `\u{202e}`.
+pub fn escape(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if !is_unsafe(c) {
+            out.push(c);
+        } else if c.is_ascii() {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "\\x{:02x}", u32::from(c));
+        } else {
+            let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Columns it takes.
+pub fn width(text: &str) -> usize {
+    text.width()
+}
+
+/// At most `most` columns of it, with `…` in place of what is cut.
+pub fn truncate(text: &str, most: usize) -> Cow<'_, str> {
+    if width(text) <= most {
+        return Cow::Borrowed(text);
+    }
+    let mut out = take(text, most.saturating_sub(1)).to_owned();
+    out.push('…');
+    Cow::Owned(out)
+}
+
+/// It, with blanks up to `least` columns.
+pub fn pad(text: &str, least: usize) -> String {
+    let blanks = least.saturating_sub(width(text));
+    format!("{text}{:blanks$}", "")
+}
+
+/// Breaks at blanks into lines of at most `first`, then `rest` columns; words that are longer than `rest` are broken
+/// anywhere. The first line may be empty. Never without a line.
+pub fn wrap(text: &str, first: usize, rest: usize) -> Vec<String> {
+    let rest = rest.max(1);
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    let mut columns = first;
+    for mut word in text.split_whitespace() {
+        let gap = usize::from(used > 0);
+        if used + gap + width(word) > columns && (used > 0 || columns < rest) {
+            lines.push(String::new());
+            (used, columns) = (0, rest);
+        }
+        while width(word) > columns {
+            let head = match take(word, columns) {
+                // A character wider than the line still has to go somewhere.
+                "" => &word[..word.chars().next().map_or(0, char::len_utf8)],
+                head => head,
+            };
+            push(&mut lines, head);
+            word = &word[head.len()..];
+            lines.push(String::new());
+            columns = rest;
+        }
+        if used > 0 {
+            push(&mut lines, " ");
+            used += 1;
+        }
+        push(&mut lines, word);
+        used += width(word);
+    }
+    lines
+}
+
+fn push(lines: &mut [String], text: &str) {
+    if let Some(line) = lines.last_mut() {
+        line.push_str(text);
+    }
+}
+
+/// The longest beginning that takes at most `most` columns.
+fn take(text: &str, most: usize) -> &str {
+    let mut used = 0;
+    for (at, c) in text.char_indices() {
+        used += c.width().unwrap_or(0);
+        if used > most {
+            return &text[..at];
+        }
+    }
+    text
+}
+
+/// `12,345`.
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn escape_sequences_are_shown_not_obeyed() {
+        assert_eq!(escape("a\x1b[2Jb\n"), "a\\x1b[2Jb\\x0a");
+        assert_eq!(escape("\u{9b}31m"), "\\u{9b}31m");
+        assert_eq!(escape("exe\u{202e}txt"), "exe\\u{202e}txt");
+        assert!(matches!(escape("naïve 漢字"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn wide_characters_count_twice() {
+        assert_eq!(width("漢字"), 4);
+        assert_eq!(truncate("漢字漢字", 5), "漢字…");
+        assert_eq!(pad("漢字", 6), "漢字  ");
+    }
+
+    #[test]
+    fn lines_break_at_blanks_and_long_words_anywhere() {
+        assert_eq!(wrap("one two three", 7, 7), ["one two", "three"]);
+        assert_eq!(wrap("one two three", 3, 9), ["one", "two three"]);
+        assert_eq!(wrap("one two", 0, 9), ["", "one two"]);
+        assert_eq!(wrap("x abcdefghij y", 4, 4), ["x", "abcd", "efgh", "ij y"]);
+        assert_eq!(wrap("", 4, 4), [""]);
+    }
+
+    #[test]
+    fn counts_have_separators() {
+        assert_eq!(
+            [0, 999, 1000, 1_234_567].map(count),
+            ["0", "999", "1,000", "1,234,567"]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_is_wider_than_asked_and_no_word_is_lost(text in "\\PC{0,80}", first in 2_usize..40, rest in 2_usize..40) {
+            let lines = wrap(&text, first, rest);
+            prop_assert!(width(&lines[0]) <= first, "{lines:?}");
+            for line in &lines[1..] {
+                prop_assert!(width(line) <= rest, "{lines:?}");
+            }
+            let squeeze = |text: &str| text.split_whitespace().collect::<String>();
+            prop_assert_eq!(squeeze(&lines.concat()), squeeze(&text));
+        }
+
+        #[test]
+        fn nothing_unsafe_is_left(text in any::<String>()) {
+            prop_assert!(!escape(&text).chars().any(is_unsafe));
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What happened in all, told at the end?
+//!
+//! Memory is bounded: there are only so many causes, and of processes and peers the rare ones are put together as
+//! "others" when there are too many.
+
+mod render;
+mod tally;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use crate::event::TimedOut;
+use crate::record::{Cause, Direction, Origin, Record, Severity};
+use crate::sink::text::escape;
+use tally::Tally;
+
+/// What stands for a process where none of this host is known.
+const NO_PROCESS: &str = "(no process of this host)";
+
+/// Counts of everything that was reported.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    causes: HashMap<(Severity, Origin, Cause), u64>,
+    processes: Tally<String>,
+    peers: Tally<IpAddr>,
+    dead: Tally<String>,
+    hidden: u64,
+    left_out: u64,
+    totals: Totals,
+}
+
+/// What only the end of a trace can tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// How long the trace ran.
+    pub duration: Duration,
+    /// What the kernel side counted, by kind of event.
+    pub kernel: Vec<KernelTotal>,
+    /// Every other loss by name; those of zero are not shown.
+    pub losses: Vec<(String, u64)>,
+}
+
+/// One kind of event as counted in the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KernelTotal {
+    /// What: "sent".
+    pub name: String,
+    /// All that happened.
+    pub seen: u64,
+    /// Those that came up with every detail.
+    pub detailed: u64,
+    /// Those that were counted only, on purpose.
+    pub suppressed: u64,
+    /// Those that found no room.
+    pub lost: u64,
+}
+
+impl Summary {
+    /// A reset that the filter wants; `hidden`: not shown because it is noise.
+    pub fn record(&mut self, record: &Record, hidden: bool) {
+        let verdict = &record.verdict;
+        let key = (verdict.severity, verdict.origin, verdict.cause);
+        *self.causes.entry(key).or_default() += 1;
+        self.hidden += u64::from(hidden);
+        self.processes.add(match &record.process {
+            Some(process) => format!("{}[{}]", escape(&process.comm), process.pid),
+            None => NO_PROCESS.to_owned(),
+        });
+        self.peers.add(match record.direction {
+            // The source sent it.
+            Direction::Forwarded => record.local.address,
+            Direction::Sent | Direction::Received | Direction::Observed => record.remote.address,
+        });
+    }
+
+    /// A reset that the filter does not want.
+    pub fn left_out(&mut self) {
+        self.left_out += 1;
+    }
+
+    /// A connection died without a reset.
+    pub fn timed_out(&mut self, dead: &TimedOut) {
+        let ownership = dead.ownership.as_ref();
+        let owner = ownership.and_then(|ownership| {
+            let closer = ownership.closer.as_ref().map(|closer| &closer.task);
+            ownership.owner.as_ref().or(closer)
+        });
+        let process = owner.map_or_else(
+            || NO_PROCESS.to_owned(),
+            |task| format!("{}[{}]", escape(&task.comm), task.pid),
+        );
+        let error = match Errno::from_raw(dead.error) {
+            Errno::UnknownErrno => format!("error {}", dead.error),
+            known => format!("{known:?}"),
+        };
+        self.dead
+            .add(format!("{process}  {error} in {}", dead.last_state));
+    }
+
+    /// The trace has ended.
+    pub fn total(&mut self, totals: Totals) {
+        self.totals = totals;
+    }
+}

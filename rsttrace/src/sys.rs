@@ -1,0 +1,101 @@
+//! Which system calls have no safe wrapper in the crates we use?
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use libc::{c_int, c_void, socklen_t};
+
+/// Sets a socket option whose value is a C int.
+pub fn set_socket_option(
+    fd: BorrowedFd<'_>,
+    level: c_int,
+    name: c_int,
+    value: c_int,
+) -> io::Result<()> {
+    let length = size_of::<c_int>() as socklen_t;
+    // SAFETY: `value` lives across the call and `length` is its size; the descriptor is borrowed.
+    let rc = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            length,
+        )
+    };
+    check(rc)
+}
+
+/// Reads a socket option whose value is a C int.
+pub fn socket_option(fd: BorrowedFd<'_>, level: c_int, name: c_int) -> io::Result<c_int> {
+    let mut value: c_int = 0;
+    let mut length = size_of::<c_int>() as socklen_t;
+    let into: *mut c_void = (&raw mut value).cast();
+    // SAFETY: `into` points to `length` writable bytes that live across the call.
+    let rc = unsafe { libc::getsockopt(fd.as_raw_fd(), level, name, into, &raw mut length) };
+    check(rc).map(|()| value)
+}
+
+/// The TCP state of a socket (`tcpi_state`, the numbers of `include/net/tcp_states.h`).
+pub fn tcp_state(fd: BorrowedFd<'_>) -> io::Result<u8> {
+    // The state is the first byte of struct tcp_info; the kernel truncates the answer to the length given.
+    let mut info = [0_u8; 8];
+    let mut length = info.len() as socklen_t;
+    let into: *mut c_void = info.as_mut_ptr().cast();
+    // SAFETY: `into` points to `length` writable bytes that live across the call.
+    let rc = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            into,
+            &raw mut length,
+        )
+    };
+    check(rc).map(|()| info[0])
+}
+
+/// How many received bytes wait to be read.
+pub fn unread_bytes(fd: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut bytes: c_int = 0;
+    // SAFETY: FIONREAD writes one C int, which `bytes` is.
+    let rc = unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
+    check(rc).map(|()| usize::try_from(bytes).unwrap_or(0))
+}
+
+/// Dissolves the association of a socket: connect(2) with AF_UNSPEC.
+pub fn disconnect(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let address = libc::sockaddr {
+        sa_family: libc::AF_UNSPEC as libc::sa_family_t,
+        sa_data: [0; 14],
+    };
+    let length = size_of::<libc::sockaddr>() as socklen_t;
+    // SAFETY: `address` is a whole sockaddr of `length` bytes that lives across the call.
+    let rc = unsafe { libc::connect(fd.as_raw_fd(), &raw const address, length) };
+    check(rc)
+}
+
+/// Forks; `None` in the child. Refused (EPERM) when the process has more than one thread, because the child
+/// could then find locks held by threads it does not have.
+pub fn fork() -> io::Result<Option<u32>> {
+    if std::fs::read_dir("/proc/self/task")?.count() != 1 {
+        return Err(io::Error::from_raw_os_error(libc::EPERM));
+    }
+    // SAFETY: this is the only thread, as just seen, so the child has all that the parent has.
+    let pid = unsafe { libc::fork() };
+    match u32::try_from(pid) {
+        Err(_) => Err(io::Error::last_os_error()),
+        Ok(0) => Ok(None),
+        Ok(child) => Ok(Some(child)),
+    }
+}
+
+fn check(rc: c_int) -> io::Result<()> {
+    if rc == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}

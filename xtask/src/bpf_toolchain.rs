@@ -1,0 +1,358 @@
+//! The compiler, linker and objcopy that turn rsttrace-ebpf into an object, and how to get them.
+//!
+//! Two ways lead there. Debian packages a stable rustc together with a `core` for bpfel-unknown-none: nothing
+//! has to be built but bpf-linker, and the object comes out the same on each machine. The usual way of aya,
+//! nightly with rust-src, works anywhere, but its bytes depend on the day's nightly.
+
+use std::{
+    env, fmt, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
+
+use crate::{command, packages, workspace};
+
+/// The only target that rsttrace's eBPF programs are built for.
+pub const TARGET: &str = "bpfel-unknown-none";
+
+const BPF_LINKER: &str = "0.13.0";
+/// Versions of LLVM that this bpf-linker can be built for.
+const BPF_LINKER_LLVM: [u32; 3] = [21, 22, 23];
+
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+/// The proc macros of zerocopy and aya need the host's std as well: rustc-web depends on it.
+const DEBIAN_PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
+const DEBIAN_CLIPPY: &str = "/usr/bin/clippy-driver";
+
+/// Which toolchain to ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Choice {
+    /// Debian's rustc-web with its prebuilt `core`; reproducible
+    Debian,
+    /// rustup's nightly with rust-src, and bpf-linker from $PATH; not reproducible
+    Nightly,
+    /// Debian's if it is installed or root can install it, else nightly
+    Auto,
+}
+
+/// A toolchain that is ready to build.
+#[derive(Debug)]
+pub enum Toolchain {
+    /// Debian's rustc and our own build of bpf-linker.
+    Debian {
+        /// A bpf-linker that matches this rustc's LLVM.
+        linker: PathBuf,
+    },
+    /// rustup's nightly; `core` is built with the programs.
+    Nightly {
+        /// The bpf-linker found in $PATH.
+        linker: PathBuf,
+    },
+}
+
+impl Toolchain {
+    /// Installs what the toolchain lacks where that is possible, else says what to install.
+    pub fn prepare(choice: Choice) -> Result<Self> {
+        match choice {
+            Choice::Debian => debian(),
+            Choice::Nightly => nightly(),
+            Choice::Auto if debian_is_at_hand() => debian(),
+            Choice::Auto => nightly().context(
+                "Debian's rustc-web is not installed and cannot be installed by this user, and nightly is not ready either",
+            ),
+        }
+    }
+
+    /// `cargo SUBCOMMAND` for the eBPF crate, up to the target; flags of the compiler are the caller's.
+    pub fn cargo(&self, subcommand: &str) -> Command {
+        let (mut cargo, linker) = match self {
+            Self::Debian { linker } => {
+                let mut cargo = command::cargo();
+                cargo.arg(subcommand);
+                without_overrides(&mut cargo);
+                cargo
+                    .env("RUSTC", DEBIAN_RUSTC)
+                    // aya-ebpf uses asm_experimental_arch; no other crate gets unstable features.
+                    .env("RUSTC_BOOTSTRAP", "aya_ebpf");
+                (cargo, linker)
+            }
+            Self::Nightly { linker } => {
+                let mut cargo = Command::new("rustup");
+                cargo.args(["run", "nightly", "cargo", subcommand, "-Zbuild-std=core"]);
+                without_overrides(&mut cargo);
+                cargo.env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
+                (cargo, linker)
+            }
+        };
+        cargo
+            .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker)
+            .current_dir(workspace::ebpf())
+            .args(["--locked", "--target", TARGET]);
+        cargo
+    }
+
+    /// What rustc and bpf-linker say of themselves, one a line.
+    pub fn versions(&self) -> Result<Vec<String>> {
+        let (mut rustc, linker) = match self {
+            Self::Debian { linker } => (Command::new(DEBIAN_RUSTC), linker),
+            Self::Nightly { linker } => {
+                let mut rustc = Command::new("rustup");
+                rustc.args(["run", "nightly", "rustc"]);
+                (rustc, linker)
+            }
+        };
+        let rustc = command::output(rustc.arg("-vV"))?;
+        let linker = command::output(Command::new(linker).arg("--version"))?;
+        let llvm = rustc.lines().find(|line| line.starts_with("LLVM version"));
+        Ok([rustc.lines().next(), llvm, linker.lines().next()]
+            .into_iter()
+            .flatten()
+            .map(str::to_owned)
+            .collect())
+    }
+}
+
+impl fmt::Display for Toolchain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Debian { .. } => "debian",
+            Self::Nightly { .. } => "nightly",
+        })
+    }
+}
+
+/// Debian's clippy for this rustc, installed when missing.
+pub fn debian_clippy() -> Result<&'static Path> {
+    packages::install(&["rust-web-clippy"])?;
+    let driver = Path::new(DEBIAN_CLIPPY);
+    if !driver.is_file() {
+        bail!("{DEBIAN_CLIPPY} is missing: reinstall the package rust-web-clippy");
+    }
+    Ok(driver)
+}
+
+/// Removes debug sections. GNU strip does not know EM_BPF: this takes the objcopy that rustup ships, else LLVM's.
+pub fn strip_debug(from: &Path, to: &Path) -> Result<()> {
+    let sysroot = command::output(Command::new("rustc").args(["--print", "sysroot"]))
+        .map(|path| PathBuf::from(path.trim()));
+    let shipped = sysroot.ok().and_then(|sysroot| {
+        fs::read_dir(sysroot.join("lib/rustlib"))
+            .ok()?
+            .flatten()
+            .map(|host| host.path().join("bin/rust-objcopy"))
+            .find(|objcopy| objcopy.is_file())
+            .map(|objcopy| (objcopy, sysroot.join("lib")))
+    });
+    let mut objcopy = match shipped {
+        Some((objcopy, libraries)) => {
+            let mut objcopy = Command::new(objcopy);
+            objcopy.env("LD_LIBRARY_PATH", libraries);
+            objcopy
+        }
+        None => Command::new(llvm_objcopy().context(
+            "no objcopy that knows BPF: install rustup's stable toolchain (it ships rust-objcopy) or the package llvm",
+        )?),
+    };
+    command::run(objcopy.arg("--strip-debug").args([from, to]))
+}
+
+fn llvm_objcopy() -> Option<PathBuf> {
+    command::find_in_path("llvm-objcopy").or_else(|| {
+        (14..=30)
+            .rev()
+            .find_map(|version| command::find_in_path(&format!("llvm-objcopy-{version}")))
+    })
+}
+
+fn debian_is_at_hand() -> bool {
+    packages::is_debian() && (packages::missing(&DEBIAN_PACKAGES).is_empty() || command::is_root())
+}
+
+fn debian() -> Result<Toolchain> {
+    packages::install(&DEBIAN_PACKAGES)
+        .context("no Debian toolchain (`--toolchain nightly` is the other way)")?;
+    refuse_library_sources()?;
+    let version = command::output(Command::new(DEBIAN_RUSTC).arg("-vV"))?;
+    let llvm = llvm_major(&version).with_context(|| {
+        format!(
+            "{DEBIAN_RUSTC} does not say which LLVM it has: reinstall the package rustc-web. It said:\n{version}"
+        )
+    })?;
+    Ok(Toolchain::Debian {
+        linker: own_bpf_linker(llvm)?,
+    })
+}
+
+/// LLVM copies source lines of `core` into .BTF when it can read them: the bytes would differ from machine to machine.
+fn refuse_library_sources() -> Result<()> {
+    let Ok(sources) = fs::read_dir("/usr/src") else {
+        return Ok(());
+    };
+    for folder in sources.flatten() {
+        let library = folder.path().join("library");
+        if folder.file_name().to_string_lossy().starts_with("rustc-") && library.exists() {
+            bail!(
+                "{} is there, which makes the object differ from the one that others build: remove the package \
+                 rust-web-src, or hide the folder: \
+                 `unshare -m sh -c 'mount -t tmpfs none /usr/src && cargo xtask build-ebpf'`",
+                library.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// A bpf-linker for this LLVM below target/, built when it is not there.
+fn own_bpf_linker(llvm: u32) -> Result<PathBuf> {
+    if !BPF_LINKER_LLVM.contains(&llvm) {
+        bail!(
+            "Debian's rustc uses LLVM {llvm}, and bpf-linker {BPF_LINKER} can be built for {BPF_LINKER_LLVM:?} only: \
+             set a newer BPF_LINKER in xtask/src/bpf_toolchain.rs, or use `--toolchain nightly`"
+        );
+    }
+    let root =
+        workspace::target().join(format!("bpf-toolchain/bpf-linker-{BPF_LINKER}-llvm-{llvm}"));
+    let linker = root.join("bin/bpf-linker");
+    if command::output(Command::new(&linker).arg("--version")).is_ok() {
+        return Ok(linker);
+    }
+
+    let package = format!("libllvm{llvm}");
+    let library = llvm_library(&packages::files(&package)?, llvm).with_context(|| {
+        format!("the package {package} holds no libLLVM.so.{llvm}: reinstall it")
+    })?;
+    // Stands in for llvm-NN-dev: all that bpf-linker's build looks for is the library under its development name.
+    let lib = root.join("llvm/lib");
+    fs::create_dir_all(&lib).with_context(|| format!("create {}", lib.display()))?;
+    let link = lib.join("libLLVM.so");
+    if link.symlink_metadata().is_ok() {
+        fs::remove_file(&link).with_context(|| format!("replace {}", link.display()))?;
+    }
+    std::os::unix::fs::symlink(&library, &link)
+        .with_context(|| format!("link {} to {}", link.display(), library.display()))?;
+
+    let mut install = command::cargo();
+    install
+        .args([
+            "install",
+            "bpf-linker",
+            "--locked",
+            "--force",
+            "--no-default-features",
+        ])
+        .args([
+            "--version",
+            BPF_LINKER,
+            "--features",
+            &format!("llvm-{llvm}"),
+        ])
+        .arg("--root")
+        .arg(&root)
+        .current_dir(workspace::root());
+    without_overrides(&mut install);
+    install
+        .env("LLVM_PREFIX", root.join("llvm"))
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
+        .env("CARGO_PROFILE_RELEASE_LTO", "off");
+    command::run(&mut install).context(
+        "could not build bpf-linker: it needs a C++ toolchain and the crates registry; \
+         `apt-get install g++` and try again",
+    )?;
+    Ok(linker)
+}
+
+fn nightly() -> Result<Toolchain> {
+    let sysroot = command::output(
+        Command::new("rustup").args(["run", "nightly", "rustc", "--print", "sysroot"]),
+    )
+    .context("no nightly: run `rustup toolchain install nightly --component rust-src`")?;
+    if !Path::new(sysroot.trim())
+        .join("lib/rustlib/src/rust/library/core")
+        .exists()
+    {
+        bail!("nightly has no rust-src: run `rustup component add rust-src --toolchain nightly`");
+    }
+    let linker = command::find_in_path("bpf-linker").context(
+        "no bpf-linker in $PATH: run `cargo install bpf-linker`, with the feature llvm-NN that `rustc +nightly -vV` names",
+    )?;
+    Ok(Toolchain::Nightly { linker })
+}
+
+/// Takes away what the environment would change in a build: profiles, flags, wrappers, other target folders.
+pub fn without_overrides(cargo: &mut Command) {
+    for (key, _) in env::vars_os() {
+        let key = key.to_string_lossy();
+        if ["CARGO_PROFILE_", "CARGO_BUILD_", "CARGO_TARGET_"]
+            .iter()
+            .any(|prefix| key.starts_with(prefix))
+        {
+            cargo.env_remove(&*key);
+        }
+    }
+    for key in [
+        "RUSTC",
+        "RUSTFLAGS",
+        "CARGO_ENCODED_RUSTFLAGS",
+        "RUSTC_BOOTSTRAP",
+        "RUSTC_WORKSPACE_WRAPPER",
+        "CARGO_INCREMENTAL",
+    ] {
+        cargo.env_remove(key);
+    }
+    // Empty, not absent: this also overrides a wrapper in the user's cargo configuration.
+    cargo.env("RUSTC_WRAPPER", "");
+}
+
+/// The major version of LLVM in what `rustc -vV` prints.
+fn llvm_major(version: &str) -> Option<u32> {
+    version
+        .lines()
+        .find_map(|line| line.strip_prefix("LLVM version: "))?
+        .split('.')
+        .next()?
+        .parse()
+        .ok()
+}
+
+/// The shared library of this LLVM in a package's list of files: `libLLVM.so.22.1`.
+fn llvm_library(files: &str, llvm: u32) -> Option<PathBuf> {
+    let exact = format!("libLLVM.so.{llvm}");
+    files.lines().map(Path::new).find_map(|file| {
+        let rest = file.file_name()?.to_str()?.strip_prefix(&exact)?;
+        (rest.is_empty() || rest.starts_with('.')).then(|| file.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn llvm_version_is_read_from_rustc() {
+        let version =
+            "rustc 1.96.0 (ac68faa20 2026-05-25)\nrelease: 1.96.0\nLLVM version: 22.1.8\n";
+        assert_eq!(llvm_major(version), Some(22));
+        assert_eq!(llvm_major("LLVM version: 9.0"), Some(9));
+    }
+
+    #[test]
+    fn a_rustc_without_llvm_has_no_version() {
+        assert_eq!(llvm_major("rustc 1.96.0\nrelease: 1.96.0\n"), None);
+        assert_eq!(llvm_major("LLVM version: unknown\n"), None);
+        assert_eq!(llvm_major(""), None);
+    }
+
+    #[test]
+    fn llvm_library_is_the_one_of_this_version() {
+        let files = "/usr/share/doc/libllvm22\n/usr/lib/x/libLLVM.so.2\n/usr/lib/x/libLLVM.so.221\n\
+                     /usr/lib/x/libLLVM.so.22.1\n";
+        assert_eq!(
+            llvm_library(files, 22).as_deref(),
+            Some(Path::new("/usr/lib/x/libLLVM.so.22.1"))
+        );
+        assert_eq!(llvm_library(files, 21), None);
+    }
+}

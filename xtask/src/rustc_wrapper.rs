@@ -1,0 +1,86 @@
+//! Stands between cargo and rustc while the eBPF crate is built, so that symbols do not depend on the folder.
+//!
+//! Cargo derives `-C metadata`, which goes into each symbol's hash, from the absolute path of a crate outside of the
+//! workspace, and rsttrace-common is outside of rsttrace-ebpf's. So our own crates get a constant there.
+
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    os::unix::process::CommandExt as _,
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, anyhow};
+
+/// Set for cargo together with `RUSTC_WRAPPER`: tells this program that it is called as the wrapper.
+const SWITCH: &str = "RSTTRACE_XTASK_IS_RUSTC_WRAPPER";
+
+const OWN_CRATES: [&str; 2] = ["rsttrace_common", "rsttrace_ebpf"];
+
+/// Makes this cargo call rustc through this program.
+pub fn install(cargo: &mut Command) -> Result<()> {
+    let xtask = env::current_exe().context("find the path of this program")?;
+    cargo.env("RUSTC_WRAPPER", xtask).env(SWITCH, "1");
+    Ok(())
+}
+
+/// Whether cargo called this program in place of rustc.
+pub fn is_wanted() -> bool {
+    env::var_os(SWITCH).is_some()
+}
+
+/// Becomes rustc; returns only if that fails.
+pub fn run() -> Result<()> {
+    let mut args = env::args_os().skip(1);
+    let rustc = args
+        .next()
+        .context("cargo names no rustc: run `cargo xtask build-ebpf`, not this mode")?;
+    let error = Command::new(&rustc).args(rewritten(args.collect())).exec();
+    Err(anyhow!(error).context(format!("start {}", rustc.display())))
+}
+
+fn rewritten(mut args: Vec<OsString>) -> Vec<OsString> {
+    let own = args
+        .windows(2)
+        .find(|pair| pair[0] == "--crate-name")
+        .and_then(|pair| OWN_CRATES.into_iter().find(|name| pair[1] == *name));
+    if let Some(name) = own {
+        let metadata = |arg: &OsStr| arg.as_encoded_bytes().starts_with(b"metadata=");
+        for arg in args.iter_mut().filter(|arg| metadata(arg)) {
+            *arg = format!("metadata={name}").into();
+        }
+    }
+    args
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rewrite(line: &str) -> String {
+        let args = line.split(' ').map(OsString::from).collect();
+        rewritten(args)
+            .join(OsStr::new(" "))
+            .into_string()
+            .expect("ASCII")
+    }
+
+    #[test]
+    fn own_crates_get_constant_metadata() {
+        assert_eq!(
+            rewrite("--crate-name rsttrace_common x.rs -C metadata=0123 -C extra-filename=-0123"),
+            "--crate-name rsttrace_common x.rs -C metadata=rsttrace_common -C extra-filename=-0123"
+        );
+    }
+
+    #[test]
+    fn other_crates_keep_theirs() {
+        for line in [
+            "--crate-name zerocopy x.rs -C metadata=0123",
+            "-vV",
+            "--crate-name",
+        ] {
+            assert_eq!(rewrite(line), line);
+        }
+    }
+}

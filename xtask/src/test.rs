@@ -1,0 +1,213 @@
+//! `cargo xtask test`: the workspace's tests, then, as root, the kernel tests and the demo.
+
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+
+use crate::{
+    command, packages,
+    tally::{self, Tally},
+    workspace,
+};
+
+/// What kernel tests and demo stage resets with, by the names of Debian.
+const PACKAGES: [&str; 10] = [
+    "conntrack",
+    "ethtool",
+    "haproxy",
+    "iproute2",
+    "libnginx-mod-stream",
+    "nftables",
+    "nginx-light",
+    "procps",
+    "python3",
+    "tcpdump",
+];
+
+/// Run all tests: the workspace's, then those that need root and a kernel, then the demo
+///
+/// Kernel tests are integration tests of rsttrace in files named kernel_*.rs, marked `#[ignore = "needs root"]`. They
+/// run one at a time. With root, missing Debian packages that they stage resets with are installed first (which may
+/// start nginx and haproxy as services). Everything runs, also after a failure.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Leave out what needs root: kernel tests and demo
+    #[arg(long, conflicts_with = "sudo")]
+    no_kernel: bool,
+    /// Build as this user, and run kernel tests and demo (nothing else) through sudo
+    #[arg(long)]
+    sudo: bool,
+    /// How many kinds of reset the demo has to stage
+    #[arg(long, value_name = "N", default_value_t = 23)]
+    require: u32,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<()> {
+    if !args.no_kernel {
+        if !command::is_root() && !args.sudo {
+            bail!(
+                "kernel tests and demo need root: run `cargo xtask test --sudo` (builds as you, runs these two as root), \
+                 or leave them out with `cargo xtask test --no-kernel`"
+            );
+        }
+        if packages::is_debian() {
+            packages::install(&PACKAGES)?;
+        } else {
+            eprintln!(
+                "note: no apt-get here; tests may fail for want of {}",
+                PACKAGES.join(", ")
+            );
+        }
+    }
+
+    let start = Instant::now();
+    let mut steps = workspace_tests();
+    if !args.no_kernel {
+        let kernel = Step::tests("kernel", &mut kernel_tests(args.sudo));
+        if let Some(workspace) = steps.first_mut() {
+            // Ignored there, and run here.
+            workspace.tally.ignored = workspace.tally.ignored.saturating_sub(kernel.tally.ran());
+        }
+        steps.push(kernel);
+        steps.push(Step::other("demo", &mut demo(args.sudo, args.require)));
+    }
+    summarise(&steps, start.elapsed())
+}
+
+fn workspace_tests() -> Vec<Step> {
+    let mut nextest = cargo();
+    if command::output(nextest.args(["nextest", "--version"])).is_err() {
+        return vec![Step::tests(
+            "workspace",
+            cargo().args(["test", "--workspace", "--no-fail-fast"]),
+        )];
+    }
+    vec![
+        Step::tests(
+            "workspace",
+            cargo().args([
+                "nextest",
+                "run",
+                "--workspace",
+                "--no-fail-fast",
+                "--no-tests=fail",
+            ]),
+        ),
+        // nextest does not run those.
+        Step::other("doc tests", cargo().args(["test", "--workspace", "--doc"])),
+    ]
+}
+
+/// Always with cargo test: it runs one binary after the other, and these share one kernel.
+fn kernel_tests(sudo: bool) -> Command {
+    let mut cargo = cargo();
+    cargo.args(["test", "--package", "rsttrace", "--test", "kernel_*"]);
+    as_root(&mut cargo, sudo);
+    cargo.args(["--no-fail-fast", "--", "--ignored", "--test-threads=1"]);
+    cargo
+}
+
+fn demo(sudo: bool, require: u32) -> Command {
+    let mut cargo = cargo();
+    cargo.args(["run", "--release", "--package", "rsttrace"]);
+    as_root(&mut cargo, sudo);
+    cargo
+        .args(["--", "demo", "--require"])
+        .arg(require.to_string());
+    cargo
+}
+
+fn as_root(cargo: &mut Command, sudo: bool) {
+    if sudo {
+        cargo.args(["--config", "target.'cfg(all())'.runner='sudo -E'"]);
+    }
+}
+
+fn cargo() -> Command {
+    let mut cargo = command::cargo();
+    cargo.current_dir(workspace::root());
+    cargo
+}
+
+struct Step {
+    name: &'static str,
+    tally: Tally,
+    took: Duration,
+}
+
+impl Step {
+    /// Runs tests; a failure that no test accounts for (it did not build, nothing ran) counts as one.
+    fn tests(name: &'static str, command: &mut Command) -> Self {
+        let start = Instant::now();
+        let tally = tally::run(command).unwrap_or_else(|error| {
+            eprintln!("{name}: {error:#}");
+            Tally {
+                failed: 1,
+                ..Tally::default()
+            }
+        });
+        Self {
+            name,
+            tally,
+            took: start.elapsed(),
+        }
+    }
+
+    /// Runs something that succeeds or fails as one.
+    fn other(name: &'static str, command: &mut Command) -> Self {
+        let start = Instant::now();
+        let tally = match command::run(command) {
+            Ok(()) => Tally {
+                passed: 1,
+                ..Tally::default()
+            },
+            Err(error) => {
+                eprintln!("{name}: {error:#}");
+                Tally {
+                    failed: 1,
+                    ..Tally::default()
+                }
+            }
+        };
+        Self {
+            name,
+            tally,
+            took: start.elapsed(),
+        }
+    }
+}
+
+fn summarise(steps: &[Step], took: Duration) -> Result<()> {
+    println!();
+    let mut total = Tally::default();
+    for Step { name, tally, took } in steps {
+        let verdict = if tally.failed == 0 { "ok" } else { "FAILED" };
+        println!(
+            "{name:<12} {verdict:<7} {:>4} passed {:>4} failed {:>4} ignored {:>7.1} s",
+            tally.passed,
+            tally.failed,
+            tally.ignored,
+            took.as_secs_f64()
+        );
+        total += *tally;
+    }
+    println!();
+    println!("{}", total.closing_line(took));
+    if total.failed > 0 {
+        let failed: Vec<_> = steps
+            .iter()
+            .filter(|step| step.tally.failed > 0)
+            .map(|step| step.name)
+            .collect();
+        bail!(
+            "failed: {}. See above, then run that part alone, for instance \
+             `cargo test -p rsttrace --test kernel_NAME -- --ignored --test-threads=1`",
+            failed.join(", ")
+        );
+    }
+    Ok(())
+}

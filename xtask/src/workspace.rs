@@ -1,0 +1,25 @@
+//! Where things are in this repository.
+
+use std::path::{Path, PathBuf};
+
+/// The folder that holds the root `Cargo.toml`.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask is a folder of the repository")
+}
+
+/// The folder of the eBPF crate, a workspace of its own.
+pub fn ebpf() -> PathBuf {
+    root().join("rsttrace-ebpf")
+}
+
+/// The object that the `rsttrace` crate embeds.
+pub fn object() -> PathBuf {
+    root().join("rsttrace/ebpf/rsttrace.bpf.o")
+}
+
+/// Build products of xtask itself go below this folder; `cargo clean` removes them.
+pub fn target() -> PathBuf {
+    root().join("target")
+}
