@@ -50,6 +50,7 @@ const REASONED: &[Rule] = &[
     row("TCP_STATE",                   disconnects,        Cause::Disconnect),
     row("TCP_STATE",                   orphan_timed_out,   Cause::OrphanTimeout),
     row("TCP_STATE",                   still_connected,    Cause::SocketDestroyed),
+    row("TCP_FLAGS",                   listener_is_back,   Cause::HalfOpen),
     row("TCP_FLAGS",                   at_listener,        Cause::StrayAck),
     // The name misleads: without SYN it is tcp_abort_on_overflow (tcp_check_req).
     row("INVALID_SYN",                 answers_any_syn,    Cause::BadHandshake),
@@ -85,6 +86,7 @@ const INFERRED: &[Rule] = &[
     row("", time_wait,              Cause::DataAfterClose),
     row("", queue_full_at_listener, Cause::AcceptQueueOverflow),
     row("", syn_at_listener,        Cause::BadHandshake),
+    row("", listener_is_back,       Cause::HalfOpen),
     row("", answer_at_listener,     Cause::StrayAck),
     row("", connecting,             Cause::BadHandshake),
     row("", data_at_closed,         Cause::DataAfterClose),
@@ -155,6 +157,11 @@ fn answers_synack(sent: &Sent) -> bool {
 
 fn at_listener(sent: &Sent) -> bool {
     socket(sent, |socket| socket.state == TcpState::Listen)
+}
+
+/// The connection is remembered, so it was of the service before its restart.
+fn listener_is_back(sent: &Sent) -> bool {
+    answer_at_listener(sent) && sent.former_connection.is_some()
 }
 
 /// Both directions shut and no file yet gone: the application called close() or died.
