@@ -18,5 +18,6 @@ pub mod pipeline;
 pub mod record;
 pub mod sink;
 pub mod summary;
+mod sys;
 pub mod terminal;
 pub mod verdict;

@@ -11,11 +11,11 @@ use crate::record::{Cause, Form, Origin, Role};
 
 /// SO_LINGER {1,0} and close().
 pub const LINGER_ZERO: Scenario = Scenario {
-    name: "linger_zero",
+    name: "linger-zero",
     title: "close() with SO_LINGER of 0 seconds",
     family: Family::Both,
     can_predate: true,
-    twins: &["linger_five_unread", "disconnect"],
+    twins: &["linger-five-unread", "disconnect"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
         Armed::new(move |lab| {
@@ -33,11 +33,11 @@ pub const LINGER_ZERO: Scenario = Scenario {
 
 /// The same on a dual-stack listener: an IPv6 socket whose addresses are IPv4.
 pub const LINGER_ZERO_MAPPED: Scenario = Scenario {
-    name: "linger_zero_mapped",
+    name: "linger-zero-mapped",
     title: "linger 0 on an IPv6 socket that serves an IPv4 client",
     family: Family::V4,
     can_predate: true,
-    twins: &["linger_zero"],
+    twins: &["linger-zero"],
     open: |lab, _| {
         let mut pair = Pair::open_dual_stack(lab)?;
         Armed::new(move |lab| {
@@ -55,11 +55,11 @@ pub const LINGER_ZERO_MAPPED: Scenario = Scenario {
 
 /// The process that accepted has handed the connection to a child and is not the one that resets it.
 pub const WORKER_CLOSES: Scenario = Scenario {
-    name: "worker_closes",
+    name: "worker-closes",
     title: "a forked worker closes what its parent accepted",
     family: Family::V4,
     can_predate: true,
-    twins: &["close_unread"],
+    twins: &["close-unread"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
         pair.leave_unread(UNREAD)?;
@@ -96,11 +96,11 @@ pub const WORKER_CLOSES: Scenario = Scenario {
 
 /// close() with data unread.
 pub const CLOSE_UNREAD: Scenario = Scenario {
-    name: "close_unread",
+    name: "close-unread",
     title: "close() with 100 bytes unread",
     family: Family::Both,
     can_predate: true,
-    twins: &["data_after_close_fin_wait2", "killed_unread"],
+    twins: &["data-after-close-fin-wait2", "killed-unread"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
         pair.leave_unread(UNREAD)?;
@@ -120,11 +120,11 @@ pub const CLOSE_UNREAD: Scenario = Scenario {
 
 /// The look-alike of linger 0: linger is set, but what resets is the unread data.
 pub const LINGER_FIVE_UNREAD: Scenario = Scenario {
-    name: "linger_five_unread",
+    name: "linger-five-unread",
     title: "close() with unread data, SO_LINGER of 5 seconds set",
     family: Family::V4,
     can_predate: true,
-    twins: &["linger_zero"],
+    twins: &["linger-zero"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
         pair.server.set(pair.at_server, SocketOption::Linger(5))?;
@@ -145,11 +145,11 @@ pub const LINGER_FIVE_UNREAD: Scenario = Scenario {
 
 /// SIGKILL with data unread.
 pub const KILLED_UNREAD: Scenario = Scenario {
-    name: "killed_unread",
+    name: "killed-unread",
     title: "killed (SIGKILL) with 100 bytes unread",
     family: Family::Both,
     can_predate: true,
-    twins: &["exit_unread", "close_unread"],
+    twins: &["exit-unread", "close-unread"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
         pair.leave_unread(UNREAD)?;
@@ -167,11 +167,11 @@ pub const KILLED_UNREAD: Scenario = Scenario {
 
 /// The look-alike of being killed: the process ends by its own will.
 pub const EXIT_UNREAD: Scenario = Scenario {
-    name: "exit_unread",
+    name: "exit-unread",
     title: "exit(0) with 100 bytes unread",
     family: Family::V4,
     can_predate: true,
-    twins: &["killed_unread"],
+    twins: &["killed-unread"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
         pair.leave_unread(UNREAD)?;
@@ -193,7 +193,7 @@ pub const LINGER2: Scenario = Scenario {
     title: "close() in FIN_WAIT2 with TCP_LINGER2 of -1",
     family: Family::Both,
     can_predate: true,
-    twins: &["linger_zero", "data_after_close_fin_wait2"],
+    twins: &["linger-zero", "data-after-close-fin-wait2"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
         Armed::new(move |lab| {
@@ -235,7 +235,7 @@ pub const DISCONNECT: Scenario = Scenario {
     title: "connect(AF_UNSPEC) on a live connection",
     family: Family::Both,
     can_predate: true,
-    twins: &["socket_destroyed", "linger_zero"],
+    twins: &["socket-destroyed", "linger-zero"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
         Armed::new(move |lab| {
@@ -254,11 +254,11 @@ pub const DISCONNECT: Scenario = Scenario {
 
 /// SOCK_DESTROY by another process, as `ss -K` does it.
 pub const SOCKET_DESTROYED: Scenario = Scenario {
-    name: "socket_destroyed",
+    name: "socket-destroyed",
     title: "destroyed from outside, as ss -K does it",
     family: Family::Both,
     can_predate: true,
-    twins: &["disconnect", "close_unread"],
+    twins: &["disconnect", "close-unread"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
         let mut killer = lab.actor(Place::Server, "rt-killer")?;
@@ -299,11 +299,11 @@ pub const SOCKET_DESTROYED: Scenario = Scenario {
 
 /// A listener goes away with connections that nobody accepted.
 pub const LISTENER_CLOSED: Scenario = Scenario {
-    name: "listener_closed",
+    name: "listener-closed",
     title: "the listener closed with two connections not accepted",
     family: Family::Both,
     can_predate: true,
-    twins: &["close_unread", "accept_overflow"],
+    twins: &["close-unread", "accept-overflow"],
     open: open_listener_closed,
 };
 

@@ -11,11 +11,11 @@ use crate::record::{Cause, Form, Origin};
 
 /// A SYN for a listening port is rejected in INPUT.
 pub const REJECT_SYN: Scenario = Scenario {
-    name: "firewall_reject_syn",
+    name: "firewall-reject-syn",
     title: "the server's firewall rejects a SYN with a RST",
     family: Family::Both,
     can_predate: false,
-    twins: &["port_closed"],
+    twins: &["port-closed"],
     open: |lab, version| {
         let mut server = lab.actor(Place::Server, "rt-server")?;
         let mut client = lab.actor(Place::Client, "rt-client")?;
@@ -52,11 +52,11 @@ pub const REJECT_SYN: Scenario = Scenario {
 
 /// Data of a live connection is rejected in INPUT.
 pub const REJECT_ESTABLISHED: Scenario = Scenario {
-    name: "firewall_reject_established",
+    name: "firewall-reject-established",
     title: "the server's firewall rejects data of a live connection",
     family: Family::V4,
     can_predate: true,
-    twins: &["raw_socket", "data_after_shutdown"],
+    twins: &["raw-socket", "data-after-shutdown"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
         Armed::new(move |lab| {
@@ -92,11 +92,11 @@ pub const REJECT_ESTABLISHED: Scenario = Scenario {
 
 /// The router answers in the server's name.
 pub const REJECT_FORWARDED: Scenario = Scenario {
-    name: "firewall_reject_forwarded",
+    name: "firewall-reject-forwarded",
     title: "the router's firewall rejects a SYN in the server's name",
     family: Family::Both,
     can_predate: false,
-    twins: &["forwarded", "port_closed"],
+    twins: &["forwarded", "port-closed"],
     open: |lab, version| {
         let mut server = lab.actor(Place::Server, "rt-server")?;
         let mut client = lab.actor(Place::Client, "rt-client")?;

@@ -12,11 +12,11 @@ use crate::record::{Cause, Form, Origin, Role};
 
 /// A connect to a port that nobody listens on.
 pub const PORT_CLOSED: Scenario = Scenario {
-    name: "port_closed",
+    name: "port-closed",
     title: "connect to a port without a listener",
     family: Family::Both,
     can_predate: false,
-    twins: &["firewall_reject_syn", "half_open"],
+    twins: &["firewall-reject-syn", "half-open"],
     open: |lab, version| {
         let mut client = lab.actor(Place::Client, "rt-client")?;
         let service = lab.service(version);
@@ -43,11 +43,11 @@ pub const PORT_CLOSED: Scenario = Scenario {
 
 /// The same after a listener has gone: the port has a past.
 pub const PORT_CLOSED_LATELY: Scenario = Scenario {
-    name: "port_closed_lately",
+    name: "port-closed-lately",
     title: "connect to a port whose listener has gone",
     family: Family::V4,
     can_predate: true,
-    twins: &["port_closed", "listener_closed"],
+    twins: &["port-closed", "listener-closed"],
     open: |lab, version| {
         let mut server = lab.actor(Place::Server, "rt-server")?;
         let mut client = lab.actor(Place::Client, "rt-client")?;
@@ -90,11 +90,11 @@ pub fn refused(lab: &Lab, client: &Actor, seen: Segment) -> Truth {
 
 /// The SYN-ACK comes when the connect has been given up.
 pub const LATE_SYNACK: Scenario = Scenario {
-    name: "late_synack",
+    name: "late-synack",
     title: "SYN-ACK for an abandoned connect",
     family: Family::Both,
     can_predate: false,
-    twins: &["bad_ack_while_connecting", "half_open"],
+    twins: &["bad-ack-while-connecting", "half-open"],
     open: open_late_synack,
 };
 
@@ -132,11 +132,11 @@ fn open_late_synack(lab: &mut Lab, version: IpVersion) -> Result<Armed, StageErr
 
 /// The accept queue is full and the host is told to say so.
 pub const ACCEPT_OVERFLOW: Scenario = Scenario {
-    name: "accept_overflow",
+    name: "accept-overflow",
     title: "accept queue overflow with tcp_abort_on_overflow",
     family: Family::Both,
     can_predate: true,
-    twins: &["listener_closed", "stray_ack"],
+    twins: &["listener-closed", "stray-ack"],
     open: open_accept_overflow,
 };
 
@@ -206,11 +206,11 @@ fn open_accept_overflow(lab: &mut Lab, version: IpVersion) -> Result<Armed, Stag
 
 /// A segment that belongs to no connection there ever was, to a listening port.
 pub const STRAY_ACK: Scenario = Scenario {
-    name: "stray_ack",
+    name: "stray-ack",
     title: "ACK to a listener that never knew the connection",
     family: Family::Both,
     can_predate: true,
-    twins: &["half_open_listener_back", "accept_overflow"],
+    twins: &["half-open-listener-back", "accept-overflow"],
     open: |lab, version| {
         let mut server = lab.actor(Place::Server, "rt-server")?;
         let mut injector = lab.actor(Place::Client, "rt-injector")?;

@@ -12,11 +12,11 @@ use crate::record::{Cause, Direction, Origin, Role};
 
 /// A raw socket on the server's host sends the RST, the server's TCP knows nothing of it.
 pub const RAW_SOCKET: Scenario = Scenario {
-    name: "raw_socket",
+    name: "raw-socket",
     title: "RST written by a raw socket on the server",
     family: Family::Both,
     can_predate: true,
-    twins: &["firewall_reject_established", "linger_zero"],
+    twins: &["firewall-reject-established", "linger-zero"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
         let mut injector = lab.actor(Place::Server, "rt-injector")?;
@@ -55,11 +55,11 @@ pub const RAW_SOCKET: Scenario = Scenario {
 
 /// The router injects a RST with the exact sequence number: it is accepted.
 pub const EXACT: Scenario = Scenario {
-    name: "injected_exact",
+    name: "injected-exact",
     title: "RST injected on the way with the exact sequence number",
     family: Family::Both,
     can_predate: true,
-    twins: &["received", "injected_in_window"],
+    twins: &["received", "injected-in-window"],
     open: |lab, version| {
         open_injected(lab, version, |lab, mut pair, injector| {
             inject(&mut pair, injector, 0)?;
@@ -80,11 +80,11 @@ pub const EXACT: Scenario = Scenario {
 
 /// The router injects a RST in the window, not exact: a challenge ACK answers it.
 pub const IN_WINDOW: Scenario = Scenario {
-    name: "injected_in_window",
+    name: "injected-in-window",
     title: "RST in the window but not exact: challenge ACK",
     family: Family::Both,
     can_predate: true,
-    twins: &["injected_exact", "injected_out_of_window"],
+    twins: &["injected-exact", "injected-out-of-window"],
     open: |lab, version| {
         open_injected(lab, version, |lab, mut pair, injector| {
             let challenges = lab.node(Place::Client).counter("TCPChallengeACK")?;
@@ -102,11 +102,11 @@ pub const IN_WINDOW: Scenario = Scenario {
 
 /// The router injects a RST out of the window: it is dropped.
 pub const OUT_OF_WINDOW: Scenario = Scenario {
-    name: "injected_out_of_window",
+    name: "injected-out-of-window",
     title: "RST out of the window: dropped",
     family: Family::V4,
     can_predate: true,
-    twins: &["injected_in_window"],
+    twins: &["injected-in-window"],
     open: |lab, version| {
         open_injected(lab, version, |lab, mut pair, injector| {
             let challenges = lab.node(Place::Client).counter("TCPChallengeACK")?;

@@ -10,22 +10,22 @@ use crate::record::{Cause, Form, Origin, Role};
 
 /// The closed socket is a full orphan in FIN_WAIT2.
 pub const FIN_WAIT2: Scenario = Scenario {
-    name: "data_after_close_fin_wait2",
+    name: "data-after-close-fin-wait2",
     title: "data after close(): the orphan is in FIN_WAIT2",
     family: Family::Both,
     can_predate: true,
-    twins: &["close_unread", "half_open"],
+    twins: &["close-unread", "half-open"],
     // An orphan that may wait longer than 60 s keeps its socket, else it becomes a minisock.
     open: |lab, version| open(lab, version, Some(90)),
 };
 
 /// The closed socket is a TIME_WAIT minisock.
 pub const TIME_WAIT: Scenario = Scenario {
-    name: "data_after_close_time_wait",
+    name: "data-after-close-time-wait",
     title: "data after close(): only a TIME_WAIT minisock is left",
     family: Family::Both,
     can_predate: true,
-    twins: &["half_open"],
+    twins: &["half-open"],
     open: |lab, version| open(lab, version, None),
 };
 
@@ -47,11 +47,11 @@ fn open(lab: &mut Lab, version: IpVersion, linger2: Option<i32>) -> Result<Armed
 
 /// The process was killed with everything read: its end is closed politely.
 pub const KILLED: Scenario = Scenario {
-    name: "data_after_kill",
+    name: "data-after-kill",
     title: "data after the process was killed with all read",
     family: Family::V4,
     can_predate: true,
-    twins: &["killed_unread", "data_after_close_time_wait"],
+    twins: &["killed-unread", "data-after-close-time-wait"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
         Armed::new(move |lab| {
@@ -67,11 +67,11 @@ pub const KILLED: Scenario = Scenario {
 
 /// shutdown(SHUT_RDWR), descriptor still open.
 pub const SHUTDOWN_BOTH: Scenario = Scenario {
-    name: "data_after_shutdown",
+    name: "data-after-shutdown",
     title: "data after shutdown(SHUT_RDWR), socket still open",
     family: Family::Both,
     can_predate: true,
-    twins: &["close_unread", "received"],
+    twins: &["close-unread", "received"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
         Armed::new(move |lab| {

@@ -13,7 +13,7 @@ pub const RECEIVED: Scenario = Scenario {
     title: "RST received in ESTABLISHED, sent by the peer",
     family: Family::Both,
     can_predate: true,
-    twins: &["injected_exact", "injected_in_window"],
+    twins: &["injected-exact", "injected-in-window"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
         Armed::new(move |lab| {
@@ -39,7 +39,7 @@ pub const FORWARDED: Scenario = Scenario {
     title: "RST forwarded by the router",
     family: Family::Both,
     can_predate: true,
-    twins: &["firewall_reject_forwarded"],
+    twins: &["firewall-reject-forwarded"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
         Armed::new(move |lab| {

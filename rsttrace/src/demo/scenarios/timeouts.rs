@@ -11,11 +11,11 @@ use crate::record::{Cause, Form, Origin, Role};
 
 /// Keepalive probes find no answer.
 pub const KEEPALIVE: Scenario = Scenario {
-    name: "keepalive_timeout",
+    name: "keepalive-timeout",
     title: "keepalive probes without an answer",
     family: Family::Both,
     can_predate: true,
-    twins: &["user_timeout"],
+    twins: &["user-timeout"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
         Armed::new(move |lab| {
@@ -45,11 +45,11 @@ pub const KEEPALIVE: Scenario = Scenario {
 /// TCP_USER_TIMEOUT with unacknowledged data ends the connection without a RST; the RST comes when the peer
 /// speaks again.
 pub const USER_TIMEOUT: Scenario = Scenario {
-    name: "user_timeout",
+    name: "user-timeout",
     title: "TCP_USER_TIMEOUT ended the connection silently, the peer speaks later",
     family: Family::V4,
     can_predate: true,
-    twins: &["keepalive_timeout", "half_open"],
+    twins: &["keepalive-timeout", "half-open"],
     open: open_user_timeout,
 };
 

@@ -12,11 +12,11 @@ use crate::record::{Cause, Form, Origin, Role};
 
 /// The server lost the connection and nobody listens any more.
 pub const HALF_OPEN: Scenario = Scenario {
-    name: "half_open",
+    name: "half-open",
     title: "data for a connection the server has lost, no listener",
     family: Family::Both,
     can_predate: true,
-    twins: &["data_after_close_time_wait", "port_closed"],
+    twins: &["data-after-close-time-wait", "port-closed"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
         Armed::new(move |lab| {
@@ -50,11 +50,11 @@ pub const HALF_OPEN: Scenario = Scenario {
 
 /// The same, but a restarted service listens on the port again.
 pub const HALF_OPEN_LISTENER_BACK: Scenario = Scenario {
-    name: "half_open_listener_back",
+    name: "half-open-listener-back",
     title: "data for a connection from before the service's restart",
     family: Family::Both,
     can_predate: true,
-    twins: &["stray_ack", "half_open"],
+    twins: &["stray-ack", "half-open"],
     open: open_listener_back,
 };
 
@@ -92,11 +92,11 @@ fn open_listener_back(lab: &mut Lab, version: IpVersion) -> Result<Armed, StageE
 /// The client lost the connection and connects again from the same port: the server's old socket answers the
 /// SYN with an ACK that the new connect cannot use.
 pub const BAD_ACK_WHILE_CONNECTING: Scenario = Scenario {
-    name: "bad_ack_while_connecting",
+    name: "bad-ack-while-connecting",
     title: "ACK of an old connection while connecting",
     family: Family::Both,
     can_predate: true,
-    twins: &["late_synack", "half_open"],
+    twins: &["late-synack", "half-open"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
         Armed::new(move |lab| {
