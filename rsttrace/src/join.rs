@@ -141,7 +141,7 @@ impl Join {
         let id = self
             .choose(at, &keys, |chain| chain.fit_packet(at.netns, &event))
             .0;
-        self.take_over(id, at, &keys, &event);
+        self.take_over(id, &keys, &event);
         self.add(id, at, &keys).add_packet(Seen {
             time: at.time,
             event,
@@ -161,17 +161,24 @@ impl Join {
 
     /// Closes the oldest chain if its window is over by `now`; `None` for `now` closes it in any case.
     pub fn close(&mut self, now: Option<BootTime>) -> Option<Chain> {
-        let deadline = self.next_deadline()?;
-        if now.is_some_and(|now| deadline > now) {
-            return None;
+        loop {
+            let deadline = self.next_deadline()?;
+            if now.is_some_and(|now| deadline > now) {
+                return None;
+            }
+            let Reverse((_, id)) = self.deadlines.pop()?;
+            // A chain that turned out to have begun earlier has two deadlines; the second finds it gone, or another.
+            let is_due = |chain: &Chain| chain.first.plus(WINDOW) <= deadline;
+            if !self.get(id).is_some_and(is_due) {
+                continue;
+            }
+            let chain = self.chains.get_mut(id as usize)?.take()?;
+            for &key in &chain.keys {
+                self.index.remove(key, id);
+            }
+            self.free.push(id);
+            return Some(chain);
         }
-        let Reverse((_, id)) = self.deadlines.pop()?;
-        let chain = self.chains.get_mut(id as usize)?.take()?;
-        for &key in &chain.keys {
-            self.index.remove(key, id);
-        }
-        self.free.push(id);
-        Some(chain)
     }
 
     /// Observations that fitted several chains by their numbers and so joined none.
@@ -237,7 +244,7 @@ impl Join {
     }
 
     /// A segment that comes late may fit an accepted reset better than the one it was joined to.
-    fn take_over(&mut self, id: ChainId, at: Origin, keys: &Keys, packet: &Packet) {
+    fn take_over(&mut self, id: ChainId, keys: &Keys, packet: &Packet) {
         if self.get(id).is_some_and(|chain| chain.received().is_some()) {
             return;
         }
@@ -252,9 +259,9 @@ impl Join {
             .find_map(|other| self.get_mut(other)?.release_received(packet));
         if let Some((netns, received)) = taken {
             let at = Origin {
+                time: received.time,
                 netns,
                 inode: None,
-                ..at
             };
             self.add(id, at, keys).received = Some(received);
         }
@@ -275,7 +282,12 @@ impl Join {
 
     /// The part of chain `id` an observation goes into, the chain indexed by its keys.
     fn add(&mut self, id: ChainId, at: Origin, keys: &Keys) -> &mut Part {
-        let Self { chains, index, .. } = self;
+        let Self {
+            chains,
+            index,
+            deadlines,
+            ..
+        } = self;
         let chain = chains[id as usize].get_or_insert_with(|| Chain::new(at.time));
         for &key in keys.as_slice() {
             if !chain.keys.contains(&key) {
@@ -283,7 +295,10 @@ impl Join {
                 index.insert(key, id);
             }
         }
-        chain.first = chain.first.min(at.time);
+        if at.time < chain.first {
+            chain.first = at.time;
+            deadlines.push(Reverse((at.time.plus(WINDOW), id)));
+        }
         chain.part(at.netns, at.inode)
     }
 
