@@ -45,8 +45,6 @@ pub struct OtherEnd {
     pub label: String,
     /// What its own record says.
     pub summary: String,
-    /// The process behind it, if one is known.
-    pub is_process: bool,
 }
 
 /// Judges a reset that the kernel sent.
