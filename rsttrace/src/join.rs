@@ -106,6 +106,10 @@ impl Join {
                 .and_then(Chain::sent)
                 .is_some_and(|sent| is_echo(sent.time, &sent.event, at.time, &event))
         });
+        // What fits exactly is found by what the chain is indexed under already.
+        if fit == Some(Fit::Exact) {
+            keys = Keys::default();
+        }
         keys.add(own);
         self.add(id, at, &keys).received = Some(Seen {
             time: at.time,
