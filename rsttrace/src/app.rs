@@ -1,13 +1,32 @@
-//! Joins the tracer, the pipeline and the sinks.
+//! Puts the edges and the pure core together: how does an event get from the kernel to a record?
 
-use crate::cli::{DemoOptions, Failure, WatchOptions};
+mod brain;
+mod demo;
+mod session;
+mod watch;
 
-/// Traces until told to stop.
-pub fn watch(_options: WatchOptions) -> Result<(), Failure> {
-    Err(Failure::Failed(anyhow::anyhow!("not wired")))
+pub use demo::demo;
+pub use watch::watch;
+
+use crate::cli::Failure;
+use crate::kernel::StartError;
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        let message = error.to_string();
+        match error {
+            StartError::NotPermitted { .. } => Self::NotPermitted(message),
+            StartError::NotSupported { .. } => Self::NotSupported(message),
+            StartError::Failed(_) => Self::Failed(anyhow::anyhow!(message)),
+        }
+    }
 }
 
-/// Stages resets and checks their explanations.
-pub fn demo(_options: DemoOptions) -> Result<(), Failure> {
-    Err(Failure::Failed(anyhow::anyhow!("not wired")))
+/// A runtime on this thread alone: there is one reader, and nothing for other threads to do.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    use anyhow::Context as _;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    Ok(runtime.context("start the event loop")?)
 }

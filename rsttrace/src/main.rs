@@ -2,8 +2,17 @@
 
 use std::process::ExitCode;
 
-use rsttrace::app;
+use clap::Parser;
 use rsttrace::cli::{self, Failure, Request};
+use rsttrace::{app, demo};
+
+/// The hidden subcommand's line: its name and its arguments.
+#[derive(Parser)]
+struct DemoActor {
+    _subcommand: String,
+    #[command(flatten)]
+    args: demo::ActorArgs,
+}
 
 fn main() -> ExitCode {
     match run() {
@@ -17,6 +26,13 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Failure> {
+    // The processes that the demo stages with are this program, too.
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == demo::SUBCOMMAND)
+    {
+        return Ok(demo::actor_main(&DemoActor::parse().args)?);
+    }
     match cli::parse()? {
         Request::Watch(options) => {
             cli::start_log(options.tracer.verbosity);

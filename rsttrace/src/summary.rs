@@ -10,10 +10,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use nix::errno::Errno;
-
-use crate::event::TimedOut;
-use crate::record::{Cause, Direction, Origin, Record, Severity};
+use crate::record::{Cause, Direction, Origin, Record, Severity, TimedOutRecord};
 use crate::sink::text::escape;
 use tally::Tally;
 
@@ -82,22 +79,17 @@ impl Summary {
     }
 
     /// A connection died without a reset.
-    pub fn timed_out(&mut self, dead: &TimedOut) {
-        let ownership = dead.ownership.as_ref();
-        let owner = ownership.and_then(|ownership| {
-            let closer = ownership.closer.as_ref().map(|closer| &closer.task);
-            ownership.owner.as_ref().or(closer)
-        });
-        let process = owner.map_or_else(
+    pub fn timed_out(&mut self, dead: &TimedOutRecord) {
+        let process = dead.process.as_ref().map_or_else(
             || NO_PROCESS.to_owned(),
-            |task| format!("{}[{}]", escape(&task.comm), task.pid),
+            |process| format!("{}[{}]", escape(&process.comm), process.pid),
         );
-        let error = match Errno::from_raw(dead.error) {
-            Errno::UnknownErrno => format!("error {}", dead.error),
-            known => format!("{known:?}"),
-        };
+        let error = dead
+            .error_name
+            .clone()
+            .unwrap_or_else(|| format!("error {}", dead.error));
         self.dead
-            .add(format!("{process}  {error} in {}", dead.last_state));
+            .add(format!("{process}  {error} in {}", escape(&dead.state)));
     }
 
     /// The trace has ended.

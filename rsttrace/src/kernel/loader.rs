@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use aya::maps::Array;
-use aya::programs::{BtfTracePoint, Iter, ProgramError, ProgramType, SchedClassifier};
+use aya::programs::{BtfTracePoint, Iter, Program, ProgramError, ProgramType, SchedClassifier};
 use aya::sys::{BpfHelper, is_helper_supported};
 use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, TestRun, TestRunOptions};
 use log::{debug, warn};
@@ -72,6 +72,7 @@ pub struct Tracer {
     reasons: Vec<(u32, String)>,
     hz: Option<u32>,
     warnings: Vec<String>,
+    debug: bool,
 }
 
 impl Tracer {
@@ -143,6 +144,7 @@ impl Tracer {
             reasons,
             hz,
             warnings,
+            debug: options.debug,
         })
     }
 
@@ -186,18 +188,48 @@ impl Tracer {
         counters::programs(&self.ebpf)
     }
 
-    /// Prints what the probes log, as long as it is awaited; ends at once unless started with `debug`.
-    pub async fn print_debug_log(&mut self) -> std::io::Result<()> {
-        let mut logger = match aya_log::EbpfLogger::init(&mut self.ebpf) {
-            Ok(logger) => logger,
+    /// Takes every hook off; the counters and the events that are in the buffers stay. For the end of a trace: from here
+    /// on what was counted and what was handed over must agree.
+    pub fn stop(&mut self) {
+        self.interfaces = None;
+        for (name, program) in self.ebpf.programs_mut() {
+            let unloaded = match program {
+                Program::BtfTracePoint(program) => program.unload(),
+                Program::SchedClassifier(program) => program.unload(),
+                Program::Iter(program) => program.unload(),
+                // The object has no others.
+                _ => Ok(()),
+            };
+            if let Err(error) = unloaded {
+                debug!("{name} was not loaded: {error}");
+            }
+        }
+    }
+
+    /// What the probes log; `None` unless started with `debug`, and the second time.
+    pub fn take_debug_log(&mut self) -> Option<DebugLog> {
+        if !self.debug {
+            return None;
+        }
+        match aya_log::EbpfLogger::init(&mut self.ebpf) {
+            Ok(logger) => Some(DebugLog(logger)),
             Err(error) => {
                 debug!("the probes log nothing: {error}");
-                return Ok(());
+                None
             }
-        };
+        }
+    }
+}
+
+/// The probes' log, passed on to the `log` crate.
+pub struct DebugLog(aya_log::EbpfLogger<&'static dyn log::Log>);
+
+impl DebugLog {
+    /// Passes on what comes, for ever or until the log cannot be read. Must be called inside a tokio runtime.
+    pub async fn pass_on(mut self) -> std::io::Result<()> {
         loop {
-            sys::watch(logger.as_fd())?.readable().await.map(drop)?;
-            logger.flush();
+            sys::watch(self.0.as_fd())?.readable().await.map(drop)?;
+            self.0.flush();
         }
     }
 }
@@ -394,7 +426,7 @@ impl Attached {
 
 fn get<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, String>
 where
-    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
 {
     let program = ebpf
         .program_mut(name)

@@ -22,5 +22,5 @@ pub use counters::{Counters, ProgramStats};
 pub use events::{EventReader, Transport};
 pub use hooks::{Fact, HookState, Hooks};
 pub use interfaces::{Inode, InterfaceOptions, Names, Namespace, Scope, Selector, TcMode};
-pub use loader::{Options, Tracer};
+pub use loader::{DebugLog, Options, Tracer};
 pub use preflight::StartError;

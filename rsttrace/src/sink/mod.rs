@@ -12,8 +12,7 @@ pub mod text;
 use std::io;
 use std::time::Instant;
 
-use crate::event::TimedOut;
-use crate::record::Record;
+use crate::record::{Record, TimedOutRecord};
 use crate::summary::Summary;
 
 pub use json::Json;
@@ -29,7 +28,7 @@ pub trait Sink {
     fn suppressed(&mut self, now: Instant, suppressed: &Suppressed) -> io::Result<()>;
 
     /// A connection died without a reset. Sinks whose form knows resets only leave it to the summary.
-    fn timed_out(&mut self, _now: Instant, _dead: &TimedOut) -> io::Result<()> {
+    fn timed_out(&mut self, _now: Instant, _dead: &TimedOutRecord) -> io::Result<()> {
         Ok(())
     }
 

@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use super::{Sink, Suppressed};
-use crate::event::TimedOut;
 use crate::filter::Filter;
+use crate::record::TimedOutRecord;
 use crate::record::{Record, Severity};
 use crate::summary::{Summary, Totals};
 
@@ -62,7 +62,7 @@ impl Reporter {
     }
 
     /// A connection died without a reset. Filters speak of resets and do not apply.
-    pub fn timed_out(&mut self, now: Instant, dead: &TimedOut) -> io::Result<()> {
+    pub fn timed_out(&mut self, now: Instant, dead: &TimedOutRecord) -> io::Result<()> {
         self.summary.timed_out(dead);
         self.sink.timed_out(now, dead)
     }

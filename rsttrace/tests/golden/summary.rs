@@ -2,43 +2,26 @@
 
 use std::time::Duration;
 
-use rsttrace::event::{Closer, Flow, Ownership, Task, TcpState, TimedOut};
-use rsttrace::record::Severity;
+use rsttrace::record::{Severity, TimedOutRecord};
 use rsttrace::summary::{KernelTotal, Summary, Totals};
 
 use super::{assert_golden, records};
 
-fn dead(pid: u32, comm: &str, error: i32) -> TimedOut {
-    let task = Task {
-        pid,
-        start: Default::default(),
-        uid: 0,
-        cgroup_id: 0,
-        comm: comm.to_owned(),
-    };
-    TimedOut {
-        flow: Flow {
-            local: "10.0.9.4:40000".parse().unwrap(),
-            remote: "10.0.3.9:80".parse().unwrap(),
-        },
-        ownership: Some(Ownership {
-            owner: None,
-            source: None,
-            inherited: false,
-            closer: Some(Closer {
-                task,
-                time: None,
-                exiting: false,
-                kernel_thread: false,
-                signal: None,
-            }),
-            established: None,
-            isn: None,
-            state_before_close: None,
-        }),
-        error,
-        last_state: TcpState::Established,
-    }
+fn dead(pid: u32, comm: &str, name: &str, error: i32) -> TimedOutRecord {
+    let process =
+        serde_json::json!({"pid": pid, "comm": comm, "role": "owner", "quality": "recorded"});
+    let record = serde_json::json!({
+        "schema": "rsttrace.timeout.v1",
+        "id": {"boot": "b", "number": 1},
+        "time": "2026-01-01T00:00:00.000000000Z",
+        "local": {"address": "10.0.9.4", "port": 40000},
+        "remote": {"address": "10.0.3.9", "port": 80},
+        "error": error,
+        "error_name": name,
+        "state": "ESTABLISHED",
+        "process": process,
+    });
+    serde_json::from_value(record).unwrap()
 }
 
 fn filled() -> Summary {
@@ -50,9 +33,9 @@ fn filled() -> Summary {
     }
     summary.left_out();
     for _ in 0..3 {
-        summary.timed_out(&dead(412, "java", 110));
+        summary.timed_out(&dead(412, "java", "ETIMEDOUT", 110));
     }
-    summary.timed_out(&dead(87, "ngi\x1bnx", 113));
+    summary.timed_out(&dead(87, "ngi\x1bnx", "EHOSTUNREACH", 113));
     summary
 }
 

@@ -1,0 +1,169 @@
+//! From raw events to outputs: decode, ask the host, hand to a pipeline.
+
+use std::collections::HashMap;
+
+use log::debug;
+
+use crate::decode::Decoder;
+use crate::event::{BootTime, HostFacts, NetnsCookie};
+use crate::host::{Enricher, NetnsNames};
+use crate::pipeline::{Output, Pipeline};
+
+/// Who sees what.
+pub enum View {
+    /// One pipeline sees the whole host, so the ends of one reset are linked.
+    Host(Box<Pipeline>),
+    /// Each network namespace is judged as if it were a host of its own: nothing from another one can leak into its
+    /// verdicts.
+    EachNamespace {
+        /// What each pipeline starts with.
+        host: HostFacts,
+        /// By namespace.
+        pipelines: HashMap<NetnsCookie, Pipeline>,
+    },
+}
+
+/// Decodes, enriches and judges.
+pub struct Brain<N> {
+    decoder: Decoder,
+    enricher: Enricher<N>,
+    view: View,
+    undecodable: u64,
+    newest: BootTime,
+}
+
+impl<N: NetnsNames> Brain<N> {
+    /// Puts the parts together.
+    pub fn new(decoder: Decoder, enricher: Enricher<N>, view: View) -> Self {
+        Self {
+            decoder,
+            enricher,
+            view,
+            undecodable: 0,
+            newest: BootTime::default(),
+        }
+    }
+
+    /// Takes in one event as it came from the kernel.
+    pub fn take(&mut self, bytes: &[u8], out: &mut Vec<Output>) {
+        let event = match self.decoder.decode(bytes) {
+            Ok(event) => event,
+            Err(error) => {
+                self.undecodable += 1;
+                debug!("an event that cannot be decoded: {error}");
+                return;
+            }
+        };
+        self.newest = self.newest.max(event.time);
+        let facts = self.enricher.facts(&event);
+        match &mut self.view {
+            View::Host(pipeline) => pipeline.handle(event, facts, out),
+            View::EachNamespace { host, pipelines } => {
+                let pipeline = pipelines
+                    .entry(event.netns)
+                    .or_insert_with(|| Pipeline::new(host.clone()));
+                pipeline.handle(event, facts, out);
+            }
+        }
+    }
+
+    /// The time of the newest event so far.
+    pub fn newest(&self) -> BootTime {
+        self.newest
+    }
+
+    /// Emits what is due at `now`.
+    pub fn advance(&mut self, now: BootTime, out: &mut Vec<Output>) {
+        self.each(|pipeline| pipeline.advance(now, out));
+    }
+
+    /// Emits all that is left.
+    pub fn finish(&mut self, out: &mut Vec<Output>) {
+        self.each(|pipeline| pipeline.finish(out));
+    }
+
+    /// Events were lost around `at`.
+    pub fn note_loss(&mut self, at: BootTime, lost: u64) {
+        self.each(|pipeline| pipeline.note_loss(at, lost));
+    }
+
+    /// When something will be due next.
+    pub fn next_deadline(&self) -> Option<BootTime> {
+        match &self.view {
+            View::Host(pipeline) => pipeline.next_deadline(),
+            View::EachNamespace { pipelines, .. } => {
+                pipelines.values().filter_map(Pipeline::next_deadline).min()
+            }
+        }
+    }
+
+    /// Losses on this side of the ring, by name.
+    pub fn losses(&self) -> Vec<(String, u64)> {
+        let mut flushed = 0;
+        let mut ambiguous = 0;
+        match &self.view {
+            View::Host(pipeline) => {
+                flushed = pipeline.counters().flushed_early;
+                ambiguous = pipeline.counters().ambiguous;
+            }
+            View::EachNamespace { pipelines, .. } => {
+                for counters in pipelines.values().map(Pipeline::counters) {
+                    flushed += counters.flushed_early;
+                    ambiguous += counters.ambiguous;
+                }
+            }
+        }
+        vec![
+            (
+                "events that could not be decoded".to_owned(),
+                self.undecodable,
+            ),
+            (
+                "resets judged before their window was over".to_owned(),
+                flushed,
+            ),
+            (
+                "observations that fitted several resets".to_owned(),
+                ambiguous,
+            ),
+            (
+                "socket holders not looked up".to_owned(),
+                self.enricher.holders_not_asked(),
+            ),
+        ]
+    }
+
+    /// `tcp_send_reset` events that came in.
+    pub fn counted(&self) -> Counted {
+        let mut counted = Counted::default();
+        let mut add = |pipeline: &Pipeline| {
+            let counters = pipeline.counters();
+            counted.sent += counters.sent_events;
+            counted.received += counters.received_events;
+            counted.packets += counters.packet_events;
+        };
+        match &self.view {
+            View::Host(pipeline) => add(pipeline),
+            View::EachNamespace { pipelines, .. } => pipelines.values().for_each(add),
+        }
+        counted
+    }
+
+    fn each(&mut self, mut work: impl FnMut(&mut Pipeline)) {
+        match &mut self.view {
+            View::Host(pipeline) => work(pipeline),
+            View::EachNamespace { pipelines, .. } => pipelines.values_mut().for_each(work),
+        }
+    }
+}
+
+/// Events that reached the pipeline, by kind.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counted {
+    /// `tcp_send_reset`.
+    pub sent: u64,
+    /// `tcp_receive_reset`.
+    pub received: u64,
+    /// Classifiers.
+    pub packets: u64,
+}

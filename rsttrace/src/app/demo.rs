@@ -1,0 +1,159 @@
+//! `rsttrace demo`: stages resets, traces them, and sets what was staged against what was explained.
+
+mod compare;
+mod show;
+
+use anyhow::Context as _;
+
+use super::runtime;
+use super::session::{Session, SessionOptions, Sight};
+use crate::cli::{DemoOptions, Failure, OutputFormat};
+use crate::demo::scenarios::ALL;
+use crate::demo::{Armed, IpVersion, Lab, Place, Scenario, StageError, Staged};
+use crate::kernel::{InterfaceOptions, Scope, Selector};
+use crate::pipeline::Output;
+use crate::record::Record;
+use compare::{Case, Outcome, compare};
+
+/// Bytes for events: a handful of resets at a time.
+const BUFFER_BYTES: u32 = 1 << 20;
+
+/// Stages what the options name and prints how it was explained.
+pub fn demo(options: DemoOptions) -> Result<(), Failure> {
+    let chosen = choose(&options.only)?;
+    if options.list {
+        return show::list(&chosen);
+    }
+    let cases = runtime()?.block_on(run(&options, &chosen))?;
+    match options.output {
+        OutputFormat::Table => show::table(&cases, options.color.for_stdout())?,
+        OutputFormat::Json => show::json(&cases)?,
+    }
+    judge(&cases, options.require)
+}
+
+/// The scenarios by name; all for no name.
+fn choose(names: &[String]) -> Result<Vec<&'static Scenario>, Failure> {
+    if let Some(unknown) = names.iter().find(|name| ALL.iter().all(|scenario| scenario.name != **name)) {
+        let message = format!("there is no case `{unknown}`; `rsttrace demo --list` names them");
+        return Err(Failure::Usage(message));
+    }
+    let is_chosen = |scenario: &&&Scenario| names.is_empty() || names.iter().any(|name| name == scenario.name);
+    Ok(ALL.iter().filter(is_chosen).copied().collect())
+}
+
+/// Exit 0 only if nothing staged was explained wrongly or not at all, and enough was staged.
+fn judge(cases: &[Case], required: Option<usize>) -> Result<(), Failure> {
+    let count = |outcome: fn(&Outcome) -> bool| cases.iter().filter(|case| outcome(&case.outcome)).count();
+    let bad = count(|outcome| matches!(outcome, Outcome::Wrong(_) | Outcome::Unknown));
+    if bad > 0 {
+        return Err(Failure::Failed(anyhow::anyhow!(
+            "{bad} of {} cases were explained wrongly or not at all; please report them with the output of `rsttrace demo -o json`",
+            cases.len()
+        )));
+    }
+    let mut staged: Vec<_> =
+        cases.iter().filter(|case| case.outcome == Outcome::Right).map(|case| case.scenario.name).collect();
+    staged.sort_unstable();
+    staged.dedup();
+    match required {
+        Some(required) if staged.len() < required => Err(Failure::Failed(anyhow::anyhow!(
+            "only {} kinds of reset could be staged here, {required} were required; the table says what was missing",
+            staged.len()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// One reset to stage: which, how, and whether its socket is older than the tracer.
+struct Plan {
+    scenario: &'static Scenario,
+    version: IpVersion,
+    predates: bool,
+    armed: Option<Result<Armed, StageError>>,
+}
+
+/// A plan carried out.
+struct Done {
+    scenario: &'static Scenario,
+    version: IpVersion,
+    predates: bool,
+    staged: Result<Staged, StageError>,
+}
+
+async fn run(options: &DemoOptions, chosen: &[&'static Scenario]) -> Result<Vec<Case>, Failure> {
+    let chosen = chosen.to_vec();
+    // Everything about the lab blocks, so it has a thread of its own; the tracer's turn comes between its two parts.
+    let (lab, plans) = tokio::task::spawn_blocking(move || -> Result<_, StageError> {
+        let mut lab = Lab::up()?;
+        let plans = open_those_that_predate(&mut lab, &chosen);
+        Ok((lab, plans))
+    })
+    .await
+    .context("set up the lab")?
+    .map_err(|error| stage_failure(&error))?;
+    let places = [Place::Client, Place::Router, Place::Server].map(|place| lab.view(place).netns);
+    let mut session = Session::start(&SessionOptions {
+        tracer: options.tracer.clone(),
+        buffer_bytes: BUFFER_BYTES,
+        interfaces: InterfaceOptions {
+            scope: Scope::Only(places.into_iter().filter_map(|inode| u32::try_from(inode).ok()).map(Selector::Inode).collect()),
+            patience: std::time::Duration::from_secs(10),
+            ..InterfaceOptions::default()
+        },
+        sight: Sight::EachNamespace,
+    })?;
+    let mut staging = tokio::task::spawn_blocking(move || {
+        let mut lab = lab;
+        let done: Vec<Done> = plans.into_iter().map(|plan| carry_out(&mut lab, plan)).collect();
+        (lab, done)
+    });
+    let mut records: Vec<Record> = Vec::new();
+    // The actors live until the records are judged: they may be looked up.
+    let (_lab, done) = loop {
+        tokio::select! {
+            outputs = session.next() => records.extend(resets(outputs?)),
+            done = &mut staging => break done.context("stage the resets")?,
+        }
+    };
+    let (outputs, _) = session.finish();
+    records.extend(resets(outputs));
+    Ok(done.iter().flat_map(|done| compare(done, &records)).collect())
+}
+
+/// Those whose sockets can exist beforehand are opened now, once; every scenario is staged once more, wholly under the
+/// tracer's eyes.
+fn open_those_that_predate(lab: &mut Lab, chosen: &[&'static Scenario]) -> Vec<Plan> {
+    let mut plans = Vec::new();
+    for predates in [true, false] {
+        for scenario in chosen.iter().filter(|scenario| scenario.can_predate || !predates) {
+            for &version in scenario.family.versions() {
+                let armed = predates.then(|| scenario.open(lab, version));
+                plans.push(Plan { scenario, version, predates, armed });
+            }
+        }
+    }
+    plans
+}
+
+fn carry_out(lab: &mut Lab, plan: Plan) -> Done {
+    let Plan { scenario, version, predates, armed } = plan;
+    let armed = armed.unwrap_or_else(|| scenario.open(lab, version));
+    let staged = armed.and_then(|armed| armed.provoke(lab));
+    Done { scenario, version, predates, staged }
+}
+
+fn resets(outputs: impl IntoIterator<Item = Output>) -> impl Iterator<Item = Record> {
+    outputs.into_iter().filter_map(|output| match output {
+        Output::Reset(record) => Some(*record),
+        Output::TimedOut(_) => None,
+    })
+}
+
+fn stage_failure(error: &StageError) -> Failure {
+    if error.is_not_staged() && !nix::unistd::geteuid().is_root() {
+        Failure::NotPermitted(format!("{error}; run as root: sudo rsttrace demo"))
+    } else {
+        Failure::Failed(anyhow::anyhow!("set up the lab: {error}; run again with -vv to see more"))
+    }
+}

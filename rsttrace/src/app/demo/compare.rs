@@ -1,0 +1,171 @@
+//! Was a staged reset explained rightly? The truth is the staging side's, word for word.
+
+use serde::Serialize;
+
+use super::Done;
+use crate::demo::{IpVersion, Truth};
+use crate::record::{Cause, Confidence, Direction, Origin, Process, Record, Severity};
+
+/// One truth and what was made of it.
+#[derive(Debug, Serialize)]
+pub struct Case {
+    /// The scenario.
+    pub scenario: Name,
+    /// IPv4 or IPv6.
+    pub version: IpVersion,
+    /// The socket was there before the tracer.
+    pub predates: bool,
+    /// What was staged; absent if it could not be.
+    pub truth: Option<Truth>,
+    /// How it was explained; absent if it was not.
+    pub record: Option<Record>,
+    /// The result.
+    pub outcome: Outcome,
+}
+
+/// A scenario's name and title.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Name {
+    /// Its name.
+    pub name: &'static str,
+    /// What happens.
+    pub title: &'static str,
+}
+
+/// How an explanation compares with the truth.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "result", content = "why")]
+pub enum Outcome {
+    /// Origin, cause, process and cost are as staged.
+    Right,
+    /// The verdict is "unknown".
+    Unknown,
+    /// Something is not as staged: all of it.
+    Wrong(Vec<String>),
+    /// This machine cannot stage it.
+    NotStaged(String),
+}
+
+/// Compares each truth of a scenario with the records of its view.
+pub fn compare(done: &Done, records: &[Record]) -> Vec<Case> {
+    let case = |truth, record, outcome| Case {
+        scenario: Name { name: done.scenario.name, title: done.scenario.title },
+        version: done.version,
+        predates: done.predates,
+        truth,
+        record,
+        outcome,
+    };
+    match &done.staged {
+        Err(error) if error.is_not_staged() => vec![case(None, None, Outcome::NotStaged(error.to_string()))],
+        // The staging itself went wrong: that is no proof of anything, so it may not count as right.
+        Err(error) => vec![case(None, None, Outcome::Wrong(vec![format!("staging failed: {error}")]))],
+        Ok(staged) => staged
+            .truths
+            .iter()
+            .map(|truth| {
+                let alike = staged.truths.iter().filter(|other| is_same_reset(truth, other)).count();
+                let (record, outcome) = judge(truth, alike, records);
+                case(Some(truth.clone()), record.cloned(), outcome)
+            })
+            .collect(),
+    }
+}
+
+fn is_same_reset(one: &Truth, other: &Truth) -> bool {
+    one.view == other.view
+        && one.direction == other.direction
+        && one.sender == other.sender
+        && one.receiver == other.receiver
+}
+
+fn judge<'a>(truth: &Truth, alike: usize, records: &'a [Record]) -> (Option<&'a Record>, Outcome) {
+    let of_flow: Vec<_> = records.iter().filter(|record| is_of_flow(truth, record)).collect();
+    let found = of_flow.iter().copied().find(|record| is_about(truth, record));
+    let Some(record) = found else {
+        let others: Vec<_> = of_flow.iter().map(|record| record.direction.name()).collect();
+        let why = if others.is_empty() {
+            "no record".to_owned()
+        } else {
+            format!("no record of this direction, but: {}", others.join(", "))
+        };
+        return (None, Outcome::Wrong(vec![why]));
+    };
+    if record.verdict.origin == Origin::Unknown {
+        return (Some(record), Outcome::Unknown);
+    }
+    let mut wrong = Vec::new();
+    let verdict = &record.verdict;
+    if verdict.origin != truth.origin {
+        wrong.push(format!("origin {} instead of {}", verdict.origin, truth.origin));
+    }
+    if verdict.cause != truth.cause {
+        wrong.push(format!("cause {} instead of {}", verdict.cause, truth.cause));
+    }
+    if let Some(error) = wrong_process(truth, record.process.as_ref()) {
+        wrong.push(error);
+    }
+    if truth.established_lost != (verdict.severity == Severity::Fault) && !may_be_noise(truth, verdict.severity) {
+        wrong.push(format!("severity {}, connection lost: {}", verdict.severity, truth.established_lost));
+    }
+    if let (Some(staged), Some(told)) = (truth.unread, record.socket.as_ref().and_then(|socket| socket.unread))
+        && staged != told
+    {
+        wrong.push(format!("{told} bytes unread instead of {staged}"));
+    }
+    // A reset told twice in one direction is one too many.
+    let told = of_flow.iter().filter(|record| is_about(truth, record)).count();
+    if told != alike {
+        wrong.push(format!("{told} records for {alike} resets"));
+    }
+    let outcome = if wrong.is_empty() { Outcome::Right } else { Outcome::Wrong(wrong) };
+    (Some(record), outcome)
+}
+
+/// In the truth's namespace, between its two ends.
+fn is_of_flow(truth: &Truth, record: &Record) -> bool {
+    let ends = [(&record.local, &record.remote), (&record.remote, &record.local)];
+    record.netns.map(u64::from) == Some(truth.view.netns)
+        && ends.iter().any(|(one, other)| {
+            (one.address, one.port) == (truth.sender.ip(), truth.sender.port())
+                && (other.address, other.port) == (truth.receiver.ip(), truth.receiver.port())
+        })
+}
+
+/// Of the truth's direction, and with the right end called local.
+fn is_about(truth: &Truth, record: &Record) -> bool {
+    let local = match truth.direction {
+        Direction::Sent | Direction::Forwarded => truth.sender,
+        Direction::Received | Direction::Observed => truth.receiver,
+    };
+    record.direction == truth.direction && (record.local.address, record.local.port) == (local.ip(), local.port())
+}
+
+/// A lost connection that nobody used any more may be called noise; an unharmed one never a fault.
+fn may_be_noise(truth: &Truth, told: Severity) -> bool {
+    truth.established_lost == false || (told == Severity::Noise && truth.direction != Direction::Received)
+}
+
+fn wrong_process(truth: &Truth, process: Option<&Process>) -> Option<String> {
+    let named = &truth.named;
+    match process {
+        None if named.any_of.is_empty() || named.may_be_absent => None,
+        None => Some(format!("no process instead of {:?}", named.any_of)),
+        Some(process) => {
+            let fits = named.any_of.iter().any(|holder| {
+                holder.pid == process.pid && holder.comm == process.comm && holder.roles.contains(&process.role)
+            });
+            let text = || format!("{}[{}] as {}", process.comm, process.pid, process.role);
+            if fits { None } else { Some(format!("{} instead of {:?}", text(), named.any_of)) }
+        }
+    }
+}
+
+/// How an explanation reads in a cell: origin, cause, confidence.
+pub fn verdict(origin: Origin, cause: Cause, confidence: Option<Confidence>) -> String {
+    let mut text = format!("{}: {}", origin.name().replace('_', " "), cause.name());
+    if let Some(confidence) = confidence {
+        text.push_str(&format!(", {confidence}"));
+    }
+    text
+}

@@ -1,0 +1,122 @@
+//! What does the demo print: staged against explained.
+
+use std::io::{self, Write};
+
+use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+use serde_json::json;
+
+use super::compare::{Case, Outcome, verdict};
+use crate::cli::Failure;
+use crate::demo::{Family, Holder, IpVersion, Scenario, Who};
+use crate::sink::text::escape;
+use crate::terminal::stdout_width;
+
+/// The cases by name.
+pub fn list(scenarios: &[&Scenario]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    let width = scenarios.iter().map(|scenario| scenario.name.len()).max().unwrap_or(0);
+    for scenario in scenarios {
+        let family = match scenario.family {
+            Family::V4 => "IPv4",
+            Family::V6 => "IPv6",
+            Family::Both => "IPv4, IPv6",
+        };
+        writeln!(out, "{:width$}  {:10}  {}", scenario.name, family, scenario.title)?;
+    }
+    Ok(())
+}
+
+/// A row for each truth, then the sums.
+pub fn table(cases: &[Case], colors: bool) -> Result<(), Failure> {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_width(u16::try_from(stdout_width().max(100)).unwrap_or(u16::MAX));
+    table.set_header(["case", "ip", "socket", "view", "staged", "explained", "result"]);
+    for case in cases {
+        table.add_row(row(case, colors));
+    }
+    let mut out = io::stdout().lock();
+    writeln!(out, "{table}")?;
+    let count = |want: fn(&Outcome) -> bool| cases.iter().filter(|case| want(&case.outcome)).count();
+    writeln!(
+        out,
+        "\n{} resets explained: {} right, {} unknown, {} wrong; {} could not be staged",
+        cases.len() - count(|outcome| matches!(outcome, Outcome::NotStaged(_))),
+        count(|outcome| *outcome == Outcome::Right),
+        count(|outcome| *outcome == Outcome::Unknown),
+        count(|outcome| matches!(outcome, Outcome::Wrong(_))),
+        count(|outcome| matches!(outcome, Outcome::NotStaged(_))),
+    )?;
+    Ok(())
+}
+
+/// One object a case.
+pub fn json(cases: &[Case]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    for case in cases {
+        serde_json::to_writer(&mut out, &json!(case)).map_err(io::Error::from)?;
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn row(case: &Case, colors: bool) -> Vec<Cell> {
+    let (result, color) = match &case.outcome {
+        Outcome::Right => ("right".to_owned(), Color::Green),
+        Outcome::Unknown => ("UNKNOWN".to_owned(), Color::Yellow),
+        Outcome::Wrong(why) => (format!("WRONG: {}", why.join("; ")), Color::Red),
+        Outcome::NotStaged(why) => (format!("not staged: {why}"), Color::DarkGrey),
+    };
+    let mut result = Cell::new(escape(&result));
+    if colors {
+        result = result.fg(color).add_attribute(Attribute::Bold);
+    }
+    let truth = case.truth.as_ref();
+    let staged = truth.map_or_else(
+        || case.scenario.title.to_owned(),
+        |truth| {
+            let who = match &truth.who {
+                Who::Process { pid, comm, did } => format!(" by {}[{pid}], {did}", escape(comm)),
+                Who::Nobody => String::new(),
+            };
+            format!("{}{who}{}", verdict(truth.origin, truth.cause, None), nameable(&truth.named.any_of))
+        },
+    );
+    let explained = case.record.as_ref().map_or_else(
+        || "–".to_owned(),
+        |record| {
+            let process = record.process.as_ref().map_or_else(String::new, |process| {
+                format!(" by {}[{}] ({})", escape(&process.comm), process.pid, process.role)
+            });
+            let told = &record.verdict;
+            format!("{}{process}", verdict(told.origin, told.cause, Some(told.confidence)))
+        },
+    );
+    vec![
+        Cell::new(case.scenario.name),
+        Cell::new(match case.version {
+            IpVersion::V4 => "4",
+            IpVersion::V6 => "6",
+        }),
+        Cell::new(if case.predates { "before" } else { "after" }),
+        Cell::new(truth.map_or_else(String::new, |truth| {
+            format!("{:?} {}", truth.view.place, truth.direction).to_lowercase()
+        })),
+        Cell::new(staged),
+        Cell::new(explained),
+        result,
+    ]
+}
+
+/// Whom a right record may name, where it is not the one who did it.
+fn nameable(holders: &[Holder]) -> String {
+    match holders {
+        [] => " (nobody to name)".to_owned(),
+        holders => {
+            let names: Vec<_> =
+                holders.iter().map(|holder| format!("{}[{}]", escape(&holder.comm), holder.pid)).collect();
+            format!(" (to name: {})", names.join(" or "))
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! A trace from its start to its end: when is what read, judged and counted?
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use log::warn;
+
+use super::brain::{Brain, View};
+use crate::cli::{self, Failure, TracerOptions};
+use crate::decode::{Decoder, KernelFacts};
+use crate::event::{Coverage, NetnsCookie};
+use crate::host::{Enricher, NetnsNames, clock, facts};
+use crate::kernel::{
+    Counters, EventReader, Fact, InterfaceOptions, Names, Options, TcMode, Tracer, Transport,
+};
+use crate::pipeline::{Output, Pipeline};
+use crate::summary::{KernelTotal, Totals};
+
+/// Events handled before anything else gets a turn.
+const BATCH: usize = 4_096;
+/// Losses are looked for at most this often while events come.
+const LOSS_INTERVAL: Duration = Duration::from_millis(20);
+/// Stands in for the kernel's tick where it could not be measured; jiffies are then wrong by a known factor at most, so
+/// the user is warned.
+const FALLBACK_HZ: u32 = 250;
+
+/// How to judge what comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// As one host.
+    Host,
+    /// Each network namespace by itself.
+    EachNamespace,
+}
+
+/// What a session needs to know.
+#[derive(Clone, Debug)]
+pub struct SessionOptions {
+    /// How events travel and classifiers attach.
+    pub tracer: TracerOptions,
+    /// Bytes for events in the kernel.
+    pub buffer_bytes: u32,
+    /// Where classifiers go.
+    pub interfaces: InterfaceOptions,
+    /// How to judge.
+    pub sight: Sight,
+}
+
+/// A trace that runs.
+pub struct Session {
+    tracer: Tracer,
+    events: EventReader,
+    brain: Brain<NamesOf>,
+    begun: Instant,
+    outputs: Vec<Output>,
+    lost: u64,
+    looked: Option<Instant>,
+}
+
+impl Session {
+    /// Attaches the hooks. Needs a runtime around it.
+    pub fn start(options: &SessionOptions) -> Result<Self, Failure> {
+        let mut tracer = Tracer::start(&Options {
+            transport: match options.tracer.transport {
+                cli::Transport::Ring => Transport::Ring,
+                cli::Transport::Perf => Transport::Perf,
+            },
+            buffer_bytes: options.buffer_bytes,
+            interfaces: Some(InterfaceOptions {
+                mode: tc_mode(options.tracer.tc),
+                ..options.interfaces.clone()
+            }),
+            debug: options.tracer.debug_probes,
+            ..Options::default()
+        })?;
+        for warning in tracer.warnings() {
+            warn!("{warning}");
+        }
+        if let Some(log) = tracer.take_debug_log() {
+            tokio::spawn(async move {
+                if let Err(error) = log.pass_on().await {
+                    warn!("the probes' log cannot be read: {error}");
+                }
+            });
+        }
+        let events = tracer.take_events().context("the tracer has no events")?;
+        let hooks = tracer.hooks();
+        let coverage = Coverage {
+            sent: hooks.is_active(Fact::ResetSent),
+            // The prototype that carries a reason is the one that fires without a socket, too: 6.10.
+            sent_stateless: hooks.has_reason(),
+            received: hooks.is_active(Fact::ResetReceived),
+            packets: hooks.is_active(Fact::Packets),
+            lifecycle: hooks.is_active(Fact::Ownership),
+        };
+        let hz = tracer.hz().unwrap_or_else(|| {
+            warn!("the kernel's tick could not be measured; idle times assume {FALLBACK_HZ} Hz");
+            FALLBACK_HZ
+        });
+        let host = facts::host_facts(clock::boottime().context("read the clock")?, coverage)?;
+        let names = NamesOf(tracer.names());
+        let own = names.own();
+        let decoder = Decoder::new(KernelFacts {
+            hz,
+            reasons: tracer.reasons().to_vec(),
+        });
+        let view = match options.sight {
+            Sight::Host => View::Host(Box::new(Pipeline::new(host))),
+            Sight::EachNamespace => View::EachNamespace {
+                host,
+                pipelines: Default::default(),
+            },
+        };
+        Ok(Self {
+            brain: Brain::new(decoder, Enricher::new(names, own), view),
+            tracer,
+            events,
+            begun: Instant::now(),
+            outputs: Vec::new(),
+            lost: 0,
+            looked: None,
+        })
+    }
+
+    /// Waits for whatever comes next and gives what is ready, perhaps nothing. Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Result<std::vec::Drain<'_, Output>, Failure> {
+        let due = self.brain.next_deadline().and_then(|deadline| {
+            let now = clock::boottime().ok()?;
+            Some(tokio::time::Instant::now() + deadline.since(now))
+        });
+        let Self {
+            events,
+            brain,
+            outputs,
+            ..
+        } = self;
+        let read = tokio::select! {
+            read = events.next(BATCH, |bytes| brain.take(bytes, outputs)) => read.context("read events")?,
+            () = sleep_until(due) => 0,
+        };
+        self.look_for_losses(false);
+        // With a full batch there is a backlog: its events are older than the clock says, and some may still belong to
+        // resets whose window the clock has passed.
+        let now = if read >= BATCH {
+            self.brain.newest()
+        } else {
+            clock::boottime().context("read the clock")?
+        };
+        self.brain.advance(now, &mut self.outputs);
+        Ok(self.outputs.drain(..))
+    }
+
+    /// Takes the hooks off and judges what is left; then nothing is seen any more and the sums must agree.
+    pub fn finish(mut self) -> (Vec<Output>, Totals) {
+        let missed: Vec<_> = self.tracer.programs();
+        self.tracer.stop();
+        let Self {
+            events,
+            brain,
+            outputs,
+            ..
+        } = &mut self;
+        while events.drain(BATCH, |bytes| brain.take(bytes, outputs)) > 0 {}
+        self.look_for_losses(true);
+        self.brain.finish(&mut self.outputs);
+        let counters = self.tracer.counters().unwrap_or_default();
+        let missed_by = |program: &str| -> u64 {
+            missed
+                .iter()
+                .filter(|stats| stats.name.starts_with(program))
+                .map(|stats| stats.missed)
+                .sum()
+        };
+        let counted = self.brain.counted();
+        let total = |name: &str, seen, detailed, lost, missed: u64| KernelTotal {
+            name: name.to_owned(),
+            seen: seen + missed,
+            detailed,
+            suppressed: 0,
+            lost: lost + missed,
+        };
+        let kernel = vec![
+            total(
+                "sent",
+                counters.sent_seen,
+                counted.sent,
+                counters.sent_lost,
+                missed_by("tcp_send_reset"),
+            ),
+            total(
+                "received",
+                counters.received_seen,
+                counted.received,
+                counters.received_lost,
+                missed_by("tcp_receive_reset"),
+            ),
+            total(
+                "on the wire",
+                counters.packet_seen,
+                counted.packets,
+                counters.packet_lost,
+                missed_by("tc_"),
+            ),
+        ];
+        let mut losses = self.brain.losses();
+        losses.extend(kernel_losses(&counters));
+        losses.push((
+            "state changes missed".to_owned(),
+            missed_by("inet_sock_set_state"),
+        ));
+        if let Some(names) = self.tracer.names() {
+            losses.push((
+                "interfaces or namespaces without classifiers".to_owned(),
+                names.problems().0,
+            ));
+        }
+        (
+            self.outputs,
+            Totals {
+                duration: self.begun.elapsed(),
+                kernel,
+                losses,
+            },
+        )
+    }
+
+    fn look_for_losses(&mut self, always: bool) {
+        let now = Instant::now();
+        if !always
+            && self
+                .looked
+                .is_some_and(|looked| now.duration_since(looked) < LOSS_INTERVAL)
+        {
+            return;
+        }
+        self.looked = Some(now);
+        let Some(counters) = self.tracer.counters() else {
+            return;
+        };
+        let lost = counters.sent_lost + counters.received_lost + counters.packet_lost;
+        if lost > self.lost {
+            self.brain.note_loss(self.brain.newest(), lost - self.lost);
+            self.lost = lost;
+        }
+    }
+}
+
+fn tc_mode(mode: cli::TcMode) -> TcMode {
+    match mode {
+        cli::TcMode::Auto => TcMode::Auto,
+        cli::TcMode::Tcx => TcMode::Tcx,
+        cli::TcMode::Clsact => TcMode::Clsact,
+    }
+}
+
+/// What the probes could not keep.
+fn kernel_losses(counters: &Counters) -> Vec<(String, u64)> {
+    vec![
+        (
+            "sockets without a recorded owner for want of memory".to_owned(),
+            counters.storage_failed,
+        ),
+        (
+            "closed connections not remembered".to_owned(),
+            counters.tombstone_failed,
+        ),
+        ("TTLs not remembered".to_owned(), counters.baseline_failed),
+        (
+            "connections dead without a reset, not described".to_owned(),
+            counters.timed_out_lost,
+        ),
+    ]
+}
+
+async fn sleep_until(instant: Option<tokio::time::Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The kernel edge's names, for the host edge.
+struct NamesOf(Option<Names>);
+
+impl NamesOf {
+    fn own(&self) -> Option<NetnsCookie> {
+        let namespaces = self.0.as_ref()?.namespaces();
+        let own = namespaces.iter().find(|namespace| namespace.is_own)?;
+        own.cookie.map(NetnsCookie)
+    }
+}
+
+impl NetnsNames for NamesOf {
+    fn inode(&self, netns: NetnsCookie) -> Option<u32> {
+        self.0
+            .as_ref()?
+            .inode(netns.0)
+            .and_then(|inode| u32::try_from(inode).ok())
+    }
+
+    fn interface(&self, netns: NetnsCookie, ifindex: u32) -> Option<String> {
+        self.0.as_ref()?.interface(netns.0, ifindex)
+    }
+}

@@ -1,0 +1,94 @@
+//! `rsttrace watch`: traces until told to stop.
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use super::runtime;
+use super::session::{Session, SessionOptions, Sight};
+use crate::cli::{Failure, Interrupt, WatchOptions};
+use crate::kernel::{InterfaceOptions, Scope, Selector};
+use crate::pipeline::Output;
+use crate::sink::Reporter;
+
+/// Traces until the duration or the count is reached, a signal comes, or nobody reads any more.
+pub fn watch(options: WatchOptions) -> Result<(), Failure> {
+    runtime()?.block_on(run(options))
+}
+
+async fn run(options: WatchOptions) -> Result<(), Failure> {
+    // Before the hooks: a signal during the start must take them off, too.
+    let mut interrupt = Interrupt::new()?;
+    let mut session = Session::start(&SessionOptions {
+        tracer: options.tracer.clone(),
+        buffer_bytes: options.buffer,
+        interfaces: InterfaceOptions {
+            scope: scope(&options.filter.only.netns),
+            names: options.interfaces.clone(),
+            loopback: options.loopback,
+            ..InterfaceOptions::default()
+        },
+        sight: Sight::Host,
+    })?;
+    let mut reporter = options.reporter();
+    let end = options
+        .duration
+        .map(|duration| tokio::time::Instant::now() + duration);
+    let mut interrupted = std::pin::pin!(interrupt.wait());
+    loop {
+        let tick = reporter.deadline().map(tokio::time::Instant::from_std);
+        let enough = tokio::select! {
+            outputs = session.next() => report(&mut reporter, outputs?)?,
+            () = at(tick) => ControlFlow::Continue(()),
+            () = at(end) => ControlFlow::Break(()),
+            () = &mut interrupted => ControlFlow::Break(()),
+        };
+        reporter.tick(Instant::now())?;
+        reporter.flush()?;
+        if enough.is_break() {
+            break;
+        }
+    }
+    let (outputs, totals) = session.finish();
+    // What is left counts, but not beyond --count.
+    let _ = report(&mut reporter, outputs)?;
+    reporter.finish(totals)?;
+    Ok(())
+}
+
+fn report(
+    reporter: &mut Reporter,
+    outputs: impl IntoIterator<Item = Output>,
+) -> Result<ControlFlow<()>, Failure> {
+    let now = Instant::now();
+    for output in outputs {
+        match output {
+            Output::Reset(record) => {
+                if reporter.record(now, &record)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            Output::TimedOut(dead) => reporter.timed_out(now, &dead)?,
+        }
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
+fn scope(inodes: &[u32]) -> Scope {
+    if inodes.is_empty() {
+        Scope::All
+    } else {
+        Scope::Only(
+            inodes
+                .iter()
+                .map(|&inode| Selector::Inode(inode.into()))
+                .collect(),
+        )
+    }
+}
+
+async fn at(instant: Option<tokio::time::Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
