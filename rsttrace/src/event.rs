@@ -34,6 +34,13 @@ pub struct NetnsCookie(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SocketCookie(pub u64);
 
+impl SocketCookie {
+    /// Sockets have a cookie from 1 on; 0 is what a kernel without the helper leaves.
+    pub const fn is_known(self) -> bool {
+        self.0 != 0
+    }
+}
+
 /// One observation of a kernel hook.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {

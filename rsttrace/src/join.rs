@@ -19,7 +19,8 @@ pub use chain::{Chain, Fit, Part, Seen};
 pub use numbers::{Numbers, accepts, is_in_window, is_passive_form};
 
 use crate::event::{
-    BootTime, Facts, NetnsCookie, Packet, Received, SenderSocket, Sent, Target, TcpState,
+    BootTime, Facts, Flow, NetnsCookie, Packet, Received, SenderSocket, Sent, Socket, Target,
+    TcpState,
 };
 use index::{ChainId, Index, Key};
 
@@ -63,16 +64,16 @@ impl Join {
             keys.add(self.index.numbers(numbers));
         }
         if let Some(socket) = &event.socket {
-            keys.add(self.index.sender(socket.cookie));
+            keys.add(self.own(socket, event.flow));
         }
         let (id, _) = self.choose(at, &keys, |chain| chain.fit_sent(&event));
         if is_late_data(&event)
-            && let Some(cookie) = event.socket.as_ref().map(|socket| socket.cookie)
+            && let Some(socket) = &event.socket
         {
-            let key = self.index.sender(cookie);
+            let key = self.own(socket, event.flow);
             self.mark_echo(key, |chain| {
                 chain.received().is_some_and(|received| {
-                    received.event.socket.cookie == cookie && is_echo(at.time, received.time)
+                    is_echo(at.time, &event, received.time, &received.event)
                 })
             });
         }
@@ -91,24 +92,24 @@ impl Join {
             self.index
                 .segment(event.flow.remote, event.flow.local, None),
         );
-        keys.add(self.index.target(cookie));
+        if cookie.is_known() {
+            keys.add(self.index.target(cookie));
+        }
         for numbers in Numbers::of_received(&event) {
             keys.add(self.index.numbers(numbers));
         }
         let (id, fit) = self.choose(at, &keys, |chain| chain.fit_received(at.netns, &event));
         // The tidying up of a socket that got late data is found by the socket, whose own reset goes the other way.
-        let own = self.index.sender(cookie);
+        let own = self.own(&event.socket, event.flow);
         let echo = self.index.get(own).any(|other| {
-            self.get(other).and_then(Chain::sent).is_some_and(|sent| {
-                is_late_data(&sent.event)
-                    && sent
-                        .event
-                        .socket
-                        .as_ref()
-                        .is_some_and(|s| s.cookie == cookie)
-                    && is_echo(at.time, sent.time)
-            })
+            self.get(other)
+                .and_then(Chain::sent)
+                .is_some_and(|sent| is_echo(sent.time, &sent.event, at.time, &event))
         });
+        // What fits exactly is found by what the chain is indexed under already.
+        if fit == Some(Fit::Exact) {
+            keys = Keys::default();
+        }
         keys.add(own);
         self.add(id, at, &keys).received = Some(Seen {
             time: at.time,
@@ -127,7 +128,9 @@ impl Join {
         keys.add(self.index.segment(event.source, event.destination, None));
         keys.add(self.index.numbers(Numbers::of_packet(&event)));
         match (&event.sender_socket, &event.target) {
-            (SenderSocket::Some(cookie), _) if event.egress && !is_passive_form(&event) => {
+            (SenderSocket::Some(cookie), _)
+                if event.egress && cookie.is_known() && !is_passive_form(&event) =>
+            {
                 keys.add(self.index.sender(*cookie));
             }
             (
@@ -136,13 +139,13 @@ impl Join {
                     cookie: Some(cookie),
                     ..
                 },
-            ) if !event.egress => keys.add(self.index.target(*cookie)),
+            ) if !event.egress && cookie.is_known() => keys.add(self.index.target(*cookie)),
             _ => {}
         }
         let id = self
             .choose(at, &keys, |chain| chain.fit_packet(at.netns, &event))
             .0;
-        self.take_over(id, at, &keys, &event);
+        self.take_over(id, &keys, &event);
         self.add(id, at, &keys).add_packet(Seen {
             time: at.time,
             event,
@@ -162,22 +165,38 @@ impl Join {
 
     /// Closes the oldest chain if its window is over by `now`; `None` for `now` closes it in any case.
     pub fn close(&mut self, now: Option<BootTime>) -> Option<Chain> {
-        let deadline = self.next_deadline()?;
-        if now.is_some_and(|now| deadline > now) {
-            return None;
+        loop {
+            let deadline = self.next_deadline()?;
+            if now.is_some_and(|now| deadline > now) {
+                return None;
+            }
+            let Reverse((_, id)) = self.deadlines.pop()?;
+            // A chain that turned out to have begun earlier has two deadlines; the second finds it gone, or another.
+            let is_due = |chain: &Chain| chain.first.plus(WINDOW) <= deadline;
+            if !self.get(id).is_some_and(is_due) {
+                continue;
+            }
+            let chain = self.chains.get_mut(id as usize)?.take()?;
+            for &key in &chain.keys {
+                self.index.remove(key, id);
+            }
+            self.free.push(id);
+            return Some(chain);
         }
-        let Reverse((_, id)) = self.deadlines.pop()?;
-        let chain = self.chains.get_mut(id as usize)?.take()?;
-        for &key in &chain.keys {
-            self.index.remove(key, id);
-        }
-        self.free.push(id);
-        Some(chain)
     }
 
     /// Observations that fitted several chains by their numbers and so joined none.
     pub fn ambiguous(&self) -> u64 {
         self.ambiguous
+    }
+
+    /// The key a socket's own events share: its cookie or, on kernels that have none, its addresses.
+    fn own(&self, socket: &Socket, flow: Flow) -> Key {
+        if socket.cookie.is_known() {
+            self.index.sender(socket.cookie)
+        } else {
+            self.index.segment(flow.local, flow.remote, None)
+        }
     }
 
     fn get(&self, id: ChainId) -> Option<&Chain> {
@@ -229,7 +248,7 @@ impl Join {
     }
 
     /// A segment that comes late may fit an accepted reset better than the one it was joined to.
-    fn take_over(&mut self, id: ChainId, at: Origin, keys: &Keys, packet: &Packet) {
+    fn take_over(&mut self, id: ChainId, keys: &Keys, packet: &Packet) {
         if self.get(id).is_some_and(|chain| chain.received().is_some()) {
             return;
         }
@@ -243,7 +262,12 @@ impl Join {
             .into_iter()
             .find_map(|other| self.get_mut(other)?.release_received(packet));
         if let Some((netns, received)) = taken {
-            self.add(id, Origin { netns, ..at }, keys).received = Some(received);
+            let at = Origin {
+                time: received.time,
+                netns,
+                inode: None,
+            };
+            self.add(id, at, keys).received = Some(received);
         }
     }
 
@@ -262,7 +286,12 @@ impl Join {
 
     /// The part of chain `id` an observation goes into, the chain indexed by its keys.
     fn add(&mut self, id: ChainId, at: Origin, keys: &Keys) -> &mut Part {
-        let Self { chains, index, .. } = self;
+        let Self {
+            chains,
+            index,
+            deadlines,
+            ..
+        } = self;
         let chain = chains[id as usize].get_or_insert_with(|| Chain::new(at.time));
         for &key in keys.as_slice() {
             if !chain.keys.contains(&key) {
@@ -270,7 +299,10 @@ impl Join {
                 index.insert(key, id);
             }
         }
-        chain.first = chain.first.min(at.time);
+        if at.time < chain.first {
+            chain.first = at.time;
+            deadlines.push(Reverse((at.time.plus(WINDOW), id)));
+        }
         chain.part(at.netns, at.inode)
     }
 
@@ -323,6 +355,12 @@ fn is_late_data(sent: &Sent) -> bool {
     }
 }
 
-fn is_echo(one: BootTime, other: BootTime) -> bool {
-    one.since(other).max(other.since(one)) <= ECHO
+/// The accepted reset is the kernel's own doing while it sent this one for the same socket.
+fn is_echo(sent_at: BootTime, sent: &Sent, received_at: BootTime, received: &Received) -> bool {
+    let apart = sent_at.since(received_at).max(received_at.since(sent_at));
+    let same_socket = sent.socket.as_ref().is_some_and(|socket| {
+        socket.cookie == received.socket.cookie
+            && (socket.cookie.is_known() || sent.flow == received.flow)
+    });
+    is_late_data(sent) && same_socket && apart <= ECHO
 }

@@ -150,6 +150,9 @@ impl Pipeline {
     }
 
     /// Emits every record whose window was over at `now`, in event order.
+    ///
+    /// `now` is an instant up to which every event has been handed in: with a backlog the time of the newest event
+    /// handed in, not the clock's, or what belongs together is torn apart.
     pub fn advance(&mut self, now: BootTime, out: &mut Vec<Output>) {
         while let Some(chain) = self.join.close(Some(now)) {
             self.judge(chain);

@@ -9,6 +9,8 @@ mod explain;
 mod received;
 mod rules;
 mod severity;
+#[cfg(test)]
+mod tests;
 mod wire;
 pub mod words;
 
@@ -43,8 +45,6 @@ pub struct OtherEnd {
     pub label: String,
     /// What its own record says.
     pub summary: String,
-    /// The process behind it, if one is known.
-    pub is_process: bool,
 }
 
 /// Judges a reset that the kernel sent.

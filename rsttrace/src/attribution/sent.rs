@@ -21,7 +21,8 @@ pub fn sent(sent: &Sent, cause: Cause, facts: &Facts) -> Who {
         {
             Who::only(recorded_closer(sent, facts).or_else(|| owner(sent, facts)))
         }
-        _ if sent.socket.is_none() => Who::only(
+        // A listener that came back knows nothing of the connection.
+        _ if sent.socket.is_none() || cause == Cause::HalfOpen => Who::only(
             sent.former_connection
                 .as_ref()
                 .and_then(|tombstone| former(tombstone, facts)),

@@ -304,14 +304,16 @@ fn pair_of(packet: &Packet) -> (SocketAddr, SocketAddr) {
 
 fn socket_of(packet: &Packet) -> Option<SocketCookie> {
     match packet.sender_socket {
-        SenderSocket::Some(cookie) if packet.egress => Some(cookie),
+        SenderSocket::Some(cookie) if packet.egress && cookie.is_known() => Some(cookie),
         _ => None,
     }
 }
 
 fn target_of(packet: &Packet) -> Option<SocketCookie> {
     match packet.target {
-        Target::Socket { cookie, .. } if !packet.egress => cookie,
+        Target::Socket { cookie, .. } if !packet.egress => {
+            cookie.filter(|cookie| cookie.is_known())
+        }
         _ => None,
     }
 }

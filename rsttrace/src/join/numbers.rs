@@ -47,9 +47,9 @@ impl Numbers {
                 ack: None,
             };
         }
-        let consumed = cause.payload_len
-            + u32::from(cause.flags.has(TcpFlags::SYN))
-            + u32::from(cause.flags.has(TcpFlags::FIN));
+        let flags =
+            u32::from(cause.flags.has(TcpFlags::SYN)) + u32::from(cause.flags.has(TcpFlags::FIN));
+        let consumed = cause.payload_len.wrapping_add(flags);
         Self {
             seq: 0,
             ack: Some(cause.seq.wrapping_add(consumed)),

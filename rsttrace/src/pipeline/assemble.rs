@@ -89,7 +89,6 @@ fn receiving_end(chain: &Chain) -> Option<OtherEnd> {
             .as_ref()
             .map_or_else(|| "a process".to_owned(), words::process),
         summary: String::new(),
-        is_process: process.is_some(),
     })
 }
 
@@ -106,7 +105,6 @@ fn end_of(record: &Record) -> OtherEnd {
     OtherEnd {
         label,
         summary: record.verdict.summary.clone(),
-        is_process: record.process.is_some(),
     }
 }
 

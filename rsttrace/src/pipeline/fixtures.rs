@@ -156,7 +156,7 @@ pub fn closing(cookie: u64) -> Socket {
 }
 
 /// A connection between two ends and what happens to it.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Scene {
     pub flow: Flow,
 }
@@ -341,15 +341,10 @@ pub fn only(records: Vec<Record>) -> Record {
 
 /// The record of a direction, which there is exactly one of.
 pub fn of(records: &[Record], direction: Direction) -> &Record {
-    let mut found = records
+    let found: Vec<&Record> = records
         .iter()
-        .filter(|record| record.direction == direction);
-    let first = found
-        .next()
-        .unwrap_or_else(|| panic!("no {direction} in {records:#?}"));
-    assert!(
-        found.next().is_none(),
-        "several {direction} in {records:#?}"
-    );
-    first
+        .filter(|record| record.direction == direction)
+        .collect();
+    assert_eq!(found.len(), 1, "one {direction} in {records:#?}");
+    found[0]
 }

@@ -31,3 +31,35 @@ fn overflow(sent: &Sent) -> String {
         "raise the backlog of listen(){limit} and net.core.somaxconn, or set net.ipv4.tcp_abort_on_overflow to 0 so that clients retry"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Socket, TcpFlags, TcpState};
+    use crate::pipeline::fixtures::{Scene, closing, segment, socket};
+
+    #[test]
+    fn an_overflow_names_the_backlog_it_had() {
+        let mut sent = Scene::new().answer(segment(TcpFlags::ACK, 1, 1, 0));
+        sent.socket = Some(Socket {
+            state: TcpState::Listen,
+            accept_queue: Some((129, 128)),
+            ..socket(1)
+        });
+        let advice = for_sent(&sent, Cause::AcceptQueueOverflow);
+        assert!(advice[0].contains("(now 128)"), "{advice:?}");
+    }
+
+    #[test]
+    fn where_no_setting_helps_there_is_no_advice() {
+        let sent = Scene::new().active(None, closing(1));
+        for cause in [
+            Cause::PortClosed,
+            Cause::SocketDestroyed,
+            Cause::KilledWithUnreadData,
+            Cause::Unknown,
+        ] {
+            assert!(for_sent(&sent, cause).is_empty(), "{cause}");
+        }
+    }
+}

@@ -8,6 +8,9 @@ use crate::attribution::Who;
 use crate::event::{BootTime, Facts, Received, Sent};
 use crate::record::{Cause, Idle, Process, Role};
 
+/// Silence in seconds that a sentence mentions.
+const WORTH_TELLING: f64 = 0.1;
+
 /// What the kernel sent, and why.
 pub fn sent(sent: &Sent, at: BootTime, cause: Cause, who: &Who, facts: &Facts) -> String {
     let process = who.process.as_ref();
@@ -60,7 +63,7 @@ pub fn sent(sent: &Sent, at: BootTime, cause: Cause, who: &Who, facts: &Facts) -
         Cause::HalfOpen => half_open(sent, at, facts),
         Cause::DataAfterClose => data_after_close(sent, at, process),
         Cause::LateSynack => format!(
-            "{remote} answered a connect that had been given up{}",
+            "{remote} answered a connect{} that had been given up",
             of(process)
         ),
         Cause::AcceptQueueOverflow => overflow(sent, process),
@@ -90,7 +93,8 @@ pub fn received(received: &Received, at: BootTime, idle: Option<&Idle>, finished
     if finished {
         return format!("{remote} reset a connection{age} that this side had closed");
     }
-    match (idle.quiet_before, idle.reset_after_send) {
+    let quiet = idle.quiet_before.filter(|&quiet| quiet >= WORTH_TELLING);
+    match (quiet, idle.reset_after_send) {
         (Some(quiet), Some(after)) => format!(
             "{remote} reset the connection{age}: silent {}, then our write was reset in {}",
             words::seconds(quiet),
@@ -102,12 +106,19 @@ pub fn received(received: &Received, at: BootTime, idle: Option<&Idle>, finished
                 words::seconds(quiet)
             )
         }
-        _ => format!("{remote} reset the connection{age}"),
+        (None, Some(after)) => format!(
+            "{remote} reset the connection{age}, {} after our unanswered write",
+            words::seconds(after)
+        ),
+        (None, None) => format!("{remote} reset the connection{age}"),
     }
 }
 
-/// A connect that was turned away.
-pub fn refused(remote: SocketAddr) -> String {
+/// A connect that was turned away; `known`: what refused it is on this host and says so itself.
+pub fn refused(remote: SocketAddr, known: bool) -> String {
+    if known {
+        return format!("{remote} refused the connection");
+    }
     format!(
         "{remote} refused the connection: nothing listens there, or a firewall on the way rejects it"
     )

@@ -20,7 +20,7 @@ pub fn received(
         format!("the kernel accepted it in {}", received.socket.state),
     )];
     let (cause, mut confidence, mut summary) = if connecting {
-        let summary = explain::refused(received.flow.remote);
+        let summary = explain::refused(received.flow.remote, sender.is_some());
         (Cause::ConnectionRefused, Confidence::Certain, summary)
     } else {
         let finished = severity == Severity::Noise;

@@ -50,6 +50,7 @@ const REASONED: &[Rule] = &[
     row("TCP_STATE",                   disconnects,        Cause::Disconnect),
     row("TCP_STATE",                   orphan_timed_out,   Cause::OrphanTimeout),
     row("TCP_STATE",                   still_connected,    Cause::SocketDestroyed),
+    row("TCP_FLAGS",                   listener_is_back,   Cause::HalfOpen),
     row("TCP_FLAGS",                   at_listener,        Cause::StrayAck),
     // The name misleads: without SYN it is tcp_abort_on_overflow (tcp_check_req).
     row("INVALID_SYN",                 answers_any_syn,    Cause::BadHandshake),
@@ -71,7 +72,6 @@ const REASONED: &[Rule] = &[
 /// The kernel gave none (`NOT_SPECIFIED` is none): inferred from the socket, at best likely.
 #[rustfmt::skip]
 const INFERRED: &[Rule] = &[
-    row("", is_mptcp,               Cause::Mptcp),
     row("", child_of_listener,      Cause::ListenerClosed),
     row("", killed_with_unread,     Cause::KilledWithUnreadData),
     row("", closed_with_unread,     Cause::CloseWithUnreadData),
@@ -82,9 +82,11 @@ const INFERRED: &[Rule] = &[
     row("", orphan_timed_out,       Cause::OrphanTimeout),
     row("", orphan_given_up,        Cause::OutOfMemory),
     row("", held_and_connected,     Cause::SocketDestroyed),
+    row("", is_mptcp,               Cause::Mptcp),
     row("", time_wait,              Cause::DataAfterClose),
     row("", queue_full_at_listener, Cause::AcceptQueueOverflow),
     row("", syn_at_listener,        Cause::BadHandshake),
+    row("", listener_is_back,       Cause::HalfOpen),
     row("", answer_at_listener,     Cause::StrayAck),
     row("", connecting,             Cause::BadHandshake),
     row("", data_at_closed,         Cause::DataAfterClose),
@@ -157,6 +159,11 @@ fn at_listener(sent: &Sent) -> bool {
     socket(sent, |socket| socket.state == TcpState::Listen)
 }
 
+/// The connection is remembered, so it was of the service before its restart.
+fn listener_is_back(sent: &Sent) -> bool {
+    answer_at_listener(sent) && sent.former_connection.is_some()
+}
+
 /// Both directions shut and no file yet gone: the application called close() or died.
 fn is_closing(socket: &Socket) -> bool {
     socket.state == TcpState::Close && socket.receive_shutdown && socket.send_shutdown
@@ -206,7 +213,7 @@ fn still_connected(sent: &Sent) -> bool {
 }
 
 fn is_mptcp(sent: &Sent) -> bool {
-    socket(sent, |socket| socket.mptcp) && sent.reason.is_none() && !closed_with_unread(sent)
+    socket(sent, |socket| socket.mptcp)
 }
 
 fn closed_with_unread(sent: &Sent) -> bool {

@@ -58,8 +58,7 @@ pub fn lost_state(sent: &Sent) -> Option<TcpState> {
 /// Nobody waits for this connection any more, and everything that was written has arrived.
 fn is_finished(socket: &Socket) -> bool {
     let closed = socket.orphaned || (socket.send_shutdown && socket.receive_shutdown);
-    // Our FIN counts for one in some states.
-    closed && socket.unacknowledged <= 1
+    closed && socket.unacknowledged == 0
 }
 
 /// A client that had got the server's FIN and had nothing outstanding: the exchange was over. What it left unread
@@ -69,7 +68,7 @@ fn was_complete(sent: &Sent) -> bool {
         !ownership.inherited && ownership.source == Some(OwnerSource::Connect)
     });
     let done = sent.socket.as_ref().is_some_and(|socket| {
-        socket.peer_finished && socket.unacknowledged <= 1 && socket.bytes_received > 0
+        socket.peer_finished && socket.unacknowledged == 0 && socket.bytes_received > 0
     });
     connected && done
 }

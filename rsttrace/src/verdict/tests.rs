@@ -1,0 +1,5 @@
+//! Verdicts, each beside its look-alike.
+
+mod received;
+mod sent;
+mod wire;

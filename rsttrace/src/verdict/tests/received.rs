@@ -1,0 +1,124 @@
+//! Does an accepted reset tell what was lost, by whom and after which silence?
+
+use std::time::Duration;
+
+use crate::event::*;
+use crate::pipeline::fixtures::*;
+use crate::record::{Cause, Confidence, Origin, Quality, Severity};
+
+const R: u8 = TcpFlags::RST;
+
+#[test]
+fn an_inherited_owner_gives_way_to_the_process_with_the_file() {
+    let scene = Scene::new();
+    let mut received = scene.received(socket(1));
+    received.ownership = Some(Ownership {
+        inherited: true,
+        ..ownership(86, "master", OwnerSource::Listen)
+    });
+    let facts = Facts {
+        holder: Some(task(88, "worker")),
+        processes: vec![ProcessFacts {
+            pid: 88,
+            exe: Some("/usr/sbin/worker".to_owned()),
+            ..ProcessFacts::default()
+        }],
+        ..Facts::default()
+    };
+    let guessed = only(run(vec![event(0, received.clone())]))
+        .process
+        .expect("inherited");
+    assert_eq!((guessed.pid, guessed.quality), (86, Quality::Inherited));
+    let found = only(run_with(host(), vec![(event(0, received), facts)]));
+    let found = found.process.expect("looked up");
+    assert_eq!((found.pid, found.quality), (88, Quality::LookedUp));
+    assert_eq!(found.exe.as_deref(), Some("/usr/sbin/worker"));
+}
+
+#[test]
+fn accepted_resets_are_judged_by_what_was_lost() {
+    let scene = Scene::new();
+    let state = |state| Socket { state, ..socket(1) };
+    let closed = Socket {
+        orphaned: true,
+        ..state(TcpState::LastAck)
+    };
+    let unsent = Socket {
+        unacknowledged: 900,
+        ..closed.clone()
+    };
+    for (socket, cause, severity) in [
+        (
+            state(TcpState::Established),
+            Cause::ResetByPeer,
+            Severity::Fault,
+        ),
+        (
+            state(TcpState::CloseWait),
+            Cause::ResetByPeer,
+            Severity::Fault,
+        ),
+        (closed, Cause::ResetByPeer, Severity::Noise),
+        (unsent, Cause::ResetByPeer, Severity::Fault),
+        (
+            state(TcpState::SynSent),
+            Cause::ConnectionRefused,
+            Severity::Refused,
+        ),
+    ] {
+        let name = format!("{}", socket.state);
+        let record = only(run(vec![event(0, scene.received(socket))]));
+        assert_eq!(record.verdict.cause, cause, "{name}");
+        assert_eq!(record.verdict.severity, severity, "{name}");
+        assert_eq!(record.verdict.origin, Origin::Peer, "{name}");
+    }
+}
+
+#[test]
+fn a_late_reset_tells_the_silence_before_our_write() {
+    let mut socket = socket(1);
+    socket.since_received = Some(Duration::from_secs(310));
+    socket.since_ack = Some(Duration::from_micros(300_000_400));
+    socket.since_first_unacknowledged = Some(Duration::from_micros(400));
+    let record = only(run(vec![event(0, Scene::new().received(socket))]));
+    assert_eq!(
+        record.verdict.summary,
+        "10.0.0.2:40000 reset the connection after 12.3 s: silent 5 min 0 s, then our write was reset in 0.4 ms"
+    );
+    assert_eq!(record.idle.and_then(|idle| idle.quiet_before), Some(300.0));
+}
+
+#[test]
+fn ttl_is_compared_with_the_handshakes() {
+    let scene = Scene::new();
+    for (ttl, confidence) in [
+        (64, Confidence::Likely),
+        (63, Confidence::Likely),
+        (40, Confidence::Possible),
+    ] {
+        let mut packet = scene.ingress(R, 5000, 0, target(&socket(1)));
+        packet.segment.ttl = ttl;
+        packet.baseline = Some(Baseline {
+            time: BootTime(NOW - 1),
+            ttl: 64,
+            source_mac: None,
+        });
+        let record = only(run(vec![
+            event(0, packet),
+            event(1, scene.received(socket(1))),
+        ]));
+        assert!(
+            record
+                .verdict
+                .evidence
+                .iter()
+                .any(|evidence| evidence.kind == "ttl")
+        );
+        assert_eq!(
+            record.packet.and_then(|packet| packet.expected_ttl),
+            Some(64)
+        );
+        assert_eq!(record.verdict.confidence, confidence, "{ttl}");
+        assert_eq!(record.verdict.cause, Cause::ResetByPeer);
+    }
+}
