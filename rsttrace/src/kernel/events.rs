@@ -176,6 +176,10 @@ impl Buffers {
                     .iter()
                     .map(|buffer| sys::watch(buffer.as_fd()))
                     .collect::<io::Result<Vec<_>>>()?;
+                // A perf buffer tells epoll of its data once, and being registered uses that up.
+                if buffers.iter().any(PerfEventArrayBuffer::readable) {
+                    return Ok(());
+                }
                 let mut waits: Vec<_> = registered
                     .iter()
                     .map(|fd| Box::pin(fd.readable()))
