@@ -3,6 +3,7 @@
 //! The only place that knows aya. [`Tracer::start`] loads and attaches; what the kernel refuses is data
 //! ([`Hooks`]), and dropping the tracer takes everything off again.
 
+mod attach;
 mod attacher;
 mod btf;
 mod clock;
@@ -11,16 +12,17 @@ mod directory;
 mod events;
 mod hooks;
 mod interfaces;
-mod loader;
 mod netns;
+mod object;
 mod preflight;
 mod rtnetlink;
 mod sys;
 mod tc;
+mod tracer;
 
 pub use counters::{Counters, ProgramStats};
 pub use events::{EventReader, Transport};
 pub use hooks::{Fact, HookState, Hooks};
 pub use interfaces::{Inode, InterfaceOptions, Names, Namespace, Scope, Selector, TcMode};
-pub use loader::{Options, Tracer};
 pub use preflight::StartError;
+pub use tracer::{Options, Tracer};

@@ -1,0 +1,167 @@
+//! How does tracing start and stop: what is checked, loaded and attached, in which order, and what is given up on the way?
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use aya::Ebpf;
+use log::debug;
+
+use super::attach::{self, Attached};
+use super::counters::{self, CounterMap, Counters, ProgramStats};
+use super::events::{EventReader, Transport};
+use super::hooks::{Fact, Hooks};
+use super::interfaces::{InterfaceOptions, Interfaces, Names};
+use super::object::{KernelFacts, Object};
+use super::preflight::{self, HOOKS_ADVICE, StartError};
+use super::sys;
+
+/// How to trace.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How events travel.
+    pub transport: Transport,
+    /// Bytes of the ring, or of the perf buffers of all CPUs together; rounded up to a power of two. The ring counts
+    /// twice in the process's resident memory, as the kernel maps it twice in a row.
+    pub buffer_bytes: u32,
+    /// How long events may wait so that one wake-up fetches many.
+    pub batching_delay: Duration,
+    /// Closed connections remembered.
+    pub tombstones: u32,
+    /// Flows whose TTL is remembered.
+    pub baselines: u32,
+    /// Remember who holds the sockets that are open already.
+    pub seed: bool,
+    /// Where classifiers go; `None`: nowhere.
+    pub interfaces: Option<InterfaceOptions>,
+    /// Log the probes' rare paths.
+    pub debug: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            transport: Transport::Ring,
+            buffer_bytes: 4 << 20,
+            batching_delay: Duration::from_millis(20),
+            tombstones: 16_384,
+            baselines: 16_384,
+            seed: true,
+            interfaces: Some(InterfaceOptions::default()),
+            debug: false,
+        }
+    }
+}
+
+/// The probes at work. All is detached when it is dropped, which takes as long as the kernel takes to detach.
+pub struct Tracer {
+    // Fields are dropped in this order: classifiers first, tracepoints with `ebpf`.
+    interfaces: Option<Interfaces>,
+    ebpf: Ebpf,
+    reader: Option<EventReader>,
+    counters: CounterMap,
+    hooks: Hooks,
+    reasons: Vec<(u32, String)>,
+    hz: Option<u32>,
+}
+
+impl Tracer {
+    /// Checks rights and kernel, loads the programs, attaches what the kernel grants. What it refuses is recorded in
+    /// [`Tracer::hooks`]; an error only if no reset would be seen at all. Needs no async runtime. Events flow from
+    /// here on, so the reader should be read soon.
+    pub fn start(options: &Options) -> Result<Self, StartError> {
+        preflight::check()?;
+        if let Err(error) = sys::raise_memlock() {
+            debug!("RLIMIT_MEMLOCK not raised: {error}; only kernels before 5.11 need it");
+        }
+        let kernel = KernelFacts::read()?;
+        let mut object = Object::load(options, &kernel)?;
+        let counters = CounterMap::take(&mut object.ebpf).map_err(StartError::Failed)?;
+        let reader = EventReader::new(&mut object.ebpf, options).map_err(StartError::Failed)?;
+
+        let Attached {
+            mut hooks,
+            programs,
+            hz,
+        } = attach::all(&mut object, &kernel, options);
+        let Object { ebpf, types, .. } = object;
+        drop(types);
+        let interfaces = match &options.interfaces {
+            Some(wanted)
+                if hooks.is_active(Fact::Packets) || hooks.is_active(Fact::TunnelPackets) =>
+            {
+                let started = Interfaces::start(wanted.clone(), programs);
+                started
+                    .inspect_err(|error| hooks.refuse_packets(&error.to_string()))
+                    .ok()
+            }
+            _ => None,
+        };
+        sys::trim_heap();
+        if !hooks.is_useful() {
+            let missing = hooks.refusals().collect::<Vec<_>>().join("; ");
+            return Err(StartError::NotSupported {
+                missing,
+                advice: HOOKS_ADVICE,
+            });
+        }
+        Ok(Self {
+            interfaces,
+            ebpf,
+            reader: Some(reader),
+            counters,
+            hooks,
+            reasons: kernel.reasons,
+            hz,
+        })
+    }
+
+    /// The events; `None` the second time.
+    pub fn take_events(&mut self) -> Option<EventReader> {
+        self.reader.take()
+    }
+
+    /// Which facts can be had here, and why not the others.
+    pub fn hooks(&self) -> &Hooks {
+        &self.hooks
+    }
+
+    /// The running kernel's `enum sk_rst_reason` without its prefix; empty before 6.10.
+    pub fn reasons(&self) -> &[(u32, String)] {
+        &self.reasons
+    }
+
+    /// Jiffies a second; `None` if it could not be found out, so that jiffies mean nothing.
+    pub fn hz(&self) -> Option<u32> {
+        self.hz
+    }
+
+    /// Names of interfaces and namespaces, kept up to date; `None` without classifiers.
+    pub fn names(&self) -> Option<Names> {
+        self.interfaces.as_ref().map(Interfaces::names)
+    }
+
+    /// What the probes counted; `None` if the map cannot be read.
+    pub fn counters(&self) -> Option<Counters> {
+        self.counters.read()
+    }
+
+    /// Misses and costs of each program. What a tracepoint missed no counter saw: resets sent = `sent_seen` + missed.
+    pub fn programs(&self) -> Vec<ProgramStats> {
+        counters::programs(&self.ebpf)
+    }
+
+    /// Prints what the probes log, as long as it is awaited; ends at once unless started with `debug`.
+    pub async fn print_debug_log(&mut self) -> std::io::Result<()> {
+        let mut logger = match aya_log::EbpfLogger::init(&mut self.ebpf) {
+            Ok(logger) => logger,
+            Err(error) => {
+                debug!("the probes log nothing: {error}");
+                return Ok(());
+            }
+        };
+        loop {
+            sys::watch(logger.as_fd())?.readable().await.map(drop)?;
+            logger.flush();
+        }
+    }
+}
