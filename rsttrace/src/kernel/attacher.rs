@@ -227,9 +227,9 @@ impl Attacher {
                     .visit(inode, &holder, || File::open("/proc/thread-self/ns/net"))
                     .and_then(|namespace| rtnetlink::announce(announcer, namespace.as_fd(), id));
                 match announced {
-                    Ok(()) => Some(id),
+                    Ok(id) => Some(id),
                     // It ended meanwhile.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+                    Err(error) if netns::is_gone(&error) => return,
                     Err(error) => {
                         log::debug!("no news from network namespace {inode}: {error}");
                         None
@@ -257,16 +257,40 @@ impl Attacher {
         }
     }
 
-    /// Attaches to what is new in a namespace and forgets what is gone.
+    /// Attaches to what is new in a namespace and forgets what is gone; by another holder, if its last one ended.
     fn look_through(&mut self, inode: Inode, sweep: bool) {
+        let mut result = self.visit(inode, sweep);
+        if result.as_ref().is_err_and(netns::is_gone)
+            && let Some(holder) = self.wanted().remove(&inode)
+            && let Some(known) = self.known.get_mut(&inode)
+        {
+            known.holder = holder;
+            result = self.visit(inode, sweep);
+        }
+        match (result, self.known.get_mut(&inode)) {
+            (Err(error), _) if netns::is_gone(&error) => {
+                self.known.remove(&inode);
+                self.names.remove_namespace(inode);
+            }
+            // Without news from it, it is tried again at each rescan, but told only once.
+            (Err(error), Some(known)) if known.interfaces.is_empty() && known.cookie.is_none() => {
+                known.cookie = Some(0);
+                self.names
+                    .add_problem(format!("network namespace {inode}: {error}"));
+            }
+            _ => {}
+        }
+    }
+
+    fn visit(&mut self, inode: Inode, sweep: bool) -> io::Result<()> {
         let Some(known) = self.known.get_mut(&inode) else {
-            return;
+            return Ok(());
         };
         let (options, programs, mode, names) =
             (&self.options, &self.programs, &mut self.mode, &self.names);
         let is_own = inode == self.traveller.home();
         let holder = known.holder.clone();
-        let result = self.traveller.visit(inode, &holder, || {
+        self.traveller.visit(inode, &holder, || {
             let mut connection = Connection::open()?;
             let cookie = connection.netns_cookie();
             if known.cookie != cookie {
@@ -310,17 +334,7 @@ impl Attacher {
                 known.interfaces.insert(link.ifindex, state);
             }
             Ok(())
-        });
-        if let Err(error) = result {
-            // Without news from it, it is tried again at each rescan; else it stays known so that it is told only once.
-            if error.kind() == io::ErrorKind::NotFound {
-                self.known.remove(&inode);
-                names.remove_namespace(inode);
-            } else if known.interfaces.is_empty() && known.cookie.is_none() {
-                known.cookie = Some(0);
-                names.add_problem(format!("network namespace {inode}: {error}"));
-            }
-        }
+        })
     }
 
     /// Ends with a namespace; filters are taken off if it can still be entered.

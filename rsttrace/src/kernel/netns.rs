@@ -100,6 +100,11 @@ fn parse_link(target: &str) -> Option<Inode> {
         .ok()
 }
 
+/// Whether a visit failed because the holder is gone.
+pub fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
+}
+
 /// The way of one thread into other namespaces and back.
 pub struct Traveller {
     home: File,

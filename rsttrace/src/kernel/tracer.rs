@@ -73,6 +73,7 @@ impl Tracer {
         if let Err(error) = sys::raise_memlock() {
             debug!("RLIMIT_MEMLOCK not raised: {error}; only kernels before 5.11 need it");
         }
+        sys::keep_heap_small();
         let kernel = KernelFacts::read()?;
         let mut object = Object::load(options, &kernel)?;
         let counters = CounterMap::take(&mut object.ebpf).map_err(StartError::Failed)?;
