@@ -6,6 +6,7 @@
 mod attach;
 mod attacher;
 mod btf;
+mod choice;
 mod clock;
 mod counters;
 mod directory;
