@@ -128,6 +128,7 @@ fn child_that_traces() {
 #[ignore = "needs root"]
 fn all_hooks_work_on_a_current_kernel() {
     in_new_namespace(|| {
+        let _older = std::net::TcpListener::bind("127.0.0.1:0").expect("lo is up");
         let begin = Instant::now();
         let tracer = start(TcMode::Auto, Scope::Own);
         println!("started in {:?}", begin.elapsed());
@@ -143,10 +144,23 @@ fn all_hooks_work_on_a_current_kernel() {
             assert!(
                 tracer.hooks().is_active(fact),
                 "{fact:?}: {:?}",
-                tracer.warnings()
+                tracer.hooks()
             );
         }
         assert!(tracer.hz().is_some());
+        assert!(
+            tracer
+                .counters()
+                .is_some_and(|counters| counters.seeded >= 1)
+        );
+        let status = std::fs::read_to_string("/proc/self/status").expect("proc is mounted");
+        println!(
+            "{:?}",
+            status
+                .lines()
+                .filter(|line| line.contains("VmHWM") || line.contains("Rss"))
+                .collect::<Vec<_>>()
+        );
         assert_eq!(tracer.hooks().has_reason(), !tracer.reasons().is_empty());
         let programs = tracer.programs();
         assert!(
@@ -176,7 +190,7 @@ fn both_transports_deliver_a_refused_connection() {
             runtime.expect("a runtime").block_on(async {
                 let each = |event: &[u8]| kinds.push(u16::from_ne_bytes([event[24], event[25]]));
                 let count = tokio::time::timeout(SECOND, events.next(4096, each)).await;
-                assert!(count.expect("in time").expect("readable") > 0);
+                assert!(count.is_ok(), "{transport:?}: nothing came");
             });
             for kind in [2, 3, 4] {
                 assert!(kinds.contains(&kind), "{transport:?}: {kinds:?}");
@@ -236,8 +250,9 @@ fn a_clsact_qdisc_of_others_stays_with_their_filters() {
     in_new_namespace(|| {
         let filters = |direction| run("tc", &["filter", "show", "dev", "lo", direction]);
         run("tc", &["qdisc", "add", "dev", "lo", "clsact"]);
-        let filter = "filter add dev lo ingress protocol all prio 5 matchall action ok";
-        run("tc", &filter.split(' ').collect::<Vec<_>>());
+        let add = "filter add dev lo ingress protocol all prio 5 bpf bytecode";
+        let pass_all = "1,6 0 0 4294967295,";
+        run("tc", &add.split(' ').chain([pass_all]).collect::<Vec<_>>());
         let before = filters("ingress");
         let tracer = start(TcMode::Clsact, Scope::Own);
         assert_ne!(filters("ingress"), before);

@@ -73,7 +73,7 @@ impl Session {
             debug: options.tracer.debug_probes,
             ..Options::default()
         })?;
-        for warning in tracer.warnings() {
+        for warning in tracer.hooks().refusals() {
             warn!("{warning}");
         }
         if let Some(log) = tracer.take_debug_log() {

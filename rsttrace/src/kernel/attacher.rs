@@ -9,30 +9,15 @@ use std::io::{self, PipeReader};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
+use super::choice;
 use super::directory::Names;
-use super::interfaces::{InterfaceOptions, Programs, Scope, Selector};
+use super::interfaces::{InterfaceOptions, Programs, Scope};
 use super::netns::{self, Holder, Inode, Namespace, Traveller};
 use super::rtnetlink::{self, Connection, Link, Listener, Notice, Request};
-use super::tc::{self, Attachment, Pair, TcMode};
+use super::tc::{self, Attachment, TcMode};
 
 /// How often namespaces are looked for.
 const RESCAN: Duration = Duration::from_millis(900);
-
-/// Link types whose packets begin with an Ethernet header (include/uapi/linux/if_arp.h).
-const L2_TYPES: [u16; 2] = [libc::ARPHRD_ETHER, libc::ARPHRD_LOOPBACK];
-/// Link types whose packets begin with the network header.
-const L3_TYPES: [u16; 8] = [
-    libc::ARPHRD_NONE,
-    libc::ARPHRD_PPP,
-    libc::ARPHRD_TUNNEL,
-    libc::ARPHRD_TUNNEL6,
-    libc::ARPHRD_SIT,
-    libc::ARPHRD_IPGRE,
-    ARPHRD_RAWIP,
-    ARPHRD_IP6GRE,
-];
-const ARPHRD_RAWIP: u16 = 519;
-const ARPHRD_IP6GRE: u16 = 823;
 
 /// The thread's state.
 pub(super) struct Attacher {
@@ -133,7 +118,7 @@ impl Attacher {
 
     /// Finds namespaces that came or went. `sweep`: also take away what a killed run left.
     pub(super) fn rescan(&mut self, sweep: bool) {
-        let found = self.wanted();
+        let found = choice::namespaces(&self.options.scope, self.traveller.home());
         let ended: Vec<_> = self
             .known
             .keys()
@@ -171,48 +156,6 @@ impl Attacher {
         }
     }
 
-    /// The namespaces that the options ask for and that exist.
-    fn wanted(&self) -> HashMap<Inode, Holder> {
-        let home = self.traveller.home();
-        let mut found = match &self.options.scope {
-            Scope::Own => HashMap::new(),
-            Scope::All => netns::scan(),
-            Scope::Only(selectors) => {
-                let is_by_inode = selectors
-                    .iter()
-                    .any(|selector| matches!(selector, Selector::Inode(_)));
-                let all = if is_by_inode {
-                    netns::scan()
-                } else {
-                    HashMap::new()
-                };
-                let mut found = HashMap::new();
-                for selector in selectors {
-                    match selector {
-                        Selector::Path(path) => {
-                            found.extend(
-                                netns::mounted_at(path)
-                                    .map(|inode| (inode, Holder::File(path.clone()))),
-                            );
-                        }
-                        Selector::Inode(inode) => {
-                            let own = (*inode == home).then_some(Holder::Own);
-                            found.extend(
-                                own.or_else(|| all.get(inode).cloned())
-                                    .map(|holder| (*inode, holder)),
-                            );
-                        }
-                    }
-                }
-                found
-            }
-        };
-        if !matches!(self.options.scope, Scope::Only(_)) || found.contains_key(&home) {
-            found.insert(home, Holder::Own);
-        }
-        found
-    }
-
     /// Begins with a namespace: announces it first, so that nothing is missed between looking and listening.
     fn admit(&mut self, inode: Inode, holder: Holder, sweep: bool) {
         let id = match &mut self.news {
@@ -227,9 +170,9 @@ impl Attacher {
                     .visit(inode, &holder, || File::open("/proc/thread-self/ns/net"))
                     .and_then(|namespace| rtnetlink::announce(announcer, namespace.as_fd(), id));
                 match announced {
-                    Ok(()) => Some(id),
+                    Ok(id) => Some(id),
                     // It ended meanwhile.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+                    Err(error) if netns::is_gone(&error) => return,
                     Err(error) => {
                         log::debug!("no news from network namespace {inode}: {error}");
                         None
@@ -257,16 +200,41 @@ impl Attacher {
         }
     }
 
-    /// Attaches to what is new in a namespace and forgets what is gone.
+    /// Attaches to what is new in a namespace and forgets what is gone; by another holder, if its last one ended.
     fn look_through(&mut self, inode: Inode, sweep: bool) {
+        let mut result = self.visit(inode, sweep);
+        if result.as_ref().is_err_and(netns::is_gone)
+            && let Some(holder) =
+                choice::namespaces(&self.options.scope, self.traveller.home()).remove(&inode)
+            && let Some(known) = self.known.get_mut(&inode)
+        {
+            known.holder = holder;
+            result = self.visit(inode, sweep);
+        }
+        match (result, self.known.get_mut(&inode)) {
+            (Err(error), _) if netns::is_gone(&error) => {
+                self.known.remove(&inode);
+                self.names.remove_namespace(inode);
+            }
+            // Without news from it, it is tried again at each rescan, but told only once.
+            (Err(error), Some(known)) if known.interfaces.is_empty() && known.cookie.is_none() => {
+                known.cookie = Some(0);
+                self.names
+                    .add_problem(format!("network namespace {inode}: {error}"));
+            }
+            _ => {}
+        }
+    }
+
+    fn visit(&mut self, inode: Inode, sweep: bool) -> io::Result<()> {
         let Some(known) = self.known.get_mut(&inode) else {
-            return;
+            return Ok(());
         };
         let (options, programs, mode, names) =
             (&self.options, &self.programs, &mut self.mode, &self.names);
         let is_own = inode == self.traveller.home();
         let holder = known.holder.clone();
-        let result = self.traveller.visit(inode, &holder, || {
+        self.traveller.visit(inode, &holder, || {
             let mut connection = Connection::open()?;
             let cookie = connection.netns_cookie();
             if known.cookie != cookie {
@@ -310,17 +278,7 @@ impl Attacher {
                 known.interfaces.insert(link.ifindex, state);
             }
             Ok(())
-        });
-        if let Err(error) = result {
-            // Without news from it, it is tried again at each rescan; else it stays known so that it is told only once.
-            if error.kind() == io::ErrorKind::NotFound {
-                self.known.remove(&inode);
-                names.remove_namespace(inode);
-            } else if known.interfaces.is_empty() && known.cookie.is_none() {
-                known.cookie = Some(0);
-                names.add_problem(format!("network namespace {inode}: {error}"));
-            }
-        }
+        })
     }
 
     /// Ends with a namespace; filters are taken off if it can still be entered.
@@ -469,7 +427,7 @@ fn attach(
     names: &Names,
     inode: Inode,
 ) -> State {
-    if !is_wanted(options, link) {
+    if !choice::is_wanted(options, link) {
         return State::LeftOut;
     }
     let problem = |why: String| {
@@ -478,7 +436,7 @@ fn attach(
             link.name
         ))
     };
-    let Some(pair) = pair(programs, link.link_type) else {
+    let Some(pair) = choice::pair(programs, link.link_type) else {
         problem(format!("link type {} is not understood", link.link_type));
         return State::LeftOut;
     };
@@ -490,48 +448,5 @@ fn attach(
             problem(error.to_string());
             State::LeftOut
         }
-    }
-}
-
-fn is_wanted(options: &InterfaceOptions, link: &Link) -> bool {
-    (options.loopback || link.link_type != libc::ARPHRD_LOOPBACK)
-        && (options.names.is_empty() || options.names.contains(&link.name))
-}
-
-fn pair(programs: &Programs, link_type: u16) -> Option<&Pair> {
-    if L2_TYPES.contains(&link_type) {
-        programs.l2.as_ref()
-    } else if L3_TYPES.contains(&link_type) {
-        programs.l3.as_ref()
-    } else {
-        None
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn link(name: &str, link_type: u16) -> Link {
-        Link {
-            ifindex: 1,
-            link_type,
-            name: name.to_owned(),
-            moves: false,
-        }
-    }
-
-    #[test]
-    fn names_and_loopback_can_be_limited() {
-        let all = InterfaceOptions::default();
-        assert!(is_wanted(&all, &link("lo", libc::ARPHRD_LOOPBACK)));
-        let some = InterfaceOptions {
-            loopback: false,
-            names: vec!["eth0".to_owned(), "lo".to_owned()],
-            ..all
-        };
-        assert!(is_wanted(&some, &link("eth0", libc::ARPHRD_ETHER)));
-        assert!(!is_wanted(&some, &link("eth1", libc::ARPHRD_ETHER)));
-        assert!(!is_wanted(&some, &link("lo", libc::ARPHRD_LOOPBACK)));
     }
 }

@@ -15,6 +15,7 @@ use aya::maps::{MapData, PerfEventArray, RingBuf, perf::PerfEventArrayBuffer};
 use tokio::time::Instant;
 
 use super::sys;
+use super::tracer::Options;
 
 /// How events travel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub enum Transport {
 
 /// Name of the ring buffer in the object.
 pub(super) const RING: &str = "EVENTS";
+/// A page, as far as sizes of buffers go: on machines with larger ones they get larger.
+const PAGE: usize = 4096;
 /// Name of the perf event array in the object.
 pub(super) const PERF: &str = "EVENTS_PERF";
 
@@ -60,14 +63,10 @@ enum State {
 }
 
 impl EventReader {
-    /// Takes the transport's map out of `ebpf`. With `Perf`, buffers of `perf_bytes` are registered for each online
-    /// CPU here, before any program can send: events sent earlier would be lost.
-    pub(super) fn new(
-        ebpf: &mut Ebpf,
-        transport: Transport,
-        perf_bytes: usize,
-        delay: Duration,
-    ) -> Result<Self, String> {
+    /// Takes the transport's map out of `ebpf`. With `Perf`, buffers for each online CPU are registered here, before
+    /// any program can send: events sent earlier would be lost.
+    pub(super) fn new(ebpf: &mut Ebpf, options: &Options) -> Result<Self, String> {
+        let (transport, delay) = (options.transport, options.batching_delay);
         let name = match transport {
             Transport::Ring => RING,
             Transport::Perf => PERF,
@@ -80,7 +79,7 @@ impl EventReader {
                 RingBuf::try_from(map).map_err(|e| format!("map {name}: {e}"))?,
             )),
             Transport::Perf => Buffers::Perf {
-                buffers: open_perf(map, perf_bytes)?,
+                buffers: open_perf(map, options.buffer_bytes as usize)?,
                 next: 0,
             },
         };
@@ -176,6 +175,10 @@ impl Buffers {
                     .iter()
                     .map(|buffer| sys::watch(buffer.as_fd()))
                     .collect::<io::Result<Vec<_>>>()?;
+                // A perf buffer tells epoll of its data once, and being registered uses that up.
+                if buffers.iter().any(PerfEventArrayBuffer::readable) {
+                    return Ok(());
+                }
                 let mut waits: Vec<_> = registered
                     .iter()
                     .map(|fd| Box::pin(fd.readable()))
@@ -199,8 +202,10 @@ fn open_perf(
     bytes: usize,
 ) -> Result<Vec<PerfEventArrayBuffer<MapData>>, String> {
     let mut array = PerfEventArray::try_from(map).map_err(|e| format!("map {PERF}: {e}"))?;
-    let pages = (bytes / 4096).max(1).next_power_of_two();
     let cpus = aya::util::online_cpus().map_err(|(path, e)| format!("{path}: {e}"))?;
+    let pages = (bytes / cpus.len().max(1) / PAGE)
+        .max(1)
+        .next_power_of_two();
     cpus.into_iter()
         .map(|cpu| {
             array

@@ -47,6 +47,16 @@ pub struct Way {
     pub attachment: Attachment,
 }
 
+impl Way {
+    /// Name of the tracepoint, if it is one.
+    pub(super) fn tracepoint(&self) -> Option<&'static str> {
+        match self.attachment {
+            Attachment::Tracepoint { name, .. } => Some(name),
+            Attachment::Classifier | Attachment::Iterator(_) | Attachment::TestRun => None,
+        }
+    }
+}
+
 /// A row of the table: the fact, the ways to it (best first), and what is lost without it.
 #[derive(Debug)]
 pub struct Row {
@@ -163,17 +173,18 @@ impl Hooks {
         self.0.push((fact, state));
     }
 
-    /// Takes back that a fact can be had.
-    pub(super) fn refuse(&mut self, fact: Fact, why: &str) {
-        let costs = TABLE
+    /// Takes back that packets can be seen: the programs are there, but cannot be attached.
+    pub(super) fn refuse_packets(&mut self, why: &str) {
+        for row in TABLE
             .iter()
-            .find(|row| row.fact == fact)
-            .map_or("", |row| row.costs);
-        for (_, state) in self.0.iter_mut().filter(|(known, _)| *known == fact) {
-            *state = HookState::Refused {
-                why: why.to_owned(),
-                costs,
-            };
+            .filter(|row| matches!(row.fact, Fact::Packets | Fact::TunnelPackets))
+        {
+            for (_, state) in self.0.iter_mut().filter(|(fact, _)| *fact == row.fact) {
+                *state = HookState::Refused {
+                    why: why.to_owned(),
+                    costs: row.costs,
+                };
+            }
         }
     }
 

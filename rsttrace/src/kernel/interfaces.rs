@@ -37,7 +37,7 @@ impl Default for InterfaceOptions {
             scope: Scope::All,
             names: Vec::new(),
             loopback: true,
-            patience: Duration::from_millis(200),
+            patience: Duration::from_millis(150),
         }
     }
 }

@@ -3,24 +3,27 @@
 //! The only place that knows aya. [`Tracer::start`] loads and attaches; what the kernel refuses is data
 //! ([`Hooks`]), and dropping the tracer takes everything off again.
 
+mod attach;
 mod attacher;
 mod btf;
+mod choice;
 mod clock;
 mod counters;
 mod directory;
 mod events;
 mod hooks;
 mod interfaces;
-mod loader;
 mod netns;
+mod object;
 mod preflight;
 mod rtnetlink;
 mod sys;
 mod tc;
+mod tracer;
 
 pub use counters::{Counters, ProgramStats};
 pub use events::{EventReader, Transport};
 pub use hooks::{Fact, HookState, Hooks};
 pub use interfaces::{Inode, InterfaceOptions, Names, Namespace, Scope, Selector, TcMode};
-pub use loader::{DebugLog, Options, Tracer};
 pub use preflight::StartError;
+pub use tracer::{DebugLog, Options, Tracer};

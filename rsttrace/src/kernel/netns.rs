@@ -43,11 +43,6 @@ pub enum Holder {
     File(PathBuf),
 }
 
-/// Cookie of the calling thread's namespace; `None` before 5.14.
-pub fn own_cookie() -> Option<u64> {
-    Connection::open().ok()?.netns_cookie()
-}
-
 /// Every namespace that a process other than this one is in, or that has a name; a `readlink` a process. Threads
 /// that are not where their process is are not looked at.
 pub fn scan() -> HashMap<Inode, Holder> {
@@ -98,6 +93,11 @@ fn parse_link(target: &str) -> Option<Inode> {
         .strip_suffix(']')?
         .parse()
         .ok()
+}
+
+/// Whether a visit failed because the holder is gone.
+pub fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
 }
 
 /// The way of one thread into other namespaces and back.

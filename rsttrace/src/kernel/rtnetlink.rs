@@ -191,10 +191,14 @@ impl Connection {
 
     /// Sends a request and waits until it is done.
     pub fn request(&mut self, request: Request) -> io::Result<()> {
-        let mut request = request;
+        self.ask(request, |_, _| {})
+    }
+
+    /// Sends a request and gives each answer's kind and body to `each` until it is done.
+    pub fn ask(&mut self, mut request: Request, each: impl FnMut(u16, &[u8])) -> io::Result<()> {
         let flags = u16_at(&request.bytes, 6).unwrap_or(0) | libc::NLM_F_ACK as u16;
         put(&mut request.bytes, 6, &flags.to_ne_bytes());
-        self.exchange(request, |_, _| {}).map(drop)
+        self.exchange(request, each).map(drop)
     }
 
     /// Sends a request for a dump and gives each answer's kind and body to `each`. `Ok(false)`: things changed
@@ -306,21 +310,37 @@ fn notice(message: Message<'_>) -> Option<Notice> {
     match message.kind {
         libc::RTM_NEWLINK => link(message.body).map(Notice::Link),
         libc::RTM_DELLINK => link(message.body).map(Notice::Gone),
-        libc::RTM_DELNSID => attributes(message.body.get(4..)?)
-            .find(|(kind, _)| *kind == NETNSA_NSID)
-            .and_then(|(_, value)| u32_at(value, 0))
-            .map(|id| Notice::NamespaceGone(id as i32)),
+        libc::RTM_DELNSID => namespace_id(message.body).map(Notice::NamespaceGone),
         _ => None,
     }
 }
 
-/// Gives the namespace behind a descriptor an id in the connection's namespace, so that a listener there hears of it.
-/// The id goes with either namespace and keeps neither alive.
-pub fn announce(connection: &mut Connection, namespace: BorrowedFd<'_>, id: i32) -> io::Result<()> {
+/// Gives the namespace behind a descriptor an id in the connection's namespace, so that a listener there hears of it;
+/// the id it has, if it has one already. The id goes with either namespace and keeps neither alive.
+pub fn announce(
+    connection: &mut Connection,
+    namespace: BorrowedFd<'_>,
+    wanted: i32,
+) -> io::Result<i32> {
+    let fd = namespace.as_raw_fd().to_ne_bytes();
     let request = Request::new(libc::RTM_NEWNSID, 0, &[0; 4])
-        .attribute(NETNSA_NSID, &id.to_ne_bytes())
-        .attribute(NETNSA_FD, &namespace.as_raw_fd().to_ne_bytes());
-    connection.request(request)
+        .attribute(NETNSA_NSID, &wanted.to_ne_bytes())
+        .attribute(NETNSA_FD, &fd);
+    match connection.request(request) {
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {}
+        result => return result.map(|()| wanted),
+    }
+    let mut id = None;
+    let request = Request::new(libc::RTM_GETNSID, 0, &[0; 4]).attribute(NETNSA_FD, &fd);
+    connection.ask(request, |_, body| id = id.or_else(|| namespace_id(body)))?;
+    id.filter(|id| *id >= 0)
+        .ok_or_else(|| io::Error::other("the kernel does not tell its id"))
+}
+
+/// Reads `RTM_NEWNSID` and `RTM_DELNSID`.
+fn namespace_id(body: &[u8]) -> Option<i32> {
+    let (_, value) = attributes(body.get(4..)?).find(|(kind, _)| *kind == NETNSA_NSID)?;
+    u32_at(value, 0).map(|id| id as i32)
 }
 
 fn open(groups: u32, flags: SockFlag) -> io::Result<OwnedFd> {

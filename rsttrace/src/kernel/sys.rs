@@ -152,7 +152,16 @@ pub fn raise_memlock() -> io::Result<()> {
     check(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) }.into()).map(drop)
 }
 
-/// Gives memory that was freed back to the system: starting up needs more than running.
+/// Has memory given back to the system once it is freed: a start needs ten times what running does, and the
+/// allocator would keep that for each thread that had a part in it. For the whole process, other allocators than
+/// glibc's are left alone.
+pub fn keep_heap_small() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt(3) takes no pointer and may be called at any time.
+    let _ = unsafe { libc::mallopt(libc::M_TRIM_THRESHOLD, 128 * 1024) };
+}
+
+/// Gives back what is free now.
 pub fn trim_heap() {
     #[cfg(target_env = "gnu")]
     // SAFETY: malloc_trim(3) takes no pointer and may be called at any time.

@@ -1,0 +1,189 @@
+//! How is each row of the hooks' table tried, and what is written down about it?
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use aya::maps::Array;
+use aya::programs::{BtfTracePoint, Iter, SchedClassifier};
+use aya::{TestRun, TestRunOptions};
+use log::{debug, warn};
+
+use super::clock;
+use super::hooks::{Attachment, Fact, HookState, Hooks, Row, TABLE, Way};
+use super::interfaces::Programs;
+use super::object::{KernelFacts, Object, chain};
+use super::tracer::Options;
+
+/// What came of the table.
+#[derive(Default)]
+pub struct Attached {
+    /// Its rows.
+    pub hooks: Hooks,
+    /// Copies of the classifiers' descriptors; not attached yet.
+    pub programs: Programs,
+    /// Jiffies a second.
+    pub hz: Option<u32>,
+}
+
+/// Tries every row in order.
+pub fn all(object: &mut Object, kernel: &KernelFacts, options: &Options) -> Attached {
+    let is_off = |fact| match fact {
+        Fact::Packets | Fact::TunnelPackets => options.interfaces.is_none(),
+        Fact::OlderSockets => !options.seed,
+        Fact::Ownership | Fact::ResetSent | Fact::ResetReceived | Fact::Clock => false,
+    };
+    let rows = || TABLE.iter().filter(|row| !is_off(row.fact));
+    let ways: Vec<_> = rows()
+        .flat_map(|row| row.ways)
+        .filter(|way| kernel.fits(way).is_ok())
+        .collect();
+    object.verify_ahead(&ways);
+    let mut attached = Attached::default();
+    for row in TABLE {
+        let state = if is_off(row.fact) {
+            HookState::Off
+        } else {
+            attached.row(object, kernel, row)
+        };
+        attached.hooks.note(row.fact, state);
+    }
+    attached
+}
+
+impl Attached {
+    /// Tries the ways to a fact until one works.
+    fn row(&mut self, object: &mut Object, kernel: &KernelFacts, row: &Row) -> HookState {
+        let mut why = "no way to it".to_owned();
+        for way in row.ways {
+            match kernel
+                .fits(way)
+                .and_then(|()| self.attach(object, row.fact, way))
+            {
+                Ok(()) => {
+                    return HookState::Active {
+                        programs: way.programs,
+                    };
+                }
+                Err(error) => {
+                    debug!("{:?} by {:?}: {error}", row.fact, way.programs);
+                    why = short(&error);
+                }
+            }
+        }
+        warn!("{:?}: {why}; {}", row.fact, row.costs);
+        HookState::Refused {
+            why,
+            costs: row.costs,
+        }
+    }
+
+    fn attach(&mut self, object: &mut Object, fact: Fact, way: &Way) -> Result<(), String> {
+        match (way.attachment, way.programs) {
+            (Attachment::Tracepoint { .. }, [name]) => {
+                let program: &mut BtfTracePoint = object.program(name, way.attachment)?;
+                program.attach().map_err(|error| chain(&error)).map(drop)
+            }
+            (Attachment::Classifier, [ingress, egress]) => {
+                let pair = [classifier(object, ingress)?, classifier(object, egress)?];
+                match fact {
+                    Fact::TunnelPackets => self.programs.l3 = Some(pair),
+                    _ => self.programs.l2 = Some(pair),
+                }
+                Ok(())
+            }
+            (Attachment::Iterator(_), [name]) => {
+                run_iterator(object.program(name, way.attachment)?)
+            }
+            (Attachment::TestRun, [name]) => {
+                self.hz = rate(object, name)?;
+                self.hz
+                    .map(drop)
+                    .ok_or_else(|| "jiffies fit no rate that kernels are built with".to_owned())
+            }
+            _ => Err("the table names a wrong number of programs".to_owned()),
+        }
+    }
+}
+
+fn classifier(object: &mut Object, name: &str) -> Result<OwnedFd, String> {
+    let program: &mut SchedClassifier = object.program(name, Attachment::Classifier)?;
+    let fd = program.fd().map_err(|error| chain(&error))?;
+    fd.as_fd()
+        .try_clone_to_owned()
+        .map_err(|error| error.to_string())
+}
+
+/// Runs an iterator to its end and takes it out of the kernel again.
+fn run_iterator(program: &mut Iter) -> Result<(), String> {
+    let link = program.attach().map_err(|error| chain(&error))?;
+    let link = program.take_link(link).map_err(|error| chain(&error))?;
+    let mut file = link.into_file().map_err(|error| chain(&error))?;
+    let result = std::io::copy(&mut file, &mut std::io::sink());
+    let _ = program.unload();
+    result
+        .map(drop)
+        .map_err(|error| format!("reading the iterator: {error}"))
+}
+
+fn rate(object: &mut Object, name: &str) -> Result<Option<u32>, String> {
+    let first = sample(object, name)?;
+    let rate = match clock::rate(first) {
+        Some(rate) => Some(rate),
+        None => {
+            std::thread::sleep(clock::SECOND_SAMPLE_AFTER);
+            clock::rate_between(first, sample(object, name)?)
+        }
+    };
+    let program: &mut SchedClassifier = object.program(name, Attachment::TestRun)?;
+    let _ = program.unload();
+    Ok(rate)
+}
+
+fn sample(object: &mut Object, name: &str) -> Result<clock::Sample, String> {
+    let program: &mut SchedClassifier = object.program(name, Attachment::TestRun)?;
+    // The kernel takes no frame shorter than an Ethernet header.
+    let frame = [0u8; 64];
+    let options = TestRunOptions {
+        data_in: Some(&frame),
+        ..TestRunOptions::new()
+    };
+    program.test_run(options).map_err(|error| chain(&error))?;
+    let map = object
+        .ebpf
+        .map("CLOCK")
+        .ok_or("the eBPF object has no map CLOCK")?;
+    let map: Array<_, [u64; 2]> = map.try_into().map_err(|error| chain(&error))?;
+    let [jiffies, monotonic_ns] = map.get(&0, 0).map_err(|error| chain(&error))?;
+    Ok(clock::Sample {
+        jiffies,
+        monotonic_ns,
+    })
+}
+
+/// A verifier's log can have thousands of lines; what it objects to is near the end.
+fn short(error: &str) -> String {
+    let lines: Vec<_> = error
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    match lines.as_slice() {
+        [first, .., objection, last] if lines.len() > 3 => {
+            format!("{first} … {objection} … {last}")
+        }
+        _ => lines.join(" "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verifier_log_is_cut_to_what_it_objects_to() {
+        assert_eq!(short("EPERM"), "EPERM");
+        assert_eq!(
+            short("load failed:\n0: r1\n1: r2\nR3 invalid mem access\nprocessed 3 insns"),
+            "load failed: … R3 invalid mem access … processed 3 insns"
+        );
+    }
+}

@@ -1,0 +1,230 @@
+//! What must the eBPF object be told about this kernel before it is loaded, and how do its programs get verified?
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use aya::programs::{Program, ProgramError};
+use aya::{Btf as AyaBtf, Ebpf, EbpfLoader};
+use rsttrace_common::knobs::{self, Offsets, names};
+use zerocopy::IntoBytes;
+
+use super::btf::{self, Btf};
+use super::events::{self, Transport};
+use super::hooks::{Attachment, TABLE, Way};
+use super::preflight::{self, StartError};
+use super::tracer::Options;
+
+static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/ebpf/rsttrace.bpf.o"));
+
+/// What the kernel's type information says; read once, kept without the types.
+pub struct KernelFacts {
+    /// Where members are.
+    pub offsets: Offsets,
+    /// `enum sk_rst_reason`.
+    pub reasons: Vec<(u32, String)>,
+    /// Parameters of the prototypes that [`TABLE`] asks for.
+    parameters: HashMap<&'static str, usize>,
+}
+
+impl KernelFacts {
+    /// Of the running kernel.
+    pub fn read() -> Result<Self, StartError> {
+        let bytes =
+            btf::read(Path::new(btf::VMLINUX)).map_err(|e| preflight::no_btf(e.to_string()))?;
+        let mut types = Btf::parse(&bytes).map_err(|e| preflight::no_btf(e.to_string()))?;
+        let tracepoints = TABLE
+            .iter()
+            .flat_map(|row| row.ways)
+            .filter_map(|way| way.tracepoint());
+        let parameters = tracepoints
+            .filter_map(|name| Some((name, types.parameters(&format!("btf_trace_{name}"))?)))
+            .collect();
+        Ok(Self {
+            offsets: Offsets::resolve(|structure, path| types.resolve(structure, path)),
+            reasons: types.enumerators("sk_rst_reason", "SK_RST_REASON_"),
+            parameters,
+        })
+    }
+
+    /// Whether this kernel's prototype is the one that a way was written for; why not.
+    pub fn fits(&self, way: &Way) -> Result<(), String> {
+        let Attachment::Tracepoint { name, parameters } = way.attachment else {
+            return Ok(());
+        };
+        let actual = self
+            .parameters
+            .get(name)
+            .ok_or_else(|| format!("this kernel has no tracepoint {name}"))?;
+        match parameters {
+            Some(expected) if expected != *actual => Err(format!(
+                "{name} has {actual} parameters here, not {expected}"
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The object with its maps made and its globals set. Nothing runs yet.
+pub struct Object {
+    /// Programs and maps.
+    pub ebpf: Ebpf,
+    /// The kernel's types as aya wants them.
+    pub types: AyaBtf,
+    /// What became of the programs verified ahead.
+    verified: HashMap<String, Result<(), String>>,
+}
+
+impl Object {
+    /// Makes maps and sets globals.
+    pub fn load(options: &Options, kernel: &KernelFacts) -> Result<Self, StartError> {
+        std::thread::scope(|scope| {
+            let types = scope.spawn(AyaBtf::from_sys_fs);
+            let ebpf = load(options, kernel)?;
+            let types = types
+                .join()
+                .map_err(|_| StartError::Failed("reading BTF ended early".to_owned()))?;
+            let types = types.map_err(|error| preflight::no_btf(chain(&error)))?;
+            Ok(Self {
+                ebpf,
+                types,
+                verified: HashMap::new(),
+            })
+        })
+    }
+
+    /// Has the kernel verify what `ways` need, on as many CPUs as there are: that is most of the time of a start.
+    pub fn verify_ahead(&mut self, ways: &[&'static Way]) {
+        let Self {
+            ebpf,
+            types,
+            verified,
+        } = self;
+        let mut jobs: Vec<_> = ebpf
+            .programs_mut()
+            .filter_map(|(name, program)| {
+                let order = ways.iter().position(|way| way.programs.contains(&name))?;
+                Some((order, name.to_owned(), program, ways.get(order)?.attachment))
+            })
+            .collect();
+        // The longest first, which are the last in the table: classifiers parse packets.
+        jobs.sort_by_key(|(order, ..)| *order);
+        let workers = std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(4)
+            .min(jobs.len());
+        let (jobs, done) = (Mutex::new(jobs), Mutex::new(HashMap::new()));
+        std::thread::scope(|scope| {
+            for _ in 0..workers {
+                scope.spawn(|| {
+                    loop {
+                        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                        let Some((_, name, program, attachment)) = job else {
+                            return;
+                        };
+                        let result = verify(program, attachment, types);
+                        done.lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .insert(name, result);
+                    }
+                });
+            }
+        });
+        verified.extend(done.into_inner().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// A program as its kind, verified: ahead or now.
+    pub fn program<'a, P>(
+        &'a mut self,
+        name: &str,
+        attachment: Attachment,
+    ) -> Result<&'a mut P, String>
+    where
+        &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
+    {
+        let program = self
+            .ebpf
+            .program_mut(name)
+            .ok_or_else(|| format!("the eBPF object has no program {name}"))?;
+        match self.verified.get(name) {
+            Some(result) => result.clone()?,
+            None => {
+                let result = verify(program, attachment, &self.types);
+                self.verified.insert(name.to_owned(), result.clone());
+                result?;
+            }
+        }
+        program.try_into().map_err(|error| chain(&error))
+    }
+}
+
+fn verify(program: &mut Program, attachment: Attachment, types: &AyaBtf) -> Result<(), String> {
+    let result = match (program, attachment) {
+        (Program::BtfTracePoint(program), Attachment::Tracepoint { name, .. }) => {
+            program.load(name, types)
+        }
+        (Program::Iter(program), Attachment::Iterator(kind)) => program.load(kind, types),
+        (Program::SchedClassifier(program), Attachment::Classifier | Attachment::TestRun) => {
+            program.load()
+        }
+        _ => {
+            return Err(
+                "the eBPF object has a program of this name, but of another kind".to_owned(),
+            );
+        }
+    };
+    result.map_err(|error| chain(&error))
+}
+
+fn load(options: &Options, kernel: &KernelFacts) -> Result<Ebpf, StartError> {
+    let transport = match options.transport {
+        Transport::Ring => knobs::TRANSPORT_RING,
+        Transport::Perf => knobs::TRANSPORT_PERF,
+    };
+    let debug = u32::from(options.debug);
+    let mut loader = EbpfLoader::new();
+    loader
+        // The object has no relocations against the kernel's types.
+        .btf(None)
+        .override_global(names::OFFSETS, kernel.offsets.as_bytes(), true)
+        .override_global(names::TRANSPORT, &transport, true)
+        .override_global(names::DEBUG, &debug, false)
+        .map_max_entries("TOMBSTONES", options.tombstones.max(1))
+        .map_max_entries("BASELINES", options.baselines.max(1));
+    // The transport not used gets the least that the kernel takes: a page of ring, or a slot.
+    match options.transport {
+        Transport::Ring => loader
+            .map_max_entries(events::RING, options.buffer_bytes.max(4096))
+            .map_max_entries(events::PERF, 1),
+        Transport::Perf => loader.map_max_entries(events::RING, 4096),
+    };
+    if !options.debug {
+        loader.map_max_entries("AYA_LOGS", 4096);
+    }
+    loader.load(OBJECT).map_err(|error| {
+        let text = chain(&error);
+        if text.contains("Operation not permitted") {
+            let missing = format!("CAP_BPF (or a security module forbids BPF: {text})");
+            StartError::NotPermitted {
+                missing: vec![missing],
+            }
+        } else {
+            StartError::Failed(text)
+        }
+    })
+}
+
+/// An error with all its causes on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,201 @@
+//! How does tracing start and stop: what is checked, loaded and attached, in which order, and what is given up on the way?
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use aya::Ebpf;
+use aya::programs::Program;
+use log::debug;
+
+use super::attach::{self, Attached};
+use super::counters::{self, CounterMap, Counters, ProgramStats};
+use super::events::{EventReader, Transport};
+use super::hooks::{Fact, Hooks};
+use super::interfaces::{InterfaceOptions, Interfaces, Names};
+use super::object::{KernelFacts, Object};
+use super::preflight::{self, HOOKS_ADVICE, StartError};
+use super::sys;
+
+/// How to trace.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How events travel.
+    pub transport: Transport,
+    /// Bytes of the ring, or of the perf buffers of all CPUs together; rounded up to a power of two. The ring counts
+    /// twice in the process's resident memory, as the kernel maps it twice in a row.
+    pub buffer_bytes: u32,
+    /// How long events may wait so that one wake-up fetches many.
+    pub batching_delay: Duration,
+    /// Closed connections remembered.
+    pub tombstones: u32,
+    /// Flows whose TTL is remembered.
+    pub baselines: u32,
+    /// Remember who holds the sockets that are open already.
+    pub seed: bool,
+    /// Where classifiers go; `None`: nowhere.
+    pub interfaces: Option<InterfaceOptions>,
+    /// Log the probes' rare paths.
+    pub debug: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            transport: Transport::Ring,
+            buffer_bytes: 4 << 20,
+            batching_delay: Duration::from_millis(20),
+            tombstones: 16_384,
+            baselines: 16_384,
+            seed: true,
+            interfaces: Some(InterfaceOptions::default()),
+            debug: false,
+        }
+    }
+}
+
+/// The probes at work. All is detached when it is dropped, which takes as long as the kernel takes to detach.
+pub struct Tracer {
+    // Fields are dropped in this order: classifiers first, tracepoints with `ebpf`.
+    interfaces: Option<Interfaces>,
+    ebpf: Ebpf,
+    reader: Option<EventReader>,
+    counters: CounterMap,
+    hooks: Hooks,
+    reasons: Vec<(u32, String)>,
+    hz: Option<u32>,
+    debug: bool,
+}
+
+impl Tracer {
+    /// Checks rights and kernel, loads the programs, attaches what the kernel grants. What it refuses is recorded in
+    /// [`Tracer::hooks`]; an error only if no reset would be seen at all. Needs no async runtime. Events flow from
+    /// here on, so the reader should be read soon.
+    pub fn start(options: &Options) -> Result<Self, StartError> {
+        preflight::check()?;
+        if let Err(error) = sys::raise_memlock() {
+            debug!("RLIMIT_MEMLOCK not raised: {error}; only kernels before 5.11 need it");
+        }
+        sys::keep_heap_small();
+        let kernel = KernelFacts::read()?;
+        let mut object = Object::load(options, &kernel)?;
+        let counters = CounterMap::take(&mut object.ebpf).map_err(StartError::Failed)?;
+        let reader = EventReader::new(&mut object.ebpf, options).map_err(StartError::Failed)?;
+
+        let Attached {
+            mut hooks,
+            programs,
+            hz,
+        } = attach::all(&mut object, &kernel, options);
+        let Object { ebpf, types, .. } = object;
+        drop(types);
+        let interfaces = match &options.interfaces {
+            Some(wanted)
+                if hooks.is_active(Fact::Packets) || hooks.is_active(Fact::TunnelPackets) =>
+            {
+                let started = Interfaces::start(wanted.clone(), programs);
+                started
+                    .inspect_err(|error| hooks.refuse_packets(&error.to_string()))
+                    .ok()
+            }
+            _ => None,
+        };
+        sys::trim_heap();
+        if !hooks.is_useful() {
+            let missing = hooks.refusals().collect::<Vec<_>>().join("; ");
+            return Err(StartError::NotSupported {
+                missing,
+                advice: HOOKS_ADVICE,
+            });
+        }
+        Ok(Self {
+            interfaces,
+            ebpf,
+            reader: Some(reader),
+            counters,
+            hooks,
+            reasons: kernel.reasons,
+            hz,
+            debug: options.debug,
+        })
+    }
+
+    /// The events; `None` the second time.
+    pub fn take_events(&mut self) -> Option<EventReader> {
+        self.reader.take()
+    }
+
+    /// Which facts can be had here, and why not the others.
+    pub fn hooks(&self) -> &Hooks {
+        &self.hooks
+    }
+
+    /// The running kernel's `enum sk_rst_reason` without its prefix; empty before 6.10.
+    pub fn reasons(&self) -> &[(u32, String)] {
+        &self.reasons
+    }
+
+    /// Jiffies a second; `None` if it could not be found out, so that jiffies mean nothing.
+    pub fn hz(&self) -> Option<u32> {
+        self.hz
+    }
+
+    /// Names of interfaces and namespaces, kept up to date; `None` without classifiers.
+    pub fn names(&self) -> Option<Names> {
+        self.interfaces.as_ref().map(Interfaces::names)
+    }
+
+    /// What the probes counted; `None` if the map cannot be read.
+    pub fn counters(&self) -> Option<Counters> {
+        self.counters.read()
+    }
+
+    /// Misses and costs of each program. What a tracepoint missed no counter saw: resets sent = `sent_seen` + missed.
+    pub fn programs(&self) -> Vec<ProgramStats> {
+        counters::programs(&self.ebpf)
+    }
+
+    /// Takes every hook off; the counters and the events that are in the buffers stay. For the end of a trace: from here
+    /// on what was counted and what was handed over must agree.
+    pub fn stop(&mut self) {
+        self.interfaces = None;
+        for (name, program) in self.ebpf.programs_mut() {
+            let unloaded = match program {
+                Program::BtfTracePoint(program) => program.unload(),
+                Program::SchedClassifier(program) => program.unload(),
+                Program::Iter(program) => program.unload(),
+                // The object has no others.
+                _ => Ok(()),
+            };
+            if let Err(error) = unloaded {
+                debug!("{name} was not loaded: {error}");
+            }
+        }
+    }
+
+    /// What the probes log; `None` unless started with `debug`, and the second time.
+    pub fn take_debug_log(&mut self) -> Option<DebugLog> {
+        if !self.debug {
+            return None;
+        }
+        match aya_log::EbpfLogger::init(&mut self.ebpf) {
+            Ok(logger) => Some(DebugLog(logger)),
+            Err(error) => {
+                debug!("the probes log nothing: {error}");
+                None
+            }
+        }
+    }
+}
+
+/// The probes' log, passed on to the `log` crate.
+pub struct DebugLog(aya_log::EbpfLogger<&'static dyn log::Log>);
+
+impl DebugLog {
+    /// Passes on what comes, for ever or until the log cannot be read. Must be called inside a tokio runtime.
+    pub async fn pass_on(mut self) -> std::io::Result<()> {
+        loop {
+            sys::watch(self.0.as_fd())?.readable().await.map(drop)?;
+            self.0.flush();
+        }
+    }
+}
