@@ -136,6 +136,8 @@ offsets! {
     srtt_us => "tcp_sock"."srtt_us",
     /// `tcp_sock`: `struct minmax`, its first sample is a pair (time, value).
     rtt_min => "tcp_sock"."rtt_min",
+    /// `tcp_sock`: nanoseconds of `CLOCK_MONOTONIC`.
+    tcp_wstamp_ns => "tcp_sock"."tcp_wstamp_ns",
     /// `tcp_sock`.
     lsndtime => "tcp_sock"."lsndtime",
     /// `tcp_sock`.

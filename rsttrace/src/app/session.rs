@@ -292,10 +292,7 @@ impl NamesOf {
 
 impl NetnsNames for NamesOf {
     fn inode(&self, netns: NetnsCookie) -> Option<u32> {
-        self.0
-            .as_ref()?
-            .inode(netns.0)
-            .and_then(|inode| u32::try_from(inode).ok())
+        self.0.as_ref()?.inode(netns.0)
     }
 
     fn interface(&self, netns: NetnsCookie, ifindex: u32) -> Option<String> {
