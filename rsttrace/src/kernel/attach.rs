@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(short("EPERM"), "EPERM");
         assert_eq!(
             short(
-                "load failed:\n0: r1\n1: r2\nR3 invalid mem access\nstack depth 8\nprocessed 3 insns"
+                "load failed. Verifier output: 0: r0\n0: r1\n1: r2\nR3 invalid mem access\nstack depth 8\nprocessed 3 insns"
             ),
             "load failed: R3 invalid mem access"
         );
