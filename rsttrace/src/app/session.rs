@@ -261,10 +261,13 @@ fn kernel_losses(counters: &Counters) -> Vec<(String, u64)> {
             counters.storage_failed,
         ),
         (
-            "closed connections not remembered".to_owned(),
-            counters.tombstone_failed,
+            "closed connections forgotten for want of room".to_owned(),
+            counters.tombstone_evicted,
         ),
-        ("TTLs not remembered".to_owned(), counters.baseline_failed),
+        (
+            "TTLs forgotten for want of room".to_owned(),
+            counters.baseline_evicted,
+        ),
         (
             "connections dead without a reset, not described".to_owned(),
             counters.timed_out_lost,
