@@ -63,8 +63,9 @@ impl Netns {
 #[inline(always)]
 pub fn load<T: Copy>(object: Typed, member: Option<usize>) -> Option<T> {
     let member = member?;
+    let place = object.wrapping_byte_add(member).cast::<T>();
     // SAFETY: the verifier checks the access against the type; a fault at run time yields zeroes.
-    Some(unsafe { object.byte_add(member).cast::<T>().read() })
+    Some(unsafe { place.read() })
 }
 
 /// Copies from kernel memory at any address; zero if it cannot be read.

@@ -192,7 +192,7 @@ pub(super) mod tests {
         let end = std::time::Instant::now() + Duration::from_secs(10);
         while !claim() {
             assert!(std::time::Instant::now() < end, "still not so after 10 s");
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 
