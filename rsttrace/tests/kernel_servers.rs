@@ -230,14 +230,11 @@ fn record_of(watch: &Watch, direction: &str, local: SocketAddr, remote: SocketAd
     let is = |end: &Value, address: SocketAddr| {
         end["port"] == address.port() && end["address"] == address.ip().to_string()
     };
-    watch.await_record(
-        &format!("{direction} {local} {remote}"),
-        move |record| {
-            record["direction"] == direction
-                && is(&record["local"], local)
-                && is(&record["remote"], remote)
-        },
-    )
+    watch.await_record(&format!("{direction} {local} {remote}"), move |record| {
+        record["direction"] == direction
+            && is(&record["local"], local)
+            && is(&record["remote"], remote)
+    })
 }
 
 /// Both ends of the reset of a client's connection: sent, received.

@@ -41,10 +41,7 @@ fn every_line_is_as_the_schema_says_and_both_ends_of_a_reset_share_a_link() {
         let listener = listener();
         let expected = [
             (close_with_linger_zero(&listener), "linger_zero"),
-            (
-                close_with_unread_data(&listener),
-                "close_with_unread_data",
-            ),
+            (close_with_unread_data(&listener), "close_with_unread_data"),
         ];
         await_refusal(closed_port(9));
         await_refusal("[::1]:9".parse().unwrap());
@@ -185,7 +182,10 @@ fn filters_choose_while_it_runs() {
                 .map(|record| {
                     let ports = [client.port(), 9, 10];
                     let at = ports.iter().position(|&port| has_port(&record, port));
-                    (at.unwrap(), record["direction"].as_str().unwrap().to_owned())
+                    (
+                        at.unwrap(),
+                        record["direction"].as_str().unwrap().to_owned(),
+                    )
                 })
                 .collect();
             of
@@ -197,7 +197,14 @@ fn filters_choose_while_it_runs() {
         let [all, with, without, process, cause, direction] = shown;
         assert_eq!(
             all,
-            pairs(&[(0, sent), (0, received), (1, sent), (1, received), (2, sent), (2, received)])
+            pairs(&[
+                (0, sent),
+                (0, received),
+                (1, sent),
+                (1, received),
+                (2, sent),
+                (2, received)
+            ])
         );
         assert_eq!(with, pairs(&[(0, sent), (0, received)]));
         assert_eq!(
@@ -206,7 +213,10 @@ fn filters_choose_while_it_runs() {
         );
         assert_eq!(process, pairs(&[(2, received)]));
         assert_eq!(cause, pairs(&[(0, sent)]));
-        assert_eq!(direction, pairs(&[(0, received), (1, received), (2, received)]));
+        assert_eq!(
+            direction,
+            pairs(&[(0, received), (1, received), (2, received)])
+        );
     });
 }
 

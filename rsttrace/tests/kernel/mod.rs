@@ -4,12 +4,14 @@
 #![allow(unused_imports, reason = "as above")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
+mod frames;
 mod namespace;
 mod traffic;
 mod watch;
 
 use std::time::{Duration, Instant};
 
+pub use frames::{ACK, RST, Wire, addresses, ethernet, ipv4, ipv6, tcp};
 pub use namespace::{Namespace, netns_inode, out_resets_by_namespace, private_namespace, run};
 pub use traffic::{
     await_refusal, close_with_linger_zero, close_with_unread_data, closed_port, connected_pair,
