@@ -18,10 +18,10 @@ pub const TIMED_OUT_SEEN: u32 = 6;
 pub const TIMED_OUT_LOST: u32 = 7;
 /// Socket storage could not be made: that socket has no recorded owner.
 pub const STORAGE_FAILED: u32 = 8;
-/// A tombstone could not be written.
-pub const TOMBSTONE_FAILED: u32 = 9;
-/// A TTL baseline could not be written.
-pub const BASELINE_FAILED: u32 = 10;
+/// A tombstone took the place of another one.
+pub const TOMBSTONE_EVICTED: u32 = 9;
+/// A TTL baseline took the place of another one.
+pub const BASELINE_EVICTED: u32 = 10;
 /// Sockets that were there before the tool and got an owner at its start.
 pub const SEEDED: u32 = 11;
 /// How many counters there are.

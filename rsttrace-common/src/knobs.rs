@@ -10,12 +10,19 @@ pub const TRANSPORT_RING: u32 = 0;
 /// Events go through a perf event array.
 pub const TRANSPORT_PERF: u32 = 1;
 
+/// Slots of both tables unless user space says otherwise.
+pub const DEFAULT_SLOTS: u32 = 16_384;
+
 /// Names of the globals, as user space overrides them.
 pub mod names {
     /// [`super::Offsets`].
     pub const OFFSETS: &str = "OFFSETS";
     /// `u32`: a `TRANSPORT_` constant.
     pub const TRANSPORT: &str = "TRANSPORT";
+    /// `u32`: slots of the table of tombstones, a power of two.
+    pub const TOMBSTONE_SLOTS: &str = "TOMBSTONE_SLOTS";
+    /// `u32`: slots of the table of TTL baselines, a power of two.
+    pub const BASELINE_SLOTS: &str = "BASELINE_SLOTS";
     /// `u32`: 1 to log rare paths through aya-log.
     pub const DEBUG: &str = "DEBUG";
 }
@@ -136,6 +143,8 @@ offsets! {
     srtt_us => "tcp_sock"."srtt_us",
     /// `tcp_sock`: `struct minmax`, its first sample is a pair (time, value).
     rtt_min => "tcp_sock"."rtt_min",
+    /// `tcp_sock`: nanoseconds of `CLOCK_MONOTONIC`.
+    tcp_wstamp_ns => "tcp_sock"."tcp_wstamp_ns",
     /// `tcp_sock`.
     lsndtime => "tcp_sock"."lsndtime",
     /// `tcp_sock`.

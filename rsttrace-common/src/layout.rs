@@ -16,15 +16,15 @@ const _: () = {
     assert!(size_of::<Task>() == 40);
     assert!(size_of::<CurrentTask>() == 48);
     assert!(size_of::<Segment>() == 24);
-    assert!(size_of::<Socket>() == 168);
+    assert!(size_of::<Socket>() == 176);
     assert!(size_of::<Ownership>() == 112);
     assert!(size_of::<Tombstone>() == 144);
     assert!(size_of::<Baseline>() == 16);
     assert!(size_of::<Target>() == 32);
-    assert!(size_of::<ResetSent>() == 32 + 40 + 168 + 112 + 48 + 24 + 8);
+    assert!(size_of::<ResetSent>() == 32 + 40 + 176 + 112 + 48 + 24 + 8);
     assert!(size_of::<ResetSentByListener>() == size_of::<ResetSent>() + 144);
     assert!(size_of::<ResetSentStateless>() == 32 + 40 + 24 + 2 * 144 + 16);
-    assert!(size_of::<ResetReceived>() == 32 + 40 + 168 + 112);
+    assert!(size_of::<ResetReceived>() == 32 + 40 + 176 + 112);
     assert!(size_of::<TimedOut>() == 32 + 40 + 112 + 8);
     assert!(size_of::<RstPacket>() == 32 + 48 + 32 + 16 + 16 + 20 + 4 + 12 + 4 + SNAP);
     assert!(offset_of!(Header, kind) == 24);

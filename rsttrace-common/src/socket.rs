@@ -20,6 +20,9 @@ wire! {
         pub bytes_received: u64,
         /// `tcp_sock.bytes_acked`; SYN and FIN count as one each.
         pub bytes_acked: u64,
+        /// Nanoseconds since any segment was sent, pure ACKs and probes too (`tcp_wstamp_ns`); `u64::MAX`: none ever was.
+        /// Means nothing for an active reset, which counts as sent.
+        pub since_transmit_ns: u64,
         /// Owner's user id in the initial user namespace.
         pub uid: u32,
         /// Next sequence number expected from the peer.

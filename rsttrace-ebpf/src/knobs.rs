@@ -1,6 +1,6 @@
 //! The read-only globals that user space sets before loading: constants to the verifier, which drops what is off.
 
-use rsttrace_common::knobs::{Offsets, TRANSPORT_RING};
+use rsttrace_common::knobs::{DEFAULT_SLOTS, Offsets, TRANSPORT_RING};
 
 /// Offsets of the kernel's members, see `rsttrace_common::knobs`.
 #[unsafe(no_mangle)]
@@ -8,6 +8,12 @@ pub static OFFSETS: Offsets = Offsets::absent();
 /// Which way events go.
 #[unsafe(no_mangle)]
 pub static TRANSPORT: u32 = TRANSPORT_RING;
+/// Slots of `TOMBSTONES`, a power of two.
+#[unsafe(no_mangle)]
+pub static TOMBSTONE_SLOTS: u32 = DEFAULT_SLOTS;
+/// Slots of `BASELINES`, a power of two.
+#[unsafe(no_mangle)]
+pub static BASELINE_SLOTS: u32 = DEFAULT_SLOTS;
 /// 1: rare paths are logged.
 #[unsafe(no_mangle)]
 pub static DEBUG: u32 = 0;

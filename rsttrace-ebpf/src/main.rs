@@ -9,6 +9,7 @@ mod maps;
 mod packet;
 mod probes;
 mod snapshot;
+mod table;
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {

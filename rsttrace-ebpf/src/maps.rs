@@ -5,12 +5,14 @@ use core::ffi::c_void;
 use aya_ebpf::bindings::bpf_map_type::BPF_MAP_TYPE_SK_STORAGE;
 use aya_ebpf::helpers::generated::bpf_sk_storage_get;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, PerfEventByteArray, RingBuf};
-use rsttrace_common::FlowKey;
+use aya_ebpf::maps::{Array, PerCpuArray, PerfEventByteArray, RingBuf};
 use rsttrace_common::counters;
+use rsttrace_common::knobs::DEFAULT_SLOTS;
 use rsttrace_common::lifecycle::Tombstone;
 use rsttrace_common::packet::Baseline;
 use rsttrace_common::socket::Ownership;
+
+use crate::table::Entry;
 
 /// Events, `TRANSPORT_RING`. User space sets the size.
 #[map]
@@ -28,10 +30,10 @@ pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(8, 0);
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counters::COUNT, 0);
 /// Connections and listeners that closed.
 #[map]
-pub static TOMBSTONES: LruHashMap<FlowKey, Tombstone> = LruHashMap::with_max_entries(16_384, 0);
+pub static TOMBSTONES: Array<Entry<Tombstone>> = Array::with_max_entries(DEFAULT_SLOTS, 0);
 /// SYNs and SYN-ACKs that came in.
 #[map]
-pub static BASELINES: LruHashMap<FlowKey, Baseline> = LruHashMap::with_max_entries(16_384, 0);
+pub static BASELINES: Array<Entry<Baseline>> = Array::with_max_entries(DEFAULT_SLOTS, 0);
 /// Entry 0: `[jiffies64, CLOCK_MONOTONIC]`, written by the program `clock`.
 #[map]
 pub static CLOCK: Array<[u64; 2]> = Array::with_max_entries(1, 0);

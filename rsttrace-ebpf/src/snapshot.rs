@@ -1,6 +1,6 @@
 //! What a socket and the segment it answers look like at the moment of an event.
 
-use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
+use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_ktime_get_ns};
 use rsttrace_common::Flow;
 use rsttrace_common::flow::V4_MAPPED_PREFIX;
 use rsttrace_common::reset::Segment;
@@ -159,6 +159,14 @@ pub fn socket(sk: Typed, tcp: Typed, into: &mut Socket) {
     into.bytes_sent = load(tcp, offset!(bytes_sent)).unwrap_or(0);
     into.bytes_received = load(tcp, offset!(bytes_received)).unwrap_or(0);
     into.bytes_acked = load(tcp, offset!(bytes_acked)).unwrap_or(0);
+    let transmitted: u64 = load(tcp, offset!(tcp_wstamp_ns)).unwrap_or(0);
+    into.since_transmit_ns = if transmitted == 0 {
+        u64::MAX
+    } else {
+        // Pacing may set the stamp ahead of the clock.
+        // SAFETY: takes nothing.
+        unsafe { bpf_ktime_get_ns() }.saturating_sub(transmitted)
+    };
     into.uid = load(sk, offset!(sk_uid)).unwrap_or(0);
     into.rcv_nxt = load(tcp, offset!(rcv_nxt)).unwrap_or(0);
     into.copied_seq = load(tcp, offset!(copied_seq)).unwrap_or(0);

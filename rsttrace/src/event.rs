@@ -436,6 +436,9 @@ pub struct Socket {
     pub since_ack: Option<Duration>,
     /// Since the first send of what is unacknowledged; absent when nothing is. Resolution 1/HZ.
     pub since_first_unacknowledged: Option<Duration>,
+    /// Since any segment was sent, pure ACKs and probes too; absent if none ever was. Means nothing for an active reset,
+    /// which counts as sent.
+    pub since_transmit: Option<Duration>,
     /// Listener: connections waiting for accept(), and the limit.
     pub accept_queue: Option<(u32, u32)>,
 }

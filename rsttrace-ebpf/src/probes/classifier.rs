@@ -13,7 +13,7 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use rsttrace_common::FlowKey;
-use rsttrace_common::counters::{BASELINE_FAILED, PACKET_LOST, PACKET_SEEN};
+use rsttrace_common::counters::{BASELINE_EVICTED, PACKET_LOST, PACKET_SEEN};
 use rsttrace_common::header::KIND_RST_PACKET;
 use rsttrace_common::packet::{
     Baseline, PACKET_EGRESS, PACKET_HAS_SOCKET, PACKET_LOOKED_UP, PACKET_LOOPBACK,
@@ -24,10 +24,11 @@ use rsttrace_common::task::CurrentTask;
 
 use crate::emit::{Slot, Tally, emit, header, now};
 use crate::kernel::{Netns, Typed, current_by_copy, load, tcp_sock};
-use crate::knobs::{debug, offset};
-use crate::maps::{BASELINES, count};
+use crate::knobs::{BASELINE_SLOTS, get, offset};
+use crate::maps::BASELINES;
 use crate::packet::{RST, SYN, Segment, copy, dissect, is_candidate};
 use crate::snapshot::{self, NO_TASK};
+use crate::table;
 
 const TALLY: Tally = Tally {
     seen: PACKET_SEEN,
@@ -104,24 +105,26 @@ fn ingress(ctx: &TcContext, link_header: bool) {
                 flags: segment.flags,
                 source_mac,
             };
-            if BASELINES.insert(&key, &baseline, 0).is_err() {
-                count(BASELINE_FAILED);
-                debug!(ctx, "no room for a baseline");
-            }
+            table::write(
+                &BASELINES,
+                get(&BASELINE_SLOTS),
+                &key,
+                &baseline,
+                BASELINE_EVICTED,
+            );
         }
         return;
     }
     let target = target(ctx, &segment);
-    let baseline = BASELINES.get_ptr(&key);
+    let mut baseline = NO_BASELINE;
+    if !table::read(&BASELINES, get(&BASELINE_SLOTS), &key, &mut baseline) {
+        baseline = NO_BASELINE;
+    }
     emit::<RstPacket>(ctx.as_ptr(), Slot::Ingress, TALLY, |event| {
         describe(ctx, &segment, netns, (source_mac, destination_mac), event);
         event.flags |= PACKET_LOOKED_UP;
         event.target = target;
-        event.baseline = match baseline {
-            // SAFETY: a map value stays mapped while the program runs.
-            Some(baseline) => unsafe { *baseline },
-            None => NO_BASELINE,
-        };
+        event.baseline = baseline;
         event.ingress_ifindex = 0;
         event.socket_cookie = 0;
         event.socket_inode = 0;

@@ -18,9 +18,10 @@ use rsttrace_common::socket::{OWNERSHIP_RESET_SENT, TCP_LISTEN};
 
 use crate::emit::{Slot, Tally, emit, header};
 use crate::kernel::{Netns, Typed, argument, current, load, tcp_sock};
-use crate::knobs::{debug, offset};
+use crate::knobs::{TOMBSTONE_SLOTS, debug, get, offset};
 use crate::maps::{SOCKETS, TOMBSTONES};
 use crate::snapshot::{self, NO_FLOW, NO_OWNERSHIP, NO_SEGMENT};
+use crate::table;
 
 const TALLY: Tally = Tally {
     seen: SENT_SEEN,
@@ -76,7 +77,7 @@ fn sent(ctx: &BtfTracePointContext, reason: u32) {
                 flow: event.sent.flow,
                 netns_cookie: netns.cookie,
             };
-            copy(tombstone_of(&key), &mut event.connection);
+            tombstone_of(&key, &mut event.connection);
         });
     } else {
         emit::<ResetSent>(ctx.as_ptr(), Slot::Sent, TALLY, |event| {
@@ -136,16 +137,16 @@ fn without_socket(
             flow: event.flow,
             netns_cookie: netns.cookie,
         };
-        copy(tombstone_of(&key), &mut event.connection);
+        tombstone_of(&key, &mut event.connection);
         let opens = event.cause.flags & (SYN | ACK) == SYN;
         key.flow.remote_address = [0; 16];
         key.flow.remote_port = 0;
-        let mut listener = if opens { tombstone_of(&key) } else { None };
-        if opens && listener.is_none() {
+        if !opens {
+            event.listener = NO_TOMBSTONE;
+        } else if !tombstone_of(&key, &mut event.listener) {
             key.flow.local_address = [0; 16];
-            listener = tombstone_of(&key);
+            tombstone_of(&key, &mut event.listener);
         }
-        copy(listener, &mut event.listener);
         event.state = minisock.0;
         event.cookie = minisock.1;
         event.reason = reason;
@@ -153,29 +154,23 @@ fn without_socket(
     });
 }
 
-/// The tombstone of a flow.
+/// Fills in the tombstone of a flow; `false`, and an empty one, if there is none.
 #[inline(always)]
-fn tombstone_of(key: &FlowKey) -> Option<*const Tombstone> {
-    TOMBSTONES.get_ptr(key)
+fn tombstone_of(key: &FlowKey, into: &mut Tombstone) -> bool {
+    let found = table::read(&TOMBSTONES, get(&TOMBSTONE_SLOTS), key, into);
+    if !found {
+        *into = NO_TOMBSTONE;
+    }
+    found
 }
 
-#[inline(always)]
-fn copy(from: Option<*const Tombstone>, into: &mut Tombstone) {
-    match from {
-        // SAFETY: a map value stays mapped while the program runs. An eviction at this very moment may mix two
-        // tombstones; the flow of the mix is this one's, so user space checks the cookie where it has one.
-        Some(tombstone) => *into = unsafe { *tombstone },
-        None => {
-            *into = Tombstone {
-                ownership: NO_OWNERSHIP,
-                died_ns: 0,
-                cookie: 0,
-                error: 0,
-                unread: 0,
-                last_state: 0,
-                fin_sent: 0,
-                reserved: [0; 6],
-            }
-        }
-    }
-}
+const NO_TOMBSTONE: Tombstone = Tombstone {
+    ownership: NO_OWNERSHIP,
+    died_ns: 0,
+    cookie: 0,
+    error: 0,
+    unread: 0,
+    last_state: 0,
+    fin_sent: 0,
+    reserved: [0; 6],
+};

@@ -6,7 +6,9 @@
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use rsttrace_common::counters::{STORAGE_FAILED, TIMED_OUT_LOST, TIMED_OUT_SEEN, TOMBSTONE_FAILED};
+use rsttrace_common::counters::{
+    STORAGE_FAILED, TIMED_OUT_LOST, TIMED_OUT_SEEN, TOMBSTONE_EVICTED,
+};
 use rsttrace_common::header::KIND_TIMED_OUT;
 use rsttrace_common::lifecycle::{TimedOut, Tombstone};
 use rsttrace_common::socket::{
@@ -19,9 +21,10 @@ use rsttrace_common::{Flow, FlowKey};
 
 use crate::emit::{Slot, Tally, emit, header, now};
 use crate::kernel::{Netns, Typed, current, killing_signal, load, tcp_sock};
-use crate::knobs::{debug, offset};
+use crate::knobs::{TOMBSTONE_SLOTS, debug, get, offset};
 use crate::maps::{SOCKETS, TOMBSTONES, count};
 use crate::snapshot::{self, NO_OWNERSHIP, owned};
+use crate::table;
 
 const TALLY: Tally = Tally {
     seen: TIMED_OUT_SEEN,
@@ -163,10 +166,13 @@ fn closed(ctx: &BtfTracePointContext, old: u8) {
         flow: buried_flow(flow, old),
         netns_cookie: netns.cookie,
     };
-    if TOMBSTONES.insert(&key, &tombstone, 0).is_err() {
-        count(TOMBSTONE_FAILED);
-        debug!(ctx, "no room for a tombstone");
-    }
+    table::write(
+        &TOMBSTONES,
+        get(&TOMBSTONE_SLOTS),
+        &key,
+        &tombstone,
+        TOMBSTONE_EVICTED,
+    );
     if died_of_silence(old, error, &tombstone.ownership) {
         emit::<TimedOut>(ctx.as_ptr(), Slot::State, TALLY, |event| {
             event.header = header(KIND_TIMED_OUT, netns);

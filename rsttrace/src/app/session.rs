@@ -261,10 +261,13 @@ fn kernel_losses(counters: &Counters) -> Vec<(String, u64)> {
             counters.storage_failed,
         ),
         (
-            "closed connections not remembered".to_owned(),
-            counters.tombstone_failed,
+            "closed connections forgotten for want of room".to_owned(),
+            counters.tombstone_evicted,
         ),
-        ("TTLs not remembered".to_owned(), counters.baseline_failed),
+        (
+            "TTLs forgotten for want of room".to_owned(),
+            counters.baseline_evicted,
+        ),
         (
             "connections dead without a reset, not described".to_owned(),
             counters.timed_out_lost,
@@ -292,10 +295,7 @@ impl NamesOf {
 
 impl NetnsNames for NamesOf {
     fn inode(&self, netns: NetnsCookie) -> Option<u32> {
-        self.0
-            .as_ref()?
-            .inode(netns.0)
-            .and_then(|inode| u32::try_from(inode).ok())
+        self.0.as_ref()?.inode(netns.0)
     }
 
     fn interface(&self, netns: NetnsCookie, ifindex: u32) -> Option<String> {

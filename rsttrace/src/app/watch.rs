@@ -77,12 +77,7 @@ fn scope(inodes: &[u32]) -> Scope {
     if inodes.is_empty() {
         Scope::All
     } else {
-        Scope::Only(
-            inodes
-                .iter()
-                .map(|&inode| Selector::Inode(inode.into()))
-                .collect(),
-        )
+        Scope::Only(inodes.iter().map(|&inode| Selector::Inode(inode)).collect())
     }
 }
 

@@ -199,6 +199,9 @@ fn socket(socket: &Socket, ownership: Option<&Ownership>) -> socket::Socket {
     wire.lsndtime = stamp(socket.since_sent);
     wire.lrcvtime = stamp(socket.since_received);
     wire.rcv_tstamp = stamp(socket.since_ack);
+    wire.since_transmit_ns = socket
+        .since_transmit
+        .map_or(u64::MAX, |since| u64::try_from(since.as_nanos()).unwrap());
     wire.chrono_start = stamp(socket.since_first_unacknowledged);
     wire.chrono_type = socket.since_first_unacknowledged.is_some().into();
     wire.packets_out = wire.chrono_type.into();

@@ -84,6 +84,8 @@ pub(super) fn socket(
         since_ack: since(wire.rcv_tstamp),
         since_first_unacknowledged: since(wire.chrono_start)
             .filter(|_| in_flight && wire.chrono_type == CHRONO_BUSY),
+        since_transmit: (wire.since_transmit_ns != u64::MAX)
+            .then(|| Duration::from_nanos(wire.since_transmit_ns)),
         accept_queue: (state == TcpState::Listen)
             .then_some((wire.accept_queue, wire.accept_queue_limit)),
     })

@@ -78,8 +78,8 @@ pub struct Truth {
     pub who: Who,
     /// Which processes may be named.
     pub named: Named,
-    /// Whether somebody lost an established connection by it.
-    pub established_lost: bool,
+    /// Whether a connection that one end still used, or data on it, was lost by it.
+    pub lost: bool,
     /// Bytes that lay unread in the closed socket, where that is the point.
     pub unread: Option<u64>,
     /// The error that the receiving side saw, where it has a socket for it.
@@ -108,7 +108,7 @@ impl Truth {
             condition: "",
             who: Who::Nobody,
             named: Named::default(),
-            established_lost: false,
+            lost: false,
             unread: None,
             peer_error: None,
             seen,
@@ -185,7 +185,7 @@ impl Truth {
 
     /// An established connection was lost.
     pub(super) fn lost_connection(mut self) -> Self {
-        self.established_lost = true;
+        self.lost = true;
         self
     }
 

@@ -159,18 +159,18 @@ fn sample(object: &mut Object, name: &str) -> Result<clock::Sample, String> {
     })
 }
 
-/// A verifier's log can have thousands of lines; what it objects to is near the end.
+/// A verifier's log can have thousands of lines; what it objects to is the last but for its statistics.
 fn short(error: &str) -> String {
-    let lines: Vec<_> = error
+    const STATISTICS: [&str; 3] = ["processed ", "stack depth ", "verification time "];
+    let mut lines = error
         .lines()
         .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect();
-    match lines.as_slice() {
-        [first, .., objection, last] if lines.len() > 3 => {
-            format!("{first} … {objection} … {last}")
-        }
-        _ => lines.join(" "),
+        .filter(|line| !line.is_empty() && !STATISTICS.iter().any(|word| line.starts_with(word)));
+    let first = lines.next().unwrap_or_default();
+    let first = first.split(". Verifier output:").next().unwrap_or(first);
+    match lines.next_back() {
+        Some(objection) => format!("{first}: {objection}"),
+        None => first.to_owned(),
     }
 }
 
@@ -182,8 +182,10 @@ mod tests {
     fn a_verifier_log_is_cut_to_what_it_objects_to() {
         assert_eq!(short("EPERM"), "EPERM");
         assert_eq!(
-            short("load failed:\n0: r1\n1: r2\nR3 invalid mem access\nprocessed 3 insns"),
-            "load failed: … R3 invalid mem access … processed 3 insns"
+            short(
+                "load failed. Verifier output: 0: r0\n0: r1\n1: r2\nR3 invalid mem access\nstack depth 8\nprocessed 3 insns"
+            ),
+            "load failed: R3 invalid mem access"
         );
     }
 }

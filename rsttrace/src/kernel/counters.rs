@@ -25,8 +25,8 @@ pub struct Counters {
     pub timed_out_seen: u64,
     pub timed_out_lost: u64,
     pub storage_failed: u64,
-    pub tombstone_failed: u64,
-    pub baseline_failed: u64,
+    pub tombstone_evicted: u64,
+    pub baseline_evicted: u64,
     pub seeded: u64,
 }
 
@@ -42,8 +42,8 @@ impl Counters {
             timed_out_seen: get(counters::TIMED_OUT_SEEN)?,
             timed_out_lost: get(counters::TIMED_OUT_LOST)?,
             storage_failed: get(counters::STORAGE_FAILED)?,
-            tombstone_failed: get(counters::TOMBSTONE_FAILED)?,
-            baseline_failed: get(counters::BASELINE_FAILED)?,
+            tombstone_evicted: get(counters::TOMBSTONE_EVICTED)?,
+            baseline_evicted: get(counters::BASELINE_EVICTED)?,
             seeded: get(counters::SEEDED)?,
         })
     }

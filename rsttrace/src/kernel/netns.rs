@@ -11,8 +11,6 @@ use std::path::{Path, PathBuf};
 
 use nix::sched::{CloneFlags, setns};
 
-use super::rtnetlink::Connection;
-
 /// Where `ip netns add` puts its names.
 const NAMED: &str = "/run/netns";
 /// The calling thread's own.

@@ -183,6 +183,8 @@ fn load(options: &Options, kernel: &KernelFacts) -> Result<Ebpf, StartError> {
         Transport::Perf => knobs::TRANSPORT_PERF,
     };
     let debug = u32::from(options.debug);
+    let slots = |wanted: u32| wanted.checked_next_power_of_two().unwrap_or(1 << 31).max(1);
+    let (tombstones, baselines) = (slots(options.tombstones), slots(options.baselines));
     let mut loader = EbpfLoader::new();
     loader
         // The object has no relocations against the kernel's types.
@@ -190,8 +192,10 @@ fn load(options: &Options, kernel: &KernelFacts) -> Result<Ebpf, StartError> {
         .override_global(names::OFFSETS, kernel.offsets.as_bytes(), true)
         .override_global(names::TRANSPORT, &transport, true)
         .override_global(names::DEBUG, &debug, false)
-        .map_max_entries("TOMBSTONES", options.tombstones.max(1))
-        .map_max_entries("BASELINES", options.baselines.max(1));
+        .override_global(names::TOMBSTONE_SLOTS, &tombstones, true)
+        .override_global(names::BASELINE_SLOTS, &baselines, true)
+        .map_max_entries("TOMBSTONES", tombstones)
+        .map_max_entries("BASELINES", baselines);
     // The transport not used gets the least that the kernel takes: a page of ring, or a slot.
     match options.transport {
         Transport::Ring => loader

@@ -6,6 +6,7 @@ use std::time::Duration;
 use aya::Ebpf;
 use aya::programs::Program;
 use log::debug;
+use rsttrace_common::knobs;
 
 use super::attach::{self, Attached};
 use super::counters::{self, CounterMap, Counters, ProgramStats};
@@ -26,9 +27,9 @@ pub struct Options {
     pub buffer_bytes: u32,
     /// How long events may wait so that one wake-up fetches many.
     pub batching_delay: Duration,
-    /// Closed connections remembered.
+    /// Closed connections remembered; rounded up to a power of two. 200 bytes of kernel memory each.
     pub tombstones: u32,
-    /// Flows whose TTL is remembered.
+    /// Flows whose TTL is remembered; rounded up to a power of two. 72 bytes of kernel memory each.
     pub baselines: u32,
     /// Remember who holds the sockets that are open already.
     pub seed: bool,
@@ -44,8 +45,8 @@ impl Default for Options {
             transport: Transport::Ring,
             buffer_bytes: 4 << 20,
             batching_delay: Duration::from_millis(20),
-            tombstones: 16_384,
-            baselines: 16_384,
+            tombstones: knobs::DEFAULT_SLOTS * 2,
+            baselines: knobs::DEFAULT_SLOTS * 2,
             seed: true,
             interfaces: Some(InterfaceOptions::default()),
             debug: false,

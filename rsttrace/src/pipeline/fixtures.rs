@@ -140,6 +140,7 @@ pub fn socket(cookie: u64) -> Socket {
         since_received: Some(Duration::from_secs(2)),
         since_ack: Some(Duration::from_secs(2)),
         since_first_unacknowledged: None,
+        since_transmit: None,
         accept_queue: None,
     }
 }

@@ -114,6 +114,13 @@ pub fn received(received: &Received, at: BootTime, idle: Option<&Idle>, finished
     }
 }
 
+/// A reset that two facts speak against.
+pub fn not_from_peer(remote: SocketAddr) -> String {
+    format!(
+        "a reset in the name of {remote} does not look like it came from the peer: it answers nothing, and its TTL is not the peer's"
+    )
+}
+
 /// A connect that was turned away; `known`: what refused it is on this host and says so itself.
 pub fn refused(remote: SocketAddr, known: bool) -> String {
     if known {

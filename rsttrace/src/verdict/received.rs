@@ -27,12 +27,18 @@ pub fn received(
         let summary = explain::received(received, at, idle, finished);
         (Cause::ResetByPeer, Confidence::Likely, summary)
     };
+    let mut from_peer = true;
     match packet {
         Some(packet) => {
             list.extend(evidence::ttl(packet));
-            if evidence::ttl_differs(packet) {
+            let unasked = evidence::nothing_to_answer(received, packet).filter(|_| !connecting);
+            // Two independent facts; either alone may have an innocent reason.
+            let other_ttl = evidence::ttl_is_other(packet) == Some(true);
+            from_peer = !(other_ttl && unasked.is_some());
+            if evidence::ttl_differs(packet) || unasked.is_some() {
                 confidence = at_most(confidence, Confidence::Possible);
             }
+            list.extend(unasked);
         }
         None if context.coverage.packets && context.nothing_lost() && sender.is_none() => {
             list.push(item(
@@ -41,6 +47,18 @@ pub fn received(
             ));
         }
         None => {}
+    }
+    if sender.is_none() && !from_peer {
+        list.extend(lost(context));
+        return Verdict {
+            origin: Origin::Middlebox,
+            cause: Cause::NotFromPeer,
+            severity,
+            confidence: Confidence::Likely,
+            summary: explain::not_from_peer(received.flow.remote),
+            evidence: list,
+            advice: Vec::new(),
+        };
     }
     if let Some(sender) = sender {
         confidence = Confidence::Certain;

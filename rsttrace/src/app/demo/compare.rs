@@ -133,12 +133,11 @@ fn judge<'a>(truth: &Truth, alike: usize, records: &'a [Record]) -> (Option<&'a 
     if let Some(error) = wrong_process(truth, record.process.as_ref()) {
         wrong.push(error);
     }
-    if truth.established_lost != (verdict.severity == Severity::Fault)
-        && !may_be_noise(truth, verdict.severity)
-    {
+    if !is_cost_right(truth, verdict.severity) {
+        let lost = if truth.lost { "a" } else { "no" };
         wrong.push(format!(
-            "severity {}, connection lost: {}",
-            verdict.severity, truth.established_lost
+            "{} though {lost} connection was lost",
+            verdict.severity
         ));
     }
     if let (Some(staged), Some(told)) = (
@@ -187,10 +186,14 @@ fn is_about(truth: &Truth, record: &Record) -> bool {
         && (record.local.address, record.local.port) == (local.ip(), local.port())
 }
 
-/// A lost connection that nobody used any more may be called noise; an unharmed one never a fault.
-fn may_be_noise(truth: &Truth, told: Severity) -> bool {
-    truth.established_lost == false
-        || (told == Severity::Noise && truth.direction != Direction::Received)
+/// An unharmed connection is never a fault; a lost one always is to the end that had to hear of it. The end that reset
+/// it may know that nobody used it any more.
+fn is_cost_right(truth: &Truth, told: Severity) -> bool {
+    match told {
+        Severity::Fault => truth.lost,
+        Severity::Refused => !truth.lost,
+        Severity::Noise => !truth.lost || truth.direction != Direction::Received,
+    }
 }
 
 fn wrong_process(truth: &Truth, process: Option<&Process>) -> Option<String> {

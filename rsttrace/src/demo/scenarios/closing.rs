@@ -218,6 +218,8 @@ pub const LINGER2: Scenario = Scenario {
             .because("TCP_LINGER2 -1, shutdown(SHUT_WR), FIN acknowledged, then close()")
             .done_by(&pair.server, "close()")
             .names(&pair.server, &[Role::Closer])
+            // The client could still write.
+            .lost_connection()
             .peer_saw(error);
             let received = pair.client_truth(lab, &seen);
             Staged::new(

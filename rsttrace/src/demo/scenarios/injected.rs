@@ -58,7 +58,8 @@ pub const EXACT: Scenario = Scenario {
     name: "injected-exact",
     title: "RST injected on the way with the exact sequence number",
     family: Family::Both,
-    can_predate: true,
+    // Its evidence is the TTL of the handshake, which must have been seen.
+    can_predate: false,
     twins: &["received", "injected-in-window"],
     open: |lab, version| {
         open_injected(lab, version, |lab, mut pair, injector| {

@@ -105,6 +105,8 @@ fn answered(
     )
     .because(condition)
     .names(&pair.server, roles)
+    // The 50 bytes.
+    .lost_connection()
     .peer_saw(error);
     let received = pair.client_truth(lab, &seen);
     Staged::new(

@@ -89,6 +89,40 @@ fn a_late_reset_tells_the_silence_before_our_write() {
 }
 
 #[test]
+fn a_bare_reset_that_answers_nothing_and_has_another_ttl_is_not_from_the_peer() {
+    let scene = Scene::new();
+    let unasked = Some(Duration::from_millis(300));
+    let just_sent = Some(Duration::from_micros(300));
+    // Each fact alone may have an innocent reason; an active reset (with ACK) answers nothing by its nature.
+    for (flags, ack, ttl, since_transmit, expected) in [
+        (R, 0, 63, unasked, Cause::NotFromPeer),
+        (R, 0, 64, unasked, Cause::ResetByPeer),
+        (R, 0, 63, just_sent, Cause::ResetByPeer),
+        (R, 0, 63, None, Cause::ResetByPeer),
+        (R | TcpFlags::ACK, 1000, 63, unasked, Cause::ResetByPeer),
+    ] {
+        let mut socket = socket(1);
+        socket.since_transmit = since_transmit;
+        socket.rtt = Some(Duration::from_millis(1));
+        let mut packet = scene.ingress(flags, 5000, ack, target(&socket));
+        packet.segment.ttl = ttl;
+        packet.baseline = Some(Baseline {
+            time: BootTime(NOW - 1),
+            ttl: 64,
+            source_mac: None,
+        });
+        let record = only(run(vec![
+            event(0, packet),
+            event(1, scene.received(socket)),
+        ]));
+        assert_eq!(
+            record.verdict.cause, expected,
+            "{flags} {ttl} {since_transmit:?}"
+        );
+    }
+}
+
+#[test]
 fn ttl_is_compared_with_the_handshakes() {
     let scene = Scene::new();
     for (ttl, confidence) in [

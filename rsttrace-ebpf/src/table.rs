@@ -1,0 +1,104 @@
+//! Tables by flow that forget: what the slot of a flow held before is overwritten.
+//!
+//! An LRU hash costs 600 to 800 ns an update, which each connection would pay four times; a slot costs its memory alone.
+//! Nothing locks a slot, so each entry carries a checksum over its key and value: one that two CPUs wrote at once, or that
+//! is read while it is written, does not add up and counts as absent.
+
+use aya_ebpf::maps::Array;
+use rsttrace_common::FlowKey;
+
+use crate::maps::count;
+
+/// One place in a table.
+#[repr(C)]
+pub struct Entry<V> {
+    /// Over key and value; 0: never written.
+    check: u64,
+    key: FlowKey,
+    value: V,
+}
+
+/// Odd, its bits evenly mixed (2^64 divided by the golden ratio).
+const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+const KEY_WORDS: usize = size_of::<FlowKey>() / 8;
+
+/// Writes a value, over whatever has the same slot; `evicted` counts the entries of other flows that this cost.
+#[inline(always)]
+pub fn write<V: Copy>(table: &Array<Entry<V>>, slots: u32, key: &FlowKey, value: &V, evicted: u32) {
+    let hash = hash_of(key);
+    let Some(entry) = table.get_ptr_mut(index_of(hash, slots)) else {
+        return;
+    };
+    // SAFETY: a slot of the table; others may write it, too, which the checksum finds out.
+    let entry = unsafe { &mut *entry };
+    if entry.check != 0 && !is_same(&entry.key, key) {
+        count(evicted);
+    }
+    entry.check = 0;
+    entry.key = *key;
+    entry.value = *value;
+    entry.check = check_of(hash, value);
+}
+
+/// Copies the value of a flow into `into`; `false`: there is none, and what `into` holds means nothing.
+#[inline(always)]
+pub fn read<V: Copy>(table: &Array<Entry<V>>, slots: u32, key: &FlowKey, into: &mut V) -> bool {
+    let hash = hash_of(key);
+    let Some(entry) = table.get_ptr(index_of(hash, slots)) else {
+        return false;
+    };
+    // SAFETY: a slot of the table; what others write meanwhile, the checksum finds out.
+    let entry = unsafe { &*entry };
+    let check = entry.check;
+    if check == 0 || !is_same(&entry.key, key) {
+        return false;
+    }
+    *into = entry.value;
+    check_of(hash, into) == check
+}
+
+#[inline(always)]
+fn index_of(hash: u64, slots: u32) -> u32 {
+    (hash >> 32) as u32 & slots.wrapping_sub(1)
+}
+
+#[inline(always)]
+fn is_same(one: &FlowKey, other: &FlowKey) -> bool {
+    let mut difference = 0;
+    for i in 0..KEY_WORDS {
+        difference |= word(one, i) ^ word(other, i);
+    }
+    difference == 0
+}
+
+#[inline(always)]
+fn hash_of(key: &FlowKey) -> u64 {
+    mix(MULTIPLIER, key, KEY_WORDS)
+}
+
+/// Never 0.
+#[inline(always)]
+fn check_of<V>(hash: u64, value: &V) -> u64 {
+    const { assert!(size_of::<V>() % 8 == 0 && align_of::<V>() == 8) };
+    mix(hash, value, size_of::<V>() / 8) | 1
+}
+
+#[inline(always)]
+fn mix<T>(mut hash: u64, value: &T, words: usize) -> u64 {
+    for i in 0..words {
+        hash = (hash ^ word(value, i)).wrapping_mul(MULTIPLIER);
+        hash ^= hash >> 29;
+    }
+    hash
+}
+
+#[inline(always)]
+fn word<T>(value: &T, i: usize) -> u64 {
+    // SAFETY: every caller counts the words of `T`, which has no padding and is aligned to 8 bytes.
+    unsafe {
+        core::ptr::from_ref(value)
+            .cast::<u64>()
+            .add(i)
+            .read_volatile()
+    }
+}
