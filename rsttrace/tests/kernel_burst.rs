@@ -106,8 +106,16 @@ fn check(ended: &Ended, tracer: Tracer) {
     assert_eq!(shown as u64, sent.detailed, "{summary}");
 }
 
-/// From this thread, one after the other.
+/// Both kinds at once, so that several CPUs send.
 fn burst() {
+    // Threads made here are in this thread's namespace.
+    std::thread::scope(|scope| {
+        scope.spawn(abort_connections);
+        scope.spawn(knock_at_a_closed_port);
+    });
+}
+
+fn abort_connections() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     for _ in 0..BURST / 2 {
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -116,7 +124,9 @@ fn burst() {
         drop(client);
         drop(accepted);
     }
-    drop(listener);
+}
+
+fn knock_at_a_closed_port() {
     for _ in 0..BURST / 2 {
         await_refusal(closed_port(9));
     }

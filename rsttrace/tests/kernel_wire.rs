@@ -62,57 +62,37 @@ fn v6(hop_limit: u8, extensions: &[(u8, &[u8])], segment: &[u8]) -> Vec<u8> {
     ipv6((from, to), hop_limit, extensions, segment)
 }
 
+/// The packet of a TTL or hop limit around a segment.
+type Build = fn(u8, &[u8]) -> Vec<u8>;
+
 /// Everything that carries a whole TCP header of these flags; ports from `port` on.
 fn readable(port: u16, flags: u8) -> Vec<Sample> {
-    let nops = [1; 40];
-    let samples: [(&str, u8, Box<dyn Fn(u8, &[u8]) -> Vec<u8>>); 11] = [
-        ("plain", 4, Box::new(|ttl, t| v4(ttl, &[], 0, t))),
-        (
-            "4 bytes of options",
-            4,
-            Box::new(|ttl, t| v4(ttl, &[1, 1, 1, 0], 0, t)),
-        ),
-        (
-            "40 bytes of options",
-            4,
-            Box::new(move |ttl, t| v4(ttl, &nops, 0, t)),
-        ),
-        (
-            "first fragment",
-            4,
-            Box::new(|ttl, t| v4(ttl, &[], MORE_FRAGMENTS, t)),
-        ),
-        (
-            "payload",
-            4,
-            Box::new(|ttl, t| v4(ttl, &[], 0, &[t, b"why it was reset"].concat())),
-        ),
-        ("plain six", 6, Box::new(|ttl, t| v6(ttl, &[], t))),
-        (
-            "hop-by-hop",
-            6,
-            Box::new(|ttl, t| v6(ttl, &[HOP_BY_HOP], t)),
-        ),
-        (
-            "destination options",
-            6,
-            Box::new(|ttl, t| v6(ttl, &[DESTINATION], t)),
-        ),
-        (
-            "atomic fragment",
-            6,
-            Box::new(|ttl, t| v6(ttl, &[FRAGMENT_ATOMIC], t)),
-        ),
-        (
-            "first fragment six",
-            6,
-            Box::new(|ttl, t| v6(ttl, &[FRAGMENT_FIRST], t)),
-        ),
-        (
-            "four extension headers",
-            6,
-            Box::new(|ttl, t| v6(ttl, &[HOP_BY_HOP, DESTINATION, ROUTING, FRAGMENT_ATOMIC], t)),
-        ),
+    let samples: [(&str, u8, Build); 11] = [
+        ("plain", 4, |ttl, t| v4(ttl, &[], 0, t)),
+        ("4 bytes of options", 4, |ttl, t| {
+            v4(ttl, &[1, 1, 1, 0], 0, t)
+        }),
+        ("40 bytes of options", 4, |ttl, t| v4(ttl, &[1; 40], 0, t)),
+        ("first fragment", 4, |ttl, t| {
+            v4(ttl, &[], MORE_FRAGMENTS, t)
+        }),
+        ("payload", 4, |ttl, t| {
+            v4(ttl, &[], 0, &[t, b"why it was reset"].concat())
+        }),
+        ("plain six", 6, |ttl, t| v6(ttl, &[], t)),
+        ("hop-by-hop", 6, |ttl, t| v6(ttl, &[HOP_BY_HOP], t)),
+        ("destination options", 6, |ttl, t| {
+            v6(ttl, &[DESTINATION], t)
+        }),
+        ("atomic fragment", 6, |ttl, t| {
+            v6(ttl, &[FRAGMENT_ATOMIC], t)
+        }),
+        ("first fragment six", 6, |ttl, t| {
+            v6(ttl, &[FRAGMENT_FIRST], t)
+        }),
+        ("four extension headers", 6, |ttl, t| {
+            v6(ttl, &[HOP_BY_HOP, DESTINATION, ROUTING, FRAGMENT_ATOMIC], t)
+        }),
     ];
     let numbered = samples.into_iter().zip(port..);
     numbered
@@ -216,7 +196,7 @@ struct Lab {
 }
 
 impl Lab {
-    fn up() -> Self {
+    fn up(tc: &str) -> Self {
         let far = Namespace::new();
         let add = format!(
             "link add va address 02:00:00:00:00:0a type veth \
@@ -233,9 +213,10 @@ impl Lab {
             wire
         });
         let near_wire = Wire::start(&["va"]);
-        let near_watch = Watch::own_namespace(&["--every", "--noise"]);
+        let options = ["--every", "--noise", "--tc", tc];
+        let near_watch = Watch::own_namespace(&options);
         near_watch.await_classifiers("va");
-        let far_watch = Watch::start_unready(&["--every", "--noise", "--netns", far.name()]);
+        let far_watch = Watch::start_unready(&[&options[..], &["--netns", far.name()]].concat());
         far.enter(|| {
             far_watch.await_classifiers("vb");
             far_watch.await_classifiers("t0");
@@ -264,8 +245,18 @@ impl Lab {
 #[test]
 #[ignore = "needs root"]
 fn resets_in_ethernet_frames_are_reported_once_at_each_host_and_arrive_as_sent() {
-    private_namespace(|| {
-        let mut lab = Lab::up();
+    ethernet_frames("tcx");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn resets_in_ethernet_frames_pass_clsact_classifiers_as_sent_too() {
+    ethernet_frames("clsact");
+}
+
+fn ethernet_frames(tc: &'static str) {
+    private_namespace(move || {
+        let mut lab = Lab::up(tc);
         let mut expected = Vec::new();
         let framings: [(&str, &[(u16, u16)]); 4] = [
             ("untagged", &[]),
@@ -305,7 +296,7 @@ fn resets_in_ethernet_frames_are_reported_once_at_each_host_and_arrive_as_sent()
 #[ignore = "needs root"]
 fn resets_at_a_device_without_link_layer_header_are_reported_once_and_pass_as_sent() {
     private_namespace(|| {
-        let mut lab = Lab::up();
+        let mut lab = Lab::up("tcx");
         let written = readable(1000, RST);
         let read = readable(2000, RST);
         for sample in written.iter().chain(&readable(1500, ACK)) {
@@ -349,7 +340,7 @@ fn resets_at_a_device_without_link_layer_header_are_reported_once_and_pass_as_se
 #[ignore = "needs root"]
 fn forwarded_resets_are_reported_once_and_leave_with_one_hop_less_only() {
     private_namespace(|| {
-        let mut lab = Lab::up();
+        let mut lab = Lab::up("tcx");
         lab.far.enter(|| {
             for setting in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
                 fs::write(format!("/proc/sys/net/{setting}"), "1").unwrap();
