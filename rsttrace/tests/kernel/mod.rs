@@ -1,0 +1,35 @@
+//! What do the kernel tests have in common: private namespaces, the real binary at work, resets to provoke?
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(unused_imports, reason = "as above")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+
+mod frames;
+mod namespace;
+mod traffic;
+mod watch;
+
+use std::time::{Duration, Instant};
+
+pub use frames::{ACK, RST, Wire, addresses, ethernet, ipv4, ipv6, tcp};
+pub use namespace::{Namespace, netns_inode, out_resets_by_namespace, private_namespace, run};
+pub use traffic::{
+    await_refusal, close_with_linger_zero, close_with_unread_data, closed_port, connected_pair,
+    set_linger_zero,
+};
+pub use watch::{Ended, KernelTotal, Watch, rsttrace};
+
+/// Far longer than anything takes, also on a loaded machine; only a failing test waits so long.
+pub const LIMIT: Duration = Duration::from_secs(8);
+
+/// Asks until the answer is there.
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(begin.elapsed() < LIMIT, "not within {LIMIT:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,59 @@
+//! How are the plain kinds of reset provoked on loopback?
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use super::{LIMIT, eventually};
+
+/// A loopback address with a port where nobody listens, and that nobody is given by chance.
+pub fn closed_port(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// Connects to a closed port: one reset sent, one received.
+pub fn await_refusal(to: SocketAddr) {
+    let refusal = TcpStream::connect(to).unwrap_err();
+    assert_eq!(refusal.kind(), ErrorKind::ConnectionRefused);
+}
+
+/// Both ends of a new connection to the listener, the client's first.
+pub fn connected_pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    for end in [&client, &server] {
+        end.set_read_timeout(Some(LIMIT)).unwrap();
+    }
+    (client, server)
+}
+
+/// SO_LINGER {1, 0}: its close is a reset.
+pub fn set_linger_zero(stream: &TcpStream) {
+    let socket = socket2::SockRef::from(stream);
+    socket.set_linger(Some(Duration::ZERO)).unwrap();
+}
+
+/// One reset sent by the client, one received by the server. Gives the client's address.
+pub fn close_with_linger_zero(listener: &TcpListener) -> SocketAddr {
+    let (client, mut server) = connected_pair(listener);
+    let address = client.local_addr().unwrap();
+    set_linger_zero(&client);
+    drop(client);
+    let error = server.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    address
+}
+
+/// One reset sent by the server, one received by the client. Gives the client's address.
+pub fn close_with_unread_data(listener: &TcpListener) -> SocketAddr {
+    let (mut client, server) = connected_pair(listener);
+    let address = client.local_addr().unwrap();
+    client.write_all(b"never read").unwrap();
+    eventually("data waits", || {
+        (server.peek(&mut [0; 64]).unwrap() == 10).then_some(())
+    });
+    drop(server);
+    let error = client.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    address
+}

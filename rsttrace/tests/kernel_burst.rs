@@ -1,0 +1,133 @@
+//! Is each reset of a burst accounted for, to the last one, whatever the buffer?
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+
+mod kernel;
+
+use std::net::{TcpListener, TcpStream};
+
+use kernel::{
+    Ended, Watch, await_refusal, closed_port, netns_inode, out_resets_by_namespace,
+    private_namespace, set_linger_zero,
+};
+use nix::sys::signal::Signal;
+
+/// Half by linger 0, half by SYNs to a closed port.
+const BURST: u64 = 10_000;
+/// Other programs of this machine may send resets, which the tracer counts, too; then the round says nothing.
+const ROUNDS: usize = 6;
+
+#[test]
+#[ignore = "needs root"]
+fn a_burst_adds_up_over_the_ring() {
+    adds_up(&["--transport", "ring"], Tracer::Runs);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_burst_adds_up_over_perf_buffers() {
+    adds_up(&["--transport", "perf"], Tracer::Runs);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_a_tiny_ring_cannot_hold_is_counted_as_lost() {
+    adds_up(
+        &["--transport", "ring", "--buffer", "64KiB"],
+        Tracer::IsHeldUp,
+    );
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_tiny_perf_buffers_cannot_hold_is_counted_as_lost() {
+    adds_up(
+        &["--transport", "perf", "--buffer", "64KiB"],
+        Tracer::IsHeldUp,
+    );
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Tracer {
+    Runs,
+    /// Stopped during the burst, so that its buffer overflows for certain.
+    IsHeldUp,
+}
+
+fn adds_up(arguments: &'static [&str], tracer: Tracer) {
+    private_namespace(move || {
+        for _ in 0..ROUNDS {
+            let before = out_resets_by_namespace();
+            let watch = Watch::start(&[&["--every", "--noise"], arguments].concat());
+            if tracer == Tracer::IsHeldUp {
+                watch.signal(Signal::SIGSTOP);
+            }
+            burst();
+            watch.signal(Signal::SIGCONT);
+            let ended = watch.end(Signal::SIGINT);
+            let after = out_resets_by_namespace();
+
+            let own = netns_inode();
+            assert_eq!(after[&own] - before[&own], BURST, "staging");
+            let mut others = (before, after);
+            others.0.remove(&own);
+            others.1.remove(&own);
+            if others.0 != others.1 {
+                println!("others sent resets or made namespaces meanwhile: once more");
+                continue;
+            }
+            check(&ended, tracer);
+            return;
+        }
+        panic!("this machine was never quiet: {ROUNDS} rounds");
+    });
+}
+
+fn check(ended: &Ended, tracer: Tracer) {
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let sent = ended.total("sent");
+    let summary = &ended.stderr;
+    assert_eq!(sent.seen, BURST, "{summary}");
+    let sum = sent.detailed + sent.suppressed + sent.lost;
+    assert_eq!(sum, BURST, "{summary}");
+    assert!(!summary.contains("does not add up"), "{summary}");
+    if tracer == Tracer::IsHeldUp {
+        assert!(sent.detailed > 0 && sent.lost > 0, "{summary}");
+    }
+    let shown = ended
+        .records()
+        .iter()
+        .filter(|record| record["direction"] == "sent")
+        .filter(|record| {
+            let hooks = record["kernel"]["hook"].as_array();
+            hooks.is_some_and(|hooks| hooks.iter().any(|hook| hook == "tcp:tcp_send_reset"))
+        })
+        .count();
+    assert_eq!(shown as u64, sent.detailed, "{summary}");
+}
+
+/// Both kinds at once, so that several CPUs send.
+fn burst() {
+    // Threads made here are in this thread's namespace.
+    std::thread::scope(|scope| {
+        scope.spawn(abort_connections);
+        scope.spawn(knock_at_a_closed_port);
+    });
+}
+
+fn abort_connections() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    for _ in 0..BURST / 2 {
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let accepted = listener.accept().unwrap();
+        set_linger_zero(&client);
+        drop(client);
+        drop(accepted);
+    }
+}
+
+fn knock_at_a_closed_port() {
+    for _ in 0..BURST / 2 {
+        await_refusal(closed_port(9));
+    }
+}

@@ -1,0 +1,151 @@
+//! Does nothing of the tracer stay in the kernel, however it ends?
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+
+mod kernel;
+
+use std::collections::BTreeSet;
+
+use aya::maps::loaded_maps;
+use aya::programs::{loaded_links, loaded_programs};
+use kernel::{Watch, await_refusal, closed_port, eventually, private_namespace, run};
+use nix::sys::signal::Signal;
+
+const CYCLES: usize = 5;
+
+/// Numbers of BPF objects; the kernel gives each once.
+#[derive(Debug, Default, PartialEq)]
+struct Objects {
+    programs: BTreeSet<u32>,
+    maps: BTreeSet<u32>,
+    links: BTreeSet<u32>,
+}
+
+impl Objects {
+    fn of(watch: &Watch) -> Self {
+        Self {
+            programs: watch.held("prog_id"),
+            maps: watch.held("map_id"),
+            links: watch.held("link_id"),
+        }
+    }
+
+    /// Those of them that the kernel still has.
+    fn alive(&self) -> Self {
+        let programs = loaded_programs().flatten().map(|program| program.id());
+        let maps = loaded_maps().flatten().map(|map| map.id());
+        let links = loaded_links().flatten().map(|link| link.id());
+        let among = |all: BTreeSet<u32>, own: &BTreeSet<u32>| &all & own;
+        Self {
+            programs: among(programs.collect(), &self.programs),
+            maps: among(maps.collect(), &self.maps),
+            links: among(links.collect(), &self.links),
+        }
+    }
+
+    /// The kernel frees some of them a moment after their last user.
+    fn await_end(&self, how: &str) {
+        eventually(&format!("all freed after {how}"), || {
+            (self.alive() == Self::default()).then_some(())
+        });
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Count,
+    By(Signal),
+}
+
+const ENDS: [End; 4] = [
+    End::Count,
+    End::By(Signal::SIGINT),
+    End::By(Signal::SIGTERM),
+    End::By(Signal::SIGKILL),
+];
+
+/// Starts it, has it see a reset, ends it. What it held until then, and whether it ended as it should.
+fn cycle(tc: &str, end: End) -> Objects {
+    let watch = Watch::own_namespace(&["--tc", tc, "--count", "2"]);
+    let held = Objects::of(&watch);
+    assert!(held.programs.len() >= 5, "{held:?}");
+    assert!(held.maps.len() >= 3, "{held:?}");
+    // Three tracepoints and, with TCX, two directions of lo.
+    let links = if tc == "clsact" { 3 } else { 5 };
+    assert!(held.links.len() >= links, "{held:?}");
+    assert_eq!(held.alive(), held);
+    let ended = match end {
+        End::Count => {
+            await_refusal(closed_port(9));
+            watch.await_end()
+        }
+        End::By(signal) => watch.end(signal),
+    };
+    let code = match end {
+        End::By(Signal::SIGKILL) => None,
+        _ => Some(0),
+    };
+    assert_eq!(ended.code, code, "{end:?}: {}", ended.stderr);
+    held
+}
+
+fn qdiscs() -> String {
+    run("tc", &["qdisc", "show"])
+}
+
+#[test]
+#[ignore = "needs root"]
+fn with_links_nothing_stays_however_it_ends() {
+    private_namespace(|| {
+        let before = qdiscs();
+        for end in ENDS {
+            cycle("tcx", end).await_end(&format!("{end:?}"));
+            assert_eq!(qdiscs(), before, "{end:?}");
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn with_filters_nothing_stays_when_it_can_say_goodbye() {
+    private_namespace(|| {
+        let before = qdiscs();
+        for end in &ENDS[..3] {
+            cycle("clsact", *end).await_end(&format!("{end:?}"));
+            assert_eq!(qdiscs(), before, "{end:?}");
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn filters_that_a_killed_run_left_are_swept_by_the_next_start() {
+    private_namespace(|| {
+        let before = qdiscs();
+        let left = cycle("clsact", End::By(Signal::SIGKILL));
+        assert!(qdiscs().contains("clsact"), "nothing to sweep");
+        for tc in ["tcx", "clsact"] {
+            let next = cycle(tc, End::By(Signal::SIGTERM));
+            left.await_end("the next start");
+            next.await_end("its own end");
+            assert_eq!(qdiscs(), before, "{tc}");
+            // For the other mode there has to be something again.
+            if tc == "tcx" {
+                cycle("clsact", End::By(Signal::SIGKILL));
+            }
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn it_can_be_started_and_stopped_again_and_again() {
+    private_namespace(|| {
+        let before = qdiscs();
+        for round in 0..CYCLES {
+            let tc = ["tcx", "clsact"][round % 2];
+            cycle(tc, End::By(Signal::SIGINT)).await_end("SIGINT");
+            assert_eq!(qdiscs(), before);
+        }
+    });
+}

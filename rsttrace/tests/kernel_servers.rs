@@ -1,0 +1,390 @@
+//! Is the right process named when real servers lose connections: nginx and HAProxy as Debian ships them?
+//!
+//! Truth comes from the servers: nginx logs which worker served which port. The test itself is the bystander: it is
+//! running whenever the kernel answers its segments.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+
+mod kernel;
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+
+use kernel::{LIMIT, Watch, eventually, private_namespace, set_linger_zero};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// nginx: patient, its workers have listeners of their own.
+const PATIENT: u16 = 8080;
+/// nginx: closes idle connections soon.
+const HASTY: u16 = 8081;
+
+const NGINX: &str = "
+daemon off;
+worker_processes 3;
+pid nginx.pid;
+error_log stderr;
+events { worker_connections 64; }
+http {
+    log_format who '$remote_port $pid';
+    access_log who.log who;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    lingering_close off;
+    server {
+        listen 127.0.0.1:8080 reuseport;
+        keepalive_timeout 60s;
+        location / { return 200 'served'; }
+    }
+    server {
+        listen 127.0.0.1:8081;
+        keepalive_timeout 200ms;
+        location / { return 200 'served'; }
+    }
+}
+";
+
+/// HAProxy: its backend is down.
+const DOWN: u16 = 8090;
+/// HAProxy: its backend is this test, at [`BACKEND`].
+const UP: u16 = 8091;
+/// HAProxy: the same, and it closes idle connections soon.
+const IMPATIENT: u16 = 8092;
+/// Where this test serves.
+const BACKEND: u16 = 8099;
+/// Where nobody listens.
+const NOBODY: u16 = 8098;
+
+const HAPROXY: &str = "
+global
+    nbthread 2
+defaults
+    mode tcp
+    retries 0
+    timeout connect 5s
+    timeout client 5s
+    timeout server 5s
+listen down
+    bind 127.0.0.1:8090
+    server s 127.0.0.1:8098
+listen up
+    bind 127.0.0.1:8091
+    server s 127.0.0.1:8099
+listen impatient
+    bind 127.0.0.1:8092
+    timeout client 200ms
+    timeout server 200ms
+    server s 127.0.0.1:8099
+";
+
+/// Which was there first: the tool then learns of listeners in different ways.
+#[derive(Clone, Copy, PartialEq)]
+enum First {
+    Tool,
+    Server,
+}
+
+/// A server in a directory of its own; ended when dropped.
+struct Server {
+    directory: tempfile::TempDir,
+    process: Child,
+}
+
+impl Server {
+    fn start(program: &str, arguments: &[&str], configuration: &str, ports: &[u16]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("conf"), configuration).unwrap();
+        let process = Command::new(program)
+            .args(arguments)
+            .current_dir(&directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{program} is not installed: {error}"));
+        let server = Self { directory, process };
+        eventually(&format!("{program} listens"), || {
+            ports.iter().all(|&port| is_listening(port)).then_some(())
+        });
+        server
+    }
+
+    fn nginx() -> Self {
+        let directory = ["-p", ".", "-c", "conf", "-e", "stderr"];
+        let server = Self::start("nginx", &directory, NGINX, &[PATIENT, HASTY]);
+        eventually("all workers", || {
+            (server.children().len() == 3).then_some(())
+        });
+        server
+    }
+
+    fn haproxy() -> Self {
+        let foreground = ["-db", "-f", "conf"];
+        Self::start("haproxy", &foreground, HAPROXY, &[DOWN, UP, IMPATIENT])
+    }
+
+    fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    fn children(&self) -> Vec<u32> {
+        let parent = self.pid().to_string();
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        processes
+            .filter_map(|process| {
+                let pid = process.file_name().to_str()?.parse().ok()?;
+                let stat = fs::read_to_string(process.path().join("stat")).ok()?;
+                let after_name = stat.rsplit_once(')')?.1;
+                (after_name.split_whitespace().nth(1)? == parent).then_some(pid)
+            })
+            .collect()
+    }
+
+    /// The nginx worker that served this client.
+    fn worker_of(&self, client: SocketAddr) -> u32 {
+        let port = format!("{} ", client.port());
+        let worker = eventually("the access log", || {
+            let log = fs::read_to_string(self.directory.path().join("who.log")).ok()?;
+            let line = log.lines().find_map(|line| line.strip_prefix(&port))?;
+            line.parse().ok()
+        });
+        assert!(self.children().contains(&worker));
+        worker
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let pid = Pid::from_raw(self.pid().cast_signed());
+        // Not killed: the master of nginx ends its workers.
+        let _ = kill(pid, Signal::SIGTERM);
+        let _ = self.process.wait();
+    }
+}
+
+fn is_listening(port: u16) -> bool {
+    let end = format!(":{port:04X} 00000000:0000 0A");
+    tcp_table().contains(&end)
+}
+
+/// No process has this end of the connection any more.
+fn is_orphan(local: SocketAddr, remote: SocketAddr) -> bool {
+    let loopback = "0100007F";
+    let ends = format!(
+        " {loopback}:{:04X} {loopback}:{:04X} ",
+        local.port(),
+        remote.port()
+    );
+    // The inode is the tenth column.
+    tcp_table()
+        .lines()
+        .filter(|line| line.contains(&ends))
+        .any(|line| line.split_whitespace().nth(9) == Some("0"))
+}
+
+fn tcp_table() -> String {
+    fs::read_to_string("/proc/thread-self/net/tcp").unwrap()
+}
+
+fn with(first: First, server: fn() -> Server, test: fn(&Watch, &Server)) {
+    private_namespace(move || {
+        let noise = ["--noise"];
+        if first == First::Server {
+            let server = server();
+            test(&Watch::own_namespace(&noise), &server);
+        } else {
+            let watch = Watch::own_namespace(&noise);
+            test(&watch, &server());
+        }
+    });
+}
+
+fn client(port: u16) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream
+}
+
+/// Asks nginx for a page on a connection that is kept.
+fn get(stream: &mut TcpStream) {
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+        .unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"served") {
+        let mut bytes = [0; 512];
+        let length = stream.read(&mut bytes).unwrap();
+        assert!(length > 0, "{answer:?}");
+        answer.extend_from_slice(&bytes[..length]);
+    }
+}
+
+/// The record of one end of the connection: the end at `local`.
+fn record_of(watch: &Watch, direction: &str, local: SocketAddr, remote: SocketAddr) -> Value {
+    let is = |end: &Value, address: SocketAddr| {
+        end["port"] == address.port() && end["address"] == address.ip().to_string()
+    };
+    watch.await_record(&format!("{direction} {local} {remote}"), move |record| {
+        record["direction"] == direction
+            && is(&record["local"], local)
+            && is(&record["remote"], remote)
+    })
+}
+
+/// Both ends of the reset of a client's connection: sent, received.
+fn both_ends(watch: &Watch, sender: SocketAddr, receiver: SocketAddr) -> (Value, Value) {
+    let sent = record_of(watch, "sent", sender, receiver);
+    let received = record_of(watch, "received", receiver, sender);
+    assert_eq!(sent["link"]["id"], received["link"]["id"]);
+    (sent, received)
+}
+
+/// A listener's master may stand for its workers, if the record says so.
+fn assert_worker(record: &Value, nginx: &Server, worker: u32) {
+    let process = &record["process"];
+    let pid = process["pid"].as_u64().unwrap_or_default();
+    let is_master = pid == u64::from(nginx.pid()) && process["quality"] == "inherited";
+    assert!(
+        pid == u64::from(worker) || is_master,
+        "not worker {worker} of {}: {record:#}",
+        nginx.pid()
+    );
+    assert_eq!(process["comm"], "nginx", "{record:#}");
+}
+
+fn assert_process(record: &Value, pid: u32) {
+    assert_eq!(record["process"]["pid"], pid, "{record:#}");
+}
+
+fn nginx_is_named(watch: &Watch, nginx: &Server) {
+    let own = std::process::id();
+
+    // Clients abort, each served by one of the workers.
+    for _ in 0..6 {
+        let mut stream = client(PATIENT);
+        let (here, there) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+        get(&mut stream);
+        let worker = nginx.worker_of(here);
+        set_linger_zero(&stream);
+        drop(stream);
+        let (sent, received) = both_ends(watch, here, there);
+        assert_eq!(sent["verdict"]["cause"], "linger_zero");
+        assert_process(&sent, own);
+        assert_eq!(received["verdict"]["cause"], "reset_by_peer");
+        assert_worker(&received, nginx, worker);
+    }
+
+    // It refuses a long request line before it has read all of it.
+    let mut stream = client(PATIENT);
+    let (here, there) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+    let mut request = b"GET /".to_vec();
+    request.resize(20_000, b'x');
+    stream.write_all(&request).unwrap();
+    let (sent, received) = both_ends(watch, there, here);
+    assert_eq!(sent["verdict"]["cause"], "close_with_unread_data");
+    // Who closes is known for certain, whatever the listener was.
+    assert_process(&sent, nginx.worker_of(here));
+    assert_eq!(sent["process"]["role"], "closer");
+    assert_eq!(sent["process"]["quality"], "certain");
+    assert_process(&received, own);
+
+    // It closes an idle connection, and only then the client goes on.
+    let mut stream = client(HASTY);
+    let (here, there) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+    get(&mut stream);
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    eventually("closed", || is_orphan(there, here).then_some(()));
+    let _ = stream.write_all(b"GET / HTTP/1.1\r\n");
+    let (sent, received) = both_ends(watch, there, here);
+    assert_eq!(sent["verdict"]["cause"], "data_after_close", "{sent:#}");
+    // The close is what was seen of it.
+    assert_process(&sent, nginx.worker_of(here));
+    assert_process(&received, own);
+}
+
+fn haproxy_is_named(watch: &Watch, haproxy: &Server) {
+    let own = std::process::id();
+    let backend = TcpListener::bind(("127.0.0.1", BACKEND)).unwrap();
+
+    // Its backend is down.
+    let mut stream = client(DOWN);
+    let _ = stream.read(&mut [0]);
+    let received = watch.await_record("refused by the backend", |record| {
+        record["direction"] == "received" && record["remote"]["port"] == NOBODY
+    });
+    assert_eq!(received["verdict"]["cause"], "connection_refused");
+    assert_process(&received, haproxy.pid());
+    let sent = watch.await_record("the refusal", |record| {
+        record["direction"] == "sent" && record["local"]["port"] == NOBODY
+    });
+    assert_eq!(sent["verdict"]["cause"], "port_closed");
+    assert_eq!(sent.get("process"), None, "{sent:#}");
+
+    // A client aborts.
+    let stream = client(UP);
+    let (here, there) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+    let (_behind, _) = backend.accept().unwrap();
+    set_linger_zero(&stream);
+    drop(stream);
+    let (sent, received) = both_ends(watch, here, there);
+    assert_process(&sent, own);
+    assert_process(&received, haproxy.pid());
+
+    // Its backend closes without reading the request.
+    let mut stream = client(UP);
+    stream.write_all(b"never read").unwrap();
+    let (behind, proxy) = backend.accept().unwrap();
+    eventually("the request", || {
+        (behind.peek(&mut [0; 64]).unwrap() == 10).then_some(())
+    });
+    let at = behind.local_addr().unwrap();
+    drop(behind);
+    let (sent, received) = both_ends(watch, at, proxy);
+    assert_eq!(sent["verdict"]["cause"], "close_with_unread_data");
+    assert_process(&sent, own);
+    assert_eq!(sent["process"]["quality"], "certain");
+    assert_process(&received, haproxy.pid());
+
+    // It closes an idle connection, and only then the client goes on.
+    let mut stream = client(IMPATIENT);
+    let (here, there) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+    let (_behind, _) = backend.accept().unwrap();
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    // It says so before it closes.
+    eventually("closed", || is_orphan(there, here).then_some(()));
+    let _ = stream.write_all(b"too late");
+    let (sent, received) = both_ends(watch, there, here);
+    assert_eq!(sent["verdict"]["cause"], "data_after_close", "{sent:#}");
+    assert_process(&sent, haproxy.pid());
+    assert_process(&received, own);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn nginx_workers_started_after_the_tool_are_named() {
+    with(First::Tool, Server::nginx, nginx_is_named);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn nginx_workers_older_than_the_tool_are_named() {
+    with(First::Server, Server::nginx, nginx_is_named);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn haproxy_started_after_the_tool_is_named() {
+    with(First::Tool, Server::haproxy, haproxy_is_named);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn haproxy_older_than_the_tool_is_named() {
+    with(First::Server, Server::haproxy, haproxy_is_named);
+}
