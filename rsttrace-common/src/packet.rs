@@ -81,7 +81,7 @@ wire! {
 
 /// Seen on its way out; else on its way in.
 pub const PACKET_EGRESS: u32 = 1;
-/// `skb->sk` was a raw socket (egress).
+/// `skb->sk` was a raw or packet socket of a program (egress).
 pub const PACKET_RAW_SOCKET: u32 = 2;
 /// `skb->sk` was set (egress).
 pub const PACKET_HAS_SOCKET: u32 = 4;

@@ -45,6 +45,8 @@ pub struct OtherEnd {
     pub label: String,
     /// What its own record says.
     pub summary: String,
+    /// Who and why by its own record; absent for a receiving end, which cannot know.
+    pub found: Option<(Origin, Cause)>,
 }
 
 /// Judges a reset that the kernel sent.

@@ -36,6 +36,7 @@ const TALLY: Tally = Tally {
 };
 const LOOPBACK_IFINDEX: u32 = 1;
 const SOCK_RAW: u32 = 3;
+const AF_PACKET: u32 = 17;
 /// `BPF_F_CURRENT_NETNS`: the device's namespace.
 const CURRENT_NETNS: u64 = u64::MAX;
 const NO_TARGET: Target = Target {
@@ -322,7 +323,9 @@ fn sender(ctx: &TcContext) -> Sender {
         return sender;
     }
     // SAFETY: not null.
-    if unsafe { (*full).type_ } == SOCK_RAW {
+    let full_socket = unsafe { &*full };
+    // A program made this segment itself, below TCP.
+    if full_socket.type_ == SOCK_RAW || full_socket.family == AF_PACKET {
         let address = address_of(full.cast());
         // The kernel answers without a socket through a raw one of its own (net/ipv4/tcp_ipv4.c, ipv4_tcp_sk), which
         // has no file.

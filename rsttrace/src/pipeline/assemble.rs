@@ -89,6 +89,7 @@ fn receiving_end(chain: &Chain) -> Option<OtherEnd> {
             .as_ref()
             .map_or_else(|| "a process".to_owned(), words::process),
         summary: String::new(),
+        found: None,
     })
 }
 
@@ -105,6 +106,7 @@ fn end_of(record: &Record) -> OtherEnd {
     OtherEnd {
         label,
         summary: record.verdict.summary.clone(),
+        found: Some((record.verdict.origin, record.verdict.cause)),
     }
 }
 

@@ -60,8 +60,21 @@ pub fn received(
             advice: Vec::new(),
         };
     }
+    let mut origin = Origin::Peer;
+    let mut cause = cause;
     if let Some(sender) = sender {
-        confidence = Confidence::Certain;
+        match sender.found {
+            // Written in the peer's name on this host: not the peer.
+            Some((made_by, made_how @ (Cause::FirewallReject | Cause::RawSocket))) => {
+                (origin, cause) = (made_by, made_how);
+                confidence = Confidence::Certain;
+            }
+            Some((Origin::LocalProcess | Origin::LocalKernel, _)) => {
+                confidence = Confidence::Certain;
+            }
+            // Seen, but not understood: that proves nothing.
+            _ => confidence = at_most(confidence, Confidence::Likely),
+        }
         summary = format!("{summary}; on this host: {}", sender.summary);
         list.push(item(
             "local_sender",
@@ -71,7 +84,7 @@ pub fn received(
         list.extend(lost(context));
     }
     Verdict {
-        origin: Origin::Peer,
+        origin,
         cause,
         severity,
         confidence,
