@@ -2,7 +2,7 @@
 
 use crate::event::*;
 use crate::pipeline::fixtures::*;
-use crate::record::{Cause, Direction, LinkRole};
+use crate::record::{Cause, Direction, LinkRole, Origin};
 
 const R: u8 = TcpFlags::RST;
 const RA: u8 = TcpFlags::RST | TcpFlags::ACK;
@@ -204,6 +204,40 @@ fn loopback_gives_each_end_its_record() {
                 .find(|evidence| evidence.kind == "local_sender")
                 .expect("evidence");
             assert!(local.detail.contains("nginx[87]"), "{}", local.detail);
+        },
+    );
+}
+
+#[test]
+fn what_a_firewall_of_this_host_wrote_is_not_the_peers() {
+    let scene = Scene::new();
+    let peer = socket(2);
+    // The form of an answer, without a socket and without an event of the sending stack: a packet filter.
+    let mut leaving = scene.egress(TcpFlags::RST, peer.rcv_nxt, 0);
+    leaving.loopback = true;
+    leaving.sender_socket = SenderSocket::None;
+    leaving.segment.window = 0;
+    leaving.has_options = false;
+    leaving.timestamps = None;
+    let arriving = Packet {
+        egress: false,
+        target: target(&peer),
+        ..leaving.clone()
+    };
+    in_any_order(
+        &[
+            event(0, leaving),
+            event(1, arriving),
+            event(2, scene.reversed().received(peer)),
+        ],
+        |records| {
+            let (sent, received) = (
+                of(records, Direction::Sent),
+                of(records, Direction::Received),
+            );
+            assert_eq!(sent.verdict.cause, Cause::FirewallReject);
+            assert_eq!(received.verdict.cause, Cause::FirewallReject);
+            assert_eq!(received.verdict.origin, Origin::LocalFirewall);
         },
     );
 }
