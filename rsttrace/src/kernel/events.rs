@@ -12,6 +12,7 @@ use std::time::Duration;
 use aya::Ebpf;
 use aya::maps::perf::PerfEvent;
 use aya::maps::{MapData, PerfEventArray, RingBuf, perf::PerfEventArrayBuffer};
+use bytes::BytesMut;
 use tokio::time::Instant;
 
 use super::sys;
@@ -41,7 +42,7 @@ pub struct EventReader {
     state: State,
     lost: u64,
     /// Where a sample that wraps around its buffer is put together.
-    scratch: Vec<u8>,
+    scratch: BytesMut,
 }
 
 enum Buffers {
@@ -88,7 +89,7 @@ impl EventReader {
             delay,
             state: State::Idle,
             lost: 0,
-            scratch: Vec::new(),
+            scratch: BytesMut::new(),
         })
     }
 
@@ -220,7 +221,7 @@ fn drain_perf(
     already: usize,
     limit: usize,
     lost: &mut u64,
-    scratch: &mut Vec<u8>,
+    scratch: &mut BytesMut,
     each: &mut impl FnMut(&[u8]),
 ) -> usize {
     if already >= limit {
