@@ -13,6 +13,9 @@ pub const TRANSPORT_PERF: u32 = 1;
 /// Slots of both tables unless user space says otherwise.
 pub const DEFAULT_SLOTS: u32 = 16_384;
 
+/// Slots of the table of closed listeners, a power of two.
+pub const LISTENER_SLOTS: u32 = 1024;
+
 /// Names of the globals, as user space overrides them.
 pub mod names {
     /// [`super::Offsets`].

@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::bpf_sk_storage_get;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, PerCpuArray, PerfEventByteArray, RingBuf};
 use rsttrace_common::counters;
-use rsttrace_common::knobs::DEFAULT_SLOTS;
+use rsttrace_common::knobs::{DEFAULT_SLOTS, LISTENER_SLOTS};
 use rsttrace_common::lifecycle::Tombstone;
 use rsttrace_common::packet::Baseline;
 use rsttrace_common::socket::Ownership;
@@ -28,7 +28,10 @@ pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(8, 0);
 /// See `rsttrace_common::counters`.
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counters::COUNT, 0);
-/// Connections and listeners that closed.
+/// Listeners that closed. A table of their own: connections close too often to share one.
+#[map]
+pub static LISTENERS: Array<Entry<Tombstone>> = Array::with_max_entries(LISTENER_SLOTS, 0);
+/// Connections that closed.
 #[map]
 pub static TOMBSTONES: Array<Entry<Tombstone>> = Array::with_max_entries(DEFAULT_SLOTS, 0);
 /// SYNs and SYN-ACKs that came in.

@@ -70,12 +70,22 @@ pub fn former(tombstone: &Tombstone, facts: &Facts) -> Option<Process> {
 fn recorded(ownership: Option<&Ownership>) -> Option<(&Task, Quality)> {
     const NOTHING: &Facts = &Facts {
         processes: Vec::new(),
+        owner_is_gone: false,
         holder: None,
         netns_inode: None,
         interface: None,
         keepalive: None,
     };
     holder(ownership, NOTHING)
+}
+
+/// The role of whoever holds a socket, or did until the process ended: a file may outlive it in a child not found.
+fn holding(role: Role, facts: &Facts) -> Role {
+    if role == Role::Owner && facts.owner_is_gone && facts.holder.is_none() {
+        Role::FormerOwner
+    } else {
+        role
+    }
 }
 
 /// A process with what the edge found out about it.

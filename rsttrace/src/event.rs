@@ -540,6 +540,8 @@ pub struct Tombstone {
 pub struct Facts {
     /// Descriptions of the processes the event names.
     pub processes: Vec<ProcessFacts>,
+    /// The recorded owner was gone already when the event arrived.
+    pub owner_is_gone: bool,
     /// The process found holding the socket's inode, asked for where the owner is inherited, missing, or a raw socket's.
     pub holder: Option<Task>,
     /// Inode of the event's namespace.

@@ -92,6 +92,9 @@ fn ingress(ctx: &TcContext, link_header: bool) {
     let Some(segment) = dissect(ctx, link_header) else {
         return;
     };
+    if segment.flags & (RST | SYN) == 0 {
+        return;
+    }
     let netns = Netns::of_device(ctx.as_ptr());
     let key = FlowKey {
         flow: segment.flow,
@@ -99,21 +102,14 @@ fn ingress(ctx: &TcContext, link_header: bool) {
     };
     let (source_mac, destination_mac) = macs(ctx, link_header);
     if segment.flags & RST == 0 {
-        if segment.flags & SYN != 0 {
-            let baseline = Baseline {
-                seen_ns: now(),
-                ttl: segment.ttl,
-                flags: segment.flags,
-                source_mac,
-            };
-            table::write(
-                &BASELINES,
-                get(&BASELINE_SLOTS),
-                &key,
-                &baseline,
-                BASELINE_EVICTED,
-            );
-        }
+        let baseline = Baseline {
+            seen_ns: now(),
+            ttl: segment.ttl,
+            flags: segment.flags,
+            source_mac,
+        };
+        let slots = get(&BASELINE_SLOTS);
+        table::write(&BASELINES, slots, &key, &baseline, BASELINE_EVICTED);
         return;
     }
     let target = target(ctx, &segment);

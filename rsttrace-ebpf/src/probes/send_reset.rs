@@ -12,6 +12,7 @@ use rsttrace_common::counters::{SENT_LOST, SENT_SEEN};
 use rsttrace_common::header::{
     KIND_RESET_SENT, KIND_RESET_SENT_BY_LISTENER, KIND_RESET_SENT_STATELESS,
 };
+use rsttrace_common::knobs::LISTENER_SLOTS;
 use rsttrace_common::lifecycle::Tombstone;
 use rsttrace_common::reset::{REASON_NONE, ResetSent, ResetSentByListener, ResetSentStateless};
 use rsttrace_common::socket::{OWNERSHIP_RESET_SENT, TCP_LISTEN};
@@ -19,7 +20,7 @@ use rsttrace_common::socket::{OWNERSHIP_RESET_SENT, TCP_LISTEN};
 use crate::emit::{Slot, Tally, emit, header};
 use crate::kernel::{Netns, Typed, argument, current, load, tcp_sock};
 use crate::knobs::{TOMBSTONE_SLOTS, debug, get, offset};
-use crate::maps::{SOCKETS, TOMBSTONES};
+use crate::maps::{LISTENERS, SOCKETS, TOMBSTONES};
 use crate::snapshot::{self, NO_FLOW, NO_OWNERSHIP, NO_SEGMENT};
 use crate::table;
 
@@ -146,9 +147,9 @@ fn without_socket(
         key.flow.remote_port = 0;
         if !opens {
             event.listener = NO_TOMBSTONE;
-        } else if !tombstone_of(&key, &mut event.listener) {
+        } else if !listener_of(&key, &mut event.listener) {
             key.flow.local_address = [0; 16];
-            tombstone_of(&key, &mut event.listener);
+            listener_of(&key, &mut event.listener);
         }
         event.state = minisock.0;
         event.cookie = minisock.1;
@@ -160,7 +161,20 @@ fn without_socket(
 /// Fills in the tombstone of a flow; `false`, and an empty one, if there is none.
 #[inline(always)]
 fn tombstone_of(key: &FlowKey, into: &mut Tombstone) -> bool {
-    let found = table::read(&TOMBSTONES, get(&TOMBSTONE_SLOTS), key, into);
+    or_empty(
+        table::read(&TOMBSTONES, get(&TOMBSTONE_SLOTS), key, into),
+        into,
+    )
+}
+
+/// The same for a listener's own end.
+#[inline(always)]
+fn listener_of(key: &FlowKey, into: &mut Tombstone) -> bool {
+    or_empty(table::read(&LISTENERS, LISTENER_SLOTS, key, into), into)
+}
+
+#[inline(always)]
+fn or_empty(found: bool, into: &mut Tombstone) -> bool {
     if !found {
         *into = NO_TOMBSTONE;
     }

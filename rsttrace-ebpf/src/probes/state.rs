@@ -10,6 +10,7 @@ use rsttrace_common::counters::{
     STORAGE_FAILED, TIMED_OUT_LOST, TIMED_OUT_SEEN, TOMBSTONE_EVICTED,
 };
 use rsttrace_common::header::KIND_TIMED_OUT;
+use rsttrace_common::knobs::LISTENER_SLOTS;
 use rsttrace_common::lifecycle::{TimedOut, Tombstone};
 use rsttrace_common::socket::{
     CLOSER_EXITING, CLOSER_KERNEL_THREAD, OWNERSHIP_INHERITED, OWNERSHIP_ISN, OWNERSHIP_RESET_SENT,
@@ -22,7 +23,7 @@ use rsttrace_common::{Flow, FlowKey};
 use crate::emit::{Slot, Tally, emit, header, now};
 use crate::kernel::{Netns, Typed, current, killing_signal, load, tcp_sock};
 use crate::knobs::{TOMBSTONE_SLOTS, debug, get, offset};
-use crate::maps::{SOCKETS, TOMBSTONES, count};
+use crate::maps::{LISTENERS, SOCKETS, TOMBSTONES, count};
 use crate::snapshot::{self, NO_OWNERSHIP, owned};
 use crate::table;
 
@@ -168,13 +169,18 @@ fn closed(ctx: &BtfTracePointContext, old: u8) {
         flow: buried_flow(flow, old),
         netns_cookie: netns.cookie,
     };
-    table::write(
-        &TOMBSTONES,
-        get(&TOMBSTONE_SLOTS),
-        &key,
-        &tombstone,
-        TOMBSTONE_EVICTED,
-    );
+    if old == TCP_LISTEN {
+        table::write(
+            &LISTENERS,
+            LISTENER_SLOTS,
+            &key,
+            &tombstone,
+            TOMBSTONE_EVICTED,
+        );
+    } else {
+        let slots = get(&TOMBSTONE_SLOTS);
+        table::write(&TOMBSTONES, slots, &key, &tombstone, TOMBSTONE_EVICTED);
+    }
     if died_of_silence(old, error, &tombstone.ownership) {
         emit::<TimedOut>(ctx.as_ptr(), Slot::State, TALLY, |event| {
             event.header = header(KIND_TIMED_OUT, netns);

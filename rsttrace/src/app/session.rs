@@ -20,6 +20,8 @@ use crate::summary::{KernelTotal, Totals};
 const BATCH: usize = 4_096;
 /// Losses are looked for at most this often while events come.
 const LOSS_INTERVAL: Duration = Duration::from_millis(20);
+/// The kernel is asked for events that a program missed because it was interrupted by itself, at most this often.
+const MISSED_INTERVAL: Duration = Duration::from_secs(1);
 /// Stands in for the kernel's tick where it could not be measured; jiffies are then wrong by a known factor at most, so
 /// the user is warned.
 const FALLBACK_HZ: u32 = 250;
@@ -55,6 +57,9 @@ pub struct Session {
     outputs: Vec<Output>,
     lost: u64,
     looked: Option<Instant>,
+    missed: u64,
+    missed_asked: Option<Instant>,
+    interfaces: InterfaceOptions,
 }
 
 impl Session {
@@ -90,7 +95,8 @@ impl Session {
             // The prototype that carries a reason is the one that fires without a socket, too: 6.10.
             sent_stateless: hooks.has_reason(),
             received: hooks.is_active(Fact::ResetReceived),
-            packets: hooks.is_active(Fact::Packets),
+            // On chosen interfaces only, what was not seen may have passed by another one.
+            packets: hooks.is_active(Fact::Packets) && options.interfaces.names.is_empty(),
             lifecycle: hooks.is_active(Fact::Ownership),
         };
         let hz = tracer.hz().unwrap_or_else(|| {
@@ -119,25 +125,41 @@ impl Session {
             outputs: Vec::new(),
             lost: 0,
             looked: None,
+            missed: 0,
+            missed_asked: None,
+            interfaces: options.interfaces.clone(),
         })
     }
 
     /// What is traced, as a sentence: for the user to know that it has begun.
     pub fn describe(&self) -> String {
-        let (namespaces, interfaces) = self.tracer.names().map_or((0, 0), |names| {
-            let namespaces = names.namespaces();
-            let interfaces = namespaces
-                .iter()
-                .map(|namespace| names.interfaces(namespace.inode).len())
-                .sum();
-            (namespaces.len(), interfaces)
+        let chosen = &self.interfaces.names;
+        let mut interfaces = Vec::new();
+        let mut namespaces = 0;
+        if let Some(names) = self.tracer.names() {
+            for namespace in names.namespaces() {
+                namespaces += 1;
+                interfaces.extend(
+                    names
+                        .interfaces(namespace.inode)
+                        .into_iter()
+                        .map(|(_, name)| name),
+                );
+            }
+        }
+        interfaces.retain(|name| {
+            (chosen.is_empty() || chosen.contains(name))
+                && (self.interfaces.loopback || name != "lo")
         });
+        for missing in chosen.iter().filter(|name| !interfaces.contains(name)) {
+            warn!("there is no interface `{missing}` yet; `ip link` names those that exist");
+        }
         let plural = |count: usize, what: &str| {
             format!("{count} {what}{}", if count == 1 { "" } else { "s" })
         };
         format!(
             "tracing resets, on the wire at {} of {}",
-            plural(interfaces, "interface"),
+            plural(interfaces.len(), "interface"),
             plural(namespaces, "network namespace")
         )
     }
@@ -257,7 +279,20 @@ impl Session {
         let Some(counters) = self.tracer.counters() else {
             return;
         };
-        let lost = counters.sent_lost + counters.received_lost + counters.packet_lost;
+        if always
+            || self
+                .missed_asked
+                .is_none_or(|asked| now.duration_since(asked) >= MISSED_INTERVAL)
+        {
+            self.missed_asked = Some(now);
+            self.missed = self
+                .tracer
+                .programs()
+                .iter()
+                .map(|program| program.missed)
+                .sum();
+        }
+        let lost = counters.sent_lost + counters.received_lost + counters.packet_lost + self.missed;
         if lost > self.lost {
             self.brain.note_loss(self.brain.newest(), lost - self.lost);
             self.lost = lost;

@@ -1,6 +1,6 @@
 //! Who had the connection that a reset ended?
 
-use super::{closer, describe, holder};
+use super::{closer, describe, holder, holding};
 use crate::event::{Facts, Received, TimedOut};
 use crate::record::{Process, Quality, Role};
 
@@ -14,7 +14,8 @@ pub fn received(received: &Received, facts: &Facts) -> Option<Process> {
             .or_else(|| holder(ownership, facts))
             .map(|(task, quality)| describe(task, Role::FormerOwner, quality, facts));
     }
-    holder(ownership, facts).map(|(task, quality)| describe(task, Role::Owner, quality, facts))
+    let role = holding(Role::Owner, facts);
+    holder(ownership, facts).map(|(task, quality)| describe(task, role, quality, facts))
 }
 
 /// Who had the connection that died of silence.

@@ -1,6 +1,6 @@
 //! Who sent this reset, or had the connection it was sent for?
 
-use super::{Who, closer, describe, former, holder};
+use super::{Who, closer, describe, former, holder, holding};
 use crate::event::{CurrentTask, Facts, Sent, Task, TcpState};
 use crate::record::{Cause, Process, Quality, Role};
 
@@ -70,7 +70,7 @@ fn owner(sent: &Sent, facts: &Facts) -> Option<Process> {
         .is_some_and(|socket| socket.state == TcpState::Listen);
     let role = if listens { Role::Listener } else { Role::Owner };
     holder(sent.ownership.as_ref(), facts)
-        .map(|(task, quality)| describe(task, role, quality, facts))
+        .map(|(task, quality)| describe(task, holding(role, facts), quality, facts))
 }
 
 /// A listener's unaccepted children die in the context of whoever closes it, though nobody holds their locks

@@ -67,7 +67,12 @@ impl<N: NetnsNames> Enricher<N> {
     /// What is known now. To be asked as soon as the event arrives: processes go.
     pub fn facts(&mut self, event: &Event) -> Facts {
         let living = &mut self.living;
-        let asked = question(&event.body, |task| living.has(task, event.time));
+        let mut owner_is_gone = false;
+        let asked = question(&event.body, |task| {
+            let lives = living.has(task, event.time);
+            owner_is_gone = !lives;
+            lives
+        });
         let holder =
             asked.and_then(
                 |(inode, search)| match self.holders.find(inode, search, event.time) {
@@ -85,6 +90,7 @@ impl<N: NetnsNames> Enricher<N> {
             keepalive: self
                 .keepalive
                 .filter(|_| self.own_netns == Some(event.netns)),
+            owner_is_gone,
             holder: None,
         };
         let tasks: Vec<&Task> = named(&event.body)

@@ -108,7 +108,8 @@ fn attach_clsact(
     .attribute(TCA_KIND, b"clsact\0");
     let made_qdisc = match connection.request(qdisc) {
         Ok(()) => true,
-        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => false,
+        // Made by another rsttrace, it goes with the last of us.
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => is_shared(connection, ifindex),
         Err(error) => return Err(error),
     };
     let name = if made_qdisc { NAME_WITH_QDISC } else { NAME };
@@ -134,6 +135,18 @@ fn attach_clsact(
         }
     }
     Ok(Attachment::Clsact { made_qdisc })
+}
+
+/// Whether the clsact qdisc was made by a rsttrace that still has its filters there.
+fn is_shared(connection: &mut Connection, ifindex: u32) -> bool {
+    let mut found = false;
+    for parent in PARENTS {
+        let _ = connection.dump(filters(ifindex, parent), |_, body| {
+            found |= Filter::parse(body)
+                .is_some_and(|filter| filter.is_ours() && filter.name == NAME_WITH_QDISC);
+        });
+    }
+    found
 }
 
 /// Whether [`detach`] needs the interface's namespace; else dropping is all.

@@ -30,7 +30,7 @@ pub fn of_sent(sent: &Sent, at: BootTime, facts: &Facts, ruling: Ruling) -> Vec<
     {
         list.push(item(
             "tombstone",
-            "no connection with these addresses and ports is remembered: it ended before the tool was there, or on another host",
+            "no connection with these addresses and ports is remembered: it ended before the tool was there, was forgotten for want of room, or was another host's",
         ));
     }
     list
@@ -53,6 +53,21 @@ pub fn ttl_is_other(packet: &Packet) -> Option<bool> {
     packet
         .baseline
         .map(|baseline| baseline.ttl != packet.segment.ttl)
+}
+
+/// Whether the TTL that was learned is this connection's: a later SYN with the same addresses and ports, which anybody can
+/// send, is not.
+pub fn is_of_handshake(received: &Received, packet: &Packet) -> bool {
+    let established = received
+        .ownership
+        .as_ref()
+        .and_then(|ownership| ownership.established);
+    match (established, packet.baseline) {
+        (Some(established), Some(baseline)) => {
+            baseline.time <= established.plus(Duration::from_millis(10))
+        }
+        _ => false,
+    }
 }
 
 /// How far the TTL is from the handshake's: more than a detour of one or two hops needs another explanation.

@@ -33,7 +33,8 @@ pub fn received(
             list.extend(evidence::ttl(packet));
             let unasked = evidence::nothing_to_answer(received, packet).filter(|_| !connecting);
             // Two independent facts; either alone may have an innocent reason.
-            let other_ttl = evidence::ttl_is_other(packet) == Some(true);
+            let other_ttl = evidence::ttl_is_other(packet) == Some(true)
+                && evidence::is_of_handshake(received, packet);
             from_peer = !(other_ttl && unasked.is_some());
             if evidence::ttl_differs(packet) || unasked.is_some() {
                 confidence = at_most(confidence, Confidence::Possible);

@@ -63,7 +63,9 @@ const REASONED: &[Rule] = &[
     row("TCP_KEEPALIVE_TIMEOUT",       always,             Cause::KeepaliveTimeout),
     row("TCP_DISCONNECT_WITH_DATA",    always,             Cause::Disconnect),
     row("TCP_STATE",                   child_of_listener,  Cause::ListenerClosed),
-    row("TCP_STATE",                   lingers_for_zero,   Cause::LingerZero),
+    row("TCP_STATE",                   lingers_from_open,  Cause::LingerZero),
+    // After shutdown(SHUT_RDWR) a connect(AF_UNSPEC) looks the same.
+    limited("TCP_STATE",               lingers_for_zero,   Cause::LingerZero, Confidence::Likely),
     row("TCP_STATE",                   disconnects,        Cause::Disconnect),
     row("TCP_STATE",                   orphan_timed_out,   Cause::OrphanTimeout),
     row("TCP_STATE",                   still_connected,    Cause::SocketDestroyed),
@@ -221,6 +223,19 @@ fn lingers_for_zero(sent: &Sent) -> bool {
     active(sent, |socket| {
         is_closing(socket) && socket.linger.is_some_and(|time| time.is_zero())
     })
+}
+
+/// The socket had not been shut down before it closed.
+fn lingers_from_open(sent: &Sent) -> bool {
+    let before = sent
+        .ownership
+        .as_ref()
+        .and_then(|ownership| ownership.state_before_close);
+    lingers_for_zero(sent)
+        && !matches!(
+            before,
+            Some(TcpState::FinWait1 | TcpState::FinWait2 | TcpState::Closing | TcpState::LastAck)
+        )
 }
 
 fn disconnects(sent: &Sent) -> bool {

@@ -1,9 +1,9 @@
 //! A reset was seen on a device only: who made it, who let it pass, and why did no socket take it?
 
-use super::{Context, OtherEnd, evidence, item, lost, origin_of, words};
+use super::{Context, OtherEnd, at_most, evidence, item, lost, origin_of, words};
 use crate::event::{Packet, SenderSocket, Target, TcpFlags, TcpState};
 use crate::join::{accepts, is_in_window, is_passive_form};
-use crate::record::{Cause, Confidence, Evidence, Process, Severity, Verdict};
+use crate::record::{Cause, Confidence, Evidence, Origin, Process, Severity, Verdict};
 
 /// How a reset passed through a namespace.
 #[derive(Clone, Debug, Default)]
@@ -145,11 +145,12 @@ pub fn forwarded(packet: &Packet, passage: &Passage) -> Verdict {
 pub fn observed(packet: &Packet, sender: Option<&OtherEnd>, context: &Context<'_>) -> Verdict {
     let mut list = Vec::new();
     list.extend(evidence::ttl(packet));
-    let (cause, confidence, severity, mut summary) = match &packet.target {
+    let (cause, mut confidence, severity, mut summary) = match &packet.target {
         Target::Socket {
             state,
             rcv_nxt,
             rcv_wnd,
+            snd_una,
             snd_nxt,
             ..
         } => {
@@ -158,6 +159,7 @@ pub fn observed(packet: &Packet, sender: Option<&OtherEnd>, context: &Context<'_
                 state: *state,
                 rcv_nxt: *rcv_nxt,
                 rcv_wnd: *rcv_wnd,
+                snd_una: *snd_una,
                 snd_nxt: *snd_nxt,
             };
             aimed(packet, &aim, context, &mut list)
@@ -245,8 +247,22 @@ pub fn observed(packet: &Packet, sender: Option<&OtherEnd>, context: &Context<'_
         summary = format!("{summary}; {} on this host sent it", sender.label);
     }
     list.extend(lost(context));
+    // A miss is no proof against the peer: data before its reset may have been lost. Its TTL would be the usual one.
+    let may_be_peers = evidence::ttl_is_other(packet) == Some(false);
+    let origin = match cause {
+        Cause::BlindAttempt if sender.is_some() || may_be_peers => Origin::Unknown,
+        _ => origin_of(cause),
+    };
+    if cause == Cause::BlindAttempt {
+        let limit = if origin == Origin::Unknown {
+            Confidence::Possible
+        } else {
+            Confidence::Likely
+        };
+        confidence = at_most(confidence, limit);
+    }
     Verdict {
-        origin: origin_of(cause),
+        origin,
         cause,
         severity,
         confidence,
@@ -261,6 +277,7 @@ struct Aim {
     state: TcpState,
     rcv_nxt: u32,
     rcv_wnd: u32,
+    snd_una: u32,
     snd_nxt: u32,
 }
 
@@ -275,7 +292,9 @@ fn aimed(
     let segment = &packet.segment;
     let sure = context.coverage.received && context.nothing_lost();
     let fits = if aim.state == TcpState::SynSent {
-        segment.flags.has(TcpFlags::ACK) && segment.ack == aim.snd_nxt
+        // Over lo and veth the answer comes in while the SYN is still being sent, before tcp_connect() counts it.
+        segment.flags.has(TcpFlags::ACK)
+            && (segment.ack == aim.snd_nxt || segment.ack == aim.snd_una.wrapping_add(1))
     } else {
         accepts(aim.state, aim.rcv_nxt, segment.seq)
     };

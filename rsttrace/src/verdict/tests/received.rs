@@ -107,7 +107,8 @@ fn a_bare_reset_that_answers_nothing_and_has_another_ttl_is_not_from_the_peer() 
         let mut packet = scene.ingress(flags, 5000, ack, target(&socket));
         packet.segment.ttl = ttl;
         packet.baseline = Some(Baseline {
-            time: BootTime(NOW - 1),
+            // Before the handshake ended, 12.3 s ago.
+            time: BootTime(NOW - 12_400_000_000),
             ttl: 64,
             source_mac: None,
         });
