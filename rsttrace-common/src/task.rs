@@ -14,7 +14,7 @@ wire! {
         pub pid: u32,
         /// Effective user id in the initial user namespace.
         pub uid: u32,
-        /// Name of the thread, NUL-padded bytes of any encoding.
+        /// Name of the process (its thread group leader's), NUL-padded bytes of any encoding.
         pub comm: [u8; COMM_LEN],
     }
 

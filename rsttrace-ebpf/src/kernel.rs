@@ -63,8 +63,9 @@ impl Netns {
 #[inline(always)]
 pub fn load<T: Copy>(object: Typed, member: Option<usize>) -> Option<T> {
     let member = member?;
+    let place = object.wrapping_byte_add(member).cast::<T>();
     // SAFETY: the verifier checks the access against the type; a fault at run time yields zeroes.
-    Some(unsafe { object.byte_add(member).cast::<T>().read() })
+    Some(unsafe { place.read() })
 }
 
 /// Copies from kernel memory at any address; zero if it cannot be read.
@@ -124,12 +125,13 @@ pub fn current() -> CurrentTask {
 pub fn task_of(task: Typed) -> CurrentTask {
     let leader: Option<Typed> = load(task, offset!(task_group_leader));
     let cred: Option<Typed> = load(task, offset!(task_cred));
-    let comm: [u64; 2] = match offset!(task_comm) {
-        Some(comm) => [
-            load(task, Some(comm)).unwrap_or(0),
-            load(task, Some(comm + 8)).unwrap_or(0),
+    // The process's name, not the thread's.
+    let comm: [u64; 2] = match (leader, offset!(task_comm)) {
+        (Some(leader), Some(comm)) => [
+            load(leader, Some(comm)).unwrap_or(0),
+            load(leader, Some(comm + 8)).unwrap_or(0),
         ],
-        None => [0, 0],
+        _ => [0, 0],
     };
     CurrentTask {
         task: Task {
@@ -161,7 +163,7 @@ pub fn current_by_copy() -> CurrentTask {
             cgroup_id: 0,
             pid: read_member(task, offset!(task_tgid)),
             uid: read_member(cred, offset!(cred_euid)),
-            comm: bytes(read_member(task, offset!(task_comm))),
+            comm: bytes(read_member(leader, offset!(task_comm))),
         },
         flags: read_member(task, offset!(task_flags)),
         exit_code: read_member(task, offset!(task_exit_code)),

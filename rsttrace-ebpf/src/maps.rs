@@ -79,6 +79,10 @@ impl SocketStorage {
     }
 
     #[inline(always)]
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "the record is the socket's, not the map's"
+    )]
     fn call(&'static self, sk: *const c_void, flags: u64) -> Option<&'static mut Ownership> {
         let map = core::ptr::from_ref(self).cast_mut().cast::<c_void>();
         // SAFETY: the loader replaces `map`; the verifier checks `sk`; the storage lives as long as the socket does.

@@ -79,7 +79,7 @@ fn hash_of(key: &FlowKey) -> u64 {
 /// Never 0.
 #[inline(always)]
 fn check_of<V>(hash: u64, value: &V) -> u64 {
-    const { assert!(size_of::<V>() % 8 == 0 && align_of::<V>() == 8) };
+    const { assert!(size_of::<V>().is_multiple_of(8) && align_of::<V>() == 8) };
     mix(hash, value, size_of::<V>() / 8) | 1
 }
 
@@ -94,11 +94,7 @@ fn mix<T>(mut hash: u64, value: &T, words: usize) -> u64 {
 
 #[inline(always)]
 fn word<T>(value: &T, i: usize) -> u64 {
+    let place = core::ptr::from_ref(value).cast::<u64>().wrapping_add(i);
     // SAFETY: every caller counts the words of `T`, which has no padding and is aligned to 8 bytes.
-    unsafe {
-        core::ptr::from_ref(value)
-            .cast::<u64>()
-            .add(i)
-            .read_volatile()
-    }
+    unsafe { place.read_volatile() }
 }

@@ -31,7 +31,8 @@ impl Who {
     }
 }
 
-/// Who holds the socket. A listener's record that a child took over gives way to the process found with the file.
+/// Who holds the socket. The process found with the file goes before what was written down: it is looked for only where the
+/// record came from a listener, is missing, or names a process that is gone.
 fn holder<'a>(ownership: Option<&'a Ownership>, facts: &'a Facts) -> Option<(&'a Task, Quality)> {
     let recorded = ownership.and_then(|ownership| {
         let quality = match ownership.source {
@@ -41,10 +42,11 @@ fn holder<'a>(ownership: Option<&'a Ownership>, facts: &'a Facts) -> Option<(&'a
         };
         ownership.owner.as_ref().map(|task| (task, quality))
     });
-    match (recorded, facts.holder.as_ref()) {
-        (Some((_, Quality::Inherited)) | None, Some(found)) => Some((found, Quality::LookedUp)),
-        (recorded, _) => recorded,
-    }
+    let found = facts
+        .holder
+        .as_ref()
+        .map(|found| (found, Quality::LookedUp));
+    found.or(recorded)
 }
 
 /// Who closed or shut down; never a kernel thread, which only finishes what a process began.

@@ -499,7 +499,7 @@ pub struct Task {
     pub uid: u32,
     /// cgroup v2 id; 0: not known.
     pub cgroup_id: u64,
-    /// Name of the thread; bytes that are no UTF-8 are replaced.
+    /// Name of the process; bytes that are no UTF-8 are replaced.
     pub comm: String,
 }
 

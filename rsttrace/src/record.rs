@@ -363,7 +363,7 @@ pub struct Evidence {
 pub struct Process {
     /// Process id in the initial pid namespace.
     pub pid: u32,
-    /// Name of the thread that acted or, if only `/proc` knows it, of the process.
+    /// Name of the process (`/proc/PID/comm`).
     pub comm: String,
     /// Executable; absent for kernel threads and processes that were gone when asked for.
     #[serde(skip_serializing_if = "Option::is_none")]

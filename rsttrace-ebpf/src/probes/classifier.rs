@@ -307,7 +307,9 @@ fn sender(ctx: &TcContext) -> Sender {
         inode: 0,
     };
     // SAFETY: the context is the program's own.
-    let sk = unsafe { (*ctx.skb.skb).__bindgen_anon_2.sk };
+    let skb = unsafe { &*ctx.skb.skb };
+    // SAFETY: the union has this one member.
+    let sk = unsafe { skb.__bindgen_anon_2.sk };
     if sk.is_null() {
         return sender;
     }

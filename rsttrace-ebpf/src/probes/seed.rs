@@ -26,7 +26,7 @@ struct TaskFile {
 #[unsafe(no_mangle)]
 extern "C" fn seed_sockets(ctx: *const TaskFile) -> i32 {
     // SAFETY: the kernel hands over such a struct.
-    let (task, file) = unsafe { ((*ctx).task, (*ctx).file) };
+    let TaskFile { task, file, .. } = *unsafe { &*ctx };
     if task.is_null() || file.is_null() {
         return 0;
     }

@@ -101,7 +101,10 @@ fn with_socket(sk: Typed, tcp: Typed, cause: Option<Typed>, reason: u32, event: 
     match SOCKETS.get(sk) {
         Some(ownership) => {
             event.ownership = *ownership;
-            ownership.flags |= OWNERSHIP_RESET_SENT;
+            // Not on a listener, whose children would inherit it.
+            if event.socket.state != TCP_LISTEN {
+                ownership.flags |= OWNERSHIP_RESET_SENT;
+            }
         }
         None => event.ownership = NO_OWNERSHIP,
     }

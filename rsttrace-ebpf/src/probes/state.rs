@@ -35,6 +35,7 @@ const ENETUNREACH: i32 = 101;
 const ETIMEDOUT: i32 = 110;
 const EHOSTUNREACH: i32 = 113;
 const SEND_SHUTDOWN: u8 = 2;
+const SHUTDOWN_MASK: u8 = 3;
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
@@ -95,11 +96,12 @@ fn established(ctx: &BtfTracePointContext, old: u8) {
     }
 }
 
-/// close() or shutdown(): the caller is the closer.
+/// close() or shutdown(SHUT_RDWR): the caller is the closer. shutdown(SHUT_WR) ends nothing yet.
 #[inline(always)]
 fn closing(ctx: &BtfTracePointContext) {
     let sk = ctx.arg::<Typed>(0);
-    if tcp_sock(sk).is_none() || !owned(sk) {
+    let shutdown: u8 = load(sk, offset!(sk_shutdown)).unwrap_or(0);
+    if shutdown & SHUTDOWN_MASK != SHUTDOWN_MASK || tcp_sock(sk).is_none() || !owned(sk) {
         return;
     }
     if let Some(ownership) = SOCKETS.get(sk) {

@@ -122,6 +122,26 @@ impl Session {
         })
     }
 
+    /// What is traced, as a sentence: for the user to know that it has begun.
+    pub fn describe(&self) -> String {
+        let (namespaces, interfaces) = self.tracer.names().map_or((0, 0), |names| {
+            let namespaces = names.namespaces();
+            let interfaces = namespaces
+                .iter()
+                .map(|namespace| names.interfaces(namespace.inode).len())
+                .sum();
+            (namespaces.len(), interfaces)
+        });
+        let plural = |count: usize, what: &str| {
+            format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+        };
+        format!(
+            "tracing resets, on the wire at {} of {}",
+            plural(interfaces, "interface"),
+            plural(namespaces, "network namespace")
+        )
+    }
+
     /// Waits for whatever comes next and gives what is ready, perhaps nothing. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Result<std::vec::Drain<'_, Output>, Failure> {
         let due = self.brain.next_deadline().and_then(|deadline| {

@@ -29,6 +29,7 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
         },
         sight: Sight::Host,
     })?;
+    eprintln!("rsttrace: {}; Ctrl-C ends it", session.describe());
     let mut reporter = options.reporter();
     let end = options
         .duration

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::facts::keepalive_defaults;
-use super::process::Processes;
+use super::process::{Living, Processes};
 use super::socket_holder::{Holder, SocketHolders};
 use super::subjects::{named, question};
 use crate::event::{Body, Event, Facts, KeepaliveDefaults, NetnsCookie, Task};
@@ -46,6 +46,7 @@ pub struct Enricher<N> {
     own_netns: Option<NetnsCookie>,
     keepalive: Option<KeepaliveDefaults>,
     processes: Processes,
+    living: Living,
     holders: SocketHolders,
 }
 
@@ -58,18 +59,22 @@ impl<N: NetnsNames> Enricher<N> {
             own_netns: own_netns.filter(|&cookie| cookie != NetnsCookie(0)),
             keepalive: keepalive_defaults(),
             processes: Processes::default(),
+            living: Living::default(),
             holders: SocketHolders::default(),
         }
     }
 
     /// What is known now. To be asked as soon as the event arrives: processes go.
     pub fn facts(&mut self, event: &Event) -> Facts {
-        let holder = question(&event.body).and_then(|(inode, search)| {
-            match self.holders.find(inode, search, event.time) {
-                Holder::One(task) => Some(task),
-                Holder::Unclear | Holder::NotAsked => None,
-            }
-        });
+        let living = &mut self.living;
+        let asked = question(&event.body, |task| living.has(task, event.time));
+        let holder =
+            asked.and_then(
+                |(inode, search)| match self.holders.find(inode, search, event.time) {
+                    Holder::One(task) => Some(task),
+                    Holder::Unclear | Holder::NotAsked => None,
+                },
+            );
         let mut facts = Facts {
             processes: Vec::new(),
             netns_inode: event.netns_inode.or_else(|| self.names.inode(event.netns)),

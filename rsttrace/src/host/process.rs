@@ -1,6 +1,7 @@
 //! Which program, container and unit is a process?
 
 use std::io::Read;
+use std::time::Duration;
 
 use procfs::process::Process;
 
@@ -59,6 +60,47 @@ impl Processes {
         );
         facts
     }
+}
+
+/// Which processes still live; an answer holds for a moment.
+#[derive(Debug)]
+pub struct Living {
+    /// By pid and start: whether it lived, and when that was asked.
+    known: Generations<(u32, BootTime), (bool, BootTime)>,
+}
+
+impl Default for Living {
+    fn default() -> Self {
+        Self {
+            known: Generations::new(CAPACITY),
+        }
+    }
+}
+
+impl Living {
+    /// Whether `task` is still there, to the second. One whose start is not known counts as there.
+    pub fn has(&mut self, task: &Task, now: BootTime) -> bool {
+        let key = (task.pid, task.start);
+        if let Some(&(lives, asked)) = self.known.get(&key)
+            && now.since(asked) < ALIVE_FOR
+        {
+            return lives;
+        }
+        let lives = task.start.0 == 0 || is_alive(task);
+        self.known.insert(key, (lives, now));
+        lives
+    }
+}
+
+/// A process that died since is named for this long.
+const ALIVE_FOR: Duration = Duration::from_secs(1);
+
+fn is_alive(task: &Task) -> bool {
+    let stat = i32::try_from(task.pid)
+        .ok()
+        .and_then(|pid| Process::new(pid).ok())
+        .and_then(|process| process.stat().ok());
+    stat.is_some_and(|stat| is_same_start(task.start, stat.starttime))
 }
 
 /// Whether a process with this start time in clock ticks (`/proc/PID/stat`) is the one that started at `start`:
@@ -147,10 +189,10 @@ pub(super) mod tests {
 
     /// A test that forks lends its files to the child until that calls exec: claims about holders are retried.
     pub(in crate::host) fn eventually(mut claim: impl FnMut() -> bool) {
-        let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        let end = std::time::Instant::now() + Duration::from_secs(10);
         while !claim() {
             assert!(std::time::Instant::now() < end, "still not so after 10 s");
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 

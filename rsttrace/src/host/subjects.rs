@@ -49,12 +49,13 @@ fn with_parties([first, second]: [Option<&Task>; 2]) -> [Option<&Task>; 7] {
     [first, second, None, None, None, None, None]
 }
 
-/// Whose open file is to be looked for, and where.
-pub(super) fn question(body: &Body) -> Option<(u64, Search)> {
+/// Whose open file is to be looked for, and where. `lives` tells whether a process is still there: a file may outlive the
+/// process that opened it (fork and exit).
+pub(super) fn question(body: &Body, lives: impl FnMut(&Task) -> bool) -> Option<(u64, Search)> {
     match body {
-        Body::Sent(sent) => question_of_sent(sent),
+        Body::Sent(sent) => question_of_sent(sent, lives),
         Body::Received(received) => {
-            question_of_socket(&received.socket, received.ownership.as_ref())
+            question_of_socket(&received.socket, received.ownership.as_ref(), lives)
         }
         Body::TimedOut(_) => None,
         Body::Packet(packet) => match &packet.sender_socket {
@@ -69,15 +70,20 @@ pub(super) fn question(body: &Body) -> Option<(u64, Search)> {
 
 /// A process that closes a socket has just given up its file: nothing to look for. One that destroys it (`ss -K`)
 /// leaves it in its state, and in the hands of another.
-fn question_of_sent(sent: &Sent) -> Option<(u64, Search)> {
+fn question_of_sent(sent: &Sent, lives: impl FnMut(&Task) -> bool) -> Option<(u64, Search)> {
     let closing = |socket: &&Socket| sent.actor().is_some() && socket.state == TcpState::Close;
     let socket = sent.socket.as_ref().filter(|socket| !closing(socket))?;
-    question_of_socket(socket, sent.ownership.as_ref())
+    question_of_socket(socket, sent.ownership.as_ref(), lives)
 }
 
-fn question_of_socket(socket: &Socket, ownership: Option<&Ownership>) -> Option<(u64, Search)> {
+fn question_of_socket(
+    socket: &Socket,
+    ownership: Option<&Ownership>,
+    mut lives: impl FnMut(&Task) -> bool,
+) -> Option<(u64, Search)> {
     let inode = socket.inode.filter(|_| !socket.orphaned)?;
     match ownership.and_then(|it| it.owner.as_ref().map(|owner| (owner, it.inherited))) {
+        Some((owner, _)) if !lives(owner) => Some((inode, Search::Everyone(None))),
         Some((owner, true)) => Some((inode, Search::Family(owner.pid))),
         Some((_, false)) => None,
         None => Some((inode, Search::Everyone(None))),
@@ -180,7 +186,7 @@ pub(super) mod tests {
                     signal: None,
                 });
             });
-            question(&event.body)
+            question(&event.body, |_| true)
         };
         let family = Some((99, Search::Family(5)));
         assert_eq!(question(TcpState::Close, true), None);

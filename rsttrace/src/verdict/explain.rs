@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::evidence;
 use super::words::{self, after_age, bytes, span};
 use crate::attribution::Who;
-use crate::event::{BootTime, Facts, Received, Sent};
+use crate::event::{BootTime, Facts, Received, Sent, TcpState};
 use crate::record::{Cause, Idle, Process, Role};
 
 /// Silence in seconds that a sentence mentions.
@@ -62,9 +62,12 @@ pub fn sent(sent: &Sent, at: BootTime, cause: Cause, who: &Who, facts: &Facts) -
         Cause::PortClosed => port_closed(sent, at),
         Cause::HalfOpen => half_open(sent, at, facts),
         Cause::DataAfterClose => data_after_close(sent, at, process),
-        Cause::LateSynack => format!(
+        Cause::LateSynack if is_abandoned(sent) => format!(
             "{remote} answered a connect{} that had been given up",
             of(process)
+        ),
+        Cause::LateSynack => format!(
+            "{remote} answered a connect that is not known here: given up before the tool was there, or never made (a spoofed SYN's echo)"
         ),
         Cause::AcceptQueueOverflow => overflow(sent, process),
         Cause::StrayAck => format!(
@@ -222,6 +225,12 @@ fn half_open(sent: &Sent, at: BootTime, facts: &Facts) -> String {
         ),
         None => format!("{remote} spoke on a connection that this host does not have"),
     }
+}
+
+fn is_abandoned(sent: &Sent) -> bool {
+    sent.former_connection
+        .as_ref()
+        .is_some_and(|former| former.last_state == TcpState::SynSent)
 }
 
 fn data_after_close(sent: &Sent, at: BootTime, process: Option<&Process>) -> String {

@@ -3,6 +3,7 @@
 //! The kernel's reason (6.12 and later for active resets, 6.10 for answers) is often broader than a cause: the
 //! socket's state splits it. Names are those of `enum sk_rst_reason` without its prefix.
 
+use super::at_most;
 use crate::event::{Sent, Socket, TcpFlags, TcpState};
 use crate::record::{Cause, Confidence};
 
@@ -20,22 +21,38 @@ struct Rule {
     reason: &'static str,
     when: fn(&Sent) -> bool,
     cause: Cause,
+    /// No surer than this, whoever gave the reason.
+    limit: Confidence,
 }
 
 const fn row(reason: &'static str, when: fn(&Sent) -> bool, cause: Cause) -> Rule {
+    limited(reason, when, cause, Confidence::Certain)
+}
+
+const fn limited(
+    reason: &'static str,
+    when: fn(&Sent) -> bool,
+    cause: Cause,
+    limit: Confidence,
+) -> Rule {
     Rule {
         reason,
         when,
         cause,
+        limit,
     }
 }
 
 /// The kernel gave a reason.
 #[rustfmt::skip]
 const REASONED: &[Rule] = &[
-    row("NO_SOCKET",                   answers_synack,     Cause::LateSynack),
+    row("NO_SOCKET",                   abandoned_connect,  Cause::LateSynack),
+    // Perhaps given up before the tool was there, perhaps never made: backscatter of a spoofed SYN.
+    limited("NO_SOCKET",               answers_synack,     Cause::LateSynack, Confidence::Possible),
     row("NO_SOCKET",                   answers_syn,        Cause::PortClosed),
-    row("NO_SOCKET",                   has_cause,          Cause::HalfOpen),
+    row("NO_SOCKET",                   is_remembered,      Cause::HalfOpen),
+    // Nothing shows that there ever was one.
+    limited("NO_SOCKET",               has_cause,          Cause::HalfOpen, Confidence::Likely),
     row("TCP_TIMEWAIT_SOCKET",         always,             Cause::DataAfterClose),
     row("TCP_ABORT_ON_DATA",           always,             Cause::DataAfterClose),
     row("TCP_ABORT_ON_CLOSE",          closer_was_killed,  Cause::KilledWithUnreadData),
@@ -90,7 +107,7 @@ const INFERRED: &[Rule] = &[
     row("", answer_at_listener,     Cause::StrayAck),
     row("", connecting,             Cause::BadHandshake),
     row("", data_at_closed,         Cause::DataAfterClose),
-    row("", no_socket_synack,       Cause::LateSynack),
+    limited("", no_socket_synack,   Cause::LateSynack, Confidence::Possible),
     row("", no_socket_syn,          Cause::PortClosed),
     row("", no_socket,              Cause::HalfOpen),
 ];
@@ -107,7 +124,7 @@ pub fn rule(sent: &Sent) -> Ruling {
     match found {
         Some(rule) => Ruling {
             cause: rule.cause,
-            confidence,
+            confidence: at_most(confidence, rule.limit),
         },
         // A subflow's reason that came after this table.
         None if reason.starts_with("MPTCP_") => Ruling {
@@ -153,6 +170,19 @@ fn answers_syn(sent: &Sent) -> bool {
 
 fn answers_synack(sent: &Sent) -> bool {
     cause_has(sent, TcpFlags::SYN | TcpFlags::ACK, 0)
+}
+
+/// The connection that this SYN-ACK answers was given up while it was being made.
+fn abandoned_connect(sent: &Sent) -> bool {
+    answers_synack(sent)
+        && sent
+            .former_connection
+            .as_ref()
+            .is_some_and(|former| former.last_state == TcpState::SynSent)
+}
+
+fn is_remembered(sent: &Sent) -> bool {
+    has_cause(sent) && sent.former_connection.is_some()
 }
 
 fn at_listener(sent: &Sent) -> bool {

@@ -61,6 +61,9 @@ fn is_finished(socket: &Socket) -> bool {
     closed && socket.unacknowledged == 0
 }
 
+/// Bytes that a farewell may have, a TLS close_notify with its record header and tag or a protocol's "bye".
+const FAREWELL: u32 = 100;
+
 /// A client that had got the server's FIN and had nothing outstanding: the exchange was over. What it left unread
 /// is at most a farewell (TLS close_notify). A server in the same place may still owe an answer.
 fn was_complete(sent: &Sent) -> bool {
@@ -68,7 +71,10 @@ fn was_complete(sent: &Sent) -> bool {
         !ownership.inherited && ownership.source == Some(OwnerSource::Connect)
     });
     let done = sent.socket.as_ref().is_some_and(|socket| {
-        socket.peer_finished && socket.unacknowledged == 0 && socket.bytes_received > 0
+        socket.peer_finished
+            && socket.unacknowledged == 0
+            && socket.bytes_received > 0
+            && socket.unread <= FAREWELL
     });
     connected && done
 }

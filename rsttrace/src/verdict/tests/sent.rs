@@ -136,7 +136,12 @@ fn active_resets_name_the_task_that_acted() {
     client.state_before_close = Some(TcpState::CloseWait);
     let farewell = Socket {
         peer_finished: true,
+        unread: 64,
         ..unread()
+    };
+    let cut_short = Socket {
+        unread: 60_000,
+        ..farewell.clone()
     };
     let mut server = client.clone();
     server.source = Some(OwnerSource::Listen);
@@ -151,6 +156,7 @@ fn active_resets_name_the_task_that_acted() {
             case("killed", kill, KilledWithUnreadData, Fault, NGINX),
             case("exited by itself", exit, CloseWithUnreadData, Fault, NGINX),
             case("client's farewell unread", owned_by(done(&farewell), client.clone()), CloseWithUnreadData, Noise, NGINX),
+            case("client's download cut short", owned_by(done(&cut_short), client.clone()), CloseWithUnreadData, Fault, NGINX),
             case("server in the same place", owned_by(done(&farewell), server), CloseWithUnreadData, Fault, NGINX),
             case("client with data out", owned_by(done(&owed), client), CloseWithUnreadData, Fault, NGINX),
             case("linger zero", scene.active(Some("TCP_STATE"), lingering()), LingerZero, Fault, NGINX),
@@ -272,7 +278,6 @@ fn answers_without_a_socket_name_whom_the_tombstone_remembers() {
         vec![
             case("half open", remembered(data, TcpState::Established), HalfOpen, Fault, former),
             case("half open, only a FIN", remembered(fin, TcpState::Established), HalfOpen, Noise, former),
-            case("half open, unknown", scene.answer(data), HalfOpen, Fault, None),
             case("TIME_WAIT", time_wait, DataAfterClose, Fault, former),
             case("TIME_WAIT, no data", time_wait_fin, DataAfterClose, Noise, former),
             case("late SYN-ACK", remembered(segment(SYN | ACK, 1, 2, 0), TcpState::SynSent), LateSynack, Noise, former),
@@ -280,6 +285,20 @@ fn answers_without_a_socket_name_whom_the_tombstone_remembers() {
             case("port never open", scene.answer(segment(SYN, 1, 0, 0)), PortClosed, Refused, None),
         ],
         Confidence::Certain,
+    );
+    // Nothing shows that there ever was a connection.
+    check(
+        vec![case("half open, unknown", scene.answer(data), HalfOpen, Fault, None)],
+        Confidence::Likely,
+    );
+    // A SYN-ACK that nobody here asked for: the echo of a spoofed SYN looks like an answer to a connect given up.
+    let synack = segment(SYN | ACK, 1, 2, 0);
+    check(
+        vec![
+            case("SYN-ACK, unknown", scene.answer(synack), LateSynack, Noise, None),
+            case("SYN-ACK for what was connected", remembered(synack, TcpState::Established), LateSynack, Noise, former),
+        ],
+        Confidence::Possible,
     );
     let record = only(run(vec![event(0, port)]));
     assert_eq!(
