@@ -5,6 +5,7 @@
 mod kernel;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use aya::maps::loaded_maps;
 use aya::programs::{loaded_links, loaded_programs};
@@ -147,5 +148,42 @@ fn it_can_be_started_and_stopped_again_and_again() {
             cycle(tc, End::By(Signal::SIGINT)).await_end("SIGINT");
             assert_eq!(qdiscs(), before);
         }
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_signal_during_the_start_leaves_nothing() {
+    private_namespace(|| {
+        let before = qdiscs();
+        let inode = kernel::netns_inode().to_string();
+        for delay in (0..200).step_by(20).map(Duration::from_millis) {
+            let watch = Watch::start_unready(&["--tc", "clsact", "--netns", &inode]);
+            std::thread::sleep(delay);
+            let held = Objects::of(&watch);
+            let ended = watch.end(Signal::SIGTERM);
+            // Before it takes signals over there is nothing to take off, and the signal ends it.
+            assert!(
+                matches!(ended.code, None | Some(0)),
+                "{delay:?}: {}",
+                ended.stderr
+            );
+            held.await_end(&format!("SIGTERM after {delay:?}"));
+            assert_eq!(qdiscs(), before, "{delay:?}");
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_last_of_two_takes_the_shared_qdisc_away() {
+    private_namespace(|| {
+        let before = qdiscs();
+        let first = Watch::own_namespace(&["--tc", "clsact"]);
+        let second = Watch::own_namespace(&["--tc", "clsact"]);
+        assert_eq!(first.end(Signal::SIGINT).code, Some(0));
+        assert_eq!(second.filters("lo"), 2, "taken off by the other one");
+        assert_eq!(second.end(Signal::SIGINT).code, Some(0));
+        assert_eq!(qdiscs(), before);
     });
 }

@@ -6,7 +6,7 @@ mod kernel;
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
@@ -45,6 +45,13 @@ fn every_line_is_as_the_schema_says_and_both_ends_of_a_reset_share_a_link() {
         ];
         await_refusal(closed_port(9));
         await_refusal("[::1]:9".parse().unwrap());
+        let dual = TcpListener::bind("[::]:0").unwrap();
+        let mapped = TcpStream::connect(("127.0.0.1", dual.local_addr().unwrap().port())).unwrap();
+        let address = mapped.local_addr().unwrap();
+        let (mut accepted, _) = dual.accept().unwrap();
+        set_linger_zero(&mapped);
+        drop(mapped);
+        accepted.read(&mut [0]).unwrap_err();
         let ended = watch.await_end();
 
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -68,7 +75,14 @@ fn every_line_is_as_the_schema_says_and_both_ends_of_a_reset_share_a_link() {
             assert_eq!(sent["link"]["role"], "sender");
             assert_eq!(received["link"]["role"], "receiver");
         }
-        assert_eq!(chains.len(), 4);
+        assert_eq!(chains.len(), 5);
+        let mapped = chains
+            .values()
+            .find(|chain| has_port(&chain[0], address.port()));
+        for record in mapped.unwrap() {
+            assert_eq!(record["local"]["address"], "127.0.0.1");
+            assert_eq!(record["remote"]["address"], "127.0.0.1");
+        }
         for (client, cause) in expected {
             let chain = chains
                 .values()
@@ -127,7 +141,7 @@ fn a_reader_that_goes_away_ends_it_quietly() {
             .unwrap();
         drop(reader);
         let code = eventually("the end", || {
-            let _ = std::net::TcpStream::connect(closed_port(9));
+            let _ = TcpStream::connect(closed_port(9));
             child.try_wait().unwrap()
         });
         let mut complaints = String::new();

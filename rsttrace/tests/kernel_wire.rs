@@ -302,7 +302,7 @@ fn resets_at_a_device_without_link_layer_header_are_reported_once_and_pass_as_se
         for sample in written.iter().chain(&readable(1500, ACK)) {
             lab.far_wire.send("fd:t0", &sample.packet);
         }
-        // A reader of its own: the one that writes knows what it wrote.
+        // Through a packet socket, to be read at the file's end.
         let mut sender = lab.far.enter(|| Wire::start(&["t0"]));
         for sample in read.iter().chain(&readable(2500, ACK)) {
             sender.send("t0", &sample.packet);
