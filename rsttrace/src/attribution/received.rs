@@ -1,7 +1,7 @@
 //! Who had the connection that a reset ended?
 
 use super::{closer, describe, holder, holding};
-use crate::event::{Facts, Received, TimedOut};
+use crate::event::{Facts, Received, TcpState, TimedOut};
 use crate::record::{Process, Quality, Role};
 
 /// The process behind the socket that accepted a reset: who holds it or, once nobody does, who closed it.
@@ -14,7 +14,11 @@ pub fn received(received: &Received, facts: &Facts) -> Option<Process> {
             .or_else(|| holder(ownership, facts))
             .map(|(task, quality)| describe(task, Role::FormerOwner, quality, facts));
     }
-    let role = holding(Role::Owner, facts);
+    // Who connects waits for the answer: if it is gone now, it went after it got it.
+    let role = match socket.state {
+        TcpState::SynSent => Role::Owner,
+        _ => holding(Role::Owner, facts),
+    };
     holder(ownership, facts).map(|(task, quality)| describe(task, role, quality, facts))
 }
 
