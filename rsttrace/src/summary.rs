@@ -36,8 +36,8 @@ pub struct Totals {
     pub duration: Duration,
     /// What the kernel side counted, by kind of event.
     pub kernel: Vec<KernelTotal>,
-    /// Every other loss by name; those of zero are not shown.
-    pub losses: Vec<(String, u64)>,
+    /// What could not be done or kept for want of room or time, by name; no event is missing by it. Zeroes are not shown.
+    pub shortfalls: Vec<(String, u64)>,
 }
 
 /// One kind of event as counted in the kernel.

@@ -97,8 +97,8 @@ impl<N: NetnsNames> Brain<N> {
         }
     }
 
-    /// Losses on this side of the ring, by name.
-    pub fn losses(&self) -> Vec<(String, u64)> {
+    /// What could not be done on this side of the ring, by name.
+    pub fn shortfalls(&self) -> Vec<(String, u64)> {
         let mut flushed = 0;
         let mut ambiguous = 0;
         match &self.view {

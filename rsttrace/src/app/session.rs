@@ -244,14 +244,14 @@ impl Session {
                 missed_by("tc_"),
             ),
         ];
-        let mut losses = self.brain.losses();
-        losses.extend(kernel_losses(&counters));
-        losses.push((
+        let mut shortfalls = self.brain.shortfalls();
+        shortfalls.extend(kernel_shortfalls(&counters));
+        shortfalls.push((
             "state changes missed".to_owned(),
             missed_by("inet_sock_set_state"),
         ));
         if let Some(names) = self.tracer.names() {
-            losses.push((
+            shortfalls.push((
                 "interfaces or namespaces without classifiers".to_owned(),
                 names.problems().0,
             ));
@@ -261,7 +261,7 @@ impl Session {
             Totals {
                 duration: self.begun.elapsed(),
                 kernel,
-                losses,
+                shortfalls,
             },
         )
     }
@@ -309,7 +309,7 @@ fn tc_mode(mode: cli::TcMode) -> TcMode {
 }
 
 /// What the probes could not keep.
-fn kernel_losses(counters: &Counters) -> Vec<(String, u64)> {
+fn kernel_shortfalls(counters: &Counters) -> Vec<(String, u64)> {
     vec![
         (
             "sockets without a recorded owner for want of memory".to_owned(),

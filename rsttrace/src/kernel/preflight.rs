@@ -31,7 +31,8 @@ pub enum StartError {
 const BTF_ADVICE: &str = "Use a kernel built with CONFIG_DEBUG_INFO_BTF=y (all current distributions do), 5.10 or newer; in a container, mount /sys";
 const LOCKDOWN_ADVICE: &str = "Boot with lockdown=integrity (or none) instead of lockdown=confidentiality: the latter forbids BPF to read kernel memory";
 /// What to do where no hook at all could be used.
-pub const HOOKS_ADVICE: &str = "Each refusal above names its reason; run again with -v for the whole of it";
+pub const HOOKS_ADVICE: &str =
+    "Each refusal above names its reason; run again with -v for the whole of it";
 
 /// Checks rights first, then the kernel.
 pub fn check() -> Result<(), StartError> {

@@ -103,22 +103,21 @@ impl Summary {
             )?;
             lost |= total.lost > 0 || sum != total.seen;
         }
-        let losses: Vec<_> = self
-            .totals
-            .losses
-            .iter()
-            .filter(|(_, number)| *number > 0)
-            .collect();
-        for (name, number) in &losses {
-            writeln!(out, "lost, {name}: {}", count(*number))?;
-        }
-        if !lost && losses.is_empty() {
+        if !lost {
             writeln!(out, "nothing lost")?;
-        } else if lost {
+        } else {
             writeln!(
                 out,
                 "events were lost for want of room: try a larger --buffer"
             )?;
+        }
+        for (name, number) in self
+            .totals
+            .shortfalls
+            .iter()
+            .filter(|(_, number)| *number > 0)
+        {
+            writeln!(out, "{name}: {}", count(*number))?;
         }
         Ok(())
     }

@@ -57,7 +57,7 @@ fn summary_of_many_records() {
     summary.total(Totals {
         duration: Duration::from_secs(7505),
         kernel: kernel(0),
-        losses: vec![("tombstones not written".to_owned(), 0)],
+        shortfalls: vec![("tombstones not written".to_owned(), 0)],
     });
     assert_golden("summary/many.txt", &summary.render());
 }
@@ -69,7 +69,7 @@ fn summary_with_losses() {
     summary.total(Totals {
         duration: Duration::from_millis(20_040),
         kernel: kernel(5),
-        losses: vec![
+        shortfalls: vec![
             ("tombstones not written".to_owned(), 1234),
             ("sockets without a recorded owner".to_owned(), 0),
         ],
