@@ -222,7 +222,7 @@ mod tests {
     fn without_losses_that_is_said_too() {
         let mut summary = Summary::default();
         summary.total(Totals {
-            losses: vec![("tombstones".into(), 0)],
+            shortfalls: vec![("tombstones".into(), 0)],
             ..Totals::default()
         });
         assert!(summary.render().contains("nothing lost"));
