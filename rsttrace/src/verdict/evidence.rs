@@ -207,7 +207,11 @@ pub fn connection_end(tombstone: &Tombstone, at: BootTime, facts: &Facts) -> Str
     let state = tombstone.last_state;
     match (tombstone.error, tombstone.last_state.is_synchronized()) {
         (0, true) if tombstone.fin_sent || tombstone.ownership.closer.is_some() => {
-            format!("{who} had closed this connection; it ended {ago} earlier, from {state}")
+            let how = match words::ended(tombstone.ownership.closer.as_ref()).as_str() {
+                "closed" => "closed this connection".to_owned(),
+                how => format!("{how} with this connection open"),
+            };
+            format!("{who} had {how}; it ended {ago} earlier, from {state}")
         }
         (0, _) => format!("{who} had this connection; it ended {ago} earlier, from {state}"),
         (error, _) => format!(

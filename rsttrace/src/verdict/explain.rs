@@ -99,9 +99,9 @@ pub fn received(received: &Received, at: BootTime, idle: Option<&Idle>, finished
     let quiet = idle.quiet_before.filter(|&quiet| quiet >= WORTH_TELLING);
     match (quiet, idle.reset_after_send) {
         (Some(quiet), Some(after)) => format!(
-            "{remote} reset the connection{age}: silent {}, then our write was reset in {}",
+            "{remote} reset the connection{age}: silent {}, then our write was reset {}",
             words::seconds(quiet),
-            words::seconds(after)
+            answer_time(after)
         ),
         (Some(quiet), None) => {
             format!(
@@ -114,6 +114,25 @@ pub fn received(received: &Received, at: BootTime, idle: Option<&Idle>, finished
             words::seconds(after)
         ),
         (None, None) => format!("{remote} reset the connection{age}"),
+    }
+}
+
+/// `in 0.4 ms`; the kernel's clock of writes has ticks, within which everything is at once.
+fn answer_time(seconds: f64) -> String {
+    if seconds <= 0.0 {
+        "at once".to_owned()
+    } else {
+        format!("in {}", words::seconds(seconds))
+    }
+}
+
+/// What a packet filter or a raw socket of this host wrote in the peer's name.
+pub fn made_here(remote: SocketAddr, cause: Cause, label: &str) -> String {
+    match cause {
+        Cause::FirewallReject => {
+            format!("a packet filter of this host rejected the connection in the name of {remote}")
+        }
+        _ => format!("{label} on this host wrote a reset in the name of {remote}"),
     }
 }
 
@@ -239,27 +258,23 @@ fn data_after_close(sent: &Sent, at: BootTime, process: Option<&Process>) -> Str
         .cause
         .filter(|cause| cause.payload_len > 0)
         .map_or_else(|| "a segment".to_owned(), |cause| bytes(cause.payload_len));
-    let closed = sent
+    let closer = sent
         .ownership
         .as_ref()
-        .and_then(|ownership| ownership.closer.as_ref())
-        .and_then(|closer| closer.time)
-        .or_else(|| {
-            let tombstone = sent.former_connection.as_ref()?;
-            let closer = tombstone
-                .ownership
-                .closer
-                .as_ref()
-                .and_then(|closer| closer.time);
-            closer.or(Some(tombstone.died))
-        });
+        .or(sent
+            .former_connection
+            .as_ref()
+            .map(|former| &former.ownership))
+        .and_then(|ownership| ownership.closer.as_ref());
+    let died = sent.former_connection.as_ref().map(|former| former.died);
     let who = process.map_or_else(|| "the application".to_owned(), words::process);
-    match closed {
+    let how = words::ended(closer);
+    match closer.and_then(|closer| closer.time).or(died) {
         Some(time) => format!(
-            "{remote} sent {what} {} after {who} had closed",
+            "{remote} sent {what} {} after {who} had {how}",
             span(at.since(time))
         ),
-        None => format!("{remote} sent {what} after {who} had closed"),
+        None => format!("{remote} sent {what} after {who} had {how}"),
     }
 }
 

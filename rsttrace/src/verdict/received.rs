@@ -69,6 +69,7 @@ pub fn received(
             Some((made_by, made_how @ (Cause::FirewallReject | Cause::RawSocket))) => {
                 (origin, cause) = (made_by, made_how);
                 confidence = Confidence::Certain;
+                summary = explain::made_here(received.flow.remote, made_how, &sender.label);
             }
             Some((Origin::LocalProcess | Origin::LocalKernel, _)) => {
                 confidence = Confidence::Certain;
@@ -76,7 +77,9 @@ pub fn received(
             // Seen, but not understood: that proves nothing.
             _ => confidence = at_most(confidence, Confidence::Likely),
         }
-        summary = format!("{summary}; on this host: {}", sender.summary);
+        if origin == Origin::Peer {
+            summary = format!("{summary}; on this host: {}", sender.summary);
+        }
         list.push(item(
             "local_sender",
             format!("{} on this host sent it: {}", sender.label, sender.summary),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::event::{BootTime, Ownership};
+use crate::event::{BootTime, Closer, Ownership};
 use crate::record::Process;
 
 /// `0.4 ms`, `12.3 s`, `5 min 0 s`, `2 h 5 min`, `3 d 4 h`.
@@ -21,6 +21,19 @@ pub fn span(span: Duration) -> String {
         60..=3_599 => format!("{} min {} s", seconds / 60, seconds % 60),
         3_600..=86_399 => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
         _ => format!("{} d {} h", seconds / 86_400, seconds / 3_600 % 24),
+    }
+}
+
+/// How a process ended its side: `closed`, `exited`, `been killed by SIGKILL`; to follow "had".
+pub fn ended(closer: Option<&Closer>) -> String {
+    match closer {
+        Some(Closer {
+            exiting: true,
+            signal: Some(number),
+            ..
+        }) => format!("been killed by {}", signal(*number)),
+        Some(Closer { exiting: true, .. }) => "exited".to_owned(),
+        _ => "closed".to_owned(),
     }
 }
 
