@@ -96,7 +96,9 @@ impl Session {
             sent_stateless: hooks.has_reason(),
             received: hooks.is_active(Fact::ResetReceived),
             // On chosen interfaces only, what was not seen may have passed by another one.
-            packets: hooks.is_active(Fact::Packets) && options.interfaces.names.is_empty(),
+            packets: hooks.is_active(Fact::Packets)
+                && options.interfaces.names.is_empty()
+                && options.interfaces.loopback,
             lifecycle: hooks.is_active(Fact::Ownership),
         };
         let hz = tracer.hz().unwrap_or_else(|| {

@@ -1,7 +1,7 @@
 //! `rsttrace watch`: traces until told to stop.
 
 use std::ops::ControlFlow;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::runtime;
 use super::session::{Session, SessionOptions, Sight};
@@ -9,6 +9,9 @@ use crate::cli::{Failure, Interrupt, WatchOptions};
 use crate::kernel::{InterfaceOptions, Scope, Selector};
 use crate::pipeline::Output;
 use crate::sink::Reporter;
+
+/// How long the start waits for classifiers on interfaces that are there; resets are traced meanwhile.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Traces until the duration or the count is reached, a signal comes, or nobody reads any more.
 pub fn watch(options: WatchOptions) -> Result<(), Failure> {
@@ -25,6 +28,7 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
             scope: scope(&options.filter.only.netns),
             names: options.interfaces.clone(),
             loopback: options.loopback,
+            patience: PATIENCE,
             ..InterfaceOptions::default()
         },
         sight: Sight::Host,

@@ -5,7 +5,10 @@ use crate::attribution;
 use crate::event::{BootTime, HostFacts, Packet, SenderSocket};
 use crate::idle::clocks;
 use crate::join::{Chain, Part, Seen, is_passive_form};
-use crate::record::{Direction, Endpoint, Form, Kernel, Link, LinkRole, Record, Verdict};
+use crate::record::{
+    Cause, Direction, Endpoint, Evidence, Form, Kernel, Link, LinkRole, Origin, Record, Role,
+    Verdict,
+};
 use crate::verdict::{self, Context, OtherEnd, Passage, words};
 
 /// A record and its event's time.
@@ -37,7 +40,7 @@ pub fn records(chain: &Chain, host: &HostFacts, context: &Context<'_>) -> Vec<Dr
     if let Some(position) = sender {
         let part = &chain.parts[position];
         let draft = match &part.sent {
-            Some(sent) => from_socket(part, sent, receiver_end.as_ref(), host),
+            Some(sent) => from_socket(part, sent, receiver_end.as_ref(), host, context),
             None => from_wire(chain, part, receiver_end.as_ref(), host, context),
         };
         if let Some(draft) = draft {
@@ -95,12 +98,16 @@ fn receiving_end(chain: &Chain) -> Option<OtherEnd> {
 
 /// The sending end as another end sees it.
 fn end_of(record: &Record) -> OtherEnd {
-    use crate::record::Origin;
-    let label = match (&record.process, record.verdict.origin) {
+    let acted = record
+        .process
+        .as_ref()
+        .filter(|process| record.verdict.cause == Cause::RawSocket || process.role == Role::Closer);
+    let label = match (acted, record.verdict.origin) {
+        // The kernel answers by itself, whoever had the connection.
+        (_, Origin::LocalKernel) => "the kernel".to_owned(),
         (Some(process), _) => words::process(process),
         (None, Origin::LocalFirewall) => "a packet filter".to_owned(),
         (None, Origin::LocalProcess) => "a process".to_owned(),
-        (None, Origin::LocalKernel) => "the kernel".to_owned(),
         (None, _) => "something".to_owned(),
     };
     OtherEnd {
@@ -116,6 +123,7 @@ fn from_socket(
     seen: &Seen<crate::event::Sent>,
     receiver: Option<&OtherEnd>,
     host: &HostFacts,
+    context: &Context<'_>,
 ) -> Option<Draft> {
     let sent = &seen.event;
     let egress = part.last_egress();
@@ -124,6 +132,13 @@ fn from_socket(
     let who = attribution::sent(sent, ruling.cause, &seen.facts);
     let verdict = verdict::sent(sent, time, &seen.facts, ruling, &who, receiver);
     let mut record = form::blank(time, Direction::Sent, host, part, verdict);
+    if egress.is_none() && context.coverage.packets && context.nothing_lost() {
+        record.verdict.evidence.push(Evidence {
+            kind: "not_seen_on_wire".to_owned(),
+            detail: "no watched device saw it leave: a packet filter may have dropped it, or the link is down"
+                .to_owned(),
+        });
+    }
     record.local = form::endpoint(sent.flow.local);
     record.remote = form::endpoint(sent.flow.remote);
     record.process = who.process;
@@ -310,7 +325,7 @@ fn translation(came: &Packet, left: &Packet) -> Option<String> {
 
 fn note_receiver(verdict: &mut Verdict, receiver: Option<&OtherEnd>) {
     if let Some(receiver) = receiver {
-        verdict.evidence.push(crate::record::Evidence {
+        verdict.evidence.push(Evidence {
             kind: "local_receiver".to_owned(),
             detail: format!("{} on this host got it", receiver.label),
         });

@@ -24,7 +24,8 @@ struct Kind {
     origin: Origin,
     severity: Severity,
     confidence: Confidence,
-    process: Option<(u32, String)>,
+    /// By name: a client that is started again and again has many ids.
+    process: Option<String>,
     owner: Option<u32>,
     netns: Option<u32>,
     local: IpAddr,
@@ -48,10 +49,7 @@ impl Kind {
             origin: verdict.origin,
             severity: verdict.severity,
             confidence: verdict.confidence,
-            process: record
-                .process
-                .as_ref()
-                .map(|process| (process.pid, process.comm.clone())),
+            process: record.process.as_ref().map(|process| process.comm.clone()),
             owner: record.owner.as_ref().map(|owner| owner.pid),
             netns: record.netns,
             local: record.local.address,

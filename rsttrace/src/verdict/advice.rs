@@ -6,6 +6,13 @@ use crate::record::Cause;
 /// For a reset the kernel sent; empty where no setting helps.
 pub fn for_sent(sent: &Sent, cause: Cause) -> Vec<String> {
     let advice = match cause {
+        Cause::KilledWithUnreadData => {
+            "find who sent the signal: the kernel log for the out-of-memory killer, TimeoutStopSec, a deploy"
+                .to_owned()
+        }
+        Cause::PortClosed if sent.former_listener.is_some() => {
+            "start the service that listened there, or stop its clients".to_owned()
+        }
         Cause::CloseWithUnreadData => {
             "read until the end of the stream before close(), or shutdown(SHUT_WR) and drain first"
                 .to_owned()
@@ -53,12 +60,7 @@ mod tests {
     #[test]
     fn where_no_setting_helps_there_is_no_advice() {
         let sent = Scene::new().active(None, closing(1));
-        for cause in [
-            Cause::PortClosed,
-            Cause::SocketDestroyed,
-            Cause::KilledWithUnreadData,
-            Cause::Unknown,
-        ] {
+        for cause in [Cause::PortClosed, Cause::SocketDestroyed, Cause::Unknown] {
             assert!(for_sent(&sent, cause).is_empty(), "{cause}");
         }
     }

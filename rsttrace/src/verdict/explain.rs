@@ -1,6 +1,7 @@
 //! How is a cause said in one plain sentence?
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::evidence;
 use super::words::{self, after_age, bytes, span};
@@ -25,13 +26,14 @@ pub fn sent(sent: &Sent, at: BootTime, cause: Cause, who: &Who, facts: &Facts) -
             || "unread data".to_owned(),
             |unread| format!("{} unread", bytes(unread)),
         );
+    let quiet = quiet(sent);
     let port = sent.flow.local.port();
     let remote = sent.flow.remote;
     match cause {
         Cause::CloseWithUnreadData if ended_by(sent).0 => {
             format!("{name} exited with {unread}{age}")
         }
-        Cause::CloseWithUnreadData => format!("{name} closed with {unread}{age}"),
+        Cause::CloseWithUnreadData => format!("{name} closed with {unread}{age}{quiet}"),
         Cause::KilledWithUnreadData => match ended_by(sent).1 {
             Some(signal) => format!(
                 "{name} was killed by {} with {unread}{age}",
@@ -39,7 +41,7 @@ pub fn sent(sent: &Sent, at: BootTime, cause: Cause, who: &Who, facts: &Facts) -
             ),
             None => format!("{name} was killed with {unread}{age}"),
         },
-        Cause::LingerZero => format!("{name} closed with SO_LINGER time 0{age}"),
+        Cause::LingerZero => format!("{name} closed with SO_LINGER time 0{age}{quiet}"),
         Cause::Linger2 => format!("{name} closed with TCP_LINGER2 below zero{age}"),
         Cause::Disconnect => {
             format!("{name} dissolved the connection with connect(AF_UNSPEC){age}")
@@ -85,6 +87,21 @@ pub fn sent(sent: &Sent, at: BootTime, cause: Cause, who: &Who, facts: &Facts) -
         },
     }
 }
+
+/// `, quiet for 60.0 s`: how long no data had moved when the application closed. Many proxies reset at their timeouts.
+fn quiet(sent: &Sent) -> String {
+    let since = sent
+        .socket
+        .as_ref()
+        .and_then(|socket| socket.since_sent.min(socket.since_received));
+    match since {
+        Some(since) if since >= WORTH_TELLING_WHEN_CLOSED => format!(", quiet for {}", span(since)),
+        _ => String::new(),
+    }
+}
+
+/// A silence before a close that a sentence mentions: shorter ones are think time.
+const WORTH_TELLING_WHEN_CLOSED: Duration = Duration::from_millis(900);
 
 /// What a socket accepted. `idle` is absent where there was no connection yet.
 pub fn received(received: &Received, at: BootTime, idle: Option<&Idle>, finished: bool) -> String {

@@ -95,7 +95,11 @@ pub fn made_here(
         confidence,
         summary,
         evidence: list,
-        advice: Vec::new(),
+        advice: if cause == Cause::FirewallReject {
+            vec!["find the rule: nft list ruleset, iptables -S".to_owned()]
+        } else {
+            Vec::new()
+        },
     }
 }
 
