@@ -108,6 +108,15 @@ pub fn process(text: &str) -> Result<ProcessTerm, String> {
         .map_err(|_| "no pid is that large; `ps` lists them".to_owned())
 }
 
+/// A number of things to wait for.
+pub fn at_least_one(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(0) => Err("nothing would be shown; give 1 or more".to_owned()),
+        Ok(number) => Ok(number),
+        Err(_) => Err("it is no whole number; write for example 10".to_owned()),
+    }
+}
+
 /// A word that must not be empty: an empty one would be the beginning of everything.
 pub fn word(text: &str) -> Result<String, String> {
     if text.is_empty() {

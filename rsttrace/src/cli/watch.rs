@@ -1,7 +1,6 @@
 //! `rsttrace watch`: which resets are shown, for how long, in which form?
 
 use std::io::{self, BufWriter};
-use std::num::NonZeroU64;
 use std::time::Duration;
 
 use clap::Args;
@@ -38,8 +37,8 @@ pub(super) struct WatchArgs {
     duration: Option<Duration>,
 
     /// End after this many resets were shown
-    #[arg(long, value_name = "N", help_heading = "Until when")]
-    count: Option<NonZeroU64>,
+    #[arg(long, value_name = "N", help_heading = "Until when", value_parser = values::at_least_one)]
+    count: Option<u64>,
 
     #[command(flatten)]
     only: OnlyArgs,
@@ -118,7 +117,7 @@ impl WatchArgs {
             every: self.every,
             utc: self.utc,
             duration: self.duration,
-            count: self.count.map(NonZeroU64::get),
+            count: self.count,
             filter,
             interfaces: self.interface,
             loopback: !self.no_loopback,
