@@ -30,8 +30,8 @@ struct Kind {
     netns: Option<u32>,
     local: IpAddr,
     remote: IpAddr,
-    /// The end that serves, and its port; the other end's port changes with each connection.
-    server: (Side, u16),
+    /// The end that serves, and its port, as far as that can be told; the other end's port changes with each connection.
+    service: Option<(Side, u16)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,16 +54,16 @@ impl Kind {
             netns: record.netns,
             local: record.local.address,
             remote: record.remote.address,
-            server: match server(record) {
-                Side::Local => (Side::Local, record.local.port),
-                Side::Remote => (Side::Remote, record.remote.port),
-            },
+            service: service(record),
         }
     }
 }
 
-/// Which end serves: known from some causes, else the one with the lower port.
-fn server(record: &Record) -> Side {
+/// Which end serves: known from some causes, else the one with the lower port. Two ports that the kernel chose tell
+/// nothing.
+fn service(record: &Record) -> Option<(Side, u16)> {
+    let local = Some((Side::Local, record.local.port));
+    let remote = Some((Side::Remote, record.remote.port));
     let listens = record
         .process
         .as_ref()
@@ -75,13 +75,18 @@ fn server(record: &Record) -> Side {
         | Cause::ListenerClosed
             if record.direction == Direction::Sent =>
         {
-            Side::Local
+            local
         }
-        Cause::ConnectionRefused | Cause::LateSynack => Side::Remote,
-        _ if listens || record.local.port <= record.remote.port => Side::Local,
-        _ => Side::Remote,
+        Cause::ConnectionRefused | Cause::LateSynack => remote,
+        _ if listens => local,
+        _ if record.local.port.min(record.remote.port) >= FIRST_EPHEMERAL => None,
+        _ if record.local.port <= record.remote.port => local,
+        _ => remote,
     }
 }
+
+/// Linux's default for net.ipv4.ip_local_port_range.
+const FIRST_EPHEMERAL: u16 = 32_768;
 
 /// Further records of a kind that was shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -281,6 +286,21 @@ mod tests {
         };
         assert!(admit(&mut groups, now, &client(0)));
         assert!(!admit(&mut groups, now, &client(1)));
+    }
+
+    #[test]
+    fn two_ports_the_kernel_chose_do_not_split_a_storm() {
+        let mut groups = Groups::default();
+        let now = Instant::now();
+        let of = |local: u16, remote: u16| {
+            let mut record = record(0);
+            record.local.port = local;
+            record.remote.port = remote;
+            record
+        };
+        assert!(admit(&mut groups, now, &of(40_000, 39_000)));
+        assert!(!admit(&mut groups, now, &of(40_000, 41_000)));
+        assert!(admit(&mut groups, now, &of(8080, 41_000)));
     }
 
     #[test]
