@@ -4,6 +4,7 @@ mod compare;
 mod show;
 
 use anyhow::Context as _;
+use log::info;
 
 use super::runtime;
 use super::session::{Session, SessionOptions, Sight};
@@ -164,15 +165,29 @@ fn open_those_that_predate(lab: &mut Lab, chosen: &[&'static Scenario]) -> Vec<P
     plans
 }
 
+/// A staging that fails proves nothing about the tracer (a port was taken, a packet came late), so it is tried again; then
+/// its socket is no longer older than the tracer.
 fn carry_out(lab: &mut Lab, plan: Plan) -> Done {
     let Plan {
         scenario,
         version,
-        predates,
+        mut predates,
         armed,
     } = plan;
     let armed = armed.unwrap_or_else(|| scenario.open(lab, version));
-    let staged = armed.and_then(|armed| armed.provoke(lab));
+    let mut staged = armed.and_then(|armed| armed.provoke(lab));
+    for _ in 1..ATTEMPTS {
+        match &staged {
+            Err(error) if !error.is_not_staged() => {
+                info!("{}: staging failed, once more: {error}", scenario.name);
+            }
+            _ => break,
+        }
+        predates = false;
+        staged = scenario
+            .open(lab, version)
+            .and_then(|armed| armed.provoke(lab));
+    }
     Done {
         scenario,
         version,
@@ -180,6 +195,9 @@ fn carry_out(lab: &mut Lab, plan: Plan) -> Done {
         staged,
     }
 }
+
+/// How often a case is staged until it succeeds.
+const ATTEMPTS: usize = 3;
 
 fn resets(outputs: impl IntoIterator<Item = Output>) -> impl Iterator<Item = Record> {
     outputs.into_iter().filter_map(|output| match output {
