@@ -75,7 +75,7 @@ pub fn run(args: &Args) -> Result<()> {
         steps.push(kernel);
         let mut shown = Step::other("demo", &mut demo(args.sudo, args.require));
         if shown.tally.failed > 0 {
-            // An event that the kernel skipped leaves one of some 190 verdicts unknown now and then; a defect stays.
+            // Now and then one of some 190 verdicts comes out unknown for want of an event; a defect stays.
             eprintln!("demo: not all right, see above; a second run decides");
             shown = Step::other("demo, 2nd run", &mut demo(args.sudo, args.require));
         }
