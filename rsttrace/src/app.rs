@@ -30,3 +30,11 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .build();
     Ok(runtime.context("start the event loop")?)
 }
+
+/// Until an instant; without one, for ever.
+async fn sleep_until(instant: Option<tokio::time::Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}

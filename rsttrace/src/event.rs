@@ -4,7 +4,7 @@
 //! arrived. Neither is ever asked for again: the pure core knows no files, no clock.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Nanoseconds of `CLOCK_BOOTTIME`.
@@ -610,9 +610,4 @@ pub struct Coverage {
     pub packets: bool,
     /// `inet_sock_set_state` is attached.
     pub lifecycle: bool,
-}
-
-/// Normalises a v4-mapped IPv6 address.
-pub fn canonical(address: IpAddr) -> IpAddr {
-    address.to_canonical()
 }

@@ -7,7 +7,7 @@ use log::debug;
 use crate::decode::Decoder;
 use crate::event::{BootTime, HostFacts, NetnsCookie};
 use crate::host::{Enricher, NetnsNames};
-use crate::pipeline::{Output, Pipeline};
+use crate::pipeline::{Output, Pipeline, PipelineCounters};
 
 /// Who sees what.
 pub enum View {
@@ -89,30 +89,16 @@ impl<N: NetnsNames> Brain<N> {
 
     /// When something will be due next.
     pub fn next_deadline(&self) -> Option<BootTime> {
-        match &self.view {
-            View::Host(pipeline) => pipeline.next_deadline(),
-            View::EachNamespace { pipelines, .. } => {
-                pipelines.values().filter_map(Pipeline::next_deadline).min()
-            }
-        }
+        self.pipelines().filter_map(Pipeline::next_deadline).min()
     }
 
     /// What could not be done on this side of the ring, by name.
     pub fn shortfalls(&self) -> Vec<(String, u64)> {
-        let mut flushed = 0;
-        let mut ambiguous = 0;
-        match &self.view {
-            View::Host(pipeline) => {
-                flushed = pipeline.counters().flushed_early;
-                ambiguous = pipeline.counters().ambiguous;
-            }
-            View::EachNamespace { pipelines, .. } => {
-                for counters in pipelines.values().map(Pipeline::counters) {
-                    flushed += counters.flushed_early;
-                    ambiguous += counters.ambiguous;
-                }
-            }
-        }
+        let sum = |of: fn(PipelineCounters) -> u64| -> u64 {
+            self.pipelines()
+                .map(|pipeline| of(pipeline.counters()))
+                .sum()
+        };
         vec![
             (
                 "events that could not be decoded".to_owned(),
@@ -120,11 +106,11 @@ impl<N: NetnsNames> Brain<N> {
             ),
             (
                 "resets judged before their window was over".to_owned(),
-                flushed,
+                sum(|counters| counters.flushed_early),
             ),
             (
                 "observations that fitted several resets".to_owned(),
-                ambiguous,
+                sum(|counters| counters.ambiguous),
             ),
             (
                 "socket holders not looked up".to_owned(),
@@ -133,20 +119,23 @@ impl<N: NetnsNames> Brain<N> {
         ]
     }
 
-    /// `tcp_send_reset` events that came in.
+    /// Events that came in, by kind.
     pub fn counted(&self) -> Counted {
         let mut counted = Counted::default();
-        let mut add = |pipeline: &Pipeline| {
-            let counters = pipeline.counters();
+        for counters in self.pipelines().map(Pipeline::counters) {
             counted.sent += counters.sent_events;
             counted.received += counters.received_events;
             counted.packets += counters.packet_events;
-        };
-        match &self.view {
-            View::Host(pipeline) => add(pipeline),
-            View::EachNamespace { pipelines, .. } => pipelines.values().for_each(add),
         }
         counted
+    }
+
+    fn pipelines(&self) -> impl Iterator<Item = &Pipeline> {
+        let (host, namespaces) = match &self.view {
+            View::Host(pipeline) => (Some(&**pipeline), None),
+            View::EachNamespace { pipelines, .. } => (None, Some(pipelines.values())),
+        };
+        host.into_iter().chain(namespaces.into_iter().flatten())
     }
 
     fn each(&mut self, mut work: impl FnMut(&mut Pipeline)) {

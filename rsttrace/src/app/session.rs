@@ -6,12 +6,14 @@ use anyhow::Context as _;
 use log::warn;
 
 use super::brain::{Brain, View};
+use super::sleep_until;
 use crate::cli::{self, Failure, TracerOptions};
 use crate::decode::{Decoder, KernelFacts};
 use crate::event::{Coverage, NetnsCookie};
 use crate::host::{Enricher, NetnsNames, clock, facts};
 use crate::kernel::{
-    Counters, EventReader, Fact, InterfaceOptions, Names, Options, TcMode, Tracer, Transport,
+    Counters, EventReader, Fact, InterfaceOptions, Names, Options, ProgramStats, TcMode, Tracer,
+    Transport,
 };
 use crate::pipeline::{Output, Pipeline};
 use crate::summary::{KernelTotal, Totals};
@@ -196,7 +198,9 @@ impl Session {
 
     /// Takes the hooks off and judges what is left; then nothing is seen any more and the sums must agree.
     pub fn finish(mut self) -> (Vec<Output>, Totals) {
-        let missed: Vec<_> = self.tracer.programs();
+        // Unloaded programs tell nothing any more.
+        let missed = self.tracer.programs();
+        self.note_missed(&missed);
         self.tracer.stop();
         let Self {
             events,
@@ -268,6 +272,10 @@ impl Session {
         )
     }
 
+    fn note_missed(&mut self, programs: &[ProgramStats]) {
+        self.missed = programs.iter().map(|program| program.missed).sum();
+    }
+
     fn look_for_losses(&mut self, always: bool) {
         let now = Instant::now();
         if !always
@@ -281,18 +289,14 @@ impl Session {
         let Some(counters) = self.tracer.counters() else {
             return;
         };
-        if always
-            || self
+        if !always
+            && self
                 .missed_asked
                 .is_none_or(|asked| now.duration_since(asked) >= MISSED_INTERVAL)
         {
             self.missed_asked = Some(now);
-            self.missed = self
-                .tracer
-                .programs()
-                .iter()
-                .map(|program| program.missed)
-                .sum();
+            let programs = self.tracer.programs();
+            self.note_missed(&programs);
         }
         let lost = counters.sent_lost + counters.received_lost + counters.packet_lost + self.missed;
         if lost > self.lost {
@@ -330,13 +334,6 @@ fn kernel_shortfalls(counters: &Counters) -> Vec<(String, u64)> {
             counters.timed_out_lost,
         ),
     ]
-}
-
-async fn sleep_until(instant: Option<tokio::time::Instant>) {
-    match instant {
-        Some(instant) => tokio::time::sleep_until(instant).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// The kernel edge's names, for the host edge.

@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use super::runtime;
 use super::session::{Session, SessionOptions, Sight};
+use super::{runtime, sleep_until};
 use crate::cli::{Failure, Interrupt, WatchOptions};
 use crate::kernel::{InterfaceOptions, Scope, Selector};
 use crate::pipeline::Output;
@@ -43,8 +43,8 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
         let tick = reporter.deadline().map(tokio::time::Instant::from_std);
         let enough = tokio::select! {
             outputs = session.next() => report(&mut reporter, outputs?)?,
-            () = at(tick) => ControlFlow::Continue(()),
-            () = at(end) => ControlFlow::Break(()),
+            () = sleep_until(tick) => ControlFlow::Continue(()),
+            () = sleep_until(end) => ControlFlow::Break(()),
             () = &mut interrupted => ControlFlow::Break(()),
         };
         reporter.tick(Instant::now())?;
@@ -83,12 +83,5 @@ fn scope(inodes: &[u32]) -> Scope {
         Scope::All
     } else {
         Scope::Only(inodes.iter().map(|&inode| Selector::Inode(inode)).collect())
-    }
-}
-
-async fn at(instant: Option<tokio::time::Instant>) {
-    match instant {
-        Some(instant) => tokio::time::sleep_until(instant).await,
-        None => std::future::pending().await,
     }
 }

@@ -74,7 +74,7 @@ pub fn timed_out(
 /// An address and port as the record shows them.
 pub fn endpoint(address: SocketAddr) -> Endpoint {
     Endpoint {
-        address: event::canonical(address.ip()),
+        address: address.ip().to_canonical(),
         port: address.port(),
     }
 }
