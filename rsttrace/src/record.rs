@@ -319,6 +319,28 @@ names! {
 }
 
 names! {
+    /// Where a timeout is known from.
+    pub enum Basis {
+        /// The table of known devices: a device like this may be on the path.
+        Known => "known",
+        /// The configuration file names this hop.
+        Configured => "configured",
+        /// A setting of this host, as it was read.
+        Host => "host",
+    }
+}
+
+names! {
+    /// What a learned number says of the timeout.
+    pub enum Bound {
+        /// It is the timeout: the resets came at it.
+        Exact => "exact",
+        /// The timeout is not longer: what was silent for so long was lost.
+        AtMost => "at_most",
+    }
+}
+
+names! {
     /// A record's place in its chain.
     pub enum LinkRole {
         /// The end that sent the reset.
@@ -494,6 +516,8 @@ pub struct Candidate {
     /// What it does at expiry; absent if not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<IdleMode>,
+    /// Where that is known from.
+    pub basis: Basis,
 }
 
 /// A timeout learned from earlier resets on this path.
@@ -503,6 +527,13 @@ pub struct Learned {
     pub timeout: f64,
     /// How many resets it was learned from.
     pub samples: u64,
+    /// Of how many resets after a silence on this path.
+    pub of: u64,
+    /// Greatest distance of a sample from `timeout`; absent for a bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spread: Option<f64>,
+    /// Whether `timeout` is the timeout or only a bound of it.
+    pub bound: Bound,
 }
 
 /// The reset as a segment.

@@ -18,4 +18,4 @@ pub use error::StageError;
 pub use lab::{IpVersion, Lab, Place};
 pub use scenarios::{Armed, Family, Scenario, Staged};
 pub use segment::{Flags, Segment};
-pub use truth::{Holder, Named, Truth, View, Who};
+pub use truth::{Holder, Named, StagedIdle, Truth, View, Who};

@@ -3,13 +3,14 @@
 //! It uses the words of the public record, and nothing else of the explaining side.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::actor::Actor;
 use super::lab::{Lab, Place};
 use super::segment::Segment;
-use crate::record::{Cause, Direction, Origin, Role};
+use crate::record::{Cause, Direction, IdleMode, Origin, Role};
 
 /// Whose eyes a record is judged with: only events of this namespace count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -57,8 +58,17 @@ pub struct Named {
     pub may_be_absent: bool,
 }
 
+/// An idle timeout as it was staged.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct StagedIdle {
+    /// How it made itself known.
+    pub mode: IdleMode,
+    /// The timeout in seconds, where this view can know it.
+    pub timeout: Option<f64>,
+}
+
 /// The truth about one reset in one view.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Truth {
     /// Whose records are judged.
     pub view: View,
@@ -82,6 +92,8 @@ pub struct Truth {
     pub lost: bool,
     /// Bytes that lay unread in the closed socket, where that is the point.
     pub unread: Option<u64>,
+    /// The idle timeout that was staged and that a right record names.
+    pub idle: Option<StagedIdle>,
     /// The error that the receiving side saw, where it has a socket for it.
     pub peer_error: Option<String>,
     /// The RST as the staging side captured it, in the view of the scenario's first truth: in the views of the
@@ -110,6 +122,7 @@ impl Truth {
             named: Named::default(),
             lost: false,
             unread: None,
+            idle: None,
             peer_error: None,
             seen,
         }
@@ -164,6 +177,15 @@ impl Truth {
     /// So many bytes were unread.
     pub(super) fn with_unread(mut self, bytes: u64) -> Self {
         self.unread = Some(bytes);
+        self
+    }
+
+    /// It is the work of an idle timeout.
+    pub(super) fn at_timeout(mut self, mode: IdleMode, timeout: Option<Duration>) -> Self {
+        self.idle = Some(StagedIdle {
+            mode,
+            timeout: timeout.map(|timeout| timeout.as_secs_f64()),
+        });
         self
     }
 

@@ -3,8 +3,10 @@
 use serde::Serialize;
 
 use super::Done;
-use crate::demo::{IpVersion, Truth};
-use crate::record::{Cause, Confidence, Direction, Origin, Process, Record, Severity};
+use crate::demo::{IpVersion, StagedIdle, Truth};
+use crate::record::{
+    Basis, Cause, Confidence, Direction, Idle, IdleMode, Origin, Process, Record, Severity,
+};
 
 /// One truth and what was made of it.
 #[derive(Debug, Serialize)]
@@ -140,6 +142,9 @@ fn judge<'a>(truth: &Truth, alike: usize, records: &'a [Record]) -> (Option<&'a 
             verdict.severity
         ));
     }
+    if let Some(error) = truth.idle.and_then(|staged| wrong_idle(staged, record)) {
+        wrong.push(error);
+    }
     if let (Some(staged), Some(told)) = (
         truth.unread,
         record.socket.as_ref().and_then(|socket| socket.unread),
@@ -194,6 +199,38 @@ fn is_cost_right(truth: &Truth, told: Severity) -> bool {
         Severity::Refused => !truth.lost,
         Severity::Noise => !truth.lost || truth.direction != Direction::Received,
     }
+}
+
+/// How far a named timeout may be from the staged one.
+const TIMEOUT_TOLERANCE: f64 = 0.05;
+
+fn wrong_idle(staged: StagedIdle, record: &Record) -> Option<String> {
+    let idle = record.idle.as_ref();
+    let mode = idle.and_then(|idle| idle.mode);
+    if mode != Some(staged.mode) {
+        let told = mode.map_or("none", IdleMode::name);
+        return Some(format!("idle mode {told} instead of {}", staged.mode));
+    }
+    let (meant, idle) = (staged.timeout?, idle?);
+    let told = named_timeout(idle, staged.mode);
+    match told {
+        Some(told) if (told - meant).abs() <= meant * TIMEOUT_TOLERANCE => None,
+        Some(told) => Some(format!("timeout {told:.2} s instead of {meant:.2} s")),
+        None => Some(format!("no timeout instead of {meant:.2} s")),
+    }
+}
+
+/// The timeout that a record commits itself to: learned, a hop's or this host's own setting; at expiry the silence is it.
+fn named_timeout(idle: &Idle, mode: IdleMode) -> Option<f64> {
+    let learned = idle.learned.as_ref().map(|learned| learned.timeout);
+    let set = idle
+        .candidates
+        .iter()
+        .find(|candidate| candidate.basis != Basis::Known);
+    let silence = idle.quiet_before.filter(|_| mode != IdleMode::LateRst);
+    learned
+        .or(set.map(|candidate| candidate.timeout))
+        .or(silence)
 }
 
 fn wrong_process(truth: &Truth, process: Option<&Process>) -> Option<String> {
