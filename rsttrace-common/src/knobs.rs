@@ -40,6 +40,8 @@ macro_rules! offsets {
                 pub chrono_type_shift: u16,
                 /// Bits to shift the byte at `repair` right by.
                 pub repair_shift: u16,
+                /// Bits to shift the byte at `tstamp_ok` right by.
+                pub tstamp_ok_shift: u16,
             }
         }
         impl Offsets {
@@ -52,16 +54,18 @@ macro_rules! offsets {
                 let mut bits = |structure: &str, path: &str| resolve(structure, path).unwrap_or((ABSENT, 0));
                 let chrono_type_shift = bits("tcp_sock", "chrono_type").1;
                 let repair_shift = bits("tcp_sock", "repair").1;
+                let tstamp_ok_shift = bits("tcp_sock", "rx_opt.tstamp_ok").1;
                 Self {
                     $($field: bits($structure, $path).0,)*
                     chrono_type_shift,
                     repair_shift,
+                    tstamp_ok_shift,
                 }
             }
 
             /// A table without any member: what the object carries until it is overridden.
             pub const fn absent() -> Self {
-                Self { $($field: ABSENT,)* chrono_type_shift: 0, repair_shift: 0 }
+                Self { $($field: ABSENT,)* chrono_type_shift: 0, repair_shift: 0, tstamp_ok_shift: 0 }
             }
         }
     };
@@ -170,6 +174,8 @@ offsets! {
     linger2 => "tcp_sock"."linger2",
     /// `tcp_sock`: the byte it begins in, one bit.
     repair => "tcp_sock"."repair",
+    /// `tcp_sock`: the byte it begins in, one bit.
+    tstamp_ok => "tcp_sock"."rx_opt.tstamp_ok",
     /// `tcp_sock`; absent without MPTCP.
     is_mptcp => "tcp_sock"."is_mptcp",
     /// `socket`.

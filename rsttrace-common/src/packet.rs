@@ -46,7 +46,8 @@ wire! {
         pub sender: CurrentTask,
         /// The socket it was aimed at, ingress only.
         pub target: Target,
-        /// The SYN or SYN-ACK that came from the same sender on this flow, ingress only.
+        /// Ingress: the SYN or SYN-ACK that came from the same sender on this flow. Egress, without a socket: the one that came
+        /// from where this reset goes to.
         pub baseline: Baseline,
         /// Egress: cookie of `skb->sk`; 0: none. Never read at ingress, where it is the remote sender's.
         pub socket_cookie: u64,

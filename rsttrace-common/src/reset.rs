@@ -3,6 +3,7 @@
 use crate::flow::Flow;
 use crate::header::Header;
 use crate::lifecycle::Tombstone;
+use crate::packet::Baseline;
 use crate::socket::{Ownership, Socket};
 use crate::task::CurrentTask;
 
@@ -71,6 +72,8 @@ wire! {
         pub connection: Tombstone,
         /// The listener that was on this port before, if it is remembered; looked up only for a SYN.
         pub listener: Tombstone,
+        /// The last SYN or SYN-ACK that came in with these addresses and ports, to this host or to be passed on.
+        pub handshake: Baseline,
         /// Cookie kept by a TIME_WAIT entry; 0: there was no entry, or its socket never had a cookie.
         pub cookie: u64,
         /// `enum sk_rst_reason` of the running kernel, or `REASON_NONE`.

@@ -91,8 +91,10 @@ wire! {
         pub repair: u8,
         /// 1: a subflow of an MPTCP connection.
         pub mptcp: u8,
+        /// 1: both ends use timestamps (RFC 7323), `rx_opt.tstamp_ok`.
+        pub timestamps: u8,
         /// Zero.
-        pub reserved: [u8; 6],
+        pub reserved: [u8; 5],
     }
 
     /// What the state hook remembered about a socket: the value of the socket storage, copied by the
@@ -108,6 +110,12 @@ wire! {
         pub established_ns: u64,
         /// Cookie of the socket this record belongs to; 0 until established. A child's record with its listener's is inherited.
         pub cookie: u64,
+        /// When the peer's FIN came to an open connection: nanoseconds of `CLOCK_BOOTTIME`; 0: it did not.
+        pub peer_finished_ns: u64,
+        /// Jiffies since data had last moved either way, when that FIN came.
+        pub peer_finished_quiet: u32,
+        /// Jiffies since data had last moved either way, when the closer closed.
+        pub closed_quiet: u32,
         /// Who closed or shut down: thread group id; 0: nobody yet.
         pub closer_pid: u32,
         /// Its user id.

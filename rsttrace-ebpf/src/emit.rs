@@ -84,8 +84,7 @@ pub fn header(kind: u16, netns: crate::kernel::Netns) -> Header {
         time_ns: now(),
         netns_cookie: netns.cookie,
         netns_inode: netns.inode,
-        // SAFETY: takes nothing.
-        jiffies: unsafe { bpf_jiffies64() } as u32,
+        jiffies: jiffies(),
         kind,
         version: WIRE_VERSION,
         // SAFETY: takes nothing.
@@ -98,6 +97,13 @@ pub fn header(kind: u16, netns: crate::kernel::Netns) -> Header {
 pub fn now() -> u64 {
     // SAFETY: takes nothing.
     unsafe { bpf_ktime_get_boot_ns() }
+}
+
+/// Low 32 bits of the kernel's tick counter, which a socket's clocks are kept in.
+#[inline(always)]
+pub fn jiffies() -> u32 {
+    // SAFETY: takes nothing.
+    unsafe { bpf_jiffies64() as u32 }
 }
 
 #[inline(always)]

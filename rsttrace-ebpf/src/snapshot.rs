@@ -3,6 +3,7 @@
 use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_ktime_get_ns};
 use rsttrace_common::Flow;
 use rsttrace_common::flow::V4_MAPPED_PREFIX;
+use rsttrace_common::packet::Baseline;
 use rsttrace_common::reset::Segment;
 use rsttrace_common::socket::{Ownership, Socket};
 use rsttrace_common::task::Task;
@@ -28,6 +29,9 @@ pub const NO_OWNERSHIP: Ownership = Ownership {
     closed_ns: 0,
     established_ns: 0,
     cookie: 0,
+    peer_finished_ns: 0,
+    peer_finished_quiet: 0,
+    closed_quiet: 0,
     closer_pid: 0,
     closer_uid: 0,
     closer_comm: [0; 16],
@@ -61,6 +65,14 @@ pub const NO_SEGMENT: Segment = Segment {
     ttl: 0,
     tos: 0,
     present: 0,
+};
+
+/// No SYN or SYN-ACK seen.
+pub const NO_BASELINE: Baseline = Baseline {
+    seen_ns: 0,
+    ttl: 0,
+    flags: 0,
+    source_mac: [0; 6],
 };
 
 /// Cookie of a socket, made if it has none.
@@ -212,13 +224,24 @@ pub fn socket(sk: Typed, tcp: Typed, into: &mut Socket) {
     let repair: u8 = load(tcp, offset!(repair)).unwrap_or(0);
     into.repair = (repair >> crate::knobs::get(&crate::knobs::OFFSETS.repair_shift)) & 1;
     into.mptcp = load::<u8>(tcp, offset!(is_mptcp)).unwrap_or(0) & 1;
-    into.reserved = [0; 6];
+    let options: u8 = load(tcp, offset!(tstamp_ok)).unwrap_or(0);
+    into.timestamps = (options >> crate::knobs::get(&crate::knobs::OFFSETS.tstamp_ok_shift)) & 1;
+    into.reserved = [0; 5];
 }
 
 /// A process holds the socket's lock: the running task acts on it, or its backlog is being worked off.
 #[inline(always)]
 pub fn owned(sk: Typed) -> bool {
     load::<i32>(sk, offset!(sk_lock_owned)).unwrap_or(0) == 1
+}
+
+/// Jiffies since data last moved either way; retransmissions count.
+#[inline(always)]
+pub fn quiet(tcp: Typed) -> u32 {
+    let now = crate::emit::jiffies();
+    let sent = now.wrapping_sub(load(tcp, offset!(lsndtime)).unwrap_or(0));
+    let received = now.wrapping_sub(load(tcp, offset!(icsk_lrcvtime)).unwrap_or(0));
+    if sent < received { sent } else { received }
 }
 
 /// Received bytes nobody read; a FIN counts as one.

@@ -118,6 +118,9 @@ pub struct Sent {
     pub former_connection: Option<Tombstone>,
     /// The listener that was on the port before.
     pub former_listener: Option<Tombstone>,
+    /// Without a full socket: the last SYN or SYN-ACK that came in with these addresses and ports. Together with no remembered
+    /// connection it says that this host passed the connection on, or is not its end any more.
+    pub handshake: Option<Baseline>,
 }
 
 impl Sent {
@@ -182,6 +185,8 @@ pub struct Packet {
     pub sender_socket: SenderSocket,
     /// At ingress: what the flow's SYN or SYN-ACK looked like.
     pub baseline: Option<Baseline>,
+    /// At egress, without a socket: the SYN or SYN-ACK that came from where this reset goes to.
+    pub handshake_of_destination: Option<Baseline>,
     /// At ingress: the socket it was aimed at.
     pub target: Target,
 }
@@ -386,6 +391,8 @@ pub struct Socket {
     pub repair: bool,
     /// Subflow of MPTCP.
     pub mptcp: bool,
+    /// Both ends agreed on timestamps (RFC 7323).
+    pub timestamps: bool,
     /// `sk_err`, positive errno or 0.
     pub error: i32,
     /// SO_KEEPALIVE.
@@ -454,6 +461,8 @@ pub struct Ownership {
     pub inherited: bool,
     /// Who closed or shut down, and when.
     pub closer: Option<Closer>,
+    /// The peer closed its side first; absent if it did not, or before the tool was there.
+    pub peer_finish: Option<PeerFinish>,
     /// End of the handshake; absent if older than the tool or never reached.
     pub established: Option<BootTime>,
     /// Initial sequence numbers, ours and the peer's.
@@ -473,6 +482,15 @@ pub enum OwnerSource {
     Seeded,
 }
 
+/// The peer's FIN on an open connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerFinish {
+    /// When it came.
+    pub time: BootTime,
+    /// How long no data had moved either way then. Resolution 1/HZ.
+    pub quiet: Duration,
+}
+
 /// The task that closed or shut down a socket.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Closer {
@@ -480,6 +498,8 @@ pub struct Closer {
     pub task: Task,
     /// When; absent if not recorded.
     pub time: Option<BootTime>,
+    /// How long no data had moved either way then. Resolution 1/HZ.
+    pub quiet: Duration,
     /// It was exiting.
     pub exiting: bool,
     /// It was a kernel thread.

@@ -12,7 +12,6 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use rsttrace_common::FlowKey;
 use rsttrace_common::counters::{BASELINE_EVICTED, PACKET_LOST, PACKET_SEEN};
 use rsttrace_common::header::KIND_RST_PACKET;
 use rsttrace_common::packet::{
@@ -21,13 +20,14 @@ use rsttrace_common::packet::{
 };
 use rsttrace_common::socket::{TCP_LISTEN, TCP_NEW_SYN_RECV, TCP_TIME_WAIT};
 use rsttrace_common::task::CurrentTask;
+use rsttrace_common::{Flow, FlowKey};
 
 use crate::emit::{Slot, Tally, emit, header, now};
 use crate::kernel::{Netns, Typed, current_by_copy, load, tcp_sock};
 use crate::knobs::{BASELINE_SLOTS, get, offset};
 use crate::maps::BASELINES;
 use crate::packet::{RST, SYN, Segment, copy, dissect, is_candidate};
-use crate::snapshot::{self, NO_TASK};
+use crate::snapshot::{self, NO_BASELINE, NO_TASK};
 use crate::table;
 
 const TALLY: Tally = Tally {
@@ -47,12 +47,6 @@ const NO_TARGET: Target = Target {
     snd_nxt: 0,
     state: 0,
     reserved: [0; 7],
-};
-const NO_BASELINE: Baseline = Baseline {
-    seen_ns: 0,
-    ttl: 0,
-    flags: 0,
-    source_mac: [0; 6],
 };
 
 #[classifier]
@@ -144,11 +138,27 @@ fn egress(ctx: &TcContext, link_header: bool) {
     let netns = Netns::of_device(ctx.as_ptr());
     let macs = macs(ctx, link_header);
     let sender = sender(ctx);
+    // Seen from here the sender is the local end.
+    let key = FlowKey {
+        flow: Flow {
+            local_address: segment.flow.remote_address,
+            remote_address: segment.flow.local_address,
+            local_port: segment.flow.remote_port,
+            remote_port: segment.flow.local_port,
+            reserved: 0,
+        },
+        netns_cookie: netns.cookie,
+    };
     emit::<RstPacket>(ctx.as_ptr(), Slot::Egress, TALLY, |event| {
         describe(ctx, &segment, netns, macs, event);
         event.flags |= PACKET_EGRESS | sender.flags;
         event.target = NO_TARGET;
-        event.baseline = NO_BASELINE;
+        // A socket's own record tells more.
+        if sender.flags & PACKET_HAS_SOCKET != 0
+            || !table::read(&BASELINES, get(&BASELINE_SLOTS), &key, &mut event.baseline)
+        {
+            event.baseline = NO_BASELINE;
+        }
         // SAFETY: the context is the program's own.
         event.ingress_ifindex = unsafe { (*ctx.skb.skb).ingress_ifindex };
         event.socket_cookie = sender.cookie;

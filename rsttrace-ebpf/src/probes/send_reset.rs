@@ -19,9 +19,9 @@ use rsttrace_common::socket::{OWNERSHIP_RESET_SENT, TCP_LISTEN};
 
 use crate::emit::{Slot, Tally, emit, header};
 use crate::kernel::{Netns, Typed, argument, current, load, tcp_sock};
-use crate::knobs::{TOMBSTONE_SLOTS, debug, get, offset};
-use crate::maps::{LISTENERS, SOCKETS, TOMBSTONES};
-use crate::snapshot::{self, NO_FLOW, NO_OWNERSHIP, NO_SEGMENT};
+use crate::knobs::{BASELINE_SLOTS, TOMBSTONE_SLOTS, debug, get, offset};
+use crate::maps::{BASELINES, LISTENERS, SOCKETS, TOMBSTONES};
+use crate::snapshot::{self, NO_BASELINE, NO_FLOW, NO_OWNERSHIP, NO_SEGMENT};
 use crate::table;
 
 const TALLY: Tally = Tally {
@@ -142,6 +142,9 @@ fn without_socket(
             netns_cookie: netns.cookie,
         };
         tombstone_of(&key, &mut event.connection);
+        if !table::read(&BASELINES, get(&BASELINE_SLOTS), &key, &mut event.handshake) {
+            event.handshake = NO_BASELINE;
+        }
         let opens = event.cause.flags & (SYN | ACK) == SYN;
         key.flow.remote_address = [0; 16];
         key.flow.remote_port = 0;

@@ -14,8 +14,8 @@ use rsttrace_common::knobs::LISTENER_SLOTS;
 use rsttrace_common::lifecycle::{TimedOut, Tombstone};
 use rsttrace_common::socket::{
     CLOSER_EXITING, CLOSER_KERNEL_THREAD, OWNERSHIP_INHERITED, OWNERSHIP_ISN, OWNERSHIP_RESET_SENT,
-    Ownership, SOURCE_CONNECT, SOURCE_LISTEN, TCP_CLOSE, TCP_ESTABLISHED, TCP_FIN_WAIT1,
-    TCP_LAST_ACK, TCP_LISTEN, TCP_SYN_RECV, TCP_SYN_SENT,
+    Ownership, SOURCE_CONNECT, SOURCE_LISTEN, TCP_CLOSE, TCP_CLOSE_WAIT, TCP_ESTABLISHED,
+    TCP_FIN_WAIT1, TCP_LAST_ACK, TCP_LISTEN, TCP_SYN_RECV, TCP_SYN_SENT,
 };
 use rsttrace_common::task::{PF_EXITING, PF_KTHREAD};
 use rsttrace_common::{Flow, FlowKey};
@@ -47,6 +47,7 @@ fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
         TCP_LISTEN => opened(&ctx, SOURCE_LISTEN),
         TCP_ESTABLISHED => established(&ctx, old),
         TCP_FIN_WAIT1 | TCP_LAST_ACK => closing(&ctx),
+        TCP_CLOSE_WAIT => peer_finished(&ctx),
         TCP_CLOSE => closed(&ctx, old),
         _ => {}
     }
@@ -102,22 +103,35 @@ fn established(ctx: &BtfTracePointContext, old: u8) {
 fn closing(ctx: &BtfTracePointContext) {
     let sk = ctx.arg::<Typed>(0);
     let shutdown: u8 = load(sk, offset!(sk_shutdown)).unwrap_or(0);
-    if shutdown & SHUTDOWN_MASK != SHUTDOWN_MASK || tcp_sock(sk).is_none() || !owned(sk) {
+    if shutdown & SHUTDOWN_MASK != SHUTDOWN_MASK || !owned(sk) {
         return;
     }
+    let Some(tcp) = tcp_sock(sk) else { return };
     if let Some(ownership) = SOCKETS.get(sk) {
-        note_closer(ownership);
+        note_closer(ownership, tcp);
+    }
+}
+
+/// The peer's FIN came. Data in the same segment has been counted already (tcp_data_queue).
+#[inline(always)]
+fn peer_finished(ctx: &BtfTracePointContext) {
+    let sk = ctx.arg::<Typed>(0);
+    let Some(tcp) = tcp_sock(sk) else { return };
+    if let Some(ownership) = SOCKETS.get(sk) {
+        ownership.peer_finished_ns = now();
+        ownership.peer_finished_quiet = snapshot::quiet(tcp);
     }
 }
 
 #[inline(always)]
-fn note_closer(ownership: &mut Ownership) {
+fn note_closer(ownership: &mut Ownership, tcp: Typed) {
     let closer = current();
     ownership.closer_pid = closer.task.pid;
     ownership.closer_uid = closer.task.uid;
     ownership.closer_comm = closer.task.comm;
     ownership.closer_start_boottime_ns = closer.task.start_boottime_ns;
     ownership.closed_ns = now();
+    ownership.closed_quiet = snapshot::quiet(tcp);
     ownership.closer_signal = killing_signal(&closer);
     ownership.closer_flags = (if closer.flags & PF_EXITING != 0 {
         CLOSER_EXITING
@@ -161,7 +175,7 @@ fn closed(ctx: &BtfTracePointContext, old: u8) {
         ownership.state_before_close = old;
         // With an error the connection ended by itself, perhaps while some process held the socket.
         if ownership.closer_pid == 0 && error == 0 && owned(sk) {
-            note_closer(ownership);
+            note_closer(ownership, tcp);
         }
         tombstone.ownership = *ownership;
     }

@@ -9,7 +9,7 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use super::KernelFacts;
 use crate::event::{
-    Body, BootTime, CurrentTask, Event, Flow, OwnerSource, Ownership, Packet, Segment,
+    Baseline, Body, BootTime, CurrentTask, Event, Flow, OwnerSource, Ownership, Packet, Segment,
     SenderSocket, Sent, Socket, Target, Task, TcpState, Tombstone,
 };
 
@@ -92,6 +92,10 @@ fn stateless(event: &Event, sent: &Sent) -> Vec<u8> {
         .former_listener
         .as_ref()
         .map_or(FromZeros::new_zeroed(), tombstone);
+    wire.handshake = sent
+        .handshake
+        .as_ref()
+        .map_or(FromZeros::new_zeroed(), baseline);
     wire.reason = reason(sent.reason.as_deref());
     wire.state = sent.minisock.map_or(0, state);
     wire.as_bytes().to_vec()
@@ -224,6 +228,7 @@ fn socket(socket: &Socket, ownership: Option<&Ownership>) -> socket::Socket {
     wire.has_file = socket.has_file.into();
     wire.repair = socket.repair.into();
     wire.mptcp = socket.mptcp.into();
+    wire.timestamps = socket.timestamps.into();
     wire
 }
 
@@ -255,7 +260,12 @@ fn ownership(ownership: &Ownership) -> socket::Ownership {
         wire.closer_uid = closer.task.uid;
         wire.closer_comm = comm(&closer.task.comm);
         wire.closer_flags = u8::from(closer.exiting) | u8::from(closer.kernel_thread) << 1;
+        wire.closed_quiet = ticks(closer.quiet);
         wire.closer_signal = closer.signal.unwrap_or(0);
+    }
+    if let Some(finish) = ownership.peer_finish {
+        wire.peer_finished_ns = finish.time.0;
+        wire.peer_finished_quiet = ticks(finish.quiet);
     }
     wire.established_ns = ownership.established.map_or(0, |BootTime(ns)| ns);
     (wire.local_isn, wire.remote_isn) = ownership.isn.unwrap_or_default();
@@ -336,11 +346,8 @@ fn rst_packet(event: &Event, packet: &Packet) -> Vec<u8> {
             wire.sender = sender.as_ref().map_or(FromZeros::new_zeroed(), current);
         }
     }
-    if let Some(baseline) = packet.baseline {
-        wire.baseline.seen_ns = baseline.time.0;
-        wire.baseline.ttl = baseline.ttl;
-        wire.baseline.source_mac = baseline.source_mac.unwrap_or_default();
-    }
+    let seen = packet.baseline.or(packet.handshake_of_destination);
+    wire.baseline = seen.as_ref().map_or(FromZeros::new_zeroed(), baseline);
     if packet.target != Target::NotLookedUp {
         wire.flags |= packet::PACKET_LOOKED_UP;
     }
@@ -371,6 +378,15 @@ fn rst_packet(event: &Event, packet: &Packet) -> Vec<u8> {
     wire.snap_len = u16::try_from(snap.len()).unwrap();
     wire.tcp_offset = u16::try_from(tcp_offset).unwrap();
     wire.as_bytes().to_vec()
+}
+
+fn baseline(seen: &Baseline) -> packet::Baseline {
+    packet::Baseline {
+        seen_ns: seen.time.0,
+        ttl: seen.ttl,
+        flags: 0,
+        source_mac: seen.source_mac.unwrap_or_default(),
+    }
 }
 
 /// Headers of the packet without its payload, and where TCP begins.

@@ -34,6 +34,11 @@ impl Jiffies {
         Duration::from_nanos(u64::from(ticks) * 1_000_000_000 / u64::from(self.hz))
     }
 
+    /// A span that the kernel side subtracted: one below zero, where a stamp was ahead of the clock, is none.
+    pub fn elapsed(self, ticks: u32) -> Duration {
+        self.duration(if ticks < 1 << 31 { ticks } else { 0 })
+    }
+
     /// A setting in ticks where 0 stands for "not set on this socket".
     pub fn setting(self, ticks: u32) -> Option<Duration> {
         (ticks != 0).then(|| self.duration(ticks))

@@ -129,7 +129,7 @@ impl Decoder {
                 bytes,
                 "a stateless reset",
                 |wire: &wire_reset::ResetSentStateless| {
-                    reset::stateless(wire, self.reason(wire.reason))
+                    reset::stateless(wire, self.reason(wire.reason), clock)
                         .map(|sent| Body::Sent(Box::new(sent)))
                 },
             ),
@@ -144,7 +144,7 @@ impl Decoder {
                 packet::packet(wire).map(|packet| Body::Packet(Box::new(packet)))
             }),
             header::KIND_TIMED_OUT => with(bytes, "a timeout", |wire: &lifecycle::TimedOut| {
-                reset::timed_out(wire).map(|timed_out| Body::TimedOut(Box::new(timed_out)))
+                reset::timed_out(wire, clock).map(|timed_out| Body::TimedOut(Box::new(timed_out)))
             }),
             kind => Err(DecodeError::Kind(kind)),
         }?;

@@ -10,25 +10,33 @@ use zerocopy::IntoBytes;
 
 use super::DecodeError;
 use super::address::{optional_state, state};
+use super::jiffies::Jiffies;
 use crate::event::{
-    BootTime, Closer, CurrentTask, OwnerSource, Ownership, SocketCookie, Task, Tombstone,
+    BootTime, Closer, CurrentTask, OwnerSource, Ownership, PeerFinish, SocketCookie, Task,
+    Tombstone,
 };
 
 /// What was remembered of a socket; absent (all zero) if nothing was.
-pub(super) fn ownership(wire: &socket::Ownership) -> Result<Option<Ownership>, DecodeError> {
+pub(super) fn ownership(
+    wire: &socket::Ownership,
+    clock: Jiffies,
+) -> Result<Option<Ownership>, DecodeError> {
     if wire.as_bytes().iter().all(|&byte| byte == 0) {
         return Ok(None);
     }
-    known_ownership(wire).map(Some)
+    known_ownership(wire, clock).map(Some)
 }
 
 /// What is left of a socket; absent if there is no tombstone.
-pub(super) fn tombstone(wire: &lifecycle::Tombstone) -> Result<Option<Tombstone>, DecodeError> {
+pub(super) fn tombstone(
+    wire: &lifecycle::Tombstone,
+    clock: Jiffies,
+) -> Result<Option<Tombstone>, DecodeError> {
     if wire.died_ns == 0 {
         return Ok(None);
     }
     Ok(Some(Tombstone {
-        ownership: known_ownership(&wire.ownership)?,
+        ownership: known_ownership(&wire.ownership, clock)?,
         died: BootTime(wire.died_ns),
         cookie: (wire.cookie != 0).then_some(SocketCookie(wire.cookie)),
         error: wire.error,
@@ -50,7 +58,7 @@ pub(super) fn current(wire: &wire::CurrentTask) -> Option<CurrentTask> {
     })
 }
 
-fn known_ownership(wire: &socket::Ownership) -> Result<Ownership, DecodeError> {
+fn known_ownership(wire: &socket::Ownership, clock: Jiffies) -> Result<Ownership, DecodeError> {
     let owner = task(&wire.owner);
     let source = match wire.source {
         SOURCE_NONE => None,
@@ -63,14 +71,18 @@ fn known_ownership(wire: &socket::Ownership) -> Result<Ownership, DecodeError> {
         source: source.filter(|_| owner.is_some()),
         owner,
         inherited: wire.flags & OWNERSHIP_INHERITED != 0,
-        closer: closer(wire),
+        closer: closer(wire, clock),
+        peer_finish: time(wire.peer_finished_ns).map(|time| PeerFinish {
+            time,
+            quiet: clock.elapsed(wire.peer_finished_quiet),
+        }),
         established: time(wire.established_ns),
         isn: (wire.flags & OWNERSHIP_ISN != 0).then_some((wire.local_isn, wire.remote_isn)),
         state_before_close: optional_state(wire.state_before_close)?,
     })
 }
 
-fn closer(wire: &socket::Ownership) -> Option<Closer> {
+fn closer(wire: &socket::Ownership, clock: Jiffies) -> Option<Closer> {
     (wire.closer_pid != 0).then(|| Closer {
         task: Task {
             pid: wire.closer_pid,
@@ -80,6 +92,7 @@ fn closer(wire: &socket::Ownership) -> Option<Closer> {
             comm: comm(&wire.closer_comm),
         },
         time: time(wire.closed_ns),
+        quiet: clock.elapsed(wire.closed_quiet),
         exiting: wire.closer_flags & CLOSER_EXITING != 0,
         kernel_thread: wire.closer_flags & CLOSER_KERNEL_THREAD != 0,
         signal: (wire.closer_signal != 0).then_some(wire.closer_signal),

@@ -43,12 +43,18 @@ pub(super) fn packet(wire: &wire::RstPacket) -> Result<Packet, DecodeError> {
         ifindex: wire.ifindex,
         ingress_ifindex: (egress && wire.ingress_ifindex != 0).then_some(wire.ingress_ifindex),
         sender_socket: sender_socket(wire, egress),
-        baseline: (!egress && wire.baseline.seen_ns != 0).then(|| Baseline {
-            time: BootTime(wire.baseline.seen_ns),
-            ttl: wire.baseline.ttl,
-            source_mac: mac(wire.baseline.source_mac),
-        }),
+        baseline: baseline(&wire.baseline).filter(|_| !egress),
+        handshake_of_destination: baseline(&wire.baseline).filter(|_| egress),
         target: target(wire, egress)?,
+    })
+}
+
+/// A SYN or SYN-ACK that came in; absent if none was seen.
+pub(super) fn baseline(wire: &wire::Baseline) -> Option<Baseline> {
+    (wire.seen_ns != 0).then(|| Baseline {
+        time: BootTime(wire.seen_ns),
+        ttl: wire.ttl,
+        source_mac: mac(wire.source_mac),
     })
 }
 

@@ -6,6 +6,7 @@ use super::DecodeError;
 use super::address::{cause, flow, optional_state, state};
 use super::jiffies::Jiffies;
 use super::ownership::{current, ownership, tombstone};
+use super::packet::baseline;
 use super::socket::socket;
 use crate::event::{Received, Sent, TimedOut, Tombstone};
 
@@ -16,7 +17,7 @@ pub(super) fn sent(
     clock: Jiffies,
 ) -> Result<Sent, DecodeError> {
     let flow = flow(&wire.flow);
-    let ownership = ownership(&wire.ownership)?;
+    let ownership = ownership(&wire.ownership, clock)?;
     Ok(Sent {
         flow,
         reason,
@@ -28,6 +29,7 @@ pub(super) fn sent(
         minisock: None,
         former_connection: None,
         former_listener: None,
+        handshake: None,
     })
 }
 
@@ -38,7 +40,7 @@ pub(super) fn by_listener(
     clock: Jiffies,
 ) -> Result<Sent, DecodeError> {
     Ok(Sent {
-        former_connection: tombstone(&wire.connection)?,
+        former_connection: tombstone(&wire.connection, clock)?,
         ..sent(&wire.sent, reason, clock)?
     })
 }
@@ -47,6 +49,7 @@ pub(super) fn by_listener(
 pub(super) fn stateless(
     wire: &wire::ResetSentStateless,
     reason: Option<String>,
+    clock: Jiffies,
 ) -> Result<Sent, DecodeError> {
     let flow = flow(&wire.flow);
     // TIME_WAIT keeps its socket's cookie: a tombstone with another one is of an earlier connection on this flow.
@@ -62,8 +65,9 @@ pub(super) fn stateless(
         ownership: None,
         current: None,
         minisock: optional_state(wire.state)?,
-        former_connection: tombstone(&wire.connection)?.filter(is_same),
-        former_listener: tombstone(&wire.listener)?,
+        former_connection: tombstone(&wire.connection, clock)?.filter(is_same),
+        former_listener: tombstone(&wire.listener, clock)?,
+        handshake: baseline(&wire.handshake),
     })
 }
 
@@ -72,7 +76,7 @@ pub(super) fn received(
     wire: &wire::ResetReceived,
     clock: Jiffies,
 ) -> Result<Received, DecodeError> {
-    let ownership = ownership(&wire.ownership)?;
+    let ownership = ownership(&wire.ownership, clock)?;
     Ok(Received {
         flow: flow(&wire.flow),
         socket: socket(&wire.socket, ownership.as_ref(), clock)?,
@@ -81,10 +85,13 @@ pub(super) fn received(
 }
 
 /// A connection that died without a reset.
-pub(super) fn timed_out(wire: &lifecycle::TimedOut) -> Result<TimedOut, DecodeError> {
+pub(super) fn timed_out(
+    wire: &lifecycle::TimedOut,
+    clock: Jiffies,
+) -> Result<TimedOut, DecodeError> {
     Ok(TimedOut {
         flow: flow(&wire.flow),
-        ownership: ownership(&wire.ownership)?,
+        ownership: ownership(&wire.ownership, clock)?,
         error: wire.error,
         last_state: state(wire.last_state)?,
     })

@@ -56,6 +56,7 @@ pub(super) fn socket(
         has_file: wire.has_file != 0,
         repair: wire.repair != 0,
         mptcp: wire.mptcp != 0,
+        timestamps: wire.timestamps != 0,
         error: wire.error,
         keepalive: wire.flags & SOCK_KEEPOPEN != 0,
         keepalive_time: clock.setting(wire.keepalive_time),

@@ -208,6 +208,7 @@ mod tests {
                 time: None,
                 exiting: false,
                 kernel_thread: false,
+                quiet: std::time::Duration::ZERO,
                 signal: None,
             });
             sent.ownership = Some(ownership);

@@ -118,6 +118,7 @@ pub(super) mod tests {
             minisock: None,
             former_connection: None,
             former_listener: None,
+            handshake: None,
         };
         fill(&mut sent);
         Event {
@@ -135,6 +136,7 @@ pub(super) mod tests {
             source: None,
             inherited,
             closer: None,
+            peer_finish: None,
             established: None,
             isn: None,
             state_before_close: None,

@@ -56,6 +56,7 @@ pub fn closer(pid: u32, comm: &str) -> Closer {
     Closer {
         task: task(pid, comm),
         time: Some(BootTime(NOW - 2 * SECOND)),
+        quiet: Duration::ZERO,
         exiting: false,
         kernel_thread: false,
         signal: None,
@@ -68,6 +69,7 @@ pub fn ownership(pid: u32, comm: &str, source: OwnerSource) -> Ownership {
         source: Some(source),
         inherited: false,
         closer: None,
+        peer_finish: None,
         established: Some(BootTime(NOW - 12_300 * MS)),
         isn: Some((10, 20)),
         state_before_close: None,
@@ -115,6 +117,7 @@ pub fn socket(cookie: u64) -> Socket {
         has_file: true,
         repair: false,
         mptcp: false,
+        timestamps: false,
         error: 0,
         keepalive: false,
         keepalive_time: None,
@@ -189,6 +192,7 @@ impl Scene {
             minisock: None,
             former_connection: None,
             former_listener: None,
+            handshake: None,
         }
     }
 
@@ -205,6 +209,7 @@ impl Scene {
             minisock: None,
             former_connection: None,
             former_listener: None,
+            handshake: None,
         }
     }
 
@@ -236,6 +241,7 @@ impl Scene {
             ingress_ifindex: None,
             sender_socket: SenderSocket::None,
             baseline: None,
+            handshake_of_destination: None,
             target: Target::NotLookedUp,
         }
     }
