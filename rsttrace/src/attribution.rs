@@ -74,7 +74,7 @@ fn recorded(ownership: Option<&Ownership>) -> Option<(&Task, Quality)> {
         holder: None,
         netns_inode: None,
         interface: None,
-        keepalive: None,
+        settings: None,
     };
     holder(ownership, NOTHING)
 }

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Nanoseconds of `CLOCK_BOOTTIME`.
@@ -568,8 +569,9 @@ pub struct Facts {
     pub netns_inode: Option<u32>,
     /// Name of the packet's interface.
     pub interface: Option<String>,
-    /// The namespace's keepalive sysctls, where known.
-    pub keepalive: Option<KeepaliveDefaults>,
+    /// TCP settings of the event's namespace, a few seconds old at most; absent if the namespace is not known or may
+    /// not be entered (CAP_SYS_ADMIN).
+    pub settings: Option<Arc<NetSettings>>,
 }
 
 /// A process as `/proc` described it.
@@ -602,6 +604,61 @@ pub struct KeepaliveDefaults {
     pub probes: u32,
 }
 
+/// What a network namespace is set to do with quiet TCP connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetSettings {
+    /// Keepalive sysctls; absent if they cannot be read.
+    pub keepalive: Option<KeepaliveDefaults>,
+    /// Connection tracking; absent where the kernel has none. That it is there does not say that a rule uses it.
+    pub conntrack: Option<ConntrackTimeouts>,
+    /// IPVS; absent where the kernel has none, or without CAP_NET_ADMIN.
+    pub ipvs: Option<IpvsTimeouts>,
+    /// It forwards: `net.ipv4.ip_forward` or `net.ipv6.conf.all.forwarding`. False too if neither can be read.
+    pub forwards: bool,
+}
+
+/// `net.netfilter.nf_conntrack_tcp_*`: how long the packet filter remembers a connection without a packet
+/// (<https://docs.kernel.org/networking/nf_conntrack-sysctl.html>).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConntrackTimeouts {
+    /// `_timeout_established`.
+    pub established: Duration,
+    /// `_timeout_unacknowledged`: with data on its way that nobody acknowledged.
+    pub unacknowledged: Duration,
+    /// `_timeout_close_wait`: after the first FIN of the server.
+    pub close_wait: Duration,
+    /// `_timeout_max_retrans`: after `nf_conntrack_tcp_max_retrans` retransmissions.
+    pub max_retrans: Duration,
+    /// `_loose`: a segment in the middle of a connection that was forgotten makes a new entry. Address translation of
+    /// the old one is lost all the same.
+    pub loose: bool,
+}
+
+/// What `ipvsadm --list --timeout` shows: how long the balancer remembers a connection without a packet
+/// (`struct ip_vs_timeout_user`, include/uapi/linux/ip_vs.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IpvsTimeouts {
+    /// An established connection.
+    pub established: Duration,
+    /// After a FIN.
+    pub fin_wait: Duration,
+}
+
+/// The cloud a host runs in, as far as its firmware tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Environment {
+    /// Amazon Web Services.
+    Aws,
+    /// Microsoft Azure.
+    Azure,
+    /// Google Cloud.
+    Gcp,
+    /// Oracle Cloud Infrastructure.
+    Oci,
+    /// IBM Cloud.
+    Ibm,
+}
+
 /// What does not change while the tool runs, given to the pipeline once.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostFacts {
@@ -615,6 +672,8 @@ pub struct HostFacts {
     pub started: BootTime,
     /// What the hooks in place can see; without it silence would be read as proof.
     pub coverage: Coverage,
+    /// The cloud it runs in; absent if it is none of those known, or cannot be told.
+    pub environment: Option<Environment>,
 }
 
 /// What the active hooks cover.

@@ -65,6 +65,29 @@ pub fn unread_bytes(fd: BorrowedFd<'_>) -> io::Result<usize> {
     check(rc).map(|()| usize::try_from(bytes).unwrap_or(0))
 }
 
+/// Seconds that the IPVS of a socket's network namespace remembers an established connection, and one after a FIN:
+/// `IP_VS_SO_GET_TIMEOUT` of include/uapi/linux/ip_vs.h. `ENOPROTOOPT` where the kernel has none.
+pub fn ipvs_timeouts(fd: BorrowedFd<'_>) -> io::Result<[u32; 2]> {
+    const IP_VS_SO_GET_TIMEOUT: c_int = 64 + 1024 + 64 + 6;
+    // struct ip_vs_timeout_user: TCP, TCP after a FIN, UDP.
+    let mut timeouts: [c_int; 3] = [0; 3];
+    let mut length = size_of_val(&timeouts) as socklen_t;
+    let into: *mut c_void = timeouts.as_mut_ptr().cast();
+    // SAFETY: `into` points to `length` writable bytes that live across the call.
+    let rc = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::IPPROTO_IP,
+            IP_VS_SO_GET_TIMEOUT,
+            into,
+            &raw mut length,
+        )
+    };
+    check(rc)?;
+    let [established, fin_wait, _] = timeouts.map(|seconds| u32::try_from(seconds).unwrap_or(0));
+    Ok([established, fin_wait])
+}
+
 /// Dissolves the association of a socket: connect(2) with AF_UNSPEC.
 pub fn disconnect(fd: BorrowedFd<'_>) -> io::Result<()> {
     let address = libc::sockaddr {

@@ -1,5 +1,6 @@
 //! A trace from its start to its end: when is what read, judged and counted?
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -354,5 +355,9 @@ impl NetnsNames for NamesOf {
 
     fn interface(&self, netns: NetnsCookie, ifindex: u32) -> Option<String> {
         self.0.as_ref()?.interface(netns.0, ifindex)
+    }
+
+    fn way(&self, netns: NetnsCookie) -> Option<(PathBuf, u32)> {
+        self.0.as_ref()?.way(netns.0)
     }
 }

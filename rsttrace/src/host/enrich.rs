@@ -2,13 +2,14 @@
 //!
 //! Cost: an event that names no process reads nothing; one that does reads `/proc` once for each process.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::facts::keepalive_defaults;
 use super::process::{Living, Processes};
+use super::settings::{self, KnownSettings};
 use super::socket_holder::{Holder, SocketHolders};
 use super::subjects::{named, question};
-use crate::event::{Body, Event, Facts, KeepaliveDefaults, NetnsCookie, Task};
+use crate::event::{Body, BootTime, Event, Facts, NetSettings, NetnsCookie, Task};
 
 /// Names within network namespaces, as the kernel edge keeps them.
 pub trait NetnsNames {
@@ -16,6 +17,8 @@ pub trait NetnsNames {
     fn inode(&self, netns: NetnsCookie) -> Option<u32>;
     /// Name of an interface; absent if it was never seen or has gone.
     fn interface(&self, netns: NetnsCookie, ifindex: u32) -> Option<String>;
+    /// A file that leads to a namespace and the inode it must have; absent if it was never seen or has ended.
+    fn way(&self, netns: NetnsCookie) -> Option<(PathBuf, u32)>;
 }
 
 /// Knows no names.
@@ -25,6 +28,10 @@ impl NetnsNames for () {
     }
 
     fn interface(&self, _: NetnsCookie, _: u32) -> Option<String> {
+        None
+    }
+
+    fn way(&self, _: NetnsCookie) -> Option<(PathBuf, u32)> {
         None
     }
 }
@@ -37,6 +44,10 @@ impl<T: NetnsNames + ?Sized> NetnsNames for Arc<T> {
     fn interface(&self, netns: NetnsCookie, ifindex: u32) -> Option<String> {
         (**self).interface(netns, ifindex)
     }
+
+    fn way(&self, netns: NetnsCookie) -> Option<(PathBuf, u32)> {
+        (**self).way(netns)
+    }
 }
 
 /// Finds out the facts for events.
@@ -44,20 +55,19 @@ impl<T: NetnsNames + ?Sized> NetnsNames for Arc<T> {
 pub struct Enricher<N> {
     names: N,
     own_netns: Option<NetnsCookie>,
-    keepalive: Option<KeepaliveDefaults>,
+    settings: KnownSettings,
     processes: Processes,
     living: Living,
     holders: SocketHolders,
 }
 
 impl<N: NetnsNames> Enricher<N> {
-    /// An enricher for a daemon in the namespace `own_netns` (absent: not known), whose keepalive settings are read
-    /// here and now.
+    /// An enricher for a daemon in the namespace `own_netns` (absent: not known).
     pub fn new(names: N, own_netns: Option<NetnsCookie>) -> Self {
         Self {
             names,
             own_netns: own_netns.filter(|&cookie| cookie != NetnsCookie(0)),
-            keepalive: keepalive_defaults(),
+            settings: KnownSettings::default(),
             processes: Processes::default(),
             living: Living::default(),
             holders: SocketHolders::default(),
@@ -87,9 +97,7 @@ impl<N: NetnsNames> Enricher<N> {
                 Body::Packet(packet) => self.names.interface(event.netns, packet.ifindex),
                 Body::Sent(_) | Body::Received(_) | Body::TimedOut(_) => None,
             },
-            keepalive: self
-                .keepalive
-                .filter(|_| self.own_netns == Some(event.netns)),
+            settings: self.settings(event.netns, event.time),
             owner_is_gone,
             holder: None,
         };
@@ -113,6 +121,18 @@ impl<N: NetnsNames> Enricher<N> {
         }
         facts.holder = holder;
         facts
+    }
+
+    /// What the namespace is set to: its own are read in place, others' by a thread that goes there.
+    fn settings(&mut self, netns: NetnsCookie, now: BootTime) -> Option<Arc<NetSettings>> {
+        let (names, own) = (&self.names, self.own_netns);
+        self.settings.get(netns, now, || {
+            if own == Some(netns) {
+                return Some(settings::of_this_namespace());
+            }
+            let (path, inode) = names.way(netns)?;
+            settings::of_namespace(&path, Some(inode)).ok()
+        })
     }
 
     /// Questions for a socket's holder that were not asked, for want of rate or time.
@@ -149,15 +169,21 @@ mod tests {
         fn interface(&self, _: NetnsCookie, ifindex: u32) -> Option<String> {
             Some(format!("eth{ifindex}"))
         }
+
+        fn way(&self, _: NetnsCookie) -> Option<(PathBuf, u32)> {
+            Some((PathBuf::from("/proc/self/ns/net"), 1))
+        }
     }
 
     #[test]
-    fn keepalive_settings_are_those_of_the_events_namespace_or_absent() {
+    fn settings_are_those_of_the_events_namespace_or_absent() {
         let mut enricher = Enricher::new(Names, Some(NetnsCookie(7)));
         let ours = enricher.facts(&event(7, |_| {}));
-        assert!(ours.keepalive.is_some() && ours.netns_inode == Some(4026531840));
+        assert!(ours.settings.is_some_and(|it| it.keepalive.is_some()));
+        assert_eq!(ours.netns_inode, Some(4026531840));
+        // The way leads to a namespace of another inode by now.
         let other = enricher.facts(&event(8, |_| {}));
-        assert_eq!((other.keepalive, other.netns_inode), (None, None));
+        assert_eq!((other.settings, other.netns_inode), (None, None));
         // Neither side known is not the same namespace.
         assert_eq!(
             Enricher::new((), Some(NetnsCookie(0))).facts(&event(0, |_| {})),

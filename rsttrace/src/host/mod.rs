@@ -5,9 +5,11 @@
 pub mod cgroup;
 pub mod clock;
 pub mod enrich;
+pub mod environment;
 pub mod facts;
 mod generations;
 pub mod process;
+pub mod settings;
 pub mod socket_holder;
 mod subjects;
 

@@ -250,6 +250,7 @@ impl Attacher {
                     is_own,
                 });
             }
+            names.set_way(inode, holder.path());
             let links = list(&mut connection)?;
             known.interfaces.retain(|index, _| {
                 let is_there = links.iter().any(|link| link.ifindex == *index);

@@ -1,6 +1,7 @@
 //! Which interface and which namespace does an event speak of?
 
 use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::netns::{Inode, Namespace};
@@ -26,6 +27,8 @@ struct Directory {
 #[derive(Debug)]
 struct Entry {
     namespace: Namespace,
+    /// A file that led there when the namespace was last visited.
+    path: Option<PathBuf>,
     interfaces: HashMap<u32, String>,
     /// Interfaces that went, oldest first; their names stay until there are too many.
     gone: VecDeque<u32>,
@@ -53,6 +56,18 @@ impl Names {
                 .map(|entry| &entry.namespace)
                 .find(|known| known.cookie == Some(netns_cookie))
                 .map(|known| known.inode)
+        })
+    }
+
+    /// A file that led to a namespace when it was last visited, and the inode by which to know that it still does;
+    /// `None` for one that was never seen or has ended.
+    pub fn way(&self, netns_cookie: u64) -> Option<(PathBuf, Inode)> {
+        self.read(|directory| {
+            let entry = directory
+                .namespaces
+                .values()
+                .find(|entry| entry.namespace.cookie == Some(netns_cookie))?;
+            Some((entry.path.clone()?, entry.namespace.inode))
         })
     }
 
@@ -89,10 +104,25 @@ impl Names {
     pub(super) fn add_namespace(&self, namespace: Namespace) {
         let entry = Entry {
             namespace,
+            path: None,
             interfaces: HashMap::new(),
             gone: VecDeque::new(),
         };
         self.write(|directory| directory.namespaces.insert(entry.namespace.inode, entry));
+    }
+
+    pub(super) fn set_way(&self, inode: Inode, path: PathBuf) {
+        let is_known = self.read(|directory| {
+            let known = directory.namespaces.get(&inode);
+            known.is_some_and(|entry| entry.path.as_ref() == Some(&path))
+        });
+        if !is_known {
+            self.write(|directory| {
+                if let Some(entry) = directory.namespaces.get_mut(&inode) {
+                    entry.path = Some(path);
+                }
+            });
+        }
     }
 
     pub(super) fn remove_namespace(&self, inode: Inode) {
@@ -200,12 +230,15 @@ mod tests {
     #[test]
     fn events_still_on_their_way_find_names_of_what_ended() {
         let names = names();
+        names.set_way(2, PathBuf::from("/run/netns/blue"));
+        assert_eq!(names.way(20), Some((PathBuf::from("/run/netns/blue"), 2)));
         names.remove_interface(1, 2);
         names.remove_namespace(2);
         assert_eq!(names.interface(10, 2).as_deref(), Some("eth0"));
         assert_eq!(names.interface(20, 2).as_deref(), Some("veth9"));
         assert_eq!(names.interfaces(1), [(1, "lo".to_owned())]);
         assert_eq!(names.namespaces().len(), 1);
+        assert_eq!(names.way(20), None);
     }
 
     #[test]

@@ -41,6 +41,17 @@ pub enum Holder {
     File(PathBuf),
 }
 
+impl Holder {
+    /// The file that leads to the namespace, as long as the holder lives and stays in it.
+    pub fn path(&self) -> PathBuf {
+        match self {
+            Self::Own => PathBuf::from("/proc/self/ns/net"),
+            Self::Process(pid) => process_path(*pid),
+            Self::File(path) => path.clone(),
+        }
+    }
+}
+
 /// Every namespace that a process other than this one is in, or that has a name; a `readlink` a process. Threads
 /// that are not where their process is are not looked at.
 pub fn scan() -> HashMap<Inode, Holder> {
@@ -128,12 +139,10 @@ impl Traveller {
         if inode == self.home_inode {
             return work();
         }
-        let path = match holder {
-            Holder::Own => return Err(io::Error::from(io::ErrorKind::NotFound)),
-            Holder::Process(pid) => process_path(*pid),
-            Holder::File(path) => path.clone(),
-        };
-        let there = File::open(path)?;
+        if *holder == Holder::Own {
+            return Err(io::Error::from(io::ErrorKind::NotFound));
+        }
+        let there = File::open(holder.path())?;
         if there.metadata()?.ino() as Inode != inode {
             return Err(io::Error::new(
                 io::ErrorKind::NotFound,

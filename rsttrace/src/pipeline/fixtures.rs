@@ -26,6 +26,7 @@ pub fn host() -> HostFacts {
             packets: true,
             lifecycle: true,
         },
+        environment: None,
     }
 }
 

@@ -97,7 +97,10 @@ pub fn socket(
     at: BootTime,
     facts: &Facts,
 ) -> Socket {
-    let defaults = facts.keepalive;
+    let defaults = facts
+        .settings
+        .as_ref()
+        .and_then(|settings| settings.keepalive);
     // A listener has no connection of its own; what it remembers is the process.
     let connection = (state != TcpState::Listen).then_some(());
     let ownership = connection.and(ownership);

@@ -1,5 +1,7 @@
 //! Does every event come out once, in order, in time, whatever comes in?
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -108,11 +110,14 @@ fn the_record_has_the_state_and_settings_the_application_lost() {
     let mut socket = closing(1);
     socket.unread = 1448;
     let facts = Facts {
-        keepalive: Some(KeepaliveDefaults {
-            time: Duration::from_secs(7200),
-            interval: Duration::from_secs(75),
-            probes: 9,
-        }),
+        settings: Some(Arc::new(NetSettings {
+            keepalive: Some(KeepaliveDefaults {
+                time: Duration::from_secs(7200),
+                interval: Duration::from_secs(75),
+                probes: 9,
+            }),
+            ..NetSettings::default()
+        })),
         ..Facts::default()
     };
     let sent = scene.active(Some("TCP_ABORT_ON_CLOSE"), socket);
