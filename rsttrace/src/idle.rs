@@ -1,3 +1,6 @@
-//! How long had the connection been quiet?
+//! How long had the connection been quiet, and does a timeout explain it?
 
+pub mod candidates;
 pub mod clocks;
+pub mod memory;
+pub mod software;

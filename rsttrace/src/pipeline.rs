@@ -7,6 +7,8 @@ mod assemble;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod form;
+mod ledger;
+mod proxy;
 #[cfg(test)]
 mod tests;
 
@@ -14,10 +16,15 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::time::Duration;
 
-use crate::event::{Body, BootTime, Event, Facts, HostFacts, TimedOut};
+use crate::event::{Body, BootTime, Event, Facts, HostFacts, SocketCookie, TimedOut};
+use crate::idle::candidates::{Hop, Knowledge};
+use crate::idle::memory::Lesson;
 use crate::join::{self, Chain, Join};
-use crate::record::{Id, Record, TimedOutRecord};
+use crate::record::{Direction, Id, Origin, Record, TimedOutRecord};
 use crate::verdict::Context;
+use ledger::Ledger;
+use proxy::Proxies;
+pub use proxy::Reason;
 
 /// Most resets that wait for further observations.
 pub const MAX_PENDING: usize = 65_536;
@@ -31,6 +38,9 @@ const DISORDER: Duration = Duration::from_millis(50);
 /// Losses are noticed by polling: one noted at an instant may be this far away.
 const LOSS_REACH: Duration = Duration::from_millis(1_500);
 
+/// Records of one chain come out within this.
+const LINK_LIFE: Duration = Duration::from_secs(2);
+
 /// Losses remembered.
 const MAX_LOSSES: usize = 64;
 
@@ -38,9 +48,13 @@ const MAX_LOSSES: usize = 64;
 pub struct Pipeline {
     host: HostFacts,
     join: Join,
+    ledger: Ledger,
+    proxies: Proxies,
     ready: BinaryHeap<Reverse<Ready>>,
-    /// Chains with several records: the number of the first, once it is out, and how many are to come.
-    links: HashMap<u64, (Option<u64>, usize)>,
+    /// Chains with several records: the number of the first, once it is out.
+    links: HashMap<u64, Option<u64>>,
+    /// When each of them began, the oldest first.
+    links_by_age: VecDeque<(BootTime, u64)>,
     losses: VecDeque<(BootTime, u64)>,
     next_number: u64,
     serial: u64,
@@ -94,16 +108,27 @@ struct Ready {
 }
 
 impl Pipeline {
-    /// A pipeline for this host.
+    /// A pipeline for this host, with no device configured.
     pub fn new(host: HostFacts) -> Self {
+        Self::with_hops(host, Vec::new())
+    }
+
+    /// A pipeline for this host and these devices around it.
+    pub fn with_hops(host: HostFacts, hops: Vec<Hop>) -> Self {
         let started = i128::from(host.started.0) + host.realtime_offset_ns;
         Self {
             // Microseconds of real time: a later start begins with a higher number than any given before.
             next_number: u64::try_from(started / 1_000).unwrap_or_default(),
+            ledger: Ledger::new(Knowledge {
+                hops,
+                environment: host.environment,
+            }),
+            proxies: Proxies::default(),
             host,
             join: Join::default(),
             ready: BinaryHeap::new(),
             links: HashMap::new(),
+            links_by_age: VecDeque::new(),
             losses: VecDeque::new(),
             serial: 0,
             counters: PipelineCounters::default(),
@@ -117,9 +142,11 @@ impl Pipeline {
             netns: event.netns,
             inode: event.netns_inode.or(facts.netns_inode),
         };
+        self.ledger.see(at, &event.body);
         match event.body {
             Body::Sent(sent) => {
                 self.counters.sent_events += 1;
+                self.proxies.sent(&sent, at.time);
                 self.join.sent(at, sent, facts);
             }
             Body::Received(received) => {
@@ -216,15 +243,78 @@ impl Pipeline {
             coverage: &self.host.coverage,
             lost_nearby: self.lost_near(chain.first),
         };
-        let drafts = assemble::records(&chain, &self.host, &context);
-        let link = (drafts.len() > 1).then_some(self.serial);
+        let reason = chain
+            .sent()
+            .and_then(|sent| self.proxies.reason(&sent.event));
+        let drafts = assemble::records(&chain, &self.host, &context, &self.ledger, reason.as_ref());
+        let passed_on = self.passed_on(&chain, &drafts);
+        let linked = reason.is_some() || !passed_on.is_empty() || drafts.len() > 1;
+        let link = linked.then(|| reason.map_or_else(|| self.new_link(chain.first), |it| it.link));
         if let Some(link) = link {
-            self.links.insert(link, (None, drafts.len()));
+            for (leg, reason) in passed_on {
+                self.proxies.explain(leg, Reason { link, ..reason });
+            }
         }
         for (time, record) in drafts {
             self.count(&record);
             self.push(time, link, Output::Reset(Box::new(record)));
         }
+    }
+
+    /// Notes who reset an accepted chain, and gives the legs its process reset because of that, their link still to be set.
+    fn passed_on(
+        &mut self,
+        chain: &Chain,
+        drafts: &[(BootTime, Record)],
+    ) -> Vec<(SocketCookie, Reason)> {
+        let Some((netns, received)) = chain.accepted() else {
+            return Vec::new();
+        };
+        let Some((_, record)) = drafts
+            .iter()
+            .find(|(_, record)| record.direction == Direction::Received)
+        else {
+            return Vec::new();
+        };
+        if record.verdict.origin == Origin::Middlebox {
+            self.ledger
+                .blame_device(netns, &received.event, received.time);
+        }
+        let process = record.process.as_ref();
+        self.proxies
+            .passed_on(&received.event, received.time, process)
+            .into_iter()
+            .map(|passed| {
+                let reason = Reason {
+                    link: 0,
+                    origin: record.verdict.origin,
+                    summary: record.verdict.summary.clone(),
+                    after: passed.after,
+                    confidence: passed.confidence,
+                };
+                (passed.to, reason)
+            })
+            .collect()
+    }
+
+    /// A chain of records that will share a number.
+    fn new_link(&mut self, began: BootTime) -> u64 {
+        while let Some(&(oldest, link)) = self.links_by_age.front()
+            && began.since(oldest) > LINK_LIFE
+        {
+            self.links_by_age.pop_front();
+            self.links.remove(&link);
+        }
+        let link = self.serial;
+        self.serial += 1;
+        self.links.insert(link, None);
+        self.links_by_age.push_back((began, link));
+        link
+    }
+
+    /// Timeouts that resets so far have shown.
+    pub fn lessons(&self) -> Vec<Lesson> {
+        self.ledger.lessons()
     }
 
     fn timed_out(&mut self, at: join::Origin, event: &TimedOut, facts: &Facts) {
@@ -269,19 +359,12 @@ impl Pipeline {
 
     /// The number of a chain's first record, which is `number` if none came before.
     fn linked(&mut self, link: u64, number: u64) -> u64 {
-        let Some((first, left)) = self.links.get_mut(&link) else {
-            return number;
-        };
-        let first = *first.get_or_insert(number);
-        *left -= 1;
-        if *left == 0 {
-            self.links.remove(&link);
-        }
-        first
+        self.links
+            .get_mut(&link)
+            .map_or(number, |first| *first.get_or_insert(number))
     }
 
     fn count(&mut self, record: &Record) {
-        use crate::record::Direction;
         let counter = match record.direction {
             Direction::Sent => &mut self.counters.sent,
             Direction::Received => &mut self.counters.received,

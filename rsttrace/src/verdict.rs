@@ -3,24 +3,34 @@
 //! `rules` names the cause, `severity` the damage, `explain` says it in a sentence, `evidence` lists what it rests on,
 //! `advice` what to change. `received` and `wire` judge resets that this host's kernel did not send.
 
-mod advice;
+pub mod advice;
 mod evidence;
 mod explain;
+mod forgotten;
+mod nearer;
 mod received;
 mod rules;
 mod severity;
 #[cfg(test)]
 mod tests;
+pub mod timeout;
 mod wire;
 pub mod words;
 
-pub use received::received;
+pub use forgotten::{Forgotten, forgotten, forgotten_by_filter};
+pub use received::{Accepted, received};
 pub use rules::{Ruling, rule};
 pub use wire::{Passage, forwarded, made_here, observed};
 
+use std::time::Duration;
+
 use crate::attribution::Who;
 use crate::event::{BootTime, Coverage, Facts, Sent};
-use crate::record::{Cause, Confidence, Evidence, Origin, Verdict};
+use crate::idle::candidates::Match;
+use crate::idle::clocks::Quiet;
+use crate::idle::memory::Burst;
+use crate::pipeline::Reason;
+use crate::record::{Cause, Confidence, Evidence, Learned, Origin, Process, Verdict};
 
 /// What a verdict may take for granted.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +46,34 @@ impl Context<'_> {
     pub(crate) fn nothing_lost(&self) -> bool {
         self.lost_nearby == 0
     }
+}
+
+/// What is known around an accepted reset beyond the events of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Around {
+    /// The silence before it; absent without an established connection.
+    pub quiet: Option<Quiet>,
+    /// Many connections of its path went with it.
+    pub burst: Option<Burst>,
+    /// The timeout that its path has shown, where it fits.
+    pub learned: Option<Learned>,
+    /// Configured and known devices whose timeout fits.
+    pub matches: Vec<Match>,
+    /// The peer spoke on this connection afterwards.
+    pub talks_on: Option<TalksOn>,
+    /// TTL of the peer's other connections, where all have the same.
+    pub peer_ttl: Option<u8>,
+    /// Resets for this connection that were not accepted, shortly before.
+    pub near_misses: usize,
+}
+
+/// A segment of the peer after "its" reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TalksOn {
+    /// After the reset.
+    pub after: Duration,
+    /// Its TTL.
+    pub ttl: u8,
 }
 
 /// Another end of the same reset on this host: what it knows goes into this end's evidence.
@@ -74,6 +112,28 @@ pub fn sent(
         evidence,
         advice: advice::for_sent(sent, ruling.cause),
     }
+}
+
+/// The reset of one leg of a proxy turned out to be passed on from another.
+pub fn pass_on(verdict: &mut Verdict, reason: &Reason, process: Option<&Process>) {
+    let who = process.map_or_else(|| "the process".to_owned(), words::process);
+    verdict.evidence.push(item(
+        "own_cause",
+        format!("by itself: {}, {}", verdict.cause, verdict.summary),
+    ));
+    verdict.evidence.push(item(
+        "other_leg",
+        format!(
+            "{} after a reset of another connection of this process, which carried the same bytes: {}",
+            words::span(reason.after),
+            reason.summary
+        ),
+    ));
+    verdict.origin = reason.origin;
+    verdict.cause = Cause::Propagated;
+    verdict.confidence = at_most(verdict.confidence, reason.confidence);
+    verdict.summary = format!("{who} passed a reset on: {}", reason.summary);
+    verdict.advice = Vec::new();
 }
 
 /// Who is behind a cause that this host's own stack shows.

@@ -122,6 +122,13 @@ impl Chain {
         self.parts.iter().find_map(|part| part.received.as_ref())
     }
 
+    /// The accepting event with its namespace.
+    pub fn accepted(&self) -> Option<(NetnsCookie, &Seen<Received>)> {
+        self.parts
+            .iter()
+            .find_map(|part| Some((part.netns, part.received.as_ref()?)))
+    }
+
     fn packets(&self) -> impl Iterator<Item = (&Part, &Packet)> {
         self.parts
             .iter()

@@ -1,15 +1,18 @@
 //! Which records does one reset make on this host: the sender's, those of the hops in between, the receiver's?
 
 use super::form;
+use super::ledger::Ledger;
+use super::proxy::Reason;
 use crate::attribution;
-use crate::event::{BootTime, HostFacts, Packet, SenderSocket};
+use crate::event::{self, BootTime, HostFacts, Packet, SenderSocket};
 use crate::idle::clocks;
+use crate::idle::memory::Path;
 use crate::join::{Chain, Part, Seen, is_passive_form};
 use crate::record::{
     Cause, Direction, Endpoint, Evidence, Form, Kernel, Link, LinkRole, Origin, Record, Role,
     Verdict,
 };
-use crate::verdict::{self, Context, OtherEnd, Passage, words};
+use crate::verdict::{self, Accepted, Context, OtherEnd, Passage, words};
 
 /// A record and its event's time.
 type Draft = (BootTime, Record);
@@ -32,7 +35,13 @@ pub fn drop_echo(chain: &mut Chain) -> bool {
 }
 
 /// All records of a chain in event order, their numbers and link ids still to be given.
-pub fn records(chain: &Chain, host: &HostFacts, context: &Context<'_>) -> Vec<Draft> {
+pub fn records(
+    chain: &Chain,
+    host: &HostFacts,
+    context: &Context<'_>,
+    ledger: &Ledger,
+    reason: Option<&Reason>,
+) -> Vec<Draft> {
     let sender = sending_part(chain);
     let receiver_end = receiving_end(chain);
     let mut drafts = Vec::with_capacity(1);
@@ -40,7 +49,14 @@ pub fn records(chain: &Chain, host: &HostFacts, context: &Context<'_>) -> Vec<Dr
     if let Some(position) = sender {
         let part = &chain.parts[position];
         let draft = match &part.sent {
-            Some(sent) => from_socket(part, sent, receiver_end.as_ref(), host, context),
+            Some(sent) => {
+                let end = Sending {
+                    receiver: receiver_end.as_ref(),
+                    ledger,
+                    reason,
+                };
+                from_socket(part, sent, &end, host, context)
+            }
             None => from_wire(chain, part, receiver_end.as_ref(), host, context),
         };
         if let Some(draft) = draft {
@@ -51,7 +67,10 @@ pub fn records(chain: &Chain, host: &HostFacts, context: &Context<'_>) -> Vec<Dr
     for (position, part) in chain.parts.iter().enumerate() {
         let is_sender = sender == Some(position);
         drafts.extend(match &part.received {
-            Some(received) => Some(accepted(part, received, sender_end.as_ref(), host, context)),
+            Some(received) => {
+                let sender = sender_end.as_ref();
+                Some(accepted(part, received, sender, host, context, ledger))
+            }
             None if !is_sender && passes_on(chain, part) => {
                 forwarded(part, sender_end.as_ref(), receiver_end.as_ref(), host)
             }
@@ -117,11 +136,28 @@ fn end_of(record: &Record) -> OtherEnd {
     }
 }
 
+/// What is known at the sending end beyond its event.
+struct Sending<'a> {
+    receiver: Option<&'a OtherEnd>,
+    ledger: &'a Ledger,
+    reason: Option<&'a Reason>,
+}
+
+/// Whether this end had opened the connection that it reset.
+fn outgoing(sent: &event::Sent) -> Option<bool> {
+    let former = sent.former_connection.as_ref();
+    let ownership = sent
+        .ownership
+        .as_ref()
+        .or(former.map(|former| &former.ownership));
+    clocks::is_outgoing(ownership)
+}
+
 /// The kernel sent it.
 fn from_socket(
     part: &Part,
-    seen: &Seen<crate::event::Sent>,
-    receiver: Option<&OtherEnd>,
+    seen: &Seen<event::Sent>,
+    end: &Sending<'_>,
     host: &HostFacts,
     context: &Context<'_>,
 ) -> Option<Draft> {
@@ -130,7 +166,15 @@ fn from_socket(
     let time = egress.map_or(seen.time, |egress| egress.time.min(seen.time));
     let ruling = verdict::rule(sent);
     let who = attribution::sent(sent, ruling.cause, &seen.facts);
-    let verdict = verdict::sent(sent, time, &seen.facts, ruling, &who, receiver);
+    let mut verdict = verdict::sent(sent, time, &seen.facts, ruling, &who, end.receiver);
+    if let Some(reason) = end.reason {
+        verdict::pass_on(&mut verdict, reason, who.process.as_ref());
+    }
+    let settings = seen.facts.settings.as_deref();
+    let forgotten = verdict::forgotten(sent, time, settings);
+    if let Some(forgotten) = &forgotten {
+        forgotten.note(&mut verdict);
+    }
     let mut record = form::blank(time, Direction::Sent, host, part, verdict);
     if egress.is_none() && context.coverage.packets && context.nothing_lost() {
         record.verdict.evidence.push(Evidence {
@@ -143,6 +187,8 @@ fn from_socket(
     record.remote = form::endpoint(sent.flow.remote);
     record.process = who.process;
     record.owner = who.owner;
+    let quiet = clocks::before_sent(sent, time);
+    record.idle = forgotten.map(|forgotten| forgotten.idle());
     if let Some(socket) = &sent.socket {
         let state = form::lost_state(sent, socket);
         record.socket = Some(form::socket(
@@ -152,7 +198,14 @@ fn from_socket(
             time,
             &seen.facts,
         ));
-        record.idle = clocks::idle(socket, state);
+        record.idle = clocks::idle(socket, state, quiet.as_ref());
+    }
+    if let Some(quiet) = quiet {
+        let service = Path::of(part.netns, &sent.flow, outgoing(sent)).service;
+        let remote = sent.flow.remote.ip();
+        form::own_timeout(&mut record, &quiet, |quiet| {
+            end.ledger.matches(quiet, remote, service)
+        });
     }
     record.packet = match egress {
         Some(egress) => Some(form::packet(&egress.event)),
@@ -212,10 +265,16 @@ fn from_wire(
     };
     let mut verdict = verdict::made_here(packet, raw.as_ref(), accepted, context);
     note_receiver(&mut verdict, receiver);
+    let settings = egress.facts.settings.as_deref();
+    let forgotten = verdict::forgotten_by_filter(&verdict, packet, egress.time, settings);
+    if let Some(forgotten) = &forgotten {
+        forgotten.note(&mut verdict);
+    }
     let mut record = form::blank(egress.time, Direction::Sent, host, part, verdict);
     record.local = form::endpoint(packet.source);
     record.remote = form::endpoint(packet.destination);
     record.process = raw;
+    record.idle = forgotten.map(|forgotten| forgotten.idle());
     record.packet = Some(form::packet(packet)).map(|packet| crate::record::Packet {
         hops: None,
         ..packet
@@ -229,22 +288,38 @@ fn from_wire(
 /// A socket here took it.
 fn accepted(
     part: &Part,
-    seen: &Seen<crate::event::Received>,
+    seen: &Seen<event::Received>,
     sender: Option<&OtherEnd>,
     host: &HostFacts,
     context: &Context<'_>,
+    ledger: &Ledger,
 ) -> Draft {
     let received = &seen.event;
     let socket = &received.socket;
     let ingress = part.first_ingress();
     let time = ingress.map_or(seen.time, |ingress| ingress.time.min(seen.time));
-    let idle = clocks::idle(socket, socket.state);
+    let around = ledger.around(part.netns, received, seen.time);
+    let idle = clocks::idle(socket, socket.state, around.quiet.as_ref());
     let packet = ingress.map(|ingress| &*ingress.event);
-    let verdict = verdict::received(received, time, packet, idle.as_ref(), sender, context);
+    let process = attribution::received(received, &seen.facts);
+    let verdict = verdict::received(
+        &Accepted {
+            received,
+            at: time,
+            packet,
+            idle: idle.as_ref(),
+            sender,
+            process: process.as_ref().map(|process| process.comm.as_str()),
+            keepalive: form::keepalive(socket, &seen.facts),
+            around: &around,
+        },
+        context,
+    );
+    let idle = idle.map(|idle| form::with_timeout(idle, &around, verdict.cause));
     let mut record = form::blank(time, Direction::Received, host, part, verdict);
     record.local = form::endpoint(received.flow.local);
     record.remote = form::endpoint(received.flow.remote);
-    record.process = attribution::received(received, &seen.facts);
+    record.process = process;
     record.socket = Some(form::socket(
         socket,
         socket.state,

@@ -8,11 +8,15 @@ use jiff::Timestamp;
 use super::assemble::shape;
 use crate::attribution;
 use crate::event::{self, BootTime, Facts, HostFacts, Ownership, Sent, TcpState};
+use crate::idle::clocks::{LEAST, Quiet};
+use crate::idle::{candidates::Match, software};
 use crate::join::{Numbers, Origin, Part};
 use crate::record::{
-    Direction, Endpoint, Form, Id, Isn, Keepalive, Kernel, Packet, Record, SCHEMA, Socket,
-    TIMED_OUT_SCHEMA, TimedOutRecord, Timestamps, Verdict,
+    Cause, Direction, Endpoint, Form, Id, Idle, Isn, Keepalive, Kernel, Packet, Record, SCHEMA,
+    Socket, TIMED_OUT_SCHEMA, TimedOutRecord, Timestamps, Verdict,
 };
+use crate::verdict::advice::KeepaliveNow;
+use crate::verdict::{Around, words};
 
 /// A record with what every one has; the ends are filled in by the caller, the number when it comes out.
 pub fn blank(
@@ -64,7 +68,7 @@ pub fn timed_out(
         remote: endpoint(event.flow.remote),
         netns: at.inode,
         error: event.error,
-        error_name: crate::verdict::words::errno_name(event.error).map(str::to_owned),
+        error_name: words::errno_name(event.error).map(str::to_owned),
         state: event.last_state.name().to_owned(),
         age: age(ownership, at.time),
         process: attribution::timed_out(event, facts),
@@ -135,6 +139,58 @@ pub fn socket(
     }
 }
 
+/// The keepalive settings that hold for a socket now.
+pub fn keepalive(socket: &event::Socket, facts: &Facts) -> KeepaliveNow {
+    let defaults = facts.settings.as_ref().and_then(|known| known.keepalive);
+    KeepaliveNow {
+        enabled: socket.keepalive,
+        time: socket.keepalive_time.or(defaults.map(|known| known.time)),
+        interval: socket
+            .keepalive_interval
+            .or(defaults.map(|known| known.interval)),
+        from_sysctl: socket.keepalive_time.is_none(),
+    }
+}
+
+/// The clocks of an accepted reset with what the silence fits.
+pub fn with_timeout(idle: Idle, around: &Around, cause: Cause) -> Idle {
+    let fits = !around.matches.is_empty() || around.learned.is_some();
+    Idle {
+        mode: around
+            .quiet
+            .filter(|_| cause == Cause::IdleTimeout || fits)
+            .map(|quiet| quiet.mode),
+        candidates: around
+            .matches
+            .iter()
+            .map(|found| found.candidate.clone())
+            .collect(),
+        learned: around.learned.clone(),
+        ..idle
+    }
+}
+
+/// A process of this host that closes after a silence is at a timeout of its own, if it is known to have them: a proxy by
+/// its name, or any whose defaults this silence fits.
+pub fn own_timeout(record: &mut Record, quiet: &Quiet, matches: impl FnOnce(&Quiet) -> Vec<Match>) {
+    let mut idle = record.idle.take().unwrap_or_default();
+    idle.quiet_before = Some(quiet.wire.as_secs_f64());
+    let comm = record.process.as_ref().map(|process| process.comm.as_str());
+    if let Some(comm) = comm
+        && quiet.application >= LEAST
+    {
+        idle.candidates = matches(quiet)
+            .into_iter()
+            .filter(|found| software::is_of(&found.candidate.device, comm))
+            .map(|found| found.candidate)
+            .collect();
+        if software::is_proxy(comm) || !idle.candidates.is_empty() {
+            idle.mode = Some(quiet.mode);
+        }
+    }
+    record.idle = Some(idle);
+}
+
 /// The segment as it was seen.
 pub fn packet(packet: &event::Packet) -> Packet {
     let segment = &packet.segment;
@@ -151,7 +207,7 @@ pub fn packet(packet: &event::Packet) -> Packet {
         timestamps: packet
             .timestamps
             .map(|(value, echo)| Timestamps { value, echo }),
-        mac: packet.source_mac.map(mac),
+        mac: packet.source_mac.map(words::mac),
         form: Some(shape(packet)),
     }
 }
@@ -226,11 +282,6 @@ fn hops(ttl: u8) -> Option<u8> {
         .into_iter()
         .find(|&start| start >= ttl)
         .map(|start| start - ttl)
-}
-
-fn mac(address: [u8; 6]) -> String {
-    let [a, b, c, d, e, f] = address;
-    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
 }
 
 fn seconds(span: Option<Duration>) -> Option<f64> {

@@ -39,6 +39,28 @@ fn overflow(sent: &Sent) -> String {
     )
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepaliveNow {
+    pub enabled: bool,
+    pub time: Option<std::time::Duration>,
+    pub interval: Option<std::time::Duration>,
+    pub from_sysctl: bool,
+}
+pub struct IdleSituation<'a> {
+    pub mode: crate::record::IdleMode,
+    pub timeout: Option<std::time::Duration>,
+    pub matches: &'a [crate::idle::candidates::Match],
+    pub transparent: bool,
+    pub keepalive: Option<KeepaliveNow>,
+    pub process: Option<&'a str>,
+    pub sent_by_us: bool,
+}
+pub fn for_idle(_s: &IdleSituation<'_>) -> Vec<String> {
+    Vec::new()
+}
+pub fn for_burst() -> Vec<String> {
+    Vec::new()
+}
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::words::{self, bytes};
 use super::{Ruling, item};
 use crate::event::{
-    BootTime, Facts, Ownership, Packet, Received, Segment, Sent, TcpFlags, TcpState, Tombstone,
+    BootTime, Facts, Ownership, Packet, Received, Segment, Sent, TcpState, Tombstone,
 };
 use crate::record::{Cause, Evidence};
 
@@ -69,33 +69,6 @@ pub fn is_of_handshake(received: &Received, packet: &Packet) -> bool {
         _ => false,
     }
 }
-
-/// How far the TTL is from the handshake's: more than a detour of one or two hops needs another explanation.
-pub fn ttl_differs(packet: &Packet) -> bool {
-    packet
-        .baseline
-        .is_some_and(|baseline| baseline.ttl.abs_diff(packet.segment.ttl) > 2)
-}
-
-/// A reset without ACK answers a segment (RFC 9293 section 3.5.2): how long this host had sent none, where that is
-/// longer than any answer takes.
-pub fn nothing_to_answer(received: &Received, packet: &Packet) -> Option<Evidence> {
-    let socket = &received.socket;
-    let silent = socket.since_transmit?;
-    let answer_time = socket.rtt?.saturating_mul(8).max(LEAST_ANSWER_TIME);
-    let is_answer = !packet.segment.flags.has(TcpFlags::ACK);
-    (is_answer && silent > answer_time).then(|| {
-        let detail = format!(
-            "it has the form of an answer, but this host had sent nothing for {} (RTT {})",
-            words::span(silent),
-            words::span(socket.rtt.unwrap_or_default())
-        );
-        item("nothing_to_answer", detail)
-    })
-}
-
-/// Longer than interrupts are put off and a busy receiver takes to answer.
-const LEAST_ANSWER_TIME: Duration = Duration::from_millis(10);
 
 /// `a segment (P.) with 100 bytes`.
 fn segment(segment: &Segment) -> String {

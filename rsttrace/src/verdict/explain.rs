@@ -3,11 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::evidence;
+use super::timeout::{self, Timeout};
 use super::words::{self, after_age, bytes, span};
+use super::{Around, evidence};
 use crate::attribution::Who;
 use crate::event::{BootTime, Facts, Received, Sent, TcpState};
-use crate::record::{Cause, Idle, Process, Role};
+use crate::idle::clocks::{LEAST, Quiet, Trigger};
+use crate::idle::memory::Burst;
+use crate::record::{Cause, Idle, IdleMode, Origin, Process, Role};
 
 /// Silence in seconds that a sentence mentions.
 const WORTH_TELLING: f64 = 0.1;
@@ -153,10 +156,80 @@ pub fn made_here(remote: SocketAddr, cause: Cause, label: &str) -> String {
     }
 }
 
-/// A reset that two facts speak against.
-pub fn not_from_peer(remote: SocketAddr) -> String {
+/// A reset that several signs speak against.
+pub fn not_from_peer(remote: SocketAddr, around: &Around) -> String {
+    let how = match around.talks_on {
+        Some(_) => "the peer spoke on afterwards",
+        None => "the evidence tells by what",
+    };
+    format!("a reset in the name of {remote} does not look like it came from the peer: {how}")
+}
+
+/// An idle timeout.
+pub fn timed_out(received: &Received, at: BootTime, found: &Timeout) -> String {
+    let remote = received.flow.remote;
+    let age = after_age(received.ownership.as_ref(), at);
+    let quiet = &found.quiet;
+    let silence = span(timeout::silence(quiet));
+    let foreign = found.origin == Origin::Middlebox;
+    let mut text = match (quiet.mode, foreign) {
+        (IdleMode::RstAtExpiry, true) => format!(
+            "a device on the way to {remote} reset the connection{age} when it had been silent for {silence}"
+        ),
+        (IdleMode::RstAtExpiry, false) => {
+            format!("{remote} reset the connection{age} when it had been silent for {silence}")
+        }
+        (IdleMode::FinAtExpiry, _) => {
+            format!(
+                "{remote} closed the connection{age} when it had been silent for {silence}, {}",
+                what_came_of_it(quiet)
+            )
+        }
+        (IdleMode::LateRst, _) => {
+            let who = if foreign {
+                format!("a device on the way to {remote}")
+            } else {
+                remote.to_string()
+            };
+            let what = match quiet.trigger {
+                Trigger::Probe => "our keepalive probe",
+                Trigger::Close => "our FIN",
+                _ => "our write",
+            };
+            let when = quiet.after.map_or_else(String::new, |after| {
+                format!(" {}", answer_time(after.as_secs_f64()))
+            });
+            format!(
+                "silent {silence}, then {what} was reset{when}: {who} had forgotten the connection{age}"
+            )
+        }
+    };
+    if let Some(fits) = &found.fits {
+        text = format!("{text}; this is {fits}");
+    }
+    if quiet.application > quiet.wire + LEAST && quiet.mode != IdleMode::LateRst {
+        text.push_str("; keepalive probes were answered meanwhile");
+    }
+    text
+}
+
+/// What followed a FIN at a timeout.
+fn what_came_of_it(quiet: &Quiet) -> String {
+    match quiet.after {
+        Some(after) if after >= SOON => format!("then reset it {} later", span(after)),
+        _ => "then reset it".to_owned(),
+    }
+}
+
+/// A span that a sentence leaves out.
+const SOON: Duration = Duration::from_millis(5);
+
+/// Many connections that went together.
+pub fn burst(burst: &Burst) -> String {
     format!(
-        "a reset in the name of {remote} does not look like it came from the peer: it answers nothing, and its TTL is not the peer's"
+        "with it {} of this path within {}: a failover, restart or scale-in, no idle timeout",
+        words::things(burst.connections.saturating_sub(1), "connection"),
+        span(burst.within)
     )
 }
 

@@ -1,99 +1,171 @@
 //! A socket of this host accepted a reset: what does that end know of it?
 
-use super::{Context, OtherEnd, at_most, evidence, explain, item, lost, severity};
+use super::nearer::{self, Bearing};
+use super::timeout::{self, Timeout};
+use super::{Around, Context, OtherEnd, advice, at_most, explain, item, lost, severity};
 use crate::event::{BootTime, Packet, Received, TcpState};
 use crate::record::{Cause, Confidence, Idle, Origin, Severity, Verdict};
 
+/// What a socket accepted, and what is known of it.
+pub struct Accepted<'a> {
+    /// The event.
+    pub received: &'a Received,
+    /// When.
+    pub at: BootTime,
+    /// The segment, where it was seen.
+    pub packet: Option<&'a Packet>,
+    /// The clocks; absent where there was no connection yet.
+    pub idle: Option<&'a Idle>,
+    /// The end on this host that sent it.
+    pub sender: Option<&'a OtherEnd>,
+    /// Its name, for advice: `nginx`.
+    pub process: Option<&'a str>,
+    /// The keepalive settings that hold for it, those of the namespace included.
+    pub keepalive: advice::KeepaliveNow,
+    /// What came before and after it.
+    pub around: &'a Around,
+}
+
+/// Who, why and how sure, still to be worded and weighed against what another end knows.
+struct Finding {
+    origin: Origin,
+    cause: Cause,
+    confidence: Confidence,
+    summary: String,
+    advice: Vec<String>,
+}
+
 /// Judges an accepted reset. What another end on this host knows is evidence, it does not change the cause.
-pub fn received(
-    received: &Received,
-    at: BootTime,
-    packet: Option<&Packet>,
-    idle: Option<&Idle>,
-    sender: Option<&OtherEnd>,
-    context: &Context<'_>,
-) -> Verdict {
-    let connecting = received.socket.state == TcpState::SynSent;
+pub fn received(accepted: &Accepted<'_>, context: &Context<'_>) -> Verdict {
+    let received = accepted.received;
     let severity = severity::of_received(received);
     let mut list = vec![item(
         "accepted",
         format!("the kernel accepted it in {}", received.socket.state),
     )];
-    let (cause, mut confidence, mut summary) = if connecting {
-        let summary = explain::refused(received.flow.remote, sender.is_some());
-        (Cause::ConnectionRefused, Confidence::Certain, summary)
-    } else {
-        let finished = severity == Severity::Noise;
-        let summary = explain::received(received, at, idle, finished);
-        (Cause::ResetByPeer, Confidence::Likely, summary)
-    };
-    let mut from_peer = true;
-    match packet {
-        Some(packet) => {
-            list.extend(evidence::ttl(packet));
-            let unasked = evidence::nothing_to_answer(received, packet).filter(|_| !connecting);
-            // Two independent facts; either alone may have an innocent reason.
-            let other_ttl = evidence::ttl_is_other(packet) == Some(true)
-                && evidence::is_of_handshake(received, packet);
-            from_peer = !(other_ttl && unasked.is_some());
-            if evidence::ttl_differs(packet) || unasked.is_some() {
-                confidence = at_most(confidence, Confidence::Possible);
-            }
-            list.extend(unasked);
+    let bearing = match accepted.packet {
+        Some(packet) if received.socket.state.is_synchronized() => {
+            nearer::weigh(received, packet, accepted.around, accepted.at)
         }
-        None if context.coverage.packets && context.nothing_lost() && sender.is_none() => {
+        _ => Bearing::default(),
+    };
+    list.extend(bearing.signs.iter().cloned());
+    list.extend(timeout::evidence(accepted.around));
+    if accepted.packet.is_none()
+        && accepted.sender.is_none()
+        && context.coverage.packets
+        && context.nothing_lost()
+    {
+        list.push(item(
+            "not_seen_on_wire",
+            "no watched device saw the segment come in",
+        ));
+    }
+    let mut finding = find(accepted, &bearing, severity);
+    match accepted.sender {
+        Some(sender) => {
+            finding.hear(received, sender);
             list.push(item(
-                "not_seen_on_wire",
-                "no watched device saw the segment come in",
+                "local_sender",
+                format!("{} on this host sent it: {}", sender.label, sender.summary),
             ));
         }
-        None => {}
+        None => list.extend(lost(context)),
     }
-    if sender.is_none() && !from_peer {
-        list.extend(lost(context));
-        return Verdict {
-            origin: Origin::Middlebox,
-            cause: Cause::NotFromPeer,
-            severity,
-            confidence: Confidence::Likely,
-            summary: explain::not_from_peer(received.flow.remote),
-            evidence: list,
+    Verdict {
+        origin: finding.origin,
+        cause: finding.cause,
+        severity,
+        confidence: finding.confidence,
+        summary: finding.summary,
+        evidence: list,
+        advice: finding.advice,
+    }
+}
+
+/// What this end alone can find out.
+fn find(accepted: &Accepted<'_>, bearing: &Bearing, severity: Severity) -> Finding {
+    let received = accepted.received;
+    let remote = received.flow.remote;
+    let around = accepted.around;
+    if received.socket.state == TcpState::SynSent {
+        return Finding {
+            origin: Origin::Peer,
+            cause: Cause::ConnectionRefused,
+            confidence: Confidence::Certain,
+            summary: explain::refused(remote, accepted.sender.is_some()),
             advice: Vec::new(),
         };
     }
-    let mut origin = Origin::Peer;
-    let mut cause = cause;
-    if let Some(sender) = sender {
+    let finished = severity == Severity::Noise;
+    // With the sender on this host nothing has to be inferred.
+    let inferred = accepted.sender.is_none() && !finished;
+    if inferred && let Some(found) = timeout::judge(around, bearing) {
+        return Finding {
+            origin: found.origin,
+            cause: Cause::IdleTimeout,
+            confidence: found.confidence,
+            summary: explain::timed_out(received, accepted.at, &found),
+            advice: advice::for_idle(&situation(accepted, &found)),
+        };
+    }
+    if inferred && bearing.is_foreign() {
+        return Finding {
+            origin: Origin::Middlebox,
+            cause: Cause::NotFromPeer,
+            confidence: bearing.confidence(),
+            summary: explain::not_from_peer(remote, around),
+            advice: Vec::new(),
+        };
+    }
+    let mut confidence = Confidence::Likely;
+    if bearing.is_doubtful() {
+        confidence = at_most(confidence, Confidence::Possible);
+    }
+    let mut summary = explain::received(received, accepted.at, accepted.idle, finished);
+    let mut advice = Vec::new();
+    if let Some(burst) = around.burst.as_ref().filter(|_| inferred) {
+        summary = format!("{summary}; {}", explain::burst(burst));
+        advice = advice::for_burst();
+    }
+    Finding {
+        origin: Origin::Peer,
+        cause: Cause::ResetByPeer,
+        confidence,
+        summary,
+        advice,
+    }
+}
+
+fn situation<'a>(accepted: &'a Accepted<'_>, found: &Timeout) -> advice::IdleSituation<'a> {
+    advice::IdleSituation {
+        mode: found.quiet.mode,
+        timeout: found.timeout,
+        matches: &accepted.around.matches,
+        transparent: found.origin == Origin::Middlebox,
+        keepalive: Some(accepted.keepalive),
+        process: accepted.process,
+        sent_by_us: false,
+    }
+}
+
+impl Finding {
+    /// The other end of this reset is on this host and knows more.
+    fn hear(&mut self, received: &Received, sender: &OtherEnd) {
         match sender.found {
             // Written in the peer's name on this host: not the peer.
             Some((made_by, made_how @ (Cause::FirewallReject | Cause::RawSocket))) => {
-                (origin, cause) = (made_by, made_how);
-                confidence = Confidence::Certain;
-                summary = explain::made_here(received.flow.remote, made_how, &sender.label);
+                (self.origin, self.cause) = (made_by, made_how);
+                self.confidence = Confidence::Certain;
+                self.summary = explain::made_here(received.flow.remote, made_how, &sender.label);
+                return;
             }
             Some((Origin::LocalProcess | Origin::LocalKernel, _)) => {
-                confidence = Confidence::Certain;
+                self.confidence = Confidence::Certain;
             }
             // Seen, but not understood: that proves nothing.
-            _ => confidence = at_most(confidence, Confidence::Likely),
+            _ => self.confidence = at_most(self.confidence, Confidence::Likely),
         }
-        if origin == Origin::Peer {
-            summary = format!("{summary}; on this host: {}", sender.summary);
-        }
-        list.push(item(
-            "local_sender",
-            format!("{} on this host sent it: {}", sender.label, sender.summary),
-        ));
-    } else {
-        list.extend(lost(context));
-    }
-    Verdict {
-        origin,
-        cause,
-        severity,
-        confidence,
-        summary,
-        evidence: list,
-        advice: Vec::new(),
+        self.summary = format!("{}; on this host: {}", self.summary, sender.summary);
     }
 }

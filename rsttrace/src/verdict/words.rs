@@ -62,6 +62,27 @@ pub fn bytes(value: impl Into<u64>) -> String {
     format!("{} {unit}", count(value))
 }
 
+/// `1 router`, `12 connections`.
+pub fn things(number: usize, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {thing}{plural}", count(number as u64))
+}
+
+/// `A`, `A or B`, `A, B or C`.
+pub fn one_of(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [name] => (*name).to_owned(),
+        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+    }
+}
+
+/// `02:00:00:00:00:01`.
+pub fn mac(address: [u8; 6]) -> String {
+    let [a, b, c, d, e, f] = address;
+    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+}
+
 /// `nginx[87]`.
 pub fn process(process: &Process) -> String {
     format!("{}[{}]", process.comm, process.pid)

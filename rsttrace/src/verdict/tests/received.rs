@@ -95,11 +95,16 @@ fn a_bare_reset_that_answers_nothing_and_has_another_ttl_is_not_from_the_peer() 
     let just_sent = Some(Duration::from_micros(300));
     // Each fact alone may have an innocent reason; an active reset (with ACK) answers nothing by its nature.
     for (flags, ack, ttl, since_transmit, expected) in [
-        (R, 0, 63, unasked, Cause::NotFromPeer),
-        (R, 0, 64, unasked, Cause::ResetByPeer),
-        (R, 0, 63, just_sent, Cause::ResetByPeer),
-        (R, 0, 63, None, Cause::ResetByPeer),
-        (R | TcpFlags::ACK, 1000, 63, unasked, Cause::ResetByPeer),
+        (R, 0, 64, unasked, Cause::NotFromPeer),
+        (R, 0, 50, unasked, Cause::NotFromPeer),
+        (R, 0, 57, unasked, Cause::ResetByPeer),
+        // A change of route.
+        (R, 0, 58, unasked, Cause::ResetByPeer),
+        // As many routers from another start.
+        (R, 0, 121, unasked, Cause::ResetByPeer),
+        (R, 0, 64, just_sent, Cause::ResetByPeer),
+        (R, 0, 64, None, Cause::ResetByPeer),
+        (R | TcpFlags::ACK, 1000, 64, unasked, Cause::ResetByPeer),
     ] {
         let mut socket = socket(1);
         socket.since_transmit = since_transmit;
@@ -109,7 +114,7 @@ fn a_bare_reset_that_answers_nothing_and_has_another_ttl_is_not_from_the_peer() 
         packet.baseline = Some(Baseline {
             // Before the handshake ended, 12.3 s ago.
             time: BootTime(NOW - 12_400_000_000),
-            ttl: 64,
+            ttl: 57,
             source_mac: None,
         });
         let record = only(run(vec![
@@ -134,7 +139,7 @@ fn ttl_is_compared_with_the_handshakes() {
         let mut packet = scene.ingress(R, 5000, 0, target(&socket(1)));
         packet.segment.ttl = ttl;
         packet.baseline = Some(Baseline {
-            time: BootTime(NOW - 1),
+            time: BootTime(NOW - 12_400_000_000),
             ttl: 64,
             source_mac: None,
         });

@@ -1,0 +1,260 @@
+//! What is kept from reset to reset: the paths' history, the peers' TTLs, who talked on after "its" reset, which resets
+//! missed.
+//!
+//! Pure and bounded, fed with each event as it comes; asked when a reset is judged, after its window.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::event::{
+    Body, BootTime, Flow, NetnsCookie, Packet, Received, Sent, Target, TcpFlags, TcpState,
+};
+use crate::idle::candidates::{self, Knowledge, Match, Silence};
+use crate::idle::clocks::{self, LEAST, Quiet};
+use crate::idle::memory::{Lesson, Memory, Path};
+use crate::join::{Origin, accepts};
+use crate::record::{Basis, IdleMode};
+use crate::verdict::{Around, TalksOn, timeout};
+
+/// Entries of each kind.
+const MAX_RECENT: usize = 4096;
+/// What a peer says this long after a reset still tells about it: the reset is judged by then.
+const TALK: Duration = Duration::from_secs(2);
+/// Resets that missed by this long ago belong to the one that hit.
+const VOLLEY: Duration = Duration::from_secs(1);
+/// Data that was on its way when the peer reset may come so long after it, out of order.
+const REORDERED: Duration = Duration::from_millis(10);
+/// Connections of a peer whose TTL is kept.
+const TTLS_OF_A_PEER: usize = 4;
+/// Devices that forget silently are named from this silence on: below it nearly any would fit.
+const LEAST_FORGETFUL: Duration = Duration::from_secs(60);
+
+type Connection = (NetnsCookie, Flow);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    knowledge: Knowledge,
+    memory: Memory,
+    ttls: HashMap<(NetnsCookie, IpAddr), Vec<(Flow, u8)>>,
+    talks: Recent<Connection, (BootTime, u8)>,
+    misses: Recent<Connection, Vec<u32>>,
+}
+
+impl Ledger {
+    /// An empty one; `knowledge` does not change.
+    pub fn new(knowledge: Knowledge) -> Self {
+        Self {
+            knowledge,
+            ..Self::default()
+        }
+    }
+
+    /// What is known about devices.
+    pub fn knowledge(&self) -> &Knowledge {
+        &self.knowledge
+    }
+
+    /// Takes notice of an event.
+    pub fn see(&mut self, at: Origin, body: &Body) {
+        match body {
+            Body::Received(received) => self.accepted(at, received),
+            Body::Sent(sent) => self.answered(at, sent),
+            Body::Packet(packet) => self.sighted(at, packet),
+            Body::TimedOut(_) => {}
+        }
+    }
+
+    /// What is known around a reset that was accepted at `time`.
+    pub fn around(&self, netns: NetnsCookie, received: &Received, time: BootTime) -> Around {
+        let quiet = clocks::before_received(received, time);
+        let path = path(netns, received);
+        let burst = self.memory.burst(path, time);
+        let long = quiet.filter(|quiet| burst.is_none() && timeout::silence(quiet) >= LEAST);
+        let connection = (netns, received.flow);
+        let rtt = received.socket.rtt.unwrap_or_default();
+        Around {
+            quiet,
+            burst,
+            learned: long
+                .as_ref()
+                .and_then(|quiet| self.memory.learned(path, quiet)),
+            matches: long.map_or_else(Vec::new, |quiet| {
+                self.matches(&quiet, received.flow.remote.ip(), path.service)
+            }),
+            talks_on: self.talks.get(&connection).and_then(|&(later, ttl)| {
+                let after = later.since(time);
+                (after > rtt.max(REORDERED) && after <= TALK).then_some(TalksOn { after, ttl })
+            }),
+            peer_ttl: self.peer_ttl(netns, &received.flow),
+            near_misses: self
+                .misses
+                .newer(&connection, time, VOLLEY)
+                .map_or(0, Vec::len),
+        }
+    }
+
+    /// Devices whose timeout fits a silence.
+    pub fn matches(&self, quiet: &Quiet, remote: IpAddr, service: u16) -> Vec<Match> {
+        let silence = Silence {
+            wire: quiet.wire,
+            application: quiet.application,
+        };
+        let mut found = candidates::find(quiet.mode, silence, remote, service, &self.knowledge);
+        if quiet.mode == IdleMode::LateRst && quiet.wire < LEAST_FORGETFUL {
+            found.retain(|found| found.candidate.basis == Basis::Configured);
+        }
+        found
+    }
+
+    /// A reset that was accepted at `time` did not look like the peer's.
+    pub fn blame_device(&mut self, netns: NetnsCookie, received: &Received, time: BootTime) {
+        self.memory
+            .blame_device(path(netns, received), received.flow, time);
+    }
+
+    /// Every timeout learned so far.
+    pub fn lessons(&self) -> Vec<Lesson> {
+        self.memory.lessons()
+    }
+
+    fn accepted(&mut self, at: Origin, received: &Received) {
+        let socket = &received.socket;
+        // Closed already: nobody's loss, and perhaps the kernel's own tidying up.
+        let closed = socket.orphaned || (socket.send_shutdown && socket.receive_shutdown);
+        if !socket.state.is_synchronized() || closed {
+            return;
+        }
+        let quiet = clocks::before_received(received, at.time);
+        let path = path(at.netns, received);
+        self.memory.note(path, received.flow, at.time, quiet);
+    }
+
+    /// The peer spoke on a connection that a reset had ended here.
+    fn answered(&mut self, at: Origin, sent: &Sent) {
+        let Some(cause) = sent
+            .cause
+            .filter(|cause| cause.flags.0 & (TcpFlags::RST | TcpFlags::SYN) == 0)
+        else {
+            return;
+        };
+        let was_reset = sent
+            .former_connection
+            .as_ref()
+            .is_some_and(|former| former.error == ECONNRESET);
+        if was_reset
+            && sent
+                .socket
+                .as_ref()
+                .is_none_or(|it| it.state == TcpState::Listen)
+        {
+            let connection = (at.netns, sent.flow);
+            self.talks.insert(connection, at.time, (at.time, cause.ttl));
+        }
+    }
+
+    fn sighted(&mut self, at: Origin, packet: &Packet) {
+        if packet.egress {
+            return;
+        }
+        let flow = Flow {
+            local: packet.destination,
+            remote: packet.source,
+        };
+        if let Some(baseline) = packet.baseline {
+            self.note_ttl(at.netns, flow, baseline.ttl);
+        }
+        if let Target::Socket { state, rcv_nxt, .. } = packet.target
+            && state.is_synchronized()
+            && !accepts(state, rcv_nxt, packet.segment.seq)
+        {
+            let missed = self.misses.entry((at.netns, flow), at.time);
+            if missed.len() < MAX_MISSES && !missed.contains(&packet.segment.seq) {
+                missed.push(packet.segment.seq);
+            }
+        }
+    }
+
+    fn note_ttl(&mut self, netns: NetnsCookie, flow: Flow, ttl: u8) {
+        let peer = (netns, flow.remote.ip());
+        if self.ttls.len() >= MAX_RECENT && !self.ttls.contains_key(&peer) {
+            self.ttls.clear();
+        }
+        let known = self.ttls.entry(peer).or_default();
+        known.retain(|(other, _)| *other != flow);
+        if known.len() == TTLS_OF_A_PEER {
+            known.remove(0);
+        }
+        known.push((flow, ttl));
+    }
+
+    /// The TTL of the peer's other connections; absent if none was seen, or they differ.
+    fn peer_ttl(&self, netns: NetnsCookie, flow: &Flow) -> Option<u8> {
+        let known = self.ttls.get(&(netns, flow.remote.ip()))?;
+        let mut others = known
+            .iter()
+            .filter(|(other, _)| other != flow)
+            .map(|(_, ttl)| *ttl);
+        let first = others.next()?;
+        others.all(|ttl| ttl == first).then_some(first)
+    }
+}
+
+const ECONNRESET: i32 = 104;
+/// Sequence numbers kept of one connection.
+const MAX_MISSES: usize = 16;
+
+/// The path of a connection that was reset.
+pub fn path(netns: NetnsCookie, received: &Received) -> Path {
+    let outgoing = clocks::is_outgoing(received.ownership.as_ref());
+    Path::of(netns, &received.flow, outgoing)
+}
+
+/// The newest entries by key, the oldest forgotten for want of room.
+#[derive(Debug)]
+struct Recent<K, V> {
+    entries: HashMap<K, (BootTime, V)>,
+    order: VecDeque<K>,
+}
+
+impl<K: Copy + Eq + Hash, V: Default> Recent<K, V> {
+    fn get(&self, key: &K) -> Option<&V> {
+        self.entries.get(key).map(|(_, value)| value)
+    }
+
+    /// The value, unless it is older than `age` at `now`.
+    fn newer(&self, key: &K, now: BootTime, age: Duration) -> Option<&V> {
+        let (time, value) = self.entries.get(key)?;
+        (now.since(*time) <= age).then_some(value)
+    }
+
+    fn insert(&mut self, key: K, time: BootTime, value: V) {
+        *self.entry(key, time) = value;
+    }
+
+    /// The value to be changed; its time becomes `time`.
+    fn entry(&mut self, key: K, time: BootTime) -> &mut V {
+        if !self.entries.contains_key(&key) {
+            if self.order.len() >= MAX_RECENT
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.entries.remove(&oldest);
+            }
+            self.order.push_back(key);
+        }
+        let (at, value) = self.entries.entry(key).or_default();
+        *at = time;
+        value
+    }
+}
+
+impl<K, V> Default for Recent<K, V> {
+    fn default() -> Self {
+        Self {
+            entries: HashMap::new(),
+            order: VecDeque::new(),
+        }
+    }
+}

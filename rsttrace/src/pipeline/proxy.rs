@@ -1,0 +1,267 @@
+//! Which resets did a process of this host pass on from one of its connections to another?
+//!
+//! A proxy has accepted one leg and connected the other, and what came in by one went out by the other. So a leg that its
+//! process resets within [`PASS_THROUGH`] of a reset it got on another is passed on only where the numbers of bytes say that
+//! the two belong together: a busy process resets one connection and gets a reset on another all the time.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::event::{BootTime, Received, Sent, Socket, SocketCookie, TcpState};
+use crate::idle::clocks;
+use crate::record::{Confidence, Origin, Process};
+
+/// Longest time from a reset on one leg to the one on the other. Shorter than the window of the join, so that both are known
+/// when the first is judged.
+pub const PASS_THROUGH: Duration = Duration::from_millis(100);
+
+/// Legs kept: at 40,000 resets a second those of the last tenth.
+const MAX_LEGS: usize = 4096;
+
+/// One connection of a process at the moment of its reset.
+#[derive(Clone, Debug)]
+struct Leg {
+    time: BootTime,
+    cookie: SocketCookie,
+    pid: u32,
+    comm: String,
+    outgoing: bool,
+    /// Payload bytes received and sent.
+    received: u64,
+    sent: u64,
+}
+
+/// A leg that was reset because of another one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Passed {
+    /// The leg it was passed on to.
+    pub to: SocketCookie,
+    /// From one reset to the other.
+    pub after: Duration,
+    /// How well the bytes agree.
+    pub confidence: Confidence,
+}
+
+/// Why a leg was reset.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reason {
+    /// The chain of records it belongs to.
+    pub link: u64,
+    /// Who reset the first leg.
+    pub origin: Origin,
+    /// That leg's other end and what happened there, in a sentence.
+    pub summary: String,
+    /// From one reset to the other.
+    pub after: Duration,
+    /// How sure it is that the two belong together.
+    pub confidence: Confidence,
+}
+
+/// Resets that processes sent, by leg, and those that were found to be passed on.
+#[derive(Debug, Default)]
+pub struct Proxies {
+    sent: VecDeque<Leg>,
+    reasons: VecDeque<(SocketCookie, Reason)>,
+}
+
+impl Proxies {
+    /// Takes notice of a reset that a process sent.
+    pub fn sent(&mut self, sent: &Sent, at: BootTime) {
+        let (Some(actor), Some(socket)) = (sent.actor(), sent.socket.as_ref()) else {
+            return;
+        };
+        let task = &actor.task;
+        let Some(leg) = leg(
+            socket,
+            clocks::is_outgoing(sent.ownership.as_ref()),
+            at,
+            (task.pid, &task.comm),
+        ) else {
+            return;
+        };
+        if self.sent.len() >= MAX_LEGS {
+            self.sent.pop_front();
+        }
+        self.sent.push_back(leg);
+    }
+
+    /// The legs that `process` reset because this one was.
+    pub fn passed_on(
+        &self,
+        received: &Received,
+        at: BootTime,
+        process: Option<&Process>,
+    ) -> Vec<Passed> {
+        let outgoing = clocks::is_outgoing(received.ownership.as_ref());
+        let Some(first) = process.and_then(|process| {
+            let owner = (process.pid, process.comm.as_str());
+            leg(&received.socket, outgoing, at, owner)
+        }) else {
+            return Vec::new();
+        };
+        self.sent
+            .iter()
+            .filter(|other| {
+                other.time >= at
+                    && other.time.since(at) <= PASS_THROUGH
+                    && other.cookie != first.cookie
+            })
+            .filter_map(|other| {
+                Some(Passed {
+                    to: other.cookie,
+                    after: other.time.since(at),
+                    confidence: first.fits(other)?,
+                })
+            })
+            .collect()
+    }
+
+    /// Keeps why a leg was reset, until that reset is judged.
+    pub fn explain(&mut self, leg: SocketCookie, reason: Reason) {
+        if self.reasons.len() >= MAX_LEGS {
+            self.reasons.pop_front();
+        }
+        self.reasons.push_back((leg, reason));
+    }
+
+    /// Why a process reset this leg, if it was because of another; given once.
+    pub fn reason(&mut self, sent: &Sent) -> Option<Reason> {
+        let cookie = sent.socket.as_ref().filter(|_| !sent.passive)?.cookie;
+        let position = self.reasons.iter().position(|(leg, _)| *leg == cookie)?;
+        self.reasons.remove(position).map(|(_, reason)| reason)
+    }
+}
+
+fn leg(socket: &Socket, outgoing: Option<bool>, time: BootTime, who: (u32, &str)) -> Option<Leg> {
+    if !socket.cookie.is_known() || !lived(socket.state) {
+        return None;
+    }
+    Some(Leg {
+        time,
+        cookie: socket.cookie,
+        pid: who.0,
+        comm: who.1.to_owned(),
+        outgoing: outgoing?,
+        received: socket.bytes_received,
+        sent: socket.bytes_sent,
+    })
+}
+
+/// A closing socket is in CLOSE already.
+fn lived(state: TcpState) -> bool {
+    state.is_synchronized() || state == TcpState::Close
+}
+
+impl Leg {
+    /// Whether what came in by one leg went out by the other: in both directions surely, in one likely, if the other has
+    /// only something left to pass on.
+    fn fits(&self, other: &Self) -> Option<Confidence> {
+        // Workers of one server share its name.
+        let same_process = self.pid == other.pid || self.comm == other.comm;
+        if !same_process || self.outgoing == other.outgoing {
+            return None;
+        }
+        let forth = self.received == other.sent;
+        let back = other.received == self.sent;
+        let moved = (forth && self.received > 0) || (back && self.sent > 0);
+        let left_over = other.sent <= self.received && self.sent <= other.received;
+        match (forth, back) {
+            (true, true) if moved => Some(Confidence::Certain),
+            (true, _) | (_, true) if moved && left_over && self.pid == other.pid => {
+                Some(Confidence::Likely)
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::OwnerSource;
+    use crate::pipeline::fixtures::{MS, NOW, Scene, closing, ownership, socket};
+    use crate::record::{Quality, Role};
+
+    const AT: BootTime = BootTime(NOW);
+
+    fn proxy(pid: u32) -> Process {
+        Process {
+            pid,
+            comm: "nginx".to_owned(),
+            exe: None,
+            cmdline: None,
+            uid: None,
+            container_id: None,
+            unit: None,
+            pod_uid: None,
+            cgroup: None,
+            role: Role::Owner,
+            quality: Quality::Recorded,
+        }
+    }
+
+    /// The leg that was reset by its peer: accepted, 100 bytes in, 200 out.
+    fn first() -> Received {
+        let mut received = Scene::new().received(Socket {
+            bytes_received: 100,
+            bytes_sent: 200,
+            ..socket(1)
+        });
+        received.ownership = Some(crate::event::Ownership {
+            inherited: true,
+            ..ownership(87, "nginx", OwnerSource::Listen)
+        });
+        received
+    }
+
+    /// The leg that nginx[87] reset: connected.
+    fn second(received: u64, sent: u64) -> Sent {
+        let mut event = Scene::new().active(
+            Some("TCP_STATE"),
+            Socket {
+                bytes_received: received,
+                bytes_sent: sent,
+                ..closing(2)
+            },
+        );
+        event.ownership = Some(ownership(87, "nginx", OwnerSource::Connect));
+        event
+    }
+
+    fn passed(sent: &Sent, after: u64, pid: u32) -> Vec<Confidence> {
+        let mut proxies = Proxies::default();
+        proxies.sent(sent, BootTime(NOW + after));
+        let process = proxy(pid);
+        proxies
+            .passed_on(&first(), AT, Some(&process))
+            .into_iter()
+            .map(|passed| passed.confidence)
+            .collect()
+    }
+
+    #[test]
+    fn a_leg_is_passed_on_where_bytes_and_process_agree() {
+        assert_eq!(passed(&second(200, 100), MS, 87), [Confidence::Certain]);
+        // 60 bytes of the answer had not gone out yet.
+        assert_eq!(passed(&second(260, 100), MS, 87), [Confidence::Likely]);
+        // A worker, known by name only, with all bytes.
+        assert_eq!(passed(&second(200, 100), MS, 86), [Confidence::Certain]);
+        assert_eq!(passed(&second(260, 100), MS, 86), []);
+    }
+
+    #[test]
+    fn what_only_happens_at_the_same_time_is_not_passed_on() {
+        assert_eq!(passed(&second(120, 300), MS, 87), [], "other bytes");
+        assert_eq!(passed(&second(200, 100), 200 * MS, 87), [], "too late");
+        let mut accepted = second(200, 100);
+        accepted.ownership = first().ownership;
+        assert_eq!(passed(&accepted, MS, 87), [], "both legs accepted");
+        assert_eq!(passed(&second(0, 0), MS, 87), [], "nothing moved");
+        let mut other = second(200, 100);
+        if let Some(current) = &mut other.current {
+            current.task.comm = "java".to_owned();
+            current.task.pid = 5;
+        }
+        assert_eq!(passed(&other, MS, 87), [], "another process");
+    }
+}
