@@ -3,7 +3,9 @@
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
-use rsttrace::demo::{ActorArgs, Lab, StageError, actor_main, scenarios};
+use rsttrace::demo::{
+    ActorArgs, IpVersion, Lab, StageError, Staged, Suite, actor_main, scenarios, stage_together,
+};
 
 /// Stages resets in private network namespaces
 #[derive(Parser)]
@@ -19,7 +21,7 @@ struct Args {
     /// Wait this many seconds with the lab standing, before and after
     #[arg(long, default_value_t = 0)]
     hold: u64,
-    /// Open all scenarios before the first reset
+    /// Open all scenarios before the first reset, not only those that take long
     #[arg(long)]
     ahead: bool,
 }
@@ -47,27 +49,30 @@ fn main() -> anyhow::Result<()> {
     }
     std::thread::sleep(std::time::Duration::from_secs(args.hold));
     let mut failed = 0;
-    let mut armed = Vec::new();
-    for scenario in scenarios::ALL {
-        if !args.names.is_empty() && !args.names.iter().any(|name| name == scenario.name) {
-            continue;
-        }
-        for version in scenario.family.versions() {
-            if args.ahead {
-                armed.push((scenario, version, scenario.open(&mut lab, *version)));
-            } else {
-                let begun = Instant::now();
-                let staged = scenario
-                    .open(&mut lab, *version)
-                    .and_then(|armed| armed.provoke(&mut lab));
-                failed += print(&args, scenario.name, version, begun, staged)?;
-            }
-        }
-    }
-    for (scenario, version, opened) in armed {
+    let chosen = scenarios::ALL.iter().filter(|scenario| {
+        args.names.is_empty() || args.names.iter().any(|name| name == scenario.name)
+    });
+    let (short, long): (Vec<_>, Vec<_>) = chosen
+        .flat_map(|&scenario| {
+            scenario
+                .family
+                .versions()
+                .iter()
+                .map(move |&ip| (scenario, ip))
+        })
+        .partition(|(scenario, _)| scenario.suite == Suite::Short && !args.ahead);
+    for (scenario, version) in short {
         let begun = Instant::now();
-        let staged = opened.and_then(|armed| armed.provoke(&mut lab));
-        failed += print(&args, scenario.name, version, begun, staged)?;
+        let staged = scenario
+            .open(&mut lab, version)
+            .and_then(|armed| armed.provoke(&mut lab));
+        failed += print(&args, scenario.name, version, Some(begun), staged.as_ref())?;
+    }
+    let staged = stage_together(&mut lab, long, |(scenario, version), lab| {
+        scenario.open(lab, *version)
+    });
+    for ((scenario, version), staged) in &staged {
+        failed += print(&args, scenario.name, *version, None, staged.as_ref())?;
     }
     std::thread::sleep(std::time::Duration::from_secs(args.hold));
     println!("{failed} failed, {:?}", begun.elapsed());
@@ -78,28 +83,35 @@ fn main() -> anyhow::Result<()> {
 fn print(
     args: &Args,
     name: &str,
-    version: &rsttrace::demo::IpVersion,
-    begun: Instant,
-    staged: Result<rsttrace::demo::Staged, StageError>,
+    version: IpVersion,
+    begun: Option<Instant>,
+    staged: Result<&Staged, &StageError>,
 ) -> anyhow::Result<u32> {
-    let took = begun.elapsed().as_millis();
+    let took = begun.map_or_else(String::new, |begun| {
+        format!(" {} ms", begun.elapsed().as_millis())
+    });
     match staged {
         Ok(staged) => {
-            println!("ok   {name} {version:?} {took} ms, {:?}", staged.form);
+            println!("ok   {name} {version:?}{took}, {:?}", staged.form);
             for truth in &staged.truths {
                 if args.json {
                     println!("{}", serde_json::to_string(truth)?);
                 } else {
                     println!(
-                        "       {:?} {:?} {} -> {}: {:?}/{:?} by {:?}, peer saw {:?}",
+                        "       {:?} {:?} {} -> {}: {:?}/{:?} {:?} by {:?}, peer saw {:?}; TTL {} window {} options {} id {:?}",
                         truth.view.place,
                         truth.direction,
                         truth.sender,
                         truth.receiver,
                         truth.origin,
                         truth.cause,
+                        truth.idle,
                         truth.who,
                         truth.peer_error,
+                        truth.seen.ttl,
+                        truth.seen.window,
+                        truth.seen.options,
+                        truth.seen.ip_id,
                     );
                 }
             }
@@ -110,7 +122,7 @@ fn print(
             Ok(0)
         }
         Err(error) => {
-            println!("FAIL {name} {version:?} {took} ms: {error}");
+            println!("FAIL {name} {version:?}{took}: {error}");
             Ok(1)
         }
     }

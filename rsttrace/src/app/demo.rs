@@ -1,27 +1,29 @@
 //! `rsttrace demo`: stages resets, traces them, and sets what was staged against what was explained.
 
 mod compare;
+mod plan;
 mod show;
 
 use anyhow::Context as _;
-use log::info;
+use log::debug;
 
 use super::runtime;
 use super::session::{Session, SessionOptions, Sight};
 use crate::cli::{DemoOptions, Failure, OutputFormat};
 use crate::demo::scenarios::ALL;
-use crate::demo::{Armed, IpVersion, Lab, Place, Scenario, StageError, Staged};
+use crate::demo::{Hop, Lab, Place, Scenario, StageError, Suite};
 use crate::kernel::{InterfaceOptions, Scope, Selector};
 use crate::pipeline::Output;
 use crate::record::Record;
 use compare::{Case, Outcome, compare};
+use plan::{carry_out, open_those_that_predate};
 
 /// Bytes for events. The tracepoints see the whole machine, so a storm elsewhere must fit in, too.
 const BUFFER_BYTES: u32 = 4 << 20;
 
 /// Stages what the options name and prints how it was explained.
 pub fn demo(options: DemoOptions) -> Result<(), Failure> {
-    let chosen = choose(&options.only)?;
+    let chosen = choose(&options.only, options.all || options.list)?;
     if options.list {
         return show::list(&chosen);
     }
@@ -33,8 +35,8 @@ pub fn demo(options: DemoOptions) -> Result<(), Failure> {
     judge(&cases, options.require)
 }
 
-/// The scenarios by name; all for no name.
-fn choose(names: &[String]) -> Result<Vec<&'static Scenario>, Failure> {
+/// The scenarios by name; for no name all of the suite.
+fn choose(names: &[String], long: bool) -> Result<Vec<&'static Scenario>, Failure> {
     if let Some(unknown) = names
         .iter()
         .find(|name| ALL.iter().all(|scenario| scenario.name != **name))
@@ -42,8 +44,13 @@ fn choose(names: &[String]) -> Result<Vec<&'static Scenario>, Failure> {
         let message = format!("there is no case `{unknown}`; `rsttrace demo --list` names them");
         return Err(Failure::Usage(message));
     }
-    let is_chosen =
-        |scenario: &&&Scenario| names.is_empty() || names.iter().any(|name| name == scenario.name);
+    let is_chosen = |scenario: &&&Scenario| {
+        if names.is_empty() {
+            long || scenario.suite == Suite::Short
+        } else {
+            names.iter().any(|name| name == scenario.name)
+        }
+    };
     Ok(ALL.iter().filter(is_chosen).copied().collect())
 }
 
@@ -74,23 +81,14 @@ fn judge(cases: &[Case], required: Option<usize>) -> Result<(), Failure> {
     }
 }
 
-/// One reset to stage: which, how, and whether its socket is older than the tracer.
-struct Plan {
-    scenario: &'static Scenario,
-    version: IpVersion,
-    predates: bool,
-    armed: Option<Result<Armed, StageError>>,
-}
-
-/// A plan carried out.
-struct Done {
-    scenario: &'static Scenario,
-    version: IpVersion,
-    predates: bool,
-    staged: Result<Staged, StageError>,
-}
-
 async fn run(options: &DemoOptions, chosen: &[&'static Scenario]) -> Result<Vec<Case>, Failure> {
+    let hops: Vec<Hop> = chosen
+        .iter()
+        .flat_map(|scenario| scenario.hops)
+        .copied()
+        .collect();
+    // HOPS: hand them to the session as a configuration file's, once it has an option for them.
+    debug!("hops on the paths of the demo: {hops:?}");
     let chosen = chosen.to_vec();
     // Everything about the lab blocks, so it has a thread of its own; the tracer's turn comes between its two parts.
     let (lab, plans) = tokio::task::spawn_blocking(move || -> Result<_, StageError> {
@@ -120,10 +118,7 @@ async fn run(options: &DemoOptions, chosen: &[&'static Scenario]) -> Result<Vec<
     })?;
     let mut staging = tokio::task::spawn_blocking(move || {
         let mut lab = lab;
-        let done: Vec<Done> = plans
-            .into_iter()
-            .map(|plan| carry_out(&mut lab, plan))
-            .collect();
+        let done = carry_out(&mut lab, plans);
         (lab, done)
     });
     let mut records: Vec<Record> = Vec::new();
@@ -141,63 +136,6 @@ async fn run(options: &DemoOptions, chosen: &[&'static Scenario]) -> Result<Vec<
         .flat_map(|done| compare(done, &records))
         .collect())
 }
-
-/// Those whose sockets can exist beforehand are opened now, once; every scenario is staged once more, wholly under the
-/// tracer's eyes.
-fn open_those_that_predate(lab: &mut Lab, chosen: &[&'static Scenario]) -> Vec<Plan> {
-    let mut plans = Vec::new();
-    for predates in [true, false] {
-        for scenario in chosen
-            .iter()
-            .filter(|scenario| scenario.can_predate || !predates)
-        {
-            for &version in scenario.family.versions() {
-                let armed = predates.then(|| scenario.open(lab, version));
-                plans.push(Plan {
-                    scenario,
-                    version,
-                    predates,
-                    armed,
-                });
-            }
-        }
-    }
-    plans
-}
-
-/// A staging that fails proves nothing about the tracer (a port was taken, a packet came late), so it is tried again; then
-/// its socket is no longer older than the tracer.
-fn carry_out(lab: &mut Lab, plan: Plan) -> Done {
-    let Plan {
-        scenario,
-        version,
-        mut predates,
-        armed,
-    } = plan;
-    let armed = armed.unwrap_or_else(|| scenario.open(lab, version));
-    let mut staged = armed.and_then(|armed| armed.provoke(lab));
-    for _ in 1..ATTEMPTS {
-        match &staged {
-            Err(error) if !error.is_not_staged() => {
-                info!("{}: staging failed, once more: {error}", scenario.name);
-            }
-            _ => break,
-        }
-        predates = false;
-        staged = scenario
-            .open(lab, version)
-            .and_then(|armed| armed.provoke(lab));
-    }
-    Done {
-        scenario,
-        version,
-        predates,
-        staged,
-    }
-}
-
-/// How often a case is staged until it succeeds.
-const ATTEMPTS: usize = 3;
 
 fn resets(outputs: impl IntoIterator<Item = Output>) -> impl Iterator<Item = Record> {
     outputs.into_iter().filter_map(|output| match output {

@@ -19,6 +19,7 @@ Exit codes:
 
 Examples:
   rsttrace demo
+  rsttrace demo --all
   rsttrace demo --list
   rsttrace demo --only linger-zero,port-closed -o json";
 
@@ -28,6 +29,10 @@ pub(super) struct DemoArgs {
     /// List the cases, stage none
     #[arg(long)]
     list: bool,
+
+    /// Stage the long cases, too: they wait out idle timeouts, about a minute in all
+    #[arg(long, conflicts_with = "only")]
+    all: bool,
 
     /// Stage these cases only; `--list` names them
     #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., value_parser = values::word)]
@@ -49,7 +54,9 @@ pub(super) struct DemoArgs {
 pub struct DemoOptions {
     /// List the cases, stage none.
     pub list: bool,
-    /// Names of the cases; empty: all. Not checked against the list of cases.
+    /// The long cases, too.
+    pub all: bool,
+    /// Names of the cases; empty: all of the suite. Not checked against the list of cases.
     pub only: Vec<String>,
     /// Fail if fewer were staged.
     pub require: Option<usize>,
@@ -75,6 +82,7 @@ impl DemoArgs {
         }
         Ok(DemoOptions {
             list: self.list,
+            all: self.all,
             only: self.only,
             require: self.require,
             output: self.output.output,

@@ -44,6 +44,7 @@ pub struct Lab {
     spawner: Spawner,
     next_port: u16,
     undo: Vec<(Place, Command)>,
+    tables: usize,
     no_ipv6: Option<String>,
 }
 
@@ -71,6 +72,7 @@ impl Lab {
             spawner,
             next_port: FIRST_PORT,
             undo: Vec::new(),
+            tables: 0,
             no_ipv6: None,
         };
         lab.wire_up()?;
@@ -87,6 +89,10 @@ impl Lab {
             link_up(node, "lo")?;
         }
         sysctl(router, "ipv4/ip_forward", "1")?;
+        for (name, value) in FORGETFUL {
+            // Where conntrack is a module, it may be loaded later; see `firewall_to_stay`.
+            ignore(&["ENOENT"], sysctl(router, name, value))?;
+        }
         let sides = [(&mut *client, "rt-c", "c0"), (&mut *server, "rt-s", "s0")];
         for ((end, near, far), (here, there)) in sides.into_iter().zip(SUBNETS) {
             let peer_pid = end.pid();
@@ -160,10 +166,15 @@ impl Lab {
         if version == IpVersion::V4 { v4 } else { v6 }
     }
 
+    /// A port that no other scenario uses.
+    pub(super) fn port(&mut self) -> u16 {
+        self.next_port += 1;
+        self.next_port
+    }
+
     /// An address of the server with a port that no other scenario uses.
     pub(super) fn service(&mut self, version: IpVersion) -> SocketAddr {
-        self.next_port += 1;
-        SocketAddr::new(self.address(Place::Server, version), self.next_port)
+        SocketAddr::new(self.address(Place::Server, version), self.port())
     }
 
     /// Starts a process in a place.
@@ -184,6 +195,45 @@ impl Lab {
         })?;
         self.undo.push((place, Command::FirewallOff { table }));
         Ok(())
+    }
+
+    /// Puts firewall rules into a place for as long as the lab stands.
+    pub(super) fn firewall_to_stay(
+        &mut self,
+        place: Place,
+        rules: &[Rule],
+    ) -> Result<(), StageError> {
+        self.tables += 1;
+        let table = format!("{TABLE}_{}", self.tables);
+        let made = self.node(place).ask(Command::Firewall {
+            table,
+            rules: rules.to_vec(),
+        });
+        made.map_err(|error| error.lacking(&NO_NFTABLES, "this kernel has no nf_tables with NAT"))?;
+        if place == Place::Router {
+            for (name, value) in FORGETFUL {
+                sysctl(self.node(place), name, value)
+                    .map_err(|error| error.lacking(&["ENOENT"], "no conntrack"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a place a further address, which it may have already.
+    pub(super) fn further_address(
+        &mut self,
+        place: Place,
+        address: Ipv4Addr,
+    ) -> Result<(), StageError> {
+        let device = match place {
+            Place::Client => "c0",
+            Place::Router => "rt-s",
+            Place::Server => "s0",
+        };
+        match assign(self.node(place), device, address.into()) {
+            Err(StageError::Refused { errno, .. }) if errno == "EEXIST" => Ok(()),
+            other => other,
+        }
     }
 
     /// Removes the firewall rules of a place.
@@ -216,11 +266,7 @@ impl Lab {
 
     /// Captures TCP segments in a place from now on.
     pub(super) fn capture(&mut self, place: Place) -> Result<(), StageError> {
-        let lacking = |error: StageError| error.lacking(&["EAFNOSUPPORT"], "no packet sockets");
-        self.node(place)
-            .ask(Command::Capture)
-            .map_err(lacking)
-            .map(drop)
+        self.node(place).capture()
     }
 
     /// The next captured segment that fits.
@@ -229,13 +275,7 @@ impl Lab {
         place: Place,
         pattern: Pattern,
     ) -> Result<Segment, StageError> {
-        match self.node(place).ask(Command::AwaitSegment {
-            pattern,
-            timeout_ms: LIMIT_MS,
-        })? {
-            Answer::Segment { segment } => Ok(segment),
-            other => Err(StageError::Failed(format!("unexpected answer {other:?}"))),
-        }
+        self.node(place).segment(pattern)
     }
 
     /// The next captured RST on this way.
@@ -321,6 +361,12 @@ const SYSCTLS: [(&str, &str); 7] = [
     ("ipv4/tcp_abort_on_overflow", "0"),
     ("ipv4/tcp_syncookies", "1"),
 ];
+/// Where conntrack is in use, the router forgets connections after 3 s and picks none up in the middle. Settings of the
+/// host, there before anybody looks.
+const FORGETFUL: [(&str, &str); 2] = [
+    ("netfilter/nf_conntrack_tcp_timeout_established", "3"),
+    ("netfilter/nf_conntrack_tcp_loose", "0"),
+];
 const NO_NFTABLES: [&str; 5] = [
     "EPROTONOSUPPORT",
     "EOPNOTSUPP",
@@ -331,5 +377,3 @@ const NO_NFTABLES: [&str; 5] = [
 const TABLE: &str = "rsttrace_demo";
 /// Below the ephemeral range, so that no client gets one by chance.
 const FIRST_PORT: u16 = 20_000;
-/// Far longer than anything takes; only a failed staging waits so long.
-const LIMIT_MS: u64 = 3000;

@@ -16,6 +16,6 @@ mod truth;
 pub use actor::{ActorArgs, SUBCOMMAND, actor_main};
 pub use error::StageError;
 pub use lab::{IpVersion, Lab, Place};
-pub use scenarios::{Armed, Family, Scenario, Staged};
+pub use scenarios::{Armed, Family, Hop, Scenario, Staged, Suite, stage_together};
 pub use segment::{Flags, Segment};
 pub use truth::{Holder, Named, StagedIdle, Truth, View, Who};

@@ -94,6 +94,10 @@ pub struct Truth {
     pub unread: Option<u64>,
     /// The idle timeout that was staged and that a right record names.
     pub idle: Option<StagedIdle>,
+    /// What really happened, where this view cannot know it and the rest of this truth is what it looks like.
+    pub unknowable: Option<&'static str>,
+    /// Its record is of one chain with those of the scenario's other linked truths.
+    pub linked: bool,
     /// The error that the receiving side saw, where it has a socket for it.
     pub peer_error: Option<String>,
     /// The RST as the staging side captured it, in the view of the scenario's first truth: in the views of the
@@ -123,6 +127,8 @@ impl Truth {
             lost: false,
             unread: None,
             idle: None,
+            unknowable: None,
+            linked: false,
             peer_error: None,
             seen,
         }
@@ -186,6 +192,18 @@ impl Truth {
             mode,
             timeout: timeout.map(|timeout| timeout.as_secs_f64()),
         });
+        self
+    }
+
+    /// What really happened, and why nobody can know it here.
+    pub(super) fn but_really(mut self, what: &'static str) -> Self {
+        self.unknowable = Some(what);
+        self
+    }
+
+    /// Part of a chain.
+    pub(super) fn linked(mut self) -> Self {
+        self.linked = true;
         self
     }
 

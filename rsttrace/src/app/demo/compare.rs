@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Done;
+use super::plan::Done;
 use crate::demo::{IpVersion, StagedIdle, Truth};
 use crate::record::{
     Basis, Cause, Confidence, Direction, Idle, IdleMode, Origin, Process, Record, Severity,
@@ -71,19 +71,48 @@ pub fn compare(done: &Done, records: &[Record]) -> Vec<Case> {
             None,
             Outcome::Wrong(vec![format!("staging failed: {error}")]),
         )],
-        Ok(staged) => staged
-            .truths
-            .iter()
-            .map(|truth| {
-                let alike = staged
-                    .truths
-                    .iter()
-                    .filter(|other| is_same_reset(truth, other))
-                    .count();
-                let (record, outcome) = judge(truth, alike, records);
-                case(Some(truth.clone()), record.cloned(), outcome)
-            })
-            .collect(),
+        Ok(staged) => {
+            let mut judged: Vec<_> = staged
+                .truths
+                .iter()
+                .map(|truth| {
+                    let alike = staged
+                        .truths
+                        .iter()
+                        .filter(|other| is_same_reset(truth, other))
+                        .count();
+                    (truth, judge(truth, alike, records))
+                })
+                .collect();
+            demand_one_chain(&mut judged);
+            judged
+                .into_iter()
+                .map(|(truth, (record, outcome))| {
+                    case(Some(truth.clone()), record.cloned(), outcome)
+                })
+                .collect()
+        }
+    }
+}
+
+/// Records of one chain that do not say so are wrong, all of them.
+fn demand_one_chain(judged: &mut [(&Truth, (Option<&Record>, Outcome))]) {
+    let chains: Vec<_> = judged
+        .iter()
+        .filter(|(truth, _)| truth.linked)
+        .filter_map(|(_, (record, _))| *record)
+        .map(|record| record.link.as_ref().map(|link| link.id))
+        .collect();
+    let is_one = chains
+        .windows(2)
+        .all(|two| two[0].is_some() && two[0] == two[1]);
+    if is_one {
+        return;
+    }
+    for (truth, (_, outcome)) in judged.iter_mut() {
+        if truth.linked && *outcome == Outcome::Right {
+            *outcome = Outcome::Wrong(vec!["not linked with the rest of its chain".to_owned()]);
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::compare::{Case, Outcome, verdict};
 use crate::cli::Failure;
-use crate::demo::{Family, Holder, IpVersion, Scenario, Who};
+use crate::demo::{Family, Holder, IpVersion, Scenario, Suite, Who};
 use crate::sink::text::escape;
 use crate::terminal::stdout_width;
 
@@ -25,10 +25,14 @@ pub fn list(scenarios: &[&Scenario]) -> Result<(), Failure> {
             Family::V6 => "IPv6",
             Family::Both => "IPv4, IPv6",
         };
+        let suite = match scenario.suite {
+            Suite::Short => "",
+            Suite::Long => "--all",
+        };
         writeln!(
             out,
-            "{:width$}  {:10}  {}",
-            scenario.name, family, scenario.title
+            "{:width$}  {:10}  {:5}  {}",
+            scenario.name, family, suite, scenario.title
         )?;
     }
     Ok(())

@@ -1,12 +1,14 @@
 //! What did really go over the wire, as a packet socket in the namespace saw it?
 
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::demo::segment::{Pattern, Segment};
+use crate::sys;
 
 /// A running capture of all interfaces of this namespace, in both directions.
 pub struct Capture {
@@ -21,6 +23,13 @@ impl Capture {
             Domain::PACKET,
             Type::RAW,
             Some(Protocol::from(every_protocol)),
+        )?;
+        // A capture may wait for seconds while others stage theirs in the same namespace.
+        sys::set_socket_option(
+            socket.as_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVBUFFORCE,
+            BUFFER_BYTES,
         )?;
         Ok(Self { socket })
     }
@@ -48,4 +57,5 @@ impl Capture {
     }
 }
 
+const BUFFER_BYTES: i32 = 8 << 20;
 const SHORTEST: Duration = Duration::from_millis(1);

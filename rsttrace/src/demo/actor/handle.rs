@@ -1,7 +1,7 @@
 //! How does the demo start an actor, talk to it and end it?
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command as Program, Stdio};
@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 use super::protocol::{Answer, Command, SocketId, SocketOption, TcpState};
 use super::{ActorArgs, SUBCOMMAND};
 use crate::demo::StageError;
+use crate::demo::segment::{Pattern, Segment};
 
 /// A socket of an actor, seen from the demo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,6 +181,15 @@ impl Actor {
         })
     }
 
+    /// The same from a given address, with any port.
+    pub fn connect_from(&mut self, from: IpAddr, to: SocketAddr) -> Result<Socket, StageError> {
+        self.socket(Command::Connect {
+            from: Some(SocketAddr::new(from, 0)),
+            to,
+            timeout_ms: LIMIT_MS,
+        })
+    }
+
     /// Starts to connect, from a given address if one is given, and does not wait.
     pub fn start_connect(
         &mut self,
@@ -202,6 +212,14 @@ impl Actor {
         self.number(Command::Send {
             socket: socket.id,
             bytes,
+        })
+    }
+
+    /// Writes a text.
+    pub fn send_text(&mut self, socket: Socket, text: &str) -> Result<u64, StageError> {
+        self.number(Command::SendText {
+            socket: socket.id,
+            text: text.to_owned(),
         })
     }
 
@@ -286,6 +304,58 @@ impl Actor {
         match self.ask(Command::Sequence { socket: socket.id })? {
             Answer::Sequence { send, receive } => Ok(Sequence { send, receive }),
             other => Err(self.failed(&format!("unexpected answer {other:?}"))),
+        }
+    }
+
+    /// Captures TCP segments of the actor's namespace from now on.
+    pub fn capture(&mut self) -> Result<(), StageError> {
+        self.ask(Command::Capture)
+            .map_err(|error| error.lacking(&["EAFNOSUPPORT"], "no packet sockets"))
+            .map(drop)
+    }
+
+    /// The next captured segment that fits.
+    pub fn segment(&mut self, pattern: Pattern) -> Result<Segment, StageError> {
+        match self.ask(Command::AwaitSegment {
+            pattern,
+            timeout_ms: LIMIT_MS,
+        })? {
+            Answer::Segment { segment } => Ok(segment),
+            other => Err(self.failed(&format!("unexpected answer {other:?}"))),
+        }
+    }
+
+    /// The next captured RST on this way.
+    pub fn reset(&mut self, from: SocketAddr, to: SocketAddr) -> Result<Segment, StageError> {
+        self.segment(Pattern::reset(from, Some(to)))
+    }
+
+    /// Becomes another program, with the same process id.
+    pub fn become_program(
+        &mut self,
+        program: &str,
+        arguments: &[&str],
+        configuration: String,
+    ) -> Result<(), StageError> {
+        self.tell(&Command::Become {
+            program: program.to_owned(),
+            arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
+            configuration,
+        })?;
+        let mut line = String::new();
+        self.output
+            .read_line(&mut line)
+            .map_err(|error| self.failed(&error))?;
+        if line.is_empty() {
+            // The kernel calls the process after the program.
+            self.name = program.to_owned();
+            return Ok(());
+        }
+        match serde_json::from_str(&line).map_err(|error| self.failed(&error))? {
+            Answer::Failed { errno, .. } if errno == "ENOENT" => {
+                Err(StageError::NotStaged(format!("{program} is not installed")))
+            }
+            other => Err(self.failed(&format!("{other:?}"))),
         }
     }
 

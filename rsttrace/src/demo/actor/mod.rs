@@ -4,6 +4,7 @@
 mod capture;
 mod handle;
 mod kernel_state;
+mod program;
 pub mod protocol;
 mod serve;
 mod sockets;
@@ -20,6 +21,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::getppid;
 
 pub use handle::{Actor, Socket, Spawner};
+pub use program::CONFIGURATION;
 use protocol::Answer;
 
 /// The hidden subcommand that the demo starts itself with.

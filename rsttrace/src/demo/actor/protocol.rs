@@ -33,6 +33,8 @@ pub enum Command {
     Accept { socket: SocketId, timeout_ms: u64 },
     /// Writes `bytes` bytes.
     Send { socket: SocketId, bytes: usize },
+    /// Writes this text.
+    SendText { socket: SocketId, text: String },
     /// Reads until `bytes` bytes were read, the end of the stream, or an error.
     Receive {
         socket: SocketId,
@@ -75,6 +77,17 @@ pub enum Command {
     Exit { code: i32 },
     /// Sends a crafted segment through a raw socket.
     Inject { segment: Segment },
+    /// Has a thread send crafted segments after a while, and does not wait.
+    InjectLater {
+        segments: Vec<Segment>,
+        after_ms: u64,
+    },
+    /// Becomes another program, which is no actor any more: answered only if that fails.
+    Become {
+        program: String,
+        arguments: Vec<String>,
+        configuration: String,
+    },
     /// SOCK_DESTROY by sock_diag, as `ss -K` does.
     Destroy {
         local: SocketAddr,

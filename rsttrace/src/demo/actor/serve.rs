@@ -7,6 +7,7 @@ use nix::errno::Errno;
 
 use super::capture::Capture;
 use super::kernel_state;
+use super::program::become_program;
 use super::protocol::{Answer, Command};
 use super::sockets::Sockets;
 use crate::demo::net::{destroy, link, nft};
@@ -43,6 +44,7 @@ impl Server {
             StartConnect { from, to } => sockets.start_connect(from, to),
             Accept { socket, timeout_ms } => sockets.accept(socket, ms(timeout_ms)),
             Send { socket, bytes } => sockets.send(socket, bytes),
+            SendText { socket, text } => sockets.send_bytes(socket, text.as_bytes()),
             Receive {
                 socket,
                 bytes,
@@ -68,6 +70,12 @@ impl Server {
             Sequence { socket } => sockets.sequence(socket),
             Exit { code } => std::process::exit(code),
             Inject { segment } => inject(&segment),
+            InjectLater { segments, after_ms } => inject_later(segments, ms(after_ms)),
+            Become {
+                program,
+                arguments,
+                configuration,
+            } => become_program(&program, &arguments, &configuration),
             Destroy { local, remote } => destroy::destroy(local, remote).map(|()| Answer::Done),
             Capture => {
                 self.capture = None;
@@ -147,6 +155,18 @@ fn inject(segment: &Segment) -> io::Result<Answer> {
     let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)))?;
     let sent = socket.send_to(&packet, &SockAddr::from(destination))?;
     Ok(Answer::Number { value: sent as u64 })
+}
+
+/// As a device does at the end of its timer, whatever the demo is doing then.
+fn inject_later(segments: Vec<Segment>, delay: Duration) -> io::Result<Answer> {
+    std::thread::Builder::new().spawn(move || {
+        std::thread::sleep(delay);
+        for segment in segments {
+            // A segment that is not sent is not captured either, which fails the staging.
+            let _ = inject(&segment);
+        }
+    })?;
+    Ok(Answer::Done)
 }
 
 fn ms(milliseconds: u64) -> Duration {

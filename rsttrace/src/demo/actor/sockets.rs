@@ -69,9 +69,11 @@ impl Sockets {
     }
 
     pub fn send(&mut self, id: SocketId, bytes: usize) -> io::Result<Answer> {
-        let sent = self
-            .get(id)?
-            .send_with_flags(&vec![b'x'; bytes], libc::MSG_NOSIGNAL)?;
+        self.send_bytes(id, &vec![b'x'; bytes])
+    }
+
+    pub fn send_bytes(&mut self, id: SocketId, bytes: &[u8]) -> io::Result<Answer> {
+        let sent = self.get(id)?.send_with_flags(bytes, libc::MSG_NOSIGNAL)?;
         Ok(Answer::Number { value: sent as u64 })
     }
 

@@ -1,19 +1,26 @@
-//! How is a packet dropped or rejected without the nft tool?
+//! How is a packet dropped, rejected or redirected without the nft tool?
 //!
 //! Speaks nfnetlink: one table of family inet a rule set, one base chain for each hook in use.
 
+mod message;
+
 use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use serde::{Deserialize, Serialize};
 
 use super::netlink;
 use crate::demo::segment::Flags;
+use message::{Attributes, Batch};
 
 /// Where in the packet's way a rule looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Hook {
+    /// Packets that come in, before they are routed: where destinations are translated. Of a connection that
+    /// conntrack knows, only the first packet is shown to rules here.
+    Redirect,
     /// Packets for this namespace.
     Input,
     /// Packets through this namespace.
@@ -40,6 +47,8 @@ pub enum Verdict {
     Drop,
     /// It is answered with a RST.
     Reject,
+    /// It goes to this address instead, as all that follows of its connection; in [`Hook::Redirect`] only.
+    Redirect(SocketAddrV4),
 }
 
 /// A rule on TCP segments.
@@ -51,6 +60,8 @@ pub struct Rule {
     pub port: Port,
     /// Flags that matter and what they must be; `None`: any.
     pub flags: Option<FlagMatch>,
+    /// What else must fit.
+    pub only: Option<Only>,
     /// What then.
     pub verdict: Verdict,
 }
@@ -62,6 +73,18 @@ pub struct FlagMatch {
     pub mask: Flags,
     /// What they must be.
     pub value: Flags,
+}
+
+/// A further condition of a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Only {
+    /// IPv4 packets to this address.
+    To(Ipv4Addr),
+    /// IPv4 packets of so many bytes, headers included.
+    Length(u16),
+    /// Segments that belong to no connection of conntrack's and cannot begin one.
+    Invalid,
 }
 
 /// Makes the table with its chains and rules, in one transaction.
@@ -85,7 +108,7 @@ fn install_batch(table: &str, rules: &[Rule]) -> (Vec<u8>, usize) {
         NLM_F_CREATE,
         Attributes::default().text(1, table),
     );
-    for hook in [Hook::Input, Hook::Forward, Hook::Output] {
+    for hook in [Hook::Redirect, Hook::Input, Hook::Forward, Hook::Output] {
         if rules.iter().any(|rule| rule.hook == hook) {
             batch.push(NFT_MSG_NEWCHAIN, NLM_F_CREATE, chain(table, hook));
         }
@@ -101,20 +124,25 @@ fn install_batch(table: &str, rules: &[Rule]) -> (Vec<u8>, usize) {
 }
 
 fn chain(table: &str, hook: Hook) -> Attributes {
-    let number = match hook {
-        Hook::Input => 1,
-        Hook::Forward => 2,
-        Hook::Output => 3,
+    let (number, priority, kind) = match hook {
+        Hook::Redirect => (0, PRIORITY_DSTNAT, "nat"),
+        Hook::Input => (1, 0, "filter"),
+        Hook::Forward => (2, 0, "filter"),
+        Hook::Output => (3, 0, "filter"),
     };
+    let place = Attributes::default()
+        .number(1, number)
+        .bytes(2, &i32::to_be_bytes(priority));
     Attributes::default()
         .text(1, table)
         .text(3, chain_name(hook))
-        .nested(4, Attributes::default().number(1, number).number(2, 0))
-        .text(7, "filter")
+        .nested(4, place)
+        .text(7, kind)
 }
 
 fn chain_name(hook: Hook) -> &'static str {
     match hook {
+        Hook::Redirect => "redirected",
         Hook::Input => "input",
         Hook::Forward => "forwarded",
         Hook::Output => "output",
@@ -127,35 +155,45 @@ fn rule_attributes(table: &str, rule: &Rule) -> Attributes {
         Port::Destination(port) => (2, port),
     };
     let mut expressions = Attributes::default()
-        .expression(
-            "meta",
-            Attributes::default()
-                .number(1, REGISTER)
-                .number(2, META_L4PROTO),
-        )
+        .expression("meta", meta(META_L4PROTO))
         .expression("cmp", equals(&[libc::IPPROTO_TCP as u8]))
-        .expression("payload", transport_bytes(offset, 2))
+        .expression("payload", bytes_of(TRANSPORT_HEADER, offset, 2))
         .expression("cmp", equals(&port.to_be_bytes()));
     if let Some(flags) = rule.flags {
-        let mask = Attributes::default().bytes(1, &[flags.mask.0]);
-        let xor = Attributes::default().bytes(1, &[0]);
         expressions = expressions
-            .expression("payload", transport_bytes(13, 1))
-            .expression(
-                "bitwise",
-                Attributes::default()
-                    .number(1, REGISTER)
-                    .number(2, REGISTER)
-                    .number(3, 1)
-                    .nested(4, mask)
-                    .nested(5, xor),
-            )
+            .expression("payload", bytes_of(TRANSPORT_HEADER, 13, 1))
+            .expression("bitwise", masked(&[flags.mask.0]))
             .expression("cmp", equals(&[flags.value.0]));
     }
-    expressions = match rule.verdict {
+    expressions = match rule.only {
+        None => expressions,
+        Some(Only::To(address)) => ipv4_field(expressions, 16, &address.octets()),
+        Some(Only::Length(length)) => ipv4_field(expressions, 2, &length.to_be_bytes()),
+        Some(Only::Invalid) => {
+            // A bit set in the byte order of this machine.
+            let invalid = CT_STATE_INVALID.to_ne_bytes();
+            expressions
+                .expression(
+                    "ct",
+                    Attributes::default()
+                        .number(1, REGISTER)
+                        .number(2, CT_STATE),
+                )
+                .expression("bitwise", masked(&invalid))
+                .expression("cmp", equals(&invalid))
+        }
+    };
+    Attributes::default()
+        .text(1, table)
+        .text(2, chain_name(rule.hook))
+        .nested(4, verdict(expressions, rule.verdict))
+}
+
+fn verdict(expressions: Attributes, verdict: Verdict) -> Attributes {
+    match verdict {
         Verdict::Drop => {
-            let verdict = Attributes::default().number(1, NF_DROP);
-            let data = Attributes::default().nested(2, verdict);
+            let code = Attributes::default().number(1, NF_DROP);
+            let data = Attributes::default().nested(2, code);
             let immediate = Attributes::default()
                 .number(1, VERDICT_REGISTER)
                 .nested(2, data);
@@ -167,19 +205,53 @@ fn rule_attributes(table: &str, rule: &Rule) -> Attributes {
                 .number(1, REJECT_TCP_RST)
                 .bytes(2, &[0]),
         ),
-    };
-    Attributes::default()
-        .text(1, table)
-        .text(2, chain_name(rule.hook))
-        .nested(4, expressions)
+        Verdict::Redirect(to) => expressions
+            .expression("immediate", put(REGISTER, &to.ip().octets()))
+            .expression("immediate", put(REGISTER_2, &to.port().to_be_bytes()))
+            .expression(
+                "nat",
+                Attributes::default()
+                    .number(1, NAT_DNAT)
+                    .number(2, NFPROTO_IPV4)
+                    .number(3, REGISTER)
+                    .number(5, REGISTER_2),
+            ),
+    }
 }
 
-fn transport_bytes(offset: u32, length: u32) -> Attributes {
+fn ipv4_field(expressions: Attributes, offset: u32, value: &[u8]) -> Attributes {
+    expressions
+        .expression("meta", meta(META_NFPROTO))
+        .expression("cmp", equals(&[NFPROTO_IPV4 as u8]))
+        .expression(
+            "payload",
+            bytes_of(NETWORK_HEADER, offset, value.len() as u32),
+        )
+        .expression("cmp", equals(value))
+}
+
+fn meta(key: u32) -> Attributes {
+    Attributes::default().number(1, REGISTER).number(2, key)
+}
+
+fn bytes_of(header: u32, offset: u32, length: u32) -> Attributes {
     Attributes::default()
         .number(1, REGISTER)
-        .number(2, TRANSPORT_HEADER)
+        .number(2, header)
         .number(3, offset)
         .number(4, length)
+}
+
+/// Keeps these bits of the register, which holds as many bytes.
+fn masked(mask: &[u8]) -> Attributes {
+    let keep = Attributes::default().bytes(1, mask);
+    let flip = Attributes::default().bytes(1, &[0; 4][..mask.len()]);
+    Attributes::default()
+        .number(1, REGISTER)
+        .number(2, REGISTER)
+        .number(3, mask.len() as u32)
+        .nested(4, keep)
+        .nested(5, flip)
 }
 
 fn equals(value: &[u8]) -> Attributes {
@@ -189,112 +261,40 @@ fn equals(value: &[u8]) -> Attributes {
         .nested(3, Attributes::default().bytes(1, value))
 }
 
-/// A list of netlink attributes; nfnetlink writes numbers in network byte order.
-#[derive(Debug, Default)]
-struct Attributes(Vec<u8>);
-
-impl Attributes {
-    fn bytes(mut self, kind: u16, value: &[u8]) -> Self {
-        let length = (4 + value.len()) as u16;
-        self.0.extend(length.to_ne_bytes());
-        self.0.extend(kind.to_ne_bytes());
-        self.0.extend(value);
-        self.0.resize(self.0.len().next_multiple_of(4), 0);
-        self
-    }
-
-    fn number(self, kind: u16, value: u32) -> Self {
-        self.bytes(kind, &value.to_be_bytes())
-    }
-
-    fn text(self, kind: u16, value: &str) -> Self {
-        let mut bytes = value.as_bytes().to_vec();
-        bytes.push(0);
-        self.bytes(kind, &bytes)
-    }
-
-    fn nested(self, kind: u16, value: Self) -> Self {
-        self.bytes(kind | libc::NLA_F_NESTED as u16, &value.0)
-    }
-
-    fn expression(self, name: &str, data: Self) -> Self {
-        self.nested(1, Self::default().text(1, name).nested(2, data))
-    }
+fn put(register: u32, value: &[u8]) -> Attributes {
+    Attributes::default()
+        .number(1, register)
+        .nested(2, Attributes::default().bytes(1, value))
 }
 
-/// Messages between the two marks of a transaction.
-struct Batch {
-    bytes: Vec<u8>,
-    messages: u32,
-}
-
-impl Batch {
-    fn new() -> Self {
-        let mut batch = Self {
-            bytes: Vec::new(),
-            messages: 0,
-        };
-        batch.message(BATCH_BEGIN, NLM_F_REQUEST, [0, 0, 0, SUBSYSTEM as u8], &[]);
-        batch
-    }
-
-    fn push(&mut self, kind: u16, flags: u16, attributes: Attributes) {
-        self.messages += 1;
-        let family = [NFPROTO_INET, 0, 0, 0];
-        let flags = NLM_F_REQUEST | NLM_F_ACK | flags;
-        self.message(SUBSYSTEM << 8 | kind, flags, family, &attributes.0);
-    }
-
-    fn finish(mut self) -> (Vec<u8>, usize) {
-        self.message(BATCH_END, NLM_F_REQUEST, [0, 0, 0, SUBSYSTEM as u8], &[]);
-        (self.bytes, self.messages as usize)
-    }
-
-    fn message(&mut self, kind: u16, flags: u16, header: [u8; 4], body: &[u8]) {
-        let length = (16 + header.len() + body.len()) as u32;
-        self.bytes.extend(length.to_ne_bytes());
-        self.bytes.extend(kind.to_ne_bytes());
-        self.bytes.extend(flags.to_ne_bytes());
-        self.bytes.extend(self.messages.to_ne_bytes());
-        self.bytes.extend(0_u32.to_ne_bytes());
-        self.bytes.extend(header);
-        self.bytes.extend(body);
-    }
-}
-
-// Numbers of include/uapi/linux/netfilter/nf_tables.h and nfnetlink.h.
-const SUBSYSTEM: u16 = 10;
-const BATCH_BEGIN: u16 = 0x10;
-const BATCH_END: u16 = 0x11;
+// Numbers of include/uapi/linux/netfilter/nf_tables.h.
 const NFT_MSG_NEWTABLE: u16 = 0;
 const NFT_MSG_DELTABLE: u16 = 2;
 const NFT_MSG_NEWCHAIN: u16 = 3;
 const NFT_MSG_NEWRULE: u16 = 6;
-const NLM_F_REQUEST: u16 = 0x1;
-const NLM_F_ACK: u16 = 0x4;
 const NLM_F_CREATE: u16 = 0x400;
 const NLM_F_APPEND: u16 = 0x800;
-const NFPROTO_INET: u8 = 1;
 const VERDICT_REGISTER: u32 = 0;
 const REGISTER: u32 = 1;
+const REGISTER_2: u32 = 2;
+const META_NFPROTO: u32 = 15;
 const META_L4PROTO: u32 = 16;
 const CMP_EQUAL: u32 = 0;
+const NETWORK_HEADER: u32 = 1;
 const TRANSPORT_HEADER: u32 = 2;
+const CT_STATE: u32 = 0;
+const NAT_DNAT: u32 = 1;
+const NFPROTO_IPV4: u32 = 2;
 const NF_DROP: u32 = 0;
 const REJECT_TCP_RST: u32 = 1;
+// include/net/netfilter/nf_conntrack.h
+const CT_STATE_INVALID: u32 = 1;
+// include/uapi/linux/netfilter_ipv4.h
+const PRIORITY_DSTNAT: i32 = -100;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn attributes_are_padded_and_nested_ones_marked() {
-        let list = Attributes::default().text(1, "rt").number(2, 6);
-        assert_eq!(list.0[..8], [7, 0, 1, 0, b'r', b't', 0, 0]);
-        assert_eq!(list.0[8..], [8, 0, 2, 0, 0, 0, 0, 6]);
-        let outer = Attributes::default().nested(4, Attributes::default().bytes(1, &[9]));
-        assert_eq!(outer.0, [12, 0, 4, 0x80, 5, 0, 1, 0, 9, 0, 0, 0]);
-    }
 
     #[test]
     fn a_transaction_has_its_marks_and_one_ack_a_message() {
@@ -305,6 +305,7 @@ mod tests {
                 mask: Flags::SYN_ACK,
                 value: Flags::SYN,
             }),
+            only: None,
             verdict: Verdict::Reject,
         };
         let (bytes, acks) = install_batch("t", &[rule, rule]);
@@ -326,11 +327,29 @@ mod tests {
             hook: Hook::Output,
             port: Port::Source(0x1234),
             flags: None,
+            only: None,
             verdict: Verdict::Drop,
         };
         let attributes = rule_attributes("t", &rule);
         assert!(attributes.0.windows(2).any(|two| two == [0x12, 0x34]));
         assert!(attributes.0.windows(9).any(|name| name == b"immediate"));
         assert!(!attributes.0.windows(7).any(|name| name == b"bitwise"));
+    }
+
+    #[test]
+    fn a_redirection_is_a_nat_chain_with_address_and_port() {
+        let rule = Rule {
+            hook: Hook::Redirect,
+            port: Port::Destination(80),
+            flags: None,
+            only: Some(Only::To(Ipv4Addr::new(198, 51, 100, 2))),
+            verdict: Verdict::Redirect(SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 3), 8080)),
+        };
+        let chain = chain("t", rule.hook);
+        assert!(chain.0.windows(4).any(|kind| kind == b"nat\0"));
+        let attributes = rule_attributes("t", &rule);
+        for octets in [[198, 51, 100, 2], [203, 0, 113, 3]] {
+            assert!(attributes.0.windows(4).any(|four| four == octets));
+        }
     }
 }

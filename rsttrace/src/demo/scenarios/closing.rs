@@ -1,7 +1,7 @@
 //! Which resets does a process cause by the way it ends a connection?
 
 use super::pair::Pair;
-use super::{Armed, Family, Scenario, Staged, confirm};
+use super::{Armed, Family, Scenario, Staged, Suite, confirm};
 use crate::demo::StageError;
 use crate::demo::actor::protocol::{Command, Entry, SocketOption, TcpState};
 use crate::demo::lab::{IpVersion, Lab, Place};
@@ -15,6 +15,8 @@ pub const LINGER_ZERO: Scenario = Scenario {
     title: "close() with SO_LINGER of 0 seconds",
     family: Family::Both,
     can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
     twins: &["linger-five-unread", "disconnect"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
@@ -37,6 +39,8 @@ pub const LINGER_ZERO_MAPPED: Scenario = Scenario {
     title: "linger 0 on an IPv6 socket that serves an IPv4 client",
     family: Family::V4,
     can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
     twins: &["linger-zero"],
     open: |lab, _| {
         let mut pair = Pair::open_dual_stack(lab)?;
@@ -59,6 +63,8 @@ pub const WORKER_CLOSES: Scenario = Scenario {
     title: "a forked worker closes what its parent accepted",
     family: Family::V4,
     can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
     twins: &["close-unread"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
@@ -100,6 +106,8 @@ pub const CLOSE_UNREAD: Scenario = Scenario {
     title: "close() with 100 bytes unread",
     family: Family::Both,
     can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
     twins: &["data-after-close-fin-wait2", "killed-unread"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
@@ -124,6 +132,8 @@ pub const LINGER_FIVE_UNREAD: Scenario = Scenario {
     title: "close() with unread data, SO_LINGER of 5 seconds set",
     family: Family::V4,
     can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
     twins: &["linger-zero"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
@@ -149,6 +159,8 @@ pub const KILLED_UNREAD: Scenario = Scenario {
     title: "killed (SIGKILL) with 100 bytes unread",
     family: Family::Both,
     can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
     twins: &["exit-unread", "close-unread"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
@@ -171,6 +183,8 @@ pub const EXIT_UNREAD: Scenario = Scenario {
     title: "exit(0) with 100 bytes unread",
     family: Family::V4,
     can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
     twins: &["killed-unread"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
@@ -193,6 +207,8 @@ pub const LINGER2: Scenario = Scenario {
     title: "close() in FIN_WAIT2 with TCP_LINGER2 of -1",
     family: Family::Both,
     can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
     twins: &["linger-zero", "data-after-close-fin-wait2"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
@@ -237,6 +253,8 @@ pub const DISCONNECT: Scenario = Scenario {
     title: "connect(AF_UNSPEC) on a live connection",
     family: Family::Both,
     can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
     twins: &["socket-destroyed", "linger-zero"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
@@ -260,6 +278,8 @@ pub const SOCKET_DESTROYED: Scenario = Scenario {
     title: "destroyed from outside, as ss -K does it",
     family: Family::Both,
     can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
     twins: &["disconnect", "close-unread"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
@@ -305,6 +325,8 @@ pub const LISTENER_CLOSED: Scenario = Scenario {
     title: "the listener closed with two connections not accepted",
     family: Family::Both,
     can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
     twins: &["close-unread", "accept-overflow"],
     open: open_listener_closed,
 };

@@ -2,7 +2,7 @@
 
 use super::handshake::refused;
 use super::pair::Pair;
-use super::{Armed, Family, Scenario, Staged, confirm};
+use super::{Armed, Family, Scenario, Staged, Suite, confirm};
 use crate::demo::lab::Place;
 use crate::demo::net::nft::{FlagMatch, Hook, Port, Rule, Verdict};
 use crate::demo::segment::Flags;
@@ -15,6 +15,8 @@ pub const REJECT_SYN: Scenario = Scenario {
     title: "the server's firewall rejects a SYN with a RST",
     family: Family::Both,
     can_predate: false,
+    suite: Suite::Short,
+    hops: &[],
     twins: &["port-closed"],
     open: |lab, version| {
         let mut server = lab.actor(Place::Server, "rt-server")?;
@@ -56,6 +58,8 @@ pub const REJECT_ESTABLISHED: Scenario = Scenario {
     title: "the server's firewall rejects data of a live connection",
     family: Family::V4,
     can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
     twins: &["raw-socket", "data-after-shutdown"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
@@ -96,6 +100,8 @@ pub const REJECT_FORWARDED: Scenario = Scenario {
     title: "the router's firewall rejects a SYN in the server's name",
     family: Family::Both,
     can_predate: false,
+    suite: Suite::Short,
+    hops: &[],
     twins: &["forwarded", "port-closed"],
     open: |lab, version| {
         let mut server = lab.actor(Place::Server, "rt-server")?;
@@ -131,6 +137,7 @@ fn reject(hook: Hook, port: u16, unless: Option<Flags>) -> Rule {
         hook,
         port: Port::Destination(port),
         flags,
+        only: None,
         verdict: Verdict::Reject,
     }
 }

@@ -1,6 +1,6 @@
 //! Which resets end a handshake?
 
-use super::{Armed, Family, Scenario, Staged, confirm};
+use super::{Armed, Family, Scenario, Staged, Suite, confirm};
 use crate::demo::StageError;
 use crate::demo::actor::Actor;
 use crate::demo::actor::protocol::{Command, Entry, TcpState};
@@ -16,6 +16,8 @@ pub const PORT_CLOSED: Scenario = Scenario {
     title: "connect to a port without a listener",
     family: Family::Both,
     can_predate: false,
+    suite: Suite::Short,
+    hops: &[],
     twins: &["firewall-reject-syn", "half-open"],
     open: |lab, version| {
         let mut client = lab.actor(Place::Client, "rt-client")?;
@@ -47,6 +49,8 @@ pub const PORT_CLOSED_LATELY: Scenario = Scenario {
     title: "connect to a port whose listener has gone",
     family: Family::V4,
     can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
     twins: &["port-closed", "listener-closed"],
     open: |lab, version| {
         let mut server = lab.actor(Place::Server, "rt-server")?;
@@ -94,6 +98,8 @@ pub const LATE_SYNACK: Scenario = Scenario {
     title: "SYN-ACK for an abandoned connect",
     family: Family::Both,
     can_predate: false,
+    suite: Suite::Short,
+    hops: &[],
     twins: &["bad-ack-while-connecting", "half-open"],
     open: open_late_synack,
 };
@@ -107,6 +113,7 @@ fn open_late_synack(lab: &mut Lab, version: IpVersion) -> Result<Armed, StageErr
             hook: Hook::Output,
             port: Port::Source(listener.local.port()),
             flags: None,
+            only: None,
             verdict: Verdict::Drop,
         };
         lab.firewall(Place::Server, &[hold])?;
@@ -136,6 +143,8 @@ pub const ACCEPT_OVERFLOW: Scenario = Scenario {
     title: "accept queue overflow with tcp_abort_on_overflow",
     family: Family::Both,
     can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
     twins: &["listener-closed", "stray-ack"],
     open: open_accept_overflow,
 };
@@ -161,6 +170,7 @@ fn open_accept_overflow(lab: &mut Lab, version: IpVersion) -> Result<Armed, Stag
                 mask: Flags::SYN_ACK,
                 value: Flags::ACK,
             }),
+            only: None,
             verdict: Verdict::Drop,
         };
         lab.firewall(Place::Client, &[hold])?;
@@ -210,6 +220,8 @@ pub const STRAY_ACK: Scenario = Scenario {
     title: "ACK to a listener that never knew the connection",
     family: Family::Both,
     can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
     twins: &["half-open-listener-back", "accept-overflow"],
     open: |lab, version| {
         let mut server = lab.actor(Place::Server, "rt-server")?;

@@ -1,7 +1,7 @@
 //! Which resets come from somebody who is not the peer's TCP?
 
 use super::pair::Pair;
-use super::{Armed, Family, Scenario, Staged, confirm};
+use super::{Armed, Family, Scenario, Staged, Suite, confirm};
 use crate::demo::StageError;
 use crate::demo::actor::Actor;
 use crate::demo::actor::protocol::Command;
@@ -16,6 +16,8 @@ pub const RAW_SOCKET: Scenario = Scenario {
     title: "RST written by a raw socket on the server",
     family: Family::Both,
     can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
     twins: &["firewall-reject-established", "linger-zero"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
@@ -60,6 +62,8 @@ pub const EXACT: Scenario = Scenario {
     family: Family::Both,
     // Its evidence is the TTL of the handshake, which must have been seen.
     can_predate: false,
+    suite: Suite::Short,
+    hops: &[],
     twins: &["received", "injected-in-window"],
     open: |lab, version| {
         open_injected(lab, version, |lab, mut pair, injector| {
@@ -85,6 +89,8 @@ pub const IN_WINDOW: Scenario = Scenario {
     title: "RST in the window but not exact: challenge ACK",
     family: Family::Both,
     can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
     twins: &["injected-exact", "injected-out-of-window"],
     open: |lab, version| {
         open_injected(lab, version, |lab, mut pair, injector| {
@@ -107,6 +113,8 @@ pub const OUT_OF_WINDOW: Scenario = Scenario {
     title: "RST out of the window: dropped",
     family: Family::V4,
     can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
     twins: &["injected-in-window"],
     open: |lab, version| {
         open_injected(lab, version, |lab, mut pair, injector| {

@@ -1,7 +1,7 @@
 //! Which resets answer data that comes after the application has closed?
 
 use super::pair::Pair;
-use super::{Armed, Family, Scenario, Staged, confirm};
+use super::{Armed, Family, Scenario, Staged, Suite, confirm};
 use crate::demo::StageError;
 use crate::demo::actor::protocol::{SocketOption, TcpState};
 use crate::demo::lab::{IpVersion, Lab, Place};
@@ -14,6 +14,8 @@ pub const FIN_WAIT2: Scenario = Scenario {
     title: "data after close(): the orphan is in FIN_WAIT2",
     family: Family::Both,
     can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
     twins: &["close-unread", "half-open"],
     // An orphan that may wait longer than 60 s keeps its socket, else it becomes a minisock.
     open: |lab, version| open(lab, version, Some(90)),
@@ -25,6 +27,8 @@ pub const TIME_WAIT: Scenario = Scenario {
     title: "data after close(): only a TIME_WAIT minisock is left",
     family: Family::Both,
     can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
     twins: &["half-open"],
     open: |lab, version| open(lab, version, None),
 };
@@ -51,6 +55,8 @@ pub const KILLED: Scenario = Scenario {
     title: "data after the process was killed with all read",
     family: Family::V4,
     can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
     twins: &["killed-unread", "data-after-close-time-wait"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
@@ -71,6 +77,8 @@ pub const SHUTDOWN_BOTH: Scenario = Scenario {
     title: "data after shutdown(SHUT_RDWR), socket still open",
     family: Family::Both,
     can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
     twins: &["close-unread", "received"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;

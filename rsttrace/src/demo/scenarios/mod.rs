@@ -2,21 +2,27 @@
 //!
 //! A scenario is described once: data, and two steps of code. Its twins look alike and have another truth.
 
+mod armed;
+mod chain;
 mod closing;
 mod firewall;
 mod handshake;
 mod injected;
 mod late_data;
 mod pair;
+mod proxies;
 mod seen_elsewhere;
+mod site;
 mod timeouts;
+mod transparent;
 mod vanished;
 
+use std::time::Duration;
+
 use super::StageError;
-use super::actor::Actor;
 use super::lab::{IpVersion, Lab};
-use super::truth::Truth;
-use crate::record::Form;
+use crate::record::IdleMode;
+pub use armed::{Armed, Progress, Staged, stage_together};
 
 /// For which IP versions a scenario is staged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +46,30 @@ impl Family {
     }
 }
 
+/// How long a scenario takes, and so when it is staged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suite {
+    /// At once.
+    Short,
+    /// It waits out a timeout of seconds; together with others of its kind, see [`stage_together`].
+    Long,
+}
+
+/// A hop that drops idle connections, as an administrator writes it down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hop {
+    /// Its name.
+    pub name: &'static str,
+    /// Remote ends of connections that pass it, as the judging host sees them.
+    pub network: &'static str,
+    /// Only connections to this port.
+    pub port: Option<u16>,
+    /// Its idle timeout.
+    pub timeout: Duration,
+    /// What it does then.
+    pub mode: IdleMode,
+}
+
 /// One kind of reset and how it is staged.
 #[derive(Debug)]
 pub struct Scenario {
@@ -51,6 +81,10 @@ pub struct Scenario {
     pub family: Family,
     /// Whether a socket exists before the provocation: then it can be older than the tracer.
     pub can_predate: bool,
+    /// In which suite it is.
+    pub suite: Suite,
+    /// What the judging host's configuration says of hops on the path.
+    pub hops: &'static [Hop],
     /// Names of scenarios that look alike and have another truth.
     pub twins: &'static [&'static str],
     open: fn(&mut Lab, IpVersion) -> Result<Armed, StageError>,
@@ -61,70 +95,6 @@ impl Scenario {
     pub fn open(&self, lab: &mut Lab, version: IpVersion) -> Result<Armed, StageError> {
         lab.offers(version)?;
         (self.open)(lab, version)
-    }
-}
-
-type Provocation = Box<dyn FnOnce(&mut Lab) -> Result<Staged, StageError> + Send>;
-
-/// A scenario whose sockets are open and whose reset is still to come.
-pub struct Armed(Provocation);
-
-impl Armed {
-    fn new(
-        provoke: impl FnOnce(&mut Lab) -> Result<Staged, StageError> + Send + 'static,
-    ) -> Result<Self, StageError> {
-        Ok(Self(Box::new(provoke)))
-    }
-
-    /// Has the reset happen, confirms that it did, and puts the lab in order again.
-    pub fn provoke(self, lab: &mut Lab) -> Result<Staged, StageError> {
-        let staged = (self.0)(lab);
-        lab.tidy()?;
-        let staged = staged?;
-        for truth in &staged.truths {
-            check_form(truth, staged.form)?;
-        }
-        Ok(staged)
-    }
-}
-
-/// What was staged. The processes live on until this is dropped, for whoever looks them up.
-#[derive(Debug)]
-pub struct Staged {
-    /// The truths: the first is what the scenario is about, others are the same event seen elsewhere or
-    /// further resets of the same cause.
-    pub truths: Vec<Truth>,
-    /// The form that every RST of it has on the wire; `None` for a crafted one, whose form says nothing.
-    pub form: Option<Form>,
-    _actors: Vec<Actor>,
-}
-
-impl Staged {
-    fn new(form: Option<Form>, truths: Vec<Truth>, actors: Vec<Actor>) -> Result<Self, StageError> {
-        Ok(Self {
-            truths,
-            form,
-            _actors: actors,
-        })
-    }
-}
-
-/// A RST of another form than meant was sent by something else than meant.
-fn check_form(truth: &Truth, form: Option<Form>) -> Result<(), StageError> {
-    let seen = &truth.seen;
-    let right = match form {
-        Some(Form::Active) => seen.window != 0,
-        Some(Form::Passive) => {
-            seen.window == 0 && seen.options == 0 && seen.ip_id.unwrap_or(0) == 0
-        }
-        None => true,
-    };
-    if right {
-        Ok(())
-    } else {
-        Err(StageError::Failed(format!(
-            "the RST is not {form:?}: {seen:?}"
-        )))
     }
 }
 
@@ -178,6 +148,15 @@ pub const ALL: &[&Scenario] = &[
     &injected::EXACT,
     &injected::IN_WINDOW,
     &injected::OUT_OF_WINDOW,
+    &proxies::HAPROXY_SERVER,
+    &proxies::HAPROXY_CLIENT,
+    &proxies::HAPROXY_NOLINGER,
+    &proxies::NGINX_STREAM,
+    &proxies::NGINX_RESET,
+    &transparent::REJECTED_PUSH,
+    &transparent::ANSWERED_BY_BALANCER,
+    &transparent::ANSWERED_BY_UNKNOWN_BALANCER,
+    &transparent::ANSWERED_BY_PEER,
 ];
 
 #[cfg(test)]
@@ -199,6 +178,9 @@ mod tests {
                 assert_ne!(*twin, scenario.name);
             }
             assert!(!scenario.twins.is_empty(), "{} has no twin", scenario.name);
+            for hop in scenario.hops {
+                assert!(hop.network.parse::<ipnet::IpNet>().is_ok(), "{hop:?}");
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! How does nearly every scenario begin? With a client and a server that have talked.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::confirm;
 use crate::demo::StageError;
@@ -38,9 +38,35 @@ impl Pair {
 
     fn open_at(lab: &mut Lab, listen: SocketAddr, connect: SocketAddr) -> Result<Self, StageError> {
         let mut server = lab.actor(Place::Server, "rt-server")?;
-        let mut client = lab.actor(Place::Client, "rt-client")?;
+        let client = lab.actor(Place::Client, "rt-client")?;
         let listener = server.listen(listen, 8)?;
-        let at_client = client.connect(connect)?;
+        Self::connect(client, server, listener, None, connect)
+    }
+
+    /// The same from a given address, to where the server listens or to a balancer that leads there.
+    pub fn open_through(
+        lab: &mut Lab,
+        from: IpAddr,
+        front: SocketAddr,
+        service: SocketAddr,
+    ) -> Result<Self, StageError> {
+        let mut server = lab.actor(Place::Server, "rt-server")?;
+        let client = lab.actor(Place::Client, "rt-client")?;
+        let listener = server.listen(service, 8)?;
+        Self::connect(client, server, listener, Some(from), front)
+    }
+
+    fn connect(
+        mut client: Actor,
+        mut server: Actor,
+        listener: Socket,
+        from: Option<IpAddr>,
+        to: SocketAddr,
+    ) -> Result<Self, StageError> {
+        let at_client = match from {
+            Some(from) => client.connect_from(from, to)?,
+            None => client.connect(to)?,
+        };
         let at_server = server.accept(listener)?;
         let mut pair = Self {
             client,

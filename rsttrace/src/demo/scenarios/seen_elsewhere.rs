@@ -1,7 +1,7 @@
 //! What do those see of a reset who did not send it: its receiver, the router on its way?
 
 use super::pair::Pair;
-use super::{Armed, Family, Scenario, Staged, confirm};
+use super::{Armed, Family, Scenario, Staged, Suite, confirm};
 use crate::demo::actor::protocol::SocketOption;
 use crate::demo::lab::Place;
 use crate::demo::truth::Truth;
@@ -13,6 +13,8 @@ pub const RECEIVED: Scenario = Scenario {
     title: "RST received in ESTABLISHED, sent by the peer",
     family: Family::Both,
     can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
     twins: &["injected-exact", "injected-in-window"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
@@ -39,6 +41,8 @@ pub const FORWARDED: Scenario = Scenario {
     title: "RST forwarded by the router",
     family: Family::Both,
     can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
     twins: &["firewall-reject-forwarded"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;

@@ -1,7 +1,7 @@
 //! What happens when the peer goes silent?
 
 use super::pair::Pair;
-use super::{Armed, Family, Scenario, Staged, confirm};
+use super::{Armed, Family, Scenario, Staged, Suite, confirm};
 use crate::demo::StageError;
 use crate::demo::actor::protocol::{SocketOption, TcpState};
 use crate::demo::lab::{IpVersion, Lab, Place};
@@ -15,6 +15,8 @@ pub const KEEPALIVE: Scenario = Scenario {
     title: "keepalive probes without an answer",
     family: Family::Both,
     can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
     twins: &["user-timeout"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
@@ -49,6 +51,8 @@ pub const USER_TIMEOUT: Scenario = Scenario {
     title: "TCP_USER_TIMEOUT ended the connection silently, the peer speaks later",
     family: Family::V4,
     can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
     twins: &["keepalive-timeout", "half-open"],
     open: open_user_timeout,
 };
@@ -94,6 +98,7 @@ fn black_hole(pair: &Pair) -> [Rule; 2] {
         hook,
         port,
         flags: None,
+        only: None,
         verdict: Verdict::Drop,
     };
     [

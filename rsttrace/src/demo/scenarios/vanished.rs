@@ -1,7 +1,7 @@
 //! Which resets answer a peer whose connection is not there any more?
 
 use super::pair::Pair;
-use super::{Armed, Family, Scenario, Staged};
+use super::{Armed, Family, Scenario, Staged, Suite};
 use crate::demo::StageError;
 use crate::demo::actor::protocol::TcpState;
 use crate::demo::lab::{IpVersion, Lab, Place};
@@ -16,6 +16,8 @@ pub const HALF_OPEN: Scenario = Scenario {
     title: "data for a connection the server has lost, no listener",
     family: Family::Both,
     can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
     twins: &["data-after-close-time-wait", "port-closed"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
@@ -54,6 +56,8 @@ pub const HALF_OPEN_LISTENER_BACK: Scenario = Scenario {
     title: "data for a connection from before the service's restart",
     family: Family::Both,
     can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
     twins: &["stray-ack", "half-open"],
     open: open_listener_back,
 };
@@ -96,6 +100,8 @@ pub const BAD_ACK_WHILE_CONNECTING: Scenario = Scenario {
     title: "ACK of an old connection while connecting",
     family: Family::Both,
     can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
     twins: &["late-synack", "half-open"],
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;

@@ -1,0 +1,62 @@
+//! How does an actor become another program, such as a balancer?
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio, exit};
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+
+use super::protocol::Answer;
+use super::serve::error_name;
+
+/// Replaces this process by the program, found in `$PATH` or where servers usually are. Its configuration is
+/// [`CONFIGURATION`], in a /tmp that it alone sees and that goes with it.
+///
+/// The end of standard output tells that this has worked; an answer on it, that it has not.
+pub fn become_program(program: &str, arguments: &[String], configuration: &str) -> ! {
+    let Ok(answers) = io::stdout().as_fd().try_clone_to_owned() else {
+        exit(1)
+    };
+    let error = match prepare(configuration) {
+        Err(error) => error,
+        // It gets its standard output also where this fails, so that the answer needs a copy.
+        Ok(()) => Command::new(program)
+            .args(arguments)
+            .env("PATH", path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .exec(),
+    };
+    let failed = Answer::Failed {
+        errno: error_name(&error),
+        what: format!("starting {program}"),
+    };
+    let mut answers = File::from(answers);
+    // Whoever asked is gone if it cannot be written.
+    let _ = serde_json::to_writer(&mut answers, &failed)
+        .map_err(io::Error::from)
+        .and_then(|()| answers.write_all(b"\n"));
+    exit(1)
+}
+
+fn prepare(configuration: &str) -> io::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let none: Option<&str> = None;
+    // Else the new /tmp would be everybody's.
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+    mount(Some("tmpfs"), "/tmp", Some("tmpfs"), MsFlags::empty(), none)?;
+    fs::write(CONFIGURATION, configuration)
+}
+
+/// Root's path without the folders of servers is common.
+fn path() -> String {
+    let path = std::env::var("PATH").unwrap_or_default();
+    format!("{path}:/usr/local/sbin:/usr/sbin:/sbin")
+}
+
+/// Where the program finds its configuration.
+pub const CONFIGURATION: &str = "/tmp/configuration";
