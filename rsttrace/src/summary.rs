@@ -38,6 +38,8 @@ pub struct Totals {
     pub kernel: Vec<KernelTotal>,
     /// What could not be done or kept for want of room or time, by name; no event is missing by it. Zeroes are not shown.
     pub shortfalls: Vec<(String, u64)>,
+    /// Idle timeouts that the resets have shown, each a sentence.
+    pub lessons: Vec<String>,
 }
 
 /// One kind of event as counted in the kernel.

@@ -7,7 +7,9 @@ use log::debug;
 use crate::decode::Decoder;
 use crate::event::{BootTime, HostFacts, NetnsCookie};
 use crate::host::{Enricher, NetnsNames};
+use crate::idle::candidates::Hop;
 use crate::pipeline::{Output, Pipeline, PipelineCounters};
+use crate::verdict::timeout;
 
 /// Who sees what.
 pub enum View {
@@ -18,6 +20,8 @@ pub enum View {
     EachNamespace {
         /// What each pipeline starts with.
         host: HostFacts,
+        /// The devices that each is told of.
+        hops: Vec<Hop>,
         /// By namespace.
         pipelines: HashMap<NetnsCookie, Pipeline>,
     },
@@ -58,10 +62,14 @@ impl<N: NetnsNames> Brain<N> {
         let facts = self.enricher.facts(&event);
         match &mut self.view {
             View::Host(pipeline) => pipeline.handle(event, facts, out),
-            View::EachNamespace { host, pipelines } => {
+            View::EachNamespace {
+                host,
+                hops,
+                pipelines,
+            } => {
                 let pipeline = pipelines
                     .entry(event.netns)
-                    .or_insert_with(|| Pipeline::new(host.clone()));
+                    .or_insert_with(|| Pipeline::with_hops(host.clone(), hops.clone()));
                 pipeline.handle(event, facts, out);
             }
         }
@@ -117,6 +125,14 @@ impl<N: NetnsNames> Brain<N> {
                 self.enricher.holders_not_asked(),
             ),
         ]
+    }
+
+    /// Timeouts that the resets so far have shown, each as a sentence.
+    pub fn lessons(&self) -> Vec<String> {
+        self.pipelines()
+            .flat_map(Pipeline::lessons)
+            .map(|lesson| timeout::path_lesson(&lesson))
+            .collect()
     }
 
     /// Events that came in, by kind.

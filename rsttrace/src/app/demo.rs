@@ -5,16 +5,16 @@ mod plan;
 mod show;
 
 use anyhow::Context as _;
-use log::debug;
 
 use super::runtime;
 use super::session::{Session, SessionOptions, Sight};
 use crate::cli::{DemoOptions, Failure, OutputFormat};
 use crate::demo::scenarios::ALL;
-use crate::demo::{Hop, Lab, Place, Scenario, StageError, Suite};
+use crate::demo::{Lab, Place, Scenario, StageError, Suite};
+use crate::idle::candidates::{Hop, Kind};
 use crate::kernel::{InterfaceOptions, Scope, Selector};
 use crate::pipeline::Output;
-use crate::record::Record;
+use crate::record::{IdleMode, Record};
 use compare::{Case, Outcome, compare};
 use plan::{carry_out, open_those_that_predate};
 
@@ -82,13 +82,11 @@ fn judge(cases: &[Case], required: Option<usize>) -> Result<(), Failure> {
 }
 
 async fn run(options: &DemoOptions, chosen: &[&'static Scenario]) -> Result<Vec<Case>, Failure> {
-    let hops: Vec<Hop> = chosen
+    let hops = chosen
         .iter()
         .flat_map(|scenario| scenario.hops)
-        .copied()
-        .collect();
-    // HOPS: hand them to the session as a configuration file's, once it has an option for them.
-    debug!("hops on the paths of the demo: {hops:?}");
+        .map(hop)
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let chosen = chosen.to_vec();
     // Everything about the lab blocks, so it has a thread of its own; the tracer's turn comes between its two parts.
     let (lab, plans) = tokio::task::spawn_blocking(move || -> Result<_, StageError> {
@@ -115,6 +113,7 @@ async fn run(options: &DemoOptions, chosen: &[&'static Scenario]) -> Result<Vec<
             ..InterfaceOptions::default()
         },
         sight: Sight::EachNamespace,
+        hops,
     })?;
     let mut staging = tokio::task::spawn_blocking(move || {
         let mut lab = lab;
@@ -135,6 +134,24 @@ async fn run(options: &DemoOptions, chosen: &[&'static Scenario]) -> Result<Vec<
         .iter()
         .flat_map(|done| compare(done, &records))
         .collect())
+}
+
+/// As a configuration file would name it.
+fn hop(staged: &crate::demo::Hop) -> anyhow::Result<Hop> {
+    Ok(Hop {
+        name: staged.name.to_owned(),
+        network: staged
+            .network
+            .parse()
+            .with_context(|| format!("the network of hop {}", staged.name))?,
+        port: staged.port,
+        timeout: staged.timeout,
+        mode: staged.mode,
+        kind: match staged.mode {
+            IdleMode::FinAtExpiry => Kind::Terminating,
+            IdleMode::RstAtExpiry | IdleMode::LateRst => Kind::Transparent,
+        },
+    })
 }
 
 fn resets(outputs: impl IntoIterator<Item = Output>) -> impl Iterator<Item = Record> {

@@ -12,6 +12,7 @@ use crate::cli::{self, Failure, TracerOptions};
 use crate::decode::{Decoder, KernelFacts};
 use crate::event::{Coverage, NetnsCookie};
 use crate::host::{Enricher, NetnsNames, clock, facts};
+use crate::idle::candidates::Hop;
 use crate::kernel::{
     Counters, EventReader, Fact, InterfaceOptions, Names, Options, ProgramStats, TcMode, Tracer,
     Transport,
@@ -49,6 +50,8 @@ pub struct SessionOptions {
     pub interfaces: InterfaceOptions,
     /// How to judge.
     pub sight: Sight,
+    /// Devices around this host, from its configuration.
+    pub hops: Vec<Hop>,
 }
 
 /// A trace that runs.
@@ -116,9 +119,13 @@ impl Session {
             reasons: tracer.reasons().to_vec(),
         });
         let view = match options.sight {
-            Sight::Host => View::Host(Box::new(Pipeline::new(host))),
+            Sight::Host => {
+                let pipeline = Pipeline::with_hops(host, options.hops.clone());
+                View::Host(Box::new(pipeline))
+            }
             Sight::EachNamespace => View::EachNamespace {
                 host,
+                hops: options.hops.clone(),
                 pipelines: Default::default(),
             },
         };
@@ -269,6 +276,7 @@ impl Session {
                 duration: self.begun.elapsed(),
                 kernel,
                 shortfalls,
+                lessons: self.brain.lessons(),
             },
         )
     }

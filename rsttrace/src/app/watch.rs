@@ -32,6 +32,7 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
             ..InterfaceOptions::default()
         },
         sight: Sight::Host,
+        hops: Vec::new(),
     })?;
     eprintln!("rsttrace: {}; Ctrl-C ends it", session.describe());
     let mut reporter = options.reporter();

@@ -38,11 +38,39 @@ pub struct Match {
     pub precise: bool,
 }
 pub fn find(
-    _mode: IdleMode,
-    _silence: Silence,
-    _remote: IpAddr,
-    _port: u16,
-    _k: &Knowledge,
+    mode: IdleMode,
+    silence: Silence,
+    remote: IpAddr,
+    port: u16,
+    k: &Knowledge,
 ) -> Vec<Match> {
-    Vec::new()
+    k.hops
+        .iter()
+        .filter(|h| {
+            h.mode == mode && h.network.contains(&remote) && h.port.is_none_or(|p| p == port)
+        })
+        .filter(|h| {
+            let s = if h.kind == Kind::Transparent {
+                silence.wire
+            } else {
+                silence.application
+            };
+            if mode == IdleMode::LateRst {
+                s >= h.timeout
+            } else {
+                s.abs_diff(h.timeout) <= (h.timeout / 100).max(Duration::from_millis(250))
+            }
+        })
+        .map(|h| Match {
+            candidate: Candidate {
+                device: h.name.clone(),
+                timeout: h.timeout.as_secs_f64(),
+                mode: Some(h.mode),
+                basis: crate::record::Basis::Configured,
+            },
+            kind: h.kind,
+            keepalive_helps: None,
+            precise: mode != IdleMode::LateRst,
+        })
+        .collect()
 }

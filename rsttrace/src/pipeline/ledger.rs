@@ -16,7 +16,7 @@ use crate::idle::clocks::{self, LEAST, Quiet};
 use crate::idle::memory::{Lesson, Memory, Path};
 use crate::join::{Origin, accepts};
 use crate::record::{Basis, IdleMode};
-use crate::verdict::{Around, TalksOn, timeout};
+use crate::verdict::{Around, ECONNRESET, REORDERED, TalksOn, timeout};
 
 /// Entries of each kind.
 const MAX_RECENT: usize = 4096;
@@ -24,8 +24,6 @@ const MAX_RECENT: usize = 4096;
 const TALK: Duration = Duration::from_secs(2);
 /// Resets that missed by this long ago belong to the one that hit.
 const VOLLEY: Duration = Duration::from_secs(1);
-/// Data that was on its way when the peer reset may come so long after it, out of order.
-const REORDERED: Duration = Duration::from_millis(10);
 /// Connections of a peer whose TTL is kept.
 const TTLS_OF_A_PEER: usize = 4;
 /// Devices that forget silently are named from this silence on: below it nearly any would fit.
@@ -50,11 +48,6 @@ impl Ledger {
             knowledge,
             ..Self::default()
         }
-    }
-
-    /// What is known about devices.
-    pub fn knowledge(&self) -> &Knowledge {
-        &self.knowledge
     }
 
     /// Takes notice of an event.
@@ -202,7 +195,6 @@ impl Ledger {
     }
 }
 
-const ECONNRESET: i32 = 104;
 /// Sequence numbers kept of one connection.
 const MAX_MISSES: usize = 16;
 

@@ -42,6 +42,7 @@ impl Summary {
         section(out, "process", &self.processes)?;
         section(out, "peer", &self.peers)?;
         section(out, "died without a reset", &self.dead)?;
+        self.lessons(out)?;
         self.kernel(out)
     }
 
@@ -75,6 +76,17 @@ impl Summary {
         if self.dead.total > 0 {
             let died = plural(self.dead.total, "connection", "connections");
             writeln!(out, "{died} died without a reset")?;
+        }
+        Ok(())
+    }
+
+    fn lessons(&self, out: &mut String) -> std::fmt::Result {
+        if self.totals.lessons.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "\nidle timeouts seen")?;
+        for lesson in self.totals.lessons.iter().take(TOP) {
+            writeln!(out, "  {lesson}")?;
         }
         Ok(())
     }

@@ -170,7 +170,7 @@ pub fn timed_out(received: &Received, at: BootTime, found: &Timeout) -> String {
     let remote = received.flow.remote;
     let age = after_age(received.ownership.as_ref(), at);
     let quiet = &found.quiet;
-    let silence = span(timeout::silence(quiet));
+    let silence = words::silence(timeout::silence(quiet));
     let foreign = found.origin == Origin::Middlebox;
     let mut text = match (quiet.mode, foreign) {
         (IdleMode::RstAtExpiry, true) => format!(

@@ -10,6 +10,7 @@ use super::nearer::Bearing;
 use super::{Around, item, words};
 use crate::idle::candidates::{Kind, Match};
 use crate::idle::clocks::{LEAST, Quiet};
+use crate::idle::memory::Lesson;
 use crate::record::{Basis, Bound, Confidence, Evidence, IdleMode, Learned, Origin};
 
 /// An idle timeout as the cause.
@@ -137,6 +138,21 @@ pub fn lesson(learned: &Learned) -> String {
     }
 }
 
+/// The same with its path: `towards 10.0.0.0/24 port 443: …`.
+pub fn path_lesson(lesson: &Lesson) -> String {
+    let path = &lesson.path;
+    let towards = if path.outgoing {
+        format!("towards {} port {}", path.network, path.service)
+    } else {
+        format!("from {} to port {} here", path.network, path.service)
+    };
+    format!(
+        "{towards}, {}: {}",
+        lesson.mode,
+        self::lesson(&lesson.learned)
+    )
+}
+
 /// What the silence, the path's history and the known devices say.
 pub fn evidence(around: &Around) -> Vec<Evidence> {
     let mut list = Vec::new();
@@ -184,7 +200,7 @@ fn describe(quiet: &Quiet) -> String {
     let probes = if quiet.application > quiet.wire + LEAST {
         format!(
             "; without data for {}, but not without keepalive probes",
-            words::span(quiet.application)
+            words::silence(quiet.application)
         )
     } else {
         String::new()
@@ -194,5 +210,5 @@ fn describe(quiet: &Quiet) -> String {
         IdleMode::LateRst => "this end spoke first",
         IdleMode::FinAtExpiry => "a FIN ended it",
     };
-    format!("silent for {}, {how}{probes}", words::span(quiet.wire))
+    format!("silent for {}, {how}{probes}", words::silence(quiet.wire))
 }

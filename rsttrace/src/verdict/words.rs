@@ -42,6 +42,15 @@ pub fn seconds(value: f64) -> String {
     span(Duration::try_from_secs_f64(value).unwrap_or_default())
 }
 
+/// A silence with the precision that timeouts need: `3.0 s`, `300.0 s`; from an hour on as [`span`].
+pub fn silence(silence: Duration) -> String {
+    if silence < Duration::from_secs(3_600) {
+        format!("{:.1} s", silence.as_secs_f64())
+    } else {
+        span(silence)
+    }
+}
+
 /// With thousands separators: `1,448`.
 pub fn count(value: u64) -> String {
     let digits = value.to_string();
