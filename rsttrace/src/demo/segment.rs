@@ -2,7 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
+use etherparse::{
+    IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, NetSlice, PacketBuilder, SlicedPacket,
+    TransportSlice,
+};
 use serde::{Deserialize, Serialize};
 
 /// The header bits of a segment that matter here.
@@ -84,7 +87,11 @@ impl Segment {
     pub fn to_packet(&self) -> Option<Vec<u8>> {
         let ip = match (self.source.ip(), self.destination.ip()) {
             (IpAddr::V4(from), IpAddr::V4(to)) => {
-                PacketBuilder::ipv4(from.octets(), to.octets(), self.ttl)
+                let protocol = IpNumber::TCP;
+                let mut header =
+                    Ipv4Header::new(0, self.ttl, protocol, from.octets(), to.octets()).ok()?;
+                header.identification = self.ip_id.unwrap_or(0);
+                PacketBuilder::ip(IpHeaders::Ipv4(header, Ipv4Extensions::default()))
             }
             (IpAddr::V6(from), IpAddr::V6(to)) => {
                 PacketBuilder::ipv6(from.octets(), to.octets(), self.ttl)
@@ -220,7 +227,7 @@ mod tests {
         ] {
             segment.payload = 3;
             segment.ttl = 61;
-            segment.ip_id = segment.source.is_ipv4().then_some(0);
+            segment.ip_id = segment.source.is_ipv4().then_some(7);
             let packet = segment.to_packet().unwrap();
             assert_eq!(Segment::from_packet(&packet), Some(segment));
         }

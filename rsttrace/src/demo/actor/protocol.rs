@@ -149,6 +149,8 @@ pub enum SocketOption {
         interval: u64,
         probes: u32,
     },
+    /// TCP_NODELAY
+    NoDelay,
     /// TCP_USER_TIMEOUT in milliseconds.
     UserTimeout(u64),
     /// IP_TTL or IPV6_UNICAST_HOPS.

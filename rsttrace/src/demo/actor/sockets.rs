@@ -153,6 +153,7 @@ impl Sockets {
                     .with_interval(Duration::from_secs(interval))
                     .with_retries(probes),
             )?,
+            SocketOption::NoDelay => socket.set_tcp_nodelay(true)?,
             SocketOption::UserTimeout(milliseconds) => {
                 socket.set_tcp_user_timeout(Some(Duration::from_millis(milliseconds)))?;
             }

@@ -3,12 +3,16 @@
 //! A scenario is described once: data, and two steps of code. Its twins look alike and have another truth.
 
 mod armed;
+mod bursts;
 mod chain;
 mod closing;
 mod firewall;
+mod flock;
+mod forged;
 mod handshake;
 mod injected;
 mod late_data;
+mod lookalikes;
 mod pair;
 mod proxies;
 mod seen_elsewhere;
@@ -157,6 +161,23 @@ pub const ALL: &[&Scenario] = &[
     &transparent::ANSWERED_BY_BALANCER,
     &transparent::ANSWERED_BY_UNKNOWN_BALANCER,
     &transparent::ANSWERED_BY_PEER,
+    &forged::EXPIRED,
+    &forged::LEARNED,
+    &forged::AMBIGUOUS,
+    &forged::PEER_TALKS_ON,
+    &forged::FAILOVER,
+    &lookalikes::SLOW_APPLICATION,
+    &lookalikes::SLOW_APPLICATION_UNREAD,
+    &lookalikes::PEER_CRASHED,
+    &lookalikes::PERIODIC_WRITER,
+    &lookalikes::REROUTED_LONGER,
+    &lookalikes::REROUTED_SHORTER,
+    &lookalikes::REORDERED,
+    &lookalikes::KEEPALIVE,
+    &bursts::DEPLOY_RESTART,
+    &bursts::PROXY_PASSES_ON,
+    &bursts::PROXY_PASSES_BACK,
+    &bursts::BUSY_PROCESS,
 ];
 
 #[cfg(test)]

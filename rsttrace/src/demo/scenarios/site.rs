@@ -1,9 +1,8 @@
 //! Which addresses does a scenario have for itself? Hops of the configuration and what is learned of a path then
 //! disturb no other scenario.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 
-use super::pair::Pair;
 use crate::demo::StageError;
 use crate::demo::lab::{Lab, Place};
 
@@ -38,11 +37,5 @@ impl Site {
             lab.further_address(place, address)?;
         }
         Ok(site)
-    }
-
-    /// A client and a server here that have talked, without a balancer.
-    pub fn pair(&self, lab: &mut Lab) -> Result<Pair, StageError> {
-        let service = SocketAddr::new(self.server.into(), lab.port());
-        Pair::open_through(lab, self.client.into(), service, service)
     }
 }

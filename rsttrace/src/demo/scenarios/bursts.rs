@@ -1,0 +1,193 @@
+//! Which resets come in numbers, or close to others that they have nothing to do with?
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::chain::{Chain, haproxy};
+use super::flock::Flock;
+use super::{Armed, Family, Scenario, Staged, Suite, confirm};
+use crate::demo::StageError;
+use crate::demo::actor::protocol::SocketOption;
+use crate::demo::actor::{Actor, Socket};
+use crate::demo::lab::{Lab, Place};
+use crate::demo::segment::Segment;
+use crate::demo::truth::Truth;
+use crate::record::{Cause, Form, Origin, Role};
+
+/// A service is restarted the hard way.
+pub const DEPLOY_RESTART: Scenario = Scenario {
+    name: "deploy-restart",
+    title: "a server is killed with 8 connections, each silent for another time, requests unread",
+    family: Family::V4,
+    can_predate: false,
+    suite: Suite::Long,
+    hops: &[],
+    twins: &["failover-burst", "killed-unread"],
+    open: |lab, _| ask_once_more(Flock::open(lab, 50)?, Instant::now()),
+};
+
+fn ask_once_more(mut flock: Flock, due: Instant) -> Result<Armed, StageError> {
+    Armed::step_due(due, move |_| {
+        let flow = flock.grow()?;
+        flock.client.send(flow.at_client, UNREAD)?;
+        flock.server.await_unread(flow.at_server, UNREAD)?;
+        let next = Instant::now() + APART;
+        if flock.flows.len() < CONNECTIONS {
+            return ask_once_more(flock, next);
+        }
+        Armed::due(next, move |lab| restart(lab, flock))
+    })
+}
+
+fn restart(lab: &mut Lab, mut flock: Flock) -> Result<Staged, StageError> {
+    flock.server.kill()?;
+    let mut truths = Vec::new();
+    for (flow, seen) in flock.resets_to_client()? {
+        let error = flock.client.await_error(flow.at_client)?;
+        confirm("error at the client", error.as_str(), "ECONNRESET")?;
+        let received = flock
+            .client_lost(lab, seen.clone(), Origin::Peer, Cause::ResetByPeer)
+            .because("the server was killed with 8 requests unread, 0.4 s to 3.2 s old")
+            .peer_saw(error);
+        let (origin, cause) = (Origin::LocalProcess, Cause::KilledWithUnreadData);
+        let sent = Truth::sent(lab, Place::Server, seen, origin, cause)
+            .because("killed by SIGKILL with 8 requests unread")
+            .done_by(&flock.server, "died of SIGKILL")
+            .names(&flock.server, &[Role::Closer])
+            .with_unread(UNREAD as u64)
+            .lost_connection();
+        truths.extend([received, sent]);
+    }
+    Staged::new(Some(Form::Active), truths, flock.into_actors())
+}
+
+/// A client resets its leg to a proxy, which resets the other.
+pub const PROXY_PASSES_ON: Scenario = Scenario {
+    name: "proxy-passes-on",
+    title: "the client resets; HAProxy, between, resets the server",
+    family: Family::V4,
+    can_predate: false,
+    suite: Suite::Long,
+    hops: &[],
+    twins: &["busy-process", "haproxy-timeout-server"],
+    open: |lab, _| {
+        let mut chain = Chain::open(lab, 51, |ends| haproxy(ends, ""))?;
+        Armed::new(move |lab| {
+            close_with_linger_zero(&mut chain.client, chain.at_client)?;
+            let first = chain.client.reset(chain.at_client.local, chain.front)?;
+            let second = chain.reset_to_server()?;
+            let error = chain.server.await_error(chain.at_server)?;
+            let truths = passed_on(lab, &chain.balancer, first, second.clone(), error);
+            let at_server =
+                Truth::received(lab, Place::Server, second, Origin::Peer, Cause::ResetByPeer)
+                    .because("HAProxy, the peer, sent it")
+                    .names(&chain.server, &[Role::Owner])
+                    .lost_connection();
+            let truths = truths.into_iter().chain([at_server]).collect();
+            Staged::new(Some(Form::Active), truths, chain.into_actors())
+        })
+    },
+};
+
+/// The other way round.
+pub const PROXY_PASSES_BACK: Scenario = Scenario {
+    name: "proxy-passes-back",
+    title: "the server resets; HAProxy, between, resets the client (option nolinger)",
+    family: Family::V4,
+    can_predate: false,
+    suite: Suite::Long,
+    hops: &[],
+    twins: &["busy-process", "haproxy-timeout-nolinger"],
+    open: |lab, _| {
+        let mut chain = Chain::open(lab, 53, |ends| haproxy(ends, "option nolinger"))?;
+        Armed::new(move |lab| {
+            close_with_linger_zero(&mut chain.server, chain.at_server)?;
+            let back = chain.back()?;
+            let first = chain.server.reset(chain.at_server.local, back)?;
+            let second = chain.reset_to_client()?;
+            let error = chain.client.await_error(chain.at_client)?;
+            let truths = passed_on(lab, &chain.balancer, first, second.clone(), error);
+            let at_client =
+                Truth::received(lab, Place::Client, second, Origin::Peer, Cause::ResetByPeer)
+                    .because("HAProxy, the peer, sent it")
+                    .names(&chain.client, &[Role::Owner])
+                    .lost_connection();
+            let truths = truths.into_iter().chain([at_client]).collect();
+            Staged::new(Some(Form::Active), truths, chain.into_actors())
+        })
+    },
+};
+
+/// The truths on the proxy's host.
+fn passed_on(
+    lab: &Lab,
+    proxy: &Actor,
+    first: Segment,
+    second: Segment,
+    error: String,
+) -> [Truth; 2] {
+    let received = Truth::received(lab, Place::Router, first, Origin::Peer, Cause::ResetByPeer)
+        .because("one end closed its leg with SO_LINGER 0")
+        .names(proxy, &[Role::Owner])
+        .lost_connection()
+        .linked();
+    let sent = Truth::sent(lab, Place::Router, second, Origin::Peer, Cause::Propagated)
+        .because("HAProxy closed this leg because the other had been reset")
+        .done_by(proxy, "close()")
+        .names(proxy, &[Role::Closer])
+        .lost_connection()
+        .peer_saw(error)
+        .linked();
+    [received, sent]
+}
+
+/// A process that serves many closes one connection soon after another was reset, and for its own reasons.
+pub const BUSY_PROCESS: Scenario = Scenario {
+    name: "busy-process",
+    title: "a process closes one connection with SO_LINGER 0, 20 ms after another was reset",
+    family: Family::V4,
+    can_predate: false,
+    suite: Suite::Long,
+    hops: &[],
+    twins: &["proxy-passes-on", "linger-zero"],
+    open: |lab, _| {
+        let mut flock = Flock::open(lab, 52)?;
+        let (one, other) = (flock.grow()?, flock.grow()?);
+        Armed::new(move |lab| {
+            close_with_linger_zero(&mut flock.client, one.at_client)?;
+            let first = flock.reset_to_server(one)?;
+            let error = flock.server.await_error(one.at_server)?;
+            confirm("error at the server", error.as_str(), "ECONNRESET")?;
+            sleep(SOON);
+            close_with_linger_zero(&mut flock.server, other.at_server)?;
+            let second = flock.reset_to_client(other)?;
+            let received = flock
+                .server_lost(lab, first, Origin::Peer, Cause::ResetByPeer)
+                .because("the client closed one connection with SO_LINGER 0");
+            let (origin, cause) = (Origin::LocalProcess, Cause::LingerZero);
+            let sent = Truth::sent(lab, Place::Server, second, origin, cause)
+                .because(
+                    "the server closed another connection with SO_LINGER 0, by its own decision",
+                )
+                .done_by(&flock.server, "close()")
+                .names(&flock.server, &[Role::Closer])
+                .lost_connection();
+            Staged::new(
+                Some(Form::Active),
+                vec![received, sent],
+                flock.into_actors(),
+            )
+        })
+    },
+};
+
+fn close_with_linger_zero(actor: &mut Actor, socket: Socket) -> Result<(), StageError> {
+    actor.set(socket, SocketOption::Linger(0))?;
+    actor.close(socket)
+}
+
+const CONNECTIONS: usize = 8;
+const UNREAD: usize = 100;
+/// How much longer each connection has been silent than the next.
+const APART: Duration = Duration::from_millis(400);
+const SOON: Duration = Duration::from_millis(20);
