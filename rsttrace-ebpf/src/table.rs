@@ -1,5 +1,6 @@
 //! Tables by flow that forget: what the slot of a flow held before is overwritten.
 //!
+//! A flow has two slots, neighbours, so that two flows that meet do not cost each other their memory while there is room.
 //! An LRU hash costs 600 to 800 ns an update, which each connection would pay four times; a slot costs its memory alone.
 //! Nothing locks a slot, so each entry carries a checksum over its key and value: one that two CPUs wrote at once, or that
 //! is read while it is written, does not add up and counts as absent.
@@ -26,9 +27,18 @@ const KEY_WORDS: usize = size_of::<FlowKey>() / 8;
 #[inline(always)]
 pub fn write<V: Copy>(table: &Array<Entry<V>>, slots: u32, key: &FlowKey, value: &V, evicted: u32) {
     let hash = hash_of(key);
-    let Some(entry) = table.get_ptr_mut(index_of(hash, slots)) else {
+    let index = index_of(hash, slots);
+    let (Some(first), Some(second)) = (table.get_ptr_mut(index), table.get_ptr_mut(index ^ 1))
+    else {
         return;
     };
+    // SAFETY: a slot of the table.
+    let second_is = state_of(unsafe { &*second }, key);
+    // SAFETY: as above.
+    let first_is = state_of(unsafe { &*first }, key);
+    let take_second =
+        second_is == State::Same || (second_is == State::Empty && first_is == State::Other);
+    let entry = if take_second { second } else { first };
     // SAFETY: a slot of the table; others may write it, too, which the checksum finds out.
     let entry = unsafe { &mut *entry };
     if entry.check != 0 && !is_same(&entry.key, key) {
@@ -44,7 +54,19 @@ pub fn write<V: Copy>(table: &Array<Entry<V>>, slots: u32, key: &FlowKey, value:
 #[inline(always)]
 pub fn read<V: Copy>(table: &Array<Entry<V>>, slots: u32, key: &FlowKey, into: &mut V) -> bool {
     let hash = hash_of(key);
-    let Some(entry) = table.get_ptr(index_of(hash, slots)) else {
+    let index = index_of(hash, slots);
+    read_slot(table, index, hash, key, into) || read_slot(table, index ^ 1, hash, key, into)
+}
+
+#[inline(always)]
+fn read_slot<V: Copy>(
+    table: &Array<Entry<V>>,
+    index: u32,
+    hash: u64,
+    key: &FlowKey,
+    into: &mut V,
+) -> bool {
+    let Some(entry) = table.get_ptr(index) else {
         return false;
     };
     // SAFETY: a slot of the table; what others write meanwhile, the checksum finds out.
@@ -55,6 +77,25 @@ pub fn read<V: Copy>(table: &Array<Entry<V>>, slots: u32, key: &FlowKey, into: &
     }
     *into = entry.value;
     check_of(hash, into) == check
+}
+
+/// What a slot holds, seen from a flow.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Empty,
+    Same,
+    Other,
+}
+
+#[inline(always)]
+fn state_of<V>(entry: &Entry<V>, key: &FlowKey) -> State {
+    if entry.check == 0 {
+        State::Empty
+    } else if is_same(&entry.key, key) {
+        State::Same
+    } else {
+        State::Other
+    }
 }
 
 #[inline(always)]

@@ -138,27 +138,16 @@ fn egress(ctx: &TcContext, link_header: bool) {
     let netns = Netns::of_device(ctx.as_ptr());
     let macs = macs(ctx, link_header);
     let sender = sender(ctx);
-    // Seen from here the sender is the local end.
-    let key = FlowKey {
-        flow: Flow {
-            local_address: segment.flow.remote_address,
-            remote_address: segment.flow.local_address,
-            local_port: segment.flow.remote_port,
-            remote_port: segment.flow.local_port,
-            reserved: 0,
-        },
-        netns_cookie: netns.cookie,
-    };
+    let mut baseline = NO_BASELINE;
+    // A socket's own record tells more.
+    if sender.flags & PACKET_HAS_SOCKET == 0 {
+        handshake_of_destination(&segment, netns, &mut baseline);
+    }
     emit::<RstPacket>(ctx.as_ptr(), Slot::Egress, TALLY, |event| {
         describe(ctx, &segment, netns, macs, event);
         event.flags |= PACKET_EGRESS | sender.flags;
         event.target = NO_TARGET;
-        // A socket's own record tells more.
-        if sender.flags & PACKET_HAS_SOCKET != 0
-            || !table::read(&BASELINES, get(&BASELINE_SLOTS), &key, &mut event.baseline)
-        {
-            event.baseline = NO_BASELINE;
-        }
+        event.baseline = baseline;
         // SAFETY: the context is the program's own.
         event.ingress_ifindex = unsafe { (*ctx.skb.skb).ingress_ifindex };
         event.socket_cookie = sender.cookie;
@@ -173,6 +162,24 @@ fn egress(ctx: &TcContext, link_header: bool) {
             }
         };
     });
+}
+
+/// The SYN or SYN-ACK that came from where a segment goes to: seen from here, its sender is the local end.
+#[inline(always)]
+fn handshake_of_destination(segment: &Segment, netns: Netns, into: &mut Baseline) {
+    let key = FlowKey {
+        flow: Flow {
+            local_address: segment.flow.remote_address,
+            remote_address: segment.flow.local_address,
+            local_port: segment.flow.remote_port,
+            remote_port: segment.flow.local_port,
+            reserved: 0,
+        },
+        netns_cookie: netns.cookie,
+    };
+    if !table::read(&BASELINES, get(&BASELINE_SLOTS), &key, into) {
+        *into = NO_BASELINE;
+    }
 }
 
 /// The parts that both directions share.
