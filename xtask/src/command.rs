@@ -15,6 +15,11 @@ pub fn cargo() -> Command {
     Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
+/// Has this cargo run what it builds through sudo.
+pub fn with_sudo(cargo: &mut Command) {
+    cargo.args(["--config", "target.'cfg(all())'.runner='sudo -E'"]);
+}
+
 /// Runs to the end with output shown; an exit code other than 0 is an error.
 pub fn run(command: &mut Command) -> Result<()> {
     let shown = announce(command);

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod accuracy;
 mod bpf_toolchain;
 mod build_ebpf;
 mod check_ebpf;
@@ -15,7 +16,7 @@ mod tally;
 mod test;
 mod workspace;
 
-/// Builds the eBPF object, lints and tests the workspace
+/// Builds the eBPF object, lints, tests and measures the workspace
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
 struct Cli {
@@ -25,6 +26,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    Accuracy(accuracy::Args),
     BuildEbpf(build_ebpf::Args),
     CheckEbpf(check_ebpf::Args),
     Lint(lint::Args),
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
 
 fn perform(task: &Task) -> anyhow::Result<()> {
     match task {
+        Task::Accuracy(args) => accuracy::run(args),
         Task::BuildEbpf(args) => build_ebpf::run(args),
         Task::CheckEbpf(args) => check_ebpf::run(args),
         Task::Lint(args) => lint::run(args),

@@ -129,7 +129,7 @@ fn demo(sudo: bool, require: u32) -> Command {
 
 fn as_root(cargo: &mut Command, sudo: bool) {
     if sudo {
-        cargo.args(["--config", "target.'cfg(all())'.runner='sudo -E'"]);
+        command::with_sudo(cargo);
     }
 }
 

@@ -43,9 +43,54 @@ pub enum Outcome {
     /// The verdict is "unknown".
     Unknown,
     /// Something is not as staged: all of it.
-    Wrong(Vec<String>),
+    Wrong(Vec<Mistake>),
     /// This machine cannot stage it.
     NotStaged(String),
+}
+
+/// One thing that is not as staged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Mistake {
+    /// What it is about.
+    pub about: About,
+    /// What was told, and what is true.
+    pub detail: String,
+}
+
+/// What a mistake is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum About {
+    /// The staging itself failed, so there is nothing to explain.
+    Staging,
+    /// There is no record.
+    Missing,
+    /// Who sent it.
+    Origin,
+    /// Why.
+    Cause,
+    /// Whose socket it was.
+    Process,
+    /// The idle timeout and how it made itself known.
+    Idle,
+    /// What was lost.
+    Cost,
+    /// How much was unread.
+    Unread,
+    /// How often one reset is told.
+    Count,
+    /// Which records are of one chain.
+    Chain,
+}
+
+impl About {
+    fn is_wrong(self, detail: impl Into<String>) -> Mistake {
+        let detail = detail.into();
+        Mistake {
+            about: self,
+            detail,
+        }
+    }
 }
 
 /// Compares each truth of a scenario with the records of its view.
@@ -69,7 +114,9 @@ pub fn compare(done: &Done, records: &[Record]) -> Vec<Case> {
         Err(error) => vec![case(
             None,
             None,
-            Outcome::Wrong(vec![format!("staging failed: {error}")]),
+            Outcome::Wrong(vec![
+                About::Staging.is_wrong(format!("staging failed: {error}")),
+            ]),
         )],
         Ok(staged) => {
             let mut judged: Vec<_> = staged
@@ -111,7 +158,8 @@ fn demand_one_chain(judged: &mut [(&Truth, (Option<&Record>, Outcome))]) {
     }
     for (truth, (_, outcome)) in judged.iter_mut() {
         if truth.linked && *outcome == Outcome::Right {
-            *outcome = Outcome::Wrong(vec!["not linked with the rest of its chain".to_owned()]);
+            let detail = "not linked with the rest of its chain";
+            *outcome = Outcome::Wrong(vec![About::Chain.is_wrong(detail)]);
         }
     }
 }
@@ -142,7 +190,7 @@ fn judge<'a>(truth: &Truth, alike: usize, records: &'a [Record]) -> (Option<&'a 
         } else {
             format!("no record of this direction, but: {}", others.join(", "))
         };
-        return (None, Outcome::Wrong(vec![why]));
+        return (None, Outcome::Wrong(vec![About::Missing.is_wrong(why)]));
     };
     if record.verdict.origin == Origin::Unknown {
         return (Some(record), Outcome::Unknown);
@@ -150,36 +198,36 @@ fn judge<'a>(truth: &Truth, alike: usize, records: &'a [Record]) -> (Option<&'a 
     let mut wrong = Vec::new();
     let verdict = &record.verdict;
     if verdict.origin != truth.origin {
-        wrong.push(format!(
+        wrong.push(About::Origin.is_wrong(format!(
             "origin {} instead of {}",
             verdict.origin, truth.origin
-        ));
+        )));
     }
     if verdict.cause != truth.cause {
-        wrong.push(format!(
+        wrong.push(About::Cause.is_wrong(format!(
             "cause {} instead of {}",
             verdict.cause, truth.cause
-        ));
+        )));
     }
     if let Some(error) = wrong_process(truth, record.process.as_ref()) {
-        wrong.push(error);
+        wrong.push(About::Process.is_wrong(error));
     }
     if !is_cost_right(truth, verdict.severity) {
         let lost = if truth.lost { "a" } else { "no" };
-        wrong.push(format!(
+        wrong.push(About::Cost.is_wrong(format!(
             "{} though {lost} connection was lost",
             verdict.severity
-        ));
+        )));
     }
     if let Some(error) = truth.idle.and_then(|staged| wrong_idle(staged, record)) {
-        wrong.push(error);
+        wrong.push(About::Idle.is_wrong(error));
     }
     if let (Some(staged), Some(told)) = (
         truth.unread,
         record.socket.as_ref().and_then(|socket| socket.unread),
     ) && staged != told
     {
-        wrong.push(format!("{told} bytes unread instead of {staged}"));
+        wrong.push(About::Unread.is_wrong(format!("{told} bytes unread instead of {staged}")));
     }
     // A reset told twice in one direction is one too many.
     let told = of_flow
@@ -187,7 +235,7 @@ fn judge<'a>(truth: &Truth, alike: usize, records: &'a [Record]) -> (Option<&'a 
         .filter(|record| is_about(truth, record))
         .count();
     if told != alike {
-        wrong.push(format!("{told} records for {alike} resets"));
+        wrong.push(About::Count.is_wrong(format!("{told} records for {alike} resets")));
     }
     let outcome = if wrong.is_empty() {
         Outcome::Right

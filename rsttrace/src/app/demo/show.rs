@@ -86,7 +86,10 @@ fn row(case: &Case, colors: bool) -> Vec<Cell> {
     let (result, color) = match &case.outcome {
         Outcome::Right => ("right".to_owned(), Color::Green),
         Outcome::Unknown => ("UNKNOWN".to_owned(), Color::Yellow),
-        Outcome::Wrong(why) => (format!("WRONG: {}", why.join("; ")), Color::Red),
+        Outcome::Wrong(why) => {
+            let details: Vec<_> = why.iter().map(|wrong| wrong.detail.as_str()).collect();
+            (format!("WRONG: {}", details.join("; ")), Color::Red)
+        }
         Outcome::NotStaged(why) => (format!("not staged: {why}"), Color::DarkGrey),
     };
     let mut result = Cell::new(escape(&result));

@@ -13,6 +13,8 @@ use crate::sys;
 /// A running capture of all interfaces of this namespace, in both directions.
 pub struct Capture {
     socket: Socket,
+    /// Seen while something else was waited for.
+    passed_over: Vec<Segment>,
 }
 
 impl Capture {
@@ -31,11 +33,18 @@ impl Capture {
             libc::SO_RCVBUFFORCE,
             BUFFER_BYTES,
         )?;
-        Ok(Self { socket })
+        Ok(Self {
+            socket,
+            passed_over: Vec::new(),
+        })
     }
 
-    /// The next segment that fits; ETIMEDOUT if none comes in time.
+    /// The first segment that fits and was not told of yet; ETIMEDOUT if none comes in time.
     pub fn wait(&mut self, pattern: &Pattern, limit: Duration) -> io::Result<Segment> {
+        let seen = |segment: &Segment| pattern.fits(segment);
+        if let Some(index) = self.passed_over.iter().position(seen) {
+            return Ok(self.passed_over.remove(index));
+        }
         let end = Instant::now() + limit;
         let mut frame = [0_u8; 2048];
         loop {
@@ -49,9 +58,10 @@ impl Capture {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(error) => return Err(error),
             };
-            let found = frame.get(..length).and_then(Segment::from_frame);
-            if let Some(segment) = found.filter(|segment| pattern.fits(segment)) {
-                return Ok(segment);
+            match frame.get(..length).and_then(Segment::from_frame) {
+                Some(segment) if pattern.fits(&segment) => return Ok(segment),
+                Some(segment) => self.passed_over.push(segment),
+                None => {}
             }
         }
     }

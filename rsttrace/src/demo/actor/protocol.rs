@@ -95,7 +95,7 @@ pub enum Command {
     },
     /// Starts to capture TCP segments of this namespace; an earlier capture ends.
     Capture,
-    /// Waits for a captured segment that fits.
+    /// Waits for a captured segment that fits; the first that was not answered with yet.
     AwaitSegment { pattern: Pattern, timeout_ms: u64 },
     /// What the kernel's table says of a connection (also without a descriptor: orphans, TIME_WAIT).
     Entry {

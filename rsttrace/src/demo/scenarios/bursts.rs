@@ -42,7 +42,8 @@ fn ask_once_more(mut flock: Flock, due: Instant) -> Result<Armed, StageError> {
 fn restart(lab: &mut Lab, mut flock: Flock) -> Result<Staged, StageError> {
     flock.server.kill()?;
     let mut truths = Vec::new();
-    for (flow, seen) in flock.resets_to_client()? {
+    for flow in flock.flows.clone() {
+        let seen = flock.reset_to_client(flow)?;
         let error = flock.client.await_error(flow.at_client)?;
         confirm("error at the client", error.as_str(), "ECONNRESET")?;
         let received = flock

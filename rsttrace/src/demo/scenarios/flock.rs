@@ -99,20 +99,6 @@ impl Flock {
             .reset(flow.at_server.local, flow.at_client.local)
     }
 
-    /// The RSTs that the client gets on all connections, in whatever order.
-    pub fn resets_to_client(&mut self) -> Result<Vec<(Flow, Segment)>, StageError> {
-        let mut found = Vec::new();
-        while found.len() < self.flows.len() {
-            let any = Pattern::reset(self.listener.local, None);
-            let seen = self.client.segment(any)?;
-            let of = |flow: &&Flow| flow.at_client.local == seen.destination;
-            let flow = self.flows.iter().find(of).copied();
-            let flow = flow.ok_or_else(|| StageError::Failed(format!("whose is {seen:?}?")))?;
-            found.push((flow, seen));
-        }
-        Ok(found)
-    }
-
     /// The RST that the server gets, as captured there.
     pub fn reset_to_server(&mut self, flow: Flow) -> Result<Segment, StageError> {
         self.server

@@ -198,7 +198,8 @@ fn open_one_more(mut flock: Flock, mut device: Actor, due: Instant) -> Result<Ar
             }
             inject_later(&mut device, segments, Duration::ZERO)?;
             let mut truths = Vec::new();
-            for (flow, seen) in flock.resets_to_client()? {
+            for flow in flock.flows.clone() {
+                let seen = flock.reset_to_client(flow)?;
                 confirm("TTL of the RST", seen.ttl, FROM_ROUTER.ttl)?;
                 let error = flock.client.await_error(flow.at_client)?;
                 confirm("error at the client", error.as_str(), "ECONNRESET")?;

@@ -227,6 +227,7 @@ pub const KEEPALIVE: Scenario = Scenario {
             probes: 5,
         };
         flock.client.set(flow.at_client, probing)?;
+        flock.server.capture()?;
         Armed::due(Instant::now() + Duration::from_millis(3300), move |lab| {
             for _ in 0..3 {
                 flock.server.segment(keepalive_probe(flow))?;
