@@ -147,9 +147,10 @@ fn hop(staged: &crate::demo::Hop) -> anyhow::Result<Hop> {
         port: staged.port,
         timeout: staged.timeout,
         mode: staged.mode,
-        kind: match staged.mode {
-            IdleMode::FinAtExpiry => Kind::Terminating,
-            IdleMode::RstAtExpiry | IdleMode::LateRst => Kind::Transparent,
+        kind: if staged.transparent {
+            Kind::Transparent
+        } else {
+            Kind::Terminating
         },
     })
 }

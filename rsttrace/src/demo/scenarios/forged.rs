@@ -27,6 +27,7 @@ pub const EXPIRED: Scenario = Scenario {
             port: None,
             timeout: TIMEOUT,
             mode: IdleMode::RstAtExpiry,
+            transparent: true,
         },
         Hop {
             name: "lab-box-30",
@@ -34,6 +35,7 @@ pub const EXPIRED: Scenario = Scenario {
             port: None,
             timeout: TIMEOUT,
             mode: IdleMode::RstAtExpiry,
+            transparent: true,
         },
     ],
     twins: &["expired-looks-like-peer", "slow-application"],

@@ -72,6 +72,8 @@ pub struct Hop {
     pub timeout: Duration,
     /// What it does then.
     pub mode: IdleMode,
+    /// It hands on the packets of others; else it is the other end itself.
+    pub transparent: bool,
 }
 
 /// One kind of reset and how it is staged.

@@ -5,11 +5,23 @@ use std::time::{Duration, Instant};
 
 use super::chain::{Chain, TIMEOUT, haproxy, nginx_http, nginx_stream};
 use super::site::Site;
-use super::{Armed, Family, Scenario, Staged, Suite, confirm};
+use super::{Armed, Family, Hop, Scenario, Staged, Suite, confirm};
 use crate::demo::StageError;
 use crate::demo::lab::{IpVersion, Lab, Place};
 use crate::demo::truth::Truth;
 use crate::record::{Cause, Form, IdleMode, Origin, Role};
+
+/// What an operator would write into the configuration: nothing else tells a balancer's 3 s from an application's.
+const fn hop(name: &'static str, network: &'static str, mode: IdleMode) -> Hop {
+    Hop {
+        name,
+        network,
+        port: None,
+        timeout: TIMEOUT,
+        mode,
+        transparent: false,
+    }
+}
 
 /// What HAProxy does to the server: a FIN and at once a RST.
 pub const HAPROXY_SERVER: Scenario = Scenario {
@@ -18,7 +30,7 @@ pub const HAPROXY_SERVER: Scenario = Scenario {
     family: Family::V4,
     can_predate: false,
     suite: Suite::Long,
-    hops: &[],
+    hops: &[hop("haproxy-11", "203.0.113.111/32", IdleMode::FinAtExpiry)],
     twins: &["haproxy-timeout-client", "slow-application"],
     open: |lab, _| {
         let mut chain = Chain::open(lab, 11, |ends| haproxy(ends, ""))?;
@@ -48,7 +60,7 @@ pub const HAPROXY_CLIENT: Scenario = Scenario {
     family: Family::V4,
     can_predate: false,
     suite: Suite::Long,
-    hops: &[],
+    hops: &[hop("haproxy-12", "198.51.100.12/32", IdleMode::FinAtExpiry)],
     twins: &["haproxy-timeout-server", "data-after-close-time-wait"],
     open: |lab, _| {
         let mut chain = Chain::open(lab, 12, |ends| haproxy(ends, ""))?;
@@ -81,7 +93,10 @@ pub const HAPROXY_NOLINGER: Scenario = Scenario {
     family: Family::V4,
     can_predate: false,
     suite: Suite::Long,
-    hops: &[],
+    hops: &[
+        hop("haproxy-13 to servers", "203.0.113.113/32", IdleMode::RstAtExpiry),
+        hop("haproxy-13 to clients", "198.51.100.13/32", IdleMode::FinAtExpiry),
+    ],
     twins: &["haproxy-timeout-server", "linger-zero"],
     open: |lab, _| {
         let mut chain = Chain::open(lab, 13, |ends| haproxy(ends, "option nolinger"))?;
@@ -118,7 +133,7 @@ pub const NGINX_STREAM: Scenario = Scenario {
     family: Family::V4,
     can_predate: false,
     suite: Suite::Long,
-    hops: &[],
+    hops: &[hop("nginx-14", "203.0.113.114/32", IdleMode::FinAtExpiry)],
     twins: &["haproxy-timeout-client", "data-after-close-fin-wait2"],
     open: |lab, _| {
         let mut chain = Chain::open(lab, 14, nginx_stream)?;
@@ -149,7 +164,7 @@ pub const NGINX_RESET: Scenario = Scenario {
     family: Family::V4,
     can_predate: false,
     suite: Suite::Long,
-    hops: &[],
+    hops: &[hop("nginx-15", "198.51.100.15/32", IdleMode::RstAtExpiry)],
     twins: &["nginx-stream-timeout", "linger-zero"],
     open: open_nginx_reset,
 };

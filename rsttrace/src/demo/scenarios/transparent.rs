@@ -29,6 +29,7 @@ pub const REJECTED_PUSH: Scenario = Scenario {
         port: None,
         timeout: TIMEOUT,
         mode: IdleMode::LateRst,
+        transparent: true,
     }],
     twins: &["peer-crashed-in-silence", "expired-nat-peer-answers"],
     open: |lab, _| {
@@ -75,6 +76,7 @@ pub const ANSWERED_BY_BALANCER: Scenario = Scenario {
         port: None,
         timeout: TIMEOUT,
         mode: IdleMode::LateRst,
+        transparent: true,
     }],
     twins: &["peer-crashed-in-silence", "half-open"],
     open: |lab, _| answered_by_balancer(lab, 21, Some(TIMEOUT)),
