@@ -59,16 +59,12 @@ pub fn idle(socket: &Socket, state: TcpState, quiet: Option<&Quiet>) -> Option<I
     if quiet.is_none() && data.is_none() && heard.is_none() {
         return None;
     }
-    let after = quiet.filter(|quiet| matches!(quiet.trigger, Trigger::Write | Trigger::Probe));
+    let probe = quiet.filter(|quiet| quiet.trigger == Trigger::Probe);
     Some(Idle {
         quiet_before: quiet.map(|quiet| quiet.wire.as_secs_f64()),
         since_data: seconds(data),
         since_heard: seconds(heard),
-        reset_after_send: seconds(
-            after
-                .and_then(|quiet| quiet.after)
-                .or(socket.since_first_unacknowledged),
-        ),
+        reset_after_send: seconds(write_age(socket).or(probe.and_then(|quiet| quiet.after))),
         ..Idle::default()
     })
 }
@@ -86,10 +82,7 @@ pub fn before_received(received: &Received, at: BootTime) -> Option<Quiet> {
             trigger: Trigger::PeerFinish,
             wire: finish.quiet,
             application: finish.quiet,
-            after: Some(socket.since_first_unacknowledged.map_or_else(
-                || at.since(finish.time),
-                |_| write_age(socket).unwrap_or_default(),
-            )),
+            after: Some(at.since(finish.time)),
         });
     }
     // The peer had closed before the tool was there.

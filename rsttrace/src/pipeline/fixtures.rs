@@ -323,7 +323,11 @@ pub fn run(events: Vec<Event>) -> Vec<Record> {
 }
 
 pub fn run_with(host: HostFacts, events: Vec<(Event, Facts)>) -> Vec<Record> {
-    let mut pipeline = Pipeline::new(host);
+    run_in(Pipeline::new(host), events)
+}
+
+/// What this pipeline makes of these events.
+pub fn run_in(mut pipeline: Pipeline, events: Vec<(Event, Facts)>) -> Vec<Record> {
     let mut out = Vec::new();
     for (event, facts) in events {
         pipeline.handle(event, facts, &mut out);

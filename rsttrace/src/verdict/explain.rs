@@ -181,8 +181,8 @@ pub fn timed_out(received: &Received, at: BootTime, found: &Timeout) -> String {
         }
         (IdleMode::FinAtExpiry, _) => {
             format!(
-                "{remote} closed the connection{age} when it had been silent for {silence}, {}",
-                what_came_of_it(quiet)
+                "{remote} closed the connection when it had been silent for {silence}, and {}",
+                what_came_of_it(received, quiet)
             )
         }
         (IdleMode::LateRst, _) => {
@@ -200,7 +200,7 @@ pub fn timed_out(received: &Received, at: BootTime, found: &Timeout) -> String {
                 format!(" {}", answer_time(after.as_secs_f64()))
             });
             format!(
-                "silent {silence}, then {what} was reset{when}: {who} had forgotten the connection{age}"
+                "silent {silence}, then {what} was reset{when}: {who} had forgotten the connection"
             )
         }
     };
@@ -214,10 +214,14 @@ pub fn timed_out(received: &Received, at: BootTime, found: &Timeout) -> String {
 }
 
 /// What followed a FIN at a timeout.
-fn what_came_of_it(quiet: &Quiet) -> String {
+fn what_came_of_it(received: &Received, quiet: &Quiet) -> String {
+    let what = match received.socket.since_first_unacknowledged {
+        Some(_) => "reset our write",
+        None => "reset it",
+    };
     match quiet.after {
-        Some(after) if after >= SOON => format!("then reset it {} later", span(after)),
-        _ => "then reset it".to_owned(),
+        Some(after) if after >= SOON => format!("{what} {} later", span(after)),
+        _ => format!("{what} at once"),
     }
 }
 

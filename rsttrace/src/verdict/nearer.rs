@@ -284,5 +284,6 @@ fn peer_talks_on(case: &Case<'_>) -> Sign {
         words::span(later.after),
         later.ttl
     );
-    Some((PROVEN, "peer_talks_on", detail))
+    // Not even the peer's own TTL speaks against that.
+    Some((PROVEN + WEAK, "peer_talks_on", detail))
 }

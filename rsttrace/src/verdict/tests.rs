@@ -2,4 +2,5 @@
 
 mod received;
 mod sent;
+mod timeout;
 mod wire;

@@ -94,8 +94,16 @@ pub const HAPROXY_NOLINGER: Scenario = Scenario {
     can_predate: false,
     suite: Suite::Long,
     hops: &[
-        hop("haproxy-13 to servers", "203.0.113.113/32", IdleMode::RstAtExpiry),
-        hop("haproxy-13 to clients", "198.51.100.13/32", IdleMode::FinAtExpiry),
+        hop(
+            "haproxy-13 to servers",
+            "203.0.113.113/32",
+            IdleMode::RstAtExpiry,
+        ),
+        hop(
+            "haproxy-13 to clients",
+            "198.51.100.13/32",
+            IdleMode::FinAtExpiry,
+        ),
     ],
     twins: &["haproxy-timeout-server", "linger-zero"],
     open: |lab, _| {
