@@ -2,5 +2,6 @@
 
 pub mod candidates;
 pub mod clocks;
+pub mod devices;
 pub mod memory;
 pub mod software;
