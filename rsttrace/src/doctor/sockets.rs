@@ -1,0 +1,411 @@
+//! Which programs keep quiet connections without keepalive?
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::{Connection, Finding, Listener, Program, Severity, Sockets};
+use crate::verdict::words::{count, span};
+
+/// Processes named in a finding.
+const NAMED: usize = 8;
+
+/// What belongs together: one line for a server with thousands of connections.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Group {
+    comm: Option<String>,
+    role: Role,
+    port: u16,
+}
+
+/// This host's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Role {
+    /// It accepted.
+    Server,
+    /// It connected.
+    Client,
+}
+
+/// Idle connections without keepalive, and listeners whose connections would have none. `advised`: seconds until the
+/// first probe, to be named in advice.
+pub fn judge(sockets: &Sockets, idle_from: Duration, advised: Option<u64>) -> Vec<Finding> {
+    let ports: Vec<u16> = sockets.listeners.iter().map(|it| it.local.port()).collect();
+    let advised = advised.unwrap_or(DEFAULT_KEEPALIVE);
+    let mut idle: BTreeMap<Group, Vec<&Connection>> = BTreeMap::new();
+    for connection in sockets.connections.iter().filter(|it| leaves_host(it)) {
+        if !connection.keepalive && connection.quiet.is_some_and(|quiet| quiet >= idle_from) {
+            let group = group(connection, &ports);
+            idle.entry(group).or_default().push(connection);
+        }
+    }
+    let mut listening: BTreeMap<Group, Vec<&Listener>> = BTreeMap::new();
+    for listener in sockets.listeners.iter().filter(|it| without(it, sockets)) {
+        let group = Group {
+            comm: comm(&listener.holders),
+            role: Role::Server,
+            port: listener.local.port(),
+        };
+        // The connections say it better.
+        if !idle
+            .keys()
+            .any(|it| it.role == Role::Server && it.port == group.port)
+        {
+            listening.entry(group).or_default().push(listener);
+        }
+    }
+    let idle = idle
+        .iter()
+        .map(|(group, all)| of_connections(group, all, advised));
+    let listening = listening
+        .iter()
+        .map(|(group, all)| of_listeners(group, all, advised));
+    let mut findings: Vec<_> = idle.chain(listening).collect();
+    if findings.is_empty() {
+        findings.push(Finding::ok(
+            "sockets_keep_alive",
+            "no listener and no idle connection to another host is without keepalive".to_owned(),
+        ));
+    }
+    findings
+}
+
+/// Where no device is known to compare with: below all common ones but the shortest.
+const DEFAULT_KEEPALIVE: u64 = 120;
+
+/// Nothing between the ends of a connection within a host forgets it.
+fn leaves_host(connection: &Connection) -> bool {
+    !connection.remote.ip().is_loopback() && connection.remote.ip() != connection.local.ip()
+}
+
+/// It is reachable from elsewhere, its connections do not inherit keepalive, and none of them shows that the program
+/// turns it on for each.
+fn without(listener: &Listener, sockets: &Sockets) -> bool {
+    let accepted = |it: &&Connection| {
+        let local = listener.local;
+        it.local.port() == local.port()
+            && (local.ip().is_unspecified() || it.local.ip() == local.ip())
+    };
+    listener.keepalive == Some(false)
+        && !listener.local.ip().is_loopback()
+        && !sockets
+            .connections
+            .iter()
+            .filter(accepted)
+            .any(|it| it.keepalive)
+}
+
+fn group(connection: &Connection, listening: &[u16]) -> Group {
+    let local = connection.local.port();
+    let (role, port) = if listening.contains(&local) {
+        (Role::Server, local)
+    } else {
+        (Role::Client, connection.remote.port())
+    };
+    Group {
+        comm: comm(&connection.holders),
+        role,
+        port,
+    }
+}
+
+fn comm(holders: &[Program]) -> Option<String> {
+    holders.first().map(|program| program.comm.clone())
+}
+
+fn of_connections(group: &Group, all: &[&Connection], advised: u64) -> Finding {
+    let longest = all
+        .iter()
+        .filter_map(|it| it.quiet)
+        .max()
+        .unwrap_or_default();
+    let processes = programs(all.iter().flat_map(|it| &it.holders));
+    let number = all.len();
+    let (what, have) = match number {
+        1 => ("idle connection".to_owned(), "has"),
+        _ => (format!("{} idle connections", count(number as u64)), "have"),
+    };
+    let whose = whose(group, &processes);
+    let where_ = match group.role {
+        Role::Server => format!("on port {}", group.port),
+        Role::Client => format!("to {}", to(all)),
+    };
+    let (one, quiet) = if number == 1 {
+        ("an ", "quiet for")
+    } else {
+        ("", "the longest quiet for")
+    };
+    Finding {
+        processes: some(processes),
+        port: Some(group.port),
+        count: Some(number),
+        longest_quiet: Some(longest.as_secs_f64()),
+        ..Finding::new(
+            Severity::Advice,
+            "idle_connections_without_keepalive",
+            format!(
+                "{one}{what} of {whose} {where_} {have} no keepalive, {quiet} {}",
+                span(longest)
+            ),
+            advice(group, advised),
+        )
+    }
+}
+
+fn of_listeners(group: &Group, all: &[&Listener], advised: u64) -> Finding {
+    let processes = programs(all.iter().flat_map(|it| &it.holders));
+    let whose = whose(group, &processes);
+    Finding {
+        processes: some(processes),
+        port: Some(group.port),
+        count: Some(all.len()),
+        ..Finding::new(
+            Severity::Advice,
+            "listener_without_keepalive",
+            format!(
+                "{whose} listens on port {} without keepalive: what it accepts has none either, unless it turns it on for each connection",
+                group.port
+            ),
+            advice(group, advised),
+        )
+    }
+}
+
+/// `10.0.5.2:5432`, or how many there are on that port.
+fn to(all: &[&Connection]) -> String {
+    let mut ends: Vec<SocketAddr> = all.iter().map(|it| it.remote).collect();
+    ends.sort_unstable();
+    ends.dedup();
+    match ends[..] {
+        [one] => one.to_string(),
+        _ => {
+            let hosts: Vec<IpAddr> = ends.iter().map(SocketAddr::ip).collect();
+            let port = ends.first().map_or(0, SocketAddr::port);
+            format!("port {port} of {} hosts", count(hosts.len() as u64))
+        }
+    }
+}
+
+fn programs<'a>(all: impl Iterator<Item = &'a Program>) -> Vec<Program> {
+    let mut programs: Vec<_> = all.cloned().collect();
+    programs.sort_unstable();
+    programs.dedup();
+    programs
+}
+
+fn some(mut programs: Vec<Program>) -> Vec<Program> {
+    programs.truncate(NAMED);
+    programs
+}
+
+/// `nginx[87]`, `nginx (4 processes)`.
+fn whose(group: &Group, processes: &[Program]) -> String {
+    match (&group.comm, processes) {
+        (Some(comm), [one]) => format!("{comm}[{}]", one.pid),
+        (Some(comm), more) => format!("{comm} ({} processes)", more.len()),
+        (None, _) => "a process that is not ours to see".to_owned(),
+    }
+}
+
+/// By the program's own setting, where it is known.
+fn advice(group: &Group, seconds: u64) -> String {
+    let program = group.comm.as_deref().unwrap_or_default();
+    match (program, group.role) {
+        ("nginx", Role::Server) => format!(
+            "nginx: listen {} so_keepalive={seconds}s:15s:4;",
+            group.port
+        ),
+        ("nginx", Role::Client) => format!(
+            "nginx: proxy_socket_keepalive on; and sysctl -w net.ipv4.tcp_keepalive_time={seconds}"
+        ),
+        ("haproxy", Role::Server) => {
+            format!("haproxy: option clitcpka, with clitcpka-idle {seconds}s")
+        }
+        ("haproxy", Role::Client) => {
+            format!("haproxy: option srvtcpka, with srvtcpka-idle {seconds}s")
+        }
+        ("redis-server", Role::Server) => format!("redis.conf: tcp-keepalive {seconds}"),
+        ("postgres", Role::Server) => {
+            format!("postgresql.conf: tcp_keepalives_idle = {seconds}")
+        }
+        ("sshd" | "sshd-session", Role::Server) => {
+            format!("sshd_config: TCPKeepAlive yes, or ClientAliveInterval {seconds}")
+        }
+        _ => format!(
+            "have the program set SO_KEEPALIVE, and TCP_KEEPIDLE to {seconds} s{}",
+            match group.role {
+                Role::Server => " (on its listening socket: what it accepts inherits both)",
+                Role::Client => "",
+            }
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn program(pid: u32, comm: &str) -> Program {
+        Program {
+            pid,
+            comm: comm.to_owned(),
+        }
+    }
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
+    }
+
+    fn connection(local: &str, remote: &str, quiet: u64) -> Connection {
+        Connection {
+            local: address(local),
+            remote: address(remote),
+            keepalive: false,
+            quiet: Some(Duration::from_secs(quiet)),
+            holders: vec![program(87, "nginx")],
+        }
+    }
+
+    fn listener(local: &str, keepalive: Option<bool>) -> Listener {
+        Listener {
+            local: address(local),
+            keepalive,
+            holders: vec![program(87, "nginx")],
+        }
+    }
+
+    fn kinds(listeners: Vec<Listener>, connections: Vec<Connection>) -> Vec<&'static str> {
+        let sockets = Sockets {
+            listeners,
+            connections,
+        };
+        let findings = judge(&sockets, MINUTE, Some(175));
+        findings.iter().map(|it| it.kind).collect()
+    }
+
+    const FINE: &[&str] = &["sockets_keep_alive"];
+    const IDLE: &[&str] = &["idle_connections_without_keepalive"];
+    const LISTENER: &[&str] = &["listener_without_keepalive"];
+
+    #[test]
+    fn an_idle_connection_without_keepalive_is_told_and_its_look_alikes_are_not() {
+        let idle = connection("10.0.0.1:80", "10.0.0.9:4", 61);
+        let kept = Connection {
+            keepalive: true,
+            ..idle.clone()
+        };
+        let on_its_way = Connection {
+            quiet: None,
+            ..idle.clone()
+        };
+        assert_eq!(kinds(vec![], vec![idle]), IDLE);
+        for other in [
+            kept,
+            on_its_way,
+            connection("10.0.0.1:80", "10.0.0.9:4", 59),
+            connection("127.0.0.1:80", "127.0.0.1:4", 600),
+            connection("[::1]:80", "[::1]:4", 600),
+            connection("10.0.0.1:80", "10.0.0.1:4", 600),
+        ] {
+            assert_eq!(kinds(vec![], vec![other.clone()]), FINE, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_listener_without_keepalive_is_told_and_its_look_alikes_are_not() {
+        assert_eq!(
+            kinds(vec![listener("0.0.0.0:80", Some(false))], vec![]),
+            LISTENER
+        );
+        for other in [
+            listener("0.0.0.0:80", Some(true)),
+            listener("0.0.0.0:80", None),
+            listener("127.0.0.1:80", Some(false)),
+            listener("[::1]:80", Some(false)),
+        ] {
+            assert_eq!(kinds(vec![other.clone()], vec![]), FINE, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_program_that_turns_keepalive_on_for_each_connection_is_left_alone() {
+        let kept = Connection {
+            keepalive: true,
+            ..connection("10.0.0.1:80", "10.0.0.9:4", 5)
+        };
+        let listeners = vec![listener("0.0.0.0:80", Some(false))];
+        assert_eq!(kinds(listeners.clone(), vec![kept.clone()]), FINE);
+        let elsewhere = Connection {
+            local: address("10.0.0.1:81"),
+            ..kept
+        };
+        assert_eq!(kinds(listeners, vec![elsewhere]), LISTENER);
+    }
+
+    #[test]
+    fn thousands_of_connections_of_one_server_are_one_line() {
+        let mut connections: Vec<_> = (0..5000_u32)
+            .map(|number| {
+                let remote = format!("10.1.{}.{}:443", number / 250, number % 250);
+                let mut it = connection("10.0.0.1:80", &remote, 60 + u64::from(number));
+                it.holders = vec![program(88 + number % 12, "nginx")];
+                it
+            })
+            .collect();
+        connections.push(connection("10.0.0.1:40000", "10.0.5.2:5432", 90));
+        let sockets = Sockets {
+            listeners: vec![
+                listener("0.0.0.0:80", Some(false)),
+                listener("[::]:80", Some(false)),
+            ],
+            connections,
+        };
+        let findings = judge(&sockets, MINUTE, Some(175));
+        let told: Vec<_> = findings.iter().map(|it| it.summary.as_str()).collect();
+        assert_eq!(
+            told,
+            [
+                "5,000 idle connections of nginx (12 processes) on port 80 have no keepalive, the longest quiet for 1 h 24 min",
+                "an idle connection of nginx[87] to 10.0.5.2:5432 has no keepalive, quiet for 1 min 30 s",
+            ]
+        );
+        assert_eq!(
+            (findings[0].count, findings[0].processes.len()),
+            (Some(5000), NAMED)
+        );
+        assert_eq!(findings[0].longest_quiet, Some(5059.0));
+    }
+
+    #[test]
+    fn advice_is_in_the_programs_own_words_where_they_are_known() {
+        for (comm, role, words) in [
+            ("nginx", Role::Server, "listen 80 so_keepalive=175s:15s:4"),
+            ("nginx", Role::Client, "proxy_socket_keepalive on"),
+            ("haproxy", Role::Server, "option clitcpka"),
+            ("haproxy", Role::Client, "option srvtcpka"),
+            ("java", Role::Server, "SO_KEEPALIVE"),
+        ] {
+            let group = Group {
+                comm: Some(comm.to_owned()),
+                role,
+                port: 80,
+            };
+            let told = advice(&group, 175);
+            assert!(told.contains(words) && told.contains("175"), "{told}");
+        }
+    }
+
+    #[test]
+    fn sockets_of_others_are_told_without_a_name() {
+        let mut idle = connection("10.0.0.1:80", "10.0.0.9:4", 61);
+        idle.holders.clear();
+        let sockets = Sockets {
+            listeners: vec![],
+            connections: vec![idle],
+        };
+        let findings = judge(&sockets, MINUTE, None);
+        assert!(findings[0].summary.contains("not ours to see"));
+    }
+}
