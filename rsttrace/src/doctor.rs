@@ -103,9 +103,11 @@ pub struct Connection {
     pub remote: SocketAddr,
     /// Its keepalive timer runs.
     pub keepalive: bool,
+    /// Until that timer fires, if it runs. The first probe is sent then, or later if there is data until then.
+    pub next_probe: Option<Duration>,
     /// Since data was last sent or received, milliseconds; absent while something is on its way.
     pub quiet: Option<Duration>,
-    /// As of a listener; not looked for where keepalive is on.
+    /// As of a listener.
     pub holders: Vec<Program>,
 }
 
@@ -186,8 +188,12 @@ pub fn judge(inspection: &Inspection, known: &[KnownTimeout]) -> Vec<Finding> {
     let mut findings = hooks::judge(&inspection.tracing);
     findings.extend(timeouts::judge(inspection, known));
     if let Ok(sockets) = &inspection.sockets {
-        let advised = timeouts::advised_keepalive(inspection.environment, known);
-        findings.extend(sockets::judge(sockets, inspection.idle_from, advised));
+        let limits = sockets::Limits {
+            idle_from: inspection.idle_from,
+            advised: timeouts::advised_keepalive(inspection.environment, known),
+            forgotten_after: timeouts::forgotten_after(inspection.environment, known),
+        };
+        findings.extend(sockets::judge(sockets, limits));
     }
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     findings

@@ -80,6 +80,7 @@ fn try_hooks(options: &TracerOptions) -> Tracing {
             patience: PATIENCE,
             ..InterfaceOptions::default()
         }),
+        debug: options.debug_probes,
         ..Options::default()
     });
     let tracer = match started {

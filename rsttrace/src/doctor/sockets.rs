@@ -27,16 +27,31 @@ enum Role {
     Client,
 }
 
-/// Idle connections without keepalive, and listeners whose connections would have none. `advised`: seconds until the
-/// first probe, to be named in advice.
-pub fn judge(sockets: &Sockets, idle_from: Duration, advised: Option<u64>) -> Vec<Finding> {
+/// What sockets are held against.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// From when on a connection is idle.
+    pub idle_from: Duration,
+    /// Seconds until the first probe, to be named in advice; absent where no device is known to compare with.
+    pub advised: Option<u64>,
+    /// When a device that is surely on the way forgets a connection.
+    pub forgotten_after: Option<Duration>,
+}
+
+/// Idle connections without keepalive or with one that comes too late, and listeners whose connections would have none.
+pub fn judge(sockets: &Sockets, limits: Limits) -> Vec<Finding> {
     let ports: Vec<u16> = sockets.listeners.iter().map(|it| it.local.port()).collect();
-    let advised = advised.unwrap_or(DEFAULT_KEEPALIVE);
+    let advised = limits.advised.unwrap_or(DEFAULT_KEEPALIVE);
     let mut idle: BTreeMap<Group, Vec<&Connection>> = BTreeMap::new();
+    let mut late: BTreeMap<Group, Vec<&Connection>> = BTreeMap::new();
     for connection in sockets.connections.iter().filter(|it| leaves_host(it)) {
-        if !connection.keepalive && connection.quiet.is_some_and(|quiet| quiet >= idle_from) {
+        let is_idle = connection.quiet.is_some_and(|it| it >= limits.idle_from);
+        if !connection.keepalive && is_idle {
             let group = group(connection, &ports);
             idle.entry(group).or_default().push(connection);
+        } else if comes_late(connection, limits.forgotten_after) {
+            let group = group(connection, &ports);
+            late.entry(group).or_default().push(connection);
         }
     }
     let mut listening: BTreeMap<Group, Vec<&Listener>> = BTreeMap::new();
@@ -47,20 +62,22 @@ pub fn judge(sockets: &Sockets, idle_from: Duration, advised: Option<u64>) -> Ve
             port: listener.local.port(),
         };
         // The connections say it better.
-        if !idle
-            .keys()
-            .any(|it| it.role == Role::Server && it.port == group.port)
-        {
+        let is_same = |it: &Group| it.role == Role::Server && it.port == group.port;
+        if !idle.keys().any(is_same) {
             listening.entry(group).or_default().push(listener);
         }
     }
-    let idle = idle
-        .iter()
-        .map(|(group, all)| of_connections(group, all, advised));
-    let listening = listening
-        .iter()
-        .map(|(group, all)| of_listeners(group, all, advised));
-    let mut findings: Vec<_> = idle.chain(listening).collect();
+    let mut findings = Vec::new();
+    for (group, all) in &idle {
+        findings.push(of_connections(group, all, advised));
+    }
+    for (group, all) in &late {
+        let limit = limits.forgotten_after.unwrap_or_default();
+        findings.push(of_late(group, all, limit, advised));
+    }
+    for (group, all) in &listening {
+        findings.push(of_listeners(group, all, advised));
+    }
     if findings.is_empty() {
         findings.push(Finding::ok(
             "sockets_keep_alive",
@@ -76,6 +93,14 @@ const DEFAULT_KEEPALIVE: u64 = 120;
 /// Nothing between the ends of a connection within a host forgets it.
 fn leaves_host(connection: &Connection) -> bool {
     !connection.remote.ip().is_loopback() && connection.remote.ip() != connection.local.ip()
+}
+
+/// Its probe is sent when the timer fires at the soonest: by then it is forgotten.
+fn comes_late(connection: &Connection, forgotten_after: Option<Duration>) -> bool {
+    match (connection.quiet, connection.next_probe, forgotten_after) {
+        (Some(quiet), Some(probe), Some(limit)) => quiet.saturating_add(probe) > limit,
+        _ => false,
+    }
 }
 
 /// It is reachable from elsewhere, its connections do not inherit keepalive, and none of them shows that the program
@@ -114,41 +139,70 @@ fn comm(holders: &[Program]) -> Option<String> {
 }
 
 fn of_connections(group: &Group, all: &[&Connection], advised: u64) -> Finding {
-    let longest = all
-        .iter()
-        .filter_map(|it| it.quiet)
-        .max()
-        .unwrap_or_default();
-    let processes = programs(all.iter().flat_map(|it| &it.holders));
-    let number = all.len();
-    let (what, have) = match number {
-        1 => ("idle connection".to_owned(), "has"),
-        _ => (format!("{} idle connections", count(number as u64)), "have"),
+    let longest = longest_quiet(all);
+    let (subject, quiet) = match all.len() {
+        1 => (
+            "an idle connection".to_owned(),
+            "has no keepalive, quiet for",
+        ),
+        more => (
+            format!("{} idle connections", count(more as u64)),
+            "have no keepalive, the longest quiet for",
+        ),
     };
-    let whose = whose(group, &processes);
-    let where_ = match group.role {
-        Role::Server => format!("on port {}", group.port),
-        Role::Client => format!("to {}", to(all)),
+    let summary = format!(
+        "{subject} {} {quiet} {}",
+        owned_and_where(group, all),
+        span(longest)
+    );
+    let kind = "idle_connections_without_keepalive";
+    about_connections(kind, group, all, summary, advice(group, advised))
+}
+
+fn of_late(group: &Group, all: &[&Connection], limit: Duration, advised: u64) -> Finding {
+    let subject = match all.len() {
+        1 => "a connection".to_owned(),
+        more => format!("{} connections", count(more as u64)),
     };
-    let (one, quiet) = if number == 1 {
-        ("an ", "quiet for")
-    } else {
-        ("", "the longest quiet for")
-    };
+    let summary = format!(
+        "the next keepalive probe of {subject} {} comes later than {} s after the last data: too late for this cloud",
+        owned_and_where(group, all),
+        limit.as_secs()
+    );
+    let advice = format!(
+        "{}; without a time of its own, net.ipv4.tcp_keepalive_time counts",
+        advice(group, advised)
+    );
+    about_connections("keepalive_too_late", group, all, summary, advice)
+}
+
+fn about_connections(
+    kind: &'static str,
+    group: &Group,
+    all: &[&Connection],
+    summary: String,
+    advice: String,
+) -> Finding {
     Finding {
-        processes: some(processes),
+        processes: some(programs(all.iter().flat_map(|it| &it.holders))),
         port: Some(group.port),
-        count: Some(number),
-        longest_quiet: Some(longest.as_secs_f64()),
-        ..Finding::new(
-            Severity::Advice,
-            "idle_connections_without_keepalive",
-            format!(
-                "{one}{what} of {whose} {where_} {have} no keepalive, {quiet} {}",
-                span(longest)
-            ),
-            advice(group, advised),
-        )
+        count: Some(all.len()),
+        longest_quiet: Some(longest_quiet(all).as_secs_f64()),
+        ..Finding::new(Severity::Advice, kind, summary, advice)
+    }
+}
+
+fn longest_quiet(all: &[&Connection]) -> Duration {
+    let quiet = all.iter().filter_map(|it| it.quiet);
+    quiet.max().unwrap_or_default()
+}
+
+/// `of nginx[87] on port 80`, `of nginx[87] to 10.0.5.2:5432`.
+fn owned_and_where(group: &Group, all: &[&Connection]) -> String {
+    let whose = whose(group, &programs(all.iter().flat_map(|it| &it.holders)));
+    match group.role {
+        Role::Server => format!("of {whose} on port {}", group.port),
+        Role::Client => format!("of {whose} to {}", to(all)),
     }
 }
 
@@ -245,7 +299,11 @@ fn advice(group: &Group, seconds: u64) -> String {
 mod tests {
     use super::*;
 
-    const MINUTE: Duration = Duration::from_secs(60);
+    const LIMITS: Limits = Limits {
+        idle_from: Duration::from_secs(60),
+        advised: Some(175),
+        forgotten_after: Some(Duration::from_secs(350)),
+    };
 
     fn program(pid: u32, comm: &str) -> Program {
         Program {
@@ -263,6 +321,7 @@ mod tests {
             local: address(local),
             remote: address(remote),
             keepalive: false,
+            next_probe: None,
             quiet: Some(Duration::from_secs(quiet)),
             holders: vec![program(87, "nginx")],
         }
@@ -281,7 +340,7 @@ mod tests {
             listeners,
             connections,
         };
-        let findings = judge(&sockets, MINUTE, Some(175));
+        let findings = judge(&sockets, LIMITS);
         findings.iter().map(|it| it.kind).collect()
     }
 
@@ -345,6 +404,35 @@ mod tests {
     }
 
     #[test]
+    fn a_probe_that_comes_too_late_for_the_cloud_is_told_and_a_sooner_one_is_not() {
+        let kept = |quiet, probe| Connection {
+            keepalive: true,
+            next_probe: Some(Duration::from_secs(probe)),
+            ..connection("10.0.0.1:80", "10.0.0.9:4", quiet)
+        };
+        let late = ["keepalive_too_late"];
+        assert_eq!(kinds(vec![], vec![kept(0, 7200)]), late);
+        assert_eq!(kinds(vec![], vec![kept(100, 251)]), late);
+        assert_eq!(kinds(vec![], vec![kept(100, 250)]), FINE);
+        assert_eq!(kinds(vec![], vec![kept(0, 175)]), FINE);
+        let sockets = Sockets {
+            listeners: vec![],
+            connections: vec![kept(0, 7200)],
+        };
+        let findings = judge(&sockets, LIMITS);
+        assert_eq!(
+            findings[0].summary,
+            "the next keepalive probe of a connection of nginx[87] to 10.0.0.9:4 comes later than 350 s after the last data: too late for this cloud"
+        );
+        // Outside a cloud, nobody knows what is on the way.
+        let limits = Limits {
+            forgotten_after: None,
+            ..LIMITS
+        };
+        assert_eq!(judge(&sockets, limits)[0].kind, "sockets_keep_alive");
+    }
+
+    #[test]
     fn thousands_of_connections_of_one_server_are_one_line() {
         let mut connections: Vec<_> = (0..5000_u32)
             .map(|number| {
@@ -362,7 +450,7 @@ mod tests {
             ],
             connections,
         };
-        let findings = judge(&sockets, MINUTE, Some(175));
+        let findings = judge(&sockets, LIMITS);
         let told: Vec<_> = findings.iter().map(|it| it.summary.as_str()).collect();
         assert_eq!(
             told,
@@ -405,7 +493,7 @@ mod tests {
             listeners: vec![],
             connections: vec![idle],
         };
-        let findings = judge(&sockets, MINUTE, None);
+        let findings = judge(&sockets, LIMITS);
         assert!(findings[0].summary.contains("not ours to see"));
     }
 }

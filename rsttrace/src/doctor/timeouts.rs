@@ -86,6 +86,16 @@ pub fn advised_keepalive(environment: Option<Environment>, known: &[KnownTimeout
     on_the_way.map(|it| it.timeout).min().map(half)
 }
 
+/// When the first device that is surely on the way forgets a connection; absent where none surely is.
+pub fn forgotten_after(
+    environment: Option<Environment>,
+    known: &[KnownTimeout],
+) -> Option<Duration> {
+    let cloud = known.iter().filter(|it| it.environment.is_some());
+    let on_the_way = cloud.filter(|it| it.environment == environment);
+    on_the_way.map(|it| it.timeout).min()
+}
+
 /// In a cloud, its own devices are on the way of what leaves the network: a later probe is wrong. Elsewhere, what is on
 /// the way is not known.
 fn against_devices(
@@ -304,6 +314,16 @@ mod tests {
             advised_keepalive(Some(Environment::Oci), known_timeouts()),
             None
         );
+    }
+
+    #[test]
+    fn only_in_a_cloud_it_is_sure_what_is_on_the_way() {
+        let limit = |environment| forgotten_after(environment, known_timeouts());
+        assert_eq!(
+            limit(Some(Environment::Aws)),
+            Some(Duration::from_secs(350))
+        );
+        assert_eq!((limit(Some(Environment::Oci)), limit(None)), (None, None));
     }
 
     #[test]

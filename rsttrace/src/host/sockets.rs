@@ -25,8 +25,7 @@ use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use crate::doctor::{Connection, Listener, Program, Sockets};
 use crate::sys;
 
-/// All that listen or are established. Holders are looked for where they matter: of listeners, and of connections
-/// without keepalive. An error where the kernel has no sock_diag for TCP.
+/// All that listen or are established. An error where the kernel has no sock_diag for TCP.
 pub fn of_this_namespace() -> io::Result<Sockets> {
     let mut found = Vec::new();
     for (family, id) in [
@@ -35,11 +34,7 @@ pub fn of_this_namespace() -> io::Result<Sockets> {
     ] {
         found.extend(dump(family as u8, id)?);
     }
-    let wanted = found
-        .iter()
-        .filter(|socket| socket.listens || !socket.keepalive)
-        .map(|socket| socket.inode);
-    let holders = holders(&wanted.collect());
+    let holders = holders(&found.iter().map(|socket| socket.inode).collect());
     let mut sockets = Sockets::default();
     for socket in found {
         let has = holders.get(&socket.inode).map_or(&[][..], Vec::as_slice);
@@ -54,7 +49,8 @@ pub fn of_this_namespace() -> io::Result<Sockets> {
             sockets.connections.push(Connection {
                 local: socket.local,
                 remote: socket.remote,
-                keepalive: socket.keepalive,
+                keepalive: socket.next_probe.is_some(),
+                next_probe: socket.next_probe,
                 quiet: socket.quiet,
                 holders: programs,
             });
@@ -70,8 +66,9 @@ struct Found {
     remote: SocketAddr,
     inode: u64,
     listens: bool,
-    /// Its timer runs. False too while another timer is shown in its place (data or probes on their way).
-    keepalive: bool,
+    /// Until its keepalive timer fires. Absent without one, and while another timer is shown in its place (data or
+    /// probes on their way).
+    next_probe: Option<Duration>,
     /// Absent for listeners, and while something is on its way.
     quiet: Option<Duration>,
 }
@@ -160,7 +157,10 @@ fn socket(body: &[u8]) -> Option<Found> {
         remote: address(id.destination_address, id.destination_port),
         inode: header.inode.into(),
         listens,
-        keepalive: matches!(header.timer, Some(Timer::KeepAlive(_))),
+        next_probe: match header.timer {
+            Some(Timer::KeepAlive(left)) => Some(left),
+            _ => None,
+        },
         quiet: info
             .filter(|_| !listens && at_rest)
             .and_then(|info| quiet(info.value())),
