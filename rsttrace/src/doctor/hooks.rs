@@ -22,6 +22,17 @@ pub fn judge(tracing: &Tracing) -> Vec<Finding> {
                     advice.to_owned(),
                 ));
             }
+            if hooks.iter().any(|hook| hook.programs == NO_REASON) {
+                let message = "this kernel (before 6.10) gives no reason with the resets it sends, and shows none that it sends without a socket";
+                let advice = "causes are told from the sockets' states and the wire, with less confidence; Linux 6.12 or newer gives the reasons";
+                let kind = "no_reset_reasons";
+                findings.push(Finding::new(
+                    Severity::Advice,
+                    kind,
+                    message.to_owned(),
+                    advice.to_owned(),
+                ));
+            }
             if findings.is_empty() {
                 let message = format!("all {} kinds of hook are granted", hooks.len());
                 findings.push(Finding::ok("hooks_granted", message));
@@ -40,6 +51,9 @@ pub fn judge(tracing: &Tracing) -> Vec<Finding> {
         Tracing::Failed(why) => vec![failure("tracing_failed", why)],
     }
 }
+
+/// What stands in for `tcp_send_reset` where its tracepoint has no reason.
+const NO_REASON: &[&str] = &["tcp_send_reset_no_reason"];
 
 fn refusal(hook: &Hook) -> Option<Finding> {
     let why = hook.refused.as_ref()?;
@@ -100,6 +114,21 @@ mod tests {
         let findings = judge(&tried(vec![hook("reset_sent", None)]));
         assert_eq!(findings[0].kind, "hooks_granted");
         assert_eq!(findings[0].severity, Severity::Ok);
+    }
+
+    #[test]
+    fn a_kernel_without_reasons_is_no_defect_but_told() {
+        let mut older = hook("reset_sent", None);
+        older.programs = NO_REASON;
+        let findings = judge(&tried(vec![older]));
+        assert_eq!(findings.len(), 1);
+        assert_eq!(
+            (findings[0].severity, findings[0].kind),
+            (Severity::Advice, "no_reset_reasons")
+        );
+        let mut newer = hook("reset_sent", None);
+        newer.programs = &["tcp_send_reset"];
+        assert_eq!(judge(&tried(vec![newer]))[0].kind, "hooks_granted");
     }
 
     #[test]

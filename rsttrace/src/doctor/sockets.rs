@@ -257,7 +257,7 @@ fn whose(group: &Group, processes: &[Program]) -> String {
     match (&group.comm, processes) {
         (Some(comm), [one]) => format!("{comm}[{}]", one.pid),
         (Some(comm), more) => format!("{comm} ({} processes)", more.len()),
-        (None, _) => "a process that is not ours to see".to_owned(),
+        (None, _) => "an unknown process".to_owned(),
     }
 }
 
@@ -494,6 +494,6 @@ mod tests {
             connections: vec![idle],
         };
         let findings = judge(&sockets, LIMITS);
-        assert!(findings[0].summary.contains("not ours to see"));
+        assert!(findings[0].summary.contains("an unknown process"));
     }
 }

@@ -223,8 +223,9 @@ fn holders(inodes: &HashSet<u64>) -> HashMap<u64, Vec<Held>> {
                 continue;
             }
             let comm = comm.get_or_insert_with(|| {
-                let text = fs::read_to_string(format!("/proc/{pid}/comm"));
-                text.unwrap_or_default().trim_end().to_owned()
+                let name = fs::read(format!("/proc/{pid}/comm"));
+                let name = name.unwrap_or_default();
+                String::from_utf8_lossy(&name).trim_end().to_owned()
             });
             let holders = found.entry(inode).or_default();
             // A process may have it twice.
