@@ -8,7 +8,9 @@ pub fn judge(tracing: &Tracing) -> Vec<Finding> {
     match tracing {
         Tracing::Tried { hooks, interfaces } => {
             let mut findings: Vec<_> = hooks.iter().filter_map(refusal).collect();
-            if !interfaces.is_empty() {
+            // Without the classifiers there is nothing to attach, and that has been said.
+            let has_classifiers = |hook: &Hook| hook.fact == "packets" && hook.refused.is_none();
+            if !interfaces.is_empty() && hooks.iter().any(has_classifiers) {
                 let message = format!(
                     "not every interface can be watched: {}",
                     interfaces.join("; ")
@@ -61,7 +63,7 @@ fn refusal(hook: &Hook) -> Option<Finding> {
         Severity::Warning,
         "hook_refused",
         format!("{} cannot be had: {why}; {}", hook.fact, hook.costs.unwrap_or("some facts are missing")),
-        "docs/ARCHITECTURE.md names the hook and the kernel that has it; in a virtual machine or container, its host may forbid it".to_owned(),
+        "a newer kernel may grant it (docs/ARCHITECTURE.md names the hook); in a virtual machine or container, its host may forbid it; -v says more".to_owned(),
     ))
 }
 
@@ -138,6 +140,12 @@ mod tests {
             interfaces: vec!["eth0: EBUSY".to_owned()],
         });
         assert_eq!(findings[0].kind, "interface_refused");
+        let findings = judge(&Tracing::Tried {
+            hooks: vec![hook("packets", Some("E2BIG"))],
+            interfaces: vec!["lo: link type 772 is not understood".to_owned()],
+        });
+        assert_eq!(findings.len(), 1);
+        assert_eq!(findings[0].kind, "hook_refused");
     }
 
     #[test]
