@@ -27,8 +27,9 @@ pub fn judge(inspection: &Inspection, known: &[KnownTimeout]) -> Vec<Finding> {
                 Severity::Advice,
                 "conntrack_below_rfc5382",
                 format!(
-                    "this host forwards and forgets connections of others after {}, before the first keepalive probe that most systems send (7200 s)",
-                    seconds(conntrack.established)
+                    "this host forwards and forgets connections of others after {}, sooner than RFC 5382 allows ({}): others send their first keepalive probe after 7200 s",
+                    seconds(conntrack.established),
+                    seconds(RFC_5382)
                 ),
                 raise_conntrack(),
             ));

@@ -159,6 +159,11 @@ fn forwards(value: &impl Fn(&str) -> Option<u64>) -> bool {
 /// Netfilter's options answer on any IPv4 socket, so a plain one will do: a raw one would take CAP_NET_RAW, too
 /// (`ip_getsockopt`, <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/ip_sockglue.c#L1784>).
 fn ipvs() -> Option<IpvsTimeouts> {
+    // Of the thread's namespace; /proc/net would be the process's.
+    let services = fs::read_to_string("/proc/thread-self/net/ip_vs").ok()?;
+    if !balances_tcp(&services) {
+        return None;
+    }
     let family = AddressFamily::Inet;
     let any = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).ok()?;
     let [established, fin_wait] = sys::ipvs_timeouts(any.as_fd()).ok()?;
@@ -166,6 +171,12 @@ fn ipvs() -> Option<IpvsTimeouts> {
         established: Duration::from_secs(established.into()),
         fin_wait: Duration::from_secs(fin_wait.into()),
     })
+}
+
+/// Whether a service is listed that may be TCP's: by address, or by firewall mark.
+fn balances_tcp(services: &str) -> bool {
+    let mut lines = services.lines();
+    lines.any(|line| line.starts_with("TCP ") || line.starts_with("FWM "))
 }
 
 #[cfg(test)]
@@ -192,6 +203,22 @@ mod tests {
         assert_eq!(conntrack(&value), None);
         assert!(forwards(&value) && !forwards(&|_: &str| None));
         assert_eq!(keepalive(&|_: &str| None), None);
+    }
+
+    #[test]
+    fn an_ipvs_that_balances_nothing_has_no_say() {
+        let none = "IP Virtual Server version 1.2.1 (size=4096)\n\
+            Prot LocalAddress:Port Scheduler Flags\n  \
+            -> RemoteAddress:Port Forward Weight ActiveConn InActConn\n";
+        assert!(!balances_tcp(none));
+        let service = "  -> 0AF40003:0035      Masq    1      0          0\n";
+        for (first, balances) in [
+            ("TCP  0A60000A:0035 rr \n", true),
+            ("FWM  00000001 wlc \n", true),
+            ("UDP  0A60000A:0035 rr \n", false),
+        ] {
+            assert_eq!(balances_tcp(&format!("{none}{first}{service}")), balances);
+        }
     }
 
     #[test]
