@@ -6,6 +6,7 @@
 
 mod devices;
 mod hooks;
+mod programs;
 mod report;
 mod sockets;
 mod timeouts;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::programs::{Role, keepalive_of};
 use super::{Connection, Finding, Listener, Program, Severity, Sockets};
 use crate::verdict::words::{count, span};
 
@@ -16,15 +17,6 @@ struct Group {
     comm: Option<String>,
     role: Role,
     port: u16,
-}
-
-/// This host's end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Role {
-    /// It accepted.
-    Server,
-    /// It connected.
-    Client,
 }
 
 /// What sockets are held against.
@@ -156,7 +148,13 @@ fn of_connections(group: &Group, all: &[&Connection], advised: u64) -> Finding {
         span(longest)
     );
     let kind = "idle_connections_without_keepalive";
-    about_connections(kind, group, all, summary, advice(group, advised))
+    about_connections(
+        kind,
+        group,
+        all,
+        summary,
+        keepalive_of(group.comm.as_deref(), group.role, group.port, advised),
+    )
 }
 
 fn of_late(group: &Group, all: &[&Connection], limit: Duration, advised: u64) -> Finding {
@@ -171,7 +169,7 @@ fn of_late(group: &Group, all: &[&Connection], limit: Duration, advised: u64) ->
     );
     let advice = format!(
         "{}; without a time of its own, net.ipv4.tcp_keepalive_time counts",
-        advice(group, advised)
+        keepalive_of(group.comm.as_deref(), group.role, group.port, advised)
     );
     about_connections("keepalive_too_late", group, all, summary, advice)
 }
@@ -220,7 +218,7 @@ fn of_listeners(group: &Group, all: &[&Listener], advised: u64) -> Finding {
                 "{whose} listens on port {} without keepalive: what it accepts has none either, unless it turns it on for each connection",
                 group.port
             ),
-            advice(group, advised),
+            keepalive_of(group.comm.as_deref(), group.role, group.port, advised),
         )
     }
 }
@@ -258,40 +256,6 @@ fn whose(group: &Group, processes: &[Program]) -> String {
         (Some(comm), [one]) => format!("{comm}[{}]", one.pid),
         (Some(comm), more) => format!("{comm} ({} processes)", more.len()),
         (None, _) => "an unknown process".to_owned(),
-    }
-}
-
-/// By the program's own setting, where it is known.
-fn advice(group: &Group, seconds: u64) -> String {
-    let program = group.comm.as_deref().unwrap_or_default();
-    match (program, group.role) {
-        ("nginx", Role::Server) => format!(
-            "nginx: listen {} so_keepalive={seconds}s:15s:4;",
-            group.port
-        ),
-        ("nginx", Role::Client) => format!(
-            "nginx: proxy_socket_keepalive on; and sysctl -w net.ipv4.tcp_keepalive_time={seconds}"
-        ),
-        ("haproxy", Role::Server) => {
-            format!("haproxy: option clitcpka, with clitcpka-idle {seconds}s")
-        }
-        ("haproxy", Role::Client) => {
-            format!("haproxy: option srvtcpka, with srvtcpka-idle {seconds}s")
-        }
-        ("redis-server", Role::Server) => format!("redis.conf: tcp-keepalive {seconds}"),
-        ("postgres", Role::Server) => {
-            format!("postgresql.conf: tcp_keepalives_idle = {seconds}")
-        }
-        ("sshd" | "sshd-session", Role::Server) => {
-            format!("sshd_config: TCPKeepAlive yes, or ClientAliveInterval {seconds}")
-        }
-        _ => format!(
-            "have the program set SO_KEEPALIVE, and TCP_KEEPIDLE to {seconds} s{}",
-            match group.role {
-                Role::Server => " (on its listening socket: what it accepts inherits both)",
-                Role::Client => "",
-            }
-        ),
     }
 }
 
@@ -464,25 +428,6 @@ mod tests {
             (Some(5000), NAMED)
         );
         assert_eq!(findings[0].longest_quiet, Some(5059.0));
-    }
-
-    #[test]
-    fn advice_is_in_the_programs_own_words_where_they_are_known() {
-        for (comm, role, words) in [
-            ("nginx", Role::Server, "listen 80 so_keepalive=175s:15s:4"),
-            ("nginx", Role::Client, "proxy_socket_keepalive on"),
-            ("haproxy", Role::Server, "option clitcpka"),
-            ("haproxy", Role::Client, "option srvtcpka"),
-            ("java", Role::Server, "SO_KEEPALIVE"),
-        ] {
-            let group = Group {
-                comm: Some(comm.to_owned()),
-                role,
-                port: 80,
-            };
-            let told = advice(&group, 175);
-            assert!(told.contains(words) && told.contains("175"), "{told}");
-        }
     }
 
     #[test]
