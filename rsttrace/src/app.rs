@@ -2,10 +2,12 @@
 
 mod brain;
 mod demo;
+mod doctor;
 mod session;
 mod watch;
 
 pub use demo::demo;
+pub use doctor::doctor;
 pub use watch::watch;
 
 use crate::cli::Failure;

@@ -611,7 +611,7 @@ pub struct NetSettings {
     pub keepalive: Option<KeepaliveDefaults>,
     /// Connection tracking; absent where the kernel has none. That it is there does not say that a rule uses it.
     pub conntrack: Option<ConntrackTimeouts>,
-    /// IPVS; absent where the kernel has none, or without CAP_NET_ADMIN.
+    /// IPVS; absent where the kernel has none or it balances no TCP service, and without CAP_NET_ADMIN.
     pub ipvs: Option<IpvsTimeouts>,
     /// It forwards: `net.ipv4.ip_forward` or `net.ipv6.conf.all.forwarding`. False too if neither can be read.
     pub forwards: bool,

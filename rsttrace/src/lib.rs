@@ -8,6 +8,7 @@ pub mod attribution;
 pub mod cli;
 pub mod decode;
 pub mod demo;
+pub mod doctor;
 pub mod event;
 pub mod filter;
 pub mod host;

@@ -42,6 +42,10 @@ fn run() -> Result<(), Failure> {
             cli::start_log(options.tracer.verbosity);
             app::demo(options)
         }
+        Request::Doctor(options) => {
+            cli::start_quiet_log(options.tracer.verbosity);
+            app::doctor(&options)
+        }
         Request::Schema => cli::schema::print(),
     }
 }

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::mem::size_of;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use libc::{c_int, c_void, socklen_t};
 
@@ -86,6 +86,30 @@ pub fn ipvs_timeouts(fd: BorrowedFd<'_>) -> io::Result<[u32; 2]> {
     check(rc)?;
     let [established, fin_wait, _] = timeouts.map(|seconds| u32::try_from(seconds).unwrap_or(0));
     Ok([established, fin_wait])
+}
+
+/// A descriptor that stands for a process: pidfd_open(2), Linux 5.3.
+pub fn open_process(pid: u32) -> io::Result<OwnedFd> {
+    const NO_FLAGS: libc::c_uint = 0;
+    // SAFETY: pidfd_open(2) takes two integers and no pointer.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, NO_FLAGS) };
+    own(fd)
+}
+
+/// A copy of a descriptor of another process: pidfd_getfd(2), Linux 5.6. `EPERM` without the right to trace it.
+pub fn copy_descriptor(process: BorrowedFd<'_>, fd: RawFd) -> io::Result<OwnedFd> {
+    const NO_FLAGS: libc::c_uint = 0;
+    // SAFETY: pidfd_getfd(2) takes three integers and no pointer; the first descriptor is borrowed.
+    let copy = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), fd, NO_FLAGS) };
+    own(copy)
+}
+
+fn own(fd: libc::c_long) -> io::Result<OwnedFd> {
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this descriptor for us and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as c_int) })
 }
 
 /// Dissolves the association of a socket: connect(2) with AF_UNSPEC.

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output, Stdio};
 
 fn rsttrace(arguments: &str) -> Command {
@@ -27,6 +29,7 @@ fn bad_usage_is_2_and_says_what_would_do() {
         ("--netns no-such-namespace", "ip netns"),
         ("--interface lo --no-loopback", "leave one of them out"),
         ("demo --only a --require 2", "lower it"),
+        ("doctor --idle 60", "60s"),
         ("--no-such-option", "--help"),
         ("no-such-command", "--help"),
     ] {
@@ -46,6 +49,7 @@ fn help_version_and_schema_are_data_on_standard_output() {
         "--version",
         "watch --help",
         "demo --help",
+        "doctor --help",
         "schema",
     ] {
         let output = run(arguments);
@@ -74,4 +78,51 @@ fn a_reader_that_went_away_is_no_error() {
         assert_eq!(output.status.code(), Some(0), "{arguments}");
         assert!(output.stderr.is_empty(), "{arguments}");
     }
+}
+
+/// As whoever runs the tests, but never as root.
+fn run_unprivileged(arguments: &str) -> Output {
+    const NOBODY: u32 = 65_534;
+    let directory = tempfile::tempdir().unwrap();
+    let binary = directory.path().join("rsttrace");
+    std::fs::copy(env!("CARGO_BIN_EXE_rsttrace"), &binary).unwrap();
+    for path in [directory.path(), &binary] {
+        let everybody = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(path, everybody).unwrap();
+    }
+    let mut command = Command::new(&binary);
+    command.args(arguments.split_whitespace());
+    command.env_remove("RUST_LOG");
+    if nix::unistd::geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command.output().unwrap()
+}
+
+#[test]
+fn without_rights_the_doctor_names_what_is_missing_and_checks_the_rest() {
+    let output = run_unprivileged("doctor -o json");
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!error.contains("panicked"), "{error}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["schema"], "rsttrace.doctor.v1");
+    // What is wrong with this machine is not known here; that the exit code says so, is.
+    let code = if report["result"] == "wrong" { 1 } else { 0 };
+    assert_eq!(output.status.code(), Some(code), "{error}");
+    let findings = report["findings"].as_array().unwrap();
+    let rights = findings
+        .iter()
+        .find(|finding| finding["kind"] == "tracing_not_permitted")
+        .unwrap();
+    assert_eq!(rights["severity"], "advice");
+    assert!(rights["summary"].as_str().unwrap().contains("CAP_BPF"));
+    assert!(report["settings"]["keepalive"]["time"].is_u64());
+    assert_eq!(report["not_checked"][0]["what"], "hooks");
+    let table = run_unprivileged("doctor --idle 10m");
+    assert_eq!(table.status.code(), Some(code));
+    let table = String::from_utf8(table.stdout).unwrap();
+    assert!(
+        table.contains("CAP_BPF") && table.contains("keepalive"),
+        "{table}"
+    );
 }

@@ -315,7 +315,7 @@ impl Session {
     }
 }
 
-fn tc_mode(mode: cli::TcMode) -> TcMode {
+pub(super) fn tc_mode(mode: cli::TcMode) -> TcMode {
     match mode {
         cli::TcMode::Auto => TcMode::Auto,
         cli::TcMode::Tcx => TcMode::Tcx,

@@ -1,6 +1,7 @@
 //! What did the user ask for? The command line as clap reads it becomes a checked [`Request`].
 
 mod demo;
+mod doctor;
 mod failure;
 mod interrupt;
 pub mod schema;
@@ -15,6 +16,7 @@ use std::io::Write as _;
 use clap::{Parser, Subcommand};
 
 pub use demo::DemoOptions;
+pub use doctor::DoctorOptions;
 pub use failure::{ExitCode, Failure};
 pub use interrupt::Interrupt;
 pub use shared::{OutputFormat, TcMode, TracerOptions, Transport};
@@ -28,7 +30,7 @@ Filters:
 
 Exit codes:
   0  done, also when the reader of the output went away
-  1  failed; demo: a case was explained wrongly
+  1  failed; demo: a case was explained wrongly; doctor: something is wrong
   2  the command line makes no sense
   3  not permitted: run as root, or with the capability that the message names
   4  not supported by this kernel; the message says what is missing
@@ -39,7 +41,8 @@ Examples:
   rsttrace --severity fault -o json            lost connections, one JSON object a line
   rsttrace --duration 20s --noise              20 seconds of everything, then the summary
   rsttrace --address 10.0.3.0/24 --count 1     wait for one from or to that network
-  rsttrace demo                                proof that it works on this kernel";
+  rsttrace demo                                proof that it works on this kernel
+  rsttrace doctor                              hooks, timeouts and keepalive of this host";
 
 /// Who sent this TCP RST? Explains each reset: who, why, which process, what to change.
 ///
@@ -68,6 +71,8 @@ enum Command {
     Watch(Box<watch::WatchArgs>),
     /// Stage every kind of reset in private network namespaces and check the explanations
     Demo(demo::DemoArgs),
+    /// Check this host: hooks, timeouts, sockets without keepalive, and what to change
+    Doctor(doctor::DoctorArgs),
     /// Print the JSON Schema of the records that `--output json` writes
     Schema,
 }
@@ -79,6 +84,8 @@ pub enum Request {
     Watch(Box<WatchOptions>),
     /// Stage resets and check the explanations.
     Demo(DemoOptions),
+    /// Check this host.
+    Doctor(DoctorOptions),
     /// Print the schema.
     Schema,
 }
@@ -101,14 +108,24 @@ fn check(cli: Cli) -> Result<Request, Failure> {
         None => Request::Watch(Box::new(cli.watch.check()?)),
         Some(Command::Watch(args)) => Request::Watch(Box::new(args.check()?)),
         Some(Command::Demo(args)) => Request::Demo(args.check()?),
+        Some(Command::Doctor(args)) => Request::Doctor(args.into()),
         Some(Command::Schema) => Request::Schema,
     })
 }
 
 /// Diagnostics go to standard error; RUST_LOG overrules `-v`.
 pub fn start_log(verbosity: u8) {
+    start_log_from("warn", verbosity);
+}
+
+/// The same, for a command that says in its output what would be warned of.
+pub fn start_quiet_log(verbosity: u8) {
+    start_log_from("error", verbosity);
+}
+
+fn start_log_from(least: &str, verbosity: u8) {
     let level = match verbosity {
-        0 => "warn",
+        0 => least,
         1 => "info",
         2 => "debug",
         _ => "trace",

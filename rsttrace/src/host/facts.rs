@@ -1,5 +1,8 @@
 //! What does not change while the tool runs?
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
 use anyhow::Context;
 
 use super::{clock, environment};
@@ -15,6 +18,18 @@ pub fn host_facts(started: BootTime, coverage: Coverage) -> anyhow::Result<HostF
         coverage,
         environment: environment::of_this_host(),
     })
+}
+
+/// `uname -r`; absent if it cannot be read.
+pub fn kernel_release() -> Option<String> {
+    let text = fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
+    Some(text.trim().to_owned())
+}
+
+/// Inode of this process's network namespace; absent if it cannot be read.
+pub fn own_netns() -> Option<u32> {
+    let file = fs::metadata("/proc/self/ns/net").ok()?;
+    file.ino().try_into().ok()
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod generations;
 pub mod process;
 pub mod settings;
 pub mod socket_holder;
+pub mod sockets;
 mod subjects;
 
 pub use enrich::{Enricher, NetnsNames};

@@ -48,6 +48,11 @@ pub fn of_namespace(path: &Path, inode: Option<u32>) -> io::Result<NetSettings> 
     ended.unwrap_or_else(|_| Err(io::Error::other("the visiting thread ended")))
 }
 
+/// Connections that connection tracking remembers in the calling thread's namespace; absent where it is not there.
+pub fn tracked_connections() -> Option<u64> {
+    sysctl("netfilter/nf_conntrack_count")
+}
+
 /// Remembers what was read, so that an event costs a look into a map.
 #[derive(Debug)]
 pub(super) struct KnownSettings {
@@ -154,6 +159,11 @@ fn forwards(value: &impl Fn(&str) -> Option<u64>) -> bool {
 /// Netfilter's options answer on any IPv4 socket, so a plain one will do: a raw one would take CAP_NET_RAW, too
 /// (`ip_getsockopt`, <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/ip_sockglue.c#L1784>).
 fn ipvs() -> Option<IpvsTimeouts> {
+    // Of the thread's namespace; /proc/net would be the process's.
+    let services = fs::read_to_string("/proc/thread-self/net/ip_vs").ok()?;
+    if !balances_tcp(&services) {
+        return None;
+    }
     let family = AddressFamily::Inet;
     let any = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).ok()?;
     let [established, fin_wait] = sys::ipvs_timeouts(any.as_fd()).ok()?;
@@ -161,6 +171,12 @@ fn ipvs() -> Option<IpvsTimeouts> {
         established: Duration::from_secs(established.into()),
         fin_wait: Duration::from_secs(fin_wait.into()),
     })
+}
+
+/// Whether a service is listed that may be TCP's: by address, or by firewall mark.
+fn balances_tcp(services: &str) -> bool {
+    let mut lines = services.lines();
+    lines.any(|line| line.starts_with("TCP ") || line.starts_with("FWM "))
 }
 
 #[cfg(test)]
@@ -178,32 +194,6 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs root"]
-    fn another_namespace_is_read_as_it_is_and_ours_stays_ours() {
-        let (ready, is_ready) = std::sync::mpsc::channel();
-        let (done, is_done) = std::sync::mpsc::channel::<()>();
-        let other = std::thread::spawn(move || {
-            nix::sched::unshare(CloneFlags::CLONE_NEWNET).unwrap();
-            fs::write("/proc/sys/net/ipv4/tcp_keepalive_time", "611").unwrap();
-            fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
-            let path = fs::read_link("/proc/thread-self").unwrap();
-            ready
-                .send(Path::new("/proc").join(path).join("ns/net"))
-                .unwrap();
-            let _ = is_done.recv();
-        });
-        let before = of_this_namespace();
-        let path = is_ready.recv().unwrap();
-        let there = of_namespace(&path, None).unwrap();
-        assert_eq!(there.keepalive.unwrap().time, Duration::from_secs(611));
-        assert!(there.forwards);
-        assert_eq!(of_this_namespace(), before);
-        assert_ne!(before.keepalive, there.keepalive);
-        drop(done);
-        other.join().unwrap();
-    }
-
-    #[test]
     fn a_kernel_without_connection_tracking_has_none() {
         let value = |name: &str| match name {
             "ipv6/conf/all/forwarding" => Some(1),
@@ -213,6 +203,22 @@ mod tests {
         assert_eq!(conntrack(&value), None);
         assert!(forwards(&value) && !forwards(&|_: &str| None));
         assert_eq!(keepalive(&|_: &str| None), None);
+    }
+
+    #[test]
+    fn an_ipvs_that_balances_nothing_has_no_say() {
+        let none = "IP Virtual Server version 1.2.1 (size=4096)\n\
+            Prot LocalAddress:Port Scheduler Flags\n  \
+            -> RemoteAddress:Port Forward Weight ActiveConn InActConn\n";
+        assert!(!balances_tcp(none));
+        let service = "  -> 0AF40003:0035      Masq    1      0          0\n";
+        for (first, balances) in [
+            ("TCP  0A60000A:0035 rr \n", true),
+            ("FWM  00000001 wlc \n", true),
+            ("UDP  0A60000A:0035 rr \n", false),
+        ] {
+            assert_eq!(balances_tcp(&format!("{none}{first}{service}")), balances);
+        }
     }
 
     #[test]

@@ -19,6 +19,27 @@ pub enum Fact {
     Clock,
 }
 
+impl Fact {
+    /// A name that stays, for machines.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ownership => "ownership",
+            Self::ResetSent => "reset_sent",
+            Self::ResetReceived => "reset_received",
+            Self::Packets => "packets",
+            Self::TunnelPackets => "tunnel_packets",
+            Self::OlderSockets => "older_sockets",
+            Self::Clock => "clock",
+        }
+    }
+
+    /// What cannot be told without it, one sentence.
+    pub fn costs(self) -> &'static str {
+        let row = TABLE.iter().find(|row| row.fact == self);
+        row.map_or("", |row| row.costs)
+    }
+}
+
 /// How a program gets at its hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attachment {
@@ -238,6 +259,15 @@ mod tests {
         assert!(at(Fact::Ownership) < at(Fact::ResetSent));
         assert!(at(Fact::ResetSent) < at(Fact::Packets));
         assert!(at(Fact::Packets) < at(Fact::OlderSockets));
+    }
+
+    #[test]
+    fn every_fact_has_a_row_and_a_name_of_its_own() {
+        let mut names: Vec<_> = TABLE.iter().map(|row| row.fact.name()).collect();
+        assert!(TABLE.iter().all(|row| row.fact.costs() == row.costs));
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), TABLE.len());
     }
 
     #[test]

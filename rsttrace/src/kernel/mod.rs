@@ -25,5 +25,5 @@ pub use counters::{Counters, ProgramStats};
 pub use events::{EventReader, Transport};
 pub use hooks::{Fact, HookState, Hooks};
 pub use interfaces::{Inode, InterfaceOptions, Names, Namespace, Scope, Selector, TcMode};
-pub use preflight::StartError;
+pub use preflight::{StartError, has_btf};
 pub use tracer::{DebugLog, Options, Tracer};

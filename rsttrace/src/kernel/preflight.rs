@@ -49,7 +49,7 @@ pub fn check() -> Result<(), StartError> {
         ];
         return Err(StartError::NotPermitted { missing });
     }
-    if !Path::new(btf::VMLINUX).exists() {
+    if !has_btf() {
         return Err(no_btf(format!(
             "it has no type information at {}",
             btf::VMLINUX
@@ -64,6 +64,11 @@ pub fn check() -> Result<(), StartError> {
         });
     }
     Ok(())
+}
+
+/// Whether the kernel describes its own types, which tracing needs.
+pub fn has_btf() -> bool {
+    Path::new(btf::VMLINUX).exists()
 }
 
 /// Type information is missing or cannot be used.

@@ -1,0 +1,171 @@
+//! What does the check print for people: what was found, then what is wrong and what to change.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use crate::cli::Failure;
+use crate::doctor::{Finding, Inspection, Severity, Tracing, counts, environment};
+use crate::record;
+use crate::sink::text::{count, escape, pad, wrap};
+use crate::terminal::{Palette, stdout_width};
+use crate::verdict::words::span;
+
+/// Columns of the names at the left.
+const NAMES: usize = 12;
+
+/// What was found, the findings, and the sum.
+pub fn table(
+    host: Option<&str>,
+    inspection: &Inspection,
+    findings: &[Finding],
+    colors: bool,
+) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    let width = stdout_width();
+    for (name, text) in rows(host, inspection) {
+        line(&mut out, &pad(name, NAMES), &text, width)?;
+    }
+    writeln!(out)?;
+    let palette = Palette { colors };
+    for finding in findings {
+        let (label, color) = match finding.severity {
+            Severity::Warning => ("WARNING", record::Severity::Fault),
+            Severity::Advice => ("advice", record::Severity::Refused),
+            Severity::Ok => ("ok", record::Severity::Noise),
+        };
+        let label = palette.severity(color, &pad(label, NAMES));
+        let text = match &finding.advice {
+            Some(advice) => format!("{} → {advice}", finding.summary),
+            None => finding.summary.clone(),
+        };
+        line(&mut out, &label, &text, width)?;
+    }
+    let number = |severity| findings.iter().filter(|it| it.severity == severity).count();
+    let wrong = match number(Severity::Warning) {
+        0 => "nothing is wrong".to_owned(),
+        1 => "1 thing is wrong".to_owned(),
+        more => format!("{more} things are wrong"),
+    };
+    let advised = match number(Severity::Advice) {
+        0 => "nothing to advise".to_owned(),
+        1 => "1 piece of advice".to_owned(),
+        more => format!("{more} pieces of advice"),
+    };
+    writeln!(out, "\n{wrong}; {advised}")?;
+    Ok(())
+}
+
+/// A name and a text that continues below itself. The name may hold colours.
+fn line(out: &mut impl Write, name: &str, text: &str, width: usize) -> io::Result<()> {
+    let rest = width.saturating_sub(NAMES + 1);
+    for (index, part) in wrap(&escape(text), rest, rest).iter().enumerate() {
+        if index == 0 {
+            writeln!(out, "{name} {part}")?;
+        } else {
+            writeln!(out, "{:NAMES$} {part}", "")?;
+        }
+    }
+    Ok(())
+}
+
+fn rows(host: Option<&str>, inspection: &Inspection) -> Vec<(&'static str, String)> {
+    let unknown = || "not known".to_owned();
+    let settings = &inspection.settings;
+    let mut rows = Vec::new();
+    rows.push(("host", host.map_or_else(unknown, str::to_owned)));
+    if let Some(cloud) = inspection.environment {
+        rows.push(("environment", environment(cloud).to_owned()));
+    }
+    rows.push((
+        "kernel",
+        format!(
+            "{}, {} type information (BTF)",
+            inspection.kernel.clone().unwrap_or_else(unknown),
+            if inspection.has_btf {
+                "with"
+            } else {
+                "without"
+            }
+        ),
+    ));
+    rows.push(("hooks", hooks(&inspection.tracing)));
+    rows.push((
+        "keepalive",
+        settings.keepalive.map_or_else(unknown, |it| {
+            format!(
+                "where a socket asks for it, first probe after {}, then every {}, given up after {} without an answer",
+                seconds(it.time),
+                seconds(it.interval),
+                it.probes
+            )
+        }),
+    ));
+    rows.push((
+        "conntrack",
+        settings.conntrack.map_or_else(
+            || "not on this kernel".to_owned(),
+            |it| {
+                let tracked = inspection
+                    .tracked
+                    .map_or_else(String::new, |it| format!("; tracks {} now", count(it)));
+                format!(
+                    "forgets an established connection after {}, one with unacknowledged data after {}, one closed by one side after {}{tracked}",
+                    seconds(it.established),
+                    seconds(it.unacknowledged),
+                    seconds(it.close_wait)
+                )
+            },
+        ),
+    ));
+    if let Some(ipvs) = settings.ipvs {
+        let text = format!(
+            "forgets an established connection after {}, after a FIN {}",
+            seconds(ipvs.established),
+            seconds(ipvs.fin_wait)
+        );
+        rows.push(("ipvs", text));
+    }
+    let forwards = if settings.forwards { "yes" } else { "no" };
+    rows.push(("forwarding", forwards.to_owned()));
+    rows.push(("sockets", sockets(inspection)));
+    rows
+}
+
+fn hooks(tracing: &Tracing) -> String {
+    match tracing {
+        Tracing::Tried { hooks, .. } => {
+            let granted: Vec<_> = hooks
+                .iter()
+                .filter(|hook| hook.refused.is_none())
+                .map(|hook| hook.fact)
+                .collect();
+            format!(
+                "{} of {}: {}",
+                granted.len(),
+                hooks.len(),
+                granted.join(", ")
+            )
+        }
+        Tracing::NotPermitted(_) => "not tried: not permitted".to_owned(),
+        Tracing::NotSupported(_) => "none: this kernel cannot be traced".to_owned(),
+        Tracing::Failed(_) => "could not be tried".to_owned(),
+    }
+}
+
+fn sockets(inspection: &Inspection) -> String {
+    match (counts(inspection), &inspection.sockets) {
+        (Some(it), _) => format!(
+            "{} listening, {} connections, {} of them quiet for {} or longer",
+            count(it.listening as u64),
+            count(it.established as u64),
+            count(it.idle as u64),
+            span(inspection.idle_from)
+        ),
+        (None, Err(why)) => format!("cannot be listed: {why}"),
+        (None, Ok(_)) => "not known".to_owned(),
+    }
+}
+
+fn seconds(span: Duration) -> String {
+    format!("{} s", span.as_secs())
+}

@@ -1,0 +1,168 @@
+//! What is lost by the hooks that were not granted?
+
+use super::{Finding, Hook, Severity, Tracing};
+
+/// A refused hook is wrong: records lack facts.
+pub fn judge(tracing: &Tracing) -> Vec<Finding> {
+    const CAPABILITIES: &str = "setcap cap_bpf,cap_perfmon,cap_net_admin,cap_sys_admin=ep";
+    match tracing {
+        Tracing::Tried { hooks, interfaces } => {
+            let mut findings: Vec<_> = hooks.iter().filter_map(refusal).collect();
+            // Without the classifiers there is nothing to attach, and that has been said.
+            let has_classifiers = |hook: &Hook| hook.fact == "packets" && hook.refused.is_none();
+            if !interfaces.is_empty() && hooks.iter().any(has_classifiers) {
+                let message = format!(
+                    "not every interface can be watched: {}",
+                    interfaces.join("; ")
+                );
+                let advice = "resets on these interfaces are seen by tracepoints only; name the others with --interface to have no doubt";
+                let kind = "interface_refused";
+                findings.push(Finding::new(
+                    Severity::Warning,
+                    kind,
+                    message,
+                    advice.to_owned(),
+                ));
+            }
+            if hooks.iter().any(|hook| hook.programs == NO_REASON) {
+                let message = "this kernel (before 6.10) gives no reason with the resets it sends, and shows none that it sends without a socket";
+                let advice = "causes are told from the sockets' states and the wire, with less confidence; Linux 6.12 or newer gives the reasons";
+                let kind = "no_reset_reasons";
+                findings.push(Finding::new(
+                    Severity::Advice,
+                    kind,
+                    message.to_owned(),
+                    advice.to_owned(),
+                ));
+            }
+            if findings.is_empty() {
+                let message = format!("all {} kinds of hook are granted", hooks.len());
+                findings.push(Finding::ok("hooks_granted", message));
+            }
+            findings
+        }
+        Tracing::NotPermitted(why) => vec![Finding::new(
+            Severity::Advice,
+            "tracing_not_permitted",
+            format!("the hooks were not tried: {}", first_sentence(why)),
+            format!(
+                "run `sudo rsttrace doctor`, or give the binary the capabilities: {CAPABILITIES}"
+            ),
+        )],
+        Tracing::NotSupported(why) => vec![failure("kernel_not_supported", why)],
+        Tracing::Failed(why) => vec![failure("tracing_failed", why)],
+    }
+}
+
+/// What stands in for `tcp_send_reset` where its tracepoint has no reason.
+const NO_REASON: &[&str] = &["tcp_send_reset_no_reason"];
+
+fn refusal(hook: &Hook) -> Option<Finding> {
+    let why = hook.refused.as_ref()?;
+    Some(Finding::new(
+        Severity::Warning,
+        "hook_refused",
+        format!("{} cannot be had: {why}; {}", hook.fact, hook.costs.unwrap_or("some facts are missing")),
+        "a newer kernel may grant it (docs/ARCHITECTURE.md names the hook); in a virtual machine or container, its host may forbid it; -v says more".to_owned(),
+    ))
+}
+
+/// The messages of a failed start are `what is wrong. The next step`.
+fn failure(kind: &'static str, why: &str) -> Finding {
+    let (what, next) = why.split_once(". ").unwrap_or((why, "Run again with -v"));
+    Finding::new(Severity::Warning, kind, what.to_owned(), next.to_owned())
+}
+
+fn first_sentence(text: &str) -> &str {
+    text.split_once(". ").map_or(text, |(first, _)| first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hook(fact: &'static str, refused: Option<&str>) -> Hook {
+        Hook {
+            fact,
+            programs: &[],
+            refused: refused.map(str::to_owned),
+            costs: refused.map(|_| "no packets"),
+        }
+    }
+
+    fn tried(hooks: Vec<Hook>) -> Tracing {
+        Tracing::Tried {
+            hooks,
+            interfaces: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_refused_hook_is_wrong_and_says_what_it_costs() {
+        let findings = judge(&tried(vec![
+            hook("reset_sent", None),
+            hook("packets", Some("EPERM")),
+        ]));
+        assert_eq!(findings.len(), 1);
+        assert_eq!(
+            (findings[0].severity, findings[0].kind),
+            (Severity::Warning, "hook_refused")
+        );
+        assert!(findings[0].summary.ends_with("EPERM; no packets"));
+    }
+
+    #[test]
+    fn hooks_that_are_granted_are_fine() {
+        let findings = judge(&tried(vec![hook("reset_sent", None)]));
+        assert_eq!(findings[0].kind, "hooks_granted");
+        assert_eq!(findings[0].severity, Severity::Ok);
+    }
+
+    #[test]
+    fn a_kernel_without_reasons_is_no_defect_but_told() {
+        let mut older = hook("reset_sent", None);
+        older.programs = NO_REASON;
+        let findings = judge(&tried(vec![older]));
+        assert_eq!(findings.len(), 1);
+        assert_eq!(
+            (findings[0].severity, findings[0].kind),
+            (Severity::Advice, "no_reset_reasons")
+        );
+        let mut newer = hook("reset_sent", None);
+        newer.programs = &["tcp_send_reset"];
+        assert_eq!(judge(&tried(vec![newer]))[0].kind, "hooks_granted");
+    }
+
+    #[test]
+    fn an_interface_that_cannot_be_watched_is_wrong() {
+        let findings = judge(&Tracing::Tried {
+            hooks: vec![hook("packets", None)],
+            interfaces: vec!["eth0: EBUSY".to_owned()],
+        });
+        assert_eq!(findings[0].kind, "interface_refused");
+        let findings = judge(&Tracing::Tried {
+            hooks: vec![hook("packets", Some("E2BIG"))],
+            interfaces: vec!["lo: link type 772 is not understood".to_owned()],
+        });
+        assert_eq!(findings.len(), 1);
+        assert_eq!(findings[0].kind, "hook_refused");
+    }
+
+    #[test]
+    fn a_missing_right_is_named_and_is_no_defect_of_the_host() {
+        let findings = judge(&Tracing::NotPermitted(
+            "not permitted: CAP_BPF missing. Run as root".to_owned(),
+        ));
+        assert_eq!(findings[0].severity, Severity::Advice);
+        assert!(findings[0].summary.contains("CAP_BPF"));
+    }
+
+    #[test]
+    fn a_kernel_that_cannot_be_traced_is_wrong() {
+        let findings = judge(&Tracing::NotSupported(
+            "it has no BTF. Use another".to_owned(),
+        ));
+        assert_eq!(findings[0].severity, Severity::Warning);
+        assert_eq!(findings[0].advice.as_deref(), Some("Use another"));
+    }
+}
