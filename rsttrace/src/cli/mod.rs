@@ -7,7 +7,7 @@ mod interrupt;
 pub mod schema;
 mod selection;
 mod shared;
-mod values;
+pub(crate) mod values;
 mod watch;
 
 use std::ffi::OsString;
@@ -27,6 +27,15 @@ Filters:
   Values of one filter are alternatives, separated by commas or given by repetition. Different
   filters narrow each other down. Each has a twin that leaves out and wins: --not-port 22,
   --not-cause port_closed, and so on. What is not known of a reset matches no filter.
+
+Configuration:
+  Your own balancers and NAT devices, so that a reset at their idle timeout is called by their name:
+    [[hop]]
+    name = \"edge balancer\"
+    address = \"10.0.3.0/24\"     # the other end as this host sees it; the service's port with `port =`
+    timeout = \"300s\"
+    mode = \"fin_at_expiry\"      # closes politely; rst_at_expiry: resets; late_rst: forgets, resets who speaks next
+  in /etc/rsttrace/config.toml or the file of --config.
 
 Exit codes:
   0  done, also when the reader of the output went away

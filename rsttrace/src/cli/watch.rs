@@ -1,6 +1,7 @@
 //! `rsttrace watch`: which resets are shown, for how long, in which form?
 
 use std::io::{self, BufWriter};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -39,6 +40,10 @@ pub(super) struct WatchArgs {
     /// End after this many resets were shown
     #[arg(long, value_name = "N", help_heading = "Until when", value_parser = values::at_least_one)]
     count: Option<u64>,
+
+    /// Devices on the paths of this host, with their idle timeouts; else /etc/rsttrace/config.toml if it exists
+    #[arg(long, value_name = "FILE", help_heading = "Tracing")]
+    config: Option<PathBuf>,
 
     #[command(flatten)]
     only: OnlyArgs,
@@ -95,6 +100,8 @@ pub struct WatchOptions {
     pub buffer: u32,
     /// How to trace.
     pub tracer: TracerOptions,
+    /// File with the devices around this host; absent: the default one, if it exists.
+    pub config: Option<PathBuf>,
 }
 
 impl WatchArgs {
@@ -123,6 +130,7 @@ impl WatchArgs {
             loopback: !self.no_loopback,
             buffer: self.buffer,
             tracer: self.tracer.into(),
+            config: self.config,
         })
     }
 }

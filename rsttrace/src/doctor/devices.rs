@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use crate::event::Environment;
+use crate::idle::devices::{Kind, devices};
 
 /// A device that keepalive helps with: packets pass through it and it forgets connections without any.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,42 +17,24 @@ pub struct KnownTimeout {
     pub environment: Option<Environment>,
 }
 
-/// All that are known, from data/idle-timeouts.tsv.
+/// All that are known: of this host's own tables the settings are read, not assumed.
 pub fn known_timeouts() -> &'static [KnownTimeout] {
     static KNOWN: LazyLock<Vec<KnownTimeout>> = LazyLock::new(|| {
-        include_str!("../../data/idle-timeouts.tsv")
-            .lines()
-            .filter_map(row)
+        devices()
+            .iter()
+            .filter(|device| device.kind == Kind::Transparent)
+            .filter(|device| device.keepalive_helps == Some(true))
+            .filter(|device| !device.name.starts_with("Linux "))
+            .filter_map(|device| {
+                Some(KnownTimeout {
+                    device: device.name,
+                    timeout: device.timeout?,
+                    environment: device.cloud,
+                })
+            })
             .collect()
     });
     &KNOWN
-}
-
-/// A row of the table: device, default in seconds, configurable, at expiry, kind, keepalive helps, source. Rows that are
-/// no device of the kind are left out.
-fn row(line: &'static str) -> Option<KnownTimeout> {
-    let columns: Vec<_> = line.split('\t').collect();
-    let [device, seconds, _, _, "transparent", "yes", ..] = columns[..] else {
-        return None;
-    };
-    // This host's own settings are read, not assumed.
-    if device.starts_with("Linux ") {
-        return None;
-    }
-    let seconds: u64 = seconds.parse().ok().filter(|&seconds| seconds > 0)?;
-    let environment = match device.split_once(' ').map_or(device, |(first, _)| first) {
-        "AWS" => Some(Environment::Aws),
-        "Azure" | "AKS" => Some(Environment::Azure),
-        "GCP" => Some(Environment::Gcp),
-        "OCI" => Some(Environment::Oci),
-        "IBM" => Some(Environment::Ibm),
-        _ => None,
-    };
-    Some(KnownTimeout {
-        device,
-        timeout: Duration::from_secs(seconds),
-        environment,
-    })
 }
 
 #[cfg(test)]

@@ -145,9 +145,6 @@ pub fn keepalive(socket: &event::Socket, facts: &Facts) -> KeepaliveNow {
     KeepaliveNow {
         enabled: socket.keepalive,
         time: socket.keepalive_time.or(defaults.map(|known| known.time)),
-        interval: socket
-            .keepalive_interval
-            .or(defaults.map(|known| known.interval)),
         from_sysctl: socket.keepalive_time.is_none(),
     }
 }

@@ -139,13 +139,12 @@ fn find(accepted: &Accepted<'_>, bearing: &Bearing, severity: Severity) -> Findi
 
 fn situation<'a>(accepted: &'a Accepted<'_>, found: &Timeout) -> advice::IdleSituation<'a> {
     advice::IdleSituation {
-        mode: found.quiet.mode,
         timeout: found.timeout,
         matches: &accepted.around.matches,
         transparent: found.origin == Origin::Middlebox,
-        keepalive: Some(accepted.keepalive),
+        quiet: found.quiet,
+        keepalive: accepted.keepalive,
         process: accepted.process,
-        sent_by_us: false,
     }
 }
 

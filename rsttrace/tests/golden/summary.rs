@@ -57,6 +57,9 @@ fn summary_of_many_records() {
     summary.total(Totals {
         duration: Duration::from_secs(7505),
         kernel: kernel(0),
+        lessons: vec![
+            "towards 10.0.0.0/24 port 443, fin_at_expiry: 37 of 40 idle resets came at 300.0 ± 0.4 s".to_owned(),
+        ],
         shortfalls: vec![("tombstones not written".to_owned(), 0)],
     });
     assert_golden("summary/many.txt", &summary.render());
@@ -69,6 +72,7 @@ fn summary_with_losses() {
     summary.total(Totals {
         duration: Duration::from_millis(20_040),
         kernel: kernel(5),
+        lessons: Vec::new(),
         shortfalls: vec![
             ("tombstones not written".to_owned(), 1234),
             ("sockets without a recorded owner".to_owned(), 0),
