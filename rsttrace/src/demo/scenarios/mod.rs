@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use super::StageError;
 use super::lab::{IpVersion, Lab};
+use super::segment::Segment;
 use crate::record::IdleMode;
 pub use armed::{Armed, Progress, Staged, stage_together};
 
@@ -115,6 +116,23 @@ fn confirm<T: PartialEq + std::fmt::Debug>(
         "{what}: {found:?} instead of {meant:?}"
     )))
 }
+
+/// Fails the staging unless so much time lay between two captured segments, give or take what a timer may be off.
+fn confirm_silence(before: &Segment, after: &Segment, meant: Duration) -> Result<(), StageError> {
+    let silence = before
+        .captured
+        .zip(after.captured)
+        .and_then(|(before, after)| after.checked_sub(before));
+    match silence {
+        Some(silence) if silence.abs_diff(meant) <= meant / TOLERATED => Ok(()),
+        other => Err(StageError::Failed(format!(
+            "silence of {other:?} instead of {meant:?}"
+        ))),
+    }
+}
+
+/// The part of a timeout that a timer may be off: half of what a right record may be.
+const TOLERATED: u32 = 40;
 
 /// All scenarios, the plain ones first.
 pub const ALL: &[&Scenario] = &[

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::chain::{Chain, TIMEOUT, haproxy, nginx_http, nginx_stream};
 use super::site::Site;
-use super::{Armed, Family, Scenario, Staged, Suite, confirm};
+use super::{Armed, Family, Scenario, Staged, Suite, confirm, confirm_silence};
 use crate::demo::StageError;
 use crate::demo::lab::{IpVersion, Lab, Place};
+use crate::demo::segment::{Flags, Pattern};
 use crate::demo::truth::Truth;
 use crate::record::{Cause, Form, IdleMode, Origin, Role};
 
@@ -86,7 +87,7 @@ pub const HAPROXY_NOLINGER: Scenario = Scenario {
     open: |lab, _| {
         let mut chain = Chain::open(lab, 13, |ends| haproxy(ends, "option nolinger"))?;
         Armed::due(soon_after(&chain), move |lab| {
-            let at_server = chain.reset_to_server()?;
+            let at_server = chain.reset_to_server_at_timeout()?;
             // 30 microseconds before the RST, and only on this leg.
             chain.fin_to_client()?;
             let at_client = chain.reset_to_client()?;
@@ -163,7 +164,9 @@ fn open_nginx_reset(lab: &mut Lab, _: IpVersion) -> Result<Armed, StageError> {
     let at_client = client.connect_from(site.client.into(), front)?;
     client.send_text(at_client, HALF_A_REQUEST)?;
     Armed::due(Instant::now() + TIMEOUT + SLACK, move |lab| {
+        let half = client.segment(data(at_client.local, front))?;
         let seen = client.reset(front, at_client.local)?;
+        confirm_silence(&half, &seen, TIMEOUT)?;
         let error = client.await_error(at_client)?;
         confirm("error at the client", error.as_str(), "ECONNRESET")?;
         let (origin, cause) = (Origin::LocalProcess, Cause::LingerZero);
@@ -185,6 +188,15 @@ fn open_nginx_reset(lab: &mut Lab, _: IpVersion) -> Result<Armed, StageError> {
             vec![client, server],
         )
     })
+}
+
+fn data(source: SocketAddr, destination: SocketAddr) -> Pattern {
+    Pattern {
+        source,
+        destination: Some(destination),
+        with: Flags::PSH,
+        without: Flags::RST,
+    }
 }
 
 /// When the balancer's timer has surely fired.
