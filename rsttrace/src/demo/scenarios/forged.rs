@@ -18,7 +18,7 @@ pub const EXPIRED: Scenario = Scenario {
     name: "expired-resets-both",
     title: "a box on the way resets both ends at its timeout",
     family: Family::V4,
-    can_predate: false,
+    can_predate: true,
     suite: Suite::Long,
     hops: &[
         Hop {
