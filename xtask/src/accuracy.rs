@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{command, workspace};
+use crate::{command, packages, workspace};
 use tally::Tally;
 
 mod cases;
@@ -50,6 +50,7 @@ fn demo(args: &Args) -> Result<String> {
             "the demo needs root: run `cargo xtask accuracy --sudo` (builds as you, runs it as root)"
         );
     }
+    packages::install_for_staging()?;
     let mut cargo = command::cargo();
     cargo.current_dir(workspace::root());
     cargo.args(["run", "--quiet", "--package", "rsttrace"]);

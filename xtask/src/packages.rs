@@ -6,6 +6,20 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::command;
 
+/// What kernel tests and demo stage resets with, by the names of Debian.
+const STAGING: [&str; 10] = [
+    "conntrack",
+    "ethtool",
+    "haproxy",
+    "iproute2",
+    "libnginx-mod-stream",
+    "nftables",
+    "nginx-light",
+    "procps",
+    "python3",
+    "tcpdump",
+];
+
 /// Whether this system is managed by dpkg and apt.
 pub fn is_debian() -> bool {
     command::find_in_path("apt-get").is_some() && command::find_in_path("dpkg-query").is_some()
@@ -18,6 +32,18 @@ pub fn missing<'a>(names: &[&'a str]) -> Vec<&'a str> {
         .copied()
         .filter(|name| !is_installed(name))
         .collect()
+}
+
+/// Installs what resets are staged with; says what it is where there is no apt-get.
+pub fn install_for_staging() -> Result<()> {
+    if is_debian() {
+        return install(&STAGING);
+    }
+    eprintln!(
+        "note: no apt-get here; some cases may not be staged for want of {}",
+        STAGING.join(", ")
+    );
+    Ok(())
 }
 
 /// Installs what is missing of `names`, and nothing else; never removes a package to make room.

@@ -13,20 +13,6 @@ use crate::{
     workspace,
 };
 
-/// What kernel tests and demo stage resets with, by the names of Debian.
-const PACKAGES: [&str; 10] = [
-    "conntrack",
-    "ethtool",
-    "haproxy",
-    "iproute2",
-    "libnginx-mod-stream",
-    "nftables",
-    "nginx-light",
-    "procps",
-    "python3",
-    "tcpdump",
-];
-
 /// Run all tests: the workspace's, then those that need root and a kernel, then the demo
 ///
 /// Kernel tests are integration tests of rsttrace in files named kernel_*.rs, marked `#[ignore = "needs root"]`. They
@@ -54,14 +40,7 @@ pub fn run(args: &Args) -> Result<()> {
                  or leave them out with `cargo xtask test --no-kernel`"
             );
         }
-        if packages::is_debian() {
-            packages::install(&PACKAGES)?;
-        } else {
-            eprintln!(
-                "note: no apt-get here; tests may fail for want of {}",
-                PACKAGES.join(", ")
-            );
-        }
+        packages::install_for_staging()?;
     }
 
     let start = Instant::now();

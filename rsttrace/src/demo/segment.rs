@@ -1,6 +1,7 @@
 //! How does the staging side write and read single TCP segments?
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use etherparse::{
     IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, NetSlice, PacketBuilder, SlicedPacket,
@@ -34,7 +35,7 @@ impl Flags {
     }
 }
 
-/// A TCP segment without payload bytes, as sent or captured.
+/// A TCP segment without payload bytes, as written or captured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
     /// Source address and port.
@@ -57,6 +58,8 @@ pub struct Segment {
     pub options: usize,
     /// Bytes of payload.
     pub payload: usize,
+    /// When the kernel captured it, since the epoch; absent for one that was not captured.
+    pub captured: Option<Duration>,
 }
 
 impl Segment {
@@ -73,6 +76,7 @@ impl Segment {
             ip_id: None,
             options: 0,
             payload: 0,
+            captured: None,
         }
     }
 
@@ -167,6 +171,7 @@ impl Segment {
             ip_id,
             options: tcp.options().len(),
             payload: tcp.payload().len(),
+            captured: None,
         })
     }
 }

@@ -25,95 +25,92 @@ pub struct Done {
 }
 
 /// Those whose sockets can exist beforehand are opened now, once; every scenario is staged once more, wholly under the
-/// tracer's eyes.
+/// tracer's eyes. The long ones come last, since their time begins to run.
 pub fn open_those_that_predate(lab: &mut Lab, chosen: &[&'static Scenario]) -> Vec<Plan> {
     let mut plans = Vec::new();
     for predates in [true, false] {
-        for scenario in chosen
-            .iter()
-            .filter(|scenario| scenario.can_predate || !predates)
-        {
-            for &version in scenario.family.versions() {
-                let armed = predates.then(|| scenario.open(lab, version));
-                plans.push(Plan {
-                    scenario,
-                    version,
-                    predates,
-                    armed,
-                });
+        for suite in [Suite::Short, Suite::Long] {
+            for scenario in chosen
+                .iter()
+                .filter(|scenario| scenario.suite == suite && (scenario.can_predate || !predates))
+            {
+                for &version in scenario.family.versions() {
+                    let armed = predates.then(|| scenario.open(lab, version));
+                    plans.push(Plan {
+                        scenario,
+                        version,
+                        predates,
+                        armed,
+                    });
+                }
             }
         }
     }
     plans
 }
 
-/// Stages them: the short ones one by one, then the long ones together.
+/// Stages them: the long ones whose time is running already, the short ones one by one, then the other long ones
+/// together.
 pub fn carry_out(lab: &mut Lab, plans: Vec<Plan>) -> Vec<Done> {
     let (long, short): (Vec<_>, Vec<_>) = plans
         .into_iter()
         .partition(|plan| plan.scenario.suite == Suite::Long);
+    let (running, long): (Vec<_>, Vec<_>) = long.into_iter().partition(|plan| plan.predates);
+    let running = carry_out_together(lab, running);
     let mut done: Vec<Done> = short
         .into_iter()
         .map(|plan| carry_out_one(lab, plan))
         .collect();
-    done.extend(carry_out_long(lab, long));
+    done.extend(running);
+    done.extend(carry_out_together(lab, long));
     done
 }
 
 /// A staging that fails proves nothing about the tracer (a port was taken, a packet came late), so it is tried again; then
 /// its socket is no longer older than the tracer.
-fn carry_out_one(lab: &mut Lab, plan: Plan) -> Done {
-    let Plan {
-        scenario,
-        version,
-        mut predates,
-        armed,
-    } = plan;
-    let armed = armed.unwrap_or_else(|| scenario.open(lab, version));
-    let mut staged = armed.and_then(|armed| armed.provoke(lab));
+fn carry_out_one(lab: &mut Lab, mut plan: Plan) -> Done {
+    let mut staged = plan.open(lab).and_then(|armed| armed.provoke(lab));
     for _ in 1..ATTEMPTS {
-        if !is_worth_another(scenario, &staged) {
+        if !is_worth_another(plan.scenario, &staged) {
             break;
         }
-        predates = false;
-        staged = scenario
-            .open(lab, version)
-            .and_then(|armed| armed.provoke(lab));
+        plan.predates = false;
+        staged = plan.open(lab).and_then(|armed| armed.provoke(lab));
     }
-    Done {
-        scenario,
-        version,
-        predates,
-        staged,
-    }
+    plan.done(staged)
 }
 
-/// The same, side by side; none of these is older than the tracer.
-fn carry_out_long(lab: &mut Lab, plans: Vec<Plan>) -> Vec<Done> {
+/// The same, side by side.
+fn carry_out_together(lab: &mut Lab, plans: Vec<Plan>) -> Vec<Done> {
     let mut done: Vec<Done> = Vec::new();
-    let mut left: Vec<_> = plans
-        .into_iter()
-        .map(|plan| (plan.scenario, plan.version))
-        .collect();
+    let mut left = plans;
     for attempt in 1..=ATTEMPTS {
-        let staged = stage_together(lab, left, |(scenario, version), lab| {
-            scenario.open(lab, *version)
-        });
-        left = Vec::new();
-        for ((scenario, version), staged) in staged {
-            if attempt < ATTEMPTS && is_worth_another(scenario, &staged) {
-                left.push((scenario, version));
+        for (mut plan, staged) in stage_together(lab, std::mem::take(&mut left), Plan::open) {
+            if attempt < ATTEMPTS && is_worth_another(plan.scenario, &staged) {
+                plan.predates = false;
+                left.push(plan);
             } else {
-                done.push(Done {
-                    scenario,
-                    version,
-                    predates: false,
-                    staged,
-                });
+                done.push(plan.done(staged));
             }
         }
     }
     done
+}
+
+impl Plan {
+    fn open(&mut self, lab: &mut Lab) -> Result<Armed, StageError> {
+        let armed = self.armed.take();
+        armed.unwrap_or_else(|| self.scenario.open(lab, self.version))
+    }
+
+    fn done(self, staged: Result<Staged, StageError>) -> Done {
+        Done {
+            scenario: self.scenario,
+            version: self.version,
+            predates: self.predates,
+            staged,
+        }
+    }
 }
 
 fn is_worth_another(scenario: &Scenario, staged: &Result<Staged, StageError>) -> bool {

@@ -1,10 +1,12 @@
 //! What did really go over the wire, as a packet socket in the namespace saw it?
 
-use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use nix::sys::time::TimeSpec;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::demo::segment::{Pattern, Segment};
@@ -33,6 +35,7 @@ impl Capture {
             libc::SO_RCVBUFFORCE,
             BUFFER_BYTES,
         )?;
+        sys::set_socket_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)?;
         Ok(Self {
             socket,
             passed_over: Vec::new(),
@@ -46,24 +49,38 @@ impl Capture {
             return Ok(self.passed_over.remove(index));
         }
         let end = Instant::now() + limit;
-        let mut frame = [0_u8; 2048];
         loop {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(Errno::ETIMEDOUT.into());
             }
             self.socket.set_read_timeout(Some(left.max(SHORTEST)))?;
-            let length = match self.socket.read(&mut frame) {
-                Ok(length) => length,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                Err(error) => return Err(error),
-            };
-            match frame.get(..length).and_then(Segment::from_frame) {
-                Some(segment) if pattern.fits(&segment) => return Ok(segment),
-                Some(segment) => self.passed_over.push(segment),
-                None => {}
+            match self.read() {
+                Ok(Some(segment)) if pattern.fits(&segment) => return Ok(segment),
+                Ok(Some(segment)) => self.passed_over.push(segment),
+                Ok(None) | Err(Errno::EAGAIN) => {}
+                Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// The next frame; `None` if it is no TCP segment.
+    fn read(&self) -> nix::Result<Option<Segment>> {
+        let mut frame = [0_u8; 2048];
+        let mut into = [IoSliceMut::new(&mut frame)];
+        let mut control = nix::cmsg_space!(TimeSpec);
+        let fd = self.socket.as_raw_fd();
+        let received = recvmsg::<()>(fd, &mut into, Some(&mut control), MsgFlags::empty())?;
+        let captured = received.cmsgs()?.find_map(|message| match message {
+            ControlMessageOwned::ScmTimestampns(time) => Some(Duration::from(time)),
+            _ => None,
+        });
+        let length = received.bytes;
+        let segment = frame.get(..length).and_then(Segment::from_frame);
+        Ok(segment.map(|segment| Segment {
+            captured,
+            ..segment
+        }))
     }
 }
 

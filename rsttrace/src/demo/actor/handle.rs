@@ -1,18 +1,14 @@
-//! How does the demo start an actor, talk to it and end it?
+//! How does the demo talk to an actor and end it?
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command as Program, Stdio};
-use std::sync::mpsc;
-use std::thread;
+use std::process::{Child, ChildStdin, ChildStdout};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::protocol::{Answer, Command, SocketId, SocketOption, TcpState};
-use super::{ActorArgs, SUBCOMMAND};
 use crate::demo::StageError;
 use crate::demo::segment::{Pattern, Segment};
 
@@ -36,64 +32,6 @@ pub struct Sequence {
     pub receive: u32,
 }
 
-/// Starts actors from one thread that lives as long as the demo: the kernel ends a child with the THREAD
-/// that started it.
-#[derive(Debug)]
-pub struct Spawner {
-    orders: mpsc::Sender<(ActorArgs, mpsc::Sender<std::io::Result<Child>>)>,
-}
-
-impl Spawner {
-    /// A spawner that starts `executable`.
-    pub fn new(executable: PathBuf) -> Result<Self, StageError> {
-        let (orders, inbox) = mpsc::channel::<(ActorArgs, mpsc::Sender<_>)>();
-        thread::Builder::new()
-            .name("demo-spawner".to_owned())
-            .spawn(move || {
-                for (args, reply) in inbox {
-                    // The one who ordered may have given up; then the child ends with its pipes.
-                    let _ = reply.send(start(&executable, &args));
-                }
-            })?;
-        Ok(Self { orders })
-    }
-
-    /// Starts an actor, in a namespace of its own or in that of the process `netns_of`.
-    pub fn spawn(&self, name: &str, netns_of: Option<u32>) -> Result<Actor, StageError> {
-        let parent = std::process::id().cast_signed();
-        let args = ActorArgs {
-            name: name.to_owned(),
-            parent,
-            netns_of,
-        };
-        let (reply, answer) = mpsc::channel();
-        let gone = || StageError::Failed("the thread that starts processes is gone".to_owned());
-        self.orders.send((args, reply)).map_err(|_| gone())?;
-        let mut child = answer.recv().map_err(|_| gone())??;
-        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(StageError::Failed(format!("{name} has no pipes")));
-        };
-        let mut actor = Actor {
-            name: name.to_owned(),
-            child,
-            input: Some(input),
-            output: BufReader::new(output),
-        };
-        actor.answer(&"start")?;
-        Ok(actor)
-    }
-}
-
-fn start(executable: &PathBuf, args: &ActorArgs) -> std::io::Result<Child> {
-    let mut program = Program::new(executable);
-    program.arg(SUBCOMMAND).args(["--name", &args.name]);
-    program.args(["--parent", &args.parent.to_string()]);
-    if let Some(pid) = args.netns_of {
-        program.args(["--netns-of", &pid.to_string()]);
-    }
-    program.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()
-}
-
 /// A running actor; dropping it kills the process.
 #[derive(Debug)]
 pub struct Actor {
@@ -104,6 +42,21 @@ pub struct Actor {
 }
 
 impl Actor {
+    /// Takes over a process that was just started, once it says that it is where it belongs.
+    pub(super) fn greet(name: &str, mut child: Child) -> Result<Self, StageError> {
+        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(StageError::Failed(format!("{name} has no pipes")));
+        };
+        let mut actor = Self {
+            name: name.to_owned(),
+            child,
+            input: Some(input),
+            output: BufReader::new(output),
+        };
+        actor.answer(&"start")?;
+        Ok(actor)
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -335,12 +288,12 @@ impl Actor {
         &mut self,
         program: &str,
         arguments: &[&str],
-        configuration: String,
+        configuration: &str,
     ) -> Result<(), StageError> {
         self.tell(&Command::Become {
             program: program.to_owned(),
             arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
-            configuration,
+            configuration: configuration.to_owned(),
         })?;
         let mut line = String::new();
         self.output
@@ -357,6 +310,11 @@ impl Actor {
             }
             other => Err(self.failed(&format!("{other:?}"))),
         }
+    }
+
+    /// Whether the process has ended.
+    pub fn has_ended(&mut self) -> Result<bool, StageError> {
+        Ok(self.child.try_wait()?.is_some())
     }
 
     /// A kernel counter of the actor's namespace.

@@ -8,6 +8,7 @@ mod program;
 pub mod protocol;
 mod serve;
 mod sockets;
+mod spawner;
 
 use std::ffi::CString;
 use std::fs::File;
@@ -20,9 +21,10 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::getppid;
 
-pub use handle::{Actor, Socket, Spawner};
+pub use handle::{Actor, Socket};
 pub use program::CONFIGURATION;
 use protocol::Answer;
+pub use spawner::Spawner;
 
 /// The hidden subcommand that the demo starts itself with.
 pub const SUBCOMMAND: &str = "demo-actor";

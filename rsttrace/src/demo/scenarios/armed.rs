@@ -82,12 +82,12 @@ impl Armed {
 pub fn stage_together<T>(
     lab: &mut Lab,
     scenarios: Vec<T>,
-    open: impl Fn(&T, &mut Lab) -> Result<Armed, StageError>,
+    open: impl Fn(&mut T, &mut Lab) -> Result<Armed, StageError>,
 ) -> Vec<(T, Result<Staged, StageError>)> {
     let mut waiting = VecDeque::new();
     let mut done = Vec::new();
-    for (index, scenario) in scenarios.into_iter().enumerate() {
-        match open(&scenario, lab) {
+    for (index, mut scenario) in scenarios.into_iter().enumerate() {
+        match open(&mut scenario, lab) {
             Ok(armed) => waiting.push_back((index, scenario, armed)),
             Err(error) => done.push((index, scenario, Err(error))),
         }
@@ -152,5 +152,32 @@ fn check_form(truth: &Truth, form: Option<Form>) -> Result<(), StageError> {
         Err(StageError::Failed(format!(
             "the RST is not {form:?}: {seen:?}"
         )))
+    }
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    reason = "a test may stop at what it did not expect"
+)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_one_that_is_due_first_is_next() {
+        let now = Instant::now();
+        let mut waiting: VecDeque<_> = [3, 1, 2]
+            .into_iter()
+            .map(|seconds| {
+                let due = now + Duration::from_secs(seconds);
+                let armed = Armed::due(due, |_| Staged::new(None, Vec::new(), Vec::new()));
+                (0, seconds, armed.unwrap())
+            })
+            .collect();
+        let order: Vec<_> =
+            std::iter::from_fn(|| take_next(&mut waiting).map(|(_, seconds, _)| seconds)).collect();
+        assert_eq!(order, [1, 2, 3]);
     }
 }

@@ -7,7 +7,7 @@ use super::chain::{Chain, haproxy};
 use super::flock::Flock;
 use super::{Armed, Family, Scenario, Staged, Suite, confirm};
 use crate::demo::StageError;
-use crate::demo::actor::protocol::SocketOption;
+use crate::demo::actor::protocol::{SocketOption, TcpState};
 use crate::demo::actor::{Actor, Socket};
 use crate::demo::lab::{Lab, Place};
 use crate::demo::segment::Segment;
@@ -23,19 +23,77 @@ pub const DEPLOY_RESTART: Scenario = Scenario {
     suite: Suite::Long,
     hops: &[],
     twins: &["failover-burst", "killed-unread"],
-    open: |lab, _| ask_once_more(Flock::open(lab, 50)?, Instant::now()),
+    open: |lab, _| {
+        let flock = Flock::open(lab, 50)?;
+        connect_in_turn(flock, Instant::now(), UNREAD, |flock, due| {
+            Armed::due(due, move |lab| restart(lab, flock))
+        })
+    },
 };
 
-fn ask_once_more(mut flock: Flock, due: Instant) -> Result<Armed, StageError> {
+/// The same the soft way: every connection gets a FIN at that instant, and is written to a little later.
+pub const GRACEFUL_RESTART: Scenario = Scenario {
+    name: "graceful-restart",
+    title: "a server exits with 8 connections, each silent for another time; the client writes to them",
+    family: Family::V4,
+    can_predate: false,
+    suite: Suite::Long,
+    hops: &[],
+    twins: &["haproxy-timeout-client", "deploy-restart"],
+    open: |lab, _| {
+        let flock = Flock::open(lab, 54)?;
+        connect_in_turn(flock, Instant::now(), 0, |mut flock, due| {
+            Armed::step_due(due, move |_| {
+                flock.server.exit(0)?;
+                let later = Instant::now() + Duration::from_millis(500);
+                Armed::due(later, move |lab| write_after_restart(lab, flock))
+            })
+        })
+    },
+};
+
+fn write_after_restart(lab: &mut Lab, mut flock: Flock) -> Result<Staged, StageError> {
+    let mut truths = Vec::new();
+    for flow in flock.flows.clone() {
+        flock
+            .client
+            .await_state(flow.at_client, TcpState::CloseWait)?;
+        flock.client.send(flow.at_client, 50)?;
+        let seen = flock.reset_to_client(flow)?;
+        let error = flock.client.await_error(flow.at_client)?;
+        confirm("error at the client", error.as_str(), "EPIPE")?;
+        let received = flock
+            .client_lost(lab, seen.clone(), Origin::Peer, Cause::ResetByPeer)
+            .because("the server exited and so closed 8 connections at once, silent for 0.4 s to 3.2 s; the client wrote")
+            .peer_saw(error);
+        let (origin, cause) = (Origin::LocalKernel, Cause::DataAfterClose);
+        let sent = Truth::sent(lab, Place::Server, seen, origin, cause)
+            .because("the server had exited with all read; the client wrote half a second later")
+            .names(&flock.server, &[Role::Closer, Role::FormerOwner])
+            .lost_connection();
+        truths.extend([received, sent]);
+    }
+    Staged::new(Some(Form::Passive), truths, flock.into_actors())
+}
+
+/// Connections that begin one after the other, each with so many bytes that the server does not read; then more.
+fn connect_in_turn(
+    mut flock: Flock,
+    due: Instant,
+    unread: usize,
+    then: impl FnOnce(Flock, Instant) -> Result<Armed, StageError> + Send + 'static,
+) -> Result<Armed, StageError> {
     Armed::step_due(due, move |_| {
         let flow = flock.grow()?;
-        flock.client.send(flow.at_client, UNREAD)?;
-        flock.server.await_unread(flow.at_server, UNREAD)?;
+        if unread > 0 {
+            flock.client.send(flow.at_client, unread)?;
+            flock.server.await_unread(flow.at_server, unread)?;
+        }
         let next = Instant::now() + APART;
         if flock.flows.len() < CONNECTIONS {
-            return ask_once_more(flock, next);
+            return connect_in_turn(flock, next, unread, then);
         }
-        Armed::due(next, move |lab| restart(lab, flock))
+        then(flock, next)
     })
 }
 

@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use super::confirm;
 use super::site::Site;
+use super::{confirm, confirm_silence};
 use crate::demo::StageError;
 use crate::demo::actor::protocol::{Command, Entry, TcpState};
 use crate::demo::actor::{Actor, CONFIGURATION, Socket};
@@ -21,6 +21,8 @@ pub struct Balancer {
     program: &'static str,
     arguments: &'static [&'static str],
     configuration: String,
+    /// What not every build of it can.
+    needs: &'static str,
 }
 
 /// Where a balancer listens, where it sends connections, and from which address.
@@ -42,6 +44,7 @@ pub fn haproxy(ends: Ends, settings: &str) -> Balancer {
     Balancer {
         program: "haproxy",
         arguments: &["-db", "-f", CONFIGURATION],
+        needs: "pass TCP on",
         configuration: format!(
             "
 global
@@ -69,8 +72,10 @@ pub fn nginx_stream(ends: Ends) -> Balancer {
         back,
     } = ends;
     let timeout = TIMEOUT.as_millis();
-    nginx(format!(
-        "
+    nginx(
+        "load its stream module",
+        format!(
+            "
 stream {{
     server {{
         listen {front};
@@ -80,14 +85,17 @@ stream {{
     }}
 }}
 "
-    ))
+        ),
+    )
 }
 
 /// nginx that waits for a request's body for [`TIMEOUT`] between two pieces of it and then resets.
 pub fn nginx_http(front: SocketAddr) -> Balancer {
     let timeout = TIMEOUT.as_millis();
-    nginx(format!(
-        "
+    nginx(
+        "serve HTTP",
+        format!(
+            "
 http {{
     access_log off;
     client_body_temp_path /tmp/body;
@@ -103,14 +111,16 @@ http {{
     }}
 }}
 "
-    ))
+        ),
+    )
 }
 
 /// One process: it ends with the demo, which a worker would not.
-fn nginx(rest: String) -> Balancer {
+fn nginx(needs: &'static str, rest: String) -> Balancer {
     Balancer {
         program: "nginx",
         arguments: &["-c", CONFIGURATION, "-e", "stderr"],
+        needs,
         configuration: format!(
             "
 include /etc/nginx/modules-enabled/*stream*.conf;
@@ -129,20 +139,36 @@ impl Balancer {
     /// Starts it at the router and waits until it listens.
     pub fn start(self, lab: &mut Lab, front: SocketAddr) -> Result<Actor, StageError> {
         let mut balancer = lab.actor(Place::Router, "rt-balancer")?;
-        balancer.become_program(self.program, self.arguments, self.configuration)?;
+        balancer.become_program(self.program, self.arguments, &self.configuration)?;
         let entry = Some(Entry {
             state: TcpState::Listen,
             minisock: false,
         });
-        lab.node(Place::Router).ask(Command::AwaitEntry {
+        let awaited = Command::AwaitEntry {
             local: front,
             remote: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
             entry,
-            timeout_ms: 5000,
-        })?;
-        Ok(balancer)
+            timeout_ms: 500,
+        };
+        let deadline = Instant::now() + START_LIMIT;
+        loop {
+            match lab.node(Place::Router).ask(awaited.clone()) {
+                Ok(_) => return Ok(balancer),
+                Err(_) if balancer.has_ended()? => {
+                    let Self { program, needs, .. } = self;
+                    let what =
+                        format!("{program} ended at its start; it has to be able to {needs}");
+                    return Err(StageError::NotStaged(what));
+                }
+                Err(error) if Instant::now() > deadline => return Err(error),
+                Err(_) => {}
+            }
+        }
     }
 }
+
+/// Far longer than any of them takes.
+const START_LIMIT: Duration = Duration::from_secs(5);
 
 /// A connection through a balancer at the router: two legs and three processes.
 pub struct Chain {
@@ -205,15 +231,33 @@ impl Chain {
         back.ok_or_else(|| StageError::Failed("the server's socket has no peer".to_owned()))
     }
 
-    /// The FIN that the client gets, as captured there.
+    /// The FIN that the client gets at the timeout, as captured there.
     pub fn fin_to_client(&mut self) -> Result<Segment, StageError> {
-        self.client.segment(fin(self.front, self.at_client.local))
+        let (front, client) = (self.front, self.at_client.local);
+        let last = self.client.segment(with(Flags::PSH, front, client))?;
+        let fin = self.client.segment(with(Flags::FIN, front, client))?;
+        confirm_silence(&last, &fin, TIMEOUT).map(|()| fin)
     }
 
-    /// The FIN that the server gets, as captured there.
+    /// The FIN that the server gets at the timeout, as captured there.
     pub fn fin_to_server(&mut self) -> Result<Segment, StageError> {
-        let back = self.back()?;
-        self.server.segment(fin(back, self.at_server.local))
+        let last = self.last_to_back()?;
+        let fin = with(Flags::FIN, self.back()?, self.at_server.local);
+        let fin = self.server.segment(fin)?;
+        confirm_silence(&last, &fin, TIMEOUT).map(|()| fin)
+    }
+
+    /// The RST that the server gets at the timeout, as captured there.
+    pub fn reset_to_server_at_timeout(&mut self) -> Result<Segment, StageError> {
+        let last = self.last_to_back()?;
+        let reset = self.reset_to_server()?;
+        confirm_silence(&last, &reset, TIMEOUT).map(|()| reset)
+    }
+
+    /// The last data on the server's leg.
+    fn last_to_back(&mut self) -> Result<Segment, StageError> {
+        let last = with(Flags::PSH, self.at_server.local, self.back()?);
+        self.server.segment(last)
     }
 
     /// The RST that the client gets, as captured there.
@@ -269,11 +313,11 @@ fn impatient(lab: &Lab, place: Place, seen: &Segment, mode: IdleMode) -> Truth {
         .at_timeout(mode, Some(TIMEOUT))
 }
 
-fn fin(source: SocketAddr, destination: SocketAddr) -> Pattern {
+fn with(flags: Flags, source: SocketAddr, destination: SocketAddr) -> Pattern {
     Pattern {
         source,
         destination: Some(destination),
-        with: Flags::FIN,
+        with: flags,
         without: Flags::RST,
     }
 }

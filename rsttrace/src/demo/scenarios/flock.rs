@@ -83,6 +83,16 @@ impl Flock {
         ])
     }
 
+    /// The request, with which the silence begins but for a millisecond, as captured at the client.
+    pub fn request(&mut self, flow: Flow) -> Result<Segment, StageError> {
+        self.client.segment(Pattern {
+            source: flow.at_client.local,
+            destination: Some(flow.at_server.local),
+            with: Flags::PSH,
+            without: Flags::RST,
+        })
+    }
+
     /// The server's end vanishes without a packet, and nobody listens there any more.
     pub fn server_vanishes(&mut self, flow: Flow) -> Result<(), StageError> {
         self.server.vanish(flow.at_server)

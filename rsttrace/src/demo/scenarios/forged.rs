@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::chain::TIMEOUT;
 use super::flock::{Flock, Flow, Look, inject_later};
-use super::{Armed, Family, Hop, Scenario, Staged, Suite, confirm};
+use super::{Armed, Family, Hop, Scenario, Staged, Suite, confirm, confirm_silence};
 use crate::demo::StageError;
 use crate::demo::actor::Actor;
 use crate::demo::actor::protocol::Command;
@@ -18,7 +18,7 @@ pub const EXPIRED: Scenario = Scenario {
     name: "expired-resets-both",
     title: "a box on the way resets both ends at its timeout",
     family: Family::V4,
-    can_predate: false,
+    can_predate: true,
     suite: Suite::Long,
     hops: &[
         Hop {
@@ -225,10 +225,12 @@ fn expire(flock: &mut Flock, device: &mut Actor, flow: Flow, look: Look) -> Resu
 
 /// Confirms that the box's RSTs were taken for the peer's at both ends; the truths at client and server.
 fn expired(lab: &Lab, flock: &mut Flock, flow: Flow, look: Look) -> Result<Vec<Truth>, StageError> {
+    let last = flock.request(flow)?;
     let at_client = flock.reset_to_client(flow)?;
     let at_server = flock.reset_to_server(flow)?;
     for seen in [&at_client, &at_server] {
         confirm("TTL of the RST", seen.ttl, look.ttl)?;
+        confirm_silence(&last, seen, TIMEOUT)?;
     }
     let errors = [
         flock.client.await_error(flow.at_client)?,

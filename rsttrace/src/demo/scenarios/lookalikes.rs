@@ -2,22 +2,23 @@
 
 use std::time::{Duration, Instant};
 
+use super::chain::TIMEOUT;
 use super::flock::{Flock, Flow};
-use super::{Armed, Family, Scenario, Staged, Suite, confirm};
+use super::{Armed, Family, Hop, Scenario, Staged, Suite, confirm};
 use crate::demo::StageError;
 use crate::demo::actor::protocol::SocketOption;
 use crate::demo::lab::{IpVersion, Lab, Place};
 use crate::demo::net::nft::{Hook, Only, Port, Rule, Verdict};
 use crate::demo::segment::{Flags, Pattern, Segment};
 use crate::demo::truth::Truth;
-use crate::record::{Cause, Form, Origin, Role};
+use crate::record::{Cause, Form, IdleMode, Origin, Role};
 
 /// The client waits for an answer, and the application gives up instead.
 pub const SLOW_APPLICATION: Scenario = Scenario {
     name: "slow-application",
     title: "the client waits 2 s for an answer; the server closes with SO_LINGER 0",
     family: Family::V4,
-    can_predate: false,
+    can_predate: true,
     suite: Suite::Long,
     hops: &[],
     twins: &["expired-looks-like-peer", "linger-zero"],
@@ -59,7 +60,7 @@ pub const PEER_CRASHED: Scenario = Scenario {
     name: "peer-crashed-in-silence",
     title: "the peer loses the connection during a silence and answers the next packet",
     family: Family::V4,
-    can_predate: false,
+    can_predate: true,
     suite: Suite::Long,
     hops: &[],
     twins: &["expired-nat-unconfigured", "expired-nat-peer-answers"],
@@ -79,6 +80,46 @@ pub const PEER_CRASHED: Scenario = Scenario {
                 )?;
                 Staged::new(Some(Form::Passive), truths, flock.into_actors())
             })
+        })
+    },
+};
+
+/// The same on the path of a hop that is known to forget connections, but not so soon.
+pub const HOP_NOT_EXPIRED: Scenario = Scenario {
+    name: "hop-not-expired",
+    title: "the peer crashed; the silence was shorter than the timeout of the hop on the path",
+    family: Family::V4,
+    can_predate: false,
+    suite: Suite::Long,
+    hops: &[Hop {
+        name: "lab-nat-48",
+        network: "203.0.113.48/32",
+        port: None,
+        timeout: TIMEOUT,
+        mode: IdleMode::LateRst,
+        transparent: true,
+    }],
+    twins: &["expired-nat-answers-client", "peer-crashed-in-silence"],
+    open: |lab, _| {
+        let (mut flock, flow) = one(lab, 48)?;
+        flock.stop_listening()?;
+        flock.server_vanishes(flow)?;
+        Armed::due(Instant::now() + Duration::from_secs(2), move |lab| {
+            let request = flock.request(flow)?;
+            flock.client.send(flow.at_client, 50)?;
+            let told = "the server lost the connection without a packet; the client wrote after 2 s, and the hop forgets after 3 s";
+            let truths = answered_by_peer(lab, &mut flock, flow, told)?;
+            let silence = truths.first().and_then(|truth| truth.seen.captured);
+            let silence = silence
+                .zip(request.captured)
+                .map(|(end, begin)| end.saturating_sub(begin));
+            // Other scenarios may have kept this one waiting.
+            confirm(
+                "silence below the timeout",
+                silence < Some(TIMEOUT - MARGIN),
+                true,
+            )?;
+            Staged::new(Some(Form::Passive), truths, flock.into_actors())
         })
     },
 };
@@ -215,7 +256,7 @@ pub const KEEPALIVE: Scenario = Scenario {
     name: "keepalive-in-silence",
     title: "the peer resets after 3 s without data but with keepalive every second",
     family: Family::V4,
-    can_predate: false,
+    can_predate: true,
     suite: Suite::Long,
     hops: &[],
     twins: &["slow-application", "expired-looks-like-peer"],
@@ -310,6 +351,8 @@ fn keepalive_probe(flow: Flow) -> Pattern {
     }
 }
 
+/// How much shorter than the timeout the silence has to be.
+const MARGIN: Duration = Duration::from_millis(400);
 /// IPv4 and TCP with timestamps.
 const HEADERS: u16 = 52;
 const LOST: u16 = 100;

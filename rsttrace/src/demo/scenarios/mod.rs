@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use super::StageError;
 use super::lab::{IpVersion, Lab};
+use super::segment::Segment;
 use crate::record::IdleMode;
 pub use armed::{Armed, Progress, Staged, stage_together};
 
@@ -85,7 +86,8 @@ pub struct Scenario {
     pub title: &'static str,
     /// For which IP versions.
     pub family: Family,
-    /// Whether a socket exists before the provocation: then it can be older than the tracer.
+    /// Whether a socket exists before the provocation: then it can be older than the tracer. For a long one also:
+    /// whether the truth can be known of such a socket, where the tracer is up before the timeout ends.
     pub can_predate: bool,
     /// In which suite it is.
     pub suite: Suite,
@@ -117,6 +119,23 @@ fn confirm<T: PartialEq + std::fmt::Debug>(
         "{what}: {found:?} instead of {meant:?}"
     )))
 }
+
+/// Fails the staging unless so much time lay between two captured segments, give or take what a timer may be off.
+fn confirm_silence(before: &Segment, after: &Segment, meant: Duration) -> Result<(), StageError> {
+    let silence = before
+        .captured
+        .zip(after.captured)
+        .and_then(|(before, after)| after.checked_sub(before));
+    match silence {
+        Some(silence) if silence.abs_diff(meant) <= meant / TOLERATED => Ok(()),
+        other => Err(StageError::Failed(format!(
+            "silence of {other:?} instead of {meant:?}"
+        ))),
+    }
+}
+
+/// The part of a timeout that a timer may be off, on a busy machine; a right record may be off by a twentieth.
+const TOLERATED: u32 = 25;
 
 /// All scenarios, the plain ones first.
 pub const ALL: &[&Scenario] = &[
@@ -171,12 +190,14 @@ pub const ALL: &[&Scenario] = &[
     &lookalikes::SLOW_APPLICATION,
     &lookalikes::SLOW_APPLICATION_UNREAD,
     &lookalikes::PEER_CRASHED,
+    &lookalikes::HOP_NOT_EXPIRED,
     &lookalikes::PERIODIC_WRITER,
     &lookalikes::REROUTED_LONGER,
     &lookalikes::REROUTED_SHORTER,
     &lookalikes::REORDERED,
     &lookalikes::KEEPALIVE,
     &bursts::DEPLOY_RESTART,
+    &bursts::GRACEFUL_RESTART,
     &bursts::PROXY_PASSES_ON,
     &bursts::PROXY_PASSES_BACK,
     &bursts::BUSY_PROCESS,

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::chain::{Chain, TIMEOUT, haproxy, nginx_http, nginx_stream};
 use super::site::Site;
-use super::{Armed, Family, Hop, Scenario, Staged, Suite, confirm};
+use super::{Armed, Family, Hop, Scenario, Staged, Suite, confirm, confirm_silence};
 use crate::demo::StageError;
 use crate::demo::lab::{IpVersion, Lab, Place};
+use crate::demo::segment::{Flags, Pattern};
 use crate::demo::truth::Truth;
 use crate::record::{Cause, Form, IdleMode, Origin, Role};
 
@@ -28,7 +29,7 @@ pub const HAPROXY_SERVER: Scenario = Scenario {
     name: "haproxy-timeout-server",
     title: "HAProxy's timeout: what the server gets",
     family: Family::V4,
-    can_predate: false,
+    can_predate: true,
     suite: Suite::Long,
     hops: &[hop("haproxy-11", "203.0.113.111/32", IdleMode::FinAtExpiry)],
     twins: &["haproxy-timeout-client", "slow-application"],
@@ -58,7 +59,7 @@ pub const HAPROXY_CLIENT: Scenario = Scenario {
     name: "haproxy-timeout-client",
     title: "HAProxy's timeout: the client writes after the FIN",
     family: Family::V4,
-    can_predate: false,
+    can_predate: true,
     suite: Suite::Long,
     hops: &[hop("haproxy-12", "198.51.100.12/32", IdleMode::FinAtExpiry)],
     twins: &["haproxy-timeout-server", "data-after-close-time-wait"],
@@ -109,7 +110,7 @@ pub const HAPROXY_NOLINGER: Scenario = Scenario {
     open: |lab, _| {
         let mut chain = Chain::open(lab, 13, |ends| haproxy(ends, "option nolinger"))?;
         Armed::due(soon_after(&chain), move |lab| {
-            let at_server = chain.reset_to_server()?;
+            let at_server = chain.reset_to_server_at_timeout()?;
             // 30 microseconds before the RST, and only on this leg.
             chain.fin_to_client()?;
             let at_client = chain.reset_to_client()?;
@@ -139,7 +140,7 @@ pub const NGINX_STREAM: Scenario = Scenario {
     name: "nginx-stream-timeout",
     title: "nginx's proxy_timeout: the server writes after the FIN",
     family: Family::V4,
-    can_predate: false,
+    can_predate: true,
     suite: Suite::Long,
     hops: &[hop("nginx-14", "203.0.113.114/32", IdleMode::FinAtExpiry)],
     twins: &["haproxy-timeout-client", "data-after-close-fin-wait2"],
@@ -186,7 +187,9 @@ fn open_nginx_reset(lab: &mut Lab, _: IpVersion) -> Result<Armed, StageError> {
     let at_client = client.connect_from(site.client.into(), front)?;
     client.send_text(at_client, HALF_A_REQUEST)?;
     Armed::due(Instant::now() + TIMEOUT + SLACK, move |lab| {
+        let half = client.segment(data(at_client.local, front))?;
         let seen = client.reset(front, at_client.local)?;
+        confirm_silence(&half, &seen, TIMEOUT)?;
         let error = client.await_error(at_client)?;
         confirm("error at the client", error.as_str(), "ECONNRESET")?;
         let (origin, cause) = (Origin::LocalProcess, Cause::LingerZero);
@@ -208,6 +211,15 @@ fn open_nginx_reset(lab: &mut Lab, _: IpVersion) -> Result<Armed, StageError> {
             vec![client, server],
         )
     })
+}
+
+fn data(source: SocketAddr, destination: SocketAddr) -> Pattern {
+    Pattern {
+        source,
+        destination: Some(destination),
+        with: Flags::PSH,
+        without: Flags::RST,
+    }
 }
 
 /// When the balancer's timer has surely fired.

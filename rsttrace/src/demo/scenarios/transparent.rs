@@ -21,7 +21,7 @@ pub const REJECTED_PUSH: Scenario = Scenario {
     name: "expired-nat-rejects-server",
     title: "the balancer forgot the connection and rejects the server's push",
     family: Family::V4,
-    can_predate: false,
+    can_predate: true,
     suite: Suite::Long,
     hops: &[Hop {
         name: "lab-nat-20",
@@ -68,7 +68,7 @@ pub const ANSWERED_BY_BALANCER: Scenario = Scenario {
     name: "expired-nat-answers-client",
     title: "the balancer forgot the connection and its own TCP answers the client",
     family: Family::V4,
-    can_predate: false,
+    can_predate: true,
     suite: Suite::Long,
     hops: &[Hop {
         name: "lab-nat-21",
