@@ -2,10 +2,12 @@
 
 mod brain;
 mod demo;
+mod probe;
 mod session;
 mod watch;
 
 pub use demo::demo;
+pub use probe::probe;
 pub use watch::watch;
 
 use crate::cli::Failure;

@@ -42,6 +42,10 @@ fn run() -> Result<(), Failure> {
             cli::start_log(options.tracer.verbosity);
             app::demo(options)
         }
+        Request::Probe(options) => {
+            cli::start_log(0);
+            app::probe(&options)
+        }
         Request::Schema => cli::schema::print(),
     }
 }

@@ -3,6 +3,7 @@
 mod demo;
 mod failure;
 mod interrupt;
+mod probe;
 pub mod schema;
 mod selection;
 mod shared;
@@ -17,6 +18,7 @@ use clap::{Parser, Subcommand};
 pub use demo::DemoOptions;
 pub use failure::{ExitCode, Failure};
 pub use interrupt::Interrupt;
+pub use probe::ProbeOptions;
 pub use shared::{OutputFormat, TcMode, TracerOptions, Transport};
 pub use watch::WatchOptions;
 
@@ -39,7 +41,8 @@ Examples:
   rsttrace --severity fault -o json            lost connections, one JSON object a line
   rsttrace --duration 20s --noise              20 seconds of everything, then the summary
   rsttrace --address 10.0.3.0/24 --count 1     wait for one from or to that network
-  rsttrace demo                                proof that it works on this kernel";
+  rsttrace demo                                proof that it works on this kernel
+  rsttrace probe lb.example.org:443            how long a connection there may be idle";
 
 /// Who sent this TCP RST? Explains each reset: who, why, which process, what to change.
 ///
@@ -68,6 +71,8 @@ enum Command {
     Watch(Box<watch::WatchArgs>),
     /// Stage every kind of reset in private network namespaces and check the explanations
     Demo(demo::DemoArgs),
+    /// Find the idle timeout of a path: many connections, different silences
+    Probe(Box<probe::ProbeArgs>),
     /// Print the JSON Schema of the records that `--output json` writes
     Schema,
 }
@@ -79,6 +84,8 @@ pub enum Request {
     Watch(Box<WatchOptions>),
     /// Stage resets and check the explanations.
     Demo(DemoOptions),
+    /// Find the idle timeout of a path.
+    Probe(ProbeOptions),
     /// Print the schema.
     Schema,
 }
@@ -101,6 +108,7 @@ fn check(cli: Cli) -> Result<Request, Failure> {
         None => Request::Watch(Box::new(cli.watch.check()?)),
         Some(Command::Watch(args)) => Request::Watch(Box::new(args.check()?)),
         Some(Command::Demo(args)) => Request::Demo(args.check()?),
+        Some(Command::Probe(args)) => Request::Probe(args.check()?),
         Some(Command::Schema) => Request::Schema,
     })
 }

@@ -1,0 +1,126 @@
+//! Has a probe seen enough?
+
+use std::time::Duration;
+
+use super::plan::FINEST;
+use super::trial::{Fate, Trial, control, fate, median, slack};
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Wait for more.
+    Wait,
+    /// Open a second round between these silences.
+    Refine {
+        /// The longest silence that was survived, below `lost`.
+        survived: Duration,
+        /// The shortest silence after which the connection was lost.
+        lost: Duration,
+    },
+    /// Conclude.
+    Enough,
+}
+
+/// Looks at all trials so far; `now` is since the probe began.
+pub fn next(trials: &[Trial], now: Duration) -> Next {
+    if trials.iter().all(|trial| trial.outcome().is_some()) && after_losses(trials).is_none() {
+        return Next::Enough;
+    }
+    if expiry_is_clear(trials, now) {
+        return Next::Enough;
+    }
+    after_losses(trials).unwrap_or(Next::Wait)
+}
+
+/// Connections were ended while silent, and there is none left whose turn is still to come.
+///
+/// If many were silent for longer and live, the ended ones were none of a timer's, and the others are waited for.
+fn expiry_is_clear(trials: &[Trial], now: Duration) -> bool {
+    let expired = || {
+        trials
+            .iter()
+            .filter_map(Trial::outcome)
+            .filter(|outcome| matches!(fate(&outcome.end, None), Fate::Expired(_)))
+    };
+    let Some(timeout) = median(expired().map(|outcome| outcome.quiet)) else {
+        return false;
+    };
+    let overdue = timeout + slack(timeout);
+    let mut outlived = 0;
+    for trial in trials {
+        match trial.silent_for(now) {
+            Some(quiet) if quiet > overdue => outlived += 1,
+            // Its own silence ends first.
+            Some(_) if trial.silence < timeout => {}
+            Some(_) => return false,
+            None if trial.opened.is_none() && trial.outcome().is_none() => return false,
+            None => {}
+        }
+    }
+    outlived * 4 <= expired().count()
+}
+
+/// Connections were found dead after a silence. Absent if there is none, or if the end is not in sight.
+fn after_losses(trials: &[Trial]) -> Option<Next> {
+    let control = control(trials);
+    if control.is_none() && trials.iter().any(|trial| trial.round == 0) {
+        return None;
+    }
+    // (planned silence, alive) of what is settled, without the control.
+    let settled: Vec<(&Trial, bool)> = trials
+        .iter()
+        .filter(|trial| trial.round > 0)
+        .filter_map(|trial| match fate(&trial.outcome()?.end, control) {
+            Fate::Alive => Some((trial, true)),
+            Fate::Lost(_) => Some((trial, false)),
+            Fate::Expired(_) | Fate::Nothing => None,
+        })
+        .collect();
+    let lost_in = |round: u8| {
+        let lost = settled
+            .iter()
+            .filter(move |(trial, alive)| !alive && trial.round == round);
+        lost.map(|(trial, _)| trial.silence)
+    };
+    let pending_below = |silence: Duration| {
+        trials
+            .iter()
+            .any(|trial| trial.round > 0 && trial.silence < silence && trial.outcome().is_none())
+    };
+    let refined = trials.iter().any(|trial| trial.round == 2);
+    if !refined {
+        let lost = lost_in(1).min()?;
+        if pending_below(lost) {
+            return None;
+        }
+        let survived = settled
+            .iter()
+            .filter(|(trial, alive)| *alive && trial.silence < lost)
+            .map(|(trial, _)| trial.silence)
+            .max();
+        return match survived {
+            Some(survived) if lost.as_secs_f64() > survived.as_secs_f64() * FINEST => {
+                Some(Next::Refine { survived, lost })
+            }
+            Some(_) => Some(Next::Enough),
+            // The shortest silence was too long already; one lost packet is not enough to say so.
+            None if lost_in(1).count() >= 3 => Some(Next::Enough),
+            None => None,
+        };
+    }
+    match lost_in(2).min() {
+        Some(lost) if !pending_below(lost) => Some(Next::Enough),
+        Some(_) => None,
+        // Nothing is lost this time. If the first round goes on losing all, what ended it was no timer: a restart.
+        None => {
+            let second_is_over = trials
+                .iter()
+                .all(|trial| trial.round != 2 || trial.outcome().is_some());
+            let first = lost_in(1).min()?;
+            let survivor_since = settled
+                .iter()
+                .any(|(trial, alive)| *alive && trial.round == 1 && trial.silence > first);
+            (second_is_over && lost_in(1).count() >= 3 && !survivor_since).then_some(Next::Enough)
+        }
+    }
+}
