@@ -325,12 +325,13 @@ impl<'a> Seen<'a> {
             let quiet = self.survived.iter().map(|(quiet, _)| *quiet);
             quiet.filter(|quiet| *quiet < below).max()
         };
-        let again = self
-            .survived
-            .iter()
-            .any(|(quiet, round)| *round == 2 && *quiet >= shortest);
+        let survived_again = |rounds: std::ops::RangeInclusive<u8>| {
+            let mut survived = self.survived.iter();
+            survived.any(|(quiet, round)| rounds.contains(round) && *quiet >= shortest)
+        };
         let second = lost.iter().filter(|death| death.round == 2).count();
-        if again && second == 0 {
+        // The first round went on losing everything, the second one lost nothing.
+        if survived_again(2..=2) && !survived_again(0..=1) && second == 0 {
             let instant = lost.iter().map(|death| death.at).min().unwrap_or_default();
             let summary = format!(
                 "{} of {} connections were lost from {} after the probe began, but equal silences were survived later: \

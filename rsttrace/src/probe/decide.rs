@@ -111,16 +111,18 @@ fn after_losses(trials: &[Trial]) -> Option<Next> {
     match lost_in(2).min() {
         Some(lost) if !pending_below(lost) => Some(Next::Enough),
         Some(_) => None,
-        // Nothing is lost this time. If the first round goes on losing all, what ended it was no timer: a restart.
+        // Nothing is lost this time: a restart, or a lost packet. Either way the first round goes on until it loses all.
         None => {
             let second_is_over = trials
                 .iter()
                 .all(|trial| trial.round != 2 || trial.outcome().is_some());
-            let first = lost_in(1).min()?;
-            let survivor_since = settled
+            let survivors = settled
                 .iter()
-                .any(|(trial, alive)| *alive && trial.round == 1 && trial.silence > first);
-            (second_is_over && lost_in(1).count() >= 3 && !survivor_since).then_some(Next::Enough)
+                .filter(|(trial, alive)| *alive && trial.round == 1);
+            let longest = survivors.map(|(trial, _)| trial.silence).max();
+            let beyond = || lost_in(1).filter(|&silence| Some(silence) > longest);
+            let clear = second_is_over && beyond().count() >= 3 && !pending_below(beyond().min()?);
+            clear.then_some(Next::Enough)
         }
     }
 }

@@ -11,6 +11,9 @@ mod render;
 mod report;
 mod trial;
 
+#[cfg(test)]
+mod tests;
+
 pub use conclude::{Conclusion, Mode, conclude};
 pub use decide::{Next, next};
 pub use render::render;
