@@ -18,7 +18,7 @@ use self::progress::Progress;
 use super::runtime;
 use crate::cli::{Failure, Interrupt, OutputFormat, ProbeOptions};
 use crate::host::clock::hostname;
-use crate::probe::plan::{Planned, first_round, second_round};
+use crate::probe::plan::{Planned, confirming_round, first_round, second_round};
 use crate::probe::{Bounds, Next, Report, State, Target, Trial, next, render};
 use crate::record::Endpoint;
 use crate::terminal::stdout_width;
@@ -152,6 +152,9 @@ impl Probe {
                 Next::Wait => {}
                 Next::Refine { survived, lost } => {
                     self.begin(second_round(survived, lost, options.connections), None);
+                }
+                Next::Confirm { timeout } => {
+                    self.begin(confirming_round(timeout, options.connections), None);
                 }
                 Next::Enough => break false,
             }

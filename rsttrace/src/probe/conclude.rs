@@ -1,14 +1,16 @@
 //! What do the fates of all connections of a probe say about the path?
 
+mod expiry;
+mod loss;
+
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::pattern::{Death, timer_of};
 use super::render::seconds;
-use super::trial::{
-    Answer, End, Fate, How, Outcome, Speech, Trial, control, fate, median, micros, slack,
-};
+use super::trial::{Answer, End, Fate, Outcome, Speech, Trial, control, fate, micros};
 use crate::record::Confidence;
 
 /// What a path does to a connection that was silent for too long.
@@ -80,15 +82,6 @@ pub fn conclude(trials: &[Trial], speech: Speech) -> Conclusion {
     conclusion
 }
 
-/// A connection that was ended, or found dead.
-#[derive(Clone, Copy)]
-struct Death {
-    how: How,
-    round: u8,
-    quiet: Duration,
-    at: Duration,
-}
-
 /// The fates, sorted out.
 struct Seen<'a> {
     speech: Speech,
@@ -151,8 +144,7 @@ impl<'a> Seen<'a> {
         if let Some(useless) = self.without_silence() {
             return useless;
         }
-        let expiry = median(self.expired.iter().map(|death| death.quiet));
-        match expiry {
+        match timer_of(&self.expired) {
             // The path had forgotten them before anybody's timer ended the others.
             Some(timeout) if !self.lost_well_before(timeout) => self.expiry(timeout),
             _ if !self.lost.is_empty() => self.loss(),
@@ -177,289 +169,6 @@ impl<'a> Seen<'a> {
                 format!("the other end {what} also without any silence, so nothing is known about its timeout"),
             )
         })
-    }
-
-    fn lost_well_before(&self, timeout: Duration) -> bool {
-        let limit = timeout.saturating_sub(slack(timeout));
-        let before = || self.lost.iter().filter(|death| death.quiet < limit);
-        let Some(first) = before().map(|death| death.quiet).min() else {
-            return false;
-        };
-        let survived_later = self
-            .survived
-            .iter()
-            .filter(|(quiet, _)| *quiet > first)
-            .count();
-        before().count() > survived_later
-    }
-
-    /// Connections were ended while silent.
-    fn expiry(&self, timeout: Duration) -> Conclusion {
-        let deaths = &self.expired;
-        let samples = deaths.len();
-        let fins = deaths.iter().filter(|death| death.how == How::Fin).count();
-        let (mode, what) = if fins * 2 > samples {
-            (Mode::FinAtExpiry, "closed (FIN) by the other end")
-        } else {
-            (Mode::RstAtExpiry, "reset (RST)")
-        };
-        let overdue = timeout + slack(timeout);
-        let outlived = self.survived.iter().map(|(quiet, _)| quiet);
-        let outlived = outlived
-            .chain(&self.unfinished)
-            .filter(|quiet| **quiet > overdue)
-            .count();
-        let of = samples + outlived;
-        let on = format!("on {samples} of {of} {}", connections(of));
-        let quiets = || deaths.iter().map(|death| death.quiet);
-        let (spread, instants) = (
-            spread(quiets()),
-            spread(deaths.iter().map(|death| death.at)),
-        );
-        let (least, most) = range(quiets());
-
-        if timeout < AT_ONCE {
-            let summary = format!(
-                "{what} {} after the connection was opened, {on}: this is no idle timeout; the other end turns connections away",
-                seconds(timeout)
-            );
-            return Conclusion {
-                advice: vec!["ask the server's log why it closes new connections: limits, TLS expected, access lists".to_owned()],
-                ..self.unclear(samples, summary)
-            };
-        }
-        if samples >= 3 && instants * 2 < spread {
-            let at = median(deaths.iter().map(|death| death.at)).unwrap_or_default();
-            let summary = format!(
-                "{what} {on}, all at one instant ({} after the probe began) whatever their silence: a restart or a failover, no idle timeout",
-                seconds(at)
-            );
-            return Conclusion {
-                advice: vec!["run the probe again when the path is calm".to_owned()],
-                ..self.unclear(samples, summary)
-            };
-        }
-        if spread > (timeout / 20).max(Duration::from_millis(250)) {
-            let summary = format!(
-                "{what} {on}, but after anything from {} to {} of silence: no single idle timeout does that",
-                seconds(least),
-                seconds(most)
-            );
-            return Conclusion {
-                advice: vec![
-                    "run the probe again; several backends with different settings look like this"
-                        .to_owned(),
-                ],
-                ..self.unclear(samples, summary)
-            };
-        }
-        if outlived > samples {
-            let summary = format!(
-                "{what} after {} of silence {on}, but the others lived on: not what the whole path does",
-                seconds(timeout)
-            );
-            return Conclusion {
-                advice: vec![
-                    "run the probe again; several backends with different settings look like this"
-                        .to_owned(),
-                ],
-                ..self.unclear(of, summary)
-            };
-        }
-        let mut notes = Vec::new();
-        if samples == 1 {
-            notes.push(
-                "one connection only: a restart at that instant would look the same".to_owned(),
-            );
-        } else if fins > 0 && fins < samples {
-            notes.push(format!("{fins} ended by FIN, {} by RST", samples - fins));
-        }
-        if outlived > 0 {
-            let lived = if outlived == 1 {
-                "connection was"
-            } else {
-                "connections were"
-            };
-            notes.push(format!("{outlived} {lived} silent for longer and lived on"));
-        }
-        let confidence = match samples {
-            1 => Confidence::Possible,
-            // Equal silences that ended at different instants: only a timer does that.
-            3.. if spread * 2 < instants && outlived == 0 => Confidence::Certain,
-            _ => Confidence::Likely,
-        };
-        Conclusion {
-            mode: Some(mode),
-            timeout: Some(micros(timeout)),
-            at_least: Some(micros(least)),
-            at_most: Some(micros(most)),
-            samples: samples as u64,
-            of: of as u64,
-            confidence,
-            summary: format!("{what} after {} of silence {on}", seconds(timeout)),
-            notes,
-            advice: advice(mode, timeout),
-        }
-    }
-
-    /// Connections were found dead by the first packet after the silence.
-    fn loss(&self) -> Conclusion {
-        let lost = &self.lost;
-        let how = [How::Rst, How::Silence, How::Fin]
-            .into_iter()
-            .max_by_key(|how| lost.iter().filter(|death| death.how == *how).count());
-        let (mode, what) = match how {
-            Some(How::Fin) => (None, "closed (FIN) by the other end at the first packet"),
-            Some(How::Silence) => (Some(Mode::Silent), "dropped: no answer to the first packet"),
-            Some(How::Rst) | None => (
-                Some(Mode::LateRst),
-                "reset by the answer to the first packet",
-            ),
-        };
-        let (shortest, _) = range(lost.iter().map(|death| death.quiet));
-        if self.survived.is_empty() {
-            return self.all_lost(mode, what, shortest);
-        }
-        let (boundary, misfits) = self.boundary();
-        let survived_below = |below: Duration| {
-            let quiet = self.survived.iter().map(|(quiet, _)| *quiet);
-            quiet.filter(|quiet| *quiet < below).max()
-        };
-        let survived_again = |rounds: std::ops::RangeInclusive<u8>| {
-            let mut survived = self.survived.iter();
-            survived.any(|(quiet, round)| rounds.contains(round) && *quiet >= shortest)
-        };
-        let second = lost.iter().filter(|death| death.round == 2).count();
-        // The first round went on losing everything, the second one lost nothing.
-        if survived_again(2..=2) && !survived_again(0..=1) && second == 0 {
-            let instant = lost.iter().map(|death| death.at).min().unwrap_or_default();
-            let summary = format!(
-                "{} of {} connections were lost from {} after the probe began, but equal silences were survived later: \
-                 a restart or a failover, or single lost packets, no idle timeout",
-                lost.len(),
-                lost.len() + self.survived.len(),
-                seconds(instant)
-            );
-            return Conclusion {
-                advice: vec!["run the probe again when the path is calm".to_owned()],
-                ..self.unclear(lost.len() + self.survived.len(), summary)
-            };
-        }
-        let total = lost.len() + self.survived.len();
-        let above = || lost.iter().filter(|death| death.quiet >= boundary);
-        let at_most = above().map(|death| death.quiet).min();
-        if misfits * 10 > total || misfits * 2 > lost.len() || at_most.is_none() {
-            let (_, longest) = range(self.survived.iter().map(|(quiet, _)| *quiet));
-            let summary = format!(
-                "{} of {total} connections did not outlive their silence, the shortest {}, but others survived up to {}: \
-                 no single idle timeout does that",
-                lost.len(),
-                seconds(shortest),
-                seconds(longest)
-            );
-            return Conclusion {
-                advice: vec![
-                    "run the probe again; lost packets and several paths with different settings look like this"
-                        .to_owned(),
-                ],
-                ..self.unclear(total, summary)
-            };
-        }
-        let at_most = at_most.unwrap_or(boundary);
-        let at_least = survived_below(at_most).unwrap_or_default();
-        let timeout = (at_least + at_most) / 2;
-        let samples = above().count();
-        let survivors_above = self
-            .survived
-            .iter()
-            .filter(|(quiet, _)| *quiet > at_most)
-            .count();
-        let of = samples + survivors_above;
-        let mut notes = Vec::new();
-        if misfits > 0 {
-            notes.push(format!("{misfits} of {total} connections do not fit"));
-        }
-        let confirmed = second > 0;
-        if !confirmed {
-            notes.push(
-                "seen in one round only: a restart at that instant would look the same".to_owned(),
-            );
-        }
-        let confidence = match (confirmed, misfits) {
-            (true, 0) => Confidence::Certain,
-            (true, _) => Confidence::Likely,
-            (false, _) => Confidence::Possible,
-        };
-        Conclusion {
-            mode,
-            timeout: Some(micros(timeout)),
-            at_least: Some(micros(at_least)),
-            at_most: Some(micros(at_most)),
-            samples: samples as u64,
-            of: of as u64,
-            confidence,
-            summary: format!(
-                "{what} after {} of silence or more, on {samples} of {of} {}; {} was survived",
-                seconds(at_most),
-                connections(of),
-                seconds(at_least)
-            ),
-            notes,
-            advice: mode.map_or_else(
-                || advice(Mode::FinAtExpiry, at_least),
-                |mode| advice(mode, at_least),
-            ),
-        }
-    }
-
-    /// Not even the shortest silence was survived.
-    fn all_lost(&self, mode: Option<Mode>, what: &str, shortest: Duration) -> Conclusion {
-        let of = self.lost.len();
-        let mut advice =
-            vec!["look at shorter silences: --send BYTES allows --min below 1s".to_owned()];
-        let mut notes = Vec::new();
-        if mode == Some(Mode::Silent) && self.speech == Speech::Keepalive {
-            notes.push("a path that drops keepalive probes as such would look the same".to_owned());
-            advice = vec!["say something to the application instead: --send BYTES, which also allows --min below 1s".to_owned()];
-        }
-        Conclusion {
-            mode,
-            timeout: None,
-            at_least: None,
-            at_most: Some(micros(shortest)),
-            samples: of as u64,
-            of: of as u64,
-            confidence: Confidence::Possible,
-            summary: format!(
-                "{what} on {of} of {of} {}, also after the shortest silence, {}",
-                connections(of),
-                seconds(shortest)
-            ),
-            notes,
-            advice,
-        }
-    }
-
-    /// The silence that best parts survivors (below) from losses (from it on), and how many are on the wrong side.
-    fn boundary(&self) -> (Duration, usize) {
-        let misfits = |boundary: Duration| {
-            let survived = self
-                .survived
-                .iter()
-                .filter(|(quiet, _)| *quiet >= boundary)
-                .count();
-            let lost = self
-                .lost
-                .iter()
-                .filter(|death| death.quiet < boundary)
-                .count();
-            survived + lost
-        };
-        let candidates = self.lost.iter().map(|death| death.quiet);
-        candidates
-            .map(|boundary| (boundary, misfits(boundary)))
-            .min_by_key(|&(boundary, misfits)| (misfits, boundary))
-            .unwrap_or_default()
     }
 
     fn nothing_lost(&self) -> Conclusion {
@@ -551,9 +260,6 @@ impl<'a> Seen<'a> {
     }
 }
 
-/// An end that comes sooner is none of a timer's.
-const AT_ONCE: Duration = Duration::from_millis(200);
-
 fn advice(mode: Mode, timeout: Duration) -> Vec<String> {
     let below = seconds(timeout * 4 / 5);
     let pool = format!("let connection pools drop connections that were idle for {below}");
@@ -585,15 +291,4 @@ fn range(values: impl Iterator<Item = Duration> + Clone) -> (Duration, Duration)
         values.clone().min().unwrap_or_default(),
         values.max().unwrap_or_default(),
     )
-}
-
-/// How far the values are apart, without the outer tenths: one connection that differs is no other timer.
-fn spread(values: impl Iterator<Item = Duration>) -> Duration {
-    let mut sorted: Vec<_> = values.collect();
-    sorted.sort_unstable();
-    let trim = sorted.len() / 10;
-    match sorted.get(trim..sorted.len() - trim) {
-        Some([first, .., last]) => *last - *first,
-        _ => Duration::ZERO,
-    }
 }

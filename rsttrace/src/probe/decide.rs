@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::pattern::{Death, Pattern, pattern, timer_of};
 use super::plan::FINEST;
 use super::trial::{Fate, Trial, control, fate, median, slack};
 
@@ -17,34 +18,48 @@ pub enum Next {
         /// The shortest silence after which the connection was lost.
         lost: Duration,
     },
+    /// Open a second round: were those that ended at one instant ended by a timer that is looked at now and then?
+    Confirm {
+        /// What it would be set to.
+        timeout: Duration,
+    },
     /// Conclude.
     Enough,
 }
 
 /// Looks at all trials so far; `now` is since the probe began.
 pub fn next(trials: &[Trial], now: Duration) -> Next {
-    if trials.iter().all(|trial| trial.outcome().is_some()) && after_losses(trials).is_none() {
-        return Next::Enough;
+    let over = trials.iter().all(|trial| trial.outcome().is_some());
+    if let Some(next) = after_expiry(trials, now) {
+        return next;
     }
-    if expiry_is_clear(trials, now) {
-        return Next::Enough;
+    match after_losses(trials) {
+        Some(next) => next,
+        None if over => Next::Enough,
+        None => Next::Wait,
     }
-    after_losses(trials).unwrap_or(Next::Wait)
 }
 
-/// Connections were ended while silent, and there is none left whose turn is still to come.
+/// Connections were ended while silent, and there is none left whose turn is still to come. Else absent.
 ///
 /// If many were silent for longer and live, the ended ones were none of a timer's, and the others are waited for.
-fn expiry_is_clear(trials: &[Trial], now: Duration) -> bool {
-    let expired = || {
-        trials
-            .iter()
-            .filter_map(Trial::outcome)
-            .filter(|outcome| matches!(fate(&outcome.end, None), Fate::Expired(_)))
-    };
-    let Some(timeout) = median(expired().map(|outcome| outcome.quiet)) else {
-        return false;
-    };
+fn after_expiry(trials: &[Trial], now: Duration) -> Option<Next> {
+    let deaths: Vec<Death> = trials
+        .iter()
+        .filter_map(|trial| {
+            let outcome = trial.outcome()?;
+            let Fate::Expired(how) = fate(&outcome.end, None) else {
+                return None;
+            };
+            Some(Death {
+                how,
+                round: trial.round,
+                quiet: outcome.quiet,
+                at: outcome.at,
+            })
+        })
+        .collect();
+    let timeout = median(deaths.iter().map(|death| death.quiet))?;
     let overdue = timeout + slack(timeout);
     let mut outlived = 0;
     for trial in trials {
@@ -52,12 +67,21 @@ fn expiry_is_clear(trials: &[Trial], now: Duration) -> bool {
             Some(quiet) if quiet > overdue => outlived += 1,
             // Its own silence ends first.
             Some(_) if trial.silence < timeout => {}
-            Some(_) => return false,
-            None if trial.opened.is_none() && trial.outcome().is_none() => return false,
+            Some(_) => return None,
+            None if trial.opened.is_none() && trial.outcome().is_none() => return None,
             None => {}
         }
     }
-    outlived * 4 <= expired().count()
+    if outlived * 4 > deaths.len() {
+        return None;
+    }
+    let first_round = trials.iter().all(|trial| trial.round < 2);
+    Some(match timer_of(&deaths) {
+        Some(timeout) if first_round && pattern(&deaths) == Pattern::OneInstant => {
+            Next::Confirm { timeout }
+        }
+        _ => Next::Enough,
+    })
 }
 
 /// Connections were found dead after a silence. Absent if there is none, or if the end is not in sight.

@@ -6,6 +6,7 @@
 
 mod conclude;
 mod decide;
+mod pattern;
 pub mod plan;
 mod render;
 mod report;

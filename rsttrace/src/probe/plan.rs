@@ -61,6 +61,14 @@ pub fn second_round(survived: Duration, lost: Duration, connections: usize) -> V
     staggered(silences.map(|silence| Trial::new(2, silence)), window)
 }
 
+/// Equal silences, somewhat longer than what may be a timeout: a timer ends them all before they are over.
+pub fn confirming_round(timeout: Duration, connections: usize) -> Vec<Planned> {
+    let silence = timeout * 5 / 4 + Duration::from_millis(500);
+    let number = connections.clamp(2, 12);
+    let window = (timeout / 4).min(Duration::from_secs(1));
+    staggered(std::iter::repeat_n(Trial::new(2, silence), number), window)
+}
+
 /// Bounds closer than this need no second round.
 pub(super) const FINEST: f64 = 1.01;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::plan::{Planned, first_round, second_round};
+use super::plan::{Planned, confirming_round, first_round, second_round};
 use super::*;
 use crate::record::{Confidence, Endpoint};
 
@@ -127,6 +127,11 @@ fn play(path: &Path, settings: &Settings) -> Report {
             Next::Refine { survived, lost } => {
                 assert!(trials.iter().all(|trial| trial.round < 2), "refines once");
                 let round = second_round(survived, lost, settings.connections);
+                begin(round, now, &mut trials, &mut fates);
+            }
+            Next::Confirm { timeout } => {
+                assert!(trials.iter().all(|trial| trial.round < 2), "confirms once");
+                let round = confirming_round(timeout, settings.connections);
                 begin(round, now, &mut trials, &mut fates);
             }
             Next::Enough => break,
@@ -361,6 +366,27 @@ fn a_coarse_timer_is_found_with_its_spread() {
     assert_eq!(found.mode, Some(Mode::FinAtExpiry));
     assert!((60.0..62.0).contains(&found.timeout.unwrap()));
     assert_eq!(found.confidence, Confidence::Likely);
+}
+
+#[test]
+fn a_timer_that_is_looked_at_now_and_then_is_no_restart() {
+    for (timeout, every) in [(30.0, 2.0), (60.0, 5.0), (300.0, 10.0)] {
+        let path = move |opened: Duration, silence: Duration, _: usize| {
+            let due = (opened.as_secs_f64() + timeout) / every;
+            let quiet = secs(due.ceil() * every) - opened;
+            if silence < quiet {
+                (alive(), silence)
+            } else {
+                (End::FinInSilence, quiet)
+            }
+        };
+        let report = play(&path, &USUAL);
+        let found = &report.conclusion;
+        assert_eq!(found.mode, Some(Mode::FinAtExpiry), "{report:#?}");
+        let told = found.timeout.unwrap();
+        assert!((timeout..=timeout + every).contains(&told), "{found:#?}");
+        assert_eq!(found.confidence, Confidence::Likely);
+    }
 }
 
 #[test]

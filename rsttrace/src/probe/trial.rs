@@ -5,6 +5,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::pattern::How;
+
 /// What is said after a silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -147,14 +149,6 @@ pub(super) enum Fate {
     Lost(How),
     /// Nothing.
     Nothing,
-}
-
-/// How the end of a connection showed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum How {
-    Fin,
-    Rst,
-    Silence,
 }
 
 /// What the outcomes mean, measured by how the other end answers without any silence.
