@@ -55,8 +55,6 @@ pub struct TcpInfo {
     pub unacknowledged: u32,
     /// Bytes not sent yet.
     pub unsent: u32,
-    /// Milliseconds since the last segment with an acknowledgement came, as coarse as the kernel's tick.
-    pub since_heard_ms: u32,
     /// Smoothed round-trip time in microseconds.
     pub rtt_us: u32,
     /// Segments that came, of any kind.
@@ -76,7 +74,6 @@ pub fn tcp_info(fd: BorrowedFd<'_>) -> io::Result<TcpInfo> {
         state: info[0],
         unacknowledged: word(24),
         unsent: word(144),
-        since_heard_ms: word(56),
         rtt_us: word(68),
         segments_in: word(140),
     })

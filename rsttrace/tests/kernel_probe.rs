@@ -7,14 +7,18 @@
 mod kernel;
 
 use std::fs;
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kernel::{Namespace, eventually, private_namespace, rsttrace, run, set_linger_zero};
+use kernel::{
+    Namespace, eventually, private_namespace, rsttrace as command_with, run, set_linger_zero,
+};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rsttrace::probe::Report;
 use serde_json::Value;
 
 /// What a path must be found to do.
@@ -179,12 +183,15 @@ fn assert_right(case: &Case, report: &Value) {
 
 /// The report on a target, probed from the calling thread's namespace.
 fn probe(target: &str, options: &[&str]) -> Value {
-    let mut command = rsttrace(&["probe", target, "-o", "json"]);
+    let mut command = command_with(&["probe", target, "-o", "json"]);
     let output = command.args(options).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{error}");
     assert!(error.is_empty(), "{error}");
-    serde_json::from_slice(&output.stdout).unwrap()
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let parsed: Report = serde_json::from_value(report.clone()).unwrap();
+    assert_eq!(serde_json::to_value(parsed).unwrap(), report);
+    report
 }
 
 /// Runs in a new namespace and gives the result.
@@ -301,11 +308,12 @@ fn restarted() -> Value {
         listener.set_nonblocking(true).unwrap();
         thread::spawn(move || {
             let begin = Instant::now();
-            let mut kept = Vec::new();
+            let (mut kept, mut restarted) = (Vec::new(), false);
             loop {
                 kept.extend(listener.accept().ok());
-                if begin.elapsed() > Duration::from_secs(5) {
+                if !restarted && begin.elapsed() > Duration::from_secs(5) {
                     kept.clear();
+                    restarted = true;
                 }
                 thread::sleep(Duration::from_millis(2));
             }
@@ -389,11 +397,64 @@ fn a_server_of_this_process_is_probed_without_any_rights() {
 }
 
 #[test]
+fn a_server_that_turns_connections_away_is_told_as_such() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || listener.incoming().for_each(drop));
+    let report = probe(&address, &[]);
+    let found = &report["conclusion"];
+    assert_eq!(found.get("mode"), None, "{report:#}");
+    let summary = found["summary"].as_str().unwrap();
+    assert!(summary.contains("turns connections away"), "{summary}");
+    assert!(report["took"].as_f64().unwrap() < 3.0, "{report:#}");
+}
+
+#[test]
+fn a_silence_begins_anew_when_the_other_end_speaks() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            thread::spawn(move || {
+                thread::sleep(Duration::from_millis(600));
+                stream.write_all(b"220 ready\r\n").unwrap();
+                thread::sleep(Duration::from_millis(1500));
+            });
+        }
+    });
+    let report = probe(&address, &["--max", "9s"]);
+    let found = &report["conclusion"];
+    assert_eq!(found["mode"], "fin_at_expiry", "{report:#}");
+    assert!(
+        (found["timeout"].as_f64().unwrap() / 1.5 - 1.0).abs() < 0.05,
+        "{report:#}"
+    );
+}
+
+#[test]
+fn keepalive_probes_of_the_other_end_are_no_silence() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let keepalive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(1));
+    let socket = socket2::SockRef::from(&listener);
+    socket
+        .set_tcp_keepalive(&keepalive.with_interval(Duration::from_secs(1)))
+        .unwrap();
+    keep_all(listener);
+    let report = probe(&address, &["--min", "2500ms", "--max", "3500ms"]);
+    let found = &report["conclusion"];
+    assert_eq!(found["mode"], "none", "{report:#}");
+    assert!(found["at_least"].as_f64().unwrap() < 1.5, "{report:#}");
+    let note = found["notes"][0].as_str().unwrap();
+    assert!(note.contains("keepalive probes of its own"), "{note}");
+}
+
+#[test]
 fn an_interruption_concludes_and_is_no_failure() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address: SocketAddr = listener.local_addr().unwrap();
     keep_all(listener);
-    let mut command = rsttrace(&["probe", &address.to_string(), "-o", "json"]);
+    let mut command = command_with(&["probe", &address.to_string(), "-o", "json"]);
     let child = command.stdout(Stdio::piped()).spawn().unwrap();
     thread::sleep(Duration::from_millis(2500));
     kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
@@ -415,7 +476,7 @@ fn a_target_that_cannot_be_probed_is_1_and_says_what_to_do() {
         (refusing.as_str(), "ss -ltn"),
         ("no-such-host.invalid:80", "check the name"),
     ] {
-        let output = rsttrace(&["probe", target]).output().unwrap();
+        let output = command_with(&["probe", target]).output().unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{target}: {error}");
         assert!(error.contains(next), "{target}: {error}");

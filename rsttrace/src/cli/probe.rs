@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::Failure;
-use super::shared::{OutputArgs, OutputFormat};
+use super::shared::OutputFormat;
 use super::values;
 use crate::probe::plan::MOST_CONNECTIONS;
 use crate::probe::{Speech, Target};
@@ -64,8 +64,9 @@ pub(super) struct ProbeArgs {
     #[arg(long, value_name = "N", default_value_t = 40, value_parser = connections)]
     connections: usize,
 
-    #[command(flatten)]
-    output: OutputArgs,
+    /// Lines for people, or one JSON object (schema rsttrace.probe.v1)
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t)]
+    output: OutputFormat,
 }
 
 /// What to say, in a type of its own: clap takes a `Vec` for a list of values.
@@ -124,7 +125,7 @@ impl ProbeArgs {
             min: self.min,
             max: self.max,
             connections: self.connections,
-            output: self.output.output,
+            output: self.output,
         })
     }
 }

@@ -184,7 +184,11 @@ impl<'a> Seen<'a> {
                 )
             };
         };
-        let mut advice = vec!["to look further, raise --max".to_owned()];
+        let mut advice = vec![if self.unfinished.is_empty() {
+            "to look further, raise --max".to_owned()
+        } else {
+            "to look further, let it run for longer".to_owned()
+        }];
         if self.speech == Speech::Keepalive {
             advice.push(
                 "a proxy that answers keepalive probes itself may still time out towards the server: --send BYTES reaches it"

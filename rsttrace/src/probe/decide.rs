@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::pattern::{Death, Pattern, pattern, timer_of};
-use super::plan::FINEST;
 use super::trial::{Fate, Trial, control, fate, median, slack};
 
 /// What to do next.
@@ -123,10 +122,8 @@ fn after_losses(trials: &[Trial]) -> Option<Next> {
             .map(|(trial, _)| trial.silence)
             .max();
         return match survived {
-            Some(survived) if lost.as_secs_f64() > survived.as_secs_f64() * FINEST => {
-                Some(Next::Refine { survived, lost })
-            }
-            Some(_) => Some(Next::Enough),
+            // Also where they are close already: a second round tells a timer from a restart.
+            Some(survived) => Some(Next::Refine { survived, lost }),
             // The shortest silence was too long already; one lost packet is not enough to say so.
             None if lost_in(1).count() >= 3 => Some(Next::Enough),
             None => None,

@@ -69,8 +69,8 @@ pub fn confirming_round(timeout: Duration, connections: usize) -> Vec<Planned> {
     staggered(std::iter::repeat_n(Trial::new(2, silence), number), window)
 }
 
-/// Bounds closer than this need no second round.
-pub(super) const FINEST: f64 = 1.01;
+/// How far apart the silences of a second round are.
+const FINEST: f64 = 1.01;
 
 /// The `step`th of `last` equal factors from `min` to `max`; both ends exact.
 fn between(min: Duration, max: Duration, step: usize, last: usize) -> Duration {

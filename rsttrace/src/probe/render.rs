@@ -1,6 +1,7 @@
 //! How is a probe told to people?
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use comfy_table::{ContentArrangement, Table, presets};
@@ -39,12 +40,16 @@ pub fn render(report: &Report, width: usize) -> String {
         Speech::Keepalive => "a keepalive probe",
         Speech::Bytes => "the given bytes",
     };
+    let named = report.target.host.parse::<IpAddr>().is_err();
+    let name = if named {
+        format!("{} at ", escape(&report.target.host))
+    } else {
+        String::new()
+    };
     // Writing to a String cannot fail.
     let _ = writeln!(
         out,
-        "{}:{} ({}): {} connections, silent for {} to {}, then {spoken}\n",
-        escape(&report.target.host),
-        report.target.port,
+        "{name}{}: {} connections, silent for {} to {}, then {spoken}\n",
         report.address,
         report.observations.len(),
         of(report.silences.min),
@@ -55,7 +60,13 @@ pub fn render(report: &Report, width: usize) -> String {
     table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_width(u16::try_from(width).unwrap_or(u16::MAX));
     table.set_header(["silence", "connections", "what happened"]);
-    for run in runs(&report.observations) {
+    let (unfinished, seen): (Vec<_>, Vec<_>) = report
+        .observations
+        .iter()
+        .cloned()
+        .partition(|observation| observation.event == Event::Unfinished);
+    // Last, or they would tear the others apart.
+    for run in runs(&seen).chain(runs(&unfinished)) {
         table.add_row([silences(run), run.len().to_string(), happened(run)]);
     }
     for line in table.to_string().lines() {
@@ -87,6 +98,7 @@ fn headline(report: &Report) -> String {
         .replace('_', " ")
         .to_uppercase();
     let bounds = match (conclusion.at_least, conclusion.at_most) {
+        (Some(least), Some(most)) if of(least) == of(most) => String::new(),
         (Some(least), Some(most)) => format!(" (between {} and {})", of(least), of(most)),
         (Some(least), None) => format!("no idle timeout up to {}", of(least)),
         (None, Some(most)) => format!("idle timeout below {}", of(most)),
@@ -162,6 +174,6 @@ fn happened(run: &[Observation]) -> String {
         Event::NoAnswer => "no answer to the next packets".to_owned(),
         Event::NotOpened => format!("could not be opened: {}", error()),
         Event::Failed => error().into_owned(),
-        Event::Unfinished => format!("not waited for: nothing in {quiet}"),
+        Event::Unfinished => "not waited for".to_owned(),
     }
 }

@@ -101,7 +101,8 @@ enum Silence {
     Ended(End, Duration),
 }
 
-/// Waits until the connection was silent for as long as planned. What the other end says (a banner) begins it anew.
+/// Waits until the connection was silent for as long as planned. What the other end says (a banner) begins it anew. Segments
+/// without data (keepalive probes of its own) do not, or the silence might never be over, but it only counts from the last.
 async fn be_silent(
     plan: &Plan,
     stream: &TcpStream,
@@ -110,9 +111,16 @@ async fn be_silent(
     tell: &impl Fn(Change),
 ) -> Silence {
     let now = || plan.start.elapsed();
-    let mut since = opened;
+    // One that ends the connection is told by the next read.
+    let segments = |seen| match tcp_info(stream.as_fd()) {
+        Ok(info) if info.state == TCP_ESTABLISHED => info.segments_in,
+        _ => seen,
+    };
+    let look_every = (plan.silence / 50).clamp(Duration::from_millis(50), Duration::from_secs(1));
+    let (mut since, mut touched, mut seen) = (opened, opened, segments(0));
     loop {
-        let over = plan.start + since + plan.silence;
+        let over = since + plan.silence;
+        let look = (now() + look_every).min(over);
         tokio::select! {
             // What has come decides, even if the time is up as well.
             biased;
@@ -124,7 +132,7 @@ async fn be_silent(
                     Ok(Heard::End) => return Silence::Ended(End::FinInSilence, quiet),
                     Ok(Heard::Data) => {
                         *heard += 1;
-                        since = arrived;
+                        (since, touched, seen) = (arrived, arrived, segments(seen));
                         if *heard > MOST_HEARD {
                             let why = "the other end keeps sending: the connection never is silent";
                             return Silence::Ended(End::Failed(why.to_owned()), quiet);
@@ -137,20 +145,18 @@ async fn be_silent(
                     Err(error) => return Silence::Ended(End::Failed(error.to_string()), quiet),
                 }
             }
-            () = sleep_until(over) => break,
+            () = sleep_until(plan.start + look) => {
+                let count = segments(seen);
+                if count != seen {
+                    *heard += 1;
+                    (touched, seen) = (now(), count);
+                }
+                if look == over {
+                    return Silence::Kept(now().saturating_sub(touched));
+                }
+            }
         }
     }
-    let quiet = now().saturating_sub(since);
-    // Keepalive probes of the other end come without data and are seen by the path alone, and by this counter.
-    let since_heard = tcp_info(stream.as_fd()).map_or(quiet, |info| {
-        Duration::from_millis(info.since_heard_ms.into())
-    });
-    let tolerance = Duration::from_millis(100) + quiet / 20;
-    if since_heard + tolerance < quiet {
-        *heard += 1;
-        return Silence::Kept(since_heard);
-    }
-    Silence::Kept(quiet)
 }
 
 /// Says what is to be said, and waits for the answer.
@@ -251,5 +257,7 @@ fn drain(stream: &TcpStream) -> io::Result<Heard> {
 const ANSWER_LIMIT: Duration = Duration::from_secs(3);
 /// More than any banner.
 const MOST_HEARD: u32 = 100;
+/// `TCP_ESTABLISHED` in include/net/tcp_states.h.
+const TCP_ESTABLISHED: u8 = 1;
 /// `TCP_CLOSE` in include/net/tcp_states.h.
 const TCP_CLOSE: u8 = 7;
