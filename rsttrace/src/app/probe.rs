@@ -19,7 +19,7 @@ use super::runtime;
 use crate::cli::{Failure, Interrupt, OutputFormat, ProbeOptions};
 use crate::host::clock::hostname;
 use crate::probe::plan::{Planned, confirming_round, first_round, second_round};
-use crate::probe::{Bounds, Next, Report, State, Target, Trial, next, render};
+use crate::probe::{Bounds, Heading, Next, Report, State, Target, Trial, next, render};
 use crate::record::Endpoint;
 use crate::terminal::stdout_width;
 
@@ -65,23 +65,21 @@ async fn run(options: &ProbeOptions) -> Result<Report, Failure> {
     probe.begin(plan, Some(first.0));
     let interrupted = probe.watch(options, &mut interrupt).await;
     let took = probe.start.elapsed();
-    Ok(Report::new(
-        time.to_string(),
-        hostname(),
-        options.target.clone(),
-        Endpoint {
+    let heading = Heading {
+        time: time.to_string(),
+        host: hostname(),
+        target: options.target.clone(),
+        address: Endpoint {
             address: address.ip().to_canonical(),
             port: address.port(),
         },
-        options.speech(),
-        Bounds {
+        speech: options.speech(),
+        silences: Bounds {
             min: options.min.as_secs_f64(),
             max: options.max.as_secs_f64(),
         },
-        took,
-        interrupted,
-        probe.trials,
-    ))
+    };
+    Ok(Report::new(heading, took, interrupted, probe.trials))
 }
 
 /// All connections of a probe.

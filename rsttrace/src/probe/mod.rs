@@ -18,5 +18,5 @@ mod tests;
 pub use conclude::{Conclusion, Mode, conclude};
 pub use decide::{Next, next};
 pub use render::render;
-pub use report::{Bounds, Event, Observation, Report, SCHEMA, Target};
+pub use report::{Bounds, Event, Heading, Observation, Report, SCHEMA, Target};
 pub use trial::{Answer, End, Outcome, Speech, State, Trial};

@@ -112,23 +112,34 @@ pub struct Observation {
     pub error: Option<String>,
 }
 
+/// What is known of a probe before it begins; for the fields' meaning see [`Report`].
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "as in Report")]
+pub struct Heading {
+    pub time: String,
+    pub host: Option<String>,
+    pub target: Target,
+    pub address: Endpoint,
+    pub speech: Speech,
+    pub silences: Bounds,
+}
+
 impl Report {
     /// Sums up the trials. Those that are not over are given up at `took`.
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "one call; a struct would be this one again"
-    )]
     pub fn new(
-        time: String,
-        host: Option<String>,
-        target: Target,
-        address: Endpoint,
-        speech: Speech,
-        silences: Bounds,
+        heading: Heading,
         took: Duration,
         interrupted: bool,
         mut trials: Vec<Trial>,
     ) -> Self {
+        let Heading {
+            time,
+            host,
+            target,
+            address,
+            speech,
+            silences,
+        } = heading;
         for trial in &mut trials {
             trial.give_up(took);
         }

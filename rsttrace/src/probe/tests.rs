@@ -142,28 +142,24 @@ fn play(path: &Path, settings: &Settings) -> Report {
         }
         now += Duration::from_millis(50).max(now / 200);
     }
-    let target = Target {
-        host: "lb".to_owned(),
-        port: 443,
-    };
-    let address = Endpoint {
-        address: [192, 0, 2, 7].into(),
-        port: 443,
-    };
-    Report::new(
-        "2026-01-01T12:00:00Z".to_owned(),
-        None,
-        target,
-        address,
-        Speech::Keepalive,
-        Bounds {
+    let heading = Heading {
+        time: "2026-01-01T12:00:00Z".to_owned(),
+        host: None,
+        target: Target {
+            host: "lb".to_owned(),
+            port: 443,
+        },
+        address: Endpoint {
+            address: [192, 0, 2, 7].into(),
+            port: 443,
+        },
+        speech: Speech::Keepalive,
+        silences: Bounds {
             min: settings.min.as_secs_f64(),
             max: settings.max.as_secs_f64(),
         },
-        now,
-        interrupted,
-        trials,
-    )
+    };
+    Report::new(heading, now, interrupted, trials)
 }
 
 const KINDS: [(End, Mode); 4] = [

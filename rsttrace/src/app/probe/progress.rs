@@ -16,7 +16,7 @@ impl Progress {
         // Hidden by itself where standard error is no terminal.
         let bar =
             ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr_with_hz(4));
-        if let Ok(style) = ProgressStyle::with_template("[{bar:30}] {msg}; Ctrl-C concludes now") {
+        if let Ok(style) = ProgressStyle::with_template("[{bar:20}] {wide_msg}") {
             bar.set_style(style.progress_chars("=> "));
         }
         Self(bar)
@@ -43,7 +43,7 @@ impl Progress {
         self.0
             .set_position(u64::try_from(longest.as_millis()).unwrap_or(u64::MAX));
         self.0.set_message(format!(
-            "{} s silent: {silent} connections wait, {survived} survived, {ended} ended",
+            "{} s silent: {silent} wait, {survived} survived, {ended} ended; Ctrl-C concludes",
             longest.as_secs()
         ));
     }
