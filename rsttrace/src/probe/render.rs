@@ -70,7 +70,8 @@ pub fn render(report: &Report, width: usize) -> String {
         table.add_row([silences(run), run.len().to_string(), happened(run)]);
     }
     for line in table.to_string().lines() {
-        let _ = writeln!(out, "{}", line.trim_end());
+        // Without the padding on either side.
+        let _ = writeln!(out, "{}", line.strip_prefix(' ').unwrap_or(line).trim_end());
     }
     let conclusion = &report.conclusion;
     let _ = writeln!(out, "\n{}", headline(report));
