@@ -3,11 +3,13 @@
 mod brain;
 mod demo;
 mod doctor;
+mod probe;
 mod session;
 mod watch;
 
 pub use demo::demo;
 pub use doctor::doctor;
+pub use probe::probe;
 pub use watch::watch;
 
 use crate::cli::Failure;

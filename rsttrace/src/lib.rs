@@ -17,6 +17,7 @@ pub mod idle;
 pub mod join;
 pub mod kernel;
 pub mod pipeline;
+pub mod probe;
 pub mod record;
 pub mod sink;
 pub mod summary;

@@ -46,6 +46,10 @@ fn run() -> Result<(), Failure> {
             cli::start_quiet_log(options.tracer.verbosity);
             app::doctor(&options)
         }
+        Request::Probe(options) => {
+            cli::start_log(0);
+            app::probe(&options)
+        }
         Request::Schema => cli::schema::print(),
     }
 }

@@ -42,6 +42,44 @@ pub fn socket_option(fd: BorrowedFd<'_>, level: c_int, name: c_int) -> io::Resul
 pub fn tcp_state(fd: BorrowedFd<'_>) -> io::Result<u8> {
     // The state is the first byte of struct tcp_info; the kernel truncates the answer to the length given.
     let mut info = [0_u8; 8];
+    tcp_info_bytes(fd, &mut info)?;
+    Ok(info[0])
+}
+
+/// What the kernel tells about a TCP connection: some members of `struct tcp_info` (include/uapi/linux/tcp.h).
+#[derive(Clone, Copy, Debug)]
+pub struct TcpInfo {
+    /// The numbers of `include/net/tcp_states.h`.
+    pub state: u8,
+    /// Segments sent and not acknowledged yet.
+    pub unacknowledged: u32,
+    /// Bytes not sent yet.
+    pub unsent: u32,
+    /// Smoothed round-trip time in microseconds.
+    pub rtt_us: u32,
+    /// Segments that came, of any kind.
+    pub segments_in: u32,
+}
+
+/// Reads them. All are there since Linux 4.6.
+pub fn tcp_info(fd: BorrowedFd<'_>) -> io::Result<TcpInfo> {
+    let mut info = [0_u8; 148];
+    tcp_info_bytes(fd, &mut info)?;
+    let word = |at: usize| {
+        let mut bytes = [0; 4];
+        bytes.copy_from_slice(&info[at..at + 4]);
+        u32::from_ne_bytes(bytes)
+    };
+    Ok(TcpInfo {
+        state: info[0],
+        unacknowledged: word(24),
+        unsent: word(144),
+        rtt_us: word(68),
+        segments_in: word(140),
+    })
+}
+
+fn tcp_info_bytes(fd: BorrowedFd<'_>, info: &mut [u8]) -> io::Result<()> {
     let mut length = info.len() as socklen_t;
     let into: *mut c_void = info.as_mut_ptr().cast();
     // SAFETY: `into` points to `length` writable bytes that live across the call.
@@ -54,7 +92,7 @@ pub fn tcp_state(fd: BorrowedFd<'_>) -> io::Result<u8> {
             &raw mut length,
         )
     };
-    check(rc).map(|()| info[0])
+    check(rc)
 }
 
 /// How many received bytes wait to be read.

@@ -30,6 +30,11 @@ fn bad_usage_is_2_and_says_what_would_do() {
         ("--interface lo --no-loopback", "leave one of them out"),
         ("demo --only a --require 2", "lower it"),
         ("doctor --idle 60", "60s"),
+        ("probe example.org", "HOST:PORT"),
+        ("probe 2001:db8::1:80", "[2001:db8::1]:80"),
+        ("probe a:1 --min 200ms", "--send"),
+        ("probe a:1 --min 2m --max 1m", "raise --max"),
+        (r"probe a:1 --send \q", r"\xHH"),
         ("--no-such-option", "--help"),
         ("no-such-command", "--help"),
     ] {
@@ -50,6 +55,7 @@ fn help_version_and_schema_are_data_on_standard_output() {
         "watch --help",
         "demo --help",
         "doctor --help",
+        "probe --help",
         "schema",
     ] {
         let output = run(arguments);

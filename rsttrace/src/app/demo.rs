@@ -14,7 +14,7 @@ use crate::demo::{Lab, Place, Scenario, StageError, Suite};
 use crate::idle::candidates::{Hop, Kind};
 use crate::kernel::{InterfaceOptions, Scope, Selector};
 use crate::pipeline::Output;
-use crate::record::{IdleMode, Record};
+use crate::record::Record;
 use compare::{Case, Outcome, compare};
 use plan::{carry_out, open_those_that_predate};
 

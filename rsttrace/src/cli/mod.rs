@@ -4,6 +4,7 @@ mod demo;
 mod doctor;
 mod failure;
 mod interrupt;
+mod probe;
 pub mod schema;
 mod selection;
 mod shared;
@@ -19,6 +20,7 @@ pub use demo::DemoOptions;
 pub use doctor::DoctorOptions;
 pub use failure::{ExitCode, Failure};
 pub use interrupt::Interrupt;
+pub use probe::ProbeOptions;
 pub use shared::{OutputFormat, TcMode, TracerOptions, Transport};
 pub use watch::WatchOptions;
 
@@ -51,7 +53,8 @@ Examples:
   rsttrace --duration 20s --noise              20 seconds of everything, then the summary
   rsttrace --address 10.0.3.0/24 --count 1     wait for one from or to that network
   rsttrace demo                                proof that it works on this kernel
-  rsttrace doctor                              hooks, timeouts and keepalive of this host";
+  rsttrace doctor                              hooks, timeouts and keepalive of this host
+  rsttrace probe lb.example.org:443            how long a connection there may be idle";
 
 /// Who sent this TCP RST? Explains each reset: who, why, which process, what to change.
 ///
@@ -82,6 +85,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Check this host: hooks, timeouts, sockets without keepalive, and what to change
     Doctor(doctor::DoctorArgs),
+    /// Find the idle timeout of a path: many connections, different silences
+    Probe(Box<probe::ProbeArgs>),
     /// Print the JSON Schema of the records that `--output json` writes
     Schema,
 }
@@ -95,6 +100,8 @@ pub enum Request {
     Demo(DemoOptions),
     /// Check this host.
     Doctor(DoctorOptions),
+    /// Find the idle timeout of a path.
+    Probe(ProbeOptions),
     /// Print the schema.
     Schema,
 }
@@ -118,6 +125,7 @@ fn check(cli: Cli) -> Result<Request, Failure> {
         Some(Command::Watch(args)) => Request::Watch(Box::new(args.check()?)),
         Some(Command::Demo(args)) => Request::Demo(args.check()?),
         Some(Command::Doctor(args)) => Request::Doctor(args.into()),
+        Some(Command::Probe(args)) => Request::Probe(args.check()?),
         Some(Command::Schema) => Request::Schema,
     })
 }

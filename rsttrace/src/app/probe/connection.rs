@@ -1,0 +1,263 @@
+//! How does one connection of a probe fare: opened, silent, then spoken to?
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::CONNECT_LIMIT;
+use crate::probe::{Answer, End, Outcome, State};
+use crate::sys::{TcpInfo, set_socket_option, tcp_info};
+
+/// What is said after the silence: these bytes, or a keepalive probe.
+#[derive(Clone, Debug)]
+pub enum Words {
+    /// A probe that the application does not see.
+    Keepalive,
+    /// Bytes for the application.
+    Bytes(Arc<[u8]>),
+}
+
+impl From<Option<Vec<u8>>> for Words {
+    fn from(bytes: Option<Vec<u8>>) -> Self {
+        bytes.map_or(Self::Keepalive, |bytes| Self::Bytes(bytes.into()))
+    }
+}
+
+/// What a connection is to do.
+pub struct Plan {
+    /// Where to connect.
+    pub address: SocketAddr,
+    /// When the probe began: times are told relative to it.
+    pub start: Instant,
+    /// When to connect.
+    pub open_at: Instant,
+    /// How long to be silent.
+    pub silence: Duration,
+    /// What to say then.
+    pub words: Words,
+}
+
+/// What became of it. Times are since the probe began.
+pub enum Change {
+    /// The handshake is complete.
+    Opened(Duration),
+    /// Anything later.
+    State(State),
+}
+
+/// Follows a connection from its opening to its end. Gives each change to `tell`.
+pub async fn follow(plan: Plan, open: Option<TcpStream>, tell: impl Fn(Change)) {
+    let now = || plan.start.elapsed();
+    let stream = match open {
+        Some(stream) => Ok(stream),
+        None => {
+            sleep_until(plan.open_at).await;
+            let limit = timeout(CONNECT_LIMIT, TcpStream::connect(plan.address));
+            limit
+                .await
+                .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        }
+    };
+    let opened = now();
+    let mut heard = 0;
+    let (end, quiet) = match stream {
+        Err(error) => (End::NotOpened(error.to_string()), Duration::ZERO),
+        Ok(stream) => {
+            tell(Change::Opened(opened));
+            match be_silent(&plan, &stream, opened, &mut heard, &tell).await {
+                Silence::Ended(end, quiet) => (end, quiet),
+                Silence::Kept(quiet) => {
+                    tell(Change::State(State::Speaking { quiet }));
+                    let spoken = now();
+                    let end = speak(&stream, &plan.words).await.unwrap_or_else(broken);
+                    match (end, &plan.words) {
+                        // A probe that the application does not see makes nobody close: its timer did.
+                        (End::FinOnPacket, Words::Keepalive) => {
+                            (End::FinInSilence, quiet + now().saturating_sub(spoken))
+                        }
+                        (end, _) => (end, quiet),
+                    }
+                }
+            }
+        }
+    };
+    tell(Change::State(State::Over(Outcome {
+        end,
+        quiet,
+        at: now(),
+        heard,
+    })));
+}
+
+enum Silence {
+    /// For so long.
+    Kept(Duration),
+    /// It ended so, after so long.
+    Ended(End, Duration),
+}
+
+/// Waits until the connection was silent for as long as planned. What the other end says (a banner) begins it anew. Segments
+/// without data (keepalive probes of its own) do not, or the silence might never be over, but it only counts from the last.
+async fn be_silent(
+    plan: &Plan,
+    stream: &TcpStream,
+    opened: Duration,
+    heard: &mut u32,
+    tell: &impl Fn(Change),
+) -> Silence {
+    let now = || plan.start.elapsed();
+    // One that ends the connection is told by the next read.
+    let segments = |seen| match tcp_info(stream.as_fd()) {
+        Ok(info) if info.state == TCP_ESTABLISHED => info.segments_in,
+        _ => seen,
+    };
+    let look_every = (plan.silence / 50).clamp(Duration::from_millis(50), Duration::from_secs(1));
+    let (mut since, mut touched, mut seen) = (opened, opened, segments(0));
+    loop {
+        let over = since + plan.silence;
+        let look = (now() + look_every).min(over);
+        tokio::select! {
+            // What has come decides, even if the time is up as well.
+            biased;
+            ready = stream.readable() => {
+                let arrived = now();
+                let quiet = arrived.saturating_sub(since);
+                match ready.and_then(|()| drain(stream)) {
+                    Ok(Heard::Nothing) => {}
+                    Ok(Heard::End) => return Silence::Ended(End::FinInSilence, quiet),
+                    Ok(Heard::Data) => {
+                        *heard += 1;
+                        (since, touched, seen) = (arrived, arrived, segments(seen));
+                        if *heard > MOST_HEARD {
+                            let why = "the other end keeps sending: the connection never is silent";
+                            return Silence::Ended(End::Failed(why.to_owned()), quiet);
+                        }
+                        tell(Change::State(State::Silent { since }));
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                        return Silence::Ended(End::RstInSilence, quiet);
+                    }
+                    Err(error) => return Silence::Ended(End::Failed(error.to_string()), quiet),
+                }
+            }
+            () = sleep_until(plan.start + look) => {
+                let count = segments(seen);
+                if count != seen {
+                    *heard += 1;
+                    (touched, seen) = (now(), count);
+                }
+                if look == over {
+                    return Silence::Kept(now().saturating_sub(touched));
+                }
+            }
+        }
+    }
+}
+
+/// Says what is to be said, and waits for the answer.
+async fn speak(stream: &TcpStream, words: &Words) -> io::Result<End> {
+    let before = tcp_info(stream.as_fd())?;
+    match words {
+        Words::Keepalive => force_keepalive(stream)?,
+        Words::Bytes(bytes) => write_all(stream, bytes).await?,
+    }
+    let limit = ANSWER_LIMIT + 4 * Duration::from_micros(before.rtt_us.into());
+    let deadline = Instant::now() + limit;
+    let mut pause = Duration::from_millis(1);
+    loop {
+        tokio::select! {
+            ready = stream.readable() => ready?,
+            () = sleep(pause) => {}
+        }
+        // First the counters: whatever came before they were read can be read as well.
+        let info = tcp_info(stream.as_fd())?;
+        match drain(stream)? {
+            Heard::Data => return Ok(End::Survived(Answer::Data)),
+            Heard::End => return Ok(End::FinOnPacket),
+            Heard::Nothing if info.state == TCP_CLOSE => return Ok(End::NoAnswer),
+            Heard::Nothing => {}
+        }
+        match words {
+            // The probe has no sequence number that an answer could acknowledge: any segment is the answer.
+            Words::Keepalive if info.segments_in != before.segments_in => {
+                return Ok(End::Survived(Answer::Acknowledged));
+            }
+            // The application gets its time: a proxy acknowledges long before its server has answered.
+            _ if Instant::now() >= deadline => return Ok(unanswered(words, &info)),
+            _ => {}
+        }
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+fn unanswered(words: &Words, info: &TcpInfo) -> End {
+    match words {
+        Words::Bytes(_) if info.unacknowledged == 0 && info.unsent == 0 => {
+            End::Survived(Answer::Acknowledged)
+        }
+        Words::Bytes(_) | Words::Keepalive => End::NoAnswer,
+    }
+}
+
+/// How an error after the silence reads.
+fn broken(error: io::Error) -> End {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => End::RstOnPacket,
+        io::ErrorKind::TimedOut => End::NoAnswer,
+        _ => End::Failed(error.to_string()),
+    }
+}
+
+/// A keepalive probe at once, then one a second: setting TCP_KEEPIDLE below the time since anything was heard fires the timer
+/// ([`keepalive_set_locked`](https://elixir.bootlin.com/linux/v6.12/source/net/ipv4/tcp.c#L3557)), which is why it
+/// comes last. More of them than are waited for, so that the kernel does not give the connection up itself.
+fn force_keepalive(stream: &TcpStream) -> io::Result<()> {
+    let fd = stream.as_fd();
+    let tcp = |name, value| set_socket_option(fd, libc::IPPROTO_TCP, name, value);
+    tcp(libc::TCP_KEEPINTVL, 1)?;
+    tcp(libc::TCP_KEEPCNT, 100)?;
+    set_socket_option(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
+    tcp(libc::TCP_KEEPIDLE, 1)
+}
+
+async fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        stream.writable().await?;
+        match stream.try_write(bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+enum Heard {
+    Nothing,
+    Data,
+    End,
+}
+
+/// Reads once: an error behind the data is told only once, so it has to wait for its turn.
+fn drain(stream: &TcpStream) -> io::Result<Heard> {
+    match stream.try_read(&mut [0; 4096]) {
+        Ok(0) => Ok(Heard::End),
+        Ok(_) => Ok(Heard::Data),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Heard::Nothing),
+        Err(error) => Err(error),
+    }
+}
+
+/// Long enough for three repetitions: keepalive probes come a second apart, data is repeated after 0.2, 0.6 and 1.4 s.
+const ANSWER_LIMIT: Duration = Duration::from_secs(3);
+/// More than any banner.
+const MOST_HEARD: u32 = 100;
+/// `TCP_ESTABLISHED` in include/net/tcp_states.h.
+const TCP_ESTABLISHED: u8 = 1;
+/// `TCP_CLOSE` in include/net/tcp_states.h.
+const TCP_CLOSE: u8 = 7;

@@ -1,0 +1,298 @@
+//! What do the fates of all connections of a probe say about the path?
+
+mod expiry;
+mod loss;
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::pattern::{Death, timer_of};
+use super::render::seconds;
+use super::trial::{Answer, End, Fate, Outcome, Speech, Trial, control, fate, micros};
+use crate::record::Confidence;
+
+/// What a path does to a connection that was silent for too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// A RST came when the timer fired.
+    RstAtExpiry,
+    /// The connection was forgotten silently; the next packet was answered by a RST.
+    LateRst,
+    /// A FIN came when the timer fired.
+    FinAtExpiry,
+    /// The connection was forgotten silently, and the next packets were dropped.
+    Silent,
+    /// Nothing: every connection survived its silence.
+    None,
+}
+
+impl Mode {
+    /// The name in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RstAtExpiry => "rst_at_expiry",
+            Self::LateRst => "late_rst",
+            Self::FinAtExpiry => "fin_at_expiry",
+            Self::Silent => "silent",
+            Self::None => "none",
+        }
+    }
+}
+
+/// What was concluded. Times are in seconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Conclusion {
+    /// What the path does; absent if what was seen does not show one timeout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// The idle timeout: measured where its end was seen, else the middle of its bounds. Absent if there is none, or only
+    /// one bound is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<f64>,
+    /// It is not shorter than this; absent if not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<f64>,
+    /// It is not longer than this; absent if not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_most: Option<f64>,
+    /// How many connections show it.
+    pub samples: u64,
+    /// Of how many that could have.
+    pub of: u64,
+    /// How sure this is.
+    pub confidence: Confidence,
+    /// One sentence.
+    pub summary: String,
+    /// What speaks against it, or limits it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// What to do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub advice: Vec<String>,
+}
+
+/// Concludes from what is known. Trials that are not over count as silent until now; give them up first.
+pub fn conclude(trials: &[Trial], speech: Speech) -> Conclusion {
+    let seen = Seen::new(trials, speech);
+    let mut conclusion = seen.conclude();
+    conclusion.notes.extend(seen.common_notes());
+    conclusion
+}
+
+/// The fates, sorted out.
+struct Seen<'a> {
+    speech: Speech,
+    control: Option<&'a End>,
+    /// Ended while silent.
+    expired: Vec<Death>,
+    /// Found dead after the silence.
+    lost: Vec<Death>,
+    /// Silences that were survived, and in which round.
+    survived: Vec<(Duration, u8)>,
+    /// Silences of those not waited for.
+    unfinished: Vec<Duration>,
+    not_opened: Vec<&'a str>,
+    failed: Vec<&'a str>,
+    heard: usize,
+}
+
+impl<'a> Seen<'a> {
+    fn new(trials: &'a [Trial], speech: Speech) -> Self {
+        let mut seen = Self {
+            speech,
+            control: control(trials),
+            expired: Vec::new(),
+            lost: Vec::new(),
+            survived: Vec::new(),
+            unfinished: Vec::new(),
+            not_opened: Vec::new(),
+            failed: Vec::new(),
+            heard: 0,
+        };
+        for trial in trials.iter().filter(|trial| trial.round > 0) {
+            if let Some(outcome) = trial.outcome() {
+                seen.take(trial.round, outcome);
+            }
+        }
+        seen
+    }
+
+    fn take(&mut self, round: u8, outcome: &'a Outcome) {
+        let death = |how| Death {
+            how,
+            round,
+            quiet: outcome.quiet,
+            at: outcome.at,
+        };
+        self.heard += usize::from(outcome.heard > 0);
+        match fate(&outcome.end, self.control) {
+            Fate::Alive => self.survived.push((outcome.quiet, round)),
+            Fate::Expired(how) => self.expired.push(death(how)),
+            Fate::Lost(how) => self.lost.push(death(how)),
+            Fate::Nothing => match &outcome.end {
+                End::NotOpened(why) => self.not_opened.push(why),
+                End::Failed(why) => self.failed.push(why),
+                _ => self.unfinished.push(outcome.quiet),
+            },
+        }
+    }
+
+    fn conclude(&self) -> Conclusion {
+        if let Some(useless) = self.without_silence() {
+            return useless;
+        }
+        match timer_of(&self.expired) {
+            // The path had forgotten them before anybody's timer ended the others.
+            Some(timeout) if !self.lost_well_before(timeout) => self.expiry(timeout),
+            _ if !self.lost.is_empty() => self.loss(),
+            _ => self.nothing_lost(),
+        }
+    }
+
+    /// The control was turned away without any silence: then silence explains nothing.
+    fn without_silence(&self) -> Option<Conclusion> {
+        let what = match self.control? {
+            End::RstOnPacket => "resets these bytes",
+            End::NoAnswer => "does not even acknowledge these bytes",
+            _ => return None,
+        };
+        Some(Conclusion {
+            advice: vec![
+                "say what this service understands (--send), or nothing: without --send a keepalive probe is used"
+                    .to_owned(),
+            ],
+            ..self.unclear(
+                self.lost.len(),
+                format!("the other end {what} also without any silence, so nothing is known about its timeout"),
+            )
+        })
+    }
+
+    fn nothing_lost(&self) -> Conclusion {
+        let of = self.survived.len();
+        let longest = self.survived.iter().map(|(quiet, _)| *quiet).max();
+        let Some(longest) = longest else {
+            return Conclusion {
+                advice: vec!["let it run for longer".to_owned()],
+                ..self.unclear(
+                    0,
+                    "no connection has outlived a silence yet, and none was lost: nothing is known"
+                        .to_owned(),
+                )
+            };
+        };
+        let mut advice = vec![if self.unfinished.is_empty() {
+            "to look further, raise --max".to_owned()
+        } else {
+            "to look further, let it run for longer".to_owned()
+        }];
+        if self.speech == Speech::Keepalive {
+            advice.push(
+                "a proxy that answers keepalive probes itself may still time out towards the server: --send BYTES reaches it"
+                    .to_owned(),
+            );
+        }
+        Conclusion {
+            mode: Some(Mode::None),
+            timeout: None,
+            at_least: Some(micros(longest)),
+            at_most: None,
+            samples: of as u64,
+            of: of as u64,
+            confidence: if of >= 3 {
+                Confidence::Certain
+            } else {
+                Confidence::Likely
+            },
+            summary: format!(
+                "{of} of {of} {} survived, the longest silence was {}",
+                connections(of),
+                seconds(longest)
+            ),
+            notes: Vec::new(),
+            advice,
+        }
+    }
+
+    fn unclear(&self, of: usize, summary: String) -> Conclusion {
+        Conclusion {
+            mode: None,
+            timeout: None,
+            at_least: None,
+            at_most: None,
+            samples: 0,
+            of: of as u64,
+            confidence: Confidence::Possible,
+            summary,
+            notes: Vec::new(),
+            advice: Vec::new(),
+        }
+    }
+
+    /// What limits any conclusion.
+    fn common_notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if let Some(why) = self.not_opened.first() {
+            notes.push(format!(
+                "{} {} could not be opened: {why}",
+                self.not_opened.len(),
+                connections(self.not_opened.len())
+            ));
+        }
+        if let Some(why) = self.failed.first() {
+            notes.push(format!(
+                "{} {} tell nothing: {why}",
+                self.failed.len(),
+                connections(self.failed.len())
+            ));
+        }
+        if self.heard > 0 {
+            notes.push(format!(
+                "on {} {} the other end broke the silence (data, or keepalive probes of its own): they were silent for less \
+                 than planned",
+                self.heard,
+                connections(self.heard)
+            ));
+        }
+        if self.control == Some(&End::Survived(Answer::Acknowledged)) {
+            notes.push("the application did not answer these bytes within 3 s, so only its kernel is known to live".to_owned());
+        }
+        notes
+    }
+}
+
+fn advice(mode: Mode, timeout: Duration) -> Vec<String> {
+    let below = seconds(timeout * 4 / 5);
+    let pool = format!("let connection pools drop connections that were idle for {below}");
+    match mode {
+        Mode::LateRst | Mode::Silent => vec![
+            format!("keep the path awake: SO_KEEPALIVE with TCP_KEEPIDLE below {below} (Linux sends none before 7200 s by default)"),
+            pool,
+        ],
+        Mode::FinAtExpiry | Mode::RstAtExpiry => vec![
+            pool,
+            "or raise the idle timeout of the proxy or server; one that counts data alone is not kept awake by TCP keepalive"
+                .to_owned(),
+        ],
+        Mode::None => Vec::new(),
+    }
+}
+
+fn connections(number: usize) -> &'static str {
+    if number == 1 {
+        "connection"
+    } else {
+        "connections"
+    }
+}
+
+/// Smallest and greatest; zero if there is none.
+fn range(values: impl Iterator<Item = Duration> + Clone) -> (Duration, Duration) {
+    (
+        values.clone().min().unwrap_or_default(),
+        values.max().unwrap_or_default(),
+    )
+}

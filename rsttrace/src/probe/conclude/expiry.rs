@@ -1,0 +1,113 @@
+//! What if connections were ended while they were silent?
+
+use std::time::Duration;
+
+use super::super::pattern::{How, Pattern, pattern};
+use super::super::render::seconds;
+use super::super::trial::{median, micros, slack};
+use super::{Conclusion, Mode, Seen, advice, connections, range};
+use crate::record::Confidence;
+
+impl Seen<'_> {
+    /// `timeout` is what a timer would have been set to.
+    pub(super) fn expiry(&self, timeout: Duration) -> Conclusion {
+        let deaths = &self.expired;
+        let samples = deaths.len();
+        let fins = deaths.iter().filter(|death| death.how == How::Fin).count();
+        let (mode, what) = if fins * 2 > samples {
+            (Mode::FinAtExpiry, "closed (FIN) by the other end")
+        } else {
+            (Mode::RstAtExpiry, "reset (RST)")
+        };
+        let (least, most) = range(deaths.iter().map(|death| death.quiet));
+        let overdue = most.max(timeout + slack(timeout));
+        let survived = self.survived.iter().map(|(quiet, _)| quiet);
+        let outlived = survived
+            .chain(&self.unfinished)
+            .filter(|quiet| **quiet > overdue)
+            .count();
+        let of = samples + outlived;
+        let on = format!("on {samples} of {of} {}", connections(of));
+        let no_timeout = |why: String, next: &str| Conclusion {
+            advice: vec![next.to_owned()],
+            ..self.unclear(of, format!("{what} {why}"))
+        };
+        let steady = match pattern(deaths) {
+            Pattern::TurnedAway => {
+                return no_timeout(
+                    format!(
+                        "{} after the connection was opened, {on}: this is no idle timeout; the other end turns connections away",
+                        seconds(timeout)
+                    ),
+                    "ask the server's log why it closes new connections: limits, TLS expected, access lists",
+                );
+            }
+            Pattern::OneInstant => {
+                let at = median(deaths.iter().map(|death| death.at)).unwrap_or_default();
+                return no_timeout(
+                    format!(
+                        "{on}, all at one instant ({} after the probe began) whatever their silence: a restart or a failover, \
+                         no idle timeout",
+                        seconds(at)
+                    ),
+                    "run the probe again when the path is calm",
+                );
+            }
+            Pattern::Scattered => {
+                return no_timeout(
+                    format!(
+                        "{on}, but after anything from {} to {} of silence: no single idle timeout does that",
+                        seconds(least),
+                        seconds(most)
+                    ),
+                    DIFFERING,
+                );
+            }
+            Pattern::Timer { steady } => steady,
+        };
+        if outlived > samples {
+            return no_timeout(
+                format!(
+                    "after {} of silence {on}, but the others lived on: not what the whole path does",
+                    seconds(timeout)
+                ),
+                DIFFERING,
+            );
+        }
+        let mut notes = Vec::new();
+        if samples == 1 {
+            notes.push(
+                "one connection only: a restart at that instant would look the same".to_owned(),
+            );
+        } else if fins > 0 && fins < samples {
+            notes.push(format!("{fins} ended by FIN, {} by RST", samples - fins));
+        }
+        if outlived > 0 {
+            let were = if outlived == 1 { "was" } else { "were" };
+            notes.push(format!(
+                "{outlived} {} {were} silent for longer and lived on",
+                connections(outlived)
+            ));
+        }
+        let confidence = match samples {
+            1 => Confidence::Possible,
+            _ if steady && outlived == 0 => Confidence::Certain,
+            _ => Confidence::Likely,
+        };
+        Conclusion {
+            mode: Some(mode),
+            timeout: Some(micros(timeout)),
+            at_least: Some(micros(least)),
+            at_most: Some(micros(most)),
+            samples: samples as u64,
+            of: of as u64,
+            confidence,
+            summary: format!("{what} after {} of silence {on}", seconds(timeout)),
+            notes,
+            advice: advice(mode, timeout),
+        }
+    }
+}
+
+const DIFFERING: &str =
+    "run the probe again; several backends with different settings look like this";
