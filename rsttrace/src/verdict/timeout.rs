@@ -73,8 +73,14 @@ pub fn judge(around: &Around, bearing: &Bearing) -> Option<Timeout> {
     };
     let origin = match configured {
         _ if bearing.is_foreign() => Origin::Middlebox,
-        Some(found) if found.kind == Kind::Transparent && quiet.mode == IdleMode::RstAtExpiry => {
-            Origin::Middlebox
+        // The user says that this device resets in the other end's name. After it forgot, the other end may have answered
+        // itself: then the TTL is the usual one.
+        Some(found) if found.kind == Kind::Transparent => {
+            if quiet.mode == IdleMode::RstAtExpiry || bearing.weight > 0 {
+                Origin::Middlebox
+            } else {
+                Origin::Peer
+            }
         }
         _ => Origin::Peer,
     };
