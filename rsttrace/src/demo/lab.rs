@@ -223,14 +223,14 @@ impl Lab {
     pub(super) fn further_address(
         &mut self,
         place: Place,
-        address: Ipv4Addr,
+        address: IpAddr,
     ) -> Result<(), StageError> {
         let device = match place {
             Place::Client => "c0",
             Place::Router => "rt-s",
             Place::Server => "s0",
         };
-        match assign(self.node(place), device, address.into()) {
+        match assign(self.node(place), device, address) {
             Err(StageError::Refused { errno, .. }) if errno == "EEXIST" => Ok(()),
             other => other,
         }

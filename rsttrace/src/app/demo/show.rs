@@ -100,12 +100,18 @@ fn row(case: &Case, colors: bool) -> Vec<Cell> {
     let staged = truth.map_or_else(
         || case.scenario.title.to_owned(),
         |truth| {
+            let idle = truth
+                .idle
+                .map_or_else(String::new, |idle| format!(" ({})", idle.mode));
             let who = match &truth.who {
                 Who::Process { pid, comm, did } => format!(" by {}[{pid}], {did}", escape(comm)),
                 Who::Nobody => String::new(),
             };
+            let really = truth.unknowable.map_or_else(String::new, |what| {
+                format!("; what no host alone can know: {what}")
+            });
             format!(
-                "{}{who}{}",
+                "{}{idle}{who}{}{really}",
                 verdict(truth.origin, truth.cause, None),
                 nameable(&truth.named.any_of)
             )

@@ -23,8 +23,8 @@ pub const DEPLOY_RESTART: Scenario = Scenario {
     suite: Suite::Long,
     hops: &[],
     twins: &["failover-burst", "killed-unread"],
-    open: |lab, _| {
-        let flock = Flock::open(lab, 50)?;
+    open: |lab, version| {
+        let flock = Flock::open(lab, 50, version)?;
         connect_in_turn(flock, Instant::now(), UNREAD, |flock, due| {
             Armed::due(due, move |lab| restart(lab, flock))
         })
@@ -40,8 +40,8 @@ pub const GRACEFUL_RESTART: Scenario = Scenario {
     suite: Suite::Long,
     hops: &[],
     twins: &["haproxy-timeout-client", "deploy-restart"],
-    open: |lab, _| {
-        let flock = Flock::open(lab, 54)?;
+    open: |lab, version| {
+        let flock = Flock::open(lab, 54, version)?;
         connect_in_turn(flock, Instant::now(), 0, |mut flock, due| {
             Armed::step_due(due, move |_| {
                 flock.server.exit(0)?;
@@ -209,8 +209,8 @@ pub const BUSY_PROCESS: Scenario = Scenario {
     suite: Suite::Long,
     hops: &[],
     twins: &["proxy-passes-on", "linger-zero"],
-    open: |lab, _| {
-        let mut flock = Flock::open(lab, 52)?;
+    open: |lab, version| {
+        let mut flock = Flock::open(lab, 52, version)?;
         let (one, other) = (flock.grow()?, flock.grow()?);
         Armed::new(move |lab| {
             close_with_linger_zero(&mut flock.client, one.at_client)?;

@@ -1,13 +1,13 @@
 //! How do scenarios with many connections begin? With one client and one server that get more of them as time goes on.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::confirm;
-use super::site::Site;
+use super::site::direct;
 use crate::demo::StageError;
 use crate::demo::actor::protocol::{Command, SocketOption};
 use crate::demo::actor::{Actor, Socket};
-use crate::demo::lab::{Lab, Place};
+use crate::demo::lab::{IpVersion, Lab, Place};
 use crate::demo::segment::{Flags, Pattern, Segment};
 use crate::demo::truth::Truth;
 use crate::record::{Cause, Origin, Role};
@@ -18,7 +18,8 @@ pub struct Flock {
     pub server: Actor,
     pub flows: Vec<Flow>,
     listener: Socket,
-    site: Site,
+    /// The client's address.
+    from: IpAddr,
 }
 
 /// One connection.
@@ -30,20 +31,21 @@ pub struct Flow {
 
 impl Flock {
     /// The two processes at a site of their own, capturing.
-    pub fn open(lab: &mut Lab, site: u8) -> Result<Self, StageError> {
-        Self::open_with(lab, site, &[])
+    pub fn open(lab: &mut Lab, site: u8, version: IpVersion) -> Result<Self, StageError> {
+        Self::open_with(lab, site, version, &[])
     }
 
     /// The same with options on the listener, which its connections inherit.
     pub fn open_with(
         lab: &mut Lab,
         site: u8,
+        version: IpVersion,
         options: &[SocketOption],
     ) -> Result<Self, StageError> {
-        let site = Site::new(lab, site)?;
+        let (from, to) = direct(lab, site, version)?;
         let mut server = lab.actor(Place::Server, "rt-server")?;
         let mut client = lab.actor(Place::Client, "rt-client")?;
-        let listener = server.listen(SocketAddr::new(site.server.into(), lab.port()), 8)?;
+        let listener = server.listen(SocketAddr::new(to, lab.port()), 8)?;
         for &option in options {
             server.set(listener, option)?;
         }
@@ -54,14 +56,13 @@ impl Flock {
             server,
             flows: Vec::new(),
             listener,
-            site,
+            from,
         })
     }
 
     /// One more connection, on which both have said something.
     pub fn grow(&mut self) -> Result<Flow, StageError> {
-        let client = self.site.client.into();
-        let at_client = self.client.connect_from(client, self.listener.local)?;
+        let at_client = self.client.connect_from(self.from, self.listener.local)?;
         let at_server = self.server.accept(self.listener)?;
         self.client.send(at_client, 120)?;
         confirm("request", self.server.receive(at_server, 120)?, 120)?;

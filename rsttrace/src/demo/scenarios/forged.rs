@@ -9,7 +9,7 @@ use super::{Armed, Family, Hop, Scenario, Staged, Suite, confirm, confirm_silenc
 use crate::demo::StageError;
 use crate::demo::actor::Actor;
 use crate::demo::actor::protocol::Command;
-use crate::demo::lab::{Lab, Place};
+use crate::demo::lab::{IpVersion, Lab, Place};
 use crate::demo::truth::Truth;
 use crate::record::{Cause, Form, IdleMode, Origin, Role};
 
@@ -17,7 +17,7 @@ use crate::record::{Cause, Form, IdleMode, Origin, Role};
 pub const EXPIRED: Scenario = Scenario {
     name: "expired-resets-both",
     title: "a box on the way resets both ends at its timeout",
-    family: Family::V4,
+    family: Family::Both,
     can_predate: true,
     suite: Suite::Long,
     hops: &[
@@ -37,10 +37,24 @@ pub const EXPIRED: Scenario = Scenario {
             mode: IdleMode::RstAtExpiry,
             transparent: true,
         },
+        Hop {
+            name: "lab-box-30",
+            network: "fd01::1e/128",
+            port: None,
+            timeout: TIMEOUT,
+            mode: IdleMode::RstAtExpiry,
+        },
+        Hop {
+            name: "lab-box-30",
+            network: "fd03::1e/128",
+            port: None,
+            timeout: TIMEOUT,
+            mode: IdleMode::RstAtExpiry,
+        },
     ],
     twins: &["expired-looks-like-peer", "slow-application"],
-    open: |lab, _| {
-        let mut flock = Flock::open(lab, 30)?;
+    open: |lab, version| {
+        let mut flock = Flock::open(lab, 30, version)?;
         let mut device = lab.actor(Place::Router, "rt-box")?;
         let flow = flock.grow()?;
         expire(&mut flock, &mut device, flow, FROM_BOX)?;
@@ -55,13 +69,13 @@ pub const EXPIRED: Scenario = Scenario {
 pub const LEARNED: Scenario = Scenario {
     name: "expired-learned",
     title: "a box on the way resets at its timeout, for the seventh and eighth time",
-    family: Family::V4,
+    family: Family::Both,
     can_predate: false,
     suite: Suite::Long,
     hops: &[],
     twins: &["failover-burst", "periodic-writer"],
-    open: |lab, _| {
-        let flock = Flock::open(lab, 31)?;
+    open: |lab, version| {
+        let flock = Flock::open(lab, 31, version)?;
         let device = lab.actor(Place::Router, "rt-box")?;
         open_two_more(flock, device, Instant::now())
     },
@@ -100,8 +114,8 @@ pub const AMBIGUOUS: Scenario = Scenario {
     suite: Suite::Long,
     hops: &[],
     twins: &["slow-application", "expired-resets-both"],
-    open: |lab, _| {
-        let mut flock = open_without_timestamps(lab, 32)?;
+    open: |lab, version| {
+        let mut flock = open_without_timestamps(lab, 32, version)?;
         let mut device = lab.actor(Place::Router, "rt-box")?;
         let flow = flock.grow()?;
         lab.tidy()?;
@@ -132,8 +146,8 @@ pub const PEER_TALKS_ON: Scenario = Scenario {
     suite: Suite::Long,
     hops: &[],
     twins: &["received", "expired-looks-like-peer"],
-    open: |lab, _| {
-        let mut flock = open_without_timestamps(lab, 33)?;
+    open: |lab, version| {
+        let mut flock = open_without_timestamps(lab, 33, version)?;
         let mut device = lab.actor(Place::Router, "rt-box")?;
         let flow = flock.grow()?;
         lab.tidy()?;
@@ -178,8 +192,8 @@ pub const FAILOVER: Scenario = Scenario {
     suite: Suite::Long,
     hops: &[],
     twins: &["expired-learned", "deploy-restart"],
-    open: |lab, _| {
-        let flock = Flock::open(lab, 34)?;
+    open: |lab, version| {
+        let flock = Flock::open(lab, 34, version)?;
         let device = lab.actor(Place::Router, "rt-box")?;
         open_one_more(flock, device, Instant::now())
     },
@@ -262,10 +276,14 @@ fn expired(lab: &Lab, flock: &mut Flock, flow: Flow, look: Look) -> Result<Vec<T
         .collect())
 }
 
-fn open_without_timestamps(lab: &mut Lab, site: u8) -> Result<Flock, StageError> {
+fn open_without_timestamps(
+    lab: &mut Lab,
+    site: u8,
+    version: IpVersion,
+) -> Result<Flock, StageError> {
     // Else a RST without them would not look like the peer's. Until the next tidying.
     lab.sysctl(Place::Client, "ipv4/tcp_timestamps", "0")?;
-    Flock::open(lab, site)
+    Flock::open(lab, site, version)
 }
 
 /// The form of a forged RST says nothing.

@@ -17,13 +17,13 @@ use crate::record::{Cause, Form, IdleMode, Origin, Role};
 pub const SLOW_APPLICATION: Scenario = Scenario {
     name: "slow-application",
     title: "the client waits 2 s for an answer; the server closes with SO_LINGER 0",
-    family: Family::V4,
+    family: Family::Both,
     can_predate: true,
     suite: Suite::Long,
     hops: &[],
     twins: &["expired-looks-like-peer", "linger-zero"],
-    open: |lab, _| {
-        let (mut flock, flow) = one(lab, 40)?;
+    open: |lab, version| {
+        let (mut flock, flow) = one(lab, 40, version)?;
         flock.client.send(flow.at_client, 120)?;
         confirm("request", flock.server.receive(flow.at_server, 120)?, 120)?;
         Armed::due(Instant::now() + Duration::from_secs(2), move |lab| {
@@ -43,8 +43,8 @@ pub const SLOW_APPLICATION_UNREAD: Scenario = Scenario {
     suite: Suite::Long,
     hops: &[],
     twins: &["slow-application", "close-unread"],
-    open: |lab, _| {
-        let (mut flock, flow) = one(lab, 41)?;
+    open: |lab, version| {
+        let (mut flock, flow) = one(lab, 41, version)?;
         flock.client.send(flow.at_client, 120)?;
         flock.server.await_unread(flow.at_server, 120)?;
         Armed::due(Instant::now() + Duration::from_secs(2), move |lab| {
@@ -59,13 +59,13 @@ pub const SLOW_APPLICATION_UNREAD: Scenario = Scenario {
 pub const PEER_CRASHED: Scenario = Scenario {
     name: "peer-crashed-in-silence",
     title: "the peer loses the connection during a silence and answers the next packet",
-    family: Family::V4,
+    family: Family::Both,
     can_predate: true,
     suite: Suite::Long,
     hops: &[],
     twins: &["expired-nat-unconfigured", "expired-nat-peer-answers"],
-    open: |lab, _| {
-        let (mut flock, flow) = one(lab, 42)?;
+    open: |lab, version| {
+        let (mut flock, flow) = one(lab, 42, version)?;
         let silent_since = Instant::now();
         Armed::step_due(silent_since + Duration::from_secs(1), move |_| {
             flock.stop_listening()?;
@@ -100,8 +100,8 @@ pub const HOP_NOT_EXPIRED: Scenario = Scenario {
         transparent: true,
     }],
     twins: &["expired-nat-answers-client", "peer-crashed-in-silence"],
-    open: |lab, _| {
-        let (mut flock, flow) = one(lab, 48)?;
+    open: |lab, version| {
+        let (mut flock, flow) = one(lab, 48, version)?;
         flock.stop_listening()?;
         flock.server_vanishes(flow)?;
         Armed::due(Instant::now() + Duration::from_secs(2), move |lab| {
@@ -128,12 +128,14 @@ pub const HOP_NOT_EXPIRED: Scenario = Scenario {
 pub const PERIODIC_WRITER: Scenario = Scenario {
     name: "periodic-writer",
     title: "a job that writes every 2 s, on 8 connections whose peer is gone",
-    family: Family::V4,
+    family: Family::Both,
     can_predate: false,
     suite: Suite::Long,
     hops: &[],
     twins: &["expired-learned", "peer-crashed-in-silence"],
-    open: |lab, _| write_every_two_seconds(Flock::open(lab, 43)?, Instant::now(), Vec::new()),
+    open: |lab, version| {
+        write_every_two_seconds(Flock::open(lab, 43, version)?, Instant::now(), Vec::new())
+    },
 };
 
 /// Two more connections begin, lose their peer, and are written to after two seconds; and so on.
@@ -172,7 +174,7 @@ pub const REROUTED_LONGER: Scenario = Scenario {
     suite: Suite::Long,
     hops: &[],
     twins: &["rerouted-shorter", "injected-exact"],
-    open: |lab, _| rerouted(lab, 44, 64, 63),
+    open: |lab, version| rerouted(lab, version, 44, 64, 63),
 };
 
 /// One hop fewer.
@@ -184,11 +186,17 @@ pub const REROUTED_SHORTER: Scenario = Scenario {
     suite: Suite::Long,
     hops: &[],
     twins: &["rerouted-longer", "injected-exact"],
-    open: |lab, _| rerouted(lab, 45, 63, 64),
+    open: |lab, version| rerouted(lab, version, 45, 63, 64),
 };
 
-fn rerouted(lab: &mut Lab, site: u8, before: u32, after: u32) -> Result<Armed, StageError> {
-    let mut flock = Flock::open_with(lab, site, &[SocketOption::Ttl(before)])?;
+fn rerouted(
+    lab: &mut Lab,
+    version: IpVersion,
+    site: u8,
+    before: u32,
+    after: u32,
+) -> Result<Armed, StageError> {
+    let mut flock = Flock::open_with(lab, site, version, &[SocketOption::Ttl(before)])?;
     let flow = flock.grow()?;
     Armed::due(Instant::now() + Duration::from_millis(2500), move |lab| {
         let (source, destination) = (flow.at_server.local, Some(flow.at_client.local));
@@ -222,9 +230,9 @@ pub const REORDERED: Scenario = Scenario {
     open: open_reordered,
 };
 
-fn open_reordered(lab: &mut Lab, _: IpVersion) -> Result<Armed, StageError> {
+fn open_reordered(lab: &mut Lab, version: IpVersion) -> Result<Armed, StageError> {
     // Without it the second piece would wait for the first one's acknowledgement.
-    let mut flock = Flock::open_with(lab, 46, &[SocketOption::NoDelay])?;
+    let mut flock = Flock::open_with(lab, 46, version, &[SocketOption::NoDelay])?;
     let flow = flock.grow()?;
     lab.firewall_to_stay(
         Place::Router,
@@ -260,8 +268,8 @@ pub const KEEPALIVE: Scenario = Scenario {
     suite: Suite::Long,
     hops: &[],
     twins: &["slow-application", "expired-looks-like-peer"],
-    open: |lab, _| {
-        let (mut flock, flow) = one(lab, 47)?;
+    open: |lab, version| {
+        let (mut flock, flow) = one(lab, 47, version)?;
         let probing = SocketOption::KeepAlive {
             idle: 1,
             interval: 1,
@@ -281,8 +289,8 @@ pub const KEEPALIVE: Scenario = Scenario {
     },
 };
 
-fn one(lab: &mut Lab, site: u8) -> Result<(Flock, Flow), StageError> {
-    let mut flock = Flock::open(lab, site)?;
+fn one(lab: &mut Lab, site: u8, version: IpVersion) -> Result<(Flock, Flow), StageError> {
+    let mut flock = Flock::open(lab, site, version)?;
     let flow = flock.grow()?;
     Ok((flock, flow))
 }

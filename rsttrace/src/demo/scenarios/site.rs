@@ -1,10 +1,10 @@
 //! Which addresses does a scenario have for itself? Hops of the configuration and what is learned of a path then
 //! disturb no other scenario.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::demo::StageError;
-use crate::demo::lab::{Lab, Place};
+use crate::demo::lab::{IpVersion, Lab, Place};
 
 /// Addresses that only one scenario uses, one in each network.
 #[derive(Debug, Clone, Copy)]
@@ -34,8 +34,30 @@ impl Site {
             (Place::Router, site.back),
             (Place::Server, site.server),
         ] {
-            lab.further_address(place, address)?;
+            lab.further_address(place, address.into())?;
         }
         Ok(site)
     }
+}
+
+/// Client and server of such a site, where there is no balancer between them, for either IP version.
+pub fn direct(
+    lab: &mut Lab,
+    number: u8,
+    version: IpVersion,
+) -> Result<(IpAddr, IpAddr), StageError> {
+    let (client, server) = match version {
+        IpVersion::V4 => {
+            let site = Site::new(lab, number)?;
+            return Ok((site.client.into(), site.server.into()));
+        }
+        IpVersion::V6 => (v6(0xfd01, number), v6(0xfd03, number)),
+    };
+    lab.further_address(Place::Client, client)?;
+    lab.further_address(Place::Server, server)?;
+    Ok((client, server))
+}
+
+fn v6(network: u16, number: u8) -> IpAddr {
+    Ipv6Addr::new(network, 0, 0, 0, 0, 0, 0, number.into()).into()
 }
