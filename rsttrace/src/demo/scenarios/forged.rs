@@ -43,6 +43,7 @@ pub const EXPIRED: Scenario = Scenario {
             port: None,
             timeout: TIMEOUT,
             mode: IdleMode::RstAtExpiry,
+            transparent: true,
         },
         Hop {
             name: "lab-box-30",
@@ -50,6 +51,7 @@ pub const EXPIRED: Scenario = Scenario {
             port: None,
             timeout: TIMEOUT,
             mode: IdleMode::RstAtExpiry,
+            transparent: true,
         },
     ],
     twins: &["expired-looks-like-peer", "slow-application"],
