@@ -84,7 +84,7 @@ pub fn for_idle(situation: &IdleSituation<'_>) -> Vec<String> {
         .first()
         .and_then(|found| found.keepalive_helps)
         .unwrap_or(situation.transparent);
-    let limit = situation.timeout.unwrap_or_else(|| situation.quiet.wire);
+    let limit = situation.timeout.unwrap_or(situation.quiet.wire);
     if helps {
         advice.push(keepalive(situation, limit));
         advice.extend(in_software(situation.process));
