@@ -8,7 +8,7 @@ use serde_json::Value;
 pub struct Case {
     /// The scenario's name: its kind.
     pub kind: String,
-    /// Where and which way, for people; empty if it was not staged.
+    /// Where, which way, over which IP, on how old a socket, for people.
     pub view: String,
     /// The cause that was staged, with the idle mode; absent if it was not.
     pub staged: Option<String>,
@@ -57,8 +57,15 @@ fn read_one(line: &str) -> Result<Case> {
         let mode = truth["idle"]["mode"].as_str();
         mode.map_or_else(|| cause.to_owned(), |mode| format!("{cause} ({mode})"))
     });
-    let view = [&truth["view"]["place"], &truth["direction"]];
-    let view: Vec<_> = view.into_iter().filter_map(Value::as_str).collect();
+    let view = [
+        &truth["view"]["place"],
+        &truth["direction"],
+        &case["version"],
+    ];
+    let mut view: Vec<_> = view.into_iter().filter_map(Value::as_str).collect();
+    if case["predates"] == true {
+        view.push("older than the tracer");
+    }
     Ok(Case {
         kind: text(&case["scenario"]["name"]).context("a case has no scenario")?,
         view: view.join(" "),
@@ -104,7 +111,7 @@ pub mod tests {
     /// As the demo prints them, without what is not read.
     pub const LINES: &str = r#"
 {"scenario":{"name":"a"},"truth":{"cause":"linger_zero","idle":null,"view":{"place":"server"},"direction":"sent","unknowable":null},"record":{"verdict":{"cause":"linger_zero"}},"outcome":{"result":"right"}}
-{"scenario":{"name":"b"},"truth":{"cause":"idle_timeout","idle":{"mode":"late_rst","timeout":3.0},"view":{"place":"client"},"direction":"received","unknowable":null},"record":{"verdict":{"cause":"reset_by_peer"}},"outcome":{"result":"wrong","why":[{"about":"cause","detail":"cause reset_by_peer instead of idle_timeout"}]}}
+{"scenario":{"name":"b"},"version":"v4","predates":true,"truth":{"cause":"idle_timeout","idle":{"mode":"late_rst","timeout":3.0},"view":{"place":"client"},"direction":"received","unknowable":null},"record":{"verdict":{"cause":"reset_by_peer"}},"outcome":{"result":"wrong","why":[{"about":"cause","detail":"cause reset_by_peer instead of idle_timeout"}]}}
 {"scenario":{"name":"b"},"truth":{"cause":"reset_by_peer","idle":null,"view":{"place":"client"},"direction":"received","unknowable":"a box wrote it"},"record":{"verdict":{"cause":"unknown"}},"outcome":{"result":"unknown"}}
 {"scenario":{"name":"c"},"truth":null,"record":null,"outcome":{"result":"not_staged","why":"not staged: haproxy is not installed"}}
 {"scenario":{"name":"d"},"truth":null,"record":null,"outcome":{"result":"wrong","why":[{"about":"staging","detail":"staging failed: x"}]}}
@@ -118,7 +125,7 @@ pub mod tests {
         assert_eq!(cases.len(), 7);
         assert_eq!(cases[1].staged.as_deref(), Some("idle_timeout (late_rst)"));
         assert_eq!(cases[1].told.as_deref(), Some("reset_by_peer"));
-        assert_eq!(cases[1].view, "client received");
+        assert_eq!(cases[1].view, "client received v4 older than the tracer");
         assert_eq!(cases[2].exception.as_deref(), Some("a box wrote it"));
         let missing = "not staged: haproxy is not installed".to_owned();
         assert_eq!(cases[3].result, Outcome::NotStaged(missing));
