@@ -582,6 +582,21 @@ pub struct KeepaliveDefaults {
     pub probes: u32,
 }
 
+/// Whose cloud this host runs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Environment {
+    /// Amazon Web Services.
+    Aws,
+    /// Microsoft Azure.
+    Azure,
+    /// Google Cloud.
+    Gcp,
+    /// Oracle Cloud Infrastructure.
+    Oci,
+    /// IBM Cloud.
+    Ibm,
+}
+
 /// What does not change while the tool runs, given to the pipeline once.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostFacts {

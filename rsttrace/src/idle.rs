@@ -1,3 +1,4 @@
-//! How long had the connection been quiet?
+//! How long had the connection been quiet, and whose idle timeout does that fit?
 
 pub mod clocks;
+pub mod devices;
