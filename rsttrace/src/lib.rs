@@ -6,6 +6,7 @@
 pub mod app;
 pub mod attribution;
 pub mod cli;
+pub mod config;
 pub mod decode;
 pub mod demo;
 pub mod event;

@@ -6,7 +6,7 @@ mod interrupt;
 pub mod schema;
 mod selection;
 mod shared;
-mod values;
+pub(crate) mod values;
 mod watch;
 
 use std::ffi::OsString;
@@ -29,7 +29,7 @@ Filters:
 Exit codes:
   0  done, also when the reader of the output went away
   1  failed; demo: a case was explained wrongly
-  2  the command line makes no sense
+  2  the command line, or the configuration file, makes no sense
   3  not permitted: run as root, or with the capability that the message names
   4  not supported by this kernel; the message says what is missing
 
