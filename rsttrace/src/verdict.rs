@@ -3,7 +3,7 @@
 //! `rules` names the cause, `severity` the damage, `explain` says it in a sentence, `evidence` lists what it rests on,
 //! `advice` what to change. `received` and `wire` judge resets that this host's kernel did not send.
 
-mod advice;
+pub mod advice;
 mod evidence;
 mod explain;
 mod received;

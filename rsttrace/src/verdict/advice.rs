@@ -1,6 +1,11 @@
 //! Which concrete setting would have prevented this reset?
 
-use crate::event::Sent;
+mod idle;
+mod settings;
+
+pub use idle::{IdleSituation, KeepaliveNow, for_idle};
+
+use crate::event::{Environment, Sent};
 use crate::record::Cause;
 
 /// For a reset the kernel sent; empty where no setting helps.
@@ -26,6 +31,19 @@ pub fn for_sent(sent: &Sent, cause: Cause) -> Vec<String> {
         _ => return Vec::new(),
     };
     vec![advice]
+}
+
+/// For many connections that were reset at once: something they share was taken away. `environment` is the cloud this host
+/// runs in, absent if not known or none.
+pub fn for_burst(environment: Option<Environment>) -> Vec<String> {
+    vec![
+        format!(
+            "if a server or balancer was taken out of service, {}",
+            settings::draining(environment)
+        ),
+        "let it drain before it stops: stop accepting, finish what is open, then exit (systemd: TimeoutStopSec; Kubernetes: a preStop wait and terminationGracePeriodSeconds)".to_owned(),
+        "restart servers one at a time, each once the one before is healthy again (rolling restart)".to_owned(),
+    ]
 }
 
 fn overflow(sent: &Sent) -> String {
@@ -55,6 +73,16 @@ mod tests {
         });
         let advice = for_sent(&sent, Cause::AcceptQueueOverflow);
         assert!(advice[0].contains("(now 128)"), "{advice:?}");
+    }
+
+    #[test]
+    fn a_burst_is_told_how_to_drain_in_the_cloud_it_happened_in() {
+        let first = |environment| for_burst(environment).remove(0);
+        assert!(first(Some(Environment::Aws)).contains("`deregistration_delay.timeout_seconds`"));
+        assert!(first(Some(Environment::Gcp)).contains("`connectionDraining.drainingTimeoutSec`"));
+        assert!(first(None).contains("connection draining"));
+        let rest = for_burst(None).concat();
+        assert!(rest.contains("terminationGracePeriodSeconds") && rest.contains("rolling restart"));
     }
 
     #[test]
