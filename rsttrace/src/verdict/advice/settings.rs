@@ -157,14 +157,8 @@ const DEVICES: &[(&str, Setting)] = &[
         "GCP Application LB, client side",
         Setting::Named("`httpKeepAliveTimeoutSec`"),
     ),
-    (
-        "OCI Load Balancer, client",
-        Setting::Named("`connectionConfiguration.idleTimeout` of the listener"),
-    ),
-    (
-        "OCI Load Balancer, backend",
-        Setting::Named("`connectionConfiguration.idleTimeout` of the listener"),
-    ),
+    ("OCI Load Balancer, client", Setting::Fixed),
+    ("OCI Load Balancer, backend", Setting::Fixed),
     (
         "nginx keepalive_timeout",
         Setting::Named("`keepalive_timeout`"),
