@@ -18,7 +18,7 @@ use crate::idle::devices::Kind;
 use crate::record::IdleMode;
 
 /// Read if no other file is named; need not exist.
-pub const DEFAULT_FILE: &str = "/etc/rsttrace/config.toml";
+pub const DEFAULT_PATH: &str = "/etc/rsttrace/config.toml";
 
 /// More than any such file has, less than hurts.
 const MOST_BYTES: u64 = 1 << 20;
@@ -64,51 +64,47 @@ pub enum ConfigError {
     },
 }
 
-impl Config {
-    /// Reads the file that the user named or, without one, [`DEFAULT_FILE`] if it exists.
-    pub fn load(named: Option<&Path>) -> Result<Self, ConfigError> {
-        let file = named.unwrap_or(Path::new(DEFAULT_FILE));
-        match read(file) {
-            Ok(bytes) if bytes.len() as u64 > MOST_BYTES => {
-                Err(ConfigError::TooLarge(file.to_owned()))
-            }
-            Ok(bytes) => Self::parse(&bytes, file),
-            Err(error) => match error.kind() {
-                io::ErrorKind::NotFound if named.is_none() => Ok(Self::default()),
-                io::ErrorKind::NotFound => Err(ConfigError::Missing(file.to_owned())),
-                io::ErrorKind::PermissionDenied => Err(ConfigError::NotPermitted(file.to_owned())),
-                _ => Err(ConfigError::Unreadable {
-                    file: file.to_owned(),
-                    error,
-                }),
-            },
-        }
+/// Reads the file that the user named or, without one, [`DEFAULT_PATH`] if it exists.
+pub fn load(named: Option<&Path>) -> Result<Config, ConfigError> {
+    let file = named.unwrap_or(Path::new(DEFAULT_PATH));
+    match read(file) {
+        Ok(bytes) if bytes.len() as u64 > MOST_BYTES => Err(ConfigError::TooLarge(file.to_owned())),
+        Ok(bytes) => parse(&bytes, file),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound if named.is_none() => Ok(Config::default()),
+            io::ErrorKind::NotFound => Err(ConfigError::Missing(file.to_owned())),
+            io::ErrorKind::PermissionDenied => Err(ConfigError::NotPermitted(file.to_owned())),
+            _ => Err(ConfigError::Unreadable {
+                file: file.to_owned(),
+                error,
+            }),
+        },
     }
+}
 
-    /// Reads its bytes; `file` is only named in errors.
-    pub fn parse(bytes: &[u8], file: &Path) -> Result<Self, ConfigError> {
-        let content = |mistake: Mistake| ConfigError::Content {
-            file: file.to_owned(),
-            line: line(bytes, mistake.at),
-            key: mistake.key.as_deref().map(printable),
-            problem: printable(&mistake.problem),
-        };
-        let text = str::from_utf8(bytes).map_err(|error| {
-            content(Mistake {
-                at: error.valid_up_to(),
-                key: None,
-                problem: "this is no UTF-8 text; save the file as UTF-8".to_owned(),
-            })
-        })?;
-        let tables: Tables = toml::from_str(text).map_err(|error| {
-            let at = error.span().unwrap_or_default();
-            content(explain(text, at, error.message()))
-        })?;
-        let hops: Result<Vec<_>, _> = tables.hop.into_iter().map(hop).collect();
-        Ok(Self {
-            hops: hops.map_err(content)?,
+/// Checks a file's bytes; `file` is for errors.
+pub fn parse(bytes: &[u8], file: &Path) -> Result<Config, ConfigError> {
+    let content = |mistake: Mistake| ConfigError::Content {
+        file: file.to_owned(),
+        line: line(bytes, mistake.at),
+        key: mistake.key.as_deref().map(printable),
+        problem: printable(&mistake.problem),
+    };
+    let text = str::from_utf8(bytes).map_err(|error| {
+        content(Mistake {
+            at: error.valid_up_to(),
+            key: None,
+            problem: "this is no UTF-8 text; save the file as UTF-8".to_owned(),
         })
-    }
+    })?;
+    let tables: Tables = toml::from_str(text).map_err(|error| {
+        let at = error.span().unwrap_or_default();
+        content(explain(text, at, error.message()))
+    })?;
+    let hops: Result<Vec<_>, _> = tables.hop.into_iter().map(hop).collect();
+    Ok(Config {
+        hops: hops.map_err(content)?,
+    })
 }
 
 fn read(file: &Path) -> io::Result<Vec<u8>> {
@@ -204,7 +200,11 @@ fn mode(name: &str) -> Option<IdleMode> {
 }
 
 fn kind(name: &str) -> Option<Kind> {
-    Kind::from_name(name).filter(|kind| *kind != Kind::Endpoint)
+    match name {
+        "transparent" => Some(Kind::Transparent),
+        "terminating" => Some(Kind::Terminating),
+        _ => None,
+    }
 }
 
 fn wrong(key: &str, span: Range<usize>, value: impl std::fmt::Debug) -> Mistake {
@@ -330,15 +330,15 @@ timeout = "5min"
 mode = "late_rst"
 "#;
 
-    fn parse(text: &str) -> Result<Config, String> {
-        Config::parse(text.as_bytes(), Path::new("c.toml")).map_err(|error| error.to_string())
+    fn read(text: &str) -> Result<Config, String> {
+        parse(text.as_bytes(), Path::new("c.toml")).map_err(|error| error.to_string())
     }
 
     #[test]
     fn the_example_of_the_readme_is_read() {
         let readme = include_str!("../../README.md");
         let example = readme.split("```toml\n").nth(1).unwrap();
-        let config = parse(example.split("```").next().unwrap()).unwrap();
+        let config = read(example.split("```").next().unwrap()).unwrap();
         assert_eq!(
             config.hops,
             [Hop {
@@ -354,15 +354,15 @@ mode = "late_rst"
 
     #[test]
     fn what_is_optional_may_be_left_out() {
-        assert_eq!(parse(""), Ok(Config::default()));
-        assert_eq!(parse("# nothing yet\n"), Ok(Config::default()));
-        let hop = &parse(HOP).unwrap().hops[0];
+        assert_eq!(read(""), Ok(Config::default()));
+        assert_eq!(read("# nothing yet\n"), Ok(Config::default()));
+        let hop = &read(HOP).unwrap().hops[0];
         assert_eq!((hop.port, hop.kind), (None, Kind::Transparent));
-        let hop = &parse(&HOP.replace("late_rst", "fin_at_expiry"))
+        let hop = &read(&HOP.replace("late_rst", "fin_at_expiry"))
             .unwrap()
             .hops[0];
         assert_eq!(hop.kind, Kind::Terminating);
-        let hop = &parse(&format!("{HOP}kind = \"terminating\"\n"))
+        let hop = &read(&format!("{HOP}kind = \"terminating\"\n"))
             .unwrap()
             .hops[0];
         assert_eq!(hop.kind, Kind::Terminating);
@@ -375,7 +375,7 @@ mode = "late_rst"
             ("2001:db8::1", "2001:db8::1/128"),
             ("::ffff:10.0.3.7", "10.0.3.7/32"),
         ] {
-            let config = parse(&HOP.replace("10.0.3.0/24", address)).unwrap();
+            let config = read(&HOP.replace("10.0.3.0/24", address)).unwrap();
             assert_eq!(
                 config.hops[0].network,
                 network.parse().unwrap(),
@@ -387,7 +387,7 @@ mode = "late_rst"
     #[test]
     fn hops_keep_their_order() {
         let text = HOP.replace("edge", "inner");
-        let names = parse(&format!("{HOP}{text}")).unwrap().hops;
+        let names = read(&format!("{HOP}{text}")).unwrap().hops;
         assert_eq!(names[0].name, "edge balancer");
         assert_eq!(names[1].name, "inner balancer");
     }
@@ -476,7 +476,7 @@ mode = "late_rst"
             (with("kind = \"endpoint\""), "7: kind: ", "transparent"),
             (with("kind = [1]"), "7: kind: invalid type", "transparent"),
         ] {
-            let error = parse(&text).unwrap_err();
+            let error = read(&text).unwrap_err();
             assert!(
                 error.starts_with(&format!("c.toml:{place}")),
                 "{text}\n{error}"
@@ -488,7 +488,7 @@ mode = "late_rst"
 
     #[test]
     fn bytes_that_are_no_text_are_a_mistake_on_their_line() {
-        let error = Config::parse(b"# one\n# \xff\n", Path::new("c.toml")).unwrap_err();
+        let error = parse(b"# one\n# \xff\n", Path::new("c.toml")).unwrap_err();
         assert_eq!(
             error.to_string(),
             "c.toml:2: this is no UTF-8 text; save the file as UTF-8"
@@ -502,7 +502,7 @@ mode = "late_rst"
             "\u{1b}[2J",
             "[[hop]]\nname = \"\\u0007\"",
         ] {
-            let error = parse(text).unwrap_err();
+            let error = read(text).unwrap_err();
             assert!(!error.contains(char::is_control), "{error:?}");
         }
     }
@@ -511,20 +511,20 @@ mode = "late_rst"
     fn a_file_that_was_named_has_to_be_there() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("config.toml");
-        let load = || Config::load(Some(&file));
+        let load = || super::load(Some(&file));
         assert!(matches!(load(), Err(ConfigError::Missing(_))));
         std::fs::write(&file, HOP).unwrap();
         assert_eq!(load().unwrap().hops.len(), 1);
         std::fs::write(&file, "#".repeat(2 << 20)).unwrap();
         assert!(matches!(load(), Err(ConfigError::TooLarge(_))));
-        let unreadable = Config::load(Some(folder.path())).unwrap_err();
+        let unreadable = super::load(Some(folder.path())).unwrap_err();
         assert!(matches!(unreadable, ConfigError::Unreadable { .. }));
     }
 
     proptest! {
         #[test]
         fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-            let _ = Config::parse(&bytes, Path::new("c.toml"));
+            let _ = parse(&bytes, Path::new("c.toml"));
         }
 
         #[test]
@@ -532,7 +532,7 @@ mode = "late_rst"
             let mut text = HOP.to_owned();
             let at = at.min(text.len());
             text.replace_range(at..(at + gone).min(text.len()), &put);
-            if let Err(error) = parse(&text) {
+            if let Err(error) = read(&text) {
                 prop_assert!(!error.contains(char::is_control), "{error:?}");
                 prop_assert!(error.contains("; "), "{error}");
             }

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use super::selection::{ExceptArgs, OnlyArgs, filter};
 use super::shared::{OutputArgs, OutputFormat, TracerArgs, TracerOptions};
 use super::{Failure, values};
-use crate::config::{Config, ConfigError};
+use crate::config::{self, ConfigError};
 use crate::filter::Filter;
 use crate::idle::candidates::Hop;
 use crate::record::Severity;
@@ -119,7 +119,7 @@ impl WatchArgs {
         // Whoever names a kind of noise wants to see it.
         let named =
             !filter.only.causes.is_empty() || filter.only.severities.contains(&Severity::Noise);
-        let config = Config::load(self.config.as_deref())?;
+        let config = config::load(self.config.as_deref())?;
         Ok(WatchOptions {
             output: self.output.output,
             color: self.output.color,

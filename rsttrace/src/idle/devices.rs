@@ -64,24 +64,6 @@ pub enum Kind {
     Endpoint,
 }
 
-impl Kind {
-    const ALL: [Self; 3] = [Self::Transparent, Self::Terminating, Self::Endpoint];
-
-    /// The name in the table and in the configuration file.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Transparent => "transparent",
-            Self::Terminating => "terminating",
-            Self::Endpoint => "endpoint",
-        }
-    }
-
-    /// The kind of this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
-    }
-}
-
 /// Every known device, in the order of the table.
 pub fn all() -> &'static [Device] {
     &DEVICES
@@ -149,7 +131,12 @@ fn device(line: &'static str) -> Result<Device, BadLine> {
         expiry,
         reset_is_optional: at_expiry.contains("(RST"),
         verified,
-        kind: Kind::from_name(kind).ok_or(BadLine::Kind)?,
+        kind: match kind {
+            "transparent" => Kind::Transparent,
+            "terminating" => Kind::Terminating,
+            "endpoint" => Kind::Endpoint,
+            _ => return Err(BadLine::Kind),
+        },
         keepalive_helps: keepalive_helps(keepalive)?,
         vendor: vendor(name),
         source,

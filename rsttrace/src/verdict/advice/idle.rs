@@ -80,11 +80,18 @@ fn keepalive_helps(situation: &IdleSituation<'_>) -> bool {
             .unwrap_or(situation.mode != IdleMode::FinAtExpiry)
 }
 
-/// What the advice has to stay below: the timeout, else that of the most plausible device.
+/// What the advice has to stay below: the timeout, else that of the most plausible device. After a late reset any of
+/// those that fit may be it, so the shortest counts, of those that probes can hold open.
 fn timeout(situation: &IdleSituation<'_>) -> Option<Duration> {
-    situation.timeout.or_else(|| {
-        let first = suspects(situation).next()?;
-        Duration::try_from_secs_f64(first.candidate.timeout).ok()
+    let seconds = |found: &Match| Duration::try_from_secs_f64(found.candidate.timeout).ok();
+    situation.timeout.or_else(|| match situation.mode {
+        IdleMode::RstAtExpiry | IdleMode::FinAtExpiry => {
+            suspects(situation).next().and_then(seconds)
+        }
+        IdleMode::LateRst => suspects(situation)
+            .filter(|found| found.keepalive_helps != Some(false))
+            .filter_map(seconds)
+            .min(),
     })
 }
 
@@ -99,11 +106,13 @@ fn half(timeout: Duration) -> Option<u64> {
 }
 
 /// `, below the timeout of 5 min 0 s`.
-fn below(timeout: Option<Duration>) -> String {
-    timeout.map_or_else(
-        || ", which is below the timeout of most devices".to_owned(),
-        |timeout| format!(", below the timeout of {}", words::span(timeout)),
-    )
+fn below(situation: &IdleSituation<'_>) -> String {
+    let late = situation.mode == IdleMode::LateRst && situation.timeout.is_none();
+    match timeout(situation).map(words::span) {
+        None => ", which is below the timeout of most devices".to_owned(),
+        Some(least) if late => format!(", below each timeout that fits ({least} and longer)"),
+        Some(timeout) => format!(", below the timeout of {timeout}"),
+    }
 }
 
 /// A box between counts packets: send some.
@@ -114,7 +123,7 @@ fn by_keepalive(situation: &IdleSituation<'_>) -> Vec<String> {
     if let Some(seconds) = timeout.map_or(Some(USUAL_KEEPALIVE), half) {
         let own = program.and_then(|program| program.keepalive(seconds));
         let place = situation.process.unwrap_or_default();
-        let below = below(timeout);
+        let below = below(situation);
         let limit = timeout.unwrap_or(Duration::from_secs(seconds + 1));
         match situation.keepalive {
             Some(now) if now.enabled && now.time.is_some_and(|time| time < limit) => {
@@ -493,7 +502,10 @@ mod tests {
         };
         let advice = for_idle(&situation);
         assert_eq!(advice.len(), 3);
-        assert!(advice[0].ends_with("TCP_KEEPIDLE 150 (seconds), below the timeout of 5 min 50 s"));
+        // The connection tracking of a router, 300 s, fits as well.
+        assert!(advice[0].ends_with(
+            "TCP_KEEPIDLE 150 (seconds), below each timeout that fits (5 min 0 s and longer)"
+        ));
         assert_eq!(
             advice[2],
             "or raise the idle timeout: listener attribute `tcp.idle_timeout.seconds` (60 to 6000 s) for AWS NLB (TCP) (that of AWS NAT gateway cannot be changed)"
@@ -502,6 +514,20 @@ mod tests {
         let advice = for_idle(&late(&azure));
         assert!(
             advice[2].contains("`idleTimeoutInMinutes` (4 to 120 min) for Azure NAT Gateway"),
+            "{advice:?}"
+        );
+    }
+
+    #[test]
+    fn a_long_silence_before_a_late_reset_is_no_timeout() {
+        let matches = matches(IdleMode::LateRst, 90_000.0, Some(Environment::Aws));
+        let situation = IdleSituation {
+            timeout: None,
+            ..late(&matches)
+        };
+        let advice = for_idle(&situation);
+        assert!(
+            advice[0].contains("TCP_KEEPIDLE 150 (seconds)"),
             "{advice:?}"
         );
     }
