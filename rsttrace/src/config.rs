@@ -511,13 +511,13 @@ mode = "late_rst"
     fn a_file_that_was_named_has_to_be_there() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("config.toml");
-        let load = || super::load(Some(&file));
-        assert!(matches!(load(), Err(ConfigError::Missing(_))));
+        let config = || load(Some(&file));
+        assert!(matches!(config(), Err(ConfigError::Missing(_))));
         std::fs::write(&file, HOP).unwrap();
-        assert_eq!(load().unwrap().hops.len(), 1);
+        assert_eq!(config().unwrap().hops.len(), 1);
         std::fs::write(&file, "#".repeat(2 << 20)).unwrap();
-        assert!(matches!(load(), Err(ConfigError::TooLarge(_))));
-        let unreadable = super::load(Some(folder.path())).unwrap_err();
+        assert!(matches!(config(), Err(ConfigError::TooLarge(_))));
+        let unreadable = load(Some(folder.path())).unwrap_err();
         assert!(matches!(unreadable, ConfigError::Unreadable { .. }));
     }
 
