@@ -1,243 +1,541 @@
-//! What has the user written down about the devices around this host?
+//! What does the configuration file say about the devices on the path?
 //!
-//! A TOML file, `/etc/rsttrace/config.toml` unless another one is named:
-//!
-//! ```toml
-//! [[hop]]
-//! name = "edge balancer"
-//! address = "10.0.3.0/24"      # the other end as this host sees it
-//! port = 8080                  # optional: the service's port
-//! timeout = "5min"
-//! mode = "fin_at_expiry"       # or rst_at_expiry, late_rst
-//! kind = "terminating"         # optional: or transparent
-//! ```
+//! The only place that reads it. What it says in a wrong way ends the start: with the file, the line, the key and what to write
+//! instead.
 
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use ipnet::IpNet;
 use serde::Deserialize;
 use thiserror::Error;
+use toml::Spanned;
 
 use crate::cli::values;
-use crate::idle::candidates::{Hop, Kind};
+use crate::idle::candidates::Hop;
+use crate::idle::devices::Kind;
 use crate::record::IdleMode;
 
-/// Read where it exists and no other file is named.
+/// Read if no other file is named; need not exist.
 pub const DEFAULT_PATH: &str = "/etc/rsttrace/config.toml";
 
-/// The file, checked.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// More than any such file has, less than hurts.
+const MOST_BYTES: u64 = 1 << 20;
+
+/// The configuration file, checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
-    /// Devices on the paths of this host's connections.
+    /// The `[[hop]]` tables, in the order of the file.
     pub hops: Vec<Hop>,
 }
 
-/// Why a file is of no use. Each ends with what to do.
+/// Why there is no configuration. Each message names the file and ends with the next step.
 #[derive(Debug, Error)]
 pub enum ConfigError {
+    /// The file that was named does not exist.
+    #[error("{}: there is no such file; write it, or leave --config out", .0.display())]
+    Missing(PathBuf),
+    /// It may not be read.
+    #[error("{}: not permitted to read it; run as root, or let this user read it", .0.display())]
+    NotPermitted(PathBuf),
     /// It cannot be read.
-    #[error("cannot read {}: {error}; name another file with --config, or leave it out", path.display())]
+    #[error("{}: {error}; name a file that can be read", file.display())]
     Unreadable {
         /// The file.
-        path: PathBuf,
-        /// Why.
+        file: PathBuf,
+        /// What the system says.
         error: io::Error,
     },
-    /// It is no TOML, or a key is missing, unknown or of another type.
-    #[error("{}: {message}; `rsttrace --help` shows a whole [[hop]]", path.display())]
-    Malformed {
+    /// It is no such file by its size.
+    #[error("{}: more than 1 MiB; name the configuration file, which is a page of text", .0.display())]
+    TooLarge(PathBuf),
+    /// What it says makes no sense.
+    #[error("{}:{line}: {}{problem}", file.display(), key.as_ref().map(|key| format!("{key}: ")).unwrap_or_default())]
+    Content {
         /// The file.
-        path: PathBuf,
-        /// Where and what, several lines.
-        message: String,
-    },
-    /// A value makes no sense.
-    #[error("{}: [[hop]] number {number}, {key}: {message}", path.display())]
-    Value {
-        /// The file.
-        path: PathBuf,
-        /// Which table, from 1.
-        number: usize,
-        /// Which key.
-        key: &'static str,
-        /// What is wrong and what would be right.
-        message: String,
+        file: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The key; absent where the text is no TOML.
+        key: Option<String>,
+        /// What is wrong, and what to write instead.
+        problem: String,
     },
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    #[serde(default)]
-    hop: Vec<RawHop>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawHop {
-    name: String,
-    address: String,
-    port: Option<u16>,
-    timeout: String,
-    mode: IdleMode,
-    kind: Option<RawKind>,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum RawKind {
-    Transparent,
-    Terminating,
-}
-
-/// Reads `named`, else the default file if there is one.
+/// Reads the file that the user named or, without one, [`DEFAULT_PATH`] if it exists.
 pub fn load(named: Option<&Path>) -> Result<Config, ConfigError> {
-    let path = named.unwrap_or_else(|| Path::new(DEFAULT_PATH));
-    match fs::read_to_string(path) {
-        Ok(text) => parse(&text, path),
-        Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => {
-            Ok(Config::default())
-        }
-        Err(error) => Err(ConfigError::Unreadable {
-            path: path.to_owned(),
-            error,
-        }),
-    }
-}
-
-/// Checks a file's text; `path` is for errors.
-pub fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
-    let file: File = toml::from_str(text).map_err(|error| ConfigError::Malformed {
-        path: path.to_owned(),
-        message: error.to_string().trim_end().to_owned(),
-    })?;
-    let hops = file.hop.into_iter().enumerate().map(|(index, raw)| {
-        hop(raw).map_err(|(key, message)| ConfigError::Value {
-            path: path.to_owned(),
-            number: index + 1,
-            key,
-            message,
-        })
-    });
-    Ok(Config {
-        hops: hops.collect::<Result<_, _>>()?,
-    })
-}
-
-fn hop(raw: RawHop) -> Result<Hop, (&'static str, String)> {
-    if raw.name.trim().is_empty() {
-        return Err((
-            "name",
-            "is empty; write what you call this device".to_owned(),
-        ));
-    }
-    if raw.port == Some(0) {
-        let message = "0 is no port; leave the key out for all ports".to_owned();
-        return Err(("port", message));
-    }
-    let network: IpNet = values::network(&raw.address).map_err(|message| ("address", message))?;
-    let timeout: Duration =
-        values::duration(&raw.timeout).map_err(|message| ("timeout", message))?;
-    Ok(Hop {
-        name: raw.name,
-        network,
-        port: raw.port,
-        timeout,
-        mode: raw.mode,
-        kind: match (raw.kind, raw.mode) {
-            (Some(RawKind::Transparent), _) => Kind::Transparent,
-            (Some(RawKind::Terminating), _) | (None, IdleMode::FinAtExpiry) => Kind::Terminating,
-            // Who sends no FIN has no connection of its own.
-            (None, IdleMode::RstAtExpiry | IdleMode::LateRst) => Kind::Transparent,
+    let file = named.unwrap_or(Path::new(DEFAULT_PATH));
+    match read(file) {
+        Ok(bytes) if bytes.len() as u64 > MOST_BYTES => Err(ConfigError::TooLarge(file.to_owned())),
+        Ok(bytes) => parse(&bytes, file),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound if named.is_none() => Ok(Config::default()),
+            io::ErrorKind::NotFound => Err(ConfigError::Missing(file.to_owned())),
+            io::ErrorKind::PermissionDenied => Err(ConfigError::NotPermitted(file.to_owned())),
+            _ => Err(ConfigError::Unreadable {
+                file: file.to_owned(),
+                error,
+            }),
         },
+    }
+}
+
+/// Checks a file's bytes; `file` is for errors.
+pub fn parse(bytes: &[u8], file: &Path) -> Result<Config, ConfigError> {
+    let content = |mistake: Mistake| ConfigError::Content {
+        file: file.to_owned(),
+        line: line(bytes, mistake.at),
+        key: mistake.key.as_deref().map(printable),
+        problem: printable(&mistake.problem),
+    };
+    let text = str::from_utf8(bytes).map_err(|error| {
+        content(Mistake {
+            at: error.valid_up_to(),
+            key: None,
+            problem: "this is no UTF-8 text; save the file as UTF-8".to_owned(),
+        })
+    })?;
+    let tables: Tables = toml::from_str(text).map_err(|error| {
+        let at = error.span().unwrap_or_default();
+        content(explain(text, at, error.message()))
+    })?;
+    let hops: Result<Vec<_>, _> = tables.hop.into_iter().map(hop).collect();
+    Ok(Config {
+        hops: hops.map_err(content)?,
     })
+}
+
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(file)?
+        .take(MOST_BYTES + 1)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The file as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tables {
+    #[serde(default)]
+    hop: Vec<Table>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    name: Spanned<String>,
+    address: Spanned<String>,
+    port: Option<Spanned<i64>>,
+    timeout: Spanned<String>,
+    mode: Spanned<String>,
+    kind: Option<Spanned<String>>,
+}
+
+/// Something in the file that makes no sense.
+struct Mistake {
+    /// Its offset in bytes.
+    at: usize,
+    key: Option<String>,
+    problem: String,
+}
+
+fn hop(table: Table) -> Result<Hop, Mistake> {
+    let network = value("address", &table.address, |text| values::network(text).ok())?;
+    let timeout = duration(&table.timeout)?;
+    let mode = value("mode", &table.mode, mode)?;
+    let port = table.port.as_ref().map(port).transpose()?;
+    let kind = table
+        .kind
+        .as_ref()
+        .map(|text| value("kind", text, kind))
+        .transpose()?;
+    let name = value("name", &table.name, |text| {
+        let text = text.trim();
+        // It goes to terminals.
+        (!text.is_empty() && !text.contains(char::is_control)).then(|| text.to_owned())
+    })?;
+    Ok(Hop {
+        name,
+        network,
+        port,
+        timeout,
+        mode,
+        kind: kind.unwrap_or(match mode {
+            IdleMode::FinAtExpiry => Kind::Terminating,
+            IdleMode::RstAtExpiry | IdleMode::LateRst => Kind::Transparent,
+        }),
+    })
+}
+
+fn value<T>(
+    key: &'static str,
+    text: &Spanned<String>,
+    read: impl Fn(&str) -> Option<T>,
+) -> Result<T, Mistake> {
+    read(text.get_ref()).ok_or_else(|| wrong(key, text.span(), text.get_ref()))
+}
+
+fn duration(text: &Spanned<String>) -> Result<std::time::Duration, Mistake> {
+    values::duration(text.get_ref()).map_err(|next| Mistake {
+        problem: format!("{:?} is no time; {next}", text.get_ref()),
+        ..wrong("timeout", text.span(), text.get_ref())
+    })
+}
+
+fn port(number: &Spanned<i64>) -> Result<u16, Mistake> {
+    u16::try_from(*number.get_ref())
+        .ok()
+        .filter(|port| *port != 0)
+        .ok_or_else(|| wrong("port", number.span(), number.get_ref()))
+}
+
+fn mode(name: &str) -> Option<IdleMode> {
+    IdleMode::ALL
+        .iter()
+        .copied()
+        .find(|mode| mode.name() == name)
+}
+
+fn kind(name: &str) -> Option<Kind> {
+    match name {
+        "transparent" => Some(Kind::Transparent),
+        "terminating" => Some(Kind::Terminating),
+        _ => None,
+    }
+}
+
+fn wrong(key: &str, span: Range<usize>, value: impl std::fmt::Debug) -> Mistake {
+    Mistake {
+        at: span.start,
+        key: Some(key.to_owned()),
+        problem: format!("{value:?} will not do; {}", next_step(key)),
+    }
+}
+
+/// What the TOML reader found wrong, with the key and the next step.
+fn explain(text: &str, span: Range<usize>, message: &str) -> Mistake {
+    let about = |start: &str| message.starts_with(start);
+    // What it expected is in its own terms; the next step says it in the user's.
+    let found = message.split(", expected").next().unwrap_or(message);
+    let quoted = || found.split('`').nth(1).map(str::to_owned);
+    let line_key = key_of_line(text, span.start);
+    let (key, next) = if about("unknown field") {
+        let next = if message.ends_with("expected `hop`") {
+            "take it out; the file holds [[hop]] and its keys, nothing else"
+        } else {
+            "correct its name: a hop has name, address, port, timeout, mode and kind"
+        };
+        (quoted(), next)
+    } else if about("missing field") {
+        let key = quoted();
+        let next = next_step(key.as_deref().unwrap_or_default());
+        (key, next)
+    } else if about("duplicate key") {
+        (line_key, "take one of the two lines out")
+    } else if about("invalid type") {
+        let key = key_before(text, span.start).unwrap_or_else(|| "hop".to_owned());
+        let next = next_step(&key);
+        (Some(key), next)
+    } else {
+        let next = line_key.as_deref().map_or(SYNTAX, next_step);
+        (line_key, next)
+    };
+    Mistake {
+        at: span.start,
+        key,
+        problem: format!("{found}; {next}"),
+    }
+}
+
+const SYNTAX: &str = "write [[hop]], and below it lines as name = \"edge balancer\"";
+
+/// The key whose value begins at the offset.
+fn key_before(text: &str, at: usize) -> Option<String> {
+    let before = text.get(..at)?.trim_end_matches(BLANKS);
+    let before = before.strip_suffix('=')?.trim_end_matches(BLANKS);
+    before.rsplit(not_of_a_key).next().and_then(key)
+}
+
+/// The key at the beginning of the offset's line.
+fn key_of_line(text: &str, at: usize) -> Option<String> {
+    let start = text.get(..at)?.rfind('\n').map_or(0, |end| end + 1);
+    let line = text.get(start..)?.lines().next()?;
+    let (before, _) = line.split_once('=')?;
+    let before = before.trim_matches(BLANKS);
+    (!before.contains(not_of_a_key))
+        .then_some(before)
+        .and_then(key)
+}
+
+const BLANKS: [char; 2] = [' ', '\t'];
+
+fn not_of_a_key(c: char) -> bool {
+    !(c.is_ascii_alphanumeric() || c == '_' || c == '-')
+}
+
+fn key(word: &str) -> Option<String> {
+    (!word.is_empty()).then(|| word.to_owned())
+}
+
+fn next_step(key: &str) -> &'static str {
+    match key {
+        "name" => "write what to call the device, as name = \"edge balancer\"",
+        "address" => {
+            "write the other end as this host sees it, as address = \"10.0.3.7\" or \"10.0.3.0/24\"; names are not looked up"
+        }
+        "port" => "write the service's port, as port = 8080, or leave it out for any",
+        "timeout" => "write the device's idle timeout, as timeout = \"5min\"",
+        "mode" => {
+            "write what the device does at its timeout, as mode = \"rst_at_expiry\", \"late_rst\" or \"fin_at_expiry\""
+        }
+        "kind" => "write kind = \"transparent\" or \"terminating\", or leave it out",
+        _ => "write [[hop]] on a line of its own for each device, its keys below",
+    }
+}
+
+/// Without what would move a terminal's cursor: a message repeats words of the file.
+fn printable(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            let control = c.is_control().then(|| c.escape_default());
+            let plain = control.is_none().then_some(c);
+            control.into_iter().flatten().chain(plain)
+        })
+        .collect()
+}
+
+/// The line of an offset, from 1.
+fn line(bytes: &[u8], at: usize) -> usize {
+    let before = bytes.get(..at).unwrap_or(bytes);
+    1 + before.iter().filter(|byte| **byte == b'\n').count()
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
 
-    const GOOD: &str = r#"
-        [[hop]]
-        name = "edge balancer"
-        address = "10.0.3.0/24"
-        port = 8080
-        timeout = "5m"
-        mode = "fin_at_expiry"
+    const HOP: &str = r#"
+[[hop]]
+name = "edge balancer"
+address = "10.0.3.0/24"
+timeout = "5min"
+mode = "late_rst"
+"#;
 
-        [[hop]]
-        name = "nat"
-        address = "203.0.113.9"
-        timeout = "350s"
-        mode = "late_rst"
-    "#;
-
-    fn read(text: &str) -> Result<Config, ConfigError> {
-        parse(text, Path::new("config.toml"))
+    fn read(text: &str) -> Result<Config, String> {
+        parse(text.as_bytes(), Path::new("c.toml")).map_err(|error| error.to_string())
     }
 
     #[test]
-    fn a_whole_file_is_understood() {
-        let hops = read(GOOD).unwrap().hops;
-        assert_eq!(hops.len(), 2);
-        assert_eq!(hops[0].timeout, Duration::from_secs(300));
+    fn the_example_of_the_readme_is_read() {
+        let readme = include_str!("../../README.md");
+        let example = readme.split("```toml\n").nth(1).unwrap();
+        let config = read(example.split("```").next().unwrap()).unwrap();
         assert_eq!(
-            (hops[0].port, hops[0].kind),
-            (Some(8080), Kind::Terminating)
+            config.hops,
+            [Hop {
+                name: "edge balancer".into(),
+                network: "10.0.3.0/24".parse().unwrap(),
+                port: Some(8080),
+                timeout: Duration::from_secs(300),
+                mode: IdleMode::FinAtExpiry,
+                kind: Kind::Terminating,
+            }]
         );
-        assert_eq!(hops[1].network.to_string(), "203.0.113.9/32");
-        assert_eq!(hops[1].kind, Kind::Transparent);
-        assert_eq!(read("").unwrap(), Config::default());
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_what_to_write() {
-        let without = |line: &str| GOOD.replacen(line, "", 1);
-        let instead = |line: &str, other: &str| GOOD.replacen(line, other, 1);
-        for (text, parts) in [
-            (instead("[[hop]]", "[[hop"), &["config.toml", "line 2"][..]),
-            (without("timeout = \"5m\""), &["missing field `timeout`"]),
-            (instead("port", "prot"), &["unknown field `prot`", "port"]),
-            (
-                instead("fin_at_expiry", "polite"),
-                &["unknown variant `polite`", "late_rst"],
-            ),
-            (instead("8080", "80800"), &["line 5"]),
-            (
-                instead("8080", "0"),
-                &["number 1, port", "leave the key out"],
-            ),
-            (instead("\"5m\"", "\"soon\""), &["number 1, timeout", "20s"]),
-            (
-                instead("203.0.113.9", "203.0.113.999"),
-                &["number 2, address"],
-            ),
-            (instead("edge balancer", " "), &["number 1, name"]),
+    fn what_is_optional_may_be_left_out() {
+        assert_eq!(read(""), Ok(Config::default()));
+        assert_eq!(read("# nothing yet\n"), Ok(Config::default()));
+        let hop = &read(HOP).unwrap().hops[0];
+        assert_eq!((hop.port, hop.kind), (None, Kind::Transparent));
+        let hop = &read(&HOP.replace("late_rst", "fin_at_expiry"))
+            .unwrap()
+            .hops[0];
+        assert_eq!(hop.kind, Kind::Terminating);
+        let hop = &read(&format!("{HOP}kind = \"terminating\"\n"))
+            .unwrap()
+            .hops[0];
+        assert_eq!(hop.kind, Kind::Terminating);
+    }
+
+    #[test]
+    fn a_single_address_is_a_network_of_one() {
+        for (address, network) in [
+            ("10.0.3.7", "10.0.3.7/32"),
+            ("2001:db8::1", "2001:db8::1/128"),
+            ("::ffff:10.0.3.7", "10.0.3.7/32"),
         ] {
-            let error = read(&text).unwrap_err().to_string();
-            for part in parts {
-                assert!(error.contains(part), "{part} in {error}");
-            }
+            let config = read(&HOP.replace("10.0.3.0/24", address)).unwrap();
+            assert_eq!(
+                config.hops[0].network,
+                network.parse().unwrap(),
+                "{address}"
+            );
         }
     }
 
     #[test]
-    fn only_a_file_that_was_named_has_to_exist() {
-        let missing = Path::new("/nowhere/config.toml");
-        let error = load(Some(missing)).unwrap_err().to_string();
-        assert!(error.contains("/nowhere/config.toml") && error.contains("--config"));
+    fn hops_keep_their_order() {
+        let text = HOP.replace("edge", "inner");
+        let names = read(&format!("{HOP}{text}")).unwrap().hops;
+        assert_eq!(names[0].name, "edge balancer");
+        assert_eq!(names[1].name, "inner balancer");
+    }
+
+    #[test]
+    fn each_mistake_has_its_line_its_key_and_a_next_step() {
+        let with = |line: &str| format!("{HOP}{line}\n");
+        let without = |line: &str| HOP.replace(line, "#");
+        for (text, place, next) in [
+            // Of the whole file.
+            ("hop = 3".into(), "1: hop: invalid type", "[[hop]]"),
+            (
+                "\n[hop]\nname = \"x\"".into(),
+                "2: hop: invalid type",
+                "[[hop]]",
+            ),
+            ("hop = [3]".into(), "1: hop: invalid type", "[[hop]]"),
+            ("[[hops]]".into(), "1: hops: unknown field", "[[hop]]"),
+            ("hop".into(), "1: key with no value", "[[hop]]"),
+            ("[[hop]".into(), "1: unclosed array table", "[[hop]]"),
+            // Of a key.
+            (
+                with("adress = 1"),
+                "7: adress: unknown field",
+                "a hop has name, address",
+            ),
+            (
+                with("mode = \"late_rst\""),
+                "7: mode: duplicate key",
+                "take one",
+            ),
+            (
+                without("name = \"edge balancer\""),
+                "2: name: missing",
+                "edge balancer",
+            ),
+            (
+                without("address = \"10.0.3.0/24\""),
+                "2: address: missing",
+                "10.0.3.7",
+            ),
+            (without("timeout = \"5min\""), "2: timeout: missing", "5min"),
+            (
+                without("mode = \"late_rst\""),
+                "2: mode: missing",
+                "fin_at_expiry",
+            ),
+            (
+                format!("{HOP}\n[[hop]]"),
+                "8: name: missing",
+                "edge balancer",
+            ),
+            // Of a value.
+            (
+                HOP.replace("edge balancer", " "),
+                "3: name: ",
+                "edge balancer",
+            ),
+            (
+                HOP.replace("edge", "\\u001b[2J"),
+                "3: name: ",
+                "edge balancer",
+            ),
+            (
+                HOP.replace("10.0.3.0", "host"),
+                "4: address: ",
+                "names are not looked up",
+            ),
+            (HOP.replace("/24", "/33"), "4: address: ", "10.0.3.0/24"),
+            (
+                HOP.replace("\"5min\"", "300"),
+                "5: timeout: invalid type",
+                "\"5min\"",
+            ),
+            (
+                HOP.replace("\"5min\"", "5min"),
+                "5: timeout: string values",
+                "\"5min\"",
+            ),
+            (HOP.replace("5min", "300"), "5: timeout: ", "write 300s"),
+            (HOP.replace("5min", "soon"), "5: timeout: ", "1h30m"),
+            (HOP.replace("late_rst", "late"), "6: mode: ", "\"late_rst\""),
+            (with("port = 0"), "7: port: ", "8080"),
+            (with("port = 70000"), "7: port: ", "8080"),
+            (with("port = \"80\""), "7: port: invalid type", "8080"),
+            (with("kind = \"endpoint\""), "7: kind: ", "transparent"),
+            (with("kind = [1]"), "7: kind: invalid type", "transparent"),
+        ] {
+            let error = read(&text).unwrap_err();
+            assert!(
+                error.starts_with(&format!("c.toml:{place}")),
+                "{text}\n{error}"
+            );
+            assert!(error.contains(next), "{text}\n{error}");
+            assert!(!error.contains("Table"), "in our own terms: {error}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_a_mistake_on_their_line() {
+        let error = parse(b"# one\n# \xff\n", Path::new("c.toml")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "c.toml:2: this is no UTF-8 text; save the file as UTF-8"
+        );
+    }
+
+    #[test]
+    fn an_error_moves_no_cursor() {
+        for text in [
+            "\"\\u001b[2J\" = 1",
+            "\u{1b}[2J",
+            "[[hop]]\nname = \"\\u0007\"",
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(!error.contains(char::is_control), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_named_has_to_be_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.toml");
+        let config = || load(Some(&file));
+        assert!(matches!(config(), Err(ConfigError::Missing(_))));
+        std::fs::write(&file, HOP).unwrap();
+        assert_eq!(config().unwrap().hops.len(), 1);
+        std::fs::write(&file, "#".repeat(2 << 20)).unwrap();
+        assert!(matches!(config(), Err(ConfigError::TooLarge(_))));
+        let unreadable = load(Some(folder.path())).unwrap_err();
+        assert!(matches!(unreadable, ConfigError::Unreadable { .. }));
     }
 
     proptest! {
         #[test]
-        fn no_text_makes_it_panic(text in "\\PC*") {
-            let _ = read(&text);
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            let _ = parse(&bytes, Path::new("c.toml"));
+        }
+
+        #[test]
+        fn no_damaged_file_panics(at in 0_usize..100, gone in 0_usize..20, put in "\\PC{0,6}|[\\[\\]\"=\n\\\\']{0,6}") {
+            let mut text = HOP.to_owned();
+            let at = at.min(text.len());
+            text.replace_range(at..(at + gone).min(text.len()), &put);
+            if let Err(error) = read(&text) {
+                prop_assert!(!error.contains(char::is_control), "{error:?}");
+                prop_assert!(error.contains("; "), "{error}");
+            }
         }
     }
 }

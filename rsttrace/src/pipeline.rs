@@ -242,6 +242,7 @@ impl Pipeline {
         let context = Context {
             coverage: &self.host.coverage,
             lost_nearby: self.lost_near(chain.first),
+            environment: self.host.environment,
         };
         let reason = chain
             .sent()

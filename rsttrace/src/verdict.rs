@@ -25,7 +25,7 @@ pub use wire::{Passage, forwarded, made_here, observed};
 use std::time::Duration;
 
 use crate::attribution::Who;
-use crate::event::{BootTime, Coverage, Facts, Sent};
+use crate::event::{BootTime, Coverage, Environment, Facts, Sent};
 use crate::idle::candidates::Match;
 use crate::idle::clocks::Quiet;
 use crate::idle::memory::Burst;
@@ -39,6 +39,8 @@ pub struct Context<'a> {
     pub coverage: &'a Coverage,
     /// Events lost around this one: what was not seen may have happened.
     pub lost_nearby: u64,
+    /// The cloud this host runs in; absent if none, or not known.
+    pub environment: Option<Environment>,
 }
 
 impl Context<'_> {

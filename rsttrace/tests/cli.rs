@@ -28,6 +28,8 @@ fn bad_usage_is_2_and_says_what_would_do() {
         ("--address example.org", "10.0.3.0/24"),
         ("--netns no-such-namespace", "ip netns"),
         ("--interface lo --no-loopback", "leave one of them out"),
+        ("--config no-such-file.toml", "leave --config out"),
+        ("--config Cargo.toml", "the file holds [[hop]]"),
         ("demo --only a --require 2", "lower it"),
         ("doctor --idle 60", "60s"),
         ("probe example.org", "HOST:PORT"),

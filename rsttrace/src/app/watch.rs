@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use super::session::{Session, SessionOptions, Sight};
 use super::{runtime, sleep_until};
 use crate::cli::{Failure, Interrupt, WatchOptions};
-use crate::config;
 use crate::kernel::{InterfaceOptions, Scope, Selector};
 use crate::pipeline::Output;
 use crate::sink::Reporter;
@@ -20,8 +19,6 @@ pub fn watch(options: WatchOptions) -> Result<(), Failure> {
 }
 
 async fn run(options: WatchOptions) -> Result<(), Failure> {
-    let config = config::load(options.config.as_deref())
-        .map_err(|error| Failure::Usage(error.to_string()))?;
     // Before the hooks: a signal during the start must take them off, too.
     let mut interrupt = Interrupt::new()?;
     let mut session = Session::start(&SessionOptions {
@@ -35,7 +32,7 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
             ..InterfaceOptions::default()
         },
         sight: Sight::Host,
-        hops: config.hops,
+        hops: options.hops.clone(),
     })?;
     eprintln!("rsttrace: {}; Ctrl-C ends it", session.describe());
     let mut reporter = options.reporter();

@@ -12,7 +12,7 @@ pub enum ExitCode {
     Done = 0,
     /// Failed.
     Failed = 1,
-    /// The command line makes no sense.
+    /// The command line, or the configuration file, makes no sense.
     Usage = 2,
     /// A right is missing.
     NotPermitted = 3,
@@ -32,7 +32,7 @@ pub enum Failure {
     /// Something went wrong on the way.
     #[error("{0:#}")]
     Failed(#[from] anyhow::Error),
-    /// The command line makes no sense.
+    /// The command line, or the configuration file, makes no sense.
     #[error("{0}")]
     Usage(String),
     /// A right is missing; names it.

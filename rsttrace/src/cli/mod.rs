@@ -42,7 +42,7 @@ Configuration:
 Exit codes:
   0  done, also when the reader of the output went away
   1  failed; demo: a case was explained wrongly; doctor: something is wrong
-  2  the command line makes no sense
+  2  the command line, or the configuration file, makes no sense
   3  not permitted: run as root, or with the capability that the message names
   4  not supported by this kernel; the message says what is missing
 

@@ -1,4 +1,4 @@
-//! What do the values on the command line mean? Each error says what would have been understood.
+//! What do the values on the command line, and in the configuration file, mean? Each error says what would have been understood.
 
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;

@@ -10,7 +10,9 @@ use jiff::tz::TimeZone;
 use super::selection::{ExceptArgs, OnlyArgs, filter};
 use super::shared::{OutputArgs, OutputFormat, TracerArgs, TracerOptions};
 use super::{Failure, values};
+use crate::config::{self, ConfigError};
 use crate::filter::Filter;
+use crate::idle::candidates::Hop;
 use crate::record::Severity;
 use crate::sink::{Json, Reporter, Sink, Table, TableOptions, Width};
 use crate::terminal::{ColorChoice, Palette};
@@ -41,15 +43,15 @@ pub(super) struct WatchArgs {
     #[arg(long, value_name = "N", help_heading = "Until when", value_parser = values::at_least_one)]
     count: Option<u64>,
 
-    /// Devices on the paths of this host, with their idle timeouts; else /etc/rsttrace/config.toml if it exists
-    #[arg(long, value_name = "FILE", help_heading = "Tracing")]
-    config: Option<PathBuf>,
-
     #[command(flatten)]
     only: OnlyArgs,
 
     #[command(flatten)]
     except: ExceptArgs,
+
+    /// File that names the balancers on the path and their idle timeouts; else /etc/rsttrace/config.toml, if it exists
+    #[arg(long, value_name = "FILE", help_heading = "Judging")]
+    config: Option<PathBuf>,
 
     #[command(flatten)]
     tracer: TracerArgs,
@@ -92,6 +94,8 @@ pub struct WatchOptions {
     pub count: Option<u64>,
     /// Which records are wanted; `filter.only.netns` also limits where classifiers are attached.
     pub filter: Filter,
+    /// The devices on the path that the configuration file names; empty: none, or there is no file.
+    pub hops: Vec<Hop>,
     /// Interfaces for classifiers; empty: all.
     pub interfaces: Vec<String>,
     /// Classifiers on loopback devices too.
@@ -100,8 +104,6 @@ pub struct WatchOptions {
     pub buffer: u32,
     /// How to trace.
     pub tracer: TracerOptions,
-    /// File with the devices around this host; absent: the default one, if it exists.
-    pub config: Option<PathBuf>,
 }
 
 impl WatchArgs {
@@ -117,6 +119,7 @@ impl WatchArgs {
         // Whoever names a kind of noise wants to see it.
         let named =
             !filter.only.causes.is_empty() || filter.only.severities.contains(&Severity::Noise);
+        let config = config::load(self.config.as_deref())?;
         Ok(WatchOptions {
             output: self.output.output,
             color: self.output.color,
@@ -126,12 +129,21 @@ impl WatchArgs {
             duration: self.duration,
             count: self.count,
             filter,
+            hops: config.hops,
             interfaces: self.interface,
             loopback: !self.no_loopback,
             buffer: self.buffer,
             tracer: self.tracer.into(),
-            config: self.config,
         })
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        match error {
+            ConfigError::NotPermitted(_) => Self::NotPermitted(error.to_string()),
+            _ => Self::Usage(error.to_string()),
+        }
     }
 }
 
@@ -206,6 +218,21 @@ mod tests {
         let options = watch("--cause stray_ack").unwrap();
         assert!(options.noise);
         assert_eq!(options.filter.only.causes, [Cause::StrayAck]);
+    }
+
+    #[test]
+    fn the_configuration_file_names_hops() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("hops.toml");
+        let config = format!("--config {}", file.display());
+        let failure = watch(&config).unwrap_err();
+        assert!(matches!(failure, Failure::Usage(_)), "{failure}");
+        std::fs::write(
+            &file,
+            "[[hop]]\nname = 'edge'\naddress = '10.0.3.7'\ntimeout = '5min'\nmode = 'late_rst'\n",
+        )
+        .unwrap();
+        assert_eq!(watch(&config).unwrap().hops[0].name, "edge");
     }
 
     #[test]

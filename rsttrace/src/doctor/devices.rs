@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use crate::event::Environment;
-use crate::idle::devices::{Kind, devices};
+use crate::idle::devices::{self, Kind};
 
 /// A device that keepalive helps with: packets pass through it and it forgets connections without any.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub struct KnownTimeout {
 /// All that are known: of this host's own tables the settings are read, not assumed.
 pub fn known_timeouts() -> &'static [KnownTimeout] {
     static KNOWN: LazyLock<Vec<KnownTimeout>> = LazyLock::new(|| {
-        devices()
+        devices::all()
             .iter()
             .filter(|device| device.kind == Kind::Transparent)
             .filter(|device| device.keepalive_helps == Some(true))
@@ -29,7 +29,7 @@ pub fn known_timeouts() -> &'static [KnownTimeout] {
                 Some(KnownTimeout {
                     device: device.name,
                     timeout: device.timeout?,
-                    environment: device.cloud,
+                    environment: device.vendor,
                 })
             })
             .collect()

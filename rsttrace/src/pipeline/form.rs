@@ -145,6 +145,9 @@ pub fn keepalive(socket: &event::Socket, facts: &Facts) -> KeepaliveNow {
     KeepaliveNow {
         enabled: socket.keepalive,
         time: socket.keepalive_time.or(defaults.map(|known| known.time)),
+        interval: socket
+            .keepalive_interval
+            .or(defaults.map(|known| known.interval)),
         from_sysctl: socket.keepalive_time.is_none(),
     }
 }

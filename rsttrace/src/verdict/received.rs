@@ -61,7 +61,7 @@ pub fn received(accepted: &Accepted<'_>, context: &Context<'_>) -> Verdict {
             "no watched device saw the segment come in",
         ));
     }
-    let mut finding = find(accepted, &bearing, severity);
+    let mut finding = find(accepted, &bearing, severity, context);
     match accepted.sender {
         Some(sender) => {
             finding.hear(received, sender);
@@ -84,7 +84,12 @@ pub fn received(accepted: &Accepted<'_>, context: &Context<'_>) -> Verdict {
 }
 
 /// What this end alone can find out.
-fn find(accepted: &Accepted<'_>, bearing: &Bearing, severity: Severity) -> Finding {
+fn find(
+    accepted: &Accepted<'_>,
+    bearing: &Bearing,
+    severity: Severity,
+    context: &Context<'_>,
+) -> Finding {
     let received = accepted.received;
     let remote = received.flow.remote;
     let around = accepted.around;
@@ -126,7 +131,7 @@ fn find(accepted: &Accepted<'_>, bearing: &Bearing, severity: Severity) -> Findi
     let mut advice = Vec::new();
     if let Some(burst) = around.burst.as_ref().filter(|_| inferred) {
         summary = format!("{summary}; {}", explain::burst(burst));
-        advice = advice::for_burst();
+        advice = advice::for_burst(context.environment);
     }
     Finding {
         origin: Origin::Peer,
@@ -139,12 +144,13 @@ fn find(accepted: &Accepted<'_>, bearing: &Bearing, severity: Severity) -> Findi
 
 fn situation<'a>(accepted: &'a Accepted<'_>, found: &Timeout) -> advice::IdleSituation<'a> {
     advice::IdleSituation {
+        mode: found.quiet.mode,
         timeout: found.timeout,
         matches: &accepted.around.matches,
         transparent: found.origin == Origin::Middlebox,
-        quiet: found.quiet,
-        keepalive: accepted.keepalive,
+        keepalive: Some(accepted.keepalive),
         process: accepted.process,
+        sent_by_us: false,
     }
 }
 

@@ -51,11 +51,6 @@ pub fn silence(silence: Duration) -> String {
     }
 }
 
-/// `7200 s`: a setting, as it is written.
-pub fn whole_seconds(span: Duration) -> String {
-    format!("{} s", span.as_secs())
-}
-
 /// With thousands separators: `1,448`.
 pub fn count(value: u64) -> String {
     let digits = value.to_string();
