@@ -24,7 +24,7 @@ pub const DEFAULT_PATH: &str = "/etc/rsttrace/config.toml";
 const MOST_BYTES: u64 = 1 << 20;
 
 /// The configuration file, checked.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
     /// The `[[hop]]` tables, in the order of the file.
     pub hops: Vec<Hop>,
