@@ -13,14 +13,14 @@ mod cases;
 mod tally;
 
 /// Run the whole demo and print what was staged against what was explained
-#[derive(clap::Args)]
+#[derive(Default, clap::Args)]
 pub struct Args {
     /// Count the cases of this file, as `rsttrace demo --all -o json` wrote it, instead of running the demo
     #[arg(long, value_name = "FILE", conflicts_with_all = ["sudo", "debug"])]
     file: Option<PathBuf>,
     /// Build as this user, and run the demo (nothing else) through sudo
     #[arg(long)]
-    sudo: bool,
+    pub sudo: bool,
     /// Run the debug build: sooner built, slower to trace
     #[arg(long)]
     debug: bool,

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: the workspace's tests, then, as root, the kernel tests and the demo.
+//! `cargo xtask test`: the workspace's tests, then, as root, the kernel tests and the whole demo.
 
 use std::{
     process::Command,
@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Result, bail};
 
 use crate::{
-    command, packages,
+    accuracy, command, packages,
     tally::{self, Tally},
     workspace,
 };
@@ -26,9 +26,6 @@ pub struct Args {
     /// Build as this user, and run kernel tests and demo (nothing else) through sudo
     #[arg(long)]
     sudo: bool,
-    /// How many kinds of reset the demo has to stage
-    #[arg(long, value_name = "N", default_value_t = 23)]
-    require: u32,
 }
 
 /// Runs the command.
@@ -52,11 +49,17 @@ pub fn run(args: &Args) -> Result<()> {
             workspace.tally.ignored = workspace.tally.ignored.saturating_sub(kernel.tally.ran());
         }
         steps.push(kernel);
-        let mut shown = Step::other("demo", &mut demo(args.sudo, args.require));
+        let whole_demo = || {
+            accuracy::run(&accuracy::Args {
+                sudo: args.sudo,
+                ..accuracy::Args::default()
+            })
+        };
+        let mut shown = Step::other("demo", whole_demo);
         if shown.tally.failed > 0 {
-            // Now and then one of some 190 verdicts comes out unknown for want of an event; a defect stays.
+            // Now and then one of some 350 verdicts comes out unknown for want of an event; a defect stays.
             eprintln!("demo: not all right, see above; a second run decides");
-            shown = Step::other("demo, 2nd run", &mut demo(args.sudo, args.require));
+            shown = Step::other("demo, 2nd run", whole_demo);
         }
         steps.push(shown);
     }
@@ -83,7 +86,9 @@ fn workspace_tests() -> Vec<Step> {
             ]),
         ),
         // nextest does not run those.
-        Step::other("doc tests", cargo().args(["test", "--workspace", "--doc"])),
+        Step::other("doc tests", || {
+            command::run(cargo().args(["test", "--workspace", "--doc"]))
+        }),
     ]
 }
 
@@ -93,16 +98,6 @@ fn kernel_tests(sudo: bool) -> Command {
     cargo.args(["test", "--package", "rsttrace", "--test", "kernel_*"]);
     as_root(&mut cargo, sudo);
     cargo.args(["--no-fail-fast", "--", "--ignored", "--test-threads=1"]);
-    cargo
-}
-
-fn demo(sudo: bool, require: u32) -> Command {
-    let mut cargo = cargo();
-    cargo.args(["run", "--release", "--package", "rsttrace"]);
-    as_root(&mut cargo, sudo);
-    cargo
-        .args(["--", "demo", "--require"])
-        .arg(require.to_string());
     cargo
 }
 
@@ -143,9 +138,9 @@ impl Step {
     }
 
     /// Runs something that succeeds or fails as one.
-    fn other(name: &'static str, command: &mut Command) -> Self {
+    fn other(name: &'static str, work: impl FnOnce() -> Result<()>) -> Self {
         let start = Instant::now();
-        let tally = match command::run(command) {
+        let tally = match work() {
             Ok(()) => Tally {
                 passed: 1,
                 ..Tally::default()
