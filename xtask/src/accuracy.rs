@@ -13,17 +13,28 @@ mod cases;
 mod tally;
 
 /// Run the whole demo and print what was staged against what was explained
-#[derive(Default, clap::Args)]
+#[derive(clap::Args)]
 pub struct Args {
     /// Count the cases of this file, as `rsttrace demo --all -o json` wrote it, instead of running the demo
     #[arg(long, value_name = "FILE", conflicts_with_all = ["sudo", "debug"])]
     file: Option<PathBuf>,
     /// Build as this user, and run the demo (nothing else) through sudo
     #[arg(long)]
-    pub sudo: bool,
+    sudo: bool,
     /// Run the debug build: sooner built, slower to trace
     #[arg(long)]
     debug: bool,
+}
+
+impl Args {
+    /// A run of the release build; `sudo`: only the demo itself as root.
+    pub fn of_release(sudo: bool) -> Self {
+        Self {
+            file: None,
+            sudo,
+            debug: false,
+        }
+    }
 }
 
 /// Runs the command.

@@ -49,12 +49,7 @@ pub fn run(args: &Args) -> Result<()> {
             workspace.tally.ignored = workspace.tally.ignored.saturating_sub(kernel.tally.ran());
         }
         steps.push(kernel);
-        let whole_demo = || {
-            accuracy::run(&accuracy::Args {
-                sudo: args.sudo,
-                ..accuracy::Args::default()
-            })
-        };
+        let whole_demo = || accuracy::run(&accuracy::Args::of_release(args.sudo));
         let mut shown = Step::other("demo", whole_demo);
         if shown.tally.failed > 0 {
             // Now and then one of some 350 verdicts comes out unknown for want of an event; a defect stays.
