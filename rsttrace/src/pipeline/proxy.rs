@@ -18,6 +18,9 @@ pub const PASS_THROUGH: Duration = Duration::from_millis(100);
 /// Legs kept: at 40,000 resets a second those of the last tenth.
 const MAX_LEGS: usize = 4096;
 
+/// Legs that one reset is compared with: in a storm nothing is passed on for sure.
+const MAX_COMPARED: usize = 256;
+
 /// One connection of a process at the moment of its reset.
 #[derive(Clone, Debug)]
 struct Leg {
@@ -61,7 +64,7 @@ pub struct Reason {
 #[derive(Debug, Default)]
 pub struct Proxies {
     sent: VecDeque<Leg>,
-    reasons: VecDeque<(SocketCookie, Reason)>,
+    reasons: VecDeque<(SocketCookie, Option<Reason>)>,
 }
 
 impl Proxies {
@@ -82,58 +85,70 @@ impl Proxies {
         if self.sent.len() >= MAX_LEGS {
             self.sent.pop_front();
         }
-        self.sent.push_back(leg);
+        // Events of several CPUs may come a little out of order; the search below needs them in it.
+        let place = self.sent.partition_point(|other| other.time <= leg.time);
+        self.sent.insert(place, leg);
     }
 
-    /// The legs that `process` reset because this one was.
+    /// The leg that `process` reset because this one was; `None` if several could be it.
     pub fn passed_on(
         &self,
         received: &Received,
         at: BootTime,
         process: Option<&Process>,
-    ) -> Vec<Passed> {
+    ) -> Option<Passed> {
         let outgoing = clocks::is_outgoing(received.ownership.as_ref());
         let Some(first) = process.and_then(|process| {
             let owner = (process.pid, process.comm.as_str());
             leg(&received.socket, outgoing, at, owner)
         }) else {
-            return Vec::new();
+            return None;
         };
-        self.sent
-            .iter()
-            .filter(|other| {
-                other.time >= at
-                    && other.time.since(at) <= PASS_THROUGH
-                    && other.cookie != first.cookie
-            })
+        let begin = self.sent.partition_point(|other| other.time < at);
+        let mut fitting = self
+            .sent
+            .range(begin..)
+            .take_while(|other| other.time.since(at) <= PASS_THROUGH)
+            .take(MAX_COMPARED)
+            .filter(|other| other.cookie != first.cookie)
             .filter_map(|other| {
                 Some(Passed {
                     to: other.cookie,
                     after: other.time.since(at),
                     confidence: first.fits(other)?,
                 })
-            })
-            .collect()
+            });
+        let found = fitting.next();
+        if fitting.next().is_some() {
+            return None;
+        }
+        found
     }
 
-    /// Keeps why a leg was reset, until that reset is judged.
+    /// Keeps why a leg was reset, until that reset is judged. Two reasons are none.
     pub fn explain(&mut self, leg: SocketCookie, reason: Reason) {
+        let known = self.reasons.iter_mut().rev().take(MAX_COMPARED);
+        if let Some((_, kept)) = known.into_iter().find(|(known, _)| *known == leg) {
+            *kept = None;
+            return;
+        }
         if self.reasons.len() >= MAX_LEGS {
             self.reasons.pop_front();
         }
-        self.reasons.push_back((leg, reason));
+        self.reasons.push_back((leg, Some(reason)));
     }
 
     /// Why a process reset this leg, if it was because of another; given once.
     pub fn reason(&mut self, sent: &Sent) -> Option<Reason> {
         let cookie = sent.socket.as_ref().filter(|_| !sent.passive)?.cookie;
         let position = self.reasons.iter().position(|(leg, _)| *leg == cookie)?;
-        self.reasons.remove(position).map(|(_, reason)| reason)
+        self.reasons.remove(position)?.1
     }
 }
 
 fn leg(socket: &Socket, outgoing: Option<bool>, time: BootTime, who: (u32, &str)) -> Option<Leg> {
-    if !socket.cookie.is_known() || !lived(socket.state) {
+    let moved = socket.bytes_received > 0 || socket.bytes_sent > 0;
+    if !moved || !socket.cookie.is_known() || !lived(socket.state) {
         return None;
     }
     Some(Leg {
@@ -228,40 +243,64 @@ mod tests {
         event
     }
 
-    fn passed(sent: &Sent, after: u64, pid: u32) -> Vec<Confidence> {
+    fn passed(sent: &Sent, after: u64, pid: u32) -> Option<Confidence> {
         let mut proxies = Proxies::default();
         proxies.sent(sent, BootTime(NOW + after));
         let process = proxy(pid);
         proxies
             .passed_on(&first(), AT, Some(&process))
-            .into_iter()
             .map(|passed| passed.confidence)
-            .collect()
+    }
+
+    #[test]
+    fn two_that_fit_are_none() {
+        let mut proxies = Proxies::default();
+        proxies.sent(&second(200, 100), BootTime(NOW + MS));
+        let mut other = second(200, 100);
+        if let Some(socket) = &mut other.socket {
+            socket.cookie = SocketCookie(3);
+        }
+        proxies.sent(&other, BootTime(NOW + 2 * MS));
+        assert_eq!(proxies.passed_on(&first(), AT, Some(&proxy(87))), None);
+        // One leg with two reasons.
+        let reason = |link| Reason {
+            link,
+            origin: Origin::Peer,
+            summary: String::new(),
+            after: PASS_THROUGH,
+            confidence: Confidence::Certain,
+        };
+        let leg = SocketCookie(2);
+        proxies.explain(leg, reason(1));
+        assert_eq!(proxies.reason(&second(200, 100)), Some(reason(1)));
+        proxies.explain(leg, reason(1));
+        proxies.explain(leg, reason(2));
+        assert_eq!(proxies.reason(&second(200, 100)), None);
     }
 
     #[test]
     fn a_leg_is_passed_on_where_bytes_and_process_agree() {
-        assert_eq!(passed(&second(200, 100), MS, 87), [Confidence::Certain]);
+        assert_eq!(passed(&second(200, 100), MS, 87), Some(Confidence::Certain));
         // 60 bytes of the answer had not gone out yet.
-        assert_eq!(passed(&second(260, 100), MS, 87), [Confidence::Likely]);
+        assert_eq!(passed(&second(260, 100), MS, 87), Some(Confidence::Likely));
         // A worker, known by name only, with all bytes.
-        assert_eq!(passed(&second(200, 100), MS, 86), [Confidence::Certain]);
-        assert_eq!(passed(&second(260, 100), MS, 86), []);
+        assert_eq!(passed(&second(200, 100), MS, 86), Some(Confidence::Certain));
+        assert_eq!(passed(&second(260, 100), MS, 86), None);
     }
 
     #[test]
     fn what_only_happens_at_the_same_time_is_not_passed_on() {
-        assert_eq!(passed(&second(120, 300), MS, 87), [], "other bytes");
-        assert_eq!(passed(&second(200, 100), 200 * MS, 87), [], "too late");
+        assert_eq!(passed(&second(120, 300), MS, 87), None, "other bytes");
+        assert_eq!(passed(&second(200, 100), 200 * MS, 87), None, "too late");
         let mut accepted = second(200, 100);
         accepted.ownership = first().ownership;
-        assert_eq!(passed(&accepted, MS, 87), [], "both legs accepted");
-        assert_eq!(passed(&second(0, 0), MS, 87), [], "nothing moved");
+        assert_eq!(passed(&accepted, MS, 87), None, "both legs accepted");
+        assert_eq!(passed(&second(0, 0), MS, 87), None, "nothing moved");
         let mut other = second(200, 100);
         if let Some(current) = &mut other.current {
             current.task.comm = "java".to_owned();
             current.task.pid = 5;
         }
-        assert_eq!(passed(&other, MS, 87), [], "another process");
+        assert_eq!(passed(&other, MS, 87), None, "another process");
     }
 }
