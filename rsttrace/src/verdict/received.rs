@@ -146,6 +146,7 @@ fn situation<'a>(accepted: &'a Accepted<'_>, found: &Timeout) -> advice::IdleSit
     advice::IdleSituation {
         mode: found.quiet.mode,
         timeout: found.timeout,
+        silence: timeout::silence(&found.quiet),
         matches: &accepted.around.matches,
         transparent: found.origin == Origin::Middlebox,
         keepalive: Some(accepted.keepalive),

@@ -18,6 +18,8 @@ pub struct IdleSituation<'a> {
     pub mode: IdleMode,
     /// The timeout: learned, configured, or the silence if it ended at expiry; absent if only a bound is known.
     pub timeout: Option<Duration>,
+    /// The silence before the reset: the timeout is not longer.
+    pub silence: Duration,
     /// The devices that fit, most plausible first; empty if none does.
     pub matches: &'a [Match],
     /// The evidence says that a device between the ends did it, not the other end.
@@ -109,7 +111,10 @@ fn half(timeout: Duration) -> Option<u64> {
 fn below(situation: &IdleSituation<'_>) -> String {
     let late = situation.mode == IdleMode::LateRst && situation.timeout.is_none();
     match timeout(situation).map(words::span) {
-        None => ", which is below the timeout of most devices".to_owned(),
+        None => format!(
+            ", well below the {} that were too long",
+            words::silence(situation.silence)
+        ),
         Some(least) if late => format!(", below each timeout that fits ({least} and longer)"),
         Some(timeout) => format!(", below the timeout of {timeout}"),
     }
@@ -120,7 +125,8 @@ fn by_keepalive(situation: &IdleSituation<'_>) -> Vec<String> {
     let timeout = timeout(situation);
     let program = situation.process.and_then(Program::named);
     let mut advice = Vec::new();
-    if let Some(seconds) = timeout.map_or(Some(USUAL_KEEPALIVE), half) {
+    let unknown = || half(situation.silence).map(|most| most.min(USUAL_KEEPALIVE));
+    if let Some(seconds) = timeout.map_or_else(unknown, half) {
         let own = program.and_then(|program| program.keepalive(seconds));
         let place = situation.process.unwrap_or_default();
         let below = below(situation);
@@ -345,6 +351,7 @@ mod tests {
         IdleSituation {
             mode: IdleMode::LateRst,
             timeout: Some(Duration::from_secs(300)),
+            silence: Duration::from_secs(300),
             matches,
             transparent: true,
             keepalive: OFF,
@@ -661,7 +668,9 @@ mod tests {
             timeout: None,
             ..late(&[])
         };
-        assert!(for_idle(&situation)[0].contains("TCP_KEEPIDLE 60 (seconds), which is below"));
+        assert!(
+            for_idle(&situation)[0].contains("TCP_KEEPIDLE 60 (seconds), well below the 300.0 s")
+        );
     }
 
     proptest! {
@@ -677,6 +686,7 @@ mod tests {
         ) {
             let matches = matches(mode, seconds, None);
             let advice = for_idle(&IdleSituation {
+                silence: Duration::from_secs(300),
                 mode,
                 timeout: timeout.map(Duration::from_secs),
                 matches: &matches,
