@@ -92,6 +92,8 @@ pub struct OtherEnd {
     pub summary: String,
     /// Who and why by its own record; absent for a receiving end, which cannot know.
     pub found: Option<(Origin, Cause)>,
+    /// Its own record says that it closed after a silence, as at a timeout of its own.
+    pub at_timeout: bool,
 }
 
 /// Judges a reset that the kernel sent.

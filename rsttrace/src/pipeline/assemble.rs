@@ -112,6 +112,7 @@ fn receiving_end(chain: &Chain) -> Option<OtherEnd> {
             .map_or_else(|| "a process".to_owned(), words::process),
         summary: String::new(),
         found: None,
+        at_timeout: false,
     })
 }
 
@@ -133,6 +134,7 @@ fn end_of(record: &Record) -> OtherEnd {
         label,
         summary: record.verdict.summary.clone(),
         found: Some((record.verdict.origin, record.verdict.cause)),
+        at_timeout: record.idle.as_ref().is_some_and(|idle| idle.mode.is_some()),
     }
 }
 

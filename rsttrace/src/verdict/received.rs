@@ -44,6 +44,8 @@ pub fn received(accepted: &Accepted<'_>, context: &Context<'_>) -> Verdict {
         format!("the kernel accepted it in {}", received.socket.state),
     )];
     let bearing = match accepted.packet {
+        // Who sent it is known.
+        Some(_) if accepted.sender.is_some() => Bearing::default(),
         Some(packet) if received.socket.state.is_synchronized() => {
             nearer::weigh(received, packet, accepted.around, accepted.at)
         }
@@ -103,9 +105,12 @@ fn find(
         };
     }
     let finished = severity == Severity::Noise;
-    // With the sender on this host nothing has to be inferred.
+    // With the sender on this host nothing has to be inferred, but it may well have been at its timeout.
     let inferred = accepted.sender.is_none() && !finished;
-    if inferred && let Some(found) = timeout::judge(around, bearing) {
+    let may_be_timeout = accepted
+        .sender
+        .map_or(inferred, |sender| sender.at_timeout && !finished);
+    if may_be_timeout && let Some(found) = timeout::judge(around, bearing) {
         return Finding {
             origin: found.origin,
             cause: Cause::IdleTimeout,
