@@ -20,7 +20,7 @@ use crate::event::{Body, BootTime, Event, Facts, HostFacts, SocketCookie, TimedO
 use crate::idle::candidates::{Hop, Knowledge};
 use crate::idle::memory::Lesson;
 use crate::join::{self, Chain, Join};
-use crate::record::{Direction, Id, Origin, Record, TimedOutRecord};
+use crate::record::{Direction, Id, Origin, Record, Severity, TimedOutRecord};
 use crate::verdict::Context;
 use ledger::Ledger;
 use proxy::Proxies;
@@ -281,6 +281,11 @@ impl Pipeline {
             self.ledger
                 .blame_device(netns, &received.event, received.time);
         }
+        // A leg that its own process had closed is the end of a chain, not its beginning.
+        let socket = &received.event.socket;
+        if record.verdict.severity != Severity::Fault || socket.orphaned || socket.send_shutdown {
+            return Vec::new();
+        }
         let process = record.process.as_ref();
         self.proxies
             .passed_on(&received.event, received.time, process)
@@ -291,7 +296,7 @@ impl Pipeline {
                     origin: record.verdict.origin,
                     summary: record.verdict.summary.clone(),
                     after: passed.after,
-                    confidence: passed.confidence,
+                    confidence: passed.confidence.max(record.verdict.confidence),
                 };
                 (passed.to, reason)
             })

@@ -18,6 +18,7 @@ mod wire;
 pub mod words;
 
 pub use forgotten::{Forgotten, forgotten, forgotten_by_filter};
+pub use nearer::hops;
 pub use received::{Accepted, received};
 pub use rules::{Ruling, rule};
 pub use wire::{Passage, forwarded, made_here, observed};

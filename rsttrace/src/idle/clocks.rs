@@ -27,6 +27,8 @@ pub struct Quiet {
     pub application: Duration,
     /// From the trigger to the reset; absent without one.
     pub after: Option<Duration>,
+    /// This end was asked last and had not answered: the other end's patience may have been at its end.
+    pub owed: bool,
 }
 
 /// What ended a silence.
@@ -64,7 +66,12 @@ pub fn idle(socket: &Socket, state: TcpState, quiet: Option<&Quiet>) -> Option<I
         quiet_before: quiet.map(|quiet| quiet.wire.as_secs_f64()),
         since_data: seconds(data),
         since_heard: seconds(heard),
-        reset_after_send: seconds(write_age(socket).or(probe.and_then(|quiet| quiet.after))),
+        reset_after_send: seconds(
+            write_age(socket)
+                // Of a queue that is never empty the first send tells nothing.
+                .filter(|age| heard.is_none_or(|heard| heard >= *age))
+                .or(probe.and_then(|quiet| quiet.after)),
+        ),
         ..Idle::default()
     })
 }
@@ -76,17 +83,27 @@ pub fn before_received(received: &Received, at: BootTime) -> Option<Quiet> {
         return None;
     }
     let ownership = received.ownership.as_ref();
+    let owed = is_outgoing(ownership) == Some(false) && socket.since_received < socket.since_sent;
     if let Some(finish) = ownership.and_then(|ownership| ownership.peer_finish) {
+        // The peer went on acknowledging: it had only said all it had to say.
+        if heard(socket).is_some_and(|heard| heard + LINGERS < at.since(finish.time)) {
+            return None;
+        }
         return Some(Quiet {
             mode: IdleMode::FinAtExpiry,
             trigger: Trigger::PeerFinish,
             wire: finish.quiet,
             application: finish.quiet,
             after: Some(at.since(finish.time)),
+            owed,
         });
     }
     // The peer had closed before the tool was there.
     if matches!(socket.state, TcpState::CloseWait | TcpState::LastAck) {
+        return None;
+    }
+    // Written, but not on its way: the peer's window is shut. That is no silence, its probes are answered.
+    if socket.unacknowledged > 0 && socket.since_first_unacknowledged.is_none() {
         return None;
     }
     let late = |trigger, after: Duration, application: Option<Duration>| {
@@ -97,6 +114,7 @@ pub fn before_received(received: &Received, at: BootTime) -> Option<Quiet> {
             wire,
             application: application.unwrap_or(wire).max(wire),
             after: Some(after),
+            owed: false,
         })
     };
     if let Some(age) = write_age(socket) {
@@ -124,6 +142,7 @@ pub fn before_received(received: &Received, at: BootTime) -> Option<Quiet> {
         wire,
         application,
         after: None,
+        owed,
     })
 }
 
@@ -136,6 +155,14 @@ pub fn before_sent(sent: &Sent, at: BootTime) -> Option<Quiet> {
         .filter(|former| ended_by_close(former))
         .map(|former| &former.ownership))?;
     let closer = ownership.closer.as_ref()?;
+    let lived_in = match (&sent.socket, &sent.former_connection) {
+        (Some(_), _) => ownership.state_before_close,
+        (None, former) => former.as_ref().map(|former| former.last_state),
+    };
+    // A connect that was given up has no silence.
+    if lived_in.is_some_and(|state| !state.is_synchronized()) {
+        return None;
+    }
     let finished_first =
         |finish: crate::event::PeerFinish| closer.time.is_none_or(|closed| finish.time <= closed);
     if ownership.peer_finish.is_some_and(finished_first) {
@@ -159,6 +186,7 @@ pub fn before_sent(sent: &Sent, at: BootTime) -> Option<Quiet> {
             .time
             .filter(|_| sent.passive)
             .map(|closed| at.since(closed)),
+        owed: false,
     })
 }
 
@@ -216,6 +244,9 @@ fn probe_age(socket: &Socket) -> Option<Duration> {
     let interval = socket.keepalive_interval.unwrap_or_default();
     Some(socket.since_transmit? + interval * earlier)
 }
+
+/// An acknowledgement so long after the peer's FIN is not part of it.
+const LINGERS: Duration = Duration::from_millis(200);
 
 /// Two ticks of the slowest kernel clock in use, 100 Hz.
 const TICK: Duration = Duration::from_millis(20);

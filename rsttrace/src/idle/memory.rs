@@ -19,7 +19,14 @@ use crate::record::{Bound, IdleMode, Learned};
 /// Paths remembered.
 pub const MAX_PATHS: usize = 1024;
 /// Resets remembered of each.
-pub const MAX_SAMPLES: usize = 128;
+pub const MAX_SAMPLES: usize = 64;
+
+/// What is older teaches nothing: settings change.
+const LESSON_LIFE: Duration = Duration::from_secs(24 * 3_600);
+/// Silences below this bound no timeout: a device may have lost its state, or reset for another reason.
+const LEAST_BOUND: Duration = Duration::from_secs(60);
+/// At least so many instants show that they are evenly spaced.
+const EVENLY: usize = 6;
 
 /// Connections that a timeout is learned from, at least.
 const LEAST_FLOWS: usize = 5;
@@ -275,7 +282,7 @@ impl Memory {
         let late: Vec<(&Sample, Duration)> = self
             .samples(path)
             .filter_map(|sample| Some((sample, sample.quiet?)))
-            .filter(|(_, quiet)| quiet.mode == IdleMode::LateRst && quiet.wire >= LEAST)
+            .filter(|(_, quiet)| quiet.mode == IdleMode::LateRst && quiet.wire >= LEAST_BOUND)
             .map(|(sample, quiet)| (sample, quiet.wire))
             .collect();
         let by_device: Vec<(&Sample, Duration)> = late
@@ -298,10 +305,12 @@ impl Memory {
     }
 
     fn samples(&self, path: Path) -> impl Iterator<Item = &Sample> + Clone {
-        self.paths
-            .get(&path)
-            .into_iter()
-            .flat_map(|history| &history.samples)
+        self.paths.get(&path).into_iter().flat_map(|history| {
+            history
+                .samples
+                .iter()
+                .filter(|sample| history.last.since(sample.time) <= LESSON_LIFE)
+        })
     }
 }
 
@@ -338,16 +347,23 @@ fn instants<'a>(samples: impl Iterator<Item = &'a Sample>) -> Vec<BootTime> {
     instants
 }
 
-/// The instants lie whole timeouts apart: then a job that runs that often explains them as well.
+/// The instants lie whole timeouts apart, or evenly: then a job that runs that often explains them as well.
 fn are_in_step(instants: &[BootTime], timeout: Duration) -> bool {
-    let (Some(first), period) = (instants.first(), timeout.as_nanos().max(1)) else {
-        return false;
+    let period = timeout.as_nanos().max(1);
+    let slack = (timeout / 50).max(Duration::from_millis(100));
+    let gaps: Vec<Duration> = instants
+        .windows(2)
+        .filter_map(|pair| Some(pair.last()?.since(*pair.first()?)))
+        .collect();
+    let whole = |gap: &Duration| {
+        let off = gap.as_nanos() % period;
+        off.min(period - off) <= slack.as_nanos()
     };
-    let slack = (timeout / 50).max(Duration::from_millis(100)).as_nanos();
-    instants.iter().all(|instant| {
-        let off = instant.since(*first).as_nanos() % period;
-        off <= slack || period - off <= slack
-    })
+    let even = |gap: &Duration| {
+        gaps.first()
+            .is_some_and(|first| gap.abs_diff(*first) <= slack)
+    };
+    gaps.iter().all(whole) || (instants.len() >= EVENLY && gaps.iter().all(even))
 }
 
 #[cfg(test)]
@@ -376,6 +392,7 @@ mod tests {
             wire: Duration::from_millis(millis),
             application: Duration::from_millis(millis),
             after: None,
+            owed: false,
         }
     }
 
@@ -421,6 +438,11 @@ mod tests {
         // It closes in step with its own period.
         let job: Vec<(u64, u64)> = (0..8).map(|n| (n * MINUTES, 300_000)).collect();
         assert_eq!(learn(IdleMode::RstAtExpiry, &job, 300_000), None);
+        // A little more than its silence, each time.
+        let drifting: Vec<(u64, u64)> = (0..20).map(|n| (n * 301, 300_000)).collect();
+        assert_eq!(learn(IdleMode::RstAtExpiry, &drifting, 300_000), None);
+        let evenly: Vec<(u64, u64)> = (0..8).map(|n| (n * 90, 60_000)).collect();
+        assert_eq!(learn(IdleMode::RstAtExpiry, &evenly, 60_000), None);
         // It writes every five minutes and finds the peer gone: the peer's own resets bound no timeout.
         let writer: Vec<(u64, u64)> = (0..8).map(|n| (n * 77, 300_000)).collect();
         assert_eq!(learn(IdleMode::LateRst, &writer, 300_000), None);

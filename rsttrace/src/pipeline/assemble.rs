@@ -300,9 +300,9 @@ fn accepted(
     let socket = &received.socket;
     let ingress = part.first_ingress();
     let time = ingress.map_or(seen.time, |ingress| ingress.time.min(seen.time));
-    let around = ledger.around(part.netns, received, seen.time);
-    let idle = clocks::idle(socket, socket.state, around.quiet.as_ref());
     let packet = ingress.map(|ingress| &*ingress.event);
+    let around = ledger.around(part.netns, received, packet, seen.time);
+    let idle = clocks::idle(socket, socket.state, around.quiet.as_ref());
     let process = attribution::received(received, &seen.facts);
     let verdict = verdict::received(
         &Accepted {

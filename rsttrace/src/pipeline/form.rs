@@ -16,7 +16,7 @@ use crate::record::{
     Socket, TIMED_OUT_SCHEMA, TimedOutRecord, Timestamps, Verdict,
 };
 use crate::verdict::advice::KeepaliveNow;
-use crate::verdict::{Around, words};
+use crate::verdict::{self, Around, words};
 
 /// A record with what every one has; the ends are filled in by the caller, the number when it comes out.
 pub fn blank(
@@ -197,7 +197,7 @@ pub fn packet(packet: &event::Packet) -> Packet {
     let numbers = Numbers::of_packet(packet);
     Packet {
         ttl: Some(segment.ttl),
-        hops: hops(segment.ttl),
+        hops: Some(verdict::hops(segment.ttl)),
         expected_ttl: packet.baseline.map(|baseline| baseline.ttl),
         ip_id: segment.ip_id,
         seq: Some(numbers.seq),
@@ -276,14 +276,6 @@ fn timestamp(time: BootTime, host: &HostFacts) -> String {
     format!("{timestamp:.9}")
 }
 
-/// Routers passed, from the nearest usual start.
-fn hops(ttl: u8) -> Option<u8> {
-    [64, 128, 255]
-        .into_iter()
-        .find(|&start| start >= ttl)
-        .map(|start| start - ttl)
-}
-
 fn seconds(span: Option<Duration>) -> Option<f64> {
     span.map(|span| span.as_secs_f64())
 }
@@ -305,12 +297,5 @@ mod tests {
             timestamp(BootTime(0), &host),
             "2023-11-14T22:13:20.000000000Z"
         );
-    }
-
-    #[test]
-    fn hops_count_from_the_nearest_usual_start() {
-        for (ttl, expected) in [(64, 0), (57, 7), (65, 63), (128, 0), (250, 5), (255, 0)] {
-            assert_eq!(hops(ttl), Some(expected), "{ttl}");
-        }
     }
 }

@@ -14,20 +14,19 @@ use crate::event::{
 use crate::idle::candidates::{self, Knowledge, Match, Silence};
 use crate::idle::clocks::{self, LEAST, Quiet};
 use crate::idle::memory::{Lesson, Memory, Path};
-use crate::join::{Origin, accepts};
+use crate::join::{Origin, accepts, is_passive_form};
 use crate::record::{Basis, IdleMode};
 use crate::verdict::{Around, ECONNRESET, REORDERED, TalksOn, timeout};
 
 /// Entries of each kind.
 const MAX_RECENT: usize = 4096;
-/// What a peer says this long after a reset still tells about it: the reset is judged by then.
+/// A segment so long after a reset is of another story. The reset itself is judged 150 ms after it, so what the peer says later is
+/// told only by the record of this host's answer to it.
 const TALK: Duration = Duration::from_secs(2);
 /// Resets that missed by this long ago belong to the one that hit.
 const VOLLEY: Duration = Duration::from_secs(1);
 /// Connections of a peer whose TTL is kept.
 const TTLS_OF_A_PEER: usize = 4;
-/// Devices that forget silently are named from this silence on: below it nearly any would fit.
-const LEAST_FORGETFUL: Duration = Duration::from_secs(60);
 
 type Connection = (NetnsCookie, Flow);
 
@@ -38,7 +37,7 @@ pub struct Ledger {
     memory: Memory,
     ttls: HashMap<(NetnsCookie, IpAddr), Vec<(Flow, u8)>>,
     talks: Recent<Connection, (BootTime, u8)>,
-    misses: Recent<Connection, Vec<u32>>,
+    misses: Recent<Connection, Vec<(BootTime, u32)>>,
 }
 
 impl Ledger {
@@ -61,7 +60,13 @@ impl Ledger {
     }
 
     /// What is known around a reset that was accepted at `time`.
-    pub fn around(&self, netns: NetnsCookie, received: &Received, time: BootTime) -> Around {
+    pub fn around(
+        &self,
+        netns: NetnsCookie,
+        received: &Received,
+        packet: Option<&Packet>,
+        time: BootTime,
+    ) -> Around {
         let quiet = clocks::before_received(received, time);
         let path = path(netns, received);
         let burst = self.memory.burst(path, time);
@@ -82,10 +87,13 @@ impl Ledger {
                 (after > rtt.max(REORDERED) && after <= TALK).then_some(TalksOn { after, ttl })
             }),
             peer_ttl: self.peer_ttl(netns, &received.flow),
-            near_misses: self
-                .misses
-                .newer(&connection, time, VOLLEY)
-                .map_or(0, Vec::len),
+            near_misses: self.misses.get(&connection).map_or(0, |misses| {
+                let accepted = packet.map(|packet| packet.segment.seq);
+                misses
+                    .iter()
+                    .filter(|(at, seq)| time.since(*at) <= VOLLEY && Some(*seq) != accepted)
+                    .count()
+            }),
         }
     }
 
@@ -96,7 +104,7 @@ impl Ledger {
             application: quiet.application,
         };
         let mut found = candidates::find(quiet.mode, silence, remote, service, &self.knowledge);
-        if quiet.mode == IdleMode::LateRst && quiet.wire < LEAST_FORGETFUL {
+        if quiet.mode == IdleMode::LateRst && quiet.wire < timeout::LEAST_FORGETFUL {
             found.retain(|found| found.candidate.basis == Basis::Configured);
         }
         found
@@ -162,10 +170,13 @@ impl Ledger {
         if let Target::Socket { state, rcv_nxt, .. } = packet.target
             && state.is_synchronized()
             && !accepts(state, rcv_nxt, packet.segment.seq)
+            && !answers_an_older_ack(packet, rcv_nxt)
         {
+            let seq = packet.segment.seq;
             let missed = self.misses.entry((at.netns, flow), at.time);
-            if missed.len() < MAX_MISSES && !missed.contains(&packet.segment.seq) {
-                missed.push(packet.segment.seq);
+            missed.retain(|(seen, known)| at.time.since(*seen) <= VOLLEY && *known != seq);
+            if missed.len() < MAX_MISSES {
+                missed.push((at.time, seq));
             }
         }
     }
@@ -195,6 +206,11 @@ impl Ledger {
     }
 }
 
+/// The peer has gone and answers each acknowledgement that was on its way with that one's number.
+fn answers_an_older_ack(packet: &Packet, rcv_nxt: u32) -> bool {
+    is_passive_form(packet) && rcv_nxt.wrapping_sub(packet.segment.seq) < 1 << 31
+}
+
 /// Sequence numbers kept of one connection.
 const MAX_MISSES: usize = 16;
 
@@ -214,12 +230,6 @@ struct Recent<K, V> {
 impl<K: Copy + Eq + Hash, V: Default> Recent<K, V> {
     fn get(&self, key: &K) -> Option<&V> {
         self.entries.get(key).map(|(_, value)| value)
-    }
-
-    /// The value, unless it is older than `age` at `now`.
-    fn newer(&self, key: &K, now: BootTime, age: Duration) -> Option<&V> {
-        let (time, value) = self.entries.get(key)?;
-        (now.since(*time) <= age).then_some(value)
     }
 
     fn insert(&mut self, key: K, time: BootTime, value: V) {

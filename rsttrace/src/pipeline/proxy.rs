@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use crate::event::{BootTime, Received, Sent, Socket, SocketCookie, TcpState};
 use crate::idle::clocks;
-use crate::record::{Confidence, Origin, Process};
+use crate::record::{Confidence, Origin, Process, Quality};
+
+/// Bytes on a leg that a pairing rests on, at least: health checks carry fewer, and all the same.
+const LEAST_BYTES: u64 = 128;
 
 /// Longest time from a reset on one leg to the one on the other. Shorter than the window of the join, so that both are known
 /// when the first is judged.
@@ -28,6 +31,8 @@ struct Leg {
     cookie: SocketCookie,
     pid: u32,
     comm: String,
+    /// The process is the listener's, a worker of which may be meant.
+    is_inherited: bool,
     outgoing: bool,
     /// Payload bytes received and sent.
     received: u64,
@@ -98,12 +103,14 @@ impl Proxies {
         process: Option<&Process>,
     ) -> Option<Passed> {
         let outgoing = clocks::is_outgoing(received.ownership.as_ref());
-        let Some(first) = process.and_then(|process| {
+        let first = process.and_then(|process| {
             let owner = (process.pid, process.comm.as_str());
-            leg(&received.socket, outgoing, at, owner)
-        }) else {
-            return None;
-        };
+            let leg = leg(&received.socket, outgoing, at, owner)?;
+            Some(Leg {
+                is_inherited: process.quality == Quality::Inherited,
+                ..leg
+            })
+        })?;
         let begin = self.sent.partition_point(|other| other.time < at);
         let mut fitting = self
             .sent
@@ -156,6 +163,7 @@ fn leg(socket: &Socket, outgoing: Option<bool>, time: BootTime, who: (u32, &str)
         cookie: socket.cookie,
         pid: who.0,
         comm: who.1.to_owned(),
+        is_inherited: false,
         outgoing: outgoing?,
         received: socket.bytes_received,
         sent: socket.bytes_sent,
@@ -171,18 +179,20 @@ impl Leg {
     /// Whether what came in by one leg went out by the other: in both directions surely, in one likely, if the other has
     /// only something left to pass on.
     fn fits(&self, other: &Self) -> Option<Confidence> {
-        // Workers of one server share its name.
-        let same_process = self.pid == other.pid || self.comm == other.comm;
-        if !same_process || self.outgoing == other.outgoing {
+        // A worker of a server whose master is recorded.
+        let is_worker = self.is_inherited && self.comm == other.comm;
+        if self.outgoing == other.outgoing || (self.pid != other.pid && !is_worker) {
             return None;
         }
+        let enough = self.received + self.sent >= LEAST_BYTES;
         let forth = self.received == other.sent;
         let back = other.received == self.sent;
         let moved = (forth && self.received > 0) || (back && self.sent > 0);
         let left_over = other.sent <= self.received && self.sent <= other.received;
         match (forth, back) {
-            (true, true) if moved => Some(Confidence::Certain),
-            (true, _) | (_, true) if moved && left_over && self.pid == other.pid => {
+            (true, true) if moved && enough && self.pid == other.pid => Some(Confidence::Certain),
+            (true, true) if moved && enough => Some(Confidence::Likely),
+            (true, _) | (_, true) if moved && enough && left_over && self.pid == other.pid => {
                 Some(Confidence::Likely)
             }
             _ => None,
@@ -195,7 +205,7 @@ mod tests {
     use super::*;
     use crate::event::OwnerSource;
     use crate::pipeline::fixtures::{MS, NOW, Scene, closing, ownership, socket};
-    use crate::record::{Quality, Role};
+    use crate::record::Role;
 
     const AT: BootTime = BootTime(NOW);
 
@@ -211,7 +221,11 @@ mod tests {
             pod_uid: None,
             cgroup: None,
             role: Role::Owner,
-            quality: Quality::Recorded,
+            quality: if pid == 87 {
+                Quality::Recorded
+            } else {
+                Quality::Inherited
+            },
         }
     }
 
@@ -284,7 +298,7 @@ mod tests {
         // 60 bytes of the answer had not gone out yet.
         assert_eq!(passed(&second(260, 100), MS, 87), Some(Confidence::Likely));
         // A worker, known by name only, with all bytes.
-        assert_eq!(passed(&second(200, 100), MS, 86), Some(Confidence::Certain));
+        assert_eq!(passed(&second(200, 100), MS, 86), Some(Confidence::Likely));
         assert_eq!(passed(&second(260, 100), MS, 86), None);
     }
 

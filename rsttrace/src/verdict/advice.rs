@@ -5,6 +5,9 @@ mod settings;
 
 pub use idle::{IdleSituation, KeepaliveNow, for_idle};
 
+use std::time::Duration;
+
+use super::words;
 use crate::event::{Environment, Sent};
 use crate::record::Cause;
 
@@ -44,6 +47,26 @@ pub fn for_burst(environment: Option<Environment>) -> Vec<String> {
         "let it drain before it stops: stop accepting, finish what is open, then exit (systemd: TimeoutStopSec; Kubernetes: a preStop wait and terminationGracePeriodSeconds)".to_owned(),
         "restart servers one at a time, each once the one before is healthy again (rolling restart)".to_owned(),
     ]
+}
+
+/// For a reset that does not look like the peer's. `neighbour` handed it over; absent on devices without addresses.
+pub fn for_foreign(neighbour: Option<[u8; 6]>) -> Vec<String> {
+    let first = neighbour.map(|address| {
+        format!(
+            "find out whose address {} is (`ip neigh`): that neighbour handed the reset over",
+            words::mac(address)
+        )
+    });
+    let capture = "capture resets at the other end, too (`tcpdump 'tcp[tcpflags] & tcp-rst != 0'`): what did not leave there was written on the way".to_owned();
+    first.into_iter().chain([capture]).collect()
+}
+
+/// For an end that gave up waiting for this end's answer.
+pub fn for_late_answer(patience: Duration) -> Vec<String> {
+    vec![format!(
+        "the other end had asked and waited {}: answer sooner, or raise its timeout for answers (nginx proxy_read_timeout, HAProxy timeout server, the client's read timeout)",
+        words::silence(patience)
+    )]
 }
 
 fn overflow(sent: &Sent) -> String {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::words::{self, bytes};
-use super::{ECONNRESET, REORDERED, Ruling, item};
+use super::{ECONNRESET, REORDERED, Ruling, item, nearer};
 use crate::event::{
     BootTime, Facts, Ownership, Packet, Received, Segment, Sent, TcpFlags, TcpState, Tombstone,
 };
@@ -65,11 +65,11 @@ pub fn ttl(packet: &Packet) -> Option<Evidence> {
     Some(item("ttl", detail))
 }
 
-/// Whether the TTL is not the handshake's; `None`: the handshake was not seen.
+/// Whether the TTL speaks against the peer; `None`: the handshake was not seen.
 pub fn ttl_is_other(packet: &Packet) -> Option<bool> {
     packet
         .baseline
-        .map(|baseline| baseline.ttl != packet.segment.ttl)
+        .map(|baseline| nearer::weigh_ttl(packet.segment.ttl, baseline.ttl) > 0)
 }
 
 /// Whether the TTL that was learned is this connection's: a later SYN with the same addresses and ports, which anybody can
@@ -82,10 +82,14 @@ pub fn is_of_handshake(received: &Received, packet: &Packet) -> bool {
     match (established, packet.baseline) {
         (Some(established), Some(baseline)) => {
             baseline.time <= established.plus(Duration::from_millis(10))
+                && established.since(baseline.time) <= LONGEST_HANDSHAKE
         }
         _ => false,
     }
 }
+
+/// A SYN so long before the connection is another one's.
+const LONGEST_HANDSHAKE: Duration = Duration::from_secs(130);
 
 /// `a segment (P.) with 100 bytes`.
 fn segment(segment: &Segment) -> String {

@@ -187,9 +187,9 @@ pub fn timed_out(received: &Received, at: BootTime, found: &Timeout) -> String {
         }
         (IdleMode::LateRst, _) => {
             let who = if foreign {
-                format!("a device on the way to {remote}")
+                format!("a device on the way to {remote} had forgotten the connection")
             } else {
-                remote.to_string()
+                format!("the connection to {remote} was forgotten on the way, or there")
             };
             let what = match quiet.trigger {
                 Trigger::Probe => "our keepalive probe",
@@ -199,16 +199,17 @@ pub fn timed_out(received: &Received, at: BootTime, found: &Timeout) -> String {
             let when = quiet.after.map_or_else(String::new, |after| {
                 format!(" {}", answer_time(after.as_secs_f64()))
             });
-            format!(
-                "silent {silence}, then {what} was reset{when}: {who} had forgotten the connection"
-            )
+            format!("silent {silence}, then {what} was reset{when}: {who}")
         }
     };
     if let Some(fits) = &found.fits {
-        text = format!("{text}; this is {fits}");
+        text = format!("{text}; {fits}");
+    }
+    if quiet.owed && !foreign {
+        text.push_str("; it had asked, and this end had not answered yet");
     }
     if quiet.application > quiet.wire + LEAST && quiet.mode != IdleMode::LateRst {
-        text.push_str("; keepalive probes were answered meanwhile");
+        text.push_str("; only segments without data, such as keepalive probes, passed meanwhile");
     }
     text
 }
@@ -231,7 +232,7 @@ const SOON: Duration = Duration::from_millis(5);
 /// Many connections that went together.
 pub fn burst(burst: &Burst) -> String {
     format!(
-        "with it {} of this path within {}: a failover, restart or scale-in, no idle timeout",
+        "with it {} of this path within {}: one event (a failover, a restart, a sweep), not each one's own timer",
         words::things(burst.connections.saturating_sub(1), "connection"),
         span(burst.within)
     )

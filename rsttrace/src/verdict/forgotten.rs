@@ -82,19 +82,22 @@ impl Forgotten {
         verdict.evidence.push(item(
             "passed_on_before",
             format!(
-                "the connection began here {} before, passed on to another host; {} forgets after {timeout} without a packet",
+                "its handshake passed here {} before, and no socket of this host is known for it; {} forgets a connection after {timeout} without a packet",
                 words::span(self.since_handshake),
                 self.table
             ),
         ));
         verdict.summary = format!(
-            "{}; this host had passed the connection on, and its {} forgets after {timeout} of silence",
+            "{}; this host may have passed the connection on, and its {} forgets after {timeout} of silence",
             verdict.summary, self.table
         );
-        verdict.advice = vec![format!(
-            "raise {} above the longest silence, or have the ends send keepalive probes more often than every {timeout}",
-            self.setting
-        )];
+        verdict.advice.insert(
+            0,
+            format!(
+                "if this host passes such connections on, raise {} above their longest silence, or have the ends send keepalive probes more often than every {timeout}",
+                self.setting
+            ),
+        );
     }
 
     /// It as the record shows it. How long the connection was silent is not known here.

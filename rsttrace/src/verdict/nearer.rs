@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Around, item, words};
 use crate::event::{BootTime, Packet, Received, TcpFlags};
-use crate::idle::clocks::{LEAST, Quiet, Trigger};
+use crate::idle::clocks::{self, LEAST, Quiet, Trigger};
 use crate::join::is_passive_form;
 use crate::record::{Confidence, Evidence};
 
@@ -19,6 +19,9 @@ pub struct Bearing {
     pub signs: Vec<Evidence>,
     /// Above zero: against the peer.
     pub weight: i32,
+    /// It answers the first segment after a silence, as a device does that has forgotten the connection; nothing shows that
+    /// somebody meant to break it.
+    pub forgot: bool,
 }
 
 /// Speaks for itself: two of them are proof.
@@ -62,17 +65,16 @@ struct Case<'a> {
 /// A sign: what it weighs, its name and what was seen.
 type Sign = Option<(i32, &'static str, String)>;
 
-/// Every sign, the most telling last.
-const SIGNS: [fn(&Case<'_>) -> Sign; 9] = [
-    ttl,
-    nothing_to_answer,
-    answered_after_silence,
-    answered_too_soon,
-    other_neighbour,
-    without_timestamps,
-    ip_id,
-    near_misses,
-    peer_talks_on,
+/// Every sign, by what it is read from. Those of one group have one cause, a change of route for instance, so the heaviest
+/// stands for all.
+const SIGNS: [&[fn(&Case<'_>) -> Sign]; 7] = [
+    &[ttl, other_neighbour],
+    &[nothing_to_answer],
+    &[answered_after_silence],
+    &[answered_too_soon],
+    &[without_timestamps, ip_id],
+    &[near_misses],
+    &[peer_talks_on],
 ];
 
 /// Weighs the signs of an accepted reset that was seen on the wire.
@@ -84,26 +86,58 @@ pub fn weigh(received: &Received, packet: &Packet, around: &Around, at: BootTime
         at,
     };
     let mut bearing = Bearing::default();
-    for sign in SIGNS {
-        if let Some((weight, kind, detail)) = sign(&case) {
-            bearing.weight += weight;
+    for group in SIGNS {
+        let mut heaviest = None;
+        for (weight, kind, detail) in group.iter().filter_map(|sign| sign(&case)) {
+            heaviest = heaviest.max(Some(weight));
             bearing.signs.push(item(kind, detail));
         }
+        bearing.weight += heaviest.unwrap_or_default();
     }
+    let answers = bearing.signs.iter().any(|sign| sign.kind == LATE);
+    bearing.forgot = answers && around.near_misses == 0 && around.talks_on.is_none();
     bearing
 }
+
+const LATE: &str = "late";
 
 /// Usual starts of a TTL.
 const STARTS: [u8; 3] = [64, 128, 255];
 /// A detour adds or saves so many routers.
 const DETOUR: u8 = 2;
 
+/// No path is longer: a TTL that says so began elsewhere (IP_TTL, RFC 5082).
+const LONGEST_PATH: u8 = 32;
+
 /// Routers passed, from the nearest usual start.
-fn hops(ttl: u8) -> u8 {
+pub fn hops(ttl: u8) -> u8 {
+    start(ttl) - ttl
+}
+
+fn start(ttl: u8) -> u8 {
     STARTS
         .into_iter()
         .find(|&start| start >= ttl)
-        .map_or(0, |start| start - ttl)
+        .unwrap_or(u8::MAX)
+}
+
+/// What a TTL weighs against the one that is expected.
+pub fn weigh_ttl(seen: u8, expected: u8) -> i32 {
+    let (near, far) = (hops(seen), hops(expected));
+    if seen == expected {
+        -WEAK
+    } else if far > LONGEST_PATH || near > LONGEST_PATH {
+        0
+    } else if near == 0 && far > 0 {
+        STRONG
+    } else if near.abs_diff(far) <= DETOUR {
+        0
+    } else if start(seen) != start(expected) {
+        // Another part of the same host may answer: a proxy of SYNs, a socket with IP_TTL.
+        WEAK
+    } else {
+        STRONG
+    }
 }
 
 /// The TTL against that of the peer's handshake or, where that was not seen, of its other connections.
@@ -121,31 +155,38 @@ fn ttl(case: &Case<'_>) -> Sign {
         (None, None, Some(baseline)) => (baseline.ttl, "a later handshake", 0),
         (None, None, None) => return None,
     };
-    let (weight, how) = if seen == expected {
-        (-WEAK, format!("as in {whose}"))
-    } else if hops(seen) == hops(expected) {
-        (
-            0,
-            format!("{whose} had {expected}: another start, as many routers"),
-        )
-    } else if hops(seen) == 0 {
-        (
-            STRONG,
-            format!(
-                "it passed no router, but {whose} had {expected}, {} away",
-                words::things(hops(expected).into(), "router")
-            ),
-        )
-    } else if seen.abs_diff(expected) > DETOUR {
-        (STRONG, format!("{whose} had {expected}"))
-    } else {
-        (
-            0,
-            format!("{whose} had {expected}, which a change of route explains"),
-        )
+    // The peer's newer connections come like that: its route has changed.
+    let usual = case.around.peer_ttl == Some(seen);
+    let old = case
+        .packet
+        .baseline
+        .is_some_and(|baseline| case.at.since(baseline.time) > ROUTE_LIFE);
+    let weight = match weigh_ttl(seen, expected) {
+        weight if usual => weight.min(0),
+        STRONG if old && hops(seen) > 0 => WEAK,
+        weight => weight,
     };
-    Some((weight.min(most), "ttl", format!("TTL {seen}, {how}")))
+    let how = if seen == expected {
+        format!("as in {whose}")
+    } else if hops(seen) == 0 && weight > 0 {
+        format!(
+            "it passed no router, but {whose} had {expected}, {} away",
+            words::things(hops(expected).into(), "router")
+        )
+    } else if weight > 0 {
+        format!("{whose} had {expected}")
+    } else {
+        format!("{whose} had {expected}, which another route or start explains")
+    };
+    Some((
+        weight.clamp(-most, most),
+        "ttl",
+        format!("TTL {seen}, {how}"),
+    ))
 }
+
+/// Routes stay as they are for so long, mostly.
+const ROUTE_LIFE: Duration = Duration::from_secs(3_600);
 
 /// A reset without ACK answers a segment (RFC 9293 section 3.5.2), but there was none to answer.
 fn nothing_to_answer(case: &Case<'_>) -> Sign {
@@ -185,38 +226,43 @@ fn answered_after_silence(case: &Case<'_>) -> Sign {
             "it answers {what}, the first segment after {} of silence",
             words::span(quiet.wire)
         );
-        (WEAK, "late", detail)
+        (WEAK, LATE, detail)
     })
 }
 
-/// The answer took less than half the least round trip. That clock may hold a delayed acknowledgement, unless the handshake
-/// is among its samples (the kernel keeps them for 5 minutes, net.ipv4.tcp_min_rtt_wlen) or it is longer than any delay.
+/// The answer took less than half the least round trip. That clock may hold a delayed acknowledgement, unless the answer to our
+/// SYN is among its samples (the kernel keeps them for 5 minutes, net.ipv4.tcp_min_rtt_wlen) or it is longer than any delay.
 fn answered_too_soon(case: &Case<'_>) -> Sign {
     let (what, after) = answer_time(case.around.quiet.as_ref()?)?;
-    let least = case.received.socket.rtt_min?;
-    let trips = case.received.socket.total_retransmits == 0;
-    if !trips || least < LEAST_ROUND_TRIP || after * 2 >= least {
+    let socket = &case.received.socket;
+    let least = socket.rtt_min?;
+    // The exact clock is that of the last segment, which need not be the one that was answered.
+    let at_most = socket
+        .since_first_unacknowledged
+        .map_or(after, |first| first + TICK);
+    if socket.total_retransmits > 0 || least < LEAST_ROUND_TRIP || at_most * 2 >= least {
         return None;
     }
-    let young = case
-        .received
-        .ownership
-        .as_ref()
+    let ownership = case.received.ownership.as_ref();
+    let young = ownership
         .and_then(|ownership| ownership.established)
         .is_some_and(|established| case.at.since(established) < RTT_WINDOW);
-    let weight = if young || least > LONGEST_DELAY {
+    let measured = young && clocks::is_outgoing(ownership) == Some(true);
+    let weight = if measured || least > LONGEST_DELAY {
         STRONG
     } else {
         WEAK
     };
     let detail = format!(
-        "it came {} after {what}, the least round trip to the peer is {}",
-        words::span(after),
+        "it came at most {} after {what}, the least round trip to the peer is {}",
+        words::span(at_most),
         words::span(least)
     );
     Some((weight, "latency", detail))
 }
 
+/// The longest tick of a kernel clock in use, 100 Hz.
+const TICK: Duration = Duration::from_millis(10);
 /// Below this the noise of both ends is larger than the way.
 const LEAST_ROUND_TRIP: Duration = Duration::from_millis(2);
 const RTT_WINDOW: Duration = Duration::from_secs(300);
@@ -241,12 +287,13 @@ fn other_neighbour(case: &Case<'_>) -> Sign {
     })
 }
 
-/// A reset sent on a socket that uses timestamps carries them (RFC 7323 section 3.2); answers never do.
+/// A reset sent on a socket that uses timestamps should carry them (RFC 7323 section 3.2), and Linux's do; answers never do.
+/// Other systems leave them out, so it weighs nothing.
 fn without_timestamps(case: &Case<'_>) -> Sign {
     let due = case.received.socket.timestamps && case.packet.segment.window != 0;
     (due && case.packet.timestamps.is_none()).then(|| {
         let detail = "it has a window but no timestamps, which both ends had agreed on".to_owned();
-        (WEAK, "timestamps", detail)
+        (0, "timestamps", detail)
     })
 }
 
@@ -286,4 +333,38 @@ fn peer_talks_on(case: &Case<'_>) -> Sign {
     );
     // Not even the peer's own TTL speaks against that.
     Some((PROVEN + WEAK, "peer_talks_on", detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hops_count_from_the_nearest_usual_start() {
+        for (ttl, expected) in [(64, 0), (57, 7), (65, 63), (128, 0), (250, 5), (255, 0)] {
+            assert_eq!(hops(ttl), expected, "{ttl}");
+        }
+    }
+
+    #[test]
+    fn a_ttl_weighs_by_the_routers_passed() {
+        for (seen, expected, weight) in [
+            (57, 57, -WEAK),
+            (56, 57, 0),
+            (59, 57, 0),
+            (50, 57, STRONG),
+            (64, 57, STRONG),
+            (64, 63, STRONG),
+            (63, 64, 0),
+            // Another start: as many routers, some more, and a router of this link.
+            (121, 57, 0),
+            (250, 57, 0),
+            (240, 57, WEAK),
+            (255, 63, STRONG),
+            // IP_TTL 1, as BGP has it.
+            (64, 1, 0),
+        ] {
+            assert_eq!(weigh_ttl(seen, expected), weight, "{seen} {expected}");
+        }
+    }
 }

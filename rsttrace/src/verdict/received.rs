@@ -116,7 +116,11 @@ fn find(
             cause: Cause::IdleTimeout,
             confidence: found.confidence,
             summary: explain::timed_out(received, accepted.at, &found),
-            advice: advice::for_idle(&situation(accepted, &found)),
+            advice: if found.quiet.owed && found.origin == Origin::Peer {
+                advice::for_late_answer(timeout::silence(&found.quiet))
+            } else {
+                advice::for_idle(&situation(accepted, &found))
+            },
         };
     }
     if inferred && bearing.is_foreign() {
@@ -125,7 +129,7 @@ fn find(
             cause: Cause::NotFromPeer,
             confidence: bearing.confidence(),
             summary: explain::not_from_peer(remote, around),
-            advice: Vec::new(),
+            advice: advice::for_foreign(accepted.packet.and_then(|packet| packet.source_mac)),
         };
     }
     let mut confidence = Confidence::Likely;

@@ -31,6 +31,10 @@ pub struct Timeout {
 /// A device in the table may be meant only from this timeout on: shorter ones are think times of applications.
 const LEAST_KNOWN: f64 = 30.0;
 
+/// A device that is not known is believed to have forgotten a connection from this silence on; before, it may have had any
+/// reason to reset it.
+pub const LEAST_FORGETFUL: Duration = Duration::from_secs(60);
+
 /// The silence that a timeout of this mode would have measured.
 pub fn silence(quiet: &Quiet) -> Duration {
     match quiet.mode {
@@ -49,22 +53,26 @@ pub fn judge(around: &Around, bearing: &Bearing) -> Option<Timeout> {
         .matches
         .iter()
         .find(|found| found.candidate.basis == Basis::Configured);
-    let learned = around.learned.as_ref();
+    let foreign = bearing.is_foreign() && quiet.mode != IdleMode::FinAtExpiry;
+    // A bound was learned from resets like this one: it proves nothing beside it.
+    let learned = around
+        .learned
+        .as_ref()
+        .filter(|learned| learned.bound == Bound::Exact);
     let known = around
         .matches
         .iter()
         .any(|found| found.precise && found.candidate.timeout >= LEAST_KNOWN);
-    let forgotten = bearing.is_foreign() && quiet.mode == IdleMode::LateRst;
-    let facts = usize::from(configured.is_some())
-        + usize::from(learned.is_some())
-        + usize::from(bearing.is_foreign());
+    let forgotten = foreign && bearing.forgot && quiet.wire >= LEAST_FORGETFUL;
+    let facts =
+        usize::from(configured.is_some()) + usize::from(learned.is_some()) + usize::from(foreign);
     let confidence = if configured.is_some() || learned.is_some() {
         if facts >= 2 {
             Confidence::Certain
         } else {
             Confidence::Likely
         }
-    } else if forgotten || (known && bearing.is_foreign()) {
+    } else if forgotten || (known && foreign) {
         Confidence::Likely
     } else if known {
         Confidence::Possible
@@ -72,7 +80,7 @@ pub fn judge(around: &Around, bearing: &Bearing) -> Option<Timeout> {
         return None;
     };
     let origin = match configured {
-        _ if bearing.is_foreign() => Origin::Middlebox,
+        _ if foreign => Origin::Middlebox,
         // The user says that this device resets in the other end's name. After it forgot, the other end may have answered
         // itself: then the TTL is the usual one.
         Some(found) if found.kind == Kind::Transparent => {
@@ -106,14 +114,14 @@ fn fits(
 ) -> Option<String> {
     if let Some(found) = configured {
         return Some(format!(
-            "the idle timeout of \"{}\" ({}, from the configuration)",
+            "this is the idle timeout of \"{}\" ({}, from the configuration)",
             found.candidate.device,
             words::seconds(found.candidate.timeout)
         ));
     }
     if let Some(learned) = learned {
         return Some(format!(
-            "what this path has shown before: {}",
+            "this is what this path has shown before: {}",
             lesson(learned)
         ));
     }
@@ -123,7 +131,7 @@ fn fits(
         .take(3)
         .map(|found| found.candidate.device.as_str())
         .collect();
-    (!names.is_empty()).then(|| format!("the idle timeout of {}", words::one_of(&names)))
+    (!names.is_empty()).then(|| format!("which fits the idle timeout of {}", words::one_of(&names)))
 }
 
 /// `37 of 40 idle resets came at 300.0 ± 0.4 s`.
@@ -171,7 +179,7 @@ pub fn evidence(around: &Around) -> Vec<Evidence> {
         list.push(item(
             "burst",
             format!(
-                "{} of this path were reset within {}, after silences from {} to {}: one event, no idle timeout",
+                "{} of this path were reset within {}, after silences from {} to {}: one event, not each one's own timer",
                 words::things(burst.connections, "connection"),
                 words::span(burst.within),
                 words::span(burst.shortest),
@@ -205,7 +213,7 @@ pub fn evidence(around: &Around) -> Vec<Evidence> {
 fn describe(quiet: &Quiet) -> String {
     let probes = if quiet.application > quiet.wire + LEAST {
         format!(
-            "; without data for {}, but not without keepalive probes",
+            "; without data for {}, but not without segments such as keepalive probes",
             words::silence(quiet.application)
         )
     } else {

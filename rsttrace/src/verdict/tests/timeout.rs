@@ -10,7 +10,7 @@ use crate::record::{Cause, Confidence, IdleMode, Origin, Record};
 
 const R: u8 = TcpFlags::RST;
 
-/// A connection of 12.3 s to a peer that is 7 routers and 20 ms away.
+/// A connection of 12.3 s to a peer that is 7 routers and 100 ms away.
 struct Connection {
     socket: Socket,
     packet: Packet,
@@ -45,6 +45,11 @@ fn late(seconds: u64, micros: u64) -> Connection {
 
 fn with_socket(socket: Socket) -> Connection {
     let scene = Scene::new();
+    let socket = Socket {
+        rtt: Some(Duration::from_millis(101)),
+        rtt_min: Some(Duration::from_millis(100)),
+        ..socket
+    };
     let mut packet = scene.ingress(R, 5000, 0, target(&socket));
     packet.segment.ttl = 57;
     packet.baseline = Some(Baseline {
@@ -109,7 +114,7 @@ fn mode(record: &Record) -> Option<IdleMode> {
 
 #[test]
 fn a_silence_alone_blames_no_timer() {
-    for connection in [silent(3), late(3, 21_000)] {
+    for connection in [silent(3), late(3, 101_000)] {
         let record = connection.judged(Vec::new());
         assert_eq!(
             found(&record),
@@ -154,7 +159,7 @@ fn a_transparent_device_is_a_middlebox_and_a_terminating_one_the_peer() {
 #[test]
 fn a_device_that_forgot_answers_from_nearby() {
     // On the own link, and in less than half a round trip: three signs.
-    let record = late(5, 400).ttl(64).judged(Vec::new());
+    let record = late(65, 400).ttl(64).judged(Vec::new());
     assert_eq!(
         found(&record),
         (Origin::Middlebox, Cause::IdleTimeout, Confidence::Likely)
@@ -162,25 +167,43 @@ fn a_device_that_forgot_answers_from_nearby() {
     assert_eq!(mode(&record), Some(IdleMode::LateRst));
     assert!(has(&record, "latency") && has(&record, "ttl") && has(&record, "late"));
     // Configured as well: two facts.
-    let record = late(5, 400)
-        .ttl(64)
-        .judged(hop(IdleMode::LateRst, Kind::Transparent, 3));
-    assert_eq!(record.verdict.confidence, Confidence::Certain);
+    let edge = || hop(IdleMode::LateRst, Kind::Transparent, 3);
+    let record = late(5, 400).ttl(64).judged(edge());
+    assert_eq!(
+        found(&record),
+        (Origin::Middlebox, Cause::IdleTimeout, Confidence::Certain)
+    );
     // The answer took a round trip: the TTL still says that it came from this link, after a silence.
-    let record = late(5, 21_000).ttl(64).judged(Vec::new());
+    let record = late(65, 101_000).ttl(64).judged(Vec::new());
     assert_eq!(record.verdict.cause, Cause::IdleTimeout);
+    // After think time somebody may as well have meant it.
+    let record = late(5, 400).ttl(64).judged(Vec::new());
+    assert_eq!(record.verdict.cause, Cause::NotFromPeer);
+    assert!(!record.verdict.advice.is_empty());
     // A peer that had gone answers with its own TTL, or nearly so after a change of route.
     for ttl in [56, 57, 58] {
-        let record = late(5, 21_000).ttl(ttl).judged(Vec::new());
+        let record = late(65, 101_000).ttl(ttl).judged(Vec::new());
         assert_eq!(record.verdict.cause, Cause::ResetByPeer, "{ttl}");
         assert_eq!(record.verdict.origin, Origin::Peer, "{ttl}");
     }
     // Without a silence nothing was forgotten: two signs show another sender, one alone raises doubts.
     let record = late(0, 400).ttl(64).judged(Vec::new());
     assert_eq!(record.verdict.cause, Cause::NotFromPeer);
-    let record = late(0, 21_000).ttl(64).judged(Vec::new());
+    let record = late(0, 101_000).ttl(64).judged(Vec::new());
     assert_eq!(record.verdict.cause, Cause::ResetByPeer);
     assert_eq!(record.verdict.confidence, Confidence::Possible);
+}
+
+#[test]
+fn another_way_and_another_neighbour_are_one_sign() {
+    let mut connection = late(0, 101_000).ttl(40);
+    connection.packet.source_mac = Some([2, 0, 0, 0, 0, 9]);
+    let record = connection.judged(Vec::new());
+    assert!(has(&record, "ttl") && has(&record, "source_mac"));
+    assert_eq!(
+        found(&record),
+        (Origin::Peer, Cause::ResetByPeer, Confidence::Possible)
+    );
 }
 
 #[test]
@@ -308,7 +331,12 @@ fn many_connections_at_one_instant_are_no_timeout() {
 
 #[test]
 fn a_peer_that_talks_on_did_not_reset() {
-    let connection = silent(0);
+    let near = || {
+        let mut connection = silent(0);
+        connection.received.socket.rtt = Some(Duration::from_millis(20));
+        connection
+    };
+    let connection = near();
     let scene = Scene::new();
     let mut answer = scene.answer(segment(TcpFlags::ACK | TcpFlags::PSH, 5000, 9000, 10));
     let mut former = tombstone(412, "java", TcpState::Established);
@@ -327,7 +355,7 @@ fn a_peer_that_talks_on_did_not_reset() {
     assert_eq!(sent.verdict.cause, Cause::HalfOpen);
     assert!(has(sent, "peer_talks_on"));
     // What was on its way within a round trip proves nothing.
-    let mut events = silent(0).events();
+    let mut events = near().events();
     events.push(event(15_000, answer));
     let records = judge(Vec::new(), events);
     let received = of(&records, crate::record::Direction::Received);
