@@ -108,6 +108,8 @@ pub struct Connection {
     pub next_probe: Option<Duration>,
     /// Since data was last sent or received, milliseconds; absent while something is on its way.
     pub quiet: Option<Duration>,
+    /// Since anything was last heard or sent, answers to keepalive probes too; absent as `quiet`.
+    pub silent: Option<Duration>,
     /// As of a listener.
     pub holders: Vec<Program>,
 }

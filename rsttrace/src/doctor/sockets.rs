@@ -89,7 +89,7 @@ fn leaves_host(connection: &Connection) -> bool {
 
 /// Its probe is sent when the timer fires at the soonest: by then it is forgotten.
 fn comes_late(connection: &Connection, forgotten_after: Option<Duration>) -> bool {
-    match (connection.quiet, connection.next_probe, forgotten_after) {
+    match (connection.silent, connection.next_probe, forgotten_after) {
         (Some(quiet), Some(probe), Some(limit)) => quiet.saturating_add(probe) > limit,
         _ => false,
     }
@@ -287,6 +287,7 @@ mod tests {
             keepalive: false,
             next_probe: None,
             quiet: Some(Duration::from_secs(quiet)),
+            silent: Some(Duration::from_secs(quiet)),
             holders: vec![program(87, "nginx")],
         }
     }

@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -160,8 +161,9 @@ fn forwards(value: &impl Fn(&str) -> Option<u64>) -> bool {
 /// (`ip_getsockopt`, <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/ip_sockglue.c#L1784>).
 fn ipvs() -> Option<IpvsTimeouts> {
     // Of the thread's namespace; /proc/net would be the process's.
-    let services = fs::read_to_string("/proc/thread-self/net/ip_vs").ok()?;
-    if !balances_tcp(&services) {
+    // It may list thousands of services.
+    let services = BufReader::new(File::open("/proc/thread-self/net/ip_vs").ok()?);
+    if !balances_tcp(services) {
         return None;
     }
     let family = AddressFamily::Inet;
@@ -174,8 +176,8 @@ fn ipvs() -> Option<IpvsTimeouts> {
 }
 
 /// Whether a service is listed that may be TCP's: by address, or by firewall mark.
-fn balances_tcp(services: &str) -> bool {
-    let mut lines = services.lines();
+fn balances_tcp(services: impl BufRead) -> bool {
+    let mut lines = services.lines().map_while(Result::ok);
     lines.any(|line| line.starts_with("TCP ") || line.starts_with("FWM "))
 }
 
@@ -210,14 +212,17 @@ mod tests {
         let none = "IP Virtual Server version 1.2.1 (size=4096)\n\
             Prot LocalAddress:Port Scheduler Flags\n  \
             -> RemoteAddress:Port Forward Weight ActiveConn InActConn\n";
-        assert!(!balances_tcp(none));
+        assert!(!balances_tcp(none.as_bytes()));
         let service = "  -> 0AF40003:0035      Masq    1      0          0\n";
         for (first, balances) in [
             ("TCP  0A60000A:0035 rr \n", true),
             ("FWM  00000001 wlc \n", true),
             ("UDP  0A60000A:0035 rr \n", false),
         ] {
-            assert_eq!(balances_tcp(&format!("{none}{first}{service}")), balances);
+            assert_eq!(
+                balances_tcp(format!("{none}{first}{service}").as_bytes()),
+                balances
+            );
         }
     }
 

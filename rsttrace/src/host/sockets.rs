@@ -52,6 +52,7 @@ pub fn of_this_namespace() -> io::Result<Sockets> {
                 keepalive: socket.next_probe.is_some(),
                 next_probe: socket.next_probe,
                 quiet: socket.quiet,
+                silent: socket.silent,
                 holders: programs,
             });
         }
@@ -71,6 +72,8 @@ struct Found {
     next_probe: Option<Duration>,
     /// Absent for listeners, and while something is on its way.
     quiet: Option<Duration>,
+    /// The same for answers to probes, too.
+    silent: Option<Duration>,
 }
 
 /// `TCP_LISTEN` of include/net/tcp_states.h.
@@ -152,6 +155,7 @@ fn socket(body: &[u8]) -> Option<Found> {
     let info = NlasIterator::new(attributes)
         .filter_map(Result::ok)
         .find(|attribute| attribute.kind() == INET_DIAG_INFO);
+    let rest = info.filter(|_| !listens && at_rest);
     Some(Found {
         local: address(id.source_address, id.source_port),
         remote: address(id.destination_address, id.destination_port),
@@ -161,23 +165,30 @@ fn socket(body: &[u8]) -> Option<Found> {
             Some(Timer::KeepAlive(left)) => Some(left),
             _ => None,
         },
-        quiet: info
-            .filter(|_| !listens && at_rest)
-            .and_then(|info| quiet(info.value())),
+        quiet: rest.as_ref().and_then(|info| quiet(info.value())),
+        silent: rest.as_ref().and_then(|info| silent(info.value())),
     })
 }
+
+/// `tcpi_last_data_sent`, `tcpi_last_data_recv` and `tcpi_last_ack_recv` of `struct tcp_info`.
+const SENT: usize = 44;
+const RECEIVED: usize = 52;
+const ACKNOWLEDGED: usize = 56;
 
 /// Since data was last sent or received: `tcpi_last_data_sent` and `tcpi_last_data_recv` of `struct tcp_info`,
 /// milliseconds. Absent if the kernel's struct is shorter.
 fn quiet(info: &[u8]) -> Option<Duration> {
-    const SENT: usize = 44;
-    const RECEIVED: usize = 52;
-    let milliseconds = |at: usize| {
-        let bytes = info.get(at..at + 4)?.try_into().ok()?;
-        Some(u32::from_ne_bytes(bytes))
-    };
-    let least = milliseconds(SENT)?.min(milliseconds(RECEIVED)?);
-    Some(Duration::from_millis(least.into()))
+    Some(milliseconds(info, SENT)?.min(milliseconds(info, RECEIVED)?))
+}
+
+/// The same, and since the last answer to a probe.
+fn silent(info: &[u8]) -> Option<Duration> {
+    Some(quiet(info)?.min(milliseconds(info, ACKNOWLEDGED)?))
+}
+
+fn milliseconds(info: &[u8], at: usize) -> Option<Duration> {
+    let bytes = info.get(at..at + 4)?.try_into().ok()?;
+    Some(Duration::from_millis(u32::from_ne_bytes(bytes).into()))
 }
 
 /// A process that has a socket, and by which descriptor.

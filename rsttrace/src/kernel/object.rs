@@ -183,7 +183,7 @@ fn load(options: &Options, kernel: &KernelFacts) -> Result<Ebpf, StartError> {
         Transport::Perf => knobs::TRANSPORT_PERF,
     };
     let debug = u32::from(options.debug);
-    let slots = |wanted: u32| wanted.checked_next_power_of_two().unwrap_or(1 << 31).max(1);
+    let slots = |wanted: u32| wanted.checked_next_power_of_two().unwrap_or(1 << 31).max(2);
     let (tombstones, baselines) = (slots(options.tombstones), slots(options.baselines));
     let mut loader = EbpfLoader::new();
     loader

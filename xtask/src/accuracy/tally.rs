@@ -80,6 +80,12 @@ impl Tally {
         if !self.blames.is_empty() {
             failures.push(format!("{} wrong blames", self.blames.len()));
         }
+        let otherwise = self.missing.len() + self.others.len();
+        if otherwise > 0 {
+            failures.push(format!(
+                "{otherwise} without a record or wrong in another way"
+            ));
+        }
         if !self.failed.is_empty() {
             failures.push(format!("{} stagings failed", self.failed.len()));
         }
