@@ -93,8 +93,17 @@ pub struct OtherEnd {
     pub summary: String,
     /// Who and why by its own record; absent for a receiving end, which cannot know.
     pub found: Option<(Origin, Cause)>,
-    /// Its own record says that it closed after a silence, as at a timeout of its own.
-    pub at_timeout: bool,
+    /// Its own record says that it was at a timeout: it closed after a silence, or had forgotten the connection.
+    pub timeout: Option<OwnTimeout>,
+}
+
+/// A timeout of the end that sent a reset, by its own record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OwnTimeout {
+    /// It is no end of the connection but passed it on, and had forgotten it.
+    pub passes_on: bool,
+    /// What to change there.
+    pub advice: Vec<String>,
 }
 
 /// Judges a reset that the kernel sent.
@@ -122,6 +131,27 @@ pub fn sent(
         evidence,
         advice: advice::for_sent(sent, ruling.cause),
     }
+}
+
+/// A process that is known to have timeouts closed after a silence: what it did to its socket is only how.
+pub fn own_timeout(verdict: &mut Verdict, quiet: &Quiet, process: Option<&str>) {
+    verdict.evidence.push(item(
+        "own_timeout",
+        format!(
+            "it closed after {} without data, as at an idle timeout of its own",
+            words::silence(quiet.application)
+        ),
+    ));
+    verdict.advice = advice::for_idle(&advice::IdleSituation {
+        mode: quiet.mode,
+        timeout: Some(quiet.application),
+        silence: quiet.application,
+        matches: &[],
+        transparent: false,
+        keepalive: None,
+        process,
+        sent_by_us: true,
+    });
 }
 
 /// The reset of one leg of a proxy turned out to be passed on from another.

@@ -35,6 +35,10 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
         hops: options.hops.clone(),
     })?;
     eprintln!("rsttrace: {}; Ctrl-C ends it", session.describe());
+    if !options.hops.is_empty() {
+        let names: Vec<&str> = options.hops.iter().map(|hop| hop.name.as_str()).collect();
+        eprintln!("rsttrace: configured hops: {}", names.join(", "));
+    }
     let mut reporter = options.reporter();
     let end = options
         .duration

@@ -31,13 +31,20 @@ Filters:
   --not-cause port_closed, and so on. What is not known of a reset matches no filter.
 
 Configuration:
-  Your own balancers and NAT devices, so that a reset at their idle timeout is called by their name:
+  Name your own balancers and NAT devices in /etc/rsttrace/config.toml, or in the file of --config,
+  and a reset at their idle timeout is called by their name. For each one:
     [[hop]]
     name = \"edge balancer\"
-    address = \"10.0.3.0/24\"     # the other end as this host sees it; the service's port with `port =`
+    address = \"10.0.3.0/24\"
+    port = 443
     timeout = \"300s\"
-    mode = \"fin_at_expiry\"      # closes politely; rst_at_expiry: resets; late_rst: forgets, resets who speaks next
-  in /etc/rsttrace/config.toml or the file of --config.
+    mode = \"fin_at_expiry\"
+    kind = \"terminating\"
+  address: the other ends of the connections that pass it, as this host sees them
+  port:    the service's port; optional
+  mode:    fin_at_expiry: it closes; rst_at_expiry: it resets; late_rst: it forgets, and
+           whoever speaks next is reset
+  kind:    terminating: a proxy; transparent: packets keep their addresses; optional
 
 Exit codes:
   0  done, also when the reader of the output went away

@@ -9,10 +9,10 @@ use crate::idle::clocks;
 use crate::idle::memory::Path;
 use crate::join::{Chain, Part, Seen, is_passive_form};
 use crate::record::{
-    Cause, Direction, Endpoint, Evidence, Form, Kernel, Link, LinkRole, Origin, Record, Role,
-    Verdict,
+    Basis, Cause, Direction, Endpoint, Evidence, Form, Kernel, Link, LinkRole, Origin, Record,
+    Role, Verdict,
 };
-use crate::verdict::{self, Accepted, Context, OtherEnd, Passage, words};
+use crate::verdict::{self, Accepted, Context, OtherEnd, OwnTimeout, Passage, words};
 
 /// A record and its event's time.
 type Draft = (BootTime, Record);
@@ -74,7 +74,7 @@ pub fn records(
             None if !is_sender && passes_on(chain, part) => {
                 forwarded(part, sender_end.as_ref(), receiver_end.as_ref(), host)
             }
-            None => observed(part, is_sender, sender_end.as_ref(), host, context),
+            None => observed(part, is_sender, sender_end.as_ref(), host, context, ledger),
         });
     }
     drafts.sort_by_key(|(time, _)| *time);
@@ -112,7 +112,7 @@ fn receiving_end(chain: &Chain) -> Option<OtherEnd> {
             .map_or_else(|| "a process".to_owned(), words::process),
         summary: String::new(),
         found: None,
-        at_timeout: false,
+        timeout: None,
     })
 }
 
@@ -134,7 +134,14 @@ fn end_of(record: &Record) -> OtherEnd {
         label,
         summary: record.verdict.summary.clone(),
         found: Some((record.verdict.origin, record.verdict.cause)),
-        at_timeout: record.idle.as_ref().is_some_and(|idle| idle.mode.is_some()),
+        timeout: record
+            .idle
+            .as_ref()
+            .filter(|idle| idle.mode.is_some())
+            .map(|idle| OwnTimeout {
+                passes_on: idle.candidates.iter().any(|it| it.basis == Basis::Host),
+                advice: record.verdict.advice.clone(),
+            }),
     }
 }
 
@@ -208,6 +215,10 @@ fn from_socket(
         form::own_timeout(&mut record, &quiet, |quiet| {
             end.ledger.matches(quiet, remote, service)
         });
+        if record.idle.as_ref().is_some_and(|idle| idle.mode.is_some()) {
+            let comm = record.process.as_ref().map(|process| process.comm.as_str());
+            verdict::own_timeout(&mut record.verdict, &quiet, comm);
+        }
     }
     record.packet = match egress {
         Some(egress) => Some(form::packet(&egress.event)),
@@ -375,12 +386,18 @@ fn observed(
     sender: Option<&OtherEnd>,
     host: &HostFacts,
     context: &Context<'_>,
+    ledger: &Ledger,
 ) -> Option<Draft> {
     let ingress = part
         .first_ingress()
         .filter(|seen| !is_sender || seen.event.loopback)?;
     let packet = &ingress.event;
-    let verdict = verdict::observed(packet, sender, context);
+    let flow = event::Flow {
+        local: packet.destination,
+        remote: packet.source,
+    };
+    let again = ledger.has_just_ended(part.netns, flow, ingress.time);
+    let verdict = verdict::observed(packet, sender, again, context);
     let mut record = form::blank(ingress.time, Direction::Observed, host, part, verdict);
     record.local = form::endpoint(packet.destination);
     record.remote = form::endpoint(packet.source);

@@ -25,6 +25,8 @@ const MAX_RECENT: usize = 4096;
 const TALK: Duration = Duration::from_secs(2);
 /// Resets that missed by this long ago belong to the one that hit.
 const VOLLEY: Duration = Duration::from_secs(1);
+/// The socket of a connection that was reset may still be found for so long.
+const JUST: Duration = Duration::from_millis(10);
 /// Connections of a peer whose TTL is kept.
 const TTLS_OF_A_PEER: usize = 4;
 
@@ -38,6 +40,7 @@ pub struct Ledger {
     ttls: HashMap<(NetnsCookie, IpAddr), Vec<(Flow, u8)>>,
     talks: Recent<Connection, (BootTime, u8)>,
     misses: Recent<Connection, Vec<(BootTime, u32)>>,
+    accepted: Recent<Connection, BootTime>,
 }
 
 impl Ledger {
@@ -121,7 +124,16 @@ impl Ledger {
         self.memory.lessons()
     }
 
+    /// A socket of this connection accepted another reset just before.
+    pub fn has_just_ended(&self, netns: NetnsCookie, flow: Flow, time: BootTime) -> bool {
+        self.accepted
+            .get(&(netns, flow))
+            .is_some_and(|at| *at <= time && time.since(*at) <= JUST)
+    }
+
     fn accepted(&mut self, at: Origin, received: &Received) {
+        self.accepted
+            .insert((at.netns, received.flow), at.time, at.time);
         let socket = &received.socket;
         // Closed already: nobody's loss, and perhaps the kernel's own tidying up.
         let closed = socket.orphaned || (socket.send_shutdown && socket.receive_shutdown);

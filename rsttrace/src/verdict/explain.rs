@@ -363,7 +363,13 @@ fn data_after_close(sent: &Sent, at: BootTime, process: Option<&Process>) -> Str
         .and_then(|ownership| ownership.closer.as_ref());
     let died = sent.former_connection.as_ref().map(|former| former.died);
     let who = process.map_or_else(|| "the application".to_owned(), words::process);
-    let how = words::ended(closer);
+    let silence = closer
+        .map(|closer| closer.quiet)
+        .filter(|quiet| *quiet >= LEAST)
+        .map_or_else(String::new, |quiet| {
+            format!(" after {} of silence", words::silence(quiet))
+        });
+    let how = format!("{}{silence}", words::ended(closer));
     match closer.and_then(|closer| closer.time).or(died) {
         Some(time) => format!(
             "{remote} sent {what} {} after {who} had {how}",

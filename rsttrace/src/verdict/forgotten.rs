@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{item, words};
 use crate::event::{Baseline, BootTime, NetSettings, Packet, Sent};
-use crate::record::{Basis, Candidate, Cause, Idle, IdleMode, Verdict};
+use crate::record::{Basis, Candidate, Cause, Idle, IdleMode, Severity, Verdict};
 
 /// An entry that has expired.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,6 +91,10 @@ impl Forgotten {
             "{}; this host may have passed the connection on, and its {} forgets after {timeout} of silence",
             verdict.summary, self.table
         );
+        // Whoever spoke had not closed.
+        if verdict.severity == Severity::Noise {
+            verdict.severity = Severity::Fault;
+        }
         verdict.advice.insert(
             0,
             format!(

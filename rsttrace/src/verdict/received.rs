@@ -3,7 +3,10 @@
 use super::nearer::{self, Bearing};
 use super::timeout::{self, Timeout};
 use super::{Around, Context, OtherEnd, advice, at_most, explain, item, lost, severity};
+use std::time::Duration;
+
 use crate::event::{BootTime, Packet, Received, TcpState};
+use crate::idle::clocks;
 use crate::record::{Cause, Confidence, Idle, Origin, Severity, Verdict};
 
 /// What a socket accepted, and what is known of it.
@@ -109,7 +112,7 @@ fn find(
     let inferred = accepted.sender.is_none() && !finished;
     let may_be_timeout = accepted
         .sender
-        .map_or(inferred, |sender| sender.at_timeout && !finished);
+        .map_or(inferred, |sender| sender.timeout.is_some() && !finished);
     if may_be_timeout && let Some(found) = timeout::judge(around, bearing) {
         return Finding {
             origin: found.origin,
@@ -142,6 +145,16 @@ fn find(
         summary = format!("{summary}; {}", explain::burst(burst));
         advice = advice::for_burst(context.environment);
     }
+    let silent = around
+        .quiet
+        .as_ref()
+        .is_some_and(|quiet| timeout::silence(quiet) >= WORTH_PROBING);
+    let opened_here = clocks::is_outgoing(received.ownership.as_ref()) == Some(true);
+    if advice.is_empty() && inferred && silent && opened_here {
+        advice.push(format!(
+            "if it happens again after such a silence, `rsttrace probe {remote}` measures the idle timeout of the path"
+        ));
+    }
     Finding {
         origin: Origin::Peer,
         cause: Cause::ResetByPeer,
@@ -150,6 +163,9 @@ fn find(
         advice,
     }
 }
+
+/// A silence after which a path is worth probing.
+const WORTH_PROBING: Duration = Duration::from_secs(30);
 
 fn situation<'a>(accepted: &'a Accepted<'_>, found: &Timeout) -> advice::IdleSituation<'a> {
     advice::IdleSituation {
@@ -175,11 +191,21 @@ impl Finding {
                 self.summary = explain::made_here(received.flow.remote, made_how, &sender.label);
                 return;
             }
+            // Something between the ends, in another namespace of this host, had forgotten the connection.
+            Some(_) if sender.timeout.as_ref().is_some_and(|own| own.passes_on) => {
+                (self.origin, self.cause) = (Origin::Middlebox, Cause::IdleTimeout);
+                self.confidence = Confidence::Likely;
+            }
             Some((Origin::LocalProcess | Origin::LocalKernel, _)) => {
                 self.confidence = Confidence::Certain;
             }
             // Seen, but not understood: that proves nothing.
             _ => self.confidence = at_most(self.confidence, Confidence::Likely),
+        }
+        if let Some(own) = &sender.timeout
+            && self.advice.is_empty()
+        {
+            self.advice.clone_from(&own.advice);
         }
         self.summary = format!("{}; on this host: {}", self.summary, sender.summary);
     }

@@ -146,10 +146,30 @@ pub fn forwarded(packet: &Packet, passage: &Passage) -> Verdict {
 }
 
 /// Judges a reset that came in and that no socket is known to have accepted.
-pub fn observed(packet: &Packet, sender: Option<&OtherEnd>, context: &Context<'_>) -> Verdict {
+///
+/// `again`: the same connection has just accepted another one.
+pub fn observed(
+    packet: &Packet,
+    sender: Option<&OtherEnd>,
+    again: bool,
+    context: &Context<'_>,
+) -> Verdict {
     let mut list = Vec::new();
     list.extend(evidence::ttl(packet));
     let (cause, mut confidence, severity, mut summary) = match &packet.target {
+        Target::Socket { .. } if again => {
+            list.push(item(
+                "socket",
+                "a reset had ended this connection just before",
+            ));
+            let summary = format!("{} reset the connection once more", packet.source);
+            (
+                Cause::ResetByPeer,
+                Confidence::Likely,
+                Severity::Noise,
+                summary,
+            )
+        }
         Target::Socket {
             state,
             rcv_nxt,

@@ -250,6 +250,7 @@ stray_ack                 1   ·   ·   1   ·
             failures,
             [
                 "1 wrong blames",
+                "2 without a record or wrong in another way",
                 "1 stagings failed",
                 "4 kinds of reset were staged instead of 40",
                 "60.0 % answered instead of 90 %",
