@@ -193,7 +193,11 @@ pub fn judge(inspection: &Inspection, known: &[KnownTimeout]) -> Vec<Finding> {
     if let Ok(sockets) = &inspection.sockets {
         let limits = sockets::Limits {
             idle_from: inspection.idle_from,
-            advised: timeouts::advised_keepalive(inspection.environment, known),
+            advised: timeouts::advised_keepalive(
+                inspection.environment,
+                known,
+                &inspection.settings,
+            ),
             forgotten_after: timeouts::forgotten_after(inspection.environment, known),
         };
         findings.extend(sockets::judge(sockets, limits));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::devices::KnownTimeout;
 use super::{Finding, Inspection, Severity};
-use crate::event::{ConntrackTimeouts, Environment};
+use crate::event::{ConntrackTimeouts, Environment, NetSettings};
 
 /// RFC 5382, REQ-5: no translator may forget an established connection sooner. The default first probe comes before.
 const RFC_5382: Duration = Duration::from_secs(7440);
@@ -81,10 +81,21 @@ pub fn judge(inspection: &Inspection, known: &[KnownTimeout]) -> Vec<Finding> {
     findings
 }
 
-/// The first probe that leaves room for a lost one before the shortest known timeout; absent if none is known.
-pub fn advised_keepalive(environment: Option<Environment>, known: &[KnownTimeout]) -> Option<u64> {
+/// The first probe that leaves room for a lost one before the shortest timeout: of known devices, and of this host's own
+/// connection tracking where it passes connections on. Not later than this host's own; absent if nothing is known.
+pub fn advised_keepalive(
+    environment: Option<Environment>,
+    known: &[KnownTimeout],
+    settings: &NetSettings,
+) -> Option<u64> {
     let on_the_way = known.iter().filter(|it| it.environment == environment);
-    on_the_way.map(|it| it.timeout).min().map(half)
+    let devices = on_the_way.map(|it| it.timeout).min().map(half);
+    let tracking = settings
+        .conntrack
+        .filter(|_| settings.forwards)
+        .map(|conntrack| half(conntrack.established));
+    let own = settings.keepalive.map(|keepalive| keepalive.time.as_secs());
+    [devices, tracking, own].into_iter().flatten().min()
 }
 
 /// When the first device that is surely on the way forgets a connection; absent where none surely is.
@@ -308,11 +319,19 @@ mod tests {
             finding.summary
         );
         assert_eq!(
-            advised_keepalive(Some(Environment::Aws), known_timeouts()),
+            advised_keepalive(
+                Some(Environment::Aws),
+                known_timeouts(),
+                &NetSettings::default()
+            ),
             Some(175)
         );
         assert_eq!(
-            advised_keepalive(Some(Environment::Oci), known_timeouts()),
+            advised_keepalive(
+                Some(Environment::Oci),
+                known_timeouts(),
+                &NetSettings::default()
+            ),
             None
         );
     }

@@ -10,7 +10,7 @@ use super::btf;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Rights are missing (exit code 3).
-    #[error("not permitted: {} missing. Run as root (sudo rsttrace …), or give the binary the capabilities: setcap cap_bpf,cap_perfmon,cap_net_admin,cap_sys_admin=ep", missing.join(", "))]
+    #[error("not permitted: {} missing. Run as root (sudo rsttrace …), or give the program file the capabilities (the last one for the other network namespaces): setcap cap_bpf,cap_perfmon,cap_net_admin,cap_sys_admin=ep FILE", missing.join(", "))]
     NotPermitted {
         /// Names of the capabilities.
         missing: Vec<String>,

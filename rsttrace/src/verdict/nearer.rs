@@ -65,9 +65,12 @@ struct Case<'a> {
 /// A sign: what it weighs, its name and what was seen.
 type Sign = Option<(i32, &'static str, String)>;
 
+/// Reads a sign.
+type Reader = fn(&Case<'_>) -> Sign;
+
 /// Every sign, by what it is read from. Those of one group have one cause, a change of route for instance, so the heaviest
 /// stands for all.
-const SIGNS: [&[fn(&Case<'_>) -> Sign]; 7] = [
+const SIGNS: [&[Reader]; 7] = [
     &[ttl, other_neighbour],
     &[nothing_to_answer],
     &[answered_after_silence],
