@@ -7,11 +7,10 @@ mod kernel;
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use kernel::{
-    Namespace, Watch, close_with_unread_data, eventually, private_namespace, rsttrace, run,
+    Namespace, Server, Watch, close_with_unread_data, eventually, private_namespace, rsttrace, run,
 };
 use rsttrace::host::settings;
 use serde_json::Value;
@@ -179,56 +178,19 @@ fn a_listener_is_asked_for_its_own_option() {
     });
 }
 
-/// A server with its configuration in a directory of its own; ended when dropped.
-struct Server {
-    _directory: tempfile::TempDir,
-    process: Child,
-}
-
-impl Server {
-    fn start(program: &str, arguments: &[&str], configuration: &str, port: u16) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join("conf"), configuration).unwrap();
-        let process = Command::new(program)
-            .args(arguments)
-            .current_dir(&directory)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        let server = Self {
-            _directory: directory,
-            process: process.unwrap_or_else(|error| panic!("{program} is not installed: {error}")),
-        };
-        eventually(&format!("{program} listens"), || {
-            TcpStream::connect(("127.0.0.1", port)).ok()
-        });
-        server
-    }
-
-    fn nginx(listen: &str) -> Self {
-        let configuration = format!(
-            "daemon off; worker_processes 2; pid nginx.pid; error_log stderr;
-             events {{ worker_connections 64; }}
-             http {{
-                 access_log off;
-                 client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
-                 uwsgi_temp_path uwsgi; scgi_temp_path scgi;
-                 server {{ listen {listen}; location / {{ return 200 'served'; }} }}
-             }}"
-        );
-        let arguments = ["-p", ".", "-c", "conf", "-e", "stderr"];
-        Self::start("nginx", &arguments, &configuration, 8080)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Still ours: the number is not given away before it is waited for.
-        let pid = nix::unistd::Pid::from_raw(self.process.id().cast_signed());
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
-        let _ = self.process.wait();
-    }
+fn nginx(listen: &str) -> Server {
+    let configuration = format!(
+        "daemon off; worker_processes 2; pid nginx.pid; error_log stderr;
+         events {{ worker_connections 64; }}
+         http {{
+             access_log off;
+             client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
+             uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+             server {{ listen {listen}; location / {{ return 200 'served'; }} }}
+         }}"
+    );
+    let arguments = ["-p", ".", "-c", "conf", "-e", "stderr"];
+    Server::start("nginx", &arguments, &configuration, &[8080])
 }
 
 #[test]
@@ -236,7 +198,7 @@ impl Drop for Server {
 fn nginx_is_told_its_own_setting_and_with_it_nothing_more() {
     private_namespace(|| {
         let kind = "listener_without_keepalive";
-        let without = Server::nginx("8080");
+        let without = nginx("8080");
         let (_, report) = doctor();
         let found = findings(&report, kind);
         assert_eq!(found.len(), 1, "{report:#}");
@@ -248,7 +210,7 @@ fn nginx_is_told_its_own_setting_and_with_it_nothing_more() {
         let setting = setting.trim_end_matches(';').to_owned();
         drop(without);
 
-        let _with = Server::nginx(&format!("8080 so_keepalive={setting}"));
+        let _with = nginx(&format!("8080 so_keepalive={setting}"));
         let (_, report) = doctor();
         assert_eq!(findings(&report, kind).len(), 0, "{report:#}");
     });

@@ -9,10 +9,9 @@ mod kernel;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use kernel::{LIMIT, Watch, eventually, private_namespace};
+use kernel::{LIMIT, Server, Watch, private_namespace};
 use serde_json::Value;
 
 const FRONT: u16 = 8100;
@@ -51,57 +50,23 @@ while True:
     kept.append(connection)
 ";
 
-/// A program that ends with the test.
-struct Program(Child);
-
-impl Program {
-    fn start(name: &str, arguments: &[&str]) -> Self {
-        let child = Command::new(name)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .spawn();
-        Self(child.unwrap_or_else(|error| panic!("{name} is not installed: {error}")))
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn connected(port: u16) -> TcpStream {
-    eventually(&format!("port {port}"), || {
-        TcpStream::connect(("127.0.0.1", port)).ok()
-    })
-}
-
 #[test]
 #[ignore = "needs root"]
 fn every_end_names_the_balancers_timeout() {
     private_namespace(|| {
         let folder = tempfile::tempdir().unwrap();
-        let file = |name: &str, text: &str| {
-            let path = folder.path().join(name);
-            fs::write(&path, text).unwrap();
-            path.to_str().unwrap().to_owned()
-        };
-        let haproxy = file("haproxy.cfg", HAPROXY);
-        let configuration = file("config.toml", CONFIGURATION);
-        let watch = Watch::own_namespace(&["--noise", "--config", &configuration]);
+        let configuration = folder.path().join("config.toml");
+        fs::write(&configuration, CONFIGURATION).unwrap();
+        let configuration = configuration.to_str().unwrap();
+        let watch = Watch::own_namespace(&["--noise", "--config", configuration]);
         let servers = SERVERS.map(|port| {
-            let program = Program::start("python3", &["-c", SERVER, &port.to_string()]);
-            (port, program)
+            let arguments = ["conf", &port.to_string()];
+            (port, Server::start("python3", &arguments, SERVER, &[port]))
         });
-        for (port, _) in &servers {
-            // Until it listens; this connection has to say something to be left alone.
-            connected(*port).write_all(b"x").unwrap();
-        }
-        let balancer = Program::start("haproxy", &["-db", "-f", &haproxy]);
+        let balancer = Server::start("haproxy", &["-db", "-f", "conf"], HAPROXY, &[FRONT]);
         let clients: Vec<TcpStream> = (0..SERVERS.len())
             .map(|_| {
-                let mut stream = connected(FRONT);
+                let mut stream = TcpStream::connect(("127.0.0.1", FRONT)).unwrap();
                 stream.set_read_timeout(Some(LIMIT)).unwrap();
                 stream.write_all(b"hello").unwrap();
                 let mut answer = [0; 5];
@@ -119,7 +84,7 @@ fn every_end_names_the_balancers_timeout() {
                     && record["verdict"]["cause"] == "idle_timeout"
             });
             assert_eq!(received["verdict"]["origin"], "peer", "{received:#}");
-            assert_eq!(received["process"]["pid"], server.0.id(), "{received:#}");
+            assert_eq!(received["process"]["pid"], server.pid(), "{received:#}");
             assert_timeout(&received);
             assert!(
                 received["verdict"]["summary"]
@@ -131,7 +96,7 @@ fn every_end_names_the_balancers_timeout() {
             let sent = watch.await_record("its sender", |record| {
                 record["direction"] == "sent" && record["link"]["id"] == received["link"]["id"]
             });
-            assert_eq!(sent["process"]["pid"], balancer.0.id(), "{sent:#}");
+            assert_eq!(sent["process"]["pid"], balancer.pid(), "{sent:#}");
             assert_eq!(sent["verdict"]["origin"], "local_process", "{sent:#}");
             assert_timeout(&sent);
         }

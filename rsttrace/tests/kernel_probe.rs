@@ -9,12 +9,12 @@ mod kernel;
 use std::fs;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use kernel::{
-    Namespace, eventually, private_namespace, rsttrace as command_with, run, set_linger_zero,
+    Namespace, Server, private_namespace, rsttrace as command_with, run, set_linger_zero,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -209,55 +209,13 @@ fn keep_all(listener: TcpListener) {
     });
 }
 
-/// A daemon in a directory of its own; ended when dropped.
-struct Daemon {
-    _directory: tempfile::TempDir,
-    process: Child,
-}
-
-impl Daemon {
-    fn start(program: &str, arguments: &[&str], configuration: &str, port: u16) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join("conf"), configuration).unwrap();
-        let process = Command::new(program)
-            .args(arguments)
-            .current_dir(&directory)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{program} is not installed: {error}"));
-        let daemon = Self {
-            _directory: directory,
-            process,
-        };
-        let listening = format!(":{port:04X} 00000000:0000 0A");
-        eventually(&format!("{program} listens"), || {
-            let table = fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
-            table.contains(&listening).then_some(())
-        });
-        daemon
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // Not killed: the master of nginx ends its workers.
-        let _ = kill(
-            Pid::from_raw(self.process.id().cast_signed()),
-            Signal::SIGTERM,
-        );
-        let _ = self.process.wait();
-    }
-}
-
 fn haproxy(settings: &'static str) -> Value {
     apart(move || {
         keep_all(TcpListener::bind("127.0.0.1:8099").unwrap());
         let configuration = format!(
             "listen proxy\n mode tcp\n timeout connect 5s\n {settings}\n bind 127.0.0.1:8090\n server s 127.0.0.1:8099\n"
         );
-        let _proxy = Daemon::start("haproxy", &["-db", "-f", "conf"], &configuration, 8090);
+        let _proxy = Server::start("haproxy", &["-db", "-f", "conf"], &configuration, &[8090]);
         probe("127.0.0.1:8090", &[])
     })
 }
@@ -273,7 +231,7 @@ fn nginx() -> Value {
             events { worker_connections 256; }
             stream { server { listen 127.0.0.1:8090; proxy_pass 127.0.0.1:8099; proxy_timeout 4s; } }";
         let arguments = ["-p", ".", "-c", "conf", "-e", "stderr"];
-        let _proxy = Daemon::start("nginx", &arguments, configuration, 8090);
+        let _proxy = Server::start("nginx", &arguments, configuration, &[8090]);
         probe("127.0.0.1:8090", &[])
     })
 }

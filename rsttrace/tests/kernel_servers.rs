@@ -10,11 +10,8 @@ mod kernel;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
 
-use kernel::{LIMIT, Watch, eventually, private_namespace, set_linger_zero};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use kernel::{LIMIT, Server, Watch, eventually, private_namespace, set_linger_zero, tcp_table};
 use serde_json::Value;
 
 /// nginx: patient, its workers have listeners of their own.
@@ -90,87 +87,43 @@ enum First {
     Server,
 }
 
-/// A server in a directory of its own; ended when dropped.
-struct Server {
-    directory: tempfile::TempDir,
-    process: Child,
+fn nginx() -> Server {
+    let directory = ["-p", ".", "-c", "conf", "-e", "stderr"];
+    let server = Server::start("nginx", &directory, NGINX, &[PATIENT, HASTY]);
+    eventually("all workers", || {
+        (children(&server).len() == 3).then_some(())
+    });
+    server
 }
 
-impl Server {
-    fn start(program: &str, arguments: &[&str], configuration: &str, ports: &[u16]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join("conf"), configuration).unwrap();
-        let process = Command::new(program)
-            .args(arguments)
-            .current_dir(&directory)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{program} is not installed: {error}"));
-        let server = Self { directory, process };
-        eventually(&format!("{program} listens"), || {
-            ports.iter().all(|&port| is_listening(port)).then_some(())
-        });
-        server
-    }
-
-    fn nginx() -> Self {
-        let directory = ["-p", ".", "-c", "conf", "-e", "stderr"];
-        let server = Self::start("nginx", &directory, NGINX, &[PATIENT, HASTY]);
-        eventually("all workers", || {
-            (server.children().len() == 3).then_some(())
-        });
-        server
-    }
-
-    fn haproxy() -> Self {
-        let foreground = ["-db", "-f", "conf"];
-        Self::start("haproxy", &foreground, HAPROXY, &[DOWN, UP, IMPATIENT])
-    }
-
-    fn pid(&self) -> u32 {
-        self.process.id()
-    }
-
-    fn children(&self) -> Vec<u32> {
-        let parent = self.pid().to_string();
-        let processes = fs::read_dir("/proc").unwrap().flatten();
-        processes
-            .filter_map(|process| {
-                let pid = process.file_name().to_str()?.parse().ok()?;
-                let stat = fs::read_to_string(process.path().join("stat")).ok()?;
-                let after_name = stat.rsplit_once(')')?.1;
-                (after_name.split_whitespace().nth(1)? == parent).then_some(pid)
-            })
-            .collect()
-    }
-
-    /// The nginx worker that served this client.
-    fn worker_of(&self, client: SocketAddr) -> u32 {
-        let port = format!("{} ", client.port());
-        let worker = eventually("the access log", || {
-            let log = fs::read_to_string(self.directory.path().join("who.log")).ok()?;
-            let line = log.lines().find_map(|line| line.strip_prefix(&port))?;
-            line.parse().ok()
-        });
-        assert!(self.children().contains(&worker));
-        worker
-    }
+fn haproxy() -> Server {
+    let foreground = ["-db", "-f", "conf"];
+    Server::start("haproxy", &foreground, HAPROXY, &[DOWN, UP, IMPATIENT])
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let pid = Pid::from_raw(self.pid().cast_signed());
-        // Not killed: the master of nginx ends its workers.
-        let _ = kill(pid, Signal::SIGTERM);
-        let _ = self.process.wait();
-    }
+fn children(server: &Server) -> Vec<u32> {
+    let parent = server.pid().to_string();
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .filter_map(|process| {
+            let pid = process.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(process.path().join("stat")).ok()?;
+            let after_name = stat.rsplit_once(')')?.1;
+            (after_name.split_whitespace().nth(1)? == parent).then_some(pid)
+        })
+        .collect()
 }
 
-fn is_listening(port: u16) -> bool {
-    let end = format!(":{port:04X} 00000000:0000 0A");
-    tcp_table().contains(&end)
+/// The nginx worker that served this client.
+fn worker_of(nginx: &Server, client: SocketAddr) -> u32 {
+    let port = format!("{} ", client.port());
+    let worker = eventually("the access log", || {
+        let log = fs::read_to_string(nginx.directory().join("who.log")).ok()?;
+        let line = log.lines().find_map(|line| line.strip_prefix(&port))?;
+        line.parse().ok()
+    });
+    assert!(children(nginx).contains(&worker));
+    worker
 }
 
 /// No process has this end of the connection any more.
@@ -186,10 +139,6 @@ fn is_orphan(local: SocketAddr, remote: SocketAddr) -> bool {
         .lines()
         .filter(|line| line.contains(&ends))
         .any(|line| line.split_whitespace().nth(9) == Some("0"))
-}
-
-fn tcp_table() -> String {
-    fs::read_to_string("/proc/thread-self/net/tcp").unwrap()
 }
 
 fn with(first: First, server: fn() -> Server, test: fn(&Watch, &Server)) {
@@ -270,7 +219,7 @@ fn nginx_is_named(watch: &Watch, nginx: &Server) {
         let mut stream = client(PATIENT);
         let (here, there) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
         get(&mut stream);
-        let worker = nginx.worker_of(here);
+        let worker = worker_of(nginx, here);
         set_linger_zero(&stream);
         drop(stream);
         let (sent, received) = both_ends(watch, here, there);
@@ -289,7 +238,7 @@ fn nginx_is_named(watch: &Watch, nginx: &Server) {
     let (sent, received) = both_ends(watch, there, here);
     assert_eq!(sent["verdict"]["cause"], "close_with_unread_data");
     // Who closes is known for certain, whatever the listener was.
-    assert_process(&sent, nginx.worker_of(here));
+    assert_process(&sent, worker_of(nginx, here));
     assert_eq!(sent["process"]["role"], "closer");
     assert_eq!(sent["process"]["quality"], "certain");
     assert_process(&received, own);
@@ -304,7 +253,7 @@ fn nginx_is_named(watch: &Watch, nginx: &Server) {
     let (sent, received) = both_ends(watch, there, here);
     assert_eq!(sent["verdict"]["cause"], "data_after_close", "{sent:#}");
     // The close is what was seen of it.
-    assert_process(&sent, nginx.worker_of(here));
+    assert_process(&sent, worker_of(nginx, here));
     assert_process(&received, own);
 }
 
@@ -368,23 +317,23 @@ fn haproxy_is_named(watch: &Watch, haproxy: &Server) {
 #[test]
 #[ignore = "needs root"]
 fn nginx_workers_started_after_the_tool_are_named() {
-    with(First::Tool, Server::nginx, nginx_is_named);
+    with(First::Tool, nginx, nginx_is_named);
 }
 
 #[test]
 #[ignore = "needs root"]
 fn nginx_workers_older_than_the_tool_are_named() {
-    with(First::Server, Server::nginx, nginx_is_named);
+    with(First::Server, nginx, nginx_is_named);
 }
 
 #[test]
 #[ignore = "needs root"]
 fn haproxy_started_after_the_tool_is_named() {
-    with(First::Tool, Server::haproxy, haproxy_is_named);
+    with(First::Tool, haproxy, haproxy_is_named);
 }
 
 #[test]
 #[ignore = "needs root"]
 fn haproxy_older_than_the_tool_is_named() {
-    with(First::Server, Server::haproxy, haproxy_is_named);
+    with(First::Server, haproxy, haproxy_is_named);
 }

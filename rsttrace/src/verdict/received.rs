@@ -196,8 +196,11 @@ impl Finding {
                 (self.origin, self.cause) = (Origin::Middlebox, Cause::IdleTimeout);
                 self.confidence = Confidence::Likely;
             }
+            // Who sent it is certain then; whether it was a timeout stays what it was.
             Some((Origin::LocalProcess | Origin::LocalKernel, _)) => {
-                self.confidence = Confidence::Certain;
+                if self.cause != Cause::IdleTimeout {
+                    self.confidence = Confidence::Certain;
+                }
             }
             // Seen, but not understood: that proves nothing.
             _ => self.confidence = at_most(self.confidence, Confidence::Likely),

@@ -6,6 +6,7 @@
 
 mod frames;
 mod namespace;
+mod server;
 mod traffic;
 mod watch;
 
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 pub use frames::{ACK, RST, Wire, addresses, ethernet, ipv4, ipv6, tcp};
 pub use namespace::{Namespace, netns_inode, out_resets_by_namespace, private_namespace, run};
+pub use server::{Server, tcp_table};
 pub use traffic::{
     await_refusal, close_with_linger_zero, close_with_unread_data, closed_port, connected_pair,
     set_linger_zero,
