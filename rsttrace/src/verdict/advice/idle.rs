@@ -273,7 +273,11 @@ fn own_timer(situation: &IdleSituation<'_>) -> Vec<String> {
 fn raise(situation: &IdleSituation<'_>) -> Option<String> {
     const NAMED: usize = 2;
     let (mut settings, mut fixed) = (Vec::new(), Vec::new());
-    for found in suspects(situation).take(NAMED) {
+    // Beside a device that the user names, others of the same number are no news.
+    let is_named = suspects(situation)
+        .next()
+        .is_some_and(|found| found.candidate.basis == Basis::Configured);
+    for found in suspects(situation).take(if is_named { 1 } else { NAMED }) {
         let name = found.candidate.device.as_str();
         if found.candidate.basis == Basis::Configured {
             settings.push(format!("that of {name}"));
