@@ -191,7 +191,7 @@ fn letters() -> impl Iterator<Item = char> {
 }
 
 /// Mistakes that put the blame on the wrong one, or for the wrong reason.
-const BLAME: [&str; 4] = ["origin", "cause", "process", "idle"];
+const BLAME: [&str; 5] = ["origin", "cause", "process", "idle", "confidence"];
 const NO_RECORD: &str = "(no record)";
 /// How many kinds of reset have to be staged.
 const KINDS: usize = 40;

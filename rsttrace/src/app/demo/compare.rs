@@ -75,6 +75,8 @@ pub enum About {
     Idle,
     /// What was lost.
     Cost,
+    /// How sure it is.
+    Confidence,
     /// How much was unread.
     Unread,
     /// How often one reset is told.
@@ -218,6 +220,10 @@ fn judge<'a>(truth: &Truth, alike: usize, records: &'a [Record]) -> (Option<&'a 
             "{} though {lost} connection was lost",
             verdict.severity
         )));
+    }
+    if truth.unknowable.is_some() && verdict.confidence == Confidence::Certain {
+        let detail = "certain of what nobody on one host can know";
+        wrong.push(About::Confidence.is_wrong(detail));
     }
     if let Some(error) = truth.idle.and_then(|staged| wrong_idle(staged, record)) {
         wrong.push(About::Idle.is_wrong(error));
