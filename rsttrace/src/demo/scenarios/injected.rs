@@ -1,5 +1,7 @@
 //! Which resets come from somebody who is not the peer's TCP?
 
+use std::time::Duration;
+
 use super::pair::Pair;
 use super::{Armed, Family, Scenario, Staged, Suite, confirm};
 use crate::demo::StageError;
@@ -67,6 +69,8 @@ pub const EXACT: Scenario = Scenario {
     twins: &["received", "injected-in-window"],
     open: |lab, version| {
         open_injected(lab, version, |lab, mut pair, injector| {
+            // Staged, too: nothing is on its way that this could be the answer to.
+            std::thread::sleep(QUIET);
             inject(&mut pair, injector, 0)?;
             let seen = pair.reset_by_server(lab, Place::Client)?;
             confirm("TTL of the RST", seen.ttl, 64)?;
@@ -164,6 +168,9 @@ fn open_injected(
         Staged::new(None, vec![truth], actors)
     })
 }
+
+/// Longer than any answer takes here.
+const QUIET: Duration = Duration::from_millis(50);
 
 /// Has a RST written in the server's name, so far past the number the client expects.
 fn inject(pair: &mut Pair, injector: &mut Actor, past: u32) -> Result<(), StageError> {
