@@ -210,7 +210,7 @@ pub fn is_outgoing(ownership: Option<&Ownership>) -> Option<bool> {
 }
 
 /// Since the peer was last heard of: data, or an acceptable ACK.
-fn heard(socket: &Socket) -> Option<Duration> {
+pub fn heard(socket: &Socket) -> Option<Duration> {
     earliest(socket.since_ack, socket.since_received)
 }
 

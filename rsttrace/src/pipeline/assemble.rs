@@ -212,10 +212,10 @@ fn from_socket(
     if let Some(quiet) = quiet {
         let service = Path::of(part.netns, &sent.flow, outgoing(sent)).service;
         let remote = sent.flow.remote.ip();
-        form::own_timeout(&mut record, &quiet, |quiet| {
+        let is_timeout = form::own_timeout(&mut record, &quiet, |quiet| {
             end.ledger.matches(quiet, remote, service)
         });
-        if record.idle.as_ref().is_some_and(|idle| idle.mode.is_some()) {
+        if is_timeout {
             let comm = record.process.as_ref().map(|process| process.comm.as_str());
             verdict::own_timeout(&mut record.verdict, &quiet, comm);
         }

@@ -7,7 +7,9 @@ use jiff::Timestamp;
 
 use super::assemble::shape;
 use crate::attribution;
-use crate::event::{self, BootTime, Facts, HostFacts, Ownership, Sent, TcpState};
+use crate::event::{
+    self, BootTime, Facts, HostFacts, KeepaliveDefaults, Ownership, Sent, TcpState,
+};
 use crate::idle::clocks::{LEAST, Quiet};
 use crate::idle::{candidates::Match, software};
 use crate::join::{Numbers, Origin, Part};
@@ -101,10 +103,7 @@ pub fn socket(
     at: BootTime,
     facts: &Facts,
 ) -> Socket {
-    let defaults = facts
-        .settings
-        .as_ref()
-        .and_then(|settings| settings.keepalive);
+    let keepalive = keepalive(socket, facts);
     // A listener has no connection of its own; what it remembers is the process.
     let connection = (state != TcpState::Listen).then_some(());
     let ownership = connection.and(ownership);
@@ -114,17 +113,13 @@ pub fn socket(
         state: state.name().to_owned(),
         age: age(ownership, at),
         keepalive: Keepalive {
-            enabled: socket.keepalive,
-            time: seconds(socket.keepalive_time.or(defaults.map(|known| known.time))),
-            interval: seconds(
-                socket
-                    .keepalive_interval
-                    .or(defaults.map(|known| known.interval)),
-            ),
+            enabled: keepalive.enabled,
+            time: seconds(keepalive.time),
+            interval: seconds(keepalive.interval),
             probes: socket
                 .keepalive_probes
                 .map(u32::from)
-                .or(defaults.map(|known| known.probes)),
+                .or(defaults(facts).map(|known| known.probes)),
         },
         linger: seconds(socket.linger),
         isn: ownership
@@ -141,7 +136,7 @@ pub fn socket(
 
 /// The keepalive settings that hold for a socket now.
 pub fn keepalive(socket: &event::Socket, facts: &Facts) -> KeepaliveNow {
-    let defaults = facts.settings.as_ref().and_then(|known| known.keepalive);
+    let defaults = defaults(facts);
     KeepaliveNow {
         enabled: socket.keepalive,
         time: socket.keepalive_time.or(defaults.map(|known| known.time)),
@@ -150,6 +145,11 @@ pub fn keepalive(socket: &event::Socket, facts: &Facts) -> KeepaliveNow {
             .or(defaults.map(|known| known.interval)),
         from_sysctl: socket.keepalive_time.is_none(),
     }
+}
+
+/// The namespace's keepalive settings; absent if they could not be read.
+fn defaults(facts: &Facts) -> Option<KeepaliveDefaults> {
+    facts.settings.as_ref()?.keepalive
 }
 
 /// The clocks of an accepted reset with what the silence fits.
@@ -171,8 +171,12 @@ pub fn with_timeout(idle: Idle, around: &Around, cause: Cause) -> Idle {
 }
 
 /// A process of this host that closes after a silence is at a timeout of its own, if it is known to have them: a proxy by
-/// its name, or any whose defaults this silence fits.
-pub fn own_timeout(record: &mut Record, quiet: &Quiet, matches: impl FnOnce(&Quiet) -> Vec<Match>) {
+/// its name, or any whose defaults this silence fits. Tells whether it is.
+pub fn own_timeout(
+    record: &mut Record,
+    quiet: &Quiet,
+    matches: impl FnOnce(&Quiet) -> Vec<Match>,
+) -> bool {
     let mut idle = record.idle.take().unwrap_or_default();
     idle.quiet_before = Some(quiet.wire.as_secs_f64());
     let comm = record.process.as_ref().map(|process| process.comm.as_str());
@@ -188,7 +192,9 @@ pub fn own_timeout(record: &mut Record, quiet: &Quiet, matches: impl FnOnce(&Qui
             idle.mode = Some(quiet.mode);
         }
     }
+    let is_timeout = idle.mode.is_some();
     record.idle = Some(idle);
+    is_timeout
 }
 
 /// The segment as it was seen.

@@ -8,7 +8,7 @@ use super::words::{self, after_age, bytes, span};
 use super::{Around, evidence};
 use crate::attribution::Who;
 use crate::event::{BootTime, Facts, Received, Sent, TcpState};
-use crate::idle::clocks::{LEAST, Quiet, Trigger};
+use crate::idle::clocks::{self, LEAST, Quiet, Trigger};
 use crate::idle::memory::Burst;
 use crate::record::{Cause, Idle, IdleMode, Origin, Process, Role};
 
@@ -306,11 +306,8 @@ fn keepalive(sent: &Sent, process: Option<&Process>) -> String {
     let Some(socket) = &sent.socket else {
         return format!("{remote} answered no keepalive probe{}", of(process));
     };
-    let heard = match (socket.since_ack, socket.since_received) {
-        (Some(ack), Some(data)) => Some(ack.min(data)),
-        (ack, data) => ack.or(data),
-    };
-    let silence = heard.map_or_else(String::new, |heard| format!(", silent for {}", span(heard)));
+    let silence = clocks::heard(socket)
+        .map_or_else(String::new, |heard| format!(", silent for {}", span(heard)));
     format!(
         "{remote} answered none of {} keepalive probes{}{silence}",
         socket.probes_out,
