@@ -133,6 +133,22 @@ impl Sent {
     }
 }
 
+impl Sent {
+    /// The segment it answers, where the peer goes on with a connection that a reset had ended here, and how that one ended.
+    pub fn speaks_after_reset(&self) -> Option<(Segment, &Tombstone)> {
+        let former = self
+            .former_connection
+            .as_ref()
+            .filter(|former| former.error == ECONNRESET)?;
+        self.cause
+            .filter(|cause| cause.flags.0 & (TcpFlags::RST | TcpFlags::SYN) == 0)
+            .map(|cause| (cause, former))
+    }
+}
+
+/// `sk_err` of a socket that a reset ended.
+const ECONNRESET: i32 = 104;
+
 /// The kernel accepted a reset for a socket.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Received {

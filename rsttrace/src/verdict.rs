@@ -51,8 +51,6 @@ impl Context<'_> {
     }
 }
 
-/// `sk_err` of a socket that a reset ended.
-pub const ECONNRESET: i32 = 104;
 /// What was on its way when the peer reset may come so long after it, out of order.
 pub const REORDERED: Duration = Duration::from_millis(10);
 

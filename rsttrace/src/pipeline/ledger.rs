@@ -8,15 +8,13 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::event::{
-    Body, BootTime, Flow, NetnsCookie, Packet, Received, Sent, Target, TcpFlags, TcpState,
-};
+use crate::event::{Body, BootTime, Flow, NetnsCookie, Packet, Received, Sent, Target};
 use crate::idle::candidates::{self, Knowledge, Match, Silence};
 use crate::idle::clocks::{self, LEAST, Quiet};
 use crate::idle::memory::{Lesson, Memory, Path};
 use crate::join::{Origin, accepts, is_passive_form};
 use crate::record::{Basis, IdleMode};
-use crate::verdict::{Around, ECONNRESET, REORDERED, TalksOn, timeout};
+use crate::verdict::{Around, REORDERED, TalksOn, timeout};
 
 /// Entries of each kind.
 const MAX_RECENT: usize = 4096;
@@ -147,22 +145,7 @@ impl Ledger {
 
     /// The peer spoke on a connection that a reset had ended here.
     fn answered(&mut self, at: Origin, sent: &Sent) {
-        let Some(cause) = sent
-            .cause
-            .filter(|cause| cause.flags.0 & (TcpFlags::RST | TcpFlags::SYN) == 0)
-        else {
-            return;
-        };
-        let was_reset = sent
-            .former_connection
-            .as_ref()
-            .is_some_and(|former| former.error == ECONNRESET);
-        if was_reset
-            && sent
-                .socket
-                .as_ref()
-                .is_none_or(|it| it.state == TcpState::Listen)
-        {
+        if let Some((cause, _)) = sent.speaks_after_reset() {
             let connection = (at.netns, sent.flow);
             self.talks.insert(connection, at.time, (at.time, cause.ttl));
         }

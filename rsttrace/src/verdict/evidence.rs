@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::words::{self, bytes};
-use super::{ECONNRESET, REORDERED, Ruling, item, nearer};
+use super::{REORDERED, Ruling, item, nearer};
 use crate::event::{
-    BootTime, Facts, Ownership, Packet, Received, Segment, Sent, TcpFlags, TcpState, Tombstone,
+    BootTime, Facts, Ownership, Packet, Received, Segment, Sent, TcpState, Tombstone,
 };
 use crate::record::{Cause, Evidence};
 
@@ -22,7 +22,7 @@ pub fn of_sent(sent: &Sent, at: BootTime, facts: &Facts, ruling: Ruling) -> Vec<
     list.extend(ending(sent));
     if let Some(tombstone) = &sent.former_connection {
         list.push(item("tombstone", connection_end(tombstone, at, facts)));
-        list.extend(talks_on(sent, tombstone, at));
+        list.extend(talks_on(sent, at));
     }
     if let Some(tombstone) = &sent.former_listener {
         list.push(item("former_listener", listener_end(tombstone, at)));
@@ -38,13 +38,10 @@ pub fn of_sent(sent: &Sent, at: BootTime, facts: &Facts, ruling: Ruling) -> Vec<
 }
 
 /// A reset had ended the connection here, but the peer knows nothing of it.
-fn talks_on(sent: &Sent, tombstone: &Tombstone, at: BootTime) -> Option<Evidence> {
-    let was_reset = tombstone.error == ECONNRESET;
-    let speaks = sent
-        .cause
-        .is_some_and(|cause| cause.flags.0 & (TcpFlags::RST | TcpFlags::SYN) == 0);
-    let after = at.since(tombstone.died);
-    (was_reset && speaks && after > REORDERED).then(|| {
+fn talks_on(sent: &Sent, at: BootTime) -> Option<Evidence> {
+    let (_, former) = sent.speaks_after_reset()?;
+    let after = at.since(former.died);
+    (after > REORDERED).then(|| {
         let detail = format!(
             "the connection had ended here {} earlier by a reset in the peer's name, but the peer speaks on: that reset does not look like it came from the peer",
             words::span(after)
