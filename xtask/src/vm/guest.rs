@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::{
     kernel::Kernel,
-    step::{Step, quoted},
+    step::{Kind, Step, quoted},
 };
 use crate::workspace;
 
@@ -41,6 +41,8 @@ pub struct Run {
     pub boot: Duration,
     /// One for each step.
     pub steps: Vec<StepResult>,
+    /// Where they left their output.
+    pub folder: PathBuf,
 }
 
 /// What came of a step.
@@ -75,8 +77,8 @@ impl Display for Ended {
     }
 }
 
-/// Where the results of a kernel are.
-pub fn results(release: &str) -> PathBuf {
+/// Below target, wherever the cache is.
+fn results(release: &str) -> PathBuf {
     workspace::target().join("vm/results").join(release)
 }
 
@@ -110,15 +112,14 @@ impl Machine<'_> {
                 boot = Some(begin.elapsed());
             }
             let result = guest.follow(step, &state)?;
-            let ended = result.ended;
+            let (ended, took) = (result.ended, result.took.as_secs_f64());
             results.push(result);
+            eprintln!(
+                "{}: {}: {ended} after {took:.1} s",
+                self.kernel.release, step.name
+            );
             if !matches!(ended, Ended::Exited(_)) {
-                eprintln!(
-                    "{}: {}: {ended}; the last words of the guest:\n{}",
-                    self.kernel.release,
-                    step.name,
-                    last_words(&folder)
-                );
+                eprintln!("The last words of the guest:\n{}", last_words(&folder));
                 break;
             }
         }
@@ -130,6 +131,7 @@ impl Machine<'_> {
         Ok(Run {
             boot: boot.unwrap_or_default(),
             steps: results,
+            folder,
         })
     }
 
@@ -145,11 +147,12 @@ impl Machine<'_> {
                 .with_context(|| format!("write {name} for the guest"))
         };
         write("run.sh", include_str!("guest/run.sh"))?;
+        write("run-demo.sh", include_str!("guest/run-demo.sh"))?;
         write("settings", &self.settings(steps))?;
         let mut order = String::new();
         for step in steps {
-            write(&format!("{}.sh", step.name), &step.script)?;
-            order.push_str(step.name);
+            write(&format!("{}.step", step.name), &step.script)?;
+            order.push_str(&step.name);
             order.push('\n');
         }
         write("steps", &order)?;
@@ -234,7 +237,7 @@ impl Guest {
 
     fn follow(&mut self, step: &Step, state: &Progress) -> Result<StepResult> {
         let begin = Instant::now();
-        let mut shown = step.shown.then(|| state.tails());
+        let mut shown = (step.kind == Kind::Command).then(|| state.tails());
         let mut show = || -> Result<()> {
             if let Some((out, err)) = &mut shown {
                 out.pass_on(std::io::stdout())?;
@@ -285,7 +288,7 @@ struct Progress {
 impl Progress {
     fn of(step: &Step, folder: &Path) -> Self {
         Self {
-            stem: folder.join(step.name),
+            stem: folder.join(&step.name),
         }
     }
 

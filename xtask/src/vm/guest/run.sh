@@ -31,7 +31,7 @@ cd "$workspace" || echo "vm: $workspace is not there"
 while read -r step; do
     : >"/vm/$step.started"
     # Apart from this shell: it is process 1, and has to live on.
-    setsid -w sh "/vm/$step.sh" >"/vm/$step.out" 2>"/vm/$step.err" </dev/null
+    step=$step setsid -w sh "/vm/$step.step" >"/vm/$step.out" 2>"/vm/$step.err" </dev/null
     echo $? >"/vm/$step.code.new"
     mv "/vm/$step.code.new" "/vm/$step.code"
 done </vm/steps
