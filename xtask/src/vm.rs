@@ -17,9 +17,11 @@ mod archive;
 mod build;
 mod expect;
 mod guest;
+mod initramfs;
 mod judge;
 mod kernel;
 mod modules;
+mod package;
 mod report;
 mod step;
 

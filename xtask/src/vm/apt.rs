@@ -33,8 +33,8 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Apt {
-    /// Lists below `folder`, fetched if they are not of the last 24 hours.
-    pub fn open(folder: PathBuf) -> Result<Self> {
+    /// Lists below `folder`, fetched with `refresh` or if they are not of the last 24 hours.
+    pub fn open(folder: PathBuf, refresh: bool) -> Result<Self> {
         let apt = Self { folder };
         for folder in ["lists/partial", "cache/archives/partial"] {
             let folder = apt.folder.join(folder);
@@ -42,7 +42,7 @@ impl Apt {
         }
         fs::write(apt.folder.join("sources.list"), sources(&mirrors())?)
             .context("write the list of sources")?;
-        if !apt.is_fresh() {
+        if refresh || !apt.is_fresh() {
             // Suites that are gone from the mirror make it fail; those that are there suffice.
             command::announce(Command::new("apt-get").arg("update"));
             if let Err(error) = command::output(apt.command("apt-get").arg("update")) {

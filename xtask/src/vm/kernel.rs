@@ -1,10 +1,9 @@
-//! Which kernel package is meant by "6.1", and what is kept of it?
+//! Where are kernels kept that are ready to boot, and how do they come there?
 
 use std::{
-    cmp::Reverse,
     fs,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
+    path::{self, Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -12,8 +11,8 @@ use tempfile::TempDir;
 
 use super::{
     apt::Apt,
-    archive::Archive,
-    modules::{self, Dependencies},
+    initramfs,
+    package::{NEWEST, Package, candidates, unpack, versions},
 };
 use crate::{command, workspace};
 
@@ -25,23 +24,6 @@ pub struct Kernel {
     folder: PathBuf,
 }
 
-/// Stands for the newest kernel to be had.
-pub const NEWEST: &str = "newest";
-/// The flavour with drivers for everything; the cloud flavour has no 9p.
-const FLAVOUR: &str = "-amd64";
-/// Only what runs in a guest is unpacked.
-const NOT_UNPACKED: [&str; 9] = [
-    "./usr/share",
-    "*/kernel/sound",
-    "*/drivers/gpu",
-    "*/drivers/infiniband",
-    "*/drivers/media",
-    "*/drivers/net/ethernet",
-    "*/drivers/net/wireless",
-    "*/drivers/scsi",
-    "*/drivers/usb",
-];
-
 impl Kernel {
     /// The newest kernel whose version begins with `wanted`: one at hand, or else (or with `refresh`) from the mirror.
     pub fn fetch(wanted: &str, refresh: bool) -> Result<Self> {
@@ -50,12 +32,14 @@ impl Kernel {
         let noted = fs::read_to_string(&note).ok();
         if let Some(release) = noted.filter(|_| !refresh) {
             let kernel = Self::at(&cache, &release);
-            if kernel.is_ready() {
+            if kernel.is_there() {
+                kernel.renew_initramfs()?;
                 return Ok(kernel);
             }
         }
-        let kernel = Self::download(wanted, &cache)
+        let kernel = Self::download(wanted, &cache, refresh)
             .with_context(|| format!("kernel {wanted} could not be had"))?;
+        kernel.renew_initramfs()?;
         fs::create_dir_all(note.parent().unwrap_or(&cache))?;
         fs::write(&note, &kernel.release).with_context(|| format!("write {}", note.display()))?;
         Ok(kernel)
@@ -83,12 +67,22 @@ impl Kernel {
         }
     }
 
-    fn is_ready(&self) -> bool {
-        self.image().is_file() && self.initramfs().is_file()
+    fn is_there(&self) -> bool {
+        self.image().is_file()
     }
 
-    fn download(wanted: &str, cache: &Path) -> Result<Self> {
-        let apt = Apt::open(cache.join("apt"))?;
+    fn renew_initramfs(&self) -> Result<()> {
+        let recipe = self.folder.join("recipe");
+        if fs::read_to_string(&recipe).is_ok_and(|recipe| recipe == initramfs::recipe()) {
+            return Ok(());
+        }
+        fs::write(self.initramfs(), initramfs::make(&self.modules())?)
+            .and_then(|()| fs::write(&recipe, initramfs::recipe()))
+            .with_context(|| format!("write {}", self.initramfs().display()))
+    }
+
+    fn download(wanted: &str, cache: &Path, refresh: bool) -> Result<Self> {
+        let apt = Apt::open(cache.join("apt"), refresh)?;
         let names = apt.names("linux-")?;
         let packages = candidates(&names, wanted);
         if packages.is_empty() {
@@ -101,7 +95,7 @@ impl Kernel {
         let mut tried = Vec::new();
         for package in packages.iter().take(TRIES) {
             let kernel = Self::at(cache, package.release);
-            if kernel.is_ready() {
+            if kernel.is_there() {
                 return Ok(kernel);
             }
             // A mirror may list what it no longer has.
@@ -135,14 +129,14 @@ impl Kernel {
         let modules = move_modules(&root, &ready, &self.release)?;
         let image = find_image(&root, &modules, &self.release)?;
         fs::rename(image, ready.join("vmlinuz")).context("keep the kernel")?;
+        // Not in the path of those who are not root.
+        let depmod = command::find_in_path("depmod").unwrap_or_else(|| "/sbin/depmod".into());
         command::output(
-            Command::new("depmod")
+            Command::new(depmod)
                 .arg("-b")
                 .arg(&ready)
                 .arg(&self.release),
         )?;
-        fs::write(ready.join("initramfs.cpio"), initramfs(&modules)?)
-            .context("write the initramfs")?;
         if self.folder.exists() {
             fs::remove_dir_all(&self.folder)?;
         }
@@ -153,112 +147,12 @@ impl Kernel {
 
 /// Between runs, kernels and package lists stay here.
 pub fn cache() -> PathBuf {
-    std::env::var_os("RSTTRACE_VM_CACHE")
-        .map_or_else(|| workspace::target().join("vm"), PathBuf::from)
+    let set = std::env::var_os("RSTTRACE_VM_CACHE").and_then(|set| path::absolute(set).ok());
+    set.unwrap_or_else(|| workspace::target().join("vm"))
 }
 
 /// A few fail if the mirror is being updated; more fail if there is no mirror.
 const TRIES: usize = 6;
-
-/// A package with a kernel.
-#[derive(Debug, PartialEq, Eq)]
-struct Package<'a> {
-    name: &'a str,
-    release: &'a str,
-}
-
-impl<'a> Package<'a> {
-    fn of(name: &'a str) -> Option<Self> {
-        let rest = PREFIXES
-            .iter()
-            .find_map(|prefix| name.strip_prefix(prefix))?;
-        let release = rest.strip_suffix("-unsigned").unwrap_or(rest);
-        let version = release.strip_suffix(FLAVOUR)?;
-        let plain = version.starts_with(|first: char| first.is_ascii_digit())
-            && !["-cloud", "-rt"]
-                .iter()
-                .any(|other| version.ends_with(other));
-        plain.then_some(Self { name, release })
-    }
-
-    /// From 6.19 on a package with the kernel alone; modules are in another.
-    fn is_binary(&self) -> bool {
-        self.name.starts_with("linux-binary-")
-    }
-
-    /// Every number in the version.
-    fn version(&self) -> Vec<u64> {
-        let version = self.release.trim_end_matches(FLAVOUR);
-        let numbers = version.split(|letter: char| !letter.is_ascii_digit());
-        numbers.filter_map(|number| number.parse().ok()).collect()
-    }
-
-    /// Whether the version is `wanted`, or begins with it and goes on after a separator.
-    fn is(&self, wanted: &str) -> bool {
-        wanted == NEWEST
-            || self
-                .release
-                .strip_prefix(wanted)
-                .is_some_and(|rest| rest.starts_with(['.', '+', '-']) || rest.is_empty())
-    }
-}
-
-/// In order of preference: with modules apart there is nothing in linux-image.
-const PREFIXES: [&str; 3] = ["linux-binary-unsigned-", "linux-binary-", "linux-image-"];
-
-/// Packages to try for a kernel, newest first.
-fn candidates<'a>(names: &'a str, wanted: &str) -> Vec<Package<'a>> {
-    let mut packages: Vec<_> = names
-        .lines()
-        .filter_map(Package::of)
-        .filter(|package| package.is(wanted))
-        .collect();
-    packages.sort_by_key(|package| {
-        let binary = package.is_binary();
-        let unsigned = package.name.contains("-unsigned");
-        (Reverse(package.version()), Reverse(binary), unsigned)
-    });
-    packages
-}
-
-/// Versions to choose from, such as "6.1", oldest first.
-fn versions(names: &str) -> Vec<String> {
-    let mut versions: Vec<_> = names
-        .lines()
-        .filter_map(Package::of)
-        .map(|package| package.version().into_iter().take(2).collect::<Vec<_>>())
-        .collect();
-    versions.sort();
-    versions.dedup();
-    let written = |version: &Vec<u64>| {
-        let numbers: Vec<_> = version.iter().map(u64::to_string).collect();
-        numbers.join(".")
-    };
-    versions.iter().map(written).collect()
-}
-
-fn unpack(package: &Path, into: &Path) -> Result<()> {
-    let mut contents = Command::new("dpkg-deb")
-        .arg("--fsys-tarfile")
-        .arg(package)
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("start dpkg-deb")?;
-    let pipe = contents.stdout.take().context("dpkg-deb has no output")?;
-    let mut tar = Command::new("tar");
-    tar.args(["--extract", "--no-same-owner"]);
-    tar.args(NOT_UNPACKED.map(|path| format!("--exclude={path}")));
-    let tar = tar.arg("--directory").arg(into).stdin(pipe).status();
-    let tar = tar.context("start tar")?;
-    let contents = contents.wait().context("wait for dpkg-deb")?;
-    if !tar.success() || !contents.success() {
-        bail!(
-            "{} could not be unpacked ({contents}, {tar})",
-            package.display()
-        );
-    }
-    Ok(())
-}
 
 /// They are below /lib or /usr/lib, by the age of the package.
 fn move_modules(root: &Path, ready: &Path, release: &str) -> Result<PathBuf> {
@@ -277,112 +171,4 @@ fn find_image(root: &Path, modules: &Path, release: &str) -> Result<PathBuf> {
     let image = [boot, modules.join("vmlinuz")];
     let image = image.into_iter().find(|path| path.is_file());
     image.context("there is no kernel in the package")
-}
-
-/// Busybox, the modules, and a script that mounts the guest's root.
-fn initramfs(modules: &Path) -> Result<Vec<u8>> {
-    let mut archive = Archive::default();
-    archive.folder("bin");
-    let busybox = command::find_in_path("busybox").context("busybox is not installed")?;
-    archive.file("bin/busybox", &read(&busybox)?);
-    archive.file("init", include_bytes!("guest/init.sh"));
-    let dependencies = modules.join("modules.dep");
-    let dependencies = fs::read_to_string(&dependencies)
-        .with_context(|| format!("read {}", dependencies.display()))?;
-    let dependencies = Dependencies::read(&dependencies);
-    let wanted: Vec<_> = modules::BOOT.into_iter().chain(modules::LAB).collect();
-    archive.folder("modules");
-    for (number, file) in dependencies.closure(&wanted).into_iter().enumerate() {
-        let contents = unpacked(&modules.join(file))?;
-        let name = file.rsplit('/').next().unwrap_or(file);
-        let name = name.split_once(".ko").map_or(name, |(name, _)| name);
-        // The shell lists them in the order of their names.
-        archive.file(&format!("modules/{number:03}-{name}.ko"), &contents);
-    }
-    Ok(archive.finish())
-}
-
-/// Unpacked here, once, and not at each boot.
-fn unpacked(module: &Path) -> Result<Vec<u8>> {
-    let program = match module.extension().and_then(|extension| extension.to_str()) {
-        Some("xz") => "xz",
-        Some("zst") => "zstd",
-        Some("gz") => "gzip",
-        _ => return read(module),
-    };
-    let output = Command::new(program)
-        .arg("-dc")
-        .arg(module)
-        .output()
-        .with_context(|| format!("start {program}"))?;
-    if !output.status.success() {
-        bail!("{program} could not unpack {}", module.display());
-    }
-    Ok(output.stdout)
-}
-
-fn read(file: &Path) -> Result<Vec<u8>> {
-    fs::read(file).with_context(|| format!("read {}", file.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NAMES: &str = "\
-linux-image-6.1-amd64
-linux-image-6.1.0-56-amd64
-linux-image-6.1.0-56-amd64-unsigned
-linux-image-6.1.0-9-amd64
-linux-image-6.1.0-0.deb11.52-amd64
-linux-image-6.1.0-56-cloud-amd64
-linux-image-6.1.0-56-rt-amd64
-linux-image-6.1.0-56-amd64-dbg
-linux-image-6.12.117+deb13-amd64
-linux-image-7.3.4+deb13-amd64
-linux-binary-7.3.4+deb13-amd64
-linux-binary-unsigned-7.3.4+deb13-amd64
-linux-binary-7.3-amd64
-linux-image-amd64
-linux-headers-6.1.0-56-amd64
-";
-
-    fn chosen(wanted: &str) -> Vec<&'static str> {
-        let packages = candidates(NAMES, wanted);
-        packages.iter().map(|package| package.name).collect()
-    }
-
-    #[test]
-    fn newest_comes_first_and_other_flavours_never() {
-        assert_eq!(
-            chosen("6.1"),
-            [
-                "linux-image-6.1.0-56-amd64",
-                "linux-image-6.1.0-56-amd64-unsigned",
-                "linux-image-6.1.0-9-amd64",
-                "linux-image-6.1.0-0.deb11.52-amd64",
-                "linux-image-6.1-amd64",
-            ]
-        );
-        assert_eq!(chosen("6.12.117"), ["linux-image-6.12.117+deb13-amd64"]);
-        assert!(chosen("6.11").is_empty());
-    }
-
-    #[test]
-    fn a_kernel_apart_from_its_modules_comes_before_an_empty_package() {
-        assert_eq!(
-            chosen(NEWEST)[..4],
-            [
-                "linux-binary-7.3.4+deb13-amd64",
-                "linux-binary-unsigned-7.3.4+deb13-amd64",
-                "linux-image-7.3.4+deb13-amd64",
-                "linux-binary-7.3-amd64",
-            ]
-        );
-    }
-
-    #[test]
-    fn versions_to_choose_from_are_told_once_and_in_order() {
-        assert_eq!(versions(NAMES), ["6.1", "6.12", "7.3"]);
-    }
 }

@@ -7,7 +7,9 @@ pub const BOOT: [&str; 4] = ["virtio_pci", "9pnet_virtio", "9p", "overlay"];
 
 /// Loaded before anything runs, where a kernel has them as modules: demo and tests are timed, and loading is slow there. Any other
 /// module is loaded when the kernel asks for it, as on every machine.
-pub const LAB: [&str; 44] = [
+pub const LAB: [&str; 45] = [
+    // libcrc32c, and with it conntrack, asks for it by an alias: no dependency tells.
+    "crc32c_generic",
     "8021q",
     "act_gact",
     "act_mirred",
