@@ -15,6 +15,7 @@ use step::{Kind, Step, TESTS};
 mod apt;
 mod archive;
 mod build;
+mod exchange;
 mod expect;
 mod guest;
 mod initramfs;

@@ -1,12 +1,8 @@
 //! How is a guest booted, watched and ended, and how do its results come back?
-//!
-//! Everything goes through one folder that host and guest share: scripts go in, and for each step come back STEP.out,
-//! STEP.err and STEP.code. Its console is the file `console` there.
 
 use std::{
     fmt::{self, Display, Formatter},
-    fs::{self, File},
-    io::{Read as _, Seek as _, SeekFrom, Write},
+    fs::File,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -16,6 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::{
+    exchange::{self, Progress, last_words},
     kernel::Kernel,
     step::{Kind, Step, quoted},
 };
@@ -77,23 +74,16 @@ impl Display for Ended {
     }
 }
 
-/// Below target, wherever the cache is.
-fn results(release: &str) -> PathBuf {
-    workspace::target().join("vm/results").join(release)
-}
-
 /// Some ten times what it takes.
 const BOOT_LIMIT: Duration = Duration::from_secs(150);
 const END_LIMIT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(50);
-/// Of the console, when a guest had to be ended.
-const LAST_LINES: usize = 25;
-
 impl Machine<'_> {
     /// Boots it and runs the steps one after the other. A step that fails is a result; a guest that does not come up
     /// is an error.
     pub fn run(&self, steps: &[Step]) -> Result<Run> {
-        let folder = self.exchange(steps)?;
+        let release = &self.kernel.release;
+        let folder = exchange::folder(release, steps, &self.settings(steps), self.program)?;
         let mut guest = Guest {
             qemu: self.start(&folder)?,
         };
@@ -135,32 +125,6 @@ impl Machine<'_> {
         })
     }
 
-    /// Makes the shared folder anew.
-    fn exchange(&self, steps: &[Step]) -> Result<PathBuf> {
-        let folder = results(&self.kernel.release);
-        if folder.exists() {
-            fs::remove_dir_all(&folder).with_context(|| format!("clear {}", folder.display()))?;
-        }
-        fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
-        let write = |name: &str, text: &str| {
-            fs::write(folder.join(name), text)
-                .with_context(|| format!("write {name} for the guest"))
-        };
-        write("run.sh", include_str!("guest/run.sh"))?;
-        write("run-demo.sh", include_str!("guest/run-demo.sh"))?;
-        write("settings", &self.settings(steps))?;
-        let mut order = String::new();
-        for step in steps {
-            write(&format!("{}.step", step.name), &step.script)?;
-            order.push_str(&step.name);
-            order.push('\n');
-        }
-        write("steps", &order)?;
-        fs::copy(self.program, folder.join("rsttrace"))
-            .with_context(|| format!("copy {} for the guest", self.program.display()))?;
-        Ok(folder)
-    }
-
     fn settings(&self, steps: &[Step]) -> String {
         let limits: Duration = steps.iter().map(|step| step.limit).sum();
         let lifetime = (BOOT_LIMIT + limits + END_LIMIT).as_secs().to_string();
@@ -175,8 +139,10 @@ impl Machine<'_> {
     }
 
     fn start(&self, folder: &Path) -> Result<Child> {
-        let mut qemu = Command::new("qemu-system-x86_64");
-        qemu.args(["-accel", "tcg", "-cpu", "max", "-machine", "q35"])
+        // It ends with this process, however that ends.
+        let mut qemu = Command::new("setpriv");
+        qemu.args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
+            .args(["-accel", "tcg", "-cpu", "max", "-machine", "q35"])
             .args(["-nodefaults", "-display", "none", "-no-reboot"])
             .args(["-smp", &self.cpus.to_string()])
             .args(["-m", &self.memory.to_string()])
@@ -199,7 +165,7 @@ impl Machine<'_> {
             .stdout(Stdio::null())
             .stderr(errors)
             .spawn()
-            .context("start qemu-system-x86_64: `apt-get install qemu-system-x86` brings it")
+            .context("start setpriv of util-linux, and by it qemu")
     }
 }
 
@@ -278,74 +244,4 @@ impl Drop for Guest {
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
     }
-}
-
-/// The files of a step.
-struct Progress {
-    stem: PathBuf,
-}
-
-impl Progress {
-    fn of(step: &Step, folder: &Path) -> Self {
-        Self {
-            stem: folder.join(&step.name),
-        }
-    }
-
-    fn file(&self, extension: &str) -> PathBuf {
-        self.stem.with_extension(extension)
-    }
-
-    fn has_begun(&self) -> bool {
-        self.file("started").exists()
-    }
-
-    fn code(&self) -> Option<u8> {
-        let code = fs::read_to_string(self.file("code")).ok()?;
-        code.trim().parse().ok()
-    }
-
-    fn tails(&self) -> (Tail, Tail) {
-        let tail = |extension| Tail {
-            file: self.file(extension),
-            read: 0,
-        };
-        (tail("out"), tail("err"))
-    }
-}
-
-/// A file that grows.
-struct Tail {
-    file: PathBuf,
-    read: u64,
-}
-
-impl Tail {
-    fn pass_on(&mut self, mut to: impl Write) -> Result<()> {
-        let Ok(mut file) = File::open(&self.file) else {
-            return Ok(());
-        };
-        let mut news = Vec::new();
-        file.seek(SeekFrom::Start(self.read))?;
-        file.read_to_end(&mut news)
-            .with_context(|| format!("read {}", self.file.display()))?;
-        self.read += news.len() as u64;
-        to.write_all(&news)
-            .and_then(|()| to.flush())
-            .context("show what the command prints")
-    }
-}
-
-/// The end of the console, and qemu's own complaints.
-fn last_words(folder: &Path) -> String {
-    let text = |name: &str| {
-        let bytes = fs::read(folder.join(name)).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).replace('\r', "")
-    };
-    let console = text("console");
-    let lines: Vec<_> = console.lines().collect();
-    let last = lines.len().saturating_sub(LAST_LINES);
-    format!("{}\n{}", lines[last..].join("\n"), text("qemu"))
-        .trim()
-        .to_owned()
 }
