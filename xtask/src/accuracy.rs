@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result, bail};
 use crate::{command, packages, workspace};
 use tally::Tally;
 
-mod cases;
-mod tally;
+pub mod cases;
+pub mod tally;
 
 /// Run the whole demo and print what was staged against what was explained
 #[derive(clap::Args)]

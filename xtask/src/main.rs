@@ -14,6 +14,7 @@ mod packages;
 mod rustc_wrapper;
 mod tally;
 mod test;
+mod vm;
 mod workspace;
 
 /// Builds the eBPF object, lints, tests and measures the workspace
@@ -31,6 +32,7 @@ enum Task {
     CheckEbpf(check_ebpf::Args),
     Lint(lint::Args),
     Test(test::Args),
+    Vm(vm::Args),
 }
 
 fn main() -> ExitCode {
@@ -43,7 +45,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            let guest = error.downcast_ref::<vm::Exited>();
+            guest.map_or(ExitCode::FAILURE, |guest| guest.code.into())
         }
     }
 }
@@ -55,5 +58,6 @@ fn perform(task: &Task) -> anyhow::Result<()> {
         Task::CheckEbpf(args) => check_ebpf::run(args),
         Task::Lint(args) => lint::run(args),
         Task::Test(args) => test::run(args),
+        Task::Vm(args) => vm::run(args),
     }
 }

@@ -72,6 +72,15 @@ pub fn run(command: &mut Command) -> Result<Tally> {
     judged(tally, status.success()).with_context(|| format!("`{shown}` ({status})"))
 }
 
+/// Counts what tests have printed.
+pub fn of_output(text: &str) -> Tally {
+    let mut tally = Tally::default();
+    for one in text.lines().filter_map(counted) {
+        tally += one;
+    }
+    tally
+}
+
 fn judged(tally: Tally, success: bool) -> Result<Tally> {
     if tally.failed == 0 && !success {
         bail!("failed before or after its tests");

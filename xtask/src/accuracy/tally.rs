@@ -76,6 +76,13 @@ impl Tally {
 
     /// What is not good enough; nothing if all is.
     pub fn failures(&self) -> Vec<String> {
+        let mut failures = self.defects();
+        failures.extend(self.shortfalls());
+        failures
+    }
+
+    /// What is wrong, however much was staged.
+    fn defects(&self) -> Vec<String> {
         let mut failures = Vec::new();
         if !self.blames.is_empty() {
             failures.push(format!("{} wrong blames", self.blames.len()));
@@ -89,6 +96,12 @@ impl Tally {
         if !self.failed.is_empty() {
             failures.push(format!("{} stagings failed", self.failed.len()));
         }
+        failures
+    }
+
+    /// What is too little for a whole demo.
+    pub fn shortfalls(&self) -> Vec<String> {
+        let mut failures = Vec::new();
         if self.kinds.len() < KINDS {
             let found = self.kinds.len();
             failures.push(format!(
@@ -102,6 +115,30 @@ impl Tally {
             ));
         }
         failures
+    }
+
+    /// In a few words: what there is none of is left out.
+    pub fn in_short(&self) -> String {
+        let counts = [
+            (self.right, "right"),
+            (self.unknown, "unknown"),
+            (self.blames.len(), "wrong blames"),
+            (self.missing.len(), "without a record"),
+            (self.others.len(), "wrong in another way"),
+            (self.failed.len(), "not staged for an error"),
+            (self.not_staged.len(), "not staged"),
+        ];
+        let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+        let counts: Vec<_> = counts
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
+        counts.join(", ")
+    }
+
+    /// What went wrong, a line each.
+    pub fn mishaps(&self) -> impl Iterator<Item = &str> {
+        let lists = [&self.blames, &self.missing, &self.others, &self.failed];
+        lists.into_iter().flatten().map(String::as_str)
     }
 }
 
@@ -214,6 +251,17 @@ mod tests {
         assert_eq!(tally.others.len(), 1);
         assert_eq!((tally.not_staged.len(), tally.failed.len()), (1, 1));
         assert_eq!(tally.answered(), 3);
+        Ok(())
+    }
+
+    #[test]
+    fn in_short_only_what_there_is_is_counted() -> Result<()> {
+        let tally = Tally::of(&read(LINES)?);
+        let wanted = "1 right, 1 unknown, 1 wrong blames, 1 without a record, \
+            1 wrong in another way, 1 not staged for an error, 1 not staged";
+        assert_eq!(tally.in_short(), wanted);
+        assert_eq!(tally.mishaps().count(), 4);
+        assert_eq!(Tally::of(&[]).in_short(), "");
         Ok(())
     }
 

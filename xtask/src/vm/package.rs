@@ -1,0 +1,191 @@
+//! Which Debian package is meant by a kernel "6.1", and how is it unpacked?
+
+use std::{
+    cmp::Reverse,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+/// Stands for the newest kernel to be had.
+pub const NEWEST: &str = "newest";
+/// The flavour with drivers for everything; the cloud flavour has no 9p.
+const FLAVOUR: &str = "-amd64";
+/// Only what runs in a guest is unpacked.
+const NOT_UNPACKED: [&str; 9] = [
+    "./usr/share",
+    "*/kernel/sound",
+    "*/drivers/gpu",
+    "*/drivers/infiniband",
+    "*/drivers/media",
+    "*/drivers/net/ethernet",
+    "*/drivers/net/wireless",
+    "*/drivers/scsi",
+    "*/drivers/usb",
+];
+
+/// A package with a kernel.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Package<'a> {
+    /// Of the package.
+    pub name: &'a str,
+    /// Of the kernel, as `uname -r` tells it.
+    pub release: &'a str,
+}
+
+impl<'a> Package<'a> {
+    fn of(name: &'a str) -> Option<Self> {
+        let rest = PREFIXES
+            .iter()
+            .find_map(|prefix| name.strip_prefix(prefix))?;
+        let release = rest.strip_suffix("-unsigned").unwrap_or(rest);
+        let version = release.strip_suffix(FLAVOUR)?;
+        let plain = version.starts_with(|first: char| first.is_ascii_digit())
+            && !["-cloud", "-rt"]
+                .iter()
+                .any(|other| version.ends_with(other));
+        plain.then_some(Self { name, release })
+    }
+
+    /// From 6.19 on a package with the kernel alone; modules are in another.
+    pub fn is_binary(&self) -> bool {
+        self.name.starts_with("linux-binary-")
+    }
+
+    /// Every number in the version.
+    fn version(&self) -> Vec<u64> {
+        let version = self.release.trim_end_matches(FLAVOUR);
+        let numbers = version.split(|letter: char| !letter.is_ascii_digit());
+        numbers.filter_map(|number| number.parse().ok()).collect()
+    }
+
+    /// Whether the version is `wanted`, or begins with it and goes on after a separator.
+    fn is(&self, wanted: &str) -> bool {
+        wanted == NEWEST
+            || self
+                .release
+                .strip_prefix(wanted)
+                .is_some_and(|rest| rest.starts_with(['.', '+', '-']) || rest.is_empty())
+    }
+}
+
+/// In order of preference: with modules apart there is nothing in linux-image.
+const PREFIXES: [&str; 3] = ["linux-binary-unsigned-", "linux-binary-", "linux-image-"];
+
+/// Packages to try for a kernel, newest first.
+pub fn candidates<'a>(names: &'a str, wanted: &str) -> Vec<Package<'a>> {
+    let mut packages: Vec<_> = names
+        .lines()
+        .filter_map(Package::of)
+        .filter(|package| package.is(wanted))
+        .collect();
+    packages.sort_by_key(|package| {
+        let binary = package.is_binary();
+        let unsigned = package.name.contains("-unsigned");
+        (Reverse(package.version()), Reverse(binary), unsigned)
+    });
+    packages
+}
+
+/// Versions to choose from, such as "6.1", oldest first.
+pub fn versions(names: &str) -> Vec<String> {
+    let mut versions: Vec<_> = names
+        .lines()
+        .filter_map(Package::of)
+        .map(|package| package.version().into_iter().take(2).collect::<Vec<_>>())
+        .collect();
+    versions.sort();
+    versions.dedup();
+    let written = |version: &Vec<u64>| {
+        let numbers: Vec<_> = version.iter().map(u64::to_string).collect();
+        numbers.join(".")
+    };
+    versions.iter().map(written).collect()
+}
+
+/// Unpacks what guests use of it.
+pub fn unpack(package: &Path, into: &Path) -> Result<()> {
+    let mut contents = Command::new("dpkg-deb")
+        .arg("--fsys-tarfile")
+        .arg(package)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("start dpkg-deb")?;
+    let pipe = contents.stdout.take().context("dpkg-deb has no output")?;
+    let mut tar = Command::new("tar");
+    tar.args(["--extract", "--no-same-owner"]);
+    tar.args(NOT_UNPACKED.map(|path| format!("--exclude={path}")));
+    let tar = tar.arg("--directory").arg(into).stdin(pipe).status();
+    let tar = tar.context("start tar")?;
+    let contents = contents.wait().context("wait for dpkg-deb")?;
+    if !tar.success() || !contents.success() {
+        bail!(
+            "{} could not be unpacked ({contents}, {tar})",
+            package.display()
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: &str = "\
+linux-image-6.1-amd64
+linux-image-6.1.0-56-amd64
+linux-image-6.1.0-56-amd64-unsigned
+linux-image-6.1.0-9-amd64
+linux-image-6.1.0-0.deb11.52-amd64
+linux-image-6.1.0-56-cloud-amd64
+linux-image-6.1.0-56-rt-amd64
+linux-image-6.1.0-56-amd64-dbg
+linux-image-6.12.117+deb13-amd64
+linux-image-7.3.4+deb13-amd64
+linux-binary-7.3.4+deb13-amd64
+linux-binary-unsigned-7.3.4+deb13-amd64
+linux-binary-7.3-amd64
+linux-image-amd64
+linux-headers-6.1.0-56-amd64
+";
+
+    fn chosen(wanted: &str) -> Vec<&'static str> {
+        let packages = candidates(NAMES, wanted);
+        packages.iter().map(|package| package.name).collect()
+    }
+
+    #[test]
+    fn newest_comes_first_and_other_flavours_never() {
+        assert_eq!(
+            chosen("6.1"),
+            [
+                "linux-image-6.1.0-56-amd64",
+                "linux-image-6.1.0-56-amd64-unsigned",
+                "linux-image-6.1.0-9-amd64",
+                "linux-image-6.1.0-0.deb11.52-amd64",
+                "linux-image-6.1-amd64",
+            ]
+        );
+        assert_eq!(chosen("6.12.117"), ["linux-image-6.12.117+deb13-amd64"]);
+        assert!(chosen("6.11").is_empty());
+    }
+
+    #[test]
+    fn a_kernel_apart_from_its_modules_comes_before_an_empty_package() {
+        assert_eq!(
+            chosen(NEWEST)[..4],
+            [
+                "linux-binary-7.3.4+deb13-amd64",
+                "linux-binary-unsigned-7.3.4+deb13-amd64",
+                "linux-image-7.3.4+deb13-amd64",
+                "linux-binary-7.3-amd64",
+            ]
+        );
+    }
+
+    #[test]
+    fn versions_to_choose_from_are_told_once_and_in_order() {
+        assert_eq!(versions(NAMES), ["6.1", "6.12", "7.3"]);
+    }
+}
