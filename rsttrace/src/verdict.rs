@@ -17,7 +17,7 @@ pub mod timeout;
 mod wire;
 pub mod words;
 
-pub use forgotten::{Forgotten, forgotten, forgotten_by_filter};
+pub use forgotten::{Forgotten, forgotten, forgotten_by_filter, forgotten_in_transit};
 pub use nearer::hops;
 pub use received::{Accepted, received};
 pub use rules::{Ruling, rule};

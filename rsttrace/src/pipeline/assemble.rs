@@ -368,8 +368,16 @@ fn forwarded(
         sender: sender.cloned(),
         receiver: receiver.cloned(),
     };
-    let verdict = verdict::forwarded(packet, &passage);
+    let mut verdict = verdict::forwarded(packet, &passage);
+    let forgotten = ingress.and_then(|ingress| {
+        let settings = leaving.facts.settings.as_deref();
+        verdict::forgotten_in_transit(&ingress.event, packet, leaving.time, settings)
+    });
+    if let Some(forgotten) = &forgotten {
+        forgotten.note_in_transit(&mut verdict);
+    }
     let mut record = form::blank(time, Direction::Forwarded, host, part, verdict);
+    record.idle = forgotten.map(|forgotten| forgotten.idle());
     record.local = form::endpoint(packet.source);
     record.remote = form::endpoint(packet.destination);
     record.packet = Some(form::packet(packet));
