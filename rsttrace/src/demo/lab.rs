@@ -236,6 +236,57 @@ impl Lab {
         }
     }
 
+    /// Runs a program in a place; [`StageError::NotStaged`] with `lacking` if it complains of one of these things.
+    pub(super) fn run(
+        &mut self,
+        place: Place,
+        command: &str,
+        (complaints, lacking): (&[&str], &str),
+    ) -> Result<(), StageError> {
+        let words: Vec<&str> = command.split_whitespace().collect();
+        let Some((program, arguments)) = words.split_first() else {
+            return Err(StageError::Failed("no program to be run".to_owned()));
+        };
+        match self.node(place).run(program, arguments)? {
+            None => Ok(()),
+            Some(complaint) if complaints.iter().any(|known| complaint.contains(known)) => {
+                Err(StageError::NotStaged(lacking.to_owned()))
+            }
+            Some(complaint) => Err(StageError::Failed(format!("{command}: {complaint}"))),
+        }
+    }
+
+    /// Gives a place an address that belongs to no subnet, for as long as the lab stands.
+    pub(super) fn virtual_address(
+        &mut self,
+        place: Place,
+        address: IpAddr,
+    ) -> Result<(), StageError> {
+        let prefix = if address.is_ipv4() { 32 } else { 128 };
+        let command = Command::Address {
+            name: "lo".to_owned(),
+            address,
+            prefix,
+        };
+        match self.node(place).ask(command) {
+            Err(StageError::Refused { errno, .. }) if errno == "EEXIST" => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// Has the router pass on, for as long as the lab stands, what the server sends from an address of the router.
+    pub(super) fn pass_on_own_address(&mut self) -> Result<(), StageError> {
+        let router = self.node(Place::Router);
+        for (name, value) in [
+            ("ipv4/conf/rt-s/accept_local", "1"),
+            ("ipv4/conf/all/rp_filter", "0"),
+            ("ipv4/conf/rt-s/rp_filter", "0"),
+        ] {
+            sysctl(router, name, value)?;
+        }
+        Ok(())
+    }
+
     /// Removes the firewall rules of a place.
     pub(super) fn open_firewall(&mut self, place: Place) -> Result<(), StageError> {
         let command = Command::FirewallOff {

@@ -65,6 +65,8 @@ pub struct StagedIdle {
     pub mode: IdleMode,
     /// The timeout in seconds, where this view can know it.
     pub timeout: Option<f64>,
+    /// What the device is called, or a part of it, where this view can know it.
+    pub device: Option<&'static str>,
 }
 
 /// The truth about one reset in one view.
@@ -191,7 +193,16 @@ impl Truth {
         self.idle = Some(StagedIdle {
             mode,
             timeout: timeout.map(|timeout| timeout.as_secs_f64()),
+            device: None,
         });
+        self
+    }
+
+    /// It is the timeout of this device.
+    pub(super) fn of_device(mut self, device: &'static str) -> Self {
+        if let Some(idle) = &mut self.idle {
+            idle.device = Some(device);
+        }
         self
     }
 

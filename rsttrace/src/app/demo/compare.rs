@@ -294,6 +294,11 @@ fn wrong_idle(staged: StagedIdle, record: &Record) -> Option<String> {
         let told = mode.map_or("none", IdleMode::name);
         return Some(format!("idle mode {told} instead of {}", staged.mode));
     }
+    if let Some(device) = staged.device
+        && !idle.is_some_and(|idle| names_only(idle, device))
+    {
+        return Some(format!("it names not {device} alone"));
+    }
     let (meant, idle) = (staged.timeout?, idle?);
     let told = named_timeout(idle, staged.mode);
     match told {
@@ -301,6 +306,16 @@ fn wrong_idle(staged: StagedIdle, record: &Record) -> Option<String> {
         Some(told) => Some(format!("timeout {told:.2} s instead of {meant:.2} s")),
         None => Some(format!("no timeout instead of {meant:.2} s")),
     }
+}
+
+/// Whether this device, and no other that is set on this host or its path, is named.
+fn names_only(idle: &Idle, device: &str) -> bool {
+    let mut set = idle
+        .candidates
+        .iter()
+        .filter(|candidate| candidate.basis != Basis::Known)
+        .peekable();
+    set.peek().is_some() && set.all(|candidate| candidate.device.contains(device))
 }
 
 /// The timeout that a record commits itself to: learned, a hop's or this host's own setting; at expiry the silence is it.

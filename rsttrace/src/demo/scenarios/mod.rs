@@ -11,6 +11,7 @@ mod flock;
 mod forged;
 mod handshake;
 mod injected;
+mod ipvs;
 mod late_data;
 mod lookalikes;
 mod pair;
@@ -182,6 +183,12 @@ pub const ALL: &[&Scenario] = &[
     &transparent::ANSWERED_BY_BALANCER,
     &transparent::ANSWERED_BY_UNKNOWN_BALANCER,
     &transparent::ANSWERED_BY_PEER,
+    &ipvs::NAT_ANSWERS_CLIENT,
+    &ipvs::NAT_PEER_ANSWERS,
+    &ipvs::DIRECT_ROUTING,
+    &ipvs::NOT_EXPIRED,
+    &ipvs::NOT_EXPIRED_UNREAD,
+    &ipvs::NOT_EXPIRED_CRASHED,
     &forged::EXPIRED,
     &forged::LEARNED,
     &forged::AMBIGUOUS,
