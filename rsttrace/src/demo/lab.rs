@@ -256,6 +256,32 @@ impl Lab {
         }
     }
 
+    /// Has packets that leave the router by both ways, or by that to one place, suffer what tc's netem does to them, until
+    /// [`Lab::tidy`].
+    pub(super) fn disturb(&mut self, towards: &[Place], how: &str) -> Result<(), StageError> {
+        for place in towards {
+            let device = match place {
+                Place::Client => "rt-c",
+                Place::Router | Place::Server => "rt-s",
+            };
+            let undo = Command::Run {
+                program: "tc".to_owned(),
+                arguments: ["qdisc", "del", "dev", device, "root"]
+                    .map(str::to_owned)
+                    .to_vec(),
+            };
+            self.run(
+                Place::Router,
+                &format!("tc qdisc replace dev {device} root netem {how}"),
+                (&NO_NETEM, "this kernel has no netem (module sch_netem)"),
+            )?;
+            if !self.undo.contains(&(Place::Router, undo.clone())) {
+                self.undo.push((Place::Router, undo));
+            }
+        }
+        Ok(())
+    }
+
     /// Gives a place an address that belongs to no subnet, for as long as the lab stands.
     pub(super) fn virtual_address(
         &mut self,
@@ -425,6 +451,8 @@ const NO_NFTABLES: [&str; 5] = [
     "EINVAL",
     "EAFNOSUPPORT",
 ];
+/// What tc says without the module, of different ages.
+const NO_NETEM: [&str; 2] = ["qdisc kind is unknown", "No such file or directory"];
 const TABLE: &str = "rsttrace_demo";
 /// Below the ephemeral range, so that no client gets one by chance.
 const FIRST_PORT: u16 = 20_000;

@@ -100,6 +100,8 @@ pub struct Truth {
     pub unknowable: Option<&'static str>,
     /// Its record is of one chain with those of the scenario's other linked truths.
     pub linked: bool,
+    /// Causes that no record of this connection may blame anybody for here.
+    pub spares: &'static [Cause],
     /// The error that the receiving side saw, where it has a socket for it.
     pub peer_error: Option<String>,
     /// The RST as the staging side captured it, in the view of the scenario's first truth: in the views of the
@@ -131,6 +133,7 @@ impl Truth {
             idle: None,
             unknowable: None,
             linked: false,
+            spares: &[],
             peer_error: None,
             seen,
         }

@@ -235,6 +235,13 @@ fn judge<'a>(truth: &Truth, alike: usize, records: &'a [Record]) -> (Option<&'a 
     {
         wrong.push(About::Unread.is_wrong(format!("{told} bytes unread instead of {staged}")));
     }
+    for blamed in of_flow.iter().filter(|record| blames(truth, record)) {
+        wrong.push(About::Cause.is_wrong(format!(
+            "{} is blamed for a reset {}",
+            blamed.verdict.cause,
+            blamed.direction.name()
+        )));
+    }
     // A reset told twice in one direction is one too many.
     let told = of_flow
         .iter()
@@ -262,6 +269,11 @@ fn is_of_flow(truth: &Truth, record: &Record) -> bool {
             (one.address, one.port) == (truth.sender.ip(), truth.sender.port())
                 && (other.address, other.port) == (truth.receiver.ip(), truth.receiver.port())
         })
+}
+
+/// It gives somebody one of the causes that the path alone looks like here.
+fn blames(truth: &Truth, record: &Record) -> bool {
+    truth.spares.contains(&record.verdict.cause) && record.verdict.origin != Origin::Unknown
 }
 
 /// Of the truth's direction, and with the right end called local.
