@@ -249,6 +249,7 @@ pub(crate) mod tests {
                     loose: true,
                 }),
                 ipvs: None,
+                balanced: Default::default(),
                 forwards: false,
             },
             tracked: Some(12),

@@ -629,6 +629,8 @@ pub struct NetSettings {
     pub conntrack: Option<ConntrackTimeouts>,
     /// IPVS; absent where the kernel has none or it balances no TCP service, and without CAP_NET_ADMIN.
     pub ipvs: Option<IpvsTimeouts>,
+    /// What IPVS balances.
+    pub balanced: Balanced,
     /// It forwards: `net.ipv4.ip_forward` or `net.ipv6.conf.all.forwarding`. False too if neither can be read.
     pub forwards: bool,
 }
@@ -658,6 +660,30 @@ pub struct IpvsTimeouts {
     pub established: Duration,
     /// After a FIN.
     pub fin_wait: Duration,
+}
+
+/// Whose TCP connections IPVS balances.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Balanced {
+    /// Addresses of services and of the servers behind them, sorted; port 0 stands for every port.
+    pub addresses: Vec<SocketAddr>,
+    /// It balances by firewall mark, too, or more than are listed.
+    pub others: bool,
+}
+
+impl Balanced {
+    /// Whether it balances connections with this address; `None`: not known.
+    pub fn includes(&self, address: SocketAddr) -> Option<bool> {
+        let every_port = SocketAddr::new(address.ip(), 0);
+        let listed = [address, every_port]
+            .iter()
+            .any(|address| self.addresses.binary_search(address).is_ok());
+        if listed {
+            Some(true)
+        } else {
+            (!self.others).then_some(false)
+        }
+    }
 }
 
 /// The cloud a host runs in, as far as its firmware tells.

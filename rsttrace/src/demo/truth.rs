@@ -65,6 +65,8 @@ pub struct StagedIdle {
     pub mode: IdleMode,
     /// The timeout in seconds, where this view can know it.
     pub timeout: Option<f64>,
+    /// What the device is called, or a part of it, where this view can know it.
+    pub device: Option<&'static str>,
 }
 
 /// The truth about one reset in one view.
@@ -98,6 +100,8 @@ pub struct Truth {
     pub unknowable: Option<&'static str>,
     /// Its record is of one chain with those of the scenario's other linked truths.
     pub linked: bool,
+    /// Causes that no record of this connection may blame anybody for here.
+    pub spares: &'static [Cause],
     /// The error that the receiving side saw, where it has a socket for it.
     pub peer_error: Option<String>,
     /// The RST as the staging side captured it, in the view of the scenario's first truth: in the views of the
@@ -129,6 +133,7 @@ impl Truth {
             idle: None,
             unknowable: None,
             linked: false,
+            spares: &[],
             peer_error: None,
             seen,
         }
@@ -191,7 +196,16 @@ impl Truth {
         self.idle = Some(StagedIdle {
             mode,
             timeout: timeout.map(|timeout| timeout.as_secs_f64()),
+            device: None,
         });
+        self
+    }
+
+    /// It is the timeout of this device.
+    pub(super) fn of_device(mut self, device: &'static str) -> Self {
+        if let Some(idle) = &mut self.idle {
+            idle.device = Some(device);
+        }
         self
     }
 

@@ -312,6 +312,24 @@ impl Actor {
         }
     }
 
+    /// Runs a program to its end in the actor's namespace; what it complained about unless it succeeded.
+    pub fn run(&mut self, program: &str, arguments: &[&str]) -> Result<Option<String>, StageError> {
+        let command = Command::Run {
+            program: program.to_owned(),
+            arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
+        };
+        let answer = self.ask(command).map_err(|error| match error {
+            StageError::Refused { errno, .. } if errno == "ENOENT" => {
+                StageError::NotStaged(format!("{program} is not installed"))
+            }
+            other => other,
+        })?;
+        match answer {
+            Answer::Ran { complaint } => Ok(complaint),
+            other => Err(self.failed(&format!("unexpected answer {other:?}"))),
+        }
+    }
+
     /// Whether the process has ended.
     pub fn has_ended(&mut self) -> Result<bool, StageError> {
         Ok(self.child.try_wait()?.is_some())

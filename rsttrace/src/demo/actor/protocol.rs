@@ -88,6 +88,11 @@ pub enum Command {
         arguments: Vec<String>,
         configuration: String,
     },
+    /// Runs a program to its end, in this namespace.
+    Run {
+        program: String,
+        arguments: Vec<String>,
+    },
     /// SOCK_DESTROY by sock_diag, as `ss -K` does.
     Destroy {
         local: SocketAddr,
@@ -232,6 +237,8 @@ pub enum Answer {
     Entry { entry: Option<Entry> },
     /// A text: the name of an error, the old value of a sysctl.
     Text { text: String },
+    /// A program has run; what it complained about unless it succeeded.
+    Ran { complaint: Option<String> },
     /// It failed: the errno's name ("ECONNRESET") and what was tried.
     Failed { errno: String, what: String },
 }

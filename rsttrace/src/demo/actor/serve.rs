@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use super::capture::Capture;
 use super::kernel_state;
-use super::program::become_program;
+use super::program::{become_program, run_program};
 use super::protocol::{Answer, Command};
 use super::sockets::Sockets;
 use crate::demo::net::{destroy, link, nft};
@@ -76,6 +76,9 @@ impl Server {
                 arguments,
                 configuration,
             } => become_program(&program, &arguments, &configuration),
+            Run { program, arguments } => Ok(Answer::Ran {
+                complaint: run_program(&program, &arguments)?,
+            }),
             Destroy { local, remote } => destroy::destroy(local, remote).map(|()| Answer::Done),
             Capture => {
                 self.capture = None;
