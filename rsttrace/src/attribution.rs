@@ -38,7 +38,9 @@ fn holder<'a>(ownership: Option<&'a Ownership>, facts: &'a Facts) -> Option<(&'a
         let quality = match ownership.source {
             _ if ownership.inherited => Quality::Inherited,
             Some(OwnerSource::Seeded) => Quality::LookedUp,
-            Some(OwnerSource::Connect | OwnerSource::Listen) | None => Quality::Recorded,
+            Some(OwnerSource::Connect | OwnerSource::Listen | OwnerSource::Accept) | None => {
+                Quality::Recorded
+            }
         };
         ownership.owner.as_ref().map(|task| (task, quality))
     });

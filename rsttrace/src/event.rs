@@ -470,7 +470,7 @@ pub struct Socket {
 /// What the state hook remembered about a socket.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ownership {
-    /// Who connected, listened, or held the file at start; absent if nobody was recorded.
+    /// Who connected, listened, accepted, or held the file at start; absent if nobody was recorded.
     pub owner: Option<Task>,
     /// How the owner was learned; absent with it.
     pub source: Option<OwnerSource>,
@@ -497,6 +497,8 @@ pub enum OwnerSource {
     Listen,
     /// It held the file when the tool started.
     Seeded,
+    /// It called accept(); it may have handed the connection on since.
+    Accept,
 }
 
 /// The peer's FIN on an open connection.

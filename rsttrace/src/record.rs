@@ -287,7 +287,7 @@ names! {
     pub enum Quality {
         /// It was running, holding the socket, when the reset was made.
         Certain => "certain",
-        /// Written down when it connected, listened or closed.
+        /// Written down when it connected, listened, accepted or closed.
         Recorded => "recorded",
         /// Found by its open file.
         LookedUp => "looked_up",
