@@ -289,9 +289,9 @@ names! {
         Certain => "certain",
         /// Written down when it connected, listened, accepted or closed.
         Recorded => "recorded",
-        /// Found by its open file.
+        /// Found by its open file, which no other process looked at has.
         LookedUp => "looked_up",
-        /// Taken over from the listener: a worker of it may be the real one.
+        /// A worker or child of it may be the real one: it listened or accepted for others, or shares the socket with them.
         Inherited => "inherited",
     }
 }
