@@ -289,7 +289,7 @@ names! {
         Certain => "certain",
         /// Written down when it connected, listened, accepted or closed.
         Recorded => "recorded",
-        /// Found by its open file, which no other process looked at has.
+        /// Found by its open file.
         LookedUp => "looked_up",
         /// A worker or child of it may be the real one: it listened or accepted for others, or shares the socket with them.
         Inherited => "inherited",
