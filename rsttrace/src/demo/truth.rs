@@ -47,6 +47,8 @@ pub struct Holder {
     pub comm: String,
     /// The roles that are right for it.
     pub roles: Vec<Role>,
+    /// Only as one of several that it may be.
+    pub only_as_guess: bool,
 }
 
 /// Which processes a right record names.
@@ -176,13 +178,7 @@ impl Truth {
             comm: comm.to_owned(),
             did,
         };
-        let roles = vec![Role::Closer];
-        self.named.any_of.push(Holder {
-            pid,
-            comm: comm.to_owned(),
-            roles,
-        });
-        self
+        self.names_child(pid, comm, &[Role::Closer])
     }
 
     /// So many bytes were unread.
@@ -222,12 +218,26 @@ impl Truth {
     }
 
     /// A process that may be named, in one of these roles.
-    pub(super) fn names(mut self, actor: &Actor, roles: &[Role]) -> Self {
+    pub(super) fn names(self, actor: &Actor, roles: &[Role]) -> Self {
+        self.names_child(actor.pid(), actor.name(), roles)
+    }
+
+    /// The same for a child of an actor.
+    pub(super) fn names_child(mut self, pid: u32, comm: &str, roles: &[Role]) -> Self {
         self.named.any_of.push(Holder {
-            pid: actor.pid(),
-            comm: actor.name().to_owned(),
+            pid,
+            comm: comm.to_owned(),
             roles: roles.to_vec(),
+            only_as_guess: false,
         });
+        self
+    }
+
+    /// The last that may be named is one of several that it may be, and that has to be said.
+    pub(super) fn only_as_guess(mut self) -> Self {
+        if let Some(holder) = self.named.any_of.last_mut() {
+            holder.only_as_guess = true;
+        }
         self
     }
 

@@ -275,10 +275,7 @@ pub const TABLE: &[Row] = &[
                     Need::Parameters("tcp_v4_send_reset", 2),
                     Need::Parameters("tcp_v6_send_reset", 2),
                 ],
-                &[program(
-                    "kprobe_tcp_send_reset",
-                    Attachment::Probe(SENDERS),
-                )],
+                &[program("kprobe_tcp_send_reset", Attachment::Probe(SENDERS))],
             ),
         ],
         costs: "resets this host sends without a socket (port closed, connection gone) are seen on the wire only",

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::plan::Done;
 use crate::demo::{IpVersion, StagedIdle, Truth};
 use crate::record::{
-    Basis, Cause, Confidence, Direction, Idle, IdleMode, Origin, Process, Record, Severity,
+    Basis, Cause, Confidence, Direction, Idle, IdleMode, Origin, Process, Quality, Record, Severity,
 };
 
 /// One truth and what was made of it.
@@ -353,8 +353,18 @@ fn wrong_process(truth: &Truth, process: Option<&Process>) -> Option<String> {
                 holder.pid == process.pid
                     && holder.comm == process.comm
                     && holder.roles.contains(&process.role)
+                    && (!holder.only_as_guess || process.quality == Quality::Inherited)
             });
-            let text = || format!("{}[{}] as {}", process.comm, process.pid, process.role);
+            let text = || {
+                let Process {
+                    comm,
+                    pid,
+                    role,
+                    quality,
+                    ..
+                } = process;
+                format!("{comm}[{pid}] as {role}, {quality},")
+            };
             if fits {
                 None
             } else {

@@ -15,6 +15,7 @@ mod ipvs;
 mod late_data;
 mod lookalikes;
 mod pair;
+mod prefork;
 mod proxies;
 mod rough;
 mod seen_elsewhere;
@@ -162,6 +163,19 @@ pub const ALL: &[&Scenario] = &[
     &late_data::TIME_WAIT,
     &late_data::KILLED,
     &late_data::SHUTDOWN_BOTH,
+    &prefork::FORKED,
+    &prefork::FORKED_GONE,
+    &prefork::FORKED_LINGER_ZERO,
+    &prefork::WORKER,
+    &prefork::WORKER_GONE,
+    &prefork::WORKER_KEEPALIVE,
+    &prefork::WORKER_CLOSED,
+    &prefork::MASTER,
+    &prefork::SHARED,
+    &prefork::HANDED_ON,
+    &prefork::HANDED_ON_SHUTDOWN,
+    &prefork::REUSEPORT,
+    &prefork::REUSEPORT_GONE,
     &vanished::HALF_OPEN,
     &vanished::HALF_OPEN_LISTENER_BACK,
     &vanished::BAD_ACK_WHILE_CONNECTING,
