@@ -134,6 +134,7 @@ fn look(inode: u64, search: Search, deadline: Instant) -> Holder {
         deadline,
         looked_at: HashSet::new(),
         found: Vec::new(),
+        by_parent: None,
     };
     let ended = match search {
         Search::Family(pid) => holders.add_family(pid),
@@ -149,6 +150,8 @@ struct Holders {
     deadline: Instant,
     looked_at: HashSet<u32>,
     found: Vec<Found>,
+    /// Children of each process, where the kernel does not tell those of one.
+    by_parent: Option<BTreeMap<u32, Vec<u32>>>,
 }
 
 /// A process that has the socket.
@@ -197,14 +200,13 @@ impl Holders {
 
     fn add_descendants(&mut self, pid: u32) -> Result<(), TimeUp> {
         let mut parents = VecDeque::from([pid]);
-        let mut by_parent = None;
         while let Some(parent) = parents.pop_front() {
             let children = match children(parent) {
                 Some(children) => children,
                 // Kernels without CONFIG_PROC_CHILDREN: all processes are asked for their parent, once.
-                None => match &mut by_parent {
+                None => match &mut self.by_parent {
                     Some(by_parent) => by_parent,
-                    None => by_parent.insert(all_children(self.deadline)?),
+                    None => self.by_parent.insert(all_children(self.deadline)?),
                 }
                 .remove(&parent)
                 .unwrap_or_default(),
@@ -219,18 +221,26 @@ impl Holders {
         Ok(())
     }
 
-    /// Whoever may have been handed the socket over a Unix socket is mostly of the same service.
+    /// Whoever may have been handed the socket over a Unix socket is mostly of the same service, and was started at about
+    /// the same time. Once one is found, only those that may share with it are looked at.
     fn add_control_group(&mut self, pid: u32) -> Result<(), TimeUp> {
         let group = |pid| fs::read(format!("/proc/{pid}/cgroup")).ok();
         let Some(own) = group(pid) else {
             return Ok(());
         };
-        for other in all_pids() {
+        let mut others = all_pids();
+        others.sort_unstable_by_key(|other| other.abs_diff(pid));
+        for other in others {
             if Instant::now() > self.deadline {
                 return Err(TimeUp);
             }
             if !self.looked_at.contains(&other) && group(other).as_ref() == Some(&own) {
                 self.add(other)?;
+            }
+            if let Some(found) = self.found.first() {
+                let parent = found.parent;
+                self.add_descendants(other)?;
+                return self.add(parent);
             }
         }
         Ok(())
@@ -458,6 +468,7 @@ mod tests {
                 deadline: Instant::now(),
                 looked_at: HashSet::new(),
                 found: found.collect(),
+                by_parent: None,
             };
             match holders.answer(is_complete) {
                 Holder::One(task) => format!("one {}", task.pid),
