@@ -14,8 +14,8 @@ use crate::event::{Coverage, NetnsCookie};
 use crate::host::{Enricher, NetnsNames, clock, facts};
 use crate::idle::candidates::Hop;
 use crate::kernel::{
-    Counters, EventReader, Fact, InterfaceOptions, Names, Options, ProgramStats, TcMode, Tracer,
-    Transport,
+    Counters, EventReader, Fact, InterfaceOptions, Names, Options, Prepared, ProgramStats, TcMode,
+    Tracer, Transport,
 };
 use crate::pipeline::{Output, Pipeline};
 use crate::summary::{KernelTotal, Totals};
@@ -68,10 +68,16 @@ pub struct Session {
     interfaces: InterfaceOptions,
 }
 
-impl Session {
-    /// Attaches the hooks. Needs a runtime around it.
-    pub fn start(options: &SessionOptions) -> Result<Self, Failure> {
-        let mut tracer = Tracer::start(&Options {
+/// A trace whose programs the kernel has accepted, and nothing more.
+pub struct PreparedSession {
+    probes: Prepared,
+    options: SessionOptions,
+}
+
+impl PreparedSession {
+    /// Loads the programs. Blocks for as long as the kernel verifies them.
+    pub fn new(options: SessionOptions) -> Result<Self, Failure> {
+        let probes = Prepared::new(&Options {
             transport: match options.tracer.transport {
                 cli::Transport::Ring => Transport::Ring,
                 cli::Transport::Perf => Transport::Perf,
@@ -84,6 +90,13 @@ impl Session {
             debug: options.tracer.debug_probes,
             ..Options::default()
         })?;
+        Ok(Self { probes, options })
+    }
+
+    /// Attaches the hooks. Needs a runtime around it.
+    pub fn start(self) -> Result<Session, Failure> {
+        let Self { probes, options } = self;
+        let mut tracer = probes.attach()?;
         for warning in tracer.hooks().refusals() {
             warn!("{warning}");
         }
@@ -131,7 +144,7 @@ impl Session {
                 pipelines: Default::default(),
             },
         };
-        Ok(Self {
+        Ok(Session {
             brain: Brain::new(decoder, Enricher::new(names, own), view),
             tracer,
             events,
@@ -143,6 +156,13 @@ impl Session {
             missed_asked: None,
             interfaces: options.interfaces.clone(),
         })
+    }
+}
+
+impl Session {
+    /// Loads the programs and attaches the hooks. Needs a runtime around it.
+    pub fn start(options: SessionOptions) -> Result<Self, Failure> {
+        PreparedSession::new(options)?.start()
     }
 
     /// What is traced, as a sentence: for the user to know that it has begun.

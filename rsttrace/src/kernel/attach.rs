@@ -24,22 +24,28 @@ pub struct Attached {
     pub hz: Option<u32>,
 }
 
-/// Tries every row in order.
-pub fn all(object: &mut Object, kernel: &KernelFacts, options: &Options) -> Attached {
-    let is_off = |fact| match fact {
+fn is_off(fact: Fact, options: &Options) -> bool {
+    match fact {
         Fact::Packets | Fact::TunnelPackets => options.interfaces.is_none(),
         Fact::OlderSockets => !options.seed,
         _ => false,
-    };
-    let rows = || TABLE.iter().filter(|row| !is_off(row.fact));
-    // Of each fact the way that will most likely be taken.
-    let ways: Vec<_> = rows()
+    }
+}
+
+/// Has the kernel verify what [`all`] will most likely attach: of each fact the first way that fits.
+pub fn verify(object: &mut Object, kernel: &KernelFacts, options: &Options) {
+    let rows = TABLE.iter().filter(|row| !is_off(row.fact, options));
+    let ways: Vec<_> = rows
         .filter_map(|row| row.ways.iter().find(|way| kernel.fits(way).is_ok()))
         .collect();
     object.verify_ahead(&ways);
+}
+
+/// Tries every row in order.
+pub fn all(object: &mut Object, kernel: &KernelFacts, options: &Options) -> Attached {
     let mut attached = Attached::default();
     for row in TABLE {
-        let state = if is_off(row.fact) {
+        let state = if is_off(row.fact, options) {
             HookState::Off
         } else {
             attached.row(object, kernel, row)

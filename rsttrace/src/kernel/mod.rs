@@ -26,4 +26,4 @@ pub use events::{EventReader, Transport};
 pub use hooks::{Fact, HookState, Hooks, Way};
 pub use interfaces::{Inode, InterfaceOptions, Names, Namespace, Scope, Selector, TcMode};
 pub use preflight::{StartError, has_btf};
-pub use tracer::{DebugLog, Options, Tracer};
+pub use tracer::{DebugLog, Options, Prepared, Tracer};

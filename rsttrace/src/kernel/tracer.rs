@@ -70,11 +70,18 @@ pub struct Tracer {
     debug: bool,
 }
 
-impl Tracer {
-    /// Checks rights and kernel, loads the programs, attaches what the kernel grants. What it refuses is recorded in
-    /// [`Tracer::hooks`]; an error only if no reset would be seen at all. Needs no async runtime. Events flow from
-    /// here on, so the reader should be read soon.
-    pub fn start(options: &Options) -> Result<Self, StartError> {
+/// The probes, accepted by the kernel; none is attached.
+pub struct Prepared {
+    kernel: KernelFacts,
+    object: Object,
+    counters: CounterMap,
+    reader: EventReader,
+    options: Options,
+}
+
+impl Prepared {
+    /// Checks rights and kernel, loads the programs and has them verified: most of the time of a start.
+    pub fn new(options: &Options) -> Result<Self, StartError> {
         preflight::check()?;
         if let Err(error) = sys::raise_memlock() {
             debug!("RLIMIT_MEMLOCK not raised: {error}; only kernels before 5.11 need it");
@@ -84,12 +91,31 @@ impl Tracer {
         let mut object = Object::load(options, &kernel)?;
         let counters = CounterMap::take(&mut object.ebpf).map_err(StartError::Failed)?;
         let reader = EventReader::new(&mut object.ebpf, options).map_err(StartError::Failed)?;
+        attach::verify(&mut object, &kernel, options);
+        Ok(Self {
+            kernel,
+            object,
+            counters,
+            reader,
+            options: options.clone(),
+        })
+    }
 
+    /// Attaches what the kernel grants. What it refuses is recorded in [`Tracer::hooks`]; an error only if no reset would
+    /// be seen at all. Needs no async runtime. Events flow from here on, so the reader should be read soon.
+    pub fn attach(self) -> Result<Tracer, StartError> {
+        let Self {
+            kernel,
+            mut object,
+            counters,
+            reader,
+            options,
+        } = self;
         let Attached {
             mut hooks,
             programs,
             hz,
-        } = attach::all(&mut object, &kernel, options);
+        } = attach::all(&mut object, &kernel, &options);
         let Object { ebpf, types, .. } = object;
         drop(types);
         let interfaces = match &options.interfaces {
@@ -111,7 +137,7 @@ impl Tracer {
                 advice: HOOKS_ADVICE,
             });
         }
-        Ok(Self {
+        Ok(Tracer {
             interfaces,
             ebpf,
             reader: Some(reader),
@@ -121,6 +147,13 @@ impl Tracer {
             hz,
             debug: options.debug,
         })
+    }
+}
+
+impl Tracer {
+    /// Prepares and attaches, see [`Prepared`].
+    pub fn start(options: &Options) -> Result<Self, StartError> {
+        Prepared::new(options)?.attach()
     }
 
     /// The events; `None` the second time.
