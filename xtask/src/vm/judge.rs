@@ -41,6 +41,9 @@ pub fn judge(step: &Step, result: &StepResult, folder: &Path, version: Version) 
     })
 }
 
+/// Of timeout(1), which every step runs under.
+const TIMED_OUT: u8 = 124;
+
 fn judged(step: &Step, code: u8, folder: &Path, version: Version) -> Result<Judgement> {
     let read = |extension: &str| {
         let bytes = fs::read(folder.join(format!("{}.{extension}", step.name)));
@@ -52,6 +55,13 @@ fn judged(step: &Step, code: u8, folder: &Path, version: Version) -> Result<Judg
         let last = errors.lines().last().unwrap_or_default().to_owned();
         format!("exit code {code}: {last}")
     };
+    if code == TIMED_OUT && step.kind != Kind::Command {
+        anyhow::bail!(
+            "not done within {} s, {}",
+            step.limit.as_secs(),
+            complaint()
+        );
+    }
     match step.kind {
         Kind::Features => Ok(features(&output, version)),
         Kind::Hooks => hooks(&output, version).with_context(complaint),
