@@ -24,5 +24,10 @@ pub const TOMBSTONE_EVICTED: u32 = 9;
 pub const BASELINE_EVICTED: u32 = 10;
 /// Sockets that were there before the tool and got an owner at its start.
 pub const SEEDED: u32 = 11;
+/// A reset without a full socket was seen by way of the function that sends it (before 6.10, where the tracepoint shows
+/// none of them): belongs to `SENT_SEEN`.
+pub const STATELESS_SEEN: u32 = 12;
+/// It could not be put into the ring.
+pub const STATELESS_LOST: u32 = 13;
 /// How many counters there are.
-pub const COUNT: u32 = 12;
+pub const COUNT: u32 = 14;

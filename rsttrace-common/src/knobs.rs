@@ -13,6 +13,15 @@ pub const TRANSPORT_PERF: u32 = 1;
 /// Slots of both tables unless user space says otherwise.
 pub const DEFAULT_SLOTS: u32 = 16_384;
 
+/// The kernel lends socket storage to tracing programs (5.11); without it owners are kept in a hash by address.
+pub const HELPER_SOCKET_STORAGE: u32 = 1;
+/// The kernel makes socket cookies for tracing programs (5.12); without it a socket's cookie is what others made of it.
+pub const HELPER_SOCKET_COOKIE: u32 = 2;
+/// The kernel hands out the running task with its type (5.11); without it the task is copied from.
+pub const HELPER_TYPED_TASK: u32 = 4;
+/// The kernel finds the socket of a file (5.11); without it the file is copied from.
+pub const HELPER_FILE_SOCKET: u32 = 8;
+
 /// Slots of the table of closed listeners, a power of two.
 pub const LISTENER_SLOTS: u32 = 1024;
 
@@ -26,6 +35,8 @@ pub mod names {
     pub const TOMBSTONE_SLOTS: &str = "TOMBSTONE_SLOTS";
     /// `u32`: slots of the table of TTL baselines, a power of two.
     pub const BASELINE_SLOTS: &str = "BASELINE_SLOTS";
+    /// `u32`: the `HELPER_` flags of what the running kernel grants.
+    pub const HELPERS: &str = "HELPERS";
     /// `u32`: 1 to log rare paths through aya-log.
     pub const DEBUG: &str = "DEBUG";
 }
@@ -116,6 +127,8 @@ offsets! {
     sk_ino => "sock"."sk_ino",
     /// `sock`.
     sk_cgroup => "sock"."sk_cgrp_data.cgroup",
+    /// `sock`: the same, where a union hides its type (before 5.15); its lowest two bits are flags.
+    sk_cgroup_word => "sock"."sk_cgrp_data.val",
     /// `inet_sock`.
     inet_sport => "inet_sock"."inet_sport",
     /// `inet_connection_sock`.
@@ -184,6 +197,10 @@ offsets! {
     socket_sk => "socket"."sk",
     /// `file`.
     f_inode => "file"."f_inode",
+    /// `file`.
+    private_data => "file"."private_data",
+    /// `inode`.
+    i_mode => "inode"."i_mode",
     /// `inode`.
     i_ino => "inode"."i_ino",
     /// `sk_buff`.
@@ -198,10 +215,18 @@ offsets! {
     skb_dev => "sk_buff"."dev",
     /// `sk_buff`.
     skb_iif => "sk_buff"."skb_iif",
+    /// `sk_buff`: the route, its lowest bits are flags.
+    skb_refdst => "sk_buff"."_skb_refdst",
+    /// `rtable`.
+    rt_type => "rtable"."rt_type",
+    /// `rt6_info`; absent without IPv6.
+    rt6i_flags => "rt6_info"."rt6i_flags",
     /// `net_device`.
     dev_net => "net_device"."nd_net",
-    /// `net`; absent before 5.12, where the cookie is made on demand.
+    /// `net`.
     net_cookie => "net"."net_cookie",
+    /// `net`: only before 5.12, where the cookie is made on demand and means nothing before.
+    net_cookie_on_demand => "net"."net_cookie.counter",
     /// `net`.
     net_inum => "net"."ns.inum",
     /// `cgroup`.

@@ -9,7 +9,7 @@
 #![no_std]
 
 /// Version of every layout in this crate; each event carries it in its [`Header`].
-pub const WIRE_VERSION: u16 = 2;
+pub const WIRE_VERSION: u16 = 3;
 
 /// Declares wire types: C layout, copyable, and castable from bytes on the daemon's side, where the
 /// derive also proves at compile time that a type has no hidden padding.

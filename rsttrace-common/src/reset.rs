@@ -84,7 +84,7 @@ wire! {
         pub reserved: [u8; 3],
     }
 
-    /// `tcp:tcp_receive_reset`: the kernel accepted a reset for this socket. There is no packet here.
+    /// `tcp:tcp_receive_reset`: the kernel accepted a reset for this socket.
     pub struct ResetReceived {
         /// Kind `KIND_RESET_RECEIVED`.
         pub header: Header,
@@ -94,6 +94,9 @@ wire! {
         pub socket: Socket,
         /// What was remembered of it; all zero if nothing was.
         pub ownership: Ownership,
+        /// The segment that tcp_reset() was called for, absent where that function cannot be hooked. Without RST in its
+        /// flags no reset came: data did, after the application had closed.
+        pub segment: Segment,
     }
 }
 

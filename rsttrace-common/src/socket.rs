@@ -147,6 +147,8 @@ pub const SOURCE_CONNECT: u8 = 1;
 pub const SOURCE_LISTEN: u8 = 2;
 /// The owner held an open file for the socket when the tool started.
 pub const SOURCE_SEEDED: u8 = 3;
+/// The owner called accept(): the record, which was the listener's, is the acceptor's now.
+pub const SOURCE_ACCEPT: u8 = 4;
 
 /// The record was copied from a listener: `owner` is the listener's, maybe not the worker's.
 pub const OWNERSHIP_INHERITED: u32 = 1;

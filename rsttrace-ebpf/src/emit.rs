@@ -26,6 +26,8 @@ pub enum Slot {
     Egress,
     /// `inet_sock_set_state`.
     State,
+    /// The functions that send resets.
+    Stateless,
 }
 
 /// Which counters an event adds to.
@@ -37,44 +39,63 @@ pub struct Tally {
     pub lost: u32,
 }
 
-/// Hands one event over. `fill` must set every byte, padding too.
-#[inline(always)]
-pub fn emit<T>(ctx: *mut c_void, slot: Slot, tally: Tally, fill: impl FnOnce(&mut T)) {
-    const { assert!(size_of::<T>() <= size_of::<Scratch>() && align_of::<T>() <= 8) };
-    count(tally.seen);
-    let ring = get(&TRANSPORT) == TRANSPORT_RING;
-    let place = if ring {
-        // SAFETY: the map is a ring buffer.
-        unsafe { bpf_ringbuf_reserve(ring_buffer(), size_of::<T>() as u64, 0) }.cast::<T>()
-    } else {
-        SCRATCH
-            .get_ptr_mut(slot as u32)
-            .map_or(core::ptr::null_mut(), |slot| slot.cast::<T>())
-    };
-    // SAFETY: null, or memory of this size and alignment that nobody else writes until it is handed over.
-    let Some(event) = (unsafe { place.as_mut() }) else {
-        count(tally.lost);
-        return;
-    };
-    fill(event);
-    if ring {
-        // SAFETY: `place` came from `bpf_ringbuf_reserve`.
-        unsafe { bpf_ringbuf_submit(place.cast(), 0) };
-    } else {
+/// An event that is being put together. Every byte must be set, padding too; then [`Draft::submit`].
+pub struct Draft<T: 'static> {
+    /// The event.
+    pub event: &'static mut T,
+    tally: Tally,
+}
+
+impl<T> Draft<T> {
+    /// Counts an event and finds room for it; `None`: there is none, which is counted.
+    #[inline(always)]
+    pub fn begin(slot: Slot, tally: Tally) -> Option<Self> {
+        const { assert!(size_of::<T>() <= size_of::<Scratch>() && align_of::<T>() <= 8) };
+        count(tally.seen);
+        let place = if is_ring() {
+            // SAFETY: the map is a ring buffer.
+            unsafe { bpf_ringbuf_reserve(ring_buffer(), size_of::<T>() as u64, 0) }.cast::<T>()
+        } else {
+            SCRATCH
+                .get_ptr_mut(slot as u32)
+                .map_or(core::ptr::null_mut(), |slot| slot.cast::<T>())
+        };
+        // SAFETY: null, or memory of this size and alignment that nobody else writes until it is handed over.
+        let Some(event) = (unsafe { place.as_mut() }) else {
+            count(tally.lost);
+            return None;
+        };
+        Some(Self { event, tally })
+    }
+
+    /// Hands the event over. `ctx` is the program's own context.
+    #[inline(always)]
+    pub fn submit(self, ctx: *mut c_void) {
+        let place = core::ptr::from_mut(self.event).cast::<c_void>();
+        if is_ring() {
+            // SAFETY: `place` came from `bpf_ringbuf_reserve`.
+            unsafe { bpf_ringbuf_submit(place, 0) };
+            return;
+        }
         // SAFETY: `ctx` is the program's own context, `place` holds an event of this size.
         let status = unsafe {
             bpf_perf_event_output(
                 ctx,
                 perf_array(),
                 u64::from(BPF_F_CURRENT_CPU as u32),
-                place.cast(),
+                place,
                 size_of::<T>() as u64,
             )
         };
         if status != 0 {
-            count(tally.lost);
+            count(self.tally.lost);
         }
     }
+}
+
+#[inline(always)]
+fn is_ring() -> bool {
+    get(&TRANSPORT) == TRANSPORT_RING
 }
 
 /// What every event starts with.

@@ -1,7 +1,8 @@
 //! The only place that reads kernel memory.
 //!
-//! Two ways: `load` follows a pointer whose type the verifier knows (tp_btf arguments and what they point to; a fault
-//! reads as zero, so null needs no check), `read` copies from any address by helper.
+//! Two ways, [`Followed`]: `load` follows a pointer whose type the verifier knows (arguments of tp_btf and fentry programs
+//! and what they point to; a fault reads as zero, so null needs no check), and [`Copied`]: `read` copies from any address
+//! by helper, all that kprobes and classifiers may do.
 
 use core::ffi::c_void;
 
@@ -9,12 +10,41 @@ use aya_ebpf::helpers::generated::{
     bpf_get_current_cgroup_id, bpf_get_current_task, bpf_get_current_task_btf,
     bpf_probe_read_kernel, bpf_skc_to_tcp_sock,
 };
+use rsttrace_common::knobs::HELPER_TYPED_TASK;
 use rsttrace_common::task::{CurrentTask, PF_EXITING, Task};
 
-use crate::knobs::offset;
+use crate::knobs::{has, offset};
 
 /// A pointer whose type the verifier knows.
 pub type Typed = *const c_void;
+
+/// How a member of a kernel object is reached.
+pub trait Reach {
+    /// A member of an object; `None` if this kernel has no such member.
+    ///
+    /// Never pass a null pointer made here: the compiler would take what follows for unreachable.
+    fn load<T: Copy>(object: Typed, member: Option<usize>) -> Option<T>;
+}
+
+/// By following a pointer whose type the verifier knows.
+pub struct Followed;
+
+/// By copying from an address.
+pub struct Copied;
+
+impl Reach for Followed {
+    #[inline(always)]
+    fn load<T: Copy>(object: Typed, member: Option<usize>) -> Option<T> {
+        load(object, member)
+    }
+}
+
+impl Reach for Copied {
+    #[inline(always)]
+    fn load<T: Copy>(object: Typed, member: Option<usize>) -> Option<T> {
+        Some(read((object as u64).wrapping_add(member? as u64)))
+    }
+}
 
 /// A network namespace.
 #[derive(Clone, Copy)]
@@ -34,14 +64,14 @@ impl Netns {
 
     /// The namespace of a `possible_net_t` member.
     #[inline(always)]
-    pub fn of(object: Typed, member: Option<usize>) -> Self {
-        let Some(net) = load::<Typed>(object, member) else {
+    pub fn of<R: Reach>(object: Typed, member: Option<usize>) -> Self {
+        let Some(net) = R::load::<Typed>(object, member) else {
             return Self::UNKNOWN;
         };
-        Self {
-            cookie: load(net, offset!(net_cookie)).unwrap_or(0),
-            inode: load(net, offset!(net_inum)).unwrap_or(0),
-        }
+        Self::new(
+            R::load(net, offset!(net_cookie)).unwrap_or(0),
+            R::load(net, offset!(net_inum)).unwrap_or(0),
+        )
     }
 
     /// The namespace of the device a classifier runs on. By address: `bpf_get_netns_cookie` exists for classifiers from
@@ -50,10 +80,21 @@ impl Netns {
     pub fn of_device(skb: *mut c_void) -> Self {
         let device: u64 = read_member(skb as u64, offset!(skb_dev));
         let net: u64 = read_member(device, offset!(dev_net));
-        Self {
-            cookie: read_member(net, offset!(net_cookie)),
-            inode: read_member(net, offset!(net_inum)),
-        }
+        Self::new(
+            read_member(net, offset!(net_cookie)),
+            read_member(net, offset!(net_inum)),
+        )
+    }
+
+    /// Before 5.12 the cookie is 0 until somebody asks for it: then the inode has to name the namespace.
+    #[inline(always)]
+    fn new(cookie: u64, inode: u32) -> Self {
+        let cookie = if offset!(net_cookie_on_demand).is_some() {
+            u64::from(inode)
+        } else {
+            cookie
+        };
+        Self { cookie, inode }
     }
 }
 
@@ -71,8 +112,8 @@ pub fn load<T: Copy>(object: Typed, member: Option<usize>) -> Option<T> {
 /// Copies from kernel memory at any address; zero if it cannot be read.
 #[inline(always)]
 pub fn read<T: Copy>(address: u64) -> T {
-    let mut value = core::mem::MaybeUninit::<T>::zeroed();
-    // SAFETY: writes at most the size of `value`; on a fault the helper clears it. All types here are plain numbers.
+    let mut value = core::mem::MaybeUninit::<T>::uninit();
+    // SAFETY: writes the size of `value`; on a fault the helper clears it. All types here are plain numbers.
     unsafe {
         bpf_probe_read_kernel(
             value.as_mut_ptr().cast(),
@@ -80,7 +121,7 @@ pub fn read<T: Copy>(address: u64) -> T {
             address as *const c_void,
         )
     };
-    // SAFETY: it was zeroed.
+    // SAFETY: it was written.
     unsafe { value.assume_init() }
 }
 
@@ -89,11 +130,12 @@ pub fn read<T: Copy>(address: u64) -> T {
 pub fn read_member<T: Copy>(address: u64, member: Option<usize>) -> T {
     match member {
         Some(member) => read(address.wrapping_add(member as u64)),
-        None => read(0),
+        // SAFETY: all types here are plain numbers.
+        None => unsafe { core::mem::zeroed() },
     }
 }
 
-/// The `n`th argument of a tp_btf program as a bare number: a comparison with null that no verifier removes.
+/// The `n`th argument of a tp_btf or fentry program as a bare number: a comparison with null that no verifier removes.
 #[inline(always)]
 pub fn argument(ctx: *mut c_void, n: u64) -> u64 {
     read((ctx as u64).wrapping_add(n * 8))
@@ -109,12 +151,16 @@ pub fn tcp_sock(sk: Typed) -> Option<Typed> {
     if tcp.is_null() { None } else { Some(tcp) }
 }
 
-/// The running task, in programs that know its type.
+/// The running task, in tracing programs.
 #[inline(always)]
 pub fn current() -> CurrentTask {
-    // SAFETY: takes nothing.
-    let task: Typed = unsafe { bpf_get_current_task_btf() }.cast_const().cast();
-    let mut current = task_of(task);
+    let mut current = if has(HELPER_TYPED_TASK) {
+        // SAFETY: takes nothing.
+        let task: Typed = unsafe { bpf_get_current_task_btf() }.cast_const().cast();
+        task_of(task)
+    } else {
+        current_by_copy()
+    };
     // SAFETY: takes nothing.
     current.task.cgroup_id = unsafe { bpf_get_current_cgroup_id() };
     current
@@ -154,7 +200,12 @@ pub fn task_of(task: Typed) -> CurrentTask {
 #[inline(always)]
 pub fn current_by_copy() -> CurrentTask {
     // SAFETY: takes nothing.
-    let task = unsafe { bpf_get_current_task() };
+    task_at(unsafe { bpf_get_current_task() })
+}
+
+/// A task by its address. `cgroup_id` is left 0.
+#[inline(always)]
+pub fn task_at(task: u64) -> CurrentTask {
     let leader: u64 = read_member(task, offset!(task_group_leader));
     let cred: u64 = read_member(task, offset!(task_cred));
     CurrentTask {

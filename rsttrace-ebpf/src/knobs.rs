@@ -14,6 +14,9 @@ pub static TOMBSTONE_SLOTS: u32 = DEFAULT_SLOTS;
 /// Slots of `BASELINES`, a power of two.
 #[unsafe(no_mangle)]
 pub static BASELINE_SLOTS: u32 = DEFAULT_SLOTS;
+/// The `HELPER_` flags.
+#[unsafe(no_mangle)]
+pub static HELPERS: u32 = 0;
 /// 1: rare paths are logged.
 #[unsafe(no_mangle)]
 pub static DEBUG: u32 = 0;
@@ -23,6 +26,12 @@ pub static DEBUG: u32 = 0;
 pub fn get<T: Copy>(knob: &'static T) -> T {
     // SAFETY: a reference to a static is valid and aligned.
     unsafe { core::ptr::read_volatile(knob) }
+}
+
+/// Whether the kernel grants a helper: one of the `HELPER_` flags.
+#[inline(always)]
+pub fn has(helper: u32) -> bool {
+    get(&HELPERS) & helper != 0
 }
 
 /// The offset of a member, `None` where the kernel has none.

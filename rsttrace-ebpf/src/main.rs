@@ -6,10 +6,12 @@ mod emit;
 mod kernel;
 mod knobs;
 mod maps;
+mod owners;
 mod packet;
 mod probes;
 mod snapshot;
 mod table;
+mod words;
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {

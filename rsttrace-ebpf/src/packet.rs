@@ -248,7 +248,7 @@ fn v6(ctx: &TcContext, network: u32, vlan_tci: u16) -> Option<Segment> {
 /// Copies from the frame, wherever its bytes lie.
 #[inline(always)]
 pub fn copy<T: Copy>(ctx: &TcContext, offset: u32) -> Option<T> {
-    let mut value = core::mem::MaybeUninit::<T>::zeroed();
+    let mut value = core::mem::MaybeUninit::<T>::uninit();
     // SAFETY: writes exactly the size of `value`, or fails. All types here are plain numbers.
     let status = unsafe {
         bpf_skb_load_bytes(
@@ -259,7 +259,7 @@ pub fn copy<T: Copy>(ctx: &TcContext, offset: u32) -> Option<T> {
         )
     };
     if status == 0 {
-        // SAFETY: it was zeroed, and then filled.
+        // SAFETY: it was filled.
         Some(unsafe { value.assume_init() })
     } else {
         None

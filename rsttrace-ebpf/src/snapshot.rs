@@ -3,13 +3,14 @@
 use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_ktime_get_ns};
 use rsttrace_common::Flow;
 use rsttrace_common::flow::V4_MAPPED_PREFIX;
+use rsttrace_common::knobs::HELPER_SOCKET_COOKIE;
 use rsttrace_common::packet::Baseline;
 use rsttrace_common::reset::Segment;
 use rsttrace_common::socket::{Ownership, Socket};
 use rsttrace_common::task::Task;
 
-use crate::kernel::{Typed, load, read, read_member, tcp_sock};
-use crate::knobs::offset;
+use crate::kernel::{Reach, Typed, load, read, read_member, tcp_sock};
+use crate::knobs::{has, offset};
 
 const AF_INET6: u16 = 10;
 
@@ -53,20 +54,6 @@ pub const NO_FLOW: Flow = Flow {
     reserved: 0,
 };
 
-/// No segment.
-pub const NO_SEGMENT: Segment = Segment {
-    seq: 0,
-    ack: 0,
-    payload_len: 0,
-    ifindex: 0,
-    window: 0,
-    ip_id: 0,
-    flags: 0,
-    ttl: 0,
-    tos: 0,
-    present: 0,
-};
-
 /// No SYN or SYN-ACK seen.
 pub const NO_BASELINE: Baseline = Baseline {
     seen_ns: 0,
@@ -75,9 +62,12 @@ pub const NO_BASELINE: Baseline = Baseline {
     source_mac: [0; 6],
 };
 
-/// Cookie of a socket, made if it has none.
+/// Cookie of a socket, made if it has none; 0 where it has none and the kernel makes none for tracing programs.
 #[inline(always)]
 pub fn cookie(sk: Typed) -> u64 {
+    if !has(HELPER_SOCKET_COOKIE) {
+        return load(sk, offset!(skc_cookie)).unwrap_or(0);
+    }
     // SAFETY: the verifier checks that `sk` is a socket.
     unsafe { bpf_get_socket_cookie(sk.cast_mut()) }
 }
@@ -88,15 +78,12 @@ pub fn mapped(address: u32) -> [u8; 16] {
     if address == 0 {
         return [0; 16];
     }
-    let mut wide = [0; 16];
-    wide[10] = V4_MAPPED_PREFIX[10];
-    wide[11] = V4_MAPPED_PREFIX[11];
+    // Whole words: the first is zero, the second ends with the address.
+    let prefix = V4_MAPPED_PREFIX;
     let [a, b, c, d] = address.to_ne_bytes();
-    wide[12] = a;
-    wide[13] = b;
-    wide[14] = c;
-    wide[15] = d;
-    wide
+    let tail = u64::from_ne_bytes([prefix[8], prefix[9], prefix[10], prefix[11], a, b, c, d]);
+    // SAFETY: any bytes are valid on both sides, and the sizes agree.
+    unsafe { core::mem::transmute([0, tail]) }
 }
 
 /// The two ends of a socket.
@@ -163,10 +150,7 @@ pub fn socket(sk: Typed, tcp: Typed, into: &mut Socket) {
     let address = sk as u64;
     into.cookie = cookie(sk);
     into.inode = inode(address);
-    into.cgroup_id = load::<Typed>(sk, offset!(sk_cgroup))
-        .and_then(|cgroup| load::<Typed>(cgroup, offset!(cgroup_kn)))
-        .and_then(|node| load(node, offset!(kn_id)))
-        .unwrap_or(0);
+    into.cgroup_id = cgroup_id(sk);
     into.flags = load(sk, offset!(skc_flags)).unwrap_or(0);
     into.bytes_sent = load(tcp, offset!(bytes_sent)).unwrap_or(0);
     into.bytes_received = load(tcp, offset!(bytes_received)).unwrap_or(0);
@@ -229,6 +213,22 @@ pub fn socket(sk: Typed, tcp: Typed, into: &mut Socket) {
     into.reserved = [0; 5];
 }
 
+#[inline(always)]
+fn cgroup_id(sk: Typed) -> u64 {
+    if let Some(cgroup) = load::<Typed>(sk, offset!(sk_cgroup)) {
+        return load::<Typed>(cgroup, offset!(cgroup_kn))
+            .and_then(|node| load(node, offset!(kn_id)))
+            .unwrap_or(0);
+    }
+    // include/linux/cgroup-defs.h of 5.10, sock_cgroup_data: a pointer, unless the lowest bit says that it is none.
+    let word: u64 = load(sk, offset!(sk_cgroup_word)).unwrap_or(0);
+    if word == 0 || word & 1 != 0 {
+        return 0;
+    }
+    let node: u64 = read_member(word & !3, offset!(cgroup_kn));
+    read_member(node, offset!(kn_id))
+}
+
 /// A process holds the socket's lock: the running task acts on it, or its backlog is being worked off.
 #[inline(always)]
 pub fn owned(sk: Typed) -> bool {
@@ -254,12 +254,12 @@ pub fn unread(tcp: Typed) -> u32 {
 /// Fills in a received segment and its flow from the answering host's point of view. `false`: its headers cannot be
 /// read, and what was filled in means nothing.
 #[inline(always)]
-pub fn segment(skb: Typed, segment: &mut Segment, flow: &mut Flow) -> bool {
+pub fn segment<R: Reach>(skb: Typed, segment: &mut Segment, flow: &mut Flow) -> bool {
     let (Some(head), Some(network), Some(transport), Some(len)) = (
-        load::<u64>(skb, offset!(skb_head)),
-        load::<u16>(skb, offset!(skb_network_header)),
-        load::<u16>(skb, offset!(skb_transport_header)),
-        load::<u32>(skb, offset!(skb_len)),
+        R::load::<u64>(skb, offset!(skb_head)),
+        R::load::<u16>(skb, offset!(skb_network_header)),
+        R::load::<u16>(skb, offset!(skb_transport_header)),
+        R::load::<u32>(skb, offset!(skb_len)),
     ) else {
         return false;
     };
@@ -268,7 +268,7 @@ pub fn segment(skb: Typed, segment: &mut Segment, flow: &mut Flow) -> bool {
     segment.ack = u32::from_be_bytes([tcp[8], tcp[9], tcp[10], tcp[11]]);
     // skb->data is at the TCP header here, as tcp_v4_send_reset() computes it (net/ipv4/tcp_ipv4.c).
     segment.payload_len = len.wrapping_sub(u32::from(tcp[12] >> 4) * 4);
-    segment.ifindex = load(skb, offset!(skb_iif)).unwrap_or(0);
+    segment.ifindex = R::load(skb, offset!(skb_iif)).unwrap_or(0);
     segment.window = u16::from_be_bytes([tcp[14], tcp[15]]);
     segment.flags = tcp[13];
     segment.present = 1;

@@ -9,6 +9,7 @@ use aya_ebpf::maps::Array;
 use rsttrace_common::FlowKey;
 
 use crate::maps::count;
+use crate::words;
 
 /// One place in a table.
 #[repr(C)]
@@ -45,8 +46,8 @@ pub fn write<V: Copy>(table: &Array<Entry<V>>, slots: u32, key: &FlowKey, value:
         count(evicted);
     }
     entry.check = 0;
-    entry.key = *key;
-    entry.value = *value;
+    words::copy(key, &mut entry.key);
+    words::copy(value, &mut entry.value);
     entry.check = check_of(hash, value);
 }
 
@@ -75,7 +76,7 @@ fn read_slot<V: Copy>(
     if check == 0 || !is_same(&entry.key, key) {
         return false;
     }
-    *into = entry.value;
+    words::copy(&entry.value, into);
     check_of(hash, into) == check
 }
 

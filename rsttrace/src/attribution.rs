@@ -9,7 +9,7 @@ mod sent;
 pub use received::{received, timed_out};
 pub use sent::{raw_sender, sent};
 
-use crate::event::{Facts, OwnerSource, Ownership, Task, Tombstone};
+use crate::event::{Facts, OwnerNow, OwnerSource, Ownership, Task, Tombstone};
 use crate::record::{Process, Quality, Role};
 
 /// Who had to do with a reset.
@@ -31,22 +31,41 @@ impl Who {
     }
 }
 
-/// Who holds the socket. The process found with the file goes before what was written down: it is looked for only where the
-/// record came from a listener, is missing, or names a process that is gone.
+/// Who holds the socket. The only process found with the file goes before what was written down: it is looked for where the
+/// record came from a listener, is missing, or names a process that is gone or has the file no more. Who has shut the
+/// connection down goes before those who might have had it.
 fn holder<'a>(ownership: Option<&'a Ownership>, facts: &'a Facts) -> Option<(&'a Task, Quality)> {
-    let recorded = ownership.and_then(|ownership| {
-        let quality = match ownership.source {
-            _ if ownership.inherited => Quality::Inherited,
-            Some(OwnerSource::Seeded) => Quality::LookedUp,
-            Some(OwnerSource::Connect | OwnerSource::Listen) | None => Quality::Recorded,
-        };
-        ownership.owner.as_ref().map(|task| (task, quality))
-    });
-    let found = facts
-        .holder
-        .as_ref()
-        .map(|found| (found, Quality::LookedUp));
-    found.or(recorded)
+    let found = |shares: bool, quality| {
+        let holder = facts
+            .holder
+            .as_ref()
+            .filter(move |it| it.shares == shares)?;
+        Some((&holder.task, quality))
+    };
+    let is_guess = ownership.is_none_or(|it| it.inherited || it.owner.is_none());
+    let shut_down = || {
+        closer(ownership)
+            .filter(|_| is_guess)
+            .map(|task| (task, Quality::Recorded))
+    };
+    found(false, Quality::LookedUp)
+        .or_else(shut_down)
+        .or_else(|| found(true, Quality::Inherited))
+        .or_else(|| recorded(ownership, facts.owner))
+}
+
+/// The recorded holder alone.
+fn recorded(ownership: Option<&Ownership>, now: OwnerNow) -> Option<(&Task, Quality)> {
+    let ownership = ownership?;
+    let quality = match ownership.source {
+        _ if ownership.inherited => Quality::Inherited,
+        Some(OwnerSource::Accept) if now == OwnerNow::MayHaveHandedOn => Quality::Inherited,
+        Some(OwnerSource::Seeded) => Quality::LookedUp,
+        Some(OwnerSource::Connect | OwnerSource::Listen | OwnerSource::Accept) | None => {
+            Quality::Recorded
+        }
+    };
+    ownership.owner.as_ref().map(|task| (task, quality))
 }
 
 /// Who closed or shut down; never a kernel thread, which only finishes what a process began.
@@ -57,31 +76,20 @@ fn closer(ownership: Option<&Ownership>) -> Option<&Task> {
         .map(|closer| &closer.task)
 }
 
-/// Who had a connection that is gone: who closed it, else who held it.
+/// Who had a connection that is gone: who closed it, else who held it. A file found now has nothing to do with it.
 pub fn former(tombstone: &Tombstone, facts: &Facts) -> Option<Process> {
     let ownership = Some(&tombstone.ownership);
     let (task, quality) = closer(ownership)
         .map(|task| (task, Quality::Recorded))
-        .or_else(|| recorded(ownership))?;
+        .or_else(|| recorded(ownership, OwnerNow::Lives))?;
     Some(describe(task, Role::FormerOwner, quality, facts))
 }
 
-/// The recorded holder alone: a file found now has nothing to do with a socket that is gone.
-fn recorded(ownership: Option<&Ownership>) -> Option<(&Task, Quality)> {
-    const NOTHING: &Facts = &Facts {
-        processes: Vec::new(),
-        owner_is_gone: false,
-        holder: None,
-        netns_inode: None,
-        interface: None,
-        settings: None,
-    };
-    holder(ownership, NOTHING)
-}
-
-/// The role of whoever holds a socket, or did until the process ended: a file may outlive it in a child not found.
+/// The role of whoever holds a socket, or did until the process ended or handed it on: a file may outlive it in a child not
+/// found.
 fn holding(role: Role, facts: &Facts) -> Role {
-    if role == Role::Owner && facts.owner_is_gone && facts.holder.is_none() {
+    let had = matches!(facts.owner, OwnerNow::Gone | OwnerNow::HandedOn);
+    if role == Role::Owner && had && facts.holder.is_none() {
         Role::FormerOwner
     } else {
         role

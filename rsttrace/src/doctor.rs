@@ -65,14 +65,19 @@ pub enum Tracing {
 pub struct Hook {
     /// Its stable name: `reset_sent`.
     pub fact: &'static str,
-    /// Programs that give it; none if it was refused.
-    pub programs: &'static [&'static str],
+    /// How it is had: `fentry`; absent if it was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub way: Option<&'static str>,
+    /// Programs that give it; none if it was refused, or is inferred from what others give.
+    pub programs: Vec<&'static str>,
     /// What the kernel said; absent if it was granted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
-    /// What cannot be told without it, one sentence; absent if it was granted.
+    /// What cannot be told without it, or told worse this way, one sentence; absent if nothing is lost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub costs: Option<&'static str>,
+    /// Whether something else stands in for most of it.
+    pub extra: bool,
 }
 
 /// TCP sockets of a network namespace.
@@ -244,6 +249,7 @@ pub(crate) mod tests {
                     loose: true,
                 }),
                 ipvs: None,
+                balanced: Default::default(),
                 forwards: false,
             },
             tracked: Some(12),

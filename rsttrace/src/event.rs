@@ -470,7 +470,7 @@ pub struct Socket {
 /// What the state hook remembered about a socket.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ownership {
-    /// Who connected, listened, or held the file at start; absent if nobody was recorded.
+    /// Who connected, listened, accepted, or held the file at start; absent if nobody was recorded.
     pub owner: Option<Task>,
     /// How the owner was learned; absent with it.
     pub source: Option<OwnerSource>,
@@ -497,6 +497,8 @@ pub enum OwnerSource {
     Listen,
     /// It held the file when the tool started.
     Seeded,
+    /// It called accept(); it may have handed the connection on since.
+    Accept,
 }
 
 /// The peer's FIN on an open connection.
@@ -577,10 +579,10 @@ pub struct Tombstone {
 pub struct Facts {
     /// Descriptions of the processes the event names.
     pub processes: Vec<ProcessFacts>,
-    /// The recorded owner was gone already when the event arrived.
-    pub owner_is_gone: bool,
-    /// The process found holding the socket's inode, asked for where the owner is inherited, missing, or a raw socket's.
-    pub holder: Option<Task>,
+    /// What has become of the recorded owner.
+    pub owner: OwnerNow,
+    /// A process found with the socket's file; absent also where the recorded owner is the one.
+    pub holder: Option<Holder>,
     /// Inode of the event's namespace.
     pub netns_inode: Option<u32>,
     /// Name of the packet's interface.
@@ -588,6 +590,29 @@ pub struct Facts {
     /// TCP settings of the event's namespace, a few seconds old at most; absent if the namespace is not known or may
     /// not be entered (CAP_SYS_ADMIN).
     pub settings: Option<Arc<NetSettings>>,
+}
+
+/// What has become of a recorded owner by the time the event arrived.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OwnerNow {
+    /// It lives. It has the socket, or nothing else is known.
+    #[default]
+    Lives,
+    /// It lives, but others have the socket, and it has not.
+    HandedOn,
+    /// It accepted the connection, nobody has the socket any more, and it has children: one of them may have had it.
+    MayHaveHandedOn,
+    /// It has ended.
+    Gone,
+}
+
+/// A process found with a socket's file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Holder {
+    /// The process.
+    pub task: Task,
+    /// Processes that descend from it have the socket, too: which of them uses it is not known.
+    pub shares: bool,
 }
 
 /// A process as `/proc` described it.
@@ -629,6 +654,8 @@ pub struct NetSettings {
     pub conntrack: Option<ConntrackTimeouts>,
     /// IPVS; absent where the kernel has none or it balances no TCP service, and without CAP_NET_ADMIN.
     pub ipvs: Option<IpvsTimeouts>,
+    /// What IPVS balances.
+    pub balanced: Balanced,
     /// It forwards: `net.ipv4.ip_forward` or `net.ipv6.conf.all.forwarding`. False too if neither can be read.
     pub forwards: bool,
 }
@@ -658,6 +685,30 @@ pub struct IpvsTimeouts {
     pub established: Duration,
     /// After a FIN.
     pub fin_wait: Duration,
+}
+
+/// Whose TCP connections IPVS balances.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Balanced {
+    /// Addresses of services and of the servers behind them, sorted; port 0 stands for every port.
+    pub addresses: Vec<SocketAddr>,
+    /// It balances by firewall mark, too, or more than are listed.
+    pub others: bool,
+}
+
+impl Balanced {
+    /// Whether it balances connections with this address; `None`: not known.
+    pub fn includes(&self, address: SocketAddr) -> Option<bool> {
+        let every_port = SocketAddr::new(address.ip(), 0);
+        let listed = [address, every_port]
+            .iter()
+            .any(|address| self.addresses.binary_search(address).is_ok());
+        if listed {
+            Some(true)
+        } else {
+            (!self.others).then_some(false)
+        }
+    }
 }
 
 /// The cloud a host runs in, as far as its firmware tells.

@@ -287,11 +287,11 @@ names! {
     pub enum Quality {
         /// It was running, holding the socket, when the reset was made.
         Certain => "certain",
-        /// Written down when it connected, listened or closed.
+        /// Written down when it connected, listened, accepted or closed.
         Recorded => "recorded",
         /// Found by its open file.
         LookedUp => "looked_up",
-        /// Taken over from the listener: a worker of it may be the real one.
+        /// A worker or child of it may be the real one: it listened or accepted for others, or shares the socket with them.
         Inherited => "inherited",
     }
 }

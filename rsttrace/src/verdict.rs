@@ -17,11 +17,12 @@ pub mod timeout;
 mod wire;
 pub mod words;
 
-pub use forgotten::{Forgotten, forgotten, forgotten_by_filter};
+pub use evidence::talks_on;
+pub use forgotten::{Forgotten, forgotten, forgotten_by_filter, forgotten_in_transit};
 pub use nearer::hops;
 pub use received::{Accepted, received};
 pub use rules::{Ruling, rule};
-pub use wire::{Passage, forwarded, made_here, observed};
+pub use wire::{OtherReset, Passage, forwarded, made_here, observed};
 
 use std::time::Duration;
 

@@ -135,6 +135,8 @@ fn all_hooks_work_on_a_current_kernel() {
         for fact in [
             Fact::Ownership,
             Fact::ResetSent,
+            Fact::StatelessResetSent,
+            Fact::ActiveReason,
             Fact::ResetReceived,
             Fact::Packets,
             Fact::TunnelPackets,

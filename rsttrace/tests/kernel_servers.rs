@@ -1,7 +1,8 @@
-//! Is the right process named when real servers lose connections: nginx and HAProxy as Debian ships them?
+//! Is the right process named when real servers lose connections: nginx and HAProxy as Debian ships them, and a few lines
+//! of Python that fork, share a listener or a port, or hand connections on?
 //!
-//! Truth comes from the servers: nginx logs which worker served which port. The test itself is the bystander: it is
-//! running whenever the kernel answers its segments.
+//! Truth comes from the servers: nginx logs which worker served which port, the others say who they are. The test itself
+//! is the bystander: it is running whenever the kernel answers its segments.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
@@ -12,6 +13,8 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use kernel::{LIMIT, Server, Watch, eventually, private_namespace, set_linger_zero, tcp_table};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 /// nginx: patient, its workers have listeners of their own.
@@ -80,6 +83,105 @@ listen impatient
     server s 127.0.0.1:8099
 ";
 
+/// Where the servers in Python listen.
+const SCRIPT: u16 = 8070;
+
+/// Whoever has a connection tells its pid and that of the process whose listener it came from, then does as it is told.
+const WORKERS: &str = r#"
+import os, signal, socket, sys, time
+
+mode, port = sys.argv[1], int(sys.argv[2])
+os.setpgid(0, 0)
+signal.signal(signal.SIGTERM, lambda *_: os.killpg(0, signal.SIGKILL))
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+held = []
+
+def listen():
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if mode == 'reuseport':
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind(('127.0.0.1', port))
+    listener.listen(64)
+    return listener
+
+def serve(connection, listening):
+    connection.sendall(b'%d %d\n' % (os.getpid(), listening))
+    told = connection.recv(16)
+    if told == b'hold':
+        connection.sendall(b'!')
+        held.append(connection)
+        return
+    if told == b'quick':
+        connection.sendall(b'!')
+        try:
+            connection.recv(1)
+        except OSError:
+            pass
+    if told == b'unread':
+        connection.sendall(b'!')
+        connection.recv(1, socket.MSG_PEEK)
+    connection.close()
+
+def accept(listener, listening):
+    while True:
+        serve(listener.accept()[0], listening)
+
+def worker(work, *arguments):
+    if os.fork() == 0:
+        work(*arguments)
+
+def wait():
+    while True:
+        signal.pause()
+
+# Whoever closes last is the closer: the one that serves waits until the other has closed.
+def forked(connection, listener, line, other):
+    listener.close()
+    other.close()
+    line.recv(1)
+    serve(connection, os.getppid())
+    if not held:
+        os._exit(0)
+    wait()
+
+def receive(line, listening):
+    while True:
+        _, files, _, _ = socket.recv_fds(line, 1, 1)
+        line.recv(1)
+        serve(socket.socket(fileno=files[0]), listening)
+
+if mode == 'fork':
+    listener = listen()
+    while True:
+        connection = listener.accept()[0]
+        line, other = socket.socketpair()
+        worker(forked, connection, listener, line, other)
+        connection.close()
+        other.sendall(b'!')
+elif mode == 'prefork':
+    listener, listening = listen(), os.getpid()
+    for _ in range(3):
+        worker(accept, listener, listening)
+elif mode == 'reuseport':
+    for _ in range(3):
+        worker(lambda: accept(listen(), os.getpid()))
+elif mode == 'hand_on':
+    # Neither is the other's child.
+    line, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    def hand_on():
+        listener = listen()
+        other.sendall(b'%d' % os.getpid())
+        while True:
+            connection = listener.accept()[0]
+            socket.send_fds(other, [b'!'], [connection.fileno()])
+            connection.close()
+            other.sendall(b'!')
+    worker(hand_on)
+    worker(lambda: receive(line, int(line.recv(16))))
+wait()
+"#;
+
 /// Which was there first: the tool then learns of listeners in different ways.
 #[derive(Clone, Copy, PartialEq)]
 enum First {
@@ -99,6 +201,22 @@ fn nginx() -> Server {
 fn haproxy() -> Server {
     let foreground = ["-db", "-f", "conf"];
     Server::start("haproxy", &foreground, HAPROXY, &[DOWN, UP, IMPATIENT])
+}
+
+/// A server in Python with this way to have workers, once younger than the tool and once older.
+fn with_workers(mode: &'static str) {
+    private_namespace(move || {
+        let noise = ["--noise"];
+        let port = SCRIPT.to_string();
+        let start = || Server::start("python3", &["conf", mode, &port], WORKERS, &[SCRIPT]);
+        let watch = Watch::own_namespace(&noise);
+        let server = start();
+        workers_are_named(&watch);
+        drop((watch, server));
+        // Older than the tool.
+        let _server = start();
+        workers_are_named(&Watch::own_namespace(&noise));
+    });
 }
 
 fn children(server: &Server) -> Vec<u32> {
@@ -229,6 +347,22 @@ fn nginx_is_named(watch: &Watch, nginx: &Server) {
         assert_worker(&received, nginx, worker);
     }
 
+    // One that is kept from closing its socket is found.
+    for port in [PATIENT, HASTY] {
+        let mut stream = client(port);
+        let (here, there) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+        get(&mut stream);
+        let worker = worker_of(nginx, here);
+        let pid = Pid::from_raw(worker.cast_signed());
+        kill(pid, Signal::SIGSTOP).unwrap();
+        set_linger_zero(&stream);
+        drop(stream);
+        let (_, received) = both_ends(watch, here, there);
+        kill(pid, Signal::SIGCONT).unwrap();
+        assert_process(&received, worker);
+        assert_eq!(received["process"]["role"], "owner", "{received:#}");
+    }
+
     // It refuses a long request line before it has read all of it.
     let mut stream = client(PATIENT);
     let (here, there) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
@@ -255,6 +389,73 @@ fn nginx_is_named(watch: &Watch, nginx: &Server) {
     // The close is what was seen of it.
     assert_process(&sent, worker_of(nginx, here));
     assert_process(&received, own);
+}
+
+/// A connection whose holder has said who it is and does as it was told.
+fn served(told: &[u8]) -> (TcpStream, u32, u32) {
+    let mut stream = client(SCRIPT);
+    let mut line = String::new();
+    while !line.ends_with('\n') {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        line.push(byte[0].into());
+    }
+    let (holder, listening) = line.trim().split_once(' ').unwrap();
+    let pids = (holder.parse().unwrap(), listening.parse().unwrap());
+    stream.write_all(told).unwrap();
+    if told != b"close" {
+        stream.read_exact(&mut [0]).unwrap();
+    }
+    (stream, pids.0, pids.1)
+}
+
+fn quality_of(record: &Value) -> &str {
+    record["process"]["quality"].as_str().unwrap_or_default()
+}
+
+fn workers_are_named(watch: &Watch) {
+    let ends = |stream: &TcpStream| (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+    for _ in 0..4 {
+        // Still open when it is looked for.
+        let (stream, holder, _) = served(b"hold");
+        let (here, there) = ends(&stream);
+        set_linger_zero(&stream);
+        drop(stream);
+        let (_, received) = both_ends(watch, here, there);
+        assert_process(&received, holder);
+        assert_eq!(received["process"]["role"], "owner", "{received:#}");
+        assert_ne!(quality_of(&received), "inherited", "{received:#}");
+
+        // Closed at once: the listener's process may stand for the holder, if that is said.
+        let (stream, holder, listening) = served(b"quick");
+        let (here, there) = ends(&stream);
+        set_linger_zero(&stream);
+        drop(stream);
+        let (_, received) = both_ends(watch, here, there);
+        let named = received["process"]["pid"].as_u64();
+        let guessed = named == Some(listening.into()) && quality_of(&received) == "inherited";
+        assert!(named == Some(holder.into()) || guessed, "{received:#}");
+
+        // In the holder's own context.
+        let (mut stream, holder, _) = served(b"unread");
+        let (here, there) = ends(&stream);
+        stream.write_all(b"never read").unwrap();
+        let (sent, _) = both_ends(watch, there, here);
+        assert_eq!(sent["verdict"]["cause"], "close_with_unread_data");
+        assert_process(&sent, holder);
+        assert_eq!(quality_of(&sent), "certain", "{sent:#}");
+
+        // After it had closed.
+        let (mut stream, holder, _) = served(b"close");
+        let (here, there) = ends(&stream);
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+        eventually("closed", || is_orphan(there, here).then_some(()));
+        stream.write_all(b"too late").unwrap();
+        let (sent, _) = both_ends(watch, there, here);
+        assert_eq!(sent["verdict"]["cause"], "data_after_close", "{sent:#}");
+        assert_process(&sent, holder);
+        assert_eq!(quality_of(&sent), "recorded", "{sent:#}");
+    }
 }
 
 fn haproxy_is_named(watch: &Watch, haproxy: &Server) {
@@ -324,6 +525,30 @@ fn nginx_workers_started_after_the_tool_are_named() {
 #[ignore = "needs root"]
 fn nginx_workers_older_than_the_tool_are_named() {
     with(First::Server, nginx, nginx_is_named);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn children_that_a_server_forks_for_each_connection_are_named() {
+    with_workers("fork");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn workers_with_a_common_listener_are_named() {
+    with_workers("prefork");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn listeners_with_a_common_port_are_told_apart() {
+    with_workers("reuseport");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn whoever_was_handed_a_connection_is_named() {
+    with_workers("hand_on");
 }
 
 #[test]

@@ -7,11 +7,12 @@ use anyhow::{Context as _, Result, bail};
 use crate::command;
 
 /// What kernel tests and demo stage resets with, by the names of Debian.
-const STAGING: [&str; 10] = [
+const STAGING: [&str; 11] = [
     "conntrack",
     "ethtool",
     "haproxy",
     "iproute2",
+    "ipvsadm",
     "libnginx-mod-stream",
     "nftables",
     "nginx-light",

@@ -19,16 +19,16 @@ use rsttrace_common::packet::{
     PACKET_RAW_SOCKET, RstPacket, SNAP_LEN, Target,
 };
 use rsttrace_common::socket::{TCP_LISTEN, TCP_NEW_SYN_RECV, TCP_TIME_WAIT};
-use rsttrace_common::task::CurrentTask;
 use rsttrace_common::{Flow, FlowKey};
 
-use crate::emit::{Slot, Tally, emit, header, now};
+use crate::emit::{Draft, Slot, Tally, header, now};
 use crate::kernel::{Netns, Typed, current_by_copy, load, tcp_sock};
 use crate::knobs::{BASELINE_SLOTS, get, offset};
 use crate::maps::BASELINES;
 use crate::packet::{RST, SYN, Segment, copy, dissect, is_candidate};
-use crate::snapshot::{self, NO_BASELINE, NO_TASK};
+use crate::snapshot::{self, NO_BASELINE};
 use crate::table;
+use crate::words;
 
 const TALLY: Tally = Tally {
     seen: PACKET_SEEN,
@@ -109,22 +109,21 @@ fn ingress(ctx: &TcContext, link_header: bool) {
     let target = target(ctx, &segment);
     let mut baseline = NO_BASELINE;
     if !table::read(&BASELINES, get(&BASELINE_SLOTS), &key, &mut baseline) {
-        baseline = NO_BASELINE;
+        words::clear(&mut baseline);
     }
-    emit::<RstPacket>(ctx.as_ptr(), Slot::Ingress, TALLY, |event| {
-        describe(ctx, &segment, netns, (source_mac, destination_mac), event);
-        event.flags |= PACKET_LOOKED_UP;
-        event.target = target;
-        event.baseline = baseline;
-        event.ingress_ifindex = 0;
-        event.socket_cookie = 0;
-        event.socket_inode = 0;
-        event.sender = CurrentTask {
-            task: NO_TASK,
-            flags: 0,
-            exit_code: 0,
-        };
-    });
+    let Some(draft) = Draft::<RstPacket>::begin(Slot::Ingress, TALLY) else {
+        return;
+    };
+    let event = &mut *draft.event;
+    describe(ctx, &segment, netns, (source_mac, destination_mac), event);
+    event.flags |= PACKET_LOOKED_UP;
+    event.target = target;
+    event.baseline = baseline;
+    event.ingress_ifindex = 0;
+    event.socket_cookie = 0;
+    event.socket_inode = 0;
+    words::clear(&mut event.sender);
+    draft.submit(ctx.as_ptr());
 }
 
 #[inline(always)]
@@ -143,25 +142,24 @@ fn egress(ctx: &TcContext, link_header: bool) {
     if sender.flags & PACKET_HAS_SOCKET == 0 {
         handshake_of_destination(&segment, netns, &mut baseline);
     }
-    emit::<RstPacket>(ctx.as_ptr(), Slot::Egress, TALLY, |event| {
-        describe(ctx, &segment, netns, macs, event);
-        event.flags |= PACKET_EGRESS | sender.flags;
-        event.target = NO_TARGET;
-        event.baseline = baseline;
-        // SAFETY: the context is the program's own.
-        event.ingress_ifindex = unsafe { (*ctx.skb.skb).ingress_ifindex };
-        event.socket_cookie = sender.cookie;
-        event.socket_inode = sender.inode;
-        event.sender = if sender.flags & PACKET_RAW_SOCKET != 0 {
-            current_by_copy()
-        } else {
-            CurrentTask {
-                task: NO_TASK,
-                flags: 0,
-                exit_code: 0,
-            }
-        };
-    });
+    let Some(draft) = Draft::<RstPacket>::begin(Slot::Egress, TALLY) else {
+        return;
+    };
+    let event = &mut *draft.event;
+    describe(ctx, &segment, netns, macs, event);
+    event.flags |= PACKET_EGRESS | sender.flags;
+    words::clear(&mut event.target);
+    event.baseline = baseline;
+    // SAFETY: the context is the program's own.
+    event.ingress_ifindex = unsafe { (*ctx.skb.skb).ingress_ifindex };
+    event.socket_cookie = sender.cookie;
+    event.socket_inode = sender.inode;
+    if sender.flags & PACKET_RAW_SOCKET != 0 {
+        event.sender = current_by_copy();
+    } else {
+        words::clear(&mut event.sender);
+    }
+    draft.submit(ctx.as_ptr());
 }
 
 /// The SYN or SYN-ACK that came from where a segment goes to: seen from here, its sender is the local end.
@@ -178,7 +176,7 @@ fn handshake_of_destination(segment: &Segment, netns: Netns, into: &mut Baseline
         netns_cookie: netns.cookie,
     };
     if !table::read(&BASELINES, get(&BASELINE_SLOTS), &key, into) {
-        *into = NO_BASELINE;
+        words::clear(into);
     }
 }
 
@@ -207,7 +205,8 @@ fn describe(
     event.source_mac = macs.0;
     event.destination_mac = macs.1;
     event.tcp_offset = segment.transport as u16;
-    clear(&mut event.snap);
+    // SAFETY: any bytes are valid on both sides; the sizes agree, and so does the alignment (asserted below).
+    words::clear(unsafe { &mut *event.snap.as_mut_ptr().cast::<Words>() });
     // The fixed headers are there, `dissect` has read them. So written that the verifier sees both bounds.
     let beyond = skb
         .len
@@ -221,18 +220,8 @@ fn describe(
     event.snap_len = if status == 0 { len as u16 } else { 0 };
 }
 
-/// Zeroes, a word at a time: the compiler's own way is a loop over bytes.
-#[inline(always)]
-fn clear(snap: &mut [u8; SNAP_LEN]) {
-    let words = snap.as_mut_ptr().cast::<u64>();
-    for i in 0..SNAP_LEN / 8 {
-        // SAFETY: within `snap`, whose offset in the event is a multiple of 8 (asserted below).
-        let word = unsafe { words.add(i) };
-        // SAFETY: as above.
-        unsafe { word.write_volatile(0) };
-    }
-}
-
+/// The snapshot as words.
+type Words = [u64; SNAP_LEN / 8];
 const _: () = assert!(core::mem::offset_of!(RstPacket, snap) % 8 == 0);
 /// IPv4 and TCP without options.
 const LEAST_HEADERS: u32 = 40;

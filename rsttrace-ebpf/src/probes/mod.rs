@@ -1,8 +1,11 @@
 //! The hooks, one family a file.
 
+mod accept;
 mod classifier;
 mod clock;
+mod lifetime;
 mod receive_reset;
 mod seed;
 mod send_reset;
 mod state;
+mod stateless;

@@ -2,20 +2,23 @@
 //!
 //! (sk) on every kernel, at the top of tcp_reset(): the socket is still in its old state, and there is no packet.
 //! <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp_input.c#L4428>. It also fires without any reset, when data
-//! comes in after the application closed; user space tells that apart.
+//! comes in after the application closed; user space tells that apart. Where tcp_reset() itself can be hooked
+//! ((sk, skb) from 5.11 on), its segment is noted first and goes with the event.
 
 use aya_ebpf::EbpfContext as _;
-use aya_ebpf::macros::btf_tracepoint;
-use aya_ebpf::programs::BtfTracePointContext;
+use aya_ebpf::macros::{btf_tracepoint, fentry, kprobe};
+use aya_ebpf::programs::{BtfTracePointContext, FEntryContext, ProbeContext};
 use rsttrace_common::counters::{RECEIVED_LOST, RECEIVED_SEEN};
 use rsttrace_common::header::KIND_RESET_RECEIVED;
-use rsttrace_common::reset::ResetReceived;
+use rsttrace_common::reset::{ResetReceived, Segment};
 
-use crate::emit::{Slot, Tally, emit, header};
-use crate::kernel::{Netns, Typed, tcp_sock};
+use crate::emit::{Draft, Slot, Tally, header};
+use crate::kernel::{Copied, Followed, Netns, Reach, Typed, tcp_sock};
 use crate::knobs::offset;
-use crate::maps::SOCKETS;
-use crate::snapshot::{self, NO_OWNERSHIP};
+use crate::maps::ARRIVAL;
+use crate::owners;
+use crate::snapshot::{self, NO_FLOW};
+use crate::words;
 
 const TALLY: Tally = Tally {
     seen: RECEIVED_SEEN,
@@ -26,16 +29,63 @@ const TALLY: Tally = Tally {
 fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
     let sk = ctx.arg::<Typed>(0);
     let Some(tcp) = tcp_sock(sk) else { return 0 };
-    let ownership = SOCKETS.get(sk);
-    let netns = Netns::of(sk, offset!(skc_net));
-    emit::<ResetReceived>(ctx.as_ptr(), Slot::Received, TALLY, |event| {
-        event.header = header(KIND_RESET_RECEIVED, netns);
-        event.flow = snapshot::flow(sk, tcp);
-        snapshot::socket(sk, tcp, &mut event.socket);
-        event.ownership = match ownership {
-            Some(ownership) => *ownership,
-            None => NO_OWNERSHIP,
-        };
-    });
+    let netns = Netns::of::<Followed>(sk, offset!(skc_net));
+    let Some(draft) = Draft::<ResetReceived>::begin(Slot::Received, TALLY) else {
+        return 0;
+    };
+    let event = &mut *draft.event;
+    event.header = header(KIND_RESET_RECEIVED, netns);
+    event.flow = snapshot::flow(sk, tcp);
+    snapshot::socket(sk, tcp, &mut event.socket);
+    match owners::get(sk) {
+        Some(ownership) => words::copy(ownership, &mut event.ownership),
+        None => words::clear(&mut event.ownership),
+    }
+    take_arrival(sk as u64, &mut event.segment);
+    draft.submit(ctx.as_ptr());
     0
+}
+
+#[fentry(function = "tcp_reset")]
+fn fentry_tcp_reset(ctx: FEntryContext) -> u32 {
+    note_arrival::<Followed>(ctx.arg(0), ctx.arg(1));
+    0
+}
+
+#[kprobe]
+fn kprobe_tcp_reset(ctx: ProbeContext) -> u32 {
+    if let (Some(sk), Some(skb)) = (ctx.arg(0), ctx.arg(1)) {
+        note_arrival::<Copied>(sk, skb);
+    }
+    0
+}
+
+/// The tracepoint comes next on this CPU, unless a softirq's own reset comes between: then the sockets differ.
+#[inline(always)]
+fn note_arrival<R: Reach>(sk: Typed, skb: Typed) {
+    let Some(arrival) = ARRIVAL.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: this CPU's own element.
+    let arrival = unsafe { &mut *arrival };
+    let mut flow = NO_FLOW;
+    arrival.socket = if snapshot::segment::<R>(skb, &mut arrival.segment, &mut flow) {
+        sk as u64
+    } else {
+        0
+    };
+}
+
+#[inline(always)]
+fn take_arrival(socket: u64, into: &mut Segment) {
+    words::clear(into);
+    let Some(arrival) = ARRIVAL.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: this CPU's own element.
+    let arrival = unsafe { &mut *arrival };
+    if arrival.socket == socket {
+        arrival.socket = 0;
+        words::copy(&arrival.segment, into);
+    }
 }

@@ -5,11 +5,13 @@
 
 use aya_ebpf::helpers::generated::bpf_sock_from_file;
 use rsttrace_common::counters::{SEEDED, STORAGE_FAILED};
+use rsttrace_common::knobs::{HELPER_FILE_SOCKET, HELPER_TYPED_TASK};
 use rsttrace_common::socket::SOURCE_SEEDED;
 
-use crate::kernel::{Typed, load, task_of, tcp_sock};
-use crate::knobs::offset;
-use crate::maps::{SOCKETS, count};
+use crate::kernel::{Typed, load, read_member, task_at, task_of, tcp_sock};
+use crate::knobs::{has, offset};
+use crate::maps::count;
+use crate::owners;
 use crate::snapshot::cookie;
 
 /// What the iterator hands over, pointers null at its end.
@@ -30,28 +32,70 @@ extern "C" fn seed_sockets(ctx: *const TaskFile) -> i32 {
     if task.is_null() || file.is_null() {
         return 0;
     }
-    // SAFETY: the verifier knows `file` as a file.
-    let socket: Typed = unsafe { bpf_sock_from_file(file.cast_mut().cast()) }
-        .cast_const()
-        .cast();
-    if socket.is_null() {
-        return 0;
-    }
-    let Some(sk) = load::<Typed>(socket, offset!(socket_sk)) else {
-        return 0;
+    let record = if has(HELPER_FILE_SOCKET) {
+        // SAFETY: the verifier knows `file` as a file.
+        let socket: Typed = unsafe { bpf_sock_from_file(file.cast_mut().cast()) }
+            .cast_const()
+            .cast();
+        if socket.is_null() {
+            return 0;
+        }
+        let Some(sk) = load::<Typed>(socket, offset!(socket_sk)) else {
+            return 0;
+        };
+        if sk.is_null() || tcp_sock(sk).is_none() {
+            return 0;
+        }
+        owners::get_or_create(sk).map(|record| (record, cookie(sk)))
+    } else {
+        let sk = socket_at(file as u64);
+        if sk == 0 {
+            return 0;
+        }
+        owners::get_or_create_at(sk).map(|record| (record, read_member(sk, offset!(skc_cookie))))
     };
-    if sk.is_null() || tcp_sock(sk).is_none() {
-        return 0;
-    }
-    let Some(ownership) = SOCKETS.get_or_create(sk) else {
+    let Some((ownership, cookie)) = record else {
         count(STORAGE_FAILED);
         return 0;
     };
     if ownership.owner.pid == 0 {
-        ownership.owner = task_of(task).task;
+        ownership.owner = if has(HELPER_TYPED_TASK) {
+            task_of(task).task
+        } else {
+            task_at(task as u64).task
+        };
         ownership.source = SOURCE_SEEDED;
-        ownership.cookie = cookie(sk);
+        ownership.cookie = cookie;
         count(SEEDED);
     }
     0
 }
+
+/// Address of the TCP socket behind a file, 0: it is none. As sock_from_file() does it, but told by the file's inode and
+/// by the socket pointing back, as the operations of sockets have no address here.
+#[inline(always)]
+fn socket_at(file: u64) -> u64 {
+    let inode: u64 = read_member(file, offset!(f_inode));
+    let mode: u16 = read_member(inode, offset!(i_mode));
+    if mode & S_IFMT != S_IFSOCK {
+        return 0;
+    }
+    let socket: u64 = read_member(file, offset!(private_data));
+    if socket == 0 || read_member::<u64>(socket, offset!(socket_file)) != file {
+        return 0;
+    }
+    let sk: u64 = read_member(socket, offset!(socket_sk));
+    let family: u16 = read_member(sk, offset!(skc_family));
+    let protocol: u16 = read_member(sk, offset!(sk_protocol));
+    if sk == 0 || (family != AF_INET && family != AF_INET6) || protocol != IPPROTO_TCP {
+        return 0;
+    }
+    sk
+}
+
+const S_IFMT: u16 = 0o170_000;
+const S_IFSOCK: u16 = 0o140_000;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+/// sk_protocol has 16 bits from 5.6 on (include/net/sock.h).
+const IPPROTO_TCP: u16 = 6;

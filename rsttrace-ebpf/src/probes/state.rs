@@ -20,12 +20,14 @@ use rsttrace_common::socket::{
 use rsttrace_common::task::{PF_EXITING, PF_KTHREAD};
 use rsttrace_common::{Flow, FlowKey};
 
-use crate::emit::{Slot, Tally, emit, header, now};
-use crate::kernel::{Netns, Typed, current, killing_signal, load, tcp_sock};
+use crate::emit::{Draft, Slot, Tally, header, now};
+use crate::kernel::{Followed, Netns, Typed, current, killing_signal, load, tcp_sock};
 use crate::knobs::{TOMBSTONE_SLOTS, debug, get, offset};
-use crate::maps::{LISTENERS, SOCKETS, TOMBSTONES, count};
+use crate::maps::{LISTENERS, TOMBSTONES, count};
+use crate::owners;
 use crate::snapshot::{self, NO_OWNERSHIP, owned};
 use crate::table;
+use crate::words;
 
 const TALLY: Tally = Tally {
     seen: TIMED_OUT_SEEN,
@@ -61,14 +63,14 @@ fn opened(ctx: &BtfTracePointContext, source: u8) {
     if tcp_sock(sk).is_none() {
         return;
     }
-    let Some(ownership) = SOCKETS.get_or_create(sk) else {
+    let Some(ownership) = owners::get_or_create(sk) else {
         count(STORAGE_FAILED);
         debug!(ctx, "no storage for a socket that opens");
         return;
     };
     let owner = current().task;
     // A socket may connect again, or listen after a connect: nothing of its former life is kept.
-    *ownership = NO_OWNERSHIP;
+    words::clear(ownership);
     ownership.owner = owner;
     ownership.source = source;
 }
@@ -78,7 +80,7 @@ fn opened(ctx: &BtfTracePointContext, source: u8) {
 fn established(ctx: &BtfTracePointContext, old: u8) {
     let sk = ctx.arg::<Typed>(0);
     let Some(tcp) = tcp_sock(sk) else { return };
-    let Some(ownership) = SOCKETS.get_or_create(sk) else {
+    let Some(ownership) = owners::get_or_create(sk) else {
         count(STORAGE_FAILED);
         return;
     };
@@ -107,7 +109,7 @@ fn closing(ctx: &BtfTracePointContext) {
         return;
     }
     let Some(tcp) = tcp_sock(sk) else { return };
-    if let Some(ownership) = SOCKETS.get(sk) {
+    if let Some(ownership) = owners::get(sk) {
         note_closer(ownership, tcp);
     }
 }
@@ -117,7 +119,7 @@ fn closing(ctx: &BtfTracePointContext) {
 fn peer_finished(ctx: &BtfTracePointContext) {
     let sk = ctx.arg::<Typed>(0);
     let Some(tcp) = tcp_sock(sk) else { return };
-    if let Some(ownership) = SOCKETS.get(sk) {
+    if let Some(ownership) = owners::get(sk) {
         ownership.peer_finished_ns = now();
         ownership.peer_finished_quiet = snapshot::quiet(tcp);
     }
@@ -156,7 +158,7 @@ fn closed(ctx: &BtfTracePointContext, old: u8) {
     let Some((tcp, flow)) = snapshot::flow_of(sk) else {
         return;
     };
-    let netns = Netns::of(sk, offset!(skc_net));
+    let netns = Netns::of::<Followed>(sk, offset!(skc_net));
     let mut tombstone = Tombstone {
         ownership: NO_OWNERSHIP,
         died_ns: now(),
@@ -171,13 +173,13 @@ fn closed(ctx: &BtfTracePointContext, old: u8) {
         fin_sent: u8::from(load::<u8>(sk, offset!(sk_shutdown)).unwrap_or(0) & SEND_SHUTDOWN != 0),
         reserved: [0; 6],
     };
-    if let Some(ownership) = SOCKETS.get(sk) {
+    if let Some(ownership) = owners::get(sk) {
         ownership.state_before_close = old;
         // With an error the connection ended by itself, perhaps while some process held the socket.
         if ownership.closer_pid == 0 && error == 0 && owned(sk) {
             note_closer(ownership, tcp);
         }
-        tombstone.ownership = *ownership;
+        words::copy(ownership, &mut tombstone.ownership);
     }
     let key = FlowKey {
         flow: buried_flow(flow, old),
@@ -196,14 +198,17 @@ fn closed(ctx: &BtfTracePointContext, old: u8) {
         table::write(&TOMBSTONES, slots, &key, &tombstone, TOMBSTONE_EVICTED);
     }
     if died_of_silence(old, error, &tombstone.ownership) {
-        emit::<TimedOut>(ctx.as_ptr(), Slot::State, TALLY, |event| {
-            event.header = header(KIND_TIMED_OUT, netns);
-            event.flow = flow;
-            event.ownership = tombstone.ownership;
-            event.error = error;
-            event.last_state = old;
-            event.reserved = [0; 3];
-        });
+        let Some(draft) = Draft::<TimedOut>::begin(Slot::State, TALLY) else {
+            return;
+        };
+        let event = &mut *draft.event;
+        event.header = header(KIND_TIMED_OUT, netns);
+        event.flow = flow;
+        words::copy(&tombstone.ownership, &mut event.ownership);
+        event.error = error;
+        event.last_state = old;
+        event.reserved = [0; 3];
+        draft.submit(ctx.as_ptr());
     }
 }
 

@@ -12,7 +12,7 @@ use crate::cli::{self, DoctorOptions, Failure, OutputFormat, TracerOptions};
 use crate::doctor::{Hook, Inspection, Report, Severity, Tracing, judge, known_timeouts};
 use crate::host::{clock, environment, facts, settings, sockets};
 use crate::kernel::{
-    HookState, InterfaceOptions, Options, Scope, StartError, Tracer, Transport, has_btf,
+    HookState, InterfaceOptions, Options, Scope, StartError, Tracer, Transport, Way, has_btf,
 };
 
 /// For a check that reads no events, a small ring will do.
@@ -95,16 +95,18 @@ fn try_hooks(options: &TracerOptions) -> Tracing {
         }
     };
     let hooks = tracer.hooks().iter().map(|(fact, state)| {
-        let (programs, refused) = match state {
-            HookState::Active { programs } => (*programs, None),
-            HookState::Refused { why, .. } => (&[][..], Some(why.clone())),
-            HookState::Off => (&[][..], Some("switched off".to_owned())),
+        let (way, refused) = match state {
+            HookState::Active(way) => (Some(*way), None),
+            HookState::Refused { why, .. } => (None, Some(why.clone())),
+            HookState::Off => (None, Some("switched off".to_owned())),
         };
         Hook {
             fact: fact.name(),
-            programs,
-            costs: refused.as_ref().map(|_| fact.costs()),
+            way: way.map(|way| way.name),
+            programs: way.map(Way::names).unwrap_or_default(),
+            costs: way.map_or(Some(fact.costs()), |way| way.costs),
             refused,
+            extra: fact.is_extra(),
         }
     });
     Tracing::Tried {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use log::warn;
+use log::{info, warn};
 
 use super::brain::{Brain, View};
 use super::sleep_until;
@@ -87,6 +87,9 @@ impl Session {
         for warning in tracer.hooks().refusals() {
             warn!("{warning}");
         }
+        for missing in tracer.hooks().missing_extras() {
+            info!("{missing}");
+        }
         if let Some(log) = tracer.take_debug_log() {
             tokio::spawn(async move {
                 if let Err(error) = log.pass_on().await {
@@ -98,8 +101,7 @@ impl Session {
         let hooks = tracer.hooks();
         let coverage = Coverage {
             sent: hooks.is_active(Fact::ResetSent),
-            // The prototype that carries a reason is the one that fires without a socket, too: 6.10.
-            sent_stateless: hooks.has_reason(),
+            sent_stateless: hooks.is_active(Fact::StatelessResetSent),
             received: hooks.is_active(Fact::ResetReceived),
             // On chosen interfaces only, what was not seen may have passed by another one.
             packets: hooks.is_active(Fact::Packets)

@@ -35,7 +35,8 @@ pub fn sent(sent: &Sent, cause: Cause, facts: &Facts) -> Who {
 /// Who put a segment on the wire with a raw socket: the running task if the socket's file confirms it, else
 /// whoever has the file.
 pub fn raw_sender(current: Option<&CurrentTask>, facts: &Facts) -> Option<Process> {
-    let found = facts.holder.as_ref()?;
+    let found = facts.holder.as_ref().filter(|found| !found.shares)?;
+    let found = &found.task;
     let confirmed = current.filter(|current| current.task.pid == found.pid);
     Some(match confirmed {
         Some(current) => describe(&current.task, Role::Owner, Quality::Certain, facts),

@@ -275,6 +275,7 @@ fn ownership(ownership: &Ownership) -> socket::Ownership {
         Some(OwnerSource::Connect) => socket::SOURCE_CONNECT,
         Some(OwnerSource::Listen) => socket::SOURCE_LISTEN,
         Some(OwnerSource::Seeded) => socket::SOURCE_SEEDED,
+        Some(OwnerSource::Accept) => socket::SOURCE_ACCEPT,
     };
     wire.state_before_close = ownership.state_before_close.map_or(0, state);
     wire

@@ -1,8 +1,8 @@
 //! Who had a socket, who closed it, who was running?
 
 use rsttrace_common::socket::{
-    CLOSER_EXITING, CLOSER_KERNEL_THREAD, OWNERSHIP_INHERITED, OWNERSHIP_ISN, SOURCE_CONNECT,
-    SOURCE_LISTEN, SOURCE_NONE, SOURCE_SEEDED,
+    CLOSER_EXITING, CLOSER_KERNEL_THREAD, OWNERSHIP_INHERITED, OWNERSHIP_ISN, SOURCE_ACCEPT,
+    SOURCE_CONNECT, SOURCE_LISTEN, SOURCE_NONE, SOURCE_SEEDED,
 };
 use rsttrace_common::task::{COMM_LEN, PF_EXITING, PF_KTHREAD};
 use rsttrace_common::{lifecycle, socket, task as wire};
@@ -65,6 +65,7 @@ fn known_ownership(wire: &socket::Ownership, clock: Jiffies) -> Result<Ownership
         SOURCE_CONNECT => Some(OwnerSource::Connect),
         SOURCE_LISTEN => Some(OwnerSource::Listen),
         SOURCE_SEEDED => Some(OwnerSource::Seeded),
+        SOURCE_ACCEPT => Some(OwnerSource::Accept),
         number => return Err(DecodeError::OwnerSource(number)),
     };
     Ok(Ownership {

@@ -81,8 +81,8 @@ fn too_short_of_another_version_or_kind_is_said_with_the_number() {
         Err(DecodeError::State(13))
     );
     assert_eq!(
-        sent(|wire| wire.ownership.source = 4),
-        Err(DecodeError::OwnerSource(4))
+        sent(|wire| wire.ownership.source = 5),
+        Err(DecodeError::OwnerSource(5))
     );
 }
 

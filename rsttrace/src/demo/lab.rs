@@ -236,6 +236,83 @@ impl Lab {
         }
     }
 
+    /// Runs a program in a place; [`StageError::NotStaged`] with `lacking` if it complains of one of these things.
+    pub(super) fn run(
+        &mut self,
+        place: Place,
+        command: &str,
+        (complaints, lacking): (&[&str], &str),
+    ) -> Result<(), StageError> {
+        let words: Vec<&str> = command.split_whitespace().collect();
+        let Some((program, arguments)) = words.split_first() else {
+            return Err(StageError::Failed("no program to be run".to_owned()));
+        };
+        match self.node(place).run(program, arguments)? {
+            None => Ok(()),
+            Some(complaint) if complaints.iter().any(|known| complaint.contains(known)) => {
+                Err(StageError::NotStaged(lacking.to_owned()))
+            }
+            Some(complaint) => Err(StageError::Failed(format!("{command}: {complaint}"))),
+        }
+    }
+
+    /// Has packets that leave the router by both ways, or by that to one place, suffer what tc's netem does to them, until
+    /// [`Lab::tidy`].
+    pub(super) fn disturb(&mut self, towards: &[Place], how: &str) -> Result<(), StageError> {
+        for place in towards {
+            let device = match place {
+                Place::Client => "rt-c",
+                Place::Router | Place::Server => "rt-s",
+            };
+            let undo = Command::Run {
+                program: "tc".to_owned(),
+                arguments: ["qdisc", "del", "dev", device, "root"]
+                    .map(str::to_owned)
+                    .to_vec(),
+            };
+            self.run(
+                Place::Router,
+                &format!("tc qdisc replace dev {device} root netem {how}"),
+                (&NO_NETEM, "this kernel has no netem (module sch_netem)"),
+            )?;
+            if !self.undo.contains(&(Place::Router, undo.clone())) {
+                self.undo.push((Place::Router, undo));
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a place an address that belongs to no subnet, for as long as the lab stands.
+    pub(super) fn virtual_address(
+        &mut self,
+        place: Place,
+        address: IpAddr,
+    ) -> Result<(), StageError> {
+        let prefix = if address.is_ipv4() { 32 } else { 128 };
+        let command = Command::Address {
+            name: "lo".to_owned(),
+            address,
+            prefix,
+        };
+        match self.node(place).ask(command) {
+            Err(StageError::Refused { errno, .. }) if errno == "EEXIST" => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// Has the router pass on, for as long as the lab stands, what the server sends from an address of the router.
+    pub(super) fn pass_on_own_address(&mut self) -> Result<(), StageError> {
+        let router = self.node(Place::Router);
+        for (name, value) in [
+            ("ipv4/conf/rt-s/accept_local", "1"),
+            ("ipv4/conf/all/rp_filter", "0"),
+            ("ipv4/conf/rt-s/rp_filter", "0"),
+        ] {
+            sysctl(router, name, value)?;
+        }
+        Ok(())
+    }
+
     /// Removes the firewall rules of a place.
     pub(super) fn open_firewall(&mut self, place: Place) -> Result<(), StageError> {
         let command = Command::FirewallOff {
@@ -374,6 +451,8 @@ const NO_NFTABLES: [&str; 5] = [
     "EINVAL",
     "EAFNOSUPPORT",
 ];
+/// What tc says without the module, of different ages.
+const NO_NETEM: [&str; 2] = ["qdisc kind is unknown", "No such file or directory"];
 const TABLE: &str = "rsttrace_demo";
 /// Below the ephemeral range, so that no client gets one by chance.
 const FIRST_PORT: u16 = 20_000;

@@ -47,6 +47,8 @@ pub struct Holder {
     pub comm: String,
     /// The roles that are right for it.
     pub roles: Vec<Role>,
+    /// Only as one of several that it may be.
+    pub only_as_guess: bool,
 }
 
 /// Which processes a right record names.
@@ -65,6 +67,8 @@ pub struct StagedIdle {
     pub mode: IdleMode,
     /// The timeout in seconds, where this view can know it.
     pub timeout: Option<f64>,
+    /// What the device is called, or a part of it, where this view can know it.
+    pub device: Option<&'static str>,
 }
 
 /// The truth about one reset in one view.
@@ -98,6 +102,8 @@ pub struct Truth {
     pub unknowable: Option<&'static str>,
     /// Its record is of one chain with those of the scenario's other linked truths.
     pub linked: bool,
+    /// Causes that no record of this connection may blame anybody for here.
+    pub spares: &'static [Cause],
     /// The error that the receiving side saw, where it has a socket for it.
     pub peer_error: Option<String>,
     /// The RST as the staging side captured it, in the view of the scenario's first truth: in the views of the
@@ -129,6 +135,7 @@ impl Truth {
             idle: None,
             unknowable: None,
             linked: false,
+            spares: &[],
             peer_error: None,
             seen,
         }
@@ -171,13 +178,7 @@ impl Truth {
             comm: comm.to_owned(),
             did,
         };
-        let roles = vec![Role::Closer];
-        self.named.any_of.push(Holder {
-            pid,
-            comm: comm.to_owned(),
-            roles,
-        });
-        self
+        self.names_child(pid, comm, &[Role::Closer])
     }
 
     /// So many bytes were unread.
@@ -191,7 +192,16 @@ impl Truth {
         self.idle = Some(StagedIdle {
             mode,
             timeout: timeout.map(|timeout| timeout.as_secs_f64()),
+            device: None,
         });
+        self
+    }
+
+    /// It is the timeout of this device.
+    pub(super) fn of_device(mut self, device: &'static str) -> Self {
+        if let Some(idle) = &mut self.idle {
+            idle.device = Some(device);
+        }
         self
     }
 
@@ -208,12 +218,26 @@ impl Truth {
     }
 
     /// A process that may be named, in one of these roles.
-    pub(super) fn names(mut self, actor: &Actor, roles: &[Role]) -> Self {
+    pub(super) fn names(self, actor: &Actor, roles: &[Role]) -> Self {
+        self.names_child(actor.pid(), actor.name(), roles)
+    }
+
+    /// The same for a child of an actor.
+    pub(super) fn names_child(mut self, pid: u32, comm: &str, roles: &[Role]) -> Self {
         self.named.any_of.push(Holder {
-            pid: actor.pid(),
-            comm: actor.name().to_owned(),
+            pid,
+            comm: comm.to_owned(),
             roles: roles.to_vec(),
+            only_as_guess: false,
         });
+        self
+    }
+
+    /// The last that may be named is one of several that it may be, and that has to be said.
+    pub(super) fn only_as_guess(mut self) -> Self {
+        if let Some(holder) = self.named.any_of.last_mut() {
+            holder.only_as_guess = true;
+        }
         self
     }
 

@@ -24,17 +24,7 @@ pub fn judge(tracing: &Tracing) -> Vec<Finding> {
                     advice.to_owned(),
                 ));
             }
-            if hooks.iter().any(|hook| hook.programs == NO_REASON) {
-                let message = "this kernel (before 6.10) gives no reason with the resets it sends, and shows none that it sends without a socket";
-                let advice = "causes are told from the sockets' states and the wire, with less confidence; Linux 6.12 or newer gives the reasons";
-                let kind = "no_reset_reasons";
-                findings.push(Finding::new(
-                    Severity::Advice,
-                    kind,
-                    message.to_owned(),
-                    advice.to_owned(),
-                ));
-            }
+            findings.extend(hooks.iter().filter_map(lesser));
             if findings.is_empty() {
                 let message = format!("all {} kinds of hook are granted", hooks.len());
                 findings.push(Finding::ok("hooks_granted", message));
@@ -54,16 +44,29 @@ pub fn judge(tracing: &Tracing) -> Vec<Finding> {
     }
 }
 
-/// What stands in for `tcp_send_reset` where its tracepoint has no reason.
-const NO_REASON: &[&str] = &["tcp_send_reset_no_reason"];
-
 fn refusal(hook: &Hook) -> Option<Finding> {
     let why = hook.refused.as_ref()?;
+    let severity = if hook.extra {
+        Severity::Advice
+    } else {
+        Severity::Warning
+    };
     Some(Finding::new(
-        Severity::Warning,
+        severity,
         "hook_refused",
         format!("{} cannot be had: {why}; {}", hook.fact, hook.costs.unwrap_or("some facts are missing")),
         "a newer kernel may grant it (docs/ARCHITECTURE.md names the hook); in a virtual machine or container, its host may forbid it; -v says more".to_owned(),
+    ))
+}
+
+/// A fact that this kernel gives in another way than the best.
+fn lesser(hook: &Hook) -> Option<Finding> {
+    let (way, costs) = (hook.way?, hook.costs?);
+    Some(Finding::new(
+        Severity::Advice,
+        "hook_lesser",
+        format!("{} comes by {way}: {costs}", hook.fact),
+        "verdicts say so by their confidence; a newer kernel tells more (docs/ARCHITECTURE.md names which)".to_owned(),
     ))
 }
 
@@ -84,9 +87,11 @@ mod tests {
     fn hook(fact: &'static str, refused: Option<&str>) -> Hook {
         Hook {
             fact,
-            programs: &[],
+            way: refused.is_none().then_some("tracepoint"),
+            programs: Vec::new(),
             refused: refused.map(str::to_owned),
             costs: refused.map(|_| "no packets"),
+            extra: false,
         }
     }
 
@@ -119,18 +124,22 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_without_reasons_is_no_defect_but_told() {
-        let mut older = hook("reset_sent", None);
-        older.programs = NO_REASON;
+    fn a_kernel_that_tells_less_is_no_defect_but_told() {
+        let mut older = hook("active_reason", None);
+        older.costs = Some("likely at most");
         let findings = judge(&tried(vec![older]));
         assert_eq!(findings.len(), 1);
         assert_eq!(
             (findings[0].severity, findings[0].kind),
-            (Severity::Advice, "no_reset_reasons")
+            (Severity::Advice, "hook_lesser")
         );
-        let mut newer = hook("reset_sent", None);
-        newer.programs = &["tcp_send_reset"];
-        assert_eq!(judge(&tried(vec![newer]))[0].kind, "hooks_granted");
+        let mut refused = hook("acceptor", Some("EPERM"));
+        refused.extra = true;
+        let findings = judge(&tried(vec![refused]));
+        assert_eq!(
+            (findings[0].severity, findings[0].kind),
+            (Severity::Advice, "hook_refused")
+        );
     }
 
     #[test]

@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use super::process::{Living, Processes};
 use super::settings::{self, KnownSettings};
-use super::socket_holder::{Holder, SocketHolders};
-use super::subjects::{named, question};
-use crate::event::{Body, BootTime, Event, Facts, NetSettings, NetnsCookie, Task};
+use super::socket_holder::{Holder as Found, Search, SocketHolders, has_had_children};
+use super::subjects::{acceptor, named, question};
+use crate::event::{
+    Body, BootTime, Event, Facts, Holder, NetSettings, NetnsCookie, OwnerNow, Task,
+};
 
 /// Names within network namespaces, as the kernel edge keeps them.
 pub trait NetnsNames {
@@ -76,20 +78,7 @@ impl<N: NetnsNames> Enricher<N> {
 
     /// What is known now. To be asked as soon as the event arrives: processes go.
     pub fn facts(&mut self, event: &Event) -> Facts {
-        let living = &mut self.living;
-        let mut owner_is_gone = false;
-        let asked = question(&event.body, |task| {
-            let lives = living.has(task, event.time);
-            owner_is_gone = !lives;
-            lives
-        });
-        let holder =
-            asked.and_then(
-                |(inode, search)| match self.holders.find(inode, search, event.time) {
-                    Holder::One(task) => Some(task),
-                    Holder::Unclear | Holder::NotAsked => None,
-                },
-            );
+        let (owner, holder) = self.whereabouts(event);
         let mut facts = Facts {
             processes: Vec::new(),
             netns_inode: event.netns_inode.or_else(|| self.names.inode(event.netns)),
@@ -98,13 +87,13 @@ impl<N: NetnsNames> Enricher<N> {
                 Body::Sent(_) | Body::Received(_) | Body::TimedOut(_) => None,
             },
             settings: self.settings(event.netns, event.time),
-            owner_is_gone,
+            owner,
             holder: None,
         };
         let tasks: Vec<&Task> = named(&event.body)
             .into_iter()
             .flatten()
-            .chain(&holder)
+            .chain(holder.as_ref().map(|holder| &holder.task))
             .collect();
         for (index, task) in tasks.iter().enumerate() {
             let same_pid = |other: &&&Task| other.pid == task.pid;
@@ -121,6 +110,46 @@ impl<N: NetnsNames> Enricher<N> {
         }
         facts.holder = holder;
         facts
+    }
+
+    /// What has become of the recorded owner, and who else has the socket.
+    fn whereabouts(&mut self, event: &Event) -> (OwnerNow, Option<Holder>) {
+        let living = &mut self.living;
+        let mut owner = OwnerNow::Lives;
+        let asked = question(&event.body, |task| {
+            let lives = living.has(task, event.time);
+            if !lives {
+                owner = OwnerNow::Gone;
+            }
+            lives
+        });
+        let Some((inode, search)) = asked else {
+            return (owner, None);
+        };
+        let confirmed = match search {
+            Search::Confirm(pid) => Some(pid),
+            Search::Family(_) | Search::Everyone(_) => None,
+        };
+        let found = match self.holders.find(inode, search, event.time) {
+            Found::One(task) if confirmed == Some(task.pid) => None,
+            Found::One(task) => Some((task, false)),
+            Found::Eldest(task) => Some((task, true)),
+            Found::Several => {
+                if confirmed.is_some() {
+                    owner = OwnerNow::HandedOn;
+                }
+                None
+            }
+            Found::Nobody | Found::NotAsked => {
+                if confirmed.is_some()
+                    && acceptor(&event.body).is_some_and(|task| has_had_children(task.pid))
+                {
+                    owner = OwnerNow::MayHaveHandedOn;
+                }
+                None
+            }
+        };
+        (owner, found.map(|(task, shares)| Holder { task, shares }))
     }
 
     /// What the namespace is set to: its own are read in place, others' by a thread that goes there.
@@ -259,7 +288,10 @@ mod tests {
                 sent.socket = Some(socket(inode));
                 sent.ownership = Some(owned_by(owner, inherited));
             });
-            let expected = found.then(|| us.clone());
+            let expected = found.then(|| Holder {
+                task: us.clone(),
+                shares: false,
+            });
             eventually(|| {
                 let facts = Enricher::new((), None).facts(&event);
                 facts.holder == expected && facts.processes.len() == 1
@@ -292,11 +324,9 @@ mod tests {
             );
         }
         let start = std::time::Instant::now();
-        enricher.holders.find(
-            1,
-            super::super::socket_holder::Search::Everyone(None),
-            BootTime(9),
-        );
+        enricher
+            .holders
+            .find(1, Search::Everyone(None), BootTime(9));
         eprintln!(
             "a holder among {} processes: {:?}",
             procfs::process::all_processes().unwrap().count(),

@@ -7,6 +7,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -18,16 +19,19 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use super::generations::Generations;
 use crate::event::{
-    BootTime, ConntrackTimeouts, IpvsTimeouts, KeepaliveDefaults, NetSettings, NetnsCookie,
+    Balanced, BootTime, ConntrackTimeouts, IpvsTimeouts, KeepaliveDefaults, NetSettings,
+    NetnsCookie,
 };
 use crate::sys;
 
 /// Those of the network namespace that the calling thread is in.
 pub fn of_this_namespace() -> NetSettings {
+    let (ipvs, balanced) = ipvs().unzip();
     NetSettings {
         keepalive: keepalive(&sysctl),
         conntrack: conntrack(&sysctl),
-        ipvs: ipvs(),
+        ipvs,
+        balanced: balanced.unwrap_or_default(),
         forwards: forwards(&sysctl),
     }
 }
@@ -159,27 +163,78 @@ fn forwards(value: &impl Fn(&str) -> Option<u64>) -> bool {
 
 /// Netfilter's options answer on any IPv4 socket, so a plain one will do: a raw one would take CAP_NET_RAW, too
 /// (`ip_getsockopt`, <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/ip_sockglue.c#L1784>).
-fn ipvs() -> Option<IpvsTimeouts> {
+fn ipvs() -> Option<(IpvsTimeouts, Balanced)> {
     // Of the thread's namespace; /proc/net would be the process's.
-    // It may list thousands of services.
     let services = BufReader::new(File::open("/proc/thread-self/net/ip_vs").ok()?);
-    if !balances_tcp(services) {
+    let balanced = balanced(services);
+    if balanced == Balanced::default() {
         return None;
     }
     let family = AddressFamily::Inet;
     let any = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).ok()?;
     let [established, fin_wait] = sys::ipvs_timeouts(any.as_fd()).ok()?;
-    Some(IpvsTimeouts {
+    let timeouts = IpvsTimeouts {
         established: Duration::from_secs(established.into()),
         fin_wait: Duration::from_secs(fin_wait.into()),
-    })
+    };
+    Some((timeouts, balanced))
 }
 
-/// Whether a service is listed that may be TCP's: by address, or by firewall mark.
-fn balances_tcp(services: impl BufRead) -> bool {
-    let mut lines = services.lines().map_while(Result::ok);
-    lines.any(|line| line.starts_with("TCP ") || line.starts_with("FWM "))
+/// The services that may be TCP's, by address or by firewall mark, and the servers behind them. It may list thousands.
+fn balanced(services: impl BufRead) -> Balanced {
+    let mut balanced = Balanced::default();
+    let mut is_tcp = false;
+    for line in services.lines().map_while(Result::ok) {
+        let mut words = line.split_whitespace();
+        let address = match (words.next(), words.next()) {
+            (Some("TCP"), address) => {
+                is_tcp = true;
+                address
+            }
+            // Of a service before.
+            (Some("->"), address) if is_tcp => address,
+            (Some("FWM"), _) => {
+                balanced.others = true;
+                is_tcp = false;
+                continue;
+            }
+            (Some("->"), _) => continue,
+            _ => {
+                is_tcp = false;
+                continue;
+            }
+        };
+        if balanced.addresses.len() == BALANCED {
+            balanced.others = true;
+            break;
+        }
+        match address.and_then(balanced_address) {
+            Some(address) => balanced.addresses.push(address),
+            None => balanced.others = true,
+        }
+    }
+    balanced.addresses.sort_unstable();
+    balanced.addresses.dedup();
+    balanced
 }
+
+/// `C6336402:0050` or `[2001:0db8:…]:0050` (`ip_vs_info_seq_show`,
+/// <https://github.com/torvalds/linux/blob/v6.12/net/netfilter/ipvs/ip_vs_ctl.c#L2281>).
+fn balanced_address(text: &str) -> Option<SocketAddr> {
+    let (address, port) = text.rsplit_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let address = match address
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+    {
+        Some(v6) => v6.parse::<Ipv6Addr>().ok()?.into(),
+        None => Ipv4Addr::from(u32::from_str_radix(address, 16).ok()?).into(),
+    };
+    Some(SocketAddr::new(address, port))
+}
+
+/// Addresses of IPVS that are kept.
+const BALANCED: usize = 1024;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
@@ -212,18 +267,41 @@ mod tests {
         let none = "IP Virtual Server version 1.2.1 (size=4096)\n\
             Prot LocalAddress:Port Scheduler Flags\n  \
             -> RemoteAddress:Port Forward Weight ActiveConn InActConn\n";
-        assert!(!balances_tcp(none.as_bytes()));
-        let service = "  -> 0AF40003:0035      Masq    1      0          0\n";
-        for (first, balances) in [
-            ("TCP  0A60000A:0035 rr \n", true),
-            ("FWM  00000001 wlc \n", true),
-            ("UDP  0A60000A:0035 rr \n", false),
+        assert_eq!(balanced(none.as_bytes()), Balanced::default());
+        let server = "  -> 0AF40003:0035      Masq    1      0          0\n";
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        for (first, service, others) in [
+            ("TCP  0A60000A:0035 rr \n", Some("10.96.0.10:53"), false),
+            (
+                "TCP  [2001:0db8:0000:0000:0000:0000:0000:000a]:0035 rr \n",
+                Some("[2001:db8::a]:53"),
+                false,
+            ),
+            ("FWM  00000001 wlc \n", None, true),
+            ("UDP  0A60000A:0035 rr \n", None, false),
         ] {
-            assert_eq!(
-                balances_tcp(format!("{none}{first}{service}").as_bytes()),
-                balances
-            );
+            let found = balanced(format!("{none}{first}{server}").as_bytes());
+            assert_eq!(found.others, others, "{first}");
+            let unknown = (!others).then_some(false);
+            for address in ["10.244.0.3:53", service.unwrap_or("10.244.0.3:53")] {
+                let listed = service.map_or(unknown, |_| Some(true));
+                assert_eq!(found.includes(at(address)), listed, "{first}");
+            }
+            assert_eq!(found.includes(at("10.244.0.3:54")), unknown, "{first}");
         }
+    }
+
+    #[test]
+    fn a_service_without_a_port_has_all_and_too_many_are_not_listed() {
+        let one = "TCP  0A60000A:0000 rr persistent 300\n";
+        let found = balanced(one.as_bytes());
+        let address = "10.96.0.10:443".parse().unwrap();
+        assert_eq!(found.includes(address), Some(true));
+        let many: String = (0..2 * BALANCED)
+            .map(|port| format!("TCP  0A60000A:{:04X} rr\n", port + 1))
+            .collect();
+        let found = balanced(many.as_bytes());
+        assert_eq!((found.addresses.len(), found.others), (BALANCED, true));
     }
 
     #[test]

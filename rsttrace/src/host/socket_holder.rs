@@ -1,9 +1,11 @@
 //! Which process has this socket open right now?
 //!
-//! Decision: the answer names a process only if it is the only one, among those looked at, that holds the socket. A
-//! socket inherited across fork() is held by several, and `/proc` cannot tell which of them uses it. The exception is a
-//! process that was running as the socket was used: if that one holds it, nobody else is looked at.
+//! Decision: the answer names a process as the holder only if it is the only one, among those looked at, that holds the
+//! socket. A socket inherited across fork() is held by several, and `/proc` cannot tell which of them uses it: then the one
+//! that the others descend from is told, and that it shares. The exception is a process that was running as the socket
+//! was used, or that is recorded as its owner: if that one holds it, nobody else is looked at.
 
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
@@ -24,14 +26,19 @@ const RATE: u32 = 200;
 const BUDGET: Duration = Duration::from_millis(100);
 /// Time for one lookup.
 const PATIENCE: Duration = Duration::from_millis(30);
-/// Threads of the recorded owner that are asked for children.
+/// Time to look whether a recorded owner still has a socket: it mostly has, or has just closed it.
+const PATIENCE_TO_CONFIRM: Duration = Duration::from_millis(5);
+/// Threads of a process that are asked for children.
 const THREADS: usize = 64;
 
 /// Where to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Search {
-    /// The recorded owner and its children: enough for the workers of a listener.
+    /// The process that listened and all that descend from it: its workers. If none of them has it, the processes of its
+    /// control group: they may have been handed it.
     Family(u32),
+    /// The recorded owner; if it has the socket no more, its family.
+    Confirm(u32),
     /// All processes, nobody being recorded; but first the one that was running as a raw socket sent.
     Everyone(Option<u32>),
 }
@@ -41,8 +48,12 @@ pub enum Search {
 pub enum Holder {
     /// One process has it. Its thread is not known, so `comm` is the process's; `start` is exact to a clock tick.
     One(Task),
-    /// Nobody that was looked at has it, or several have.
-    Unclear,
+    /// Several have it, and all the others descend from this one.
+    Eldest(Task),
+    /// Several have it, no one of which is the origin of the others.
+    Several,
+    /// Nobody that was looked at has it.
+    Nobody,
     /// Not asked, or not to the end: over the rate or the time allowed.
     NotAsked,
 }
@@ -76,14 +87,21 @@ impl SocketHolders {
         if let Some((asked, answer)) = self.answers.get(&inode)
             && now.0.saturating_sub(asked.0) < FRESH_NS
         {
-            self.not_asked += u64::from(*answer == Holder::NotAsked);
+            let confirms = matches!(search, Search::Confirm(_));
+            self.not_asked += u64::from(*answer == Holder::NotAsked && !confirms);
             return answer.clone();
         }
         if now.0.saturating_sub(self.second.0) >= 1_000_000_000 {
             (self.second, self.asked, self.spent) = (now, 0, Duration::ZERO);
         }
-        if self.asked >= RATE || self.spent >= BUDGET {
-            self.not_asked += 1;
+        // What only confirms a record leaves half of the time to the questions that nothing else answers.
+        let confirms = matches!(search, Search::Confirm(_));
+        let (patience, budget) = match confirms {
+            true => (PATIENCE_TO_CONFIRM, BUDGET / 2),
+            false => (PATIENCE, BUDGET),
+        };
+        if self.asked >= RATE || self.spent >= budget {
+            self.not_asked += u64::from(!confirms);
             return Holder::NotAsked;
         }
         self.asked += 1;
@@ -91,11 +109,11 @@ impl SocketHolders {
         let answer = look(
             inode,
             search,
-            begin + PATIENCE.min(BUDGET.saturating_sub(self.spent)),
+            begin + patience.min(budget.saturating_sub(self.spent)),
         );
         self.spent += begin.elapsed();
         if answer == Holder::NotAsked {
-            self.not_asked += 1;
+            self.not_asked += u64::from(!confirms);
         }
         self.answers.insert(inode, (now, answer.clone()));
         answer
@@ -114,77 +132,128 @@ fn look(inode: u64, search: Search, deadline: Instant) -> Holder {
     let mut holders = Holders {
         link: format!("socket:[{inode}]"),
         deadline,
-        found: None,
-        several: false,
+        looked_at: HashSet::new(),
+        found: Vec::new(),
     };
     let ended = match search {
         Search::Family(pid) => holders.add_family(pid),
-        Search::Everyone(first) => holders.add_everyone(first),
+        Search::Confirm(pid) => holders.add_unless_found(pid, |holders| holders.add_family(pid)),
+        Search::Everyone(None) => holders.add_everyone(),
+        Search::Everyone(Some(first)) => holders.add_unless_found(first, Holders::add_everyone),
     };
-    match (ended, holders.several, holders.found) {
-        (_, true, _) => Holder::Unclear,
-        (Err(TimeUp), ..) => Holder::NotAsked,
-        (Ok(()), _, Some(task)) => Holder::One(task),
-        (Ok(()), _, None) => Holder::Unclear,
-    }
+    holders.answer(ended.is_ok())
 }
 
 struct Holders {
     link: String,
     deadline: Instant,
-    found: Option<Task>,
-    several: bool,
+    looked_at: HashSet<u32>,
+    found: Vec<Found>,
+}
+
+/// A process that has the socket.
+struct Found {
+    task: Task,
+    parent: u32,
 }
 
 impl Holders {
+    fn answer(self, is_complete: bool) -> Holder {
+        let is_child = |it: &Found| self.found.iter().any(|other| other.task.pid == it.parent);
+        match self.found.as_slice() {
+            [] if is_complete => Holder::Nobody,
+            [one] if is_complete => Holder::One(one.task.clone()),
+            [] | [_] => Holder::NotAsked,
+            several => {
+                let mut eldest = several.iter().filter(|&it| !is_child(it));
+                match (eldest.next(), eldest.next()) {
+                    (Some(one), None) if is_complete => Holder::Eldest(one.task.clone()),
+                    _ => Holder::Several,
+                }
+            }
+        }
+    }
+
+    fn add_unless_found(
+        &mut self,
+        first: u32,
+        others: impl FnOnce(&mut Self) -> Result<(), TimeUp>,
+    ) -> Result<(), TimeUp> {
+        self.add(first)?;
+        if self.found.is_empty() {
+            others(self)?;
+        }
+        Ok(())
+    }
+
     fn add_family(&mut self, pid: u32) -> Result<(), TimeUp> {
         self.add(pid)?;
-        for child in children(pid, self.deadline) {
-            self.add(child)?;
+        self.add_descendants(pid)?;
+        if self.found.is_empty() {
+            self.add_control_group(pid)?;
         }
         Ok(())
     }
 
-    fn add_everyone(&mut self, first: Option<u32>) -> Result<(), TimeUp> {
-        if let Some(pid) = first {
-            self.add(pid)?;
-            if self.found.is_some() {
-                return Ok(());
+    fn add_descendants(&mut self, pid: u32) -> Result<(), TimeUp> {
+        let mut parents = VecDeque::from([pid]);
+        let mut by_parent = None;
+        while let Some(parent) = parents.pop_front() {
+            let children = match children(parent) {
+                Some(children) => children,
+                // Kernels without CONFIG_PROC_CHILDREN: all processes are asked for their parent, once.
+                None => match &mut by_parent {
+                    Some(by_parent) => by_parent,
+                    None => by_parent.insert(all_children(self.deadline)?),
+                }
+                .remove(&parent)
+                .unwrap_or_default(),
+            };
+            for child in children {
+                if !self.looked_at.contains(&child) {
+                    self.add(child)?;
+                    parents.push_back(child);
+                }
             }
         }
-        let Ok(entries) = fs::read_dir("/proc") else {
+        Ok(())
+    }
+
+    /// Whoever may have been handed the socket over a Unix socket is mostly of the same service.
+    fn add_control_group(&mut self, pid: u32) -> Result<(), TimeUp> {
+        let group = |pid| fs::read(format!("/proc/{pid}/cgroup")).ok();
+        let Some(own) = group(pid) else {
             return Ok(());
         };
-        for entry in entries.flatten() {
-            let pid = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse().ok());
-            if let Some(pid) = pid.filter(|&pid| Some(pid) != first) {
-                self.add(pid)?;
+        for other in all_pids() {
+            if Instant::now() > self.deadline {
+                return Err(TimeUp);
             }
-            if self.several {
-                break;
+            if !self.looked_at.contains(&other) && group(other).as_ref() == Some(&own) {
+                self.add(other)?;
             }
         }
         Ok(())
     }
 
-    /// Looks at one process; one that is gone or not ours to see holds nothing that we could name.
+    fn add_everyone(&mut self) -> Result<(), TimeUp> {
+        all_pids().into_iter().try_for_each(|pid| self.add(pid))
+    }
+
+    /// Looks at one process, once; one that is gone or not ours to see holds nothing that we could name.
     fn add(&mut self, pid: u32) -> Result<(), TimeUp> {
         if Instant::now() > self.deadline {
             return Err(TimeUp);
         }
-        if !self.holds(pid)? {
+        if !self.looked_at.insert(pid) || !self.holds(pid)? {
             return Ok(());
         }
         // The directory is opened after the match: should the pid have been reused in between, it must match again.
-        let Some(task) = describe(pid) else {
+        let Some(found) = describe(pid) else {
             return Ok(());
         };
         if self.holds(pid)? {
-            self.several |= self.found.is_some();
-            self.found.get_or_insert(task);
+            self.found.push(found);
         }
         Ok(())
     }
@@ -207,44 +276,77 @@ impl Holders {
     }
 }
 
-fn children(pid: u32, deadline: Instant) -> Vec<u32> {
-    let tasks = i32::try_from(pid)
-        .ok()
-        .and_then(|pid| Process::new(pid).ok())
-        .and_then(|process| process.tasks().ok());
-    let Some(tasks) = tasks else {
-        return Vec::new();
-    };
+/// Absent: this kernel does not tell, or the process is gone.
+fn children(pid: u32) -> Option<Vec<u32>> {
+    let tasks = Process::new(i32::try_from(pid).ok()?).ok()?.tasks().ok()?;
     let answers: Vec<Vec<u32>> = tasks
         .take(THREADS)
         .filter_map(|task| task.ok()?.children().ok())
         .collect();
-    if !answers.is_empty() {
-        return answers.concat();
+    (!answers.is_empty()).then(|| answers.concat())
+}
+
+fn all_children(deadline: Instant) -> Result<BTreeMap<u32, Vec<u32>>, TimeUp> {
+    let mut by_parent: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for pid in all_pids() {
+        if Instant::now() > deadline {
+            return Err(TimeUp);
+        }
+        if let Some(parent) = parent(pid) {
+            by_parent.entry(parent).or_default().push(pid);
+        }
     }
-    // Kernels without CONFIG_PROC_CHILDREN: ask all processes for their parent.
-    procfs::process::all_processes()
-        .into_iter()
-        .flatten()
-        .take_while(|_| Instant::now() < deadline)
-        .filter_map(|process| process.ok()?.stat().ok())
-        .filter(|stat| u32::try_from(stat.ppid) == Ok(pid))
-        .filter_map(|stat| u32::try_from(stat.pid).ok())
+    Ok(by_parent)
+}
+
+/// Read directly: it is asked of every process.
+fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let after_name = stat.rsplit(|&byte| byte == b')').next()?;
+    let mut words = str::from_utf8(after_name).ok()?.split_whitespace();
+    words.nth(1)?.parse().ok()
+}
+
+fn all_pids() -> Vec<u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .collect()
 }
 
-fn describe(pid: u32) -> Option<Task> {
+/// Whether a process has children or has waited for one: then it may have handed on what it accepted. One that does not
+/// let itself be seen may have.
+pub(super) fn has_had_children(pid: u32) -> bool {
+    let stat = i32::try_from(pid)
+        .ok()
+        .and_then(|pid| Process::new(pid).ok())
+        .and_then(|process| process.stat().ok());
+    // Every child that was waited for has left its page faults with its parent.
+    if stat.is_none_or(|stat| stat.cminflt > 0 || stat.cmajflt > 0) {
+        return true;
+    }
+    let deadline = Instant::now() + PATIENCE_TO_CONFIRM;
+    let children = children(pid).or_else(|| all_children(deadline).ok()?.remove(&pid));
+    children.is_some_and(|children| !children.is_empty())
+}
+
+fn describe(pid: u32) -> Option<Found> {
     let process = Process::new(i32::try_from(pid).ok()?).ok()?;
     let Stat {
-        starttime, comm, ..
+        starttime,
+        comm,
+        ppid,
+        ..
     } = process.stat().ok()?;
-    Some(Task {
+    let task = Task {
         pid,
         start: start_of_ticks(starttime),
         uid: process.status().ok()?.euid,
         cgroup_id: 0,
         comm,
-    })
+    };
+    let parent = u32::try_from(ppid).ok()?;
+    Some(Found { task, parent })
 }
 
 #[cfg(test)]
@@ -282,17 +384,33 @@ mod tests {
             .stdin(Stdio::from(socket.as_fd().try_clone_to_owned().unwrap()))
             .spawn()
             .unwrap();
-        assert_eq!(family(), Holder::Unclear);
-        assert_eq!(everyone(), Holder::Unclear);
+        assert_eq!(family(), Holder::Eldest(task_of(us)));
+        assert_eq!(everyone(), Holder::Eldest(task_of(us)));
+        let confirm = || look_at_leisure(number, Search::Confirm(us));
+        assert_eq!(confirm(), Holder::One(task_of(us)));
         let running = look_at_leisure(number, Search::Everyone(Some(us)));
         assert_eq!(running, Holder::One(task_of(us)));
         // Once it alone has the socket, it is found as a child of ours.
         drop(socket);
         let is_child = |holder| matches!(holder, Holder::One(task) if task.pid == child.id());
-        eventually(|| is_child(family()));
+        eventually(|| is_child(family()) && is_child(confirm()));
+        // Also from another process of the same control group.
+        let mut relative = Command::new("sleep").arg("600").spawn().unwrap();
+        let from_relative = || look_at_leisure(number, Search::Family(relative.id()));
+        eventually(|| is_child(from_relative()));
+        relative.kill().unwrap();
+        relative.wait().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
-        eventually(|| everyone() == Holder::Unclear);
+        eventually(|| everyone() == Holder::Nobody);
+        assert!(has_had_children(us));
+    }
+
+    #[test]
+    fn a_process_has_a_parent_and_pid_0_is_nobody() {
+        let parent_of_us = std::os::unix::process::parent_id();
+        assert_eq!(parent(std::process::id()), Some(parent_of_us));
+        assert_eq!(parent(0), None);
     }
 
     #[test]
@@ -321,7 +439,38 @@ mod tests {
         );
         assert_eq!(
             holders.find(7_777, Search::Family(us), BootTime(2_000_000_000)),
-            Holder::Unclear
+            Holder::Nobody
         );
+    }
+
+    #[test]
+    fn of_several_the_one_that_the_others_descend_from_is_told() {
+        let answer = |family: &[(u32, u32)], is_complete| {
+            let found = family.iter().map(|&(pid, parent)| Found {
+                task: Task {
+                    pid,
+                    ..task_of(std::process::id())
+                },
+                parent,
+            });
+            let holders = Holders {
+                link: String::new(),
+                deadline: Instant::now(),
+                looked_at: HashSet::new(),
+                found: found.collect(),
+            };
+            match holders.answer(is_complete) {
+                Holder::One(task) => format!("one {}", task.pid),
+                Holder::Eldest(task) => format!("eldest {}", task.pid),
+                other => format!("{other:?}"),
+            }
+        };
+        assert_eq!(answer(&[], true), "Nobody");
+        assert_eq!(answer(&[], false), "NotAsked");
+        assert_eq!(answer(&[(5, 1)], true), "one 5");
+        assert_eq!(answer(&[(5, 1)], false), "NotAsked");
+        assert_eq!(answer(&[(6, 5), (5, 1), (7, 6)], true), "eldest 5");
+        assert_eq!(answer(&[(6, 5), (5, 1)], false), "Several");
+        assert_eq!(answer(&[(6, 1), (5, 1)], true), "Several");
     }
 }

@@ -1,7 +1,7 @@
 //! Which processes does an event name, and whose open file would name another? Pure.
 
 use super::socket_holder::Search;
-use crate::event::{Body, Ownership, SenderSocket, Sent, Socket, Task, TcpState};
+use crate::event::{Body, OwnerSource, Ownership, SenderSocket, Sent, Socket, Task, TcpState};
 
 /// The processes an event names. Not the bystander that was running.
 pub(super) fn named(body: &Body) -> [Option<&Task>; 7] {
@@ -82,12 +82,32 @@ fn question_of_socket(
     mut lives: impl FnMut(&Task) -> bool,
 ) -> Option<(u64, Search)> {
     let inode = socket.inode.filter(|_| !socket.orphaned)?;
-    match ownership.and_then(|it| it.owner.as_ref().map(|owner| (owner, it.inherited))) {
-        Some((owner, _)) if !lives(owner) => Some((inode, Search::Everyone(None))),
-        Some((owner, true)) => Some((inode, Search::Family(owner.pid))),
-        Some((_, false)) => None,
-        None => Some((inode, Search::Everyone(None))),
-    }
+    let Some(owner) = recorded_owner(ownership) else {
+        return Some((inode, Search::Everyone(None)));
+    };
+    let search = match socket.state {
+        _ if !lives(owner) => Search::Everyone(None),
+        _ if ownership.is_some_and(|it| it.inherited) => Search::Family(owner.pid),
+        // Who connects waits for the answer, and who listens stays.
+        TcpState::SynSent | TcpState::Listen => return None,
+        _ => Search::Confirm(owner.pid),
+    };
+    Some((inode, search))
+}
+
+fn recorded_owner(ownership: Option<&Ownership>) -> Option<&Task> {
+    ownership?.owner.as_ref()
+}
+
+/// The recorded owner of the socket of an event, if it is the one that accepted the connection.
+pub(super) fn acceptor(body: &Body) -> Option<&Task> {
+    let ownership = match body {
+        Body::Sent(sent) => sent.ownership.as_ref(),
+        Body::Received(received) => received.ownership.as_ref(),
+        Body::TimedOut(_) | Body::Packet(_) => None,
+    };
+    let accepted = |it: &&Ownership| it.source == Some(OwnerSource::Accept) && !it.inherited;
+    recorded_owner(ownership.filter(accepted))
 }
 
 #[cfg(test)]

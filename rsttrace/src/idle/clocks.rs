@@ -204,7 +204,7 @@ pub fn is_outgoing(ownership: Option<&Ownership>) -> Option<bool> {
     }
     match ownership.source? {
         OwnerSource::Connect => Some(true),
-        OwnerSource::Listen => Some(false),
+        OwnerSource::Listen | OwnerSource::Accept => Some(false),
         OwnerSource::Seeded => None,
     }
 }
@@ -463,6 +463,7 @@ mod tests {
         for (source, inherited, expected) in [
             (OwnerSource::Connect, false, Some(true)),
             (OwnerSource::Listen, true, Some(false)),
+            (OwnerSource::Accept, false, Some(false)),
             (OwnerSource::Seeded, false, None),
         ] {
             assert_eq!(is_outgoing(Some(&owned(source, inherited))), expected);

@@ -3,12 +3,12 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use aya::maps::Array;
-use aya::programs::{BtfTracePoint, Iter, SchedClassifier};
+use aya::programs::{BtfTracePoint, FEntry, FExit, Iter, KProbe, SchedClassifier};
 use aya::{TestRun, TestRunOptions};
 use log::{debug, warn};
 
 use super::clock;
-use super::hooks::{Attachment, Fact, HookState, Hooks, Row, TABLE, Way};
+use super::hooks::{self, Attachment, Fact, HookState, Hooks, Row, TABLE, Way};
 use super::interfaces::Programs;
 use super::object::{KernelFacts, Object, chain};
 use super::tracer::Options;
@@ -29,12 +29,12 @@ pub fn all(object: &mut Object, kernel: &KernelFacts, options: &Options) -> Atta
     let is_off = |fact| match fact {
         Fact::Packets | Fact::TunnelPackets => options.interfaces.is_none(),
         Fact::OlderSockets => !options.seed,
-        Fact::Ownership | Fact::ResetSent | Fact::ResetReceived | Fact::Clock => false,
+        _ => false,
     };
     let rows = || TABLE.iter().filter(|row| !is_off(row.fact));
+    // Of each fact the way that will most likely be taken.
     let ways: Vec<_> = rows()
-        .flat_map(|row| row.ways)
-        .filter(|way| kernel.fits(way).is_ok())
+        .filter_map(|row| row.ways.iter().find(|way| kernel.fits(way).is_ok()))
         .collect();
     object.verify_ahead(&ways);
     let mut attached = Attached::default();
@@ -51,55 +51,92 @@ pub fn all(object: &mut Object, kernel: &KernelFacts, options: &Options) -> Atta
 
 impl Attached {
     /// Tries the ways to a fact until one works.
-    fn row(&mut self, object: &mut Object, kernel: &KernelFacts, row: &Row) -> HookState {
+    fn row(&mut self, object: &mut Object, kernel: &KernelFacts, row: &'static Row) -> HookState {
         let mut why = "no way to it".to_owned();
         for way in row.ways {
             match kernel
                 .fits(way)
                 .and_then(|()| self.attach(object, row.fact, way))
             {
-                Ok(()) => {
-                    return HookState::Active {
-                        programs: way.programs,
-                    };
-                }
+                Ok(()) => return HookState::Active(way),
                 Err(error) => {
-                    debug!("{:?} by {:?}: {error}", row.fact, way.programs);
+                    debug!("{} by {}: {error}", row.fact.name(), way.name);
                     why = short(&error);
                 }
             }
         }
-        warn!("{:?}: {why}; {}", row.fact, row.costs);
+        if row.extra {
+            debug!("{}: {why}; {}", row.fact.name(), row.costs);
+        } else {
+            warn!("{}: {why}; {}", row.fact.name(), row.costs);
+        }
         HookState::Refused {
             why,
             costs: row.costs,
         }
     }
 
+    /// Attaches all the programs of a way, or none.
     fn attach(&mut self, object: &mut Object, fact: Fact, way: &Way) -> Result<(), String> {
-        match (way.attachment, way.programs) {
-            (Attachment::Tracepoint { .. }, [name]) => {
-                let program: &mut BtfTracePoint = object.program(name, way.attachment)?;
+        if let [ingress, egress] = way.programs
+            && ingress.attachment == Attachment::Classifier
+        {
+            let pair = [
+                classifier(object, ingress.name)?,
+                classifier(object, egress.name)?,
+            ];
+            match fact {
+                Fact::TunnelPackets => self.programs.l3 = Some(pair),
+                _ => self.programs.l2 = Some(pair),
+            }
+            return Ok(());
+        }
+        for (index, program) in way.programs.iter().enumerate() {
+            if let Err(error) = self.attach_one(object, program) {
+                for attached in way.programs.iter().take(index) {
+                    object.unload(attached.name);
+                }
+                return Err(format!("{}: {error}", program.name));
+            }
+        }
+        Ok(())
+    }
+
+    fn attach_one(&mut self, object: &mut Object, program: &hooks::Program) -> Result<(), String> {
+        let hooks::Program { name, attachment } = *program;
+        match attachment {
+            Attachment::Tracepoint(_) => {
+                let program: &mut BtfTracePoint = object.program(name, attachment)?;
                 program.attach().map_err(|error| chain(&error)).map(drop)
             }
-            (Attachment::Classifier, [ingress, egress]) => {
-                let pair = [classifier(object, ingress)?, classifier(object, egress)?];
-                match fact {
-                    Fact::TunnelPackets => self.programs.l3 = Some(pair),
-                    _ => self.programs.l2 = Some(pair),
+            Attachment::Entry(_) => {
+                let program: &mut FEntry = object.program(name, attachment)?;
+                program.attach().map_err(|error| chain(&error)).map(drop)
+            }
+            Attachment::Exit(_) => {
+                let program: &mut FExit = object.program(name, attachment)?;
+                program.attach().map_err(|error| chain(&error)).map(drop)
+            }
+            Attachment::Probe(functions) => {
+                let program: &mut KProbe = object.program(name, attachment)?;
+                for function in functions {
+                    if let Err(error) = program.attach(function, 0) {
+                        let _ = program.unload();
+                        return Err(chain(&error));
+                    }
                 }
                 Ok(())
             }
-            (Attachment::Iterator(_), [name]) => {
-                run_iterator(object.program(name, way.attachment)?)
-            }
-            (Attachment::TestRun, [name]) => {
+            Attachment::Iterator(_) => run_iterator(object.program(name, attachment)?),
+            Attachment::TestRun => {
                 self.hz = rate(object, name)?;
                 self.hz
                     .map(drop)
                     .ok_or_else(|| "jiffies fit no rate that kernels are built with".to_owned())
             }
-            _ => Err("the table names a wrong number of programs".to_owned()),
+            Attachment::Shared if self.hooks.has_program(name) => Ok(()),
+            Attachment::Shared => Err(format!("{name} is not attached")),
+            Attachment::Classifier => Err("the table names a wrong number of programs".to_owned()),
         }
     }
 }

@@ -24,6 +24,7 @@ const KIND_TYPEDEF: u8 = 8;
 const KIND_VOLATILE: u8 = 9;
 const KIND_CONST: u8 = 10;
 const KIND_RESTRICT: u8 = 11;
+const KIND_FUNC: u8 = 12;
 const KIND_FUNC_PROTO: u8 = 13;
 const KIND_VAR: u8 = 14;
 const KIND_DATASEC: u8 = 15;
@@ -189,6 +190,31 @@ impl<'a> Btf<'a> {
             }
         }
         None
+    }
+
+    /// How many parameters each of these functions has; those that the kernel does not have are left out. One pass.
+    pub fn functions<'n>(&self, names: &[&'n str]) -> HashMap<&'n str, usize> {
+        let mut found = HashMap::new();
+        for at in &self.offsets {
+            let Some(record) = self.read_type(*at as usize) else {
+                continue;
+            };
+            if record.kind != KIND_FUNC {
+                continue;
+            }
+            let Some(name) = self.name(record.name) else {
+                continue;
+            };
+            let Some(wanted) = names.iter().find(|wanted| wanted.as_bytes() == name) else {
+                continue;
+            };
+            if let Some(prototype) = self.by_id(record.value)
+                && prototype.kind == KIND_FUNC_PROTO
+            {
+                found.insert(*wanted, prototype.vlen);
+            }
+        }
+        found
     }
 
     /// Id of the structure or union that has a body under this name, looked for once.
@@ -411,8 +437,10 @@ mod tests {
         blob.record("", KIND_FUNC_PROTO, false, 3, 0, &[0, 1, 0, 1, 0, 1]); // 7
         blob.record("", KIND_PTR, false, 0, 7, &[]); // 8
         blob.record("btf_trace_x", KIND_TYPEDEF, false, 0, 8, &[]); // 9
-        let itself = [0, 10, 0, 0, 10, 0];
-        blob.record("loop", KIND_STRUCT, false, 2, 8, &itself); // 10: contains itself, which no compiler writes
+        let itself = [0, 12, 0, 0, 12, 0];
+        blob.record("do_it", KIND_FUNC, false, 0, 7, &[]); // 10
+        blob.record("no_prototype", KIND_FUNC, false, 0, 1, &[]); // 11
+        blob.record("loop", KIND_STRUCT, false, 2, 8, &itself); // 12: contains itself, which no compiler writes
         blob.bytes()
     }
 
@@ -441,6 +469,8 @@ mod tests {
         assert_eq!(btf.enumerators("none", ""), []);
         assert_eq!(btf.parameters("btf_trace_x"), Some(3));
         assert_eq!(btf.parameters("btf_trace_y"), None);
+        let functions = btf.functions(&["do_it", "no_prototype", "absent", "int"]);
+        assert_eq!(functions, HashMap::from([("do_it", 3)]));
     }
 
     #[test]
@@ -486,6 +516,7 @@ mod tests {
                 }
                 let _ = btf.enumerators("reason", "REASON_");
                 let _ = btf.parameters("btf_trace_x");
+                let _ = btf.functions(&["do_it", "no_prototype"]);
             }
         }
 

@@ -5,8 +5,16 @@
 pub enum Fact {
     /// Who opened, owned and closed a socket, and when.
     Ownership,
-    /// This host sent a reset.
+    /// Which process accepted a connection.
+    Acceptor,
+    /// This host sent a reset for a socket.
     ResetSent,
+    /// This host sent a reset without having a socket for it.
+    StatelessResetSent,
+    /// Why a socket was reset by this host.
+    ActiveReason,
+    /// The segment by which a socket was reset.
+    ReceivedSegment,
     /// This host accepted a reset.
     ResetReceived,
     /// A reset on the wire, at interfaces with a link-layer header.
@@ -24,7 +32,11 @@ impl Fact {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Ownership => "ownership",
+            Self::Acceptor => "acceptor",
             Self::ResetSent => "reset_sent",
+            Self::StatelessResetSent => "reset_sent_stateless",
+            Self::ActiveReason => "active_reason",
+            Self::ReceivedSegment => "received_segment",
             Self::ResetReceived => "reset_received",
             Self::Packets => "packets",
             Self::TunnelPackets => "tunnel_packets",
@@ -35,46 +47,94 @@ impl Fact {
 
     /// What cannot be told without it, one sentence.
     pub fn costs(self) -> &'static str {
-        let row = TABLE.iter().find(|row| row.fact == self);
-        row.map_or("", |row| row.costs)
+        self.row().map_or("", |row| row.costs)
+    }
+
+    /// Whether something else stands in for most of it, so that its absence is no fault of the installation.
+    pub fn is_extra(self) -> bool {
+        self.row().is_some_and(|row| row.extra)
+    }
+
+    fn row(self) -> Option<&'static Row> {
+        TABLE.iter().find(|row| row.fact == self)
     }
 }
 
 /// How a program gets at its hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attachment {
-    /// A raw tracepoint with typed arguments; only if its prototype has this many parameters, the tracer's own
-    /// among them, where a number is given.
-    Tracepoint {
-        /// Name without its subsystem.
-        name: &'static str,
-        /// Parameters of the `btf_trace_` prototype.
-        parameters: Option<usize>,
-    },
-    /// Traffic control, ingress and egress of every interface.
+    /// A raw tracepoint with typed arguments, by its name without its subsystem.
+    Tracepoint(&'static str),
+    /// The entry of a function, with typed arguments.
+    Entry(&'static str),
+    /// The return of a function, with typed arguments.
+    Exit(&'static str),
+    /// A breakpoint at the entry of each of these functions: where no other hook at a function is granted.
+    Probe(&'static [&'static str]),
+    /// Traffic control, ingress or egress of every interface.
     Classifier,
     /// An iterator that is read once.
     Iterator(&'static str),
     /// Run once by the tool itself.
     TestRun,
+    /// Attached for another fact already.
+    Shared,
 }
 
-/// One way to a fact. All its programs are needed.
+impl Attachment {
+    /// The functions it hooks.
+    pub(super) fn functions(&self) -> &[&'static str] {
+        match self {
+            Self::Entry(function) | Self::Exit(function) => std::slice::from_ref(function),
+            Self::Probe(functions) => functions,
+            Self::Tracepoint(_)
+            | Self::Classifier
+            | Self::Iterator(_)
+            | Self::TestRun
+            | Self::Shared => &[],
+        }
+    }
+}
+
+/// A program of the object and its hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Way {
-    /// Names of the programs in the object.
-    pub programs: &'static [&'static str],
-    /// The hook.
+pub struct Program {
+    /// Its name in the object.
+    pub name: &'static str,
+    /// Its hook.
     pub attachment: Attachment,
 }
 
+/// What a kernel must have for a way to be tried there, told by its type information.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// `btf_trace_NAME` has this many parameters, the tracer's own among them.
+    TracepointParameters(&'static str, usize),
+    /// A function has this many parameters.
+    Parameters(&'static str, usize),
+    /// A function exists.
+    Function(&'static str),
+    /// `enum sk_rst_reason` has a name, without its prefix.
+    Reason(&'static str),
+}
+
+/// One way to a fact. All its programs are needed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Way {
+    /// What it is called.
+    pub name: &'static str,
+    /// Without them it is not tried.
+    pub needs: &'static [Need],
+    /// Its programs; none where a fact is inferred from others.
+    pub programs: &'static [Program],
+    /// What it tells worse than the ways before it, one sentence; `None`: nothing.
+    pub costs: Option<&'static str>,
+}
+
 impl Way {
-    /// Name of the tracepoint, if it is one.
-    pub(super) fn tracepoint(&self) -> Option<&'static str> {
-        match self.attachment {
-            Attachment::Tracepoint { name, .. } => Some(name),
-            Attachment::Classifier | Attachment::Iterator(_) | Attachment::TestRun => None,
-        }
+    /// Names of its programs.
+    pub fn names(&self) -> Vec<&'static str> {
+        self.programs.iter().map(|program| program.name).collect()
     }
 }
 
@@ -87,92 +147,247 @@ pub struct Row {
     pub ways: &'static [Way],
     /// What cannot be told without it, one sentence.
     pub costs: &'static str,
+    /// See [`Fact::is_extra`].
+    pub extra: bool,
 }
 
-const fn tracepoint(
-    program: &'static [&'static str],
-    name: &'static str,
-    parameters: Option<usize>,
-) -> Way {
-    Way {
-        programs: program,
-        attachment: Attachment::Tracepoint { name, parameters },
-    }
+const fn program(name: &'static str, attachment: Attachment) -> Program {
+    Program { name, attachment }
 }
 
-const fn classifier(programs: &'static [&'static str]) -> Way {
+const fn way(name: &'static str, needs: &'static [Need], programs: &'static [Program]) -> Way {
     Way {
+        name,
+        needs,
         programs,
-        attachment: Attachment::Classifier,
+        costs: None,
     }
 }
+
+const STATE: Program = program(
+    "inet_sock_set_state",
+    Attachment::Tracepoint("inet_sock_set_state"),
+);
+const DESTROY: Program = program(
+    "tcp_destroy_sock",
+    Attachment::Tracepoint("tcp_destroy_sock"),
+);
+const SEND_RESET: Attachment = Attachment::Tracepoint("tcp_send_reset");
+const REASONED: &str = "tcp_send_reset";
+const SENDERS: &[&str] = &["tcp_v4_send_reset", "tcp_v6_send_reset"];
+const LOCAL_STATE: &str = "the kernel gives no reason with resets that sockets send (6.12 does): their cause is told from the socket's state, and likely at most";
 
 /// Hooks in the order they are attached: what a reset needs to know is remembered before resets are reported.
+///
 /// The reason became the tracepoint's fourth parameter in 6.10
-/// (<https://github.com/torvalds/linux/blob/v6.10/include/trace/events/tcp.h#L82>).
+/// (<https://github.com/torvalds/linux/blob/v6.10/include/trace/events/tcp.h#L82>), from when on it also fires without a
+/// full socket; sockets give useful ones from 6.12 on. Tracing programs may use socket storage from 5.11 on, and
+/// tcp_reset() has got the segment since then.
 pub const TABLE: &[Row] = &[
     Row {
         fact: Fact::Ownership,
-        ways: &[tracepoint(
-            &["inet_sock_set_state"],
-            "inet_sock_set_state",
-            None,
-        )],
+        ways: &[
+            way(
+                "tracepoint, socket storage",
+                &[Need::Function("bpf_sk_storage_get_tracing")],
+                &[STATE],
+            ),
+            way(
+                "tracepoints and fexit, table by address",
+                &[Need::Parameters("inet_csk_clone_lock", 3)],
+                &[
+                    STATE,
+                    DESTROY,
+                    program(
+                        "fexit_inet_csk_clone_lock",
+                        Attachment::Exit("inet_csk_clone_lock"),
+                    ),
+                ],
+            ),
+            Way {
+                name: "tracepoints, table by address",
+                needs: &[],
+                programs: &[STATE, DESTROY],
+                costs: Some("accepted connections have no recorded owner"),
+            },
+        ],
         costs: "owners, closers and ages of connections are not recorded; processes are looked up while their sockets are open",
+        extra: false,
+    },
+    Row {
+        fact: Fact::Acceptor,
+        ways: &[way(
+            "fentry",
+            &[Need::Parameters("security_sock_graft", 2)],
+            &[program(
+                "fentry_security_sock_graft",
+                Attachment::Entry("security_sock_graft"),
+            )],
+        )],
+        costs: "who accepted a connection is not recorded: until it is looked up, a worker's connection counts as its listener's (quality inherited)",
+        extra: true,
     },
     Row {
         fact: Fact::ResetSent,
         ways: &[
-            tracepoint(&["tcp_send_reset"], "tcp_send_reset", Some(4)),
-            tracepoint(&["tcp_send_reset_no_reason"], "tcp_send_reset", Some(3)),
+            way(
+                "tracepoint with reason",
+                &[Need::TracepointParameters("tcp_send_reset", 4)],
+                &[program(REASONED, SEND_RESET)],
+            ),
+            way(
+                "tracepoint",
+                &[Need::TracepointParameters("tcp_send_reset", 3)],
+                &[program("tcp_send_reset_no_reason", SEND_RESET)],
+            ),
         ],
         costs: "resets this host sends are seen on the wire only: no kernel reason, no process",
+        extra: false,
+    },
+    Row {
+        fact: Fact::StatelessResetSent,
+        ways: &[
+            way(
+                "tracepoint with reason",
+                &[Need::TracepointParameters("tcp_send_reset", 4)],
+                &[program(REASONED, Attachment::Shared)],
+            ),
+            way(
+                "fentry",
+                &[
+                    Need::Parameters("tcp_v4_send_reset", 2),
+                    Need::Parameters("tcp_v6_send_reset", 2),
+                ],
+                &[
+                    program(
+                        "fentry_tcp_v4_send_reset",
+                        Attachment::Entry("tcp_v4_send_reset"),
+                    ),
+                    program(
+                        "fentry_tcp_v6_send_reset",
+                        Attachment::Entry("tcp_v6_send_reset"),
+                    ),
+                ],
+            ),
+            way(
+                "kprobe",
+                &[
+                    Need::Parameters("tcp_v4_send_reset", 2),
+                    Need::Parameters("tcp_v6_send_reset", 2),
+                ],
+                &[program("kprobe_tcp_send_reset", Attachment::Probe(SENDERS))],
+            ),
+        ],
+        costs: "resets this host sends without a socket (port closed, connection gone) are seen on the wire only",
+        extra: false,
+    },
+    Row {
+        fact: Fact::ActiveReason,
+        ways: &[
+            way(
+                "tracepoint with reason",
+                &[
+                    Need::TracepointParameters("tcp_send_reset", 4),
+                    Need::Reason("TCP_ABORT_ON_CLOSE"),
+                ],
+                &[program(REASONED, Attachment::Shared)],
+            ),
+            Way {
+                name: "socket state",
+                needs: &[],
+                programs: &[],
+                costs: Some(LOCAL_STATE),
+            },
+        ],
+        costs: LOCAL_STATE,
+        extra: true,
+    },
+    Row {
+        fact: Fact::ReceivedSegment,
+        ways: &[
+            way(
+                "fentry",
+                &[Need::Parameters("tcp_reset", 2)],
+                &[program("fentry_tcp_reset", Attachment::Entry("tcp_reset"))],
+            ),
+            way(
+                "kprobe",
+                &[Need::Parameters("tcp_reset", 2)],
+                &[program(
+                    "kprobe_tcp_reset",
+                    Attachment::Probe(&["tcp_reset"]),
+                )],
+            ),
+        ],
+        costs: "the headers of a received reset are known only where a classifier saw the packet",
+        extra: true,
     },
     Row {
         fact: Fact::ResetReceived,
-        ways: &[tracepoint(
-            &["tcp_receive_reset"],
-            "tcp_receive_reset",
-            None,
+        ways: &[way(
+            "tracepoint",
+            &[],
+            &[program(
+                "tcp_receive_reset",
+                Attachment::Tracepoint("tcp_receive_reset"),
+            )],
         )],
         costs: "resets this host accepts are seen on the wire only: no process",
+        extra: false,
     },
     Row {
         fact: Fact::Packets,
-        ways: &[classifier(&["tc_ingress_l2", "tc_egress_l2"])],
+        ways: &[way(
+            "classifiers",
+            &[],
+            &[
+                program("tc_ingress_l2", Attachment::Classifier),
+                program("tc_egress_l2", Attachment::Classifier),
+            ],
+        )],
         costs: "no packets: a reset by a firewall, a raw socket or a middlebox cannot be told from the peer's",
+        extra: false,
     },
     Row {
         fact: Fact::TunnelPackets,
-        ways: &[classifier(&["tc_ingress_l3", "tc_egress_l3"])],
+        ways: &[way(
+            "classifiers",
+            &[],
+            &[
+                program("tc_ingress_l3", Attachment::Classifier),
+                program("tc_egress_l3", Attachment::Classifier),
+            ],
+        )],
         costs: "no packets on tunnels and other interfaces without a link-layer header",
+        extra: false,
     },
     Row {
         fact: Fact::OlderSockets,
-        ways: &[Way {
-            programs: &["seed_sockets"],
-            attachment: Attachment::Iterator("task_file"),
-        }],
+        ways: &[way(
+            "iterator",
+            &[],
+            &[program("seed_sockets", Attachment::Iterator("task_file"))],
+        )],
         costs: "sockets that were open before the tool started have no recorded owner",
+        extra: false,
     },
     Row {
         fact: Fact::Clock,
-        ways: &[Way {
-            programs: &["clock"],
-            attachment: Attachment::TestRun,
-        }],
+        ways: &[way(
+            "test run",
+            &[],
+            &[program("clock", Attachment::TestRun)],
+        )],
         costs: "idle times cannot be computed from the sockets' own clocks",
+        extra: false,
     },
 ];
 
 /// Whether a fact can be had here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HookState {
-    /// By these programs.
-    Active {
-        /// Names as in [`Way::programs`].
-        programs: &'static [&'static str],
-    },
+    /// In this way.
+    Active(&'static Way),
     /// By none.
     Refused {
         /// What the kernel said to the last way tried.
@@ -216,21 +431,34 @@ impl Hooks {
 
     /// Whether a fact can be had.
     pub fn is_active(&self, fact: Fact) -> bool {
-        self.iter()
-            .any(|(known, state)| known == fact && matches!(state, HookState::Active { .. }))
+        self.way(fact).is_some()
+    }
+
+    /// How a fact is had, `None`: it is not.
+    pub fn way(&self, fact: Fact) -> Option<&'static Way> {
+        self.iter().find_map(|(known, state)| match state {
+            HookState::Active(way) if known == fact => Some(*way),
+            _ => None,
+        })
+    }
+
+    /// Whether a program is attached.
+    pub(super) fn has_program(&self, name: &str) -> bool {
+        self.iter().any(|(_, state)| {
+            matches!(state, HookState::Active(way) if way.programs.iter().any(|program| program.name == name))
+        })
     }
 
     /// Whether sent resets carry the kernel's reason.
     pub fn has_reason(&self) -> bool {
-        self.iter().any(|(fact, state)| {
-            fact == Fact::ResetSent && matches!(state, HookState::Active { programs } if *programs == ["tcp_send_reset"])
-        })
+        self.has_program(REASONED)
     }
 
     /// Whether any reset at all would be seen.
     pub(super) fn is_useful(&self) -> bool {
         [
             Fact::ResetSent,
+            Fact::StatelessResetSent,
             Fact::ResetReceived,
             Fact::Packets,
             Fact::TunnelPackets,
@@ -239,11 +467,22 @@ impl Hooks {
         .any(|fact| self.is_active(fact))
     }
 
-    /// What was refused, one line each.
+    /// What was refused though the tool depends on it, one line each.
     pub fn refusals(&self) -> impl Iterator<Item = String> {
-        self.iter().filter_map(|(fact, state)| match state {
-            HookState::Refused { why, costs } => Some(format!("{fact:?}: {why}; {costs}")),
-            HookState::Active { .. } | HookState::Off => None,
+        self.refused(false)
+    }
+
+    /// What was refused and is missed little, one line each.
+    pub fn missing_extras(&self) -> impl Iterator<Item = String> {
+        self.refused(true)
+    }
+
+    fn refused(&self, extra: bool) -> impl Iterator<Item = String> {
+        self.iter().filter_map(move |(fact, state)| match state {
+            HookState::Refused { why, costs } if fact.is_extra() == extra => {
+                Some(format!("{}: {why}; {costs}", fact.name()))
+            }
+            _ => None,
         })
     }
 }
@@ -252,11 +491,19 @@ impl Hooks {
 mod tests {
     use super::*;
 
+    fn state_of(fact: Fact, way: usize) -> HookState {
+        let row = fact.row().expect("every fact has a row");
+        HookState::Active(&row.ways[way])
+    }
+
     #[test]
-    fn ownership_is_attached_before_resets_and_resets_before_packets() {
+    fn what_a_reset_needs_to_know_is_attached_before_it() {
         let order: Vec<_> = TABLE.iter().map(|row| row.fact).collect();
         let at = |fact| order.iter().position(|known| *known == fact);
-        assert!(at(Fact::Ownership) < at(Fact::ResetSent));
+        assert!(at(Fact::Ownership) < at(Fact::Acceptor));
+        assert!(at(Fact::Acceptor) < at(Fact::ResetSent));
+        assert!(at(Fact::ResetSent) < at(Fact::StatelessResetSent));
+        assert!(at(Fact::ReceivedSegment) < at(Fact::ResetReceived));
         assert!(at(Fact::ResetSent) < at(Fact::Packets));
         assert!(at(Fact::Packets) < at(Fact::OlderSockets));
     }
@@ -271,16 +518,42 @@ mod tests {
     }
 
     #[test]
+    fn a_shared_program_is_attached_by_an_earlier_row() {
+        for (index, row) in TABLE.iter().enumerate() {
+            let shared = row.ways.iter().flat_map(|way| way.programs);
+            for program in shared.filter(|program| program.attachment == Attachment::Shared) {
+                let mut earlier = TABLE[..index].iter().flat_map(|row| row.ways);
+                assert!(
+                    earlier.any(|way| way.programs.iter().any(|other| {
+                        other.name == program.name && other.attachment != Attachment::Shared
+                    })),
+                    "{}",
+                    program.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_lesser_way_stands_below_a_better_one() {
+        for row in TABLE {
+            assert!(row.ways.first().is_some_and(|way| way.costs.is_none()));
+        }
+    }
+
+    #[test]
     fn ownership_alone_is_not_useful() {
         let mut hooks = Hooks::default();
+        hooks.note(Fact::Ownership, state_of(Fact::Ownership, 0));
         hooks.note(
-            Fact::Ownership,
-            HookState::Active {
-                programs: &["inet_sock_set_state"],
+            Fact::ResetSent,
+            HookState::Refused {
+                why: "EPERM".to_owned(),
+                costs: "c",
             },
         );
         hooks.note(
-            Fact::ResetSent,
+            Fact::Acceptor,
             HookState::Refused {
                 why: "EPERM".to_owned(),
                 costs: "c",
@@ -289,25 +562,21 @@ mod tests {
         assert!(!hooks.is_useful() && !hooks.has_reason());
         assert_eq!(
             hooks.refusals().collect::<Vec<_>>(),
-            ["ResetSent: EPERM; c"]
+            ["reset_sent: EPERM; c"]
         );
-        hooks.note(
-            Fact::Packets,
-            HookState::Active {
-                programs: &["tc_ingress_l2", "tc_egress_l2"],
-            },
+        assert_eq!(
+            hooks.missing_extras().collect::<Vec<_>>(),
+            ["acceptor: EPERM; c"]
         );
+        hooks.note(Fact::Packets, state_of(Fact::Packets, 0));
         assert!(hooks.is_useful());
     }
 
     #[test]
     fn the_reason_is_known_by_the_program_that_reads_it() {
-        for (programs, expected) in [
-            (TABLE[1].ways[0].programs, true),
-            (TABLE[1].ways[1].programs, false),
-        ] {
+        for (way, expected) in [(0, true), (1, false)] {
             let mut hooks = Hooks::default();
-            hooks.note(Fact::ResetSent, HookState::Active { programs });
+            hooks.note(Fact::ResetSent, state_of(Fact::ResetSent, way));
             assert_eq!(hooks.has_reason(), expected);
         }
     }

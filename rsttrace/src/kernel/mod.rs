@@ -23,7 +23,7 @@ mod tracer;
 
 pub use counters::{Counters, ProgramStats};
 pub use events::{EventReader, Transport};
-pub use hooks::{Fact, HookState, Hooks};
+pub use hooks::{Fact, HookState, Hooks, Way};
 pub use interfaces::{Inode, InterfaceOptions, Names, Namespace, Scope, Selector, TcMode};
 pub use preflight::{StartError, has_btf};
 pub use tracer::{DebugLog, Options, Tracer};

@@ -6,12 +6,16 @@ use std::sync::{Mutex, PoisonError};
 
 use aya::programs::{Program, ProgramError};
 use aya::{Btf as AyaBtf, Ebpf, EbpfLoader};
-use rsttrace_common::knobs::{self, Offsets, names};
+use log::debug;
+use rsttrace_common::knobs::{
+    self, HELPER_FILE_SOCKET, HELPER_SOCKET_COOKIE, HELPER_SOCKET_STORAGE, HELPER_TYPED_TASK,
+    Offsets, names,
+};
 use zerocopy::IntoBytes;
 
-use super::btf::{self, Btf};
+use super::btf::{self, Btf, BtfError};
 use super::events::{self, Transport};
-use super::hooks::{Attachment, TABLE, Way};
+use super::hooks::{Attachment, Need, TABLE, Way};
 use super::preflight::{self, StartError};
 use super::tracer::Options;
 
@@ -24,44 +28,95 @@ pub struct KernelFacts {
     pub offsets: Offsets,
     /// `enum sk_rst_reason`.
     pub reasons: Vec<(u32, String)>,
-    /// Parameters of the prototypes that [`TABLE`] asks for.
-    parameters: HashMap<&'static str, usize>,
+    /// The `HELPER_` flags.
+    pub helpers: u32,
+    /// Parameters of the tracepoints that [`TABLE`] asks for.
+    tracepoints: HashMap<&'static str, usize>,
+    /// Parameters of the functions that [`TABLE`] asks for.
+    functions: HashMap<&'static str, usize>,
 }
+
+/// The kernel's own functions behind helpers that not every kernel lends to tracing programs.
+const HELPERS: [(&str, u32); 4] = [
+    ("bpf_sk_storage_get_tracing", HELPER_SOCKET_STORAGE),
+    ("bpf_get_socket_ptr_cookie", HELPER_SOCKET_COOKIE),
+    ("bpf_get_current_task_btf", HELPER_TYPED_TASK),
+    ("bpf_sock_from_file", HELPER_FILE_SOCKET),
+];
 
 impl KernelFacts {
     /// Of the running kernel.
     pub fn read() -> Result<Self, StartError> {
         let bytes =
             btf::read(Path::new(btf::VMLINUX)).map_err(|e| preflight::no_btf(e.to_string()))?;
-        let mut types = Btf::parse(&bytes).map_err(|e| preflight::no_btf(e.to_string()))?;
-        let tracepoints = TABLE
-            .iter()
-            .flat_map(|row| row.ways)
-            .filter_map(|way| way.tracepoint());
-        let parameters = tracepoints
+        Self::of(&bytes).map_err(|e| preflight::no_btf(e.to_string()))
+    }
+
+    /// Of a kernel's type information.
+    pub fn of(btf: &[u8]) -> Result<Self, BtfError> {
+        let mut types = Btf::parse(btf)?;
+        let programs = || {
+            let ways = TABLE.iter().flat_map(|row| row.ways);
+            ways.flat_map(|way| way.programs)
+        };
+        let tracepoints = programs()
+            .filter_map(|program| match program.attachment {
+                Attachment::Tracepoint(name) => Some(name),
+                _ => None,
+            })
             .filter_map(|name| Some((name, types.parameters(&format!("btf_trace_{name}"))?)))
             .collect();
+        let mut wanted: Vec<&'static str> = HELPERS.iter().map(|(function, _)| *function).collect();
+        for program in programs() {
+            wanted.extend(program.attachment.functions());
+        }
+        let functions = types.functions(&wanted);
+        let granted = HELPERS
+            .iter()
+            .filter(|(function, _)| functions.contains_key(function));
         Ok(Self {
             offsets: Offsets::resolve(|structure, path| types.resolve(structure, path)),
             reasons: types.enumerators("sk_rst_reason", "SK_RST_REASON_"),
-            parameters,
+            helpers: granted.fold(0, |flags, (_, flag)| flags | flag),
+            tracepoints,
+            functions,
         })
     }
 
-    /// Whether this kernel's prototype is the one that a way was written for; why not.
+    /// Whether this kernel has what a way was written for; why not.
     pub fn fits(&self, way: &Way) -> Result<(), String> {
-        let Attachment::Tracepoint { name, parameters } = way.attachment else {
-            return Ok(());
-        };
-        let actual = self
-            .parameters
-            .get(name)
-            .ok_or_else(|| format!("this kernel has no tracepoint {name}"))?;
-        match parameters {
-            Some(expected) if expected != *actual => Err(format!(
+        for program in way.programs {
+            if let Attachment::Tracepoint(name) = program.attachment
+                && !self.tracepoints.contains_key(name)
+            {
+                return Err(format!("this kernel has no tracepoint {name}"));
+            }
+            for function in program.attachment.functions() {
+                if !self.functions.contains_key(function) {
+                    return Err(format!("this kernel has no function {function} to hook"));
+                }
+            }
+        }
+        way.needs.iter().try_for_each(|need| self.has(need))
+    }
+
+    fn has(&self, need: &Need) -> Result<(), String> {
+        let counted = |name: &str, actual: Option<&usize>, expected: usize| match actual {
+            Some(actual) if *actual == expected => Ok(()),
+            Some(actual) => Err(format!(
                 "{name} has {actual} parameters here, not {expected}"
             )),
-            _ => Ok(()),
+            None => Err(format!("this kernel has no {name}")),
+        };
+        match *need {
+            Need::TracepointParameters(name, count) => {
+                counted(name, self.tracepoints.get(name), count)
+            }
+            Need::Parameters(name, count) => counted(name, self.functions.get(name), count),
+            Need::Function(name) if self.functions.contains_key(name) => Ok(()),
+            Need::Function(name) => Err(format!("this kernel has no {name}")),
+            Need::Reason(name) if self.reasons.iter().any(|(_, known)| known == name) => Ok(()),
+            Need::Reason(name) => Err(format!("this kernel does not know the reason {name}")),
         }
     }
 }
@@ -101,11 +156,13 @@ impl Object {
             types,
             verified,
         } = self;
+        let wanted: Vec<_> = ways.iter().flat_map(|way| way.programs).collect();
         let mut jobs: Vec<_> = ebpf
             .programs_mut()
             .filter_map(|(name, program)| {
-                let order = ways.iter().position(|way| way.programs.contains(&name))?;
-                Some((order, name.to_owned(), program, ways.get(order)?.attachment))
+                let order = wanted.iter().position(|wanted| wanted.name == name)?;
+                let attachment = wanted.get(order)?.attachment;
+                Some((order, name.to_owned(), program, attachment))
             })
             .collect();
         // The longest first, which are the last in the table: classifiers parse packets.
@@ -134,6 +191,14 @@ impl Object {
         verified.extend(done.into_inner().unwrap_or_else(PoisonError::into_inner));
     }
 
+    /// Takes a program out of the kernel, so that a later way may verify and attach it anew.
+    pub fn unload(&mut self, name: &str) {
+        self.verified.remove(name);
+        if let Some(Err(error)) = self.ebpf.program_mut(name).map(unload) {
+            debug!("{name} was not loaded: {error}");
+        }
+    }
+
     /// A program as its kind, verified: ahead or now.
     pub fn program<'a, P>(
         &'a mut self,
@@ -159,11 +224,28 @@ impl Object {
     }
 }
 
+/// Takes a program of any kind out of the kernel, with its links.
+pub fn unload(program: &mut Program) -> Result<(), ProgramError> {
+    match program {
+        Program::BtfTracePoint(program) => program.unload(),
+        Program::FEntry(program) => program.unload(),
+        Program::FExit(program) => program.unload(),
+        Program::KProbe(program) => program.unload(),
+        Program::Iter(program) => program.unload(),
+        Program::SchedClassifier(program) => program.unload(),
+        // The object has no others.
+        _ => Ok(()),
+    }
+}
+
 fn verify(program: &mut Program, attachment: Attachment, types: &AyaBtf) -> Result<(), String> {
     let result = match (program, attachment) {
-        (Program::BtfTracePoint(program), Attachment::Tracepoint { name, .. }) => {
+        (Program::BtfTracePoint(program), Attachment::Tracepoint(name)) => {
             program.load(name, types)
         }
+        (Program::FEntry(program), Attachment::Entry(function)) => program.load(function, types),
+        (Program::FExit(program), Attachment::Exit(function)) => program.load(function, types),
+        (Program::KProbe(program), Attachment::Probe(_)) => program.load(),
         (Program::Iter(program), Attachment::Iterator(kind)) => program.load(kind, types),
         (Program::SchedClassifier(program), Attachment::Classifier | Attachment::TestRun) => {
             program.load()
@@ -191,11 +273,15 @@ fn load(options: &Options, kernel: &KernelFacts) -> Result<Ebpf, StartError> {
         .btf(None)
         .override_global(names::OFFSETS, kernel.offsets.as_bytes(), true)
         .override_global(names::TRANSPORT, &transport, true)
+        .override_global(names::HELPERS, &kernel.helpers, true)
         .override_global(names::DEBUG, &debug, false)
         .override_global(names::TOMBSTONE_SLOTS, &tombstones, true)
         .override_global(names::BASELINE_SLOTS, &baselines, true)
         .map_max_entries("TOMBSTONES", tombstones)
         .map_max_entries("BASELINES", baselines);
+    if kernel.helpers & HELPER_SOCKET_STORAGE == 0 {
+        loader.map_max_entries("OWNERS", options.owners.max(1));
+    }
     // The transport not used gets the least that the kernel takes: a page of ring, or a slot.
     match options.transport {
         Transport::Ring => loader

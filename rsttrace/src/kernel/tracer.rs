@@ -4,7 +4,6 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use aya::Ebpf;
-use aya::programs::Program;
 use log::debug;
 use rsttrace_common::knobs;
 
@@ -13,7 +12,7 @@ use super::counters::{self, CounterMap, Counters, ProgramStats};
 use super::events::{EventReader, Transport};
 use super::hooks::{Fact, Hooks};
 use super::interfaces::{InterfaceOptions, Interfaces, Names};
-use super::object::{KernelFacts, Object};
+use super::object::{self, KernelFacts, Object};
 use super::preflight::{self, HOOKS_ADVICE, StartError};
 use super::sys;
 
@@ -31,6 +30,9 @@ pub struct Options {
     pub tombstones: u32,
     /// Flows whose TTL is remembered; rounded up to a power of two. 72 bytes of kernel memory each.
     pub baselines: u32,
+    /// Sockets whose owner is remembered on kernels without socket storage for tracing programs (before 5.11). 250 bytes
+    /// of kernel memory each.
+    pub owners: u32,
     /// Remember who holds the sockets that are open already.
     pub seed: bool,
     /// Where classifiers go; `None`: nowhere.
@@ -47,6 +49,7 @@ impl Default for Options {
             batching_delay: Duration::from_millis(20),
             tombstones: knobs::DEFAULT_SLOTS * 2,
             baselines: knobs::DEFAULT_SLOTS * 2,
+            owners: 65_536,
             seed: true,
             interfaces: Some(InterfaceOptions::default()),
             debug: false,
@@ -160,13 +163,7 @@ impl Tracer {
     pub fn stop(&mut self) {
         self.interfaces = None;
         for (name, program) in self.ebpf.programs_mut() {
-            let unloaded = match program {
-                Program::BtfTracePoint(program) => program.unload(),
-                Program::SchedClassifier(program) => program.unload(),
-                Program::Iter(program) => program.unload(),
-                // The object has no others.
-                _ => Ok(()),
-            };
+            let unloaded = object::unload(program);
             if let Err(error) = unloaded {
                 debug!("{name} was not loaded: {error}");
             }

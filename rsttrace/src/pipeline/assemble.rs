@@ -176,6 +176,9 @@ fn from_socket(
     let ruling = verdict::rule(sent);
     let who = attribution::sent(sent, ruling.cause, &seen.facts);
     let mut verdict = verdict::sent(sent, time, &seen.facts, ruling, &who, end.receiver);
+    if let Some(after) = end.ledger.talks_on(part.netns, sent, time) {
+        verdict.evidence.push(verdict::talks_on(after));
+    }
     if let Some(reason) = end.reason {
         verdict::pass_on(&mut verdict, reason, who.process.as_ref());
     }
@@ -368,8 +371,16 @@ fn forwarded(
         sender: sender.cloned(),
         receiver: receiver.cloned(),
     };
-    let verdict = verdict::forwarded(packet, &passage);
+    let mut verdict = verdict::forwarded(packet, &passage);
+    let forgotten = ingress.and_then(|ingress| {
+        let settings = leaving.facts.settings.as_deref();
+        verdict::forgotten_in_transit(&ingress.event, packet, leaving.time, settings)
+    });
+    if let Some(forgotten) = &forgotten {
+        forgotten.note_in_transit(&mut verdict);
+    }
     let mut record = form::blank(time, Direction::Forwarded, host, part, verdict);
+    record.idle = forgotten.map(|forgotten| forgotten.idle());
     record.local = form::endpoint(packet.source);
     record.remote = form::endpoint(packet.destination);
     record.packet = Some(form::packet(packet));
@@ -396,8 +407,8 @@ fn observed(
         local: packet.destination,
         remote: packet.source,
     };
-    let again = ledger.has_just_ended(part.netns, flow, ingress.time);
-    let verdict = verdict::observed(packet, sender, again, context);
+    let other = ledger.other_reset(part.netns, flow, ingress.time);
+    let verdict = verdict::observed(packet, sender, other, context);
     let mut record = form::blank(ingress.time, Direction::Observed, host, part, verdict);
     record.local = form::endpoint(packet.destination);
     record.remote = form::endpoint(packet.source);

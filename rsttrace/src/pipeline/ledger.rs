@@ -8,13 +8,13 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::event::{Body, BootTime, Flow, NetnsCookie, Packet, Received, Sent, Target};
+use crate::event::{Body, BootTime, Flow, NetnsCookie, Packet, Received, Segment, Sent, Target};
 use crate::idle::candidates::{self, Knowledge, Match, Silence};
 use crate::idle::clocks::{self, LEAST, Quiet};
 use crate::idle::memory::{Lesson, Memory, Path};
 use crate::join::{Origin, accepts, is_passive_form};
 use crate::record::{Basis, IdleMode};
-use crate::verdict::{Around, REORDERED, TalksOn, timeout};
+use crate::verdict::{Around, OtherReset, REORDERED, TalksOn, timeout};
 
 /// Entries of each kind.
 const MAX_RECENT: usize = 4096;
@@ -38,7 +38,8 @@ pub struct Ledger {
     ttls: HashMap<(NetnsCookie, IpAddr), Vec<(Flow, u8)>>,
     talks: Recent<Connection, (BootTime, u8)>,
     misses: Recent<Connection, Vec<(BootTime, u32)>>,
-    accepted: Recent<Connection, BootTime>,
+    /// When, and the round trip.
+    accepted: Recent<Connection, (BootTime, Duration)>,
 }
 
 impl Ledger {
@@ -122,16 +123,47 @@ impl Ledger {
         self.memory.lessons()
     }
 
-    /// A socket of this connection accepted another reset just before.
-    pub fn has_just_ended(&self, netns: NetnsCookie, flow: Flow, time: BootTime) -> bool {
-        self.accepted
-            .get(&(netns, flow))
-            .is_some_and(|at| *at <= time && time.since(*at) <= JUST)
+    /// Whether a socket of this connection accepted another reset around this time.
+    pub fn other_reset(
+        &self,
+        netns: NetnsCookie,
+        flow: Flow,
+        time: BootTime,
+    ) -> Option<OtherReset> {
+        let connection = (netns, flow);
+        let (at, _) = self.accepted.get(&connection)?;
+        if *at <= time {
+            return (time.since(*at) <= JUST).then_some(OtherReset::JustBefore);
+        }
+        let only_one_missed = self.misses.get(&connection)?.len() == 1;
+        (only_one_missed && at.since(time) <= VOLLEY).then_some(OtherReset::SoonAfter)
+    }
+
+    /// How long after "its" reset the peer speaks on, where that was not on its way before.
+    pub fn talks_on(&self, netns: NetnsCookie, sent: &Sent, time: BootTime) -> Option<Duration> {
+        let (cause, former) = sent.speaks_after_reset()?;
+        let connection = (netns, sent.flow);
+        let rtt = self.accepted.get(&connection).map(|(_, rtt)| *rtt);
+        let after = time.since(former.died);
+        let late = after > rtt.unwrap_or_default().max(REORDERED);
+        (late && !self.was_overtaken(&connection, cause)).then_some(after)
+    }
+
+    /// A reset that came too early had a number beyond this data, so the peer had sent the data first. Of several such numbers
+    /// none need be the peer's.
+    fn was_overtaken(&self, connection: &Connection, cause: Segment) -> bool {
+        let end = cause.seq.wrapping_add(cause.payload_len);
+        let early = self.misses.get(connection).map(Vec::as_slice);
+        cause.payload_len > 0
+            && matches!(early, Some([(_, number)]) if number.wrapping_sub(end) < 1 << 31)
     }
 
     fn accepted(&mut self, at: Origin, received: &Received) {
-        self.accepted
-            .insert((at.netns, received.flow), at.time, at.time);
+        self.accepted.insert(
+            (at.netns, received.flow),
+            at.time,
+            (at.time, received.socket.rtt.unwrap_or_default()),
+        );
         let socket = &received.socket;
         // Closed already: nobody's loss, and perhaps the kernel's own tidying up.
         let closed = socket.orphaned || (socket.send_shutdown && socket.receive_shutdown);
@@ -147,6 +179,9 @@ impl Ledger {
     fn answered(&mut self, at: Origin, sent: &Sent) {
         if let Some((cause, _)) = sent.speaks_after_reset() {
             let connection = (at.netns, sent.flow);
+            if self.was_overtaken(&connection, cause) {
+                return;
+            }
             self.talks.insert(connection, at.time, (at.time, cause.ttl));
         }
     }

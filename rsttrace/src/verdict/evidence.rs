@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::words::{self, bytes};
-use super::{REORDERED, Ruling, item, nearer};
+use super::{Ruling, item, nearer};
 use crate::event::{
     BootTime, Facts, Ownership, Packet, Received, Segment, Sent, TcpState, Tombstone,
 };
@@ -22,7 +22,6 @@ pub fn of_sent(sent: &Sent, at: BootTime, facts: &Facts, ruling: Ruling) -> Vec<
     list.extend(ending(sent));
     if let Some(tombstone) = &sent.former_connection {
         list.push(item("tombstone", connection_end(tombstone, at, facts)));
-        list.extend(talks_on(sent, at));
     }
     if let Some(tombstone) = &sent.former_listener {
         list.push(item("former_listener", listener_end(tombstone, at)));
@@ -37,17 +36,13 @@ pub fn of_sent(sent: &Sent, at: BootTime, facts: &Facts, ruling: Ruling) -> Vec<
     list
 }
 
-/// A reset had ended the connection here, but the peer knows nothing of it.
-fn talks_on(sent: &Sent, at: BootTime) -> Option<Evidence> {
-    let (_, former) = sent.speaks_after_reset()?;
-    let after = at.since(former.died);
-    (after > REORDERED).then(|| {
-        let detail = format!(
-            "the connection had ended here {} earlier by a reset in the peer's name, but the peer speaks on: that reset does not look like it came from the peer",
-            words::span(after)
-        );
-        item("peer_talks_on", detail)
-    })
+/// A reset had ended the connection here so long ago, but the peer knows nothing of it.
+pub fn talks_on(after: Duration) -> Evidence {
+    let detail = format!(
+        "the connection had ended here {} earlier by a reset in the peer's name, but the peer speaks on: that reset does not look like it came from the peer",
+        words::span(after)
+    );
+    item("peer_talks_on", detail)
 }
 
 /// TTL against the handshake's, if that was seen.

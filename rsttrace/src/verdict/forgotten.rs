@@ -1,13 +1,15 @@
 //! Has this host itself forgotten a connection that it passed on?
 //!
 //! A host that translates addresses or balances keeps no sockets of the connections it passes on, only entries that expire.
-//! Afterwards a segment of such a connection is answered by its own stack or rejected by a rule. The handshake was seen
-//! passing here, longer ago than the entry lives without a packet.
+//! Afterwards a segment of such a connection is answered by its own stack, rejected by a rule, or goes on as it is, to an end
+//! that knows no such peer. The handshake was seen passing here, longer ago than the entry lives without a packet.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{item, words};
 use crate::event::{Baseline, BootTime, NetSettings, Packet, Sent};
+use crate::join::is_passive_form;
 use crate::record::{Basis, Candidate, Cause, Idle, IdleMode, Severity, Verdict};
 
 /// An entry that has expired.
@@ -17,6 +19,8 @@ pub struct Forgotten {
     setting: &'static str,
     timeout: Duration,
     since_handshake: Duration,
+    /// The end of the connection that IPVS is set to balance.
+    balanced: Option<SocketAddr>,
 }
 
 /// Whether a segment that the kernel answered belonged to a connection this host had passed on.
@@ -27,7 +31,7 @@ pub fn forgotten(sent: &Sent, at: BootTime, settings: Option<&NetSettings>) -> O
     if !unknown || !speaks {
         return None;
     }
-    expired(sent.handshake?, at, settings?)
+    expired(sent.handshake?, at, settings?, &[sent.flow.local])
 }
 
 /// The same for a segment that a packet filter rejected.
@@ -40,26 +44,63 @@ pub fn forgotten_by_filter(
     if verdict.cause != Cause::FirewallReject {
         return None;
     }
-    expired(packet.handshake_of_destination?, at, settings?)
+    let ends = [packet.source, packet.destination];
+    expired(packet.handshake_of_destination?, at, settings?, &ends)
+}
+
+/// The same for a segment that went on untranslated, as the answer to it shows, on its way back: it comes from an end whose
+/// handshake with this server has not been seen, only the server's with it.
+pub fn forgotten_in_transit(
+    came: &Packet,
+    left: &Packet,
+    at: BootTime,
+    settings: Option<&NetSettings>,
+) -> Option<Forgotten> {
+    let translated = came.source != left.source || came.destination != left.destination;
+    if translated || came.baseline.is_some() || !is_passive_form(left) {
+        return None;
+    }
+    let settings = settings?;
+    let ends = [left.destination];
+    expired(left.handshake_of_destination?, at, settings, &ends)
+        .filter(|forgotten| forgotten.balanced.is_some())
 }
 
 const SYN: u8 = crate::event::TcpFlags::SYN;
 
-fn expired(handshake: Baseline, at: BootTime, settings: &NetSettings) -> Option<Forgotten> {
-    if !settings.forwards {
-        return None;
-    }
+/// `ends`: those of the connection that IPVS may be set to balance.
+fn expired(
+    handshake: Baseline,
+    at: BootTime,
+    settings: &NetSettings,
+    ends: &[SocketAddr],
+) -> Option<Forgotten> {
     let since_handshake = at.since(handshake.time);
+    let balances = |end: &&SocketAddr| settings.balanced.includes(**end);
+    let balanced = settings
+        .ipvs
+        .and_then(|_| ends.iter().find(|end| balances(end) == Some(true)))
+        .copied();
+    let perhaps = ends.iter().any(|end| balances(&end) != Some(false));
+    let forwards = settings.forwards;
     let tables = [
         (
             "connection tracking",
             "net.netfilter.nf_conntrack_tcp_timeout_established",
-            settings.conntrack.map(|conntrack| conntrack.established),
+            settings
+                .conntrack
+                // What IPVS balances it has translated, too.
+                .filter(|_| forwards && balanced.is_none())
+                .map(|conntrack| conntrack.established),
         ),
         (
             "IPVS",
             "ipvsadm --set",
-            settings.ipvs.map(|ipvs| ipvs.established),
+            settings
+                .ipvs
+                // Only to translate it has to forward.
+                .filter(|_| balanced.is_some() || (forwards && perhaps))
+                .map(|ipvs| ipvs.established),
         ),
     ];
     tables
@@ -72,33 +113,54 @@ fn expired(handshake: Baseline, at: BootTime, settings: &NetSettings) -> Option<
             setting,
             timeout,
             since_handshake,
+            balanced,
         })
 }
 
 impl Forgotten {
-    /// Adds it to a verdict: the cause stays what the kernel did.
+    /// Adds it to the verdict of the host that answered: the cause stays what the kernel did.
     pub fn note(&self, verdict: &mut Verdict) {
-        let timeout = words::span(self.timeout);
-        verdict.evidence.push(item(
-            "passed_on_before",
-            format!(
-                "its handshake passed here {} before, and no socket of this host is known for it; {} forgets a connection after {timeout} without a packet",
-                words::span(self.since_handshake),
-                self.table
-            ),
-        ));
-        verdict.summary = format!(
-            "{}; this host may have passed the connection on, and its {} forgets after {timeout} of silence",
-            verdict.summary, self.table
-        );
+        self.note_in_transit(verdict);
         // Whoever spoke had not closed.
         if verdict.severity == Severity::Noise {
             verdict.severity = Severity::Fault;
         }
+    }
+
+    /// Adds it to the verdict of a host that the answer passed.
+    pub fn note_in_transit(&self, verdict: &mut Verdict) {
+        let timeout = words::span(self.timeout);
+        let table = self.table;
+        let passed = format!(
+            "its handshake passed here {} before",
+            words::span(self.since_handshake)
+        );
+        let (evidence, summary, condition) = match self.balanced {
+            Some(end) => (
+                format!(
+                    "{passed}, {end} is balanced by {table} of this host, and {table} forgets a connection after {timeout} without a packet"
+                ),
+                format!(
+                    "this host's {table} had passed the connection on and forgets after {timeout} of silence"
+                ),
+                "",
+            ),
+            None => (
+                format!(
+                    "{passed}, and no socket of this host is known for it; {table} forgets a connection after {timeout} without a packet"
+                ),
+                format!(
+                    "this host may have passed the connection on, and its {table} forgets after {timeout} of silence"
+                ),
+                "if this host passes such connections on, ",
+            ),
+        };
+        verdict.evidence.push(item("passed_on_before", evidence));
+        verdict.summary = format!("{}; {summary}", verdict.summary);
         verdict.advice.insert(
             0,
             format!(
-                "if this host passes such connections on, raise {} above their longest silence, or have the ends send keepalive probes more often than every {timeout}",
+                "{condition}raise {} above their longest silence, or have the ends send keepalive probes more often than every {timeout}",
                 self.setting
             ),
         );
@@ -122,7 +184,7 @@ impl Forgotten {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::ConntrackTimeouts;
+    use crate::event::{Balanced, ConntrackTimeouts, IpvsTimeouts, Target};
     use crate::pipeline::fixtures::{NOW, SECOND, Scene, segment, tombstone};
 
     fn settings(forwards: bool) -> NetSettings {
@@ -147,6 +209,21 @@ mod tests {
             source_mac: None,
         });
         sent
+    }
+
+    /// Of IPVS that balances what these addresses say and forgets after 2 s.
+    fn balancing(forwards: bool, addresses: &[SocketAddr], others: bool) -> NetSettings {
+        NetSettings {
+            ipvs: Some(IpvsTimeouts {
+                established: Duration::from_secs(2),
+                fin_wait: Duration::from_secs(2),
+            }),
+            balanced: Balanced {
+                addresses: addresses.to_vec(),
+                others,
+            },
+            ..settings(forwards)
+        }
     }
 
     fn found(sent: &Sent, settings: &NetSettings) -> Option<f64> {
@@ -176,5 +253,87 @@ mod tests {
         let mut own = answer(0x18, Some(5));
         own.former_connection = Some(tombstone(1, "x", crate::event::TcpState::Established));
         assert_eq!(found(&own, &settings(true)), None, "its own connection");
+    }
+
+    #[test]
+    fn ipvs_is_named_only_for_what_it_balances_and_then_alone() {
+        let late = answer(0x18, Some(5));
+        let service = late.flow.local;
+        let every_port = SocketAddr::new(service.ip(), 0);
+        let other = SocketAddr::new(service.ip(), service.port() + 1);
+        for (forwards, addresses, others, expected) in [
+            (true, vec![service], false, Some(2.0)),
+            (true, vec![every_port], false, Some(2.0)),
+            // Direct routing forwards nothing.
+            (false, vec![service], false, Some(2.0)),
+            (true, vec![other], false, Some(3.0)),
+            (false, vec![other], false, None),
+            // By firewall mark: it may be.
+            (true, vec![other], true, Some(2.0)),
+            (false, vec![other], true, None),
+        ] {
+            let settings = balancing(forwards, &addresses, others);
+            assert_eq!(
+                found(&late, &settings),
+                expected,
+                "{forwards} {addresses:?} {others}"
+            );
+        }
+        let young = answer(0x18, Some(1));
+        assert_eq!(found(&young, &balancing(true, &[service], false)), None);
+        let own = Sent {
+            former_connection: Some(tombstone(1, "x", crate::event::TcpState::Established)),
+            ..late
+        };
+        assert_eq!(found(&own, &balancing(true, &[service], false)), None);
+    }
+
+    #[test]
+    fn the_answer_to_what_went_on_untranslated_shows_that_ipvs_forgot() {
+        let scene = Scene::new();
+        let seen = |seconds_ago: u64| {
+            Some(Baseline {
+                time: BootTime(NOW - seconds_ago * SECOND),
+                ttl: 64,
+                source_mac: None,
+            })
+        };
+        let came = scene.ingress(0x04, 1, 0, Target::None);
+        let left = Packet {
+            egress: true,
+            handshake_of_destination: seen(5),
+            baseline: None,
+            ..came.clone()
+        };
+        let at = BootTime(NOW);
+        let settings = balancing(true, &[left.destination], false);
+        let found = |came: &Packet, left: &Packet, settings: &NetSettings| {
+            forgotten_in_transit(came, left, at, Some(settings)).is_some()
+        };
+        assert!(found(&came, &left, &settings));
+        let elsewhere = balancing(true, &[left.source], false);
+        assert!(!found(&came, &left, &elsewhere), "another service");
+        assert!(
+            !found(&came, &left, &balancing(true, &[], true)),
+            "not known"
+        );
+        let young = Packet {
+            handshake_of_destination: seen(1),
+            ..left.clone()
+        };
+        assert!(!found(&came, &young, &settings), "too young");
+        let direct = Packet {
+            baseline: seen(5),
+            ..came.clone()
+        };
+        assert!(!found(&direct, &left, &settings), "its own handshake");
+        let translated = Packet {
+            destination: left.source,
+            ..came.clone()
+        };
+        assert!(!found(&translated, &left, &settings), "translated");
+        let mut active = left.clone();
+        active.segment.window = 512;
+        assert!(!found(&came, &active, &settings), "its process did it");
     }
 }

@@ -5,6 +5,15 @@ use crate::event::{Packet, SenderSocket, Target, TcpFlags, TcpState};
 use crate::join::{accepts, is_in_window, is_passive_form};
 use crate::record::{Cause, Confidence, Evidence, Origin, Process, Severity, Verdict};
 
+/// When a connection accepted another reset than the one in question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OtherReset {
+    /// At the same moment, or a little before.
+    JustBefore,
+    /// Soon after, and this one was the only one to miss.
+    SoonAfter,
+}
+
 /// How a reset passed through a namespace.
 #[derive(Clone, Debug, Default)]
 pub struct Passage {
@@ -147,16 +156,17 @@ pub fn forwarded(packet: &Packet, passage: &Passage) -> Verdict {
 
 /// Judges a reset that came in and that no socket is known to have accepted.
 ///
-/// `again`: the same connection has just accepted another one.
+/// `other`: whether the same connection accepted another one, and when.
 pub fn observed(
     packet: &Packet,
     sender: Option<&OtherEnd>,
-    again: bool,
+    other: Option<OtherReset>,
     context: &Context<'_>,
 ) -> Verdict {
+    let again = other == Some(OtherReset::JustBefore);
     let mut list = Vec::new();
     list.extend(evidence::ttl(packet));
-    let (cause, mut confidence, severity, mut summary) = match &packet.target {
+    let (mut cause, mut confidence, severity, mut summary) = match &packet.target {
         Target::Socket { .. } if again => {
             list.push(item(
                 "socket",
@@ -273,6 +283,18 @@ pub fn observed(
     list.extend(lost(context));
     // A miss is no proof against the peer: data before its reset may have been lost. Its TTL would be the usual one.
     let may_be_peers = evidence::ttl_is_other(packet) == Some(false);
+    if cause == Cause::BlindAttempt && may_be_peers && other == Some(OtherReset::SoonAfter) {
+        list.push(item(
+            "accepted_next",
+            "the next reset of this connection had the expected number, as the peer's has after it was asked (RFC 5961)",
+        ));
+        cause = Cause::ResetByPeer;
+        confidence = Confidence::Possible;
+        summary = format!(
+            "{} reset the connection; this one came before data that had been sent first",
+            packet.source
+        );
+    }
     let origin = match cause {
         Cause::BlindAttempt if sender.is_some() || may_be_peers => Origin::Unknown,
         _ => origin_of(cause),

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::plan::Done;
 use crate::demo::{IpVersion, StagedIdle, Truth};
 use crate::record::{
-    Basis, Cause, Confidence, Direction, Idle, IdleMode, Origin, Process, Record, Severity,
+    Basis, Cause, Confidence, Direction, Idle, IdleMode, Origin, Process, Quality, Record, Severity,
 };
 
 /// One truth and what was made of it.
@@ -235,6 +235,13 @@ fn judge<'a>(truth: &Truth, alike: usize, records: &'a [Record]) -> (Option<&'a 
     {
         wrong.push(About::Unread.is_wrong(format!("{told} bytes unread instead of {staged}")));
     }
+    for blamed in of_flow.iter().filter(|record| blames(truth, record)) {
+        wrong.push(About::Cause.is_wrong(format!(
+            "{} is blamed for a reset {}",
+            blamed.verdict.cause,
+            blamed.direction.name()
+        )));
+    }
     // A reset told twice in one direction is one too many.
     let told = of_flow
         .iter()
@@ -262,6 +269,11 @@ fn is_of_flow(truth: &Truth, record: &Record) -> bool {
             (one.address, one.port) == (truth.sender.ip(), truth.sender.port())
                 && (other.address, other.port) == (truth.receiver.ip(), truth.receiver.port())
         })
+}
+
+/// It gives somebody one of the causes that the path alone looks like here.
+fn blames(truth: &Truth, record: &Record) -> bool {
+    truth.spares.contains(&record.verdict.cause) && record.verdict.origin != Origin::Unknown
 }
 
 /// Of the truth's direction, and with the right end called local.
@@ -294,6 +306,11 @@ fn wrong_idle(staged: StagedIdle, record: &Record) -> Option<String> {
         let told = mode.map_or("none", IdleMode::name);
         return Some(format!("idle mode {told} instead of {}", staged.mode));
     }
+    if let Some(device) = staged.device
+        && !idle.is_some_and(|idle| names_only(idle, device))
+    {
+        return Some(format!("it names not {device} alone"));
+    }
     let (meant, idle) = (staged.timeout?, idle?);
     let told = named_timeout(idle, staged.mode);
     match told {
@@ -301,6 +318,16 @@ fn wrong_idle(staged: StagedIdle, record: &Record) -> Option<String> {
         Some(told) => Some(format!("timeout {told:.2} s instead of {meant:.2} s")),
         None => Some(format!("no timeout instead of {meant:.2} s")),
     }
+}
+
+/// Whether this device, and no other that is set on this host or its path, is named.
+fn names_only(idle: &Idle, device: &str) -> bool {
+    let mut set = idle
+        .candidates
+        .iter()
+        .filter(|candidate| candidate.basis != Basis::Known)
+        .peekable();
+    set.peek().is_some() && set.all(|candidate| candidate.device.contains(device))
 }
 
 /// The timeout that a record commits itself to: learned, a hop's or this host's own setting; at expiry the silence is it.
@@ -326,8 +353,18 @@ fn wrong_process(truth: &Truth, process: Option<&Process>) -> Option<String> {
                 holder.pid == process.pid
                     && holder.comm == process.comm
                     && holder.roles.contains(&process.role)
+                    && (!holder.only_as_guess || process.quality == Quality::Inherited)
             });
-            let text = || format!("{}[{}] as {}", process.comm, process.pid, process.role);
+            let text = || {
+                let Process {
+                    comm,
+                    pid,
+                    role,
+                    quality,
+                    ..
+                } = process;
+                format!("{comm}[{pid}] as {role}, {quality},")
+            };
             if fits {
                 None
             } else {

@@ -29,7 +29,7 @@ pub struct Done {
 pub fn open_those_that_predate(lab: &mut Lab, chosen: &[&'static Scenario]) -> Vec<Plan> {
     let mut plans = Vec::new();
     for predates in [true, false] {
-        for suite in [Suite::Short, Suite::Long] {
+        for suite in [Suite::Short, Suite::Long, Suite::Alone] {
             for scenario in chosen
                 .iter()
                 .filter(|scenario| scenario.suite == suite && (scenario.can_predate || !predates))
@@ -50,20 +50,27 @@ pub fn open_those_that_predate(lab: &mut Lab, chosen: &[&'static Scenario]) -> V
 }
 
 /// Stages them: the long ones whose time is running already, the short ones one by one, then the other long ones
-/// together.
+/// together, at last those that change the path.
 pub fn carry_out(lab: &mut Lab, plans: Vec<Plan>) -> Vec<Done> {
-    let (long, short): (Vec<_>, Vec<_>) = plans
-        .into_iter()
-        .partition(|plan| plan.scenario.suite == Suite::Long);
+    let mut of = [Suite::Short, Suite::Long, Suite::Alone].map(|_| Vec::new());
+    for plan in plans {
+        of[plan.scenario.suite as usize].push(plan);
+    }
+    let [short, long, alone] = of;
     let (running, long): (Vec<_>, Vec<_>) = long.into_iter().partition(|plan| plan.predates);
     let running = carry_out_together(lab, running);
-    let mut done: Vec<Done> = short
-        .into_iter()
-        .map(|plan| carry_out_one(lab, plan))
-        .collect();
+    let mut done = carry_out_each(lab, short);
     done.extend(running);
     done.extend(carry_out_together(lab, long));
+    done.extend(carry_out_each(lab, alone));
     done
+}
+
+fn carry_out_each(lab: &mut Lab, plans: Vec<Plan>) -> Vec<Done> {
+    plans
+        .into_iter()
+        .map(|plan| carry_out_one(lab, plan))
+        .collect()
 }
 
 /// A staging that fails proves nothing about the tracer (a port was taken, a packet came late), so it is tried again; then

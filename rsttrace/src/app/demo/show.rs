@@ -27,7 +27,7 @@ pub fn list(scenarios: &[&Scenario]) -> Result<(), Failure> {
         };
         let suite = match scenario.suite {
             Suite::Short => "",
-            Suite::Long => "--all",
+            Suite::Long | Suite::Alone => "--all",
         };
         writeln!(
             out,

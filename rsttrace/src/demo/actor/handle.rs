@@ -23,6 +23,15 @@ pub struct Socket {
     pub remote: Option<SocketAddr>,
 }
 
+/// A child of an actor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forked {
+    /// Its process id.
+    pub pid: u32,
+    /// The name it gave itself.
+    pub name: String,
+}
+
 /// The next sequence numbers of a connected socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sequence {
@@ -71,6 +80,16 @@ impl Actor {
     pub fn ask(&mut self, command: Command) -> Result<Answer, StageError> {
         self.tell(&command)?;
         self.answer(&command)
+    }
+
+    /// Tells it one command and does not wait.
+    pub fn begin(&mut self, command: &Command) -> Result<(), StageError> {
+        self.tell(command)
+    }
+
+    /// Its answer to a command that it was told to begin.
+    pub fn finish(&mut self, command: &Command) -> Result<Answer, StageError> {
+        self.answer(command)
     }
 
     fn tell(&mut self, command: &Command) -> Result<(), StageError> {
@@ -122,7 +141,20 @@ impl Actor {
 
     /// Opens a listening socket.
     pub fn listen(&mut self, address: SocketAddr, backlog: i32) -> Result<Socket, StageError> {
-        self.socket(Command::Listen { address, backlog })
+        self.socket(Command::Listen {
+            address,
+            backlog,
+            shared: false,
+        })
+    }
+
+    /// Opens a listening socket beside which other processes may have theirs.
+    pub fn listen_shared(&mut self, address: SocketAddr) -> Result<Socket, StageError> {
+        self.socket(Command::Listen {
+            address,
+            backlog: 8,
+            shared: true,
+        })
     }
 
     /// Connects and waits until it is done.
@@ -238,6 +270,41 @@ impl Actor {
         u32::try_from(pid).map_err(|error| self.failed(&error))
     }
 
+    /// Forks a worker with copies of all sockets, under the same numbers.
+    pub fn fork(&mut self, name: &str) -> Result<Forked, StageError> {
+        let name = name.to_owned();
+        let pid = self.number(Command::Fork { name: name.clone() })?;
+        let pid = u32::try_from(pid).map_err(|error| self.failed(&error))?;
+        Ok(Forked { pid, name })
+    }
+
+    /// Has a worker do something; a refusal is an error.
+    pub fn ask_worker(&mut self, worker: &Forked, command: Command) -> Result<Answer, StageError> {
+        self.tell_worker(worker, command)?;
+        self.hear_worker(worker)
+    }
+
+    /// Has a worker begin with something.
+    pub fn tell_worker(&mut self, worker: &Forked, command: Command) -> Result<(), StageError> {
+        let (child, command) = (worker.pid, Box::new(command));
+        self.ask(Command::TellChild { child, command }).map(drop)
+    }
+
+    /// A worker's answer.
+    pub fn hear_worker(&mut self, worker: &Forked) -> Result<Answer, StageError> {
+        self.ask(Command::HearChild { child: worker.pid })
+    }
+
+    /// Hands a socket to another process and keeps no copy; the other's socket.
+    pub fn hand_on(&mut self, socket: Socket, to: &mut Self) -> Result<Socket, StageError> {
+        to.ask(Command::OpenMailbox)?;
+        self.ask(Command::HandOn {
+            socket: socket.id,
+            to: to.pid(),
+        })?;
+        to.socket(Command::TakeHanded)
+    }
+
     /// shutdown(2), of the writing direction or of both.
     pub fn shutdown(&mut self, socket: Socket, both: bool) -> Result<(), StageError> {
         self.ask(Command::Shutdown {
@@ -309,6 +376,24 @@ impl Actor {
                 Err(StageError::NotStaged(format!("{program} is not installed")))
             }
             other => Err(self.failed(&format!("{other:?}"))),
+        }
+    }
+
+    /// Runs a program to its end in the actor's namespace; what it complained about unless it succeeded.
+    pub fn run(&mut self, program: &str, arguments: &[&str]) -> Result<Option<String>, StageError> {
+        let command = Command::Run {
+            program: program.to_owned(),
+            arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
+        };
+        let answer = self.ask(command).map_err(|error| match error {
+            StageError::Refused { errno, .. } if errno == "ENOENT" => {
+                StageError::NotStaged(format!("{program} is not installed"))
+            }
+            other => other,
+        })?;
+        match answer {
+            Answer::Ran { complaint } => Ok(complaint),
+            other => Err(self.failed(&format!("unexpected answer {other:?}"))),
         }
     }
 

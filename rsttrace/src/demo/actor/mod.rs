@@ -2,8 +2,10 @@
 //! is told: so every reset of the demo has a real process, with its own pid and name, behind it.
 
 mod capture;
+mod child;
 mod handle;
 mod kernel_state;
+mod mailbox;
 mod program;
 pub mod protocol;
 mod serve;
@@ -21,7 +23,7 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::getppid;
 
-pub use handle::{Actor, Socket};
+pub use handle::{Actor, Forked, Socket};
 pub use program::CONFIGURATION;
 use protocol::Answer;
 pub use spawner::Spawner;

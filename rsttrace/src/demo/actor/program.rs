@@ -1,4 +1,4 @@
-//! How does an actor become another program, such as a balancer?
+//! How does an actor become another program, such as a balancer, or run one, such as a tool?
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -41,6 +41,21 @@ pub fn become_program(program: &str, arguments: &[String], configuration: &str) 
         .map_err(io::Error::from)
         .and_then(|()| answers.write_all(b"\n"));
     exit(1)
+}
+
+/// Runs the program to its end. What it complained about, in one line, unless it succeeded.
+pub fn run_program(program: &str, arguments: &[String]) -> io::Result<Option<String>> {
+    let ran = Command::new(program)
+        .args(arguments)
+        .env("PATH", path())
+        .stdin(Stdio::null())
+        .output()?;
+    if ran.status.success() {
+        return Ok(None);
+    }
+    let complaint = String::from_utf8_lossy(&ran.stderr);
+    let lines: Vec<_> = complaint.lines().map(str::trim).collect();
+    Ok(Some(format!("{}: {}", ran.status, lines.join("; "))))
 }
 
 fn prepare(configuration: &str) -> io::Result<()> {

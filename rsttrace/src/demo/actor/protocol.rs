@@ -17,7 +17,12 @@ pub type SocketId = u32;
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Command {
     /// Opens a listening socket.
-    Listen { address: SocketAddr, backlog: i32 },
+    Listen {
+        address: SocketAddr,
+        backlog: i32,
+        /// With SO_REUSEPORT: other processes may listen there, too.
+        shared: bool,
+    },
     /// Connects, and waits until the connection is established or refused.
     Connect {
         from: Option<SocketAddr>,
@@ -67,6 +72,21 @@ pub enum Command {
     /// Forks a child that calls itself `name`, closes the own copy of the socket, and has the child close
     /// the last one. Answers with the child's pid.
     ForkToClose { socket: SocketId, name: String },
+    /// Forks a child that calls itself `name`, has copies of all sockets and does what it is told. Answers with its
+    /// pid.
+    Fork { name: String },
+    /// Has a child do something, and does not wait for it.
+    TellChild { child: u32, command: Box<Command> },
+    /// Waits for a child's answer.
+    HearChild { child: u32 },
+    /// Waits until the socket has a pending error, closes it at once, and answers with the error's name.
+    CloseAtError { socket: SocketId, timeout_ms: u64 },
+    /// Opens a mailbox for sockets.
+    OpenMailbox,
+    /// Puts a socket into the mailbox of a process (SCM_RIGHTS) and closes the own copy.
+    HandOn { socket: SocketId, to: u32 },
+    /// Takes a socket out of the own mailbox.
+    TakeHanded,
     /// connect(2) with AF_UNSPEC.
     Disconnect { socket: SocketId },
     /// Closes under TCP_REPAIR: the connection is gone and no packet says so.
@@ -87,6 +107,11 @@ pub enum Command {
         program: String,
         arguments: Vec<String>,
         configuration: String,
+    },
+    /// Runs a program to its end, in this namespace.
+    Run {
+        program: String,
+        arguments: Vec<String>,
     },
     /// SOCK_DESTROY by sock_diag, as `ss -K` does.
     Destroy {
@@ -232,6 +257,8 @@ pub enum Answer {
     Entry { entry: Option<Entry> },
     /// A text: the name of an error, the old value of a sysctl.
     Text { text: String },
+    /// A program has run; what it complained about unless it succeeded.
+    Ran { complaint: Option<String> },
     /// It failed: the errno's name ("ECONNRESET") and what was tried.
     Failed { errno: String, what: String },
 }

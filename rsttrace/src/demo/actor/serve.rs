@@ -1,15 +1,18 @@
 //! How does an actor carry out a command?
 
+use std::collections::HashMap;
 use std::io;
+use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
 use super::capture::Capture;
-use super::kernel_state;
-use super::program::become_program;
+use super::child::{self, Child, Forked};
+use super::program::{become_program, run_program};
 use super::protocol::{Answer, Command};
 use super::sockets::Sockets;
+use super::{kernel_state, mailbox};
 use crate::demo::net::{destroy, link, nft};
 use crate::demo::segment::Segment;
 
@@ -18,6 +21,8 @@ use crate::demo::segment::Segment;
 pub struct Server {
     sockets: Sockets,
     capture: Option<Capture>,
+    children: HashMap<u32, Child>,
+    mailbox: Option<UnixDatagram>,
 }
 
 impl Server {
@@ -31,11 +36,33 @@ impl Server {
             })
     }
 
+    /// In the child this never returns.
+    fn fork(&mut self, name: &str) -> io::Result<Answer> {
+        let (pid, child) = match child::fork(name)? {
+            Forked::Child(orders) => {
+                self.children.clear();
+                self.capture = None;
+                child::live(&orders, |command| self.obey(command))
+            }
+            Forked::Parent(pid, child) => (pid, child),
+        };
+        self.children.insert(pid, child);
+        Ok(Answer::Number { value: pid.into() })
+    }
+
+    fn child(&mut self, pid: u32) -> io::Result<&mut Child> {
+        self.children.get_mut(&pid).ok_or(Errno::ECHILD.into())
+    }
+
     fn carry_out(&mut self, command: Command) -> io::Result<Answer> {
         use Command::*;
         let sockets = &mut self.sockets;
         match command {
-            Listen { address, backlog } => sockets.listen(address, backlog),
+            Listen {
+                address,
+                backlog,
+                shared,
+            } => sockets.listen(address, backlog, shared),
             Connect {
                 from,
                 to,
@@ -65,6 +92,26 @@ impl Server {
             Shutdown { socket, both } => sockets.shutdown(socket, both),
             Close { socket } => sockets.close(socket),
             ForkToClose { socket, name } => sockets.fork_to_close(socket, &name),
+            Fork { name } => self.fork(&name),
+            TellChild { child, command } => self.child(child)?.tell(&command),
+            HearChild { child } => self.child(child)?.hear(),
+            CloseAtError { socket, timeout_ms } => {
+                let error = sockets.await_error(socket, ms(timeout_ms))?;
+                sockets.close(socket)?;
+                Ok(error)
+            }
+            OpenMailbox => {
+                self.mailbox = Some(mailbox::open()?);
+                Ok(Answer::Done)
+            }
+            HandOn { socket, to } => {
+                mailbox::put(sockets.descriptor(socket)?, to)?;
+                sockets.close(socket)
+            }
+            TakeHanded => {
+                let mailbox = self.mailbox.as_ref().ok_or(Errno::EBADF)?;
+                sockets.adopt(mailbox::take(mailbox)?)
+            }
             Disconnect { socket } => sockets.disconnect(socket),
             Vanish { socket } => sockets.vanish(socket),
             Sequence { socket } => sockets.sequence(socket),
@@ -76,6 +123,9 @@ impl Server {
                 arguments,
                 configuration,
             } => become_program(&program, &arguments, &configuration),
+            Run { program, arguments } => Ok(Answer::Ran {
+                complaint: run_program(&program, &arguments)?,
+            }),
             Destroy { local, remote } => destroy::destroy(local, remote).map(|()| Answer::Done),
             Capture => {
                 self.capture = None;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::io::{self, Read};
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -25,9 +25,15 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    pub fn listen(&mut self, address: SocketAddr, backlog: i32) -> io::Result<Answer> {
+    pub fn listen(
+        &mut self,
+        address: SocketAddr,
+        backlog: i32,
+        shared: bool,
+    ) -> io::Result<Answer> {
         let socket = tcp(address)?;
         socket.set_reuse_address(true)?;
+        socket.set_reuse_port(shared)?;
         socket.bind(&address.into())?;
         socket.listen(backlog)?;
         self.keep(socket)
@@ -179,6 +185,14 @@ impl Sockets {
         let socket = self.open.remove(&id).ok_or(Errno::EBADF)?;
         drop(socket);
         Ok(Answer::Done)
+    }
+
+    pub fn descriptor(&self, id: SocketId) -> io::Result<BorrowedFd<'_>> {
+        self.get(id).map(AsFd::as_fd)
+    }
+
+    pub fn adopt(&mut self, descriptor: OwnedFd) -> io::Result<Answer> {
+        self.keep(descriptor.into())
     }
 
     pub fn fork_to_close(&mut self, id: SocketId, name: &str) -> io::Result<Answer> {

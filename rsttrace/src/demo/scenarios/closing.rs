@@ -19,19 +19,22 @@ pub const LINGER_ZERO: Scenario = Scenario {
     hops: &[],
     twins: &["linger-five-unread", "disconnect"],
     open: |lab, version| {
-        let mut pair = Pair::open(lab, version)?;
-        Armed::new(move |lab| {
-            lab.capture(Place::Server)?;
-            pair.server.set(pair.at_server, SocketOption::Linger(0))?;
-            pair.server.close(pair.at_server)?;
-            let end = End {
-                cause: Cause::LingerZero,
-                condition: "SO_LINGER 0, then close()",
-            };
-            end.by_server(lab, pair, "close()", None)
-        })
+        let pair = Pair::open(lab, version)?;
+        Armed::new(move |lab| close_with_linger_zero(lab, pair))
     },
 };
+
+/// The server's end closes that way.
+pub fn close_with_linger_zero(lab: &mut Lab, mut pair: Pair) -> Result<Staged, StageError> {
+    lab.capture(Place::Server)?;
+    pair.server.set(pair.at_server, SocketOption::Linger(0))?;
+    pair.server.close(pair.at_server)?;
+    let end = End {
+        cause: Cause::LingerZero,
+        condition: "SO_LINGER 0, then close()",
+    };
+    end.by_server(lab, pair, "close()", None)
+}
 
 /// The same on a dual-stack listener: an IPv6 socket whose addresses are IPv4.
 pub const LINGER_ZERO_MAPPED: Scenario = Scenario {
@@ -112,19 +115,22 @@ pub const CLOSE_UNREAD: Scenario = Scenario {
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
         pair.leave_unread(UNREAD)?;
-        Armed::new(move |lab| {
-            lab.capture(Place::Server)?;
-            counted(lab, "TCPAbortOnClose", |_| {
-                pair.server.close(pair.at_server)
-            })?;
-            let end = End {
-                cause: Cause::CloseWithUnreadData,
-                condition: "100 bytes unread, then close()",
-            };
-            end.by_server(lab, pair, "close()", Some(UNREAD as u64))
-        })
+        Armed::new(move |lab| close_unread(lab, pair))
     },
 };
+
+/// The server's end closes with what lies unread there.
+pub fn close_unread(lab: &mut Lab, mut pair: Pair) -> Result<Staged, StageError> {
+    lab.capture(Place::Server)?;
+    counted(lab, "TCPAbortOnClose", |_| {
+        pair.server.close(pair.at_server)
+    })?;
+    let end = End {
+        cause: Cause::CloseWithUnreadData,
+        condition: "100 bytes unread, then close()",
+    };
+    end.by_server(lab, pair, "close()", Some(UNREAD as u64))
+}
 
 /// The look-alike of linger 0: linger is set, but what resets is the unread data.
 pub const LINGER_FIVE_UNREAD: Scenario = Scenario {
@@ -427,5 +433,6 @@ fn counted(
     confirm(counter, after - before, 1)
 }
 
-const UNREAD: usize = 100;
+/// What lies unread.
+pub const UNREAD: usize = 100;
 const WORKER: &str = "rt-worker";

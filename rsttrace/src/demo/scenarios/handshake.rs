@@ -1,5 +1,7 @@
 //! Which resets end a handshake?
 
+use std::net::SocketAddr;
+
 use super::{Armed, Family, Scenario, Staged, Suite, confirm};
 use crate::demo::StageError;
 use crate::demo::actor::Actor;
@@ -20,28 +22,35 @@ pub const PORT_CLOSED: Scenario = Scenario {
     hops: &[],
     twins: &["firewall-reject-syn", "half-open"],
     open: |lab, version| {
-        let mut client = lab.actor(Place::Client, "rt-client")?;
+        let client = lab.actor(Place::Client, "rt-client")?;
         let service = lab.service(version);
-        Armed::new(move |lab| {
-            lab.capture(Place::Server)?;
-            let socket = client.start_connect(None, service)?;
-            let error = client.await_error(socket)?;
-            confirm("error at the client", error.as_str(), "ECONNREFUSED")?;
-            let seen = lab.reset(Place::Server, service, socket.local)?;
-            let truth = Truth::sent(
-                lab,
-                Place::Server,
-                seen.clone(),
-                Origin::LocalKernel,
-                Cause::PortClosed,
-            )
-            .because("nobody has ever listened on the port")
-            .peer_saw(error);
-            let refused = refused(lab, &client, seen);
-            Staged::new(Some(Form::Passive), vec![truth, refused], vec![client])
-        })
+        Armed::new(move |lab| connect_to_closed(lab, client, service))
     },
 };
+
+/// The client connects to a port that nobody has ever listened on.
+pub fn connect_to_closed(
+    lab: &mut Lab,
+    mut client: Actor,
+    service: SocketAddr,
+) -> Result<Staged, StageError> {
+    lab.capture(Place::Server)?;
+    let socket = client.start_connect(None, service)?;
+    let error = client.await_error(socket)?;
+    confirm("error at the client", error.as_str(), "ECONNREFUSED")?;
+    let seen = lab.reset(Place::Server, service, socket.local)?;
+    let truth = Truth::sent(
+        lab,
+        Place::Server,
+        seen.clone(),
+        Origin::LocalKernel,
+        Cause::PortClosed,
+    )
+    .because("nobody has ever listened on the port")
+    .peer_saw(error);
+    let refused = refused(lab, &client, seen);
+    Staged::new(Some(Form::Passive), vec![truth, refused], vec![client])
+}
 
 /// The same after a listener has gone: the port has a past.
 pub const PORT_CLOSED_LATELY: Scenario = Scenario {
@@ -252,8 +261,8 @@ pub const STRAY_ACK: Scenario = Scenario {
 
 fn await_server_entry(
     lab: &mut Lab,
-    local: std::net::SocketAddr,
-    remote: std::net::SocketAddr,
+    local: SocketAddr,
+    remote: SocketAddr,
     state: TcpState,
 ) -> Result<(), StageError> {
     let entry = Some(Entry {

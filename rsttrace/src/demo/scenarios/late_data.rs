@@ -39,14 +39,21 @@ fn open(lab: &mut Lab, version: IpVersion, linger2: Option<i32>) -> Result<Armed
         pair.server
             .set(pair.at_server, SocketOption::Linger2(seconds))?;
     }
-    Armed::new(move |lab| {
-        pair.server.close(pair.at_server)?;
-        pair.await_server_end(lab, TcpState::FinWait2, linger2.is_none())?;
-        lab.capture(Place::Server)?;
-        pair.client.send(pair.at_client, 50)?;
-        let condition = "the server had closed with all read; the client wrote 50 bytes";
-        answered(lab, pair, condition, &[Role::Closer, Role::FormerOwner])
-    })
+    Armed::new(move |lab| write_to_closed(lab, pair, linger2.is_none()))
+}
+
+/// The server's end closes, and the client writes.
+pub fn write_to_closed(
+    lab: &mut Lab,
+    mut pair: Pair,
+    minisock: bool,
+) -> Result<Staged, StageError> {
+    pair.server.close(pair.at_server)?;
+    pair.await_server_end(lab, TcpState::FinWait2, minisock)?;
+    lab.capture(Place::Server)?;
+    pair.client.send(pair.at_client, 50)?;
+    let condition = "the server had closed with all read; the client wrote 50 bytes";
+    answered(lab, pair, condition, &[Role::Closer, Role::FormerOwner])
 }
 
 /// The process was killed with everything read: its end is closed politely.

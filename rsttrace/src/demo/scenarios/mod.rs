@@ -11,10 +11,13 @@ mod flock;
 mod forged;
 mod handshake;
 mod injected;
+mod ipvs;
 mod late_data;
 mod lookalikes;
 mod pair;
+mod prefork;
 mod proxies;
+mod rough;
 mod seen_elsewhere;
 mod site;
 mod timeouts;
@@ -58,6 +61,8 @@ pub enum Suite {
     Short,
     /// It waits out a timeout of seconds; together with others of its kind, see [`stage_together`].
     Long,
+    /// It changes the path that all share, for seconds; after the others.
+    Alone,
 }
 
 /// A hop that drops idle connections, as an administrator writes it down.
@@ -158,6 +163,19 @@ pub const ALL: &[&Scenario] = &[
     &late_data::TIME_WAIT,
     &late_data::KILLED,
     &late_data::SHUTDOWN_BOTH,
+    &prefork::FORKED,
+    &prefork::FORKED_GONE,
+    &prefork::FORKED_LINGER_ZERO,
+    &prefork::WORKER,
+    &prefork::WORKER_GONE,
+    &prefork::WORKER_KEEPALIVE,
+    &prefork::WORKER_CLOSED,
+    &prefork::MASTER,
+    &prefork::SHARED,
+    &prefork::HANDED_ON,
+    &prefork::HANDED_ON_SHUTDOWN,
+    &prefork::REUSEPORT,
+    &prefork::REUSEPORT_GONE,
     &vanished::HALF_OPEN,
     &vanished::HALF_OPEN_LISTENER_BACK,
     &vanished::BAD_ACK_WHILE_CONNECTING,
@@ -182,6 +200,12 @@ pub const ALL: &[&Scenario] = &[
     &transparent::ANSWERED_BY_BALANCER,
     &transparent::ANSWERED_BY_UNKNOWN_BALANCER,
     &transparent::ANSWERED_BY_PEER,
+    &ipvs::NAT_ANSWERS_CLIENT,
+    &ipvs::NAT_PEER_ANSWERS,
+    &ipvs::DIRECT_ROUTING,
+    &ipvs::NOT_EXPIRED,
+    &ipvs::NOT_EXPIRED_UNREAD,
+    &ipvs::NOT_EXPIRED_CRASHED,
     &forged::EXPIRED,
     &forged::LEARNED,
     &forged::AMBIGUOUS,
@@ -201,6 +225,17 @@ pub const ALL: &[&Scenario] = &[
     &bursts::PROXY_PASSES_ON,
     &bursts::PROXY_PASSES_BACK,
     &bursts::BUSY_PROCESS,
+    &rough::LOSSY_LINGER_ZERO,
+    &rough::LOSSY_CLOSE_UNREAD,
+    &rough::LOSSY_HALF_OPEN,
+    &rough::LOSSY_DATA_AFTER_CLOSE,
+    &rough::LOSSY_PORT_CLOSED,
+    &rough::REORDERED_LINGER_ZERO,
+    &rough::REORDERED_CLOSE_UNREAD,
+    &rough::REORDERED_HALF_OPEN,
+    &rough::REORDERED_DATA_AFTER_CLOSE,
+    &rough::REORDERED_PORT_CLOSED,
+    &rough::OVERTAKING,
 ];
 
 #[cfg(test)]

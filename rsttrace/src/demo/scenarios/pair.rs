@@ -18,6 +18,8 @@ pub struct Pair {
     pub listener: Socket,
     pub at_client: Socket,
     pub at_server: Socket,
+    /// Processes to be kept alive.
+    pub further: Vec<Actor>,
 }
 
 impl Pair {
@@ -25,6 +27,29 @@ impl Pair {
     pub fn open(lab: &mut Lab, version: IpVersion) -> Result<Self, StageError> {
         let service = lab.service(version);
         Self::open_at(lab, service, service)
+    }
+
+    /// Connects, to a server that has not accepted yet: its end is still the listener.
+    pub fn connecting(lab: &mut Lab, version: IpVersion) -> Result<Self, StageError> {
+        let service = lab.service(version);
+        let mut server = lab.actor(Place::Server, "rt-server")?;
+        let mut client = lab.actor(Place::Client, "rt-client")?;
+        let listener = server.listen(service, 8)?;
+        let at_client = client.connect(service)?;
+        Ok(Self {
+            client,
+            server,
+            listener,
+            at_client,
+            at_server: listener,
+            further: Vec::new(),
+        })
+    }
+
+    /// Has the server itself accept.
+    pub fn accept(&mut self) -> Result<(), StageError> {
+        self.at_server = self.server.accept(self.listener)?;
+        Ok(())
     }
 
     /// The same over IPv4 with a server that listens on [::].
@@ -74,6 +99,7 @@ impl Pair {
             listener,
             at_client,
             at_server,
+            further: Vec::new(),
         };
         pair.talk()?;
         Ok(pair)
@@ -180,6 +206,8 @@ impl Pair {
 
     /// The processes, to be kept alive.
     pub fn into_actors(self) -> Vec<Actor> {
-        vec![self.client, self.server]
+        let mut actors = vec![self.client, self.server];
+        actors.extend(self.further);
+        actors
     }
 }

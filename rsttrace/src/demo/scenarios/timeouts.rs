@@ -92,7 +92,7 @@ fn open_user_timeout(lab: &mut Lab, version: IpVersion) -> Result<Armed, StageEr
 }
 
 /// Nothing of this connection reaches or leaves the client.
-fn black_hole(pair: &Pair) -> [Rule; 2] {
+pub(super) fn black_hole(pair: &Pair) -> [Rule; 2] {
     let port = pair.listener.local.port();
     let rule = |hook, port| Rule {
         hook,

@@ -236,7 +236,8 @@ impl Path {
     }
 }
 
-fn late(lab: &Lab, place: Place, seen: &Segment, timeout: Option<Duration>) -> Truth {
+/// The truth at an end: a device on the way had forgotten the connection.
+pub fn late(lab: &Lab, place: Place, seen: &Segment, timeout: Option<Duration>) -> Truth {
     Truth::received(
         lab,
         place,
@@ -248,7 +249,8 @@ fn late(lab: &Lab, place: Place, seen: &Segment, timeout: Option<Duration>) -> T
     .at_timeout(IdleMode::LateRst, timeout)
 }
 
-fn from_server(server: SocketAddr, client: SocketAddr) -> Pattern {
+/// Data from the server's own address.
+pub fn from_server(server: SocketAddr, client: SocketAddr) -> Pattern {
     Pattern {
         source: server,
         destination: Some(client),

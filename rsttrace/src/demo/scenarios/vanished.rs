@@ -20,35 +20,38 @@ pub const HALF_OPEN: Scenario = Scenario {
     hops: &[],
     twins: &["data-after-close-time-wait", "port-closed"],
     open: |lab, version| {
-        let mut pair = Pair::open(lab, version)?;
-        Armed::new(move |lab| {
-            pair.server.close(pair.listener)?;
-            pair.server.vanish(pair.at_server)?;
-            pair.confirm_server_end_gone(lab)?;
-            lab.capture(Place::Server)?;
-            pair.client.send(pair.at_client, 50)?;
-            let seen = pair.reset_by_server(lab, Place::Server)?;
-            let error = pair.client_error("ECONNRESET")?;
-            let truth = Truth::sent(
-                lab,
-                Place::Server,
-                seen.clone(),
-                Origin::LocalKernel,
-                Cause::HalfOpen,
-            )
-            .because("the server's end was gone without a packet; the client wrote")
-            .names(&pair.server, &[Role::FormerOwner])
-            .lost_connection()
-            .peer_saw(error);
-            let received = pair.client_truth(lab, &seen);
-            Staged::new(
-                Some(Form::Passive),
-                vec![truth, received],
-                pair.into_actors(),
-            )
-        })
+        let pair = Pair::open(lab, version)?;
+        Armed::new(move |lab| write_to_vanished(lab, pair))
     },
 };
+
+/// The server's end vanishes, and the client writes.
+pub fn write_to_vanished(lab: &mut Lab, mut pair: Pair) -> Result<Staged, StageError> {
+    pair.server.close(pair.listener)?;
+    pair.server.vanish(pair.at_server)?;
+    pair.confirm_server_end_gone(lab)?;
+    lab.capture(Place::Server)?;
+    pair.client.send(pair.at_client, 50)?;
+    let seen = pair.reset_by_server(lab, Place::Server)?;
+    let error = pair.client_error("ECONNRESET")?;
+    let truth = Truth::sent(
+        lab,
+        Place::Server,
+        seen.clone(),
+        Origin::LocalKernel,
+        Cause::HalfOpen,
+    )
+    .because("the server's end was gone without a packet; the client wrote")
+    .names(&pair.server, &[Role::FormerOwner])
+    .lost_connection()
+    .peer_saw(error);
+    let received = pair.client_truth(lab, &seen);
+    Staged::new(
+        Some(Form::Passive),
+        vec![truth, received],
+        pair.into_actors(),
+    )
+}
 
 /// The same, but a restarted service listens on the port again.
 pub const HALF_OPEN_LISTENER_BACK: Scenario = Scenario {

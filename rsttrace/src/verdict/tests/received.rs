@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::event::*;
 use crate::pipeline::fixtures::*;
-use crate::record::{Cause, Confidence, Origin, Quality, Severity};
+use crate::record::{Cause, Confidence, Origin, Quality, Role, Severity};
 
 const R: u8 = TcpFlags::RST;
 
@@ -17,7 +17,10 @@ fn an_inherited_owner_gives_way_to_the_process_with_the_file() {
         ..ownership(86, "master", OwnerSource::Listen)
     });
     let facts = Facts {
-        holder: Some(task(88, "worker")),
+        holder: Some(Holder {
+            task: task(88, "worker"),
+            shares: false,
+        }),
         processes: vec![ProcessFacts {
             pid: 88,
             exe: Some("/usr/sbin/worker".to_owned()),
@@ -33,6 +36,51 @@ fn an_inherited_owner_gives_way_to_the_process_with_the_file() {
     let found = found.process.expect("looked up");
     assert_eq!((found.pid, found.quality), (88, Quality::LookedUp));
     assert_eq!(found.exe.as_deref(), Some("/usr/sbin/worker"));
+}
+
+/// The master (86) listened or accepted, the worker (88) may have the connection.
+#[test]
+#[rustfmt::skip]
+fn whoever_is_named_is_known_as_well_as_it_is_said() {
+    use OwnerNow::*;
+    use OwnerSource::*;
+    let holder = |shares| Some(Holder { task: task(88, "worker"), shares });
+    let scene = Scene::new();
+    // (source, inherited, shut down by the worker, owner, found), (pid, role, quality)
+    let cases = [
+        (Listen, true, false, Lives, None, (86, Role::Owner, Quality::Inherited)),
+        (Listen, true, false, Lives, holder(false), (88, Role::Owner, Quality::LookedUp)),
+        // It is one of several.
+        (Listen, true, false, Lives, holder(true), (88, Role::Owner, Quality::Inherited)),
+        (Listen, true, true, Lives, None, (88, Role::Owner, Quality::Recorded)),
+        (Listen, true, true, Lives, holder(true), (88, Role::Owner, Quality::Recorded)),
+        (Listen, true, false, Gone, None, (86, Role::FormerOwner, Quality::Inherited)),
+        // Once it has accepted, it is known to have had the connection, if not for how long.
+        (Accept, false, false, Lives, None, (86, Role::Owner, Quality::Recorded)),
+        (Accept, false, false, MayHaveHandedOn, None, (86, Role::Owner, Quality::Inherited)),
+        (Accept, false, false, HandedOn, None, (86, Role::FormerOwner, Quality::Recorded)),
+        (Accept, false, false, Gone, None, (86, Role::FormerOwner, Quality::Recorded)),
+        (Accept, false, false, Lives, holder(false), (88, Role::Owner, Quality::LookedUp)),
+        (Accept, false, false, Lives, holder(true), (88, Role::Owner, Quality::Inherited)),
+        // Whoever shut it down is not whoever holds it, where that is known.
+        (Accept, false, true, Lives, None, (86, Role::Owner, Quality::Recorded)),
+        (Connect, false, false, Lives, holder(false), (88, Role::Owner, Quality::LookedUp)),
+        (Connect, false, false, HandedOn, None, (86, Role::FormerOwner, Quality::Recorded)),
+        (Seeded, false, false, Lives, None, (86, Role::Owner, Quality::LookedUp)),
+    ];
+    for case in cases {
+        let (source, inherited, shut_down, owner, holder, expected) = case.clone();
+        let mut received = scene.received(socket(1));
+        received.ownership = Some(Ownership {
+            inherited,
+            closer: shut_down.then(|| closer(88, "worker")),
+            ..ownership(86, "master", source)
+        });
+        let facts = Facts { owner, holder, ..Facts::default() };
+        let record = only(run_with(host(), vec![(event(0, received), facts)]));
+        let named = record.process.expect("somebody");
+        assert_eq!((named.pid, named.role, named.quality), expected, "{case:?}");
+    }
 }
 
 #[test]

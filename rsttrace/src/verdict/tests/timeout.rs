@@ -6,7 +6,7 @@ use crate::event::*;
 use crate::idle::candidates::{Hop, Kind};
 use crate::pipeline::Pipeline;
 use crate::pipeline::fixtures::*;
-use crate::record::{Cause, Confidence, IdleMode, Origin, Record};
+use crate::record::{Cause, Confidence, IdleMode, Origin, Record, Severity};
 
 const R: u8 = TcpFlags::RST;
 
@@ -381,6 +381,55 @@ fn one_near_miss_is_the_peers_own_and_three_are_not() {
     };
     assert_eq!(volley(1), Cause::ResetByPeer);
     assert_eq!(volley(3), Cause::NotFromPeer);
+}
+
+#[test]
+fn the_peers_reset_that_overtakes_its_data_is_the_peers() {
+    let after = |ahead: &[u32], late: u32, ttl: u8| {
+        let mut connection = silent(0);
+        connection.received.socket.rtt = Some(Duration::from_millis(20));
+        let expected = connection.packet.segment.seq;
+        let mut events = Vec::new();
+        for (n, ahead) in ahead.iter().enumerate() {
+            let mut miss = silent(0).ttl(ttl).packet;
+            miss.segment.seq = expected + ahead;
+            events.push(event(n as u64, miss));
+        }
+        events.push(event(20_010, connection.packet));
+        events.push(event(20_011, connection.received));
+        // The data comes at last, far later than a round trip.
+        let flags = TcpFlags::ACK | TcpFlags::PSH;
+        let mut answer = Scene::new().answer(segment(flags, expected + late, 9000, 100));
+        let mut former = tombstone(412, "java", TcpState::Established);
+        former.error = 104;
+        former.died = BootTime(NOW + 20_011_000);
+        answer.former_connection = Some(former);
+        events.push(event(90_000, answer));
+        judge(Vec::new(), events)
+    };
+    use crate::record::Direction::{Observed, Received, Sent};
+    let causes = |records: &[Record]| -> Vec<Cause> {
+        let told = records
+            .iter()
+            .filter(|record| [Observed, Received].contains(&record.direction));
+        told.map(|record| record.verdict.cause).collect()
+    };
+    // All of the data was sent before the first reset, as its number shows.
+    let records = after(&[400], 300, 57);
+    assert_eq!(causes(&records), [Cause::ResetByPeer, Cause::ResetByPeer]);
+    assert_eq!(of(&records, Observed).verdict.severity, Severity::Noise);
+    assert!(!has(of(&records, Sent), "peer_talks_on"));
+    // This was not: the peer knows nothing of its reset.
+    let records = after(&[400], 400, 57);
+    assert_eq!(of(&records, Received).verdict.cause, Cause::NotFromPeer);
+    assert!(has(of(&records, Sent), "peer_talks_on"));
+    // Of several guesses one is beyond anything.
+    let (blind, foreign) = (Cause::BlindAttempt, Cause::NotFromPeer);
+    let records = after(&[400, 9000], 300, 57);
+    assert_eq!(causes(&records), [blind, blind, foreign]);
+    // From elsewhere.
+    let records = after(&[400], 300, 40);
+    assert_eq!(causes(&records)[0], blind);
 }
 
 #[test]

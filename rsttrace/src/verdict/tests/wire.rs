@@ -123,9 +123,12 @@ fn a_raw_sockets_owner_is_named_only_if_its_file_is_found() {
         inode: Some(77),
         current: Some(current(900, "scapy")),
     };
+    let found = |task, shares| Some(Holder { task, shares });
+    let (running, other) = (task(900, "python3"), task(901, "hping3"));
     for (holder, expected) in [
-        (Some(task(900, "python3")), Some((900, Quality::Certain))),
-        (Some(task(901, "hping3")), Some((901, Quality::LookedUp))),
+        (found(running, false), Some((900, Quality::Certain))),
+        (found(other.clone(), false), Some((901, Quality::LookedUp))),
+        (found(other, true), None),
         (None, None),
     ] {
         let facts = Facts {
