@@ -211,12 +211,15 @@ mod tests {
             granted("tunnel_packets", r#"["tc_ingress_l3","tc_egress_l3"]"#),
             granted("older_sockets", r#"["seed_sockets"]"#),
             granted("clock", r#"["clock"]"#),
+            granted("acceptor", r#"["fentry_security_sock_graft"]"#),
+            granted("reset_sent_stateless", r#"["fentry_tcp_v4_send_reset"]"#),
+            granted("received_segment", r#"["fentry_tcp_reset"]"#),
         ];
         let report = |hooks: &[String]| format!(r#"{{"hooks":[{}]}}"#, hooks.join(","));
-        assert_eq!(hooks_of(&report(&hooks))?, ("7 of 7".into(), Vec::new()));
+        assert_eq!(hooks_of(&report(&hooks))?, ("10 of 10".into(), Vec::new()));
         hooks[6] = r#"{"fact":"clock","programs":[],"refused":"EPERM"}"#.into();
         let failures = vec!["clock (clock) should be granted; the kernel: EPERM".to_owned()];
-        assert_eq!(hooks_of(&report(&hooks))?, ("6 of 7".into(), failures));
+        assert_eq!(hooks_of(&report(&hooks))?, ("9 of 10".into(), failures));
         assert!(hooks_of("").is_err());
         Ok(())
     }
