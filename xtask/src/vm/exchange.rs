@@ -30,8 +30,7 @@ pub fn folder(release: &str, steps: &[Step], settings: &str, program: &Path) -> 
     let mut order = String::new();
     for step in steps {
         write(&format!("{}.step", step.name), &step.script)?;
-        order.push_str(&step.name);
-        order.push('\n');
+        order += &format!("{} {}\n", step.name, step.limit.as_secs());
     }
     write("steps", &order)?;
     fs::copy(program, folder.join("rsttrace"))

@@ -62,17 +62,30 @@ const FEATURES: [(&str, Version, &str); 15] = [
     ),
 ];
 
-/// Hooks: the fact, the program that gives it, and the first version that has it.
-const HOOKS: [(&str, &str, Version); 8] = [
-    ("ownership", "inet_sock_set_state", OLDEST),
-    ("reset_sent", "tcp_send_reset", (6, 10)),
-    ("reset_received", "tcp_receive_reset", OLDEST),
-    ("packets", "tc_ingress_l2", OLDEST),
-    ("packets", "tc_egress_l2", OLDEST),
-    ("tunnel_packets", "tc_ingress_l3", OLDEST),
-    ("older_sockets", "seed_sockets", OLDEST),
-    ("clock", "clock", OLDEST),
+/// Hooks: the fact, a program that gives it, the first version where it has to be granted and, where another program takes
+/// its place later, the first where it need not.
+const HOOKS: [(&str, &str, Version, Version); 12] = [
+    ("ownership", "inet_sock_set_state", OLDEST, NEVER),
+    ("acceptor", "fentry_security_sock_graft", OLDEST, NEVER),
+    ("reset_sent", "tcp_send_reset_no_reason", OLDEST, (6, 10)),
+    ("reset_sent", "tcp_send_reset", (6, 10), NEVER),
+    (
+        "reset_sent_stateless",
+        "fentry_tcp_v4_send_reset",
+        OLDEST,
+        (6, 10),
+    ),
+    // Without the packet among its arguments before:
+    // <https://github.com/torvalds/linux/blob/v5.10/net/ipv4/tcp_input.c#L4227>.
+    ("received_segment", "fentry_tcp_reset", (5, 12), NEVER),
+    ("reset_received", "tcp_receive_reset", OLDEST, NEVER),
+    ("packets", "tc_ingress_l2", OLDEST, NEVER),
+    ("packets", "tc_egress_l2", OLDEST, NEVER),
+    ("tunnel_packets", "tc_ingress_l3", OLDEST, NEVER),
+    ("older_sockets", "seed_sockets", OLDEST, NEVER),
+    ("clock", "clock", OLDEST, NEVER),
 ];
+const NEVER: Version = (u64::MAX, 0);
 
 /// Scenarios that a kernel older than this cannot stage, and why. Any other has to be staged.
 const NOT_STAGED_BEFORE: [(&str, Version, &str); 0] = [];
@@ -115,8 +128,9 @@ pub fn missing_features(output: &str, version: Version) -> (usize, Vec<&'static 
 pub fn missing_hooks(version: Version, is_granted: impl Fn(&str, &str) -> bool) -> Vec<String> {
     HOOKS
         .into_iter()
-        .filter(|(fact, program, since)| version >= *since && !is_granted(fact, program))
-        .map(|(fact, program, _)| format!("{fact} ({program})"))
+        .filter(|(_, _, since, until)| (*since..*until).contains(&version))
+        .filter(|(fact, program, ..)| !is_granted(fact, program))
+        .map(|(fact, program, ..)| format!("{fact} ({program})"))
         .collect()
 }
 

@@ -55,7 +55,7 @@ pub struct StepResult {
 pub enum Ended {
     /// By itself, with this code.
     Exited(u8),
-    /// It took too long, and the guest was ended.
+    /// It took too long, and the guest was ended with it.
     TimedOut,
     /// The guest ended before the step did.
     Lost,
@@ -76,6 +76,8 @@ impl Display for Ended {
 
 /// Some ten times what it takes.
 const BOOT_LIMIT: Duration = Duration::from_secs(150);
+/// A step that takes too long is ended in the guest; if that fails, the guest is.
+const GRACE: Duration = Duration::from_secs(20);
 const END_LIMIT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(50);
 impl Machine<'_> {
@@ -126,7 +128,7 @@ impl Machine<'_> {
     }
 
     fn settings(&self, steps: &[Step]) -> String {
-        let limits: Duration = steps.iter().map(|step| step.limit).sum();
+        let limits: Duration = steps.iter().map(|step| step.limit + GRACE).sum();
         let lifetime = (BOOT_LIMIT + limits + END_LIMIT).as_secs().to_string();
         [
             ("release", self.kernel.release.as_str()),
@@ -226,7 +228,7 @@ impl Guest {
                     Ended::NotBegun
                 };
             }
-            if begin.elapsed() > step.limit {
+            if begin.elapsed() > step.limit + GRACE {
                 break Ended::TimedOut;
             }
             thread::sleep(POLL);

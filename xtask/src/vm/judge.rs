@@ -41,6 +41,9 @@ pub fn judge(step: &Step, result: &StepResult, folder: &Path, version: Version) 
     })
 }
 
+/// Of timeout(1), which every step runs under.
+const TIMED_OUT: u8 = 124;
+
 fn judged(step: &Step, code: u8, folder: &Path, version: Version) -> Result<Judgement> {
     let read = |extension: &str| {
         let bytes = fs::read(folder.join(format!("{}.{extension}", step.name)));
@@ -52,6 +55,13 @@ fn judged(step: &Step, code: u8, folder: &Path, version: Version) -> Result<Judg
         let last = errors.lines().last().unwrap_or_default().to_owned();
         format!("exit code {code}: {last}")
     };
+    if code == TIMED_OUT && step.kind != Kind::Command {
+        anyhow::bail!(
+            "not done within {} s, {}",
+            step.limit.as_secs(),
+            complaint()
+        );
+    }
     match step.kind {
         Kind::Features => Ok(features(&output, version)),
         Kind::Hooks => hooks(&output, version).with_context(complaint),
@@ -201,12 +211,15 @@ mod tests {
             granted("tunnel_packets", r#"["tc_ingress_l3","tc_egress_l3"]"#),
             granted("older_sockets", r#"["seed_sockets"]"#),
             granted("clock", r#"["clock"]"#),
+            granted("acceptor", r#"["fentry_security_sock_graft"]"#),
+            granted("reset_sent_stateless", r#"["fentry_tcp_v4_send_reset"]"#),
+            granted("received_segment", r#"["fentry_tcp_reset"]"#),
         ];
         let report = |hooks: &[String]| format!(r#"{{"hooks":[{}]}}"#, hooks.join(","));
-        assert_eq!(hooks_of(&report(&hooks))?, ("7 of 7".into(), Vec::new()));
+        assert_eq!(hooks_of(&report(&hooks))?, ("10 of 10".into(), Vec::new()));
         hooks[6] = r#"{"fact":"clock","programs":[],"refused":"EPERM"}"#.into();
         let failures = vec!["clock (clock) should be granted; the kernel: EPERM".to_owned()];
-        assert_eq!(hooks_of(&report(&hooks))?, ("6 of 7".into(), failures));
+        assert_eq!(hooks_of(&report(&hooks))?, ("9 of 10".into(), failures));
         assert!(hooks_of("").is_err());
         Ok(())
     }

@@ -17,7 +17,7 @@ pub struct Step {
     pub kind: Kind,
     /// For /bin/sh, in the folder of this repository.
     pub script: String,
-    /// After that the guest is ended.
+    /// After that it is ended.
     pub limit: Duration,
 }
 
@@ -73,7 +73,7 @@ pub const TESTS: [(&str, u64); 3] = [
 impl Step {
     /// All of these kinds, in the order in which they tell most.
     pub fn all(kinds: &[Kind], built: &Built) -> Vec<Self> {
-        let features = (Kind::Features, expect::features_script(), 120);
+        let features = (Kind::Features, expect::features_script(), 240);
         let fixed = STEPS.map(|(kind, script, limit)| (kind, script.to_owned(), limit));
         let mut steps: Vec<_> = [features]
             .into_iter()

@@ -28,10 +28,10 @@ ip link set lo up
 ulimit -Hn 524288
 
 cd "$workspace" || echo "vm: $workspace is not there"
-while read -r step; do
+while read -r step limit; do
     : >"/vm/$step.started"
     # Apart from this shell: it is process 1, and has to live on.
-    step=$step setsid -w sh "/vm/$step.step" >"/vm/$step.out" 2>"/vm/$step.err" </dev/null
+    step=$step setsid -w timeout -k 5 "$limit" sh "/vm/$step.step" >"/vm/$step.out" 2>"/vm/$step.err" </dev/null
     echo $? >"/vm/$step.code.new"
     mv "/vm/$step.code.new" "/vm/$step.code"
 done </vm/steps
