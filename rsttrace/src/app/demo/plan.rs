@@ -50,7 +50,7 @@ pub fn open_those_that_predate(lab: &mut Lab, chosen: &[&'static Scenario]) -> V
 }
 
 /// Stages them: the long ones whose time is running already, the short ones one by one, then the other long ones
-/// together, at last those that change the path.
+/// together, at last those that have to be alone.
 pub fn carry_out(lab: &mut Lab, plans: Vec<Plan>) -> Vec<Done> {
     let mut of = [Suite::Short, Suite::Long, Suite::Alone].map(|_| Vec::new());
     for plan in plans {
