@@ -242,10 +242,11 @@ impl Session {
         self.look_for_losses(true);
         self.brain.finish(&mut self.outputs);
         let counters = self.tracer.counters().unwrap_or_default();
-        let missed_by = |program: &str| -> u64 {
+        // Whatever stands before the name of the hook is how it is reached.
+        let missed_by = |hook: &str| -> u64 {
             missed
                 .iter()
-                .filter(|stats| stats.name.starts_with(program))
+                .filter(|stats| stats.name.contains(hook))
                 .map(|stats| stats.missed)
                 .sum()
         };
@@ -263,7 +264,7 @@ impl Session {
                 counters.sent_seen,
                 counted.sent,
                 counters.sent_lost,
-                missed_by("tcp_send_reset"),
+                missed_by("_send_reset"),
             ),
             total(
                 "received",

@@ -25,8 +25,8 @@ const RATE: u32 = 200;
 /// Time spent on lookups in a second.
 const BUDGET: Duration = Duration::from_millis(100);
 /// Time for one lookup.
-const PATIENCE: Duration = Duration::from_millis(30);
-/// Time to look whether a recorded owner still has a socket: it mostly has, or has just closed it.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// Time to look whether a recorded owner still has a socket, as it mostly does. If not, the search may take its whole time.
 const PATIENCE_TO_CONFIRM: Duration = Duration::from_millis(5);
 /// Threads of a process that are asked for children.
 const THREADS: usize = 64;
@@ -54,6 +54,8 @@ pub enum Holder {
     Several,
     /// Nobody that was looked at has it.
     Nobody,
+    /// Not the recorded owner; whether anybody has it was not found out in time.
+    Elsewhere,
     /// Not asked, or not to the end: over the rate or the time allowed.
     NotAsked,
 }
@@ -96,21 +98,15 @@ impl SocketHolders {
         }
         // What only confirms a record leaves half of the time to the questions that nothing else answers.
         let confirms = matches!(search, Search::Confirm(_));
-        let (patience, budget) = match confirms {
-            true => (PATIENCE_TO_CONFIRM, BUDGET / 2),
-            false => (PATIENCE, BUDGET),
-        };
+        let budget = if confirms { BUDGET / 2 } else { BUDGET };
         if self.asked >= RATE || self.spent >= budget {
             self.not_asked += u64::from(!confirms);
             return Holder::NotAsked;
         }
         self.asked += 1;
         let begin = Instant::now();
-        let answer = look(
-            inode,
-            search,
-            begin + patience.min(budget.saturating_sub(self.spent)),
-        );
+        let left = budget.saturating_sub(self.spent);
+        let answer = look(inode, search, begin, PATIENCE.min(left));
         self.spent += begin.elapsed();
         if answer == Holder::NotAsked {
             self.not_asked += u64::from(!confirms);
@@ -128,7 +124,8 @@ impl SocketHolders {
 /// The deadline has passed.
 struct TimeUp;
 
-fn look(inode: u64, search: Search, deadline: Instant) -> Holder {
+fn look(inode: u64, search: Search, begin: Instant, patience: Duration) -> Holder {
+    let deadline = begin + patience;
     let mut holders = Holders {
         link: format!("socket:[{inode}]"),
         deadline,
@@ -138,7 +135,20 @@ fn look(inode: u64, search: Search, deadline: Instant) -> Holder {
     };
     let ended = match search {
         Search::Family(pid) => holders.add_family(pid),
-        Search::Confirm(pid) => holders.add_unless_found(pid, |holders| holders.add_family(pid)),
+        Search::Confirm(pid) => {
+            holders.deadline = begin + patience.min(PATIENCE_TO_CONFIRM);
+            if holders.add(pid).is_err() {
+                return Holder::NotAsked;
+            }
+            holders.deadline = deadline;
+            if !holders.found.is_empty() {
+                return holders.answer(true);
+            }
+            return match holders.add_family(pid) {
+                Err(TimeUp) if holders.found.is_empty() => Holder::Elsewhere,
+                ended => holders.answer(ended.is_ok()),
+            };
+        }
         Search::Everyone(None) => holders.add_everyone(),
         Search::Everyone(Some(first)) => holders.add_unless_found(first, Holders::add_everyone),
     };
@@ -376,7 +386,7 @@ mod tests {
     }
 
     fn look_at_leisure(inode: u64, search: Search) -> Holder {
-        look(inode, search, Instant::now() + Duration::from_secs(60))
+        look(inode, search, Instant::now(), Duration::from_secs(60))
     }
 
     #[test]
