@@ -158,6 +158,17 @@ pub struct Received {
     pub socket: Socket,
     /// What was remembered of that socket.
     pub ownership: Option<Ownership>,
+    /// The segment that tcp_reset() was called for, after any address translation; absent where that function cannot be
+    /// hooked.
+    pub segment: Option<Segment>,
+}
+
+impl Received {
+    /// Whether a reset had come: else data came after the application had closed, and the kernel reset its own socket before
+    /// it answered. `None`: the segment is not known.
+    pub fn reset_came(&self) -> Option<bool> {
+        self.segment.map(|segment| segment.flags.has(TcpFlags::RST))
+    }
 }
 
 /// A connection died of silence.
@@ -585,7 +596,7 @@ pub struct Facts {
     pub holder: Option<Holder>,
     /// Inode of the event's namespace.
     pub netns_inode: Option<u32>,
-    /// Name of the packet's interface.
+    /// Name of the interface the packet or the accepted segment came in or left by.
     pub interface: Option<String>,
     /// TCP settings of the event's namespace, a few seconds old at most; absent if the namespace is not known or may
     /// not be entered (CAP_SYS_ADMIN).
