@@ -245,7 +245,7 @@ fn from_socket(
             .map(|socket| socket.state)
             .or(sent.minisock)
             .map(|state| state.name().to_owned()),
-        hook: form::hooks(&["tcp:tcp_send_reset"], part, true),
+        hook: form::hooks(&[form::hook_of(sent)], part, true),
     });
     record.link = link(LinkRole::Sender);
     Some((time, record))

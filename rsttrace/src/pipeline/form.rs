@@ -262,6 +262,17 @@ pub fn hooks(first: &[&str], part: &Part, sending: bool) -> Vec<String> {
     list
 }
 
+/// The hook that told of a sent reset: the tracepoint shows those without a socket only where it gives a reason (6.10).
+pub fn hook_of(sent: &Sent) -> &'static str {
+    if sent.socket.is_some() || sent.reason.is_some() {
+        "tcp:tcp_send_reset"
+    } else if sent.flow.local.is_ipv4() {
+        "fentry:tcp_v4_send_reset"
+    } else {
+        "fentry:tcp_v6_send_reset"
+    }
+}
+
 /// Only devices saw it.
 pub fn seen_only(part: &Part, sending: bool) -> Kernel {
     Kernel {

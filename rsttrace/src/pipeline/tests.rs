@@ -396,7 +396,7 @@ fn sent_events(record: &Record) -> bool {
         && record
             .kernel
             .as_ref()
-            .is_some_and(|kernel| kernel.hook.iter().any(|hook| hook == "tcp:tcp_send_reset"))
+            .is_some_and(|kernel| kernel.hook.iter().any(|hook| hook.ends_with("_send_reset")))
 }
 
 proptest! {
