@@ -10,6 +10,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
+use log::debug;
 use procfs::process::{Process, Stat};
 
 use super::generations::Generations;
@@ -23,9 +24,9 @@ const FRESH_NS: u64 = 1_000_000_000;
 /// Lookups a second.
 const RATE: u32 = 200;
 /// Time spent on lookups in a second.
-const BUDGET: Duration = Duration::from_millis(100);
+const BUDGET: Duration = Duration::from_millis(160);
 /// Time for one lookup.
-const PATIENCE: Duration = Duration::from_millis(50);
+const PATIENCE: Duration = Duration::from_millis(80);
 /// Time to look whether a recorded owner still has a socket, as it mostly does. If not, the search may take its whole time.
 const PATIENCE_TO_CONFIRM: Duration = Duration::from_millis(5);
 /// Threads of a process that are asked for children.
@@ -107,7 +108,9 @@ impl SocketHolders {
         let begin = Instant::now();
         let left = budget.saturating_sub(self.spent);
         let answer = look(inode, search, begin, PATIENCE.min(left));
-        self.spent += begin.elapsed();
+        let took = begin.elapsed();
+        self.spent += took;
+        debug!("socket:[{inode}]: {search:?} gave {answer:?} in {took:?}");
         if answer == Holder::NotAsked {
             self.not_asked += u64::from(!confirms);
         }
@@ -145,8 +148,12 @@ fn look(inode: u64, search: Search, begin: Instant, patience: Duration) -> Holde
                 return holders.answer(true);
             }
             return match holders.add_family(pid) {
-                Err(TimeUp) if holders.found.is_empty() => Holder::Elsewhere,
-                ended => holders.answer(ended.is_ok()),
+                Ok(()) => holders.answer(true),
+                Err(TimeUp) => match holders.found.first() {
+                    // It is not known whether it shares.
+                    Some(found) => Holder::Eldest(found.task.clone()),
+                    None => Holder::Elsewhere,
+                },
             };
         }
         Search::Everyone(None) => holders.add_everyone(),
