@@ -65,6 +65,7 @@ pub struct Tracer {
     reader: Option<EventReader>,
     counters: CounterMap,
     hooks: Hooks,
+    finished: Vec<ProgramStats>,
     reasons: Vec<(u32, String)>,
     hz: Option<u32>,
     debug: bool,
@@ -115,6 +116,7 @@ impl Prepared {
             mut hooks,
             programs,
             hz,
+            finished,
         } = attach::all(&mut object, &kernel, &options);
         let Object { ebpf, types, .. } = object;
         drop(types);
@@ -143,6 +145,7 @@ impl Prepared {
             reader: Some(reader),
             counters,
             hooks,
+            finished,
             reasons: kernel.reasons,
             hz,
             debug: options.debug,
@@ -186,9 +189,15 @@ impl Tracer {
         self.counters.read()
     }
 
-    /// Misses and costs of each program. What a tracepoint missed no counter saw: resets sent = `sent_seen` + missed.
+    /// Misses and costs of each program that is loaded. What a tracepoint missed no counter saw: resets sent =
+    /// `sent_seen` + missed.
     pub fn programs(&self) -> Vec<ProgramStats> {
         counters::programs(&self.ebpf)
+    }
+
+    /// Programs that were needed at the start only, as they were then.
+    pub fn finished_programs(&self) -> &[ProgramStats] {
+        &self.finished
     }
 
     /// Takes every hook off; the counters and the events that are in the buffers stay. For the end of a trace: from here
