@@ -32,23 +32,45 @@ impl Built {
             cargo.arg("--no-run");
             cargo.args(tests.iter().flat_map(|test| ["--test", test]));
         }
-        let shown = command::announce(&cargo);
-        let output = cargo
-            .arg("--message-format=json-render-diagnostics")
-            .stderr(Stdio::inherit())
-            .output()
-            .context("start cargo")?;
-        if !output.status.success() {
-            bail!("`{shown}` failed ({})", output.status);
-        }
-        let output = String::from_utf8(output.stdout).context("cargo printed no UTF-8")?;
-        let mut tests = executables(&output);
+        let mut tests = built_by(cargo)?;
         let program = tests.remove("rsttrace");
         Ok(Self {
             program: program.context("cargo built no rsttrace")?,
             tests,
         })
     }
+
+    /// The release build of rsttrace and the debug build of this test of it, which are there when all tests have been run.
+    /// Not static, which suffices where the guest's files are this machine's.
+    pub fn reuse(test: &str) -> Result<Self> {
+        let mut release = command::cargo();
+        release.args(["build", "--quiet", "--release", "--package", "rsttrace"]);
+        let mut debug = command::cargo();
+        debug.args(["test", "--quiet", "--no-run", "--package", "rsttrace"]);
+        debug.args(["--test", test]);
+        let program = built_by(release)?.remove("rsttrace");
+        let mut tests = built_by(debug)?;
+        tests.retain(|name, _| name == test);
+        Ok(Self {
+            program: program.context("cargo built no rsttrace")?,
+            tests,
+        })
+    }
+}
+
+fn built_by(mut cargo: Command) -> Result<BTreeMap<String, PathBuf>> {
+    let shown = command::announce(&cargo);
+    let output = cargo
+        .current_dir(workspace::root())
+        .arg("--message-format=json-render-diagnostics")
+        .stderr(Stdio::inherit())
+        .output()
+        .context("start cargo")?;
+    if !output.status.success() {
+        bail!("`{shown}` failed ({})", output.status);
+    }
+    let output = String::from_utf8(output.stdout).context("cargo printed no UTF-8")?;
+    Ok(executables(&output))
 }
 
 /// Names of targets and files, of what cargo says that it built.
@@ -65,7 +87,6 @@ fn executables(messages: &str) -> BTreeMap<String, PathBuf> {
 fn cargo(what: &str) -> Command {
     let mut cargo = command::cargo();
     cargo
-        .current_dir(workspace::root())
         .args([what, "--quiet", "--release", "--package", "rsttrace"])
         .arg("--config")
         .arg(format!(

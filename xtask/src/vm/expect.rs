@@ -8,8 +8,20 @@ use super::step::quoted;
 /// Major and minor number.
 pub type Version = (u64, u64);
 
+/// What steps are run on.
+#[derive(Clone, Copy, Debug)]
+pub struct Host {
+    /// Of its kernel.
+    pub version: Version,
+    /// The kernel is as Debian builds it: what its version has is there.
+    pub is_stock: bool,
+}
+
+/// The first version with TCX: what is attached by its links goes with the process.
+pub const TCX: Version = (6, 6);
+
 /// The oldest that is supported. Kernels of Debian are built with all that is asked for here.
-const OLDEST: Version = (5, 10);
+pub const OLDEST: Version = (5, 10);
 
 /// Each with the first version that has it, and a command line that succeeds where it is.
 const FEATURES: [(&str, Version, &str); 15] = [
@@ -54,7 +66,7 @@ const FEATURES: [(&str, Version, &str); 15] = [
         OLDEST,
         "rsttrace demo --only linger-zero --tc clsact",
     ),
-    ("TCX", (6, 6), "rsttrace demo --only linger-zero --tc tcx"),
+    ("TCX", TCX, "rsttrace demo --only linger-zero --tc tcx"),
     (
         "ring buffer",
         OLDEST,
@@ -134,11 +146,12 @@ pub fn missing_hooks(version: Version, is_granted: impl Fn(&str, &str) -> bool) 
         .collect()
 }
 
-/// Whether a kernel of this version may leave the scenario out.
-pub fn may_be_left_out(scenario: &str, version: Version) -> bool {
-    NOT_STAGED_BEFORE
-        .iter()
-        .any(|(name, since, _)| *name == scenario && version < *since)
+/// Whether a kernel may leave the scenario out.
+pub fn may_be_left_out(scenario: &str, host: Host) -> bool {
+    !host.is_stock
+        || NOT_STAGED_BEFORE
+            .iter()
+            .any(|(name, since, _)| *name == scenario && host.version < *since)
 }
 
 #[cfg(test)]
@@ -174,6 +187,11 @@ mod tests {
 
     #[test]
     fn what_is_not_listed_has_to_be_staged() {
-        assert!(!may_be_left_out("linger-zero", OLDEST));
+        let host = |is_stock| Host {
+            version: OLDEST,
+            is_stock,
+        };
+        assert!(!may_be_left_out("linger-zero", host(true)));
+        assert!(may_be_left_out("linger-zero", host(false)));
     }
 }

@@ -4,7 +4,7 @@
 # Also if nobody waits for this guest any more.
 (sleep "$lifetime"; echo "vm: $lifetime s are over"; echo b >/proc/sysrq-trigger) &
 
-export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
+export vm=/vm PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
 for folder in /run /tmp; do
     # The repository itself may be there.
     case $workspace/ in $folder/*) continue ;; esac
