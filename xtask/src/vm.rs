@@ -1,11 +1,18 @@
 //! `cargo xtask vm`: does it work on other kernels?
 
-use std::{collections::VecDeque, fmt, sync::Mutex, thread};
+use std::{
+    collections::VecDeque,
+    fmt,
+    path::{Path, PathBuf},
+    sync::Mutex,
+    thread,
+};
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::packages;
 use build::Built;
+pub use expect::version;
 use guest::{Ended, Machine, Run};
 use judge::judge;
 use kernel::Kernel;
@@ -41,10 +48,10 @@ pub struct Args {
     #[arg(long, value_name = "STEP", value_delimiter = ',')]
     pub only: Vec<Kind>,
     /// Memory of a guest, in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 2048)]
+    #[arg(long, value_name = "MIB", default_value_t = MEMORY)]
     pub memory: u32,
     /// CPUs of a guest
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value_t = CPUS)]
     pub cpus: u32,
     /// How many guests at once; each needs CPUs of this machine, or its timing is off
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -67,6 +74,11 @@ pub struct Args {
     #[arg(last = true, value_name = "COMMAND", conflicts_with = "only")]
     pub command: Vec<String>,
 }
+
+/// In MiB.
+const MEMORY: u32 = 2048;
+/// With fewer, staging and tracing are in each other's way.
+const CPUS: u32 = 2;
 
 /// The oldest that is supported, the usual ones, and what is to come.
 const DEFAULT: [&str; 4] = ["5.10", "6.1", "6.12", "newest"];
@@ -123,28 +135,77 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let steps = [Step::command(&args.command, args.timeout)];
     for (kernel, run) in run_all(args, kernels, &steps, &built) {
-        let run = run.with_context(|| format!("kernel {}", kernel.release))?;
-        let ended = run.steps.first().map(|step| step.ended);
-        match ended {
-            Some(Ended::Exited(0)) | None => {}
-            Some(Ended::Exited(code)) => bail!(Exited {
-                kernel: kernel.release,
-                code
-            }),
-            Some(other) => bail!(
-                "kernel {}: {other}; see {}, or allow more with --timeout",
-                kernel.release,
-                run.folder.display()
-            ),
-        }
+        succeeded(kernel, run)?;
     }
     Ok(())
+}
+
+/// An example of rsttrace that runs in guests.
+pub struct Example {
+    built: Built,
+    file: PathBuf,
+}
+
+impl Example {
+    /// Builds it.
+    pub fn build(name: &str) -> Result<Self> {
+        let built = Built::with_example(name)?;
+        let file = built.others.get(name).cloned();
+        Ok(Self {
+            file: file.with_context(|| format!("cargo built no {name}"))?,
+            built,
+        })
+    }
+
+    /// Starts on this machine as well as in any guest.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Runs it in a guest: the kernel's release, and the folder that the guest has as /vm.
+    pub fn run(&self, kernel: &str, words: &[&str], timeout: u64) -> Result<(String, PathBuf)> {
+        packages::install(&PACKAGES).context("the guests need them")?;
+        let kernel = Kernel::fetch(kernel, false)?;
+        let program = self.file.to_string_lossy();
+        let words: Vec<_> = [&*program]
+            .iter()
+            .chain(words)
+            .map(|word| (*word).to_owned())
+            .collect();
+        let steps = [Step::command(&words, timeout)];
+        let machine = Machine {
+            kernel: &kernel,
+            memory: MEMORY,
+            cpus: CPUS,
+            append: "",
+            program: &self.built.program,
+        };
+        let run = machine.run(&steps);
+        succeeded(kernel, run)
+    }
+}
+
+/// The kernel's release and its folder, if what was asked for exited with 0.
+fn succeeded(kernel: Kernel, run: Result<Run>) -> Result<(String, PathBuf)> {
+    let run = run.with_context(|| format!("kernel {}", kernel.release))?;
+    match run.steps.first().map(|step| step.ended) {
+        Some(Ended::Exited(0)) | None => Ok((kernel.release, run.folder)),
+        Some(Ended::Exited(code)) => bail!(Exited {
+            kernel: kernel.release,
+            code
+        }),
+        Some(other) => bail!(
+            "kernel {}: {other}; see {}, or allow more with --timeout",
+            kernel.release,
+            run.folder.display()
+        ),
+    }
 }
 
 fn report(args: &Args, kernels: Vec<Kernel>, steps: &[Step], built: &Built) -> Result<()> {
     let mut rows = Vec::new();
     for (kernel, run) in run_all(args, kernels, steps, built) {
-        let version = expect::version(&kernel.release)
+        let version = version(&kernel.release)
             .with_context(|| format!("{} begins with no version", kernel.release))?;
         let mut row = Row {
             release: kernel.release,

@@ -18,8 +18,8 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 pub struct Built {
     /// rsttrace.
     pub program: PathBuf,
-    /// Test binaries by the names of their targets.
-    pub tests: BTreeMap<String, PathBuf>,
+    /// Test binaries, or examples, by the names of their targets.
+    pub others: BTreeMap<String, PathBuf>,
 }
 
 impl Built {
@@ -32,6 +32,17 @@ impl Built {
             cargo.arg("--no-run");
             cargo.args(tests.iter().flat_map(|test| ["--test", test]));
         }
+        Self::by(cargo)
+    }
+
+    /// Builds rsttrace, and one of its examples.
+    pub fn with_example(name: &str) -> Result<Self> {
+        let mut cargo = cargo("build");
+        cargo.args(["--bin", "rsttrace", "--example", name]);
+        Self::by(cargo)
+    }
+
+    fn by(mut cargo: Command) -> Result<Self> {
         let shown = command::announce(&cargo);
         let output = cargo
             .arg("--message-format=json-render-diagnostics")
@@ -42,11 +53,11 @@ impl Built {
             bail!("`{shown}` failed ({})", output.status);
         }
         let output = String::from_utf8(output.stdout).context("cargo printed no UTF-8")?;
-        let mut tests = executables(&output);
-        let program = tests.remove("rsttrace");
+        let mut others = executables(&output);
+        let program = others.remove("rsttrace");
         Ok(Self {
             program: program.context("cargo built no rsttrace")?,
-            tests,
+            others,
         })
     }
 }

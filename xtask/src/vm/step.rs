@@ -81,7 +81,7 @@ impl Step {
             .map(|(kind, script, limit)| Self::new(&kind.to_string(), kind, script, limit))
             .collect();
         for (name, limit) in TESTS {
-            if let Some(file) = built.tests.get(name) {
+            if let Some(file) = built.others.get(name) {
                 steps.push(Self::test(name, &file.to_string_lossy(), limit));
             }
         }
@@ -135,7 +135,7 @@ mod tests {
     fn steps_are_told_apart_by_their_names() {
         let built = Built {
             program: "rsttrace".into(),
-            tests: TESTS.map(|(name, _)| (name.to_owned(), name.into())).into(),
+            others: TESTS.map(|(name, _)| (name.to_owned(), name.into())).into(),
         };
         let names = |kinds: &[Kind]| -> Vec<_> {
             let steps = Step::all(kinds, &built);
