@@ -7,7 +7,7 @@ mod probe;
 mod session;
 mod watch;
 
-pub use demo::demo;
+pub use demo::{RecordedCase, RecordedDemo, demo, record_demo};
 pub use doctor::doctor;
 pub use probe::probe;
 pub use watch::watch;

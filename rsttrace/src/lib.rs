@@ -19,6 +19,7 @@ pub mod kernel;
 pub mod pipeline;
 pub mod probe;
 pub mod record;
+pub mod recording;
 pub mod sink;
 pub mod summary;
 mod sys;

@@ -11,6 +11,7 @@ mod check_ebpf;
 mod command;
 mod lint;
 mod packages;
+mod record;
 mod rustc_wrapper;
 mod tally;
 mod test;
@@ -31,6 +32,7 @@ enum Task {
     BuildEbpf(build_ebpf::Args),
     CheckEbpf(check_ebpf::Args),
     Lint(lint::Args),
+    Record(record::Args),
     Test(test::Args),
     Vm(vm::Args),
 }
@@ -57,6 +59,7 @@ fn perform(task: &Task) -> anyhow::Result<()> {
         Task::BuildEbpf(args) => build_ebpf::run(args),
         Task::CheckEbpf(args) => check_ebpf::run(args),
         Task::Lint(args) => lint::run(args),
+        Task::Record(args) => record::run(args),
         Task::Test(args) => test::run(args),
         Task::Vm(args) => vm::run(args),
     }

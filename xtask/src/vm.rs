@@ -1,6 +1,13 @@
 //! `cargo xtask vm`: does it work on other kernels?
 
-use std::{collections::VecDeque, fmt, sync::Mutex, thread, time::Duration};
+use std::{
+    collections::VecDeque,
+    fmt,
+    path::{Path, PathBuf},
+    sync::Mutex,
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -9,6 +16,7 @@ use budget::Budget;
 use build::Built;
 use docs::Column;
 use expect::Host;
+pub use expect::version;
 use guest::{Ended, Machine, Run};
 use here::HERE;
 use judge::judge;
@@ -49,10 +57,10 @@ pub struct Args {
     #[arg(long, value_name = "STEP", value_delimiter = ',')]
     pub only: Vec<Kind>,
     /// Memory of a guest, in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 2048)]
+    #[arg(long, value_name = "MIB", default_value_t = MEMORY)]
     pub memory: u32,
     /// CPUs of a guest
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value_t = CPUS)]
     pub cpus: u32,
     /// How many guests at once; each needs CPUs of this machine, or its timing is off
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -84,6 +92,11 @@ pub struct Args {
     #[arg(last = true, value_name = "COMMAND", conflicts_with = "only")]
     pub command: Vec<String>,
 }
+
+/// In MiB.
+const MEMORY: u32 = 2048;
+/// With fewer, staging and tracing are in each other's way.
+const CPUS: u32 = 2;
 
 /// The oldest that is supported, the usual ones, and what is to come.
 const DEFAULT: [&str; 4] = ["5.10", "6.1", "6.12", "newest"];
@@ -241,6 +254,69 @@ fn prepare(args: &Args) -> Result<(Vec<Option<Kernel>>, Vec<Row>)> {
     Ok((kernels, rows))
 }
 
+/// An example of rsttrace that runs in guests.
+pub struct Example {
+    built: Built,
+    file: PathBuf,
+}
+
+impl Example {
+    /// Builds it.
+    pub fn build(name: &str) -> Result<Self> {
+        let built = Built::with_example(name)?;
+        let file = built.others.get(name).cloned();
+        Ok(Self {
+            file: file.with_context(|| format!("cargo built no {name}"))?,
+            built,
+        })
+    }
+
+    /// Starts on this machine as well as in any guest.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Runs it in a guest: the kernel's release, and the folder that the guest has as /vm.
+    pub fn run(&self, kernel: &str, words: &[&str], timeout: u64) -> Result<(String, PathBuf)> {
+        packages::install(&PACKAGES).context("the guests need them")?;
+        let kernel = Kernel::fetch(kernel, false)?;
+        let program = self.file.to_string_lossy();
+        let words: Vec<_> = [&*program]
+            .iter()
+            .chain(words)
+            .map(|word| (*word).to_owned())
+            .collect();
+        let steps = [Step::command(&words, timeout)];
+        let machine = Machine {
+            kernel: &kernel,
+            name: &kernel.release,
+            memory: MEMORY,
+            cpus: CPUS,
+            append: "",
+            program: &self.built.program,
+        };
+        let run = machine.run(&steps);
+        let folder = succeeded(&kernel.release, run)?.folder;
+        Ok((kernel.release, folder))
+    }
+}
+
+/// What came of a single step, if it exited with 0.
+fn succeeded(release: &str, run: Result<Run>) -> Result<Run> {
+    let run = run.with_context(|| format!("kernel {release}"))?;
+    match run.steps.first().map(|step| step.ended) {
+        Some(Ended::Exited(0)) | None => Ok(run),
+        Some(Ended::Exited(code)) => bail!(Exited {
+            kernel: release.to_owned(),
+            code
+        }),
+        Some(other) => bail!(
+            "kernel {release}: {other}; see {}, or allow more with --timeout",
+            run.folder.display()
+        ),
+    }
+}
+
 fn run_command(args: &Args, kernels: Vec<Option<Kernel>>) -> Result<()> {
     let built = Built::make(&[])?;
     let boots = kernels.into_iter().map(|kernel| {
@@ -249,20 +325,7 @@ fn run_command(args: &Args, kernels: Vec<Option<Kernel>>) -> Result<()> {
     });
     let boots = boots.collect::<Result<_>>()?;
     for (boot, run) in run_all(args, boots, &built) {
-        let run = run.with_context(|| format!("kernel {}", boot.release))?;
-        let ended = run.steps.first().map(|step| step.ended);
-        match ended {
-            Some(Ended::Exited(0)) | None => {}
-            Some(Ended::Exited(code)) => bail!(Exited {
-                kernel: boot.release,
-                code
-            }),
-            Some(other) => bail!(
-                "kernel {}: {other}; see {}, or allow more with --timeout",
-                boot.release,
-                run.folder.display()
-            ),
-        }
+        succeeded(&boot.release, run)?;
     }
     Ok(())
 }
@@ -319,7 +382,7 @@ impl Boot {
 
     fn host(&self) -> Result<Host> {
         Ok(Host {
-            version: expect::version(&self.release)
+            version: version(&self.release)
                 .with_context(|| format!("{} begins with no version", self.release))?,
             is_stock: self.kernel.is_some(),
         })

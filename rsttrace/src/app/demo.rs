@@ -2,13 +2,14 @@
 
 mod compare;
 mod plan;
+mod record;
 mod show;
 
 use anyhow::Context as _;
 
 use super::runtime;
-use super::session::{PreparedSession, SessionOptions, Sight};
-use crate::cli::{DemoOptions, Failure, OutputFormat};
+use super::session::{Finished, PreparedSession, SessionOptions, Sight};
+use crate::cli::{DemoOptions, Failure, OutputFormat, TracerOptions};
 use crate::demo::scenarios::ALL;
 use crate::demo::{Lab, Place, Scenario, StageError, Suite};
 use crate::idle::candidates::{Hop, Kind};
@@ -17,6 +18,7 @@ use crate::pipeline::Output;
 use crate::record::Record;
 use compare::{Case, Outcome, compare};
 use plan::{carry_out, open_those_that_predate};
+pub use record::{RecordedCase, RecordedDemo, record_demo};
 
 /// Bytes for events. The tracepoints see the whole machine, so a storm elsewhere must fit in, too.
 const BUFFER_BYTES: u32 = 4 << 20;
@@ -27,7 +29,7 @@ pub fn demo(options: DemoOptions) -> Result<(), Failure> {
     if options.list {
         return show::list(&chosen);
     }
-    let cases = runtime()?.block_on(run(&options, &chosen))?;
+    let (cases, _) = runtime()?.block_on(run(&options.tracer, &chosen, false))?;
     match options.output {
         OutputFormat::Table => show::table(&cases, options.color.for_stdout())?,
         OutputFormat::Json => show::json(&cases)?,
@@ -81,7 +83,12 @@ fn judge(cases: &[Case], required: Option<usize>) -> Result<(), Failure> {
     }
 }
 
-async fn run(options: &DemoOptions, chosen: &[&'static Scenario]) -> Result<Vec<Case>, Failure> {
+/// The cases, and the rest of what the session has to tell; its outputs are in the cases.
+async fn run(
+    tracer: &TracerOptions,
+    chosen: &[&'static Scenario],
+    record: bool,
+) -> Result<(Vec<Case>, Finished), Failure> {
     let hops = chosen
         .iter()
         .flat_map(|scenario| scenario.hops)
@@ -95,7 +102,7 @@ async fn run(options: &DemoOptions, chosen: &[&'static Scenario]) -> Result<Vec<
         .map_err(|error| stage_failure(&error))?;
     let places = [Place::Client, Place::Router, Place::Server].map(|place| lab.view(place).netns);
     let prepared = PreparedSession::new(SessionOptions {
-        tracer: options.tracer.clone(),
+        tracer: tracer.clone(),
         buffer_bytes: BUFFER_BYTES,
         interfaces: InterfaceOptions {
             scope: Scope::Only(
@@ -110,6 +117,7 @@ async fn run(options: &DemoOptions, chosen: &[&'static Scenario]) -> Result<Vec<
         },
         sight: Sight::EachNamespace,
         hops,
+        record,
     })?;
     // What predates the tracer is silent from here on: only attaching comes in between.
     let (lab, plans) = tokio::task::spawn_blocking(move || {
@@ -133,12 +141,10 @@ async fn run(options: &DemoOptions, chosen: &[&'static Scenario]) -> Result<Vec<
             done = &mut staging => break done.context("stage the resets")?,
         }
     };
-    let (outputs, _) = session.finish();
-    records.extend(resets(outputs));
-    Ok(done
-        .iter()
-        .flat_map(|done| compare(done, &records))
-        .collect())
+    let mut finished = session.finish();
+    records.extend(resets(std::mem::take(&mut finished.outputs)));
+    let cases = done.iter().flat_map(|done| compare(done, &records));
+    Ok((cases.collect(), finished))
 }
 
 /// As a configuration file would name it.

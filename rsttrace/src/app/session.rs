@@ -1,10 +1,13 @@
 //! A trace from its start to its end: when is what read, judged and counted?
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use log::{info, warn};
+use rsttrace_common::Header;
+use zerocopy::FromBytes as _;
 
 use super::brain::{Brain, View};
 use super::sleep_until;
@@ -18,6 +21,7 @@ use crate::kernel::{
     Tracer, Transport,
 };
 use crate::pipeline::{Output, Pipeline};
+use crate::recording::{Head, Recording};
 use crate::summary::{KernelTotal, Totals};
 
 /// Events handled before anything else gets a turn.
@@ -52,6 +56,18 @@ pub struct SessionOptions {
     pub sight: Sight,
     /// Devices around this host, from its configuration.
     pub hops: Vec<Hop>,
+    /// Keep all events in memory, to judge them again elsewhere.
+    pub record: bool,
+}
+
+/// What is left of a session.
+pub struct Finished {
+    /// What was still to be judged.
+    pub outputs: Vec<Output>,
+    /// The sums.
+    pub totals: Totals,
+    /// All events, if they were to be kept.
+    pub recording: Option<Recording>,
 }
 
 /// A trace that runs.
@@ -61,6 +77,7 @@ pub struct Session {
     brain: Brain<NamesOf>,
     begun: Instant,
     outputs: Vec<Output>,
+    recording: Option<Recording>,
     lost: u64,
     looked: Option<Instant>,
     missed: u64,
@@ -129,10 +146,16 @@ impl PreparedSession {
         let host = facts::host_facts(clock::boottime().context("read the clock")?, coverage)?;
         let names = NamesOf(tracer.names());
         let own = names.own();
-        let decoder = Decoder::new(KernelFacts {
+        let kernel = KernelFacts {
             hz,
             reasons: tracer.reasons().to_vec(),
+        };
+        let release = || facts::kernel_release().unwrap_or_default();
+        let recording = options.record.then(|| Recording {
+            head: Head::new(release(), &kernel, &host),
+            events: Vec::new(),
         });
+        let decoder = Decoder::new(kernel);
         let view = match options.sight {
             Sight::Host => {
                 let pipeline = Pipeline::with_hops(host, options.hops.clone());
@@ -150,6 +173,7 @@ impl PreparedSession {
             events,
             begun: Instant::now(),
             outputs: Vec::new(),
+            recording,
             lost: 0,
             looked: None,
             missed: 0,
@@ -208,10 +232,12 @@ impl Session {
             events,
             brain,
             outputs,
+            recording,
             ..
         } = self;
+        let take = |bytes: &[u8]| take(bytes, brain, recording, outputs);
         let read = tokio::select! {
-            read = events.next(BATCH, |bytes| brain.take(bytes, outputs)) => read.context("read events")?,
+            read = events.next(BATCH, take) => read.context("read events")?,
             () = sleep_until(due) => 0,
         };
         self.look_for_losses(false);
@@ -227,18 +253,23 @@ impl Session {
     }
 
     /// Takes the hooks off and judges what is left; then nothing is seen any more and the sums must agree.
-    pub fn finish(mut self) -> (Vec<Output>, Totals) {
+    pub fn finish(mut self) -> Finished {
         // Unloaded programs tell nothing any more.
         let missed = self.tracer.programs();
         self.note_missed(&missed);
+        let names = NamesOf(self.tracer.names());
         self.tracer.stop();
         let Self {
             events,
             brain,
             outputs,
+            recording,
             ..
         } = &mut self;
-        while events.drain(BATCH, |bytes| brain.take(bytes, outputs)) > 0 {}
+        while events.drain(BATCH, |bytes| take(bytes, brain, recording, outputs)) > 0 {}
+        if let Some(recording) = recording {
+            recording.head.namespaces = namespaces(&recording.events, &names);
+        }
         self.look_for_losses(true);
         self.brain.finish(&mut self.outputs);
         let counters = self.tracer.counters().unwrap_or_default();
@@ -293,15 +324,16 @@ impl Session {
                 names.problems().0,
             ));
         }
-        (
-            self.outputs,
-            Totals {
+        Finished {
+            outputs: self.outputs,
+            totals: Totals {
                 duration: self.begun.elapsed(),
                 kernel,
                 shortfalls,
                 lessons: self.brain.lessons(),
             },
-        )
+            recording: self.recording,
+        }
     }
 
     fn note_missed(&mut self, programs: &[ProgramStats]) {
@@ -336,6 +368,30 @@ impl Session {
             self.lost = lost;
         }
     }
+}
+
+/// Judges an event, and keeps it if that is wanted.
+fn take(
+    bytes: &[u8],
+    brain: &mut Brain<NamesOf>,
+    recording: &mut Option<Recording>,
+    outputs: &mut Vec<Output>,
+) {
+    if let Some(recording) = recording {
+        recording.events.push(bytes.to_vec());
+    }
+    brain.take(bytes, outputs);
+}
+
+/// Inode numbers of the namespaces that these events name.
+fn namespaces(events: &[Vec<u8>], names: &NamesOf) -> Vec<(u64, u32)> {
+    let cookies = events.iter().filter_map(|event| {
+        let (header, _) = Header::read_from_prefix(event).ok()?;
+        Some(header.netns_cookie)
+    });
+    let cookies: BTreeSet<_> = cookies.collect();
+    let inode = |cookie| Some((cookie, names.inode(NetnsCookie(cookie))?));
+    cookies.into_iter().filter_map(inode).collect()
 }
 
 pub(super) fn tc_mode(mode: cli::TcMode) -> TcMode {

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use super::session::{Session, SessionOptions, Sight};
+use super::session::{Finished, Session, SessionOptions, Sight};
 use super::{runtime, sleep_until};
 use crate::cli::{Failure, Interrupt, WatchOptions};
 use crate::kernel::{InterfaceOptions, Scope, Selector};
@@ -33,6 +33,7 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
         },
         sight: Sight::Host,
         hops: options.hops.clone(),
+        record: false,
     })?;
     eprintln!("rsttrace: {}; Ctrl-C ends it", session.describe());
     if !options.hops.is_empty() {
@@ -58,7 +59,9 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
             break;
         }
     }
-    let (outputs, totals) = session.finish();
+    let Finished {
+        outputs, totals, ..
+    } = session.finish();
     // What is left counts, but not beyond --count.
     let _ = report(&mut reporter, outputs)?;
     reporter.finish(totals)?;

@@ -4,10 +4,14 @@
 //! names of an enumeration, parameters of a tracepoint's prototype. It borrows the bytes and keeps one offset a type,
 //! so that nothing of it stays once the answers are there. Any bytes give an answer or an error, never a panic.
 
+mod extract;
+
 use std::collections::HashMap;
 use std::path::Path;
 
 use thiserror::Error;
+
+pub use extract::Questions;
 
 /// Where the kernel shows its own types.
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -63,6 +67,9 @@ pub enum BtfError {
         /// The kind.
         kind: u8,
     },
+    /// An extract of it does not answer as all of it does.
+    #[error("an extract of BTF says something else than all of it")]
+    Extract,
 }
 
 /// Reads [`VMLINUX`] or a file like it.
@@ -444,6 +451,42 @@ mod tests {
         blob.bytes()
     }
 
+    const QUESTIONS: Questions = Questions {
+        members: &[
+            ("outer", "b"),
+            ("outer", "nested.c"),
+            ("outer", "nested.a"),
+            ("outer", "flag"),
+            ("outer", "missing"),
+            ("loop", "a"),
+        ],
+        enumerations: &["reason", "none"],
+        prototypes: &["btf_trace_x", "btf_trace_y"],
+        functions: &["do_it", "no_prototype", "absent"],
+    };
+
+    #[test]
+    fn an_extract_answers_as_all_of_it_does() {
+        let bytes = sample();
+        let mut all = Btf::parse(&bytes).expect("well formed");
+        let bytes = all.extract(&QUESTIONS);
+        let mut extract = Btf::parse(&bytes).expect("well formed");
+        for (structure, path) in QUESTIONS.members {
+            let expected = all.resolve(structure, path);
+            assert_eq!(extract.resolve(structure, path), expected, "{path}");
+        }
+        for name in QUESTIONS.enumerations {
+            assert_eq!(extract.enumerators(name, ""), all.enumerators(name, ""));
+        }
+        for name in QUESTIONS.prototypes {
+            assert_eq!(extract.parameters(name), all.parameters(name));
+        }
+        let names = QUESTIONS.functions;
+        assert_eq!(extract.functions(names), all.functions(names));
+        // Nobody asked for it by this way.
+        assert_eq!(extract.resolve("inner", "c"), None);
+    }
+
     #[test]
     fn members_are_found_through_anonymous_unions_typedefs_and_bit_fields() {
         let bytes = sample();
@@ -517,6 +560,7 @@ mod tests {
                 let _ = btf.enumerators("reason", "REASON_");
                 let _ = btf.parameters("btf_trace_x");
                 let _ = btf.functions(&["do_it", "no_prototype"]);
+                let _ = Btf::parse(&btf.extract(&QUESTIONS)).expect("well formed");
             }
         }
 

@@ -21,9 +21,11 @@ mod sys;
 mod tc;
 mod tracer;
 
+pub use btf::BtfError;
 pub use counters::{Counters, ProgramStats};
 pub use events::{EventReader, Transport};
 pub use hooks::{Fact, HookState, Hooks, Way};
 pub use interfaces::{Inode, InterfaceOptions, Names, Namespace, Scope, Selector, TcMode};
+pub use object::extract_types;
 pub use preflight::{StartError, has_btf};
 pub use tracer::{DebugLog, Options, Prepared, Tracer};

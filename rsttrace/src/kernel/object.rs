@@ -1,6 +1,6 @@
 //! What must the eBPF object be told about this kernel before it is loaded, and how do its programs get verified?
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -13,17 +13,28 @@ use rsttrace_common::knobs::{
 };
 use zerocopy::IntoBytes;
 
-use super::btf::{self, Btf, BtfError};
+use super::btf::{self, Btf, BtfError, Questions};
 use super::events::{self, Transport};
-use super::hooks::{Attachment, Need, TABLE, Way};
+use super::hooks::{self, Attachment, Need, TABLE, Way};
 use super::preflight::{self, StartError};
 use super::sys;
 use super::tracer::Options;
+
+/// The least type information of the running kernel that answers all that is ever asked: for tests.
+pub fn extract_types() -> Result<Vec<u8>, BtfError> {
+    let all = btf::read(Path::new(btf::VMLINUX))?;
+    let extract = KernelFacts::extract(&all)?;
+    if KernelFacts::of(&extract)? != KernelFacts::of(&all)? {
+        return Err(BtfError::Extract);
+    }
+    Ok(extract)
+}
 
 static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/ebpf/rsttrace.bpf.o"));
 
 /// What the kernel's type information says; read once, kept without the types.
+#[derive(Debug, PartialEq, Eq)]
 pub struct KernelFacts {
     /// Where members are.
     pub offsets: Offsets,
@@ -45,6 +56,52 @@ const HELPERS: [(&str, u32); 4] = [
     ("bpf_sock_from_file", HELPER_FILE_SOCKET),
 ];
 
+/// Name of the enumeration of reasons.
+const REASONS: &str = "sk_rst_reason";
+
+fn programs() -> impl Iterator<Item = &'static hooks::Program> {
+    let ways = TABLE.iter().flat_map(|row| row.ways);
+    ways.flat_map(|way| way.programs)
+}
+
+/// Those that are hooked.
+fn tracepoints() -> impl Iterator<Item = &'static str> {
+    programs().filter_map(|program| match program.attachment {
+        Attachment::Tracepoint(name) => Some(name),
+        _ => None,
+    })
+}
+
+/// The typedef of a tracepoint's prototype.
+fn prototype(tracepoint: &str) -> String {
+    format!("btf_trace_{tracepoint}")
+}
+
+/// Those that are hooked or called.
+fn functions() -> Vec<&'static str> {
+    let hooked = programs().flat_map(|program| program.attachment.functions());
+    let called = HELPERS.iter().map(|(function, _)| function);
+    called.chain(hooked).copied().collect()
+}
+
+/// All that [`KernelFacts::of`] asks.
+fn with_questions<T>(ask: impl FnOnce(&Questions) -> T) -> T {
+    let members: Vec<_> = Offsets::MEMBERS
+        .iter()
+        .map(|(_, structure, path)| (*structure, *path))
+        .collect();
+    let prototypes: BTreeSet<_> = tracepoints().map(prototype).collect();
+    let prototypes: Vec<_> = prototypes.iter().map(String::as_str).collect();
+    let functions: BTreeSet<_> = functions().into_iter().collect();
+    let functions: Vec<_> = functions.into_iter().collect();
+    ask(&Questions {
+        members: &members,
+        enumerations: &[REASONS],
+        prototypes: &prototypes,
+        functions: &functions,
+    })
+}
+
 impl KernelFacts {
     /// Of the running kernel.
     pub fn read() -> Result<Self, StartError> {
@@ -60,32 +117,26 @@ impl KernelFacts {
     /// Of a kernel's type information.
     pub fn of(btf: &[u8]) -> Result<Self, BtfError> {
         let mut types = Btf::parse(btf)?;
-        let programs = || {
-            let ways = TABLE.iter().flat_map(|row| row.ways);
-            ways.flat_map(|way| way.programs)
-        };
-        let tracepoints = programs()
-            .filter_map(|program| match program.attachment {
-                Attachment::Tracepoint(name) => Some(name),
-                _ => None,
-            })
-            .filter_map(|name| Some((name, types.parameters(&format!("btf_trace_{name}"))?)))
+        let tracepoints = tracepoints()
+            .filter_map(|name| Some((name, types.parameters(&prototype(name))?)))
             .collect();
-        let mut wanted: Vec<&'static str> = HELPERS.iter().map(|(function, _)| *function).collect();
-        for program in programs() {
-            wanted.extend(program.attachment.functions());
-        }
-        let functions = types.functions(&wanted);
+        let functions = types.functions(&functions());
         let granted = HELPERS
             .iter()
             .filter(|(function, _)| functions.contains_key(function));
         Ok(Self {
             offsets: Offsets::resolve(|structure, path| types.resolve(structure, path)),
-            reasons: types.enumerators("sk_rst_reason", "SK_RST_REASON_"),
+            reasons: types.enumerators(REASONS, "SK_RST_REASON_"),
             helpers: granted.fold(0, |flags, (_, flag)| flags | flag),
             tracepoints,
             functions,
         })
+    }
+
+    /// The least BTF of which [`Self::of`] says the same.
+    pub fn extract(btf: &[u8]) -> Result<Vec<u8>, BtfError> {
+        let types = Btf::parse(btf)?;
+        Ok(with_questions(|questions| types.extract(questions)))
     }
 
     /// Whether this kernel has what a way was written for; why not.
@@ -323,3 +374,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+mod tests;

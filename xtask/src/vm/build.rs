@@ -18,8 +18,8 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 pub struct Built {
     /// rsttrace.
     pub program: PathBuf,
-    /// Test binaries by the names of their targets.
-    pub tests: BTreeMap<String, PathBuf>,
+    /// Test binaries, or examples, by the names of their targets.
+    pub others: BTreeMap<String, PathBuf>,
 }
 
 impl Built {
@@ -32,11 +32,22 @@ impl Built {
             cargo.arg("--no-run");
             cargo.args(tests.iter().flat_map(|test| ["--test", test]));
         }
-        let mut tests = built_by(cargo)?;
-        let program = tests.remove("rsttrace");
+        Self::by(cargo)
+    }
+
+    /// Builds rsttrace, and one of its examples.
+    pub fn with_example(name: &str) -> Result<Self> {
+        let mut cargo = cargo("build");
+        cargo.args(["--bin", "rsttrace", "--example", name]);
+        Self::by(cargo)
+    }
+
+    fn by(cargo: Command) -> Result<Self> {
+        let mut others = built_by(cargo)?;
+        let program = others.remove("rsttrace");
         Ok(Self {
             program: program.context("cargo built no rsttrace")?,
-            tests,
+            others,
         })
     }
 
@@ -49,11 +60,11 @@ impl Built {
         debug.args(["test", "--quiet", "--no-run", "--package", "rsttrace"]);
         debug.args(["--test", test]);
         let program = built_by(release)?.remove("rsttrace");
-        let mut tests = built_by(debug)?;
-        tests.retain(|name, _| name == test);
+        let mut others = built_by(debug)?;
+        others.retain(|name, _| name == test);
         Ok(Self {
             program: program.context("cargo built no rsttrace")?,
-            tests,
+            others,
         })
     }
 }

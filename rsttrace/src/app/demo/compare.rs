@@ -1,5 +1,7 @@
 //! Was a staged reset explained rightly? The truth is the staging side's, word for word.
 
+use std::net::SocketAddr;
+
 use serde::Serialize;
 
 use super::plan::Done;
@@ -176,12 +178,12 @@ fn is_same_reset(one: &Truth, other: &Truth) -> bool {
 fn judge<'a>(truth: &Truth, alike: usize, records: &'a [Record]) -> (Option<&'a Record>, Outcome) {
     let of_flow: Vec<_> = records
         .iter()
-        .filter(|record| is_of_flow(truth, record))
+        .filter(|record| is_of_flow(truth.view.netns, truth.sender, truth.receiver, record))
         .collect();
     let found = of_flow
         .iter()
         .copied()
-        .find(|record| is_about(truth, record));
+        .find(|record| is_about(truth.direction, truth.sender, truth.receiver, record));
     let Some(record) = found else {
         let others: Vec<_> = of_flow
             .iter()
@@ -245,7 +247,7 @@ fn judge<'a>(truth: &Truth, alike: usize, records: &'a [Record]) -> (Option<&'a 
     // A reset told twice in one direction is one too many.
     let told = of_flow
         .iter()
-        .filter(|record| is_about(truth, record))
+        .filter(|record| is_about(truth.direction, truth.sender, truth.receiver, record))
         .count();
     if told != alike {
         wrong.push(About::Count.is_wrong(format!("{told} records for {alike} resets")));
@@ -258,16 +260,16 @@ fn judge<'a>(truth: &Truth, alike: usize, records: &'a [Record]) -> (Option<&'a 
     (Some(record), outcome)
 }
 
-/// In the truth's namespace, between its two ends.
-fn is_of_flow(truth: &Truth, record: &Record) -> bool {
+/// In this namespace, between these two ends.
+pub fn is_of_flow(netns: u64, sender: SocketAddr, receiver: SocketAddr, record: &Record) -> bool {
     let ends = [
         (&record.local, &record.remote),
         (&record.remote, &record.local),
     ];
-    record.netns.map(u64::from) == Some(truth.view.netns)
+    record.netns.map(u64::from) == Some(netns)
         && ends.iter().any(|(one, other)| {
-            (one.address, one.port) == (truth.sender.ip(), truth.sender.port())
-                && (other.address, other.port) == (truth.receiver.ip(), truth.receiver.port())
+            (one.address, one.port) == (sender.ip(), sender.port())
+                && (other.address, other.port) == (receiver.ip(), receiver.port())
         })
 }
 
@@ -276,13 +278,18 @@ fn blames(truth: &Truth, record: &Record) -> bool {
     truth.spares.contains(&record.verdict.cause) && record.verdict.origin != Origin::Unknown
 }
 
-/// Of the truth's direction, and with the right end called local.
-fn is_about(truth: &Truth, record: &Record) -> bool {
-    let local = match truth.direction {
-        Direction::Sent | Direction::Forwarded => truth.sender,
-        Direction::Received | Direction::Observed => truth.receiver,
+/// Of this direction, and with the right end called local.
+pub fn is_about(
+    direction: Direction,
+    sender: SocketAddr,
+    receiver: SocketAddr,
+    record: &Record,
+) -> bool {
+    let local = match direction {
+        Direction::Sent | Direction::Forwarded => sender,
+        Direction::Received | Direction::Observed => receiver,
     };
-    record.direction == truth.direction
+    record.direction == direction
         && (record.local.address, record.local.port) == (local.ip(), local.port())
 }
 
