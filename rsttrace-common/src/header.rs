@@ -5,8 +5,8 @@ wire! {
     pub struct Header {
         /// When the hook ran: nanoseconds of `CLOCK_BOOTTIME`.
         pub time_ns: u64,
-        /// `net.net_cookie` of the network namespace the event belongs to; never reused in one boot. Where the kernel makes
-        /// that cookie on demand only (before 5.12), the namespace's inode number. 0: not known.
+        /// `net.net_cookie` of the network namespace the event belongs to; never reused in one boot. Where user
+        /// space cannot ask for that cookie (before 5.14), the namespace's inode number. 0: not known.
         pub netns_cookie: u64,
         /// Inode number of the namespace (`/proc/PID/ns/net`); 0 where the hook cannot read it (classifier).
         pub netns_inode: u32,

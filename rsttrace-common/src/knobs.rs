@@ -223,10 +223,8 @@ offsets! {
     rt6i_flags => "rt6_info"."rt6i_flags",
     /// `net_device`.
     dev_net => "net_device"."nd_net",
-    /// `net`.
+    /// `net`; set absent where user space cannot ask for it (before 5.14), so that both sides name a namespace alike.
     net_cookie => "net"."net_cookie",
-    /// `net`: only before 5.12, where the cookie is made on demand and means nothing before.
-    net_cookie_on_demand => "net"."net_cookie.counter",
     /// `net`.
     net_inum => "net"."ns.inum",
     /// `cgroup`.

@@ -49,6 +49,8 @@ pub enum Tracing {
     Tried {
         /// Each of them.
         hooks: Vec<Hook>,
+        /// eBPF programs that the kernel took, by name.
+        programs: Vec<Verified>,
         /// Interfaces that classifiers could not be attached to, and why; some of them if there are many.
         interfaces: Vec<String>,
     },
@@ -78,6 +80,22 @@ pub struct Hook {
     pub costs: Option<&'static str>,
     /// Whether something else stands in for most of it.
     pub extra: bool,
+}
+
+/// An eBPF program that the kernel took, and what it knows of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Verified {
+    /// Its name in the object.
+    pub name: String,
+    /// Instructions that the verifier went through; absent before 5.16.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified_instructions: Option<u64>,
+    /// Nanoseconds it ran during the check; 0 unless `kernel.bpf_stats_enabled` is on.
+    pub run_time_ns: u64,
+    /// Times it ran; 0 unless `kernel.bpf_stats_enabled` is on.
+    pub runs: u64,
+    /// Times the kernel skipped it because it was interrupted by itself.
+    pub missed: u64,
 }
 
 /// TCP sockets of a network namespace.
@@ -230,6 +248,7 @@ pub(crate) mod tests {
         Inspection {
             tracing: Tracing::Tried {
                 hooks: Vec::new(),
+                programs: Vec::new(),
                 interfaces: Vec::new(),
             },
             kernel: Some("6.18.0".to_owned()),

@@ -160,6 +160,17 @@ pub struct Received {
     pub socket: Socket,
     /// What was remembered of that socket.
     pub ownership: Option<Ownership>,
+    /// The segment that tcp_reset() was called for, after any address translation; absent where that function cannot be
+    /// hooked.
+    pub segment: Option<Segment>,
+}
+
+impl Received {
+    /// Whether a reset had come: else data came after the application had closed, and the kernel reset its own socket before
+    /// it answered. `None`: the segment is not known.
+    pub fn reset_came(&self) -> Option<bool> {
+        self.segment.map(|segment| segment.flags.has(TcpFlags::RST))
+    }
 }
 
 /// A connection died of silence.
@@ -587,7 +598,7 @@ pub struct Facts {
     pub holder: Option<Holder>,
     /// Inode of the event's namespace.
     pub netns_inode: Option<u32>,
-    /// Name of the packet's interface.
+    /// Name of the interface the packet or the accepted segment came in or left by.
     pub interface: Option<String>,
     /// TCP settings of the event's namespace, a few seconds old at most; absent if the namespace is not known or may
     /// not be entered (CAP_SYS_ADMIN).
@@ -602,7 +613,8 @@ pub enum OwnerNow {
     Lives,
     /// It lives, but others have the socket, and it has not.
     HandedOn,
-    /// It accepted the connection, nobody has the socket any more, and it has children: one of them may have had it.
+    /// It accepted the connection and has it no more: nobody has it and there are children, one of which may have had it, or
+    /// there was no time to look for who has it.
     MayHaveHandedOn,
     /// It has ended.
     Gone,

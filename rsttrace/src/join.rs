@@ -101,11 +101,12 @@ impl Join {
         let (id, fit) = self.choose(at, &keys, |chain| chain.fit_received(at.netns, &event));
         // The tidying up of a socket that got late data is found by the socket, whose own reset goes the other way.
         let own = self.own(&event.socket, event.flow);
-        let echo = self.index.get(own).any(|other| {
-            self.get(other)
-                .and_then(Chain::sent)
-                .is_some_and(|sent| is_echo(sent.time, &sent.event, at.time, &event))
-        });
+        let echo = event.reset_came() == Some(false)
+            || self.index.get(own).any(|other| {
+                self.get(other)
+                    .and_then(Chain::sent)
+                    .is_some_and(|sent| is_echo(sent.time, &sent.event, at.time, &event))
+            });
         // What fits exactly is found by what the chain is indexed under already.
         if fit == Some(Fit::Exact) {
             keys = Keys::default();
@@ -355,8 +356,12 @@ fn is_late_data(sent: &Sent) -> bool {
     }
 }
 
-/// The accepted reset is the kernel's own doing while it sent this one for the same socket.
+/// The accepted reset is the kernel's own doing while it sent this one for the same socket. Where the segment is known it
+/// tells by itself, whatever was sent and when.
 fn is_echo(sent_at: BootTime, sent: &Sent, received_at: BootTime, received: &Received) -> bool {
+    if let Some(reset_came) = received.reset_came() {
+        return !reset_came;
+    }
     let apart = sent_at.since(received_at).max(received_at.since(sent_at));
     let same_socket = sent.socket.as_ref().is_some_and(|socket| {
         socket.cookie == received.socket.cookie

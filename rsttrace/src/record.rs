@@ -37,7 +37,7 @@ pub struct Record {
     /// Inode number of the network namespace (`/proc/PID/ns/net`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub netns: Option<u32>,
-    /// Name of the interface, when the reset was seen on the wire. For `forwarded`, the one it left by.
+    /// Name of the interface it came in or left by; absent if not known. For `forwarded`, the one it left by.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
     /// What happened, and how sure that is.
@@ -539,7 +539,7 @@ pub struct Learned {
 /// The reset as a segment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Packet {
-    /// TTL or hop limit as seen; absent if it was not seen on the wire.
+    /// TTL or hop limit as it left or came in; absent if the segment was not seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<u8>,
     /// Routers passed, guessed from the TTL and the nearest usual start (64, 128, 255).

@@ -20,7 +20,7 @@ pub mod words;
 pub use evidence::talks_on;
 pub use forgotten::{Forgotten, forgotten, forgotten_by_filter, forgotten_in_transit};
 pub use nearer::hops;
-pub use received::{Accepted, received};
+pub use received::{Accepted, Arrived, form, received};
 pub use rules::{Ruling, rule};
 pub use wire::{OtherReset, Passage, forwarded, made_here, observed};
 

@@ -10,10 +10,10 @@ use anyhow::{Result, bail};
 use crate::{
     accuracy, command, packages,
     tally::{self, Tally},
-    workspace,
+    vm, workspace,
 };
 
-/// Run all tests: the workspace's, then those that need root and a kernel, then the demo
+/// Run all tests: the workspace's, then those that need root and a kernel, then the demo, then both on other kernels
 ///
 /// Kernel tests are integration tests of rsttrace in files named kernel_*.rs, marked `#[ignore = "needs root"]`. They
 /// run one at a time. With root, missing Debian packages that they stage resets with are installed first (which may
@@ -23,6 +23,9 @@ pub struct Args {
     /// Leave out what needs root: kernel tests and demo
     #[arg(long, conflicts_with = "sudo")]
     no_kernel: bool,
+    /// Leave out other kernels: Debian's, booted in qemu, see `cargo xtask vm`
+    #[arg(long)]
+    no_vm: bool,
     /// Build as this user, and run kernel tests and demo (nothing else) through sudo
     #[arg(long)]
     sudo: bool,
@@ -57,6 +60,9 @@ pub fn run(args: &Args) -> Result<()> {
             shown = Step::other("demo, 2nd run", whole_demo);
         }
         steps.push(shown);
+        if !args.no_vm {
+            steps.extend(other_kernels());
+        }
     }
     summarise(&steps, start.elapsed())
 }
@@ -87,6 +93,30 @@ fn workspace_tests() -> Vec<Step> {
     ]
 }
 
+/// One step each. What is in the way of all of them fails as one.
+fn other_kernels() -> Vec<Step> {
+    let start = Instant::now();
+    match vm::run_quick() {
+        Ok(kernels) => kernels
+            .into_iter()
+            .map(|(name, tally, took)| Step { name, tally, took })
+            .collect(),
+        Err(error) => {
+            eprintln!("other kernels: {error:#}. `cargo xtask test --no-vm` leaves them out");
+            let tally = Tally {
+                failed: 1,
+                ..Tally::default()
+            };
+            let took = start.elapsed();
+            vec![Step {
+                name: "other kernels".into(),
+                tally,
+                took,
+            }]
+        }
+    }
+}
+
 /// Always with cargo test: it runs one binary after the other, and these share one kernel.
 fn kernel_tests(sudo: bool) -> Command {
     let mut cargo = cargo();
@@ -109,14 +139,14 @@ fn cargo() -> Command {
 }
 
 struct Step {
-    name: &'static str,
+    name: String,
     tally: Tally,
     took: Duration,
 }
 
 impl Step {
     /// Runs tests; a failure that no test accounts for (it did not build, nothing ran) counts as one.
-    fn tests(name: &'static str, command: &mut Command) -> Self {
+    fn tests(name: &str, command: &mut Command) -> Self {
         let start = Instant::now();
         let tally = tally::run(command).unwrap_or_else(|error| {
             eprintln!("{name}: {error:#}");
@@ -126,14 +156,14 @@ impl Step {
             }
         });
         Self {
-            name,
+            name: name.into(),
             tally,
             took: start.elapsed(),
         }
     }
 
     /// Runs something that succeeds or fails as one.
-    fn other(name: &'static str, work: impl FnOnce() -> Result<()>) -> Self {
+    fn other(name: &str, work: impl FnOnce() -> Result<()>) -> Self {
         let start = Instant::now();
         let tally = match work() {
             Ok(()) => Tally {
@@ -149,7 +179,7 @@ impl Step {
             }
         };
         Self {
-            name,
+            name: name.into(),
             tally,
             took: start.elapsed(),
         }
@@ -176,7 +206,7 @@ fn summarise(steps: &[Step], took: Duration) -> Result<()> {
         let failed: Vec<_> = steps
             .iter()
             .filter(|step| step.tally.failed > 0)
-            .map(|step| step.name)
+            .map(|step| step.name.as_str())
             .collect();
         bail!(
             "failed: {}. See above, then run that part alone, for instance \

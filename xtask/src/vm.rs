@@ -6,25 +6,33 @@ use std::{
     path::{Path, PathBuf},
     sync::Mutex,
     thread,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::packages;
+use crate::{packages, tally::Tally};
+use budget::Budget;
 use build::Built;
+use docs::Column;
+use expect::Host;
 pub use expect::version;
 use guest::{Ended, Machine, Run};
+use here::HERE;
 use judge::judge;
 use kernel::Kernel;
 use report::{Report, Row};
-use step::{Kind, Step, TESTS};
+use step::{CLEANUP, Form, Kind, LOCKED_DOWN, Step, TESTS};
 
 mod apt;
 mod archive;
+mod budget;
 mod build;
+mod docs;
 mod exchange;
 mod expect;
 mod guest;
+mod here;
 mod initramfs;
 mod judge;
 mod kernel;
@@ -41,17 +49,18 @@ mod step;
 /// are there. What the guests print is kept in target/vm/results.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Kernels by the beginning of their version, such as 6.1 or 6.12.117; "newest" is the newest to be had
+    /// Kernels by the beginning of their version, such as 6.1 or 6.12.117; "newest" is the newest to be had, "here" this
+    /// machine's own, without qemu but with root
     #[arg(value_name = "KERNEL", default_values = DEFAULT)]
     pub kernels: Vec<String>,
     /// Run this only
     #[arg(long, value_name = "STEP", value_delimiter = ',')]
     pub only: Vec<Kind>,
     /// Memory of a guest, in MiB
-    #[arg(long, value_name = "MIB", default_value_t = MEMORY)]
+    #[arg(long, value_name = "MIB", default_value_t = 2048)]
     pub memory: u32,
     /// CPUs of a guest
-    #[arg(long, value_name = "N", default_value_t = CPUS)]
+    #[arg(long, value_name = "N", default_value_t = 2)]
     pub cpus: u32,
     /// How many guests at once; each needs CPUs of this machine, or its timing is off
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -62,6 +71,15 @@ pub struct Args {
     /// Look for newer kernels than those at hand
     #[arg(long)]
     pub refresh: bool,
+    /// Write down what the verifier went through, in xtask/data/verifier.tsv, instead of comparing
+    #[arg(long)]
+    pub update_data: bool,
+    /// Write the kernels' table in README.md; "here" is one of them
+    #[arg(long, conflicts_with_all = ["only", "command", "append"])]
+    pub update_docs: bool,
+    /// Boot nothing: judge what the last run of each kernel left
+    #[arg(long, conflicts_with = "command")]
+    pub kept: bool,
     /// How long COMMAND may take, in seconds
     #[arg(
         long,
@@ -74,11 +92,6 @@ pub struct Args {
     #[arg(last = true, value_name = "COMMAND", conflicts_with = "only")]
     pub command: Vec<String>,
 }
-
-/// In MiB.
-const MEMORY: u32 = 2048;
-/// With fewer, staging and tracing are in each other's way.
-const CPUS: u32 = 2;
 
 /// The oldest that is supported, the usual ones, and what is to come.
 const DEFAULT: [&str; 4] = ["5.10", "6.1", "6.12", "newest"];
@@ -109,8 +122,102 @@ impl fmt::Display for Exited {
 
 impl std::error::Error for Exited {}
 
+/// Kernels that are booted on every change: that with the most other ways to a fact, and what is to come.
+const QUICK: [&str; 2] = ["5.10", package::NEWEST];
+
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
+    let (kernels, mut rows) = prepare(args)?;
+    if !args.command.is_empty() {
+        run_command(args, kernels, &Built::make(&[])?)?;
+        return Ok(());
+    }
+    let has_tests = args.only.is_empty() || args.only.contains(&Kind::Tests);
+    let tests: Vec<_> = TESTS.into_iter().map(|(name, ..)| name).collect();
+    let built = Built::make(if has_tests { &tests } else { &[] })?;
+    let boots = Boot::all(kernels, &args.only, Form::Whole, &built)?;
+    let budget = Budget::committed()?;
+    let ran = run_all(args, boots, &built);
+    rows.extend(ran.iter().map(|(boot, run)| {
+        let budget = (!args.update_data).then_some(&budget);
+        boot.row(run.as_ref(), budget)
+    }));
+    let failed = rows.iter().filter(|row| !row.failures().is_empty());
+    let failed: Vec<_> = failed.map(|row| row.release.clone()).collect();
+    print!("{}", Report(rows));
+    if args.update_data {
+        update_data(budget, &ran)?;
+    }
+    if args.update_docs {
+        update_docs(&ran)?;
+    }
+    if !failed.is_empty() {
+        bail!(
+            "not good enough on {}: see above, and what was printed in target/vm/results. \
+             `cargo xtask vm KERNEL --only STEP` runs a part of it, `cargo xtask vm KERNEL -- COMMAND` anything",
+            failed.join(", ")
+        );
+    }
+    Ok(())
+}
+
+/// The part of it that is run on every change. One tally a boot, by the name of its kernel; what could not even be had is
+/// one that failed.
+pub fn run_quick() -> Result<Vec<(String, Tally, Duration)>> {
+    let mut args = Args::of(&QUICK);
+    args.kernels.insert(0, HERE.into());
+    let (kernels, mut rows) = prepare(&args)?;
+    let built = Built::reuse(CLEANUP)?;
+    let mut boots = Boot::all(kernels, &[], Form::Quick, &built)?;
+    // One refusal under lockdown is enough.
+    let last = boots.iter().rposition(|boot| !boot.append.is_empty());
+    let mut number = 0;
+    boots.retain(|boot| {
+        number += 1;
+        boot.append.is_empty() || Some(number - 1) == last
+    });
+    for boot in &mut boots {
+        if boot.kernel.is_none() {
+            // All else is tested here anyway.
+            boot.steps.retain(|step| step.kind == Kind::Hooks);
+        }
+    }
+    let budget = Budget::committed()?;
+    let ran = run_all(&args, boots, &built);
+    rows.extend(
+        ran.iter()
+            .map(|(boot, run)| boot.row(run.as_ref(), Some(&budget))),
+    );
+    let tallies = rows
+        .iter()
+        .map(|row| (row.release.clone(), row.tally(), row.took()))
+        .collect();
+    print!("{}", Report(rows));
+    Ok(tallies)
+}
+
+impl Args {
+    /// As if only these were named.
+    fn of(kernels: &[&str]) -> Self {
+        Self {
+            kernels: kernels.iter().copied().map(str::to_owned).collect(),
+            only: Vec::new(),
+            memory: 2048,
+            cpus: 2,
+            jobs: 1,
+            append: String::new(),
+            refresh: false,
+            update_data: false,
+            update_docs: false,
+            kept: false,
+            timeout: 600,
+            command: Vec::new(),
+        }
+    }
+}
+
+/// The kernels, ready to boot (this machine's is `None`), and rows of those that cannot be had.
+fn prepare(args: &Args) -> Result<(Vec<Option<Kernel>>, Vec<Row>)> {
     if std::env::consts::ARCH != "x86_64" {
         bail!(
             "a guest runs this machine's programs, and kernels are prepared for x86_64 only: run it on such a machine"
@@ -118,26 +225,29 @@ pub fn run(args: &Args) -> Result<()> {
     }
     packages::install_for_staging()?;
     packages::install(&PACKAGES).context("the guests need them")?;
+    let mut wanted = args.kernels.clone();
+    if args.update_docs && !wanted.iter().any(|wanted| wanted == HERE) {
+        wanted.push(HERE.into());
+    }
     let mut kernels = Vec::new();
-    for wanted in &args.kernels {
-        let kernel = Kernel::fetch(wanted, args.refresh)?;
+    let mut rows = Vec::new();
+    for wanted in &wanted {
+        let kernel = if wanted == HERE {
+            None
+        } else {
+            match Kernel::fetch(wanted, args.refresh) {
+                Ok(kernel) => Some(kernel),
+                Err(error) => {
+                    rows.push(Row::failed(wanted, &error));
+                    continue;
+                }
+            }
+        };
         if !kernels.contains(&kernel) {
             kernels.push(kernel);
         }
     }
-    let has_tests =
-        args.command.is_empty() && (args.only.is_empty() || args.only.contains(&Kind::Tests));
-    let tests: Vec<_> = TESTS.into_iter().map(|(name, _)| name).collect();
-    let built = Built::make(if has_tests { &tests } else { &[] })?;
-    if args.command.is_empty() {
-        let steps = Step::all(&args.only, &built);
-        return report(args, kernels, &steps, &built);
-    }
-    let steps = [Step::command(&args.command, args.timeout)];
-    for (kernel, run) in run_all(args, kernels, &steps, &built) {
-        succeeded(kernel, run)?;
-    }
-    Ok(())
+    Ok((kernels, rows))
 }
 
 /// An example of rsttrace that runs in guests.
@@ -150,7 +260,7 @@ impl Example {
     /// Builds it.
     pub fn build(name: &str) -> Result<Self> {
         let built = Built::with_example(name)?;
-        let file = built.others.get(name).cloned();
+        let file = built.tests.get(name).cloned();
         Ok(Self {
             file: file.with_context(|| format!("cargo built no {name}"))?,
             built,
@@ -164,105 +274,195 @@ impl Example {
 
     /// Runs it in a guest: the kernel's release, and the folder that the guest has as /vm.
     pub fn run(&self, kernel: &str, words: &[&str], timeout: u64) -> Result<(String, PathBuf)> {
-        packages::install(&PACKAGES).context("the guests need them")?;
-        let kernel = Kernel::fetch(kernel, false)?;
-        let program = self.file.to_string_lossy();
-        let words: Vec<_> = [&*program]
-            .iter()
-            .chain(words)
-            .map(|word| (*word).to_owned())
-            .collect();
-        let steps = [Step::command(&words, timeout)];
-        let machine = Machine {
-            kernel: &kernel,
-            memory: MEMORY,
-            cpus: CPUS,
-            append: "",
-            program: &self.built.program,
+        let program = self.file.to_string_lossy().into_owned();
+        let words = words.iter().copied().map(str::to_owned);
+        let args = Args {
+            timeout,
+            command: std::iter::once(program).chain(words).collect(),
+            ..Args::of(&[kernel])
         };
-        let run = machine.run(&steps);
-        succeeded(kernel, run)
-    }
-}
-
-/// The kernel's release and its folder, if what was asked for exited with 0.
-fn succeeded(kernel: Kernel, run: Result<Run>) -> Result<(String, PathBuf)> {
-    let run = run.with_context(|| format!("kernel {}", kernel.release))?;
-    match run.steps.first().map(|step| step.ended) {
-        Some(Ended::Exited(0)) | None => Ok((kernel.release, run.folder)),
-        Some(Ended::Exited(code)) => bail!(Exited {
-            kernel: kernel.release,
-            code
-        }),
-        Some(other) => bail!(
-            "kernel {}: {other}; see {}, or allow more with --timeout",
-            kernel.release,
-            run.folder.display()
-        ),
-    }
-}
-
-fn report(args: &Args, kernels: Vec<Kernel>, steps: &[Step], built: &Built) -> Result<()> {
-    let mut rows = Vec::new();
-    for (kernel, run) in run_all(args, kernels, steps, built) {
-        let version = version(&kernel.release)
-            .with_context(|| format!("{} begins with no version", kernel.release))?;
-        let mut row = Row {
-            release: kernel.release,
-            boot: None,
-            failure: None,
-            steps: Vec::new(),
-        };
-        match run {
-            Ok(run) => {
-                row.boot = Some(run.boot);
-                for (step, result) in steps.iter().zip(&run.steps) {
-                    let judgement = judge(step, result, &run.folder, version);
-                    row.steps.push((step.name.clone(), result.took, judgement));
-                }
-            }
-            Err(error) => row.failure = Some(format!("{error:#}")),
+        let (kernels, failed) = prepare(&args)?;
+        if let Some(row) = failed.first() {
+            bail!("{}", row.failures().join("; "));
         }
-        rows.push(row);
+        let ran = run_command(&args, kernels, &self.built)?;
+        ran.into_iter().next().context("there was no kernel")
     }
-    let failed = rows.iter().filter(|row| !row.failures().is_empty());
-    let failed: Vec<_> = failed.map(|row| row.release.clone()).collect();
-    print!("{}", Report(rows));
-    if !failed.is_empty() {
-        bail!(
-            "not good enough on {}: see above, and what was printed in target/vm/results. \
-             `cargo xtask vm KERNEL --only STEP` runs a part of it, `cargo xtask vm KERNEL -- COMMAND` anything",
-            failed.join(", ")
-        );
-    }
-    Ok(())
 }
 
-/// Boots the kernels, `--jobs` at once; results in the order of the kernels.
-fn run_all(
+/// The release of each kernel, and the folder of its results. A code other than 0 is an error.
+fn run_command(
     args: &Args,
-    kernels: Vec<Kernel>,
-    steps: &[Step],
+    kernels: Vec<Option<Kernel>>,
     built: &Built,
-) -> Vec<(Kernel, Result<Run>)> {
-    let queue: VecDeque<_> = kernels.into_iter().enumerate().collect();
+) -> Result<Vec<(String, PathBuf)>> {
+    let mut ran = Vec::new();
+    let boots = kernels.into_iter().map(|kernel| {
+        let steps = vec![Step::command(&args.command, args.timeout)];
+        Boot::new(kernel, steps, "")
+    });
+    let boots = boots.collect::<Result<_>>()?;
+    for (boot, run) in run_all(args, boots, built) {
+        let run = run.with_context(|| format!("kernel {}", boot.release))?;
+        let ended = run.steps.first().map(|step| step.ended);
+        match ended {
+            Some(Ended::Exited(0)) | None => {}
+            Some(Ended::Exited(code)) => bail!(Exited {
+                kernel: boot.release,
+                code
+            }),
+            Some(other) => bail!(
+                "kernel {}: {other}; see {}, or allow more with --timeout",
+                boot.release,
+                run.folder.display()
+            ),
+        }
+        ran.push((boot.release, run.folder));
+    }
+    Ok(ran)
+}
+
+/// A kernel with its steps.
+struct Boot {
+    /// `None`: this machine's own, as it runs.
+    kernel: Option<Kernel>,
+    release: String,
+    steps: Vec<Step>,
+    /// For the kernel's command line. What is not empty makes it another kernel.
+    append: String,
+}
+
+impl Boot {
+    fn new(kernel: Option<Kernel>, steps: Vec<Step>, append: &str) -> Result<Self> {
+        let release = match &kernel {
+            Some(kernel) => kernel.release.clone(),
+            None => here::release()?,
+        };
+        Ok(Self {
+            kernel,
+            release,
+            steps,
+            append: append.to_owned(),
+        })
+    }
+
+    /// Each kernel as it is, and each of Debian's once more, locked down.
+    fn all(
+        kernels: Vec<Option<Kernel>>,
+        only: &[Kind],
+        form: Form,
+        built: &Built,
+    ) -> Result<Vec<Self>> {
+        let mut boots = Vec::new();
+        for kernel in kernels {
+            let mut boot = Self::new(kernel, Vec::new(), "")?;
+            boot.steps = Step::all(only, form, boot.host()?.version, built);
+            let locked = boot.kernel.clone();
+            if boot.kernel.is_none() {
+                // They would change this machine.
+                boot.steps.retain(|step| step.kind != Kind::Features);
+            }
+            if !boot.steps.is_empty() {
+                boots.push(boot);
+            }
+            if locked.is_some() && (only.is_empty() || only.contains(&Kind::Refusal)) {
+                boots.push(Self::new(locked, vec![Step::lockdown()], LOCKED_DOWN)?);
+            }
+        }
+        Ok(boots)
+    }
+
+    fn host(&self) -> Result<Host> {
+        Ok(Host {
+            version: version(&self.release)
+                .with_context(|| format!("{} begins with no version", self.release))?,
+            is_stock: self.kernel.is_some(),
+        })
+    }
+
+    /// Of the folder of its results.
+    fn name(&self) -> String {
+        let append = self.append.split_whitespace().next();
+        append.map_or_else(
+            || self.release.clone(),
+            |word| format!("{} {word}", self.release),
+        )
+    }
+
+    fn run(&self, args: &Args, built: &Built) -> Result<Run> {
+        let name = self.name();
+        if args.kept {
+            return Ok(Run::kept(&name, &self.steps));
+        }
+        let Some(kernel) = &self.kernel else {
+            return here::run(&name, &self.steps, &built.program);
+        };
+        let machine = Machine {
+            kernel,
+            name: &name,
+            memory: args.memory,
+            cpus: args.cpus,
+            append: &format!("{} {}", self.append, args.append),
+            program: &built.program,
+        };
+        machine.run(&self.steps)
+    }
+
+    fn row(&self, run: Result<&Run, &anyhow::Error>, budget: Option<&Budget>) -> Row {
+        let (run, host) = match (run, self.host()) {
+            (Ok(run), Ok(host)) => (run, host),
+            (Err(error), _) => return Row::failed(&self.name(), error),
+            (_, Err(error)) => return Row::failed(&self.name(), &error),
+        };
+        let judged = self.steps.iter().zip(&run.steps).map(|(step, result)| {
+            let judgement = judge(step, result, &run.folder, host, budget);
+            (step.name.clone(), result.took, judgement)
+        });
+        Row {
+            release: self.name(),
+            boot: Some(run.boot),
+            failure: None,
+            steps: judged.collect(),
+        }
+    }
+}
+
+fn update_data(mut budget: Budget, ran: &[(Boot, Result<Run>)]) -> Result<()> {
+    for (boot, run) in ran.iter().filter(|(boot, _)| boot.append.is_empty()) {
+        let Ok(run) = run else { continue };
+        match judge::programs(&run.folder) {
+            Ok(programs) => budget.note(boot.host()?.version, programs),
+            Err(error) => eprintln!("{}: its rows of verifier.tsv stay: {error:#}", boot.release),
+        }
+    }
+    budget.write()
+}
+
+fn update_docs(ran: &[(Boot, Result<Run>)]) -> Result<()> {
+    let mut columns = Vec::new();
+    for (boot, run) in ran.iter().filter(|(boot, _)| boot.append.is_empty()) {
+        let Ok(run) = run else { continue };
+        match Column::read(&boot.release, boot.host()?, &run.folder) {
+            Ok(column) => columns.push(column),
+            Err(error) => eprintln!("{}: not in README.md: {error:#}", boot.release),
+        }
+    }
+    docs::write(columns)
+}
+
+/// Runs all of it, `--jobs` at once; results in the same order.
+fn run_all(args: &Args, boots: Vec<Boot>, built: &Built) -> Vec<(Boot, Result<Run>)> {
+    let queue: VecDeque<_> = boots.into_iter().enumerate().collect();
     let queue = Mutex::new(queue);
     let done = Mutex::new(Vec::new());
     let next = || queue.lock().ok()?.pop_front();
     thread::scope(|scope| {
         for _ in 0..args.jobs.max(1) {
             scope.spawn(|| {
-                while let Some((number, kernel)) = next() {
-                    let machine = Machine {
-                        kernel: &kernel,
-                        memory: args.memory,
-                        cpus: args.cpus,
-                        append: &args.append,
-                        program: &built.program,
-                    };
-                    let run = machine.run(steps);
+                while let Some((number, boot)) = next() {
+                    let run = boot.run(args, built);
                     if let Ok(mut done) = done.lock() {
-                        done.push((number, kernel, run));
+                        done.push((number, boot, run));
                     }
                 }
             });
@@ -270,7 +470,5 @@ fn run_all(
     });
     let mut done = done.into_inner().unwrap_or_default();
     done.sort_by_key(|(number, ..)| *number);
-    done.into_iter()
-        .map(|(_, kernel, run)| (kernel, run))
-        .collect()
+    done.into_iter().map(|(_, boot, run)| (boot, run)).collect()
 }

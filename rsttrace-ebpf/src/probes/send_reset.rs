@@ -8,18 +8,22 @@
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use rsttrace_common::FlowKey;
 use rsttrace_common::counters::{SENT_LOST, SENT_SEEN};
 use rsttrace_common::header::{KIND_RESET_SENT, KIND_RESET_SENT_BY_LISTENER};
+use rsttrace_common::knobs::HELPER_SOCKET_STORAGE;
+use rsttrace_common::lifecycle::Tombstone;
 use rsttrace_common::reset::{REASON_NONE, ResetSent, ResetSentByListener};
-use rsttrace_common::socket::{OWNERSHIP_RESET_SENT, TCP_LISTEN};
+use rsttrace_common::socket::{OWNERSHIP_RESET_SENT, Ownership, TCP_LISTEN};
+use rsttrace_common::{Flow, FlowKey};
 
 use super::stateless::{Stateless, netns_of_device, tombstone_of};
 use crate::emit::{Draft, Slot, Tally, header};
 use crate::kernel::{Followed, Netns, Typed, argument, current, load, tcp_sock};
-use crate::knobs::offset;
+use crate::knobs::{TOMBSTONE_SLOTS, get, has, offset};
+use crate::maps::TOMBSTONES;
 use crate::owners;
 use crate::snapshot;
+use crate::table;
 use crate::words;
 
 const TALLY: Tally = Tally {
@@ -86,7 +90,7 @@ fn sent(ctx: &BtfTracePointContext, reason: u32) {
         };
         let event = &mut *draft.event;
         event.sent.header = header(KIND_RESET_SENT_BY_LISTENER, netns);
-        with_socket(sk, tcp, cause, reason, &mut event.sent);
+        with_socket(sk, tcp, cause, reason, netns, &mut event.sent);
         let key = FlowKey {
             flow: event.sent.flow,
             netns_cookie: netns.cookie,
@@ -99,13 +103,20 @@ fn sent(ctx: &BtfTracePointContext, reason: u32) {
         };
         let event = &mut *draft.event;
         event.header = header(KIND_RESET_SENT, netns);
-        with_socket(sk, tcp, cause, reason, event);
+        with_socket(sk, tcp, cause, reason, netns, event);
         draft.submit(ctx.as_ptr());
     }
 }
 
 #[inline(always)]
-fn with_socket(sk: Typed, tcp: Typed, cause: Option<Typed>, reason: u32, event: &mut ResetSent) {
+fn with_socket(
+    sk: Typed,
+    tcp: Typed,
+    cause: Option<Typed>,
+    reason: u32,
+    netns: Netns,
+    event: &mut ResetSent,
+) {
     let is_read = match cause {
         Some(skb) => snapshot::segment::<Followed>(skb, &mut event.cause, &mut event.flow),
         None => false,
@@ -123,9 +134,30 @@ fn with_socket(sk: Typed, tcp: Typed, cause: Option<Typed>, reason: u32, event: 
                 ownership.flags |= OWNERSHIP_RESET_SENT;
             }
         }
-        None => words::clear(&mut event.ownership),
+        None => former_owner(&event.flow, netns, &mut event.ownership),
     }
     event.current = current();
     event.reason = reason;
     event.passive = u32::from(cause.is_some());
+}
+
+/// Without socket storage a record goes when its socket is destroyed, which may be before the reset: what is left of it is
+/// its tombstone.
+#[inline(always)]
+fn former_owner(flow: &Flow, netns: Netns, into: &mut Ownership) {
+    let key = FlowKey {
+        flow: *flow,
+        netns_cookie: netns.cookie,
+    };
+    let is_kept = !has(HELPER_SOCKET_STORAGE)
+        && table::read_part(
+            &TOMBSTONES,
+            get(&TOMBSTONE_SLOTS),
+            &key,
+            |tombstone: &Tombstone| &tombstone.ownership,
+            into,
+        );
+    if !is_kept {
+        words::clear(into);
+    }
 }

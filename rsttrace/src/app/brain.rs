@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use log::debug;
+use log::{debug, warn};
 
 use crate::decode::Decoder;
 use crate::event::{BootTime, HostFacts, NetnsCookie};
@@ -53,8 +53,14 @@ impl<N: NetnsNames> Brain<N> {
         let event = match self.decoder.decode(bytes) {
             Ok(event) => event,
             Err(error) => {
+                if self.undecodable == 0 {
+                    warn!(
+                        "an event of the kernel cannot be decoded, it counts as lost: {error}; report this with the output of `rsttrace doctor`"
+                    );
+                }
                 self.undecodable += 1;
                 debug!("an event that cannot be decoded: {error}");
+                self.note_loss(self.newest, 1);
                 return;
             }
         };

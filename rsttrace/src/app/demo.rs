@@ -8,7 +8,7 @@ mod show;
 use anyhow::Context as _;
 
 use super::runtime;
-use super::session::{Finished, Session, SessionOptions, Sight};
+use super::session::{Finished, PreparedSession, SessionOptions, Sight};
 use crate::cli::{DemoOptions, Failure, OutputFormat, TracerOptions};
 use crate::demo::scenarios::ALL;
 use crate::demo::{Lab, Place, Scenario, StageError, Suite};
@@ -96,16 +96,12 @@ async fn run(
         .collect::<anyhow::Result<Vec<_>>>()?;
     let chosen = chosen.to_vec();
     // Everything about the lab blocks, so it has a thread of its own; the tracer's turn comes between its two parts.
-    let (lab, plans) = tokio::task::spawn_blocking(move || -> Result<_, StageError> {
-        let mut lab = Lab::up()?;
-        let plans = open_those_that_predate(&mut lab, &chosen);
-        Ok((lab, plans))
-    })
-    .await
-    .context("set up the lab")?
-    .map_err(|error| stage_failure(&error))?;
+    let lab = tokio::task::spawn_blocking(Lab::up)
+        .await
+        .context("set up the lab")?
+        .map_err(|error| stage_failure(&error))?;
     let places = [Place::Client, Place::Router, Place::Server].map(|place| lab.view(place).netns);
-    let mut session = Session::start(&SessionOptions {
+    let prepared = PreparedSession::new(SessionOptions {
         tracer: tracer.clone(),
         buffer_bytes: BUFFER_BYTES,
         interfaces: InterfaceOptions {
@@ -123,6 +119,15 @@ async fn run(
         hops,
         record,
     })?;
+    // What predates the tracer is silent from here on: only attaching comes in between.
+    let (lab, plans) = tokio::task::spawn_blocking(move || {
+        let mut lab = lab;
+        let plans = open_those_that_predate(&mut lab, &chosen);
+        (lab, plans)
+    })
+    .await
+    .context("open what predates the tracer")?;
+    let mut session = prepared.start()?;
     let mut staging = tokio::task::spawn_blocking(move || {
         let mut lab = lab;
         let done = carry_out(&mut lab, plans);

@@ -9,7 +9,7 @@ use anyhow::anyhow;
 
 use super::session;
 use crate::cli::{self, DoctorOptions, Failure, OutputFormat, TracerOptions};
-use crate::doctor::{Hook, Inspection, Report, Severity, Tracing, judge, known_timeouts};
+use crate::doctor::{Hook, Inspection, Report, Severity, Tracing, Verified, judge, known_timeouts};
 use crate::host::{clock, environment, facts, settings, sockets};
 use crate::kernel::{
     HookState, InterfaceOptions, Options, Scope, StartError, Tracer, Transport, Way, has_btf,
@@ -109,8 +109,19 @@ fn try_hooks(options: &TracerOptions) -> Tracing {
             extra: fact.is_extra(),
         }
     });
+    let finished = tracer.finished_programs().iter().cloned();
+    let mut programs: Vec<_> = tracer.programs().into_iter().chain(finished).collect();
+    programs.sort_by(|a, b| a.name.cmp(&b.name));
+    let programs = programs.into_iter().map(|program| Verified {
+        name: program.name,
+        verified_instructions: program.verified_instructions,
+        run_time_ns: program.run_time_ns,
+        runs: program.runs,
+        missed: program.missed,
+    });
     Tracing::Tried {
         hooks: hooks.collect(),
+        programs: programs.collect(),
         interfaces: tracer
             .names()
             .map_or_else(Vec::new, |names| names.problems().1),

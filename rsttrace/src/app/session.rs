@@ -17,8 +17,8 @@ use crate::event::{Coverage, NetnsCookie};
 use crate::host::{Enricher, NetnsNames, clock, facts};
 use crate::idle::candidates::Hop;
 use crate::kernel::{
-    Counters, EventReader, Fact, InterfaceOptions, Names, Options, ProgramStats, TcMode, Tracer,
-    Transport,
+    Counters, EventReader, Fact, InterfaceOptions, Names, Options, Prepared, ProgramStats, TcMode,
+    Tracer, Transport,
 };
 use crate::pipeline::{Output, Pipeline};
 use crate::recording::{Head, Recording};
@@ -85,10 +85,16 @@ pub struct Session {
     interfaces: InterfaceOptions,
 }
 
-impl Session {
-    /// Attaches the hooks. Needs a runtime around it.
-    pub fn start(options: &SessionOptions) -> Result<Self, Failure> {
-        let mut tracer = Tracer::start(&Options {
+/// A trace whose programs the kernel has accepted, and nothing more.
+pub struct PreparedSession {
+    probes: Prepared,
+    options: SessionOptions,
+}
+
+impl PreparedSession {
+    /// Loads the programs. Blocks for as long as the kernel verifies them.
+    pub fn new(options: SessionOptions) -> Result<Self, Failure> {
+        let probes = Prepared::new(&Options {
             transport: match options.tracer.transport {
                 cli::Transport::Ring => Transport::Ring,
                 cli::Transport::Perf => Transport::Perf,
@@ -101,6 +107,13 @@ impl Session {
             debug: options.tracer.debug_probes,
             ..Options::default()
         })?;
+        Ok(Self { probes, options })
+    }
+
+    /// Attaches the hooks. Needs a runtime around it.
+    pub fn start(self) -> Result<Session, Failure> {
+        let Self { probes, options } = self;
+        let mut tracer = probes.attach()?;
         for warning in tracer.hooks().refusals() {
             warn!("{warning}");
         }
@@ -154,7 +167,7 @@ impl Session {
                 pipelines: Default::default(),
             },
         };
-        Ok(Self {
+        Ok(Session {
             brain: Brain::new(decoder, Enricher::new(names, own), view),
             tracer,
             events,
@@ -167,6 +180,13 @@ impl Session {
             missed_asked: None,
             interfaces: options.interfaces.clone(),
         })
+    }
+}
+
+impl Session {
+    /// Loads the programs and attaches the hooks. Needs a runtime around it.
+    pub fn start(options: SessionOptions) -> Result<Self, Failure> {
+        PreparedSession::new(options)?.start()
     }
 
     /// What is traced, as a sentence: for the user to know that it has begun.
@@ -253,10 +273,11 @@ impl Session {
         self.look_for_losses(true);
         self.brain.finish(&mut self.outputs);
         let counters = self.tracer.counters().unwrap_or_default();
-        let missed_by = |program: &str| -> u64 {
+        // Whatever stands before the name of the hook is how it is reached.
+        let missed_by = |hook: &str| -> u64 {
             missed
                 .iter()
-                .filter(|stats| stats.name.starts_with(program))
+                .filter(|stats| stats.name.contains(hook))
                 .map(|stats| stats.missed)
                 .sum()
         };
@@ -274,7 +295,7 @@ impl Session {
                 counters.sent_seen,
                 counted.sent,
                 counters.sent_lost,
-                missed_by("tcp_send_reset"),
+                missed_by("_send_reset"),
             ),
             total(
                 "received",

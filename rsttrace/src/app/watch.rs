@@ -21,7 +21,7 @@ pub fn watch(options: WatchOptions) -> Result<(), Failure> {
 async fn run(options: WatchOptions) -> Result<(), Failure> {
     // Before the hooks: a signal during the start must take them off, too.
     let mut interrupt = Interrupt::new()?;
-    let mut session = Session::start(&SessionOptions {
+    let mut session = Session::start(SessionOptions {
         tracer: options.tracer.clone(),
         buffer_bytes: options.buffer,
         interfaces: InterfaceOptions {

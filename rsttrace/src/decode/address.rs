@@ -23,8 +23,8 @@ pub(super) fn flow(wire: &wire::Flow) -> Flow {
     }
 }
 
-/// The segment that caused a reset; absent if it was not recorded.
-pub(super) fn cause(wire: &reset::Segment, flow: &Flow) -> Option<Segment> {
+/// A segment that came in; absent if it was not recorded.
+pub(super) fn segment(wire: &reset::Segment, flow: &Flow) -> Option<Segment> {
     (wire.present != 0).then(|| Segment {
         seq: wire.seq,
         ack: wire.ack,

@@ -47,7 +47,7 @@ pub(super) fn encode(event: &Event) -> Vec<u8> {
                 .current
                 .as_ref()
                 .map_or(FromZeros::new_zeroed(), current);
-            wire.cause = sent.cause.as_ref().map_or(FromZeros::new_zeroed(), cause);
+            wire.cause = sent.cause.as_ref().map_or(FromZeros::new_zeroed(), segment);
             wire.reason = reason(sent.reason.as_deref());
             wire.passive = sent.passive.into();
             wire.as_bytes().to_vec()
@@ -61,6 +61,10 @@ pub(super) fn encode(event: &Event) -> Vec<u8> {
                 .ownership
                 .as_ref()
                 .map_or(FromZeros::new_zeroed(), ownership);
+            wire.segment = received
+                .segment
+                .as_ref()
+                .map_or(FromZeros::new_zeroed(), segment);
             wire.as_bytes().to_vec()
         }
         Body::TimedOut(timed_out) => {
@@ -83,7 +87,7 @@ fn stateless(event: &Event, sent: &Sent) -> Vec<u8> {
     let mut wire = reset::ResetSentStateless::new_zeroed();
     wire.header = head(event, header::KIND_RESET_SENT_STATELESS);
     wire.flow = flow(&sent.flow);
-    wire.cause = sent.cause.as_ref().map_or(FromZeros::new_zeroed(), cause);
+    wire.cause = sent.cause.as_ref().map_or(FromZeros::new_zeroed(), segment);
     wire.connection = sent
         .former_connection
         .as_ref()
@@ -139,7 +143,7 @@ fn address(address: IpAddr) -> [u8; 16] {
     }
 }
 
-fn cause(segment: &Segment) -> reset::Segment {
+fn segment(segment: &Segment) -> reset::Segment {
     reset::Segment {
         seq: segment.seq,
         ack: segment.ack,

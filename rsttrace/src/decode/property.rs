@@ -69,6 +69,11 @@ fn valid_event() -> impl Strategy<Value = Vec<u8>> {
                     let (wire, _) = reset::ResetReceived::mut_from_prefix(&mut bytes).unwrap();
                     fix_state(&mut wire.socket.state);
                     fix_ownership(&mut wire.ownership);
+                    wire.segment.present = coins[2].into();
+                    if coins[3] {
+                        wire.flow.local_address[..12]
+                            .copy_from_slice(&rsttrace_common::flow::V4_MAPPED_PREFIX);
+                    }
                 }
                 header::KIND_RST_PACKET => {
                     let (wire, _) = packet::RstPacket::mut_from_prefix(&mut bytes).unwrap();

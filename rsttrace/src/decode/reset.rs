@@ -3,7 +3,7 @@
 use rsttrace_common::{lifecycle, reset as wire};
 
 use super::DecodeError;
-use super::address::{cause, flow, optional_state, state};
+use super::address::{flow, optional_state, segment, state};
 use super::jiffies::Jiffies;
 use super::ownership::{current, ownership, tombstone};
 use super::packet::baseline;
@@ -22,7 +22,7 @@ pub(super) fn sent(
         flow,
         reason,
         passive: wire.passive != 0,
-        cause: cause(&wire.cause, &flow),
+        cause: segment(&wire.cause, &flow),
         socket: Some(socket(&wire.socket, ownership.as_ref(), clock)?),
         ownership,
         current: current(&wire.current),
@@ -60,7 +60,7 @@ pub(super) fn stateless(
         flow,
         reason,
         passive: true,
-        cause: cause(&wire.cause, &flow),
+        cause: segment(&wire.cause, &flow),
         socket: None,
         ownership: None,
         current: None,
@@ -76,11 +76,13 @@ pub(super) fn received(
     wire: &wire::ResetReceived,
     clock: Jiffies,
 ) -> Result<Received, DecodeError> {
+    let flow = flow(&wire.flow);
     let ownership = ownership(&wire.ownership, clock)?;
     Ok(Received {
-        flow: flow(&wire.flow),
+        flow,
         socket: socket(&wire.socket, ownership.as_ref(), clock)?,
         ownership,
+        segment: segment(&wire.segment, &flow),
     })
 }
 

@@ -311,6 +311,27 @@ fn a_fin_is_no_received_byte() {
 }
 
 #[test]
+fn the_segment_of_an_accepted_reset_is_absent_where_it_was_not_hooked() {
+    for (present, flags, reset_came) in
+        [(0, 4, None), (1, 0x14, Some(true)), (1, 0x18, Some(false))]
+    {
+        let mut wire = reset::ResetReceived::new_zeroed();
+        wire.header = head(header::KIND_RESET_RECEIVED);
+        wire.socket.state = wire_socket::TCP_ESTABLISHED;
+        wire.segment.present = present;
+        wire.segment.seq = 7;
+        wire.segment.flags = flags;
+        wire.segment.ttl = 57;
+        let Body::Received(received) = decoder().decode(wire.as_bytes()).unwrap().body else {
+            unreachable!("the kind says so");
+        };
+        assert_eq!(received.reset_came(), reset_came);
+        let headers = received.segment.map(|segment| (segment.seq, segment.ttl));
+        assert_eq!(headers, (present == 1).then_some((7, 57)));
+    }
+}
+
+#[test]
 fn nobody_is_absent_and_a_killed_closer_has_its_signal() {
     let nobody = sent(|_| {}).unwrap();
     assert_eq!(

@@ -6,7 +6,9 @@ use super::{Finding, Hook, Severity, Tracing};
 pub fn judge(tracing: &Tracing) -> Vec<Finding> {
     const CAPABILITIES: &str = "setcap cap_bpf,cap_perfmon,cap_net_admin,cap_sys_admin=ep FILE";
     match tracing {
-        Tracing::Tried { hooks, interfaces } => {
+        Tracing::Tried {
+            hooks, interfaces, ..
+        } => {
             let mut findings: Vec<_> = hooks.iter().filter_map(refusal).collect();
             // Without the classifiers there is nothing to attach, and that has been said.
             let has_classifiers = |hook: &Hook| hook.fact == "packets" && hook.refused.is_none();
@@ -98,6 +100,7 @@ mod tests {
     fn tried(hooks: Vec<Hook>) -> Tracing {
         Tracing::Tried {
             hooks,
+            programs: Vec::new(),
             interfaces: Vec::new(),
         }
     }
@@ -146,11 +149,13 @@ mod tests {
     fn an_interface_that_cannot_be_watched_is_wrong() {
         let findings = judge(&Tracing::Tried {
             hooks: vec![hook("packets", None)],
+            programs: Vec::new(),
             interfaces: vec!["eth0: EBUSY".to_owned()],
         });
         assert_eq!(findings[0].kind, "interface_refused");
         let findings = judge(&Tracing::Tried {
             hooks: vec![hook("packets", Some("E2BIG"))],
+            programs: Vec::new(),
             interfaces: vec!["lo: link type 772 is not understood".to_owned()],
         });
         assert_eq!(findings.len(), 1);

@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use super::{Finding, Hook, Inspection, Severity, Tracing};
+use super::{Finding, Hook, Inspection, Severity, Tracing, Verified};
 use crate::event::{Environment, NetSettings};
 
 /// Names what the object looks like.
@@ -25,6 +25,9 @@ pub struct Report<'a> {
     /// Absent if they could not be tried.
     #[serde(skip_serializing_if = "Option::is_none")]
     hooks: Option<&'a [Hook]>,
+    /// eBPF programs that are loaded for them, or were at the start; absent if they could not be tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    programs: Option<&'a [Verified]>,
     settings: Settings,
     /// Absent if they could not be listed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -108,9 +111,11 @@ impl<'a> Report<'a> {
         inspection: &'a Inspection,
         findings: &'a [Finding],
     ) -> Self {
-        let hooks = match &inspection.tracing {
-            Tracing::Tried { hooks, .. } => Some(hooks.as_slice()),
-            _ => None,
+        let (hooks, programs) = match &inspection.tracing {
+            Tracing::Tried {
+                hooks, programs, ..
+            } => (Some(hooks.as_slice()), Some(programs.as_slice())),
+            _ => (None, None),
         };
         let wrong = findings.iter().any(|it| it.severity == Severity::Warning);
         Self {
@@ -123,6 +128,7 @@ impl<'a> Report<'a> {
                 btf: inspection.has_btf,
             },
             hooks,
+            programs,
             settings: settings(&inspection.settings, inspection.tracked),
             sockets: counts(inspection),
             not_checked: not_checked(inspection),
@@ -215,10 +221,31 @@ mod tests {
         let value = report(&nothing);
         assert_eq!(value["schema"], SCHEMA);
         assert_eq!(value["not_checked"].as_array().map(Vec::len), Some(3));
-        for absent in ["hooks", "sockets", "environment"] {
+        for absent in ["hooks", "programs", "sockets", "environment"] {
             assert!(value.get(absent).is_none(), "{absent}");
         }
         assert!(!value.to_string().contains("null"), "{value}");
+    }
+
+    #[test]
+    fn what_an_old_kernel_does_not_tell_of_a_program_is_left_out() {
+        let mut host = host();
+        let program = |name: &str, verified_instructions| Verified {
+            name: name.to_owned(),
+            verified_instructions,
+            run_time_ns: 0,
+            runs: 0,
+            missed: 0,
+        };
+        host.tracing = Tracing::Tried {
+            hooks: Vec::new(),
+            programs: vec![program("a", Some(907)), program("b", None)],
+            interfaces: Vec::new(),
+        };
+        let value = report(&host);
+        assert_eq!(value["programs"][0]["verified_instructions"], 907);
+        assert!(value["programs"][1].get("verified_instructions").is_none());
+        assert_eq!(value["programs"][1]["name"], "b");
     }
 
     #[test]

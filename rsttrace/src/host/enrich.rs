@@ -84,7 +84,11 @@ impl<N: NetnsNames> Enricher<N> {
             netns_inode: event.netns_inode.or_else(|| self.names.inode(event.netns)),
             interface: match &event.body {
                 Body::Packet(packet) => self.names.interface(event.netns, packet.ifindex),
-                Body::Sent(_) | Body::Received(_) | Body::TimedOut(_) => None,
+                Body::Received(received) => received
+                    .segment
+                    .filter(|segment| segment.ifindex != 0)
+                    .and_then(|segment| self.names.interface(event.netns, segment.ifindex)),
+                Body::Sent(_) | Body::TimedOut(_) => None,
             },
             settings: self.settings(event.netns, event.time),
             owner,
@@ -140,6 +144,12 @@ impl<N: NetnsNames> Enricher<N> {
                 }
                 None
             }
+            Found::Elsewhere => {
+                if acceptor(&event.body).is_some() {
+                    owner = OwnerNow::MayHaveHandedOn;
+                }
+                None
+            }
             Found::Nobody | Found::NotAsked => {
                 if confirmed.is_some()
                     && acceptor(&event.body).is_some_and(|task| has_had_children(task.pid))
@@ -186,7 +196,9 @@ mod tests {
     use super::super::process::tests::{eventually, task_of};
     use super::super::subjects::tests::{event, owned_by, socket};
     use super::*;
-    use crate::event::{BootTime, Closer, CurrentTask, TcpState, Tombstone};
+    use crate::event::{
+        BootTime, Closer, CurrentTask, Flow, Received, Segment, TcpFlags, TcpState, Tombstone,
+    };
 
     struct Names;
 
@@ -218,6 +230,36 @@ mod tests {
             Enricher::new((), Some(NetnsCookie(0))).facts(&event(0, |_| {})),
             Facts::default()
         );
+    }
+
+    #[test]
+    fn an_accepted_segment_tells_its_interface() {
+        // (the segment's interface index, the interface)
+        let cases = [(None, None), (Some(0), None), (Some(3), Some("eth3"))];
+        for (ifindex, interface) in cases {
+            let mut event = event(7, |_| {});
+            let end = std::net::SocketAddr::from(([10, 0, 0, 1], 80));
+            event.body = Body::Received(Box::new(Received {
+                flow: Flow {
+                    local: end,
+                    remote: end,
+                },
+                socket: socket(0),
+                ownership: None,
+                segment: ifindex.map(|ifindex| Segment {
+                    seq: 1,
+                    ack: 0,
+                    payload_len: 0,
+                    window: 0,
+                    ip_id: None,
+                    flags: TcpFlags(TcpFlags::RST),
+                    ttl: 64,
+                    ifindex,
+                }),
+            }));
+            let facts = Enricher::new(Names, None).facts(&event);
+            assert_eq!(facts.interface.as_deref(), interface);
+        }
     }
 
     #[test]

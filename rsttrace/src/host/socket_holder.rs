@@ -10,6 +10,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
+use log::debug;
 use procfs::process::{Process, Stat};
 
 use super::generations::Generations;
@@ -23,10 +24,10 @@ const FRESH_NS: u64 = 1_000_000_000;
 /// Lookups a second.
 const RATE: u32 = 200;
 /// Time spent on lookups in a second.
-const BUDGET: Duration = Duration::from_millis(100);
+const BUDGET: Duration = Duration::from_millis(160);
 /// Time for one lookup.
-const PATIENCE: Duration = Duration::from_millis(30);
-/// Time to look whether a recorded owner still has a socket: it mostly has, or has just closed it.
+const PATIENCE: Duration = Duration::from_millis(80);
+/// Time to look whether a recorded owner still has a socket, as it mostly does. If not, the search may take its whole time.
 const PATIENCE_TO_CONFIRM: Duration = Duration::from_millis(5);
 /// Threads of a process that are asked for children.
 const THREADS: usize = 64;
@@ -54,6 +55,8 @@ pub enum Holder {
     Several,
     /// Nobody that was looked at has it.
     Nobody,
+    /// Not the recorded owner; whether anybody has it was not found out in time.
+    Elsewhere,
     /// Not asked, or not to the end: over the rate or the time allowed.
     NotAsked,
 }
@@ -96,22 +99,18 @@ impl SocketHolders {
         }
         // What only confirms a record leaves half of the time to the questions that nothing else answers.
         let confirms = matches!(search, Search::Confirm(_));
-        let (patience, budget) = match confirms {
-            true => (PATIENCE_TO_CONFIRM, BUDGET / 2),
-            false => (PATIENCE, BUDGET),
-        };
+        let budget = if confirms { BUDGET / 2 } else { BUDGET };
         if self.asked >= RATE || self.spent >= budget {
             self.not_asked += u64::from(!confirms);
             return Holder::NotAsked;
         }
         self.asked += 1;
         let begin = Instant::now();
-        let answer = look(
-            inode,
-            search,
-            begin + patience.min(budget.saturating_sub(self.spent)),
-        );
-        self.spent += begin.elapsed();
+        let left = budget.saturating_sub(self.spent);
+        let answer = look(inode, search, begin, PATIENCE.min(left));
+        let took = begin.elapsed();
+        self.spent += took;
+        debug!("socket:[{inode}]: {search:?} gave {answer:?} in {took:?}");
         if answer == Holder::NotAsked {
             self.not_asked += u64::from(!confirms);
         }
@@ -128,16 +127,35 @@ impl SocketHolders {
 /// The deadline has passed.
 struct TimeUp;
 
-fn look(inode: u64, search: Search, deadline: Instant) -> Holder {
+fn look(inode: u64, search: Search, begin: Instant, patience: Duration) -> Holder {
+    let deadline = begin + patience;
     let mut holders = Holders {
         link: format!("socket:[{inode}]"),
         deadline,
         looked_at: HashSet::new(),
         found: Vec::new(),
+        by_parent: None,
     };
     let ended = match search {
         Search::Family(pid) => holders.add_family(pid),
-        Search::Confirm(pid) => holders.add_unless_found(pid, |holders| holders.add_family(pid)),
+        Search::Confirm(pid) => {
+            holders.deadline = begin + patience.min(PATIENCE_TO_CONFIRM);
+            if holders.add(pid).is_err() {
+                return Holder::NotAsked;
+            }
+            holders.deadline = deadline;
+            if !holders.found.is_empty() {
+                return holders.answer(true);
+            }
+            return match holders.add_family(pid) {
+                Ok(()) => holders.answer(true),
+                Err(TimeUp) => match holders.found.first() {
+                    // It is not known whether it shares.
+                    Some(found) => Holder::Eldest(found.task.clone()),
+                    None => Holder::Elsewhere,
+                },
+            };
+        }
         Search::Everyone(None) => holders.add_everyone(),
         Search::Everyone(Some(first)) => holders.add_unless_found(first, Holders::add_everyone),
     };
@@ -149,6 +167,8 @@ struct Holders {
     deadline: Instant,
     looked_at: HashSet<u32>,
     found: Vec<Found>,
+    /// Children of each process, where the kernel does not tell those of one.
+    by_parent: Option<BTreeMap<u32, Vec<u32>>>,
 }
 
 /// A process that has the socket.
@@ -197,14 +217,13 @@ impl Holders {
 
     fn add_descendants(&mut self, pid: u32) -> Result<(), TimeUp> {
         let mut parents = VecDeque::from([pid]);
-        let mut by_parent = None;
         while let Some(parent) = parents.pop_front() {
             let children = match children(parent) {
                 Some(children) => children,
                 // Kernels without CONFIG_PROC_CHILDREN: all processes are asked for their parent, once.
-                None => match &mut by_parent {
+                None => match &mut self.by_parent {
                     Some(by_parent) => by_parent,
-                    None => by_parent.insert(all_children(self.deadline)?),
+                    None => self.by_parent.insert(all_children(self.deadline)?),
                 }
                 .remove(&parent)
                 .unwrap_or_default(),
@@ -219,18 +238,26 @@ impl Holders {
         Ok(())
     }
 
-    /// Whoever may have been handed the socket over a Unix socket is mostly of the same service.
+    /// Whoever may have been handed the socket over a Unix socket is mostly of the same service, and was started at about
+    /// the same time. Once one is found, only those that may share with it are looked at.
     fn add_control_group(&mut self, pid: u32) -> Result<(), TimeUp> {
         let group = |pid| fs::read(format!("/proc/{pid}/cgroup")).ok();
         let Some(own) = group(pid) else {
             return Ok(());
         };
-        for other in all_pids() {
+        let mut others = all_pids();
+        others.sort_unstable_by_key(|other| other.abs_diff(pid));
+        for other in others {
             if Instant::now() > self.deadline {
                 return Err(TimeUp);
             }
             if !self.looked_at.contains(&other) && group(other).as_ref() == Some(&own) {
                 self.add(other)?;
+            }
+            if let Some(found) = self.found.first() {
+                let parent = found.parent;
+                self.add_descendants(other)?;
+                return self.add(parent);
             }
         }
         Ok(())
@@ -366,7 +393,7 @@ mod tests {
     }
 
     fn look_at_leisure(inode: u64, search: Search) -> Holder {
-        look(inode, search, Instant::now() + Duration::from_secs(60))
+        look(inode, search, Instant::now(), Duration::from_secs(60))
     }
 
     #[test]
@@ -458,6 +485,7 @@ mod tests {
                 deadline: Instant::now(),
                 looked_at: HashSet::new(),
                 found: found.collect(),
+                by_parent: None,
             };
             match holders.answer(is_complete) {
                 Holder::One(task) => format!("one {}", task.pid),

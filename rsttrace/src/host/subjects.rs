@@ -215,4 +215,54 @@ pub(super) mod tests {
         assert_eq!(question(TcpState::Established, true), family);
         assert_eq!(question(TcpState::Established, false), family);
     }
+
+    #[test]
+    fn an_owner_is_confirmed_where_it_may_have_handed_on() {
+        let question = |state, source, inherited, lives| {
+            let event = event(0, |sent| {
+                sent.socket = Some(Socket {
+                    state,
+                    ..socket(99)
+                });
+                sent.ownership = Some(Ownership {
+                    source: Some(source),
+                    ..owned_by(Some(task()), inherited)
+                });
+            });
+            let accepted = acceptor(&event.body).is_some();
+            (question(&event.body, |_| lives), accepted)
+        };
+        use OwnerSource::{Accept, Connect, Listen};
+        let established = TcpState::Established;
+        for (asked, search, accepted) in [
+            (
+                question(established, Accept, false, true),
+                Some(Search::Confirm(5)),
+                true,
+            ),
+            (
+                question(established, Connect, false, true),
+                Some(Search::Confirm(5)),
+                false,
+            ),
+            (
+                question(established, Listen, true, true),
+                Some(Search::Family(5)),
+                false,
+            ),
+            (
+                question(established, Accept, false, false),
+                Some(Search::Everyone(None)),
+                true,
+            ),
+            (
+                question(TcpState::SynSent, Connect, false, true),
+                None,
+                false,
+            ),
+            (question(TcpState::Listen, Listen, false, true), None, false),
+        ] {
+            assert_eq!(asked, (search.map(|search| (99, search)), accepted));
+        }
+    }
 }

@@ -46,8 +46,8 @@ pub struct Chain {
     pub first: BootTime,
     /// What each namespace saw.
     pub parts: Vec<Part>,
-    /// The accepted reset came together with a reset we sent for the same socket because of late data: the kernel's
-    /// own tidying up, unless a segment proves otherwise.
+    /// The accepted reset is the kernel's own tidying up: the segment it rests on is no reset or, where that is not known,
+    /// it came together with a reset we sent for the same socket because of late data and no reset was seen to come.
     pub echo: bool,
     /// The accepted reset is here only because its number lay in the window: a segment that fits better takes it.
     pub(super) loosely_received: bool,
@@ -190,7 +190,8 @@ impl Chain {
             if numbers::packet_is_received(packet, received) {
                 let numbers = Numbers::of_packet(packet);
                 best = best.max(fit(pair, pair_of(packet), cookie, numbers));
-            } else if (cookie || pair == pair_of(packet))
+            } else if received.segment.is_none()
+                && (cookie || pair == pair_of(packet))
                 && !packet.egress
                 && part.netns == netns
                 && received.socket.state.is_synchronized()

@@ -18,13 +18,14 @@ pub struct Numbers {
 impl Numbers {
     /// Of a segment seen on the wire.
     pub fn of_packet(packet: &Packet) -> Self {
+        Self::of_segment(&packet.segment)
+    }
+
+    /// Of a segment whose headers are known.
+    pub fn of_segment(segment: &Segment) -> Self {
         Self {
-            seq: packet.segment.seq,
-            ack: packet
-                .segment
-                .flags
-                .has(TcpFlags::ACK)
-                .then_some(packet.segment.ack),
+            seq: segment.seq,
+            ack: segment.flags.has(TcpFlags::ACK).then_some(segment.ack),
         }
     }
 
@@ -56,8 +57,11 @@ impl Numbers {
         }
     }
 
-    /// What an accepted reset may have carried, for a search by numbers alone.
+    /// What an accepted reset carried, or may have carried, for a search by numbers alone.
     pub fn of_received(received: &Received) -> [Self; 3] {
+        if let Some(segment) = &received.segment {
+            return [Self::of_segment(segment); 3];
+        }
         let socket = &received.socket;
         if socket.state == TcpState::SynSent {
             let refusal = Self {
@@ -75,23 +79,38 @@ impl Numbers {
 
 /// The segment on the wire may be what this event tells of. `same_socket`: the segment names the event's socket.
 pub fn packet_is_sent(packet: &Packet, sent: &Sent, same_socket: bool) -> bool {
-    let seen = Numbers::of_packet(packet);
-    match (Numbers::of_sent(sent), sent.socket.as_ref()) {
-        (Some(expected), Some(socket)) if !sent.passive => {
-            seen.ack == expected.ack && (same_socket || could_send(socket, seen.seq))
-        }
-        (Some(expected), _) => seen == expected,
-        (None, _) => is_passive_form(packet),
-    }
+    are_of_sent(Numbers::of_packet(packet), sent, same_socket)
+        .unwrap_or_else(|| is_passive_form(packet))
 }
 
-/// The segment on the wire may be the one this socket accepted.
+/// A segment with these numbers may be what this event tells of; `None` if its numbers are not known.
+fn are_of_sent(seen: Numbers, sent: &Sent, same_socket: bool) -> Option<bool> {
+    let expected = Numbers::of_sent(sent)?;
+    Some(match sent.socket.as_ref() {
+        Some(socket) if !sent.passive => {
+            seen.ack == expected.ack && (same_socket || could_send(socket, seen.seq))
+        }
+        _ => seen == expected,
+    })
+}
+
+/// The segment on the wire may be the one this socket accepted. Address translation leaves its numbers as they are.
 pub fn packet_is_received(packet: &Packet, received: &Received) -> bool {
-    could_accept(&received.socket, Numbers::of_packet(packet))
+    let seen = Numbers::of_packet(packet);
+    match &received.segment {
+        Some(segment) => segment.flags.has(TcpFlags::RST) && Numbers::of_segment(segment) == seen,
+        None => could_accept(&received.socket, seen),
+    }
 }
 
 /// What this host sent may be what this socket accepted.
 pub fn sent_is_received(sent: &Sent, received: &Received) -> bool {
+    if let Some(segment) = &received.segment {
+        // An answer has no window; its options are not known here.
+        return segment.flags.has(TcpFlags::RST)
+            && are_of_sent(Numbers::of_segment(segment), sent, false)
+                .unwrap_or(segment.window == 0);
+    }
     match (Numbers::of_sent(sent), sent.socket.as_ref()) {
         (Some(expected), Some(socket)) if !sent.passive => {
             could_accept(&received.socket, expected) || could_send(socket, received.socket.rcv_nxt)

@@ -357,6 +357,148 @@ fn the_kernels_tidying_up_after_late_data_is_not_a_received_reset() {
 }
 
 #[test]
+fn a_segment_that_is_no_reset_tells_the_tidying_up_by_itself() {
+    let scene = Scene::new();
+    let mut orphan = socket(1);
+    orphan.state = TcpState::FinWait2;
+    orphan.orphaned = true;
+    let data = segment(TcpFlags::ACK | TcpFlags::PSH, 5000, 9000, 100);
+    let mut late = scene.answer(data);
+    late.reason = Some("TCP_ABORT_ON_DATA".to_owned());
+    late.socket = Some(Socket {
+        state: TcpState::Close,
+        ..orphan.clone()
+    });
+    let received = scene.received_with(orphan.clone(), data);
+    // However late the answer; a reset on the wire with the number the socket would have taken is another one.
+    for apart in [3, 40_000] {
+        in_any_order(
+            &[
+                event(0, received.clone()),
+                event(1, scene.ingress(R, 5000, 0, Target::None)),
+                event(apart, late.clone()),
+                event(apart + 1, scene.egress(R, 9000, 0)),
+            ],
+            |records| {
+                assert_eq!(records.len(), 2, "{records:#?}");
+                let sent = of(records, Direction::Sent);
+                assert_eq!(sent.verdict.cause, Cause::DataAfterClose);
+                of(records, Direction::Observed);
+            },
+        );
+    }
+    // Even if the answer was not seen.
+    assert_eq!(run(vec![event(0, received)]), Vec::new());
+}
+
+#[test]
+fn a_segment_that_is_a_reset_is_no_tidying_up_whatever_was_sent_beside_it() {
+    let scene = Scene::new();
+    let mut orphan = socket(1);
+    orphan.state = TcpState::FinWait2;
+    orphan.orphaned = true;
+    let mut late = scene.answer(segment(TcpFlags::ACK | TcpFlags::PSH, 5000, 9000, 100));
+    late.reason = Some("TCP_ABORT_ON_DATA".to_owned());
+    late.socket = Some(Socket {
+        state: TcpState::Close,
+        ..orphan.clone()
+    });
+    let accepted = scene.received_with(orphan, segment(R, 5000, 0, 0));
+    in_any_order(&[event(0, accepted), event(3, late)], |records| {
+        assert_eq!(records.len(), 2, "{records:#?}");
+        let received = of(records, Direction::Received);
+        assert_eq!(received.verdict.cause, Cause::ResetByPeer);
+    });
+}
+
+#[test]
+fn a_known_segment_finds_its_own_sighting_among_several() {
+    let scene = Scene::new();
+    let socket = socket(1);
+    // Both are in the window; the first one, at the edge of selectively acknowledged data, was accepted.
+    let mut edge = scene.ingress(R, 5100, 0, target(&socket));
+    edge.segment.ttl = 57;
+    let next = scene.ingress(R, 5000, 0, target(&socket));
+    in_any_order(
+        &[
+            event(0, edge),
+            event(5, next),
+            event(9, scene.received_with(socket, segment(R, 5100, 0, 0))),
+        ],
+        |records| {
+            assert_eq!(records.len(), 2, "{records:#?}");
+            let received = of(records, Direction::Received);
+            let packet = received.packet.as_ref().expect("seen");
+            assert_eq!((packet.seq, packet.ttl), (Some(5100), Some(57)));
+            let observed = of(records, Direction::Observed);
+            assert_eq!(
+                observed.packet.as_ref().and_then(|packet| packet.seq),
+                Some(5000)
+            );
+        },
+    );
+}
+
+#[test]
+fn an_acknowledgement_tells_two_resets_with_one_number_apart() {
+    let scene = Scene::new();
+    let socket = socket(1);
+    let plain = scene.ingress(R, 5000, 0, target(&socket));
+    let mut acknowledging = scene.ingress(RA, 5000, 9000, target(&socket));
+    acknowledging.segment.ttl = 57;
+    in_any_order(
+        &[
+            event(0, plain),
+            event(5, acknowledging),
+            event(9, scene.received_with(socket, segment(RA, 5000, 9000, 0))),
+        ],
+        |records| {
+            let received = of(records, Direction::Received);
+            let packet = received.packet.as_ref().expect("seen");
+            assert_eq!((packet.ack, packet.ttl), (Some(9000), Some(57)));
+        },
+    );
+}
+
+#[test]
+fn a_known_segment_is_found_behind_nat_by_its_number_and_by_no_other() {
+    let scene = Scene::new();
+    for (seq, records_made) in [(5000, 1), (5001, 2)] {
+        let mut packet = scene.ingress(RA, seq, 9000, Target::None);
+        packet.destination = address("198.51.100.9:80");
+        let accepted = scene.received_with(socket(1), segment(RA, 5000, 9000, 0));
+        in_any_order(&[event(0, packet), event(5, accepted)], |records| {
+            assert_eq!(records.len(), records_made, "{records:#?}");
+            of(records, Direction::Received);
+        });
+    }
+}
+
+#[test]
+fn a_known_segment_finds_the_end_of_this_host_that_sent_it() {
+    let scene = Scene::new();
+    let mut peer = socket(2);
+    (peer.rcv_nxt, peer.snd_nxt, peer.snd_una) = (9000, 5000, 5000);
+    // Its twin came from somewhere else: its number is not one that socket could send.
+    for (seq, linked) in [(9000, true), (9400, false)] {
+        let accepted = scene
+            .reversed()
+            .received_with(peer.clone(), segment(RA, seq, 5000, 0));
+        in_any_order(
+            &[
+                event(0, scene.active(Some("TCP_STATE"), linger_zero())),
+                event(2, accepted),
+            ],
+            |records| {
+                assert_eq!(records.len(), 2, "{records:#?}");
+                let received = of(records, Direction::Received);
+                assert_eq!(received.link.is_some(), linked);
+            },
+        );
+    }
+}
+
+#[test]
 fn the_same_reset_again_is_another_one() {
     let scene = Scene::new();
     let answer = scene.answer(segment(TcpFlags::SYN, 700, 0, 0));

@@ -1,6 +1,6 @@
 //! How is each row of the hooks' table tried, and what is written down about it?
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use aya::maps::Array;
 use aya::programs::{BtfTracePoint, FEntry, FExit, Iter, KProbe, SchedClassifier};
@@ -8,6 +8,7 @@ use aya::{TestRun, TestRunOptions};
 use log::{debug, warn};
 
 use super::clock;
+use super::counters::{self, ProgramStats};
 use super::hooks::{self, Attachment, Fact, HookState, Hooks, Row, TABLE, Way};
 use super::interfaces::Programs;
 use super::object::{KernelFacts, Object, chain};
@@ -22,24 +23,32 @@ pub struct Attached {
     pub programs: Programs,
     /// Jiffies a second.
     pub hz: Option<u32>,
+    /// Programs that have done their work and are out of the kernel again.
+    pub finished: Vec<ProgramStats>,
+}
+
+fn is_off(fact: Fact, options: &Options) -> bool {
+    match fact {
+        Fact::Packets | Fact::TunnelPackets => options.interfaces.is_none(),
+        Fact::OlderSockets => !options.seed,
+        _ => false,
+    }
+}
+
+/// Has the kernel verify what [`all`] will most likely attach: of each fact the first way that fits.
+pub fn verify(object: &mut Object, kernel: &KernelFacts, options: &Options) {
+    let rows = TABLE.iter().filter(|row| !is_off(row.fact, options));
+    let ways: Vec<_> = rows
+        .filter_map(|row| row.ways.iter().find(|way| kernel.fits(way).is_ok()))
+        .collect();
+    object.verify_ahead(&ways);
 }
 
 /// Tries every row in order.
 pub fn all(object: &mut Object, kernel: &KernelFacts, options: &Options) -> Attached {
-    let is_off = |fact| match fact {
-        Fact::Packets | Fact::TunnelPackets => options.interfaces.is_none(),
-        Fact::OlderSockets => !options.seed,
-        _ => false,
-    };
-    let rows = || TABLE.iter().filter(|row| !is_off(row.fact));
-    // Of each fact the way that will most likely be taken.
-    let ways: Vec<_> = rows()
-        .filter_map(|row| row.ways.iter().find(|way| kernel.fits(way).is_ok()))
-        .collect();
-    object.verify_ahead(&ways);
     let mut attached = Attached::default();
     for row in TABLE {
-        let state = if is_off(row.fact) {
+        let state = if is_off(row.fact, options) {
             HookState::Off
         } else {
             attached.row(object, kernel, row)
@@ -127,9 +136,18 @@ impl Attached {
                 }
                 Ok(())
             }
-            Attachment::Iterator(_) => run_iterator(object.program(name, attachment)?),
+            Attachment::Iterator(_) => {
+                let program: &mut Iter = object.program(name, attachment)?;
+                let result = run_iterator(program);
+                self.note_finished(name, program.fd().ok().map(AsFd::as_fd));
+                let _ = program.unload();
+                result
+            }
             Attachment::TestRun => {
                 self.hz = rate(object, name)?;
+                let program: &mut SchedClassifier = object.program(name, attachment)?;
+                self.note_finished(name, program.fd().ok().map(AsFd::as_fd));
+                let _ = program.unload();
                 self.hz
                     .map(drop)
                     .ok_or_else(|| "jiffies fit no rate that kernels are built with".to_owned())
@@ -138,6 +156,12 @@ impl Attached {
             Attachment::Shared => Err(format!("{name} is not attached")),
             Attachment::Classifier => Err("the table names a wrong number of programs".to_owned()),
         }
+    }
+
+    /// The last that can be told of a program before it is unloaded.
+    fn note_finished(&mut self, name: &str, program: Option<BorrowedFd<'_>>) {
+        let stats = program.and_then(|program| counters::program_stats(name, program));
+        self.finished.extend(stats);
     }
 }
 
@@ -149,14 +173,12 @@ fn classifier(object: &mut Object, name: &str) -> Result<OwnedFd, String> {
         .map_err(|error| error.to_string())
 }
 
-/// Runs an iterator to its end and takes it out of the kernel again.
+/// Runs an iterator to its end.
 fn run_iterator(program: &mut Iter) -> Result<(), String> {
     let link = program.attach().map_err(|error| chain(&error))?;
     let link = program.take_link(link).map_err(|error| chain(&error))?;
     let mut file = link.into_file().map_err(|error| chain(&error))?;
-    let result = std::io::copy(&mut file, &mut std::io::sink());
-    let _ = program.unload();
-    result
+    std::io::copy(&mut file, &mut std::io::sink())
         .map(drop)
         .map_err(|error| format!("reading the iterator: {error}"))
 }
@@ -170,8 +192,6 @@ fn rate(object: &mut Object, name: &str) -> Result<Option<u32>, String> {
             clock::rate_between(first, sample(object, name)?)
         }
     };
-    let program: &mut SchedClassifier = object.program(name, Attachment::TestRun)?;
-    let _ = program.unload();
     Ok(rate)
 }
 

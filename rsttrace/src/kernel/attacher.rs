@@ -236,7 +236,8 @@ impl Attacher {
         let holder = known.holder.clone();
         self.traveller.visit(inode, &holder, || {
             let mut connection = Connection::open()?;
-            let cookie = connection.netns_cookie();
+            // As the probes name it, see `Offsets::net_cookie`.
+            let cookie = connection.netns_cookie().or(Some(u64::from(inode)));
             if known.cookie != cookie {
                 // The inode number went to another namespace.
                 known.interfaces.clear();

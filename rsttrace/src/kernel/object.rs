@@ -8,8 +8,8 @@ use aya::programs::{Program, ProgramError};
 use aya::{Btf as AyaBtf, Ebpf, EbpfLoader};
 use log::debug;
 use rsttrace_common::knobs::{
-    self, HELPER_FILE_SOCKET, HELPER_SOCKET_COOKIE, HELPER_SOCKET_STORAGE, HELPER_TYPED_TASK,
-    Offsets, names,
+    self, ABSENT, HELPER_FILE_SOCKET, HELPER_SOCKET_COOKIE, HELPER_SOCKET_STORAGE,
+    HELPER_TYPED_TASK, Offsets, names,
 };
 use zerocopy::IntoBytes;
 
@@ -17,6 +17,7 @@ use super::btf::{self, Btf, BtfError, Questions};
 use super::events::{self, Transport};
 use super::hooks::{self, Attachment, Need, TABLE, Way};
 use super::preflight::{self, StartError};
+use super::sys;
 use super::tracer::Options;
 
 /// The least type information of the running kernel that answers all that is ever asked: for tests.
@@ -106,7 +107,11 @@ impl KernelFacts {
     pub fn read() -> Result<Self, StartError> {
         let bytes =
             btf::read(Path::new(btf::VMLINUX)).map_err(|e| preflight::no_btf(e.to_string()))?;
-        Self::of(&bytes).map_err(|e| preflight::no_btf(e.to_string()))
+        let mut facts = Self::of(&bytes).map_err(|e| preflight::no_btf(e.to_string()))?;
+        if !sys::has_netns_cookies() {
+            facts.offsets.net_cookie = ABSENT;
+        }
+        Ok(facts)
     }
 
     /// Of a kernel's type information.

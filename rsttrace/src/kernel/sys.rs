@@ -3,7 +3,7 @@
 
 use std::io;
 use std::mem::{offset_of, size_of};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use libc::{c_int, c_void, socklen_t};
@@ -53,6 +53,12 @@ pub fn tcx_attach(program: BorrowedFd<'_>, ifindex: u32, attach_type: u32) -> io
     let fd = check(fd)?;
     // SAFETY: the kernel has just made this descriptor for us and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as c_int) })
+}
+
+/// Whether the kernel tells the cookies of network namespaces.
+pub fn has_netns_cookies() -> bool {
+    std::net::UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, 0))
+        .is_ok_and(|socket| netns_cookie(socket.as_fd()).is_ok())
 }
 
 /// Cookie of the network namespace that a socket was made in: never reused while the machine runs.

@@ -65,16 +65,24 @@ pub struct Tracer {
     reader: Option<EventReader>,
     counters: CounterMap,
     hooks: Hooks,
+    finished: Vec<ProgramStats>,
     reasons: Vec<(u32, String)>,
     hz: Option<u32>,
     debug: bool,
 }
 
-impl Tracer {
-    /// Checks rights and kernel, loads the programs, attaches what the kernel grants. What it refuses is recorded in
-    /// [`Tracer::hooks`]; an error only if no reset would be seen at all. Needs no async runtime. Events flow from
-    /// here on, so the reader should be read soon.
-    pub fn start(options: &Options) -> Result<Self, StartError> {
+/// The probes, accepted by the kernel; none is attached.
+pub struct Prepared {
+    kernel: KernelFacts,
+    object: Object,
+    counters: CounterMap,
+    reader: EventReader,
+    options: Options,
+}
+
+impl Prepared {
+    /// Checks rights and kernel, loads the programs and has them verified: most of the time of a start.
+    pub fn new(options: &Options) -> Result<Self, StartError> {
         preflight::check()?;
         if let Err(error) = sys::raise_memlock() {
             debug!("RLIMIT_MEMLOCK not raised: {error}; only kernels before 5.11 need it");
@@ -84,12 +92,32 @@ impl Tracer {
         let mut object = Object::load(options, &kernel)?;
         let counters = CounterMap::take(&mut object.ebpf).map_err(StartError::Failed)?;
         let reader = EventReader::new(&mut object.ebpf, options).map_err(StartError::Failed)?;
+        attach::verify(&mut object, &kernel, options);
+        Ok(Self {
+            kernel,
+            object,
+            counters,
+            reader,
+            options: options.clone(),
+        })
+    }
 
+    /// Attaches what the kernel grants. What it refuses is recorded in [`Tracer::hooks`]; an error only if no reset would
+    /// be seen at all. Needs no async runtime. Events flow from here on, so the reader should be read soon.
+    pub fn attach(self) -> Result<Tracer, StartError> {
+        let Self {
+            kernel,
+            mut object,
+            counters,
+            reader,
+            options,
+        } = self;
         let Attached {
             mut hooks,
             programs,
             hz,
-        } = attach::all(&mut object, &kernel, options);
+            finished,
+        } = attach::all(&mut object, &kernel, &options);
         let Object { ebpf, types, .. } = object;
         drop(types);
         let interfaces = match &options.interfaces {
@@ -111,16 +139,24 @@ impl Tracer {
                 advice: HOOKS_ADVICE,
             });
         }
-        Ok(Self {
+        Ok(Tracer {
             interfaces,
             ebpf,
             reader: Some(reader),
             counters,
             hooks,
+            finished,
             reasons: kernel.reasons,
             hz,
             debug: options.debug,
         })
+    }
+}
+
+impl Tracer {
+    /// Prepares and attaches, see [`Prepared`].
+    pub fn start(options: &Options) -> Result<Self, StartError> {
+        Prepared::new(options)?.attach()
     }
 
     /// The events; `None` the second time.
@@ -153,9 +189,15 @@ impl Tracer {
         self.counters.read()
     }
 
-    /// Misses and costs of each program. What a tracepoint missed no counter saw: resets sent = `sent_seen` + missed.
+    /// Misses and costs of each program that is loaded. What a tracepoint missed no counter saw: resets sent =
+    /// `sent_seen` + missed.
     pub fn programs(&self) -> Vec<ProgramStats> {
         counters::programs(&self.ebpf)
+    }
+
+    /// Programs that were needed at the start only, as they were then.
+    pub fn finished_programs(&self) -> &[ProgramStats] {
+        &self.finished
     }
 
     /// Takes every hook off; the counters and the events that are in the buffers stay. For the end of a trace: from here

@@ -7,12 +7,12 @@ use crate::attribution;
 use crate::event::{self, BootTime, HostFacts, Packet, SenderSocket};
 use crate::idle::clocks;
 use crate::idle::memory::Path;
-use crate::join::{Chain, Part, Seen, is_passive_form};
+use crate::join::{Chain, Part, Seen};
 use crate::record::{
     Basis, Cause, Direction, Endpoint, Evidence, Form, Kernel, Link, LinkRole, Origin, Record,
     Role, Verdict,
 };
-use crate::verdict::{self, Accepted, Context, OtherEnd, OwnTimeout, Passage, words};
+use crate::verdict::{self, Accepted, Arrived, Context, OtherEnd, OwnTimeout, Passage, words};
 
 /// A record and its event's time.
 type Draft = (BootTime, Record);
@@ -245,7 +245,7 @@ fn from_socket(
             .map(|socket| socket.state)
             .or(sent.minisock)
             .map(|state| state.name().to_owned()),
-        hook: form::hooks(&["tcp:tcp_send_reset"], part, true),
+        hook: form::hooks(&[form::hook_of(sent)], part, true),
     });
     record.link = link(LinkRole::Sender);
     Some((time, record))
@@ -314,15 +314,17 @@ fn accepted(
     let socket = &received.socket;
     let ingress = part.first_ingress();
     let time = ingress.map_or(seen.time, |ingress| ingress.time.min(seen.time));
-    let packet = ingress.map(|ingress| &*ingress.event);
-    let around = ledger.around(part.netns, received, packet, seen.time);
+    let arrived = ingress
+        .map(|ingress| Arrived::seen(&ingress.event))
+        .or_else(|| Arrived::told(received));
+    let around = ledger.around(part.netns, received, arrived.as_ref(), seen.time);
     let idle = clocks::idle(socket, socket.state, around.quiet.as_ref());
     let process = attribution::received(received, &seen.facts);
     let verdict = verdict::received(
         &Accepted {
             received,
             at: time,
-            packet,
+            arrived: arrived.as_ref(),
             idle: idle.as_ref(),
             sender,
             process: process.as_ref().map(|process| process.comm.as_str()),
@@ -344,12 +346,19 @@ fn accepted(
         &seen.facts,
     ));
     record.idle = idle;
-    record.packet = packet.map(form::packet);
-    record.interface = ingress.and_then(|ingress| ingress.facts.interface.clone());
+    record.packet = arrived.as_ref().map(form::arrived);
+    record.interface = ingress
+        .map_or(&seen.facts, |ingress| &ingress.facts)
+        .interface
+        .clone();
+    let mut hooks = vec!["tcp:tcp_receive_reset"];
+    if received.segment.is_some() {
+        hooks.push("fentry:tcp_reset");
+    }
     record.kernel = Some(Kernel {
         reason: None,
         state: Some(socket.state.name().to_owned()),
-        hook: form::hooks(&["tcp:tcp_receive_reset"], part, false),
+        hook: form::hooks(&hooks, part, false),
     });
     record.link = link(LinkRole::Receiver);
     (time, record)
@@ -440,13 +449,4 @@ fn note_receiver(verdict: &mut Verdict, receiver: Option<&OtherEnd>) {
 /// The id is given once the chain's first record has its number.
 fn link(role: LinkRole) -> Option<Link> {
     Some(Link { id: 0, role })
-}
-
-/// The shape of a segment.
-pub(super) fn shape(packet: &Packet) -> Form {
-    if is_passive_form(packet) {
-        Form::Passive
-    } else {
-        Form::Active
-    }
 }

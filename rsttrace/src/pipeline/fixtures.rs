@@ -220,6 +220,15 @@ impl Scene {
             flow: self.flow,
             socket,
             ownership: Some(ownership(412, "java", OwnerSource::Connect)),
+            segment: None,
+        }
+    }
+
+    /// The same where tcp_reset() can be hooked: `segment` is what it was called for.
+    pub fn received_with(&self, socket: Socket, segment: Segment) -> Received {
+        Received {
+            segment: Some(segment),
+            ..self.received(socket)
         }
     }
 

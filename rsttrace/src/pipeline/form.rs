@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::assemble::shape;
 use crate::attribution;
 use crate::event::{
     self, BootTime, Facts, HostFacts, KeepaliveDefaults, Ownership, Sent, TcpState,
@@ -18,7 +17,7 @@ use crate::record::{
     Socket, TIMED_OUT_SCHEMA, TimedOutRecord, Timestamps, Verdict,
 };
 use crate::verdict::advice::KeepaliveNow;
-use crate::verdict::{self, Around, words};
+use crate::verdict::{self, Around, Arrived, words};
 
 /// A record with what every one has; the ends are filled in by the caller, the number when it comes out.
 pub fn blank(
@@ -199,22 +198,32 @@ pub fn own_timeout(
 
 /// The segment as it was seen.
 pub fn packet(packet: &event::Packet) -> Packet {
-    let segment = &packet.segment;
-    let numbers = Numbers::of_packet(packet);
+    arrived(&Arrived::seen(packet))
+}
+
+/// The segment of an accepted reset, as far as it is known.
+pub fn arrived(arrived: &Arrived<'_>) -> Packet {
+    let segment = arrived.segment;
+    let numbers = Numbers::of_segment(segment);
+    let sighting = arrived.sighting;
     Packet {
         ttl: Some(segment.ttl),
         hops: Some(verdict::hops(segment.ttl)),
-        expected_ttl: packet.baseline.map(|baseline| baseline.ttl),
+        expected_ttl: sighting
+            .and_then(|packet| packet.baseline)
+            .map(|baseline| baseline.ttl),
         ip_id: segment.ip_id,
         seq: Some(numbers.seq),
         ack: numbers.ack,
         window: Some(segment.window),
         flags: Some(segment.flags.to_string()),
-        timestamps: packet
-            .timestamps
+        timestamps: sighting
+            .and_then(|packet| packet.timestamps)
             .map(|(value, echo)| Timestamps { value, echo }),
-        mac: packet.source_mac.map(words::mac),
-        form: Some(shape(packet)),
+        mac: sighting
+            .and_then(|packet| packet.source_mac)
+            .map(words::mac),
+        form: arrived.form,
     }
 }
 
@@ -251,6 +260,17 @@ pub fn hooks(first: &[&str], part: &Part, sending: bool) -> Vec<String> {
         list.push("tc:egress".to_owned());
     }
     list
+}
+
+/// The hook that told of a sent reset: the tracepoint shows those without a socket only where it gives a reason (6.10).
+pub fn hook_of(sent: &Sent) -> &'static str {
+    if sent.socket.is_some() || sent.reason.is_some() {
+        "tcp:tcp_send_reset"
+    } else if sent.flow.local.is_ipv4() {
+        "fentry:tcp_v4_send_reset"
+    } else {
+        "fentry:tcp_v6_send_reset"
+    }
 }
 
 /// Only devices saw it.

@@ -14,7 +14,7 @@ use crate::idle::clocks::{self, LEAST, Quiet};
 use crate::idle::memory::{Lesson, Memory, Path};
 use crate::join::{Origin, accepts, is_passive_form};
 use crate::record::{Basis, IdleMode};
-use crate::verdict::{Around, OtherReset, REORDERED, TalksOn, timeout};
+use crate::verdict::{Around, Arrived, OtherReset, REORDERED, TalksOn, timeout};
 
 /// Entries of each kind.
 const MAX_RECENT: usize = 4096;
@@ -38,8 +38,16 @@ pub struct Ledger {
     ttls: HashMap<(NetnsCookie, IpAddr), Vec<(Flow, u8)>>,
     talks: Recent<Connection, (BootTime, u8)>,
     misses: Recent<Connection, Vec<(BootTime, u32)>>,
-    /// When, and the round trip.
-    accepted: Recent<Connection, (BootTime, Duration)>,
+    accepted: Recent<Connection, Ending>,
+}
+
+/// How tcp_reset() ended a connection.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ending {
+    time: BootTime,
+    rtt: Duration,
+    /// No reset had come: the kernel tidied up after late data.
+    tidied: bool,
 }
 
 impl Ledger {
@@ -66,7 +74,7 @@ impl Ledger {
         &self,
         netns: NetnsCookie,
         received: &Received,
-        packet: Option<&Packet>,
+        arrived: Option<&Arrived<'_>>,
         time: BootTime,
     ) -> Around {
         let quiet = clocks::before_received(received, time);
@@ -90,7 +98,7 @@ impl Ledger {
             }),
             peer_ttl: self.peer_ttl(netns, &received.flow),
             near_misses: self.misses.get(&connection).map_or(0, |misses| {
-                let accepted = packet.map(|packet| packet.segment.seq);
+                let accepted = arrived.map(|arrived| arrived.segment.seq);
                 misses
                     .iter()
                     .filter(|(at, seq)| time.since(*at) <= VOLLEY && Some(*seq) != accepted)
@@ -131,9 +139,13 @@ impl Ledger {
         time: BootTime,
     ) -> Option<OtherReset> {
         let connection = (netns, flow);
-        let (at, _) = self.accepted.get(&connection)?;
-        if *at <= time {
-            return (time.since(*at) <= JUST).then_some(OtherReset::JustBefore);
+        let ending = self.accepted.get(&connection)?;
+        if ending.tidied {
+            return None;
+        }
+        let at = ending.time;
+        if at <= time {
+            return (time.since(at) <= JUST).then_some(OtherReset::JustBefore);
         }
         let only_one_missed = self.misses.get(&connection)?.len() == 1;
         (only_one_missed && at.since(time) <= VOLLEY).then_some(OtherReset::SoonAfter)
@@ -143,9 +155,12 @@ impl Ledger {
     pub fn talks_on(&self, netns: NetnsCookie, sent: &Sent, time: BootTime) -> Option<Duration> {
         let (cause, former) = sent.speaks_after_reset()?;
         let connection = (netns, sent.flow);
-        let rtt = self.accepted.get(&connection).map(|(_, rtt)| *rtt);
+        let ending = self.accepted.get(&connection).copied().unwrap_or_default();
+        if ending.tidied {
+            return None;
+        }
         let after = time.since(former.died);
-        let late = after > rtt.unwrap_or_default().max(REORDERED);
+        let late = after > ending.rtt.max(REORDERED);
         (late && !self.was_overtaken(&connection, cause)).then_some(after)
     }
 
@@ -159,12 +174,17 @@ impl Ledger {
     }
 
     fn accepted(&mut self, at: Origin, received: &Received) {
-        self.accepted.insert(
-            (at.netns, received.flow),
-            at.time,
-            (at.time, received.socket.rtt.unwrap_or_default()),
-        );
         let socket = &received.socket;
+        let ending = Ending {
+            time: at.time,
+            rtt: socket.rtt.unwrap_or_default(),
+            tidied: received.reset_came() == Some(false),
+        };
+        self.accepted
+            .insert((at.netns, received.flow), at.time, ending);
+        if ending.tidied {
+            return;
+        }
         // Closed already: nobody's loss, and perhaps the kernel's own tidying up.
         let closed = socket.orphaned || (socket.send_shutdown && socket.receive_shutdown);
         if !socket.state.is_synchronized() || closed {

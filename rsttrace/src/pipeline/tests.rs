@@ -141,6 +141,164 @@ fn the_record_has_the_state_and_settings_the_application_lost() {
     assert_eq!(packet.ttl, None);
 }
 
+/// An accepted reset that no classifier saw, with the segment tcp_reset() was called for.
+fn told(fill: impl FnOnce(&mut Socket, &mut Segment)) -> (Event, Facts) {
+    let mut socket = socket(1);
+    let mut segment = Segment {
+        window: 0,
+        ttl: 57,
+        ..segment(TcpFlags::RST, 5000, 0, 0)
+    };
+    fill(&mut socket, &mut segment);
+    let facts = Facts {
+        interface: Some("eth2".to_owned()),
+        ..Facts::default()
+    };
+    let received = Scene::new().received_with(socket, segment);
+    (event(0, received), facts)
+}
+
+#[test]
+fn without_a_classifier_the_packet_is_what_the_kernel_was_called_for() {
+    let record = only(run_with(host(), vec![told(|_, _| {})]));
+    let packet = record.packet.expect("told");
+    assert_eq!((packet.ttl, packet.hops), (Some(57), Some(7)));
+    assert_eq!((packet.seq, packet.ack), (Some(5000), None));
+    assert_eq!((packet.window, packet.ip_id), (Some(0), Some(1)));
+    assert_eq!(packet.flags.as_deref(), Some("R"));
+    assert_eq!(packet.form, Some(crate::record::Form::Passive));
+    assert_eq!(
+        (packet.expected_ttl, packet.timestamps, packet.mac),
+        (None, None, None)
+    );
+    assert_eq!(record.interface.as_deref(), Some("eth2"));
+    assert_eq!(
+        record.kernel.expect("kernel").hook,
+        ["tcp:tcp_receive_reset", "fentry:tcp_reset"]
+    );
+    // Devices are watched, and none saw it.
+    let evidence = &record.verdict.evidence;
+    assert!(evidence.iter().any(|it| it.kind == "not_seen_on_wire"));
+    // Without the hook nothing is known of the packet.
+    let received = Scene::new().received(socket(1));
+    let record = only(run(vec![event(0, received)]));
+    assert_eq!((record.packet, record.interface), (None, None));
+    assert_eq!(
+        record.kernel.expect("kernel").hook,
+        ["tcp:tcp_receive_reset"]
+    );
+}
+
+#[test]
+fn the_form_is_told_where_options_cannot_decide_it() {
+    use crate::record::Form;
+    const RA: u8 = TcpFlags::RST | TcpFlags::ACK;
+    // (flags, seq, window, timestamps agreed on, form)
+    for (flags, seq, window, timestamps, form) in [
+        (RA, 5000, 501, true, Some(Form::Active)),
+        (RA, 5000, 0, false, Some(Form::Passive)),
+        (RA, 5000, 0, true, None),
+        (RA, 0, 0, true, Some(Form::Passive)),
+        (TcpFlags::RST, 5000, 0, true, Some(Form::Passive)),
+    ] {
+        let event = told(|socket, segment| {
+            socket.timestamps = timestamps;
+            (segment.flags, segment.seq, segment.window) = (TcpFlags(flags), seq, window);
+        });
+        let record = only(run_with(host(), vec![event]));
+        assert_eq!(
+            record.packet.and_then(|packet| packet.form),
+            form,
+            "{flags:#x} {seq} {window} {timestamps}"
+        );
+        // What its options were is not known.
+        let signs = ["timestamps", "ip_id", "source_mac"];
+        let evidence = &record.verdict.evidence;
+        assert!(evidence.iter().all(|it| !signs.contains(&it.kind.as_str())));
+    }
+}
+
+#[test]
+fn what_a_classifier_saw_of_a_segment_goes_before_what_the_kernel_told() {
+    let scene = Scene::new();
+    let mut packet = scene.ingress(TcpFlags::RST, 5000, 0, target(&socket(1)));
+    packet.segment.ttl = 57;
+    packet.baseline = Some(Baseline {
+        time: BootTime(NOW - 12_300 * MS),
+        ttl: 57,
+        source_mac: None,
+    });
+    let seen = Facts {
+        interface: Some("br0".to_owned()),
+        ..Facts::default()
+    };
+    let records = run_with(host(), vec![(event(0, packet), seen), told(|_, _| {})]);
+    let record = only(records);
+    let packet = record.packet.expect("seen");
+    assert_eq!((packet.expected_ttl, packet.ttl), (Some(57), Some(57)));
+    assert!(packet.mac.is_some());
+    assert_eq!(record.interface.as_deref(), Some("br0"));
+    assert_eq!(
+        record.kernel.expect("kernel").hook,
+        ["tcp:tcp_receive_reset", "fentry:tcp_reset", "tc:ingress"]
+    );
+}
+
+#[test]
+fn a_told_ttl_is_held_against_the_peers_other_connections() {
+    // Another connection of the peer was reset a second earlier; its handshake had been seen.
+    let mut other = Scene::new();
+    other.flow.local.set_port(9090);
+    let mut packet = other.ingress(TcpFlags::RST, 5000, 0, target(&socket(2)));
+    packet.baseline = Some(Baseline {
+        time: BootTime(NOW - 12_300 * MS),
+        ttl: 57,
+        source_mac: None,
+    });
+    for (ttl, sure) in [(57, true), (64, false)] {
+        let mut earlier = event(0, packet.clone());
+        earlier.time = BootTime(NOW - SECOND);
+        let events = vec![
+            (earlier, Facts::default()),
+            told(|_, segment| segment.ttl = ttl),
+        ];
+        let records = run_with(host(), events);
+        let verdict = &of(&records, Direction::Received).verdict;
+        assert!(verdict.evidence.iter().any(|it| it.kind == "ttl"));
+        assert_eq!(
+            verdict.confidence == crate::record::Confidence::Likely,
+            sure,
+            "{verdict:?}"
+        );
+    }
+}
+
+#[test]
+fn a_peer_that_sends_on_after_late_data_is_not_suspected() {
+    let scene = Scene::new();
+    for (flags, suspected) in [(TcpFlags::ACK, false), (TcpFlags::RST, true)] {
+        let mut orphan = socket(1);
+        orphan.state = TcpState::FinWait2;
+        orphan.orphaned = true;
+        let late = segment(flags, 5000, 9000, 100);
+        let mut former = tombstone(412, "java", TcpState::FinWait2);
+        former.died = BootTime(NOW);
+        former.error = 104;
+        let mut again = scene.answer(segment(TcpFlags::ACK, 5100, 9000, 100));
+        again.former_connection = Some(former);
+        let records = run(vec![
+            event(0, scene.received_with(orphan, late)),
+            event(500_000, again),
+        ]);
+        let sent = of(&records, Direction::Sent);
+        let evidence = &sent.verdict.evidence;
+        assert_eq!(
+            evidence.iter().any(|it| it.kind == "peer_talks_on"),
+            suspected
+        );
+    }
+}
+
 /// Bodies over few addresses, numbers and sockets, so that much of it meets.
 fn body() -> impl Strategy<Value = Body> {
     let scene = || {
@@ -183,10 +341,11 @@ fn body() -> impl Strategy<Value = Body> {
     ];
     let cause = (any::<u8>(), number(), number(), any::<u32>())
         .prop_map(|(flags, seq, ack, payload)| segment(flags, seq, ack, payload));
+    let cause = cause.boxed();
     let sent = (
         scene(),
         reason,
-        proptest::option::of(cause),
+        proptest::option::of(cause.clone()),
         proptest::option::of(any_socket.clone()),
         any::<bool>(),
     )
@@ -198,8 +357,14 @@ fn body() -> impl Strategy<Value = Body> {
             sent.passive = passive;
             Body::from(sent)
         });
-    let received = (scene(), any_socket.clone())
-        .prop_map(|(scene, socket)| Body::from(scene.received(socket)));
+    let received = (scene(), any_socket.clone(), proptest::option::of(cause)).prop_map(
+        |(scene, socket, segment)| {
+            Body::from(Received {
+                segment,
+                ..scene.received(socket)
+            })
+        },
+    );
     let packet = (
         scene(),
         any::<u8>(),
@@ -231,7 +396,7 @@ fn sent_events(record: &Record) -> bool {
         && record
             .kernel
             .as_ref()
-            .is_some_and(|kernel| kernel.hook.iter().any(|hook| hook == "tcp:tcp_send_reset"))
+            .is_some_and(|kernel| kernel.hook.iter().any(|hook| hook.ends_with("_send_reset")))
 }
 
 proptest! {

@@ -6,11 +6,10 @@
 
 use std::time::Duration;
 
-use super::{Around, item, words};
-use crate::event::{BootTime, Packet, Received, TcpFlags};
+use super::{Around, Arrived, item, words};
+use crate::event::{Baseline, BootTime, Received, TcpFlags};
 use crate::idle::clocks::{self, LEAST, Quiet, Trigger};
-use crate::join::is_passive_form;
-use crate::record::{Confidence, Evidence};
+use crate::record::{Confidence, Evidence, Form};
 
 /// What the signs say together.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -57,9 +56,24 @@ impl Bearing {
 /// What the signs are read from.
 struct Case<'a> {
     received: &'a Received,
-    packet: &'a Packet,
+    arrived: &'a Arrived<'a>,
     around: &'a Around,
     at: BootTime,
+}
+
+impl Case<'_> {
+    /// The last handshake with these addresses and ports that a classifier saw.
+    fn any_baseline(&self) -> Option<Baseline> {
+        self.arrived.sighting?.baseline
+    }
+
+    /// The same if it is this connection's.
+    fn baseline(&self) -> Option<Baseline> {
+        let packet = self.arrived.sighting?;
+        packet
+            .baseline
+            .filter(|_| super::evidence::is_of_handshake(self.received, packet))
+    }
 }
 
 /// A sign: what it weighs, its name and what was seen.
@@ -80,11 +94,11 @@ const SIGNS: [&[Reader]; 7] = [
     &[peer_talks_on],
 ];
 
-/// Weighs the signs of an accepted reset that was seen on the wire.
-pub fn weigh(received: &Received, packet: &Packet, around: &Around, at: BootTime) -> Bearing {
+/// Weighs the signs of an accepted reset whose segment is known.
+pub fn weigh(received: &Received, arrived: &Arrived<'_>, around: &Around, at: BootTime) -> Bearing {
     let case = Case {
         received,
-        packet,
+        arrived,
         around,
         at,
     };
@@ -145,13 +159,9 @@ pub fn weigh_ttl(seen: u8, expected: u8) -> i32 {
 
 /// The TTL against that of the peer's handshake or, where that was not seen, of its other connections.
 fn ttl(case: &Case<'_>) -> Sign {
-    let seen = case.packet.segment.ttl;
-    let own = case
-        .packet
-        .baseline
-        .filter(|_| super::evidence::is_of_handshake(case.received, case.packet))
-        .map(|baseline| baseline.ttl);
-    let (expected, whose, most) = match (own, case.around.peer_ttl, case.packet.baseline) {
+    let seen = case.arrived.segment.ttl;
+    let own = case.baseline().map(|baseline| baseline.ttl);
+    let (expected, whose, most) = match (own, case.around.peer_ttl, case.any_baseline()) {
         (Some(ttl), _, _) => (ttl, "the peer's handshake", STRONG),
         (None, Some(ttl), _) => (ttl, "the peer's other connections", WEAK),
         // Anybody can send a later SYN with these addresses: it says nothing.
@@ -161,8 +171,7 @@ fn ttl(case: &Case<'_>) -> Sign {
     // The peer's newer connections come like that: its route has changed.
     let usual = case.around.peer_ttl == Some(seen);
     let old = case
-        .packet
-        .baseline
+        .any_baseline()
         .is_some_and(|baseline| case.at.since(baseline.time) > ROUTE_LIFE);
     let weight = match weigh_ttl(seen, expected) {
         weight if usual => weight.min(0),
@@ -196,7 +205,7 @@ fn nothing_to_answer(case: &Case<'_>) -> Sign {
     let socket = &case.received.socket;
     let silent = socket.since_transmit?;
     let rtt = socket.rtt?;
-    let is_answer = !case.packet.segment.flags.has(TcpFlags::ACK);
+    let is_answer = !case.arrived.segment.flags.has(TcpFlags::ACK);
     (is_answer && silent > rtt.saturating_mul(8).max(LEAST_ANSWER_TIME)).then(|| {
         let detail = format!(
             "it has the form of an answer, but this host had sent nothing for {} (RTT {})",
@@ -224,7 +233,7 @@ fn answer_time(quiet: &Quiet) -> Option<(&'static str, Duration)> {
 fn answered_after_silence(case: &Case<'_>) -> Sign {
     let quiet = case.around.quiet.as_ref()?;
     let (what, _) = answer_time(quiet)?;
-    (quiet.wire >= LEAST && is_passive_form(case.packet)).then(|| {
+    (quiet.wire >= LEAST && case.arrived.form == Some(Form::Passive)).then(|| {
         let detail = format!(
             "it answers {what}, the first segment after {} of silence",
             words::span(quiet.wire)
@@ -274,12 +283,8 @@ const LONGEST_DELAY: Duration = Duration::from_millis(250);
 
 /// Another device of the link handed it over than the one that handed over the handshake.
 fn other_neighbour(case: &Case<'_>) -> Sign {
-    let usual = case
-        .packet
-        .baseline
-        .filter(|_| super::evidence::is_of_handshake(case.received, case.packet))?
-        .source_mac?;
-    let seen = case.packet.source_mac?;
+    let usual = case.baseline()?.source_mac?;
+    let seen = case.arrived.sighting?.source_mac?;
     (usual != seen).then(|| {
         let detail = format!(
             "it came by {}, the peer's handshake by {}",
@@ -293,8 +298,9 @@ fn other_neighbour(case: &Case<'_>) -> Sign {
 /// A reset sent on a socket that uses timestamps should carry them (RFC 7323 section 3.2), and Linux's do; answers never do.
 /// Other systems leave them out, so it weighs nothing.
 fn without_timestamps(case: &Case<'_>) -> Sign {
-    let due = case.received.socket.timestamps && case.packet.segment.window != 0;
-    (due && case.packet.timestamps.is_none()).then(|| {
+    let packet = case.arrived.sighting?;
+    let due = case.received.socket.timestamps && packet.segment.window != 0;
+    (due && packet.timestamps.is_none()).then(|| {
         let detail = "it has a window but no timestamps, which both ends had agreed on".to_owned();
         (0, "timestamps", detail)
     })
@@ -302,8 +308,9 @@ fn without_timestamps(case: &Case<'_>) -> Sign {
 
 /// Linux sets "don't fragment", with the identification 0 or the connection's own count. Other systems may not.
 fn ip_id(case: &Case<'_>) -> Sign {
-    let id = case.packet.segment.ip_id.filter(|&id| id != 0)?;
-    (case.packet.dont_fragment == Some(false)).then(|| {
+    let packet = case.arrived.sighting?;
+    let id = packet.segment.ip_id.filter(|&id| id != 0)?;
+    (packet.dont_fragment == Some(false)).then(|| {
         let detail = format!("IP id {id} without \"don't fragment\", unlike Linux's resets");
         (0, "ip_id", detail)
     })

@@ -5,9 +5,10 @@ use super::timeout::{self, Timeout};
 use super::{Around, Context, OtherEnd, advice, at_most, explain, item, lost, severity};
 use std::time::Duration;
 
-use crate::event::{BootTime, Packet, Received, TcpState};
+use crate::event::{BootTime, Packet, Received, Segment, TcpFlags, TcpState};
 use crate::idle::clocks;
-use crate::record::{Cause, Confidence, Idle, Origin, Severity, Verdict};
+use crate::join::is_passive_form;
+use crate::record::{Cause, Confidence, Form, Idle, Origin, Severity, Verdict};
 
 /// What a socket accepted, and what is known of it.
 pub struct Accepted<'a> {
@@ -15,8 +16,8 @@ pub struct Accepted<'a> {
     pub received: &'a Received,
     /// When.
     pub at: BootTime,
-    /// The segment, where it was seen.
-    pub packet: Option<&'a Packet>,
+    /// The segment, where it is known.
+    pub arrived: Option<&'a Arrived<'a>>,
     /// The clocks; absent where there was no connection yet.
     pub idle: Option<&'a Idle>,
     /// The end on this host that sent it.
@@ -27,6 +28,54 @@ pub struct Accepted<'a> {
     pub keepalive: advice::KeepaliveNow,
     /// What came before and after it.
     pub around: &'a Around,
+}
+
+/// The segment of an accepted reset.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrived<'a> {
+    /// Its headers.
+    pub segment: &'a Segment,
+    /// Its shape; absent where its options decide and are not known.
+    pub form: Option<Form>,
+    /// As a classifier saw it: with its options and what the handshake looked like.
+    pub sighting: Option<&'a Packet>,
+}
+
+impl<'a> Arrived<'a> {
+    /// A classifier saw it.
+    pub fn seen(packet: &'a Packet) -> Self {
+        Self {
+            segment: &packet.segment,
+            form: Some(form(packet)),
+            sighting: Some(packet),
+        }
+    }
+
+    /// tcp_reset() was called for it.
+    pub fn told(received: &'a Received) -> Option<Self> {
+        let segment = received.segment.as_ref()?;
+        // A reset of an end that has the connection acknowledges and, with timestamps agreed on, carries them.
+        let may_have_options =
+            received.socket.timestamps && segment.flags.has(TcpFlags::ACK) && segment.seq != 0;
+        Some(Self {
+            segment,
+            form: match segment.window {
+                0 if may_have_options => None,
+                0 => Some(Form::Passive),
+                _ => Some(Form::Active),
+            },
+            sighting: None,
+        })
+    }
+}
+
+/// The shape of a segment.
+pub fn form(packet: &Packet) -> Form {
+    if is_passive_form(packet) {
+        Form::Passive
+    } else {
+        Form::Active
+    }
 }
 
 /// Who, why and how sure, still to be worded and weighed against what another end knows.
@@ -46,17 +95,18 @@ pub fn received(accepted: &Accepted<'_>, context: &Context<'_>) -> Verdict {
         "accepted",
         format!("the kernel accepted it in {}", received.socket.state),
     )];
-    let bearing = match accepted.packet {
+    let bearing = match accepted.arrived {
         // Who sent it is known.
         Some(_) if accepted.sender.is_some() => Bearing::default(),
-        Some(packet) if received.socket.state.is_synchronized() => {
-            nearer::weigh(received, packet, accepted.around, accepted.at)
+        Some(arrived) if received.socket.state.is_synchronized() => {
+            nearer::weigh(received, arrived, accepted.around, accepted.at)
         }
         _ => Bearing::default(),
     };
     list.extend(bearing.signs.iter().cloned());
     list.extend(timeout::evidence(accepted.around));
-    if accepted.packet.is_none()
+    let sighting = accepted.arrived.and_then(|arrived| arrived.sighting);
+    if sighting.is_none()
         && accepted.sender.is_none()
         && context.coverage.packets
         && context.nothing_lost()
@@ -132,7 +182,11 @@ fn find(
             cause: Cause::NotFromPeer,
             confidence: bearing.confidence(),
             summary: explain::not_from_peer(remote, around),
-            advice: advice::for_foreign(accepted.packet.and_then(|packet| packet.source_mac)),
+            advice: advice::for_foreign(
+                accepted
+                    .arrived
+                    .and_then(|arrived| arrived.sighting?.source_mac),
+            ),
         };
     }
     let mut confidence = Confidence::Likely;

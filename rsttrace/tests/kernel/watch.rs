@@ -15,9 +15,11 @@ use serde_json::Value;
 
 use super::{eventually, run};
 
-/// The command with these arguments.
+/// The command with these arguments: the one that was built with the tests, or another build of it that is tested instead.
 pub fn rsttrace(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rsttrace"));
+    let other = std::env::var_os("RSTTRACE_PROGRAM");
+    let program = other.unwrap_or_else(|| env!("CARGO_BIN_EXE_rsttrace").into());
+    let mut command = Command::new(program);
     command.args(arguments).env_remove("RUST_LOG");
     command
 }

@@ -135,6 +135,21 @@ impl Tally {
         counts.join(", ")
     }
 
+    /// Cases told as staged.
+    pub fn right(&self) -> usize {
+        self.right
+    }
+
+    /// Cases that were owned up to.
+    pub fn unknown(&self) -> usize {
+        self.unknown
+    }
+
+    /// Kinds that this machine cannot stage.
+    pub fn not_staged(&self) -> usize {
+        self.not_staged.len()
+    }
+
     /// What went wrong, a line each.
     pub fn mishaps(&self) -> impl Iterator<Item = &str> {
         let lists = [&self.blames, &self.missing, &self.others, &self.failed];

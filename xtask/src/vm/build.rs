@@ -18,8 +18,8 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 pub struct Built {
     /// rsttrace.
     pub program: PathBuf,
-    /// Test binaries, or examples, by the names of their targets.
-    pub others: BTreeMap<String, PathBuf>,
+    /// Test binaries, or an example, by the names of their targets.
+    pub tests: BTreeMap<String, PathBuf>,
 }
 
 impl Built {
@@ -32,34 +32,57 @@ impl Built {
             cargo.arg("--no-run");
             cargo.args(tests.iter().flat_map(|test| ["--test", test]));
         }
-        Self::by(cargo)
+        let mut tests = built_by(cargo)?;
+        let program = tests.remove("rsttrace");
+        Ok(Self {
+            program: program.context("cargo built no rsttrace")?,
+            tests,
+        })
     }
 
-    /// Builds rsttrace, and one of its examples.
+    /// Builds rsttrace, and this example of it.
     pub fn with_example(name: &str) -> Result<Self> {
         let mut cargo = cargo("build");
         cargo.args(["--bin", "rsttrace", "--example", name]);
-        Self::by(cargo)
-    }
-
-    fn by(mut cargo: Command) -> Result<Self> {
-        let shown = command::announce(&cargo);
-        let output = cargo
-            .arg("--message-format=json-render-diagnostics")
-            .stderr(Stdio::inherit())
-            .output()
-            .context("start cargo")?;
-        if !output.status.success() {
-            bail!("`{shown}` failed ({})", output.status);
-        }
-        let output = String::from_utf8(output.stdout).context("cargo printed no UTF-8")?;
-        let mut others = executables(&output);
-        let program = others.remove("rsttrace");
+        let mut examples = built_by(cargo)?;
+        let program = examples.remove("rsttrace");
         Ok(Self {
             program: program.context("cargo built no rsttrace")?,
-            others,
+            tests: examples,
         })
     }
+
+    /// The release build of rsttrace and the debug build of this test of it, which are there when all tests have been run.
+    /// Not static, which suffices where the guest's files are this machine's.
+    pub fn reuse(test: &str) -> Result<Self> {
+        let mut release = command::cargo();
+        release.args(["build", "--quiet", "--release", "--package", "rsttrace"]);
+        let mut debug = command::cargo();
+        debug.args(["test", "--quiet", "--no-run", "--package", "rsttrace"]);
+        debug.args(["--test", test]);
+        let program = built_by(release)?.remove("rsttrace");
+        let mut tests = built_by(debug)?;
+        tests.retain(|name, _| name == test);
+        Ok(Self {
+            program: program.context("cargo built no rsttrace")?,
+            tests,
+        })
+    }
+}
+
+fn built_by(mut cargo: Command) -> Result<BTreeMap<String, PathBuf>> {
+    let shown = command::announce(&cargo);
+    let output = cargo
+        .current_dir(workspace::root())
+        .arg("--message-format=json-render-diagnostics")
+        .stderr(Stdio::inherit())
+        .output()
+        .context("start cargo")?;
+    if !output.status.success() {
+        bail!("`{shown}` failed ({})", output.status);
+    }
+    let output = String::from_utf8(output.stdout).context("cargo printed no UTF-8")?;
+    Ok(executables(&output))
 }
 
 /// Names of targets and files, of what cargo says that it built.
@@ -76,7 +99,6 @@ fn executables(messages: &str) -> BTreeMap<String, PathBuf> {
 fn cargo(what: &str) -> Command {
     let mut cargo = command::cargo();
     cargo
-        .current_dir(workspace::root())
         .args([what, "--quiet", "--release", "--package", "rsttrace"])
         .arg("--config")
         .arg(format!(

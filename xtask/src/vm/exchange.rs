@@ -14,9 +14,9 @@ use anyhow::{Context as _, Result};
 use super::step::Step;
 use crate::workspace;
 
-/// Makes the folder of this kernel anew: with these steps, settings for the guest's own script, and the rsttrace that is in its path.
-pub fn folder(release: &str, steps: &[Step], settings: &str, program: &Path) -> Result<PathBuf> {
-    let folder = results(release);
+/// Makes the folder of this name anew: with these steps, settings for the guest's own script, and the rsttrace that is in its path.
+pub fn folder(name: &str, steps: &[Step], settings: &str, program: &Path) -> Result<PathBuf> {
+    let folder = results(name);
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("clear {}", folder.display()))?;
     }
@@ -30,8 +30,7 @@ pub fn folder(release: &str, steps: &[Step], settings: &str, program: &Path) -> 
     let mut order = String::new();
     for step in steps {
         write(&format!("{}.step", step.name), &step.script)?;
-        order.push_str(&step.name);
-        order.push('\n');
+        order += &format!("{} {}\n", step.name, step.limit.as_secs());
     }
     write("steps", &order)?;
     fs::copy(program, folder.join("rsttrace"))
@@ -40,8 +39,8 @@ pub fn folder(release: &str, steps: &[Step], settings: &str, program: &Path) -> 
 }
 
 /// Below target, wherever the cache is.
-fn results(release: &str) -> PathBuf {
-    workspace::target().join("vm/results").join(release)
+pub fn results(name: &str) -> PathBuf {
+    workspace::target().join("vm/results").join(name)
 }
 
 /// Of the console, when a guest had to be ended.

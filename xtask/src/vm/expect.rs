@@ -8,8 +8,20 @@ use super::step::quoted;
 /// Major and minor number.
 pub type Version = (u64, u64);
 
+/// What steps are run on.
+#[derive(Clone, Copy, Debug)]
+pub struct Host {
+    /// Of its kernel.
+    pub version: Version,
+    /// The kernel is as Debian builds it: what its version has is there.
+    pub is_stock: bool,
+}
+
+/// The first version with TCX: what is attached by its links goes with the process.
+pub const TCX: Version = (6, 6);
+
 /// The oldest that is supported. Kernels of Debian are built with all that is asked for here.
-const OLDEST: Version = (5, 10);
+pub const OLDEST: Version = (5, 10);
 
 /// Each with the first version that has it, and a command line that succeeds where it is.
 const FEATURES: [(&str, Version, &str); 15] = [
@@ -54,7 +66,7 @@ const FEATURES: [(&str, Version, &str); 15] = [
         OLDEST,
         "rsttrace demo --only linger-zero --tc clsact",
     ),
-    ("TCX", (6, 6), "rsttrace demo --only linger-zero --tc tcx"),
+    ("TCX", TCX, "rsttrace demo --only linger-zero --tc tcx"),
     (
         "ring buffer",
         OLDEST,
@@ -62,17 +74,30 @@ const FEATURES: [(&str, Version, &str); 15] = [
     ),
 ];
 
-/// Hooks: the fact, the program that gives it, and the first version that has it.
-const HOOKS: [(&str, &str, Version); 8] = [
-    ("ownership", "inet_sock_set_state", OLDEST),
-    ("reset_sent", "tcp_send_reset", (6, 10)),
-    ("reset_received", "tcp_receive_reset", OLDEST),
-    ("packets", "tc_ingress_l2", OLDEST),
-    ("packets", "tc_egress_l2", OLDEST),
-    ("tunnel_packets", "tc_ingress_l3", OLDEST),
-    ("older_sockets", "seed_sockets", OLDEST),
-    ("clock", "clock", OLDEST),
+/// Hooks: the fact, a program that gives it, the first version where it has to be granted and, where another program takes
+/// its place later, the first where it need not.
+const HOOKS: [(&str, &str, Version, Version); 12] = [
+    ("ownership", "inet_sock_set_state", OLDEST, NEVER),
+    ("acceptor", "fentry_security_sock_graft", OLDEST, NEVER),
+    ("reset_sent", "tcp_send_reset_no_reason", OLDEST, (6, 10)),
+    ("reset_sent", "tcp_send_reset", (6, 10), NEVER),
+    (
+        "reset_sent_stateless",
+        "fentry_tcp_v4_send_reset",
+        OLDEST,
+        (6, 10),
+    ),
+    // Without the packet among its arguments before:
+    // <https://github.com/torvalds/linux/blob/v5.10/net/ipv4/tcp_input.c#L4227>.
+    ("received_segment", "fentry_tcp_reset", (5, 12), NEVER),
+    ("reset_received", "tcp_receive_reset", OLDEST, NEVER),
+    ("packets", "tc_ingress_l2", OLDEST, NEVER),
+    ("packets", "tc_egress_l2", OLDEST, NEVER),
+    ("tunnel_packets", "tc_ingress_l3", OLDEST, NEVER),
+    ("older_sockets", "seed_sockets", OLDEST, NEVER),
+    ("clock", "clock", OLDEST, NEVER),
 ];
+const NEVER: Version = (u64::MAX, 0);
 
 /// Scenarios that a kernel older than this cannot stage, and why. Any other has to be staged.
 const NOT_STAGED_BEFORE: [(&str, Version, &str); 0] = [];
@@ -115,16 +140,18 @@ pub fn missing_features(output: &str, version: Version) -> (usize, Vec<&'static 
 pub fn missing_hooks(version: Version, is_granted: impl Fn(&str, &str) -> bool) -> Vec<String> {
     HOOKS
         .into_iter()
-        .filter(|(fact, program, since)| version >= *since && !is_granted(fact, program))
-        .map(|(fact, program, _)| format!("{fact} ({program})"))
+        .filter(|(_, _, since, until)| (*since..*until).contains(&version))
+        .filter(|(fact, program, ..)| !is_granted(fact, program))
+        .map(|(fact, program, ..)| format!("{fact} ({program})"))
         .collect()
 }
 
-/// Whether a kernel of this version may leave the scenario out.
-pub fn may_be_left_out(scenario: &str, version: Version) -> bool {
-    NOT_STAGED_BEFORE
-        .iter()
-        .any(|(name, since, _)| *name == scenario && version < *since)
+/// Whether a kernel may leave the scenario out.
+pub fn may_be_left_out(scenario: &str, host: Host) -> bool {
+    !host.is_stock
+        || NOT_STAGED_BEFORE
+            .iter()
+            .any(|(name, since, _)| *name == scenario && host.version < *since)
 }
 
 #[cfg(test)]
@@ -160,6 +187,11 @@ mod tests {
 
     #[test]
     fn what_is_not_listed_has_to_be_staged() {
-        assert!(!may_be_left_out("linger-zero", OLDEST));
+        let host = |is_stock| Host {
+            version: OLDEST,
+            is_stock,
+        };
+        assert!(!may_be_left_out("linger-zero", host(true)));
+        assert!(may_be_left_out("linger-zero", host(false)));
     }
 }

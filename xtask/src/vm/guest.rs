@@ -22,6 +22,8 @@ use crate::workspace;
 pub struct Machine<'a> {
     /// What it boots.
     pub kernel: &'a Kernel,
+    /// Of the folder of its results.
+    pub name: &'a str,
     /// In MiB.
     pub memory: u32,
     /// How many.
@@ -42,6 +44,25 @@ pub struct Run {
     pub folder: PathBuf,
 }
 
+impl Run {
+    /// What an earlier run of these steps left.
+    pub fn kept(name: &str, steps: &[Step]) -> Self {
+        let folder = exchange::results(name);
+        let result = |step: &Step| {
+            let code = Progress::of(step, &folder).code();
+            StepResult {
+                ended: code.map_or(Ended::NotBegun, Ended::Exited),
+                took: Duration::ZERO,
+            }
+        };
+        Self {
+            boot: Duration::ZERO,
+            steps: steps.iter().map(result).collect(),
+            folder,
+        }
+    }
+}
+
 /// What came of a step.
 pub struct StepResult {
     /// How it ended.
@@ -55,7 +76,7 @@ pub struct StepResult {
 pub enum Ended {
     /// By itself, with this code.
     Exited(u8),
-    /// It took too long, and the guest was ended.
+    /// It took too long, and the guest was ended with it.
     TimedOut,
     /// The guest ended before the step did.
     Lost,
@@ -76,14 +97,15 @@ impl Display for Ended {
 
 /// Some ten times what it takes.
 const BOOT_LIMIT: Duration = Duration::from_secs(150);
+/// A step that takes too long is ended in the guest; if that fails, the guest is.
+const GRACE: Duration = Duration::from_secs(20);
 const END_LIMIT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(50);
 impl Machine<'_> {
     /// Boots it and runs the steps one after the other. A step that fails is a result; a guest that does not come up
     /// is an error.
     pub fn run(&self, steps: &[Step]) -> Result<Run> {
-        let release = &self.kernel.release;
-        let folder = exchange::folder(release, steps, &self.settings(steps), self.program)?;
+        let folder = exchange::folder(self.name, steps, &self.settings(steps), self.program)?;
         let mut guest = Guest {
             qemu: self.start(&folder)?,
         };
@@ -104,10 +126,7 @@ impl Machine<'_> {
             let result = guest.follow(step, &state)?;
             let (ended, took) = (result.ended, result.took.as_secs_f64());
             results.push(result);
-            eprintln!(
-                "{}: {}: {ended} after {took:.1} s",
-                self.kernel.release, step.name
-            );
+            eprintln!("{}: {}: {ended} after {took:.1} s", self.name, step.name);
             if !matches!(ended, Ended::Exited(_)) {
                 eprintln!("The last words of the guest:\n{}", last_words(&folder));
                 break;
@@ -126,7 +145,7 @@ impl Machine<'_> {
     }
 
     fn settings(&self, steps: &[Step]) -> String {
-        let limits: Duration = steps.iter().map(|step| step.limit).sum();
+        let limits: Duration = steps.iter().map(|step| step.limit + GRACE).sum();
         let lifetime = (BOOT_LIMIT + limits + END_LIMIT).as_secs().to_string();
         [
             ("release", self.kernel.release.as_str()),
@@ -160,7 +179,7 @@ impl Machine<'_> {
             .arg(file_option("local,path=", folder, ",mount_tag=exchange,security_model=none"));
         let errors = folder.join("qemu");
         let errors = File::create(&errors).with_context(|| format!("make {}", errors.display()))?;
-        eprintln!("{}: booting; {}", self.kernel.release, folder.display());
+        eprintln!("{}: booting; {}", self.name, folder.display());
         qemu.stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(errors)
@@ -226,7 +245,7 @@ impl Guest {
                     Ended::NotBegun
                 };
             }
-            if begin.elapsed() > step.limit {
+            if begin.elapsed() > step.limit + GRACE {
                 break Ended::TimedOut;
             }
             thread::sleep(POLL);

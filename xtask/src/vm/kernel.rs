@@ -17,7 +17,7 @@ use super::{
 use crate::{command, workspace};
 
 /// A kernel that is ready to boot.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kernel {
     /// As `uname -r` tells it, such as "6.12.117+deb13-amd64".
     pub release: String,

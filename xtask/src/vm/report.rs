@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::judge::Judgement;
+use crate::tally::Tally;
 
 /// A kernel and what came of its steps.
 pub struct Row {
@@ -20,6 +21,33 @@ pub struct Row {
 }
 
 impl Row {
+    /// Of a kernel that could not be had, or did not boot.
+    pub fn failed(release: &str, error: &anyhow::Error) -> Self {
+        Self {
+            release: release.to_owned(),
+            boot: None,
+            failure: Some(format!("{error:#}")),
+            steps: Vec::new(),
+        }
+    }
+
+    /// From the start to the end of the last step.
+    pub fn took(&self) -> Duration {
+        let steps = self.steps.iter().map(|(_, took, _)| *took);
+        self.boot.into_iter().chain(steps).sum()
+    }
+
+    /// Each step counts as a test.
+    pub fn tally(&self) -> Tally {
+        let is_good = |(_, _, judgement): &&(_, _, Judgement)| judgement.failures.is_empty();
+        let passed = self.steps.iter().filter(is_good).count() as u64;
+        Tally {
+            passed,
+            failed: self.steps.len() as u64 - passed + u64::from(self.failure.is_some()),
+            ignored: 0,
+        }
+    }
+
     /// What is not good enough, with the step's name.
     pub fn failures(&self) -> Vec<String> {
         let steps = self.steps.iter().flat_map(|(name, _, judgement)| {
@@ -99,17 +127,15 @@ mod tests {
 Not good enough:
   6.12 kernel_wire: a
 ";
+        let tally = row.tally();
+        assert_eq!((tally.passed, tally.failed), (1, 1));
         assert_eq!(Report(vec![row]).to_string(), wanted);
     }
 
     #[test]
     fn a_guest_that_does_not_come_up_is_a_failure() {
-        let row = Row {
-            release: "6.12".into(),
-            boot: None,
-            failure: Some("it panicked".into()),
-            steps: Vec::new(),
-        };
+        let row = Row::failed("6.12", &anyhow::anyhow!("it panicked"));
+        assert_eq!(row.tally().failed, 1);
         let text = Report(vec![row]).to_string();
         assert!(
             text.contains("6.12, not booted") && text.contains("6.12 it panicked"),

@@ -7,7 +7,10 @@ use std::{
 
 use clap::ValueEnum;
 
-use super::{build::Built, expect};
+use super::{
+    build::Built,
+    expect::{self, Version},
+};
 
 /// A script with a name and a limit.
 pub struct Step {
@@ -17,7 +20,7 @@ pub struct Step {
     pub kind: Kind,
     /// For /bin/sh, in the folder of this repository.
     pub script: String,
-    /// After that the guest is ended.
+    /// After that it is ended.
     pub limit: Duration,
 }
 
@@ -32,6 +35,8 @@ pub enum Kind {
     Demo,
     /// `rsttrace demo --transport perf`
     Perf,
+    /// Why it does not start: without BTF, and (in a boot of its own) under lockdown
+    Refusal,
     /// Kernel tests
     Tests,
     /// What the command line says
@@ -46,6 +51,7 @@ impl Display for Kind {
             Self::Hooks => "hooks",
             Self::Demo => "demo",
             Self::Perf => "perf",
+            Self::Refusal => "refusal",
             Self::Tests => "tests",
             Self::Command => "command",
         })
@@ -53,40 +59,80 @@ impl Display for Kind {
 }
 
 /// Scripts and limits of what is always run the same way. The limits are some four times what it takes alone on two CPUs.
-const STEPS: [(Kind, &str, u64); 3] = [
+const STEPS: [(Kind, &str, u64); 4] = [
     (Kind::Hooks, "exec rsttrace doctor --output json", 60),
-    (Kind::Demo, "exec sh /vm/run-demo.sh --all", 500),
+    (Kind::Demo, "exec sh \"$vm/run-demo.sh\" --all", 500),
     (
         Kind::Perf,
-        "exec sh /vm/run-demo.sh '' --transport perf",
+        "exec sh \"$vm/run-demo.sh\" '' --transport perf",
         250,
+    ),
+    (
+        Kind::Refusal,
+        "exec unshare --mount sh -c 'mount -t tmpfs tmpfs /sys/kernel/btf && exec rsttrace --duration 1s'",
+        60,
     ),
 ];
 
-/// Kernel tests that make sense there, and what they may take.
-pub const TESTS: [(&str, u64); 3] = [
-    ("kernel_wire", 150),
-    ("kernel_cleanup", 150),
-    ("kernel_attach", 200),
+/// As [`STEPS`] has it, with one kind in place of all: the transport is what differs.
+const SHORT_PERF: &str = "exec sh \"$vm/run-demo.sh\" '--only port-closed,linger-zero,close-unread,received,forwarded,firewall-reject-syn' --transport perf";
+
+/// The step of a boot that is locked down.
+const LOCKDOWN: (&str, &str, u64) = ("lockdown", "exec rsttrace --duration 1s", 60);
+/// Has the kernel be locked down from its start.
+pub const LOCKED_DOWN: &str = "lockdown=confidentiality";
+
+/// Kernel tests that make sense there, what they may take, and the first version that has what they test.
+pub const TESTS: [(&str, u64, Version); 3] = [
+    ("kernel_wire", 200, expect::OLDEST),
+    (CLEANUP, 300, expect::OLDEST),
+    ("kernel_attach", 200, expect::TCX),
 ];
+/// The test that nothing stays in the kernel.
+pub const CLEANUP: &str = "kernel_cleanup";
+
+/// How much is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Everything.
+    Whole,
+    /// What may take minutes only: everything once, but of the tests only the one whose answer depends on the kernel most.
+    Quick,
+}
 
 impl Step {
     /// All of these kinds, in the order in which they tell most.
-    pub fn all(kinds: &[Kind], built: &Built) -> Vec<Self> {
-        let features = (Kind::Features, expect::features_script(), 120);
-        let fixed = STEPS.map(|(kind, script, limit)| (kind, script.to_owned(), limit));
+    pub fn all(kinds: &[Kind], form: Form, version: Version, built: &Built) -> Vec<Self> {
+        let features = (Kind::Features, expect::features_script(), 240);
+        let fixed = STEPS.map(|(kind, script, limit)| {
+            let is_short = form == Form::Quick && kind == Kind::Perf;
+            let script = if is_short { SHORT_PERF } else { script };
+            (kind, script.to_owned(), limit)
+        });
         let mut steps: Vec<_> = [features]
             .into_iter()
             .chain(fixed)
             .map(|(kind, script, limit)| Self::new(&kind.to_string(), kind, script, limit))
             .collect();
-        for (name, limit) in TESTS {
-            if let Some(file) = built.others.get(name) {
+        for (name, limit, since) in TESTS {
+            let is_wanted = version >= since && (form == Form::Whole || name == CLEANUP);
+            if let Some(file) = built.tests.get(name).filter(|_| is_wanted) {
                 steps.push(Self::test(name, &file.to_string_lossy(), limit));
             }
         }
         steps.retain(|step| kinds.is_empty() || kinds.contains(&step.kind));
         steps
+    }
+
+    /// For a boot that is [`LOCKED_DOWN`].
+    pub fn lockdown() -> Self {
+        let (name, script, limit) = LOCKDOWN;
+        Self::new(name, Kind::Refusal, script.to_owned(), limit)
+    }
+
+    /// See [`Step::lockdown`].
+    pub fn is_lockdown(&self) -> bool {
+        self.name == LOCKDOWN.0
     }
 
     /// What a developer asked for.
@@ -96,10 +142,10 @@ impl Step {
         Self::new("command", Kind::Command, script, seconds)
     }
 
-    /// As cargo runs it: in the folder of its package.
+    /// As cargo runs it: in the folder of its package. The rsttrace that it starts is the one in the path.
     fn test(name: &str, file: &str, seconds: u64) -> Self {
         let script = format!(
-            "cd rsttrace && export CARGO_MANIFEST_DIR=\"$PWD\" && exec {} --ignored --test-threads=1",
+            "cd rsttrace && export CARGO_MANIFEST_DIR=\"$PWD\" RSTTRACE_PROGRAM=\"$(command -v rsttrace)\" && exec {} --ignored --test-threads=1",
             quoted(file)
         );
         Self::new(name, Kind::Tests, script, seconds)
@@ -135,15 +181,24 @@ mod tests {
     fn steps_are_told_apart_by_their_names() {
         let built = Built {
             program: "rsttrace".into(),
-            others: TESTS.map(|(name, _)| (name.to_owned(), name.into())).into(),
+            tests: TESTS
+                .map(|(name, ..)| (name.to_owned(), name.into()))
+                .into(),
         };
-        let names = |kinds: &[Kind]| -> Vec<_> {
-            let steps = Step::all(kinds, &built);
+        let names = |kinds: &[Kind], form, version| -> Vec<_> {
+            let steps = Step::all(kinds, form, version, &built);
             steps.into_iter().map(|step| step.name).collect()
         };
-        let mut all = names(&[]);
-        assert_eq!(names(&[Kind::Perf]), ["perf"]);
-        assert_eq!(names(&[Kind::Tests]).len(), TESTS.len());
+        let mut all = names(&[], Form::Whole, expect::TCX);
+        all.push(Step::lockdown().name);
+        assert_eq!(names(&[Kind::Perf], Form::Whole, (6, 1)), ["perf"]);
+        let tests = |form, version| names(&[Kind::Tests], form, version);
+        assert_eq!(tests(Form::Whole, expect::TCX).len(), TESTS.len());
+        assert_eq!(
+            tests(Form::Whole, (6, 1)),
+            ["kernel_wire", "kernel_cleanup"]
+        );
+        assert_eq!(tests(Form::Quick, expect::TCX), ["kernel_cleanup"]);
         let length = all.len();
         all.sort();
         all.dedup();

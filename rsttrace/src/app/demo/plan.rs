@@ -1,5 +1,7 @@
 //! In which order are resets staged, and how often is each tried?
 
+use std::time::{Duration, Instant};
+
 use log::info;
 
 use crate::demo::{Armed, IpVersion, Lab, Scenario, StageError, Staged, Suite, stage_together};
@@ -10,7 +12,13 @@ pub struct Plan {
     version: IpVersion,
     predates: bool,
     armed: Option<Result<Armed, StageError>>,
+    /// When it was armed, if it is.
+    since: Option<Instant>,
 }
+
+/// The least time that a device or an application is given to time out in: what was armed longer ago than the tracer can
+/// have seen of that time tells nothing about it.
+const LEAST_TIMER: Duration = Duration::from_millis(2500);
 
 /// A plan carried out.
 pub struct Done {
@@ -40,6 +48,7 @@ pub fn open_those_that_predate(lab: &mut Lab, chosen: &[&'static Scenario]) -> V
                         scenario,
                         version,
                         predates,
+                        since: armed.is_some().then(Instant::now),
                         armed,
                     });
                 }
@@ -50,8 +59,11 @@ pub fn open_those_that_predate(lab: &mut Lab, chosen: &[&'static Scenario]) -> V
 }
 
 /// Stages them: the long ones whose time is running already, the short ones one by one, then the other long ones
-/// together, at last those that change the path.
-pub fn carry_out(lab: &mut Lab, plans: Vec<Plan>) -> Vec<Done> {
+/// together, at last those that have to be alone.
+pub fn carry_out(lab: &mut Lab, mut plans: Vec<Plan>) -> Vec<Done> {
+    for plan in &mut plans {
+        plan.start_anew_if_late();
+    }
     let mut of = [Suite::Short, Suite::Long, Suite::Alone].map(|_| Vec::new());
     for plan in plans {
         of[plan.scenario.suite as usize].push(plan);
@@ -108,6 +120,21 @@ impl Plan {
     fn open(&mut self, lab: &mut Lab) -> Result<Armed, StageError> {
         let armed = self.armed.take();
         armed.unwrap_or_else(|| self.scenario.open(lab, self.version))
+    }
+
+    /// Opening all and attaching the tracer may take longer than a timer runs, on a slow machine.
+    fn start_anew_if_late(&mut self) {
+        let is_late = self
+            .since
+            .is_some_and(|since| since.elapsed() > LEAST_TIMER);
+        if is_late && self.scenario.suite == Suite::Long {
+            info!(
+                "{}: its time was over too soon, staged anew",
+                self.scenario.name
+            );
+            self.armed = None;
+            self.predates = false;
+        }
     }
 
     fn done(self, staged: Result<Staged, StageError>) -> Done {

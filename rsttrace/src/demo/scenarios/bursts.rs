@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::chain::{Chain, haproxy};
+use super::chain::{Chain, patient_haproxy};
 use super::flock::Flock;
 use super::{Armed, Family, Scenario, Staged, Suite, confirm};
 use crate::demo::StageError;
@@ -130,7 +130,7 @@ pub const PROXY_PASSES_ON: Scenario = Scenario {
     hops: &[],
     twins: &["busy-process", "haproxy-timeout-server"],
     open: |lab, _| {
-        let mut chain = Chain::open(lab, 51, |ends| haproxy(ends, ""))?;
+        let mut chain = Chain::open(lab, 51, |ends| patient_haproxy(ends, ""))?;
         Armed::new(move |lab| {
             close_with_linger_zero(&mut chain.client, chain.at_client)?;
             let first = chain.client.reset(chain.at_client.local, chain.front)?;
@@ -158,7 +158,7 @@ pub const PROXY_PASSES_BACK: Scenario = Scenario {
     hops: &[],
     twins: &["busy-process", "haproxy-timeout-nolinger"],
     open: |lab, _| {
-        let mut chain = Chain::open(lab, 53, |ends| haproxy(ends, "option nolinger"))?;
+        let mut chain = Chain::open(lab, 53, |ends| patient_haproxy(ends, "option nolinger"))?;
         Armed::new(move |lab| {
             close_with_linger_zero(&mut chain.server, chain.at_server)?;
             let back = chain.back()?;

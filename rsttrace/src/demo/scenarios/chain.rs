@@ -35,12 +35,21 @@ pub struct Ends {
 
 /// HAProxy in TCP mode with [`TIMEOUT`] on both sides and further settings.
 pub fn haproxy(ends: Ends, settings: &str) -> Balancer {
+    haproxy_with(ends, TIMEOUT, settings)
+}
+
+/// The same with a timeout that is not reached.
+pub fn patient_haproxy(ends: Ends, settings: &str) -> Balancer {
+    haproxy_with(ends, Duration::from_secs(120), settings)
+}
+
+fn haproxy_with(ends: Ends, timeout: Duration, settings: &str) -> Balancer {
     let Ends {
         front,
         server,
         back,
     } = ends;
-    let timeout = TIMEOUT.as_millis();
+    let timeout = timeout.as_millis();
     Balancer {
         program: "haproxy",
         arguments: &["-db", "-f", CONFIGURATION],
@@ -168,7 +177,7 @@ impl Balancer {
 }
 
 /// Far longer than any of them takes.
-const START_LIMIT: Duration = Duration::from_secs(5);
+const START_LIMIT: Duration = Duration::from_secs(20);
 
 /// A connection through a balancer at the router: two legs and three processes.
 pub struct Chain {

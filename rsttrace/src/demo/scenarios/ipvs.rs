@@ -123,13 +123,13 @@ pub const NAT_PEER_ANSWERS: Scenario = Scenario {
     },
 };
 
-/// The application's own reset, before the timeout is over.
+/// The application's own reset, before the timeout is over: others may not keep it waiting.
 pub const NOT_EXPIRED: Scenario = Scenario {
     name: "ipvs-not-expired",
     title: "close() with SO_LINGER of 0 seconds behind IPVS that had not forgotten the connection",
     family: Family::V4,
     can_predate: false,
-    suite: Suite::Long,
+    suite: Suite::Alone,
     hops: &[hop("lab-ipvs-63", "198.51.100.63/32")],
     twins: &["expired-ipvs-answers-client", "linger-zero"],
     open: |lab, _| {
@@ -153,7 +153,7 @@ pub const NOT_EXPIRED_UNREAD: Scenario = Scenario {
     title: "killed (SIGKILL) with 120 bytes unread behind IPVS that had not forgotten the connection",
     family: Family::V4,
     can_predate: false,
-    suite: Suite::Long,
+    suite: Suite::Alone,
     hops: &[hop("lab-ipvs-64", "198.51.100.64/32")],
     twins: &["expired-ipvs-answers-client", "killed-unread"],
     open: |lab, _| {
@@ -180,7 +180,7 @@ pub const NOT_EXPIRED_CRASHED: Scenario = Scenario {
     title: "the server behind IPVS lost the connection; IPVS had not, and passes the answer on",
     family: Family::V4,
     can_predate: false,
-    suite: Suite::Long,
+    suite: Suite::Alone,
     hops: &[hop("lab-ipvs-65", "198.51.100.65/32")],
     twins: &["expired-ipvs-answers-client", "peer-crashed-in-silence"],
     open: |lab, _| {
@@ -267,7 +267,6 @@ impl Balanced {
         let left = pair.reset_by_server(lab, Place::Server)?;
         let arrived = pair.client.reset(*front, client)?;
         confirm("TTL of the RST", arrived.ttl, 63)?;
-        // Others may have kept this one waiting.
         let silence = self.silent_since.elapsed();
         confirm(
             "silence below the timeout",

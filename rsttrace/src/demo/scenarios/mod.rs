@@ -61,7 +61,7 @@ pub enum Suite {
     Short,
     /// It waits out a timeout of seconds; together with others of its kind, see [`stage_together`].
     Long,
-    /// It changes the path that all share, for seconds; after the others.
+    /// It changes the path that all share, or may not wait longer than it says; one by one, after the others.
     Alone,
 }
 

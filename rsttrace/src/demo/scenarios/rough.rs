@@ -191,7 +191,7 @@ fn send_and_reset(lab: &mut Lab, mut pair: Pair) -> Result<Staged, StageError> {
     pair.server.set(pair.at_server, SocketOption::Linger(0))?;
     let expected = pair.client.sequence(pair.at_client)?.receive;
     lab.capture(Place::Client)?;
-    lab.disturb(&[Place::Client], "delay 400ms")?;
+    lab.disturb(&[Place::Client], "delay 1500ms")?;
     for _ in 0..PIECES {
         pair.server.send(pair.at_server, PIECE)?;
     }

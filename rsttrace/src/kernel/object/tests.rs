@@ -86,11 +86,6 @@ fn members_are_where_each_kernel_has_them() {
         each(|facts| facts.offsets.sk_ino),
         [ABSENT, ABSENT, ABSENT, 608, 624]
     );
-    // A counter that is made on demand before 5.12, a plain number since.
-    assert_eq!(
-        each(|facts| facts.offsets.net_cookie_on_demand),
-        [4480, ABSENT, ABSENT, ABSENT, ABSENT]
-    );
     assert_eq!(
         each(|facts| facts.offsets.is_mptcp != ABSENT),
         [false, true, true, true, true]

@@ -4,7 +4,7 @@
 # Also if nobody waits for this guest any more.
 (sleep "$lifetime"; echo "vm: $lifetime s are over"; echo b >/proc/sysrq-trigger) &
 
-export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
+export vm=/vm PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
 for folder in /run /tmp; do
     # The repository itself may be there.
     case $workspace/ in $folder/*) continue ;; esac
@@ -28,10 +28,10 @@ ip link set lo up
 ulimit -Hn 524288
 
 cd "$workspace" || echo "vm: $workspace is not there"
-while read -r step; do
+while read -r step limit; do
     : >"/vm/$step.started"
     # Apart from this shell: it is process 1, and has to live on.
-    step=$step setsid -w sh "/vm/$step.step" >"/vm/$step.out" 2>"/vm/$step.err" </dev/null
+    step=$step setsid -w timeout -k 5 "$limit" sh "/vm/$step.step" >"/vm/$step.out" 2>"/vm/$step.err" </dev/null
     echo $? >"/vm/$step.code.new"
     mv "/vm/$step.code.new" "/vm/$step.code"
 done </vm/steps
