@@ -118,6 +118,24 @@ impl Head {
 }
 
 impl Recording {
+    /// Forgets events of other network namespaces than these, by inode number: tracepoints see the whole machine.
+    pub fn retain(&mut self, namespaces: &[u32]) -> Result<(), DecodeError> {
+        let Self { head, events } = self;
+        let decoder = Decoder::new(head.kernel_facts());
+        let mut kept = Vec::with_capacity(events.len());
+        for bytes in events.drain(..) {
+            let event = decoder.decode(&bytes)?;
+            let inode = event.netns_inode.or_else(|| head.inode(event.netns));
+            if inode.is_some_and(|inode| namespaces.contains(&inode)) {
+                kept.push(bytes);
+            }
+        }
+        *events = kept;
+        head.namespaces
+            .retain(|(_, inode)| namespaces.contains(inode));
+        Ok(())
+    }
+
     /// Writes it.
     pub fn write(&self, to: &mut impl Write) -> io::Result<()> {
         let head = Head {

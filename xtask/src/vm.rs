@@ -57,10 +57,10 @@ pub struct Args {
     #[arg(long, value_name = "STEP", value_delimiter = ',')]
     pub only: Vec<Kind>,
     /// Memory of a guest, in MiB
-    #[arg(long, value_name = "MIB", default_value_t = MEMORY)]
+    #[arg(long, value_name = "MIB", default_value_t = 2048)]
     pub memory: u32,
     /// CPUs of a guest
-    #[arg(long, value_name = "N", default_value_t = CPUS)]
+    #[arg(long, value_name = "N", default_value_t = 2)]
     pub cpus: u32,
     /// How many guests at once; each needs CPUs of this machine, or its timing is off
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -92,11 +92,6 @@ pub struct Args {
     #[arg(last = true, value_name = "COMMAND", conflicts_with = "only")]
     pub command: Vec<String>,
 }
-
-/// In MiB.
-const MEMORY: u32 = 2048;
-/// With fewer, staging and tracing are in each other's way.
-const CPUS: u32 = 2;
 
 /// The oldest that is supported, the usual ones, and what is to come.
 const DEFAULT: [&str; 4] = ["5.10", "6.1", "6.12", "newest"];
@@ -134,7 +129,8 @@ const QUICK: [&str; 2] = ["5.10", package::NEWEST];
 pub fn run(args: &Args) -> Result<()> {
     let (kernels, mut rows) = prepare(args)?;
     if !args.command.is_empty() {
-        return run_command(args, kernels);
+        run_command(args, kernels, &Built::make(&[])?)?;
+        return Ok(());
     }
     let has_tests = args.only.is_empty() || args.only.contains(&Kind::Tests);
     let tests: Vec<_> = TESTS.into_iter().map(|(name, ..)| name).collect();
@@ -264,7 +260,7 @@ impl Example {
     /// Builds it.
     pub fn build(name: &str) -> Result<Self> {
         let built = Built::with_example(name)?;
-        let file = built.others.get(name).cloned();
+        let file = built.tests.get(name).cloned();
         Ok(Self {
             file: file.with_context(|| format!("cargo built no {name}"))?,
             built,
@@ -278,56 +274,52 @@ impl Example {
 
     /// Runs it in a guest: the kernel's release, and the folder that the guest has as /vm.
     pub fn run(&self, kernel: &str, words: &[&str], timeout: u64) -> Result<(String, PathBuf)> {
-        packages::install(&PACKAGES).context("the guests need them")?;
-        let kernel = Kernel::fetch(kernel, false)?;
-        let program = self.file.to_string_lossy();
-        let words: Vec<_> = [&*program]
-            .iter()
-            .chain(words)
-            .map(|word| (*word).to_owned())
-            .collect();
-        let steps = [Step::command(&words, timeout)];
-        let machine = Machine {
-            kernel: &kernel,
-            name: &kernel.release,
-            memory: MEMORY,
-            cpus: CPUS,
-            append: "",
-            program: &self.built.program,
+        let program = self.file.to_string_lossy().into_owned();
+        let words = words.iter().copied().map(str::to_owned);
+        let args = Args {
+            timeout,
+            command: std::iter::once(program).chain(words).collect(),
+            ..Args::of(&[kernel])
         };
-        let run = machine.run(&steps);
-        let folder = succeeded(&kernel.release, run)?.folder;
-        Ok((kernel.release, folder))
+        let (kernels, failed) = prepare(&args)?;
+        if let Some(row) = failed.first() {
+            bail!("{}", row.failures().join("; "));
+        }
+        let ran = run_command(&args, kernels, &self.built)?;
+        ran.into_iter().next().context("there was no kernel")
     }
 }
 
-/// What came of a single step, if it exited with 0.
-fn succeeded(release: &str, run: Result<Run>) -> Result<Run> {
-    let run = run.with_context(|| format!("kernel {release}"))?;
-    match run.steps.first().map(|step| step.ended) {
-        Some(Ended::Exited(0)) | None => Ok(run),
-        Some(Ended::Exited(code)) => bail!(Exited {
-            kernel: release.to_owned(),
-            code
-        }),
-        Some(other) => bail!(
-            "kernel {release}: {other}; see {}, or allow more with --timeout",
-            run.folder.display()
-        ),
-    }
-}
-
-fn run_command(args: &Args, kernels: Vec<Option<Kernel>>) -> Result<()> {
-    let built = Built::make(&[])?;
+/// The release of each kernel, and the folder of its results. A code other than 0 is an error.
+fn run_command(
+    args: &Args,
+    kernels: Vec<Option<Kernel>>,
+    built: &Built,
+) -> Result<Vec<(String, PathBuf)>> {
+    let mut ran = Vec::new();
     let boots = kernels.into_iter().map(|kernel| {
         let steps = vec![Step::command(&args.command, args.timeout)];
         Boot::new(kernel, steps, "")
     });
     let boots = boots.collect::<Result<_>>()?;
-    for (boot, run) in run_all(args, boots, &built) {
-        succeeded(&boot.release, run)?;
+    for (boot, run) in run_all(args, boots, built) {
+        let run = run.with_context(|| format!("kernel {}", boot.release))?;
+        let ended = run.steps.first().map(|step| step.ended);
+        match ended {
+            Some(Ended::Exited(0)) | None => {}
+            Some(Ended::Exited(code)) => bail!(Exited {
+                kernel: boot.release,
+                code
+            }),
+            Some(other) => bail!(
+                "kernel {}: {other}; see {}, or allow more with --timeout",
+                boot.release,
+                run.folder.display()
+            ),
+        }
+        ran.push((boot.release, run.folder));
     }
-    Ok(())
+    Ok(ran)
 }
 
 /// A kernel with its steps.

@@ -18,8 +18,8 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 pub struct Built {
     /// rsttrace.
     pub program: PathBuf,
-    /// Test binaries, or examples, by the names of their targets.
-    pub others: BTreeMap<String, PathBuf>,
+    /// Test binaries, or an example, by the names of their targets.
+    pub tests: BTreeMap<String, PathBuf>,
 }
 
 impl Built {
@@ -32,22 +32,23 @@ impl Built {
             cargo.arg("--no-run");
             cargo.args(tests.iter().flat_map(|test| ["--test", test]));
         }
-        Self::by(cargo)
+        let mut tests = built_by(cargo)?;
+        let program = tests.remove("rsttrace");
+        Ok(Self {
+            program: program.context("cargo built no rsttrace")?,
+            tests,
+        })
     }
 
-    /// Builds rsttrace, and one of its examples.
+    /// Builds rsttrace, and this example of it.
     pub fn with_example(name: &str) -> Result<Self> {
         let mut cargo = cargo("build");
         cargo.args(["--bin", "rsttrace", "--example", name]);
-        Self::by(cargo)
-    }
-
-    fn by(cargo: Command) -> Result<Self> {
-        let mut others = built_by(cargo)?;
-        let program = others.remove("rsttrace");
+        let mut examples = built_by(cargo)?;
+        let program = examples.remove("rsttrace");
         Ok(Self {
             program: program.context("cargo built no rsttrace")?,
-            others,
+            tests: examples,
         })
     }
 
@@ -60,11 +61,11 @@ impl Built {
         debug.args(["test", "--quiet", "--no-run", "--package", "rsttrace"]);
         debug.args(["--test", test]);
         let program = built_by(release)?.remove("rsttrace");
-        let mut others = built_by(debug)?;
-        others.retain(|name, _| name == test);
+        let mut tests = built_by(debug)?;
+        tests.retain(|name, _| name == test);
         Ok(Self {
             program: program.context("cargo built no rsttrace")?,
-            others,
+            tests,
         })
     }
 }

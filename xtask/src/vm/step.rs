@@ -116,7 +116,7 @@ impl Step {
             .collect();
         for (name, limit, since) in TESTS {
             let is_wanted = version >= since && (form == Form::Whole || name == CLEANUP);
-            if let Some(file) = built.others.get(name).filter(|_| is_wanted) {
+            if let Some(file) = built.tests.get(name).filter(|_| is_wanted) {
                 steps.push(Self::test(name, &file.to_string_lossy(), limit));
             }
         }
@@ -181,7 +181,7 @@ mod tests {
     fn steps_are_told_apart_by_their_names() {
         let built = Built {
             program: "rsttrace".into(),
-            others: TESTS
+            tests: TESTS
                 .map(|(name, ..)| (name.to_owned(), name.into()))
                 .into(),
         };

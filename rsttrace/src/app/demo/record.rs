@@ -80,10 +80,19 @@ pub fn record_demo(tracer: &TracerOptions) -> Result<RecordedDemo, Failure> {
     let chosen = choose(&[], false)?;
     let (cases, finished) = runtime()?.block_on(run(tracer, &chosen, true))?;
     let lost: u64 = finished.totals.kernel.iter().map(|total| total.lost).sum();
-    let recording = match finished.recording {
+    let mut recording = match finished.recording {
         Some(recording) if lost == 0 => recording,
         _ => return Err(anyhow::anyhow!("{lost} events were lost; run it again").into()),
     };
+    let views = cases.iter().filter_map(|case| case.truth.as_ref());
+    let mut views: Vec<_> = views
+        .filter_map(|truth| u32::try_from(truth.view.netns).ok())
+        .collect();
+    views.sort_unstable();
+    views.dedup();
+    recording
+        .retain(&views)
+        .context("leave out what is not the demo's")?;
     let judged = recording.judge().context("judge what was recorded")?;
     let records: Vec<_> = resets(judged).collect();
     let mut recorded = RecordedDemo {
