@@ -13,7 +13,10 @@ use rsttrace::kernel::{
     Fact, InterfaceOptions, Options, Scope, Selector, TcMode, Tracer, Transport,
 };
 
+/// What is promised.
 const SECOND: Duration = Duration::from_secs(1);
+/// Far longer than anything takes; only a failing test waits so long.
+const LIMIT: Duration = Duration::from_secs(30);
 /// Set in the environment of a child that traces until it is killed.
 const CHILD: &str = "RSTTRACE_TEST_CHILD";
 
@@ -106,7 +109,7 @@ fn namespace_holder() -> (Child, PathBuf) {
     let child = child.expect("util-linux is installed");
     let path = PathBuf::from(format!("/proc/{}/ns/net", child.id()));
     let own = std::fs::read_link("/proc/thread-self/ns/net").expect("proc is mounted");
-    eventually("unshare", SECOND, || {
+    eventually("unshare", LIMIT, || {
         std::fs::read_link(&path).is_ok_and(|link| link != own)
     });
     (child, path)
@@ -224,12 +227,12 @@ fn nothing_stays_when_the_tracer_is_dropped() {
 fn nothing_stays_when_the_process_is_killed() {
     in_new_namespace(|| {
         let child = traced_by_child("tcx");
-        eventually("attached", 5 * SECOND, || tcx("lo") == 2);
+        eventually("attached", LIMIT, || tcx("lo") == 2);
         let programs = || loaded_programs().filter_map(Result::ok).count();
         let with = programs();
         kill(child);
-        eventually("detached", SECOND, || tcx("lo") == 0);
-        eventually("unloaded", SECOND, || programs() < with);
+        eventually("detached", LIMIT, || tcx("lo") == 0);
+        eventually("unloaded", LIMIT, || programs() < with);
     });
 }
 
@@ -275,12 +278,12 @@ fn the_next_start_sweeps_what_a_killed_run_left_but_not_a_living_one() {
                 .count()
         };
         let child = traced_by_child("clsact");
-        eventually("attached", 5 * SECOND, || filters() == 1);
+        eventually("attached", LIMIT, || filters() == 1);
         drop(start(TcMode::Tcx, Scope::Own));
         assert_eq!(filters(), 1, "a living one's filter was taken away");
         kill(child);
         assert_eq!(filters(), 1, "clsact outlives a killed process");
-        eventually("swept", SECOND, || {
+        eventually("swept", LIMIT, || {
             drop(start(TcMode::Tcx, Scope::Own));
             filters() == 0
         });
@@ -362,7 +365,7 @@ fn a_namespace_made_later_is_attached_and_let_go_when_its_holder_ends() {
 
         holder.kill().expect("it is ours");
         holder.wait().expect("it is ours");
-        let time = eventually("ended", SECOND, || !run("ip", &["link"]).contains("va@"));
+        let time = eventually("ended", LIMIT, || !run("ip", &["link"]).contains("va@"));
         println!("namespace ended after {time:?}");
         eventually("forgotten", SECOND, || !is_known());
     });

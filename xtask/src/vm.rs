@@ -80,6 +80,9 @@ pub struct Args {
     /// Boot nothing: judge what the last run of each kernel left
     #[arg(long, conflicts_with = "command")]
     pub kept: bool,
+    /// What `cargo xtask test` does: a part of it on the kernels that differ most, with programs as they are built for tests
+    #[arg(long, exclusive = true)]
+    pub quick: bool,
     /// How long COMMAND may take, in seconds
     #[arg(
         long,
@@ -122,11 +125,26 @@ impl fmt::Display for Exited {
 
 impl std::error::Error for Exited {}
 
-/// Kernels that are booted on every change: that with the most other ways to a fact, and what is to come.
-const QUICK: [&str; 2] = ["5.10", package::NEWEST];
+/// Kernels that are booted on every change, with all steps or these: the one with the most other ways to a fact, the one
+/// whose verifier has most to do, and what is to come.
+const QUICK: [(&str, &[Kind]); 3] = [
+    ("5.10", &[]),
+    ("6.1", &[Kind::Hooks]),
+    (package::NEWEST, &[]),
+];
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
+    if args.quick {
+        let tallies = run_quick()?;
+        let failed = tallies.into_iter().filter(|(_, tally, _)| tally.failed > 0);
+        let failed: Vec<_> = failed.map(|(release, ..)| release).collect();
+        return if failed.is_empty() {
+            Ok(())
+        } else {
+            Err(not_good(&failed))
+        };
+    }
     let (kernels, mut rows) = prepare(args)?;
     if !args.command.is_empty() {
         run_command(args, kernels, &Built::make(&[])?)?;
@@ -134,7 +152,11 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let has_tests = args.only.is_empty() || args.only.contains(&Kind::Tests);
     let tests: Vec<_> = TESTS.into_iter().map(|(name, ..)| name).collect();
-    let built = Built::make(if has_tests { &tests } else { &[] })?;
+    let built = match (args.kept, has_tests) {
+        (true, _) => Built::nothing(&tests),
+        (false, true) => Built::make(&tests)?,
+        (false, false) => Built::make(&[])?,
+    };
     let boots = Boot::all(kernels, &args.only, Form::Whole, &built)?;
     let budget = Budget::committed()?;
     let ran = run_all(args, boots, &built);
@@ -152,55 +174,53 @@ pub fn run(args: &Args) -> Result<()> {
         update_docs(&ran)?;
     }
     if !failed.is_empty() {
-        bail!(
-            "not good enough on {}: see above, and what was printed in target/vm/results. \
-             `cargo xtask vm KERNEL --only STEP` runs a part of it, `cargo xtask vm KERNEL -- COMMAND` anything",
-            failed.join(", ")
-        );
+        return Err(not_good(&failed));
     }
     Ok(())
+}
+
+fn not_good(failed: &[String]) -> anyhow::Error {
+    anyhow::anyhow!(
+        "not good enough on {}: see above, and what was printed in target/vm/results. \
+         `cargo xtask vm KERNEL --only STEP` runs a part of it, `cargo xtask vm KERNEL -- COMMAND` anything",
+        failed.join(", ")
+    )
 }
 
 /// The part of it that is run on every change. One tally a boot, by the name of its kernel; what could not even be had is
 /// one that failed.
 pub fn run_quick() -> Result<Vec<(String, Tally, Duration)>> {
-    let mut args = Args::of(&QUICK);
-    args.kernels.insert(0, HERE.into());
-    let (kernels, mut rows) = prepare(&args)?;
     let built = Built::reuse(CLEANUP)?;
-    let mut boots = Boot::all(kernels, &[], Form::Quick, &built)?;
-    // One refusal under lockdown is enough.
-    let last = boots.iter().rposition(|boot| !boot.append.is_empty());
-    let mut number = 0;
-    boots.retain(|boot| {
-        number += 1;
-        boot.append.is_empty() || Some(number - 1) == last
-    });
-    for boot in &mut boots {
-        if boot.kernel.is_none() {
-            // All else is tested here anyway.
-            boot.steps.retain(|step| step.kind == Kind::Hooks);
-        }
+    // All else is tested here anyway.
+    let mut args = Args::of(HERE);
+    let (kernels, mut rows) = prepare(&args)?;
+    let mut boots = Boot::all(kernels, &[Kind::Hooks], Form::Quick, &built)?;
+    for (wanted, only) in QUICK {
+        args = Args::of(wanted);
+        let (kernels, missing) = prepare(&args)?;
+        rows.extend(missing);
+        boots.extend(Boot::all(kernels, only, Form::Quick, &built)?);
     }
+    // One refusal under lockdown is enough.
+    let locked = boots.iter().rposition(|boot| !boot.append.is_empty());
+    let mut boots: Vec<_> = boots.into_iter().enumerate().collect();
+    boots.retain(|(number, boot)| boot.append.is_empty() || Some(*number) == locked);
+    let boots = boots.into_iter().map(|(_, boot)| boot).collect();
     let budget = Budget::committed()?;
-    let ran = run_all(&args, boots, &built);
-    rows.extend(
-        ran.iter()
-            .map(|(boot, run)| boot.row(run.as_ref(), Some(&budget))),
-    );
-    let tallies = rows
-        .iter()
-        .map(|row| (row.release.clone(), row.tally(), row.took()))
-        .collect();
+    for (boot, run) in run_all(&args, boots, &built) {
+        rows.push(boot.row(run.as_ref(), Some(&budget)));
+    }
+    let tally = |row: &Row| (row.release.clone(), row.tally(), row.took());
+    let tallies = rows.iter().map(tally).collect();
     print!("{}", Report(rows));
     Ok(tallies)
 }
 
 impl Args {
-    /// As if only these were named.
-    fn of(kernels: &[&str]) -> Self {
+    /// As if only this were named.
+    fn of(kernel: &str) -> Self {
         Self {
-            kernels: kernels.iter().copied().map(str::to_owned).collect(),
+            kernels: vec![kernel.to_owned()],
             only: Vec::new(),
             memory: 2048,
             cpus: 2,
@@ -210,6 +230,7 @@ impl Args {
             update_data: false,
             update_docs: false,
             kept: false,
+            quick: false,
             timeout: 600,
             command: Vec::new(),
         }
@@ -279,7 +300,7 @@ impl Example {
         let args = Args {
             timeout,
             command: std::iter::once(program).chain(words).collect(),
-            ..Args::of(&[kernel])
+            ..Args::of(kernel)
         };
         let (kernels, failed) = prepare(&args)?;
         if let Some(row) = failed.first() {
