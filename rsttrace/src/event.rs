@@ -613,8 +613,8 @@ pub enum OwnerNow {
     Lives,
     /// It lives, but others have the socket, and it has not.
     HandedOn,
-    /// It accepted the connection and has it no more: nobody has it and there are children, one of which may have had it, or
-    /// there was no time to look for who has it.
+    /// It accepted the connection and has it no more, nobody else was found with it, and it has children: one of them may
+    /// have had it.
     MayHaveHandedOn,
     /// It has ended.
     Gone,

@@ -144,12 +144,6 @@ impl<N: NetnsNames> Enricher<N> {
                 }
                 None
             }
-            Found::Elsewhere => {
-                if acceptor(&event.body).is_some() {
-                    owner = OwnerNow::MayHaveHandedOn;
-                }
-                None
-            }
             Found::Nobody | Found::NotAsked => {
                 if confirmed.is_some()
                     && acceptor(&event.body).is_some_and(|task| has_had_children(task.pid))

@@ -26,7 +26,7 @@ const RATE: u32 = 200;
 /// Time spent on lookups in a second.
 const BUDGET: Duration = Duration::from_millis(160);
 /// Time for one lookup.
-const PATIENCE: Duration = Duration::from_millis(80);
+const PATIENCE: Duration = Duration::from_millis(60);
 /// Time to look whether a recorded owner still has a socket, as it mostly does. If not, the search may take its whole time.
 const PATIENCE_TO_CONFIRM: Duration = Duration::from_millis(5);
 /// Threads of a process that are asked for children.
@@ -55,8 +55,6 @@ pub enum Holder {
     Several,
     /// Nobody that was looked at has it.
     Nobody,
-    /// Not the recorded owner; whether anybody has it was not found out in time.
-    Elsewhere,
     /// Not asked, or not to the end: over the rate or the time allowed.
     NotAsked,
 }
@@ -152,7 +150,7 @@ fn look(inode: u64, search: Search, begin: Instant, patience: Duration) -> Holde
                 Err(TimeUp) => match holders.found.first() {
                     // It is not known whether it shares.
                     Some(found) => Holder::Eldest(found.task.clone()),
-                    None => Holder::Elsewhere,
+                    None => Holder::NotAsked,
                 },
             };
         }
