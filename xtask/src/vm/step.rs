@@ -85,7 +85,7 @@ pub const LOCKED_DOWN: &str = "lockdown=confidentiality";
 /// Kernel tests that make sense there, what they may take, and the first version that has what they test.
 pub const TESTS: [(&str, u64, Version); 3] = [
     ("kernel_wire", 200, expect::OLDEST),
-    (CLEANUP, 300, expect::OLDEST),
+    (CLEANUP, 500, expect::OLDEST),
     ("kernel_attach", 200, expect::TCX),
 ];
 /// The test that nothing stays in the kernel.
