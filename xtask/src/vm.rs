@@ -128,7 +128,10 @@ impl std::error::Error for Exited {}
 /// Kernels that are booted on every change, with all steps or these: the one with the most other ways to a fact, the one
 /// whose verifier has most to do, and what is to come.
 const QUICK: [(&str, &[Kind]); 3] = [
-    ("5.10", &[]),
+    (
+        "5.10",
+        &[Kind::Hooks, Kind::Demo, Kind::Perf, Kind::Refusal],
+    ),
     ("6.1", &[Kind::Hooks]),
     (package::NEWEST, &[]),
 ];

@@ -188,11 +188,18 @@ fn refusal(step: &Step, code: u8, errors: &str) -> Judgement {
     }
 }
 
+/// One case in so many may fail to be staged.
+const TOLERATED_PART: usize = 40;
+
 /// `whole`: it is long enough to ask for a number of kinds.
 fn demo(output: &str, whole: bool, host: Host) -> Result<Judgement> {
     let cases = cases::read(output)?;
     let tally = Tally::of(&cases);
-    let mut failures: Vec<_> = tally.mishaps().map(str::to_owned).collect();
+    let mut failures: Vec<_> = tally.mistakes().map(str::to_owned).collect();
+    // An emulated machine may be too slow to stage something in time, twice; that says nothing of what would be told.
+    if tally.failed().len() * TOLERATED_PART > cases.len() {
+        failures.extend(tally.failed().iter().cloned());
+    }
     if whole {
         failures.extend(tally.shortfalls());
     }
