@@ -66,8 +66,8 @@ impl Column {
             (!cases.is_empty()).then(|| Cases {
                 right: tally.right(),
                 unknown: tally.unknown(),
-                wrong: tally.mishaps().count(),
-                not_staged: tally.not_staged(),
+                wrong: tally.mistakes().count(),
+                not_staged: tally.not_staged() + tally.failed().len(),
             })
         };
         let cleanup = text(CLEANUP).map(|text| of_output(&text)).ok();
