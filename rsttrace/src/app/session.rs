@@ -258,6 +258,7 @@ impl Session {
         let missed = self.tracer.programs();
         self.note_missed(&missed);
         let names = NamesOf(self.tracer.names());
+        let unwatched = names.0.as_ref().map(|names| names.problems().0);
         self.tracer.stop();
         let Self {
             events,
@@ -318,10 +319,10 @@ impl Session {
             "state changes missed".to_owned(),
             missed_by("inet_sock_set_state"),
         ));
-        if let Some(names) = self.tracer.names() {
+        if let Some(unwatched) = unwatched {
             shortfalls.push((
                 "interfaces or namespaces without classifiers".to_owned(),
-                names.problems().0,
+                unwatched,
             ));
         }
         Finished {

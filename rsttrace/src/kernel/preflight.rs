@@ -55,15 +55,27 @@ pub fn check() -> Result<(), StartError> {
             btf::VMLINUX
         )));
     }
-    if std::fs::read_to_string("/sys/kernel/security/lockdown")
-        .is_ok_and(|mode| mode.contains("[confidentiality]"))
-    {
+    if is_locked_down(
+        std::fs::read_to_string("/sys/kernel/security/lockdown").ok(),
+        std::fs::read_to_string("/proc/cmdline").ok(),
+    ) {
         return Err(StartError::NotSupported {
             missing: "it is locked down for confidentiality".to_owned(),
             advice: LOCKDOWN_ADVICE,
         });
     }
     Ok(())
+}
+
+/// Whether BPF may not read kernel memory: by the mode that securityfs shows, else by what the kernel was booted with.
+fn is_locked_down(mode: Option<String>, command_line: Option<String>) -> bool {
+    match (mode, command_line) {
+        (Some(mode), _) => mode.contains("[confidentiality]"),
+        (None, Some(line)) => line
+            .split_whitespace()
+            .any(|word| word == "lockdown=confidentiality"),
+        (None, None) => false,
+    }
 }
 
 /// Whether the kernel describes its own types, which tracing needs.
@@ -115,6 +127,25 @@ mod tests {
             ["CAP_PERFMON"]
         );
         assert!(missing_capabilities(|c| c == Capability::CAP_SYS_ADMIN).is_empty());
+    }
+
+    #[test]
+    fn lockdown_is_known_without_securityfs() {
+        let text = |text: &str| Some(text.to_owned());
+        assert!(is_locked_down(
+            text("none integrity [confidentiality]\n"),
+            None
+        ));
+        assert!(!is_locked_down(
+            text("none [integrity] confidentiality\n"),
+            text("quiet lockdown=confidentiality")
+        ));
+        assert!(is_locked_down(
+            None,
+            text("quiet lockdown=confidentiality\n")
+        ));
+        assert!(!is_locked_down(None, text("quiet lockdown=integrity\n")));
+        assert!(!is_locked_down(None, None));
     }
 
     #[test]
