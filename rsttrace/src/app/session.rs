@@ -117,8 +117,12 @@ impl PreparedSession {
         for warning in tracer.hooks().refusals() {
             warn!("{warning}");
         }
-        for missing in tracer.hooks().missing_extras() {
-            info!("{missing}");
+        for told_less in tracer
+            .hooks()
+            .missing_extras()
+            .chain(tracer.hooks().lesser())
+        {
+            info!("{told_less}");
         }
         if let Some(log) = tracer.take_debug_log() {
             tokio::spawn(async move {

@@ -477,6 +477,17 @@ impl Hooks {
         self.refused(true)
     }
 
+    /// What is had in a lesser way, one line each.
+    pub fn lesser(&self) -> impl Iterator<Item = String> {
+        self.iter().filter_map(|(fact, state)| match state {
+            HookState::Active(way) => {
+                let costs = way.costs?;
+                Some(format!("{} by {}: {costs}", fact.name(), way.name))
+            }
+            HookState::Refused { .. } | HookState::Off => None,
+        })
+    }
+
     fn refused(&self, extra: bool) -> impl Iterator<Item = String> {
         self.iter().filter_map(move |(fact, state)| match state {
             HookState::Refused { why, costs } if fact.is_extra() == extra => {
@@ -570,6 +581,16 @@ mod tests {
         );
         hooks.note(Fact::Packets, state_of(Fact::Packets, 0));
         assert!(hooks.is_useful());
+    }
+
+    #[test]
+    fn a_lesser_way_is_told_with_its_cost() {
+        let mut hooks = Hooks::default();
+        hooks.note(Fact::ResetSent, state_of(Fact::ResetSent, 0));
+        hooks.note(Fact::ActiveReason, state_of(Fact::ActiveReason, 1));
+        let told: Vec<_> = hooks.lesser().collect();
+        assert_eq!(told.len(), 1);
+        assert!(told[0].starts_with("active_reason by socket state: "));
     }
 
     #[test]
