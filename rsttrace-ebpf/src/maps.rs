@@ -1,7 +1,8 @@
 //! The maps: what outlives a program's run.
 
+use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, PerfEventByteArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, PerfEventByteArray, RingBuf};
 use rsttrace_common::counters;
 use rsttrace_common::knobs::{DEFAULT_SLOTS, LISTENER_SLOTS};
 use rsttrace_common::lifecycle::Tombstone;
@@ -19,7 +20,8 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 pub static EVENTS_PERF: PerfEventByteArray = PerfEventByteArray::new(0);
 /// Room for the largest event.
 pub type Scratch = [u64; 80];
-/// Where an event is put together for `EVENTS_PERF`: a slot for each program, as one may interrupt another.
+/// Where an event is put together for `EVENTS_PERF`: a slot for each program, as one may interrupt another. (On 5.10 one may
+/// interrupt itself, which then mixes two events: the ring is the default.)
 #[map]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(8, 0);
 /// See `rsttrace_common::counters`.
@@ -38,9 +40,10 @@ pub static BASELINES: Array<Entry<Baseline>> = Array::with_max_entries(DEFAULT_S
 #[map]
 pub static CLOCK: Array<[u64; 2]> = Array::with_max_entries(1, 0);
 
-/// Where owners are kept if the kernel lends no socket storage: by the socket's address. User space sets the size.
+/// Where owners are kept if the kernel lends no socket storage: by the socket's address. User space sets the size; what is
+/// too many is counted as `STORAGE_FAILED`, and no living socket's record makes room for another's.
 #[map]
-pub static OWNERS: LruHashMap<u64, Ownership> = LruHashMap::with_max_entries(1, 0);
+pub static OWNERS: HashMap<u64, Ownership> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 /// Entry 0: a record of zeroes, what a new entry of `OWNERS` begins as. Never written.
 #[map]
 pub static NO_OWNER: Array<Ownership> = Array::with_max_entries(1, 0);
@@ -60,7 +63,8 @@ pub static ARRIVAL: PerCpuArray<Arrival> = PerCpuArray::with_max_entries(1, 0);
 /// Adds one to a counter of this CPU.
 ///
 /// A plain addition is exact: each counter belongs to one program, the kernel does not run a tracing program inside
-/// itself on one CPU (it counts a miss instead), and classifiers run with softirqs off.
+/// itself on one CPU (it counts a miss instead), and classifiers run with softirqs off. 5.10 does run it inside itself, if
+/// a softirq's reset interrupts a process's in these few instructions: then one is not counted.
 #[inline(always)]
 pub fn count(counter: u32) {
     if let Some(value) = COUNTERS.get_ptr_mut(counter) {

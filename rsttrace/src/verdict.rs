@@ -92,6 +92,8 @@ pub struct OtherEnd {
     pub summary: String,
     /// Who and why by its own record; absent for a receiving end, which cannot know.
     pub found: Option<(Origin, Cause)>,
+    /// How sure its own record is of that.
+    pub confidence: Confidence,
     /// Its own record says that it was at a timeout: it closed after a silence, or had forgotten the connection.
     pub timeout: Option<OwnTimeout>,
 }

@@ -97,7 +97,8 @@ pub fn sha256(file: &Path) -> Result<String> {
 pub fn rustflags() -> Result<String> {
     let mut flags = vec![
         "-Clink-arg=--btf".to_owned(),
-        // Picks the layout of pt_regs, which the programs do not touch: one object serves all little-endian machines.
+        // Picks the layout of pt_regs, which only the kprobes touch; they are used on this architecture alone, all else serves any
+        // little-endian machine.
         "--cfg=bpf_target_arch=\"x86_64\"".to_owned(),
         format!(
             "--remap-path-prefix={}=/rsttrace",

@@ -69,6 +69,7 @@ fn note_arrival<R: Reach>(sk: Typed, skb: Typed) {
     // SAFETY: this CPU's own element.
     let arrival = unsafe { &mut *arrival };
     let mut flow = NO_FLOW;
+    arrival.socket = 0;
     arrival.socket = if snapshot::segment::<R>(skb, &mut arrival.segment, &mut flow) {
         sk as u64
     } else {

@@ -13,7 +13,7 @@ use rsttrace_common::header::{KIND_RESET_SENT, KIND_RESET_SENT_BY_LISTENER};
 use rsttrace_common::knobs::HELPER_SOCKET_STORAGE;
 use rsttrace_common::lifecycle::Tombstone;
 use rsttrace_common::reset::{REASON_NONE, ResetSent, ResetSentByListener};
-use rsttrace_common::socket::{OWNERSHIP_RESET_SENT, Ownership, TCP_LISTEN};
+use rsttrace_common::socket::{OWNERSHIP_RESET_SENT, Ownership, TCP_CLOSE, TCP_LISTEN};
 use rsttrace_common::{Flow, FlowKey};
 
 use super::stateless::{Stateless, netns_of_device, tombstone_of};
@@ -134,7 +134,10 @@ fn with_socket(
                 ownership.flags |= OWNERSHIP_RESET_SENT;
             }
         }
-        None => former_owner(&event.flow, netns, &mut event.ownership),
+        None if event.socket.state == TCP_CLOSE => {
+            former_owner(&event.flow, netns, &mut event.ownership);
+        }
+        None => words::clear(&mut event.ownership),
     }
     event.current = current();
     event.reason = reason;

@@ -14,8 +14,8 @@ use rsttrace_common::knobs::LISTENER_SLOTS;
 use rsttrace_common::lifecycle::{TimedOut, Tombstone};
 use rsttrace_common::socket::{
     CLOSER_EXITING, CLOSER_KERNEL_THREAD, OWNERSHIP_INHERITED, OWNERSHIP_ISN, OWNERSHIP_RESET_SENT,
-    Ownership, SOURCE_CONNECT, SOURCE_LISTEN, TCP_CLOSE, TCP_CLOSE_WAIT, TCP_ESTABLISHED,
-    TCP_FIN_WAIT1, TCP_LAST_ACK, TCP_LISTEN, TCP_SYN_RECV, TCP_SYN_SENT,
+    Ownership, SOURCE_ACCEPT, SOURCE_CONNECT, SOURCE_LISTEN, TCP_CLOSE, TCP_CLOSE_WAIT,
+    TCP_ESTABLISHED, TCP_FIN_WAIT1, TCP_LAST_ACK, TCP_LISTEN, TCP_SYN_RECV, TCP_SYN_SENT,
 };
 use rsttrace_common::task::{PF_EXITING, PF_KTHREAD};
 use rsttrace_common::{Flow, FlowKey};
@@ -95,7 +95,8 @@ fn established(ctx: &BtfTracePointContext, old: u8) {
         ownership.remote_isn = received.wrapping_sub(1);
         ownership.flags |= OWNERSHIP_ISN;
     }
-    if old == TCP_SYN_RECV {
+    // With fast open it may have been accepted already.
+    if old == TCP_SYN_RECV && ownership.source != SOURCE_ACCEPT {
         ownership.flags |= OWNERSHIP_INHERITED;
     }
 }

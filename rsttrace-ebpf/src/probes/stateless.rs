@@ -3,7 +3,8 @@
 //! From 6.10 on tcp:tcp_send_reset shows them. Before, `if (sk_fullsock(sk))` stands in front of it
 //! (<https://github.com/torvalds/linux/blob/v6.9/net/ipv4/tcp_ipv4.c#L826>), so the functions themselves are hooked:
 //! tcp_v4_send_reset(sk, skb) and tcp_v6_send_reset(sk, skb). What they return early for is no reset, and is checked here
-//! as they check it; only a segment whose MD5 signature is wrong slips through.
+//! as they check it. A signed segment (TCP-MD5, TCP-AO) is answered only if a key is found for it, which cannot be told
+//! here: it counts as not answered, and a reset that was sent for it is seen on the wire only.
 
 use core::ffi::c_void;
 
@@ -86,6 +87,9 @@ fn called<R: Reach>(ctx: *mut c_void, sk: Typed, skb: Typed, without: bool) {
     if flags & RST != 0 || (without && !is_for_this_host::<R>(skb, head)) {
         return;
     }
+    if is_signed(head.wrapping_add(u64::from(transport))) {
+        return;
+    }
     Stateless {
         cause: Some(skb),
         netns,
@@ -94,6 +98,35 @@ fn called<R: Reach>(ctx: *mut c_void, sk: Typed, skb: Typed, without: bool) {
     }
     .emit::<R>(ctx, Slot::Stateless, TALLY);
 }
+
+/// Whether a TCP header at an address has an option with a signature (RFC 2385, RFC 5925).
+#[inline(always)]
+fn is_signed(tcp: u64) -> bool {
+    let offset: u8 = read(tcp.wrapping_add(12));
+    let end = tcp.wrapping_add(u64::from(offset >> 4) * 4);
+    let mut at = tcp.wrapping_add(20);
+    for _ in 0..OPTIONS {
+        if at >= end {
+            return false;
+        }
+        let [kind, len]: [u8; 2] = read(at);
+        match kind {
+            OPTION_MD5 | OPTION_AO => return true,
+            OPTION_END => return false,
+            OPTION_NOP => at = at.wrapping_add(1),
+            _ if len < 2 => return false,
+            _ => at = at.wrapping_add(u64::from(len)),
+        }
+    }
+    false
+}
+
+/// Options looked at.
+const OPTIONS: u32 = 12;
+const OPTION_END: u8 = 0;
+const OPTION_NOP: u8 = 1;
+const OPTION_MD5: u8 = 19;
+const OPTION_AO: u8 = 29;
 
 /// Whether the segment's route ends here: broadcast and multicast get no answer.
 #[inline(always)]

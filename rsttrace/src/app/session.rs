@@ -135,7 +135,10 @@ impl PreparedSession {
         let hooks = tracer.hooks();
         let coverage = Coverage {
             sent: hooks.is_active(Fact::ResetSent),
-            sent_stateless: hooks.is_active(Fact::StatelessResetSent),
+            // A kprobe may be skipped without a count, so its silence proves nothing.
+            sent_stateless: hooks
+                .way(Fact::StatelessResetSent)
+                .is_some_and(|way| way.name != "kprobe"),
             received: hooks.is_active(Fact::ResetReceived),
             // On chosen interfaces only, what was not seen may have passed by another one.
             packets: hooks.is_active(Fact::Packets)
@@ -278,11 +281,10 @@ impl Session {
         self.look_for_losses(true);
         self.brain.finish(&mut self.outputs);
         let counters = self.tracer.counters().unwrap_or_default();
-        // Whatever stands before the name of the hook is how it is reached.
         let missed_by = |hook: &str| -> u64 {
             missed
                 .iter()
-                .filter(|stats| stats.name.contains(hook))
+                .filter(|stats| stats.name.starts_with(hook))
                 .map(|stats| stats.missed)
                 .sum()
         };
@@ -300,7 +302,7 @@ impl Session {
                 counters.sent_seen,
                 counted.sent,
                 counters.sent_lost,
-                missed_by("_send_reset"),
+                missed_by("tcp_send_reset"),
             ),
             total(
                 "received",
@@ -322,6 +324,10 @@ impl Session {
         shortfalls.push((
             "state changes missed".to_owned(),
             missed_by("inet_sock_set_state"),
+        ));
+        shortfalls.push((
+            "calls of hooked functions missed".to_owned(),
+            missed_by("fentry_") + missed_by("fexit_") + missed_by("kprobe_"),
         ));
         if let Some(unwatched) = unwatched {
             shortfalls.push((

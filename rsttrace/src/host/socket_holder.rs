@@ -339,15 +339,23 @@ fn all_pids() -> Vec<u32> {
         .collect()
 }
 
-/// Whether a process has children or has waited for one: then it may have handed on what it accepted. One that does not
-/// let itself be seen may have.
+/// Whether a process has children, has waited for one, or has them reaped unseen: then it may have handed on what it
+/// accepted. One that does not let itself be seen may have.
 pub(super) fn has_had_children(pid: u32) -> bool {
-    let stat = i32::try_from(pid)
+    const SIGCHLD: u64 = 1 << (libc::SIGCHLD - 1);
+    let process = i32::try_from(pid)
         .ok()
-        .and_then(|pid| Process::new(pid).ok())
-        .and_then(|process| process.stat().ok());
-    // Every child that was waited for has left its page faults with its parent.
-    if stat.is_none_or(|stat| stat.cminflt > 0 || stat.cmajflt > 0) {
+        .and_then(|pid| Process::new(pid).ok());
+    let Some(process) = process else { return true };
+    // Every child that was waited for has left its page faults with its parent; those of one that ignores SIGCHLD are
+    // never waited for.
+    let has_waited = process
+        .stat()
+        .map_or(true, |stat| stat.cminflt > 0 || stat.cmajflt > 0);
+    let ignores = process
+        .status()
+        .map_or(true, |status| status.sigign & SIGCHLD != 0);
+    if has_waited || ignores {
         return true;
     }
     let deadline = Instant::now() + PATIENCE_TO_CONFIRM;

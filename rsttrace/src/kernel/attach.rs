@@ -12,6 +12,7 @@ use super::counters::{self, ProgramStats};
 use super::hooks::{self, Attachment, Fact, HookState, Hooks, Row, TABLE, Way};
 use super::interfaces::Programs;
 use super::object::{KernelFacts, Object, chain};
+use super::sys;
 use super::tracer::Options;
 
 /// What came of the table.
@@ -113,6 +114,10 @@ impl Attached {
 
     fn attach_one(&mut self, object: &mut Object, program: &hooks::Program) -> Result<(), String> {
         let hooks::Program { name, attachment } = *program;
+        // They would attach, and never fire.
+        if !attachment.functions().is_empty() && !sys::functions_can_be_hooked() {
+            return Err("kernel.ftrace_enabled is 0".to_owned());
+        }
         match attachment {
             Attachment::Tracepoint(_) => {
                 let program: &mut BtfTracePoint = object.program(name, attachment)?;

@@ -195,19 +195,20 @@ pub const TABLE: &[Row] = &[
             way(
                 "tracepoints and fexit, table by address",
                 &[Need::Parameters("inet_csk_clone_lock", 3)],
+                // What takes records away comes before what makes them, so that none is left behind at its address.
                 &[
-                    STATE,
                     DESTROY,
                     program(
                         "fexit_inet_csk_clone_lock",
                         Attachment::Exit("inet_csk_clone_lock"),
                     ),
+                    STATE,
                 ],
             ),
             Way {
                 name: "tracepoints, table by address",
                 needs: &[],
-                programs: &[STATE, DESTROY],
+                programs: &[DESTROY, STATE],
                 costs: Some("accepted connections have no recorded owner"),
             },
         ],

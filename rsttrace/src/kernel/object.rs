@@ -147,6 +147,9 @@ impl KernelFacts {
             {
                 return Err(format!("this kernel has no tracepoint {name}"));
             }
+            if matches!(program.attachment, Attachment::Probe(_)) && !cfg!(target_arch = "x86_64") {
+                return Err("the probe's program knows the registers of x86_64 only".to_owned());
+            }
             for function in program.attachment.functions() {
                 if !self.functions.contains_key(function) {
                     return Err(format!("this kernel has no function {function} to hook"));

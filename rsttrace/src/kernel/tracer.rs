@@ -30,8 +30,8 @@ pub struct Options {
     pub tombstones: u32,
     /// Flows whose TTL is remembered; rounded up to a power of two. 72 bytes of kernel memory each.
     pub baselines: u32,
-    /// Sockets whose owner is remembered on kernels without socket storage for tracing programs (before 5.11). 250 bytes
-    /// of kernel memory each.
+    /// Sockets whose owner is remembered on kernels without socket storage for tracing programs (before 5.11). 16 bytes of
+    /// kernel memory each, and some 200 more while there is such a socket.
     pub owners: u32,
     /// Remember who holds the sockets that are open already.
     pub seed: bool,
@@ -49,7 +49,7 @@ impl Default for Options {
             batching_delay: Duration::from_millis(20),
             tombstones: knobs::DEFAULT_SLOTS * 2,
             baselines: knobs::DEFAULT_SLOTS * 2,
-            owners: 65_536,
+            owners: 262_144,
             seed: true,
             interfaces: Some(InterfaceOptions::default()),
             debug: false,

@@ -9,8 +9,8 @@ use crate::idle::clocks;
 use crate::idle::memory::Path;
 use crate::join::{Chain, Part, Seen};
 use crate::record::{
-    Basis, Cause, Direction, Endpoint, Evidence, Form, Kernel, Link, LinkRole, Origin, Record,
-    Role, Verdict,
+    Basis, Cause, Confidence, Direction, Endpoint, Evidence, Form, Kernel, Link, LinkRole, Origin,
+    Record, Role, Verdict,
 };
 use crate::verdict::{self, Accepted, Arrived, Context, OtherEnd, OwnTimeout, Passage, words};
 
@@ -112,6 +112,7 @@ fn receiving_end(chain: &Chain) -> Option<OtherEnd> {
             .map_or_else(|| "a process".to_owned(), words::process),
         summary: String::new(),
         found: None,
+        confidence: Confidence::Possible,
         timeout: None,
     })
 }
@@ -134,6 +135,7 @@ fn end_of(record: &Record) -> OtherEnd {
         label,
         summary: record.verdict.summary.clone(),
         found: Some((record.verdict.origin, record.verdict.cause)),
+        confidence: record.verdict.confidence,
         timeout: record
             .idle
             .as_ref()
@@ -353,7 +355,7 @@ fn accepted(
         .clone();
     let mut hooks = vec!["tcp:tcp_receive_reset"];
     if received.segment.is_some() {
-        hooks.push("fentry:tcp_reset");
+        hooks.push("function:tcp_reset");
     }
     record.kernel = Some(Kernel {
         reason: None,

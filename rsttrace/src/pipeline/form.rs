@@ -267,9 +267,9 @@ pub fn hook_of(sent: &Sent) -> &'static str {
     if sent.socket.is_some() || sent.reason.is_some() {
         "tcp:tcp_send_reset"
     } else if sent.flow.local.is_ipv4() {
-        "fentry:tcp_v4_send_reset"
+        "function:tcp_v4_send_reset"
     } else {
-        "fentry:tcp_v6_send_reset"
+        "function:tcp_v6_send_reset"
     }
 }
 

@@ -174,7 +174,7 @@ fn without_a_classifier_the_packet_is_what_the_kernel_was_called_for() {
     assert_eq!(record.interface.as_deref(), Some("eth2"));
     assert_eq!(
         record.kernel.expect("kernel").hook,
-        ["tcp:tcp_receive_reset", "fentry:tcp_reset"]
+        ["tcp:tcp_receive_reset", "function:tcp_reset"]
     );
     // Devices are watched, and none saw it.
     let evidence = &record.verdict.evidence;
@@ -240,7 +240,7 @@ fn what_a_classifier_saw_of_a_segment_goes_before_what_the_kernel_told() {
     assert_eq!(record.interface.as_deref(), Some("br0"));
     assert_eq!(
         record.kernel.expect("kernel").hook,
-        ["tcp:tcp_receive_reset", "fentry:tcp_reset", "tc:ingress"]
+        ["tcp:tcp_receive_reset", "function:tcp_reset", "tc:ingress"]
     );
 }
 

@@ -241,7 +241,7 @@ impl Finding {
             // Written in the peer's name on this host: not the peer.
             Some((made_by, made_how @ (Cause::FirewallReject | Cause::RawSocket))) => {
                 (self.origin, self.cause) = (made_by, made_how);
-                self.confidence = Confidence::Certain;
+                self.confidence = sender.confidence;
                 self.summary = explain::made_here(received.flow.remote, made_how, &sender.label);
                 return;
             }

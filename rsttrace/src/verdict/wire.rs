@@ -46,7 +46,14 @@ pub fn made_here(
             let summary = format!("{who} put a reset for {} on the wire", packet.destination);
             (Cause::RawSocket, Confidence::Certain, summary)
         }
-        SenderSocket::None if passive && coverage.sent && context.nothing_lost() => {
+        // The stack's own IPv4 answers belong to a socket of the kernel's; those over IPv6 do not before 6.14, so there only
+        // the stack's silence tells.
+        SenderSocket::None
+            if passive
+                && coverage.sent
+                && context.nothing_lost()
+                && (coverage.sent_stateless || packet.source.is_ipv4()) =>
+        {
             list.push(item("no_socket", "it belongs to no socket"));
             if coverage.sent_stateless {
                 list.push(item("no_event", "the TCP stack did not send it"));

@@ -89,7 +89,7 @@ const HOOKS: [(&str, &str, Version, Version); 12] = [
     ),
     // Without the packet among its arguments before:
     // <https://github.com/torvalds/linux/blob/v5.10/net/ipv4/tcp_input.c#L4227>.
-    ("received_segment", "fentry_tcp_reset", (5, 12), NEVER),
+    ("received_segment", "fentry_tcp_reset", (5, 11), NEVER),
     ("reset_received", "tcp_receive_reset", OLDEST, NEVER),
     ("packets", "tc_ingress_l2", OLDEST, NEVER),
     ("packets", "tc_egress_l2", OLDEST, NEVER),
