@@ -133,6 +133,15 @@ impl PreparedSession {
         }
         let events = tracer.take_events().context("the tracer has no events")?;
         let hooks = tracer.hooks();
+        // What was asked for by name may not be there: then nothing is concluded from what was not seen.
+        let unwatched = tc_mode(options.tracer.tc) == TcMode::Tcx
+            && tracer.names().is_some_and(|names| {
+                let (count, problems) = names.problems();
+                for problem in &problems {
+                    warn!("{problem}; TCX came with Linux 6.6, --tc auto takes what there is");
+                }
+                count > 0
+            });
         let coverage = Coverage {
             sent: hooks.is_active(Fact::ResetSent),
             // A kprobe may be skipped without a count, so its silence proves nothing.
@@ -142,6 +151,7 @@ impl PreparedSession {
             received: hooks.is_active(Fact::ResetReceived),
             // On chosen interfaces only, what was not seen may have passed by another one.
             packets: hooks.is_active(Fact::Packets)
+                && !unwatched
                 && options.interfaces.names.is_empty()
                 && options.interfaces.loopback,
             lifecycle: hooks.is_active(Fact::Ownership),

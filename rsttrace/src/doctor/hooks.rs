@@ -57,7 +57,7 @@ fn refusal(hook: &Hook) -> Option<Finding> {
         severity,
         "hook_refused",
         format!("{} cannot be had: {why}; {}", hook.fact, hook.costs.unwrap_or("some facts are missing")),
-        "a newer kernel may grant it (docs/ARCHITECTURE.md names the hook); in a virtual machine or container, its host may forbid it; -v says more".to_owned(),
+        "EPERM comes from a lockdown or from the host of a container, other errors from the kernel's version or build; docs/ARCHITECTURE.md names the hook and what else gives it, -vv shows what the kernel said".to_owned(),
     ))
 }
 

@@ -175,7 +175,7 @@ const DESTROY: Program = program(
 const SEND_RESET: Attachment = Attachment::Tracepoint("tcp_send_reset");
 const REASONED: &str = "tcp_send_reset";
 const SENDERS: &[&str] = &["tcp_v4_send_reset", "tcp_v6_send_reset"];
-const LOCAL_STATE: &str = "the kernel gives no reason with resets that sockets send (6.12 does): their cause is told from the socket's state, and likely at most";
+const LOCAL_STATE: &str = "the kernel gives no reasons (sockets' resets have them from 6.12 on, others from 6.10): causes are told from the socket's state and the segment, and likely at most";
 
 /// Hooks in the order they are attached: what a reset needs to know is remembered before resets are reported.
 ///

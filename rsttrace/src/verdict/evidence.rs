@@ -103,12 +103,12 @@ fn reason(sent: &Sent, ruling: Ruling) -> Evidence {
         ),
         Some("NOT_SPECIFIED") => item(
             "inferred",
-            "the kernel names no reason; inferred from the socket",
+            "the kernel names no reason; inferred from the socket and the segment",
         ),
         Some(reason) => item("kernel_reason", format!("the kernel's reason is {reason}")),
         None => item(
             "inferred",
-            "this kernel gives no reasons; inferred from the socket",
+            "this kernel gives no reasons; inferred from the socket and the segment",
         ),
     }
 }

@@ -137,7 +137,11 @@ fn hooks(tracing: &Tracing) -> String {
             let granted: Vec<_> = hooks
                 .iter()
                 .filter(|hook| hook.refused.is_none())
-                .map(|hook| hook.fact)
+                .map(|hook| match (hook.way, hook.costs) {
+                    // In a lesser way.
+                    (Some(way), Some(_)) => format!("{} (by {way})", hook.fact),
+                    _ => hook.fact.to_owned(),
+                })
                 .collect();
             format!(
                 "{} of {}: {}",

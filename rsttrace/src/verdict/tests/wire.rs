@@ -115,6 +115,49 @@ fn a_kernel_blind_to_answers_leaves_a_firewall_possible_only() {
 }
 
 #[test]
+fn over_ipv6_a_blind_kernel_tells_no_firewall_from_its_own_stack() {
+    let mut old = host();
+    old.coverage.sent_stateless = false;
+    let mut scene = Scene::new();
+    scene.flow.local = address("[2001:db8::1]:8080");
+    scene.flow.remote = address("[2001:db8::2]:40000");
+    let reject = event(0, scene.egress(RA, 0, 701));
+    let record = only(run_with(old, vec![(reject.clone(), Facts::default())]));
+    assert_eq!(record.verdict.cause, Cause::Unknown);
+    assert_eq!(record.verdict.origin, Origin::Unknown);
+    // Its twin: a kernel that would have told.
+    let record = only(run(vec![reject]));
+    assert_eq!(record.verdict.cause, Cause::FirewallReject);
+}
+
+#[test]
+fn the_other_end_is_no_surer_of_a_firewall_than_its_own_record() {
+    for (sees_all, confidence) in [(true, Confidence::Certain), (false, Confidence::Possible)] {
+        let mut host = host();
+        host.coverage.sent_stateless = sees_all;
+        let scene = Scene::new();
+        let reject = scene.egress(RA, 0, 701);
+        let mut connecting = Scene::new();
+        (connecting.flow.local, connecting.flow.remote) = (scene.flow.remote, scene.flow.local);
+        let mut socket = socket(3);
+        socket.state = TcpState::SynSent;
+        socket.snd_nxt = 701;
+        let records = run_with(
+            host,
+            vec![
+                (event(0, reject), Facts::default()),
+                (event(1, connecting.received(socket)), Facts::default()),
+            ],
+        );
+        assert_eq!(records.len(), 2);
+        for record in records {
+            assert_eq!(record.verdict.cause, Cause::FirewallReject, "{record:?}");
+            assert_eq!(record.verdict.confidence, confidence);
+        }
+    }
+}
+
+#[test]
 fn a_raw_sockets_owner_is_named_only_if_its_file_is_found() {
     let scene = Scene::new();
     let mut packet = scene.egress(R, 7, 0);
