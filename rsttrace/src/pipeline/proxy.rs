@@ -75,7 +75,9 @@ pub struct Proxies {
 impl Proxies {
     /// Takes notice of a reset that a process sent.
     pub fn sent(&mut self, sent: &Sent, at: BootTime) {
-        let (Some(actor), Some(socket)) = (sent.actor(), sent.socket.as_ref()) else {
+        // It is found again by its cookie, which the classifier makes at the latest. The leg it answers for may have none.
+        let known = sent.socket.as_ref().filter(|it| it.cookie.is_known());
+        let (Some(actor), Some(socket)) = (sent.actor(), known) else {
             return;
         };
         let task = &actor.task;
@@ -155,7 +157,7 @@ impl Proxies {
 
 fn leg(socket: &Socket, outgoing: Option<bool>, time: BootTime, who: (u32, &str)) -> Option<Leg> {
     let moved = socket.bytes_received > 0 || socket.bytes_sent > 0;
-    if !moved || !socket.cookie.is_known() || !lived(socket.state) {
+    if !moved || !lived(socket.state) {
         return None;
     }
     Some(Leg {
@@ -300,6 +302,23 @@ mod tests {
         // A worker, known by name only, with all bytes.
         assert_eq!(passed(&second(200, 100), MS, 86), Some(Confidence::Likely));
         assert_eq!(passed(&second(260, 100), MS, 86), None);
+    }
+
+    #[test]
+    fn only_the_leg_that_is_found_again_needs_a_cookie() {
+        let mut proxies = Proxies::default();
+        proxies.sent(&second(200, 100), BootTime(NOW + MS));
+        let mut first = first();
+        first.socket.cookie = SocketCookie(0);
+        let passed = proxies.passed_on(&first, AT, Some(&proxy(87)));
+        assert_eq!(passed.map(|passed| passed.to), Some(SocketCookie(2)));
+        let mut unknown = second(200, 100);
+        if let Some(socket) = &mut unknown.socket {
+            socket.cookie = SocketCookie(0);
+        }
+        let mut proxies = Proxies::default();
+        proxies.sent(&unknown, BootTime(NOW + MS));
+        assert_eq!(proxies.passed_on(&first, AT, Some(&proxy(87))), None);
     }
 
     #[test]
