@@ -86,7 +86,7 @@ pub fn cloned(listener: u64, child: u64) {
 /// A socket ceases to be; only without socket storage.
 #[inline(always)]
 pub fn destroyed(address: u64) {
-    let _ = OWNERS.remove(&address);
+    let _ = OWNERS.remove(address);
 }
 
 const BPF_SK_STORAGE_GET_F_CREATE: u64 = 1;
@@ -104,7 +104,7 @@ fn storage(sk: Typed, flags: u64) -> Option<&'static mut Ownership> {
 #[inline(always)]
 fn at(address: u64) -> Option<&'static mut Ownership> {
     // SAFETY: as for the storage.
-    unsafe { OWNERS.get_ptr_mut(&address)?.as_mut() }
+    unsafe { OWNERS.get_ptr_mut(address)?.as_mut() }
 }
 
 #[inline(always)]
