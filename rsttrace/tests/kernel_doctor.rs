@@ -233,7 +233,13 @@ fn hooks_are_granted_here_and_nothing_of_them_stays() {
             let program = programs.iter().find(|program| program["name"] == name);
             assert!(program.is_some(), "{name}: {report:#}");
         }
-        assert_eq!(findings(&report, "hooks_granted").len(), 1);
+        // What is refused is said, and else that nothing is.
+        let refused = hooks.iter().filter(|hook| hook.get("refused").is_some());
+        let refused = refused.count();
+        assert_eq!(findings(&report, "hook_refused").len(), refused);
+        let lesser = findings(&report, "hook_lesser").len();
+        let granted = findings(&report, "hooks_granted").len();
+        assert_eq!(granted == 1, refused + lesser == 0, "{report:#}");
         eventually("no classifier is left", || {
             let left = aya::programs::SchedClassifier::query_tcx(
                 "lo",
