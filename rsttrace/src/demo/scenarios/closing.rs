@@ -120,14 +120,22 @@ pub const CLOSE_UNREAD: Scenario = Scenario {
 };
 
 /// The server's end closes with what lies unread there.
-pub fn close_unread(lab: &mut Lab, mut pair: Pair) -> Result<Staged, StageError> {
+pub fn close_unread(lab: &mut Lab, pair: Pair) -> Result<Staged, StageError> {
+    close_unread_because(lab, pair, "100 bytes unread, then close()")
+}
+
+fn close_unread_because(
+    lab: &mut Lab,
+    mut pair: Pair,
+    condition: &'static str,
+) -> Result<Staged, StageError> {
     lab.capture(Place::Server)?;
     counted(lab, "TCPAbortOnClose", |_| {
         pair.server.close(pair.at_server)
     })?;
     let end = End {
         cause: Cause::CloseWithUnreadData,
-        condition: "100 bytes unread, then close()",
+        condition,
     };
     end.by_server(lab, pair, "close()", Some(UNREAD as u64))
 }
@@ -146,15 +154,7 @@ pub const LINGER_FIVE_UNREAD: Scenario = Scenario {
         pair.server.set(pair.at_server, SocketOption::Linger(5))?;
         pair.leave_unread(UNREAD)?;
         Armed::new(move |lab| {
-            lab.capture(Place::Server)?;
-            counted(lab, "TCPAbortOnClose", |_| {
-                pair.server.close(pair.at_server)
-            })?;
-            let end = End {
-                cause: Cause::CloseWithUnreadData,
-                condition: "SO_LINGER 5 and 100 bytes unread, then close()",
-            };
-            end.by_server(lab, pair, "close()", Some(UNREAD as u64))
+            close_unread_because(lab, pair, "SO_LINGER 5 and 100 bytes unread, then close()")
         })
     },
 };
