@@ -324,18 +324,29 @@ fn a_router_namespace_between_two_pods_is_a_link_of_the_chain() {
     );
 }
 
-#[test]
-fn the_kernels_tidying_up_after_late_data_is_not_a_received_reset() {
-    let scene = Scene::new();
+/// What comes for a connection that its application has closed.
+fn late_data() -> Segment {
+    segment(TcpFlags::ACK | TcpFlags::PSH, 5000, 9000, 100)
+}
+
+/// Such a connection, and the kernel's answer to that data.
+fn orphan_and_late_answer(scene: &Scene, data: Segment) -> (Socket, Sent) {
     let mut orphan = socket(1);
     orphan.state = TcpState::FinWait2;
     orphan.orphaned = true;
-    let mut late = scene.answer(segment(TcpFlags::ACK | TcpFlags::PSH, 5000, 9000, 100));
+    let mut late = scene.answer(data);
     late.reason = Some("TCP_ABORT_ON_DATA".to_owned());
     late.socket = Some(Socket {
         state: TcpState::Close,
         ..orphan.clone()
     });
+    (orphan, late)
+}
+
+#[test]
+fn the_kernels_tidying_up_after_late_data_is_not_a_received_reset() {
+    let scene = Scene::new();
+    let (orphan, late) = orphan_and_late_answer(&scene, late_data());
     in_any_order(
         &[
             event(0, scene.received(orphan.clone())),
@@ -359,16 +370,8 @@ fn the_kernels_tidying_up_after_late_data_is_not_a_received_reset() {
 #[test]
 fn a_segment_that_is_no_reset_tells_the_tidying_up_by_itself() {
     let scene = Scene::new();
-    let mut orphan = socket(1);
-    orphan.state = TcpState::FinWait2;
-    orphan.orphaned = true;
-    let data = segment(TcpFlags::ACK | TcpFlags::PSH, 5000, 9000, 100);
-    let mut late = scene.answer(data);
-    late.reason = Some("TCP_ABORT_ON_DATA".to_owned());
-    late.socket = Some(Socket {
-        state: TcpState::Close,
-        ..orphan.clone()
-    });
+    let data = late_data();
+    let (orphan, late) = orphan_and_late_answer(&scene, data);
     let received = scene.received_with(orphan.clone(), data);
     // However late the answer; a reset on the wire with the number the socket would have taken is another one.
     for apart in [3, 40_000] {
@@ -394,15 +397,7 @@ fn a_segment_that_is_no_reset_tells_the_tidying_up_by_itself() {
 #[test]
 fn a_segment_that_is_a_reset_is_no_tidying_up_whatever_was_sent_beside_it() {
     let scene = Scene::new();
-    let mut orphan = socket(1);
-    orphan.state = TcpState::FinWait2;
-    orphan.orphaned = true;
-    let mut late = scene.answer(segment(TcpFlags::ACK | TcpFlags::PSH, 5000, 9000, 100));
-    late.reason = Some("TCP_ABORT_ON_DATA".to_owned());
-    late.socket = Some(Socket {
-        state: TcpState::Close,
-        ..orphan.clone()
-    });
+    let (orphan, late) = orphan_and_late_answer(&scene, late_data());
     let accepted = scene.received_with(orphan, segment(R, 5000, 0, 0));
     in_any_order(&[event(0, accepted), event(3, late)], |records| {
         assert_eq!(records.len(), 2, "{records:#?}");
