@@ -26,6 +26,7 @@ pub struct Summary {
     dead: Tally<String>,
     hidden: u64,
     left_out: u64,
+    suppressed: u64,
     totals: Totals,
 }
 
@@ -78,6 +79,13 @@ impl Summary {
     /// A reset that the filter does not want.
     pub fn left_out(&mut self) {
         self.left_out += 1;
+    }
+
+    /// Resets that were counted and not described; `wanted`: the filter may want them.
+    pub fn suppressed(&mut self, count: u64, wanted: bool) {
+        if wanted {
+            self.suppressed += count;
+        }
     }
 
     /// A connection died without a reset.

@@ -5,11 +5,13 @@ use std::collections::HashMap;
 use log::{debug, warn};
 
 use crate::decode::Decoder;
-use crate::event::{BootTime, HostFacts, NetnsCookie};
+use crate::event::{Body, BootTime, Event, HostFacts, NetnsCookie, TcpState};
+use crate::flood::{Flood, Refused, SumNames, Suppressed};
 use crate::host::{Enricher, NetnsNames};
 use crate::idle::candidates::Hop;
 use crate::pipeline::{Output, Pipeline, PipelineCounters};
-use crate::verdict::timeout;
+use crate::record::Cause;
+use crate::verdict::{self, timeout};
 
 /// Who sees what.
 pub enum View {
@@ -34,6 +36,7 @@ pub struct Brain<N> {
     view: View,
     undecodable: u64,
     newest: BootTime,
+    flood: Flood,
 }
 
 impl<N: NetnsNames> Brain<N> {
@@ -45,6 +48,7 @@ impl<N: NetnsNames> Brain<N> {
             view,
             undecodable: 0,
             newest: BootTime::default(),
+            flood: Flood::default(),
         }
     }
 
@@ -65,6 +69,7 @@ impl<N: NetnsNames> Brain<N> {
             }
         };
         self.newest = self.newest.max(event.time);
+        self.note_cause(bytes, &event);
         let facts = self.enricher.facts(&event);
         match &mut self.view {
             View::Host(pipeline) => pipeline.handle(event, facts, out),
@@ -79,6 +84,61 @@ impl<N: NetnsNames> Brain<N> {
                 pipeline.handle(event, facts, out);
             }
         }
+    }
+
+    /// What resets of the event's class are, for the sums of those that are not described.
+    fn note_cause(&mut self, bytes: &[u8], event: &Event) {
+        let cause = match &event.body {
+            Body::Sent(sent) => verdict::rule(sent).cause,
+            Body::Received(received) if received.socket.state == TcpState::SynSent => {
+                Cause::ConnectionRefused
+            }
+            Body::Received(_) | Body::Packet(_) | Body::TimedOut(_) => return,
+        };
+        if let Some(class) = Decoder::class(bytes) {
+            self.flood.described(class, cause, event.time);
+        }
+    }
+
+    /// Nothing was counted without being described.
+    pub fn flood_rests(&mut self, now: BootTime) {
+        self.flood.rests(now);
+    }
+
+    /// Takes in what was counted without being described; `finish`: nothing will follow. Whether something is held back.
+    pub fn refused(
+        &mut self,
+        now: BootTime,
+        refused: &[Refused],
+        finish: bool,
+        out: &mut Vec<Output>,
+    ) -> bool {
+        let mut sums = self.flood.read(now, refused);
+        if finish {
+            sums.extend(self.flood.finish(now));
+        }
+        for sum in sums {
+            let names = SumNames {
+                reason: sum
+                    .kind
+                    .reason()
+                    .and_then(|reason| self.decoder.reason(reason)),
+                state: sum.kind.state().and_then(Decoder::state),
+                netns: sum.kind.netns.and_then(|netns| self.enricher.inode(netns)),
+            };
+            let host = match &self.view {
+                View::Host(pipeline) => pipeline.host(),
+                View::EachNamespace { host, .. } => host,
+            };
+            let record = Pipeline::suppressed(&sum, names, host);
+            out.push(Output::Suppressed(Box::new(record)));
+        }
+        self.flood.is_pending()
+    }
+
+    /// Observations around `at` were counted and not described.
+    pub fn note_suppressed(&mut self, at: BootTime, suppressed: Suppressed) {
+        self.each(|pipeline| pipeline.note_suppressed(at, suppressed));
     }
 
     /// The time of the newest event so far.

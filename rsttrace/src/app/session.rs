@@ -13,7 +13,8 @@ use super::brain::{Brain, View};
 use super::sleep_until;
 use crate::cli::{self, Failure, TracerOptions};
 use crate::decode::{Decoder, KernelFacts};
-use crate::event::{Coverage, NetnsCookie};
+use crate::event::{BootTime, Coverage, NetnsCookie};
+use crate::flood::{self, Suppressed};
 use crate::host::{Enricher, NetnsNames, clock, facts};
 use crate::idle::candidates::Hop;
 use crate::kernel::{
@@ -84,6 +85,10 @@ pub struct Session {
     looked: Option<Instant>,
     missed: u64,
     missed_asked: Option<Instant>,
+    suppressed: Suppressed,
+    refused: u64,
+    /// When the kernel's buckets are looked at next; absent while nothing happens.
+    flood_due: Option<Instant>,
     interfaces: InterfaceOptions,
 }
 
@@ -198,6 +203,9 @@ impl PreparedSession {
             looked: None,
             missed: 0,
             missed_asked: None,
+            suppressed: Suppressed::default(),
+            refused: 0,
+            flood_due: None,
             interfaces: options.interfaces.clone(),
         })
     }
@@ -256,11 +264,14 @@ impl Session {
             ..
         } = self;
         let take = |bytes: &[u8]| take(bytes, brain, recording, outputs);
+        let flood_due = self.flood_due.map(tokio::time::Instant::from_std);
         let read = tokio::select! {
             read = events.next(BATCH, take) => read.context("read events")?,
             () = sleep_until(due) => 0,
+            () = sleep_until(flood_due) => 0,
         };
         self.look_for_losses(false);
+        self.look_for_floods(read > 0)?;
         // With a full batch there is a backlog: its events are older than the clock says, and some may still belong to
         // resets whose window the clock has passed.
         let now = if read >= BATCH {
@@ -292,6 +303,9 @@ impl Session {
             recording.head.namespaces = namespaces(&recording.events, &names);
         }
         self.look_for_losses(true);
+        let now = clock::boottime().unwrap_or_else(|_| self.brain.newest());
+        let refused = self.tracer.flood().refused();
+        self.brain.refused(now, &refused, true, &mut self.outputs);
         self.brain.finish(&mut self.outputs);
         let counters = self.tracer.counters().unwrap_or_default();
         let missed_by = |hook: &str| -> u64 {
@@ -363,6 +377,42 @@ impl Session {
         }
     }
 
+    /// Resets that are counted wake nobody: after events the buckets are looked at once more, and then as long as they
+    /// refuse.
+    fn look_for_floods(&mut self, has_read: bool) -> Result<(), Failure> {
+        let now = Instant::now();
+        match self.flood_due {
+            None if has_read => {
+                // A bucket refuses only after it let some through.
+                let began = clock::boottime().context("read the clock")?;
+                let began = began.0.saturating_sub(nanos(flood::INTERVAL));
+                self.brain.flood_rests(BootTime(began));
+                self.flood_due = Some(now + flood::INTERVAL);
+            }
+            Some(due) if now >= due => {
+                let refused = self.tracer.counters().map_or(0, |counters| {
+                    counters.sent_suppressed
+                        + counters.received_suppressed_alone
+                        + counters.packet_suppressed_alone
+                });
+                let has_grown = std::mem::replace(&mut self.refused, refused) != refused;
+                let boottime = clock::boottime().context("read the clock")?;
+                let buckets = if has_grown {
+                    self.tracer.flood().refused()
+                } else {
+                    Vec::new()
+                };
+                let is_pending = self
+                    .brain
+                    .refused(boottime, &buckets, false, &mut self.outputs);
+                self.flood_due =
+                    (has_grown || has_read || is_pending).then_some(now + flood::INTERVAL);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     fn note_missed(&mut self, programs: &[ProgramStats]) {
         self.missed = programs.iter().map(|program| program.missed).sum();
     }
@@ -389,6 +439,14 @@ impl Session {
             let programs = self.tracer.programs();
             self.note_missed(&programs);
         }
+        let suppressed = Suppressed {
+            sent: counters.sent_suppressed,
+            received_alone: counters.received_suppressed_alone,
+            packets_alone: counters.packet_suppressed_alone,
+        };
+        let before = std::mem::replace(&mut self.suppressed, suppressed);
+        self.brain
+            .note_suppressed(self.brain.newest(), suppressed.since(before));
         let lost = counters.sent_lost + counters.received_lost + counters.packet_lost + self.missed;
         if lost > self.lost {
             self.brain.note_loss(self.brain.newest(), lost - self.lost);
@@ -419,6 +477,10 @@ fn namespaces(events: &[Vec<u8>], names: &NamesOf) -> Vec<(u64, u32)> {
     let cookies: BTreeSet<_> = cookies.collect();
     let inode = |cookie| Some((cookie, names.inode(NetnsCookie(cookie))?));
     cookies.into_iter().filter_map(inode).collect()
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 pub(super) fn tc_mode(mode: cli::TcMode) -> TcMode {

@@ -82,6 +82,7 @@ fn report(
                 }
             }
             Output::TimedOut(dead) => reporter.timed_out(now, &dead)?,
+            Output::Suppressed(sum) => reporter.suppressed(now, &sum)?,
         }
     }
     Ok(ControlFlow::Continue(()))

@@ -168,6 +168,11 @@ impl<N: NetnsNames> Enricher<N> {
         })
     }
 
+    /// Inode number of a namespace; absent if it was never seen.
+    pub fn inode(&self, netns: NetnsCookie) -> Option<u32> {
+        self.names.inode(netns)
+    }
+
     /// Questions for a socket's holder that were not asked, for want of rate or time.
     pub fn holders_not_asked(&self) -> u64 {
         self.holders.not_asked()

@@ -10,6 +10,7 @@ use rsttrace_common::knobs;
 use super::attach::{self, Attached};
 use super::counters::{self, CounterMap, Counters, ProgramStats};
 use super::events::{EventReader, Transport};
+use super::flood::FloodMaps;
 use super::hooks::{Fact, Hooks};
 use super::interfaces::{InterfaceOptions, Interfaces, Names};
 use super::object::{self, KernelFacts, Object};
@@ -68,6 +69,7 @@ pub struct Tracer {
     ebpf: Ebpf,
     reader: Option<EventReader>,
     counters: CounterMap,
+    flood: FloodMaps,
     hooks: Hooks,
     finished: Vec<ProgramStats>,
     reasons: Vec<(u32, String)>,
@@ -80,6 +82,7 @@ pub struct Prepared {
     kernel: KernelFacts,
     object: Object,
     counters: CounterMap,
+    flood: FloodMaps,
     reader: EventReader,
     options: Options,
 }
@@ -95,12 +98,14 @@ impl Prepared {
         let kernel = KernelFacts::read()?;
         let mut object = Object::load(options, &kernel)?;
         let counters = CounterMap::take(&mut object.ebpf).map_err(StartError::Failed)?;
+        let flood = FloodMaps::take(&mut object.ebpf).map_err(StartError::Failed)?;
         let reader = EventReader::new(&mut object.ebpf, options).map_err(StartError::Failed)?;
         attach::verify(&mut object, &kernel, options);
         Ok(Self {
             kernel,
             object,
             counters,
+            flood,
             reader,
             options: options.clone(),
         })
@@ -113,6 +118,7 @@ impl Prepared {
             kernel,
             mut object,
             counters,
+            flood,
             reader,
             options,
         } = self;
@@ -148,6 +154,7 @@ impl Prepared {
             ebpf,
             reader: Some(reader),
             counters,
+            flood,
             hooks,
             finished,
             reasons: kernel.reasons,
@@ -191,6 +198,11 @@ impl Tracer {
     /// What the probes counted; `None` if the map cannot be read.
     pub fn counters(&self) -> Option<Counters> {
         self.counters.read()
+    }
+
+    /// What the probes counted and did not describe.
+    pub fn flood(&self) -> &FloodMaps {
+        &self.flood
     }
 
     /// Misses and costs of each program that is loaded. What a tracepoint missed no counter saw: resets sent =

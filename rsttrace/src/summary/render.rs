@@ -70,6 +70,13 @@ impl Summary {
             write!(out, " (counted only; --noise shows it)")?;
         }
         writeln!(out)?;
+        if self.suppressed > 0 {
+            let more = count(self.suppressed);
+            writeln!(
+                out,
+                "{more} more counted and not described, too many at a time (--every describes each)"
+            )?;
+        }
         if self.left_out > 0 {
             writeln!(out, "{} more left out by the filters", count(self.left_out))?;
         }
