@@ -161,10 +161,12 @@ fn what_is_scraped_and_what_the_file_says_is_what_was_staged() {
                 2.0,
             ),
             (r#"rsttrace_table_entries{table="processes"}"#, 1.0),
-            (r#"rsttrace_build_info{version="0.1.0"}"#, 1.0),
         ] {
             assert!(scraped[key] >= least, "{key}: {}", scraped[key]);
         }
+        let version = env!("CARGO_PKG_VERSION");
+        let build = format!(r#"rsttrace_build_info{{version="{version}"}}"#);
+        assert!(scraped.contains_key(&build), "{scraped:#?}");
         let hooks: Vec<_> = scraped
             .keys()
             .filter(|key| key.starts_with("rsttrace_hook_active"))
@@ -199,7 +201,13 @@ fn filters_and_counts_do_not_change_what_is_counted() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("rsttrace.prom");
         let name = file.display().to_string();
-        let watch = Watch::start(&["--cause", "keepalive_timeout", "--metrics-file", &name]);
+        let watch = Watch::start(&[
+            "--every",
+            "--cause",
+            "keepalive_timeout",
+            "--metrics-file",
+            &name,
+        ]);
         stage();
         let ended = watch.end(Signal::SIGTERM);
         assert!(ended.records().is_empty(), "{:?}", ended.records());

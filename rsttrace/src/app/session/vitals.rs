@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rsttrace_common::flood;
+
 use super::{Session, kernel_totals};
 use crate::host::own;
 use crate::kernel::{Counters, ProgramStats, Slots};
@@ -86,6 +88,8 @@ fn kernel_tables(slots: Slots, counters: Option<&Counters>) -> Vec<TableVitals> 
             counters.map(|it| it.baseline_evicted),
         ),
     ];
+    tables.push(table("buckets", flood::BUCKETS, None));
+    tables.push(table("decisions", flood::DECISIONS, None));
     tables.extend(slots.owners.map(|owners| table("owners", owners, None)));
     tables
 }
