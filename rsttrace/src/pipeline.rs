@@ -23,6 +23,7 @@ use crate::idle::memory::Lesson;
 use crate::join::{self, Chain, Join};
 use crate::record::{Direction, Id, Origin, Record, Severity, SuppressedRecord, TimedOutRecord};
 use crate::verdict::Context;
+use crate::vitals::TableVitals;
 use ledger::Ledger;
 use proxy::Proxies;
 pub use proxy::Reason;
@@ -344,6 +345,24 @@ impl Pipeline {
         self.links.insert(link, None);
         self.links_by_age.push_back((began, link));
         link
+    }
+
+    /// How full the tables are.
+    pub fn tables(&self) -> impl Iterator<Item = TableVitals> {
+        let own = [
+            ("open_chains", self.join.open_chains(), Some(MAX_PENDING)),
+            ("ready_records", self.ready.len(), Some(MAX_PENDING)),
+            ("links", self.links.len(), None),
+        ];
+        own.into_iter()
+            .chain(self.proxies.tables())
+            .chain(self.ledger.tables())
+            .map(|(name, entries, capacity)| TableVitals {
+                name,
+                entries: Some(entries as u64),
+                capacity: capacity.map(|most| most as u64),
+                evictions: None,
+            })
     }
 
     /// Timeouts that resets so far have shown.

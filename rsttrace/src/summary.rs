@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::record::{Cause, Direction, Origin, Record, Severity, TimedOutRecord};
 use crate::sink::text::escape;
+use crate::vitals::Vitals;
 use tally::Tally;
 
 /// What stands for a process where none of this host is known.
@@ -41,6 +42,8 @@ pub struct Totals {
     pub shortfalls: Vec<(String, u64)>,
     /// Idle timeouts that the resets have shown, each a sentence.
     pub lessons: Vec<String>,
+    /// What the tracer itself cost; absent: not told.
+    pub vitals: Option<Vitals>,
 }
 
 /// One kind of event as counted in the kernel.

@@ -12,6 +12,7 @@ use crate::idle::candidates::Hop;
 use crate::pipeline::{Output, Pipeline, PipelineCounters};
 use crate::record::Cause;
 use crate::verdict::{self, timeout};
+use crate::vitals::{Shortfalls, TableVitals};
 
 /// Who sees what.
 pub enum View {
@@ -166,31 +167,36 @@ impl<N: NetnsNames> Brain<N> {
         self.pipelines().filter_map(Pipeline::next_deadline).min()
     }
 
-    /// What could not be done on this side of the ring, by name.
-    pub fn shortfalls(&self) -> Vec<(String, u64)> {
+    /// What could not be done on this side of the ring; what the kernel side could not do is left at 0.
+    pub fn shortfalls(&self) -> Shortfalls {
         let sum = |of: fn(PipelineCounters) -> u64| -> u64 {
             self.pipelines()
                 .map(|pipeline| of(pipeline.counters()))
                 .sum()
         };
-        vec![
-            (
-                "events that could not be decoded".to_owned(),
-                self.undecodable,
-            ),
-            (
-                "resets judged before their window was over".to_owned(),
-                sum(|counters| counters.flushed_early),
-            ),
-            (
-                "observations that fitted several resets".to_owned(),
-                sum(|counters| counters.ambiguous),
-            ),
-            (
-                "socket holders not looked up".to_owned(),
-                self.enricher.holders_not_asked(),
-            ),
-        ]
+        Shortfalls {
+            undecodable: self.undecodable,
+            judged_early: sum(|counters| counters.flushed_early),
+            ambiguous: sum(|counters| counters.ambiguous),
+            holders_not_asked: self.enricher.holders_not_asked(),
+            ..Shortfalls::default()
+        }
+    }
+
+    /// How full the tables are; of several pipelines the sums.
+    pub fn tables(&self) -> Vec<TableVitals> {
+        let mut tables: Vec<TableVitals> = self.enricher.tables().into();
+        for table in self.pipelines().flat_map(Pipeline::tables) {
+            match tables.iter_mut().find(|known| known.name == table.name) {
+                Some(known) => {
+                    let sum = |one: Option<u64>, other: Option<u64>| Some(one? + other?);
+                    known.entries = sum(known.entries, table.entries);
+                    known.capacity = sum(known.capacity, table.capacity);
+                }
+                None => tables.push(table),
+            }
+        }
+        tables
     }
 
     /// Timeouts that the resets so far have shown, each as a sentence.
@@ -208,6 +214,7 @@ impl<N: NetnsNames> Brain<N> {
             counted.sent += counters.sent_events;
             counted.received += counters.received_events;
             counted.packets += counters.packet_events;
+            counted.timed_out += counters.timed_out_events;
         }
         counted
     }
@@ -237,4 +244,6 @@ pub struct Counted {
     pub received: u64,
     /// Classifiers.
     pub packets: u64,
+    /// Connections that died without a reset.
+    pub timed_out: u64,
 }

@@ -1,5 +1,7 @@
 //! A trace from its start to its end: when is what read, judged and counted?
 
+mod vitals;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -9,7 +11,7 @@ use log::{info, warn};
 use rsttrace_common::Header;
 use zerocopy::FromBytes as _;
 
-use super::brain::{Brain, View};
+use super::brain::{Brain, Counted, View};
 use super::sleep_until;
 use crate::cli::{self, Failure, TracerOptions};
 use crate::decode::{Decoder, KernelFacts};
@@ -18,12 +20,14 @@ use crate::flood::{self, Suppressed};
 use crate::host::{Enricher, NetnsNames, clock, facts};
 use crate::idle::candidates::Hop;
 use crate::kernel::{
-    Counters, EventReader, Fact, InterfaceOptions, Names, Options, Prepared, ProgramStats, TcMode,
-    Tracer, Transport,
+    Counters, EventReader, Fact, InterfaceOptions, Names, Options, Prepared, ProgramStats, Slots,
+    TcMode, Tracer, Transport,
 };
 use crate::pipeline::{Output, Pipeline};
 use crate::recording::{Head, Recording};
+use crate::sink::text::count;
 use crate::summary::{KernelTotal, Totals};
+use crate::vitals::Shortfalls;
 
 /// Events handled before anything else gets a turn.
 const BATCH: usize = 4_096;
@@ -289,7 +293,7 @@ impl Session {
         let missed = self.tracer.programs();
         self.note_missed(&missed);
         let names = NamesOf(self.tracer.names());
-        let unwatched = names.0.as_ref().map(|names| names.problems().0);
+        let unwatched = self.unwatched();
         self.tracer.stop();
         let Self {
             events,
@@ -308,56 +312,19 @@ impl Session {
         self.brain.refused(now, &refused, true, &mut self.outputs);
         self.brain.finish(&mut self.outputs);
         let counters = self.tracer.counters().unwrap_or_default();
-        let missed_by = |hook: &str| -> u64 {
-            missed
-                .iter()
-                .filter(|stats| stats.name.starts_with(hook))
-                .map(|stats| stats.missed)
-                .sum()
-        };
-        let counted = self.brain.counted();
-        let total = |name: &str, seen, detailed, suppressed, lost, missed: u64| KernelTotal {
-            name: name.to_owned(),
-            seen: seen + missed,
-            detailed,
-            suppressed,
-            lost: lost + missed,
-        };
-        let kernel = vec![
-            total(
-                "sent",
-                counters.sent_seen,
-                counted.sent,
-                counters.sent_suppressed,
-                counters.sent_lost,
-                missed_by("tcp_send_reset"),
-            ),
-            total(
-                "received",
-                counters.received_seen,
-                counted.received,
-                counters.received_suppressed,
-                counters.received_lost,
-                missed_by("tcp_receive_reset"),
-            ),
-            total(
-                "on the wire",
-                counters.packet_seen,
-                counted.packets,
-                counters.packet_suppressed,
-                counters.packet_lost,
-                missed_by("tc_"),
-            ),
-        ];
-        let mut shortfalls = self.brain.shortfalls();
-        shortfalls.extend(kernel_shortfalls(&counters));
+        let kernel = kernel_totals(&counters, &self.brain.counted(), &missed);
+        let mut shortfalls = own_shortfalls(&self.brain.shortfalls());
+        shortfalls.extend(kernel_shortfalls(&counters, self.tracer.slots()));
         shortfalls.push((
             "state changes missed".to_owned(),
-            missed_by("inet_sock_set_state"),
+            missed_by(&missed, "inet_sock_set_state"),
         ));
         shortfalls.push((
             "calls of hooked functions missed".to_owned(),
-            missed_by("fentry_") + missed_by("fexit_") + missed_by("kprobe_"),
+            ["fentry_", "fexit_", "kprobe_"]
+                .map(|hook| missed_by(&missed, hook))
+                .into_iter()
+                .sum(),
         ));
         if let Some(unwatched) = unwatched {
             shortfalls.push((
@@ -365,6 +332,7 @@ impl Session {
                 unwatched,
             ));
         }
+        let vitals = self.vitals_of(Some(&counters), &missed, unwatched);
         Finished {
             outputs: self.outputs,
             totals: Totals {
@@ -372,6 +340,7 @@ impl Session {
                 kernel,
                 shortfalls,
                 lessons: self.brain.lessons(),
+                vitals: Some(vitals),
             },
             recording: self.recording,
         }
@@ -414,7 +383,7 @@ impl Session {
     }
 
     fn note_missed(&mut self, programs: &[ProgramStats]) {
-        self.missed = programs.iter().map(|program| program.missed).sum();
+        self.missed = programs.iter().filter_map(|program| program.missed).sum();
     }
 
     fn look_for_losses(&mut self, always: bool) {
@@ -455,6 +424,56 @@ impl Session {
     }
 }
 
+/// What became of the resets that the kernel side saw.
+fn kernel_totals(
+    counters: &Counters,
+    counted: &Counted,
+    programs: &[ProgramStats],
+) -> Vec<KernelTotal> {
+    let total = |name: &str, seen, detailed, suppressed, lost, missed: u64| KernelTotal {
+        name: name.to_owned(),
+        seen: seen + missed,
+        detailed,
+        suppressed,
+        lost: lost + missed,
+    };
+    vec![
+        total(
+            "sent",
+            counters.sent_seen,
+            counted.sent,
+            counters.sent_suppressed,
+            counters.sent_lost,
+            missed_by(programs, "tcp_send_reset"),
+        ),
+        total(
+            "received",
+            counters.received_seen,
+            counted.received,
+            counters.received_suppressed,
+            counters.received_lost,
+            missed_by(programs, "tcp_receive_reset"),
+        ),
+        total(
+            "on the wire",
+            counters.packet_seen,
+            counted.packets,
+            counters.packet_suppressed,
+            counters.packet_lost,
+            missed_by(programs, "tc_"),
+        ),
+    ]
+}
+
+/// Times the kernel skipped programs of this hook.
+fn missed_by(programs: &[ProgramStats], hook: &str) -> u64 {
+    programs
+        .iter()
+        .filter(|stats| stats.name.starts_with(hook))
+        .filter_map(|stats| stats.missed)
+        .sum()
+}
+
 /// Judges an event, and keeps it if that is wanted.
 fn take(
     bytes: &[u8],
@@ -491,19 +510,43 @@ pub(super) fn tc_mode(mode: cli::TcMode) -> TcMode {
     }
 }
 
+/// What could not be done on this side of the ring.
+fn own_shortfalls(shortfalls: &Shortfalls) -> Vec<(String, u64)> {
+    [
+        ("events that could not be decoded", shortfalls.undecodable),
+        (
+            "resets judged before their window was over",
+            shortfalls.judged_early,
+        ),
+        (
+            "observations that fitted several resets",
+            shortfalls.ambiguous,
+        ),
+        ("socket holders not looked up", shortfalls.holders_not_asked),
+    ]
+    .map(|(name, number)| (name.to_owned(), number))
+    .into()
+}
+
 /// What the probes could not keep.
-fn kernel_shortfalls(counters: &Counters) -> Vec<(String, u64)> {
+fn kernel_shortfalls(counters: &Counters, slots: Slots) -> Vec<(String, u64)> {
     vec![
         (
             "sockets without a recorded owner for want of memory".to_owned(),
             counters.storage_failed,
         ),
         (
-            "closed connections forgotten for want of room".to_owned(),
+            format!(
+                "closed connections forgotten for want of room (for {})",
+                count(slots.tombstones.into())
+            ),
             counters.tombstone_evicted,
         ),
         (
-            "TTLs forgotten for want of room".to_owned(),
+            format!(
+                "TTLs forgotten for want of room (for {})",
+                count(slots.baselines.into())
+            ),
             counters.baseline_evicted,
         ),
         (

@@ -327,7 +327,6 @@ fn load(options: &Options, kernel: &KernelFacts) -> Result<Ebpf, StartError> {
     let detail_interval = options.detail_interval.map_or(0, |interval| {
         u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX)
     });
-    let slots = |wanted: u32| wanted.checked_next_power_of_two().unwrap_or(1 << 31).max(2);
     let (tombstones, baselines) = (slots(options.tombstones), slots(options.baselines));
     let mut loader = EbpfLoader::new();
     loader
@@ -366,6 +365,11 @@ fn load(options: &Options, kernel: &KernelFacts) -> Result<Ebpf, StartError> {
             StartError::Failed(text)
         }
     })
+}
+
+/// Entries that a table of slots gets where so many are wanted.
+pub fn slots(wanted: u32) -> u32 {
+    wanted.checked_next_power_of_two().unwrap_or(1 << 31).max(2)
 }
 
 /// An error with all its causes on one line.

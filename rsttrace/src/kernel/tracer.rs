@@ -75,6 +75,20 @@ pub struct Tracer {
     reasons: Vec<(u32, String)>,
     hz: Option<u32>,
     debug: bool,
+    slots: Slots,
+}
+
+/// Entries that the kernel side's tables have room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slots {
+    /// Connections that closed.
+    pub tombstones: u32,
+    /// Listeners that closed.
+    pub listeners: u32,
+    /// Flows whose TTL is remembered.
+    pub baselines: u32,
+    /// Sockets whose owner is remembered by address; absent where they lie in socket storage, which has no bound.
+    pub owners: Option<u32>,
 }
 
 /// The probes, accepted by the kernel; none is attached.
@@ -128,6 +142,13 @@ impl Prepared {
             hz,
             finished,
         } = attach::all(&mut object, &kernel, &options);
+        let by_address = kernel.helpers & knobs::HELPER_SOCKET_STORAGE == 0;
+        let slots = Slots {
+            tombstones: object::slots(options.tombstones),
+            listeners: knobs::LISTENER_SLOTS,
+            baselines: object::slots(options.baselines),
+            owners: by_address.then_some(options.owners.max(1)),
+        };
         let Object { ebpf, types, .. } = object;
         drop(types);
         let interfaces = match &options.interfaces {
@@ -160,6 +181,7 @@ impl Prepared {
             reasons: kernel.reasons,
             hz,
             debug: options.debug,
+            slots,
         })
     }
 }
@@ -209,6 +231,11 @@ impl Tracer {
     /// `sent_seen` + missed.
     pub fn programs(&self) -> Vec<ProgramStats> {
         counters::programs(&self.ebpf)
+    }
+
+    /// How large the kernel side's tables are.
+    pub fn slots(&self) -> Slots {
+        self.slots
     }
 
     /// Programs that were needed at the start only, as they were then.
