@@ -13,6 +13,7 @@ mod directory;
 mod events;
 mod hooks;
 mod interfaces;
+mod movements;
 mod netns;
 mod object;
 mod preflight;
@@ -20,6 +21,7 @@ mod rtnetlink;
 mod sys;
 mod tc;
 mod tracer;
+mod vigil;
 
 pub use btf::BtfError;
 pub use counters::{Counters, ProgramStats};
