@@ -29,6 +29,9 @@ pub(super) struct Attacher {
     traveller: Traveller,
     news: News,
     known: HashMap<Inode, Known>,
+    /// For the first look, which the start waits for: an interface takes the kernel some 20 ms, and nothing passes one
+    /// that is down.
+    only_up: bool,
 }
 
 /// How news of interfaces come.
@@ -93,7 +96,23 @@ impl Attacher {
             traveller,
             news,
             known: HashMap::new(),
+            only_up: false,
         })
+    }
+
+    /// Attaches to what packets can pass, and takes away what a killed run left.
+    pub(super) fn begin(&mut self) {
+        self.only_up = true;
+        self.rescan(true);
+        self.only_up = false;
+    }
+
+    /// Attaches to the rest, too.
+    pub(super) fn complete(&mut self) {
+        let known: Vec<_> = self.known.keys().copied().collect();
+        for inode in known {
+            self.look_through(inode, true);
+        }
     }
 
     /// Until the other end of `stop` is closed.
@@ -131,7 +150,7 @@ impl Attacher {
     }
 
     /// Finds namespaces that came or went. `sweep`: also take away what a killed run left.
-    pub(super) fn rescan(&mut self, sweep: bool) {
+    fn rescan(&mut self, sweep: bool) {
         let found = choice::namespaces(&self.options.scope, self.traveller.home());
         let ended: Vec<_> = self
             .known
@@ -246,7 +265,7 @@ impl Attacher {
         };
         let (options, programs, mode, names) =
             (&self.options, &self.programs, &mut self.mode, &self.names);
-        let is_own = inode == self.traveller.home();
+        let (is_own, only_up) = (inode == self.traveller.home(), self.only_up);
         let holder = known.holder.clone();
         self.traveller.visit(inode, &holder, || {
             let mut connection = Connection::open()?;
@@ -276,7 +295,7 @@ impl Attacher {
             });
             for link in links {
                 names.set_interface(inode, link.ifindex, &link.name);
-                if known.interfaces.contains_key(&link.ifindex) {
+                if known.interfaces.contains_key(&link.ifindex) || (only_up && !link.is_up) {
                     continue;
                 }
                 if sweep {
