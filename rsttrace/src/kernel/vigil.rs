@@ -9,12 +9,18 @@ use std::time::{Duration, Instant};
 use super::movements::{Movements, Seen};
 use super::netns::Inode;
 
-/// How often namespaces are looked for while the kernel does not tell; also how long after a movement the next is
-/// asked for.
+/// How often namespaces are looked for while the kernel does not tell.
 const SOON: Duration = Duration::from_millis(900);
+/// How long after a movement the next is asked for: a process is made, and enters its namespace a moment later. While
+/// there are more, twice as long each time.
+const REST: Duration = Duration::from_millis(100);
+/// At most this.
+const LONGEST_REST: Duration = Duration::from_millis(800);
 /// As often while it does, for what a record does not show: a CPU that came, a name without a process.
 const LATE: Duration = Duration::from_secs(60);
-/// More movements than this in [`SOON`], and looking is cheaper than being told.
+/// How often it looks after a new namespace was told of, one rest after another: its name may come a moment later.
+const LOOKS: u32 = 4;
+/// More movements than this in less than a second, and looking is cheaper than being told.
 const MANY: usize = 16;
 
 /// Where movements come from; in tests, not from the kernel.
@@ -52,9 +58,7 @@ impl Vigil {
     pub(super) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
         let armed = match &self.plan {
             Plan::Told {
-                source,
-                is_resting: false,
-                ..
+                source, rest: None, ..
             } => Some(source),
             _ => None,
         };
@@ -110,10 +114,10 @@ enum Plan<S> {
     /// The kernel tells.
     Told {
         source: S,
-        /// There was a movement: no more is heard until `next`.
-        is_resting: bool,
-        /// To be looked for at `next`: a new namespace gets its name a moment after its first process.
-        look: bool,
+        /// There was a movement: no more is heard for so long, until `next`.
+        rest: Option<Duration>,
+        /// So often they are still to be looked for after a rest.
+        looks: u32,
         next: Instant,
     },
     /// It does not.
@@ -124,8 +128,8 @@ impl<S: Source> Plan<S> {
     fn told(now: Instant, source: S) -> Self {
         Self::Told {
             source,
-            is_resting: false,
-            look: true,
+            rest: None,
+            looks: 0,
             next: now + LATE,
         }
     }
@@ -151,14 +155,14 @@ impl<S: Source> Plan<S> {
                 true
             }
             Self::Told {
-                is_resting: true,
+                rest: Some(_),
                 next,
                 ..
             } if now < *next => false,
             Self::Told {
                 source,
-                is_resting,
-                look,
+                rest,
+                looks,
                 next,
             } => {
                 let seen = source.read(is_known);
@@ -166,10 +170,16 @@ impl<S: Source> Plan<S> {
                     *self = Self::look(now);
                     return true;
                 }
-                let is_due = seen.is_new || (*look && now >= *next);
-                *is_resting = seen.movements > 0;
-                *look = seen.is_new || !*is_resting;
-                *next = now + if *is_resting { SOON } else { LATE };
+                let is_time = now >= *next && (rest.is_none() || *looks > 0);
+                let is_due = seen.is_new || is_time;
+                *looks = if seen.is_new {
+                    LOOKS
+                } else {
+                    looks.saturating_sub(1)
+                };
+                let longer = rest.map_or(REST, |rest| (rest * 2).min(LONGEST_REST));
+                *rest = (seen.movements > 0 || *looks > 0).then_some(longer);
+                *next = now + rest.unwrap_or(LATE);
                 is_due
             }
         }
@@ -177,17 +187,13 @@ impl<S: Source> Plan<S> {
 
     fn look_again(&mut self, now: Instant) {
         if let Self::Told {
-            is_resting,
-            look,
-            next,
-            ..
+            rest, looks, next, ..
         } = self
         {
-            if !*is_resting {
-                *next = now + SOON;
+            if rest.is_none() {
+                (*rest, *next) = (Some(REST), now + REST);
             }
-            *is_resting = true;
-            *look = true;
+            *looks = LOOKS;
         }
     }
 }
@@ -251,25 +257,40 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_new_namespace_is_looked_for_at_once_and_again_soon() {
-        let now = Instant::now();
-        let mut plan = told(now, vec![NEW, NONE]);
-        assert!(is_due(&mut plan, now));
-        assert_eq!(plan.next(), now + SOON);
-        assert!(!is_due(&mut plan, now + SOON / 2));
-        assert!(is_due(&mut plan, now + SOON));
-        assert_eq!(plan.next(), now + SOON + LATE);
+    /// Milliseconds after `begin` of the looks that follow, until it is quiet.
+    fn looks(plan: &mut Plan<Script>, begin: Instant) -> Vec<u128> {
+        let mut looks = Vec::new();
+        while plan.next() < begin + LATE {
+            let now = plan.next();
+            if is_due(plan, now) {
+                looks.push((now - begin).as_millis());
+            }
+        }
+        looks
     }
 
     #[test]
-    fn movements_in_known_namespaces_cost_a_wake_up_and_no_look() {
+    fn a_new_namespace_is_looked_for_at_once_and_a_few_times_more() {
         let now = Instant::now();
-        let mut plan = told(now, vec![OLD, OLD, NONE]);
-        for step in 0..3 {
-            assert!(!is_due(&mut plan, now + SOON * step), "{step}");
+        let mut plan = told(now, vec![NEW]);
+        assert!(is_due(&mut plan, now));
+        assert!(!is_due(&mut plan, now + REST / 2));
+        assert_eq!(looks(&mut plan, now), [100, 300, 700, 1500]);
+    }
+
+    #[test]
+    fn movements_in_known_namespaces_cost_few_wake_ups_and_no_look() {
+        let mut now = Instant::now();
+        let mut plan = told(now, vec![OLD; 8]);
+        let mut rests = Vec::new();
+        for _ in 0..8 {
+            assert!(!is_due(&mut plan, now));
+            rests.push((plan.next() - now).as_millis());
+            now = plan.next();
         }
-        assert_eq!(plan.next(), now + SOON * 2 + LATE);
+        assert_eq!(rests, [100, 200, 400, 800, 800, 800, 800, 800]);
+        assert!(!is_due(&mut plan, now));
+        assert_eq!(plan.next(), now + LATE);
     }
 
     #[test]
@@ -277,8 +298,8 @@ mod tests {
         let now = Instant::now();
         let mut plan = told(now, vec![OLD, NEW]);
         assert!(!is_due(&mut plan, now));
-        assert!(!is_due(&mut plan, now + SOON / 2));
-        assert!(is_due(&mut plan, now + SOON));
+        assert!(!is_due(&mut plan, now + REST / 2));
+        assert!(is_due(&mut plan, now + REST));
     }
 
     #[test]
@@ -305,10 +326,8 @@ mod tests {
         let now = Instant::now();
         let mut plan = told(now, vec![]);
         plan.look_again(now);
-        plan.look_again(now + SOON / 2);
-        assert_eq!(plan.next(), now + SOON);
-        assert!(is_due(&mut plan, now + SOON));
-        assert_eq!(plan.next(), now + SOON + LATE);
+        plan.look_again(now + REST / 2);
+        assert_eq!(looks(&mut plan, now), [100, 300, 700, 1500]);
     }
 
     #[test]
