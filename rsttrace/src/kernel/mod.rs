@@ -14,6 +14,7 @@ mod events;
 mod flood;
 mod hooks;
 mod interfaces;
+mod movements;
 mod netns;
 mod object;
 mod preflight;
@@ -21,6 +22,7 @@ mod rtnetlink;
 mod sys;
 mod tc;
 mod tracer;
+mod vigil;
 
 pub use btf::BtfError;
 pub use counters::{Counters, ProgramStats};

@@ -109,8 +109,7 @@ impl Prepared {
             debug!("RLIMIT_MEMLOCK not raised: {error}; only kernels before 5.11 need it");
         }
         sys::keep_heap_small();
-        let kernel = KernelFacts::read()?;
-        let mut object = Object::load(options, &kernel)?;
+        let (kernel, mut object) = Object::load(options)?;
         let counters = CounterMap::take(&mut object.ebpf).map_err(StartError::Failed)?;
         let flood = FloodMaps::take(&mut object.ebpf).map_err(StartError::Failed)?;
         let reader = EventReader::new(&mut object.ebpf, options).map_err(StartError::Failed)?;
