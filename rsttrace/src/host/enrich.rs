@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::process::{Living, Processes};
 use super::settings::{self, KnownSettings};
-use super::socket_holder::{Holder as Found, Search, SocketHolders, has_had_children};
+use super::socket_holder::{Forkers, Holder as Found, Search, SocketHolders};
 use super::subjects::{acceptor, named, question};
 use crate::event::{
     Body, BootTime, Event, Facts, Holder, NetSettings, NetnsCookie, OwnerNow, Task,
@@ -61,6 +61,7 @@ pub struct Enricher<N> {
     processes: Processes,
     living: Living,
     holders: SocketHolders,
+    forkers: Forkers,
 }
 
 impl<N: NetnsNames> Enricher<N> {
@@ -73,6 +74,7 @@ impl<N: NetnsNames> Enricher<N> {
             processes: Processes::default(),
             living: Living::default(),
             holders: SocketHolders::default(),
+            forkers: Forkers::default(),
         }
     }
 
@@ -146,7 +148,7 @@ impl<N: NetnsNames> Enricher<N> {
             }
             Found::Nobody | Found::NotAsked => {
                 if confirmed.is_some()
-                    && acceptor(&event.body).is_some_and(|task| has_had_children(task.pid))
+                    && acceptor(&event.body).is_some_and(|task| self.forkers.has(task, event.time))
                 {
                     owner = OwnerNow::MayHaveHandedOn;
                 }
