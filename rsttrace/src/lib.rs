@@ -12,6 +12,7 @@ pub mod demo;
 pub mod doctor;
 pub mod event;
 pub mod filter;
+mod hash;
 pub mod host;
 pub mod idle;
 pub mod join;

@@ -429,7 +429,7 @@ fn describe(pid: u32) -> Option<Found> {
         start: start_of_ticks(starttime),
         uid: process.status().ok()?.euid,
         cgroup_id: 0,
-        comm,
+        comm: comm.into(),
     };
     let parent = u32::try_from(ppid).ok()?;
     Some(Found { task, parent })
