@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::record::Word;
+
 /// Nanoseconds of `CLOCK_BOOTTIME`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BootTime(pub u64);
@@ -104,7 +106,7 @@ pub struct Sent {
     pub flow: Flow,
     /// `enum sk_rst_reason` by the running kernel's name without the prefix (`NO_SOCKET`), or `#N` for a number its BTF
     /// does not name; absent on kernels whose tracepoint has none.
-    pub reason: Option<String>,
+    pub reason: Option<Word>,
     /// It answers a segment (passive form), else it is an active reset.
     pub passive: bool,
     /// The segment it answers; absent for active resets, or if it could not be read.
@@ -552,7 +554,7 @@ pub struct Task {
     /// cgroup v2 id; 0: not known.
     pub cgroup_id: u64,
     /// Name of the process; bytes that are no UTF-8 are replaced.
-    pub comm: String,
+    pub comm: Word,
 }
 
 /// The task that was running.
@@ -591,7 +593,7 @@ pub struct Tombstone {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
     /// Descriptions of the processes the event names.
-    pub processes: Vec<ProcessFacts>,
+    pub processes: Vec<Arc<ProcessFacts>>,
     /// What has become of the recorded owner.
     pub owner: OwnerNow,
     /// A process found with the socket's file; absent also where the recorded owner is the one.
@@ -599,7 +601,7 @@ pub struct Facts {
     /// Inode of the event's namespace.
     pub netns_inode: Option<u32>,
     /// Name of the interface the packet or the accepted segment came in or left by.
-    pub interface: Option<String>,
+    pub interface: Option<Word>,
     /// TCP settings of the event's namespace, a few seconds old at most; absent if the namespace is not known or may
     /// not be entered (CAP_SYS_ADMIN).
     pub settings: Option<Arc<NetSettings>>,
@@ -635,17 +637,17 @@ pub struct ProcessFacts {
     /// Process id.
     pub pid: u32,
     /// `/proc/PID/exe`.
-    pub exe: Option<String>,
+    pub exe: Option<Word>,
     /// `/proc/PID/cmdline`, joined by spaces.
-    pub cmdline: Option<String>,
+    pub cmdline: Option<Word>,
     /// Container id out of the control group's path.
-    pub container_id: Option<String>,
+    pub container_id: Option<Word>,
     /// systemd unit out of the control group's path.
-    pub unit: Option<String>,
+    pub unit: Option<Word>,
     /// Kubernetes pod uid out of the control group's path.
-    pub pod_uid: Option<String>,
+    pub pod_uid: Option<Word>,
     /// Control group path.
-    pub cgroup: Option<String>,
+    pub cgroup: Option<Word>,
 }
 
 /// `net.ipv4.tcp_keepalive_*`.
@@ -744,9 +746,9 @@ pub enum Environment {
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostFacts {
     /// Host name.
-    pub host: Option<String>,
+    pub host: Option<Word>,
     /// `/proc/sys/kernel/random/boot_id`.
-    pub boot_id: String,
+    pub boot_id: Word,
     /// `CLOCK_REALTIME` minus `CLOCK_BOOTTIME` in nanoseconds, as of the start.
     pub realtime_offset_ns: i128,
     /// When the tool's hooks were attached.

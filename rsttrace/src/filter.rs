@@ -153,7 +153,7 @@ impl ProcessTerm {
             Self::Name(name) => {
                 let cut = name.len() > Self::COMM_MAX
                     && process.comm.len() == Self::COMM_MAX
-                    && name.starts_with(&process.comm);
+                    && name.starts_with(process.comm.as_str());
                 let executable = process.exe.as_deref().map(Path::new);
                 process.comm == *name
                     || cut

@@ -19,7 +19,7 @@ use rsttrace_common::header::{
 use rsttrace_common::reset::REASON_NONE;
 
 use crate::event::{BootTime, NetnsCookie, TcpState};
-use crate::record::{Cause, Direction};
+use crate::record::{Cause, Direction, Word};
 
 /// How often the kernel's buckets are read while they refuse. Less than a bucket rests before it is used for another kind.
 pub const INTERVAL: Duration = Duration::from_secs(1);
@@ -107,7 +107,7 @@ pub struct Sum {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SumNames {
     /// The kernel's reason without its prefix; absent if it gives none.
-    pub reason: Option<String>,
+    pub reason: Option<Word>,
     /// State of the socket; absent where the class does not tell.
     pub state: Option<TcpState>,
     /// Inode number of the namespace; absent if they are of several, or it is not known.

@@ -13,6 +13,7 @@ pub mod doctor;
 pub mod event;
 pub mod filter;
 pub mod flood;
+mod hash;
 pub mod host;
 pub mod idle;
 pub mod join;

@@ -13,11 +13,12 @@ mod proxy;
 mod tests;
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use crate::event::{Body, BootTime, Event, Facts, HostFacts, SocketCookie, TimedOut};
 use crate::flood::{Sum, SumNames, Suppressed};
+use crate::hash::HashMap;
 use crate::idle::candidates::{Hop, Knowledge};
 use crate::idle::memory::Lesson;
 use crate::join::{self, Chain, Join};
@@ -132,7 +133,7 @@ impl Pipeline {
             host,
             join: Join::default(),
             ready: BinaryHeap::new(),
-            links: HashMap::new(),
+            links: HashMap::default(),
             links_by_age: VecDeque::new(),
             losses: VecDeque::new(),
             suppressions: VecDeque::new(),

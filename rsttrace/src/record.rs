@@ -4,11 +4,18 @@
 //! strings (v4-mapped IPv6 addresses shown as IPv4), times RFC 3339 UTC with nanoseconds. The schema is append-only
 //! within v1; `rsttrace schema` prints it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// A sentence, of the program itself or made for a record.
+pub type Sentence = Cow<'static, str>;
+
+/// Text that is short, or of the program itself, or shared by many records: to copy it takes no memory.
+pub use smol_str::SmolStr as Word;
 
 /// The value of [`Record::schema`].
 pub const SCHEMA: &str = "rsttrace.reset.v1";
@@ -23,14 +30,14 @@ pub const SUPPRESSED_SCHEMA: &str = "rsttrace.suppressed.v1";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Record {
     /// Always `rsttrace.reset.v1`.
-    pub schema: String,
+    pub schema: Word,
     /// What makes this record unique in a fleet.
     pub id: Id,
     /// When the reset happened: RFC 3339, UTC, nanoseconds.
     pub time: String,
     /// This host's name.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub host: Option<String>,
+    pub host: Option<Word>,
     /// Which way the reset went, seen from this host.
     pub direction: Direction,
     /// This host's end; for `forwarded` and for resets observed in transit, the source of the reset.
@@ -42,7 +49,7 @@ pub struct Record {
     pub netns: Option<u32>,
     /// Name of the interface it came in or left by; absent if not known. For `forwarded`, the one it left by.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub interface: Option<String>,
+    pub interface: Option<Word>,
     /// What happened, and how sure that is.
     pub verdict: Verdict,
     /// The process that did it or, if nobody here did, the one that had the connection.
@@ -72,14 +79,14 @@ pub struct Record {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TimedOutRecord {
     /// Always `rsttrace.timeout.v1`.
-    pub schema: String,
+    pub schema: Word,
     /// What makes this record unique in a fleet.
     pub id: Id,
     /// When the connection died: RFC 3339, UTC, nanoseconds.
     pub time: String,
     /// This host's name.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub host: Option<String>,
+    pub host: Option<Word>,
     /// This host's end.
     pub local: Endpoint,
     /// The other end.
@@ -91,9 +98,9 @@ pub struct TimedOutRecord {
     pub error: i32,
     /// Its name, for example `ETIMEDOUT`; absent for numbers that TCP seldom ends with.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub error_name: Option<String>,
+    pub error_name: Option<Word>,
     /// TCP state it died in, as `ss` names it.
-    pub state: String,
+    pub state: Word,
     /// Since the handshake; absent if the connection is older than the tool, or was never established.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age: Option<f64>,
@@ -106,14 +113,14 @@ pub struct TimedOutRecord {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SuppressedRecord {
     /// Always `rsttrace.suppressed.v1`.
-    pub schema: String,
+    pub schema: Word,
     /// When the last of them had been counted: RFC 3339, UTC, nanoseconds.
     pub time: String,
     /// The count began at or before this time.
     pub since: String,
     /// This host's name.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub host: Option<String>,
+    pub host: Option<Word>,
     /// How many resets: those that no earlier count has told of.
     pub count: u64,
     /// Which way they went, as far as the first hook that saw them can tell. `observed`: they came in.
@@ -123,10 +130,10 @@ pub struct SuppressedRecord {
     pub cause: Option<Cause>,
     /// What the kernel said: `enum sk_rst_reason`; absent if it gives none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub reason: Option<Word>,
     /// State of the socket, as `ss` names it; absent if it was not looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub state: Option<String>,
+    pub state: Option<Word>,
     /// Inode number of the network namespace; absent if they are of several, or it is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub netns: Option<u32>,
@@ -145,7 +152,7 @@ pub struct SuppressedRecord {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Id {
     /// `/proc/sys/kernel/random/boot_id`.
-    pub boot: String,
+    pub boot: Word,
     /// Counts up from the start of the tool; begins at the clock so that a restart does not reuse numbers.
     pub number: u64,
 }
@@ -410,16 +417,16 @@ pub struct Verdict {
     /// The facts it rests on.
     pub evidence: Vec<Evidence>,
     /// What to change, each a sentence with the concrete setting; may be empty.
-    pub advice: Vec<String>,
+    pub advice: Vec<Sentence>,
 }
 
 /// One fact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Evidence {
     /// A stable word for the kind of fact, for example `kernel_reason`, `tombstone`, `ttl`.
-    pub kind: String,
+    pub kind: Word,
     /// The fact as a sentence.
-    pub detail: String,
+    pub detail: Sentence,
 }
 
 /// A process as it was at the time of the event.
@@ -428,28 +435,28 @@ pub struct Process {
     /// Process id in the initial pid namespace.
     pub pid: u32,
     /// Name of the process (`/proc/PID/comm`).
-    pub comm: String,
+    pub comm: Word,
     /// Executable; absent for kernel threads and processes that were gone when asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub exe: Option<String>,
+    pub exe: Option<Word>,
     /// Command line, arguments separated by spaces; absent as `exe`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cmdline: Option<String>,
+    pub cmdline: Option<Word>,
     /// Effective user id in the initial user namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
     /// Container id from the control group's path.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub container_id: Option<String>,
+    pub container_id: Option<Word>,
     /// systemd unit from the control group's path.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub unit: Option<String>,
+    pub unit: Option<Word>,
     /// Kubernetes pod uid from the control group's path.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub pod_uid: Option<String>,
+    pub pod_uid: Option<Word>,
     /// Control group path.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cgroup: Option<String>,
+    pub cgroup: Option<Word>,
     /// Its part in the reset.
     pub role: Role,
     /// How well it is known.
@@ -465,7 +472,7 @@ pub struct Socket {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inode: Option<u64>,
     /// TCP state the reset found it in, as `ss` names it.
-    pub state: String,
+    pub state: Word,
     /// Since the handshake; absent if the connection is older than the tool, or was never established.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age: Option<f64>,
@@ -552,7 +559,7 @@ pub struct Idle {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Candidate {
     /// Its name.
-    pub device: String,
+    pub device: Word,
     /// Its idle timeout.
     pub timeout: f64,
     /// What it does at expiry; absent if not known.
@@ -604,13 +611,13 @@ pub struct Packet {
     pub window: Option<u16>,
     /// TCP flags as tcpdump prints them, for example `R.`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub flags: Option<String>,
+    pub flags: Option<Word>,
     /// Timestamps option.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timestamps: Option<Timestamps>,
     /// Source MAC address; absent on devices without one and where it is all zero.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub mac: Option<String>,
+    pub mac: Option<Word>,
     /// The shape of it; absent if not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub form: Option<Form>,
@@ -630,12 +637,12 @@ pub struct Timestamps {
 pub struct Kernel {
     /// `enum sk_rst_reason` without its prefix; absent for received resets and kernels without reasons.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub reason: Option<Word>,
     /// TCP state at the hook: differs from the socket's where the kernel had closed it just before.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub state: Option<String>,
+    pub state: Option<Word>,
     /// The hooks that saw it.
-    pub hook: Vec<String>,
+    pub hook: Vec<Word>,
 }
 
 /// The chain a record belongs to.

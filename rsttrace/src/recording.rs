@@ -14,6 +14,7 @@ use thiserror::Error;
 use crate::decode::{DecodeError, Decoder, KernelFacts};
 use crate::event::{BootTime, Coverage, Facts, HostFacts, NetnsCookie};
 use crate::pipeline::{Output, Pipeline};
+use crate::record::Word;
 
 /// Of what is written; others are not read.
 const FORMAT: u16 = 1;
@@ -102,7 +103,7 @@ impl Head {
     pub fn host_facts(&self) -> HostFacts {
         HostFacts {
             host: None,
-            boot_id: String::new(),
+            boot_id: Word::default(),
             realtime_offset_ns: self.realtime_offset.into(),
             started: BootTime(self.started),
             coverage: self.coverage,
@@ -218,7 +219,7 @@ mod tests {
         };
         let host = HostFacts {
             host: None,
-            boot_id: String::new(),
+            boot_id: Word::default(),
             realtime_offset_ns: 1_700_000_000_000_000_000,
             started: BootTime(7),
             coverage: Coverage {

@@ -6,10 +6,10 @@
 mod render;
 mod tally;
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::hash::HashMap;
 use crate::record::{Cause, Direction, Origin, Record, Severity, TimedOutRecord};
 use crate::sink::text::escape;
 use crate::vitals::Vitals;
@@ -100,7 +100,7 @@ impl Summary {
         let error = dead
             .error_name
             .clone()
-            .unwrap_or_else(|| format!("error {}", dead.error));
+            .unwrap_or_else(|| format!("error {}", dead.error).into());
         self.dead
             .add(format!("{process}  {error} in {}", escape(&dead.state)));
     }

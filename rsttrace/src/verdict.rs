@@ -33,7 +33,9 @@ use crate::idle::candidates::Match;
 use crate::idle::clocks::Quiet;
 use crate::idle::memory::Burst;
 use crate::pipeline::Reason;
-use crate::record::{Cause, Confidence, Evidence, Learned, Origin, Process, Verdict};
+use crate::record::{
+    Cause, Confidence, Evidence, Learned, Origin, Process, Sentence, Verdict, Word,
+};
 
 /// What a verdict may take for granted.
 #[derive(Clone, Copy, Debug)]
@@ -123,7 +125,7 @@ pub struct OwnTimeout {
     /// It is no end of the connection but passed it on, and had forgotten it.
     pub passes_on: bool,
     /// What to change there.
-    pub advice: Vec<String>,
+    pub advice: Vec<Sentence>,
 }
 
 /// Judges a reset that the kernel sent.
@@ -231,9 +233,9 @@ fn at_most(confidence: Confidence, limit: Confidence) -> Confidence {
     confidence.max(limit)
 }
 
-fn item(kind: &str, detail: impl Into<String>) -> Evidence {
+fn item(kind: &'static str, detail: impl Into<Sentence>) -> Evidence {
     Evidence {
-        kind: kind.to_owned(),
+        kind: Word::new_static(kind),
         detail: detail.into(),
     }
 }

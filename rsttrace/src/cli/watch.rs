@@ -188,6 +188,9 @@ impl From<ConfigError> for Failure {
     }
 }
 
+/// Bytes of lines handed to the reader at once in a storm.
+const OUT_BUFFER: usize = 64 << 10;
+
 impl WatchOptions {
     /// Time between resets of one kind, port and network that are described; `None`: each is.
     pub fn detail_interval(&self) -> Option<Duration> {
@@ -196,7 +199,10 @@ impl WatchOptions {
 
     /// Where records go: to standard output in the form asked for, the summary to standard error.
     pub fn reporter(&self) -> Reporter {
-        let (out, aside) = (BufWriter::new(io::stdout()), io::stderr());
+        let (out, aside) = (
+            BufWriter::with_capacity(OUT_BUFFER, io::stdout()),
+            io::stderr(),
+        );
         let sink: Box<dyn Sink + Send> = match self.output {
             OutputFormat::Json => Box::new(Json::new(out, aside)),
             OutputFormat::Table => {

@@ -28,6 +28,7 @@ use thiserror::Error;
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 use crate::event::{Body, BootTime, Event, NetnsCookie, TcpFlags, TcpState};
+use crate::record::Word;
 use jiffies::Jiffies;
 
 /// What decoding has to know of the running kernel.
@@ -81,18 +82,18 @@ pub enum DecodeError {
 pub struct Decoder {
     hz: u32,
     /// Sorted by number.
-    reasons: Vec<(u32, String)>,
+    reasons: Vec<(u32, Word)>,
 }
 
 impl Decoder {
     /// A decoder for events of a kernel with these properties.
     pub fn new(facts: KernelFacts) -> Self {
-        let mut reasons = facts.reasons;
-        for (_, name) in &mut reasons {
-            if let Some(short) = name.strip_prefix("SK_RST_REASON_") {
-                *name = short.to_owned();
-            }
-        }
+        let short = |name: &str| Word::new(name.strip_prefix("SK_RST_REASON_").unwrap_or(name));
+        let mut reasons: Vec<(u32, Word)> = facts
+            .reasons
+            .iter()
+            .map(|(number, name)| (*number, short(name)))
+            .collect();
         reasons.sort_by_key(|&(number, _)| number);
         Self {
             hz: facts.hz.max(1),
@@ -199,7 +200,7 @@ impl Decoder {
     }
 
     /// Name of a member of `enum sk_rst_reason` without its prefix; absent for `REASON_NONE`.
-    pub fn reason(&self, number: u32) -> Option<String> {
+    pub fn reason(&self, number: u32) -> Option<Word> {
         if number == wire_reset::REASON_NONE {
             return None;
         }
@@ -210,7 +211,7 @@ impl Decoder {
             known
                 .ok()
                 .and_then(|index| self.reasons.get(index))
-                .map_or_else(|| format!("#{number}"), |(_, name)| name.clone()),
+                .map_or_else(|| format!("#{number}").into(), |(_, name)| name.clone()),
         )
     }
 }

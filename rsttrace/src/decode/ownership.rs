@@ -15,6 +15,7 @@ use crate::event::{
     BootTime, Closer, CurrentTask, OwnerSource, Ownership, PeerFinish, SocketCookie, Task,
     Tombstone,
 };
+use crate::record::Word;
 
 /// What was remembered of a socket; absent (all zero) if nothing was.
 pub(super) fn ownership(
@@ -114,7 +115,7 @@ fn time(ns: u64) -> Option<BootTime> {
     (ns != 0).then_some(BootTime(ns))
 }
 
-fn comm(bytes: &[u8; COMM_LEN]) -> String {
+fn comm(bytes: &[u8; COMM_LEN]) -> Word {
     let name = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
-    String::from_utf8_lossy(name).into_owned()
+    String::from_utf8_lossy(name).into()
 }

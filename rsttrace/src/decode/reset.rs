@@ -9,11 +9,12 @@ use super::ownership::{current, ownership, tombstone};
 use super::packet::baseline;
 use super::socket::socket;
 use crate::event::{Received, Sent, TimedOut, Tombstone};
+use crate::record::Word;
 
 /// A reset sent with a full socket.
 pub(super) fn sent(
     wire: &wire::ResetSent,
-    reason: Option<String>,
+    reason: Option<Word>,
     clock: Jiffies,
 ) -> Result<Sent, DecodeError> {
     let flow = flow(&wire.flow);
@@ -36,7 +37,7 @@ pub(super) fn sent(
 /// A reset sent by a listener, perhaps for a connection that was here before.
 pub(super) fn by_listener(
     wire: &wire::ResetSentByListener,
-    reason: Option<String>,
+    reason: Option<Word>,
     clock: Jiffies,
 ) -> Result<Sent, DecodeError> {
     Ok(Sent {
@@ -48,7 +49,7 @@ pub(super) fn by_listener(
 /// A reset sent without a socket: always an answer to a segment.
 pub(super) fn stateless(
     wire: &wire::ResetSentStateless,
-    reason: Option<String>,
+    reason: Option<Word>,
     clock: Jiffies,
 ) -> Result<Sent, DecodeError> {
     let flow = flow(&wire.flow);

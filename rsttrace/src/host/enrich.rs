@@ -4,14 +4,17 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::generations::Generations;
 use super::process::{Living, Processes};
 use super::settings::{self, KnownSettings};
-use super::socket_holder::{Holder as Found, Search, SocketHolders, has_had_children};
+use super::socket_holder::{Forkers, Holder as Found, Search, SocketHolders};
 use super::subjects::{acceptor, named, question};
 use crate::event::{
     Body, BootTime, Event, Facts, Holder, NetSettings, NetnsCookie, OwnerNow, Task,
 };
+use crate::record::Word;
 use crate::vitals::TableVitals;
 
 /// Names within network namespaces, as the kernel edge keeps them.
@@ -62,6 +65,9 @@ pub struct Enricher<N> {
     processes: Processes,
     living: Living,
     holders: SocketHolders,
+    forkers: Forkers,
+    /// By namespace and index: the name, and when it was asked for.
+    interfaces: Generations<(NetnsCookie, u32), (Word, BootTime)>,
 }
 
 impl<N: NetnsNames> Enricher<N> {
@@ -74,6 +80,8 @@ impl<N: NetnsNames> Enricher<N> {
             processes: Processes::default(),
             living: Living::default(),
             holders: SocketHolders::default(),
+            forkers: Forkers::default(),
+            interfaces: Generations::new(INTERFACES),
         }
     }
 
@@ -84,30 +92,31 @@ impl<N: NetnsNames> Enricher<N> {
             processes: Vec::new(),
             netns_inode: event.netns_inode.or_else(|| self.names.inode(event.netns)),
             interface: match &event.body {
-                Body::Packet(packet) => self.names.interface(event.netns, packet.ifindex),
+                Body::Packet(packet) => self.interface(event, packet.ifindex),
                 Body::Received(received) => received
                     .segment
                     .filter(|segment| segment.ifindex != 0)
-                    .and_then(|segment| self.names.interface(event.netns, segment.ifindex)),
+                    .and_then(|segment| self.interface(event, segment.ifindex)),
                 Body::Sent(_) | Body::TimedOut(_) => None,
             },
             settings: self.settings(event.netns, event.time),
             owner,
             holder: None,
         };
-        let tasks: Vec<&Task> = named(&event.body)
-            .into_iter()
+        let named = named(&event.body);
+        let tasks = named
+            .iter()
             .flatten()
-            .chain(holder.as_ref().map(|holder| &holder.task))
-            .collect();
-        for (index, task) in tasks.iter().enumerate() {
-            let same_pid = |other: &&&Task| other.pid == task.pid;
+            .copied()
+            .chain(holder.as_ref().map(|holder| &holder.task));
+        for (index, task) in tasks.clone().enumerate() {
+            let same_pid = |other: &&Task| other.pid == task.pid;
             // A description goes by its pid: where an event names two that had the same one, neither is described.
             let reused = tasks
-                .iter()
+                .clone()
                 .filter(same_pid)
                 .any(|other| !is_same_process(task, other));
-            if !reused && !tasks.iter().take(index).any(|other| same_pid(&other)) {
+            if !reused && !tasks.clone().take(index).any(|other| same_pid(&other)) {
                 facts
                     .processes
                     .extend(self.processes.describe(task, event.time));
@@ -115,6 +124,19 @@ impl<N: NetnsNames> Enricher<N> {
         }
         facts.holder = holder;
         facts
+    }
+
+    /// Name of an interface; a name that is known is not asked for again for a moment.
+    fn interface(&mut self, event: &Event, ifindex: u32) -> Option<Word> {
+        let key = (event.netns, ifindex);
+        if let Some((name, asked)) = self.interfaces.get(&key)
+            && event.time.since(*asked) < NAMED_FOR
+        {
+            return Some(name.clone());
+        }
+        let name = Word::from(self.names.interface(event.netns, ifindex)?);
+        self.interfaces.insert(key, (name.clone(), event.time));
+        Some(name)
     }
 
     /// What has become of the recorded owner, and who else has the socket.
@@ -147,7 +169,7 @@ impl<N: NetnsNames> Enricher<N> {
             }
             Found::Nobody | Found::NotAsked => {
                 if confirmed.is_some()
-                    && acceptor(&event.body).is_some_and(|task| has_had_children(task.pid))
+                    && acceptor(&event.body).is_some_and(|task| self.forkers.has(task, event.time))
                 {
                     owner = OwnerNow::MayHaveHandedOn;
                 }
@@ -189,6 +211,11 @@ impl<N: NetnsNames> Enricher<N> {
         self.holders.not_asked()
     }
 }
+
+/// Names of interfaces kept.
+const INTERFACES: usize = 4096;
+/// An interface that was renamed since is called so for this long.
+const NAMED_FOR: Duration = Duration::from_millis(100);
 
 /// Starts of a holder are exact to a clock tick only.
 fn is_same_process(one: &Task, other: &Task) -> bool {
@@ -315,7 +342,7 @@ mod tests {
                 time: None,
                 exiting: false,
                 kernel_thread: false,
-                quiet: std::time::Duration::ZERO,
+                quiet: Duration::ZERO,
                 signal: None,
             });
             sent.ownership = Some(ownership);

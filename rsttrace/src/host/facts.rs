@@ -11,8 +11,10 @@ use crate::event::{BootTime, Coverage, HostFacts};
 /// The host as of now. `started` is when the hooks were attached, `coverage` what they can see.
 pub fn host_facts(started: BootTime, coverage: Coverage) -> anyhow::Result<HostFacts> {
     Ok(HostFacts {
-        host: clock::hostname(),
-        boot_id: clock::boot_id().context("read /proc/sys/kernel/random/boot_id")?,
+        host: clock::hostname().map(Into::into),
+        boot_id: clock::boot_id()
+            .context("read /proc/sys/kernel/random/boot_id")?
+            .into(),
         realtime_offset_ns: clock::realtime_offset_ns().context("read the clocks")?,
         started,
         coverage,

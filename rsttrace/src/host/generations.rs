@@ -1,7 +1,8 @@
 //! Which answers are worth keeping? A bounded map that forgets what was not asked for lately.
 
-use std::collections::HashMap;
 use std::hash::Hash;
+
+use crate::hash::HashMap;
 
 /// Two generations: entries in use move to the young one; when that is full, the old one is dropped.
 #[derive(Debug)]
@@ -16,8 +17,8 @@ impl<K: Eq + Hash, V> Generations<K, V> {
     /// A map of at most `capacity` entries, at least 2.
     pub fn new(capacity: usize) -> Self {
         Self {
-            young: HashMap::new(),
-            old: HashMap::new(),
+            young: HashMap::default(),
+            old: HashMap::default(),
             limit: (capacity / 2).max(1),
         }
     }

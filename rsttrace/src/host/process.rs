@@ -1,6 +1,7 @@
 //! Which program, container and unit is a process?
 
 use std::io::Read;
+use std::sync::Arc;
 use std::time::Duration;
 
 use procfs::process::Process;
@@ -26,7 +27,7 @@ pub struct Processes {
 #[derive(Debug)]
 struct Known {
     /// Absent: it was gone already, or is not ours to see.
-    facts: Option<ProcessFacts>,
+    facts: Option<Arc<ProcessFacts>>,
     read: BootTime,
 }
 
@@ -49,7 +50,7 @@ impl Processes {
 
     /// What `/proc` says about `task`; absent if it has gone, or if its pid belongs to a process with another start.
     /// `now` decides how long an earlier answer holds.
-    pub fn describe(&mut self, task: &Task, now: BootTime) -> Option<ProcessFacts> {
+    pub fn describe(&mut self, task: &Task, now: BootTime) -> Option<Arc<ProcessFacts>> {
         let key = (task.pid, task.start);
         let mut last = None;
         if let Some(known) = self.known.get(&key) {
@@ -58,7 +59,7 @@ impl Processes {
             }
             last = known.facts.clone();
         }
-        let facts = read(task).or(last);
+        let facts = read(task).map(Arc::new).or(last);
         self.known.insert(
             key,
             Known {
@@ -151,12 +152,12 @@ fn read(task: &Task) -> Option<ProcessFacts> {
         exe: process
             .exe()
             .ok()
-            .map(|path| printable(&path.to_string_lossy())),
-        cmdline: cmdline(&process),
-        container_id: workload.container_id,
-        unit: workload.unit,
-        pod_uid: workload.pod_uid,
-        cgroup: cgroup.map(printable),
+            .map(|path| printable(&path.to_string_lossy()).into()),
+        cmdline: cmdline(&process).map(Into::into),
+        container_id: workload.container_id.map(Into::into),
+        unit: workload.unit.map(Into::into),
+        pod_uid: workload.pod_uid.map(Into::into),
+        cgroup: cgroup.map(|path| printable(path).into()),
     })
 }
 
@@ -214,7 +215,7 @@ pub(super) mod tests {
             start: start_of_ticks(stat.starttime),
             uid: 0,
             cgroup_id: 0,
-            comm: stat.comm,
+            comm: stat.comm.into(),
         }
     }
 
@@ -234,9 +235,15 @@ pub(super) mod tests {
             facts.exe,
             std::env::current_exe()
                 .ok()
-                .map(|path| path.to_string_lossy().into_owned())
+                .map(|path| path.to_string_lossy().into_owned().into())
         );
-        assert!(facts.cmdline.is_some() && facts.cgroup.is_some_and(|path| path.starts_with('/')));
+        assert!(
+            facts.cmdline.is_some()
+                && facts
+                    .cgroup
+                    .as_ref()
+                    .is_some_and(|path| path.starts_with('/'))
+        );
     }
 
     #[test]

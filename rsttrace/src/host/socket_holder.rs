@@ -25,6 +25,9 @@ const FRESH_NS: u64 = 1_000_000_000;
 const RATE: u32 = 200;
 /// Time spent on lookups in a second.
 const BUDGET: Duration = Duration::from_millis(160);
+/// The same in a storm, that is with more questions in a second than may be answered: what it ends is mostly closed before
+/// it is looked for, and a search that finds nobody takes longest.
+const STORM_BUDGET: Duration = Duration::from_millis(10);
 /// Time for one lookup.
 const PATIENCE: Duration = Duration::from_millis(60);
 /// Time to look whether a recorded owner still has a socket, as it mostly does. If not, the search may take its whole time.
@@ -63,8 +66,11 @@ pub enum Holder {
 #[derive(Debug)]
 pub struct SocketHolders {
     answers: Generations<u64, (BootTime, Holder)>,
-    /// Begin of the second that `asked` and `spent` belong to.
+    /// Begin of the second that `questions`, `asked` and `spent` belong to.
     second: BootTime,
+    questions: u32,
+    /// The second before was one of a storm.
+    was_storm: bool,
     asked: u32,
     spent: Duration,
     not_asked: u64,
@@ -75,6 +81,8 @@ impl Default for SocketHolders {
         Self {
             answers: Generations::new(CAPACITY),
             second: BootTime(0),
+            questions: 0,
+            was_storm: false,
             asked: 0,
             spent: Duration::ZERO,
             not_asked: 0,
@@ -93,11 +101,19 @@ impl SocketHolders {
             return answer.clone();
         }
         if now.0.saturating_sub(self.second.0) >= 1_000_000_000 {
-            (self.second, self.asked, self.spent) = (now, 0, Duration::ZERO);
+            self.was_storm = self.is_storm();
+            (self.second, self.questions) = (now, 0);
+            (self.asked, self.spent) = (0, Duration::ZERO);
         }
+        self.questions = self.questions.saturating_add(1);
         // What only confirms a record leaves half of the time to the questions that nothing else answers.
         let confirms = matches!(search, Search::Confirm(_));
-        let budget = if confirms { BUDGET / 2 } else { BUDGET };
+        let budget = if self.was_storm || self.is_storm() {
+            STORM_BUDGET
+        } else {
+            BUDGET
+        };
+        let budget = if confirms { budget / 2 } else { budget };
         if self.asked >= RATE || self.spent >= budget {
             self.not_asked += u64::from(!confirms);
             return Holder::NotAsked;
@@ -114,6 +130,10 @@ impl SocketHolders {
         }
         self.answers.insert(inode, (now, answer.clone()));
         answer
+    }
+
+    fn is_storm(&self) -> bool {
+        self.questions > RATE
     }
 
     /// How many questions were not answered for want of rate or time.
@@ -339,9 +359,42 @@ fn all_pids() -> Vec<u32> {
         .collect()
 }
 
+/// Which processes have had children? What one never had, it may have soon.
+#[derive(Debug)]
+pub struct Forkers {
+    /// By pid and start: whether it has, and when that was asked.
+    known: Generations<(u32, BootTime), (bool, BootTime)>,
+}
+
+impl Default for Forkers {
+    fn default() -> Self {
+        Self {
+            known: Generations::new(CAPACITY),
+        }
+    }
+}
+
+impl Forkers {
+    /// See [`has_had_children`]; `now` decides how long an earlier answer holds.
+    pub fn has(&mut self, task: &Task, now: BootTime) -> bool {
+        let key = (task.pid, task.start);
+        if let Some(&(has, asked)) = self.known.get(&key)
+            && (has || now.since(asked) < CHILDLESS_FOR)
+        {
+            return has;
+        }
+        let has = has_had_children(task.pid);
+        self.known.insert(key, (has, now));
+        has
+    }
+}
+
+/// A process that has had no child is asked again after this.
+const CHILDLESS_FOR: Duration = Duration::from_millis(50);
+
 /// Whether a process has children, has waited for one, or has them reaped unseen: then it may have handed on what it
 /// accepted. One that does not let itself be seen may have.
-pub(super) fn has_had_children(pid: u32) -> bool {
+fn has_had_children(pid: u32) -> bool {
     const SIGCHLD: u64 = 1 << (libc::SIGCHLD - 1);
     let process = i32::try_from(pid)
         .ok()
@@ -376,7 +429,7 @@ fn describe(pid: u32) -> Option<Found> {
         start: start_of_ticks(starttime),
         uid: process.status().ok()?.euid,
         cgroup_id: 0,
-        comm,
+        comm: comm.into(),
     };
     let parent = u32::try_from(ppid).ok()?;
     Some(Found { task, parent })
@@ -474,6 +527,26 @@ mod tests {
             holders.find(7_777, Search::Family(us), BootTime(2_000_000_000)),
             Holder::Nobody
         );
+    }
+
+    #[test]
+    fn a_storm_is_looked_at_for_a_tenth_of_the_time_and_so_is_the_second_after_it() {
+        let mut holders = SocketHolders::default();
+        let second = BootTime(1_000_000_000);
+        let is_asked = |holders: &mut SocketHolders, inode, spent, now| {
+            holders.spent = spent;
+            holders.find(inode, Search::Family(u32::MAX), now);
+            holders.answers.get(&inode).is_some()
+        };
+        assert!(is_asked(&mut holders, 1, STORM_BUDGET, second));
+        holders.questions = RATE;
+        assert!(!is_asked(&mut holders, 2, STORM_BUDGET, second));
+        let next = BootTime(2_000_000_000);
+        assert!(is_asked(&mut holders, 3, Duration::ZERO, next));
+        assert!(!is_asked(&mut holders, 4, STORM_BUDGET, next));
+        let calm = BootTime(3_000_000_000);
+        assert!(is_asked(&mut holders, 5, Duration::ZERO, calm));
+        assert!(is_asked(&mut holders, 6, STORM_BUDGET, calm));
     }
 
     #[test]

@@ -186,7 +186,7 @@ pub(super) mod tests {
             start: BootTime(1),
             uid: 0,
             cgroup_id: 0,
-            comm: String::new(),
+            comm: crate::record::Word::default(),
         }
     }
 

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 pub use super::devices::Kind;
 use super::devices::{self, Device, Expiry};
 use crate::event::Environment;
-use crate::record::{Basis, Candidate, IdleMode};
+use crate::record::{Basis, Candidate, IdleMode, Word};
 
 /// How long a connection had been quiet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +156,7 @@ fn configured(hop: &Hop, silence: Silence) -> Option<Found> {
     Some(Found {
         matched: Match {
             candidate: Candidate {
-                device: hop.name.clone(),
+                device: hop.name.as_str().into(),
                 timeout: hop.timeout.as_secs_f64(),
                 mode: Some(hop.mode),
                 basis: Basis::Configured,
@@ -191,7 +191,7 @@ fn known(
     Some(Found {
         matched: Match {
             candidate: Candidate {
-                device: device.name.to_owned(),
+                device: Word::new_static(device.name),
                 timeout: timeout.as_secs_f64(),
                 mode: device.verified.then_some(mode),
                 basis: Basis::Known,

@@ -6,7 +6,7 @@
 //!
 //! Bounded: [`MAX_PATHS`] paths of [`MAX_SAMPLES`] resets, the path quiet for longest forgotten first.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use ipnet::IpNet;
 
 use super::clocks::{LEAST, Quiet};
 use crate::event::{BootTime, Flow, NetnsCookie};
+use crate::hash::HashMap;
 use crate::record::{Bound, IdleMode, Learned};
 
 /// Paths remembered.

@@ -3,11 +3,12 @@
 //! Keys are fingerprints (a keyed hash): a collision only proposes a chain that the comparison then turns down.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::net::SocketAddr;
 
 use super::numbers::Numbers;
 use crate::event::SocketCookie;
+use crate::hash::RandomState;
 
 /// A chain's place in the store.
 pub type ChainId = u32;

@@ -335,7 +335,7 @@ fn orphan_and_late_answer(scene: &Scene, data: Segment) -> (Socket, Sent) {
     orphan.state = TcpState::FinWait2;
     orphan.orphaned = true;
     let mut late = scene.answer(data);
-    late.reason = Some("TCP_ABORT_ON_DATA".to_owned());
+    late.reason = Some("TCP_ABORT_ON_DATA".into());
     late.socket = Some(Socket {
         state: TcpState::Close,
         ..orphan.clone()

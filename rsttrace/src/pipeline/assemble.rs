@@ -10,7 +10,7 @@ use crate::idle::memory::Path;
 use crate::join::{Chain, Part, Seen};
 use crate::record::{
     Basis, Cause, Confidence, Direction, Endpoint, Evidence, Form, Kernel, Link, LinkRole, Origin,
-    Record, Role, Verdict,
+    Record, Role, Verdict, Word,
 };
 use crate::verdict::{self, Accepted, Arrived, Context, OtherEnd, OwnTimeout, Passage, words};
 
@@ -192,9 +192,9 @@ fn from_socket(
     let mut record = form::blank(time, Direction::Sent, host, part, verdict);
     if egress.is_none() && context.coverage.packets && context.no_packet_missed() {
         record.verdict.evidence.push(Evidence {
-            kind: "not_seen_on_wire".to_owned(),
+            kind: Word::new_static("not_seen_on_wire"),
             detail: "no watched device saw it leave: a packet filter may have dropped it, or the link is down"
-                .to_owned(),
+                .into(),
         });
     }
     record.local = form::endpoint(sent.flow.local);
@@ -246,7 +246,7 @@ fn from_socket(
             .as_ref()
             .map(|socket| socket.state)
             .or(sent.minisock)
-            .map(|state| state.name().to_owned()),
+            .map(|state| Word::new_static(state.name())),
         hook: form::hooks(&[form::hook_of(sent)], part, true),
     });
     record.link = link(LinkRole::Sender);
@@ -359,7 +359,7 @@ fn accepted(
     }
     record.kernel = Some(Kernel {
         reason: None,
-        state: Some(socket.state.name().to_owned()),
+        state: Some(Word::new_static(socket.state.name())),
         hook: form::hooks(&hooks, part, false),
     });
     record.link = link(LinkRole::Receiver);
@@ -442,8 +442,8 @@ fn translation(came: &Packet, left: &Packet) -> Option<String> {
 fn note_receiver(verdict: &mut Verdict, receiver: Option<&OtherEnd>) {
     if let Some(receiver) = receiver {
         verdict.evidence.push(Evidence {
-            kind: "local_receiver".to_owned(),
-            detail: format!("{} on this host got it", receiver.label),
+            kind: Word::new_static("local_receiver"),
+            detail: format!("{} on this host got it", receiver.label).into(),
         });
     }
 }

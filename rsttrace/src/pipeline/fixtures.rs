@@ -15,8 +15,8 @@ pub const HERE: u64 = 7;
 
 pub fn host() -> HostFacts {
     HostFacts {
-        host: Some("lab".to_owned()),
-        boot_id: "b00t".to_owned(),
+        host: Some("lab".into()),
+        boot_id: "b00t".into(),
         realtime_offset_ns: 1_700_000_000_000_000_000,
         started: BootTime(SECOND),
         coverage: Coverage {
@@ -40,7 +40,7 @@ pub fn task(pid: u32, comm: &str) -> Task {
         start: BootTime(u64::from(pid)),
         uid: 33,
         cgroup_id: 1,
-        comm: comm.to_owned(),
+        comm: comm.into(),
     }
 }
 
@@ -184,7 +184,7 @@ impl Scene {
             (socket.state == TcpState::Close).then_some(TcpState::Established);
         Sent {
             flow: self.flow,
-            reason: reason.map(str::to_owned),
+            reason: reason.map(Into::into),
             passive: false,
             cause: None,
             socket: Some(socket),
@@ -201,7 +201,7 @@ impl Scene {
     pub fn answer(&self, cause: Segment) -> Sent {
         Sent {
             flow: self.flow,
-            reason: Some("NO_SOCKET".to_owned()),
+            reason: Some("NO_SOCKET".into()),
             passive: true,
             cause: Some(cause),
             socket: None,

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use smol_str::ToSmolStr as _;
 
 use crate::attribution;
 use crate::event::{
@@ -16,7 +17,7 @@ use crate::join::{Numbers, Origin, Part};
 use crate::record::{
     Cause, Direction, Endpoint, Form, Id, Idle, Isn, Keepalive, Kernel, Packet, Record, SCHEMA,
     SUPPRESSED_SCHEMA, Socket, SuppressedRecord, TIMED_OUT_SCHEMA, TimedOutRecord, Timestamps,
-    Verdict,
+    Verdict, Word,
 };
 use crate::verdict::advice::KeepaliveNow;
 use crate::verdict::{self, Around, Arrived, words};
@@ -34,7 +35,7 @@ pub fn blank(
         port: 0,
     };
     Record {
-        schema: SCHEMA.to_owned(),
+        schema: Word::new_static(SCHEMA),
         id: unnumbered(),
         time: timestamp(time, host),
         host: host.host.clone(),
@@ -63,7 +64,7 @@ pub fn timed_out(
 ) -> TimedOutRecord {
     let ownership = event.ownership.as_ref();
     TimedOutRecord {
-        schema: TIMED_OUT_SCHEMA.to_owned(),
+        schema: Word::new_static(TIMED_OUT_SCHEMA),
         id: unnumbered(),
         time: timestamp(at.time, host),
         host: host.host.clone(),
@@ -71,8 +72,8 @@ pub fn timed_out(
         remote: endpoint(event.flow.remote),
         netns: at.inode,
         error: event.error,
-        error_name: words::errno_name(event.error).map(str::to_owned),
-        state: event.last_state.name().to_owned(),
+        error_name: words::errno_name(event.error).map(Word::new_static),
+        state: Word::new_static(event.last_state.name()),
         age: age(ownership, at.time),
         process: attribution::timed_out(event, facts),
     }
@@ -82,7 +83,7 @@ pub fn timed_out(
 pub fn suppressed(sum: &Sum, names: SumNames, host: &HostFacts) -> SuppressedRecord {
     let kind = &sum.kind;
     SuppressedRecord {
-        schema: SUPPRESSED_SCHEMA.to_owned(),
+        schema: Word::new_static(SUPPRESSED_SCHEMA),
         time: timestamp(sum.until, host),
         since: timestamp(sum.since, host),
         host: host.host.clone(),
@@ -90,7 +91,7 @@ pub fn suppressed(sum: &Sum, names: SumNames, host: &HostFacts) -> SuppressedRec
         direction: kind.direction(),
         cause: sum.cause,
         reason: names.reason,
-        state: names.state.map(|state| state.name().to_owned()),
+        state: names.state.map(|state| Word::new_static(state.name())),
         netns: names.netns,
         local_port: kind.local_port,
         remote_port: kind.remote_port,
@@ -131,7 +132,7 @@ pub fn socket(
     Socket {
         cookie: socket.cookie.0,
         inode: socket.inode,
-        state: state.name().to_owned(),
+        state: Word::new_static(state.name()),
         age: age(ownership, at),
         keepalive: Keepalive {
             enabled: keepalive.enabled,
@@ -238,13 +239,13 @@ pub fn arrived(arrived: &Arrived<'_>) -> Packet {
         seq: Some(numbers.seq),
         ack: numbers.ack,
         window: Some(segment.window),
-        flags: Some(segment.flags.to_string()),
+        flags: Some(segment.flags.to_smolstr()),
         timestamps: sighting
             .and_then(|packet| packet.timestamps)
             .map(|(value, echo)| Timestamps { value, echo }),
         mac: sighting
             .and_then(|packet| packet.source_mac)
-            .map(words::mac),
+            .map(|address| words::mac(address).into()),
         form: arrived.form,
     }
 }
@@ -260,7 +261,11 @@ pub fn determined(sent: &Sent) -> Option<Packet> {
         seq: Some(numbers.seq),
         ack: numbers.ack,
         window: None,
-        flags: Some(if numbers.ack.is_some() { "R." } else { "R" }.to_owned()),
+        flags: Some(Word::new_static(if numbers.ack.is_some() {
+            "R."
+        } else {
+            "R"
+        })),
         timestamps: None,
         mac: None,
         form: Some(if sent.passive {
@@ -272,14 +277,15 @@ pub fn determined(sent: &Sent) -> Option<Packet> {
 }
 
 /// The hooks that saw a reset at the end that sent it or the one that got it.
-pub fn hooks(first: &[&str], part: &Part, sending: bool) -> Vec<String> {
+pub fn hooks(first: &[&'static str], part: &Part, sending: bool) -> Vec<Word> {
     let saw = |egress: bool| part.packets.iter().any(|seen| seen.event.egress == egress);
-    let mut list: Vec<String> = first.iter().map(|&hook| hook.to_owned()).collect();
+    let mut list = Vec::with_capacity(first.len() + 1);
+    list.extend(first.iter().map(|&hook| Word::new_static(hook)));
     if saw(false) && (!sending || part.was_forwarded()) {
-        list.push("tc:ingress".to_owned());
+        list.push(Word::new_static("tc:ingress"));
     }
     if saw(true) && sending {
-        list.push("tc:egress".to_owned());
+        list.push(Word::new_static("tc:egress"));
     }
     list
 }
@@ -312,7 +318,7 @@ fn age(ownership: Option<&Ownership>, at: BootTime) -> Option<f64> {
 
 fn unnumbered() -> Id {
     Id {
-        boot: String::new(),
+        boot: Word::default(),
         number: 0,
     }
 }
@@ -320,8 +326,53 @@ fn unnumbered() -> Id {
 /// RFC 3339, UTC, nanoseconds. A time that no calendar has (a broken recording) shows as the epoch.
 fn timestamp(time: BootTime, host: &HostFacts) -> String {
     let nanoseconds = i128::from(time.0).saturating_add(host.realtime_offset_ns);
-    let timestamp = Timestamp::from_nanosecond(nanoseconds).unwrap_or(Timestamp::UNIX_EPOCH);
-    format!("{timestamp:.9}")
+    match u64::try_from(nanoseconds) {
+        Ok(nanoseconds) => since_epoch(nanoseconds),
+        Err(_) => {
+            let timestamp =
+                Timestamp::from_nanosecond(nanoseconds).unwrap_or(Timestamp::UNIX_EPOCH);
+            format!("{timestamp:.9}")
+        }
+    }
+}
+
+/// The usual case, by hand: every record has one. Days become a date as in "chrono-Compatible Low-Level Date Algorithms"
+/// (<https://howardhinnant.github.io/date_algorithms.html#civil_from_days>).
+fn since_epoch(nanoseconds: u64) -> String {
+    let (seconds, fraction) = (nanoseconds / 1_000_000_000, nanoseconds % 1_000_000_000);
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Years begin in March here, so that the leap day is the last.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, later) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    let year = year + era * 400 + later;
+    let mut text = String::with_capacity("2026-01-01T00:00:00.000000000Z".len());
+    for (number, digits, after) in [
+        (year, 4, '-'),
+        (month, 2, '-'),
+        (day, 2, 'T'),
+        (second / 3_600, 2, ':'),
+        (second / 60 % 60, 2, ':'),
+        (second % 60, 2, '.'),
+        (fraction, 9, 'Z'),
+    ] {
+        let mut place = 10_u64.pow(digits);
+        while place > 1 {
+            place /= 10;
+            // A digit fits.
+            text.push(char::from(b'0' + (number / place % 10) as u8));
+        }
+        text.push(after);
+    }
+    text
 }
 
 fn seconds(span: Option<Duration>) -> Option<f64> {
@@ -330,8 +381,20 @@ fn seconds(span: Option<Duration>) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::pipeline::fixtures::host;
+
+    proptest! {
+        #[test]
+        fn times_are_those_of_the_calendar(nanoseconds in any::<u64>(), day in 0_u64..213_503) {
+            for nanoseconds in [nanoseconds, day * 86_400_000_000_000, u64::MAX] {
+                let expected = Timestamp::from_nanosecond(nanoseconds.into()).expect("a time");
+                prop_assert_eq!(since_epoch(nanoseconds), format!("{expected:.9}"));
+            }
+        }
+    }
 
     #[test]
     fn times_have_all_nine_digits() {

@@ -3,12 +3,13 @@
 //!
 //! Pure and bounded, fed with each event as it comes; asked when a reset is judged, after its window.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::event::{Body, BootTime, Flow, NetnsCookie, Packet, Received, Segment, Sent, Target};
+use crate::hash::HashMap;
 use crate::idle::candidates::{self, Knowledge, Match, Silence};
 use crate::idle::clocks::{self, LEAST, Quiet};
 use crate::idle::memory::{Lesson, MAX_PATHS, Memory, Path};
@@ -320,7 +321,7 @@ impl<K: Copy + Eq + Hash, V: Default> Recent<K, V> {
 impl<K, V> Default for Recent<K, V> {
     fn default() -> Self {
         Self {
-            entries: HashMap::new(),
+            entries: HashMap::default(),
             order: VecDeque::new(),
         }
     }

@@ -219,7 +219,7 @@ mod tests {
     fn proxy(pid: u32) -> Process {
         Process {
             pid,
-            comm: "nginx".to_owned(),
+            comm: "nginx".into(),
             exe: None,
             cmdline: None,
             uid: None,
@@ -336,7 +336,7 @@ mod tests {
         assert_eq!(passed(&second(0, 0), MS, 87), None, "nothing moved");
         let mut other = second(200, 100);
         if let Some(current) = &mut other.current {
-            current.task.comm = "java".to_owned();
+            current.task.comm = "java".into();
             current.task.pid = 5;
         }
         assert_eq!(passed(&other, MS, 87), None, "another process");

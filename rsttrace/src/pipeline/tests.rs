@@ -151,7 +151,7 @@ fn told(fill: impl FnOnce(&mut Socket, &mut Segment)) -> (Event, Facts) {
     };
     fill(&mut socket, &mut segment);
     let facts = Facts {
-        interface: Some("eth2".to_owned()),
+        interface: Some("eth2".into()),
         ..Facts::default()
     };
     let received = Scene::new().received_with(socket, segment);
@@ -229,7 +229,7 @@ fn what_a_classifier_saw_of_a_segment_goes_before_what_the_kernel_told() {
         source_mac: None,
     });
     let seen = Facts {
-        interface: Some("br0".to_owned()),
+        interface: Some("br0".into()),
         ..Facts::default()
     };
     let records = run_with(host(), vec![(event(0, packet), seen), told(|_, _| {})]);
@@ -351,7 +351,7 @@ fn body() -> impl Strategy<Value = Body> {
     )
         .prop_map(|(scene, reason, cause, socket, passive)| {
             let mut sent = scene.answer(segment(0, 0, 0, 0));
-            sent.reason = reason;
+            sent.reason = reason.map(Into::into);
             sent.cause = cause;
             sent.socket = socket;
             sent.passive = passive;

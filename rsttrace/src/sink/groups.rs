@@ -3,11 +3,11 @@
 //! The first of a kind is shown at once. Further ones are counted while they follow within a second of each other, and
 //! the count is told when a second passed without one, or every five seconds.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::record::{Cause, Confidence, Direction, Origin, Record, Role, Severity};
+use crate::hash::HashMap;
+use crate::record::{Cause, Confidence, Direction, Origin, Record, Role, Severity, Word};
 
 /// Silence that ends a group.
 const QUIET: Duration = Duration::from_secs(1);
@@ -25,7 +25,7 @@ struct Kind {
     severity: Severity,
     confidence: Confidence,
     /// By name: a client that is started again and again has many ids.
-    process: Option<String>,
+    process: Option<Word>,
     owner: Option<u32>,
     netns: Option<u32>,
     local: IpAddr,

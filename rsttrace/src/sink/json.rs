@@ -1,13 +1,11 @@
 //! One JSON object a line: the records as the schemas have them, nothing else on standard output.
 
+mod line;
+
 use std::io::{self, Write};
 use std::time::Instant;
 
-use serde::Serialize as _;
-use serde_json::Serializer;
-use serde_json::ser::Formatter;
-
-use super::{Sink, text};
+use super::Sink;
 use crate::record::{Record, SuppressedRecord};
 use crate::summary::Summary;
 
@@ -15,24 +13,34 @@ use crate::summary::Summary;
 pub struct Json<O, A> {
     out: O,
     aside: A,
+    /// Reused from line to line.
+    line: Vec<u8>,
 }
 
 impl<O: Write, A: Write> Json<O, A> {
     /// Writes records to `out` (buffered by the caller's choice), the summary to `aside`.
     pub fn new(out: O, aside: A) -> Self {
-        Self { out, aside }
+        Self {
+            out,
+            aside,
+            line: Vec::new(),
+        }
     }
 }
 
 impl<O: Write, A: Write> Sink for Json<O, A> {
     fn record(&mut self, _now: Instant, record: &Record) -> io::Result<()> {
-        record.serialize(&mut Serializer::with_formatter(&mut self.out, Harmless))?;
-        self.out.write_all(b"\n")
+        self.line.clear();
+        line::append(&mut self.line, record).map_err(io::Error::other)?;
+        self.line.push(b'\n');
+        self.out.write_all(&self.line)
     }
 
     fn suppressed(&mut self, _now: Instant, sum: &SuppressedRecord) -> io::Result<()> {
-        sum.serialize(&mut Serializer::with_formatter(&mut self.out, Harmless))?;
-        self.out.write_all(b"\n")
+        self.line.clear();
+        line::append(&mut self.line, sum).map_err(io::Error::other)?;
+        self.line.push(b'\n');
+        self.out.write_all(&self.line)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -48,30 +56,10 @@ impl<O: Write, A: Write> Sink for Json<O, A> {
     }
 }
 
-/// Compact JSON in which also those characters are escaped that JSON allows but a terminal obeys.
-struct Harmless;
-
-impl Formatter for Harmless {
-    fn write_string_fragment<W: ?Sized + Write>(
-        &mut self,
-        writer: &mut W,
-        fragment: &str,
-    ) -> io::Result<()> {
-        let mut rest = fragment;
-        while let Some((at, c)) = rest.char_indices().find(|&(_, c)| text::is_unsafe(c)) {
-            writer.write_all(&rest.as_bytes()[..at])?;
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                write!(writer, "\\u{unit:04x}")?;
-            }
-            rest = &rest[at + c.len_utf8()..];
-        }
-        writer.write_all(rest.as_bytes())
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod tests {
+    use super::super::text;
     use super::*;
 
     fn record() -> Record {

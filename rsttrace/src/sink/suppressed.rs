@@ -62,14 +62,14 @@ mod tests {
     #[test]
     fn what_they_have_in_common_is_said() {
         let sum = SuppressedRecord {
-            schema: SUPPRESSED_SCHEMA.to_owned(),
+            schema: SUPPRESSED_SCHEMA.into(),
             time: "2026-01-05T12:03:46.500000000Z".to_owned(),
             since: "2026-01-05T12:03:45.500000000Z".to_owned(),
             host: None,
             count: 41_233,
             direction: Direction::Sent,
             cause: Some(Cause::PortClosed),
-            reason: Some("NO_SOCKET".to_owned()),
+            reason: Some("NO_SOCKET".into()),
             state: None,
             netns: None,
             local_port: Some(9999),
@@ -95,7 +95,7 @@ mod tests {
             direction: Direction::Received,
             cause: None,
             reason: None,
-            state: Some("ESTABLISHED".to_owned()),
+            state: Some("ESTABLISHED".into()),
             local_port: None,
             remote_port: Some(443),
             ..sum

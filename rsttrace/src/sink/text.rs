@@ -14,9 +14,23 @@ pub fn is_unsafe(c: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
+/// Whether it is of visible ASCII characters and blanks only: then nothing in it is unsafe. False tells nothing.
+pub fn is_plain(text: &str) -> bool {
+    // Whole blocks at a time, which the compiler turns into a few instructions each.
+    const BLOCK: usize = 16;
+    let is_other = |byte: u8| byte.wrapping_sub(b' ') > b'~' - b' ';
+    let (blocks, rest) = text.as_bytes().as_chunks::<BLOCK>();
+    let all = |bytes: &[u8]| {
+        !bytes
+            .iter()
+            .fold(false, |other, &byte| other | is_other(byte))
+    };
+    blocks.iter().all(|block| all(block)) && all(rest)
+}
+
 /// Text that may come from a process, with everything unsafe as `\x1b` or `\u{202e}`.
 pub fn escape(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_unsafe) {
+    if is_plain(text) || !text.chars().any(is_unsafe) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 8);
@@ -35,7 +49,11 @@ pub fn escape(text: &str) -> Cow<'_, str> {
 
 /// Columns it takes.
 pub fn width(text: &str) -> usize {
-    text.width()
+    if is_plain(text) {
+        text.len()
+    } else {
+        text.width()
+    }
 }
 
 /// At most `most` columns of it, with `…` in place of what is cut.
@@ -168,6 +186,13 @@ mod tests {
             }
             let squeeze = |text: &str| text.split_whitespace().collect::<String>();
             prop_assert_eq!(squeeze(&lines.concat()), squeeze(&text));
+        }
+
+        #[test]
+        fn what_is_plain_is_safe_and_a_column_a_byte(text in "[ -~\\x1f\\x7f\\x80]{0,40}") {
+            prop_assert_eq!(is_plain(&text), text.bytes().all(|byte| matches!(byte, b' '..=b'~')));
+            prop_assert_eq!(width(&text), text.width());
+            prop_assert!(!is_plain(&text) || !text.chars().any(is_unsafe));
         }
 
         #[test]

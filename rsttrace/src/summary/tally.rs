@@ -1,7 +1,8 @@
 //! Which keys were the most frequent, in bounded memory?
 
-use std::collections::HashMap;
 use std::hash::Hash;
+
+use crate::hash::HashMap;
 
 /// Keys kept when there are twice as many.
 const KEPT: usize = 1024;
@@ -18,7 +19,7 @@ pub(super) struct Tally<K> {
 impl<K> Default for Tally<K> {
     fn default() -> Self {
         Self {
-            counts: HashMap::new(),
+            counts: HashMap::default(),
             total: 0,
         }
     }

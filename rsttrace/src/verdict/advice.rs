@@ -9,28 +9,28 @@ use std::time::Duration;
 
 use super::words;
 use crate::event::{Environment, Sent};
-use crate::record::Cause;
+use crate::record::{Cause, Sentence};
 
 /// For a reset the kernel sent; empty where no setting helps.
-pub fn for_sent(sent: &Sent, cause: Cause) -> Vec<String> {
-    let advice = match cause {
+pub fn for_sent(sent: &Sent, cause: Cause) -> Vec<Sentence> {
+    let advice: Sentence = match cause {
         Cause::KilledWithUnreadData => {
             "find who sent the signal: the kernel log for the out-of-memory killer, TimeoutStopSec, a deploy"
-                .to_owned()
+                .into()
         }
         Cause::PortClosed if sent.former_listener.is_some() => {
-            "start the service that listened there, or stop its clients".to_owned()
+            "start the service that listened there, or stop its clients".into()
         }
         Cause::CloseWithUnreadData => {
             "read until the end of the stream before close(), or shutdown(SHUT_WR) and drain first"
-                .to_owned()
+                .into()
         }
-        Cause::LingerZero => "close without SO_LINGER {1, 0}, unless the reset is meant".to_owned(),
+        Cause::LingerZero => "close without SO_LINGER {1, 0}, unless the reset is meant".into(),
         Cause::Linger2 => {
-            "leave TCP_LINGER2 at 0 or above: below zero each close() resets".to_owned()
+            "leave TCP_LINGER2 at 0 or above: below zero each close() resets".into()
         }
-        Cause::OutOfMemory => "raise net.ipv4.tcp_max_orphans or net.ipv4.tcp_mem".to_owned(),
-        Cause::AcceptQueueOverflow => overflow(sent),
+        Cause::OutOfMemory => "raise net.ipv4.tcp_max_orphans or net.ipv4.tcp_mem".into(),
+        Cause::AcceptQueueOverflow => overflow(sent).into(),
         _ => return Vec::new(),
     };
     vec![advice]
@@ -38,35 +38,38 @@ pub fn for_sent(sent: &Sent, cause: Cause) -> Vec<String> {
 
 /// For many connections that were reset at once: something they share was taken away. `environment` is the cloud this host
 /// runs in, absent if not known or none.
-pub fn for_burst(environment: Option<Environment>) -> Vec<String> {
+pub fn for_burst(environment: Option<Environment>) -> Vec<Sentence> {
     vec![
         format!(
             "if a server or balancer was taken out of service, {}",
             settings::draining(environment)
-        ),
-        "let it drain before it stops: stop accepting, finish what is open, then exit (systemd: TimeoutStopSec; Kubernetes: a preStop wait and terminationGracePeriodSeconds)".to_owned(),
-        "restart servers one at a time, each once the one before is healthy again (rolling restart)".to_owned(),
+        )
+        .into(),
+        "let it drain before it stops: stop accepting, finish what is open, then exit (systemd: TimeoutStopSec; Kubernetes: a preStop wait and terminationGracePeriodSeconds)".into(),
+        "restart servers one at a time, each once the one before is healthy again (rolling restart)".into(),
     ]
 }
 
 /// For a reset that does not look like the peer's. `neighbour` handed it over; absent on devices without addresses.
-pub fn for_foreign(neighbour: Option<[u8; 6]>) -> Vec<String> {
+pub fn for_foreign(neighbour: Option<[u8; 6]>) -> Vec<Sentence> {
     let first = neighbour.map(|address| {
         format!(
             "find out whose address {} is (`ip neigh`): that neighbour handed the reset over",
             words::mac(address)
         )
+        .into()
     });
-    let capture = "capture resets at the other end, too (`tcpdump 'tcp[tcpflags] & tcp-rst != 0'`): what did not leave there was written on the way".to_owned();
+    let capture: Sentence = "capture resets at the other end, too (`tcpdump 'tcp[tcpflags] & tcp-rst != 0'`): what did not leave there was written on the way".into();
     first.into_iter().chain([capture]).collect()
 }
 
 /// For an end that gave up waiting for this end's answer.
-pub fn for_late_answer(patience: Duration) -> Vec<String> {
+pub fn for_late_answer(patience: Duration) -> Vec<Sentence> {
     vec![format!(
         "the other end had asked and waited {}: answer sooner, or raise its timeout for answers (nginx proxy_read_timeout, HAProxy timeout server, the client's read timeout)",
         words::silence(patience)
-    )]
+    )
+    .into()]
 }
 
 fn overflow(sent: &Sent) -> String {

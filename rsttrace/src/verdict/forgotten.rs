@@ -162,7 +162,8 @@ impl Forgotten {
             format!(
                 "{condition}raise {} above their longest silence, or have the ends send keepalive probes more often than every {timeout}",
                 self.setting
-            ),
+            )
+            .into(),
         );
     }
 
@@ -171,7 +172,7 @@ impl Forgotten {
         Idle {
             mode: Some(IdleMode::LateRst),
             candidates: vec![Candidate {
-                device: format!("{} of this host ({})", self.table, self.setting),
+                device: format!("{} of this host ({})", self.table, self.setting).into(),
                 timeout: self.timeout.as_secs_f64(),
                 mode: Some(IdleMode::LateRst),
                 basis: Basis::Host,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::event::{BootTime, Packet, Received, Segment, TcpFlags, TcpState};
 use crate::idle::clocks;
 use crate::join::is_passive_form;
-use crate::record::{Cause, Confidence, Form, Idle, Origin, Severity, Verdict};
+use crate::record::{Cause, Confidence, Form, Idle, Origin, Sentence, Severity, Verdict};
 
 /// What a socket accepted, and what is known of it.
 pub struct Accepted<'a> {
@@ -84,7 +84,7 @@ struct Finding {
     cause: Cause,
     confidence: Confidence,
     summary: String,
-    advice: Vec<String>,
+    advice: Vec<Sentence>,
 }
 
 /// Judges an accepted reset. What another end on this host knows is evidence, it does not change the cause.
@@ -207,7 +207,7 @@ fn find(
     if advice.is_empty() && inferred && silent && opened_here {
         advice.push(format!(
             "if it happens again after such a silence, `rsttrace probe {remote}` measures the idle timeout of the path"
-        ));
+        ).into());
     }
     Finding {
         origin: Origin::Peer,

@@ -115,7 +115,7 @@ pub fn made_here(
         summary,
         evidence: list,
         advice: if cause == Cause::FirewallReject {
-            vec!["find the rule: nft list ruleset, iptables -S".to_owned()]
+            vec!["find the rule: nft list ruleset, iptables -S".into()]
         } else {
             Vec::new()
         },

@@ -65,7 +65,7 @@ fn addresses_are_never_cut() {
 #[test]
 fn a_name_that_fills_the_screen_is_cut_and_keeps_its_pid() {
     let mut record = records()[1].clone();
-    record.process.as_mut().unwrap().comm = "\x1b".repeat(40);
+    record.process.as_mut().unwrap().comm = "\x1b".repeat(40).into();
     let text = render(options(80), &[record]);
     assert!(text.contains("…[87]"), "{text}");
     assert!(text.lines().all(|line| width(line) <= 80), "{text}");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::settings::{self, Program, Setting};
 use crate::idle::candidates::Match;
 use crate::idle::devices::{self, Kind};
-use crate::record::{Basis, IdleMode};
+use crate::record::{Basis, IdleMode, Sentence};
 use crate::verdict::words;
 
 /// A reset after an idle timeout, as far as advice depends on it.
@@ -47,7 +47,7 @@ pub struct KeepaliveNow {
 }
 
 /// At most three sentences, most useful first.
-pub fn for_idle(situation: &IdleSituation<'_>) -> Vec<String> {
+pub fn for_idle(situation: &IdleSituation<'_>) -> Vec<Sentence> {
     let at_expiry = situation.mode != IdleMode::LateRst;
     let mut advice = if situation.sent_by_us && at_expiry && !situation.transparent {
         own_timer(situation)
@@ -57,7 +57,7 @@ pub fn for_idle(situation: &IdleSituation<'_>) -> Vec<String> {
         by_application(situation)
     };
     advice.truncate(MOST);
-    advice
+    advice.into_iter().map(Into::into).collect()
 }
 
 const MOST: usize = 3;

@@ -21,11 +21,11 @@ fn an_inherited_owner_gives_way_to_the_process_with_the_file() {
             task: task(88, "worker"),
             shares: false,
         }),
-        processes: vec![ProcessFacts {
+        processes: vec![std::sync::Arc::new(ProcessFacts {
             pid: 88,
-            exe: Some("/usr/sbin/worker".to_owned()),
+            exe: Some("/usr/sbin/worker".into()),
             ..ProcessFacts::default()
-        }],
+        })],
         ..Facts::default()
     };
     let guessed = only(run(vec![event(0, received.clone())]))

@@ -114,7 +114,7 @@ fn bystander(mut sent: Sent) -> Sent {
 /// An answer on behalf of a full socket.
 fn answer_of(reason: &str, cause: Segment, socket: Socket) -> Sent {
     let mut sent = Scene::new().answer(cause);
-    sent.reason = Some(reason.to_owned());
+    sent.reason = Some(reason.into());
     sent.socket = Some(socket);
     sent.ownership = Some(ownership(80, "httpd", OwnerSource::Listen));
     sent
@@ -268,7 +268,7 @@ fn answers_without_a_socket_name_whom_the_tombstone_remembers() {
     let data = segment(ACK | TcpFlags::PSH, 1, 2, 100);
     let fin = segment(ACK | TcpFlags::FIN, 1, 2, 0);
     let mut time_wait = remembered(data, TcpState::FinWait2);
-    time_wait.reason = Some("TCP_TIMEWAIT_SOCKET".to_owned());
+    time_wait.reason = Some("TCP_TIMEWAIT_SOCKET".into());
     time_wait.minisock = Some(TcpState::TimeWait);
     let mut time_wait_fin = time_wait.clone();
     time_wait_fin.cause = Some(fin);
@@ -319,7 +319,7 @@ fn what_the_facts_do_not_tell_stays_unknown() {
         assert_eq!(record.verdict.cause, Cause::Unknown, "{sent:?}");
         assert_eq!(record.verdict.origin, Origin::Unknown);
         let reason = sent.reason.expect("one");
-        assert!(record.verdict.evidence[0].detail.contains(&reason));
+        assert!(record.verdict.evidence[0].detail.contains(reason.as_str()));
     }
 }
 
