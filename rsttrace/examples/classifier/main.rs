@@ -45,8 +45,12 @@ fn main() -> anyhow::Result<()> {
         ..Options::default()
     };
     let mut prepared = Prepared::new(&options)?;
-    let ingress = prepared.classifier("tc_ingress_l2").map_err(|e| anyhow!(e))?;
-    let egress = prepared.classifier("tc_egress_l2").map_err(|e| anyhow!(e))?;
+    let ingress = prepared
+        .classifier("tc_ingress_l2")
+        .map_err(|e| anyhow!(e))?;
+    let egress = prepared
+        .classifier("tc_egress_l2")
+        .map_err(|e| anyhow!(e))?;
     let empty = bpf::load_empty().context("load an empty classifier")?;
     let mut costs = Vec::new();
     for (name, kind, frame) in frames::all()? {

@@ -1,0 +1,423 @@
+//! Which tools are held against each other: how each is started, when it is ready, what it tells at its end?
+
+use std::{fs, path::Path, process::Command};
+
+use anyhow::Result;
+use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Bench,
+    lab::{self, Lab},
+    process::{End, Running, Speaks},
+    workload::{Place, Workload},
+};
+use crate::command;
+
+/// A tool.
+#[derive(Clone, Copy)]
+pub struct Tool {
+    /// For tables.
+    pub name: &'static str,
+    /// What Debian calls it; empty: ours.
+    pub package: &'static str,
+    /// The file that has to be there.
+    program: &'static str,
+    /// Whether it has BPF programs whose run time the kernel can count.
+    pub has_programs: bool,
+    /// Whether it prints a line for each reset.
+    pub line_each: bool,
+    /// Its arguments; `IF` is the interface.
+    arguments: &'static [&'static str],
+    ready: Ready,
+    read: fn(&str) -> Told,
+}
+
+#[derive(Clone, Copy)]
+enum Ready {
+    /// A line with this on standard error.
+    Says(&'static str),
+    /// So many BPF programs are at tracepoints.
+    Tracepoints(usize),
+}
+
+/// What it told at its end, as far as it tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Resets sent that it explained, or lines that it printed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<u64>,
+    /// Events that it lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<u64>,
+    /// rsttrace's own account, by kind of event.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kernel: Vec<Total>,
+}
+
+/// A line of rsttrace's summary.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Total {
+    /// "sent", "received", "on the wire".
+    pub name: String,
+    /// All.
+    pub seen: u64,
+    /// With every detail.
+    pub detailed: u64,
+    /// Counted only, on purpose.
+    pub suppressed: u64,
+    /// For want of room.
+    pub lost: u64,
+}
+
+const OURS: Tool = Tool {
+    name: "rsttrace",
+    package: "",
+    program: "",
+    has_programs: true,
+    line_each: false,
+    arguments: &["watch"],
+    ready: Ready::Says("tracing resets"),
+    read: summary,
+};
+
+/// As it is started without any option.
+pub const DEFAULT: Tool = OURS;
+/// A record each, as JSON.
+pub const EVERY_JSON: Tool = Tool {
+    name: "rsttrace --every -o json",
+    line_each: true,
+    arguments: &["watch", "--every", "--noise", "-o", "json"],
+    ..OURS
+};
+/// A record each, as a line for people.
+pub const EVERY: Tool = Tool {
+    name: "rsttrace --every",
+    line_each: true,
+    arguments: &["watch", "--every", "--noise"],
+    ..OURS
+};
+/// The same over perf event arrays.
+pub const EVERY_PERF: Tool = Tool {
+    name: "rsttrace --every --transport perf",
+    line_each: true,
+    arguments: &["watch", "--every", "--noise", "--transport", "perf"],
+    ..OURS
+};
+/// Without any other option over perf event arrays.
+pub const DEFAULT_PERF: Tool = Tool {
+    name: "rsttrace --transport perf",
+    arguments: &["watch", "--transport", "perf"],
+    ..OURS
+};
+
+/// The one to beat.
+pub const TCPDUMP: &str = "tcpdump";
+
+/// As people run them to see resets.
+pub const PEERS: [Tool; 7] = [
+    Tool {
+        name: TCPDUMP,
+        package: "tcpdump",
+        program: "tcpdump",
+        has_programs: false,
+        line_each: true,
+        arguments: &["-nn", "-i", "IF", "tcp[tcpflags] & tcp-rst != 0"],
+        ready: Ready::Says("listening on"),
+        read: tcpdump,
+    },
+    Tool {
+        name: "tcpdump -l",
+        package: "tcpdump",
+        program: "tcpdump",
+        has_programs: false,
+        line_each: true,
+        arguments: &["-l", "-nn", "-i", "IF", "tcp[tcpflags] & tcp-rst != 0"],
+        ready: Ready::Says("listening on"),
+        read: tcpdump,
+    },
+    Tool {
+        name: "bpftrace",
+        package: "bpftrace",
+        program: "bpftrace",
+        has_programs: true,
+        line_each: true,
+        arguments: &[
+            "-e",
+            r#"tracepoint:tcp:tcp_send_reset { printf("%d %s sent, state %d\n", pid, comm, args->state); }
+               tracepoint:tcp:tcp_receive_reset { printf("%d %s received %s:%d %s:%d\n", pid, comm, ntop(args->saddr), args->sport, ntop(args->daddr), args->dport); }"#,
+        ],
+        ready: Ready::Tracepoints(2),
+        read: losses,
+    },
+    Tool {
+        name: "tshark",
+        package: "tshark",
+        program: "tshark",
+        has_programs: false,
+        line_each: true,
+        arguments: &[
+            "-n",
+            "-i",
+            "IF",
+            "-f",
+            "tcp[tcpflags] & tcp-rst != 0",
+            "-Y",
+            "tcp.flags.reset==1",
+        ],
+        ready: Ready::Says("Capturing on"),
+        read: tshark,
+    },
+    Tool {
+        name: "scapy",
+        package: "python3-scapy",
+        program: "/usr/lib/python3/dist-packages/scapy",
+        has_programs: false,
+        line_each: true,
+        arguments: &["-c", SCAPY, "IF"],
+        ready: Ready::Says("ready"),
+        read: tshark,
+    },
+    Tool {
+        name: "tcpstates",
+        package: "libbpf-tools",
+        program: "tcpstates",
+        has_programs: true,
+        line_each: false,
+        arguments: &[],
+        ready: Ready::Tracepoints(1),
+        read: losses,
+    },
+    Tool {
+        name: "tcpstates-bpfcc",
+        package: "bpfcc-tools",
+        program: "tcpstates-bpfcc",
+        has_programs: true,
+        line_each: false,
+        arguments: &[],
+        ready: Ready::Tracepoints(1),
+        read: losses,
+    },
+];
+
+/// Prints a line for each, and how many at the end.
+const SCAPY: &str = r#"
+import sys
+from scapy.all import sniff, conf
+count = 0
+def show(packet):
+    global count
+    count += 1
+    print(packet.summary())
+try:
+    sniff(iface=sys.argv[1], filter="tcp[tcpflags] & tcp-rst != 0", prn=show, store=False,
+          started_callback=lambda: print("ready", file=sys.stderr, flush=True))
+finally:
+    print(count, "packets captured", file=sys.stderr)
+"#;
+
+impl Tool {
+    /// Whether it is rsttrace.
+    pub fn is_ours(&self) -> bool {
+        self.package.is_empty()
+    }
+
+    /// Why it cannot be measured.
+    pub fn missing(&self) -> Option<String> {
+        let found = self.is_ours()
+            || Path::new(self.program).is_absolute() && Path::new(self.program).exists()
+            || command::find_in_path(self.program).is_some();
+        (!found).then(|| format!("not installed: `apt-get install {}`", self.package))
+    }
+
+    /// Starts it and waits until it would see a reset.
+    pub fn start(&self, bench: &Bench, lab: &Lab, workload: Workload) -> Result<Running> {
+        let interface = match workload.place {
+            Place::Lo => "lo",
+            Place::Veth => lab::End::Client.interface(),
+        };
+        let arguments = self
+            .arguments
+            .iter()
+            .map(|word| if *word == "IF" { interface } else { word });
+        let mut tool = if self.is_ours() {
+            Command::new(&bench.programs.rsttrace)
+        } else {
+            let mut tool = lab.command(lab::End::Client, "unshare");
+            // Tools look for tracefs where it often is not mounted; a mount of their own leaves the machine as it is.
+            tool.args(["--mount", "sh", "-c", MOUNTED, "sh"]);
+            // Debian's, whatever else of this name there is.
+            tool.arg(if Path::new(self.program).is_absolute() {
+                "/usr/bin/python3"
+            } else {
+                self.program
+            });
+            tool
+        };
+        let mut running = Running::start(tool.args(arguments), Speaks::Err)?;
+        match self.ready {
+            Ready::Says(part) => {
+                running.await_line(part)?;
+            }
+            Ready::Tracepoints(number) => {
+                running.await_that("hook at a tracepoint", |pid| tracepoints(pid) >= number)?;
+            }
+        }
+        Ok(running)
+    }
+
+    /// Ends it.
+    pub fn end(&self, running: Running) -> Result<Told> {
+        let said = running.end(End::Signal(Signal::SIGINT))?;
+        Ok((self.read)(&said))
+    }
+}
+
+const MOUNTED: &str = "\
+mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing
+mountpoint -q /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug
+exec \"$@\"";
+
+/// How many BPF programs a process has at tracepoints.
+fn tracepoints(pid: u32) -> usize {
+    let listed = command::output(Command::new("bpftool").args(["perf", "show", "-j"]));
+    let listed = listed
+        .ok()
+        .and_then(|text| serde_json::from_str::<Vec<serde_json::Value>>(&text).ok());
+    let own = |entry: &&serde_json::Value| entry["pid"] == pid && entry["fd_type"] == "tracepoint";
+    listed.unwrap_or_default().iter().filter(own).count()
+}
+
+/// What Debian has of all of it.
+pub fn packages() -> Vec<&'static str> {
+    let mut names: Vec<_> = PEERS.iter().map(|tool| tool.package).collect();
+    names.extend([
+        "bpftool",
+        "iperf3",
+        "iproute2",
+        "nginx-light",
+        "util-linux",
+        "wrk",
+    ]);
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// `kernel, sent: 12,345 = 11,995 detailed + 345 suppressed + 5 lost`
+fn summary(text: &str) -> Told {
+    let totals = text.lines().filter_map(|line| {
+        let (name, numbers) = line.strip_prefix("kernel, ")?.split_once(": ")?;
+        let numbers: Vec<u64> = numbers
+            .split(' ')
+            .filter_map(|word| word.replace(',', "").parse().ok())
+            .collect();
+        let [seen, detailed, suppressed, lost, ..] = numbers[..] else {
+            return None;
+        };
+        Some(Total {
+            name: name.to_owned(),
+            seen,
+            detailed,
+            suppressed,
+            lost,
+        })
+    });
+    let kernel: Vec<Total> = totals.collect();
+    let sent = kernel.iter().find(|total| total.name == "sent");
+    Told {
+        shown: sent.map(|total| total.detailed),
+        lost: (!kernel.is_empty()).then(|| kernel.iter().map(|total| total.lost).sum()),
+        kernel,
+    }
+}
+
+/// The number at the beginning of a line that goes on like this.
+fn leading(text: &str, rest: &str) -> Option<u64> {
+    text.lines().find_map(|line| {
+        let (number, after) = line.trim().split_once(' ')?;
+        after.starts_with(rest).then(|| number.parse().ok())?
+    })
+}
+
+fn tcpdump(text: &str) -> Told {
+    Told {
+        shown: leading(text, "packets captured").or_else(|| leading(text, "packet captured")),
+        lost: leading(text, "packets dropped by kernel")
+            .or_else(|| leading(text, "packet dropped by kernel")),
+        kernel: Vec::new(),
+    }
+}
+
+fn tshark(text: &str) -> Told {
+    Told {
+        shown: leading(text, "packets captured").or_else(|| leading(text, "packet captured")),
+        lost: leading(text, "packets dropped").or_else(|| leading(text, "packet dropped")),
+        kernel: Vec::new(),
+    }
+}
+
+/// `Lost 12 events`, `Possibly lost 12 samples`, `lost 12 events on CPU #1!`
+fn losses(text: &str) -> Told {
+    let lost = text.lines().filter_map(|line| {
+        let line = line.to_lowercase();
+        let (_, rest) = line.split_once("lost ")?;
+        rest.split(' ').next()?.parse::<u64>().ok()
+    });
+    Told {
+        shown: None,
+        lost: Some(lost.sum()),
+        kernel: Vec::new(),
+    }
+}
+
+/// First line of what a program says of its version; `None` if it is not there.
+pub fn version(program: &str, argument: &str) -> Option<String> {
+    let output = Command::new(program).arg(argument).output().ok()?;
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let first = text.lines().find(|line| !line.trim().is_empty())?;
+    Some(first.trim().to_owned())
+}
+
+/// A trimmed file.
+pub fn line_of(path: &str) -> Option<String> {
+    Some(fs::read_to_string(path).ok()?.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_is_read() {
+        let told = summary(
+            "\n3 resets in 2.0 s\n\nkernel, sent: 12,345 = 11,995 detailed + 345 suppressed + 5 lost\n\
+             kernel, on the wire: 7 = 7 detailed + 0 suppressed + 0 lost\nnothing lost\n",
+        );
+        assert_eq!((told.shown, told.lost), (Some(11_995), Some(5)));
+        assert_eq!(told.kernel[0].seen, 12_345);
+        assert_eq!(told.kernel[1].name, "on the wire");
+        assert_eq!(summary("killed\n"), Told::default());
+    }
+
+    #[test]
+    fn what_capturing_tools_say_at_their_end_is_read() {
+        let told = tcpdump(
+            "listening on near\n30000 packets captured\n30100 packets received by filter\n100 packets dropped by kernel\n",
+        );
+        assert_eq!((told.shown, told.lost), (Some(30_000), Some(100)));
+        let told = tshark("Capturing on 'near'\n12 packets captured\n");
+        assert_eq!((told.shown, told.lost), (Some(12), None));
+    }
+
+    #[test]
+    fn lost_events_are_added_up() {
+        assert_eq!(
+            losses("Lost 12 events\nPossibly lost 3 samples\n").lost,
+            Some(15)
+        );
+        assert_eq!(losses("lost 4 events on CPU #1!\n").lost, Some(4));
+        assert_eq!(losses("Attaching 2 probes...\n").lost, Some(0));
+    }
+}
