@@ -1,4 +1,5 @@
-//! Indices of the per-CPU counters: each loss has one, and what was seen = what was emitted + what was lost.
+//! Indices of the per-CPU counters: each loss has one, and what was seen = what was emitted + what was suppressed + what was
+//! lost.
 
 /// `tcp:tcp_send_reset` ran for a TCP reset: equals the kernel's `TcpOutRsts` while the tool runs.
 pub const SENT_SEEN: u32 = 0;
@@ -29,5 +30,18 @@ pub const SEEDED: u32 = 11;
 pub const STATELESS_SEEN: u32 = 12;
 /// It could not be put into the ring.
 pub const STATELESS_LOST: u32 = 13;
+/// A sent reset was not described on purpose, see `flood`.
+pub const SENT_SUPPRESSED: u32 = 14;
+/// The same for `STATELESS_SEEN`.
+pub const STATELESS_SUPPRESSED: u32 = 15;
+/// A received reset was not described on purpose.
+pub const RECEIVED_SUPPRESSED: u32 = 16;
+/// The same, although nothing had been seen of that reset before: its packet may have been described. Belongs to
+/// `RECEIVED_SUPPRESSED`.
+pub const RECEIVED_SUPPRESSED_ALONE: u32 = 17;
+/// A packet was not described on purpose.
+pub const PACKET_SUPPRESSED: u32 = 18;
+/// The same, although nothing had been seen of that reset before. Belongs to `PACKET_SUPPRESSED`.
+pub const PACKET_SUPPRESSED_ALONE: u32 = 19;
 /// How many counters there are.
-pub const COUNT: u32 = 14;
+pub const COUNT: u32 = 20;

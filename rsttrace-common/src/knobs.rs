@@ -37,6 +37,8 @@ pub mod names {
     pub const BASELINE_SLOTS: &str = "BASELINE_SLOTS";
     /// `u32`: the `HELPER_` flags of what the running kernel grants.
     pub const HELPERS: &str = "HELPERS";
+    /// `u64`: nanoseconds between details of one class, port and network, see `flood`; 0: each reset is described.
+    pub const DETAIL_INTERVAL_NS: &str = "DETAIL_INTERVAL_NS";
     /// `u32`: 1 to log rare paths through aya-log.
     pub const DEBUG: &str = "DEBUG";
 }

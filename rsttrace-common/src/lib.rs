@@ -27,6 +27,7 @@ macro_rules! wire {
 }
 
 pub mod counters;
+pub mod flood;
 pub mod flow;
 pub mod header;
 pub mod knobs;

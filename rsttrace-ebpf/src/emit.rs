@@ -37,6 +37,17 @@ pub struct Tally {
     pub seen: u32,
     /// Counted if it could not be handed over.
     pub lost: u32,
+    /// Counted if it is not described on purpose.
+    pub suppressed: u32,
+}
+
+impl Tally {
+    /// Counts an event that is not described on purpose.
+    #[inline(always)]
+    pub fn suppress(self) {
+        count(self.seen);
+        count(self.suppressed);
+    }
 }
 
 /// An event that is being put together. Every byte must be set, padding too; then [`Draft::submit`].

@@ -17,6 +17,9 @@ pub static BASELINE_SLOTS: u32 = DEFAULT_SLOTS;
 /// The `HELPER_` flags.
 #[unsafe(no_mangle)]
 pub static HELPERS: u32 = 0;
+/// Between details of one class, port and network; 0: each reset is described.
+#[unsafe(no_mangle)]
+pub static DETAIL_INTERVAL_NS: u64 = 0;
 /// 1: rare paths are logged.
 #[unsafe(no_mangle)]
 pub static DEBUG: u32 = 0;

@@ -3,6 +3,7 @@
 #![no_main]
 
 mod emit;
+mod flood;
 mod kernel;
 mod knobs;
 mod maps;

@@ -4,12 +4,14 @@ use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, PerfEventByteArray, RingBuf};
 use rsttrace_common::counters;
+use rsttrace_common::flood::{self, Bucket, BucketKey, ClassCount};
 use rsttrace_common::knobs::{DEFAULT_SLOTS, LISTENER_SLOTS};
 use rsttrace_common::lifecycle::Tombstone;
 use rsttrace_common::packet::Baseline;
 use rsttrace_common::reset::Segment;
 use rsttrace_common::socket::Ownership;
 
+use crate::packet;
 use crate::table::Entry;
 
 /// Events, `TRANSPORT_RING`. User space sets the size.
@@ -27,6 +29,27 @@ pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(8, 0);
 /// See `rsttrace_common::counters`.
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counters::COUNT, 0);
+/// Of each class, see `rsttrace_common::flood`.
+#[map]
+pub static CLASS_COUNTS: PerCpuArray<ClassCount> = PerCpuArray::with_max_entries(flood::CLASSES, 0);
+/// Room for details by class: nanoseconds as in `Bucket::ready_ns`.
+#[map]
+pub static CLASS_BUCKETS: Array<u64> = Array::with_max_entries(flood::CLASSES, 0);
+/// Room for details, by class and port or network or both.
+#[map]
+pub static BUCKETS: Array<Bucket> = Array::with_max_entries(flood::BUCKETS, 0);
+/// What each bucket refused.
+#[map]
+pub static REFUSALS: PerCpuArray<u64> = PerCpuArray::with_max_entries(flood::REFUSALS, 0);
+/// The key that a program is looking for, for want of stack: a slot for each program, as one may interrupt another.
+#[map]
+pub static KEYS: PerCpuArray<BucketKey> = PerCpuArray::with_max_entries(8, 0);
+/// The segment that a classifier looks at, for want of stack: a slot for each direction, by `Slot`.
+#[map]
+pub static SEGMENTS: PerCpuArray<packet::Segment> = PerCpuArray::with_max_entries(8, 0);
+/// Whether a flow's reset was described where it was first seen, see `flood`.
+#[map]
+pub static DECISIONS: Array<u64> = Array::with_max_entries(flood::DECISIONS, 0);
 /// Listeners that closed. A table of their own: connections close too often to share one.
 #[map]
 pub static LISTENERS: Array<Entry<Tombstone>> = Array::with_max_entries(LISTENER_SLOTS, 0);

@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
 use aya_ebpf::programs::TcContext;
-use rsttrace_common::Flow;
+use rsttrace_common::{Flow, FlowKey};
 
 use crate::snapshot::mapped;
 
@@ -115,6 +115,7 @@ fn byte(at: usize) -> u8 {
 }
 
 /// A TCP segment's place and addresses.
+#[repr(C)]
 pub struct Segment {
     /// Offset of the network header in the frame.
     pub network: u32,
@@ -129,15 +130,15 @@ pub struct Segment {
     /// TCP flags.
     pub flags: u8,
     /// Destination as `local`, source as `remote`.
-    pub flow: Flow,
+    pub key: FlowKey,
     /// `flow`'s addresses and ports as `bpf_skc_lookup_tcp` wants them.
     pub v4: bool,
 }
 
 /// Dissects a frame by copying its headers: any options, extension headers, up to two VLAN tags, data in fragments.
-/// `None`: no TCP segment, or a later fragment.
+/// `None`: no TCP segment, or a later fragment. All but the key's namespace is filled in.
 #[inline(always)]
-pub fn dissect(ctx: &TcContext, link_header: bool) -> Option<Segment> {
+pub fn dissect(ctx: &TcContext, link_header: bool, into: &mut Segment) -> Option<()> {
     // SAFETY: the context is the program's own.
     let skb = unsafe { &*ctx.skb.skb };
     let mut protocol = skb.protocol as u16;
@@ -157,16 +158,18 @@ pub fn dissect(ctx: &TcContext, link_header: bool) -> Option<Segment> {
         network += VLAN_LEN as u32;
     }
     if protocol == ETH_P_IP {
-        v4(ctx, network, vlan_tci)
+        v4(ctx, network, into)?;
     } else if protocol == ETH_P_IPV6 {
-        v6(ctx, network, vlan_tci)
+        v6(ctx, network, into)?;
     } else {
-        None
+        return None;
     }
+    into.vlan_tci = vlan_tci;
+    Some(())
 }
 
 #[inline(always)]
-fn v4(ctx: &TcContext, network: u32, vlan_tci: u16) -> Option<Segment> {
+fn v4(ctx: &TcContext, network: u32, into: &mut Segment) -> Option<()> {
     let header: [u8; 20] = copy(ctx, network)?;
     let transport = u32::from(header[0] & 0x0f) * 4;
     let fragment_offset = u16::from_be_bytes([header[6], header[7]]) & 0x1fff;
@@ -174,30 +177,28 @@ fn v4(ctx: &TcContext, network: u32, vlan_tci: u16) -> Option<Segment> {
         return None;
     }
     let tcp: [u8; 20] = copy(ctx, network + transport)?;
-    Some(Segment {
-        network,
-        transport,
-        ethertype: u16::from_be(ETH_P_IP),
-        vlan_tci,
-        ttl: header[8],
-        flags: tcp[13],
-        flow: Flow {
-            remote_address: mapped(u32::from_ne_bytes([
-                header[12], header[13], header[14], header[15],
-            ])),
-            local_address: mapped(u32::from_ne_bytes([
-                header[16], header[17], header[18], header[19],
-            ])),
-            remote_port: u16::from_be_bytes([tcp[0], tcp[1]]),
-            local_port: u16::from_be_bytes([tcp[2], tcp[3]]),
-            reserved: 0,
-        },
-        v4: true,
-    })
+    into.network = network;
+    into.transport = transport;
+    into.ethertype = u16::from_be(ETH_P_IP);
+    into.ttl = header[8];
+    into.flags = tcp[13];
+    into.v4 = true;
+    into.key.flow = Flow {
+        remote_address: mapped(u32::from_ne_bytes([
+            header[12], header[13], header[14], header[15],
+        ])),
+        local_address: mapped(u32::from_ne_bytes([
+            header[16], header[17], header[18], header[19],
+        ])),
+        remote_port: u16::from_be_bytes([tcp[0], tcp[1]]),
+        local_port: u16::from_be_bytes([tcp[2], tcp[3]]),
+        reserved: 0,
+    };
+    Some(())
 }
 
 #[inline(always)]
-fn v6(ctx: &TcContext, network: u32, vlan_tci: u16) -> Option<Segment> {
+fn v6(ctx: &TcContext, network: u32, into: &mut Segment) -> Option<()> {
     let header: [u8; 8] = copy(ctx, network)?;
     if header[0] >> 4 != 6 {
         return None;
@@ -227,22 +228,20 @@ fn v6(ctx: &TcContext, network: u32, vlan_tci: u16) -> Option<Segment> {
         return None;
     }
     let tcp: [u8; 20] = copy(ctx, network + transport)?;
-    Some(Segment {
-        network,
-        transport,
-        ethertype: u16::from_be(ETH_P_IPV6),
-        vlan_tci,
-        ttl: header[7],
-        flags: tcp[13],
-        flow: Flow {
-            remote_address: copy(ctx, network + 8)?,
-            local_address: copy(ctx, network + 24)?,
-            remote_port: u16::from_be_bytes([tcp[0], tcp[1]]),
-            local_port: u16::from_be_bytes([tcp[2], tcp[3]]),
-            reserved: 0,
-        },
-        v4: false,
-    })
+    into.network = network;
+    into.transport = transport;
+    into.ethertype = u16::from_be(ETH_P_IPV6);
+    into.ttl = header[7];
+    into.flags = tcp[13];
+    into.v4 = false;
+    into.key.flow = Flow {
+        remote_address: copy(ctx, network + 8)?,
+        local_address: copy(ctx, network + 24)?,
+        remote_port: u16::from_be_bytes([tcp[0], tcp[1]]),
+        local_port: u16::from_be_bytes([tcp[2], tcp[3]]),
+        reserved: 0,
+    };
+    Some(())
 }
 
 /// Copies from the frame, wherever its bytes lie.

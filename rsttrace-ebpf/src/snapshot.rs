@@ -54,6 +54,20 @@ pub const NO_FLOW: Flow = Flow {
     reserved: 0,
 };
 
+/// No segment.
+pub const NO_SEGMENT: Segment = Segment {
+    seq: 0,
+    ack: 0,
+    payload_len: 0,
+    ifindex: 0,
+    window: 0,
+    ip_id: 0,
+    flags: 0,
+    ttl: 0,
+    tos: 0,
+    present: 0,
+};
+
 /// No SYN or SYN-ACK seen.
 pub const NO_BASELINE: Baseline = Baseline {
     seen_ns: 0,

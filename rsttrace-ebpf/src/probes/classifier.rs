@@ -12,19 +12,24 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use rsttrace_common::counters::{BASELINE_EVICTED, PACKET_LOST, PACKET_SEEN};
+use rsttrace_common::counters::{
+    BASELINE_EVICTED, PACKET_LOST, PACKET_SEEN, PACKET_SUPPRESSED, PACKET_SUPPRESSED_ALONE,
+};
+use rsttrace_common::flood::{Class, SENDER_NONE, SENDER_REMOTE, SENDER_SOCKET};
 use rsttrace_common::header::KIND_RST_PACKET;
 use rsttrace_common::packet::{
     Baseline, PACKET_EGRESS, PACKET_HAS_SOCKET, PACKET_LOOKED_UP, PACKET_LOOPBACK,
     PACKET_RAW_SOCKET, RstPacket, SNAP_LEN, Target,
 };
+use rsttrace_common::reset::REASON_NONE;
 use rsttrace_common::socket::{TCP_LISTEN, TCP_NEW_SYN_RECV, TCP_TIME_WAIT};
 use rsttrace_common::{Flow, FlowKey};
 
 use crate::emit::{Draft, Slot, Tally, header, now};
+use crate::flood::{self, Service};
 use crate::kernel::{Netns, Typed, current_by_copy, load, tcp_sock};
 use crate::knobs::{BASELINE_SLOTS, get, offset};
-use crate::maps::BASELINES;
+use crate::maps::{BASELINES, SEGMENTS, count};
 use crate::packet::{RST, SYN, Segment, copy, dissect, is_candidate};
 use crate::snapshot::{self, NO_BASELINE};
 use crate::table;
@@ -33,6 +38,7 @@ use crate::words;
 const TALLY: Tally = Tally {
     seen: PACKET_SEEN,
     lost: PACKET_LOST,
+    suppressed: PACKET_SUPPRESSED,
 };
 const LOOPBACK_IFINDEX: u32 = 1;
 const SOCK_RAW: u32 = 3;
@@ -83,17 +89,19 @@ fn tc_egress_l3(ctx: TcContext) -> i32 {
 
 #[inline(always)]
 fn ingress(ctx: &TcContext, link_header: bool) {
-    let Some(segment) = dissect(ctx, link_header) else {
+    let Some(segment) = SEGMENTS.get_ptr_mut(Slot::Ingress as u32) else {
         return;
     };
+    // SAFETY: this CPU's own element, and this program's.
+    let segment = unsafe { &mut *segment };
+    if dissect(ctx, link_header, segment).is_none() {
+        return;
+    }
     if segment.flags & (RST | SYN) == 0 {
         return;
     }
     let netns = Netns::of_device(ctx.as_ptr());
-    let key = FlowKey {
-        flow: segment.flow,
-        netns_cookie: netns.cookie,
-    };
+    segment.key.netns_cookie = netns.cookie;
     let (source_mac, destination_mac) = macs(ctx, link_header);
     if segment.flags & RST == 0 {
         let baseline = Baseline {
@@ -103,19 +111,32 @@ fn ingress(ctx: &TcContext, link_header: bool) {
             source_mac,
         };
         let slots = get(&BASELINE_SLOTS);
-        table::write(&BASELINES, slots, &key, &baseline, BASELINE_EVICTED);
+        table::write(&BASELINES, slots, &segment.key, &baseline, BASELINE_EVICTED);
         return;
     }
-    let target = target(ctx, &segment);
+    let decided = flood::decided(&segment.key.flow);
+    if decided == Some(false) {
+        TALLY.suppress();
+        return;
+    }
+    let target = target(ctx, segment);
+    if decided.is_none() && !decide(segment, netns, target.state, false) {
+        return;
+    }
     let mut baseline = NO_BASELINE;
-    if !table::read(&BASELINES, get(&BASELINE_SLOTS), &key, &mut baseline) {
+    if !table::read(
+        &BASELINES,
+        get(&BASELINE_SLOTS),
+        &segment.key,
+        &mut baseline,
+    ) {
         words::clear(&mut baseline);
     }
     let Some(draft) = Draft::<RstPacket>::begin(Slot::Ingress, TALLY) else {
         return;
     };
     let event = &mut *draft.event;
-    describe(ctx, &segment, netns, (source_mac, destination_mac), event);
+    describe(ctx, segment, netns, (source_mac, destination_mac), event);
     event.flags |= PACKET_LOOKED_UP;
     event.target = target;
     event.baseline = baseline;
@@ -128,30 +149,51 @@ fn ingress(ctx: &TcContext, link_header: bool) {
 
 #[inline(always)]
 fn egress(ctx: &TcContext, link_header: bool) {
-    let Some(segment) = dissect(ctx, link_header) else {
+    let Some(segment) = SEGMENTS.get_ptr_mut(Slot::Egress as u32) else {
         return;
     };
+    // SAFETY: this CPU's own element, and this program's.
+    let segment = unsafe { &mut *segment };
+    if dissect(ctx, link_header, segment).is_none() {
+        return;
+    }
     if segment.flags & RST == 0 {
         return;
     }
     let netns = Netns::of_device(ctx.as_ptr());
-    let macs = macs(ctx, link_header);
+    let decided = flood::decided(&segment.key.flow);
+    if decided == Some(false) {
+        TALLY.suppress();
+        return;
+    }
     let sender = sender(ctx);
+    // SAFETY: the context is the program's own.
+    let ingress_ifindex = unsafe { (*ctx.skb.skb).ingress_ifindex };
+    let from = if ingress_ifindex != 0 {
+        SENDER_REMOTE
+    } else if sender.flags & PACKET_HAS_SOCKET != 0 {
+        SENDER_SOCKET
+    } else {
+        SENDER_NONE
+    };
+    if decided.is_none() && !decide(segment, netns, from, true) {
+        return;
+    }
+    let macs = macs(ctx, link_header);
     let mut baseline = NO_BASELINE;
     // A socket's own record tells more.
     if sender.flags & PACKET_HAS_SOCKET == 0 {
-        handshake_of_destination(&segment, netns, &mut baseline);
+        handshake_of_destination(segment, netns, &mut baseline);
     }
     let Some(draft) = Draft::<RstPacket>::begin(Slot::Egress, TALLY) else {
         return;
     };
     let event = &mut *draft.event;
-    describe(ctx, &segment, netns, macs, event);
+    describe(ctx, segment, netns, macs, event);
     event.flags |= PACKET_EGRESS | sender.flags;
     words::clear(&mut event.target);
     event.baseline = baseline;
-    // SAFETY: the context is the program's own.
-    event.ingress_ifindex = unsafe { (*ctx.skb.skb).ingress_ifindex };
+    event.ingress_ifindex = ingress_ifindex;
     event.socket_cookie = sender.cookie;
     event.socket_inode = sender.inode;
     if sender.flags & PACKET_RAW_SOCKET != 0 {
@@ -162,15 +204,34 @@ fn egress(ctx: &TcContext, link_header: bool) {
     draft.submit(ctx.as_ptr());
 }
 
+/// Whether a reset is described of which nothing was seen before.
+#[inline(always)]
+fn decide(segment: &Segment, netns: Netns, state: u8, egress: bool) -> bool {
+    let class = Class {
+        kind: KIND_RST_PACKET,
+        reason: REASON_NONE,
+        state,
+        marked: egress,
+    };
+    let slot = if egress { Slot::Egress } else { Slot::Ingress };
+    let admitted = flood::decide(slot, class, &segment.key.flow, netns.cookie, Service::Lower);
+    if !admitted {
+        TALLY.suppress();
+        count(PACKET_SUPPRESSED_ALONE);
+    }
+    admitted
+}
+
 /// The SYN or SYN-ACK that came from where a segment goes to: seen from here, its sender is the local end.
 #[inline(always)]
 fn handshake_of_destination(segment: &Segment, netns: Netns, into: &mut Baseline) {
+    let flow = &segment.key.flow;
     let key = FlowKey {
         flow: Flow {
-            local_address: segment.flow.remote_address,
-            remote_address: segment.flow.local_address,
-            local_port: segment.flow.remote_port,
-            remote_port: segment.flow.local_port,
+            local_address: flow.remote_address,
+            remote_address: flow.local_address,
+            local_port: flow.remote_port,
+            remote_port: flow.local_port,
             reserved: 0,
         },
         netns_cookie: netns.cookie,
@@ -242,7 +303,7 @@ fn macs(ctx: &TcContext, link_header: bool) -> ([u8; 6], [u8; 6]) {
 fn target(ctx: &TcContext, segment: &Segment) -> Target {
     // SAFETY: numbers only.
     let mut tuple: bpf_sock_tuple = unsafe { core::mem::zeroed() };
-    let flow = &segment.flow;
+    let flow = &segment.key.flow;
     let size = if segment.v4 {
         // SAFETY: a union of plain numbers.
         let ipv4 = unsafe { &mut tuple.__bindgen_anon_1.ipv4 };

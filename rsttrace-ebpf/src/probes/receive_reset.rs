@@ -8,14 +8,18 @@
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::macros::{btf_tracepoint, fentry, kprobe};
 use aya_ebpf::programs::{BtfTracePointContext, FEntryContext, ProbeContext};
-use rsttrace_common::counters::{RECEIVED_LOST, RECEIVED_SEEN};
+use rsttrace_common::counters::{
+    RECEIVED_LOST, RECEIVED_SEEN, RECEIVED_SUPPRESSED, RECEIVED_SUPPRESSED_ALONE,
+};
+use rsttrace_common::flood::Class;
 use rsttrace_common::header::KIND_RESET_RECEIVED;
-use rsttrace_common::reset::{ResetReceived, Segment};
+use rsttrace_common::reset::{REASON_NONE, ResetReceived, Segment};
 
 use crate::emit::{Draft, Slot, Tally, header};
-use crate::kernel::{Copied, Followed, Netns, Reach, Typed, tcp_sock};
+use crate::flood::{self, Service};
+use crate::kernel::{Copied, Followed, Netns, Reach, Typed, load, tcp_sock};
 use crate::knobs::offset;
-use crate::maps::ARRIVAL;
+use crate::maps::{ARRIVAL, count};
 use crate::owners;
 use crate::snapshot::{self, NO_FLOW};
 use crate::words;
@@ -23,6 +27,7 @@ use crate::words;
 const TALLY: Tally = Tally {
     seen: RECEIVED_SEEN,
     lost: RECEIVED_LOST,
+    suppressed: RECEIVED_SUPPRESSED,
 };
 
 #[btf_tracepoint(function = "tcp_receive_reset")]
@@ -30,12 +35,34 @@ fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
     let sk = ctx.arg::<Typed>(0);
     let Some(tcp) = tcp_sock(sk) else { return 0 };
     let netns = Netns::of::<Followed>(sk, offset!(skc_net));
+    let flow = snapshot::flow(sk, tcp);
+    let admitted = match flood::decided(&flow) {
+        Some(admitted) => admitted,
+        None => {
+            let class = Class {
+                kind: KIND_RESET_RECEIVED,
+                reason: REASON_NONE,
+                state: load(sk, offset!(skc_state)).unwrap_or(0),
+                marked: false,
+            };
+            let admitted =
+                flood::decide(Slot::Received, class, &flow, netns.cookie, Service::Lower);
+            if !admitted {
+                count(RECEIVED_SUPPRESSED_ALONE);
+            }
+            admitted
+        }
+    };
+    if !admitted {
+        TALLY.suppress();
+        return 0;
+    }
     let Some(draft) = Draft::<ResetReceived>::begin(Slot::Received, TALLY) else {
         return 0;
     };
     let event = &mut *draft.event;
     event.header = header(KIND_RESET_RECEIVED, netns);
-    event.flow = snapshot::flow(sk, tcp);
+    words::copy(&flow, &mut event.flow);
     snapshot::socket(sk, tcp, &mut event.socket);
     match owners::get(sk) {
         Some(ownership) => words::copy(ownership, &mut event.ownership),

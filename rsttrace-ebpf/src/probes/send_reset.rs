@@ -8,27 +8,30 @@
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use rsttrace_common::counters::{SENT_LOST, SENT_SEEN};
+use rsttrace_common::counters::{SENT_LOST, SENT_SEEN, SENT_SUPPRESSED};
+use rsttrace_common::flood::Class;
 use rsttrace_common::header::{KIND_RESET_SENT, KIND_RESET_SENT_BY_LISTENER};
 use rsttrace_common::knobs::HELPER_SOCKET_STORAGE;
 use rsttrace_common::lifecycle::Tombstone;
-use rsttrace_common::reset::{REASON_NONE, ResetSent, ResetSentByListener};
+use rsttrace_common::reset::{REASON_NONE, ResetSent, ResetSentByListener, Segment};
 use rsttrace_common::socket::{OWNERSHIP_RESET_SENT, Ownership, TCP_CLOSE, TCP_LISTEN};
 use rsttrace_common::{Flow, FlowKey};
 
 use super::stateless::{Stateless, netns_of_device, tombstone_of};
 use crate::emit::{Draft, Slot, Tally, header};
+use crate::flood::{self, Service};
 use crate::kernel::{Followed, Netns, Typed, argument, current, load, tcp_sock};
 use crate::knobs::{TOMBSTONE_SLOTS, get, has, offset};
 use crate::maps::TOMBSTONES;
 use crate::owners;
-use crate::snapshot;
+use crate::snapshot::{self, NO_FLOW, NO_SEGMENT};
 use crate::table;
 use crate::words;
 
 const TALLY: Tally = Tally {
     seen: SENT_SEEN,
     lost: SENT_LOST,
+    suppressed: SENT_SUPPRESSED,
 };
 
 #[btf_tracepoint(function = "tcp_send_reset")]
@@ -84,15 +87,58 @@ fn sent(ctx: &BtfTracePointContext, reason: u32) {
         .emit::<Followed>(ctx.as_ptr(), Slot::Sent, TALLY);
         return;
     };
-    if state == TCP_LISTEN {
+    let mut segment = NO_SEGMENT;
+    let mut flow = NO_FLOW;
+    let is_read = match cause {
+        Some(skb) => snapshot::segment::<Followed>(skb, &mut segment, &mut flow),
+        None => false,
+    };
+    if !is_read {
+        words::clear(&mut segment);
+        flow = snapshot::flow(sk, tcp);
+    }
+    let is_listener = state == TCP_LISTEN;
+    let class = Class {
+        kind: if is_listener {
+            KIND_RESET_SENT_BY_LISTENER
+        } else {
+            KIND_RESET_SENT
+        },
+        reason,
+        state,
+        marked: false,
+    };
+    let service = if is_listener {
+        Service::Local
+    } else {
+        Service::Lower
+    };
+    if !flood::decide(Slot::Sent, class, &flow, netns.cookie, service) {
+        TALLY.suppress();
+        // Not on a listener, whose children would inherit it.
+        if !is_listener && let Some(ownership) = owners::get(sk) {
+            ownership.flags |= OWNERSHIP_RESET_SENT;
+        }
+        return;
+    }
+    let reset = Reset {
+        sk,
+        tcp,
+        segment: &segment,
+        flow: &flow,
+        reason,
+        passive: cause.is_some(),
+        netns,
+    };
+    if is_listener {
         let Some(draft) = Draft::<ResetSentByListener>::begin(Slot::Sent, TALLY) else {
             return;
         };
         let event = &mut *draft.event;
         event.sent.header = header(KIND_RESET_SENT_BY_LISTENER, netns);
-        with_socket(sk, tcp, cause, reason, netns, &mut event.sent);
+        reset.describe(&mut event.sent);
         let key = FlowKey {
-            flow: event.sent.flow,
+            flow,
             netns_cookie: netns.cookie,
         };
         tombstone_of(&key, &mut event.connection);
@@ -103,45 +149,46 @@ fn sent(ctx: &BtfTracePointContext, reason: u32) {
         };
         let event = &mut *draft.event;
         event.header = header(KIND_RESET_SENT, netns);
-        with_socket(sk, tcp, cause, reason, netns, event);
+        reset.describe(event);
         draft.submit(ctx.as_ptr());
     }
 }
 
-#[inline(always)]
-fn with_socket(
+/// A reset of a full socket.
+struct Reset<'a> {
     sk: Typed,
     tcp: Typed,
-    cause: Option<Typed>,
+    segment: &'a Segment,
+    flow: &'a Flow,
     reason: u32,
+    passive: bool,
     netns: Netns,
-    event: &mut ResetSent,
-) {
-    let is_read = match cause {
-        Some(skb) => snapshot::segment::<Followed>(skb, &mut event.cause, &mut event.flow),
-        None => false,
-    };
-    if !is_read {
-        words::clear(&mut event.cause);
-        event.flow = snapshot::flow(sk, tcp);
-    }
-    snapshot::socket(sk, tcp, &mut event.socket);
-    match owners::get(sk) {
-        Some(ownership) => {
-            words::copy(ownership, &mut event.ownership);
-            // Not on a listener, whose children would inherit it.
-            if event.socket.state != TCP_LISTEN {
-                ownership.flags |= OWNERSHIP_RESET_SENT;
+}
+
+impl Reset<'_> {
+    /// Fills in all but the header.
+    #[inline(always)]
+    fn describe(&self, event: &mut ResetSent) {
+        words::copy(self.segment, &mut event.cause);
+        words::copy(self.flow, &mut event.flow);
+        snapshot::socket(self.sk, self.tcp, &mut event.socket);
+        match owners::get(self.sk) {
+            Some(ownership) => {
+                words::copy(ownership, &mut event.ownership);
+                // Not on a listener, whose children would inherit it.
+                if event.socket.state != TCP_LISTEN {
+                    ownership.flags |= OWNERSHIP_RESET_SENT;
+                }
             }
+            None if event.socket.state == TCP_CLOSE => {
+                former_owner(self.flow, self.netns, &mut event.ownership);
+            }
+            None => words::clear(&mut event.ownership),
         }
-        None if event.socket.state == TCP_CLOSE => {
-            former_owner(&event.flow, netns, &mut event.ownership);
-        }
-        None => words::clear(&mut event.ownership),
+        event.current = current();
+        event.reason = self.reason;
+        event.passive = u32::from(self.passive);
     }
-    event.current = current();
-    event.reason = reason;
-    event.passive = u32::from(cause.is_some());
 }
 
 /// Without socket storage a record goes when its socket is destroyed, which may be before the reset: what is left of it is

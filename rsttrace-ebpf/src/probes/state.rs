@@ -32,6 +32,8 @@ use crate::words;
 const TALLY: Tally = Tally {
     seen: TIMED_OUT_SEEN,
     lost: TIMED_OUT_LOST,
+    // Each is described.
+    suppressed: TIMED_OUT_LOST,
 };
 const ECONNREFUSED: i32 = 111;
 const ENETUNREACH: i32 = 101;

@@ -12,7 +12,8 @@ use aya_ebpf::EbpfContext as _;
 use aya_ebpf::macros::{fentry, kprobe};
 use aya_ebpf::programs::{FEntryContext, ProbeContext};
 use rsttrace_common::FlowKey;
-use rsttrace_common::counters::{STATELESS_LOST, STATELESS_SEEN};
+use rsttrace_common::counters::{STATELESS_LOST, STATELESS_SEEN, STATELESS_SUPPRESSED};
+use rsttrace_common::flood::Class;
 use rsttrace_common::header::KIND_RESET_SENT_STATELESS;
 use rsttrace_common::knobs::LISTENER_SLOTS;
 use rsttrace_common::lifecycle::Tombstone;
@@ -20,17 +21,19 @@ use rsttrace_common::reset::{REASON_NONE, ResetSentStateless};
 use rsttrace_common::socket::{TCP_NEW_SYN_RECV, TCP_TIME_WAIT};
 
 use crate::emit::{Draft, Slot, Tally, header};
+use crate::flood::{self, Service};
 use crate::kernel::{Copied, Followed, Netns, Reach, Typed, argument, read, read_member};
 use crate::knobs::{BASELINE_SLOTS, TOMBSTONE_SLOTS, get, offset};
 use crate::maps::{BASELINES, LISTENERS, TOMBSTONES};
 use crate::packet::{RST, SYN};
-use crate::snapshot;
+use crate::snapshot::{self, NO_FLOW, NO_SEGMENT};
 use crate::table;
 use crate::words;
 
 const TALLY: Tally = Tally {
     seen: STATELESS_SEEN,
     lost: STATELESS_LOST,
+    suppressed: STATELESS_SUPPRESSED,
 };
 const ACK: u8 = 0x10;
 /// include/uapi/linux/rtnetlink.h.
@@ -172,28 +175,41 @@ impl Stateless {
     /// Puts the event together and hands it over.
     #[inline(always)]
     pub fn emit<R: Reach>(self, ctx: *mut c_void, slot: Slot, tally: Tally) {
+        let mut segment = NO_SEGMENT;
+        let mut key = FlowKey {
+            flow: NO_FLOW,
+            netns_cookie: self.netns.cookie,
+        };
+        let is_read = match self.cause {
+            Some(skb) => snapshot::segment::<R>(skb, &mut segment, &mut key.flow),
+            None => false,
+        };
+        if !is_read {
+            words::clear(&mut segment);
+            words::clear(&mut key.flow);
+        }
+        let opens = segment.flags & (SYN | ACK) == SYN;
+        let class = Class {
+            kind: KIND_RESET_SENT_STATELESS,
+            reason: self.reason,
+            state: self.minisock.0,
+            marked: opens,
+        };
+        if !flood::decide(slot, class, &key.flow, self.netns.cookie, Service::Local) {
+            tally.suppress();
+            return;
+        }
         let Some(draft) = Draft::<ResetSentStateless>::begin(slot, tally) else {
             return;
         };
         let event = &mut *draft.event;
         event.header = header(KIND_RESET_SENT_STATELESS, self.netns);
-        let is_read = match self.cause {
-            Some(skb) => snapshot::segment::<R>(skb, &mut event.cause, &mut event.flow),
-            None => false,
-        };
-        if !is_read {
-            words::clear(&mut event.cause);
-            words::clear(&mut event.flow);
-        }
-        let mut key = FlowKey {
-            flow: event.flow,
-            netns_cookie: self.netns.cookie,
-        };
+        words::copy(&segment, &mut event.cause);
+        words::copy(&key.flow, &mut event.flow);
         tombstone_of(&key, &mut event.connection);
         if !table::read(&BASELINES, get(&BASELINE_SLOTS), &key, &mut event.handshake) {
             words::clear(&mut event.handshake);
         }
-        let opens = event.cause.flags & (SYN | ACK) == SYN;
         key.flow.remote_address = [0; 16];
         key.flow.remote_port = 0;
         if !opens {

@@ -117,6 +117,8 @@ async fn run(
         },
         sight: Sight::EachNamespace,
         hops,
+        // As `watch` without options.
+        detail_interval: Some(std::time::Duration::from_millis(50)),
         record,
     })?;
     // What predates the tracer is silent from here on: only attaching comes in between.

@@ -56,6 +56,8 @@ pub struct SessionOptions {
     pub sight: Sight,
     /// Devices around this host, from its configuration.
     pub hops: Vec<Hop>,
+    /// Time between resets of one kind, port and network that are described when there are many; `None`: each is.
+    pub detail_interval: Option<Duration>,
     /// Keep all events in memory, to judge them again elsewhere.
     pub record: bool,
 }
@@ -104,6 +106,7 @@ impl PreparedSession {
                 mode: tc_mode(options.tracer.tc),
                 ..options.interfaces.clone()
             }),
+            detail_interval: options.detail_interval,
             debug: options.tracer.debug_probes,
             ..Options::default()
         })?;
@@ -299,11 +302,11 @@ impl Session {
                 .sum()
         };
         let counted = self.brain.counted();
-        let total = |name: &str, seen, detailed, lost, missed: u64| KernelTotal {
+        let total = |name: &str, seen, detailed, suppressed, lost, missed: u64| KernelTotal {
             name: name.to_owned(),
             seen: seen + missed,
             detailed,
-            suppressed: 0,
+            suppressed,
             lost: lost + missed,
         };
         let kernel = vec![
@@ -311,6 +314,7 @@ impl Session {
                 "sent",
                 counters.sent_seen,
                 counted.sent,
+                counters.sent_suppressed,
                 counters.sent_lost,
                 missed_by("tcp_send_reset"),
             ),
@@ -318,6 +322,7 @@ impl Session {
                 "received",
                 counters.received_seen,
                 counted.received,
+                counters.received_suppressed,
                 counters.received_lost,
                 missed_by("tcp_receive_reset"),
             ),
@@ -325,6 +330,7 @@ impl Session {
                 "on the wire",
                 counters.packet_seen,
                 counted.packets,
+                counters.packet_suppressed,
                 counters.packet_lost,
                 missed_by("tc_"),
             ),

@@ -33,6 +33,7 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
         },
         sight: Sight::Host,
         hops: options.hops.clone(),
+        detail_interval: options.detail_interval(),
         record: false,
     })?;
     eprintln!("rsttrace: {}; Ctrl-C ends it", session.describe());

@@ -27,9 +27,21 @@ pub(super) struct WatchArgs {
     #[arg(long, help_heading = "Output")]
     noise: bool,
 
-    /// A line for each reset; else the table counts further ones of the same kind
-    #[arg(long, help_heading = "Output")]
+    /// Describe each reset, whatever that costs; else floods are described by samples and counted, and the table counts
+    /// further resets of the same kind
+    #[arg(long, help_heading = "Output", conflicts_with = "details")]
     every: bool,
+
+    /// Describe at most this many resets a second of one kind, port and remote network, once there were a hundred; wider
+    /// floods get five or ten times as many. The others are counted
+    #[arg(
+        long,
+        value_name = "N",
+        help_heading = "Output",
+        value_parser = clap::value_parser!(u32).range(1..=10_000),
+        default_value = "20"
+    )]
+    details: u32,
 
     /// Times of the table in UTC; else in local time. JSON is always UTC
     #[arg(long, help_heading = "Output")]
@@ -84,8 +96,10 @@ pub struct WatchOptions {
     pub color: ColorChoice,
     /// Show noise.
     pub noise: bool,
-    /// Group nothing; also wants full detail from the kernel for each reset.
+    /// Group nothing, and have each reset described.
     pub every: bool,
+    /// Unless `every`: resets a second of one kind, port and network that are described.
+    pub details: u32,
     /// Times of the table in UTC.
     pub utc: bool,
     /// End after this long.
@@ -125,6 +139,7 @@ impl WatchArgs {
             color: self.output.color,
             noise: self.noise || named,
             every: self.every,
+            details: self.details,
             utc: self.utc,
             duration: self.duration,
             count: self.count,
@@ -148,6 +163,11 @@ impl From<ConfigError> for Failure {
 }
 
 impl WatchOptions {
+    /// Time between resets of one kind, port and network that are described; `None`: each is.
+    pub fn detail_interval(&self) -> Option<Duration> {
+        (!self.every).then(|| Duration::from_secs(1) / self.details.max(1))
+    }
+
     /// Where records go: to standard output in the form asked for, the summary to standard error.
     pub fn reporter(&self) -> Reporter {
         let (out, aside) = (BufWriter::new(io::stdout()), io::stderr());

@@ -324,6 +324,9 @@ fn load(options: &Options, kernel: &KernelFacts) -> Result<Ebpf, StartError> {
         Transport::Perf => knobs::TRANSPORT_PERF,
     };
     let debug = u32::from(options.debug);
+    let detail_interval = options.detail_interval.map_or(0, |interval| {
+        u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX)
+    });
     let slots = |wanted: u32| wanted.checked_next_power_of_two().unwrap_or(1 << 31).max(2);
     let (tombstones, baselines) = (slots(options.tombstones), slots(options.baselines));
     let mut loader = EbpfLoader::new();
@@ -333,6 +336,7 @@ fn load(options: &Options, kernel: &KernelFacts) -> Result<Ebpf, StartError> {
         .override_global(names::OFFSETS, kernel.offsets.as_bytes(), true)
         .override_global(names::TRANSPORT, &transport, true)
         .override_global(names::HELPERS, &kernel.helpers, true)
+        .override_global(names::DETAIL_INTERVAL_NS, &detail_interval, true)
         .override_global(names::DEBUG, &debug, false)
         .override_global(names::TOMBSTONE_SLOTS, &tombstones, true)
         .override_global(names::BASELINE_SLOTS, &baselines, true)

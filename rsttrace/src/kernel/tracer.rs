@@ -26,6 +26,9 @@ pub struct Options {
     pub buffer_bytes: u32,
     /// How long events may wait so that one wake-up fetches many.
     pub batching_delay: Duration,
+    /// Between resets of one class, port and network that are described, once there were a hundred of them; wider levels
+    /// follow from it, see `rsttrace_common::flood`. `None`: each is described.
+    pub detail_interval: Option<Duration>,
     /// Closed connections remembered; rounded up to a power of two. 200 bytes of kernel memory each.
     pub tombstones: u32,
     /// Flows whose TTL is remembered; rounded up to a power of two. 72 bytes of kernel memory each.
@@ -47,6 +50,7 @@ impl Default for Options {
             transport: Transport::Ring,
             buffer_bytes: 4 << 20,
             batching_delay: Duration::from_millis(20),
+            detail_interval: None,
             tombstones: knobs::DEFAULT_SLOTS * 2,
             baselines: knobs::DEFAULT_SLOTS * 2,
             owners: 262_144,
