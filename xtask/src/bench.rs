@@ -26,6 +26,7 @@ mod part_throughput;
 mod process;
 mod report;
 mod stats;
+mod told;
 mod tool;
 mod trial;
 mod workload;
@@ -105,7 +106,7 @@ pub struct Plan {
 
 const FULL: Plan = Plan {
     quick: false,
-    lasts: Duration::from_secs(4),
+    lasts: Duration::from_secs(3),
     rounds: 5,
     runs: 6_000_000,
     starts: 15,

@@ -19,6 +19,8 @@ pub enum Kind {
     Handshake,
     /// An event goes to user space: a reset.
     Event,
+    /// A reset again, that is counted and no more.
+    Flood,
 }
 
 #[derive(Clone, Copy)]
@@ -40,8 +42,11 @@ enum Transport {
 const PAYLOAD: [u8; 200] = [0x5a; 200];
 const PORTS: (u16, u16) = (43_122, 8080);
 
-/// Name, kind and bytes of each.
-pub fn all() -> anyhow::Result<Vec<(&'static str, Kind, Vec<u8>)>> {
+/// Name, kind and bytes.
+pub type Frame = (String, Kind, Vec<u8>);
+
+/// Each kind that classifiers treat in a way of its own.
+pub fn all() -> anyhow::Result<Vec<Frame>> {
     let table = [
         ("IPv4 TCP data", Kind::Plain, Ip::V4, Transport::Data, false),
         ("IPv6 TCP data", Kind::Plain, Ip::V6, Transport::Data, false),
@@ -84,7 +89,7 @@ pub fn all() -> anyhow::Result<Vec<(&'static str, Kind, Vec<u8>)>> {
         .into_iter()
         .map(|(name, kind, ip, transport, vlan)| {
             let bytes = frame(ip, transport, vlan).with_context(|| format!("build: {name}"))?;
-            Ok((name, kind, bytes))
+            Ok((name.to_owned(), kind, bytes))
         })
         .collect()
 }

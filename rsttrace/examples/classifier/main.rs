@@ -5,9 +5,11 @@ mod bpf;
 mod frames;
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use clap::Parser;
+use frames::Frame;
 use rsttrace::kernel::{Options, Prepared};
 use serde::Serialize;
 
@@ -27,7 +29,7 @@ const ROOM: u32 = 128 << 20;
 /// Nanoseconds a packet, one number a round.
 #[derive(Serialize)]
 struct Cost {
-    frame: &'static str,
+    frame: String,
     /// The same kind of frame is held against the same budget.
     kind: frames::Kind,
     runs: u32,
@@ -38,13 +40,38 @@ struct Cost {
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let rounds = args.rounds.max(1);
     let options = Options {
         buffer_bytes: ROOM,
         interfaces: None,
         ..Options::default()
     };
-    let mut prepared = Prepared::new(&options)?;
+    let all = frames::all()?;
+    let events = all
+        .iter()
+        .filter(|(_, kind, _)| *kind == frames::Kind::Event);
+    let flood: Vec<_> = events
+        .map(|(name, _, frame)| {
+            (
+                format!("{name} in a flood"),
+                frames::Kind::Flood,
+                frame.clone(),
+            )
+        })
+        .collect();
+    let mut costs = measure(&args, &options, all)?;
+    // As `rsttrace watch` without options: what comes too often is only counted.
+    let options = Options {
+        detail_interval: Some(Duration::from_millis(50)),
+        ..options
+    };
+    costs.extend(measure(&args, &options, flood)?);
+    println!("{}", serde_json::to_string(&costs)?);
+    Ok(())
+}
+
+fn measure(args: &Args, options: &Options, frames: Vec<Frame>) -> anyhow::Result<Vec<Cost>> {
+    let rounds = args.rounds.max(1);
+    let mut prepared = Prepared::new(options)?;
     let ingress = prepared
         .classifier("tc_ingress_l2")
         .map_err(|e| anyhow!(e))?;
@@ -53,7 +80,7 @@ fn main() -> anyhow::Result<()> {
         .map_err(|e| anyhow!(e))?;
     let empty = bpf::load_empty().context("load an empty classifier")?;
     let mut costs = Vec::new();
-    for (name, kind, frame) in frames::all()? {
+    for (name, kind, frame) in frames {
         let wanted = match kind {
             frames::Kind::Event => args.runs.min(RUNS_WITH_EVENT),
             _ => args.runs,
@@ -64,21 +91,20 @@ fn main() -> anyhow::Result<()> {
                 .with_context(|| format!("run a classifier on: {name}"))?;
             Ok(took.as_secs_f64() * 1e9 / f64::from(runs))
         };
-        let mut row = Cost {
+        let (mut on_empty, mut on_ingress, mut on_egress) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            on_empty.push(cost(&empty)?);
+            on_ingress.push(cost(&ingress)?);
+            on_egress.push(cost(&egress)?);
+        }
+        costs.push(Cost {
             frame: name,
             kind,
             runs: runs * rounds,
-            empty: Vec::new(),
-            ingress: Vec::new(),
-            egress: Vec::new(),
-        };
-        for _ in 0..rounds {
-            row.empty.push(cost(&empty)?);
-            row.ingress.push(cost(&ingress)?);
-            row.egress.push(cost(&egress)?);
-        }
-        costs.push(row);
+            empty: on_empty,
+            ingress: on_ingress,
+            egress: on_egress,
+        });
     }
-    println!("{}", serde_json::to_string(&costs)?);
-    Ok(())
+    Ok(costs)
 }

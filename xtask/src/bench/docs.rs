@@ -189,7 +189,7 @@ fn storm(courses: &[Course]) -> String {
         .iter()
         .filter(|course| course.not_measured.is_none())
         .map(|course| {
-            let total = |of: fn(&super::tool::Total) -> u64| {
+            let total = |of: fn(&super::told::Total) -> u64| {
                 let values = course.spread(|trial| {
                     let told = trial.told.as_ref()?;
                     let sent = told.kernel.iter().find(|total| total.name == "sent")?;
@@ -209,7 +209,7 @@ fn storm(courses: &[Course]) -> String {
                 total(|sent| sent.detailed),
                 total(|sent| sent.suppressed),
                 total(|sent| sent.lost),
-                cell(per_detailed(course), |s| s.scaled(MICRO).show(2)),
+                cell(course.cpu_per_shown(), |s| s.scaled(MICRO).show(2)),
                 cell(course.cpu_per_reset(), |s| s.scaled(MICRO).show(2)),
                 resident(course),
             ]
@@ -251,7 +251,7 @@ fn peers(courses: &[Course]) -> String {
             cell(course.cpu_per_reset(), |s| s.scaled(MICRO).show(2)),
             cell(course.bpf_per_reset(), |s| number(s * MICRO, 2)),
             cell(busy, |s| s.scaled(MICRO).show(2)),
-            cell(per_detailed(course), |s| number(s.median * MICRO, 2)),
+            cell(course.cpu_per_shown(), |s| number(s.median * MICRO, 2)),
             cell(shown, |s| number(s.median, 1)),
             cell(budget::loss(course), |lost| number(lost * 100.0, 1)),
             resident(course),
@@ -334,15 +334,6 @@ fn memory(sizes: &[Memory]) -> String {
         "of it a socket, bytes",
     ];
     table(&head, rows.collect())
-}
-
-/// Seconds of CPU a reset that was explained or shown.
-fn per_detailed(course: &Course) -> Option<Spread> {
-    let bpf = course.bpf_per_reset().unwrap_or(0.0);
-    course.spread(|trial| {
-        let shown = trial.told.as_ref()?.shown?;
-        super::trial::per(trial.cpu? + bpf * trial.resets as f64, shown)
-    })
 }
 
 fn kept(courses: &[Course], with: &Course) -> String {

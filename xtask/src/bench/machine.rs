@@ -1,15 +1,12 @@
 //! What do figures depend on: machine, kernel, versions?
 
-use std::{collections::BTreeMap, process::Command};
+use std::{collections::BTreeMap, fs, process::Command};
 
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use procfs::{CpuInfo, Current as _, Meminfo};
 
-use super::{
-    report::Machine,
-    tool::{line_of, version},
-};
+use super::report::Machine;
 use crate::{command, workspace};
 
 /// Programs, and what makes them tell their version.
@@ -71,4 +68,18 @@ fn commit() -> Option<String> {
     let changed = git(&["status", "--porcelain", "--untracked-files=no"])?;
     let mark = if changed.trim().is_empty() { "" } else { "+" };
     Some(format!("{}{mark}", commit.trim()))
+}
+
+/// First line of what a program says of its version; `None` if it is not there.
+fn version(program: &str, argument: &str) -> Option<String> {
+    let output = Command::new(program).arg(argument).output().ok()?;
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let first = text.lines().find(|line| !line.trim().is_empty())?;
+    Some(first.trim().to_owned())
+}
+
+/// A trimmed file.
+fn line_of(path: &str) -> Option<String> {
+    Some(fs::read_to_string(path).ok()?.trim().to_owned())
 }

@@ -23,6 +23,8 @@ use super::fdinfo;
 const LIMIT: Duration = Duration::from_secs(60);
 /// How long a tool may go on working on what came before it is asked to end.
 const BACKLOG: Duration = Duration::from_secs(15);
+/// How long a process may take to end by itself, once its standard input is closed.
+const GRACE: Duration = Duration::from_secs(1);
 /// A tool that used less of a CPU than one part in twenty, for so long, has nothing left to do.
 const STILL: Duration = Duration::from_millis(200);
 
@@ -93,6 +95,12 @@ impl Running {
             lines,
             said: String::new(),
         })
+    }
+
+    /// To be called so in errors.
+    pub fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
     }
 
     /// Waits for a line with this in it; when it came.
@@ -205,6 +213,11 @@ pub enum End {
 impl Drop for Running {
     fn drop(&mut self) {
         drop(self.stdin.take());
+        // Those that end by that may have something to put back.
+        let begin = Instant::now();
+        while begin.elapsed() < GRACE && matches!(self.child.try_wait(), Ok(None)) {
+            thread::sleep(Duration::from_millis(5));
+        }
         // Still ours: the number is not given away before it is waited for.
         if let Ok(None) = self.child.try_wait() {
             let _ = self.child.kill();

@@ -90,8 +90,10 @@ pub enum PacketKind {
     Tagged,
     /// A SYN.
     Handshake,
-    /// A RST.
+    /// A RST, described.
     Event,
+    /// A RST of a flood, counted.
+    Flood,
 }
 
 /// Connections without resets.

@@ -3,11 +3,15 @@
 use serde::{Deserialize, Serialize};
 use statrs::statistics::{Data, Max as _, Min as _, OrderStatistics as _};
 
-/// Median and extremes of what was measured several times.
+/// Median, quartiles and extremes of what was measured several times.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// The one in the middle.
     pub median: f64,
+    /// A quarter is less.
+    pub lower: f64,
+    /// A quarter is more.
+    pub upper: f64,
     /// The least.
     pub min: f64,
     /// The most.
@@ -15,6 +19,9 @@ pub struct Spread {
     /// All, in the order of the rounds.
     pub values: Vec<f64>,
 }
+
+/// From so many on extremes say little.
+const MANY: usize = 10;
 
 impl Spread {
     /// `None` of nothing, or of what is no number.
@@ -26,6 +33,8 @@ impl Spread {
         let mut data = Data::new(values.clone());
         Some(Self {
             median: data.percentile(50),
+            lower: data.lower_quartile(),
+            upper: data.upper_quartile(),
             min: data.min(),
             max: data.max(),
             values,
@@ -41,22 +50,26 @@ impl Spread {
     pub fn scaled(&self, factor: f64) -> Self {
         Self {
             median: self.median * factor,
+            lower: self.lower * factor,
+            upper: self.upper * factor,
             min: self.min * factor,
             max: self.max * factor,
             values: self.values.iter().map(|value| value * factor).collect(),
         }
     }
 
-    /// `12.3 (11.9–12.8)`; a single measurement has no spread.
+    /// `12.3 (11.9–12.8)`: the extremes, or of many the quartiles, as one of many is often disturbed. A single one has no spread.
     pub fn show(&self, digits: usize) -> String {
-        if self.values.len() < 2 {
-            return number(self.median, digits);
-        }
+        let (low, high) = match self.values.len() {
+            0 | 1 => return number(self.median, digits),
+            2..MANY => (self.min, self.max),
+            _ => (self.lower, self.upper),
+        };
         format!(
             "{} ({}–{})",
             number(self.median, digits),
-            number(self.min, digits),
-            number(self.max, digits)
+            number(low, digits),
+            number(high, digits)
         )
     }
 }
@@ -121,5 +134,7 @@ mod tests {
         let spread = Spread::of([1.0, 2.0, 4.0]).expect("numbers");
         assert_eq!(spread.show(1), "2.0 (1.0–4.0)");
         assert_eq!(spread.scaled(10.0).show(0), "20 (10–40)");
+        let many = Spread::of((1..=19).map(f64::from).chain([1e6])).expect("numbers");
+        assert!(!many.show(0).contains("1,000,000"), "{}", many.show(0));
     }
 }

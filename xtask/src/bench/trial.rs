@@ -1,6 +1,7 @@
 //! One run of a workload under one tool: what the workload did, and what the tool took.
 
 use std::{
+    os::unix::process::CommandExt as _,
     thread,
     time::{Duration, Instant},
 };
@@ -98,6 +99,15 @@ impl Course {
         self.spread(|trial| Some(per(trial.cpu?, trial.resets)? + bpf))
     }
 
+    /// The same, a reset that was explained or shown.
+    pub fn cpu_per_shown(&self) -> Option<Spread> {
+        let bpf = self.bpf_per_reset().unwrap_or(0.0);
+        self.spread(|trial| {
+            let shown = trial.told.as_ref()?.shown?;
+            per(trial.cpu? + bpf * trial.resets as f64, shown)
+        })
+    }
+
     /// Seconds of CPU a reset that was made, whoever they are charged to: what the whole system was busier than without a tool.
     pub fn busy_per_reset(&self, free: &Self) -> Option<Spread> {
         let busy = |course: &Self| course.spread(|trial| per(trial.busy, trial.resets));
@@ -146,6 +156,7 @@ pub fn courses(
             not_measured: tool.and_then(Tool::missing),
         })
         .collect();
+    let counting = bench.plan.quick.then(|| count_bpf(bench)).transpose()?;
     for round in 0..bench.plan.rounds {
         for (tool, course) in all.iter().zip(&mut courses) {
             if course.not_measured.is_some() {
@@ -169,8 +180,14 @@ pub fn courses(
             }
         }
     }
+    drop(counting);
     for (tool, course) in all.iter().zip(&mut courses) {
         let Some(tool) = tool else { continue };
+        if bench.plan.quick {
+            // The only round was counted.
+            course.counted = course.trials.first().cloned().filter(|_| tool.has_programs);
+            continue;
+        }
         if course.not_measured.is_none() && tool.has_programs {
             eprintln!("  {}, {}, BPF run time", workload.name(), course.tool);
             let _counting = count_bpf(bench)?;
@@ -184,7 +201,8 @@ pub fn courses(
 pub fn count_bpf(bench: &Bench) -> Result<Running> {
     let mut command = std::process::Command::new(&bench.programs.load);
     command.args(["load", "count-bpf"]);
-    // Not bound to this process by a signal: it has something to put back.
+    // Neither bound to this process by a signal nor in reach of Ctrl-C: it has something to put back.
+    command.process_group(0);
     let mut counting = Running::start_bare(command, Speaks::Out)?;
     counting.await_line("ready")?;
     Ok(counting)
