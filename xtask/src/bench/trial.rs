@@ -15,7 +15,8 @@ use super::{
     lab::Lab,
     process::{Running, Speaks},
     stats::Spread,
-    tool::{Told, Tool},
+    told::Told,
+    tool::Tool,
     workload::Workload,
 };
 
