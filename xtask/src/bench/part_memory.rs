@@ -1,6 +1,6 @@
 //! How much memory does tracing take, with how many sockets open?
 
-use std::{process::Command, thread, time::Instant};
+use std::{thread, time::Instant};
 
 use anyhow::{Context as _, Result};
 use nix::sys::{
@@ -12,6 +12,7 @@ use procfs::{Current as _, Meminfo};
 use super::{
     Bench, Programs,
     fdinfo::SOCKET_STORAGE,
+    lab::{self, Lab},
     process::{End, Running, Speaks},
     report::Memory,
 };
@@ -23,18 +24,18 @@ const SPARE: u64 = 50;
 
 /// Measures.
 pub fn measure(bench: &Bench) -> Result<Vec<Memory>> {
-    bench
-        .plan
-        .sockets
-        .iter()
-        .map(|number| with_sockets(bench, *number))
+    // Away from what the machine's own namespace does with connections.
+    let lab = Lab::new(&bench.programs)?;
+    let sizes = bench.plan.sockets.iter();
+    sizes
+        .map(|number| with_sockets(bench, &lab, *number))
         .collect()
 }
 
-fn with_sockets(bench: &Bench, wanted: usize) -> Result<Memory> {
+fn with_sockets(bench: &Bench, lab: &Lab, wanted: usize) -> Result<Memory> {
     let pairs = affordable(wanted / 2)?;
     eprintln!("  {} open sockets", pairs * 2);
-    let holders = open(&bench.programs, pairs)?;
+    let holders = open(&bench.programs, lab, pairs)?;
     let before = unreclaimable()?;
     let begin = Instant::now();
     let mut tracer = Running::start(&bench.rsttrace(&["watch"]), Speaks::Err)?;
@@ -71,16 +72,16 @@ fn affordable(pairs: usize) -> Result<usize> {
 }
 
 /// In as many processes as their limit of descriptors needs.
-fn open(programs: &Programs, pairs: usize) -> Result<Vec<Running>> {
+fn open(programs: &Programs, lab: &Lab, pairs: usize) -> Result<Vec<Running>> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("read the limit of descriptors")?;
-    // An address has 28,000 ports.
+    // An address has some 64,000 ports.
     let each = usize::try_from((hard.saturating_sub(SPARE)) / 2)?.clamp(1, 25_000);
     let mut holders: Vec<Running> = Vec::new();
     let mut left = pairs;
     while left > 0 {
         let number = left.min(each);
         let at = holders.len();
-        let mut command = Command::new(&programs.load);
+        let mut command = lab.command(lab::End::Client, &programs.load);
         let address = format!("127.1.{}.{}", at / 250, at % 250 + 1);
         command.args(["load", "sockets", &address, "--pairs", &number.to_string()]);
         let mut holder = Running::start(&command, Speaks::Out)?;
