@@ -25,8 +25,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 const BACKLOG: Duration = Duration::from_secs(15);
 /// How long a process may take to end by itself, once its standard input is closed.
 const GRACE: Duration = Duration::from_secs(1);
-/// A tool that used less of a CPU than one part in twenty, for so long, has nothing left to do.
-const STILL: Duration = Duration::from_millis(200);
+/// How often it is looked whether it is still at work, which is when it uses more of a CPU than one part in twenty.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Ended when dropped.
 pub struct Running {
@@ -165,15 +165,15 @@ impl Running {
         fdinfo::held(tree(self.pid()).iter().map(Process::pid))
     }
 
-    /// Waits until it has nothing left to do, or for so long as is reasonable.
-    pub fn settle(&self) {
+    /// Waits until it has had nothing to do for so long, or as long as is reasonable.
+    pub fn settle(&self, still: Duration) {
         let begin = Instant::now();
-        let mut before = self.cpu();
-        while begin.elapsed() < BACKLOG {
-            thread::sleep(STILL);
+        let (mut before, mut since) = (self.cpu(), begin);
+        while since.elapsed() < still && begin.elapsed() < BACKLOG {
+            thread::sleep(LOOK);
             let now = self.cpu();
-            if now.saturating_sub(before) < STILL / 20 {
-                return;
+            if now.saturating_sub(before) > LOOK / 20 {
+                since = Instant::now();
             }
             before = now;
         }

@@ -1,6 +1,6 @@
 //! Which tools are held against each other: how each is started, when it is ready, what it tells at its end?
 
-use std::{path::Path, process::Command};
+use std::{path::Path, process::Command, time::Duration};
 
 use super::{
     Bench,
@@ -26,6 +26,8 @@ pub struct Tool {
     pub has_programs: bool,
     /// Whether it prints a line for each reset.
     pub line_each: bool,
+    /// How long what came may lie before it looks at it.
+    pub patience: Duration,
     /// Its arguments; `IF` is the interface.
     arguments: &'static [&'static str],
     ready: Ready,
@@ -40,12 +42,18 @@ enum Ready {
     Tracepoints(usize),
 }
 
+/// A record waits for a quarter of a second at most.
+const OUR_PATIENCE: Duration = Duration::from_millis(400);
+/// libpcap's block of packets is handed over after a second.
+const PATIENCE: Duration = Duration::from_millis(1200);
+
 const OURS: Tool = Tool {
     name: "rsttrace",
     package: "",
     program: "",
     has_programs: true,
     line_each: false,
+    patience: OUR_PATIENCE,
     arguments: &["watch"],
     ready: Ready::Says("tracing resets"),
     read: told::summary,
@@ -92,6 +100,7 @@ pub const PEERS: [Tool; 7] = [
         program: "tcpdump",
         has_programs: false,
         line_each: true,
+        patience: PATIENCE,
         arguments: &["-nn", "-i", "IF", "tcp[tcpflags] & tcp-rst != 0"],
         ready: Ready::Says("listening on"),
         read: told::tcpdump,
@@ -102,6 +111,7 @@ pub const PEERS: [Tool; 7] = [
         program: "tcpdump",
         has_programs: false,
         line_each: true,
+        patience: PATIENCE,
         arguments: &["-l", "-nn", "-i", "IF", "tcp[tcpflags] & tcp-rst != 0"],
         ready: Ready::Says("listening on"),
         read: told::tcpdump,
@@ -112,6 +122,7 @@ pub const PEERS: [Tool; 7] = [
         program: "bpftrace",
         has_programs: true,
         line_each: true,
+        patience: PATIENCE,
         arguments: &[
             "-e",
             r#"tracepoint:tcp:tcp_send_reset { printf("%d %s sent, state %d\n", pid, comm, args->state); }
@@ -126,6 +137,7 @@ pub const PEERS: [Tool; 7] = [
         program: "tshark",
         has_programs: false,
         line_each: true,
+        patience: PATIENCE,
         arguments: &[
             "-n",
             "-i",
@@ -144,6 +156,7 @@ pub const PEERS: [Tool; 7] = [
         program: "/usr/lib/python3/dist-packages/scapy",
         has_programs: false,
         line_each: true,
+        patience: PATIENCE,
         arguments: &["-c", SCAPY, "IF"],
         ready: Ready::Says("ready"),
         read: told::tshark,
@@ -154,6 +167,7 @@ pub const PEERS: [Tool; 7] = [
         program: "tcpstates",
         has_programs: true,
         line_each: false,
+        patience: PATIENCE,
         arguments: &[],
         ready: Ready::Tracepoints(1),
         read: told::losses,
@@ -164,6 +178,7 @@ pub const PEERS: [Tool; 7] = [
         program: "tcpstates-bpfcc",
         has_programs: true,
         line_each: false,
+        patience: PATIENCE,
         arguments: &[],
         ready: Ready::Tracepoints(1),
         read: told::losses,

@@ -69,6 +69,9 @@ pub struct Course {
     pub not_measured: Option<String>,
 }
 
+/// A tool that has been still for so long has started.
+const AFTER_START: Duration = Duration::from_millis(200);
+
 /// Name of the course without a tool.
 pub const NONE: &str = "none";
 
@@ -157,6 +160,12 @@ pub fn courses(
             not_measured: tool.and_then(Tool::missing),
         })
         .collect();
+    // The same for all, so that the whole system is looked at for the same time.
+    let still = tools
+        .iter()
+        .map(|tool| tool.patience)
+        .max()
+        .unwrap_or_default();
     let counting = bench.plan.quick.then(|| count_bpf(bench)).transpose()?;
     for round in 0..bench.plan.rounds {
         for (tool, course) in all.iter().zip(&mut courses) {
@@ -169,7 +178,7 @@ pub fn courses(
                 course.tool,
                 round + 1
             );
-            match trial(bench, lab, workload, *tool) {
+            match trial(bench, lab, workload, *tool, still) {
                 Ok(trial) => course.trials.push(trial),
                 // A tool that does not run here leaves the others to be measured; without one it is our failure.
                 Err(error) if tool.is_some_and(|tool| !tool.is_ours()) => {
@@ -192,7 +201,7 @@ pub fn courses(
         if course.not_measured.is_none() && tool.has_programs {
             eprintln!("  {}, {}, BPF run time", workload.name(), course.tool);
             let _counting = count_bpf(bench)?;
-            course.counted = Some(trial(bench, lab, workload, Some(tool))?);
+            course.counted = Some(trial(bench, lab, workload, Some(tool), still)?);
         }
     }
     Ok(courses)
@@ -209,21 +218,28 @@ pub fn count_bpf(bench: &Bench) -> Result<Running> {
     Ok(counting)
 }
 
-fn trial(bench: &Bench, lab: &Lab, workload: Workload, tool: Option<&Tool>) -> Result<Trial> {
+fn trial(
+    bench: &Bench,
+    lab: &Lab,
+    workload: Workload,
+    tool: Option<&Tool>,
+    still: Duration,
+) -> Result<Trial> {
     let running = tool
         .map(|tool| tool.start(bench, lab, workload))
         .transpose()?;
-    let before = running
-        .as_ref()
-        .map(|running| (running.cpu(), running.bpf()));
+    let before = running.as_ref().map(|running| {
+        // What belongs to the start.
+        running.settle(AFTER_START);
+        (running.cpu(), running.bpf())
+    });
     let resets = lab.resets()?;
     let (begin, idle) = (Instant::now(), idle()?);
     let ran = workload.run(&bench.programs, lab, bench.plan.lasts)?;
     if let Some(running) = &running {
-        running.settle();
+        running.settle(still);
     } else {
-        // What is left in queues.
-        thread::sleep(Duration::from_millis(50));
+        thread::sleep(still);
     }
     let busy = busy_since(begin, idle)?;
     let mut trial = Trial {
