@@ -40,7 +40,7 @@ wire! {
         pub ready_ns: u64,
     }
 
-    /// What one CPU counted of a class.
+    /// What one CPU counted of a class at the hooks that know the reason: sent resets by reason, received ones by state.
     pub struct ClassCount {
         /// All.
         pub seen: u64,
@@ -103,8 +103,12 @@ const STATES: u16 = 16;
 /// Classes of a kind that has a reason: by reason, or by state where the kernel gives none.
 const REASONED: u16 = REASONS + STATES;
 
+/// Circumstances of an active reset, `HINT_` flags.
+const HINTS: u16 = 32;
+
 const SENT: u16 = 0;
-const SENT_BY_LISTENER: u16 = SENT + REASONED;
+const SENT_ACTIVE: u16 = SENT + REASONED;
+const SENT_BY_LISTENER: u16 = SENT_ACTIVE + HINTS;
 const SENT_FOR_SYN: u16 = SENT_BY_LISTENER + REASONED;
 const SENT_STATELESS: u16 = SENT_FOR_SYN + REASONED;
 const RECEIVED: u16 = SENT_STATELESS + REASONED;
@@ -123,9 +127,23 @@ pub struct Class {
     /// Where there is no reason: the socket's `TCP_` state, 0 without one. For a packet on its way in the state of the
     /// socket it is for; on its way out a `SENDER_` constant.
     pub state: u8,
-    /// Without a full socket: it answers a SYN without ACK. A packet: it is on its way out.
+    /// With a full socket: it is an active reset, and `state` its `HINT_` flags. Without one: it answers a SYN without
+    /// ACK. A packet: it is on its way out.
     pub marked: bool,
 }
+
+// What a socket tells of the active reset it sends, at whichever hook: its segment is on the wire before the tracepoint
+// gives the reason.
+/// SO_LINGER is on, with time 0.
+pub const HINT_LINGER_ZERO: u8 = 1;
+/// There is data that nobody read.
+pub const HINT_UNREAD: u8 = 2;
+/// No process has it any more.
+pub const HINT_ORPHAN: u8 = 4;
+/// It is in CLOSE already.
+pub const HINT_CLOSED: u8 = 8;
+/// It has sent probes that were not answered.
+pub const HINT_PROBED: u8 = 16;
 
 /// A packet on its way out belongs to no socket.
 pub const SENDER_NONE: u8 = 0;
@@ -146,7 +164,8 @@ pub const fn class_of(class: Class) -> u16 {
         REASONS - 1
     };
     match (class.kind, class.marked) {
-        (KIND_RESET_SENT, _) => SENT + reasoned,
+        (KIND_RESET_SENT, false) => SENT + reasoned,
+        (KIND_RESET_SENT, true) => SENT_ACTIVE + (class.state as u16 & (HINTS - 1)),
         (KIND_RESET_SENT_BY_LISTENER, _) => SENT_BY_LISTENER + reasoned,
         (KIND_RESET_SENT_STATELESS, true) => SENT_FOR_SYN + reasoned,
         (KIND_RESET_SENT_STATELESS, false) => SENT_STATELESS + reasoned,
@@ -159,7 +178,8 @@ pub const fn class_of(class: Class) -> u16 {
 /// What an index stands for; `None`: no class has it.
 pub const fn class_at(index: u16) -> Option<Class> {
     let (kind, first, marked) = match index {
-        SENT..SENT_BY_LISTENER => (KIND_RESET_SENT, SENT, false),
+        SENT..SENT_ACTIVE => (KIND_RESET_SENT, SENT, false),
+        SENT_ACTIVE..SENT_BY_LISTENER => (KIND_RESET_SENT, SENT_ACTIVE, true),
         SENT_BY_LISTENER..SENT_FOR_SYN => (KIND_RESET_SENT_BY_LISTENER, SENT_BY_LISTENER, false),
         SENT_FOR_SYN..SENT_STATELESS => (KIND_RESET_SENT_STATELESS, SENT_FOR_SYN, true),
         SENT_STATELESS..RECEIVED => (KIND_RESET_SENT_STATELESS, SENT_STATELESS, false),
@@ -169,7 +189,7 @@ pub const fn class_at(index: u16) -> Option<Class> {
         _ => return None,
     };
     let at = index - first;
-    let (reason, state) = if first >= RECEIVED {
+    let (reason, state) = if first >= RECEIVED || first == SENT_ACTIVE {
         (REASON_NONE, at as u8)
     } else if at < REASONS {
         (at as u32, 0)

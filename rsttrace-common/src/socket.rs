@@ -186,3 +186,8 @@ pub const TCP_LISTEN: u8 = 10;
 pub const TCP_CLOSING: u8 = 11;
 /// See [`TCP_ESTABLISHED`].
 pub const TCP_NEW_SYN_RECV: u8 = 12;
+
+/// `SOCK_DEAD` in `sk_flags` (include/net/sock.h): no process has the socket any more.
+pub const SOCK_DEAD: u64 = 1 << 0;
+/// `SOCK_LINGER` in `sk_flags`: SO_LINGER is on.
+pub const SOCK_LINGER: u64 = 1 << 4;

@@ -26,27 +26,108 @@ pub enum Service {
     Lower,
 }
 
-/// Whether a reset that nobody can have seen before is described. Counts it in its class.
+/// The other end and the service, as far as that can be told.
+pub struct Party {
+    network: [u64; 2],
+    port: u16,
+    side: u32,
+}
+
+impl Party {
+    /// Of a flow from this host's point of view.
+    #[inline(always)]
+    pub fn of(flow: &Flow, service: Service) -> Self {
+        let remote = service == Service::Lower && flow.remote_port < flow.local_port;
+        Self {
+            network: network_of(&flow.remote_address),
+            port: if remote {
+                flow.remote_port
+            } else {
+                flow.local_port
+            },
+            side: if remote { BUCKET_PORT_IS_REMOTE } else { 0 },
+        }
+    }
+
+    /// Of the flow of a segment that leaves: its destination stands as `local`.
+    #[inline(always)]
+    pub fn of_leaving(flow: &Flow) -> Self {
+        let remote = flow.local_port < flow.remote_port;
+        Self {
+            network: network_of(&flow.local_address),
+            port: if remote {
+                flow.local_port
+            } else {
+                flow.remote_port
+            },
+            side: if remote { BUCKET_PORT_IS_REMOTE } else { 0 },
+        }
+    }
+}
+
+/// Who sees a reset.
+#[derive(Clone, Copy)]
+pub enum Observer {
+    /// The TCP stack sends it: once for each reset.
+    Sender,
+    /// The TCP stack accepts it: once for each reset.
+    Receiver,
+    /// A device, by a number of its own: a reset passes each one once.
+    Device(u64),
+}
+
+impl Observer {
+    /// A device in a namespace.
+    #[inline(always)]
+    pub fn device(ifindex: u32, egress: bool, netns_cookie: u64) -> Self {
+        let place = u64::from(ifindex) << 1 | u64::from(egress);
+        let number = mix(mix(MULTIPLIER, netns_cookie), place) >> 32;
+        Self::Device((number % (DEVICE_MASK - 1)) + 1)
+    }
+
+    /// What this one leaves in a decision.
+    #[inline(always)]
+    fn mark(self) -> u64 {
+        match self {
+            Self::Sender => BY_SENDER,
+            Self::Receiver => BY_RECEIVER,
+            Self::Device(number) => number << DEVICE_SHIFT,
+        }
+    }
+}
+
+/// Adds to the exact counts of a class.
 #[inline(always)]
-pub fn decide(slot: Slot, class: Class, flow: &Flow, netns_cookie: u64, service: Service) -> bool {
-    let class = class_of(class);
-    let admitted = !is_limited() || {
-        let admitted = has_room(slot, class, flow, netns_cookie, service);
-        remember(flow, admitted);
-        admitted
-    };
-    if let Some(counts) = CLASS_COUNTS.get_ptr_mut(u32::from(class)) {
+pub fn count_class(class: Class, admitted: bool) {
+    if let Some(counts) = CLASS_COUNTS.get_ptr_mut(u32::from(class_of(class))) {
         // SAFETY: this CPU's own element.
         let counts = unsafe { &mut *counts };
         counts.seen += 1;
         counts.suppressed += u64::from(!admitted);
     }
+}
+
+/// Whether a reset of which nothing was seen before is described.
+#[inline(always)]
+pub fn decide(
+    slot: Slot,
+    observer: Observer,
+    class: Class,
+    flow: &Flow,
+    netns_cookie: u64,
+    party: &Party,
+) -> bool {
+    if !is_limited() {
+        return true;
+    }
+    let admitted = has_room(slot, class_of(class), netns_cookie, party);
+    remember(flow, observer, admitted);
     admitted
 }
 
-/// How it was decided on the reset of this flow that was seen a moment ago; `None`: none was.
+/// How it was decided on the reset of this flow that others saw a moment ago; `None`: they saw none, or not this one.
 #[inline(always)]
-pub fn decided(flow: &Flow) -> Option<bool> {
+pub fn decided(observer: Observer, flow: &Flow) -> Option<bool> {
     if !is_limited() {
         return Some(true);
     }
@@ -55,18 +136,30 @@ pub fn decided(flow: &Flow) -> Option<bool> {
     // SAFETY: a slot of the table; others may write it, too, whole words.
     let word = unsafe { place.read_volatile() };
     let age = moment().wrapping_sub(word >> MOMENT_SHIFT) & MOMENT_MASK;
-    if word as u32 != tag || age > LIFE {
+    if word & TAG_MASK != tag || age > LIFE {
         return None;
     }
-    if word & ADMITTED == 0 {
-        return Some(false);
-    }
-    if word & FOLLOWERS == 0 {
-        return None;
-    }
+    // Who has seen it already sees another one now.
+    let mark = observer.mark();
+    let word = match observer {
+        Observer::Sender | Observer::Receiver if word & mark != 0 => return None,
+        Observer::Sender | Observer::Receiver => word | mark,
+        Observer::Device(_) => {
+            let first = word & (DEVICE_MASK << DEVICE_SHIFT);
+            if first == mark || word & FOLLOWERS == 0 {
+                return None;
+            }
+            let followed = word - FOLLOWER;
+            if first == 0 {
+                followed | mark
+            } else {
+                followed
+            }
+        }
+    };
     // SAFETY: as above.
-    unsafe { place.write_volatile(word - FOLLOWER) };
-    Some(true)
+    unsafe { place.write_volatile(word) };
+    Some(word & ADMITTED != 0)
 }
 
 #[inline(always)]
@@ -74,42 +167,46 @@ fn is_limited() -> bool {
     get(&DETAIL_INTERVAL_NS) != 0
 }
 
-/// A decision: its moment, how many may still follow it, whether it was to admit, and 32 bits of the flow's hash.
-const MOMENT_SHIFT: u32 = 38;
+// A decision: its moment, the first device that saw the reset, how many more may follow it, whether its sender and its
+// receiver have, whether it was to admit, and a part of the flow's hash.
+const MOMENT_SHIFT: u32 = 44;
 const MOMENT_MASK: u64 = (1 << (64 - MOMENT_SHIFT)) - 1;
-/// At most so many observations follow one that is described: the repetitions of one flow's reset must not get past the
-/// buckets.
-const FOLLOWERS: u64 = 0x1f << 33;
-const FOLLOWER: u64 = 1 << 33;
-const ADMITTED: u64 = 1 << 32;
+const DEVICE_SHIFT: u32 = 34;
+const DEVICE_MASK: u64 = 0x3ff;
+const FOLLOWERS: u64 = 0x1f << 29;
+const FOLLOWER: u64 = 1 << 29;
+const BY_SENDER: u64 = 1 << 28;
+const BY_RECEIVER: u64 = 1 << 27;
+const ADMITTED: u64 = 1 << 26;
+const TAG_MASK: u64 = ADMITTED - 1;
 /// Observations of one reset lie within 150 ms; in units of [`moment`].
 const LIFE: u64 = 143;
 
-/// Units of 1.05 ms, a full turn takes 19 hours.
+/// Units of 1.05 ms, a full turn takes 18 minutes.
 #[inline(always)]
 fn moment() -> u64 {
     (now() >> 20) & MOMENT_MASK
 }
 
 #[inline(always)]
-fn remember(flow: &Flow, admitted: bool) {
+fn remember(flow: &Flow, observer: Observer, admitted: bool) {
     let (index, tag) = place_of(flow);
     let Some(place) = DECISIONS.get_ptr_mut(index) else {
         return;
     };
-    let verdict = if admitted { FOLLOWERS | ADMITTED } else { 0 };
-    let word = (moment() << MOMENT_SHIFT) | verdict | u64::from(tag);
+    let verdict = if admitted { ADMITTED } else { 0 };
+    let word = (moment() << MOMENT_SHIFT) | observer.mark() | FOLLOWERS | verdict | tag;
     // SAFETY: a slot of the table; others may write it, too, whole words.
     unsafe { place.write_volatile(word) };
 }
 
 /// The slot of a flow and what tells it from others there, the same from both ends.
 #[inline(always)]
-fn place_of(flow: &Flow) -> (u32, u32) {
+fn place_of(flow: &Flow) -> (u32, u64) {
     let local = end(&flow.local_address, flow.local_port);
     let remote = end(&flow.remote_address, flow.remote_port);
     let hash = mix(MULTIPLIER, local.wrapping_add(remote));
-    ((hash >> 40) as u32 & (DECISION_SLOTS - 1), hash as u32)
+    ((hash >> 40) as u32 & (DECISION_SLOTS - 1), hash & TAG_MASK)
 }
 
 #[inline(always)]
@@ -120,7 +217,7 @@ fn end(address: &[u8; 16], port: u16) -> u64 {
 
 /// Takes a token of each level, or counts the reset at the first that has none.
 #[inline(always)]
-fn has_room(slot: Slot, class: u16, flow: &Flow, netns_cookie: u64, service: Service) -> bool {
+fn has_room(slot: Slot, class: u16, netns_cookie: u64, party: &Party) -> bool {
     let now = now();
     let Some(all) = CLASS_BUCKETS.get_ptr_mut(u32::from(class)) else {
         return true;
@@ -132,15 +229,14 @@ fn has_room(slot: Slot, class: u16, flow: &Flow, netns_cookie: u64, service: Ser
     };
     // SAFETY: this CPU's own element, and this program's.
     let key = unsafe { &mut *key };
-    let remote = service == Service::Lower && flow.remote_port < flow.local_port;
-    let (port, side) = if remote {
-        (flow.remote_port, BUCKET_PORT_IS_REMOTE)
-    } else {
-        (flow.local_port, 0)
-    };
+    let &Party {
+        network,
+        port,
+        side,
+    } = party;
     key.class = class;
     key.netns_cookie = netns_cookie;
-    narrow_to(key, network_of(&flow.remote_address), port, side);
+    narrow_to(key, network, port, side);
     let narrow = look(slot as u32, NARROW.burst, NARROW.share, now);
     if narrow == REFUSED {
         return false;
@@ -150,7 +246,7 @@ fn has_room(slot: Slot, class: u16, flow: &Flow, netns_cookie: u64, service: Ser
     if by_port == REFUSED {
         return false;
     }
-    narrow_to(key, network_of(&flow.remote_address), 0, BUCKET_ANY_PORT);
+    narrow_to(key, network, 0, BUCKET_ANY_PORT);
     let by_network = look(slot as u32, WIDE.burst, WIDE.share, now);
     if by_network == REFUSED {
         return false;
@@ -163,7 +259,7 @@ fn has_room(slot: Slot, class: u16, flow: &Flow, netns_cookie: u64, service: Ser
     take(slot as u32, by_network, WIDE.share, now);
     narrow_to(key, [0; 2], port, side | BUCKET_ANY_NETWORK);
     take(slot as u32, by_port, WIDE.share, now);
-    narrow_to(key, network_of(&flow.remote_address), port, side);
+    narrow_to(key, network, port, side);
     take(slot as u32, narrow, NARROW.share, now);
     true
 }

@@ -2,11 +2,15 @@
 
 use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_ktime_get_ns};
 use rsttrace_common::Flow;
+use rsttrace_common::flood::{
+    Class, HINT_CLOSED, HINT_LINGER_ZERO, HINT_ORPHAN, HINT_PROBED, HINT_UNREAD,
+};
 use rsttrace_common::flow::V4_MAPPED_PREFIX;
+use rsttrace_common::header::KIND_RESET_SENT;
 use rsttrace_common::knobs::HELPER_SOCKET_COOKIE;
 use rsttrace_common::packet::Baseline;
-use rsttrace_common::reset::Segment;
-use rsttrace_common::socket::{Ownership, Socket};
+use rsttrace_common::reset::{REASON_NONE, Segment};
+use rsttrace_common::socket::{Ownership, SOCK_DEAD, SOCK_LINGER, Socket, TCP_CLOSE};
 use rsttrace_common::task::Task;
 
 use crate::kernel::{Reach, Typed, load, read, read_member, tcp_sock};
@@ -263,6 +267,26 @@ pub fn quiet(tcp: Typed) -> u32 {
 pub fn unread(tcp: Typed) -> u32 {
     let received: u32 = load(tcp, offset!(rcv_nxt)).unwrap_or(0);
     received.wrapping_sub(load(tcp, offset!(copied_seq)).unwrap_or(0))
+}
+
+/// The class of a socket's active reset.
+#[inline(always)]
+pub fn active(tcp: Typed) -> Class {
+    let flags: u64 = load(tcp, offset!(skc_flags)).unwrap_or(0);
+    let linger: u64 = load(tcp, offset!(sk_lingertime)).unwrap_or(0);
+    let state: u8 = load(tcp, offset!(skc_state)).unwrap_or(0);
+    let probes: u8 = load(tcp, offset!(icsk_probes_out)).unwrap_or(0);
+    let hint = |holds: bool, flag: u8| if holds { flag } else { 0 };
+    Class {
+        kind: KIND_RESET_SENT,
+        reason: REASON_NONE,
+        state: hint(flags & SOCK_LINGER != 0 && linger == 0, HINT_LINGER_ZERO)
+            | hint(unread(tcp) != 0, HINT_UNREAD)
+            | hint(flags & SOCK_DEAD != 0, HINT_ORPHAN)
+            | hint(state == TCP_CLOSE, HINT_CLOSED)
+            | hint(probes != 0, HINT_PROBED),
+        marked: true,
+    }
 }
 
 /// Fills in a received segment and its flow from the answering host's point of view. `false`: its headers cannot be

@@ -3,6 +3,7 @@
 mod brain;
 mod demo;
 mod doctor;
+mod monitoring;
 mod probe;
 mod session;
 mod watch;

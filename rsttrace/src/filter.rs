@@ -7,7 +7,7 @@ use std::path::Path;
 
 use ipnet::IpNet;
 
-use crate::record::{Cause, Direction, Process, Record, Severity};
+use crate::record::{Cause, Direction, Process, Record, Severity, SuppressedRecord};
 
 /// What is wanted and what is not.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,6 +23,39 @@ impl Filter {
     pub fn matches(&self, record: &Record) -> bool {
         self.only.kinds(record).all(|kind| kind != Some(false))
             && self.except.kinds(record).all(|kind| kind != Some(true))
+    }
+}
+
+impl Filter {
+    /// Whether resets that were counted together may be among those that are wanted: what the sum does not tell counts as
+    /// wanted.
+    pub fn may_match(&self, sum: &SuppressedRecord) -> bool {
+        let network: Option<IpNet> = sum
+            .remote_network
+            .as_deref()
+            .and_then(|net| net.parse().ok());
+        // The port that serves; a port of the other end is hardly ever asked for.
+        let port = sum.local_port.or(sum.remote_port);
+        let only = &self.only;
+        let except = &self.except;
+        let is_one = |values: &[Cause]| sum.cause.map(|cause| values.contains(&cause));
+        any(&only.netns, |inode| {
+            sum.netns.is_none_or(|netns| netns == *inode)
+        }) != Some(false)
+            && any(&only.directions, |direction| sum.direction == *direction) != Some(false)
+            && any(&only.ports, |ports| {
+                port.is_none_or(|port| ports.contains(port))
+            }) != Some(false)
+            && (only.causes.is_empty() || is_one(&only.causes) != Some(false))
+            && is_one(&except.causes) != Some(true)
+            && any(&except.directions, |direction| sum.direction == *direction) != Some(true)
+            && any(&except.netns, |inode| sum.netns == Some(*inode)) != Some(true)
+            && any(&except.ports, |ports| {
+                port.is_some_and(|port| ports.contains(port))
+            }) != Some(true)
+            && any(&except.addresses, |net| {
+                network.is_some_and(|network| net.contains(&network))
+            }) != Some(true)
     }
 }
 

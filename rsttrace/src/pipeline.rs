@@ -17,11 +17,13 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::event::{Body, BootTime, Event, Facts, HostFacts, SocketCookie, TimedOut};
+use crate::flood::{Sum, SumNames, Suppressed};
 use crate::idle::candidates::{Hop, Knowledge};
 use crate::idle::memory::Lesson;
 use crate::join::{self, Chain, Join};
-use crate::record::{Direction, Id, Origin, Record, Severity, TimedOutRecord};
+use crate::record::{Direction, Id, Origin, Record, Severity, SuppressedRecord, TimedOutRecord};
 use crate::verdict::Context;
+use crate::vitals::TableVitals;
 use ledger::Ledger;
 use proxy::Proxies;
 pub use proxy::Reason;
@@ -56,6 +58,7 @@ pub struct Pipeline {
     /// When each of them began, the oldest first.
     links_by_age: VecDeque<(BootTime, u64)>,
     losses: VecDeque<(BootTime, u64)>,
+    suppressions: VecDeque<(BootTime, Suppressed)>,
     next_number: u64,
     serial: u64,
     counters: PipelineCounters,
@@ -68,6 +71,8 @@ pub enum Output {
     Reset(Box<Record>),
     /// A connection that died without a reset.
     TimedOut(Box<TimedOutRecord>),
+    /// Resets that were counted and not described.
+    Suppressed(Box<SuppressedRecord>),
 }
 
 /// What the pipeline has done.
@@ -130,6 +135,7 @@ impl Pipeline {
             links: HashMap::new(),
             links_by_age: VecDeque::new(),
             losses: VecDeque::new(),
+            suppressions: VecDeque::new(),
             serial: 0,
             counters: PipelineCounters::default(),
         }
@@ -203,6 +209,28 @@ impl Pipeline {
         }
     }
 
+    /// Resets that were counted and not described, as a record.
+    pub fn suppressed(sum: &Sum, names: SumNames, host: &HostFacts) -> SuppressedRecord {
+        form::suppressed(sum, names, host)
+    }
+
+    /// The host it judges for.
+    pub fn host(&self) -> &HostFacts {
+        &self.host
+    }
+
+    /// Observations were counted and not handed in around `at`: a verdict that rests on the absence of one near it is less
+    /// sure.
+    pub fn note_suppressed(&mut self, at: BootTime, suppressed: Suppressed) {
+        if suppressed == Suppressed::default() {
+            return;
+        }
+        if self.suppressions.len() == MAX_LOSSES {
+            self.suppressions.pop_front();
+        }
+        self.suppressions.push_back((at, suppressed));
+    }
+
     /// Events were lost around `at`: a verdict that rests on the absence of one near it is less sure.
     pub fn note_loss(&mut self, at: BootTime, lost: u64) {
         if lost == 0 {
@@ -242,6 +270,7 @@ impl Pipeline {
         let context = Context {
             coverage: &self.host.coverage,
             lost_nearby: self.lost_near(chain.first),
+            suppressed_nearby: self.suppressed_near(chain.first),
             environment: self.host.environment,
         };
         let reason = chain
@@ -318,6 +347,24 @@ impl Pipeline {
         link
     }
 
+    /// How full the tables are.
+    pub fn tables(&self) -> impl Iterator<Item = TableVitals> {
+        let own = [
+            ("open_chains", self.join.open_chains(), Some(MAX_PENDING)),
+            ("ready_records", self.ready.len(), Some(MAX_PENDING)),
+            ("links", self.links.len(), None),
+        ];
+        own.into_iter()
+            .chain(self.proxies.tables())
+            .chain(self.ledger.tables())
+            .map(|(name, entries, capacity)| TableVitals {
+                name,
+                entries: Some(entries as u64),
+                capacity: capacity.map(|most| most as u64),
+                evictions: None,
+            })
+    }
+
     /// Timeouts that resets so far have shown.
     pub fn lessons(&self) -> Vec<Lesson> {
         self.ledger.lessons()
@@ -351,6 +398,7 @@ impl Pipeline {
         };
         match &mut ready.output {
             Output::TimedOut(record) => record.id = id,
+            Output::Suppressed(_) => {}
             Output::Reset(record) => {
                 record.id = id;
                 let first = ready.link.map_or(number, |link| self.linked(link, number));
@@ -383,10 +431,21 @@ impl Pipeline {
     fn lost_near(&self, time: BootTime) -> u64 {
         self.losses
             .iter()
-            .filter(|(at, _)| at.since(time).max(time.since(*at)) <= LOSS_REACH)
+            .filter(|(at, _)| is_near(*at, time))
             .map(|(_, lost)| lost)
             .sum()
     }
+
+    fn suppressed_near(&self, time: BootTime) -> Suppressed {
+        let near = self.suppressions.iter();
+        near.filter(|(at, _)| is_near(*at, time))
+            .fold(Suppressed::default(), |sum, (_, more)| sum.plus(*more))
+    }
+}
+
+/// Whether two instants are close enough for what was missed at the one to matter at the other.
+fn is_near(one: BootTime, other: BootTime) -> bool {
+    one.since(other).max(other.since(one)) <= LOSS_REACH
 }
 
 impl Ready {

@@ -16,6 +16,9 @@ pub const SCHEMA: &str = "rsttrace.reset.v1";
 /// The value of [`TimedOutRecord::schema`].
 pub const TIMED_OUT_SCHEMA: &str = "rsttrace.timeout.v1";
 
+/// The value of [`SuppressedRecord::schema`].
+pub const SUPPRESSED_SCHEMA: &str = "rsttrace.suppressed.v1";
+
 /// One TCP reset, explained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Record {
@@ -97,6 +100,45 @@ pub struct TimedOutRecord {
     /// The process that had the connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<Process>,
+}
+
+/// Resets of one kind that were counted in the kernel and not described, because there were too many of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SuppressedRecord {
+    /// Always `rsttrace.suppressed.v1`.
+    pub schema: String,
+    /// When the last of them had been counted: RFC 3339, UTC, nanoseconds.
+    pub time: String,
+    /// The count began at or before this time.
+    pub since: String,
+    /// This host's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// How many resets: those that no earlier count has told of.
+    pub count: u64,
+    /// Which way they went, as far as the first hook that saw them can tell. `observed`: they came in.
+    pub direction: Direction,
+    /// The cause of those of this kind that were described around that time; absent if there were several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+    /// What the kernel said: `enum sk_rst_reason`; absent if it gives none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// State of the socket, as `ss` names it; absent if it was not looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// Inode number of the network namespace; absent if they are of several, or it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netns: Option<u32>,
+    /// This host's port; absent if they are of several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local_port: Option<u16>,
+    /// The other end's port; absent if they are of several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_port: Option<u16>,
+    /// The other end's network, /24 or /64; absent if they are of several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_network: Option<String>,
 }
 
 /// A number given once per boot, never reused within it.

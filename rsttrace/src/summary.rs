@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::record::{Cause, Direction, Origin, Record, Severity, TimedOutRecord};
 use crate::sink::text::escape;
+use crate::vitals::Vitals;
 use tally::Tally;
 
 /// What stands for a process where none of this host is known.
@@ -26,6 +27,7 @@ pub struct Summary {
     dead: Tally<String>,
     hidden: u64,
     left_out: u64,
+    suppressed: u64,
     totals: Totals,
 }
 
@@ -40,6 +42,8 @@ pub struct Totals {
     pub shortfalls: Vec<(String, u64)>,
     /// Idle timeouts that the resets have shown, each a sentence.
     pub lessons: Vec<String>,
+    /// What the tracer itself cost; absent: not told.
+    pub vitals: Option<Vitals>,
 }
 
 /// One kind of event as counted in the kernel.
@@ -78,6 +82,13 @@ impl Summary {
     /// A reset that the filter does not want.
     pub fn left_out(&mut self) {
         self.left_out += 1;
+    }
+
+    /// Resets that were counted and not described; `wanted`: the filter may want them.
+    pub fn suppressed(&mut self, count: u64, wanted: bool) {
+        if wanted {
+            self.suppressed += count;
+        }
     }
 
     /// A connection died without a reset.

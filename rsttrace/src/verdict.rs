@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use crate::attribution::Who;
 use crate::event::{BootTime, Coverage, Environment, Facts, Sent};
+use crate::flood::Suppressed;
 use crate::idle::candidates::Match;
 use crate::idle::clocks::Quiet;
 use crate::idle::memory::Burst;
@@ -41,6 +42,9 @@ pub struct Context<'a> {
     pub coverage: &'a Coverage,
     /// Events lost around this one: what was not seen may have happened.
     pub lost_nearby: u64,
+    /// Observations around this one that were counted and not handed on. Those of one reset go the same way, unless its
+    /// addresses were translated on the way.
+    pub suppressed_nearby: Suppressed,
     /// The cloud this host runs in; absent if none, or not known.
     pub environment: Option<Environment>,
 }
@@ -49,6 +53,21 @@ impl Context<'_> {
     /// The absence of an event is a fact only where nothing was lost.
     pub(crate) fn nothing_lost(&self) -> bool {
         self.lost_nearby == 0
+    }
+
+    /// The same for the TCP stack's word on a reset it sent.
+    pub(crate) fn no_sender_missed(&self) -> bool {
+        self.nothing_lost() && self.suppressed_nearby.sent == 0
+    }
+
+    /// The same for a reset's acceptance by its socket.
+    pub(crate) fn no_receiver_missed(&self) -> bool {
+        self.nothing_lost() && self.suppressed_nearby.received_alone == 0
+    }
+
+    /// The same for a reset on the wire.
+    pub(crate) fn no_packet_missed(&self) -> bool {
+        self.nothing_lost() && self.suppressed_nearby.packets_alone == 0
     }
 }
 

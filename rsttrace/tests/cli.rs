@@ -28,6 +28,13 @@ fn bad_usage_is_2_and_says_what_would_do() {
         ("--address example.org", "10.0.3.0/24"),
         ("--netns no-such-namespace", "ip netns"),
         ("--interface lo --no-loopback", "leave one of them out"),
+        ("--metrics 9464", "127.0.0.1:9464"),
+        ("--metrics localhost:9464", "127.0.0.1:9464"),
+        ("--metrics 127.0.0.1:70000", "127.0.0.1:9464"),
+        ("--metrics 192.0.2.1:9464", "`ip address`"),
+        ("--metrics-file no-such-folder/x.prom", "make it"),
+        ("--metrics-file src", "write one like"),
+        ("--metrics-file new/", "write one like"),
         ("--config no-such-file.toml", "leave --config out"),
         ("--config Cargo.toml", "the file holds [[hop]]"),
         ("demo --only a --require 2", "lower it"),
@@ -105,6 +112,25 @@ fn run_unprivileged(arguments: &str) -> Output {
         command.uid(NOBODY).gid(NOBODY);
     }
     command.output().unwrap()
+}
+
+#[test]
+fn metrics_that_cannot_be_had_end_the_start() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let output = run(&format!("--metrics {address}"));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("choose another port"), "{error}");
+    let folder = tempfile::tempdir().unwrap();
+    let closed = std::fs::Permissions::from_mode(0o555);
+    std::fs::set_permissions(folder.path(), closed).unwrap();
+    let file = folder.path().join("x.prom");
+    let output = run_unprivileged(&format!("watch --metrics-file {}", file.display()));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{error}");
+    assert!(error.contains("run as root, or name a folder"), "{error}");
+    assert!(!file.exists());
 }
 
 #[test]

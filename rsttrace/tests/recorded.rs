@@ -76,7 +76,7 @@ fn explained(kernel: &str, recording: &Recording) -> Vec<Record> {
     });
     let records = outputs.into_iter().filter_map(|output| match output {
         Output::Reset(record) => Some(*record),
-        Output::TimedOut(_) => None,
+        Output::TimedOut(_) | Output::Suppressed(_) => None,
     });
     records.collect()
 }

@@ -26,7 +26,7 @@ use rsttrace_common::socket::{TCP_LISTEN, TCP_NEW_SYN_RECV, TCP_TIME_WAIT};
 use rsttrace_common::{Flow, FlowKey};
 
 use crate::emit::{Draft, Slot, Tally, header, now};
-use crate::flood::{self, Service};
+use crate::flood::{self, Observer, Party, Service};
 use crate::kernel::{Netns, Typed, current_by_copy, load, tcp_sock};
 use crate::knobs::{BASELINE_SLOTS, get, offset};
 use crate::maps::{BASELINES, SEGMENTS, count};
@@ -114,14 +114,24 @@ fn ingress(ctx: &TcContext, link_header: bool) {
         table::write(&BASELINES, slots, &segment.key, &baseline, BASELINE_EVICTED);
         return;
     }
-    let decided = flood::decided(&segment.key.flow);
+    let observer = observer(ctx, netns, false);
+    let decided = flood::decided(observer, &segment.key.flow);
     if decided == Some(false) {
         TALLY.suppress();
         return;
     }
     let target = target(ctx, segment);
-    if decided.is_none() && !decide(segment, netns, target.state, false) {
-        return;
+    if decided.is_none() {
+        let class = Class {
+            kind: KIND_RST_PACKET,
+            reason: REASON_NONE,
+            state: target.state,
+            marked: false,
+        };
+        let party = Party::of(&segment.key.flow, Service::Lower);
+        if !decide(Slot::Ingress, observer, class, segment, &party) {
+            return;
+        }
     }
     let mut baseline = NO_BASELINE;
     if !table::read(
@@ -161,7 +171,9 @@ fn egress(ctx: &TcContext, link_header: bool) {
         return;
     }
     let netns = Netns::of_device(ctx.as_ptr());
-    let decided = flood::decided(&segment.key.flow);
+    segment.key.netns_cookie = netns.cookie;
+    let observer = observer(ctx, netns, true);
+    let decided = flood::decided(observer, &segment.key.flow);
     if decided == Some(false) {
         TALLY.suppress();
         return;
@@ -169,15 +181,27 @@ fn egress(ctx: &TcContext, link_header: bool) {
     let sender = sender(ctx);
     // SAFETY: the context is the program's own.
     let ingress_ifindex = unsafe { (*ctx.skb.skb).ingress_ifindex };
-    let from = if ingress_ifindex != 0 {
-        SENDER_REMOTE
-    } else if sender.flags & PACKET_HAS_SOCKET != 0 {
-        SENDER_SOCKET
-    } else {
-        SENDER_NONE
-    };
-    if decided.is_none() && !decide(segment, netns, from, true) {
-        return;
+    if decided.is_none() {
+        let class = if ingress_ifindex == 0 && sender.class.marked {
+            sender.class
+        } else {
+            Class {
+                kind: KIND_RST_PACKET,
+                reason: REASON_NONE,
+                state: if ingress_ifindex != 0 {
+                    SENDER_REMOTE
+                } else if sender.flags & PACKET_HAS_SOCKET != 0 {
+                    SENDER_SOCKET
+                } else {
+                    SENDER_NONE
+                },
+                marked: true,
+            }
+        };
+        let party = Party::of_leaving(&segment.key.flow);
+        if !decide(Slot::Egress, observer, class, segment, &party) {
+            return;
+        }
     }
     let macs = macs(ctx, link_header);
     let mut baseline = NO_BASELINE;
@@ -204,17 +228,19 @@ fn egress(ctx: &TcContext, link_header: bool) {
     draft.submit(ctx.as_ptr());
 }
 
+/// The device that a program runs on.
+#[inline(always)]
+fn observer(ctx: &TcContext, netns: Netns, egress: bool) -> Observer {
+    // SAFETY: the context is the program's own.
+    let ifindex = unsafe { (*ctx.skb.skb).ifindex };
+    Observer::device(ifindex, egress, netns.cookie)
+}
+
 /// Whether a reset is described of which nothing was seen before.
 #[inline(always)]
-fn decide(segment: &Segment, netns: Netns, state: u8, egress: bool) -> bool {
-    let class = Class {
-        kind: KIND_RST_PACKET,
-        reason: REASON_NONE,
-        state,
-        marked: egress,
-    };
-    let slot = if egress { Slot::Egress } else { Slot::Ingress };
-    let admitted = flood::decide(slot, class, &segment.key.flow, netns.cookie, Service::Lower);
+fn decide(slot: Slot, observer: Observer, class: Class, segment: &Segment, party: &Party) -> bool {
+    let key = &segment.key;
+    let admitted = flood::decide(slot, observer, class, &key.flow, key.netns_cookie, party);
     if !admitted {
         TALLY.suppress();
         count(PACKET_SUPPRESSED_ALONE);
@@ -361,7 +387,16 @@ struct Sender {
     flags: u32,
     cookie: u64,
     inode: u64,
+    /// Of a full TCP socket, marked; else none.
+    class: Class,
 }
+
+const NO_CLASS: Class = Class {
+    kind: 0,
+    reason: REASON_NONE,
+    state: 0,
+    marked: false,
+};
 
 #[inline(always)]
 fn sender(ctx: &TcContext) -> Sender {
@@ -369,6 +404,7 @@ fn sender(ctx: &TcContext) -> Sender {
         flags: 0,
         cookie: 0,
         inode: 0,
+        class: NO_CLASS,
     };
     // SAFETY: the context is the program's own.
     let skb = unsafe { &*ctx.skb.skb };
@@ -396,6 +432,8 @@ fn sender(ctx: &TcContext) -> Sender {
             sender.flags |= PACKET_RAW_SOCKET;
             sender.inode = snapshot::inode(address);
         }
+    } else if let Some(tcp) = tcp_sock(full.cast_const().cast()) {
+        sender.class = snapshot::active(tcp);
     }
     sender
 }

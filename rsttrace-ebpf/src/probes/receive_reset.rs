@@ -16,7 +16,7 @@ use rsttrace_common::header::KIND_RESET_RECEIVED;
 use rsttrace_common::reset::{REASON_NONE, ResetReceived, Segment};
 
 use crate::emit::{Draft, Slot, Tally, header};
-use crate::flood::{self, Service};
+use crate::flood::{self, Observer, Party, Service};
 use crate::kernel::{Copied, Followed, Netns, Reach, Typed, load, tcp_sock};
 use crate::knobs::offset;
 use crate::maps::{ARRIVAL, count};
@@ -36,23 +36,26 @@ fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
     let Some(tcp) = tcp_sock(sk) else { return 0 };
     let netns = Netns::of::<Followed>(sk, offset!(skc_net));
     let flow = snapshot::flow(sk, tcp);
-    let admitted = match flood::decided(&flow) {
+    let class = Class {
+        kind: KIND_RESET_RECEIVED,
+        reason: REASON_NONE,
+        state: load(sk, offset!(skc_state)).unwrap_or(0),
+        marked: false,
+    };
+    let observer = Observer::Receiver;
+    let admitted = match flood::decided(observer, &flow) {
         Some(admitted) => admitted,
         None => {
-            let class = Class {
-                kind: KIND_RESET_RECEIVED,
-                reason: REASON_NONE,
-                state: load(sk, offset!(skc_state)).unwrap_or(0),
-                marked: false,
-            };
-            let admitted =
-                flood::decide(Slot::Received, class, &flow, netns.cookie, Service::Lower);
+            let party = Party::of(&flow, Service::Lower);
+            let netns = netns.cookie;
+            let admitted = flood::decide(Slot::Received, observer, class, &flow, netns, &party);
             if !admitted {
                 count(RECEIVED_SUPPRESSED_ALONE);
             }
             admitted
         }
     };
+    flood::count_class(class, admitted);
     if !admitted {
         TALLY.suppress();
         return 0;

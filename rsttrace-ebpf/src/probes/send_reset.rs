@@ -19,12 +19,12 @@ use rsttrace_common::{Flow, FlowKey};
 
 use super::stateless::{Stateless, netns_of_device, tombstone_of};
 use crate::emit::{Draft, Slot, Tally, header};
-use crate::flood::{self, Service};
+use crate::flood::{self, Observer, Party, Service};
 use crate::kernel::{Followed, Netns, Typed, argument, current, load, tcp_sock};
 use crate::knobs::{TOMBSTONE_SLOTS, get, has, offset};
 use crate::maps::TOMBSTONES;
 use crate::owners;
-use crate::snapshot::{self, NO_FLOW, NO_SEGMENT};
+use crate::snapshot::{self, NO_FLOW, NO_SEGMENT, active};
 use crate::table;
 use crate::words;
 
@@ -98,7 +98,7 @@ fn sent(ctx: &BtfTracePointContext, reason: u32) {
         flow = snapshot::flow(sk, tcp);
     }
     let is_listener = state == TCP_LISTEN;
-    let class = Class {
+    let reasoned = Class {
         kind: if is_listener {
             KIND_RESET_SENT_BY_LISTENER
         } else {
@@ -108,12 +108,23 @@ fn sent(ctx: &BtfTracePointContext, reason: u32) {
         state,
         marked: false,
     };
-    let service = if is_listener {
-        Service::Local
-    } else {
-        Service::Lower
+    let admitted = match flood::decided(Observer::Sender, &flow) {
+        Some(admitted) => admitted,
+        None => {
+            let (class, service) = if is_listener {
+                (reasoned, Service::Local)
+            } else if cause.is_some() {
+                (reasoned, Service::Lower)
+            } else {
+                (active(tcp), Service::Lower)
+            };
+            let party = Party::of(&flow, service);
+            let netns = netns.cookie;
+            flood::decide(Slot::Sent, Observer::Sender, class, &flow, netns, &party)
+        }
     };
-    if !flood::decide(Slot::Sent, class, &flow, netns.cookie, service) {
+    flood::count_class(reasoned, admitted);
+    if !admitted {
         TALLY.suppress();
         // Not on a listener, whose children would inherit it.
         if !is_listener && let Some(ownership) = owners::get(sk) {

@@ -21,7 +21,7 @@ use rsttrace_common::reset::{REASON_NONE, ResetSentStateless};
 use rsttrace_common::socket::{TCP_NEW_SYN_RECV, TCP_TIME_WAIT};
 
 use crate::emit::{Draft, Slot, Tally, header};
-use crate::flood::{self, Service};
+use crate::flood::{self, Observer, Party, Service};
 use crate::kernel::{Copied, Followed, Netns, Reach, Typed, argument, read, read_member};
 use crate::knobs::{BASELINE_SLOTS, TOMBSTONE_SLOTS, get, offset};
 use crate::maps::{BASELINES, LISTENERS, TOMBSTONES};
@@ -195,7 +195,16 @@ impl Stateless {
             state: self.minisock.0,
             marked: opens,
         };
-        if !flood::decide(slot, class, &key.flow, self.netns.cookie, Service::Local) {
+        let party = Party::of(&key.flow, Service::Local);
+        let admitted = match flood::decided(Observer::Sender, &key.flow) {
+            Some(admitted) => admitted,
+            None => {
+                let netns = self.netns.cookie;
+                flood::decide(slot, Observer::Sender, class, &key.flow, netns, &party)
+            }
+        };
+        flood::count_class(class, admitted);
+        if !admitted {
             tally.suppress();
             return;
         }

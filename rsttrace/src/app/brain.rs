@@ -5,11 +5,14 @@ use std::collections::HashMap;
 use log::{debug, warn};
 
 use crate::decode::Decoder;
-use crate::event::{BootTime, HostFacts, NetnsCookie};
+use crate::event::{Body, BootTime, Event, HostFacts, NetnsCookie, TcpState};
+use crate::flood::{Flood, Refused, SumNames, Suppressed};
 use crate::host::{Enricher, NetnsNames};
 use crate::idle::candidates::Hop;
 use crate::pipeline::{Output, Pipeline, PipelineCounters};
-use crate::verdict::timeout;
+use crate::record::Cause;
+use crate::verdict::{self, timeout};
+use crate::vitals::{Shortfalls, TableVitals};
 
 /// Who sees what.
 pub enum View {
@@ -34,6 +37,7 @@ pub struct Brain<N> {
     view: View,
     undecodable: u64,
     newest: BootTime,
+    flood: Flood,
 }
 
 impl<N: NetnsNames> Brain<N> {
@@ -45,6 +49,7 @@ impl<N: NetnsNames> Brain<N> {
             view,
             undecodable: 0,
             newest: BootTime::default(),
+            flood: Flood::default(),
         }
     }
 
@@ -65,6 +70,7 @@ impl<N: NetnsNames> Brain<N> {
             }
         };
         self.newest = self.newest.max(event.time);
+        self.note_cause(bytes, &event);
         let facts = self.enricher.facts(&event);
         match &mut self.view {
             View::Host(pipeline) => pipeline.handle(event, facts, out),
@@ -79,6 +85,61 @@ impl<N: NetnsNames> Brain<N> {
                 pipeline.handle(event, facts, out);
             }
         }
+    }
+
+    /// What resets of the event's class are, for the sums of those that are not described.
+    fn note_cause(&mut self, bytes: &[u8], event: &Event) {
+        let cause = match &event.body {
+            Body::Sent(sent) => verdict::rule(sent).cause,
+            Body::Received(received) if received.socket.state == TcpState::SynSent => {
+                Cause::ConnectionRefused
+            }
+            Body::Received(_) | Body::Packet(_) | Body::TimedOut(_) => return,
+        };
+        if let Some(class) = Decoder::class(bytes) {
+            self.flood.described(class, cause, event.time);
+        }
+    }
+
+    /// Nothing was counted without being described.
+    pub fn flood_rests(&mut self, now: BootTime) {
+        self.flood.rests(now);
+    }
+
+    /// Takes in what was counted without being described; `finish`: nothing will follow. Whether something is held back.
+    pub fn refused(
+        &mut self,
+        now: BootTime,
+        refused: &[Refused],
+        finish: bool,
+        out: &mut Vec<Output>,
+    ) -> bool {
+        let mut sums = self.flood.read(now, refused);
+        if finish {
+            sums.extend(self.flood.finish(now));
+        }
+        for sum in sums {
+            let names = SumNames {
+                reason: sum
+                    .kind
+                    .reason()
+                    .and_then(|reason| self.decoder.reason(reason)),
+                state: sum.kind.state().and_then(Decoder::state),
+                netns: sum.kind.netns.and_then(|netns| self.enricher.inode(netns)),
+            };
+            let host = match &self.view {
+                View::Host(pipeline) => pipeline.host(),
+                View::EachNamespace { host, .. } => host,
+            };
+            let record = Pipeline::suppressed(&sum, names, host);
+            out.push(Output::Suppressed(Box::new(record)));
+        }
+        self.flood.is_pending()
+    }
+
+    /// Observations around `at` were counted and not described.
+    pub fn note_suppressed(&mut self, at: BootTime, suppressed: Suppressed) {
+        self.each(|pipeline| pipeline.note_suppressed(at, suppressed));
     }
 
     /// The time of the newest event so far.
@@ -106,31 +167,36 @@ impl<N: NetnsNames> Brain<N> {
         self.pipelines().filter_map(Pipeline::next_deadline).min()
     }
 
-    /// What could not be done on this side of the ring, by name.
-    pub fn shortfalls(&self) -> Vec<(String, u64)> {
+    /// What could not be done on this side of the ring; what the kernel side could not do is left at 0.
+    pub fn shortfalls(&self) -> Shortfalls {
         let sum = |of: fn(PipelineCounters) -> u64| -> u64 {
             self.pipelines()
                 .map(|pipeline| of(pipeline.counters()))
                 .sum()
         };
-        vec![
-            (
-                "events that could not be decoded".to_owned(),
-                self.undecodable,
-            ),
-            (
-                "resets judged before their window was over".to_owned(),
-                sum(|counters| counters.flushed_early),
-            ),
-            (
-                "observations that fitted several resets".to_owned(),
-                sum(|counters| counters.ambiguous),
-            ),
-            (
-                "socket holders not looked up".to_owned(),
-                self.enricher.holders_not_asked(),
-            ),
-        ]
+        Shortfalls {
+            undecodable: self.undecodable,
+            judged_early: sum(|counters| counters.flushed_early),
+            ambiguous: sum(|counters| counters.ambiguous),
+            holders_not_asked: self.enricher.holders_not_asked(),
+            ..Shortfalls::default()
+        }
+    }
+
+    /// How full the tables are; of several pipelines the sums.
+    pub fn tables(&self) -> Vec<TableVitals> {
+        let mut tables: Vec<TableVitals> = self.enricher.tables().into();
+        for table in self.pipelines().flat_map(Pipeline::tables) {
+            match tables.iter_mut().find(|known| known.name == table.name) {
+                Some(known) => {
+                    let sum = |one: Option<u64>, other: Option<u64>| Some(one? + other?);
+                    known.entries = sum(known.entries, table.entries);
+                    known.capacity = sum(known.capacity, table.capacity);
+                }
+                None => tables.push(table),
+            }
+        }
+        tables
     }
 
     /// Timeouts that the resets so far have shown, each as a sentence.
@@ -148,6 +214,7 @@ impl<N: NetnsNames> Brain<N> {
             counted.sent += counters.sent_events;
             counted.received += counters.received_events;
             counted.packets += counters.packet_events;
+            counted.timed_out += counters.timed_out_events;
         }
         counted
     }
@@ -177,4 +244,6 @@ pub struct Counted {
     pub received: u64,
     /// Classifiers.
     pub packets: u64,
+    /// Connections that died without a reset.
+    pub timed_out: u64,
 }

@@ -117,7 +117,7 @@ fn try_hooks(options: &TracerOptions) -> Tracing {
         verified_instructions: program.verified_instructions,
         run_time_ns: program.run_time_ns,
         runs: program.runs,
-        missed: program.missed,
+        missed: program.missed.unwrap_or(0),
     });
     Tracing::Tried {
         hooks: hooks.collect(),

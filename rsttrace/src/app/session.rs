@@ -1,5 +1,7 @@
 //! A trace from its start to its end: when is what read, judged and counted?
 
+mod vitals;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -9,20 +11,23 @@ use log::{info, warn};
 use rsttrace_common::Header;
 use zerocopy::FromBytes as _;
 
-use super::brain::{Brain, View};
+use super::brain::{Brain, Counted, View};
 use super::sleep_until;
 use crate::cli::{self, Failure, TracerOptions};
 use crate::decode::{Decoder, KernelFacts};
-use crate::event::{Coverage, NetnsCookie};
+use crate::event::{BootTime, Coverage, NetnsCookie};
+use crate::flood::{self, Suppressed};
 use crate::host::{Enricher, NetnsNames, clock, facts};
 use crate::idle::candidates::Hop;
 use crate::kernel::{
-    Counters, EventReader, Fact, InterfaceOptions, Names, Options, Prepared, ProgramStats, TcMode,
-    Tracer, Transport,
+    Counters, EventReader, Fact, InterfaceOptions, Names, Options, Prepared, ProgramStats, Slots,
+    TcMode, Tracer, Transport,
 };
 use crate::pipeline::{Output, Pipeline};
 use crate::recording::{Head, Recording};
+use crate::sink::text::count;
 use crate::summary::{KernelTotal, Totals};
+use crate::vitals::Shortfalls;
 
 /// Events handled before anything else gets a turn.
 const BATCH: usize = 4_096;
@@ -84,6 +89,10 @@ pub struct Session {
     looked: Option<Instant>,
     missed: u64,
     missed_asked: Option<Instant>,
+    suppressed: Suppressed,
+    refused: u64,
+    /// When the kernel's buckets are looked at next; absent while nothing happens.
+    flood_due: Option<Instant>,
     interfaces: InterfaceOptions,
 }
 
@@ -198,6 +207,9 @@ impl PreparedSession {
             looked: None,
             missed: 0,
             missed_asked: None,
+            suppressed: Suppressed::default(),
+            refused: 0,
+            flood_due: None,
             interfaces: options.interfaces.clone(),
         })
     }
@@ -256,11 +268,14 @@ impl Session {
             ..
         } = self;
         let take = |bytes: &[u8]| take(bytes, brain, recording, outputs);
+        let flood_due = self.flood_due.map(tokio::time::Instant::from_std);
         let read = tokio::select! {
             read = events.next(BATCH, take) => read.context("read events")?,
             () = sleep_until(due) => 0,
+            () = sleep_until(flood_due) => 0,
         };
         self.look_for_losses(false);
+        self.look_for_floods(read > 0)?;
         // With a full batch there is a backlog: its events are older than the clock says, and some may still belong to
         // resets whose window the clock has passed.
         let now = if read >= BATCH {
@@ -278,7 +293,7 @@ impl Session {
         let missed = self.tracer.programs();
         self.note_missed(&missed);
         let names = NamesOf(self.tracer.names());
-        let unwatched = names.0.as_ref().map(|names| names.problems().0);
+        let unwatched = self.unwatched();
         self.tracer.stop();
         let Self {
             events,
@@ -292,58 +307,24 @@ impl Session {
             recording.head.namespaces = namespaces(&recording.events, &names);
         }
         self.look_for_losses(true);
+        let now = clock::boottime().unwrap_or_else(|_| self.brain.newest());
+        let refused = self.tracer.flood().refused();
+        self.brain.refused(now, &refused, true, &mut self.outputs);
         self.brain.finish(&mut self.outputs);
         let counters = self.tracer.counters().unwrap_or_default();
-        let missed_by = |hook: &str| -> u64 {
-            missed
-                .iter()
-                .filter(|stats| stats.name.starts_with(hook))
-                .map(|stats| stats.missed)
-                .sum()
-        };
-        let counted = self.brain.counted();
-        let total = |name: &str, seen, detailed, suppressed, lost, missed: u64| KernelTotal {
-            name: name.to_owned(),
-            seen: seen + missed,
-            detailed,
-            suppressed,
-            lost: lost + missed,
-        };
-        let kernel = vec![
-            total(
-                "sent",
-                counters.sent_seen,
-                counted.sent,
-                counters.sent_suppressed,
-                counters.sent_lost,
-                missed_by("tcp_send_reset"),
-            ),
-            total(
-                "received",
-                counters.received_seen,
-                counted.received,
-                counters.received_suppressed,
-                counters.received_lost,
-                missed_by("tcp_receive_reset"),
-            ),
-            total(
-                "on the wire",
-                counters.packet_seen,
-                counted.packets,
-                counters.packet_suppressed,
-                counters.packet_lost,
-                missed_by("tc_"),
-            ),
-        ];
-        let mut shortfalls = self.brain.shortfalls();
-        shortfalls.extend(kernel_shortfalls(&counters));
+        let kernel = kernel_totals(&counters, &self.brain.counted(), &missed);
+        let mut shortfalls = own_shortfalls(&self.brain.shortfalls());
+        shortfalls.extend(kernel_shortfalls(&counters, self.tracer.slots()));
         shortfalls.push((
             "state changes missed".to_owned(),
-            missed_by("inet_sock_set_state"),
+            missed_by(&missed, "inet_sock_set_state"),
         ));
         shortfalls.push((
             "calls of hooked functions missed".to_owned(),
-            missed_by("fentry_") + missed_by("fexit_") + missed_by("kprobe_"),
+            ["fentry_", "fexit_", "kprobe_"]
+                .map(|hook| missed_by(&missed, hook))
+                .into_iter()
+                .sum(),
         ));
         if let Some(unwatched) = unwatched {
             shortfalls.push((
@@ -351,6 +332,7 @@ impl Session {
                 unwatched,
             ));
         }
+        let vitals = self.vitals_of(Some(&counters), &missed, unwatched);
         Finished {
             outputs: self.outputs,
             totals: Totals {
@@ -358,13 +340,50 @@ impl Session {
                 kernel,
                 shortfalls,
                 lessons: self.brain.lessons(),
+                vitals: Some(vitals),
             },
             recording: self.recording,
         }
     }
 
+    /// Resets that are counted wake nobody: after events the buckets are looked at once more, and then as long as they
+    /// refuse.
+    fn look_for_floods(&mut self, has_read: bool) -> Result<(), Failure> {
+        let now = Instant::now();
+        match self.flood_due {
+            None if has_read => {
+                // A bucket refuses only after it let some through.
+                let began = clock::boottime().context("read the clock")?;
+                let began = began.0.saturating_sub(nanos(flood::INTERVAL));
+                self.brain.flood_rests(BootTime(began));
+                self.flood_due = Some(now + flood::INTERVAL);
+            }
+            Some(due) if now >= due => {
+                let refused = self.tracer.counters().map_or(0, |counters| {
+                    counters.sent_suppressed
+                        + counters.received_suppressed_alone
+                        + counters.packet_suppressed_alone
+                });
+                let has_grown = std::mem::replace(&mut self.refused, refused) != refused;
+                let boottime = clock::boottime().context("read the clock")?;
+                let buckets = if has_grown {
+                    self.tracer.flood().refused()
+                } else {
+                    Vec::new()
+                };
+                let is_pending = self
+                    .brain
+                    .refused(boottime, &buckets, false, &mut self.outputs);
+                self.flood_due =
+                    (has_grown || has_read || is_pending).then_some(now + flood::INTERVAL);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     fn note_missed(&mut self, programs: &[ProgramStats]) {
-        self.missed = programs.iter().map(|program| program.missed).sum();
+        self.missed = programs.iter().filter_map(|program| program.missed).sum();
     }
 
     fn look_for_losses(&mut self, always: bool) {
@@ -389,12 +408,70 @@ impl Session {
             let programs = self.tracer.programs();
             self.note_missed(&programs);
         }
+        let suppressed = Suppressed {
+            sent: counters.sent_suppressed,
+            received_alone: counters.received_suppressed_alone,
+            packets_alone: counters.packet_suppressed_alone,
+        };
+        let before = std::mem::replace(&mut self.suppressed, suppressed);
+        self.brain
+            .note_suppressed(self.brain.newest(), suppressed.since(before));
         let lost = counters.sent_lost + counters.received_lost + counters.packet_lost + self.missed;
         if lost > self.lost {
             self.brain.note_loss(self.brain.newest(), lost - self.lost);
             self.lost = lost;
         }
     }
+}
+
+/// What became of the resets that the kernel side saw.
+fn kernel_totals(
+    counters: &Counters,
+    counted: &Counted,
+    programs: &[ProgramStats],
+) -> Vec<KernelTotal> {
+    let total = |name: &str, seen, detailed, suppressed, lost, missed: u64| KernelTotal {
+        name: name.to_owned(),
+        seen: seen + missed,
+        detailed,
+        suppressed,
+        lost: lost + missed,
+    };
+    vec![
+        total(
+            "sent",
+            counters.sent_seen,
+            counted.sent,
+            counters.sent_suppressed,
+            counters.sent_lost,
+            missed_by(programs, "tcp_send_reset"),
+        ),
+        total(
+            "received",
+            counters.received_seen,
+            counted.received,
+            counters.received_suppressed,
+            counters.received_lost,
+            missed_by(programs, "tcp_receive_reset"),
+        ),
+        total(
+            "on the wire",
+            counters.packet_seen,
+            counted.packets,
+            counters.packet_suppressed,
+            counters.packet_lost,
+            missed_by(programs, "tc_"),
+        ),
+    ]
+}
+
+/// Times the kernel skipped programs of this hook.
+fn missed_by(programs: &[ProgramStats], hook: &str) -> u64 {
+    programs
+        .iter()
+        .filter(|stats| stats.name.starts_with(hook))
+        .filter_map(|stats| stats.missed)
+        .sum()
 }
 
 /// Judges an event, and keeps it if that is wanted.
@@ -421,6 +498,10 @@ fn namespaces(events: &[Vec<u8>], names: &NamesOf) -> Vec<(u64, u32)> {
     cookies.into_iter().filter_map(inode).collect()
 }
 
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
 pub(super) fn tc_mode(mode: cli::TcMode) -> TcMode {
     match mode {
         cli::TcMode::Auto => TcMode::Auto,
@@ -429,19 +510,43 @@ pub(super) fn tc_mode(mode: cli::TcMode) -> TcMode {
     }
 }
 
+/// What could not be done on this side of the ring.
+fn own_shortfalls(shortfalls: &Shortfalls) -> Vec<(String, u64)> {
+    [
+        ("events that could not be decoded", shortfalls.undecodable),
+        (
+            "resets judged before their window was over",
+            shortfalls.judged_early,
+        ),
+        (
+            "observations that fitted several resets",
+            shortfalls.ambiguous,
+        ),
+        ("socket holders not looked up", shortfalls.holders_not_asked),
+    ]
+    .map(|(name, number)| (name.to_owned(), number))
+    .into()
+}
+
 /// What the probes could not keep.
-fn kernel_shortfalls(counters: &Counters) -> Vec<(String, u64)> {
+fn kernel_shortfalls(counters: &Counters, slots: Slots) -> Vec<(String, u64)> {
     vec![
         (
             "sockets without a recorded owner for want of memory".to_owned(),
             counters.storage_failed,
         ),
         (
-            "closed connections forgotten for want of room".to_owned(),
+            format!(
+                "closed connections forgotten for want of room (for {})",
+                count(slots.tombstones.into())
+            ),
             counters.tombstone_evicted,
         ),
         (
-            "TTLs forgotten for want of room".to_owned(),
+            format!(
+                "TTLs forgotten for want of room (for {})",
+                count(slots.baselines.into())
+            ),
             counters.baseline_evicted,
         ),
         (

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use super::monitoring::Monitoring;
 use super::session::{Finished, Session, SessionOptions, Sight};
 use super::{runtime, sleep_until};
 use crate::cli::{Failure, Interrupt, WatchOptions};
@@ -21,6 +22,7 @@ pub fn watch(options: WatchOptions) -> Result<(), Failure> {
 async fn run(options: WatchOptions) -> Result<(), Failure> {
     // Before the hooks: a signal during the start must take them off, too.
     let mut interrupt = Interrupt::new()?;
+    let mut monitoring = Monitoring::start(&options.metrics).await?;
     let mut session = Session::start(SessionOptions {
         tracer: options.tracer.clone(),
         buffer_bytes: options.buffer,
@@ -41,50 +43,100 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
         let names: Vec<&str> = options.hops.iter().map(|hop| hop.name.as_str()).collect();
         eprintln!("rsttrace: configured hops: {}", names.join(", "));
     }
+    for place in monitoring.describe() {
+        eprintln!("rsttrace: {place}");
+    }
     let mut reporter = options.reporter();
+    let followed = follow(
+        &options,
+        &mut session,
+        &mut reporter,
+        &mut monitoring,
+        &mut interrupt,
+    )
+    .await;
+    let Finished {
+        outputs, totals, ..
+    } = session.finish();
+    let ended = match followed {
+        // What is left counts, but not beyond --count.
+        Ok(()) => report(&mut reporter, &mut monitoring, outputs).map(drop),
+        Err(failure) => {
+            outputs.iter().for_each(|output| monitoring.note(output));
+            Err(failure)
+        }
+    };
+    // Also if nobody reads the records any more.
+    if let Some(vitals) = &totals.vitals {
+        monitoring.rewrite(vitals);
+    }
+    ended?;
+    reporter.finish(totals)?;
+    Ok(())
+}
+
+/// Shows what comes until it is enough.
+async fn follow(
+    options: &WatchOptions,
+    session: &mut Session,
+    reporter: &mut Reporter,
+    monitoring: &mut Monitoring,
+    interrupt: &mut Interrupt,
+) -> Result<(), Failure> {
     let end = options
         .duration
         .map(|duration| tokio::time::Instant::now() + duration);
     let mut interrupted = std::pin::pin!(interrupt.wait());
     loop {
         let tick = reporter.deadline().map(tokio::time::Instant::from_std);
+        let mut wanted = None;
         let enough = tokio::select! {
-            outputs = session.next() => report(&mut reporter, outputs?)?,
+            outputs = session.next() => report(reporter, monitoring, outputs?)?,
+            it = monitoring.wanted() => {
+                wanted = Some(it);
+                ControlFlow::Continue(())
+            }
             () = sleep_until(tick) => ControlFlow::Continue(()),
             () = sleep_until(end) => ControlFlow::Break(()),
             () = &mut interrupted => ControlFlow::Break(()),
         };
+        if let Some(wanted) = wanted {
+            monitoring.give(wanted, &session.vitals());
+        }
         reporter.tick(Instant::now())?;
         reporter.flush()?;
         if enough.is_break() {
-            break;
+            return Ok(());
         }
     }
-    let Finished {
-        outputs, totals, ..
-    } = session.finish();
-    // What is left counts, but not beyond --count.
-    let _ = report(&mut reporter, outputs)?;
-    reporter.finish(totals)?;
-    Ok(())
 }
 
 fn report(
     reporter: &mut Reporter,
+    monitoring: &mut Monitoring,
     outputs: impl IntoIterator<Item = Output>,
 ) -> Result<ControlFlow<()>, Failure> {
     let now = Instant::now();
-    for output in outputs {
-        match output {
-            Output::Reset(record) => {
-                if reporter.record(now, &record)?.is_break() {
-                    return Ok(ControlFlow::Break(()));
-                }
-            }
-            Output::TimedOut(dead) => reporter.timed_out(now, &dead)?,
+    let mut outputs = outputs.into_iter();
+    let mut shown = Ok(ControlFlow::Continue(()));
+    for output in &mut outputs {
+        monitoring.note(&output);
+        shown = match output {
+            Output::Reset(record) => reporter.record(now, &record),
+            Output::TimedOut(dead) => reporter
+                .timed_out(now, &dead)
+                .map(|()| ControlFlow::Continue(())),
+            Output::Suppressed(sum) => reporter
+                .suppressed(now, &sum)
+                .map(|()| ControlFlow::Continue(())),
+        };
+        if !matches!(shown, Ok(ControlFlow::Continue(()))) {
+            break;
         }
     }
-    Ok(ControlFlow::Continue(()))
+    // What is not shown any more was judged all the same.
+    outputs.for_each(|output| monitoring.note(&output));
+    Ok(shown?)
 }
 
 fn scope(inodes: &[u32]) -> Scope {

@@ -22,7 +22,7 @@ pub use failure::{ExitCode, Failure};
 pub use interrupt::Interrupt;
 pub use probe::ProbeOptions;
 pub use shared::{OutputFormat, TcMode, TracerOptions, Transport};
-pub use watch::WatchOptions;
+pub use watch::{MetricsOptions, WatchOptions};
 
 const AFTER_HELP: &str = "\
 Filters:

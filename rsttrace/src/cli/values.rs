@@ -1,6 +1,6 @@
 //! What do the values on the command line, and in the configuration file, mean? Each error says what would have been understood.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -61,6 +61,14 @@ fn binary(bytes: u64) -> String {
         }
     }
     format!("{bytes} bytes")
+}
+
+/// `127.0.0.1:9464`, `[::1]:9464`.
+pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "write an address of this host and a port, as 127.0.0.1:9464, [::1]:9464, or 0.0.0.0:9464 for all addresses"
+            .to_owned()
+    })
 }
 
 /// `443` or `8000-8999`.

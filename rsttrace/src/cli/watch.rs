@@ -1,6 +1,7 @@
 //! `rsttrace watch`: which resets are shown, for how long, in which form?
 
 use std::io::{self, BufWriter};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -65,6 +66,16 @@ pub(super) struct WatchArgs {
     #[arg(long, value_name = "FILE", help_heading = "Judging")]
     config: Option<PathBuf>,
 
+    /// Serve metrics over HTTP at ADDRESS:PORT/metrics, as 127.0.0.1:9464. They count everything, whatever the filters
+    /// show. Whoever reaches the port may read them
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = values::listen_address, help_heading = "Metrics")]
+    metrics: Option<SocketAddr>,
+
+    /// Rewrite this file with the same metrics every 15 seconds and at the end, for node_exporter's textfile collector,
+    /// which reads names that end in .prom
+    #[arg(long, value_name = "FILE", help_heading = "Metrics")]
+    metrics_file: Option<PathBuf>,
+
     #[command(flatten)]
     tracer: TracerArgs,
 
@@ -116,8 +127,19 @@ pub struct WatchOptions {
     pub loopback: bool,
     /// Ring size, bytes: a power of two.
     pub buffer: u32,
+    /// Where metrics go.
+    pub metrics: MetricsOptions,
     /// How to trace.
     pub tracer: TracerOptions,
+}
+
+/// Where metrics go; nowhere by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MetricsOptions {
+    /// Where they are served over HTTP.
+    pub address: Option<SocketAddr>,
+    /// The file that is rewritten with them.
+    pub file: Option<PathBuf>,
 }
 
 impl WatchArgs {
@@ -148,6 +170,10 @@ impl WatchArgs {
             interfaces: self.interface,
             loopback: !self.no_loopback,
             buffer: self.buffer,
+            metrics: MetricsOptions {
+                address: self.metrics,
+                file: self.metrics_file,
+            },
             tracer: self.tracer.into(),
         })
     }

@@ -21,12 +21,13 @@ mod socket;
 mod tests;
 
 use rsttrace_common::{
-    Header, WIRE_VERSION, header, lifecycle, packet as wire_packet, reset as wire_reset,
+    Header, WIRE_VERSION, flood, header, lifecycle, packet as wire_packet, reset as wire_reset,
+    socket as wire_socket,
 };
 use thiserror::Error;
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
-use crate::event::{Body, BootTime, Event, NetnsCookie};
+use crate::event::{Body, BootTime, Event, NetnsCookie, TcpFlags, TcpState};
 use jiffies::Jiffies;
 
 /// What decoding has to know of the running kernel.
@@ -158,7 +159,47 @@ impl Decoder {
     }
 
     /// Name of a reason; absent on kernels without reasons.
-    fn reason(&self, number: u32) -> Option<String> {
+    /// Which class of floods an event belongs to (`rsttrace_common::flood`), if a hook of the TCP stack sent it.
+    pub fn class(bytes: &[u8]) -> Option<u16> {
+        fn read<T: FromBytes + Immutable + KnownLayout>(bytes: &[u8]) -> Option<&T> {
+            T::ref_from_prefix(bytes).ok().map(|(wire, _)| wire)
+        }
+        let kind = Header::read_from_prefix(bytes).ok()?.0.kind;
+        let (reason, state, marked) = match kind {
+            header::KIND_RESET_SENT | header::KIND_RESET_SENT_BY_LISTENER => {
+                let wire: &wire_reset::ResetSent = read(bytes)?;
+                if kind == header::KIND_RESET_SENT && wire.passive == 0 {
+                    (wire_reset::REASON_NONE, hints(&wire.socket), true)
+                } else {
+                    (wire.reason, wire.socket.state, false)
+                }
+            }
+            header::KIND_RESET_SENT_STATELESS => {
+                let wire: &wire_reset::ResetSentStateless = read(bytes)?;
+                let opens = wire.cause.flags & (TcpFlags::SYN | TcpFlags::ACK) == TcpFlags::SYN;
+                (wire.reason, wire.state, opens)
+            }
+            header::KIND_RESET_RECEIVED => {
+                let wire: &wire_reset::ResetReceived = read(bytes)?;
+                (wire_reset::REASON_NONE, wire.socket.state, false)
+            }
+            _ => return None,
+        };
+        Some(flood::class_of(flood::Class {
+            kind,
+            reason,
+            state,
+            marked,
+        }))
+    }
+
+    /// A TCP state by the kernel's number; absent for 0 and numbers that no kernel uses.
+    pub fn state(number: u8) -> Option<TcpState> {
+        address::state(number).ok()
+    }
+
+    /// Name of a member of `enum sk_rst_reason` without its prefix; absent for `REASON_NONE`.
+    pub fn reason(&self, number: u32) -> Option<String> {
         if number == wire_reset::REASON_NONE {
             return None;
         }
@@ -188,6 +229,21 @@ where
     }
     let (wire, _) = T::read_from_prefix(bytes).map_err(|_| short::<T>(what, bytes))?;
     read(&wire)
+}
+
+/// The circumstances of an active reset, as the probes see them.
+fn hints(socket: &wire_socket::Socket) -> u8 {
+    let hint = |holds: bool, flag: u8| if holds { flag } else { 0 };
+    hint(
+        socket.flags & wire_socket::SOCK_LINGER != 0 && socket.linger_jiffies == 0,
+        flood::HINT_LINGER_ZERO,
+    ) | hint(socket.rcv_nxt != socket.copied_seq, flood::HINT_UNREAD)
+        | hint(
+            socket.flags & wire_socket::SOCK_DEAD != 0,
+            flood::HINT_ORPHAN,
+        )
+        | hint(socket.state == wire_socket::TCP_CLOSE, flood::HINT_CLOSED)
+        | hint(socket.probes_out != 0, flood::HINT_PROBED)
 }
 
 fn short<T>(what: &'static str, bytes: &[u8]) -> DecodeError {

@@ -13,10 +13,8 @@ use super::jiffies::Jiffies;
 use crate::event::{Ownership, Socket, SocketCookie, TcpState};
 
 /// `enum sock_flags`, the bits that are used.
-const SOCK_DEAD: u64 = 1 << 0;
 const SOCK_DONE: u64 = 1 << 1;
 const SOCK_KEEPOPEN: u64 = 1 << 3;
-const SOCK_LINGER: u64 = 1 << 4;
 
 /// `sk_shutdown`.
 const RCV_SHUTDOWN: u8 = 1;
@@ -50,7 +48,7 @@ pub(super) fn socket(
         state,
         receive_shutdown: wire.shutdown & RCV_SHUTDOWN != 0,
         send_shutdown: wire.shutdown & SEND_SHUTDOWN != 0,
-        orphaned: wire.flags & SOCK_DEAD != 0,
+        orphaned: wire.flags & wire::SOCK_DEAD != 0,
         peer_finished,
         owned: wire.owned != 0,
         has_file: wire.has_file != 0,
@@ -67,7 +65,7 @@ pub(super) fn socket(
         total_retransmits: wire.total_retransmits,
         user_timeout: (wire.user_timeout_ms != 0)
             .then(|| Duration::from_millis(wire.user_timeout_ms.into())),
-        linger: (wire.flags & SOCK_LINGER != 0).then(|| clock.duration(wire.linger_jiffies)),
+        linger: (wire.flags & wire::SOCK_LINGER != 0).then(|| clock.duration(wire.linger_jiffies)),
         linger2_off: wire.linger2 < 0,
         unread: unread(wire, lived_in, peer_finished),
         unacknowledged: unacknowledged(wire, lived_in),

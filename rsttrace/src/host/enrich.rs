@@ -12,6 +12,7 @@ use super::subjects::{acceptor, named, question};
 use crate::event::{
     Body, BootTime, Event, Facts, Holder, NetSettings, NetnsCookie, OwnerNow, Task,
 };
+use crate::vitals::TableVitals;
 
 /// Names within network namespaces, as the kernel edge keeps them.
 pub trait NetnsNames {
@@ -166,6 +167,21 @@ impl<N: NetnsNames> Enricher<N> {
             let (path, inode) = names.way(netns)?;
             settings::of_namespace(&path, Some(inode)).ok()
         })
+    }
+
+    /// Inode number of a namespace; absent if it was never seen.
+    pub fn inode(&self, netns: NetnsCookie) -> Option<u32> {
+        self.names.inode(netns)
+    }
+
+    /// How full the tables are.
+    pub fn tables(&self) -> [TableVitals; 1] {
+        [TableVitals {
+            name: "processes",
+            entries: Some(self.processes.entries() as u64),
+            capacity: Some(Processes::CAPACITY as u64),
+            evictions: None,
+        }]
     }
 
     /// Questions for a socket's holder that were not asked, for want of rate or time.

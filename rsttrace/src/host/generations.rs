@@ -40,7 +40,6 @@ impl<K: Eq + Hash, V> Generations<K, V> {
     }
 
     /// How many entries there are.
-    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.young.len() + self.old.len()
     }

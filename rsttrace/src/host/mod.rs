@@ -8,6 +8,7 @@ pub mod enrich;
 pub mod environment;
 pub mod facts;
 mod generations;
+pub mod own;
 pub mod process;
 pub mod settings;
 pub mod socket_holder;

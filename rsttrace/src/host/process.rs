@@ -39,6 +39,14 @@ impl Default for Processes {
 }
 
 impl Processes {
+    /// Most descriptions kept.
+    pub const CAPACITY: usize = CAPACITY;
+
+    /// Descriptions kept now.
+    pub fn entries(&self) -> usize {
+        self.known.len()
+    }
+
     /// What `/proc` says about `task`; absent if it has gone, or if its pid belongs to a process with another start.
     /// `now` decides how long an earlier answer holds.
     pub fn describe(&mut self, task: &Task, now: BootTime) -> Option<ProcessFacts> {

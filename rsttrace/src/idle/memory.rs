@@ -121,6 +121,11 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// Paths known.
+    pub fn entries(&self) -> usize {
+        self.paths.len()
+    }
+
     /// Notes an accepted reset, as soon as it is known.
     pub fn note(&mut self, path: Path, flow: Flow, time: BootTime, quiet: Option<Quiet>) {
         if self.paths.len() >= MAX_PATHS && !self.paths.contains_key(&path) {

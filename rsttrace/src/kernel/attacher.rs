@@ -1,4 +1,4 @@
-//! What does the attaching thread do when it starts, when something happens, and once a second?
+//! What does the attaching thread do when it starts, and when something happens?
 //!
 //! News of interfaces in all namespaces come by one socket in a namespace of its own: there every namespace gets an
 //! id, which tells the socket of its interfaces and of its end without keeping it alive.
@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, PipeReader};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
 use std::time::{Duration, Instant};
 
 use super::choice;
@@ -15,9 +15,10 @@ use super::interfaces::{InterfaceOptions, Programs, Scope};
 use super::netns::{self, Holder, Inode, Namespace, Traveller};
 use super::rtnetlink::{self, Connection, Link, Listener, Notice, Request};
 use super::tc::{self, Attachment, TcMode};
+use super::vigil::Vigil;
 
-/// How often namespaces are looked for.
-const RESCAN: Duration = Duration::from_millis(900);
+/// Until when there is nothing to be looked for.
+const FOREVER: Duration = Duration::from_secs(24 * 3600);
 
 /// The thread's state.
 pub(super) struct Attacher {
@@ -28,6 +29,9 @@ pub(super) struct Attacher {
     traveller: Traveller,
     news: News,
     known: HashMap<Inode, Known>,
+    /// For the first look, which the start waits for: an interface takes the kernel some 20 ms, and nothing passes one
+    /// that is down.
+    only_up: bool,
 }
 
 /// How news of interfaces come.
@@ -92,32 +96,61 @@ impl Attacher {
             traveller,
             news,
             known: HashMap::new(),
+            only_up: false,
         })
+    }
+
+    /// Attaches to what packets can pass, and takes away what a killed run left.
+    pub(super) fn begin(&mut self) {
+        self.only_up = true;
+        self.rescan(true);
+        self.only_up = false;
+    }
+
+    /// Attaches to the rest, too.
+    pub(super) fn complete(&mut self) {
+        let known: Vec<_> = self.known.keys().copied().collect();
+        for inode in known {
+            self.look_through(inode, true);
+        }
     }
 
     /// Until the other end of `stop` is closed.
     pub(super) fn run(&mut self, stop: &PipeReader) {
-        let mut next_scan = Instant::now() + RESCAN;
+        let mut vigil = (self.options.scope != Scope::Own).then(|| Vigil::new(self.hears_all()));
         loop {
-            let wait = next_scan.saturating_duration_since(Instant::now());
-            let mut fds = [pollfd(&stop.as_fd()), pollfd(&self.news.listener().as_fd())];
+            let next = vigil.as_ref().map(Vigil::next);
+            let wait = next.map_or(FOREVER, |next| {
+                next.saturating_duration_since(Instant::now())
+            });
+            let ours = [stop.as_raw_fd(), self.news.listener().as_fd().as_raw_fd()];
+            let told = vigil.iter().flat_map(Vigil::descriptors);
+            let mut fds: Vec<_> = ours.into_iter().chain(told).map(pollfd).collect();
             let _ = super::sys::poll(&mut fds, wait);
             if fds[0].revents != 0 {
                 return;
             }
-            let mut is_due = Instant::now() >= next_scan;
-            if fds[1].revents != 0 {
-                is_due |= self.handle_news();
+            let has_news = fds[1].revents != 0 && self.handle_news();
+            let Some(vigil) = &mut vigil else { continue };
+            let now = Instant::now();
+            if has_news {
+                vigil.look_again(now);
             }
-            if is_due {
+            if vigil.is_due(now, |inode| self.known.contains_key(&inode)) || has_news {
                 self.rescan(false);
-                next_scan = Instant::now() + RESCAN;
+                vigil.set_can_be_told(self.hears_all());
             }
         }
     }
 
+    /// Whether nothing but the coming of namespaces has to be looked for.
+    fn hears_all(&self) -> bool {
+        let mut known = self.known.iter();
+        known.all(|(inode, known)| self.is_heard(*inode, known))
+    }
+
     /// Finds namespaces that came or went. `sweep`: also take away what a killed run left.
-    pub(super) fn rescan(&mut self, sweep: bool) {
+    fn rescan(&mut self, sweep: bool) {
         let found = choice::namespaces(&self.options.scope, self.traveller.home());
         let ended: Vec<_> = self
             .known
@@ -232,7 +265,7 @@ impl Attacher {
         };
         let (options, programs, mode, names) =
             (&self.options, &self.programs, &mut self.mode, &self.names);
-        let is_own = inode == self.traveller.home();
+        let (is_own, only_up) = (inode == self.traveller.home(), self.only_up);
         let holder = known.holder.clone();
         self.traveller.visit(inode, &holder, || {
             let mut connection = Connection::open()?;
@@ -262,7 +295,7 @@ impl Attacher {
             });
             for link in links {
                 names.set_interface(inode, link.ifindex, &link.name);
-                if known.interfaces.contains_key(&link.ifindex) {
+                if known.interfaces.contains_key(&link.ifindex) || (only_up && !link.is_up) {
                     continue;
                 }
                 if sweep {
@@ -398,9 +431,9 @@ impl News {
     }
 }
 
-fn pollfd(fd: &impl AsFd) -> libc::pollfd {
+fn pollfd(fd: RawFd) -> libc::pollfd {
     libc::pollfd {
-        fd: fd.as_fd().as_raw_fd(),
+        fd,
         events: libc::POLLIN,
         revents: 0,
     }

@@ -466,6 +466,26 @@ mod tests {
     };
 
     #[test]
+    fn a_skeleton_keeps_the_ids_of_what_is_wanted_and_no_other_name() {
+        let mut blob = Blob::new();
+        blob.record("int", KIND_INT, false, 0, 4, &[32]);
+        blob.record("", KIND_FUNC_PROTO, false, 1, 0, &[0, 1]);
+        blob.record("hook", KIND_TYPEDEF, false, 0, 1, &[]);
+        blob.record("hook", KIND_FUNC, false, 0, 2, &[]);
+        blob.record("other", KIND_FUNC, false, 0, 2, &[]);
+        let bytes = blob.bytes();
+        let wanted = |name: &str| [name.to_owned()].into();
+        let skeleton = Btf::parse(&bytes)
+            .unwrap()
+            .skeleton(&wanted("other"), &wanted("hook"));
+        let skeleton = Btf::parse(&skeleton).unwrap();
+        assert_eq!(skeleton.offsets.len(), 4);
+        assert_eq!(skeleton.find_id("hook", |kind| kind == KIND_FUNC), Some(4));
+        assert_eq!(skeleton.find_id("hook", |kind| kind == KIND_TYPEDEF), None);
+        assert_eq!(skeleton.find_id("int", |_| true), None);
+    }
+
+    #[test]
     fn an_extract_answers_as_all_of_it_does() {
         let bytes = sample();
         let mut all = Btf::parse(&bytes).expect("well formed");

@@ -90,6 +90,7 @@ mod tests {
             ifindex: 1,
             link_type,
             name: name.to_owned(),
+            is_up: true,
             moves: false,
         }
     }

@@ -86,8 +86,8 @@ pub struct ProgramStats {
     pub name: String,
     /// Instructions that the verifier went through, on all paths; it stops at a million. Absent before 5.16.
     pub verified_instructions: Option<u64>,
-    /// Times the kernel skipped it because it was interrupted by itself: events that no counter saw. 0 before 5.12.
-    pub missed: u64,
+    /// Times the kernel skipped it because it was interrupted by itself: events that no counter saw. Absent before 5.12.
+    pub missed: Option<u64>,
     /// Nanoseconds it ran; 0 unless `kernel.bpf_stats_enabled` is on.
     pub run_time_ns: u64,
     /// Times it ran; 0 unless `kernel.bpf_stats_enabled` is on.
@@ -125,7 +125,7 @@ fn parse_fdinfo(name: &str, text: &str) -> ProgramStats {
     ProgramStats {
         name: name.to_owned(),
         verified_instructions: value("verified_insns"),
-        missed: value("recursion_misses").unwrap_or(0),
+        missed: value("recursion_misses"),
         run_time_ns: value("run_time_ns").unwrap_or(0),
         runs: value("run_cnt").unwrap_or(0),
     }
@@ -162,12 +162,12 @@ mod tests {
         let expected = ProgramStats {
             name: "p".to_owned(),
             verified_instructions: Some(907),
-            missed: 3,
+            missed: Some(3),
             run_time_ns: 512,
             runs: 4,
         };
         assert_eq!(parse_fdinfo("p", text), expected);
         let old = parse_fdinfo("p", "pos:\t0\n");
-        assert_eq!((old.missed, old.verified_instructions), (0, None));
+        assert_eq!((old.missed, old.verified_instructions), (None, None));
     }
 }

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::sys;
 use super::tracer::Options;
+use crate::vitals::BufferVitals;
 
 /// How events travel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub enum Transport {
 pub(super) const RING: &str = "EVENTS";
 /// A page, as far as sizes of buffers go: on machines with larger ones they get larger.
 const PAGE: usize = 4096;
+/// What the kernel puts before an event, bytes: in the ring 8, in a perf buffer 12; then whole words.
+const HEADER: usize = 8;
 /// Name of the perf event array in the object.
 pub(super) const PERF: &str = "EVENTS_PERF";
 
@@ -41,6 +44,10 @@ pub struct EventReader {
     delay: Duration,
     state: State,
     lost: u64,
+    capacity: u64,
+    /// Bytes read since the buffers were last found empty, and the most there ever were.
+    in_a_row: u64,
+    most_in_a_row: u64,
     /// Where a sample that wraps around its buffer is put together.
     scratch: BytesMut,
 }
@@ -75,20 +82,25 @@ impl EventReader {
         let map = ebpf
             .take_map(name)
             .ok_or_else(|| format!("the eBPF object has no map {name}"))?;
-        let buffers = match transport {
-            Transport::Ring => Buffers::Ring(Box::new(
-                RingBuf::try_from(map).map_err(|e| format!("map {name}: {e}"))?,
-            )),
-            Transport::Perf => Buffers::Perf {
-                buffers: open_perf(map, options.buffer_bytes as usize)?,
-                next: 0,
-            },
+        let (buffers, capacity) = match transport {
+            Transport::Ring => {
+                let ring = RingBuf::try_from(map).map_err(|e| format!("map {name}: {e}"))?;
+                let bytes = options.buffer_bytes.max(PAGE as u32).next_power_of_two();
+                (Buffers::Ring(Box::new(ring)), u64::from(bytes))
+            }
+            Transport::Perf => {
+                let (buffers, bytes) = open_perf(map, options.buffer_bytes as usize)?;
+                (Buffers::Perf { buffers, next: 0 }, bytes as u64)
+            }
         };
         Ok(Self {
             buffers,
             delay,
             state: State::Idle,
             lost: 0,
+            capacity,
+            in_a_row: 0,
+            most_in_a_row: 0,
             scratch: BytesMut::new(),
         })
     }
@@ -131,7 +143,12 @@ impl EventReader {
             scratch,
             ..
         } = self;
-        match buffers {
+        let mut bytes = 0;
+        let mut each = |event: &[u8]| {
+            bytes += (event.len() + HEADER).next_multiple_of(8) as u64;
+            each(event);
+        };
+        let count = match buffers {
             Buffers::Ring(ring) => {
                 let mut count = 0;
                 while count < limit
@@ -155,6 +172,21 @@ impl EventReader {
                 *next = (*next + 1) % total;
                 count
             }
+        };
+        self.in_a_row += bytes;
+        self.most_in_a_row = self.most_in_a_row.max(self.in_a_row);
+        if count < limit {
+            self.in_a_row = 0;
+        }
+        count
+    }
+
+    /// How large the buffers are, and how full they were found. How much waits at this moment only the kernel knows: the
+    /// positions that tell lie in memory that aya maps and keeps to itself.
+    pub fn vitals(&self) -> BufferVitals {
+        BufferVitals {
+            capacity: self.capacity,
+            most_read: self.most_in_a_row.min(self.capacity),
         }
     }
 
@@ -201,19 +233,20 @@ impl Buffers {
 fn open_perf(
     map: aya::maps::Map,
     bytes: usize,
-) -> Result<Vec<PerfEventArrayBuffer<MapData>>, String> {
+) -> Result<(Vec<PerfEventArrayBuffer<MapData>>, usize), String> {
     let mut array = PerfEventArray::try_from(map).map_err(|e| format!("map {PERF}: {e}"))?;
     let cpus = aya::util::online_cpus().map_err(|(path, e)| format!("{path}: {e}"))?;
     let pages = (bytes / cpus.len().max(1) / PAGE)
         .max(1)
         .next_power_of_two();
-    cpus.into_iter()
-        .map(|cpu| {
-            array
-                .open(cpu, Some(pages))
-                .map_err(|e| format!("perf buffer of CPU {cpu}: {e}"))
-        })
-        .collect()
+    let buffers = cpus.into_iter().map(|cpu| {
+        array
+            .open(cpu, Some(pages))
+            .map_err(|e| format!("perf buffer of CPU {cpu}: {e}"))
+    });
+    let buffers = buffers.collect::<Result<Vec<_>, _>>()?;
+    let bytes = buffers.len() * pages * PAGE;
+    Ok((buffers, bytes))
 }
 
 fn drain_perf(

@@ -93,8 +93,9 @@ impl Interfaces {
             .name("rsttrace-attach".to_owned())
             .spawn(move || match Attacher::new(options, programs, shared) {
                 Ok(mut attacher) => {
-                    attacher.rescan(true);
+                    attacher.begin();
                     let _ = ready.send(Ok(()));
+                    attacher.complete();
                     attacher.run(&stopped);
                     attacher.detach_all();
                 }

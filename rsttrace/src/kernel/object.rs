@@ -1,11 +1,12 @@
 //! What must the eBPF object be told about this kernel before it is loaded, and how do its programs get verified?
 
-use std::collections::{BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use aya::programs::{Program, ProgramError};
-use aya::{Btf as AyaBtf, Ebpf, EbpfLoader};
+use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, Endianness};
 use log::debug;
 use rsttrace_common::knobs::{
     self, ABSENT, HELPER_FILE_SOCKET, HELPER_SOCKET_COOKIE, HELPER_SOCKET_STORAGE,
@@ -103,20 +104,38 @@ fn with_questions<T>(ask: impl FnOnce(&Questions) -> T) -> T {
 }
 
 impl KernelFacts {
-    /// Of the running kernel.
-    pub fn read() -> Result<Self, StartError> {
-        let bytes =
-            btf::read(Path::new(btf::VMLINUX)).map_err(|e| preflight::no_btf(e.to_string()))?;
-        let mut facts = Self::of(&bytes).map_err(|e| preflight::no_btf(e.to_string()))?;
+    /// Of the running kernel, and its types as aya wants them: those only by whose ids programs are attached, since it
+    /// copies all of them and looks through them again for each program.
+    fn read() -> Result<(Self, AyaBtf), StartError> {
+        let no_btf = |error: BtfError| preflight::no_btf(error.to_string());
+        let bytes = btf::read(Path::new(btf::VMLINUX)).map_err(no_btf)?;
+        let mut types = Btf::parse(&bytes).map_err(no_btf)?;
+        let mut facts = Self::of_types(&mut types);
         if !sys::has_netns_cookies() {
             facts.offsets.net_cookie = ABSENT;
         }
-        Ok(facts)
+        let iterators = programs().filter_map(|program| match program.attachment {
+            Attachment::Iterator(kind) => Some(format!("bpf_iter_{kind}")),
+            _ => None,
+        });
+        let typedefs: HashSet<_> = tracepoints().map(prototype).collect();
+        let functions: HashSet<_> = functions()
+            .into_iter()
+            .map(str::to_owned)
+            .chain(iterators)
+            .collect();
+        let skeleton = types.skeleton(&typedefs, &functions);
+        let types = AyaBtf::parse(&skeleton, Endianness::default())
+            .map_err(|error| preflight::no_btf(chain(&error)))?;
+        Ok((facts, types))
     }
 
     /// Of a kernel's type information.
     pub fn of(btf: &[u8]) -> Result<Self, BtfError> {
-        let mut types = Btf::parse(btf)?;
+        Btf::parse(btf).map(|mut types| Self::of_types(&mut types))
+    }
+
+    fn of_types(types: &mut Btf) -> Self {
         let tracepoints = tracepoints()
             .filter_map(|name| Some((name, types.parameters(&prototype(name))?)))
             .collect();
@@ -124,13 +143,13 @@ impl KernelFacts {
         let granted = HELPERS
             .iter()
             .filter(|(function, _)| functions.contains_key(function));
-        Ok(Self {
+        Self {
             offsets: Offsets::resolve(|structure, path| types.resolve(structure, path)),
             reasons: types.enumerators(REASONS, "SK_RST_REASON_"),
             helpers: granted.fold(0, |flags, (_, flag)| flags | flag),
             tracepoints,
             functions,
-        })
+        }
     }
 
     /// The least BTF of which [`Self::of`] says the same.
@@ -191,21 +210,23 @@ pub struct Object {
 }
 
 impl Object {
-    /// Makes maps and sets globals.
-    pub fn load(options: &Options, kernel: &KernelFacts) -> Result<Self, StartError> {
-        std::thread::scope(|scope| {
-            let types = scope.spawn(AyaBtf::from_sys_fs);
-            let ebpf = load(options, kernel)?;
-            let types = types
-                .join()
-                .map_err(|_| StartError::Failed("reading BTF ended early".to_owned()))?;
-            let types = types.map_err(|error| preflight::no_btf(chain(&error)))?;
-            Ok(Self {
-                ebpf,
-                types,
-                verified: HashMap::new(),
-            })
-        })
+    /// Reads the kernel's types, makes maps and sets globals.
+    pub fn load(options: &Options) -> Result<(KernelFacts, Self), StartError> {
+        let (read, loader) = std::thread::scope(|scope| {
+            // It reads all types of the kernel first thing, though it will need none.
+            let loader = scope.spawn(EbpfLoader::new);
+            (KernelFacts::read(), loader.join())
+        });
+        let (kernel, types) = read?;
+        let loader =
+            loader.map_err(|_| StartError::Failed("reading BTF ended early".to_owned()))?;
+        let ebpf = load(loader, options, &kernel)?;
+        let object = Self {
+            ebpf,
+            types,
+            verified: HashMap::new(),
+        };
+        Ok((kernel, object))
     }
 
     /// Has the kernel verify what `ways` need, on as many CPUs as there are: that is most of the time of a start.
@@ -224,8 +245,8 @@ impl Object {
                 Some((order, name.to_owned(), program, attachment))
             })
             .collect();
-        // The longest first, which are the last in the table: classifiers parse packets.
-        jobs.sort_by_key(|(order, ..)| *order);
+        // The longest first, as near as that is known: ownership and resets head the table.
+        jobs.sort_by_key(|(order, ..)| Reverse(*order));
         let workers = std::thread::available_parallelism()
             .map_or(1, usize::from)
             .min(4)
@@ -318,7 +339,11 @@ fn verify(program: &mut Program, attachment: Attachment, types: &AyaBtf) -> Resu
     result.map_err(|error| chain(&error))
 }
 
-fn load(options: &Options, kernel: &KernelFacts) -> Result<Ebpf, StartError> {
+fn load(
+    loader: EbpfLoader<'static>,
+    options: &Options,
+    kernel: &KernelFacts,
+) -> Result<Ebpf, StartError> {
     let transport = match options.transport {
         Transport::Ring => knobs::TRANSPORT_RING,
         Transport::Perf => knobs::TRANSPORT_PERF,
@@ -327,9 +352,8 @@ fn load(options: &Options, kernel: &KernelFacts) -> Result<Ebpf, StartError> {
     let detail_interval = options.detail_interval.map_or(0, |interval| {
         u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX)
     });
-    let slots = |wanted: u32| wanted.checked_next_power_of_two().unwrap_or(1 << 31).max(2);
     let (tombstones, baselines) = (slots(options.tombstones), slots(options.baselines));
-    let mut loader = EbpfLoader::new();
+    let mut loader: EbpfLoader<'_> = loader;
     loader
         // The object has no relocations against the kernel's types.
         .btf(None)
@@ -366,6 +390,11 @@ fn load(options: &Options, kernel: &KernelFacts) -> Result<Ebpf, StartError> {
             StartError::Failed(text)
         }
     })
+}
+
+/// Entries that a table of slots gets where so many are wanted.
+pub fn slots(wanted: u32) -> u32 {
+    wanted.checked_next_power_of_two().unwrap_or(1 << 31).max(2)
 }
 
 /// An error with all its causes on one line.

@@ -139,6 +139,8 @@ pub struct Link {
     pub link_type: u16,
     /// Empty if the message does not say.
     pub name: String,
+    /// Packets can pass.
+    pub is_up: bool,
     /// It is on its way into another namespace.
     pub moves: bool,
 }
@@ -153,6 +155,7 @@ pub fn link(body: &[u8]) -> Option<Link> {
         ifindex: u32_at(body, 4)?,
         link_type: u16_at(body, 2)?,
         name: String::new(),
+        is_up: u32_at(body, 8)? & libc::IFF_UP as u32 != 0,
         moves: false,
     };
     for (kind, value) in attributes(body.get(IFINFO_LEN..)?) {
@@ -380,6 +383,7 @@ mod tests {
         header[0] = family;
         header[2..4].copy_from_slice(&772u16.to_ne_bytes());
         header[4..8].copy_from_slice(&7u32.to_ne_bytes());
+        header[8..12].copy_from_slice(&(libc::IFF_UP as u32).to_ne_bytes());
         Request::new(libc::RTM_NEWLINK, 0, &header)
             .attribute(IFLA_IFNAME, b"lo\0")
             .attribute(1 << 15 | 9, &[1])
@@ -398,6 +402,7 @@ mod tests {
             ifindex: 7,
             link_type: 772,
             name: "lo".to_owned(),
+            is_up: true,
             moves: false,
         };
         assert_eq!(link(all[0].body), Some(expected));

@@ -10,6 +10,7 @@ use rsttrace_common::knobs;
 use super::attach::{self, Attached};
 use super::counters::{self, CounterMap, Counters, ProgramStats};
 use super::events::{EventReader, Transport};
+use super::flood::FloodMaps;
 use super::hooks::{Fact, Hooks};
 use super::interfaces::{InterfaceOptions, Interfaces, Names};
 use super::object::{self, KernelFacts, Object};
@@ -68,11 +69,26 @@ pub struct Tracer {
     ebpf: Ebpf,
     reader: Option<EventReader>,
     counters: CounterMap,
+    flood: FloodMaps,
     hooks: Hooks,
     finished: Vec<ProgramStats>,
     reasons: Vec<(u32, String)>,
     hz: Option<u32>,
     debug: bool,
+    slots: Slots,
+}
+
+/// Entries that the kernel side's tables have room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slots {
+    /// Connections that closed.
+    pub tombstones: u32,
+    /// Listeners that closed.
+    pub listeners: u32,
+    /// Flows whose TTL is remembered.
+    pub baselines: u32,
+    /// Sockets whose owner is remembered by address; absent where they lie in socket storage, which has no bound.
+    pub owners: Option<u32>,
 }
 
 /// The probes, accepted by the kernel; none is attached.
@@ -80,6 +96,7 @@ pub struct Prepared {
     kernel: KernelFacts,
     object: Object,
     counters: CounterMap,
+    flood: FloodMaps,
     reader: EventReader,
     options: Options,
 }
@@ -92,15 +109,16 @@ impl Prepared {
             debug!("RLIMIT_MEMLOCK not raised: {error}; only kernels before 5.11 need it");
         }
         sys::keep_heap_small();
-        let kernel = KernelFacts::read()?;
-        let mut object = Object::load(options, &kernel)?;
+        let (kernel, mut object) = Object::load(options)?;
         let counters = CounterMap::take(&mut object.ebpf).map_err(StartError::Failed)?;
+        let flood = FloodMaps::take(&mut object.ebpf).map_err(StartError::Failed)?;
         let reader = EventReader::new(&mut object.ebpf, options).map_err(StartError::Failed)?;
         attach::verify(&mut object, &kernel, options);
         Ok(Self {
             kernel,
             object,
             counters,
+            flood,
             reader,
             options: options.clone(),
         })
@@ -118,6 +136,7 @@ impl Prepared {
             kernel,
             mut object,
             counters,
+            flood,
             reader,
             options,
         } = self;
@@ -127,6 +146,13 @@ impl Prepared {
             hz,
             finished,
         } = attach::all(&mut object, &kernel, &options);
+        let by_address = kernel.helpers & knobs::HELPER_SOCKET_STORAGE == 0;
+        let slots = Slots {
+            tombstones: object::slots(options.tombstones),
+            listeners: knobs::LISTENER_SLOTS,
+            baselines: object::slots(options.baselines),
+            owners: by_address.then_some(options.owners.max(1)),
+        };
         let Object { ebpf, types, .. } = object;
         drop(types);
         let interfaces = match &options.interfaces {
@@ -153,11 +179,13 @@ impl Prepared {
             ebpf,
             reader: Some(reader),
             counters,
+            flood,
             hooks,
             finished,
             reasons: kernel.reasons,
             hz,
             debug: options.debug,
+            slots,
         })
     }
 }
@@ -198,10 +226,20 @@ impl Tracer {
         self.counters.read()
     }
 
+    /// What the probes counted and did not describe.
+    pub fn flood(&self) -> &FloodMaps {
+        &self.flood
+    }
+
     /// Misses and costs of each program that is loaded. What a tracepoint missed no counter saw: resets sent =
     /// `sent_seen` + missed.
     pub fn programs(&self) -> Vec<ProgramStats> {
         counters::programs(&self.ebpf)
+    }
+
+    /// How large the kernel side's tables are.
+    pub fn slots(&self) -> Slots {
+        self.slots
     }
 
     /// Programs that were needed at the start only, as they were then.

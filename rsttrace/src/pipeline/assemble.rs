@@ -190,7 +190,7 @@ fn from_socket(
         forgotten.note(&mut verdict);
     }
     let mut record = form::blank(time, Direction::Sent, host, part, verdict);
-    if egress.is_none() && context.coverage.packets && context.nothing_lost() {
+    if egress.is_none() && context.coverage.packets && context.no_packet_missed() {
         record.verdict.evidence.push(Evidence {
             kind: "not_seen_on_wire".to_owned(),
             detail: "no watched device saw it leave: a packet filter may have dropped it, or the link is down"

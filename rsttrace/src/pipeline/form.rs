@@ -9,12 +9,14 @@ use crate::attribution;
 use crate::event::{
     self, BootTime, Facts, HostFacts, KeepaliveDefaults, Ownership, Sent, TcpState,
 };
+use crate::flood::{Sum, SumNames};
 use crate::idle::clocks::{LEAST, Quiet};
 use crate::idle::{candidates::Match, software};
 use crate::join::{Numbers, Origin, Part};
 use crate::record::{
     Cause, Direction, Endpoint, Form, Id, Idle, Isn, Keepalive, Kernel, Packet, Record, SCHEMA,
-    Socket, TIMED_OUT_SCHEMA, TimedOutRecord, Timestamps, Verdict,
+    SUPPRESSED_SCHEMA, Socket, SuppressedRecord, TIMED_OUT_SCHEMA, TimedOutRecord, Timestamps,
+    Verdict,
 };
 use crate::verdict::advice::KeepaliveNow;
 use crate::verdict::{self, Around, Arrived, words};
@@ -73,6 +75,26 @@ pub fn timed_out(
         state: event.last_state.name().to_owned(),
         age: age(ownership, at.time),
         process: attribution::timed_out(event, facts),
+    }
+}
+
+/// Resets that were counted only.
+pub fn suppressed(sum: &Sum, names: SumNames, host: &HostFacts) -> SuppressedRecord {
+    let kind = &sum.kind;
+    SuppressedRecord {
+        schema: SUPPRESSED_SCHEMA.to_owned(),
+        time: timestamp(sum.until, host),
+        since: timestamp(sum.since, host),
+        host: host.host.clone(),
+        count: sum.count,
+        direction: kind.direction(),
+        cause: sum.cause,
+        reason: names.reason,
+        state: names.state.map(|state| state.name().to_owned()),
+        netns: names.netns,
+        local_port: kind.local_port,
+        remote_port: kind.remote_port,
+        remote_network: kind.network.map(|network| network.to_string()),
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::event::{Body, BootTime, Flow, NetnsCookie, Packet, Received, Segment, Sent, Target};
 use crate::idle::candidates::{self, Knowledge, Match, Silence};
 use crate::idle::clocks::{self, LEAST, Quiet};
-use crate::idle::memory::{Lesson, Memory, Path};
+use crate::idle::memory::{Lesson, MAX_PATHS, Memory, Path};
 use crate::join::{Origin, accepts, is_passive_form};
 use crate::record::{Basis, IdleMode};
 use crate::verdict::{Around, Arrived, OtherReset, REORDERED, TalksOn, timeout};
@@ -57,6 +57,17 @@ impl Ledger {
             knowledge,
             ..Self::default()
         }
+    }
+
+    /// Names of the tables, entries in use, most entries.
+    pub fn tables(&self) -> [(&'static str, usize, Option<usize>); 5] {
+        [
+            ("paths", self.memory.entries(), Some(MAX_PATHS)),
+            ("peer_ttls", self.ttls.len(), Some(MAX_RECENT)),
+            ("talks", self.talks.len(), Some(MAX_RECENT)),
+            ("misses", self.misses.len(), Some(MAX_RECENT)),
+            ("accepted", self.accepted.len(), Some(MAX_RECENT)),
+        ]
     }
 
     /// Takes notice of an event.
@@ -280,6 +291,10 @@ struct Recent<K, V> {
 impl<K: Copy + Eq + Hash, V: Default> Recent<K, V> {
     fn get(&self, key: &K) -> Option<&V> {
         self.entries.get(key).map(|(_, value)| value)
+    }
+
+    fn len(&self) -> usize {
+        self.entries.len()
     }
 
     fn insert(&mut self, key: K, time: BootTime, value: V) {

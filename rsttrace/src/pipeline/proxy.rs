@@ -73,6 +73,11 @@ pub struct Proxies {
 }
 
 impl Proxies {
+    /// Names of the tables, entries in use, most entries.
+    pub fn tables(&self) -> [(&'static str, usize, Option<usize>); 1] {
+        [("legs", self.sent.len(), Some(MAX_LEGS))]
+    }
+
     /// Takes notice of a reset that a process sent.
     pub fn sent(&mut self, sent: &Sent, at: BootTime) {
         // It is found again by its cookie, which the classifier makes at the latest. The leg it answers for may have none.

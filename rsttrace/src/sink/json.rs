@@ -1,4 +1,4 @@
-//! One JSON object a line: the records as the schema has them, nothing else on standard output.
+//! One JSON object a line: the records as the schemas have them, nothing else on standard output.
 
 use std::io::{self, Write};
 use std::time::Instant;
@@ -7,18 +7,18 @@ use serde::Serialize as _;
 use serde_json::Serializer;
 use serde_json::ser::Formatter;
 
-use super::{Sink, Suppressed, text};
-use crate::record::Record;
+use super::{Sink, text};
+use crate::record::{Record, SuppressedRecord};
 use crate::summary::Summary;
 
-/// Records to `out`, everything else to `aside`.
+/// Records to `out`, the summary to `aside`.
 pub struct Json<O, A> {
     out: O,
     aside: A,
 }
 
 impl<O: Write, A: Write> Json<O, A> {
-    /// Writes records to `out` (buffered by the caller's choice), notices and the summary to `aside`.
+    /// Writes records to `out` (buffered by the caller's choice), the summary to `aside`.
     pub fn new(out: O, aside: A) -> Self {
         Self { out, aside }
     }
@@ -30,11 +30,9 @@ impl<O: Write, A: Write> Sink for Json<O, A> {
         self.out.write_all(b"\n")
     }
 
-    fn suppressed(&mut self, _now: Instant, suppressed: &Suppressed) -> io::Result<()> {
-        // A closed standard error must not end the stream of records.
-        let time = text::escape(&suppressed.time);
-        let _ = writeln!(self.aside, "{time} {}", suppressed.sentence());
-        Ok(())
+    fn suppressed(&mut self, _now: Instant, sum: &SuppressedRecord) -> io::Result<()> {
+        sum.serialize(&mut Serializer::with_formatter(&mut self.out, Harmless))?;
+        self.out.write_all(b"\n")
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -6,13 +6,14 @@ mod groups;
 mod json;
 mod layout;
 mod reporter;
+mod suppressed;
 mod table;
 pub mod text;
 
 use std::io;
 use std::time::Instant;
 
-use crate::record::{Record, TimedOutRecord};
+use crate::record::{Record, SuppressedRecord, TimedOutRecord};
 use crate::summary::Summary;
 
 pub use json::Json;
@@ -24,8 +25,8 @@ pub trait Sink {
     /// A reset to show.
     fn record(&mut self, now: Instant, record: &Record) -> io::Result<()>;
 
-    /// Resets that the kernel side counted but did not describe.
-    fn suppressed(&mut self, now: Instant, suppressed: &Suppressed) -> io::Result<()>;
+    /// Resets that the kernel side counted and did not describe.
+    fn suppressed(&mut self, now: Instant, sum: &SuppressedRecord) -> io::Result<()>;
 
     /// A connection died without a reset. Sinks whose form knows resets only leave it to the summary.
     fn timed_out(&mut self, _now: Instant, _dead: &TimedOutRecord) -> io::Result<()> {
@@ -47,26 +48,4 @@ pub trait Sink {
 
     /// The end: writes what was held back, then the summary.
     fn finish(&mut self, summary: &Summary) -> io::Result<()>;
-}
-
-/// Resets counted in the kernel without detail since the last such notice.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Suppressed {
-    /// When it was noticed: RFC 3339, UTC.
-    pub time: String,
-    /// How many.
-    pub count: u64,
-    /// What kind, as a noun: "sent resets".
-    pub what: String,
-}
-
-impl Suppressed {
-    /// What happened, as a sentence.
-    fn sentence(&self) -> String {
-        format!(
-            "+{} {} counted, not described: too many a second",
-            text::count(self.count),
-            text::escape(&self.what)
-        )
-    }
 }

@@ -4,10 +4,10 @@ use std::io;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use super::{Sink, Suppressed};
+use super::Sink;
 use crate::filter::Filter;
 use crate::record::TimedOutRecord;
-use crate::record::{Record, Severity};
+use crate::record::{Record, Severity, SuppressedRecord};
 use crate::summary::{Summary, Totals};
 
 /// Stands between the pipeline and a sink: filters, counts, ends after so many.
@@ -67,9 +67,15 @@ impl Reporter {
         self.sink.timed_out(now, dead)
     }
 
-    /// Resets that the kernel side counted but did not describe.
-    pub fn suppressed(&mut self, now: Instant, suppressed: &Suppressed) -> io::Result<()> {
-        self.sink.suppressed(now, suppressed)
+    /// Resets that the kernel side counted but did not describe. What a filter asks for and such a sum does not tell, it
+    /// may have.
+    pub fn suppressed(&mut self, now: Instant, sum: &SuppressedRecord) -> io::Result<()> {
+        let wanted = self.filter.may_match(sum);
+        self.summary.suppressed(sum.count, wanted);
+        if !wanted || self.left == Some(0) {
+            return Ok(());
+        }
+        self.sink.suppressed(now, sum)
     }
 
     /// When [`Reporter::tick`] is due; `None` if nothing is held back.
@@ -111,7 +117,7 @@ mod tests {
             self.0.lock().unwrap().0 += 1;
             Ok(())
         }
-        fn suppressed(&mut self, _: Instant, _: &Suppressed) -> io::Result<()> {
+        fn suppressed(&mut self, _: Instant, _: &SuppressedRecord) -> io::Result<()> {
             Ok(())
         }
         fn flush(&mut self) -> io::Result<()> {
@@ -176,5 +182,36 @@ mod tests {
         let seen = seen.0.lock().unwrap();
         assert_eq!(seen.0, 0);
         assert!(seen.1.contains("1 more left out"), "{}", seen.1);
+    }
+
+    #[test]
+    fn sums_that_cannot_be_wanted_are_left_out() {
+        let sum: SuppressedRecord =
+            serde_json::from_str(include_str!("../../tests/data/suppressed.json")).unwrap();
+        let port = |port| Terms {
+            ports: vec![Ports {
+                first: port,
+                last: port,
+            }],
+            ..Terms::default()
+        };
+        let network = |net: &str| Terms {
+            addresses: vec![net.parse().unwrap()],
+            ..Terms::default()
+        };
+        // (only, except, wanted)
+        let cases = [
+            (Terms::default(), Terms::default(), true),
+            (port(9999), Terms::default(), true),
+            (port(80), Terms::default(), false),
+            (Terms::default(), port(9999), false),
+            // This end's address is not told.
+            (network("10.0.0.0/8"), Terms::default(), true),
+            (Terms::default(), network("203.0.0.0/16"), false),
+        ];
+        for (only, except, wanted) in cases {
+            let filter = Filter { only, except };
+            assert_eq!(filter.may_match(&sum), wanted, "{filter:?}");
+        }
     }
 }

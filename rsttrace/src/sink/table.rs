@@ -7,8 +7,8 @@ use jiff::tz::TimeZone;
 
 use super::groups::Groups;
 use super::layout::Layout;
-use super::{Sink, Suppressed};
-use crate::record::Record;
+use super::{Sink, suppressed};
+use crate::record::{Record, SuppressedRecord};
 use crate::summary::Summary;
 use crate::terminal::{self, Palette};
 
@@ -115,11 +115,11 @@ impl<O: Write, A: Write> Sink for Table<O, A> {
         self.lines(&self.layout.record(record))
     }
 
-    fn suppressed(&mut self, now: Instant, suppressed: &Suppressed) -> io::Result<()> {
+    fn suppressed(&mut self, now: Instant, sum: &SuppressedRecord) -> io::Result<()> {
         self.follow_terminal(now);
-        self.begin(&suppressed.time)?;
-        let text = suppressed.sentence();
-        self.lines(&self.layout.notice(&suppressed.time, &text))
+        self.begin(&sum.time)?;
+        let text = suppressed::sentence(sum);
+        self.lines(&self.layout.notice(&sum.time, &text))
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -43,7 +43,8 @@ impl Summary {
         section(out, "peer", &self.peers)?;
         section(out, "died without a reset", &self.dead)?;
         self.lessons(out)?;
-        self.kernel(out)
+        self.kernel(out)?;
+        self.own(out)
     }
 
     fn headline(&self, out: &mut String) -> std::fmt::Result {
@@ -70,6 +71,13 @@ impl Summary {
             write!(out, " (counted only; --noise shows it)")?;
         }
         writeln!(out)?;
+        if self.suppressed > 0 {
+            let more = count(self.suppressed);
+            writeln!(
+                out,
+                "{more} more counted and not described, too many at a time (--every describes each)"
+            )?;
+        }
         if self.left_out > 0 {
             writeln!(out, "{} more left out by the filters", count(self.left_out))?;
         }
@@ -135,6 +143,34 @@ impl Summary {
     }
 }
 
+impl Summary {
+    /// What the tracer itself cost.
+    fn own(&self, out: &mut String) -> std::fmt::Result {
+        let Some(vitals) = &self.totals.vitals else {
+            return Ok(());
+        };
+        if let Some(own) = vitals.process {
+            let memory = bytes(own.most_resident);
+            writeln!(
+                out,
+                "rsttrace itself: {} CPU, at most {memory} of memory",
+                seconds(own.cpu)
+            )?;
+        }
+        if let Some(cost) = vitals.program_cost() {
+            let runs = plural(cost.runs, "run", "runs");
+            writeln!(out, "eBPF programs: {} in {runs}", seconds(cost.time))?;
+        }
+        let buffer = vitals.buffer;
+        if buffer.capacity > 0 {
+            let percent = buffer.most_read as f64 * 100.0 / buffer.capacity as f64;
+            let size = bytes(buffer.capacity);
+            writeln!(out, "buffer of {size}: at most {percent:.1} % full")?;
+        }
+        Ok(())
+    }
+}
+
 fn section<K: Clone + Eq + Hash + Ord + ToString>(
     out: &mut String,
     title: &str,
@@ -194,6 +230,20 @@ fn table(
 
 fn plural(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })
+}
+
+/// `0.02 s`, `20.01 s`.
+fn seconds(duration: Duration) -> String {
+    format!("{:.2} s", duration.as_secs_f64())
+}
+
+/// `64 KiB`, `4.0 MiB`: whole numbers below a MiB.
+fn bytes(number: u64) -> String {
+    const MIB: u64 = 1 << 20;
+    if number < MIB {
+        return format!("{} KiB", number.div_ceil(1024));
+    }
+    format!("{:.1} MiB", number as f64 / MIB as f64)
 }
 
 /// `20.0 s`, `5 min 3 s`, `2 h 5 min`.

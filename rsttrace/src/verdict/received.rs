@@ -109,7 +109,7 @@ pub fn received(accepted: &Accepted<'_>, context: &Context<'_>) -> Verdict {
     if sighting.is_none()
         && accepted.sender.is_none()
         && context.coverage.packets
-        && context.nothing_lost()
+        && context.no_packet_missed()
     {
         list.push(item(
             "not_seen_on_wire",

@@ -52,16 +52,18 @@ pub fn made_here(
             if passive
                 && coverage.sent
                 && context.nothing_lost()
-                && (coverage.sent_stateless || packet.source.is_ipv4()) =>
+                && (packet.source.is_ipv4()
+                    || (coverage.sent_stateless && context.no_sender_missed())) =>
         {
             list.push(item("no_socket", "it belongs to no socket"));
-            if coverage.sent_stateless {
+            let silent = coverage.sent_stateless && context.no_sender_missed();
+            if silent {
                 list.push(item("no_event", "the TCP stack did not send it"));
             }
-            let confidence = if coverage.sent_stateless {
-                Confidence::Certain
-            } else {
-                Confidence::Possible
+            let confidence = match (silent, coverage.sent_stateless) {
+                (true, _) => Confidence::Certain,
+                (false, true) => Confidence::Likely,
+                (false, false) => Confidence::Possible,
             };
             let summary = format!(
                 "a packet filter of this host rejected {} with a reset",
@@ -89,6 +91,7 @@ pub fn made_here(
             let why = match sender {
                 _ if !coverage.sent => "the hook on sent resets is not attached",
                 _ if !context.nothing_lost() => "events were lost",
+                _ if !context.no_sender_missed() => "there were too many resets to describe each",
                 SenderSocket::Some(_) => "a TCP socket sent it but its event is missing",
                 _ => "it belongs to no socket and is no firewall's form",
             };
@@ -343,7 +346,7 @@ fn aimed(
 ) -> (Cause, Confidence, Severity, String) {
     let source = packet.source;
     let segment = &packet.segment;
-    let sure = context.coverage.received && context.nothing_lost();
+    let sure = context.coverage.received && context.no_receiver_missed();
     let fits = if aim.state == TcpState::SynSent {
         // Over lo and veth the answer comes in while the SYN is still being sent, before tcp_connect() counts it.
         segment.flags.has(TcpFlags::ACK)
@@ -356,6 +359,8 @@ fn aimed(
             "the hook on accepted resets is not attached"
         } else if !context.nothing_lost() {
             "events were lost"
+        } else if !context.no_receiver_missed() {
+            "there were too many resets to describe each"
         } else {
             "no event says that it was: it may have been dropped by a packet filter"
         };

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
 mod help;
+mod metrics;
 mod schema;
 mod summary;
 mod table;

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use rsttrace::record::{Severity, TimedOutRecord};
 use rsttrace::summary::{KernelTotal, Summary, Totals};
+use rsttrace::vitals::{BufferVitals, ProcessVitals, ProgramCost, ProgramVitals, Vitals};
 
 use super::{assert_golden, records};
 
-fn dead(pid: u32, comm: &str, name: &str, error: i32) -> TimedOutRecord {
+pub fn dead(pid: u32, comm: &str, name: &str, error: i32) -> TimedOutRecord {
     let process =
         serde_json::json!({"pid": pid, "comm": comm, "role": "owner", "quality": "recorded"});
     let record = serde_json::json!({
@@ -51,6 +52,30 @@ fn kernel(lost: u64) -> Vec<KernelTotal> {
         .to_vec()
 }
 
+fn vitals() -> Vitals {
+    Vitals {
+        programs: vec![ProgramVitals {
+            name: "tcp_send_reset".to_owned(),
+            cost: Some(ProgramCost {
+                time: Duration::from_millis(410),
+                runs: 123_456,
+            }),
+            missed: Some(0),
+        }],
+        buffer: BufferVitals {
+            capacity: 4 << 20,
+            most_read: 400_000,
+        },
+        process: Some(ProcessVitals {
+            cpu: Duration::from_millis(1_240),
+            resident: 17 << 20,
+            most_resident: 18 << 20,
+            started: None,
+        }),
+        ..Vitals::default()
+    }
+}
+
 #[test]
 fn summary_of_many_records() {
     let mut summary = filled();
@@ -61,6 +86,7 @@ fn summary_of_many_records() {
             "towards 10.0.0.0/24 port 443, fin_at_expiry: 37 of 40 idle resets came at 300.0 ± 0.4 s".to_owned(),
         ],
         shortfalls: vec![("tombstones not written".to_owned(), 0)],
+        vitals: Some(vitals()),
     });
     assert_golden("summary/many.txt", &summary.render());
 }
@@ -77,6 +103,7 @@ fn summary_with_losses() {
             ("tombstones not written".to_owned(), 1234),
             ("sockets without a recorded owner".to_owned(), 0),
         ],
+        vitals: None,
     });
     assert_golden("summary/losses.txt", &summary.render());
 }

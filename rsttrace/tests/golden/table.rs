@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 use rsttrace::record::Record;
+use rsttrace::record::SuppressedRecord;
 use rsttrace::sink::text::{is_unsafe, width};
-use rsttrace::sink::{Sink as _, Suppressed, Table, TableOptions, Width};
+use rsttrace::sink::{Sink as _, Table, TableOptions, Width};
 use rsttrace::summary::Summary;
 use rsttrace::terminal::Palette;
 
@@ -122,11 +123,8 @@ fn burst(every: bool) -> String {
         table.record(start, &record).unwrap();
     }
     table.tick(start + Duration::from_secs(1)).unwrap();
-    let suppressed = Suppressed {
-        time: "2026-01-05T12:03:46.500000000Z".to_owned(),
-        count: 12_345,
-        what: "sent resets".to_owned(),
-    };
+    let suppressed: SuppressedRecord =
+        serde_json::from_str(include_str!("../data/suppressed.json")).unwrap();
     table.suppressed(start, &suppressed).unwrap();
     let later = start + Duration::from_secs(9);
     for record in [&samples[2], &samples[2]] {

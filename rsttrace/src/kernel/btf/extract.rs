@@ -3,6 +3,8 @@
 //! Some kilobytes a kernel instead of its megabytes: so kernels become data of tests. What is kept has the kernel's own
 //! offsets and chains of typedefs; what nobody looks into is `int`.
 
+use std::collections::HashSet;
+
 use super::{
     Btf, KIND_CONST, KIND_ENUM, KIND_ENUM64, KIND_FUNC, KIND_FUNC_PROTO, KIND_INT, KIND_PTR,
     KIND_RESTRICT, KIND_STRUCT, KIND_TYPE_TAG, KIND_TYPEDEF, KIND_UNION, KIND_VOLATILE, MAGIC,
@@ -38,6 +40,37 @@ impl Questions<'_> {
 }
 
 impl Btf<'_> {
+    /// BTF in which these typedefs and functions have the ids that they have here, and nothing else has a name: what
+    /// attaching by type id needs, for a reader that copies all that it reads.
+    pub fn skeleton(&self, typedefs: &HashSet<String>, functions: &HashSet<String>) -> Vec<u8> {
+        let mut types = Vec::with_capacity(self.offsets.len() * 12);
+        let mut strings = vec![0];
+        let mut end = 0;
+        for at in &self.offsets {
+            let kept = self.read_type(*at as usize).and_then(|record| {
+                let wanted = match record.kind {
+                    KIND_TYPEDEF => typedefs,
+                    KIND_FUNC => functions,
+                    _ => return None,
+                };
+                let name = std::str::from_utf8(self.name(record.name)?).ok()?;
+                wanted.contains(name).then_some((record.kind, name))
+            });
+            let (kind, name) = kept.unwrap_or((KIND_PTR, ""));
+            let name_offset = if name.is_empty() { 0 } else { strings.len() };
+            for word in [name_offset as u32, u32::from(kind) << 24, 0] {
+                types.extend_from_slice(&word.to_ne_bytes());
+            }
+            if !name.is_empty() {
+                strings.extend_from_slice(name.as_bytes());
+                strings.push(0);
+                end = types.len();
+            }
+        }
+        types.truncate(end);
+        assemble(&types, &strings)
+    }
+
     /// BTF that answers `questions` as this does, and nothing else.
     pub fn extract(&self, questions: &Questions) -> Vec<u8> {
         let mut extract = Extract::new(self);
@@ -252,14 +285,18 @@ impl<'a> Extract<'a> {
     }
 
     fn bytes(self) -> Vec<u8> {
-        let (types, strings) = (self.types.len() as u32, self.strings.len() as u32);
-        let mut bytes = MAGIC.to_ne_bytes().to_vec();
-        bytes.extend([1, 0]);
-        for word in [super::HEADER_LEN as u32, 0, types, types, strings] {
-            bytes.extend_from_slice(&word.to_ne_bytes());
-        }
-        bytes.extend(self.types);
-        bytes.extend(self.strings);
-        bytes
+        assemble(&self.types, &self.strings)
     }
+}
+
+fn assemble(types: &[u8], strings: &[u8]) -> Vec<u8> {
+    let (type_len, string_len) = (types.len() as u32, strings.len() as u32);
+    let mut bytes = MAGIC.to_ne_bytes().to_vec();
+    bytes.extend([1, 0]);
+    for word in [super::HEADER_LEN as u32, 0, type_len, type_len, string_len] {
+        bytes.extend_from_slice(&word.to_ne_bytes());
+    }
+    bytes.extend_from_slice(types);
+    bytes.extend_from_slice(strings);
+    bytes
 }

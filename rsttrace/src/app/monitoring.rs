@@ -1,0 +1,145 @@
+//! When do metrics leave the tool: at a scrape, every few seconds into a file, and at the end?
+
+use std::time::Duration;
+
+use log::{info, warn};
+use tokio::time::Instant;
+
+use super::sleep_until;
+use crate::cli::{Failure, MetricsOptions};
+use crate::metrics::file::{FileError, MetricsFile};
+use crate::metrics::http::{Scrape, ServeError, Server};
+use crate::metrics::{Judged, exposition};
+use crate::pipeline::Output;
+use crate::vitals::Vitals;
+
+/// How old the file gets.
+const INTERVAL: Duration = Duration::from_secs(15);
+
+/// What was asked for; nothing is counted or woken up if nothing was.
+#[derive(Default)]
+pub struct Monitoring {
+    server: Option<Server>,
+    file: Option<Rewritten>,
+    judged: Judged,
+}
+
+struct Rewritten {
+    file: MetricsFile,
+    due: Instant,
+    failed: bool,
+}
+
+/// Who wants the metrics.
+pub enum Wanted {
+    /// Somebody who scrapes.
+    Scrape(Scrape),
+    /// The file.
+    File,
+}
+
+impl Monitoring {
+    /// Listens and makes sure that the file can be written. Needs a runtime around it.
+    pub async fn start(options: &MetricsOptions) -> Result<Self, Failure> {
+        let server = match options.address {
+            Some(address) => Some(Server::start(address).await?),
+            None => None,
+        };
+        let file = match &options.file {
+            Some(file) => Some(Rewritten {
+                file: MetricsFile::new(file)?,
+                due: Instant::now(),
+                failed: false,
+            }),
+            None => None,
+        };
+        Ok(Self {
+            server,
+            file,
+            judged: Judged::default(),
+        })
+    }
+
+    /// Where metrics can be had, a sentence each.
+    pub fn describe(&self) -> Vec<String> {
+        let server = self.server.iter();
+        let file = self.file.iter();
+        server
+            .map(|server| format!("metrics at http://{}/metrics", server.address()))
+            .chain(file.map(|it| format!("metrics in {}", it.file.path().display())))
+            .collect()
+    }
+
+    /// Counts what was judged.
+    pub fn note(&mut self, output: &Output) {
+        if self.server.is_some() || self.file.is_some() {
+            self.judged.note(output);
+        }
+    }
+
+    /// Waits until somebody wants the metrics, for ever if nobody will. Dropping the future loses nothing.
+    pub async fn wanted(&mut self) -> Wanted {
+        let due = self.file.as_ref().map(|file| file.due);
+        let scrape = async {
+            match &mut self.server {
+                Some(server) => server.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            scrape = scrape => Wanted::Scrape(scrape),
+            () = sleep_until(due) => Wanted::File,
+        }
+    }
+
+    /// Hands them over.
+    pub fn give(&mut self, wanted: Wanted, vitals: &Vitals) {
+        match wanted {
+            Wanted::Scrape(scrape) => scrape.answer(exposition(&self.judged, vitals)),
+            Wanted::File => self.rewrite(vitals),
+        }
+    }
+
+    /// Rewrites the file now, if there is one: as is due, and at the end.
+    pub fn rewrite(&mut self, vitals: &Vitals) {
+        let Some(Rewritten { file, due, failed }) = &mut self.file else {
+            return;
+        };
+        *due = Instant::now() + INTERVAL;
+        let written = file.write(&exposition(&self.judged, vitals));
+        match &written {
+            Ok(()) if *failed => info!("{} is written again", file.path().display()),
+            Ok(()) => {}
+            // Once, not every time.
+            Err(error) if !*failed => warn!(
+                "{}: {error}; the metrics there are old until it can be written again",
+                file.path().display()
+            ),
+            Err(_) => {}
+        }
+        *failed = written.is_err();
+    }
+}
+
+impl From<FileError> for Failure {
+    fn from(error: FileError) -> Self {
+        let message = format!("--metrics-file: {error}");
+        match error {
+            FileError::NotPermitted(_) => Self::NotPermitted(message),
+            _ => Self::Usage(message),
+        }
+    }
+}
+
+impl From<ServeError> for Failure {
+    fn from(error: ServeError) -> Self {
+        let message = format!("--metrics {error}");
+        match error {
+            ServeError::NotPermitted(_) => Self::NotPermitted(message),
+            ServeError::NotOurs(_) => Self::Usage(message),
+            ServeError::InUse(_) | ServeError::Failed { .. } => {
+                Self::Failed(anyhow::anyhow!(message))
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! How is a running trace doing?
+
+use std::time::Duration;
+
+use rsttrace_common::flood;
+
+use super::{Session, kernel_totals};
+use crate::host::own;
+use crate::kernel::{Counters, ProgramStats, Slots};
+use crate::summary::KernelTotal;
+use crate::vitals::{HookVitals, ProgramCost, ProgramVitals, Shortfalls, TableVitals, Vitals};
+
+impl Session {
+    /// How it is doing now. Reads a file of /proc for each program and two for this process, and the map of counters.
+    pub fn vitals(&self) -> Vitals {
+        let counters = self.tracer.counters();
+        self.vitals_of(counters.as_ref(), &self.tracer.programs(), self.unwatched())
+    }
+
+    /// The same, where the programs have told already.
+    pub(super) fn vitals_of(
+        &self,
+        counters: Option<&Counters>,
+        programs: &[ProgramStats],
+        unwatched: Option<u64>,
+    ) -> Vitals {
+        let counted = self.brain.counted();
+        let events = counters.map_or_else(Vec::new, |counters| {
+            let mut events = kernel_totals(counters, &counted, programs);
+            events.push(KernelTotal {
+                name: "timed out".to_owned(),
+                seen: counters.timed_out_seen,
+                detailed: counted.timed_out,
+                suppressed: 0,
+                lost: counters.timed_out_lost,
+            });
+            events
+        });
+        let mut tables = kernel_tables(self.tracer.slots(), counters);
+        tables.extend(self.brain.tables());
+        Vitals {
+            events,
+            shortfalls: Shortfalls {
+                without_owner: counters.map(|counters| counters.storage_failed),
+                unwatched,
+                ..self.brain.shortfalls()
+            },
+            programs: program_vitals(programs),
+            buffer: self.events.vitals(),
+            tables,
+            hooks: self
+                .tracer
+                .hooks()
+                .iter()
+                .map(|(fact, _)| HookVitals {
+                    fact: fact.name(),
+                    way: self.tracer.hooks().way(fact).map(|way| way.name),
+                })
+                .collect(),
+            process: own::process(),
+        }
+    }
+
+    /// Interfaces and namespaces without classifiers now; absent where none are attached at all.
+    pub(super) fn unwatched(&self) -> Option<u64> {
+        self.tracer.names().map(|names| names.problems().0)
+    }
+}
+
+/// A listener's record and a connection's are counted as one kind when they are overwritten.
+fn kernel_tables(slots: Slots, counters: Option<&Counters>) -> Vec<TableVitals> {
+    let table = |name, capacity: u32, evictions| TableVitals {
+        name,
+        entries: None,
+        capacity: Some(capacity.into()),
+        evictions,
+    };
+    let mut tables = vec![
+        table(
+            "tombstones",
+            slots.tombstones,
+            counters.map(|it| it.tombstone_evicted),
+        ),
+        table("listeners", slots.listeners, None),
+        table(
+            "baselines",
+            slots.baselines,
+            counters.map(|it| it.baseline_evicted),
+        ),
+    ];
+    tables.push(table("buckets", flood::BUCKETS, None));
+    tables.push(table("decisions", flood::DECISIONS, None));
+    tables.extend(slots.owners.map(|owners| table("owners", owners, None)));
+    tables
+}
+
+/// Where not a single program ran, the kernel does not count.
+fn program_vitals(programs: &[ProgramStats]) -> Vec<ProgramVitals> {
+    let counts = programs.iter().any(|program| program.runs > 0);
+    programs
+        .iter()
+        .map(|program| ProgramVitals {
+            name: program.name.clone(),
+            cost: counts.then(|| ProgramCost {
+                time: Duration::from_nanos(program.run_time_ns),
+                runs: program.runs,
+            }),
+            missed: program.missed,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_statistics_of_the_kernel_no_program_is_said_to_cost_nothing() {
+        let idle = ProgramStats {
+            name: "idle".to_owned(),
+            missed: Some(0),
+            ..ProgramStats::default()
+        };
+        let told = program_vitals(std::slice::from_ref(&idle));
+        assert!(told.iter().all(|program| program.cost.is_none()));
+        let busy = ProgramStats {
+            name: "busy".to_owned(),
+            runs: 2,
+            run_time_ns: 700,
+            ..ProgramStats::default()
+        };
+        let told = program_vitals(&[busy, idle]);
+        let runs: Vec<_> = told.iter().filter_map(|program| program.cost).collect();
+        assert_eq!(runs.len(), 2);
+        assert_eq!((runs[0].runs, runs[1].runs), (2, 0));
+        assert_eq!((told[0].missed, told[1].missed), (None, Some(0)));
+    }
+
+    #[test]
+    fn a_table_by_address_is_there_only_where_it_is_used() {
+        let slots = |owners| Slots {
+            tombstones: 4,
+            listeners: 2,
+            baselines: 8,
+            owners,
+        };
+        let names = |slots| {
+            let tables = kernel_tables(slots, None);
+            tables.iter().map(|table| table.name).collect::<Vec<_>>()
+        };
+        assert!(!names(slots(None)).contains(&"owners"));
+        assert!(names(slots(Some(9))).contains(&"owners"));
+    }
+}

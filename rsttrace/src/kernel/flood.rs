@@ -1,0 +1,96 @@
+//! Which resets did the probes count and not describe?
+
+use aya::Ebpf;
+use aya::maps::{Array, MapData, PerCpuArray};
+use rsttrace_common::flood::{BUCKETS, Bucket, CLASSES, REFUSALS, hash_of};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::flood::{Kind, Refused};
+
+/// A bucket as whole words.
+type Words = [u64; size_of::<Bucket>() / 8];
+
+/// The maps of `rsttrace_common::flood`; outlives the object it was taken from.
+pub struct FloodMaps {
+    buckets: Array<MapData, Words>,
+    refusals: PerCpuArray<MapData, u64>,
+    classes: PerCpuArray<MapData, [u64; 2]>,
+}
+
+/// What was counted of a class since the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClassTotal {
+    /// Below `rsttrace_common::flood::CLASSES`.
+    pub class: u16,
+    /// All.
+    pub seen: u64,
+    /// Those of them that were not described on purpose.
+    pub suppressed: u64,
+}
+
+impl FloodMaps {
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, String> {
+        fn map<T: TryFrom<aya::maps::Map, Error = aya::maps::MapError>>(
+            ebpf: &mut Ebpf,
+            name: &str,
+        ) -> Result<T, String> {
+            let map = ebpf
+                .take_map(name)
+                .ok_or_else(|| format!("the eBPF object has no map {name}"))?;
+            T::try_from(map).map_err(|error| format!("map {name}: {error}"))
+        }
+        Ok(Self {
+            buckets: map(ebpf, "BUCKETS")?,
+            refusals: map(ebpf, "REFUSALS")?,
+            classes: map(ebpf, "CLASS_COUNTS")?,
+        })
+    }
+
+    /// What each bucket has refused since the start, in the order of their places; those that refused nothing are left
+    /// out. Costs a system call for each bucket.
+    pub fn refused(&self) -> Vec<Refused> {
+        (0..REFUSALS)
+            .filter_map(|place| {
+                let count: u64 = self.refusals.get(&place, 0).ok()?.iter().sum();
+                if count == 0 {
+                    return None;
+                }
+                let kind = self.kind(place)?;
+                Some(Refused { place, kind, count })
+            })
+            .collect()
+    }
+
+    fn kind(&self, place: u32) -> Option<Kind> {
+        if place >= BUCKETS {
+            return u16::try_from(place - BUCKETS).ok().map(Kind::Class);
+        }
+        let words = self.buckets.get(&place, 0).ok()?;
+        let bucket = Bucket::read_from_bytes(words.as_bytes()).ok()?;
+        // Two CPUs may have written it at once.
+        Some(if hash_of(&bucket.key) == bucket.check {
+            Kind::Bucket(bucket.key)
+        } else {
+            Kind::Unclear
+        })
+    }
+
+    /// What was counted of each class since the start; those without a reset are left out. `None` if the map cannot be
+    /// read.
+    pub fn classes(&self) -> Option<Vec<ClassTotal>> {
+        let mut totals = Vec::new();
+        for class in 0..CLASSES {
+            let counts = self.classes.get(&class, 0).ok()?;
+            let sum = |which: usize| counts.iter().map(|count| count[which]).sum();
+            let total = ClassTotal {
+                class: u16::try_from(class).ok()?,
+                seen: sum(0),
+                suppressed: sum(1),
+            };
+            if total.seen > 0 {
+                totals.push(total);
+            }
+        }
+        Some(totals)
+    }
+}

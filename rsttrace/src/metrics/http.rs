@@ -1,0 +1,301 @@
+//! Metrics over HTTP, at `/metrics`: values are asked for when somebody scrapes, and nothing happens otherwise.
+//!
+//! Few connections at once, each for one request and a few seconds, so that nobody who connects can hold much.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use log::debug;
+use thiserror::Error;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+/// Connections served at once; further ones wait in the kernel's queue.
+const MOST_CONNECTIONS: usize = 8;
+/// A connection is closed after so long, whatever it has done.
+const LONGEST: Duration = Duration::from_secs(10);
+/// Wait after a failed accept: descriptors may be short.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The largest request head, bytes.
+const LARGEST_HEAD: usize = 16 << 10;
+/// Where the metrics are.
+const PATH: &str = "/metrics";
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// Why metrics cannot be served. Each message names the address and ends with the next step.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// Somebody else listens there.
+    #[error(
+        "{0}: the address is in use; choose another port for --metrics, `ss -ltnp` shows who has it"
+    )]
+    InUse(SocketAddr),
+    /// This host does not have the address.
+    #[error(
+        "{0}: this host does not have the address; choose one for --metrics that `ip address` shows"
+    )]
+    NotOurs(SocketAddr),
+    /// The port needs a right.
+    #[error(
+        "{0}: not permitted to listen there; choose a port for --metrics from 1024 on, or run as root"
+    )]
+    NotPermitted(SocketAddr),
+    /// Something else.
+    #[error("{address}: {error}; choose another address for --metrics")]
+    Failed {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+}
+
+/// Somebody who waits for the metrics.
+#[derive(Debug)]
+pub struct Scrape(oneshot::Sender<String>);
+
+impl Scrape {
+    /// Gives them. No harm if nobody waits any more.
+    pub fn answer(self, text: String) {
+        let _ = self.0.send(text);
+    }
+}
+
+/// A server at work, until it is dropped.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    scrapes: mpsc::Receiver<Scrape>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Server {
+    /// Listens. Needs a tokio runtime around it, with I/O and time.
+    pub async fn start(address: SocketAddr) -> Result<Self, ServeError> {
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::AddrInUse => ServeError::InUse(address),
+            io::ErrorKind::AddrNotAvailable => ServeError::NotOurs(address),
+            io::ErrorKind::PermissionDenied => ServeError::NotPermitted(address),
+            _ => ServeError::Failed { address, error },
+        };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let (sender, scrapes) = mpsc::channel(MOST_CONNECTIONS);
+        let task = tokio::spawn(accept(listener, sender));
+        Ok(Self {
+            address,
+            scrapes,
+            task,
+        })
+    }
+
+    /// Where it listens: with the port that the kernel chose, if 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The next scrape. Never ends by itself; dropping the future loses nothing.
+    pub async fn next(&mut self) -> Scrape {
+        match self.scrapes.recv().await {
+            Some(scrape) => scrape,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, scrapes: mpsc::Sender<Scrape>) {
+    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    // Never closed.
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let scrapes = scrapes.clone();
+                tokio::spawn(async move {
+                    if tokio::time::timeout(LONGEST, serve(stream, scrapes))
+                        .await
+                        .is_err()
+                    {
+                        debug!("a metrics connection took too long");
+                    }
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                debug!("a metrics connection was not accepted: {error}");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, scrapes: mpsc::Sender<Scrape>) {
+    let service = service_fn(|request| respond(request, &scrapes));
+    let served = http1::Builder::new()
+        .keep_alive(false)
+        .header_read_timeout(None)
+        .max_buf_size(LARGEST_HEAD)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        debug!("a metrics connection ended early: {error}");
+    }
+}
+
+/// hyper leaves the body out where HEAD was asked for.
+async fn respond(
+    request: Request<Incoming>,
+    scrapes: &mpsc::Sender<Scrape>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    if request.uri().path() != PATH {
+        let hint = format!("the metrics are at {PATH}\n");
+        return Ok(text(StatusCode::NOT_FOUND, CONTENT_TYPE, TEXT, hint));
+    }
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let refused = String::new();
+        return Ok(text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            ALLOW,
+            "GET, HEAD",
+            refused,
+        ));
+    }
+    let (sender, answer) = oneshot::channel();
+    // Both fail only at the end of the trace.
+    let asked = scrapes.send(Scrape(sender)).await;
+    let answer = match asked {
+        Ok(()) => answer.await.ok(),
+        Err(_) => None,
+    };
+    Ok(match answer {
+        Some(metrics) => text(StatusCode::OK, CONTENT_TYPE, super::CONTENT_TYPE, metrics),
+        None => {
+            let ended = "the trace has ended\n".to_owned();
+            text(StatusCode::SERVICE_UNAVAILABLE, CONTENT_TYPE, TEXT, ended)
+        }
+    })
+}
+
+fn text(
+    status: StatusCode,
+    header: HeaderName,
+    value: &'static str,
+    body: String,
+) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let value = hyper::header::HeaderValue::from_static(value);
+    response.headers_mut().insert(header, value);
+    response
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    async fn started() -> Server {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Server::start(any).await.unwrap()
+    }
+
+    /// What comes back until the server closes.
+    async fn ask(address: SocketAddr, request: &[u8]) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request).await.unwrap();
+        let mut answer = Vec::new();
+        // A server that has seen enough may reset.
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    async fn serving(mut server: Server) {
+        loop {
+            server.next().await.answer("m 1\n".to_owned());
+        }
+    }
+
+    #[tokio::test]
+    async fn get_and_head_are_answered_and_nothing_else() {
+        let server = started().await;
+        let address = server.address();
+        let task = tokio::spawn(serving(server));
+        let host = "host: x\r\n\r\n";
+        for (line, status, body) in [
+            ("GET /metrics HTTP/1.1", "200", "m 1\n"),
+            ("GET /metrics?x=y HTTP/1.1", "200", "m 1\n"),
+            ("GET /metrics HTTP/1.0", "200", "m 1\n"),
+            ("HEAD /metrics HTTP/1.1", "200", ""),
+            ("POST /metrics HTTP/1.1", "405", ""),
+            ("GET / HTTP/1.1", "404", "the metrics are at /metrics\n"),
+        ] {
+            let answer = ask(address, format!("{line}\r\n{host}").as_bytes()).await;
+            let (head, told) = answer.split_once("\r\n\r\n").unwrap();
+            assert!(head.contains(&format!(" {status} ")), "{line}: {head}");
+            assert_eq!(told, body, "{line}");
+            if status == "200" {
+                assert!(head.contains("text/plain; version=0.0.4"), "{head}");
+            }
+        }
+        task.abort();
+    }
+
+    #[tokio::test]
+    async fn garbage_and_huge_heads_end_their_own_connection_only() {
+        let server = started().await;
+        let address = server.address();
+        let task = tokio::spawn(serving(server));
+        let huge = format!(
+            "GET /metrics HTTP/1.1\r\nx: {}\r\n\r\n",
+            "y".repeat(1 << 20)
+        );
+        for request in [
+            &b"\x16\x03\x01\0\xff\r\n\r\n"[..],
+            b"GET\r\n\r\n",
+            huge.as_bytes(),
+        ] {
+            let answer = ask(address, request).await;
+            assert!(!answer.contains(" 200 "), "{answer}");
+        }
+        let answer = ask(address, b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        assert!(answer.ends_with("m 1\n"), "{answer}");
+        task.abort();
+    }
+
+    #[tokio::test]
+    async fn an_address_that_cannot_be_had_is_refused_with_a_next_step() {
+        let server = started().await;
+        let taken = Server::start(server.address()).await.unwrap_err();
+        assert!(matches!(taken, ServeError::InUse(_)), "{taken}");
+        let foreign = SocketAddr::from(([192, 0, 2, 1], 0));
+        let foreign = Server::start(foreign).await.unwrap_err();
+        assert!(matches!(foreign, ServeError::NotOurs(_)), "{foreign}");
+    }
+
+    #[tokio::test]
+    async fn a_dropped_server_listens_no_more() {
+        let server = started().await;
+        let address = server.address();
+        drop(server);
+        tokio::task::yield_now().await;
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+}

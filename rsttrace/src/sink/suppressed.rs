@@ -1,0 +1,110 @@
+//! How is said what was counted and not described?
+
+use super::text;
+use crate::record::{Cause, Direction, SuppressedRecord};
+
+/// `+41,233 more port_closed from 203.0.113.0/24, port 9999: counted, not described`.
+pub(super) fn sentence(sum: &SuppressedRecord) -> String {
+    let what = match (sum.cause, sum.direction) {
+        (Some(cause), _) => cause.to_string(),
+        (None, direction) => {
+            let plain = match direction {
+                Direction::Sent => "resets sent",
+                Direction::Received => "resets received",
+                Direction::Forwarded => "resets forwarded",
+                Direction::Observed => "resets that came in",
+            };
+            match sum.reason.as_deref().or(sum.state.as_deref()) {
+                Some(detail) => format!("{plain} ({})", text::escape(detail)),
+                None => plain.to_owned(),
+            }
+        }
+    };
+    let toward = if sum.direction == Direction::Sent && !sum.cause.is_some_and(answers) {
+        "to"
+    } else {
+        "from"
+    };
+    let port = match (sum.local_port, sum.remote_port) {
+        (Some(port), _) => format!("port {port}"),
+        (None, Some(port)) => format!("their port {port}"),
+        (None, None) => "many ports".to_owned(),
+    };
+    let network = sum
+        .remote_network
+        .as_deref()
+        .map_or("many networks".into(), text::escape);
+    format!(
+        "+{} more {what} {toward} {network}, {port}: counted, not described",
+        text::count(sum.count)
+    )
+}
+
+/// The other end's segments made the kernel send it.
+fn answers(cause: Cause) -> bool {
+    matches!(
+        cause,
+        Cause::PortClosed
+            | Cause::HalfOpen
+            | Cause::DataAfterClose
+            | Cause::LateSynack
+            | Cause::AcceptQueueOverflow
+            | Cause::StrayAck
+            | Cause::BadHandshake
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::SUPPRESSED_SCHEMA;
+
+    #[test]
+    fn what_they_have_in_common_is_said() {
+        let sum = SuppressedRecord {
+            schema: SUPPRESSED_SCHEMA.to_owned(),
+            time: "2026-01-05T12:03:46.500000000Z".to_owned(),
+            since: "2026-01-05T12:03:45.500000000Z".to_owned(),
+            host: None,
+            count: 41_233,
+            direction: Direction::Sent,
+            cause: Some(Cause::PortClosed),
+            reason: Some("NO_SOCKET".to_owned()),
+            state: None,
+            netns: None,
+            local_port: Some(9999),
+            remote_port: None,
+            remote_network: Some("203.0.113.0/24".to_owned()),
+        };
+        let end = ": counted, not described";
+        assert_eq!(
+            sentence(&sum),
+            format!("+41,233 more port_closed from 203.0.113.0/24, port 9999{end}")
+        );
+        let several = SuppressedRecord {
+            cause: None,
+            local_port: None,
+            remote_network: None,
+            ..sum.clone()
+        };
+        assert_eq!(
+            sentence(&several),
+            format!("+41,233 more resets sent (NO_SOCKET) to many networks, many ports{end}")
+        );
+        let received = SuppressedRecord {
+            direction: Direction::Received,
+            cause: None,
+            reason: None,
+            state: Some("ESTABLISHED".to_owned()),
+            local_port: None,
+            remote_port: Some(443),
+            ..sum
+        };
+        assert_eq!(
+            sentence(&received),
+            format!(
+                "+41,233 more resets received (ESTABLISHED) from 203.0.113.0/24, their port 443{end}"
+            )
+        );
+    }
+}
