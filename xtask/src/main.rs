@@ -5,11 +5,13 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod accuracy;
+mod bench;
 mod bpf_toolchain;
 mod build_ebpf;
 mod check_ebpf;
 mod command;
 mod lint;
+mod load;
 mod packages;
 mod record;
 mod rustc_wrapper;
@@ -29,9 +31,12 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     Accuracy(accuracy::Args),
+    Bench(bench::Args),
     BuildEbpf(build_ebpf::Args),
     CheckEbpf(check_ebpf::Args),
     Lint(lint::Args),
+    #[command(hide = true)]
+    Load(load::Args),
     Record(record::Args),
     Test(test::Args),
     Vm(vm::Args),
@@ -56,9 +61,11 @@ fn main() -> ExitCode {
 fn perform(task: &Task) -> anyhow::Result<()> {
     match task {
         Task::Accuracy(args) => accuracy::run(args),
+        Task::Bench(args) => bench::run(args),
         Task::BuildEbpf(args) => build_ebpf::run(args),
         Task::CheckEbpf(args) => check_ebpf::run(args),
         Task::Lint(args) => lint::run(args),
+        Task::Load(args) => load::run(args),
         Task::Record(args) => record::run(args),
         Task::Test(args) => test::run(args),
         Task::Vm(args) => vm::run(args),

@@ -170,7 +170,8 @@ impl Attached {
     }
 }
 
-fn classifier(object: &mut Object, name: &str) -> Result<OwnedFd, String> {
+/// A descriptor of a classifier, verified.
+pub(super) fn classifier(object: &mut Object, name: &str) -> Result<OwnedFd, String> {
     let program: &mut SchedClassifier = object.program(name, Attachment::Classifier)?;
     let fd = program.fd().map_err(|error| chain(&error))?;
     fd.as_fd()

@@ -1,6 +1,6 @@
 //! How does tracing start and stop: what is checked, loaded and attached, in which order, and what is given up on the way?
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use aya::Ebpf;
@@ -122,6 +122,11 @@ impl Prepared {
             reader,
             options: options.clone(),
         })
+    }
+
+    /// A classifier by its name in the object, to measure it without attaching it. An error if the kernel refused it.
+    pub fn classifier(&mut self, name: &str) -> Result<OwnedFd, String> {
+        attach::classifier(&mut self.object, name)
     }
 
     /// Attaches what the kernel grants. What it refuses is recorded in [`Tracer::hooks`]; an error only if no reset would

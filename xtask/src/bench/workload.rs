@@ -1,0 +1,132 @@
+//! Which traffic is measured, and what did it do?
+
+use std::{process::Command, time::Duration};
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Programs,
+    lab::{End, Lab},
+};
+use crate::command;
+
+/// What happens again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Act {
+    /// A connection is opened, accepted and closed.
+    Connect,
+    /// A connection is opened, accepted and reset by linger 0.
+    Reset,
+    /// A SYN from one network to a closed port.
+    Flood,
+    /// A SYN from anywhere to a closed port.
+    RandomFlood,
+}
+
+/// Between which addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// In one namespace.
+    Lo,
+    /// Between two.
+    Veth,
+}
+
+/// Traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workload {
+    /// What.
+    pub act: Act,
+    /// Where.
+    pub place: Place,
+    /// So many a second; 0: as many as possible.
+    pub rate: u64,
+}
+
+impl Workload {
+    /// As many as possible.
+    pub const fn full(act: Act, place: Place) -> Self {
+        Self {
+            act,
+            place,
+            rate: 0,
+        }
+    }
+
+    /// Some load that any machine can carry.
+    pub const fn paced(act: Act, place: Place) -> Self {
+        Self {
+            act,
+            place,
+            rate: 10_000,
+        }
+    }
+
+    /// For tables.
+    pub fn name(&self) -> String {
+        let act = match self.act {
+            Act::Connect => "connect and close",
+            Act::Reset => "linger-0 closes",
+            Act::Flood => "SYN flood, one /24",
+            Act::RandomFlood => "SYN flood, random sources",
+        };
+        let place = match self.place {
+            Place::Lo => "lo",
+            Place::Veth => "veth",
+        };
+        let rate = match self.rate {
+            0 => "full rate".to_owned(),
+            rate => format!("{} k/s", rate / 1000),
+        };
+        format!("{act}, {place}, {rate}")
+    }
+
+    /// Runs it for so long.
+    pub fn run(&self, programs: &Programs, lab: &Lab, lasts: Duration) -> Result<Ran> {
+        let mut command: Command = lab.command(End::Client, &programs.load);
+        command.arg("load");
+        let target = match self.place {
+            Place::Lo => "127.0.0.1",
+            Place::Veth => End::Server.address(),
+        };
+        match self.act {
+            Act::Connect | Act::Reset => {
+                command.args(["connect", target, "--close"]);
+                command.arg(if self.act == Act::Reset {
+                    "reset"
+                } else {
+                    "fin"
+                });
+                if self.place == Place::Veth {
+                    command.args(["--listen-in", &lab.path(End::Server)]);
+                }
+            }
+            Act::Flood | Act::RandomFlood => {
+                command.args(["flood", "--interface", End::Client.interface()]);
+                command.args(["--from", End::Client.mac(), "--to", End::Server.mac()]);
+                command.args(["--address", target, "--port", "9", "--sources"]);
+                command.arg(if self.act == Act::Flood {
+                    "fixed"
+                } else {
+                    "random"
+                });
+            }
+        }
+        command.args(["--rate", &self.rate.to_string()]);
+        command.args(["--seconds", &lasts.as_secs_f64().to_string()]);
+        let report = command::output(&mut command)?;
+        serde_json::from_str(&report).with_context(|| format!("not understood: {report}"))
+    }
+}
+
+/// What traffic says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+pub struct Ran {
+    /// Connections, or SYNs.
+    pub done: u64,
+    /// It took so long.
+    pub seconds: f64,
+}

@@ -1,0 +1,75 @@
+//! Connections that are opened, accepted and closed, one after the other.
+
+use std::{
+    fs::File,
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::PathBuf,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use clap::ValueEnum;
+use nix::sched::{CloneFlags, setns};
+use socket2::SockRef;
+
+use super::{guard, pace::Pace};
+
+/// Open, accept and close connections
+#[derive(clap::Args)]
+pub struct Args {
+    /// Where to listen
+    address: Ipv4Addr,
+    /// The network namespace to listen in; else this process's
+    #[arg(long)]
+    listen_in: Option<PathBuf>,
+    /// How the client closes
+    #[arg(long, value_enum)]
+    close: Close,
+    /// So many a second; 0: as many as possible
+    #[arg(long, default_value_t = 0)]
+    rate: u64,
+    #[arg(long)]
+    seconds: f64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Close {
+    /// By a FIN
+    Fin,
+    /// By a reset, which linger 0 makes of a close
+    Reset,
+}
+
+/// Runs it. Both ends are of one thread: nobody has to be woken, so that what else happens on the machine disturbs little.
+pub fn run(args: &Args) -> Result<()> {
+    let own = File::open("/proc/thread-self/ns/net").context("open the own namespace")?;
+    if let Some(other) = &args.listen_in {
+        let other = File::open(other).context("open the other namespace")?;
+        setns(other, CloneFlags::CLONE_NEWNET).context("enter the other namespace")?;
+    }
+    // The socket stays where it was made.
+    let listener = TcpListener::bind((args.address, 0)).context("listen")?;
+    setns(own, CloneFlags::CLONE_NEWNET).context("come back")?;
+    let to = listener.local_addr().context("where it listens")?;
+    let mut pace = Pace::start(args.rate, args.seconds);
+    while let Some(number) = pace.next(16) {
+        for _ in 0..number {
+            connection(&listener, to, args.close)?;
+        }
+        pace.count(number);
+    }
+    guard::ready(&pace.report())
+}
+
+fn connection(listener: &TcpListener, to: SocketAddr, close: Close) -> Result<()> {
+    let client = TcpStream::connect(to).context("connect")?;
+    let (accepted, _) = listener.accept().context("accept")?;
+    if close == Close::Reset {
+        SockRef::from(&client)
+            .set_linger(Some(Duration::ZERO))
+            .context("set linger")?;
+    }
+    drop(client);
+    drop(accepted);
+    Ok(())
+}
