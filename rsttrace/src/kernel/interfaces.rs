@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::attacher::Attacher;
 pub use super::directory::Names;
 pub use super::netns::{Inode, Namespace};
+use super::sys;
 use super::tc::Pair;
 pub use super::tc::TcMode;
 
@@ -96,6 +97,7 @@ impl Interfaces {
                     attacher.begin();
                     let _ = ready.send(Ok(()));
                     attacher.complete();
+                    sys::trim_heap();
                     attacher.run(&stopped);
                     attacher.detach_all();
                 }
