@@ -65,6 +65,8 @@ pub const NETWORK_BITS_V6: u8 = 64;
 pub const BUCKETS: u32 = 4096;
 /// Refusals are counted by each CPU at the place of the bucket that refused: first those of the table, then the classes'.
 pub const REFUSALS: u32 = BUCKETS + CLASSES;
+/// So many of them are an element of the map, a power of two.
+pub const REFUSALS_EACH: u32 = 128;
 /// A bucket that has been full for this long may be taken for another key: user space has read its count by then.
 pub const BUCKET_REST_NS: u64 = 2_000_000_000;
 
@@ -235,7 +237,9 @@ pub fn words_of(address: &[u8; 16]) -> [u64; 2] {
 const _: () = {
     assert!(size_of::<BucketKey>() == 32);
     assert!(size_of::<Bucket>() == 48);
-    assert!(BUCKETS.is_power_of_two() && DECISIONS.is_power_of_two());
+    assert!(
+        BUCKETS.is_power_of_two() && DECISIONS.is_power_of_two() && REFUSALS_EACH.is_power_of_two()
+    );
     let mut index = 0;
     while (index as u32) < CLASSES {
         match class_at(index) {

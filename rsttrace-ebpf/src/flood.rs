@@ -7,8 +7,8 @@
 use rsttrace_common::Flow;
 use rsttrace_common::flood::{
     BUCKET_ANY_NETWORK, BUCKET_ANY_PORT, BUCKET_PORT_IS_REMOTE, BUCKET_REST_NS, BUCKETS as COUNT,
-    Bucket, BucketKey, Class, DECISIONS as DECISION_SLOTS, MULTIPLIER, NARROW, WIDE, WIDEST,
-    class_of, hash_of, mix, words_of,
+    Bucket, BucketKey, Class, DECISIONS as DECISION_SLOTS, MULTIPLIER, NARROW, REFUSALS_EACH, WIDE,
+    WIDEST, class_of, hash_of, mix, words_of,
 };
 use rsttrace_common::flow::V4_MAPPED_PREFIX;
 
@@ -354,9 +354,10 @@ fn take_token(ready: &mut u64, share: u64, now: u64) {
 
 #[inline(always)]
 fn refuse(bucket: u32) {
-    if let Some(count) = REFUSALS.get_ptr_mut(bucket) {
+    if let Some(counts) = REFUSALS.get_ptr_mut(bucket / REFUSALS_EACH) {
         // SAFETY: this CPU's own element.
-        unsafe { *count += 1 };
+        let counts = unsafe { &mut *counts };
+        counts[(bucket % REFUSALS_EACH) as usize] += 1;
     }
 }
 

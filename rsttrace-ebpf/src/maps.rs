@@ -26,9 +26,10 @@ pub type Scratch = [u64; 80];
 /// interrupt itself, which then mixes two events: the ring is the default.)
 #[map]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(8, 0);
-/// See `rsttrace_common::counters`.
+/// See `rsttrace_common::counters`. One element, so that user space reads all of them in one call.
 #[map]
-pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counters::COUNT, 0);
+pub static COUNTERS: PerCpuArray<[u64; counters::COUNT as usize]> =
+    PerCpuArray::with_max_entries(1, 0);
 /// Of each class, see `rsttrace_common::flood`.
 #[map]
 pub static CLASS_COUNTS: PerCpuArray<ClassCount> = PerCpuArray::with_max_entries(flood::CLASSES, 0);
@@ -38,9 +39,10 @@ pub static CLASS_BUCKETS: Array<u64> = Array::with_max_entries(flood::CLASSES, 0
 /// Room for details, by class and port or network or both.
 #[map]
 pub static BUCKETS: Array<Bucket> = Array::with_max_entries(flood::BUCKETS, 0);
-/// What each bucket refused.
+/// What each bucket refused, so many to an element: user space reads each in one call.
 #[map]
-pub static REFUSALS: PerCpuArray<u64> = PerCpuArray::with_max_entries(flood::REFUSALS, 0);
+pub static REFUSALS: PerCpuArray<[u64; flood::REFUSALS_EACH as usize]> =
+    PerCpuArray::with_max_entries(flood::REFUSALS.div_ceil(flood::REFUSALS_EACH), 0);
 /// The key that a program is looking for, for want of stack: a slot for each program, as one may interrupt another.
 #[map]
 pub static KEYS: PerCpuArray<BucketKey> = PerCpuArray::with_max_entries(8, 0);
@@ -90,8 +92,11 @@ pub static ARRIVAL: PerCpuArray<Arrival> = PerCpuArray::with_max_entries(1, 0);
 /// a softirq's reset interrupts a process's in these few instructions: then one is not counted.
 #[inline(always)]
 pub fn count(counter: u32) {
-    if let Some(value) = COUNTERS.get_ptr_mut(counter) {
+    if let Some(counters) = COUNTERS.get_ptr_mut(0) {
         // SAFETY: this CPU's own element.
-        unsafe { *value += 1 };
+        let counters = unsafe { &mut *counters };
+        if let Some(value) = counters.get_mut(counter as usize) {
+            *value += 1;
+        }
     }
 }

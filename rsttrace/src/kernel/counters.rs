@@ -61,7 +61,7 @@ impl Counters {
 }
 
 /// Reads the counters; outlives the object it was taken from.
-pub(super) struct CounterMap(PerCpuArray<MapData, u64>);
+pub(super) struct CounterMap(PerCpuArray<MapData, [u64; counters::COUNT as usize]>);
 
 impl CounterMap {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, String> {
@@ -75,7 +75,11 @@ impl CounterMap {
 
     /// `None` if the map cannot be read.
     pub(super) fn read(&self) -> Option<Counters> {
-        Counters::from_fn(|index| Some(self.0.get(&index, 0).ok()?.iter().sum()))
+        let of_cpus = self.0.get(&0, 0).ok()?;
+        Counters::from_fn(|index| {
+            let index = usize::try_from(index).ok()?;
+            of_cpus.iter().map(|counts| counts.get(index)).sum()
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use aya::Ebpf;
 use aya::maps::{Array, MapData, PerCpuArray};
-use rsttrace_common::flood::{BUCKETS, Bucket, CLASSES, REFUSALS, hash_of};
+use rsttrace_common::flood::{BUCKETS, Bucket, CLASSES, REFUSALS, REFUSALS_EACH, hash_of};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::flood::{Kind, Refused};
@@ -13,7 +13,7 @@ type Words = [u64; size_of::<Bucket>() / 8];
 /// The maps of `rsttrace_common::flood`; outlives the object it was taken from.
 pub struct FloodMaps {
     buckets: Array<MapData, Words>,
-    refusals: PerCpuArray<MapData, u64>,
+    refusals: PerCpuArray<MapData, [u64; REFUSALS_EACH as usize]>,
     classes: PerCpuArray<MapData, [u64; 2]>,
 }
 
@@ -47,18 +47,24 @@ impl FloodMaps {
     }
 
     /// What each bucket has refused since the start, in the order of their places; those that refused nothing are left
-    /// out. Costs a system call for each bucket.
+    /// out. Costs a system call for each of them and some thirty more.
     pub fn refused(&self) -> Vec<Refused> {
-        (0..REFUSALS)
-            .filter_map(|place| {
-                let count: u64 = self.refusals.get(&place, 0).ok()?.iter().sum();
-                if count == 0 {
-                    return None;
+        let mut all = Vec::new();
+        for part in 0..REFUSALS.div_ceil(REFUSALS_EACH) {
+            let Ok(of_cpus) = self.refusals.get(&part, 0) else {
+                continue;
+            };
+            for place in part * REFUSALS_EACH..(part + 1) * REFUSALS_EACH {
+                let at = (place % REFUSALS_EACH) as usize;
+                let count: u64 = of_cpus.iter().filter_map(|counts| counts.get(at)).sum();
+                if count > 0
+                    && let Some(kind) = self.kind(place)
+                {
+                    all.push(Refused { place, kind, count });
                 }
-                let kind = self.kind(place)?;
-                Some(Refused { place, kind, count })
-            })
-            .collect()
+            }
+        }
+        all
     }
 
     fn kind(&self, place: u32) -> Option<Kind> {
