@@ -75,24 +75,24 @@ pub const BUCKET_REST_NS: u64 = 2_000_000_000;
 pub struct Level {
     /// Admissions at once.
     pub burst: u64,
-    /// Times as many a second as of the narrowest level.
-    pub share: u64,
+    /// Times as many a second as of the narrowest level, as a power of two.
+    pub share: u32,
 }
 
 /// Class, port and network.
 pub const NARROW: Level = Level {
     burst: 100,
-    share: 1,
+    share: 0,
 };
 /// Class and port, or class and network.
 pub const WIDE: Level = Level {
     burst: 1_000,
-    share: 5,
+    share: 2,
 };
 /// Class.
 pub const WIDEST: Level = Level {
     burst: 2_000,
-    share: 10,
+    share: 3,
 };
 
 /// Slots of the table of decisions, a power of two.

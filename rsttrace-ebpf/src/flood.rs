@@ -82,7 +82,8 @@ impl Observer {
     pub fn device(ifindex: u32, egress: bool, netns_cookie: u64) -> Self {
         let place = u64::from(ifindex) << 1 | u64::from(egress);
         let number = mix(mix(MULTIPLIER, netns_cookie), place) >> 32;
-        Self::Device((number % (DEVICE_MASK - 1)) + 1)
+        // Not 0, which stands for none.
+        Self::Device((number & DEVICE_MASK) | 1)
     }
 
     /// What this one leaves in a decision.
@@ -107,59 +108,100 @@ pub fn count_class(class: Class, admitted: bool) {
     }
 }
 
-/// Whether a reset of which nothing was seen before is described.
-#[inline(always)]
-pub fn decide(
-    slot: Slot,
-    observer: Observer,
-    class: Class,
-    flow: &Flow,
-    netns_cookie: u64,
-    party: &Party,
-) -> bool {
-    if !is_limited() {
-        return true;
-    }
-    let admitted = has_room(slot, class_of(class), netns_cookie, party);
-    remember(flow, observer, admitted);
-    admitted
+/// Is this reset described?
+#[derive(Clone, Copy)]
+pub struct Question {
+    /// The slot of its flow, and what tells it from others there.
+    index: u32,
+    tag: u64,
+    now: u64,
 }
 
-/// How it was decided on the reset of this flow that others saw a moment ago; `None`: they saw none, or not this one.
-#[inline(always)]
-pub fn decided(observer: Observer, flow: &Flow) -> Option<bool> {
-    if !is_limited() {
-        return Some(true);
-    }
-    let (index, tag) = place_of(flow);
-    let place = DECISIONS.get_ptr_mut(index)?;
-    // SAFETY: a slot of the table; others may write it, too, whole words.
-    let word = unsafe { place.read_volatile() };
-    let age = moment().wrapping_sub(word >> MOMENT_SHIFT) & MOMENT_MASK;
-    if word & TAG_MASK != tag || age > LIFE {
-        return None;
-    }
-    // Who has seen it already sees another one now.
-    let mark = observer.mark();
-    let word = match observer {
-        Observer::Sender | Observer::Receiver if word & mark != 0 => return None,
-        Observer::Sender | Observer::Receiver => word | mark,
-        Observer::Device(_) => {
-            let first = word & (DEVICE_MASK << DEVICE_SHIFT);
-            if first == mark || word & FOLLOWERS == 0 {
-                return None;
-            }
-            let followed = word - FOLLOWER;
-            if first == 0 {
-                followed | mark
-            } else {
-                followed
-            }
+impl Question {
+    /// About the reset of a flow, whichever end it is seen from.
+    #[inline(always)]
+    pub fn about(flow: &Flow) -> Self {
+        if !is_limited() {
+            return Self {
+                index: 0,
+                tag: 0,
+                now: 0,
+            };
         }
-    };
-    // SAFETY: as above.
-    unsafe { place.write_volatile(word) };
-    Some(word & ADMITTED != 0)
+        let local = end(&flow.local_address, flow.local_port);
+        let remote = end(&flow.remote_address, flow.remote_port);
+        let hash = mix(MULTIPLIER, local.wrapping_add(remote));
+        Self {
+            index: (hash >> 40) as u32 & (DECISION_SLOTS - 1),
+            tag: hash & TAG_MASK,
+            now: now(),
+        }
+    }
+
+    /// How it was decided when others saw it a moment ago; `None`: they saw none, or not this one.
+    #[inline(always)]
+    pub fn decided(&self, observer: Observer) -> Option<bool> {
+        if !is_limited() {
+            return Some(true);
+        }
+        let place = DECISIONS.get_ptr_mut(self.index)?;
+        // SAFETY: a slot of the table; others may write it, too, whole words.
+        let word = unsafe { place.read_volatile() };
+        let age = self.moment().wrapping_sub(word >> MOMENT_SHIFT) & MOMENT_MASK;
+        if word & TAG_MASK != self.tag || age > LIFE {
+            return None;
+        }
+        // Who has seen it already sees another one now.
+        let mark = observer.mark();
+        let word = match observer {
+            Observer::Sender | Observer::Receiver if word & mark != 0 => return None,
+            Observer::Sender | Observer::Receiver => word | mark,
+            Observer::Device(_) => {
+                let first = word & (DEVICE_MASK << DEVICE_SHIFT);
+                if first == mark || word & FOLLOWERS == 0 {
+                    return None;
+                }
+                let followed = word - FOLLOWER;
+                if first == 0 {
+                    followed | mark
+                } else {
+                    followed
+                }
+            }
+        };
+        // SAFETY: as above.
+        unsafe { place.write_volatile(word) };
+        Some(word & ADMITTED != 0)
+    }
+
+    /// Decides, if nobody has seen it before.
+    #[inline(always)]
+    pub fn decide(
+        &self,
+        slot: Slot,
+        observer: Observer,
+        class: Class,
+        netns_cookie: u64,
+        party: &Party,
+    ) -> bool {
+        if !is_limited() {
+            return true;
+        }
+        let admitted = has_room(slot, class_of(class), netns_cookie, party, self.now);
+        if let Some(place) = DECISIONS.get_ptr_mut(self.index) {
+            let verdict = if admitted { ADMITTED } else { 0 };
+            let rest = observer.mark() | FOLLOWERS | verdict | self.tag;
+            // SAFETY: a slot of the table; others may write it, too, whole words.
+            unsafe { place.write_volatile((self.moment() << MOMENT_SHIFT) | rest) };
+        }
+        admitted
+    }
+
+    /// Units of 1.05 ms, a full turn takes 18 minutes.
+    #[inline(always)]
+    fn moment(&self) -> u64 {
+        (self.now >> 20) & MOMENT_MASK
+    }
 }
 
 #[inline(always)]
@@ -179,35 +221,8 @@ const BY_SENDER: u64 = 1 << 28;
 const BY_RECEIVER: u64 = 1 << 27;
 const ADMITTED: u64 = 1 << 26;
 const TAG_MASK: u64 = ADMITTED - 1;
-/// Observations of one reset lie within 150 ms; in units of [`moment`].
+/// Observations of one reset lie within 150 ms; in units of [`Question::moment`].
 const LIFE: u64 = 143;
-
-/// Units of 1.05 ms, a full turn takes 18 minutes.
-#[inline(always)]
-fn moment() -> u64 {
-    (now() >> 20) & MOMENT_MASK
-}
-
-#[inline(always)]
-fn remember(flow: &Flow, observer: Observer, admitted: bool) {
-    let (index, tag) = place_of(flow);
-    let Some(place) = DECISIONS.get_ptr_mut(index) else {
-        return;
-    };
-    let verdict = if admitted { ADMITTED } else { 0 };
-    let word = (moment() << MOMENT_SHIFT) | observer.mark() | FOLLOWERS | verdict | tag;
-    // SAFETY: a slot of the table; others may write it, too, whole words.
-    unsafe { place.write_volatile(word) };
-}
-
-/// The slot of a flow and what tells it from others there, the same from both ends.
-#[inline(always)]
-fn place_of(flow: &Flow) -> (u32, u64) {
-    let local = end(&flow.local_address, flow.local_port);
-    let remote = end(&flow.remote_address, flow.remote_port);
-    let hash = mix(MULTIPLIER, local.wrapping_add(remote));
-    ((hash >> 40) as u32 & (DECISION_SLOTS - 1), hash & TAG_MASK)
-}
 
 #[inline(always)]
 fn end(address: &[u8; 16], port: u16) -> u64 {
@@ -217,8 +232,7 @@ fn end(address: &[u8; 16], port: u16) -> u64 {
 
 /// Takes a token of each level, or counts the reset at the first that has none.
 #[inline(always)]
-fn has_room(slot: Slot, class: u16, netns_cookie: u64, party: &Party) -> bool {
-    let now = now();
+fn has_room(slot: Slot, class: u16, netns_cookie: u64, party: &Party, now: u64) -> bool {
     let Some(all) = CLASS_BUCKETS.get_ptr_mut(u32::from(class)) else {
         return true;
     };
@@ -282,7 +296,7 @@ const FREE: u64 = 1 << 32;
 ///
 /// A function of its own, as all of this in the place of each call takes more stack than there is.
 #[inline(never)]
-fn look(slot: u32, burst: u64, share: u64, now: u64) -> u64 {
+fn look(slot: u32, burst: u64, share: u32, now: u64) -> u64 {
     let Some(key) = KEYS.get_ptr(slot) else {
         return CROWDED;
     };
@@ -312,7 +326,7 @@ fn look(slot: u32, burst: u64, share: u64, now: u64) -> u64 {
 
 /// Takes a token from the bucket that was found for the key in a slot of `KEYS`.
 #[inline(never)]
-fn take(slot: u32, found: u64, share: u64, now: u64) {
+fn take(slot: u32, found: u64, share: u32, now: u64) {
     if found == CROWDED {
         return;
     }
@@ -342,14 +356,14 @@ fn is_free(bucket: &Bucket, now: u64) -> bool {
 }
 
 #[inline(always)]
-fn has_token(ready: u64, burst: u64, share: u64, now: u64) -> bool {
-    ready <= now.wrapping_add(get(&DETAIL_INTERVAL_NS) / share * (burst - 1))
+fn has_token(ready: u64, burst: u64, share: u32, now: u64) -> bool {
+    ready <= now.wrapping_add((get(&DETAIL_INTERVAL_NS) >> share) * (burst - 1))
 }
 
 #[inline(always)]
-fn take_token(ready: &mut u64, share: u64, now: u64) {
+fn take_token(ready: &mut u64, share: u32, now: u64) {
     let from = if *ready > now { *ready } else { now };
-    *ready = from.wrapping_add(get(&DETAIL_INTERVAL_NS) / share);
+    *ready = from.wrapping_add(get(&DETAIL_INTERVAL_NS) >> share);
 }
 
 #[inline(always)]

@@ -24,9 +24,16 @@ pub struct Entry<V> {
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 const KEY_WORDS: usize = size_of::<FlowKey>() / 8;
 
-/// Writes a value, over whatever has the same slot; `evicted` counts the entries of other flows that this cost.
+/// Writes a value, over whatever has the same slot; `evicted` counts the entries of other flows that this cost. `fill` must set
+/// every byte: it gets what was there before.
 #[inline(always)]
-pub fn write<V: Copy>(table: &Array<Entry<V>>, slots: u32, key: &FlowKey, value: &V, evicted: u32) {
+pub fn write<V: Copy>(
+    table: &Array<Entry<V>>,
+    slots: u32,
+    key: &FlowKey,
+    evicted: u32,
+    fill: impl FnOnce(&mut V),
+) {
     let hash = hash_of(key);
     let index = index_of(hash, slots);
     let (Some(first), Some(second)) = (table.get_ptr_mut(index), table.get_ptr_mut(index ^ 1))
@@ -39,16 +46,20 @@ pub fn write<V: Copy>(table: &Array<Entry<V>>, slots: u32, key: &FlowKey, value:
     let first_is = state_of(unsafe { &*first }, key);
     let take_second =
         second_is == State::Same || (second_is == State::Empty && first_is == State::Other);
-    let entry = if take_second { second } else { first };
+    let (entry, was) = if take_second {
+        (second, second_is)
+    } else {
+        (first, first_is)
+    };
     // SAFETY: a slot of the table; others may write it, too, which the checksum finds out.
     let entry = unsafe { &mut *entry };
-    if entry.check != 0 && !is_same(&entry.key, key) {
+    if was == State::Other {
         count(evicted);
     }
     entry.check = 0;
     words::copy(key, &mut entry.key);
-    words::copy(value, &mut entry.value);
-    entry.check = check_of(hash, value);
+    fill(&mut entry.value);
+    entry.check = check_of(hash, &entry.value);
 }
 
 /// Copies the value of a flow into `into`; `false`: there is none, and what `into` holds means nothing.
@@ -151,13 +162,24 @@ fn check_of<V>(hash: u64, value: &V) -> u64 {
     mix(hash, value, size_of::<V>() / 8) | 1
 }
 
+/// In two lanes, as each step waits for the one before it.
 #[inline(always)]
-fn mix<T>(mut hash: u64, value: &T, words: usize) -> u64 {
-    for i in 0..words {
-        hash = (hash ^ word(value, i)).wrapping_mul(MULTIPLIER);
-        hash ^= hash >> 29;
+fn mix<T>(hash: u64, value: &T, words: usize) -> u64 {
+    let (mut even, mut odd) = (hash, !hash);
+    for i in 0..words / 2 {
+        even = step(even, word(value, 2 * i));
+        odd = step(odd, word(value, 2 * i + 1));
     }
-    hash
+    if words % 2 == 1 {
+        even = step(even, word(value, words - 1));
+    }
+    step(even, odd)
+}
+
+#[inline(always)]
+fn step(hash: u64, word: u64) -> u64 {
+    let hash = (hash ^ word).wrapping_mul(MULTIPLIER);
+    hash ^ (hash >> 29)
 }
 
 #[inline(always)]

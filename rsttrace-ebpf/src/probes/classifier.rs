@@ -26,11 +26,11 @@ use rsttrace_common::socket::{TCP_LISTEN, TCP_NEW_SYN_RECV, TCP_TIME_WAIT};
 use rsttrace_common::{Flow, FlowKey};
 
 use crate::emit::{Draft, Slot, Tally, header, now};
-use crate::flood::{self, Observer, Party, Service};
+use crate::flood::{Observer, Party, Question, Service};
 use crate::kernel::{Netns, Typed, current_by_copy, load, tcp_sock};
 use crate::knobs::{BASELINE_SLOTS, get, offset};
 use crate::maps::{BASELINES, SEGMENTS, count};
-use crate::packet::{RST, SYN, Segment, copy, dissect, is_candidate};
+use crate::packet::{RST, SYN, Segment, dissect, dissect_plain, is_candidate};
 use crate::snapshot::{self, NO_BASELINE};
 use crate::table;
 use crate::words;
@@ -94,7 +94,7 @@ fn ingress(ctx: &TcContext, link_header: bool) {
     };
     // SAFETY: this CPU's own element, and this program's.
     let segment = unsafe { &mut *segment };
-    if dissect(ctx, link_header, segment).is_none() {
+    if !dissect_plain(ctx, link_header, segment) && dissect(ctx, link_header, segment).is_none() {
         return;
     }
     if segment.flags & (RST | SYN) == 0 {
@@ -102,20 +102,22 @@ fn ingress(ctx: &TcContext, link_header: bool) {
     }
     let netns = Netns::of_device(ctx.as_ptr());
     segment.key.netns_cookie = netns.cookie;
-    let (source_mac, destination_mac) = macs(ctx, link_header);
     if segment.flags & RST == 0 {
         let baseline = Baseline {
             seen_ns: now(),
             ttl: segment.ttl,
             flags: segment.flags,
-            source_mac,
+            source_mac: segment.source_mac,
         };
         let slots = get(&BASELINE_SLOTS);
-        table::write(&BASELINES, slots, &segment.key, &baseline, BASELINE_EVICTED);
+        table::write(&BASELINES, slots, &segment.key, BASELINE_EVICTED, |entry| {
+            *entry = baseline;
+        });
         return;
     }
     let observer = observer(ctx, netns, false);
-    let decided = flood::decided(observer, &segment.key.flow);
+    let question = Question::about(&segment.key.flow);
+    let decided = question.decided(observer);
     if decided == Some(false) {
         TALLY.suppress();
         return;
@@ -129,7 +131,7 @@ fn ingress(ctx: &TcContext, link_header: bool) {
             marked: false,
         };
         let party = Party::of(&segment.key.flow, Service::Lower);
-        if !decide(Slot::Ingress, observer, class, segment, &party) {
+        if !decide(question, Slot::Ingress, observer, class, segment, &party) {
             return;
         }
     }
@@ -146,7 +148,7 @@ fn ingress(ctx: &TcContext, link_header: bool) {
         return;
     };
     let event = &mut *draft.event;
-    describe(ctx, segment, netns, (source_mac, destination_mac), event);
+    describe(ctx, segment, netns, event);
     event.flags |= PACKET_LOOKED_UP;
     event.target = target;
     event.baseline = baseline;
@@ -164,7 +166,7 @@ fn egress(ctx: &TcContext, link_header: bool) {
     };
     // SAFETY: this CPU's own element, and this program's.
     let segment = unsafe { &mut *segment };
-    if dissect(ctx, link_header, segment).is_none() {
+    if !dissect_plain(ctx, link_header, segment) && dissect(ctx, link_header, segment).is_none() {
         return;
     }
     if segment.flags & RST == 0 {
@@ -173,7 +175,8 @@ fn egress(ctx: &TcContext, link_header: bool) {
     let netns = Netns::of_device(ctx.as_ptr());
     segment.key.netns_cookie = netns.cookie;
     let observer = observer(ctx, netns, true);
-    let decided = flood::decided(observer, &segment.key.flow);
+    let question = Question::about(&segment.key.flow);
+    let decided = question.decided(observer);
     if decided == Some(false) {
         TALLY.suppress();
         return;
@@ -199,11 +202,10 @@ fn egress(ctx: &TcContext, link_header: bool) {
             }
         };
         let party = Party::of_leaving(&segment.key.flow);
-        if !decide(Slot::Egress, observer, class, segment, &party) {
+        if !decide(question, Slot::Egress, observer, class, segment, &party) {
             return;
         }
     }
-    let macs = macs(ctx, link_header);
     let mut baseline = NO_BASELINE;
     // A socket's own record tells more.
     if sender.flags & PACKET_HAS_SOCKET == 0 {
@@ -213,7 +215,7 @@ fn egress(ctx: &TcContext, link_header: bool) {
         return;
     };
     let event = &mut *draft.event;
-    describe(ctx, segment, netns, macs, event);
+    describe(ctx, segment, netns, event);
     event.flags |= PACKET_EGRESS | sender.flags;
     words::clear(&mut event.target);
     event.baseline = baseline;
@@ -238,9 +240,16 @@ fn observer(ctx: &TcContext, netns: Netns, egress: bool) -> Observer {
 
 /// Whether a reset is described of which nothing was seen before.
 #[inline(always)]
-fn decide(slot: Slot, observer: Observer, class: Class, segment: &Segment, party: &Party) -> bool {
+fn decide(
+    question: Question,
+    slot: Slot,
+    observer: Observer,
+    class: Class,
+    segment: &Segment,
+    party: &Party,
+) -> bool {
     let key = &segment.key;
-    let admitted = flood::decide(slot, observer, class, &key.flow, key.netns_cookie, party);
+    let admitted = question.decide(slot, observer, class, key.netns_cookie, party);
     if !admitted {
         TALLY.suppress();
         count(PACKET_SUPPRESSED_ALONE);
@@ -269,13 +278,7 @@ fn handshake_of_destination(segment: &Segment, netns: Netns, into: &mut Baseline
 
 /// The parts that both directions share.
 #[inline(always)]
-fn describe(
-    ctx: &TcContext,
-    segment: &Segment,
-    netns: Netns,
-    macs: ([u8; 6], [u8; 6]),
-    event: &mut RstPacket,
-) {
+fn describe(ctx: &TcContext, segment: &Segment, netns: Netns, event: &mut RstPacket) {
     // SAFETY: the context is the program's own.
     let skb = unsafe { &*ctx.skb.skb };
     event.header = header(KIND_RST_PACKET, netns);
@@ -289,8 +292,8 @@ fn describe(
     };
     event.ethertype = segment.ethertype;
     event.vlan_tci = segment.vlan_tci;
-    event.source_mac = macs.0;
-    event.destination_mac = macs.1;
+    event.source_mac = segment.source_mac;
+    event.destination_mac = segment.destination_mac;
     event.tcp_offset = segment.transport as u16;
     // SAFETY: any bytes are valid on both sides; the sizes agree, and so does the alignment (asserted below).
     words::clear(unsafe { &mut *event.snap.as_mut_ptr().cast::<Words>() });
@@ -312,17 +315,6 @@ type Words = [u64; SNAP_LEN / 8];
 const _: () = assert!(core::mem::offset_of!(RstPacket, snap) % 8 == 0);
 /// IPv4 and TCP without options.
 const LEAST_HEADERS: u32 = 40;
-
-#[inline(always)]
-fn macs(ctx: &TcContext, link_header: bool) -> ([u8; 6], [u8; 6]) {
-    if !link_header {
-        return ([0; 6], [0; 6]);
-    }
-    (
-        copy(ctx, 6).unwrap_or([0; 6]),
-        copy(ctx, 0).unwrap_or([0; 6]),
-    )
-}
 
 /// The socket a reset is aimed at, before the reset has changed it.
 #[inline(always)]

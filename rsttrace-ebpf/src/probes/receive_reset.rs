@@ -16,7 +16,7 @@ use rsttrace_common::header::KIND_RESET_RECEIVED;
 use rsttrace_common::reset::{REASON_NONE, ResetReceived, Segment};
 
 use crate::emit::{Draft, Slot, Tally, header};
-use crate::flood::{self, Observer, Party, Service};
+use crate::flood::{self, Observer, Party, Question, Service};
 use crate::kernel::{Copied, Followed, Netns, Reach, Typed, load, tcp_sock};
 use crate::knobs::offset;
 use crate::maps::{ARRIVAL, count};
@@ -43,12 +43,13 @@ fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
         marked: false,
     };
     let observer = Observer::Receiver;
-    let admitted = match flood::decided(observer, &flow) {
+    let question = Question::about(&flow);
+    let admitted = match question.decided(observer) {
         Some(admitted) => admitted,
         None => {
             let party = Party::of(&flow, Service::Lower);
             let netns = netns.cookie;
-            let admitted = flood::decide(Slot::Received, observer, class, &flow, netns, &party);
+            let admitted = question.decide(Slot::Received, observer, class, netns, &party);
             if !admitted {
                 count(RECEIVED_SUPPRESSED_ALONE);
             }

@@ -19,7 +19,7 @@ use rsttrace_common::{Flow, FlowKey};
 
 use super::stateless::{Stateless, netns_of_device, tombstone_of};
 use crate::emit::{Draft, Slot, Tally, header};
-use crate::flood::{self, Observer, Party, Service};
+use crate::flood::{self, Observer, Party, Question, Service};
 use crate::kernel::{Followed, Netns, Typed, argument, current, load, tcp_sock};
 use crate::knobs::{TOMBSTONE_SLOTS, get, has, offset};
 use crate::maps::TOMBSTONES;
@@ -108,7 +108,8 @@ fn sent(ctx: &BtfTracePointContext, reason: u32) {
         state,
         marked: false,
     };
-    let admitted = match flood::decided(Observer::Sender, &flow) {
+    let question = Question::about(&flow);
+    let admitted = match question.decided(Observer::Sender) {
         Some(admitted) => admitted,
         None => {
             let (class, service) = if is_listener {
@@ -120,7 +121,7 @@ fn sent(ctx: &BtfTracePointContext, reason: u32) {
             };
             let party = Party::of(&flow, service);
             let netns = netns.cookie;
-            flood::decide(Slot::Sent, Observer::Sender, class, &flow, netns, &party)
+            question.decide(Slot::Sent, Observer::Sender, class, netns, &party)
         }
     };
     flood::count_class(reasoned, admitted);

@@ -21,7 +21,7 @@ use rsttrace_common::reset::{REASON_NONE, ResetSentStateless};
 use rsttrace_common::socket::{TCP_NEW_SYN_RECV, TCP_TIME_WAIT};
 
 use crate::emit::{Draft, Slot, Tally, header};
-use crate::flood::{self, Observer, Party, Service};
+use crate::flood::{self, Observer, Party, Question, Service};
 use crate::kernel::{Copied, Followed, Netns, Reach, Typed, argument, read, read_member};
 use crate::knobs::{BASELINE_SLOTS, TOMBSTONE_SLOTS, get, offset};
 use crate::maps::{BASELINES, LISTENERS, TOMBSTONES};
@@ -196,11 +196,12 @@ impl Stateless {
             marked: opens,
         };
         let party = Party::of(&key.flow, Service::Local);
-        let admitted = match flood::decided(Observer::Sender, &key.flow) {
+        let question = Question::about(&key.flow);
+        let admitted = match question.decided(Observer::Sender) {
             Some(admitted) => admitted,
             None => {
                 let netns = self.netns.cookie;
-                flood::decide(slot, Observer::Sender, class, &key.flow, netns, &party)
+                question.decide(slot, Observer::Sender, class, netns, &party)
             }
         };
         flood::count_class(class, admitted);
