@@ -316,6 +316,7 @@ fn memory(sizes: &[Memory]) -> String {
         });
         vec![
             sockets,
+            number(memory.ready * 1e3, 0),
             megabytes(memory.resident),
             megabytes(memory.maps),
             megabytes(memory.programs),
@@ -326,6 +327,7 @@ fn memory(sizes: &[Memory]) -> String {
     });
     let head = [
         "open sockets",
+        "start, ms",
         "resident, MB",
         "maps, MB",
         "programs, MB",

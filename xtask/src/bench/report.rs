@@ -128,6 +128,9 @@ pub struct Memory {
     pub sockets: usize,
     /// Seconds after the start.
     pub after: f64,
+    /// Seconds from the start to hooks attached: older sockets are gone through before.
+    #[serde(default)]
+    pub ready: f64,
     /// Bytes resident in the daemon.
     pub resident: u64,
     /// Bytes of its maps, as the kernel tells.
