@@ -316,6 +316,7 @@ fn memory(sizes: &[Memory]) -> String {
         });
         vec![
             sockets,
+            number(memory.ready * 1e3, 0),
             megabytes(memory.resident),
             megabytes(memory.maps),
             megabytes(memory.programs),
@@ -326,6 +327,7 @@ fn memory(sizes: &[Memory]) -> String {
     });
     let head = [
         "open sockets",
+        "start, ms",
         "resident, MB",
         "maps, MB",
         "programs, MB",
@@ -333,7 +335,27 @@ fn memory(sizes: &[Memory]) -> String {
         "growth of the kernel's memory, MB",
         "of it a socket, bytes",
     ];
-    table(&head, rows.collect())
+    table(&head, rows.collect()) + &extrapolated(sizes)
+}
+
+/// What could not be measured, from the most that could.
+fn extrapolated(sizes: &[Memory]) -> String {
+    let none = sizes.first().filter(|none| none.sockets == 0);
+    let most = sizes.iter().max_by_key(|memory| memory.sockets);
+    let (Some(none), Some(most)) = (none, most.filter(|most| most.sockets > 0)) else {
+        return String::new();
+    };
+    let each = (most.kernel_growth - none.kernel_growth) as f64 / most.sockets as f64;
+    let short = sizes.iter().filter(|memory| memory.sockets < memory.wanted);
+    let line = |memory: &Memory| {
+        format!(
+            "\nExtrapolated from {} sockets, not measured: {} sockets would take {} MB of the kernel's memory.\n",
+            number(most.sockets as f64, 0),
+            number(memory.wanted as f64, 0),
+            number(each * memory.wanted as f64 * MEGA, 0)
+        )
+    };
+    short.map(line).collect()
 }
 
 fn kept(courses: &[Course], with: &Course) -> String {

@@ -39,13 +39,14 @@ fn with_sockets(bench: &Bench, lab: &Lab, wanted: usize) -> Result<Memory> {
     let before = unreclaimable()?;
     let begin = Instant::now();
     let mut tracer = Running::start(&bench.rsttrace(&["watch"]), Speaks::Err)?;
-    tracer.await_line("tracing resets")?;
+    let ready = tracer.await_line("tracing resets")? - begin;
     thread::sleep(bench.plan.rest);
     let held = tracer.bpf();
     let memory = Memory {
         wanted,
         sockets: pairs * 2,
         after: begin.elapsed().as_secs_f64(),
+        ready: ready.as_secs_f64(),
         resident: tracer.resident(),
         maps: held.maps.values().map(|map| map.memory).sum(),
         programs: held.programs.values().map(|program| program.memory).sum(),

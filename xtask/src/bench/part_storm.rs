@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::{
     Bench,
     lab::Lab,
-    tool::{DEFAULT, DEFAULT_PERF, EVERY, EVERY_JSON, EVERY_PERF, PEERS, Tool},
+    tool::{DEFAULT, DEFAULT_PERF, EVERY, EVERY_JSON, EVERY_PERF, PEERS, TCPDUMP, Tool},
     trial::{Course, courses},
     workload::{Act, Place, Workload},
 };
@@ -31,7 +31,12 @@ pub fn storm(bench: &Bench) -> Result<Vec<Course>> {
             RANDOM_FLOOD,
         ]
     };
-    measure(bench, workloads, &[DEFAULT, EVERY_JSON, EVERY])
+    let tools: &[Tool] = if bench.plan.quick {
+        &[DEFAULT, EVERY]
+    } else {
+        &[DEFAULT, EVERY_JSON, EVERY]
+    };
+    measure(bench, workloads, tools)
 }
 
 /// Others beside it.
@@ -41,7 +46,10 @@ pub fn peers(bench: &Bench) -> Result<Vec<Course>> {
     } else {
         &[PACED_VETH, FULL_VETH]
     };
-    let tools: Vec<Tool> = [DEFAULT, EVERY].into_iter().chain(PEERS).collect();
+    let mut tools = vec![DEFAULT, EVERY];
+    // One that captures and one with BPF programs show whether it works.
+    let wanted = |peer: &Tool| !bench.plan.quick || [TCPDUMP, "bpftrace"].contains(&peer.name);
+    tools.extend(PEERS.into_iter().filter(wanted));
     measure(bench, workloads, &tools)
 }
 
@@ -52,11 +60,12 @@ pub fn transports(bench: &Bench) -> Result<Vec<Course>> {
     } else {
         &[PACED_VETH, FULL_VETH, FLOOD]
     };
-    measure(
-        bench,
-        workloads,
-        &[DEFAULT, DEFAULT_PERF, EVERY, EVERY_PERF],
-    )
+    let tools: &[Tool] = if bench.plan.quick {
+        &[DEFAULT, DEFAULT_PERF]
+    } else {
+        &[DEFAULT, DEFAULT_PERF, EVERY, EVERY_PERF]
+    };
+    measure(bench, workloads, tools)
 }
 
 fn measure(bench: &Bench, workloads: &[Workload], tools: &[Tool]) -> Result<Vec<Course>> {

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fs, path::Path};
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use super::{stats::Spread, trial::Course};
+use super::{
+    stats::Spread,
+    trial::{Course, NONE},
+};
 
 /// All of a run. What is empty or absent was not measured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -125,6 +128,9 @@ pub struct Memory {
     pub sockets: usize,
     /// Seconds after the start.
     pub after: f64,
+    /// Seconds from the start to hooks attached: older sockets are gone through before.
+    #[serde(default)]
+    pub ready: f64,
     /// Bytes resident in the daemon.
     pub resident: u64,
     /// Bytes of its maps, as the kernel tells.
@@ -175,6 +181,7 @@ impl Report {
         }
         let mut value = serde_json::to_value(self).context("figures as JSON")?;
         if let Some(object) = value.as_object_mut() {
+            object.insert("summary".into(), serde_json::to_value(self.summary())?);
             object.insert(
                 "budget".into(),
                 serde_json::to_value(super::budget::rows(self))?,
@@ -183,6 +190,62 @@ impl Report {
         let mut text = serde_json::to_string_pretty(&value).context("figures as JSON")?;
         text.push('\n');
         fs::write(file, text).with_context(|| format!("write {}", file.display()))
+    }
+}
+
+/// What trials say together, for those who read the file by other means than this.
+#[derive(Serialize)]
+struct Summary<'a> {
+    part: &'static str,
+    workload: String,
+    tool: &'a str,
+    /// Connections or resets a second.
+    speed: Option<Spread>,
+    /// Of the speed without a tool.
+    kept: Option<Spread>,
+    /// Seconds of processes and BPF programs.
+    cpu_per_reset_made: Option<Spread>,
+    cpu_per_reset_shown: Option<Spread>,
+    /// Seconds of the whole system, beyond those without a tool.
+    busy_per_reset_made: Option<Spread>,
+}
+
+impl<'a> Summary<'a> {
+    fn of(part: &'static str, courses: &'a [Course], course: &'a Course) -> Self {
+        let free = super::budget::course(courses, course.workload, NONE);
+        let free = free.filter(|_| course.tool != NONE);
+        Self {
+            part,
+            workload: course.workload.name(),
+            tool: &course.tool,
+            speed: course.speed(),
+            kept: free.and_then(|free| course.kept(free)),
+            cpu_per_reset_made: course.cpu_per_reset(),
+            cpu_per_reset_shown: course.cpu_per_shown(),
+            busy_per_reset_made: free.and_then(|free| course.busy_per_reset(free)),
+        }
+    }
+}
+
+impl Report {
+    fn summary(&self) -> Vec<Summary<'_>> {
+        let connect = self
+            .connect
+            .as_ref()
+            .map(|connect| connect.loops.as_slice());
+        let parts = [
+            ("connect", connect.unwrap_or_default()),
+            ("storm", self.storm.as_slice()),
+            ("peers", self.peers.as_slice()),
+            ("transport", self.transport.as_slice()),
+        ];
+        let all = parts.into_iter().flat_map(|(part, courses)| {
+            let measured = courses
+                .iter()
+                .filter(|course| course.not_measured.is_none());
+            measured.map(move |course| Summary::of(part, courses, course))
+        });
+        all.collect()
     }
 }
 
