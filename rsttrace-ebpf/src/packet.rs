@@ -79,10 +79,18 @@ fn v4_candidate(ctx: &TcContext, network: usize, end: usize, mask: u8) -> bool {
     if byte(network + 9) != TCP {
         return false;
     }
-    if byte(network) != 0x45 {
-        return true;
+    let version = byte(network);
+    if version == 0x45 {
+        return byte(network + 20 + 13) & mask != 0;
     }
-    byte(network + 20 + 13) & mask != 0
+    // With options.
+    flags_at(network + usize::from(version & 0x0f) * 4, end, mask)
+}
+
+/// Whether the TCP header at a place has a flag of `mask`, or cannot be read at a glance.
+#[inline(always)]
+fn flags_at(tcp: usize, end: usize, mask: u8) -> bool {
+    tcp + 14 > end || byte(tcp + 13) & mask != 0
 }
 
 #[inline(always)]
@@ -97,7 +105,20 @@ fn v6_candidate(ctx: &TcContext, network: usize, end: usize, mask: u8) -> bool {
     if next == TCP {
         return byte(network + 40 + 13) & mask != 0;
     }
-    may_lead_to_tcp(next)
+    // One extension header is common enough to look behind it.
+    let after = byte(network + 40);
+    match next {
+        HOP_BY_HOP | ROUTING | DESTINATION if after == TCP => {
+            let len = (usize::from(byte(network + 41)) + 1) * 8;
+            flags_at(network + 40 + len, end, mask)
+        }
+        FRAGMENT if after == TCP => {
+            // A later fragment has no TCP header.
+            u16::from_be(half(network + 42)) & 0xfff8 == 0 && flags_at(network + 40 + 8, end, mask)
+        }
+        HOP_BY_HOP | ROUTING | DESTINATION | FRAGMENT => may_lead_to_tcp(after),
+        _ => may_lead_to_tcp(next),
+    }
 }
 
 #[inline(always)]
