@@ -9,6 +9,7 @@ use crate::event::{BootTime, HostFacts, NetnsCookie};
 use crate::host::{Enricher, NetnsNames};
 use crate::idle::candidates::Hop;
 use crate::pipeline::{Output, Pipeline, PipelineCounters};
+use crate::sys;
 use crate::verdict::timeout;
 
 /// Who sees what.
@@ -94,6 +95,12 @@ impl<N: NetnsNames> Brain<N> {
     /// Emits all that is left.
     pub fn finish(&mut self, out: &mut Vec<Output>) {
         self.each(|pipeline| pipeline.finish(out));
+    }
+
+    /// Gives back the memory that a flood took. To be asked while nothing happens.
+    pub fn rest(&mut self) {
+        self.each(Pipeline::rest);
+        sys::give_back_memory();
     }
 
     /// Events were lost around `at`.
