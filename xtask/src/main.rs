@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod accuracy;
+mod bench_core;
 mod bpf_toolchain;
 mod build_ebpf;
 mod check_ebpf;
@@ -29,6 +30,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     Accuracy(accuracy::Args),
+    BenchCore(bench_core::Args),
     BuildEbpf(build_ebpf::Args),
     CheckEbpf(check_ebpf::Args),
     Lint(lint::Args),
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
 fn perform(task: &Task) -> anyhow::Result<()> {
     match task {
         Task::Accuracy(args) => accuracy::run(args),
+        Task::BenchCore(args) => bench_core::run(args),
         Task::BuildEbpf(args) => build_ebpf::run(args),
         Task::CheckEbpf(args) => check_ebpf::run(args),
         Task::Lint(args) => lint::run(args),
