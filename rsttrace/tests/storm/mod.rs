@@ -186,7 +186,7 @@ fn reset(number: u32, time: u64) -> [Vec<u8>; EVENTS] {
     snap[28..32].copy_from_slice(&ack.to_be_bytes());
     snap[32..36].copy_from_slice(&[0x50, 0x14, 2, 0]);
     packet.snap[..40].copy_from_slice(&snap);
-    let mut arriving = packet.clone();
+    let mut arriving = packet;
     arriving.header = header(KIND_RST_PACKET, 6_000);
     arriving.flags = PACKET_LOOKED_UP | PACKET_LOOPBACK;
     arriving.socket_cookie = 0;
