@@ -120,9 +120,9 @@ pub struct Sent {
     /// State of a minisock (TIME_WAIT) where there is no full socket.
     pub minisock: Option<TcpState>,
     /// The connection that was here before.
-    pub former_connection: Option<Tombstone>,
+    pub former_connection: Option<Box<Tombstone>>,
     /// The listener that was on the port before.
-    pub former_listener: Option<Tombstone>,
+    pub former_listener: Option<Box<Tombstone>>,
     /// Without a full socket: the last SYN or SYN-ACK that came in with these addresses and ports. Together with no remembered
     /// connection it says that this host passed the connection on, or is not its end any more.
     pub handshake: Option<Baseline>,
@@ -142,7 +142,7 @@ impl Sent {
     pub fn speaks_after_reset(&self) -> Option<(Segment, &Tombstone)> {
         let former = self
             .former_connection
-            .as_ref()
+            .as_deref()
             .filter(|former| former.error == ECONNRESET)?;
         self.cause
             .filter(|cause| cause.flags.0 & (TcpFlags::RST | TcpFlags::SYN) == 0)

@@ -186,6 +186,16 @@ impl Join {
         }
     }
 
+    /// Gives back the room that a flood took, if it is over.
+    pub fn rest(&mut self) {
+        if self.open_chains() == 0 {
+            self.chains = Vec::new();
+            self.free = Vec::new();
+            self.deadlines = BinaryHeap::new();
+            self.index.rest();
+        }
+    }
+
     /// Observations that fitted several chains by their numbers and so joined none.
     pub fn ambiguous(&self) -> u64 {
         self.ambiguous

@@ -232,6 +232,14 @@ impl Pipeline {
         self.suppressions.push_back((at, suppressed));
     }
 
+    /// Gives back the room that a flood took. To be asked while nothing happens.
+    pub fn rest(&mut self) {
+        self.join.rest();
+        if self.ready.is_empty() && self.join.open_chains() == 0 {
+            self.ready = BinaryHeap::new();
+        }
+    }
+
     /// Events were lost around `at`: a verdict that rests on the absence of one near it is less sure.
     pub fn note_loss(&mut self, at: BootTime, lost: u64) {
         if lost == 0 {
@@ -288,7 +296,7 @@ impl Pipeline {
         }
         for (time, record) in drafts {
             self.count(&record);
-            self.push(time, link, Output::Reset(Box::new(record)));
+            self.push(time, link, Output::Reset(record));
         }
     }
 
@@ -296,7 +304,7 @@ impl Pipeline {
     fn passed_on(
         &mut self,
         chain: &Chain,
-        drafts: &[(BootTime, Record)],
+        drafts: &[(BootTime, Box<Record>)],
     ) -> Vec<(SocketCookie, Reason)> {
         let Some((netns, received)) = chain.accepted() else {
             return Vec::new();

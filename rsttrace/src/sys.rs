@@ -162,6 +162,16 @@ pub fn disconnect(fd: BorrowedFd<'_>) -> io::Result<()> {
     check(rc)
 }
 
+/// Hands free memory back to the system, which the allocator keeps for later otherwise. Nothing where it does so by itself.
+pub fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    {
+        const KEEP_NOTHING: usize = 0;
+        // SAFETY: malloc_trim(3) takes an integer and touches only what is free.
+        unsafe { libc::malloc_trim(KEEP_NOTHING) };
+    }
+}
+
 /// Forks; `None` in the child. Refused (EPERM) when the process has more than one thread, because the child
 /// could then find locks held by threads it does not have.
 pub fn fork() -> io::Result<Option<u32>> {

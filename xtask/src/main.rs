@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 mod accuracy;
 mod bench;
+mod bench_core;
 mod bpf_toolchain;
 mod build_ebpf;
 mod check_ebpf;
@@ -32,6 +33,7 @@ struct Cli {
 enum Task {
     Accuracy(accuracy::Args),
     Bench(bench::Args),
+    BenchCore(bench_core::Args),
     BuildEbpf(build_ebpf::Args),
     CheckEbpf(check_ebpf::Args),
     Lint(lint::Args),
@@ -62,6 +64,7 @@ fn perform(task: &Task) -> anyhow::Result<()> {
     match task {
         Task::Accuracy(args) => accuracy::run(args),
         Task::Bench(args) => bench::run(args),
+        Task::BenchCore(args) => bench_core::run(args),
         Task::BuildEbpf(args) => build_ebpf::run(args),
         Task::CheckEbpf(args) => check_ebpf::run(args),
         Task::Lint(args) => lint::run(args),

@@ -11,6 +11,7 @@ use crate::host::{Enricher, NetnsNames};
 use crate::idle::candidates::Hop;
 use crate::pipeline::{Output, Pipeline, PipelineCounters};
 use crate::record::Cause;
+use crate::sys;
 use crate::verdict::{self, timeout};
 use crate::vitals::{Shortfalls, TableVitals};
 
@@ -155,6 +156,12 @@ impl<N: NetnsNames> Brain<N> {
     /// Emits all that is left.
     pub fn finish(&mut self, out: &mut Vec<Output>) {
         self.each(|pipeline| pipeline.finish(out));
+    }
+
+    /// Gives back the memory that a flood took. To be asked while nothing happens.
+    pub fn rest(&mut self) {
+        self.each(Pipeline::rest);
+        sys::give_back_memory();
     }
 
     /// Events were lost around `at`.

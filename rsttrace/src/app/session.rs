@@ -31,6 +31,8 @@ use crate::vitals::Shortfalls;
 
 /// Events handled before anything else gets a turn.
 const BATCH: usize = 4_096;
+/// After so many events there is memory worth giving back once all is quiet.
+const MANY: usize = 10_000;
 /// Losses are looked for at most this often while events come.
 const LOSS_INTERVAL: Duration = Duration::from_millis(20);
 /// The kernel is asked for events that a program missed because it was interrupted by itself, at most this often.
@@ -87,6 +89,8 @@ pub struct Session {
     recording: Option<Recording>,
     lost: u64,
     looked: Option<Instant>,
+    /// Events since memory was given back.
+    since_rest: usize,
     missed: u64,
     missed_asked: Option<Instant>,
     suppressed: Suppressed,
@@ -205,6 +209,7 @@ impl PreparedSession {
             recording,
             lost: 0,
             looked: None,
+            since_rest: MANY,
             missed: 0,
             missed_asked: None,
             suppressed: Suppressed::default(),
@@ -284,6 +289,11 @@ impl Session {
             clock::boottime().context("read the clock")?
         };
         self.brain.advance(now, &mut self.outputs);
+        self.since_rest = self.since_rest.saturating_add(read);
+        if read == 0 && self.since_rest >= MANY && self.brain.next_deadline().is_none() {
+            self.since_rest = 0;
+            self.brain.rest();
+        }
         Ok(self.outputs.drain(..))
     }
 

@@ -90,11 +90,11 @@ fn stateless(event: &Event, sent: &Sent) -> Vec<u8> {
     wire.cause = sent.cause.as_ref().map_or(FromZeros::new_zeroed(), segment);
     wire.connection = sent
         .former_connection
-        .as_ref()
+        .as_deref()
         .map_or(FromZeros::new_zeroed(), tombstone);
     wire.listener = sent
         .former_listener
-        .as_ref()
+        .as_deref()
         .map_or(FromZeros::new_zeroed(), tombstone);
     wire.handshake = sent
         .handshake

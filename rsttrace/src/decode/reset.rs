@@ -41,7 +41,7 @@ pub(super) fn by_listener(
     clock: Jiffies,
 ) -> Result<Sent, DecodeError> {
     Ok(Sent {
-        former_connection: tombstone(&wire.connection, clock)?,
+        former_connection: tombstone(&wire.connection, clock)?.map(Box::new),
         ..sent(&wire.sent, reason, clock)?
     })
 }
@@ -66,8 +66,10 @@ pub(super) fn stateless(
         ownership: None,
         current: None,
         minisock: optional_state(wire.state)?,
-        former_connection: tombstone(&wire.connection, clock)?.filter(is_same),
-        former_listener: tombstone(&wire.listener, clock)?,
+        former_connection: tombstone(&wire.connection, clock)?
+            .filter(is_same)
+            .map(Box::new),
+        former_listener: tombstone(&wire.listener, clock)?.map(Box::new),
         handshake: baseline(&wire.handshake),
     })
 }

@@ -313,8 +313,8 @@ mod tests {
         };
         let mut enricher = Enricher::new((), None);
         let facts = enricher.facts(&event(0, |sent| {
-            sent.former_connection = Some(tombstone.clone());
-            sent.former_listener = Some(tombstone);
+            sent.former_connection = Some(Box::new(tombstone.clone()));
+            sent.former_listener = Some(Box::new(tombstone));
         }));
         assert_eq!(facts.processes.len(), 1);
         let facts = enricher.facts(&event(0, |sent| {

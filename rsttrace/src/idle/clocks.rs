@@ -432,7 +432,7 @@ mod tests {
         let mut answer = scene.answer(segment(0x10, 1, 2, 5));
         let mut former = crate::pipeline::fixtures::tombstone(87, "haproxy", TcpState::FinWait2);
         former.ownership.closer = closed(4);
-        answer.former_connection = Some(former);
+        answer.former_connection = Some(Box::new(former));
         let found = before_sent(&answer, AT).expect("closed");
         assert_eq!(
             (found.mode, found.trigger, found.after),

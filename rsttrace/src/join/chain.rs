@@ -76,7 +76,7 @@ impl Chain {
             parts: Vec::with_capacity(1),
             echo: false,
             loosely_received: false,
-            keys: Vec::with_capacity(4),
+            keys: Vec::with_capacity(6),
         }
     }
 

@@ -117,6 +117,11 @@ impl Index {
         one.into_iter().chain(many.into_iter().flatten())
     }
 
+    /// Gives back the room that is not needed.
+    pub fn rest(&mut self) {
+        self.buckets.shrink_to_fit();
+    }
+
     /// Whether nothing is indexed.
     #[cfg(test)]
     pub fn is_empty(&self) -> bool {

@@ -15,7 +15,7 @@ use crate::record::{
 use crate::verdict::{self, Accepted, Arrived, Context, OtherEnd, OwnTimeout, Passage, words};
 
 /// A record and its event's time.
-type Draft = (BootTime, Record);
+type Draft = (BootTime, Box<Record>);
 
 /// Takes the accepted reset out of a chain if none had come: the kernel resets its own socket before it answers
 /// data for a closed one. Tells whether it did.
@@ -44,7 +44,7 @@ pub fn records(
 ) -> Vec<Draft> {
     let sender = sending_part(chain);
     let receiver_end = receiving_end(chain);
-    let mut drafts = Vec::with_capacity(1);
+    let mut drafts = Vec::with_capacity(2);
     let mut sender_end = None;
     if let Some(position) = sender {
         let part = &chain.parts[position];

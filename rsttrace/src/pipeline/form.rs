@@ -29,12 +29,12 @@ pub fn blank(
     host: &HostFacts,
     part: &Part,
     verdict: Verdict,
-) -> Record {
+) -> Box<Record> {
     let nowhere = Endpoint {
         address: std::net::Ipv4Addr::UNSPECIFIED.into(),
         port: 0,
     };
-    Record {
+    Box::new(Record {
         schema: Word::new_static(SCHEMA),
         id: unnumbered(),
         time: timestamp(time, host),
@@ -52,7 +52,7 @@ pub fn blank(
         packet: None,
         kernel: None,
         link: None,
-    }
+    })
 }
 
 /// A connection that died without a reset.

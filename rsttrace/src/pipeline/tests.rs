@@ -285,7 +285,7 @@ fn a_peer_that_sends_on_after_late_data_is_not_suspected() {
         former.died = BootTime(NOW);
         former.error = 104;
         let mut again = scene.answer(segment(TcpFlags::ACK, 5100, 9000, 100));
-        again.former_connection = Some(former);
+        again.former_connection = Some(Box::new(former));
         let records = run(vec![
             event(0, scene.received_with(orphan, late)),
             event(500_000, again),
@@ -491,4 +491,19 @@ fn pipeline_speed() {
         spent / 100_000
     );
     assert_eq!(records, 2 * rounds);
+}
+
+#[test]
+fn after_a_rest_it_goes_on_as_before_and_what_waits_is_kept() {
+    let mut pipeline = Pipeline::new(host());
+    let (mut out, scene) = (Vec::new(), Scene::new());
+    for round in 0..3 {
+        let accepted = event(round * 1_000 * MS, scene.received(socket(1)));
+        pipeline.handle(accepted, Facts::default(), &mut out);
+        pipeline.rest();
+        pipeline.finish(&mut out);
+        pipeline.rest();
+        assert!(pipeline.join.index_is_empty() && pipeline.next_deadline().is_none());
+    }
+    assert_eq!(out.len(), 3);
 }

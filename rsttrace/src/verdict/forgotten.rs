@@ -252,7 +252,11 @@ mod tests {
             "a SYN"
         );
         let mut own = answer(0x18, Some(5));
-        own.former_connection = Some(tombstone(1, "x", crate::event::TcpState::Established));
+        own.former_connection = Some(Box::new(tombstone(
+            1,
+            "x",
+            crate::event::TcpState::Established,
+        )));
         assert_eq!(found(&own, &settings(true)), None, "its own connection");
     }
 
@@ -283,7 +287,11 @@ mod tests {
         let young = answer(0x18, Some(1));
         assert_eq!(found(&young, &balancing(true, &[service], false)), None);
         let own = Sent {
-            former_connection: Some(tombstone(1, "x", crate::event::TcpState::Established)),
+            former_connection: Some(Box::new(tombstone(
+                1,
+                "x",
+                crate::event::TcpState::Established,
+            ))),
             ..late
         };
         assert_eq!(found(&own, &balancing(true, &[service], false)), None);

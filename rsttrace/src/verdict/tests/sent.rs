@@ -233,7 +233,7 @@ fn rst_in_softirq_is_not_blamed_on_current() {
     });
     let owner = Some((412, Role::Owner, Quality::Recorded));
     let mut restarted = answer_of("TCP_FLAGS", data, listener());
-    restarted.former_connection = Some(tombstone(412, "java", TcpState::Established));
+    restarted.former_connection = Some(Box::new(tombstone(412, "java", TcpState::Established)));
     let listens = Some((80, Role::Listener, Quality::Recorded));
     check(
         vec![
@@ -261,7 +261,7 @@ fn answers_without_a_socket_name_whom_the_tombstone_remembers() {
     let scene = Scene::new();
     let remembered = |cause, state| {
         let mut sent = scene.answer(cause);
-        sent.former_connection = Some(tombstone(311, "exporter", state));
+        sent.former_connection = Some(Box::new(tombstone(311, "exporter", state)));
         sent
     };
     let former = Some((311, Role::FormerOwner, Quality::Recorded));
@@ -273,7 +273,7 @@ fn answers_without_a_socket_name_whom_the_tombstone_remembers() {
     let mut time_wait_fin = time_wait.clone();
     time_wait_fin.cause = Some(fin);
     let mut port = scene.answer(segment(SYN, 1, 0, 0));
-    port.former_listener = Some(tombstone(311, "exporter", TcpState::Listen));
+    port.former_listener = Some(Box::new(tombstone(311, "exporter", TcpState::Listen)));
     check(
         vec![
             case("half open", remembered(data, TcpState::Established), HalfOpen, Fault, former),

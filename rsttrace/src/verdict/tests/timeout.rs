@@ -342,7 +342,7 @@ fn a_peer_that_talks_on_did_not_reset() {
     let mut former = tombstone(412, "java", TcpState::Established);
     former.error = 104;
     former.died = BootTime(NOW);
-    answer.former_connection = Some(former);
+    answer.former_connection = Some(Box::new(former));
     let mut events = connection.events();
     events.push(event(60_000, answer.clone()));
     let records = judge(Vec::new(), events);
@@ -403,7 +403,7 @@ fn the_peers_reset_that_overtakes_its_data_is_the_peers() {
         let mut former = tombstone(412, "java", TcpState::Established);
         former.error = 104;
         former.died = BootTime(NOW + 20_011_000);
-        answer.former_connection = Some(former);
+        answer.former_connection = Some(Box::new(former));
         events.push(event(90_000, answer));
         judge(Vec::new(), events)
     };

@@ -1,0 +1,245 @@
+//! What does each step of an event's way cost? `cargo bench -p rsttrace --bench core`; `cargo xtask bench-core` compares two
+//! commits.
+//!
+//! Times are of one event, chain or record; the storm is made up, the recording is of a 6.18 kernel.
+
+#![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
+
+#[path = "../tests/storm/mod.rs"]
+mod storm;
+
+use std::fs::File;
+use std::hint::black_box;
+use std::io::{self, BufReader};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use flate2::bufread::GzDecoder;
+use rsttrace::decode::Decoder;
+use rsttrace::event::{Body, Event, Facts};
+use rsttrace::join::{Join, Origin};
+use rsttrace::pipeline::{Output, Pipeline};
+use rsttrace::record::Record;
+use rsttrace::recording::Recording;
+use rsttrace::sink::{Json, Sink, Table, TableOptions, Width};
+use rsttrace::terminal::Palette;
+
+/// Resets of one measured batch: fewer than the window holds at this rate.
+const RESETS: u32 = 2_000;
+/// 20,000 a second.
+const APART: Duration = Duration::from_micros(50);
+
+fn steps(criterion: &mut Criterion) {
+    let decoder = storm::decoder();
+    let bytes = storm::events(0, RESETS, APART);
+    let host = storm::Host::new();
+    let decoded = decode(&decoder, &bytes);
+    let events = decoded.len() as u64;
+    each(
+        criterion,
+        "decode/event",
+        events,
+        || (),
+        |()| {
+            for bytes in &bytes {
+                black_box(decoder.decode(bytes).unwrap());
+            }
+        },
+    );
+    each(
+        criterion,
+        "join/event",
+        events,
+        || decoded.clone(),
+        |decoded| {
+            black_box(join(decoded));
+        },
+    );
+    let open = || {
+        let mut pipeline = storm::pipeline();
+        feed(&mut pipeline, &host, decoded.clone());
+        pipeline
+    };
+    each(
+        criterion,
+        "judge/chain",
+        RESETS.into(),
+        open,
+        |mut pipeline| {
+            let mut out = Vec::new();
+            pipeline.finish(&mut out);
+            black_box((out, pipeline));
+        },
+    );
+    each(
+        criterion,
+        "pipeline/event",
+        events,
+        storm::pipeline,
+        |mut pipeline| {
+            let mut out = Vec::new();
+            for bytes in &bytes {
+                let event = decoder.decode(bytes).unwrap();
+                let facts = host.facts(&event);
+                pipeline.handle(event, facts, &mut out);
+                out.clear();
+            }
+            pipeline.finish(&mut out);
+            black_box((out, pipeline));
+        },
+    );
+}
+
+fn recorded(criterion: &mut Criterion) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/kernels/6.18/events.gz");
+    let packed = BufReader::new(File::open(file).unwrap());
+    let recording = Recording::read(&mut BufReader::new(GzDecoder::new(packed))).unwrap();
+    let decoder = Decoder::new(recording.head.kernel_facts());
+    let events = recording.events.len() as u64;
+    each(
+        criterion,
+        "recorded/decode/event",
+        events,
+        || (),
+        |()| {
+            black_box(decode(&decoder, &recording.events));
+        },
+    );
+    each(
+        criterion,
+        "recorded/pipeline/event",
+        events,
+        || (),
+        |()| {
+            black_box(recording.judge().unwrap());
+        },
+    );
+    let records = resets(recording.judge().unwrap());
+    lines(criterion, "recorded/", &records);
+}
+
+fn sinks(criterion: &mut Criterion) {
+    let mut pipeline = storm::pipeline();
+    let host = storm::Host::new();
+    let bytes = storm::events(0, RESETS, APART);
+    let mut out = feed(&mut pipeline, &host, decode(&storm::decoder(), &bytes));
+    pipeline.finish(&mut out);
+    lines(criterion, "", &resets(out));
+}
+
+fn lines(criterion: &mut Criterion, of: &str, records: &[Record]) {
+    let table = |every| {
+        let options = TableOptions {
+            width: Width::Fixed(160),
+            palette: Palette { colors: false },
+            zone: jiff::tz::TimeZone::UTC,
+            every,
+        };
+        Table::new(io::sink(), io::sink(), options)
+    };
+    let json = || Json::new(io::sink(), io::sink());
+    let now = Instant::now();
+    let count = records.len() as u64;
+    let write = |sink: &mut dyn Sink| {
+        for record in records {
+            sink.record(now, record).unwrap();
+        }
+    };
+    each(
+        criterion,
+        &format!("{of}json/record"),
+        count,
+        json,
+        |mut sink| write(&mut sink),
+    );
+    let every = || table(true);
+    each(
+        criterion,
+        &format!("{of}table/record"),
+        count,
+        every,
+        |mut sink| write(&mut sink),
+    );
+    let grouped = || table(false);
+    each(
+        criterion,
+        &format!("{of}grouped/record"),
+        count,
+        grouped,
+        |mut sink| write(&mut sink),
+    );
+}
+
+/// Measures `work` on what `make` gives, and divides by `count`, so that what is shown is of one.
+fn each<T>(
+    criterion: &mut Criterion,
+    name: &str,
+    count: u64,
+    make: impl Fn() -> T,
+    work: impl Fn(T),
+) {
+    criterion.bench_function(name, |bencher| {
+        bencher.iter_custom(|iterations| {
+            // One iteration is one element; what is over is measured and taken off by the rule of three.
+            let rounds = iterations.div_ceil(count).max(1);
+            let mut spent = Duration::ZERO;
+            for _ in 0..rounds {
+                let input = make();
+                let begin = Instant::now();
+                work(input);
+                spent += begin.elapsed();
+            }
+            spent.mul_f64(iterations as f64 / (rounds * count) as f64)
+        });
+    });
+}
+
+fn decode(decoder: &Decoder, bytes: &[Vec<u8>]) -> Vec<Event> {
+    bytes
+        .iter()
+        .map(|bytes| decoder.decode(bytes).unwrap())
+        .collect()
+}
+
+fn feed(pipeline: &mut Pipeline, host: &storm::Host, events: Vec<Event>) -> Vec<Output> {
+    let mut out = Vec::new();
+    for event in events {
+        let facts = host.facts(&event);
+        pipeline.handle(event, facts, &mut out);
+    }
+    out
+}
+
+fn join(events: Vec<Event>) -> usize {
+    let mut join = Join::default();
+    let mut closed = 0;
+    for event in events {
+        let at = Origin {
+            time: event.time,
+            netns: event.netns,
+            inode: event.netns_inode,
+        };
+        match event.body {
+            Body::Sent(sent) => join.sent(at, sent, Facts::default()),
+            Body::Received(received) => join.received(at, received, Facts::default()),
+            Body::Packet(packet) => join.packet(at, packet, Facts::default()),
+            Body::TimedOut(_) => {}
+        }
+    }
+    while join.close(None).is_some() {
+        closed += 1;
+    }
+    closed
+}
+
+fn resets(outputs: Vec<Output>) -> Vec<Record> {
+    let reset = |output| match output {
+        Output::Reset(record) => Some(*record),
+        Output::TimedOut(_) => None,
+    };
+    outputs.into_iter().filter_map(reset).collect()
+}
+
+criterion_group!(core, steps, sinks, recorded);
+criterion_main!(core);
