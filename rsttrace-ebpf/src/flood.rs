@@ -187,7 +187,15 @@ impl Question {
         if !is_limited() {
             return true;
         }
-        let admitted = has_room(slot, class_of(class), netns_cookie, party, self.now);
+        let slot = slot as u32;
+        if let Some(key) = KEYS.get_ptr_mut(slot) {
+            // SAFETY: this CPU's own element, and this program's.
+            let key = unsafe { &mut *key };
+            key.class = class_of(class);
+            key.netns_cookie = netns_cookie;
+            narrow_to(key, party.network, party.port, party.side);
+        }
+        let admitted = has_room(slot, self.now) != 0;
         if let Some(place) = DECISIONS.get_ptr_mut(self.index) {
             let verdict = if admitted { ADMITTED } else { 0 };
             let rest = observer.mark() | FOLLOWERS | verdict | self.tag;
@@ -230,52 +238,49 @@ fn end(address: &[u8; 16], port: u16) -> u64 {
     mix(mix(mix(MULTIPLIER, high), low), u64::from(port))
 }
 
-/// Takes a token of each level, or counts the reset at the first that has none.
-#[inline(always)]
-fn has_room(slot: Slot, class: u16, netns_cookie: u64, party: &Party, now: u64) -> bool {
-    let Some(all) = CLASS_BUCKETS.get_ptr_mut(u32::from(class)) else {
-        return true;
-    };
-    // SAFETY: an element of the array; others may write it, too, whole words.
-    let all = unsafe { &mut *all };
-    let Some(key) = KEYS.get_ptr_mut(slot as u32) else {
-        return true;
+/// Takes a token of each level for the narrow key in a slot of `KEYS`, or counts the reset at the first that has none.
+///
+/// A function of its own, as are those it calls: in the place of each call they would take more stack than there is, and
+/// the verifier's patience. 1 or 0.
+#[inline(never)]
+fn has_room(slot: u32, now: u64) -> u64 {
+    let Some(key) = KEYS.get_ptr_mut(slot) else {
+        return 1;
     };
     // SAFETY: this CPU's own element, and this program's.
     let key = unsafe { &mut *key };
-    let &Party {
-        network,
-        port,
-        side,
-    } = party;
-    key.class = class;
-    key.netns_cookie = netns_cookie;
-    narrow_to(key, network, port, side);
-    let narrow = look(slot as u32, NARROW.burst, NARROW.share, now);
+    let (network, port, side) = (words_of(&key.network), key.port, key.flags);
+    let class = u32::from(key.class);
+    let Some(all) = CLASS_BUCKETS.get_ptr_mut(class) else {
+        return 1;
+    };
+    // SAFETY: an element of the array; others may write it, too, whole words.
+    let all = unsafe { &mut *all };
+    let narrow = look(slot, NARROW.burst, NARROW.share, now);
     if narrow == REFUSED {
-        return false;
+        return 0;
     }
     narrow_to(key, [0; 2], port, side | BUCKET_ANY_NETWORK);
-    let by_port = look(slot as u32, WIDE.burst, WIDE.share, now);
+    let by_port = look(slot, WIDE.burst, WIDE.share, now);
     if by_port == REFUSED {
-        return false;
+        return 0;
     }
     narrow_to(key, network, 0, BUCKET_ANY_PORT);
-    let by_network = look(slot as u32, WIDE.burst, WIDE.share, now);
+    let by_network = look(slot, WIDE.burst, WIDE.share, now);
     if by_network == REFUSED {
-        return false;
+        return 0;
     }
     if !has_token(*all, WIDEST.burst, WIDEST.share, now) {
-        refuse(COUNT + u32::from(class));
-        return false;
+        refuse(COUNT + class);
+        return 0;
     }
     take_token(all, WIDEST.share, now);
-    take(slot as u32, by_network, WIDE.share, now);
+    take(slot, by_network, WIDE.share, now);
     narrow_to(key, [0; 2], port, side | BUCKET_ANY_NETWORK);
-    take(slot as u32, by_port, WIDE.share, now);
+    take(slot, by_port, WIDE.share, now);
     narrow_to(key, network, port, side);
-    take(slot as u32, narrow, NARROW.share, now);
-    true
+    take(slot, narrow, NARROW.share, now);
+    1
 }
 
 #[inline(always)]
@@ -293,8 +298,6 @@ const CROWDED: u64 = u64::MAX - 1;
 const FREE: u64 = 1 << 32;
 
 /// Looks for the bucket of the key in a slot of `KEYS`. If it has no token, the reset is counted there.
-///
-/// A function of its own, as all of this in the place of each call takes more stack than there is.
 #[inline(never)]
 fn look(slot: u32, burst: u64, share: u32, now: u64) -> u64 {
     let Some(key) = KEYS.get_ptr(slot) else {

@@ -3,6 +3,7 @@
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, PerfEventByteArray, RingBuf};
+use rsttrace_common::FlowKey;
 use rsttrace_common::counters;
 use rsttrace_common::flood::{self, Bucket, BucketKey, ClassCount};
 use rsttrace_common::knobs::{DEFAULT_SLOTS, LISTENER_SLOTS};
@@ -46,6 +47,17 @@ pub static REFUSALS: PerCpuArray<[u64; flood::REFUSALS_EACH as usize]> =
 /// The key that a program is looking for, for want of stack: a slot for each program, as one may interrupt another.
 #[map]
 pub static KEYS: PerCpuArray<BucketKey> = PerCpuArray::with_max_entries(8, 0);
+/// What a reset answers.
+#[repr(C)]
+pub struct Cause {
+    /// The segment, all zero if there is none.
+    pub segment: Segment,
+    /// The connection.
+    pub key: FlowKey,
+}
+/// What a tracing program looks at, in memory that the verifier does not keep track of: a slot for each program, by `Slot`.
+#[map]
+pub static CAUSES: PerCpuArray<Cause> = PerCpuArray::with_max_entries(8, 0);
 /// The segment that a classifier looks at, for want of stack: a slot for each direction, by `Slot`.
 #[map]
 pub static SEGMENTS: PerCpuArray<packet::Segment> = PerCpuArray::with_max_entries(8, 0);

@@ -19,7 +19,7 @@ use crate::emit::{Draft, Slot, Tally, header};
 use crate::flood::{self, Observer, Party, Question, Service};
 use crate::kernel::{Copied, Followed, Netns, Reach, Typed, load, tcp_sock};
 use crate::knobs::offset;
-use crate::maps::{ARRIVAL, count};
+use crate::maps::{ARRIVAL, CAUSES, count};
 use crate::owners;
 use crate::snapshot::{self, NO_FLOW};
 use crate::words;
@@ -35,7 +35,12 @@ fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
     let sk = ctx.arg::<Typed>(0);
     let Some(tcp) = tcp_sock(sk) else { return 0 };
     let netns = Netns::of::<Followed>(sk, offset!(skc_net));
-    let flow = snapshot::flow(sk, tcp);
+    let Some(about) = CAUSES.get_ptr_mut(Slot::Received as u32) else {
+        return 0;
+    };
+    // SAFETY: this CPU's own element, and this program's.
+    let flow = unsafe { &mut (*about).key.flow };
+    *flow = snapshot::flow(sk, tcp);
     let class = Class {
         kind: KIND_RESET_RECEIVED,
         reason: REASON_NONE,
@@ -43,11 +48,11 @@ fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
         marked: false,
     };
     let observer = Observer::Receiver;
-    let question = Question::about(&flow);
+    let question = Question::about(flow);
     let admitted = match question.decided(observer) {
         Some(admitted) => admitted,
         None => {
-            let party = Party::of(&flow, Service::Lower);
+            let party = Party::of(flow, Service::Lower);
             let netns = netns.cookie;
             let admitted = question.decide(Slot::Received, observer, class, netns, &party);
             if !admitted {
@@ -66,7 +71,7 @@ fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
     };
     let event = &mut *draft.event;
     event.header = header(KIND_RESET_RECEIVED, netns);
-    words::copy(&flow, &mut event.flow);
+    words::copy(flow, &mut event.flow);
     snapshot::socket(sk, tcp, &mut event.socket);
     match owners::get(sk) {
         Some(ownership) => words::copy(ownership, &mut event.ownership),

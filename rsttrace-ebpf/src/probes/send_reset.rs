@@ -22,9 +22,9 @@ use crate::emit::{Draft, Slot, Tally, header};
 use crate::flood::{self, Observer, Party, Question, Service};
 use crate::kernel::{Followed, Netns, Typed, argument, current, load, tcp_sock};
 use crate::knobs::{TOMBSTONE_SLOTS, get, has, offset};
-use crate::maps::TOMBSTONES;
+use crate::maps::{CAUSES, TOMBSTONES};
 use crate::owners;
-use crate::snapshot::{self, NO_FLOW, NO_SEGMENT, active};
+use crate::snapshot::{self, active};
 use crate::table;
 use crate::words;
 
@@ -87,16 +87,21 @@ fn sent(ctx: &BtfTracePointContext, reason: u32) {
         .emit::<Followed>(ctx.as_ptr(), Slot::Sent, TALLY);
         return;
     };
-    let mut segment = NO_SEGMENT;
-    let mut flow = NO_FLOW;
+    let Some(about) = CAUSES.get_ptr_mut(Slot::Sent as u32) else {
+        return;
+    };
+    // SAFETY: this CPU's own element, and this program's.
+    let about = unsafe { &mut *about };
     let is_read = match cause {
-        Some(skb) => snapshot::segment::<Followed>(skb, &mut segment, &mut flow),
+        Some(skb) => snapshot::segment::<Followed>(skb, &mut about.segment, &mut about.key.flow),
         None => false,
     };
     if !is_read {
-        words::clear(&mut segment);
-        flow = snapshot::flow(sk, tcp);
+        words::clear(&mut about.segment);
+        about.key.flow = snapshot::flow(sk, tcp);
     }
+    about.key.netns_cookie = netns.cookie;
+    let flow = &about.key.flow;
     let is_listener = state == TCP_LISTEN;
     let reasoned = Class {
         kind: if is_listener {
@@ -108,7 +113,7 @@ fn sent(ctx: &BtfTracePointContext, reason: u32) {
         state,
         marked: false,
     };
-    let question = Question::about(&flow);
+    let question = Question::about(flow);
     let admitted = match question.decided(Observer::Sender) {
         Some(admitted) => admitted,
         None => {
@@ -119,7 +124,7 @@ fn sent(ctx: &BtfTracePointContext, reason: u32) {
             } else {
                 (active(tcp), Service::Lower)
             };
-            let party = Party::of(&flow, service);
+            let party = Party::of(flow, service);
             let netns = netns.cookie;
             question.decide(Slot::Sent, Observer::Sender, class, netns, &party)
         }
@@ -136,8 +141,8 @@ fn sent(ctx: &BtfTracePointContext, reason: u32) {
     let reset = Reset {
         sk,
         tcp,
-        segment: &segment,
-        flow: &flow,
+        segment: &about.segment,
+        flow,
         reason,
         passive: cause.is_some(),
         netns,
@@ -149,11 +154,7 @@ fn sent(ctx: &BtfTracePointContext, reason: u32) {
         let event = &mut *draft.event;
         event.sent.header = header(KIND_RESET_SENT_BY_LISTENER, netns);
         reset.describe(&mut event.sent);
-        let key = FlowKey {
-            flow,
-            netns_cookie: netns.cookie,
-        };
-        tombstone_of(&key, &mut event.connection);
+        tombstone_of(&about.key, &mut event.connection);
         draft.submit(ctx.as_ptr());
     } else {
         let Some(draft) = Draft::<ResetSent>::begin(Slot::Sent, TALLY) else {

@@ -24,9 +24,9 @@ use crate::emit::{Draft, Slot, Tally, header};
 use crate::flood::{self, Observer, Party, Question, Service};
 use crate::kernel::{Copied, Followed, Netns, Reach, Typed, argument, read, read_member};
 use crate::knobs::{BASELINE_SLOTS, TOMBSTONE_SLOTS, get, offset};
-use crate::maps::{BASELINES, LISTENERS, TOMBSTONES};
+use crate::maps::{BASELINES, CAUSES, Cause, LISTENERS, TOMBSTONES};
 use crate::packet::{RST, SYN};
-use crate::snapshot::{self, NO_FLOW, NO_SEGMENT};
+use crate::snapshot;
 use crate::table;
 use crate::words;
 
@@ -175,19 +175,20 @@ impl Stateless {
     /// Puts the event together and hands it over.
     #[inline(always)]
     pub fn emit<R: Reach>(self, ctx: *mut c_void, slot: Slot, tally: Tally) {
-        let mut segment = NO_SEGMENT;
-        let mut key = FlowKey {
-            flow: NO_FLOW,
-            netns_cookie: self.netns.cookie,
+        let Some(about) = CAUSES.get_ptr_mut(slot as u32) else {
+            return;
         };
+        // SAFETY: this CPU's own element, and this program's.
+        let Cause { segment, key } = unsafe { &mut *about };
         let is_read = match self.cause {
-            Some(skb) => snapshot::segment::<R>(skb, &mut segment, &mut key.flow),
+            Some(skb) => snapshot::segment::<R>(skb, segment, &mut key.flow),
             None => false,
         };
         if !is_read {
-            words::clear(&mut segment);
+            words::clear(segment);
             words::clear(&mut key.flow);
         }
+        key.netns_cookie = self.netns.cookie;
         let opens = segment.flags & (SYN | ACK) == SYN;
         let class = Class {
             kind: KIND_RESET_SENT_STATELESS,
@@ -214,19 +215,19 @@ impl Stateless {
         };
         let event = &mut *draft.event;
         event.header = header(KIND_RESET_SENT_STATELESS, self.netns);
-        words::copy(&segment, &mut event.cause);
+        words::copy(segment, &mut event.cause);
         words::copy(&key.flow, &mut event.flow);
-        tombstone_of(&key, &mut event.connection);
-        if !table::read(&BASELINES, get(&BASELINE_SLOTS), &key, &mut event.handshake) {
+        tombstone_of(key, &mut event.connection);
+        if !table::read(&BASELINES, get(&BASELINE_SLOTS), key, &mut event.handshake) {
             words::clear(&mut event.handshake);
         }
         key.flow.remote_address = [0; 16];
         key.flow.remote_port = 0;
         if !opens {
             words::clear(&mut event.listener);
-        } else if !listener_of(&key, &mut event.listener) {
+        } else if !listener_of(key, &mut event.listener) {
             key.flow.local_address = [0; 16];
-            listener_of(&key, &mut event.listener);
+            listener_of(key, &mut event.listener);
         }
         event.state = self.minisock.0;
         event.cookie = self.minisock.1;

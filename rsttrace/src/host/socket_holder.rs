@@ -5,7 +5,7 @@
 //! that the others descend from is told, and that it shares. The exception is a process that was running as the socket
 //! was used, or that is recorded as its owner: if that one holds it, nobody else is looked at.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
@@ -32,6 +32,9 @@ const STORM_BUDGET: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_millis(60);
 /// Time to look whether a recorded owner still has a socket, as it mostly does. If not, the search may take its whole time.
 const PATIENCE_TO_CONFIRM: Duration = Duration::from_millis(5);
+/// Searches from one process that found nobody, after which it is not searched from again in that second: what its family
+/// had is closed before it is looked for.
+const FRUITLESS: u32 = 5;
 /// Threads of a process that are asked for children.
 const THREADS: usize = 64;
 
@@ -73,6 +76,8 @@ pub struct SocketHolders {
     was_storm: bool,
     asked: u32,
     spent: Duration,
+    /// Searches of this second that found nobody, by where they began; 0: everywhere.
+    fruitless: HashMap<u32, u32>,
     not_asked: u64,
 }
 
@@ -85,6 +90,7 @@ impl Default for SocketHolders {
             was_storm: false,
             asked: 0,
             spent: Duration::ZERO,
+            fruitless: HashMap::new(),
             not_asked: 0,
         }
     }
@@ -104,6 +110,7 @@ impl SocketHolders {
             self.was_storm = self.is_storm();
             (self.second, self.questions) = (now, 0);
             (self.asked, self.spent) = (0, Duration::ZERO);
+            self.fruitless.clear();
         }
         self.questions = self.questions.saturating_add(1);
         // What only confirms a record leaves half of the time to the questions that nothing else answers.
@@ -114,7 +121,12 @@ impl SocketHolders {
             BUDGET
         };
         let budget = if confirms { budget / 2 } else { budget };
-        if self.asked >= RATE || self.spent >= budget {
+        let from = match search {
+            Search::Family(pid) | Search::Confirm(pid) => pid,
+            Search::Everyone(first) => first.unwrap_or(0),
+        };
+        let is_fruitless = self.fruitless.get(&from) >= Some(&FRUITLESS);
+        if self.asked >= RATE || self.spent >= budget || is_fruitless {
             self.not_asked += u64::from(!confirms);
             return Holder::NotAsked;
         }
@@ -124,6 +136,11 @@ impl SocketHolders {
         let answer = look(inode, search, begin, PATIENCE.min(left));
         let took = begin.elapsed();
         self.spent += took;
+        if answer == Holder::Nobody {
+            *self.fruitless.entry(from).or_default() += 1;
+        } else {
+            self.fruitless.remove(&from);
+        }
         debug!("socket:[{inode}]: {search:?} gave {answer:?} in {took:?}");
         if answer == Holder::NotAsked {
             self.not_asked += u64::from(!confirms);
