@@ -13,7 +13,7 @@ use crate::cli::{DemoOptions, Failure, OutputFormat, TracerOptions};
 use crate::demo::scenarios::ALL;
 use crate::demo::{Lab, Place, Scenario, StageError, Suite};
 use crate::idle::candidates::{Hop, Kind};
-use crate::kernel::{InterfaceOptions, Scope, Selector};
+use crate::kernel::{DETAIL_INTERVAL, InterfaceOptions, Scope, Selector};
 use crate::pipeline::Output;
 use crate::record::Record;
 use compare::{Case, Outcome, compare};
@@ -118,7 +118,7 @@ async fn run(
         sight: Sight::EachNamespace,
         hops,
         // As `watch` without options.
-        detail_interval: Some(std::time::Duration::from_millis(50)),
+        detail_interval: Some(DETAIL_INTERVAL),
         record,
     })?;
     // What predates the tracer is silent from here on: only attaching comes in between.

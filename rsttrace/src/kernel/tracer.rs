@@ -45,13 +45,16 @@ pub struct Options {
     pub debug: bool,
 }
 
+/// Twenty a second.
+pub const DETAIL_INTERVAL: Duration = Duration::from_millis(50);
+
 impl Default for Options {
     fn default() -> Self {
         Self {
             transport: Transport::Ring,
             buffer_bytes: 4 << 20,
             batching_delay: Duration::from_millis(20),
-            detail_interval: None,
+            detail_interval: Some(DETAIL_INTERVAL),
             tombstones: knobs::DEFAULT_SLOTS * 2,
             baselines: knobs::DEFAULT_SLOTS * 2,
             owners: 262_144,
