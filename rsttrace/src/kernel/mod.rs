@@ -32,4 +32,4 @@ pub use hooks::{Fact, HookState, Hooks, Way};
 pub use interfaces::{Inode, InterfaceOptions, Names, Namespace, Scope, Selector, TcMode};
 pub use object::extract_types;
 pub use preflight::{StartError, has_btf};
-pub use tracer::{DebugLog, Options, Prepared, Slots, Tracer};
+pub use tracer::{DETAIL_INTERVAL, DebugLog, Options, Prepared, Slots, Tracer};
