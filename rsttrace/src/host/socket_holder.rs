@@ -32,9 +32,9 @@ const STORM_BUDGET: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_millis(60);
 /// Time to look whether a recorded owner still has a socket, as it mostly does. If not, the search may take its whole time.
 const PATIENCE_TO_CONFIRM: Duration = Duration::from_millis(5);
-/// Searches from one process that found nobody, after which it is not searched from again in that second: what its family
-/// had is closed before it is looked for.
-const FRUITLESS: u32 = 5;
+/// Searches from one process that found nobody, after which only its family is looked at in that second: what it has is
+/// closed before it is looked for, and not handed on.
+const FRUITLESS: u32 = 3;
 /// Threads of a process that are asked for children.
 const THREADS: usize = 64;
 
@@ -126,19 +126,19 @@ impl SocketHolders {
             Search::Everyone(first) => first.unwrap_or(0),
         };
         let is_fruitless = self.fruitless.get(&from) >= Some(&FRUITLESS);
-        if self.asked >= RATE || self.spent >= budget || is_fruitless {
+        if self.asked >= RATE || self.spent >= budget {
             self.not_asked += u64::from(!confirms);
             return Holder::NotAsked;
         }
         self.asked += 1;
         let begin = Instant::now();
         let left = budget.saturating_sub(self.spent);
-        let answer = look(inode, search, begin, PATIENCE.min(left));
+        let answer = look(inode, search, !is_fruitless, begin, PATIENCE.min(left));
         let took = begin.elapsed();
         self.spent += took;
         if answer == Holder::Nobody {
             *self.fruitless.entry(from).or_default() += 1;
-        } else {
+        } else if answer != Holder::NotAsked {
             self.fruitless.remove(&from);
         }
         debug!("socket:[{inode}]: {search:?} gave {answer:?} in {took:?}");
@@ -159,12 +159,14 @@ impl SocketHolders {
     }
 }
 
-/// The deadline has passed.
+/// The deadline has passed, or no more time is worth it.
 struct TimeUp;
 
-fn look(inode: u64, search: Search, begin: Instant, patience: Duration) -> Holder {
+/// `widely`: also beyond the family. If not, and nobody is found there, that is no answer.
+fn look(inode: u64, search: Search, widely: bool, begin: Instant, patience: Duration) -> Holder {
     let deadline = begin + patience;
     let mut holders = Holders {
+        widely,
         link: format!("socket:[{inode}]"),
         deadline,
         looked_at: HashSet::new(),
@@ -199,6 +201,7 @@ fn look(inode: u64, search: Search, begin: Instant, patience: Duration) -> Holde
 
 struct Holders {
     link: String,
+    widely: bool,
     deadline: Instant,
     looked_at: HashSet<u32>,
     found: Vec<Found>,
@@ -244,10 +247,14 @@ impl Holders {
     fn add_family(&mut self, pid: u32) -> Result<(), TimeUp> {
         self.add(pid)?;
         self.add_descendants(pid)?;
-        if self.found.is_empty() {
-            self.add_control_group(pid)?;
+        if !self.found.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        if self.widely {
+            self.add_control_group(pid)
+        } else {
+            Err(TimeUp)
+        }
     }
 
     fn add_descendants(&mut self, pid: u32) -> Result<(), TimeUp> {
@@ -469,7 +476,7 @@ mod tests {
     }
 
     fn look_at_leisure(inode: u64, search: Search) -> Holder {
-        look(inode, search, Instant::now(), Duration::from_secs(60))
+        look(inode, search, true, Instant::now(), Duration::from_secs(60))
     }
 
     #[test]
@@ -577,6 +584,7 @@ mod tests {
                 parent,
             });
             let holders = Holders {
+                widely: true,
                 link: String::new(),
                 deadline: Instant::now(),
                 looked_at: HashSet::new(),
