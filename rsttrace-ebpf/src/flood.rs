@@ -1,7 +1,7 @@
 //! Whether a reset is described or only counted, see `rsttrace_common::flood`.
 //!
 //! All that is seen of one reset has to go the same way, or what is missing of it would look like a fact. So who sees it
-//! first decides, and the others follow, found by the flow whichever end it is seen from. Who follows without finding a
+//! first decides, and the others follow, found by the flow and by which end sends it. Who follows without finding a
 //! decision (addresses were translated, or the slot was taken) decides for itself, which is counted.
 
 use rsttrace_common::Flow;
@@ -118,9 +118,27 @@ pub struct Question {
 }
 
 impl Question {
-    /// About the reset of a flow, whichever end it is seen from.
+    /// About a reset that the local end sends.
     #[inline(always)]
-    pub fn about(flow: &Flow) -> Self {
+    pub fn about_sent(flow: &Flow) -> Self {
+        Self::new(|| {
+            let from = end(&flow.local_address, flow.local_port);
+            (from, end(&flow.remote_address, flow.remote_port))
+        })
+    }
+
+    /// About a reset that the remote end sends, or whose source stands as `remote`.
+    #[inline(always)]
+    pub fn about_coming(flow: &Flow) -> Self {
+        Self::new(|| {
+            let from = end(&flow.remote_address, flow.remote_port);
+            (from, end(&flow.local_address, flow.local_port))
+        })
+    }
+
+    /// The two ends are told apart: when ports are used again soon, the other one may send the next reset.
+    #[inline(always)]
+    fn new(ends: impl FnOnce() -> (u64, u64)) -> Self {
         if !is_limited() {
             return Self {
                 index: 0,
@@ -128,9 +146,8 @@ impl Question {
                 now: 0,
             };
         }
-        let local = end(&flow.local_address, flow.local_port);
-        let remote = end(&flow.remote_address, flow.remote_port);
-        let hash = mix(MULTIPLIER, local.wrapping_add(remote));
+        let (from, to) = ends();
+        let hash = mix(MULTIPLIER, from.wrapping_sub(to));
         Self {
             index: (hash >> 40) as u32 & (DECISION_SLOTS - 1),
             tag: hash & TAG_MASK,

@@ -116,7 +116,7 @@ fn ingress(ctx: &TcContext, link_header: bool) {
         return;
     }
     let observer = observer(ctx, netns, false);
-    let question = Question::about(&segment.key.flow);
+    let question = Question::about_coming(&segment.key.flow);
     let decided = question.decided(observer);
     if decided == Some(false) {
         TALLY.suppress();
@@ -175,7 +175,7 @@ fn egress(ctx: &TcContext, link_header: bool) {
     let netns = Netns::of_device(ctx.as_ptr());
     segment.key.netns_cookie = netns.cookie;
     let observer = observer(ctx, netns, true);
-    let question = Question::about(&segment.key.flow);
+    let question = Question::about_coming(&segment.key.flow);
     let decided = question.decided(observer);
     if decided == Some(false) {
         TALLY.suppress();

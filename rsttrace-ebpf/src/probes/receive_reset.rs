@@ -48,7 +48,7 @@ fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
         marked: false,
     };
     let observer = Observer::Receiver;
-    let question = Question::about(flow);
+    let question = Question::about_coming(flow);
     let admitted = match question.decided(observer) {
         Some(admitted) => admitted,
         None => {

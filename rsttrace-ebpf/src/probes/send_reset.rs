@@ -113,7 +113,7 @@ fn sent(ctx: &BtfTracePointContext, reason: u32) {
         state,
         marked: false,
     };
-    let question = Question::about(flow);
+    let question = Question::about_sent(flow);
     let admitted = match question.decided(Observer::Sender) {
         Some(admitted) => admitted,
         None => {

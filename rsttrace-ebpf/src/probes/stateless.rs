@@ -197,7 +197,7 @@ impl Stateless {
             marked: opens,
         };
         let party = Party::of(&key.flow, Service::Local);
-        let question = Question::about(&key.flow);
+        let question = Question::about_sent(&key.flow);
         let admitted = match question.decided(Observer::Sender) {
             Some(admitted) => admitted,
             None => {

@@ -159,16 +159,16 @@ impl Decoder {
         })
     }
 
-    /// Name of a reason; absent on kernels without reasons.
     /// Which class of floods an event belongs to (`rsttrace_common::flood`), if a hook of the TCP stack sent it.
     pub fn class(bytes: &[u8]) -> Option<u16> {
-        fn read<T: FromBytes + Immutable + KnownLayout>(bytes: &[u8]) -> Option<&T> {
-            T::ref_from_prefix(bytes).ok().map(|(wire, _)| wire)
+        // Copied: a perf buffer does not align events.
+        fn read<T: FromBytes>(bytes: &[u8]) -> Option<T> {
+            T::read_from_prefix(bytes).ok().map(|(wire, _)| wire)
         }
         let kind = Header::read_from_prefix(bytes).ok()?.0.kind;
         let (reason, state, marked) = match kind {
             header::KIND_RESET_SENT | header::KIND_RESET_SENT_BY_LISTENER => {
-                let wire: &wire_reset::ResetSent = read(bytes)?;
+                let wire: wire_reset::ResetSent = read(bytes)?;
                 if kind == header::KIND_RESET_SENT && wire.passive == 0 {
                     (wire_reset::REASON_NONE, hints(&wire.socket), true)
                 } else {
@@ -176,12 +176,12 @@ impl Decoder {
                 }
             }
             header::KIND_RESET_SENT_STATELESS => {
-                let wire: &wire_reset::ResetSentStateless = read(bytes)?;
+                let wire: wire_reset::ResetSentStateless = read(bytes)?;
                 let opens = wire.cause.flags & (TcpFlags::SYN | TcpFlags::ACK) == TcpFlags::SYN;
                 (wire.reason, wire.state, opens)
             }
             header::KIND_RESET_RECEIVED => {
-                let wire: &wire_reset::ResetReceived = read(bytes)?;
+                let wire: wire_reset::ResetReceived = read(bytes)?;
                 (wire_reset::REASON_NONE, wire.socket.state, false)
             }
             _ => return None,

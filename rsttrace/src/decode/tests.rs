@@ -87,6 +87,20 @@ fn too_short_of_another_version_or_kind_is_said_with_the_number() {
 }
 
 #[test]
+fn the_class_of_an_event_does_not_depend_on_where_it_lies() {
+    let mut wire = reset::ResetSent::new_zeroed();
+    wire.header = head(header::KIND_RESET_SENT);
+    wire.reason = 3;
+    wire.passive = 1;
+    let classes = [0, 1, 4].map(|at| {
+        let bytes = [&[0; 8][..at], wire.as_bytes()].concat();
+        Decoder::class(&bytes[at..])
+    });
+    assert!(classes[0].is_some());
+    assert_eq!(classes, [classes[0]; 3]);
+}
+
+#[test]
 fn padding_after_the_event_and_any_alignment_are_accepted() {
     let mut wire = lifecycle::TimedOut::new_zeroed();
     wire.header = head(header::KIND_TIMED_OUT);

@@ -4,7 +4,9 @@
 #![allow(unused_imports, reason = "as above")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
+mod barrage;
 mod frames;
+mod link;
 mod namespace;
 mod server;
 mod traffic;
@@ -12,7 +14,9 @@ mod watch;
 
 use std::time::{Duration, Instant};
 
+pub use barrage::{Barrage, Shot};
 pub use frames::{ACK, RST, Wire, addresses, ethernet, ipv4, ipv6, tcp};
+pub use link::{FAR, FAR_TOO, Link, NEAR, NEAR_TOO, connected_from};
 pub use namespace::{Namespace, netns_inode, out_resets_by_namespace, private_namespace, run};
 pub use server::{Server, tcp_table};
 pub use traffic::{
