@@ -62,7 +62,10 @@ pub struct Ended {
 impl Ended {
     /// Standard output as JSON.
     pub fn records(&self) -> Vec<Value> {
-        self.lines.iter().map(Line::record).collect()
+        let all = self.lines.iter().map(Line::record);
+        // Sums are of other kinds of traffic on this machine, too.
+        all.filter(|record| record["schema"] == "rsttrace.reset.v1")
+            .collect()
     }
 
     /// A line of the summary like `kernel, sent: 3 = 2 detailed + 1 suppressed + 0 lost`.
