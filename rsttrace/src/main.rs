@@ -50,6 +50,6 @@ fn run() -> Result<(), Failure> {
             cli::start_log(0);
             app::probe(&options)
         }
-        Request::Schema => cli::schema::print(),
+        Request::Schema(kind) => cli::schema::print(kind),
     }
 }

@@ -95,7 +95,11 @@ enum Command {
     /// Find the idle timeout of a path: many connections, different silences
     Probe(Box<probe::ProbeArgs>),
     /// Print the JSON Schema of the records that `--output json` writes
-    Schema,
+    Schema {
+        /// Which ones
+        #[arg(value_enum, default_value_t)]
+        kind: schema::Kind,
+    },
 }
 
 /// A command with its options, checked.
@@ -110,7 +114,7 @@ pub enum Request {
     /// Find the idle timeout of a path.
     Probe(ProbeOptions),
     /// Print the schema.
-    Schema,
+    Schema(schema::Kind),
 }
 
 /// Reads this process's command line. Help, version and what clap finds wrong are printed here and end the process.
@@ -133,7 +137,7 @@ fn check(cli: Cli) -> Result<Request, Failure> {
         Some(Command::Demo(args)) => Request::Demo(args.check()?),
         Some(Command::Doctor(args)) => Request::Doctor(args.into()),
         Some(Command::Probe(args)) => Request::Probe(args.check()?),
-        Some(Command::Schema) => Request::Schema,
+        Some(Command::Schema { kind }) => Request::Schema(kind),
     })
 }
 

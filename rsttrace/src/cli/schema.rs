@@ -2,38 +2,58 @@
 
 use std::io::Write as _;
 
+use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use super::Failure;
-use crate::record::{Record, SCHEMA};
+use crate::record::{Record, SCHEMA, SUPPRESSED_SCHEMA, SuppressedRecord};
 
-/// Names the schema for good; not an address to fetch.
-const ID: &str = "urn:rsttrace:schema:rsttrace.reset.v1";
+/// Of what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// A reset, explained.
+    #[default]
+    Reset,
+    /// Resets that were counted in a flood and not described.
+    Suppressed,
+}
 
 /// The JSON Schema of one record, generated from the Rust types.
 ///
 /// Objects stay open for keys of later versions; what is required and what is enumerated is enforced, and so is that a
 /// value not known is left out and never null.
-pub fn document() -> Value {
-    let mut schema = schemars::schema_for!(Record).to_value();
+pub fn document(kind: Kind) -> Value {
+    let (mut schema, name) = match kind {
+        Kind::Reset => (schemars::schema_for!(Record).to_value(), SCHEMA),
+        Kind::Suppressed => (
+            schemars::schema_for!(SuppressedRecord).to_value(),
+            SUPPRESSED_SCHEMA,
+        ),
+    };
     without_null(&mut schema);
     if let Some(root) = schema.as_object_mut() {
-        root.insert("$id".to_owned(), json!(ID));
-        root.insert("title".to_owned(), json!(SCHEMA));
+        // Names the schema for good; not an address to fetch.
+        root.insert(
+            "$id".to_owned(),
+            json!(format!("urn:rsttrace:schema:{name}")),
+        );
+        root.insert("title".to_owned(), json!(name));
     }
-    if let Some(name) = schema.pointer_mut("/properties/schema") {
-        name["const"] = json!(SCHEMA);
+    if let Some(property) = schema.pointer_mut("/properties/schema") {
+        property["const"] = json!(name);
     }
-    if let Some(time) = schema.pointer_mut("/properties/time") {
-        time["format"] = json!("date-time");
-        time["pattern"] = json!(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z$");
+    for time in ["/properties/time", "/properties/since"] {
+        if let Some(time) = schema.pointer_mut(time) {
+            time["format"] = json!("date-time");
+            time["pattern"] = json!(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z$");
+        }
     }
     schema
 }
 
 /// Prints it to standard output.
-pub fn print() -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(&document()).map_err(anyhow::Error::from)?;
+pub fn print(kind: Kind) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(&document(kind)).map_err(anyhow::Error::from)?;
     writeln!(std::io::stdout(), "{text}")?;
     Ok(())
 }
@@ -71,8 +91,10 @@ mod tests {
 
     #[test]
     fn null_is_no_value_anywhere() {
-        let text = document().to_string();
-        assert!(!text.contains("\"null\""), "{text}");
+        for kind in [Kind::Reset, Kind::Suppressed] {
+            let text = document(kind).to_string();
+            assert!(!text.contains("\"null\""), "{text}");
+        }
     }
 
     #[test]

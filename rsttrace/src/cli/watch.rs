@@ -34,7 +34,7 @@ pub(super) struct WatchArgs {
     every: bool,
 
     /// Describe at most this many resets a second of one kind, port and remote network, once there were a hundred; wider
-    /// floods get five or ten times as many. The others are counted
+    /// floods get four or eight times as many. The others are counted
     #[arg(
         long,
         value_name = "N",

@@ -4,8 +4,8 @@ use std::io;
 use std::time::Instant;
 
 use jsonschema::Validator;
-use rsttrace::cli::schema::document;
-use rsttrace::record::Record;
+use rsttrace::cli::schema::{Kind, document};
+use rsttrace::record::{Record, SuppressedRecord};
 use rsttrace::sink::{Json, Sink as _};
 use rsttrace::summary::Summary;
 use serde_json::Value;
@@ -15,19 +15,48 @@ use super::{assert_golden, files};
 fn validator() -> Validator {
     jsonschema::options()
         .should_validate_formats(true)
-        .build(&document())
+        .build(&document(Kind::Reset))
         .unwrap()
+}
+
+const KINDS: [(Kind, &str); 2] = [
+    (Kind::Reset, "schema.json"),
+    (Kind::Suppressed, "schema_suppressed.json"),
+];
+
+#[test]
+fn a_sum_validates_as_the_json_sink_writes_it() {
+    let text = include_str!("../data/suppressed.json");
+    let sum: SuppressedRecord = serde_json::from_str(text).unwrap();
+    let mut out = Vec::new();
+    let mut sink = Json::new(&mut out, io::sink());
+    sink.suppressed(Instant::now(), &sum).unwrap();
+    let value: Value = serde_json::from_slice(&out).unwrap();
+    let validator = jsonschema::options()
+        .should_validate_formats(true)
+        .build(&document(Kind::Suppressed))
+        .unwrap();
+    let errors: Vec<_> = validator
+        .iter_errors(&value)
+        .map(|error| error.to_string())
+        .collect();
+    assert!(errors.is_empty(), "{errors:?}");
+    assert_eq!(value, serde_json::from_str::<Value>(text).unwrap());
 }
 
 #[test]
 fn the_schema_is_the_published_one() {
-    let text = serde_json::to_string_pretty(&document()).unwrap();
-    assert_golden("schema.json", &format!("{text}\n"));
+    for (kind, file) in KINDS {
+        let text = serde_json::to_string_pretty(&document(kind)).unwrap();
+        assert_golden(file, &format!("{text}\n"));
+    }
 }
 
 #[test]
 fn the_schema_is_a_schema() {
-    assert!(jsonschema::meta::is_valid(&document()));
+    for (kind, file) in KINDS {
+        assert!(jsonschema::meta::is_valid(&document(kind)), "{file}");
+    }
 }
 
 #[test]
