@@ -23,6 +23,8 @@ fn bad_usage_is_2_and_says_what_would_do() {
         ("--buffer 3MiB", "4MiB"),
         ("--duration 20", "20s"),
         ("watch --duration soon", "500ms"),
+        ("--every --details 5", "cannot be used with"),
+        ("--details 0", "1..=10000"),
         ("--cause bad_luck", "port_closed"),
         ("--port http", "443"),
         ("--address example.org", "10.0.3.0/24"),

@@ -4,6 +4,7 @@
 #![allow(unused_imports, reason = "as above")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
+mod account;
 mod barrage;
 mod frames;
 mod link;
@@ -14,6 +15,7 @@ mod watch;
 
 use std::time::{Duration, Instant};
 
+pub use account::{Run, is_sent_by_the_stack};
 pub use barrage::{Barrage, Shot};
 pub use frames::{ACK, RST, Wire, addresses, ethernet, ipv4, ipv6, tcp};
 pub use link::{FAR, FAR_TOO, Link, NEAR, NEAR_TOO, connected_from};
