@@ -15,7 +15,7 @@ use crate::{command, packages, workspace};
 mod budget;
 mod docs;
 mod fdinfo;
-mod lab;
+pub mod lab;
 mod machine;
 mod part_classifier;
 mod part_connect;
@@ -23,13 +23,13 @@ mod part_memory;
 mod part_start;
 mod part_storm;
 mod part_throughput;
-mod process;
+pub mod process;
 mod report;
-mod stats;
-mod told;
+pub mod stats;
+pub mod told;
 mod tool;
 mod trial;
-mod workload;
+pub mod workload;
 
 use report::Report;
 
@@ -82,7 +82,8 @@ enum Part {
 
 /// What is run.
 pub struct Programs {
-    rsttrace: PathBuf,
+    /// The tracer.
+    pub rsttrace: PathBuf,
     load: PathBuf,
     classifier: PathBuf,
 }
@@ -198,7 +199,7 @@ impl Bench {
 }
 
 /// The tracer as users have it, and the load as fast as it can be.
-fn build() -> Result<Programs> {
+pub fn build() -> Result<Programs> {
     let release = |arguments: &[&str]| {
         command::run(
             command::cargo()

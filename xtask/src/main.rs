@@ -16,6 +16,7 @@ mod load;
 mod packages;
 mod record;
 mod rustc_wrapper;
+mod soak;
 mod tally;
 mod test;
 mod vm;
@@ -40,6 +41,7 @@ enum Task {
     #[command(hide = true)]
     Load(load::Args),
     Record(record::Args),
+    Soak(soak::Args),
     Test(test::Args),
     Vm(vm::Args),
 }
@@ -70,6 +72,7 @@ fn perform(task: &Task) -> anyhow::Result<()> {
         Task::Lint(args) => lint::run(args),
         Task::Load(args) => load::run(args),
         Task::Record(args) => record::run(args),
+        Task::Soak(args) => soak::run(args),
         Task::Test(args) => test::run(args),
         Task::Vm(args) => vm::run(args),
     }

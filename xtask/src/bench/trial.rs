@@ -125,7 +125,7 @@ impl Trial {
     fn speed(&self, workload: &Workload) -> f64 {
         use super::workload::Act;
         let number = match workload.act {
-            Act::Connect | Act::Reset => self.done,
+            Act::Connect | Act::Exchange | Act::Reset => self.done,
             Act::Flood | Act::RandomFlood => self.resets,
         };
         number as f64 / self.seconds

@@ -17,6 +17,8 @@ use crate::command;
 pub enum Act {
     /// A connection is opened, accepted and closed.
     Connect,
+    /// The same, with a request and a response before.
+    Exchange,
     /// A connection is opened, accepted and reset by linger 0.
     Reset,
     /// A SYN from one network to a closed port.
@@ -69,6 +71,7 @@ impl Workload {
     pub fn name(&self) -> String {
         let act = match self.act {
             Act::Connect => "connect and close",
+            Act::Exchange => "request and response",
             Act::Reset => "linger-0 closes",
             Act::Flood => "SYN flood, one /24",
             Act::RandomFlood => "SYN flood, random sources",
@@ -86,6 +89,12 @@ impl Workload {
 
     /// Runs it for so long.
     pub fn run(&self, programs: &Programs, lab: &Lab, lasts: Duration) -> Result<Ran> {
+        let report = command::output(&mut self.command(programs, lab, lasts))?;
+        serde_json::from_str(&report).with_context(|| format!("not understood: {report}"))
+    }
+
+    /// What runs it for so long.
+    pub fn command(&self, programs: &Programs, lab: &Lab, lasts: Duration) -> Command {
         let mut command: Command = lab.command(End::Client, &programs.load);
         command.arg("load");
         let target = match self.place {
@@ -93,13 +102,16 @@ impl Workload {
             Place::Veth => End::Server.address(),
         };
         match self.act {
-            Act::Connect | Act::Reset => {
+            Act::Connect | Act::Exchange | Act::Reset => {
                 command.args(["connect", target, "--close"]);
                 command.arg(if self.act == Act::Reset {
                     "reset"
                 } else {
                     "fin"
                 });
+                if self.act == Act::Exchange {
+                    command.arg("--exchange");
+                }
                 if self.place == Place::Veth {
                     command.args(["--listen-in", &lab.path(End::Server)]);
                 }
@@ -117,8 +129,7 @@ impl Workload {
         }
         command.args(["--rate", &self.rate.to_string()]);
         command.args(["--seconds", &lasts.as_secs_f64().to_string()]);
-        let report = command::output(&mut command)?;
-        serde_json::from_str(&report).with_context(|| format!("not understood: {report}"))
+        command
     }
 }
 

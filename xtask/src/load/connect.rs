@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
     time::Duration,
@@ -25,6 +26,9 @@ pub struct Args {
     /// How the client closes
     #[arg(long, value_enum)]
     close: Close,
+    /// Have the client ask and the server answer before
+    #[arg(long)]
+    exchange: bool,
     /// So many a second; 0: as many as possible
     #[arg(long, default_value_t = 0)]
     rate: u64,
@@ -54,17 +58,23 @@ pub fn run(args: &Args) -> Result<()> {
     let mut pace = Pace::start(args.rate, args.seconds);
     while let Some(number) = pace.next(16) {
         for _ in 0..number {
-            connection(&listener, to, args.close)?;
+            connection(&listener, to, args)?;
         }
         pace.count(number);
     }
     guard::ready(&pace.report())
 }
 
-fn connection(listener: &TcpListener, to: SocketAddr, close: Close) -> Result<()> {
-    let client = TcpStream::connect(to).context("connect")?;
-    let (accepted, _) = listener.accept().context("accept")?;
-    if close == Close::Reset {
+fn connection(listener: &TcpListener, to: SocketAddr, args: &Args) -> Result<()> {
+    let mut client = TcpStream::connect(to).context("connect")?;
+    let (mut accepted, _) = listener.accept().context("accept")?;
+    if args.exchange {
+        client.write_all(&[b'?'; 100]).context("ask")?;
+        accepted.read_exact(&mut [0; 100]).context("hear")?;
+        accepted.write_all(&[b'!'; 1000]).context("answer")?;
+        client.read_exact(&mut [0; 1000]).context("read")?;
+    }
+    if args.close == Close::Reset {
         SockRef::from(&client)
             .set_linger(Some(Duration::ZERO))
             .context("set linger")?;
