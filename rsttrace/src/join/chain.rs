@@ -261,6 +261,10 @@ impl Part {
     /// Keeps a sighting, as long as there is room.
     pub fn add_packet(&mut self, seen: Seen<Packet>) {
         if self.packets.len() < MAX_SIGHTINGS {
+            if self.packets.is_empty() {
+                // Loopback shows it twice, a device once.
+                self.packets.reserve_exact(2);
+            }
             self.packets.push(seen);
         }
     }
