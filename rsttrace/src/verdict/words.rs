@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn parts_of_a_second_are_rounded_as_floats_are() {
-        for nanos in (0..200_000_000)
+        for nanos in (0..200_000_000_u32)
             .step_by(9_973)
             .chain((0..110_000_000).step_by(50_000))
         {
