@@ -6,7 +6,7 @@
 mod received;
 mod sent;
 
-pub use received::{received, timed_out};
+pub use received::{received, receiver, timed_out};
 pub use sent::{raw_sender, sent};
 
 use crate::event::{Facts, OwnerNow, OwnerSource, Ownership, Task, Tombstone};

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::record::Word;
 
@@ -593,7 +594,7 @@ pub struct Tombstone {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
     /// Descriptions of the processes the event names.
-    pub processes: Vec<Arc<ProcessFacts>>,
+    pub processes: SmallVec<[Arc<ProcessFacts>; 1]>,
     /// What has become of the recorded owner.
     pub owner: OwnerNow,
     /// A process found with the socket's file; absent also where the recorded owner is the one.

@@ -88,7 +88,7 @@ impl Terms {
     /// For each kind: whether one of its values matches; `None` for a kind without values.
     fn kinds<'a>(&'a self, record: &'a Record) -> impl Iterator<Item = Option<bool>> + 'a {
         let ends = [&record.local, &record.remote];
-        let processes = || record.process.iter().chain(&record.owner);
+        let processes = || record.process.iter().chain(record.owner.as_deref());
         [
             any(&self.ports, |ports| {
                 ends.iter().any(|end| ports.contains(end.port))

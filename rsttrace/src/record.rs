@@ -57,7 +57,7 @@ pub struct Record {
     pub process: Option<Process>,
     /// The process that had the connection, when it is not `process` (a socket destroyed from outside).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub owner: Option<Process>,
+    pub owner: Option<Box<Process>>,
     /// The socket, when there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub socket: Option<Socket>,
@@ -147,6 +147,9 @@ pub struct SuppressedRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remote_network: Option<String>,
 }
+
+/// A storm makes thousands a second. glibc cleans up its heap for each block of a KiB or more that it is asked for.
+const _: () = assert!(size_of::<Record>() < 1_000);
 
 /// A number given once per boot, never reused within it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -552,7 +555,7 @@ pub struct Idle {
     pub candidates: Vec<Candidate>,
     /// The timeout this path has shown before.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub learned: Option<Learned>,
+    pub learned: Option<Box<Learned>>,
 }
 
 /// A known device whose timeout fits the quiet gap.

@@ -29,6 +29,8 @@ pub struct Summary {
     left_out: u64,
     suppressed: u64,
     totals: Totals,
+    /// A process as it is counted: reused from record to record.
+    name: String,
 }
 
 /// What only the end of a trace can tell.
@@ -68,14 +70,21 @@ impl Summary {
         let key = (verdict.severity, verdict.origin, verdict.cause);
         *self.causes.entry(key).or_default() += 1;
         self.hidden += u64::from(hidden);
-        self.processes.add(match &record.process {
-            Some(process) => format!("{}[{}]", escape(&process.comm), process.pid),
-            None => NO_PROCESS.to_owned(),
-        });
+        self.name.clear();
+        match &record.process {
+            Some(process) => self.name.extend([
+                &*escape(&process.comm),
+                "[",
+                itoa::Buffer::new().format(process.pid),
+                "]",
+            ]),
+            None => self.name.push_str(NO_PROCESS),
+        }
+        self.processes.add(self.name.as_str());
         self.peers.add(match record.direction {
             // The source sent it.
-            Direction::Forwarded => record.local.address,
-            Direction::Sent | Direction::Received | Direction::Observed => record.remote.address,
+            Direction::Forwarded => &record.local.address,
+            Direction::Sent | Direction::Received | Direction::Observed => &record.remote.address,
         });
     }
 
@@ -102,7 +111,7 @@ impl Summary {
             .clone()
             .unwrap_or_else(|| format!("error {}", dead.error).into());
         self.dead
-            .add(format!("{process}  {error} in {}", escape(&dead.state)));
+            .add(format!("{process}  {error} in {}", escape(&dead.state)).as_str());
     }
 
     /// The trace has ended.

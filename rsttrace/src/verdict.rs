@@ -141,7 +141,7 @@ pub fn sent(
     if let Some(receiver) = receiver {
         evidence.push(item(
             "local_receiver",
-            format!("{} on this host got it", receiver.label),
+            [&receiver.label, " on this host got it"].concat(),
         ));
     }
     Verdict {

@@ -1,25 +1,30 @@
 //! Who had the connection that a reset ended?
 
 use super::{closer, describe, holder, holding};
-use crate::event::{Facts, Received, TcpState, TimedOut};
+use crate::event::{Facts, Received, Task, TcpState, TimedOut};
 use crate::record::{Process, Quality, Role};
 
 /// The process behind the socket that accepted a reset: who holds it or, once nobody does, who closed it.
 pub fn received(received: &Received, facts: &Facts) -> Option<Process> {
+    receiver(received, facts).map(|(task, role, quality)| describe(task, role, quality, facts))
+}
+
+/// The same without what the edge found out about the process.
+pub fn receiver<'a>(received: &'a Received, facts: &'a Facts) -> Option<(&'a Task, Role, Quality)> {
     let ownership = received.ownership.as_ref();
     let socket = &received.socket;
     if socket.orphaned {
         return closer(ownership)
             .map(|task| (task, Quality::Recorded))
             .or_else(|| holder(ownership, facts))
-            .map(|(task, quality)| describe(task, Role::FormerOwner, quality, facts));
+            .map(|(task, quality)| (task, Role::FormerOwner, quality));
     }
     // Who connects waits for the answer: if it is gone now, it went after it got it.
     let role = match socket.state {
         TcpState::SynSent => Role::Owner,
         _ => holding(Role::Owner, facts),
     };
-    holder(ownership, facts).map(|(task, quality)| describe(task, role, quality, facts))
+    holder(ownership, facts).map(|(task, quality)| (task, role, quality))
 }
 
 /// Who had the connection that died of silence.

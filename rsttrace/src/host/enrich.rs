@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::generations::Generations;
 use super::process::{Living, Processes};
 use super::settings::{self, KnownSettings};
@@ -89,7 +91,7 @@ impl<N: NetnsNames> Enricher<N> {
     pub fn facts(&mut self, event: &Event) -> Facts {
         let (owner, holder) = self.whereabouts(event);
         let mut facts = Facts {
-            processes: Vec::new(),
+            processes: SmallVec::new(),
             netns_inode: event.netns_inode.or_else(|| self.names.inode(event.netns)),
             interface: match &event.body {
                 Body::Packet(packet) => self.interface(event, packet.ifindex),
@@ -347,7 +349,7 @@ mod tests {
             });
             sent.ownership = Some(ownership);
         }));
-        assert_eq!(facts.processes, Vec::new());
+        assert_eq!(facts.processes[..], []);
     }
 
     #[test]

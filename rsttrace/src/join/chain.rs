@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use smallvec::SmallVec;
+
 use super::index::Key;
 use super::numbers::{self, Numbers};
 use crate::event::{
@@ -52,7 +54,7 @@ pub struct Chain {
     /// The accepted reset is here only because its number lay in the window: a segment that fits better takes it.
     pub(super) loosely_received: bool,
     /// Its entries in the index.
-    pub(super) keys: Vec<Key>,
+    pub(super) keys: SmallVec<[Key; 6]>,
 }
 
 /// How well an observation fits a chain, best last.
@@ -76,7 +78,7 @@ impl Chain {
             parts: Vec::with_capacity(1),
             echo: false,
             loosely_received: false,
-            keys: Vec::with_capacity(6),
+            keys: SmallVec::new(),
         }
     }
 
@@ -261,6 +263,10 @@ impl Part {
     /// Keeps a sighting, as long as there is room.
     pub fn add_packet(&mut self, seen: Seen<Packet>) {
         if self.packets.len() < MAX_SIGHTINGS {
+            if self.packets.is_empty() {
+                // Loopback shows it twice, a device once.
+                self.packets.reserve_exact(2);
+            }
             self.packets.push(seen);
         }
     }

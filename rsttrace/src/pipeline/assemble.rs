@@ -105,11 +105,12 @@ fn passes_on(chain: &Chain, part: &Part) -> bool {
 /// The accepting process as another end sees it.
 fn receiving_end(chain: &Chain) -> Option<OtherEnd> {
     let received = chain.received()?;
-    let process = attribution::received(&received.event, &received.facts);
+    let process = attribution::receiver(&received.event, &received.facts);
     Some(OtherEnd {
-        label: process
-            .as_ref()
-            .map_or_else(|| "a process".to_owned(), words::process),
+        label: process.map_or_else(
+            || "a process".to_owned(),
+            |(task, ..)| words::name(&task.comm, task.pid),
+        ),
         summary: String::new(),
         found: None,
         confidence: Confidence::Possible,
@@ -200,7 +201,7 @@ fn from_socket(
     record.local = form::endpoint(sent.flow.local);
     record.remote = form::endpoint(sent.flow.remote);
     record.process = who.process;
-    record.owner = who.owner;
+    record.owner = who.owner.map(Box::new);
     let quiet = clocks::before_sent(sent, time);
     record.idle = forgotten.map(|forgotten| forgotten.idle());
     if let Some(socket) = &sent.socket {

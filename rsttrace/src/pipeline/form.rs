@@ -187,7 +187,7 @@ pub fn with_timeout(idle: Idle, around: &Around, cause: Cause) -> Idle {
             .iter()
             .map(|found| found.candidate.clone())
             .collect(),
-        learned: around.learned.clone(),
+        learned: around.learned.clone().map(Box::new),
         ..idle
     }
 }
@@ -354,25 +354,23 @@ fn since_epoch(nanoseconds: u64) -> String {
         (month - 9, 1)
     };
     let year = year + era * 400 + later;
-    let mut text = String::with_capacity("2026-01-01T00:00:00.000000000Z".len());
-    for (number, digits, after) in [
-        (year, 4, '-'),
-        (month, 2, '-'),
-        (day, 2, 'T'),
-        (second / 3_600, 2, ':'),
-        (second / 60 % 60, 2, ':'),
-        (second % 60, 2, '.'),
-        (fraction, 9, 'Z'),
+    let mut text = String::from("0000-00-00T00:00:00.000000000Z").into_bytes();
+    for (mut number, place) in [
+        (year, 0..4),
+        (month, 5..7),
+        (day, 8..10),
+        (second / 3_600, 11..13),
+        (second / 60 % 60, 14..16),
+        (second % 60, 17..19),
+        (fraction, 20..29),
     ] {
-        let mut place = 10_u64.pow(digits);
-        while place > 1 {
-            place /= 10;
+        for digit in text[place].iter_mut().rev() {
             // A digit fits.
-            text.push(char::from(b'0' + (number / place % 10) as u8));
+            *digit = b'0' + (number % 10) as u8;
+            number /= 10;
         }
-        text.push(after);
     }
-    text
+    String::from_utf8(text).unwrap_or_default()
 }
 
 fn seconds(span: Option<Duration>) -> Option<f64> {

@@ -3,8 +3,10 @@
 //! From [`WIDE`] columns on the facts stand in columns on one line, the sentence behind them or, if that takes fewer
 //! lines, below them. On narrower screens the first line says when, where and which process, the second who and why.
 
-use jiff::Timestamp;
+use std::cell::{Ref, RefCell};
+
 use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
 
 use super::groups::More;
 use super::text::{count, escape, pad, truncate, width, wrap};
@@ -41,6 +43,19 @@ pub(super) struct Layout {
     pub palette: Palette,
     /// Zone of the times.
     pub zone: TimeZone,
+    /// The second that was shown last: the next record is likely of it, too.
+    pub second: RefCell<Second>,
+}
+
+/// A second in the zone of the times.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Second {
+    /// As a record has it: `2026-01-01T12:03:41`.
+    told: String,
+    /// `12:03:41`.
+    clock: String,
+    /// Its day, with the zone's offset.
+    day: String,
 }
 
 impl Layout {
@@ -73,8 +88,10 @@ impl Layout {
 
     /// The day of a time, with the zone's offset; `None` if it is no time.
     pub fn day(&self, time: &str) -> Option<String> {
-        let zoned = time.parse::<Timestamp>().ok()?.to_zoned(self.zone.clone());
-        Some(zoned.strftime("%Y-%m-%d (UTC%:z)").to_string())
+        match self.in_second(time) {
+            Some((second, _)) => Some(second.day.clone()),
+            None => Some(day(&self.zoned(time)?)),
+        }
     }
 
     /// A reset.
@@ -102,16 +119,13 @@ impl Layout {
         if !wide {
             lines.end();
         }
-        let who = format!(
-            "{} {}",
-            record
-                .verdict
-                .origin
-                .name()
-                .to_uppercase()
-                .replace('_', " "),
-            record.verdict.confidence
-        );
+        let origin = record.verdict.origin.name().to_ascii_uppercase();
+        let who = [
+            &origin.replace('_', " "),
+            " ",
+            record.verdict.confidence.name(),
+        ]
+        .concat();
         let painted = self.palette.severity(record.verdict.severity, &who);
         lines.cell_painted(&who, &painted);
         lines.sentence(&sentence(record), wide);
@@ -152,14 +166,41 @@ impl Layout {
     }
 
     fn time(&self, time: &str) -> String {
-        match time.parse::<Timestamp>() {
-            Ok(timestamp) => timestamp
-                .to_zoned(self.zone.clone())
-                .strftime("%H:%M:%S%.3f")
-                .to_string(),
-            Err(_) => escape(time).into_owned(),
+        if let Some((second, fraction)) = self.in_second(time) {
+            return [&second.clock, &fraction[..".000".len()]].concat();
+        }
+        match self.zoned(time) {
+            Some(zoned) => zoned.strftime("%H:%M:%S%.3f").to_string(),
+            None => escape(time).into_owned(),
         }
     }
+
+    /// The second of a time as records have it, and what follows: its fraction and `Z`. Offsets of zones are whole seconds.
+    fn in_second<'a>(&self, time: &'a str) -> Option<(Ref<'_, Second>, &'a str)> {
+        let (told, rest) = time.split_at_checked("2026-01-01T12:03:41".len())?;
+        let digits = rest.strip_prefix('.')?.strip_suffix('Z')?;
+        if digits.len() != 9 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+            return None;
+        }
+        if self.second.borrow().told != told {
+            let zoned = self.zoned(time)?;
+            *self.second.borrow_mut() = Second {
+                told: told.to_owned(),
+                clock: zoned.strftime("%H:%M:%S").to_string(),
+                day: day(&zoned),
+            };
+        }
+        Some((self.second.borrow(), rest))
+    }
+
+    fn zoned(&self, time: &str) -> Option<Zoned> {
+        let time = time.parse::<Timestamp>().ok()?;
+        Some(time.to_zoned(self.zone.clone()))
+    }
+}
+
+fn day(time: &Zoned) -> String {
+    time.strftime("%Y-%m-%d (UTC%:z)").to_string()
 }
 
 /// Lines in the making: cells two blanks apart, then a sentence.
@@ -205,7 +246,7 @@ impl Lines {
         } else {
             gap
         };
-        self.push(&format!("{:gap$}{painted}", ""), gap + width(bare));
+        self.push_behind(gap, painted, width(bare));
         self.owed = 0;
     }
 
@@ -228,9 +269,9 @@ impl Lines {
         } else {
             (wrap(text, behind, below), self.indent)
         };
-        if hang {
+        if hang && lines.len() > 1 {
             let all_below = wrap(text, 0, below);
-            let cramped = behind < SENTENCE_COLUMNS && lines.len() > 1;
+            let cramped = behind < SENTENCE_COLUMNS;
             if cramped || lines.len() > all_below.len() {
                 (lines, indent) = (all_below, self.indent);
             }
@@ -239,18 +280,20 @@ impl Lines {
         if let Some(first) = lines.next()
             && !first.is_empty()
         {
-            self.push(&format!("{:gap$}{first}", ""), gap + width(&first));
+            self.push_behind(gap, &first, width(&first));
         }
         for line in lines {
             self.done.push(format!("{:indent$}{line}", ""));
         }
     }
 
-    fn push(&mut self, text: &str, columns: usize) {
+    /// Adds `text` of so many columns behind so many blanks.
+    fn push_behind(&mut self, blanks: usize, text: &str, columns: usize) {
         if let Some(line) = self.done.last_mut() {
+            line.extend(std::iter::repeat_n(' ', blanks));
             line.push_str(text);
         }
-        self.used += columns;
+        self.used += blanks + columns;
     }
 
     fn last_is_blank(&self) -> bool {
@@ -311,11 +354,15 @@ fn name(process: &Process) -> String {
         Quality::Certain | Quality::Recorded | Quality::LookedUp => "",
     };
     let comm = escape(&process.comm);
-    format!(
-        "{former}{}[{}]{doubt}",
-        truncate(&comm, NAME_COLUMNS),
-        process.pid
-    )
+    [
+        former,
+        &truncate(&comm, NAME_COLUMNS),
+        "[",
+        itoa::Buffer::new().format(process.pid),
+        "]",
+        doubt,
+    ]
+    .concat()
 }
 
 /// The container, the pod or the unit: whichever says most.

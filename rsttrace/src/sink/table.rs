@@ -63,6 +63,7 @@ impl<O: Write, A: Write> Table<O, A> {
                 width,
                 palette: options.palette,
                 zone: options.zone,
+                second: Default::default(),
             },
             asked,
             groups: (!options.every).then(Groups::default),

@@ -1,5 +1,6 @@
 //! Which keys were the most frequent, in bounded memory?
 
+use std::borrow::Borrow;
 use std::hash::Hash;
 
 use crate::hash::HashMap;
@@ -27,9 +28,17 @@ impl<K> Default for Tally<K> {
 
 impl<K: Clone + Eq + Hash + Ord> Tally<K> {
     /// One more of `key`.
-    pub fn add(&mut self, key: K) {
+    pub fn add<Q>(&mut self, key: &Q)
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
         self.total += 1;
-        *self.counts.entry(key).or_default() += 1;
+        if let Some(count) = self.counts.get_mut(key) {
+            *count += 1;
+            return;
+        }
+        self.counts.insert(key.to_owned(), 1);
         if self.counts.len() >= 2 * KEPT {
             self.counts = self.sorted().into_iter().take(KEPT).collect();
         }
@@ -63,8 +72,8 @@ mod tests {
     fn a_flood_of_keys_keeps_the_frequent_ones_and_the_total() {
         let mut tally = Tally::default();
         for number in 0..100_000_u32 {
-            tally.add(number);
-            tally.add(7);
+            tally.add(&number);
+            tally.add(&7);
         }
         assert!(tally.counts.len() < 2 * KEPT);
         let (top, others) = tally.top(1);

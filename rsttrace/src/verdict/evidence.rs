@@ -11,7 +11,8 @@ use crate::record::{Cause, Evidence};
 
 /// Facts about a reset the kernel sent.
 pub fn of_sent(sent: &Sent, at: BootTime, facts: &Facts, ruling: Ruling) -> Vec<Evidence> {
-    let mut list = vec![reason(sent, ruling)];
+    let mut list = Vec::with_capacity(5);
+    list.push(reason(sent, ruling));
     if let Some(cause) = &sent.cause {
         list.push(item("segment", format!("it answers {}", segment(cause))));
     } else if sent.passive {
@@ -105,7 +106,10 @@ fn reason(sent: &Sent, ruling: Ruling) -> Evidence {
             "inferred",
             "the kernel names no reason; inferred from the socket and the segment",
         ),
-        Some(reason) => item("kernel_reason", format!("the kernel's reason is {reason}")),
+        Some(reason) => item(
+            "kernel_reason",
+            ["the kernel's reason is ", reason].concat(),
+        ),
         None => item(
             "inferred",
             "this kernel gives no reasons; inferred from the socket and the segment",
@@ -126,9 +130,12 @@ fn state(sent: &Sent) -> Option<Evidence> {
     Some(match before {
         Some(before) => item(
             "state",
-            format!("the socket was in {before} before it closed"),
+            ["the socket was in ", before.name(), " before it closed"].concat(),
         ),
-        None => item("state", format!("the socket was in {}", socket.state)),
+        None => item(
+            "state",
+            ["the socket was in ", socket.state.name()].concat(),
+        ),
     })
 }
 

@@ -44,7 +44,7 @@ pub fn sent(sent: &Sent, at: BootTime, cause: Cause, who: &Who, facts: &Facts) -
             ),
             None => format!("{name} was killed with {unread}{age}"),
         },
-        Cause::LingerZero => format!("{name} closed with SO_LINGER time 0{age}{quiet}"),
+        Cause::LingerZero => [&name, " closed with SO_LINGER time 0", &age, &quiet].concat(),
         Cause::Linger2 => format!("{name} closed with TCP_LINGER2 below zero{age}"),
         Cause::Disconnect => {
             format!("{name} dissolved the connection with connect(AF_UNSPEC){age}")

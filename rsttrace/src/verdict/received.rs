@@ -91,10 +91,11 @@ struct Finding {
 pub fn received(accepted: &Accepted<'_>, context: &Context<'_>) -> Verdict {
     let received = accepted.received;
     let severity = severity::of_received(received);
-    let mut list = vec![item(
+    let mut list = Vec::with_capacity(4);
+    list.push(item(
         "accepted",
-        format!("the kernel accepted it in {}", received.socket.state),
-    )];
+        ["the kernel accepted it in ", received.socket.state.name()].concat(),
+    ));
     let bearing = match accepted.arrived {
         // Who sent it is known.
         Some(_) if accepted.sender.is_some() => Bearing::default(),
@@ -122,7 +123,7 @@ pub fn received(accepted: &Accepted<'_>, context: &Context<'_>) -> Verdict {
             finding.hear(received, sender);
             list.push(item(
                 "local_sender",
-                format!("{} on this host sent it: {}", sender.label, sender.summary),
+                [&sender.label, " on this host sent it: ", &sender.summary].concat(),
             ));
         }
         None => list.extend(lost(context)),
@@ -264,6 +265,6 @@ impl Finding {
         {
             self.advice.clone_from(&own.advice);
         }
-        self.summary = format!("{}; on this host: {}", self.summary, sender.summary);
+        self.summary = [&self.summary, "; on this host: ", &sender.summary].concat();
     }
 }

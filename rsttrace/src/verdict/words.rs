@@ -5,10 +5,19 @@ use std::time::Duration;
 use crate::event::{BootTime, Closer, Ownership};
 use crate::record::Process;
 
+const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+
 /// `0.4 ms`, `12.3 s`, `5 min 0 s`, `2 h 5 min`, `3 d 4 h`.
 pub fn span(span: Duration) -> String {
     let seconds = span.as_secs();
     match seconds {
+        0 if span.subsec_nanos() < 99_900_000 && span.subsec_nanos() % 100_000 != 50_000 => {
+            // Tenths of a millisecond, rounded. Halves are left to the arithmetic below, which decides them as it stores them.
+            let tenths = (span.subsec_nanos() + 50_000) / 100_000;
+            let mut digits = itoa::Buffer::new();
+            let whole = digits.format(tenths / 10);
+            [whole, ".", DIGITS[tenths as usize % 10], " ms"].concat()
+        }
         0 => {
             let millis = span.as_secs_f64() * 1e3;
             if millis >= 100.0 {
@@ -94,14 +103,19 @@ pub fn mac(address: [u8; 6]) -> String {
 
 /// `nginx[87]`.
 pub fn process(process: &Process) -> String {
-    format!("{}[{}]", process.comm, process.pid)
+    name(&process.comm, process.pid)
+}
+
+/// A process by what it is called and its number.
+pub fn name(comm: &str, pid: u32) -> String {
+    [comm, "[", itoa::Buffer::new().format(pid), "]"].concat()
 }
 
 /// ` after 12.3 s`: the connection's age, or nothing if it is not known.
 pub fn after_age(ownership: Option<&Ownership>, at: BootTime) -> String {
     ownership
         .and_then(|ownership| ownership.established)
-        .map(|established| format!(" after {}", span(at.since(established))))
+        .map(|established| [" after ", &span(at.since(established))].concat())
         .unwrap_or_default()
 }
 
@@ -175,6 +189,20 @@ mod tests {
             (1_234_567, "1,234,567"),
         ] {
             assert_eq!(count(value), text);
+        }
+    }
+
+    #[test]
+    fn parts_of_a_second_are_rounded_as_floats_are() {
+        for nanos in (0..200_000_000_u32)
+            .step_by(9_973)
+            .chain((0..110_000_000).step_by(50_000))
+        {
+            let expected = match f64::from(nanos) / 1e9 * 1e3 {
+                millis if millis >= 100.0 => format!("{millis:.0} ms"),
+                millis => format!("{millis:.1} ms"),
+            };
+            assert_eq!(span(Duration::from_nanos(nanos.into())), expected);
         }
     }
 }

@@ -271,9 +271,23 @@ impl ser::SerializeTuple for Elements<'_> {
     }
 }
 
+/// Bytes looked at at a time: few enough for a short word, many enough for the compiler to take them at once.
+const BLOCK: usize = 16;
+
+/// Whether all of it stands for itself: visible ASCII and blanks, no quote, no backslash.
+fn is_verbatim(bytes: &[u8]) -> bool {
+    let other = |byte: u8| byte.wrapping_sub(b' ') > b'~' - b' ' || byte == b'"' || byte == b'\\';
+    let any = |bytes: &[u8]| bytes.iter().fold(false, |any, &byte| any | other(byte));
+    // Of a known length it becomes a few instructions.
+    match <&[u8; BLOCK]>::try_from(bytes) {
+        Ok(block) => !any(block),
+        Err(_) => !any(bytes),
+    }
+}
+
 /// The contents of a string: at once where nothing in it needs an escape, as mostly.
 fn string(out: &mut Vec<u8>, text: &str) {
-    if text::is_plain(text) && !text.bytes().any(|byte| matches!(byte, b'"' | b'\\')) {
+    if text.as_bytes().chunks(BLOCK).all(is_verbatim) {
         out.extend_from_slice(text.as_bytes());
         return;
     }

@@ -21,7 +21,7 @@ fn an_inherited_owner_gives_way_to_the_process_with_the_file() {
             task: task(88, "worker"),
             shares: false,
         }),
-        processes: vec![std::sync::Arc::new(ProcessFacts {
+        processes: smallvec::smallvec![std::sync::Arc::new(ProcessFacts {
             pid: 88,
             exe: Some("/usr/sbin/worker".into()),
             ..ProcessFacts::default()
