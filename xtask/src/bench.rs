@@ -45,6 +45,12 @@ pub struct Args {
     /// See in a minute whether it all works: figures mean little
     #[arg(long)]
     quick: bool,
+    /// Trials of each kind, in turns; else five
+    #[arg(long, value_name = "N", conflicts_with = "quick", value_parser = clap::value_parser!(u8).range(1..=50))]
+    rounds: Option<u8>,
+    /// Seconds of one trial; else three
+    #[arg(long, value_name = "N", conflicts_with = "quick", value_parser = clap::value_parser!(u8).range(1..=60))]
+    seconds: Option<u8>,
     /// Where the figures go; else target/bench/bench.json
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -131,6 +137,21 @@ pub struct Bench {
     plan: Plan,
 }
 
+impl Args {
+    fn plan(&self) -> Plan {
+        if self.quick {
+            return QUICK;
+        }
+        Plan {
+            rounds: self.rounds.map_or(FULL.rounds, usize::from),
+            lasts: self
+                .seconds
+                .map_or(FULL.lasts, |seconds| Duration::from_secs(seconds.into())),
+            ..FULL
+        }
+    }
+}
+
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let report = match &args.from {
@@ -165,7 +186,7 @@ fn measure(args: &Args) -> Result<Report> {
         .unwrap_or_else(|| workspace::target().join("bench/bench.json"));
     let bench = Bench {
         programs: build()?,
-        plan: if args.quick { QUICK } else { FULL },
+        plan: args.plan(),
     };
     let mut report = Report::new(machine::read()?, bench.plan.quick);
     for part in Part::value_variants() {
