@@ -43,5 +43,8 @@ pub const RECEIVED_SUPPRESSED_ALONE: u32 = 17;
 pub const PACKET_SUPPRESSED: u32 = 18;
 /// The same, although nothing had been seen of that reset before. Belongs to `PACKET_SUPPRESSED`.
 pub const PACKET_SUPPRESSED_ALONE: u32 = 19;
+/// A flow's reset was decided on while parts of the one before it may still have been on their way, and not both were
+/// described: what is missing of either may have been seen.
+pub const DECIDED_ANEW: u32 = 20;
 /// How many counters there are.
-pub const COUNT: u32 = 20;
+pub const COUNT: u32 = 21;

@@ -42,6 +42,13 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Counts an event that there was no room for.
+    #[inline(always)]
+    pub fn lose(self) {
+        count(self.seen);
+        count(self.lost);
+    }
+
     /// Counts an event that is not described on purpose.
     #[inline(always)]
     pub fn suppress(self) {

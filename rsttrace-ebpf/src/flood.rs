@@ -14,8 +14,9 @@ use rsttrace_common::flow::V4_MAPPED_PREFIX;
 
 use crate::emit::{Slot, now};
 use crate::knobs::{DETAIL_INTERVAL_NS, get};
-use crate::maps::{BUCKETS, CLASS_BUCKETS, CLASS_COUNTS, DECISIONS, KEYS, REFUSALS};
+use crate::maps::{BUCKETS, CLASS_BUCKETS, CLASS_COUNTS, DECISIONS, KEYS, REFUSALS, count};
 use crate::words;
+use rsttrace_common::counters::DECIDED_ANEW;
 
 /// Which port stands for the service.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -83,7 +84,8 @@ impl Observer {
         let place = u64::from(ifindex) << 1 | u64::from(egress);
         let number = mix(mix(MULTIPLIER, netns_cookie), place) >> 32;
         // Not 0, which stands for none.
-        Self::Device((number & DEVICE_MASK) | 1)
+        let number = number & DEVICE_MASK;
+        Self::Device(if number == 0 { 1 } else { number })
     }
 
     /// What this one leaves in a decision.
@@ -164,8 +166,7 @@ impl Question {
         let place = DECISIONS.get_ptr_mut(self.index)?;
         // SAFETY: a slot of the table; others may write it, too, whole words.
         let word = unsafe { place.read_volatile() };
-        let age = self.moment().wrapping_sub(word >> MOMENT_SHIFT) & MOMENT_MASK;
-        if word & TAG_MASK != self.tag || age > LIFE {
+        if !self.is_about(word) {
             return None;
         }
         // Who has seen it already sees another one now.
@@ -214,6 +215,13 @@ impl Question {
         }
         let admitted = has_room(slot, self.now) != 0;
         if let Some(place) = DECISIONS.get_ptr_mut(self.index) {
+            // SAFETY: a slot of the table; others may write it, too, whole words.
+            let before = unsafe { place.read_volatile() };
+            // Whoever is still to see the reset before this one follows the wrong decision.
+            let differs = !admitted || before & ADMITTED == 0;
+            if differs && self.is_about(before) {
+                count(DECIDED_ANEW);
+            }
             let verdict = if admitted { ADMITTED } else { 0 };
             let rest = observer.mark() | FOLLOWERS | verdict | self.tag;
             // SAFETY: a slot of the table; others may write it, too, whole words.
@@ -222,10 +230,17 @@ impl Question {
         admitted
     }
 
-    /// Units of 1.05 ms, a full turn takes 18 minutes.
+    /// Whether a decision is on a reset of this flow, a moment ago.
+    #[inline(always)]
+    fn is_about(&self, word: u64) -> bool {
+        let age = self.moment().wrapping_sub(word >> MOMENT_SHIFT) & MOMENT_MASK;
+        word & TAG_MASK == self.tag && age <= LIFE
+    }
+
+    /// Units of 16.8 ms, a full turn takes 4.6 minutes.
     #[inline(always)]
     fn moment(&self) -> u64 {
-        (self.now >> 20) & MOMENT_MASK
+        (self.now >> 24) & MOMENT_MASK
     }
 }
 
@@ -236,10 +251,10 @@ fn is_limited() -> bool {
 
 // A decision: its moment, the first device that saw the reset, how many more may follow it, whether its sender and its
 // receiver have, whether it was to admit, and a part of the flow's hash.
-const MOMENT_SHIFT: u32 = 44;
+const MOMENT_SHIFT: u32 = 50;
 const MOMENT_MASK: u64 = (1 << (64 - MOMENT_SHIFT)) - 1;
 const DEVICE_SHIFT: u32 = 34;
-const DEVICE_MASK: u64 = 0x3ff;
+const DEVICE_MASK: u64 = 0xffff;
 const FOLLOWERS: u64 = 0x1f << 29;
 const FOLLOWER: u64 = 1 << 29;
 const BY_SENDER: u64 = 1 << 28;
@@ -247,7 +262,7 @@ const BY_RECEIVER: u64 = 1 << 27;
 const ADMITTED: u64 = 1 << 26;
 const TAG_MASK: u64 = ADMITTED - 1;
 /// Observations of one reset lie within 150 ms; in units of [`Question::moment`].
-const LIFE: u64 = 143;
+const LIFE: u64 = 9;
 
 #[inline(always)]
 fn end(address: &[u8; 16], port: u16) -> u64 {

@@ -50,6 +50,8 @@ pub static KEYS: PerCpuArray<BucketKey> = PerCpuArray::with_max_entries(8, 0);
 /// What a reset answers.
 #[repr(C)]
 pub struct Cause {
+    /// A run is at work on it.
+    pub busy: u64,
     /// The segment, all zero if there is none.
     pub segment: Segment,
     /// The connection.
@@ -97,10 +99,32 @@ pub struct Arrival {
 #[map]
 pub static ARRIVAL: PerCpuArray<Arrival> = PerCpuArray::with_max_entries(1, 0);
 
+/// Takes memory that a program keeps for itself on this CPU; `false`: a run that this one interrupts is at work on it. The
+/// kernel does not let a program interrupt itself, but for tracing programs before 6.1, and for classifiers where softirqs
+/// may be preempted (PREEMPT_RT).
+#[inline(always)]
+pub fn begin(busy: &mut u64) -> bool {
+    let place = core::ptr::from_mut(busy);
+    // SAFETY: this CPU's own memory. Volatile, as another run may look at it in between.
+    if unsafe { place.read_volatile() } != 0 {
+        return false;
+    }
+    // SAFETY: as above.
+    unsafe { place.write_volatile(1) };
+    true
+}
+
+/// Gives it back.
+#[inline(always)]
+pub fn end(busy: &mut u64) {
+    // SAFETY: as in [`begin`].
+    unsafe { core::ptr::from_mut(busy).write_volatile(0) };
+}
+
 /// Adds one to a counter of this CPU.
 ///
 /// A plain addition is exact: each counter belongs to one program, the kernel does not run a tracing program inside
-/// itself on one CPU (it counts a miss instead), and classifiers run with softirqs off. 5.10 does run it inside itself, if
+/// itself on one CPU (it counts a miss instead), and classifiers run with softirqs off. Kernels before 6.1 do run it inside itself, if
 /// a softirq's reset interrupts a process's in these few instructions: then one is not counted.
 #[inline(always)]
 pub fn count(counter: u32) {

@@ -138,6 +138,8 @@ fn byte(at: usize) -> u8 {
 /// A TCP segment's place and addresses.
 #[repr(C)]
 pub struct Segment {
+    /// A run is at work on it.
+    pub busy: u64,
     /// Offset of the network header in the frame.
     pub network: u32,
     /// Offset of the TCP header from the network header.

@@ -10,12 +10,45 @@ use rsttrace_common::header::KIND_RESET_SENT;
 use rsttrace_common::knobs::HELPER_SOCKET_COOKIE;
 use rsttrace_common::packet::Baseline;
 use rsttrace_common::reset::{REASON_NONE, Segment};
-use rsttrace_common::socket::{SOCK_DEAD, SOCK_LINGER, Socket, TCP_CLOSE};
+use rsttrace_common::socket::{Ownership, SOCK_DEAD, SOCK_LINGER, Socket, TCP_CLOSE};
+
+use rsttrace_common::task::Task;
 
 use crate::kernel::{Reach, Typed, load, read, read_member, tcp_sock};
 use crate::knobs::{has, offset};
 
 const AF_INET6: u16 = 10;
+
+/// `None`'s stand-in on the wire.
+pub const NO_TASK: Task = Task {
+    start_boottime_ns: 0,
+    cgroup_id: 0,
+    pid: 0,
+    uid: 0,
+    comm: [0; 16],
+};
+
+/// Nothing remembered.
+pub const NO_OWNERSHIP: Ownership = Ownership {
+    owner: NO_TASK,
+    closer_start_boottime_ns: 0,
+    closed_ns: 0,
+    established_ns: 0,
+    cookie: 0,
+    peer_finished_ns: 0,
+    peer_finished_quiet: 0,
+    closed_quiet: 0,
+    closer_pid: 0,
+    closer_uid: 0,
+    closer_comm: [0; 16],
+    local_isn: 0,
+    remote_isn: 0,
+    flags: 0,
+    source: 0,
+    state_before_close: 0,
+    closer_flags: 0,
+    closer_signal: 0,
+};
 
 /// No flow.
 pub const NO_FLOW: Flow = Flow {

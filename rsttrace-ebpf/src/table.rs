@@ -24,16 +24,11 @@ pub struct Entry<V> {
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 const KEY_WORDS: usize = size_of::<FlowKey>() / 8;
 
-/// Writes a value, over whatever has the same slot; `evicted` counts the entries of other flows that this cost. `fill` must set
-/// every byte: it gets what was there before.
+/// Writes a value, over whatever has the same slot; `evicted` counts the entries of other flows that this cost.
+///
+/// The checksum is over the caller's own copy: over the slot it would bless what another CPU has just written there.
 #[inline(always)]
-pub fn write<V: Copy>(
-    table: &Array<Entry<V>>,
-    slots: u32,
-    key: &FlowKey,
-    evicted: u32,
-    fill: impl FnOnce(&mut V),
-) {
+pub fn write<V: Copy>(table: &Array<Entry<V>>, slots: u32, key: &FlowKey, value: &V, evicted: u32) {
     let hash = hash_of(key);
     let index = index_of(hash, slots);
     let (Some(first), Some(second)) = (table.get_ptr_mut(index), table.get_ptr_mut(index ^ 1))
@@ -58,8 +53,8 @@ pub fn write<V: Copy>(
     }
     entry.check = 0;
     words::copy(key, &mut entry.key);
-    fill(&mut entry.value);
-    entry.check = check_of(hash, &entry.value);
+    words::copy(value, &mut entry.value);
+    entry.check = check_of(hash, value);
 }
 
 /// Copies the value of a flow into `into`; `false`: there is none, and what `into` holds means nothing.

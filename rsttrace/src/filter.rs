@@ -27,6 +27,11 @@ impl Filter {
 }
 
 impl Filter {
+    /// Whether it wants everything.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Whether resets that were counted together may be among those that are wanted: what the sum does not tell counts as
     /// wanted.
     pub fn may_match(&self, sum: &SuppressedRecord) -> bool {
@@ -36,19 +41,29 @@ impl Filter {
             .and_then(|net| net.parse().ok());
         // The port that serves; a port of the other end is hardly ever asked for.
         let port = sum.local_port.or(sum.remote_port);
+        // What came in for a socket may have missed it.
+        let may_be = |direction| match sum.direction {
+            Some(Direction::Received) => {
+                matches!(direction, Direction::Received | Direction::Observed)
+            }
+            Some(known) => known == direction,
+            None => true,
+        };
         let only = &self.only;
         let except = &self.except;
         let is_one = |values: &[Cause]| sum.cause.map(|cause| values.contains(&cause));
         any(&only.netns, |inode| {
             sum.netns.is_none_or(|netns| netns == *inode)
         }) != Some(false)
-            && any(&only.directions, |direction| sum.direction == *direction) != Some(false)
+            && any(&only.directions, |direction| may_be(*direction)) != Some(false)
             && any(&only.ports, |ports| {
                 port.is_none_or(|port| ports.contains(port))
             }) != Some(false)
             && (only.causes.is_empty() || is_one(&only.causes) != Some(false))
             && is_one(&except.causes) != Some(true)
-            && any(&except.directions, |direction| sum.direction == *direction) != Some(true)
+            && any(&except.directions, |direction| {
+                sum.direction == Some(*direction)
+            }) != Some(true)
             && any(&except.netns, |inode| sum.netns == Some(*inode)) != Some(true)
             && any(&except.ports, |ports| {
                 port.is_some_and(|port| ports.contains(port))

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use rsttrace_common::flood::{
-    BUCKET_ANY_NETWORK, BUCKET_ANY_PORT, BUCKET_PORT_IS_REMOTE, BucketKey, CLASSES,
-    NETWORK_BITS_V4, NETWORK_BITS_V6, SENDER_REMOTE, class_at,
+    BUCKET_ANY_NETWORK, BUCKET_ANY_PORT, BUCKET_PORT_IS_REMOTE, BucketKey, CLASSES, Class,
+    NETWORK_BITS_V4, NETWORK_BITS_V6, SENDER_REMOTE, class_at, class_of,
 };
 use rsttrace_common::header::{
     KIND_RESET_RECEIVED, KIND_RESET_SENT, KIND_RESET_SENT_BY_LISTENER, KIND_RST_PACKET,
 };
 use rsttrace_common::reset::REASON_NONE;
+use rsttrace_common::socket::{TCP_LISTEN, TCP_NEW_SYN_RECV, TCP_TIME_WAIT};
 
 use crate::event::{BootTime, NetnsCookie, TcpState};
 use crate::record::{Cause, Direction, Word};
@@ -45,7 +46,7 @@ pub struct Suppressed {
 }
 
 impl Suppressed {
-    /// Both.
+    /// The sum.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self {
@@ -161,16 +162,20 @@ impl Subject {
         }
     }
 
-    /// Which way they went.
-    pub fn direction(&self) -> Direction {
-        let class = self.class.and_then(class_at);
-        match class.map(|class| (class.kind, class.marked, class.state)) {
-            Some((KIND_RESET_RECEIVED, ..)) => Direction::Received,
-            Some((KIND_RST_PACKET, true, SENDER_REMOTE)) => Direction::Forwarded,
-            Some((KIND_RST_PACKET, true, _)) => Direction::Sent,
-            Some((KIND_RST_PACKET, false, _)) => Direction::Observed,
+    /// Which way they went, as far as the first hook that saw them can tell: what came in for a socket with a connection
+    /// counts as received, whether or not that accepted it. Absent if it is not known.
+    pub fn direction(&self) -> Option<Direction> {
+        let class = class_at(self.class?)?;
+        Some(match (class.kind, class.marked, class.state) {
+            (KIND_RESET_RECEIVED, ..) => Direction::Received,
+            (KIND_RST_PACKET, true, SENDER_REMOTE) => Direction::Forwarded,
+            (KIND_RST_PACKET, true, _) => Direction::Sent,
+            (KIND_RST_PACKET, false, 0 | TCP_LISTEN | TCP_TIME_WAIT | TCP_NEW_SYN_RECV) => {
+                Direction::Observed
+            }
+            (KIND_RST_PACKET, false, _) => Direction::Received,
             _ => Direction::Sent,
-        }
+        })
     }
 
     /// The kernel's reason, by number; absent if it gives none.
@@ -213,7 +218,21 @@ pub struct Flood {
     told: HashMap<Subject, BootTime>,
     /// The last two causes of each class, and when they were seen.
     causes: HashMap<u16, Vec<(Cause, BootTime)>>,
+    overruled: Option<BootTime>,
     last: BootTime,
+}
+
+/// One class for what comes in for a socket in some state, whether the device or the socket sees it first.
+fn of_socket(class: u16) -> u16 {
+    match class_at(class) {
+        Some(class) if class.kind == KIND_RST_PACKET && !class.marked && class.state != 0 => {
+            class_of(Class {
+                kind: KIND_RESET_RECEIVED,
+                ..class
+            })
+        }
+        _ => class,
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -237,12 +256,17 @@ impl Flood {
         self.last = now;
     }
 
+    /// A described reset turned out to have another cause than its class suggests.
+    pub fn overruled(&mut self, time: BootTime) {
+        self.overruled = Some(time);
+    }
+
     /// A reset of a class was described.
     pub fn described(&mut self, class: u16, cause: Cause, time: BootTime) {
         if u32::from(class) >= CLASSES {
             return;
         }
-        let causes = self.causes.entry(class).or_default();
+        let causes = self.causes.entry(of_socket(class)).or_default();
         match causes.iter_mut().find(|(known, _)| *known == cause) {
             Some((_, last)) => *last = time,
             None => {
@@ -347,7 +371,13 @@ impl Flood {
 
     /// The one cause that resets of a class have had lately.
     fn cause(&self, class: Option<u16>, now: BootTime) -> Option<Cause> {
-        let causes = self.causes.get(&class?)?;
+        let class = class?;
+        let is_active = class_at(class).is_some_and(|it| it.kind == KIND_RESET_SENT && it.marked);
+        let was_overruled = self.overruled.is_some_and(|last| now.since(last) < MEMORY);
+        if is_active && was_overruled {
+            return None;
+        }
+        let causes = self.causes.get(&of_socket(class))?;
         let mut lately = causes
             .iter()
             .filter(|(_, last)| now.since(*last) < MEMORY)

@@ -123,8 +123,10 @@ pub struct SuppressedRecord {
     pub host: Option<Word>,
     /// How many resets: those that no earlier count has told of.
     pub count: u64,
-    /// Which way they went, as far as the first hook that saw them can tell. `observed`: they came in.
-    pub direction: Direction,
+    /// Which way they went, as far as the first hook that saw them can tell; what came in for a socket with a connection
+    /// counts as `received`, whether or not that accepted it. Absent if it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub direction: Option<Direction>,
     /// The cause of those of this kind that were described around that time; absent if there were several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,

@@ -28,6 +28,7 @@ pub struct Summary {
     hidden: u64,
     left_out: u64,
     suppressed: u64,
+    suppressed_may_match: bool,
     totals: Totals,
     /// A process as it is counted: reused from record to record.
     name: String,
@@ -93,10 +94,11 @@ impl Summary {
         self.left_out += 1;
     }
 
-    /// Resets that were counted and not described; `wanted`: the filter may want them.
-    pub fn suppressed(&mut self, count: u64, wanted: bool) {
+    /// Resets that were counted and not described; `wanted`: the filter may want them, `all`: it wants everything.
+    pub fn suppressed(&mut self, count: u64, wanted: bool, all: bool) {
         if wanted {
             self.suppressed += count;
+            self.suppressed_may_match |= !all;
         }
     }
 

@@ -29,7 +29,7 @@ use crate::emit::{Draft, Slot, Tally, header, now};
 use crate::flood::{Observer, Party, Question, Service};
 use crate::kernel::{Netns, Typed, current_by_copy, load, tcp_sock};
 use crate::knobs::{BASELINE_SLOTS, get, offset};
-use crate::maps::{BASELINES, SEGMENTS, count};
+use crate::maps::{BASELINES, SEGMENTS, begin, count, end};
 use crate::packet::{RST, SYN, Segment, dissect, dissect_plain, is_candidate};
 use crate::snapshot::{self, NO_BASELINE};
 use crate::table;
@@ -92,8 +92,18 @@ fn ingress(ctx: &TcContext, link_header: bool) {
     let Some(segment) = SEGMENTS.get_ptr_mut(Slot::Ingress as u32) else {
         return;
     };
-    // SAFETY: this CPU's own element, and this program's.
+    // SAFETY: this CPU's own element, and this run's for as long as it is busy.
     let segment = unsafe { &mut *segment };
+    if !begin(&mut segment.busy) {
+        TALLY.lose();
+        return;
+    }
+    ingress_of(ctx, link_header, segment);
+    end(&mut segment.busy);
+}
+
+#[inline(always)]
+fn ingress_of(ctx: &TcContext, link_header: bool, segment: &mut Segment) {
     if !dissect_plain(ctx, link_header, segment) && dissect(ctx, link_header, segment).is_none() {
         return;
     }
@@ -110,9 +120,7 @@ fn ingress(ctx: &TcContext, link_header: bool) {
             source_mac: segment.source_mac,
         };
         let slots = get(&BASELINE_SLOTS);
-        table::write(&BASELINES, slots, &segment.key, BASELINE_EVICTED, |entry| {
-            *entry = baseline;
-        });
+        table::write(&BASELINES, slots, &segment.key, &baseline, BASELINE_EVICTED);
         return;
     }
     let observer = observer(ctx, netns, false);
@@ -164,8 +172,18 @@ fn egress(ctx: &TcContext, link_header: bool) {
     let Some(segment) = SEGMENTS.get_ptr_mut(Slot::Egress as u32) else {
         return;
     };
-    // SAFETY: this CPU's own element, and this program's.
+    // SAFETY: this CPU's own element, and this run's for as long as it is busy.
     let segment = unsafe { &mut *segment };
+    if !begin(&mut segment.busy) {
+        TALLY.lose();
+        return;
+    }
+    egress_of(ctx, link_header, segment);
+    end(&mut segment.busy);
+}
+
+#[inline(always)]
+fn egress_of(ctx: &TcContext, link_header: bool, segment: &mut Segment) {
     if !dissect_plain(ctx, link_header, segment) && dissect(ctx, link_header, segment).is_none() {
         return;
     }

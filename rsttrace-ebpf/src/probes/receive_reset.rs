@@ -8,6 +8,7 @@
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::macros::{btf_tracepoint, fentry, kprobe};
 use aya_ebpf::programs::{BtfTracePointContext, FEntryContext, ProbeContext};
+use rsttrace_common::Flow;
 use rsttrace_common::counters::{
     RECEIVED_LOST, RECEIVED_SEEN, RECEIVED_SUPPRESSED, RECEIVED_SUPPRESSED_ALONE,
 };
@@ -19,7 +20,7 @@ use crate::emit::{Draft, Slot, Tally, header};
 use crate::flood::{self, Observer, Party, Question, Service};
 use crate::kernel::{Copied, Followed, Netns, Reach, Typed, load, tcp_sock};
 use crate::knobs::offset;
-use crate::maps::{ARRIVAL, CAUSES, count};
+use crate::maps::{ARRIVAL, CAUSES, begin, count, end};
 use crate::owners;
 use crate::snapshot::{self, NO_FLOW};
 use crate::words;
@@ -32,14 +33,25 @@ const TALLY: Tally = Tally {
 
 #[btf_tracepoint(function = "tcp_receive_reset")]
 fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
-    let sk = ctx.arg::<Typed>(0);
-    let Some(tcp) = tcp_sock(sk) else { return 0 };
-    let netns = Netns::of::<Followed>(sk, offset!(skc_net));
     let Some(about) = CAUSES.get_ptr_mut(Slot::Received as u32) else {
         return 0;
     };
-    // SAFETY: this CPU's own element, and this program's.
-    let flow = unsafe { &mut (*about).key.flow };
+    // SAFETY: this CPU's own element, and this run's for as long as it is busy.
+    let about = unsafe { &mut *about };
+    if !begin(&mut about.busy) {
+        TALLY.lose();
+        return 0;
+    }
+    received(&ctx, &mut about.key.flow);
+    end(&mut about.busy);
+    0
+}
+
+#[inline(always)]
+fn received(ctx: &BtfTracePointContext, flow: &mut Flow) {
+    let sk = ctx.arg::<Typed>(0);
+    let Some(tcp) = tcp_sock(sk) else { return };
+    let netns = Netns::of::<Followed>(sk, offset!(skc_net));
     *flow = snapshot::flow(sk, tcp);
     let class = Class {
         kind: KIND_RESET_RECEIVED,
@@ -64,10 +76,10 @@ fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
     flood::count_class(class, admitted);
     if !admitted {
         TALLY.suppress();
-        return 0;
+        return;
     }
     let Some(draft) = Draft::<ResetReceived>::begin(Slot::Received, TALLY) else {
-        return 0;
+        return;
     };
     let event = &mut *draft.event;
     event.header = header(KIND_RESET_RECEIVED, netns);
@@ -79,7 +91,6 @@ fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
     }
     take_arrival(sk as u64, &mut event.segment);
     draft.submit(ctx.as_ptr());
-    0
 }
 
 #[fentry(function = "tcp_reset")]

@@ -22,7 +22,7 @@ use crate::emit::{Draft, Slot, Tally, header};
 use crate::flood::{self, Observer, Party, Question, Service};
 use crate::kernel::{Followed, Netns, Typed, argument, current, load, tcp_sock};
 use crate::knobs::{TOMBSTONE_SLOTS, get, has, offset};
-use crate::maps::{CAUSES, TOMBSTONES};
+use crate::maps::{CAUSES, Cause, TOMBSTONES, begin, end};
 use crate::owners;
 use crate::snapshot::{self, active};
 use crate::table;
@@ -90,8 +90,25 @@ fn sent(ctx: &BtfTracePointContext, reason: u32) {
     let Some(about) = CAUSES.get_ptr_mut(Slot::Sent as u32) else {
         return;
     };
-    // SAFETY: this CPU's own element, and this program's.
+    // SAFETY: this CPU's own element, and this run's for as long as it is busy.
     let about = unsafe { &mut *about };
+    if !begin(&mut about.busy) {
+        TALLY.lose();
+        return;
+    }
+    sent_by(ctx, (sk, tcp), (cause, reason), (state, netns), about);
+    end(&mut about.busy);
+}
+
+/// A reset of a full socket.
+#[inline(always)]
+fn sent_by(
+    ctx: &BtfTracePointContext,
+    (sk, tcp): (Typed, Typed),
+    (cause, reason): (Option<Typed>, u32),
+    (state, netns): (u8, Netns),
+    about: &mut Cause,
+) {
     let is_read = match cause {
         Some(skb) => snapshot::segment::<Followed>(skb, &mut about.segment, &mut about.key.flow),
         None => false,

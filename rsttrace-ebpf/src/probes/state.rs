@@ -25,7 +25,7 @@ use crate::kernel::{Followed, Netns, Typed, current, killing_signal, load, tcp_s
 use crate::knobs::{TOMBSTONE_SLOTS, debug, get, offset};
 use crate::maps::{LISTENERS, TOMBSTONES, count};
 use crate::owners;
-use crate::snapshot::{self, owned};
+use crate::snapshot::{self, NO_OWNERSHIP, owned};
 use crate::table;
 use crate::words;
 
@@ -162,55 +162,52 @@ fn closed(ctx: &BtfTracePointContext, old: u8) {
         return;
     };
     let netns = Netns::of::<Followed>(sk, offset!(skc_net));
-    let mut ownership = owners::get(sk);
-    let mut flags = 0;
-    if let Some(ownership) = &mut ownership {
+    let mut tombstone = Tombstone {
+        ownership: NO_OWNERSHIP,
+        died_ns: now(),
+        cookie: load(sk, offset!(skc_cookie)).unwrap_or(0),
+        error,
+        unread: if old == TCP_LISTEN {
+            0
+        } else {
+            snapshot::unread(tcp)
+        },
+        last_state: old,
+        fin_sent: u8::from(load::<u8>(sk, offset!(sk_shutdown)).unwrap_or(0) & SEND_SHUTDOWN != 0),
+        reserved: [0; 6],
+    };
+    if let Some(ownership) = owners::get(sk) {
         ownership.state_before_close = old;
         // With an error the connection ended by itself, perhaps while some process held the socket.
         if ownership.closer_pid == 0 && error == 0 && owned(sk) {
             note_closer(ownership, tcp);
         }
-        flags = ownership.flags;
+        words::copy(ownership, &mut tombstone.ownership);
     }
     let key = FlowKey {
         flow: buried_flow(flow, old),
         netns_cookie: netns.cookie,
     };
-    let bury = |tombstone: &mut Tombstone| {
-        match &ownership {
-            Some(ownership) => words::copy(*ownership, &mut tombstone.ownership),
-            None => words::clear(&mut tombstone.ownership),
-        }
-        tombstone.died_ns = now();
-        tombstone.cookie = load(sk, offset!(skc_cookie)).unwrap_or(0);
-        tombstone.error = error;
-        tombstone.unread = if old == TCP_LISTEN {
-            0
-        } else {
-            snapshot::unread(tcp)
-        };
-        tombstone.last_state = old;
-        let shutdown: u8 = load(sk, offset!(sk_shutdown)).unwrap_or(0);
-        tombstone.fin_sent = u8::from(shutdown & SEND_SHUTDOWN != 0);
-        tombstone.reserved = [0; 6];
-    };
     if old == TCP_LISTEN {
-        table::write(&LISTENERS, LISTENER_SLOTS, &key, TOMBSTONE_EVICTED, bury);
+        table::write(
+            &LISTENERS,
+            LISTENER_SLOTS,
+            &key,
+            &tombstone,
+            TOMBSTONE_EVICTED,
+        );
     } else {
         let slots = get(&TOMBSTONE_SLOTS);
-        table::write(&TOMBSTONES, slots, &key, TOMBSTONE_EVICTED, bury);
+        table::write(&TOMBSTONES, slots, &key, &tombstone, TOMBSTONE_EVICTED);
     }
-    if died_of_silence(old, error, flags) {
+    if died_of_silence(old, error, &tombstone.ownership) {
         let Some(draft) = Draft::<TimedOut>::begin(Slot::State, TALLY) else {
             return;
         };
         let event = &mut *draft.event;
         event.header = header(KIND_TIMED_OUT, netns);
         event.flow = flow;
-        match owners::get(sk) {
-            Some(ownership) => words::copy(ownership, &mut event.ownership),
-            None => words::clear(&mut event.ownership),
-        }
+        words::copy(&tombstone.ownership, &mut event.ownership);
         event.error = error;
         event.last_state = old;
         event.reserved = [0; 3];
@@ -233,10 +230,10 @@ fn buried_flow(flow: Flow, old: u8) -> Flow {
 }
 
 #[inline(always)]
-fn died_of_silence(old: u8, error: i32, ownership_flags: u32) -> bool {
+fn died_of_silence(old: u8, error: i32, ownership: &Ownership) -> bool {
     let silent = error == ETIMEDOUT || error == EHOSTUNREACH || error == ENETUNREACH;
     silent
         && old != TCP_SYN_SENT
         && old != TCP_LISTEN
-        && ownership_flags & OWNERSHIP_RESET_SENT == 0
+        && ownership.flags & OWNERSHIP_RESET_SENT == 0
 }

@@ -24,7 +24,7 @@ use crate::emit::{Draft, Slot, Tally, header};
 use crate::flood::{self, Observer, Party, Question, Service};
 use crate::kernel::{Copied, Followed, Netns, Reach, Typed, argument, read, read_member};
 use crate::knobs::{BASELINE_SLOTS, TOMBSTONE_SLOTS, get, offset};
-use crate::maps::{BASELINES, CAUSES, Cause, LISTENERS, TOMBSTONES};
+use crate::maps::{BASELINES, CAUSES, Cause, LISTENERS, TOMBSTONES, begin, end};
 use crate::packet::{RST, SYN};
 use crate::snapshot;
 use crate::table;
@@ -178,8 +178,19 @@ impl Stateless {
         let Some(about) = CAUSES.get_ptr_mut(slot as u32) else {
             return;
         };
-        // SAFETY: this CPU's own element, and this program's.
-        let Cause { segment, key } = unsafe { &mut *about };
+        // SAFETY: this CPU's own element, and this run's for as long as it is busy.
+        let about = unsafe { &mut *about };
+        if !begin(&mut about.busy) {
+            tally.lose();
+            return;
+        }
+        self.emit_by::<R>(ctx, slot, tally, about);
+        end(&mut about.busy);
+    }
+
+    #[inline(always)]
+    fn emit_by<R: Reach>(self, ctx: *mut c_void, slot: Slot, tally: Tally, about: &mut Cause) {
+        let Cause { segment, key, .. } = about;
         let is_read = match self.cause {
             Some(skb) => snapshot::segment::<R>(skb, segment, &mut key.flow),
             None => false,

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use log::{debug, warn};
 
 use crate::decode::Decoder;
-use crate::event::{Body, BootTime, Event, HostFacts, NetnsCookie, TcpState};
+use crate::event::{Body, BootTime, Event, HostFacts, NetnsCookie};
 use crate::flood::{Flood, Refused, SumNames, Suppressed};
 use crate::host::{Enricher, NetnsNames};
 use crate::idle::candidates::Hop;
 use crate::pipeline::{Output, Pipeline, PipelineCounters};
-use crate::record::Cause;
+use crate::record::{Cause, Direction};
 use crate::sys;
 use crate::verdict::{self, timeout};
 use crate::vitals::{Shortfalls, TableVitals};
@@ -88,17 +88,34 @@ impl<N: NetnsNames> Brain<N> {
         }
     }
 
-    /// What resets of the event's class are, for the sums of those that are not described.
+    /// What sent resets of the event's class are, for the sums of those that are not described.
     fn note_cause(&mut self, bytes: &[u8], event: &Event) {
-        let cause = match &event.body {
-            Body::Sent(sent) => verdict::rule(sent).cause,
-            Body::Received(received) if received.socket.state == TcpState::SynSent => {
-                Cause::ConnectionRefused
-            }
-            Body::Received(_) | Body::Packet(_) | Body::TimedOut(_) => return,
-        };
-        if let Some(class) = Decoder::class(bytes) {
+        if let Body::Sent(sent) = &event.body
+            && let Some(class) = Decoder::class(bytes)
+        {
+            let cause = verdict::rule(sent).cause;
             self.flood.described(class, cause, event.time);
+        }
+    }
+
+    /// The same of what was judged: to be told once of each output.
+    pub fn note_verdicts(&mut self, outputs: &[Output]) {
+        for output in outputs {
+            let Output::Reset(record) = output else {
+                continue;
+            };
+            let cause = record.verdict.cause;
+            match (record.direction, &record.kernel) {
+                (Direction::Sent, _) if cause == Cause::Propagated => {
+                    self.flood.overruled(self.newest);
+                }
+                (Direction::Received, Some(kernel)) => {
+                    if let Some(class) = kernel.state.as_deref().and_then(Decoder::received) {
+                        self.flood.described(class, cause, self.newest);
+                    }
+                }
+                _ => {}
+            }
         }
     }
 

@@ -97,6 +97,8 @@ pub struct Session {
     refused: u64,
     /// When the kernel's buckets are looked at next; absent while nothing happens.
     flood_due: Option<Instant>,
+    /// Events came since they were looked at.
+    flood_read: bool,
     interfaces: InterfaceOptions,
 }
 
@@ -215,6 +217,7 @@ impl PreparedSession {
             suppressed: Suppressed::default(),
             refused: 0,
             flood_due: None,
+            flood_read: false,
             interfaces: options.interfaces.clone(),
         })
     }
@@ -294,6 +297,7 @@ impl Session {
             self.since_rest = 0;
             self.brain.rest();
         }
+        self.brain.note_verdicts(&self.outputs);
         Ok(self.outputs.drain(..))
     }
 
@@ -318,7 +322,7 @@ impl Session {
         }
         self.look_for_losses(true);
         let now = clock::boottime().unwrap_or_else(|_| self.brain.newest());
-        let refused = self.tracer.flood().refused();
+        let refused = self.tracer.flood_mut().refused();
         self.brain.refused(now, &refused, true, &mut self.outputs);
         self.brain.finish(&mut self.outputs);
         let counters = self.tracer.counters().unwrap_or_default();
@@ -360,6 +364,7 @@ impl Session {
     /// refuse.
     fn look_for_floods(&mut self, has_read: bool) -> Result<(), Failure> {
         let now = Instant::now();
+        self.flood_read |= has_read;
         match self.flood_due {
             None if has_read => {
                 // A bucket refuses only after it let some through.
@@ -377,13 +382,14 @@ impl Session {
                 let has_grown = std::mem::replace(&mut self.refused, refused) != refused;
                 let boottime = clock::boottime().context("read the clock")?;
                 let buckets = if has_grown {
-                    self.tracer.flood().refused()
+                    self.tracer.flood_mut().refused()
                 } else {
                     Vec::new()
                 };
                 let is_pending = self
                     .brain
                     .refused(boottime, &buckets, false, &mut self.outputs);
+                let has_read = std::mem::take(&mut self.flood_read);
                 self.flood_due =
                     (has_grown || has_read || is_pending).then_some(now + flood::INTERVAL);
             }
@@ -420,8 +426,8 @@ impl Session {
         }
         let suppressed = Suppressed {
             sent: counters.sent_suppressed,
-            received_alone: counters.received_suppressed_alone,
-            packets_alone: counters.packet_suppressed_alone,
+            received_alone: counters.received_suppressed_alone + counters.decided_anew,
+            packets_alone: counters.packet_suppressed_alone + counters.decided_anew,
         };
         let before = std::mem::replace(&mut self.suppressed, suppressed);
         self.brain

@@ -194,6 +194,18 @@ impl Decoder {
         }))
     }
 
+    /// The class of received resets for sockets in a state, by the name that records have.
+    pub fn received(state: &str) -> Option<u16> {
+        let number =
+            (1..=12).find(|&number| Self::state(number).is_some_and(|it| it.name() == state))?;
+        Some(flood::class_of(flood::Class {
+            kind: header::KIND_RESET_RECEIVED,
+            reason: wire_reset::REASON_NONE,
+            state: number,
+            marked: false,
+        }))
+    }
+
     /// A TCP state by the kernel's number; absent for 0 and numbers that no kernel uses.
     pub fn state(number: u8) -> Option<TcpState> {
         address::state(number).ok()

@@ -15,6 +15,8 @@ pub struct FloodMaps {
     buckets: Array<MapData, Words>,
     refusals: PerCpuArray<MapData, [u64; REFUSALS_EACH as usize]>,
     classes: PerCpuArray<MapData, [u64; 2]>,
+    /// What each bucket had refused when it was last read.
+    read: Vec<u64>,
 }
 
 /// What was counted of a class since the start.
@@ -43,12 +45,13 @@ impl FloodMaps {
             buckets: map(ebpf, "BUCKETS")?,
             refusals: map(ebpf, "REFUSALS")?,
             classes: map(ebpf, "CLASS_COUNTS")?,
+            read: vec![0; REFUSALS as usize],
         })
     }
 
-    /// What each bucket has refused since the start, in the order of their places; those that refused nothing are left
-    /// out. Costs a system call for each of them and some thirty more.
-    pub fn refused(&self) -> Vec<Refused> {
+    /// What each bucket has refused since the start, in the order of their places; only those that have refused more since
+    /// this was last asked. Costs a system call for each of them and some thirty more.
+    pub fn refused(&mut self) -> Vec<Refused> {
         let mut all = Vec::new();
         for part in 0..REFUSALS.div_ceil(REFUSALS_EACH) {
             let Ok(of_cpus) = self.refusals.get(&part, 0) else {
@@ -57,9 +60,14 @@ impl FloodMaps {
             for place in part * REFUSALS_EACH..(part + 1) * REFUSALS_EACH {
                 let at = (place % REFUSALS_EACH) as usize;
                 let count: u64 = of_cpus.iter().filter_map(|counts| counts.get(at)).sum();
-                if count > 0
-                    && let Some(kind) = self.kind(place)
-                {
+                let is_more = self
+                    .read
+                    .get(place as usize)
+                    .is_some_and(|&before| count > before);
+                if is_more && let Some(kind) = self.kind(place) {
+                    if let Some(before) = self.read.get_mut(place as usize) {
+                        *before = count;
+                    }
                     all.push(Refused { place, kind, count });
                 }
             }

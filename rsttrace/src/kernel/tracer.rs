@@ -234,6 +234,11 @@ impl Tracer {
         &self.flood
     }
 
+    /// The same, to be read on from where it was read last.
+    pub fn flood_mut(&mut self) -> &mut FloodMaps {
+        &mut self.flood
+    }
+
     /// Misses and costs of each program that is loaded. What a tracepoint missed no counter saw: resets sent =
     /// `sent_seen` + missed.
     pub fn programs(&self) -> Vec<ProgramStats> {

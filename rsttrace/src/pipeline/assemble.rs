@@ -279,7 +279,7 @@ fn from_wire(
         .any(|part| part.first_ingress().is_some());
     let accepted = match (receiver, arrived && context.coverage.received) {
         (Some(_), _) => Some(true),
-        (None, true) if chain.parts.len() == 1 => Some(false),
+        (None, true) if chain.parts.len() == 1 && context.no_receiver_missed() => Some(false),
         _ => None,
     };
     let mut verdict = verdict::made_here(packet, raw.as_ref(), accepted, context);

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::Sink;
 use crate::filter::Filter;
 use crate::record::TimedOutRecord;
-use crate::record::{Record, Severity, SuppressedRecord};
+use crate::record::{Cause, Record, Severity, SuppressedRecord};
 use crate::summary::{Summary, Totals};
 
 /// Stands between the pipeline and a sink: filters, counts, ends after so many.
@@ -71,8 +71,10 @@ impl Reporter {
     /// may have.
     pub fn suppressed(&mut self, now: Instant, sum: &SuppressedRecord) -> io::Result<()> {
         let wanted = self.filter.may_match(sum);
-        self.summary.suppressed(sum.count, wanted);
-        if !wanted || self.left == Some(0) {
+        self.summary
+            .suppressed(sum.count, wanted, self.filter.is_empty());
+        let is_noise = sum.cause.is_some_and(is_always_noise) && !self.noise;
+        if !wanted || is_noise || self.left == Some(0) {
             return Ok(());
         }
         self.sink.suppressed(now, sum)
@@ -99,6 +101,14 @@ impl Reporter {
         self.summary.total(totals);
         self.sink.finish(&self.summary)
     }
+}
+
+/// Resets of such a cause never cost anybody anything.
+fn is_always_noise(cause: Cause) -> bool {
+    matches!(
+        cause,
+        Cause::BlindAttempt | Cause::LateSynack | Cause::StrayAck
+    )
 }
 
 #[cfg(test)]

@@ -9,10 +9,11 @@ pub(super) fn sentence(sum: &SuppressedRecord) -> String {
         (Some(cause), _) => cause.to_string(),
         (None, direction) => {
             let plain = match direction {
-                Direction::Sent => "resets sent",
-                Direction::Received => "resets received",
-                Direction::Forwarded => "resets forwarded",
-                Direction::Observed => "resets that came in",
+                Some(Direction::Sent) => "resets sent",
+                Some(Direction::Received) => "resets received",
+                Some(Direction::Forwarded) => "resets forwarded",
+                Some(Direction::Observed) => "resets that came in",
+                None => "resets",
             };
             match sum.reason.as_deref().or(sum.state.as_deref()) {
                 Some(detail) => format!("{plain} ({})", text::escape(detail)),
@@ -20,7 +21,7 @@ pub(super) fn sentence(sum: &SuppressedRecord) -> String {
             }
         }
     };
-    let toward = if sum.direction == Direction::Sent && !sum.cause.is_some_and(answers) {
+    let toward = if sum.direction == Some(Direction::Sent) && !sum.cause.is_some_and(answers) {
         "to"
     } else {
         "from"
@@ -67,7 +68,7 @@ mod tests {
             since: "2026-01-05T12:03:45.500000000Z".to_owned(),
             host: None,
             count: 41_233,
-            direction: Direction::Sent,
+            direction: Some(Direction::Sent),
             cause: Some(Cause::PortClosed),
             reason: Some("NO_SOCKET".into()),
             state: None,
@@ -92,7 +93,7 @@ mod tests {
             format!("+41,233 more resets sent (NO_SOCKET) to many networks, many ports{end}")
         );
         let received = SuppressedRecord {
-            direction: Direction::Received,
+            direction: Some(Direction::Received),
             cause: None,
             reason: None,
             state: Some("ESTABLISHED".into()),

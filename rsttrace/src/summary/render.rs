@@ -73,9 +73,14 @@ impl Summary {
         writeln!(out)?;
         if self.suppressed > 0 {
             let more = count(self.suppressed);
+            let (up_to, filters) = if self.suppressed_may_match {
+                ("up to ", ", as far as the filters can tell")
+            } else {
+                ("", "")
+            };
             writeln!(
                 out,
-                "{more} more counted and not described, too many at a time (--every describes each)"
+                "{up_to}{more} more counted and not described{filters}: too many at a time (--every describes each)"
             )?;
         }
         if self.left_out > 0 {
