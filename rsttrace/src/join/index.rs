@@ -29,7 +29,10 @@ pub struct Index {
 
 enum Bucket {
     One(ChainId),
-    /// Few are: what all take should be small.
+    #[allow(
+        clippy::box_collection,
+        reason = "few are: what all take should be small"
+    )]
     Many(Box<VecDeque<ChainId>>),
 }
 
