@@ -26,7 +26,7 @@ const APART: Duration = Duration::from_micros(50);
 /// At most this often, by step. What goes beyond the event itself and its record's sentences is to come down further.
 const MOST: [(&str, f64); 4] = [
     ("decode, an event", 1.0),
-    ("join and judge, a record", 18.0),
+    ("join and judge, a record", 13.5),
     ("a JSON line", 0.0),
     ("a record that is grouped", 0.0),
 ];

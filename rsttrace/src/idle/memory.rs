@@ -84,11 +84,19 @@ struct Sample {
     from_device: bool,
 }
 
+impl Sample {
+    fn is_silent(&self) -> bool {
+        self.quiet.is_some_and(|quiet| quiet.application >= LEAST)
+    }
+}
+
 /// What a path has shown, the oldest first.
 #[derive(Debug, Default)]
 struct History {
     samples: VecDeque<Sample>,
     last: BootTime,
+    /// How many of the samples came after a silence.
+    silent: usize,
 }
 
 /// Many connections of one path at one instant.
@@ -141,15 +149,18 @@ impl Memory {
         }
         let history = self.paths.entry(path).or_default();
         if history.samples.len() >= MAX_SAMPLES {
-            history.samples.pop_front();
+            let oldest = history.samples.pop_front();
+            history.silent -= usize::from(oldest.is_some_and(|oldest| oldest.is_silent()));
         }
         history.last = history.last.max(time);
-        history.samples.push_back(Sample {
+        let sample = Sample {
             time,
             flow,
             quiet,
             from_device: false,
-        });
+        };
+        history.silent += usize::from(sample.is_silent());
+        history.samples.push_back(sample);
     }
 
     /// A noted reset turned out not to look like the peer's.
@@ -168,6 +179,10 @@ impl Memory {
     /// The connections of a path that were reset around `time` after silences that differ: whatever ended them, it was no
     /// timer of theirs.
     pub fn burst(&self, path: Path, time: BootTime) -> Option<Burst> {
+        // In a storm there is no silence: nothing to be looked through.
+        if self.paths.get(&path)?.silent < BURST {
+            return None;
+        }
         let near: Vec<(&Sample, Duration)> = self
             .samples(path)
             .filter(|sample| distance(sample.time, time) <= INSTANT)

@@ -2,6 +2,7 @@
 //!
 //! Keys are fingerprints (a keyed hash): a collision only proposes a chain that the comparison then turns down.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::net::SocketAddr;
@@ -28,7 +29,11 @@ pub struct Index {
 
 enum Bucket {
     One(ChainId),
-    Many(VecDeque<ChainId>),
+    #[allow(
+        clippy::box_collection,
+        reason = "few are: what all take should be small"
+    )]
+    Many(Box<VecDeque<ChainId>>),
 }
 
 /// Passes a fingerprint on as the hash it already is.
@@ -71,13 +76,13 @@ impl Index {
     /// Adds a chain under a key.
     pub fn insert(&mut self, key: Key, id: ChainId) {
         match self.buckets.entry(key) {
-            std::collections::hash_map::Entry::Vacant(entry) => {
+            Entry::Vacant(entry) => {
                 entry.insert(Bucket::One(id));
             }
-            std::collections::hash_map::Entry::Occupied(mut entry) => match entry.get_mut() {
+            Entry::Occupied(mut entry) => match entry.get_mut() {
                 Bucket::One(first) => {
                     let both = VecDeque::from([*first, id]);
-                    *entry.get_mut() = Bucket::Many(both);
+                    *entry.get_mut() = Bucket::Many(Box::new(both));
                 }
                 Bucket::Many(ids) => ids.push_back(id),
             },
@@ -86,10 +91,10 @@ impl Index {
 
     /// Takes a chain out from under a key.
     pub fn remove(&mut self, key: Key, id: ChainId) {
-        let Some(bucket) = self.buckets.get_mut(&key) else {
+        let Entry::Occupied(mut bucket) = self.buckets.entry(key) else {
             return;
         };
-        let empty = match bucket {
+        let empty = match bucket.get_mut() {
             Bucket::One(only) => *only == id,
             Bucket::Many(ids) => {
                 // Chains close in the order they opened in: the first is nearly always the one.
@@ -100,7 +105,7 @@ impl Index {
             }
         };
         if empty {
-            self.buckets.remove(&key);
+            bucket.remove();
         }
     }
 
