@@ -236,7 +236,7 @@ fn join(events: Vec<Event>) -> usize {
 fn resets(outputs: Vec<Output>) -> Vec<Record> {
     let reset = |output| match output {
         Output::Reset(record) => Some(*record),
-        Output::TimedOut(_) => None,
+        Output::TimedOut(_) | Output::Suppressed(_) => None,
     };
     outputs.into_iter().filter_map(reset).collect()
 }
