@@ -91,7 +91,6 @@ pub struct Programs {
     /// The tracer.
     pub rsttrace: PathBuf,
     load: PathBuf,
-    classifier: PathBuf,
 }
 
 /// How long and how often.
@@ -134,6 +133,7 @@ const QUICK: Plan = Plan {
 /// A run.
 pub struct Bench {
     programs: Programs,
+    classifier: PathBuf,
     plan: Plan,
 }
 
@@ -185,8 +185,17 @@ fn measure(args: &Args) -> Result<Report> {
         .clone()
         .unwrap_or_else(|| workspace::target().join("bench/bench.json"));
     let bench = Bench {
+<<<<<<< HEAD
         programs: build()?,
         plan: args.plan(),
+=======
+        classifier: build(
+            &["--package", "rsttrace", "--example", "classifier"],
+            "examples/classifier",
+        )?,
+        programs: Programs::build()?,
+        plan: if args.quick { QUICK } else { FULL },
+>>>>>>> flood
     };
     let mut report = Report::new(machine::read()?, bench.plan.quick);
     for part in Part::value_variants() {
@@ -219,37 +228,29 @@ impl Bench {
     }
 }
 
-/// The tracer as users have it, and the load as fast as it can be.
-pub fn build() -> Result<Programs> {
-    let release = |arguments: &[&str]| {
-        command::run(
-            command::cargo()
-                .args(["build", "--quiet", "--release"])
-                .args(arguments),
-        )
-    };
-    release(&[
-        "--package",
-        "rsttrace",
-        "--bin",
-        "rsttrace",
-        "--example",
-        "classifier",
-    ])?;
-    release(&["--package", "xtask"])?;
+impl Programs {
+    /// The tracer as users have it, and the load as fast as it can be.
+    pub fn build() -> Result<Self> {
+        Ok(Self {
+            rsttrace: build(&["--package", "rsttrace", "--bin", "rsttrace"], "rsttrace")?,
+            load: build(&["--package", "xtask"], "xtask")?,
+        })
+    }
+}
+
+/// The file that cargo makes of these arguments.
+fn build(arguments: &[&str], file: &str) -> Result<PathBuf> {
+    command::run(
+        command::cargo()
+            .args(["build", "--quiet", "--release"])
+            .args(arguments),
+    )?;
     let folder = match std::env::var_os("CARGO_TARGET_DIR") {
         Some(folder) => Path::new(&folder).join("release"),
         None => workspace::target().join("release"),
     };
-    let file = |name: &str| {
-        let file = folder.join(name);
-        fs::canonicalize(&file).with_context(|| format!("cargo built no {}", file.display()))
-    };
-    Ok(Programs {
-        rsttrace: file("rsttrace")?,
-        load: file("xtask")?,
-        classifier: file("examples/classifier")?,
-    })
+    let file = folder.join(file);
+    fs::canonicalize(&file).with_context(|| format!("cargo built no {}", file.display()))
 }
 
 impl Bench {

@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 
 use crate::{
     bench::{
-        self, Programs,
+        Programs,
         lab::{self, Lab},
         process::{End, Running, Speaks},
         told::{self, Told},
@@ -88,7 +88,7 @@ pub fn run(args: &Args) -> Result<()> {
     if !command::is_root() {
         bail!("tracing needs root: run `sudo -E cargo xtask soak`");
     }
-    let programs = bench::build()?;
+    let programs = Programs::build()?;
     let folder = tempfile::tempdir().context("make a folder for the metrics")?;
     let metrics = folder.path().join("rsttrace.prom");
     let lab = Lab::new(&programs)?;

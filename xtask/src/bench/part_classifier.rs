@@ -13,6 +13,6 @@ const ROUNDS: u32 = 25;
 /// Measures.
 pub fn measure(bench: &Bench) -> Result<Vec<Packet>> {
     let arguments = [bench.plan.runs.to_string(), ROUNDS.to_string()];
-    let text = command::output(Command::new(&bench.programs.classifier).args(arguments))?;
+    let text = command::output(Command::new(&bench.classifier).args(arguments))?;
     serde_json::from_str(&text).context("the example `classifier` printed something else")
 }
