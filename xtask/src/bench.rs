@@ -185,17 +185,12 @@ fn measure(args: &Args) -> Result<Report> {
         .clone()
         .unwrap_or_else(|| workspace::target().join("bench/bench.json"));
     let bench = Bench {
-<<<<<<< HEAD
-        programs: build()?,
-        plan: args.plan(),
-=======
         classifier: build(
             &["--package", "rsttrace", "--example", "classifier"],
             "examples/classifier",
         )?,
         programs: Programs::build()?,
-        plan: if args.quick { QUICK } else { FULL },
->>>>>>> flood
+        plan: args.plan(),
     };
     let mut report = Report::new(machine::read()?, bench.plan.quick);
     for part in Part::value_variants() {

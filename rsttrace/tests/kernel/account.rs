@@ -47,7 +47,7 @@ impl Run {
     fn of_ours(&self, schema: &'static str) -> impl Iterator<Item = Value> {
         let ours = self.ours;
         let is_ours = move |value: &Value| ours.iter().any(|ours| value["netns"] == *ours);
-        let all = self.ended.records().into_iter();
+        let all = self.ended.values();
         all.filter(move |value| value["schema"] == schema && is_ours(value))
     }
 
@@ -73,12 +73,12 @@ impl Run {
         assert!(!summary.contains("does not add up"), "{summary}");
         assert_eq!(total.lost, 0, "{summary}");
         let described = self.records().filter(is_sent_by_the_stack).count() as u64;
-        let counted = |sums: &mut dyn Iterator<Item = Value>| -> u64 {
-            sums.filter(|sum| sum["direction"] == "sent")
-                .map(|sum| sum["count"].as_u64().unwrap())
-                .sum()
-        };
-        let ours = counted(&mut self.sums());
+        // Both ends are here: whatever is told of was sent, and is told of once.
+        let ours: u64 = self
+            .sums()
+            .inspect(|sum| assert_eq!(sum["direction"], "sent", "{sum}"))
+            .map(|sum| sum["count"].as_u64().unwrap())
+            .sum();
         assert_eq!(
             described + ours,
             self.staged,

@@ -60,11 +60,15 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// Standard output as JSON.
+    /// Standard output as JSON: records, and sums of those that were not described.
+    pub fn values(&self) -> impl Iterator<Item = Value> {
+        self.lines.iter().map(Line::record)
+    }
+
+    /// The records of it.
     pub fn records(&self) -> Vec<Value> {
-        let all = self.lines.iter().map(Line::record);
-        // Sums are of other kinds of traffic on this machine, too.
-        all.filter(|record| record["schema"] == "rsttrace.reset.v1")
+        self.values()
+            .filter(|record| record["schema"] == "rsttrace.reset.v1")
             .collect()
     }
 
