@@ -1,5 +1,9 @@
 //! When do metrics leave the tool: at a scrape, every few seconds into a file, and at the end?
 
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use log::{info, warn};
@@ -25,9 +29,34 @@ pub struct Monitoring {
 }
 
 struct Rewritten {
-    file: MetricsFile,
+    writer: Arc<Writer>,
     due: Instant,
-    failed: bool,
+    /// Writes at this moment, or did.
+    at_work: Option<JoinHandle<()>>,
+}
+
+struct Writer {
+    file: MetricsFile,
+    failed: AtomicBool,
+}
+
+impl Writer {
+    fn write(&self, text: &str) {
+        self.tell(&self.file.write(text));
+    }
+
+    fn tell(&self, written: &io::Result<()>) {
+        let failed = self.failed.swap(written.is_err(), Ordering::Relaxed);
+        let file = self.file.path().display();
+        match written {
+            Ok(()) if failed => info!("{file} is written again"),
+            // Once, not every time.
+            Err(error) if !failed => {
+                warn!("{file}: {error}; the metrics there are old until it can be written again");
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Who wants the metrics.
@@ -47,9 +76,12 @@ impl Monitoring {
         };
         let file = match &options.file {
             Some(file) => Some(Rewritten {
-                file: MetricsFile::new(file)?,
+                writer: Arc::new(Writer {
+                    file: MetricsFile::new(file)?,
+                    failed: AtomicBool::new(false),
+                }),
                 due: Instant::now(),
-                failed: false,
+                at_work: None,
             }),
             None => None,
         };
@@ -66,7 +98,7 @@ impl Monitoring {
         let file = self.file.iter();
         server
             .map(|server| format!("metrics at http://{}/metrics", server.address()))
-            .chain(file.map(|it| format!("metrics in {}", it.file.path().display())))
+            .chain(file.map(|it| format!("metrics in {}", it.writer.file.path().display())))
             .collect()
     }
 
@@ -96,28 +128,37 @@ impl Monitoring {
     pub fn give(&mut self, wanted: Wanted, vitals: &Vitals) {
         match wanted {
             Wanted::Scrape(scrape) => scrape.answer(exposition(&self.judged, vitals)),
-            Wanted::File => self.rewrite(vitals),
+            Wanted::File => self.rewrite_beside(vitals),
         }
     }
 
-    /// Rewrites the file now, if there is one: as is due, and at the end.
-    pub fn rewrite(&mut self, vitals: &Vitals) {
-        let Some(Rewritten { file, due, failed }) = &mut self.file else {
+    /// On a thread of its own: a disk may take long, and events do not wait for it.
+    fn rewrite_beside(&mut self, vitals: &Vitals) {
+        let Some(file) = &mut self.file else {
             return;
         };
-        *due = Instant::now() + INTERVAL;
-        let written = file.write(&exposition(&self.judged, vitals));
-        match &written {
-            Ok(()) if *failed => info!("{} is written again", file.path().display()),
-            Ok(()) => {}
-            // Once, not every time.
-            Err(error) if !*failed => warn!(
-                "{}: {error}; the metrics there are old until it can be written again",
-                file.path().display()
-            ),
-            Err(_) => {}
+        file.due = Instant::now() + INTERVAL;
+        if file.at_work.as_ref().is_some_and(|it| !it.is_finished()) {
+            return;
         }
-        *failed = written.is_err();
+        let text = exposition(&self.judged, vitals);
+        let writer = Arc::clone(&file.writer);
+        let thread = thread::Builder::new().name("rsttrace-file".to_owned());
+        match thread.spawn(move || writer.write(&text)) {
+            Ok(at_work) => file.at_work = Some(at_work),
+            Err(error) => file.writer.tell(&Err(error)),
+        }
+    }
+
+    /// Rewrites the file once more, if there is one: at the end.
+    pub fn rewrite(&mut self, vitals: &Vitals) {
+        let Some(file) = &mut self.file else {
+            return;
+        };
+        if let Some(at_work) = file.at_work.take() {
+            let _ = at_work.join();
+        }
+        file.writer.write(&exposition(&self.judged, vitals));
     }
 }
 

@@ -133,6 +133,9 @@ impl Attacher {
             let has_news = fds[1].revents != 0 && self.handle_news();
             let Some(vigil) = &mut vigil else { continue };
             let now = Instant::now();
+            if fds[ours.len()..].iter().any(is_broken) {
+                vigil.stop_listening(now);
+            }
             if has_news {
                 vigil.look_again(now);
             }
@@ -437,6 +440,10 @@ fn pollfd(fd: RawFd) -> libc::pollfd {
         events: libc::POLLIN,
         revents: 0,
     }
+}
+
+fn is_broken(fd: &libc::pollfd) -> bool {
+    fd.revents & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0
 }
 
 /// Interfaces of the connection's namespace; asked again if they changed meanwhile.

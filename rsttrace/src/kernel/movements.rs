@@ -18,8 +18,9 @@ const NAMESPACES: u32 = 16;
 /// Rounded up to a page, which holds some 30 records: what does not fit is as good as many.
 const BUFFER: usize = 4096;
 
-/// Records of all CPUs, from when it is opened until it is dropped.
+/// Records of all CPUs that were online when it was opened, until it is dropped.
 pub(super) struct Movements {
+    online: Vec<u32>,
     cpus: Vec<Sampler>,
 }
 
@@ -37,8 +38,8 @@ pub(super) struct Seen {
 impl Movements {
     /// Opens a buffer on each CPU that is online; needs CAP_PERFMON.
     pub(super) fn open() -> io::Result<Self> {
-        let cpus = aya::util::online_cpus().map_err(|(_, error)| error)?;
-        let cpus = cpus.into_iter().map(|cpu| {
+        let online = aya::util::online_cpus().map_err(|(_, error)| error)?;
+        let cpus = online.iter().map(|&cpu| {
             let mut builder = Builder::new(Software::DUMMY);
             // The kernel looks for listeners of a whole CPU among those only that ask for another of these kinds of
             // record (`is_sb_event`); this one stands for none by itself.
@@ -46,7 +47,13 @@ impl Movements {
             builder.any_pid().one_cpu(cpu as usize).wakeup_watermark(1);
             builder.enabled(true).build()?.sampled(BUFFER)
         });
-        cpus.collect::<io::Result<_>>().map(|cpus| Self { cpus })
+        let cpus = cpus.collect::<io::Result<_>>()?;
+        Ok(Self { online, cpus })
+    }
+
+    /// Whether CPUs came or went since.
+    pub(super) fn is_outdated(&self) -> bool {
+        aya::util::online_cpus().is_ok_and(|online| online != self.online)
     }
 
     /// Ready to be read once something moves.

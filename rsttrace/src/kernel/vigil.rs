@@ -6,6 +6,8 @@
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
+use procfs::{CurrentSI as _, KernelStats};
+
 use super::movements::{Movements, Seen};
 use super::netns::Inode;
 
@@ -16,7 +18,7 @@ const SOON: Duration = Duration::from_millis(900);
 const REST: Duration = Duration::from_millis(100);
 /// At most this.
 const LONGEST_REST: Duration = Duration::from_millis(800);
-/// As often while it does, for what a record does not show: a CPU that came, a name without a process.
+/// How often while it does, for what a record does not show: a CPU that came, a name without a process.
 const LATE: Duration = Duration::from_secs(60);
 /// How often it looks after a new namespace was told of, one rest after another: its name may come a moment later.
 const LOOKS: u32 = 4;
@@ -26,17 +28,24 @@ const MANY: usize = 16;
 /// Where movements come from; in tests, not from the kernel.
 trait Source {
     fn read(&mut self, is_known: &dyn Fn(Inode) -> bool) -> Seen;
+    /// Whether there are CPUs that it does not listen to, or no longer.
+    fn is_outdated(&self) -> bool;
 }
 
 impl Source for Movements {
     fn read(&mut self, is_known: &dyn Fn(Inode) -> bool) -> Seen {
         Movements::read(self, is_known)
     }
+
+    fn is_outdated(&self) -> bool {
+        Movements::is_outdated(self)
+    }
 }
 
 /// What is waited for.
 pub(super) struct Vigil {
     plan: Plan<Movements>,
+    pause: Pause,
     can_be_told: bool,
     is_refused: bool,
 }
@@ -49,6 +58,7 @@ impl Vigil {
                 next: Instant::now(),
                 forks: None,
             },
+            pause: Pause::default(),
             can_be_told,
             is_refused: false,
         }
@@ -72,17 +82,29 @@ impl Vigil {
 
     /// Whether namespaces are to be looked for now.
     pub(super) fn is_due(&mut self, now: Instant, is_known: impl Fn(Inode) -> bool) -> bool {
+        let was_told = matches!(self.plan, Plan::Told { .. });
         let is_due = self.plan.is_due(now, &is_known);
         if let Plan::Look { forks, .. } = &mut self.plan
+            && was_told
+        {
+            *forks = made();
+            self.pause.begin(now);
+        } else if let Plan::Look { forks, .. } = &mut self.plan
             && is_due
             && self.can_be_told
             && !self.is_refused
+            && self.pause.is_over(now)
         {
-            let (before, after) = (*forks, last_process());
+            let (before, after) = (*forks, made());
             *forks = after;
             if is_calm(before, after) {
                 match Movements::open() {
-                    Ok(source) => self.plan = Plan::told(now, source),
+                    Ok(source) => {
+                        self.plan = Plan::told(now, source);
+                        self.pause.end(now);
+                    }
+                    // A CPU went away just now.
+                    Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
                     Err(error) => {
                         log::info!(
                             "new network namespaces are looked for once a second, as the kernel does not tell of \
@@ -101,12 +123,52 @@ impl Vigil {
         self.plan.look_again(now);
     }
 
+    /// A descriptor is of no use any more, as its CPU went away: it would be ready all the time.
+    pub(super) fn stop_listening(&mut self, now: Instant) {
+        if matches!(self.plan, Plan::Told { .. }) {
+            self.plan = Plan::look(now);
+            self.pause.begin(now);
+        }
+    }
+
     /// From now on movements tell, or do not tell, of all that matters.
     pub(super) fn set_can_be_told(&mut self, can_be_told: bool) {
         if !can_be_told && matches!(self.plan, Plan::Told { .. }) {
             self.plan = Plan::look(Instant::now());
         }
         self.can_be_told = can_be_told;
+    }
+}
+
+/// How long it looks by itself before it listens again: twice as long each time that listening soon came to an end.
+#[derive(Default)]
+struct Pause {
+    length: Duration,
+    /// When the last one was over, or is to be.
+    end: Option<Instant>,
+}
+
+impl Pause {
+    /// Listening came to an end.
+    fn begin(&mut self, now: Instant) {
+        let listened = self
+            .end
+            .map_or(LATE, |end| now.saturating_duration_since(end));
+        self.length = if listened < LATE {
+            (self.length * 2).clamp(SOON, LATE)
+        } else {
+            SOON
+        };
+        self.end = Some(now + self.length);
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        self.end.is_none_or(|end| now >= end)
+    }
+
+    /// Listening began.
+    fn end(&mut self, now: Instant) {
+        self.end = Some(now);
     }
 }
 
@@ -119,8 +181,10 @@ enum Plan<S> {
         /// So often they are still to be looked for after a rest.
         looks: u32,
         next: Instant,
+        /// When to look in any case.
+        late: Instant,
     },
-    /// It does not.
+    /// It does not. `forks`: how many were made at the last look that cared.
     Look { next: Instant, forks: Option<u64> },
 }
 
@@ -131,13 +195,14 @@ impl<S: Source> Plan<S> {
             rest: None,
             looks: 0,
             next: now + LATE,
+            late: now + LATE,
         }
     }
 
     fn look(now: Instant) -> Self {
         Self::Look {
             next: now + SOON,
-            forks: last_process(),
+            forks: None,
         }
     }
 
@@ -164,14 +229,18 @@ impl<S: Source> Plan<S> {
                 rest,
                 looks,
                 next,
+                late,
             } => {
                 let seen = source.read(is_known);
-                if seen.is_cut || seen.movements > MANY {
+                let is_late = now >= *late;
+                if seen.is_cut || seen.movements > MANY || (is_late && source.is_outdated()) {
                     *self = Self::look(now);
                     return true;
                 }
-                let is_time = now >= *next && (rest.is_none() || *looks > 0);
-                let is_due = seen.is_new || is_time;
+                let is_due = seen.is_new || is_late || (now >= *next && *looks > 0);
+                if is_due {
+                    *late = now + LATE;
+                }
                 *looks = if seen.is_new {
                     LOOKS
                 } else {
@@ -179,7 +248,7 @@ impl<S: Source> Plan<S> {
                 };
                 let longer = rest.map_or(REST, |rest| (rest * 2).min(LONGEST_REST));
                 *rest = (seen.movements > 0 || *looks > 0).then_some(longer);
-                *next = now + rest.unwrap_or(LATE);
+                *next = rest.map_or(*late, |rest| now + rest);
                 is_due
             }
         }
@@ -198,13 +267,12 @@ impl<S: Source> Plan<S> {
     }
 }
 
-/// The id that was given to a process or thread last: what is made from one time to another shows in it.
-fn last_process() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
-    text.split_whitespace().last()?.parse().ok()
+/// How many processes and threads were made since the boot, in all PID namespaces.
+fn made() -> Option<u64> {
+    KernelStats::current().ok().map(|stats| stats.processes)
 }
 
-/// Whether few processes were made between two looks. Ids begin anew now and then: then it is not known.
+/// Whether few processes were made between two looks.
 fn is_calm(before: Option<u64>, after: Option<u64>) -> bool {
     before
         .zip(after)
@@ -216,11 +284,19 @@ fn is_calm(before: Option<u64>, after: Option<u64>) -> bool {
 mod tests {
     use super::*;
 
-    struct Script(Vec<Seen>);
+    #[derive(Default)]
+    struct Script {
+        seen: Vec<Seen>,
+        is_outdated: bool,
+    }
 
     impl Source for Script {
         fn read(&mut self, _: &dyn Fn(Inode) -> bool) -> Seen {
-            self.0.pop().unwrap_or_default()
+            self.seen.pop().unwrap_or_default()
+        }
+
+        fn is_outdated(&self) -> bool {
+            self.is_outdated
         }
     }
 
@@ -238,9 +314,13 @@ mod tests {
         ..OLD
     };
 
-    fn told(now: Instant, mut script: Vec<Seen>) -> Plan<Script> {
-        script.reverse();
-        Plan::told(now, Script(script))
+    fn told(now: Instant, mut seen: Vec<Seen>) -> Plan<Script> {
+        seen.reverse();
+        let script = Script {
+            seen,
+            is_outdated: false,
+        };
+        Plan::told(now, script)
     }
 
     fn is_due(plan: &mut Plan<Script>, now: Instant) -> bool {
@@ -280,7 +360,8 @@ mod tests {
 
     #[test]
     fn movements_in_known_namespaces_cost_few_wake_ups_and_no_look() {
-        let mut now = Instant::now();
+        let begin = Instant::now();
+        let mut now = begin;
         let mut plan = told(now, vec![OLD; 8]);
         let mut rests = Vec::new();
         for _ in 0..8 {
@@ -290,7 +371,76 @@ mod tests {
         }
         assert_eq!(rests, [100, 200, 400, 800, 800, 800, 800, 800]);
         assert!(!is_due(&mut plan, now));
-        assert_eq!(plan.next(), now + LATE);
+        assert_eq!(plan.next(), begin + LATE);
+    }
+
+    #[test]
+    fn movements_without_end_do_not_put_off_the_minutes_look() {
+        let begin = Instant::now();
+        let mut now = begin;
+        let mut plan = told(now, vec![OLD; 1000]);
+        while !is_due(&mut plan, now) {
+            now = plan.next();
+        }
+        assert!((LATE..LATE + LONGEST_REST).contains(&(now - begin)));
+    }
+
+    #[test]
+    fn a_cpu_that_came_or_went_ends_the_telling_at_the_minutes_look() {
+        let now = Instant::now();
+        let script = Script {
+            seen: vec![NEW],
+            is_outdated: true,
+        };
+        let mut plan = Plan::told(now, script);
+        assert!(is_due(&mut plan, now));
+        assert_eq!(looks(&mut plan, now), [100, 300, 700, 1500]);
+        let now = plan.next();
+        assert!(is_due(&mut plan, now));
+        assert!(matches!(plan, Plan::Look { .. }));
+        assert_eq!(plan.next(), now + SOON);
+    }
+
+    #[test]
+    fn pauses_double_up_to_a_minute_until_listening_lasts() {
+        let mut now = Instant::now();
+        let mut pause = Pause::default();
+        assert!(pause.is_over(now));
+        let mut lengths = Vec::new();
+        for _ in 0..9 {
+            pause.end(now);
+            now += Duration::from_secs(1);
+            pause.begin(now);
+            assert!(!pause.is_over(now));
+            now += pause.length;
+            assert!(pause.is_over(now));
+            lengths.push(pause.length.as_millis());
+        }
+        assert_eq!(
+            lengths,
+            [
+                900, 1800, 3600, 7200, 14_400, 28_800, 57_600, 60_000, 60_000
+            ]
+        );
+        pause.end(now);
+        pause.begin(now + LATE);
+        assert_eq!(pause.length, SOON);
+    }
+
+    #[test]
+    fn a_descriptor_of_no_use_ends_the_telling() {
+        let now = Instant::now();
+        let mut vigil = Vigil::new(true);
+        vigil.stop_listening(now);
+        assert!(vigil.pause.is_over(now));
+        // Where the kernel lets nobody listen there is nothing to be stopped.
+        if let Ok(source) = Movements::open() {
+            vigil.plan = Plan::told(now, source);
+            vigil.stop_listening(now);
+            assert_eq!(vigil.descriptors().count(), 0);
+            assert_eq!(vigil.next(), now + SOON);
+            assert!(!vigil.pause.is_over(now));
+        }
     }
 
     #[test]
@@ -334,9 +484,8 @@ mod tests {
     fn it_is_calm_only_if_that_is_known() {
         assert!(is_calm(Some(100), Some(103)));
         assert!(!is_calm(Some(100), Some(200)));
-        assert!(!is_calm(Some(32_000), Some(301)));
         assert!(!is_calm(None, Some(301)));
         assert!(!is_calm(Some(301), None));
-        assert!(last_process().is_some());
+        assert!(made().is_some_and(|made| made > 0));
     }
 }

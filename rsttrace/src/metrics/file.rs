@@ -4,12 +4,17 @@ use std::fs::Permissions;
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::NamedTempFile;
 use thiserror::Error;
 
 /// What the file is replaced through ends in this, not in `.prom`, which collectors look for.
 const SUFFIX: &str = ".tmp";
+/// It begins with this.
+const PREFIX: &str = ".rsttrace-";
+/// A draft lives for moments; one of this age was left by a killed run, and is not another's at work in the same folder.
+const LEFT_OVER: Duration = Duration::from_secs(60);
 
 /// Why the file cannot be written. Each message names the file and ends with the next step.
 #[derive(Debug, Error)]
@@ -41,7 +46,7 @@ pub struct MetricsFile {
 }
 
 impl MetricsFile {
-    /// Makes sure that the file could be written; leaves what is there as it is.
+    /// Makes sure that the file could be written, and leaves it as it is; removes drafts of killed runs beside it.
     pub fn new(file: &Path) -> Result<Self, FileError> {
         if file.file_name().is_none() || file.is_dir() || ends_in_slash(file) {
             return Err(FileError::NoFile(file.to_owned()));
@@ -64,6 +69,7 @@ impl MetricsFile {
                 error,
             },
         })?;
+        remove_leftovers(&new.folder);
         Ok(new)
     }
 
@@ -71,6 +77,8 @@ impl MetricsFile {
     pub fn write(&self, text: &str) -> io::Result<()> {
         let mut draft = self.draft()?;
         draft.write_all(text.as_bytes())?;
+        // Otherwise the name may survive a power failure, and the text not.
+        draft.as_file().sync_all()?;
         draft.persist(&self.file)?;
         Ok(())
     }
@@ -84,10 +92,31 @@ impl MetricsFile {
     /// users of their own.
     fn draft(&self) -> io::Result<NamedTempFile> {
         tempfile::Builder::new()
-            .prefix(".rsttrace-")
+            .prefix(PREFIX)
             .suffix(SUFFIX)
             .permissions(Permissions::from_mode(0o644))
             .tempfile_in(&self.folder)
+    }
+}
+
+fn remove_leftovers(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.as_encoded_bytes();
+        let is_ours = name.starts_with(PREFIX.as_bytes()) && name.ends_with(SUFFIX.as_bytes());
+        // Does not follow symbolic links.
+        let is_left_over = || {
+            let metadata = entry.metadata().ok().filter(std::fs::Metadata::is_file)?;
+            let age = metadata.modified().ok()?.elapsed().ok()?;
+            Some(age >= LEFT_OVER)
+        };
+        if is_ours && is_left_over() == Some(true) {
+            let removed = std::fs::remove_file(entry.path());
+            log::debug!(
+                "{}, left by a killed run: {removed:?}",
+                entry.path().display()
+            );
+        }
     }
 }
 
@@ -115,6 +144,38 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o644, 0o644);
+    }
+
+    #[test]
+    fn drafts_of_killed_runs_are_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let old = std::time::SystemTime::now() - LEFT_OVER * 2;
+        for name in [
+            ".rsttrace-old.tmp",
+            ".rsttrace-old.prom",
+            "rsttrace-old.tmp",
+        ] {
+            let file = std::fs::File::create(at(name)).unwrap();
+            file.set_modified(old).unwrap();
+        }
+        std::fs::write(at(".rsttrace-new.tmp"), "").unwrap();
+        std::fs::create_dir(at(".rsttrace-folder.tmp")).unwrap();
+        std::os::unix::fs::symlink(at("rsttrace-old.tmp"), at(".rsttrace-link.tmp")).unwrap();
+        MetricsFile::new(&at("x.prom")).unwrap();
+        let entries = std::fs::read_dir(folder.path()).unwrap();
+        let mut left: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(
+            left,
+            [
+                ".rsttrace-folder.tmp",
+                ".rsttrace-link.tmp",
+                ".rsttrace-new.tmp",
+                ".rsttrace-old.prom",
+                "rsttrace-old.tmp"
+            ]
+        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use log::debug;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
@@ -25,6 +25,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 const MOST_CONNECTIONS: usize = 8;
 /// A connection is closed after so long, whatever it has done.
 const LONGEST: Duration = Duration::from_secs(10);
+/// A request's head has to be there by then: well before a scrape that waits for a place gives up (Prometheus: 10 s).
+const LONGEST_HEAD: Duration = Duration::from_secs(2);
 /// Wait after a failed accept: descriptors may be short.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The largest request head, bytes.
@@ -149,7 +151,8 @@ async fn serve(stream: TcpStream, scrapes: mpsc::Sender<Scrape>) {
     let service = service_fn(|request| respond(request, &scrapes));
     let served = http1::Builder::new()
         .keep_alive(false)
-        .header_read_timeout(None)
+        .timer(TokioTimer::new())
+        .header_read_timeout(LONGEST_HEAD)
         .max_buf_size(LARGEST_HEAD)
         .serve_connection(TokioIo::new(stream), service)
         .await;
@@ -276,6 +279,25 @@ mod tests {
             assert!(!answer.contains(" 200 "), "{answer}");
         }
         let answer = ask(address, b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        assert!(answer.ends_with("m 1\n"), "{answer}");
+        task.abort();
+    }
+
+    #[tokio::test]
+    async fn idle_connections_hold_up_a_scrape_only_briefly() {
+        let server = started().await;
+        let address = server.address();
+        let task = tokio::spawn(serving(server));
+        let mut idle = Vec::new();
+        for number in 0..MOST_CONNECTIONS {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            if number % 2 == 0 {
+                stream.write_all(b"GET /metrics HT").await.unwrap();
+            }
+            idle.push(stream);
+        }
+        let scrape = ask(address, b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n");
+        let answer = tokio::time::timeout(LONGEST / 2, scrape).await.unwrap();
         assert!(answer.ends_with("m 1\n"), "{answer}");
         task.abort();
     }
