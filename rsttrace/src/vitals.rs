@@ -12,6 +12,9 @@ pub struct Vitals {
     /// What became of the kernel's events, by kind: sent, received, on the wire, timed out. While tracing, what is still in
     /// the buffer was seen and is in none of the parts. Empty if the kernel side's counters cannot be read.
     pub events: Vec<KernelTotal>,
+    /// Resets as the kernel's hooks counted them, by what the kernel said; those without one are left out. Empty if that
+    /// cannot be read.
+    pub resets: Vec<KernelResets>,
     /// What could not be done; no event is missing by it.
     pub shortfalls: Shortfalls,
     /// The eBPF programs that are loaded, by name.
@@ -24,6 +27,21 @@ pub struct Vitals {
     pub hooks: Vec<HookVitals>,
     /// This process; absent if /proc cannot be read.
     pub process: Option<ProcessVitals>,
+}
+
+/// Resets of one kind as the kernel's hooks counted them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KernelResets {
+    /// The tracepoint, or the one that stands for others of older kernels.
+    pub hook: &'static str,
+    /// What was there: a `connection`, a `listener`, `nothing` for a SYN that asked for one (`nothing_for_syn`).
+    pub socket: &'static str,
+    /// The kernel's reason, or the socket's state where it gives none; `none` without either.
+    pub reason: String,
+    /// Those that were described, or found no room.
+    pub detailed: u64,
+    /// Those that were counted only, on purpose.
+    pub suppressed: u64,
 }
 
 /// What could not be done for want of room, time or rights.

@@ -119,6 +119,11 @@ impl<N: NetnsNames> Brain<N> {
         }
     }
 
+    /// Name of a reason of the kernel's; absent if it gives none.
+    pub fn reason(&self, number: u32) -> Option<String> {
+        self.decoder.reason(number).map(String::from)
+    }
+
     /// Nothing was counted without being described.
     pub fn flood_rests(&mut self, now: BootTime) {
         self.flood.rests(now);

@@ -108,6 +108,24 @@ pub const FAMILIES: &[Family] = &[
         },
     ),
     counter(
+        "rsttrace_kernel_resets_total",
+        "Resets as the kernel's hooks counted them.",
+        &["hook", "socket", "reason", "outcome"],
+        |_, vitals| {
+            let resets = vitals.resets.iter();
+            resets
+                .flat_map(|kind| {
+                    [("detailed", kind.detailed), ("suppressed", kind.suppressed)].map(
+                        |(outcome, number)| {
+                            let labels = [kind.hook, kind.socket, kind.reason.as_str(), outcome];
+                            sample(labels, count(number))
+                        },
+                    )
+                })
+                .collect()
+        },
+    ),
+    counter(
         "rsttrace_events_undecodable_total",
         "Events whose bytes made no sense.",
         &[],
@@ -341,6 +359,7 @@ mod tests {
                 ..Default::default()
             }],
             hooks: vec![Default::default()],
+            resets: vec![Default::default()],
             ..Default::default()
         };
         for family in FAMILIES {

@@ -7,8 +7,8 @@ use rsttrace::metrics::{self, Judged, exposition};
 use rsttrace::pipeline::Output;
 use rsttrace::summary::KernelTotal;
 use rsttrace::vitals::{
-    BufferVitals, HookVitals, ProcessVitals, ProgramCost, ProgramVitals, Shortfalls, TableVitals,
-    Vitals,
+    BufferVitals, HookVitals, KernelResets, ProcessVitals, ProgramCost, ProgramVitals, Shortfalls,
+    TableVitals, Vitals,
 };
 
 use super::{assert_golden, records};
@@ -44,6 +44,22 @@ fn vitals() -> Vitals {
             total("received", 300, 0, 0),
             total("on the wire", 24_000, 0, 1),
             total("timed out", 1, 0, 0),
+        ],
+        resets: vec![
+            KernelResets {
+                hook: "tcp_send_reset",
+                socket: "nothing_for_syn",
+                reason: "NO_SOCKET".to_owned(),
+                detailed: 120,
+                suppressed: 345,
+            },
+            KernelResets {
+                hook: "tcp_receive_reset",
+                socket: "connection",
+                reason: "ESTABLISHED".to_owned(),
+                detailed: 300,
+                suppressed: 0,
+            },
         ],
         shortfalls: Shortfalls {
             undecodable: 1,

@@ -3,12 +3,18 @@
 use std::time::Duration;
 
 use rsttrace_common::flood;
+use rsttrace_common::header::{
+    KIND_RESET_RECEIVED, KIND_RESET_SENT_BY_LISTENER, KIND_RESET_SENT_STATELESS,
+};
 
 use super::{Session, kernel_totals};
+use crate::decode::Decoder;
 use crate::host::own;
 use crate::kernel::{Counters, ProgramStats, Slots};
 use crate::summary::KernelTotal;
-use crate::vitals::{HookVitals, ProgramCost, ProgramVitals, Shortfalls, TableVitals, Vitals};
+use crate::vitals::{
+    HookVitals, KernelResets, ProgramCost, ProgramVitals, Shortfalls, TableVitals, Vitals,
+};
 
 impl Session {
     /// How it is doing now. Reads a file of /proc for each program and two for this process, and the map of counters.
@@ -40,6 +46,7 @@ impl Session {
         tables.extend(self.brain.tables());
         Vitals {
             events,
+            resets: self.kernel_resets(),
             shortfalls: Shortfalls {
                 without_owner: counters.map(|counters| counters.storage_failed),
                 unwatched,
@@ -59,6 +66,30 @@ impl Session {
                 .collect(),
             process: own::process(),
         }
+    }
+
+    fn kernel_resets(&self) -> Vec<KernelResets> {
+        let classes = self.tracer.flood().classes().unwrap_or_default();
+        let named = classes.iter().filter_map(|total| {
+            let class = flood::class_at(total.class)?;
+            let (hook, socket) = match (class.kind, class.marked) {
+                (KIND_RESET_RECEIVED, _) => ("tcp_receive_reset", "connection"),
+                (KIND_RESET_SENT_BY_LISTENER, _) => ("tcp_send_reset", "listener"),
+                (KIND_RESET_SENT_STATELESS, true) => ("tcp_send_reset", "nothing_for_syn"),
+                (KIND_RESET_SENT_STATELESS, false) => ("tcp_send_reset", "nothing"),
+                _ => ("tcp_send_reset", "connection"),
+            };
+            let reason = self.brain.reason(class.reason);
+            let state = || Decoder::state(class.state).map(|state| state.name().to_owned());
+            Some(KernelResets {
+                hook,
+                socket,
+                reason: reason.or_else(state).unwrap_or_else(|| "none".to_owned()),
+                detailed: total.seen - total.suppressed.min(total.seen),
+                suppressed: total.suppressed,
+            })
+        });
+        named.collect()
     }
 
     /// Interfaces and namespaces without classifiers now; absent where none are attached at all.
