@@ -87,12 +87,12 @@ fn a_namespace_without_a_name_is_noticed() {
     private_namespace(|| {
         let watch = Watch::start(&["--noise"]);
         settle(&watch);
-        let begin = Instant::now();
         let child = Command::new("unshare")
             .args(["--net", "sh", "-c", "ip link set lo up; exec sleep 60"])
             .spawn();
         let child = Ended(child.unwrap());
-        assert_noticed(&watch, namespace_of(child.0.id()), begin);
+        let namespace = namespace_of(child.0.id());
+        assert_noticed(&watch, namespace, Instant::now());
     });
 }
 
@@ -104,7 +104,6 @@ fn a_namespace_that_a_process_is_born_in_is_noticed() {
         let file = folder.path().join("pid");
         let watch = Watch::start(&["--noise"]);
         settle(&watch);
-        let begin = Instant::now();
         let child = Command::new("python3")
             .args(["-c", CLONE])
             .env("PID_FILE", &file)
@@ -114,7 +113,8 @@ fn a_namespace_that_a_process_is_born_in_is_noticed() {
             let text = fs::read_to_string(&file).ok()?;
             text.strip_suffix(' ')?.parse().ok()
         });
-        assert_noticed(&watch, namespace_of(pid), begin);
+        let namespace = namespace_of(pid);
+        assert_noticed(&watch, namespace, Instant::now());
         nix::sys::signal::kill(
             nix::unistd::Pid::from_raw(pid.cast_signed()),
             nix::sys::signal::Signal::SIGKILL,

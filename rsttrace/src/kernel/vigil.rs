@@ -12,7 +12,7 @@ use super::movements::{Movements, Seen};
 use super::netns::Inode;
 
 /// How often namespaces are looked for while the kernel does not tell.
-const SOON: Duration = Duration::from_millis(900);
+const SOON: Duration = Duration::from_millis(800);
 /// How long after a movement the next is asked for: a process is made, and enters its namespace a moment later. While
 /// there are more, twice as long each time.
 const REST: Duration = Duration::from_millis(100);
@@ -419,7 +419,7 @@ mod tests {
         assert_eq!(
             lengths,
             [
-                900, 1800, 3600, 7200, 14_400, 28_800, 57_600, 60_000, 60_000
+                800, 1600, 3200, 6400, 12_800, 25_600, 51_200, 60_000, 60_000
             ]
         );
         pause.end(now);
