@@ -23,6 +23,14 @@ impl BootTime {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
+    /// The instant `duration` earlier; not before the boot.
+    pub fn before(self, duration: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_sub(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
+        )
+    }
+
     /// The instant `duration` later.
     pub fn plus(self, duration: Duration) -> Self {
         Self(

@@ -179,7 +179,7 @@ impl Pipeline {
         while self.ready.len() > MAX_PENDING {
             self.emit(out);
         }
-        let settled = BootTime(at.time.0.saturating_sub(nanos(DISORDER)));
+        let settled = at.time.before(DISORDER);
         self.advance(settled, out);
     }
 
@@ -481,8 +481,4 @@ impl Ord for Ready {
     fn cmp(&self, other: &Self) -> Ordering {
         self.key().cmp(&other.key())
     }
-}
-
-fn nanos(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }

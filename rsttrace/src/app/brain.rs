@@ -38,19 +38,20 @@ pub struct Brain<N> {
     view: View,
     undecodable: u64,
     newest: BootTime,
-    flood: Flood,
+    /// Absent where each reset is described.
+    flood: Option<Flood>,
 }
 
 impl<N: NetnsNames> Brain<N> {
     /// Puts the parts together.
-    pub fn new(decoder: Decoder, enricher: Enricher<N>, view: View) -> Self {
+    pub fn new(decoder: Decoder, enricher: Enricher<N>, view: View, flood: Option<Flood>) -> Self {
         Self {
             decoder,
             enricher,
             view,
             undecodable: 0,
             newest: BootTime::default(),
-            flood: Flood::default(),
+            flood,
         }
     }
 
@@ -90,16 +91,18 @@ impl<N: NetnsNames> Brain<N> {
 
     /// What sent resets of the event's class are, for the sums of those that are not described.
     fn note_cause(&mut self, bytes: &[u8], event: &Event) {
-        if let Body::Sent(sent) = &event.body
+        if let Some(flood) = &mut self.flood
+            && let Body::Sent(sent) = &event.body
             && let Some(class) = Decoder::class(bytes)
         {
             let cause = verdict::rule(sent).cause;
-            self.flood.described(class, cause, event.time);
+            flood.described(class, cause, event.time);
         }
     }
 
     /// The same of what was judged: to be told once of each output.
     pub fn note_verdicts(&mut self, outputs: &[Output]) {
+        let Some(flood) = &mut self.flood else { return };
         for output in outputs {
             let Output::Reset(record) = output else {
                 continue;
@@ -107,11 +110,11 @@ impl<N: NetnsNames> Brain<N> {
             let cause = record.verdict.cause;
             match (record.direction, &record.kernel) {
                 (Direction::Sent, _) if cause == Cause::Propagated => {
-                    self.flood.overruled(self.newest);
+                    flood.overruled(self.newest);
                 }
                 (Direction::Received, Some(kernel)) => {
                     if let Some(class) = kernel.state.as_deref().and_then(Decoder::received) {
-                        self.flood.described(class, cause, self.newest);
+                        flood.described(class, cause, self.newest);
                     }
                 }
                 _ => {}
@@ -126,7 +129,9 @@ impl<N: NetnsNames> Brain<N> {
 
     /// Nothing was counted without being described.
     pub fn flood_rests(&mut self, now: BootTime) {
-        self.flood.rests(now);
+        if let Some(flood) = &mut self.flood {
+            flood.rests(now);
+        }
     }
 
     /// Takes in what was counted without being described; `finish`: nothing will follow. Whether something is held back.
@@ -137,10 +142,14 @@ impl<N: NetnsNames> Brain<N> {
         finish: bool,
         out: &mut Vec<Output>,
     ) -> bool {
-        let mut sums = self.flood.read(now, refused);
+        let Some(flood) = &mut self.flood else {
+            return false;
+        };
+        let mut sums = flood.read(now, refused);
         if finish {
-            sums.extend(self.flood.finish(now));
+            sums.extend(flood.finish(now));
         }
+        let is_pending = flood.is_pending();
         for sum in sums {
             let names = SumNames {
                 reason: sum
@@ -157,7 +166,7 @@ impl<N: NetnsNames> Brain<N> {
             let record = Pipeline::suppressed(&sum, names, host);
             out.push(Output::Suppressed(Box::new(record)));
         }
-        self.flood.is_pending()
+        is_pending
     }
 
     /// Observations around `at` were counted and not described.

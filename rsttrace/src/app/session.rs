@@ -15,8 +15,8 @@ use super::brain::{Brain, Counted, View};
 use super::sleep_until;
 use crate::cli::{self, Failure, TracerOptions};
 use crate::decode::{Decoder, KernelFacts};
-use crate::event::{BootTime, Coverage, NetnsCookie};
-use crate::flood::{self, Suppressed};
+use crate::event::{Coverage, NetnsCookie};
+use crate::flood::{self, Flood, Suppressed};
 use crate::host::{Enricher, NetnsNames, clock, facts};
 use crate::idle::candidates::Hop;
 use crate::kernel::{
@@ -203,7 +203,12 @@ impl PreparedSession {
             },
         };
         Ok(Session {
-            brain: Brain::new(decoder, Enricher::new(names, own), view),
+            brain: Brain::new(
+                decoder,
+                Enricher::new(names, own),
+                view,
+                options.detail_interval.map(|_| Flood::default()),
+            ),
             tracer,
             events,
             begun: Instant::now(),
@@ -369,8 +374,7 @@ impl Session {
             None if has_read => {
                 // A bucket refuses only after it let some through.
                 let began = clock::boottime().context("read the clock")?;
-                let began = began.0.saturating_sub(nanos(flood::INTERVAL));
-                self.brain.flood_rests(BootTime(began));
+                self.brain.flood_rests(began.before(flood::INTERVAL));
                 self.flood_due = Some(now + flood::INTERVAL);
             }
             Some(due) if now >= due => {
@@ -512,10 +516,6 @@ fn namespaces(events: &[Vec<u8>], names: &NamesOf) -> Vec<(u64, u32)> {
     let cookies: BTreeSet<_> = cookies.collect();
     let inode = |cookie| Some((cookie, names.inode(NetnsCookie(cookie))?));
     cookies.into_iter().filter_map(inode).collect()
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 pub(super) fn tc_mode(mode: cli::TcMode) -> TcMode {
