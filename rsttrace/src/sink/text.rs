@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+use unicode_width::UnicodeWidthStr as _;
 
 /// Whether a terminal, or the eye, could be misled by it: controls, line separators, and invisible characters that
 /// reorder or hide text.
@@ -114,10 +114,9 @@ fn push(lines: &mut [String], text: &str) {
 
 /// The longest beginning that takes at most `most` columns.
 fn take(text: &str, most: usize) -> &str {
-    let mut used = 0;
     for (at, c) in text.char_indices() {
-        used += c.width().unwrap_or(0);
-        if used > most {
+        // Of all together: a variation selector widens what stands before it.
+        if width(&text[..at + c.len_utf8()]) > most {
             return &text[..at];
         }
     }
@@ -166,6 +165,8 @@ mod tests {
         assert_eq!(wrap("one two", 0, 9), ["", "one two"]);
         assert_eq!(wrap("x abcdefghij y", 4, 4), ["x", "abcd", "efgh", "ij y"]);
         assert_eq!(wrap("", 4, 4), [""]);
+        // A selector makes an emoji of two columns of what stands before it.
+        assert!(wrap("®#\u{fe0f}", 2, 2).iter().all(|line| width(line) <= 2));
     }
 
     #[test]
