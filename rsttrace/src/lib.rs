@@ -5,6 +5,7 @@
 
 pub mod app;
 pub mod attribution;
+pub mod capture;
 pub mod cli;
 pub mod config;
 pub mod decode;
