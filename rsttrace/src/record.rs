@@ -73,6 +73,9 @@ pub struct Record {
     /// The chain this record belongs to: records of one reset on this host share it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub link: Option<Link>,
+    /// Where a packet capture holds it; absent for what was traced live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capture: Option<Box<CapturePoint>>,
 }
 
 /// A connection that died without a reset: retransmissions or TCP_USER_TIMEOUT ran out, or ICMP ended it.
@@ -395,6 +398,20 @@ names! {
 }
 
 names! {
+    /// Where on the way of a reset it was captured, by the TTLs of its connection and what the file says.
+    pub enum Vantage {
+        /// At the end whose address it came from.
+        Source => "source",
+        /// At the end it went to.
+        Destination => "destination",
+        /// At both: a loopback device, or two ends on one host.
+        Both => "both",
+        /// Between the ends.
+        Between => "between",
+    }
+}
+
+names! {
     /// A record's place in its chain.
     pub enum LinkRole {
         /// The end that sent the reset.
@@ -657,4 +674,16 @@ pub struct Link {
     pub id: u64,
     /// This record's place.
     pub role: LinkRole,
+}
+
+/// Where a packet capture holds a reset.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CapturePoint {
+    /// The file as it was named; `-` for standard input.
+    pub file: Word,
+    /// Number of the frame, from 1 on: `frame.number` in Wireshark.
+    pub frame: u64,
+    /// Where on the reset's way the capture was made; absent if nothing tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vantage: Option<Vantage>,
 }

@@ -52,6 +52,7 @@ pub fn blank(
         packet: None,
         kernel: None,
         link: None,
+        capture: None,
     })
 }
 
