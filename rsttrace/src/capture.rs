@@ -25,3 +25,6 @@ pub use looks::Looks;
 pub use reader::Reader;
 pub use segment::{CaptureTime, Overlay, Segment, TcpOptions, Way};
 pub use time::TimeResolution;
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ pub mod app;
 pub mod attribution;
 pub mod capture;
 pub mod cli;
+pub mod compare;
 pub mod config;
 pub mod decode;
 pub mod demo;

@@ -4,7 +4,7 @@ use std::io;
 
 use thiserror::Error;
 
-use super::{LinkType, Looks};
+use super::{Compression, LinkType, Looks};
 
 /// Why a capture cannot be read, or not further. Each says what to do next; the file is named by the caller's
 /// [`CaptureInfo::name`](super::CaptureInfo::name) and here alike.
@@ -26,6 +26,18 @@ pub enum CaptureError {
         /// The file.
         name: String,
         /// What the system says.
+        source: io::Error,
+    },
+    /// Not even its first bytes can be unpacked.
+    #[error(
+        "{name} cannot be unpacked ({compression}: {source}); copy the file again from where it was captured"
+    )]
+    Unpack {
+        /// The file.
+        name: String,
+        /// How it is compressed.
+        compression: Compression,
+        /// What is wrong with it.
         source: io::Error,
     },
     /// It is something else.

@@ -81,6 +81,6 @@ mod tests {
         let there = Overlay::default().between(one, other);
         assert_eq!(there, Overlay::default().between(other, one));
         assert_ne!(there, Overlay::default().between(one, [10, 0, 0, 3].into()));
-        assert_eq!(Overlay::default().in_vlan(100), Overlay(0x2f06_6a0f));
+        assert_eq!(Overlay::default().in_vlan(100), Overlay(0xe5e2_68b1));
     }
 }

@@ -267,17 +267,9 @@ fn frames(input: &mut Input, info: &mut CaptureInfo) -> Result<Frames, CaptureEr
             looks,
         });
     }
-    let header = match input.need(pcap::HEADER) {
-        Ok(header) => header,
-        Err(Lack::End) => {
-            let looks = Looks::CutShort;
-            return Err(CaptureError::NotACapture {
-                name: name(),
-                looks,
-            });
-        }
-        Err(lack) => return Err(unreadable(name(), lack)),
-    };
+    let header = input
+        .need(pcap::HEADER)
+        .map_err(|lack| unreadable(name(), lack))?;
     let (frames, interface) = pcap::Frames::new(header).map_err(|refused| match refused {
         pcap::Refused::Version(version) => CaptureError::Version {
             name: name(),
@@ -301,11 +293,18 @@ fn frames(input: &mut Input, info: &mut CaptureInfo) -> Result<Frames, CaptureEr
 }
 
 fn unreadable(name: String, lack: Lack) -> CaptureError {
-    let source = match lack {
-        Lack::Io(source) | Lack::Damaged(_, source) => source,
-        Lack::End => io::ErrorKind::UnexpectedEof.into(),
-    };
-    CaptureError::Read { name, source }
+    match lack {
+        Lack::Io(source) => CaptureError::Read { name, source },
+        Lack::Damaged(compression, source) => CaptureError::Unpack {
+            name,
+            compression,
+            source,
+        },
+        Lack::End => CaptureError::NotACapture {
+            name,
+            looks: Looks::CutShort,
+        },
+    }
 }
 
 fn program(compression: Compression) -> &'static str {

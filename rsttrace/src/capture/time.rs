@@ -95,7 +95,8 @@ mod tests {
         assert_eq!(second(12, 1_234_999), 1_234);
         assert_eq!(second(0x80 | 10, 512), 500_000_000);
         assert_eq!(second(0x80 | 63, 1 << 62), 500_000_000);
-        assert_eq!(second(28, u64::MAX), 0);
+        assert_eq!(second(28, u64::MAX), 1);
+        assert_eq!(second(29, u64::MAX), 0);
     }
 
     #[test]

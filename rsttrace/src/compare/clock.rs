@@ -1,0 +1,269 @@
+//! How far apart are the clocks of two captures?
+//!
+//! A segment cannot be seen downstream before it was seen upstream. So each segment that went from A to B says "B's clock
+//! is ahead by at most so much", each one back "by at least so much"; what is between is the offset. It holds for two captures of one
+//! connection and for the two connections of a proxy, with the proxied bytes in place of segments.
+
+/// Differences below this are ties: captures in microseconds, and time stamps taken before and after a queue.
+const TIE: i64 = 2_000;
+/// Clocks that differ by more than this in rate were stepped, not drifting (NTP slews by 500 ppm at most).
+const MOST_DRIFT: f64 = 600e-6;
+/// Shorter overlaps tell nothing of drift; longer ones are examined for it.
+const DRIFT_SPAN: i64 = 20_000_000_000;
+/// Rate by which two clocks may differ unnoticed.
+const UNSEEN_DRIFT: f64 = 100e-6;
+
+/// What segments say of the clock of B against that of A: nanoseconds of A's clock, and B minus A.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Bounds {
+    /// Went from A to B: the offset is at most this.
+    pub upper: Vec<(i64, i64)>,
+    /// Went from B to A: the offset is at least this.
+    pub lower: Vec<(i64, i64)>,
+}
+
+/// B's clock against A's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Offset {
+    /// B minus A at `at`, nanoseconds.
+    pub nanos: i64,
+    /// Nanoseconds of A's clock.
+    pub at: i64,
+    /// By how much B is faster, as a ratio.
+    pub drift: f64,
+    /// The offset is within this of the truth, nanoseconds.
+    pub half: i64,
+    /// Segments (or marks) it rests on.
+    pub samples: usize,
+    /// No offset satisfies all bounds: a clock was stepped, or captures are disordered. The figures are the least wrong.
+    pub contradictory: bool,
+}
+
+impl Offset {
+    /// Of a capture against itself.
+    pub const SAME: Self = Self {
+        nanos: 0,
+        at: 0,
+        drift: 0.0,
+        half: 0,
+        samples: 0,
+        contradictory: false,
+    };
+
+    /// B minus A at this time of A's clock.
+    pub fn at_a(&self, a: i64) -> i64 {
+        let since = a.saturating_sub(self.at) as f64;
+        self.nanos.saturating_add((since * self.drift) as i64)
+    }
+
+    /// A time of B's clock by A's.
+    pub fn to_a(&self, b: i64) -> i64 {
+        let a = b.saturating_sub(self.nanos);
+        b.saturating_sub(self.at_a(a))
+    }
+
+    /// A's clock against B's.
+    pub fn reversed(&self) -> Self {
+        Self {
+            nanos: self.nanos.saturating_neg(),
+            at: self.at.saturating_add(self.nanos),
+            drift: -self.drift,
+            ..*self
+        }
+    }
+
+    /// C against A, from B against A (`self`) and C against B.
+    pub fn then(&self, next: &Self) -> Self {
+        let at_b = self.at.saturating_add(self.nanos);
+        Self {
+            nanos: self.nanos.saturating_add(next.at_a(at_b)),
+            at: self.at,
+            drift: self.drift + next.drift,
+            half: self.half.saturating_add(next.half),
+            samples: self.samples.min(next.samples),
+            contradictory: self.contradictory || next.contradictory,
+        }
+    }
+}
+
+impl Bounds {
+    /// Takes all of another's.
+    pub fn add(&mut self, other: Self) {
+        self.upper.extend(other.upper);
+        self.lower.extend(other.lower);
+    }
+
+    /// With A and B exchanged.
+    pub fn reversed(&self) -> Self {
+        let turn = |all: &[(i64, i64)]| {
+            all.iter()
+                .map(|&(at, d)| (at.saturating_add(d), d.saturating_neg()))
+                .collect()
+        };
+        Self {
+            upper: turn(&self.lower),
+            lower: turn(&self.upper),
+        }
+    }
+
+    /// Whether some constant offset satisfies all.
+    pub fn is_consistent(&self) -> bool {
+        match (least(&self.upper), greatest(&self.lower)) {
+            (Some(upper), Some(lower)) => lower <= upper.saturating_add(TIE),
+            _ => true,
+        }
+    }
+
+    /// The offset, if it is bounded from both sides.
+    pub fn offset(&self) -> Option<Offset> {
+        let (upper, lower) = (least(&self.upper)?, greatest(&self.lower)?);
+        let all = || self.upper.iter().chain(&self.lower);
+        let begin = all().map(|&(at, _)| at).min()?;
+        let end = all().map(|&(at, _)| at).max()?;
+        let span = end.saturating_sub(begin);
+        let samples = self.upper.len() + self.lower.len();
+        let consistent = lower <= upper.saturating_add(TIE);
+        if consistent && span < DRIFT_SPAN {
+            let unseen = (span as f64 * UNSEEN_DRIFT / 2.0) as i64;
+            return Some(Offset {
+                nanos: middle(lower, upper),
+                at: middle(begin, end),
+                drift: 0.0,
+                half: (upper.saturating_sub(lower) / 2).max(TIE / 2).saturating_add(unseen.min(1_000_000)),
+                samples,
+                contradictory: false,
+            });
+        }
+        let line = self.line(middle(begin, end), middle(lower, upper));
+        Some(Offset {
+            samples,
+            ..line
+        })
+    }
+
+    /// The line with the most room between the bounds. Room is a concave function of the slope.
+    fn line(&self, at: i64, about: i64) -> Offset {
+        let room = |slope: f64| {
+            let level = |&(time, d): &(i64, i64)| {
+                d.saturating_sub(about) as f64 - time.saturating_sub(at) as f64 * slope
+            };
+            let upper = self.upper.iter().map(level).fold(f64::INFINITY, f64::min);
+            let lower = self.lower.iter().map(level).fold(f64::NEG_INFINITY, f64::max);
+            (upper - lower, (upper + lower) / 2.0)
+        };
+        let (mut low, mut high) = (-MOST_DRIFT, MOST_DRIFT);
+        for _ in 0..60 {
+            let third = (high - low) / 3.0;
+            if room(low + third).0 < room(high - third).0 {
+                low += third;
+            } else {
+                high -= third;
+            }
+        }
+        let slope = (low + high) / 2.0;
+        let (width, level) = room(slope);
+        Offset {
+            nanos: about.saturating_add(level as i64),
+            at,
+            drift: slope,
+            half: ((width.abs() / 2.0) as i64).max(TIE / 2),
+            samples: 0,
+            contradictory: width < -(TIE as f64),
+        }
+    }
+}
+
+fn least(all: &[(i64, i64)]) -> Option<i64> {
+    all.iter().map(|&(_, d)| d).min()
+}
+
+fn greatest(all: &[(i64, i64)]) -> Option<i64> {
+    all.iter().map(|&(_, d)| d).max()
+}
+
+fn middle(a: i64, b: i64) -> i64 {
+    a.saturating_add(b.saturating_sub(a) / 2)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MS: i64 = 1_000_000;
+    const SECOND: i64 = 1_000 * MS;
+
+    /// Segments each way, every `step`, 10 ms each way and up to 5 ms more.
+    fn bounds(step: i64, number: i64, offset: impl Fn(i64) -> i64) -> Bounds {
+        let mut bounds = Bounds::default();
+        for index in 0..number {
+            let at = index * step;
+            let queue = index * 7 % 6 * MS;
+            bounds.upper.push((at, offset(at) + 10 * MS + queue));
+            bounds.lower.push((at, offset(at) - 10 * MS - queue));
+        }
+        bounds
+    }
+
+    #[test]
+    fn hours_of_offset_are_found_to_half_a_round_trip() {
+        let offset = bounds(10 * MS, 100, |_| 3 * 3_600 * SECOND).offset().unwrap();
+        assert!((offset.nanos - 3 * 3_600 * SECOND).abs() <= offset.half);
+        assert!(offset.half <= 11 * MS && !offset.contradictory, "{offset:?}");
+    }
+
+    #[test]
+    fn fifty_ppm_of_drift_over_an_hour_is_followed() {
+        let truth = |at: i64| 5 * SECOND + at / 20_000;
+        let offset = bounds(SECOND, 3_600, truth).offset().unwrap();
+        assert!(!offset.contradictory, "{offset:?}");
+        assert!((offset.drift - 50e-6).abs() < 8e-6, "{offset:?}");
+        for at in [0, 1_800 * SECOND, 3_600 * SECOND] {
+            let off = (offset.at_a(at) - truth(at)).abs();
+            assert!(off <= 11 * MS, "{off} {offset:?}");
+            assert!((offset.to_a(at + truth(at)) - at).abs() <= 11 * MS);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_stepped_contradicts_itself() {
+        for number in [100, 6_000] {
+            let step = |at: i64| if at > SECOND / 2 { 3 * SECOND } else { 0 };
+            let offset = bounds(10 * MS, number, step).offset().unwrap();
+            assert!(offset.contradictory, "{offset:?}");
+        }
+    }
+
+    #[test]
+    fn one_way_alone_bounds_nothing() {
+        let mut bounds = bounds(MS, 10, |_| 0);
+        bounds.lower.clear();
+        assert_eq!(bounds.offset(), None);
+        assert!(bounds.is_consistent());
+    }
+
+    #[test]
+    fn offsets_compose_and_turn_round() {
+        let ab = bounds(10 * MS, 100, |_| SECOND).offset().unwrap();
+        let bc = bounds(10 * MS, 100, |_| -3 * SECOND).offset().unwrap();
+        assert_eq!(ab.then(&bc).nanos, -2 * SECOND);
+        assert_eq!(ab.reversed().nanos, -SECOND);
+        assert_eq!(ab.then(&ab.reversed()).at_a(0), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_bounds_nothing_panics(
+            upper in prop::collection::vec((any::<i64>(), any::<i64>()), 0..9),
+            lower in prop::collection::vec((any::<i64>(), any::<i64>()), 0..9),
+        ) {
+            let bounds = Bounds { upper, lower };
+            if let Some(offset) = bounds.offset() {
+                let _ = (offset.to_a(i64::MAX), offset.then(&offset.reversed()).at_a(i64::MIN));
+            }
+            let _ = bounds.reversed().is_consistent();
+        }
+    }
+}

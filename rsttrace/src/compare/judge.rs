@@ -1,0 +1,457 @@
+//! Who made a reset, by where it was seen and where it was not?
+//!
+//! A reset that was made at a place was not seen before it on the way from the end whose name it bears. So the places are walked from
+//! that end on: the last that would have seen it and did not, and the first that saw it, have its maker between them.
+//! What a capture lacks proves something only if it covers that moment, see [`path::absence`].
+
+use super::clock::Offset;
+use super::matching::{Connection, nanos};
+use super::order::Clocks;
+use super::path::{self, Absence, Passage, Path, Station, hops};
+use super::stream::Sighting;
+use super::trace::Digest;
+use crate::capture::Way;
+use crate::record::{Confidence, Evidence};
+
+/// Who, without names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Maker {
+    /// The end whose address it bears.
+    Claimed,
+    /// The host of this capture.
+    Host(usize),
+    /// Between the place of a capture (or the end whose address it bears) and that of another.
+    Between(Option<usize>, usize),
+    /// Not known.
+    Unknown,
+}
+
+/// A judgement.
+#[derive(Clone, Debug)]
+pub(super) struct Judgement {
+    /// Who.
+    pub maker: Maker,
+    /// How sure.
+    pub confidence: Confidence,
+    /// How it is known, to follow "…: "; for an unknown maker, why it is not.
+    pub because: String,
+    /// Fact by fact.
+    pub evidence: Vec<Evidence>,
+    /// Captures without it: number, and what that means.
+    pub missing: Vec<(usize, Absence)>,
+    /// It did not get farther than this capture, though the next would have seen it.
+    pub dropped: Option<(usize, usize)>,
+}
+
+/// What a judgement is made from.
+pub(super) struct Case<'a> {
+    pub connection: &'a Connection,
+    pub digests: &'a [Digest],
+    pub clocks: &'a Clocks,
+    /// The captures from who opened the connection to who was asked.
+    pub captures: &'a [usize],
+    /// Whether that order is known.
+    pub order_known: bool,
+    /// Whether it is a leg of a proxy whose other leg is known.
+    pub joined: bool,
+    pub path: &'a Path,
+    pub passage: &'a Passage,
+}
+
+/// Facts, collected.
+#[derive(Default)]
+struct Facts {
+    evidence: Vec<Evidence>,
+}
+
+impl Facts {
+    fn add(&mut self, kind: &'static str, detail: String) {
+        self.evidence.push(Evidence {
+            kind: kind.into(),
+            detail: detail.into(),
+        });
+    }
+
+    fn confidence(&self) -> Confidence {
+        if self.evidence.len() > 1 {
+            Confidence::Certain
+        } else {
+            Confidence::Likely
+        }
+    }
+}
+
+impl Case<'_> {
+    /// Who made it.
+    pub fn judge(&self) -> Judgement {
+        let absent = self.absences();
+        let mut judgement = self.decide(&absent);
+        judgement.missing = self.missing(&absent);
+        judgement.dropped = self.dropped(&absent);
+        judgement
+    }
+
+    fn name(&self, capture: usize) -> &str {
+        self.digests.get(capture).map_or("", Digest::name)
+    }
+
+    /// For each station without the reset, what that means.
+    fn absences(&self) -> Vec<Option<Absence>> {
+        let stations = self.path.stations.iter().zip(&self.passage.seen);
+        stations
+            .map(|(station, seen)| {
+                seen.is_none().then(|| {
+                    path::absence(self.connection, self.digests, self.clocks, station, self.passage)
+                })
+            })
+            .collect()
+    }
+
+    fn decide(&self, absent: &[Option<Absence>]) -> Judgement {
+        let seen = self.passage.seen.iter().enumerate();
+        let Some((first, sighting)) = seen
+            .filter_map(|(at, seen)| Some((at, seen.as_ref()?)))
+            .next()
+        else {
+            return unknown("no capture holds it".to_owned());
+        };
+        let station = &self.path.stations[first];
+        let proof = absent[..first]
+            .iter()
+            .rposition(|absence| matches!(absence, Some(Absence::Proof)));
+        // Within one capture the order is that of its own clock and TTLs.
+        let at_home = proof.is_some_and(|proof| self.path.stations[proof].capture == station.capture);
+        if !self.order_known && self.captures.len() > 1 && !at_home {
+            return unknown(
+                "nothing tells in which order the captures stand on its way: their TTLs are the same, and their times too"
+                    .to_owned(),
+            );
+        }
+        let alone = self.captures.len() == 1 && !self.joined;
+        match proof {
+            Some(_) if at_home => self.made_at_host(station, sighting),
+            // What came before in the order contradicts it: the same captures saw it later.
+            Some(proof) => self.after_absence(&self.path.stations[proof], station, sighting),
+            None if alone => unknown(format!(
+                "no capture but {} holds this connection",
+                self.name(station.capture)
+            )),
+            None => self.without_absence(absent, first, sighting),
+        }
+    }
+
+    /// It left a host that it had not come to.
+    fn made_at_host(&self, station: &Station, sighting: &Sighting) -> Judgement {
+        let name = self.name(station.capture);
+        let mut facts = Facts::default();
+        facts.add(
+            "not_passed",
+            format!("{name} has it leaving and not coming in, though it has the other segments of this direction at both places"),
+        );
+        self.own_ttl(station, sighting, &mut facts);
+        self.upstream(station.capture, &mut facts);
+        Judgement {
+            maker: Maker::Host(station.capture),
+            confidence: facts.confidence(),
+            because: format!("it left there {} without having come in", with_ttl(sighting)),
+            ..facts.into()
+        }
+    }
+
+    /// A capture nearer to the end whose name it bears proves that it did not pass there.
+    fn after_absence(&self, before: &Station, station: &Station, sighting: &Sighting) -> Judgement {
+        let (upstream, name) = (self.name(before.capture), self.name(station.capture));
+        let mut facts = Facts::default();
+        facts.add(
+            "not_seen",
+            format!("{upstream} covers that moment and does not hold it"),
+        );
+        let foreign = self.own_ttl(station, sighting, &mut facts);
+        self.went_on(before.capture, &mut facts);
+        let own_start = hops(sighting.ttl) == 0 && foreign;
+        let came_in = station.place.way == Some(Way::In);
+        if own_start && !came_in && !self.is_last(station.capture) {
+            return Judgement {
+                maker: Maker::Host(station.capture),
+                confidence: Confidence::Likely,
+                because: format!(
+                    "{upstream} does not hold it, and {name} has it {} that nothing has lowered yet",
+                    with_ttl(sighting)
+                ),
+                ..facts.into()
+            };
+        }
+        Judgement {
+            maker: Maker::Between(Some(before.capture), station.capture),
+            confidence: facts.confidence(),
+            because: match station.usual {
+                Some(usual) if foreign => format!(
+                    "{upstream} does not hold it, and {name} has it {} where the others have {usual}",
+                    with_ttl(sighting)
+                ),
+                _ => format!("{upstream} covers that moment and does not hold it, {name} does"),
+            },
+            ..facts.into()
+        }
+    }
+
+    /// No capture nearer to the end whose name it bears proves anything.
+    fn without_absence(
+        &self,
+        absent: &[Option<Absence>],
+        first: usize,
+        sighting: &Sighting,
+    ) -> Judgement {
+        let station = &self.path.stations[first];
+        let name = self.name(station.capture);
+        let mut facts = Facts::default();
+        let Some(usual) = station.usual else {
+            return unknown(format!(
+                "{name} holds no other segment of that direction to compare it with"
+            ));
+        };
+        let fits = self.fits(station, sighting);
+        let came_in = station.place.way == Some(Way::In);
+        if !fits {
+            self.own_ttl(station, sighting, &mut facts);
+            if hops(sighting.ttl) == 0 && hops(usual) > 0 && !came_in && !self.is_last(station.capture)
+            {
+                return Judgement {
+                    maker: Maker::Host(station.capture),
+                    confidence: Confidence::Likely,
+                    because: format!(
+                        "{name} has it {} that nothing has lowered yet, where the others have {usual}",
+                        with_ttl(sighting)
+                    ),
+                    ..facts.into()
+                };
+            }
+            if hops(usual) == 0 && !came_in {
+                return unknown(format!(
+                    "{name} has it {}, where the others have {usual}: the sender's TCP stack did not make it like them, and \
+                     no capture shows who did",
+                    with_ttl(sighting)
+                ));
+            }
+            return Judgement {
+                maker: Maker::Between(None, station.capture),
+                confidence: Confidence::Likely,
+                because: format!(
+                    "{name} has it {} where the others have {usual}",
+                    with_ttl(sighting)
+                ),
+                ..facts.into()
+            };
+        }
+        // A capture nearer to its end lacks it, and may have missed it.
+        if let Some(Some(Absence::Nothing(why))) = absent[..first].last() {
+            return unknown(format!(
+                "it comes with the usual TTL of its source, but a capture nearer to it does not hold it: {why}"
+            ));
+        }
+        facts.add(
+            "ttl",
+            format!("{name} has it {}, as the other segments of its source", with_ttl(sighting)),
+        );
+        let own = hops(usual) == 0;
+        if own && station.place.way == Some(Way::Out) {
+            facts.add("left", format!("{name} has it leaving its host"));
+        }
+        let passed = self.passed_on(first, sighting);
+        if let (Some(passed), true) = (&passed, own) {
+            facts.add("passed", passed.clone());
+        }
+        let confidence = if own && !came_in {
+            facts.confidence()
+        } else {
+            Confidence::Likely
+        };
+        let because = match (own, passed) {
+            (true, Some(passed)) => format!("{name} has it first, {} as it starts with; {passed}", with_ttl(sighting)),
+            (true, None) => format!("{name} has it {} as it starts with", with_ttl(sighting)),
+            (false, _) => format!(
+                "{name} has it {} as all from there; nearer to it there is no capture",
+                with_ttl(sighting)
+            ),
+        };
+        Judgement {
+            maker: Maker::Claimed,
+            confidence,
+            because,
+            ..facts.into()
+        }
+    }
+
+    fn fits(&self, station: &Station, sighting: &Sighting) -> bool {
+        let lives = self.connection.in_capture(self.digests, station.capture);
+        lives
+            .flat_map(|life| &life.streams[self.passage.side].lanes)
+            .any(|lane| lane.place == station.place && lane.has_ttl(sighting.ttl))
+    }
+
+    /// Notes a TTL that is not that of the end whose name it bears; whether it is such.
+    fn own_ttl(&self, station: &Station, sighting: &Sighting, facts: &mut Facts) -> bool {
+        match station.usual {
+            Some(usual) if !self.fits(station, sighting) => {
+                let detail = format!(
+                    "{} has it with TTL {}, the other segments of its source with {usual}",
+                    self.name(station.capture),
+                    sighting.ttl
+                );
+                facts.add("ttl", detail);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Notes that another capture, nearer to its end, does not hold it.
+    fn upstream(&self, host: usize, facts: &mut Facts) {
+        let stations = self.path.stations.iter().zip(self.absences());
+        let mut before = stations.take_while(|(station, _)| station.capture != host);
+        if let Some((station, _)) = before.find(|(_, a)| *a == Some(Absence::Proof)) {
+            let detail = format!(
+                "{} covers that moment and does not hold it",
+                self.name(station.capture)
+            );
+            facts.add("not_seen", detail);
+            self.went_on(station.capture, facts);
+        }
+    }
+
+    /// Notes that the end whose name it bears went on sending afterwards.
+    fn went_on(&self, capture: usize, facts: &mut Facts) {
+        let Some(offset) = self.clocks.between(self.passage.first.0, capture) else {
+            return;
+        };
+        let at = self.passage.first.1.saturating_add(offset.at_a(self.passage.first.1));
+        let lives = self.connection.in_capture(self.digests, capture);
+        let last = lives
+            .filter_map(|life| life.streams[self.passage.side].last)
+            .map(|last| nanos(last.0))
+            .max();
+        // A moment later: a segment that crossed the reset says nothing.
+        if last.is_some_and(|last| last > at.saturating_add(offset.half).saturating_add(50_000_000)) {
+            facts.add(
+                "went_on",
+                format!("{} has its alleged sender going on with the connection afterwards", self.name(capture)),
+            );
+        }
+    }
+
+    /// The next capture that saw it, and how much later.
+    fn passed_on(&self, first: usize, sighting: &Sighting) -> Option<String> {
+        let here = self.path.stations[first].capture;
+        let later = self.path.stations.iter().zip(&self.passage.seen).skip(first + 1);
+        let (station, seen) = later
+            .filter(|(station, _)| station.capture != here)
+            .find_map(|(station, seen)| Some((station, seen.as_ref()?)))?;
+        let name = self.name(station.capture);
+        let after = self.clocks.between(here, station.capture).and_then(|offset| {
+            let gap = offset
+                .to_a(nanos(seen.time.0))
+                .saturating_sub(nanos(sighting.time.0));
+            later_by(gap, &offset)
+        });
+        let ttl = if seen.ttl == sighting.ttl {
+            String::new()
+        } else {
+            format!(" with TTL {}", seen.ttl)
+        };
+        Some(match after {
+            Some(after) => format!("{name} has it {after} later{ttl}"),
+            None => format!("{name} has it{ttl}, too"),
+        })
+    }
+
+    /// Whether the capture is the last on the reset's way, at its receiver's host as far as TTLs tell.
+    fn is_last(&self, capture: usize) -> bool {
+        let last = match self.passage.side {
+            0 => self.captures.last(),
+            _ => self.captures.first(),
+        };
+        let lives = self.connection.in_capture(self.digests, capture);
+        let back = lives
+            .flat_map(|life| &life.streams[1 - self.passage.side].lanes)
+            .filter_map(|lane| lane.ttl())
+            .max();
+        last == Some(&capture) && back.is_some_and(|ttl| hops(ttl) == 0)
+    }
+
+    /// Captures that hold it nowhere.
+    fn missing(&self, absent: &[Option<Absence>]) -> Vec<(usize, Absence)> {
+        let mut all = Vec::new();
+        for &capture in self.captures {
+            let here = || {
+                self.path
+                    .stations
+                    .iter()
+                    .zip(absent)
+                    .filter(move |(station, _)| station.capture == capture)
+            };
+            if here().any(|(_, absence)| absence.is_none()) {
+                continue;
+            }
+            let best = here()
+                .filter_map(|(_, absence)| absence.as_ref())
+                .find(|absence| **absence == Absence::Proof)
+                .or_else(|| here().find_map(|(_, absence)| absence.as_ref()));
+            let none = || {
+                let why = format!("{} holds nothing of that direction", self.name(capture));
+                Absence::Nothing(why)
+            };
+            all.push((capture, best.cloned().unwrap_or_else(none)));
+        }
+        all
+    }
+
+    /// The last capture that saw it and the next one, which would have.
+    fn dropped(&self, absent: &[Option<Absence>]) -> Option<(usize, usize)> {
+        if !self.order_known && self.captures.len() > 1 {
+            return None;
+        }
+        let last = self.passage.seen.iter().rposition(Option::is_some)?;
+        let next = (last + 1..absent.len()).find(|&at| absent[at] == Some(Absence::Proof))?;
+        Some((self.path.stations[last].capture, self.path.stations[next].capture))
+    }
+}
+
+impl From<Facts> for Judgement {
+    fn from(facts: Facts) -> Self {
+        Self {
+            maker: Maker::Unknown,
+            confidence: Confidence::Possible,
+            because: String::new(),
+            evidence: facts.evidence,
+            missing: Vec::new(),
+            dropped: None,
+        }
+    }
+}
+
+fn unknown(because: String) -> Judgement {
+    let mut facts = Facts::default();
+    facts.add("missing", because.clone());
+    Judgement {
+        because,
+        ..facts.into()
+    }
+}
+
+fn with_ttl(sighting: &Sighting) -> String {
+    format!("with TTL {}", sighting.ttl)
+}
+
+/// `0.2 ms`, if that is more than what is known of the clocks.
+pub(super) fn later_by(gap: i64, offset: &Offset) -> Option<String> {
+    (!offset.contradictory && gap > offset.half).then(|| span(gap))
+}
+
+/// `0.2 ms`, `12 µs`, `3.0 s`.
+pub(super) fn span(nanos: i64) -> String {
+    match nanos.unsigned_abs() {
+        under @ 0..1_000 => format!("{under} ns"),
+        under @ 1_000..100_000 => format!("{} µs", under / 1_000),
+        other => crate::verdict::words::span(std::time::Duration::from_nanos(other)),
+    }
+}

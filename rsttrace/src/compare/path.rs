@@ -1,0 +1,252 @@
+//! Where on its way was each reset seen, and where not?
+
+use super::matching::{Connection, nanos};
+use super::order::Clocks;
+use super::stream::{Place, Sighting};
+use super::trace::{Digest, Life};
+use crate::capture::Way;
+
+/// A place that the segments of one direction pass.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Station {
+    /// Number of the capture.
+    pub capture: usize,
+    /// Number of the life in it.
+    pub life: usize,
+    /// Interface and way.
+    pub place: Place,
+    /// TTL of most segments; absent at a place where only resets were seen.
+    pub usual: Option<u8>,
+    /// First ordinary segment.
+    since: Option<i64>,
+}
+
+/// One direction's stations, from the sender's end on.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Path {
+    /// In order.
+    pub stations: Vec<Station>,
+}
+
+/// A reset, and what each station says of it.
+#[derive(Clone, Debug)]
+pub(super) struct Passage {
+    /// Its direction: 0 from who opened the connection.
+    pub side: usize,
+    /// At each station of that direction.
+    pub seen: Vec<Option<Sighting>>,
+    /// When it was first seen, by the clock of that capture.
+    pub first: (usize, i64),
+}
+
+/// Whether a station that did not see a reset would have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Absence {
+    /// It would have.
+    Proof,
+    /// Perhaps not, because.
+    Nothing(String),
+}
+
+/// Hops from the host that sent a segment with the nearest usual start (64, 128, 255).
+pub(super) fn hops(ttl: u8) -> u8 {
+    match ttl {
+        0..=64 => 64 - ttl,
+        65..=128 => 128 - ttl,
+        _ => 255 - ttl,
+    }
+}
+
+impl Path {
+    /// Of one direction, along captures in the order from who opened the connection.
+    pub fn of(
+        connection: &Connection,
+        digests: &[Digest],
+        captures: &[usize],
+        side: usize,
+    ) -> Self {
+        let mut order = captures.to_vec();
+        if side == 1 {
+            order.reverse();
+        }
+        let mut stations = Vec::new();
+        for capture in order {
+            let mut here = stations_of(connection, digests, capture, side);
+            here.sort_by_key(|station| {
+                let way = match station.place.way {
+                    Some(Way::In) => 0,
+                    Some(Way::Out) => 2,
+                    _ => 1,
+                };
+                let ttl = station.usual.map(|ttl| u8::MAX - ttl);
+                (station.usual.is_none(), ttl, way, station.since)
+            });
+            stations.extend(here);
+        }
+        Self { stations }
+    }
+
+    fn index(&self, capture: usize, life: usize, place: Place) -> Option<usize> {
+        let all = || self.stations.iter().enumerate();
+        let same = |station: &Station| station.capture == capture && station.place == place;
+        all()
+            .find(|(_, station)| same(station) && station.life == life)
+            .or_else(|| all().find(|(_, station)| same(station) && station.usual.is_some()))
+            .map(|(index, _)| index)
+    }
+}
+
+fn stations_of(
+    connection: &Connection,
+    digests: &[Digest],
+    capture: usize,
+    side: usize,
+) -> Vec<Station> {
+    let mut all: Vec<Station> = Vec::new();
+    let lives = || connection.lives.iter().filter(|at| at.capture == capture);
+    let life_at = |life: usize| -> Option<&Life> { digests.get(capture)?.lives.get(life) };
+    for at in lives() {
+        let Some(life) = life_at(at.life) else { continue };
+        all.extend(life.streams[side].lanes.iter().map(|lane| Station {
+            capture,
+            life: at.life,
+            place: lane.place,
+            usual: lane.ttl(),
+            since: Some(nanos(lane.first.0)),
+        }));
+    }
+    // Where nothing but a reset was seen.
+    for at in lives() {
+        let Some(life) = life_at(at.life) else { continue };
+        for reset in &life.streams[side].resets {
+            let known = all.iter().any(|station| {
+                station.place == reset.place && (station.life == at.life || station.usual.is_some())
+            });
+            if !known {
+                all.push(Station {
+                    capture,
+                    life: at.life,
+                    place: reset.place,
+                    usual: None,
+                    since: None,
+                });
+            }
+        }
+    }
+    all
+}
+
+/// Longest that a segment may be on its way from one capture to the next, beyond what is known of the clocks.
+const LONGEST_WAY: i64 = 3_000_000_000;
+
+/// The resets of one direction, each with all its sightings.
+pub(super) fn passages(
+    connection: &Connection,
+    digests: &[Digest],
+    clocks: &Clocks,
+    path: &Path,
+    side: usize,
+) -> Vec<Passage> {
+    let mut sightings: Vec<(usize, usize, Sighting)> = Vec::new();
+    for at in &connection.lives {
+        let Some(life) = digests.get(at.capture).and_then(|d| d.lives.get(at.life)) else {
+            continue;
+        };
+        for reset in &life.streams[side].resets {
+            if let Some(station) = path.index(at.capture, at.life, reset.place) {
+                sightings.push((at.capture, station, *reset));
+            }
+        }
+    }
+    // By the clock of one of the captures, as far as that can be told.
+    let reference = sightings.first().map_or(0, |(capture, ..)| *capture);
+    let common = |capture: usize, sighting: &Sighting| {
+        let time = nanos(sighting.time.0);
+        let offset = clocks.between(reference, capture);
+        offset.map_or(time, |offset| offset.to_a(time))
+    };
+    sightings.sort_by_key(|(capture, station, sighting)| (common(*capture, sighting), *station));
+    let mut found: Vec<Passage> = Vec::new();
+    for (capture, station, sighting) in sightings {
+        let same = |passage: &&mut Passage| {
+            let Some((other, first)) = passage
+                .seen
+                .iter()
+                .zip(&path.stations)
+                .find_map(|(seen, at)| Some((at.capture, seen.as_ref()?)))
+            else {
+                return false;
+            };
+            let near = match clocks.between(other, capture) {
+                Some(offset) => {
+                    let apart = offset.to_a(nanos(sighting.time.0)).abs_diff(nanos(first.time.0));
+                    apart <= LONGEST_WAY.saturating_add(offset.half).unsigned_abs()
+                }
+                None => true,
+            };
+            passage.seen[station].is_none()
+                && (first.seq, first.ack, first.flags)
+                    == (sighting.seq, sighting.ack, sighting.flags)
+                && near
+        };
+        match found.iter_mut().find(same) {
+            Some(passage) => passage.seen[station] = Some(sighting),
+            None => {
+                let mut seen = vec![None; path.stations.len()];
+                seen[station] = Some(sighting);
+                found.push(Passage {
+                    side,
+                    seen,
+                    first: (capture, nanos(sighting.time.0)),
+                });
+            }
+        }
+    }
+    found
+}
+
+/// What it means that this station did not see the reset.
+pub(super) fn absence(
+    connection: &Connection,
+    digests: &[Digest],
+    clocks: &Clocks,
+    station: &Station,
+    passage: &Passage,
+) -> Absence {
+    let nothing = |why: String| Absence::Nothing(why);
+    let Some(digest) = digests.get(station.capture) else {
+        return nothing("there is no such capture".to_owned());
+    };
+    let name = &digest.name;
+    let Some(offset) = clocks.between(passage.first.0, station.capture) else {
+        return nothing(format!("nothing tells the clock of {name}, so not whether it covers that moment"));
+    };
+    let at = passage.first.1.saturating_add(offset.at_a(passage.first.1));
+    let margin = offset.half;
+    let begins = digest.first.map_or(i64::MAX, |first| nanos(first.0));
+    let ends = digest.last.map_or(i64::MIN, |last| nanos(last.0));
+    if begins > at.saturating_sub(margin) {
+        return nothing(format!("{name} begins later"));
+    }
+    if ends < at.saturating_add(margin) {
+        return nothing(format!("{name} has no segment from that moment on: it may have ended before"));
+    }
+    if station.since.is_none_or(|since| since > at) {
+        return nothing(format!("{name} holds nothing of that direction from before"));
+    }
+    if let Some(loss) = digest.losses.first() {
+        return nothing(format!("{name} lacks segments: {loss}"));
+    }
+    let lives = || connection.in_capture(digests, station.capture);
+    let mut streams = lives().flat_map(|life| &life.streams);
+    if lives().flat_map(|life| &life.streams).any(|stream| stream.holes > 0) {
+        return nothing(format!("{name} lacks segments of this connection that were acknowledged"));
+    }
+    if streams.all(|stream| stream.plain == 0) {
+        return nothing(format!("{name} holds nothing of it but SYN, FIN and RST: it seems filtered"));
+    }
+    if lives().any(|life| life.streams[passage.side].more_resets > 0) {
+        return nothing(format!("{name} has more resets of this connection than were kept"));
+    }
+    Absence::Proof
+}

@@ -1,0 +1,231 @@
+//! What is kept of one capture, to be compared with others?
+//!
+//! One [`Life`] for each connection and pair of addresses: a balancer's own capture holds a connection that it passes on
+//! twice, once before and once after its addresses were rewritten.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::stream::Stream;
+use crate::capture::{CaptureTime, Overlay, Segment};
+use crate::event::TcpFlags;
+use crate::hash::HashMap;
+use crate::record::Word;
+
+/// Connections of one capture that are kept, about 3 KB each at most.
+const MOST_LIVES: usize = 32_768;
+/// Reasons why a capture may lack segments that are kept.
+const MOST_LOSSES: usize = 8;
+
+/// One capture, digested. Its memory is bounded: 32,768 connections; beyond them those without a reset that were quiet the longest
+/// are forgotten, and counted.
+#[derive(Clone, Debug)]
+pub struct Digest {
+    pub(super) name: Word,
+    pub(super) lives: Vec<Life>,
+    current: HashMap<Flow, usize>,
+    pub(super) first: Option<CaptureTime>,
+    pub(super) last: Option<CaptureTime>,
+    /// TCP segments seen.
+    pub(super) segments: u64,
+    /// Connections forgotten.
+    pub(super) forgotten: u64,
+    /// Why it may lack segments.
+    pub(super) losses: Vec<String>,
+}
+
+/// A pair of addresses, the lower first.
+type Flow = (Overlay, SocketAddr, SocketAddr);
+
+/// A connection under one pair of addresses.
+#[derive(Clone, Debug)]
+pub(super) struct Life {
+    /// Where the addresses hold.
+    pub overlay: Overlay,
+    /// Who opened it and who was asked; of a connection whose SYN was not captured, who was seen first and the other.
+    pub ends: [SocketAddr; 2],
+    /// Whether it is known who opened it.
+    pub oriented: bool,
+    /// What either end sent.
+    pub streams: [Stream; 2],
+    /// First segment.
+    pub first: CaptureTime,
+    /// Last segment.
+    pub last: CaptureTime,
+    /// Longest silence: between two segments, or before a reset.
+    pub silence: Option<Silence>,
+}
+
+/// A time without segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Silence {
+    /// The last segment before.
+    pub from: CaptureTime,
+    /// The first segment after.
+    pub until: CaptureTime,
+}
+
+impl Silence {
+    /// How long it was.
+    pub fn span(&self) -> Duration {
+        self.until.since(self.from)
+    }
+}
+
+impl Digest {
+    /// Of the capture of this name, as users know it: the file's name.
+    pub fn new(name: impl Into<Word>) -> Self {
+        Self {
+            name: name.into(),
+            lives: Vec::new(),
+            current: HashMap::default(),
+            first: None,
+            last: None,
+            segments: 0,
+            forgotten: 0,
+            losses: Vec::new(),
+        }
+    }
+
+    /// The name it was given.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The capture is known to lack segments, for this reason ("3 packets were dropped by the kernel"; "the file is cut off"): that a
+    /// reset is not in it proves nothing then.
+    pub fn lacks(&mut self, reason: impl Into<String>) {
+        if self.losses.len() < MOST_LOSSES {
+            self.losses.push(reason.into());
+        }
+    }
+
+    /// Takes the next segment, in the order of the file.
+    pub fn see(&mut self, segment: &Segment<'_>) {
+        self.segments += 1;
+        let time = segment.time;
+        self.first = Some(self.first.map_or(time, |first| first.min(time)));
+        self.last = Some(self.last.map_or(time, |last| last.max(time)));
+        let index = self.life_of(segment);
+        if let Some(life) = self.lives.get_mut(index) {
+            life.see(segment);
+        }
+    }
+
+    /// No more segments will come: frees what only reading needed.
+    pub fn finish(&mut self) {
+        self.current = HashMap::default();
+        for life in &mut self.lives {
+            for stream in &mut life.streams {
+                stream.head.shrink_to_fit();
+                stream.landmarks.shrink_to_fit();
+            }
+        }
+    }
+
+    fn life_of(&mut self, segment: &Segment<'_>) -> usize {
+        let (a, b) = (segment.source, segment.destination);
+        let flow = (segment.overlay, a.min(b), a.max(b));
+        if let Some(&index) = self.current.get(&flow)
+            && self.lives.get(index).is_some_and(|life| !life.is_over(segment))
+        {
+            return index;
+        }
+        if self.lives.len() >= MOST_LIVES {
+            self.forget();
+        }
+        let index = self.lives.len();
+        self.lives.push(Life::new(segment));
+        self.current.insert(flow, index);
+        index
+    }
+
+    /// Forgets an eighth of the connections: the quietest of those without reset, of all if there are none.
+    fn forget(&mut self) {
+        let mut order: Vec<_> = self
+            .lives
+            .iter()
+            .map(|life| (life.has_reset(), life.last))
+            .collect();
+        let nth = order.len() / 8;
+        let (_, &mut limit, _) = order.select_nth_unstable(nth);
+        let before = self.lives.len();
+        self.lives.retain(|life| (life.has_reset(), life.last) > limit);
+        self.forgotten += (before - self.lives.len()) as u64;
+        self.current.clear();
+        for (index, life) in self.lives.iter().enumerate() {
+            let [a, b] = life.ends;
+            self.current.insert((life.overlay, a.min(b), a.max(b)), index);
+        }
+    }
+}
+
+impl Life {
+    fn new(segment: &Segment<'_>) -> Self {
+        let syn = segment.flags.has(TcpFlags::SYN);
+        let answer = syn && segment.flags.has(TcpFlags::ACK);
+        let mut ends = [segment.source, segment.destination];
+        if answer {
+            ends.reverse();
+        }
+        Self {
+            overlay: segment.overlay,
+            ends,
+            oriented: syn,
+            streams: Default::default(),
+            first: segment.time,
+            last: segment.time,
+            silence: None,
+        }
+    }
+
+    /// Whether this segment begins another connection between the same addresses: a SYN with another ISN.
+    fn is_over(&self, segment: &Segment<'_>) -> bool {
+        if !segment.flags.has(TcpFlags::SYN) || segment.flags.has(TcpFlags::RST) {
+            return false;
+        }
+        let stream = &self.streams[self.side_of(segment.source)];
+        if segment.flags.has(TcpFlags::ACK) {
+            let other = &self.streams[1 - self.side_of(segment.source)];
+            // An answer to another SYN; one to the same SYN with another ISN (SYN cookies) stays.
+            return other.isn.is_some_and(|isn| segment.ack != isn.wrapping_add(1))
+                || other.isn.is_none() && (stream.next.is_some() || other.next.is_some());
+        }
+        match stream.isn {
+            Some(isn) => isn != segment.seq,
+            // Its beginning was not captured, or all there was were resets.
+            None => stream.next.is_some() || self.streams.iter().any(|s| !s.resets.is_empty()),
+        }
+    }
+
+    fn side_of(&self, source: SocketAddr) -> usize {
+        usize::from(source != self.ends[0])
+    }
+
+    fn see(&mut self, segment: &Segment<'_>) {
+        let side = self.side_of(segment.source);
+        let silence = Silence {
+            from: self.last,
+            until: segment.time,
+        };
+        if self.silence.is_none_or(|longest| silence.span() > longest.span()) {
+            self.silence = Some(silence);
+        }
+        self.last = self.last.max(segment.time);
+        self.streams[side].see(segment);
+        if segment.flags.has(TcpFlags::ACK) && !segment.flags.has(TcpFlags::RST) {
+            self.streams[1 - side].acknowledged(segment.ack);
+        }
+    }
+
+    /// Whether it has a reset, either way.
+    pub fn has_reset(&self) -> bool {
+        self.streams.iter().any(|stream| !stream.resets.is_empty())
+    }
+
+    /// Turned round: who was taken for the opener was the other.
+    pub fn turn(&mut self) {
+        self.ends.reverse();
+        self.streams.reverse();
+    }
+}
