@@ -1,4 +1,6 @@
-//! `rsttrace pcap`: judges the resets of captures.
+//! `rsttrace pcap`: judges the resets of captures, each by itself, and compares several.
+
+mod comparing;
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -10,7 +12,8 @@ use tokio::sync::mpsc;
 
 use super::{runtime, sleep_until};
 use crate::capture::{CaptureError, CaptureTime, ReadCounts, Reader};
-use crate::cli::{Failure, Interrupt, PcapOptions};
+use crate::cli::{Failure, Interrupt, OutputFormat, PcapOptions, ShowOptions};
+use crate::compare::Digest;
 use crate::event::{BootTime, Coverage, HostFacts};
 use crate::pipeline::{Output, Pipeline};
 use crate::record::Word;
@@ -18,6 +21,7 @@ use crate::sink::Reporter;
 use crate::summary::Totals;
 use crate::track::{Captured, TrackCounts, Tracker};
 use crate::verdict::timeout;
+use comparing::Kept;
 
 /// Resets that are handed over at once, and how many such batches wait.
 const BATCH: usize = 256;
@@ -34,21 +38,21 @@ pub fn pcap(options: &PcapOptions) -> Result<(), Failure> {
 async fn run(options: &PcapOptions) -> Result<(), Failure> {
     let mut interrupt = Interrupt::new()?;
     let mut interrupted = std::pin::pin!(interrupt.wait());
-    let mut reporter = options.show.reporter();
+    let mut show = Show::new(options);
     let mut sums = Sums::default();
     let mut failed = 0;
     for file in &options.files {
         let mut judging = Judging::new(file, options);
         let ended = tokio::select! {
-            ended = judging.follow(&mut reporter) => ended,
+            ended = judging.follow(&mut show) => ended,
             () = &mut interrupted => Ok(ControlFlow::Break(())),
         };
-        let enough = judging.finish(&mut reporter, &mut sums)?;
+        let enough = judging.finish(&mut show, &mut sums)?;
         match ended {
             Ok(ended) if ended.is_break() || enough.is_break() => break,
             Ok(_) => {}
             Err(failure) if options.files.len() == 1 => {
-                reporter.finish(sums.totals())?;
+                show.finish(sums, &options.show)?;
                 return Err(failure);
             }
             Err(failure) => {
@@ -58,7 +62,7 @@ async fn run(options: &PcapOptions) -> Result<(), Failure> {
             }
         }
     }
-    reporter.finish(sums.totals())?;
+    show.finish(sums, &options.show)?;
     match failed {
         0 => Ok(()),
         failed => Err(Failure::Failed(anyhow::anyhow!(
@@ -77,13 +81,23 @@ struct Judging {
     outputs: Vec<Output>,
     clock: Clock,
     counts: ReadCounts,
+    digest: Option<Digest>,
     is_live: bool,
+}
+
+/// A capture that was read to its end.
+struct Ended {
+    counts: ReadCounts,
+    /// Why that came before the file was whole.
+    early: Option<String>,
+    /// For a comparison.
+    digest: Option<Digest>,
 }
 
 /// What the reading thread hands over.
 enum Batch {
     Resets(Vec<Captured>, Span),
-    Ended(ReadCounts, Option<String>),
+    Ended(Box<Ended>),
     Failed(CaptureError),
 }
 
@@ -92,10 +106,11 @@ impl Judging {
         let (sender, batches) = mpsc::channel(BATCHES);
         let tracker = Arc::new(Mutex::new(Tracker::new(options.local.iter().copied())));
         let path = file.to_owned();
+        let name: Word = file.to_string_lossy().as_ref().into();
+        let digest = (options.files.len() > 1).then(|| Digest::new(name.clone()));
         let shared = Arc::clone(&tracker);
         // Ends with the capture, or when nobody listens any more.
-        std::thread::spawn(move || read(&path, &shared, &sender));
-        let name: Word = file.to_string_lossy().as_ref().into();
+        std::thread::spawn(move || read(&path, &shared, digest, &sender));
         Self {
             pipeline: Pipeline::with_hops(host_of(&name), options.hops.clone()),
             file: name,
@@ -104,12 +119,13 @@ impl Judging {
             outputs: Vec::new(),
             clock: Clock::default(),
             counts: ReadCounts::default(),
+            digest: None,
             is_live: file.as_os_str() == "-",
         }
     }
 
     /// Shows what comes until the capture ends, or it is enough.
-    async fn follow(&mut self, reporter: &mut Reporter) -> Result<ControlFlow<()>, Failure> {
+    async fn follow(&mut self, show: &mut Show) -> Result<ControlFlow<()>, Failure> {
         loop {
             let pulse = self.is_live.then(|| tokio::time::Instant::now() + PULSE);
             tokio::select! {
@@ -119,10 +135,14 @@ impl Judging {
                         self.clock.follow(span);
                         self.judge(&resets);
                     }
-                    Some(Batch::Ended(counts, early)) => {
-                        self.counts = counts;
-                        if let Some(early) = early {
+                    Some(Batch::Ended(ended)) => {
+                        self.counts = ended.counts;
+                        self.digest = ended.digest;
+                        if let Some(early) = ended.early {
                             warn!("{early}");
+                            if let Some(digest) = &mut self.digest {
+                                digest.lacks(early);
+                            }
                         }
                     }
                     Some(Batch::Failed(error)) => {
@@ -131,18 +151,14 @@ impl Judging {
                 },
                 () = sleep_until(pulse) => self.release(),
             }
-            if self.show(reporter)?.is_break() {
+            if self.show(show)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
     }
 
     /// Judges what is left.
-    fn finish(
-        mut self,
-        reporter: &mut Reporter,
-        sums: &mut Sums,
-    ) -> Result<ControlFlow<()>, Failure> {
+    fn finish(mut self, show: &mut Show, sums: &mut Sums) -> Result<ControlFlow<()>, Failure> {
         let mut resets = Vec::new();
         // A thread that still reads is told by its next batch that nobody listens.
         self.batches.close();
@@ -159,7 +175,8 @@ impl Judging {
         };
         self.judge(&resets);
         self.pipeline.finish(&mut self.outputs);
-        let shown = self.show(reporter)?;
+        let shown = self.show(show)?;
+        show.digests.extend(self.digest.take());
         info!("{}: {:?}, {:?}", self.file, self.counts, counts);
         sums.add(&self, counts);
         Ok(shown)
@@ -185,13 +202,17 @@ impl Judging {
         }
     }
 
-    fn show(&mut self, reporter: &mut Reporter) -> Result<ControlFlow<()>, Failure> {
+    fn show(&mut self, show: &mut Show) -> Result<ControlFlow<()>, Failure> {
         let now = self.clock.now();
         for output in self.outputs.drain(..) {
-            if reporter.output(now, &output)?.is_break() {
+            if show.reporter.output(now, &output)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
+            if let Some(kept) = &mut show.kept {
+                kept.note(output);
+            }
         }
+        let reporter = &mut show.reporter;
         if self.is_live {
             reporter.tick(now)?;
             reporter.flush()?;
@@ -202,9 +223,43 @@ impl Judging {
     }
 }
 
+/// What becomes of what was judged.
+struct Show {
+    reporter: Reporter,
+    /// What is compared at the end; absent with one capture.
+    kept: Option<Kept>,
+    digests: Vec<Digest>,
+}
+
+impl Show {
+    fn new(options: &PcapOptions) -> Self {
+        let several = options.files.len() > 1;
+        let mut show = options.show.clone();
+        if several && show.output == Some(OutputFormat::Table) {
+            // The comparison tells of each reset once.
+            show.output = None;
+        }
+        Self {
+            reporter: show.reporter(),
+            kept: several.then(Kept::default),
+            digests: Vec::new(),
+        }
+    }
+
+    /// The comparison, then the summary.
+    fn finish(mut self, sums: Sums, options: &ShowOptions) -> Result<(), Failure> {
+        if let Some(kept) = self.kept.filter(|_| self.digests.len() > 1) {
+            self.reporter.flush()?;
+            kept.show(self.digests, options)?;
+        }
+        self.reporter.finish(sums.totals())?;
+        Ok(())
+    }
+}
+
 /// Reads a capture to its end.
-fn read(path: &Path, tracker: &Mutex<Tracker>, to: &mpsc::Sender<Batch>) {
-    let batch = match read_segments(path, tracker, to) {
+fn read(path: &Path, tracker: &Mutex<Tracker>, digest: Option<Digest>, to: &mpsc::Sender<Batch>) {
+    let batch = match read_segments(path, tracker, digest, to) {
         Ok(Some(batch)) => batch,
         Ok(None) => return,
         Err(error) => Batch::Failed(error),
@@ -217,6 +272,7 @@ fn read(path: &Path, tracker: &Mutex<Tracker>, to: &mpsc::Sender<Batch>) {
 fn read_segments(
     path: &Path,
     tracker: &Mutex<Tracker>,
+    mut digest: Option<Digest>,
     to: &mpsc::Sender<Batch>,
 ) -> Result<Option<Batch>, CaptureError> {
     let is_live = path.as_os_str() == "-";
@@ -236,6 +292,9 @@ fn read_segments(
         let mut tracker = tracker.lock().unwrap_or_else(PoisonError::into_inner);
         tracker.see(&segment, &mut resets);
         drop(tracker);
+        if let Some(digest) = &mut digest {
+            digest.see(&segment);
+        }
         if resets.len() >= BATCH || (is_live && !resets.is_empty()) {
             let batch = Batch::Resets(std::mem::take(&mut resets), now);
             if to.blocking_send(batch).is_err() {
@@ -246,8 +305,11 @@ fn read_segments(
     if let Some(span) = span {
         let _ = to.blocking_send(Batch::Resets(resets, span));
     }
-    let early = reader.ended_early().map(str::to_owned);
-    Ok(Some(Batch::Ended(reader.counts(), early)))
+    Ok(Some(Batch::Ended(Box::new(Ended {
+        counts: reader.counts(),
+        early: reader.ended_early().map(str::to_owned),
+        digest,
+    }))))
 }
 
 /// A capture's host: nothing is known of it, and its only clock is that of its packets.

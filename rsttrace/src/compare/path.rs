@@ -106,7 +106,9 @@ fn stations_of(
     let lives = || connection.lives.iter().filter(|at| at.capture == capture);
     let life_at = |life: usize| -> Option<&Life> { digests.get(capture)?.lives.get(life) };
     for at in lives() {
-        let Some(life) = life_at(at.life) else { continue };
+        let Some(life) = life_at(at.life) else {
+            continue;
+        };
         all.extend(life.streams[side].lanes.iter().map(|lane| Station {
             capture,
             life: at.life,
@@ -117,7 +119,9 @@ fn stations_of(
     }
     // Where nothing but a reset was seen.
     for at in lives() {
-        let Some(life) = life_at(at.life) else { continue };
+        let Some(life) = life_at(at.life) else {
+            continue;
+        };
         for reset in &life.streams[side].resets {
             let known = all.iter().any(|station| {
                 station.place == reset.place && (station.life == at.life || station.usual.is_some())
@@ -179,7 +183,9 @@ pub(super) fn passages(
             };
             let near = match clocks.between(other, capture) {
                 Some(offset) => {
-                    let apart = offset.to_a(nanos(sighting.time.0)).abs_diff(nanos(first.time.0));
+                    let apart = offset
+                        .to_a(nanos(sighting.time.0))
+                        .abs_diff(nanos(first.time.0));
                     apart <= LONGEST_WAY.saturating_add(offset.half).unsigned_abs()
                 }
                 None => true,
@@ -219,7 +225,9 @@ pub(super) fn absence(
     };
     let name = &digest.name;
     let Some(offset) = clocks.between(passage.first.0, station.capture) else {
-        return nothing(format!("nothing tells the clock of {name}, so not whether it covers that moment"));
+        return nothing(format!(
+            "nothing tells the clock of {name}, so not whether it covers that moment"
+        ));
     };
     let at = passage.first.1.saturating_add(offset.at_a(passage.first.1));
     let margin = offset.half;
@@ -229,24 +237,37 @@ pub(super) fn absence(
         return nothing(format!("{name} begins later"));
     }
     if ends < at.saturating_add(margin) {
-        return nothing(format!("{name} has no segment from that moment on: it may have ended before"));
+        return nothing(format!(
+            "{name} has no segment from that moment on: it may have ended before"
+        ));
     }
     if station.since.is_none_or(|since| since > at) {
-        return nothing(format!("{name} holds nothing of that direction from before"));
+        return nothing(format!(
+            "{name} holds nothing of that direction from before"
+        ));
     }
     if let Some(loss) = digest.losses.first() {
         return nothing(format!("{name} lacks segments: {loss}"));
     }
     let lives = || connection.in_capture(digests, station.capture);
     let mut streams = lives().flat_map(|life| &life.streams);
-    if lives().flat_map(|life| &life.streams).any(|stream| stream.holes > 0) {
-        return nothing(format!("{name} lacks segments of this connection that were acknowledged"));
+    if lives()
+        .flat_map(|life| &life.streams)
+        .any(|stream| stream.holes > 0)
+    {
+        return nothing(format!(
+            "{name} lacks segments of this connection that were acknowledged"
+        ));
     }
     if streams.all(|stream| stream.plain == 0) {
-        return nothing(format!("{name} holds nothing of it but SYN, FIN and RST: it seems filtered"));
+        return nothing(format!(
+            "{name} holds nothing of it but SYN, FIN and RST: it seems filtered"
+        ));
     }
     if lives().any(|life| life.streams[passage.side].more_resets > 0) {
-        return nothing(format!("{name} has more resets of this connection than were kept"));
+        return nothing(format!(
+            "{name} has more resets of this connection than were kept"
+        ));
     }
     Absence::Proof
 }
