@@ -5,12 +5,15 @@ mod demo;
 mod doctor;
 mod monitoring;
 mod probe;
+mod recorder;
+mod replay;
 mod session;
 mod watch;
 
 pub use demo::{RecordedCase, RecordedDemo, demo, record_demo};
 pub use doctor::doctor;
 pub use probe::probe;
+pub use replay::replay;
 pub use watch::watch;
 
 use crate::cli::Failure;
