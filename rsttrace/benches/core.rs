@@ -97,7 +97,7 @@ fn recorded(criterion: &mut Criterion) {
     let mut reader = Reader::new(&*recording).unwrap();
     let premises = reader.head().premises.clone();
     let mut events: Vec<(Vec<u8>, Facts)> = Vec::new();
-    while let Some(input) = reader.next().unwrap() {
+    while let Some(input) = reader.input().unwrap() {
         if let Input::Event { bytes, facts } = input {
             events.push((bytes.to_vec(), facts));
         }

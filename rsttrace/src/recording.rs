@@ -137,7 +137,7 @@ pub fn replay(from: impl io::Read, sight: Sight) -> Result<Replayed, RecordingEr
     let mut judge = Judge::new(head.premises.clone(), sight);
     let mut outputs = Vec::new();
     let end = loop {
-        match reader.next() {
+        match reader.input() {
             Ok(Some(input)) => judge.take(input, &mut outputs),
             Ok(None) => break Ok(reader.end().cloned().unwrap_or_default()),
             Err(error) => break Err(error),

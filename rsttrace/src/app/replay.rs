@@ -82,7 +82,7 @@ fn follow(
 ) -> Result<Result<(), RecordingError>, Failure> {
     let mut outputs = Vec::new();
     loop {
-        match reader.next() {
+        match reader.input() {
             Ok(Some(input)) => {
                 if let Input::Advance(now) | Input::FloodRests(now) | Input::Refused { now, .. } =
                     &input

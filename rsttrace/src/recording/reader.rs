@@ -67,7 +67,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// The next input; `None` at the end. After an error there is nothing more.
-    pub fn next(&mut self) -> Result<Option<Input<'_>>, RecordingError> {
+    pub fn input(&mut self) -> Result<Option<Input<'_>>, RecordingError> {
         if self.end.is_some() {
             return Ok(None);
         }

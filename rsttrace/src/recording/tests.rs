@@ -50,7 +50,7 @@ fn inputs() -> (Head, Vec<(Vec<u8>, Facts)>) {
         ..NetSettings::default()
     });
     let mut events = Vec::new();
-    while let Some(input) = reader.next().unwrap() {
+    while let Some(input) = reader.input().unwrap() {
         let Input::Event { bytes, mut facts } = input else {
             continue;
         };
@@ -206,7 +206,7 @@ fn a_recording_that_is_cut_gives_what_was_over_by_then() {
     let near = |end: usize| {
         let next = marks.partition_point(|&mark| mark <= end);
         let is_near = |mark: &usize| mark.abs_diff(end) <= block::HEADER + 1;
-        end % 97 == 0 || marks[next.saturating_sub(1)..].iter().take(2).any(is_near)
+        end.is_multiple_of(97) || marks[next.saturating_sub(1)..].iter().take(2).any(is_near)
     };
     for end in (0..bytes.len()).filter(|&end| near(end)) {
         match judged(&bytes[..end]) {

@@ -135,7 +135,7 @@ fn events_of(whole: &[u8], namespaces: &[u32]) -> anyhow::Result<(Vec<u8>, Writt
     (host.host, host.boot_id, host.environment) = (None, Word::default(), None);
     let decoder = Decoder::new(head.premises.kernel.clone());
     let mut writer = Writer::new(Vec::new(), &head, Effort::Archive)?;
-    while let Some(input) = reader.next()? {
+    while let Some(input) = reader.input()? {
         let Input::Event { bytes, facts } = input else {
             continue;
         };
