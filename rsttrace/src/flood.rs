@@ -511,6 +511,25 @@ mod tests {
     }
 
     #[test]
+    fn sums_that_differ_in_their_namespace_alone_come_in_one_order() {
+        for _ in 0..8 {
+            let refused: Vec<_> = (0..10)
+                .map(|netns| Refused {
+                    place: netns,
+                    kind: Kind::Bucket(BucketKey {
+                        netns_cookie: 1 + u64::from(netns * 7 % 10),
+                        ..key(3, 80, 0)
+                    }),
+                    count: 5,
+                })
+                .collect();
+            let sums = Flood::new(at(0)).read(at(1), &refused);
+            let order = sums.iter().filter_map(|sum| Some(sum.kind.netns?.0));
+            assert!(order.eq(1..=10));
+        }
+    }
+
+    #[test]
     fn what_a_bucket_has_in_common_is_what_its_level_says() {
         let of = |port, flags| Subject::of(Kind::Bucket(key(3, port, flags)));
         let network: IpNet = "203.0.113.0/24".parse().unwrap();

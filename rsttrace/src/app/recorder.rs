@@ -175,7 +175,7 @@ pub fn check(to: &RecordFile) -> Result<(), Failure> {
     if to.path.is_dir() {
         return usage(format!("{path} is a folder; name a file in it"));
     }
-    if to.path.exists() && !to.force {
+    if to.path.exists() && !is_special(&to.path) && !to.force {
         return usage(format!(
             "{path} exists; name another file, or overwrite it with --force"
         ));

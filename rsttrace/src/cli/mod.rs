@@ -56,7 +56,8 @@ Configuration:
 
 Exit codes:
   0  done, also when the reader of the output went away
-  1  failed; demo: a case was explained wrongly; doctor: something is wrong
+  1  failed; demo: a case was explained wrongly; doctor: something is wrong; record: not all
+     could be recorded; replay: the recording is damaged
   2  the command line, or the configuration file, makes no sense
   3  not permitted: run as root, or with the capability that the message names
   4  not supported by this kernel; the message says what is missing

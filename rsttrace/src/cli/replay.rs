@@ -32,6 +32,10 @@ pub(super) struct ReplayArgs {
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
+    /// Say more about what the tool does, on standard error; twice: everything
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+
     #[command(flatten)]
     show: ShowArgs,
 
@@ -53,10 +57,6 @@ pub(super) struct ReplayArgs {
     /// recorded
     #[arg(long, value_name = "FILE", help_heading = "Judging")]
     config: Option<PathBuf>,
-
-    /// Say more about what the tool does, on standard error; twice: everything
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    verbose: u8,
 }
 
 /// Options of `replay`, checked.

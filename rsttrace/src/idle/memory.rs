@@ -550,6 +550,24 @@ mod tests {
     }
 
     #[test]
+    fn of_paths_of_one_age_the_same_is_forgotten_each_time() {
+        let kept = || {
+            let mut memory = Memory::default();
+            for port in 0..MAX_PATHS as u16 + 100 {
+                let path = Path {
+                    service: port,
+                    ..path()
+                };
+                memory.note(path, flow(port), BootTime(NOW), None);
+            }
+            let mut kept: Vec<_> = memory.paths.keys().copied().collect();
+            kept.sort();
+            kept
+        };
+        assert_eq!(kept(), kept());
+    }
+
+    #[test]
     fn the_service_is_the_end_that_was_connected_to() {
         let flow = flow(40_000);
         assert_eq!(Path::of(NetnsCookie(7), &flow, Some(false)).service, 8080);

@@ -326,8 +326,6 @@ fn what_did_not_fit_is_not_counted_as_written() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
-
     #[test]
     fn a_byte_that_changed_cuts_and_makes_nothing_up(at in any::<prop::sample::Index>(), by in 1_u8..) {
         let (bytes, outputs) = &*WHOLE;
