@@ -6,6 +6,8 @@ mod doctor;
 mod monitoring;
 mod pcap;
 mod probe;
+mod recorder;
+mod replay;
 mod session;
 mod watch;
 
@@ -13,6 +15,7 @@ pub use demo::{RecordedCase, RecordedDemo, demo, record_demo};
 pub use doctor::doctor;
 pub use pcap::pcap;
 pub use probe::probe;
+pub use replay::replay;
 pub use watch::watch;
 
 use crate::cli::Failure;

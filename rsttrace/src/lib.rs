@@ -19,6 +19,7 @@ mod hash;
 pub mod host;
 pub mod idle;
 pub mod join;
+pub mod judge;
 pub mod kernel;
 pub mod metrics;
 pub mod pipeline;

@@ -35,8 +35,12 @@ fn run() -> Result<(), Failure> {
     }
     match cli::parse()? {
         Request::Watch(options) => {
-            cli::start_log(options.tracer.verbosity);
+            cli::start_log(options.trace.tracer.verbosity);
             app::watch(*options)
+        }
+        Request::Replay(options) => {
+            cli::start_log(options.verbosity);
+            app::replay(&options)
         }
         Request::Demo(options) => {
             cli::start_log(options.tracer.verbosity);

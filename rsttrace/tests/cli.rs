@@ -48,6 +48,14 @@ fn bad_usage_is_2_and_says_what_would_do() {
         (r"probe a:1 --send \q", r"\xHH"),
         ("--no-such-option", "--help"),
         ("no-such-command", "--help"),
+        ("record", "<FILE>"),
+        ("record Cargo.toml", "--force"),
+        ("record no-such-folder/x", "make it"),
+        ("record src", "name a file in it"),
+        ("watch --record Cargo.toml", "--force"),
+        ("watch --force", "--record"),
+        ("replay no-such-file", "rsttrace record"),
+        ("replay", "<FILE>"),
     ] {
         let output = run(arguments);
         let error = String::from_utf8(output.stderr).unwrap();
@@ -67,12 +75,49 @@ fn help_version_and_schema_are_data_on_standard_output() {
         "demo --help",
         "doctor --help",
         "probe --help",
+        "record --help",
+        "replay --help",
         "schema",
     ] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments}");
         assert!(!output.stdout.is_empty(), "{arguments}");
         assert!(output.stderr.is_empty(), "{arguments}");
+    }
+}
+
+const RECORDING: &str = "tests/data/kernels/6.18/events.rst";
+
+#[test]
+fn a_recording_is_replayed_without_rights() {
+    let output = run(&format!("replay -o json --noise {RECORDING}"));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    let lines = String::from_utf8(output.stdout).unwrap();
+    assert!(lines.lines().count() > 300, "{}", lines.lines().count());
+    let again = run(&format!("replay -o json --noise {RECORDING}")).stdout;
+    assert!(lines.as_bytes() == again);
+}
+
+#[test]
+fn a_recording_that_is_cut_is_0_and_one_that_is_damaged_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x.rst");
+    let whole = std::fs::read(RECORDING).unwrap();
+    let mut damaged = whole.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    let cut = &whole[..whole.len() - 1];
+    for (bytes, code, says) in [
+        (cut, 0, "it ends at byte"),
+        (&damaged, 1, "it is damaged from byte"),
+        (b"not one", 1, "`rsttrace record FILE` makes one"),
+        (b"", 1, "`rsttrace record FILE` makes one"),
+    ] {
+        std::fs::write(&file, bytes).unwrap();
+        let output = run(&format!("replay {}", file.display()));
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{stderr}");
+        assert!(stderr.contains(says), "{stderr}");
     }
 }
 

@@ -4,12 +4,15 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use super::monitoring::Monitoring;
-use super::session::{Finished, Session, SessionOptions, Sight};
+use super::recorder::RecordTo;
+use super::session::{Finished, Session, SessionOptions};
 use super::{runtime, sleep_until};
 use crate::cli::{Failure, Interrupt, WatchOptions};
+use crate::judge::Sight;
 use crate::kernel::{InterfaceOptions, Scope, Selector};
 use crate::pipeline::Output;
 use crate::sink::Reporter;
+use crate::sink::text::{bytes, count};
 
 /// How long the start waits for classifiers on interfaces that are there; resets are traced meanwhile.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -23,30 +26,31 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
     // Before the hooks: a signal during the start must take them off, too.
     let mut interrupt = Interrupt::new()?;
     let mut monitoring = Monitoring::start(&options.metrics).await?;
+    let trace = &options.trace;
     let mut session = Session::start(SessionOptions {
-        tracer: options.tracer.clone(),
-        buffer_bytes: options.buffer,
+        tracer: trace.tracer.clone(),
+        buffer_bytes: trace.buffer,
         interfaces: InterfaceOptions {
-            scope: scope(&options.filter.only.netns),
-            names: options.interfaces.clone(),
-            loopback: options.loopback,
+            scope: scope(&options.show.filter.only.netns),
+            names: trace.interfaces.clone(),
+            loopback: trace.loopback,
             patience: PATIENCE,
             ..InterfaceOptions::default()
         },
         sight: Sight::Host,
-        hops: options.hops.clone(),
-        detail_interval: options.detail_interval(),
-        record: false,
+        hops: trace.hops.clone(),
+        detail_interval: trace.detail_interval(),
+        record: options.record.clone().map(RecordTo::File),
     })?;
     eprintln!("rsttrace: {}; Ctrl-C ends it", session.describe());
-    if !options.hops.is_empty() {
-        let names: Vec<&str> = options.hops.iter().map(|hop| hop.name.as_str()).collect();
+    if !trace.hops.is_empty() {
+        let names: Vec<&str> = trace.hops.iter().map(|hop| hop.name.as_str()).collect();
         eprintln!("rsttrace: configured hops: {}", names.join(", "));
     }
     for place in monitoring.describe() {
         eprintln!("rsttrace: {place}");
     }
-    let mut reporter = options.reporter();
+    let mut reporter = options.show.reporter();
     let followed = follow(
         &options,
         &mut session,
@@ -56,7 +60,9 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
     )
     .await;
     let Finished {
-        outputs, totals, ..
+        outputs,
+        totals,
+        recorded,
     } = session.finish();
     let ended = match followed {
         // What is left counts, but not beyond --count.
@@ -72,6 +78,22 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
     }
     ended?;
     reporter.finish(totals)?;
+    if let (Some(recorded), Some(to)) = (recorded, &options.record) {
+        let written = recorded.written;
+        eprintln!(
+            "rsttrace: {} events, {}, recorded to {}",
+            count(written.events),
+            bytes(written.bytes),
+            to.path.display()
+        );
+        if recorded.missed > 0 {
+            return Err(anyhow::anyhow!(
+                "{} events could not be recorded; make room, or name a file elsewhere",
+                count(recorded.missed)
+            )
+            .into());
+        }
+    }
     Ok(())
 }
 
@@ -121,15 +143,7 @@ fn report(
     let mut shown = Ok(ControlFlow::Continue(()));
     for output in &mut outputs {
         monitoring.note(&output);
-        shown = match output {
-            Output::Reset(record) => reporter.record(now, &record),
-            Output::TimedOut(dead) => reporter
-                .timed_out(now, &dead)
-                .map(|()| ControlFlow::Continue(())),
-            Output::Suppressed(sum) => reporter
-                .suppressed(now, &sum)
-                .map(|()| ControlFlow::Continue(())),
-        };
+        shown = reporter.output(now, &output);
         if !matches!(shown, Ok(ControlFlow::Continue(()))) {
             break;
         }
