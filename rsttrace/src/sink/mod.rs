@@ -16,7 +16,7 @@ use std::time::Instant;
 use crate::record::{Record, SuppressedRecord, TimedOutRecord};
 use crate::summary::Summary;
 
-pub use json::Json;
+pub use json::{Json, append as append_json};
 pub use reporter::Reporter;
 pub use table::{Table, TableOptions, Width};
 
