@@ -3,13 +3,16 @@
 mod brain;
 mod demo;
 mod doctor;
+mod history;
 mod monitoring;
 mod probe;
 mod session;
+mod storing;
 mod watch;
 
 pub use demo::{RecordedCase, RecordedDemo, demo, record_demo};
 pub use doctor::doctor;
+pub use history::history;
 pub use probe::probe;
 pub use watch::watch;
 

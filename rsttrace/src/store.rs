@@ -18,7 +18,7 @@ mod write;
 use std::time::Duration;
 
 pub use error::StoreError;
-pub use keeper::{Keeper, StoreVitals};
+pub use keeper::Keeper;
 pub use query::Query;
 pub use read::{Extent, Records, Store, Stored};
 pub use write::{Appended, Writer};

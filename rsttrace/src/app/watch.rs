@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use super::monitoring::Monitoring;
 use super::session::{Finished, Session, SessionOptions, Sight};
+use super::storing::Storing;
 use super::{runtime, sleep_until};
 use crate::cli::{Failure, Interrupt, WatchOptions};
 use crate::kernel::{InterfaceOptions, Scope, Selector};
 use crate::pipeline::Output;
 use crate::sink::Reporter;
+use crate::vitals::Vitals;
 
 /// How long the start waits for classifiers on interfaces that are there; resets are traced meanwhile.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -23,6 +25,7 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
     // Before the hooks: a signal during the start must take them off, too.
     let mut interrupt = Interrupt::new()?;
     let mut monitoring = Monitoring::start(&options.metrics).await?;
+    let storing = Storing::start(options.store.as_ref())?;
     let mut session = Session::start(SessionOptions {
         tracer: options.tracer.clone(),
         buffer_bytes: options.buffer,
@@ -46,26 +49,36 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
     for place in monitoring.describe() {
         eprintln!("rsttrace: {place}");
     }
+    if let Some(place) = storing.describe() {
+        eprintln!("rsttrace: {place}");
+    }
     let mut reporter = options.reporter();
     let followed = follow(
         &options,
         &mut session,
         &mut reporter,
         &mut monitoring,
+        &storing,
         &mut interrupt,
     )
     .await;
     let Finished {
-        outputs, totals, ..
+        outputs,
+        mut totals,
+        ..
     } = session.finish();
     let ended = match followed {
         // What is left counts, but not beyond --count.
-        Ok(()) => report(&mut reporter, &mut monitoring, outputs).map(drop),
+        Ok(()) => report(&mut reporter, &mut monitoring, &storing, outputs).map(drop),
         Err(failure) => {
-            outputs.iter().for_each(|output| monitoring.note(output));
+            for output in outputs {
+                monitoring.note(&output);
+                storing.offer(output);
+            }
             Err(failure)
         }
     };
+    storing.finish(&mut totals);
     // Also if nobody reads the records any more.
     if let Some(vitals) = &totals.vitals {
         monitoring.rewrite(vitals);
@@ -81,6 +94,7 @@ async fn follow(
     session: &mut Session,
     reporter: &mut Reporter,
     monitoring: &mut Monitoring,
+    storing: &Storing,
     interrupt: &mut Interrupt,
 ) -> Result<(), Failure> {
     let end = options
@@ -91,7 +105,7 @@ async fn follow(
         let tick = reporter.deadline().map(tokio::time::Instant::from_std);
         let mut wanted = None;
         let enough = tokio::select! {
-            outputs = session.next() => report(reporter, monitoring, outputs?)?,
+            outputs = session.next() => report(reporter, monitoring, storing, outputs?)?,
             it = monitoring.wanted() => {
                 wanted = Some(it);
                 ControlFlow::Continue(())
@@ -101,7 +115,11 @@ async fn follow(
             () = &mut interrupted => ControlFlow::Break(()),
         };
         if let Some(wanted) = wanted {
-            monitoring.give(wanted, &session.vitals());
+            let vitals = Vitals {
+                store: storing.vitals(),
+                ..session.vitals()
+            };
+            monitoring.give(wanted, &vitals);
         }
         reporter.tick(Instant::now())?;
         reporter.flush()?;
@@ -114,6 +132,7 @@ async fn follow(
 fn report(
     reporter: &mut Reporter,
     monitoring: &mut Monitoring,
+    storing: &Storing,
     outputs: impl IntoIterator<Item = Output>,
 ) -> Result<ControlFlow<()>, Failure> {
     let now = Instant::now();
@@ -121,21 +140,25 @@ fn report(
     let mut shown = Ok(ControlFlow::Continue(()));
     for output in &mut outputs {
         monitoring.note(&output);
-        shown = match output {
-            Output::Reset(record) => reporter.record(now, &record),
+        shown = match &output {
+            Output::Reset(record) => reporter.record(now, record),
             Output::TimedOut(dead) => reporter
-                .timed_out(now, &dead)
+                .timed_out(now, dead)
                 .map(|()| ControlFlow::Continue(())),
             Output::Suppressed(sum) => reporter
-                .suppressed(now, &sum)
+                .suppressed(now, sum)
                 .map(|()| ControlFlow::Continue(())),
         };
+        storing.offer(output);
         if !matches!(shown, Ok(ControlFlow::Continue(()))) {
             break;
         }
     }
     // What is not shown any more was judged all the same.
-    outputs.for_each(|output| monitoring.note(&output));
+    for output in outputs {
+        monitoring.note(&output);
+        storing.offer(output);
+    }
     Ok(shown?)
 }
 

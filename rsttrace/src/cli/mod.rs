@@ -3,6 +3,7 @@
 mod demo;
 mod doctor;
 mod failure;
+mod history;
 mod interrupt;
 mod probe;
 pub mod schema;
@@ -19,10 +20,11 @@ use clap::{Parser, Subcommand};
 pub use demo::DemoOptions;
 pub use doctor::DoctorOptions;
 pub use failure::{ExitCode, Failure};
+pub use history::{HistoryFormat, HistoryOptions};
 pub use interrupt::Interrupt;
 pub use probe::ProbeOptions;
 pub use shared::{OutputFormat, TcMode, TracerOptions, Transport};
-pub use watch::{MetricsOptions, WatchOptions};
+pub use watch::{MetricsOptions, StoreOptions, WatchOptions};
 
 const AFTER_HELP: &str = "\
 Filters:
@@ -45,6 +47,11 @@ Configuration:
   mode:    fin_at_expiry: it closes; rst_at_expiry: it resets; late_rst: it forgets, and
            whoever speaks next is reset
   kind:    terminating: a proxy; transparent: packets keep their addresses; optional
+  And keep a history with every run:
+    [store]
+    file = \"/var/lib/rsttrace/history.db\"
+    keep = \"7d\"
+    keep-size = \"256MiB\"
 
 Exit codes:
   0  done, also when the reader of the output went away
@@ -59,6 +66,8 @@ Examples:
   rsttrace --severity fault -o json            lost connections, one JSON object a line
   rsttrace --duration 20s --noise              20 seconds of everything, then the summary
   rsttrace --address 10.0.3.0/24 --count 1     wait for one from or to that network
+  rsttrace --store                             keep everything, for `rsttrace history`
+  rsttrace history --since 2h                  what was kept of the last two hours
   rsttrace demo                                proof that it works on this kernel
   rsttrace doctor                              hooks, timeouts and keepalive of this host
   rsttrace probe lb.example.org:443            how long a connection there may be idle";
@@ -94,6 +103,8 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Find the idle timeout of a path: many connections, different silences
     Probe(Box<probe::ProbeArgs>),
+    /// Ask what happened before: the records that `rsttrace watch --store` kept
+    History(Box<history::HistoryArgs>),
     /// Print the JSON Schema of the records that `--output json` writes
     Schema {
         /// Which ones
@@ -113,6 +124,8 @@ pub enum Request {
     Doctor(DoctorOptions),
     /// Find the idle timeout of a path.
     Probe(ProbeOptions),
+    /// Ask what happened before.
+    History(Box<HistoryOptions>),
     /// Print the schema.
     Schema(schema::Kind),
 }
@@ -137,6 +150,7 @@ fn check(cli: Cli) -> Result<Request, Failure> {
         Some(Command::Demo(args)) => Request::Demo(args.check()?),
         Some(Command::Doctor(args)) => Request::Doctor(args.into()),
         Some(Command::Probe(args)) => Request::Probe(args.check()?),
+        Some(Command::History(args)) => Request::History(Box::new(args.check()?)),
         Some(Command::Schema { kind }) => Request::Schema(kind),
     })
 }

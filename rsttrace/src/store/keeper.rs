@@ -16,6 +16,7 @@ use log::{info, warn};
 use super::write::{Writer, bytes_on_disk, rest};
 use super::{Limits, StoreError};
 use crate::pipeline::Output;
+use crate::vitals::StoreVitals;
 
 /// How long a record waits for others.
 const DELAY: Duration = Duration::from_millis(500);
@@ -29,17 +30,6 @@ pub struct Keeper {
     shared: Arc<Shared>,
     file: PathBuf,
     thread: Option<JoinHandle<()>>,
-}
-
-/// How the store is doing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StoreVitals {
-    /// Records that were stored since the start.
-    pub stored: u64,
-    /// Records that could not be.
-    pub lost: u64,
-    /// Bytes on the disk now, all files of the store together.
-    pub bytes: u64,
 }
 
 #[derive(Default)]

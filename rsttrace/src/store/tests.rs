@@ -277,8 +277,9 @@ fn times_peers_and_known_silences_narrow_it_down() {
 #[test]
 fn the_newest_are_the_last_ones() {
     let mut outputs = Vec::new();
+    let sample = samples().remove(1);
     for number in 0..3_000_u64 {
-        let mut record = samples().remove(1);
+        let mut record = sample.clone();
         record.id.number = number;
         if number % 2 == 0 {
             record.verdict.cause = Cause::LingerZero;
@@ -317,14 +318,15 @@ fn all_files_together_stay_below_the_limit_while_ten_times_as_much_is_written() 
     let mut writer = Writer::open(&place.file, limits).unwrap();
     let (mut handed_in, mut most) = (0, 0);
     let mut number = 0_u64;
+    let samples = samples();
     while handed_in < 10 * limits.bytes {
         let mut outputs = Vec::new();
         for _ in 0..200 {
             number += 1;
-            let mut record = samples().remove(usize::try_from(number % 13).unwrap());
+            let mut record = samples[usize::try_from(number).unwrap() % samples.len()].clone();
             record.id.number = number;
-            // Does not shrink.
-            record.verdict.summary = (0..60).map(|_| fastrand_word(&mut handed_in)).collect();
+            record.verdict.summary = unpackable();
+            handed_in += record.verdict.summary.len() as u64;
             outputs.push(reset(&record));
         }
         let appended = writer.append(&outputs);
@@ -343,17 +345,17 @@ fn all_files_together_stay_below_the_limit_while_ten_times_as_much_is_written() 
     assert!(found.len() > 1_000, "{}", found.len());
 }
 
-fn fastrand_word(bytes: &mut u64) -> String {
-    let word: String = std::iter::repeat_with(|| char::from(b'!' + (rand() % 90) as u8))
-        .take(20)
-        .collect();
-    *bytes += 20;
-    word
-}
-
-fn rand() -> u64 {
+/// Text of 1,200 bytes that hardly shrinks.
+fn unpackable() -> String {
     use std::hash::{BuildHasher as _, RandomState};
-    RandomState::new().hash_one(1)
+    let mut state = RandomState::new().hash_one(1) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(b'!' + (state % 90) as u8)
+    };
+    std::iter::repeat_with(&mut next).take(1_200).collect()
 }
 
 #[test]
@@ -363,7 +365,7 @@ fn a_smaller_limit_shrinks_what_is_there() {
     let mut outputs = Vec::new();
     for number in 0..12_000 {
         record.id.number = number;
-        record.verdict.summary = (0..30).map(|_| fastrand_word(&mut 0)).collect();
+        record.verdict.summary = unpackable();
         outputs.push(reset(&record));
     }
     let mut writer = Writer::open(&place.file, limits()).unwrap();
@@ -429,7 +431,7 @@ fn a_reader_in_the_middle_neither_blocks_the_writer_nor_lets_its_log_grow() {
     let mut record = samples().remove(1);
     let mut held = None;
     for _ in 0..400 {
-        record.verdict.summary = (0..30).map(|_| fastrand_word(&mut 0)).collect();
+        record.verdict.summary = unpackable();
         let appended = writer.append(&vec![reset(&record); 20]);
         held = held.or(appended.error.map(|error| error.to_string()));
         assert!(writer.bytes() <= limits.bytes, "{}", writer.bytes());
