@@ -48,8 +48,8 @@ pub enum StoreError {
     /// No room.
     #[error("{}: the disk is full; free some of it, or give a smaller --keep-size", .0.display())]
     Full(PathBuf),
-    /// Readers that are in the middle of something keep the log from being written over.
-    #[error("{}: another program holds it open in the middle of reading; end that", .0.display())]
+    /// Another program that is in the middle of reading or writing it keeps it from being written.
+    #[error("{}: another program that uses it keeps it from being written; end that", .0.display())]
     Held(PathBuf),
     /// Anything else.
     #[error("{}: {problem}; name a file that can be read and written", file.display())]
@@ -70,6 +70,7 @@ impl StoreError {
                 file,
                 problem: error.to_string(),
             },
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Held(file),
             Some(ErrorCode::DiskFull) => Self::Full(file),
             Some(
                 ErrorCode::PermissionDenied

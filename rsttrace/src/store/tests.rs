@@ -436,7 +436,7 @@ fn a_reader_in_the_middle_neither_blocks_the_writer_nor_lets_its_log_grow() {
         held = held.or(appended.error.map(|error| error.to_string()));
         assert!(writer.bytes() <= limits.bytes, "{}", writer.bytes());
     }
-    assert!(held.unwrap().contains("in the middle of reading"));
+    assert!(held.unwrap().contains("keeps it from being written"));
     reader.execute_batch("COMMIT").unwrap();
     assert_eq!(writer.append(&all()).lost, 0);
 }
@@ -533,13 +533,34 @@ fn a_damaged_store_is_refused_or_told_of_and_nothing_panics() {
 }
 
 #[test]
-fn the_thread_stores_within_a_second_and_all_at_the_end() {
+fn a_disk_that_does_not_follow_costs_records_and_no_time() {
+    let place = store(&[]);
+    let keeper = Keeper::start(&place.file, limits()).unwrap();
+    let other = Connection::open(&place.file).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let outputs = vec![reset(&samples().remove(1)); 20_000];
+    let begun = std::time::Instant::now();
+    for output in outputs {
+        keeper.offer(output);
+    }
+    assert!(begun.elapsed() < schema::PATIENCE, "{:?}", begun.elapsed());
+    let lost = keeper.vitals().lost;
+    assert!(lost > 10_000, "{lost}");
+    other.execute_batch("COMMIT").unwrap();
+    let vitals = keeper.finish();
+    assert_eq!(vitals.stored + vitals.lost, 20_000);
+    assert_eq!(ask(&place, &everything()).len() as u64, vitals.stored);
+}
+
+#[test]
+fn the_thread_stores_without_being_asked_and_all_at_the_end() {
     let place = place();
     let keeper = Keeper::start(&place.file, limits()).unwrap();
     keeper.offer(sum());
     let begun = std::time::Instant::now();
     while ask(&place, &everything()).is_empty() {
-        assert!(begun.elapsed() < Duration::from_secs(1));
+        // It takes half a second, and what a loaded machine adds.
+        assert!(begun.elapsed() < Duration::from_secs(5));
         std::thread::sleep(Duration::from_millis(10));
     }
     for output in all() {
