@@ -27,6 +27,8 @@ pub mod probe;
 pub mod record;
 pub mod recording;
 pub mod sink;
+pub mod stats;
+pub mod store;
 pub mod summary;
 mod sys;
 pub mod terminal;

@@ -58,6 +58,10 @@ fn run() -> Result<(), Failure> {
             cli::start_log(options.verbosity);
             app::pcap(&options)
         }
+        Request::History(options) => {
+            cli::start_log(0);
+            app::history(&options)
+        }
         Request::Schema(kind) => cli::schema::print(kind),
     }
 }

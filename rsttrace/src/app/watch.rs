@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::monitoring::Monitoring;
 use super::recorder::RecordTo;
 use super::session::{Finished, Session, SessionOptions};
+use super::storing::Storing;
 use super::{runtime, sleep_until};
 use crate::cli::{Failure, Interrupt, WatchOptions};
 use crate::judge::Sight;
@@ -13,6 +14,7 @@ use crate::kernel::{InterfaceOptions, Scope, Selector};
 use crate::pipeline::Output;
 use crate::sink::Reporter;
 use crate::sink::text::{bytes, count};
+use crate::vitals::Vitals;
 
 /// How long the start waits for classifiers on interfaces that are there; resets are traced meanwhile.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -25,7 +27,8 @@ pub fn watch(options: WatchOptions) -> Result<(), Failure> {
 async fn run(options: WatchOptions) -> Result<(), Failure> {
     // Before the hooks: a signal during the start must take them off, too.
     let mut interrupt = Interrupt::new()?;
-    let mut monitoring = Monitoring::start(&options.metrics).await?;
+    let monitoring = Monitoring::start(&options.metrics).await?;
+    let storing = Storing::start(options.store.as_ref())?;
     let trace = &options.trace;
     let mut session = Session::start(SessionOptions {
         tracer: trace.tracer.clone(),
@@ -50,28 +53,34 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
     for place in monitoring.describe() {
         eprintln!("rsttrace: {place}");
     }
-    let mut reporter = options.show.reporter();
-    let followed = follow(
-        &options,
-        &mut session,
-        &mut reporter,
-        &mut monitoring,
-        &mut interrupt,
-    )
-    .await;
+    if let Some(place) = storing.describe() {
+        eprintln!("rsttrace: {place}");
+    }
+    let mut outlets = Outlets {
+        reporter: options.show.reporter(),
+        monitoring,
+        storing,
+    };
+    let followed = follow(&options, &mut session, &mut outlets, &mut interrupt).await;
     let Finished {
         outputs,
-        totals,
+        mut totals,
         recorded,
     } = session.finish();
     let ended = match followed {
         // What is left counts, but not beyond --count.
-        Ok(()) => report(&mut reporter, &mut monitoring, outputs).map(drop),
+        Ok(()) => outlets.show(outputs).map(drop),
         Err(failure) => {
-            outputs.iter().for_each(|output| monitoring.note(output));
+            outputs.into_iter().for_each(|output| outlets.note(output));
             Err(failure)
         }
     };
+    let Outlets {
+        reporter,
+        mut monitoring,
+        storing,
+    } = outlets;
+    storing.finish(&mut totals);
     // Also if nobody reads the records any more.
     if let Some(vitals) = &totals.vitals {
         monitoring.rewrite(vitals);
@@ -101,8 +110,7 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
 async fn follow(
     options: &WatchOptions,
     session: &mut Session,
-    reporter: &mut Reporter,
-    monitoring: &mut Monitoring,
+    outlets: &mut Outlets,
     interrupt: &mut Interrupt,
 ) -> Result<(), Failure> {
     let end = options
@@ -110,11 +118,11 @@ async fn follow(
         .map(|duration| tokio::time::Instant::now() + duration);
     let mut interrupted = std::pin::pin!(interrupt.wait());
     loop {
-        let tick = reporter.deadline().map(tokio::time::Instant::from_std);
+        let tick = outlets.reporter.deadline().map(tokio::time::Instant::from_std);
         let mut wanted = None;
         let enough = tokio::select! {
-            outputs = session.next() => report(reporter, monitoring, outputs?)?,
-            it = monitoring.wanted() => {
+            outputs = session.next() => outlets.show(outputs?)?,
+            it = outlets.monitoring.wanted() => {
                 wanted = Some(it);
                 ControlFlow::Continue(())
             }
@@ -123,34 +131,49 @@ async fn follow(
             () = &mut interrupted => ControlFlow::Break(()),
         };
         if let Some(wanted) = wanted {
-            monitoring.give(wanted, &session.vitals());
+            let vitals = Vitals {
+                store: outlets.storing.vitals(),
+                ..session.vitals()
+            };
+            outlets.monitoring.give(wanted, &vitals);
         }
-        reporter.tick(Instant::now())?;
-        reporter.flush()?;
+        outlets.reporter.tick(Instant::now())?;
+        outlets.reporter.flush()?;
         if enough.is_break() {
             return Ok(());
         }
     }
 }
 
-fn report(
-    reporter: &mut Reporter,
-    monitoring: &mut Monitoring,
-    outputs: impl IntoIterator<Item = Output>,
-) -> Result<ControlFlow<()>, Failure> {
-    let now = Instant::now();
-    let mut outputs = outputs.into_iter();
-    let mut shown = Ok(ControlFlow::Continue(()));
-    for output in &mut outputs {
-        monitoring.note(&output);
-        shown = reporter.output(now, &output);
-        if !matches!(shown, Ok(ControlFlow::Continue(()))) {
-            break;
+/// Who is told what was judged.
+struct Outlets {
+    reporter: Reporter,
+    monitoring: Monitoring,
+    storing: Storing,
+}
+
+impl Outlets {
+    /// Shows what is wanted until it is enough; what is not shown was judged all the same.
+    fn show(
+        &mut self,
+        outputs: impl IntoIterator<Item = Output>,
+    ) -> Result<ControlFlow<()>, Failure> {
+        let now = Instant::now();
+        let mut shown = Ok(ControlFlow::Continue(()));
+        for output in outputs {
+            if matches!(shown, Ok(ControlFlow::Continue(()))) {
+                shown = self.reporter.output(now, &output);
+            }
+            self.note(output);
         }
+        Ok(shown?)
     }
-    // What is not shown any more was judged all the same.
-    outputs.for_each(|output| monitoring.note(&output));
-    Ok(shown?)
+
+    /// Counts and keeps one.
+    fn note(&mut self, output: Output) {
+        self.monitoring.note(&output);
+        self.storing.offer(output);
+    }
 }
 
 fn scope(inodes: &[u32]) -> Scope {

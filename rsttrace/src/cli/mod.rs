@@ -3,6 +3,7 @@
 mod demo;
 mod doctor;
 mod failure;
+mod history;
 mod interrupt;
 mod pcap;
 mod probe;
@@ -24,6 +25,7 @@ use clap::{Parser, Subcommand};
 pub use demo::DemoOptions;
 pub use doctor::DoctorOptions;
 pub use failure::{ExitCode, Failure};
+pub use history::{HistoryFormat, HistoryOptions};
 pub use interrupt::Interrupt;
 pub use pcap::PcapOptions;
 pub use probe::ProbeOptions;
@@ -32,7 +34,7 @@ pub use replay::ReplayOptions;
 pub use shared::{OutputFormat, TcMode, TracerOptions, Transport};
 pub use show::ShowOptions;
 pub use trace::TraceOptions;
-pub use watch::{MetricsOptions, WatchOptions};
+pub use watch::{MetricsOptions, StoreOptions, WatchOptions};
 
 const AFTER_HELP: &str = "\
 Filters:
@@ -55,6 +57,11 @@ Configuration:
   mode:    fin_at_expiry: it closes; rst_at_expiry: it resets; late_rst: it forgets, and
            whoever speaks next is reset
   kind:    terminating: a proxy; transparent: packets keep their addresses; optional
+  And keep a history with every run:
+    [store]
+    file = \"/var/lib/rsttrace/history.db\"
+    keep = \"7d\"
+    keep-size = \"256MiB\"
 
 Exit codes:
   0  done, also when the reader of the output went away
@@ -72,6 +79,8 @@ Examples:
   rsttrace --address 10.0.3.0/24 --count 1     wait for one from or to that network
   rsttrace record resets.rst --duration 10m    keep ten minutes, to look at them elsewhere
   rsttrace replay resets.rst --port 443        the same records again, those of one port
+  rsttrace --store                             keep everything, for `rsttrace history`
+  rsttrace history --since 2h                  what was kept of the last two hours
   rsttrace demo                                proof that it works on this kernel
   rsttrace doctor                              hooks, timeouts and keepalive of this host
   rsttrace probe lb.example.org:443            how long a connection there may be idle";
@@ -113,6 +122,8 @@ enum Command {
     Record(Box<record::RecordArgs>),
     /// Judge a recording again: the same records, without root and without that kernel
     Replay(Box<replay::ReplayArgs>),
+    /// Ask what happened before: the records that `rsttrace watch --store` kept
+    History(Box<history::HistoryArgs>),
     /// Print the JSON Schema of the records that `--output json` writes
     Schema {
         /// Which ones
@@ -136,6 +147,8 @@ pub enum Request {
     Probe(ProbeOptions),
     /// Judge captures.
     Pcap(Box<PcapOptions>),
+    /// Ask what happened before.
+    History(Box<HistoryOptions>),
     /// Print the schema.
     Schema(schema::Kind),
 }
@@ -163,6 +176,7 @@ fn check(cli: Cli) -> Result<Request, Failure> {
         Some(Command::Doctor(args)) => Request::Doctor(args.into()),
         Some(Command::Probe(args)) => Request::Probe(args.check()?),
         Some(Command::Pcap(args)) => Request::Pcap(Box::new(args.check()?)),
+        Some(Command::History(args)) => Request::History(Box::new(args.check()?)),
         Some(Command::Schema { kind }) => Request::Schema(kind),
     })
 }

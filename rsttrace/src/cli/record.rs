@@ -82,7 +82,8 @@ impl RecordArgs {
                 ..ShowOptions::default()
             },
             duration: self.duration,
-            trace: self.trace.check(&self.describe)?,
+            trace: self.trace.check(&self.describe)?.0,
+            store: None,
             metrics: MetricsOptions::default(),
             record: Some(RecordFile {
                 path: self.file,

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::shared::{TracerArgs, TracerOptions};
 use super::{Failure, values};
-use crate::config::{self, ConfigError};
+use crate::config::{self, Config, ConfigError};
 use crate::idle::candidates::Hop;
 
 #[derive(Debug, Args)]
@@ -75,8 +75,8 @@ pub struct TraceOptions {
 }
 
 impl TraceArgs {
-    /// What the arguments mean together.
-    pub(super) fn check(self, describe: &DescribeArgs) -> Result<TraceOptions, Failure> {
+    /// What the arguments mean together, and the rest of the configuration file.
+    pub(super) fn check(self, describe: &DescribeArgs) -> Result<(TraceOptions, Config), Failure> {
         if self.no_loopback && self.interface.iter().any(|name| name == "lo") {
             return Err(Failure::Usage(
                 "--interface lo and --no-loopback contradict each other; leave one of them out"
@@ -84,14 +84,15 @@ impl TraceArgs {
             ));
         }
         let config = config::load(self.config.as_deref())?;
-        Ok(TraceOptions {
+        let options = TraceOptions {
             details: (!describe.every).then_some(describe.details),
-            hops: config.hops,
+            hops: config.hops.clone(),
             interfaces: self.interface,
             loopback: !self.no_loopback,
             buffer: self.buffer,
             tracer: self.tracer.into(),
-        })
+        };
+        Ok((options, config))
     }
 }
 

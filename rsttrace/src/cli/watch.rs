@@ -11,6 +11,8 @@ use super::selection::{ExceptArgs, OnlyArgs, filter};
 use super::show::{ShowArgs, ShowOptions};
 use super::trace::{DescribeArgs, TraceArgs, TraceOptions};
 use super::{Failure, values};
+use crate::config::StoreConfig;
+use crate::store::Limits;
 
 #[derive(Debug, Args)]
 pub(super) struct WatchArgs {
@@ -53,6 +55,20 @@ pub(super) struct WatchArgs {
     #[arg(long, requires = "record", help_heading = "Recording")]
     force: bool,
 
+    /// Keep everything that is explained in this file, noise too, whatever the filters show: `rsttrace history` asks it. Without
+    /// FILE: the one that the configuration file names, else /var/lib/rsttrace/history.db. Also kept if the configuration file
+    /// has [store]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, help_heading = "History")]
+    store: Option<Option<PathBuf>>,
+
+    /// Keep records this long [default: 7d]
+    #[arg(long, value_name = "TIME", value_parser = values::age, help_heading = "History")]
+    keep: Option<Duration>,
+
+    /// Keep at most so much: the oldest records go when all files of the history reach this size [default: 256MiB]
+    #[arg(long, value_name = "SIZE", value_parser = values::store_bytes, help_heading = "History")]
+    keep_size: Option<u64>,
+
     #[command(flatten)]
     trace: TraceArgs,
 }
@@ -70,6 +86,19 @@ pub struct WatchOptions {
     pub metrics: MetricsOptions,
     /// Where all that is traced is recorded.
     pub record: Option<RecordFile>,
+    /// Where everything is kept; absent: nowhere.
+    pub store: Option<StoreOptions>,
+}
+
+/// Where everything is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreOptions {
+    /// The file.
+    pub file: PathBuf,
+    /// How much.
+    pub limits: Limits,
+    /// The command line asks for it; else the configuration file does, and another process may be at it already.
+    pub required: bool,
 }
 
 /// Where metrics go; nowhere by default.
@@ -86,10 +115,12 @@ impl WatchArgs {
     pub(super) fn check(self) -> Result<WatchOptions, Failure> {
         let filter = filter(self.only, self.except);
         let every = self.describe.every;
+        let (trace, config) = self.trace.check(&self.describe)?;
+        let store = store(self.store, self.keep, self.keep_size, config.store)?;
         Ok(WatchOptions {
             show: self.show.check(filter, every, self.count),
             duration: self.duration,
-            trace: self.trace.check(&self.describe)?,
+            trace,
             metrics: MetricsOptions {
                 address: self.metrics,
                 file: self.metrics_file,
@@ -98,13 +129,44 @@ impl WatchArgs {
                 path,
                 force: self.force,
             }),
+            store,
         })
     }
+}
+
+/// What the command line and the configuration file say of the history together.
+fn store(
+    named: Option<Option<PathBuf>>,
+    keep: Option<Duration>,
+    keep_size: Option<u64>,
+    config: Option<StoreConfig>,
+) -> Result<Option<StoreOptions>, Failure> {
+    let required = named.is_some();
+    if !required && config.is_none() {
+        return if keep.is_some() || keep_size.is_some() {
+            Err(Failure::Usage(
+                "--keep and --keep-size are of a history that is kept; say --store, too".to_owned(),
+            ))
+        } else {
+            Ok(None)
+        };
+    }
+    let config = config.unwrap_or_default();
+    Ok(Some(StoreOptions {
+        file: named.flatten().unwrap_or(config.file),
+        limits: Limits {
+            age: keep.unwrap_or(config.limits.age),
+            bytes: keep_size.unwrap_or(config.limits.bytes),
+        },
+        required,
+    }))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::cli::{Request, parse_from};
     use crate::record::Cause;
@@ -162,6 +224,36 @@ mod tests {
         )
         .unwrap();
         assert_eq!(watch(&config).unwrap().trace.hops[0].name, "edge");
+    }
+
+    #[test]
+    fn a_history_is_kept_if_either_says_so_and_the_command_line_wins() {
+        assert_eq!(watch("").unwrap().store, None);
+        let store = watch("--store").unwrap().store.unwrap();
+        assert_eq!(store.file, Path::new(crate::store::DEFAULT_PATH));
+        assert!(store.required);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("c.toml");
+        std::fs::write(&file, "[store]\nfile = '/srv/h.db'\nkeep = '1d'\n").unwrap();
+        let config = format!("--config {}", file.display());
+        let store = watch(&config).unwrap().store.unwrap();
+        assert_eq!(store.file, Path::new("/srv/h.db"));
+        assert!(!store.required);
+        let store = watch(&format!("{config} --store x.db --keep-size 8MiB"))
+            .unwrap()
+            .store
+            .unwrap();
+        assert_eq!(store.file, Path::new("x.db"));
+        assert_eq!(
+            (store.limits.age.as_secs(), store.limits.bytes),
+            (86_400, 8 << 20)
+        );
+        let store = watch(&format!("{config} --store --keep 2d"))
+            .unwrap()
+            .store
+            .unwrap();
+        assert_eq!(store.file, Path::new("/srv/h.db"));
+        assert_eq!(store.limits.age.as_secs(), 2 * 86_400);
     }
 
     #[test]
