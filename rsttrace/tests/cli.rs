@@ -37,6 +37,7 @@ fn bad_usage_is_2_and_says_what_would_do() {
         ("--metrics-file no-such-folder/x.prom", "make it"),
         ("--metrics-file src", "write one like"),
         ("--metrics-file new/", "write one like"),
+        ("--pcapng no-such-folder/x.pcapng", "folder that exists"),
         ("--config no-such-file.toml", "leave --config out"),
         ("--config Cargo.toml", "the file holds [[hop]]"),
         ("demo --only a --require 2", "lower it"),

@@ -23,6 +23,8 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
     // Before the hooks: a signal during the start must take them off, too.
     let mut interrupt = Interrupt::new()?;
     let mut monitoring = Monitoring::start(&options.metrics).await?;
+    // Before rights are given up: the file may be where only root may write.
+    let mut reporter = options.reporter()?;
     let mut session = Session::start(SessionOptions {
         tracer: options.tracer.clone(),
         buffer_bytes: options.buffer,
@@ -46,7 +48,6 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
     for place in monitoring.describe() {
         eprintln!("rsttrace: {place}");
     }
-    let mut reporter = options.reporter();
     let followed = follow(
         &options,
         &mut session,

@@ -13,9 +13,10 @@ use super::shared::{OutputArgs, OutputFormat, TracerArgs, TracerOptions};
 use super::{Failure, values};
 use crate::config::{self, ConfigError};
 use crate::filter::Filter;
+use crate::host::facts::kernel_release;
 use crate::idle::candidates::Hop;
 use crate::record::Severity;
-use crate::sink::{Json, Reporter, Sink, Table, TableOptions, Width};
+use crate::sink::{Beside, Json, Machine, Pcapng, Reporter, Sink, Table, TableOptions, Width};
 use crate::terminal::{ColorChoice, Palette};
 
 #[derive(Debug, Args)]
@@ -47,6 +48,11 @@ pub(super) struct WatchArgs {
     /// Times of the table in UTC; else in local time. JSON is always UTC
     #[arg(long, help_heading = "Output")]
     utc: bool,
+
+    /// Write the resets that are shown as packets, too, each with its verdict as a comment, for Wireshark. A file that
+    /// is there is replaced
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pcapng: Option<PathBuf>,
 
     /// End after this long: 500ms, 20s, 5m, 1h
     #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Until when")]
@@ -113,6 +119,8 @@ pub struct WatchOptions {
     pub details: u32,
     /// Times of the table in UTC.
     pub utc: bool,
+    /// Where shown resets are written as packets.
+    pub pcapng: Option<PathBuf>,
     /// End after this long.
     pub duration: Option<Duration>,
     /// End after this many shown records.
@@ -163,6 +171,7 @@ impl WatchArgs {
             every: self.every,
             details: self.details,
             utc: self.utc,
+            pcapng: self.pcapng,
             duration: self.duration,
             count: self.count,
             filter,
@@ -197,8 +206,9 @@ impl WatchOptions {
         (!self.every).then(|| Duration::from_secs(1) / self.details.max(1))
     }
 
-    /// Where records go: to standard output in the form asked for, the summary to standard error.
-    pub fn reporter(&self) -> Reporter {
+    /// Where records go: to standard output in the form asked for and, if one is, to a capture; the summary to standard
+    /// error. Fails if that capture cannot be made.
+    pub fn reporter(&self) -> Result<Reporter, Failure> {
         let (out, aside) = (
             BufWriter::with_capacity(OUT_BUFFER, io::stdout()),
             io::stderr(),
@@ -221,7 +231,19 @@ impl WatchOptions {
                 Box::new(Table::new(out, aside, options))
             }
         };
-        Reporter::new(sink, self.filter.clone(), self.noise, self.count)
+        let sink = match &self.pcapng {
+            None => sink,
+            Some(file) => {
+                let machine = Machine {
+                    kernel: kernel_release(),
+                };
+                let file = Pcapng::create(file, machine)
+                    .map_err(|error| Failure::Usage(error.to_string()))?;
+                Box::new(Beside::new(sink, file, io::stderr()))
+            }
+        };
+        let filter = self.filter.clone();
+        Ok(Reporter::new(sink, filter, self.noise, self.count))
     }
 }
 

@@ -2,9 +2,11 @@
 //!
 //! A sink does not filter and does not count: the [`Reporter`] in front of it does.
 
+mod beside;
 mod groups;
 mod json;
 mod layout;
+mod pcapng;
 mod reporter;
 mod suppressed;
 mod table;
@@ -16,7 +18,9 @@ use std::time::Instant;
 use crate::record::{Record, SuppressedRecord, TimedOutRecord};
 use crate::summary::Summary;
 
+pub use beside::Beside;
 pub use json::Json;
+pub use pcapng::{Machine, Pcapng, PcapngError, Place, Written};
 pub use reporter::Reporter;
 pub use table::{Table, TableOptions, Width};
 
