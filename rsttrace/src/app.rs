@@ -5,12 +5,14 @@ mod demo;
 mod doctor;
 mod monitoring;
 mod probe;
+mod report;
 mod session;
 mod watch;
 
 pub use demo::{RecordedCase, RecordedDemo, demo, record_demo};
 pub use doctor::doctor;
 pub use probe::probe;
+pub use report::report;
 pub use watch::watch;
 
 use crate::cli::Failure;

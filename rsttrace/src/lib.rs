@@ -24,6 +24,7 @@ pub mod pipeline;
 pub mod probe;
 pub mod record;
 pub mod recording;
+pub mod report;
 pub mod sink;
 pub mod summary;
 mod sys;

@@ -5,6 +5,7 @@ mod doctor;
 mod failure;
 mod interrupt;
 mod probe;
+mod report;
 pub mod schema;
 mod selection;
 mod shared;
@@ -21,6 +22,7 @@ pub use doctor::DoctorOptions;
 pub use failure::{ExitCode, Failure};
 pub use interrupt::Interrupt;
 pub use probe::ProbeOptions;
+pub use report::ReportOptions;
 pub use shared::{OutputFormat, TcMode, TracerOptions, Transport};
 pub use watch::{MetricsOptions, WatchOptions};
 
@@ -61,7 +63,8 @@ Examples:
   rsttrace --address 10.0.3.0/24 --count 1     wait for one from or to that network
   rsttrace demo                                proof that it works on this kernel
   rsttrace doctor                              hooks, timeouts and keepalive of this host
-  rsttrace probe lb.example.org:443            how long a connection there may be idle";
+  rsttrace probe lb.example.org:443            how long a connection there may be idle
+  rsttrace report resets.jsonl                 a page about what `-o json` wrote";
 
 /// Who sent this TCP RST? Explains each reset: who, why, which process, what to change.
 ///
@@ -94,6 +97,8 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Find the idle timeout of a path: many connections, different silences
     Probe(Box<probe::ProbeArgs>),
+    /// Write a page about a trace: findings, plots, all records
+    Report(report::ReportArgs),
     /// Print the JSON Schema of the records that `--output json` writes
     Schema {
         /// Which ones
@@ -113,6 +118,8 @@ pub enum Request {
     Doctor(DoctorOptions),
     /// Find the idle timeout of a path.
     Probe(ProbeOptions),
+    /// Write a page about a trace.
+    Report(ReportOptions),
     /// Print the schema.
     Schema(schema::Kind),
 }
@@ -137,6 +144,7 @@ fn check(cli: Cli) -> Result<Request, Failure> {
         Some(Command::Demo(args)) => Request::Demo(args.check()?),
         Some(Command::Doctor(args)) => Request::Doctor(args.into()),
         Some(Command::Probe(args)) => Request::Probe(args.check()?),
+        Some(Command::Report(args)) => Request::Report(args.into()),
         Some(Command::Schema { kind }) => Request::Schema(kind),
     })
 }

@@ -19,6 +19,7 @@ use crate::record::{Record, SuppressedRecord, TimedOutRecord};
 use crate::summary::Summary;
 
 pub use beside::Beside;
+pub(crate) use groups::{Side, service};
 pub use json::Json;
 pub use pcapng::{Machine, Pcapng, PcapngError, Place, Written};
 pub use reporter::Reporter;
