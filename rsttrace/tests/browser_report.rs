@@ -13,7 +13,7 @@ use std::process::Command;
 use browser::Browser;
 use tempfile::TempDir;
 
-const RECORDS: usize = 600;
+const RECORDS: usize = 250;
 
 /// Less contrast than text needs (4.5, large text 3), by each text that is seen: empty.
 const FAINT: &str = r#"(() => {
@@ -65,12 +65,31 @@ fn page() -> (TempDir, PathBuf) {
         .status()
         .unwrap();
     assert!(status.success());
+    keep("report.html", &std::fs::read(&page).unwrap());
     (folder, page)
 }
 
 fn keep(name: &str, bytes: &[u8]) {
     if let Some(folder) = std::env::var_os("RSTTRACE_PICTURES") {
         std::fs::write(Path::new(&folder).join(name), bytes).unwrap();
+    }
+}
+
+/// The beginning of the page, a screen or two a picture.
+fn keep_pictures(browser: &mut Browser, name: &str, width: u32) {
+    if std::env::var_os("RSTTRACE_PICTURES").is_none() {
+        return;
+    }
+    let high = browser
+        .value("document.documentElement.scrollHeight")
+        .as_u64()
+        .unwrap();
+    for (number, top) in (0..high).step_by(1_600).take(8).enumerate() {
+        let height = (high - top).min(1_600);
+        keep(
+            &format!("{name}-{number}.png"),
+            &browser.picture(top, width, height),
+        );
     }
 }
 
@@ -168,10 +187,10 @@ fn it_fits_a_telephone_and_can_be_read_in_light_and_dark() {
     let mut browser = Browser::start();
     let mut grounds = Vec::new();
     for (name, width, scheme) in [
-        ("wide-light.png", 1280, "light"),
-        ("wide-dark.png", 1280, "dark"),
-        ("phone-light.png", 360, "light"),
-        ("phone-dark.png", 360, "dark"),
+        ("wide-light", 1280, "light"),
+        ("wide-dark", 1280, "dark"),
+        ("phone-light", 360, "light"),
+        ("phone-dark", 360, "dark"),
     ] {
         browser.look(width, scheme);
         browser.open(&page);
@@ -186,7 +205,7 @@ fn it_fits_a_telephone_and_can_be_read_in_light_and_dark() {
         assert_eq!(faint[1].as_array().unwrap().len(), 0, "{name}: {faint}");
         grounds.push(browser.value("getComputedStyle(document.documentElement).backgroundColor"));
         browser.value("document.querySelectorAll('details').forEach((it) => { it.open = false; })");
-        keep(name, &browser.picture());
+        keep_pictures(&mut browser, name, width);
     }
     assert_eq!(grounds[0], "rgb(255, 255, 255)");
     assert_ne!(grounds[0], grounds[1]);

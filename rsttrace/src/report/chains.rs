@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::tally::rank;
 use crate::hash::HashMap;
-use crate::record::{Cause, Direction, Endpoint, Origin, Process, Record, Word};
+use crate::record::{Cause, Confidence, Direction, Endpoint, Origin, Process, Record, Word};
 
 /// Chains that may still grow.
 const MOST_OPEN: usize = 1_024;
@@ -25,8 +25,8 @@ pub(super) struct Station {
     pub addresses: Vec<String>,
     /// `client`, `server`, `proxy`, `device`.
     pub part: &'static str,
-    /// The reset was made here, as far as it is known.
-    pub made: bool,
+    /// The reset was made here, this sure; absent elsewhere, and where nobody knows.
+    pub made: Option<Confidence>,
 }
 
 /// From one station to the next.
@@ -66,7 +66,7 @@ impl Chains {
     /// One more record. Those of no chain are drawn if a device on the way is blamed.
     pub fn add(&mut self, record: &Record) {
         let Some(link) = &record.link else {
-            if record.verdict.origin == Origin::Middlebox {
+            if is_blamed(record) {
                 self.close(vec![record.clone()]);
             }
             return;
@@ -89,10 +89,7 @@ impl Chains {
     }
 
     fn close(&mut self, chain: Vec<Record>) {
-        let is_drawn = chain.len() > 1
-            || chain
-                .iter()
-                .any(|record| record.verdict.origin == Origin::Middlebox);
+        let is_drawn = chain.len() > 1 || chain.iter().any(is_blamed);
         if !is_drawn {
             return;
         }
@@ -126,6 +123,24 @@ impl Chains {
         all.sort_by(|a, b| (a.0, a.1, &a.2).cmp(&(b.0, b.1, &b.2)));
         all.into_iter().take(most).map(|it| it.3).collect()
     }
+}
+
+/// A device on the way made the reset. Near misses name an address, but nobody knows whose they are.
+fn is_blamed(record: &Record) -> bool {
+    record.verdict.origin == Origin::Middlebox && record.verdict.cause != Cause::BlindAttempt
+}
+
+/// How sure it is that the reset was made where it says it comes from: by what its first record tells.
+fn is_its_source(records: &[Record]) -> Option<Confidence> {
+    let verdict = &records.first()?.verdict;
+    let known = match verdict.origin {
+        Origin::LocalProcess | Origin::LocalKernel | Origin::Peer => {
+            !matches!(verdict.cause, Cause::RawSocket | Cause::Unknown)
+        }
+        // In its name, not by it.
+        Origin::LocalFirewall | Origin::Middlebox | Origin::Forwarded | Origin::Unknown => false,
+    };
+    known.then_some(verdict.confidence)
 }
 
 /// A connection of the chain: the records of its ends.
@@ -168,9 +183,7 @@ fn draw(mut records: Vec<Record>, severity: usize, count: u64) -> Option<Chain> 
             }
             None => stations.push(begin),
         }
-        if let Some(blamed) = connection.records.iter().find(|it| {
-            it.verdict.origin == Origin::Middlebox && it.verdict.cause != Cause::BlindAttempt
-        }) {
+        if let Some(blamed) = connection.records.iter().find(|it| is_blamed(it)) {
             let handshake = blamed.packet.as_ref().and_then(|it| it.expected_ttl);
             legs.push(Leg {
                 label: handshake.map_or_else(String::new, |ttl| format!("handshake TTL {ttl}")),
@@ -178,13 +191,13 @@ fn draw(mut records: Vec<Record>, severity: usize, count: u64) -> Option<Chain> 
             });
             stations.push(Station {
                 part: "device on the way",
-                made: true,
+                made: Some(blamed.verdict.confidence),
                 ..Station::default()
             });
         } else if stations.len() == 1
             && let Some(maker) = stations.first_mut()
         {
-            maker.made = cause != Cause::Unknown;
+            maker.made = is_its_source(&connection.records);
         }
         let ttl = |direction| {
             let mut there = connection.records.iter();
@@ -237,7 +250,7 @@ fn station(connection: &Connection, source: bool) -> Station {
         } else {
             "client"
         },
-        made: false,
+        made: None,
     }
 }
 
@@ -264,7 +277,7 @@ mod tests {
         assert_eq!((found.len(), found[0].count), (1, 2));
         let parts: Vec<_> = found[0].stations.iter().map(|it| it.part).collect();
         assert_eq!(parts, ["client", "device on the way", "server"]);
-        assert!(found[0].stations[1].made);
+        assert_eq!(found[0].stations[1].made, Some(Confidence::Likely));
         assert_eq!(found[0].legs[0].label, "handshake TTL 57");
         assert_eq!(found[0].legs[1].label, "RST, TTL 63");
     }
@@ -296,7 +309,7 @@ mod tests {
         let found = drawn(&[back, front]);
         let parts: Vec<_> = found[0].stations.iter().map(|it| it.part).collect();
         assert_eq!(parts, ["server", "proxy", "client"]);
-        assert!(found[0].stations[0].made);
+        assert!(found[0].stations[0].made.is_some());
         assert_eq!(found[0].stations[1].addresses.len(), 2);
     }
 }

@@ -11,8 +11,8 @@ use ipnet::IpNet;
 use super::tally::rank;
 use crate::hash::HashMap;
 use crate::record::{
-    Cause, Confidence, Direction, Endpoint, Link, LinkRole, Origin, Process, Quality, Record, Role,
-    Word,
+    Basis, Cause, Confidence, Direction, Endpoint, Link, LinkRole, Origin, Process, Quality,
+    Record, Role, Word,
 };
 use crate::sink::{Side, service};
 
@@ -48,6 +48,9 @@ pub(super) struct Kind {
     pub network: Option<IpNet>,
 }
 
+/// A device of the table only: it may not be there at all.
+type Doubtful = bool;
+
 /// A piece of text with how often it came.
 type Texts = BTreeMap<String, (u64, String)>;
 
@@ -72,7 +75,10 @@ pub(super) struct Finding {
     pub inherited: bool,
     /// Seconds.
     pub quiets: Vec<f64>,
-    pub devices: BTreeMap<Word, u64>,
+    /// Which end serves, in any of the records: this host's, the other.
+    pub serves: [bool; 2],
+    /// Devices whose timeout fits, those that are known to be there before those of the table.
+    pub devices: BTreeMap<(Doubtful, Word), u64>,
     pub learned: Option<(f64, u64, u64)>,
     /// Processes of this host at the other ends of the same resets.
     pub others: BTreeSet<Word>,
@@ -98,6 +104,7 @@ impl Finding {
             closer: false,
             inherited: false,
             quiets: Vec::new(),
+            serves: [false; 2],
             devices: BTreeMap::new(),
             learned: None,
             others: BTreeSet::new(),
@@ -119,7 +126,10 @@ impl Finding {
             self.last.clone_from(&record.time);
         }
         keep(&mut self.networks, network(record.remote.address));
-        keep(&mut self.ports, service_port(record));
+        if let Some((side, port)) = service(record) {
+            keep(&mut self.ports, Some(port));
+            self.serves[usize::from(side == Side::Remote)] = true;
+        }
         keep(&mut self.hosts, record.host.clone());
         if let Some(process) = &record.process {
             keep(&mut self.pids, Some(process.pid));
@@ -138,10 +148,14 @@ impl Finding {
                 self.quiets.push(quiet);
             }
             for candidate in &idle.candidates {
-                *self.devices.entry(candidate.device.clone()).or_default() += 1;
+                let key = (candidate.basis == Basis::Known, candidate.device.clone());
+                *self.devices.entry(key).or_default() += 1;
             }
             if let Some(learned) = &idle.learned {
-                self.learned = Some((learned.timeout, learned.samples, learned.of));
+                let told = self.learned.map_or(0, |(_, samples, _)| samples);
+                if learned.samples >= told {
+                    self.learned = Some((learned.timeout, learned.samples, learned.of));
+                }
             }
         }
         for advice in &verdict.advice {
@@ -181,6 +195,9 @@ impl Finding {
             *self.devices.entry(device).or_default() += count;
         }
         self.learned = None;
+        for (mine, theirs) in self.serves.iter_mut().zip(other.serves) {
+            *mine |= theirs;
+        }
         self.others.extend(other.others);
         self.owners.extend(other.owners);
         for (texts, more) in [
@@ -387,10 +404,6 @@ fn coarse(kind: &Kind) -> Kind {
     }
 }
 
-fn service_port(record: &Record) -> Option<u16> {
-    service(record).map(|(_, port)| port)
-}
-
 /// The /24 or /64 of an address.
 fn network(address: IpAddr) -> Option<IpNet> {
     let length = if address.is_ipv4() { 24 } else { 64 };
@@ -438,6 +451,7 @@ fn top(texts: &Texts, most: usize) -> Vec<&str> {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+    use crate::record::Severity;
 
     fn record() -> Record {
         serde_json::from_str(include_str!(

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::finding::{Finding, Service};
-use crate::record::{Cause, Confidence, Origin};
+use crate::record::{Cause, Origin};
 use crate::sink::text::escape;
 use crate::verdict::words::{count, one_of, silence};
 
@@ -17,12 +17,12 @@ const WORTH_TELLING: f64 = 1.0;
 /// The finding as one sentence, without a full stop. What came from elsewhere is escaped for the eye, not for HTML.
 pub(super) fn sentence(finding: &Finding) -> String {
     let claim = claim(finding);
-    let doubt = match (finding.weakest(), finding.kind.cause) {
+    let doubt = match doubt(finding) {
         // Says it itself, or claims nothing.
-        (_, Cause::IdleTimeout | Cause::Unknown) | (Confidence::Certain, _) => "",
-        _ if finding.is_unknown() => "",
-        (Confidence::Likely, _) => "Likely: ",
-        (Confidence::Possible, _) => "Possibly: ",
+        _ if finding.kind.cause == Cause::IdleTimeout || finding.is_unknown() => String::new(),
+        Doubt::None => String::new(),
+        Doubt::All(word) => format!("{word}: "),
+        Doubt::Some(parts) => format!("{parts}: "),
     };
     let text = format!("{doubt}{claim}");
     // A process is called what it is called.
@@ -33,6 +33,37 @@ pub(super) fn sentence(finding: &Finding) -> String {
     chars.next().map_or_else(String::new, |first| {
         first.to_uppercase().chain(chars).collect()
     })
+}
+
+/// How sure a finding is.
+enum Doubt {
+    None,
+    /// All of its records are as sure.
+    All(&'static str),
+    /// How many are how sure.
+    Some(String),
+}
+
+fn doubt(finding: &Finding) -> Doubt {
+    let [certain, likely, possible] = finding.sure;
+    match (certain, likely, possible) {
+        (_, 0, 0) => Doubt::None,
+        (0, _, 0) => Doubt::All("likely"),
+        (0, 0, _) => Doubt::All("possibly"),
+        _ => {
+            let parts = [
+                (certain, "certainly"),
+                (likely, "likely"),
+                (possible, "possibly"),
+            ];
+            let parts: Vec<_> = parts
+                .iter()
+                .filter(|(number, _)| *number > 0)
+                .map(|(number, word)| format!("{word} for {}", count(*number)))
+                .collect();
+            Doubt::Some(parts.join(", "))
+        }
+    }
 }
 
 fn claim(finding: &Finding) -> String {
@@ -133,11 +164,13 @@ fn claim(finding: &Finding) -> String {
 
 /// An idle timeout: how long, whose, how sure.
 fn idle(finding: &Finding, were: &str) -> String {
-    let sure = match finding.weakest() {
-        Confidence::Certain => "an idle timeout",
-        Confidence::Likely => "likely an idle timeout",
-        Confidence::Possible => "possibly an idle timeout",
+    let (sure, parts) = match doubt(finding) {
+        Doubt::None => ("", String::new()),
+        Doubt::All(word) => (word, String::new()),
+        Doubt::Some(parts) => ("", format!(" ({parts})")),
     };
+    let sure = format!("{sure} an idle timeout");
+    let sure = sure.trim_start();
     let whose = match finding.kind.origin {
         Origin::Middlebox => " of a device on the way",
         Origin::Peer => " of the other end, or of a proxy there",
@@ -147,15 +180,12 @@ fn idle(finding: &Finding, were: &str) -> String {
         Some(length) => format!(" after {length} of silence"),
         None => " after a silence".to_owned(),
     };
-    let mut text = format!("{were} reset{after}: {sure}{whose}");
+    let mut text = format!("{were} reset{after}: {sure}{whose}{parts}");
     let mut devices: Vec<_> = finding.devices.iter().collect();
-    devices.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
+    devices.sort_by_key(|&(device, number)| (device.0, std::cmp::Reverse(*number), &device.1));
     let more = devices.len().saturating_sub(MOST_DEVICES);
-    let names: Vec<_> = devices
-        .iter()
-        .take(MOST_DEVICES)
-        .map(|it| escape(it.0))
-        .collect();
+    let named = devices.iter().take(MOST_DEVICES);
+    let names: Vec<_> = named.map(|(device, _)| escape(&device.1)).collect();
     let names: Vec<&str> = names.iter().map(|it| &**it).collect();
     if !names.is_empty() {
         let more = if more > 0 {
@@ -235,7 +265,14 @@ fn path(finding: &Finding) -> String {
             match ports[..] {
                 [] => format!("with {from}"),
                 [one] => format!("with {from}, port {one}"),
-                _ => format!("with {from} on {} ports", count(ports.len() as u64)),
+                _ => {
+                    let ports = count(ports.len() as u64);
+                    match finding.serves {
+                        [true, false] => format!("from {from} to {ports} ports"),
+                        [false, true] => format!("to {ports} ports of {from}"),
+                        _ => format!("with {from} on {ports} ports"),
+                    }
+                }
             }
         }
     }
@@ -252,7 +289,7 @@ pub(super) fn things(number: u64, thing: &str) -> String {
 mod tests {
     use super::super::finding::Findings;
     use super::*;
-    use crate::record::Record;
+    use crate::record::{Confidence, Record};
 
     fn record() -> Record {
         let text = include_str!("../../tests/data/records/idle_timeout_middlebox.json");

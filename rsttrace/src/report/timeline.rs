@@ -50,14 +50,17 @@ pub struct Timeline<const N: usize> {
     pub counts: Vec<[u64; N]>,
 }
 
+/// Lengths of time that people count in, shortest first: nanoseconds.
+pub fn widths() -> impl Iterator<Item = i64> {
+    STEPS.iter().map(|seconds| (seconds * NANOS) as i64)
+}
+
 /// Puts instants (nanoseconds since 1970) into at most 81 steps of one width. `None` without instants.
 pub fn steps<const N: usize>(marks: &[(i64, usize)]) -> Option<Timeline<N>> {
     let first = marks.iter().map(|mark| mark.0).min()?;
     let last = marks.iter().map(|mark| mark.0).max()?;
     let span = last.saturating_sub(first);
-    let widths = STEPS.iter().map(|seconds| (seconds * NANOS) as i64);
-    let step = widths
-        .clone()
+    let step = widths()
         .find(|step| span / step < MOST)
         .unwrap_or_else(|| (span / MOST).saturating_add(1));
     let start = first - first.rem_euclid(step);

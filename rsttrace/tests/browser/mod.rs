@@ -84,6 +84,7 @@ impl Browser {
         for domain in ["Page", "Runtime", "Log", "Network"] {
             browser.call(&format!("{domain}.enable"), json!({}));
         }
+        browser.call("Page.setLifecycleEventsEnabled", json!({"enabled": true}));
         browser
     }
 
@@ -116,16 +117,12 @@ impl Browser {
 
     /// Shows a file and waits until it is loaded.
     pub fn open(&mut self, file: &Path) {
-        self.call(
-            "Page.navigate",
-            json!({"url": format!("file://{}", file.display())}),
-        );
+        let address = format!("file://{}", file.display());
+        let loader = self.call("Page.navigate", json!({"url": address}))["loaderId"].clone();
+        let is_load =
+            |it: &Value| it["params"]["name"] == "load" && it["params"]["loaderId"] == loader;
         let begun = Instant::now();
-        while !self
-            .events
-            .iter()
-            .any(|it| it["method"] == "Page.loadEventFired")
-        {
+        while !self.events.iter().any(is_load) {
             assert!(begun.elapsed() < PATIENCE, "the page is not loaded");
             let message = self.next("load");
             self.events.push_back(message);
@@ -175,9 +172,10 @@ impl Browser {
         (requests, complaints)
     }
 
-    /// The whole page as a picture: PNG.
-    pub fn picture(&mut self) -> Vec<u8> {
-        let parameters = json!({"format": "png", "captureBeyondViewport": true});
+    /// A part of the page, from `top` on, as a picture: PNG.
+    pub fn picture(&mut self, top: u64, width: u32, height: u64) -> Vec<u8> {
+        let clip = json!({"x": 0, "y": top, "width": width, "height": height, "scale": 1});
+        let parameters = json!({"format": "png", "captureBeyondViewport": true, "clip": clip});
         let answer = self.call("Page.captureScreenshot", parameters);
         bytes(answer["data"].as_str().unwrap())
     }

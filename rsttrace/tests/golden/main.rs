@@ -5,6 +5,7 @@
 
 mod help;
 mod metrics;
+mod report;
 mod schema;
 mod summary;
 mod table;

@@ -11,7 +11,7 @@ use crate::report::gather::{Gathering, KINDS_OF_SILENCE, Timeout};
 use crate::report::quiet::Histogram;
 use crate::report::sentence::things;
 use crate::report::tally::{Counts, Tally, total};
-use crate::report::timeline::{Timeline, steps};
+use crate::report::timeline::{Timeline, steps, widths};
 use crate::sink::text::count;
 use crate::verdict::words;
 
@@ -20,7 +20,7 @@ const BAR: f64 = 10.0;
 const GAP: f64 = 1.0;
 const HEIGHT: f64 = 100.0;
 /// Words below a plot.
-const TICKS: usize = 6;
+const TICKS: i64 = 6;
 /// Fewer steps are told in words.
 const LEAST_STEPS: usize = 3;
 /// Timeouts that are marked.
@@ -52,7 +52,7 @@ pub(super) fn timeline(gathering: &Gathering) -> Markup {
     let Some(line) = steps::<3>(&gathering.marks) else {
         return html! {};
     };
-    let step = words::seconds(line.step as f64 / NANOS as f64);
+    let step = length_of(line.step as f64 / NANOS as f64);
     let most = line.counts.iter().map(|it| total(*it)).max().unwrap_or(0);
     html! {
         section #timeline {
@@ -130,29 +130,41 @@ fn floods(gathering: &Gathering, line: &Timeline<3>) -> Markup {
 }
 
 fn ticks(line: &Timeline<3>) -> Vec<(f64, String)> {
-    let length = line.counts.len();
-    let each = length.div_ceil(TICKS);
-    let span = line.step.saturating_mul(length as i64) / NANOS;
-    let format = match line.step {
-        step if step < NANOS => "%H:%M:%S%.3f",
-        _ if span > 20 * DAY => "%Y-%m-%d",
-        _ if span > DAY => "%m-%d %H:%M",
-        step if step < 60 * NANOS => "%H:%M:%S",
+    let length = line.step.saturating_mul(line.counts.len() as i64);
+    let each = widths()
+        .find(|width| length / width <= TICKS)
+        .unwrap_or(length.max(1));
+    let format = match each {
+        each if each < NANOS => "%H:%M:%S%.3f",
+        each if each >= DAY * NANOS => "%Y-%m-%d",
+        _ if length > DAY * NANOS => "%m-%d %H:%M",
+        each if each < 60 * NANOS => "%H:%M:%S",
         _ => "%H:%M",
     };
-    (0..length)
-        .step_by(each.max(1))
-        .map(|index| {
-            let at = line.start + line.step * index as i64;
-            (index as f64 / length as f64, time(at, format))
-        })
+    // On the clock's own strokes.
+    let first = line.start + (each - line.start.rem_euclid(each)) % each;
+    (0..=TICKS)
+        .map(|number| first.saturating_add(each.saturating_mul(number)))
+        .map(|at| ((at - line.start) as f64 / length.max(1) as f64, at))
         .filter(|(place, _)| *place < 0.93)
+        .map(|(place, at)| (place, time(at, format)))
         .collect()
 }
 
 fn time(nanos: i64, format: &str) -> String {
     Timestamp::from_nanosecond(nanos.into())
         .map_or_else(|_| String::new(), |time| time.strftime(format).to_string())
+}
+
+/// `5 min`, `1 min 30 s`.
+fn length_of(seconds: f64) -> String {
+    let text = words::seconds(seconds);
+    for nothing in [" 0 s", " 0 min", " 0 h"] {
+        if let Some(whole) = text.strip_suffix(nothing) {
+            return whole.to_owned();
+        }
+    }
+    text
 }
 
 /// Silences before resets.
@@ -169,6 +181,7 @@ pub(super) fn quiet(gathering: &Gathering) -> Markup {
         .collect();
     let marks = marks(gathering, &histogram);
     let total = gathering.silences.len() as u64;
+    let rows = marks.iter().map(|it| it.row).fold(0.0, f64::max);
     html! {
         section #silences {
             h2 { "After how long a silence" }
@@ -180,7 +193,7 @@ pub(super) fn quiet(gathering: &Gathering) -> Markup {
                 }
                 p .scale { "up to " (count(most)) " in one step" }
                 @if !marks.is_empty() {
-                    div .letters aria-hidden="true" {
+                    div .letters aria-hidden="true" style=(format!("height:{:.1}em", rows * 1.2 + 1.4)) {
                         @for mark in &marks {
                             span style=(format!("left:{:.2}%;bottom:{}em", mark.place * 100.0, mark.row * 1.2)) { (mark.letter) }
                         }
@@ -247,7 +260,7 @@ fn marks(gathering: &Gathering, histogram: &Histogram<KINDS_OF_SILENCE>) -> Vec<
             letter,
             place,
             row,
-            length: words::seconds(seconds),
+            length: length_of(seconds),
             text: who(timeout),
         });
     }
@@ -303,7 +316,7 @@ pub(super) fn most(gathering: &Gathering, number: usize) -> Markup {
     }
     html! {
         section #most {
-            h2 { "Most" }
+            h2 { "Most often" }
             (legend(gathering.resets))
             div .tables {
                 (ranking("Causes", "cause", &gathering.causes, number, |it| it.to_string()))

@@ -92,12 +92,20 @@ fn row(record: &Record) -> Markup {
             td class=(class(rank(verdict.severity))) { (verdict.severity) }
             td { b { (verdict.cause) } " " small { i { (verdict.origin) } ", " (verdict.confidence) } }
             @match quiet {
-                Some(quiet) => td data-v=(quiet) { (words::silence(Duration::try_from_secs_f64(quiet).unwrap_or_default())) },
+                Some(quiet) => td data-v=(quiet) { (silence(quiet)) },
                 None => td {},
             }
             td { (shown(&verdict.summary, SENTENCE)) }
         }
     }
+}
+
+/// `27.0 ms`, `300.0 s`.
+fn silence(seconds: f64) -> String {
+    if seconds < 1.0 {
+        return words::seconds(seconds);
+    }
+    words::silence(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 
 /// Shown by the script, which they need.
@@ -153,7 +161,7 @@ pub(super) fn sums(sums: &[SuppressedRecord]) -> Markup {
             table #sums {
                 caption #sums-caption { "Sums, largest first (UTC)" }
                 thead {
-                    tr { @for name in ["resets", "until", "what", "port", "from or to"] { th scope="col" { (name) } } }
+                    tr { th scope="col" .number { "resets" } @for name in ["until", "what", "port", "from or to"] { th scope="col" { (name) } } }
                 }
                 tbody {
                     @for sum in largest {

@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 
 use super::{class, severity_name, shown};
+use crate::record::Confidence;
 use crate::report::chains::{Chain, Leg, Station};
 use crate::report::sentence::things;
 
@@ -40,7 +41,7 @@ fn drawing(chain: &Chain) -> Markup {
 
 fn place(station: &Station) -> Markup {
     html! {
-        li class=(if station.made { "station made" } else { "station" }) {
+        li class=(if station.made.is_some() { "station made" } else { "station" }) {
             span .part { (station.part) }
             @if let Some(process) = &station.process {
                 b {
@@ -49,7 +50,12 @@ fn place(station: &Station) -> Markup {
                 }
             }
             @for address in &station.addresses { code { (address) } }
-            @if station.made { span .maker { "the reset was made here" } }
+            @match station.made {
+                Some(Confidence::Certain) => { span .maker { "the reset was made here" } }
+                Some(Confidence::Likely) => { span .maker { "likely made here" } }
+                Some(Confidence::Possible) => { span .maker { "possibly made here" } }
+                None => {}
+            }
         }
     }
 }
