@@ -9,6 +9,7 @@ mod pcap;
 mod probe;
 mod record;
 mod replay;
+mod report;
 pub mod schema;
 mod selection;
 mod shared;
@@ -31,6 +32,7 @@ pub use pcap::PcapOptions;
 pub use probe::ProbeOptions;
 pub use record::RecordFile;
 pub use replay::ReplayOptions;
+pub use report::ReportOptions;
 pub use shared::{OutputFormat, TcMode, TracerOptions, Transport};
 pub use show::ShowOptions;
 pub use trace::TraceOptions;
@@ -83,7 +85,8 @@ Examples:
   rsttrace history --since 2h                  what was kept of the last two hours
   rsttrace demo                                proof that it works on this kernel
   rsttrace doctor                              hooks, timeouts and keepalive of this host
-  rsttrace probe lb.example.org:443            how long a connection there may be idle";
+  rsttrace probe lb.example.org:443            how long a connection there may be idle
+  rsttrace report resets.jsonl                 a page about what `-o json` wrote";
 
 /// Who sent this TCP RST? Explains each reset: who, why, which process, what to change.
 ///
@@ -124,6 +127,8 @@ enum Command {
     Replay(Box<replay::ReplayArgs>),
     /// Ask what happened before: the records that `rsttrace watch --store` kept
     History(Box<history::HistoryArgs>),
+    /// Write a page about a trace: findings, plots, all records
+    Report(report::ReportArgs),
     /// Print the JSON Schema of the records that `--output json` writes
     Schema {
         /// Which ones
@@ -149,6 +154,8 @@ pub enum Request {
     Pcap(Box<PcapOptions>),
     /// Ask what happened before.
     History(Box<HistoryOptions>),
+    /// Write a page about a trace.
+    Report(ReportOptions),
     /// Print the schema.
     Schema(schema::Kind),
 }
@@ -177,6 +184,7 @@ fn check(cli: Cli) -> Result<Request, Failure> {
         Some(Command::Probe(args)) => Request::Probe(args.check()?),
         Some(Command::Pcap(args)) => Request::Pcap(Box::new(args.check()?)),
         Some(Command::History(args)) => Request::History(Box::new(args.check()?)),
+        Some(Command::Report(args)) => Request::Report(args.into()),
         Some(Command::Schema { kind }) => Request::Schema(kind),
     })
 }
