@@ -12,8 +12,8 @@ use crate::cli::{Failure, ReplayOptions};
 use crate::event::BootTime;
 use crate::judge::{Input, Judge, Sight};
 use crate::recording::{End, Reader, RecordingError};
-use crate::sink::{Machine, Reporter};
 use crate::sink::text::{count, escape};
+use crate::sink::{Machine, Reporter};
 use crate::summary::{KernelTotal, Totals};
 
 /// Prints what a recording gives, as far as it can be read.

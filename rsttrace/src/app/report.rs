@@ -8,9 +8,16 @@ use std::path::Path;
 use anyhow::{Context as _, anyhow};
 use jiff::Timestamp;
 
+use super::{history, pcap};
+use crate::capture;
 use crate::cli::{Failure, ReportOptions};
+use crate::judge::{Judge, Sight};
+use crate::pipeline::{Output, Pipeline};
+use crate::recording;
 use crate::report::source::{self, Kind};
 use crate::report::{About, Gathering, Unread, page};
+use crate::store::{Query, Store};
+use crate::track::Tracker;
 
 /// The name of standard input, and of standard output.
 const STANDARD: &str = "-";
@@ -22,7 +29,11 @@ const HEAD: usize = 64 << 10;
 /// Makes the page.
 pub fn report(options: &ReportOptions) -> Result<(), Failure> {
     let mut gathering = Gathering::default();
-    let source = Source::read(&options.file, &mut gathering)?;
+    let source = Source::read(options, |output| {
+        if options.when.has(output.time()) {
+            gathering.add(output);
+        }
+    })?;
     let about = About {
         source: source.name,
         generated: Timestamp::now(),
@@ -33,7 +44,7 @@ pub fn report(options: &ReportOptions) -> Result<(), Failure> {
     if about.unread.count > 0 {
         let first = about.unread.first.first().map_or("", String::as_str);
         eprintln!(
-            "rsttrace: {} lines are no records and left out ({first})",
+            "rsttrace: {} places could not be read and are left out ({first})",
             about.unread.count
         );
     }
@@ -53,43 +64,109 @@ struct Source {
 }
 
 impl Source {
-    /// Hands what `file` holds to the gathering. Each kind of source has its arm here, and nothing else to say.
-    fn read(file: &Path, gathering: &mut Gathering) -> Result<Self, Failure> {
-        let name = if file == Path::new(STANDARD) {
-            "standard input".to_owned()
-        } else {
-            file.display().to_string()
+    /// Hands what a file holds to `take`. Each kind of source has its arm here, and nothing else to say.
+    fn read(options: &ReportOptions, mut take: impl FnMut(Output)) -> Result<Self, Failure> {
+        let file = &options.file;
+        let mut source = Self {
+            name: if file == Path::new(STANDARD) {
+                "standard input".to_owned()
+            } else {
+                file.display().to_string()
+            },
+            lost: None,
+            unread: Unread::default(),
         };
         let mut input = open(file)?;
-        let head = input.fill_buf().with_context(|| format!("read {name}"))?;
+        let head = input
+            .fill_buf()
+            .with_context(|| format!("read {}", source.name))?;
         match source::sniff(head) {
             Some(Kind::Lines) => {
-                let unread = source::lines(input, |output| gathering.add(output))
-                    .map_err(|error| anyhow!("{name}: {error}"))?;
-                Ok(Self {
-                    name,
-                    lost: None,
-                    unread,
-                })
+                source.unread = source::lines(input, take)
+                    .map_err(|error| anyhow!("{}: {error}", source.name))?;
             }
-            Some(kind @ (Kind::Recording | Kind::Capture | Kind::Store)) => {
-                Err(Failure::Usage(format!(
-                    "{name}: {}; give a file that `rsttrace watch -o json` wrote",
-                    match kind {
-                        Kind::Recording => "a report of recorded events is not made yet",
-                        Kind::Capture => "a report of a packet capture is not made yet",
-                        _ => "a report of a store is not made yet",
-                    }
-                )))
+            Some(Kind::Recording) => source.recording(input, &mut take)?,
+            Some(Kind::Capture) => source.capture(input, options, &mut take)?,
+            Some(Kind::Store) => {
+                let store = Store::open_read(file).map_err(history::for_reader)?;
+                let query = Query {
+                    since: options.when.since,
+                    until: options.when.until,
+                    noise: true,
+                    ..Query::default()
+                };
+                for stored in store.records(&query).map_err(history::for_reader)? {
+                    take(stored.map_err(history::for_reader)?.output);
+                }
             }
-            None => Err(Failure::Usage(format!(
-                "{name}: this is no trace; give a file that `rsttrace watch -o json` wrote"
-            ))),
+            None => {
+                return Err(Failure::Usage(format!(
+                    "{}: this is no trace; give a history, a recording, a packet capture, or a file that `rsttrace watch -o json` wrote",
+                    source.name
+                )));
+            }
         }
+        Ok(source)
+    }
+
+    fn recording(
+        &mut self,
+        input: Box<dyn BufRead + Send>,
+        take: &mut dyn FnMut(Output),
+    ) -> Result<(), Failure> {
+        let failed = |error| anyhow!("{}: {error}", self.name);
+        let mut reader = recording::Reader::new(input).map_err(failed)?;
+        let mut judge = Judge::new(reader.head().premises.clone(), Sight::Host);
+        let mut outputs = Vec::new();
+        loop {
+            match reader.input() {
+                Ok(Some(input)) => judge.take(input, &mut outputs),
+                Ok(None) => break,
+                Err(error) => {
+                    self.unread.note(|| error.to_string());
+                    break;
+                }
+            }
+            outputs.drain(..).for_each(&mut *take);
+        }
+        self.lost = reader
+            .end()
+            .map(|end| end.kernel.iter().map(|total| total.lost).sum());
+        Ok(())
+    }
+
+    fn capture(
+        &mut self,
+        input: Box<dyn BufRead + Send>,
+        options: &ReportOptions,
+        take: &mut dyn FnMut(Output),
+    ) -> Result<(), Failure> {
+        let mut reader = capture::Reader::new(input).map_err(|error| anyhow!("{error}"))?;
+        let name = self.name.as_str().into();
+        let mut tracker = Tracker::new([]);
+        let mut pipeline = Pipeline::with_hops(pcap::host_of(&name), options.hops.clone());
+        let (mut resets, mut outputs) = (Vec::new(), Vec::new());
+        while let Some(segment) = reader.next().map_err(|error| anyhow!("{error}"))? {
+            tracker.see(&segment, &mut resets);
+            for reset in resets.drain(..) {
+                pipeline.captured(&reset, &name, &mut outputs);
+            }
+            outputs.drain(..).for_each(&mut *take);
+        }
+        tracker.finish(&mut resets);
+        for reset in &resets {
+            pipeline.captured(reset, &name, &mut outputs);
+        }
+        pipeline.finish(&mut outputs);
+        outputs.drain(..).for_each(take);
+        if let Some(early) = reader.ended_early() {
+            self.unread.note(|| early.to_owned());
+        }
+        Ok(())
     }
 }
 
-fn open(file: &Path) -> Result<Box<dyn BufRead>, Failure> {
+fn open(file: &Path) -> Result<Box<dyn BufRead + Send>, Failure> {
     if file == Path::new(STANDARD) {
         return Ok(Box::new(BufReader::with_capacity(HEAD, io::stdin())));
     }

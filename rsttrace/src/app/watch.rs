@@ -13,8 +13,8 @@ use crate::host::facts::kernel_release;
 use crate::judge::Sight;
 use crate::kernel::{InterfaceOptions, Scope, Selector};
 use crate::pipeline::Output;
-use crate::sink::{Machine, Reporter};
 use crate::sink::text::{bytes, count};
+use crate::sink::{Machine, Reporter};
 use crate::vitals::Vitals;
 
 /// How long the start waits for classifiers on interfaces that are there; resets are traced meanwhile.
@@ -123,7 +123,10 @@ async fn follow(
         .map(|duration| tokio::time::Instant::now() + duration);
     let mut interrupted = std::pin::pin!(interrupt.wait());
     loop {
-        let tick = outlets.reporter.deadline().map(tokio::time::Instant::from_std);
+        let tick = outlets
+            .reporter
+            .deadline()
+            .map(tokio::time::Instant::from_std);
         let mut wanted = None;
         let enough = tokio::select! {
             outputs = session.next() => outlets.show(outputs?)?,

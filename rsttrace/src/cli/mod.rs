@@ -17,6 +17,7 @@ mod show;
 mod trace;
 pub(crate) mod values;
 mod watch;
+mod when;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -37,6 +38,7 @@ pub use shared::{OutputFormat, TcMode, TracerOptions, Transport};
 pub use show::ShowOptions;
 pub use trace::TraceOptions;
 pub use watch::{MetricsOptions, StoreOptions, WatchOptions};
+pub use when::When;
 
 const AFTER_HELP: &str = "\
 Filters:
@@ -86,7 +88,8 @@ Examples:
   rsttrace demo                                proof that it works on this kernel
   rsttrace doctor                              hooks, timeouts and keepalive of this host
   rsttrace probe lb.example.org:443            how long a connection there may be idle
-  rsttrace report resets.jsonl                 a page about what `-o json` wrote";
+  rsttrace pcap client.pcap server.pcap        who sent it, from captures of both ends
+  rsttrace report                              a page about what --store kept";
 
 /// Who sent this TCP RST? Explains each reset: who, why, which process, what to change.
 ///
@@ -184,7 +187,7 @@ fn check(cli: Cli) -> Result<Request, Failure> {
         Some(Command::Probe(args)) => Request::Probe(args.check()?),
         Some(Command::Pcap(args)) => Request::Pcap(Box::new(args.check()?)),
         Some(Command::History(args)) => Request::History(Box::new(args.check()?)),
-        Some(Command::Report(args)) => Request::Report(args.into()),
+        Some(Command::Report(args)) => Request::Report(args.check()?),
         Some(Command::Schema { kind }) => Request::Schema(kind),
     })
 }

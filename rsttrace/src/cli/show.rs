@@ -10,7 +10,9 @@ use super::Failure;
 use super::shared::{OutputArgs, OutputFormat};
 use crate::filter::Filter;
 use crate::record::Severity;
-use crate::sink::{Beside, Json, Machine, Pcapng, Reporter, Silent, Sink, Table, TableOptions, Width};
+use crate::sink::{
+    Beside, Json, Machine, Pcapng, Reporter, Silent, Sink, Table, TableOptions, Width,
+};
 use crate::terminal::{ColorChoice, Palette};
 
 #[derive(Debug, Args)]

@@ -9,6 +9,7 @@ use thiserror::Error;
 use super::Unread;
 use crate::pipeline::Output;
 use crate::record::{SCHEMA, SUPPRESSED_SCHEMA, TIMED_OUT_SCHEMA};
+use crate::recording;
 use crate::sink::text;
 
 /// Longest line that is read: a record takes a few KiB.
@@ -43,24 +44,18 @@ pub fn sniff(head: &[u8]) -> Option<Kind> {
     if CAPTURES.iter().any(|magic| head.starts_with(magic)) {
         return Some(Kind::Capture);
     }
+    if head.starts_with(&recording::MAGIC) {
+        return Some(Kind::Recording);
+    }
     if head.starts_with(b"SQLite format 3\0") {
         return Some(Kind::Store);
     }
     let text = head.trim_ascii_start();
-    let line = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
     match text.first() {
         None => Some(Kind::Lines),
-        // A recording begins with a line of JSON, too: the one about its events.
-        Some(b'{') if contains(line, b"\"wire\":") && !contains(line, b"\"schema\":") => {
-            Some(Kind::Recording)
-        }
         Some(_) if head.contains(&0) => None,
         Some(_) => Some(Kind::Lines),
     }
-}
-
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
 }
 
 /// Why lines are no trace. The message ends with the next step.

@@ -20,8 +20,8 @@ use std::time::Instant;
 use crate::record::{Record, SuppressedRecord, TimedOutRecord};
 use crate::summary::Summary;
 
-pub use csv::{COLUMNS, Csv};
 pub use beside::Beside;
+pub use csv::{COLUMNS, Csv};
 pub(crate) use groups::{Side, service};
 pub use json::{Json, append as append_json};
 pub use pcapng::{Machine, Pcapng, PcapngError, Place, Written};
