@@ -61,18 +61,26 @@ pub fn run(args: &Args) -> Result<()> {
         .filter(|name| args.target.is_empty() || args.target.contains(name));
     let programs = build()?;
     let mut crashed = Vec::new();
+    let mut failed = Vec::new();
     for name in wanted {
         let place = Place::of(name)?;
-        let outcome = fuzz(&programs.join(name), &place, args.minutes)?;
-        println!("{name}: {outcome}");
+        let outcome = fuzz(&programs.join(name), &place, args.minutes);
         crashed.extend(place.keep_crashes()?);
-    }
-    if !crashed.is_empty() {
-        for file in &crashed {
-            eprintln!("crashes: {}", file.display());
+        match outcome {
+            Ok(figures) => println!("{name}: {figures}"),
+            Err(error) => {
+                eprintln!("{name}: {error:#}");
+                failed.push(name.as_str());
+            }
         }
+    }
+    for file in &crashed {
+        eprintln!("crashes: {}", file.display());
+    }
+    if !failed.is_empty() {
         bail!(
-            "{} inputs crash: mend what reads them, and commit them with it; what they said is in target/fuzz/*.log",
+            "{} failed, {} inputs crash: mend what reads them, and commit them with it; what they said is in target/fuzz/*.log",
+            failed.join(", "),
             crashed.len()
         );
     }
@@ -206,7 +214,7 @@ fn fuzz(program: &Path, place: &Place, minutes: u32) -> Result<String> {
     let log = fs::read_to_string(&place.log)?;
     match (done(&log), status.success()) {
         (Some(done), true) => Ok(done),
-        _ => Ok(format!("ended with {status}, see {}", place.log.display())),
+        _ => bail!("ended with {status}, see {}", place.log.display()),
     }
 }
 
