@@ -2,6 +2,8 @@
 //!
 //! What once made the reader crash is in `tests/data/crashes/capture`; `cargo xtask fuzz` puts it there.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::fs;
 use std::io::Cursor;
 use std::net::{IpAddr, SocketAddr};

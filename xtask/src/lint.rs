@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     bpf_toolchain::{self, Choice, Toolchain},
-    build_ebpf, command, workspace,
+    build_ebpf, command, fuzz, workspace,
 };
 
 const CARGO_DENY: &str = "0.20.2";
@@ -50,8 +50,12 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 fn format() -> Result<()> {
-    let next = "run `cargo fmt --all`, and the same in rsttrace-ebpf";
-    for folder in [workspace::root().to_owned(), workspace::ebpf()] {
+    let next = "run `cargo fmt --all`, and the same in rsttrace-ebpf and rsttrace/fuzz";
+    for folder in [
+        workspace::root().to_owned(),
+        workspace::ebpf(),
+        fuzz::folder(),
+    ] {
         command::run(
             command::cargo()
                 .args(["fmt", "--all", "--check"])

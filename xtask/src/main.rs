@@ -11,6 +11,7 @@ mod bpf_toolchain;
 mod build_ebpf;
 mod check_ebpf;
 mod command;
+mod fuzz;
 mod lint;
 mod load;
 mod packages;
@@ -37,6 +38,7 @@ enum Task {
     BenchCore(bench_core::Args),
     BuildEbpf(build_ebpf::Args),
     CheckEbpf(check_ebpf::Args),
+    Fuzz(fuzz::Args),
     Lint(lint::Args),
     #[command(hide = true)]
     Load(load::Args),
@@ -69,6 +71,7 @@ fn perform(task: &Task) -> anyhow::Result<()> {
         Task::BenchCore(args) => bench_core::run(args),
         Task::BuildEbpf(args) => build_ebpf::run(args),
         Task::CheckEbpf(args) => check_ebpf::run(args),
+        Task::Fuzz(args) => fuzz::run(args),
         Task::Lint(args) => lint::run(args),
         Task::Load(args) => load::run(args),
         Task::Record(args) => record::run(args),

@@ -106,7 +106,7 @@ impl Input {
 
     fn wait(&mut self, len: usize) -> Result<(), Lack> {
         while self.window.len() < len {
-            self.fill(len)?;
+            self.fill()?;
         }
         Ok(())
     }
@@ -133,7 +133,7 @@ impl Input {
             if len == 0 {
                 return Ok(());
             }
-            self.fill(1)?;
+            self.fill()?;
         }
     }
 
@@ -142,17 +142,14 @@ impl Input {
         self.buffer.get(range).unwrap_or_default()
     }
 
-    /// Reads once, into a buffer that has space for `len` bytes: it grows with what has really come, not with what a length
-    /// field claims.
-    fn fill(&mut self, len: usize) -> Result<(), Lack> {
+    /// Reads once. The buffer grows with what has really come, not with what a length field claims.
+    fn fill(&mut self) -> Result<(), Lack> {
         if self.ended {
             return Err(Lack::End);
         }
-        let missing = len.saturating_sub(self.window.len());
-        if self.buffer.len() - self.window.end < missing.min(CHUNK) || self.window.is_empty() {
-            self.buffer.copy_within(self.window.clone(), 0);
-            self.window = 0..self.window.len();
-        }
+        // Little is left, or more would not be needed.
+        self.buffer.copy_within(self.window.clone(), 0);
+        self.window = 0..self.window.len();
         if self.window.end == self.buffer.len() {
             self.buffer.resize(self.buffer.len() * 2, 0);
         }

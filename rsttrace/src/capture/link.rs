@@ -58,7 +58,7 @@ impl LinkType {
         })
     }
 
-    fn reader(self) -> Option<fn(&[u8]) -> Option<Link>> {
+    fn reader(self) -> Option<ReadLink> {
         Some(match self {
             Self::ETHERNET => ethernet,
             Self::LINUX_SLL => cooked_v1,
@@ -132,6 +132,9 @@ impl Link {
         }
     }
 }
+
+/// Reads the header of one link type, if it is whole.
+type ReadLink = fn(&[u8]) -> Option<Link>;
 
 /// Reads the link layer of a frame; `short` is why a frame without a whole one is skipped.
 pub(super) fn read(link_type: LinkType, frame: &[u8], short: Skipped) -> Result<Link, Skipped> {

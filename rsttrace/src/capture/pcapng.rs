@@ -6,7 +6,9 @@ use pcap_parser::pcapng::{
     InterfaceDescriptionBlock, OptionCode, PcapNGOption, parse_interfacedescriptionblock_be,
     parse_interfacedescriptionblock_le, parse_option_be, parse_option_le, parse_sectionheaderblock,
 };
-use pcap_parser::{EPB_MAGIC, IDB_MAGIC, PcapError, SHB_MAGIC, SJE_MAGIC, SPB_MAGIC};
+use pcap_parser::{
+    CB_MAGIC, DCB_MAGIC, EPB_MAGIC, IDB_MAGIC, PcapError, SHB_MAGIC, SJE_MAGIC, SPB_MAGIC,
+};
 
 use super::{
     LinkType, TimeResolution, Way,
@@ -55,9 +57,8 @@ impl Frames {
             match kind {
                 SHB_MAGIC | IDB_MAGIC | EPB_MAGIC | SPB_MAGIC | OPB_MAGIC => {}
                 _ => {
-                    let counts = FRAMES_OF_OTHERS.contains(&kind);
-                    input.skip(u64::from(len))?;
-                    if counts {
+                    self.pass_over(input, len)?;
+                    if FRAMES_OF_OTHERS.contains(&kind) {
                         return Ok(foreign());
                     }
                     continue;
@@ -101,6 +102,16 @@ impl Frames {
             return Err(Stop::Corrupt);
         }
         Ok((self.u32(kind), len))
+    }
+
+    fn pass_over(&self, input: &mut Input, len: u32) -> Result<(), Stop> {
+        input.skip(u64::from(len).saturating_sub(TRAILER as u64))?;
+        let trailer = input.need(TRAILER)?.first_chunk().copied();
+        if self.u32(trailer.unwrap_or_default()) != len {
+            return Err(Stop::Corrupt);
+        }
+        input.consume(TRAILER);
+        Ok(())
     }
 
     /// Takes in what a whole block says.
@@ -316,8 +327,11 @@ const BYTE_ORDER: u32 = pcap_parser::BOM_MAGIC;
 const SWAPPED: u32 = BYTE_ORDER.swap_bytes();
 /// The obsolete Packet Block.
 const OPB_MAGIC: u32 = 2;
-/// Blocks that Wireshark gives a number of their own, and that are no packets: an entry of systemd's journal.
-const FRAMES_OF_OTHERS: [u32; 1] = [SJE_MAGIC];
+/// Blocks that Wireshark gives a frame number to, and that are no packets: entries of systemd's journal, custom blocks (which may be
+/// copied or not), and Sysdig's events.
+const FRAMES_OF_OTHERS: [u32; 9] = [
+    SJE_MAGIC, CB_MAGIC, DCB_MAGIC, 0x204, 0x208, 0x216, 0x217, 0x221, 0x222,
+];
 /// Type, length, and the length again.
 const SHORTEST_BLOCK: usize = 12;
 const TRAILER: usize = 4;

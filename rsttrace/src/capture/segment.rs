@@ -27,12 +27,13 @@ impl CaptureTime {
 /// A TCP segment as it was captured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Segment<'a> {
-    /// When it was captured.
+    /// When it was captured; the epoch where the file gives no time (pcapng's Simple Packet Blocks, counted as
+    /// [`untimed`](super::ReadCounts::untimed)). Not always later than that of the segment before it.
     pub time: CaptureTime,
     /// Number of its frame in the file, from 1 on, as Wireshark counts: every packet counts, TCP or not.
     pub frame: u64,
-    /// Interface: its number in a pcapng file (over all sections), the index that Linux cooked capture v2 gives (`tcpdump -i any`);
-    /// else 0.
+    /// Interface: the index at the capturing host where Linux cooked capture v2 gives it (`tcpdump -i any`), else its number in a
+    /// pcapng file (over all sections, from 0 on), else 0.
     pub interface: u32,
     /// Where the addresses hold.
     pub overlay: Overlay,
@@ -50,7 +51,8 @@ pub struct Segment<'a> {
     pub window: u16,
     /// Options, as far as they were captured.
     pub options: TcpOptions,
-    /// Payload bytes by the length in the IP header, captured or not; 0 for the length 0 that offloads leave.
+    /// Payload bytes by the length in the IP header, captured or not; by the length of the frame where offloads leave 0 there. Of a first
+    /// fragment: what it holds.
     pub payload_len: u32,
     /// Payload as far as it was captured.
     pub payload: &'a [u8],
@@ -90,6 +92,10 @@ pub enum Way {
     By,
 }
 
-/// Addresses are unique within one of these: the VLANs and tunnels around the IP header, hashed. 0: none.
+/// Addresses are unique within one of these: the VLANs and tunnels around the IP header, hashed; the same both ways, and in every run.
+/// 0: none.
+///
+/// A tunnel counts by its number (VNI, key of GRE), else by the addresses of its ends. A capture of all interfaces may hold a packet
+/// several times, with and without its VLAN or tunnel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Overlay(pub u32);
