@@ -203,6 +203,10 @@ fn it_fits_a_telephone_and_can_be_read_in_light_and_dark() {
         let faint = browser.value(FAINT);
         assert!(faint[0].as_u64().unwrap() > 1_000, "{name}: {faint}");
         assert_eq!(faint[1].as_array().unwrap().len(), 0, "{name}: {faint}");
+        let clipped = browser.value(
+            "[...document.querySelectorAll('#rows td')].filter((it) => it.scrollWidth > it.clientWidth + 1).map((it) => it.textContent)",
+        );
+        assert_eq!(clipped.as_array().unwrap().len(), 0, "{name}: {clipped}");
         grounds.push(browser.value("getComputedStyle(document.documentElement).backgroundColor"));
         browser.value("document.querySelectorAll('details').forEach((it) => { it.open = false; })");
         keep_pictures(&mut browser, name, width);
