@@ -203,6 +203,10 @@ fn it_fits_a_telephone_and_can_be_read_in_light_and_dark() {
         let faint = browser.value(FAINT);
         assert!(faint[0].as_u64().unwrap() > 1_000, "{name}: {faint}");
         assert_eq!(faint[1].as_array().unwrap().len(), 0, "{name}: {faint}");
+        let clipped = browser.value(
+            "[...document.querySelectorAll('#rows td')].filter((it) => it.scrollWidth > it.clientWidth + 1).map((it) => it.textContent)",
+        );
+        assert_eq!(clipped.as_array().unwrap().len(), 0, "{name}: {clipped}");
         grounds.push(browser.value("getComputedStyle(document.documentElement).backgroundColor"));
         browser.value("document.querySelectorAll('details').forEach((it) => { it.open = false; })");
         keep_pictures(&mut browser, name, width);
@@ -224,10 +228,13 @@ fn it_prints_without_filters_and_with_everything_open() {
     let text = String::from_utf8_lossy(&paper);
     let pages = text.matches("/Type /Page").count() - text.matches("/Type /Pages").count();
     assert!((5..200).contains(&pages), "{pages}");
+    // As wide as a page without its margins.
+    browser.look(703, "light");
     browser.call(
         "Emulation.setEmulatedMedia",
         serde_json::json!({"media": "print"}),
     );
+    keep_pictures(&mut browser, "paper", 703);
     for (expression, wanted) in [
         (
             "getComputedStyle(document.getElementById('filters')).display",

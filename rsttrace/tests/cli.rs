@@ -56,10 +56,7 @@ fn bad_usage_is_2_and_says_what_would_do() {
         ("probe a:1 --min 2m --max 1m", "raise --max"),
         (r"probe a:1 --send \q", r"\xHH"),
         ("report no-such-file.jsonl", "name a file"),
-        (
-            "report tests/data/suppressed.json -O no-such-folder/x.html",
-            "--out",
-        ),
+        ("report /dev/null -O no-such-folder/x.html", "--out"),
         ("--no-such-option", "--help"),
         ("no-such-command", "--help"),
         ("record", "<FILE>"),

@@ -23,7 +23,7 @@ const MOST_PATHS: usize = 4;
 /// Senders of resets whose other ends may be on this host, too.
 const MOST_SENDERS: usize = 8_192;
 /// Values kept of one finding: networks, ports, processes, silences, sentences.
-const MOST_VALUES: usize = 1_024;
+pub(super) const MOST_VALUES: usize = 1_024;
 
 /// The end that serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -167,7 +167,7 @@ impl Finding {
             }
         }
         if verdict.evidence.len() > self.example.verdict.evidence.len() {
-            self.example = Box::new(record.clone());
+            (*self.example).clone_from(record);
         }
     }
 

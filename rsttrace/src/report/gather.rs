@@ -117,6 +117,7 @@ impl Gathering {
         self.host(record.host.as_ref());
         if let Some(time) = self.span(&record.time)
             && let Ok(nanos) = i64::try_from(time.as_nanosecond())
+            && nanos >= 0
         {
             self.marks.push((nanos, rank(severity)));
         }
@@ -215,13 +216,13 @@ impl Gathering {
     }
 
     /// The worst records, in the order of their times.
-    pub(super) fn take_rows(&mut self) -> Vec<Box<Record>> {
+    pub(super) fn take_rows(&mut self) -> Vec<Record> {
         let mut rows = std::mem::take(&mut self.rows).into_vec();
         rows.sort_by(|a, b| {
             let times = a.record.time.cmp(&b.record.time);
             times.then_with(|| a.serial.cmp(&b.serial))
         });
-        rows.into_iter().map(|row| row.record).collect()
+        rows.into_iter().map(|row| *row.record).collect()
     }
 }
 

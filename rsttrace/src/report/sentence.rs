@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::finding::{Finding, Service};
+use super::finding::{Finding, MOST_VALUES, Service};
 use crate::record::{Cause, Origin};
 use crate::sink::text::escape;
 use crate::verdict::words::{count, one_of, silence};
@@ -253,7 +253,7 @@ fn path(finding: &Finding) -> String {
     let networks: Vec<_> = finding.networks.iter().collect();
     let from = match networks[..] {
         [one] => one.to_string(),
-        _ => format!("{} networks", count(networks.len() as u64)),
+        _ => format!("{} networks", number_of(networks.len())),
     };
     match finding.kind.service {
         Service::Local(port) => format!("from {from} to port {port}"),
@@ -266,7 +266,7 @@ fn path(finding: &Finding) -> String {
                 [] => format!("with {from}"),
                 [one] => format!("with {from}, port {one}"),
                 _ => {
-                    let ports = count(ports.len() as u64);
+                    let ports = number_of(ports.len());
                     match finding.serves {
                         [true, false] => format!("from {from} to {ports} ports"),
                         [false, true] => format!("to {ports} ports of {from}"),
@@ -276,6 +276,12 @@ fn path(finding: &Finding) -> String {
             }
         }
     }
+}
+
+/// `12`; `1,024 or more`, where no more are kept.
+pub(super) fn number_of(kept: usize) -> String {
+    let more = if kept >= MOST_VALUES { " or more" } else { "" };
+    format!("{}{more}", count(kept as u64))
 }
 
 /// `1 connection`, `1,234 connections`.

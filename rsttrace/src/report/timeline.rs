@@ -63,11 +63,11 @@ pub fn steps<const N: usize>(marks: &[(i64, usize)]) -> Option<Timeline<N>> {
     let step = widths()
         .find(|step| span / step < MOST)
         .unwrap_or_else(|| (span / MOST).saturating_add(1));
-    let start = first - first.rem_euclid(step);
-    let length = usize::try_from((last - start) / step + 1).unwrap_or(1);
+    let start = first.saturating_sub(first.rem_euclid(step));
+    let length = usize::try_from(last.saturating_sub(start) / step + 1).unwrap_or(1);
     let mut counts = vec![[0; N]; length];
     for (at, kind) in marks {
-        let slot = usize::try_from((at - start) / step).unwrap_or_default();
+        let slot = usize::try_from(at.saturating_sub(start) / step).unwrap_or_default();
         if let Some(count) = counts.get_mut(slot).and_then(|slot| slot.get_mut(*kind)) {
             *count += 1;
         }

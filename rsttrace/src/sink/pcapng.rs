@@ -232,7 +232,7 @@ impl<P: Place> Pcapng<P> {
         }
         let number = u32::try_from(self.interfaces.len()).unwrap_or(u32::MAX);
         let called = match name {
-            Some(name) => InterfaceDescriptionOption::IfName(comment::line(name).into()),
+            Some(name) => InterfaceDescriptionOption::IfName(comment::line(name)),
             None => InterfaceDescriptionOption::IfDescription("interface not known".into()),
         };
         self.pending.write_pcapng_block(InterfaceDescriptionBlock {

@@ -62,6 +62,9 @@ pub(super) fn timeline(gathering: &Gathering) -> Markup {
             } @else {
                 figure .plot {
                     (legend(gathering.resets))
+                    @if gathering.suppressed > 0 {
+                        ul .legend { li .hatched { "below the bars: while more were counted and not described" } }
+                    }
                     p .scale { "up to " (count(most)) " records in " (step) }
                     (bars("timeline", &line.counts, &format!("Resets over time, in steps of {step}"),
                         &describe(&line), most))
@@ -142,7 +145,8 @@ fn ticks(line: &Timeline<3>) -> Vec<(f64, String)> {
         _ => "%H:%M",
     };
     // On the clock's own strokes.
-    let first = line.start + (each - line.start.rem_euclid(each)) % each;
+    let to_stroke = (each - line.start.rem_euclid(each)) % each;
+    let first = line.start.saturating_add(to_stroke);
     (0..=TICKS)
         .map(|number| first.saturating_add(each.saturating_mul(number)))
         .map(|at| ((at - line.start) as f64 / length.max(1) as f64, at))

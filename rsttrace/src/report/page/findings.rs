@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::{class, severity_name, shown, told};
 use crate::record::Confidence;
 use crate::report::finding::Finding;
-use crate::report::sentence::{sentence, things};
+use crate::report::sentence::{number_of, sentence, things};
 use crate::sink::text::count;
 use crate::verdict::words;
 
@@ -121,7 +121,7 @@ fn who(finding: &Finding) -> String {
     let mut text = match pids[..] {
         [] => name,
         [one] => format!("{name}[{one}]"),
-        _ => format!("{name}, {} processes", count(pids.len() as u64)),
+        _ => format!("{name}, {} processes", number_of(pids.len())),
     };
     if let [unit] = finding.units.iter().collect::<Vec<_>>()[..] {
         text.push_str(&format!(" in {}", shown(unit, 40)));

@@ -22,7 +22,7 @@ const MOST_SUMS: usize = 50;
 const MOST_BYTES: usize = 4 << 20;
 
 /// The records, in the order given; `all` is how many there were.
-pub(super) fn section(records: &[Box<Record>], all: u64) -> Markup {
+pub(super) fn section(records: &[Record], all: u64) -> Markup {
     if records.is_empty() {
         return html! {};
     }
@@ -41,7 +41,11 @@ pub(super) fn section(records: &[Box<Record>], all: u64) -> Markup {
     html! {
         section #records {
             h2 { "All records" }
-            @if number < all {
+            @if lines.len() < records.len() {
+                p .note {
+                    "The first " (count(number)) " of the worst of " (count(all)) " records, so that the page stays small; findings and plots count all of them."
+                }
+            } @else if number < all {
                 p .note {
                     "The worst " (count(number)) " of " (count(all)) " records, the newest of equals; findings and plots count all of them."
                 }
@@ -109,7 +113,7 @@ fn silence(seconds: f64) -> String {
 }
 
 /// Shown by the script, which they need.
-fn filters(records: &[Box<Record>]) -> Markup {
+fn filters(records: &[Record]) -> Markup {
     let of = |name: fn(&Record) -> Option<String>| {
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
         for record in records {
