@@ -138,6 +138,8 @@ fn stations_of(
 
 /// Longest that a segment may be on its way from one capture to the next, beyond what is known of the clocks.
 const LONGEST_WAY: i64 = 3_000_000_000;
+/// Times this close are the same: captures in microseconds.
+const TIE: i64 = 2_000;
 
 /// The resets of one direction, each with all its sightings.
 pub(super) fn passages(
@@ -169,25 +171,13 @@ pub(super) fn passages(
     let mut found: Vec<Passage> = Vec::new();
     for (capture, station, sighting) in sightings {
         let same = |passage: &&mut Passage| {
-            let Some((other, first)) = passage
-                .seen
-                .iter()
-                .zip(&path.stations)
-                .find_map(|(seen, at)| Some((at.capture, seen.as_ref()?)))
-            else {
-                return false;
-            };
-            let near = match clocks.between(other, capture) {
-                Some(offset) => {
-                    let apart = offset.to_a(nanos(sighting.time.0)).abs_diff(nanos(first.time.0));
-                    apart <= LONGEST_WAY.saturating_add(offset.half).unsigned_abs()
-                }
-                None => true,
-            };
             passage.seen[station].is_none()
-                && (first.seq, first.ack, first.flags)
-                    == (sighting.seq, sighting.ack, sighting.flags)
-                && near
+                && passage.seen.iter().enumerate().all(|(at, seen)| {
+                    let Some(seen) = seen else { return true };
+                    let there = path.stations[at].capture;
+                    is_same(seen, &sighting)
+                        && in_turn(clocks, (there, seen), (capture, &sighting), at < station)
+                })
         };
         match found.iter_mut().find(same) {
             Some(passage) => passage.seen[station] = Some(sighting),
@@ -203,6 +193,27 @@ pub(super) fn passages(
         }
     }
     found
+}
+
+fn is_same(a: &Sighting, b: &Sighting) -> bool {
+    (a.seq, a.ack, a.flags) == (b.seq, b.ack, b.flags)
+}
+
+/// Whether one segment may have been seen by both: not too far apart, and not downstream first. (An end that got a
+/// forged reset may answer with one that has the same numbers.)
+fn in_turn(
+    clocks: &Clocks,
+    (there, seen): (usize, &Sighting),
+    (here, new): (usize, &Sighting),
+    downstream: bool,
+) -> bool {
+    let Some(offset) = clocks.between(there, here) else {
+        return true;
+    };
+    let later = offset.to_a(nanos(new.time.0)).saturating_sub(nanos(seen.time.0));
+    let way = if downstream { later } else { later.saturating_neg() };
+    let slack = if offset.contradictory { LONGEST_WAY } else { offset.half.saturating_add(TIE) };
+    way >= slack.saturating_neg() && way <= LONGEST_WAY.saturating_add(slack)
 }
 
 /// What it means that this station did not see the reset.
