@@ -26,6 +26,17 @@ pub(super) enum Maker {
     Unknown,
 }
 
+/// How near the maker is to the first place that saw the reset, by a TTL that was not lowered yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Near {
+    /// A router is between them, or nothing tells.
+    Far,
+    /// No router is between them.
+    Neighbour,
+    /// The same, and nothing says that it came in there: it may be that host itself.
+    HostOrNeighbour,
+}
+
 /// A judgement.
 #[derive(Clone, Debug)]
 pub(super) struct Judgement {
@@ -39,6 +50,8 @@ pub(super) struct Judgement {
     pub evidence: Vec<Evidence>,
     /// Captures without it: number, and what that means.
     pub missing: Vec<(usize, Absence)>,
+    /// How near to the first place that saw it.
+    pub place: Near,
     /// It did not get farther than this capture, though the next would have seen it.
     pub dropped: Option<(usize, usize)>,
 }
@@ -86,9 +99,16 @@ impl Case<'_> {
     pub fn judge(&self) -> Judgement {
         let absent = self.absences();
         let mut judgement = self.decide(&absent);
+        judgement.place = self.near();
         judgement.missing = self.missing(&absent);
         judgement.dropped = self.dropped(&absent);
         judgement
+    }
+
+    /// Whether what passes one station passes the other, as far as one capture tells: of two captures their order says it.
+    fn concerns(&self, a: usize, b: usize) -> bool {
+        let (a, b) = (&self.path.stations[a], &self.path.stations[b]);
+        a.capture != b.capture || path::linked(self.digests, self.passage.side, a, b)
     }
 
     fn name(&self, capture: usize) -> &str {
@@ -116,9 +136,9 @@ impl Case<'_> {
             return unknown("no capture holds it".to_owned());
         };
         let station = &self.path.stations[first];
-        let proof = absent[..first]
-            .iter()
-            .rposition(|absence| matches!(absence, Some(Absence::Proof)));
+        let proof = (0..first)
+            .rev()
+            .find(|&at| absent[at] == Some(Absence::Proof) && self.concerns(at, first));
         // Within one capture the order is that of its own clock and TTLs.
         let at_home = proof.is_some_and(|proof| self.path.stations[proof].capture == station.capture);
         if !self.order_known && self.captures.len() > 1 && !at_home {
@@ -169,13 +189,12 @@ impl Case<'_> {
         let foreign = self.own_ttl(station, sighting, &mut facts);
         self.went_on(before.capture, &mut facts);
         let own_start = hops(sighting.ttl) == 0 && foreign;
-        let came_in = station.place.way == Some(Way::In);
-        if own_start && !came_in && !self.is_last(station.capture) {
+        if own_start && station.place.way == Some(Way::Out) {
             return Judgement {
                 maker: Maker::Host(station.capture),
-                confidence: Confidence::Likely,
+                confidence: facts.confidence(),
                 because: format!(
-                    "{upstream} does not hold it, and {name} has it {} that nothing has lowered yet",
+                    "{upstream} does not hold it, and {name} has it leaving its host {} as a host starts with",
                     with_ttl(sighting)
                 ),
                 ..facts.into()
@@ -214,13 +233,12 @@ impl Case<'_> {
         let came_in = station.place.way == Some(Way::In);
         if !fits {
             self.own_ttl(station, sighting, &mut facts);
-            if hops(sighting.ttl) == 0 && hops(usual) > 0 && !came_in && !self.is_last(station.capture)
-            {
+            if hops(sighting.ttl) == 0 && hops(usual) > 0 && station.place.way == Some(Way::Out) {
                 return Judgement {
                     maker: Maker::Host(station.capture),
                     confidence: Confidence::Likely,
                     because: format!(
-                        "{name} has it {} that nothing has lowered yet, where the others have {usual}",
+                        "{name} has it leaving its host {} as a host starts with, where the others have {usual}",
                         with_ttl(sighting)
                     ),
                     ..facts.into()
@@ -364,6 +382,21 @@ impl Case<'_> {
         })
     }
 
+    fn near(&self) -> Near {
+        let mut seen = self.path.stations.iter().zip(&self.passage.seen);
+        let first = seen.find_map(|(station, seen)| Some((station, seen.as_ref()?)));
+        match first {
+            Some((station, first)) if hops(first.ttl) == 0 => {
+                if station.place.way == Some(Way::In) || self.is_last(station.capture) {
+                    Near::Neighbour
+                } else {
+                    Near::HostOrNeighbour
+                }
+            }
+            _ => Near::Far,
+        }
+    }
+
     /// Whether the capture is the last on the reset's way, at its receiver's host as far as TTLs tell.
     fn is_last(&self, capture: usize) -> bool {
         let last = match self.passage.side {
@@ -411,7 +444,8 @@ impl Case<'_> {
             return None;
         }
         let last = self.passage.seen.iter().rposition(Option::is_some)?;
-        let next = (last + 1..absent.len()).find(|&at| absent[at] == Some(Absence::Proof))?;
+        let next = (last + 1..absent.len())
+            .find(|&at| absent[at] == Some(Absence::Proof) && self.concerns(last, at))?;
         Some((self.path.stations[last].capture, self.path.stations[next].capture))
     }
 }
@@ -424,6 +458,7 @@ impl From<Facts> for Judgement {
             because: String::new(),
             evidence: facts.evidence,
             missing: Vec::new(),
+            place: Near::Far,
             dropped: None,
         }
     }

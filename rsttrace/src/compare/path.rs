@@ -15,6 +15,8 @@ pub(super) struct Station {
     pub life: usize,
     /// Interface and way.
     pub place: Place,
+    /// Number of its lane in the life.
+    lane: Option<usize>,
     /// TTL of most segments; absent at a place where only resets were seen.
     pub usual: Option<u8>,
     /// First ordinary segment.
@@ -107,10 +109,12 @@ fn stations_of(
     let life_at = |life: usize| -> Option<&Life> { digests.get(capture)?.lives.get(life) };
     for at in lives() {
         let Some(life) = life_at(at.life) else { continue };
-        all.extend(life.streams[side].lanes.iter().map(|lane| Station {
+        let lanes = life.streams[side].lanes.iter().enumerate();
+        all.extend(lanes.map(|(number, lane)| Station {
             capture,
             life: at.life,
             place: lane.place,
+            lane: Some(number),
             usual: lane.ttl(),
             since: Some(nanos(lane.first.0)),
         }));
@@ -127,6 +131,7 @@ fn stations_of(
                     capture,
                     life: at.life,
                     place: reset.place,
+                    lane: None,
                     usual: None,
                     since: None,
                 });
@@ -134,6 +139,22 @@ fn stations_of(
         }
     }
     all
+}
+
+/// Whether the segments of this direction pass both stations of one capture. Two interfaces may share the load, and the
+/// addresses of a connection may change: what passes one of them then need not pass the other.
+pub(super) fn linked(digests: &[Digest], side: usize, a: &Station, b: &Station) -> bool {
+    let passing = |station: &Station| -> Vec<u64> {
+        let life = digests.get(station.capture).and_then(|digest| digest.lives.get(station.life));
+        let (Some(life), Some(lane)) = (life, station.lane) else {
+            return Vec::new();
+        };
+        let landmarks = life.streams[side].landmarks.iter();
+        landmarks.filter(|landmark| landmark.lanes & 1 << lane != 0).map(|l| l.key).collect()
+    };
+    let (of_a, of_b) = (passing(a), passing(b));
+    let both = of_a.iter().filter(|key| of_b.contains(key)).count();
+    a.capture == b.capture && both > 0 && both * 2 >= of_a.len().min(of_b.len())
 }
 
 /// Longest that a segment may be on its way from one capture to the next, beyond what is known of the clocks.

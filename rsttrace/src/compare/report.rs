@@ -231,7 +231,8 @@ pub enum MadeBy {
         /// The capture nearer to the end whose name it bears; absent: that end itself.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<Word>,
-        /// The capture that saw it.
+        /// The capture that saw it. Where it was made at an interface without telling which way segments went, its own host may be the
+        /// maker: the sentence says so.
         before: Word,
     },
     /// Not known; the sentence says why.

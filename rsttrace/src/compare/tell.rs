@@ -436,13 +436,15 @@ impl Teller<'_, '_> {
                 self.name(*capture)
             ),
             Maker::Between(Some(after), before) => format!(
-                "It was made between {} and {} {in_name}: {because}.",
+                "It was made between {} and {}{} {in_name}: {because}.",
                 self.name(*after),
-                self.name(*before)
+                self.name(*before),
+                near(judgement, &self.name(*before))
             ),
             Maker::Between(None, before) => format!(
-                "It was made on the way to {} {in_name}, not by that host: {because}.",
-                self.name(*before)
+                "It was made on the way to {}{} {in_name}, not by that host: {because}.",
+                self.name(*before),
+                near(judgement, &self.name(*before))
             ),
             Maker::Unknown => format!("Who made it is not known, because {because}."),
         };
@@ -609,6 +611,17 @@ impl Teller<'_, '_> {
         match made_by {
             MadeBy::Unknown => "the maker is not known".to_owned(),
             known => format!("the maker is {}", maker_subject(known)),
+        }
+    }
+}
+
+/// Where between two places, as far as the TTL tells.
+fn near(judgement: &Judgement, before: &str) -> String {
+    match judgement.place {
+        super::judge::Near::Far => String::new(),
+        super::judge::Near::Neighbour => format!(", by a neighbour of {before} (no router is between them),"),
+        super::judge::Near::HostOrNeighbour => {
+            format!(", by the host of {before} itself or a neighbour of it (no router is between them),")
         }
     }
 }
