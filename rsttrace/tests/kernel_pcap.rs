@@ -48,6 +48,8 @@ struct Scene {
     /// Least resets in all captures together.
     resets: usize,
     path: PathKind,
+    /// Without the client's capture nothing tells it from the client: what it makes looks the same.
+    needs_client: bool,
 }
 
 /// Sets of captures, and whether everybody must be named with it: else nobody may be named wrongly.
@@ -74,6 +76,9 @@ impl Scene {
         let mut text = String::new();
         let mut failures = Vec::new();
         for (set, complete) in SETS {
+            if self.needs_client && !set.iter().any(|name| name.starts_with("client")) {
+                continue;
+            }
             let comparison = lab.compare(set);
             self.judge(set, complete, &comparison, &mut failures);
             text.push_str(&format!("\n== {}: {set:?}\n{}", self.name, comparison.render(200, Palette::default())));
@@ -190,6 +195,7 @@ fn a_terminating_balancers_timeout_is_the_balancers() {
         truth: |_| Truth::Balancer,
         resets: 1,
         path: PathKind::Terminated,
+        needs_client: false,
     }
     .check(&lab);
 }
@@ -216,6 +222,7 @@ fn a_server_that_resets_behind_a_terminating_balancer_is_named() {
         },
         resets: 1,
         path: PathKind::Terminated,
+        needs_client: false,
     }
     .check(&lab);
 }
@@ -239,6 +246,7 @@ fn a_client_that_resets_a_terminating_balancer_is_named() {
         },
         resets: 1,
         path: PathKind::Terminated,
+        needs_client: false,
     }
     .check(&lab);
 }
@@ -263,6 +271,7 @@ fn a_transparent_balancer_that_forgot_resets_both_in_the_others_name() {
         truth: |_| Truth::Balancer,
         resets: 2,
         path: PathKind::Translated,
+        needs_client: false,
     }
     .check(&lab);
 }
@@ -279,9 +288,14 @@ fn a_balancer_that_rejects_a_known_connection_is_named() {
     });
     Scene {
         name: "transparent, reject rule",
-        truth: |_| Truth::Balancer,
+        // The server's end is closed later: the client does not know it any more.
+        truth: |reset| match reset.direction {
+            Toward::Client => Truth::Balancer,
+            Toward::Server => Truth::Client,
+        },
         resets: 1,
         path: PathKind::Translated,
+        needs_client: false,
     }
     .check(&lab);
 }
@@ -305,6 +319,7 @@ fn a_balancer_that_forgot_and_answers_by_itself_is_named() {
         },
         resets: 1,
         path: PathKind::Translated,
+        needs_client: false,
     }
     .check(&lab);
 }
@@ -328,6 +343,7 @@ fn a_client_that_resets_what_is_no_longer_translated_is_named() {
         },
         resets: 1,
         path: PathKind::Translated,
+        needs_client: false,
     }
     .check(&lab);
 }
@@ -347,6 +363,7 @@ fn a_server_that_resets_through_a_transparent_balancer_is_named() {
         truth: |_| Truth::Server,
         resets: 1,
         path: PathKind::Translated,
+        needs_client: false,
     }
     .check(&lab);
 }
@@ -366,6 +383,7 @@ fn a_client_that_resets_through_a_transparent_balancer_is_named() {
         truth: |_| Truth::Client,
         resets: 1,
         path: PathKind::Translated,
+        needs_client: false,
     }
     .check(&lab);
 }
@@ -388,6 +406,7 @@ fn a_servers_reset_that_the_balancer_drops_is_still_the_servers() {
         truth: |_| Truth::Server,
         resets: 1,
         path: PathKind::Translated,
+        needs_client: false,
     }
     .check(&lab);
 }
@@ -409,12 +428,10 @@ fn a_forger_between_the_captures_is_placed_there() {
         });
         Scene {
             name,
-            truth: |reset| {
-                // What still comes from the ends after that is their own: the answer to a connection they have no more.
-                if reset.sightings.is_empty() { Truth::Client } else { Truth::Router }
-            },
+            truth: |_| Truth::Router,
             resets: 2,
             path: PathKind::Translated,
+        needs_client: false,
         }
         .check(&lab);
     }

@@ -163,6 +163,12 @@ impl Case<'_> {
     /// It left a host that it had not come to.
     fn made_at_host(&self, station: &Station, sighting: &Sighting) -> Judgement {
         let name = self.name(station.capture);
+        if self.fits(station, sighting) && hops(sighting.ttl) > 0 {
+            return unknown(format!(
+                "{name} has it leaving and not coming in, yet {} as if it had come in: {name} may have lost it",
+                with_ttl(sighting)
+            ));
+        }
         let mut facts = Facts::default();
         facts.add(
             "not_passed",
@@ -187,7 +193,9 @@ impl Case<'_> {
             format!("{upstream} covers that moment and does not hold it"),
         );
         let foreign = self.own_ttl(station, sighting, &mut facts);
-        self.went_on(before.capture, &mut facts);
+        let went_on = self.went_on(before.capture, &mut facts);
+        // The TTL speaks for the end whose name it bears, the capture against: a lost packet is as likely as such a forger.
+        let doubtful = !foreign && !went_on && hops(sighting.ttl) > 0;
         let own_start = hops(sighting.ttl) == 0 && foreign;
         if own_start && station.place.way == Some(Way::Out) {
             return Judgement {
@@ -202,8 +210,16 @@ impl Case<'_> {
         }
         Judgement {
             maker: Maker::Between(Some(before.capture), station.capture),
-            confidence: facts.confidence(),
+            confidence: if doubtful {
+                Confidence::Possible
+            } else {
+                facts.confidence()
+            },
             because: match station.usual {
+                _ if doubtful => format!(
+                    "{upstream} covers that moment and does not hold it; but {name} has it with the usual TTL of its source, \
+                     so {upstream} may have lost it"
+                ),
                 Some(usual) if foreign => format!(
                     "{upstream} does not hold it, and {name} has it {} where the others have {usual}",
                     with_ttl(sighting)
@@ -337,10 +353,10 @@ impl Case<'_> {
         }
     }
 
-    /// Notes that the end whose name it bears went on sending afterwards.
-    fn went_on(&self, capture: usize, facts: &mut Facts) {
+    /// Notes that the end whose name it bears went on sending afterwards; whether it did.
+    fn went_on(&self, capture: usize, facts: &mut Facts) -> bool {
         let Some(offset) = self.clocks.between(self.passage.first.0, capture) else {
-            return;
+            return false;
         };
         let at = self.passage.first.1.saturating_add(offset.at_a(self.passage.first.1));
         let lives = self.connection.in_capture(self.digests, capture);
@@ -349,12 +365,15 @@ impl Case<'_> {
             .map(|last| nanos(last.0))
             .max();
         // A moment later: a segment that crossed the reset says nothing.
-        if last.is_some_and(|last| last > at.saturating_add(offset.half).saturating_add(50_000_000)) {
+        let after = at.saturating_add(offset.half).saturating_add(50_000_000);
+        let went_on = !offset.contradictory && last.is_some_and(|last| last > after);
+        if went_on {
             facts.add(
                 "went_on",
                 format!("{} has its alleged sender going on with the connection afterwards", self.name(capture)),
             );
         }
+        went_on
     }
 
     /// The next capture that saw it, and how much later.

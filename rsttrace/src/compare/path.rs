@@ -271,8 +271,8 @@ pub(super) fn absence(
     }
     let lives = || connection.in_capture(digests, station.capture);
     let mut streams = lives().flat_map(|life| &life.streams);
-    if lives().flat_map(|life| &life.streams).any(|stream| stream.holes > 0) {
-        return nothing(format!("{name} lacks segments of this connection that were acknowledged"));
+    if digest.lives.iter().flat_map(|life| &life.streams).any(|stream| stream.holes > 0) {
+        return nothing(format!("{name} lacks segments: some that were acknowledged are not in it"));
     }
     if streams.all(|stream| stream.plain == 0) {
         return nothing(format!("{name} holds nothing of it but SYN, FIN and RST: it seems filtered"));

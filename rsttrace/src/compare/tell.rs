@@ -329,11 +329,19 @@ impl Teller<'_, '_> {
         holders.next().map_or(station.life, |at| at.life)
     }
 
+    /// The longest silence of the first leg, if it was what came before its end.
     fn silence(&self) -> Option<f64> {
         let place = self.legs.first()?.places.first()?;
         let life = self.all.digests.get(place.0)?.lives.get(place.1)?;
-        let silence = life.silence?.span().as_secs_f64();
-        (silence >= TOLD_SILENCE).then_some(silence)
+        let streams = life.streams.iter();
+        let end = streams
+            .flat_map(|stream| stream.fins.iter().chain(&stream.resets))
+            .map(|sighting| sighting.time)
+            .min()?;
+        let silence = life.silence?;
+        let before = end.since(silence.until).as_secs_f64() < TOLD_SILENCE && silence.until <= end;
+        let span = silence.span().as_secs_f64();
+        (before && span >= TOLD_SILENCE).then_some(span)
     }
 
     fn reset(&self, reset: &Reset, all: &[Reset]) -> ResetComparison {
@@ -491,12 +499,19 @@ impl Teller<'_, '_> {
         if ended.iter().any(|&(gap, half, _)| gap.unsigned_abs() <= half.unsigned_abs()) {
             return None;
         }
+        // What a capture that ended before does not hold may have happened.
+        let covered = self.legs[other].captures.iter().any(|&capture| {
+            let last = self.all.digests.get(capture).and_then(|digest| digest.last);
+            let gap = last.and_then(|last| self.gap(at, (capture, nanos(last.0))));
+            gap.is_some_and(|(gap, half)| gap <= half.saturating_neg())
+        });
         let before = ended.iter().filter(|(gap, ..)| *gap > 0).max_by_key(|(gap, ..)| *gap);
         match before {
             Some((gap, _, how)) => Some((
                 "propagated",
                 format!("{} had {how} its leg {} earlier: the balancer passed the end on.", capital(&who(&far)), span(*gap)),
             )),
+            None if !covered => None,
             None => {
                 let silence = self.silence();
                 let quiet = silence.map_or_else(String::new, |silence| {
@@ -592,6 +607,11 @@ impl Teller<'_, '_> {
         ) && (near.leg + 1 == far.leg);
         Some(if same_maker && near.direction != far.direction {
             format!("{both}: {} made both, one in each one's name.", maker_subject(&near.made_by))
+        } else if same_gap(&near.made_by, &far.made_by) {
+            format!(
+                "{both}: {} made both, one in each one's name.",
+                maker_subject(&far.made_by)
+            )
         } else if proxies {
             format!("{both}: the balancer sent both, one on each of its two connections.")
         } else if same_maker {
@@ -612,6 +632,21 @@ impl Teller<'_, '_> {
             MadeBy::Unknown => "the maker is not known".to_owned(),
             known => format!("the maker is {}", maker_subject(known)),
         }
+    }
+}
+
+/// Both were made between the same two places, each in the name of the other's end.
+fn same_gap(a: &MadeBy, b: &MadeBy) -> bool {
+    let gap = |made_by: &MadeBy| match made_by {
+        MadeBy::Between {
+            after: Some(after),
+            before,
+        } => Some((after.clone(), before.clone())),
+        _ => None,
+    };
+    match (gap(a), gap(b)) {
+        (Some((after, before)), Some(other)) => (before, after) == other,
+        _ => false,
     }
 }
 
