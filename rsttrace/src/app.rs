@@ -4,12 +4,14 @@ mod brain;
 mod demo;
 mod doctor;
 mod monitoring;
+mod pcap;
 mod probe;
 mod session;
 mod watch;
 
 pub use demo::{RecordedCase, RecordedDemo, demo, record_demo};
 pub use doctor::doctor;
+pub use pcap::pcap;
 pub use probe::probe;
 pub use watch::watch;
 

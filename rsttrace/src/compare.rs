@@ -23,8 +23,8 @@ use std::net::SocketAddr;
 use legs::Joins;
 use matching::Connection;
 use order::Clocks;
-pub use report::Comparison;
 use report::CaptureClock;
+pub use report::Comparison;
 pub use trace::Digest;
 
 use crate::record::Record;
@@ -52,7 +52,8 @@ pub fn compare(digests: Vec<Digest>, records: &[Record]) -> Comparison {
     let chains = all.chains();
     let mut reported: Vec<_> = chains.iter().map(|chain| all.tell(chain)).collect();
     reported.sort_by(|a, b| {
-        let first = |c: &report::ConnectionComparison| c.resets.first().map(|reset| reset.time.clone());
+        let first =
+            |c: &report::ConnectionComparison| c.resets.first().map(|reset| reset.time.clone());
         first(a).cmp(&first(b))
     });
     let connections_left_out = reported.len().saturating_sub(MOST_REPORTED) as u64
@@ -142,17 +143,20 @@ impl<'a> All<'a> {
                 let lives = connection.in_capture(self.digests, capture);
                 lives
                     .filter_map(|life| {
-                        let ttl = life.streams[side].lanes.iter().filter_map(|lane| lane.ttl());
+                        let ttl = life.streams[side]
+                            .lanes
+                            .iter()
+                            .filter_map(|lane| lane.ttl());
                         let begun = life.streams[side].isn.is_some();
                         Some(((begun, ttl.max()?), life.ends[side]))
                     })
                     .max_by_key(|(key, _)| *key)
             })
         };
-        let any = connection
-            .all(self.digests)
-            .next()
-            .map_or([(std::net::Ipv4Addr::UNSPECIFIED, 0).into(); 2], |(_, life)| life.ends);
+        let any = connection.all(self.digests).next().map_or(
+            [(std::net::Ipv4Addr::UNSPECIFIED, 0).into(); 2],
+            |(_, life)| life.ends,
+        );
         [
             nearest(order.first(), 0).map_or(any[0], |(_, end)| end),
             nearest(order.last(), 1).map_or(any[1], |(_, end)| end),

@@ -29,5 +29,6 @@ pub mod sink;
 pub mod summary;
 mod sys;
 pub mod terminal;
+pub mod track;
 pub mod verdict;
 pub mod vitals;

@@ -50,6 +50,10 @@ fn run() -> Result<(), Failure> {
             cli::start_log(0);
             app::probe(&options)
         }
+        Request::Pcap(options) => {
+            cli::start_log(options.verbosity);
+            app::pcap(&options)
+        }
         Request::Schema(kind) => cli::schema::print(kind),
     }
 }

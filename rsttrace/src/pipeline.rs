@@ -22,7 +22,10 @@ use crate::hash::HashMap;
 use crate::idle::candidates::{Hop, Knowledge};
 use crate::idle::memory::Lesson;
 use crate::join::{self, Chain, Join};
-use crate::record::{Direction, Id, Origin, Record, Severity, SuppressedRecord, TimedOutRecord};
+use crate::record::{
+    Direction, Id, Origin, Record, Severity, SuppressedRecord, TimedOutRecord, Word,
+};
+use crate::track::Captured;
 use crate::verdict::Context;
 use crate::vitals::TableVitals;
 use ledger::Ledger;
@@ -87,6 +90,8 @@ pub struct PipelineCounters {
     pub packet_events: u64,
     /// Connections that died without a reset.
     pub timed_out_events: u64,
+    /// Resets of captures.
+    pub captured: u64,
     /// Records of sent resets: one for each event of `tcp_send_reset`, and those a packet filter or raw socket made.
     pub sent: u64,
     /// Records of accepted resets.
@@ -181,6 +186,28 @@ impl Pipeline {
         }
         let settled = at.time.before(DISORDER);
         self.advance(settled, out);
+    }
+
+    /// Takes in a reset of the capture that is called `file`. Those of one capture come in order of time.
+    pub fn captured(&mut self, captured: &Captured, file: &Word, out: &mut Vec<Output>) {
+        self.counters.captured += 1;
+        self.ledger.see_captured(captured);
+        let context = Context {
+            coverage: &self.host.coverage,
+            lost_nearby: 0,
+            suppressed_nearby: Suppressed::default(),
+            environment: self.host.environment,
+        };
+        let record = assemble::captured(captured, file, &self.host, &context, &self.ledger);
+        if record.verdict.origin == Origin::Middlebox
+            && let Some(received) = &captured.received
+        {
+            self.ledger
+                .blame_device(captured.overlay, received, captured.time);
+        }
+        self.count(&record);
+        self.push(captured.time, None, Output::Reset(record));
+        self.advance(captured.time.before(DISORDER), out);
     }
 
     /// Emits every record whose window was over at `now`, in event order.

@@ -4,6 +4,7 @@
 //! `advice` what to change. `received` and `wire` judge resets that this host's kernel did not send.
 
 pub mod advice;
+mod captured;
 mod evidence;
 mod explain;
 mod forgotten;
@@ -17,10 +18,11 @@ pub mod timeout;
 mod wire;
 pub mod words;
 
+pub use captured::{captured, side};
 pub use evidence::talks_on;
 pub use forgotten::{Forgotten, forgotten, forgotten_by_filter, forgotten_in_transit};
 pub use nearer::hops;
-pub use received::{Accepted, Arrived, form, received};
+pub use received::{Accepted, Arrived, Witness, form, received};
 pub use rules::{Ruling, rule};
 pub use wire::{OtherReset, Passage, forwarded, made_here, observed};
 
@@ -93,6 +95,42 @@ pub struct Around {
     pub peer_ttl: Option<u8>,
     /// Resets for this connection that were not accepted, shortly before.
     pub near_misses: usize,
+    /// How far from it another reset went the other way.
+    pub both_ways: Option<Duration>,
+    /// TTL of the peer's other segments on this connection, where they were seen.
+    pub segment_ttl: Option<u8>,
+    /// Resolution of the socket's clocks: spans counted back by them may be that much longer.
+    pub resolution: Duration,
+    /// Whose end this is.
+    pub side: Side,
+}
+
+/// Whose end got a reset, for sentences.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Side {
+    /// This host's.
+    #[default]
+    Ours,
+    /// Another host's: a capture saw it pass.
+    Theirs,
+}
+
+impl Side {
+    /// `our`, before what it sent.
+    pub const fn our(self) -> &'static str {
+        match self {
+            Self::Ours => "our",
+            Self::Theirs => "the receiver's",
+        }
+    }
+
+    /// `this host`.
+    pub const fn this_host(self) -> &'static str {
+        match self {
+            Self::Ours => "this host",
+            Self::Theirs => "the receiver",
+        }
+    }
 }
 
 /// A segment of the peer after "its" reset.

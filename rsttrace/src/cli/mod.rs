@@ -4,10 +4,12 @@ mod demo;
 mod doctor;
 mod failure;
 mod interrupt;
+mod pcap;
 mod probe;
 pub mod schema;
 mod selection;
 mod shared;
+mod show;
 pub(crate) mod values;
 mod watch;
 
@@ -20,8 +22,10 @@ pub use demo::DemoOptions;
 pub use doctor::DoctorOptions;
 pub use failure::{ExitCode, Failure};
 pub use interrupt::Interrupt;
+pub use pcap::PcapOptions;
 pub use probe::ProbeOptions;
 pub use shared::{OutputFormat, TcMode, TracerOptions, Transport};
+pub use show::ShowOptions;
 pub use watch::{MetricsOptions, WatchOptions};
 
 const AFTER_HELP: &str = "\
@@ -94,6 +98,8 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Find the idle timeout of a path: many connections, different silences
     Probe(Box<probe::ProbeArgs>),
+    /// Judge the resets of packet captures; several of the same connections are compared
+    Pcap(Box<pcap::PcapArgs>),
     /// Print the JSON Schema of the records that `--output json` writes
     Schema {
         /// Which ones
@@ -113,6 +119,8 @@ pub enum Request {
     Doctor(DoctorOptions),
     /// Find the idle timeout of a path.
     Probe(ProbeOptions),
+    /// Judge captures.
+    Pcap(Box<PcapOptions>),
     /// Print the schema.
     Schema(schema::Kind),
 }
@@ -137,6 +145,7 @@ fn check(cli: Cli) -> Result<Request, Failure> {
         Some(Command::Demo(args)) => Request::Demo(args.check()?),
         Some(Command::Doctor(args)) => Request::Doctor(args.into()),
         Some(Command::Probe(args)) => Request::Probe(args.check()?),
+        Some(Command::Pcap(args)) => Request::Pcap(Box::new(args.check()?)),
         Some(Command::Schema { kind }) => Request::Schema(kind),
     })
 }

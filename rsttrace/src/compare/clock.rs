@@ -129,16 +129,15 @@ impl Bounds {
                 nanos: middle(lower, upper),
                 at: middle(begin, end),
                 drift: 0.0,
-                half: (upper.saturating_sub(lower) / 2).max(TIE / 2).saturating_add(unseen.min(1_000_000)),
+                half: (upper.saturating_sub(lower) / 2)
+                    .max(TIE / 2)
+                    .saturating_add(unseen.min(1_000_000)),
                 samples,
                 contradictory: false,
             });
         }
         let line = self.line(middle(begin, end), middle(lower, upper));
-        Some(Offset {
-            samples,
-            ..line
-        })
+        Some(Offset { samples, ..line })
     }
 
     /// The line with the most room between the bounds. Room is a concave function of the slope.
@@ -148,7 +147,11 @@ impl Bounds {
                 d.saturating_sub(about) as f64 - time.saturating_sub(at) as f64 * slope
             };
             let upper = self.upper.iter().map(level).fold(f64::INFINITY, f64::min);
-            let lower = self.lower.iter().map(level).fold(f64::NEG_INFINITY, f64::max);
+            let lower = self
+                .lower
+                .iter()
+                .map(level)
+                .fold(f64::NEG_INFINITY, f64::max);
             (upper - lower, (upper + lower) / 2.0)
         };
         let (mut low, mut high) = (-MOST_DRIFT, MOST_DRIFT);
@@ -209,9 +212,14 @@ mod tests {
 
     #[test]
     fn hours_of_offset_are_found_to_half_a_round_trip() {
-        let offset = bounds(10 * MS, 100, |_| 3 * 3_600 * SECOND).offset().unwrap();
+        let offset = bounds(10 * MS, 100, |_| 3 * 3_600 * SECOND)
+            .offset()
+            .unwrap();
         assert!((offset.nanos - 3 * 3_600 * SECOND).abs() <= offset.half);
-        assert!(offset.half <= 11 * MS && !offset.contradictory, "{offset:?}");
+        assert!(
+            offset.half <= 11 * MS && !offset.contradictory,
+            "{offset:?}"
+        );
     }
 
     #[test]

@@ -121,7 +121,13 @@ impl Case<'_> {
         stations
             .map(|(station, seen)| {
                 seen.is_none().then(|| {
-                    path::absence(self.connection, self.digests, self.clocks, station, self.passage)
+                    path::absence(
+                        self.connection,
+                        self.digests,
+                        self.clocks,
+                        station,
+                        self.passage,
+                    )
                 })
             })
             .collect()
@@ -140,7 +146,8 @@ impl Case<'_> {
             .rev()
             .find(|&at| absent[at] == Some(Absence::Proof) && self.concerns(at, first));
         // Within one capture the order is that of its own clock and TTLs.
-        let at_home = proof.is_some_and(|proof| self.path.stations[proof].capture == station.capture);
+        let at_home =
+            proof.is_some_and(|proof| self.path.stations[proof].capture == station.capture);
         if !self.order_known && self.captures.len() > 1 && !at_home {
             return unknown(
                 "nothing tells in which order the captures stand on its way: their TTLs are the same, and their times too"
@@ -179,7 +186,10 @@ impl Case<'_> {
         Judgement {
             maker: Maker::Host(station.capture),
             confidence: facts.confidence(),
-            because: format!("it left there {} without having come in", with_ttl(sighting)),
+            because: format!(
+                "it left there {} without having come in",
+                with_ttl(sighting)
+            ),
             ..facts.into()
         }
     }
@@ -285,7 +295,10 @@ impl Case<'_> {
         }
         facts.add(
             "ttl",
-            format!("{name} has it {}, as the other segments of its source", with_ttl(sighting)),
+            format!(
+                "{name} has it {}, as the other segments of its source",
+                with_ttl(sighting)
+            ),
         );
         let own = hops(usual) == 0;
         if own && station.place.way == Some(Way::Out) {
@@ -301,7 +314,10 @@ impl Case<'_> {
             Confidence::Likely
         };
         let because = match (own, passed) {
-            (true, Some(passed)) => format!("{name} has it first, {} as it starts with; {passed}", with_ttl(sighting)),
+            (true, Some(passed)) => format!(
+                "{name} has it first, {} as it starts with; {passed}",
+                with_ttl(sighting)
+            ),
             (true, None) => format!("{name} has it {} as it starts with", with_ttl(sighting)),
             (false, _) => format!(
                 "{name} has it {} as all from there; nearer to it there is no capture",
@@ -358,7 +374,11 @@ impl Case<'_> {
         let Some(offset) = self.clocks.between(self.passage.first.0, capture) else {
             return false;
         };
-        let at = self.passage.first.1.saturating_add(offset.at_a(self.passage.first.1));
+        let at = self
+            .passage
+            .first
+            .1
+            .saturating_add(offset.at_a(self.passage.first.1));
         let lives = self.connection.in_capture(self.digests, capture);
         let last = lives
             .filter_map(|life| life.streams[self.passage.side].last)
@@ -370,7 +390,10 @@ impl Case<'_> {
         if went_on {
             facts.add(
                 "went_on",
-                format!("{} has its alleged sender going on with the connection afterwards", self.name(capture)),
+                format!(
+                    "{} has its alleged sender going on with the connection afterwards",
+                    self.name(capture)
+                ),
             );
         }
         went_on
@@ -379,17 +402,25 @@ impl Case<'_> {
     /// The next capture that saw it, and how much later.
     fn passed_on(&self, first: usize, sighting: &Sighting) -> Option<String> {
         let here = self.path.stations[first].capture;
-        let later = self.path.stations.iter().zip(&self.passage.seen).skip(first + 1);
+        let later = self
+            .path
+            .stations
+            .iter()
+            .zip(&self.passage.seen)
+            .skip(first + 1);
         let (station, seen) = later
             .filter(|(station, _)| station.capture != here)
             .find_map(|(station, seen)| Some((station, seen.as_ref()?)))?;
         let name = self.name(station.capture);
-        let after = self.clocks.between(here, station.capture).and_then(|offset| {
-            let gap = offset
-                .to_a(nanos(seen.time.0))
-                .saturating_sub(nanos(sighting.time.0));
-            later_by(gap, &offset)
-        });
+        let after = self
+            .clocks
+            .between(here, station.capture)
+            .and_then(|offset| {
+                let gap = offset
+                    .to_a(nanos(seen.time.0))
+                    .saturating_sub(nanos(sighting.time.0));
+                later_by(gap, &offset)
+            });
         let ttl = if seen.ttl == sighting.ttl {
             String::new()
         } else {
@@ -465,7 +496,10 @@ impl Case<'_> {
         let last = self.passage.seen.iter().rposition(Option::is_some)?;
         let next = (last + 1..absent.len())
             .find(|&at| absent[at] == Some(Absence::Proof) && self.concerns(last, at))?;
-        Some((self.path.stations[last].capture, self.path.stations[next].capture))
+        Some((
+            self.path.stations[last].capture,
+            self.path.stations[next].capture,
+        ))
     }
 }
 

@@ -138,7 +138,12 @@ fn fullest<'a>(connection: &'a Connection, digests: &'a [Digest]) -> Option<&'a 
     let lives = connection.all(digests).map(|(_, life)| life);
     lives
         .filter(|life| life.streams[0].isn.is_some())
-        .max_by_key(|life| life.streams.iter().map(|stream| stream.head.len()).sum::<usize>())
+        .max_by_key(|life| {
+            life.streams
+                .iter()
+                .map(|stream| stream.head.len())
+                .sum::<usize>()
+        })
 }
 
 fn key(connection: &Connection, digests: &[Digest]) -> Option<[Vec<u8>; 2]> {
@@ -153,7 +158,10 @@ fn key(connection: &Connection, digests: &[Digest]) -> Option<[Vec<u8>; 2]> {
 /// The first bytes both ways, without a header of the PROXY protocol.
 fn heads(life: &Life) -> [&[u8]; 2] {
     let [asked, answered] = &life.streams;
-    [&asked.head[proxy_header(&asked.head).min(asked.head.len())..], &answered.head]
+    [
+        &asked.head[proxy_header(&asked.head).min(asked.head.len())..],
+        &answered.head,
+    ]
 }
 
 /// Length of the PROXY protocol's header (version 1 or 2) that a balancer puts before what the client sent; 0 if there is none.
@@ -197,7 +205,9 @@ fn fits(
     let (Some(x), Some(y)) = (fullest(client, digests), fullest(server, digests)) else {
         return false;
     };
-    carry_the_same(x, y) && may_meet(client, server, digests) && in_time(client, server, digests, clocks)
+    carry_the_same(x, y)
+        && may_meet(client, server, digests)
+        && in_time(client, server, digests, clocks)
 }
 
 fn carry_the_same(x: &Life, y: &Life) -> bool {
@@ -224,11 +234,17 @@ fn carry_the_same(x: &Life, y: &Life) -> bool {
 /// Whether a host may be both who was asked on one leg and who opened the other.
 fn may_meet(client: &Connection, server: &Connection, digests: &[Digest]) -> bool {
     let ends = |connection: &Connection, side: usize| -> Vec<SocketAddr> {
-        connection.all(digests).map(|(_, life)| life.ends[side]).collect()
+        connection
+            .all(digests)
+            .map(|(_, life)| life.ends[side])
+            .collect()
     };
     let hosts = |ends: &[SocketAddr]| -> Vec<IpAddr> { ends.iter().map(SocketAddr::ip).collect() };
     let (asked, opener) = (ends(client, 1), ends(server, 0));
-    if hosts(&asked).iter().any(|host| hosts(&opener).contains(host)) {
+    if hosts(&asked)
+        .iter()
+        .any(|host| hosts(&opener).contains(host))
+    {
         return true;
     }
     // Two connections of one client, or to one server, that carry the same.
@@ -253,8 +269,14 @@ fn in_time(client: &Connection, server: &Connection, digests: &[Digest], clocks:
             let fits = match offset {
                 Some((offset, slack)) => {
                     told |= !found.upper.is_empty() || !found.lower.is_empty();
-                    found.upper.iter().all(|&(_, d)| d.saturating_add(slack) >= offset)
-                        && found.lower.iter().all(|&(_, d)| d.saturating_sub(slack) <= offset)
+                    found
+                        .upper
+                        .iter()
+                        .all(|&(_, d)| d.saturating_add(slack) >= offset)
+                        && found
+                            .lower
+                            .iter()
+                            .all(|&(_, d)| d.saturating_sub(slack) <= offset)
                 }
                 None => {
                     told |= !found.upper.is_empty() && !found.lower.is_empty();
@@ -280,8 +302,12 @@ fn marks(
     for x in client.in_capture(digests, a) {
         for y in server.in_capture(digests, b) {
             let header = proxy_header(&y.streams[0].head) as u64;
-            bounds.upper.extend(differences(&x.streams[0], &y.streams[0], header));
-            bounds.lower.extend(differences(&x.streams[1], &y.streams[1], 0));
+            bounds
+                .upper
+                .extend(differences(&x.streams[0], &y.streams[0], header));
+            bounds
+                .lower
+                .extend(differences(&x.streams[1], &y.streams[1], 0));
         }
     }
     bounds

@@ -128,7 +128,9 @@ impl Found {
 
     /// Whether the connection's other ISN is not known to be another.
     fn may_be(&self, digests: &[Digest], index: usize, answer: Option<u32>) -> bool {
-        let known = self.connections[index].all(digests).find_map(|(_, life)| life.streams[1].isn);
+        let known = self.connections[index]
+            .all(digests)
+            .find_map(|(_, life)| life.streams[1].isn);
         known.is_none() || answer.is_none() || known == answer
     }
 
@@ -219,7 +221,9 @@ fn has_ports(connection: &Connection, digests: &[Digest], life: &Life) -> bool {
         let [a, b] = life.ends.map(|end| end.port());
         (a.min(b), a.max(b))
     };
-    connection.all(digests).any(|(_, other)| ports(other) == ports(life))
+    connection
+        .all(digests)
+        .any(|(_, other)| ports(other) == ports(life))
 }
 
 /// Nobody saw it begin: the lower port is the service's.
@@ -234,11 +238,7 @@ fn orient_by_port(digests: &mut [Digest], connection: &Connection) {
 }
 
 /// What the segments of a connection say of the clocks of two captures, if A is nearer to who opened it.
-pub(super) fn bounds(
-    connection: &Connection,
-    digests: &[Digest],
-    [a, b]: [usize; 2],
-) -> Bounds {
+pub(super) fn bounds(connection: &Connection, digests: &[Digest], [a, b]: [usize; 2]) -> Bounds {
     let differences = |side: usize| {
         let mut of_a: HashMap<u64, i64> = HashMap::default();
         for life in connection.in_capture(digests, a) {

@@ -77,7 +77,8 @@ impl Clocks {
         for via in 0..number {
             for a in 0..number {
                 for b in 0..number {
-                    let (Some(first), Some(second)) = (self.table[a][via], self.table[via][b]) else {
+                    let (Some(first), Some(second)) = (self.table[a][via], self.table[via][b])
+                    else {
                         continue;
                     };
                     let composed = first.then(&second);
@@ -161,5 +162,8 @@ pub(super) fn along(connection: &Connection, digests: &[Digest]) -> (Vec<usize>,
     sure &= seen.iter().enumerate().all(|(nth, before)| nth == *before);
     let mut order: Vec<_> = captures.iter().copied().zip(nearer).collect();
     order.sort_by_key(|&(_, before)| before);
-    (order.into_iter().map(|(capture, _)| capture).collect(), sure)
+    (
+        order.into_iter().map(|(capture, _)| capture).collect(),
+        sure,
+    )
 }

@@ -108,7 +108,9 @@ fn stations_of(
     let lives = || connection.lives.iter().filter(|at| at.capture == capture);
     let life_at = |life: usize| -> Option<&Life> { digests.get(capture)?.lives.get(life) };
     for at in lives() {
-        let Some(life) = life_at(at.life) else { continue };
+        let Some(life) = life_at(at.life) else {
+            continue;
+        };
         let lanes = life.streams[side].lanes.iter().enumerate();
         all.extend(lanes.map(|(number, lane)| Station {
             capture,
@@ -121,7 +123,9 @@ fn stations_of(
     }
     // Where nothing but a reset was seen.
     for at in lives() {
-        let Some(life) = life_at(at.life) else { continue };
+        let Some(life) = life_at(at.life) else {
+            continue;
+        };
         for reset in &life.streams[side].resets {
             let known = all.iter().any(|station| {
                 station.place == reset.place && (station.life == at.life || station.usual.is_some())
@@ -145,12 +149,17 @@ fn stations_of(
 /// addresses of a connection may change: what passes one of them then need not pass the other.
 pub(super) fn linked(digests: &[Digest], side: usize, a: &Station, b: &Station) -> bool {
     let passing = |station: &Station| -> Vec<u64> {
-        let life = digests.get(station.capture).and_then(|digest| digest.lives.get(station.life));
+        let life = digests
+            .get(station.capture)
+            .and_then(|digest| digest.lives.get(station.life));
         let (Some(life), Some(lane)) = (life, station.lane) else {
             return Vec::new();
         };
         let landmarks = life.streams[side].landmarks.iter();
-        landmarks.filter(|landmark| landmark.lanes & 1 << lane != 0).map(|l| l.key).collect()
+        landmarks
+            .filter(|landmark| landmark.lanes & 1 << lane != 0)
+            .map(|l| l.key)
+            .collect()
     };
     let (of_a, of_b) = (passing(a), passing(b));
     let both = of_a.iter().filter(|key| of_b.contains(key)).count();
@@ -231,9 +240,19 @@ fn in_turn(
     let Some(offset) = clocks.between(there, here) else {
         return true;
     };
-    let later = offset.to_a(nanos(new.time.0)).saturating_sub(nanos(seen.time.0));
-    let way = if downstream { later } else { later.saturating_neg() };
-    let slack = if offset.contradictory { LONGEST_WAY } else { offset.half.saturating_add(TIE) };
+    let later = offset
+        .to_a(nanos(new.time.0))
+        .saturating_sub(nanos(seen.time.0));
+    let way = if downstream {
+        later
+    } else {
+        later.saturating_neg()
+    };
+    let slack = if offset.contradictory {
+        LONGEST_WAY
+    } else {
+        offset.half.saturating_add(TIE)
+    };
     way >= slack.saturating_neg() && way <= LONGEST_WAY.saturating_add(slack)
 }
 
@@ -251,7 +270,9 @@ pub(super) fn absence(
     };
     let name = &digest.name;
     let Some(offset) = clocks.between(passage.first.0, station.capture) else {
-        return nothing(format!("nothing tells the clock of {name}, so not whether it covers that moment"));
+        return nothing(format!(
+            "nothing tells the clock of {name}, so not whether it covers that moment"
+        ));
     };
     let at = passage.first.1.saturating_add(offset.at_a(passage.first.1));
     let margin = offset.half;
@@ -261,24 +282,39 @@ pub(super) fn absence(
         return nothing(format!("{name} begins later"));
     }
     if ends < at.saturating_add(margin) {
-        return nothing(format!("{name} has no segment from that moment on: it may have ended before"));
+        return nothing(format!(
+            "{name} has no segment from that moment on: it may have ended before"
+        ));
     }
     if station.since.is_none_or(|since| since > at) {
-        return nothing(format!("{name} holds nothing of that direction from before"));
+        return nothing(format!(
+            "{name} holds nothing of that direction from before"
+        ));
     }
     if let Some(loss) = digest.losses.first() {
         return nothing(format!("{name} lacks segments: {loss}"));
     }
     let lives = || connection.in_capture(digests, station.capture);
     let mut streams = lives().flat_map(|life| &life.streams);
-    if digest.lives.iter().flat_map(|life| &life.streams).any(|stream| stream.holes > 0) {
-        return nothing(format!("{name} lacks segments: some that were acknowledged are not in it"));
+    if digest
+        .lives
+        .iter()
+        .flat_map(|life| &life.streams)
+        .any(|stream| stream.holes > 0)
+    {
+        return nothing(format!(
+            "{name} lacks segments: some that were acknowledged are not in it"
+        ));
     }
     if streams.all(|stream| stream.plain == 0) {
-        return nothing(format!("{name} holds nothing of it but SYN, FIN and RST: it seems filtered"));
+        return nothing(format!(
+            "{name} holds nothing of it but SYN, FIN and RST: it seems filtered"
+        ));
     }
     if lives().any(|life| life.streams[passage.side].more_resets > 0) {
-        return nothing(format!("{name} has more resets of this connection than were kept"));
+        return nothing(format!(
+            "{name} has more resets of this connection than were kept"
+        ));
     }
     Absence::Proof
 }

@@ -32,8 +32,16 @@ impl Comparison {
             connection.render_into(&mut out, columns, palette);
         }
         let left_out = [
-            (self.resets_left_out, "reset", "of connections with many were not kept"),
-            (self.connections_left_out, "connection", "did not fit into memory or the report"),
+            (
+                self.resets_left_out,
+                "reset",
+                "of connections with many were not kept",
+            ),
+            (
+                self.connections_left_out,
+                "connection",
+                "did not fit into memory or the report",
+            ),
         ];
         for (number, thing, why) in left_out.into_iter().filter(|(number, ..)| *number > 0) {
             let number = words::things(usize::try_from(number).unwrap_or(usize::MAX), thing);
@@ -52,7 +60,11 @@ impl ConnectionComparison {
     }
 
     fn render_into(&self, out: &mut String, columns: usize, palette: Palette) {
-        let order = if self.order_known { "" } else { "; order of captures as given" };
+        let order = if self.order_known {
+            ""
+        } else {
+            "; order of captures as given"
+        };
         let title = format!(
             "{} → {}  ({}{order})",
             address(&self.client),
@@ -64,7 +76,11 @@ impl ConnectionComparison {
             Some(lines) => {
                 for (nth, line) in lines.iter().enumerate() {
                     let line = line.trim_end();
-                    let line = if nth < 3 { palette.dim(line) } else { line.to_owned() };
+                    let line = if nth < 3 {
+                        palette.dim(line)
+                    } else {
+                        line.to_owned()
+                    };
                     let _ = writeln!(out, "{:INDENT$}{line}", "");
                 }
             }
@@ -100,11 +116,17 @@ impl ConnectionComparison {
             let painted = palette.severity(Severity::Fault, &who);
             out.push_str(&lines.replacen(&who, &painted, 1));
             for missing in reset.missing.iter().filter(|missing| !missing.proves) {
-                let text = format!("That {} does not hold it proves nothing: {}.", missing.file, missing.because);
+                let text = format!(
+                    "That {} does not hold it proves nothing: {}.",
+                    missing.file, missing.because
+                );
                 paragraph(out, &escape(&text), 2 * INDENT, columns);
             }
             for alone in reset.alone.iter().take(2) {
-                let text = format!("{} #{} by itself: {}", alone.file, alone.frame, alone.summary);
+                let text = format!(
+                    "{} #{} by itself: {}",
+                    alone.file, alone.frame, alone.summary
+                );
                 paragraph(out, &escape(&text), 2 * INDENT, columns);
                 for advice in alone.advice.iter().take(1) {
                     paragraph(out, &escape(&format!("→ {advice}")), 2 * INDENT, columns);
@@ -112,7 +134,12 @@ impl ConnectionComparison {
             }
         }
         if let Some(disagreement) = &self.disagreement {
-            paragraph(out, &format!("Why they differ: {disagreement}"), INDENT, columns);
+            paragraph(
+                out,
+                &format!("Why they differ: {disagreement}"),
+                INDENT,
+                columns,
+            );
         }
     }
 
@@ -131,19 +158,31 @@ impl ConnectionComparison {
         for event in &self.events {
             let mut row = vec![label(event)];
             for point in 0..self.points.len() {
-                let here: Vec<_> = event.sightings.iter().filter(|s| s.point == point).collect();
+                let here: Vec<_> = event
+                    .sightings
+                    .iter()
+                    .filter(|s| s.point == point)
+                    .collect();
                 row.push(cell(&here));
             }
             rows.push(row);
         }
         let number = self.points.len() + 1;
         let widths: Vec<usize> = (0..number)
-            .map(|column| rows.iter().map(|row| row.get(column).map_or(0, |cell| width(cell))).max().unwrap_or(0))
+            .map(|column| {
+                rows.iter()
+                    .map(|row| row.get(column).map_or(0, |cell| width(cell)))
+                    .max()
+                    .unwrap_or(0)
+            })
             .collect();
         let total = INDENT + widths.iter().sum::<usize>() + 2 * number.saturating_sub(1);
         (total <= columns).then(|| {
             let line = |row: &Vec<String>| {
-                let cells = row.iter().zip(&widths).map(|(cell, width)| pad(cell, *width));
+                let cells = row
+                    .iter()
+                    .zip(&widths)
+                    .map(|(cell, width)| pad(cell, *width));
                 cells.collect::<Vec<_>>().join("  ")
             };
             rows.iter().map(line).collect()
@@ -153,7 +192,11 @@ impl ConnectionComparison {
     fn line(&self, event: &Event) -> String {
         let mut text = pad(&label(event), 12);
         for (point, at) in self.points.iter().enumerate() {
-            let here: Vec<_> = event.sightings.iter().filter(|s| s.point == point).collect();
+            let here: Vec<_> = event
+                .sightings
+                .iter()
+                .filter(|s| s.point == point)
+                .collect();
             if !here.is_empty() {
                 let _ = write!(
                     text,
@@ -213,10 +256,16 @@ fn arrow(direction: Toward) -> &'static str {
 fn path(kind: PathKind) -> &'static str {
     match kind {
         PathKind::Direct => "one TCP connection, the same addresses everywhere",
-        PathKind::Translated => "one TCP connection, its addresses rewritten on the way: NAT or a transparent balancer",
-        PathKind::Terminated => "two TCP connections with the same bytes: a balancer ends one and opens the other",
+        PathKind::Translated => {
+            "one TCP connection, its addresses rewritten on the way: NAT or a transparent balancer"
+        }
+        PathKind::Terminated => {
+            "two TCP connections with the same bytes: a balancer ends one and opens the other"
+        }
         PathKind::Alone => "in one capture only",
-        PathKind::Ambiguous => "several connections carry the same bytes: which belong together is not known",
+        PathKind::Ambiguous => {
+            "several connections carry the same bytes: which belong together is not known"
+        }
     }
 }
 
@@ -245,15 +294,29 @@ fn clocks(captures: &[CaptureClock]) -> String {
             .drift_ppm
             .filter(|drift| drift.abs() >= 1.0)
             .map_or_else(String::new, |drift| format!(", drifting {drift:+.0} ppm"));
-        let doubt = if capture.contradictory { ", but it was set meanwhile: not relied on" } else { "" };
-        format!("{} {offset:+.6} s ± {within:.6} s{drift}{doubt}", capture.file)
+        let doubt = if capture.contradictory {
+            ", but it was set meanwhile: not relied on"
+        } else {
+            ""
+        };
+        format!(
+            "{} {offset:+.6} s ± {within:.6} s{drift}{doubt}",
+            capture.file
+        )
     });
-    format!("Clocks against {}: {}", first.file, told.collect::<Vec<_>>().join("; "))
+    format!(
+        "Clocks against {}: {}",
+        first.file,
+        told.collect::<Vec<_>>().join("; ")
+    )
 }
 
 fn paragraph(out: &mut String, text: &str, indent: usize, columns: usize) {
     let room = columns.saturating_sub(indent).max(20);
-    for (nth, line) in wrap(&escape(text), room, room.saturating_sub(INDENT).max(18)).iter().enumerate() {
+    for (nth, line) in wrap(&escape(text), room, room.saturating_sub(INDENT).max(18))
+        .iter()
+        .enumerate()
+    {
         let indent = if nth == 0 { indent } else { indent + INDENT };
         let _ = writeln!(out, "{:indent$}{line}", "");
     }

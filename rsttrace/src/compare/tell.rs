@@ -7,8 +7,8 @@ use super::matching::{Connection, nanos};
 use super::order;
 use super::path::{self, Absence, Passage, Path};
 use super::report::{
-    Alone, ConnectionComparison, Event, EventKind, MadeBy, Missing, PathKind, Point, ResetComparison,
-    SCHEMA, Sighting, Toward,
+    Alone, ConnectionComparison, Event, EventKind, MadeBy, Missing, PathKind, Point,
+    ResetComparison, SCHEMA, Sighting, Toward,
 };
 use super::stream;
 use super::trace::Life;
@@ -63,7 +63,11 @@ impl All<'_> {
     /// What is told of one chain.
     pub(super) fn tell(&self, chain: &Chain<'_>) -> ConnectionComparison {
         let legs = self.legs(chain);
-        let reference = legs.first().and_then(|leg| leg.captures.first()).copied().unwrap_or(0);
+        let reference = legs
+            .first()
+            .and_then(|leg| leg.captures.first())
+            .copied()
+            .unwrap_or(0);
         let mut resets = self.resets(&legs, reference);
         resets.truncate(MOST_RESETS);
         let teller = Teller {
@@ -73,7 +77,10 @@ impl All<'_> {
             start: self.start(&legs, reference),
         };
         let points = teller.points();
-        let told: Vec<_> = resets.iter().map(|reset| teller.reset(reset, &resets)).collect();
+        let told: Vec<_> = resets
+            .iter()
+            .map(|reset| teller.reset(reset, &resets))
+            .collect();
         let client = legs.first().map(|leg| leg.ends[0]);
         let server = legs.last().map(|leg| leg.ends[1]);
         let kind = kind(chain, &points);
@@ -192,7 +199,10 @@ fn kind(chain: &Chain<'_>, points: &[Point]) -> PathKind {
     if chain.ambiguous {
         return PathKind::Ambiguous;
     }
-    if points.windows(2).any(|pair| (&pair[0].opener, &pair[0].asked) != (&pair[1].opener, &pair[1].asked)) {
+    if points
+        .windows(2)
+        .any(|pair| (&pair[0].opener, &pair[0].asked) != (&pair[1].opener, &pair[1].asked))
+    {
         return PathKind::Translated;
     }
     if points.iter().all(|point| point.file == points[0].file) {
@@ -212,14 +222,21 @@ struct Teller<'a, 'b> {
 
 impl Teller<'_, '_> {
     fn name(&self, capture: usize) -> Word {
-        self.all.digests.get(capture).map_or_else(Word::default, |digest| digest.name.clone())
+        self.all
+            .digests
+            .get(capture)
+            .map_or_else(Word::default, |digest| digest.name.clone())
     }
 
     fn points(&self) -> Vec<Point> {
         let mut points = Vec::new();
         for leg in self.legs {
             for &(capture, life) in &leg.places {
-                let life = self.all.digests.get(capture).and_then(|d| d.lives.get(life));
+                let life = self
+                    .all
+                    .digests
+                    .get(capture)
+                    .and_then(|d| d.lives.get(life));
                 points.push(Point {
                     file: self.name(capture),
                     leg: leg.number,
@@ -238,9 +255,14 @@ impl Teller<'_, '_> {
         seen: &stream::Sighting,
         usual_ttl: Option<u8>,
     ) -> Option<Sighting> {
-        let point = leg.places.iter().position(|place| *place == (capture, life))?;
+        let point = leg
+            .places
+            .iter()
+            .position(|place| *place == (capture, life))?;
         let at = self.all.common(self.reference, capture, seen.time.0);
-        let after = at.zip(self.start).map(|(at, start)| at.saturating_sub(start) as f64 / 1e9);
+        let after = at
+            .zip(self.start)
+            .map(|(at, start)| at.saturating_sub(start) as f64 / 1e9);
         Some(Sighting {
             point: leg.first_point + point,
             frame: seen.frame,
@@ -260,8 +282,14 @@ impl Teller<'_, '_> {
                 let mut data = Vec::new();
                 let mut fin = Vec::new();
                 for &(capture, life_number) in &leg.places {
-                    let life = self.all.digests.get(capture).and_then(|d| d.lives.get(life_number));
-                    let Some(stream) = life.map(|life| &life.streams[side]) else { continue };
+                    let life = self
+                        .all
+                        .digests
+                        .get(capture)
+                        .and_then(|d| d.lives.get(life_number));
+                    let Some(stream) = life.map(|life| &life.streams[side]) else {
+                        continue;
+                    };
                     let see = |seen: &stream::Sighting| {
                         let lane = stream.lanes.iter().find(|lane| lane.place == seen.place);
                         let usual = lane.and_then(|lane| lane.ttl());
@@ -273,7 +301,14 @@ impl Teller<'_, '_> {
                 }
                 let direction = toward(side);
                 let kinds = [
-                    (if side == 0 { EventKind::Syn } else { EventKind::SynAck }, syn),
+                    (
+                        if side == 0 {
+                            EventKind::Syn
+                        } else {
+                            EventKind::SynAck
+                        },
+                        syn,
+                    ),
                     (EventKind::LastData, data),
                     (EventKind::Fin, fin),
                 ];
@@ -285,11 +320,16 @@ impl Teller<'_, '_> {
                     },
                 ));
             }
-            events.extend(resets.iter().filter(|reset| reset.leg == number).map(|reset| Event {
-                kind: EventKind::Reset,
-                direction: toward(reset.passage.side),
-                sightings: self.seen(reset),
-            }));
+            events.extend(
+                resets
+                    .iter()
+                    .filter(|reset| reset.leg == number)
+                    .map(|reset| Event {
+                        kind: EventKind::Reset,
+                        direction: toward(reset.passage.side),
+                        sightings: self.seen(reset),
+                    }),
+            );
         }
         events.sort_by(|a, b| {
             let first = |event: &Event| {
@@ -303,11 +343,19 @@ impl Teller<'_, '_> {
 
     fn seen(&self, reset: &Reset) -> Vec<Sighting> {
         let leg = &self.legs[reset.leg];
-        let stations = leg.paths[reset.passage.side].stations.iter().zip(&reset.passage.seen);
+        let stations = leg.paths[reset.passage.side]
+            .stations
+            .iter()
+            .zip(&reset.passage.seen);
         stations
             .filter_map(|(station, seen)| {
                 let seen = seen.as_ref()?;
-                self.sighting(leg, (station.capture, self.life_of(leg, reset, station, seen)), seen, station.usual)
+                self.sighting(
+                    leg,
+                    (station.capture, self.life_of(leg, reset, station, seen)),
+                    seen,
+                    station.usual,
+                )
             })
             .collect()
     }
@@ -321,10 +369,16 @@ impl Teller<'_, '_> {
         seen: &stream::Sighting,
     ) -> usize {
         let holds = |life: &Life| life.streams[reset.passage.side].resets.contains(seen);
-        let lives = leg.connection.lives.iter().filter(|at| at.capture == station.capture);
+        let lives = leg
+            .connection
+            .lives
+            .iter()
+            .filter(|at| at.capture == station.capture);
         let digest = self.all.digests.get(station.capture);
         let mut holders = lives.filter(|at| {
-            digest.and_then(|digest| digest.lives.get(at.life)).is_some_and(holds)
+            digest
+                .and_then(|digest| digest.lives.get(at.life))
+                .is_some_and(holds)
         });
         holders.next().map_or(station.life, |at| at.life)
     }
@@ -481,13 +535,23 @@ impl Teller<'_, '_> {
             return None;
         }
         // The leg on the proxy's other side, and the direction in which its far end sends.
-        let other = if side == 1 { reset.leg + 1 } else { reset.leg.checked_sub(1)? };
+        let other = if side == 1 {
+            reset.leg + 1
+        } else {
+            reset.leg.checked_sub(1)?
+        };
         let far = self.end(other, side);
         let at = reset.at?;
         let mut ended: Vec<(i64, i64, &str)> = Vec::new();
-        for end in all.iter().filter(|end| end.leg == other && end.passage.side == side) {
+        for end in all
+            .iter()
+            .filter(|end| end.leg == other && end.passage.side == side)
+        {
             if end.judgement.maker == Maker::Claimed {
-                ended.extend(self.gap(at, end.passage.first).map(|(gap, half)| (gap, half, "reset")));
+                ended.extend(
+                    self.gap(at, end.passage.first)
+                        .map(|(gap, half)| (gap, half, "reset")),
+                );
             }
         }
         for (capture, life) in self.legs[other].connection.all(self.all.digests) {
@@ -496,7 +560,10 @@ impl Teller<'_, '_> {
                 ended.extend(gap.map(|(gap, half)| (gap, half, "closed (FIN)")));
             }
         }
-        if ended.iter().any(|&(gap, half, _)| gap.unsigned_abs() <= half.unsigned_abs()) {
+        if ended
+            .iter()
+            .any(|&(gap, half, _)| gap.unsigned_abs() <= half.unsigned_abs())
+        {
             return None;
         }
         // What a capture that ended before does not hold may have happened.
@@ -505,11 +572,18 @@ impl Teller<'_, '_> {
             let gap = last.and_then(|last| self.gap(at, (capture, nanos(last.0))));
             gap.is_some_and(|(gap, half)| gap <= half.saturating_neg())
         });
-        let before = ended.iter().filter(|(gap, ..)| *gap > 0).max_by_key(|(gap, ..)| *gap);
+        let before = ended
+            .iter()
+            .filter(|(gap, ..)| *gap > 0)
+            .max_by_key(|(gap, ..)| *gap);
         match before {
             Some((gap, _, how)) => Some((
                 "propagated",
-                format!("{} had {how} its leg {} earlier: the balancer passed the end on.", capital(&who(&far)), span(*gap)),
+                format!(
+                    "{} had {how} its leg {} earlier: the balancer passed the end on.",
+                    capital(&who(&far)),
+                    span(*gap)
+                ),
             )),
             None if !covered => None,
             None => {
@@ -519,7 +593,10 @@ impl Teller<'_, '_> {
                 });
                 Some((
                     "own_decision",
-                    format!("{} had not ended its leg before: the balancer did it by itself{quiet}.", capital(&who(&far))),
+                    format!(
+                        "{} had not ended its leg before: the balancer did it by itself{quiet}.",
+                        capital(&who(&far))
+                    ),
                 ))
             }
         }
@@ -528,12 +605,18 @@ impl Teller<'_, '_> {
     /// How long an event was before `at` (of the reference clock), and how sure that is.
     fn gap(&self, at: i64, (capture, time): (usize, i64)) -> Option<(i64, i64)> {
         let offset = self.all.clocks.between(self.reference, capture)?;
-        let half = if offset.contradictory { i64::MAX } else { offset.half };
+        let half = if offset.contradictory {
+            i64::MAX
+        } else {
+            offset.half
+        };
         Some((at.saturating_sub(offset.to_a(time)), half))
     }
 
     fn alone(&self, reset: &Reset) -> Vec<Alone> {
-        let stations = self.legs[reset.leg].paths[reset.passage.side].stations.iter();
+        let stations = self.legs[reset.leg].paths[reset.passage.side]
+            .stations
+            .iter();
         stations
             .zip(&reset.passage.seen)
             .filter_map(|(station, seen)| {
@@ -554,14 +637,22 @@ impl Teller<'_, '_> {
     }
 
     /// Why the first and the last capture do not show the same.
-    fn disagreement(&self, told: &[ResetComparison], points: &[Point], kind: PathKind) -> Option<String> {
+    fn disagreement(
+        &self,
+        told: &[ResetComparison],
+        points: &[Point],
+        kind: PathKind,
+    ) -> Option<String> {
         let files = [&points.first()?.file, &points.last()?.file];
         if files[0] == files[1] {
             return None;
         }
         let at = |file: &Word| {
             told.iter().find(|reset| {
-                reset.sightings.iter().any(|s| points.get(s.point).is_some_and(|p| p.file == *file))
+                reset
+                    .sightings
+                    .iter()
+                    .any(|s| points.get(s.point).is_some_and(|p| p.file == *file))
             })
         };
         let shown = |file: &Word, reset: &ResetComparison| {
@@ -606,7 +697,10 @@ impl Teller<'_, '_> {
             (MadeBy::Proxy { .. }, MadeBy::Proxy { .. })
         ) && (near.leg + 1 == far.leg);
         Some(if same_maker && near.direction != far.direction {
-            format!("{both}: {} made both, one in each one's name.", maker_subject(&near.made_by))
+            format!(
+                "{both}: {} made both, one in each one's name.",
+                maker_subject(&near.made_by)
+            )
         } else if same_gap(&near.made_by, &far.made_by) {
             format!(
                 "{both}: {} made both, one in each one's name.",
@@ -615,7 +709,10 @@ impl Teller<'_, '_> {
         } else if proxies {
             format!("{both}: the balancer sent both, one on each of its two connections.")
         } else if same_maker {
-            format!("{both}: two resets, {} made both.", maker_subject(&near.made_by))
+            format!(
+                "{both}: two resets, {} made both.",
+                maker_subject(&near.made_by)
+            )
         } else {
             format!(
                 "{both}: these are two resets; of the one at {}, {}; of the one at {}, {}.",
@@ -654,9 +751,13 @@ fn same_gap(a: &MadeBy, b: &MadeBy) -> bool {
 fn near(judgement: &Judgement, before: &str) -> String {
     match judgement.place {
         super::judge::Near::Far => String::new(),
-        super::judge::Near::Neighbour => format!(", by a neighbour of {before} (no router is between them),"),
+        super::judge::Near::Neighbour => {
+            format!(", by a neighbour of {before} (no router is between them),")
+        }
         super::judge::Near::HostOrNeighbour => {
-            format!(", by the host of {before} itself or a neighbour of it (no router is between them),")
+            format!(
+                ", by the host of {before} itself or a neighbour of it (no router is between them),"
+            )
         }
     }
 }
@@ -707,7 +808,11 @@ fn capital(text: &str) -> String {
 }
 
 fn toward(side: usize) -> Toward {
-    if side == 0 { Toward::Server } else { Toward::Client }
+    if side == 0 {
+        Toward::Server
+    } else {
+        Toward::Client
+    }
 }
 
 fn endpoint(address: Option<SocketAddr>) -> Endpoint {

@@ -127,7 +127,10 @@ impl Digest {
         let (a, b) = (segment.source, segment.destination);
         let flow = (segment.overlay, a.min(b), a.max(b));
         if let Some(&index) = self.current.get(&flow)
-            && self.lives.get(index).is_some_and(|life| !life.is_over(segment))
+            && self
+                .lives
+                .get(index)
+                .is_some_and(|life| !life.is_over(segment))
         {
             return index;
         }
@@ -150,12 +153,14 @@ impl Digest {
         let nth = order.len() / 8;
         let (_, &mut limit, _) = order.select_nth_unstable(nth);
         let before = self.lives.len();
-        self.lives.retain(|life| (life.has_reset(), life.last) > limit);
+        self.lives
+            .retain(|life| (life.has_reset(), life.last) > limit);
         self.forgotten += (before - self.lives.len()) as u64;
         self.current.clear();
         for (index, life) in self.lives.iter().enumerate() {
             let [a, b] = life.ends;
-            self.current.insert((life.overlay, a.min(b), a.max(b)), index);
+            self.current
+                .insert((life.overlay, a.min(b), a.max(b)), index);
         }
     }
 }
@@ -188,7 +193,9 @@ impl Life {
         if segment.flags.has(TcpFlags::ACK) {
             let other = &self.streams[1 - self.side_of(segment.source)];
             // An answer to another SYN; one to the same SYN with another ISN (SYN cookies) stays.
-            return other.isn.is_some_and(|isn| segment.ack != isn.wrapping_add(1))
+            return other
+                .isn
+                .is_some_and(|isn| segment.ack != isn.wrapping_add(1))
                 || other.isn.is_none() && (stream.next.is_some() || other.next.is_some());
         }
         match stream.isn {
@@ -208,7 +215,10 @@ impl Life {
             from: self.last,
             until: segment.time,
         };
-        if self.silence.is_none_or(|longest| silence.span() > longest.span()) {
+        if self
+            .silence
+            .is_none_or(|longest| silence.span() > longest.span())
+        {
             self.silence = Some(silence);
         }
         self.last = self.last.max(segment.time);

@@ -9,10 +9,13 @@ use crate::idle::clocks;
 use crate::idle::memory::Path;
 use crate::join::{Chain, Part, Seen};
 use crate::record::{
-    Basis, Cause, Confidence, Direction, Endpoint, Evidence, Form, Kernel, Link, LinkRole, Origin,
-    Record, Role, Verdict, Word,
+    Basis, CapturePoint, Cause, Confidence, Direction, Endpoint, Evidence, Form, Kernel, Link,
+    LinkRole, Origin, Record, Role, Vantage, Verdict, Word,
 };
-use crate::verdict::{self, Accepted, Arrived, Context, OtherEnd, OwnTimeout, Passage, words};
+use crate::track::Captured;
+use crate::verdict::{
+    self, Accepted, Arrived, Context, OtherEnd, OwnTimeout, Passage, Witness, words,
+};
 
 /// A record and its event's time.
 type Draft = (BootTime, Box<Record>);
@@ -190,7 +193,7 @@ fn from_socket(
     if let Some(forgotten) = &forgotten {
         forgotten.note(&mut verdict);
     }
-    let mut record = form::blank(time, Direction::Sent, host, part, verdict);
+    let mut record = form::blank(time, Direction::Sent, host, part.netns_inode, verdict);
     if egress.is_none() && context.coverage.packets && context.no_packet_missed() {
         record.verdict.evidence.push(Evidence {
             kind: Word::new_static("not_seen_on_wire"),
@@ -289,7 +292,13 @@ fn from_wire(
     if let Some(forgotten) = &forgotten {
         forgotten.note(&mut verdict);
     }
-    let mut record = form::blank(egress.time, Direction::Sent, host, part, verdict);
+    let mut record = form::blank(
+        egress.time,
+        Direction::Sent,
+        host,
+        part.netns_inode,
+        verdict,
+    );
     record.local = form::endpoint(packet.source);
     record.remote = form::endpoint(packet.destination);
     record.process = raw;
@@ -331,13 +340,14 @@ fn accepted(
             idle: idle.as_ref(),
             sender,
             process: process.as_ref().map(|process| process.comm.as_str()),
-            keepalive: form::keepalive(socket, &seen.facts),
+            keepalive: Some(form::keepalive(socket, &seen.facts)),
             around: &around,
+            witness: Witness::Kernel,
         },
         context,
     );
     let idle = idle.map(|idle| form::with_timeout(idle, &around, verdict.cause));
-    let mut record = form::blank(time, Direction::Received, host, part, verdict);
+    let mut record = form::blank(time, Direction::Received, host, part.netns_inode, verdict);
     record.local = form::endpoint(received.flow.local);
     record.remote = form::endpoint(received.flow.remote);
     record.process = process;
@@ -391,7 +401,7 @@ fn forwarded(
     if let Some(forgotten) = &forgotten {
         forgotten.note_in_transit(&mut verdict);
     }
-    let mut record = form::blank(time, Direction::Forwarded, host, part, verdict);
+    let mut record = form::blank(time, Direction::Forwarded, host, part.netns_inode, verdict);
     record.idle = forgotten.map(|forgotten| forgotten.idle());
     record.local = form::endpoint(packet.source);
     record.remote = form::endpoint(packet.destination);
@@ -421,7 +431,13 @@ fn observed(
     };
     let other = ledger.other_reset(part.netns, flow, ingress.time);
     let verdict = verdict::observed(packet, sender, other, context);
-    let mut record = form::blank(ingress.time, Direction::Observed, host, part, verdict);
+    let mut record = form::blank(
+        ingress.time,
+        Direction::Observed,
+        host,
+        part.netns_inode,
+        verdict,
+    );
     record.local = form::endpoint(packet.destination);
     record.remote = form::endpoint(packet.source);
     record.packet = Some(form::packet(packet));
@@ -429,6 +445,53 @@ fn observed(
     record.kernel = Some(form::seen_only(part, false));
     record.link = link(LinkRole::Receiver);
     Some((ingress.time, record))
+}
+
+/// A packet capture holds it.
+pub fn captured(
+    captured: &Captured,
+    file: &Word,
+    host: &HostFacts,
+    context: &Context<'_>,
+    ledger: &Ledger,
+) -> Box<Record> {
+    let packet = &captured.packet;
+    let around = ledger.around_captured(captured);
+    let idle = captured.received.as_ref().and_then(|received| {
+        clocks::idle(
+            &received.socket,
+            received.socket.state,
+            around.quiet.as_ref(),
+        )
+    });
+    let verdict = verdict::captured(captured, &around, idle.as_ref(), context);
+    let (source, destination) = (
+        form::endpoint(packet.source),
+        form::endpoint(packet.destination),
+    );
+    let (direction, local, remote) = match captured.vantage {
+        Some(Vantage::Source | Vantage::Both) => (Direction::Sent, source, destination),
+        Some(Vantage::Destination) if captured.is_expected() => {
+            (Direction::Received, destination, source)
+        }
+        Some(Vantage::Destination) => (Direction::Observed, destination, source),
+        Some(Vantage::Between) | None => (Direction::Observed, source, destination),
+    };
+    let mut record = form::blank(captured.time, direction, host, None, verdict);
+    (record.local, record.remote) = (local, remote);
+    record.idle = idle.map(|idle| form::with_timeout(idle, &around, record.verdict.cause));
+    record.packet = Some(crate::record::Packet {
+        expected_ttl: captured
+            .usual_ttl
+            .or(packet.baseline.map(|baseline| baseline.ttl)),
+        ..form::packet(packet)
+    });
+    record.capture = Some(Box::new(CapturePoint {
+        file: file.clone(),
+        frame: captured.frame,
+        vantage: captured.vantage,
+    }));
+    record
 }
 
 fn translation(came: &Packet, left: &Packet) -> Option<String> {

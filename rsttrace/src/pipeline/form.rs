@@ -27,7 +27,7 @@ pub fn blank(
     time: BootTime,
     direction: Direction,
     host: &HostFacts,
-    part: &Part,
+    netns: Option<u32>,
     verdict: Verdict,
 ) -> Box<Record> {
     let nowhere = Endpoint {
@@ -42,7 +42,7 @@ pub fn blank(
         direction,
         local: nowhere.clone(),
         remote: nowhere,
-        netns: part.netns_inode,
+        netns,
         interface: None,
         verdict,
         process: None,

@@ -15,7 +15,8 @@ use crate::idle::clocks::{self, LEAST, Quiet};
 use crate::idle::memory::{Lesson, MAX_PATHS, Memory, Path};
 use crate::join::{Origin, accepts, is_passive_form};
 use crate::record::{Basis, IdleMode};
-use crate::verdict::{Around, Arrived, OtherReset, REORDERED, TalksOn, timeout};
+use crate::track::Captured;
+use crate::verdict::{self, Around, Arrived, OtherReset, REORDERED, Side, TalksOn, timeout};
 
 /// Entries of each kind.
 const MAX_RECENT: usize = 4096;
@@ -26,6 +27,8 @@ const TALK: Duration = Duration::from_secs(2);
 const VOLLEY: Duration = Duration::from_secs(1);
 /// The socket of a connection that was reset may still be found for so long.
 const JUST: Duration = Duration::from_millis(10);
+/// The longest tick of a kernel clock in use, 100 Hz.
+const TICK: Duration = Duration::from_millis(10);
 /// Connections of a peer whose TTL is kept.
 const TTLS_OF_A_PEER: usize = 4;
 
@@ -109,6 +112,10 @@ impl Ledger {
                 (after > rtt.max(REORDERED) && after <= TALK).then_some(TalksOn { after, ttl })
             }),
             peer_ttl: self.peer_ttl(netns, &received.flow),
+            both_ways: None,
+            segment_ttl: None,
+            resolution: TICK,
+            side: Side::Ours,
             near_misses: self.misses.get(&connection).map_or(0, |misses| {
                 let accepted = arrived.map(|arrived| arrived.segment.seq);
                 misses
@@ -116,6 +123,38 @@ impl Ledger {
                     .filter(|(at, seq)| time.since(*at) <= VOLLEY && Some(*seq) != accepted)
                     .count()
             }),
+        }
+    }
+
+    /// Takes notice of a captured reset.
+    pub fn see_captured(&mut self, captured: &Captured) {
+        let at = Origin {
+            time: captured.time,
+            netns: captured.overlay,
+            inode: None,
+        };
+        self.sighted(at, &captured.packet);
+        if let Some(received) = &captured.received
+            && captured.is_expected()
+            && !captured.was_ended_by_it()
+        {
+            self.accepted(at, received);
+        }
+    }
+
+    /// What is known around a captured reset; nothing, if the capture holds nothing else of its connection.
+    pub fn around_captured(&self, captured: &Captured) -> Around {
+        let Some(received) = &captured.received else {
+            return Around::default();
+        };
+        let arrived = Arrived::seen(&captured.packet);
+        Around {
+            talks_on: captured.talks_on,
+            both_ways: captured.other_way,
+            segment_ttl: captured.usual_ttl,
+            resolution: Duration::ZERO,
+            side: verdict::side(captured),
+            ..self.around(captured.overlay, received, Some(&arrived), captured.time)
         }
     }
 

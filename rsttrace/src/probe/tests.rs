@@ -179,7 +179,7 @@ fn assert_timeout(report: &Report, mode: Mode, timeout: f64) {
     // Its own timeout once or twice, openings, and answers that do not come.
     let rounds = match mode {
         Mode::FinAtExpiry | Mode::RstAtExpiry => 1.05,
-        _ => 2.22,
+        _ => 2.25,
     };
     let overhead = if mode == Mode::Silent { 8.0 } else { 2.0 };
     assert!(

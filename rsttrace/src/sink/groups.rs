@@ -188,7 +188,7 @@ impl Groups {
             group.last + QUIET > now
         });
         self.next = self.open.values().map(Group::due).min();
-        due.sort_by(|a, b| a.until.cmp(&b.until));
+        due.sort_by(by_age);
         due
     }
 
@@ -200,9 +200,17 @@ impl Groups {
             .filter_map(|(_, mut group)| group.take())
             .collect();
         self.next = None;
-        all.sort_by(|a, b| a.until.cmp(&b.until));
+        all.sort_by(by_age);
         all
     }
+}
+
+/// Whatever the table they come from.
+fn by_age(one: &More, other: &More) -> std::cmp::Ordering {
+    let key = |more: &More| (more.until.clone(), more.since.clone(), more.count);
+    key(one)
+        .cmp(&key(other))
+        .then_with(|| one.label.cmp(&other.label))
 }
 
 #[cfg(test)]

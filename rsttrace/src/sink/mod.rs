@@ -6,6 +6,7 @@ mod groups;
 mod json;
 mod layout;
 mod reporter;
+mod silent;
 mod suppressed;
 mod table;
 pub mod text;
@@ -18,6 +19,7 @@ use crate::summary::Summary;
 
 pub use json::Json;
 pub use reporter::Reporter;
+pub use silent::Silent;
 pub use table::{Table, TableOptions, Width};
 
 /// A form of output. `now` is always given, never asked for: it drives the grouping of lines.

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::Sink;
 use crate::filter::Filter;
+use crate::pipeline::Output;
 use crate::record::TimedOutRecord;
 use crate::record::{Cause, Record, Severity, SuppressedRecord};
 use crate::summary::{Summary, Totals};
@@ -35,6 +36,16 @@ impl Reporter {
             left: count,
             summary: Summary::default(),
         }
+    }
+
+    /// Whatever was judged. Breaks when it was the last one wanted.
+    pub fn output(&mut self, now: Instant, output: &Output) -> io::Result<ControlFlow<()>> {
+        match output {
+            Output::Reset(record) => return self.record(now, record),
+            Output::TimedOut(dead) => self.timed_out(now, dead)?,
+            Output::Suppressed(sum) => self.suppressed(now, sum)?,
+        }
+        Ok(ControlFlow::Continue(()))
     }
 
     /// An explained reset. Breaks when it was the last one wanted; those given after that are ignored.

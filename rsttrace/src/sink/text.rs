@@ -136,6 +136,15 @@ pub fn count(number: u64) -> String {
     out
 }
 
+/// `64 KiB`, `4.0 MiB`: whole numbers below a MiB.
+pub fn bytes(number: u64) -> String {
+    const MIB: u64 = 1 << 20;
+    if number < MIB {
+        return format!("{} KiB", number.div_ceil(1024));
+    }
+    format!("{:.1} MiB", number as f64 / MIB as f64)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod tests {

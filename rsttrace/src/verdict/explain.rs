@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::timeout::{self, Timeout};
 use super::words::{self, after_age, bytes, span};
-use super::{Around, evidence};
+use super::{Around, Side, evidence};
 use crate::attribution::Who;
 use crate::event::{BootTime, Facts, Received, Sent, TcpState};
 use crate::idle::clocks::{self, LEAST, Quiet, Trigger};
@@ -107,7 +107,14 @@ fn quiet(sent: &Sent) -> String {
 const WORTH_TELLING_WHEN_CLOSED: Duration = Duration::from_millis(900);
 
 /// What a socket accepted. `idle` is absent where there was no connection yet.
-pub fn received(received: &Received, at: BootTime, idle: Option<&Idle>, finished: bool) -> String {
+pub fn received(
+    received: &Received,
+    at: BootTime,
+    idle: Option<&Idle>,
+    finished: bool,
+    side: Side,
+) -> String {
+    let our = side.our();
     let remote = received.flow.remote;
     let Some(idle) = idle else {
         return format!("{remote} reset the handshake");
@@ -119,7 +126,7 @@ pub fn received(received: &Received, at: BootTime, idle: Option<&Idle>, finished
     let quiet = idle.quiet_before.filter(|&quiet| quiet >= WORTH_TELLING);
     match (quiet, idle.reset_after_send) {
         (Some(quiet), Some(after)) => format!(
-            "{remote} reset the connection{age}: silent {}, then our write was reset {}",
+            "{remote} reset the connection{age}: silent {}, then {our} write was reset {}",
             words::seconds(quiet),
             answer_time(after)
         ),
@@ -130,7 +137,7 @@ pub fn received(received: &Received, at: BootTime, idle: Option<&Idle>, finished
             )
         }
         (None, Some(after)) => format!(
-            "{remote} reset the connection{age}, {} after our unanswered write",
+            "{remote} reset the connection{age}, {} after {our} unanswered write",
             words::seconds(after)
         ),
         (None, None) => format!("{remote} reset the connection{age}"),
@@ -166,7 +173,8 @@ pub fn not_from_peer(remote: SocketAddr, around: &Around) -> String {
 }
 
 /// An idle timeout.
-pub fn timed_out(received: &Received, at: BootTime, found: &Timeout) -> String {
+pub fn timed_out(received: &Received, at: BootTime, found: &Timeout, side: Side) -> String {
+    let our = side.our();
     let remote = received.flow.remote;
     let age = after_age(received.ownership.as_ref(), at);
     let quiet = &found.quiet;
@@ -182,7 +190,7 @@ pub fn timed_out(received: &Received, at: BootTime, found: &Timeout) -> String {
         (IdleMode::FinAtExpiry, _) => {
             format!(
                 "{remote} closed the connection when it had been silent for {silence}, and {}",
-                what_came_of_it(received, quiet)
+                what_came_of_it(received, quiet, our)
             )
         }
         (IdleMode::LateRst, _) => {
@@ -192,21 +200,24 @@ pub fn timed_out(received: &Received, at: BootTime, found: &Timeout) -> String {
                 format!("the connection to {remote} was forgotten on the way, or there")
             };
             let what = match quiet.trigger {
-                Trigger::Probe => "our keepalive probe",
-                Trigger::Close => "our FIN",
-                _ => "our write",
+                Trigger::Probe => "keepalive probe",
+                Trigger::Close => "FIN",
+                _ => "write",
             };
             let when = quiet.after.map_or_else(String::new, |after| {
                 format!(" {}", answer_time(after.as_secs_f64()))
             });
-            format!("silent {silence}, then {what} was reset{when}: {who}")
+            format!("silent {silence}, then {our} {what} was reset{when}: {who}")
         }
     };
     if let Some(fits) = &found.fits {
         text = format!("{text}; {fits}");
     }
     if quiet.owed && !foreign {
-        text.push_str("; it had asked, and this end had not answered yet");
+        text.push_str(match side {
+            Side::Ours => "; it had asked, and this end had not answered yet",
+            Side::Theirs => "; it had asked, and the receiver had not answered yet",
+        });
     }
     if quiet.application > quiet.wire + LEAST && quiet.mode != IdleMode::LateRst {
         text.push_str("; only segments without data, such as keepalive probes, passed meanwhile");
@@ -215,10 +226,10 @@ pub fn timed_out(received: &Received, at: BootTime, found: &Timeout) -> String {
 }
 
 /// What followed a FIN at a timeout.
-fn what_came_of_it(received: &Received, quiet: &Quiet) -> String {
+fn what_came_of_it(received: &Received, quiet: &Quiet, our: &str) -> String {
     let what = match received.socket.since_first_unacknowledged {
-        Some(_) => "reset our write",
-        None => "reset it",
+        Some(_) => format!("reset {our} write"),
+        None => "reset it".to_owned(),
     };
     match quiet.after {
         Some(after) if after >= SOON => format!("{what} {} later", span(after)),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Around, Arrived, item, words};
 use crate::event::{Baseline, BootTime, Received, TcpFlags};
-use crate::idle::clocks::{self, LEAST, Quiet, Trigger};
+use crate::idle::clocks::{self, LEAST, Trigger};
 use crate::record::{Confidence, Evidence, Form};
 
 /// What the signs say together.
@@ -84,13 +84,14 @@ type Reader = fn(&Case<'_>) -> Sign;
 
 /// Every sign, by what it is read from. Those of one group have one cause, a change of route for instance, so the heaviest
 /// stands for all.
-const SIGNS: [&[Reader]; 7] = [
+const SIGNS: [&[Reader]; 8] = [
     &[ttl, other_neighbour],
     &[nothing_to_answer],
     &[answered_after_silence],
     &[answered_too_soon],
     &[without_timestamps, ip_id],
     &[near_misses],
+    &[both_ways],
     &[peer_talks_on],
 ];
 
@@ -161,12 +162,14 @@ pub fn weigh_ttl(seen: u8, expected: u8) -> i32 {
 fn ttl(case: &Case<'_>) -> Sign {
     let seen = case.arrived.segment.ttl;
     let own = case.baseline().map(|baseline| baseline.ttl);
-    let (expected, whose, most) = match (own, case.around.peer_ttl, case.any_baseline()) {
-        (Some(ttl), _, _) => (ttl, "the peer's handshake", STRONG),
-        (None, Some(ttl), _) => (ttl, "the peer's other connections", WEAK),
+    let others = (case.around.peer_ttl, case.any_baseline());
+    let (expected, whose, most) = match (case.around.segment_ttl, own, others) {
+        (Some(ttl), _, _) => (ttl, "the peer's other segments", STRONG),
+        (None, Some(ttl), _) => (ttl, "the peer's handshake", STRONG),
+        (None, None, (Some(ttl), _)) => (ttl, "the peer's other connections", WEAK),
         // Anybody can send a later SYN with these addresses: it says nothing.
-        (None, None, Some(baseline)) => (baseline.ttl, "a later handshake", 0),
-        (None, None, None) => return None,
+        (None, None, (None, Some(baseline))) => (baseline.ttl, "a later handshake", 0),
+        (None, None, (None, None)) => return None,
     };
     // The peer's newer connections come like that: its route has changed.
     let usual = case.around.peer_ttl == Some(seen);
@@ -208,7 +211,8 @@ fn nothing_to_answer(case: &Case<'_>) -> Sign {
     let is_answer = !case.arrived.segment.flags.has(TcpFlags::ACK);
     (is_answer && silent > rtt.saturating_mul(8).max(LEAST_ANSWER_TIME)).then(|| {
         let detail = format!(
-            "it has the form of an answer, but this host had sent nothing for {} (RTT {})",
+            "it has the form of an answer, but {} had sent nothing for {} (RTT {})",
+            case.around.side.this_host(),
             words::span(silent),
             words::span(rtt)
         );
@@ -220,19 +224,22 @@ fn nothing_to_answer(case: &Case<'_>) -> Sign {
 const LEAST_ANSWER_TIME: Duration = Duration::from_millis(10);
 
 /// What this host sent, and how long after it the reset came.
-fn answer_time(quiet: &Quiet) -> Option<(&'static str, Duration)> {
+fn answer_time(around: &Around) -> Option<(String, Duration)> {
+    let quiet = around.quiet?;
     let what = match quiet.trigger {
-        Trigger::Write => "our write",
-        Trigger::Probe => "our keepalive probe",
+        Trigger::Write => "write",
+        Trigger::Probe => "keepalive probe",
         _ => return None,
     };
-    quiet.after.map(|after| (what, after))
+    quiet
+        .after
+        .map(|after| (format!("{} {what}", around.side.our()), after))
 }
 
 /// A peer that lives acknowledges; a device that has forgotten the connection answers the first segment after a silence.
 fn answered_after_silence(case: &Case<'_>) -> Sign {
     let quiet = case.around.quiet.as_ref()?;
-    let (what, _) = answer_time(quiet)?;
+    let (what, _) = answer_time(case.around)?;
     (quiet.wire >= LEAST && case.arrived.form == Some(Form::Passive)).then(|| {
         let detail = format!(
             "it answers {what}, the first segment after {} of silence",
@@ -245,13 +252,13 @@ fn answered_after_silence(case: &Case<'_>) -> Sign {
 /// The answer took less than half the least round trip. That clock may hold a delayed acknowledgement, unless the answer to our
 /// SYN is among its samples (the kernel keeps them for 5 minutes, net.ipv4.tcp_min_rtt_wlen) or it is longer than any delay.
 fn answered_too_soon(case: &Case<'_>) -> Sign {
-    let (what, after) = answer_time(case.around.quiet.as_ref()?)?;
+    let (what, after) = answer_time(case.around)?;
     let socket = &case.received.socket;
     let least = socket.rtt_min?;
     // The exact clock is that of the last segment, which need not be the one that was answered.
     let at_most = socket
         .since_first_unacknowledged
-        .map_or(after, |first| first + TICK);
+        .map_or(after, |first| first + case.around.resolution);
     if socket.total_retransmits > 0 || least < LEAST_ROUND_TRIP || at_most * 2 >= least {
         return None;
     }
@@ -273,8 +280,6 @@ fn answered_too_soon(case: &Case<'_>) -> Sign {
     Some((weight, "latency", detail))
 }
 
-/// The longest tick of a kernel clock in use, 100 Hz.
-const TICK: Duration = Duration::from_millis(10);
 /// Below this the noise of both ends is larger than the way.
 const LEAST_ROUND_TRIP: Duration = Duration::from_millis(2);
 const RTT_WINDOW: Duration = Duration::from_secs(300);
@@ -332,6 +337,22 @@ fn near_misses(case: &Case<'_>) -> Sign {
     );
     Some((weight, "near_misses", detail))
 }
+
+/// Nobody answers a reset (RFC 9293 section 3.10.7), so an end that resets at the same time does it by chance, unless it only
+/// answers what was on its way.
+fn both_ways(case: &Case<'_>) -> Sign {
+    let apart = case.around.both_ways?;
+    (case.arrived.form == Some(Form::Active) && apart <= AT_ONCE).then(|| {
+        let detail = format!(
+            "a reset went the other way within {}, and no end answers a reset with one",
+            words::span(apart)
+        );
+        (WEAK, "both_ways", detail)
+    })
+}
+
+/// A box that resets both ends does it in one go.
+const AT_ONCE: Duration = Duration::from_millis(5);
 
 /// Whoever has reset a connection does not speak on it any more.
 fn peer_talks_on(case: &Case<'_>) -> Sign {

@@ -25,9 +25,20 @@ pub struct Accepted<'a> {
     /// Its name, for advice: `nginx`.
     pub process: Option<&'a str>,
     /// The keepalive settings that hold for it, those of the namespace included.
-    pub keepalive: advice::KeepaliveNow,
+    pub keepalive: Option<advice::KeepaliveNow>,
     /// What came before and after it.
     pub around: &'a Around,
+    /// Who says that it was accepted.
+    pub witness: Witness,
+}
+
+/// Who says that a reset was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Witness {
+    /// The kernel.
+    Kernel,
+    /// Its numbers, in a capture.
+    Capture,
 }
 
 /// The segment of an accepted reset.
@@ -92,10 +103,18 @@ pub fn received(accepted: &Accepted<'_>, context: &Context<'_>) -> Verdict {
     let received = accepted.received;
     let severity = severity::of_received(received);
     let mut list = Vec::with_capacity(4);
-    list.push(item(
-        "accepted",
-        ["the kernel accepted it in ", received.socket.state.name()].concat(),
-    ));
+    let state = received.socket.state.name();
+    list.push(match accepted.witness {
+        Witness::Kernel => item("accepted", ["the kernel accepted it in ", state].concat()),
+        Witness::Capture => item(
+            "expected",
+            [
+                "it has the number that was expected next; by the segments before it the connection was in ",
+                state,
+            ]
+            .concat(),
+        ),
+    });
     let bearing = match accepted.arrived {
         // Who sent it is known.
         Some(_) if accepted.sender.is_some() => Bearing::default(),
@@ -169,7 +188,7 @@ fn find(
             origin: found.origin,
             cause: Cause::IdleTimeout,
             confidence: found.confidence,
-            summary: explain::timed_out(received, accepted.at, &found),
+            summary: explain::timed_out(received, accepted.at, &found, around.side),
             advice: if found.quiet.owed && found.origin == Origin::Peer {
                 advice::for_late_answer(timeout::silence(&found.quiet))
             } else {
@@ -194,7 +213,8 @@ fn find(
     if bearing.is_doubtful() {
         confidence = at_most(confidence, Confidence::Possible);
     }
-    let mut summary = explain::received(received, accepted.at, accepted.idle, finished);
+    let mut summary =
+        explain::received(received, accepted.at, accepted.idle, finished, around.side);
     let mut advice = Vec::new();
     if let Some(burst) = around.burst.as_ref().filter(|_| inferred) {
         summary = format!("{summary}; {}", explain::burst(burst));
@@ -229,7 +249,7 @@ fn situation<'a>(accepted: &'a Accepted<'_>, found: &Timeout) -> advice::IdleSit
         silence: timeout::silence(&found.quiet),
         matches: &accepted.around.matches,
         transparent: found.origin == Origin::Middlebox,
-        keepalive: Some(accepted.keepalive),
+        keepalive: accepted.keepalive,
         process: accepted.process,
         sent_by_us: false,
     }

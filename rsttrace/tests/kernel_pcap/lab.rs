@@ -73,19 +73,39 @@ impl Lab {
         let (client, balancer, server) = (&lab.client, &lab.balancer, &lab.server);
         match &lab.router {
             None => {
-                wire(client, ("c0", "192.0.2.1/24"), balancer, ("bc", "192.0.2.254/24"));
+                wire(
+                    client,
+                    ("c0", "192.0.2.1/24"),
+                    balancer,
+                    ("bc", "192.0.2.254/24"),
+                );
                 route(client, "default", "192.0.2.254");
             }
             Some(router) => {
-                wire(client, ("c0", "192.0.2.1/24"), router, ("rc", "192.0.2.254/24"));
-                wire(router, ("rb", "10.9.0.1/24"), balancer, ("bc", "10.9.0.254/24"));
+                wire(
+                    client,
+                    ("c0", "192.0.2.1/24"),
+                    router,
+                    ("rc", "192.0.2.254/24"),
+                );
+                wire(
+                    router,
+                    ("rb", "10.9.0.1/24"),
+                    balancer,
+                    ("bc", "10.9.0.254/24"),
+                );
                 route(client, "default", "192.0.2.254");
                 route(router, "default", "10.9.0.254");
                 route(balancer, "192.0.2.0/24", "10.9.0.1");
                 forwards(router);
             }
         }
-        wire(server, ("s0", "203.0.113.3/24"), balancer, ("bs", "203.0.113.254/24"));
+        wire(
+            server,
+            ("s0", "203.0.113.3/24"),
+            balancer,
+            ("bs", "203.0.113.254/24"),
+        );
         route(server, "default", "203.0.113.254");
         balancer.enter(|| run("ip", &["address", "add", "198.51.100.2/32", "dev", "lo"]));
         forwards(balancer);
@@ -131,7 +151,11 @@ impl Lab {
             stream.set_read_timeout(Some(LIMIT)).unwrap();
             stream.set_nodelay(true).unwrap();
         }
-        say(&mut near, &mut far, b"a question that only this client asks");
+        say(
+            &mut near,
+            &mut far,
+            b"a question that only this client asks",
+        );
         say(&mut far, &mut near, b"and the answer to it");
         (near, far)
     }
@@ -175,7 +199,9 @@ impl Lab {
         std::thread::sleep(Duration::from_millis(300));
         let aside: SocketAddr = ASIDE.parse().unwrap();
         let listener = self.server.enter(|| TcpListener::bind(aside).unwrap());
-        let mut near = self.client.enter(|| TcpStream::connect_timeout(&aside, LIMIT).unwrap());
+        let mut near = self
+            .client
+            .enter(|| TcpStream::connect_timeout(&aside, LIMIT).unwrap());
         let (mut far, _) = listener.accept().unwrap();
         say(&mut near, &mut far, b"something else");
         drop(near);
@@ -248,7 +274,16 @@ impl Drop for Started {
 
 fn capture(interface: &str, path: &Path) -> Started {
     let mut command = Command::new("tcpdump");
-    command.args(["-Z", "root", "--immediate-mode", "-U", "-n", "-i", interface, "-w"]);
+    command.args([
+        "-Z",
+        "root",
+        "--immediate-mode",
+        "-U",
+        "-n",
+        "-i",
+        interface,
+        "-w",
+    ]);
     command.arg(path).arg("tcp");
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -261,7 +296,18 @@ fn capture(interface: &str, path: &Path) -> Started {
 
 fn wire(a: &Namespace, of_a: (&str, &str), b: &Namespace, of_b: (&str, &str)) {
     a.enter(|| {
-        let ends = ["link", "add", of_a.0, "type", "veth", "peer", "name", of_b.0, "netns", b.name()];
+        let ends = [
+            "link",
+            "add",
+            of_a.0,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            of_b.0,
+            "netns",
+            b.name(),
+        ];
         run("ip", &ends);
     });
     for (namespace, (interface, address)) in [(a, of_a), (b, of_b)] {

@@ -1,0 +1,92 @@
+//! What a packet capture tells of a reset: the observation that is judged where no hook was there.
+
+use std::time::Duration;
+
+use crate::event::{BootTime, NetnsCookie, Packet, Received, Segment, TcpFlags, TcpState};
+use crate::join::accepts;
+use crate::record::Vantage;
+use crate::verdict::TalksOn;
+
+/// A reset in a packet capture, with what the capture shows of its connection before and after it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Captured {
+    /// Number of its frame in the file.
+    pub frame: u64,
+    /// When it was captured: nanoseconds since the epoch, by the capturing host's clock.
+    pub time: BootTime,
+    /// Where its addresses hold: stands for a network namespace.
+    pub overlay: NetnsCookie,
+    /// The segment, as it would look coming in at the end it goes to.
+    pub packet: Packet,
+    /// Where on its way the capture was made; absent if nothing tells.
+    pub vantage: Option<Vantage>,
+    /// TTL of its source's other segments on this connection: its own, if one of them had that, else the greatest; absent if
+    /// none was seen.
+    pub usual_ttl: Option<u8>,
+    /// The connection had been reset before: whether by the same end, and how long before.
+    pub ended_before: Option<(bool, Duration)>,
+    /// The next sequence number of its source; absent if nothing of it was seen.
+    pub expected: Option<u32>,
+    /// Least round trip from the capture to its source and back; absent if none was measured.
+    pub round_trip: Option<Duration>,
+    /// The same to the end it goes to.
+    pub onward_trip: Option<Duration>,
+    /// What its source had done before.
+    pub sender: SenderSeen,
+    /// What the end it goes to would know; absent if the capture holds nothing else of the connection.
+    pub received: Option<Received>,
+    /// How far from it, before or after, the other end had sent a reset, too.
+    pub other_way: Option<Duration>,
+    /// Its source spoke on afterwards.
+    pub talks_on: Option<TalksOn>,
+    /// The end it went to went on with data afterwards: how long after it.
+    pub lives_on: Option<Duration>,
+    /// The end it went to answered with an acknowledgement.
+    pub challenged: bool,
+}
+
+/// What the end that a captured reset came from had done before. Spans are counted back from the reset.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SenderSeen {
+    /// Since its FIN; absent if it had sent none.
+    pub finished: Option<Duration>,
+    /// Since its last segment; absent if none was seen.
+    pub silent: Option<Duration>,
+    /// The segment whose numbers the reset answers, if that was the last one on the connection, and since when.
+    pub answers: Option<(Segment, Duration)>,
+    /// Its keepalive probes that were not answered.
+    pub probes: u8,
+    /// Since the first of them.
+    pub probing: Option<Duration>,
+    /// Since the other end's last segment; absent if none was seen.
+    pub heard: Option<Duration>,
+    /// Payload bytes of the other end since this one last sent data.
+    pub unanswered: u64,
+    /// The other end had sent its FIN.
+    pub peer_finished: bool,
+    /// Bytes it sent that were not acknowledged, its FIN counted.
+    pub outstanding: u32,
+    /// Since data last moved either way; absent before the handshake.
+    pub quiet: Option<Duration>,
+}
+
+impl Captured {
+    /// Its source had reset the connection before.
+    pub fn was_ended_by_it(&self) -> bool {
+        self.ended_before.is_some_and(|(by_it, _)| by_it)
+    }
+
+    /// The end it goes to takes it: it has the number that is expected next or, after a FIN, that of the FIN.
+    pub fn is_expected(&self) -> bool {
+        match &self.received {
+            Some(received) if received.socket.state == TcpState::SynSent => {
+                self.packet.segment.flags.has(TcpFlags::ACK)
+                    && self.packet.segment.ack == received.socket.snd_nxt
+            }
+            Some(received) => self
+                .expected
+                .is_none_or(|next| accepts(received.socket.state, next, self.packet.segment.seq)),
+            None => false,
+        }
+    }
+}

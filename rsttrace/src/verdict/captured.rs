@@ -1,0 +1,496 @@
+//! A reset in a packet capture: what do the segments before and after it say?
+//!
+//! Seen from the end that got it, a captured reset is judged as a traced one is. What only the kernel of the end that sent it
+//! could tell (unread data, SO_LINGER, a packet filter) a capture does not show, so such causes are not named.
+
+use super::{
+    Accepted, Around, Arrived, Context, Side, Witness, at_most, evidence, explain, item, nearer,
+    origin_of, received, words,
+};
+use crate::event::{Received, TcpState};
+use crate::idle::clocks::LEAST;
+use crate::join::{is_in_window, is_passive_form};
+use crate::record::{Cause, Confidence, Evidence, Idle, Origin, Severity, Vantage, Verdict};
+use crate::track::Captured;
+
+/// Judges it. `idle` are the clocks of the end that got it.
+pub fn captured(
+    captured: &Captured,
+    around: &Around,
+    idle: Option<&Idle>,
+    context: &Context<'_>,
+) -> Verdict {
+    let mut verdict = match &captured.received {
+        None => alone(captured),
+        Some(end) if !captured.is_expected() => missed(captured, end),
+        Some(_) if captured.was_ended_by_it() => once_more(captured),
+        Some(end) if end.socket.state == TcpState::SynSent => refused(captured, around),
+        Some(end) if is_made_here(captured) && end.socket.state.is_synchronized() => {
+            by_this_host(captured, end)
+        }
+        Some(end) => by_the_other_end(captured, end, around, idle, context),
+    };
+    if let Some(after) = captured
+        .lives_on
+        .filter(|_| verdict.severity == Severity::Fault)
+    {
+        verdict.evidence.push(item(
+            "receiver_talks_on",
+            format!(
+                "{} later {} sent data on this connection: the reset had not reached it, or not ended it",
+                words::span(after),
+                captured.packet.destination
+            ),
+        ));
+        verdict.confidence = at_most(verdict.confidence, Confidence::Possible);
+    }
+    verdict.evidence.push(place(captured));
+    verdict
+}
+
+/// Whose write is "ours": that of the capturing host, if it got the reset.
+pub fn side(captured: &Captured) -> Side {
+    match captured.vantage {
+        Some(Vantage::Destination | Vantage::Both) => Side::Ours,
+        Some(Vantage::Source | Vantage::Between) | None => Side::Theirs,
+    }
+}
+
+/// It left the capturing host, and nothing speaks against it that this host made it.
+fn is_made_here(captured: &Captured) -> bool {
+    let here = matches!(captured.vantage, Some(Vantage::Source | Vantage::Both));
+    let is_usual = captured
+        .usual_ttl
+        .is_none_or(|usual| nearer::weigh_ttl(captured.packet.segment.ttl, usual) <= 0);
+    here && is_usual && captured.talks_on.is_none()
+}
+
+/// Nothing else of the connection was captured.
+fn alone(captured: &Captured) -> Verdict {
+    let packet = &captured.packet;
+    verdict(
+        Origin::Unknown,
+        Cause::Unknown,
+        Severity::Fault,
+        Confidence::Possible,
+        format!(
+            "a reset in the name of {}, unknown why, because the capture holds nothing else of this connection",
+            packet.source
+        ),
+        vec![shape(captured)],
+        vec![
+            "capture whole connections (`tcpdump -s 128 tcp and host ADDRESS`), from before the silence on"
+                .into(),
+        ],
+    )
+}
+
+/// A connect was turned away.
+fn refused(captured: &Captured, around: &Around) -> Verdict {
+    let packet = &captured.packet;
+    let port = packet.source.port();
+    let mut list = vec![shape(captured)];
+    if is_made_here(captured) {
+        list.push(item(
+            "look_alikes",
+            "the kernel's answer and that of a packet filter of this host look the same in a capture",
+        ));
+        return verdict(
+            origin_of(Cause::PortClosed),
+            Cause::PortClosed,
+            Severity::Refused,
+            Confidence::Possible,
+            format!(
+                "{} turned a connect to port {port} away: nobody listens there, or its packet filter rejects",
+                packet.source.ip()
+            ),
+            list,
+            vec!["see on that host whether anybody listens: `ss -ltn`; rsttrace there tells which it is".into()],
+        );
+    }
+    let mut confidence = Confidence::Certain;
+    if let Some(usual) = around.peer_ttl {
+        let weight = nearer::weigh_ttl(packet.segment.ttl, usual);
+        let seen = packet.segment.ttl;
+        list.push(item(
+            "ttl",
+            format!("TTL {seen}, the peer's other connections had {usual}"),
+        ));
+        if weight > 0 {
+            confidence = Confidence::Likely;
+        }
+    }
+    verdict(
+        Origin::Peer,
+        Cause::ConnectionRefused,
+        Severity::Refused,
+        confidence,
+        explain::refused(packet.source, false),
+        list,
+        Vec::new(),
+    )
+}
+
+/// A reset of a connection that had been reset just before.
+fn once_more(captured: &Captured) -> Verdict {
+    let packet = &captured.packet;
+    let (_, before) = captured.ended_before.unwrap_or_default();
+    verdict(
+        if is_made_here(captured) {
+            Origin::LocalKernel
+        } else {
+            Origin::Peer
+        },
+        Cause::ResetByPeer,
+        Severity::Noise,
+        Confidence::Likely,
+        format!("{} reset the connection once more", packet.source),
+        vec![
+            shape(captured),
+            item(
+                "ended",
+                format!("it had reset the connection {} before", words::span(before)),
+            ),
+        ],
+        Vec::new(),
+    )
+}
+
+/// Its numbers are not those that were expected.
+fn missed(captured: &Captured, end: &Received) -> Verdict {
+    let packet = &captured.packet;
+    let segment = &packet.segment;
+    let next = captured.expected.unwrap_or_default();
+    let mut list = vec![shape(captured)];
+    if captured.was_ended_by_it() {
+        return once_more(captured);
+    }
+    if end.socket.state == TcpState::SynSent {
+        list.push(item("sequence", "it does not acknowledge the SYN"));
+    } else {
+        let distance = i64::from(segment.seq.wrapping_sub(next) as i32);
+        list.push(item(
+            "sequence",
+            format!("its number is {distance} from the one expected next"),
+        ));
+    }
+    list.extend(evidence::ttl(packet));
+    let in_window = is_in_window(next, end.socket.rcv_wnd, segment.seq);
+    if captured.challenged {
+        list.push(item(
+            "challenged",
+            "the end it went to answered with an acknowledgement, as RFC 5961 asks",
+        ));
+    }
+    let lives = captured.lives_on;
+    if let Some(after) = lives {
+        list.push(item(
+            "lives_on",
+            format!("the connection went on {} later", words::span(after)),
+        ));
+    }
+    let other_ttl = captured
+        .usual_ttl
+        .is_some_and(|usual| nearer::weigh_ttl(segment.ttl, usual) > 0);
+    match (lives, other_ttl) {
+        (Some(_), true) => verdict(
+            Origin::Middlebox,
+            Cause::BlindAttempt,
+            Severity::Noise,
+            Confidence::Likely,
+            format!(
+                "a reset in the name of {} missed: the connection lives",
+                packet.source
+            ),
+            list,
+            Vec::new(),
+        ),
+        (Some(_), false) => verdict(
+            Origin::Unknown,
+            Cause::BlindAttempt,
+            Severity::Noise,
+            Confidence::Possible,
+            format!(
+                "a reset from {} missed: the connection lives",
+                packet.source
+            ),
+            list,
+            Vec::new(),
+        ),
+        // The data before it may have been lost, by the network or by the capture.
+        (None, _) if in_window && !captured.challenged => verdict(
+            Origin::Unknown,
+            Cause::Unknown,
+            Severity::Fault,
+            Confidence::Possible,
+            format!(
+                "a reset from {} beyond what the capture holds; nothing followed, so it may have ended the connection",
+                packet.source
+            ),
+            list,
+            Vec::new(),
+        ),
+        (None, _) => verdict(
+            Origin::Unknown,
+            Cause::Unknown,
+            Severity::Noise,
+            Confidence::Possible,
+            format!(
+                "a reset from {} with a number that was not expected; whether it ended the connection is not known",
+                packet.source
+            ),
+            list,
+            Vec::new(),
+        ),
+    }
+}
+
+/// The capturing host sent it: by which of its parts?
+fn by_this_host(captured: &Captured, end: &Received) -> Verdict {
+    let sender = &captured.sender;
+    let packet = &captured.packet;
+    let (me, peer) = (packet.source, packet.destination);
+    let mut list = vec![shape(captured)];
+    list.extend(evidence::ttl(packet));
+    // An exchange that was over: the other end had said all, and had been answered.
+    let is_complete = sender.peer_finished && sender.outstanding == 0;
+    let severity = if is_complete {
+        Severity::Noise
+    } else {
+        Severity::Fault
+    };
+    let silence = sender.quiet.filter(|quiet| *quiet >= LEAST);
+    let silent = silence.map_or_else(String::new, |quiet| {
+        format!(" after {} without data", words::silence(quiet))
+    });
+    if is_passive_form(packet) {
+        let Some((cause, _)) = sender.answers else {
+            list.push(item(
+                "nothing_to_answer",
+                "it has the form of an answer, but not the numbers of one to the segment before it",
+            ));
+            return unknown(
+                captured,
+                severity,
+                list,
+                "no segment before it fits its numbers",
+            );
+        };
+        list.push(item("segment", format!("it answers {}", described(&cause))));
+        let lost_data = if cause.payload_len > 0 {
+            Severity::Fault
+        } else {
+            Severity::Noise
+        };
+        if let Some(finished) = sender.finished {
+            return verdict(
+                origin_of(Cause::DataAfterClose),
+                Cause::DataAfterClose,
+                lost_data,
+                Confidence::Likely,
+                format!(
+                    "{peer} sent {} {} after {me} had closed",
+                    words::bytes(cause.payload_len),
+                    words::span(finished)
+                ),
+                list,
+                Vec::new(),
+            );
+        }
+        list.push(item(
+            "look_alikes",
+            "the kernel's answer for a connection it does not have and that of a packet filter of this host look the same in a capture",
+        ));
+        let forgot = sender.silent.is_some_and(|silent| silent >= LEAST);
+        if forgot && end.socket.state == TcpState::Established {
+            return verdict(
+                origin_of(Cause::HalfOpen),
+                Cause::HalfOpen,
+                lost_data,
+                Confidence::Possible,
+                format!(
+                    "{peer} spoke on a connection that {} does not have any more, or that its packet filter rejects{silent}",
+                    me.ip()
+                ),
+                list,
+                Vec::new(),
+            );
+        }
+        return unknown(
+            captured,
+            severity,
+            list,
+            "this host had spoken on the connection just before: its packet filter may have begun to reject it",
+        );
+    }
+    if sender.probes >= LEAST_PROBES {
+        let probing = sender.probing.unwrap_or_default();
+        list.push(item(
+            "probes",
+            format!(
+                "{} keepalive probes within {} were not answered",
+                sender.probes,
+                words::span(probing)
+            ),
+        ));
+        return verdict(
+            origin_of(Cause::KeepaliveTimeout),
+            Cause::KeepaliveTimeout,
+            severity,
+            Confidence::Likely,
+            format!(
+                "{peer} answered none of {} keepalive probes of {me}",
+                sender.probes
+            ),
+            list,
+            Vec::new(),
+        );
+    }
+    list.push(item(
+        "look_alikes",
+        "an active reset: close() with unread data, SO_LINGER {1, 0}, a kill and `ss -K` look the same in a capture",
+    ));
+    if sender.finished.is_some() {
+        return unknown(
+            captured,
+            severity,
+            list,
+            "it had closed its side before, and what became of the socket since a capture does not show",
+        );
+    }
+    if sender.unanswered > 0 {
+        list.push(item(
+            "unanswered",
+            format!(
+                "{} of the other end's had not been answered: unread data is plausible",
+                words::bytes(sender.unanswered)
+            ),
+        ));
+    }
+    let unanswered = if sender.unanswered > 0 {
+        format!(
+            ", {} from {peer} unanswered",
+            words::bytes(sender.unanswered)
+        )
+    } else {
+        String::new()
+    };
+    verdict(
+        Origin::LocalProcess,
+        Cause::Unknown,
+        severity,
+        Confidence::Likely,
+        format!(
+            "the application at {me} ended the connection with a reset{silent}{unanswered}; how, a capture does not show"
+        ),
+        list,
+        vec!["run rsttrace on that host: it names the process and how it closed".into()],
+    )
+}
+
+/// Fewer may be on their way.
+const LEAST_PROBES: u8 = 2;
+
+fn unknown(captured: &Captured, severity: Severity, evidence: Vec<Evidence>, why: &str) -> Verdict {
+    verdict(
+        Origin::Unknown,
+        Cause::Unknown,
+        severity,
+        Confidence::Possible,
+        format!(
+            "{} sent a reset, unknown why, because {why}",
+            captured.packet.source
+        ),
+        evidence,
+        vec!["run rsttrace on that host: its kernel tells the reason".into()],
+    )
+}
+
+/// Seen from the end that got it.
+fn by_the_other_end(
+    captured: &Captured,
+    end: &Received,
+    around: &Around,
+    idle: Option<&Idle>,
+    context: &Context<'_>,
+) -> Verdict {
+    let arrived = Arrived::seen(&captured.packet);
+    let mut verdict = received(
+        &Accepted {
+            received: end,
+            at: captured.time,
+            arrived: Some(&arrived),
+            idle,
+            sender: None,
+            process: None,
+            keepalive: None,
+            around,
+            witness: Witness::Capture,
+        },
+        context,
+    );
+    if matches!(captured.vantage, Some(Vantage::Source)) {
+        // It carries this host's address, but this host did not make it like its other segments.
+        verdict.confidence = at_most(verdict.confidence, Confidence::Likely);
+    }
+    verdict
+}
+
+/// What the segment looks like.
+fn shape(captured: &Captured) -> Evidence {
+    let packet = &captured.packet;
+    let what = if is_passive_form(packet) {
+        "the form of an answer: no window, no options"
+    } else {
+        "the form of a reset by an end that has the connection: a window or options"
+    };
+    item("form", what)
+}
+
+/// Where it is in the capture, and where that was made.
+fn place(captured: &Captured) -> Evidence {
+    let (source, destination) = (
+        captured.packet.source.ip(),
+        captured.packet.destination.ip(),
+    );
+    let place = match captured.vantage {
+        Some(Vantage::Source) => format!("the capture was made at {source}"),
+        Some(Vantage::Destination) => format!("the capture was made at {destination}"),
+        Some(Vantage::Both) => "both ends are on the capturing host".to_owned(),
+        Some(Vantage::Between) => {
+            format!("the capture was made between {source} and {destination}")
+        }
+        None => "nothing tells at which end the capture was made (--local names its addresses)"
+            .to_owned(),
+    };
+    item("captured", format!("frame {}; {place}", captured.frame))
+}
+
+/// `a segment with flags P. and 5 bytes`.
+fn described(segment: &crate::event::Segment) -> String {
+    let mut text = format!("a segment with flags {}", segment.flags);
+    if segment.payload_len > 0 {
+        text.push_str(&format!(" and {}", words::bytes(segment.payload_len)));
+    }
+    text
+}
+
+fn verdict(
+    origin: Origin,
+    cause: Cause,
+    severity: Severity,
+    confidence: Confidence,
+    summary: String,
+    evidence: Vec<Evidence>,
+    advice: Vec<crate::record::Sentence>,
+) -> Verdict {
+    Verdict {
+        origin,
+        cause,
+        severity,
+        confidence,
+        summary,
+        evidence,
+        advice,
+    }
+}
