@@ -7,7 +7,7 @@ use super::matching::{Connection, nanos};
 use super::order;
 use super::path::{self, Absence, Passage, Path};
 use super::report::{
-    Alone, ConnectionComparison, Event, EventKind, MadeBy, Missing, PathKind, Point,
+    Alone, CaptureClock, ConnectionComparison, Event, EventKind, MadeBy, Missing, PathKind, Point,
     ResetComparison, SCHEMA, Sighting, Toward,
 };
 use super::stream;
@@ -90,6 +90,7 @@ impl All<'_> {
             server: endpoint(server),
             path: kind,
             order_known: legs.iter().all(|leg| leg.order_known),
+            captures: self.clocks_of(&legs),
             events: teller.events(&resets),
             silence: teller.silence(),
             disagreement: teller.disagreement(&told, &points, kind),
@@ -144,6 +145,15 @@ impl All<'_> {
             all.extend(here.into_iter().map(|(_, place)| place));
         }
         all
+    }
+
+    fn clocks_of(&self, legs: &[Leg<'_>]) -> Vec<CaptureClock> {
+        let holds = |number: usize| legs.iter().any(|leg| leg.captures.contains(&number));
+        let clocks = self.clocks().into_iter().enumerate();
+        clocks
+            .filter(|(number, _)| holds(*number))
+            .map(|(_, clock)| clock)
+            .collect()
     }
 
     fn common(&self, reference: usize, capture: usize, time: u64) -> Option<i64> {
@@ -541,25 +551,26 @@ impl Teller<'_, '_> {
             reset.leg.checked_sub(1)?
         };
         let far = self.end(other, side);
-        let at = reset.at?;
+        let seen = self.times(reset);
         let mut ended: Vec<(i64, i64, &str)> = Vec::new();
         for end in all
             .iter()
             .filter(|end| end.leg == other && end.passage.side == side)
         {
             if end.judgement.maker == Maker::Claimed {
-                ended.extend(
-                    self.gap(at, end.passage.first)
-                        .map(|(gap, half)| (gap, half, "reset")),
-                );
+                let gap = self.gap(&seen, &self.times(end));
+                ended.extend(gap.map(|(gap, half)| (gap, half, "reset")));
             }
         }
-        for (capture, life) in self.legs[other].connection.all(self.all.digests) {
-            for fin in life.streams[side].fins.iter().take(1) {
-                let gap = self.gap(at, (capture, nanos(fin.time.0)));
-                ended.extend(gap.map(|(gap, half)| (gap, half, "closed (FIN)")));
-            }
-        }
+        let fins: Vec<_> = self.legs[other]
+            .connection
+            .all(self.all.digests)
+            .filter_map(|(capture, life)| {
+                Some((capture, nanos(life.streams[side].fins.first()?.time.0)))
+            })
+            .collect();
+        let gap = self.gap(&seen, &fins);
+        ended.extend(gap.map(|(gap, half)| (gap, half, "closed (FIN)")));
         if ended
             .iter()
             .any(|&(gap, half, _)| gap.unsigned_abs() <= half.unsigned_abs())
@@ -567,10 +578,17 @@ impl Teller<'_, '_> {
             return None;
         }
         // What a capture that ended before does not hold may have happened.
-        let covered = self.legs[other].captures.iter().any(|&capture| {
-            let last = self.all.digests.get(capture).and_then(|digest| digest.last);
-            let gap = last.and_then(|last| self.gap(at, (capture, nanos(last.0))));
-            gap.is_some_and(|(gap, half)| gap <= half.saturating_neg())
+        let lasts: Vec<_> = self.legs[other]
+            .captures
+            .iter()
+            .filter_map(|&capture| {
+                let last = self.all.digests.get(capture)?.last?;
+                Some((capture, nanos(last.0)))
+            })
+            .collect();
+        let covered = lasts.iter().any(|last| {
+            self.gap(&seen, std::slice::from_ref(last))
+                .is_some_and(|(gap, half)| gap <= half.saturating_neg())
         });
         let before = ended
             .iter()
@@ -602,15 +620,34 @@ impl Teller<'_, '_> {
         }
     }
 
-    /// How long an event was before `at` (of the reference clock), and how sure that is.
-    fn gap(&self, at: i64, (capture, time): (usize, i64)) -> Option<(i64, i64)> {
-        let offset = self.all.clocks.between(self.reference, capture)?;
-        let half = if offset.contradictory {
-            i64::MAX
-        } else {
-            offset.half
-        };
-        Some((at.saturating_sub(offset.to_a(time)), half))
+    /// Captures and times of a reset's sightings.
+    fn times(&self, reset: &Reset) -> Vec<(usize, i64)> {
+        let stations = self.legs[reset.leg].paths[reset.passage.side]
+            .stations
+            .iter();
+        stations
+            .zip(&reset.passage.seen)
+            .filter_map(|(station, seen)| Some((station.capture, nanos(seen.as_ref()?.time.0))))
+            .collect()
+    }
+
+    /// How long one event was after another, and how sure that is: by the clock of one capture that has both, else by the two
+    /// that are known best against each other.
+    fn gap(&self, later: &[(usize, i64)], earlier: &[(usize, i64)]) -> Option<(i64, i64)> {
+        let pairs = later
+            .iter()
+            .flat_map(|a| earlier.iter().map(move |b| (a, b)));
+        pairs
+            .filter_map(|(&(a, at), &(b, time))| {
+                let offset = self.all.clocks.between(a, b)?;
+                let half = if offset.contradictory {
+                    i64::MAX
+                } else {
+                    offset.half
+                };
+                Some((at.saturating_sub(offset.to_a(time)), half))
+            })
+            .min_by_key(|(_, half)| *half)
     }
 
     fn alone(&self, reset: &Reset) -> Vec<Alone> {
