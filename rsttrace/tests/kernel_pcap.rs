@@ -17,6 +17,7 @@ use captures::{Lab, say};
 use kernel::{Server, set_linger_zero};
 use rsttrace::compare::Comparison;
 use rsttrace::compare::report::{MadeBy, PathKind, ResetComparison, Toward};
+use rsttrace::record::Endpoint;
 use rsttrace::terminal::Palette;
 
 const HAPROXY: &str = "
@@ -122,7 +123,7 @@ impl Scene {
             }
             for reset in &connection.resets {
                 let truth = (self.truth)(reset);
-                match fits(&reset.made_by, truth) {
+                match fits(&reset.made_by, truth, self.path) {
                     Some(true) => tally.right += 1,
                     Some(false) => {
                         tally.wrong += 1;
@@ -140,10 +141,18 @@ impl Scene {
 }
 
 /// `None`: it is not named.
-fn fits(made_by: &MadeBy, truth: Truth) -> Option<bool> {
+fn fits(made_by: &MadeBy, truth: Truth, path: PathKind) -> Option<bool> {
+    // The far end of a leg whose other leg is not known.
+    let is_proxys = |host: &Endpoint| {
+        let host = host.address.to_string();
+        path == PathKind::Terminated && (host == "198.51.100.2" || host == "203.0.113.254")
+    };
     let is_balancers = |file: &str| file.starts_with("balancer");
     Some(match made_by {
         MadeBy::Unknown => return None,
+        MadeBy::Client { host } | MadeBy::Server { host } if is_proxys(host) => {
+            truth == Truth::Balancer
+        }
         MadeBy::Client { .. } => truth == Truth::Client,
         MadeBy::Server { .. } => truth == Truth::Server,
         MadeBy::Proxy { .. } => truth == Truth::Balancer,

@@ -278,6 +278,11 @@ fn capture(interface: &str, path: &Path) -> Started {
         "-Z",
         "root",
         "--immediate-mode",
+        // Immediate mode has room for as many packets as the longest fit into the buffer: eight by default.
+        "-s",
+        "4096",
+        "-B",
+        "8192",
         "-U",
         "-n",
         "-i",
