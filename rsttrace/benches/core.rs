@@ -8,20 +8,20 @@
 #[path = "../tests/storm/mod.rs"]
 mod storm;
 
-use std::fs::File;
+use std::fs;
 use std::hint::black_box;
-use std::io::{self, BufReader};
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use flate2::bufread::GzDecoder;
 use rsttrace::decode::Decoder;
 use rsttrace::event::{Body, Event, Facts};
 use rsttrace::join::{Join, Origin};
+use rsttrace::judge::{Input, Judge, Sight};
 use rsttrace::pipeline::{Output, Pipeline};
 use rsttrace::record::Record;
-use rsttrace::recording::Recording;
+use rsttrace::recording::{Effort, End, Head, Reader, Writer, replay};
 use rsttrace::sink::{Json, Sink, Table, TableOptions, Width};
 use rsttrace::terminal::Palette;
 
@@ -92,31 +92,79 @@ fn steps(criterion: &mut Criterion) {
 }
 
 fn recorded(criterion: &mut Criterion) {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/kernels/6.18/events.gz");
-    let packed = BufReader::new(File::open(file).unwrap());
-    let recording = Recording::read(&mut BufReader::new(GzDecoder::new(packed))).unwrap();
-    let decoder = Decoder::new(recording.head.kernel_facts());
-    let events = recording.events.len() as u64;
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/kernels/6.18/events.rst");
+    let recording = fs::read(file).unwrap();
+    let mut reader = Reader::new(&*recording).unwrap();
+    let premises = reader.head().premises.clone();
+    let mut events: Vec<(Vec<u8>, Facts)> = Vec::new();
+    while let Some(input) = reader.input().unwrap() {
+        if let Input::Event { bytes, facts } = input {
+            events.push((bytes.to_vec(), facts));
+        }
+    }
+    let decoder = Decoder::new(premises.kernel.clone());
+    let count = events.len() as u64;
     each(
         criterion,
         "recorded/decode/event",
-        events,
+        count,
         || (),
         |()| {
-            black_box(decode(&decoder, &recording.events));
+            for (bytes, _) in &events {
+                black_box(decoder.decode(bytes).unwrap());
+            }
         },
     );
     each(
         criterion,
         "recorded/pipeline/event",
-        events,
-        || (),
-        |()| {
-            black_box(recording.judge().unwrap());
+        count,
+        || events.clone(),
+        |events| {
+            let mut judge = Judge::new(premises.clone(), Sight::EachNamespace);
+            let mut out = Vec::new();
+            for (bytes, facts) in events {
+                let bytes = &bytes;
+                judge.take(Input::Event { bytes, facts }, &mut out);
+            }
+            judge.take(Input::Finish, &mut out);
+            black_box(out);
         },
     );
-    let records = resets(recording.judge().unwrap());
-    lines(criterion, "recorded/", &records);
+    let judged = || replay(&*recording, Sight::EachNamespace).unwrap().outputs;
+    each(
+        criterion,
+        "recorded/replay/event",
+        count,
+        || (),
+        |()| {
+            black_box(judged());
+        },
+    );
+    lines(criterion, "recorded/", &resets(judged()));
+}
+
+/// Beside a trace, with what the host knows.
+fn recording(criterion: &mut Criterion) {
+    let (decoder, host) = (storm::decoder(), storm::Host::new());
+    let bytes = storm::events(0, RESETS, APART);
+    let facts: Vec<_> = decode(&decoder, &bytes)
+        .iter()
+        .map(|event| host.facts(event))
+        .collect();
+    let head = Head::new("6.18.0".to_owned(), storm::premises());
+    each(
+        criterion,
+        "record/event",
+        bytes.len() as u64,
+        || Writer::new(io::sink(), &head, Effort::Live).unwrap(),
+        |mut writer| {
+            for (bytes, facts) in bytes.iter().zip(&facts) {
+                writer.event(bytes, facts).unwrap();
+            }
+            black_box(writer.finish(&End::default()).unwrap());
+        },
+    );
 }
 
 fn sinks(criterion: &mut Criterion) {
@@ -241,5 +289,5 @@ fn resets(outputs: Vec<Output>) -> Vec<Record> {
     outputs.into_iter().filter_map(reset).collect()
 }
 
-criterion_group!(core, steps, sinks, recorded);
+criterion_group!(core, steps, sinks, recorded, recording);
 criterion_main!(core);

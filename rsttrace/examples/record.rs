@@ -8,7 +8,6 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use flate2::{Compression, write::GzEncoder};
 use rsttrace::app::{RecordedDemo, record_demo};
 use rsttrace::cli::TracerOptions;
 use rsttrace::demo::{ActorArgs, actor_main};
@@ -42,13 +41,12 @@ fn main() -> anyhow::Result<()> {
 
     let RecordedDemo {
         recording,
+        head,
+        written,
         cases,
         left_out,
     } = record_demo(&TracerOptions::default())?;
-    let file = File::create(folder.join("events.gz")).context("make the file of events")?;
-    let mut file = GzEncoder::new(file, Compression::best());
-    recording.write(&mut file).context("write the events")?;
-    file.finish().context("write the events")?;
+    fs::write(folder.join("events.rst"), recording).context("write the events")?;
     let mut file = File::create(folder.join("cases.jsonl")).context("make the file of cases")?;
     for case in &cases {
         writeln!(file, "{}", serde_json::to_string(case)?).context("write the cases")?;
@@ -58,9 +56,9 @@ fn main() -> anyhow::Result<()> {
     }
     println!(
         "{}: {} bytes of types, {} events, {} cases, {} left out",
-        recording.head.kernel,
+        head.kernel,
         types.len(),
-        recording.events.len(),
+        written.events,
         cases.len(),
         left_out.len()
     );

@@ -3,16 +3,22 @@
 mod brain;
 mod demo;
 mod doctor;
+mod history;
 mod monitoring;
 mod pcap;
 mod probe;
+mod recorder;
+mod replay;
 mod session;
+mod storing;
 mod watch;
 
 pub use demo::{RecordedCase, RecordedDemo, demo, record_demo};
 pub use doctor::doctor;
 pub use pcap::pcap;
+pub use history::history;
 pub use probe::probe;
+pub use replay::replay;
 pub use watch::watch;
 
 use crate::cli::Failure;

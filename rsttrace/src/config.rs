@@ -1,4 +1,4 @@
-//! What does the configuration file say about the devices on the path?
+//! What does the configuration file say about the devices on the path, and about the history?
 //!
 //! The only place that reads it. What it says in a wrong way ends the start: with the file, the line, the key and what to write
 //! instead.
@@ -16,6 +16,7 @@ use crate::cli::values;
 use crate::idle::candidates::Hop;
 use crate::idle::devices::Kind;
 use crate::record::IdleMode;
+use crate::store::{self, Limits};
 
 /// Read if no other file is named; need not exist.
 pub const DEFAULT_PATH: &str = "/etc/rsttrace/config.toml";
@@ -28,6 +29,26 @@ const MOST_BYTES: u64 = 1 << 20;
 pub struct Config {
     /// The `[[hop]]` tables, in the order of the file.
     pub hops: Vec<Hop>,
+    /// The `[store]` table; absent: no history is kept unless the command line says so.
+    pub store: Option<StoreConfig>,
+}
+
+/// Where a history is kept, and how much of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// The file.
+    pub file: PathBuf,
+    /// How much.
+    pub limits: Limits,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self {
+            file: PathBuf::from(store::DEFAULT_PATH),
+            limits: Limits::default(),
+        }
+    }
 }
 
 /// Why there is no configuration. Each message names the file and ends with the next step.
@@ -104,6 +125,7 @@ pub fn parse(bytes: &[u8], file: &Path) -> Result<Config, ConfigError> {
     let hops: Result<Vec<_>, _> = tables.hop.into_iter().map(hop).collect();
     Ok(Config {
         hops: hops.map_err(content)?,
+        store: tables.store.map(store).transpose().map_err(content)?,
     })
 }
 
@@ -121,6 +143,16 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
 struct Tables {
     #[serde(default)]
     hop: Vec<Table>,
+    store: Option<StoreTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoreTable {
+    file: Option<Spanned<String>>,
+    keep: Option<Spanned<String>>,
+    #[serde(rename = "keep-size")]
+    keep_size: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -168,6 +200,23 @@ fn hop(table: Table) -> Result<Hop, Mistake> {
             IdleMode::RstAtExpiry | IdleMode::LateRst => Kind::Transparent,
         }),
     })
+}
+
+fn store(table: StoreTable) -> Result<StoreConfig, Mistake> {
+    let mut store = StoreConfig::default();
+    if let Some(file) = &table.file {
+        store.file = value("file", file, |text| {
+            let path = Path::new(text);
+            path.is_absolute().then(|| path.to_owned())
+        })?;
+    }
+    if let Some(keep) = &table.keep {
+        store.limits.age = value("keep", keep, |text| values::age(text).ok())?;
+    }
+    if let Some(size) = &table.keep_size {
+        store.limits.bytes = value("keep-size", size, |text| values::store_bytes(text).ok())?;
+    }
+    Ok(store)
 }
 
 fn value<T>(
@@ -223,8 +272,10 @@ fn explain(text: &str, span: Range<usize>, message: &str) -> Mistake {
     let quoted = || found.split('`').nth(1).map(str::to_owned);
     let line_key = key_of_line(text, span.start);
     let (key, next) = if about("unknown field") {
-        let next = if message.ends_with("expected `hop`") {
-            "take it out; the file holds [[hop]] and its keys, nothing else"
+        let next = if message.ends_with("`hop` or `store`") {
+            "take it out; the file holds [[hop]], [store] and their keys, nothing else"
+        } else if message.contains("`keep-size`") {
+            "correct its name: a store has file, keep and keep-size"
         } else {
             "correct its name: a hop has name, address, port, timeout, mode and kind"
         };
@@ -291,6 +342,12 @@ fn next_step(key: &str) -> &'static str {
         "mode" => {
             "write what the device does at its timeout, as mode = \"rst_at_expiry\", \"late_rst\" or \"fin_at_expiry\""
         }
+        "file" => "write where the history is kept, as file = \"/var/lib/rsttrace/history.db\"",
+        "keep" => "write how long records are kept, as keep = \"7d\"",
+        "keep-size" => {
+            "write how large the history may get, as keep-size = \"256MiB\", at least 4MiB"
+        }
+        "store" => "write [store] on a line of its own, its keys below",
         "kind" => "write kind = \"transparent\" or \"terminating\", or leave it out",
         _ => "write [[hop]] on a line of its own for each device, its keys below",
     }
@@ -369,6 +426,16 @@ mode = "late_rst"
     }
 
     #[test]
+    fn a_store_says_where_and_how_much() {
+        assert_eq!(read("[store]").unwrap().store, Some(StoreConfig::default()));
+        let text = "[store]\nfile = \"/srv/h.db\"\nkeep = \"30d\"\nkeep-size = \"1GiB\"\n";
+        let store = read(text).unwrap().store.unwrap();
+        assert_eq!(store.file, Path::new("/srv/h.db"));
+        assert_eq!(store.limits.age, Duration::from_secs(30 * 86_400));
+        assert_eq!(store.limits.bytes, 1 << 30);
+    }
+
+    #[test]
     fn a_single_address_is_a_network_of_one() {
         for (address, network) in [
             ("10.0.3.7", "10.0.3.7/32"),
@@ -406,6 +473,20 @@ mode = "late_rst"
             ),
             ("hop = [3]".into(), "1: hop: invalid type", "[[hop]]"),
             ("[[hops]]".into(), "1: hops: unknown field", "[[hop]]"),
+            ("store = 3".into(), "1: store: invalid type", "[store]"),
+            (
+                "[store]\nage = 3".into(),
+                "2: age: unknown field",
+                "keep-size",
+            ),
+            ("[store]\nfile = \"x.db\"".into(), "2: file: ", "/var/lib"),
+            ("[store]\nkeep = \"7\"".into(), "2: keep: ", "7d"),
+            ("[store]\nkeep = 7".into(), "2: keep: ", "7d"),
+            (
+                "[store]\nkeep-size = \"1k\"".into(),
+                "2: keep-size: ",
+                "256MiB",
+            ),
             ("hop".into(), "1: key with no value", "[[hop]]"),
             ("[[hop]".into(), "1: unclosed array table", "[[hop]]"),
             // Of a key.

@@ -14,7 +14,9 @@ use smallvec::SmallVec;
 use crate::record::Word;
 
 /// Nanoseconds of `CLOCK_BOOTTIME`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct BootTime(pub u64);
 
 impl BootTime {
@@ -41,7 +43,9 @@ impl BootTime {
 }
 
 /// A network namespace by its cookie, unique in one boot. 0: not known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
 pub struct NetnsCookie(pub u64);
 
 /// A socket by its cookie, unique in one boot.
@@ -552,7 +556,7 @@ pub struct Closer {
 }
 
 /// A process, named for good by pid and start time.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Task {
     /// Thread group id in the initial pid namespace.
     pub pid: u32,
@@ -617,7 +621,7 @@ pub struct Facts {
 }
 
 /// What has become of a recorded owner by the time the event arrived.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OwnerNow {
     /// It lives. It has the socket, or nothing else is known.
     #[default]
@@ -632,7 +636,7 @@ pub enum OwnerNow {
 }
 
 /// A process found with a socket's file.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Holder {
     /// The process.
     pub task: Task,
@@ -641,7 +645,7 @@ pub struct Holder {
 }
 
 /// A process as `/proc` described it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessFacts {
     /// Process id.
     pub pid: u32,
@@ -660,7 +664,7 @@ pub struct ProcessFacts {
 }
 
 /// `net.ipv4.tcp_keepalive_*`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeepaliveDefaults {
     /// `tcp_keepalive_time`.
     pub time: Duration,
@@ -671,7 +675,7 @@ pub struct KeepaliveDefaults {
 }
 
 /// What a network namespace is set to do with quiet TCP connections.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetSettings {
     /// Keepalive sysctls; absent if they cannot be read.
     pub keepalive: Option<KeepaliveDefaults>,
@@ -687,7 +691,7 @@ pub struct NetSettings {
 
 /// `net.netfilter.nf_conntrack_tcp_*`: how long the packet filter remembers a connection without a packet
 /// (<https://docs.kernel.org/networking/nf_conntrack-sysctl.html>).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConntrackTimeouts {
     /// `_timeout_established`.
     pub established: Duration,
@@ -704,7 +708,7 @@ pub struct ConntrackTimeouts {
 
 /// What `ipvsadm --list --timeout` shows: how long the balancer remembers a connection without a packet
 /// (`struct ip_vs_timeout_user`, include/uapi/linux/ip_vs.h).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IpvsTimeouts {
     /// An established connection.
     pub established: Duration,
@@ -713,7 +717,7 @@ pub struct IpvsTimeouts {
 }
 
 /// Whose TCP connections IPVS balances.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Balanced {
     /// Addresses of services and of the servers behind them, sorted; port 0 stands for every port.
     pub addresses: Vec<SocketAddr>,
@@ -737,7 +741,7 @@ impl Balanced {
 }
 
 /// The cloud a host runs in, as far as its firmware tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Environment {
     /// Amazon Web Services.
     Aws,
@@ -752,7 +756,7 @@ pub enum Environment {
 }
 
 /// What does not change while the tool runs, given to the pipeline once.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HostFacts {
     /// Host name.
     pub host: Option<Word>,

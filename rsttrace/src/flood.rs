@@ -18,6 +18,7 @@ use rsttrace_common::header::{
 };
 use rsttrace_common::reset::REASON_NONE;
 use rsttrace_common::socket::{TCP_LISTEN, TCP_NEW_SYN_RECV, TCP_TIME_WAIT};
+use serde::{Deserialize, Serialize};
 
 use crate::event::{BootTime, NetnsCookie, TcpState};
 use crate::record::{Cause, Direction, Word};
@@ -35,7 +36,7 @@ const MOST: usize = 20;
 const MEMORY: Duration = Duration::from_secs(30);
 
 /// Observations that were counted and not handed on, for which nothing tells that they were.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suppressed {
     /// Sent resets.
     pub sent: u64,
@@ -50,9 +51,9 @@ impl Suppressed {
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self {
-            sent: self.sent + other.sent,
-            received_alone: self.received_alone + other.received_alone,
-            packets_alone: self.packets_alone + other.packets_alone,
+            sent: self.sent.saturating_add(other.sent),
+            received_alone: self.received_alone.saturating_add(other.received_alone),
+            packets_alone: self.packets_alone.saturating_add(other.packets_alone),
         }
     }
 
@@ -68,18 +69,29 @@ impl Suppressed {
 }
 
 /// What a bucket is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// A class, and a port or a network or both.
-    Bucket(BucketKey),
+    Bucket(#[serde(with = "StoredKey")] BucketKey),
     /// A class.
     Class(u16),
     /// It cannot be read.
     Unclear,
 }
 
+/// How a bucket's key is stored.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "BucketKey")]
+struct StoredKey {
+    network: [u8; 16],
+    netns_cookie: u64,
+    class: u16,
+    port: u16,
+    flags: u32,
+}
+
 /// What a bucket has refused since the start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
     /// Its place in the kernel's tables.
     pub place: u32,
@@ -298,7 +310,7 @@ impl Flood {
                     since,
                     until: now,
                 });
-            pending.count += more;
+            pending.count = pending.count.saturating_add(more);
             pending.until = now;
         }
         let told = &mut self.told;
@@ -328,12 +340,16 @@ impl Flood {
         // The order does not depend on the hash.
         due.sort_by(|(a, one), (b, other)| {
             other.count.cmp(&one.count).then_with(|| {
-                (a.class, a.local_port, a.remote_port, a.network).cmp(&(
-                    b.class,
-                    b.local_port,
-                    b.remote_port,
-                    b.network,
-                ))
+                let key = |it: &Subject| {
+                    (
+                        it.class,
+                        it.local_port,
+                        it.remote_port,
+                        it.network,
+                        it.netns,
+                    )
+                };
+                key(a).cmp(&key(b))
             })
         });
         let rest = due.split_off(due.len().min(MOST));
@@ -345,7 +361,7 @@ impl Flood {
             };
             match by_class.iter_mut().find(|(known, _)| *known == whole) {
                 Some((_, sum)) => {
-                    sum.count += pending.count;
+                    sum.count = sum.count.saturating_add(pending.count);
                     sum.since = sum.since.min(pending.since);
                     sum.until = sum.until.max(pending.until);
                 }
@@ -492,6 +508,25 @@ mod tests {
         assert_eq!(cause(&mut flood, 60, 4), Some(Cause::HalfOpen));
         // Not remembered for ever.
         assert_eq!(cause(&mut flood, 120, 5), None);
+    }
+
+    #[test]
+    fn sums_that_differ_in_their_namespace_alone_come_in_one_order() {
+        for _ in 0..8 {
+            let refused: Vec<_> = (0..10)
+                .map(|netns| Refused {
+                    place: netns,
+                    kind: Kind::Bucket(BucketKey {
+                        netns_cookie: 1 + u64::from(netns * 7 % 10),
+                        ..key(3, 80, 0)
+                    }),
+                    count: 5,
+                })
+                .collect();
+            let sums = Flood::new(at(0)).read(at(1), &refused);
+            let order = sums.iter().filter_map(|sum| Some(sum.kind.netns?.0));
+            assert!(order.eq(1..=10));
+        }
     }
 
     #[test]

@@ -35,8 +35,12 @@ fn run() -> Result<(), Failure> {
     }
     match cli::parse()? {
         Request::Watch(options) => {
-            cli::start_log(options.tracer.verbosity);
+            cli::start_log(options.trace.tracer.verbosity);
             app::watch(*options)
+        }
+        Request::Replay(options) => {
+            cli::start_log(options.verbosity);
+            app::replay(&options)
         }
         Request::Demo(options) => {
             cli::start_log(options.tracer.verbosity);
@@ -53,6 +57,10 @@ fn run() -> Result<(), Failure> {
         Request::Pcap(options) => {
             cli::start_log(options.verbosity);
             app::pcap(&options)
+        }
+        Request::History(options) => {
+            cli::start_log(0);
+            app::history(&options)
         }
         Request::Schema(kind) => cli::schema::print(kind),
     }

@@ -126,7 +126,7 @@ impl Pipeline {
 
     /// A pipeline for this host and these devices around it.
     pub fn with_hops(host: HostFacts, hops: Vec<Hop>) -> Self {
-        let started = i128::from(host.started.0) + host.realtime_offset_ns;
+        let started = i128::from(host.started.0).saturating_add(host.realtime_offset_ns);
         Self {
             // Microseconds of real time: a later start begins with a higher number than any given before.
             next_number: u64::try_from(started / 1_000).unwrap_or_default(),
@@ -272,7 +272,7 @@ impl Pipeline {
         if lost == 0 {
             return;
         }
-        self.counters.lost += lost;
+        self.counters.lost = self.counters.lost.saturating_add(lost);
         if self.losses.len() == MAX_LOSSES {
             self.losses.pop_front();
         }
@@ -383,6 +383,11 @@ impl Pipeline {
         link
     }
 
+    /// Resets whose window is open, and records that wait for their turn.
+    pub fn open(&self) -> usize {
+        self.join.open_chains() + self.ready.len()
+    }
+
     /// How full the tables are.
     pub fn tables(&self) -> impl Iterator<Item = TableVitals> {
         let own = [
@@ -468,8 +473,7 @@ impl Pipeline {
         self.losses
             .iter()
             .filter(|(at, _)| is_near(*at, time))
-            .map(|(_, lost)| lost)
-            .sum()
+            .fold(0, |sum, (_, lost)| sum.saturating_add(*lost))
     }
 
     fn suppressed_near(&self, time: BootTime) -> Suppressed {

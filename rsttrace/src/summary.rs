@@ -9,6 +9,8 @@ mod tally;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::hash::HashMap;
 use crate::record::{Cause, Direction, Origin, Record, Severity, TimedOutRecord};
 use crate::sink::text::escape;
@@ -41,6 +43,8 @@ pub struct Totals {
     pub duration: Duration,
     /// What the kernel side counted, by kind of event.
     pub kernel: Vec<KernelTotal>,
+    /// It is a recording's, which breaks off or was not read to its end: so `kernel` and `shortfalls` are not known.
+    pub is_cut_off: bool,
     /// What could not be done or kept for want of room or time, by name; no event is missing by it. Zeroes are not shown.
     pub shortfalls: Vec<(String, u64)>,
     /// Idle timeouts that the resets have shown, each a sentence.
@@ -50,7 +54,7 @@ pub struct Totals {
 }
 
 /// One kind of event as counted in the kernel.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelTotal {
     /// What: "sent".
     pub name: String,

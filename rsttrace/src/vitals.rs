@@ -27,6 +27,8 @@ pub struct Vitals {
     pub hooks: Vec<HookVitals>,
     /// This process; absent if /proc cannot be read.
     pub process: Option<ProcessVitals>,
+    /// The store of records; absent if none are kept.
+    pub store: Option<StoreVitals>,
 }
 
 /// Resets of one kind as the kernel's hooks counted them.
@@ -59,6 +61,17 @@ pub struct Shortfalls {
     pub without_owner: Option<u64>,
     /// Interfaces and network namespaces without classifiers now; absent where none are attached at all.
     pub unwatched: Option<u64>,
+}
+
+/// The store of records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreVitals {
+    /// Records that were stored since the start.
+    pub stored: u64,
+    /// Records that could not be.
+    pub lost: u64,
+    /// Bytes on the disk now, all files of the store together.
+    pub bytes: u64,
 }
 
 /// One eBPF program.

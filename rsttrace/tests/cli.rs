@@ -39,6 +39,14 @@ fn bad_usage_is_2_and_says_what_would_do() {
         ("--metrics-file new/", "write one like"),
         ("--config no-such-file.toml", "leave --config out"),
         ("--config Cargo.toml", "the file holds [[hop]]"),
+        ("--keep 3d", "--store"),
+        ("--store --keep 3", "3d"),
+        ("--store --keep-size 1k", "256MiB"),
+        ("history --since yesterday", "2h"),
+        ("history --since 1h --until 2h", "--until"),
+        ("history --peer example.org", "10.0.3.0/24"),
+        ("history --limit 0", "1 or more"),
+        ("history --histogram -o json", "cannot be used with"),
         ("demo --only a --require 2", "lower it"),
         ("doctor --idle 60", "60s"),
         ("probe example.org", "HOST:PORT"),
@@ -48,6 +56,14 @@ fn bad_usage_is_2_and_says_what_would_do() {
         (r"probe a:1 --send \q", r"\xHH"),
         ("--no-such-option", "--help"),
         ("no-such-command", "--help"),
+        ("record", "<FILE>"),
+        ("record Cargo.toml", "--force"),
+        ("record no-such-folder/x", "make it"),
+        ("record src", "name a file in it"),
+        ("watch --record Cargo.toml", "--force"),
+        ("watch --force", "--record"),
+        ("replay no-such-file", "rsttrace record"),
+        ("replay", "<FILE>"),
     ] {
         let output = run(arguments);
         let error = String::from_utf8(output.stderr).unwrap();
@@ -67,12 +83,49 @@ fn help_version_and_schema_are_data_on_standard_output() {
         "demo --help",
         "doctor --help",
         "probe --help",
+        "record --help",
+        "replay --help",
         "schema",
     ] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments}");
         assert!(!output.stdout.is_empty(), "{arguments}");
         assert!(output.stderr.is_empty(), "{arguments}");
+    }
+}
+
+const RECORDING: &str = "tests/data/kernels/6.18/events.rst";
+
+#[test]
+fn a_recording_is_replayed_without_rights() {
+    let output = run(&format!("replay -o json --noise {RECORDING}"));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    let lines = String::from_utf8(output.stdout).unwrap();
+    assert!(lines.lines().count() > 300, "{}", lines.lines().count());
+    let again = run(&format!("replay -o json --noise {RECORDING}")).stdout;
+    assert!(lines.as_bytes() == again);
+}
+
+#[test]
+fn a_recording_that_is_cut_is_0_and_one_that_is_damaged_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x.rst");
+    let whole = std::fs::read(RECORDING).unwrap();
+    let mut damaged = whole.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    let cut = &whole[..whole.len() - 1];
+    for (bytes, code, says) in [
+        (cut, 0, "it ends at byte"),
+        (&damaged, 1, "it is damaged from byte"),
+        (b"not one", 1, "`rsttrace record FILE` makes one"),
+        (b"", 1, "`rsttrace record FILE` makes one"),
+    ] {
+        std::fs::write(&file, bytes).unwrap();
+        let output = run(&format!("replay {}", file.display()));
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{stderr}");
+        assert!(stderr.contains(says), "{stderr}");
     }
 }
 
@@ -102,7 +155,11 @@ fn run_unprivileged(arguments: &str) -> Output {
     const NOBODY: u32 = 65_534;
     let directory = tempfile::tempdir().unwrap();
     let binary = directory.path().join("rsttrace");
-    std::fs::copy(env!("CARGO_BIN_EXE_rsttrace"), &binary).unwrap();
+    // Not by this process: what other tests start meanwhile would hold it open for writing, and it could not be run.
+    let copied = Command::new("cp")
+        .args([env!("CARGO_BIN_EXE_rsttrace").as_ref(), binary.as_os_str()])
+        .status();
+    assert!(copied.unwrap().success());
     for path in [directory.path(), &binary] {
         let everybody = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(path, everybody).unwrap();
@@ -133,6 +190,42 @@ fn metrics_that_cannot_be_had_end_the_start() {
     assert_eq!(output.status.code(), Some(3), "{error}");
     assert!(error.contains("run as root, or name a folder"), "{error}");
     assert!(!file.exists());
+}
+
+#[test]
+fn a_history_that_cannot_be_had_says_why_and_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(
+        path("text"),
+        "no history, but long enough for one. ".repeat(99),
+    )
+    .unwrap();
+    for (arguments, name, code, next) in [
+        ("history --store", "missing", 1, "watch --store"),
+        ("history --store", "text", 2, "name another file"),
+        ("watch --store", "text", 2, "name another file"),
+        ("history --store", ".", 2, "name another file"),
+    ] {
+        let output = run(&format!("{arguments} {}", path(name).display()));
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{arguments} {name}: {error}"
+        );
+        assert!(error.contains(next), "{arguments} {name}: {error}");
+        assert!(output.stdout.is_empty());
+    }
+    assert!(!path("missing").exists());
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), open).unwrap();
+    let closed = std::fs::Permissions::from_mode(0o000);
+    std::fs::set_permissions(path("text"), closed).unwrap();
+    let output = run_unprivileged(&format!("history --store {}", path("text").display()));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{error}");
+    assert!(error.contains("run as root, or let this user"), "{error}");
 }
 
 #[test]

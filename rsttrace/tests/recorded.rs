@@ -5,16 +5,14 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::io::BufReader;
+use std::fs;
 use std::path::PathBuf;
 
-use flate2::bufread::GzDecoder;
 use rsttrace::app::RecordedCase;
+use rsttrace::judge::Sight;
 use rsttrace::pipeline::Output;
 use rsttrace::record::Record;
-use rsttrace::recording::Recording;
-use rsttrace_common::WIRE_VERSION;
+use rsttrace::recording::{Replayed, replay};
 
 const RENEW: &str = "run `cargo xtask record` to record it anew";
 
@@ -29,7 +27,7 @@ fn every_recorded_reset_is_explained_as_it_was() {
         let folder = folder.unwrap();
         let kernel = folder.file_name().into_string().unwrap();
         let (recording, cases) = read(&kernel);
-        let records = explained(&kernel, &recording);
+        let records = explained(judge(&kernel, &recording));
         assert!(
             cases.len() >= LEAST_CASES,
             "{kernel}: {} cases",
@@ -52,17 +50,9 @@ fn data() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/kernels")
 }
 
-fn read(kernel: &str) -> (Recording, Vec<RecordedCase>) {
+fn read(kernel: &str) -> (Vec<u8>, Vec<RecordedCase>) {
     let file = |name: &str| data().join(kernel).join(name);
-    let events = File::open(file("events.gz")).unwrap();
-    let mut events = BufReader::new(GzDecoder::new(BufReader::new(events)));
-    let recording =
-        Recording::read(&mut events).unwrap_or_else(|error| panic!("{kernel}: {error}; {RENEW}"));
-    let wire = recording.head.wire;
-    assert_eq!(
-        wire, WIRE_VERSION,
-        "{kernel}: recorded with wire version {wire}, this is {WIRE_VERSION}: {RENEW}"
-    );
+    let recording = fs::read(file("events.rst")).unwrap();
     let cases = fs::read_to_string(file("cases.jsonl")).unwrap();
     let cases = cases
         .lines()
@@ -70,10 +60,13 @@ fn read(kernel: &str) -> (Recording, Vec<RecordedCase>) {
     (recording, cases.collect())
 }
 
-fn explained(kernel: &str, recording: &Recording) -> Vec<Record> {
-    let outputs = recording.judge().unwrap_or_else(|error| {
-        panic!("{kernel}: an event cannot be decoded any more ({error}): {RENEW}")
-    });
+fn judge(kernel: &str, recording: &[u8]) -> Vec<Output> {
+    let judged = replay(recording, Sight::EachNamespace);
+    let whole = judged.and_then(|Replayed { outputs, end, .. }| end.map(|_| outputs));
+    whole.unwrap_or_else(|error| panic!("{kernel}: {error}; {RENEW}"))
+}
+
+fn explained(outputs: Vec<Output>) -> Vec<Record> {
     let records = outputs.into_iter().filter_map(|output| match output {
         Output::Reset(record) => Some(*record),
         Output::TimedOut(_) | Output::Suppressed(_) => None,

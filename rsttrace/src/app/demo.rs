@@ -7,12 +7,14 @@ mod show;
 
 use anyhow::Context as _;
 
+use super::recorder::RecordTo;
 use super::runtime;
-use super::session::{Finished, PreparedSession, SessionOptions, Sight};
+use super::session::{Finished, PreparedSession, SessionOptions};
 use crate::cli::{DemoOptions, Failure, OutputFormat, TracerOptions};
 use crate::demo::scenarios::ALL;
 use crate::demo::{Lab, Place, Scenario, StageError, Suite};
 use crate::idle::candidates::{Hop, Kind};
+use crate::judge::Sight;
 use crate::kernel::{DETAIL_INTERVAL, InterfaceOptions, Scope, Selector};
 use crate::pipeline::Output;
 use crate::record::Record;
@@ -119,7 +121,7 @@ async fn run(
         hops,
         // As `watch` without options.
         detail_interval: Some(DETAIL_INTERVAL),
-        record,
+        record: record.then_some(RecordTo::Memory),
     })?;
     // What predates the tracer is silent from here on: only attaching comes in between.
     let (lab, plans) = tokio::task::spawn_blocking(move || {

@@ -412,6 +412,7 @@ impl Sums {
                 .collect(),
             lessons: self.lessons,
             vitals: None,
+            is_cut_off: false,
         }
     }
 }

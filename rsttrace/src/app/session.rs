@@ -2,29 +2,28 @@
 
 mod vitals;
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use log::{info, warn};
-use rsttrace_common::Header;
-use zerocopy::FromBytes as _;
 
-use super::brain::{Brain, Counted, View};
+use super::brain::Brain;
+use super::recorder::{self, RecordTo, Recorded, Recorder};
 use super::sleep_until;
 use crate::cli::{self, Failure, TracerOptions};
-use crate::decode::{Decoder, KernelFacts};
+use crate::decode::KernelFacts;
 use crate::event::{Coverage, NetnsCookie};
-use crate::flood::{self, Flood, Suppressed};
+use crate::flood::{self, Suppressed};
 use crate::host::{Enricher, NetnsNames, clock, facts};
 use crate::idle::candidates::Hop;
+use crate::judge::{Counted, Judge, Premises, Sight};
 use crate::kernel::{
     Counters, EventReader, Fact, InterfaceOptions, Names, Options, Prepared, ProgramStats, Slots,
     TcMode, Tracer, Transport,
 };
-use crate::pipeline::{Output, Pipeline};
-use crate::recording::{Head, Recording};
+use crate::pipeline::Output;
+use crate::recording::{End, Head};
 use crate::sink::text::count;
 use crate::summary::{KernelTotal, Totals};
 use crate::vitals::Shortfalls;
@@ -41,15 +40,6 @@ const MISSED_INTERVAL: Duration = Duration::from_secs(1);
 /// the user is warned.
 const FALLBACK_HZ: u32 = 250;
 
-/// How to judge what comes in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sight {
-    /// As one host.
-    Host,
-    /// Each network namespace by itself.
-    EachNamespace,
-}
-
 /// What a session needs to know.
 #[derive(Clone, Debug)]
 pub struct SessionOptions {
@@ -65,8 +55,8 @@ pub struct SessionOptions {
     pub hops: Vec<Hop>,
     /// Time between resets of one kind, port and network that are described when there are many; `None`: each is.
     pub detail_interval: Option<Duration>,
-    /// Keep all events in memory, to judge them again elsewhere.
-    pub record: bool,
+    /// Keep all that is judged, to judge it again elsewhere.
+    pub record: Option<RecordTo>,
 }
 
 /// What is left of a session.
@@ -75,8 +65,8 @@ pub struct Finished {
     pub outputs: Vec<Output>,
     /// The sums.
     pub totals: Totals,
-    /// All events, if they were to be kept.
-    pub recording: Option<Recording>,
+    /// What became of the recording, if there was to be one.
+    pub recorded: Option<Recorded>,
 }
 
 /// A trace that runs.
@@ -86,7 +76,6 @@ pub struct Session {
     brain: Brain<NamesOf>,
     begun: Instant,
     outputs: Vec<Output>,
-    recording: Option<Recording>,
     lost: u64,
     looked: Option<Instant>,
     /// Events since memory was given back.
@@ -111,6 +100,9 @@ pub struct PreparedSession {
 impl PreparedSession {
     /// Loads the programs. Blocks for as long as the kernel verifies them.
     pub fn new(options: SessionOptions) -> Result<Self, Failure> {
+        if let Some(RecordTo::File(file)) = &options.record {
+            recorder::check(file)?;
+        }
         let probes = Prepared::new(&Options {
             transport: match options.tracer.transport {
                 cli::Transport::Ring => Transport::Ring,
@@ -185,35 +177,29 @@ impl PreparedSession {
             hz,
             reasons: tracer.reasons().to_vec(),
         };
-        let release = || facts::kernel_release().unwrap_or_default();
-        let recording = options.record.then(|| Recording {
-            head: Head::new(release(), &kernel, &host),
-            events: Vec::new(),
-        });
-        let decoder = Decoder::new(kernel);
-        let view = match options.sight {
-            Sight::Host => {
-                let pipeline = Pipeline::with_hops(host, options.hops.clone());
-                View::Host(Box::new(pipeline))
+        let premises = Premises {
+            kernel,
+            host,
+            hops: options.hops,
+            floods: options.detail_interval.is_some(),
+        };
+        let recorder = match &options.record {
+            Some(to) => {
+                let release = facts::kernel_release().unwrap_or_default();
+                Some(Recorder::new(to, &Head::new(release, premises.clone()))?)
             }
-            Sight::EachNamespace => View::EachNamespace {
-                host,
-                hops: options.hops.clone(),
-                pipelines: Default::default(),
-            },
+            None => None,
         };
         Ok(Session {
             brain: Brain::new(
-                decoder,
+                Judge::new(premises, options.sight),
                 Enricher::new(names, own),
-                view,
-                options.detail_interval.map(|_| Flood::default()),
+                recorder,
             ),
             tracer,
             events,
             begun: Instant::now(),
             outputs: Vec::new(),
-            recording,
             lost: 0,
             looked: None,
             since_rest: MANY,
@@ -277,15 +263,16 @@ impl Session {
             events,
             brain,
             outputs,
-            recording,
             ..
         } = self;
-        let take = |bytes: &[u8]| take(bytes, brain, recording, outputs);
+        let flush_due = brain.flush_due();
+        let take = |bytes: &[u8]| brain.take(bytes, outputs);
         let flood_due = self.flood_due.map(tokio::time::Instant::from_std);
         let read = tokio::select! {
             read = events.next(BATCH, take) => read.context("read events")?,
             () = sleep_until(due) => 0,
             () = sleep_until(flood_due) => 0,
+            () = sleep_until(flush_due) => 0,
         };
         self.look_for_losses(false);
         self.look_for_floods(read > 0)?;
@@ -300,9 +287,9 @@ impl Session {
         self.since_rest = self.since_rest.saturating_add(read);
         if read == 0 && self.since_rest >= MANY && self.brain.next_deadline().is_none() {
             self.since_rest = 0;
-            self.brain.rest();
+            self.brain.rest(&mut self.outputs);
         }
-        self.brain.note_verdicts(&self.outputs);
+        self.brain.flush();
         Ok(self.outputs.drain(..))
     }
 
@@ -311,24 +298,19 @@ impl Session {
         // Unloaded programs tell nothing any more.
         let missed = self.tracer.programs();
         self.note_missed(&missed);
-        let names = NamesOf(self.tracer.names());
         let unwatched = self.unwatched();
         self.tracer.stop();
         let Self {
             events,
             brain,
             outputs,
-            recording,
             ..
         } = &mut self;
-        while events.drain(BATCH, |bytes| take(bytes, brain, recording, outputs)) > 0 {}
-        if let Some(recording) = recording {
-            recording.head.namespaces = namespaces(&recording.events, &names);
-        }
+        while events.drain(BATCH, |bytes| brain.take(bytes, outputs)) > 0 {}
         self.look_for_losses(true);
         let now = clock::boottime().unwrap_or_else(|_| self.brain.newest());
         let refused = self.tracer.flood_mut().refused();
-        self.brain.refused(now, &refused, true, &mut self.outputs);
+        self.brain.refused(now, refused, true, &mut self.outputs);
         self.brain.finish(&mut self.outputs);
         let counters = self.tracer.counters().unwrap_or_default();
         let kernel = kernel_totals(&counters, &self.brain.counted(), &missed);
@@ -352,16 +334,27 @@ impl Session {
             ));
         }
         let vitals = self.vitals_of(Some(&counters), &missed, unwatched);
+        let mut end = End {
+            duration: self.begun.elapsed(),
+            kernel,
+            shortfalls,
+        };
+        let recorded = self.brain.end_recording(&end);
+        end.shortfalls.push((
+            "events that could not be recorded".to_owned(),
+            recorded.as_ref().map_or(0, |recorded| recorded.missed),
+        ));
         Finished {
             outputs: self.outputs,
             totals: Totals {
-                duration: self.begun.elapsed(),
-                kernel,
-                shortfalls,
+                duration: end.duration,
+                kernel: end.kernel,
+                shortfalls: end.shortfalls,
+                is_cut_off: false,
                 lessons: self.brain.lessons(),
                 vitals: Some(vitals),
             },
-            recording: self.recording,
+            recorded,
         }
     }
 
@@ -374,7 +367,8 @@ impl Session {
             None if has_read => {
                 // A bucket refuses only after it let some through.
                 let began = clock::boottime().context("read the clock")?;
-                self.brain.flood_rests(began.before(flood::INTERVAL));
+                self.brain
+                    .flood_rests(began.before(flood::INTERVAL), &mut self.outputs);
                 self.flood_due = Some(now + flood::INTERVAL);
             }
             Some(due) if now >= due => {
@@ -392,7 +386,7 @@ impl Session {
                 };
                 let is_pending = self
                     .brain
-                    .refused(boottime, &buckets, false, &mut self.outputs);
+                    .refused(boottime, buckets, false, &mut self.outputs);
                 let has_read = std::mem::take(&mut self.flood_read);
                 self.flood_due =
                     (has_grown || has_read || is_pending).then_some(now + flood::INTERVAL);
@@ -435,10 +429,10 @@ impl Session {
         };
         let before = std::mem::replace(&mut self.suppressed, suppressed);
         self.brain
-            .note_suppressed(self.brain.newest(), suppressed.since(before));
+            .note_suppressed(suppressed.since(before), &mut self.outputs);
         let lost = counters.sent_lost + counters.received_lost + counters.packet_lost + self.missed;
         if lost > self.lost {
-            self.brain.note_loss(self.brain.newest(), lost - self.lost);
+            self.brain.note_loss(lost - self.lost, &mut self.outputs);
             self.lost = lost;
         }
     }
@@ -492,30 +486,6 @@ fn missed_by(programs: &[ProgramStats], hook: &str) -> u64 {
         .filter(|stats| stats.name.starts_with(hook))
         .filter_map(|stats| stats.missed)
         .sum()
-}
-
-/// Judges an event, and keeps it if that is wanted.
-fn take(
-    bytes: &[u8],
-    brain: &mut Brain<NamesOf>,
-    recording: &mut Option<Recording>,
-    outputs: &mut Vec<Output>,
-) {
-    if let Some(recording) = recording {
-        recording.events.push(bytes.to_vec());
-    }
-    brain.take(bytes, outputs);
-}
-
-/// Inode numbers of the namespaces that these events name.
-fn namespaces(events: &[Vec<u8>], names: &NamesOf) -> Vec<(u64, u32)> {
-    let cookies = events.iter().filter_map(|event| {
-        let (header, _) = Header::read_from_prefix(event).ok()?;
-        Some(header.netns_cookie)
-    });
-    let cookies: BTreeSet<_> = cookies.collect();
-    let inode = |cookie| Some((cookie, names.inode(NetnsCookie(cookie))?));
-    cookies.into_iter().filter_map(inode).collect()
 }
 
 pub(super) fn tc_mode(mode: cli::TcMode) -> TcMode {

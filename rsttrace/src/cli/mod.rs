@@ -3,13 +3,17 @@
 mod demo;
 mod doctor;
 mod failure;
+mod history;
 mod interrupt;
 mod pcap;
 mod probe;
+mod record;
+mod replay;
 pub mod schema;
 mod selection;
 mod shared;
 mod show;
+mod trace;
 pub(crate) mod values;
 mod watch;
 
@@ -21,12 +25,16 @@ use clap::{Parser, Subcommand};
 pub use demo::DemoOptions;
 pub use doctor::DoctorOptions;
 pub use failure::{ExitCode, Failure};
+pub use history::{HistoryFormat, HistoryOptions};
 pub use interrupt::Interrupt;
 pub use pcap::PcapOptions;
 pub use probe::ProbeOptions;
+pub use record::RecordFile;
+pub use replay::ReplayOptions;
 pub use shared::{OutputFormat, TcMode, TracerOptions, Transport};
 pub use show::ShowOptions;
-pub use watch::{MetricsOptions, WatchOptions};
+pub use trace::TraceOptions;
+pub use watch::{MetricsOptions, StoreOptions, WatchOptions};
 
 const AFTER_HELP: &str = "\
 Filters:
@@ -49,10 +57,16 @@ Configuration:
   mode:    fin_at_expiry: it closes; rst_at_expiry: it resets; late_rst: it forgets, and
            whoever speaks next is reset
   kind:    terminating: a proxy; transparent: packets keep their addresses; optional
+  And keep a history with every run:
+    [store]
+    file = \"/var/lib/rsttrace/history.db\"
+    keep = \"7d\"
+    keep-size = \"256MiB\"
 
 Exit codes:
   0  done, also when the reader of the output went away
-  1  failed; demo: a case was explained wrongly; doctor: something is wrong
+  1  failed; demo: a case was explained wrongly; doctor: something is wrong; record: not all
+     could be recorded; replay: the recording is damaged
   2  the command line, or the configuration file, makes no sense
   3  not permitted: run as root, or with the capability that the message names
   4  not supported by this kernel; the message says what is missing
@@ -63,6 +77,10 @@ Examples:
   rsttrace --severity fault -o json            lost connections, one JSON object a line
   rsttrace --duration 20s --noise              20 seconds of everything, then the summary
   rsttrace --address 10.0.3.0/24 --count 1     wait for one from or to that network
+  rsttrace record resets.rst --duration 10m    keep ten minutes, to look at them elsewhere
+  rsttrace replay resets.rst --port 443        the same records again, those of one port
+  rsttrace --store                             keep everything, for `rsttrace history`
+  rsttrace history --since 2h                  what was kept of the last two hours
   rsttrace demo                                proof that it works on this kernel
   rsttrace doctor                              hooks, timeouts and keepalive of this host
   rsttrace probe lb.example.org:443            how long a connection there may be idle";
@@ -100,6 +118,12 @@ enum Command {
     Probe(Box<probe::ProbeArgs>),
     /// Judge the resets of packet captures; several of the same connections are compared
     Pcap(Box<pcap::PcapArgs>),
+    /// Keep what the kernel says in a file, to be judged again
+    Record(Box<record::RecordArgs>),
+    /// Judge a recording again: the same records, without root and without that kernel
+    Replay(Box<replay::ReplayArgs>),
+    /// Ask what happened before: the records that `rsttrace watch --store` kept
+    History(Box<history::HistoryArgs>),
     /// Print the JSON Schema of the records that `--output json` writes
     Schema {
         /// Which ones
@@ -111,8 +135,10 @@ enum Command {
 /// A command with its options, checked.
 #[derive(Debug)]
 pub enum Request {
-    /// Explain resets as they happen.
+    /// Explain resets as they happen, or record them.
     Watch(Box<WatchOptions>),
+    /// Judge a recording again.
+    Replay(Box<ReplayOptions>),
     /// Stage resets and check the explanations.
     Demo(DemoOptions),
     /// Check this host.
@@ -121,6 +147,8 @@ pub enum Request {
     Probe(ProbeOptions),
     /// Judge captures.
     Pcap(Box<PcapOptions>),
+    /// Ask what happened before.
+    History(Box<HistoryOptions>),
     /// Print the schema.
     Schema(schema::Kind),
 }
@@ -142,10 +170,13 @@ fn check(cli: Cli) -> Result<Request, Failure> {
     Ok(match cli.command {
         None => Request::Watch(Box::new(cli.watch.check()?)),
         Some(Command::Watch(args)) => Request::Watch(Box::new(args.check()?)),
+        Some(Command::Record(args)) => Request::Watch(Box::new(args.check()?)),
+        Some(Command::Replay(args)) => Request::Replay(Box::new(args.check()?)),
         Some(Command::Demo(args)) => Request::Demo(args.check()?),
         Some(Command::Doctor(args)) => Request::Doctor(args.into()),
         Some(Command::Probe(args)) => Request::Probe(args.check()?),
         Some(Command::Pcap(args)) => Request::Pcap(Box::new(args.check()?)),
+        Some(Command::History(args)) => Request::History(Box::new(args.check()?)),
         Some(Command::Schema { kind }) => Request::Schema(kind),
     })
 }

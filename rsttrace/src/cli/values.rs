@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::filter::{Ports, ProcessTerm};
+use crate::store::Limits;
 
 /// `500ms`, `20s`, `5m`, `1h`, `1h30m`.
 pub fn duration(text: &str) -> Result<Duration, String> {
@@ -23,24 +24,120 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
-/// Size of a ring: a power of two of at least a page, as `4MiB`, `512k` or plain bytes.
-pub fn ring_bytes(text: &str) -> Result<u32, String> {
-    const LEAST: u64 = 4096;
-    const MOST: u64 = 1 << 30;
+/// `7d`, `12h`, `2 weeks`: days have 24 hours.
+pub fn age(text: &str) -> Result<Duration, String> {
+    const NEXT: &str = "write it like 30m, 12h, 7d or 2w";
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!("it has no unit; for days write {text}d"));
+    }
+    let span: jiff::Span = text.parse().map_err(|_| NEXT.to_owned())?;
+    let days = jiff::SpanRelativeTo::days_are_24_hours();
+    let duration = span.to_duration(days).map_err(|_| NEXT.to_owned())?;
+    let duration = Duration::try_from(duration).map_err(|_| NEXT.to_owned())?;
+    if duration.is_zero() {
+        return Err(format!("it must be longer than nothing; {NEXT}"));
+    }
+    Ok(duration)
+}
+
+/// A moment of the past.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// So long ago.
+    Ago(Duration),
+    /// Then.
+    At(jiff::Timestamp),
+    /// When clocks showed this.
+    Clock(jiff::civil::DateTime),
+    /// When clocks showed this last.
+    Time(jiff::civil::Time),
+}
+
+/// `2h`, `3d`, `2026-01-05T12:03:41Z`, `2026-01-05 12:03`, `2026-01-05`, `12:03`.
+pub fn moment(text: &str) -> Result<Moment, String> {
+    if let Ok(at) = text.parse() {
+        return Ok(Moment::At(at));
+    }
+    if let Ok(time) = text.parse::<jiff::civil::Time>()
+        && !text.contains('-')
+        && text.contains(':')
+    {
+        return Ok(Moment::Time(time));
+    }
+    if let Ok(clock) = text.parse() {
+        return Ok(Moment::Clock(clock));
+    }
+    age(text).map(Moment::Ago).map_err(|_| {
+        "write how long ago, as 2h or 3d, or when: \"2026-01-05 12:03\", 2026-01-05T12:03:41Z, 12:03".to_owned()
+    })
+}
+
+impl Moment {
+    /// When that was; `None`: the calendar does not reach so far.
+    pub fn before(self, now: &jiff::Zoned) -> Option<jiff::Timestamp> {
+        match self {
+            Self::Ago(duration) => now.timestamp().checked_sub(duration).ok(),
+            Self::At(at) => Some(at),
+            Self::Clock(clock) => clock
+                .to_zoned(now.time_zone().clone())
+                .ok()
+                .map(|at| at.timestamp()),
+            Self::Time(time) => {
+                let today = now.with().time(time).build().ok()?;
+                if today <= *now {
+                    return Some(today.timestamp());
+                }
+                let yesterday = now.date().yesterday().ok()?.to_datetime(time);
+                Self::Clock(yesterday).before(now)
+            }
+        }
+    }
+}
+
+/// Size of a history: `256MiB`, `1GiB`, or plain bytes.
+pub fn store_bytes(text: &str) -> Result<u64, String> {
+    const NEXT: &str = "write it like 256MiB or 1GiB";
+    let bytes = size(text).ok_or(NEXT)?;
+    if bytes < Limits::LEAST_BYTES {
+        return Err(format!(
+            "a history has at least {}; {NEXT}",
+            binary(Limits::LEAST_BYTES)
+        ));
+    }
+    if bytes > MOST_STORE {
+        return Err(format!(
+            "a history has at most {}; {NEXT}",
+            binary(MOST_STORE)
+        ));
+    }
+    Ok(bytes)
+}
+
+/// More than anybody searches through.
+const MOST_STORE: u64 = 1 << 40;
+
+/// Bytes, with a unit or without.
+fn size(text: &str) -> Option<u64> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let (number, unit) = (digits, &text[digits.len()..]);
-    let factor: u64 = match unit.to_ascii_lowercase().as_str() {
+    let factor: u64 = match text[digits.len()..]
+        .trim_start()
+        .to_ascii_lowercase()
+        .as_str()
+    {
         "" | "b" => 1,
         "k" | "kib" => 1 << 10,
         "m" | "mib" => 1 << 20,
         "g" | "gib" => 1 << 30,
-        _ => return Err("write it like 4MiB, 512KiB or 4194304".to_owned()),
+        _ => return None,
     };
-    let bytes = number
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(factor))
-        .ok_or("write it like 4MiB, 512KiB or 4194304")?;
+    digits.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+/// Size of a ring: a power of two of at least a page, as `4MiB`, `512k` or plain bytes.
+pub fn ring_bytes(text: &str) -> Result<u32, String> {
+    const LEAST: u64 = 4096;
+    const MOST: u64 = 1 << 30;
+    let bytes = size(text).ok_or("write it like 4MiB, 512KiB or 4194304")?;
     if !(LEAST..=MOST).contains(&bytes) {
         return Err("a ring has between 4KiB and 1GiB; the usual size is 4MiB".to_owned());
     }
@@ -189,6 +286,58 @@ mod tests {
         );
         for wrong in ["", "0s", "-5s", "soon", "5 m m", "99999999999999999999h"] {
             assert!(duration(wrong).unwrap_err().contains("20s"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn ages_have_days_and_weeks() {
+        let hours = |hours: u64| Ok(Duration::from_secs(hours * 3_600));
+        for (text, is) in [("12h", 12), ("7d", 168), ("2 weeks", 336), ("1d12h", 36)] {
+            assert_eq!(age(text), hours(is), "{text}");
+        }
+        for wrong in ["", "7", "0d", "-1d", "soon", "1 month"] {
+            assert!(age(wrong).unwrap_err().contains("7d"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn moments_are_so_long_ago_or_what_a_clock_showed() {
+        let now: jiff::Zoned = "2026-01-05T12:00:00+01:00[Europe/Berlin]".parse().unwrap();
+        for (text, is) in [
+            ("2h", "2026-01-05T09:00:00Z"),
+            ("3d", "2026-01-02T11:00:00Z"),
+            ("2026-01-05T10:03:41Z", "2026-01-05T10:03:41Z"),
+            ("2026-01-05T10:03:41+02:00", "2026-01-05T08:03:41Z"),
+            ("2026-01-04 10:03", "2026-01-04T09:03:00Z"),
+            ("2026-01-04", "2026-01-03T23:00:00Z"),
+            ("10:30", "2026-01-05T09:30:00Z"),
+            ("14:30:15", "2026-01-04T13:30:15Z"),
+        ] {
+            let found = moment(text).unwrap().before(&now);
+            assert_eq!(found, Some(is.parse().unwrap()), "{text}");
+        }
+        for wrong in ["", "2", "yesterday", "25:00", "2026-13-01"] {
+            assert!(moment(wrong).unwrap_err().contains("2h"), "{wrong}");
+        }
+        assert_eq!(moment("999999w").unwrap().before(&now), None);
+    }
+
+    #[test]
+    fn a_history_has_a_size_that_holds_something() {
+        assert_eq!(store_bytes("256MiB"), Ok(256 << 20));
+        assert_eq!(store_bytes("1 GiB"), Ok(1 << 30));
+        for wrong in [
+            "",
+            "1MiB",
+            "12",
+            "9999999GiB",
+            "1TB",
+            "99999999999999999999",
+        ] {
+            assert!(
+                store_bytes(wrong).unwrap_err().contains("256MiB"),
+                "{wrong}"
+            );
         }
     }
 

@@ -1,52 +1,26 @@
-//! `rsttrace watch`: which resets are shown, for how long, in which form?
+//! `rsttrace watch`: which resets are shown, for how long, in which form, and where else do they go?
 
-use std::io::{self, BufWriter};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use jiff::tz::TimeZone;
 
+use super::record::RecordFile;
 use super::selection::{ExceptArgs, OnlyArgs, filter};
-use super::shared::{OutputArgs, OutputFormat, TracerArgs, TracerOptions};
+use super::show::{ShowArgs, ShowOptions};
+use super::trace::{DescribeArgs, TraceArgs, TraceOptions};
 use super::{Failure, values};
-use crate::config::{self, ConfigError};
-use crate::filter::Filter;
-use crate::idle::candidates::Hop;
-use crate::record::Severity;
-use crate::sink::{Json, Reporter, Sink, Table, TableOptions, Width};
-use crate::terminal::{ColorChoice, Palette};
+use crate::config::StoreConfig;
+use crate::store::Limits;
 
 #[derive(Debug, Args)]
 pub(super) struct WatchArgs {
     #[command(flatten)]
-    output: OutputArgs,
+    show: ShowArgs,
 
-    /// Show resets that cost nobody anything; else they are only counted. Asking for a cause, or for severity noise,
-    /// shows them too
-    #[arg(long, help_heading = "Output")]
-    noise: bool,
-
-    /// Describe each reset, whatever that costs; else floods are described by samples and counted, and the table counts
-    /// further resets of the same kind
-    #[arg(long, help_heading = "Output", conflicts_with = "details")]
-    every: bool,
-
-    /// Describe at most this many resets a second of one kind, port and remote network, once there were a hundred; wider
-    /// floods get four or eight times as many. The others are counted
-    #[arg(
-        long,
-        value_name = "N",
-        help_heading = "Output",
-        value_parser = clap::value_parser!(u32).range(1..=10_000),
-        default_value = "20"
-    )]
-    details: u32,
-
-    /// Times of the table in UTC; else in local time. JSON is always UTC
-    #[arg(long, help_heading = "Output")]
-    utc: bool,
+    #[command(flatten)]
+    describe: DescribeArgs,
 
     /// End after this long: 500ms, 20s, 5m, 1h
     #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Until when")]
@@ -62,10 +36,6 @@ pub(super) struct WatchArgs {
     #[command(flatten)]
     except: ExceptArgs,
 
-    /// File that names the balancers on the path and their idle timeouts; else /etc/rsttrace/config.toml, if it exists
-    #[arg(long, value_name = "FILE", help_heading = "Judging")]
-    config: Option<PathBuf>,
-
     /// Serve metrics over HTTP at ADDRESS:PORT/metrics, as 127.0.0.1:9464. They count everything, whatever the filters
     /// show. Whoever reaches the port may read them
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = values::listen_address, help_heading = "Metrics")]
@@ -76,61 +46,59 @@ pub(super) struct WatchArgs {
     #[arg(long, value_name = "FILE", help_heading = "Metrics")]
     metrics_file: Option<PathBuf>,
 
+    /// Record into this file all that is traced, whatever the filters show: `rsttrace replay` shows it again. It holds
+    /// command lines, and only this user may read it
+    #[arg(long, value_name = "FILE", help_heading = "Recording")]
+    record: Option<PathBuf>,
+
+    /// Overwrite the file of --record
+    #[arg(long, requires = "record", help_heading = "Recording")]
+    force: bool,
+
+    /// Keep everything that is explained in this file, noise too, whatever the filters show: `rsttrace history` asks it. Without
+    /// FILE: the one that the configuration file names, else /var/lib/rsttrace/history.db. Also kept if the configuration file
+    /// has [store]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, help_heading = "History")]
+    store: Option<Option<PathBuf>>,
+
+    /// Keep records this long [default: 7d]
+    #[arg(long, value_name = "TIME", value_parser = values::age, help_heading = "History")]
+    keep: Option<Duration>,
+
+    /// Keep at most so much: the oldest records go when all files of the history reach this size [default: 256MiB]
+    #[arg(long, value_name = "SIZE", value_parser = values::store_bytes, help_heading = "History")]
+    keep_size: Option<u64>,
+
     #[command(flatten)]
-    tracer: TracerArgs,
-
-    /// Attach classifiers to this interface only; else to every one, also those that appear later
-    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = values::word, help_heading = "Tracing")]
-    interface: Vec<String>,
-
-    /// Attach no classifiers to loopback devices
-    #[arg(long, help_heading = "Tracing")]
-    no_loopback: bool,
-
-    /// Size of the ring between kernel and tool: a power of two, as 4MiB
-    #[arg(
-        long,
-        value_name = "SIZE",
-        value_parser = values::ring_bytes,
-        default_value = "4MiB",
-        help_heading = "Tracing"
-    )]
-    buffer: u32,
+    trace: TraceArgs,
 }
 
-/// Options of `watch`, checked.
+/// Options of `watch`, and of `record`, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WatchOptions {
-    /// What goes to standard output.
-    pub output: OutputFormat,
-    /// When to colour it.
-    pub color: ColorChoice,
-    /// Show noise.
-    pub noise: bool,
-    /// Group nothing, and have each reset described.
-    pub every: bool,
-    /// Unless `every`: resets a second of one kind, port and network that are described.
-    pub details: u32,
-    /// Times of the table in UTC.
-    pub utc: bool,
+    /// What goes to standard output; absent: nothing. `only.netns` of its filter also limits where classifiers are attached.
+    pub show: ShowOptions,
     /// End after this long.
     pub duration: Option<Duration>,
-    /// End after this many shown records.
-    pub count: Option<u64>,
-    /// Which records are wanted; `filter.only.netns` also limits where classifiers are attached.
-    pub filter: Filter,
-    /// The devices on the path that the configuration file names; empty: none, or there is no file.
-    pub hops: Vec<Hop>,
-    /// Interfaces for classifiers; empty: all.
-    pub interfaces: Vec<String>,
-    /// Classifiers on loopback devices too.
-    pub loopback: bool,
-    /// Ring size, bytes: a power of two.
-    pub buffer: u32,
+    /// How to trace.
+    pub trace: TraceOptions,
     /// Where metrics go.
     pub metrics: MetricsOptions,
-    /// How to trace.
-    pub tracer: TracerOptions,
+    /// Where all that is traced is recorded.
+    pub record: Option<RecordFile>,
+    /// Where everything is kept; absent: nowhere.
+    pub store: Option<StoreOptions>,
+}
+
+/// Where everything is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreOptions {
+    /// The file.
+    pub file: PathBuf,
+    /// How much.
+    pub limits: Limits,
+    /// The command line asks for it; else the configuration file does, and another process may be at it already.
+    pub required: bool,
 }
 
 /// Where metrics go; nowhere by default.
@@ -146,88 +114,59 @@ impl WatchArgs {
     /// What the arguments mean together.
     pub(super) fn check(self) -> Result<WatchOptions, Failure> {
         let filter = filter(self.only, self.except);
-        if self.no_loopback && self.interface.iter().any(|name| name == "lo") {
-            return Err(Failure::Usage(
-                "--interface lo and --no-loopback contradict each other; leave one of them out"
-                    .to_owned(),
-            ));
-        }
-        // Whoever names a kind of noise wants to see it.
-        let named =
-            !filter.only.causes.is_empty() || filter.only.severities.contains(&Severity::Noise);
-        let config = config::load(self.config.as_deref())?;
+        let every = self.describe.every;
+        let (trace, config) = self.trace.check(&self.describe)?;
+        let store = store(self.store, self.keep, self.keep_size, config.store)?;
         Ok(WatchOptions {
-            output: self.output.output,
-            color: self.output.color,
-            noise: self.noise || named,
-            every: self.every,
-            details: self.details,
-            utc: self.utc,
+            show: self.show.check(filter, every, self.count),
             duration: self.duration,
-            count: self.count,
-            filter,
-            hops: config.hops,
-            interfaces: self.interface,
-            loopback: !self.no_loopback,
-            buffer: self.buffer,
+            trace,
             metrics: MetricsOptions {
                 address: self.metrics,
                 file: self.metrics_file,
             },
-            tracer: self.tracer.into(),
+            record: self.record.map(|path| RecordFile {
+                path,
+                force: self.force,
+            }),
+            store,
         })
     }
 }
 
-impl From<ConfigError> for Failure {
-    fn from(error: ConfigError) -> Self {
-        match error {
-            ConfigError::NotPermitted(_) => Self::NotPermitted(error.to_string()),
-            _ => Self::Usage(error.to_string()),
-        }
-    }
-}
-
-/// Bytes of lines handed to the reader at once in a storm.
-const OUT_BUFFER: usize = 64 << 10;
-
-impl WatchOptions {
-    /// Time between resets of one kind, port and network that are described; `None`: each is.
-    pub fn detail_interval(&self) -> Option<Duration> {
-        (!self.every).then(|| Duration::from_secs(1) / self.details.max(1))
-    }
-
-    /// Where records go: to standard output in the form asked for, the summary to standard error.
-    pub fn reporter(&self) -> Reporter {
-        let (out, aside) = (
-            BufWriter::with_capacity(OUT_BUFFER, io::stdout()),
-            io::stderr(),
-        );
-        let sink: Box<dyn Sink + Send> = match self.output {
-            OutputFormat::Json => Box::new(Json::new(out, aside)),
-            OutputFormat::Table => {
-                let options = TableOptions {
-                    width: Width::Terminal,
-                    palette: Palette {
-                        colors: self.color.for_stdout(),
-                    },
-                    zone: if self.utc {
-                        TimeZone::UTC
-                    } else {
-                        TimeZone::system()
-                    },
-                    every: self.every,
-                };
-                Box::new(Table::new(out, aside, options))
-            }
+/// What the command line and the configuration file say of the history together.
+fn store(
+    named: Option<Option<PathBuf>>,
+    keep: Option<Duration>,
+    keep_size: Option<u64>,
+    config: Option<StoreConfig>,
+) -> Result<Option<StoreOptions>, Failure> {
+    let required = named.is_some();
+    if !required && config.is_none() {
+        return if keep.is_some() || keep_size.is_some() {
+            Err(Failure::Usage(
+                "--keep and --keep-size are of a history that is kept; say --store, too".to_owned(),
+            ))
+        } else {
+            Ok(None)
         };
-        Reporter::new(sink, self.filter.clone(), self.noise, self.count)
     }
+    let config = config.unwrap_or_default();
+    Ok(Some(StoreOptions {
+        file: named.flatten().unwrap_or(config.file),
+        limits: Limits {
+            age: keep.unwrap_or(config.limits.age),
+            bytes: keep_size.unwrap_or(config.limits.bytes),
+        },
+        required,
+    }))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::cli::{Request, parse_from};
     use crate::record::Cause;
@@ -243,8 +182,8 @@ mod tests {
     #[test]
     fn filters_take_lists_and_repetitions() {
         let options = watch("--port 80,443 --port 8000-8999 --not-process sshd,22").unwrap();
-        assert_eq!(options.filter.only.ports.len(), 3);
-        assert_eq!(options.filter.except.processes.len(), 2);
+        assert_eq!(options.show.filter.only.ports.len(), 3);
+        assert_eq!(options.show.filter.except.processes.len(), 2);
     }
 
     #[test]
@@ -264,12 +203,12 @@ mod tests {
 
     #[test]
     fn naming_a_kind_of_noise_shows_it() {
-        assert!(!watch("").unwrap().noise);
-        assert!(!watch("--severity fault").unwrap().noise);
-        assert!(watch("--severity noise").unwrap().noise);
+        assert!(!watch("").unwrap().show.noise);
+        assert!(!watch("--severity fault").unwrap().show.noise);
+        assert!(watch("--severity noise").unwrap().show.noise);
         let options = watch("--cause stray_ack").unwrap();
-        assert!(options.noise);
-        assert_eq!(options.filter.only.causes, [Cause::StrayAck]);
+        assert!(options.show.noise);
+        assert_eq!(options.show.filter.only.causes, [Cause::StrayAck]);
     }
 
     #[test]
@@ -284,7 +223,37 @@ mod tests {
             "[[hop]]\nname = 'edge'\naddress = '10.0.3.7'\ntimeout = '5min'\nmode = 'late_rst'\n",
         )
         .unwrap();
-        assert_eq!(watch(&config).unwrap().hops[0].name, "edge");
+        assert_eq!(watch(&config).unwrap().trace.hops[0].name, "edge");
+    }
+
+    #[test]
+    fn a_history_is_kept_if_either_says_so_and_the_command_line_wins() {
+        assert_eq!(watch("").unwrap().store, None);
+        let store = watch("--store").unwrap().store.unwrap();
+        assert_eq!(store.file, Path::new(crate::store::DEFAULT_PATH));
+        assert!(store.required);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("c.toml");
+        std::fs::write(&file, "[store]\nfile = '/srv/h.db'\nkeep = '1d'\n").unwrap();
+        let config = format!("--config {}", file.display());
+        let store = watch(&config).unwrap().store.unwrap();
+        assert_eq!(store.file, Path::new("/srv/h.db"));
+        assert!(!store.required);
+        let store = watch(&format!("{config} --store x.db --keep-size 8MiB"))
+            .unwrap()
+            .store
+            .unwrap();
+        assert_eq!(store.file, Path::new("x.db"));
+        assert_eq!(
+            (store.limits.age.as_secs(), store.limits.bytes),
+            (86_400, 8 << 20)
+        );
+        let store = watch(&format!("{config} --store --keep 2d"))
+            .unwrap()
+            .store
+            .unwrap();
+        assert_eq!(store.file, Path::new("/srv/h.db"));
+        assert_eq!(store.limits.age.as_secs(), 2 * 86_400);
     }
 
     #[test]

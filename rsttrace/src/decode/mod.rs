@@ -24,6 +24,7 @@ use rsttrace_common::{
     Header, WIRE_VERSION, flood, header, lifecycle, packet as wire_packet, reset as wire_reset,
     socket as wire_socket,
 };
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
@@ -32,7 +33,7 @@ use crate::record::Word;
 use jiffies::Jiffies;
 
 /// What decoding has to know of the running kernel.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelFacts {
     /// Jiffies a second (`CONFIG_HZ`); 0 is taken for 1.
     pub hz: u32,

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 pub use super::devices::Kind;
 use super::devices::{self, Device, Expiry};
@@ -25,7 +26,7 @@ pub struct Silence {
 }
 
 /// A device on the path, as the user describes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hop {
     /// What to call it.
     pub name: String,

@@ -242,7 +242,11 @@ fn probe_age(socket: &Socket) -> Option<Duration> {
     }
     let earlier = u32::from(socket.probes_out - 1);
     let interval = socket.keepalive_interval.unwrap_or_default();
-    Some(socket.since_transmit? + interval * earlier)
+    Some(
+        socket
+            .since_transmit?
+            .saturating_add(interval.saturating_mul(earlier)),
+    )
 }
 
 /// An acknowledgement so long after the peer's FIN is not part of it.

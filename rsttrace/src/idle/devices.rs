@@ -6,6 +6,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::event::Environment;
@@ -54,7 +55,7 @@ pub enum Expiry {
 }
 
 /// What a device is to the connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// Packets keep the far end's address; the device counts packets, keepalive probes included.
     Transparent,

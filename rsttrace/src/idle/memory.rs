@@ -39,7 +39,7 @@ const INSTANT: Duration = Duration::from_millis(500);
 const BURST: usize = 5;
 
 /// A remote network and a service, as seen from one namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Path {
     /// Where.
     pub netns: NetnsCookie,
@@ -141,7 +141,7 @@ impl Memory {
             let oldest = self
                 .paths
                 .iter()
-                .min_by_key(|(_, history)| history.last)
+                .min_by_key(|(path, history)| (history.last, **path))
                 .map(|(path, _)| *path);
             if let Some(oldest) = oldest {
                 self.paths.remove(&oldest);
@@ -246,7 +246,8 @@ impl Memory {
                 });
             }
         }
-        lessons.sort_by_key(|lesson| std::cmp::Reverse(lesson.learned.samples));
+        // Of one path they are in order already.
+        lessons.sort_by_key(|lesson| (std::cmp::Reverse(lesson.learned.samples), lesson.path));
         lessons
     }
 
@@ -546,6 +547,24 @@ mod tests {
                 .values()
                 .all(|it| it.samples.len() <= MAX_SAMPLES)
         );
+    }
+
+    #[test]
+    fn of_paths_of_one_age_the_same_is_forgotten_each_time() {
+        let kept = || {
+            let mut memory = Memory::default();
+            for port in 0..MAX_PATHS as u16 + 100 {
+                let path = Path {
+                    service: port,
+                    ..path()
+                };
+                memory.note(path, flow(port), BootTime(NOW), None);
+            }
+            let mut kept: Vec<_> = memory.paths.keys().copied().collect();
+            kept.sort();
+            kept
+        };
+        assert_eq!(kept(), kept());
     }
 
     #[test]

@@ -224,6 +224,26 @@ pub const FAMILIES: &[Family] = &[
         |_, vitals| by_table(vitals, |table| table.evictions),
     ),
     counter(
+        "rsttrace_store_records_total",
+        "Records of the history by what became of them.",
+        &["outcome"],
+        |_, vitals| {
+            let store = vitals.store.iter();
+            store
+                .flat_map(|store| {
+                    [("stored", store.stored), ("lost", store.lost)]
+                        .map(|(outcome, number)| sample([outcome], count(number)))
+                })
+                .collect()
+        },
+    ),
+    gauge(
+        "rsttrace_store_bytes",
+        "Bytes of the history on the disk.",
+        &[],
+        |_, vitals| optional(vitals.store.map(|store| count(store.bytes))),
+    ),
+    counter(
         "process_cpu_seconds_total",
         "CPU time of the tool, user and system.",
         &[],
@@ -359,6 +379,7 @@ mod tests {
                 ..Default::default()
             }],
             hooks: vec![Default::default()],
+            store: Some(Default::default()),
             resets: vec![Default::default()],
             ..Default::default()
         };

@@ -5,9 +5,16 @@ mod line;
 use std::io::{self, Write};
 use std::time::Instant;
 
+use serde::Serialize;
+
 use super::Sink;
 use crate::record::{Record, SuppressedRecord};
 use crate::summary::Summary;
+
+/// Appends the line that a record, a sum or a dead connection is, without its end.
+pub fn append(out: &mut Vec<u8>, record: &impl Serialize) -> io::Result<()> {
+    line::append(out, record).map_err(io::Error::other)
+}
 
 /// Records to `out`, the summary to `aside`.
 pub struct Json<O, A> {
@@ -31,14 +38,14 @@ impl<O: Write, A: Write> Json<O, A> {
 impl<O: Write, A: Write> Sink for Json<O, A> {
     fn record(&mut self, _now: Instant, record: &Record) -> io::Result<()> {
         self.line.clear();
-        line::append(&mut self.line, record).map_err(io::Error::other)?;
+        append(&mut self.line, record)?;
         self.line.push(b'\n');
         self.out.write_all(&self.line)
     }
 
     fn suppressed(&mut self, _now: Instant, sum: &SuppressedRecord) -> io::Result<()> {
         self.line.clear();
-        line::append(&mut self.line, sum).map_err(io::Error::other)?;
+        append(&mut self.line, sum)?;
         self.line.push(b'\n');
         self.out.write_all(&self.line)
     }

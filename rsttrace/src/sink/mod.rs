@@ -2,6 +2,7 @@
 //!
 //! A sink does not filter and does not count: the [`Reporter`] in front of it does.
 
+mod csv;
 mod groups;
 mod json;
 mod layout;
@@ -17,7 +18,8 @@ use std::time::Instant;
 use crate::record::{Record, SuppressedRecord, TimedOutRecord};
 use crate::summary::Summary;
 
-pub use json::Json;
+pub use csv::{COLUMNS, Csv};
+pub use json::{Json, append as append_json};
 pub use reporter::Reporter;
 pub use silent::Silent;
 pub use table::{Table, TableOptions, Width};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Summary;
 use super::tally::Tally;
 use crate::record::Severity;
-use crate::sink::text::{count, pad, width};
+use crate::sink::text::{bytes, count, pad, width};
 
 /// Lines of each table.
 const TOP: usize = 10;
@@ -105,10 +105,20 @@ impl Summary {
     }
 
     fn kernel(&self, out: &mut String) -> std::fmt::Result {
+        // Nothing seen is told by zeroes.
+        if self.totals.is_cut_off {
+            return writeln!(
+                out,
+                "\nwhat was lost is not known: the recording tells it at its end"
+            );
+        }
         writeln!(out)?;
         let mut lost = false;
         for total in &self.totals.kernel {
-            let sum = total.detailed + total.suppressed + total.lost;
+            let sum = total
+                .detailed
+                .saturating_add(total.suppressed)
+                .saturating_add(total.lost);
             writeln!(
                 out,
                 "kernel, {}: {} = {} detailed + {} suppressed + {} lost{}",
@@ -240,15 +250,6 @@ fn plural(number: u64, one: &str, many: &str) -> String {
 /// `0.02 s`, `20.01 s`.
 fn seconds(duration: Duration) -> String {
     format!("{:.2} s", duration.as_secs_f64())
-}
-
-/// `64 KiB`, `4.0 MiB`: whole numbers below a MiB.
-fn bytes(number: u64) -> String {
-    const MIB: u64 = 1 << 20;
-    if number < MIB {
-        return format!("{} KiB", number.div_ceil(1024));
-    }
-    format!("{:.1} MiB", number as f64 / MIB as f64)
 }
 
 /// `20.0 s`, `5 min 3 s`, `2 h 5 min`.

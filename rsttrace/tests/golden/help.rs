@@ -33,7 +33,9 @@ fn long_help(command: Option<&str>) -> String {
 #[test]
 fn long_help_of_each_command() {
     assert_golden("help/rsttrace.txt", &long_help(None));
-    for command in ["watch", "demo", "doctor", "probe", "schema"] {
+    for command in [
+        "watch", "record", "replay", "demo", "doctor", "probe", "history", "pcap", "schema",
+    ] {
         assert_golden(&format!("help/{command}.txt"), &long_help(Some(command)));
     }
 }

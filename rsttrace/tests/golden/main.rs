@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
 mod help;
+mod history;
 mod metrics;
 mod schema;
 mod summary;

@@ -8,7 +8,7 @@ use rsttrace::pipeline::Output;
 use rsttrace::summary::KernelTotal;
 use rsttrace::vitals::{
     BufferVitals, HookVitals, KernelResets, ProcessVitals, ProgramCost, ProgramVitals, Shortfalls,
-    TableVitals, Vitals,
+    StoreVitals, TableVitals, Vitals,
 };
 
 use super::{assert_golden, records};
@@ -113,6 +113,11 @@ fn vitals() -> Vitals {
             resident: 17 << 20,
             most_resident: 18 << 20,
             started: Some(SystemTime::UNIX_EPOCH + Duration::from_millis(1_767_225_600_250)),
+        }),
+        store: Some(StoreVitals {
+            stored: 1_340,
+            lost: 2,
+            bytes: 5 << 20,
         }),
     }
 }

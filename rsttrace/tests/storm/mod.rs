@@ -9,6 +9,7 @@ use rsttrace::decode::{Decoder, KernelFacts};
 use rsttrace::event::{
     BootTime, Coverage, Event, Facts, HostFacts, KeepaliveDefaults, NetSettings, ProcessFacts,
 };
+use rsttrace::judge::Premises;
 use rsttrace::pipeline::Pipeline;
 use rsttrace_common::header::{KIND_RESET_RECEIVED, KIND_RESET_SENT, KIND_RST_PACKET};
 use rsttrace_common::packet::{
@@ -43,28 +44,38 @@ pub fn events(from: u32, to: u32, apart: Duration) -> Vec<Vec<u8>> {
 
 /// A decoder for them.
 pub fn decoder() -> Decoder {
-    Decoder::new(KernelFacts {
-        hz: HZ,
-        reasons: Vec::new(),
-    })
+    Decoder::new(premises().kernel)
 }
 
 /// A pipeline of a host that sees everything.
 pub fn pipeline() -> Pipeline {
-    Pipeline::new(HostFacts {
-        host: Some("bench".into()),
-        boot_id: "3f0e4f0a-5a57-4b51-9d3a-5c1a4c0f7e11".into(),
-        realtime_offset_ns: 1_700_000_000_000_000_000,
-        started: BootTime(BEGIN - 1_000_000_000),
-        coverage: Coverage {
-            sent: true,
-            sent_stateless: true,
-            received: true,
-            packets: true,
-            lifecycle: true,
+    Pipeline::new(premises().host)
+}
+
+/// Where they come from: a host that sees everything.
+pub fn premises() -> Premises {
+    Premises {
+        kernel: KernelFacts {
+            hz: HZ,
+            reasons: Vec::new(),
         },
-        environment: None,
-    })
+        host: HostFacts {
+            host: Some("bench".into()),
+            boot_id: "3f0e4f0a-5a57-4b51-9d3a-5c1a4c0f7e11".into(),
+            realtime_offset_ns: 1_700_000_000_000_000_000,
+            started: BootTime(BEGIN - 1_000_000_000),
+            coverage: Coverage {
+                sent: true,
+                sent_stateless: true,
+                received: true,
+                packets: true,
+                lifecycle: true,
+            },
+            environment: None,
+        },
+        hops: Vec::new(),
+        floods: true,
+    }
 }
 
 /// What the edge knows of a host like this, to be added to each event.

@@ -9,14 +9,22 @@ use super::compare::{About, Case, Outcome, is_about, is_of_flow};
 use super::{choose, resets, run};
 use crate::app::runtime;
 use crate::cli::{Failure, TracerOptions};
+use crate::decode::Decoder;
 use crate::demo::{IpVersion, Truth};
-use crate::record::{Cause, Confidence, Direction, Origin, Record};
-use crate::recording::Recording;
+use crate::event::Facts;
+use crate::judge::{Input, Sight};
+use crate::record::{Cause, Confidence, Direction, Origin, Record, Word};
+use crate::recording::{Effort, End, Head, Reader, Writer, Written, replay};
 
 /// The short demo, recorded.
 pub struct RecordedDemo {
-    /// What came out of the kernel.
-    pub recording: Recording,
+    /// What came out of the kernel: a recording, to be judged each namespace by itself. Which host it was, and what was
+    /// known of processes, is left out.
+    pub recording: Vec<u8>,
+    /// Its head.
+    pub head: Head,
+    /// What it holds.
+    pub written: Written,
     /// What was staged and rightly explained, but for its process.
     pub cases: Vec<RecordedCase>,
     /// What could not be staged, or was not explained rightly, and why.
@@ -80,23 +88,23 @@ pub fn record_demo(tracer: &TracerOptions) -> Result<RecordedDemo, Failure> {
     let chosen = choose(&[], false)?;
     let (cases, finished) = runtime()?.block_on(run(tracer, &chosen, true))?;
     let lost: u64 = finished.totals.kernel.iter().map(|total| total.lost).sum();
-    let mut recording = match finished.recording {
-        Some(recording) if lost == 0 => recording,
+    let whole = match finished.recorded.and_then(|recorded| recorded.memory) {
+        Some(whole) if lost == 0 => whole,
         _ => return Err(anyhow::anyhow!("{lost} events were lost; run it again").into()),
     };
     let views = cases.iter().filter_map(|case| case.truth.as_ref());
-    let mut views: Vec<_> = views
+    let views: Vec<_> = views
         .filter_map(|truth| u32::try_from(truth.view.netns).ok())
         .collect();
-    views.sort_unstable();
-    views.dedup();
-    recording
-        .retain(&views)
-        .context("leave out what is not the demo's")?;
-    let judged = recording.judge().context("judge what was recorded")?;
-    let records: Vec<_> = resets(judged).collect();
+    let (recording, written) =
+        events_of(&whole, &views).context("leave out what is not the demo's")?;
+    let judged = replay(&*recording, Sight::EachNamespace).context("judge what was recorded")?;
+    judged.end.context("judge what was recorded")?;
+    let records: Vec<_> = resets(judged.outputs).collect();
     let mut recorded = RecordedDemo {
         recording,
+        head: judged.head,
+        written,
         cases: Vec::new(),
         left_out: Vec::new(),
     };
@@ -116,4 +124,30 @@ pub fn record_demo(tracer: &TracerOptions) -> Result<RecordedDemo, Failure> {
         }
     }
     Ok(recorded)
+}
+
+/// The events of these namespaces alone, with nothing that the host told but their numbers: tracepoints see the whole
+/// machine, and whose it was is nobody's concern.
+fn events_of(whole: &[u8], namespaces: &[u32]) -> anyhow::Result<(Vec<u8>, Written)> {
+    let mut reader = Reader::new(whole)?;
+    let mut head = reader.head().clone();
+    let host = &mut head.premises.host;
+    (host.host, host.boot_id, host.environment) = (None, Word::default(), None);
+    let decoder = Decoder::new(head.premises.kernel.clone());
+    let mut writer = Writer::new(Vec::new(), &head, Effort::Archive)?;
+    while let Some(input) = reader.input()? {
+        let Input::Event { bytes, facts } = input else {
+            continue;
+        };
+        let inode = decoder.decode(bytes)?.netns_inode.or(facts.netns_inode);
+        if inode.is_some_and(|inode| namespaces.contains(&inode)) {
+            let facts = Facts {
+                netns_inode: inode,
+                ..Facts::default()
+            };
+            writer.event(bytes, &facts)?;
+        }
+    }
+    writer.input(&Input::Finish)?;
+    Ok(writer.finish(&End::default())?)
 }

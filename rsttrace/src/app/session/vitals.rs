@@ -65,6 +65,7 @@ impl Session {
                 })
                 .collect(),
             process: own::process(),
+            store: None,
         }
     }
 

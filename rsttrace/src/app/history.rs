@@ -1,0 +1,191 @@
+//! `rsttrace history`: asks the store after the fact.
+
+mod histogram;
+
+use std::io::{self, BufWriter, Write};
+use std::time::Instant;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::cli::{Failure, HistoryFormat, HistoryOptions};
+use crate::pipeline::Output;
+use crate::sink::text::count;
+use crate::sink::{Csv, Sink, Table, TableOptions, Width};
+use crate::stats::quiet;
+use crate::store::{Extent, Store, StoreError};
+use crate::summary::Summary;
+use crate::terminal::{Palette, stdout_width};
+
+/// Writes what is asked for to standard output, and what that was in all to standard error.
+pub fn history(options: &HistoryOptions) -> Result<(), Failure> {
+    let store = Store::open_read(&options.file).map_err(for_reader)?;
+    let palette = Palette {
+        colors: options.color.for_stdout(),
+    };
+    let mut out = BufWriter::new(io::stdout().lock());
+    let found = if options.histogram {
+        histogram(&store, options, palette, &mut out)?
+    } else {
+        match options.output {
+            HistoryFormat::Json => json(&store, options, &mut out)?,
+            HistoryFormat::Csv => show(&store, options, &mut Csv::new(&mut out))?,
+            HistoryFormat::Table => {
+                let form = TableOptions {
+                    width: Width::Terminal,
+                    palette,
+                    zone: options.zone.clone(),
+                    every: true,
+                };
+                show(&store, options, &mut Table::new(&mut out, io::sink(), form))?
+            }
+        }
+    };
+    out.flush()?;
+    let extent = store.extent().map_err(for_reader)?;
+    // A closed standard error is nobody's concern.
+    let mut aside = io::stderr();
+    let _ = writeln!(aside, "{}", found.sentence(&options.zone));
+    let _ = writeln!(aside, "{}", holds(&extent, options));
+    Ok(())
+}
+
+fn for_reader(error: StoreError) -> Failure {
+    match error {
+        StoreError::NotPermitted(file) => Failure::NotPermitted(format!(
+            "{}: not permitted to read it; run as root, or let this user read the file",
+            file.display()
+        )),
+        error => error.into(),
+    }
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+struct Found {
+    resets: u64,
+    /// Counted and not described.
+    suppressed: u64,
+    timed_out: u64,
+    first: Option<Timestamp>,
+    last: Option<Timestamp>,
+}
+
+impl Found {
+    fn note(&mut self, output: &Output) {
+        let time = match output {
+            Output::Reset(record) => {
+                self.resets += 1;
+                &record.time
+            }
+            Output::Suppressed(sum) => {
+                self.suppressed = self.suppressed.saturating_add(sum.count);
+                &sum.time
+            }
+            Output::TimedOut(dead) => {
+                self.timed_out += 1;
+                &dead.time
+            }
+        };
+        if let Ok(time) = time.parse::<Timestamp>() {
+            self.first = self.first.into_iter().chain([time]).min();
+            self.last = self.last.into_iter().chain([time]).max();
+        }
+    }
+
+    fn sentence(&self, zone: &TimeZone) -> String {
+        let mut text = plural(self.resets, "reset", "resets");
+        if let (Some(first), Some(last)) = (self.first, self.last) {
+            text = format!("{text}, {}", span(first, last, zone));
+        }
+        if self.suppressed > 0 {
+            text = format!(
+                "{text}; {} more counted and not described",
+                count(self.suppressed)
+            );
+        }
+        if self.timed_out > 0 {
+            let died = plural(self.timed_out, "connection", "connections");
+            text = format!("{text}; {died} died without a reset");
+        }
+        text
+    }
+}
+
+fn holds(extent: &Extent, options: &HistoryOptions) -> String {
+    let file = options.file.display();
+    match (extent.first, extent.last) {
+        (Some(first), Some(last)) => format!(
+            "{file} holds {}, {}",
+            plural(extent.resets, "reset", "resets"),
+            span(first, last, &options.zone)
+        ),
+        _ => format!("{file} holds nothing yet; `rsttrace watch --store` keeps what happens"),
+    }
+}
+
+fn plural(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { many })
+}
+
+/// `2026-01-05 12:03:41 to 13:00:00`.
+fn span(first: Timestamp, last: Timestamp, zone: &TimeZone) -> String {
+    let (first, last) = (first.to_zoned(zone.clone()), last.to_zoned(zone.clone()));
+    let end = if first.date() == last.date() {
+        "%H:%M:%S"
+    } else {
+        "%Y-%m-%d %H:%M:%S"
+    };
+    let (first, last) = (first.strftime("%Y-%m-%d %H:%M:%S"), last.strftime(end));
+    format!("{first} to {last}")
+}
+
+/// The lines as they were written.
+fn json(store: &Store, options: &HistoryOptions, out: &mut impl Write) -> Result<Found, Failure> {
+    let mut found = Found::default();
+    for stored in store.records(&options.query).map_err(for_reader)? {
+        let stored = stored.map_err(for_reader)?;
+        found.note(&stored.output);
+        // `watch` counts dead connections only.
+        if !matches!(stored.output, Output::TimedOut(_)) {
+            writeln!(out, "{}", stored.line)?;
+        }
+    }
+    Ok(found)
+}
+
+fn show(store: &Store, options: &HistoryOptions, sink: &mut dyn Sink) -> Result<Found, Failure> {
+    let mut found = Found::default();
+    let now = Instant::now();
+    for stored in store.records(&options.query).map_err(for_reader)? {
+        let stored = stored.map_err(for_reader)?;
+        found.note(&stored.output);
+        match &stored.output {
+            Output::Reset(record) => sink.record(now, record)?,
+            Output::Suppressed(sum) => sink.suppressed(now, sum)?,
+            Output::TimedOut(dead) => sink.timed_out(now, dead)?,
+        }
+    }
+    sink.finish(&Summary::default())?;
+    Ok(found)
+}
+
+fn histogram(
+    store: &Store,
+    options: &HistoryOptions,
+    palette: Palette,
+    out: &mut impl Write,
+) -> Result<Found, Failure> {
+    let mut found = Found::default();
+    let mut counter = quiet::Counter::default();
+    for stored in store.records(&options.query).map_err(for_reader)? {
+        let stored = stored.map_err(for_reader)?;
+        if let Output::Reset(record) = &stored.output {
+            found.note(&stored.output);
+            counter.record(record);
+        }
+    }
+    let text = histogram::render(&counter.histogram(), stdout_width(), palette);
+    out.write_all(text.as_bytes())?;
+    Ok(found)
+}

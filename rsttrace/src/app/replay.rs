@@ -1,0 +1,180 @@
+//! `rsttrace replay`: judges a recording again.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use log::{info, warn};
+
+use crate::cli::{Failure, ReplayOptions};
+use crate::event::BootTime;
+use crate::judge::{Input, Judge, Sight};
+use crate::recording::{End, Reader, RecordingError};
+use crate::sink::Reporter;
+use crate::sink::text::{count, escape};
+use crate::summary::{KernelTotal, Totals};
+
+/// Prints what a recording gives, as far as it can be read.
+pub fn replay(options: &ReplayOptions) -> Result<(), Failure> {
+    let (from, name) = open(options)?;
+    let in_file = |error: RecordingError| Failure::from(anyhow::anyhow!("{name}: {error}"));
+    let mut reader = Reader::new(from).map_err(in_file)?;
+    let head = reader.head();
+    info!(
+        "{name}: recorded by rsttrace {} on Linux {}",
+        escape(&head.program),
+        escape(&head.kernel)
+    );
+    let mut premises = head.premises.clone();
+    if let Some(hops) = &options.hops {
+        premises.hops.clone_from(hops);
+    }
+    let mut clock = Clock::new(premises.host.started);
+    let mut judge = Judge::new(premises, Sight::Host);
+    let mut reporter = options.show.reporter();
+    let ended = follow(&mut reader, &mut judge, &mut reporter, &mut clock)?;
+    reporter.finish(totals(reader.end(), &clock, &judge))?;
+    match ended {
+        Ok(()) => Ok(()),
+        Err(error @ RecordingError::Cut { .. }) => {
+            warn!("{name}: {error}; {}", not_judged(&judge));
+            Ok(())
+        }
+        Err(error @ RecordingError::Damaged { .. }) => {
+            let message = format!(
+                "{name}: {error}; {}; copy it again, or replay what is left of it elsewhere",
+                not_judged(&judge)
+            );
+            Err(Failure::Failed(anyhow::anyhow!(message)))
+        }
+        Err(error) => Err(in_file(error)),
+    }
+}
+
+/// The bytes, and what to call them.
+fn open(options: &ReplayOptions) -> Result<(Box<dyn Read>, String), Failure> {
+    let Some(path) = &options.file else {
+        return Ok((Box::new(io::stdin().lock()), "standard input".to_owned()));
+    };
+    let name = path.display().to_string();
+    match File::open(path) {
+        Ok(file) => Ok((Box::new(BufReader::new(file)), name)),
+        Err(error) => Err(match error.kind() {
+            io::ErrorKind::NotFound => Failure::Usage(format!(
+                "{name}: there is no such file; `rsttrace record {name}` makes one"
+            )),
+            io::ErrorKind::PermissionDenied => Failure::NotPermitted(format!(
+                "{name}: not permitted to read it; replay it as the user who recorded it"
+            )),
+            _ => Failure::Failed(anyhow::Error::new(error).context(name)),
+        }),
+    }
+}
+
+/// Shows what the inputs give; the inner result is how the recording ends.
+fn follow(
+    reader: &mut Reader<Box<dyn Read>>,
+    judge: &mut Judge,
+    reporter: &mut Reporter,
+    clock: &mut Clock,
+) -> Result<Result<(), RecordingError>, Failure> {
+    let mut outputs = Vec::new();
+    loop {
+        match reader.input() {
+            Ok(Some(input)) => {
+                if let Input::Advance(now) | Input::FloodRests(now) | Input::Refused { now, .. } =
+                    &input
+                {
+                    clock.advance(*now);
+                }
+                judge.take(input, &mut outputs);
+            }
+            Ok(None) => return Ok(Ok(())),
+            Err(error) => return Ok(Err(error)),
+        }
+        clock.advance(judge.newest());
+        let now = clock.now();
+        for output in outputs.drain(..) {
+            if let ControlFlow::Break(()) =
+                reporter.output(now, &output).context("show a record")?
+            {
+                return Ok(Ok(()));
+            }
+        }
+        if reporter.deadline().is_some_and(|due| due <= now) {
+            reporter.tick(now).context("show a record")?;
+        }
+    }
+}
+
+fn not_judged(judge: &Judge) -> String {
+    match judge.open() {
+        0 => "all that was over by then was judged".to_owned(),
+        1 => "1 reset that was not over by then is not judged".to_owned(),
+        open => format!(
+            "{} resets that were not over by then are not judged",
+            count(open as u64)
+        ),
+    }
+}
+
+/// What the summary tells beside the records; names in a file of others are not trusted.
+fn totals(end: Option<&End>, clock: &Clock, judge: &Judge) -> Totals {
+    let cut_off = End {
+        duration: clock.elapsed,
+        ..End::default()
+    };
+    let End {
+        duration,
+        kernel,
+        shortfalls,
+    } = end.unwrap_or(&cut_off);
+    let escaped = |name: &str| escape(name).into_owned();
+    Totals {
+        duration: *duration,
+        kernel: kernel
+            .iter()
+            .map(|total| KernelTotal {
+                name: escaped(&total.name),
+                ..*total
+            })
+            .collect(),
+        shortfalls: shortfalls
+            .iter()
+            .map(|(name, number)| (escaped(name), *number))
+            .collect(),
+        is_cut_off: end.is_none(),
+        lessons: judge.lessons(),
+        vitals: None,
+    }
+}
+
+/// The time of the trace: what the table groups by.
+struct Clock {
+    begun: Instant,
+    started: BootTime,
+    elapsed: Duration,
+}
+
+/// No trace takes longer.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+impl Clock {
+    fn new(started: BootTime) -> Self {
+        Self {
+            begun: Instant::now(),
+            started,
+            elapsed: Duration::ZERO,
+        }
+    }
+
+    fn advance(&mut self, now: BootTime) {
+        self.elapsed = self.elapsed.max(now.since(self.started)).min(LONGEST);
+    }
+
+    fn now(&self) -> Instant {
+        self.begun + self.elapsed
+    }
+}

@@ -1,0 +1,238 @@
+//! What stands in a block?
+//!
+//! One [`Entry`] after the other, in postcard's format. What a process is, and what a namespace is set to, is written once
+//! a block; after that its number stands for it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::End;
+use crate::event::{BootTime, Facts, Holder, NetSettings, NetnsCookie, OwnerNow, ProcessFacts};
+use crate::flood::{Refused, Suppressed};
+use crate::hash::HashMap;
+use crate::judge::Input;
+use crate::record::Word;
+
+/// One thing that went in, or the end. Append-only: a number stands for each kind.
+#[derive(Serialize, Deserialize)]
+pub enum Entry<'a, P, S> {
+    /// An event.
+    Event(
+        #[serde(borrow, serialize_with = "as_bytes")] &'a [u8],
+        Stored<P, S>,
+    ),
+    Advance(BootTime),
+    Lost(u64),
+    Suppressed(Suppressed),
+    FloodRests(BootTime),
+    Refused {
+        now: BootTime,
+        refused: Cow<'a, [Refused]>,
+        namespaces: Cow<'a, [(NetnsCookie, u32)]>,
+        finish: bool,
+    },
+    Rest,
+    Finish,
+    End(Cow<'a, End>),
+}
+
+/// [`Facts`].
+#[derive(Serialize, Deserialize)]
+pub struct Stored<P, S> {
+    processes: Vec<Shared<P>>,
+    owner: OwnerNow,
+    holder: Option<Holder>,
+    netns_inode: Option<u32>,
+    interface: Option<Word>,
+    settings: Option<Shared<S>>,
+}
+
+/// The first time itself, then its number among those of its kind in this block.
+#[derive(Serialize, Deserialize)]
+enum Shared<T> {
+    New(T),
+    Again(u32),
+}
+
+fn as_bytes<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_bytes(bytes)
+}
+
+/// As an entry is written.
+pub type Given<'a> = Entry<'a, &'a ProcessFacts, &'a NetSettings>;
+/// As one is read.
+pub type Found<'a> = Entry<'a, ProcessFacts, NetSettings>;
+
+/// What stands for an entry that was read.
+pub enum Item<'a> {
+    /// It went in.
+    Input(Input<'a>),
+    /// The end.
+    End(End),
+}
+
+/// What has been written in a block, by where it is in memory; it is held, so that nothing else comes to be there.
+#[derive(Default)]
+pub struct Told {
+    processes: Numbers<ProcessFacts>,
+    settings: Numbers<NetSettings>,
+}
+
+impl Told {
+    /// A new block begins.
+    pub fn clear(&mut self) {
+        self.processes.clear();
+        self.settings.clear();
+    }
+
+    /// An event as an entry.
+    pub fn event<'a>(&mut self, bytes: &'a [u8], facts: &'a Facts) -> Given<'a> {
+        let stored = Stored {
+            processes: facts
+                .processes
+                .iter()
+                .map(|process| self.processes.share(process))
+                .collect(),
+            owner: facts.owner,
+            holder: facts.holder.clone(),
+            netns_inode: facts.netns_inode,
+            interface: facts.interface.clone(),
+            settings: facts
+                .settings
+                .as_ref()
+                .map(|settings| self.settings.share(settings)),
+        };
+        Entry::Event(bytes, stored)
+    }
+
+    /// An input as an entry.
+    pub fn input<'a>(&mut self, input: &'a Input<'a>) -> Given<'a> {
+        match input {
+            Input::Event { bytes, facts } => self.event(bytes, facts),
+            Input::Advance(now) => Entry::Advance(*now),
+            Input::Lost(lost) => Entry::Lost(*lost),
+            Input::Suppressed(suppressed) => Entry::Suppressed(*suppressed),
+            Input::FloodRests(now) => Entry::FloodRests(*now),
+            Input::Refused {
+                now,
+                refused,
+                namespaces,
+                finish,
+            } => Entry::Refused {
+                now: *now,
+                refused: Cow::Borrowed(refused),
+                namespaces: Cow::Borrowed(namespaces),
+                finish: *finish,
+            },
+            Input::Rest => Entry::Rest,
+            Input::Finish => Entry::Finish,
+        }
+    }
+}
+
+struct Numbers<T> {
+    by_address: HashMap<usize, u32>,
+    held: Vec<Arc<T>>,
+}
+
+impl<T> Numbers<T> {
+    fn share<'a>(&mut self, value: &'a Arc<T>) -> Shared<&'a T> {
+        let address = Arc::as_ptr(value).addr();
+        if let Some(&number) = self.by_address.get(&address) {
+            return Shared::Again(number);
+        }
+        if let Ok(number) = u32::try_from(self.held.len()) {
+            self.by_address.insert(address, number);
+            self.held.push(Arc::clone(value));
+        }
+        Shared::New(value)
+    }
+
+    fn clear(&mut self) {
+        self.by_address.clear();
+        self.held.clear();
+    }
+}
+
+impl<T> Default for Numbers<T> {
+    fn default() -> Self {
+        Self {
+            by_address: HashMap::default(),
+            held: Vec::new(),
+        }
+    }
+}
+
+/// What has been read in a block, by number.
+#[derive(Default)]
+pub struct Known {
+    processes: Vec<Arc<ProcessFacts>>,
+    settings: Vec<Arc<NetSettings>>,
+}
+
+impl Known {
+    /// A new block begins.
+    pub fn clear(&mut self) {
+        self.processes.clear();
+        self.settings.clear();
+    }
+
+    /// What an entry stands for; `None`: it names what was not written before it.
+    pub fn input<'a>(&mut self, entry: Found<'a>) -> Option<Item<'a>> {
+        Some(Item::Input(match entry {
+            Entry::Event(bytes, stored) => Input::Event {
+                bytes,
+                facts: self.facts(stored)?,
+            },
+            Entry::Advance(now) => Input::Advance(now),
+            Entry::Lost(lost) => Input::Lost(lost),
+            Entry::Suppressed(suppressed) => Input::Suppressed(suppressed),
+            Entry::FloodRests(now) => Input::FloodRests(now),
+            Entry::Refused {
+                now,
+                refused,
+                namespaces,
+                finish,
+            } => Input::Refused {
+                now,
+                refused: refused.into_owned(),
+                namespaces: namespaces.into_owned(),
+                finish,
+            },
+            Entry::Rest => Input::Rest,
+            Entry::Finish => Input::Finish,
+            Entry::End(end) => return Some(Item::End(end.into_owned())),
+        }))
+    }
+
+    fn facts(&mut self, stored: Stored<ProcessFacts, NetSettings>) -> Option<Facts> {
+        Some(Facts {
+            processes: stored
+                .processes
+                .into_iter()
+                .map(|shared| resolve(&mut self.processes, shared))
+                .collect::<Option<_>>()?,
+            owner: stored.owner,
+            holder: stored.holder,
+            netns_inode: stored.netns_inode,
+            interface: stored.interface,
+            settings: match stored.settings {
+                Some(shared) => Some(resolve(&mut self.settings, shared)?),
+                None => None,
+            },
+        })
+    }
+}
+
+fn resolve<T>(known: &mut Vec<Arc<T>>, shared: Shared<T>) -> Option<Arc<T>> {
+    match shared {
+        Shared::New(value) => {
+            let value = Arc::new(value);
+            known.push(Arc::clone(&value));
+            Some(value)
+        }
+        Shared::Again(number) => known.get(usize::try_from(number).ok()?).cloned(),
+    }
+}

@@ -1,0 +1,54 @@
+//! What happened before? Everything that was judged, kept on this host's disk, bounded in size and in age.
+//!
+//! The only place that knows SQLite. One process writes ([`Keeper`], a thread of its own); any number read ([`Store`]) and never
+//! block it. A record is kept as the line of JSON that `watch -o json` writes, packed, beside columns of what is asked for.
+//! Whoever is killed loses what it was given in the last second, and nothing else; a power failure may take what came after the
+//! last checkpoint. Neither damages the file.
+
+mod error;
+mod keeper;
+mod lock;
+mod pack;
+mod query;
+mod read;
+mod row;
+mod schema;
+mod write;
+
+use std::time::Duration;
+
+pub use error::StoreError;
+pub use keeper::Keeper;
+pub use query::Query;
+pub use read::{Extent, Records, Store, Stored};
+pub use write::{Appended, Writer};
+
+/// Where the history is kept if no other file is named.
+pub const DEFAULT_PATH: &str = "/var/lib/rsttrace/history.db";
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Records that are older go.
+    pub age: Duration,
+    /// Bytes on the disk, all files of the store together; beyond them the oldest records go. At least [`Limits::LEAST_BYTES`].
+    pub bytes: u64,
+}
+
+impl Limits {
+    /// Less would hold next to nothing.
+    pub const LEAST_BYTES: u64 = 4 << 20;
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            age: Duration::from_secs(7 * 24 * 3_600),
+            bytes: 256 << 20,
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+mod tests;
