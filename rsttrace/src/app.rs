@@ -15,8 +15,8 @@ mod watch;
 
 pub use demo::{RecordedCase, RecordedDemo, demo, record_demo};
 pub use doctor::doctor;
-pub use pcap::pcap;
 pub use history::history;
+pub use pcap::pcap;
 pub use probe::probe;
 pub use replay::replay;
 pub use watch::watch;

@@ -14,11 +14,12 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use captures::{Lab, say};
-use kernel::{Server, set_linger_zero};
+use kernel::{Server, rsttrace, set_linger_zero};
 use rsttrace::compare::Comparison;
 use rsttrace::compare::report::{MadeBy, PathKind, ResetComparison, Toward};
 use rsttrace::record::Endpoint;
 use rsttrace::terminal::Palette;
+use serde_json::Value;
 
 const HAPROXY: &str = "
 defaults
@@ -302,6 +303,37 @@ fn a_transparent_balancer_that_forgot_resets_both_in_the_others_name() {
         needs_client: false,
     }
     .check(&lab);
+    assert_command_says_so(&lab);
+}
+
+/// One command, and one sentence why they differ.
+fn assert_command_says_so(lab: &Lab) {
+    let files = ["client", "balancer", "server"].map(|name| lab.path(name).display().to_string());
+    let of = |output: &str| {
+        let mut arguments = vec!["pcap", "--noise", "-o", output];
+        arguments.extend(files.iter().map(String::as_str));
+        let output = rsttrace(&arguments).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text: String = of("table").split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        text.contains("made both, one in each one's name."),
+        "{text}"
+    );
+    let json = of("json");
+    let values = json
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let found: Vec<_> = values
+        .filter(|value| value["schema"] == "rsttrace.comparison.v1")
+        .collect();
+    assert_eq!(found.len(), 1, "{json}");
+    assert_eq!(found[0]["path"], "translated");
+    for reset in found[0]["resets"].as_array().unwrap() {
+        assert_eq!(reset["made_by"]["kind"], "capture_host", "{reset:#}");
+        assert_eq!(reset["made_by"]["file"], files[1].as_str(), "{reset:#}");
+    }
 }
 
 #[test]

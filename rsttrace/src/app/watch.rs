@@ -118,7 +118,10 @@ async fn follow(
         .map(|duration| tokio::time::Instant::now() + duration);
     let mut interrupted = std::pin::pin!(interrupt.wait());
     loop {
-        let tick = outlets.reporter.deadline().map(tokio::time::Instant::from_std);
+        let tick = outlets
+            .reporter
+            .deadline()
+            .map(tokio::time::Instant::from_std);
         let mut wanted = None;
         let enough = tokio::select! {
             outputs = session.next() => outlets.show(outputs?)?,

@@ -204,8 +204,8 @@ impl Case<'_> {
         );
         let foreign = self.own_ttl(station, sighting, &mut facts);
         let went_on = self.went_on(before.capture, &mut facts);
-        // The TTL speaks for the end whose name it bears, the capture against: a lost packet is as likely as such a forger.
-        let doubtful = !foreign && !went_on && hops(sighting.ttl) > 0;
+        // The TTL does not contradict the end whose name it bears: a packet that the capture lost is as likely as such a forger.
+        let doubtful = !foreign && !went_on;
         let own_start = hops(sighting.ttl) == 0 && foreign;
         if own_start && station.place.way == Some(Way::Out) {
             return Judgement {

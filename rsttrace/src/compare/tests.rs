@@ -327,6 +327,26 @@ fn a_proxys_two_connections_are_joined_by_what_they_carry() {
 }
 
 #[test]
+fn a_header_of_the_proxy_protocol_is_not_what_was_said() {
+    for header in [
+        &b"PROXY TCP4 192.0.2.1 198.51.100.2 40000 80\r\n"[..],
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc6\x33\x64\x02\x9c\x40\0\x50",
+    ] {
+        let mut scene = Scene::terminating(b"a question like no other", b"and its answer");
+        scene.with_header(header);
+        scene.serve(0);
+        scene.send(500 * MS, server().reset());
+        scene.aside(2_000 * MS);
+        for without in ["", "balancer"] {
+            scene.without(without);
+            let found = scene.compare();
+            assert_eq!(only(&found).path, PathKind::Terminated);
+            assert!(is_server(&reset(&found).made_by));
+        }
+    }
+}
+
+#[test]
 fn connections_that_carry_the_same_at_once_are_not_joined() {
     let mut scene = Scene::terminating(b"GET /health HTTP/1.1\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n");
     scene.serve(0);

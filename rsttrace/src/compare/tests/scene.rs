@@ -144,6 +144,8 @@ pub struct Scene {
     ends: Option<(&'static str, i64)>,
     without: Vec<&'static str>,
     carried: [&'static [u8]; 2],
+    /// What the balancer puts before it.
+    header: &'static [u8],
     turns: u16,
 }
 
@@ -163,6 +165,7 @@ impl Scene {
             ends: None,
             without: Vec::new(),
             carried,
+            header: b"",
             turns: 0,
         }
     }
@@ -204,11 +207,17 @@ impl Scene {
         self.active = near;
         self.send(from + 40 * MS, client().data(asked));
         self.active = far;
-        self.send(from + 42 * MS, client().data(asked));
+        let passed_on = [self.header, asked].concat();
+        self.send(from + 42 * MS, client().data(&passed_on));
         self.send(from + 60 * MS, server().data(answered));
         self.active = near;
         self.send(from + 62 * MS, server().data(answered));
         self.active = far;
+    }
+
+    /// The balancer puts this before what the client says.
+    pub fn with_header(&mut self, header: &'static [u8]) {
+        self.header = header;
     }
 
     /// What follows is on the client's leg.
