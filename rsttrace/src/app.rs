@@ -9,6 +9,7 @@ mod pcap;
 mod probe;
 mod recorder;
 mod replay;
+mod report;
 mod session;
 mod storing;
 mod watch;
@@ -19,6 +20,7 @@ pub use history::history;
 pub use pcap::pcap;
 pub use probe::probe;
 pub use replay::replay;
+pub use report::report;
 pub use watch::watch;
 
 use crate::cli::Failure;

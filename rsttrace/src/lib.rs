@@ -26,6 +26,7 @@ pub mod pipeline;
 pub mod probe;
 pub mod record;
 pub mod recording;
+pub mod report;
 pub mod sink;
 pub mod stats;
 pub mod store;

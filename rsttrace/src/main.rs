@@ -62,6 +62,10 @@ fn run() -> Result<(), Failure> {
             cli::start_log(0);
             app::history(&options)
         }
+        Request::Report(options) => {
+            cli::start_log(0);
+            app::report(&options)
+        }
         Request::Schema(kind) => cli::schema::print(kind),
     }
 }

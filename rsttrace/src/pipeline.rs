@@ -79,6 +79,17 @@ pub enum Output {
     Suppressed(Box<SuppressedRecord>),
 }
 
+impl Output {
+    /// When it happened: RFC 3339.
+    pub fn time(&self) -> &str {
+        match self {
+            Self::Reset(record) => &record.time,
+            Self::TimedOut(dead) => &dead.time,
+            Self::Suppressed(sum) => &sum.time,
+        }
+    }
+}
+
 /// What the pipeline has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PipelineCounters {

@@ -78,6 +78,36 @@ pub struct Record {
     pub capture: Option<Box<CapturePoint>>,
 }
 
+impl Record {
+    /// Whether the reset went from `local` to `remote`, and not the other way.
+    pub fn left_local(&self) -> bool {
+        match self.direction {
+            Direction::Sent | Direction::Forwarded => true,
+            Direction::Received => false,
+            // Seen in transit: `local` is the source. Seen by a host of its own: the reset came from `remote`.
+            Direction::Observed => self.netns.is_none() || self.verdict.cause == Cause::RawSocket,
+        }
+    }
+
+    /// Where the reset came from, as it says itself.
+    pub fn source(&self) -> &Endpoint {
+        if self.left_local() {
+            &self.local
+        } else {
+            &self.remote
+        }
+    }
+
+    /// Where it went.
+    pub fn destination(&self) -> &Endpoint {
+        if self.left_local() {
+            &self.remote
+        } else {
+            &self.local
+        }
+    }
+}
+
 /// A connection that died without a reset: retransmissions or TCP_USER_TIMEOUT ran out, or ICMP ended it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TimedOutRecord {

@@ -1,8 +1,8 @@
 //! A trace in a file: how is all that went into the judge kept, to be judged again elsewhere?
 //!
 //! The file begins with [`MAGIC`], the number of the format and the version of the wire format (16 bits each, little endian
-//! as all numbers here) and the CRC-32 of those twelve bytes; all formats begin so. Then come blocks ([`block`]): the first
-//! holds the [`Head`], the others [`Input`]s in their order, and the last one ends with [`End`]. Each block is compressed
+//! as all numbers here) and the CRC-32 of those twelve bytes; all formats begin so. Then come blocks (`block.rs`): the first
+//! holds the [`Head`], the others [inputs](crate::judge::Input) in their order, and the last one ends with [`End`]. Each block is compressed
 //! and stands alone, so a file whose end is missing can be read up to there. Events are in the wire format of the machine
 //! that wrote them.
 //!

@@ -37,6 +37,7 @@ fn bad_usage_is_2_and_says_what_would_do() {
         ("--metrics-file no-such-folder/x.prom", "make it"),
         ("--metrics-file src", "write one like"),
         ("--metrics-file new/", "write one like"),
+        ("--pcapng no-such-folder/x.pcapng", "folder that exists"),
         ("--config no-such-file.toml", "leave --config out"),
         ("--config Cargo.toml", "the file holds [[hop]]"),
         ("--keep 3d", "--store"),
@@ -54,6 +55,11 @@ fn bad_usage_is_2_and_says_what_would_do() {
         ("probe a:1 --min 200ms", "--send"),
         ("probe a:1 --min 2m --max 1m", "raise --max"),
         (r"probe a:1 --send \q", r"\xHH"),
+        ("report no-such-file.jsonl", "name a file"),
+        (
+            "report tests/data/suppressed.json -O no-such-folder/x.html",
+            "--out",
+        ),
         ("--no-such-option", "--help"),
         ("no-such-command", "--help"),
         ("record", "<FILE>"),
@@ -253,5 +259,32 @@ fn without_rights_the_doctor_names_what_is_missing_and_checks_the_rest() {
     assert!(
         table.contains("CAP_BPF") && table.contains("keepalive"),
         "{table}"
+    );
+}
+
+#[test]
+fn a_report_says_which_lines_are_no_records_and_fails_without_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = folder.path().join("resets.jsonl");
+    let sum = include_str!("data/suppressed.json").replace('\n', "");
+    std::fs::write(&lines, format!("hello\n{sum}\n")).unwrap();
+    let out = folder.path().join("page.html");
+    let output = rsttrace("report")
+        .args([lines.as_os_str(), "--out".as_ref(), out.as_os_str()])
+        .output()
+        .unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{error}");
+    assert!(error.contains("line 1: not JSON"), "{error}");
+    let page = std::fs::read_to_string(&out).unwrap();
+    assert!(page.starts_with("<!DOCTYPE html>") && page.contains("line 1: not JSON"));
+
+    std::fs::write(&lines, "hello\nworld\n").unwrap();
+    let output = rsttrace("report").args([&lines]).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(
+        error.contains("none of 2 lines is a record") && error.contains("-o json"),
+        "{error}"
     );
 }

@@ -50,7 +50,7 @@ pub fn history(options: &HistoryOptions) -> Result<(), Failure> {
     Ok(())
 }
 
-fn for_reader(error: StoreError) -> Failure {
+pub(super) fn for_reader(error: StoreError) -> Failure {
     match error {
         StoreError::NotPermitted(file) => Failure::NotPermitted(format!(
             "{}: not permitted to read it; run as root, or let this user read the file",

@@ -17,7 +17,7 @@ use crate::compare::Digest;
 use crate::event::{BootTime, Coverage, HostFacts};
 use crate::pipeline::{Output, Pipeline};
 use crate::record::Word;
-use crate::sink::Reporter;
+use crate::sink::{Machine, Reporter};
 use crate::summary::Totals;
 use crate::track::{Captured, TrackCounts, Tracker};
 use crate::verdict::timeout;
@@ -38,7 +38,7 @@ pub fn pcap(options: &PcapOptions) -> Result<(), Failure> {
 async fn run(options: &PcapOptions) -> Result<(), Failure> {
     let mut interrupt = Interrupt::new()?;
     let mut interrupted = std::pin::pin!(interrupt.wait());
-    let mut show = Show::new(options);
+    let mut show = Show::new(options)?;
     let mut sums = Sums::default();
     let mut failed = 0;
     for file in &options.files {
@@ -232,18 +232,18 @@ struct Show {
 }
 
 impl Show {
-    fn new(options: &PcapOptions) -> Self {
+    fn new(options: &PcapOptions) -> Result<Self, Failure> {
         let several = options.files.len() > 1;
         let mut show = options.show.clone();
         if several && show.output == Some(OutputFormat::Table) {
             // The comparison tells of each reset once.
             show.output = None;
         }
-        Self {
-            reporter: show.reporter(),
+        Ok(Self {
+            reporter: show.reporter(Machine::default())?,
             kept: several.then(Kept::default),
             digests: Vec::new(),
-        }
+        })
     }
 
     /// The comparison, then the summary.
@@ -313,7 +313,7 @@ fn read_segments(
 }
 
 /// A capture's host: nothing is known of it, and its only clock is that of its packets.
-fn host_of(file: &Word) -> HostFacts {
+pub(super) fn host_of(file: &Word) -> HostFacts {
     HostFacts {
         host: None,
         boot_id: file.clone(),

@@ -12,8 +12,8 @@ use crate::cli::{Failure, ReplayOptions};
 use crate::event::BootTime;
 use crate::judge::{Input, Judge, Sight};
 use crate::recording::{End, Reader, RecordingError};
-use crate::sink::Reporter;
 use crate::sink::text::{count, escape};
+use crate::sink::{Machine, Reporter};
 use crate::summary::{KernelTotal, Totals};
 
 /// Prints what a recording gives, as far as it can be read.
@@ -33,7 +33,9 @@ pub fn replay(options: &ReplayOptions) -> Result<(), Failure> {
     }
     let mut clock = Clock::new(premises.host.started);
     let mut judge = Judge::new(premises, Sight::Host);
-    let mut reporter = options.show.reporter();
+    let mut reporter = options.show.reporter(Machine {
+        kernel: Some(escape(&reader.head().kernel).into_owned()),
+    })?;
     let ended = follow(&mut reader, &mut judge, &mut reporter, &mut clock)?;
     reporter.finish(totals(reader.end(), &clock, &judge))?;
     match ended {

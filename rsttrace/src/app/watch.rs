@@ -9,11 +9,12 @@ use super::session::{Finished, Session, SessionOptions};
 use super::storing::Storing;
 use super::{runtime, sleep_until};
 use crate::cli::{Failure, Interrupt, WatchOptions};
+use crate::host::facts::kernel_release;
 use crate::judge::Sight;
 use crate::kernel::{InterfaceOptions, Scope, Selector};
 use crate::pipeline::Output;
-use crate::sink::Reporter;
 use crate::sink::text::{bytes, count};
+use crate::sink::{Machine, Reporter};
 use crate::vitals::Vitals;
 
 /// How long the start waits for classifiers on interfaces that are there; resets are traced meanwhile.
@@ -28,6 +29,10 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
     // Before the hooks: a signal during the start must take them off, too.
     let mut interrupt = Interrupt::new()?;
     let monitoring = Monitoring::start(&options.metrics).await?;
+    // Before rights are given up: the file may be where only root may write.
+    let reporter = options.show.reporter(Machine {
+        kernel: kernel_release(),
+    })?;
     let storing = Storing::start(options.store.as_ref())?;
     let trace = &options.trace;
     let mut session = Session::start(SessionOptions {
@@ -57,7 +62,7 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
         eprintln!("rsttrace: {place}");
     }
     let mut outlets = Outlets {
-        reporter: options.show.reporter(),
+        reporter,
         monitoring,
         storing,
     };

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, Zoned};
 
 use super::Failure;
 use super::selection::{ExceptArgs, OnlyArgs, filter};
-use super::values::{self, Moment};
+use super::values;
+use super::when::WhenArgs;
 use crate::config;
 use crate::record::Severity;
 use crate::store::Query;
@@ -38,13 +38,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_long_help = AFTER_HELP)]
 pub(super) struct HistoryArgs {
-    /// From when on: so long ago, as 2h or 3d, or a time, as \"2026-01-05 12:03\", 12:03 or 2026-01-05T12:03:41Z
-    #[arg(long, value_name = "WHEN", value_parser = values::moment, help_heading = "When")]
-    since: Option<Moment>,
-
-    /// Until when, likewise
-    #[arg(long, value_name = "WHEN", value_parser = values::moment, help_heading = "When")]
-    until: Option<Moment>,
+    #[command(flatten)]
+    when: WhenArgs,
 
     /// The newest N resets only
     #[arg(long, value_name = "N", value_parser = values::at_least_one, help_heading = "When")]
@@ -135,26 +130,7 @@ impl HistoryArgs {
         } else {
             TimeZone::system()
         };
-        let now = Zoned::new(Timestamp::now(), zone.clone());
-        let at = |name: &str, moment: Option<Moment>| {
-            moment
-                .map(|moment| {
-                    moment.before(&now).ok_or_else(|| {
-                        Failure::Usage(format!(
-                            "{name}: no calendar reaches so far; write a later time"
-                        ))
-                    })
-                })
-                .transpose()
-        };
-        let (since, until) = (at("--since", self.since)?, at("--until", self.until)?);
-        if let (Some(since), Some(until)) = (since, until)
-            && since >= until
-        {
-            return Err(Failure::Usage(
-                "--since is not before --until; exchange the two".to_owned(),
-            ));
-        }
+        let when = self.when.check(&zone)?;
         let filter = filter(self.only, self.except);
         let named =
             !filter.only.causes.is_empty() || filter.only.severities.contains(&Severity::Noise);
@@ -165,8 +141,8 @@ impl HistoryArgs {
         Ok(HistoryOptions {
             file,
             query: Query {
-                since,
-                until,
+                since: when.since,
+                until: when.until,
                 filter,
                 peers: self.peer,
                 noise: self.noise || named,

@@ -9,6 +9,7 @@ mod pcap;
 mod probe;
 mod record;
 mod replay;
+mod report;
 pub mod schema;
 mod selection;
 mod shared;
@@ -16,6 +17,7 @@ mod show;
 mod trace;
 pub(crate) mod values;
 mod watch;
+mod when;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -31,10 +33,12 @@ pub use pcap::PcapOptions;
 pub use probe::ProbeOptions;
 pub use record::RecordFile;
 pub use replay::ReplayOptions;
+pub use report::ReportOptions;
 pub use shared::{OutputFormat, TcMode, TracerOptions, Transport};
 pub use show::ShowOptions;
 pub use trace::TraceOptions;
 pub use watch::{MetricsOptions, StoreOptions, WatchOptions};
+pub use when::When;
 
 const AFTER_HELP: &str = "\
 Filters:
@@ -83,7 +87,9 @@ Examples:
   rsttrace history --since 2h                  what was kept of the last two hours
   rsttrace demo                                proof that it works on this kernel
   rsttrace doctor                              hooks, timeouts and keepalive of this host
-  rsttrace probe lb.example.org:443            how long a connection there may be idle";
+  rsttrace probe lb.example.org:443            how long a connection there may be idle
+  rsttrace pcap client.pcap server.pcap        who sent it, from captures of both ends
+  rsttrace report                              a page about what --store kept";
 
 /// Who sent this TCP RST? Explains each reset: who, why, which process, what to change.
 ///
@@ -124,6 +130,8 @@ enum Command {
     Replay(Box<replay::ReplayArgs>),
     /// Ask what happened before: the records that `rsttrace watch --store` kept
     History(Box<history::HistoryArgs>),
+    /// Write a page about a trace: findings, plots, all records
+    Report(report::ReportArgs),
     /// Print the JSON Schema of the records that `--output json` writes
     Schema {
         /// Which ones
@@ -149,6 +157,8 @@ pub enum Request {
     Pcap(Box<PcapOptions>),
     /// Ask what happened before.
     History(Box<HistoryOptions>),
+    /// Write a page about a trace.
+    Report(ReportOptions),
     /// Print the schema.
     Schema(schema::Kind),
 }
@@ -177,6 +187,7 @@ fn check(cli: Cli) -> Result<Request, Failure> {
         Some(Command::Probe(args)) => Request::Probe(args.check()?),
         Some(Command::Pcap(args)) => Request::Pcap(Box::new(args.check()?)),
         Some(Command::History(args)) => Request::History(Box::new(args.check()?)),
+        Some(Command::Report(args)) => Request::Report(args.check()?),
         Some(Command::Schema { kind }) => Request::Schema(kind),
     })
 }

@@ -1,14 +1,18 @@
 //! Which records go to standard output, and in which form? What `watch` and `replay` have in common.
 
 use std::io::{self, BufWriter};
+use std::path::PathBuf;
 
 use clap::Args;
 use jiff::tz::TimeZone;
 
+use super::Failure;
 use super::shared::{OutputArgs, OutputFormat};
 use crate::filter::Filter;
 use crate::record::Severity;
-use crate::sink::{Json, Reporter, Silent, Sink, Table, TableOptions, Width};
+use crate::sink::{
+    Beside, Json, Machine, Pcapng, Reporter, Silent, Sink, Table, TableOptions, Width,
+};
 use crate::terminal::{ColorChoice, Palette};
 
 #[derive(Debug, Args)]
@@ -24,6 +28,11 @@ pub(super) struct ShowArgs {
     /// Times of the table in UTC; else in local time. JSON is always UTC
     #[arg(long, help_heading = "Output")]
     utc: bool,
+
+    /// Write the resets that are shown as packets, too, each with its verdict as a comment, for Wireshark. A file that
+    /// is there is replaced
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pcapng: Option<PathBuf>,
 }
 
 /// What goes to standard output.
@@ -39,6 +48,8 @@ pub struct ShowOptions {
     pub every: bool,
     /// Times of the table in UTC.
     pub utc: bool,
+    /// Where shown resets are written as packets.
+    pub pcapng: Option<PathBuf>,
     /// End after this many shown records.
     pub count: Option<u64>,
     /// Which records are wanted.
@@ -57,6 +68,7 @@ impl ShowArgs {
             noise: self.noise || named,
             every,
             utc: self.utc,
+            pcapng: self.pcapng,
             count,
             filter,
         }
@@ -67,8 +79,9 @@ impl ShowArgs {
 const OUT_BUFFER: usize = 64 << 10;
 
 impl ShowOptions {
-    /// Where records go: to standard output in the form asked for, the summary to standard error.
-    pub fn reporter(&self) -> Reporter {
+    /// Where records go: to standard output in the form asked for and, if one is, to a capture, which is of `machine`; the
+    /// summary to standard error. Fails if that capture cannot be made.
+    pub fn reporter(&self, machine: Machine) -> Result<Reporter, Failure> {
         let (out, aside) = (
             BufWriter::with_capacity(OUT_BUFFER, io::stdout()),
             io::stderr(),
@@ -92,6 +105,15 @@ impl ShowOptions {
                 Box::new(Table::new(out, aside, options))
             }
         };
-        Reporter::new(sink, self.filter.clone(), self.noise, self.count)
+        let sink = match &self.pcapng {
+            None => sink,
+            Some(file) => {
+                let file = Pcapng::create(file, machine)
+                    .map_err(|error| Failure::Usage(error.to_string()))?;
+                Box::new(Beside::new(sink, file, io::stderr()))
+            }
+        };
+        let filter = self.filter.clone();
+        Ok(Reporter::new(sink, filter, self.noise, self.count))
     }
 }

@@ -34,9 +34,12 @@ struct Kind {
     service: Option<(Side, u16)>,
 }
 
+/// An end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Side {
+pub enum Side {
+    /// This host's.
     Local,
+    /// The other one.
     Remote,
 }
 
@@ -61,7 +64,7 @@ impl Kind {
 
 /// Which end serves: known from some causes, else the one with the lower port. Two ports that the kernel chose tell
 /// nothing.
-fn service(record: &Record) -> Option<(Side, u16)> {
+pub fn service(record: &Record) -> Option<(Side, u16)> {
     let local = Some((Side::Local, record.local.port));
     let remote = Some((Side::Remote, record.remote.port));
     let listens = record

@@ -10,7 +10,7 @@ use jiff::{Timestamp, Zoned};
 
 use super::groups::More;
 use super::text::{count, escape, pad, truncate, width, wrap};
-use crate::record::{Cause, Direction, Process, Quality, Record, Role};
+use crate::record::{Direction, Process, Quality, Record, Role};
 use crate::terminal::Palette;
 
 /// Least columns for the form with columns: its header needs as many.
@@ -312,13 +312,7 @@ fn way(direction: Direction) -> &'static str {
 
 /// The near end, and the far end with the arrow that points where the reset went.
 fn flow(record: &Record) -> (String, String) {
-    // Seen in transit: `local` is the source. Seen by a host of its own: the reset came from `remote`.
-    let from_local = match record.direction {
-        Direction::Sent | Direction::Forwarded => true,
-        Direction::Received => false,
-        Direction::Observed => record.netns.is_none() || record.verdict.cause == Cause::RawSocket,
-    };
-    let arrow = if from_local { '→' } else { '←' };
+    let arrow = if record.left_local() { '→' } else { '←' };
     (
         record.local.to_string(),
         format!("{arrow} {}", record.remote),

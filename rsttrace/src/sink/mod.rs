@@ -2,10 +2,12 @@
 //!
 //! A sink does not filter and does not count: the [`Reporter`] in front of it does.
 
+mod beside;
 mod csv;
 mod groups;
 mod json;
 mod layout;
+mod pcapng;
 mod reporter;
 mod silent;
 mod suppressed;
@@ -18,8 +20,11 @@ use std::time::Instant;
 use crate::record::{Record, SuppressedRecord, TimedOutRecord};
 use crate::summary::Summary;
 
+pub use beside::Beside;
 pub use csv::{COLUMNS, Csv};
+pub(crate) use groups::{Side, service};
 pub use json::{Json, append as append_json};
+pub use pcapng::{Machine, Pcapng, PcapngError, Place, Written};
 pub use reporter::Reporter;
 pub use silent::Silent;
 pub use table::{Table, TableOptions, Width};

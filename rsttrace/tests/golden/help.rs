@@ -34,7 +34,8 @@ fn long_help(command: Option<&str>) -> String {
 fn long_help_of_each_command() {
     assert_golden("help/rsttrace.txt", &long_help(None));
     for command in [
-        "watch", "record", "replay", "demo", "doctor", "probe", "history", "pcap", "schema",
+        "watch", "record", "replay", "demo", "doctor", "probe", "history", "pcap", "report",
+        "schema",
     ] {
         assert_golden(&format!("help/{command}.txt"), &long_help(Some(command)));
     }

@@ -6,6 +6,7 @@
 mod help;
 mod history;
 mod metrics;
+mod report;
 mod schema;
 mod summary;
 mod table;
