@@ -73,8 +73,8 @@ fn a_reset_that_only_leaves_the_balancer_is_the_balancers() {
     let mut scene = Scene::transparent();
     scene.talk(0);
     // One in each one's name.
-    scene.send(500 * MS, server().reset().from_balancer());
-    scene.send(501 * MS, client().reset().from_balancer());
+    scene.send(500 * MS, server().reset().by_balancer());
+    scene.send(501 * MS, client().reset().by_balancer());
     scene.aside(2_000 * MS);
     let found = scene.compare();
     for reset in &only(&found).resets {
@@ -109,7 +109,7 @@ fn without_the_balancers_capture_it_is_between_the_others() {
     let mut scene = Scene::transparent();
     scene.without("balancer");
     scene.talk(0);
-    scene.send(500 * MS, server().reset().from_balancer());
+    scene.send(500 * MS, server().reset().by_balancer());
     scene.aside(2_000 * MS);
     let found = scene.compare();
     let reset = reset(&found);
@@ -254,7 +254,7 @@ fn a_capture_that_began_later_is_matched_by_its_segments() {
         scene.send(tenth * 100 * MS, client().data(b"a question"));
         scene.send(tenth * 100 * MS + 20 * MS, server().data(b"an answer"));
     }
-    scene.send(900 * MS, server().reset().from_balancer());
+    scene.send(900 * MS, server().reset().by_balancer());
     scene.aside(2_000 * MS);
     let found = scene.compare();
     assert_eq!(only(&found).path, PathKind::Translated);
@@ -421,7 +421,7 @@ fn captures_of_nothing_give_nothing() {
 fn it_is_told_on_narrow_screens_too_and_read_back_from_json() {
     let mut scene = Scene::transparent();
     scene.talk(0);
-    scene.send(500 * MS, server().reset().from_balancer());
+    scene.send(500 * MS, server().reset().by_balancer());
     scene.aside(2_000 * MS);
     let found = scene.compare();
     for columns in [40, 80, 200] {

@@ -27,7 +27,7 @@ pub struct Shot {
     side: usize,
     flags: u8,
     payload: Vec<u8>,
-    from_balancer: bool,
+    by_balancer: bool,
     lost_at_balancer: bool,
     unseen: Vec<&'static str>,
     other_interface: bool,
@@ -39,7 +39,7 @@ pub fn client() -> Shot {
         side: 0,
         flags: TcpFlags::ACK,
         payload: Vec::new(),
-        from_balancer: false,
+        by_balancer: false,
         lost_at_balancer: false,
         unseen: Vec::new(),
         other_interface: false,
@@ -84,8 +84,8 @@ impl Shot {
     }
 
     /// The balancer makes it, in this end's name.
-    pub fn from_balancer(mut self) -> Self {
-        self.from_balancer = true;
+    pub fn by_balancer(mut self) -> Self {
+        self.by_balancer = true;
         self
     }
 
@@ -319,7 +319,7 @@ impl Scene {
             // The balancer is between the second and the third tap.
             let passed = if side == 0 { *tap > 1 } else { *tap < 2 };
             if shot.unseen.contains(&capture)
-                || shot.from_balancer && !passed
+                || shot.by_balancer && !passed
                 || shot.lost_at_balancer && passed
             {
                 continue;
@@ -329,7 +329,7 @@ impl Scene {
             } else {
                 TAPS[first].2 - delay
             };
-            let hops = if whole && !shot.from_balancer {
+            let hops = if whole && !shot.by_balancer {
                 routers.abs_diff(TAPS[first].3)
             } else {
                 0
