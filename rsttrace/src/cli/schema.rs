@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use super::Failure;
+use crate::compare::report::{self, ConnectionComparison};
 use crate::record::{Record, SCHEMA, SUPPRESSED_SCHEMA, SuppressedRecord};
 
 /// Of what.
@@ -16,6 +17,8 @@ pub enum Kind {
     Reset,
     /// Resets that were counted in a flood and not described.
     Suppressed,
+    /// A connection that several captures hold, compared.
+    Comparison,
 }
 
 /// The JSON Schema of one record, generated from the Rust types.
@@ -28,6 +31,10 @@ pub fn document(kind: Kind) -> Value {
         Kind::Suppressed => (
             schemars::schema_for!(SuppressedRecord).to_value(),
             SUPPRESSED_SCHEMA,
+        ),
+        Kind::Comparison => (
+            schemars::schema_for!(ConnectionComparison).to_value(),
+            report::SCHEMA,
         ),
     };
     without_null(&mut schema);
@@ -91,7 +98,7 @@ mod tests {
 
     #[test]
     fn null_is_no_value_anywhere() {
-        for kind in [Kind::Reset, Kind::Suppressed] {
+        for kind in [Kind::Reset, Kind::Suppressed, Kind::Comparison] {
             let text = document(kind).to_string();
             assert!(!text.contains("\"null\""), "{text}");
         }

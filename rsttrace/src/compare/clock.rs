@@ -51,24 +51,24 @@ impl Offset {
     };
 
     /// B minus A at this time of A's clock.
-    pub fn at_a(&self, a: i64) -> i64 {
+    pub fn at_a(self, a: i64) -> i64 {
         let since = a.saturating_sub(self.at) as f64;
         self.nanos.saturating_add((since * self.drift) as i64)
     }
 
     /// A time of B's clock by A's.
-    pub fn to_a(&self, b: i64) -> i64 {
+    pub fn to_a(self, b: i64) -> i64 {
         let a = b.saturating_sub(self.nanos);
         b.saturating_sub(self.at_a(a))
     }
 
     /// A's clock against B's.
-    pub fn reversed(&self) -> Self {
+    pub fn reversed(self) -> Self {
         Self {
             nanos: self.nanos.saturating_neg(),
             at: self.at.saturating_add(self.nanos),
             drift: -self.drift,
-            ..*self
+            ..self
         }
     }
 

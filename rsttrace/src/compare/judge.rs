@@ -26,6 +26,17 @@ pub(super) enum Maker {
     Unknown,
 }
 
+/// How near the maker is to the first place that saw the reset, by a TTL that was not lowered yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Near {
+    /// A router is between them, or nothing tells.
+    Far,
+    /// No router is between them.
+    Neighbour,
+    /// The same, and nothing says that it came in there: it may be that host itself.
+    HostOrNeighbour,
+}
+
 /// A judgement.
 #[derive(Clone, Debug)]
 pub(super) struct Judgement {
@@ -39,6 +50,8 @@ pub(super) struct Judgement {
     pub evidence: Vec<Evidence>,
     /// Captures without it: number, and what that means.
     pub missing: Vec<(usize, Absence)>,
+    /// How near to the first place that saw it.
+    pub place: Near,
     /// It did not get farther than this capture, though the next would have seen it.
     pub dropped: Option<(usize, usize)>,
 }
@@ -86,9 +99,16 @@ impl Case<'_> {
     pub fn judge(&self) -> Judgement {
         let absent = self.absences();
         let mut judgement = self.decide(&absent);
+        judgement.place = self.near();
         judgement.missing = self.missing(&absent);
         judgement.dropped = self.dropped(&absent);
         judgement
+    }
+
+    /// Whether what passes one station passes the other, as far as one capture tells: of two captures their order says it.
+    fn concerns(&self, a: usize, b: usize) -> bool {
+        let (a, b) = (&self.path.stations[a], &self.path.stations[b]);
+        a.capture != b.capture || path::linked(self.digests, self.passage.side, a, b)
     }
 
     fn name(&self, capture: usize) -> &str {
@@ -122,9 +142,9 @@ impl Case<'_> {
             return unknown("no capture holds it".to_owned());
         };
         let station = &self.path.stations[first];
-        let proof = absent[..first]
-            .iter()
-            .rposition(|absence| matches!(absence, Some(Absence::Proof)));
+        let proof = (0..first)
+            .rev()
+            .find(|&at| absent[at] == Some(Absence::Proof) && self.concerns(at, first));
         // Within one capture the order is that of its own clock and TTLs.
         let at_home =
             proof.is_some_and(|proof| self.path.stations[proof].capture == station.capture);
@@ -150,6 +170,12 @@ impl Case<'_> {
     /// It left a host that it had not come to.
     fn made_at_host(&self, station: &Station, sighting: &Sighting) -> Judgement {
         let name = self.name(station.capture);
+        if self.fits(station, sighting) && hops(sighting.ttl) > 0 {
+            return unknown(format!(
+                "{name} has it leaving and not coming in, yet {} as if it had come in: {name} may have lost it",
+                with_ttl(sighting)
+            ));
+        }
         let mut facts = Facts::default();
         facts.add(
             "not_passed",
@@ -177,15 +203,16 @@ impl Case<'_> {
             format!("{upstream} covers that moment and does not hold it"),
         );
         let foreign = self.own_ttl(station, sighting, &mut facts);
-        self.went_on(before.capture, &mut facts);
+        let went_on = self.went_on(before.capture, &mut facts);
+        // The TTL does not contradict the end whose name it bears: a packet that the capture lost is as likely as such a forger.
+        let doubtful = !foreign && !went_on;
         let own_start = hops(sighting.ttl) == 0 && foreign;
-        let came_in = station.place.way == Some(Way::In);
-        if own_start && !came_in && !self.is_last(station.capture) {
+        if own_start && station.place.way == Some(Way::Out) {
             return Judgement {
                 maker: Maker::Host(station.capture),
-                confidence: Confidence::Likely,
+                confidence: facts.confidence(),
                 because: format!(
-                    "{upstream} does not hold it, and {name} has it {} that nothing has lowered yet",
+                    "{upstream} does not hold it, and {name} has it leaving its host {} as a host starts with",
                     with_ttl(sighting)
                 ),
                 ..facts.into()
@@ -193,8 +220,16 @@ impl Case<'_> {
         }
         Judgement {
             maker: Maker::Between(Some(before.capture), station.capture),
-            confidence: facts.confidence(),
+            confidence: if doubtful {
+                Confidence::Possible
+            } else {
+                facts.confidence()
+            },
             because: match station.usual {
+                _ if doubtful => format!(
+                    "{upstream} covers that moment and does not hold it; but {name} has it with the usual TTL of its source, \
+                     so {upstream} may have lost it"
+                ),
                 Some(usual) if foreign => format!(
                     "{upstream} does not hold it, and {name} has it {} where the others have {usual}",
                     with_ttl(sighting)
@@ -224,16 +259,12 @@ impl Case<'_> {
         let came_in = station.place.way == Some(Way::In);
         if !fits {
             self.own_ttl(station, sighting, &mut facts);
-            if hops(sighting.ttl) == 0
-                && hops(usual) > 0
-                && !came_in
-                && !self.is_last(station.capture)
-            {
+            if hops(sighting.ttl) == 0 && hops(usual) > 0 && station.place.way == Some(Way::Out) {
                 return Judgement {
                     maker: Maker::Host(station.capture),
                     confidence: Confidence::Likely,
                     because: format!(
-                        "{name} has it {} that nothing has lowered yet, where the others have {usual}",
+                        "{name} has it leaving its host {} as a host starts with, where the others have {usual}",
                         with_ttl(sighting)
                     ),
                     ..facts.into()
@@ -338,10 +369,10 @@ impl Case<'_> {
         }
     }
 
-    /// Notes that the end whose name it bears went on sending afterwards.
-    fn went_on(&self, capture: usize, facts: &mut Facts) {
+    /// Notes that the end whose name it bears went on sending afterwards; whether it did.
+    fn went_on(&self, capture: usize, facts: &mut Facts) -> bool {
         let Some(offset) = self.clocks.between(self.passage.first.0, capture) else {
-            return;
+            return false;
         };
         let at = self
             .passage
@@ -354,8 +385,9 @@ impl Case<'_> {
             .map(|last| nanos(last.0))
             .max();
         // A moment later: a segment that crossed the reset says nothing.
-        if last.is_some_and(|last| last > at.saturating_add(offset.half).saturating_add(50_000_000))
-        {
+        let after = at.saturating_add(offset.half).saturating_add(50_000_000);
+        let went_on = !offset.contradictory && last.is_some_and(|last| last > after);
+        if went_on {
             facts.add(
                 "went_on",
                 format!(
@@ -364,6 +396,7 @@ impl Case<'_> {
                 ),
             );
         }
+        went_on
     }
 
     /// The next capture that saw it, and how much later.
@@ -397,6 +430,21 @@ impl Case<'_> {
             Some(after) => format!("{name} has it {after} later{ttl}"),
             None => format!("{name} has it{ttl}, too"),
         })
+    }
+
+    fn near(&self) -> Near {
+        let mut seen = self.path.stations.iter().zip(&self.passage.seen);
+        let first = seen.find_map(|(station, seen)| Some((station, seen.as_ref()?)));
+        match first {
+            Some((station, first)) if hops(first.ttl) == 0 => {
+                if station.place.way == Some(Way::In) || self.is_last(station.capture) {
+                    Near::Neighbour
+                } else {
+                    Near::HostOrNeighbour
+                }
+            }
+            _ => Near::Far,
+        }
     }
 
     /// Whether the capture is the last on the reset's way, at its receiver's host as far as TTLs tell.
@@ -446,7 +494,8 @@ impl Case<'_> {
             return None;
         }
         let last = self.passage.seen.iter().rposition(Option::is_some)?;
-        let next = (last + 1..absent.len()).find(|&at| absent[at] == Some(Absence::Proof))?;
+        let next = (last + 1..absent.len())
+            .find(|&at| absent[at] == Some(Absence::Proof) && self.concerns(last, at))?;
         Some((
             self.path.stations[last].capture,
             self.path.stations[next].capture,
@@ -462,6 +511,7 @@ impl From<Facts> for Judgement {
             because: String::new(),
             evidence: facts.evidence,
             missing: Vec::new(),
+            place: Near::Far,
             dropped: None,
         }
     }

@@ -202,12 +202,24 @@ fn fits(
         return false;
     }
     let (client, server) = (&connections[client], &connections[server]);
+    if !overlap(client, server, digests) {
+        return false;
+    }
     let (Some(x), Some(y)) = (fullest(client, digests), fullest(server, digests)) else {
         return false;
     };
     carry_the_same(x, y)
         && may_meet(client, server, digests)
         && in_time(client, server, digests, clocks)
+}
+
+/// Whether they live at the same time, by every capture that has both. Quickly told: most that carry the same do not.
+fn overlap(client: &Connection, server: &Connection, digests: &[Digest]) -> bool {
+    client.all(digests).all(|(capture, x)| {
+        server
+            .in_capture(digests, capture)
+            .all(|y| x.first <= y.last && y.first <= x.last)
+    })
 }
 
 fn carry_the_same(x: &Life, y: &Life) -> bool {

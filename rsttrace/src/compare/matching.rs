@@ -81,6 +81,9 @@ pub(super) fn connections(digests: &mut [Digest]) -> Vec<Connection> {
     found.connections
 }
 
+/// A connection and a direction of it; `None`: several have it.
+type Whose = Option<(usize, usize)>;
+
 #[derive(Default)]
 struct Found {
     connections: Vec<Connection>,
@@ -88,10 +91,10 @@ struct Found {
     by_syn: HashMap<(u32, Result<u32, u16>), usize>,
     /// Without a SYN: matched by their segments.
     rest: Vec<LifeAt>,
-    /// Which connection has this landmark, and in which direction; `None`: several have it.
-    landmarks: HashMap<u64, Option<(usize, usize)>>,
-    /// The same of resets.
-    resets: HashMap<(u32, Option<u32>, u8), Option<(usize, usize)>>,
+    /// Who has this landmark.
+    landmarks: HashMap<u64, Whose>,
+    /// The same of resets: sequence and acknowledgement number, flags.
+    resets: HashMap<(u32, Option<u32>, u8), Whose>,
 }
 
 impl Found {
@@ -205,11 +208,7 @@ impl Found {
     }
 }
 
-fn note<K: std::hash::Hash + Eq>(
-    index: &mut HashMap<K, Option<(usize, usize)>>,
-    key: K,
-    whose: (usize, usize),
-) {
+fn note<K: std::hash::Hash + Eq>(index: &mut HashMap<K, Whose>, key: K, whose: (usize, usize)) {
     index
         .entry(key)
         .and_modify(|known| *known = known.filter(|known| *known == whose))

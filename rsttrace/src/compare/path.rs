@@ -15,6 +15,8 @@ pub(super) struct Station {
     pub life: usize,
     /// Interface and way.
     pub place: Place,
+    /// Number of its lane in the life.
+    lane: Option<usize>,
     /// TTL of most segments; absent at a place where only resets were seen.
     pub usual: Option<u8>,
     /// First ordinary segment.
@@ -109,10 +111,12 @@ fn stations_of(
         let Some(life) = life_at(at.life) else {
             continue;
         };
-        all.extend(life.streams[side].lanes.iter().map(|lane| Station {
+        let lanes = life.streams[side].lanes.iter().enumerate();
+        all.extend(lanes.map(|(number, lane)| Station {
             capture,
             life: at.life,
             place: lane.place,
+            lane: Some(number),
             usual: lane.ttl(),
             since: Some(nanos(lane.first.0)),
         }));
@@ -131,6 +135,7 @@ fn stations_of(
                     capture,
                     life: at.life,
                     place: reset.place,
+                    lane: None,
                     usual: None,
                     since: None,
                 });
@@ -140,8 +145,31 @@ fn stations_of(
     all
 }
 
+/// Whether the segments of this direction pass both stations of one capture. Two interfaces may share the load, and the
+/// addresses of a connection may change: what passes one of them then need not pass the other.
+pub(super) fn linked(digests: &[Digest], side: usize, a: &Station, b: &Station) -> bool {
+    let passing = |station: &Station| -> Vec<u64> {
+        let life = digests
+            .get(station.capture)
+            .and_then(|digest| digest.lives.get(station.life));
+        let (Some(life), Some(lane)) = (life, station.lane) else {
+            return Vec::new();
+        };
+        let landmarks = life.streams[side].landmarks.iter();
+        landmarks
+            .filter(|landmark| landmark.lanes & 1 << lane != 0)
+            .map(|l| l.key)
+            .collect()
+    };
+    let (of_a, of_b) = (passing(a), passing(b));
+    let both = of_a.iter().filter(|key| of_b.contains(key)).count();
+    a.capture == b.capture && both > 0 && both * 2 >= of_a.len().min(of_b.len())
+}
+
 /// Longest that a segment may be on its way from one capture to the next, beyond what is known of the clocks.
 const LONGEST_WAY: i64 = 3_000_000_000;
+/// Times this close are the same: captures in microseconds.
+const TIE: i64 = 2_000;
 
 /// The resets of one direction, each with all its sightings.
 pub(super) fn passages(
@@ -173,27 +201,13 @@ pub(super) fn passages(
     let mut found: Vec<Passage> = Vec::new();
     for (capture, station, sighting) in sightings {
         let same = |passage: &&mut Passage| {
-            let Some((other, first)) = passage
-                .seen
-                .iter()
-                .zip(&path.stations)
-                .find_map(|(seen, at)| Some((at.capture, seen.as_ref()?)))
-            else {
-                return false;
-            };
-            let near = match clocks.between(other, capture) {
-                Some(offset) => {
-                    let apart = offset
-                        .to_a(nanos(sighting.time.0))
-                        .abs_diff(nanos(first.time.0));
-                    apart <= LONGEST_WAY.saturating_add(offset.half).unsigned_abs()
-                }
-                None => true,
-            };
             passage.seen[station].is_none()
-                && (first.seq, first.ack, first.flags)
-                    == (sighting.seq, sighting.ack, sighting.flags)
-                && near
+                && passage.seen.iter().enumerate().all(|(at, seen)| {
+                    let Some(seen) = seen else { return true };
+                    let there = path.stations[at].capture;
+                    is_same(seen, &sighting)
+                        && in_turn(clocks, (there, seen), (capture, &sighting), at < station)
+                })
         };
         match found.iter_mut().find(same) {
             Some(passage) => passage.seen[station] = Some(sighting),
@@ -209,6 +223,37 @@ pub(super) fn passages(
         }
     }
     found
+}
+
+fn is_same(a: &Sighting, b: &Sighting) -> bool {
+    (a.seq, a.ack, a.flags) == (b.seq, b.ack, b.flags)
+}
+
+/// Whether one segment may have been seen by both: not too far apart, and not downstream first. (An end that got a
+/// forged reset may answer with one that has the same numbers.)
+fn in_turn(
+    clocks: &Clocks,
+    (there, seen): (usize, &Sighting),
+    (here, new): (usize, &Sighting),
+    downstream: bool,
+) -> bool {
+    let Some(offset) = clocks.between(there, here) else {
+        return true;
+    };
+    let later = offset
+        .to_a(nanos(new.time.0))
+        .saturating_sub(nanos(seen.time.0));
+    let way = if downstream {
+        later
+    } else {
+        later.saturating_neg()
+    };
+    let slack = if offset.contradictory {
+        LONGEST_WAY
+    } else {
+        offset.half.saturating_add(TIE)
+    };
+    way >= slack.saturating_neg() && way <= LONGEST_WAY.saturating_add(slack)
 }
 
 /// What it means that this station did not see the reset.
@@ -251,12 +296,9 @@ pub(super) fn absence(
     }
     let lives = || connection.in_capture(digests, station.capture);
     let mut streams = lives().flat_map(|life| &life.streams);
-    if lives()
-        .flat_map(|life| &life.streams)
-        .any(|stream| stream.holes > 0)
-    {
+    if digest.holes > 0 {
         return nothing(format!(
-            "{name} lacks segments of this connection that were acknowledged"
+            "{name} lacks segments: some that were acknowledged are not in it"
         ));
     }
     if streams.all(|stream| stream.plain == 0) {

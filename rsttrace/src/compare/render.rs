@@ -90,10 +90,22 @@ impl ConnectionComparison {
                 }
             }
         }
+        let mut told: Vec<(&str, Toward)> = Vec::new();
         for reset in &self.resets {
+            if told.contains(&(reset.sentence.as_str(), reset.direction)) {
+                continue;
+            }
+            told.push((&reset.sentence, reset.direction));
+            let same = self.resets.iter().filter(|other| {
+                (&other.sentence, other.direction) == (&reset.sentence, reset.direction)
+            });
+            let more = match same.count() - 1 {
+                0 => String::new(),
+                more => format!(" ({more} more like this)"),
+            };
             let who = format!("{} {}", name(reset), reset.confidence).to_uppercase();
             let text = format!(
-                "RST {} {} → {}: {}",
+                "RST {} {} → {}{more}: {}",
                 arrow(reset.direction),
                 address(&reset.source),
                 address(&reset.destination),

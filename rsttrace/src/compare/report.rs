@@ -60,6 +60,9 @@ pub struct ConnectionComparison {
     pub path: PathKind,
     /// Where it was seen, from the client to the server: the columns of the table.
     pub points: Vec<Point>,
+    /// The captures that hold it, with their clocks against that of the first one given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub captures: Vec<CaptureClock>,
     /// Whether that order follows from what was seen; else it is the order in which the captures were given.
     pub order_known: bool,
     /// What happened, in time: the rows of the table.
@@ -231,7 +234,8 @@ pub enum MadeBy {
         /// The capture nearer to the end whose name it bears; absent: that end itself.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<Word>,
-        /// The capture that saw it.
+        /// The capture that saw it. Where it was made at an interface without telling which way segments went, its own host may be the
+        /// maker: the sentence says so.
         before: Word,
     },
     /// Not known; the sentence says why.

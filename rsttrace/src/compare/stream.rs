@@ -155,7 +155,8 @@ pub(super) struct Landmark {
     pub key: u64,
     /// When it was first seen.
     pub time: CaptureTime,
-    place: Place,
+    /// Numbers of the lanes it was seen in, as bits.
+    pub lanes: u8,
     /// Seen again at the same place: which of them another capture means is not known.
     pub twice: bool,
     /// Whether the key alone is unlikely to be that of another connection: it has timestamps.
@@ -193,8 +194,8 @@ impl Stream {
             self.fins.push(Sighting::of(segment));
         }
         self.plain += u64::from(!syn && !fin);
-        self.lane(segment);
-        self.landmark(segment);
+        let lane = self.lane(segment);
+        self.landmark(segment, lane);
         if segment.payload_len > 0 {
             self.data(segment, syn);
         }
@@ -263,7 +264,8 @@ impl Stream {
         }
     }
 
-    fn lane(&mut self, segment: &Segment<'_>) {
+    /// The number of its lane; none for what is seen at more places than are kept.
+    fn lane(&mut self, segment: &Segment<'_>) -> Option<usize> {
         let place = Place::of(segment);
         let known = self.lanes.iter().position(|lane| lane.place == place);
         if known.is_none() && self.lanes.len() < LANES {
@@ -275,9 +277,7 @@ impl Stream {
             });
         }
         let at = known.unwrap_or(self.lanes.len() - 1);
-        let Some(lane) = self.lanes.get_mut(at).filter(|lane| lane.place == place) else {
-            return;
-        };
+        let lane = self.lanes.get_mut(at).filter(|lane| lane.place == place)?;
         lane.last = segment.time;
         let known = lane.ttls.iter().position(|(ttl, _)| *ttl == segment.ttl);
         match known {
@@ -285,18 +285,20 @@ impl Stream {
             None if lane.ttls.len() < TTLS => lane.ttls.push((segment.ttl, 1)),
             None => {}
         }
+        Some(at)
     }
 
-    fn landmark(&mut self, segment: &Segment<'_>) {
+    fn landmark(&mut self, segment: &Segment<'_>, lane: Option<usize>) {
+        let lane = lane.map_or(0, |lane| 1 << lane);
         let key = landmark_key(segment);
         let at = match self
             .landmarks
             .binary_search_by_key(&key, |landmark| landmark.key)
         {
             Ok(at) => {
-                if self.landmarks[at].place == Place::of(segment) {
-                    self.landmarks[at].twice = true;
-                }
+                let known = &mut self.landmarks[at];
+                known.twice |= known.lanes & lane != 0;
+                known.lanes |= lane;
                 return;
             }
             Err(at) => at,
@@ -310,7 +312,7 @@ impl Stream {
             Landmark {
                 key,
                 time: segment.time,
-                place: Place::of(segment),
+                lanes: lane,
                 twice: false,
                 strong: segment.options.timestamps.is_some(),
             },

@@ -7,7 +7,7 @@ use super::matching::{Connection, nanos};
 use super::order;
 use super::path::{self, Absence, Passage, Path};
 use super::report::{
-    Alone, ConnectionComparison, Event, EventKind, MadeBy, Missing, PathKind, Point,
+    Alone, CaptureClock, ConnectionComparison, Event, EventKind, MadeBy, Missing, PathKind, Point,
     ResetComparison, SCHEMA, Sighting, Toward,
 };
 use super::stream;
@@ -90,6 +90,7 @@ impl All<'_> {
             server: endpoint(server),
             path: kind,
             order_known: legs.iter().all(|leg| leg.order_known),
+            captures: self.clocks_of(&legs),
             events: teller.events(&resets),
             silence: teller.silence(),
             disagreement: teller.disagreement(&told, &points, kind),
@@ -144,6 +145,15 @@ impl All<'_> {
             all.extend(here.into_iter().map(|(_, place)| place));
         }
         all
+    }
+
+    fn clocks_of(&self, legs: &[Leg<'_>]) -> Vec<CaptureClock> {
+        let holds = |number: usize| legs.iter().any(|leg| leg.captures.contains(&number));
+        let clocks = self.clocks().into_iter().enumerate();
+        clocks
+            .filter(|(number, _)| holds(*number))
+            .map(|(_, clock)| clock)
+            .collect()
     }
 
     fn common(&self, reference: usize, capture: usize, time: u64) -> Option<i64> {
@@ -383,11 +393,19 @@ impl Teller<'_, '_> {
         holders.next().map_or(station.life, |at| at.life)
     }
 
+    /// The longest silence of the first leg, if it was what came before its end.
     fn silence(&self) -> Option<f64> {
         let place = self.legs.first()?.places.first()?;
         let life = self.all.digests.get(place.0)?.lives.get(place.1)?;
-        let silence = life.silence?.span().as_secs_f64();
-        (silence >= TOLD_SILENCE).then_some(silence)
+        let streams = life.streams.iter();
+        let end = streams
+            .flat_map(|stream| stream.fins.iter().chain(&stream.resets))
+            .map(|sighting| sighting.time)
+            .min()?;
+        let silence = life.silence?;
+        let before = end.since(silence.until).as_secs_f64() < TOLD_SILENCE && silence.until <= end;
+        let span = silence.span().as_secs_f64();
+        (before && span >= TOLD_SILENCE).then_some(span)
     }
 
     fn reset(&self, reset: &Reset, all: &[Reset]) -> ResetComparison {
@@ -490,13 +508,15 @@ impl Teller<'_, '_> {
                 self.name(*capture)
             ),
             Maker::Between(Some(after), before) => format!(
-                "It was made between {} and {} {in_name}: {because}.",
+                "It was made between {} and {}{} {in_name}: {because}.",
                 self.name(*after),
-                self.name(*before)
+                self.name(*before),
+                near(judgement, &self.name(*before))
             ),
             Maker::Between(None, before) => format!(
-                "It was made on the way to {} {in_name}, not by that host: {because}.",
-                self.name(*before)
+                "It was made on the way to {}{} {in_name}, not by that host: {because}.",
+                self.name(*before),
+                near(judgement, &self.name(*before))
             ),
             Maker::Unknown => format!("Who made it is not known, because {because}."),
         };
@@ -531,31 +551,45 @@ impl Teller<'_, '_> {
             reset.leg.checked_sub(1)?
         };
         let far = self.end(other, side);
-        let at = reset.at?;
+        let seen = self.times(reset);
         let mut ended: Vec<(i64, i64, &str)> = Vec::new();
         for end in all
             .iter()
             .filter(|end| end.leg == other && end.passage.side == side)
         {
             if end.judgement.maker == Maker::Claimed {
-                ended.extend(
-                    self.gap(at, end.passage.first)
-                        .map(|(gap, half)| (gap, half, "reset")),
-                );
+                let gap = self.gap(&seen, &self.times(end));
+                ended.extend(gap.map(|(gap, half)| (gap, half, "reset")));
             }
         }
-        for (capture, life) in self.legs[other].connection.all(self.all.digests) {
-            for fin in life.streams[side].fins.iter().take(1) {
-                let gap = self.gap(at, (capture, nanos(fin.time.0)));
-                ended.extend(gap.map(|(gap, half)| (gap, half, "closed (FIN)")));
-            }
-        }
+        let fins: Vec<_> = self.legs[other]
+            .connection
+            .all(self.all.digests)
+            .filter_map(|(capture, life)| {
+                Some((capture, nanos(life.streams[side].fins.first()?.time.0)))
+            })
+            .collect();
+        let gap = self.gap(&seen, &fins);
+        ended.extend(gap.map(|(gap, half)| (gap, half, "closed (FIN)")));
         if ended
             .iter()
             .any(|&(gap, half, _)| gap.unsigned_abs() <= half.unsigned_abs())
         {
             return None;
         }
+        // What a capture that ended before does not hold may have happened.
+        let lasts: Vec<_> = self.legs[other]
+            .captures
+            .iter()
+            .filter_map(|&capture| {
+                let last = self.all.digests.get(capture)?.last?;
+                Some((capture, nanos(last.0)))
+            })
+            .collect();
+        let covered = lasts.iter().any(|last| {
+            self.gap(&seen, std::slice::from_ref(last))
+                .is_some_and(|(gap, half)| gap <= half.saturating_neg())
+        });
         let before = ended
             .iter()
             .filter(|(gap, ..)| *gap > 0)
@@ -569,6 +603,7 @@ impl Teller<'_, '_> {
                     span(*gap)
                 ),
             )),
+            None if !covered => None,
             None => {
                 let silence = self.silence();
                 let quiet = silence.map_or_else(String::new, |silence| {
@@ -585,15 +620,34 @@ impl Teller<'_, '_> {
         }
     }
 
-    /// How long an event was before `at` (of the reference clock), and how sure that is.
-    fn gap(&self, at: i64, (capture, time): (usize, i64)) -> Option<(i64, i64)> {
-        let offset = self.all.clocks.between(self.reference, capture)?;
-        let half = if offset.contradictory {
-            i64::MAX
-        } else {
-            offset.half
-        };
-        Some((at.saturating_sub(offset.to_a(time)), half))
+    /// Captures and times of a reset's sightings.
+    fn times(&self, reset: &Reset) -> Vec<(usize, i64)> {
+        let stations = self.legs[reset.leg].paths[reset.passage.side]
+            .stations
+            .iter();
+        stations
+            .zip(&reset.passage.seen)
+            .filter_map(|(station, seen)| Some((station.capture, nanos(seen.as_ref()?.time.0))))
+            .collect()
+    }
+
+    /// How long one event was after another, and how sure that is: by the clock of one capture that has both, else by the two
+    /// that are known best against each other.
+    fn gap(&self, later: &[(usize, i64)], earlier: &[(usize, i64)]) -> Option<(i64, i64)> {
+        let pairs = later
+            .iter()
+            .flat_map(|a| earlier.iter().map(move |b| (a, b)));
+        pairs
+            .filter_map(|(&(a, at), &(b, time))| {
+                let offset = self.all.clocks.between(a, b)?;
+                let half = if offset.contradictory {
+                    i64::MAX
+                } else {
+                    offset.half
+                };
+                Some((at.saturating_sub(offset.to_a(time)), half))
+            })
+            .min_by_key(|(_, half)| *half)
     }
 
     fn alone(&self, reset: &Reset) -> Vec<Alone> {
@@ -684,6 +738,11 @@ impl Teller<'_, '_> {
                 "{both}: {} made both, one in each one's name.",
                 maker_subject(&near.made_by)
             )
+        } else if same_gap(&near.made_by, &far.made_by) {
+            format!(
+                "{both}: {} made both, one in each one's name.",
+                maker_subject(&far.made_by)
+            )
         } else if proxies {
             format!("{both}: the balancer sent both, one on each of its two connections.")
         } else if same_maker {
@@ -706,6 +765,36 @@ impl Teller<'_, '_> {
         match made_by {
             MadeBy::Unknown => "the maker is not known".to_owned(),
             known => format!("the maker is {}", maker_subject(known)),
+        }
+    }
+}
+
+/// Both were made between the same two places, each in the name of the other's end.
+fn same_gap(a: &MadeBy, b: &MadeBy) -> bool {
+    let gap = |made_by: &MadeBy| match made_by {
+        MadeBy::Between {
+            after: Some(after),
+            before,
+        } => Some((after.clone(), before.clone())),
+        _ => None,
+    };
+    match (gap(a), gap(b)) {
+        (Some((after, before)), Some(other)) => (before, after) == other,
+        _ => false,
+    }
+}
+
+/// Where between two places, as far as the TTL tells.
+fn near(judgement: &Judgement, before: &str) -> String {
+    match judgement.place {
+        super::judge::Near::Far => String::new(),
+        super::judge::Near::Neighbour => {
+            format!(", by a neighbour of {before} (no router is between them),")
+        }
+        super::judge::Near::HostOrNeighbour => {
+            format!(
+                ", by the host of {before} itself or a neighbour of it (no router is between them),"
+            )
         }
     }
 }

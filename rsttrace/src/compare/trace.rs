@@ -30,6 +30,8 @@ pub struct Digest {
     pub(super) segments: u64,
     /// Connections forgotten.
     pub(super) forgotten: u64,
+    /// Segments that were acknowledged and are not in it; counted in the end.
+    pub(super) holes: u64,
     /// Why it may lack segments.
     pub(super) losses: Vec<String>,
 }
@@ -83,6 +85,7 @@ impl Digest {
             last: None,
             segments: 0,
             forgotten: 0,
+            holes: 0,
             losses: Vec::new(),
         }
     }
@@ -115,6 +118,8 @@ impl Digest {
     /// No more segments will come: frees what only reading needed.
     pub fn finish(&mut self) {
         self.current = HashMap::default();
+        let streams = self.lives.iter().flat_map(|life| &life.streams);
+        self.holes = streams.map(|stream| stream.holes).sum();
         for life in &mut self.lives {
             for stream in &mut life.streams {
                 stream.head.shrink_to_fit();

@@ -19,9 +19,10 @@ fn validator() -> Validator {
         .unwrap()
 }
 
-const KINDS: [(Kind, &str); 2] = [
+const KINDS: [(Kind, &str); 3] = [
     (Kind::Reset, "schema.json"),
     (Kind::Suppressed, "schema_suppressed.json"),
+    (Kind::Comparison, "schema_comparison.json"),
 ];
 
 #[test]

@@ -1,0 +1,507 @@
+//! Do captures of client, balancer and server together name who sent each reset, and why they disagree?
+//!
+//! Real balancers in namespaces, `tcpdump` at every place, at one interface and at all of them. Each scene is judged from
+//! several sets of its captures: whatever is missing, nobody may be blamed who did not do it.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+
+#[path = "kernel_pcap/lab.rs"]
+mod captures;
+mod kernel;
+
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use captures::{Lab, say};
+use kernel::{Server, rsttrace, set_linger_zero};
+use rsttrace::compare::Comparison;
+use rsttrace::compare::report::{MadeBy, PathKind, ResetComparison, Toward};
+use rsttrace::record::Endpoint;
+use rsttrace::terminal::Palette;
+use serde_json::Value;
+
+const HAPROXY: &str = "
+defaults
+    mode tcp
+    timeout connect 2s
+    timeout client 2s
+    timeout server 2s
+listen front
+    bind 198.51.100.2:80
+    server a 203.0.113.3:8080
+";
+
+/// Who did it, as the scene knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Truth {
+    Client,
+    Server,
+    Balancer,
+    /// The router between client and balancer.
+    Router,
+}
+
+/// What must be found of one scene.
+struct Scene {
+    name: &'static str,
+    /// Who made the resets toward the server, and toward the client, of the leg.
+    truth: fn(&ResetComparison) -> Truth,
+    /// Least resets in all captures together.
+    resets: usize,
+    path: PathKind,
+    /// Without the client's capture nothing tells it from the client: what it makes looks the same.
+    needs_client: bool,
+}
+
+/// Sets of captures, and whether everybody must be named with it: else nobody may be named wrongly.
+const SETS: [(&[&str], bool); 8] = [
+    (&["client", "balancer", "server"], true),
+    (&["server", "client", "balancer"], true),
+    (&["client-any", "balancer", "server-any"], true),
+    (&["client", "balancer-front", "server"], false),
+    (&["client", "balancer-back", "server"], false),
+    (&["client", "server"], false),
+    (&["client", "balancer"], false),
+    (&["balancer", "server"], false),
+];
+
+#[derive(Debug, Default)]
+struct Tally {
+    right: usize,
+    wrong: usize,
+    unknown: usize,
+}
+
+impl Scene {
+    fn check(&self, lab: &Lab) {
+        let mut text = String::new();
+        let mut failures = Vec::new();
+        for (set, complete) in SETS {
+            if self.needs_client && !set.iter().any(|name| name.starts_with("client")) {
+                continue;
+            }
+            let comparison = lab.compare(set);
+            self.judge(set, complete, &comparison, &mut failures);
+            text.push_str(&format!(
+                "\n== {}: {set:?}\n{}",
+                self.name,
+                comparison.render(200, Palette::default())
+            ));
+        }
+        // Clocks that are off by an hour change nothing.
+        lab.shift("server", "3600.5", "server-ahead");
+        let set = ["client", "balancer", "server-ahead"];
+        let comparison = lab.compare(&set);
+        self.judge(&set, true, &comparison, &mut failures);
+        let offset = comparison.captures[2].offset.unwrap_or_default();
+        if (offset - 3600.5).abs() > 0.001 {
+            failures.push(format!("offset {offset}"));
+        }
+        let set = ["client", "server-ahead"];
+        let comparison = lab.compare(&set);
+        self.judge(&set, false, &comparison, &mut failures);
+        text.push_str(&format!(
+            "\n== {}: {set:?}\n{}",
+            self.name,
+            comparison.render(200, Palette::default())
+        ));
+        println!("{text}");
+        assert!(failures.is_empty(), "{}: {failures:#?}", self.name);
+    }
+
+    fn judge(
+        &self,
+        set: &[&str],
+        complete: bool,
+        comparison: &Comparison,
+        failures: &mut Vec<String>,
+    ) {
+        let mut tally = Tally::default();
+        for connection in &comparison.connections {
+            if complete && connection.path != self.path {
+                failures.push(format!("{set:?}: {:?}", connection.path));
+            }
+            for reset in &connection.resets {
+                let truth = (self.truth)(reset);
+                match fits(&reset.made_by, truth, self.path) {
+                    Some(true) => tally.right += 1,
+                    Some(false) => {
+                        tally.wrong += 1;
+                        failures.push(format!("{set:?}: {truth:?}, not: {}", reset.sentence));
+                    }
+                    None => tally.unknown += 1,
+                }
+            }
+        }
+        println!("TALLY {} {set:?} {tally:?}", self.name);
+        if complete && (tally.unknown > 0 || tally.right < self.resets) {
+            failures.push(format!("{set:?}: {tally:?}"));
+        }
+    }
+}
+
+/// `None`: it is not named.
+fn fits(made_by: &MadeBy, truth: Truth, path: PathKind) -> Option<bool> {
+    // The far end of a leg whose other leg is not known.
+    let is_proxys = |host: &Endpoint| {
+        let host = host.address.to_string();
+        path == PathKind::Terminated && (host == "198.51.100.2" || host == "203.0.113.254")
+    };
+    let is_balancers = |file: &str| file.starts_with("balancer");
+    Some(match made_by {
+        MadeBy::Unknown => return None,
+        MadeBy::Client { host } | MadeBy::Server { host } if is_proxys(host) => {
+            truth == Truth::Balancer
+        }
+        MadeBy::Client { .. } => truth == Truth::Client,
+        MadeBy::Server { .. } => truth == Truth::Server,
+        MadeBy::Proxy { .. } => truth == Truth::Balancer,
+        MadeBy::CaptureHost { file } => match truth {
+            Truth::Balancer => is_balancers(file),
+            _ => false,
+        },
+        // Who is between these two?
+        MadeBy::Between { after, before } => {
+            let between = |a: &str, b: &str| {
+                let side = |file: &str| {
+                    usize::from(!file.starts_with("client"))
+                        + usize::from(file.starts_with("server"))
+                };
+                let (low, high) = (side(a).min(side(b)), side(a).max(side(b)));
+                match truth {
+                    Truth::Balancer => low == 0 && high == 2 || is_balancers(a) || is_balancers(b),
+                    Truth::Router => low == 0 && high > 0,
+                    _ => false,
+                }
+            };
+            match after {
+                Some(after) => between(after, before),
+                None => matches!(truth, Truth::Balancer | Truth::Router),
+            }
+        }
+    })
+}
+
+fn reset_by(stream: TcpStream) {
+    set_linger_zero(&stream);
+    drop(stream);
+}
+
+fn wait(millis: u64) {
+    std::thread::sleep(Duration::from_millis(millis));
+}
+
+fn haproxy(lab: &Lab) -> Server {
+    lab.balancer
+        .enter(|| Server::start("haproxy", &["-db", "-f", "conf"], HAPROXY, &[]))
+}
+
+/// Stages a scene with every capture running. What `stage` gives lives on until they have ended.
+fn staged<T>(lab: &Lab, stage: impl FnOnce(TcpStream, TcpStream) -> T) {
+    let listener = lab.listen();
+    let captures = lab.capture();
+    let (near, far) = lab.connect(&listener);
+    let kept = stage(near, far);
+    lab.go_on();
+    captures.end();
+    drop(kept);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_terminating_balancers_timeout_is_the_balancers() {
+    let lab = Lab::new(false);
+    let _balancer = haproxy(&lab);
+    wait(300);
+    staged(&lab, |mut near, _far| {
+        wait(2_600);
+        let _ = near.write_all(b"late");
+        wait(100);
+    });
+    Scene {
+        name: "terminating, timeout",
+        truth: |_| Truth::Balancer,
+        resets: 1,
+        path: PathKind::Terminated,
+        needs_client: false,
+    }
+    .check(&lab);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_server_that_resets_behind_a_terminating_balancer_is_named() {
+    let lab = Lab::new(false);
+    let _balancer = haproxy(&lab);
+    wait(300);
+    staged(&lab, |mut near, far| {
+        wait(300);
+        reset_by(far);
+        wait(100);
+        let _ = near.write_all(b"late");
+        wait(50);
+    });
+    Scene {
+        name: "terminating, server resets",
+        truth: |reset| match reset.leg {
+            1 => Truth::Balancer,
+            _ if reset.direction == Toward::Client => Truth::Server,
+            _ => Truth::Balancer,
+        },
+        resets: 1,
+        path: PathKind::Terminated,
+        needs_client: false,
+    }
+    .check(&lab);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_client_that_resets_a_terminating_balancer_is_named() {
+    let lab = Lab::new(false);
+    let _balancer = haproxy(&lab);
+    wait(300);
+    staged(&lab, |near, _far| {
+        wait(300);
+        reset_by(near);
+        wait(100);
+    });
+    Scene {
+        name: "terminating, client resets",
+        truth: |reset| match (reset.leg, reset.direction) {
+            (1, Toward::Server) => Truth::Client,
+            _ => Truth::Balancer,
+        },
+        resets: 1,
+        path: PathKind::Terminated,
+        needs_client: false,
+    }
+    .check(&lab);
+}
+
+const REJECTS: &str = "chain f { type filter hook forward priority 0; ct state invalid reject with tcp reset; \
+                       ct state new tcp flags & (syn|ack) != syn reject with tcp reset; }";
+
+#[test]
+#[ignore = "needs root"]
+fn a_transparent_balancer_that_forgot_resets_both_in_the_others_name() {
+    let lab = Lab::new(false);
+    lab.translate(REJECTS);
+    staged(&lab, |mut near, mut far| {
+        wait(3_000);
+        let _ = far.write_all(b"late push");
+        wait(200);
+        let _ = near.write_all(b"late question");
+        wait(200);
+    });
+    Scene {
+        name: "transparent, forgotten, rejects",
+        truth: |_| Truth::Balancer,
+        resets: 2,
+        path: PathKind::Translated,
+        needs_client: false,
+    }
+    .check(&lab);
+    assert_command_says_so(&lab);
+}
+
+/// One command, and one sentence why they differ.
+fn assert_command_says_so(lab: &Lab) {
+    let files = ["client", "balancer", "server"].map(|name| lab.path(name).display().to_string());
+    let of = |output: &str| {
+        let mut arguments = vec!["pcap", "--noise", "-o", output];
+        arguments.extend(files.iter().map(String::as_str));
+        let output = rsttrace(&arguments).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text: String = of("table").split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        text.contains("made both, one in each one's name."),
+        "{text}"
+    );
+    let json = of("json");
+    let values = json
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let found: Vec<_> = values
+        .filter(|value| value["schema"] == "rsttrace.comparison.v1")
+        .collect();
+    assert_eq!(found.len(), 1, "{json}");
+    assert_eq!(found[0]["path"], "translated");
+    for reset in found[0]["resets"].as_array().unwrap() {
+        assert_eq!(reset["made_by"]["kind"], "capture_host", "{reset:#}");
+        assert_eq!(reset["made_by"]["file"], files[1].as_str(), "{reset:#}");
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_balancer_that_rejects_a_known_connection_is_named() {
+    let lab = Lab::new(false);
+    lab.translate("");
+    staged(&lab, |mut near, far| {
+        lab.filter("table ip u { chain f { type filter hook forward priority 0; tcp dport 8080 reject with tcp reset; }; }");
+        let _ = near.write_all(b"rejected");
+        wait(200);
+        (near, far)
+    });
+    Scene {
+        name: "transparent, reject rule",
+        truth: |_| Truth::Balancer,
+        resets: 1,
+        path: PathKind::Translated,
+        needs_client: false,
+    }
+    .check(&lab);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_balancer_that_forgot_and_answers_by_itself_is_named() {
+    let lab = Lab::new(false);
+    lab.translate("");
+    staged(&lab, |mut near, _far| {
+        wait(3_000);
+        let _ = near.write_all(b"late question");
+        wait(200);
+    });
+    Scene {
+        name: "transparent, forgotten, client sends",
+        // The server's end is closed later: that goes to the client under an address it does not know.
+        truth: |reset| match reset.direction {
+            Toward::Client => Truth::Balancer,
+            Toward::Server => Truth::Client,
+        },
+        resets: 1,
+        path: PathKind::Translated,
+        needs_client: false,
+    }
+    .check(&lab);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_client_that_resets_what_is_no_longer_translated_is_named() {
+    let lab = Lab::new(false);
+    lab.translate("");
+    staged(&lab, |_near, mut far| {
+        wait(3_000);
+        let _ = far.write_all(b"late push");
+        wait(200);
+    });
+    Scene {
+        name: "transparent, forgotten, server sends",
+        // The client's end is closed later: that comes to the balancer's own stack.
+        truth: |reset| match reset.direction {
+            Toward::Client => Truth::Balancer,
+            Toward::Server => Truth::Client,
+        },
+        resets: 1,
+        path: PathKind::Translated,
+        needs_client: false,
+    }
+    .check(&lab);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_server_that_resets_through_a_transparent_balancer_is_named() {
+    let lab = Lab::new(false);
+    lab.translate("");
+    staged(&lab, |_near, far| {
+        wait(200);
+        reset_by(far);
+        wait(100);
+    });
+    Scene {
+        name: "transparent, server resets",
+        truth: |_| Truth::Server,
+        resets: 1,
+        path: PathKind::Translated,
+        needs_client: false,
+    }
+    .check(&lab);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_client_that_resets_through_a_transparent_balancer_is_named() {
+    let lab = Lab::new(false);
+    lab.translate("");
+    staged(&lab, |near, _far| {
+        wait(200);
+        reset_by(near);
+        wait(100);
+    });
+    Scene {
+        name: "transparent, client resets",
+        truth: |_| Truth::Client,
+        resets: 1,
+        path: PathKind::Translated,
+        needs_client: false,
+    }
+    .check(&lab);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_servers_reset_that_the_balancer_drops_is_still_the_servers() {
+    let lab = Lab::new(false);
+    lab.translate("");
+    staged(&lab, |mut near, far| {
+        lab.filter("table ip u { chain f { type filter hook forward priority 0; tcp flags & rst == rst drop; }; }");
+        reset_by(far);
+        wait(200);
+        // The client goes on; each of its segments is reset again.
+        let _ = near.write_all(b"still here");
+        wait(300);
+    });
+    Scene {
+        name: "transparent, server resets, dropped",
+        truth: |_| Truth::Server,
+        resets: 1,
+        path: PathKind::Translated,
+        needs_client: false,
+    }
+    .check(&lab);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_forger_between_the_captures_is_placed_there() {
+    for (name, ttls) in [
+        ("forger with its own TTL", [64, 64]),
+        ("forger with the TTLs of the ends", [63, 62]),
+    ] {
+        let lab = Lab::new(true);
+        lab.translate("");
+        let _forger = lab.forge(ttls);
+        staged(&lab, |mut near, _far| {
+            wait(100);
+            let _ = near.write_all(b"KILL this");
+            wait(300);
+        });
+        Scene {
+            name,
+            truth: |_| Truth::Router,
+            resets: 2,
+            path: PathKind::Translated,
+            needs_client: ttls == [63, 62],
+        }
+        .check(&lab);
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn words_that_are_said_once_are_said_once() {
+    // The lab itself: nothing is reset where nobody resets.
+    let lab = Lab::new(true);
+    lab.translate("");
+    staged(&lab, |mut near, mut far| say(&mut near, &mut far, b"done"));
+    for (set, _) in SETS {
+        assert!(lab.compare(set).connections.is_empty());
+    }
+}
