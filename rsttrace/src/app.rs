@@ -9,7 +9,9 @@ mod probe;
 mod session;
 mod watch;
 
-pub use demo::{RecordedCase, RecordedDemo, demo, record_demo};
+pub use demo::{
+    CaptureSight, CapturedCase, Grade, RecordedCase, RecordedDemo, demo, judge_captures, record_demo,
+};
 pub use doctor::doctor;
 pub use pcap::pcap;
 pub use probe::probe;

@@ -251,7 +251,7 @@ fn read_segments(
 }
 
 /// A capture's host: nothing is known of it, and its only clock is that of its packets.
-fn host_of(file: &Word) -> HostFacts {
+pub(super) fn host_of(file: &Word) -> HostFacts {
     HostFacts {
         host: None,
         boot_id: file.clone(),

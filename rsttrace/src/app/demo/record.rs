@@ -78,7 +78,7 @@ impl RecordedCase {
 /// Runs the short demo and keeps all of it. An event that was lost is an error.
 pub fn record_demo(tracer: &TracerOptions) -> Result<RecordedDemo, Failure> {
     let chosen = choose(&[], false)?;
-    let (cases, finished) = runtime()?.block_on(run(tracer, &chosen, true))?;
+    let (cases, finished) = runtime()?.block_on(run(tracer, &chosen, true, None))?;
     let lost: u64 = finished.totals.kernel.iter().map(|total| total.lost).sum();
     let mut recording = match finished.recording {
         Some(recording) if lost == 0 => recording,
