@@ -3,7 +3,7 @@
 //! The demo captures at each place ([`Taps`](crate::demo::Taps)) and notes what it staged; the captures are judged later, each
 //! for itself and in three sights, and what is told is compared with the truth.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::net::SocketAddr;
@@ -20,7 +20,9 @@ use crate::demo::scenarios::ALL;
 use crate::demo::{IpVersion, Place, Truth, file_name};
 use crate::event::TcpFlags;
 use crate::pipeline::{Output, Pipeline};
-use crate::record::{Cause, Confidence, Direction, IdleMode, Origin, Record, Severity};
+use crate::record::{
+    Cause, Confidence, Direction, IdleMode, Origin, Record, Severity, Vantage,
+};
 use crate::track::{Captured, Tracker};
 
 /// What was staged, one reset and place a line.
@@ -98,6 +100,7 @@ struct Staged {
     unknowable: Option<String>,
     lost: bool,
     spares: Vec<Cause>,
+    in_own_name: bool,
     seq: u32,
     flags: u8,
     captured_ns: Option<u64>,
@@ -121,6 +124,10 @@ impl Staged {
             unknowable: truth.unknowable.map(str::to_owned),
             lost: truth.lost,
             spares: truth.spares.to_vec(),
+            // In other names firewalls of the router answer, and its kernel where it translates them.
+            in_own_name: truth.view.place != Place::Router
+                || truth.origin == Origin::LocalProcess
+                || truth.cause == Cause::DataAfterClose,
             seq: seen.seq,
             flags: seen.flags.0,
             captured_ns: seen
@@ -145,7 +152,7 @@ impl Staged {
         let grade = match record {
             None => Grade::Missing,
             Some(_) if blamed => Grade::Wrong,
-            Some(record) => self.grade(record),
+            Some(record) => self.grade(sight, record),
         };
         CapturedCase {
             scenario: self.scenario.clone(),
@@ -162,13 +169,18 @@ impl Staged {
         }
     }
 
-    fn grade(&self, record: &Record) -> Grade {
+    fn grade(&self, sight: CaptureSight, record: &Record) -> Grade {
         let told = &record.verdict;
+        // Only without the ways of packets a capture may take itself for another's.
+        let vantage = record.capture.as_ref().and_then(|capture| capture.vantage);
+        let is_elsewhere = sight != CaptureSight::Any
+            && self.direction == Direction::Sent
+            && matches!(vantage, None | Some(Vantage::Between | Vantage::Destination));
         let is_certain_of_unknowable =
             self.unknowable.is_some() && told.confidence == Confidence::Certain;
         if told.origin == Origin::Unknown {
             Grade::Unknown
-        } else if self.allows(told.origin, told.cause) && !is_certain_of_unknowable {
+        } else if self.allows(told.origin, told.cause, is_elsewhere) && !is_certain_of_unknowable {
             Grade::Right
         } else if told.confidence == Confidence::Possible {
             Grade::Doubtful
@@ -177,23 +189,47 @@ impl Staged {
         }
     }
 
-    /// As staged, or a more general word for it.
-    fn allows(&self, origin: Origin, cause: Cause) -> bool {
-        // A router sees the reset of an end pass by, and the end is who sent it.
-        if self.origin == Origin::Forwarded {
-            return origin == Origin::Peer
-                && matches!(cause, Cause::ResetByPeer | Cause::ConnectionRefused);
+    /// As staged, or a more general word for it; `is_elsewhere`: judged as somebody would who is not at the end that sent it.
+    fn allows(&self, origin: Origin, cause: Cause, is_elsewhere: bool) -> bool {
+        let is_plain = matches!(
+            cause,
+            Cause::ResetByPeer | Cause::ConnectionRefused | Cause::IdleTimeout
+        );
+        match self.origin {
+            // A router sees the reset of an end pass by, and the end is who sent it; its neighbours see what it sees.
+            Origin::Forwarded => {
+                (origin == Origin::Peer && is_plain)
+                    || (origin == Origin::LocalProcess && cause == Cause::Unknown)
+            }
+            // To others who resets in its own name is the peer, and who does so in another's is a box on the way.
+            Origin::LocalProcess | Origin::LocalKernel | Origin::LocalFirewall if is_elsewhere => {
+                if self.in_own_name {
+                    origin == Origin::Peer && is_plain
+                } else {
+                    origin == Origin::Middlebox
+                        && matches!(cause, Cause::IdleTimeout | Cause::NotFromPeer)
+                }
+            }
+            // One leg of a proxy does not show the other.
+            Origin::Peer if self.cause == Cause::Propagated => {
+                matches!(
+                    (origin, cause),
+                    (Origin::LocalProcess, Cause::Unknown) | (Origin::Peer, Cause::ResetByPeer)
+                )
+            }
+            _ => {
+                origin == self.origin
+                    && (cause == self.cause
+                        || cause == Cause::Unknown
+                        || matches!(
+                            (self.cause, cause),
+                            (
+                                Cause::IdleTimeout | Cause::ConnectionRefused,
+                                Cause::ResetByPeer
+                            ) | (Cause::IdleTimeout, Cause::NotFromPeer)
+                        ))
+            }
         }
-        origin == self.origin
-            && (cause == self.cause
-                || cause == Cause::Unknown
-                || matches!(
-                    (self.cause, cause),
-                    (
-                        Cause::IdleTimeout | Cause::ConnectionRefused | Cause::Propagated,
-                        Cause::ResetByPeer
-                    ) | (Cause::IdleTimeout, Cause::NotFromPeer)
-                ))
     }
 
     /// What was lost is no noise to the end that lost it, and nothing else is a fault.
@@ -285,10 +321,18 @@ fn compare(
 fn judge(capture: &Path, sight: CaptureSight) -> anyhow::Result<Vec<Judged>> {
     let mut trackers: HashMap<u32, (Tracker, Vec<Captured>)> = HashMap::new();
     let mut reader = Reader::open(capture)?;
+    let mut begun = HashSet::new();
     while let Some(segment) = reader.next()? {
-        let handshake = segment.flags.has(TcpFlags::SYN);
-        if sight == CaptureSight::Middle && handshake {
-            continue;
+        if sight == CaptureSight::Middle {
+            let (one, other) = (segment.source, segment.destination);
+            let ends = (one.min(other), one.max(other));
+            if segment.flags.has(TcpFlags::SYN) {
+                if !begun.contains(&ends) {
+                    continue;
+                }
+            } else {
+                begun.insert(ends);
+            }
         }
         let seen = match sight {
             CaptureSight::Any => segment,
