@@ -10,7 +10,8 @@ mod session;
 mod watch;
 
 pub use demo::{
-    CaptureSight, CapturedCase, Grade, RecordedCase, RecordedDemo, demo, judge_captures, record_demo,
+    CaptureSight, CapturedCase, Grade, RecordedCase, RecordedDemo, demo, judge_captures,
+    record_demo,
 };
 pub use doctor::doctor;
 pub use pcap::pcap;

@@ -19,9 +19,9 @@ use crate::idle::candidates::{Hop, Kind};
 use crate::kernel::{DETAIL_INTERVAL, InterfaceOptions, Scope, Selector};
 use crate::pipeline::Output;
 use crate::record::Record;
+pub use captures::{CaptureSight, CapturedCase, Grade, judge_captures};
 use compare::{Case, Outcome, compare};
 use plan::{carry_out, open_those_that_predate};
-pub use captures::{CaptureSight, CapturedCase, Grade, judge_captures};
 pub use record::{RecordedCase, RecordedDemo, record_demo};
 
 /// Bytes for events. The tracepoints see the whole machine, so a storm elsewhere must fit in, too.

@@ -45,7 +45,12 @@ pub(super) struct DemoArgs {
     require: Option<usize>,
 
     /// Keep captures of all that went over the wires of each namespace, and what was staged there, in this folder
-    #[arg(long, value_name = "DIR", conflicts_with = "list", hide_short_help = true)]
+    #[arg(
+        long,
+        value_name = "DIR",
+        conflicts_with = "list",
+        hide_short_help = true
+    )]
     captures: Option<PathBuf>,
 
     #[command(flatten)]

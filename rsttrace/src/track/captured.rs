@@ -81,6 +81,8 @@ pub struct SenderSeen {
     pub connects_anew: bool,
     /// The capturing host sent the reset out, and it was not seen to come in.
     pub left_only: bool,
+    /// Segments of it were seen to come in at the capturing host.
+    pub comes_in: bool,
 }
 
 /// What tells where on its way a reset was captured.
@@ -104,8 +106,14 @@ impl Captured {
     pub fn is_expected(&self) -> bool {
         match &self.received {
             Some(received) if received.socket.state == TcpState::SynSent => {
+                // Whether or not it takes the data of the SYN.
+                let ack = self.packet.segment.ack;
+                let syn_only = received
+                    .socket
+                    .snd_nxt
+                    .wrapping_sub(u32::try_from(received.socket.bytes_sent).unwrap_or_default());
                 self.packet.segment.flags.has(TcpFlags::ACK)
-                    && self.packet.segment.ack == received.socket.snd_nxt
+                    && (ack == received.socket.snd_nxt || ack == syn_only)
             }
             Some(received) => self.expected.is_none_or(|next| {
                 let seq = self.packet.segment.seq;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::end::{End, Kind, is_before, is_near};
+use super::end::{End, FAR, Kind, is_before, is_near};
 use super::{Captured, LOOKAHEAD, Placed, SenderSeen};
 use crate::capture::{CaptureTime, Segment, Way};
 use crate::event::{
@@ -44,6 +44,9 @@ struct Waiting {
     /// What the end that it goes to would send next.
     receiver_next: Option<u32>,
 }
+
+/// What an end sends so long after its reset was not on its way before.
+const GONE_ON: Duration = LOOKAHEAD;
 
 /// Acknowledgements are put off for less.
 const LONGEST_DELAY: Duration = Duration::from_millis(250);
@@ -143,6 +146,10 @@ impl Connection {
             return false;
         };
         match segment.flags.0 & (TcpFlags::SYN | TcpFlags::ACK) {
+            // A late one: what it begins is being followed.
+            TcpFlags::SYN if known.isn.is_none() && !self.is_over() => {
+                next.wrapping_sub(segment.seq) > FAR
+            }
             TcpFlags::SYN => known.isn != Some(segment.seq),
             _ if !self.is_over() => false,
             TcpFlags::ACK => {
@@ -179,9 +186,9 @@ impl Connection {
         segment: &Segment<'_>,
         local: &HashSet<IpAddr>,
     ) -> Option<Captured> {
-        self.former
-            .as_ref()
-            .filter(|former| self.opener == Some(sender) && former.ends[sender].next == Some(segment.seq))?;
+        self.former.as_ref().filter(|former| {
+            self.opener == Some(sender) && former.ends[sender].next == Some(segment.seq)
+        })?;
         let mut former = self.former.take()?;
         let mut reset = former.reset(sender, segment, local);
         reset.sender.connects_anew = true;
@@ -228,6 +235,15 @@ impl Connection {
             self.established = Some(now);
         }
         self.newest = Some((sender, headers(segment), now));
+        // Whoever goes on with data has not reset it after all, or these are other connections whose SYNs were not captured.
+        if kind == Kind::New
+            && segment.payload_len > 0
+            && self
+                .ended
+                .is_some_and(|(by, time)| by == sender && now.since(time) > GONE_ON)
+        {
+            self.ended = None;
+        }
         for waiting in &self.held {
             let after = now.since(waiting.time);
             let is_other = before.is_some_and(|next| !is_near(next, segment.seq));
@@ -297,6 +313,7 @@ impl Connection {
             has_said_nothing: source.bytes == 0 && source.fin.is_none(),
             connects_anew: false,
             left_only: segment.way == Some(Way::Out),
+            comes_in: source.ways.0,
         };
         let reset = Captured {
             frame: segment.frame,
@@ -393,8 +410,7 @@ impl Connection {
         let destination = &self.ends[1 - sender];
         if segment.way.is_some() {
             // What was made here is not seen to come in. Nor is what this host translates, but that has passed a router.
-            let starts_here =
-                |ttl: u8| hops(ttl) == 0 || hops(ttl) > LONGEST_PATH;
+            let starts_here = |ttl: u8| hops(ttl) == 0 || hops(ttl) > LONGEST_PATH;
             let is_here = |end: &End| {
                 end.ways == (false, true)
                     && end.ttl.is_some_and(|(_, greatest)| starts_here(greatest))
@@ -521,11 +537,8 @@ impl Connection {
     fn state(&self, index: usize) -> TcpState {
         let me = &self.ends[index];
         let peer = &self.ends[1 - index];
-        let has_syn_only = |end: &End| {
-            end.isn
-                .is_some_and(|isn| end.next == Some(isn.wrapping_add(1)))
-                && end.bytes == 0
-        };
+        // A SYN may carry data (RFC 7413).
+        let has_syn_only = |end: &End| end.isn.is_some() && !end.spoke;
         // Who sent a SYN and got nothing but perhaps a reset.
         if peer.next.is_none() && self.opener == Some(index) && has_syn_only(me) {
             return TcpState::SynSent;

@@ -53,6 +53,8 @@ pub struct End {
     pub scale: Option<u8>,
     /// Its SYN had timestamps.
     pub timestamps: bool,
+    /// It sent more than SYNs and acknowledgements.
+    pub spoke: bool,
     /// Segments of it were seen to come in, and to leave.
     pub ways: (bool, bool),
     /// What its last segment looked like, and when.
@@ -122,7 +124,10 @@ impl End {
         let begins = segment.flags.has(TcpFlags::SYN);
         if begins && self.isn.is_none() {
             // What came before it and does not follow from it was of another connection.
-            if self.next.is_some_and(|next| next.wrapping_sub(segment.seq) > FAR) {
+            if self
+                .next
+                .is_some_and(|next| next.wrapping_sub(segment.seq) > FAR)
+            {
                 (self.next, self.acked, self.timed) = (None, None, None);
             }
             self.isn = Some(segment.seq);
@@ -138,6 +143,7 @@ impl End {
         match kind {
             Kind::New => {
                 self.next = Some(end);
+                self.spoke |= !begins;
                 if end != segment.seq {
                     self.unacknowledged_since = self.unacknowledged_since.or(Some(segment.time));
                     self.timed = self.timed.or(Some((end, segment.time)));

@@ -68,12 +68,16 @@ fn is_made_here(captured: &Captured) -> bool {
 
 /// It left the capturing host, which did not get it from elsewhere though it only passes on what its source sends.
 fn is_put_in_here(captured: &Captured) -> bool {
+    // What is translated here never comes in under the addresses that it leaves with.
+    let is_unlike = || {
+        captured
+            .usual_ttl
+            .is_none_or(|usual| nearer::weigh_ttl(captured.packet.segment.ttl, usual) > 0)
+    };
     captured.placed == Placed::Way
         && captured.vantage == Some(Vantage::Between)
         && captured.sender.left_only
-        && captured
-            .usual_ttl
-            .is_none_or(|usual| nearer::weigh_ttl(captured.packet.segment.ttl, usual) > 0)
+        && (captured.sender.comes_in || is_unlike())
 }
 
 /// It has the shape and the numbers of an answer to a segment that came just before it.
@@ -331,16 +335,30 @@ fn by_this_box(captured: &Captured) -> Verdict {
     } else {
         Severity::Fault
     };
+    // A kernel answers for its own addresses only, and for those that it translates.
+    let (origin, cause, why) = if captured.sender.comes_in {
+        (
+            Origin::LocalFirewall,
+            Cause::FirewallReject,
+            "its packet filter rejects, or a process of it writes segments of its own",
+        )
+    } else {
+        (
+            Origin::LocalKernel,
+            Cause::HalfOpen,
+            "it does not know the connection (any more), for instance after a timeout of its address translation, or its packet filter rejects",
+        )
+    };
     verdict(
-        Origin::LocalKernel,
-        Cause::HalfOpen,
+        origin,
+        cause,
         severity,
         Confidence::Possible,
-        format!(
-            "the capturing host itself answered {peer} in the name of {me}: it does not know the connection (any more), for instance after a timeout of its address translation, or its packet filter rejects"
-        ),
+        format!("the capturing host itself answered {peer} in the name of {me}: {why}"),
         list,
-        vec!["run rsttrace on the capturing host: it tells its kernel from its packet filter".into()],
+        vec![
+            "run rsttrace on the capturing host: it tells its kernel from its packet filter".into(),
+        ],
     )
 }
 

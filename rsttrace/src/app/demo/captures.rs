@@ -20,9 +20,7 @@ use crate::demo::scenarios::ALL;
 use crate::demo::{IpVersion, Place, Truth, file_name};
 use crate::event::TcpFlags;
 use crate::pipeline::{Output, Pipeline};
-use crate::record::{
-    Cause, Confidence, Direction, IdleMode, Origin, Record, Severity, Vantage,
-};
+use crate::record::{Cause, Confidence, Direction, IdleMode, Origin, Record, Severity, Vantage};
 use crate::track::{Captured, Tracker};
 
 /// What was staged, one reset and place a line.
@@ -101,6 +99,9 @@ struct Staged {
     lost: bool,
     spares: Vec<Cause>,
     in_own_name: bool,
+    /// The truth is another place's, and this place saw it pass.
+    #[serde(default)]
+    is_derived: bool,
     seq: u32,
     flags: u8,
     captured_ns: Option<u64>,
@@ -128,12 +129,35 @@ impl Staged {
             in_own_name: truth.view.place != Place::Router
                 || truth.origin == Origin::LocalProcess
                 || truth.cause == Cause::DataAfterClose,
+            is_derived: false,
             seq: seen.seq,
             flags: seen.flags.0,
             captured_ns: seen
                 .captured
                 .and_then(|time| u64::try_from(time.as_nanos()).ok()),
         }
+    }
+
+    /// The same as another place sees it; absent if that has a truth of its own, or nobody can know it.
+    fn from(&self, place: Place, all: &[Self]) -> Option<Self> {
+        let is_same = |other: &&Self| {
+            (other.sender, other.receiver, other.seq) == (self.sender, self.receiver, self.seq)
+        };
+        let has_own = all
+            .iter()
+            .filter(is_same)
+            .any(|other| other.place == place || other.unknowable.is_some());
+        let tells = match self.direction {
+            Direction::Sent => self.cause != Cause::Propagated,
+            Direction::Received | Direction::Observed => self.origin == Origin::Middlebox,
+            Direction::Forwarded => false,
+        };
+        (tells && !has_own).then(|| Self {
+            capture: file_name(place),
+            place,
+            is_derived: true,
+            ..self.clone()
+        })
     }
 
     /// This reset of the capture is it: how far apart they are.
@@ -158,7 +182,11 @@ impl Staged {
             scenario: self.scenario.clone(),
             version: self.version,
             place: self.place,
-            direction: self.direction,
+            direction: if self.is_derived {
+                Direction::Observed
+            } else {
+                self.direction
+            },
             sight,
             origin: self.origin,
             cause: self.cause,
@@ -175,7 +203,11 @@ impl Staged {
         let vantage = record.capture.as_ref().and_then(|capture| capture.vantage);
         let is_elsewhere = sight != CaptureSight::Any
             && self.direction == Direction::Sent
-            && matches!(vantage, None | Some(Vantage::Between | Vantage::Destination));
+            && matches!(
+                vantage,
+                None | Some(Vantage::Between | Vantage::Destination)
+            );
+        let is_elsewhere = is_elsewhere || self.is_derived;
         let is_certain_of_unknowable =
             self.unknowable.is_some() && told.confidence == Confidence::Certain;
         if told.origin == Origin::Unknown {
@@ -191,20 +223,22 @@ impl Staged {
 
     /// As staged, or a more general word for it; `is_elsewhere`: judged as somebody would who is not at the end that sent it.
     fn allows(&self, origin: Origin, cause: Cause, is_elsewhere: bool) -> bool {
-        let is_plain = matches!(
-            cause,
-            Cause::ResetByPeer | Cause::ConnectionRefused | Cause::IdleTimeout
-        );
+        let is_plain = matches!(cause, Cause::ResetByPeer | Cause::ConnectionRefused)
+            || (cause == Cause::IdleTimeout && self.mode.is_some());
         match self.origin {
             // A router sees the reset of an end pass by, and the end is who sent it; its neighbours see what it sees.
             Origin::Forwarded => {
                 (origin == Origin::Peer && is_plain)
                     || (origin == Origin::LocalProcess && cause == Cause::Unknown)
             }
-            // To others who resets in its own name is the peer, and who does so in another's is a box on the way.
+            // To others who resets in its own name is the peer, or the host whose link it is, and who does so in another's is
+            // a box on the way.
             Origin::LocalProcess | Origin::LocalKernel | Origin::LocalFirewall if is_elsewhere => {
                 if self.in_own_name {
-                    origin == Origin::Peer && is_plain
+                    (origin == Origin::Peer && is_plain)
+                        || (self.is_derived
+                            && origin == self.origin
+                            && (cause == self.cause || cause == Cause::Unknown))
                 } else {
                     origin == Origin::Middlebox
                         && matches!(cause, Cause::IdleTimeout | Cause::NotFromPeer)
@@ -234,6 +268,9 @@ impl Staged {
 
     /// What was lost is no noise to the end that lost it, and nothing else is a fault.
     fn is_cost_wrong(&self, record: &Record) -> bool {
+        if self.is_derived {
+            return false;
+        }
         match record.verdict.severity {
             Severity::Fault => !self.lost,
             Severity::Refused => self.lost,
@@ -265,15 +302,16 @@ pub fn judge_captures(folder: &Path) -> anyhow::Result<Vec<CapturedCase>> {
         .collect::<anyhow::Result<Vec<Staged>>>()
         .context("read what was staged")?;
     let mut cases = Vec::new();
-    let mut captures: Vec<&String> = staged.iter().map(|staged| &staged.capture).collect();
-    captures.sort_unstable();
-    captures.dedup();
-    for capture in captures {
-        let path = folder.join(capture);
-        let here: Vec<_> = staged
+    for place in [Place::Client, Place::Router, Place::Server] {
+        let capture = file_name(place);
+        let path = folder.join(&capture);
+        let mut here: Vec<_> = staged
             .iter()
-            .filter(|staged| staged.capture == *capture)
+            .filter(|staged| staged.place == place)
+            .cloned()
             .collect();
+        let elsewhere = staged.iter().filter(|other| other.place != place);
+        here.extend(elsewhere.filter_map(|other| other.from(place, &staged)));
         for sight in [CaptureSight::Any, CaptureSight::Wire, CaptureSight::Middle] {
             let judged = judge(&path, sight).with_context(|| format!("judge {capture}"))?;
             for staged in &here {
@@ -288,12 +326,7 @@ pub fn judge_captures(folder: &Path) -> anyhow::Result<Vec<CapturedCase>> {
 type Judged = Vec<(Captured, Record)>;
 
 /// A case for each interface that saw it; one without a record if none did.
-fn compare(
-    staged: &Staged,
-    sight: CaptureSight,
-    judged: &[Judged],
-    cases: &mut Vec<CapturedCase>,
-) {
+fn compare(staged: &Staged, sight: CaptureSight, judged: &[Judged], cases: &mut Vec<CapturedCase>) {
     let before = cases.len();
     for resets in judged {
         let nearest = resets
@@ -313,7 +346,8 @@ fn compare(
             cases.push(staged.case(sight, Some(record), blamed));
         }
     }
-    if cases.len() == before {
+    // What did not get there cannot be told there.
+    if cases.len() == before && !staged.is_derived {
         cases.push(staged.case(sight, None, false));
     }
 }
