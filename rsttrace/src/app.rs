@@ -14,7 +14,10 @@ mod session;
 mod storing;
 mod watch;
 
-pub use demo::{RecordedCase, RecordedDemo, demo, record_demo};
+pub use demo::{
+    CaptureSight, CapturedCase, Grade, RecordedCase, RecordedDemo, demo, judge_captures,
+    record_demo,
+};
 pub use doctor::doctor;
 pub use history::history;
 pub use pcap::pcap;

@@ -19,7 +19,7 @@ use std::time::Duration;
 use crate::capture::{CaptureTime, Overlay, Segment};
 use crate::event::TcpFlags;
 use crate::hash::HashMap;
-pub use captured::{Captured, SenderSeen};
+pub use captured::{Captured, Placed, SenderSeen};
 use connection::Connection;
 
 /// What comes so long after a reset still says something of it.
@@ -109,13 +109,19 @@ impl Tracker {
                 self.counts.repeated += 1;
                 return;
             }
-            let reset = Box::new(connection.reset(index, segment, &self.local));
+            let former = connection.takes_back(index, segment, &self.local);
+            let follows = former.is_none();
+            let reset =
+                Box::new(former.unwrap_or_else(|| connection.reset(index, segment, &self.local)));
             for (serial, apart) in connection.held_of_other(index, segment.time) {
                 if let Some(waiting) = nth(&mut self.held, serial, self.first) {
                     waiting.reset.other_way = waiting.reset.other_way.or(Some(apart));
                 }
             }
-            connection.hold(index, self.first + self.held.len() as u64, segment.time);
+            // What comes after it is of the other connection.
+            if follows {
+                connection.hold(index, self.first + self.held.len() as u64, segment.time);
+            }
             self.held.push_back(Held {
                 due: self.now.plus(LOOKAHEAD),
                 key,
@@ -129,7 +135,7 @@ impl Tracker {
         }
         if connection.begins_anew(index, segment) {
             self.counts.connections += 1;
-            *connection = Connection::default();
+            connection.begin_anew(segment);
         }
         let first = self.first;
         let held = &mut self.held;

@@ -1,14 +1,16 @@
 //! `cargo xtask accuracy`: how often is the demo's tracer right, and what does it take for what?
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::{command, packages, workspace};
+use captures::CaptureTally;
 use tally::Tally;
 
+mod captures;
 pub mod cases;
 pub mod tally;
 
@@ -18,6 +20,13 @@ pub struct Args {
     /// Count the cases of this file, as `rsttrace demo --all -o json` wrote it, instead of running the demo
     #[arg(long, value_name = "FILE", conflicts_with_all = ["sudo", "debug"])]
     file: Option<PathBuf>,
+    /// Capture at each place, too, and judge the captures alone: as `tcpdump -i any`, as one interface without the ways of
+    /// packets, and begun in the middle of connections
+    #[arg(long)]
+    captures: bool,
+    /// Judge captures that `rsttrace demo --captures DIR` has made, instead of running the demo
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["file", "sudo", "captures"])]
+    captured: Option<PathBuf>,
     /// Build as this user, and run the demo (nothing else) through sudo
     #[arg(long)]
     sudo: bool,
@@ -31,6 +40,8 @@ impl Args {
     pub fn of_release(sudo: bool) -> Self {
         Self {
             file: None,
+            captures: false,
+            captured: None,
             sudo,
             debug: false,
         }
@@ -39,6 +50,9 @@ impl Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
+    if let Some(folder) = &args.captured {
+        return judged(&judge_captures(args, folder)?, Vec::new());
+    }
     let text = match &args.file {
         Some(file) => {
             fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?
@@ -48,10 +62,28 @@ pub fn run(args: &Args) -> Result<()> {
     let tally = Tally::of(&cases::read(&text)?);
     print!("{tally}");
     let failures = tally.failures();
+    if args.captures {
+        return judged(&judge_captures(args, &folder())?, failures);
+    }
+    end(&failures)
+}
+
+fn judged(captures: &CaptureTally, mut failures: Vec<String>) -> Result<()> {
+    print!("{captures}");
+    failures.extend(captures.failures());
+    end(&failures)
+}
+
+fn end(failures: &[String]) -> Result<()> {
     if !failures.is_empty() {
         bail!("{}", failures.join("; "));
     }
     Ok(())
+}
+
+/// Where the captures of a run go.
+fn folder() -> PathBuf {
+    workspace::target().join("captures")
 }
 
 /// What the demo prints. Its exit code tells less than its cases.
@@ -62,17 +94,36 @@ fn demo(args: &Args) -> Result<String> {
         );
     }
     packages::install_for_staging()?;
-    let mut cargo = command::cargo();
-    cargo.current_dir(workspace::root());
-    cargo.args(["run", "--quiet", "--package", "rsttrace"]);
-    if !args.debug {
-        cargo.arg("--release");
-    }
+    let mut cargo = cargo_run(args, &[]);
     if args.sudo {
         command::with_sudo(&mut cargo);
     }
     cargo.args(["--", "demo", "--all", "--output", "json"]);
+    if args.captures {
+        cargo.arg("--captures").arg(folder());
+    }
     output(&mut cargo)
+}
+
+fn judge_captures(args: &Args, captures: &Path) -> Result<CaptureTally> {
+    let mut cargo = cargo_run(args, &["--example", "captures"]);
+    cargo.arg("--").arg(captures);
+    CaptureTally::of(&output(&mut cargo)?)
+}
+
+fn cargo_run(args: &Args, target: &[&str]) -> Command {
+    let mut cargo = command::cargo();
+    cargo.current_dir(workspace::root());
+    cargo.args(["run", "--quiet", "--package", "rsttrace"]);
+    cargo.args(if target.is_empty() {
+        &["--bin", "rsttrace"]
+    } else {
+        target
+    });
+    if !args.debug {
+        cargo.arg("--release");
+    }
+    cargo
 }
 
 fn output(cargo: &mut Command) -> Result<String> {

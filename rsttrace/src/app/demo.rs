@@ -1,9 +1,12 @@
 //! `rsttrace demo`: stages resets, traces them, and sets what was staged against what was explained.
 
+mod captures;
 mod compare;
 mod plan;
 mod record;
 mod show;
+
+use std::path::Path;
 
 use anyhow::Context as _;
 
@@ -12,12 +15,13 @@ use super::runtime;
 use super::session::{Finished, PreparedSession, SessionOptions};
 use crate::cli::{DemoOptions, Failure, OutputFormat, TracerOptions};
 use crate::demo::scenarios::ALL;
-use crate::demo::{Lab, Place, Scenario, StageError, Suite};
+use crate::demo::{Lab, Place, Scenario, StageError, Suite, Taps};
 use crate::idle::candidates::{Hop, Kind};
 use crate::judge::Sight;
 use crate::kernel::{DETAIL_INTERVAL, InterfaceOptions, Scope, Selector};
 use crate::pipeline::Output;
 use crate::record::Record;
+pub use captures::{CaptureSight, CapturedCase, Grade, judge_captures};
 use compare::{Case, Outcome, compare};
 use plan::{carry_out, open_those_that_predate};
 pub use record::{RecordedCase, RecordedDemo, record_demo};
@@ -31,7 +35,11 @@ pub fn demo(options: DemoOptions) -> Result<(), Failure> {
     if options.list {
         return show::list(&chosen);
     }
-    let (cases, _) = runtime()?.block_on(run(&options.tracer, &chosen, false))?;
+    let folder = options.captures.as_deref();
+    let (cases, _) = runtime()?.block_on(run(&options.tracer, &chosen, false, folder))?;
+    if let Some(folder) = folder {
+        captures::note_staged(folder, &cases)?;
+    }
     match options.output {
         OutputFormat::Table => show::table(&cases, options.color.for_stdout())?,
         OutputFormat::Json => show::json(&cases)?,
@@ -90,6 +98,7 @@ async fn run(
     tracer: &TracerOptions,
     chosen: &[&'static Scenario],
     record: bool,
+    captures: Option<&Path>,
 ) -> Result<(Vec<Case>, Finished), Failure> {
     let hops = chosen
         .iter()
@@ -102,6 +111,14 @@ async fn run(
         .await
         .context("set up the lab")?
         .map_err(|error| stage_failure(&error))?;
+    let taps = match captures {
+        Some(folder) => {
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("make {}", folder.display()))?;
+            Some(Taps::start(&lab, folder).map_err(|error| stage_failure(&error))?)
+        }
+        None => None,
+    };
     let places = [Place::Client, Place::Router, Place::Server].map(|place| lab.view(place).netns);
     let prepared = PreparedSession::new(SessionOptions {
         tracer: tracer.clone(),
@@ -146,6 +163,9 @@ async fn run(
         }
     };
     let mut finished = session.finish();
+    if let Some(taps) = taps {
+        taps.finish().context("write the captures")?;
+    }
     records.extend(resets(std::mem::take(&mut finished.outputs)));
     let cases = done.iter().flat_map(|done| compare(done, &records));
     Ok((cases.collect(), finished))

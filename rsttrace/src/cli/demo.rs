@@ -1,5 +1,7 @@
 //! `rsttrace demo`: which cases are staged, and how many must be right?
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use super::Failure;
@@ -42,6 +44,15 @@ pub(super) struct DemoArgs {
     #[arg(long, value_name = "N", conflicts_with = "list")]
     require: Option<usize>,
 
+    /// Keep captures of all that went over the wires of each namespace, and what was staged there, in this folder
+    #[arg(
+        long,
+        value_name = "DIR",
+        conflicts_with = "list",
+        hide_short_help = true
+    )]
+    captures: Option<PathBuf>,
+
     #[command(flatten)]
     output: OutputArgs,
 
@@ -60,6 +71,8 @@ pub struct DemoOptions {
     pub only: Vec<String>,
     /// Fail if fewer were staged.
     pub require: Option<usize>,
+    /// Where captures of the staging go; absent: none are made.
+    pub captures: Option<PathBuf>,
     /// What goes to standard output.
     pub output: OutputFormat,
     /// When to colour it.
@@ -85,6 +98,7 @@ impl DemoArgs {
             all: self.all,
             only: self.only,
             require: self.require,
+            captures: self.captures,
             output: self.output.output,
             color: self.output.color,
             tracer: self.tracer.into(),

@@ -17,7 +17,7 @@ use super::segment::{Pattern, Segment};
 use super::truth::View;
 
 /// The namespaces of the lab.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Place {
     /// 192.0.2.1, fd01::1

@@ -11,6 +11,7 @@ mod lab;
 mod net;
 pub mod scenarios;
 mod segment;
+mod tap;
 mod truth;
 
 pub use actor::{ActorArgs, SUBCOMMAND, actor_main};
@@ -18,4 +19,5 @@ pub use error::StageError;
 pub use lab::{IpVersion, Lab, Place};
 pub use scenarios::{Armed, Family, Hop, Scenario, Staged, Suite, stage_together};
 pub use segment::{Flags, Segment};
+pub use tap::{Taps, file_name};
 pub use truth::{Holder, Named, StagedIdle, Truth, View, Who};

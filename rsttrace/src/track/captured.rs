@@ -20,6 +20,8 @@ pub struct Captured {
     pub packet: Packet,
     /// Where on its way the capture was made; absent if nothing tells.
     pub vantage: Option<Vantage>,
+    /// What tells where.
+    pub placed: Placed,
     /// TTL of its source's other segments on this connection: its own, if one of them had that, else the greatest; absent if
     /// none was seen.
     pub usual_ttl: Option<u8>,
@@ -27,6 +29,9 @@ pub struct Captured {
     pub ended_before: Option<(bool, Duration)>,
     /// The next sequence number of its source; absent if nothing of it was seen.
     pub expected: Option<u32>,
+    /// The number that the end it goes to acknowledged last, where it has not acknowledged what its source sent after that,
+    /// though there was time: it may not have got it.
+    pub stuck: Option<u32>,
     /// Least round trip from the capture to its source and back; absent if none was measured.
     pub round_trip: Option<Duration>,
     /// The same to the end it goes to.
@@ -58,6 +63,8 @@ pub struct SenderSeen {
     pub probes: u8,
     /// Since the first of them.
     pub probing: Option<Duration>,
+    /// Since the last of them.
+    pub probed: Option<Duration>,
     /// Since the other end's last segment; absent if none was seen.
     pub heard: Option<Duration>,
     /// Payload bytes of the other end since this one last sent data.
@@ -68,6 +75,25 @@ pub struct SenderSeen {
     pub outstanding: u32,
     /// Since data last moved either way; absent before the handshake.
     pub quiet: Option<Duration>,
+    /// It sent neither data nor a FIN.
+    pub has_said_nothing: bool,
+    /// It has sent a SYN for another connection with the same addresses and ports.
+    pub connects_anew: bool,
+    /// The capturing host sent the reset out, and it was not seen to come in.
+    pub left_only: bool,
+    /// Segments of it were seen to come in at the capturing host.
+    pub comes_in: bool,
+}
+
+/// What tells where on its way a reset was captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placed {
+    /// Somebody who knows, or the addresses themselves.
+    Told,
+    /// Which way segments went at the capturing host.
+    Way,
+    /// TTLs: at an end looks like on its own link.
+    Ttl,
 }
 
 impl Captured {
@@ -80,12 +106,19 @@ impl Captured {
     pub fn is_expected(&self) -> bool {
         match &self.received {
             Some(received) if received.socket.state == TcpState::SynSent => {
+                // Whether or not it takes the data of the SYN.
+                let ack = self.packet.segment.ack;
+                let syn_only = received
+                    .socket
+                    .snd_nxt
+                    .wrapping_sub(u32::try_from(received.socket.bytes_sent).unwrap_or_default());
                 self.packet.segment.flags.has(TcpFlags::ACK)
-                    && self.packet.segment.ack == received.socket.snd_nxt
+                    && (ack == received.socket.snd_nxt || ack == syn_only)
             }
-            Some(received) => self
-                .expected
-                .is_none_or(|next| accepts(received.socket.state, next, self.packet.segment.seq)),
+            Some(received) => self.expected.is_none_or(|next| {
+                let seq = self.packet.segment.seq;
+                accepts(received.socket.state, next, seq) || self.stuck == Some(seq)
+            }),
             None => false,
         }
     }

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::end::{End, Kind};
-use super::{Captured, LOOKAHEAD, SenderSeen};
+use super::end::{End, FAR, Kind, is_before, is_near};
+use super::{Captured, LOOKAHEAD, Placed, SenderSeen};
 use crate::capture::{CaptureTime, Segment, Way};
 use crate::event::{
     self, Baseline, BootTime, Closer, Flow, NetnsCookie, OwnerSource, Ownership, Packet,
     PeerFinish, Received, SenderSocket, Socket, SocketCookie, Target, Task, TcpFlags, TcpState,
 };
 use crate::record::{Vantage, Word};
-use crate::verdict::{REORDERED, TalksOn, hops};
+use crate::verdict::{LONGEST_PATH, REORDERED, TalksOn, hops};
 
 /// See the module. The ends go by 0 and 1.
 #[derive(Debug, Default)]
@@ -31,6 +31,9 @@ pub struct Connection {
     held: SmallVec<[Waiting; 1]>,
     /// The last segment that was no reset: who sent it, and what.
     newest: Option<(usize, event::Segment, CaptureTime)>,
+    /// The connection that the same addresses and ports had when a SYN began this one, until that is answered: the other end
+    /// may still have it.
+    former: Option<Box<Self>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +41,15 @@ struct Waiting {
     sender: usize,
     serial: u64,
     time: CaptureTime,
+    /// What the end that it goes to would send next.
+    receiver_next: Option<u32>,
 }
+
+/// What an end sends so long after its reset was not on its way before.
+const GONE_ON: Duration = LOOKAHEAD;
+
+/// Acknowledgements are put off for less.
+const LONGEST_DELAY: Duration = Duration::from_millis(250);
 
 /// Resets of one connection that are followed at a time.
 const MAX_WAITING: usize = 16;
@@ -48,6 +59,8 @@ const MAX_WAITING: usize = 16;
 pub enum FollowUp {
     /// Its sender spoke on.
     SenderTalks(TalksOn),
+    /// Its sender acknowledged what was sent to it afterwards: that was not on its way before.
+    SenderAnswers(TalksOn),
     /// The end it went to went on as if nothing had happened.
     ReceiverTalks(Duration),
     /// The end it went to answered at once with an acknowledgement: RFC 5961 asks for the right number so.
@@ -63,6 +76,9 @@ impl FollowUp {
                 if talks.after > on_its_way {
                     reset.talks_on = reset.talks_on.or(Some(talks));
                 }
+            }
+            Self::SenderAnswers(talks) => {
+                reset.talks_on = reset.talks_on.or(Some(talks));
             }
             Self::ReceiverTalks(after) => {
                 let on_its_way = reset.onward_trip.unwrap_or_default().max(REORDERED);
@@ -96,6 +112,7 @@ impl Connection {
                 sender,
                 serial,
                 time,
+                receiver_next: self.ends[1 - sender].next,
             });
         }
     }
@@ -121,11 +138,62 @@ impl Connection {
         self.ends[sender].resets_again(segment)
     }
 
-    /// A SYN that begins another connection with these addresses and ports.
+    /// It begins another connection with these addresses and ports: a SYN or, where that was not captured, numbers that have
+    /// nothing to do with those of a connection that is over.
     pub fn begins_anew(&self, sender: usize, segment: &Segment<'_>) -> bool {
-        let is_syn = segment.flags.0 & (TcpFlags::SYN | TcpFlags::ACK) == TcpFlags::SYN;
         let known = &self.ends[sender];
-        is_syn && known.next.is_some() && known.isn != Some(segment.seq)
+        let Some(next) = known.next else {
+            return false;
+        };
+        match segment.flags.0 & (TcpFlags::SYN | TcpFlags::ACK) {
+            // A late one: what it begins is being followed.
+            TcpFlags::SYN if known.isn.is_none() && !self.is_over() => {
+                next.wrapping_sub(segment.seq) > FAR
+            }
+            TcpFlags::SYN => known.isn != Some(segment.seq),
+            _ if !self.is_over() => false,
+            TcpFlags::ACK => {
+                let acked = self.ends[1 - sender].next;
+                !is_near(next, segment.seq)
+                    && acked.is_some_and(|acked| !is_near(acked, segment.ack))
+            }
+            _ => false,
+        }
+    }
+
+    /// Forgets the connection for one that begins with this segment.
+    pub fn begin_anew(&mut self, segment: &Segment<'_>) {
+        let mut former = std::mem::take(self);
+        let [one, other] = &former.ends;
+        let may_live = !former.is_over() && one.next.is_some() && other.next.is_some();
+        if segment.flags.has(TcpFlags::SYN) && may_live {
+            former.held.clear();
+            former.former = None;
+            self.former = Some(Box::new(former));
+        }
+    }
+
+    /// It was reset, or both ends have closed it.
+    fn is_over(&self) -> bool {
+        self.ended.is_some() || self.ends.iter().all(|end| end.fin.is_some())
+    }
+
+    /// A reset that answers, in the middle of a handshake, for the connection that the other end still has: whoever sends a
+    /// SYN for it does not have it any more.
+    pub fn takes_back(
+        &mut self,
+        sender: usize,
+        segment: &Segment<'_>,
+        local: &HashSet<IpAddr>,
+    ) -> Option<Captured> {
+        self.former.as_ref().filter(|former| {
+            self.opener == Some(sender) && former.ends[sender].next == Some(segment.seq)
+        })?;
+        let mut former = self.former.take()?;
+        let mut reset = former.reset(sender, segment, local);
+        reset.sender.connects_anew = true;
+        self.last = self.last.max(segment.time);
+        Some(reset)
     }
 
     /// Takes in a segment that is no reset; `tell` gets what it says of resets that are held back.
@@ -136,7 +204,18 @@ impl Connection {
         tell: &mut dyn FnMut(u64, FollowUp),
     ) {
         let now = segment.time;
+        if let Some(former) = &mut self.former {
+            if !segment.flags.has(TcpFlags::SYN) {
+                former.follow(sender, segment, &mut |_, _| {});
+                self.last = self.last.max(now);
+                return;
+            }
+            if segment.flags.has(TcpFlags::ACK) {
+                self.former = None;
+            }
+        }
         let quiet = self.data().map_or(Duration::ZERO, |data| now.since(data));
+        let before = self.ends[sender].next;
         let kind = self.ends[sender].sends(segment, quiet);
         self.last = self.last.max(now);
         if kind == Kind::Repeated {
@@ -156,16 +235,35 @@ impl Connection {
             self.established = Some(now);
         }
         self.newest = Some((sender, headers(segment), now));
+        // Whoever goes on with data has not reset it after all, or these are other connections whose SYNs were not captured.
+        if kind == Kind::New
+            && segment.payload_len > 0
+            && self
+                .ended
+                .is_some_and(|(by, time)| by == sender && now.since(time) > GONE_ON)
+        {
+            self.ended = None;
+        }
         for waiting in &self.held {
             let after = now.since(waiting.time);
-            if after > LOOKAHEAD || segment.flags.has(TcpFlags::SYN) {
+            let is_other = before.is_some_and(|next| !is_near(next, segment.seq));
+            if after > LOOKAHEAD || is_other || segment.flags.has(TcpFlags::SYN) {
                 continue;
             }
             let follow_up = if waiting.sender == sender {
-                FollowUp::SenderTalks(TalksOn {
+                let talks = TalksOn {
                     after,
                     ttl: segment.ttl,
-                })
+                };
+                let answers = segment.flags.has(TcpFlags::ACK)
+                    && waiting.receiver_next.is_some_and(|next| {
+                        is_before(next, segment.ack) && is_near(next, segment.ack)
+                    });
+                if answers {
+                    FollowUp::SenderAnswers(talks)
+                } else {
+                    FollowUp::SenderTalks(talks)
+                }
             } else if kind == Kind::Acknowledgement {
                 FollowUp::Challenged
             } else {
@@ -184,7 +282,7 @@ impl Connection {
     ) -> Captured {
         let now = segment.time;
         let receiver = 1 - sender;
-        let vantage = self.vantage(sender, segment, local);
+        let (vantage, placed) = self.vantage(sender, segment, local);
         let received = self.received(receiver, segment);
         let source = &self.ends[sender];
         let destination = &self.ends[receiver];
@@ -206,11 +304,16 @@ impl Connection {
                 .map(|(_, cause, time)| (cause, now.since(time))),
             probes: source.probes,
             probing: source.probed.map(|(first, _)| now.since(first)),
+            probed: source.probed.map(|(_, last)| now.since(last)),
             heard: destination.segment.map(|last| now.since(last)),
             unanswered: destination.unanswered,
             peer_finished: destination.fin.is_some(),
             outstanding: source.outstanding(),
             quiet: self.data().map(|data| now.since(data)),
+            has_said_nothing: source.bytes == 0 && source.fin.is_none(),
+            connects_anew: false,
+            left_only: segment.way == Some(Way::Out),
+            comes_in: source.ways.0,
         };
         let reset = Captured {
             frame: segment.frame,
@@ -245,10 +348,15 @@ impl Connection {
             },
             time: boot_time(now),
             vantage,
+            placed,
             usual_ttl,
             ended_before: self.ended.map(|(by, time)| (by == sender, now.since(time))),
             // Before the source's first segment any number may be the one expected.
             expected: source.next,
+            stuck: source
+                .unacknowledged_since
+                .filter(|since| source.outstanding() > 0 && now.since(*since) > LONGEST_DELAY)
+                .and(source.acked),
             round_trip: destination.round_trip.map(|(least, _)| least),
             onward_trip: source.round_trip.map(|(least, _)| least),
             sender: sender_seen,
@@ -280,7 +388,7 @@ impl Connection {
         sender: usize,
         segment: &Segment<'_>,
         local: &HashSet<IpAddr>,
-    ) -> Option<Vantage> {
+    ) -> (Option<Vantage>, Placed) {
         let of = |here, there| match (here, there) {
             (true, true) => Vantage::Both,
             (true, false) => Vantage::Source,
@@ -292,29 +400,37 @@ impl Connection {
             segment.destination.ip().to_canonical(),
         );
         if from == to || (from.is_loopback() && to.is_loopback()) {
-            return Some(Vantage::Both);
+            return (Some(Vantage::Both), Placed::Told);
         }
         if local.contains(&from) || local.contains(&to) {
-            return Some(of(local.contains(&from), local.contains(&to)));
+            let vantage = of(local.contains(&from), local.contains(&to));
+            return (Some(vantage), Placed::Told);
         }
         let source = &self.ends[sender];
         let destination = &self.ends[1 - sender];
         if segment.way.is_some() {
-            // What was made here is not seen to come in.
-            let only_left = |ways: (bool, bool)| ways == (false, true);
-            let here = only_left(source.ways)
-                || (source.segment.is_none() && segment.way == Some(Way::Out));
-            return Some(of(here, only_left(destination.ways)));
+            // What was made here is not seen to come in. Nor is what this host translates, but that has passed a router.
+            let starts_here = |ttl: u8| hops(ttl) == 0 || hops(ttl) > LONGEST_PATH;
+            let is_here = |end: &End| {
+                end.ways == (false, true)
+                    && end.ttl.is_some_and(|(_, greatest)| starts_here(greatest))
+            };
+            let here = match source.segment {
+                None => segment.way == Some(Way::Out) && starts_here(segment.ttl),
+                Some(_) => is_here(source),
+            };
+            return (Some(of(here, is_here(destination))), Placed::Way);
         }
         // Nobody on the way raises a TTL: a usual start is seen where it was set, or by a neighbour.
         let near = |end: &End| end.ttl.map(|(_, greatest)| hops(greatest) == 0);
-        match (near(source), near(destination)) {
+        let vantage = match (near(source), near(destination)) {
             (Some(true), Some(true)) => None,
             (Some(here), Some(there)) => Some(of(here, there)),
             (None, Some(true)) if hops(segment.ttl) > 0 => Some(Vantage::Destination),
             (None, Some(false)) => Some(of(hops(segment.ttl) == 0, false)),
             _ => None,
-        }
+        };
+        (vantage, Placed::Ttl)
     }
 
     /// What the end that got a reset would know; `None` if nothing of it was seen.
@@ -421,11 +537,8 @@ impl Connection {
     fn state(&self, index: usize) -> TcpState {
         let me = &self.ends[index];
         let peer = &self.ends[1 - index];
-        let has_syn_only = |end: &End| {
-            end.isn
-                .is_some_and(|isn| end.next == Some(isn.wrapping_add(1)))
-                && end.bytes == 0
-        };
+        // A SYN may carry data (RFC 7413).
+        let has_syn_only = |end: &End| end.isn.is_some() && !end.spoke;
         // Who sent a SYN and got nothing but perhaps a reset.
         if peer.next.is_none() && self.opener == Some(index) && has_syn_only(me) {
             return TcpState::SynSent;

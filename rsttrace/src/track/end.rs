@@ -53,6 +53,8 @@ pub struct End {
     pub scale: Option<u8>,
     /// Its SYN had timestamps.
     pub timestamps: bool,
+    /// It sent more than SYNs and acknowledgements.
+    pub spoke: bool,
     /// Segments of it were seen to come in, and to leave.
     pub ways: (bool, bool),
     /// What its last segment looked like, and when.
@@ -121,6 +123,13 @@ impl End {
         self.last = Some((Looks::of(segment), segment.time));
         let begins = segment.flags.has(TcpFlags::SYN);
         if begins && self.isn.is_none() {
+            // What came before it and does not follow from it was of another connection.
+            if self
+                .next
+                .is_some_and(|next| next.wrapping_sub(segment.seq) > FAR)
+            {
+                (self.next, self.acked, self.timed) = (None, None, None);
+            }
             self.isn = Some(segment.seq);
             self.handshake = Some((segment.ttl, segment.time));
             self.mac = segment.source_mac;
@@ -134,6 +143,7 @@ impl End {
         match kind {
             Kind::New => {
                 self.next = Some(end);
+                self.spoke |= !begins;
                 if end != segment.seq {
                     self.unacknowledged_since = self.unacknowledged_since.or(Some(segment.time));
                     self.timed = self.timed.or(Some((end, segment.time)));
@@ -248,6 +258,14 @@ impl End {
     pub fn offers(&self) -> u32 {
         u32::from(self.window) << self.scale.unwrap_or_default().min(14)
     }
+}
+
+/// No window and no loss of a capture makes numbers of one connection differ by more.
+pub const FAR: u32 = 1 << 25;
+
+/// These numbers may be of one connection.
+pub fn is_near(one: u32, other: u32) -> bool {
+    one.wrapping_sub(other).min(other.wrapping_sub(one)) <= FAR
 }
 
 fn is_repetition(last: Option<(Looks, CaptureTime)>, segment: &Segment<'_>) -> bool {

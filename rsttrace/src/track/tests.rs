@@ -1,5 +1,7 @@
 //! Whole conversations, played to the tracker and judged by the pipeline.
 
+mod hard;
+
 use std::time::Duration;
 
 use proptest::prelude::*;

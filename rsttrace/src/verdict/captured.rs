@@ -7,11 +7,13 @@ use super::{
     Accepted, Around, Arrived, Context, Side, Witness, at_most, evidence, explain, item, nearer,
     origin_of, received, words,
 };
-use crate::event::{Received, TcpState};
+use std::time::Duration;
+
+use crate::event::{Received, Segment, TcpFlags, TcpState};
 use crate::idle::clocks::LEAST;
 use crate::join::{is_in_window, is_passive_form};
 use crate::record::{Cause, Confidence, Evidence, Idle, Origin, Severity, Vantage, Verdict};
-use crate::track::Captured;
+use crate::track::{Captured, Placed};
 
 /// Judges it. `idle` are the clocks of the end that got it.
 pub fn captured(
@@ -24,10 +26,9 @@ pub fn captured(
         None => alone(captured),
         Some(end) if !captured.is_expected() => missed(captured, end),
         Some(_) if captured.was_ended_by_it() => once_more(captured),
+        Some(_) if is_put_in_here(captured) => by_this_box(captured),
         Some(end) if end.socket.state == TcpState::SynSent => refused(captured, around),
-        Some(end) if is_made_here(captured) && end.socket.state.is_synchronized() => {
-            by_this_host(captured, end)
-        }
+        Some(_) if is_made_here(captured) => by_this_host(captured),
         Some(end) => by_the_other_end(captured, end, around, idle, context),
     };
     if let Some(after) = captured
@@ -65,17 +66,62 @@ fn is_made_here(captured: &Captured) -> bool {
     here && is_usual && captured.talks_on.is_none()
 }
 
+/// It left the capturing host, which did not get it from elsewhere though it only passes on what its source sends.
+fn is_put_in_here(captured: &Captured) -> bool {
+    // What is translated here never comes in under the addresses that it leaves with.
+    let is_unlike = || {
+        captured
+            .usual_ttl
+            .is_none_or(|usual| nearer::weigh_ttl(captured.packet.segment.ttl, usual) > 0)
+    };
+    captured.placed == Placed::Way
+        && captured.vantage == Some(Vantage::Between)
+        && captured.sender.left_only
+        && (captured.sender.comes_in || is_unlike())
+}
+
+/// It has the shape and the numbers of an answer to a segment that came just before it.
+fn is_answer(captured: &Captured) -> Option<Segment> {
+    if !has_form_of_answer(captured) {
+        return None;
+    }
+    let (cause, after) = captured.sender.answers?;
+    (after <= LONGEST_ANSWER).then_some(cause)
+}
+
+/// The kernels answer at once; a busy one may be kept from it.
+const LONGEST_ANSWER: Duration = Duration::from_millis(250);
+
+/// An answer acknowledges only where it has no number of its own (RFC 9293 section 3.10.7.1): else a window may just be shut.
+fn has_form_of_answer(captured: &Captured) -> bool {
+    let segment = &captured.packet.segment;
+    is_passive_form(&captured.packet) && (!segment.flags.has(TcpFlags::ACK) || segment.seq == 0)
+}
+
 /// Nothing else of the connection was captured.
 fn alone(captured: &Captured) -> Verdict {
     let packet = &captured.packet;
+    let segment = &packet.segment;
+    // Only what does not acknowledge is answered with the number 0: a SYN.
+    let answers_syn = has_form_of_answer(captured) && segment.flags.has(TcpFlags::ACK);
+    let (severity, what) = if answers_syn {
+        (
+            Severity::Refused,
+            format!("a connect to {} was turned away", packet.source),
+        )
+    } else {
+        (
+            Severity::Fault,
+            format!("a reset in the name of {}", packet.source),
+        )
+    };
     verdict(
         Origin::Unknown,
         Cause::Unknown,
-        Severity::Fault,
+        severity,
         Confidence::Possible,
         format!(
-            "a reset in the name of {}, unknown why, because the capture holds nothing else of this connection",
-            packet.source
+            "{what}, unknown why, because the capture holds nothing else of this connection"
         ),
         vec![shape(captured)],
         vec![
@@ -117,7 +163,8 @@ fn refused(captured: &Captured, around: &Around) -> Verdict {
             format!("TTL {seen}, the peer's other connections had {usual}"),
         ));
         if weight > 0 {
-            confidence = Confidence::Likely;
+            // Something nearer may have answered.
+            confidence = Confidence::Possible;
         }
     }
     verdict(
@@ -182,7 +229,9 @@ fn missed(captured: &Captured, end: &Received) -> Verdict {
             "the end it went to answered with an acknowledgement, as RFC 5961 asks",
         ));
     }
-    let lives = captured.lives_on;
+    let lives = captured
+        .lives_on
+        .or(captured.talks_on.map(|talks| talks.after));
     if let Some(after) = lives {
         list.push(item(
             "lives_on",
@@ -245,102 +294,236 @@ fn missed(captured: &Captured, end: &Received) -> Verdict {
     }
 }
 
-/// The capturing host sent it: by which of its parts?
-fn by_this_host(captured: &Captured, end: &Received) -> Verdict {
-    let sender = &captured.sender;
+/// The capturing host passes on what this source sends, but made this reset itself.
+fn by_this_box(captured: &Captured) -> Verdict {
     let packet = &captured.packet;
     let (me, peer) = (packet.source, packet.destination);
-    let mut list = vec![shape(captured)];
-    list.extend(evidence::ttl(packet));
-    // An exchange that was over: the other end had said all, and had been answered.
-    let is_complete = sender.peer_finished && sender.outstanding == 0;
-    let severity = if is_complete {
-        Severity::Noise
+    let mut list = vec![
+        shape(captured),
+        item(
+            "put_in_here",
+            format!(
+                "this host passes on what {me} sends, and sent this reset without having got it"
+            ),
+        ),
+    ];
+    if let Some(usual) = captured.usual_ttl {
+        list.push(item(
+            "ttl",
+            format!(
+                "TTL {}, but {usual} in what it passes on",
+                packet.segment.ttl
+            ),
+        ));
+    }
+    let Some(cause) = is_answer(captured) else {
+        return verdict(
+            Origin::Unknown,
+            Cause::Unknown,
+            Severity::Fault,
+            Confidence::Possible,
+            format!(
+                "the capturing host itself reset the connection in the name of {me}: a process with a raw socket or a packet filter; which, a capture does not show"
+            ),
+            list,
+            vec!["run rsttrace on the capturing host".into()],
+        );
+    };
+    list.push(item("segment", format!("it answers {}", described(&cause))));
+    let severity = if cause.flags.has(TcpFlags::SYN) {
+        Severity::Refused
     } else {
         Severity::Fault
     };
+    // A kernel answers for its own addresses only, and for those that it translates.
+    let (origin, cause, why) = if captured.sender.comes_in {
+        (
+            Origin::LocalFirewall,
+            Cause::FirewallReject,
+            "its packet filter rejects, or a process of it writes segments of its own",
+        )
+    } else {
+        (
+            Origin::LocalKernel,
+            Cause::HalfOpen,
+            "it does not know the connection (any more), for instance after a timeout of its address translation, or its packet filter rejects",
+        )
+    };
+    verdict(
+        origin,
+        cause,
+        severity,
+        Confidence::Possible,
+        format!("the capturing host itself answered {peer} in the name of {me}: {why}"),
+        list,
+        vec![
+            "run rsttrace on the capturing host: it tells its kernel from its packet filter".into(),
+        ],
+    )
+}
+
+/// The capturing host sent it: by which of its parts?
+fn by_this_host(captured: &Captured) -> Verdict {
+    let packet = &captured.packet;
+    let mut list = vec![shape(captured)];
+    list.extend(evidence::ttl(packet));
+    if has_form_of_answer(captured) {
+        answer_of_this_host(captured, list)
+    } else {
+        reset_of_this_host(captured, list)
+    }
+}
+
+/// It has the form of an answer.
+fn answer_of_this_host(captured: &Captured, mut list: Vec<Evidence>) -> Verdict {
+    let sender = &captured.sender;
+    let packet = &captured.packet;
+    let (me, peer) = (packet.source, packet.destination);
+    let Some(cause) = is_answer(captured) else {
+        list.push(item(
+            "nothing_to_answer",
+            "it has the form of an answer, but no segment with the numbers of one to it came just before it",
+        ));
+        return unknown(
+            captured,
+            cost(captured),
+            list,
+            "no segment just before it fits its numbers: a process with a raw socket, for instance, or a segment that was not captured",
+        );
+    };
+    list.push(item("segment", format!("it answers {}", described(&cause))));
+    let lost_data = if cause.payload_len > 0 {
+        Severity::Fault
+    } else {
+        Severity::Noise
+    };
+    if sender.connects_anew {
+        return verdict(
+            origin_of(Cause::BadHandshake),
+            Cause::BadHandshake,
+            Severity::Refused,
+            Confidence::Likely,
+            format!(
+                "{me} connects anew with addresses and ports for which {peer} still has an older connection, and resets that one"
+            ),
+            list,
+            Vec::new(),
+        );
+    }
+    if let Some(finished) = sender.finished {
+        return verdict(
+            origin_of(Cause::DataAfterClose),
+            Cause::DataAfterClose,
+            lost_data,
+            Confidence::Likely,
+            format!(
+                "{peer} sent {} {} after {me} had closed",
+                words::bytes(cause.payload_len),
+                words::span(finished)
+            ),
+            list,
+            Vec::new(),
+        );
+    }
+    list.push(item(
+        "look_alikes",
+        "the kernel's answer for a connection it does not have and that of a packet filter of this host look the same in a capture",
+    ));
+    if cause.flags.has(TcpFlags::SYN | TcpFlags::ACK) {
+        return verdict(
+            origin_of(Cause::LateSynack),
+            Cause::LateSynack,
+            Severity::Noise,
+            Confidence::Possible,
+            format!(
+                "{peer} answered a connect that {} does not wait for (any more): given up, or a scan, or its packet filter rejects",
+                me.ip()
+            ),
+            list,
+            Vec::new(),
+        );
+    }
+    let Some(silent) = sender.silent else {
+        return unknown(
+            captured,
+            lost_data,
+            list,
+            "nothing else of it was captured on this connection: its kernel does not know the connection, or its packet filter rejects",
+        );
+    };
+    let silence = sender.quiet.filter(|quiet| *quiet >= LEAST);
+    let after_silence = silence.map_or_else(String::new, |quiet| {
+        format!(" after {} without data", words::silence(quiet))
+    });
+    if silent >= LEAST {
+        return verdict(
+            origin_of(Cause::HalfOpen),
+            Cause::HalfOpen,
+            lost_data,
+            Confidence::Possible,
+            format!(
+                "{peer} spoke on a connection that {} does not have any more, or that its packet filter rejects{after_silence}",
+                me.ip()
+            ),
+            list,
+            Vec::new(),
+        );
+    }
+    if sender.has_said_nothing {
+        return unknown(
+            captured,
+            Severity::Refused,
+            list,
+            "it had said nothing on the connection but its part of the handshake: nobody may have accepted it (a full accept queue, tcp_abort_on_overflow), or its packet filter rejects",
+        );
+    }
+    unknown(
+        captured,
+        lost_data,
+        list,
+        "it had spoken on the connection just before: its socket may be gone since, or its packet filter may have begun to reject",
+    )
+}
+
+/// It has the form of a reset by an end that has the connection.
+fn reset_of_this_host(captured: &Captured, mut list: Vec<Evidence>) -> Verdict {
+    let sender = &captured.sender;
+    let packet = &captured.packet;
+    let (me, peer) = (packet.source, packet.destination);
+    let severity = cost(captured);
     let silence = sender.quiet.filter(|quiet| *quiet >= LEAST);
     let silent = silence.map_or_else(String::new, |quiet| {
         format!(" after {} without data", words::silence(quiet))
     });
-    if is_passive_form(packet) {
-        let Some((cause, _)) = sender.answers else {
-            list.push(item(
-                "nothing_to_answer",
-                "it has the form of an answer, but not the numbers of one to the segment before it",
-            ));
-            return unknown(
-                captured,
-                severity,
-                list,
-                "no segment before it fits its numbers",
-            );
-        };
-        list.push(item("segment", format!("it answers {}", described(&cause))));
-        let lost_data = if cause.payload_len > 0 {
-            Severity::Fault
-        } else {
-            Severity::Noise
-        };
-        if let Some(finished) = sender.finished {
-            return verdict(
-                origin_of(Cause::DataAfterClose),
-                Cause::DataAfterClose,
-                lost_data,
-                Confidence::Likely,
-                format!(
-                    "{peer} sent {} {} after {me} had closed",
-                    words::bytes(cause.payload_len),
-                    words::span(finished)
-                ),
-                list,
-                Vec::new(),
-            );
-        }
-        list.push(item(
-            "look_alikes",
-            "the kernel's answer for a connection it does not have and that of a packet filter of this host look the same in a capture",
-        ));
-        let forgot = sender.silent.is_some_and(|silent| silent >= LEAST);
-        if forgot && end.socket.state == TcpState::Established {
-            return verdict(
-                origin_of(Cause::HalfOpen),
-                Cause::HalfOpen,
-                lost_data,
-                Confidence::Possible,
-                format!(
-                    "{peer} spoke on a connection that {} does not have any more, or that its packet filter rejects{silent}",
-                    me.ip()
-                ),
-                list,
-                Vec::new(),
-            );
-        }
-        return unknown(
-            captured,
-            severity,
-            list,
-            "this host had spoken on the connection just before: its packet filter may have begun to reject it",
-        );
-    }
-    if sender.probes >= LEAST_PROBES {
+    let since_probe = sender.probed.unwrap_or_default();
+    let is_unanswered = since_probe >= LEAST
+        && captured
+            .onward_trip
+            .is_none_or(|trip| since_probe > trip.saturating_mul(8));
+    if sender.probes >= LEAST_PROBES || (sender.probes > 0 && is_unanswered) {
         let probing = sender.probing.unwrap_or_default();
+        let probes = words::things(sender.probes.into(), "keepalive probe");
         list.push(item(
             "probes",
-            format!(
-                "{} keepalive probes within {} were not answered",
-                sender.probes,
-                words::span(probing)
-            ),
+            format!("{probes} within {} had no answer", words::span(probing)),
         ));
+        let confidence = if sender.probes >= LEAST_PROBES {
+            Confidence::Likely
+        } else {
+            list.push(item(
+                "look_alikes",
+                "an application that closes with a reset just then would look the same in a capture",
+            ));
+            Confidence::Possible
+        };
         return verdict(
             origin_of(Cause::KeepaliveTimeout),
             Cause::KeepaliveTimeout,
             severity,
-            Confidence::Likely,
+            confidence,
             format!(
-                "{peer} answered none of {} keepalive probes of {me}",
-                sender.probes
+                "{peer} did not answer {probes} of {me}, the last one {} before",
+                words::span(since_probe)
             ),
             list,
             Vec::new(),
@@ -386,6 +569,16 @@ fn by_this_host(captured: &Captured, end: &Received) -> Verdict {
         list,
         vec!["run rsttrace on that host: it names the process and how it closed".into()],
     )
+}
+
+/// An exchange was over where the other end had said all, and had been answered: then nothing is lost.
+fn cost(captured: &Captured) -> Severity {
+    let sender = &captured.sender;
+    if sender.peer_finished && sender.outstanding == 0 {
+        Severity::Noise
+    } else {
+        Severity::Fault
+    }
 }
 
 /// Fewer may be on their way.
@@ -454,6 +647,12 @@ fn place(captured: &Captured) -> Evidence {
         captured.packet.destination.ip(),
     );
     let place = match captured.vantage {
+        Some(Vantage::Source) if captured.placed == Placed::Ttl => {
+            format!("by the TTLs the capture was made at {source} or on its link")
+        }
+        Some(Vantage::Destination) if captured.placed == Placed::Ttl => {
+            format!("by the TTLs the capture was made at {destination} or on its link")
+        }
         Some(Vantage::Source) => format!("the capture was made at {source}"),
         Some(Vantage::Destination) => format!("the capture was made at {destination}"),
         Some(Vantage::Both) => "both ends are on the capturing host".to_owned(),
@@ -467,7 +666,7 @@ fn place(captured: &Captured) -> Evidence {
 }
 
 /// `a segment with flags P. and 5 bytes`.
-fn described(segment: &crate::event::Segment) -> String {
+fn described(segment: &Segment) -> String {
     let mut text = format!("a segment with flags {}", segment.flags);
     if segment.payload_len > 0 {
         text.push_str(&format!(" and {}", words::bytes(segment.payload_len)));

@@ -125,7 +125,7 @@ const STARTS: [u8; 3] = [64, 128, 255];
 const DETOUR: u8 = 2;
 
 /// No path is longer: a TTL that says so began elsewhere (IP_TTL, RFC 5082).
-const LONGEST_PATH: u8 = 32;
+pub const LONGEST_PATH: u8 = 32;
 
 /// Routers passed, from the nearest usual start.
 pub fn hops(ttl: u8) -> u8 {

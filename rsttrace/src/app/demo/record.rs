@@ -86,7 +86,7 @@ impl RecordedCase {
 /// Runs the short demo and keeps all of it. An event that was lost is an error.
 pub fn record_demo(tracer: &TracerOptions) -> Result<RecordedDemo, Failure> {
     let chosen = choose(&[], false)?;
-    let (cases, finished) = runtime()?.block_on(run(tracer, &chosen, true))?;
+    let (cases, finished) = runtime()?.block_on(run(tracer, &chosen, true, None))?;
     let lost: u64 = finished.totals.kernel.iter().map(|total| total.lost).sum();
     let whole = match finished.recorded.and_then(|recorded| recorded.memory) {
         Some(whole) if lost == 0 => whole,

@@ -1,0 +1,420 @@
+//! What does a capture alone tell of the resets that were staged, and is it true?
+//!
+//! The demo captures at each place ([`Taps`](crate::demo::Taps)) and notes what it staged; the captures are judged later, each
+//! for itself and in three sights, and what is told is compared with the truth.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use super::compare::Case;
+use super::hop;
+use crate::app::pcap::host_of;
+use crate::capture::{Reader, Segment};
+use crate::demo::scenarios::ALL;
+use crate::demo::{IpVersion, Place, Truth, file_name};
+use crate::event::TcpFlags;
+use crate::pipeline::{Output, Pipeline};
+use crate::record::{Cause, Confidence, Direction, IdleMode, Origin, Record, Severity, Vantage};
+use crate::track::{Captured, Tracker};
+
+/// What was staged, one reset and place a line.
+const STAGED: &str = "staged.jsonl";
+
+/// How a capture is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CaptureSight {
+    /// As `tcpdump -i any` captures: all interfaces, with the way of each packet.
+    Any,
+    /// As `tcpdump -i eth0` does: each interface for itself, and only TTLs tell where that is.
+    Wire,
+    /// The same, begun in the middle of all connections.
+    Middle,
+}
+
+/// How what was told compares with the truth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grade {
+    /// Origin and cause are as staged, or the cause is a more general word for it.
+    Right,
+    /// It is said that the capture does not tell.
+    Unknown,
+    /// Another one or another cause is named, as a possibility.
+    Doubtful,
+    /// Another one is blamed, or for another reason.
+    Wrong,
+    /// There is no record.
+    Missing,
+}
+
+/// A staged reset in one sight of the capture of its place, and what was told of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CapturedCase {
+    /// The scenario's name.
+    pub scenario: String,
+    /// IPv4 or IPv6.
+    pub version: IpVersion,
+    /// Where it was captured.
+    pub place: Place,
+    /// Which way it goes there.
+    pub direction: Direction,
+    /// How the capture was looked at.
+    pub sight: CaptureSight,
+    /// Who was behind it.
+    pub origin: Origin,
+    /// Why.
+    pub cause: Cause,
+    /// What nobody on one host can know of it.
+    pub unknowable: Option<String>,
+    /// The result.
+    pub grade: Grade,
+    /// Its cost is told otherwise than it was.
+    pub is_cost_wrong: bool,
+    /// What was told.
+    pub record: Option<Record>,
+}
+
+/// A staged reset as it is noted beside the captures.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Staged {
+    capture: String,
+    scenario: String,
+    version: IpVersion,
+    place: Place,
+    direction: Direction,
+    sender: SocketAddr,
+    receiver: SocketAddr,
+    origin: Origin,
+    cause: Cause,
+    mode: Option<IdleMode>,
+    condition: String,
+    unknowable: Option<String>,
+    lost: bool,
+    spares: Vec<Cause>,
+    in_own_name: bool,
+    /// The truth is another place's, and this place saw it pass.
+    #[serde(default)]
+    is_derived: bool,
+    seq: u32,
+    flags: u8,
+    captured_ns: Option<u64>,
+}
+
+impl Staged {
+    fn of(case: &Case, truth: &Truth) -> Self {
+        let seen = &truth.seen;
+        Self {
+            capture: file_name(truth.view.place),
+            scenario: case.scenario.name.to_owned(),
+            version: case.version,
+            place: truth.view.place,
+            direction: truth.direction,
+            sender: truth.sender,
+            receiver: truth.receiver,
+            origin: truth.origin,
+            cause: truth.cause,
+            mode: truth.idle.map(|idle| idle.mode),
+            condition: truth.condition.to_owned(),
+            unknowable: truth.unknowable.map(str::to_owned),
+            lost: truth.lost,
+            spares: truth.spares.to_vec(),
+            // In other names firewalls of the router answer, and its kernel where it translates them.
+            in_own_name: truth.view.place != Place::Router
+                || truth.origin == Origin::LocalProcess
+                || truth.cause == Cause::DataAfterClose,
+            is_derived: false,
+            seq: seen.seq,
+            flags: seen.flags.0,
+            captured_ns: seen
+                .captured
+                .and_then(|time| u64::try_from(time.as_nanos()).ok()),
+        }
+    }
+
+    /// The same as another place sees it; absent if that has a truth of its own, or nobody can know it.
+    fn from(&self, place: Place, all: &[Self]) -> Option<Self> {
+        let is_same = |other: &&Self| {
+            (other.sender, other.receiver, other.seq) == (self.sender, self.receiver, self.seq)
+        };
+        let has_own = all
+            .iter()
+            .filter(is_same)
+            .any(|other| other.place == place || other.unknowable.is_some());
+        let tells = match self.direction {
+            Direction::Sent => self.cause != Cause::Propagated,
+            Direction::Received | Direction::Observed => self.origin == Origin::Middlebox,
+            Direction::Forwarded => false,
+        };
+        (tells && !has_own).then(|| Self {
+            capture: file_name(place),
+            place,
+            is_derived: true,
+            ..self.clone()
+        })
+    }
+
+    /// This reset of the capture is it: how far apart they are.
+    fn distance(&self, reset: &Captured) -> Option<u64> {
+        let packet = &reset.packet;
+        let is_it = packet.source == self.sender
+            && packet.destination == self.receiver
+            && packet.segment.seq == self.seq;
+        is_it.then(|| {
+            self.captured_ns
+                .map_or(0, |time| time.abs_diff(reset.time.0))
+        })
+    }
+
+    fn case(&self, sight: CaptureSight, record: Option<&Record>, blamed: bool) -> CapturedCase {
+        let grade = match record {
+            None => Grade::Missing,
+            Some(_) if blamed => Grade::Wrong,
+            Some(record) => self.grade(sight, record),
+        };
+        CapturedCase {
+            scenario: self.scenario.clone(),
+            version: self.version,
+            place: self.place,
+            direction: if self.is_derived {
+                Direction::Observed
+            } else {
+                self.direction
+            },
+            sight,
+            origin: self.origin,
+            cause: self.cause,
+            unknowable: self.unknowable.clone(),
+            grade,
+            is_cost_wrong: record.is_some_and(|record| self.is_cost_wrong(record)),
+            record: record.cloned(),
+        }
+    }
+
+    fn grade(&self, sight: CaptureSight, record: &Record) -> Grade {
+        let told = &record.verdict;
+        // Only without the ways of packets a capture may take itself for another's.
+        let vantage = record.capture.as_ref().and_then(|capture| capture.vantage);
+        let is_elsewhere = sight != CaptureSight::Any
+            && self.direction == Direction::Sent
+            && matches!(
+                vantage,
+                None | Some(Vantage::Between | Vantage::Destination)
+            );
+        let is_elsewhere = is_elsewhere || self.is_derived;
+        let is_certain_of_unknowable =
+            self.unknowable.is_some() && told.confidence == Confidence::Certain;
+        if told.origin == Origin::Unknown {
+            Grade::Unknown
+        } else if self.allows(told.origin, told.cause, is_elsewhere) && !is_certain_of_unknowable {
+            Grade::Right
+        } else if told.confidence == Confidence::Possible {
+            Grade::Doubtful
+        } else {
+            Grade::Wrong
+        }
+    }
+
+    /// As staged, or a more general word for it; `is_elsewhere`: judged as somebody would who is not at the end that sent it.
+    fn allows(&self, origin: Origin, cause: Cause, is_elsewhere: bool) -> bool {
+        let is_plain = matches!(cause, Cause::ResetByPeer | Cause::ConnectionRefused)
+            || (cause == Cause::IdleTimeout && self.mode.is_some());
+        match self.origin {
+            // A router sees the reset of an end pass by, and the end is who sent it; its neighbours see what it sees.
+            Origin::Forwarded => {
+                (origin == Origin::Peer && is_plain)
+                    || (origin == Origin::LocalProcess && cause == Cause::Unknown)
+            }
+            // To others who resets in its own name is the peer, or the host whose link it is, and who does so in another's is
+            // a box on the way.
+            Origin::LocalProcess | Origin::LocalKernel | Origin::LocalFirewall if is_elsewhere => {
+                if self.in_own_name {
+                    (origin == Origin::Peer && is_plain)
+                        || (self.is_derived
+                            && origin == self.origin
+                            && (cause == self.cause || cause == Cause::Unknown))
+                } else {
+                    origin == Origin::Middlebox
+                        && matches!(cause, Cause::IdleTimeout | Cause::NotFromPeer)
+                }
+            }
+            // One leg of a proxy does not show the other.
+            Origin::Peer if self.cause == Cause::Propagated => {
+                matches!(
+                    (origin, cause),
+                    (Origin::LocalProcess, Cause::Unknown) | (Origin::Peer, Cause::ResetByPeer)
+                )
+            }
+            _ => {
+                origin == self.origin
+                    && (cause == self.cause
+                        || cause == Cause::Unknown
+                        || matches!(
+                            (self.cause, cause),
+                            (
+                                Cause::IdleTimeout | Cause::ConnectionRefused,
+                                Cause::ResetByPeer
+                            ) | (Cause::IdleTimeout, Cause::NotFromPeer)
+                        ))
+            }
+        }
+    }
+
+    /// What was lost is no noise to the end that lost it, and nothing else is a fault.
+    fn is_cost_wrong(&self, record: &Record) -> bool {
+        if self.is_derived {
+            return false;
+        }
+        match record.verdict.severity {
+            Severity::Fault => !self.lost,
+            Severity::Refused => self.lost,
+            Severity::Noise => self.lost && self.direction == Direction::Received,
+        }
+    }
+}
+
+/// Notes what was staged beside the captures.
+pub fn note_staged(folder: &Path, cases: &[Case]) -> anyhow::Result<()> {
+    let path = folder.join(STAGED);
+    let file = File::create(&path).with_context(|| format!("make {}", path.display()))?;
+    let mut file = BufWriter::new(file);
+    for case in cases {
+        if let Some(truth) = &case.truth {
+            serde_json::to_writer(&mut file, &Staged::of(case, truth))?;
+            file.write_all(b"\n").context("note what was staged")?;
+        }
+    }
+    file.flush().context("note what was staged")
+}
+
+/// Judges the captures of this folder in all sights.
+pub fn judge_captures(folder: &Path) -> anyhow::Result<Vec<CapturedCase>> {
+    let file = File::open(folder.join(STAGED)).context("open what was staged")?;
+    let staged = BufReader::new(file)
+        .lines()
+        .map(|line| Ok(serde_json::from_str(&line?)?))
+        .collect::<anyhow::Result<Vec<Staged>>>()
+        .context("read what was staged")?;
+    let mut cases = Vec::new();
+    for place in [Place::Client, Place::Router, Place::Server] {
+        let capture = file_name(place);
+        let path = folder.join(&capture);
+        let mut here: Vec<_> = staged
+            .iter()
+            .filter(|staged| staged.place == place)
+            .cloned()
+            .collect();
+        let elsewhere = staged.iter().filter(|other| other.place != place);
+        here.extend(elsewhere.filter_map(|other| other.from(place, &staged)));
+        for sight in [CaptureSight::Any, CaptureSight::Wire, CaptureSight::Middle] {
+            let judged = judge(&path, sight).with_context(|| format!("judge {capture}"))?;
+            for staged in &here {
+                compare(staged, sight, &judged, &mut cases);
+            }
+        }
+    }
+    Ok(cases)
+}
+
+/// The resets of one capture or, where they are looked at one by one, interface.
+type Judged = Vec<(Captured, Record)>;
+
+/// A case for each interface that saw it; one without a record if none did.
+fn compare(staged: &Staged, sight: CaptureSight, judged: &[Judged], cases: &mut Vec<CapturedCase>) {
+    let before = cases.len();
+    for resets in judged {
+        let nearest = resets
+            .iter()
+            .filter_map(|(reset, record)| Some((staged.distance(reset)?, record)))
+            .min_by_key(|(distance, _)| *distance);
+        let blamed = resets.iter().any(|(reset, record)| {
+            let ends = (reset.packet.source, reset.packet.destination);
+            let is_of_flow = ends == (staged.sender, staged.receiver)
+                || ends == (staged.receiver, staged.sender);
+            is_of_flow
+                && staged.spares.contains(&record.verdict.cause)
+                && record.verdict.origin != Origin::Unknown
+                && record.verdict.confidence != Confidence::Possible
+        });
+        if let Some((_, record)) = nearest {
+            cases.push(staged.case(sight, Some(record), blamed));
+        }
+    }
+    // What did not get there cannot be told there.
+    if cases.len() == before && !staged.is_derived {
+        cases.push(staged.case(sight, None, false));
+    }
+}
+
+fn judge(capture: &Path, sight: CaptureSight) -> anyhow::Result<Vec<Judged>> {
+    let mut trackers: HashMap<u32, (Tracker, Vec<Captured>)> = HashMap::new();
+    let mut reader = Reader::open(capture)?;
+    let mut begun = HashSet::new();
+    while let Some(segment) = reader.next()? {
+        if sight == CaptureSight::Middle {
+            let (one, other) = (segment.source, segment.destination);
+            let ends = (one.min(other), one.max(other));
+            if segment.flags.has(TcpFlags::SYN) {
+                if !begun.contains(&ends) {
+                    continue;
+                }
+            } else {
+                begun.insert(ends);
+            }
+        }
+        let seen = match sight {
+            CaptureSight::Any => segment,
+            CaptureSight::Wire | CaptureSight::Middle => Segment {
+                way: None,
+                ..segment
+            },
+        };
+        let interface = match sight {
+            CaptureSight::Any => 0,
+            CaptureSight::Wire | CaptureSight::Middle => segment.interface,
+        };
+        let (tracker, resets) = trackers.entry(interface).or_default();
+        tracker.see(&seen, resets);
+    }
+    let mut interfaces: Vec<_> = trackers.into_iter().collect();
+    interfaces.sort_unstable_by_key(|(interface, _)| *interface);
+    interfaces
+        .into_iter()
+        .map(|(_, (mut tracker, mut resets))| {
+            tracker.finish(&mut resets);
+            records(resets)
+        })
+        .collect()
+}
+
+fn records(resets: Vec<Captured>) -> anyhow::Result<Judged> {
+    let hops = ALL.iter().flat_map(|scenario| scenario.hops).map(hop);
+    let hops = hops.collect::<anyhow::Result<Vec<_>>>()?;
+    let name = "capture".into();
+    let mut pipeline = Pipeline::with_hops(host_of(&name), hops);
+    let mut outputs = Vec::new();
+    for reset in &resets {
+        pipeline.captured(reset, &name, &mut outputs);
+    }
+    pipeline.finish(&mut outputs);
+    let mut by_frame: HashMap<u64, Record> = outputs
+        .into_iter()
+        .filter_map(|output| match output {
+            Output::Reset(record) => {
+                let frame = record.capture.as_ref()?.frame;
+                Some((frame, *record))
+            }
+            Output::TimedOut(_) | Output::Suppressed(_) => None,
+        })
+        .collect();
+    let judged = resets
+        .into_iter()
+        .filter_map(|reset| by_frame.remove(&reset.frame).map(|record| (reset, record)));
+    Ok(judged.collect())
+}

@@ -1,0 +1,45 @@
+//! Does a capture alone blame nobody wrongly? The short demo is captured at each place, and each capture judged for itself.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+
+mod kernel;
+
+use std::collections::HashMap;
+
+use rsttrace::app::{CaptureSight, Grade, judge_captures};
+
+/// At least so many of a hundred staged resets are told by more than "unknown".
+const LEAST_ANSWERED: usize = 80;
+
+#[test]
+#[ignore = "needs root"]
+fn a_capture_of_the_demo_blames_nobody_wrongly() {
+    let folder = tempfile::tempdir().unwrap();
+    let staged = kernel::rsttrace(&["demo", "--output", "json", "--captures"])
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    assert!(
+        !staged.stdout.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&staged.stderr)
+    );
+    let cases = judge_captures(folder.path()).unwrap();
+    let mut counts: HashMap<(CaptureSight, Grade), usize> = HashMap::new();
+    for case in &cases {
+        *counts.entry((case.sight, case.grade)).or_default() += 1;
+        assert!(
+            !matches!(case.grade, Grade::Wrong | Grade::Missing),
+            "{case:#?}"
+        );
+    }
+    for sight in [CaptureSight::Any, CaptureSight::Wire, CaptureSight::Middle] {
+        let count = |grade| counts.get(&(sight, grade)).copied().unwrap_or_default();
+        let (right, unknown) = (count(Grade::Right), count(Grade::Unknown));
+        assert!(right > 100, "{sight:?}: {counts:?}");
+        assert!(
+            right * 100 >= (right + unknown) * LEAST_ANSWERED,
+            "{sight:?}: {counts:?}"
+        );
+    }
+}
