@@ -6,8 +6,9 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::command;
 
-/// What kernel tests and demo stage resets with, by the names of Debian.
-const STAGING: [&str; 11] = [
+/// What kernel tests and demo stage resets with, and what others read our files with, by the names of Debian.
+const STAGING: [&str; 13] = [
+    "chromium",
     "conntrack",
     "ethtool",
     "haproxy",
@@ -19,6 +20,7 @@ const STAGING: [&str; 11] = [
     "procps",
     "python3",
     "tcpdump",
+    "tshark",
 ];
 
 /// Whether this system is managed by dpkg and apt.

@@ -15,7 +15,8 @@ use crate::{
 
 /// Run all tests: the workspace's, then those that need root and a kernel, then the demo, then both on other kernels
 ///
-/// Kernel tests are integration tests of rsttrace in files named kernel_*.rs, marked `#[ignore = "needs root"]`. They
+/// Kernel tests are integration tests of rsttrace in files named kernel_*.rs, marked `#[ignore = "needs root"]`; with them run
+/// those that need a browser or tshark. They
 /// run one at a time. With root, missing Debian packages that they stage resets with are installed first (which may
 /// start nginx and haproxy as services). Everything runs, also after a failure.
 #[derive(clap::Args)]
@@ -121,6 +122,8 @@ fn other_kernels() -> Vec<Step> {
 fn kernel_tests(sudo: bool) -> Command {
     let mut cargo = cargo();
     cargo.args(["test", "--package", "rsttrace", "--test", "kernel_*"]);
+    // What other programs make of our files.
+    cargo.args(["--test", "browser_*", "--test", "wireshark_*"]);
     as_root(&mut cargo, sudo);
     cargo.args(["--no-fail-fast", "--", "--ignored", "--test-threads=1"]);
     cargo
