@@ -501,6 +501,10 @@ impl Teller<'_, '_> {
         let because = &judgement.because;
         let name = |made_by: &MadeBy| who(made_by);
         let in_name = format!("in the name of {}", whose(claimed, source));
+        let was = match judgement.confidence {
+            Confidence::Possible => "seems to have been",
+            _ => "was",
+        };
         let mut sentence = match &judgement.maker {
             Maker::Claimed => format!("{} sent it: {because}.", capital(&name(claimed))),
             Maker::Host(capture) => format!(
@@ -508,13 +512,13 @@ impl Teller<'_, '_> {
                 self.name(*capture)
             ),
             Maker::Between(Some(after), before) => format!(
-                "It was made between {} and {}{} {in_name}: {because}.",
+                "It {was} made between {} and {}{} {in_name}: {because}.",
                 self.name(*after),
                 self.name(*before),
                 near(judgement, &self.name(*before))
             ),
             Maker::Between(None, before) => format!(
-                "It was made on the way to {}{} {in_name}, not by that host: {because}.",
+                "It {was} made on the way to {}{} {in_name}, not by that host: {because}.",
                 self.name(*before),
                 near(judgement, &self.name(*before))
             ),
@@ -733,6 +737,12 @@ impl Teller<'_, '_> {
             (&near.made_by, &far.made_by),
             (MadeBy::Proxy { .. }, MadeBy::Proxy { .. })
         ) && (near.leg + 1 == far.leg);
+        let doubtful = |reset: &ResetComparison| reset.confidence == Confidence::Possible;
+        if doubtful(near) || doubtful(far) {
+            return Some(format!(
+                "{both}: these are two resets; who made them is not sure."
+            ));
+        }
         Some(if same_maker && near.direction != far.direction {
             format!(
                 "{both}: {} made both, one in each one's name.",
