@@ -226,10 +226,7 @@ mod tests {
         for (head, kind) in [
             (&b"{\"schema\":\"rsttrace.reset.v1\""[..], Some(Kind::Lines)),
             (b"", Some(Kind::Lines)),
-            (
-                b"{\"format\":1,\"wire\":9,\"kernel\":\"6.18\"}\n\0\0",
-                Some(Kind::Recording),
-            ),
+            (b"RSTTRACE\x02\0\x03\0", Some(Kind::Recording)),
             (b"\x0a\x0d\x0d\x0a\x1c\0\0\0", Some(Kind::Capture)),
             (b"\xd4\xc3\xb2\xa1", Some(Kind::Capture)),
             (b"SQLite format 3\0", Some(Kind::Store)),
