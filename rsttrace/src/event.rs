@@ -772,8 +772,23 @@ pub struct HostFacts {
     pub environment: Option<Environment>,
 }
 
+impl HostFacts {
+    /// The host of a packet capture of this name: nothing is known of it, no hook was there, and its clock is that of its
+    /// packets.
+    pub fn of_capture(name: &Word) -> Self {
+        Self {
+            host: None,
+            boot_id: name.clone(),
+            realtime_offset_ns: 0,
+            started: BootTime(0),
+            coverage: Coverage::default(),
+            environment: None,
+        }
+    }
+}
+
 /// What the active hooks cover.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct Coverage {
     /// `tcp_send_reset` is attached and fires for active resets and for those with a full socket.
     pub sent: bool,

@@ -29,7 +29,12 @@ pub struct Args {
 }
 
 /// Where a target's first inputs are, below rsttrace/tests/data; one that is not here begins with nothing but its corpus.
-const SEEDS: &[(&str, &str)] = &[("capture", "captures")];
+const SEEDS: &[(&str, &str)] = &[
+    ("capture", "captures"),
+    ("judged", "captures"),
+    ("recording", "kernels/6.18"),
+    ("inputs", "kernels/6.18"),
+];
 
 /// What cargo-fuzz gives to rustc: counters at every edge, and what is compared with what.
 const COVERAGE: [&str; 7] = [

@@ -14,7 +14,7 @@ use super::{runtime, sleep_until};
 use crate::capture::{CaptureError, CaptureTime, ReadCounts, Reader};
 use crate::cli::{Failure, Interrupt, OutputFormat, PcapOptions, ShowOptions};
 use crate::compare::Digest;
-use crate::event::{BootTime, Coverage, HostFacts};
+use crate::event::{BootTime, HostFacts};
 use crate::pipeline::{Output, Pipeline};
 use crate::record::Word;
 use crate::sink::{Machine, Reporter};
@@ -112,7 +112,7 @@ impl Judging {
         // Ends with the capture, or when nobody listens any more.
         std::thread::spawn(move || read(&path, &shared, digest, &sender));
         Self {
-            pipeline: Pipeline::with_hops(host_of(&name), options.hops.clone()),
+            pipeline: Pipeline::with_hops(HostFacts::of_capture(&name), options.hops.clone()),
             file: name,
             batches,
             tracker,
@@ -310,24 +310,6 @@ fn read_segments(
         early: reader.ended_early().map(str::to_owned),
         digest,
     }))))
-}
-
-/// A capture's host: nothing is known of it, and its only clock is that of its packets.
-pub(super) fn host_of(file: &Word) -> HostFacts {
-    HostFacts {
-        host: None,
-        boot_id: file.clone(),
-        realtime_offset_ns: 0,
-        started: BootTime(0),
-        coverage: Coverage {
-            sent: false,
-            sent_stateless: false,
-            received: false,
-            packets: false,
-            lifecycle: false,
-        },
-        environment: None,
-    }
 }
 
 /// The time of the captures: what the table groups by.

@@ -8,9 +8,10 @@ use std::path::Path;
 use anyhow::{Context as _, anyhow};
 use jiff::Timestamp;
 
-use super::{history, pcap};
+use super::history;
 use crate::capture;
 use crate::cli::{Failure, ReportOptions};
+use crate::event::HostFacts;
 use crate::judge::{Judge, Sight};
 use crate::pipeline::{Output, Pipeline};
 use crate::recording;
@@ -144,7 +145,7 @@ impl Source {
         let mut reader = capture::Reader::new(input).map_err(|error| anyhow!("{error}"))?;
         let name = self.name.as_str().into();
         let mut tracker = Tracker::new([]);
-        let mut pipeline = Pipeline::with_hops(pcap::host_of(&name), options.hops.clone());
+        let mut pipeline = Pipeline::with_hops(HostFacts::of_capture(&name), options.hops.clone());
         let (mut resets, mut outputs) = (Vec::new(), Vec::new());
         while let Some(segment) = reader.next().map_err(|error| anyhow!("{error}"))? {
             tracker.see(&segment, &mut resets);

@@ -8,11 +8,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::capture::{TcpOptions, Way};
-use crate::event::{BootTime, Coverage, HostFacts};
+use crate::event::HostFacts;
 use crate::pipeline::{Output, Pipeline};
-use crate::record::{
-    Cause, Confidence, Direction, IdleMode, Origin, Record, Severity, Vantage, Word,
-};
+use crate::record::{Cause, Confidence, Direction, IdleMode, Origin, Record, Severity, Vantage};
 
 const CLIENT: &str = "10.0.0.7:43122";
 const SERVER: &str = "10.0.1.1:8080";
@@ -40,26 +38,9 @@ enum Who {
 }
 use Who::{Client, Server};
 
-fn host() -> HostFacts {
-    HostFacts {
-        host: None,
-        boot_id: Word::default(),
-        realtime_offset_ns: 0,
-        started: BootTime(0),
-        coverage: Coverage {
-            sent: false,
-            sent_stateless: false,
-            received: false,
-            packets: false,
-            lifecycle: false,
-        },
-        environment: None,
-    }
-}
-
 fn judge(segments: &[Segment<'_>]) -> Vec<Record> {
     let mut tracker = Tracker::new([]);
-    let mut pipeline = Pipeline::new(host());
+    let mut pipeline = Pipeline::new(HostFacts::of_capture(&"test.pcap".into()));
     let (mut resets, mut outputs) = (Vec::new(), Vec::new());
     for segment in segments {
         tracker.see(segment, &mut resets);

@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use super::compare::Case;
 use super::hop;
-use crate::app::pcap::host_of;
 use crate::capture::{Reader, Segment};
 use crate::demo::scenarios::ALL;
 use crate::demo::{IpVersion, Place, Truth, file_name};
+use crate::event::HostFacts;
 use crate::event::TcpFlags;
 use crate::pipeline::{Output, Pipeline};
 use crate::record::{Cause, Confidence, Direction, IdleMode, Origin, Record, Severity, Vantage};
@@ -397,7 +397,7 @@ fn records(resets: Vec<Captured>) -> anyhow::Result<Judged> {
     let hops = ALL.iter().flat_map(|scenario| scenario.hops).map(hop);
     let hops = hops.collect::<anyhow::Result<Vec<_>>>()?;
     let name = "capture".into();
-    let mut pipeline = Pipeline::with_hops(host_of(&name), hops);
+    let mut pipeline = Pipeline::with_hops(HostFacts::of_capture(&name), hops);
     let mut outputs = Vec::new();
     for reset in &resets {
         pipeline.captured(reset, &name, &mut outputs);

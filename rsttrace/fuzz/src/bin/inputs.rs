@@ -1,0 +1,12 @@
+//! Are the inputs of a recording judged without a panic, whatever they are? Without checksums, which no fuzzer guesses.
+#![no_main]
+
+use std::hint::black_box;
+
+use libfuzzer_sys::fuzz_target;
+use rsttrace::judge::Sight;
+use rsttrace::recording;
+
+fuzz_target!(|bytes: &[u8]| {
+    black_box(recording::replay_plain(bytes, Sight::EachNamespace));
+});

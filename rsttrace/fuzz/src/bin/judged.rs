@@ -1,0 +1,56 @@
+//! Is every reset of a capture judged once, whatever its segments are, alone and beside another capture?
+#![no_main]
+
+use std::hint::black_box;
+use std::io::Cursor;
+
+use libfuzzer_sys::fuzz_target;
+use rsttrace::capture::Reader;
+use rsttrace::compare::{self, Digest};
+use rsttrace::event::{HostFacts, TcpFlags};
+use rsttrace::pipeline::{Output, Pipeline};
+use rsttrace::record::{Record, Word};
+use rsttrace::terminal::Palette;
+use rsttrace::track::Tracker;
+
+fuzz_target!(|bytes: &[u8]| {
+    // The first byte cuts what follows into two captures.
+    let Some((&cut, bytes)) = bytes.split_first() else {
+        return;
+    };
+    let (one, other) = bytes.split_at(bytes.len() * usize::from(cut) / 256);
+    let mut records = Vec::new();
+    let mut digests = Vec::new();
+    for (name, bytes) in [("one", one), ("other", other), ("all", bytes)] {
+        digests.extend(judge(name, bytes, &mut records));
+    }
+    let comparison = compare::compare(digests, &records);
+    black_box(comparison.render(80, Palette { colors: false }));
+});
+
+fn judge(name: &str, bytes: &[u8], records: &mut Vec<Record>) -> Option<Digest> {
+    let mut reader = Reader::new(Cursor::new(bytes.to_vec())).ok()?;
+    let name = Word::from(name);
+    let mut digest = Digest::new(name.clone());
+    let mut tracker = Tracker::new([]);
+    let (mut resets, mut seen) = (Vec::new(), 0);
+    while let Ok(Some(segment)) = reader.next() {
+        seen += u64::from(segment.flags.has(TcpFlags::RST));
+        digest.see(&segment);
+        tracker.see(&segment, &mut resets);
+    }
+    tracker.finish(&mut resets);
+    assert_eq!(resets.len() as u64 + tracker.counts().repeated, seen);
+    let mut pipeline = Pipeline::new(HostFacts::of_capture(&name));
+    let mut outputs = Vec::new();
+    for reset in &resets {
+        pipeline.captured(reset, &name, &mut outputs);
+    }
+    pipeline.finish(&mut outputs);
+    assert_eq!(outputs.len(), resets.len());
+    records.extend(outputs.into_iter().filter_map(|output| match output {
+        Output::Reset(record) => Some(*record),
+        _ => None,
+    }));
+    Some(digest)
+}

@@ -1,0 +1,22 @@
+//! Is a page made of any lines of JSON, and is nothing of them code there?
+#![no_main]
+
+use std::hint::black_box;
+
+use libfuzzer_sys::fuzz_target;
+use rsttrace::report::{About, Gathering, page, source};
+
+fuzz_target!(|bytes: &[u8]| {
+    black_box(source::sniff(bytes));
+    let mut gathering = Gathering::default();
+    let Ok(unread) = source::lines(bytes, |output| gathering.add(output)) else {
+        return;
+    };
+    let about = About {
+        source: "fuzz".to_owned(),
+        generated: Default::default(),
+        lost: None,
+        unread,
+    };
+    black_box(page(gathering, &about));
+});
