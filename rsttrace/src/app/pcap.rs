@@ -1,31 +1,26 @@
 //! `rsttrace pcap`: judges the resets of captures, each by itself, and compares several.
 
 mod comparing;
+mod reading;
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use log::{info, warn};
-use tokio::sync::mpsc;
 
 use super::{runtime, sleep_until};
-use crate::capture::{CaptureError, CaptureTime, ReadCounts, Reader};
 use crate::cli::{Failure, Interrupt, OutputFormat, PcapOptions, ShowOptions};
 use crate::compare::Digest;
 use crate::event::{BootTime, HostFacts};
 use crate::pipeline::{Output, Pipeline};
 use crate::record::Word;
-use crate::sink::{Machine, Reporter};
+use crate::sink::{Machine, Reporter, text};
 use crate::summary::Totals;
 use crate::track::{Captured, TrackCounts, Tracker};
 use crate::verdict::timeout;
 use comparing::Kept;
-
-/// Resets that are handed over at once, and how many such batches wait.
-const BATCH: usize = 256;
-const BATCHES: usize = 16;
+use reading::{End, Reading, Span};
 
 /// How often a live capture in which nothing comes is asked for resets that have waited long enough.
 const PULSE: Duration = Duration::from_millis(250);
@@ -76,50 +71,25 @@ async fn run(options: &PcapOptions) -> Result<(), Failure> {
 struct Judging {
     file: Word,
     pipeline: Pipeline,
-    batches: mpsc::Receiver<Batch>,
-    tracker: Arc<Mutex<Tracker>>,
+    reading: Reading,
     outputs: Vec<Output>,
     clock: Clock,
-    counts: ReadCounts,
-    digest: Option<Digest>,
+    end: End,
     is_live: bool,
-}
-
-/// A capture that was read to its end.
-struct Ended {
-    counts: ReadCounts,
-    /// Why that came before the file was whole.
-    early: Option<String>,
-    /// For a comparison.
-    digest: Option<Digest>,
-}
-
-/// What the reading thread hands over.
-enum Batch {
-    Resets(Vec<Captured>, Span),
-    Ended(Box<Ended>),
-    Failed(CaptureError),
 }
 
 impl Judging {
     fn new(file: &Path, options: &PcapOptions) -> Self {
-        let (sender, batches) = mpsc::channel(BATCHES);
-        let tracker = Arc::new(Mutex::new(Tracker::new(options.local.iter().copied())));
-        let path = file.to_owned();
         let name: Word = file.to_string_lossy().as_ref().into();
         let digest = (options.files.len() > 1).then(|| Digest::new(name.clone()));
-        let shared = Arc::clone(&tracker);
-        // Ends with the capture, or when nobody listens any more.
-        std::thread::spawn(move || read(&path, &shared, digest, &sender));
+        let tracker = Tracker::new(options.local.iter().copied());
         Self {
             pipeline: Pipeline::with_hops(HostFacts::of_capture(&name), options.hops.clone()),
             file: name,
-            batches,
-            tracker,
+            reading: Reading::start(file, tracker, digest),
             outputs: Vec::new(),
             clock: Clock::default(),
-            counts: ReadCounts::default(),
-            digest: None,
+            end: End::default(),
             is_live: file.as_os_str() == "-",
         }
     }
@@ -128,72 +98,66 @@ impl Judging {
     async fn follow(&mut self, show: &mut Show) -> Result<ControlFlow<()>, Failure> {
         loop {
             let pulse = self.is_live.then(|| tokio::time::Instant::now() + PULSE);
+            let mut settled = None;
             tokio::select! {
-                batch = self.batches.recv() => match batch {
-                    None => return Ok(ControlFlow::Continue(())),
-                    Some(Batch::Resets(resets, span)) => {
-                        self.clock.follow(span);
-                        self.judge(&resets);
-                    }
-                    Some(Batch::Ended(ended)) => {
-                        self.counts = ended.counts;
-                        self.digest = ended.digest;
-                        if let Some(early) = ended.early {
-                            warn!("{early}");
-                            if let Some(digest) = &mut self.digest {
-                                digest.lacks(early);
-                            }
-                        }
-                    }
-                    Some(Batch::Failed(error)) => {
-                        return Err(Failure::Failed(anyhow::Error::new(error)));
-                    }
-                },
-                () = sleep_until(pulse) => self.release(),
+                () = self.reading.wait() => {}
+                () = sleep_until(pulse) => settled = self.reading.release(),
+            }
+            let news = self.reading.take();
+            if let Some(span) = news.span {
+                self.clock.follow(span);
+            }
+            self.judge(&news.resets);
+            if let Some(settled) = settled {
+                self.pipeline
+                    .advance(BootTime(settled.0), &mut self.outputs);
             }
             if self.show(show)?.is_break() {
                 return Ok(ControlFlow::Break(()));
+            }
+            match news.end {
+                None => {}
+                Some(Ok(end)) => {
+                    if let Some(early) = &end.early {
+                        warn!("{early}");
+                    }
+                    self.end = end;
+                    return Ok(ControlFlow::Continue(()));
+                }
+                // Each says all there is to say.
+                Some(Err(error)) => {
+                    return Err(Failure::Failed(anyhow::anyhow!("{error}")));
+                }
             }
         }
     }
 
     /// Judges what is left.
-    fn finish(mut self, show: &mut Show, sums: &mut Sums) -> Result<ControlFlow<()>, Failure> {
-        let mut resets = Vec::new();
-        // A thread that still reads is told by its next batch that nobody listens.
-        self.batches.close();
-        while let Ok(batch) = self.batches.try_recv() {
-            if let Batch::Resets(more, span) = batch {
-                self.clock.follow(span);
-                resets.extend(more);
-            }
+    fn finish(self, show: &mut Show, sums: &mut Sums) -> Result<ControlFlow<()>, Failure> {
+        let Self {
+            file,
+            mut pipeline,
+            reading,
+            mut outputs,
+            clock,
+            end,
+            is_live,
+        } = self;
+        let mut rest = reading.finish();
+        for reset in &rest.resets {
+            pipeline.captured(reset, &file, &mut outputs);
         }
-        let counts = {
-            let mut tracker = self.tracker.lock().unwrap_or_else(PoisonError::into_inner);
-            tracker.finish(&mut resets);
-            tracker.counts()
-        };
-        self.judge(&resets);
-        self.pipeline.finish(&mut self.outputs);
-        let shown = self.show(show)?;
-        show.digests.extend(self.digest.take());
-        info!("{}: {:?}, {:?}", self.file, self.counts, counts);
-        sums.add(&self, counts);
+        pipeline.finish(&mut outputs);
+        let shown = show.all(&mut outputs, clock.now(), is_live)?;
+        if let Some(mut digest) = rest.digest.take() {
+            for lack in lacks(&end) {
+                digest.lacks(lack);
+            }
+            show.digests.push(digest);
+        }
+        info!("{file}: {:?}, {:?}", end.counts, rest.counts);
+        sums.add(&end, &clock, &pipeline, rest.counts);
         Ok(shown)
-    }
-
-    /// Nothing comes: resets are not held back any longer than by the clock of this host, which captures, too.
-    fn release(&mut self) {
-        let Ok(now) = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) else {
-            return;
-        };
-        let now = CaptureTime(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX));
-        let mut resets = Vec::new();
-        let mut tracker = self.tracker.lock().unwrap_or_else(PoisonError::into_inner);
-        tracker.release(now, &mut resets);
-        drop(tracker);
-        self.judge(&resets);
-        self.pipeline.advance(BootTime(now.0), &mut self.outputs);
     }
 
     fn judge(&mut self, resets: &[Captured]) {
@@ -203,24 +167,21 @@ impl Judging {
     }
 
     fn show(&mut self, show: &mut Show) -> Result<ControlFlow<()>, Failure> {
-        let now = self.clock.now();
-        for output in self.outputs.drain(..) {
-            if show.reporter.output(now, &output)?.is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
-            if let Some(kept) = &mut show.kept {
-                kept.note(output);
-            }
-        }
-        let reporter = &mut show.reporter;
-        if self.is_live {
-            reporter.tick(now)?;
-            reporter.flush()?;
-        } else if reporter.deadline().is_some_and(|due| due <= now) {
-            reporter.tick(now)?;
-        }
-        Ok(ControlFlow::Continue(()))
+        show.all(&mut self.outputs, self.clock.now(), self.is_live)
     }
+}
+
+/// Why a capture may hold less than what passed.
+fn lacks(end: &End) -> Vec<String> {
+    let mut list = Vec::from_iter(end.early.clone());
+    let unread = end.counts.cut + end.counts.fragments;
+    if unread > 0 {
+        list.push(format!(
+            "{} frames of it have no whole TCP header",
+            text::count(unread)
+        ));
+    }
+    list
 }
 
 /// What becomes of what was judged.
@@ -239,6 +200,10 @@ impl Show {
             // The comparison tells of each reset once.
             show.output = None;
         }
+        if several {
+            // Counted are connections then.
+            show.count = None;
+        }
         Ok(Self {
             reporter: show.reporter(Machine::default())?,
             kept: several.then(Kept::default),
@@ -246,83 +211,63 @@ impl Show {
         })
     }
 
-    /// The comparison, then the summary.
+    /// Shows all of it, or what is still wanted.
+    fn all(
+        &mut self,
+        outputs: &mut Vec<Output>,
+        now: Instant,
+        is_live: bool,
+    ) -> Result<ControlFlow<()>, Failure> {
+        for output in outputs.drain(..) {
+            if self.reporter.output(now, &output)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            if let Some(kept) = &mut self.kept {
+                kept.note(output);
+            }
+        }
+        let reporter = &mut self.reporter;
+        if is_live {
+            reporter.tick(now)?;
+            reporter.flush()?;
+        } else if reporter.deadline().is_some_and(|due| due <= now) {
+            reporter.tick(now)?;
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// The comparison, then the summary. Where there is nothing to compare with, what one capture says by itself.
     fn finish(mut self, sums: Sums, options: &ShowOptions) -> Result<(), Failure> {
-        if let Some(kept) = self.kept.filter(|_| self.digests.len() > 1) {
-            self.reporter.flush()?;
-            kept.show(self.digests, options)?;
+        match self.kept {
+            Some(kept) if self.digests.len() > 1 => {
+                self.reporter.flush()?;
+                kept.show(self.digests, options)?;
+            }
+            Some(kept) if options.output == Some(OutputFormat::Table) => {
+                let mut alone = ShowOptions {
+                    pcapng: None,
+                    ..options.clone()
+                }
+                .reporter(Machine::default())?;
+                let now = Instant::now();
+                for record in kept.records() {
+                    if alone.record(now, record)?.is_break() {
+                        break;
+                    }
+                }
+                return Ok(alone.finish(sums.totals())?);
+            }
+            _ => {}
         }
         self.reporter.finish(sums.totals())?;
         Ok(())
     }
 }
 
-/// Reads a capture to its end.
-fn read(path: &Path, tracker: &Mutex<Tracker>, digest: Option<Digest>, to: &mpsc::Sender<Batch>) {
-    let batch = match read_segments(path, tracker, digest, to) {
-        Ok(Some(batch)) => batch,
-        Ok(None) => return,
-        Err(error) => Batch::Failed(error),
-    };
-    // Nobody listens any more: then nobody wants to know.
-    let _ = to.blocking_send(batch);
-}
-
-/// `None`: nobody listens any more.
-fn read_segments(
-    path: &Path,
-    tracker: &Mutex<Tracker>,
-    mut digest: Option<Digest>,
-    to: &mpsc::Sender<Batch>,
-) -> Result<Option<Batch>, CaptureError> {
-    let is_live = path.as_os_str() == "-";
-    let mut reader = Reader::open(path)?;
-    let mut resets = Vec::new();
-    let mut span = None;
-    while let Some(segment) = reader.next()? {
-        let Span { first, last } = span.unwrap_or(Span {
-            first: segment.time,
-            last: segment.time,
-        });
-        let now = Span {
-            first,
-            last: last.max(segment.time),
-        };
-        span = Some(now);
-        let mut tracker = tracker.lock().unwrap_or_else(PoisonError::into_inner);
-        tracker.see(&segment, &mut resets);
-        drop(tracker);
-        if let Some(digest) = &mut digest {
-            digest.see(&segment);
-        }
-        if resets.len() >= BATCH || (is_live && !resets.is_empty()) {
-            let batch = Batch::Resets(std::mem::take(&mut resets), now);
-            if to.blocking_send(batch).is_err() {
-                return Ok(None);
-            }
-        }
-    }
-    if let Some(span) = span {
-        let _ = to.blocking_send(Batch::Resets(resets, span));
-    }
-    Ok(Some(Batch::Ended(Box::new(Ended {
-        counts: reader.counts(),
-        early: reader.ended_early().map(str::to_owned),
-        digest,
-    }))))
-}
-
 /// The time of the captures: what the table groups by.
 struct Clock {
     begun: Instant,
     elapsed: Duration,
-}
-
-/// From the first segment to the last one so far.
-#[derive(Clone, Copy)]
-struct Span {
-    first: CaptureTime,
-    last: CaptureTime,
 }
 
 /// No capture takes longer.
@@ -339,7 +284,7 @@ impl Default for Clock {
 
 impl Clock {
     fn follow(&mut self, span: Span) {
-        self.elapsed = self.elapsed.max(span.last.since(span.first)).min(LONGEST);
+        self.elapsed = self.elapsed.max(span.duration()).min(LONGEST);
     }
 
     fn now(&self) -> Instant {
@@ -356,13 +301,17 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, judging: &Judging, tracked: TrackCounts) {
-        let read = &judging.counts;
-        self.duration += judging.clock.elapsed;
-        let lessons = judging.pipeline.lessons();
+    fn add(&mut self, end: &End, clock: &Clock, pipeline: &Pipeline, tracked: TrackCounts) {
+        let read = &end.counts;
+        self.duration += clock.elapsed;
+        let lessons = pipeline.lessons();
         self.lessons
             .extend(lessons.iter().map(timeout::path_lesson));
         for (name, number) in [
+            (
+                "captures that ended before the file was whole",
+                u64::from(end.early.is_some()),
+            ),
             ("frames of link types that are not read", read.link_types),
             ("fragments without a TCP header", read.fragments),
             ("frames cut before the end of the TCP header", read.cut),

@@ -22,7 +22,8 @@ that differ do not matter) are compared: which of them saw a reset leave, and wh
 Captures need whole connections, headers suffice: `tcpdump -i any -s 128 -w FILE tcp`.
 
 Exit codes:
-  0       done, also where a capture ends in the middle of a packet: a warning says so
+  0       done, also where a capture ends in the middle of a packet or is damaged: a warning and the
+          summary say so
   1       a file is no capture, or cannot be read
   2 to 4  as for `rsttrace --help`
 
@@ -54,7 +55,7 @@ pub(super) struct PcapArgs {
     #[arg(long, help_heading = "Output")]
     every: bool,
 
-    /// End after this many resets were shown
+    /// End after this many resets were shown; with several captures, show so many connections
     #[arg(long, value_name = "N", help_heading = "Until when", value_parser = values::at_least_one)]
     count: Option<u64>,
 

@@ -34,6 +34,11 @@ impl Kept {
         }
     }
 
+    /// What was kept, in order.
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
     /// Compares the captures and shows the connections with resets that are wanted.
     pub fn show(self, digests: Vec<Digest>, options: &ShowOptions) -> Result<(), Failure> {
         let mut comparison = compare::compare(digests, &self.records);
