@@ -27,6 +27,7 @@ pub fn captured(
         Some(end) if !captured.is_expected() => missed(captured, end),
         Some(_) if captured.was_ended_by_it() => once_more(captured),
         Some(_) if is_put_in_here(captured) => by_this_box(captured),
+        Some(_) if was_sent_here(captured) && !is_made_here(captured) => unlike_this_host(captured),
         Some(end) if end.socket.state == TcpState::SynSent => refused(captured, around),
         Some(_) if is_made_here(captured) => by_this_host(captured),
         Some(end) => by_the_other_end(captured, end, around, idle, context),
@@ -66,6 +67,17 @@ fn is_made_here(captured: &Captured) -> bool {
     here && is_usual && captured.talks_on.is_none()
 }
 
+/// The capturing host has the address it came from, and sent it out.
+fn was_sent_here(captured: &Captured) -> bool {
+    let here = matches!(captured.vantage, Some(Vantage::Source | Vantage::Both));
+    let is_known = match captured.placed {
+        Placed::Told => true,
+        Placed::Way => captured.sender.left_only,
+        Placed::Ttl => false,
+    };
+    here && is_known
+}
+
 /// It left the capturing host, which did not get it from elsewhere though it only passes on what its source sends.
 fn is_put_in_here(captured: &Captured) -> bool {
     // What is translated here never comes in under the addresses that it leaves with.
@@ -86,11 +98,12 @@ fn is_answer(captured: &Captured) -> Option<Segment> {
         return None;
     }
     let (cause, after) = captured.sender.answers?;
-    (after <= LONGEST_ANSWER).then_some(cause)
+    let on_its_way = captured.round_trip.unwrap_or_default();
+    (after <= LONGEST_ANSWER.saturating_add(on_its_way)).then_some(cause)
 }
 
-/// The kernels answer at once; a busy one may be kept from it.
-const LONGEST_ANSWER: Duration = Duration::from_millis(250);
+/// Kernels answer at once, busy ones a little later.
+const LONGEST_ANSWER: Duration = Duration::from_millis(20);
 
 /// An answer acknowledges only where it has no number of its own (RFC 9293 section 3.10.7.1): else a window may just be shut.
 fn has_form_of_answer(captured: &Captured) -> bool {
@@ -307,7 +320,10 @@ fn by_this_box(captured: &Captured) -> Verdict {
             ),
         ),
     ];
-    if let Some(usual) = captured.usual_ttl {
+    if let Some(usual) = captured
+        .usual_ttl
+        .filter(|usual| *usual != packet.segment.ttl)
+    {
         list.push(item(
             "ttl",
             format!(
@@ -359,6 +375,33 @@ fn by_this_box(captured: &Captured) -> Verdict {
         vec![
             "run rsttrace on the capturing host: it tells its kernel from its packet filter".into(),
         ],
+    )
+}
+
+/// The capturing host sent it in its own name, but not as it sends other segments of this connection.
+fn unlike_this_host(captured: &Captured) -> Verdict {
+    let packet = &captured.packet;
+    let mut list = vec![shape(captured)];
+    list.extend(evidence::ttl(packet));
+    let severity = match captured.talks_on {
+        Some(talks) => {
+            list.push(item(
+                "talks_on",
+                format!(
+                    "{} later {} spoke on this connection as if nothing had happened",
+                    words::span(talks.after),
+                    packet.source
+                ),
+            ));
+            Severity::Noise
+        }
+        None => Severity::Fault,
+    };
+    unknown(
+        captured,
+        severity,
+        list,
+        "its own stack does not look like that: a process with a raw socket, or its packet filter",
     )
 }
 
