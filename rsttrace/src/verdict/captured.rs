@@ -27,6 +27,7 @@ pub fn captured(
         Some(end) if !captured.is_expected() => missed(captured, end),
         Some(_) if captured.was_ended_by_it() => once_more(captured),
         Some(_) if is_put_in_here(captured) => by_this_box(captured),
+        Some(_) if is_seen_once_only(captured) => seen_once(captured),
         Some(_) if was_sent_here(captured) && !is_made_here(captured) => unlike_this_host(captured),
         Some(end) if end.socket.state == TcpState::SynSent => refused(captured, around),
         Some(_) if is_made_here(captured) => by_this_host(captured),
@@ -76,6 +77,35 @@ fn was_sent_here(captured: &Captured) -> bool {
         Placed::Ttl => false,
     };
     here && is_known
+}
+
+/// The capture shows everything of its source before and after a router, but this only once.
+fn is_seen_once_only(captured: &Captured) -> bool {
+    captured.placed == Placed::Ttl
+        && captured.sender.passes
+        && !captured.seen_again
+        && captured.talks_on.is_none()
+        && captured
+            .received
+            .as_ref()
+            .is_some_and(|end| end.socket.state.is_synchronized())
+}
+
+fn seen_once(captured: &Captured) -> Verdict {
+    let mut list = vec![
+        shape(captured),
+        item(
+            "seen_once",
+            "its source's other segments were seen twice, before and after a router, but this one was not",
+        ),
+    ];
+    list.extend(evidence::ttl(&captured.packet));
+    unknown(
+        captured,
+        Severity::Fault,
+        list,
+        "it was seen on one side of a router only: that router may have made it, or not have passed it on",
+    )
 }
 
 /// It left the capturing host, which did not get it from elsewhere though it only passes on what its source sends.
@@ -167,18 +197,19 @@ fn refused(captured: &Captured, around: &Around) -> Verdict {
             vec!["see on that host whether anybody listens: `ss -ltn`; rsttrace there tells which it is".into()],
         );
     }
-    let mut confidence = Confidence::Certain;
+    // A packet filter on the way may reject, too; one that is nearer shows by its TTL.
+    let mut confidence = Confidence::Likely;
     if let Some(usual) = around.peer_ttl {
-        let weight = nearer::weigh_ttl(packet.segment.ttl, usual);
         let seen = packet.segment.ttl;
         list.push(item(
             "ttl",
             format!("TTL {seen}, the peer's other connections had {usual}"),
         ));
-        if weight > 0 {
-            // Something nearer may have answered.
-            confidence = Confidence::Possible;
-        }
+        confidence = match nearer::weigh_ttl(seen, usual) {
+            weight if weight > 0 => Confidence::Possible,
+            weight if weight < 0 => Confidence::Certain,
+            _ => Confidence::Likely,
+        };
     }
     verdict(
         Origin::Peer,

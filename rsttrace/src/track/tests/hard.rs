@@ -536,3 +536,20 @@ fn a_reset_long_after_the_last_segment_answers_nothing() {
         .only();
     assert_eq!(record.verdict.origin, Origin::Unknown, "{record:#?}");
 }
+
+#[test]
+fn a_reset_on_one_side_of_a_router_only_is_not_sure_to_be_the_ends() {
+    let play = Play::with_ttls(64, 64)
+        .handshake()
+        .exchange()
+        .active(Server);
+    let mut segments = passed_on(&play);
+    for segment in &mut segments {
+        segment.way = None;
+    }
+    let whole = only(judge(&segments));
+    assert_eq!(whole.verdict.origin, Origin::Peer, "{whole:#?}");
+    segments.pop();
+    let once = only(judge(&segments));
+    assert_eq!(once.verdict.origin, Origin::Unknown, "{once:#?}");
+}
