@@ -696,6 +696,11 @@ fn by_the_other_end(
         },
         context,
     );
+    let is_timeout_of_peer = verdict.origin == Origin::Peer && verdict.cause == Cause::IdleTimeout;
+    if is_timeout_of_peer && nearer::weigh(end, &arrived, around, captured.time).is_doubtful() {
+        // That it was a timeout is one thing, whose it was another.
+        verdict.confidence = at_most(verdict.confidence, Confidence::Possible);
+    }
     if matches!(captured.vantage, Some(Vantage::Source)) {
         // It carries this host's address, but this host did not make it like its other segments.
         verdict.confidence = at_most(verdict.confidence, Confidence::Likely);
