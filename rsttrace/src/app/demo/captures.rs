@@ -252,6 +252,11 @@ impl Staged {
                     && !self.in_own_name
                     && (origin, cause) == (Origin::Peer, Cause::ConnectionRefused)
             }
+            // What the peer said afterwards is what was lost.
+            Cause::NotFromPeer => {
+                sight == CaptureSight::Lossy
+                    && (origin, cause) == (Origin::Peer, Cause::ResetByPeer)
+            }
             _ => false,
         }
     }
