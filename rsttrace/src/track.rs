@@ -107,6 +107,11 @@ impl Tracker {
         if segment.flags.has(TcpFlags::RST) {
             if connection.is_repeated(index, segment) {
                 self.counts.repeated += 1;
+                if let Some(serial) = connection.held_of(index)
+                    && let Some(waiting) = nth(&mut self.held, serial, self.first)
+                {
+                    waiting.reset.seen_again = true;
+                }
                 return;
             }
             let former = connection.takes_back(index, segment, &self.local);

@@ -33,7 +33,7 @@ fn a_capture_of_the_demo_blames_nobody_wrongly() {
             "{case:#?}"
         );
     }
-    for sight in [CaptureSight::Any, CaptureSight::Wire, CaptureSight::Middle] {
+    for sight in CaptureSight::ALL {
         let count = |grade| counts.get(&(sight, grade)).copied().unwrap_or_default();
         let (right, unknown) = (count(Grade::Right), count(Grade::Unknown));
         assert!(right > 100, "{sight:?}: {counts:?}");

@@ -21,7 +21,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["sudo", "debug"])]
     file: Option<PathBuf>,
     /// Capture at each place, too, and judge the captures alone: as `tcpdump -i any`, as one interface without the ways of
-    /// packets, and begun in the middle of connections
+    /// packets, begun in the middle of connections, with losses, and with all interfaces put together
     #[arg(long)]
     captures: bool,
     /// Judge captures that `rsttrace demo --captures DIR` has made, instead of running the demo

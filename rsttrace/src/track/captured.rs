@@ -42,6 +42,8 @@ pub struct Captured {
     pub received: Option<Received>,
     /// How far from it, before or after, the other end had sent a reset, too.
     pub other_way: Option<Duration>,
+    /// It was seen on another device as well.
+    pub seen_again: bool,
     /// Its source spoke on afterwards.
     pub talks_on: Option<TalksOn>,
     /// The end it went to went on with data afterwards: how long after it.
@@ -83,6 +85,8 @@ pub struct SenderSeen {
     pub left_only: bool,
     /// Segments of it were seen to come in at the capturing host.
     pub comes_in: bool,
+    /// Its segments were seen before and after a router.
+    pub passes: bool,
 }
 
 /// What tells where on its way a reset was captured.

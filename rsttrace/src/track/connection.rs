@@ -127,6 +127,12 @@ impl Connection {
         others.map(move |held| (held.serial, now.since(held.time)))
     }
 
+    /// The last one of this end that is held back.
+    pub fn held_of(&self, sender: usize) -> Option<u64> {
+        let of_it = self.held.iter().rev().find(|held| held.sender == sender);
+        of_it.map(|held| held.serial)
+    }
+
     /// The reset with this serial number is held back no more.
     pub fn release(&mut self, serial: u64) {
         self.held.retain(|waiting| waiting.serial != serial);
@@ -314,6 +320,7 @@ impl Connection {
             connects_anew: false,
             left_only: segment.way == Some(Way::Out),
             comes_in: source.ways.0,
+            passes: source.passes,
         };
         let reset = Captured {
             frame: segment.frame,
@@ -365,6 +372,7 @@ impl Connection {
                 .ended
                 .filter(|(by, _)| *by != sender)
                 .map(|(_, time)| now.since(time)),
+            seen_again: false,
             talks_on: None,
             lives_on: None,
             challenged: false,

@@ -57,6 +57,10 @@ pub struct End {
     pub spoke: bool,
     /// Segments of it were seen to come in, and to leave.
     pub ways: (bool, bool),
+    /// Its segments were seen twice, before and after a router.
+    pub passes: bool,
+    /// TTL of its last segment.
+    last_ttl: u8,
     /// What its last segment looked like, and when.
     last: Option<(Looks, CaptureTime)>,
     /// The same of its last reset.
@@ -118,8 +122,10 @@ impl End {
             None => (segment.ttl, segment.ttl),
         });
         if is_repetition(self.last, segment) {
+            self.passes |= self.last_ttl != segment.ttl;
             return Kind::Repeated;
         }
+        self.last_ttl = segment.ttl;
         self.last = Some((Looks::of(segment), segment.time));
         let begins = segment.flags.has(TcpFlags::SYN);
         if begins && self.isn.is_none() {

@@ -27,6 +27,8 @@ pub fn captured(
         Some(end) if !captured.is_expected() => missed(captured, end),
         Some(_) if captured.was_ended_by_it() => once_more(captured),
         Some(_) if is_put_in_here(captured) => by_this_box(captured),
+        Some(_) if is_seen_once_only(captured) => seen_once(captured),
+        Some(_) if was_sent_here(captured) && !is_made_here(captured) => unlike_this_host(captured),
         Some(end) if end.socket.state == TcpState::SynSent => refused(captured, around),
         Some(_) if is_made_here(captured) => by_this_host(captured),
         Some(end) => by_the_other_end(captured, end, around, idle, context),
@@ -66,6 +68,46 @@ fn is_made_here(captured: &Captured) -> bool {
     here && is_usual && captured.talks_on.is_none()
 }
 
+/// The capturing host has the address it came from, and sent it out.
+fn was_sent_here(captured: &Captured) -> bool {
+    let here = matches!(captured.vantage, Some(Vantage::Source | Vantage::Both));
+    let is_known = match captured.placed {
+        Placed::Told => true,
+        Placed::Way => captured.sender.left_only,
+        Placed::Ttl => false,
+    };
+    here && is_known
+}
+
+/// The capture shows everything of its source before and after a router, but this only once.
+fn is_seen_once_only(captured: &Captured) -> bool {
+    captured.placed == Placed::Ttl
+        && captured.sender.passes
+        && !captured.seen_again
+        && captured.talks_on.is_none()
+        && captured
+            .received
+            .as_ref()
+            .is_some_and(|end| end.socket.state.is_synchronized())
+}
+
+fn seen_once(captured: &Captured) -> Verdict {
+    let mut list = vec![
+        shape(captured),
+        item(
+            "seen_once",
+            "its source's other segments were seen twice, before and after a router, but this one was not",
+        ),
+    ];
+    list.extend(evidence::ttl(&captured.packet));
+    unknown(
+        captured,
+        Severity::Fault,
+        list,
+        "it was seen on one side of a router only: that router may have made it, or not have passed it on",
+    )
+}
+
 /// It left the capturing host, which did not get it from elsewhere though it only passes on what its source sends.
 fn is_put_in_here(captured: &Captured) -> bool {
     // What is translated here never comes in under the addresses that it leaves with.
@@ -86,11 +128,12 @@ fn is_answer(captured: &Captured) -> Option<Segment> {
         return None;
     }
     let (cause, after) = captured.sender.answers?;
-    (after <= LONGEST_ANSWER).then_some(cause)
+    let on_its_way = captured.round_trip.unwrap_or_default();
+    (after <= LONGEST_ANSWER.saturating_add(on_its_way)).then_some(cause)
 }
 
-/// The kernels answer at once; a busy one may be kept from it.
-const LONGEST_ANSWER: Duration = Duration::from_millis(250);
+/// Kernels answer at once, busy ones a little later.
+const LONGEST_ANSWER: Duration = Duration::from_millis(20);
 
 /// An answer acknowledges only where it has no number of its own (RFC 9293 section 3.10.7.1): else a window may just be shut.
 fn has_form_of_answer(captured: &Captured) -> bool {
@@ -154,18 +197,19 @@ fn refused(captured: &Captured, around: &Around) -> Verdict {
             vec!["see on that host whether anybody listens: `ss -ltn`; rsttrace there tells which it is".into()],
         );
     }
-    let mut confidence = Confidence::Certain;
+    // A packet filter on the way may reject, too; one that is nearer shows by its TTL.
+    let mut confidence = Confidence::Likely;
     if let Some(usual) = around.peer_ttl {
-        let weight = nearer::weigh_ttl(packet.segment.ttl, usual);
         let seen = packet.segment.ttl;
         list.push(item(
             "ttl",
             format!("TTL {seen}, the peer's other connections had {usual}"),
         ));
-        if weight > 0 {
-            // Something nearer may have answered.
-            confidence = Confidence::Possible;
-        }
+        confidence = match nearer::weigh_ttl(seen, usual) {
+            weight if weight > 0 => Confidence::Possible,
+            weight if weight < 0 => Confidence::Certain,
+            _ => Confidence::Likely,
+        };
     }
     verdict(
         Origin::Peer,
@@ -307,7 +351,10 @@ fn by_this_box(captured: &Captured) -> Verdict {
             ),
         ),
     ];
-    if let Some(usual) = captured.usual_ttl {
+    if let Some(usual) = captured
+        .usual_ttl
+        .filter(|usual| *usual != packet.segment.ttl)
+    {
         list.push(item(
             "ttl",
             format!(
@@ -359,6 +406,33 @@ fn by_this_box(captured: &Captured) -> Verdict {
         vec![
             "run rsttrace on the capturing host: it tells its kernel from its packet filter".into(),
         ],
+    )
+}
+
+/// The capturing host sent it in its own name, but not as it sends other segments of this connection.
+fn unlike_this_host(captured: &Captured) -> Verdict {
+    let packet = &captured.packet;
+    let mut list = vec![shape(captured)];
+    list.extend(evidence::ttl(packet));
+    let severity = match captured.talks_on {
+        Some(talks) => {
+            list.push(item(
+                "talks_on",
+                format!(
+                    "{} later {} spoke on this connection as if nothing had happened",
+                    words::span(talks.after),
+                    packet.source
+                ),
+            ));
+            Severity::Noise
+        }
+        None => Severity::Fault,
+    };
+    unknown(
+        captured,
+        severity,
+        list,
+        "its own stack does not look like that: a process with a raw socket, or its packet filter",
     )
 }
 
@@ -622,6 +696,11 @@ fn by_the_other_end(
         },
         context,
     );
+    let is_timeout_of_peer = verdict.origin == Origin::Peer && verdict.cause == Cause::IdleTimeout;
+    if is_timeout_of_peer && nearer::weigh(end, &arrived, around, captured.time).is_doubtful() {
+        // That it was a timeout is one thing, whose it was another.
+        verdict.confidence = at_most(verdict.confidence, Confidence::Possible);
+    }
     if matches!(captured.vantage, Some(Vantage::Source)) {
         // It carries this host's address, but this host did not make it like its other segments.
         verdict.confidence = at_most(verdict.confidence, Confidence::Likely);

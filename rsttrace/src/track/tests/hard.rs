@@ -507,3 +507,49 @@ fn a_sender_that_acknowledges_later_data_has_not_reset_the_connection() {
     );
     assert_eq!(records[0].verdict.origin, Origin::Middlebox);
 }
+
+#[test]
+fn a_reset_that_a_host_sends_in_its_own_name_and_does_not_mean_is_no_boxs() {
+    let mut play = Play::with_ttls(57, 64);
+    play.ends[0].way = Some(Way::In);
+    play.ends[1].way = Some(Way::Out);
+    let records = play
+        .handshake()
+        .exchange()
+        .wait(1_000)
+        .active(Server)
+        .wait(500)
+        .exchange()
+        .records();
+    assert_eq!(records[0].verdict.origin, Origin::Unknown, "{records:#?}");
+    assert_eq!(records[0].verdict.severity, Severity::Noise);
+}
+
+#[test]
+fn a_reset_long_after_the_last_segment_answers_nothing() {
+    let record = Play::at_server()
+        .handshake()
+        .exchange()
+        .send(Client, PSH_ACK, 10)
+        .wait(100)
+        .passive(Server)
+        .only();
+    assert_eq!(record.verdict.origin, Origin::Unknown, "{record:#?}");
+}
+
+#[test]
+fn a_reset_on_one_side_of_a_router_only_is_not_sure_to_be_the_ends() {
+    let play = Play::with_ttls(64, 64)
+        .handshake()
+        .exchange()
+        .active(Server);
+    let mut segments = passed_on(&play);
+    for segment in &mut segments {
+        segment.way = None;
+    }
+    let whole = only(judge(&segments));
+    assert_eq!(whole.verdict.origin, Origin::Peer, "{whole:#?}");
+    segments.pop();
+    let once = only(judge(&segments));
+    assert_eq!(once.verdict.origin, Origin::Unknown, "{once:#?}");
+}
