@@ -25,7 +25,7 @@ use connection::Connection;
 /// What comes so long after a reset still says something of it.
 pub const LOOKAHEAD: Duration = Duration::from_secs(2);
 /// Connections followed at a time.
-pub const MAX_CONNECTIONS: usize = 262_144;
+pub const MAX_CONNECTIONS: usize = 131_072;
 /// Resets held back at a time.
 pub const MAX_HELD: usize = 65_536;
 /// One of so many connections makes room for new ones when the table is full.
@@ -34,7 +34,8 @@ const SHARE_TO_FORGET: usize = 4;
 /// Follows the connections of one capture.
 #[derive(Debug, Default)]
 pub struct Tracker {
-    connections: HashMap<Key, Connection>,
+    /// Boxed, as a table that grows is there twice.
+    connections: HashMap<Key, Box<Connection>>,
     held: VecDeque<Held>,
     /// Serial number of the first in `held`.
     first: u64,
@@ -123,6 +124,11 @@ impl Tracker {
                     waiting.reset.other_way = waiting.reset.other_way.or(Some(apart));
                 }
             }
+            for serial in connection.held_before(index, segment.time) {
+                if let Some(waiting) = nth(&mut self.held, serial, self.first) {
+                    waiting.reset.note_further(&reset);
+                }
+            }
             // What comes after it is of the other connection.
             if follows {
                 connection.hold(index, self.first + self.held.len() as u64, segment.time);
@@ -191,7 +197,11 @@ impl Tracker {
             return;
         }
         let rank = |connection: &Connection| (connection.is_alive(), connection.last());
-        let mut ranks: Vec<_> = self.connections.values().map(rank).collect();
+        let mut ranks: Vec<_> = self
+            .connections
+            .values()
+            .map(|connection| rank(connection))
+            .collect();
         let (_, &mut limit, _) = ranks.select_nth_unstable(MAX_CONNECTIONS / SHARE_TO_FORGET);
         let before = self.connections.len();
         self.connections

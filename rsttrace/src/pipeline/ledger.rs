@@ -148,13 +148,15 @@ impl Ledger {
             return Around::default();
         };
         let arrived = Arrived::seen(&captured.packet);
+        let around = self.around(captured.overlay, received, Some(&arrived), captured.time);
         Around {
             talks_on: captured.talks_on,
             both_ways: captured.other_way,
             segment_ttl: captured.usual_ttl,
             resolution: Duration::ZERO,
             side: verdict::side(captured),
-            ..self.around(captured.overlay, received, Some(&arrived), captured.time)
+            near_misses: around.near_misses + captured.volley,
+            ..around
         }
     }
 

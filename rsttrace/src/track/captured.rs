@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::event::{BootTime, NetnsCookie, Packet, Received, Segment, TcpFlags, TcpState};
-use crate::join::accepts;
+use crate::join::{accepts, is_passive_form};
 use crate::record::Vantage;
 use crate::verdict::TalksOn;
 
@@ -50,6 +50,8 @@ pub struct Captured {
     pub lives_on: Option<Duration>,
     /// The end it went to answered with an acknowledgement.
     pub challenged: bool,
+    /// Further resets of its source just after it that have numbers beyond its own and answer nothing.
+    pub volley: usize,
 }
 
 /// What the end that a captured reset came from had done before. Spans are counted back from the reset.
@@ -101,6 +103,15 @@ pub enum Placed {
 }
 
 impl Captured {
+    /// Another reset of its source came a little later.
+    pub fn note_further(&mut self, other: &Self) {
+        let (own, its) = (self.packet.segment.seq, other.packet.segment.seq);
+        let is_beyond = own != its && its.wrapping_sub(own) < 1 << 31;
+        if is_beyond && !is_passive_form(&other.packet) {
+            self.volley += 1;
+        }
+    }
+
     /// Its source had reset the connection before.
     pub fn was_ended_by_it(&self) -> bool {
         self.ended_before.is_some_and(|(by_it, _)| by_it)

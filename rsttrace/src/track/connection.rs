@@ -51,6 +51,9 @@ const GONE_ON: Duration = LOOKAHEAD;
 /// Acknowledgements are put off for less.
 const LONGEST_DELAY: Duration = Duration::from_millis(250);
 
+/// Whoever guesses numbers sends several resets within this.
+const VOLLEY: Duration = Duration::from_secs(1);
+
 /// Resets of one connection that are followed at a time.
 const MAX_WAITING: usize = 16;
 
@@ -63,8 +66,8 @@ pub enum FollowUp {
     SenderAnswers(TalksOn),
     /// The end it went to went on as if nothing had happened.
     ReceiverTalks(Duration),
-    /// The end it went to answered at once with an acknowledgement: RFC 5961 asks for the right number so.
-    Challenged,
+    /// The end it went to answered with an acknowledgement: RFC 5961 asks for the right number so.
+    Challenged(Duration),
 }
 
 impl FollowUp {
@@ -86,10 +89,18 @@ impl FollowUp {
                     reset.lives_on = reset.lives_on.or(Some(after));
                 }
             }
-            Self::Challenged => reset.challenged = true,
+            Self::Challenged(after) => {
+                // What was on its way before is no answer.
+                let is_answer =
+                    after >= reset.onward_trip.unwrap_or_default() && after <= LONGEST_CHALLENGE;
+                reset.challenged |= is_answer;
+            }
         }
     }
 }
+
+/// A challenge is sent at once; this leaves room for the way there and back.
+const LONGEST_CHALLENGE: Duration = Duration::from_secs(1);
 
 impl Connection {
     /// When the last segment came.
@@ -125,6 +136,15 @@ impl Connection {
     ) -> impl Iterator<Item = (u64, Duration)> {
         let others = self.held.iter().filter(move |held| held.sender != sender);
         others.map(move |held| (held.serial, now.since(held.time)))
+    }
+
+    /// Those of this end that came so shortly before that further ones with other numbers make a volley.
+    pub fn held_before(&self, sender: usize, now: CaptureTime) -> impl Iterator<Item = u64> {
+        let own = self
+            .held
+            .iter()
+            .filter(move |held| held.sender == sender && now.since(held.time) <= VOLLEY);
+        own.map(|held| held.serial)
     }
 
     /// The last one of this end that is held back.
@@ -271,7 +291,7 @@ impl Connection {
                     FollowUp::SenderTalks(talks)
                 }
             } else if kind == Kind::Acknowledgement {
-                FollowUp::Challenged
+                FollowUp::Challenged(after)
             } else {
                 FollowUp::ReceiverTalks(after)
             };
@@ -376,6 +396,7 @@ impl Connection {
             talks_on: None,
             lives_on: None,
             challenged: false,
+            volley: 0,
         };
         self.last = self.last.max(now);
         if self.ended.is_none() && reset.is_expected() {

@@ -407,6 +407,58 @@ fn a_reset_that_misses_a_connection_that_lives_is_noise() {
 }
 
 #[test]
+fn several_guesses_at_the_number_are_not_the_peers() {
+    // As some firewalls do: the second and third lie where the end's next segments would.
+    let mut play = Play::at_client().handshake().exchange();
+    for (ahead, ttl) in [(0, 61), (1_460, 62), (4_380, 63)] {
+        let mut forged = play.segment(Server, TcpFlags::RST, 0);
+        (forged.seq, forged.ttl) = (forged.seq.wrapping_add(ahead), ttl);
+        play.segments.push(forged);
+        play.now += 50_000;
+    }
+    let records = play.records();
+    assert_eq!(records.len(), 3);
+    assert_eq!(
+        blame(&records[0]),
+        (Origin::Middlebox, Cause::NotFromPeer, Severity::Fault)
+    );
+    for record in &records[1..] {
+        assert_eq!(record.verdict.origin, Origin::Unknown, "{record:#?}");
+        assert_eq!(record.verdict.severity, Severity::Noise);
+    }
+}
+
+#[test]
+fn answers_to_what_was_on_its_way_are_the_peers_and_no_guesses() {
+    let mut play = Play::at_client().handshake().exchange();
+    let answers = [0, 10, 20].map(|ahead| {
+        let mut answer = play.segment(Server, TcpFlags::RST, 0);
+        answer.seq = answer.seq.wrapping_add(ahead);
+        answer.window = 0;
+        answer.options = TcpOptions::default();
+        answer
+    });
+    play = play.send(Client, TcpFlags::PSH | TcpFlags::ACK, 10);
+    for mut answer in answers {
+        play.now += 20_000;
+        answer.time = CaptureTime(play.now);
+        play.segments.push(answer);
+    }
+    for record in play.records() {
+        assert_eq!(record.verdict.origin, Origin::Peer, "{record:#?}");
+    }
+}
+
+#[test]
+fn a_pair_of_resets_on_the_link_is_not_called_the_applications() {
+    let mut play = Play::at_server().handshake().exchange().active(Server);
+    play.now -= 9_950_000;
+    let records = play.active(Client).records();
+    assert_eq!(records[0].verdict.origin, Origin::Unknown, "{records:#?}");
+    assert!(kinds(&records[0]).contains(&"both_ways"));
+}
+
+#[test]
 fn one_reset_seen_at_several_devices_is_one() {
     let play = Play::at_client().handshake().exchange().active(Server);
     let mut segments = play.segments.clone();

@@ -30,6 +30,7 @@ pub fn captured(
         Some(_) if is_seen_once_only(captured) => seen_once(captured),
         Some(_) if was_sent_here(captured) && !is_made_here(captured) => unlike_this_host(captured),
         Some(end) if end.socket.state == TcpState::SynSent => refused(captured, around),
+        Some(_) if is_one_of_a_pair(captured) => one_of_a_pair(captured),
         Some(_) if is_made_here(captured) => by_this_host(captured),
         Some(end) => by_the_other_end(captured, end, around, idle, context),
     };
@@ -77,6 +78,38 @@ fn was_sent_here(captured: &Captured) -> bool {
         Placed::Ttl => false,
     };
     here && is_known
+}
+
+/// It looks like the capturing host's by its TTL alone, and another reset went the other way at the same moment: no end
+/// answers a reset (RFC 9293 section 3.10.7), but a box on the link resets both.
+fn is_one_of_a_pair(captured: &Captured) -> bool {
+    captured.placed == Placed::Ttl
+        && is_made_here(captured)
+        && is_answer(captured).is_none()
+        && captured
+            .other_way
+            .is_some_and(|apart| apart <= nearer::AT_ONCE)
+}
+
+fn one_of_a_pair(captured: &Captured) -> Verdict {
+    let apart = captured.other_way.unwrap_or_default();
+    let mut list = vec![
+        shape(captured),
+        item(
+            "both_ways",
+            format!(
+                "a reset went the other way within {}, and no end answers a reset with one",
+                words::span(apart)
+            ),
+        ),
+    ];
+    list.extend(evidence::ttl(&captured.packet));
+    unknown(
+        captured,
+        Severity::Fault,
+        list,
+        "both ends were reset at the same moment: something on the link may have made both",
+    )
 }
 
 /// The capture shows everything of its source before and after a router, but this only once.
@@ -226,23 +259,45 @@ fn refused(captured: &Captured, around: &Around) -> Verdict {
 fn once_more(captured: &Captured) -> Verdict {
     let packet = &captured.packet;
     let (_, before) = captured.ended_before.unwrap_or_default();
-    verdict(
-        if is_made_here(captured) {
-            Origin::LocalKernel
-        } else {
-            Origin::Peer
-        },
-        Cause::ResetByPeer,
-        Severity::Noise,
-        Confidence::Likely,
-        format!("{} reset the connection once more", packet.source),
-        vec![
-            shape(captured),
-            item(
-                "ended",
-                format!("it had reset the connection {} before", words::span(before)),
+    let mut list = vec![
+        shape(captured),
+        item(
+            "ended",
+            format!(
+                "a reset in its name had ended the connection {} before",
+                words::span(before)
             ),
-        ],
+        ),
+    ];
+    list.extend(evidence::ttl(packet));
+    let weight = captured
+        .usual_ttl
+        .map_or(0, |usual| nearer::weigh_ttl(packet.segment.ttl, usual));
+    // Nobody but its own kernel has a reason to answer what is still on its way. Whoever guesses numbers sends several, too.
+    let answers = has_form_of_answer(captured);
+    let (origin, cause, confidence) = if weight > 0 || !answers {
+        (Origin::Unknown, Cause::Unknown, Confidence::Possible)
+    } else if is_made_here(captured) {
+        (
+            Origin::LocalKernel,
+            Cause::ResetByPeer,
+            Confidence::Possible,
+        )
+    } else if weight < 0 {
+        (Origin::Peer, Cause::ResetByPeer, Confidence::Likely)
+    } else {
+        (Origin::Peer, Cause::ResetByPeer, Confidence::Possible)
+    };
+    verdict(
+        origin,
+        cause,
+        Severity::Noise,
+        confidence,
+        format!(
+            "one more reset in the name of {} for a connection that one had ended",
+            packet.source
+        ),
+        list,
         Vec::new(),
     )
 }

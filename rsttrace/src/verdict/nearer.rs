@@ -332,7 +332,7 @@ fn near_misses(case: &Case<'_>) -> Sign {
         _ => STRONG,
     };
     let detail = format!(
-        "{} with other sequence numbers came just before it",
+        "{} with other sequence numbers came with it",
         words::things(misses, "reset")
     );
     Some((weight, "near_misses", detail))
@@ -352,7 +352,7 @@ fn both_ways(case: &Case<'_>) -> Sign {
 }
 
 /// A box that resets both ends does it in one go.
-const AT_ONCE: Duration = Duration::from_millis(5);
+pub(super) const AT_ONCE: Duration = Duration::from_millis(5);
 
 /// Whoever has reset a connection does not speak on it any more.
 fn peer_talks_on(case: &Case<'_>) -> Sign {
