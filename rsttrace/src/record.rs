@@ -85,7 +85,10 @@ impl Record {
             Direction::Sent | Direction::Forwarded => true,
             Direction::Received => false,
             // Seen in transit: `local` is the source. Seen by a host of its own: the reset came from `remote`.
-            Direction::Observed => self.netns.is_none() || self.verdict.cause == Cause::RawSocket,
+            Direction::Observed => match &self.capture {
+                Some(at) => at.vantage != Some(Vantage::Destination),
+                None => self.netns.is_none() || self.verdict.cause == Cause::RawSocket,
+            },
         }
     }
 

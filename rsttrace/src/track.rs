@@ -16,9 +16,9 @@ use std::collections::{HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::capture::{CaptureTime, Overlay, Segment};
+use crate::capture::{CaptureTime, Overlay, Segment, Way};
 use crate::event::TcpFlags;
-use crate::hash::HashMap;
+use crate::hash::{HashMap, RandomState};
 pub use captured::{Captured, Placed, SenderSeen};
 use connection::Connection;
 
@@ -28,6 +28,12 @@ pub const LOOKAHEAD: Duration = Duration::from_secs(2);
 pub const MAX_CONNECTIONS: usize = 131_072;
 /// Resets held back at a time.
 pub const MAX_HELD: usize = 65_536;
+/// Addresses that are remembered as not the capturing host's.
+const MAX_FOREIGN: usize = 65_536;
+/// Resets that come in and are looked for among those that leave.
+const MAX_PASSING: usize = 256;
+/// A host passes on what it gets within this.
+const PASSAGE: Duration = Duration::from_millis(5);
 /// One of so many connections makes room for new ones when the table is full.
 const SHARE_TO_FORGET: usize = 4;
 
@@ -41,6 +47,10 @@ pub struct Tracker {
     first: u64,
     now: CaptureTime,
     local: HashSet<IpAddr>,
+    /// Addresses that segments came in from: not the capturing host's.
+    foreign: HashSet<IpAddr, RandomState>,
+    /// Resets that came in a moment ago: address translation leaves their numbers as they are.
+    came_in: VecDeque<(CaptureTime, Numbers)>,
     counts: TrackCounts,
 }
 
@@ -57,6 +67,19 @@ pub struct TrackCounts {
     pub repeated: u64,
     /// Segments whose time lies before the one before.
     pub backwards: u64,
+}
+
+/// Sequence number, acknowledgement number and flags.
+type Numbers = (u32, u32, u8);
+
+/// What is known of addresses beyond one connection.
+struct Places<'a> {
+    /// The capturing host's, as the user says.
+    local: &'a HashSet<IpAddr>,
+    /// Not the capturing host's.
+    foreign: &'a HashSet<IpAddr, RandomState>,
+    /// The reset in question had come in with other addresses.
+    is_translated: bool,
 }
 
 /// A reset that waits for what follows it.
@@ -105,6 +128,12 @@ impl Tracker {
         }
         let connection = self.connections.entry(key).or_default();
         let index = usize::from(from_greater);
+        if segment.way == Some(Way::In)
+            && connection.comes_in_first(index)
+            && self.foreign.len() < MAX_FOREIGN
+        {
+            self.foreign.insert(segment.source.ip().to_canonical());
+        }
         if segment.flags.has(TcpFlags::RST) {
             if connection.is_repeated(index, segment) {
                 self.counts.repeated += 1;
@@ -115,10 +144,15 @@ impl Tracker {
                 }
                 return;
             }
-            let former = connection.takes_back(index, segment, &self.local);
+            let places = Places {
+                local: &self.local,
+                foreign: &self.foreign,
+                is_translated: is_translated(&mut self.came_in, segment),
+            };
+            let former = connection.takes_back(index, segment, &places);
             let follows = former.is_none();
             let reset =
-                Box::new(former.unwrap_or_else(|| connection.reset(index, segment, &self.local)));
+                Box::new(former.unwrap_or_else(|| connection.reset(index, segment, &places)));
             for (serial, apart) in connection.held_of_other(index, segment.time) {
                 if let Some(waiting) = nth(&mut self.held, serial, self.first) {
                     waiting.reset.other_way = waiting.reset.other_way.or(Some(apart));
@@ -214,6 +248,26 @@ impl Tracker {
 /// The reset with this serial number, where it is still held back.
 fn nth(held: &mut VecDeque<Held>, serial: u64, first: u64) -> Option<&mut Held> {
     held.get_mut(usize::try_from(serial.checked_sub(first)?).ok()?)
+}
+
+/// Whether a reset that leaves had come in with other addresses just before; remembers those that come in.
+fn is_translated(came_in: &mut VecDeque<(CaptureTime, Numbers)>, segment: &Segment<'_>) -> bool {
+    let numbers = (segment.seq, segment.ack, segment.flags.0);
+    while came_in.len() > MAX_PASSING
+        || came_in
+            .front()
+            .is_some_and(|(time, _)| segment.time.since(*time) > PASSAGE)
+    {
+        came_in.pop_front();
+    }
+    match segment.way {
+        Some(Way::In) => {
+            came_in.push_back((segment.time, numbers));
+            false
+        }
+        Some(Way::Out) => came_in.iter().any(|(_, known)| *known == numbers),
+        Some(Way::By) | None => false,
+    }
 }
 
 impl Key {

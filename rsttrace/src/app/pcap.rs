@@ -3,13 +3,16 @@
 mod comparing;
 mod reading;
 
+use std::io;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
 use super::{runtime, sleep_until};
+use crate::capture::CaptureError;
 use crate::cli::{Failure, Interrupt, OutputFormat, PcapOptions, ShowOptions};
 use crate::compare::Digest;
 use crate::event::{BootTime, HostFacts};
@@ -31,6 +34,7 @@ pub fn pcap(options: &PcapOptions) -> Result<(), Failure> {
 }
 
 async fn run(options: &PcapOptions) -> Result<(), Failure> {
+    distinct(&options.files)?;
     let mut interrupt = Interrupt::new()?;
     let mut interrupted = std::pin::pin!(interrupt.wait());
     let mut show = Show::new(options)?;
@@ -47,7 +51,10 @@ async fn run(options: &PcapOptions) -> Result<(), Failure> {
             Ok(ended) if ended.is_break() || enough.is_break() => break,
             Ok(_) => {}
             Err(failure) if options.files.len() == 1 => {
-                show.finish(sums, &options.show)?;
+                // What could not even be opened has no summary.
+                if matches!(failure, Failure::Failed(_)) {
+                    show.finish(sums, &options.show)?;
+                }
                 return Err(failure);
             }
             Err(failure) => {
@@ -64,6 +71,45 @@ async fn run(options: &PcapOptions) -> Result<(), Failure> {
             "{failed} of {} captures could not be read to the end; what could be read was judged",
             options.files.len()
         ))),
+    }
+}
+
+/// The same capture twice would be compared with itself.
+fn distinct(files: &[PathBuf]) -> Result<(), Failure> {
+    let mut known = Vec::new();
+    for file in files {
+        // What is wrong with it is told when it is opened.
+        let Ok(metadata) = file.metadata() else {
+            continue;
+        };
+        let identity = (metadata.dev(), metadata.ino());
+        if let Some((_, other)) = known.iter().find(|(its, _)| *its == identity) {
+            let other: &PathBuf = other;
+            return Err(Failure::Usage(format!(
+                "{} and {} are the same file; name each capture once",
+                other.display(),
+                file.display()
+            )));
+        }
+        known.push((identity, file.clone()));
+    }
+    Ok(())
+}
+
+impl From<CaptureError> for Failure {
+    fn from(error: CaptureError) -> Self {
+        // Each says all there is to say: the system's word is in it.
+        let message = error.to_string();
+        match error {
+            CaptureError::Open { source, .. } => match source.kind() {
+                io::ErrorKind::PermissionDenied => Self::NotPermitted(message),
+                _ => Self::Usage(message),
+            },
+            CaptureError::NotACapture { .. }
+            | CaptureError::Version { .. }
+            | CaptureError::LinkType { .. } => Self::Usage(message),
+            _ => Self::Failed(anyhow::anyhow!(message)),
+        }
     }
 }
 
@@ -124,10 +170,7 @@ impl Judging {
                     self.end = end;
                     return Ok(ControlFlow::Continue(()));
                 }
-                // Each says all there is to say.
-                Some(Err(error)) => {
-                    return Err(Failure::Failed(anyhow::anyhow!("{error}")));
-                }
+                Some(Err(error)) => return Err(error.into()),
             }
         }
     }

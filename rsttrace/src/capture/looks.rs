@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::recording::MAGIC;
+
 /// What the first bytes of a file look like that is neither pcap nor pcapng. Shown, it ends with what to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Looks {
@@ -11,6 +13,8 @@ pub enum Looks {
     CutShort,
     /// What `rsttrace record` writes.
     Recording,
+    /// What `rsttrace watch --store` keeps.
+    History,
     /// Something in JSON.
     Json,
     /// Text: perhaps packets, printed.
@@ -56,6 +60,9 @@ impl fmt::Display for Looks {
             ),
             Self::CutShort => f.write_str("it ends within the file header; capture again, or copy the file again"),
             Self::Recording => f.write_str("it looks like a recording of rsttrace; judge it with `rsttrace replay`"),
+            Self::History => f.write_str(
+                "it looks like a history of rsttrace; ask it with `rsttrace history --store FILE`",
+            ),
             Self::Json => f.write_str("it looks like JSON; give the capture itself, as `tcpdump -w FILE` writes it"),
             Self::Text => f.write_str(
                 "it looks like text; keep packets with `tcpdump -w FILE`, or turn a hex dump into a capture with `text2pcap`",
@@ -76,8 +83,9 @@ impl fmt::Display for Looks {
     }
 }
 
-const KNOWN: [(&[u8], Looks); 17] = [
-    (b"{\"format\":", Looks::Recording),
+const KNOWN: [(&[u8], Looks); 18] = [
+    (&MAGIC, Looks::Recording),
+    (b"SQLite format 3\0", Looks::History),
     (b"snoop\0\0\0", Looks::OtherCapture("a capture of snoop")),
     (
         b"GMBU",
@@ -138,7 +146,8 @@ mod tests {
     fn what_it_looks_like_is_told() {
         for (bytes, looks) in [
             (&b""[..], Looks::Empty),
-            (b"{\"format\":1,\"wire\":7", Looks::Recording),
+            (b"RSTTRACE\x02\0", Looks::Recording),
+            (b"SQLite format 3\0\x10", Looks::History),
             (b"{\"schema\":", Looks::Json),
             (b"\n[1]", Looks::Json),
             (b"12:00:01.5 IP 10.0.0.1.80 > \xc2", Looks::Text),

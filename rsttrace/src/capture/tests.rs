@@ -287,7 +287,11 @@ fn what_is_no_capture_is_named() {
     for (bytes, says) in [
         (&b""[..], "it is empty"),
         (b"{\"schema\":\"rsttrace.reset.v1\"}", "looks like JSON"),
-        (b"{\"format\":1,\"wire\":3}", "rsttrace replay"),
+        (
+            b"RSTTRACE\x02\0\x03\0 and what follows it",
+            "rsttrace replay",
+        ),
+        (b"SQLite format 3\0 and what follows", "rsttrace history"),
         (
             b"12:00:00.1 IP 10.0.0.1.80 > 10.0.0.2.81: Flags [R]",
             "tcpdump -w",

@@ -24,8 +24,9 @@ Captures need whole connections, headers suffice: `tcpdump -i any -s 128 -w FILE
 Exit codes:
   0       done, also where a capture ends in the middle of a packet or is damaged: a warning and the
           summary say so
-  1       a file is no capture, or cannot be read
-  2 to 4  as for `rsttrace --help`
+  1       a capture could not be read to its end
+  2       the command line makes no sense, there is no such file, or it is no capture
+  3, 4    as for `rsttrace --help`
 
 Examples:
   rsttrace pcap trace.pcapng
@@ -105,6 +106,19 @@ impl PcapArgs {
             ));
         }
         let filter = filter(self.only, self.except);
+        let only = &filter.only;
+        let of_a_host = [
+            ("--process", only.processes.is_empty()),
+            ("--unit", only.units.is_empty()),
+            ("--container", only.containers.is_empty()),
+            ("--pod", only.pods.is_empty()),
+            ("--netns", only.netns.is_empty()),
+        ];
+        if let Some((option, _)) = of_a_host.iter().find(|(_, is_absent)| !is_absent) {
+            return Err(Failure::Usage(format!(
+                "{option}: a capture tells nothing of that; choose by --port, --address or --cause, or run `rsttrace` on the host itself"
+            )));
+        }
         Ok(PcapOptions {
             files: self.files,
             local: self.local,

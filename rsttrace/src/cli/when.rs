@@ -9,7 +9,7 @@ use super::values::{self, Moment};
 
 #[derive(Debug, Args)]
 pub(super) struct WhenArgs {
-    /// From when on: so long ago, as 2h or 3d, or a time, as \"2026-01-05 12:03\", 12:03 or 2026-01-05T12:03:41Z
+    /// From when on: so long ago, as 2h or 3d, or a time, as "2026-01-05 12:03", 12:03 or 2026-01-05T12:03:41Z
     #[arg(long, value_name = "WHEN", value_parser = values::moment, help_heading = "When")]
     since: Option<Moment>,
 

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::hash::Hash;
 use std::time::Duration;
 
-use super::Summary;
 use super::tally::Tally;
+use super::{NO_PROCESS, Summary};
 use crate::record::Severity;
 use crate::sink::text::{bytes, count, pad, width};
 
@@ -39,12 +39,20 @@ impl Summary {
                 )
             });
         table(out, "cause", causes.collect(), 0)?;
-        section(out, "process", &self.processes)?;
+        if self.knows_processes() {
+            section(out, "process", &self.processes)?;
+        }
         section(out, "peer", &self.peers)?;
         section(out, "died without a reset", &self.dead)?;
         self.lessons(out)?;
         self.kernel(out)?;
         self.own(out)
+    }
+
+    /// Where none is known, there is nothing to list.
+    fn knows_processes(&self) -> bool {
+        let (top, others) = self.processes.top(2);
+        others > 0 || top.iter().any(|(name, _)| *name != NO_PROCESS)
     }
 
     fn headline(&self, out: &mut String) -> std::fmt::Result {

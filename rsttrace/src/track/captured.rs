@@ -87,6 +87,8 @@ pub struct SenderSeen {
     pub left_only: bool,
     /// Segments of it were seen to come in at the capturing host.
     pub comes_in: bool,
+    /// It had come in just before with other addresses: the capturing host translates them.
+    pub is_translated: bool,
     /// Its segments were seen before and after a router.
     pub passes: bool,
 }

@@ -1,13 +1,12 @@
 //! A connection as its segments show it, and what a reset of it is told with.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use super::end::{End, FAR, Kind, is_before, is_near};
-use super::{Captured, LOOKAHEAD, Placed, SenderSeen};
+use super::{Captured, LOOKAHEAD, Placed, Places, SenderSeen};
 use crate::capture::{CaptureTime, Segment, Way};
 use crate::event::{
     self, Baseline, BootTime, Closer, Flow, NetnsCookie, OwnerSource, Ownership, Packet,
@@ -158,6 +157,11 @@ impl Connection {
         self.held.retain(|waiting| waiting.serial != serial);
     }
 
+    /// No segment of this end was seen to come in before.
+    pub fn comes_in_first(&self, sender: usize) -> bool {
+        !self.ends[sender].ways.0
+    }
+
     /// A reset that was just seen, on another device.
     pub fn is_repeated(&mut self, sender: usize, segment: &Segment<'_>) -> bool {
         self.ends[sender].note_way(segment);
@@ -210,13 +214,13 @@ impl Connection {
         &mut self,
         sender: usize,
         segment: &Segment<'_>,
-        local: &HashSet<IpAddr>,
+        places: &Places<'_>,
     ) -> Option<Captured> {
         self.former.as_ref().filter(|former| {
             self.opener == Some(sender) && former.ends[sender].next == Some(segment.seq)
         })?;
         let mut former = self.former.take()?;
-        let mut reset = former.reset(sender, segment, local);
+        let mut reset = former.reset(sender, segment, places);
         reset.sender.connects_anew = true;
         self.last = self.last.max(segment.time);
         Some(reset)
@@ -300,15 +304,10 @@ impl Connection {
     }
 
     /// What is known of the connection when `sender` resets it.
-    pub fn reset(
-        &mut self,
-        sender: usize,
-        segment: &Segment<'_>,
-        local: &HashSet<IpAddr>,
-    ) -> Captured {
+    pub fn reset(&mut self, sender: usize, segment: &Segment<'_>, places: &Places<'_>) -> Captured {
         let now = segment.time;
         let receiver = 1 - sender;
-        let (vantage, placed) = self.vantage(sender, segment, local);
+        let (vantage, placed) = self.vantage(sender, segment, places);
         let received = self.received(receiver, segment);
         let source = &self.ends[sender];
         let destination = &self.ends[receiver];
@@ -340,6 +339,7 @@ impl Connection {
             connects_anew: false,
             left_only: segment.way == Some(Way::Out),
             comes_in: source.ways.0,
+            is_translated: places.is_translated,
             passes: source.passes,
         };
         let reset = Captured {
@@ -416,7 +416,7 @@ impl Connection {
         &self,
         sender: usize,
         segment: &Segment<'_>,
-        local: &HashSet<IpAddr>,
+        places: &Places<'_>,
     ) -> (Option<Vantage>, Placed) {
         let of = |here, there| match (here, there) {
             (true, true) => Vantage::Both,
@@ -431,21 +431,29 @@ impl Connection {
         if from == to || (from.is_loopback() && to.is_loopback()) {
             return (Some(Vantage::Both), Placed::Told);
         }
-        if local.contains(&from) || local.contains(&to) {
-            let vantage = of(local.contains(&from), local.contains(&to));
-            return (Some(vantage), Placed::Told);
-        }
         let source = &self.ends[sender];
         let destination = &self.ends[1 - sender];
+        // What was made here is not seen to come in. Nor is what this host translates, but that has passed a router.
+        let starts_here = |ttl: u8| hops(ttl) == 0 || hops(ttl) > LONGEST_PATH;
+        if !places.local.is_empty() {
+            let is_here = |address: &IpAddr, end: &End| {
+                places.local.contains(address)
+                    && end.ttl.is_none_or(|(_, greatest)| starts_here(greatest))
+            };
+            let vantage = of(is_here(&from, source), is_here(&to, destination));
+            return (Some(vantage), Placed::Told);
+        }
         if segment.way.is_some() {
-            // What was made here is not seen to come in. Nor is what this host translates, but that has passed a router.
-            let starts_here = |ttl: u8| hops(ttl) == 0 || hops(ttl) > LONGEST_PATH;
             let is_here = |end: &End| {
                 end.ways == (false, true)
                     && end.ttl.is_some_and(|(_, greatest)| starts_here(greatest))
             };
             let here = match source.segment {
-                None => segment.way == Some(Way::Out) && starts_here(segment.ttl),
+                None => {
+                    segment.way == Some(Way::Out)
+                        && starts_here(segment.ttl)
+                        && !places.foreign.contains(&from)
+                }
                 Some(_) => is_here(source),
             };
             return (Some(of(here, is_here(destination))), Placed::Way);

@@ -152,6 +152,7 @@ fn is_put_in_here(captured: &Captured) -> bool {
     captured.placed == Placed::Way
         && captured.vantage == Some(Vantage::Between)
         && captured.sender.left_only
+        && !captured.sender.is_translated
         && (captured.sender.comes_in || is_unlike())
 }
 

@@ -112,9 +112,9 @@ pub fn received(
     at: BootTime,
     idle: Option<&Idle>,
     finished: bool,
-    side: Side,
+    around: &Around,
 ) -> String {
-    let our = side.our();
+    let our = around.side.our();
     let remote = received.flow.remote;
     let Some(idle) = idle else {
         return format!("{remote} reset the handshake");
@@ -122,6 +122,20 @@ pub fn received(
     let age = after_age(received.ownership.as_ref(), at);
     if finished {
         return format!("{remote} reset a connection{age} that this side had closed");
+    }
+    if let Some(quiet) = around
+        .quiet
+        .filter(|quiet| quiet.trigger == Trigger::PeerFinish)
+    {
+        let silence = if quiet.application >= WORTH_TELLING_WHEN_CLOSED {
+            format!(" after {} of silence", words::silence(quiet.application))
+        } else {
+            String::new()
+        };
+        return format!(
+            "{remote} had closed the connection{age}{silence}, and {}",
+            what_came_of_it(received, &quiet, our)
+        );
     }
     let quiet = idle.quiet_before.filter(|&quiet| quiet >= WORTH_TELLING);
     match (quiet, idle.reset_after_send) {
@@ -164,10 +178,10 @@ pub fn made_here(remote: SocketAddr, cause: Cause, label: &str) -> String {
 }
 
 /// A reset that several signs speak against.
-pub fn not_from_peer(remote: SocketAddr, around: &Around) -> String {
+pub fn not_from_peer(remote: SocketAddr, around: &Around, loudest: Option<&str>) -> String {
     let how = match around.talks_on {
         Some(_) => "the peer spoke on afterwards",
-        None => "the evidence tells by what",
+        None => loudest.unwrap_or("several signs speak against it"),
     };
     format!("a reset in the name of {remote} does not look like it came from the peer: {how}")
 }

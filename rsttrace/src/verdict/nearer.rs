@@ -18,6 +18,8 @@ pub struct Bearing {
     pub signs: Vec<Evidence>,
     /// Above zero: against the peer.
     pub weight: i32,
+    /// What speaks loudest against the peer, as a sentence; absent if nothing does.
+    pub loudest: Option<String>,
     /// It answers the first segment after a silence, as a device does that has forgotten the connection; nothing shows that
     /// somebody meant to break it.
     pub forgot: bool,
@@ -104,10 +106,15 @@ pub fn weigh(received: &Received, arrived: &Arrived<'_>, around: &Around, at: Bo
         at,
     };
     let mut bearing = Bearing::default();
+    let mut loudest = 0;
     for group in SIGNS {
         let mut heaviest = None;
         for (weight, kind, detail) in group.iter().filter_map(|sign| sign(&case)) {
             heaviest = heaviest.max(Some(weight));
+            if weight > loudest {
+                loudest = weight;
+                bearing.loudest = Some(detail.clone());
+            }
             bearing.signs.push(item(kind, detail));
         }
         bearing.weight += heaviest.unwrap_or_default();

@@ -201,7 +201,7 @@ fn find(
             origin: Origin::Middlebox,
             cause: Cause::NotFromPeer,
             confidence: bearing.confidence(),
-            summary: explain::not_from_peer(remote, around),
+            summary: explain::not_from_peer(remote, around, bearing.loudest.as_deref()),
             advice: advice::for_foreign(
                 accepted
                     .arrived
@@ -213,8 +213,7 @@ fn find(
     if bearing.is_doubtful() {
         confidence = at_most(confidence, Confidence::Possible);
     }
-    let mut summary =
-        explain::received(received, accepted.at, accepted.idle, finished, around.side);
+    let mut summary = explain::received(received, accepted.at, accepted.idle, finished, around);
     let mut advice = Vec::new();
     if let Some(burst) = around.burst.as_ref().filter(|_| inferred) {
         summary = format!("{summary}; {}", explain::burst(burst));

@@ -11,6 +11,9 @@ const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
 pub fn span(span: Duration) -> String {
     let seconds = span.as_secs();
     match seconds {
+        0 if (500..99_500).contains(&span.subsec_nanos()) => {
+            format!("{} µs", (span.subsec_nanos() + 500) / 1_000)
+        }
         0 if span.subsec_nanos() < 99_900_000 && span.subsec_nanos() % 100_000 != 50_000 => {
             // Tenths of a millisecond, rounded. Halves are left to the arithmetic below, which decides them as it stores them.
             let tenths = (span.subsec_nanos() + 50_000) / 100_000;
@@ -177,6 +180,7 @@ mod tests {
             assert_eq!(span(Duration::from_millis(millis)), text);
         }
         assert_eq!(span(Duration::from_micros(400)), "0.4 ms");
+        assert_eq!(span(Duration::from_micros(29)), "29 µs");
         assert_eq!(seconds(f64::NAN), "0.0 ms");
     }
 
@@ -199,6 +203,7 @@ mod tests {
             .chain((0..110_000_000).step_by(50_000))
         {
             let expected = match f64::from(nanos) / 1e9 * 1e3 {
+                millis if (500..99_500).contains(&nanos) => format!("{:.0} µs", millis * 1e3),
                 millis if millis >= 100.0 => format!("{millis:.0} ms"),
                 millis => format!("{millis:.1} ms"),
             };

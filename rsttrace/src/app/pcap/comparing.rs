@@ -1,11 +1,11 @@
 //! Which connections of a comparison are shown, and in which form?
 
-use std::collections::HashSet;
 use std::io::{self, BufWriter, Write as _};
 
 use crate::cli::{Failure, OutputFormat, ShowOptions};
 use crate::compare::report::ConnectionComparison;
 use crate::compare::{self, Digest};
+use crate::hash::HashMap;
 use crate::pipeline::Output;
 use crate::record::{Record, Severity, Word};
 use crate::sink::text::count;
@@ -88,43 +88,50 @@ impl Kept {
     }
 }
 
-/// Resets that are wanted, by capture and frame.
+/// What each capture says by itself of resets, by capture and frame, and what is wanted.
 struct Chosen<'a> {
-    wanted: HashSet<(&'a Word, u64)>,
-    known: HashSet<(&'a Word, u64)>,
+    known: HashMap<(&'a Word, u64), &'a Record>,
+    options: &'a ShowOptions,
 }
 
 impl<'a> Chosen<'a> {
-    fn new(records: &'a [Record], options: &ShowOptions) -> Self {
+    fn new(records: &'a [Record], options: &'a ShowOptions) -> Self {
         let place = |record: &'a Record| {
             let at = record.capture.as_deref()?;
-            Some((&at.file, at.frame))
-        };
-        let is_wanted = |record: &&Record| {
-            let is_noise = record.verdict.severity == Severity::Noise;
-            options.filter.matches(record) && (options.noise || !is_noise)
+            Some(((&at.file, at.frame), record))
         };
         Self {
-            wanted: records.iter().filter(is_wanted).filter_map(place).collect(),
             known: records.iter().filter_map(place).collect(),
+            options,
         }
     }
 
-    /// A connection is shown for one reset that is wanted, or if none of its resets was judged by itself.
+    /// A connection is shown for one reset that is wanted, by the addresses of any of its legs; or if none of its resets was
+    /// judged by itself.
     fn has(&self, connection: &ConnectionComparison) -> bool {
-        let mut judged = false;
-        for reset in &connection.resets {
-            for sighting in &reset.sightings {
-                let Some(point) = connection.points.get(sighting.point) else {
-                    continue;
-                };
-                let place = (&point.file, sighting.frame);
-                if self.wanted.contains(&place) {
-                    return true;
-                }
-                judged |= self.known.contains(&place);
-            }
+        let sightings = connection.resets.iter().flat_map(|reset| &reset.sightings);
+        let mut records = sightings
+            .filter_map(|sighting| {
+                let point = connection.points.get(sighting.point)?;
+                self.known.get(&(&point.file, sighting.frame))
+            })
+            .peekable();
+        records.peek().is_none() || records.any(|record| self.wants(record, connection))
+    }
+
+    fn wants(&self, record: &Record, connection: &ConnectionComparison) -> bool {
+        let Self { options, .. } = self;
+        if record.verdict.severity == Severity::Noise && !options.noise {
+            return false;
         }
-        !judged
+        options.filter.matches(record)
+            || connection.points.iter().any(|point| {
+                let there = Record {
+                    local: point.opener.clone(),
+                    remote: point.asked.clone(),
+                    ..record.clone()
+                };
+                options.filter.matches(&there)
+            })
     }
 }
