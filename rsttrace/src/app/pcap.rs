@@ -46,7 +46,9 @@ async fn run(options: &PcapOptions) -> Result<(), Failure> {
             ended = judging.follow(&mut show) => ended,
             () = &mut interrupted => Ok(ControlFlow::Break(())),
         };
-        let enough = judging.finish(&mut show, &mut sums)?;
+        // What is no capture is not compared with others.
+        let is_usable = !matches!(ended, Err(Failure::Usage(_) | Failure::NotPermitted(_)));
+        let enough = judging.finish(&mut show, &mut sums, is_usable)?;
         match ended {
             Ok(ended) if ended.is_break() || enough.is_break() => break,
             Ok(_) => {}
@@ -176,7 +178,12 @@ impl Judging {
     }
 
     /// Judges what is left.
-    fn finish(self, show: &mut Show, sums: &mut Sums) -> Result<ControlFlow<()>, Failure> {
+    fn finish(
+        self,
+        show: &mut Show,
+        sums: &mut Sums,
+        is_usable: bool,
+    ) -> Result<ControlFlow<()>, Failure> {
         let Self {
             file,
             mut pipeline,
@@ -192,7 +199,7 @@ impl Judging {
         }
         pipeline.finish(&mut outputs);
         let shown = show.all(&mut outputs, clock.now(), is_live)?;
-        if let Some(mut digest) = rest.digest.take() {
+        if let Some(mut digest) = rest.digest.take().filter(|_| is_usable) {
             for lack in lacks(&end) {
                 digest.lacks(lack);
             }

@@ -338,7 +338,7 @@ impl Connection {
             has_said_nothing: source.bytes == 0 && source.fin.is_none(),
             connects_anew: false,
             left_only: segment.way == Some(Way::Out),
-            comes_in: source.ways.0,
+            comes_in: source.ways.0 || places.foreign.contains(&segment.source.ip().to_canonical()),
             is_translated: places.is_translated,
             passes: source.passes,
         };

@@ -548,7 +548,7 @@ fn answer_of_this_host(captured: &Captured, mut list: Vec<Evidence>) -> Verdict 
             Confidence::Likely,
             format!(
                 "{peer} sent {} {} after {me} had closed",
-                words::bytes(cause.payload_len),
+                sent(&cause),
                 words::span(finished)
             ),
             list,
@@ -798,6 +798,14 @@ fn place(captured: &Captured) -> Evidence {
             .to_owned(),
     };
     item("captured", format!("frame {}; {place}", captured.frame))
+}
+
+/// `5 bytes`, `a segment`.
+fn sent(segment: &Segment) -> String {
+    match segment.payload_len {
+        0 => "a segment".to_owned(),
+        bytes => words::bytes(bytes),
+    }
 }
 
 /// `a segment with flags P. and 5 bytes`.

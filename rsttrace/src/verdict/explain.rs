@@ -133,7 +133,7 @@ pub fn received(
             String::new()
         };
         return format!(
-            "{remote} had closed the connection{age}{silence}, and {}",
+            "{remote} had closed the connection{silence}, and {}",
             what_came_of_it(received, &quiet, our)
         );
     }
