@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 mod accuracy;
 mod bench;
+mod bench_captures;
 mod bench_core;
 mod bpf_toolchain;
 mod build_ebpf;
@@ -35,6 +36,7 @@ struct Cli {
 enum Task {
     Accuracy(accuracy::Args),
     Bench(bench::Args),
+    BenchCaptures(bench_captures::Args),
     BenchCore(bench_core::Args),
     BuildEbpf(build_ebpf::Args),
     CheckEbpf(check_ebpf::Args),
@@ -68,6 +70,7 @@ fn perform(task: &Task) -> anyhow::Result<()> {
     match task {
         Task::Accuracy(args) => accuracy::run(args),
         Task::Bench(args) => bench::run(args),
+        Task::BenchCaptures(args) => bench_captures::run(args),
         Task::BenchCore(args) => bench_core::run(args),
         Task::BuildEbpf(args) => build_ebpf::run(args),
         Task::CheckEbpf(args) => check_ebpf::run(args),

@@ -1,0 +1,246 @@
+//! `cargo xtask bench-captures`: how fast are captures judged, beside tshark finding the resets in them?
+
+use std::{
+    fs::File,
+    io::{BufWriter, Write as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use etherparse::PacketBuilder;
+use nix::sys::resource::{UsageWho, getrusage};
+use procfs::process::Process;
+
+use crate::{command, packages, workspace};
+
+/// Judge a capture and have tshark find its resets, in turns, and compare time and memory
+///
+/// The capture is made up: connections that send small segments both ways, one packet in five hundred a reset. Fails if rsttrace is
+/// less than five times as fast, or takes more memory.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Packets of the capture
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..))]
+    packets: u64,
+    /// How often each runs
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Use the debug build: figures mean nothing
+    #[arg(long)]
+    debug: bool,
+}
+
+/// As many times as fast as tshark.
+const LEAST_SPEED: f64 = 5.0;
+/// Connections of the capture, open at the same time.
+const CONNECTIONS: u64 = 20_000;
+/// One packet in so many is a reset.
+const ONE_RESET_IN: u64 = 500;
+/// Longer than anything takes.
+const LIMIT: Duration = Duration::from_secs(900);
+/// How often memory is looked at: the kernel keeps its peak.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// What one run took.
+#[derive(Clone, Copy)]
+struct Cost {
+    wall: Duration,
+    /// On all CPUs, user and kernel.
+    cpu: Duration,
+    /// Resident at its peak.
+    bytes: u64,
+    /// Lines it wrote: one a reset.
+    lines: usize,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<()> {
+    packages::install(&["tshark"])?;
+    let rsttrace = build(args.debug)?;
+    let folder = workspace::target().join("bench-captures");
+    std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+    let file = folder.join(format!("{}.pcap", args.packets));
+    let resets = write(&file, args.packets)?;
+    let mut ours = Vec::new();
+    let mut theirs = Vec::new();
+    for _ in 0..args.rounds {
+        let mut judge = Command::new(&rsttrace);
+        judge.args(["pcap", "--noise", "--every", "--output", "json"]);
+        ours.push(measure(judge.arg(&file))?);
+        let mut find = Command::new("tshark");
+        find.args(["-Y", "tcp.flags.reset==1", "-r"]);
+        theirs.push(measure(find.arg(&file))?);
+    }
+    let (ours, theirs) = (median(&mut ours), median(&mut theirs));
+    let size = file.metadata()?.len();
+    println!(
+        "| {} packets, {} MB, {resets} resets | CPU | wall | memory |",
+        args.packets,
+        size / 1_000_000
+    );
+    println!("|---|---|---|---|");
+    for (name, cost) in [
+        ("rsttrace pcap -o json", ours),
+        ("tshark -Y tcp.flags.reset==1", theirs),
+    ] {
+        println!(
+            "| {name} | {:.2} s | {:.2} s | {} MB |",
+            cost.cpu.as_secs_f64(),
+            cost.wall.as_secs_f64(),
+            cost.bytes / 1_000_000
+        );
+    }
+    let cpu = theirs.cpu.as_secs_f64() / ours.cpu.as_secs_f64();
+    let wall = theirs.wall.as_secs_f64() / ours.wall.as_secs_f64();
+    println!("rsttrace takes a {cpu:.0}th of the CPU and a {wall:.0}th of the time");
+    if ours.lines as u64 != resets || theirs.lines as u64 != resets {
+        bail!(
+            "of {resets} resets rsttrace judged {} and tshark found {}",
+            ours.lines,
+            theirs.lines
+        );
+    }
+    if cpu < LEAST_SPEED || wall < LEAST_SPEED {
+        bail!("captures are judged less than {LEAST_SPEED} times as fast as tshark reads them");
+    }
+    if ours.bytes > theirs.bytes {
+        bail!("judging a capture takes more memory than tshark");
+    }
+    Ok(())
+}
+
+fn build(debug: bool) -> Result<PathBuf> {
+    let mut cargo = command::cargo();
+    cargo
+        .current_dir(workspace::root())
+        .args(["build", "--package", "rsttrace"]);
+    if !debug {
+        cargo.arg("--release");
+    }
+    command::run(&mut cargo)?;
+    let profile = if debug { "debug" } else { "release" };
+    Ok(workspace::target().join(profile).join("rsttrace"))
+}
+
+/// Runs it to its end; what it writes is counted.
+fn measure(command: &mut Command) -> Result<Cost> {
+    let before = cpu_of_children()?;
+    let start = Instant::now();
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .with_context(|| format!("start {command:?}"))?;
+    let output = child.stdout.take().context("it has no output")?;
+    let lines =
+        thread::spawn(move || std::io::BufRead::lines(std::io::BufReader::new(output)).count());
+    let bytes = peak(&mut child, start)?;
+    let status = child.wait()?;
+    let wall = start.elapsed();
+    if !status.success() {
+        bail!("{command:?} ended with {status}");
+    }
+    let lines = lines.join().ok().context("its output could not be read")?;
+    Ok(Cost {
+        wall,
+        cpu: cpu_of_children()?.saturating_sub(before),
+        bytes,
+        lines,
+    })
+}
+
+/// The most memory it had, as far as it was looked at.
+fn peak(child: &mut Child, start: Instant) -> Result<u64> {
+    let process = Process::new(i32::try_from(child.id())?)?;
+    let mut most = 0;
+    while child.try_wait()?.is_none() {
+        // It may end between the two.
+        let resident = process.status().ok().and_then(|status| status.vmhwm);
+        most = most.max(resident.unwrap_or_default());
+        if start.elapsed() > LIMIT {
+            child.kill()?;
+            bail!("it took longer than {} s", LIMIT.as_secs());
+        }
+        thread::sleep(LOOK);
+    }
+    Ok(most * 1_024)
+}
+
+fn cpu_of_children() -> Result<Duration> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let span = |time: nix::sys::time::TimeVal| {
+        let micros = time.tv_sec() * 1_000_000 + time.tv_usec();
+        Duration::from_micros(micros.unsigned_abs())
+    };
+    Ok(span(usage.user_time()) + span(usage.system_time()))
+}
+
+fn median(costs: &mut [Cost]) -> Cost {
+    costs.sort_by_key(|cost| cost.cpu);
+    costs[costs.len() / 2]
+}
+
+/// Writes the capture unless it is there; returns how many resets it has.
+fn write(path: &Path, packets: u64) -> Result<u64> {
+    let resets = (1..=packets)
+        .filter(|number| number % ONE_RESET_IN == 0)
+        .count() as u64;
+    if path.exists() {
+        return Ok(resets);
+    }
+    let draft = path.with_extension("draft");
+    let mut out = BufWriter::new(
+        File::create(&draft).with_context(|| format!("create {}", draft.display()))?,
+    );
+    // https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap-05.html: nanoseconds, Ethernet.
+    for word in [0xa1b2_3c4d_u32, 0x0004_0002, 0, 0, 262_144, 1] {
+        out.write_all(&word.to_le_bytes())?;
+    }
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut numbers = vec![[1_000_u32, 2_000_u32]; usize::try_from(CONNECTIONS)?];
+    let mut packet = Vec::new();
+    for number in 1..=packets {
+        let connection = usize::try_from(random.u64(0..CONNECTIONS))?;
+        let from_server = random.bool();
+        let is_reset = number % ONE_RESET_IN == 0;
+        let ends = &mut numbers[connection];
+        let (side, other) = (usize::from(from_server), usize::from(!from_server));
+        let host = u32::try_from(connection)?.to_be_bytes();
+        let client = [10, host[1], host[2], host[3]];
+        let (source, target, ports, ttl) = if from_server {
+            ([10, 255, 0, 1], client, (8_080, 40_000), 64)
+        } else {
+            (client, [10, 255, 0, 1], (40_000, 8_080), 57)
+        };
+        let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])
+            .ipv4(source, target, ttl)
+            .tcp(ports.0, ports.1, ends[side], 500);
+        let payload: &[u8] = if is_reset { &[] } else { &[0; 40] };
+        packet.clear();
+        if is_reset {
+            builder.rst().ack(ends[other]).write(&mut packet, payload)?;
+            // Whoever comes next on these ports begins anew.
+            *ends = [random.u32(..), random.u32(..)];
+        } else {
+            builder.psh().ack(ends[other]).write(&mut packet, payload)?;
+            ends[side] = ends[side].wrapping_add(40);
+        }
+        let nanoseconds = 1_700_000_000_000_000_000 + number * 20_000;
+        let length = u32::try_from(packet.len())?;
+        for word in [
+            u32::try_from(nanoseconds / 1_000_000_000)?,
+            u32::try_from(nanoseconds % 1_000_000_000)?,
+            length,
+            length,
+        ] {
+            out.write_all(&word.to_le_bytes())?;
+        }
+        out.write_all(&packet)?;
+    }
+    out.flush()?;
+    std::fs::rename(&draft, path)?;
+    Ok(resets)
+}
