@@ -22,7 +22,13 @@ Examples:
   rsttrace report trace.pcapng -O trace.html   the resets of a capture
   rsttrace report resets.rst                   of a recording (`rsttrace record`)
   rsttrace -o json > resets.jsonl              of what was traced; Ctrl-C ends it
-  rsttrace report - -O - < resets.jsonl > page.html";
+  rsttrace report - -O - < resets.jsonl > page.html
+
+Exit codes:
+  0  the page is written, also if nothing was found
+  1  failed
+  2  the command line makes no sense, or the file is no trace
+  3  not permitted to read the file, or to write the page";
 
 #[derive(Debug, Args)]
 #[command(after_long_help = AFTER_HELP)]
@@ -35,9 +41,13 @@ pub(super) struct ReportArgs {
     #[command(flatten)]
     when: WhenArgs,
 
-    /// The page to write; `-`: to standard output. One that is there is replaced
+    /// The page to write; `-`: to standard output. A page of rsttrace that is there is replaced
     #[arg(short = 'O', long, value_name = "FILE", default_value = "report.html")]
     out: PathBuf,
+
+    /// Replace what is there, whatever it is
+    #[arg(long)]
+    force: bool,
 }
 
 /// Options of `report`.
@@ -45,8 +55,12 @@ pub(super) struct ReportArgs {
 pub struct ReportOptions {
     /// Where records come from; `-`: standard input.
     pub file: PathBuf,
+    /// Nobody named it: it is where a history is kept, if one is.
+    pub is_history: bool,
     /// Where the page goes; `-`: standard output.
     pub out: PathBuf,
+    /// Whatever is there is replaced.
+    pub force: bool,
     /// Records of which time.
     pub when: When,
     /// The devices on the path that the configuration file names: for captures.
@@ -58,10 +72,12 @@ impl ReportArgs {
     pub(super) fn check(self) -> Result<ReportOptions, Failure> {
         let config = config::load(None)?;
         Ok(ReportOptions {
+            is_history: self.file.is_none(),
             file: self
                 .file
                 .unwrap_or_else(|| config.store.unwrap_or_default().file),
             out: self.out,
+            force: self.force,
             when: self.when.check(&TimeZone::system())?,
             hops: config.hops,
         })
