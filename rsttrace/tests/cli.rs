@@ -58,6 +58,10 @@ fn bad_usage_is_2_and_says_what_would_do() {
         ("report no-such-file.jsonl", "name a file"),
         ("report /dev/null -O no-such-folder/x.html", "--out"),
         ("report /dev/null -O src", "name a page in it"),
+        (
+            "report /dev/null -O - --local 10.0.0.1",
+            "leave --local out",
+        ),
         ("report src", "name a file in it"),
         ("report /dev/null -O Cargo.toml", "--force"),
         ("report Cargo.toml -O Cargo.toml --force", "--out"),
@@ -412,4 +416,18 @@ fn sources_that_a_report_cannot_be_made_of_say_what_to_give() {
     assert_eq!(output.status.code(), Some(2), "{error}");
     assert!(error.contains("rsttrace report FILE"), "{error}");
     assert!(!out.exists());
+}
+
+#[test]
+fn a_report_of_a_capture_is_told_whose_it_is() {
+    let page = |local: &str| {
+        let output = rsttrace("report tests/data/captures/cut.pcapng -O -")
+            .args((!local.is_empty()).then(|| format!("--local={local}")))
+            .output()
+            .unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(page("").contains("(--local names its addresses)"));
+    assert!(!page("10.0.0.2").contains("(--local names its addresses)"));
 }

@@ -1,5 +1,6 @@
 //! `rsttrace report`: from what is the page made, and where does it go?
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -45,6 +46,10 @@ pub(super) struct ReportArgs {
     #[arg(short = 'O', long, value_name = "FILE", default_value = "report.html")]
     out: PathBuf,
 
+    /// Addresses of the capturing host; else it is told from TTLs and what the capture says
+    #[arg(long, value_name = "IP", value_delimiter = ',')]
+    local: Vec<IpAddr>,
+
     /// Replace what is there, whatever it is
     #[arg(long)]
     force: bool,
@@ -59,6 +64,8 @@ pub struct ReportOptions {
     pub is_history: bool,
     /// Where the page goes; `-`: standard output.
     pub out: PathBuf,
+    /// Addresses of the host that made the capture; empty: not told.
+    pub local: Vec<IpAddr>,
     /// Whatever is there is replaced.
     pub force: bool,
     /// Records of which time.
@@ -77,6 +84,7 @@ impl ReportArgs {
                 .file
                 .unwrap_or_else(|| config.store.unwrap_or_default().file),
             out: self.out,
+            local: self.local,
             force: self.force,
             when: self.when.check(&TimeZone::system())?,
             hops: config.hops,

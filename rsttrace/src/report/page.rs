@@ -124,9 +124,12 @@ fn lead(gathering: &Gathering, about: &About) -> String {
             "No reset was seen in what could be read; what could not is told below.".to_owned()
         };
     };
-    let span = words::seconds(last.duration_since(first).as_secs_f64());
     let resets = gathering.resets();
-    let mut text = format!("{} in {span}", things(resets, "reset"));
+    let mut text = things(resets, "reset");
+    if first < last {
+        let span = words::seconds(last.duration_since(first).as_secs_f64());
+        let _ = write!(text, " in {span}");
+    }
     if resets < gathering.records() {
         // Each end and each hop of a reset on one host has a record.
         let _ = write!(text, " ({})", things(gathering.records(), "record"));
@@ -137,6 +140,10 @@ fn lead(gathering: &Gathering, about: &About) -> String {
             ", and {} more that were counted and not described",
             count(gathering.suppressed)
         );
+    }
+    if day_and_time(first) == day_and_time(last) {
+        let _ = write!(text, ": at {} (UTC).", day_and_time(first));
+        return text;
     }
     let _ = write!(
         text,
@@ -185,7 +192,7 @@ fn uncounted(gathering: &Gathering, sums: &[SuppressedRecord]) -> Markup {
         @if !sums.is_empty() {
             section #floods {
                 h2 { "Counted, not described" }
-                p { "In floods samples are described and the others counted exactly, as sums. These are the largest." }
+                p { "In floods samples are described and the others counted exactly, as sums." }
                 (rows::sums(sums, gathering.suppressed))
             }
         }
@@ -410,6 +417,15 @@ mod tests {
         assert!(is_page(text.as_bytes()));
         let other = text.replace("content=\"rsttrace", "content=\"hand");
         assert!(!is_page(other.as_bytes()) && !is_page(b"") && !is_page(b"<!DOCTYPE html>"));
+    }
+
+    #[test]
+    fn one_reset_is_at_a_time_and_not_within_one() {
+        let mut gathering = Gathering::default();
+        gathering.add(Output::Reset(Box::new(hostile())));
+        let text = page(gathering, &about());
+        assert!(text.contains("1 reset: at 2026-01-05 "), "{text}");
+        assert!(!text.contains("All of them within"));
     }
 
     #[test]

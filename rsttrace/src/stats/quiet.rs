@@ -122,14 +122,17 @@ impl Counter {
     }
 
     /// The silence before a reset and the timeouts that it names; nothing if the silence is not known, or if another end of the
-    /// same reset has told of it.
-    pub fn record(&mut self, record: &Record) {
-        let Some(idle) = &record.idle else { return };
-        let Some(quiet) = idle.quiet_before else {
-            return;
+    /// same reset has told of it. Whether it was counted.
+    pub fn record(&mut self, record: &Record) -> bool {
+        let Some((idle, quiet)) = record
+            .idle
+            .as_ref()
+            .and_then(|idle| Some((idle, idle.quiet_before?)))
+        else {
+            return false;
         };
         if !self.is_new(record) {
-            return;
+            return false;
         }
         self.silence(quiet, record.verdict.cause == Cause::IdleTimeout);
         let mut named = Vec::new();
@@ -153,6 +156,7 @@ impl Counter {
                 &mut named,
             );
         }
+        true
     }
 
     fn is_new(&mut self, record: &Record) -> bool {
@@ -418,8 +422,8 @@ mod tests {
             role: LinkRole::Receiver,
         });
         let mut counter = Counter::default();
-        counter.record(&sent);
-        counter.record(&received);
+        assert!(counter.record(&sent));
+        assert!(!counter.record(&received));
         assert_eq!(counter.histogram().total(), 1);
         // Another connection of the same chain is another reset.
         received.remote.port = 9;

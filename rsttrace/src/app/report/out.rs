@@ -53,14 +53,14 @@ impl Out {
                 out.display()
             )));
         }
+        if !there.is_file() {
+            return Ok(Self::Special(name));
+        }
         if source.is_some_and(|it| (it.dev(), it.ino()) == (there.dev(), there.ino())) {
             return Err(Failure::Usage(format!(
                 "{}: the page would replace what it is made from; name another with --out",
                 out.display()
             )));
-        }
-        if !there.is_file() {
-            return Ok(Self::Special(name));
         }
         let unwritable = |error| unwritable(out, &error);
         if !force && there.len() > 0 {

@@ -80,7 +80,14 @@ impl<'a> Source<'a> {
             .fill_buf()
             .with_context(|| format!("read {}", self.name))?;
         let packed = source::is_packed(head);
-        match source::sniff(head) {
+        let kind = source::sniff(head);
+        if !self.options.local.is_empty() && kind.is_some_and(|kind| kind != Kind::Capture) {
+            return Err(Failure::Usage(format!(
+                "{}: no packet capture, and other sources know which addresses are the host's; leave --local out",
+                self.name
+            )));
+        }
+        match kind {
             Some(Kind::Lines) => {
                 self.unread = source::lines(input, take)
                     .map_err(|error| anyhow!("{}: {error}", self.name))?;
@@ -160,7 +167,7 @@ impl<'a> Source<'a> {
     fn capture(&mut self, input: Input, take: &mut dyn FnMut(Output)) -> Result<(), CaptureError> {
         let mut reader = capture::Reader::new(input)?;
         let name = self.name.as_str().into();
-        let mut tracker = Tracker::new([]);
+        let mut tracker = Tracker::new(self.options.local.iter().copied());
         let hops = self.options.hops.clone();
         let mut pipeline = Pipeline::with_hops(HostFacts::of_capture(&name), hops);
         let (mut resets, mut outputs) = (Vec::new(), Vec::new());
@@ -252,6 +259,7 @@ mod tests {
             file: "x.db".into(),
             is_history,
             out: "x.html".into(),
+            local: Vec::new(),
             force: false,
             when: Default::default(),
             hops: Vec::new(),

@@ -36,6 +36,9 @@ pub(super) fn timeline(gathering: &Gathering) -> Markup {
     let Some(line) = gathering.marks.steps() else {
         return html! {};
     };
+    if gathering.resets() == 1 {
+        return html! {};
+    }
     let step = length_of(line.step as f64 / NANOS as f64);
     let most = line.counts.iter().map(|it| total(*it)).max().unwrap_or(0);
     html! {
