@@ -7,7 +7,6 @@ mod chains;
 mod finding;
 mod gather;
 mod page;
-pub mod quiet;
 mod sentence;
 pub mod source;
 mod tally;
@@ -16,7 +15,8 @@ pub mod timeline;
 use jiff::Timestamp;
 
 pub use gather::Gathering;
-pub use page::page;
+pub use page::{is_page, page};
+pub(crate) use sentence::things;
 
 /// What the page says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,24 +31,40 @@ pub struct About {
     pub unread: Unread,
 }
 
-/// Lines or blocks of a source that are no records.
+/// What of a source is not on the page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unread {
-    /// How many.
-    pub count: u64,
+    /// Lines that are no records.
+    pub lines: u64,
     /// The first of them, each with its place: `line 7: not JSON: …`.
     pub first: Vec<String>,
+    /// Why the source ended before it was whole.
+    pub early: Option<String>,
+    /// What could not be read, understood or kept, by name, with how often.
+    pub left_out: Vec<(String, u64)>,
 }
 
 /// Of [`Unread::first`].
 const MOST_NAMED: usize = 10;
 
 impl Unread {
-    /// One more, and why.
+    /// One more line, and why.
     pub fn note(&mut self, what: impl FnOnce() -> String) {
-        self.count += 1;
+        self.lines += 1;
         if self.first.len() < MOST_NAMED {
             self.first.push(what());
         }
+    }
+
+    /// So many more of what is called so.
+    pub fn leave_out(&mut self, name: impl Into<String>, number: u64) {
+        if number > 0 {
+            self.left_out.push((name.into(), number));
+        }
+    }
+
+    /// All of the source was understood.
+    pub fn is_nothing(&self) -> bool {
+        self.lines == 0 && self.early.is_none() && self.left_out.is_empty()
     }
 }

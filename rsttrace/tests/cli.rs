@@ -57,6 +57,14 @@ fn bad_usage_is_2_and_says_what_would_do() {
         (r"probe a:1 --send \q", r"\xHH"),
         ("report no-such-file.jsonl", "name a file"),
         ("report /dev/null -O no-such-folder/x.html", "--out"),
+        ("report /dev/null -O src", "name a page in it"),
+        (
+            "report /dev/null -O - --local 10.0.0.1",
+            "leave --local out",
+        ),
+        ("report src", "name a file in it"),
+        ("report /dev/null -O Cargo.toml", "--force"),
+        ("report Cargo.toml -O Cargo.toml --force", "--out"),
         ("--no-such-option", "--help"),
         ("no-such-command", "--help"),
         ("record", "<FILE>"),
@@ -114,7 +122,7 @@ fn a_recording_is_replayed_without_rights() {
 fn a_recording_that_is_cut_is_0_and_one_that_is_damaged_1() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("x.rst");
-    let whole = std::fs::read(RECORDING).unwrap();
+    let whole = std::fs::read("tests/data/kernels/6.12/events.rst").unwrap();
     let mut damaged = whole.clone();
     *damaged.last_mut().unwrap() ^= 1;
     let cut = &whole[..whole.len() - 1];
@@ -284,4 +292,142 @@ fn a_report_says_which_lines_are_no_records_and_fails_without_one() {
         error.contains("none of 2 lines is a record") && error.contains("-o json"),
         "{error}"
     );
+}
+
+/// A page of a file, in a folder.
+fn report(arguments: &[&std::ffi::OsStr]) -> (Option<i32>, String) {
+    let output = rsttrace("report").args(arguments).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    (output.status.code(), error)
+}
+
+#[test]
+fn a_report_never_replaces_what_it_is_made_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let [lines, link] = ["resets.jsonl", "link"].map(|name| folder.path().join(name));
+    let sum = include_str!("data/suppressed.json").replace('\n', "");
+    std::fs::write(&lines, &sum).unwrap();
+    std::fs::hard_link(&lines, &link).unwrap();
+    for out in [&lines, &link] {
+        let out = out.as_os_str();
+        let (code, error) = report(&[lines.as_os_str(), "-O".as_ref(), out, "--force".as_ref()]);
+        assert_eq!(code, Some(2), "{error}");
+        assert!(error.contains("--out"), "{error}");
+    }
+    let input = std::fs::File::open(&lines).unwrap();
+    let output = rsttrace("report - --force -O")
+        .arg(&lines)
+        .stdin(input)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(std::fs::read_to_string(&lines).unwrap(), sum);
+}
+
+#[test]
+fn a_report_replaces_a_page_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let [lines, out] = ["resets.jsonl", "x.html"].map(|name| folder.path().join(name));
+    let record = include_str!("data/records/port_closed.json").replace('\n', "");
+    std::fs::write(&lines, record).unwrap();
+    let arguments = [lines.as_os_str(), "-O".as_ref(), out.as_os_str()];
+    for _ in 0..2 {
+        let (code, error) = report(&arguments);
+        assert_eq!(code, Some(0), "{error}");
+        assert!(error.contains("1 reset in"), "{error}");
+    }
+    std::fs::write(&out, "notes of mine").unwrap();
+    let (code, error) = report(&arguments);
+    assert_eq!(code, Some(2), "{error}");
+    assert!(error.contains("--force"), "{error}");
+    assert_eq!(std::fs::read_to_string(&out).unwrap(), "notes of mine");
+    let forced = [&arguments[..], &["--force".as_ref()]].concat();
+    assert_eq!(report(&forced).0, Some(0));
+    assert!(
+        std::fs::read_to_string(&out)
+            .unwrap()
+            .starts_with("<!DOCTYPE")
+    );
+}
+
+#[test]
+fn a_capture_of_which_headers_are_cut_off_is_not_called_understood() {
+    // Frames of Ethernet, of which 40 bytes were kept.
+    let whole = std::fs::read("tests/data/captures/ethernet.pcap").unwrap();
+    let mut cut = whole[..24].to_vec();
+    let mut rest = &whole[24..];
+    let length = |bytes: &[u8]| u32::from_le_bytes(bytes[8..12].try_into().unwrap()) as usize;
+    assert_eq!(whole[..2], [0xd4, 0xc3]);
+    while rest.len() > 16 {
+        let captured = length(rest);
+        let kept = captured.min(40);
+        cut.extend(&rest[..8]);
+        cut.extend((kept as u32).to_le_bytes());
+        cut.extend(&rest[12..16 + kept]);
+        rest = &rest[16 + captured..];
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let [file, out] = ["cut.pcap", "x.html"].map(|name| folder.path().join(name));
+    std::fs::write(&file, cut).unwrap();
+    let (code, error) = report(&[file.as_os_str(), "-O".as_ref(), out.as_os_str()]);
+    assert_eq!(code, Some(0), "{error}");
+    assert!(
+        error.contains("frames cut before the end of the TCP header"),
+        "{error}"
+    );
+    let page = std::fs::read_to_string(&out).unwrap();
+    assert!(page.contains("frames cut before the end of the TCP header"));
+    assert!(!page.contains("was understood"));
+}
+
+#[test]
+fn a_recording_that_breaks_off_says_so_on_its_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let [file, out] = ["cut.rst", "x.html"].map(|name| folder.path().join(name));
+    let whole = std::fs::read("tests/data/kernels/6.12/events.rst").unwrap();
+    std::fs::write(&file, &whole[..whole.len() - 20]).unwrap();
+    let (code, error) = report(&[file.as_os_str(), "-O".as_ref(), out.as_os_str()]);
+    assert_eq!(code, Some(0), "{error}");
+    assert!(error.contains("before the trace did"), "{error}");
+    let page = std::fs::read_to_string(&out).unwrap();
+    assert!(page.contains("before the trace did"));
+    assert!(!page.contains("was understood") && !page.contains("of the source"));
+}
+
+#[test]
+fn sources_that_a_report_cannot_be_made_of_say_what_to_give() {
+    let folder = tempfile::tempdir().unwrap();
+    let [history, packed] = ["history.db", "x.jsonl.gz"].map(|name| folder.path().join(name));
+    std::fs::write(&history, b"SQLite format 3\0").unwrap();
+    // `echo '{}' | gzip`
+    let gzip = [
+        0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0xab, 0xae, 0xe5, 2, 0, 6, 0xb0, 0xa1, 0xdd, 3, 0, 0, 0,
+    ];
+    std::fs::write(&packed, gzip).unwrap();
+    let out = folder.path().join("x.html");
+    let (code, error) = report(&[packed.as_os_str(), "-O".as_ref(), out.as_os_str()]);
+    assert_eq!(code, Some(2), "{error}");
+    assert!(error.contains("unpack it first"), "{error}");
+    let output = rsttrace("report - -O -")
+        .stdin(std::fs::File::open(&history).unwrap())
+        .output()
+        .unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("rsttrace report FILE"), "{error}");
+    assert!(!out.exists());
+}
+
+#[test]
+fn a_report_of_a_capture_is_told_whose_it_is() {
+    let page = |local: &str| {
+        let output = rsttrace("report tests/data/captures/cut.pcapng -O -")
+            .args((!local.is_empty()).then(|| format!("--local={local}")))
+            .output()
+            .unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(page("").contains("(--local names its addresses)"));
+    assert!(!page("10.0.0.2").contains("(--local names its addresses)"));
 }

@@ -180,9 +180,10 @@ fn histogram(
     let mut counter = quiet::Counter::default();
     for stored in store.records(&options.query).map_err(for_reader)? {
         let stored = stored.map_err(for_reader)?;
-        if let Output::Reset(record) = &stored.output {
+        if let Output::Reset(record) = &stored.output
+            && counter.record(record)
+        {
             found.note(&stored.output);
-            counter.record(record);
         }
     }
     let text = histogram::render(&counter.histogram(), stdout_width(), palette);

@@ -11,19 +11,23 @@ use ipnet::IpNet;
 use super::tally::rank;
 use crate::hash::HashMap;
 use crate::record::{
-    Basis, Cause, Confidence, Direction, Endpoint, Link, LinkRole, Origin, Process, Quality,
-    Record, Role, Word,
+    Basis, Cause, Confidence, Direction, LinkRole, Origin, Process, Quality, Record, Role, Word,
 };
 use crate::sink::{Side, service};
+use crate::stats::leg::Leg;
 
 /// Kinds told apart; records of further ones are put together by cause and process.
 const MOST_KINDS: usize = 4_096;
+/// Kinds, with those of cause and process; records of further ones are put together by cause, of which there are few.
+const MOST_COARSE: usize = 5_120;
 /// Paths of one cause and process that are findings of their own.
 const MOST_PATHS: usize = 4;
 /// Senders of resets whose other ends may be on this host, too.
 const MOST_SENDERS: usize = 8_192;
 /// Values kept of one finding: networks, ports, processes, silences, sentences.
 pub(super) const MOST_VALUES: usize = 1_024;
+/// Texts kept of one finding: there are only so many sentences, apart from names in them.
+const MOST_TEXTS: usize = 64;
 
 /// The end that serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -149,7 +153,9 @@ impl Finding {
             }
             for candidate in &idle.candidates {
                 let key = (candidate.basis == Basis::Known, candidate.device.clone());
-                *self.devices.entry(key).or_default() += 1;
+                if self.devices.len() < MOST_VALUES || self.devices.contains_key(&key) {
+                    *self.devices.entry(key).or_default() += 1;
+                }
             }
             if let Some(learned) = &idle.learned {
                 let told = self.learned.map_or(0, |(_, samples, _)| samples);
@@ -264,29 +270,9 @@ pub(super) struct Findings {
     by_age: VecDeque<Leg>,
 }
 
-/// One connection of one chain.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Leg {
-    boot: Word,
-    link: u64,
-    ends: [Endpoint; 2],
-}
-
-impl Leg {
-    fn of(record: &Record, link: &Link) -> Self {
-        let mut ends = [record.local.clone(), record.remote.clone()];
-        ends.sort_by_key(|end| (end.address, end.port));
-        Self {
-            boot: record.id.boot.clone(),
-            link: link.id,
-            ends,
-        }
-    }
-}
-
 impl Findings {
-    /// One more record. The other end of a reset whose sender is known belongs to the sender's finding.
-    pub fn add(&mut self, record: &Record) {
+    /// One more record. The other end of a reset whose sender is known belongs to the sender's finding; whether it is another reset.
+    pub fn add(&mut self, record: &Record) -> bool {
         if let Some(kind) = self.of_its_sender(record)
             && let Some(finding) = self.kinds.get_mut(&kind)
         {
@@ -294,23 +280,24 @@ impl Findings {
                 &mut finding.others,
                 record.process.as_ref().map(|it| it.comm.clone()),
             );
-            return;
+            return false;
         }
         let mut kind = kind(record);
         if self.kinds.len() >= MOST_KINDS && !self.kinds.contains_key(&kind) {
             kind = coarse(&kind);
         }
-        if let Some(link) = record
-            .link
-            .as_ref()
-            .filter(|it| it.role == LinkRole::Sender)
+        if self.kinds.len() >= MOST_COARSE && !self.kinds.contains_key(&kind) {
+            kind.process = None;
+        }
+        if let Some(link) = &record.link
+            && link.role == LinkRole::Sender
+            && let Some(leg) = Leg::of(record)
         {
             if self.by_age.len() >= MOST_SENDERS
                 && let Some(oldest) = self.by_age.pop_front()
             {
                 self.senders.remove(&oldest);
             }
-            let leg = Leg::of(record, link);
             if self.senders.insert(leg.clone(), kind.clone()).is_none() {
                 self.by_age.push_back(leg);
             }
@@ -319,6 +306,7 @@ impl Findings {
             .entry(kind)
             .or_insert_with_key(|kind| Finding::new(kind.clone(), record))
             .add(record);
+        true
     }
 
     /// All of them, worst first.
@@ -338,7 +326,7 @@ impl Findings {
         if link.role == LinkRole::Sender || record.verdict.cause == Cause::Unknown {
             return None;
         }
-        let kind = self.senders.get(&Leg::of(record, link))?;
+        let kind = self.senders.get(&Leg::of(record)?)?;
         (kind.severity <= rank(record.verdict.severity)).then(|| kind.clone())
     }
 }
@@ -433,7 +421,7 @@ fn note(texts: &mut Texts, text: &str) {
         .chars()
         .map(|c| if c.is_ascii_digit() { '0' } else { c })
         .collect();
-    if texts.len() < MOST_VALUES || texts.contains_key(&key) {
+    if texts.len() < MOST_TEXTS || texts.contains_key(&key) {
         texts.entry(key).or_insert_with(|| (0, text.to_owned())).0 += 1;
     }
 }
@@ -451,7 +439,7 @@ fn top(texts: &Texts, most: usize) -> Vec<&str> {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::record::Severity;
+    use crate::record::{Link, Severity};
 
     fn record() -> Record {
         serde_json::from_str(include_str!(
@@ -462,7 +450,9 @@ mod tests {
 
     fn findings(records: &[Record]) -> Vec<Finding> {
         let mut findings = Findings::default();
-        records.iter().for_each(|record| findings.add(record));
+        for record in records {
+            findings.add(record);
+        }
         findings.finish()
     }
 
@@ -529,6 +519,35 @@ mod tests {
         // Another connection of the same chain is something else.
         received.remote.port = 9;
         assert_eq!(findings(&[sent, received]).len(), 2);
+    }
+
+    #[test]
+    fn names_that_never_end_do_not_fill_the_memory() {
+        let mut findings = Findings::default();
+        for number in 0..20_000_u32 {
+            let mut record = record();
+            record.remote.address = IpAddr::from(number.to_be_bytes());
+            let text = format!("worker-{number}");
+            let idle = record.idle.as_mut().unwrap();
+            idle.candidates[0].device = text.as_str().into();
+            record.process.as_mut().unwrap().comm = text.as_str().into();
+            record.verdict.advice = vec![text.into()];
+            findings.add(&record);
+        }
+        assert!(findings.kinds.len() <= MOST_COARSE + 1);
+        for finding in findings.kinds.values() {
+            assert!(finding.devices.len() <= MOST_VALUES && finding.advice.len() <= MOST_TEXTS);
+        }
+        let found = findings.finish();
+        // What is put together is nobody's.
+        let nobody: Vec<_> = found
+            .iter()
+            .filter(|it| it.kind.process.is_none())
+            .collect();
+        assert_eq!(
+            (nobody.len(), nobody[0].count),
+            (1, 20_000 - MOST_COARSE as u64)
+        );
     }
 
     #[test]

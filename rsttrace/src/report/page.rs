@@ -16,7 +16,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::gather::Gathering;
 use super::sentence::things;
 use super::{About, tally};
-use crate::record::Severity;
+use crate::record::{Severity, SuppressedRecord};
 use crate::sink::text::{count, escape};
 use crate::verdict::words;
 
@@ -25,6 +25,9 @@ const SCRIPT: &str = include_str!("page/page.js");
 /// Nothing is loaded, from nowhere; the page's own style and script run.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; \
                       base-uri 'none'; form-action 'none'";
+/// What tells a page of this program's, and within how many bytes.
+const GENERATOR: &str = r#"<meta name="generator" content="rsttrace "#;
+const MARKED: usize = 1_024;
 /// Bars of one table.
 const BARS: usize = 10;
 /// Drawings.
@@ -45,10 +48,7 @@ const SEVERITIES: [(Severity, &str); 3] = [
 pub fn page(mut gathering: Gathering, about: &About) -> String {
     let rows = gathering.take_rows();
     let findings = std::mem::take(&mut gathering.findings).finish();
-    let mut resets = tally::Counts::default();
-    for finding in &findings {
-        resets[finding.kind.severity] += finding.count;
-    }
+    let sums = gathering.take_sums();
     let ways = std::mem::take(&mut gathering.chains).finish(WAYS);
     let title = title(&gathering);
     let markup = html! {
@@ -68,20 +68,20 @@ pub fn page(mut gathering: Gathering, about: &About) -> String {
                 header {
                     p .kicker { "rsttrace report" }
                     h1 { (title) }
-                    p .lead { (lead(&gathering, resets)) }
-                    (key_figures(&gathering, resets))
+                    p .lead { (lead(&gathering, about)) }
+                    (key_figures(&gathering))
                 }
                 main {
                     section #findings {
                         h2 { "Findings" }
-                        (findings::section(&findings, rows.len() as u64 == gathering.resets()))
+                        (findings::section(&findings, rows.len() as u64 == gathering.records()))
                     }
                     (charts::timeline(&gathering))
                     (charts::quiet(&gathering))
                     (ways::section(&ways))
                     (charts::most(&gathering, BARS))
-                    (uncounted(&gathering))
-                    (rows::section(&rows, gathering.resets()))
+                    (uncounted(&gathering, &sums))
+                    (rows::section(&rows, gathering.records()))
                     (about_page(&gathering, about))
                 }
                 script { (PreEscaped(SCRIPT)) }
@@ -89,6 +89,15 @@ pub fn page(mut gathering: Gathering, about: &About) -> String {
         }
     };
     markup.into_string()
+}
+
+/// Whether a file that begins so is a page of this program's, of whatever version: at least a KiB, unless the file is shorter.
+pub fn is_page(head: &[u8]) -> bool {
+    let mark = GENERATOR.as_bytes();
+    head.starts_with(b"<!DOCTYPE html>")
+        && head
+            .get(..head.len().min(MARKED))
+            .is_some_and(|it| it.windows(mark.len()).any(|part| part == mark))
 }
 
 fn title(gathering: &Gathering) -> String {
@@ -107,16 +116,23 @@ fn title(gathering: &Gathering) -> String {
 }
 
 /// What there was, in one sentence.
-fn lead(gathering: &Gathering, resets: tally::Counts) -> String {
+fn lead(gathering: &Gathering, about: &About) -> String {
     let (Some(first), Some(last)) = (gathering.first, gathering.last) else {
-        return "No reset was seen.".to_owned();
+        return if about.unread.is_nothing() {
+            "No reset was seen.".to_owned()
+        } else {
+            "No reset was seen in what could be read; what could not is told below.".to_owned()
+        };
     };
-    let span = words::seconds(last.duration_since(first).as_secs_f64());
-    let resets = tally::total(resets);
-    let mut text = format!("{} in {span}", things(resets, "reset"));
-    if resets < gathering.resets() {
+    let resets = gathering.resets();
+    let mut text = things(resets, "reset");
+    if first < last {
+        let span = words::seconds(last.duration_since(first).as_secs_f64());
+        let _ = write!(text, " in {span}");
+    }
+    if resets < gathering.records() {
         // Each end and each hop of a reset on one host has a record.
-        let _ = write!(text, " ({})", things(gathering.resets(), "record"));
+        let _ = write!(text, " ({})", things(gathering.records(), "record"));
     }
     if gathering.suppressed > 0 {
         let _ = write!(
@@ -124,6 +140,10 @@ fn lead(gathering: &Gathering, resets: tally::Counts) -> String {
             ", and {} more that were counted and not described",
             count(gathering.suppressed)
         );
+    }
+    if day_and_time(first) == day_and_time(last) {
+        let _ = write!(text, ": at {} (UTC).", day_and_time(first));
+        return text;
     }
     let _ = write!(
         text,
@@ -138,11 +158,10 @@ fn lead(gathering: &Gathering, resets: tally::Counts) -> String {
     text
 }
 
-/// `resets`: each once, whichever end told of it.
-fn key_figures(gathering: &Gathering, resets: tally::Counts) -> Markup {
+fn key_figures(gathering: &Gathering) -> Markup {
     html! {
         dl .figures {
-            @for ((severity, meaning), number) in SEVERITIES.iter().zip(resets) {
+            @for ((severity, meaning), number) in SEVERITIES.iter().zip(gathering.resets) {
                 div class=(class(tally::rank(*severity))) {
                     dt { (meaning) }
                     dd { (count(number)) }
@@ -165,15 +184,16 @@ fn key_figures(gathering: &Gathering, resets: tally::Counts) -> Markup {
 }
 
 /// What has no record: sums of floods, and deaths without a reset.
-fn uncounted(gathering: &Gathering) -> Markup {
+fn uncounted(gathering: &Gathering, sums: &[SuppressedRecord]) -> Markup {
     let mut deaths: Vec<_> = gathering.deaths.iter().collect();
     deaths.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
+    let told: u64 = deaths.iter().take(DEATHS).map(|it| it.1).sum();
     html! {
-        @if !gathering.sums.is_empty() {
+        @if !sums.is_empty() {
             section #floods {
                 h2 { "Counted, not described" }
-                p { "In floods samples are described and the others counted exactly, as sums. These are the largest." }
-                (rows::sums(&gathering.sums))
+                p { "In floods samples are described and the others counted exactly, as sums." }
+                (rows::sums(sums, gathering.suppressed))
             }
         }
         @if !deaths.is_empty() {
@@ -184,6 +204,7 @@ fn uncounted(gathering: &Gathering) -> Markup {
                     @for ((process, error), number) in deaths.iter().take(DEATHS) {
                         li { (shown(process, 60)) ": " (shown(error, 40)) " (" (count(**number)) ")" }
                     }
+                    @if told < gathering.dead { li { "others (" (count(gathering.dead - told)) ")" } }
                 }
             }
         }
@@ -221,15 +242,24 @@ fn about_page(gathering: &Gathering, about: &About) -> Markup {
                 }
                 dt { "Not read" }
                 dd {
-                    @if unread.count == 0 {
+                    @if unread.is_nothing() {
                         "Nothing: all of the source was understood."
-                    } @else {
-                        (things(unread.count, "line")) " of the source " (if unread.count == 1 { "is" } else { "are" })
-                        " no record:"
+                    }
+                    @if let Some(early) = &unread.early {
+                        p { (shown(early, 400)) }
+                    }
+                    @if !unread.left_out.is_empty() {
+                        ul { @for (name, number) in &unread.left_out { li { (shown(name, 100)) ": " (count(*number)) } } }
+                    }
+                    @if unread.lines > 0 {
+                        p {
+                            (things(unread.lines, "line")) " of the source "
+                            (if unread.lines == 1 { "is no record:" } else { "are no records:" })
+                        }
                         ul {
                             @for line in &unread.first { li { (shown(line, 240)) } }
-                            @if unread.count > unread.first.len() as u64 {
-                                li { "and " (count(unread.count - unread.first.len() as u64)) " more" }
+                            @if unread.lines > unread.first.len() as u64 {
+                                li { "and " (count(unread.lines - unread.first.len() as u64)) " more" }
                             }
                         }
                     }
@@ -290,8 +320,9 @@ mod tests {
             generated: "2026-01-06T00:00:00Z".parse().unwrap(),
             lost: None,
             unread: Unread {
-                count: 1,
+                lines: 1,
                 first: vec!["line 1: <script>alert(1)</script>".to_owned()],
+                ..Unread::default()
             },
         }
     }
@@ -329,9 +360,93 @@ mod tests {
     }
 
     #[test]
-    fn without_a_reset_there_is_a_page_that_says_so() {
+    fn the_greatest_numbers_do_no_harm() {
+        let text = include_str!("../../tests/data/suppressed.json");
+        let mut sum: SuppressedRecord = serde_json::from_str(text).unwrap();
+        sum.count = u64::MAX;
+        let text = include_str!("../../tests/data/records/idle_timeout_middlebox.json");
+        let mut record: Record = serde_json::from_str(text).unwrap();
+        let idle = record.idle.as_mut().unwrap();
+        let learned = idle.learned.as_mut().unwrap();
+        (learned.samples, learned.of) = (u64::MAX, u64::MAX);
+        learned.timeout = f64::MAX;
+        let mut gathering = Gathering::default();
+        for number in 0..60 {
+            gathering.add(Output::Suppressed(Box::new(sum.clone())));
+            let mut record = record.clone();
+            let idle = record.idle.as_mut().unwrap();
+            idle.quiet_before = Some([f64::MAX, f64::MIN, 0.0, 1e-300][number % 4]);
+            idle.candidates[0].timeout = [f64::MAX, f64::MIN, 0.0, 1e-300][number / 4 % 4];
+            record.time = [
+                "9999-12-30T22:00:00Z",
+                "-009999-01-02T00:00:00Z",
+                "2262-04-11T00:00:00Z",
+                "1970-01-01T00:00:00Z",
+            ][number / 16]
+                .to_owned();
+            gathering.add(Output::Reset(Box::new(record)));
+        }
+        let mut about = about();
+        about.lost = Some(u64::MAX);
+        about.unread.lines = u64::MAX;
+        let text = page(gathering, &about);
+        assert!(text.contains("18,446,744,073,709,551,615"));
+    }
+
+    #[test]
+    fn what_was_left_out_of_a_source_is_told() {
+        let mut about = about();
+        about.unread = Unread::default();
+        assert!(page(Gathering::default(), &about).contains("all of the source was understood"));
+        about
+            .unread
+            .leave_out("frames cut before the end of the TCP header", 12);
+        about.unread.leave_out("malformed packets", 0);
+        about.unread.early = Some("it ends within a frame".to_owned());
+        let text = page(Gathering::default(), &about);
+        assert!(text.contains("No reset was seen in what could be read"));
+        assert!(text.contains("frames cut before the end of the TCP header: 12"));
+        assert!(text.contains("it ends within a frame"));
+        assert!(!text.contains("was understood") && !text.contains("malformed"));
+    }
+
+    #[test]
+    fn a_page_is_known_by_its_beginning() {
         let text = page(Gathering::default(), &about());
-        assert!(text.contains("No reset was seen."));
+        assert!(is_page(&text.as_bytes()[..MARKED]));
+        assert!(is_page(text.as_bytes()));
+        let other = text.replace("content=\"rsttrace", "content=\"hand");
+        assert!(!is_page(other.as_bytes()) && !is_page(b"") && !is_page(b"<!DOCTYPE html>"));
+    }
+
+    #[test]
+    fn one_reset_is_at_a_time_and_not_within_one() {
+        let mut gathering = Gathering::default();
+        gathering.add(Output::Reset(Box::new(hostile())));
+        let text = page(gathering, &about());
+        assert!(text.contains("1 reset: at 2026-01-05 "), "{text}");
+        assert!(!text.contains("All of them within"));
+    }
+
+    #[test]
+    fn sums_that_are_not_shown_are_told_together() {
+        let text = include_str!("../../tests/data/suppressed.json");
+        let mut sum: SuppressedRecord = serde_json::from_str(text).unwrap();
+        let mut gathering = Gathering::default();
+        for count in 1..=2_000 {
+            sum.count = count;
+            gathering.add(Output::Suppressed(Box::new(sum.clone())));
+        }
+        let text = page(gathering, &about());
+        assert!(text.contains(">2,000</td>") && !text.contains(">1,950</td>"));
+        assert!(text.contains("Smaller sums: 1,902,225 resets"), "{text}");
+    }
+
+    #[test]
+    fn without_a_reset_there_is_a_page_that_says_so() {
+        let mut about = about();
+        about.unread = Unread::default();
+        assert!(page(Gathering::default(), &about).contains("No reset was seen."));
     }
 
     #[test]

@@ -285,7 +285,7 @@ pub(super) fn number_of(kept: usize) -> String {
 }
 
 /// `1 connection`, `1,234 connections`.
-pub(super) fn things(number: u64, thing: &str) -> String {
+pub(crate) fn things(number: u64, thing: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{} {thing}{plural}", count(number))
 }
@@ -304,7 +304,9 @@ mod tests {
 
     fn told(records: &[Record]) -> Vec<String> {
         let mut findings = Findings::default();
-        records.iter().for_each(|record| findings.add(record));
+        for record in records {
+            findings.add(record);
+        }
         findings.finish().iter().map(sentence).collect()
     }
 

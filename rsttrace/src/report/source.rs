@@ -30,6 +30,13 @@ pub enum Kind {
     Store,
 }
 
+const PACKED: [&[u8]; 2] = [&[0x1f, 0x8b], &[0x28, 0xb5, 0x2f, 0xfd]];
+
+/// It is compressed by gzip or zstd, as captures may be.
+pub fn is_packed(head: &[u8]) -> bool {
+    PACKED.iter().any(|magic| head.starts_with(magic))
+}
+
 /// What the first bytes say; at least a KiB of them, unless the file is shorter. `None`: nothing that is known here.
 pub fn sniff(head: &[u8]) -> Option<Kind> {
     const CAPTURES: &[&[u8]] = &[
@@ -38,10 +45,8 @@ pub fn sniff(head: &[u8]) -> Option<Kind> {
         &[0xd4, 0xc3, 0xb2, 0xa1],
         &[0xa1, 0xb2, 0x3c, 0x4d],
         &[0x4d, 0x3c, 0xb2, 0xa1],
-        &[0x1f, 0x8b],
-        &[0x28, 0xb5, 0x2f, 0xfd],
     ];
-    if CAPTURES.iter().any(|magic| head.starts_with(magic)) {
+    if is_packed(head) || CAPTURES.iter().any(|magic| head.starts_with(magic)) {
         return Some(Kind::Capture);
     }
     if head.starts_with(&recording::MAGIC) {
@@ -114,7 +119,7 @@ pub fn lines(mut input: impl BufRead, mut take: impl FnMut(Output)) -> Result<Un
     }
     match unread.first.first() {
         Some(first) if good == 0 => Err(LinesError::NoRecord {
-            lines: unread.count,
+            lines: unread.lines,
             first: first.clone(),
         }),
         _ => Ok(unread),
@@ -181,7 +186,7 @@ mod tests {
         let (outputs, unread) = read(text.as_bytes());
         let unread = unread.unwrap();
         assert_eq!(outputs.len(), 2);
-        assert_eq!(unread.count, 3);
+        assert_eq!(unread.lines, 3);
         let first = unread.first.join("; ");
         for part in [
             "line 3: not JSON",
@@ -218,7 +223,7 @@ mod tests {
     fn a_time_that_is_none_is_a_bad_line() {
         let text = line(RECORD).replace("2026-01", "2026-13");
         let (outputs, unread) = read(format!("{text}{}", line(RECORD)).as_bytes());
-        assert_eq!((outputs.len(), unread.unwrap().count), (1, 1));
+        assert_eq!((outputs.len(), unread.unwrap().lines), (1, 1));
     }
 
     #[test]

@@ -61,13 +61,13 @@ impl<K: Ord + Clone> Tally<K> {
 
 /// All severities.
 pub(super) fn total(counts: Counts) -> u64 {
-    counts.iter().sum()
+    counts.iter().fold(0, |sum, more| sum.saturating_add(*more))
 }
 
 /// Adds up.
 pub(super) fn add(sum: &mut Counts, more: Counts) {
     for (sum, more) in sum.iter_mut().zip(more) {
-        *sum += more;
+        *sum = sum.saturating_add(more);
     }
 }
 

@@ -12,8 +12,10 @@ fn about(lost: Option<u64>) -> About {
         generated: "2026-01-06T00:00:00Z".parse().unwrap(),
         lost,
         unread: Unread {
-            count: 1,
+            lines: 1,
             first: vec!["line 3: not JSON".to_owned()],
+            early: None,
+            left_out: vec![("malformed packets".to_owned(), 2)],
         },
     }
 }

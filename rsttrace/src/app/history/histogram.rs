@@ -1,7 +1,7 @@
 //! How do silences look on a terminal?
 
 use crate::sink::text::{count, escape, truncate, width};
-use crate::stats::quiet::{Bucket, Histogram, Source};
+use crate::stats::quiet::{Bucket, Histogram, Source, name, rounded};
 use crate::terminal::Palette;
 
 /// Columns of the longest bar, at most.
@@ -60,7 +60,7 @@ fn marks(bucket: &Bucket) -> String {
         .take(NAMED)
         .map(|mark| {
             let label = escape(&mark.label);
-            let time = name(round(mark.timeout));
+            let time = name(rounded(mark.timeout));
             match mark.source {
                 Source::Learned => format!("◀ {time} {label}"),
                 Source::Configured => format!("◀ {time} {label} (configured)"),
@@ -76,27 +76,6 @@ fn marks(bucket: &Bucket) -> String {
     named.join(", ")
 }
 
-/// Whole seconds where there are many.
-fn round(seconds: f64) -> f64 {
-    if seconds >= 10.0 {
-        seconds.round()
-    } else {
-        (seconds * 10.0).round() / 10.0
-    }
-}
-
-/// `0`, `3 ms`, `7.5 s`, `5 min`, `350 s`, `2 h`.
-fn name(seconds: f64) -> String {
-    let whole = |part: f64| (seconds / part).fract() == 0.0;
-    match seconds {
-        0.0 => "0".to_owned(),
-        _ if seconds < 0.1 => format!("{} ms", (seconds * 1_000.0).round()),
-        _ if seconds >= 3_600.0 && whole(3_600.0) => format!("{} h", seconds / 3_600.0),
-        _ if seconds >= 60.0 && whole(60.0) => format!("{} min", seconds / 60.0),
-        _ => format!("{seconds} s"),
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod tests {
@@ -107,9 +86,9 @@ mod tests {
     fn histogram() -> Histogram {
         let mut counter = Counter::default();
         for _ in 0..1_234 {
-            counter.silence(300.1);
+            counter.silence(300.1, true);
         }
-        counter.silence(45.0);
+        counter.silence(45.0, false);
         counter.timeout(299.9, &Word::new_static("learned"), Source::Learned);
         counter.timeout(350.0, &Word::new_static("AWS NLB\u{1b}[2J"), Source::Known);
         counter.histogram()

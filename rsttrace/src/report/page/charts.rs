@@ -6,13 +6,12 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::{SEVERITIES, class, severity_name, shown};
-use crate::record::Basis;
-use crate::report::gather::{Gathering, KINDS_OF_SILENCE, Timeout};
-use crate::report::quiet::Histogram;
+use crate::report::gather::Gathering;
 use crate::report::sentence::things;
 use crate::report::tally::{Counts, Tally, total};
-use crate::report::timeline::{Timeline, steps, widths};
+use crate::report::timeline::{Timeline, widths};
 use crate::sink::text::count;
+use crate::stats::quiet::{Histogram, Source, Timeout, name, rounded};
 use crate::verdict::words;
 
 /// Units of one bar and of a plot's height.
@@ -29,29 +28,17 @@ const MARKS: usize = 12;
 const LETTER: f64 = 0.03;
 const NANOS: i64 = 1_000_000_000;
 const DAY: i64 = 86_400;
-/// Lengths of time that are told below the scale of silences: seconds, words.
-const LENGTHS: &[(f64, &str)] = &[
-    (0.001, "1 ms"),
-    (0.01, "10 ms"),
-    (0.1, "0.1 s"),
-    (1.0, "1 s"),
-    (10.0, "10 s"),
-    (60.0, "1 min"),
-    (300.0, "5 min"),
-    (900.0, "15 min"),
-    (3_600.0, "1 h"),
-    (21_600.0, "6 h"),
-    (86_400.0, "1 d"),
-    (604_800.0, "7 d"),
-];
-/// Part of the width that such words take.
+/// Part of the width that words below the scale of silences take.
 const WORDS: f64 = 0.11;
 
 /// Resets over time.
 pub(super) fn timeline(gathering: &Gathering) -> Markup {
-    let Some(line) = steps::<3>(&gathering.marks) else {
+    let Some(line) = gathering.marks.steps() else {
         return html! {};
     };
+    if gathering.resets() == 1 {
+        return html! {};
+    }
     let step = length_of(line.step as f64 / NANOS as f64);
     let most = line.counts.iter().map(|it| total(*it)).max().unwrap_or(0);
     html! {
@@ -65,7 +52,7 @@ pub(super) fn timeline(gathering: &Gathering) -> Markup {
                     @if gathering.suppressed > 0 {
                         ul .legend { li .hatched { "below the bars: while more were counted and not described" } }
                     }
-                    p .scale { "up to " (count(most)) " records in " (step) }
+                    p .scale { "up to " (things(most, "reset")) " in " (step) }
                     (bars("timeline", &line.counts, &format!("Resets over time, in steps of {step}"),
                         &describe(&line), most))
                     (floods(gathering, &line))
@@ -74,7 +61,7 @@ pub(super) fn timeline(gathering: &Gathering) -> Markup {
                             span style=(left(place)) { (text) }
                         }
                     }
-                    figcaption { "Records of resets in steps of " (step) ", by severity; times are UTC." }
+                    figcaption { "Resets in steps of " (step) ", by severity; times are UTC." }
                 }
             }
         }
@@ -102,20 +89,10 @@ fn describe(line: &Timeline<3>) -> String {
 /// Where floods were counted.
 fn floods(gathering: &Gathering, line: &Timeline<3>) -> Markup {
     let span = line.step as f64 * line.counts.len() as f64;
-    let place = |time: &str| {
-        let nanos = time.parse::<Timestamp>().ok()?.as_nanosecond();
-        let nanos = i64::try_from(nanos).ok()?;
-        Some(((nanos.saturating_sub(line.start)) as f64 / span).clamp(0.0, 1.0))
-    };
-    let mut parts: Vec<(f64, f64)> = gathering
-        .sums
-        .iter()
-        .filter_map(|sum| Some((place(&sum.since)?, place(&sum.time)?)))
-        .filter(|(from, to)| from <= to)
-        .collect();
-    parts.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let place = |nanos: i64| (nanos.saturating_sub(line.start) as f64 / span).clamp(0.0, 1.0);
     let mut joined: Vec<(f64, f64)> = Vec::new();
-    for (from, to) in parts {
+    for (from, to) in gathering.floods.iter() {
+        let (from, to) = (place(from), place(to));
         match joined.last_mut() {
             Some(last) if from <= last.1 + 0.005 => last.1 = last.1.max(to),
             _ => joined.push((from, to)),
@@ -173,18 +150,17 @@ fn length_of(seconds: f64) -> String {
 
 /// Silences before resets.
 pub(super) fn quiet(gathering: &Gathering) -> Markup {
-    let Some(histogram) = Histogram::<KINDS_OF_SILENCE>::of(&gathering.silences) else {
+    let histogram = gathering.silences.histogram();
+    let Some(most) = histogram.buckets.iter().map(|it| it.count).max() else {
         return html! {};
     };
-    let most = histogram.counts.iter().map(|it| it[0] + it[1]).max();
-    let most = most.unwrap_or(0);
     let counts: Vec<Counts> = histogram
-        .counts
+        .buckets
         .iter()
-        .map(|it| [it[0], it[1], 0])
+        .map(|it| [it.idle, it.count - it.idle, 0])
         .collect();
-    let marks = marks(gathering, &histogram);
-    let total = gathering.silences.len() as u64;
+    let marks = marks(&histogram);
+    let total = histogram.total();
     let rows = marks.iter().map(|it| it.row).fold(0.0, f64::max);
     html! {
         section #silences {
@@ -205,9 +181,7 @@ pub(super) fn quiet(gathering: &Gathering) -> Markup {
                 }
                 div .over {
                     (bars("quiet", &counts, "Silences before resets, on a logarithmic scale",
-                        &format!("{} from {} to {}", things(total, "silence"),
-                            words::seconds(histogram.edge(0)),
-                            words::seconds(histogram.edge(histogram.counts.len()))), most))
+                        &describe_silences(&histogram), most))
                     @for mark in &marks { i style=(left(mark.place)) {} }
                 }
                 div .axis aria-hidden="true" {
@@ -217,7 +191,7 @@ pub(super) fn quiet(gathering: &Gathering) -> Markup {
                 }
                 figcaption {
                     "How long the connection had been quiet before the segment that brought the reset: "
-                    (things(total, "reset")) " of which that is known. Each step is a fifth longer than the one before."
+                    (things(total, "reset")) " of which that is known. Steps are named by lengths that people set, and begin 3 % before them."
                 }
             }
             @if !marks.is_empty() {
@@ -241,20 +215,17 @@ struct Mark {
     text: String,
 }
 
-fn marks(gathering: &Gathering, histogram: &Histogram<KINDS_OF_SILENCE>) -> Vec<Mark> {
-    let mut named: Vec<_> = gathering
+fn marks(histogram: &Histogram) -> Vec<Mark> {
+    let mut named: Vec<_> = histogram
         .timeouts
         .iter()
-        .filter_map(|(millis, timeout)| {
-            let seconds = *millis as f64 / 1_000.0;
-            Some((seconds, histogram.place(seconds)?, timeout))
-        })
+        .filter_map(|timeout| Some((histogram.place(timeout.seconds)?, timeout)))
         .collect();
-    named.sort_by(|a, b| b.2.records.cmp(&a.2.records).then(a.0.total_cmp(&b.0)));
+    named.sort_by(|a, b| b.1.resets.cmp(&a.1.resets).then(a.0.total_cmp(&b.0)));
     named.truncate(MARKS);
     named.sort_by(|a, b| a.0.total_cmp(&b.0));
     let mut marks: Vec<Mark> = Vec::new();
-    for (letter, (seconds, place, timeout)) in ('A'..).zip(named) {
+    for (letter, (place, timeout)) in ('A'..).zip(named) {
         // Letters too near to the one before stand above it.
         let row = match marks.last() {
             Some(last) if place - last.place < LETTER => (last.row + 1.0) % 3.0,
@@ -264,7 +235,7 @@ fn marks(gathering: &Gathering, histogram: &Histogram<KINDS_OF_SILENCE>) -> Vec<
             letter,
             place,
             row,
-            length: length_of(seconds),
+            length: name(rounded(timeout.seconds)),
             text: who(timeout),
         });
     }
@@ -272,45 +243,58 @@ fn marks(gathering: &Gathering, histogram: &Histogram<KINDS_OF_SILENCE>) -> Vec<
 }
 
 fn who(timeout: &Timeout) -> String {
+    let of = |source| {
+        timeout
+            .marks
+            .iter()
+            .filter(move |mark| mark.source == source)
+    };
     let mut parts = Vec::new();
-    if let Some(samples) = timeout.learned {
+    if let Some(samples) = of(Source::Learned).map(|mark| mark.samples).max() {
         parts.push(format!("learned here, from {}", things(samples, "reset")));
     }
-    for (basis, said) in [
-        (Basis::Configured, "configured"),
-        (Basis::Host, "a setting of the host"),
-        (Basis::Known, "known devices"),
+    for (source, said) in [
+        (Source::Configured, "configured"),
+        (Source::Host, "a setting of the host"),
+        (Source::Known, "known devices"),
     ] {
-        let names: Vec<_> = timeout
-            .devices
-            .iter()
-            .filter(|(_, it)| **it == basis)
-            .map(|(name, _)| shown(name, 80))
-            .collect();
+        let names: Vec<_> = of(source).map(|mark| shown(&mark.label, 80)).collect();
         if !names.is_empty() {
             parts.push(format!("{said}: {}", names.join(", ")));
         }
     }
     format!(
-        "{}; named in {}",
+        "{}; named for {}",
         parts.join("; "),
-        things(timeout.records, "record")
+        things(timeout.resets, "reset")
     )
 }
 
-fn lengths(histogram: &Histogram<KINDS_OF_SILENCE>) -> Vec<(f64, &'static str)> {
+/// For those who do not see it.
+fn describe_silences(histogram: &Histogram) -> String {
+    let highest = histogram.buckets.iter().rev().max_by_key(|it| it.count);
+    highest.map_or_else(String::new, |it| {
+        format!(
+            "{}; most, {}, in the step named {}",
+            things(histogram.total(), "silence"),
+            count(it.count),
+            name(it.name)
+        )
+    })
+}
+
+fn lengths(histogram: &Histogram) -> Vec<(f64, String)> {
+    let steps = histogram.buckets.len() as f64;
     let mut last = -1.0;
-    LENGTHS
-        .iter()
-        .filter_map(|(seconds, text)| {
-            let place = histogram.place(*seconds)?;
-            let fits = place - last >= WORDS && place < 0.97;
-            if fits {
-                last = place;
-            }
-            fits.then_some((place, *text))
-        })
-        .collect()
+    let mut all = Vec::new();
+    for (index, bucket) in histogram.buckets.iter().enumerate() {
+        let place = index as f64 / steps;
+        if place - last >= WORDS && place < 0.97 {
+            last = place;
+            all.push((place, name(bucket.name)));
+        }
+    }
+    all
 }
 
 /// Causes, processes, peers and origins.
@@ -347,7 +331,7 @@ fn ranking<K: Ord + Clone>(
             table .ranking {
                 caption { (title) }
                 thead {
-                    tr { th scope="col" { (column) } th scope="col" { "share" } th scope="col" .number { "records" } }
+                    tr { th scope="col" { (column) } th scope="col" { "share" } th scope="col" .number { "resets" } }
                 }
                 tbody {
                     @for (key, counts) in top {

@@ -7,6 +7,7 @@ use maud::{Markup, html};
 
 use super::{class, shown};
 use crate::record::{Direction, Record, SuppressedRecord};
+use crate::report::sentence::things;
 use crate::report::tally::rank;
 use crate::sink::text::count;
 use crate::verdict::words;
@@ -154,12 +155,13 @@ fn select(name: &str, counts: &BTreeMap<String, u64>) -> Markup {
     }
 }
 
-/// The largest sums of floods.
-pub(super) fn sums(sums: &[SuppressedRecord]) -> Markup {
-    let mut largest: Vec<_> = sums.iter().collect();
-    largest.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.time.cmp(&b.time)));
-    let left = largest.split_off(largest.len().min(MOST_SUMS));
-    let left: u64 = left.iter().map(|sum| sum.count).sum();
+/// The largest sums of floods, given largest first; `all` resets are in sums.
+pub(super) fn sums(sums: &[SuppressedRecord], all: u64) -> Markup {
+    let largest = sums.get(..MOST_SUMS).unwrap_or(sums);
+    let told = largest
+        .iter()
+        .fold(0_u64, |told, sum| told.saturating_add(sum.count));
+    let left = all.saturating_sub(told);
     html! {
         div .scroll tabindex="0" role="region" aria-labelledby="sums-caption" {
             table #sums {
@@ -190,6 +192,6 @@ pub(super) fn sums(sums: &[SuppressedRecord]) -> Markup {
                 }
             }
         }
-        @if left > 0 { p .note { "Smaller sums: " (count(left)) " resets." } }
+        @if left > 0 { p .note { "Smaller sums: " (things(left, "reset")) "." } }
     }
 }

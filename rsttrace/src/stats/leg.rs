@@ -1,0 +1,25 @@
+//! Which records tell of one reset? Each of its ends on this host has one, and each hop.
+
+use crate::record::{Endpoint, Record, Word};
+
+/// One connection of one chain: equal for all records of one reset.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Leg {
+    boot: Word,
+    link: u64,
+    ends: [Endpoint; 2],
+}
+
+impl Leg {
+    /// `None`: the record tells of a reset of which no other does.
+    pub fn of(record: &Record) -> Option<Self> {
+        let link = record.link.as_ref()?;
+        let mut ends = [record.local.clone(), record.remote.clone()];
+        ends.sort_by_key(|end| (end.address, end.port));
+        Some(Self {
+            boot: record.id.boot.clone(),
+            link: link.id,
+            ends,
+        })
+    }
+}
