@@ -125,7 +125,7 @@ impl<'a> All<'a> {
                 offset: offset.map(|offset| seconds(offset.nanos)),
                 within: offset.map(|offset| seconds(offset.half)),
                 drift_ppm: offset
-                    .filter(|offset| offset.drift != 0.0)
+                    .filter(|offset| offset.drifts && !offset.contradictory)
                     .map(|offset| (offset.drift * 1e9).round() / 1e3),
                 contradictory: offset.is_some_and(|offset| offset.contradictory),
                 segments: digest.segments,

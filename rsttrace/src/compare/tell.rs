@@ -505,10 +505,22 @@ impl Teller<'_, '_> {
             Confidence::Possible => "seems to have been",
             _ => "was",
         };
+        let made = match judgement.confidence {
+            Confidence::Possible => "seems to have made",
+            _ => "made",
+        };
         let mut sentence = match &judgement.maker {
-            Maker::Claimed => format!("{} sent it: {because}.", capital(&name(claimed))),
+            Maker::Claimed => format!(
+                "{}{} sent it: {because}.",
+                capital(&name(claimed)),
+                if judgement.or_neighbour {
+                    " or something on its link"
+                } else {
+                    ""
+                }
+            ),
             Maker::Host(capture) => format!(
-                "The host of {} made it {in_name}: {because}.",
+                "The host of {} {made} it {in_name}: {because}.",
                 self.name(*capture)
             ),
             Maker::Between(Some(after), before) => format!(
@@ -647,7 +659,7 @@ impl Teller<'_, '_> {
                 let half = if offset.contradictory {
                     i64::MAX
                 } else {
-                    offset.half
+                    offset.half_at(at)
                 };
                 Some((at.saturating_sub(offset.to_a(time)), half))
             })

@@ -28,6 +28,8 @@ pub struct Digest {
     pub(super) last: Option<CaptureTime>,
     /// TCP segments seen.
     pub(super) segments: u64,
+    /// Of them those with neither data nor SYN: what a filter for data leaves out, as it does resets.
+    pub(super) bare: u64,
     /// Connections forgotten.
     pub(super) forgotten: u64,
     /// Segments that were acknowledged and are not in it; counted in the end.
@@ -84,6 +86,7 @@ impl Digest {
             first: None,
             last: None,
             segments: 0,
+            bare: 0,
             forgotten: 0,
             holes: 0,
             losses: Vec::new(),
@@ -106,6 +109,8 @@ impl Digest {
     /// Takes the next segment, in the order of the file.
     pub fn see(&mut self, segment: &Segment<'_>) {
         self.segments += 1;
+        let is_bare = segment.payload_len == 0 && !segment.flags.has(TcpFlags::SYN);
+        self.bare += u64::from(is_bare);
         let time = segment.time;
         self.first = Some(self.first.map_or(time, |first| first.min(time)));
         self.last = Some(self.last.map_or(time, |last| last.max(time)));
