@@ -205,6 +205,27 @@ impl Bounds {
         }
     }
 
+    /// The constant offsets that satisfy all; as far as they are bounded. The wrong way round if none does.
+    pub fn range(&self) -> (i64, i64) {
+        (
+            greatest(&self.lower).unwrap_or(i64::MIN),
+            least(&self.upper).unwrap_or(i64::MAX),
+        )
+    }
+
+    /// What is left beyond an offset that is known.
+    pub fn against(&self, offset: &Offset) -> Self {
+        let rest = |all: &[(i64, i64)]| {
+            all.iter()
+                .map(|&(at, d)| (at, d.saturating_sub(offset.at_a(at))))
+                .collect()
+        };
+        Self {
+            upper: rest(&self.upper),
+            lower: rest(&self.lower),
+        }
+    }
+
     /// The offset, if it is bounded from both sides.
     pub fn offset(&self) -> Option<Offset> {
         let (upper, lower) = (least(&self.upper)?, greatest(&self.lower)?);

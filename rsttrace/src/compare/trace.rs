@@ -3,6 +3,7 @@
 //! One [`Life`] for each connection and pair of addresses: a balancer's own capture holds a connection that it passes on
 //! twice, once before and once after its addresses were rewritten.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ use crate::record::Word;
 
 /// Connections of one capture that are kept, about 3 KB each at most.
 const MOST_LIVES: usize = 32_768;
+/// The same of each of very many captures.
+const LEAST_LIVES: usize = 1_024;
 /// Reasons why a capture may lack segments that are kept.
 const MOST_LOSSES: usize = 8;
 
@@ -24,6 +27,8 @@ pub struct Digest {
     pub(super) name: Word,
     pub(super) lives: Vec<Life>,
     current: HashMap<Flow, usize>,
+    /// Connections that are kept.
+    pub(super) most_lives: usize,
     pub(super) first: Option<CaptureTime>,
     pub(super) last: Option<CaptureTime>,
     /// TCP segments seen.
@@ -83,6 +88,7 @@ impl Digest {
             name: name.into(),
             lives: Vec::new(),
             current: HashMap::default(),
+            most_lives: MOST_LIVES,
             first: None,
             last: None,
             segments: 0,
@@ -91,6 +97,12 @@ impl Digest {
             holes: 0,
             losses: Vec::new(),
         }
+    }
+
+    /// One of so many captures that are compared: all of them together keep as many connections as one alone would.
+    pub fn among(mut self, captures: usize) -> Self {
+        self.most_lives = (MOST_LIVES / captures.max(1)).max(LEAST_LIVES);
+        self
     }
 
     /// The name it was given.
@@ -144,7 +156,7 @@ impl Digest {
         {
             return index;
         }
-        if self.lives.len() >= MOST_LIVES {
+        if self.lives.len() >= self.most_lives {
             self.forget();
         }
         let index = self.lives.len();
@@ -173,6 +185,52 @@ impl Digest {
                 .insert((life.overlay, a.min(b), a.max(b)), index);
         }
     }
+}
+
+/// Tells of each capture that seems to be a part of another, which was written to several files in turn: what is not in the one
+/// part is in the other.
+pub(super) fn tell_rotated(digests: &mut [Digest]) {
+    let mut found = Vec::new();
+    for (a, before) in digests.iter().enumerate() {
+        for (b, after) in digests.iter().enumerate() {
+            if a != b && before.last < after.first && goes_on(before, after) {
+                let why = format!(
+                    "{} seems to go on in {}: put parts of one capture together (mergecap)",
+                    before.name, after.name
+                );
+                found.extend([(a, why.clone()), (b, why)]);
+            }
+        }
+    }
+    for (capture, why) in found {
+        digests[capture].lacks(why);
+    }
+}
+
+/// Whether connections of the one are in the other without their beginning, and with none of the same segments.
+fn goes_on(before: &Digest, after: &Digest) -> bool {
+    let flow = |life: &Life| {
+        let [a, b] = life.ends;
+        (life.overlay, a.min(b), a.max(b))
+    };
+    let open = |life: &&Life| life.streams.iter().all(|s| s.isn.is_none() && s.plain > 0);
+    let middle: HashMap<Flow, &Life> = after
+        .lives
+        .iter()
+        .filter(open)
+        .map(|l| (flow(l), l))
+        .collect();
+    let keys = |life: &Life| -> HashSet<u64> {
+        let all = life.streams.iter().flat_map(|stream| &stream.landmarks);
+        all.map(|landmark| landmark.key).collect()
+    };
+    let mut both = before
+        .lives
+        .iter()
+        .filter(|life| life.streams.iter().all(|stream| stream.plain > 0))
+        .filter_map(|life| Some((life, middle.get(&flow(life))?)))
+        .peekable();
+    both.peek().is_some() && both.all(|(a, b)| keys(a).is_disjoint(&keys(b)))
 }
 
 impl Life {
