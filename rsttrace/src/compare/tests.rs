@@ -243,6 +243,48 @@ fn a_capture_with_a_filter_for_data_proves_nothing() {
 }
 
 #[test]
+fn a_capture_that_could_not_be_read_whole_proves_nothing() {
+    use crate::capture::ReadCounts;
+    for (counts, proves) in [
+        (ReadCounts::default(), true),
+        (
+            ReadCounts {
+                not_tcp: 9,
+                frames: 99,
+                ..ReadCounts::default()
+            },
+            true,
+        ),
+        (
+            ReadCounts {
+                cut: 1,
+                ..ReadCounts::default()
+            },
+            false,
+        ),
+        (
+            ReadCounts {
+                fragments: 1,
+                ..ReadCounts::default()
+            },
+            false,
+        ),
+    ] {
+        let mut scene = Scene::transparent();
+        scene.without("balancer");
+        scene.talk(0);
+        scene.send(500 * MS, server().reset().by_balancer());
+        scene.aside(2_000 * MS);
+        let mut digests = scene.digests();
+        digests[1].ended(&counts);
+        let found = compare(digests, &[]);
+        assert_eq!(reset(&found).missing[0].proves, proves, "{counts:?}");
+        let text = found.render(200, Palette::default());
+        assert_eq!(text.contains("server may lack segments"), !proves, "{text}");
+    }
+}
+
+#[test]
 fn a_capture_that_forgot_connections_proves_nothing() {
     for forgotten in [0, 1] {
         let mut scene = Scene::transparent();

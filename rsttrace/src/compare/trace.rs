@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::stream::Stream;
-use crate::capture::{CaptureTime, Overlay, Segment};
+use crate::capture::{CaptureTime, Overlay, ReadCounts, Segment};
 use crate::event::TcpFlags;
 use crate::hash::HashMap;
 use crate::record::Word;
@@ -115,6 +115,19 @@ impl Digest {
     pub fn lacks(&mut self, reason: impl Into<String>) {
         if self.losses.len() < MOST_LOSSES {
             self.losses.push(reason.into());
+        }
+    }
+
+    /// The capture is read to its end: what of it could not be read may have been of any connection.
+    pub fn ended(&mut self, counts: &ReadCounts) {
+        for (number, what) in [
+            (counts.cut, "frames cut before the end of the TCP header"),
+            (counts.fragments, "fragments without a TCP header"),
+            (counts.malformed, "malformed packets"),
+        ] {
+            if number > 0 {
+                self.lacks(format!("{what}: {number}"));
+            }
         }
     }
 
