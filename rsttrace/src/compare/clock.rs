@@ -199,10 +199,25 @@ impl Bounds {
 
     /// Whether some constant offset satisfies all.
     pub fn is_consistent(&self) -> bool {
+        self.is_consistent_within(0)
+    }
+
+    /// The same if the clocks may have drifted apart by so much meanwhile.
+    pub fn is_consistent_within(&self, drifted: i64) -> bool {
         match (least(&self.upper), greatest(&self.lower)) {
-            (Some(upper), Some(lower)) => lower <= upper.saturating_add(TIE),
+            (Some(upper), Some(lower)) => {
+                lower <= upper.saturating_add(TIE).saturating_add(drifted)
+            }
             _ => true,
         }
+    }
+
+    /// By how much two clocks of which nothing is known may drift apart between the first and the last of these.
+    pub fn unseen_drift(&self) -> i64 {
+        let times = || self.upper.iter().chain(&self.lower).map(|&(at, _)| at);
+        let span = times().max().zip(times().min());
+        let span = span.map_or(0, |(last, first)| last.saturating_sub(first));
+        (span as f64 * UNSEEN_DRIFT) as i64
     }
 
     /// The constant offsets that satisfy all; as far as they are bounded. The wrong way round if none does.

@@ -346,7 +346,15 @@ impl Case<'_> {
             ),
         );
         let own = hops(usual) == 0;
-        if own && left {
+        // A bridge has it leaving, too: its segments came in before.
+        let at_source = own
+            && left
+            && !self.path.stations.iter().any(|other| {
+                other.capture == station.capture
+                    && other.place.way == Some(Way::In)
+                    && other.usual.is_some()
+            });
+        if at_source {
             facts.add("left", format!("{name} has it leaving its host"));
         }
         let passed = self.passed_on(first, sighting);
@@ -354,7 +362,7 @@ impl Case<'_> {
             facts.add("passed", passed.clone());
         }
         // Whatever is on the sender's link starts with the same TTL: only its own host has it leaving.
-        let confidence = if own && left {
+        let confidence = if at_source {
             Confidence::Certain
         } else {
             Confidence::Likely
@@ -374,7 +382,7 @@ impl Case<'_> {
             maker: Maker::Claimed,
             confidence,
             because,
-            or_neighbour: own && !left,
+            or_neighbour: own && !at_source,
             ..facts.into()
         }
     }

@@ -502,7 +502,7 @@ fn in_time(
             };
             let Some(offset) = offset else {
                 told |= !found.upper.is_empty() && !found.lower.is_empty();
-                if !found.is_consistent() {
+                if !found.is_consistent_within(found.unseen_drift()) {
                     return Timing::Against;
                 }
                 continue;
@@ -513,7 +513,9 @@ fn in_time(
                 let slack = offset.half_at(at).saturating_add(SLACK);
                 d.saturating_mul(sign).saturating_add(slack) >= 0
             };
-            if !found.is_consistent()
+            let bounds = found.upper.iter().chain(&found.lower);
+            let unseen = bounds.map(|&(at, _)| offset.half_at(at).saturating_sub(offset.half));
+            if !found.is_consistent_within(unseen.max().unwrap_or(0).saturating_mul(2))
                 || !found.upper.iter().all(|bound| within(bound, 1))
                 || !found.lower.iter().all(|bound| within(bound, -1))
             {

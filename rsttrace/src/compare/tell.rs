@@ -505,10 +505,6 @@ impl Teller<'_, '_> {
             Confidence::Possible => "seems to have been",
             _ => "was",
         };
-        let made = match judgement.confidence {
-            Confidence::Possible => "seems to have made",
-            _ => "made",
-        };
         let mut sentence = match &judgement.maker {
             Maker::Claimed => format!(
                 "{}{} sent it: {because}.",
@@ -520,7 +516,7 @@ impl Teller<'_, '_> {
                 }
             ),
             Maker::Host(capture) => format!(
-                "The host of {} {made} it {in_name}: {because}.",
+                "The host of {} made it {in_name}: {because}.",
                 self.name(*capture)
             ),
             Maker::Between(Some(after), before) => format!(

@@ -184,6 +184,51 @@ fn without_a_clock_or_a_host_on_both_legs_bytes_are_not_enough() {
 }
 
 #[test]
+fn what_a_proxys_header_says_counts_as_a_host_on_both_legs() {
+    for (port, expected) in [(20_000, 1), (20_001, 0)] {
+        let (mut near, mut far) = (Place::new("client"), Place::new("server"));
+        let asked = request(1);
+        let passed = format!("PROXY TCP4 192.0.2.1 198.51.100.2 {port} 80\r\n{asked}");
+        let ends = ("192.0.2.1:20000", "198.51.100.2:80");
+        near.serve(0, ends, 7, [asked.as_bytes(), ANSWER.as_bytes()], 10 * MS);
+        let ends = ("203.0.113.9:5000", "203.0.113.3:80");
+        let said = [passed.as_bytes(), ANSWER.as_bytes()];
+        far.serve(DAYS + 4 * MS, ends, 900, said, 2 * MS);
+        let found = compare(vec![near.digest, far.digest], &[]);
+        assert_eq!(joined(&found), expected, "{port}");
+    }
+}
+
+#[test]
+fn an_hour_on_a_proxy_is_joined_whatever_the_clocks_drift() {
+    for drift in [0.0, 40e-6, -40e-6] {
+        let (mut near, mut far) = (Place::new("client"), Place::new("server"));
+        let asked = request(1);
+        let said = [asked.as_bytes(), ANSWER.as_bytes()];
+        let shown = |when: i64| DAYS + when + (when as f64 * drift) as i64;
+        let takes = 3_600_000 * MS;
+        near.serve(
+            0,
+            ("192.0.2.1:20000", "198.51.100.2:80"),
+            7,
+            said,
+            takes + 4 * MS,
+        );
+        let begun = shown(MS);
+        let takes = shown(MS + takes) - begun;
+        far.serve(
+            begun,
+            ("198.51.100.2:5000", "203.0.113.3:80"),
+            900,
+            said,
+            takes,
+        );
+        let found = compare(vec![near.digest, far.digest], &[]);
+        assert_eq!(joined(&found), 1, "{drift}");
+    }
+}
+
+#[test]
 fn one_join_by_chance_does_not_set_the_clock_against_many() {
     let (mut near, mut far) = (Place::new("client"), Place::new("server"));
     for nth in 0..20_u32 {
