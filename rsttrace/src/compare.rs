@@ -18,6 +18,7 @@ mod tell;
 mod tests;
 mod trace;
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use legs::Joins;
@@ -27,10 +28,13 @@ use report::CaptureClock;
 pub use report::Comparison;
 pub use trace::Digest;
 
+use crate::hash::HashMap;
 use crate::record::Record;
 
 /// Connections that are reported.
 const MOST_REPORTED: usize = 4_096;
+/// Proxies one after the other that are followed, and one.
+const MOST_LEGS: usize = 16;
 
 /// Compares captures. `records`: what each capture says of its resets by itself; those with [`Record::capture`] are
 /// quoted at the resets they are of, the others are not used.
@@ -39,7 +43,8 @@ pub fn compare(digests: Vec<Digest>, records: &[Record]) -> Comparison {
     for digest in &mut digests {
         digest.finish();
     }
-    let connections = matching::connections(&mut digests);
+    trace::tell_rotated(&mut digests);
+    let (connections, lives_left_out) = matching::connections(&mut digests);
     let mut clocks = Clocks::of(&connections, &digests);
     let joins = legs::join(&connections, &digests, &mut clocks);
     let all = All {
@@ -57,7 +62,8 @@ pub fn compare(digests: Vec<Digest>, records: &[Record]) -> Comparison {
         first(a).cmp(&first(b))
     });
     let connections_left_out = reported.len().saturating_sub(MOST_REPORTED) as u64
-        + digests.iter().map(|digest| digest.forgotten).sum::<u64>();
+        + digests.iter().map(|digest| digest.forgotten).sum::<u64>()
+        + lives_left_out;
     reported.truncate(MOST_REPORTED);
     let lives = digests.iter().flat_map(|digest| &digest.lives);
     Comparison {
@@ -90,19 +96,29 @@ struct Chain<'a> {
 impl<'a> All<'a> {
     /// The ways with a reset on one of their legs.
     fn chains(&self) -> Vec<Chain<'a>> {
-        let joins = &self.joins.joined;
+        let next: HashMap<usize, usize> = self
+            .joins
+            .joined
+            .iter()
+            .map(|join| (join.client, join.server))
+            .collect();
+        let later: HashSet<usize> = next.values().copied().collect();
         let mut chains = Vec::new();
-        for (number, connection) in self.connections.iter().enumerate() {
-            // Begin where nothing comes before.
-            if joins.iter().any(|join| join.server == number) {
+        let mut told = HashSet::new();
+        // Begin where nothing comes before; then with what is left: legs that go round, and more than one chain holds.
+        let all = 0..self.connections.len();
+        let firsts = all.clone().filter(|number| !later.contains(number));
+        for number in firsts.chain(all) {
+            if !told.insert(number) {
                 continue;
             }
-            let mut legs = vec![connection];
+            let mut legs = vec![&self.connections[number]];
             let mut last = number;
-            while let Some(join) = joins.iter().find(|join| join.client == last)
-                && legs.len() < usize::from(u8::MAX)
+            while let Some(&server) = next.get(&last)
+                && legs.len() < MOST_LEGS
+                && told.insert(server)
             {
-                last = join.server;
+                last = server;
                 legs.push(&self.connections[last]);
             }
             if legs.iter().any(|leg| leg.has_reset(self.digests)) {
@@ -125,7 +141,7 @@ impl<'a> All<'a> {
                 offset: offset.map(|offset| seconds(offset.nanos)),
                 within: offset.map(|offset| seconds(offset.half)),
                 drift_ppm: offset
-                    .filter(|offset| offset.drift != 0.0)
+                    .filter(|offset| offset.drifts && !offset.contradictory)
                     .map(|offset| (offset.drift * 1e9).round() / 1e3),
                 contradictory: offset.is_some_and(|offset| offset.contradictory),
                 segments: digest.segments,

@@ -21,6 +21,7 @@ pub mod words;
 pub use captured::{captured, side};
 pub use evidence::talks_on;
 pub use forgotten::{Forgotten, forgotten, forgotten_by_filter, forgotten_in_transit};
+pub(crate) use nearer::weigh_ttl;
 pub use nearer::{LONGEST_PATH, hops};
 pub use received::{Accepted, Arrived, Witness, form, received};
 pub use rules::{Ruling, rule};

@@ -19,6 +19,9 @@ reset is told by TTLs, round trips, numbers, silences, and what came afterwards.
 Several captures of the same connections (client, balancer, server; address translation and clocks
 that differ do not matter) are compared: which of them saw a reset leave, and which only saw it come.
 
+Files that one capture was written to in turn (`tcpdump -C`, `-G`, `-W`) are put together first:
+`mergecap -w all.pcap trace.pcap0 trace.pcap1`.
+
 Captures need whole connections, headers suffice: `tcpdump -i any -s 128 -w FILE tcp`.
 
 Exit codes:

@@ -22,6 +22,78 @@ pub(super) struct Bounds {
     pub lower: Vec<(i64, i64)>,
 }
 
+/// When there were segments to compare, nanoseconds of A's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Known {
+    /// First of them.
+    from: i64,
+    /// Last of them.
+    until: i64,
+    /// Longest time without any between the first and the last.
+    gap: (i64, i64),
+}
+
+impl Known {
+    /// Ever.
+    const ALWAYS: Self = Self {
+        from: i64::MIN,
+        until: i64::MAX,
+        gap: (0, 0),
+    };
+
+    fn of(mut times: Vec<i64>) -> Option<Self> {
+        times.sort_unstable();
+        let (&from, &until) = (times.first()?, times.last()?);
+        let pairs = times.windows(2).map(|pair| (pair[0], pair[1]));
+        let gap = pairs.max_by_key(|(a, b)| b.saturating_sub(*a));
+        Some(Self {
+            from,
+            until,
+            gap: gap.unwrap_or((from, from)),
+        })
+    }
+
+    /// How far the nearest of them is.
+    fn distance(self, at: i64) -> i64 {
+        let (begin, end) = self.gap;
+        if at < self.from {
+            self.from.saturating_sub(at)
+        } else if at > self.until {
+            at.saturating_sub(self.until)
+        } else if begin < at && at < end {
+            at.saturating_sub(begin).min(end.saturating_sub(at))
+        } else {
+            0
+        }
+    }
+
+    fn shifted(self, by: impl Fn(i64) -> i64) -> Self {
+        let shift = |at: i64| match at {
+            i64::MIN | i64::MAX => at,
+            at => by(at),
+        };
+        Self {
+            from: shift(self.from),
+            until: shift(self.until),
+            gap: (shift(self.gap.0), shift(self.gap.1)),
+        }
+    }
+
+    /// When both are known.
+    fn and(self, other: Self) -> Self {
+        let span = |(begin, end): (i64, i64)| end.saturating_sub(begin);
+        Self {
+            from: self.from.max(other.from),
+            until: self.until.min(other.until),
+            gap: if span(self.gap) < span(other.gap) {
+                other.gap
+            } else {
+                self.gap
+            },
+        }
+    }
+}
+
 /// B's clock against A's.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Offset {
@@ -31,8 +103,14 @@ pub(super) struct Offset {
     pub at: i64,
     /// By how much B is faster, as a ratio.
     pub drift: f64,
-    /// The offset is within this of the truth, nanoseconds.
+    /// The offset is within this of the truth where there were segments, nanoseconds.
     pub half: i64,
+    /// By how much the rate may be another, where there were none.
+    pub drift_half: f64,
+    /// Whether the clocks surely differ in rate.
+    pub drifts: bool,
+    /// When there were segments.
+    pub known: Known,
     /// Segments (or marks) it rests on.
     pub samples: usize,
     /// No offset satisfies all bounds: a clock was stepped, or captures are disordered. The figures are the least wrong.
@@ -46,9 +124,18 @@ impl Offset {
         at: 0,
         drift: 0.0,
         half: 0,
+        drift_half: 0.0,
+        drifts: false,
+        known: Known::ALWAYS,
         samples: 0,
         contradictory: false,
     };
+
+    /// The offset at this time of A's clock is within this of the truth: what drifts unseen is farther off after a silence.
+    pub fn half_at(self, a: i64) -> i64 {
+        let unseen = self.known.distance(a) as f64 * self.drift_half;
+        self.half.saturating_add(unseen as i64)
+    }
 
     /// B minus A at this time of A's clock.
     pub fn at_a(self, a: i64) -> i64 {
@@ -68,6 +155,7 @@ impl Offset {
             nanos: self.nanos.saturating_neg(),
             at: self.at.saturating_add(self.nanos),
             drift: -self.drift,
+            known: self.known.shifted(|at| at.saturating_add(self.at_a(at))),
             ..self
         }
     }
@@ -80,6 +168,9 @@ impl Offset {
             at: self.at,
             drift: self.drift + next.drift,
             half: self.half.saturating_add(next.half),
+            drift_half: self.drift_half + next.drift_half,
+            drifts: self.drifts || next.drifts,
+            known: self.known.and(next.known.shifted(|at| self.to_a(at))),
             samples: self.samples.min(next.samples),
             contradictory: self.contradictory || next.contradictory,
         }
@@ -108,9 +199,45 @@ impl Bounds {
 
     /// Whether some constant offset satisfies all.
     pub fn is_consistent(&self) -> bool {
+        self.is_consistent_within(0)
+    }
+
+    /// The same if the clocks may have drifted apart by so much meanwhile.
+    pub fn is_consistent_within(&self, drifted: i64) -> bool {
         match (least(&self.upper), greatest(&self.lower)) {
-            (Some(upper), Some(lower)) => lower <= upper.saturating_add(TIE),
+            (Some(upper), Some(lower)) => {
+                lower <= upper.saturating_add(TIE).saturating_add(drifted)
+            }
             _ => true,
+        }
+    }
+
+    /// By how much two clocks of which nothing is known may drift apart between the first and the last of these.
+    pub fn unseen_drift(&self) -> i64 {
+        let times = || self.upper.iter().chain(&self.lower).map(|&(at, _)| at);
+        let span = times().max().zip(times().min());
+        let span = span.map_or(0, |(last, first)| last.saturating_sub(first));
+        (span as f64 * UNSEEN_DRIFT) as i64
+    }
+
+    /// The constant offsets that satisfy all; as far as they are bounded. The wrong way round if none does.
+    pub fn range(&self) -> (i64, i64) {
+        (
+            greatest(&self.lower).unwrap_or(i64::MIN),
+            least(&self.upper).unwrap_or(i64::MAX),
+        )
+    }
+
+    /// What is left beyond an offset that is known.
+    pub fn against(&self, offset: &Offset) -> Self {
+        let rest = |all: &[(i64, i64)]| {
+            all.iter()
+                .map(|&(at, d)| (at, d.saturating_sub(offset.at_a(at))))
+                .collect()
+        };
+        Self {
+            upper: rest(&self.upper),
+            lower: rest(&self.lower),
         }
     }
 
@@ -118,8 +245,8 @@ impl Bounds {
     pub fn offset(&self) -> Option<Offset> {
         let (upper, lower) = (least(&self.upper)?, greatest(&self.lower)?);
         let all = || self.upper.iter().chain(&self.lower);
-        let begin = all().map(|&(at, _)| at).min()?;
-        let end = all().map(|&(at, _)| at).max()?;
+        let known = Known::of(all().map(|&(at, _)| at).collect())?;
+        let (begin, end) = (known.from, known.until);
         let span = end.saturating_sub(begin);
         let samples = self.upper.len() + self.lower.len();
         let consistent = lower <= upper.saturating_add(TIE);
@@ -132,12 +259,19 @@ impl Bounds {
                 half: (upper.saturating_sub(lower) / 2)
                     .max(TIE / 2)
                     .saturating_add(unseen.min(1_000_000)),
+                drift_half: UNSEEN_DRIFT,
+                drifts: false,
+                known,
                 samples,
                 contradictory: false,
             });
         }
         let line = self.line(middle(begin, end), middle(lower, upper));
-        Some(Offset { samples, ..line })
+        Some(Offset {
+            samples,
+            known,
+            ..line
+        })
     }
 
     /// The line with the most room between the bounds. Room is a concave function of the slope.
@@ -165,11 +299,34 @@ impl Bounds {
         }
         let slope = (low + high) / 2.0;
         let (width, level) = room(slope);
+        // The slopes for which there is room.
+        let bound = |mut outside: f64| {
+            let mut inside = slope;
+            for _ in 0..40 {
+                let middle = (inside + outside) / 2.0;
+                if room(middle).0 < -(TIE as f64) {
+                    outside = middle;
+                } else {
+                    inside = middle;
+                }
+            }
+            inside
+        };
+        let (least, most) = (bound(-MOST_DRIFT), bound(MOST_DRIFT));
+        let drifts = least > 0.0 || most < 0.0;
+        let unsure = if drifts {
+            (slope - least).max(most - slope)
+        } else {
+            slope.abs()
+        };
         Offset {
             nanos: about.saturating_add(level as i64),
             at,
             drift: slope,
             half: ((width.abs() / 2.0) as i64).max(TIE / 2),
+            drift_half: UNSEEN_DRIFT + unsure,
+            drifts,
+            known: Known::ALWAYS,
             samples: 0,
             contradictory: width < -(TIE as f64),
         }

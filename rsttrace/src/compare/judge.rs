@@ -7,11 +7,12 @@
 use super::clock::Offset;
 use super::matching::{Connection, nanos};
 use super::order::Clocks;
-use super::path::{self, Absence, Passage, Path, Station, hops};
+use super::path::{self, Absence, Passage, Path, Station};
 use super::stream::Sighting;
 use super::trace::Digest;
 use crate::capture::Way;
 use crate::record::{Confidence, Evidence};
+use crate::verdict::{hops, weigh_ttl};
 
 /// Who, without names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,19 @@ pub(super) enum Near {
     HostOrNeighbour,
 }
 
+/// What a TTL says of the end whose name a reset bears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ttl {
+    /// Other segments of that end have the same.
+    Usual,
+    /// Another one, which a detour or another start explains; or there is nothing to compare it with.
+    Open,
+    /// Another part of the same host may explain it.
+    Odd,
+    /// It does not come from there on the way of the others.
+    Foreign,
+}
+
 /// A judgement.
 #[derive(Clone, Debug)]
 pub(super) struct Judgement {
@@ -52,6 +66,8 @@ pub(super) struct Judgement {
     pub missing: Vec<(usize, Absence)>,
     /// How near to the first place that saw it.
     pub place: Near,
+    /// Whatever is on the link of the end whose name it bears would look the same.
+    pub or_neighbour: bool,
     /// It did not get farther than this capture, though the next would have seen it.
     pub dropped: Option<(usize, usize)>,
 }
@@ -83,14 +99,6 @@ impl Facts {
             kind: kind.into(),
             detail: detail.into(),
         });
-    }
-
-    fn confidence(&self) -> Confidence {
-        if self.evidence.len() > 1 {
-            Confidence::Certain
-        } else {
-            Confidence::Likely
-        }
     }
 }
 
@@ -170,22 +178,36 @@ impl Case<'_> {
     /// It left a host that it had not come to.
     fn made_at_host(&self, station: &Station, sighting: &Sighting) -> Judgement {
         let name = self.name(station.capture);
-        if self.fits(station, sighting) && hops(sighting.ttl) > 0 {
-            return unknown(format!(
-                "{name} has it leaving and not coming in, yet {} as if it had come in: {name} may have lost it",
-                with_ttl(sighting)
-            ));
-        }
         let mut facts = Facts::default();
         facts.add(
             "not_passed",
             format!("{name} has it leaving and not coming in, though it has the other segments of this direction at both places"),
         );
-        self.own_ttl(station, sighting, &mut facts);
-        self.upstream(station.capture, &mut facts);
+        let ttl = self.ttl(station, sighting);
+        self.other_ttl(station, sighting, &mut facts);
+        let (not_seen, went_on) = self.upstream(station.capture, &mut facts);
+        // Whoever goes on did not send it; else a packet that the capture lost may have come in.
+        if hops(sighting.ttl) > 0 && !went_on {
+            return unknown(format!(
+                "{name} has it leaving and not coming in, yet {} as if it had come in: {name} may have lost it",
+                with_ttl(sighting)
+            ));
+        }
+        if self.came_so(station, sighting) && !not_seen {
+            return unknown(format!(
+                "{name} has it leaving and not coming in, yet {} as what it passes on: {name} may have lost it",
+                with_ttl(sighting)
+            ));
+        }
+        // What came in leaves with less than a host starts with.
+        let own_start = ttl == Ttl::Foreign && station.place.way == Some(Way::Out);
         Judgement {
             maker: Maker::Host(station.capture),
-            confidence: facts.confidence(),
+            confidence: if went_on || own_start {
+                Confidence::Certain
+            } else {
+                Confidence::Likely
+            },
             because: format!(
                 "it left there {} without having come in",
                 with_ttl(sighting)
@@ -202,15 +224,22 @@ impl Case<'_> {
             "not_seen",
             format!("{upstream} covers that moment and does not hold it"),
         );
-        let foreign = self.own_ttl(station, sighting, &mut facts);
+        let ttl = self.ttl(station, sighting);
+        let foreign = ttl == Ttl::Foreign;
+        self.other_ttl(station, sighting, &mut facts);
         let went_on = self.went_on(before.capture, &mut facts);
-        // The TTL does not contradict the end whose name it bears: a packet that the capture lost is as likely as such a forger.
-        let doubtful = !foreign && !went_on;
+        // One detour past the other capture explains both that it is missing there and its TTL: only who goes on is surely not the
+        // sender.
+        let confidence = match (went_on, foreign) {
+            (true, _) => Confidence::Certain,
+            (false, true) => Confidence::Likely,
+            (false, false) => Confidence::Possible,
+        };
         let own_start = hops(sighting.ttl) == 0 && foreign;
         if own_start && station.place.way == Some(Way::Out) {
             return Judgement {
                 maker: Maker::Host(station.capture),
-                confidence: facts.confidence(),
+                confidence,
                 because: format!(
                     "{upstream} does not hold it, and {name} has it leaving its host {} as a host starts with",
                     with_ttl(sighting)
@@ -220,21 +249,24 @@ impl Case<'_> {
         }
         Judgement {
             maker: Maker::Between(Some(before.capture), station.capture),
-            confidence: if doubtful {
-                Confidence::Possible
-            } else {
-                facts.confidence()
-            },
-            because: match station.usual {
-                _ if doubtful => format!(
-                    "{upstream} covers that moment and does not hold it; but {name} has it with the usual TTL of its source, \
-                     so {upstream} may have lost it"
-                ),
-                Some(usual) if foreign => format!(
+            confidence,
+            because: match (ttl, station.usual) {
+                (Ttl::Foreign, Some(usual)) => format!(
                     "{upstream} does not hold it, and {name} has it {} where the others have {usual}",
                     with_ttl(sighting)
                 ),
-                _ => format!("{upstream} covers that moment and does not hold it, {name} does"),
+                _ if went_on => {
+                    format!("{upstream} covers that moment and does not hold it, {name} does")
+                }
+                (Ttl::Usual, _) => format!(
+                    "{upstream} covers that moment and does not hold it; but {name} has it with the usual TTL of its source, \
+                     so {upstream} may have lost it"
+                ),
+                _ => format!(
+                    "{upstream} covers that moment and does not hold it; but its TTL at {name}, {}, does not speak against its \
+                     source, so {upstream} may have lost it",
+                    sighting.ttl
+                ),
             },
             ..facts.into()
         }
@@ -255,11 +287,13 @@ impl Case<'_> {
                 "{name} holds no other segment of that direction to compare it with"
             ));
         };
-        let fits = self.fits(station, sighting);
+        let ttl = self.ttl(station, sighting);
+        let left = station.place.way == Some(Way::Out);
         let came_in = station.place.way == Some(Way::In);
-        if !fits {
-            self.own_ttl(station, sighting, &mut facts);
-            if hops(sighting.ttl) == 0 && hops(usual) > 0 && station.place.way == Some(Way::Out) {
+        if ttl != Ttl::Usual {
+            self.other_ttl(station, sighting, &mut facts);
+            let foreign = ttl == Ttl::Foreign;
+            if hops(sighting.ttl) == 0 && hops(usual) > 0 && foreign && left {
                 return Judgement {
                     maker: Maker::Host(station.capture),
                     confidence: Confidence::Likely,
@@ -277,9 +311,20 @@ impl Case<'_> {
                     with_ttl(sighting)
                 ));
             }
+            if ttl == Ttl::Open {
+                return unknown(format!(
+                    "{name} has it {}, where the others have {usual}: another route or start of its source explains that as \
+                     well as somebody else does",
+                    with_ttl(sighting)
+                ));
+            }
             return Judgement {
                 maker: Maker::Between(None, station.capture),
-                confidence: Confidence::Likely,
+                confidence: if foreign {
+                    Confidence::Likely
+                } else {
+                    Confidence::Possible
+                },
                 because: format!(
                     "{name} has it {} where the others have {usual}",
                     with_ttl(sighting)
@@ -301,15 +346,24 @@ impl Case<'_> {
             ),
         );
         let own = hops(usual) == 0;
-        if own && station.place.way == Some(Way::Out) {
+        // A bridge has it leaving, too: its segments came in before.
+        let at_source = own
+            && left
+            && !self.path.stations.iter().any(|other| {
+                other.capture == station.capture
+                    && other.place.way == Some(Way::In)
+                    && other.usual.is_some()
+            });
+        if at_source {
             facts.add("left", format!("{name} has it leaving its host"));
         }
         let passed = self.passed_on(first, sighting);
         if let (Some(passed), true) = (&passed, own) {
             facts.add("passed", passed.clone());
         }
-        let confidence = if own && !came_in {
-            facts.confidence()
+        // Whatever is on the sender's link starts with the same TTL: only its own host has it leaving.
+        let confidence = if at_source {
+            Confidence::Certain
         } else {
             Confidence::Likely
         };
@@ -328,45 +382,84 @@ impl Case<'_> {
             maker: Maker::Claimed,
             confidence,
             because,
+            or_neighbour: own && !at_source,
             ..facts.into()
         }
     }
 
-    fn fits(&self, station: &Station, sighting: &Sighting) -> bool {
+    /// The TTL against those of the other segments at that place.
+    fn ttl(&self, station: &Station, sighting: &Sighting) -> Ttl {
+        if station.usual.is_none() {
+            return Ttl::Open;
+        }
         let lives = self.connection.in_capture(self.digests, station.capture);
-        lives
+        let lanes = lives
             .flat_map(|life| &life.streams[self.passage.side].lanes)
-            .any(|lane| lane.place == station.place && lane.has_ttl(sighting.ttl))
-    }
-
-    /// Notes a TTL that is not that of the end whose name it bears; whether it is such.
-    fn own_ttl(&self, station: &Station, sighting: &Sighting, facts: &mut Facts) -> bool {
-        match station.usual {
-            Some(usual) if !self.fits(station, sighting) => {
-                let detail = format!(
-                    "{} has it with TTL {}, the other segments of its source with {usual}",
-                    self.name(station.capture),
-                    sighting.ttl
-                );
-                facts.add("ttl", detail);
-                true
+            .filter(|lane| lane.place == station.place);
+        let mut least = None;
+        let mut varies = false;
+        for lane in lanes {
+            varies |= lane.varies();
+            for usual in lane.ttls() {
+                let weight = if usual == sighting.ttl {
+                    i32::MIN
+                } else {
+                    weigh_ttl(sighting.ttl, usual)
+                };
+                least = Some(least.map_or(weight, |least: i32| least.min(weight)));
             }
-            _ => false,
+        }
+        match least {
+            Some(i32::MIN) => Ttl::Usual,
+            Some(weight) if weight > 0 && !varies => {
+                if weight > 1 {
+                    Ttl::Foreign
+                } else {
+                    Ttl::Odd
+                }
+            }
+            _ => Ttl::Open,
         }
     }
 
-    /// Notes that another capture, nearer to its end, does not hold it.
-    fn upstream(&self, host: usize, facts: &mut Facts) {
+    /// Whether segments that come in to this capture's host leave it with this TTL: a bridge does not lower it.
+    fn came_so(&self, station: &Station, sighting: &Sighting) -> bool {
+        self.ttl(station, sighting) == Ttl::Usual
+            && self.path.stations.iter().any(|other| {
+                other.capture == station.capture
+                    && other.place != station.place
+                    && other.usual.is_some()
+                    && self.ttl(other, sighting) == Ttl::Usual
+            })
+    }
+
+    /// Notes a TTL that other segments of its source do not have.
+    fn other_ttl(&self, station: &Station, sighting: &Sighting, facts: &mut Facts) {
+        if let (Some(usual), Ttl::Foreign | Ttl::Odd | Ttl::Open) =
+            (station.usual, self.ttl(station, sighting))
+        {
+            let detail = format!(
+                "{} has it with TTL {}, the other segments of its source with {usual}",
+                self.name(station.capture),
+                sighting.ttl
+            );
+            facts.add("ttl", detail);
+        }
+    }
+
+    /// Notes that another capture, nearer to its end, does not hold it, and whether that end went on; both.
+    fn upstream(&self, host: usize, facts: &mut Facts) -> (bool, bool) {
         let stations = self.path.stations.iter().zip(self.absences());
         let mut before = stations.take_while(|(station, _)| station.capture != host);
-        if let Some((station, _)) = before.find(|(_, a)| *a == Some(Absence::Proof)) {
-            let detail = format!(
-                "{} covers that moment and does not hold it",
-                self.name(station.capture)
-            );
-            facts.add("not_seen", detail);
-            self.went_on(station.capture, facts);
-        }
+        let Some((station, _)) = before.find(|(_, a)| *a == Some(Absence::Proof)) else {
+            return (false, false);
+        };
+        let detail = format!(
+            "{} covers that moment and does not hold it",
+            self.name(station.capture)
+        );
+        facts.add("not_seen", detail);
+        (true, self.went_on(station.capture, facts))
     }
 
     /// Notes that the end whose name it bears went on sending afterwards; whether it did.
@@ -385,7 +478,9 @@ impl Case<'_> {
             .map(|last| nanos(last.0))
             .max();
         // A moment later: a segment that crossed the reset says nothing.
-        let after = at.saturating_add(offset.half).saturating_add(50_000_000);
+        let after = at
+            .saturating_add(offset.half_at(self.passage.first.1))
+            .saturating_add(50_000_000);
         let went_on = !offset.contradictory && last.is_some_and(|last| last > after);
         if went_on {
             facts.add(
@@ -419,7 +514,7 @@ impl Case<'_> {
                 let gap = offset
                     .to_a(nanos(seen.time.0))
                     .saturating_sub(nanos(sighting.time.0));
-                later_by(gap, &offset)
+                later_by(gap, &offset, nanos(sighting.time.0))
             });
         let ttl = if seen.ttl == sighting.ttl {
             String::new()
@@ -512,6 +607,7 @@ impl From<Facts> for Judgement {
             evidence: facts.evidence,
             missing: Vec::new(),
             place: Near::Far,
+            or_neighbour: false,
             dropped: None,
         }
     }
@@ -531,8 +627,8 @@ fn with_ttl(sighting: &Sighting) -> String {
 }
 
 /// `0.2 ms`, if that is more than what is known of the clocks.
-pub(super) fn later_by(gap: i64, offset: &Offset) -> Option<String> {
-    (!offset.contradictory && gap > offset.half).then(|| span(gap))
+fn later_by(gap: i64, offset: &Offset, at: i64) -> Option<String> {
+    (!offset.contradictory && gap > offset.half_at(at)).then(|| span(gap))
 }
 
 /// `0.2 ms`, `12 µs`, `3.0 s`.

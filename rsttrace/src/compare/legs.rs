@@ -1,11 +1,13 @@
 //! Which two connections are the legs of one that a proxy ended and began anew?
 //!
 //! Both carry the same bytes: what comes in on one leg goes out on the other later, never earlier. Where several
-//! connections fit, none is taken.
+//! connections fit, none is taken. Without a clock that both captures are known by, the bytes are not enough: an address in
+//! common, or the header of a proxy, has to say so too.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 
-use super::clock::Bounds;
+use super::clock::{Bounds, Offset};
 use super::matching::{Connection, nanos};
 use super::order::Clocks;
 use super::stream::Stream;
@@ -14,15 +16,23 @@ use crate::hash::HashMap;
 
 /// Least bytes that both legs have in common.
 const LEAST_COMMON: usize = 8;
-/// First bytes by which candidates are looked up.
-const LOOKED_UP: usize = 4;
+/// The same where no host is known to be on both legs, or no clock.
+const LEAST_TELLING: usize = 32;
+/// Different bytes among those.
+const LEAST_DIFFERENT: usize = 12;
+/// First bytes each way by which candidates are looked up.
+const LOOKED_UP: usize = 32;
+/// The same where one leg holds less.
+const FEW_LOOKED_UP: usize = 4;
 /// Candidates that are looked at; more are too many to tell apart.
 const MOST_CANDIDATES: usize = 2_048;
 /// Bytes by the clock tolerance of one capture: time stamps of two interfaces.
 const SLACK: i64 = 2_000;
+/// Rate by which two clocks may differ unnoticed, of a million.
+const UNSEEN_DRIFT_PPM: i64 = 100;
 
 /// The leg nearer to the client, and the one nearer to the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Join {
     /// Number of the client's connection.
     pub client: usize,
@@ -38,86 +48,225 @@ pub(super) struct Joins {
     /// Sure ones.
     pub joined: Vec<Join>,
     /// Connections that carry what others carry, too: which belongs to which is not known.
-    pub ambiguous: Vec<usize>,
+    pub ambiguous: HashSet<usize>,
 }
 
 /// Joins the connections that have resets, and those that such are legs with. Adds to the clocks what they say.
 pub(super) fn join(connections: &[Connection], digests: &[Digest], clocks: &mut Clocks) -> Joins {
     // What nobody else carries needs no clock; what it says of the clocks tells others apart.
-    let first = search(connections, digests, clocks);
-    let mut learned = false;
+    let mut first = search(connections, digests, clocks, &HashSet::default());
+    let mut said: HashMap<[usize; 2], Vec<(Join, Bounds)>> = HashMap::default();
     for join in &first.joined {
         let (client, server) = (&connections[join.client], &connections[join.server]);
+        if !is_supported(client, server, digests) {
+            continue;
+        }
         for a in client.captures() {
             for b in server.captures() {
-                if a != b && clocks.between(a, b).is_none() {
-                    clocks.add([a, b], marks(client, server, digests, [a, b]));
-                    learned = true;
+                if a == b || clocks.between(a, b).is_some() {
+                    continue;
                 }
+                let found = marks(client, server, digests, [a, b]);
+                let (pair, found) = if a < b {
+                    ([a, b], found)
+                } else {
+                    ([b, a], found.reversed())
+                };
+                said.entry(pair).or_default().push((*join, found));
             }
         }
     }
+    let mut contradicted = HashSet::new();
+    let mut learned = false;
+    for (pair, said) in said {
+        // No join is tested against a clock that rests on it, but all of them against each other.
+        let agreed = agreed(&said, unseen(digests, pair));
+        for ((join, found), agrees) in said.into_iter().zip(agreed) {
+            if agrees {
+                clocks.add(pair, found);
+                learned = true;
+            } else {
+                contradicted.insert((join.client, join.server));
+            }
+        }
+    }
+    let pair = |join: &Join| (join.client, join.server);
+    first
+        .joined
+        .retain(|join| !contradicted.contains(&pair(join)));
+    for (client, server) in contradicted {
+        first.ambiguous.extend([client, server]);
+    }
+    if !learned {
+        return first;
+    }
     clocks.work_out();
-    if learned {
-        search(connections, digests, clocks)
-    } else {
-        first
+    let kept: HashSet<_> = first.joined.iter().map(pair).collect();
+    let mut second = search(connections, digests, clocks, &kept);
+    second.joined.extend(first.joined);
+    second.joined.sort_by_key(pair);
+    second.joined.dedup();
+    let joined = &second.joined;
+    let sure: HashSet<_> = joined.iter().flat_map(|j| [j.client, j.server]).collect();
+    second.ambiguous.retain(|number| !sure.contains(number));
+    second
+}
+
+/// By how much two clocks may have drifted apart while both captures ran.
+fn unseen(digests: &[Digest], pair: [usize; 2]) -> i64 {
+    let spans = pair.iter().filter_map(|&capture| {
+        let digest = digests.get(capture)?;
+        Some(nanos(digest.last?.0).saturating_sub(nanos(digest.first?.0)))
+    });
+    spans.max().unwrap_or(0) / 1_000_000 * UNSEEN_DRIFT_PPM
+}
+
+/// Which of the joins say the same of two clocks, if more than half do; else none.
+fn agreed(said: &[(Join, Bounds)], unseen: i64) -> Vec<bool> {
+    let ranges: Vec<_> = said
+        .iter()
+        .map(|(_, bounds)| {
+            let (low, high) = bounds.range();
+            let slack = unseen.saturating_add(SLACK);
+            (low.saturating_sub(slack), high.saturating_add(slack))
+        })
+        .collect();
+    let mut edges: Vec<(i64, i32)> = Vec::new();
+    for &(low, high) in &ranges {
+        edges.extend([(low, -1), (high, 1)]);
+    }
+    // At one time beginnings come before ends.
+    edges.sort_unstable();
+    let (mut open, mut most, mut at) = (0_usize, 0_usize, 0);
+    for (time, edge) in edges {
+        if edge < 0 {
+            open += 1;
+            if open > most {
+                (most, at) = (open, time);
+            }
+        } else {
+            open = open.saturating_sub(1);
+        }
+    }
+    let clear = most * 2 > ranges.len();
+    ranges
+        .iter()
+        .map(|&(low, high)| clear && (low..=high).contains(&at))
+        .collect()
+}
+
+/// Connections by how they begin.
+#[derive(Default)]
+struct Beginnings {
+    /// With as many bytes each way as are looked up.
+    long: HashMap<[Vec<u8>; 2], Vec<usize>>,
+    /// All of them.
+    all: HashMap<[Vec<u8>; 2], Vec<usize>>,
+    /// Those with fewer bytes.
+    short: HashMap<[Vec<u8>; 2], Vec<usize>>,
+}
+
+impl Beginnings {
+    fn of(connections: &[Connection], digests: &[Digest]) -> Self {
+        let mut index = Self::default();
+        for (number, connection) in connections.iter().enumerate() {
+            let Some(heads) = beginning(connection, digests) else {
+                continue;
+            };
+            let few = cut(heads, FEW_LOOKED_UP);
+            index.all.entry(few.clone()).or_default().push(number);
+            let kind = if is_long(heads) {
+                index.long.entry(cut(heads, LOOKED_UP)).or_default()
+            } else {
+                index.short.entry(few).or_default()
+            };
+            kind.push(number);
+        }
+        index
+    }
+
+    /// Those that may carry the same.
+    fn like(&self, connection: &Connection, digests: &[Digest]) -> Vec<usize> {
+        let Some(heads) = beginning(connection, digests) else {
+            return Vec::new();
+        };
+        let few = cut(heads, FEW_LOOKED_UP);
+        let lists = if is_long(heads) {
+            [self.long.get(&cut(heads, LOOKED_UP)), self.short.get(&few)]
+        } else {
+            [self.all.get(&few), None]
+        };
+        lists.into_iter().flatten().flatten().copied().collect()
     }
 }
 
-fn search(connections: &[Connection], digests: &[Digest], clocks: &Clocks) -> Joins {
-    let mut index: HashMap<[Vec<u8>; 2], Vec<usize>> = HashMap::default();
-    for (number, connection) in connections.iter().enumerate() {
-        if let Some(key) = key(connection, digests) {
-            index.entry(key).or_default().push(number);
-        }
-    }
-    let none = Vec::new();
-    let of = |number: usize| {
-        let key = key(&connections[number], digests);
-        key.and_then(|key| index.get(&key)).unwrap_or(&none)
+fn is_long(heads: [&[u8]; 2]) -> bool {
+    heads.iter().all(|head| head.len() >= LOOKED_UP)
+}
+
+fn cut(heads: [&[u8]; 2], most: usize) -> [Vec<u8>; 2] {
+    heads.map(|head| head[..head.len().min(most)].to_vec())
+}
+
+/// `kept`: clients' and servers' legs that are known to belong together.
+fn search(
+    connections: &[Connection],
+    digests: &[Digest],
+    clocks: &Clocks,
+    kept: &HashSet<(usize, usize)>,
+) -> Joins {
+    let index = Beginnings::of(connections, digests);
+    let belongs = |client: usize, server: usize| {
+        kept.contains(&(client, server)) || fits(connections, digests, clocks, client, server)
     };
-    let servers = |client: usize| -> Vec<usize> {
-        let fits = |&&other: &&usize| fits(connections, digests, clocks, client, other);
-        of(client).iter().filter(fits).copied().take(2).collect()
+    let servers = |client: usize, of: &[usize]| -> Vec<usize> {
+        let fits = |&&other: &&usize| belongs(client, other);
+        of.iter().filter(fits).copied().take(2).collect()
     };
-    let clients = |server: usize| -> Vec<usize> {
-        let fits = |&&other: &&usize| fits(connections, digests, clocks, other, server);
-        of(server).iter().filter(fits).copied().take(2).collect()
+    let clients = |server: usize, of: &[usize]| -> Vec<usize> {
+        let fits = |&&other: &&usize| belongs(other, server);
+        of.iter().filter(fits).copied().take(2).collect()
     };
     let mut joins = Joins::default();
     for (number, connection) in connections.iter().enumerate() {
-        if !connection.has_reset(digests) || of(number).len() < 2 {
+        if !connection.has_reset(digests) {
             continue;
         }
-        if of(number).len() > MOST_CANDIDATES {
-            joins.ambiguous.push(number);
+        let of = index.like(connection, digests);
+        if of.len() < 2 {
             continue;
         }
-        let (to, from) = (servers(number), clients(number));
+        if of.len() > MOST_CANDIDATES {
+            joins.ambiguous.insert(number);
+            continue;
+        }
+        let (to, from) = (servers(number, &of), clients(number, &of));
         let pair = |client: usize, server: usize| Join {
             client,
             server,
             common: common(connections, digests, client, server),
         };
         let unique = |others: &[usize]| others == [number];
+        let like = |other: usize| index.like(&connections[other], digests);
         match (to.as_slice(), from.as_slice()) {
             ([], []) => {}
             // Both: nothing tells which is the client's.
-            ([a], [b]) if a == b => joins.ambiguous.push(number),
+            ([a], [b]) if a == b => {
+                joins.ambiguous.insert(number);
+            }
             (to, from) => {
                 for &server in to {
-                    if to.len() == 1 && unique(&clients(server)) {
+                    if to.len() == 1 && unique(&clients(server, &like(server))) {
                         joins.joined.push(pair(number, server));
                     } else {
-                        joins.ambiguous.push(number);
+                        joins.ambiguous.insert(number);
                     }
                 }
                 for &client in from {
-                    if from.len() == 1 && unique(&servers(client)) {
+                    if from.len() == 1 && unique(&servers(client, &like(client))) {
                         joins.joined.push(pair(client, number));
                     } else {
-                        joins.ambiguous.push(number);
+                        joins.ambiguous.insert(number);
                     }
                 }
             }
@@ -146,13 +295,9 @@ fn fullest<'a>(connection: &'a Connection, digests: &'a [Digest]) -> Option<&'a 
         })
 }
 
-fn key(connection: &Connection, digests: &[Digest]) -> Option<[Vec<u8>; 2]> {
-    let life = fullest(connection, digests)?;
-    let [asked, answered] = heads(life);
-    if asked.len() + answered.len() < LEAST_COMMON {
-        return None;
-    }
-    Some([asked, answered].map(|head| head[..head.len().min(LOOKED_UP)].to_vec()))
+fn beginning<'a>(connection: &'a Connection, digests: &'a [Digest]) -> Option<[&'a [u8]; 2]> {
+    let heads = heads(fullest(connection, digests)?);
+    (heads[0].len() + heads[1].len() >= LEAST_COMMON).then_some(heads)
 }
 
 /// The first bytes both ways, without a header of the PROXY protocol.
@@ -177,6 +322,60 @@ fn proxy_header(head: &[u8]) -> usize {
         }
         _ => 0,
     }
+}
+
+/// Who the client is, by such a header.
+fn proxied(head: &[u8]) -> Option<SocketAddr> {
+    const BINARY: usize = 12;
+    let header = head.get(..proxy_header(head))?;
+    if let Some(text) = header.strip_prefix(b"PROXY ") {
+        let mut words = std::str::from_utf8(text).ok()?.split_ascii_whitespace();
+        let (ip, port) = (words.nth(1)?, words.nth(1)?);
+        return Some((ip.parse::<IpAddr>().ok()?, port.parse().ok()?).into());
+    }
+    let ends = header.get(BINARY + 4..)?;
+    let port = |at: usize| Some(u16::from_be_bytes([*ends.get(at)?, *ends.get(at + 1)?]));
+    match header.get(BINARY + 1)? {
+        0x11 => {
+            let ip: [u8; 4] = ends.get(..4)?.try_into().ok()?;
+            Some((IpAddr::from(ip), port(8)?).into())
+        }
+        0x21 => {
+            let ip: [u8; 16] = ends.get(..16)?.try_into().ok()?;
+            Some((IpAddr::from(ip), port(32)?).into())
+        }
+        _ => None,
+    }
+}
+
+/// Whether more than the bytes says that these are legs of one proxy: the host that was asked opened the other, or that tells
+/// in its header whom it speaks for.
+fn is_supported(client: &Connection, server: &Connection, digests: &[Digest]) -> bool {
+    let ends = |connection: &Connection, side: usize| -> HashSet<SocketAddr> {
+        let lives = connection.all(digests);
+        lives.map(|(_, life)| life.ends[side]).collect()
+    };
+    let asked: HashSet<IpAddr> = ends(client, 1).iter().map(SocketAddr::ip).collect();
+    if ends(server, 0).iter().any(|end| asked.contains(&end.ip())) {
+        return true;
+    }
+    let openers = ends(client, 0);
+    let mut lives = server.all(digests);
+    lives.any(|(_, life)| {
+        proxied(&life.streams[0].head).is_some_and(|client| openers.contains(&client))
+    })
+}
+
+/// Whether the common bytes are so many and so different that nobody else says them.
+fn is_telling(x: &Life, y: &Life) -> bool {
+    let mut count = 0;
+    let mut different = HashSet::new();
+    for (x, y) in heads(x).iter().zip(heads(y)) {
+        let least = x.len().min(y.len());
+        count += least;
+        different.extend(x[..least].iter().copied());
+    }
+    count >= LEAST_TELLING && different.len() >= LEAST_DIFFERENT
 }
 
 fn common(connections: &[Connection], digests: &[Digest], client: usize, server: usize) -> usize {
@@ -208,9 +407,16 @@ fn fits(
     let (Some(x), Some(y)) = (fullest(client, digests), fullest(server, digests)) else {
         return false;
     };
-    carry_the_same(x, y)
-        && may_meet(client, server, digests)
-        && in_time(client, server, digests, clocks)
+    if !carry_the_same(x, y) || !may_meet(client, server, digests) {
+        return false;
+    }
+    let supported = is_supported(client, server, digests);
+    // Where the clock is known, what only a few bytes say is told by time too.
+    match in_time(client, server, digests, clocks) {
+        Timing::Against => false,
+        Timing::ByClock => supported || is_telling(x, y),
+        Timing::WithoutClock => supported && is_telling(x, y),
+    }
 }
 
 /// Whether they live at the same time, by every capture that has both. Quickly told: most that carry the same do not.
@@ -267,40 +473,62 @@ fn may_meet(client: &Connection, server: &Connection, digests: &[Digest]) -> boo
     !same_client && !same_server
 }
 
+/// What the times say of two legs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Timing {
+    /// They are no legs, or nothing tells.
+    Against,
+    /// By a known clock all that came out came in before.
+    ByClock,
+    /// Some difference of the clocks makes it so.
+    WithoutClock,
+}
+
 /// Whether all that came out came in before, in every capture and between any two of them.
-fn in_time(client: &Connection, server: &Connection, digests: &[Digest], clocks: &Clocks) -> bool {
-    let mut told = false;
+fn in_time(
+    client: &Connection,
+    server: &Connection,
+    digests: &[Digest],
+    clocks: &Clocks,
+) -> Timing {
+    let (mut told, mut by_clock) = (false, false);
     for a in client.captures() {
         for b in server.captures() {
             let found = marks(client, server, digests, [a, b]);
-            let offset = if a == b { Some((0, SLACK)) } else { None };
-            let offset = offset.or_else(|| {
-                let offset = clocks.between(a, b)?;
-                (!offset.contradictory).then(|| (offset.nanos, offset.half.saturating_add(SLACK)))
-            });
-            let fits = match offset {
-                Some((offset, slack)) => {
-                    told |= !found.upper.is_empty() || !found.lower.is_empty();
-                    found
-                        .upper
-                        .iter()
-                        .all(|&(_, d)| d.saturating_add(slack) >= offset)
-                        && found
-                            .lower
-                            .iter()
-                            .all(|&(_, d)| d.saturating_sub(slack) <= offset)
-                }
-                None => {
-                    told |= !found.upper.is_empty() && !found.lower.is_empty();
-                    found.is_consistent()
-                }
+            let offset = if a == b {
+                Some(Offset::SAME)
+            } else {
+                clocks.between(a, b).filter(|offset| !offset.contradictory)
             };
-            if !fits {
-                return false;
+            let Some(offset) = offset else {
+                told |= !found.upper.is_empty() && !found.lower.is_empty();
+                if !found.is_consistent_within(found.unseen_drift()) {
+                    return Timing::Against;
+                }
+                continue;
+            };
+            // However wide the clock is: some offset has to satisfy all.
+            let found = found.against(&offset);
+            let within = |&(at, d): &(i64, i64), sign: i64| {
+                let slack = offset.half_at(at).saturating_add(SLACK);
+                d.saturating_mul(sign).saturating_add(slack) >= 0
+            };
+            let bounds = found.upper.iter().chain(&found.lower);
+            let unseen = bounds.map(|&(at, _)| offset.half_at(at).saturating_sub(offset.half));
+            if !found.is_consistent_within(unseen.max().unwrap_or(0).saturating_mul(2))
+                || !found.upper.iter().all(|bound| within(bound, 1))
+                || !found.lower.iter().all(|bound| within(bound, -1))
+            {
+                return Timing::Against;
             }
+            by_clock |= !found.upper.is_empty() || !found.lower.is_empty();
         }
     }
-    told
+    match (by_clock, told) {
+        (true, _) => Timing::ByClock,
+        (false, true) => Timing::WithoutClock,
+        (false, false) => Timing::Against,
+    }
 }
 
 /// What the bytes on both legs say of two captures: those of the client came to A first, those of the server to B.

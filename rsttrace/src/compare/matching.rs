@@ -3,10 +3,21 @@
 //! A pair of initial sequence numbers survives NAT, and so do sequence numbers with timestamps where the beginning was not
 //! captured. What is not surely the same stays apart.
 
+use std::net::SocketAddr;
+
 use super::clock::Bounds;
 use super::stream::Landmark;
 use super::trace::{Digest, Life};
 use crate::hash::HashMap;
+
+/// Lives of one connection that are kept: a connection that so many captures hold under so many addresses is none.
+const MOST_LIVES: usize = 64;
+/// Longest that a host takes to pass a SYN on.
+const LONGEST_STAY: i64 = 5_000_000;
+/// Times this close are the same: captures in microseconds.
+const TIE: i64 = 2_000;
+/// Routers that one host is.
+const MOST_ROUTERS: u8 = 2;
 
 /// Where a life is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +69,8 @@ impl Connection {
     }
 }
 
-/// Puts together what belongs together; turns round what was taken for the wrong end.
-pub(super) fn connections(digests: &mut [Digest]) -> Vec<Connection> {
+/// Puts together what belongs together; turns round what was taken for the wrong end. Also says how many lives were left out.
+pub(super) fn connections(digests: &mut [Digest]) -> (Vec<Connection>, u64) {
     let mut found = Found::default();
     for capture in 0..digests.len() {
         for life in 0..digests[capture].lives.len() {
@@ -78,8 +89,11 @@ pub(super) fn connections(digests: &mut [Digest]) -> Vec<Connection> {
             orient_by_port(digests, connection);
         }
     }
-    found.connections
+    (found.connections, found.left_out)
 }
+
+/// What a SYN is known by, whoever it is for.
+type Syn = (u32, Result<u32, u16>);
 
 /// A connection and a direction of it; `None`: several have it.
 type Whose = Option<(usize, usize)>;
@@ -88,13 +102,18 @@ type Whose = Option<(usize, usize)>;
 struct Found {
     connections: Vec<Connection>,
     by_pair: HashMap<(u32, u32), usize>,
-    by_syn: HashMap<(u32, Result<u32, u16>), usize>,
+    /// `None`: several connections began so, a scan for instance.
+    by_syn: HashMap<Syn, Option<usize>>,
+    /// The same between these two.
+    by_ends: HashMap<(Syn, [SocketAddr; 2]), usize>,
     /// Without a SYN: matched by their segments.
     rest: Vec<LifeAt>,
     /// Who has this landmark.
     landmarks: HashMap<u64, Whose>,
     /// The same of resets: sequence and acknowledgement number, flags.
     resets: HashMap<(u32, Option<u32>, u8), Whose>,
+    /// Lives beyond what is kept of one connection.
+    left_out: u64,
 }
 
 impl Found {
@@ -107,26 +126,45 @@ impl Found {
         };
         // Without timestamps a SYN is known by the port, which NAT may change: then it stays alone.
         let syn = (isn, opener.syn_timestamp.ok_or(life.ends[0].port()));
-        let known = match asked.isn {
-            Some(answer) => self.by_pair.get(&(isn, answer)),
-            None => None,
-        };
-        // A SYN alone joins what else began with it, unless two connections with answers did.
+        let ends = (syn, life.ends);
+        let known = asked
+            .isn
+            .and_then(|answer| self.by_pair.get(&(isn, answer)).copied());
+        // A SYN alone joins what else began with it, unless several did.
         let known = known.or_else(|| {
-            self.by_syn
-                .get(&syn)
-                .filter(|&&index| self.may_be(digests, index, asked.isn))
+            let same = self.by_ends.get(&ends).copied();
+            same.or_else(|| self.by_syn.get(&syn).copied().flatten())
+                .filter(|&index| self.may_be(digests, index, asked.isn))
+                .filter(|&index| self.may_pass(digests, index, at))
         });
-        let index = match known {
-            Some(&index) => index,
-            None => self.add(),
-        };
-        self.by_syn.entry(syn).or_insert(index);
+        let index = known.unwrap_or_else(|| self.add());
+        self.by_syn
+            .entry(syn)
+            .and_modify(|one| *one = one.filter(|one| *one == index))
+            .or_insert(Some(index));
+        self.by_ends.entry(ends).or_insert(index);
         if let Some(answer) = asked.isn {
             self.by_pair.insert((isn, answer), index);
         }
-        self.connections[index].lives.push(at);
+        self.put(index, at);
         self.connections[index].oriented = true;
+    }
+
+    fn put(&mut self, index: usize, at: LifeAt) {
+        let lives = &mut self.connections[index].lives;
+        if lives.len() < MOST_LIVES {
+            lives.push(at);
+        } else {
+            self.left_out += 1;
+        }
+    }
+
+    /// Whether the host of a capture may have passed on what it has of the connection already as this life: one scan sends the
+    /// same SYN to many.
+    fn may_pass(&self, digests: &[Digest], index: usize, at: LifeAt) -> bool {
+        let life = &digests[at.capture].lives[at.life];
+        let mut here = self.connections[index].in_capture(digests, at.capture);
+        here.all(|other| other.ends == life.ends || is_passed_on(other, life))
     }
 
     /// Whether the connection's other ISN is not known to be another.
@@ -203,9 +241,23 @@ impl Found {
         };
         let oriented = digests[at.capture].lives[at.life].oriented;
         self.connections[index].oriented |= oriented;
-        self.connections[index].lives.push(at);
+        self.put(index, at);
         self.remember(digests, index, at);
     }
+}
+
+/// Whether one host got the SYN of the one and sent that of the other.
+fn is_passed_on(a: &Life, b: &Life) -> bool {
+    let syn = |life: &Life| life.streams[0].syn;
+    let (Some(a), Some(b)) = (syn(a), syn(b)) else {
+        return false;
+    };
+    let (first, then) = if a.ttl > b.ttl { (a, b) } else { (b, a) };
+    let stay = nanos(then.time.0).saturating_sub(nanos(first.time.0));
+    let turns = first.place.way.is_none() || first.place.way != then.place.way;
+    (-TIE..=LONGEST_STAY).contains(&stay)
+        && turns
+        && (1..=MOST_ROUTERS).contains(&first.ttl.saturating_sub(then.ttl))
 }
 
 fn note<K: std::hash::Hash + Eq>(index: &mut HashMap<K, Whose>, key: K, whose: (usize, usize)) {

@@ -50,15 +50,6 @@ pub(super) enum Absence {
     Nothing(String),
 }
 
-/// Hops from the host that sent a segment with the nearest usual start (64, 128, 255).
-pub(super) fn hops(ttl: u8) -> u8 {
-    match ttl {
-        0..=64 => 64 - ttl,
-        65..=128 => 128 - ttl,
-        _ => 255 - ttl,
-    }
-}
-
 impl Path {
     /// Of one direction, along captures in the order from who opened the connection.
     pub fn of(
@@ -251,7 +242,7 @@ fn in_turn(
     let slack = if offset.contradictory {
         LONGEST_WAY
     } else {
-        offset.half.saturating_add(TIE)
+        offset.half_at(nanos(seen.time.0)).saturating_add(TIE)
     };
     way >= slack.saturating_neg() && way <= LONGEST_WAY.saturating_add(slack)
 }
@@ -275,7 +266,7 @@ pub(super) fn absence(
         ));
     };
     let at = passage.first.1.saturating_add(offset.at_a(passage.first.1));
-    let margin = offset.half;
+    let margin = offset.half_at(passage.first.1);
     let begins = digest.first.map_or(i64::MAX, |first| nanos(first.0));
     let ends = digest.last.map_or(i64::MIN, |last| nanos(last.0));
     if begins > at.saturating_sub(margin) {
@@ -299,6 +290,17 @@ pub(super) fn absence(
     if digest.holes > 0 {
         return nothing(format!(
             "{name} lacks segments: some that were acknowledged are not in it"
+        ));
+    }
+    if digest.forgotten > 0 {
+        return nothing(format!(
+            "{name} has more connections than are kept: {} of them were forgotten",
+            digest.forgotten
+        ));
+    }
+    if digest.bare == 0 {
+        return nothing(format!(
+            "{name} holds nothing but SYNs and segments with data: it seems filtered"
         ));
     }
     if streams.all(|stream| stream.plain == 0) {

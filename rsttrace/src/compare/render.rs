@@ -24,6 +24,11 @@ impl Comparison {
         if self.captures.len() > 1 {
             paragraph(&mut out, &clocks(&self.captures), 0, columns);
         }
+        for capture in self.captures.iter().filter(|c| !c.lacks.is_empty()) {
+            let lacks = capture.lacks.join("; ");
+            let text = format!("{} may lack segments: {lacks}", capture.file);
+            paragraph(&mut out, &text, 0, columns);
+        }
         if self.connections.is_empty() {
             out.push_str("No connection of these captures has a reset.\n");
         }

@@ -131,6 +131,8 @@ pub(super) struct Lane {
     pub last: CaptureTime,
     /// TTLs of segments that are no resets, with how many had them.
     ttls: SmallVec<[(u8, u64); 2]>,
+    /// Some had yet others.
+    more_ttls: bool,
 }
 
 impl Lane {
@@ -142,9 +144,14 @@ impl Lane {
             .map(|(ttl, _)| *ttl)
     }
 
-    /// Whether an ordinary segment had this TTL.
-    pub fn has_ttl(&self, ttl: u8) -> bool {
-        self.ttls.iter().any(|(seen, _)| *seen == ttl)
+    /// Those that ordinary segments had.
+    pub fn ttls(&self) -> impl Iterator<Item = u8> {
+        self.ttls.iter().map(|(ttl, _)| *ttl)
+    }
+
+    /// Ordinary segments had more TTLs than are kept: none of them says anything.
+    pub fn varies(&self) -> bool {
+        self.more_ttls
     }
 }
 
@@ -274,6 +281,7 @@ impl Stream {
                 first: segment.time,
                 last: segment.time,
                 ttls: SmallVec::new(),
+                more_ttls: false,
             });
         }
         let at = known.unwrap_or(self.lanes.len() - 1);
@@ -283,7 +291,7 @@ impl Stream {
         match known {
             Some(at) => lane.ttls[at].1 += 1,
             None if lane.ttls.len() < TTLS => lane.ttls.push((segment.ttl, 1)),
-            None => {}
+            None => lane.more_ttls = true,
         }
         Some(at)
     }

@@ -506,7 +506,15 @@ impl Teller<'_, '_> {
             _ => "was",
         };
         let mut sentence = match &judgement.maker {
-            Maker::Claimed => format!("{} sent it: {because}.", capital(&name(claimed))),
+            Maker::Claimed => format!(
+                "{}{} sent it: {because}.",
+                capital(&name(claimed)),
+                if judgement.or_neighbour {
+                    " or something on its link"
+                } else {
+                    ""
+                }
+            ),
             Maker::Host(capture) => format!(
                 "The host of {} made it {in_name}: {because}.",
                 self.name(*capture)
@@ -647,7 +655,7 @@ impl Teller<'_, '_> {
                 let half = if offset.contradictory {
                     i64::MAX
                 } else {
-                    offset.half
+                    offset.half_at(at)
                 };
                 Some((at.saturating_sub(offset.to_a(time)), half))
             })

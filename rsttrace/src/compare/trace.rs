@@ -3,17 +3,20 @@
 //! One [`Life`] for each connection and pair of addresses: a balancer's own capture holds a connection that it passes on
 //! twice, once before and once after its addresses were rewritten.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::stream::Stream;
-use crate::capture::{CaptureTime, Overlay, Segment};
+use crate::capture::{CaptureTime, Overlay, ReadCounts, Segment};
 use crate::event::TcpFlags;
 use crate::hash::HashMap;
 use crate::record::Word;
 
 /// Connections of one capture that are kept, about 3 KB each at most.
 const MOST_LIVES: usize = 32_768;
+/// The same of each of very many captures.
+const LEAST_LIVES: usize = 1_024;
 /// Reasons why a capture may lack segments that are kept.
 const MOST_LOSSES: usize = 8;
 
@@ -24,10 +27,14 @@ pub struct Digest {
     pub(super) name: Word,
     pub(super) lives: Vec<Life>,
     current: HashMap<Flow, usize>,
+    /// Connections that are kept.
+    pub(super) most_lives: usize,
     pub(super) first: Option<CaptureTime>,
     pub(super) last: Option<CaptureTime>,
     /// TCP segments seen.
     pub(super) segments: u64,
+    /// Of them those with neither data nor SYN: what a filter for data leaves out, as it does resets.
+    pub(super) bare: u64,
     /// Connections forgotten.
     pub(super) forgotten: u64,
     /// Segments that were acknowledged and are not in it; counted in the end.
@@ -81,13 +88,21 @@ impl Digest {
             name: name.into(),
             lives: Vec::new(),
             current: HashMap::default(),
+            most_lives: MOST_LIVES,
             first: None,
             last: None,
             segments: 0,
+            bare: 0,
             forgotten: 0,
             holes: 0,
             losses: Vec::new(),
         }
+    }
+
+    /// One of so many captures that are compared: all of them together keep as many connections as one alone would.
+    pub fn among(mut self, captures: usize) -> Self {
+        self.most_lives = (MOST_LIVES / captures.max(1)).max(LEAST_LIVES);
+        self
     }
 
     /// The name it was given.
@@ -103,9 +118,24 @@ impl Digest {
         }
     }
 
+    /// The capture is read to its end: what of it could not be read may have been of any connection.
+    pub fn ended(&mut self, counts: &ReadCounts) {
+        for (number, what) in [
+            (counts.cut, "frames cut before the end of the TCP header"),
+            (counts.fragments, "fragments without a TCP header"),
+            (counts.malformed, "malformed packets"),
+        ] {
+            if number > 0 {
+                self.lacks(format!("{what}: {number}"));
+            }
+        }
+    }
+
     /// Takes the next segment, in the order of the file.
     pub fn see(&mut self, segment: &Segment<'_>) {
         self.segments += 1;
+        let is_bare = segment.payload_len == 0 && !segment.flags.has(TcpFlags::SYN);
+        self.bare += u64::from(is_bare);
         let time = segment.time;
         self.first = Some(self.first.map_or(time, |first| first.min(time)));
         self.last = Some(self.last.map_or(time, |last| last.max(time)));
@@ -139,7 +169,7 @@ impl Digest {
         {
             return index;
         }
-        if self.lives.len() >= MOST_LIVES {
+        if self.lives.len() >= self.most_lives {
             self.forget();
         }
         let index = self.lives.len();
@@ -168,6 +198,52 @@ impl Digest {
                 .insert((life.overlay, a.min(b), a.max(b)), index);
         }
     }
+}
+
+/// Tells of each capture that seems to be a part of another, which was written to several files in turn: what is not in the one
+/// part is in the other.
+pub(super) fn tell_rotated(digests: &mut [Digest]) {
+    let mut found = Vec::new();
+    for (a, before) in digests.iter().enumerate() {
+        for (b, after) in digests.iter().enumerate() {
+            if a != b && before.last < after.first && goes_on(before, after) {
+                let why = format!(
+                    "{} seems to go on in {}: put parts of one capture together (mergecap)",
+                    before.name, after.name
+                );
+                found.extend([(a, why.clone()), (b, why)]);
+            }
+        }
+    }
+    for (capture, why) in found {
+        digests[capture].lacks(why);
+    }
+}
+
+/// Whether connections of the one are in the other without their beginning, and with none of the same segments.
+fn goes_on(before: &Digest, after: &Digest) -> bool {
+    let flow = |life: &Life| {
+        let [a, b] = life.ends;
+        (life.overlay, a.min(b), a.max(b))
+    };
+    let open = |life: &&Life| life.streams.iter().all(|s| s.isn.is_none() && s.plain > 0);
+    let middle: HashMap<Flow, &Life> = after
+        .lives
+        .iter()
+        .filter(open)
+        .map(|l| (flow(l), l))
+        .collect();
+    let keys = |life: &Life| -> HashSet<u64> {
+        let all = life.streams.iter().flat_map(|stream| &stream.landmarks);
+        all.map(|landmark| landmark.key).collect()
+    };
+    let mut both = before
+        .lives
+        .iter()
+        .filter(|life| life.streams.iter().all(|stream| stream.plain > 0))
+        .filter_map(|life| Some((life, middle.get(&flow(life))?)))
+        .peekable();
+    both.peek().is_some() && both.all(|(a, b)| keys(a).is_disjoint(&keys(b)))
 }
 
 impl Life {

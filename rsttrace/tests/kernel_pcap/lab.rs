@@ -235,6 +235,7 @@ pub fn digest(path: &Path, name: &str) -> Digest {
     while let Some(segment) = reader.next().unwrap() {
         digest.see(&segment);
     }
+    digest.ended(&reader.counts());
     digest
 }
 

@@ -31,6 +31,8 @@ pub struct Shot {
     lost_at_balancer: bool,
     unseen: Vec<&'static str>,
     other_interface: bool,
+    not_coming_in: bool,
+    ttl: Option<u8>,
 }
 
 /// The client sends.
@@ -43,6 +45,8 @@ pub fn client() -> Shot {
         lost_at_balancer: false,
         unseen: Vec::new(),
         other_interface: false,
+        not_coming_in: false,
+        ttl: None,
     }
 }
 
@@ -101,6 +105,18 @@ impl Shot {
         self
     }
 
+    /// The balancer's capture has it leaving only.
+    pub fn unseen_coming_in(mut self) -> Self {
+        self.not_coming_in = true;
+        self
+    }
+
+    /// With this TTL, wherever it is seen.
+    pub fn with_ttl(mut self, ttl: u8) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
     /// It came to the balancer by another interface than usual.
     pub fn by_other_interface(mut self) -> Self {
         self.other_interface = true;
@@ -147,6 +163,9 @@ pub struct Scene {
     /// What the balancer puts before it.
     header: &'static [u8],
     turns: u16,
+    ways: bool,
+    bridge: bool,
+    filter: Option<(&'static str, fn(&Segment<'_>) -> bool)>,
 }
 
 fn at(text: &str) -> SocketAddr {
@@ -167,6 +186,9 @@ impl Scene {
             carried,
             header: b"",
             turns: 0,
+            ways: false,
+            bridge: false,
+            filter: None,
         }
     }
 
@@ -181,6 +203,21 @@ impl Scene {
     /// A balancer that ends the client's connection and opens one to the server.
     pub fn terminating(asked: &'static [u8], answered: &'static [u8]) -> Self {
         Self::of(legs(0), [asked, answered])
+    }
+
+    /// The captures of the ends tell which way segments went.
+    pub fn with_ways(&mut self) {
+        self.ways = true;
+    }
+
+    /// The balancer lowers no TTL.
+    pub fn bridged(&mut self) {
+        self.bridge = true;
+    }
+
+    /// That capture holds only such segments.
+    pub fn filtered(&mut self, capture: &'static str, by: fn(&Segment<'_>) -> bool) {
+        self.filter = Some((capture, by));
     }
 
     /// Handshake, question and answer, from this time on.
@@ -329,16 +366,24 @@ impl Scene {
             } else {
                 TAPS[first].2 - delay
             };
-            let hops = if whole && !shot.by_balancer {
+            let hops = if whole && !shot.by_balancer && !self.bridge {
                 routers.abs_diff(TAPS[first].3)
             } else {
                 0
             };
-            let direction = match (interface, (interface == 1) == (side == 0)) {
-                (0, _) => None,
+            let inward = match capture {
+                "client" => side == 1,
+                "server" => side == 0,
+                _ => (interface == 1) == (side == 0),
+            };
+            let direction = match (interface, inward) {
+                (0, _) if !self.ways => None,
                 (_, true) => Some(Way::In),
                 (_, false) => Some(Way::Out),
             };
+            if shot.not_coming_in && capture == "balancer" && direction == Some(Way::In) {
+                continue;
+            }
             let other = shot.other_interface && direction == Some(Way::In);
             let millis = ((when / MS) as u32).wrapping_add(7 + side as u32 * 1_000_000);
             let mut ends = *ends;
@@ -352,7 +397,7 @@ impl Scene {
                     interface: if other { 9 } else { interface },
                     way: direction,
                     ends,
-                    ttl: 64 - hops,
+                    ttl: shot.ttl.unwrap_or(64 - hops),
                     seq,
                     ack: if shot.flags & TcpFlags::ACK == 0 {
                         0
@@ -392,7 +437,7 @@ impl Scene {
         all.sort_by_key(|taken| taken.time);
         let mut digest = Digest::new(name);
         for (frame, taken) in (1..).zip(all) {
-            digest.see(&Segment {
+            let segment = Segment {
                 time: CaptureTime((EPOCH + self.by_clock(name, taken.time)) as u64),
                 frame,
                 interface: taken.interface,
@@ -414,7 +459,13 @@ impl Scene {
                 dont_fragment: Some(true),
                 source_mac: None,
                 way: taken.way,
-            });
+            };
+            let passes = self
+                .filter
+                .is_none_or(|(of, passes)| of != name || passes(&segment));
+            if passes {
+                digest.see(&segment);
+            }
         }
         digest
     }
