@@ -12,12 +12,12 @@ use tokio::sync::mpsc;
 
 use super::{runtime, sleep_until};
 use crate::capture::{CaptureError, CaptureTime, ReadCounts, Reader};
-use crate::cli::{Failure, Interrupt, OutputFormat, PcapOptions, ShowOptions};
+use crate::cli::{Failure, Interrupt, Of, OutputFormat, PcapOptions, ShowOptions};
 use crate::compare::Digest;
 use crate::event::{BootTime, HostFacts};
 use crate::pipeline::{Output, Pipeline};
 use crate::record::Word;
-use crate::sink::{Machine, Reporter};
+use crate::sink::Reporter;
 use crate::summary::Totals;
 use crate::track::{Captured, TrackCounts, Tracker};
 use crate::verdict::timeout;
@@ -239,8 +239,13 @@ impl Show {
             // The comparison tells of each reset once.
             show.output = None;
         }
+        let mut others = options.files.clone();
+        others.push("/dev/stdin".into());
         Ok(Self {
-            reporter: show.reporter(Machine::default())?,
+            reporter: show.reporter(&Of {
+                others: &others,
+                ..Of::default()
+            })?,
             kept: several.then(Kept::default),
             digests: Vec::new(),
         })

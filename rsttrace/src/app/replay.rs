@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use log::{info, warn};
 
-use crate::cli::{Failure, ReplayOptions};
+use crate::cli::{Failure, Of, ReplayOptions};
 use crate::event::BootTime;
 use crate::judge::{Input, Judge, Sight};
 use crate::recording::{End, Reader, RecordingError};
@@ -33,8 +33,13 @@ pub fn replay(options: &ReplayOptions) -> Result<(), Failure> {
     }
     let mut clock = Clock::new(premises.host.started);
     let mut judge = Judge::new(premises, Sight::Host);
-    let mut reporter = options.show.reporter(Machine {
-        kernel: Some(escape(&reader.head().kernel).into_owned()),
+    let from = options.file.clone().unwrap_or_else(|| "/dev/stdin".into());
+    let mut reporter = options.show.reporter(&Of {
+        machine: Machine {
+            kernel: Some(escape(&reader.head().kernel).into_owned()),
+        },
+        is_live: false,
+        others: &[from],
     })?;
     let ended = follow(&mut reader, &mut judge, &mut reporter, &mut clock)?;
     reporter.finish(totals(reader.end(), &clock, &judge))?;
