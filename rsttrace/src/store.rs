@@ -5,12 +5,14 @@
 //! Whoever is killed loses what it was given in the last second, and nothing else; a power failure may take what came after the
 //! last checkpoint. Neither damages the file.
 
+mod clock;
 mod error;
 mod keeper;
 mod lock;
 mod pack;
 mod query;
 mod read;
+mod room;
 mod row;
 mod schema;
 mod write;

@@ -400,6 +400,7 @@ impl Sums {
             lessons: self.lessons,
             vitals: None,
             is_cut_off: false,
+            is_enough: false,
         }
     }
 }

@@ -351,6 +351,7 @@ impl Session {
                 kernel: end.kernel,
                 shortfalls: end.shortfalls,
                 is_cut_off: false,
+                is_enough: false,
                 lessons: self.brain.lessons(),
                 vitals: Some(vitals),
             },

@@ -29,6 +29,8 @@ use crate::record::{Direction, Record, Word};
 const PENDING: usize = 256 << 10;
 /// Interfaces told apart in one section; those of further names share the one without a name.
 const MOST_INTERFACES: usize = 4_096;
+/// Longer ones, in bytes, no kernel has.
+const LONGEST_NAME: usize = 64;
 /// Nanoseconds, as a power of ten.
 const NANOSECONDS: u8 = 9;
 /// No frame is cut.
@@ -193,8 +195,9 @@ impl<P: Place> Pcapng<P> {
     /// The number of an interface, which is described first if it is new.
     fn interface(&mut self, name: Option<&Word>) -> PcapResult<u32> {
         let name = name.filter(|name| {
-            self.interfaces.len() < MOST_INTERFACES
-                || self.interfaces.contains_key(&Some((*name).clone()))
+            let has_room = self.interfaces.len() < MOST_INTERFACES
+                || self.interfaces.contains_key(&Some((*name).clone()));
+            has_room && name.len() <= LONGEST_NAME
         });
         if let Some(&number) = self.interfaces.get(&name.cloned()) {
             return Ok(number);
