@@ -5,6 +5,7 @@
 
 pub mod app;
 pub mod attribution;
+mod behind;
 pub mod capture;
 pub mod cli;
 pub mod compare;

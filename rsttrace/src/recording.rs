@@ -72,7 +72,7 @@ pub struct End {
 #[derive(Debug, Error)]
 pub enum RecordingError {
     /// The bytes cannot be had.
-    #[error("{0}")]
+    #[error("it cannot be read: {0}; copy it to a disk that can be read, or name another file")]
     Read(#[from] io::Error),
     /// It begins otherwise.
     #[error("this is no recording; `rsttrace record FILE` makes one")]

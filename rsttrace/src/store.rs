@@ -5,16 +5,19 @@
 //! Whoever is killed loses what it was given in the last second, and nothing else; a power failure may take what came after the
 //! last checkpoint. Neither damages the file.
 
+mod clock;
 mod error;
 mod keeper;
 mod lock;
 mod pack;
 mod query;
 mod read;
+mod room;
 mod row;
 mod schema;
 mod write;
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use error::StoreError;
@@ -25,6 +28,11 @@ pub use write::{Appended, Writer};
 
 /// Where the history is kept if no other file is named.
 pub const DEFAULT_PATH: &str = "/var/lib/rsttrace/history.db";
+
+/// All files of a store, whether or not they are there now.
+pub fn files(store: &Path) -> [PathBuf; 4] {
+    ["", "-wal", "-shm", "-lock"].map(|suffix| lock::beside(store, suffix))
+}
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

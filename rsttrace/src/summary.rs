@@ -45,6 +45,8 @@ pub struct Totals {
     pub kernel: Vec<KernelTotal>,
     /// It is a recording's, which breaks off or was not read to its end: so `kernel` and `shortfalls` are not known.
     pub is_cut_off: bool,
+    /// It is a recording's, and --count ended the replay before that: likewise.
+    pub is_enough: bool,
     /// What could not be done or kept for want of room or time, by name; no event is missing by it. Zeroes are not shown.
     pub shortfalls: Vec<(String, u64)>,
     /// Idle timeouts that the resets have shown, each a sentence.

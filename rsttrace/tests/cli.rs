@@ -38,6 +38,9 @@ fn bad_usage_is_2_and_says_what_would_do() {
         ("--metrics-file src", "write one like"),
         ("--metrics-file new/", "write one like"),
         ("--pcapng no-such-folder/x.pcapng", "folder that exists"),
+        ("--pcapng Cargo.toml", "--force"),
+        ("--record new.rst --pcapng new.rst", "name another file"),
+        ("--store new.db --record new.db-wal", "name another file"),
         ("--config no-such-file.toml", "leave --config out"),
         ("--config Cargo.toml", "the file holds [[hop]]"),
         ("--keep 3d", "--store"),
@@ -81,6 +84,49 @@ fn bad_usage_is_2_and_says_what_would_do() {
         assert_eq!(output.status.code(), Some(2), "{arguments}: {error}");
         assert!(error.contains(next), "{arguments}: {error}");
         assert!(output.stdout.is_empty(), "{arguments}");
+    }
+}
+
+#[test]
+fn what_is_read_is_never_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    for (command, sample) in [
+        ("replay", RECORDING),
+        ("pcap", "tests/data/captures/cut.pcapng"),
+    ] {
+        let input = folder.path().join(command);
+        std::fs::copy(sample, &input).unwrap();
+        let link = folder.path().join(format!("{command}-link"));
+        std::fs::hard_link(&input, &link).unwrap();
+        for output in [&input, &link] {
+            for force in ["", "--force"] {
+                let arguments = format!(
+                    "{command} {} --pcapng {} {force}",
+                    input.display(),
+                    output.display()
+                );
+                let output = run(&arguments);
+                let error = String::from_utf8(output.stderr).unwrap();
+                assert_eq!(output.status.code(), Some(2), "{arguments}: {error}");
+                assert!(error.contains("name another file"), "{arguments}: {error}");
+            }
+        }
+        assert_eq!(
+            std::fs::read(&input).unwrap(),
+            std::fs::read(sample).unwrap()
+        );
+        // What is something else is replaced if that is asked for.
+        let other = folder.path().join("other");
+        std::fs::write(&other, "old").unwrap();
+        let to_other = format!("{command} {} --pcapng {}", input.display(), other.display());
+        assert_eq!(run(&to_other).status.code(), Some(2));
+        assert_eq!(std::fs::read(&other).unwrap(), b"old");
+        assert_eq!(run(&format!("{to_other} --force")).status.code(), Some(0));
+        assert!(
+            std::fs::read(&other)
+                .unwrap()
+                .starts_with(b"\x0a\x0d\x0d\x0a")
+        );
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use kernel::{
     Barrage, Ended, FAR, Link, Shot, Watch, await_refusal, close_with_linger_zero,
-    close_with_unread_data, closed_port, netns_inode, private_namespace, rsttrace, run,
+    close_with_unread_data, closed_port, eventually, netns_inode, private_namespace, rsttrace, run,
 };
 use nix::sys::signal::Signal;
 
@@ -163,9 +163,13 @@ fn a_killed_recorder_loses_its_last_second() {
         let watch = Watch::own_namespace(&["--noise", "--record", file.to_str().unwrap()]);
         stage();
         watch.await_lines(40);
-        // What came until here is in the file a second later, and needs nothing else to happen.
-        std::thread::sleep(Duration::from_millis(1_500));
+        // What came until here is in the file soon after, and needs nothing else to happen.
         let until_here = watch.lines().len();
+        let json = ["-o", "json", "--noise", "--netns", &inode];
+        eventually("what was printed in the file", || {
+            let replayed = String::from_utf8(replay(&json, &file).stdout).unwrap();
+            (replayed.lines().count() >= until_here).then_some(())
+        });
         stage();
         watch.await_lines(until_here + 1);
         let ended = watch.end(Signal::SIGKILL);
@@ -194,7 +198,12 @@ fn record_prints_no_record_and_tells_what_it_wrote() {
         let recorder = Watch::spawn(command.arg(&file));
         recorder.await_classifiers("lo");
         stage();
-        std::thread::sleep(Duration::from_millis(300));
+        // It prints nothing that could be waited for; the file tells.
+        let json = ["-o", "json", "--noise", "--netns", &inode];
+        eventually("all resets in the file", || {
+            let replayed = String::from_utf8(replay(&json, &file).stdout).unwrap();
+            (replayed.lines().count() >= 40).then_some(())
+        });
         let ended = recorder.end(Signal::SIGINT);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         assert!(ended.lines.is_empty());

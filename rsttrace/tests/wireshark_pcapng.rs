@@ -25,7 +25,8 @@ fn capture(folder: &Path) -> (PathBuf, u64) {
     let machine = Machine {
         kernel: Some("6.18.5".to_owned()),
     };
-    let mut file = Pcapng::create(&path, machine).unwrap();
+    let place = std::fs::File::create(&path).unwrap();
+    let mut file = Pcapng::begin(place, "resets.pcapng", machine).unwrap();
     records().iter().for_each(|record| file.record(record));
     let frames = file.written().frames;
     drop(file);

@@ -13,12 +13,12 @@ use log::{info, warn};
 
 use super::{runtime, sleep_until};
 use crate::capture::CaptureError;
-use crate::cli::{Failure, Interrupt, OutputFormat, PcapOptions, ShowOptions};
+use crate::cli::{Failure, Interrupt, Of, OutputFormat, PcapOptions, ShowOptions};
 use crate::compare::Digest;
 use crate::event::{BootTime, HostFacts};
 use crate::pipeline::{Output, Pipeline};
 use crate::record::Word;
-use crate::sink::{Machine, Reporter, text};
+use crate::sink::{Reporter, text};
 use crate::summary::Totals;
 use crate::track::{Captured, TrackCounts, Tracker};
 use crate::verdict::timeout;
@@ -254,8 +254,13 @@ impl Show {
             // Counted are connections then.
             show.count = None;
         }
+        let mut others = options.files.clone();
+        others.push("/dev/stdin".into());
         Ok(Self {
-            reporter: show.reporter(Machine::default())?,
+            reporter: show.reporter(&Of {
+                others: &others,
+                ..Of::default()
+            })?,
             kept: several.then(Kept::default),
             digests: Vec::new(),
         })
@@ -298,7 +303,7 @@ impl Show {
                     pcapng: None,
                     ..options.clone()
                 }
-                .reporter(Machine::default())?;
+                .reporter(&Of::default())?;
                 let now = Instant::now();
                 for record in kept.records() {
                     if alone.record(now, record)?.is_break() {
@@ -394,6 +399,7 @@ impl Sums {
             lessons: self.lessons,
             vitals: None,
             is_cut_off: false,
+            is_enough: false,
         }
     }
 }

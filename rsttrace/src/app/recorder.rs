@@ -1,28 +1,30 @@
 //! Where does the recording of a running trace go, and what if that fails?
 //!
-//! It is packed and written by the thread that judges: a block of 64 KiB takes some tenths of a millisecond. If it cannot be
-//! written, the recording ends there and tracing goes on.
+//! What goes into the judge is copied; a thread of its own packs and writes it, so that no disk and no reader of a pipe holds the
+//! trace up. If it cannot be written, or too much waits, the recording ends there and tracing goes on.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use log::warn;
-use nix::unistd::{AccessFlags, access};
 use tokio::time::Instant;
 
-use crate::cli::{Failure, RecordFile};
+use crate::behind::{Behind, Handed, Refused};
+use crate::cli::{Failure, OutputFile};
 use crate::event::Facts;
+use crate::flood::Refused as Sum;
 use crate::judge::Input;
 use crate::recording::{Effort, End, Head, Writer, Written};
 
 /// What a killed recorder loses at most.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Nobody else reads command lines.
-const MODE: u32 = 0o600;
+/// Bytes that are handed over at once: about a block.
+const BATCH: usize = 64 << 10;
+/// Batches that wait at most: 32 MiB.
+const MOST: usize = 512;
 
 /// Where a recording goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +32,7 @@ pub enum RecordTo {
     /// To whoever asks at the end.
     Memory,
     /// To a file.
-    File(RecordFile),
+    File(OutputFile),
 }
 
 /// What became of a recording.
@@ -68,41 +70,125 @@ impl Write for Destination {
 /// Takes down what goes into the judge.
 pub struct Recorder {
     /// Absent once it failed.
-    writer: Option<Writer<Destination>>,
-    name: PathBuf,
+    thread: Option<Behind<Work, Ended>>,
+    /// The one that failed, as it may still write what it has.
+    failed: Option<Behind<Work, Ended>>,
+    name: String,
+    batch: Batch,
     /// When what waits has to be written.
     due: Option<Instant>,
-    /// What was written before it failed.
+    /// Events that came.
+    events: u64,
+}
+
+/// What the thread is handed.
+enum Work {
+    Batch(Batch),
+    End(End),
+}
+
+/// Inputs, in order.
+#[derive(Default)]
+struct Batch {
+    entries: Vec<Entry>,
+    /// The bytes of their events.
+    bytes: Vec<u8>,
+    /// About so many bytes in all.
+    size: usize,
+    /// Nothing is to wait behind it.
+    flush: bool,
+}
+
+enum Entry {
+    Event(Range<usize>, Facts),
+    Other(Input<'static>),
+}
+
+/// What the thread leaves.
+struct Ended {
     written: Written,
-    missed: u64,
+    memory: Option<Vec<u8>>,
 }
 
 impl Recorder {
-    /// Makes the file, for this user alone, and writes the head.
+    /// Makes the file, for this user alone, writes the head, and starts the thread.
     pub fn new(to: &RecordTo, head: &Head) -> Result<Self, Failure> {
         let (destination, name) = match to {
-            RecordTo::Memory => (Destination::Memory(Vec::new()), PathBuf::new()),
-            RecordTo::File(to) => (Destination::File(create(to)?), to.path.clone()),
+            RecordTo::Memory => (Destination::Memory(Vec::new()), String::new()),
+            RecordTo::File(to) => (
+                Destination::File(to.create()?),
+                to.path.display().to_string(),
+            ),
         };
-        let writer = Writer::new(destination, head, Effort::Live);
+        let doing = || format!("write to {name}");
+        let writer = Writer::new(destination, head, Effort::Live).with_context(doing)?;
+        Self::start(writer, &name)
+            .with_context(doing)
+            .map_err(Failure::from)
+    }
+
+    fn start<W: Keeps>(writer: Writer<W>, name: &str) -> io::Result<Self> {
+        let its = name.to_owned();
+        let work = move |handed: Handed<Work>| write(writer, &handed, &its);
         Ok(Self {
-            writer: Some(writer.with_context(|| format!("write to {}", name.display()))?),
-            name,
+            thread: Some(Behind::start("rsttrace-record", MOST, work)?),
+            failed: None,
+            name: name.to_owned(),
+            batch: Batch::default(),
             due: None,
-            written: Written::default(),
-            missed: 0,
+            events: 0,
         })
     }
 
     /// An event, and what the host knew then.
     pub fn event(&mut self, bytes: &[u8], facts: &Facts) {
-        self.missed += u64::from(self.writer.is_none());
-        self.try_to(|writer| writer.event(bytes, facts));
+        self.events += 1;
+        if self.thread.is_none() {
+            return;
+        }
+        let begin = self.batch.bytes.len();
+        self.batch.bytes.extend_from_slice(bytes);
+        let event = Entry::Event(begin..self.batch.bytes.len(), facts.clone());
+        self.take(event, bytes.len());
     }
 
     /// Anything else that goes in.
     pub fn input(&mut self, input: &Input<'_>) {
-        self.try_to(|writer| writer.input(input));
+        let (input, size) = match input {
+            Input::Event { bytes, facts } => return self.event(bytes, facts),
+            Input::Advance(now) => (Input::Advance(*now), 0),
+            Input::Lost(lost) => (Input::Lost(*lost), 0),
+            Input::Suppressed(suppressed) => (Input::Suppressed(*suppressed), 0),
+            Input::FloodRests(now) => (Input::FloodRests(*now), 0),
+            Input::Refused {
+                now,
+                refused,
+                namespaces,
+                finish,
+            } => (
+                Input::Refused {
+                    now: *now,
+                    refused: refused.clone(),
+                    namespaces: namespaces.clone(),
+                    finish: *finish,
+                },
+                size_of::<Sum>() * refused.len(),
+            ),
+            Input::Rest => (Input::Rest, 0),
+            Input::Finish => (Input::Finish, 0),
+        };
+        if self.thread.is_some() {
+            self.take(Entry::Other(input), size);
+        }
+    }
+
+    fn take(&mut self, entry: Entry, size: usize) {
+        self.batch.entries.push(entry);
+        self.batch.size += size + size_of::<Entry>();
+        self.due.get_or_insert_with(|| Instant::now() + PATIENCE);
+        if self.batch.size >= BATCH {
+            self.hand_over(false);
+        }
     }
 
     /// When [`Self::flush`] is due; absent while nothing waits.
@@ -110,123 +196,199 @@ impl Recorder {
         self.due
     }
 
-    /// Writes what has waited long enough.
+    /// Has written what has waited long enough.
     pub fn flush(&mut self) {
         if self.due.is_some_and(|due| due <= Instant::now()) {
-            self.try_to(Writer::flush);
+            self.hand_over(true);
         }
+    }
+
+    fn hand_over(&mut self, flush: bool) {
+        let Some(thread) = &self.thread else { return };
+        let batch = Batch {
+            flush,
+            ..std::mem::take(&mut self.batch)
+        };
+        if flush {
+            self.due = None;
+        }
+        let Err(refused) = thread.offer(Work::Batch(batch)) else {
+            return;
+        };
+        if refused == Refused::Full {
+            warn!(
+                "{}: the disk, or the reader, does not follow; the recording ends here, and tracing goes on without it",
+                self.name
+            );
+        }
+        self.failed = self.thread.take();
+        self.due = None;
     }
 
     /// Writes what waits, and the end.
     pub fn finish(mut self, end: &End) -> Recorded {
-        let mut memory = None;
-        if let Some(writer) = self.writer.take() {
-            let (before, taken) = (writer.written(), writer.taken());
-            match writer.finish(end) {
-                Ok((destination, written)) => {
-                    self.written = written;
-                    if let Destination::Memory(bytes) = destination {
-                        memory = Some(bytes);
-                    }
-                }
-                Err(error) => self.failed(&error, before, taken),
-            }
+        let last = [Work::Batch(self.batch), Work::End(end.clone())];
+        let ended = match (self.thread.take(), self.failed.take()) {
+            (Some(thread), _) => thread.finish(last),
+            (None, Some(failed)) => failed.finish([]),
+            (None, None) => None,
+        };
+        if ended.is_none() {
+            warn!("{}: it does not take what is left", self.name);
         }
+        let Ended { written, memory } = ended.unwrap_or(Ended {
+            written: Written::default(),
+            memory: None,
+        });
         Recorded {
-            written: self.written,
-            missed: self.missed,
+            missed: self.events.saturating_sub(written.events),
+            written,
             memory,
         }
     }
+}
 
-    fn try_to(&mut self, work: impl FnOnce(&mut Writer<Destination>) -> io::Result<()>) {
-        let Some(writer) = &mut self.writer else {
-            return;
-        };
-        match work(writer) {
-            Ok(()) if !writer.waits() => self.due = None,
-            Ok(()) => {
-                self.due.get_or_insert_with(|| Instant::now() + PATIENCE);
+/// A destination that may be a memory.
+trait Keeps: Write + Send + 'static {
+    fn into_memory(self) -> Option<Vec<u8>>;
+}
+
+impl Keeps for Destination {
+    fn into_memory(self) -> Option<Vec<u8>> {
+        match self {
+            Self::Memory(bytes) => Some(bytes),
+            Self::File(_) => None,
+        }
+    }
+}
+
+/// The thread.
+fn write<W: Keeps>(mut writer: Writer<W>, handed: &Handed<Work>, name: &str) -> Ended {
+    let failed = |error: &io::Error, written: Written| {
+        warn!(
+            "{name}: {error}; the recording ends after {} events, and tracing goes on without it",
+            written.events
+        );
+        Ended {
+            written,
+            memory: None,
+        }
+    };
+    while let Some(work) = handed.next() {
+        match work {
+            Work::Batch(batch) => {
+                if let Err(error) = put(&mut writer, batch) {
+                    return failed(&error, writer.written());
+                }
             }
-            Err(error) => {
-                let (written, taken) = (writer.written(), writer.taken());
-                self.failed(&error, written, taken);
+            Work::End(end) => {
+                let written = writer.written();
+                return match writer.finish(&end) {
+                    Ok((destination, written)) => Ended {
+                        written,
+                        memory: destination.into_memory(),
+                    },
+                    Err(error) => failed(&error, written),
+                };
             }
         }
     }
-
-    fn failed(&mut self, error: &io::Error, written: Written, taken: Written) {
-        warn!(
-            "{}: {error}; the recording ends after {} events, and tracing goes on without it",
-            self.name.display(),
-            written.events
-        );
-        self.missed += taken.events - written.events;
-        self.written = written;
-        self.writer = None;
-        self.due = None;
+    // It was given up. What came until then is whole.
+    if let Err(error) = writer.flush() {
+        return failed(&error, writer.written());
+    }
+    Ended {
+        written: writer.written(),
+        memory: None,
     }
 }
 
-/// Says what is wrong with the file before anything else is done.
-pub fn check(to: &RecordFile) -> Result<(), Failure> {
-    let path = to.path.display();
-    let usage = |what: String| Err(Failure::Usage(what));
-    if to.path.is_dir() {
-        return usage(format!("{path} is a folder; name a file in it"));
+fn put<W: Write>(writer: &mut Writer<W>, batch: Batch) -> io::Result<()> {
+    for entry in batch.entries {
+        match entry {
+            Entry::Event(range, facts) => {
+                writer.event(batch.bytes.get(range).unwrap_or_default(), &facts)?;
+            }
+            Entry::Other(input) => writer.input(&input)?,
+        }
     }
-    if to.path.exists() && !is_special(&to.path) && !to.force {
-        return usage(format!(
-            "{path} exists; name another file, or overwrite it with --force"
-        ));
-    }
-    let folder = folder_of(&to.path);
-    if !folder.is_dir() {
-        return usage(format!(
-            "{path}: there is no such folder; make it, or name another file"
-        ));
-    }
-    let at = if is_special(&to.path) {
-        &to.path
-    } else {
-        folder
-    };
-    if access(at, AccessFlags::W_OK).is_err() {
-        return Err(Failure::NotPermitted(format!(
-            "{path}: not permitted to write there; run as root, or name a file that this user may write"
-        )));
-    }
-    Ok(())
-}
-
-fn create(to: &RecordFile) -> Result<File, Failure> {
-    check(to)?;
-    let path = &to.path;
-    let doing = || format!("make {}", path.display());
-    if is_special(path) {
-        let file = OpenOptions::new().write(true).open(path);
-        return Ok(file.with_context(doing)?);
-    }
-    if to.force && path.symlink_metadata().is_ok() {
-        // Not emptied: whoever has the old one open, or may read it, keeps the old one.
-        fs::remove_file(path).with_context(|| format!("remove the old {}", path.display()))?;
-    }
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(MODE)
-        .open(path);
-    Ok(file.with_context(doing)?)
-}
-
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
+    match batch.flush {
+        true => writer.flush(),
+        false => Ok(()),
     }
 }
 
-/// A device or a pipe: it is written to, and stays what it is.
-fn is_special(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|it| !it.is_file() && !it.is_dir())
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::judge::Sight;
+    use crate::recording::{Reader, replay};
+
+    const RECORDED: &[u8] = include_bytes!("../../tests/data/kernels/6.18/events.rst");
+
+    fn head() -> Head {
+        Reader::new(RECORDED).unwrap().head().clone()
+    }
+
+    /// A disk that stands still until it is let go, but for the head.
+    struct Stuck(Vec<u8>, mpsc::Receiver<()>);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.0.len() > 1_000 {
+                let _ = self.1.recv();
+            }
+            self.0.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Keeps for Stuck {
+        fn into_memory(self) -> Option<Vec<u8>> {
+            Some(self.0)
+        }
+    }
+
+    #[test]
+    fn what_comes_out_of_the_thread_is_what_went_in() {
+        let mut recorder = Recorder::new(&RecordTo::Memory, &head()).unwrap();
+        let mut reader = Reader::new(RECORDED).unwrap();
+        let mut events = 0;
+        while let Some(input) = reader.input().unwrap() {
+            events += u64::from(matches!(input, Input::Event { .. }));
+            recorder.input(&input);
+        }
+        let end = reader.end().cloned().unwrap_or_default();
+        let recorded = recorder.finish(&end);
+        assert_eq!((recorded.written.events, recorded.missed), (events, 0));
+        let again = replay(&*recorded.memory.unwrap(), Sight::Host).unwrap();
+        let before = replay(RECORDED, Sight::Host).unwrap();
+        assert_eq!(again.outputs, before.outputs);
+        assert_eq!(again.end.unwrap(), before.end.unwrap());
+    }
+
+    #[test]
+    fn a_disk_that_stands_still_ends_the_recording_and_holds_nobody_up() {
+        let (go, wait) = mpsc::channel();
+        let writer = Writer::new(Stuck(Vec::new(), wait), &head(), Effort::Live).unwrap();
+        let mut recorder = Recorder::start(writer, "x").unwrap();
+        // Nothing that can be packed well: each block goes to the disk.
+        let bytes: Vec<u8> = (0..300_u32).map(|n| (n * n >> 3) as u8).collect();
+        let begun = std::time::Instant::now();
+        for _ in 0..400_000 {
+            recorder.event(&bytes, &Facts::default());
+        }
+        assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+        assert!(recorder.due().is_none(), "it has ended");
+        drop(go);
+        let recorded = recorder.finish(&End::default());
+        assert!(recorded.written.events > 0 && recorded.missed > 0);
+        assert_eq!(recorded.written.events + recorded.missed, 400_000);
+    }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use log::{info, warn};
 
-use crate::cli::{Failure, ReplayOptions};
+use crate::cli::{Failure, Of, ReplayOptions};
 use crate::event::BootTime;
 use crate::judge::{Input, Judge, Sight};
 use crate::recording::{End, Reader, RecordingError};
@@ -33,13 +33,23 @@ pub fn replay(options: &ReplayOptions) -> Result<(), Failure> {
     }
     let mut clock = Clock::new(premises.host.started);
     let mut judge = Judge::new(premises, Sight::Host);
-    let mut reporter = options.show.reporter(Machine {
-        kernel: Some(escape(&reader.head().kernel).into_owned()),
+    let from = options.file.clone().unwrap_or_else(|| "/dev/stdin".into());
+    let mut reporter = options.show.reporter(&Of {
+        machine: Machine {
+            kernel: Some(escape(&reader.head().kernel).into_owned()),
+        },
+        is_live: false,
+        others: &[from],
     })?;
     let ended = follow(&mut reader, &mut judge, &mut reporter, &mut clock)?;
-    reporter.finish(totals(reader.end(), &clock, &judge))?;
+    let mut totals = totals(reader.end(), &clock, &judge);
+    if let Ok(ControlFlow::Break(())) = ended {
+        totals.is_cut_off = false;
+        totals.is_enough = true;
+    }
+    reporter.finish(totals)?;
     match ended {
-        Ok(()) => Ok(()),
+        Ok(_) => Ok(()),
         Err(error @ RecordingError::Cut { .. }) => {
             warn!("{name}: {error}; {}", not_judged(&judge));
             Ok(())
@@ -75,13 +85,13 @@ fn open(options: &ReplayOptions) -> Result<(Box<dyn Read>, String), Failure> {
     }
 }
 
-/// Shows what the inputs give; the inner result is how the recording ends.
+/// Shows what the inputs give; the inner result is how the recording ends, or that enough was shown before that.
 fn follow(
     reader: &mut Reader<Box<dyn Read>>,
     judge: &mut Judge,
     reporter: &mut Reporter,
     clock: &mut Clock,
-) -> Result<Result<(), RecordingError>, Failure> {
+) -> Result<Result<ControlFlow<()>, RecordingError>, Failure> {
     let mut outputs = Vec::new();
     loop {
         match reader.input() {
@@ -93,7 +103,7 @@ fn follow(
                 }
                 judge.take(input, &mut outputs);
             }
-            Ok(None) => return Ok(Ok(())),
+            Ok(None) => return Ok(Ok(ControlFlow::Continue(()))),
             Err(error) => return Ok(Err(error)),
         }
         clock.advance(judge.newest());
@@ -102,7 +112,7 @@ fn follow(
             if let ControlFlow::Break(()) =
                 reporter.output(now, &output).context("show a record")?
             {
-                return Ok(Ok(()));
+                return Ok(Ok(ControlFlow::Break(())));
             }
         }
         if reporter.deadline().is_some_and(|due| due <= now) {
@@ -148,6 +158,7 @@ fn totals(end: Option<&End>, clock: &Clock, judge: &Judge) -> Totals {
             .map(|(name, number)| (escaped(name), *number))
             .collect(),
         is_cut_off: end.is_none(),
+        is_enough: false,
         lessons: judge.lessons(),
         vitals: None,
     }

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use log::{info, warn};
 
 use super::brain::Brain;
-use super::recorder::{self, RecordTo, Recorded, Recorder};
+use super::recorder::{RecordTo, Recorded, Recorder};
 use super::sleep_until;
 use crate::cli::{self, Failure, TracerOptions};
 use crate::decode::KernelFacts;
@@ -101,7 +101,7 @@ impl PreparedSession {
     /// Loads the programs. Blocks for as long as the kernel verifies them.
     pub fn new(options: SessionOptions) -> Result<Self, Failure> {
         if let Some(RecordTo::File(file)) = &options.record {
-            recorder::check(file)?;
+            file.check()?;
         }
         let probes = Prepared::new(&Options {
             transport: match options.tracer.transport {
@@ -351,6 +351,7 @@ impl Session {
                 kernel: end.kernel,
                 shortfalls: end.shortfalls,
                 is_cut_off: false,
+                is_enough: false,
                 lessons: self.brain.lessons(),
                 vitals: Some(vitals),
             },

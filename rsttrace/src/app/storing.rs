@@ -1,6 +1,9 @@
 //! Is what was judged kept, and how does that go?
 
+use std::cell::Cell;
 use std::time::Duration;
+
+use log::warn;
 
 use crate::cli::{Failure, StoreOptions};
 use crate::pipeline::Output;
@@ -14,10 +17,13 @@ use crate::vitals::StoreVitals;
 pub struct Storing {
     keeper: Option<Keeper>,
     description: Option<String>,
+    /// Records that came where the history could not be opened; absent if it was, or none was asked for.
+    lost: Option<Cell<u64>>,
 }
 
 impl Storing {
-    /// Opens the store. One that the configuration file alone asks for is left to the process that is at it already.
+    /// Opens the store. One that the configuration file alone asks for is left to the process that is at it already, and does not
+    /// end the start if it cannot be opened: tracing is worth more.
     pub fn start(options: Option<&StoreOptions>) -> Result<Self, Failure> {
         let Some(options) = options else {
             return Ok(Self::default());
@@ -26,6 +32,7 @@ impl Storing {
             Ok(keeper) => Ok(Self {
                 description: Some(describe(&keeper, options.limits)),
                 keeper: Some(keeper),
+                lost: None,
             }),
             Err(StoreError::InUse { file, pid }) if !options.required => {
                 let by = pid.map_or("another process".to_owned(), |pid| format!("pid {pid}"));
@@ -35,6 +42,15 @@ impl Storing {
                         "the history in {} is kept by {by}; this trace is not in it twice",
                         file.display()
                     )),
+                    lost: None,
+                })
+            }
+            Err(error) if !options.required => {
+                warn!("no history is kept: {error}; records that are not in it are counted");
+                Ok(Self {
+                    keeper: None,
+                    description: None,
+                    lost: Some(Cell::new(0)),
                 })
             }
             Err(error) => Err(error.into()),
@@ -50,18 +66,33 @@ impl Storing {
     pub fn offer(&self, output: Output) {
         if let Some(keeper) = &self.keeper {
             keeper.offer(output);
+        } else if let Some(lost) = &self.lost {
+            lost.set(lost.get() + 1);
         }
     }
 
     /// How it goes; absent if nothing is kept.
     pub fn vitals(&self) -> Option<StoreVitals> {
-        self.keeper.as_ref().map(Keeper::vitals)
+        match (&self.keeper, &self.lost) {
+            (Some(keeper), _) => Some(keeper.vitals()),
+            (None, Some(lost)) => Some(StoreVitals {
+                lost: lost.get(),
+                ..StoreVitals::default()
+            }),
+            (None, None) => None,
+        }
     }
 
     /// Waits until everything is stored, and tells the summary how it went.
     pub fn finish(self, totals: &mut Totals) {
-        let Some(keeper) = self.keeper else { return };
-        let vitals = keeper.finish();
+        let vitals = match (self.keeper, self.lost) {
+            (Some(keeper), _) => keeper.finish(),
+            (None, Some(lost)) => StoreVitals {
+                lost: lost.get(),
+                ..StoreVitals::default()
+            },
+            (None, None) => return,
+        };
         let lost = (
             "records that could not be kept in the history".to_owned(),
             vitals.lost,
@@ -92,9 +123,37 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let message = error.to_string();
         match error {
-            StoreError::NotPermitted(_) => Self::NotPermitted(message),
+            StoreError::NotPermitted(_) | StoreError::Others(_) => Self::NotPermitted(message),
             StoreError::Foreign(_) => Self::Usage(message),
             _ => Self::Failed(anyhow::anyhow!(message)),
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_that_only_the_configuration_asks_for_does_not_end_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("history.db");
+        std::fs::write(&file, "no history".repeat(999)).unwrap();
+        let mut options = StoreOptions {
+            file,
+            limits: Limits::default(),
+            required: true,
+        };
+        assert!(Storing::start(Some(&options)).is_err());
+        options.required = false;
+        let storing = Storing::start(Some(&options)).unwrap();
+        let text = include_str!("../../tests/data/records/port_closed.json");
+        let record = serde_json::from_str(text).unwrap();
+        storing.offer(Output::Reset(Box::new(record)));
+        assert_eq!(storing.vitals().unwrap().lost, 1);
+        let mut totals = Totals::default();
+        storing.finish(&mut totals);
+        assert_eq!(totals.shortfalls[0].1, 1);
     }
 }

@@ -1,20 +1,23 @@
 //! `rsttrace watch`: traces until told to stop.
 
+use std::io::{self, Write as _};
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::monitoring::Monitoring;
-use super::recorder::RecordTo;
+use super::recorder::{RecordTo, Recorded};
 use super::session::{Finished, Session, SessionOptions};
 use super::storing::Storing;
 use super::{runtime, sleep_until};
-use crate::cli::{Failure, Interrupt, WatchOptions};
+use crate::cli::{Failure, Interrupt, Of, OutputFile, WatchOptions};
 use crate::host::facts::kernel_release;
 use crate::judge::Sight;
 use crate::kernel::{InterfaceOptions, Scope, Selector};
 use crate::pipeline::Output;
 use crate::sink::text::{bytes, count};
 use crate::sink::{Machine, Reporter};
+use crate::store;
 use crate::vitals::Vitals;
 
 /// How long the start waits for classifiers on interfaces that are there; resets are traced meanwhile.
@@ -30,8 +33,13 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
     let mut interrupt = Interrupt::new()?;
     let monitoring = Monitoring::start(&options.metrics).await?;
     // Before rights are given up: the file may be where only root may write.
-    let reporter = options.show.reporter(Machine {
-        kernel: kernel_release(),
+    let others = others(&options)?;
+    let reporter = options.show.reporter(&Of {
+        machine: Machine {
+            kernel: kernel_release(),
+        },
+        is_live: true,
+        others: &others,
     })?;
     let storing = Storing::start(options.store.as_ref())?;
     let trace = &options.trace;
@@ -90,25 +98,59 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
     if let Some(vitals) = &totals.vitals {
         monitoring.rewrite(vitals);
     }
-    ended?;
-    reporter.finish(totals)?;
-    if let (Some(recorded), Some(to)) = (recorded, &options.record) {
-        let written = recorded.written;
-        eprintln!(
-            "rsttrace: {} events, {}, recorded to {}",
-            count(written.events),
-            bytes(written.bytes),
-            to.path.display()
-        );
-        if recorded.missed > 0 {
-            return Err(anyhow::anyhow!(
-                "{} events could not be recorded; make room, or name a file elsewhere",
-                count(recorded.missed)
-            )
-            .into());
+    let shown = ended.and_then(|()| Ok(reporter.finish(totals)?));
+    // Whether or not anybody reads the records any more.
+    let missed = match (recorded, &options.record) {
+        (Some(recorded), Some(to)) => tell(&recorded, to),
+        _ => Ok(()),
+    };
+    match shown {
+        // That nobody reads is no failure; that events are missing is one.
+        Err(failure) if failure.is_closed_pipe() => missed.and(Err(failure)),
+        Err(failure) => {
+            if let Err(missed) = missed {
+                crate::cli::report(&missed);
+            }
+            Err(failure)
         }
+        Ok(()) => missed,
     }
-    Ok(())
+}
+
+/// Says what became of a recording. Fails if events are missing in it.
+fn tell(recorded: &Recorded, to: &OutputFile) -> Result<(), Failure> {
+    let Recorded {
+        written, missed, ..
+    } = recorded;
+    let _ = writeln!(
+        io::stderr(),
+        "rsttrace: {} events, {}, recorded to {}",
+        count(written.events),
+        bytes(written.bytes),
+        to.path.display()
+    );
+    match missed {
+        0 => Ok(()),
+        missed => Err(anyhow::anyhow!(
+            "{} events could not be recorded; make room, or name a file elsewhere",
+            count(*missed)
+        )
+        .into()),
+    }
+}
+
+/// Files that are written beside the capture. Fails if one of them is to be two things at once.
+fn others(options: &WatchOptions) -> Result<Vec<PathBuf>, Failure> {
+    let mut others: Vec<PathBuf> = options.metrics.file.iter().cloned().collect();
+    if let Some(store) = &options.store {
+        others.extend(store::files(&store.file));
+    }
+    if let Some(record) = &options.record {
+        record.check()?;
+        record.check_apart(others.iter().map(PathBuf::as_path))?;
+        others.push(record.path.clone());
+    }
+    Ok(others)
 }
 
 /// Shows what comes until it is enough.

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::show::ShowOptions;
 use super::trace::{DescribeArgs, TraceArgs};
-use super::{Failure, MetricsOptions, WatchOptions, values};
+use super::{Failure, MetricsOptions, OutputFile, WatchOptions, values};
 use crate::filter::{Filter, Terms};
 
 const AFTER_HELP: &str = "\
@@ -55,15 +55,6 @@ pub(super) struct RecordArgs {
     trace: TraceArgs,
 }
 
-/// A file to record into.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordFile {
-    /// Where.
-    pub path: PathBuf,
-    /// Overwrite it.
-    pub force: bool,
-}
-
 impl RecordArgs {
     /// What the arguments mean together: to watch and show nothing.
     pub(super) fn check(self) -> Result<WatchOptions, Failure> {
@@ -85,7 +76,7 @@ impl RecordArgs {
             trace: self.trace.check(&self.describe)?.0,
             store: None,
             metrics: MetricsOptions::default(),
-            record: Some(RecordFile {
+            record: Some(OutputFile {
                 path: self.file,
                 force: self.force,
             }),

@@ -1,17 +1,18 @@
 //! Which records go to standard output, and in which form? What `watch` and `replay` have in common.
 
 use std::io::{self, BufWriter};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use clap::Args;
 use jiff::tz::TimeZone;
 
-use super::Failure;
 use super::shared::{OutputArgs, OutputFormat};
+use super::{Failure, OutputFile};
 use crate::filter::Filter;
 use crate::record::Severity;
 use crate::sink::{
-    Beside, Json, Machine, Pcapng, Reporter, Silent, Sink, Table, TableOptions, Width,
+    Beside, Json, Machine, Packets, Pcapng, Reporter, Silent, Sink, Table, TableOptions, Width,
 };
 use crate::terminal::{ColorChoice, Palette};
 
@@ -29,10 +30,14 @@ pub(super) struct ShowArgs {
     #[arg(long, help_heading = "Output")]
     utc: bool,
 
-    /// Write the resets that are shown as packets, too, each with its verdict as a comment, for Wireshark. A file that
-    /// is there is replaced
+    /// Write the resets that are shown as packets, too, each with its verdict as a comment, for Wireshark. Only this
+    /// user may read the file
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pcapng: Option<PathBuf>,
+
+    /// Overwrite files that are to be written
+    #[arg(long, help_heading = "Output")]
+    pub(super) force: bool,
 }
 
 /// What goes to standard output.
@@ -49,7 +54,7 @@ pub struct ShowOptions {
     /// Times of the table in UTC.
     pub utc: bool,
     /// Where shown resets are written as packets.
-    pub pcapng: Option<PathBuf>,
+    pub pcapng: Option<OutputFile>,
     /// End after this many shown records.
     pub count: Option<u64>,
     /// Which records are wanted.
@@ -57,6 +62,11 @@ pub struct ShowOptions {
 }
 
 impl ShowArgs {
+    /// Whether a file is to be written.
+    pub(super) fn writes(&self) -> bool {
+        self.pcapng.is_some()
+    }
+
     /// What the arguments mean together.
     pub(super) fn check(self, filter: Filter, every: bool, count: Option<u64>) -> ShowOptions {
         // Whoever names a kind of noise wants to see it.
@@ -68,20 +78,34 @@ impl ShowArgs {
             noise: self.noise || named,
             every,
             utc: self.utc,
-            pcapng: self.pcapng,
+            pcapng: self.pcapng.map(|path| OutputFile {
+                path,
+                force: self.force,
+            }),
             count,
             filter,
         }
     }
 }
 
+/// What records are of.
+#[derive(Debug, Default)]
+pub struct Of<'a> {
+    /// Where the resets happened.
+    pub machine: Machine,
+    /// They happen now: nothing that is written may hold the trace up.
+    pub is_live: bool,
+    /// Files that are read or written, too.
+    pub others: &'a [PathBuf],
+}
+
 /// Bytes of lines handed to the reader at once in a storm.
 const OUT_BUFFER: usize = 64 << 10;
 
 impl ShowOptions {
-    /// Where records go: to standard output in the form asked for and, if one is, to a capture, which is of `machine`; the
-    /// summary to standard error. Fails if that capture cannot be made.
-    pub fn reporter(&self, machine: Machine) -> Result<Reporter, Failure> {
+    /// Where records go: to standard output in the form asked for and, if one is, to a capture; the summary to standard error.
+    /// Fails if that capture cannot be made.
+    pub fn reporter(&self, of: &Of<'_>) -> Result<Reporter, Failure> {
         let (out, aside) = (
             BufWriter::with_capacity(OUT_BUFFER, io::stdout()),
             io::stderr(),
@@ -107,10 +131,18 @@ impl ShowOptions {
         };
         let sink = match &self.pcapng {
             None => sink,
-            Some(file) => {
-                let file = Pcapng::create(file, machine)
-                    .map_err(|error| Failure::Usage(error.to_string()))?;
-                Box::new(Beside::new(sink, file, io::stderr()))
+            Some(to) => {
+                let others = of.others.iter().map(PathBuf::as_path);
+                to.check_apart(others.chain([Path::new("/dev/stdout")]))?;
+                let name = to.path.display().to_string();
+                let doing = || format!("write to {name}");
+                let file = to.create()?;
+                let file = Pcapng::begin(file, &name, of.machine.clone()).with_context(doing)?;
+                let packets = match of.is_live {
+                    true => Packets::behind(file, name.clone()).with_context(doing)?,
+                    false => Packets::Here(Box::new(file)),
+                };
+                Box::new(Beside::new(sink, packets, io::stderr()))
             }
         };
         let filter = self.filter.clone();

@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::record::RecordFile;
 use super::selection::{ExceptArgs, OnlyArgs, filter};
 use super::show::{ShowArgs, ShowOptions};
 use super::trace::{DescribeArgs, TraceArgs, TraceOptions};
-use super::{Failure, values};
+use super::{Failure, OutputFile, values};
 use crate::config::StoreConfig;
 use crate::store::Limits;
 
@@ -51,10 +50,6 @@ pub(super) struct WatchArgs {
     #[arg(long, value_name = "FILE", help_heading = "Recording")]
     record: Option<PathBuf>,
 
-    /// Overwrite the file of --record
-    #[arg(long, requires = "record", help_heading = "Recording")]
-    force: bool,
-
     /// Keep everything that is explained in this file, noise too, whatever the filters show: `rsttrace history` asks it. Without
     /// FILE: the one that the configuration file names, else /var/lib/rsttrace/history.db. Also kept if the configuration file
     /// has [store]
@@ -85,7 +80,7 @@ pub struct WatchOptions {
     /// Where metrics go.
     pub metrics: MetricsOptions,
     /// Where all that is traced is recorded.
-    pub record: Option<RecordFile>,
+    pub record: Option<OutputFile>,
     /// Where everything is kept; absent: nowhere.
     pub store: Option<StoreOptions>,
 }
@@ -117,6 +112,12 @@ impl WatchArgs {
         let every = self.describe.every;
         let (trace, config) = self.trace.check(&self.describe)?;
         let store = store(self.store, self.keep, self.keep_size, config.store)?;
+        let force = self.show.force;
+        if force && self.record.is_none() && !self.show.writes() {
+            return Err(Failure::Usage(
+                "--force is of the files of --record and --pcapng; say one of them, too".to_owned(),
+            ));
+        }
         Ok(WatchOptions {
             show: self.show.check(filter, every, self.count),
             duration: self.duration,
@@ -125,10 +126,7 @@ impl WatchArgs {
                 address: self.metrics,
                 file: self.metrics_file,
             },
-            record: self.record.map(|path| RecordFile {
-                path,
-                force: self.force,
-            }),
+            record: self.record.map(|path| OutputFile { path, force }),
             store,
         })
     }

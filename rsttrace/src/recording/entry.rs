@@ -15,6 +15,9 @@ use crate::hash::HashMap;
 use crate::judge::Input;
 use crate::record::Word;
 
+/// No word that a host tells is longer, in bytes.
+const LONGEST: usize = 64 << 10;
+
 /// One thing that went in, or the end. Append-only: a number stands for each kind.
 #[derive(Serialize, Deserialize)]
 pub enum Entry<'a, P, S> {
@@ -208,6 +211,11 @@ impl Known {
     }
 
     fn facts(&mut self, stored: Stored<ProcessFacts, NetSettings>) -> Option<Facts> {
+        let holder = stored.holder.iter().map(|holder| &holder.task.comm);
+        let mut words = stored.interface.iter().chain(holder);
+        if words.any(|word| word.len() > LONGEST) || !stored.processes.iter().all(is_credible) {
+            return None;
+        }
         Some(Facts {
             processes: stored
                 .processes
@@ -224,6 +232,26 @@ impl Known {
             },
         })
     }
+}
+
+/// What is kept of a process beyond its block has the size that the host gives it.
+fn is_credible(process: &Shared<ProcessFacts>) -> bool {
+    let Shared::New(process) = process else {
+        return true;
+    };
+    let ProcessFacts {
+        pid: _,
+        exe,
+        cmdline,
+        container_id,
+        unit,
+        pod_uid,
+        cgroup,
+    } = process;
+    [exe, cmdline, container_id, unit, pod_uid, cgroup]
+        .into_iter()
+        .flatten()
+        .all(|word| word.len() <= LONGEST)
 }
 
 fn resolve<T>(known: &mut Vec<Arc<T>>, shared: Shared<T>) -> Option<Arc<T>> {

@@ -20,11 +20,11 @@ use std::time::Instant;
 use crate::record::{Record, SuppressedRecord, TimedOutRecord};
 use crate::summary::Summary;
 
-pub use beside::Beside;
+pub use beside::{Beside, Packets};
 pub use csv::{COLUMNS, Csv};
 pub(crate) use groups::{Side, service};
 pub use json::{Json, append as append_json};
-pub use pcapng::{Machine, Pcapng, PcapngError, Place, Written};
+pub use pcapng::{Machine, Pcapng, Place, Written};
 pub use reporter::Reporter;
 pub use silent::Silent;
 pub use table::{Table, TableOptions, Width};

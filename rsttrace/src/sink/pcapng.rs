@@ -7,10 +7,8 @@ mod comment;
 mod segment;
 
 use std::borrow::Cow;
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom, Write};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -22,7 +20,6 @@ use pcap_file::pcapng::blocks::interface_description::{
 };
 use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeaderOption};
 use pcap_file::{DataLink, Endianness, PcapResult};
-use thiserror::Error;
 
 use super::text::count;
 use crate::hash::HashMap;
@@ -32,25 +29,12 @@ use crate::record::{Direction, Record, Word};
 const PENDING: usize = 256 << 10;
 /// Interfaces told apart in one section; those of further names share the one without a name.
 const MOST_INTERFACES: usize = 4_096;
+/// Longer ones, in bytes, no kernel has.
+const LONGEST_NAME: usize = 64;
 /// Nanoseconds, as a power of ten.
 const NANOSECONDS: u8 = 9;
 /// No frame is cut.
 const NO_LIMIT: u32 = 0;
-/// The file is its owner's alone: addresses and processes are nobody else's concern.
-const MODE: u32 = 0o600;
-
-/// Why no capture can be written. Each message names the file and ends with the next step.
-#[derive(Debug, Error)]
-pub enum PcapngError {
-    /// The file cannot be made.
-    #[error("{}: {error}; name a file that can be written, in a folder that exists", file.display())]
-    Unwritable {
-        /// The file.
-        file: PathBuf,
-        /// What the system says.
-        error: io::Error,
-    },
-}
 
 /// Where blocks are written.
 pub trait Place: Write {
@@ -74,6 +58,28 @@ pub struct Written {
     pub unknown: u64,
     /// Frames that could not be written.
     pub lost: u64,
+}
+
+impl Written {
+    /// As a sentence about the file.
+    pub fn describe(&self, name: &str) -> String {
+        let Self {
+            frames,
+            unknown,
+            lost,
+        } = *self;
+        let mut text = format!("{name}: {} resets as packets", count(frames));
+        if unknown > 0 {
+            text.push_str(&format!(
+                "; {} left out, whose numbers are not known",
+                count(unknown)
+            ));
+        }
+        if lost > 0 {
+            text.push_str(&format!("; {} could not be written", count(lost)));
+        }
+        text
+    }
 }
 
 /// Writes resets with their verdicts.
@@ -103,34 +109,14 @@ pub struct Machine {
     pub kernel: Option<String>,
 }
 
-impl Pcapng<File> {
-    /// Makes the file, for its owner only; one that is there is emptied.
-    pub fn create(file: &Path, machine: Machine) -> Result<Self, PcapngError> {
-        let unwritable = |error| PcapngError::Unwritable {
-            file: file.to_owned(),
-            error,
-        };
-        let place = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(MODE)
-            .open(file)
-            .map_err(unwritable)?;
-        // One that was there keeps its mode; pipes and devices do, too.
-        if place.metadata().is_ok_and(|it| it.is_file()) {
-            place
-                .set_permissions(Permissions::from_mode(MODE))
-                .map_err(unwritable)?;
-        }
-        let mut new = Self::new(place, &file.display().to_string(), machine);
-        // Whoever waits for a header gets it before the first reset.
-        new.put().map_err(unwritable)?;
+impl<P: Place> Pcapng<P> {
+    /// Writes to an empty `place`, and the header at once: whoever waits for it gets it before the first reset.
+    pub fn begin(place: P, name: &str, machine: Machine) -> io::Result<Self> {
+        let mut new = Self::new(place, name, machine);
+        new.put()?;
         Ok(new)
     }
-}
 
-impl<P: Place> Pcapng<P> {
     /// Writes to an empty `place`, called `name` in warnings. The header comes with the first flush.
     pub fn new(place: P, name: &str, machine: Machine) -> Self {
         Self {
@@ -188,22 +174,7 @@ impl<P: Place> Pcapng<P> {
 
     /// The same as a sentence.
     pub fn describe(&self) -> String {
-        let Written {
-            frames,
-            unknown,
-            lost,
-        } = self.written;
-        let mut text = format!("{}: {} resets as packets", self.name, count(frames));
-        if unknown > 0 {
-            text.push_str(&format!(
-                "; {} left out, whose numbers are not known",
-                count(unknown)
-            ));
-        }
-        if lost > 0 {
-            text.push_str(&format!("; {} could not be written", count(lost)));
-        }
-        text
+        self.written.describe(&self.name)
     }
 
     fn append(&mut self, record: &Record, time: Duration, segment: &[u8]) -> PcapResult<()> {
@@ -224,8 +195,9 @@ impl<P: Place> Pcapng<P> {
     /// The number of an interface, which is described first if it is new.
     fn interface(&mut self, name: Option<&Word>) -> PcapResult<u32> {
         let name = name.filter(|name| {
-            self.interfaces.len() < MOST_INTERFACES
-                || self.interfaces.contains_key(&Some((*name).clone()))
+            let has_room = self.interfaces.len() < MOST_INTERFACES
+                || self.interfaces.contains_key(&Some((*name).clone()));
+            has_room && name.len() <= LONGEST_NAME
         });
         if let Some(&number) = self.interfaces.get(&name.cloned()) {
             return Ok(number);
@@ -465,19 +437,5 @@ mod tests {
         file.record(&record("port_closed"));
         drop(file);
         assert_eq!(frames(&blocks(&disk.bytes())), 1);
-    }
-
-    #[test]
-    fn the_file_is_its_owners_alone_also_if_it_was_there() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.pcapng");
-        std::fs::write(&path, "old").unwrap();
-        drop(Pcapng::create(&path, Machine::default()).unwrap());
-        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        assert_eq!(blocks(&std::fs::read(&path).unwrap()).len(), 0);
-        let missing = folder.path().join("no/x.pcapng");
-        let error = Pcapng::create(&missing, Machine::default()).err().unwrap();
-        assert!(error.to_string().contains("name a file"), "{error}");
     }
 }

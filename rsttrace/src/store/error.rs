@@ -48,6 +48,12 @@ pub enum StoreError {
     /// No room.
     #[error("{}: the disk is full; free some of it, or give a smaller --keep-size", .0.display())]
     Full(PathBuf),
+    /// The disk has room, and the limit leaves none.
+    #[error("{}: the limit of its size leaves no room; give a greater --keep-size", .0.display())]
+    Crowded(PathBuf),
+    /// Another user made it.
+    #[error("{}: it belongs to another user; name another file", .0.display())]
+    Others(PathBuf),
     /// Another program that is in the middle of reading or writing it keeps it from being written.
     #[error("{}: another program that uses it keeps it from being written; end that", .0.display())]
     Held(PathBuf),
@@ -66,7 +72,7 @@ impl StoreError {
         let file = file.to_owned();
         match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => Self::Foreign(file),
-            Some(ErrorCode::DatabaseCorrupt) => Self::Damaged {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::TooBig) => Self::Damaged {
                 file,
                 problem: error.to_string(),
             },

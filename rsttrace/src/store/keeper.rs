@@ -15,6 +15,7 @@ use log::{info, warn};
 
 use super::write::{Writer, bytes_on_disk, rest};
 use super::{Limits, StoreError};
+use crate::host::clock;
 use crate::pipeline::Output;
 use crate::vitals::StoreVitals;
 
@@ -24,6 +25,9 @@ const DELAY: Duration = Duration::from_millis(500);
 const BATCH: usize = 512;
 /// Records that wait at most. They have some 2 KiB each.
 const MOST: usize = 4_096;
+
+/// How long the thread makes an old history smaller before it looks at what has come.
+const SLICE: Duration = Duration::from_millis(200);
 
 /// Keeps what it is given, until it is told to end.
 pub struct Keeper {
@@ -137,8 +141,22 @@ impl Shared {
     fn keep(&self, mut writer: Writer) {
         let mut batch = Vec::new();
         let mut expires = self.expire(&mut writer);
+        let (mut restricted, mut again) = (false, false);
         loop {
-            let ended = self.take(&mut batch, expires);
+            if !restricted {
+                // In between, what comes is stored.
+                restricted = writer.restrict(SLICE).unwrap_or_else(|error| {
+                    warn!("what is beyond the limit of the history stays for now: {error}");
+                    again = true;
+                    true
+                });
+            }
+            let expires_or_now = if restricted {
+                expires
+            } else {
+                Some(Instant::now())
+            };
+            let ended = self.take(&mut batch, expires_or_now);
             if !batch.is_empty() {
                 let appended = writer.append(&batch);
                 batch.clear();
@@ -152,8 +170,12 @@ impl Shared {
             if ended {
                 return;
             }
+            if !restricted {
+                continue;
+            }
             if expires.is_none_or(|expires| expires <= Instant::now()) {
                 expires = self.expire(&mut writer);
+                restricted = !std::mem::take(&mut again);
             }
         }
     }
@@ -191,7 +213,8 @@ impl Shared {
     /// Removes what is too old; says when to look again, `None`: when something was stored.
     fn expire(&self, writer: &mut Writer) -> Option<Instant> {
         let now = Timestamp::now();
-        match writer.expire(now) {
+        let at = clock::boottime().unwrap_or_default();
+        match writer.expire(now, at) {
             Ok(expires) => Some(Instant::now() + rest(expires, now)?),
             Err(error) => {
                 warn!("old records are not removed: {error}");

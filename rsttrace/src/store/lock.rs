@@ -3,10 +3,12 @@
 //! A lock of the kernel's on a file beside it: gone with the process that held it, however that ended. Not on the database itself:
 //! to close a second descriptor of that would take SQLite's own locks away.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+
+use nix::unistd::geteuid;
 
 use super::StoreError;
 
@@ -25,8 +27,10 @@ impl Lock {
             .create(true)
             .truncate(false)
             .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
             .open(beside(store, "-lock"))
             .map_err(|error| StoreError::io(store, &error))?;
+        check_own(&file, store)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -45,6 +49,20 @@ impl Lock {
         let _ = writeln!(file, "{}", std::process::id());
         Ok(Self { _file: file })
     }
+}
+
+/// Whether it is a file, and this user's. Root writes to nothing that others have made.
+pub(super) fn check_own(file: &File, store: &Path) -> Result<Metadata, StoreError> {
+    let found = file
+        .metadata()
+        .map_err(|error| StoreError::io(store, &error))?;
+    if !found.is_file() {
+        return Err(StoreError::Foreign(store.to_owned()));
+    }
+    if found.uid() != geteuid().as_raw() {
+        return Err(StoreError::Others(store.to_owned()));
+    }
+    Ok(found)
 }
 
 /// The file's name with something behind it.

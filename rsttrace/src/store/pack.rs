@@ -14,7 +14,7 @@ const DICTIONARY: &[u8] = include_bytes!("dictionary.jsonl");
 const LEVEL: i32 = 1;
 
 /// Longer lines are not believed: a record has a few KiB.
-const MOST: usize = 1 << 20;
+pub(super) const MOST: usize = 1 << 20;
 
 /// How a line is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +58,9 @@ impl Unpacker {
     /// The line that was packed; `None`: these bytes are none.
     pub fn unpack(&mut self, coding: i64, bytes: Vec<u8>) -> Option<String> {
         let line = if coding == Coding::Plain as i64 {
+            if bytes.len() > MOST {
+                return None;
+            }
             bytes
         } else if coding == Coding::Packed as i64 {
             let (length, frame) = bytes.split_first_chunk()?;

@@ -16,6 +16,8 @@ use crate::pipeline::Output;
 
 /// Rows looked at in one transaction: while one lasts, the writer's log can only grow.
 const AT_ONCE: i64 = 1_024;
+/// Bytes of them that are held at once: no further row is looked at beyond that.
+const MOST_BYTES: usize = 8 << 20;
 
 /// A store to read from. Never changes it, never makes its writer wait.
 pub struct Store {
@@ -182,10 +184,13 @@ impl Store {
         let mut found = last.saturating_add(1);
         let condition = query.condition();
         let mut unpacker = self.unpacker()?;
-        while left > 0 && end >= first {
-            let begin = first.max(end.saturating_sub(AT_ONCE - 1));
-            let mut rows = self.rows(&condition, begin, end)?;
-            while let Some(row) = rows.pop_back() {
+        while left > 0 {
+            let Some(begin) = self.window(first, end, true)? else {
+                break;
+            };
+            let rows = self.rows(&condition, begin, end, true)?;
+            end = rows.stopped.unwrap_or(begin).saturating_sub(1);
+            for row in rows.found {
                 let stored = row.unpack(&mut unpacker, &self.file)?;
                 if matches!(stored.output, Output::Reset(_)) && query.wants(&stored.output) {
                     found = stored.id;
@@ -195,9 +200,25 @@ impl Store {
                     }
                 }
             }
-            end = begin.saturating_sub(1);
         }
         Ok(if left > 0 { first } else { found })
+    }
+
+    /// Where the next rows from `first` on, or the last ones up to `last`, end: as many as are looked at at once. `None`: there are
+    /// none. Ids may be far apart.
+    fn window(&self, first: i64, last: i64, from_end: bool) -> Result<Option<i64>, StoreError> {
+        let (end, order) = if from_end {
+            ("min", "DESC")
+        } else {
+            ("max", "ASC")
+        };
+        let sql = format!(
+            "SELECT {end}(id) FROM (SELECT id FROM record WHERE id BETWEEN ?1 AND ?2 ORDER BY id {order} LIMIT {AT_ONCE})"
+        );
+        self.connection
+            .prepare_cached(&sql)
+            .and_then(|mut statement| statement.query_row([first, last], |row| row.get(0)))
+            .map_err(|error| self.failed(&error))
     }
 
     fn rows(
@@ -205,7 +226,8 @@ impl Store {
         condition: &Condition,
         begin: i64,
         end: i64,
-    ) -> Result<VecDeque<Packed>, StoreError> {
+        from_end: bool,
+    ) -> Result<Rows, StoreError> {
         let read = || {
             let mut sql = format!(
                 "SELECT id, kind, coding, line FROM record WHERE id BETWEEN {begin} AND {end}"
@@ -214,17 +236,31 @@ impl Store {
                 // By id: the index by time would have to be sorted.
                 sql = format!("{sql} AND {}", condition.sql.replace("time ", "+time "));
             }
-            sql.push_str(" ORDER BY id");
+            sql.push_str(if from_end {
+                " ORDER BY id DESC"
+            } else {
+                " ORDER BY id"
+            });
             let mut statement = self.connection.prepare(&sql)?;
-            let rows = statement.query_map(params_from_iter(&condition.values), |row| {
-                Ok(Packed {
+            let mut read = statement.query(params_from_iter(&condition.values))?;
+            let mut rows = Rows::default();
+            let mut bytes = 0;
+            while let Some(row) = read.next()? {
+                let packed = Packed {
                     id: row.get(0)?,
                     kind: row.get(1)?,
                     coding: row.get(2)?,
                     line: row.get(3)?,
-                })
-            })?;
-            rows.collect::<rusqlite::Result<_>>()
+                };
+                bytes += packed.line.len();
+                let id = packed.id;
+                rows.found.push_back(packed);
+                if bytes >= MOST_BYTES {
+                    rows.stopped = Some(id);
+                    break;
+                }
+            }
+            Ok(rows)
         };
         read().map_err(|error| self.failed(&error))
     }
@@ -264,9 +300,24 @@ impl Iterator for Records<'_> {
             if self.next > self.last {
                 return None;
             }
-            let end = self.last.min(self.next.saturating_add(AT_ONCE - 1));
-            match self.store.rows(&self.condition, self.next, end) {
-                Ok(rows) => self.rows = rows,
+            let read = self
+                .store
+                .window(self.next, self.last, false)
+                .and_then(|end| {
+                    let Some(end) = end else { return Ok(None) };
+                    let rows = self.store.rows(&self.condition, self.next, end, false)?;
+                    Ok(Some((rows, end)))
+                });
+            match read {
+                Ok(None) => self.last = self.next.saturating_sub(1),
+                Ok(Some((rows, end))) => {
+                    let seen = rows.stopped.unwrap_or(end);
+                    self.rows = rows.found;
+                    match seen.checked_add(1) {
+                        Some(next) => self.next = next,
+                        None => self.last = self.next.saturating_sub(1),
+                    }
+                }
                 Err(error) => {
                     // Told once.
                     self.next = i64::MAX;
@@ -274,9 +325,16 @@ impl Iterator for Records<'_> {
                     return Some(Err(error));
                 }
             }
-            self.next = end.saturating_add(1);
         }
     }
+}
+
+/// Some rows, in the order in which they were asked for.
+#[derive(Default)]
+struct Rows {
+    found: VecDeque<Packed>,
+    /// The last one that was looked at, if that was before the end for want of room.
+    stopped: Option<i64>,
 }
 
 /// A row as it is kept.

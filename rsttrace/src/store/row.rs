@@ -6,7 +6,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::pack::{Coding, Packer};
+use super::pack::{Coding, MOST, Packer};
 use crate::pipeline::Output;
 use crate::record::{Endpoint, Process, Record, SuppressedRecord, TimedOutRecord};
 use crate::sink::append_json;
@@ -35,6 +35,9 @@ pub(super) struct Row {
     line: Vec<u8>,
 }
 
+/// Numbers, addresses, and the header of a row; more than they ever take.
+const VALUES: usize = 160;
+
 pub(super) const INSERT: &str = "INSERT INTO record (time, kind, direction, origin, cause, severity, confidence, \
      local, local_port, remote, remote_port, netns, quiet, pid, words, coding, line) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
@@ -57,6 +60,9 @@ impl Row {
                 Self::suppressed(sum)?
             }
         };
+        if scratch.len() > MOST {
+            return Err(io::Error::other("a record of more than 1 MiB"));
+        }
         (row.coding, row.line) = packer.pack(scratch);
         Ok(row)
     }
@@ -113,10 +119,14 @@ impl Row {
         Ok(row)
     }
 
-    /// About what it takes on the disk, with its share of the index.
-    pub fn bytes(&self) -> u64 {
+    /// Bytes of its cell in the table, at most, as SQLite stores it: its values, and what stands before them.
+    pub fn cell(&self) -> u64 {
+        let names = self.names.iter().flatten().map(|name| name.len()).sum();
         let words = self.words.as_deref().map_or(0, str::len);
-        (self.line.len() + words) as u64 + 160
+        [self.line.len(), words, names, VALUES]
+            .into_iter()
+            .map(|bytes| bytes as u64)
+            .sum()
     }
 
     /// Runs [`INSERT`].

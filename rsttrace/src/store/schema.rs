@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::limits::Limit;
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::StoreError;
+use super::{StoreError, pack};
 
 /// "rstt": `file` and others tell by it whose database it is.
-const APPLICATION_ID: i64 = 0x7273_7474;
+pub(super) const APPLICATION_ID: i64 = 0x7273_7474;
 
 /// What makes each version of the one before, from an empty file on. Append-only: stores of all versions are about.
 const MIGRATIONS: &[&str] = &[
@@ -89,7 +90,10 @@ fn migrate(
         )
         .map_err(failed)?;
     if version == known {
-        return Ok(());
+        return match is_as_made(connection, migrations).map_err(failed)? {
+            true => Ok(()),
+            false => Err(StoreError::Foreign(file.to_owned())),
+        };
     }
     let steps = usize::try_from(version).unwrap_or(0);
     let transaction = connection
@@ -107,12 +111,24 @@ fn migrate(
 
 /// Whether it can be read as it is.
 pub(super) fn check(connection: &Connection, file: &Path) -> Result<(), StoreError> {
+    let failed = |error| StoreError::sqlite(file, &error);
+    // It may come from others: no value of theirs is larger, and nothing that they wrote into it is run.
+    let most = pack::MOST as i32 * 2;
+    connection
+        .set_limit(Limit::SQLITE_LIMIT_LENGTH, most)
+        .and_then(|_| connection.execute_batch("PRAGMA trusted_schema = OFF"))
+        .map_err(failed)?;
     connection
         .busy_timeout(PATIENCE)
         .and_then(|()| identify(connection))
-        .map_err(|error| StoreError::sqlite(file, &error))
+        .map_err(failed)
         .and_then(|identity| match identity {
-            Identity::Ours(version) if version == VERSION => Ok(()),
+            Identity::Ours(version) if version == VERSION => {
+                match is_as_made(connection, MIGRATIONS).map_err(failed)? {
+                    true => Ok(()),
+                    false => Err(StoreError::Foreign(file.to_owned())),
+                }
+            }
             Identity::Ours(version) if version > VERSION => Err(StoreError::Newer {
                 file: file.to_owned(),
                 version,
@@ -121,6 +137,26 @@ pub(super) fn check(connection: &Connection, file: &Path) -> Result<(), StoreErr
             Identity::Empty => Err(StoreError::Missing(file.to_owned())),
             Identity::Foreign => Err(StoreError::Foreign(file.to_owned())),
         })
+}
+
+/// Whether its tables are those that the steps make: no view, and no trigger, goes by their names.
+fn is_as_made(connection: &Connection, migrations: &[&str]) -> rusqlite::Result<bool> {
+    type Entry = (String, String, String, Option<String>);
+    let entries = |connection: &Connection| -> rusqlite::Result<Vec<Entry>> {
+        // What SQLite makes for itself, as with ANALYZE, is nobody's concern.
+        let sql = "SELECT type, name, tbl_name, sql FROM sqlite_schema \
+             WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' OR type <> 'table' ORDER BY name LIMIT 100";
+        let mut statement = connection.prepare(sql)?;
+        let entries = statement.query_map([], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })?;
+        entries.collect()
+    };
+    let made = Connection::open_in_memory()?;
+    for step in migrations {
+        made.execute_batch(step)?;
+    }
+    Ok(entries(connection)? == entries(&made)?)
 }
 
 enum Identity {

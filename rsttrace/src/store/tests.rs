@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use rusqlite::Connection;
 
 use super::*;
+use crate::event::BootTime;
 use crate::filter::{Filter, Ports, ProcessTerm, Terms};
 use crate::pipeline::Output;
 use crate::record::{Cause, Record, Severity, SuppressedRecord, TIMED_OUT_SCHEMA, TimedOutRecord};
@@ -345,8 +346,12 @@ fn all_files_together_stay_below_the_limit_while_ten_times_as_much_is_written() 
     assert!(found.len() > 1_000, "{}", found.len());
 }
 
-/// Text of 1,200 bytes that hardly shrinks.
+/// Text that hardly shrinks, of 1,200 bytes.
 fn unpackable() -> String {
+    unpackable_of(1_200)
+}
+
+fn unpackable_of(bytes: usize) -> String {
     use std::hash::{BuildHasher as _, RandomState};
     let mut state = RandomState::new().hash_one(1) | 1;
     let mut next = || {
@@ -355,7 +360,7 @@ fn unpackable() -> String {
         state ^= state << 17;
         char::from(b'!' + (state % 90) as u8)
     };
-    std::iter::repeat_with(&mut next).take(1_200).collect()
+    std::iter::repeat_with(&mut next).take(bytes).collect()
 }
 
 #[test]
@@ -376,7 +381,7 @@ fn a_smaller_limit_shrinks_what_is_there() {
         writer.bytes()
     );
     drop(writer);
-    let writer = Writer::open(
+    let mut writer = Writer::open(
         &place.file,
         Limits {
             bytes: Limits::LEAST_BYTES,
@@ -384,6 +389,19 @@ fn a_smaller_limit_shrinks_what_is_there() {
         },
     )
     .unwrap();
+    let begun = std::time::Instant::now();
+    assert!(!writer.restrict(Duration::ZERO).unwrap(), "in slices");
+    while !writer.has_room(0).unwrap() {
+        writer.remove_oldest().unwrap();
+    }
+    // One transaction gives back many pages.
+    assert_eq!(writer.give_back().unwrap(), writer.given_back());
+    let mut slices = 0;
+    while !writer.restrict(Duration::from_millis(200)).unwrap() {
+        slices += 1;
+    }
+    println!("{:?}, {slices} slices", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(20));
     assert!(writer.bytes() <= Limits::LEAST_BYTES, "{}", writer.bytes());
     assert!(ask(&place, &everything()).len() > 1_000);
 }
@@ -398,19 +416,205 @@ fn what_is_too_old_goes() {
     outputs.push(reset(&young));
     writer.append(&outputs);
     drop(writer);
-    let limits = Limits::default();
-    let mut writer = Writer::open(&place.file, limits).unwrap();
+    let mut writer = Writer::open(&place.file, Limits::default()).unwrap();
+    let now = Timestamp::now();
+    let next = writer.expire(now, BootTime(0)).unwrap().unwrap();
     assert_eq!(ask(&place, &everything()).len(), 1);
-    let next = writer.expire(Timestamp::now()).unwrap().unwrap();
-    let left = next.duration_since(Timestamp::now());
+    let left = next.duration_since(now);
     assert!(left > jiff::SignedDuration::from_hours(6 * 24), "{left}");
-    assert_eq!(
-        writer
-            .expire(next + jiff::SignedDuration::from_secs(1))
-            .unwrap(),
-        None
-    );
+    let second = jiff::SignedDuration::from_secs(1);
+    let later = BootTime(u64::try_from((left + second).as_nanos()).unwrap());
+    assert_eq!(writer.expire(next + second, later).unwrap(), None);
     assert_eq!(ask(&place, &everything()).len(), 0);
+}
+
+#[test]
+fn a_clock_that_leaps_ahead_erases_nothing() {
+    let place = store(&all());
+    let number = all().len();
+    let newest = samples().iter().map(|it| it.time.clone()).max().unwrap();
+    let newest: Timestamp = newest.parse().unwrap();
+    let year = |number: i64| jiff::SignedDuration::from_hours(365 * 24 * number);
+    let hours = |number: u64| BootTime(number * 3_600_000_000_000);
+    // At the start.
+    let mut writer = Writer::open(&place.file, Limits::default()).unwrap();
+    writer.expire(newest + year(20), hours(1)).unwrap();
+    assert_eq!(ask(&place, &everything()).len(), number);
+    drop(writer);
+    // And while it runs.
+    let mut writer = Writer::open(&place.file, Limits::default()).unwrap();
+    writer.expire(newest, hours(1)).unwrap();
+    writer.expire(newest + year(1), hours(2)).unwrap();
+    assert_eq!(ask(&place, &everything()).len(), number);
+    // It keeps that time: then so it is.
+    writer.expire(newest + year(2), hours(40)).unwrap();
+    writer
+        .expire(
+            newest + year(2) + jiff::SignedDuration::from_hours(30),
+            hours(70),
+        )
+        .unwrap();
+    assert_eq!(ask(&place, &everything()).len(), 0);
+}
+
+/// Rows of which hardly two fit into a page, or which go on in others.
+#[test]
+fn large_rows_never_stop_the_storing() {
+    for range in [2_500..3_300, 6_000..40_000] {
+        let place = place();
+        let limits = Limits {
+            bytes: 32 << 20,
+            ..limits()
+        };
+        let mut writer = Writer::open(&place.file, limits).unwrap();
+        let sample = samples().remove(1);
+        let mut handed_in = 0;
+        let mut length = range.start;
+        while handed_in < 40 << 20 {
+            let mut outputs = Vec::new();
+            for _ in 0..500 {
+                length = range.start + (length + 977 - range.start) % (range.end - range.start);
+                let mut record = sample.clone();
+                record.verdict.summary = unpackable_of(length);
+                handed_in += length;
+                outputs.push(reset(&record));
+            }
+            let appended = writer.append(&outputs);
+            assert_eq!(appended.lost, 0, "{range:?}: {:?}", appended.error);
+            assert!(writer.bytes() <= limits.bytes, "{}", writer.bytes());
+        }
+        drop(writer);
+        let kept: usize = ask(&place, &everything())
+            .iter()
+            .map(|it| it.line.len())
+            .sum();
+        println!("{range:?}: {kept} bytes of lines in {}", limits.bytes);
+        assert!(kept > 8 << 20, "{range:?}: {kept}");
+    }
+}
+
+#[test]
+fn where_the_limit_is_met_all_the_same_the_oldest_go_and_the_disk_is_not_blamed() {
+    let place = store(&[]);
+    let mut writer = Writer::open(&place.file, limits()).unwrap();
+    let outputs: Vec<Output> = (0..100).flat_map(|_| all()).collect();
+    assert_eq!(writer.append(&outputs).lost, 0);
+    writer.limit_to_what_is_there();
+    let before = ask(&place, &everything()).len();
+    let appended = writer.append(&outputs[..200]);
+    assert_eq!(appended.lost, 0, "{:?}", appended.error);
+    assert!(ask(&place, &everything()).len() < before + 200);
+    // Nothing is left that could go.
+    let mut record = samples().remove(1);
+    record.verdict.summary = unpackable_of(900_000);
+    let vast = vec![reset(&record); 9];
+    let error = writer.append(&vast).error.unwrap().to_string();
+    assert!(error.contains("greater --keep-size"), "{error}");
+}
+
+#[test]
+fn nothing_is_made_beside_what_is_no_history_or_through_a_link() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().unwrap();
+    let text = folder.path().join("passwd");
+    std::fs::write(&text, "root:x:0:0:".repeat(99)).unwrap();
+    let other = folder.path().join("mail.db");
+    let connection = Connection::open(&other).unwrap();
+    connection.execute_batch("CREATE TABLE a (b)").unwrap();
+    drop(connection);
+    for file in [&text, &other] {
+        let error = Writer::open(file, limits()).err().unwrap();
+        assert!(matches!(error, StoreError::Foreign(_)), "{error}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    // Somebody wants a file of ours to be emptied.
+    let precious = folder.path().join("precious");
+    std::fs::write(&precious, "precious").unwrap();
+    symlink(&precious, folder.path().join("history.db-lock")).unwrap();
+    assert!(Writer::open(&folder.path().join("history.db"), limits()).is_err());
+    assert_eq!(std::fs::read(&precious).unwrap(), b"precious");
+    if nix::unistd::geteuid().is_root() {
+        let place = store(&all());
+        std::os::unix::fs::chown(&place.file, Some(1), None).unwrap();
+        let error = Writer::open(&place.file, limits()).err().unwrap();
+        assert!(matches!(error, StoreError::Others(_)), "{error}");
+    }
+}
+
+#[test]
+fn a_store_that_others_could_read_is_its_owners_alone_from_then_on() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = store(&all());
+    std::fs::set_permissions(&place.file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let _writer = Writer::open(&place.file, limits()).unwrap();
+    let mode = std::fs::metadata(&place.file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn ids_that_are_far_apart_are_read_at_once() {
+    let place = store(&all());
+    let change = Connection::open(&place.file).unwrap();
+    let last = format!("UPDATE record SET id = {} WHERE id = 1", i64::MAX);
+    change.execute_batch(&last).unwrap();
+    drop(change);
+    let begun = std::time::Instant::now();
+    let found = ask(&place, &everything());
+    assert_eq!(found.len(), all().len());
+    assert_eq!(found.last().unwrap().id, i64::MAX);
+    let newest = Query {
+        newest: Some(1_000),
+        ..everything()
+    };
+    assert_eq!(ask(&place, &newest).len(), all().len());
+    let newest = Query {
+        newest: Some(1),
+        ..everything()
+    };
+    assert_eq!(ask(&place, &newest).len(), 1);
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn what_only_looks_like_a_store_is_not_asked() {
+    let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)";
+    for hostile in [
+        format!("DROP TABLE record; CREATE VIEW record AS {endless} SELECT i AS id, i AS time, 0 AS kind, 0 AS coding, x'' AS line FROM n;"),
+        format!("CREATE TRIGGER t AFTER DELETE ON record BEGIN INSERT INTO record (time, kind, coding, line) {endless} SELECT i, 0, 0, x'' FROM n; END;").replace("WITH RECURSIVE", "WITH"),
+        "ALTER TABLE record ADD COLUMN more AS (randomblob(1000000))".to_owned(),
+        "CREATE INDEX other ON record (hex(line))".to_owned(),
+    ] {
+        let place = store(&all());
+        let change = Connection::open(&place.file).unwrap();
+        if change.execute_batch(&hostile).is_err() {
+            continue;
+        }
+        drop(change);
+        let error = Store::open_read(&place.file).err().unwrap();
+        assert!(matches!(error, StoreError::Foreign(_)), "{error}");
+        let error = Writer::open(&place.file, limits()).err().unwrap();
+        assert!(matches!(error, StoreError::Foreign(_)), "{error}");
+    }
+    // A value that nobody needs.
+    let place = store(&all());
+    let change = Connection::open(&place.file).unwrap();
+    change
+        .execute_batch("UPDATE record SET coding = 0, line = zeroblob(5000000) WHERE id = 2")
+        .unwrap();
+    drop(change);
+    let store = Store::open_read(&place.file).unwrap();
+    let found: Vec<_> = store.records(&everything()).unwrap().collect();
+    assert!(matches!(
+        found.last(),
+        Some(Err(StoreError::Damaged { .. }))
+    ));
+    // What SQLite makes for itself does no harm.
+    let place = self::store(&all());
+    Connection::open(&place.file)
+        .unwrap()
+        .execute_batch("ANALYZE")
+        .unwrap();
+    assert_eq!(ask(&place, &everything()).len(), all().len());
 }
 
 #[test]

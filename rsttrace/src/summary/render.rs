@@ -114,6 +114,12 @@ impl Summary {
 
     fn kernel(&self, out: &mut String) -> std::fmt::Result {
         // Nothing seen is told by zeroes.
+        if self.totals.is_enough {
+            return writeln!(
+                out,
+                "\nstopped after --count: what was lost is told at the end of the recording"
+            );
+        }
         if self.totals.is_cut_off {
             return writeln!(
                 out,
