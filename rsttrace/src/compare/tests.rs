@@ -215,7 +215,7 @@ fn two_resets_with_the_same_numbers_are_two() {
 fn a_capture_with_a_filter_for_data_proves_nothing() {
     for (filter, proves) in [
         (
-            (|segment: &Segment<'_>| segment.payload_len > 0) as fn(&Segment<'_>) -> bool,
+            (|segment: &Segment<'_>| segment.payload_len > 0) as scene::Filter,
             false,
         ),
         (

@@ -21,6 +21,9 @@ const TAPS: [(&str, u32, i64, u8); 4] = [
     ("server", 0, 2 * MS + 50 * US, 1),
 ];
 
+/// Whether a capture holds such a segment.
+pub type Filter = fn(&Segment<'_>) -> bool;
+
 /// What an end, or somebody in its name, sends.
 #[derive(Clone, Debug)]
 pub struct Shot {
@@ -165,7 +168,7 @@ pub struct Scene {
     turns: u16,
     ways: bool,
     bridge: bool,
-    filter: Option<(&'static str, fn(&Segment<'_>) -> bool)>,
+    filter: Option<(&'static str, Filter)>,
 }
 
 fn at(text: &str) -> SocketAddr {
@@ -216,7 +219,7 @@ impl Scene {
     }
 
     /// That capture holds only such segments.
-    pub fn filtered(&mut self, capture: &'static str, by: fn(&Segment<'_>) -> bool) {
+    pub fn filtered(&mut self, capture: &'static str, by: Filter) {
         self.filter = Some((capture, by));
     }
 
