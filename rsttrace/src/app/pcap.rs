@@ -18,7 +18,7 @@ use crate::compare::Digest;
 use crate::event::{BootTime, HostFacts};
 use crate::pipeline::{Output, Pipeline};
 use crate::record::Word;
-use crate::sink::{Reporter, text};
+use crate::sink::Reporter;
 use crate::summary::Totals;
 use crate::track::{Captured, TrackCounts, Tracker};
 use crate::verdict::timeout;
@@ -129,7 +129,8 @@ struct Judging {
 impl Judging {
     fn new(file: &Path, options: &PcapOptions) -> Self {
         let name: Word = file.to_string_lossy().as_ref().into();
-        let digest = (options.files.len() > 1).then(|| Digest::new(name.clone()));
+        let digest =
+            (options.files.len() > 1).then(|| Digest::new(name.clone()).among(options.files.len()));
         let tracker = Tracker::new(options.local.iter().copied());
         Self {
             pipeline: Pipeline::with_hops(HostFacts::of_capture(&name), options.hops.clone()),
@@ -200,9 +201,10 @@ impl Judging {
         pipeline.finish(&mut outputs);
         let shown = show.all(&mut outputs, clock.now(), is_live)?;
         if let Some(mut digest) = rest.digest.take().filter(|_| is_usable) {
-            for lack in lacks(&end) {
-                digest.lacks(lack);
+            if let Some(early) = &end.early {
+                digest.lacks(early.clone());
             }
+            digest.ended(&end.counts);
             show.digests.push(digest);
         }
         info!("{file}: {:?}, {:?}", end.counts, rest.counts);
@@ -219,19 +221,6 @@ impl Judging {
     fn show(&mut self, show: &mut Show) -> Result<ControlFlow<()>, Failure> {
         show.all(&mut self.outputs, self.clock.now(), self.is_live)
     }
-}
-
-/// Why a capture may hold less than what passed.
-fn lacks(end: &End) -> Vec<String> {
-    let mut list = Vec::from_iter(end.early.clone());
-    let unread = end.counts.cut + end.counts.fragments;
-    if unread > 0 {
-        list.push(format!(
-            "{} frames of it have no whole TCP header",
-            text::count(unread)
-        ));
-    }
-    list
 }
 
 /// What becomes of what was judged.

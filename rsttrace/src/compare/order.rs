@@ -107,12 +107,17 @@ pub(super) fn order_of(
     captures: [usize; 2],
     bounds: &Bounds,
 ) -> Option<Ordering> {
+    // The greatest, then the least: a router's own capture has what came in and what left.
     let ttl = |capture: usize, side: usize| {
         let lives = connection.in_capture(digests, capture);
-        lives
+        let all = lives
             .flat_map(|life| &life.streams[side].lanes)
-            .filter_map(|lane| lane.ttl())
-            .max()
+            .filter_map(|lane| lane.ttl());
+        all.fold(None, |range: Option<(u8, u8)>, ttl| {
+            Some(range.map_or((ttl, ttl), |(greatest, least)| {
+                (greatest.max(ttl), least.min(ttl))
+            }))
+        })
     };
     let [a, b] = captures;
     let compared = |side: usize| Some(ttl(a, side)?.cmp(&ttl(b, side)?));

@@ -564,23 +564,42 @@ impl Teller<'_, '_> {
         };
         let far = self.end(other, side);
         let seen = self.times(reset);
+        let fins_of = |side: usize| -> Vec<(usize, i64)> {
+            let lives = self.legs[other].connection.all(self.all.digests);
+            lives
+                .filter_map(|(capture, life)| {
+                    Some((capture, nanos(life.streams[side].fins.first()?.time.0)))
+                })
+                .collect()
+        };
+        // What its far end did after the proxy had closed that leg is an answer, by the clock of one capture.
+        let closed = fins_of(1 - side);
+        let is_answer = |(capture, time): &(usize, i64)| {
+            closed
+                .iter()
+                .any(|(its, fin)| its == capture && fin <= time)
+        };
+        let mut answered = false;
         let mut ended: Vec<(i64, i64, &str)> = Vec::new();
         for end in all
             .iter()
             .filter(|end| end.leg == other && end.passage.side == side)
         {
             if end.judgement.maker == Maker::Claimed {
-                let gap = self.gap(&seen, &self.times(end));
+                let times = self.times(end);
+                if times.iter().any(is_answer) {
+                    answered = true;
+                    continue;
+                }
+                let gap = self.gap(&seen, &times);
                 ended.extend(gap.map(|(gap, half)| (gap, half, "reset")));
             }
         }
-        let fins: Vec<_> = self.legs[other]
-            .connection
-            .all(self.all.digests)
-            .filter_map(|(capture, life)| {
-                Some((capture, nanos(life.streams[side].fins.first()?.time.0)))
-            })
-            .collect();
+        let mut fins = fins_of(side);
+        if fins.iter().any(is_answer) {
+            answered = true;
+            fins.clear();
+        }
         let gap = self.gap(&seen, &fins);
         ended.extend(gap.map(|(gap, half)| (gap, half, "closed (FIN)")));
         if ended
@@ -621,12 +640,15 @@ impl Teller<'_, '_> {
                 let quiet = silence.map_or_else(String::new, |silence| {
                     format!(", after a silence of {}", words::seconds(silence))
                 });
+                let far = who(&far);
+                let first = if answered {
+                    format!("The balancer had closed its leg to {far} first, which only answered")
+                } else {
+                    format!("{} had not ended its leg before", capital(&far))
+                };
                 Some((
                     "own_decision",
-                    format!(
-                        "{} had not ended its leg before: the balancer did it by itself{quiet}.",
-                        capital(&who(&far))
-                    ),
+                    format!("{first}: the balancer did it by itself{quiet}."),
                 ))
             }
         }
