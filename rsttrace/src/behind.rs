@@ -5,7 +5,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -103,10 +103,7 @@ impl<T> Handed<T> {
     /// The next thing if there is one.
     pub fn waiting(&self) -> Option<T> {
         self.steps.fetch_add(1, Ordering::Relaxed);
-        match self.from.try_recv() {
-            Ok(thing) => Some(thing),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        self.from.try_recv().ok()
     }
 }
 

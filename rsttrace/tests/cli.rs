@@ -162,6 +162,9 @@ fn a_recording_is_replayed_without_rights() {
     assert!(lines.lines().count() > 300, "{}", lines.lines().count());
     let again = run(&format!("replay -o json --noise {RECORDING}")).stdout;
     assert!(lines.as_bytes() == again);
+    let some = run(&format!("replay --noise --count 3 {RECORDING}"));
+    let stderr = String::from_utf8(some.stderr).unwrap();
+    assert!(stderr.contains("stopped after --count"), "{stderr}");
 }
 
 #[test]

@@ -379,7 +379,7 @@ mod tests {
         let writer = Writer::new(Stuck(Vec::new(), wait), &head(), Effort::Live).unwrap();
         let mut recorder = Recorder::start(writer, "x").unwrap();
         // Nothing that can be packed well: each block goes to the disk.
-        let bytes: Vec<u8> = (0..300_u32).map(|n| (n * n >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..300_u32).map(|n| ((n * n) >> 3) as u8).collect();
         let begun = std::time::Instant::now();
         for _ in 0..400_000 {
             recorder.event(&bytes, &Facts::default());

@@ -264,3 +264,36 @@ fn resolve<T>(known: &mut Vec<Arc<T>>, shared: Shared<T>) -> Option<Arc<T>> {
         Shared::Again(number) => known.get(usize::try_from(number).ok()?).cloned(),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn takes(facts: &Facts) -> bool {
+        let mut told = Told::default();
+        let bytes = postcard::to_stdvec(&told.event(b"x", facts)).unwrap();
+        let found: Found<'_> = postcard::from_bytes(&bytes).unwrap();
+        Known::default().input(found).is_some()
+    }
+
+    #[test]
+    fn words_that_no_host_tells_are_not_believed() {
+        let word = |length: usize| Some(Word::from("x".repeat(length)));
+        let of_process = |length| Facts {
+            processes: std::iter::once(Arc::new(ProcessFacts {
+                cmdline: word(length),
+                ..ProcessFacts::default()
+            }))
+            .collect(),
+            ..Facts::default()
+        };
+        let of_interface = |length| Facts {
+            interface: word(length),
+            ..Facts::default()
+        };
+        assert!(takes(&of_process(LONGEST)) && takes(&of_interface(LONGEST)));
+        assert!(!takes(&of_process(LONGEST + 1)));
+        assert!(!takes(&of_interface(LONGEST + 1)));
+    }
+}

@@ -236,7 +236,7 @@ impl Writer {
     /// Whether the file system has room for so many bytes, twice: in the log, and in the database.
     fn disk_has(&self, bytes: u64) -> bool {
         statvfs(&self.file).is_ok_and(|disk| {
-            let free = u64::from(disk.blocks_available()).saturating_mul(disk.fragment_size());
+            let free = disk.blocks_available().saturating_mul(disk.fragment_size());
             free > bytes.saturating_mul(2)
         })
     }

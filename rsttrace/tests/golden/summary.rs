@@ -83,6 +83,7 @@ fn summary_of_many_records() {
         duration: Duration::from_secs(7505),
         kernel: kernel(0),
         is_cut_off: false,
+        is_enough: false,
         lessons: vec![
             "towards 10.0.0.0/24 port 443, fin_at_expiry: 37 of 40 idle resets came at 300.0 ± 0.4 s".to_owned(),
         ],
@@ -100,6 +101,7 @@ fn summary_with_losses() {
         duration: Duration::from_millis(20_040),
         kernel: kernel(5),
         is_cut_off: false,
+        is_enough: false,
         lessons: Vec::new(),
         shortfalls: vec![
             ("tombstones not written".to_owned(), 1234),
