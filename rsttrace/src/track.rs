@@ -69,6 +69,20 @@ pub struct TrackCounts {
     pub backwards: u64,
 }
 
+impl TrackCounts {
+    /// What was not understood as well as it could have been, by name; zeroes, too.
+    pub fn shortfalls(&self) -> [(&'static str, u64); 3] {
+        [
+            ("segments out of order of time", self.backwards),
+            ("connections forgotten for want of room", self.forgotten),
+            (
+                "resets judged before what followed them was seen",
+                self.hurried,
+            ),
+        ]
+    }
+}
+
 /// Sequence number, acknowledgement number and flags.
 type Numbers = (u32, u32, u8);
 

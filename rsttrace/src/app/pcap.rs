@@ -346,29 +346,22 @@ struct Sums {
 
 impl Sums {
     fn add(&mut self, end: &End, clock: &Clock, pipeline: &Pipeline, tracked: TrackCounts) {
-        let read = &end.counts;
         self.duration += clock.elapsed;
         let lessons = pipeline.lessons();
         self.lessons
             .extend(lessons.iter().map(timeout::path_lesson));
-        for (name, number) in [
+        let own = [
             (
                 "captures that ended before the file was whole",
                 u64::from(end.early.is_some()),
             ),
-            ("frames of link types that are not read", read.link_types),
-            ("fragments without a TCP header", read.fragments),
-            ("frames cut before the end of the TCP header", read.cut),
-            ("malformed packets", read.malformed),
-            ("frames without a time", read.untimed),
-            ("segments out of order of time", tracked.backwards),
-            ("connections forgotten for want of room", tracked.forgotten),
-            (
-                "resets judged before what followed them was seen",
-                tracked.hurried,
-            ),
             ("second sightings of a reset", tracked.repeated),
-        ] {
+        ];
+        let all = own
+            .into_iter()
+            .chain(end.counts.shortfalls())
+            .chain(tracked.shortfalls());
+        for (name, number) in all {
             match self.read.iter_mut().find(|(known, _)| *known == name) {
                 Some((_, sum)) => *sum += number,
                 None => self.read.push((name, number)),

@@ -74,6 +74,19 @@ pub struct ReadCounts {
     pub bytes: u64,
 }
 
+impl ReadCounts {
+    /// What of a capture was not read, by name; zeroes, too.
+    pub fn shortfalls(&self) -> [(&'static str, u64); 5] {
+        [
+            ("frames of link types that are not read", self.link_types),
+            ("fragments without a TCP header", self.fragments),
+            ("frames cut before the end of the TCP header", self.cut),
+            ("malformed packets", self.malformed),
+            ("frames without a time", self.untimed),
+        ]
+    }
+}
+
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

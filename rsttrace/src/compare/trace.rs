@@ -120,11 +120,7 @@ impl Digest {
 
     /// The capture is read to its end: what of it could not be read may have been of any connection.
     pub fn ended(&mut self, counts: &ReadCounts) {
-        for (number, what) in [
-            (counts.cut, "frames cut before the end of the TCP header"),
-            (counts.fragments, "fragments without a TCP header"),
-            (counts.malformed, "malformed packets"),
-        ] {
+        for (what, number) in counts.shortfalls() {
             if number > 0 {
                 self.lacks(format!("{what}: {number}"));
             }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, anyhow};
 
 use super::STANDARD;
 use crate::app::history;
-use crate::capture::{self, CaptureError, ReadCounts};
+use crate::capture::{self, CaptureError};
 use crate::cli::{Failure, ReportOptions};
 use crate::event::HostFacts;
 use crate::judge::{Judge, Sight};
@@ -18,7 +18,7 @@ use crate::recording::{self, RecordingError};
 use crate::report::source::{self, Kind};
 use crate::report::{Unread, things};
 use crate::store::{Query, Store, StoreError};
-use crate::track::{TrackCounts, Tracker};
+use crate::track::Tracker;
 
 /// Bytes that a source is told by.
 const HEAD: usize = 64 << 10;
@@ -185,28 +185,12 @@ impl<'a> Source<'a> {
         pipeline.finish(&mut outputs);
         outputs.drain(..).for_each(take);
         self.unread.early = reader.ended_early().map(str::to_owned);
-        for (name, number) in shortfalls(&reader.counts(), tracker.counts()) {
+        let read = reader.counts().shortfalls();
+        for (name, number) in read.into_iter().chain(tracker.counts().shortfalls()) {
             self.unread.leave_out(name, number);
         }
         Ok(())
     }
-}
-
-/// What of a capture was not read, or not understood as well as it could have been.
-fn shortfalls(read: &ReadCounts, tracked: TrackCounts) -> [(&'static str, u64); 8] {
-    [
-        ("frames of link types that are not read", read.link_types),
-        ("fragments without a TCP header", read.fragments),
-        ("frames cut before the end of the TCP header", read.cut),
-        ("malformed packets", read.malformed),
-        ("frames without a time", read.untimed),
-        ("segments out of order of time", tracked.backwards),
-        ("connections forgotten for want of room", tracked.forgotten),
-        (
-            "resets judged before what followed them was seen",
-            tracked.hurried,
-        ),
-    ]
 }
 
 /// In a sentence, for who made the page: what is not on it. `None`: nothing.
