@@ -144,13 +144,15 @@ impl Scene {
     }
 }
 
+/// One of the terminating balancer's own addresses.
+fn is_of_proxy(end: &Endpoint) -> bool {
+    ["198.51.100.2", "203.0.113.254"].contains(&end.address.to_string().as_str())
+}
+
 /// `None`: it is not named.
 fn fits(made_by: &MadeBy, truth: Truth, path: PathKind) -> Option<bool> {
     // The far end of a leg whose other leg is not known.
-    let is_proxys = |host: &Endpoint| {
-        let host = host.address.to_string();
-        path == PathKind::Terminated && (host == "198.51.100.2" || host == "203.0.113.254")
-    };
+    let is_proxys = |host: &Endpoint| path == PathKind::Terminated && is_of_proxy(host);
     let is_balancers = |file: &str| file.starts_with("balancer");
     Some(match made_by {
         MadeBy::Unknown => return None,
@@ -274,8 +276,9 @@ fn a_client_that_resets_a_terminating_balancer_is_named() {
     });
     Scene {
         name: "terminating, client resets",
+        // Where the legs are not joined, the second one is a first one, too.
         truth: |reset| match (reset.leg, reset.direction) {
-            (1, Toward::Server) => Truth::Client,
+            (1, Toward::Server) if !is_of_proxy(&reset.source) => Truth::Client,
             _ => Truth::Balancer,
         },
         resets: 1,
