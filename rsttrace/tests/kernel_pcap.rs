@@ -250,9 +250,8 @@ fn a_server_that_resets_behind_a_terminating_balancer_is_named() {
     });
     Scene {
         name: "terminating, server resets",
-        truth: |reset| match reset.leg {
-            1 => Truth::Balancer,
-            _ if reset.direction == Toward::Client => Truth::Server,
+        truth: |reset| match reset.direction {
+            Toward::Client if !is_of_proxy(&reset.source) => Truth::Server,
             _ => Truth::Balancer,
         },
         resets: 1,
@@ -276,9 +275,8 @@ fn a_client_that_resets_a_terminating_balancer_is_named() {
     });
     Scene {
         name: "terminating, client resets",
-        // Where the legs are not joined, the second one is a first one, too.
-        truth: |reset| match (reset.leg, reset.direction) {
-            (1, Toward::Server) if !is_of_proxy(&reset.source) => Truth::Client,
+        truth: |reset| match reset.direction {
+            Toward::Server if !is_of_proxy(&reset.source) => Truth::Client,
             _ => Truth::Balancer,
         },
         resets: 1,
