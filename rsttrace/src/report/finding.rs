@@ -3,6 +3,7 @@
 //! A finding claims no more than the weakest of its records; where those differ it says how many are how sure. Paths of
 //! one cause and process that are too many are put together first by network, then by port.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
@@ -55,8 +56,8 @@ pub(super) struct Kind {
 /// A device of the table only: it may not be there at all.
 type Doubtful = bool;
 
-/// A piece of text with how often it came.
-type Texts = BTreeMap<String, (u64, String)>;
+/// A piece of text with how often it came and where in its record it stood.
+type Texts = BTreeMap<String, (u64, usize, String)>;
 
 /// Records of one kind.
 #[derive(Clone, Debug)]
@@ -164,12 +165,12 @@ impl Finding {
                 }
             }
         }
-        for advice in &verdict.advice {
-            note(&mut self.advice, advice);
+        for (place, advice) in verdict.advice.iter().enumerate() {
+            note(&mut self.advice, place, advice);
         }
         if self.is_unknown() {
             for fact in &verdict.evidence {
-                note(&mut self.missing, &fact.detail);
+                note(&mut self.missing, 0, &fact.detail);
             }
         }
         if verdict.evidence.len() > self.example.verdict.evidence.len() {
@@ -210,8 +211,8 @@ impl Finding {
             (&mut self.advice, other.advice),
             (&mut self.missing, other.missing),
         ] {
-            for (key, (count, text)) in more {
-                texts.entry(key).or_insert((0, text)).0 += count;
+            for (key, (count, place, text)) in more {
+                texts.entry(key).or_insert((0, place, text)).0 += count;
             }
         }
         if other.example.verdict.evidence.len() > self.example.verdict.evidence.len() {
@@ -252,12 +253,8 @@ impl Finding {
     }
 
     /// By what it is sorted: worst first, then most.
-    fn order(&self) -> (usize, std::cmp::Reverse<u64>, &Kind) {
-        (
-            self.kind.severity,
-            std::cmp::Reverse(self.count),
-            &self.kind,
-        )
+    fn order(&self) -> (usize, Reverse<u64>, &Kind) {
+        (self.kind.severity, Reverse(self.count), &self.kind)
     }
 }
 
@@ -415,23 +412,27 @@ fn keep<T: Ord>(values: &mut BTreeSet<T>, value: Option<T>) {
     }
 }
 
-/// Counts a text under what it says apart from numbers.
-fn note(texts: &mut Texts, text: &str) {
+/// Counts a text under what it says apart from numbers; `place`: which of its record's texts it is.
+fn note(texts: &mut Texts, place: usize, text: &str) {
     let key: String = text
         .chars()
         .map(|c| if c.is_ascii_digit() { '0' } else { c })
         .collect();
     if texts.len() < MOST_TEXTS || texts.contains_key(&key) {
-        texts.entry(key).or_insert_with(|| (0, text.to_owned())).0 += 1;
+        texts
+            .entry(key)
+            .or_insert_with(|| (0, place, text.to_owned()))
+            .0 += 1;
     }
 }
 
+/// Those that most records have; of several that as many have in the order in which a record has them.
 fn top(texts: &Texts, most: usize) -> Vec<&str> {
     let mut all: Vec<_> = texts.values().collect();
-    all.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    all.sort_by_key(|(count, place, text)| (Reverse(*count), *place, text));
     all.into_iter()
         .take(most)
-        .map(|(_, text)| text.as_str())
+        .map(|(_, _, text)| text.as_str())
         .collect()
 }
 
