@@ -5,9 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::selection::{ExceptArgs, OnlyArgs, filter};
+use super::Failure;
 use super::show::{ShowArgs, ShowOptions};
-use super::{Failure, values};
 use crate::config;
 use crate::idle::candidates::Hop;
 
@@ -21,6 +20,8 @@ that differ do not matter) are compared: which of them saw a reset leave, and wh
 
 Files that one capture was written to in turn (`tcpdump -C`, `-G`, `-W`) are put together first:
 `mergecap -w all.pcap trace.pcap0 trace.pcap1`.
+
+With several, --count is of connections.
 
 Captures need whole connections, headers suffice: `tcpdump -i any -s 128 -w FILE tcp`.
 
@@ -58,16 +59,6 @@ pub(super) struct PcapArgs {
     /// A line for each reset; else the table counts further resets of the same kind
     #[arg(long, help_heading = "Output")]
     every: bool,
-
-    /// End after this many resets were shown; with several captures, show so many connections
-    #[arg(long, value_name = "N", help_heading = "Until when", value_parser = values::at_least_one)]
-    count: Option<u64>,
-
-    #[command(flatten)]
-    only: OnlyArgs,
-
-    #[command(flatten)]
-    except: ExceptArgs,
 
     /// File that names the balancers on the path and their idle timeouts; else /etc/rsttrace/config.toml, if it exists
     #[arg(long, value_name = "FILE", help_heading = "Judging")]
@@ -108,8 +99,8 @@ impl PcapArgs {
                     .to_owned(),
             ));
         }
-        let filter = filter(self.only, self.except);
-        let only = &filter.only;
+        let show = self.show.check(self.every);
+        let only = &show.filter.only;
         let of_a_host = [
             ("--process", only.processes.is_empty()),
             ("--unit", only.units.is_empty()),
@@ -125,7 +116,7 @@ impl PcapArgs {
         Ok(PcapOptions {
             files: self.files,
             local: self.local,
-            show: self.show.check(filter, self.every, self.count),
+            show,
             hops: config::load(self.config.as_deref())?.hops,
             verbosity: self.verbose,
         })

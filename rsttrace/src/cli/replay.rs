@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::selection::{ExceptArgs, OnlyArgs, filter};
+use super::Failure;
 use super::show::{ShowArgs, ShowOptions};
-use super::{Failure, values};
 use crate::config;
 use crate::idle::candidates::Hop;
 
@@ -43,16 +42,6 @@ pub(super) struct ReplayArgs {
     #[arg(long, help_heading = "Output")]
     every: bool,
 
-    /// End after this many resets were shown
-    #[arg(long, value_name = "N", help_heading = "Until when", value_parser = values::at_least_one)]
-    count: Option<u64>,
-
-    #[command(flatten)]
-    only: OnlyArgs,
-
-    #[command(flatten)]
-    except: ExceptArgs,
-
     /// File that names the balancers on the path and their idle timeouts; else those that were configured when it was
     /// recorded
     #[arg(long, value_name = "FILE", help_heading = "Judging")]
@@ -79,10 +68,9 @@ impl ReplayArgs {
             Some(file) => Some(config::load(Some(file))?.hops),
             None => None,
         };
-        let filter = filter(self.only, self.except);
         Ok(ReplayOptions {
             file: (self.file.as_os_str() != "-").then_some(self.file),
-            show: self.show.check(filter, self.every, self.count),
+            show: self.show.check(self.every),
             hops,
             verbosity: self.verbose,
         })

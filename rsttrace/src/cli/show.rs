@@ -7,8 +7,9 @@ use anyhow::Context as _;
 use clap::Args;
 use jiff::tz::TimeZone;
 
+use super::selection::{ExceptArgs, OnlyArgs, filter};
 use super::shared::{OutputArgs, OutputFormat};
-use super::{Failure, OutputFile};
+use super::{Failure, OutputFile, values};
 use crate::filter::Filter;
 use crate::record::Severity;
 use crate::sink::{
@@ -38,6 +39,16 @@ pub(super) struct ShowArgs {
     /// Overwrite files that are to be written
     #[arg(long, help_heading = "Output")]
     pub(super) force: bool,
+
+    /// End after this many resets were shown
+    #[arg(long, value_name = "N", help_heading = "Until when", value_parser = values::at_least_one)]
+    count: Option<u64>,
+
+    #[command(flatten)]
+    only: OnlyArgs,
+
+    #[command(flatten)]
+    except: ExceptArgs,
 }
 
 /// What goes to standard output.
@@ -68,7 +79,8 @@ impl ShowArgs {
     }
 
     /// What the arguments mean together.
-    pub(super) fn check(self, filter: Filter, every: bool, count: Option<u64>) -> ShowOptions {
+    pub(super) fn check(self, every: bool) -> ShowOptions {
+        let filter = filter(self.only, self.except);
         // Whoever names a kind of noise wants to see it.
         let named =
             !filter.only.causes.is_empty() || filter.only.severities.contains(&Severity::Noise);
@@ -82,7 +94,7 @@ impl ShowArgs {
                 path,
                 force: self.force,
             }),
-            count,
+            count: self.count,
             filter,
         }
     }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::selection::{ExceptArgs, OnlyArgs, filter};
 use super::show::{ShowArgs, ShowOptions};
 use super::trace::{DescribeArgs, TraceArgs, TraceOptions};
 use super::{Failure, OutputFile, values};
@@ -24,16 +23,6 @@ pub(super) struct WatchArgs {
     /// End after this long: 500ms, 20s, 5m, 1h
     #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Until when")]
     duration: Option<Duration>,
-
-    /// End after this many resets were shown
-    #[arg(long, value_name = "N", help_heading = "Until when", value_parser = values::at_least_one)]
-    count: Option<u64>,
-
-    #[command(flatten)]
-    only: OnlyArgs,
-
-    #[command(flatten)]
-    except: ExceptArgs,
 
     /// Serve metrics over HTTP at ADDRESS:PORT/metrics, as 127.0.0.1:9464. They count everything, whatever the filters
     /// show. Whoever reaches the port may read them
@@ -108,7 +97,6 @@ pub struct MetricsOptions {
 impl WatchArgs {
     /// What the arguments mean together.
     pub(super) fn check(self) -> Result<WatchOptions, Failure> {
-        let filter = filter(self.only, self.except);
         let every = self.describe.every;
         let (trace, config) = self.trace.check(&self.describe)?;
         let store = store(self.store, self.keep, self.keep_size, config.store)?;
@@ -119,7 +107,7 @@ impl WatchArgs {
             ));
         }
         Ok(WatchOptions {
-            show: self.show.check(filter, every, self.count),
+            show: self.show.check(every),
             duration: self.duration,
             trace,
             metrics: MetricsOptions {
