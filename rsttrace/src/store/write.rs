@@ -35,6 +35,8 @@ const CHUNK: i64 = 256;
 const SLACK: u64 = 16;
 /// How often records are removed for an insertion that found no room all the same.
 const ATTEMPTS: u32 = 8;
+/// Bytes below which a file system counts as full.
+const LEAST_FREE: u64 = 256 << 10;
 
 /// The one that writes. Dropped, it leaves a single file with everything in it.
 pub struct Writer {
@@ -233,11 +235,12 @@ impl Writer {
         Ok(())
     }
 
-    /// Whether the file system has room for so many bytes, twice: in the log, and in the database.
+    /// Whether the file system has room for so many bytes, twice: in the log, and in the database. What a failed attempt gave
+    /// back is no room.
     fn disk_has(&self, bytes: u64) -> bool {
         statvfs(&self.file).is_ok_and(|disk| {
             let free = disk.blocks_available().saturating_mul(disk.fragment_size());
-            free > bytes.saturating_mul(2)
+            free > bytes.saturating_mul(2).max(LEAST_FREE)
         })
     }
 
