@@ -6,6 +6,7 @@ mod doctor;
 mod history;
 mod monitoring;
 mod pcap;
+mod playback;
 mod probe;
 mod recorder;
 mod replay;

@@ -720,3 +720,11 @@ pub struct CapturePoint {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vantage: Option<Vantage>,
 }
+
+/// A record of an idle timeout, for tests.
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+pub(crate) fn sample() -> Record {
+    let text = include_str!("../tests/data/records/idle_timeout_middlebox.json");
+    serde_json::from_str(text).unwrap()
+}

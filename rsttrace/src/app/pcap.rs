@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
+use super::playback::Playback;
 use super::{runtime, sleep_until};
 use crate::capture::CaptureError;
 use crate::cli::{Failure, Interrupt, Of, OutputFormat, PcapOptions, ShowOptions};
@@ -23,7 +24,7 @@ use crate::summary::Totals;
 use crate::track::{Captured, TrackCounts, Tracker};
 use crate::verdict::timeout;
 use comparing::Kept;
-use reading::{End, Reading, Span};
+use reading::{End, Reading};
 
 /// How often a live capture in which nothing comes is asked for resets that have waited long enough.
 const PULSE: Duration = Duration::from_millis(250);
@@ -121,7 +122,7 @@ struct Judging {
     pipeline: Pipeline,
     reading: Reading,
     outputs: Vec<Output>,
-    clock: Clock,
+    clock: Playback,
     end: End,
     is_live: bool,
 }
@@ -137,7 +138,7 @@ impl Judging {
             file: name,
             reading: Reading::start(file, tracker, digest),
             outputs: Vec::new(),
-            clock: Clock::default(),
+            clock: Playback::default(),
             end: End::default(),
             is_live: file.as_os_str() == "-",
         }
@@ -154,7 +155,7 @@ impl Judging {
             }
             let news = self.reading.take();
             if let Some(span) = news.span {
-                self.clock.follow(span);
+                self.clock.reach(span.duration());
             }
             self.judge(&news.resets);
             if let Some(settled) = settled {
@@ -308,34 +309,6 @@ impl Show {
     }
 }
 
-/// The time of the captures: what the table groups by.
-struct Clock {
-    begun: Instant,
-    elapsed: Duration,
-}
-
-/// No capture takes longer.
-const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
-
-impl Default for Clock {
-    fn default() -> Self {
-        Self {
-            begun: Instant::now(),
-            elapsed: Duration::ZERO,
-        }
-    }
-}
-
-impl Clock {
-    fn follow(&mut self, span: Span) {
-        self.elapsed = self.elapsed.max(span.duration()).min(LONGEST);
-    }
-
-    fn now(&self) -> Instant {
-        self.begun + self.elapsed
-    }
-}
-
 /// What the summary tells of all captures.
 #[derive(Default)]
 struct Sums {
@@ -345,8 +318,8 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, end: &End, clock: &Clock, pipeline: &Pipeline, tracked: TrackCounts) {
-        self.duration += clock.elapsed;
+    fn add(&mut self, end: &End, clock: &Playback, pipeline: &Pipeline, tracked: TrackCounts) {
+        self.duration += clock.elapsed();
         let lessons = pipeline.lessons();
         self.lessons
             .extend(lessons.iter().map(timeout::path_lesson));

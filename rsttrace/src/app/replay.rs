@@ -3,13 +3,12 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::ops::ControlFlow;
-use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use log::{info, warn};
 
+use super::playback::Playback;
 use crate::cli::{Failure, Of, ReplayOptions};
-use crate::event::BootTime;
 use crate::judge::{Input, Judge, Sight};
 use crate::recording::{End, Reader, RecordingError};
 use crate::sink::text::{count, escape};
@@ -31,7 +30,7 @@ pub fn replay(options: &ReplayOptions) -> Result<(), Failure> {
     if let Some(hops) = &options.hops {
         premises.hops.clone_from(hops);
     }
-    let mut clock = Clock::new(premises.host.started);
+    let mut clock = Playback::default();
     let mut judge = Judge::new(premises, Sight::Host);
     let from = options.file.clone().unwrap_or_else(|| "/dev/stdin".into());
     let mut reporter = options.show.reporter(&Of {
@@ -90,8 +89,9 @@ fn follow(
     reader: &mut Reader<Box<dyn Read>>,
     judge: &mut Judge,
     reporter: &mut Reporter,
-    clock: &mut Clock,
+    clock: &mut Playback,
 ) -> Result<Result<ControlFlow<()>, RecordingError>, Failure> {
+    let started = reader.head().premises.host.started;
     let mut outputs = Vec::new();
     loop {
         match reader.input() {
@@ -99,14 +99,14 @@ fn follow(
                 if let Input::Advance(now) | Input::FloodRests(now) | Input::Refused { now, .. } =
                     &input
                 {
-                    clock.advance(*now);
+                    clock.reach(now.since(started));
                 }
                 judge.take(input, &mut outputs);
             }
             Ok(None) => return Ok(Ok(ControlFlow::Continue(()))),
             Err(error) => return Ok(Err(error)),
         }
-        clock.advance(judge.newest());
+        clock.reach(judge.newest().since(started));
         let now = clock.now();
         for output in outputs.drain(..) {
             if let ControlFlow::Break(()) =
@@ -133,9 +133,9 @@ fn not_judged(judge: &Judge) -> String {
 }
 
 /// What the summary tells beside the records; names in a file of others are not trusted.
-fn totals(end: Option<&End>, clock: &Clock, judge: &Judge) -> Totals {
+fn totals(end: Option<&End>, clock: &Playback, judge: &Judge) -> Totals {
     let cut_off = End {
-        duration: clock.elapsed,
+        duration: clock.elapsed(),
         ..End::default()
     };
     let End {
@@ -161,33 +161,5 @@ fn totals(end: Option<&End>, clock: &Clock, judge: &Judge) -> Totals {
         is_enough: false,
         lessons: judge.lessons(),
         vitals: None,
-    }
-}
-
-/// The time of the trace: what the table groups by.
-struct Clock {
-    begun: Instant,
-    started: BootTime,
-    elapsed: Duration,
-}
-
-/// No trace takes longer.
-const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
-
-impl Clock {
-    fn new(started: BootTime) -> Self {
-        Self {
-            begun: Instant::now(),
-            started,
-            elapsed: Duration::ZERO,
-        }
-    }
-
-    fn advance(&mut self, now: BootTime) {
-        self.elapsed = self.elapsed.max(now.since(self.started)).min(LONGEST);
-    }
-
-    fn now(&self) -> Instant {
-        self.begun + self.elapsed
     }
 }

@@ -258,12 +258,8 @@ fn station(connection: &Connection, source: bool) -> Station {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+    use crate::record::sample as record;
     use crate::record::{Link, LinkRole};
-
-    fn record() -> Record {
-        let text = include_str!("../../tests/data/records/idle_timeout_middlebox.json");
-        serde_json::from_str(text).unwrap()
-    }
 
     fn drawn(records: &[Record]) -> Vec<Chain> {
         let mut chains = Chains::default();

@@ -440,14 +440,8 @@ fn top(texts: &Texts, most: usize) -> Vec<&str> {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+    use crate::record::sample as record;
     use crate::record::{Link, Severity};
-
-    fn record() -> Record {
-        serde_json::from_str(include_str!(
-            "../../tests/data/records/idle_timeout_middlebox.json"
-        ))
-        .unwrap()
-    }
 
     fn findings(records: &[Record]) -> Vec<Finding> {
         let mut findings = Findings::default();

@@ -295,12 +295,8 @@ pub(crate) fn things(number: u64, thing: &str) -> String {
 mod tests {
     use super::super::finding::Findings;
     use super::*;
+    use crate::record::sample as record;
     use crate::record::{Confidence, Record};
-
-    fn record() -> Record {
-        let text = include_str!("../../tests/data/records/idle_timeout_middlebox.json");
-        serde_json::from_str(text).unwrap()
-    }
 
     fn told(records: &[Record]) -> Vec<String> {
         let mut findings = Findings::default();

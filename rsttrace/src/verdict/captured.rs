@@ -432,7 +432,10 @@ fn by_this_box(captured: &Captured) -> Verdict {
             vec!["run rsttrace on the capturing host".into()],
         );
     };
-    list.push(item("segment", format!("it answers {}", described(&cause))));
+    list.push(item(
+        "segment",
+        format!("it answers {}", evidence::headers(&cause)),
+    ));
     let severity = if cause.flags.has(TcpFlags::SYN) {
         Severity::Refused
     } else {
@@ -521,7 +524,10 @@ fn answer_of_this_host(captured: &Captured, mut list: Vec<Evidence>) -> Verdict 
             "no segment just before it fits its numbers: a process with a raw socket, for instance, or a segment that was not captured",
         );
     };
-    list.push(item("segment", format!("it answers {}", described(&cause))));
+    list.push(item(
+        "segment",
+        format!("it answers {}", evidence::headers(&cause)),
+    ));
     let lost_data = if cause.payload_len > 0 {
         Severity::Fault
     } else {
@@ -806,15 +812,6 @@ fn sent(segment: &Segment) -> String {
         0 => "a segment".to_owned(),
         bytes => words::bytes(bytes),
     }
-}
-
-/// `a segment with flags P. and 5 bytes`.
-fn described(segment: &Segment) -> String {
-    let mut text = format!("a segment with flags {}", segment.flags);
-    if segment.payload_len > 0 {
-        text.push_str(&format!(" and {}", words::bytes(segment.payload_len)));
-    }
-    text
 }
 
 fn verdict(

@@ -85,11 +85,17 @@ pub fn is_of_handshake(received: &Received, packet: &Packet) -> bool {
 const LONGEST_HANDSHAKE: Duration = Duration::from_secs(130);
 
 /// `a segment (P.) with 100 bytes`.
-fn segment(segment: &Segment) -> String {
+pub fn headers(segment: &Segment) -> String {
     let mut text = format!("a segment with flags {}", segment.flags);
     if segment.payload_len > 0 {
         text.push_str(&format!(" and {}", bytes(segment.payload_len)));
     }
+    text
+}
+
+/// The same with its TTL, where that is known.
+fn segment(segment: &Segment) -> String {
+    let mut text = headers(segment);
     if segment.ttl > 0 {
         text.push_str(&format!(", TTL {}", segment.ttl));
     }
