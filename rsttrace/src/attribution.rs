@@ -7,10 +7,13 @@ mod received;
 mod sent;
 
 pub use received::{received, receiver, timed_out};
-pub use sent::{raw_sender, sent};
+pub use sent::{Whose, raw_sender, sent};
 
-use crate::event::{Facts, OwnerNow, OwnerSource, Ownership, Task, Tombstone};
-use crate::record::{Process, Quality, Role};
+use std::fmt;
+
+use crate::event::{BootTime, Facts, OwnerNow, OwnerSource, Ownership, Task, Tombstone};
+use crate::record::{Process, Quality, Role, Word};
+use crate::words::{self, span};
 
 /// Who had to do with a reset.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,6 +22,33 @@ pub struct Who {
     pub process: Option<Process>,
     /// The process that had the connection, where it is another one.
     pub owner: Option<Process>,
+}
+
+/// A process in a sentence: `nginx[87]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessName {
+    /// `/proc/PID/comm`.
+    pub comm: Word,
+    /// Process id in the initial pid namespace.
+    pub pid: u32,
+    /// What it has to do with the connection.
+    pub role: Role,
+}
+
+impl From<&Process> for ProcessName {
+    fn from(process: &Process) -> Self {
+        Self {
+            comm: process.comm.clone(),
+            pid: process.pid,
+            role: process.role,
+        }
+    }
+}
+
+impl fmt::Display for ProcessName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&words::name(&self.comm, self.pid))
+    }
 }
 
 impl Who {
@@ -77,12 +107,49 @@ fn closer(ownership: Option<&Ownership>) -> Option<&Task> {
 }
 
 /// Who had a connection that is gone: who closed it, else who held it. A file found now has nothing to do with it.
-pub fn former(tombstone: &Tombstone, facts: &Facts) -> Option<Process> {
-    let ownership = Some(&tombstone.ownership);
-    let (task, quality) = closer(ownership)
-        .map(|task| (task, Quality::Recorded))
-        .or_else(|| recorded(ownership, OwnerNow::Lives))?;
+fn former(tombstone: &Tombstone, facts: &Facts) -> Option<Process> {
+    let (task, quality) = former_task(tombstone)?;
     Some(describe(task, Role::FormerOwner, quality, facts))
+}
+
+fn former_task(tombstone: &Tombstone) -> Option<(&Task, Quality)> {
+    let ownership = Some(&tombstone.ownership);
+    closer(ownership)
+        .map(|task| (task, Quality::Recorded))
+        .or_else(|| recorded(ownership, OwnerNow::Lives))
+}
+
+/// `nginx[87] had closed this connection; it ended 40.0 s earlier, from FIN_WAIT2`.
+pub fn connection_end(tombstone: &Tombstone, at: BootTime) -> String {
+    let who = name_or_unknown(former_task(tombstone).map(|(task, _)| task));
+    let ago = span(at.since(tombstone.died));
+    let state = tombstone.last_state;
+    match (tombstone.error, tombstone.last_state.is_synchronized()) {
+        (0, true) if tombstone.fin_sent || tombstone.ownership.closer.is_some() => {
+            let how = match words::ended(tombstone.ownership.closer.as_ref()).as_str() {
+                "closed" => "closed this connection".to_owned(),
+                how => format!("{how} with this connection open"),
+            };
+            format!("{who} had {how}; it ended {ago} earlier, from {state}")
+        }
+        (0, _) => format!("{who} had this connection; it ended {ago} earlier, from {state}"),
+        (error, _) => format!(
+            "{who} had this connection; it ended {ago} earlier with {}, from {state}",
+            words::errno(error)
+        ),
+    }
+}
+
+/// Who listened: the process that called listen().
+pub fn listener(ownership: &Ownership) -> String {
+    name_or_unknown(ownership.owner.as_ref())
+}
+
+fn name_or_unknown(task: Option<&Task>) -> String {
+    task.map_or_else(
+        || "a process not known".to_owned(),
+        |task| words::name(&task.comm, task.pid),
+    )
 }
 
 /// The role of whoever holds a socket, or did until the process ended or handed it on: a file may outlive it in a child not

@@ -3,6 +3,8 @@
 //! An [`Event`] is a decoded wire event; [`Facts`] are what the edge found out about it on the host when it
 //! arrived. Neither is ever asked for again: the pure core knows no files, no clock.
 
+mod reason;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,6 +12,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
+
+pub use reason::ResetReason;
 
 use crate::record::Word;
 
@@ -78,13 +82,13 @@ pub struct Event {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Body {
     /// `tcp:tcp_send_reset`.
-    Sent(Box<Sent>),
+    Sent(Arc<Sent>),
     /// `tcp:tcp_receive_reset`.
-    Received(Box<Received>),
+    Received(Arc<Received>),
     /// A classifier.
-    Packet(Box<Packet>),
+    Packet(Arc<Packet>),
     /// A connection died without a reset.
-    TimedOut(Box<TimedOut>),
+    TimedOut(Arc<TimedOut>),
 }
 
 /// The two ends of a connection, seen from this host.
@@ -117,9 +121,8 @@ impl fmt::Display for Flow {
 pub struct Sent {
     /// The connection.
     pub flow: Flow,
-    /// `enum sk_rst_reason` by the running kernel's name without the prefix (`NO_SOCKET`), or `#N` for a number its BTF
-    /// does not name; absent on kernels whose tracepoint has none.
-    pub reason: Option<Word>,
+    /// The kernel's reason; absent on kernels whose tracepoint has none.
+    pub reason: Option<ResetReason>,
     /// It answers a segment (passive form), else it is an active reset.
     pub passive: bool,
     /// The segment it answers; absent for active resets, or if it could not be read.
@@ -151,6 +154,46 @@ impl Sent {
 }
 
 impl Sent {
+    /// The socket, if there is one, and `holds` for it.
+    pub fn socket_is(&self, holds: impl FnOnce(&Socket) -> bool) -> bool {
+        self.socket.as_ref().is_some_and(holds)
+    }
+
+    /// An active reset of a socket for which `holds`.
+    pub fn active(&self, holds: impl FnOnce(&Socket) -> bool) -> bool {
+        !self.passive && self.socket_is(holds)
+    }
+
+    /// The state the application lost: the kernel enters CLOSE before it sends the reset of a close. Absent without a socket, and
+    /// where it was closed by somebody not seen.
+    pub fn lost_state(&self) -> Option<TcpState> {
+        let socket = self.socket.as_ref()?;
+        if socket.state != TcpState::Close {
+            return Some(socket.state);
+        }
+        self.ownership
+            .as_ref()
+            .and_then(|ownership| ownership.state_before_close)
+    }
+
+    /// Whether the closing task was exiting, and the signal that was killing it; never a kernel thread, which only finishes what a
+    /// process began.
+    pub fn ended_by(&self) -> (bool, Option<u8>) {
+        if let Some(current) = self.actor().filter(|current| !current.kernel_thread) {
+            return (current.exiting, current.signal);
+        }
+        self.ownership
+            .as_ref()
+            .and_then(|ownership| ownership.closer.as_ref())
+            .map_or((false, None), |closer| (closer.exiting, closer.signal))
+    }
+
+    /// The reason, where the kernel gives one: `NOT_SPECIFIED` is none.
+    pub fn given_reason(&self) -> Option<&ResetReason> {
+        let reason = self.reason.as_ref();
+        reason.filter(|reason| **reason != ResetReason::NotSpecified)
+    }
+
     /// The segment it answers, where the peer goes on with a connection that a reset had ended here, and how that one ended.
     pub fn speaks_after_reset(&self) -> Option<(Segment, &Tombstone)> {
         let former = self

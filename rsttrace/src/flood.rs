@@ -20,8 +20,8 @@ use rsttrace_common::reset::REASON_NONE;
 use rsttrace_common::socket::{TCP_LISTEN, TCP_NEW_SYN_RECV, TCP_TIME_WAIT};
 use serde::{Deserialize, Serialize};
 
-use crate::event::{BootTime, NetnsCookie, TcpState};
-use crate::record::{Cause, Direction, Word};
+use crate::event::{BootTime, NetnsCookie, ResetReason, TcpState};
+use crate::record::{Cause, Direction};
 
 /// How often the kernel's buckets are read while they refuse. Less than a bucket rests before it is used for another kind.
 pub const INTERVAL: Duration = Duration::from_secs(1);
@@ -120,7 +120,7 @@ pub struct Sum {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SumNames {
     /// The kernel's reason without its prefix; absent if it gives none.
-    pub reason: Option<Word>,
+    pub reason: Option<ResetReason>,
     /// State of the socket; absent where the class does not tell.
     pub state: Option<TcpState>,
     /// Inode number of the namespace; absent if they are of several, or it is not known.

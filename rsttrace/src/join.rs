@@ -13,13 +13,14 @@ mod tests;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use chain::{Chain, Fit, Part, Seen};
 pub use numbers::{Numbers, accepts, is_in_window, is_passive_form};
 
 use crate::event::{
-    BootTime, Facts, Flow, NetnsCookie, Packet, Received, SenderSocket, Sent, Socket, Target,
+    BootTime, Facts, Flow, NetnsCookie, Packet, Received, ResetReason, SenderSocket, Sent, Socket, Target,
     TcpState,
 };
 use index::{ChainId, Index, Key};
@@ -53,7 +54,7 @@ pub struct Origin {
 
 impl Join {
     /// Takes in a sent reset.
-    pub fn sent(&mut self, at: Origin, event: Box<Sent>, facts: Facts) {
+    pub fn sent(&mut self, at: Origin, event: Arc<Sent>, facts: Facts) {
         let mut keys = Keys::default();
         let numbers = Numbers::of_sent(&event);
         keys.add(
@@ -85,7 +86,7 @@ impl Join {
     }
 
     /// Takes in an accepted reset.
-    pub fn received(&mut self, at: Origin, event: Box<Received>, facts: Facts) {
+    pub fn received(&mut self, at: Origin, event: Arc<Received>, facts: Facts) {
         let mut keys = Keys::default();
         let cookie = event.socket.cookie;
         keys.add(
@@ -124,7 +125,7 @@ impl Join {
     }
 
     /// Takes in a sighting on a device.
-    pub fn packet(&mut self, at: Origin, event: Box<Packet>, facts: Facts) {
+    pub fn packet(&mut self, at: Origin, event: Arc<Packet>, facts: Facts) {
         let mut keys = Keys::default();
         keys.add(self.index.segment(event.source, event.destination, None));
         keys.add(self.index.numbers(Numbers::of_packet(&event)));
@@ -359,9 +360,9 @@ fn is_late_data(sent: &Sent) -> bool {
         socket.state == TcpState::Close || socket.orphaned || socket.receive_shutdown
     });
     let has_data = sent.cause.is_none_or(|cause| cause.payload_len > 0);
-    match sent.reason.as_deref() {
-        Some("TCP_ABORT_ON_DATA") => sent.passive,
-        None | Some("NOT_SPECIFIED") => sent.passive && closed && has_data,
+    match sent.given_reason() {
+        Some(ResetReason::AbortOnData) => sent.passive,
+        None => sent.passive && closed && has_data,
         Some(_) => false,
     }
 }

@@ -14,7 +14,7 @@ use crate::flood::{Flood, Refused, SumNames, Suppressed};
 use crate::idle::candidates::Hop;
 use crate::pipeline::{Output, Pipeline, PipelineCounters};
 use crate::record::{Cause, Direction};
-use crate::verdict::{self, timeout};
+use crate::causes::{path_lesson, rules};
 use crate::vitals::{Shortfalls, TableVitals};
 
 /// Namespaces whose inodes are kept for sums; no host has so many at once.
@@ -231,7 +231,7 @@ impl Judge {
             && let Body::Sent(sent) = &event.body
             && let Some(class) = Decoder::class(bytes)
         {
-            let cause = verdict::rule(sent).cause;
+            let cause = rules::of_sent(sent).cause;
             flood.described(class, cause, event.time);
         }
     }
@@ -260,7 +260,7 @@ impl Judge {
 
     /// Name of a reason of the kernel's; absent if it gives none.
     pub fn reason(&self, number: u32) -> Option<String> {
-        self.decoder.reason(number).map(String::from)
+        self.decoder.reason(number).map(|reason| reason.to_string())
     }
 
     /// Whether resets may be counted and not described.
@@ -323,7 +323,7 @@ impl Judge {
     pub fn lessons(&self) -> Vec<String> {
         self.pipelines()
             .flat_map(Pipeline::lessons)
-            .map(|lesson| timeout::path_lesson(&lesson))
+            .map(|lesson| path_lesson(&lesson))
             .collect()
     }
 

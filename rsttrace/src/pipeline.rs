@@ -200,25 +200,26 @@ impl Pipeline {
     }
 
     /// Takes in a reset of the capture that is called `file`. Those of one capture come in order of time.
-    pub fn captured(&mut self, captured: &Captured, file: &Word, out: &mut Vec<Output>) {
+    pub fn captured(&mut self, captured: Captured, file: &Word, out: &mut Vec<Output>) {
         self.counters.captured += 1;
-        self.ledger.see_captured(captured);
+        self.ledger.see_captured(&captured);
         let context = Context {
-            coverage: &self.host.coverage,
+            coverage: self.host.coverage,
             lost_nearby: 0,
             suppressed_nearby: Suppressed::default(),
             environment: self.host.environment,
         };
+        let (time, overlay) = (captured.time, captured.overlay);
+        let received = captured.received.clone();
         let record = assemble::captured(captured, file, &self.host, &context, &self.ledger);
         if record.verdict.origin == Origin::Middlebox
-            && let Some(received) = &captured.received
+            && let Some(received) = &received
         {
-            self.ledger
-                .blame_device(captured.overlay, received, captured.time);
+            self.ledger.blame_device(overlay, received, time);
         }
         self.count(&record);
-        self.push(captured.time, None, Output::Reset(record));
-        self.advance(captured.time.before(DISORDER), out);
+        self.push(time, None, Output::Reset(record));
+        self.advance(time.before(DISORDER), out);
     }
 
     /// Emits every record whose window was over at `now`, in event order.
@@ -315,7 +316,7 @@ impl Pipeline {
             self.counters.echoes += 1;
         }
         let context = Context {
-            coverage: &self.host.coverage,
+            coverage: self.host.coverage,
             lost_nearby: self.lost_near(chain.first),
             suppressed_nearby: self.suppressed_near(chain.first),
             environment: self.host.environment,
@@ -369,8 +370,7 @@ impl Pipeline {
             .map(|passed| {
                 let reason = Reason {
                     link: 0,
-                    origin: record.verdict.origin,
-                    summary: record.verdict.summary.clone(),
+                    verdict: record.verdict.clone(),
                     after: passed.after,
                     confidence: passed.confidence.max(record.verdict.confidence),
                 };

@@ -4,12 +4,16 @@
 //! strings (v4-mapped IPv6 addresses shown as IPv4), times RFC 3339 UTC with nanoseconds. The schema is append-only
 //! within v1; `rsttrace schema` prints it.
 
+mod verdict;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use verdict::{Evidence, Explanation, Verdict};
 
 /// A sentence, of the program itself or made for a record.
 pub type Sentence = Cow<'static, str>;
@@ -196,6 +200,15 @@ pub struct Id {
     pub boot: Word,
     /// Counts up from the start of the tool; begins at the clock so that a restart does not reuse numbers.
     pub number: u64,
+}
+
+/// The end of a connection that serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ServingEnd {
+    /// This host's.
+    Local,
+    /// The other one.
+    Remote,
 }
 
 /// One end of a connection.
@@ -445,6 +458,146 @@ names! {
 }
 
 names! {
+    /// What a fact in the evidence is about.
+    pub enum EvidenceKind {
+        /// The reason the kernel gives (`enum sk_rst_reason`).
+        KernelReason => "kernel_reason",
+        /// The kernel gives no reason: the cause is inferred from the socket and the segment.
+        Inferred => "inferred",
+        /// The segment that the reset answers.
+        Segment => "segment",
+        /// State of the connection.
+        State => "state",
+        /// Received bytes that the application had not read.
+        Unread => "unread",
+        /// SO_LINGER.
+        Linger => "linger",
+        /// TCP_LINGER2.
+        Linger2 => "linger2",
+        /// Keepalive probes without an answer.
+        Keepalive => "keepalive",
+        /// Length and limit of the accept queue.
+        AcceptQueue => "accept_queue",
+        /// No process had accepted the connection.
+        Unaccepted => "unaccepted",
+        /// The application had closed or shut down.
+        Shutdown => "shutdown",
+        /// The signal that was killing the process.
+        Signal => "signal",
+        /// The process was exiting.
+        Exiting => "exiting",
+        /// The connection these addresses had before, and how it ended.
+        Tombstone => "tombstone",
+        /// The listener this port had before.
+        FormerListener => "former_listener",
+        /// The process that got the reset on this host.
+        LocalReceiver => "local_receiver",
+        /// Who sent the reset on this host.
+        LocalSender => "local_sender",
+        /// The process closed after a silence, as at an idle timeout of its own.
+        OwnTimeout => "own_timeout",
+        /// What the process of a proxy did to this leg, apart from the other one.
+        OwnCause => "own_cause",
+        /// The reset of the proxy's other leg.
+        OtherLeg => "other_leg",
+        /// Events lost around this time.
+        LostEvents => "lost_events",
+        /// No watched device saw the segment.
+        NotSeenOnWire => "not_seen_on_wire",
+        /// The kernel accepted the reset, and in which state.
+        Accepted => "accepted",
+        /// The reset has the expected sequence number (captures).
+        Expected => "expected",
+        /// The silence before the reset, and what ended it.
+        Silence => "silence",
+        /// Many connections of the path were reset at the same moment.
+        Burst => "burst",
+        /// The timeout that earlier resets of the path show.
+        Learned => "learned",
+        /// Devices whose idle timeout fits the silence.
+        Candidates => "candidates",
+        /// TTL of the reset against others of its source.
+        Ttl => "ttl",
+        /// Source MAC address against that of the handshake.
+        SourceMac => "source_mac",
+        /// The form of an answer, but nothing was sent that it could answer.
+        NothingToAnswer => "nothing_to_answer",
+        /// It answers the first segment after a silence.
+        Late => "late",
+        /// It came sooner than the least round trip to the peer allows.
+        Latency => "latency",
+        /// Timestamps option missing.
+        Timestamps => "timestamps",
+        /// IP identification.
+        IpId => "ip_id",
+        /// Further resets with other sequence numbers.
+        NearMisses => "near_misses",
+        /// A reset went the other way at the same moment.
+        BothWays => "both_ways",
+        /// The peer kept sending on the connection after "its" reset.
+        PeerTalksOn => "peer_talks_on",
+        /// The socket that the reset was aimed at.
+        Socket => "socket",
+        /// Sequence number against the one expected.
+        Sequence => "sequence",
+        /// The next reset of the connection had the expected number.
+        AcceptedNext => "accepted_next",
+        /// No kernel event for the reset, and why.
+        NoEvent => "no_event",
+        /// No socket has these addresses and ports, or the segment belongs to none.
+        NoSocket => "no_socket",
+        /// A raw socket sent it.
+        RawSocket => "raw_socket",
+        /// Shape of the reset: active or passive.
+        Form => "form",
+        /// It passed through this host.
+        InTransit => "in_transit",
+        /// Addresses were translated.
+        Nat => "nat",
+        /// This host had passed the connection on, and its table has expired since.
+        PassedOnBefore => "passed_on_before",
+        /// Where in the capture, and where that was made.
+        Captured => "captured",
+        /// What looks the same in a capture.
+        LookAlikes => "look_alikes",
+        /// A reset had ended the connection before.
+        Ended => "ended",
+        /// The receiver answered with a challenge ACK.
+        Challenged => "challenged",
+        /// The connection went on after the reset.
+        LivesOn => "lives_on",
+        /// The receiver of the reset sent data afterwards.
+        ReceiverTalksOn => "receiver_talks_on",
+        /// The source of the reset kept sending afterwards.
+        TalksOn => "talks_on",
+        /// The capturing host sent the reset without having got it.
+        PutInHere => "put_in_here",
+        /// Seen on one side of a router only.
+        SeenOnce => "seen_once",
+        /// Keepalive probes in the capture that had no answer.
+        Probes => "probes",
+        /// Bytes of the other end that were not answered.
+        Unanswered => "unanswered",
+        /// What is missing for an answer (comparison of captures).
+        Missing => "missing",
+        /// A capture covers the moment and does not hold the reset (comparison).
+        NotSeen => "not_seen",
+        /// It left a host without having come in (comparison).
+        NotPassed => "not_passed",
+        /// It left the host of a capture (comparison).
+        Left => "left",
+        /// A later capture has it, too (comparison).
+        Passed => "passed",
+        /// The alleged sender went on with the connection (comparison).
+        WentOn => "went_on",
+        /// The far end of a proxy's other leg had ended that before (comparison).
+        Propagated => "propagated",
+        /// The proxy ended the connection by itself (comparison).
+        OwnDecision => "own_decision",
+    }
+}
+
+names! {
     /// A record's place in its chain.
     pub enum LinkRole {
         /// The end that sent the reset.
@@ -454,34 +607,6 @@ names! {
         /// The end that got it.
         Receiver => "receiver",
     }
-}
-
-/// What happened.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Verdict {
-    /// Who.
-    pub origin: Origin,
-    /// Why.
-    pub cause: Cause,
-    /// What it cost.
-    pub severity: Severity,
-    /// How sure.
-    pub confidence: Confidence,
-    /// One plain sentence.
-    pub summary: String,
-    /// The facts it rests on.
-    pub evidence: Vec<Evidence>,
-    /// What to change, each a sentence with the concrete setting; may be empty.
-    pub advice: Vec<Sentence>,
-}
-
-/// One fact.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Evidence {
-    /// A stable word for the kind of fact, for example `kernel_reason`, `tombstone`, `ttl`.
-    pub kind: Word,
-    /// The fact as a sentence.
-    pub detail: Sentence,
 }
 
 /// A process as it was at the time of the event.

@@ -1,50 +1,47 @@
-//! Why was this reset sent, what did it cost, and how sure is that?
+//! From what was observed of a reset to its verdict, one file for each way in which a reset is observed.
 //!
-//! `rules` names the cause, `severity` the damage, `explain` says it in a sentence, `evidence` lists what it rests on,
-//! `advice` what to change. `received` and `wire` judge resets that this host's kernel did not send.
+//! [`crate::causes::rules`] names the cause and the cause's own file words it; here is what the verdicts of one way have in common.
+//! A case holds what the verdict rests on, so that its text can be made later, or never.
 
+mod accepted;
 pub mod advice;
+mod arrived;
 mod captured;
-mod evidence;
-mod explain;
-mod forgotten;
-mod nearer;
-mod received;
-mod rules;
-mod severity;
+mod conntrack_expiry;
+mod forwarded;
+mod left;
+pub mod peer_signs;
+mod sent;
 #[cfg(test)]
 mod tests;
-pub mod timeout;
-mod wire;
-pub mod words;
 
-pub use captured::{captured, side};
-pub use evidence::talks_on;
-pub use forgotten::{Forgotten, forgotten, forgotten_by_filter, forgotten_in_transit};
-pub(crate) use nearer::weigh_ttl;
-pub use nearer::{LONGEST_PATH, hops};
-pub use received::{Accepted, Arrived, Witness, form, received};
-pub use rules::{Ruling, rule};
-pub use wire::{OtherReset, Passage, forwarded, made_here, observed};
+pub use accepted::{AcceptedCase, Arrived, Clocks, Witness, form};
+pub use arrived::{ArrivedCase, OtherReset};
+pub use captured::{CapturedCase, side};
+pub use conntrack_expiry::{
+    ExpiredEntry, expired_entry, expired_entry_of_filter, expired_entry_of_transit,
+};
+pub use forwarded::ForwardedCase;
+pub use left::LeftCase;
+pub use sent::SentCase;
 
 use std::time::Duration;
 
-use crate::attribution::Who;
-use crate::event::{BootTime, Coverage, Environment, Facts, Sent};
+use crate::event::{Coverage, Environment, Segment};
 use crate::flood::Suppressed;
 use crate::idle::candidates::Match;
 use crate::idle::clocks::Quiet;
 use crate::idle::memory::Burst;
-use crate::pipeline::Reason;
 use crate::record::{
-    Cause, Confidence, Evidence, Learned, Origin, Process, Sentence, Verdict, Word,
+    Cause, Confidence, EvidenceKind, Explanation, Learned, Origin, Severity, Verdict,
 };
+use crate::words;
 
 /// What a verdict may take for granted.
-#[derive(Clone, Copy, Debug)]
-pub struct Context<'a> {
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Context {
     /// What the hooks can see.
-    pub coverage: &'a Coverage,
+    pub coverage: Coverage,
     /// Events lost around this one: what was not seen may have happened.
     pub lost_nearby: u64,
     /// Observations around this one that were counted and not handed on. Those of one reset go the same way, unless its
@@ -54,7 +51,7 @@ pub struct Context<'a> {
     pub environment: Option<Environment>,
 }
 
-impl Context<'_> {
+impl Context {
     /// The absence of an event is a fact only where nothing was lost.
     pub(crate) fn nothing_lost(&self) -> bool {
         self.lost_nearby == 0
@@ -73,6 +70,19 @@ impl Context<'_> {
     /// The same for a reset on the wire.
     pub(crate) fn no_packet_missed(&self) -> bool {
         self.nothing_lost() && self.suppressed_nearby.packets_alone == 0
+    }
+
+    /// Says that events were lost, if any were.
+    fn note_lost(&self, explanation: &mut Explanation) {
+        if !self.nothing_lost() {
+            let lost = words::count(self.lost_nearby);
+            explanation.add(
+                EvidenceKind::LostEvents,
+                format!(
+                    "{lost} events were lost around this time, so what was not seen may have happened"
+                ),
+            );
+        }
     }
 }
 
@@ -148,145 +158,61 @@ pub struct TalksOn {
 pub struct OtherEnd {
     /// Who, for a sentence: `nginx[87]`, `a packet filter of this host`.
     pub label: String,
-    /// What its own record says.
-    pub summary: String,
-    /// Who and why by its own record; absent for a receiving end, which cannot know.
-    pub found: Option<(Origin, Cause)>,
-    /// How sure its own record is of that.
-    pub confidence: Confidence,
+    /// The verdict of its own record; absent for a receiving end, which cannot know.
+    pub verdict: Option<Verdict>,
     /// Its own record says that it was at a timeout: it closed after a silence, or had forgotten the connection.
     pub timeout: Option<OwnTimeout>,
 }
 
 /// A timeout of the end that sent a reset, by its own record.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OwnTimeout {
     /// It is no end of the connection but passed it on, and had forgotten it.
     pub passes_on: bool,
-    /// What to change there.
-    pub advice: Vec<Sentence>,
 }
 
-/// Judges a reset that the kernel sent.
-pub fn sent(
-    sent: &Sent,
-    at: BootTime,
-    facts: &Facts,
-    ruling: Ruling,
-    who: &Who,
-    receiver: Option<&OtherEnd>,
-) -> Verdict {
-    let mut evidence = evidence::of_sent(sent, at, facts, ruling);
-    if let Some(receiver) = receiver {
-        evidence.push(item(
-            "local_receiver",
-            [&receiver.label, " on this host got it"].concat(),
-        ));
+impl OtherEnd {
+    /// Who and why by its own record; absent for a receiving end.
+    pub(crate) fn found(&self) -> Option<(Origin, Cause)> {
+        let verdict = self.verdict.as_ref()?;
+        Some((verdict.origin, verdict.cause))
     }
-    Verdict {
-        origin: origin_of(ruling.cause),
-        cause: ruling.cause,
-        severity: severity::of_sent(sent, ruling.cause),
-        confidence: ruling.confidence,
-        summary: explain::sent(sent, at, ruling.cause, who, facts),
-        evidence,
-        advice: advice::for_sent(sent, ruling.cause),
+
+    fn summary(&self) -> &str {
+        self.verdict.as_ref().map_or("", Verdict::summary)
     }
 }
 
-/// A process that is known to have timeouts closed after a silence: what it did to its socket is only how.
-pub fn own_timeout(verdict: &mut Verdict, quiet: &Quiet, process: Option<&str>) {
-    verdict.evidence.push(item(
-        "own_timeout",
-        format!(
-            "it closed after {} without data, as at an idle timeout of its own",
-            words::silence(quiet.application)
-        ),
-    ));
-    verdict.advice = advice::for_idle(&advice::IdleSituation {
-        mode: quiet.mode,
-        timeout: Some(quiet.application),
-        silence: quiet.application,
-        matches: &[],
-        transparent: false,
-        keepalive: None,
-        process,
-        sent_by_us: true,
-    });
+/// Who sent a reset, why, at what cost and how sure: a verdict without words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// Who.
+    pub origin: Origin,
+    /// Why.
+    pub cause: Cause,
+    /// What it cost.
+    pub severity: Severity,
+    /// How sure.
+    pub confidence: Confidence,
 }
 
-/// The reset of one leg of a proxy turned out to be passed on from another.
-pub fn pass_on(verdict: &mut Verdict, reason: &Reason, process: Option<&Process>) {
-    let who = process.map_or_else(|| "the process".to_owned(), words::process);
-    verdict.evidence.push(item(
-        "own_cause",
-        format!("by itself: {}, {}", verdict.cause, verdict.summary),
-    ));
-    verdict.evidence.push(item(
-        "other_leg",
-        format!(
-            "{} after a reset of another connection of this process, which carried the same bytes: {}",
-            words::span(reason.after),
-            reason.summary
-        ),
-    ));
-    verdict.origin = reason.origin;
-    verdict.cause = Cause::Propagated;
-    verdict.confidence = at_most(verdict.confidence, reason.confidence);
-    verdict.summary = format!("{who} passed a reset on: {}", reason.summary);
-    verdict.advice = Vec::new();
-}
-
-/// Who is behind a cause that this host's own stack shows.
-fn origin_of(cause: Cause) -> Origin {
-    match cause {
-        Cause::CloseWithUnreadData
-        | Cause::KilledWithUnreadData
-        | Cause::LingerZero
-        | Cause::Linger2
-        | Cause::Disconnect
-        | Cause::ListenerClosed
-        | Cause::SocketDestroyed
-        | Cause::RawSocket => Origin::LocalProcess,
-        Cause::KeepaliveTimeout
-        | Cause::OutOfMemory
-        | Cause::OrphanTimeout
-        | Cause::PortClosed
-        | Cause::HalfOpen
-        | Cause::DataAfterClose
-        | Cause::LateSynack
-        | Cause::AcceptQueueOverflow
-        | Cause::StrayAck
-        | Cause::BadHandshake
-        | Cause::Mptcp => Origin::LocalKernel,
-        Cause::FirewallReject => Origin::LocalFirewall,
-        Cause::ConnectionRefused | Cause::ResetByPeer | Cause::IdleTimeout => Origin::Peer,
-        Cause::NotFromPeer | Cause::BlindAttempt => Origin::Middlebox,
-        Cause::Forwarded => Origin::Forwarded,
-        Cause::Propagated | Cause::Unknown => Origin::Unknown,
+impl Judgement {
+    fn verdict(self, explain: impl FnOnce() -> Explanation + Send + 'static) -> Verdict {
+        let who = (self.origin, self.cause);
+        Verdict::new(who, self.severity, self.confidence, explain)
     }
 }
 
 /// The more careful of two.
-fn at_most(confidence: Confidence, limit: Confidence) -> Confidence {
+pub(crate) fn at_most(confidence: Confidence, limit: Confidence) -> Confidence {
     confidence.max(limit)
 }
 
-fn item(kind: &'static str, detail: impl Into<Sentence>) -> Evidence {
-    Evidence {
-        kind: Word::new_static(kind),
-        detail: detail.into(),
+/// `a segment with flags P. and 100 bytes`.
+fn headers(segment: &Segment) -> String {
+    let mut text = format!("a segment with flags {}", segment.flags);
+    if segment.payload_len > 0 {
+        text.push_str(&format!(" and {}", words::bytes(segment.payload_len)));
     }
-}
-
-fn lost(context: &Context<'_>) -> Option<Evidence> {
-    (!context.nothing_lost()).then(|| {
-        let lost = words::count(context.lost_nearby);
-        item(
-            "lost_events",
-            format!(
-                "{lost} events were lost around this time, so what was not seen may have happened"
-            ),
-        )
-    })
+    text
 }

@@ -22,7 +22,7 @@ use crate::record::Word;
 use crate::sink::Reporter;
 use crate::summary::Totals;
 use crate::track::{Captured, TrackCounts, Tracker};
-use crate::verdict::timeout;
+use crate::causes::path_lesson;
 use comparing::Kept;
 use reading::{End, Reading};
 
@@ -157,7 +157,7 @@ impl Judging {
             if let Some(span) = news.span {
                 self.clock.reach(span.duration());
             }
-            self.judge(&news.resets);
+            self.judge(news.resets);
             if let Some(settled) = settled {
                 self.pipeline
                     .advance(BootTime(settled.0), &mut self.outputs);
@@ -196,7 +196,7 @@ impl Judging {
             is_live,
         } = self;
         let mut rest = reading.finish();
-        for reset in &rest.resets {
+        for reset in rest.resets {
             pipeline.captured(reset, &file, &mut outputs);
         }
         pipeline.finish(&mut outputs);
@@ -213,7 +213,7 @@ impl Judging {
         Ok(shown)
     }
 
-    fn judge(&mut self, resets: &[Captured]) {
+    fn judge(&mut self, resets: Vec<Captured>) {
         for reset in resets {
             self.pipeline.captured(reset, &self.file, &mut self.outputs);
         }
@@ -322,7 +322,7 @@ impl Sums {
         self.duration += clock.elapsed();
         let lessons = pipeline.lessons();
         self.lessons
-            .extend(lessons.iter().map(timeout::path_lesson));
+            .extend(lessons.iter().map(path_lesson));
         let own = [
             (
                 "captures that ended before the file was whole",

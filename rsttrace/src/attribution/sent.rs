@@ -2,33 +2,45 @@
 
 use super::{Who, closer, describe, former, holder, holding};
 use crate::event::{CurrentTask, Facts, Sent, Task, TcpState};
-use crate::record::{Cause, Process, Quality, Role};
+use crate::record::{Process, Quality, Role};
+
+/// Which process a reset of the TCP stack is put down to, and named for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// Nobody's.
+    Nobody,
+    /// Who acted on the socket, else who has it.
+    Closer,
+    /// Who closed the listening socket.
+    ListenerCloser,
+    /// Who destroyed the socket, and whom it was taken from.
+    Destroyer,
+    /// Who had closed the socket before.
+    LastCloser,
+    /// Who had the connection that is gone.
+    Former,
+    /// Who has the socket, else who had the connection.
+    Holder,
+}
 
 /// The processes behind a reset this host's kernel sent, once its cause is known.
-pub fn sent(sent: &Sent, cause: Cause, facts: &Facts) -> Who {
-    match cause {
-        // Nobody made it: the port is closed. Who listened there before is evidence, not blame.
-        Cause::PortClosed => Who::default(),
-        Cause::ListenerClosed => Who::only(listener_closer(sent, facts)),
-        Cause::SocketDestroyed => destroyed(sent, facts),
-        Cause::CloseWithUnreadData
-        | Cause::KilledWithUnreadData
-        | Cause::LingerZero
-        | Cause::Linger2
-        | Cause::Disconnect => Who::only(acting(sent, facts)),
-        Cause::DataAfterClose | Cause::OutOfMemory | Cause::OrphanTimeout
-            if sent.socket.is_some() =>
-        {
-            Who::only(recorded_closer(sent, facts).or_else(|| owner(sent, facts)))
-        }
-        // A listener that came back knows nothing of the connection.
-        _ if sent.socket.is_none() || cause == Cause::HalfOpen => Who::only(
-            sent.former_connection
-                .as_ref()
-                .and_then(|tombstone| former(tombstone, facts)),
-        ),
-        _ if !sent.passive && actor(sent).is_some() => Who::only(acting(sent, facts)),
-        _ => Who::only(owner(sent, facts)),
+pub fn sent(sent: &Sent, whose: Whose, facts: &Facts) -> Who {
+    let former = || {
+        let tombstone = sent.former_connection.as_ref();
+        Who::only(tombstone.and_then(|tombstone| former(tombstone, facts)))
+    };
+    let is_gone = sent.socket.is_none();
+    match whose {
+        Whose::Nobody => Who::default(),
+        Whose::Closer => Who::only(acting(sent, facts)),
+        Whose::ListenerCloser => Who::only(listener_closer(sent, facts)),
+        Whose::Destroyer => destroyed(sent, facts),
+        Whose::LastCloser if is_gone => former(),
+        Whose::LastCloser => Who::only(recorded_closer(sent, facts).or_else(|| owner(sent, facts))),
+        Whose::Former => former(),
+        Whose::Holder if is_gone => former(),
+        Whose::Holder if !sent.passive && actor(sent).is_some() => Who::only(acting(sent, facts)),
+        Whose::Holder => Who::only(owner(sent, facts)),
     }
 }
 

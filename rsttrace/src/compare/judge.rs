@@ -11,8 +11,8 @@ use super::path::{self, Absence, Passage, Path, Station};
 use super::stream::Sighting;
 use super::trace::Digest;
 use crate::capture::Way;
-use crate::record::{Confidence, Evidence};
-use crate::verdict::{hops, weigh_ttl};
+use crate::record::{Confidence, Evidence, EvidenceKind};
+use crate::verdict::peer_signs::{hops, weigh_ttl};
 
 /// Who, without names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,9 +94,9 @@ struct Facts {
 }
 
 impl Facts {
-    fn add(&mut self, kind: &'static str, detail: String) {
+    fn add(&mut self, kind: EvidenceKind, detail: String) {
         self.evidence.push(Evidence {
-            kind: kind.into(),
+            kind,
             detail: detail.into(),
         });
     }
@@ -180,7 +180,7 @@ impl Case<'_> {
         let name = self.name(station.capture);
         let mut facts = Facts::default();
         facts.add(
-            "not_passed",
+            EvidenceKind::NotPassed,
             format!("{name} has it leaving and not coming in, though it has the other segments of this direction at both places"),
         );
         let ttl = self.ttl(station, sighting);
@@ -221,7 +221,7 @@ impl Case<'_> {
         let (upstream, name) = (self.name(before.capture), self.name(station.capture));
         let mut facts = Facts::default();
         facts.add(
-            "not_seen",
+            EvidenceKind::NotSeen,
             format!("{upstream} covers that moment and does not hold it"),
         );
         let ttl = self.ttl(station, sighting);
@@ -339,7 +339,7 @@ impl Case<'_> {
             ));
         }
         facts.add(
-            "ttl",
+            EvidenceKind::Ttl,
             format!(
                 "{name} has it {}, as the other segments of its source",
                 with_ttl(sighting)
@@ -355,11 +355,11 @@ impl Case<'_> {
                     && other.usual.is_some()
             });
         if at_source {
-            facts.add("left", format!("{name} has it leaving its host"));
+            facts.add(EvidenceKind::Left, format!("{name} has it leaving its host"));
         }
         let passed = self.passed_on(first, sighting);
         if let (Some(passed), true) = (&passed, own) {
-            facts.add("passed", passed.clone());
+            facts.add(EvidenceKind::Passed, passed.clone());
         }
         // Whatever is on the sender's link starts with the same TTL: only its own host has it leaving.
         let confidence = if at_source {
@@ -443,7 +443,7 @@ impl Case<'_> {
                 self.name(station.capture),
                 sighting.ttl
             );
-            facts.add("ttl", detail);
+            facts.add(EvidenceKind::Ttl, detail);
         }
     }
 
@@ -458,7 +458,7 @@ impl Case<'_> {
             "{} covers that moment and does not hold it",
             self.name(station.capture)
         );
-        facts.add("not_seen", detail);
+        facts.add(EvidenceKind::NotSeen, detail);
         (true, self.went_on(station.capture, facts))
     }
 
@@ -484,7 +484,7 @@ impl Case<'_> {
         let went_on = !offset.contradictory && last.is_some_and(|last| last > after);
         if went_on {
             facts.add(
-                "went_on",
+                EvidenceKind::WentOn,
                 format!(
                     "{} has its alleged sender going on with the connection afterwards",
                     self.name(capture)
@@ -615,7 +615,7 @@ impl From<Facts> for Judgement {
 
 fn unknown(because: String) -> Judgement {
     let mut facts = Facts::default();
-    facts.add("missing", because.clone());
+    facts.add(EvidenceKind::Missing, because.clone());
     Judgement {
         because,
         ..facts.into()
@@ -636,6 +636,6 @@ pub(super) fn span(nanos: i64) -> String {
     match nanos.unsigned_abs() {
         under @ 0..1_000 => format!("{under} ns"),
         under @ 1_000..100_000 => format!("{} µs", under / 1_000),
-        other => crate::verdict::words::span(std::time::Duration::from_nanos(other)),
+        other => crate::words::span(std::time::Duration::from_nanos(other)),
     }
 }

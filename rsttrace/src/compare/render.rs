@@ -12,7 +12,7 @@ use super::tell::address;
 use crate::record::Severity;
 use crate::sink::text::{escape, pad, width, wrap};
 use crate::terminal::Palette;
-use crate::verdict::words;
+use crate::words;
 
 /// Indent of what belongs to a connection.
 const INDENT: usize = 2;

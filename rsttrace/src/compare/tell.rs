@@ -15,8 +15,8 @@ use super::trace::Life;
 use super::{All, Chain};
 use crate::event::TcpFlags;
 use crate::hash::HashMap;
-use crate::record::{Cause, Confidence, Endpoint, Evidence, Record, Word};
-use crate::verdict::words;
+use crate::record::{Cause, Confidence, Endpoint, Evidence, EvidenceKind, Record, Word};
+use crate::words;
 
 /// A silence from here on is worth telling.
 const TOLD_SILENCE: f64 = 1.0;
@@ -430,7 +430,7 @@ impl Teller<'_, '_> {
         if let Some((kind, detail)) = self.across(reset, all) {
             sentence = format!("{sentence} {detail}");
             evidence.push(Evidence {
-                kind: kind.into(),
+                kind,
                 detail: detail.into(),
             });
         }
@@ -548,7 +548,7 @@ impl Teller<'_, '_> {
     }
 
     /// What a proxy's reset has to do with what happened on the other leg.
-    fn across(&self, reset: &Reset, all: &[Reset]) -> Option<(&'static str, String)> {
+    fn across(&self, reset: &Reset, all: &[Reset]) -> Option<(EvidenceKind, String)> {
         let side = reset.passage.side;
         let MadeBy::Proxy { .. } = self.end(reset.leg, side) else {
             return None;
@@ -627,7 +627,7 @@ impl Teller<'_, '_> {
             .max_by_key(|(gap, ..)| *gap);
         match before {
             Some((gap, _, how)) => Some((
-                "propagated",
+                EvidenceKind::Propagated,
                 format!(
                     "{} had {how} its leg {} earlier: the balancer passed the end on.",
                     capital(&who(&far)),
@@ -647,7 +647,7 @@ impl Teller<'_, '_> {
                     format!("{} had not ended its leg before", capital(&far))
                 };
                 Some((
-                    "own_decision",
+                    EvidenceKind::OwnDecision,
                     format!("{first}: the balancer did it by itself{quiet}."),
                 ))
             }
@@ -700,8 +700,8 @@ impl Teller<'_, '_> {
                     file,
                     frame,
                     cause: verdict.cause,
-                    summary: verdict.summary.clone(),
-                    advice: verdict.advice.clone(),
+                    summary: verdict.summary().to_owned(),
+                    advice: verdict.advice().to_vec(),
                 })
             })
             .collect()

@@ -8,6 +8,7 @@ use rsttrace_common::{Header, WIRE_VERSION, header, lifecycle, packet, reset, so
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::KernelFacts;
+use crate::event::ResetReason;
 use crate::event::{
     Baseline, Body, BootTime, CurrentTask, Event, Flow, OwnerSource, Ownership, Packet, Segment,
     SenderSocket, Sent, Socket, Target, Task, TcpState, Tombstone,
@@ -48,7 +49,7 @@ pub(super) fn encode(event: &Event) -> Vec<u8> {
                 .as_ref()
                 .map_or(FromZeros::new_zeroed(), current);
             wire.cause = sent.cause.as_ref().map_or(FromZeros::new_zeroed(), segment);
-            wire.reason = reason(sent.reason.as_deref());
+            wire.reason = reason(sent.reason.as_ref().map(ResetReason::name));
             wire.passive = sent.passive.into();
             wire.as_bytes().to_vec()
         }
@@ -100,7 +101,7 @@ fn stateless(event: &Event, sent: &Sent) -> Vec<u8> {
         .handshake
         .as_ref()
         .map_or(FromZeros::new_zeroed(), baseline);
-    wire.reason = reason(sent.reason.as_deref());
+    wire.reason = reason(sent.reason.as_ref().map(ResetReason::name));
     wire.state = sent.minisock.map_or(0, state);
     wire.as_bytes().to_vec()
 }

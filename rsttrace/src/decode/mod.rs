@@ -28,8 +28,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
-use crate::event::{Body, BootTime, Event, NetnsCookie, TcpFlags, TcpState};
-use crate::record::Word;
+use std::sync::Arc;
+
+use crate::event::{Body, BootTime, Event, NetnsCookie, ResetReason, TcpFlags, TcpState};
 use jiffies::Jiffies;
 
 /// What decoding has to know of the running kernel.
@@ -83,14 +84,16 @@ pub enum DecodeError {
 pub struct Decoder {
     hz: u32,
     /// Sorted by number.
-    reasons: Vec<(u32, Word)>,
+    reasons: Vec<(u32, ResetReason)>,
 }
 
 impl Decoder {
     /// A decoder for events of a kernel with these properties.
     pub fn new(facts: KernelFacts) -> Self {
-        let short = |name: &str| Word::new(name.strip_prefix("SK_RST_REASON_").unwrap_or(name));
-        let mut reasons: Vec<(u32, Word)> = facts
+        let short = |name: &str| {
+            ResetReason::named(name.strip_prefix("SK_RST_REASON_").unwrap_or(name))
+        };
+        let mut reasons: Vec<(u32, ResetReason)> = facts
             .reasons
             .iter()
             .map(|(number, name)| (*number, short(name)))
@@ -117,7 +120,7 @@ impl Decoder {
             header::KIND_RESET_SENT => {
                 with(bytes, "a sent reset", |wire: &wire_reset::ResetSent| {
                     reset::sent(wire, self.reason(wire.reason), clock)
-                        .map(|sent| Body::Sent(Box::new(sent)))
+                        .map(|sent| Body::Sent(Arc::new(sent)))
                 })
             }
             header::KIND_RESET_SENT_BY_LISTENER => with(
@@ -125,7 +128,7 @@ impl Decoder {
                 "a reset sent by a listener",
                 |wire: &wire_reset::ResetSentByListener| {
                     reset::by_listener(wire, self.reason(wire.sent.reason), clock)
-                        .map(|sent| Body::Sent(Box::new(sent)))
+                        .map(|sent| Body::Sent(Arc::new(sent)))
                 },
             ),
             header::KIND_RESET_SENT_STATELESS => with(
@@ -133,21 +136,21 @@ impl Decoder {
                 "a stateless reset",
                 |wire: &wire_reset::ResetSentStateless| {
                     reset::stateless(wire, self.reason(wire.reason), clock)
-                        .map(|sent| Body::Sent(Box::new(sent)))
+                        .map(|sent| Body::Sent(Arc::new(sent)))
                 },
             ),
             header::KIND_RESET_RECEIVED => with(
                 bytes,
                 "a received reset",
                 |wire: &wire_reset::ResetReceived| {
-                    reset::received(wire, clock).map(|received| Body::Received(Box::new(received)))
+                    reset::received(wire, clock).map(|received| Body::Received(Arc::new(received)))
                 },
             ),
             header::KIND_RST_PACKET => with(bytes, "a packet", |wire: &wire_packet::RstPacket| {
-                packet::packet(wire).map(|packet| Body::Packet(Box::new(packet)))
+                packet::packet(wire).map(|packet| Body::Packet(Arc::new(packet)))
             }),
             header::KIND_TIMED_OUT => with(bytes, "a timeout", |wire: &lifecycle::TimedOut| {
-                reset::timed_out(wire, clock).map(|timed_out| Body::TimedOut(Box::new(timed_out)))
+                reset::timed_out(wire, clock).map(|timed_out| Body::TimedOut(Arc::new(timed_out)))
             }),
             kind => Err(DecodeError::Kind(kind)),
         }?;
@@ -212,8 +215,8 @@ impl Decoder {
         address::state(number).ok()
     }
 
-    /// Name of a member of `enum sk_rst_reason` without its prefix; absent for `REASON_NONE`.
-    pub fn reason(&self, number: u32) -> Option<Word> {
+    /// A member of `enum sk_rst_reason`; absent for `REASON_NONE`.
+    pub fn reason(&self, number: u32) -> Option<ResetReason> {
         if number == wire_reset::REASON_NONE {
             return None;
         }
@@ -224,7 +227,10 @@ impl Decoder {
             known
                 .ok()
                 .and_then(|index| self.reasons.get(index))
-                .map_or_else(|| format!("#{number}").into(), |(_, name)| name.clone()),
+                .map_or_else(
+                    || ResetReason::Other(format!("#{number}").into()),
+                    |(_, reason)| reason.clone(),
+                ),
         )
     }
 }

@@ -8,13 +8,12 @@ use super::jiffies::Jiffies;
 use super::ownership::{current, ownership, tombstone};
 use super::packet::baseline;
 use super::socket::socket;
-use crate::event::{Received, Sent, TimedOut, Tombstone};
-use crate::record::Word;
+use crate::event::{Received, ResetReason, Sent, TimedOut, Tombstone};
 
 /// A reset sent with a full socket.
 pub(super) fn sent(
     wire: &wire::ResetSent,
-    reason: Option<Word>,
+    reason: Option<ResetReason>,
     clock: Jiffies,
 ) -> Result<Sent, DecodeError> {
     let flow = flow(&wire.flow);
@@ -37,7 +36,7 @@ pub(super) fn sent(
 /// A reset sent by a listener, perhaps for a connection that was here before.
 pub(super) fn by_listener(
     wire: &wire::ResetSentByListener,
-    reason: Option<Word>,
+    reason: Option<ResetReason>,
     clock: Jiffies,
 ) -> Result<Sent, DecodeError> {
     Ok(Sent {
@@ -49,7 +48,7 @@ pub(super) fn by_listener(
 /// A reset sent without a socket: always an answer to a segment.
 pub(super) fn stateless(
     wire: &wire::ResetSentStateless,
-    reason: Option<Word>,
+    reason: Option<ResetReason>,
     clock: Jiffies,
 ) -> Result<Sent, DecodeError> {
     let flow = flow(&wire.flow);

@@ -278,7 +278,7 @@ mod tests {
         for (ifindex, interface) in cases {
             let mut event = event(7, |_| {});
             let end = std::net::SocketAddr::from(([10, 0, 0, 1], 80));
-            event.body = Body::Received(Box::new(Received {
+            event.body = Body::Received(Arc::new(Received {
                 flow: Flow {
                     local: end,
                     remote: end,

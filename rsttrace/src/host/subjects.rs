@@ -114,6 +114,7 @@ pub(super) fn acceptor(body: &Body) -> Option<&Task> {
 #[allow(clippy::unwrap_used, reason = "tests")]
 pub(super) mod tests {
     use std::net::SocketAddr;
+    use std::sync::Arc;
 
     use rsttrace_common::reset;
     use zerocopy::{FromZeros, IntoBytes};
@@ -146,7 +147,7 @@ pub(super) mod tests {
             netns: NetnsCookie(netns),
             netns_inode: None,
             cpu: 0,
-            body: Body::Sent(Box::new(sent)),
+            body: Body::Sent(Arc::new(sent)),
         }
     }
 
@@ -175,7 +176,7 @@ pub(super) mod tests {
             reasons: Vec::new(),
         });
         match decoder.decode(wire.as_bytes()).unwrap().body {
-            Body::Received(received) => received.socket,
+            Body::Received(received) => received.socket.clone(),
             other => unreachable!("{other:?}"),
         }
     }

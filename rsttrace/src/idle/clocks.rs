@@ -31,6 +31,16 @@ pub struct Quiet {
     pub owed: bool,
 }
 
+impl Quiet {
+    /// The silence that a timeout of this mode would have measured.
+    pub fn silence(&self) -> Duration {
+        match self.mode {
+            IdleMode::LateRst => self.wire,
+            IdleMode::RstAtExpiry | IdleMode::FinAtExpiry => self.application,
+        }
+    }
+}
+
 /// What ended a silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trigger {

@@ -1,6 +1,7 @@
 //! What is known of one reset: everything this host saw of it, namespace by namespace.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
@@ -21,7 +22,7 @@ pub struct Seen<T> {
     /// When the hook ran.
     pub time: BootTime,
     /// What it saw.
-    pub event: Box<T>,
+    pub event: Arc<T>,
     /// What the edge knew.
     pub facts: Facts,
 }

@@ -1,5 +1,7 @@
 //! Does an observation find the reset it belongs to, in whatever order they come?
 
+use std::sync::Arc;
+
 use crate::event::*;
 use crate::pipeline::fixtures::*;
 use crate::record::{Cause, Direction, LinkRole, Origin};
@@ -199,9 +201,9 @@ fn loopback_gives_each_end_its_record() {
             assert_eq!(received.verdict.cause, Cause::ResetByPeer);
             let local = received
                 .verdict
-                .evidence
+                .evidence()
                 .iter()
-                .find(|evidence| evidence.kind == "local_sender")
+                .find(|evidence| evidence.kind.name() == "local_sender")
                 .expect("evidence");
             assert!(local.detail.contains("nginx[87]"), "{}", local.detail);
         },
@@ -308,9 +310,9 @@ fn a_router_namespace_between_two_pods_is_a_link_of_the_chain() {
     let forwarded = of(&records, Direction::Forwarded);
     assert_eq!(forwarded.verdict.severity, crate::record::Severity::Noise);
     assert!(
-        forwarded.verdict.summary.contains("nginx[87]"),
+        forwarded.verdict.summary().contains("nginx[87]"),
         "{}",
-        forwarded.verdict.summary
+        forwarded.verdict.summary()
     );
     let first = records[0].id.number;
     assert!(
@@ -542,10 +544,10 @@ fn closed_chains_leave_nothing_in_the_index() {
             inode: None,
         };
         let syn = segment(TcpFlags::SYN, n / 2, 0, 0);
-        join.sent(at, Box::new(scene.answer(syn)), Facts::default());
+        join.sent(at, Arc::new(scene.answer(syn)), Facts::default());
         join.packet(
             at,
-            Box::new(scene.egress(RA, 0, n / 2 + 1)),
+            Arc::new(scene.egress(RA, 0, n / 2 + 1)),
             Facts::default(),
         );
     }

@@ -1,21 +1,28 @@
 //! Which records does one reset make on this host: the sender's, those of the hops in between, the receiver's?
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+
 use super::form;
 use super::ledger::Ledger;
 use super::proxy::Reason;
-use crate::attribution;
-use crate::event::{self, BootTime, HostFacts, Packet, SenderSocket};
+use crate::attribution::{self, ProcessName};
+use crate::causes::{definition, rules};
+use crate::event::{self, BootTime, HostFacts, Packet, ResetReason, SenderSocket};
 use crate::idle::clocks;
 use crate::idle::memory::Path;
 use crate::join::{Chain, Part, Seen};
 use crate::record::{
-    Basis, CapturePoint, Cause, Confidence, Direction, Endpoint, Evidence, Form, Kernel, Link,
-    LinkRole, Origin, Record, Role, Vantage, Verdict, Word,
+    Basis, CapturePoint, Cause, Direction, Form, Idle, Kernel, Link, LinkRole, Origin, Record,
+    Role, Severity, Vantage, Word,
 };
 use crate::track::Captured;
+use crate::verdict::peer_signs::Bearing;
 use crate::verdict::{
-    self, Accepted, Arrived, Context, OtherEnd, OwnTimeout, Passage, Witness, words,
+    self, AcceptedCase, Arrived, ArrivedCase, CapturedCase, Clocks, Context, ExpiredEntry,
+    ForwardedCase, LeftCase, OtherEnd, OwnTimeout, SentCase, Witness,
 };
+use crate::words;
 
 /// A record and its event's time.
 type Draft = (BootTime, Box<Record>);
@@ -41,7 +48,7 @@ pub fn drop_echo(chain: &mut Chain) -> bool {
 pub fn records(
     chain: &Chain,
     host: &HostFacts,
-    context: &Context<'_>,
+    context: &Context,
     ledger: &Ledger,
     reason: Option<&Reason>,
 ) -> Vec<Draft> {
@@ -114,9 +121,7 @@ fn receiving_end(chain: &Chain) -> Option<OtherEnd> {
             || "a process".to_owned(),
             |(task, ..)| words::name(&task.comm, task.pid),
         ),
-        summary: String::new(),
-        found: None,
-        confidence: Confidence::Possible,
+        verdict: None,
         timeout: None,
     })
 }
@@ -130,23 +135,22 @@ fn end_of(record: &Record) -> OtherEnd {
     let label = match (acted, record.verdict.origin) {
         // The kernel answers by itself, whoever had the connection.
         (_, Origin::LocalKernel) => "the kernel".to_owned(),
-        (Some(process), _) => words::process(process),
+        (Some(process), _) => ProcessName::from(process).to_string(),
         (None, Origin::LocalFirewall) => "a packet filter".to_owned(),
         (None, Origin::LocalProcess) => "a process".to_owned(),
-        (None, _) => "something".to_owned(),
+        (None, Origin::Peer | Origin::Middlebox | Origin::Forwarded | Origin::Unknown) => {
+            "something".to_owned()
+        }
     };
     OtherEnd {
         label,
-        summary: record.verdict.summary.clone(),
-        found: Some((record.verdict.origin, record.verdict.cause)),
-        confidence: record.verdict.confidence,
+        verdict: Some(record.verdict.clone()),
         timeout: record
             .idle
             .as_ref()
             .filter(|idle| idle.mode.is_some())
             .map(|idle| OwnTimeout {
                 passes_on: idle.candidates.iter().any(|it| it.basis == Basis::Host),
-                advice: record.verdict.advice.clone(),
             }),
     }
 }
@@ -174,61 +178,58 @@ fn from_socket(
     seen: &Seen<event::Sent>,
     end: &Sending<'_>,
     host: &HostFacts,
-    context: &Context<'_>,
+    context: &Context,
 ) -> Option<Draft> {
     let sent = &seen.event;
     let egress = part.last_egress();
     let time = egress.map_or(seen.time, |egress| egress.time.min(seen.time));
-    let ruling = verdict::rule(sent);
-    let who = attribution::sent(sent, ruling.cause, &seen.facts);
-    let mut verdict = verdict::sent(sent, time, &seen.facts, ruling, &who, end.receiver);
-    if let Some(after) = end.ledger.talks_on(part.netns, sent, time) {
-        verdict.evidence.push(verdict::talks_on(after));
+    let ruling = rules::of_sent(sent);
+    let who = attribution::sent(sent, definition(ruling.cause).whose(), &seen.facts);
+    let process = who.process.as_ref().map(ProcessName::from);
+    let expired = verdict::expired_entry(sent, time, seen.facts.settings.as_deref());
+    let quiet = clocks::before_sent(sent, time);
+    let mut idle = expired.as_ref().map(ExpiredEntry::idle);
+    let mut socket = None;
+    if let Some(it) = &sent.socket {
+        let state = sent.lost_state().unwrap_or(it.state);
+        let ownership = sent.ownership.as_ref();
+        socket = Some(form::socket(it, state, ownership, time, &seen.facts));
+        idle = clocks::idle(it, state, quiet.as_ref());
     }
-    if let Some(reason) = end.reason {
-        verdict::pass_on(&mut verdict, reason, who.process.as_ref());
-    }
-    let settings = seen.facts.settings.as_deref();
-    let forgotten = verdict::forgotten(sent, time, settings);
-    if let Some(forgotten) = &forgotten {
-        forgotten.note(&mut verdict);
-    }
-    let mut record = form::blank(time, Direction::Sent, host, part.netns_inode, verdict);
-    if egress.is_none() && context.coverage.packets && context.no_packet_missed() {
-        record.verdict.evidence.push(Evidence {
-            kind: Word::new_static("not_seen_on_wire"),
-            detail: "no watched device saw it leave: a packet filter may have dropped it, or the link is down"
-                .into(),
+    let mut own_timeout = None;
+    if let Some(quiet) = quiet {
+        let service = Path::of(part.netns, &sent.flow, outgoing(sent)).service;
+        let remote = sent.flow.remote.ip();
+        let comm = process.as_ref().map(|process| process.comm.as_str());
+        let known = form::own_timeout(idle.unwrap_or_default(), comm, &quiet, |quiet| {
+            end.ledger.matches(quiet, remote, service)
         });
+        own_timeout = known.mode.is_some().then_some(quiet);
+        idle = Some(known);
     }
+    let verdict = SentCase {
+        sent: Arc::clone(sent),
+        at: time,
+        ruling,
+        process,
+        owner: who.owner.as_ref().map(ProcessName::from),
+        receiver: end.receiver.cloned(),
+        talks_on: end.ledger.talks_on(part.netns, sent, time),
+        passed_on: end.reason.cloned(),
+        expired,
+        not_seen_on_wire: egress.is_none()
+            && context.coverage.packets
+            && context.no_packet_missed(),
+        own_timeout,
+    }
+    .verdict();
+    let mut record = form::blank(time, Direction::Sent, host, part.netns_inode, verdict);
     record.local = form::endpoint(sent.flow.local);
     record.remote = form::endpoint(sent.flow.remote);
     record.process = who.process;
     record.owner = who.owner.map(Box::new);
-    let quiet = clocks::before_sent(sent, time);
-    record.idle = forgotten.map(|forgotten| forgotten.idle());
-    if let Some(socket) = &sent.socket {
-        let state = form::lost_state(sent, socket);
-        record.socket = Some(form::socket(
-            socket,
-            state,
-            sent.ownership.as_ref(),
-            time,
-            &seen.facts,
-        ));
-        record.idle = clocks::idle(socket, state, quiet.as_ref());
-    }
-    if let Some(quiet) = quiet {
-        let service = Path::of(part.netns, &sent.flow, outgoing(sent)).service;
-        let remote = sent.flow.remote.ip();
-        let is_timeout = form::own_timeout(&mut record, &quiet, |quiet| {
-            end.ledger.matches(quiet, remote, service)
-        });
-        if is_timeout {
-            let comm = record.process.as_ref().map(|process| process.comm.as_str());
-            verdict::own_timeout(&mut record.verdict, &quiet, comm);
-        }
-    }
+    record.socket = socket;
+    record.idle = idle;
     record.packet = match egress {
         Some(egress) => Some(form::packet(&egress.event)),
         None => form::determined(sent),
@@ -244,7 +245,7 @@ fn from_socket(
     }
     record.interface = egress.and_then(|egress| egress.facts.interface.clone());
     record.kernel = Some(Kernel {
-        reason: sent.reason.clone(),
+        reason: sent.reason.as_ref().map(ResetReason::word),
         state: sent
             .socket
             .as_ref()
@@ -263,7 +264,7 @@ fn from_wire(
     part: &Part,
     receiver: Option<&OtherEnd>,
     host: &HostFacts,
-    context: &Context<'_>,
+    context: &Context,
 ) -> Option<Draft> {
     let egress = part.last_egress()?;
     let packet = &egress.event;
@@ -274,7 +275,7 @@ fn from_wire(
             SenderSocket::Raw { current, .. } => {
                 attribution::raw_sender(current.as_ref(), &seen.facts)
             }
-            _ => None,
+            SenderSocket::None | SenderSocket::Some(_) => None,
         });
     let arrived = chain
         .parts
@@ -285,13 +286,20 @@ fn from_wire(
         (None, true) if chain.parts.len() == 1 && context.no_receiver_missed() => Some(false),
         _ => None,
     };
-    let mut verdict = verdict::made_here(packet, raw.as_ref(), accepted, context);
-    note_receiver(&mut verdict, receiver);
-    let settings = egress.facts.settings.as_deref();
-    let forgotten = verdict::forgotten_by_filter(&verdict, packet, egress.time, settings);
-    if let Some(forgotten) = &forgotten {
-        forgotten.note(&mut verdict);
+    let mut case = LeftCase {
+        packet: Arc::clone(packet),
+        raw_sender: raw.as_ref().map(ProcessName::from),
+        receiver: receiver.cloned(),
+        accepted,
+        expired: None,
+        context: *context,
+    };
+    if case.cause() == Cause::FirewallReject {
+        let settings = egress.facts.settings.as_deref();
+        case.expired = verdict::expired_entry_of_filter(packet, egress.time, settings);
     }
+    let idle = case.expired.as_ref().map(ExpiredEntry::idle);
+    let verdict = case.verdict();
     let mut record = form::blank(
         egress.time,
         Direction::Sent,
@@ -302,7 +310,7 @@ fn from_wire(
     record.local = form::endpoint(packet.source);
     record.remote = form::endpoint(packet.destination);
     record.process = raw;
-    record.idle = forgotten.map(|forgotten| forgotten.idle());
+    record.idle = idle;
     record.packet = Some(form::packet(packet)).map(|packet| crate::record::Packet {
         hops: None,
         ..packet
@@ -319,7 +327,7 @@ fn accepted(
     seen: &Seen<event::Received>,
     sender: Option<&OtherEnd>,
     host: &HostFacts,
-    context: &Context<'_>,
+    context: &Context,
     ledger: &Ledger,
 ) -> Draft {
     let received = &seen.event;
@@ -328,24 +336,27 @@ fn accepted(
     let time = ingress.map_or(seen.time, |ingress| ingress.time.min(seen.time));
     let arrived = ingress
         .map(|ingress| Arrived::seen(&ingress.event))
-        .or_else(|| Arrived::told(received));
+        .or_else(|| Arrived::by_tcp_reset(received));
     let around = ledger.around(part.netns, received, arrived.as_ref(), seen.time);
     let idle = clocks::idle(socket, socket.state, around.quiet.as_ref());
     let process = attribution::received(received, &seen.facts);
-    let verdict = verdict::received(
-        &Accepted {
-            received,
-            at: time,
-            arrived: arrived.as_ref(),
-            idle: idle.as_ref(),
-            sender,
-            process: process.as_ref().map(|process| process.comm.as_str()),
-            keepalive: Some(form::keepalive(socket, &seen.facts)),
-            around: &around,
-            witness: Witness::Kernel,
-        },
-        context,
-    );
+    let verdict = AcceptedCase {
+        received: Arc::clone(received),
+        at: time,
+        arrived: arrived.clone(),
+        clocks: idle.as_ref().map(clocks_of),
+        sender: sender.cloned(),
+        process: process.as_ref().map(|process| process.comm.clone()),
+        keepalive: Some(form::keepalive(socket, &seen.facts)),
+        around: around.clone(),
+        witness: Witness::Kernel,
+        context: *context,
+        severity: Severity::Fault,
+        bearing: Bearing::default(),
+        timeout: None,
+    }
+    .weighed()
+    .verdict();
     let idle = idle.map(|idle| form::with_timeout(idle, &around, verdict.cause));
     let mut record = form::blank(time, Direction::Received, host, part.netns_inode, verdict);
     record.local = form::endpoint(received.flow.local);
@@ -388,21 +399,21 @@ fn forwarded(
     let leaving = part.last_egress().or(ingress)?;
     let time = ingress.map_or(leaving.time, |ingress| ingress.time.min(leaving.time));
     let packet = &leaving.event;
-    let passage = Passage {
+    let expired = ingress.and_then(|ingress| {
+        let settings = leaving.facts.settings.as_deref();
+        verdict::expired_entry_of_transit(&ingress.event, packet, leaving.time, settings)
+    });
+    let idle = expired.as_ref().map(ExpiredEntry::idle);
+    let verdict = ForwardedCase {
+        packet: Arc::clone(packet),
         translated: ingress.and_then(|ingress| translation(&ingress.event, packet)),
         sender: sender.cloned(),
         receiver: receiver.cloned(),
-    };
-    let mut verdict = verdict::forwarded(packet, &passage);
-    let forgotten = ingress.and_then(|ingress| {
-        let settings = leaving.facts.settings.as_deref();
-        verdict::forgotten_in_transit(&ingress.event, packet, leaving.time, settings)
-    });
-    if let Some(forgotten) = &forgotten {
-        forgotten.note_in_transit(&mut verdict);
+        expired,
     }
+    .verdict();
     let mut record = form::blank(time, Direction::Forwarded, host, part.netns_inode, verdict);
-    record.idle = forgotten.map(|forgotten| forgotten.idle());
+    record.idle = idle;
     record.local = form::endpoint(packet.source);
     record.remote = form::endpoint(packet.destination);
     record.packet = Some(form::packet(packet));
@@ -418,7 +429,7 @@ fn observed(
     is_sender: bool,
     sender: Option<&OtherEnd>,
     host: &HostFacts,
-    context: &Context<'_>,
+    context: &Context,
     ledger: &Ledger,
 ) -> Option<Draft> {
     let ingress = part
@@ -430,7 +441,13 @@ fn observed(
         remote: packet.source,
     };
     let other = ledger.other_reset(part.netns, flow, ingress.time);
-    let verdict = verdict::observed(packet, sender, other, context);
+    let verdict = ArrivedCase {
+        packet: Arc::clone(packet),
+        sender: sender.cloned(),
+        other,
+        context: *context,
+    }
+    .verdict();
     let mut record = form::blank(
         ingress.time,
         Direction::Observed,
@@ -449,14 +466,14 @@ fn observed(
 
 /// A packet capture holds it.
 pub fn captured(
-    captured: &Captured,
+    captured: Captured,
     file: &Word,
     host: &HostFacts,
-    context: &Context<'_>,
+    context: &Context,
     ledger: &Ledger,
 ) -> Box<Record> {
-    let packet = &captured.packet;
-    let around = ledger.around_captured(captured);
+    let packet = Arc::clone(&captured.packet);
+    let around = ledger.around_captured(&captured);
     let idle = captured.received.as_ref().and_then(|received| {
         clocks::idle(
             &received.socket,
@@ -464,7 +481,6 @@ pub fn captured(
             around.quiet.as_ref(),
         )
     });
-    let verdict = verdict::captured(captured, &around, idle.as_ref(), context);
     let (source, destination) = (
         form::endpoint(packet.source),
         form::endpoint(packet.destination),
@@ -477,38 +493,37 @@ pub fn captured(
         Some(Vantage::Destination) => (Direction::Observed, destination, source),
         Some(Vantage::Between) | None => (Direction::Observed, source, destination),
     };
-    let mut record = form::blank(captured.time, direction, host, None, verdict);
-    (record.local, record.remote) = (local, remote);
-    record.idle = idle.map(|idle| form::with_timeout(idle, &around, record.verdict.cause));
-    record.packet = Some(crate::record::Packet {
-        expected_ttl: captured
-            .usual_ttl
-            .or(packet.baseline.map(|baseline| baseline.ttl)),
-        ..form::packet(packet)
-    });
-    record.capture = Some(Box::new(CapturePoint {
+    let place = CapturePoint {
         file: file.clone(),
         frame: captured.frame,
         vantage: captured.vantage,
-    }));
+    };
+    let (time, usual_ttl) = (captured.time, captured.usual_ttl);
+    let clocks = idle.as_ref().map(clocks_of);
+    let verdict = CapturedCase::new(captured, around.clone(), clocks, *context).verdict();
+    let mut record = form::blank(time, direction, host, None, verdict);
+    (record.local, record.remote) = (local, remote);
+    record.idle = idle.map(|idle| form::with_timeout(idle, &around, record.verdict.cause));
+    record.packet = Some(crate::record::Packet {
+        expected_ttl: usual_ttl.or(packet.baseline.map(|baseline| baseline.ttl)),
+        ..form::packet(&packet)
+    });
+    record.capture = Some(Box::new(place));
     record
 }
 
-fn translation(came: &Packet, left: &Packet) -> Option<String> {
+/// Source and destination it came in with, where they differ from those it left with.
+fn translation(came: &Packet, left: &Packet) -> Option<(SocketAddr, SocketAddr)> {
     let same = came.source == left.source && came.destination == left.destination;
-    (!same).then(|| {
-        let source: Endpoint = form::endpoint(came.source);
-        let destination: Endpoint = form::endpoint(came.destination);
-        format!("it came in as {source} to {destination}")
-    })
+    let plain = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+    (!same).then(|| (plain(came.source), plain(came.destination)))
 }
 
-fn note_receiver(verdict: &mut Verdict, receiver: Option<&OtherEnd>) {
-    if let Some(receiver) = receiver {
-        verdict.evidence.push(Evidence {
-            kind: Word::new_static("local_receiver"),
-            detail: format!("{} on this host got it", receiver.label).into(),
-        });
+/// The clocks that a sentence mentions.
+fn clocks_of(idle: &Idle) -> Clocks {
+    Clocks {
+        quiet_before: idle.quiet_before,
+        reset_after_send: idle.reset_after_send,
     }
 }
 

@@ -1,6 +1,7 @@
 //! How are events for tests built in a line or two?
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::*;
@@ -289,19 +290,19 @@ pub fn target(socket: &Socket) -> Target {
 
 impl From<Sent> for Body {
     fn from(event: Sent) -> Self {
-        Self::Sent(Box::new(event))
+        Self::Sent(Arc::new(event))
     }
 }
 
 impl From<Received> for Body {
     fn from(event: Received) -> Self {
-        Self::Received(Box::new(event))
+        Self::Received(Arc::new(event))
     }
 }
 
 impl From<Packet> for Body {
     fn from(event: Packet) -> Self {
-        Self::Packet(Box::new(event))
+        Self::Packet(Arc::new(event))
     }
 }
 

@@ -8,7 +8,7 @@ use smol_str::ToSmolStr as _;
 
 use crate::attribution;
 use crate::event::{
-    self, BootTime, Facts, HostFacts, KeepaliveDefaults, Ownership, Sent, TcpState,
+    self, BootTime, Facts, HostFacts, KeepaliveDefaults, Ownership, Segment, Sent, TcpState,
 };
 use crate::flood::{Sum, SumNames};
 use crate::idle::clocks::{LEAST, Quiet};
@@ -20,7 +20,8 @@ use crate::record::{
     Verdict, Word,
 };
 use crate::verdict::advice::KeepaliveNow;
-use crate::verdict::{self, Around, Arrived, words};
+use crate::verdict::{self, Around, Arrived, peer_signs};
+use crate::words;
 
 /// A record with what every one has; the ends are filled in by the caller, the number when it comes out.
 pub fn blank(
@@ -91,7 +92,7 @@ pub fn suppressed(sum: &Sum, names: SumNames, host: &HostFacts) -> SuppressedRec
         count: sum.count,
         direction: kind.direction(),
         cause: sum.cause,
-        reason: names.reason,
+        reason: names.reason.map(|reason| reason.word()),
         state: names.state.map(|state| Word::new_static(state.name())),
         netns: names.netns,
         local_port: kind.local_port,
@@ -106,16 +107,6 @@ pub fn endpoint(address: SocketAddr) -> Endpoint {
         address: address.ip().to_canonical(),
         port: address.port(),
     }
-}
-
-/// The state the application lost: the kernel enters CLOSE before it sends the reset of a close.
-pub fn lost_state(sent: &Sent, socket: &event::Socket) -> TcpState {
-    let before = sent
-        .ownership
-        .as_ref()
-        .and_then(|ownership| ownership.state_before_close)
-        .filter(|_| socket.state == TcpState::Close);
-    before.unwrap_or(socket.state)
 }
 
 /// The socket as it stood.
@@ -194,15 +185,14 @@ pub fn with_timeout(idle: Idle, around: &Around, cause: Cause) -> Idle {
 }
 
 /// A process of this host that closes after a silence is at a timeout of its own, if it is known to have them: a proxy by
-/// its name, or any whose defaults this silence fits. Tells whether it is.
+/// its name, or any whose defaults this silence fits. Then `mode` says of which kind.
 pub fn own_timeout(
-    record: &mut Record,
+    mut idle: Idle,
+    comm: Option<&str>,
     quiet: &Quiet,
     matches: impl FnOnce(&Quiet) -> Vec<Match>,
-) -> bool {
-    let mut idle = record.idle.take().unwrap_or_default();
+) -> Idle {
     idle.quiet_before = Some(quiet.wire.as_secs_f64());
-    let comm = record.process.as_ref().map(|process| process.comm.as_str());
     if let Some(comm) = comm
         && quiet.application >= LEAST
     {
@@ -215,24 +205,24 @@ pub fn own_timeout(
             idle.mode = Some(quiet.mode);
         }
     }
-    let is_timeout = idle.mode.is_some();
-    record.idle = Some(idle);
-    is_timeout
+    idle
 }
 
 /// The segment as it was seen.
 pub fn packet(packet: &event::Packet) -> Packet {
-    arrived(&Arrived::seen(packet))
+    of_segment(&packet.segment, Some(verdict::form(packet)), Some(packet))
 }
 
 /// The segment of an accepted reset, as far as it is known.
-pub fn arrived(arrived: &Arrived<'_>) -> Packet {
-    let segment = arrived.segment;
+pub fn arrived(arrived: &Arrived) -> Packet {
+    of_segment(&arrived.segment, arrived.form, arrived.sighting.as_deref())
+}
+
+fn of_segment(segment: &Segment, form: Option<Form>, sighting: Option<&event::Packet>) -> Packet {
     let numbers = Numbers::of_segment(segment);
-    let sighting = arrived.sighting;
     Packet {
         ttl: Some(segment.ttl),
-        hops: Some(verdict::hops(segment.ttl)),
+        hops: Some(peer_signs::hops(segment.ttl)),
         expected_ttl: sighting
             .and_then(|packet| packet.baseline)
             .map(|baseline| baseline.ttl),
@@ -247,7 +237,7 @@ pub fn arrived(arrived: &Arrived<'_>) -> Packet {
         mac: sighting
             .and_then(|packet| packet.source_mac)
             .map(|address| words::mac(address).into()),
-        form: arrived.form,
+        form,
     }
 }
 

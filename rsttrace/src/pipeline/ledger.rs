@@ -16,7 +16,8 @@ use crate::idle::memory::{Lesson, MAX_PATHS, Memory, Path};
 use crate::join::{Origin, accepts, is_passive_form};
 use crate::record::{Basis, IdleMode};
 use crate::track::Captured;
-use crate::verdict::{self, Around, Arrived, OtherReset, REORDERED, Side, TalksOn, timeout};
+use crate::causes::LEAST_FORGETFUL;
+use crate::verdict::{self, Around, Arrived, OtherReset, REORDERED, Side, TalksOn};
 
 /// Entries of each kind.
 const MAX_RECENT: usize = 4096;
@@ -89,13 +90,13 @@ impl Ledger {
         &self,
         netns: NetnsCookie,
         received: &Received,
-        arrived: Option<&Arrived<'_>>,
+        arrived: Option<&Arrived>,
         time: BootTime,
     ) -> Around {
         let quiet = clocks::before_received(received, time);
         let path = path(netns, received);
         let burst = self.memory.burst(path, time);
-        let long = quiet.filter(|quiet| burst.is_none() && timeout::silence(quiet) >= LEAST);
+        let long = quiet.filter(|quiet| burst.is_none() && quiet.silence() >= LEAST);
         let connection = (netns, received.flow);
         let rtt = received.socket.rtt.unwrap_or_default();
         Around {
@@ -167,7 +168,7 @@ impl Ledger {
             application: quiet.application,
         };
         let mut found = candidates::find(quiet.mode, silence, remote, service, &self.knowledge);
-        if quiet.mode == IdleMode::LateRst && quiet.wire < timeout::LEAST_FORGETFUL {
+        if quiet.mode == IdleMode::LateRst && quiet.wire < LEAST_FORGETFUL {
             found.retain(|found| found.candidate.basis == Basis::Configured);
         }
         found

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::event::{BootTime, Received, Sent, Socket, SocketCookie, TcpState};
 use crate::idle::clocks;
-use crate::record::{Confidence, Origin, Process, Quality};
+use crate::record::{Confidence, Process, Quality, Verdict};
 
 /// Bytes on a leg that a pairing rests on, at least: health checks carry fewer, and all the same.
 const LEAST_BYTES: u64 = 128;
@@ -55,10 +55,8 @@ pub struct Passed {
 pub struct Reason {
     /// The chain of records it belongs to.
     pub link: u64,
-    /// Who reset the first leg.
-    pub origin: Origin,
-    /// That leg's other end and what happened there, in a sentence.
-    pub summary: String,
+    /// The verdict on the first leg.
+    pub verdict: Verdict,
     /// From one reset to the other.
     pub after: Duration,
     /// How sure it is that the two belong together.
@@ -286,8 +284,7 @@ mod tests {
         // One leg with two reasons.
         let reason = |link| Reason {
             link,
-            origin: Origin::Peer,
-            summary: String::new(),
+            verdict: crate::record::sample().verdict,
             after: PASS_THROUGH,
             confidence: Confidence::Certain,
         };

@@ -89,7 +89,7 @@ fn a_connection_that_died_of_silence_names_its_process() {
         error: 110,
         last_state: TcpState::Established,
     };
-    let body = Body::TimedOut(Box::new(died));
+    let body = Body::TimedOut(Arc::new(died));
     pipeline.handle(event(0, body), Facts::default(), &mut out);
     pipeline.finish(&mut out);
     assert_eq!(out.len(), 1);
@@ -123,7 +123,7 @@ fn the_record_has_the_state_and_settings_the_application_lost() {
     let sent = scene.active(Some("TCP_ABORT_ON_CLOSE"), socket);
     let record = only(run_with(host(), vec![(event(0, sent), facts)]));
     assert_eq!(
-        record.verdict.summary,
+        record.verdict.summary(),
         "nginx[87] closed with 1,448 bytes unread after 12.3 s, quiet for 2.0 s"
     );
     let socket = record.socket.expect("socket");
@@ -177,8 +177,8 @@ fn without_a_classifier_the_packet_is_what_the_kernel_was_called_for() {
         ["tcp:tcp_receive_reset", "function:tcp_reset"]
     );
     // Devices are watched, and none saw it.
-    let evidence = &record.verdict.evidence;
-    assert!(evidence.iter().any(|it| it.kind == "not_seen_on_wire"));
+    let evidence = &record.verdict.evidence();
+    assert!(evidence.iter().any(|it| it.kind.name() == "not_seen_on_wire"));
     // Without the hook nothing is known of the packet.
     let received = Scene::new().received(socket(1));
     let record = only(run(vec![event(0, received)]));
@@ -213,8 +213,8 @@ fn the_form_is_told_where_options_cannot_decide_it() {
         );
         // What its options were is not known.
         let signs = ["timestamps", "ip_id", "source_mac"];
-        let evidence = &record.verdict.evidence;
-        assert!(evidence.iter().all(|it| !signs.contains(&it.kind.as_str())));
+        let evidence = &record.verdict.evidence();
+        assert!(evidence.iter().all(|it| !signs.contains(&it.kind.name())));
     }
 }
 
@@ -264,7 +264,7 @@ fn a_told_ttl_is_held_against_the_peers_other_connections() {
         ];
         let records = run_with(host(), events);
         let verdict = &of(&records, Direction::Received).verdict;
-        assert!(verdict.evidence.iter().any(|it| it.kind == "ttl"));
+        assert!(verdict.evidence().iter().any(|it| it.kind.name() == "ttl"));
         assert_eq!(
             verdict.confidence == crate::record::Confidence::Likely,
             sure,
@@ -291,9 +291,9 @@ fn a_peer_that_sends_on_after_late_data_is_not_suspected() {
             event(500_000, again),
         ]);
         let sent = of(&records, Direction::Sent);
-        let evidence = &sent.verdict.evidence;
+        let evidence = &sent.verdict.evidence();
         assert_eq!(
-            evidence.iter().any(|it| it.kind == "peer_talks_on"),
+            evidence.iter().any(|it| it.kind.name() == "peer_talks_on"),
             suspected
         );
     }
@@ -351,7 +351,7 @@ fn body() -> impl Strategy<Value = Body> {
     )
         .prop_map(|(scene, reason, cause, socket, passive)| {
             let mut sent = scene.answer(segment(0, 0, 0, 0));
-            sent.reason = reason.map(Into::into);
+            sent.reason = reason.as_deref().map(Into::into);
             sent.cause = cause;
             sent.socket = socket;
             sent.passive = passive;

@@ -153,7 +153,7 @@ struct Connection {
 fn draw(mut records: Vec<Record>, severity: usize, count: u64) -> Option<Chain> {
     records.sort_by(|a, b| a.time.cmp(&b.time));
     let first = records.first()?;
-    let (summary, cause) = (first.verdict.summary.clone(), first.verdict.cause);
+    let (summary, cause) = (first.verdict.summary().to_owned(), first.verdict.cause);
     let mut connections: Vec<Connection> = Vec::new();
     for record in records {
         let (source, destination) = (record.source().clone(), record.destination().clone());

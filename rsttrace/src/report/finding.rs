@@ -12,9 +12,10 @@ use ipnet::IpNet;
 use super::tally::rank;
 use crate::hash::HashMap;
 use crate::record::{
-    Basis, Cause, Confidence, Direction, LinkRole, Origin, Process, Quality, Record, Role, Word,
+    Basis, Cause, Confidence, Direction, LinkRole, Origin, Process, Quality, Record, Role, ServingEnd,
+    Word,
 };
-use crate::sink::{Side, service};
+use crate::sink::service;
 use crate::stats::leg::Leg;
 
 /// Kinds told apart; records of further ones are put together by cause and process.
@@ -133,7 +134,7 @@ impl Finding {
         keep(&mut self.networks, network(record.remote.address));
         if let Some((side, port)) = service(record) {
             keep(&mut self.ports, Some(port));
-            self.serves[usize::from(side == Side::Remote)] = true;
+            self.serves[usize::from(side == ServingEnd::Remote)] = true;
         }
         keep(&mut self.hosts, record.host.clone());
         if let Some(process) = &record.process {
@@ -165,15 +166,15 @@ impl Finding {
                 }
             }
         }
-        for (place, advice) in verdict.advice.iter().enumerate() {
+        for (place, advice) in verdict.advice().iter().enumerate() {
             note(&mut self.advice, place, advice);
         }
         if self.is_unknown() {
-            for fact in &verdict.evidence {
+            for fact in verdict.evidence() {
                 note(&mut self.missing, 0, &fact.detail);
             }
         }
-        if verdict.evidence.len() > self.example.verdict.evidence.len() {
+        if verdict.evidence().len() > self.example.verdict.evidence().len() {
             (*self.example).clone_from(record);
         }
     }
@@ -215,7 +216,7 @@ impl Finding {
                 texts.entry(key).or_insert((0, place, text)).0 += count;
             }
         }
-        if other.example.verdict.evidence.len() > self.example.verdict.evidence.len() {
+        if other.example.verdict.evidence().len() > self.example.verdict.evidence().len() {
             self.example = other.example;
         }
     }
@@ -359,8 +360,8 @@ fn join(findings: impl Iterator<Item = Finding>, wider: impl Fn(&Kind) -> Kind) 
 fn kind(record: &Record) -> Kind {
     let verdict = &record.verdict;
     let service = match service(record) {
-        Some((Side::Local, port)) => Service::Local(port),
-        Some((Side::Remote, port)) => Service::Remote(record.remote.address, port),
+        Some((ServingEnd::Local, port)) => Service::Local(port),
+        Some((ServingEnd::Remote, port)) => Service::Remote(record.remote.address, port),
         None => Service::Several,
     };
     Kind {
@@ -526,7 +527,7 @@ mod tests {
             let idle = record.idle.as_mut().unwrap();
             idle.candidates[0].device = text.as_str().into();
             record.process.as_mut().unwrap().comm = text.as_str().into();
-            record.verdict.advice = vec![text.into()];
+            record.verdict.edit(|it| it.advice = vec![text.into()]);
             findings.add(&record);
         }
         assert!(findings.kinds.len() <= MOST_COARSE + 1);
@@ -548,7 +549,9 @@ mod tests {
     #[test]
     fn advice_that_differs_in_numbers_only_is_given_once() {
         let mut other = record();
-        other.verdict.advice[0] = other.verdict.advice[0].replace("240", "239").into();
+        other
+            .verdict
+            .edit(|text| text.advice[0] = text.advice[0].replace("240", "239").into());
         let found = findings(&[record(), other]);
         assert_eq!(found[0].advice(9).len(), 2);
     }

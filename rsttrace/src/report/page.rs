@@ -18,7 +18,7 @@ use super::sentence::things;
 use super::{About, tally};
 use crate::record::{Severity, SuppressedRecord};
 use crate::sink::text::{count, escape};
-use crate::verdict::words;
+use crate::words;
 
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
@@ -333,9 +333,9 @@ mod tests {
         let script =
             "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'\u{202e}\x1b[31m";
         record.host = Some(script.into());
-        record.verdict.summary = script.to_owned();
-        record.verdict.evidence[0].detail = script.to_owned().into();
-        record.verdict.advice = vec![script.to_owned().into()];
+        record.verdict.edit(|text| text.summary = script.to_owned());
+        record.verdict.edit(|text| text.evidence[0].detail = script.to_owned().into());
+        record.verdict.edit(|text| text.advice = vec![script.to_owned().into()]);
         let process = record.process.as_mut().unwrap();
         process.comm = script.into();
         process.unit = Some(script.into());

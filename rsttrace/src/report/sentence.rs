@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::finding::{Finding, MOST_VALUES, Service};
-use crate::record::{Cause, Origin};
+use crate::causes::{Many, definition};
+use crate::record::Cause;
 use crate::sink::text::escape;
-use crate::verdict::words::{count, one_of, silence};
+use crate::words::{count, silence};
 
 /// Devices that are named.
 const MOST_DEVICES: usize = 3;
@@ -67,143 +68,44 @@ fn doubt(finding: &Finding) -> Doubt {
 }
 
 fn claim(finding: &Finding) -> String {
-    let kind = &finding.kind;
-    let subject = subject(finding);
-    let of = |thing: &str| things(finding.count, thing);
-    let connections = format!("{} {}", of("connection"), path(finding));
-    let attempts = format!("{} {}", of("attempt"), path(finding));
-    let resets = format!("{} {}", of("reset"), path(finding));
-    let (was, they) = if finding.count == 1 {
-        ("was", "it")
-    } else {
-        ("were", "them")
-    };
-    let quiet = quiet(finding);
-    match kind.cause {
-        Cause::CloseWithUnreadData => {
-            format!("{subject} closed {connections} with received data unread")
-        }
-        Cause::KilledWithUnreadData => {
-            format!("{subject} was killed with received data unread on {connections}")
-        }
-        Cause::LingerZero => {
-            format!("{subject} closed {connections} with SO_LINGER time 0, which resets {they}")
-        }
-        Cause::Linger2 => format!("{subject} closed {connections} with TCP_LINGER2 below zero"),
-        Cause::Disconnect => {
-            format!("{subject} dissolved {connections} by disconnecting instead of closing")
-        }
-        Cause::ListenerClosed => {
-            format!("{subject} closed its listening socket before it had accepted {connections}")
-        }
-        Cause::SocketDestroyed => {
-            let owners: Vec<_> = finding.owners.iter().map(|it| escape(it)).collect();
-            let whose = match &owners[..] {
-                [one] => format!(" of {one}"),
-                _ => String::new(),
-            };
-            format!("{subject} destroyed the sockets{whose} of {connections} from outside")
-        }
-        Cause::KeepaliveTimeout => format!(
-            "the other end of {connections} answered no keepalive probe, and the kernel reset {they}"
-        ),
-        Cause::OutOfMemory => format!(
-            "the kernel reset {connections} for want of TCP memory, or for too many orphans"
-        ),
-        Cause::OrphanTimeout => format!(
-            "the other end of {connections} never closed its side, and the kernel gave up waiting"
-        ),
-        Cause::PortClosed => format!("{attempts} {was} refused: nobody listened there"),
-        Cause::HalfOpen => {
-            format!("{connections} {was} gone here when the other end spoke on {they}")
-        }
-        Cause::DataAfterClose => format!("data came on {connections} after {subject} had closed"),
-        Cause::LateSynack => {
-            format!("{resets} answered handshakes that had been given up, or never begun, here")
-        }
-        Cause::AcceptQueueOverflow => {
-            format!("{attempts} {was} refused: the accept queue of {subject} was full")
-        }
-        Cause::StrayAck => {
-            format!("{resets} answered segments of connections that the listener does not know")
-        }
-        Cause::BadHandshake => {
-            format!("{resets} answered segments that did not fit their handshake")
-        }
-        Cause::Mptcp => format!("subflows of {connections} {was} reset"),
-        Cause::FirewallReject => {
-            format!("a packet filter of this host rejected {connections}")
-        }
-        Cause::ConnectionRefused => format!("{attempts} {was} refused by the other end"),
-        Cause::ResetByPeer => format!("{connections} {was} reset by the other end{quiet}"),
-        Cause::IdleTimeout => idle(finding, &format!("{connections} {was}")),
-        Cause::NotFromPeer => format!(
-            "{connections} {was} reset by something that does not look like the other end{quiet}"
-        ),
-        Cause::BlindAttempt => {
-            let live = if finding.count == 1 {
-                "its connection, which lives"
-            } else {
-                "their connections, which live"
-            };
-            format!("{resets} missed {live} on")
-        }
-        Cause::RawSocket => format!("a raw socket of this host reset {connections}"),
-        Cause::Forwarded => format!("{resets} passed through this host"),
-        Cause::Propagated => {
-            let (leg, had) = if finding.count == 1 {
-                ("its other leg", "had")
-            } else {
-                ("their other legs", "had")
-            };
-            format!("{subject} reset {connections} because {leg} {had} been reset")
-        }
-        Cause::Unknown => format!("who reset {connections} is not known"),
-    }
+    definition(finding.kind.cause).many(&many(finding))
 }
 
-/// An idle timeout: how long, whose, how sure.
-fn idle(finding: &Finding, were: &str) -> String {
-    let (sure, parts) = match doubt(finding) {
+fn many(finding: &Finding) -> Many {
+    let of = |thing: &str| format!("{} {}", things(finding.count, thing), path(finding));
+    let owners: Vec<_> = finding.owners.iter().map(|it| escape(it)).collect();
+    let (sure, sure_in_parts) = match doubt(finding) {
         Doubt::None => ("", String::new()),
         Doubt::All(word) => (word, String::new()),
         Doubt::Some(parts) => ("", format!(" ({parts})")),
     };
-    let sure = format!("{sure} an idle timeout");
-    let sure = sure.trim_start();
-    let whose = match finding.kind.origin {
-        Origin::Middlebox => " of a device on the way",
-        Origin::Peer => " of the other end, or of a proxy there",
-        _ => "",
-    };
-    let after = match length(finding) {
-        Some(length) => format!(" after {length} of silence"),
-        None => " after a silence".to_owned(),
-    };
-    let mut text = format!("{were} reset{after}: {sure}{whose}{parts}");
     let mut devices: Vec<_> = finding.devices.iter().collect();
     devices.sort_by_key(|&(device, number)| (device.0, std::cmp::Reverse(*number), &device.1));
-    let more = devices.len().saturating_sub(MOST_DEVICES);
     let named = devices.iter().take(MOST_DEVICES);
-    let names: Vec<_> = named.map(|(device, _)| escape(&device.1)).collect();
-    let names: Vec<&str> = names.iter().map(|it| &**it).collect();
-    if !names.is_empty() {
-        let more = if more > 0 {
-            format!(", or {more} others")
-        } else {
-            String::new()
-        };
-        text.push_str(&format!("; it fits {}{more}", one_of(&names)));
+    Many {
+        is_one: finding.count == 1,
+        subject: subject(finding),
+        connections: of("connection"),
+        attempts: of("attempt"),
+        resets: of("reset"),
+        of_owner: match &owners[..] {
+            [one] => format!(" of {one}"),
+            _ => String::new(),
+        },
+        after_silence: quiet(finding),
+        origin: finding.kind.origin,
+        silence: length(finding),
+        sure,
+        sure_in_parts,
+        devices: named
+            .map(|(device, _)| escape(&device.1).into_owned())
+            .collect(),
+        more_devices: devices.len().saturating_sub(MOST_DEVICES),
+        learned: finding.learned.map(|(timeout, samples, of)| {
+            let timeout = Duration::try_from_secs_f64(timeout).unwrap_or_default();
+            (timeout, samples, of)
+        }),
     }
-    if let Some((timeout, samples, of)) = finding.learned {
-        let timeout = silence(Duration::try_from_secs_f64(timeout).unwrap_or_default());
-        text.push_str(&format!(
-            "; {} of {} idle resets on this path came at {timeout}",
-            count(samples),
-            count(of)
-        ));
-    }
-    text
 }
 
 /// ` after 300.0 ± 0.4 s of silence`, where that is worth telling.

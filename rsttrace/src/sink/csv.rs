@@ -127,7 +127,7 @@ impl<O: Write> Sink for Csv<O> {
             ("host", shown(record.host.as_ref())),
             ("boot", record.id.boot.to_string()),
             ("number", record.id.number.to_string()),
-            ("summary", verdict.summary.clone()),
+            ("summary", verdict.summary().to_owned()),
         ])
     }
 
@@ -172,7 +172,7 @@ mod tests {
     fn names_that_need_quotes_come_back_as_they_were() {
         let text = include_str!("../../tests/data/records/hostile_names.json");
         let mut record: Record = serde_json::from_str(text).unwrap();
-        record.verdict.summary = "=1+1,\"quoted\"\r\nand a second line".to_owned();
+        record.verdict.edit(|text| text.summary = "=1+1,\"quoted\"\r\nand a second line".to_owned());
         let mut out = Vec::new();
         {
             let mut csv = Csv::new(&mut out);
@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(reader.headers().unwrap(), COLUMNS.as_slice());
         let row = reader.records().next().unwrap().unwrap();
         let at = |name| COLUMNS.iter().position(|column| *column == name).unwrap();
-        assert_eq!(row[at("summary")], record.verdict.summary);
+        assert_eq!(&row[at("summary")], record.verdict.summary());
         assert_eq!(row[at("process")], *record.process.unwrap().comm);
     }
 

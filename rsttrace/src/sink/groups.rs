@@ -6,8 +6,11 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use crate::causes::definition;
 use crate::hash::HashMap;
-use crate::record::{Cause, Confidence, Direction, Origin, Record, Role, Severity, Word};
+use crate::record::{
+    Cause, Confidence, Direction, Origin, Record, Role, ServingEnd, Severity, Word,
+};
 
 /// Silence that ends a group.
 const QUIET: Duration = Duration::from_secs(1);
@@ -31,16 +34,7 @@ struct Kind {
     local: IpAddr,
     remote: IpAddr,
     /// The end that serves, and its port, as far as that can be told; the other end's port changes with each connection.
-    service: Option<(Side, u16)>,
-}
-
-/// An end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Side {
-    /// This host's.
-    Local,
-    /// The other one.
-    Remote,
+    service: Option<(ServingEnd, u16)>,
 }
 
 impl Kind {
@@ -64,27 +58,20 @@ impl Kind {
 
 /// Which end serves: known from some causes, else the one with the lower port. Two ports that the kernel chose tell
 /// nothing.
-pub fn service(record: &Record) -> Option<(Side, u16)> {
-    let local = Some((Side::Local, record.local.port));
-    let remote = Some((Side::Remote, record.remote.port));
+pub fn service(record: &Record) -> Option<(ServingEnd, u16)> {
+    let local = Some((ServingEnd::Local, record.local.port));
+    let remote = Some((ServingEnd::Remote, record.remote.port));
     let listens = record
         .process
         .as_ref()
         .is_some_and(|process| process.role == Role::Listener);
-    match record.verdict.cause {
-        Cause::PortClosed
-        | Cause::AcceptQueueOverflow
-        | Cause::StrayAck
-        | Cause::ListenerClosed
-            if record.direction == Direction::Sent =>
-        {
-            local
-        }
-        Cause::ConnectionRefused | Cause::LateSynack => remote,
-        _ if listens => local,
-        _ if record.local.port.min(record.remote.port) >= FIRST_EPHEMERAL => None,
-        _ if record.local.port <= record.remote.port => local,
-        _ => remote,
+    match definition(record.verdict.cause).serving(record.direction) {
+        Some(ServingEnd::Local) => local,
+        Some(ServingEnd::Remote) => remote,
+        None if listens => local,
+        None if record.local.port.min(record.remote.port) >= FIRST_EPHEMERAL => None,
+        None if record.local.port <= record.remote.port => local,
+        None => remote,
     }
 }
 

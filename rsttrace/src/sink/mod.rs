@@ -22,7 +22,7 @@ use crate::summary::Summary;
 
 pub use beside::{Beside, Packets};
 pub use csv::{COLUMNS, Csv};
-pub(crate) use groups::{Side, service};
+pub(crate) use groups::service;
 pub use json::{Json, append as append_json};
 pub use pcapng::{Machine, Pcapng, Place, Written};
 pub use reporter::Reporter;

@@ -1,7 +1,8 @@
 //! How is said what was counted and not described?
 
 use super::text;
-use crate::record::{Cause, Direction, SuppressedRecord};
+use crate::causes::definition;
+use crate::record::{Direction, SuppressedRecord};
 
 /// `+41,233 more port_closed from 203.0.113.0/24, port 9999: counted, not described`.
 pub(super) fn sentence(sum: &SuppressedRecord) -> String {
@@ -21,7 +22,7 @@ pub(super) fn sentence(sum: &SuppressedRecord) -> String {
             }
         }
     };
-    let toward = if sum.direction == Some(Direction::Sent) && !sum.cause.is_some_and(answers) {
+    let toward = if sum.direction == Some(Direction::Sent) && !sum.cause.is_some_and(|cause| definition(cause).is_answer()) {
         "to"
     } else {
         "from"
@@ -41,24 +42,10 @@ pub(super) fn sentence(sum: &SuppressedRecord) -> String {
     )
 }
 
-/// The other end's segments made the kernel send it.
-fn answers(cause: Cause) -> bool {
-    matches!(
-        cause,
-        Cause::PortClosed
-            | Cause::HalfOpen
-            | Cause::DataAfterClose
-            | Cause::LateSynack
-            | Cause::AcceptQueueOverflow
-            | Cause::StrayAck
-            | Cause::BadHandshake
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::SUPPRESSED_SCHEMA;
+    use crate::record::{Cause, SUPPRESSED_SCHEMA};
 
     #[test]
     fn what_they_have_in_common_is_said() {

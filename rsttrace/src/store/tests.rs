@@ -326,8 +326,8 @@ fn all_files_together_stay_below_the_limit_while_ten_times_as_much_is_written() 
             number += 1;
             let mut record = samples[usize::try_from(number).unwrap() % samples.len()].clone();
             record.id.number = number;
-            record.verdict.summary = unpackable();
-            handed_in += record.verdict.summary.len() as u64;
+            record.verdict.edit(|text| text.summary = unpackable());
+            handed_in += record.verdict.summary().len() as u64;
             outputs.push(reset(&record));
         }
         let appended = writer.append(&outputs);
@@ -370,7 +370,7 @@ fn a_smaller_limit_shrinks_what_is_there() {
     let mut outputs = Vec::new();
     for number in 0..12_000 {
         record.id.number = number;
-        record.verdict.summary = unpackable();
+        record.verdict.edit(|text| text.summary = unpackable());
         outputs.push(reset(&record));
     }
     let mut writer = Writer::open(&place.file, limits()).unwrap();
@@ -475,7 +475,7 @@ fn large_rows_never_stop_the_storing() {
             for _ in 0..500 {
                 length = range.start + (length + 977 - range.start) % (range.end - range.start);
                 let mut record = sample.clone();
-                record.verdict.summary = unpackable_of(length);
+                record.verdict.edit(|text| text.summary = unpackable_of(length));
                 handed_in += length;
                 outputs.push(reset(&record));
             }
@@ -506,7 +506,7 @@ fn where_the_limit_is_met_all_the_same_the_oldest_go_and_the_disk_is_not_blamed(
     assert!(ask(&place, &everything()).len() < before + 200);
     // Nothing is left that could go.
     let mut record = samples().remove(1);
-    record.verdict.summary = unpackable_of(900_000);
+    record.verdict.edit(|text| text.summary = unpackable_of(900_000));
     let vast = vec![reset(&record); 9];
     let error = writer.append(&vast).error.unwrap().to_string();
     assert!(error.contains("greater --keep-size"), "{error}");
@@ -635,7 +635,7 @@ fn a_reader_in_the_middle_neither_blocks_the_writer_nor_lets_its_log_grow() {
     let mut record = samples().remove(1);
     let mut held = None;
     for _ in 0..400 {
-        record.verdict.summary = unpackable();
+        record.verdict.edit(|text| text.summary = unpackable());
         let appended = writer.append(&vec![reset(&record); 20]);
         held = held.or(appended.error.map(|error| error.to_string()));
         assert!(writer.bytes() <= limits.bytes, "{}", writer.bytes());
@@ -788,7 +788,7 @@ proptest! {
         seconds in 0_i64..4_000_000_000,
     ) {
         let mut record = samples().remove(which);
-        record.verdict.summary = summary;
+        record.verdict.edit(|text| text.summary = summary);
         record.time = Timestamp::from_second(seconds).unwrap().to_string();
         record.remote.address = address;
         if let Some(process) = &mut record.process {

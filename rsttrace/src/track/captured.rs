@@ -1,5 +1,6 @@
 //! What a packet capture tells of a reset: the observation that is judged where no hook was there.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::{BootTime, NetnsCookie, Packet, Received, Segment, TcpFlags, TcpState};
@@ -17,7 +18,7 @@ pub struct Captured {
     /// Where its addresses hold: stands for a network namespace.
     pub overlay: NetnsCookie,
     /// The segment, as it would look coming in at the end it goes to.
-    pub packet: Packet,
+    pub packet: Arc<Packet>,
     /// Where on its way the capture was made; absent if nothing tells.
     pub vantage: Option<Vantage>,
     /// What tells where.

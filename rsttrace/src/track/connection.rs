@@ -1,6 +1,7 @@
 //! A connection as its segments show it, and what a reset of it is told with.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -13,7 +14,8 @@ use crate::event::{
     PeerFinish, Received, SenderSocket, Socket, SocketCookie, Target, Task, TcpFlags, TcpState,
 };
 use crate::record::{Vantage, Word};
-use crate::verdict::{LONGEST_PATH, REORDERED, TalksOn, hops};
+use crate::verdict::peer_signs::{LONGEST_PATH, hops};
+use crate::verdict::{REORDERED, TalksOn};
 
 /// See the module. The ends go by 0 and 1.
 #[derive(Debug, Default)]
@@ -345,7 +347,7 @@ impl Connection {
         let reset = Captured {
             frame: segment.frame,
             overlay: NetnsCookie(segment.overlay.0.into()),
-            packet: Packet {
+            packet: Arc::new(Packet {
                 source: segment.source,
                 destination: segment.destination,
                 segment: headers(segment),
@@ -372,7 +374,7 @@ impl Connection {
                     snd_una: destination.acked.unwrap_or_default(),
                     snd_nxt: destination.next.unwrap_or_default(),
                 }),
-            },
+            }),
             time: boot_time(now),
             vantage,
             placed,

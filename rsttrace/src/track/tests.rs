@@ -46,7 +46,7 @@ fn judge(segments: &[Segment<'_>]) -> Vec<Record> {
         tracker.see(segment, &mut resets);
     }
     tracker.finish(&mut resets);
-    for reset in &resets {
+    for reset in resets {
         pipeline.captured(reset, &"test.pcap".into(), &mut outputs);
     }
     pipeline.finish(&mut outputs);
@@ -197,9 +197,9 @@ fn blame(record: &Record) -> (Origin, Cause, Severity) {
 fn kinds(record: &Record) -> Vec<&str> {
     record
         .verdict
-        .evidence
+        .evidence()
         .iter()
-        .map(|it| it.kind.as_str())
+        .map(|it| it.kind.name())
         .collect()
 }
 
@@ -272,9 +272,9 @@ fn at_its_own_host_an_active_reset_is_the_applications_and_how_is_not_known() {
     );
     assert_eq!(record.direction, Direction::Sent);
     assert!(
-        record.verdict.summary.contains("100 bytes"),
+        record.verdict.summary().contains("100 bytes"),
         "{}",
-        record.verdict.summary
+        record.verdict.summary()
     );
 }
 
@@ -336,7 +336,7 @@ fn a_reset_without_anything_around_it_is_unknown() {
         blame(&record),
         (Origin::Unknown, Cause::Unknown, Severity::Fault)
     );
-    assert!(record.verdict.summary.contains("because"));
+    assert!(record.verdict.summary().contains("because"));
 }
 
 #[test]

@@ -444,7 +444,7 @@ fn records(resets: Vec<Captured>) -> anyhow::Result<Judged> {
     let name = "capture".into();
     let mut pipeline = Pipeline::with_hops(HostFacts::of_capture(&name), hops);
     let mut outputs = Vec::new();
-    for reset in &resets {
+    for reset in resets.iter().cloned() {
         pipeline.captured(reset, &name, &mut outputs);
     }
     pipeline.finish(&mut outputs);

@@ -8,7 +8,7 @@ use crate::doctor::{Finding, Inspection, Severity, Tracing, counts, environment}
 use crate::record;
 use crate::sink::text::{count, escape, pad, wrap};
 use crate::terminal::{Palette, stdout_width};
-use crate::verdict::words::span;
+use crate::words::span;
 
 /// Columns of the names at the left.
 const NAMES: usize = 12;

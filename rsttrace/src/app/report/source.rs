@@ -174,12 +174,12 @@ impl<'a> Source<'a> {
         while let Some(segment) = reader.next()? {
             tracker.see(&segment, &mut resets);
             for reset in resets.drain(..) {
-                pipeline.captured(&reset, &name, &mut outputs);
+                pipeline.captured(reset, &name, &mut outputs);
             }
             outputs.drain(..).for_each(&mut *take);
         }
         tracker.finish(&mut resets);
-        for reset in &resets {
+        for reset in resets {
             pipeline.captured(reset, &name, &mut outputs);
         }
         pipeline.finish(&mut outputs);

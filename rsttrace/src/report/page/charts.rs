@@ -12,7 +12,7 @@ use crate::report::tally::{Counts, Tally, total};
 use crate::report::timeline::{Timeline, widths};
 use crate::sink::text::count;
 use crate::stats::quiet::{Histogram, Source, Timeout, name, rounded};
-use crate::verdict::words;
+use crate::words;
 
 /// Units of one bar and of a plot's height.
 const BAR: f64 = 10.0;

@@ -7,7 +7,7 @@ use crate::record::Confidence;
 use crate::report::finding::Finding;
 use crate::report::sentence::{number_of, sentence, things};
 use crate::sink::text::count;
-use crate::verdict::words;
+use crate::words;
 
 /// Findings that are told.
 const MOST: usize = 40;
@@ -146,12 +146,12 @@ fn example(finding: &Finding) -> Markup {
     html! {
         p {
             (told(&record.time)) ", " code { (record.source()) } " → " code { (record.destination()) }
-            @if let Some(process) = &record.process { ", " (shown(&words::process(process), 60)) }
-            ": " (shown(&record.verdict.summary, LONG))
+            @if let Some(process) = &record.process { ", " (shown(&words::name(&process.comm, process.pid), 60)) }
+            ": " (shown(&record.verdict.summary(), LONG))
         }
         dl .evidence {
-            @for fact in record.verdict.evidence.iter().take(MOST_FACTS) {
-                dt { (shown(&fact.kind, 40)) }
+            @for fact in record.verdict.evidence().iter().take(MOST_FACTS) {
+                dt { (shown(fact.kind.name(), 40)) }
                 dd { (shown(&fact.detail, LONG)) }
             }
         }

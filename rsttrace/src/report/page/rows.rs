@@ -10,7 +10,7 @@ use crate::record::{Direction, Record, SuppressedRecord};
 use crate::report::sentence::things;
 use crate::report::tally::rank;
 use crate::sink::text::count;
-use crate::verdict::words;
+use crate::words;
 
 /// Characters of a process's name and of a sentence.
 pub(super) const NAME: usize = 40;
@@ -100,7 +100,7 @@ fn row(record: &Record) -> Markup {
                 Some(quiet) => td data-v=(quiet) { (silence(quiet)) },
                 None => td {},
             }
-            td { (shown(&verdict.summary, SENTENCE)) }
+            td { (shown(&verdict.summary(), SENTENCE)) }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::record::Record;
 use crate::sink::text;
-use crate::verdict::words;
+use crate::words;
 
 /// Characters of one line; an option holds 65,535 bytes.
 const LINE: usize = 800;
@@ -16,14 +16,14 @@ const ADVICE: usize = 4;
 pub(super) fn comment(record: &Record) -> String {
     let verdict = &record.verdict;
     let mut lines = vec![
-        line(&verdict.summary).into_owned(),
+        line(&verdict.summary()).into_owned(),
         format!(
             "{} {} {}, severity {}",
             verdict.origin, verdict.cause, verdict.confidence, verdict.severity
         ),
     ];
     if let Some(process) = &record.process {
-        let mut text = format!("process {}, {}", words::process(process), process.role);
+        let mut text = format!("process {}, {}", words::name(&process.comm, process.pid), process.role);
         if let Some(unit) = &process.unit {
             text.push_str(&format!(", {unit}"));
         }
@@ -36,7 +36,7 @@ pub(super) fn comment(record: &Record) -> String {
         let quiet = Duration::try_from_secs_f64(quiet).unwrap_or_default();
         lines.push(format!("silent for {} before it", words::silence(quiet)));
     }
-    let advice = verdict.advice.iter().take(ADVICE);
+    let advice = verdict.advice().iter().take(ADVICE);
     lines.extend(advice.map(|advice| format!("→ {}", line(advice))));
     if record
         .packet
@@ -84,8 +84,8 @@ mod tests {
     #[test]
     fn a_comment_fits_into_its_option_whatever_the_record_says() {
         let mut record = hostile();
-        record.verdict.summary = "\u{202e}".repeat(100_000);
-        record.verdict.advice = vec!["\u{202e}".repeat(100_000).into(); 100];
+        record.verdict.edit(|text| text.summary = "\u{202e}".repeat(100_000));
+        record.verdict.edit(|text| text.advice = vec!["\u{202e}".repeat(100_000).into(); 100]);
         assert!(comment(&record).len() < usize::from(u16::MAX));
     }
 

@@ -130,7 +130,7 @@ fn a_late_reset_tells_the_silence_before_our_write() {
     socket.since_first_unacknowledged = Some(Duration::from_micros(400));
     let record = only(run(vec![event(0, Scene::new().received(socket))]));
     assert_eq!(
-        record.verdict.summary,
+        record.verdict.summary(),
         "10.0.0.2:40000 reset the connection after 12.3 s: silent 5 min 0 s, then our write was reset in 0.4 ms"
     );
     assert_eq!(record.idle.and_then(|idle| idle.quiet_before), Some(300.0));
@@ -198,9 +198,9 @@ fn ttl_is_compared_with_the_handshakes() {
         assert!(
             record
                 .verdict
-                .evidence
+                .evidence()
                 .iter()
-                .any(|evidence| evidence.kind == "ttl")
+                .any(|evidence| evidence.kind.name() == "ttl")
         );
         assert_eq!(
             record.packet.and_then(|packet| packet.expected_ttl),

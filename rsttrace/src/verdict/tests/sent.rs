@@ -48,8 +48,8 @@ fn check(cases: Vec<Case>, confidence: Confidence) {
             .process
             .map(|process| (process.pid, process.role, process.quality));
         assert_eq!(process, case.process, "{name}");
-        assert!(!record.verdict.summary.is_empty() && !record.verdict.evidence.is_empty());
-        assert!(!record.verdict.summary.contains("bystander"), "{name}");
+        assert!(!record.verdict.summary().is_empty() && !record.verdict.evidence().is_empty());
+        assert!(!record.verdict.summary().contains("bystander"), "{name}");
     }
 }
 
@@ -302,7 +302,7 @@ fn answers_without_a_socket_name_whom_the_tombstone_remembers() {
     );
     let record = only(run(vec![event(0, port)]));
     assert_eq!(
-        record.verdict.summary,
+        record.verdict.summary(),
         "nobody listens on 8080; until 40.0 s ago exporter[311] did"
     );
 }
@@ -319,7 +319,7 @@ fn what_the_facts_do_not_tell_stays_unknown() {
         assert_eq!(record.verdict.cause, Cause::Unknown, "{sent:?}");
         assert_eq!(record.verdict.origin, Origin::Unknown);
         let reason = sent.reason.expect("one");
-        assert!(record.verdict.evidence[0].detail.contains(reason.as_str()));
+        assert!(record.verdict.evidence()[0].detail.contains(reason.name()));
     }
 }
 
@@ -409,7 +409,7 @@ fn a_destroyed_socket_names_the_killer_and_the_victim() {
         (412, Role::Owner, Quality::Recorded)
     );
     assert_eq!(
-        record.verdict.summary,
+        record.verdict.summary(),
         "ss[500] destroyed the socket of java[412] after 12.3 s"
     );
 }

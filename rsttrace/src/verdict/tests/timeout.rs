@@ -1,5 +1,6 @@
 //! When is a reset after a silence called an idle timeout, and when not?
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::*;
@@ -105,7 +106,7 @@ fn found(record: &Record) -> (Origin, Cause, Confidence) {
 }
 
 fn has(record: &Record, kind: &str) -> bool {
-    record.verdict.evidence.iter().any(|it| it.kind == kind)
+    record.verdict.evidence().iter().any(|it| it.kind.name() == kind)
 }
 
 fn mode(record: &Record) -> Option<IdleMode> {
@@ -134,7 +135,7 @@ fn a_configured_device_is_named_where_silence_and_mode_fit() {
         (Origin::Peer, Cause::IdleTimeout, Confidence::Likely)
     );
     assert_eq!(mode(&record), Some(IdleMode::RstAtExpiry));
-    assert!(record.verdict.summary.contains("\"edge\" (3.0 s"));
+    assert!(record.verdict.summary().contains("\"edge\" (3.0 s"));
     let cause = |connection: Connection, hops| connection.judged(hops).verdict.cause;
     assert_eq!(cause(silent(2), expiry()), Cause::ResetByPeer, "too early");
     assert_eq!(cause(silent(4), expiry()), Cause::ResetByPeer, "too late");
@@ -179,7 +180,7 @@ fn a_device_that_forgot_answers_from_nearby() {
     // After think time somebody may as well have meant it.
     let record = late(5, 400).ttl(64).judged(Vec::new());
     assert_eq!(record.verdict.cause, Cause::NotFromPeer);
-    assert!(!record.verdict.advice.is_empty());
+    assert!(!record.verdict.advice().is_empty());
     // A peer that had gone answers with its own TTL, or nearly so after a change of route.
     for ttl in [56, 57, 58] {
         let record = late(65, 101_000).ttl(ttl).judged(Vec::new());
@@ -241,7 +242,7 @@ fn a_fin_after_a_silence_and_the_reset_that_came_of_it() {
     assert_eq!(mode(&record), Some(IdleMode::FinAtExpiry));
     assert_eq!(record.idle.and_then(|idle| idle.quiet_before), Some(3.0));
     assert_eq!(
-        record.verdict.summary,
+        record.verdict.summary(),
         "10.0.0.2:40000 closed the connection when it had been silent for 3.0 s, and reset our write 1.0 s later; \
          this is the idle timeout of \"edge\" (3.0 s, from the configuration)"
     );
@@ -265,7 +266,7 @@ fn a_path_teaches_its_timeout() {
             .map(move |mut event| {
                 event.time = event.time.plus(Duration::from_secs(second));
                 if let Body::Received(received) = &mut event.body
-                    && let Some(ownership) = &mut received.ownership
+                    && let Some(ownership) = &mut Arc::make_mut(received).ownership
                 {
                     // The service is here.
                     ownership.inherited = true;
@@ -295,10 +296,10 @@ fn a_path_teaches_its_timeout() {
     );
     assert!(
         last.verdict
-            .summary
+            .summary()
             .contains("6 of 6 idle resets came at 60.0 ± 0.0 s"),
         "{}",
-        last.verdict.summary
+        last.verdict.summary()
     );
 }
 
@@ -322,9 +323,9 @@ fn many_connections_at_one_instant_are_no_timeout() {
         assert!(has(record, "burst"));
         assert_eq!(mode(record), None);
         assert!(
-            record.verdict.summary.contains("with it 7 connections"),
+            record.verdict.summary().contains("with it 7 connections"),
             "{}",
-            record.verdict.summary
+            record.verdict.summary()
         );
     }
 }

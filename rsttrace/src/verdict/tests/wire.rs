@@ -59,7 +59,7 @@ fn resets_that_no_socket_took_are_told_apart_by_their_numbers() {
         assert_eq!(record.verdict.cause, cause, "{name}");
         assert_eq!(record.verdict.severity, severity, "{name}");
     }
-    assert!(came(5100, aim()).verdict.summary.contains("challenge ACK"));
+    assert!(came(5100, aim()).verdict.summary().contains("challenge ACK"));
 }
 
 #[test]
@@ -202,9 +202,9 @@ fn a_router_shows_both_legs() {
     assert!(
         record
             .verdict
-            .evidence
+            .evidence()
             .iter()
-            .any(|evidence| evidence.kind == "nat")
+            .any(|evidence| evidence.kind.name() == "nat")
     );
 }
 
@@ -228,9 +228,9 @@ fn a_lost_event_takes_certainty_from_what_rests_on_its_absence() {
         assert_eq!(record.verdict.cause, cause);
         let says_so = record
             .verdict
-            .evidence
+            .evidence()
             .iter()
-            .any(|evidence| evidence.kind == "lost_events");
+            .any(|evidence| evidence.kind.name() == "lost_events");
         assert_eq!(says_so, cause == Cause::Unknown);
     }
 }

@@ -1,9 +1,9 @@
 //! How do durations, counts and processes read in a sentence?
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::event::{BootTime, Closer, Ownership};
-use crate::record::Process;
 
 const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
 
@@ -104,9 +104,9 @@ pub fn mac(address: [u8; 6]) -> String {
     format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
 }
 
-/// `nginx[87]`.
-pub fn process(process: &Process) -> String {
-    name(&process.comm, process.pid)
+/// `prefix` and what follows it; empty if nothing does.
+pub fn after(prefix: &str, what: Option<impl fmt::Display>) -> String {
+    what.map_or_else(String::new, |what| format!("{prefix}{what}"))
 }
 
 /// A process by what it is called and its number.

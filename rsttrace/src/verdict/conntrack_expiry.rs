@@ -1,4 +1,4 @@
-//! Has this host itself forgotten a connection that it passed on?
+//! An entry of this host's connection tracking or IPVS that has expired, for a connection that it passed on.
 //!
 //! A host that translates addresses or balances keeps no sockets of the connections it passes on, only entries that expire.
 //! Afterwards a segment of such a connection is answered by its own stack, rejected by a rule, or goes on as it is, to an end
@@ -7,14 +7,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{item, words};
 use crate::event::{Baseline, BootTime, NetSettings, Packet, Sent};
 use crate::join::is_passive_form;
-use crate::record::{Basis, Candidate, Cause, Idle, IdleMode, Severity, Verdict};
+use crate::record::{Basis, Candidate, EvidenceKind, Explanation, Idle, IdleMode};
+use crate::words;
 
 /// An entry that has expired.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Forgotten {
+pub struct ExpiredEntry {
     table: &'static str,
     setting: &'static str,
     timeout: Duration,
@@ -24,7 +24,7 @@ pub struct Forgotten {
 }
 
 /// Whether a segment that the kernel answered belonged to a connection this host had passed on.
-pub fn forgotten(sent: &Sent, at: BootTime, settings: Option<&NetSettings>) -> Option<Forgotten> {
+pub fn expired_entry(sent: &Sent, at: BootTime, settings: Option<&NetSettings>) -> Option<ExpiredEntry> {
     let unknown =
         sent.socket.is_none() && sent.minisock.is_none() && sent.former_connection.is_none();
     let speaks = sent.cause.is_some_and(|cause| !cause.flags.has(SYN));
@@ -35,27 +35,23 @@ pub fn forgotten(sent: &Sent, at: BootTime, settings: Option<&NetSettings>) -> O
 }
 
 /// The same for a segment that a packet filter rejected.
-pub fn forgotten_by_filter(
-    verdict: &Verdict,
+pub fn expired_entry_of_filter(
     packet: &Packet,
     at: BootTime,
     settings: Option<&NetSettings>,
-) -> Option<Forgotten> {
-    if verdict.cause != Cause::FirewallReject {
-        return None;
-    }
+) -> Option<ExpiredEntry> {
     let ends = [packet.source, packet.destination];
     expired(packet.handshake_of_destination?, at, settings?, &ends)
 }
 
 /// The same for a segment that went on untranslated, as the answer to it shows, on its way back: it comes from an end whose
 /// handshake with this server has not been seen, only the server's with it.
-pub fn forgotten_in_transit(
+pub fn expired_entry_of_transit(
     came: &Packet,
     left: &Packet,
     at: BootTime,
     settings: Option<&NetSettings>,
-) -> Option<Forgotten> {
+) -> Option<ExpiredEntry> {
     let translated = came.source != left.source || came.destination != left.destination;
     if translated || came.baseline.is_some() || !is_passive_form(left) {
         return None;
@@ -63,7 +59,7 @@ pub fn forgotten_in_transit(
     let settings = settings?;
     let ends = [left.destination];
     expired(left.handshake_of_destination?, at, settings, &ends)
-        .filter(|forgotten| forgotten.balanced.is_some())
+        .filter(|entry| entry.balanced.is_some())
 }
 
 const SYN: u8 = crate::event::TcpFlags::SYN;
@@ -74,7 +70,7 @@ fn expired(
     at: BootTime,
     settings: &NetSettings,
     ends: &[SocketAddr],
-) -> Option<Forgotten> {
+) -> Option<ExpiredEntry> {
     let since_handshake = at.since(handshake.time);
     let balances = |end: &&SocketAddr| settings.balanced.includes(**end);
     let balanced = settings
@@ -108,7 +104,7 @@ fn expired(
         .filter_map(|(table, setting, timeout)| Some((table, setting, timeout?)))
         .filter(|(_, _, timeout)| since_handshake >= *timeout)
         .min_by_key(|(_, _, timeout)| *timeout)
-        .map(|(table, setting, timeout)| Forgotten {
+        .map(|(table, setting, timeout)| ExpiredEntry {
             table,
             setting,
             timeout,
@@ -117,18 +113,9 @@ fn expired(
         })
 }
 
-impl Forgotten {
-    /// Adds it to the verdict of the host that answered: the cause stays what the kernel did.
-    pub fn note(&self, verdict: &mut Verdict) {
-        self.note_in_transit(verdict);
-        // Whoever spoke had not closed.
-        if verdict.severity == Severity::Noise {
-            verdict.severity = Severity::Fault;
-        }
-    }
-
-    /// Adds it to the verdict of a host that the answer passed.
-    pub fn note_in_transit(&self, verdict: &mut Verdict) {
+impl ExpiredEntry {
+    /// Adds it to the explanation of a reset that it led to.
+    pub(super) fn explain(&self, explanation: &mut Explanation) {
         let timeout = words::span(self.timeout);
         let table = self.table;
         let passed = format!(
@@ -155,9 +142,9 @@ impl Forgotten {
                 "if this host passes such connections on, ",
             ),
         };
-        verdict.evidence.push(item("passed_on_before", evidence));
-        verdict.summary = format!("{}; {summary}", verdict.summary);
-        verdict.advice.insert(
+        explanation.add(EvidenceKind::PassedOnBefore, evidence);
+        explanation.summary = format!("{}; {summary}", explanation.summary);
+        explanation.advice.insert(
             0,
             format!(
                 "{condition}raise {} above their longest silence, or have the ends send keepalive probes more often than every {timeout}",
@@ -228,7 +215,7 @@ mod tests {
     }
 
     fn found(sent: &Sent, settings: &NetSettings) -> Option<f64> {
-        forgotten(sent, BootTime(NOW), Some(settings)).map(|it| it.idle().candidates[0].timeout)
+        expired_entry(sent, BootTime(NOW), Some(settings)).map(|it| it.idle().candidates[0].timeout)
     }
 
     #[test]
@@ -317,7 +304,7 @@ mod tests {
         let at = BootTime(NOW);
         let settings = balancing(true, &[left.destination], false);
         let found = |came: &Packet, left: &Packet, settings: &NetSettings| {
-            forgotten_in_transit(came, left, at, Some(settings)).is_some()
+            expired_entry_of_transit(came, left, at, Some(settings)).is_some()
         };
         assert!(found(&came, &left, &settings));
         let elsewhere = balancing(true, &[left.source], false);
