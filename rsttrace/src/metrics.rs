@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use prometheus::proto::MetricFamily;
 use prometheus::{TEXT_FORMAT, TextEncoder};
 
-use crate::pipeline::Output;
+use crate::record::Output;
 use crate::record::{Cause, Direction, Origin, Severity};
 use crate::vitals::Vitals;
 

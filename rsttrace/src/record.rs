@@ -186,6 +186,28 @@ pub struct SuppressedRecord {
     pub remote_network: Option<String>,
 }
 
+/// What came out.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// A reset, explained.
+    Reset(Box<Record>),
+    /// A connection that died without a reset.
+    TimedOut(Box<TimedOutRecord>),
+    /// Resets that were counted and not described.
+    Suppressed(Box<SuppressedRecord>),
+}
+
+impl Output {
+    /// When it happened: RFC 3339.
+    pub fn time(&self) -> &str {
+        match self {
+            Self::Reset(record) => &record.time,
+            Self::TimedOut(dead) => &dead.time,
+            Self::Suppressed(sum) => &sum.time,
+        }
+    }
+}
+
 /// A storm makes thousands a second. glibc cleans up its heap for each block of a KiB or more that it is asked for.
 const _: () = assert!(size_of::<Record>() < 1_000);
 
@@ -213,12 +235,24 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// An enum of the schema: what offers its values for choice needs their names and what they mean.
+pub trait Named: Copy + Send + Sync + 'static {
+    /// Every value, in the order of the documentation.
+    const ALL: &[Self];
+
+    /// The name in JSON, filters and tables.
+    fn name(self) -> &'static str;
+
+    /// What it means: a sentence with its full stop.
+    fn doc(self) -> &'static str;
+}
+
 /// Declares an enum of the schema: its JSON names are its variants in snake_case, `name()` gives the same, `ALL` lists them.
 macro_rules! names {
-    ($(#[$meta:meta])* pub enum $type:ident { $($(#[$vmeta:meta])* $variant:ident => $name:literal),* $(,)? }) => {
+    ($(#[$meta:meta])* pub enum $type:ident { $($(#[doc = $doc:literal])* $variant:ident => $name:literal),* $(,)? }) => {
         $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
-        pub enum $type { $($(#[$vmeta])* #[serde(rename = $name)] #[value(name = $name)] $variant),* }
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+        pub enum $type { $($(#[doc = $doc])* #[serde(rename = $name)] $variant),* }
 
         impl $type {
             /// Every value, in the order of the documentation.
@@ -227,6 +261,18 @@ macro_rules! names {
             /// The name in JSON, filters and tables.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name),* }
+            }
+        }
+
+        impl Named for $type {
+            const ALL: &[Self] = Self::ALL;
+
+            fn name(self) -> &'static str {
+                self.name()
+            }
+
+            fn doc(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),*).trim_ascii()),* }
             }
         }
 

@@ -24,8 +24,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::judge::{Judge, Premises, Sight};
-use crate::pipeline::Output;
-use crate::summary::KernelTotal;
+use crate::record::Output;
+use crate::vitals::KernelTotal;
 
 pub use reader::Reader;
 pub use writer::{Effort, Writer, Written};

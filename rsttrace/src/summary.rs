@@ -9,12 +9,10 @@ mod tally;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use crate::hash::HashMap;
 use crate::record::{Cause, Direction, Origin, Record, Severity, TimedOutRecord};
-use crate::sink::text::escape;
-use crate::vitals::Vitals;
+use crate::text::escape;
+use crate::vitals::{KernelTotal, Vitals};
 use tally::Tally;
 
 /// What stands for a process where none of this host is known.
@@ -53,21 +51,6 @@ pub struct Totals {
     pub lessons: Vec<String>,
     /// What the tracer itself cost; absent: not told.
     pub vitals: Option<Vitals>,
-}
-
-/// One kind of event as counted in the kernel.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KernelTotal {
-    /// What: "sent".
-    pub name: String,
-    /// All that happened.
-    pub seen: u64,
-    /// Those that came up with every detail.
-    pub detailed: u64,
-    /// Those that were counted only, on purpose.
-    pub suppressed: u64,
-    /// Those that found no room.
-    pub lost: u64,
 }
 
 impl Summary {

@@ -1,44 +1,11 @@
 //! What can the terminal show: how wide is it, and may there be colours?
 
-use std::io::IsTerminal;
-
 use crate::record::Severity;
 
 /// Columns assumed where standard output is no terminal.
 pub const DEFAULT_WIDTH: usize = 120;
 /// Narrower terminals are treated as if they were this wide: their lines wrap by themselves.
 pub const LEAST_WIDTH: usize = 72;
-
-/// When to colour.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum ColorChoice {
-    /// On a terminal, if NO_COLOR is not set and TERM is not "dumb".
-    #[default]
-    Auto,
-    /// Also into files and pipes.
-    Always,
-    /// Never.
-    Never,
-}
-
-impl ColorChoice {
-    /// Whether standard output gets colours.
-    pub fn for_stdout(self) -> bool {
-        self.decide(
-            std::io::stdout().is_terminal(),
-            std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
-            std::env::var_os("TERM").is_some_and(|value| value == "dumb"),
-        )
-    }
-
-    fn decide(self, terminal: bool, no_color: bool, dumb: bool) -> bool {
-        match self {
-            Self::Always => true,
-            Self::Never => false,
-            Self::Auto => terminal && !no_color && !dumb,
-        }
-    }
-}
 
 /// Columns of the terminal on standard output, [`DEFAULT_WIDTH`] where there is none.
 pub fn stdout_width() -> usize {
@@ -86,20 +53,6 @@ impl Palette {
 #[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod tests {
     use super::*;
-
-    #[test]
-    fn colours_need_a_terminal_and_leave_to_use_them() {
-        assert!(ColorChoice::Auto.decide(true, false, false));
-        assert!(!ColorChoice::Auto.decide(false, false, false));
-        assert!(!ColorChoice::Auto.decide(true, true, false));
-        assert!(!ColorChoice::Auto.decide(true, false, true));
-    }
-
-    #[test]
-    fn an_explicit_choice_beats_the_environment() {
-        assert!(ColorChoice::Always.decide(false, true, true));
-        assert!(!ColorChoice::Never.decide(true, false, false));
-    }
 
     #[test]
     fn without_colours_nothing_is_added() {

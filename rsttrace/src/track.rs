@@ -6,7 +6,6 @@
 //!
 //! Bounded: [`MAX_CONNECTIONS`], of which those that have ended are forgotten first, and [`MAX_HELD`] resets.
 
-mod captured;
 mod connection;
 mod end;
 #[cfg(test)]
@@ -17,9 +16,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::capture::{CaptureTime, Overlay, Segment, Way};
+use crate::captured::Captured;
 use crate::event::TcpFlags;
 use crate::hash::{HashMap, RandomState};
-pub use captured::{Captured, Placed, SenderSeen};
 use connection::Connection;
 
 /// What comes so long after a reset still says something of it.
@@ -217,11 +216,6 @@ impl Tracker {
         while !self.held.is_empty() {
             self.give(out);
         }
-    }
-
-    /// Whether a reset is held back.
-    pub fn is_holding(&self) -> bool {
-        !self.held.is_empty()
     }
 
     /// What was done and could not be done.

@@ -16,7 +16,6 @@ mod severity;
 mod tests;
 pub mod timeout;
 mod wire;
-pub mod words;
 
 pub use captured::{captured, side};
 pub use evidence::talks_on;
@@ -35,10 +34,10 @@ use crate::flood::Suppressed;
 use crate::idle::candidates::Match;
 use crate::idle::clocks::Quiet;
 use crate::idle::memory::Burst;
-use crate::pipeline::Reason;
 use crate::record::{
     Cause, Confidence, Evidence, Learned, Origin, Process, Sentence, Verdict, Word,
 };
+use crate::words;
 
 /// What a verdict may take for granted.
 #[derive(Clone, Copy, Debug)]
@@ -213,6 +212,21 @@ pub fn own_timeout(verdict: &mut Verdict, quiet: &Quiet, process: Option<&str>) 
         process,
         sent_by_us: true,
     });
+}
+
+/// Why a leg was reset.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reason {
+    /// The chain of records it belongs to.
+    pub link: u64,
+    /// Who reset the first leg.
+    pub origin: Origin,
+    /// That leg's other end and what happened there, in a sentence.
+    pub summary: String,
+    /// From one reset to the other.
+    pub after: Duration,
+    /// How sure it is that the two belong together.
+    pub confidence: Confidence,
 }
 
 /// The reset of one leg of a proxy turned out to be passed on from another.

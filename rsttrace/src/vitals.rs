@@ -4,7 +4,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::summary::KernelTotal;
+use serde::{Deserialize, Serialize};
 
 /// Everything at one moment; counts are since the start of the trace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,6 +29,21 @@ pub struct Vitals {
     pub process: Option<ProcessVitals>,
     /// The store of records; absent if none are kept.
     pub store: Option<StoreVitals>,
+}
+
+/// One kind of event as counted in the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelTotal {
+    /// What: "sent".
+    pub name: String,
+    /// All that happened.
+    pub seen: u64,
+    /// Those that came up with every detail.
+    pub detailed: u64,
+    /// Those that were counted only, on purpose.
+    pub suppressed: u64,
+    /// Those that found no room.
+    pub lost: u64,
 }
 
 /// Resets of one kind as the kernel's hooks counted them.

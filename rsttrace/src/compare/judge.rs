@@ -636,6 +636,6 @@ pub(super) fn span(nanos: i64) -> String {
     match nanos.unsigned_abs() {
         under @ 0..1_000 => format!("{under} ns"),
         under @ 1_000..100_000 => format!("{} µs", under / 1_000),
-        other => crate::verdict::words::span(std::time::Duration::from_nanos(other)),
+        other => crate::words::span(std::time::Duration::from_nanos(other)),
     }
 }

@@ -10,9 +10,9 @@ use super::report::{
 };
 use super::tell::address;
 use crate::record::Severity;
-use crate::sink::text::{escape, pad, width, wrap};
 use crate::terminal::Palette;
-use crate::verdict::words;
+use crate::text::{escape, pad, width, wrap};
+use crate::words;
 
 /// Indent of what belongs to a connection.
 const INDENT: usize = 2;

@@ -16,7 +16,7 @@ use super::{All, Chain};
 use crate::event::TcpFlags;
 use crate::hash::HashMap;
 use crate::record::{Cause, Confidence, Endpoint, Evidence, Record, Word};
-use crate::verdict::words;
+use crate::words;
 
 /// A silence from here on is worth telling.
 const TOLD_SILENCE: f64 = 1.0;

@@ -2,8 +2,8 @@
 
 use super::form;
 use super::ledger::Ledger;
-use super::proxy::Reason;
 use crate::attribution;
+use crate::captured::Captured;
 use crate::event::{self, BootTime, HostFacts, Packet, SenderSocket};
 use crate::idle::clocks;
 use crate::idle::memory::Path;
@@ -12,29 +12,27 @@ use crate::record::{
     Basis, CapturePoint, Cause, Confidence, Direction, Endpoint, Evidence, Form, Kernel, Link,
     LinkRole, Origin, Record, Role, Vantage, Verdict, Word,
 };
-use crate::track::Captured;
 use crate::verdict::{
-    self, Accepted, Arrived, Context, OtherEnd, OwnTimeout, Passage, Witness, words,
+    self, Accepted, Arrived, Context, OtherEnd, OwnTimeout, Passage, Reason, Witness,
 };
+use crate::words;
 
 /// A record and its event's time.
 type Draft = (BootTime, Box<Record>);
 
 /// Takes the accepted reset out of a chain if none had come: the kernel resets its own socket before it answers
-/// data for a closed one. Tells whether it did.
-pub fn drop_echo(chain: &mut Chain) -> bool {
+/// data for a closed one.
+pub fn drop_echo(chain: &mut Chain) {
     let came = chain
         .parts
         .iter()
         .any(|part| part.first_ingress().is_some() || part.sent.is_some());
     if !chain.echo || came {
-        return false;
+        return;
     }
-    let mut dropped = false;
     for part in &mut chain.parts {
-        dropped |= part.received.take().is_some();
+        part.received = None;
     }
-    dropped
 }
 
 /// All records of a chain in event order, their numbers and link ids still to be given.

@@ -20,7 +20,8 @@ use crate::record::{
     Verdict, Word,
 };
 use crate::verdict::advice::KeepaliveNow;
-use crate::verdict::{self, Around, Arrived, words};
+use crate::verdict::{self, Around, Arrived};
+use crate::words;
 
 /// A record with what every one has; the ends are filled in by the caller, the number when it comes out.
 pub fn blank(

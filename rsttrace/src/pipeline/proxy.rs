@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use crate::event::{BootTime, Received, Sent, Socket, SocketCookie, TcpState};
 use crate::idle::clocks;
-use crate::record::{Confidence, Origin, Process, Quality};
+use crate::record::{Confidence, Process, Quality};
+use crate::verdict::Reason;
 
 /// Bytes on a leg that a pairing rests on, at least: health checks carry fewer, and all the same.
 const LEAST_BYTES: u64 = 128;
@@ -47,21 +48,6 @@ pub struct Passed {
     /// From one reset to the other.
     pub after: Duration,
     /// How well the bytes agree.
-    pub confidence: Confidence,
-}
-
-/// Why a leg was reset.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Reason {
-    /// The chain of records it belongs to.
-    pub link: u64,
-    /// Who reset the first leg.
-    pub origin: Origin,
-    /// That leg's other end and what happened there, in a sentence.
-    pub summary: String,
-    /// From one reset to the other.
-    pub after: Duration,
-    /// How sure it is that the two belong together.
     pub confidence: Confidence,
 }
 
@@ -212,6 +198,7 @@ mod tests {
     use super::*;
     use crate::event::OwnerSource;
     use crate::pipeline::fixtures::{MS, NOW, Scene, closing, ownership, socket};
+    use crate::record::Origin;
     use crate::record::Role;
 
     const AT: BootTime = BootTime(NOW);

@@ -12,7 +12,7 @@ use super::chains::Chains;
 use super::finding::Findings;
 use super::tally::{Counts, Tally, rank};
 use super::timeline::{Marks, Spans};
-use crate::pipeline::Output;
+use crate::record::Output;
 use crate::record::{Cause, Origin, Record, SuppressedRecord, TimedOutRecord, Word};
 use crate::stats::quiet;
 

@@ -17,8 +17,9 @@ use super::gather::Gathering;
 use super::sentence::things;
 use super::{About, tally};
 use crate::record::{Severity, SuppressedRecord};
-use crate::sink::text::{count, escape};
-use crate::verdict::words;
+use crate::text::escape;
+use crate::words;
+use crate::words::count;
 
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
@@ -310,7 +311,7 @@ fn told(time: &str) -> String {
 #[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::pipeline::Output;
+    use crate::record::Output;
     use crate::record::Record;
     use crate::report::Unread;
 
@@ -352,11 +353,7 @@ mod tests {
         assert!(!text.contains("<img") && !text.contains("<b>file"));
         assert!(text.contains("&lt;img src=x onerror"));
         assert!(text.contains("\\u{202e}\\x1b[31m"));
-        assert!(
-            !text
-                .chars()
-                .any(|c| c != '\n' && crate::sink::text::is_unsafe(c))
-        );
+        assert!(!text.chars().any(|c| c != '\n' && crate::text::is_unsafe(c)));
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::finding::{Finding, MOST_VALUES, Service};
 use crate::record::{Cause, Origin};
-use crate::sink::text::escape;
-use crate::verdict::words::{count, one_of, silence};
+use crate::text::escape;
+use crate::words::{count, one_of, silence};
 
 /// Devices that are named.
 const MOST_DEVICES: usize = 3;

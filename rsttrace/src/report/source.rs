@@ -7,10 +7,10 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use super::Unread;
-use crate::pipeline::Output;
+use crate::record::Output;
 use crate::record::{SCHEMA, SUPPRESSED_SCHEMA, TIMED_OUT_SCHEMA};
 use crate::recording;
-use crate::sink::text;
+use crate::text;
 
 /// Longest line that is read: a record takes a few KiB.
 const LONGEST: u64 = 1 << 20;

@@ -102,7 +102,7 @@ impl<P: Place + Send + 'static> Packets<P> {
                 .describe(&name),
                 None => format!(
                     "{name}: it does not take what is left; some of {} resets are missing there",
-                    super::text::count(handed + lost)
+                    crate::words::count(handed + lost)
                 ),
             },
         }

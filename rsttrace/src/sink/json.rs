@@ -66,8 +66,8 @@ impl<O: Write, A: Write> Sink for Json<O, A> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod tests {
-    use super::super::text;
     use super::*;
+    use crate::text;
 
     fn record() -> Record {
         serde_json::from_str(include_str!("../../tests/data/records/hostile_names.json")).unwrap()

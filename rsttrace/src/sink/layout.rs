@@ -9,9 +9,10 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
 use super::groups::More;
-use super::text::{count, escape, pad, truncate, width, wrap};
 use crate::record::{Direction, Process, Quality, Record, Role};
 use crate::terminal::Palette;
+use crate::text::{escape, pad, truncate, width, wrap};
+use crate::words::count;
 
 /// Least columns for the form with columns: its header needs as many.
 const WIDE: usize = 114;

@@ -12,7 +12,6 @@ mod reporter;
 mod silent;
 mod suppressed;
 mod table;
-pub mod text;
 
 use std::io;
 use std::time::Instant;

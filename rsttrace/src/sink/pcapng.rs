@@ -21,9 +21,9 @@ use pcap_file::pcapng::blocks::interface_description::{
 use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeaderOption};
 use pcap_file::{DataLink, Endianness, PcapResult};
 
-use super::text::count;
 use crate::hash::HashMap;
 use crate::record::{Direction, Record, Word};
+use crate::words::count;
 
 /// Bytes that wait to be written before that happens without being asked for.
 const PENDING: usize = 256 << 10;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::Sink;
 use crate::filter::Filter;
-use crate::pipeline::Output;
+use crate::record::Output;
 use crate::record::TimedOutRecord;
 use crate::record::{Cause, Record, Severity, SuppressedRecord};
 use crate::summary::{Summary, Totals};

@@ -1,7 +1,8 @@
 //! How is said what was counted and not described?
 
-use super::text;
 use crate::record::{Cause, Direction, SuppressedRecord};
+use crate::text;
+use crate::words;
 
 /// `+41,233 more port_closed from 203.0.113.0/24, port 9999: counted, not described`.
 pub(super) fn sentence(sum: &SuppressedRecord) -> String {
@@ -37,7 +38,7 @@ pub(super) fn sentence(sum: &SuppressedRecord) -> String {
         .map_or("many networks".into(), text::escape);
     format!(
         "+{} more {what} {toward} {network}, {port}: counted, not described",
-        text::count(sum.count)
+        words::count(sum.count)
     )
 }
 

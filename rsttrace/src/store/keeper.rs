@@ -16,7 +16,7 @@ use log::{info, warn};
 use super::write::{Writer, bytes_on_disk, rest};
 use super::{Limits, StoreError};
 use crate::host::clock;
-use crate::pipeline::Output;
+use crate::record::Output;
 use crate::vitals::StoreVitals;
 
 /// How long a record waits for others.

@@ -9,7 +9,7 @@ use rusqlite::types::Value;
 
 use super::row::{Kind, Word, bytes};
 use crate::filter::{Filter, ProcessTerm, Terms};
-use crate::pipeline::Output;
+use crate::record::Output;
 use crate::record::Severity;
 
 /// What is wanted. By default everything but noise.

@@ -12,7 +12,7 @@ use super::pack::Unpacker;
 use super::query::{Condition, Query};
 use super::row::Kind;
 use super::{StoreError, schema};
-use crate::pipeline::Output;
+use crate::record::Output;
 
 /// Rows looked at in one transaction: while one lasts, the writer's log can only grow.
 const AT_ONCE: i64 = 1_024;

@@ -7,7 +7,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::pack::{Coding, MOST, Packer};
-use crate::pipeline::Output;
+use crate::record::Output;
 use crate::record::{Endpoint, Process, Record, SuppressedRecord, TimedOutRecord};
 use crate::sink::append_json;
 

@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use super::*;
 use crate::event::BootTime;
 use crate::filter::{Filter, Ports, ProcessTerm, Terms};
-use crate::pipeline::Output;
+use crate::record::Output;
 use crate::record::{Cause, Record, Severity, SuppressedRecord, TIMED_OUT_SCHEMA, TimedOutRecord};
 use crate::sink::append_json;
 

@@ -21,7 +21,7 @@ use super::room::Room;
 use super::row::{self, Row};
 use super::{Limits, StoreError, schema};
 use crate::event::BootTime;
-use crate::pipeline::Output;
+use crate::record::Output;
 
 const PAGE: u64 = 4_096;
 /// The log's index has this size as long as the log has at most 4,000 pages.

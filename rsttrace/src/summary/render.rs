@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::tally::Tally;
 use super::{NO_PROCESS, Summary};
 use crate::record::Severity;
-use crate::sink::text::{bytes, count, pad, width};
+use crate::text::{bytes, pad, width};
+use crate::words::count;
 
 /// Lines of each table.
 const TOP: usize = 10;
@@ -280,7 +281,8 @@ fn elapsed(duration: Duration) -> String {
 #[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::summary::{KernelTotal, Totals};
+    use crate::summary::Totals;
+    use crate::vitals::KernelTotal;
 
     #[test]
     fn losses_that_do_not_add_up_are_said() {

@@ -6,8 +6,9 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::end::{End, FAR, Kind, is_before, is_near};
-use super::{Captured, LOOKAHEAD, Placed, Places, SenderSeen};
+use super::{LOOKAHEAD, Places};
 use crate::capture::{CaptureTime, Segment, Way};
+use crate::captured::{Captured, Placed, SenderSeen};
 use crate::event::{
     self, Baseline, BootTime, Closer, Flow, NetnsCookie, OwnerSource, Ownership, Packet,
     PeerFinish, Received, SenderSocket, Socket, SocketCookie, Target, Task, TcpFlags, TcpState,

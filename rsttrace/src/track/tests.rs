@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::capture::{TcpOptions, Way};
 use crate::event::HostFacts;
-use crate::pipeline::{Output, Pipeline};
+use crate::pipeline::Pipeline;
+use crate::record::Output;
 use crate::record::{Cause, Confidence, Direction, IdleMode, Origin, Record, Severity, Vantage};
 
 const CLIENT: &str = "10.0.0.7:43122";

@@ -9,11 +9,11 @@ use super::{
 };
 use std::time::Duration;
 
+use crate::captured::{Captured, Placed};
 use crate::event::{Received, Segment, TcpFlags, TcpState};
 use crate::idle::clocks::LEAST;
 use crate::join::{is_in_window, is_passive_form};
 use crate::record::{Cause, Confidence, Evidence, Idle, Origin, Severity, Vantage, Verdict};
-use crate::track::{Captured, Placed};
 
 /// Judges it. `idle` are the clocks of the end that got it.
 pub fn captured(

@@ -10,9 +10,9 @@ use crate::report::gather::Gathering;
 use crate::report::sentence::things;
 use crate::report::tally::{Counts, Tally, total};
 use crate::report::timeline::{Timeline, widths};
-use crate::sink::text::count;
 use crate::stats::quiet::{Histogram, Source, Timeout, name, rounded};
-use crate::verdict::words;
+use crate::words;
+use crate::words::count;
 
 /// Units of one bar and of a plot's height.
 const BAR: f64 = 10.0;

@@ -6,8 +6,8 @@ use super::{class, severity_name, shown, told};
 use crate::record::Confidence;
 use crate::report::finding::Finding;
 use crate::report::sentence::{number_of, sentence, things};
-use crate::sink::text::count;
-use crate::verdict::words;
+use crate::words;
+use crate::words::count;
 
 /// Findings that are told.
 const MOST: usize = 40;

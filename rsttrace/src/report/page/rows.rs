@@ -9,8 +9,8 @@ use super::{class, shown};
 use crate::record::{Direction, Record, SuppressedRecord};
 use crate::report::sentence::things;
 use crate::report::tally::rank;
-use crate::sink::text::count;
-use crate::verdict::words;
+use crate::words;
+use crate::words::count;
 
 /// Characters of a process's name and of a sentence.
 pub(super) const NAME: usize = 40;

@@ -10,7 +10,7 @@ use std::io::Write as _;
 use serde::ser::{self, Impossible, Serialize};
 use serde_json::ser::{CompactFormatter, Formatter as _};
 
-use crate::sink::text;
+use crate::text;
 
 /// Appends `value` to `out` as JSON.
 pub fn append(out: &mut Vec<u8>, value: &impl Serialize) -> Result<(), NoRecord> {

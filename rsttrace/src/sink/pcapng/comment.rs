@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::record::Record;
-use crate::sink::text;
-use crate::verdict::words;
+use crate::text;
+use crate::words;
 
 /// Characters of one line; an option holds 65,535 bytes.
 const LINE: usize = 800;

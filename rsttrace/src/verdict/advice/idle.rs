@@ -9,7 +9,7 @@ use super::settings::{self, Program, Setting};
 use crate::idle::candidates::Match;
 use crate::idle::devices::{self, Kind};
 use crate::record::{Basis, IdleMode, Sentence};
-use crate::verdict::words;
+use crate::words;
 
 /// A reset after an idle timeout, as far as advice depends on it.
 #[derive(Clone, Copy, Debug)]

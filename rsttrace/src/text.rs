@@ -123,19 +123,6 @@ fn take(text: &str, most: usize) -> &str {
     text
 }
 
-/// `12,345`.
-pub fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
 /// `64 KiB`, `4.0 MiB`: whole numbers below a MiB.
 pub fn bytes(number: u64) -> String {
     const MIB: u64 = 1 << 20;
@@ -176,14 +163,6 @@ mod tests {
         assert_eq!(wrap("", 4, 4), [""]);
         // A selector makes an emoji of two columns of what stands before it.
         assert!(wrap("®#\u{fe0f}", 2, 2).iter().all(|line| width(line) <= 2));
-    }
-
-    #[test]
-    fn counts_have_separators() {
-        assert_eq!(
-            [0, 999, 1000, 1_234_567].map(count),
-            ["0", "999", "1,000", "1,234,567"]
-        );
     }
 
     proptest! {

@@ -5,10 +5,24 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use ipnet::IpNet;
 
 use crate::filter::{Ports, ProcessTerm};
+use crate::record::Named;
 use crate::store::Limits;
+
+/// A value of an enum of the schema; help lists them all.
+pub fn named<T: Named>() -> impl TypedValueParser<Value = T> {
+    let values = T::ALL.iter().map(|value| {
+        let doc = value.doc();
+        PossibleValue::new(value.name()).help(doc.strip_suffix('.').unwrap_or(doc))
+    });
+    PossibleValuesParser::new(values).try_map(|name| {
+        let found = T::ALL.iter().find(|value| value.name() == name);
+        found.copied().ok_or("not one of the possible values")
+    })
+}
 
 /// `500ms`, `20s`, `5m`, `1h`, `1h30m`.
 pub fn duration(text: &str) -> Result<Duration, String> {
