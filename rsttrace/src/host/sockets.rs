@@ -22,7 +22,7 @@ use netlink_packet_sock_diag::{SOCK_DIAG_BY_FAMILY, SockDiagMessage};
 use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 
-use crate::doctor::{Connection, Listener, Program, Sockets};
+use crate::sockets::{Connection, Listener, Program, Sockets};
 use crate::sys;
 
 /// All that listen or are established. An error where the kernel has no sock_diag for TCP.

@@ -288,24 +288,6 @@ pub fn target(socket: &Socket) -> Target {
     }
 }
 
-impl From<Sent> for Body {
-    fn from(event: Sent) -> Self {
-        Self::Sent(Box::new(event))
-    }
-}
-
-impl From<Received> for Body {
-    fn from(event: Received) -> Self {
-        Self::Received(Box::new(event))
-    }
-}
-
-impl From<Packet> for Body {
-    fn from(event: Packet) -> Self {
-        Self::Packet(Box::new(event))
-    }
-}
-
 /// An event in namespace [`HERE`], `micros` after [`NOW`].
 pub fn event(micros: u64, body: impl Into<Body>) -> Event {
     event_in(HERE, micros, body)

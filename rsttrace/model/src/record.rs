@@ -768,9 +768,9 @@ pub struct CapturePoint {
 }
 
 /// A record of an idle timeout, for tests.
-#[cfg(test)]
+#[cfg(feature = "testing")]
 #[allow(clippy::unwrap_used, reason = "tests")]
-pub(crate) fn sample() -> Record {
-    let text = include_str!("../tests/data/records/idle_timeout_middlebox.json");
+pub fn sample() -> Record {
+    let text = include_str!("../../tests/data/records/idle_timeout_middlebox.json");
     serde_json::from_str(text).unwrap()
 }

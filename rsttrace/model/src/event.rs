@@ -87,6 +87,24 @@ pub enum Body {
     TimedOut(Box<TimedOut>),
 }
 
+impl From<Sent> for Body {
+    fn from(event: Sent) -> Self {
+        Self::Sent(Box::new(event))
+    }
+}
+
+impl From<Received> for Body {
+    fn from(event: Received) -> Self {
+        Self::Received(Box::new(event))
+    }
+}
+
+impl From<Packet> for Body {
+    fn from(event: Packet) -> Self {
+        Self::Packet(Box::new(event))
+    }
+}
+
 /// The two ends of a connection, seen from this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Flow {

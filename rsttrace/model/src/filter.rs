@@ -209,7 +209,7 @@ mod tests {
 
     fn record() -> Record {
         serde_json::from_str(include_str!(
-            "../tests/data/records/idle_timeout_middlebox.json"
+            "../../tests/data/records/idle_timeout_middlebox.json"
         ))
         .unwrap()
     }
