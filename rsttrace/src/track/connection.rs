@@ -8,13 +8,13 @@ use smallvec::SmallVec;
 use super::end::{End, FAR, Kind, is_before, is_near};
 use super::{LOOKAHEAD, Places};
 use crate::capture::{CaptureTime, Segment, Way};
-use crate::captured::{Captured, Placed, SenderSeen};
+use crate::captured::{Captured, Placed, SenderSeen, TalksOn};
 use crate::event::{
     self, Baseline, BootTime, Closer, Flow, NetnsCookie, OwnerSource, Ownership, Packet,
     PeerFinish, Received, SenderSocket, Socket, SocketCookie, Target, Task, TcpFlags, TcpState,
 };
 use crate::record::{Vantage, Word};
-use crate::verdict::{LONGEST_PATH, REORDERED, TalksOn, hops};
+use crate::verdict::{LONGEST_PATH, REORDERED, hops};
 
 /// See the module. The ends go by 0 and 1.
 #[derive(Debug, Default)]

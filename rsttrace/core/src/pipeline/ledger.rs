@@ -8,7 +8,7 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::captured::Captured;
+use crate::captured::{Captured, TalksOn};
 use crate::event::{Body, BootTime, Flow, NetnsCookie, Packet, Received, Segment, Sent, Target};
 use crate::hash::HashMap;
 use crate::idle::candidates::{self, Knowledge, Match, Silence};
@@ -16,7 +16,7 @@ use crate::idle::clocks::{self, LEAST, Quiet};
 use crate::idle::memory::{Lesson, MAX_PATHS, Memory, Path};
 use crate::join::{Origin, accepts, is_passive_form};
 use crate::record::{Basis, IdleMode};
-use crate::verdict::{self, Around, Arrived, OtherReset, REORDERED, Side, TalksOn, timeout};
+use crate::verdict::{self, Around, Arrived, OtherReset, REORDERED, Side, timeout};
 
 /// Entries of each kind.
 const MAX_RECENT: usize = 4096;

@@ -2,7 +2,7 @@
 //!
 //! All that a trace can depend on comes in as [`Input`]s, in order: the bytes of events with what the host knew about them
 //! then, the time, what was lost and what was counted. The same inputs give the same outputs, byte for byte; a recording is
-//! a sequence of them ([`crate::recording`]).
+//! a sequence of them (`rsttrace-capture::recording`).
 
 use std::collections::BTreeMap;
 

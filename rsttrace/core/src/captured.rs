@@ -5,7 +5,6 @@ use std::time::Duration;
 use crate::event::{BootTime, NetnsCookie, Packet, Received, Segment, TcpFlags, TcpState};
 use crate::join::{accepts, is_passive_form};
 use crate::record::Vantage;
-use crate::verdict::TalksOn;
 
 /// A reset in a packet capture, with what the capture shows of its connection before and after it.
 #[derive(Clone, Debug, PartialEq)]
@@ -102,6 +101,15 @@ pub enum Placed {
     Way,
     /// TTLs: at an end looks like on its own link.
     Ttl,
+}
+
+/// A segment of the peer after "its" reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TalksOn {
+    /// After the reset.
+    pub after: Duration,
+    /// Its TTL.
+    pub ttl: u8,
 }
 
 impl Captured {

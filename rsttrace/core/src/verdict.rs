@@ -20,8 +20,7 @@ mod wire;
 pub use captured::{captured, side};
 pub use evidence::talks_on;
 pub use forgotten::{Forgotten, forgotten, forgotten_by_filter, forgotten_in_transit};
-pub(crate) use nearer::weigh_ttl;
-pub use nearer::{LONGEST_PATH, hops};
+pub use nearer::{LONGEST_PATH, hops, weigh_ttl};
 pub use received::{Accepted, Arrived, Witness, form, received};
 pub use rules::{Ruling, rule};
 pub use wire::{OtherReset, Passage, forwarded, made_here, observed};
@@ -29,6 +28,7 @@ pub use wire::{OtherReset, Passage, forwarded, made_here, observed};
 use std::time::Duration;
 
 use crate::attribution::Who;
+use crate::captured::TalksOn;
 use crate::event::{BootTime, Coverage, Environment, Facts, Sent};
 use crate::flood::Suppressed;
 use crate::idle::candidates::Match;
@@ -131,15 +131,6 @@ impl Side {
             Self::Theirs => "the receiver",
         }
     }
-}
-
-/// A segment of the peer after "its" reset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TalksOn {
-    /// After the reset.
-    pub after: Duration,
-    /// Its TTL.
-    pub ttl: u8,
 }
 
 /// Another end of the same reset on this host: what it knows goes into this end's evidence.

@@ -1,6 +1,6 @@
 //! Which idle timeouts are known, of which devices, and what do those do when the timeout runs out?
 //!
-//! The table is data with a date and a source in each line (`rsttrace/data/idle-timeouts.tsv`); a timeout that people
+//! The table is data with a date and a source in each line (`rsttrace/core/data/idle-timeouts.tsv`); a timeout that people
 //! configure differently is not in it. That is why several devices with one timeout are candidates, never an answer.
 
 use std::sync::LazyLock;
