@@ -5,9 +5,7 @@
 
 pub mod app;
 mod behind;
-pub mod capture;
 pub mod cli;
-pub mod compare;
 pub mod config;
 pub mod demo;
 pub mod doctor;
@@ -15,19 +13,18 @@ pub mod host;
 pub mod kernel;
 pub mod metrics;
 pub mod probe;
-pub mod recording;
 pub mod report;
 pub mod sink;
 pub mod stats;
 pub mod store;
 pub mod summary;
-mod sys;
 pub mod terminal;
-pub mod track;
 mod values;
 
+pub use rsttrace_capture::{capture, compare, file_kind, recording, track};
 pub use rsttrace_core::{
     attribution, captured, decode, flood, idle, join, judge, pipeline, verdict,
 };
 pub use rsttrace_model::{event, filter, record, text, vitals, words};
 use rsttrace_model::{hash, palette, sockets};
+use rsttrace_sys as sys;

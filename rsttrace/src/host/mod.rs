@@ -3,7 +3,6 @@
 //! Everything here may fail for a process that is gone or not ours to see; then the fact is absent.
 
 pub mod cgroup;
-pub mod clock;
 pub mod enrich;
 pub mod environment;
 pub mod facts;
@@ -15,4 +14,5 @@ pub mod socket_holder;
 pub mod sockets;
 mod subjects;
 
+pub use crate::sys::clock;
 pub use enrich::{Enricher, NetnsNames};

@@ -11,8 +11,8 @@ use super::report::{Comparison, ConnectionComparison, MadeBy, PathKind, ResetCom
 use super::{Digest, compare};
 use crate::capture::{CaptureTime, Overlay, Segment, TcpOptions, Way};
 use crate::event::TcpFlags;
+use crate::palette::Palette;
 use crate::record::Confidence;
-use crate::terminal::Palette;
 use scene::{MS, Scene, US, client, server};
 
 const HOUR: i64 = 3_600_000 * MS;

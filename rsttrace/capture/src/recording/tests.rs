@@ -20,7 +20,7 @@ use crate::judge::Input;
 static RECORDED: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let file = concat!(
         env!("CARGO_MANIFEST_DIR"),
-        "/tests/data/kernels/6.18/events.rst"
+        "/../tests/data/kernels/6.18/events.rst"
     );
     fs::read(file).unwrap()
 });

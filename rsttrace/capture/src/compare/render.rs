@@ -9,8 +9,8 @@ use super::report::{
     CaptureClock, Comparison, ConnectionComparison, Event, EventKind, PathKind, Sighting, Toward,
 };
 use super::tell::address;
+use crate::palette::Palette;
 use crate::record::Severity;
-use crate::terminal::Palette;
 use crate::text::{escape, pad, width, wrap};
 use crate::words;
 
