@@ -9,8 +9,6 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod doctor;
-pub mod host;
-pub mod kernel;
 pub mod metrics;
 pub mod probe;
 pub mod report;
@@ -25,6 +23,7 @@ pub use rsttrace_capture::{capture, compare, file_kind, recording, track};
 pub use rsttrace_core::{
     attribution, captured, decode, flood, idle, join, judge, pipeline, verdict,
 };
+pub use rsttrace_linux::{host, kernel};
 pub use rsttrace_model::{event, filter, record, text, vitals, words};
 use rsttrace_model::{hash, palette, sockets};
 use rsttrace_sys as sys;

@@ -531,7 +531,7 @@ fn each_direction_knows_its_own_facts_only() {
     );
 }
 
-/// `cargo test --release -p rsttrace --lib -- --ignored --nocapture decode_speed`
+/// `cargo test --release -p rsttrace-core --lib -- --ignored --nocapture decode_speed`
 #[test]
 #[ignore = "a measurement, not a claim"]
 fn decode_speed() {

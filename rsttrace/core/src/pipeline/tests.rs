@@ -439,7 +439,7 @@ proptest! {
     }
 }
 
-/// `cargo test --release -p rsttrace --lib -- --ignored --nocapture pipeline_speed`
+/// `cargo test --release -p rsttrace-core --lib -- --ignored --nocapture pipeline_speed`
 #[test]
 #[ignore = "a measurement, not a claim"]
 fn pipeline_speed() {

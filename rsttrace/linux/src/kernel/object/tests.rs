@@ -12,7 +12,7 @@ const KERNELS: [&str; 5] = ["5.10", "6.1", "6.12", "6.18", "7.3"];
 const RENEW: &str = "run `cargo xtask record` to extract the types anew";
 
 fn extract(kernel: &str) -> Vec<u8> {
-    let data = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/kernels");
+    let data = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/data/kernels");
     let file = data.join(kernel).join("types.btf");
     fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}; {RENEW}", file.display()))
 }

@@ -380,7 +380,7 @@ mod tests {
         }
     }
 
-    /// `cargo test --release -p rsttrace --lib -- --ignored --nocapture enrich_speed`
+    /// `cargo test --release -p rsttrace-linux --lib -- --ignored --nocapture enrich_speed`
     #[test]
     #[ignore = "a measurement, not a claim"]
     fn enrich_speed() {
