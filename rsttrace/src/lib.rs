@@ -4,19 +4,11 @@
 //! docs/ARCHITECTURE.md names what each module must not know.
 
 pub mod app;
-mod behind;
 pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod doctor;
-pub mod metrics;
 pub mod probe;
-pub mod report;
-pub mod sink;
-pub mod stats;
-pub mod store;
-pub mod summary;
-pub mod terminal;
 mod values;
 
 pub use rsttrace_capture::{capture, compare, file_kind, recording, track};
@@ -25,5 +17,7 @@ pub use rsttrace_core::{
 };
 pub use rsttrace_linux::{host, kernel};
 pub use rsttrace_model::{event, filter, record, text, vitals, words};
-use rsttrace_model::{hash, palette, sockets};
+use rsttrace_model::{hash, sockets};
+use rsttrace_output::behind;
+pub use rsttrace_output::{metrics, report, sink, stats, store, summary, terminal};
 use rsttrace_sys as sys;

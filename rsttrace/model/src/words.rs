@@ -84,9 +84,10 @@ pub fn bytes(value: impl Into<u64>) -> String {
 }
 
 /// `1 router`, `12 connections`.
-pub fn things(number: usize, thing: &str) -> String {
+pub fn things(number: impl TryInto<u64>, thing: &str) -> String {
+    let number = number.try_into().unwrap_or(u64::MAX);
     let plural = if number == 1 { "" } else { "s" };
-    format!("{} {thing}{plural}", count(number as u64))
+    format!("{} {thing}{plural}", count(number))
 }
 
 /// `A`, `A or B`, `A, B or C`.

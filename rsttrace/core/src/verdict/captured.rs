@@ -638,7 +638,7 @@ fn reset_of_this_host(captured: &Captured, mut list: Vec<Evidence>) -> Verdict {
             .is_none_or(|trip| since_probe > trip.saturating_mul(8));
     if sender.probes >= LEAST_PROBES || (sender.probes > 0 && is_unanswered) {
         let probing = sender.probing.unwrap_or_default();
-        let probes = words::things(sender.probes.into(), "keepalive probe");
+        let probes = words::things(sender.probes, "keepalive probe");
         list.push(item(
             "probes",
             format!("{probes} within {} had no answer", words::span(probing)),

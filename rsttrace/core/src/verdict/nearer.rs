@@ -193,7 +193,7 @@ fn ttl(case: &Case<'_>) -> Sign {
     } else if hops(seen) == 0 && weight > 0 {
         format!(
             "it passed no router, but {whose} had {expected}, {} away",
-            words::things(hops(expected).into(), "router")
+            words::things(hops(expected), "router")
         )
     } else if weight > 0 {
         format!("{whose} had {expected}")

@@ -17,10 +17,11 @@ use crate::judge::{Judge, Sight};
 use crate::pipeline::Pipeline;
 use crate::record::Output;
 use crate::recording::{self, RecordingError};
+use crate::report::Unread;
 use crate::report::source;
-use crate::report::{Unread, things};
 use crate::store::{Query, Store, StoreError};
 use crate::track::Tracker;
+use crate::words::things;
 
 /// Bytes that a source is told by.
 const HEAD: usize = 64 << 10;

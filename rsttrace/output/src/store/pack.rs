@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn a_record_becomes_a_fraction() {
         let record: crate::record::Record =
-            serde_json::from_str(include_str!("../../tests/data/records/port_closed.json"))
+            serde_json::from_str(include_str!("../../../tests/data/records/port_closed.json"))
                 .unwrap();
         let line = serde_json::to_vec(&record).unwrap();
         let (coding, packed) = Packer::new().unwrap().pack(&line);

@@ -66,7 +66,7 @@ mod tests {
 
     fn hostile() -> Record {
         serde_json::from_str(include_str!(
-            "../../../tests/data/records/hostile_names.json"
+            "../../../../tests/data/records/hostile_names.json"
         ))
         .unwrap()
     }
@@ -94,7 +94,7 @@ mod tests {
         let mut record = hostile();
         assert!(comment(&record).contains("not seen on the wire"));
         record = serde_json::from_str(include_str!(
-            "../../../tests/data/records/idle_timeout_middlebox.json"
+            "../../../../tests/data/records/idle_timeout_middlebox.json"
         ))
         .unwrap();
         assert!(!comment(&record).contains("not seen on the wire"));

@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn names_that_need_quotes_come_back_as_they_were() {
-        let text = include_str!("../../tests/data/records/hostile_names.json");
+        let text = include_str!("../../../tests/data/records/hostile_names.json");
         let mut record: Record = serde_json::from_str(text).unwrap();
         record.verdict.summary = "=1+1,\"quoted\"\r\nand a second line".to_owned();
         let mut out = Vec::new();

@@ -212,7 +212,7 @@ mod tests {
         let (go, wait) = mpsc::channel();
         let file = Pcapng::new(Stuck(wait), "x", Machine::default());
         let mut packets = Packets::behind(file, "x".to_owned()).unwrap();
-        let text = include_str!("../../tests/data/records/port_closed.json");
+        let text = include_str!("../../../tests/data/records/port_closed.json");
         let record: Record = serde_json::from_str(text).unwrap();
         let begun = Instant::now();
         for _ in 0..20_000 {

@@ -384,7 +384,7 @@ mod tests {
     #[test]
     fn a_record_marks_what_it_names() {
         let record: Record = serde_json::from_str(include_str!(
-            "../../tests/data/records/idle_timeout_middlebox.json"
+            "../../../tests/data/records/idle_timeout_middlebox.json"
         ))
         .unwrap();
         let mut counter = Counter::default();
@@ -401,7 +401,7 @@ mod tests {
     }
 
     fn idle(number: u64) -> Record {
-        let text = include_str!("../../tests/data/records/idle_timeout_middlebox.json");
+        let text = include_str!("../../../tests/data/records/idle_timeout_middlebox.json");
         let mut record: Record = serde_json::from_str(text).unwrap();
         record.id.number = number;
         record

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::{class, severity_name, shown};
 use crate::record::Confidence;
 use crate::report::chains::{Chain, Leg, Station};
-use crate::report::sentence::things;
+use crate::words::things;
 
 /// All of them.
 pub(super) fn section(chains: &[Chain]) -> Markup {

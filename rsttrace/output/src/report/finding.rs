@@ -493,7 +493,7 @@ mod tests {
     #[test]
     fn both_ends_of_one_reset_are_one_finding() {
         let mut sent: Record = serde_json::from_str(include_str!(
-            "../../tests/data/records/close_with_unread_data.json"
+            "../../../tests/data/records/close_with_unread_data.json"
         ))
         .unwrap();
         sent.link = Some(Link {

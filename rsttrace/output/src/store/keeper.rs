@@ -15,9 +15,9 @@ use log::{info, warn};
 
 use super::write::{Writer, bytes_on_disk, rest};
 use super::{Limits, StoreError};
-use crate::host::clock;
 use crate::record::Output;
 use crate::vitals::StoreVitals;
+use rsttrace_sys::clock;
 
 /// How long a record waits for others.
 const DELAY: Duration = Duration::from_millis(500);

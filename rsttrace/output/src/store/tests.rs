@@ -15,7 +15,7 @@ use crate::record::{Cause, Record, Severity, SuppressedRecord, TIMED_OUT_SCHEMA,
 use crate::sink::append_json;
 
 fn samples() -> Vec<Record> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/records");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/records");
     let mut files: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -33,7 +33,7 @@ fn reset(record: &Record) -> Output {
 
 fn sum() -> Output {
     let sum: SuppressedRecord =
-        serde_json::from_str(include_str!("../../tests/data/suppressed.json")).unwrap();
+        serde_json::from_str(include_str!("../../../tests/data/suppressed.json")).unwrap();
     Output::Suppressed(Box::new(sum))
 }
 

@@ -104,7 +104,7 @@ mod tests {
 
     fn received() -> Record {
         record(include_str!(
-            "../../../tests/data/records/idle_timeout_middlebox.json"
+            "../../../../tests/data/records/idle_timeout_middlebox.json"
         ))
     }
 
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn ipv6_is_written_too() {
         let record = record(include_str!(
-            "../../../tests/data/records/connection_refused_v6.json"
+            "../../../../tests/data/records/connection_refused_v6.json"
         ));
         let bytes = rebuild(&record).unwrap();
         assert!(matches!(

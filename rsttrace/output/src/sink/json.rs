@@ -70,7 +70,10 @@ mod tests {
     use crate::text;
 
     fn record() -> Record {
-        serde_json::from_str(include_str!("../../tests/data/records/hostile_names.json")).unwrap()
+        serde_json::from_str(include_str!(
+            "../../../tests/data/records/hostile_names.json"
+        ))
+        .unwrap()
     }
 
     fn line(record: &Record) -> String {

@@ -7,10 +7,8 @@ use maud::{Markup, html};
 
 use super::{class, shown};
 use crate::record::{Direction, Record, SuppressedRecord};
-use crate::report::sentence::things;
 use crate::report::tally::rank;
-use crate::words;
-use crate::words::count;
+use crate::words::{self, count, things};
 
 /// Characters of a process's name and of a sentence.
 pub(super) const NAME: usize = 40;

@@ -7,12 +7,10 @@ use maud::{Markup, html};
 
 use super::{SEVERITIES, class, severity_name, shown};
 use crate::report::gather::Gathering;
-use crate::report::sentence::things;
 use crate::report::tally::{Counts, Tally, total};
 use crate::report::timeline::{Timeline, widths};
 use crate::stats::quiet::{Histogram, Source, Timeout, name, rounded};
-use crate::words;
-use crate::words::count;
+use crate::words::{self, count, things};
 
 /// Units of one bar and of a plot's height.
 const BAR: f64 = 10.0;

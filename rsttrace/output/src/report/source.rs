@@ -115,8 +115,8 @@ mod tests {
 
     use super::*;
 
-    const RECORD: &str = include_str!("../../tests/data/records/port_closed.json");
-    const SUM: &str = include_str!("../../tests/data/suppressed.json");
+    const RECORD: &str = include_str!("../../../tests/data/records/port_closed.json");
+    const SUM: &str = include_str!("../../../tests/data/suppressed.json");
 
     fn line(text: &str) -> String {
         let value: serde_json::Value = serde_json::from_str(text).unwrap();

@@ -14,12 +14,10 @@ use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::gather::Gathering;
-use super::sentence::things;
 use super::{About, tally};
 use crate::record::{Severity, SuppressedRecord};
 use crate::text::escape;
-use crate::words;
-use crate::words::count;
+use crate::words::{self, count, things};
 
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
@@ -329,7 +327,7 @@ mod tests {
     }
 
     fn hostile() -> Record {
-        let text = include_str!("../../tests/data/records/hostile_names.json");
+        let text = include_str!("../../../tests/data/records/hostile_names.json");
         let mut record: Record = serde_json::from_str(text).unwrap();
         let script =
             "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'\u{202e}\x1b[31m";
@@ -358,10 +356,10 @@ mod tests {
 
     #[test]
     fn the_greatest_numbers_do_no_harm() {
-        let text = include_str!("../../tests/data/suppressed.json");
+        let text = include_str!("../../../tests/data/suppressed.json");
         let mut sum: SuppressedRecord = serde_json::from_str(text).unwrap();
         sum.count = u64::MAX;
-        let text = include_str!("../../tests/data/records/idle_timeout_middlebox.json");
+        let text = include_str!("../../../tests/data/records/idle_timeout_middlebox.json");
         let mut record: Record = serde_json::from_str(text).unwrap();
         let idle = record.idle.as_mut().unwrap();
         let learned = idle.learned.as_mut().unwrap();
@@ -427,7 +425,7 @@ mod tests {
 
     #[test]
     fn sums_that_are_not_shown_are_told_together() {
-        let text = include_str!("../../tests/data/suppressed.json");
+        let text = include_str!("../../../tests/data/suppressed.json");
         let mut sum: SuppressedRecord = serde_json::from_str(text).unwrap();
         let mut gathering = Gathering::default();
         for count in 1..=2_000 {

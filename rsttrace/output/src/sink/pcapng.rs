@@ -346,7 +346,7 @@ mod tests {
 
     fn record(name: &str) -> Record {
         let path = format!(
-            "{}/tests/data/records/{name}.json",
+            "{}/../tests/data/records/{name}.json",
             env!("CARGO_MANIFEST_DIR")
         );
         serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()

@@ -16,7 +16,6 @@ use jiff::Timestamp;
 
 pub use gather::Gathering;
 pub use page::{is_page, page};
-pub(crate) use sentence::things;
 
 /// What the page says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -222,7 +222,7 @@ mod tests {
     use super::*;
 
     fn record(number: u16) -> Record {
-        let text = include_str!("../../tests/data/records/close_with_unread_data.json");
+        let text = include_str!("../../../tests/data/records/close_with_unread_data.json");
         let mut record: Record = serde_json::from_str(text).unwrap();
         record.remote.port = 50_000 + number;
         record.time = format!("2026-01-05T12:03:{:02}.000000000Z", number % 60);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::finding::{Finding, MOST_VALUES, Service};
 use crate::record::{Cause, Origin};
 use crate::text::escape;
-use crate::words::{count, one_of, silence};
+use crate::words::{count, one_of, silence, things};
 
 /// Devices that are named.
 const MOST_DEVICES: usize = 3;
@@ -282,12 +282,6 @@ fn path(finding: &Finding) -> String {
 pub(super) fn number_of(kept: usize) -> String {
     let more = if kept >= MOST_VALUES { " or more" } else { "" };
     format!("{}{more}", count(kept as u64))
-}
-
-/// `1 connection`, `1,234 connections`.
-pub(crate) fn things(number: u64, thing: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} {thing}{plural}", count(number))
 }
 
 #[cfg(test)]

@@ -5,9 +5,8 @@ use maud::{Markup, html};
 use super::{class, severity_name, shown, told};
 use crate::record::Confidence;
 use crate::report::finding::Finding;
-use crate::report::sentence::{number_of, sentence, things};
-use crate::words;
-use crate::words::count;
+use crate::report::sentence::{number_of, sentence};
+use crate::words::{self, count, things};
 
 /// Findings that are told.
 const MOST: usize = 40;

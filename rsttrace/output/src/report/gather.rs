@@ -254,14 +254,14 @@ mod tests {
     use crate::record::{Link, LinkRole, Severity};
 
     fn sum(count: u64) -> SuppressedRecord {
-        let text = include_str!("../../tests/data/suppressed.json");
+        let text = include_str!("../../../tests/data/suppressed.json");
         let mut sum: SuppressedRecord = serde_json::from_str(text).unwrap();
         sum.count = count;
         sum
     }
 
     fn dead(comm: &str) -> TimedOutRecord {
-        let text = include_str!("../../tests/data/records/idle_timeout_middlebox.json");
+        let text = include_str!("../../../tests/data/records/idle_timeout_middlebox.json");
         let record: Record = serde_json::from_str(text).unwrap();
         let mut process = record.process.unwrap();
         process.comm = comm.into();
@@ -283,7 +283,7 @@ mod tests {
 
     #[test]
     fn both_ends_of_a_reset_are_one_reset_in_every_figure() {
-        let text = include_str!("../../tests/data/records/idle_timeout_middlebox.json");
+        let text = include_str!("../../../tests/data/records/idle_timeout_middlebox.json");
         let mut sent: Record = serde_json::from_str(text).unwrap();
         sent.link = Some(Link {
             id: 7,
@@ -349,7 +349,7 @@ mod tests {
 
     #[test]
     fn the_least_bad_records_are_left_out_first() {
-        let text = include_str!("../../tests/data/records/close_with_unread_data.json");
+        let text = include_str!("../../../tests/data/records/close_with_unread_data.json");
         let fault: Record = serde_json::from_str(text).unwrap();
         let mut noise = fault.clone();
         noise.verdict.severity = Severity::Noise;

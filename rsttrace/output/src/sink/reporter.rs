@@ -151,7 +151,7 @@ mod tests {
     }
 
     fn fault() -> Record {
-        let text = include_str!("../../tests/data/records/close_with_unread_data.json");
+        let text = include_str!("../../../tests/data/records/close_with_unread_data.json");
         serde_json::from_str(text).unwrap()
     }
 
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn sums_that_cannot_be_wanted_are_left_out() {
         let sum: SuppressedRecord =
-            serde_json::from_str(include_str!("../../tests/data/suppressed.json")).unwrap();
+            serde_json::from_str(include_str!("../../../tests/data/suppressed.json")).unwrap();
         let port = |port| Terms {
             ports: vec![Ports {
                 first: port,
