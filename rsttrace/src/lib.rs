@@ -6,7 +6,6 @@
 pub mod app;
 pub mod cli;
 pub mod config;
-pub mod demo;
 pub mod doctor;
 pub mod probe;
 mod values;
@@ -15,6 +14,7 @@ pub use rsttrace_capture::{capture, compare, file_kind, recording, track};
 pub use rsttrace_core::{
     attribution, captured, decode, flood, idle, join, judge, pipeline, verdict,
 };
+pub use rsttrace_lab as demo;
 pub use rsttrace_linux::{host, kernel};
 pub use rsttrace_model::{event, filter, record, text, vitals, words};
 use rsttrace_model::{hash, sockets};
