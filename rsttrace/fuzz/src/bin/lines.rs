@@ -4,8 +4,8 @@
 use std::hint::black_box;
 
 use libfuzzer_sys::fuzz_target;
-use rsttrace::file_kind;
-use rsttrace::report::{About, Gathering, page, source};
+use rsttrace_capture::file_kind;
+use rsttrace_output::report::{About, Gathering, page, source};
 
 fuzz_target!(|bytes: &[u8]| {
     black_box(file_kind::sniff(bytes));

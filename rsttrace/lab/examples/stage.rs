@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
-use rsttrace::demo::{
+use rsttrace_lab::{
     ActorArgs, IpVersion, Lab, StageError, Staged, Suite, actor_main, scenarios, stage_together,
 };
 
@@ -41,9 +41,9 @@ fn main() -> anyhow::Result<()> {
     let mut lab = Lab::up()?;
     println!("lab up in {:?}", begun.elapsed());
     for place in [
-        rsttrace::demo::Place::Client,
-        rsttrace::demo::Place::Router,
-        rsttrace::demo::Place::Server,
+        rsttrace_lab::Place::Client,
+        rsttrace_lab::Place::Router,
+        rsttrace_lab::Place::Server,
     ] {
         println!("{place:?}: pid {} {:?}", lab.pid(place), lab.view(place));
     }
