@@ -23,7 +23,7 @@ pub struct Args {
     /// Which compiler builds it
     #[arg(long, value_enum, default_value_t = Choice::Auto)]
     toolchain: Choice,
-    /// Write the object there instead [default: rsttrace/ebpf/rsttrace.bpf.o]
+    /// Write the object there instead [default: rsttrace/linux/ebpf/rsttrace.bpf.o]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 }

@@ -19,7 +19,7 @@ use crate::demo::{Lab, Place, Scenario, StageError, Suite, Taps};
 use crate::idle::candidates::{Hop, Kind};
 use crate::judge::Sight;
 use crate::kernel::{DETAIL_INTERVAL, InterfaceOptions, Scope, Selector};
-use crate::pipeline::Output;
+use crate::record::Output;
 use crate::record::Record;
 pub use captures::{CaptureSight, CapturedCase, Grade, judge_captures};
 use compare::{Case, Outcome, compare};

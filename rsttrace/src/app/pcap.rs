@@ -14,15 +14,17 @@ use log::{info, warn};
 use super::playback::Playback;
 use super::{runtime, sleep_until};
 use crate::capture::CaptureError;
+use crate::captured::Captured;
+use crate::causes::path_lesson;
 use crate::cli::{Failure, Interrupt, Of, OutputFormat, PcapOptions, ShowOptions};
 use crate::compare::Digest;
 use crate::event::{BootTime, HostFacts};
-use crate::pipeline::{Output, Pipeline};
+use crate::pipeline::Pipeline;
+use crate::record::Output;
 use crate::record::Word;
 use crate::sink::Reporter;
 use crate::summary::Totals;
-use crate::track::{Captured, TrackCounts, Tracker};
-use crate::causes::path_lesson;
+use crate::track::{TrackCounts, Tracker};
 use comparing::Kept;
 use reading::{End, Reading};
 
@@ -321,8 +323,7 @@ impl Sums {
     fn add(&mut self, end: &End, clock: &Playback, pipeline: &Pipeline, tracked: TrackCounts) {
         self.duration += clock.elapsed();
         let lessons = pipeline.lessons();
-        self.lessons
-            .extend(lessons.iter().map(path_lesson));
+        self.lessons.extend(lessons.iter().map(path_lesson));
         let own = [
             (
                 "captures that ended before the file was whole",

@@ -14,11 +14,12 @@ use crate::cli::{Failure, Interrupt, Of, OutputFile, WatchOptions};
 use crate::host::facts::kernel_release;
 use crate::judge::Sight;
 use crate::kernel::{InterfaceOptions, Scope, Selector};
-use crate::pipeline::Output;
-use crate::sink::text::{bytes, count};
+use crate::record::Output;
 use crate::sink::{Machine, Reporter};
 use crate::store;
+use crate::text::bytes;
 use crate::vitals::Vitals;
+use crate::words::count;
 
 /// How long the start waits for classifiers on interfaces that are there; resets are traced meanwhile.
 const PATIENCE: Duration = Duration::from_secs(2);

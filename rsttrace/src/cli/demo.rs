@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::ColorChoice;
 use super::Failure;
 use super::shared::{OutputArgs, OutputFormat, TracerArgs, TracerOptions};
-use super::values;
-use crate::terminal::ColorChoice;
+use crate::values;
 
 const AFTER_HELP: &str = "\
 Nothing outside the private namespaces is touched, and nothing stays behind. What a case needs

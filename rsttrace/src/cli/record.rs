@@ -7,8 +7,9 @@ use clap::Args;
 
 use super::show::ShowOptions;
 use super::trace::{DescribeArgs, TraceArgs};
-use super::{Failure, MetricsOptions, OutputFile, WatchOptions, values};
+use super::{Failure, MetricsOptions, OutputFile, WatchOptions};
 use crate::filter::{Filter, Terms};
+use crate::values;
 
 const AFTER_HELP: &str = "\
 The file holds what the kernel said and what the host knew then, command lines of processes

@@ -8,7 +8,10 @@ use rsttrace::record::{Cause, EvidenceKind};
 fn assert_part(name: &str, expected: &str) {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/CAUSES.md");
     let page = std::fs::read_to_string(&path).unwrap();
-    let marks = (format!("<!-- {name}: generated -->\n"), format!("<!-- {name}: end -->"));
+    let marks = (
+        format!("<!-- {name}: generated -->\n"),
+        format!("<!-- {name}: end -->"),
+    );
     let (before, rest) = page.split_once(&marks.0).unwrap();
     let (part, after) = rest.split_once(&marks.1).unwrap();
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -41,6 +44,10 @@ fn the_schema_describes_a_cause_as_its_file_does() {
     assert_eq!(described.len(), Cause::ALL.len());
     for (cause, described) in Cause::ALL.iter().zip(described) {
         assert_eq!(described["const"], cause.name());
-        assert_eq!(described["description"], definition(*cause).doc().brief, "{cause}");
+        assert_eq!(
+            described["description"],
+            definition(*cause).doc().brief,
+            "{cause}"
+        );
     }
 }

@@ -15,13 +15,15 @@ use serde::{Deserialize, Serialize};
 use super::compare::Case;
 use super::hop;
 use crate::capture::{Reader, Segment};
+use crate::captured::Captured;
 use crate::demo::scenarios::ALL;
 use crate::demo::{IpVersion, Place, Truth, file_name};
 use crate::event::HostFacts;
 use crate::event::TcpFlags;
-use crate::pipeline::{Output, Pipeline};
+use crate::pipeline::Pipeline;
+use crate::record::Output;
 use crate::record::{Cause, Confidence, Direction, IdleMode, Origin, Record, Severity, Vantage};
-use crate::track::{Captured, Tracker};
+use crate::track::Tracker;
 
 /// What was staged, one reset and place a line.
 const STAGED: &str = "staged.jsonl";

@@ -1,0 +1,435 @@
+//! What do the values on the command line, and in the configuration file, mean? Each error says what would have been understood.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use ipnet::IpNet;
+
+use crate::filter::{Ports, ProcessTerm};
+use crate::record::Named;
+use crate::store::Limits;
+
+/// A value of an enum of the schema; help lists them all.
+pub fn named<T: Named>() -> impl TypedValueParser<Value = T> {
+    let values = T::ALL.iter().map(|value| {
+        let doc = value.doc();
+        PossibleValue::new(value.name()).help(doc.strip_suffix('.').unwrap_or(doc))
+    });
+    PossibleValuesParser::new(values).try_map(|name| {
+        let found = T::ALL.iter().find(|value| value.name() == name);
+        found.copied().ok_or("not one of the possible values")
+    })
+}
+
+/// `500ms`, `20s`, `5m`, `1h`, `1h30m`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    const NEXT: &str = "write it like 500ms, 20s, 5m or 1h30m";
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!("it has no unit; for seconds write {text}s"));
+    }
+    let parsed: jiff::SignedDuration = text.parse().map_err(|_| NEXT.to_owned())?;
+    let duration = Duration::try_from(parsed).map_err(|_| NEXT.to_owned())?;
+    if duration.is_zero() {
+        return Err(format!("it must be longer than nothing; {NEXT}"));
+    }
+    Ok(duration)
+}
+
+/// `7d`, `12h`, `2 weeks`: days have 24 hours.
+pub fn age(text: &str) -> Result<Duration, String> {
+    const NEXT: &str = "write it like 30m, 12h, 7d or 2w";
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!("it has no unit; for days write {text}d"));
+    }
+    let span: jiff::Span = text.parse().map_err(|_| NEXT.to_owned())?;
+    let days = jiff::SpanRelativeTo::days_are_24_hours();
+    let duration = span.to_duration(days).map_err(|_| NEXT.to_owned())?;
+    let duration = Duration::try_from(duration).map_err(|_| NEXT.to_owned())?;
+    if duration.is_zero() {
+        return Err(format!("it must be longer than nothing; {NEXT}"));
+    }
+    Ok(duration)
+}
+
+/// A moment of the past.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// So long ago.
+    Ago(Duration),
+    /// Then.
+    At(jiff::Timestamp),
+    /// When clocks showed this.
+    Clock(jiff::civil::DateTime),
+    /// When clocks showed this last.
+    Time(jiff::civil::Time),
+}
+
+/// `2h`, `3d`, `2026-01-05T12:03:41Z`, `2026-01-05 12:03`, `2026-01-05`, `12:03`.
+pub fn moment(text: &str) -> Result<Moment, String> {
+    if let Ok(at) = text.parse() {
+        return Ok(Moment::At(at));
+    }
+    if let Ok(time) = text.parse::<jiff::civil::Time>()
+        && !text.contains('-')
+        && text.contains(':')
+    {
+        return Ok(Moment::Time(time));
+    }
+    if let Ok(clock) = text.parse() {
+        return Ok(Moment::Clock(clock));
+    }
+    age(text).map(Moment::Ago).map_err(|_| {
+        "write how long ago, as 2h or 3d, or when: \"2026-01-05 12:03\", 2026-01-05T12:03:41Z, 12:03".to_owned()
+    })
+}
+
+impl Moment {
+    /// When that was; `None`: the calendar does not reach so far.
+    pub fn before(self, now: &jiff::Zoned) -> Option<jiff::Timestamp> {
+        match self {
+            Self::Ago(duration) => now.timestamp().checked_sub(duration).ok(),
+            Self::At(at) => Some(at),
+            Self::Clock(clock) => clock
+                .to_zoned(now.time_zone().clone())
+                .ok()
+                .map(|at| at.timestamp()),
+            Self::Time(time) => {
+                let today = now.with().time(time).build().ok()?;
+                if today <= *now {
+                    return Some(today.timestamp());
+                }
+                let yesterday = now.date().yesterday().ok()?.to_datetime(time);
+                Self::Clock(yesterday).before(now)
+            }
+        }
+    }
+}
+
+/// Size of a history: `256MiB`, `1GiB`, or plain bytes.
+pub fn store_bytes(text: &str) -> Result<u64, String> {
+    const NEXT: &str = "write it like 256MiB or 1GiB";
+    let bytes = size(text).ok_or(NEXT)?;
+    if bytes < Limits::LEAST_BYTES {
+        return Err(format!(
+            "a history has at least {}; {NEXT}",
+            binary(Limits::LEAST_BYTES)
+        ));
+    }
+    if bytes > MOST_STORE {
+        return Err(format!(
+            "a history has at most {}; {NEXT}",
+            binary(MOST_STORE)
+        ));
+    }
+    Ok(bytes)
+}
+
+/// More than anybody searches through.
+const MOST_STORE: u64 = 1 << 40;
+
+/// Bytes, with a unit or without.
+fn size(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let factor: u64 = match text[digits.len()..]
+        .trim_start()
+        .to_ascii_lowercase()
+        .as_str()
+    {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+/// Size of a ring: a power of two of at least a page, as `4MiB`, `512k` or plain bytes.
+pub fn ring_bytes(text: &str) -> Result<u32, String> {
+    const LEAST: u64 = 4096;
+    const MOST: u64 = 1 << 30;
+    let bytes = size(text).ok_or("write it like 4MiB, 512KiB or 4194304")?;
+    if !(LEAST..=MOST).contains(&bytes) {
+        return Err("a ring has between 4KiB and 1GiB; the usual size is 4MiB".to_owned());
+    }
+    if !bytes.is_power_of_two() {
+        let near = bytes.next_power_of_two().min(MOST);
+        return Err(format!(
+            "a ring's size is a power of two; the next is {near} ({})",
+            binary(near)
+        ));
+    }
+    u32::try_from(bytes).map_err(|_| "a ring has at most 1GiB".to_owned())
+}
+
+fn binary(bytes: u64) -> String {
+    for (unit, shift) in [("GiB", 30), ("MiB", 20), ("KiB", 10)] {
+        if bytes >> shift > 0 {
+            return format!("{}{unit}", bytes >> shift);
+        }
+    }
+    format!("{bytes} bytes")
+}
+
+/// `127.0.0.1:9464`, `[::1]:9464`.
+pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "write an address of this host and a port, as 127.0.0.1:9464, [::1]:9464, or 0.0.0.0:9464 for all addresses"
+            .to_owned()
+    })
+}
+
+/// `443` or `8000-8999`.
+pub fn ports(text: &str) -> Result<Ports, String> {
+    let port = |text: &str| {
+        text.parse::<u16>()
+            .map_err(|_| "write a port as 443 or a range as 8000-8999, up to 65535".to_owned())
+    };
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let ports = Ports {
+        first: port(first)?,
+        last: port(last)?,
+    };
+    if ports.first > ports.last {
+        return Err(format!("the range is upside down; write {last}-{first}"));
+    }
+    Ok(ports)
+}
+
+/// `10.0.3.7`, `10.0.3.0/24`, `2001:db8::/32`, `[::1]`.
+pub fn network(text: &str) -> Result<IpNet, String> {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'))
+        .unwrap_or(text);
+    if let Ok(address) = bare.parse::<IpAddr>() {
+        return Ok(IpNet::from(address.to_canonical()));
+    }
+    bare.parse::<IpNet>().map_err(|_| {
+        "write an address as 10.0.3.7 or 2001:db8::1, a network as 10.0.3.0/24; names are not looked up"
+            .to_owned()
+    })
+}
+
+/// A pid or a name.
+pub fn process(text: &str) -> Result<ProcessTerm, String> {
+    if text.is_empty() {
+        return Err("write a pid or a process name".to_owned());
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(ProcessTerm::Name(text.to_owned()));
+    }
+    text.parse()
+        .map(ProcessTerm::Pid)
+        .map_err(|_| "no pid is that large; `ps` lists them".to_owned())
+}
+
+/// A number of things to wait for.
+pub fn at_least_one(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(0) => Err("nothing would be shown; give 1 or more".to_owned()),
+        Ok(number) => Ok(number),
+        Err(_) => Err("it is no whole number; write for example 10".to_owned()),
+    }
+}
+
+/// A word that must not be empty: an empty one would be the beginning of everything.
+pub fn word(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("write a name or leave the option out".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// The inode of a network namespace, given as such, as a name under /run/netns or as a path.
+pub fn netns(text: &str) -> Result<u32, String> {
+    if text.is_empty() {
+        return Err(
+            "write an inode number, a name that `ip netns` lists, or a path as /proc/PID/ns/net"
+                .to_owned(),
+        );
+    }
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return text
+            .parse()
+            .map_err(|_| "no inode is that large; `lsns -t net` lists them".to_owned());
+    }
+    let path = if text.contains('/') {
+        PathBuf::from(text)
+    } else {
+        PathBuf::from("/run/netns").join(text)
+    };
+    let inode = std::fs::metadata(&path)
+        .map_err(|error| {
+            format!(
+                "{}: {error}; `ip netns` and `lsns -t net` list the namespaces there are",
+                path.display()
+            )
+        })?
+        .ino();
+    u32::try_from(inode).map_err(|_| {
+        format!(
+            "{} is no network namespace; `lsns -t net` lists them",
+            path.display()
+        )
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("20s"), Ok(Duration::from_secs(20)));
+        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
+    }
+
+    #[test]
+    fn durations_that_are_not_say_what_would_be() {
+        assert_eq!(
+            duration("20"),
+            Err("it has no unit; for seconds write 20s".into())
+        );
+        for wrong in ["", "0s", "-5s", "soon", "5 m m", "99999999999999999999h"] {
+            assert!(duration(wrong).unwrap_err().contains("20s"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn ages_have_days_and_weeks() {
+        let hours = |hours: u64| Ok(Duration::from_secs(hours * 3_600));
+        for (text, is) in [("12h", 12), ("7d", 168), ("2 weeks", 336), ("1d12h", 36)] {
+            assert_eq!(age(text), hours(is), "{text}");
+        }
+        for wrong in ["", "7", "0d", "-1d", "soon", "1 month"] {
+            assert!(age(wrong).unwrap_err().contains("7d"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn moments_are_so_long_ago_or_what_a_clock_showed() {
+        let now: jiff::Zoned = "2026-01-05T12:00:00+01:00[Europe/Berlin]".parse().unwrap();
+        for (text, is) in [
+            ("2h", "2026-01-05T09:00:00Z"),
+            ("3d", "2026-01-02T11:00:00Z"),
+            ("2026-01-05T10:03:41Z", "2026-01-05T10:03:41Z"),
+            ("2026-01-05T10:03:41+02:00", "2026-01-05T08:03:41Z"),
+            ("2026-01-04 10:03", "2026-01-04T09:03:00Z"),
+            ("2026-01-04", "2026-01-03T23:00:00Z"),
+            ("10:30", "2026-01-05T09:30:00Z"),
+            ("14:30:15", "2026-01-04T13:30:15Z"),
+        ] {
+            let found = moment(text).unwrap().before(&now);
+            assert_eq!(found, Some(is.parse().unwrap()), "{text}");
+        }
+        for wrong in ["", "2", "yesterday", "25:00", "2026-13-01"] {
+            assert!(moment(wrong).unwrap_err().contains("2h"), "{wrong}");
+        }
+        assert_eq!(moment("999999w").unwrap().before(&now), None);
+    }
+
+    #[test]
+    fn a_history_has_a_size_that_holds_something() {
+        assert_eq!(store_bytes("256MiB"), Ok(256 << 20));
+        assert_eq!(store_bytes("1 GiB"), Ok(1 << 30));
+        for wrong in [
+            "",
+            "1MiB",
+            "12",
+            "9999999GiB",
+            "1TB",
+            "99999999999999999999",
+        ] {
+            assert!(
+                store_bytes(wrong).unwrap_err().contains("256MiB"),
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
+    fn ring_sizes_are_powers_of_two_with_or_without_unit() {
+        assert_eq!(ring_bytes("4MiB"), Ok(4 << 20));
+        assert_eq!(ring_bytes("4m"), Ok(4 << 20));
+        assert_eq!(ring_bytes("512KiB"), Ok(512 << 10));
+        assert_eq!(ring_bytes("4194304"), Ok(4 << 20));
+        assert_eq!(ring_bytes("1GiB"), Ok(1 << 30));
+    }
+
+    #[test]
+    fn a_ring_size_that_will_not_do_names_one_that_does() {
+        assert_eq!(
+            ring_bytes("3MiB"),
+            Err("a ring's size is a power of two; the next is 4194304 (4MiB)".into())
+        );
+        for wrong in [
+            "",
+            "MiB",
+            "4MB",
+            "1",
+            "2GiB",
+            "4é",
+            "99999999999999999999GiB",
+        ] {
+            assert!(ring_bytes(wrong).unwrap_err().contains("4MiB"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn ports_are_numbers_or_ranges() {
+        assert_eq!(
+            ports("443"),
+            Ok(Ports {
+                first: 443,
+                last: 443
+            })
+        );
+        assert_eq!(
+            ports("8000-8999"),
+            Ok(Ports {
+                first: 8000,
+                last: 8999
+            })
+        );
+        for wrong in ["", "http", "70000", "-1", "1-2-3", "9-1"] {
+            assert!(ports(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_mapped_address_is_an_ipv4_address() {
+        assert_eq!(network("::ffff:10.0.3.7"), network("10.0.3.7"));
+        assert_eq!(network("[::1]"), network("::1/128"));
+        assert!(network("example.org").is_err());
+        assert!(network("10.0.3.7/33").is_err());
+    }
+
+    #[test]
+    fn digits_are_a_pid_anything_else_a_name() {
+        assert_eq!(process("412"), Ok(ProcessTerm::Pid(412)));
+        assert_eq!(process("7zip"), Ok(ProcessTerm::Name("7zip".into())));
+        assert!(process("99999999999").is_err());
+    }
+
+    #[test]
+    fn a_namespace_is_an_inode_a_name_or_a_path() {
+        assert_eq!(netns("4026531840"), Ok(4_026_531_840));
+        let own = std::fs::metadata("/proc/self/ns/net").unwrap().ino();
+        assert_eq!(
+            netns("/proc/self/ns/net").map(u64::from),
+            Ok(own),
+            "by path"
+        );
+        let missing = netns("no-such-namespace").unwrap_err();
+        assert!(missing.contains("/run/netns/no-such-namespace"));
+        assert!(missing.contains("ip netns"));
+    }
+}
