@@ -14,7 +14,6 @@ use super::actor::{Actor, Spawner};
 use super::error::StageError;
 use super::net::nft::Rule;
 use super::segment::{Pattern, Segment};
-use super::truth::View;
 
 /// The namespaces of the lab.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +25,15 @@ pub enum Place {
     Router,
     /// 203.0.113.3, fd03::3
     Server,
+}
+
+/// Whose eyes a record is judged with: only events of this namespace count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct View {
+    /// The place.
+    pub place: Place,
+    /// The inode number of its network namespace.
+    pub netns: u64,
 }
 
 /// IPv4 or IPv6.

@@ -16,11 +16,11 @@ mod truth;
 
 pub use actor::{ActorArgs, SUBCOMMAND, actor_main};
 pub use error::StageError;
-pub use lab::{IpVersion, Lab, Place};
+pub use lab::{IpVersion, Lab, Place, View};
 pub use scenarios::{Armed, Family, Hop, Scenario, Staged, Suite, stage_together};
 pub use segment::{Flags, Segment};
 pub use tap::{Taps, file_name};
-pub use truth::{Holder, Named, StagedIdle, Truth, View, Who};
+pub use truth::{Holder, Named, StagedIdle, Truth, Who};
 
 use rsttrace_model::record;
 use rsttrace_sys as sys;

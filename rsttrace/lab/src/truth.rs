@@ -8,18 +8,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::actor::Actor;
-use super::lab::{Lab, Place};
+use super::lab::{Lab, Place, View};
 use super::segment::Segment;
 use crate::record::{Cause, Direction, IdleMode, Origin, Role};
-
-/// Whose eyes a record is judged with: only events of this namespace count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct View {
-    /// The place.
-    pub place: Place,
-    /// The inode number of its network namespace.
-    pub netns: u64,
-}
 
 /// Who really did it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -71,7 +71,8 @@ pub fn all() -> &'static [Device] {
 }
 
 /// The day the table was collected (`2026-11-20`); empty if its header does not say.
-pub fn collected() -> &'static str {
+#[cfg(test)]
+fn collected() -> &'static str {
     const BEFORE: &str = "Collected ";
     TABLE
         .lines()
