@@ -7,7 +7,6 @@ pub mod clock;
 pub mod enrich;
 pub mod environment;
 pub mod facts;
-mod generations;
 pub mod own;
 pub mod process;
 pub mod settings;
