@@ -101,24 +101,10 @@ pub struct PipelineCounters {
     pub packet_events: u64,
     /// Connections that died without a reset.
     pub timed_out_events: u64,
-    /// Resets of captures.
-    pub captured: u64,
-    /// Records of sent resets: one for each event of `tcp_send_reset`, and those a packet filter or raw socket made.
-    pub sent: u64,
-    /// Records of accepted resets.
-    pub received: u64,
-    /// Records of forwarded resets.
-    pub forwarded: u64,
-    /// Records of resets that no socket accepted.
-    pub observed: u64,
-    /// `tcp_receive_reset` events dropped because no reset had come: the kernel tidying up after late data.
-    pub echoes: u64,
     /// Observations that fitted several resets by their numbers and so were joined to none.
     pub ambiguous: u64,
     /// Resets judged before their window was over, for want of room.
     pub flushed_early: u64,
-    /// Events lost before the pipeline, as told by [`Pipeline::note_loss`].
-    pub lost: u64,
 }
 
 /// A record that waits for its turn.
@@ -201,7 +187,6 @@ impl Pipeline {
 
     /// Takes in a reset of the capture that is called `file`. Those of one capture come in order of time.
     pub fn captured(&mut self, captured: &Captured, file: &Word, out: &mut Vec<Output>) {
-        self.counters.captured += 1;
         self.ledger.see_captured(captured);
         let context = Context {
             coverage: &self.host.coverage,
@@ -216,7 +201,6 @@ impl Pipeline {
             self.ledger
                 .blame_device(captured.overlay, received, captured.time);
         }
-        self.count(&record);
         self.push(captured.time, None, Output::Reset(record));
         self.advance(captured.time.before(DISORDER), out);
     }
@@ -253,11 +237,6 @@ impl Pipeline {
         form::suppressed(sum, names, host)
     }
 
-    /// The host it judges for.
-    pub fn host(&self) -> &HostFacts {
-        &self.host
-    }
-
     /// Observations were counted and not handed in around `at`: a verdict that rests on the absence of one near it is less
     /// sure.
     pub fn note_suppressed(&mut self, at: BootTime, suppressed: Suppressed) {
@@ -283,7 +262,6 @@ impl Pipeline {
         if lost == 0 {
             return;
         }
-        self.counters.lost = self.counters.lost.saturating_add(lost);
         if self.losses.len() == MAX_LOSSES {
             self.losses.pop_front();
         }
@@ -311,9 +289,7 @@ impl Pipeline {
     }
 
     fn judge(&mut self, mut chain: Chain) {
-        if assemble::drop_echo(&mut chain) {
-            self.counters.echoes += 1;
-        }
+        assemble::drop_echo(&mut chain);
         let context = Context {
             coverage: &self.host.coverage,
             lost_nearby: self.lost_near(chain.first),
@@ -333,7 +309,6 @@ impl Pipeline {
             }
         }
         for (time, record) in drafts {
-            self.count(&record);
             self.push(time, link, Output::Reset(record));
         }
     }
@@ -468,16 +443,6 @@ impl Pipeline {
         self.links
             .get_mut(&link)
             .map_or(number, |first| *first.get_or_insert(number))
-    }
-
-    fn count(&mut self, record: &Record) {
-        let counter = match record.direction {
-            Direction::Sent => &mut self.counters.sent,
-            Direction::Received => &mut self.counters.received,
-            Direction::Forwarded => &mut self.counters.forwarded,
-            Direction::Observed => &mut self.counters.observed,
-        };
-        *counter += 1;
     }
 
     fn lost_near(&self, time: BootTime) -> u64 {

@@ -219,11 +219,6 @@ impl Tracker {
         }
     }
 
-    /// Whether a reset is held back.
-    pub fn is_holding(&self) -> bool {
-        !self.held.is_empty()
-    }
-
     /// What was done and could not be done.
     pub fn counts(&self) -> TrackCounts {
         self.counts

@@ -13,7 +13,7 @@ use super::{runtime, sleep_until};
 use crate::cli::{Failure, Interrupt, Of, OutputFile, WatchOptions};
 use crate::host::facts::kernel_release;
 use crate::judge::Sight;
-use crate::kernel::{InterfaceOptions, Scope, Selector};
+use crate::kernel::{InterfaceOptions, Scope};
 use crate::pipeline::Output;
 use crate::sink::text::{bytes, count};
 use crate::sink::{Machine, Reporter};
@@ -230,6 +230,6 @@ fn scope(inodes: &[u32]) -> Scope {
     if inodes.is_empty() {
         Scope::All
     } else {
-        Scope::Only(inodes.iter().map(|&inode| Selector::Inode(inode)).collect())
+        Scope::Only(inodes.to_vec())
     }
 }

@@ -21,20 +21,17 @@ use crate::verdict::{
 type Draft = (BootTime, Box<Record>);
 
 /// Takes the accepted reset out of a chain if none had come: the kernel resets its own socket before it answers
-/// data for a closed one. Tells whether it did.
-pub fn drop_echo(chain: &mut Chain) -> bool {
+/// data for a closed one.
+pub fn drop_echo(chain: &mut Chain) {
     let came = chain
         .parts
         .iter()
         .any(|part| part.first_ingress().is_some() || part.sent.is_some());
-    if !chain.echo || came {
-        return false;
+    if chain.echo && !came {
+        for part in &mut chain.parts {
+            part.received = None;
+        }
     }
-    let mut dropped = false;
-    for part in &mut chain.parts {
-        dropped |= part.received.take().is_some();
-    }
-    dropped
 }
 
 /// All records of a chain in event order, their numbers and link ids still to be given.
