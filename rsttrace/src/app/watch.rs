@@ -15,7 +15,7 @@ use crate::host::facts::kernel_release;
 use crate::judge::Sight;
 use crate::kernel::{InterfaceOptions, Scope};
 use crate::pipeline::Output;
-use crate::sink::text::{bytes, count};
+use crate::sink::text::{count, size};
 use crate::sink::{Machine, Reporter};
 use crate::store;
 use crate::vitals::Vitals;
@@ -126,7 +126,7 @@ fn tell(recorded: &Recorded, to: &OutputFile) -> Result<(), Failure> {
         io::stderr(),
         "rsttrace: {} events, {}, recorded to {}",
         count(written.events),
-        bytes(written.bytes),
+        size(written.bytes),
         to.path.display()
     );
     match missed {

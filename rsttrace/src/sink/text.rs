@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 
 use unicode_width::UnicodeWidthStr as _;
 
+pub use crate::verdict::words::count;
+
 /// Whether a terminal, or the eye, could be misled by it: controls, line separators, and invisible characters that
 /// reorder or hide text.
 pub fn is_unsafe(c: char) -> bool {
@@ -123,21 +125,8 @@ fn take(text: &str, most: usize) -> &str {
     text
 }
 
-/// `12,345`.
-pub fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
 /// `64 KiB`, `4.0 MiB`: whole numbers below a MiB.
-pub fn bytes(number: u64) -> String {
+pub fn size(number: u64) -> String {
     const MIB: u64 = 1 << 20;
     if number < MIB {
         return format!("{} KiB", number.div_ceil(1024));
