@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use ipnet::IpNet;
 
@@ -24,32 +25,28 @@ pub fn named<T: Named>() -> impl TypedValueParser<Value = T> {
     })
 }
 
-/// `500ms`, `20s`, `5m`, `1h`, `1h30m`.
+/// `500ms`, `20s`, `5m`, `1h30m`, `2d`.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    const NEXT: &str = "write it like 500ms, 20s, 5m or 1h30m";
-    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(format!("it has no unit; for seconds write {text}s"));
-    }
-    let parsed: jiff::SignedDuration = text.parse().map_err(|_| NEXT.to_owned())?;
-    let duration = Duration::try_from(parsed).map_err(|_| NEXT.to_owned())?;
-    if duration.is_zero() {
-        return Err(format!("it must be longer than nothing; {NEXT}"));
-    }
-    Ok(duration)
+    span(text, "seconds", "write it like 500ms, 20s, 5m or 1h30m")
 }
 
-/// `7d`, `12h`, `2 weeks`: days have 24 hours.
+/// `7d`, `12h`, `2 weeks`.
 pub fn age(text: &str) -> Result<Duration, String> {
-    const NEXT: &str = "write it like 30m, 12h, 7d or 2w";
+    span(text, "days", "write it like 30m, 12h, 7d or 2w")
+}
+
+/// jiff's friendly format; days have 24 hours. `usual`: what a number without a unit was meant as.
+fn span(text: &str, usual: &str, next: &str) -> Result<Duration, String> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(format!("it has no unit; for days write {text}d"));
+        let unit = &usual[..1];
+        return Err(format!("it has no unit; for {usual} write {text}{unit}"));
     }
-    let span: jiff::Span = text.parse().map_err(|_| NEXT.to_owned())?;
+    let span: jiff::Span = text.parse().map_err(|_| next)?;
     let days = jiff::SpanRelativeTo::days_are_24_hours();
-    let duration = span.to_duration(days).map_err(|_| NEXT.to_owned())?;
-    let duration = Duration::try_from(duration).map_err(|_| NEXT.to_owned())?;
+    let duration = span.to_duration(days).map_err(|_| next)?;
+    let duration = Duration::try_from(duration).map_err(|_| next)?;
     if duration.is_zero() {
-        return Err(format!("it must be longer than nothing; {NEXT}"));
+        return Err(format!("it must be longer than nothing; {next}"));
     }
     Ok(duration)
 }
@@ -130,21 +127,11 @@ pub fn store_bytes(text: &str) -> Result<u64, String> {
 /// More than anybody searches through.
 const MOST_STORE: u64 = 1 << 40;
 
-/// Bytes, with a unit or without.
+/// Bytes, with a unit or without; a letter alone is binary, as in `4m`.
 fn size(text: &str) -> Option<u64> {
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let factor: u64 = match text[digits.len()..]
-        .trim_start()
-        .to_ascii_lowercase()
-        .as_str()
-    {
-        "" | "b" => 1,
-        "k" | "kib" => 1 << 10,
-        "m" | "mib" => 1 << 20,
-        "g" | "gib" => 1 << 30,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_mul(factor)
+    let is_letter = text.ends_with(['k', 'm', 'g', 'K', 'M', 'G']);
+    let size = format!("{text}{}", if is_letter { "i" } else { "" });
+    size.parse::<ByteSize>().ok().map(|size| size.as_u64())
 }
 
 /// Size of a ring: a power of two of at least a page, as `4MiB`, `512k` or plain bytes.
@@ -290,6 +277,8 @@ mod tests {
         assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
         assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
         assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("250 ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("2d"), Ok(Duration::from_secs(2 * 86_400)));
     }
 
     #[test]
@@ -326,6 +315,8 @@ mod tests {
             ("2026-01-04", "2026-01-03T23:00:00Z"),
             ("10:30", "2026-01-05T09:30:00Z"),
             ("14:30:15", "2026-01-04T13:30:15Z"),
+            ("1h30m", "2026-01-05T09:30:00Z"),
+            ("90s", "2026-01-05T10:58:30Z"),
         ] {
             let found = moment(text).unwrap().before(&now);
             assert_eq!(found, Some(is.parse().unwrap()), "{text}");
@@ -340,12 +331,16 @@ mod tests {
     fn a_history_has_a_size_that_holds_something() {
         assert_eq!(store_bytes("256MiB"), Ok(256 << 20));
         assert_eq!(store_bytes("1 GiB"), Ok(1 << 30));
+        assert_eq!(store_bytes("1g"), Ok(1 << 30));
+        assert_eq!(store_bytes("1.5GiB"), Ok(3 << 29));
+        assert_eq!(store_bytes("1TB"), Ok(1_000_000_000_000));
         for wrong in [
             "",
             "1MiB",
             "12",
             "9999999GiB",
-            "1TB",
+            "2TB",
+            "-1GiB",
             "99999999999999999999",
         ] {
             assert!(

@@ -124,7 +124,7 @@ fn take(text: &str, most: usize) -> &str {
 }
 
 /// `64 KiB`, `4.0 MiB`: whole numbers below a MiB.
-pub fn bytes(number: u64) -> String {
+pub fn size(number: u64) -> String {
     const MIB: u64 = 1 << 20;
     if number < MIB {
         return format!("{} KiB", number.div_ceil(1024));

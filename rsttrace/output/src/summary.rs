@@ -4,7 +4,7 @@
 //! "others" when there are too many.
 
 mod render;
-mod tally;
+pub mod tally;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -13,7 +13,9 @@ use crate::hash::HashMap;
 use crate::record::{Cause, Direction, Origin, Record, Severity, TimedOutRecord};
 use crate::text::escape;
 use crate::vitals::{KernelTotal, Vitals};
-use tally::Tally;
+
+/// Counts by name.
+type Tally<K> = tally::Tally<K, 1, 1024>;
 
 /// What stands for a process where none of this host is known.
 const NO_PROCESS: &str = "(no process of this host)";
@@ -70,12 +72,13 @@ impl Summary {
             ]),
             None => self.name.push_str(NO_PROCESS),
         }
-        self.processes.add(self.name.as_str());
-        self.peers.add(match record.direction {
+        self.processes.add(self.name.as_str(), 0);
+        let peer = match record.direction {
             // The source sent it.
             Direction::Forwarded => &record.local.address,
             Direction::Sent | Direction::Received | Direction::Observed => &record.remote.address,
-        });
+        };
+        self.peers.add(peer, 0);
     }
 
     /// A reset that the filter does not want.
@@ -101,8 +104,8 @@ impl Summary {
             .error_name
             .clone()
             .unwrap_or_else(|| format!("error {}", dead.error).into());
-        self.dead
-            .add(format!("{process}  {error} in {}", escape(&dead.state)).as_str());
+        let how = format!("{process}  {error} in {}", escape(&dead.state));
+        self.dead.add(&how, 0);
     }
 
     /// The trace has ended.

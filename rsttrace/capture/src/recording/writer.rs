@@ -114,11 +114,6 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// Whether something waits to be written.
-    pub fn waits(&self) -> bool {
-        !self.plain.is_empty()
-    }
-
     /// What was written.
     pub fn written(&self) -> Written {
         self.written

@@ -228,11 +228,6 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_dated() {
-        assert!(collected().parse::<jiff::civil::Date>().is_ok());
-    }
-
-    #[test]
     fn a_balancer_that_answers_late() {
         assert_eq!(
             named("AWS NLB (TCP)"),

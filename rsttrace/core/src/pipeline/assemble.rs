@@ -33,11 +33,10 @@ pub fn drop_echo(chain: &mut Chain) {
         .parts
         .iter()
         .any(|part| part.first_ingress().is_some() || part.sent.is_some());
-    if !chain.echo || came {
-        return;
-    }
-    for part in &mut chain.parts {
-        part.received = None;
+    if chain.echo && !came {
+        for part in &mut chain.parts {
+            part.received = None;
+        }
     }
 }
 

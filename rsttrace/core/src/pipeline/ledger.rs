@@ -3,15 +3,13 @@
 //!
 //! Pure and bounded, fed with each event as it comes; asked when a reset is judged, after its window.
 
-use std::collections::VecDeque;
-use std::hash::Hash;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::captured::{Captured, TalksOn};
 use crate::causes::LEAST_FORGETFUL;
 use crate::event::{Body, BootTime, Flow, NetnsCookie, Packet, Received, Segment, Sent, Target};
-use crate::hash::HashMap;
+use crate::hash::{self, LruCache};
 use crate::idle::candidates::{self, Knowledge, Match, Silence};
 use crate::idle::clocks::{self, LEAST, Quiet};
 use crate::idle::memory::{Lesson, MAX_PATHS, Memory, Path};
@@ -36,14 +34,14 @@ const TTLS_OF_A_PEER: usize = 4;
 type Connection = (NetnsCookie, Flow);
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Ledger {
     knowledge: Knowledge,
     memory: Memory,
-    ttls: HashMap<(NetnsCookie, IpAddr), Vec<(Flow, u8)>>,
-    talks: Recent<Connection, (BootTime, u8)>,
-    misses: Recent<Connection, Vec<(BootTime, u32)>>,
-    accepted: Recent<Connection, Ending>,
+    ttls: LruCache<(NetnsCookie, IpAddr), Vec<(Flow, u8)>>,
+    talks: LruCache<Connection, (BootTime, u8)>,
+    misses: LruCache<Connection, Vec<(BootTime, u32)>>,
+    accepted: LruCache<Connection, Ending>,
 }
 
 /// How tcp_reset() ended a connection.
@@ -60,7 +58,11 @@ impl Ledger {
     pub fn new(knowledge: Knowledge) -> Self {
         Self {
             knowledge,
-            ..Self::default()
+            memory: Memory::default(),
+            ttls: hash::lru(MAX_RECENT),
+            talks: hash::lru(MAX_RECENT),
+            misses: hash::lru(MAX_RECENT),
+            accepted: hash::lru(MAX_RECENT),
         }
     }
 
@@ -108,7 +110,7 @@ impl Ledger {
             matches: long.map_or_else(Vec::new, |quiet| {
                 self.matches(&quiet, received.flow.remote.ip(), path.service)
             }),
-            talks_on: self.talks.get(&connection).and_then(|&(later, ttl)| {
+            talks_on: self.talks.peek(&connection).and_then(|&(later, ttl)| {
                 let after = later.since(time);
                 (after > rtt.max(REORDERED) && after <= TALK).then_some(TalksOn { after, ttl })
             }),
@@ -117,7 +119,7 @@ impl Ledger {
             segment_ttl: None,
             resolution: TICK,
             side: Side::Ours,
-            near_misses: self.misses.get(&connection).map_or(0, |misses| {
+            near_misses: self.misses.peek(&connection).map_or(0, |misses| {
                 let accepted = arrived.map(|arrived| arrived.segment.seq);
                 misses
                     .iter()
@@ -193,7 +195,7 @@ impl Ledger {
         time: BootTime,
     ) -> Option<OtherReset> {
         let connection = (netns, flow);
-        let ending = self.accepted.get(&connection)?;
+        let ending = self.accepted.peek(&connection)?;
         if ending.tidied {
             return None;
         }
@@ -201,7 +203,7 @@ impl Ledger {
         if at <= time {
             return (time.since(at) <= JUST).then_some(OtherReset::JustBefore);
         }
-        let only_one_missed = self.misses.get(&connection)?.len() == 1;
+        let only_one_missed = self.misses.peek(&connection)?.len() == 1;
         (only_one_missed && at.since(time) <= VOLLEY).then_some(OtherReset::SoonAfter)
     }
 
@@ -209,7 +211,7 @@ impl Ledger {
     pub fn talks_on(&self, netns: NetnsCookie, sent: &Sent, time: BootTime) -> Option<Duration> {
         let (cause, former) = sent.speaks_after_reset()?;
         let connection = (netns, sent.flow);
-        let ending = self.accepted.get(&connection).copied().unwrap_or_default();
+        let ending = self.accepted.peek(&connection).copied().unwrap_or_default();
         if ending.tidied {
             return None;
         }
@@ -222,7 +224,7 @@ impl Ledger {
     /// none need be the peer's.
     fn was_overtaken(&self, connection: &Connection, cause: Segment) -> bool {
         let end = cause.seq.wrapping_add(cause.payload_len);
-        let early = self.misses.get(connection).map(Vec::as_slice);
+        let early = self.misses.peek(connection).map(Vec::as_slice);
         cause.payload_len > 0
             && matches!(early, Some([(_, number)]) if number.wrapping_sub(end) < 1 << 31)
     }
@@ -234,8 +236,7 @@ impl Ledger {
             rtt: socket.rtt.unwrap_or_default(),
             tidied: received.reset_came() == Some(false),
         };
-        self.accepted
-            .insert((at.netns, received.flow), at.time, ending);
+        self.accepted.put((at.netns, received.flow), ending);
         if ending.tidied {
             return;
         }
@@ -256,7 +257,7 @@ impl Ledger {
             if self.was_overtaken(&connection, cause) {
                 return;
             }
-            self.talks.insert(connection, at.time, (at.time, cause.ttl));
+            self.talks.put(connection, (at.time, cause.ttl));
         }
     }
 
@@ -277,7 +278,7 @@ impl Ledger {
             && !answers_an_older_ack(packet, rcv_nxt)
         {
             let seq = packet.segment.seq;
-            let missed = self.misses.entry((at.netns, flow), at.time);
+            let missed = self.misses.get_or_insert_mut((at.netns, flow), Vec::new);
             missed.retain(|(seen, known)| at.time.since(*seen) <= VOLLEY && *known != seq);
             if missed.len() < MAX_MISSES {
                 missed.push((at.time, seq));
@@ -287,10 +288,7 @@ impl Ledger {
 
     fn note_ttl(&mut self, netns: NetnsCookie, flow: Flow, ttl: u8) {
         let peer = (netns, flow.remote.ip());
-        if self.ttls.len() >= MAX_RECENT && !self.ttls.contains_key(&peer) {
-            self.ttls.clear();
-        }
-        let known = self.ttls.entry(peer).or_default();
+        let known = self.ttls.get_or_insert_mut(peer, Vec::new);
         known.retain(|(other, _)| *other != flow);
         if known.len() == TTLS_OF_A_PEER {
             known.remove(0);
@@ -300,7 +298,7 @@ impl Ledger {
 
     /// The TTL of the peer's other connections; absent if none was seen, or they differ.
     fn peer_ttl(&self, netns: NetnsCookie, flow: &Flow) -> Option<u8> {
-        let known = self.ttls.get(&(netns, flow.remote.ip()))?;
+        let known = self.ttls.peek(&(netns, flow.remote.ip()))?;
         let mut others = known
             .iter()
             .filter(|(other, _)| other != flow)
@@ -322,49 +320,4 @@ const MAX_MISSES: usize = 16;
 pub fn path(netns: NetnsCookie, received: &Received) -> Path {
     let outgoing = clocks::is_outgoing(received.ownership.as_ref());
     Path::of(netns, &received.flow, outgoing)
-}
-
-/// The newest entries by key, the oldest forgotten for want of room.
-#[derive(Debug)]
-struct Recent<K, V> {
-    entries: HashMap<K, (BootTime, V)>,
-    order: VecDeque<K>,
-}
-
-impl<K: Copy + Eq + Hash, V: Default> Recent<K, V> {
-    fn get(&self, key: &K) -> Option<&V> {
-        self.entries.get(key).map(|(_, value)| value)
-    }
-
-    fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    fn insert(&mut self, key: K, time: BootTime, value: V) {
-        *self.entry(key, time) = value;
-    }
-
-    /// The value to be changed; its time becomes `time`.
-    fn entry(&mut self, key: K, time: BootTime) -> &mut V {
-        if !self.entries.contains_key(&key) {
-            if self.order.len() >= MAX_RECENT
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.entries.remove(&oldest);
-            }
-            self.order.push_back(key);
-        }
-        let (at, value) = self.entries.entry(key).or_default();
-        *at = time;
-        value
-    }
-}
-
-impl<K, V> Default for Recent<K, V> {
-    fn default() -> Self {
-        Self {
-            entries: HashMap::default(),
-            order: VecDeque::new(),
-        }
-    }
 }

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::event::{BootTime, Received, Sent, Socket, SocketCookie, TcpState};
+use crate::hash::{self, LruCache};
 use crate::idle::clocks;
 use crate::record::{Confidence, Process, Quality};
 use crate::verdict::Reason;
@@ -52,10 +53,19 @@ pub struct Passed {
 }
 
 /// Resets that processes sent, by leg, and those that were found to be passed on.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Proxies {
     sent: VecDeque<Leg>,
-    reasons: VecDeque<(SocketCookie, Option<Reason>)>,
+    reasons: LruCache<SocketCookie, Option<Reason>>,
+}
+
+impl Default for Proxies {
+    fn default() -> Self {
+        Self {
+            sent: VecDeque::new(),
+            reasons: hash::lru(MAX_LEGS),
+        }
+    }
 }
 
 impl Proxies {
@@ -127,22 +137,14 @@ impl Proxies {
 
     /// Keeps why a leg was reset, until that reset is judged. Two reasons are none.
     pub fn explain(&mut self, leg: SocketCookie, reason: Reason) {
-        let known = self.reasons.iter_mut().rev().take(MAX_COMPARED);
-        if let Some((_, kept)) = known.into_iter().find(|(known, _)| *known == leg) {
-            *kept = None;
-            return;
-        }
-        if self.reasons.len() >= MAX_LEGS {
-            self.reasons.pop_front();
-        }
-        self.reasons.push_back((leg, Some(reason)));
+        let reason = (!self.reasons.contains(&leg)).then_some(reason);
+        self.reasons.put(leg, reason);
     }
 
     /// Why a process reset this leg, if it was because of another; given once.
     pub fn reason(&mut self, sent: &Sent) -> Option<Reason> {
         let cookie = sent.socket.as_ref().filter(|_| !sent.passive)?.cookie;
-        let position = self.reasons.iter().position(|(leg, _)| *leg == cookie)?;
-        self.reasons.remove(position)?.1
+        self.reasons.pop(&cookie)?
     }
 }
 

@@ -1,11 +1,10 @@
 //! How is a netlink request sent, and how is its outcome known?
 
 use std::io;
+use std::num::NonZeroI32;
 
+use netlink_packet_core::{ErrorBuffer, NLMSG_ERROR, NetlinkBuffer};
 use netlink_sys::{Socket, SocketAddr};
-
-const HEADER_LENGTH: usize = 16;
-const TYPE_ERROR: u16 = 2;
 
 /// Sends a request (one message or a batch) and waits for `acks` acknowledgements; the first
 /// refusal is the error.
@@ -30,19 +29,16 @@ pub fn request(protocol: isize, message: &[u8], acks: usize) -> io::Result<()> {
 /// The error numbers (negative, 0 for success) of the acknowledgements in a datagram.
 fn outcomes(mut datagram: &[u8]) -> Vec<i32> {
     let mut found = Vec::new();
-    while let Some((header, _)) = datagram.split_at_checked(HEADER_LENGTH) {
-        let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
-        let kind = u16::from_ne_bytes([header[4], header[5]]);
-        let Some(code) = datagram.get(HEADER_LENGTH..HEADER_LENGTH + 4) else {
-            break;
-        };
-        if kind == TYPE_ERROR {
-            found.push(i32::from_ne_bytes([code[0], code[1], code[2], code[3]]));
+    while let Ok(message) = NetlinkBuffer::new_checked(datagram) {
+        if message.message_type() == NLMSG_ERROR
+            && let Ok(outcome) = ErrorBuffer::new_checked(message.payload())
+        {
+            found.push(outcome.code().map_or(0, NonZeroI32::get));
         }
-        let Some(rest) = datagram.get(length.next_multiple_of(4).max(HEADER_LENGTH)..) else {
-            break;
-        };
-        datagram = rest;
+        let length = message.length() as usize;
+        datagram = datagram
+            .get(length.next_multiple_of(4)..)
+            .unwrap_or_default();
     }
     found
 }
@@ -53,7 +49,7 @@ mod tests {
 
     fn error_message(code: i32) -> Vec<u8> {
         let mut message = 36_u32.to_ne_bytes().to_vec();
-        message.extend(TYPE_ERROR.to_ne_bytes());
+        message.extend(NLMSG_ERROR.to_ne_bytes());
         message.extend([0; 10]);
         message.extend(code.to_ne_bytes());
         message.extend([0; 16]);

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::generations::Generations;
 use super::process::{Living, Processes};
 use super::settings::{self, KnownSettings};
 use super::socket_holder::{Forkers, Holder as Found, Search, SocketHolders};
@@ -16,6 +15,7 @@ use super::subjects::{acceptor, named, question};
 use crate::event::{
     Body, BootTime, Event, Facts, Holder, NetSettings, NetnsCookie, OwnerNow, Task,
 };
+use crate::hash::{self, LruCache};
 use crate::record::Word;
 use crate::vitals::TableVitals;
 
@@ -69,7 +69,7 @@ pub struct Enricher<N> {
     holders: SocketHolders,
     forkers: Forkers,
     /// By namespace and index: the name, and when it was asked for.
-    interfaces: Generations<(NetnsCookie, u32), (Word, BootTime)>,
+    interfaces: LruCache<(NetnsCookie, u32), (Word, BootTime)>,
 }
 
 impl<N: NetnsNames> Enricher<N> {
@@ -83,7 +83,7 @@ impl<N: NetnsNames> Enricher<N> {
             living: Living::default(),
             holders: SocketHolders::default(),
             forkers: Forkers::default(),
-            interfaces: Generations::new(INTERFACES),
+            interfaces: hash::lru(INTERFACES),
         }
     }
 
@@ -137,7 +137,7 @@ impl<N: NetnsNames> Enricher<N> {
             return Some(name.clone());
         }
         let name = Word::from(self.names.interface(event.netns, ifindex)?);
-        self.interfaces.insert(key, (name.clone(), event.time));
+        self.interfaces.put(key, (name.clone(), event.time));
         Some(name)
     }
 

@@ -6,7 +6,6 @@ pub mod cgroup;
 pub mod enrich;
 pub mod environment;
 pub mod facts;
-mod generations;
 pub mod own;
 pub mod process;
 pub mod settings;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use procfs::process::Process;
 
 use super::cgroup::{Membership, telling_path, workload};
-use super::generations::Generations;
 use crate::event::{BootTime, ProcessFacts, Task};
+use crate::hash::{self, LruCache};
 
 /// Descriptions kept.
 const CAPACITY: usize = 4096;
@@ -21,7 +21,7 @@ const CMDLINE_LIMIT: u64 = 4096;
 #[derive(Debug)]
 pub struct Processes {
     /// By pid and start, so that a reused pid is another process.
-    known: Generations<(u32, BootTime), Known>,
+    known: LruCache<(u32, BootTime), Known>,
 }
 
 #[derive(Debug)]
@@ -34,7 +34,7 @@ struct Known {
 impl Default for Processes {
     fn default() -> Self {
         Self {
-            known: Generations::new(CAPACITY),
+            known: hash::lru(CAPACITY),
         }
     }
 }
@@ -60,7 +60,7 @@ impl Processes {
             last = known.facts.clone();
         }
         let facts = read(task).map(Arc::new).or(last);
-        self.known.insert(
+        self.known.put(
             key,
             Known {
                 facts: facts.clone(),
@@ -75,13 +75,13 @@ impl Processes {
 #[derive(Debug)]
 pub struct Living {
     /// By pid and start: whether it lived, and when that was asked.
-    known: Generations<(u32, BootTime), (bool, BootTime)>,
+    known: LruCache<(u32, BootTime), (bool, BootTime)>,
 }
 
 impl Default for Living {
     fn default() -> Self {
         Self {
-            known: Generations::new(CAPACITY),
+            known: hash::lru(CAPACITY),
         }
     }
 }
@@ -96,7 +96,7 @@ impl Living {
             return lives;
         }
         let lives = task.start.0 == 0 || is_alive(task);
-        self.known.insert(key, (lives, now));
+        self.known.put(key, (lives, now));
         lives
     }
 }

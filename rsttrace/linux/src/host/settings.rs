@@ -17,11 +17,11 @@ use std::time::Duration;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
-use super::generations::Generations;
 use crate::event::{
     Balanced, BootTime, ConntrackTimeouts, IpvsTimeouts, KeepaliveDefaults, NetSettings,
     NetnsCookie,
 };
+use crate::hash::{self, LruCache};
 use crate::sys;
 
 /// Those of the network namespace that the calling thread is in.
@@ -61,7 +61,7 @@ pub fn tracked_connections() -> Option<u64> {
 /// Remembers what was read, so that an event costs a look into a map.
 #[derive(Debug)]
 pub(super) struct KnownSettings {
-    known: Generations<NetnsCookie, Known>,
+    known: LruCache<NetnsCookie, Known>,
     /// Begin of the second that `reads` belongs to.
     second: BootTime,
     reads: u32,
@@ -83,7 +83,7 @@ const RATE: u32 = 50;
 impl Default for KnownSettings {
     fn default() -> Self {
         Self {
-            known: Generations::new(CAPACITY),
+            known: hash::lru(CAPACITY),
             second: BootTime(0),
             reads: 0,
         }
@@ -124,7 +124,7 @@ impl KnownSettings {
             settings: settings.clone(),
             read: now,
         };
-        self.known.insert(netns, known);
+        self.known.put(netns, known);
         settings
     }
 }

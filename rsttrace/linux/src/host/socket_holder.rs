@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use log::debug;
 use procfs::process::{Process, Stat};
 
-use super::generations::Generations;
 use super::process::start_of_ticks;
 use crate::event::{BootTime, Task};
+use crate::hash::{self, LruCache};
 
 /// Answers kept.
 const CAPACITY: usize = 2048;
@@ -68,7 +68,7 @@ pub enum Holder {
 /// Finds holders of sockets, within a rate and a time budget.
 #[derive(Debug)]
 pub struct SocketHolders {
-    answers: Generations<u64, (BootTime, Holder)>,
+    answers: LruCache<u64, (BootTime, Holder)>,
     /// Begin of the second that `questions`, `asked` and `spent` belong to.
     second: BootTime,
     questions: u32,
@@ -84,7 +84,7 @@ pub struct SocketHolders {
 impl Default for SocketHolders {
     fn default() -> Self {
         Self {
-            answers: Generations::new(CAPACITY),
+            answers: hash::lru(CAPACITY),
             second: BootTime(0),
             questions: 0,
             was_storm: false,
@@ -145,7 +145,7 @@ impl SocketHolders {
         if answer == Holder::NotAsked {
             self.not_asked += u64::from(!confirms);
         }
-        self.answers.insert(inode, (now, answer.clone()));
+        self.answers.put(inode, (now, answer.clone()));
         answer
     }
 
@@ -387,13 +387,13 @@ fn all_pids() -> Vec<u32> {
 #[derive(Debug)]
 pub struct Forkers {
     /// By pid and start: whether it has, and when that was asked.
-    known: Generations<(u32, BootTime), (bool, BootTime)>,
+    known: LruCache<(u32, BootTime), (bool, BootTime)>,
 }
 
 impl Default for Forkers {
     fn default() -> Self {
         Self {
-            known: Generations::new(CAPACITY),
+            known: hash::lru(CAPACITY),
         }
     }
 }
@@ -408,7 +408,7 @@ impl Forkers {
             return has;
         }
         let has = has_had_children(task.pid);
-        self.known.insert(key, (has, now));
+        self.known.put(key, (has, now));
         has
     }
 }

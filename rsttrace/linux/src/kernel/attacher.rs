@@ -13,7 +13,7 @@ use super::choice;
 use super::directory::Names;
 use super::interfaces::{InterfaceOptions, Programs, Scope};
 use super::netns::{self, Holder, Inode, Namespace, Traveller};
-use super::rtnetlink::{self, Connection, Link, Listener, Notice, Request};
+use super::rtnetlink::{self, Connection, Link, Listener, Notice};
 use super::tc::{self, Attachment, TcMode};
 use super::vigil::Vigil;
 
@@ -451,7 +451,7 @@ fn list(connection: &mut Connection) -> io::Result<Vec<Link>> {
     let mut links = Vec::new();
     for _ in 0..3 {
         links.clear();
-        if connection.dump(Request::links(), |_, body| {
+        if connection.dump(rtnetlink::links(), |body| {
             links.extend(rtnetlink::link(body))
         })? {
             break;

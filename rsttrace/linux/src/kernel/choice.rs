@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::interfaces::{InterfaceOptions, Programs, Scope, Selector};
+use super::interfaces::{InterfaceOptions, Programs, Scope};
 use super::netns::{self, Holder, Inode};
 use super::rtnetlink::Link;
 use super::tc::Pair;
@@ -27,40 +27,15 @@ const ARPHRD_IP6GRE: u16 = 823;
 pub fn namespaces(scope: &Scope, home: Inode) -> HashMap<Inode, Holder> {
     let mut found = match scope {
         Scope::Own => HashMap::new(),
-        Scope::All => netns::scan(),
-        Scope::Only(selectors) => {
-            let is_by_inode = selectors
-                .iter()
-                .any(|selector| matches!(selector, Selector::Inode(_)));
-            let all = if is_by_inode {
-                netns::scan()
-            } else {
-                HashMap::new()
-            };
-            let mut found = HashMap::new();
-            for selector in selectors {
-                match selector {
-                    Selector::Path(path) => {
-                        found.extend(
-                            netns::mounted_at(path)
-                                .map(|inode| (inode, Holder::File(path.clone()))),
-                        );
-                    }
-                    Selector::Inode(inode) => {
-                        let own = (*inode == home).then_some(Holder::Own);
-                        found.extend(
-                            own.or_else(|| all.get(inode).cloned())
-                                .map(|holder| (*inode, holder)),
-                        );
-                    }
-                }
-            }
-            found
-        }
+        Scope::All | Scope::Only(_) => netns::scan(),
     };
-    if !matches!(scope, Scope::Only(_)) || found.contains_key(&home) {
-        found.insert(home, Holder::Own);
+    if let Scope::Only(wanted) = scope {
+        found.retain(|inode, _| wanted.contains(inode));
+        if !wanted.contains(&home) {
+            return found;
+        }
     }
+    found.insert(home, Holder::Own);
     found
 }
 

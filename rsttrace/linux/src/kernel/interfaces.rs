@@ -3,7 +3,6 @@
 //! One thread does: it alone enters other network namespaces, so the rest of the process never leaves its own.
 
 use std::io::{self, PipeWriter};
-use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -53,16 +52,7 @@ pub enum Scope {
     /// This process's own.
     Own,
     /// Those given, once they exist.
-    Only(Vec<Selector>),
-}
-
-/// One namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Selector {
-    /// By a file: /run/netns/NAME, /proc/PID/ns/net.
-    Path(PathBuf),
-    /// By its inode number.
-    Inode(Inode),
+    Only(Vec<Inode>),
 }
 
 /// Loaded classifiers by kind of interface.

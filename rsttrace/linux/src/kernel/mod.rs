@@ -29,7 +29,7 @@ pub use counters::{Counters, ProgramStats};
 pub use events::{EventReader, Transport};
 pub use flood::{ClassTotal, FloodMaps};
 pub use hooks::{Fact, HookState, Hooks, Way};
-pub use interfaces::{Inode, InterfaceOptions, Names, Namespace, Scope, Selector, TcMode};
+pub use interfaces::{Inode, InterfaceOptions, Names, Namespace, Scope, TcMode};
 pub use object::extract_types;
 pub use preflight::{StartError, has_btf};
 pub use tracer::{DETAIL_INTERVAL, DebugLog, Options, Prepared, Slots, Tracer};

@@ -11,7 +11,6 @@ use perf_event::events::Software;
 use perf_event::{Builder, Sampler};
 
 use super::netns::Inode;
-use super::rtnetlink::u32_at;
 
 /// `PERF_RECORD_NAMESPACES` (include/uapi/linux/perf_event.h).
 const NAMESPACES: u32 = 16;
@@ -89,7 +88,8 @@ impl Movements {
 /// the network's (`NET_NS_INDEX`) first.
 fn moved(record: &[u8]) -> Option<(u32, Inode)> {
     let inode: [u8; 8] = record.get(24..32)?.try_into().ok()?;
-    Some((u32_at(record, 0)?, u64::from_ne_bytes(inode) as Inode))
+    let process = u32::from_ne_bytes(*record.first_chunk()?);
+    Some((process, u64::from_ne_bytes(inode) as Inode))
 }
 
 #[cfg(test)]

@@ -1,133 +1,66 @@
-//! How are interfaces and filters asked for, and told of, by rtnetlink?
+//! Requests and notifications of rtnetlink: interfaces, ids of network namespaces, filters.
 //!
-//! Only the few attributes that are needed are looked at, so that a kernel's new ones cannot break the reading.
+//! Requests are messages of netlink-packet-route. Of an answer only the attributes that are needed are parsed, each by
+//! itself: one that a future kernel adds or changes hides neither the others nor the interface.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use nix::sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType};
-use nix::sys::socket::{bind, connect, send, socket};
+use netlink_packet_core::{
+    Emitable as _, ErrorBuffer, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE,
+    NLMSG_ERROR, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload, NlaBuffer,
+    NlasIterator, Parseable as _,
+};
+use netlink_packet_route::link::{
+    LinkAttribute, LinkExtentMask, LinkFlags, LinkHeader, LinkMessage,
+};
+use netlink_packet_route::nsid::{NsidAttribute, NsidHeader, NsidMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use nix::sys::socket::{AddressFamily as Family, NetlinkAddr, SockFlag, SockProtocol, SockType};
+use nix::sys::socket::{MsgFlags, bind, connect, send, socket};
 
 use super::sys;
 
 /// Largest datagram the kernel sends for a dump (net/netlink/af_netlink.c).
-pub const DATAGRAM: usize = 32 * 1024;
-const HEADER_LEN: usize = 16;
-const IFINFO_LEN: usize = 16;
+const DATAGRAM: usize = 32 * 1024;
 const IFLA_IFNAME: u16 = 3;
-const IFLA_EXT_MASK: u16 = 29;
 const IFLA_NEW_NETNSID: u16 = 45;
 /// `1 << (RTNLGRP_LINK - 1)`
 const RTMGRP_LINK: u32 = 1;
 /// `1 << (RTNLGRP_NSID - 1)`
 const RTMGRP_NSID: u32 = 1 << 27;
-const NETNSA_NSID: u16 = 1;
-const NETNSA_FD: u16 = 3;
-const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
-/// The top bits of an attribute's type are flags.
-const NLA_TYPE_MASK: u16 = 0x3fff;
 
-/// A request under construction.
-pub struct Request {
-    bytes: Vec<u8>,
-}
-
-impl Request {
-    /// `header` is the fixed part that the kind of message begins with.
-    pub fn new(kind: u16, flags: i32, header: &[u8]) -> Self {
-        let mut bytes = vec![0; HEADER_LEN];
-        put(&mut bytes, 4, &kind.to_ne_bytes());
-        put(
-            &mut bytes,
-            6,
-            &((flags | libc::NLM_F_REQUEST) as u16).to_ne_bytes(),
-        );
-        bytes.extend_from_slice(header);
-        Self { bytes }
-    }
-
-    /// All interfaces, without their statistics.
-    pub fn links() -> Self {
-        Self::new(libc::RTM_GETLINK, libc::NLM_F_DUMP, &[0; IFINFO_LEN])
-            .attribute(IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes())
-    }
-
-    /// Adds an attribute; `value` may be attributes itself.
-    pub fn attribute(mut self, kind: u16, value: &[u8]) -> Self {
-        push_attribute(&mut self.bytes, kind, value);
-        self
-    }
-
-    fn finish(mut self, sequence: u32) -> Vec<u8> {
-        let len = self.bytes.len() as u32;
-        put(&mut self.bytes, 0, &len.to_ne_bytes());
-        put(&mut self.bytes, 8, &sequence.to_ne_bytes());
-        self.bytes
-    }
-}
-
-/// Appends an attribute, padded to words of 4 bytes.
-pub fn push_attribute(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
-    bytes.extend_from_slice(&(value.len() as u16 + 4).to_ne_bytes());
-    bytes.extend_from_slice(&kind.to_ne_bytes());
-    bytes.extend_from_slice(value);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-}
-
-fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
-    if let Some(slot) = bytes.get_mut(at..at + value.len()) {
-        slot.copy_from_slice(value);
-    }
-}
-
-/// One message of a datagram.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Message<'a> {
-    /// `RTM_` or `NLMSG_` constant.
-    pub kind: u16,
-    /// `NLM_F_` flags.
-    pub flags: u16,
-    /// That of the request, 0 for notifications.
-    pub sequence: u32,
-    /// What follows the header.
-    pub body: &'a [u8],
+/// A request for all interfaces, without their statistics.
+pub fn links() -> RouteNetlinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes = vec![LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])];
+    RouteNetlinkMessage::GetLink(message)
 }
 
 /// The messages of a datagram, up to the first that is damaged.
-pub fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
+fn messages(mut bytes: &[u8]) -> impl Iterator<Item = NetlinkBuffer<&[u8]>> {
     std::iter::from_fn(move || {
-        let len = u32_at(bytes, 0)? as usize;
-        let body = bytes.get(HEADER_LEN..len)?;
-        let message = Message {
-            kind: u16_at(bytes, 4)?,
-            flags: u16_at(bytes, 6)?,
-            sequence: u32_at(bytes, 8)?,
-            body,
-        };
+        let message = NetlinkBuffer::new_checked(bytes).ok()?;
+        let len = message.length() as usize;
         bytes = bytes.get(len.next_multiple_of(4)..).unwrap_or(&[]);
         Some(message)
     })
 }
 
-/// The attributes in `bytes`, up to the first that is damaged.
-pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    std::iter::from_fn(move || {
-        let len = u16_at(bytes, 0)? as usize;
-        let value = bytes.get(4..len)?;
-        let kind = u16_at(bytes, 2)? & NLA_TYPE_MASK;
-        bytes = bytes.get(len.next_multiple_of(4)..).unwrap_or(&[]);
-        Some((kind, value))
+/// The attributes behind a message's header of `header_len` bytes, or within an attribute; up to the first that is damaged.
+pub fn attributes(body: &[u8], header_len: usize) -> impl Iterator<Item = NlaBuffer<&[u8]>> {
+    NlasIterator::new(body.get(header_len..).unwrap_or(&[])).map_while(|attribute| {
+        attribute
+            .inspect_err(|error| log::debug!("a damaged netlink attribute: {error}"))
+            .ok()
     })
 }
 
 /// Text of an attribute, without its NUL.
 pub fn text(value: &[u8]) -> String {
-    let end = value
-        .iter()
-        .position(|byte| *byte == 0)
-        .unwrap_or(value.len());
-    String::from_utf8_lossy(value.get(..end).unwrap_or(value)).into_owned()
+    let text = value.split(|byte| *byte == 0).next().unwrap_or(value);
+    String::from_utf8_lossy(text).into_owned()
 }
 
 /// What a message says of an interface.
@@ -148,19 +81,23 @@ pub struct Link {
 /// Reads `RTM_NEWLINK` and `RTM_DELLINK`. `None` for damaged ones and for a bridge's notes about its ports, which
 /// come as links of another family.
 pub fn link(body: &[u8]) -> Option<Link> {
-    if *body.first()? != libc::AF_UNSPEC as u8 {
+    let header = LinkHeader::parse(body)
+        .inspect_err(|error| log::debug!("an interface left out: {error}"))
+        .ok()?;
+    if header.interface_family != AddressFamily::Unspec {
         return None;
     }
     let mut link = Link {
-        ifindex: u32_at(body, 4)?,
-        link_type: u16_at(body, 2)?,
+        ifindex: header.index,
+        link_type: header.link_layer_type.into(),
         name: String::new(),
-        is_up: u32_at(body, 8)? & libc::IFF_UP as u32 != 0,
+        is_up: header.flags.contains(LinkFlags::Up),
         moves: false,
     };
-    for (kind, value) in attributes(body.get(IFINFO_LEN..)?) {
-        match kind {
-            IFLA_IFNAME => link.name = text(value),
+    for attribute in attributes(body, header.buffer_len()) {
+        match attribute.kind() {
+            // By hand: it need not be UTF-8.
+            IFLA_IFNAME => link.name = text(attribute.value()),
             IFLA_NEW_NETNSID => link.moves = true,
             _ => {}
         }
@@ -192,31 +129,40 @@ impl Connection {
         sys::netns_cookie(self.socket.as_fd()).ok()
     }
 
-    /// Sends a request and waits until it is done.
-    pub fn request(&mut self, request: Request) -> io::Result<()> {
-        self.ask(request, |_, _| {})
+    /// Sends a request and waits until it is done. `flags`: `NLM_F_` beside those that every request has.
+    pub fn request(&mut self, request: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+        self.ask(request, flags, |_| {})
     }
 
-    /// Sends a request and gives each answer's kind and body to `each` until it is done.
-    pub fn ask(&mut self, mut request: Request, each: impl FnMut(u16, &[u8])) -> io::Result<()> {
-        let flags = u16_at(&request.bytes, 6).unwrap_or(0) | libc::NLM_F_ACK as u16;
-        put(&mut request.bytes, 6, &flags.to_ne_bytes());
-        self.exchange(request, each).map(drop)
+    /// Sends a request and gives the body of each answer to `each` until it is done.
+    pub fn ask(
+        &mut self,
+        request: RouteNetlinkMessage,
+        flags: u16,
+        each: impl FnMut(&[u8]),
+    ) -> io::Result<()> {
+        self.exchange(request, flags | NLM_F_ACK, each).map(drop)
     }
 
-    /// Sends a request for a dump and gives each answer's kind and body to `each`. `Ok(false)`: things changed
+    /// Sends a request for a dump and gives the body of each answer to `each`. `Ok(false)`: things changed
     /// meanwhile, the dump may have holes.
-    pub fn dump(&mut self, request: Request, each: impl FnMut(u16, &[u8])) -> io::Result<bool> {
-        self.exchange(request, each)
+    pub fn dump(
+        &mut self,
+        request: RouteNetlinkMessage,
+        each: impl FnMut(&[u8]),
+    ) -> io::Result<bool> {
+        self.exchange(request, NLM_F_DUMP, each)
     }
 
-    fn exchange(&mut self, request: Request, mut each: impl FnMut(u16, &[u8])) -> io::Result<bool> {
+    fn exchange(
+        &mut self,
+        request: RouteNetlinkMessage,
+        flags: u16,
+        mut each: impl FnMut(&[u8]),
+    ) -> io::Result<bool> {
         self.sequence = self.sequence.wrapping_add(1).max(1);
-        send(
-            self.socket.as_raw_fd(),
-            &request.finish(self.sequence),
-            MsgFlags::empty(),
-        )?;
+        let request = serialized(request, NLM_F_REQUEST | flags, self.sequence);
+        send(self.socket.as_raw_fd(), &request, MsgFlags::empty())?;
         let mut is_whole = true;
         loop {
             let (len, _) = sys::receive(self.socket.as_fd(), &mut self.buffer, 0)?;
@@ -224,23 +170,39 @@ impl Connection {
                 .buffer
                 .get(..len)
                 .ok_or_else(|| io::Error::other("a netlink answer was cut off"))?;
-            for message in messages(datagram).filter(|message| message.sequence == self.sequence) {
-                is_whole &= i32::from(message.flags) & libc::NLM_F_DUMP_INTR == 0;
-                match i32::from(message.kind) {
-                    libc::NLMSG_DONE => return Ok(is_whole),
-                    libc::NLMSG_ERROR => {
-                        // struct nlmsgerr: a negative errno, 0 for success.
-                        return match u32_at(message.body, 0).map(|code| code as i32) {
-                            Some(0) => Ok(is_whole),
-                            Some(code) => Err(io::Error::from_raw_os_error(code.saturating_neg())),
-                            None => Err(io::Error::other("a netlink answer was damaged")),
+            for message in messages(datagram) {
+                if message.sequence_number() != self.sequence {
+                    continue;
+                }
+                is_whole &= message.flags() & NLM_F_DUMP_INTR == 0;
+                match message.message_type() {
+                    NLMSG_DONE => return Ok(is_whole),
+                    NLMSG_ERROR => {
+                        let outcome = ErrorBuffer::new_checked(message.payload())
+                            .map_err(io::Error::other)?;
+                        return match outcome.code() {
+                            None => Ok(is_whole),
+                            Some(code) => {
+                                Err(io::Error::from_raw_os_error(code.get().saturating_neg()))
+                            }
                         };
                     }
-                    _ => each(message.kind, message.body),
+                    _ => each(message.payload()),
                 }
             }
         }
     }
+}
+
+fn serialized(request: RouteNetlinkMessage, flags: u16, sequence: u32) -> Vec<u8> {
+    let mut header = NetlinkHeader::default();
+    header.flags = flags;
+    header.sequence_number = sequence;
+    let mut message = NetlinkMessage::new(header, NetlinkPayload::from(request));
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    bytes
 }
 
 /// Told of what happens to interfaces, in its own namespace or in all that were announced to it.
@@ -288,7 +250,7 @@ impl Listener {
                         continue;
                     };
                     for message in messages(datagram) {
-                        if let Some(notice) = notice(message) {
+                        if let Some(notice) = notice(&message) {
                             each(namespace, notice);
                         }
                     }
@@ -309,11 +271,12 @@ impl AsFd for Listener {
     }
 }
 
-fn notice(message: Message<'_>) -> Option<Notice> {
-    match message.kind {
-        libc::RTM_NEWLINK => link(message.body).map(Notice::Link),
-        libc::RTM_DELLINK => link(message.body).map(Notice::Gone),
-        libc::RTM_DELNSID => namespace_id(message.body).map(Notice::NamespaceGone),
+fn notice(message: &NetlinkBuffer<&[u8]>) -> Option<Notice> {
+    let body = message.payload();
+    match message.message_type() {
+        libc::RTM_NEWLINK => link(body).map(Notice::Link),
+        libc::RTM_DELLINK => link(body).map(Notice::Gone),
+        libc::RTM_DELNSID => namespace_id(body).map(Notice::NamespaceGone),
         _ => None,
     }
 }
@@ -325,31 +288,39 @@ pub fn announce(
     namespace: BorrowedFd<'_>,
     wanted: i32,
 ) -> io::Result<i32> {
-    let fd = namespace.as_raw_fd().to_ne_bytes();
-    let request = Request::new(libc::RTM_NEWNSID, 0, &[0; 4])
-        .attribute(NETNSA_NSID, &wanted.to_ne_bytes())
-        .attribute(NETNSA_FD, &fd);
-    match connection.request(request) {
+    let fd = NsidAttribute::Fd(namespace.as_raw_fd() as u32);
+    let message = |attributes| {
+        let mut message = NsidMessage::default();
+        message.attributes = attributes;
+        message
+    };
+    let request = message(vec![NsidAttribute::Id(wanted), fd.clone()]);
+    match connection.request(RouteNetlinkMessage::NewNsId(request), 0) {
         Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {}
         result => return result.map(|()| wanted),
     }
     let mut id = None;
-    let request = Request::new(libc::RTM_GETNSID, 0, &[0; 4]).attribute(NETNSA_FD, &fd);
-    connection.ask(request, |_, body| id = id.or_else(|| namespace_id(body)))?;
+    let request = RouteNetlinkMessage::GetNsId(message(vec![fd]));
+    connection.ask(request, 0, |body| id = id.or_else(|| namespace_id(body)))?;
     id.filter(|id| *id >= 0)
         .ok_or_else(|| io::Error::other("the kernel does not tell its id"))
 }
 
 /// Reads `RTM_NEWNSID` and `RTM_DELNSID`.
 fn namespace_id(body: &[u8]) -> Option<i32> {
-    let (_, value) = attributes(body.get(4..)?).find(|(kind, _)| *kind == NETNSA_NSID)?;
-    u32_at(value, 0).map(|id| id as i32)
+    let header = NsidHeader::parse(body).ok()?;
+    attributes(body, header.buffer_len()).find_map(|attribute| {
+        match NsidAttribute::parse(&attribute) {
+            Ok(NsidAttribute::Id(id)) => Some(id),
+            _ => None,
+        }
+    })
 }
 
 fn open(groups: u32, flags: SockFlag) -> io::Result<OwnedFd> {
     let flags = flags | SockFlag::SOCK_CLOEXEC;
     let socket = socket(
-        AddressFamily::Netlink,
+        Family::Netlink,
         SockType::Raw,
         flags,
         SockProtocol::NetlinkRoute,
@@ -359,45 +330,41 @@ fn open(groups: u32, flags: SockFlag) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Reads a native-order number, `None` beyond the end.
-pub fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_ne_bytes(
-        bytes.get(at..at.checked_add(2)?)?.try_into().ok()?,
-    ))
-}
-
-/// Reads a native-order number, `None` beyond the end.
-pub fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(
-        bytes.get(at..at.checked_add(4)?)?.try_into().ok()?,
-    ))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use netlink_packet_core::DefaultNla;
     use proptest::prelude::*;
 
-    fn new_link(family: u8) -> Vec<u8> {
-        let mut header = [0; IFINFO_LEN];
-        header[0] = family;
-        header[2..4].copy_from_slice(&772u16.to_ne_bytes());
-        header[4..8].copy_from_slice(&7u32.to_ne_bytes());
-        header[8..12].copy_from_slice(&(libc::IFF_UP as u32).to_ne_bytes());
-        Request::new(libc::RTM_NEWLINK, 0, &header)
-            .attribute(IFLA_IFNAME, b"lo\0")
-            .attribute(1 << 15 | 9, &[1])
-            .finish(5)
+    use super::*;
+
+    /// An interface with an attribute that a future kernel may have, or may have changed: damaged where this kernel has it.
+    fn new_link(family: AddressFamily) -> Vec<u8> {
+        let mut message = LinkMessage::default();
+        message.header.interface_family = family;
+        message.header.link_layer_type = libc::ARPHRD_LOOPBACK.into();
+        message.header.index = 7;
+        message.header.flags = LinkFlags::Up;
+        message.attributes = vec![
+            LinkAttribute::Other(DefaultNla::new(4, vec![1])),
+            LinkAttribute::Other(DefaultNla::new(1 << 15 | 0x3000, vec![1, 2, 3])),
+            LinkAttribute::IfName("lo".to_owned()),
+        ];
+        serialized(RouteNetlinkMessage::NewLink(message), 0, 5)
     }
 
     #[test]
-    fn a_link_is_read_back() {
-        let bytes = [new_link(0), new_link(libc::AF_BRIDGE as u8)].concat();
+    fn a_link_is_read_back_whatever_else_it_has() {
+        let bytes = [
+            new_link(AddressFamily::Unspec),
+            new_link(AddressFamily::Bridge),
+        ]
+        .concat();
         let all: Vec<_> = messages(&bytes).collect();
-        assert_eq!(
-            (all.len(), all[0].kind, all[0].sequence),
-            (2, libc::RTM_NEWLINK, 5)
-        );
+        assert_eq!(all.len(), 2);
+        assert_eq!(all[0].message_type(), libc::RTM_NEWLINK);
+        assert_eq!(all[0].sequence_number(), 5);
+        // The library's own parser refuses the message.
+        assert!(LinkMessage::parse(all[0].payload()).is_err());
         let expected = Link {
             ifindex: 7,
             link_type: 772,
@@ -405,20 +372,16 @@ mod tests {
             is_up: true,
             moves: false,
         };
-        assert_eq!(link(all[0].body), Some(expected));
-        assert_eq!(link(all[1].body), None);
+        assert_eq!(link(all[0].payload()), Some(expected));
+        assert_eq!(link(all[1].payload()), None);
     }
 
     #[test]
     fn this_namespace_has_a_loopback_interface() {
         let mut names = Vec::new();
-        let whole =
-            Connection::open()
-                .expect("well formed")
-                .dump(Request::links(), |kind, body| {
-                    assert_eq!(kind, libc::RTM_NEWLINK);
-                    names.push(link(body).expect("well formed"));
-                });
+        let whole = Connection::open()
+            .expect("well formed")
+            .dump(links(), |body| names.push(link(body).expect("well formed")));
         assert!(whole.is_ok());
         assert!(
             names
@@ -430,11 +393,12 @@ mod tests {
     proptest! {
         #[test]
         fn any_datagram_is_read_to_an_end(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), cut in 0usize..120) {
-            let link_bytes = new_link(0);
+            let link_bytes = new_link(AddressFamily::Unspec);
             bytes.splice(0..0, link_bytes.into_iter().take(cut));
             for message in messages(&bytes) {
-                let _ = link(message.body);
-                let _ = attributes(message.body).count();
+                let _ = notice(&message);
+                let _ = link(message.payload());
+                let _ = namespace_id(message.payload());
             }
         }
     }

@@ -9,8 +9,14 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use aya::programs::{loaded_links, loaded_programs};
+use netlink_packet_core::{Emitable as _, NLM_F_CREATE, NLM_F_EXCL, Parseable as _};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::tc::{
+    TcAttribute, TcBpfFlags, TcFilterBpf, TcFilterBpfOption, TcHandle, TcHeader, TcMessage,
+    TcOption,
+};
 
-use super::rtnetlink::{self, Connection, Request, attributes, push_attribute, u32_at};
+use super::rtnetlink::{self, Connection, attributes};
 use super::sys;
 
 /// How classifiers are attached.
@@ -30,24 +36,24 @@ pub type Pair = [OwnedFd; 2];
 
 /// `BPF_TCX_INGRESS` and `BPF_TCX_EGRESS` (include/uapi/linux/bpf.h).
 const TCX_ATTACH_TYPES: [u32; 2] = [46, 47];
-const TC_H_CLSACT: u32 = 0xffff_fff1;
-const CLSACT_HANDLE: u32 = 0xffff_0000;
-/// `TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS)` and the same for egress.
-const PARENTS: [u32; 2] = [0xffff_fff2, 0xffff_fff3];
+const CLSACT: &str = "clsact";
+/// Where filters stand on a clsact qdisc: ingress and egress.
+const PARENTS: [TcHandle; 2] = [
+    TcHandle {
+        major: u16::MAX,
+        minor: TcHandle::MIN_INGRESS,
+    },
+    TcHandle {
+        major: u16::MAX,
+        minor: TcHandle::MIN_EGRESS,
+    },
+];
 /// Behind the usual small priorities and before those the kernel gives out (from 49152 down).
 const PRIORITY: u16 = 47_117;
 /// Name of our filters, on a qdisc that was there.
 const NAME: &str = "rsttrace";
 /// Name of our filters, on a qdisc that we made.
 const NAME_WITH_QDISC: &str = "rsttrace/qdisc";
-
-const TCA_KIND: u16 = 1;
-const TCA_OPTIONS: u16 = 2;
-const TCA_BPF_FD: u16 = 6;
-const TCA_BPF_NAME: u16 = 7;
-const TCA_BPF_FLAGS: u16 = 8;
-const TCA_BPF_ID: u16 = 11;
-const TCA_BPF_FLAG_ACT_DIRECT: u32 = 1;
 
 /// What keeps classifiers on an interface.
 #[derive(Debug)]
@@ -99,14 +105,9 @@ fn attach_clsact(
     ifindex: u32,
     programs: &Pair,
 ) -> io::Result<Attachment> {
-    let create = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
-    let qdisc = Request::new(
-        libc::RTM_NEWQDISC,
-        create,
-        &header(ifindex, CLSACT_HANDLE, TC_H_CLSACT, 0),
-    )
-    .attribute(TCA_KIND, b"clsact\0");
-    let made_qdisc = match connection.request(qdisc) {
+    let create = NLM_F_CREATE | NLM_F_EXCL;
+    let qdisc = RouteNetlinkMessage::NewQueueDiscipline(qdisc(ifindex));
+    let made_qdisc = match connection.request(qdisc, create) {
         Ok(()) => true,
         // Made by another rsttrace, it goes with the last of us.
         Err(error) if error.raw_os_error() == Some(libc::EEXIST) => is_shared(connection, ifindex),
@@ -114,22 +115,19 @@ fn attach_clsact(
     };
     let name = if made_qdisc { NAME_WITH_QDISC } else { NAME };
     for (program, parent) in programs.iter().zip(PARENTS) {
-        let mut options = Vec::new();
-        push_attribute(&mut options, TCA_BPF_FD, &program.as_raw_fd().to_ne_bytes());
-        push_attribute(&mut options, TCA_BPF_NAME, format!("{name}\0").as_bytes());
-        push_attribute(
-            &mut options,
-            TCA_BPF_FLAGS,
-            &TCA_BPF_FLAG_ACT_DIRECT.to_ne_bytes(),
-        );
-        let filter = Request::new(
-            libc::RTM_NEWTFILTER,
-            create,
-            &filter_header(ifindex, own_handle(), parent),
-        )
-        .attribute(TCA_KIND, b"bpf\0")
-        .attribute(TCA_OPTIONS, &options);
-        if let Err(error) = connection.request(filter) {
+        let options = [
+            TcFilterBpfOption::ProgFd(program.as_raw_fd() as u32),
+            TcFilterBpfOption::ProgName(name.to_owned()),
+            TcFilterBpfOption::Flags(TcBpfFlags::DirectAction),
+        ];
+        let filter = RouteNetlinkMessage::NewTrafficFilter(TcMessage::from_parts(
+            own_filter(ifindex, parent),
+            vec![
+                TcAttribute::Kind(TcFilterBpf::KIND.to_owned()),
+                TcAttribute::Options(options.map(TcOption::Bpf).to_vec()),
+            ],
+        ));
+        if let Err(error) = connection.request(filter, create) {
             detach_clsact(connection, ifindex, made_qdisc);
             return Err(error);
         }
@@ -141,7 +139,7 @@ fn attach_clsact(
 fn is_shared(connection: &mut Connection, ifindex: u32) -> bool {
     let mut found = false;
     for parent in PARENTS {
-        let _ = connection.dump(filters(ifindex, parent), |_, body| {
+        let _ = connection.dump(filters(ifindex, parent), |body| {
             found |= Filter::parse(body)
                 .is_some_and(|filter| filter.is_ours() && filter.name == NAME_WITH_QDISC);
         });
@@ -163,7 +161,7 @@ pub fn detach(connection: &mut Connection, ifindex: u32, attachment: Attachment)
 
 fn detach_clsact(connection: &mut Connection, ifindex: u32, made_qdisc: bool) {
     for parent in PARENTS {
-        delete_filter(connection, &filter_header(ifindex, own_handle(), parent));
+        delete_filter(connection, own_filter(ifindex, parent));
     }
     if made_qdisc {
         delete_empty_qdisc(connection, ifindex);
@@ -175,7 +173,7 @@ pub fn sweep(connection: &mut Connection, ifindex: u32) {
     let mut found = Vec::new();
     for parent in PARENTS {
         // An interface without clsact gives an empty answer or an error, which is the same here.
-        let _ = connection.dump(filters(ifindex, parent), |_, body| {
+        let _ = connection.dump(filters(ifindex, parent), |body| {
             found.extend(Filter::parse(body))
         });
     }
@@ -193,7 +191,7 @@ pub fn sweep(connection: &mut Connection, ifindex: u32) {
         }
         had_qdisc |= filter.name == NAME_WITH_QDISC;
         log::info!("taking away a filter that an earlier run left on interface {ifindex}");
-        delete_filter(connection, &filter.header);
+        delete_filter(connection, filter.header);
     }
     if had_qdisc {
         delete_empty_qdisc(connection, ifindex);
@@ -216,9 +214,10 @@ fn maps_of(program: u32) -> Option<Vec<u32>> {
     info.map_ids().ok()?
 }
 
-fn delete_filter(connection: &mut Connection, header: &[u8; 20]) {
-    let request = Request::new(libc::RTM_DELTFILTER, 0, header).attribute(TCA_KIND, b"bpf\0");
-    match connection.request(request) {
+fn delete_filter(connection: &mut Connection, header: TcHeader) {
+    let kind = TcAttribute::Kind(TcFilterBpf::KIND.to_owned());
+    let filter = TcMessage::from_parts(header, vec![kind]);
+    match connection.request(RouteNetlinkMessage::DelTrafficFilter(filter), 0) {
         Err(error) if !is_gone(&error) => log::warn!("a filter stays: {error}"),
         _ => {}
     }
@@ -227,19 +226,14 @@ fn delete_filter(connection: &mut Connection, header: &[u8; 20]) {
 fn delete_empty_qdisc(connection: &mut Connection, ifindex: u32) {
     let mut others = 0;
     for parent in PARENTS {
-        let _ = connection.dump(filters(ifindex, parent), |_, _| others += 1);
+        let _ = connection.dump(filters(ifindex, parent), |_| others += 1);
     }
     if others > 0 {
         log::info!("leaving the clsact qdisc on interface {ifindex}: others use it now");
         return;
     }
-    let request = Request::new(
-        libc::RTM_DELQDISC,
-        0,
-        &header(ifindex, CLSACT_HANDLE, TC_H_CLSACT, 0),
-    )
-    .attribute(TCA_KIND, b"clsact\0");
-    match connection.request(request) {
+    let qdisc = RouteNetlinkMessage::DelQueueDiscipline(qdisc(ifindex));
+    match connection.request(qdisc, 0) {
         Err(error) if !is_gone(&error) => {
             log::warn!("the clsact qdisc of interface {ifindex} stays: {error}")
         }
@@ -254,44 +248,43 @@ fn is_gone(error: &io::Error) -> bool {
     )
 }
 
-fn filters(ifindex: u32, parent: u32) -> Request {
-    Request::new(
-        libc::RTM_GETTFILTER,
-        libc::NLM_F_DUMP,
-        &header(ifindex, 0, parent, 0),
+fn filters(ifindex: u32, parent: TcHandle) -> RouteNetlinkMessage {
+    let header = header(ifindex, TcHandle::UNSPEC, parent);
+    RouteNetlinkMessage::GetTrafficFilter(TcMessage::from_parts(header, Vec::new()))
+}
+
+fn qdisc(ifindex: u32) -> TcMessage {
+    let handle = TcHandle {
+        major: u16::MAX,
+        minor: 0,
+    };
+    TcMessage::from_parts(
+        header(ifindex, handle, TcHandle::CLSACT),
+        vec![TcAttribute::Kind(CLSACT.to_owned())],
     )
 }
 
-/// Ours among the filters of one priority: the process id, so that two that run do not meet.
-fn own_handle() -> u32 {
-    std::process::id()
+/// Ours among the filters of one priority: its handle is the process id, so that two that run do not meet.
+fn own_filter(ifindex: u32, parent: TcHandle) -> TcHeader {
+    TcHeader {
+        // ETH_P_ALL in network order below the priority.
+        info: u32::from(PRIORITY) << 16 | u32::from((libc::ETH_P_ALL as u16).to_be()),
+        ..header(ifindex, std::process::id().into(), parent)
+    }
 }
 
-fn filter_header(ifindex: u32, handle: u32, parent: u32) -> [u8; 20] {
-    // ETH_P_ALL in network order below the priority.
-    header(
-        ifindex,
+fn header(ifindex: u32, handle: TcHandle, parent: TcHandle) -> TcHeader {
+    TcHeader {
+        index: ifindex as i32,
         handle,
         parent,
-        u32::from(PRIORITY) << 16 | u32::from((libc::ETH_P_ALL as u16).to_be()),
-    )
-}
-
-/// `struct tcmsg`
-fn header(ifindex: u32, handle: u32, parent: u32, info: u32) -> [u8; 20] {
-    let mut bytes = [0; 20];
-    for (slot, word) in bytes
-        .chunks_exact_mut(4)
-        .zip([0, ifindex, handle, parent, info])
-    {
-        slot.copy_from_slice(&word.to_ne_bytes());
+        ..TcHeader::default()
     }
-    bytes
 }
 
 /// A filter as the kernel lists it.
 struct Filter {
-    header: [u8; 20],
+    header: TcHeader,
     kind: String,
     name: String,
     program: Option<u32>,
@@ -299,20 +292,23 @@ struct Filter {
 
 impl Filter {
     fn parse(body: &[u8]) -> Option<Self> {
+        let header = TcHeader::parse(body).ok()?;
+        let header_len = header.buffer_len();
         let mut filter = Self {
-            header: body.get(..20)?.try_into().ok()?,
+            header,
             kind: String::new(),
             name: String::new(),
             program: None,
         };
-        for (kind, value) in attributes(body.get(20..)?) {
-            match kind {
-                TCA_KIND => filter.kind = rtnetlink::text(value),
-                TCA_OPTIONS => {
-                    for (kind, value) in attributes(value) {
-                        match kind {
-                            TCA_BPF_NAME => filter.name = rtnetlink::text(value),
-                            TCA_BPF_ID => filter.program = u32_at(value, 0),
+        for attribute in attributes(body, header_len) {
+            match attribute.kind() {
+                libc::TCA_KIND => filter.kind = rtnetlink::text(attribute.value()),
+                // Those of other kinds are not looked at, see `is_ours`.
+                libc::TCA_OPTIONS => {
+                    for option in attributes(attribute.value(), 0) {
+                        match TcFilterBpfOption::parse(&option) {
+                            Ok(TcFilterBpfOption::ProgName(name)) => filter.name = name,
+                            Ok(TcFilterBpfOption::ProgId(id)) => filter.program = Some(id),
                             _ => {}
                         }
                     }
@@ -324,12 +320,10 @@ impl Filter {
     }
 
     fn is_ours(&self) -> bool {
-        // The priority is the upper half of the last word; a chain's head is listed too, with handle 0.
-        let priority = u32_at(&self.header, 16).map(|info| (info >> 16) as u16);
-        let handle = u32_at(&self.header, 8);
-        self.kind == "bpf"
-            && priority == Some(PRIORITY)
-            && handle != Some(0)
+        // The priority is the upper half of the word; a chain's head is listed too, with handle 0.
+        self.kind == TcFilterBpf::KIND
+            && self.header.info >> 16 == u32::from(PRIORITY)
+            && self.header.handle != TcHandle::UNSPEC
             && [NAME, NAME_WITH_QDISC].contains(&self.name.as_str())
     }
 }
@@ -339,13 +333,24 @@ mod tests {
     use super::*;
 
     fn listed(name: &str, priority: u16) -> Vec<u8> {
-        let mut body = header(3, 9, PARENTS[0], u32::from(priority) << 16 | 0x300).to_vec();
-        let mut options = Vec::new();
-        push_attribute(&mut options, TCA_BPF_NAME, format!("{name}\0").as_bytes());
-        push_attribute(&mut options, TCA_BPF_ID, &77u32.to_ne_bytes());
-        push_attribute(&mut body, TCA_KIND, b"bpf\0");
-        push_attribute(&mut body, TCA_OPTIONS, &options);
-        body
+        let header = TcHeader {
+            info: u32::from(priority) << 16 | 0x300,
+            ..header(3, 9.into(), PARENTS[0])
+        };
+        let options = [
+            TcFilterBpfOption::ProgName(name.to_owned()),
+            TcFilterBpfOption::ProgId(77),
+        ];
+        let message = TcMessage::from_parts(
+            header,
+            vec![
+                TcAttribute::Kind(TcFilterBpf::KIND.to_owned()),
+                TcAttribute::Options(options.map(TcOption::Bpf).to_vec()),
+            ],
+        );
+        let mut bytes = vec![0; message.buffer_len()];
+        message.emit(&mut bytes);
+        bytes
     }
 
     #[test]

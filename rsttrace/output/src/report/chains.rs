@@ -3,10 +3,10 @@
 //! Records of one chain follow each other within moments, so only the last chains are held open. Chains of one shape
 //! are counted, and the first of them is drawn.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use super::tally::rank;
-use crate::hash::HashMap;
+use crate::hash::{self, LruCache};
 use crate::record::{Cause, Confidence, Direction, Endpoint, Origin, Process, Record, Word};
 
 /// Chains that may still grow.
@@ -55,11 +55,19 @@ pub(super) struct Chain {
 type Shape = (usize, Vec<(Cause, Direction, Option<Word>)>);
 
 /// Puts chains together.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Chains {
-    open: HashMap<(Word, u64), Vec<Record>>,
-    by_age: VecDeque<(Word, u64)>,
+    open: LruCache<(Word, u64), Vec<Record>>,
     shapes: BTreeMap<Shape, (u64, Vec<Record>)>,
+}
+
+impl Default for Chains {
+    fn default() -> Self {
+        Self {
+            open: hash::lru(MOST_OPEN),
+            shapes: BTreeMap::new(),
+        }
+    }
 }
 
 impl Chains {
@@ -72,20 +80,15 @@ impl Chains {
             return;
         };
         let key = (record.id.boot.clone(), link.id);
-        if let Some(chain) = self.open.get_mut(&key) {
+        if let Some(chain) = self.open.peek_mut(&key) {
             if chain.len() < MOST_RECORDS {
                 chain.push(record.clone());
             }
             return;
         }
-        if self.by_age.len() >= MOST_OPEN
-            && let Some(oldest) = self.by_age.pop_front()
-            && let Some(chain) = self.open.remove(&oldest)
-        {
-            self.close(chain);
+        if let Some((_, oldest)) = self.open.push(key, vec![record.clone()]) {
+            self.close(oldest);
         }
-        self.open.insert(key.clone(), vec![record.clone()]);
-        self.by_age.push_back(key);
     }
 
     fn close(&mut self, chain: Vec<Record>) {
@@ -107,10 +110,8 @@ impl Chains {
 
     /// The drawings, most telling first: devices and proxies before plain ends, then the worst, then the most.
     pub fn finish(mut self, most: usize) -> Vec<Chain> {
-        while let Some(oldest) = self.by_age.pop_front() {
-            if let Some(chain) = self.open.remove(&oldest) {
-                self.close(chain);
-            }
+        while let Some((_, oldest)) = self.open.pop_lru() {
+            self.close(oldest);
         }
         let shapes = self.shapes.into_iter();
         let mut all: Vec<_> = shapes

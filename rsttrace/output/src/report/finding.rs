@@ -4,13 +4,13 @@
 //! one cause and process that are too many are put together first by network, then by port.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::tally::rank;
-use crate::hash::HashMap;
+use crate::hash::{self, LruCache};
 use crate::record::{
     Basis, Cause, Confidence, Direction, LinkRole, Origin, Process, Quality, Record, Role,
     ServingEnd, Word,
@@ -260,12 +260,20 @@ impl Finding {
 }
 
 /// Puts records together.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Findings {
     kinds: BTreeMap<Kind, Finding>,
     /// Records of senders whose other end may follow: the sender's finding by chain and ends.
-    senders: HashMap<Leg, Kind>,
-    by_age: VecDeque<Leg>,
+    senders: LruCache<Leg, Kind>,
+}
+
+impl Default for Findings {
+    fn default() -> Self {
+        Self {
+            kinds: BTreeMap::new(),
+            senders: hash::lru(MOST_SENDERS),
+        }
+    }
 }
 
 impl Findings {
@@ -291,14 +299,7 @@ impl Findings {
             && link.role == LinkRole::Sender
             && let Some(leg) = Leg::of(record)
         {
-            if self.by_age.len() >= MOST_SENDERS
-                && let Some(oldest) = self.by_age.pop_front()
-            {
-                self.senders.remove(&oldest);
-            }
-            if self.senders.insert(leg.clone(), kind.clone()).is_none() {
-                self.by_age.push_back(leg);
-            }
+            self.senders.put(leg, kind.clone());
         }
         self.kinds
             .entry(kind)
@@ -324,7 +325,7 @@ impl Findings {
         if link.role == LinkRole::Sender || record.verdict.cause == Cause::Unknown {
             return None;
         }
-        let kind = self.senders.get(&Leg::of(record)?)?;
+        let kind = self.senders.peek(&Leg::of(record)?)?;
         (kind.severity <= rank(record.verdict.severity)).then(|| kind.clone())
     }
 }

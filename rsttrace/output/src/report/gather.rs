@@ -151,11 +151,11 @@ impl Gathering {
             if let Some(nanos) = time.and_then(nanos) {
                 self.marks.add(nanos, rank(severity));
             }
-            self.causes.add(record.verdict.cause, severity);
-            self.origins.add(record.verdict.origin, severity);
-            self.peers.add(record.remote.address, severity);
+            self.causes.add(&record.verdict.cause, rank(severity));
+            self.origins.add(&record.verdict.origin, rank(severity));
+            self.peers.add(&record.remote.address, rank(severity));
             if let Some(process) = &record.process {
-                self.processes.add(process.comm.clone(), severity);
+                self.processes.add(&process.comm, rank(severity));
             }
         }
         self.silences.record(&record);

@@ -6,20 +6,15 @@
 mod comment;
 mod segment;
 
-use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom, Write};
-use std::time::Duration;
 
 use jiff::Timestamp;
 use log::warn;
-use pcap_file::pcapng::PcapNgWriter;
-use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
-use pcap_file::pcapng::blocks::interface_description::{
-    InterfaceDescriptionBlock, InterfaceDescriptionOption,
+use pcap_parser::pcapng::{
+    EnhancedPacketBlock, InterfaceDescriptionBlock, OptionCode, PcapNGOption, SectionHeaderBlock,
 };
-use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeaderOption};
-use pcap_file::{DataLink, Endianness, PcapResult};
+use pcap_parser::{Linktype, ToVec};
 
 use crate::hash::HashMap;
 use crate::record::{Direction, Record, Word};
@@ -35,6 +30,10 @@ const LONGEST_NAME: usize = 64;
 const NANOSECONDS: u8 = 9;
 /// No frame is cut.
 const NO_LIMIT: u32 = 0;
+/// The section goes on to the end of the file, or to the next one.
+const UNKNOWN_LENGTH: i64 = -1;
+/// `epb_flags`.
+const FLAGS: OptionCode = OptionCode(2);
 
 /// Where blocks are written.
 pub trait Place: Write {
@@ -89,7 +88,7 @@ pub struct Pcapng<P: Place> {
     /// What made the section: `x86_64`, `Linux 6.18.5`.
     machine: Machine,
     /// Blocks that wait.
-    pending: PcapNgWriter<Vec<u8>>,
+    pending: Vec<u8>,
     /// Numbers of interfaces in this section by name; `None`: the one without.
     interfaces: HashMap<Option<Word>, u32>,
     /// Frames that wait.
@@ -147,15 +146,13 @@ impl<P: Place> Pcapng<P> {
             self.written.unknown += 1;
             return;
         };
-        // Into memory, which cannot fail; a block that the library refuses is one frame fewer.
-        match self.append(record, time, &segment) {
-            Ok(()) => {
-                self.waiting += 1;
-                self.written.frames += 1;
-            }
-            Err(_) => self.written.lost += 1,
+        if self.append(record, time, &segment) {
+            self.waiting += 1;
+            self.written.frames += 1;
+        } else {
+            self.written.lost += 1;
         }
-        if self.pending.get_ref().len() >= PENDING {
+        if self.pending.len() >= PENDING {
             self.flush();
         }
     }
@@ -177,54 +174,76 @@ impl<P: Place> Pcapng<P> {
         self.written.describe(&self.name)
     }
 
-    fn append(&mut self, record: &Record, time: Duration, segment: &[u8]) -> PcapResult<()> {
-        let interface_id = self.interface(record.interface.as_ref())?;
-        let block = EnhancedPacketBlock {
-            interface_id,
-            timestamp: time,
-            original_len: u32::try_from(segment.len()).unwrap_or(u32::MAX),
-            data: Cow::Borrowed(segment),
-            options: vec![
-                EnhancedPacketOption::Comment(comment::comment(record).into()),
-                EnhancedPacketOption::Flags(direction(record)),
-            ],
+    /// Whether the library took it; memory has room for it.
+    fn append(&mut self, record: &Record, time: u64, segment: &[u8]) -> bool {
+        let Some(interface) = self.interface(record.interface.as_ref()) else {
+            return false;
         };
-        self.pending.write_pcapng_block(block).map(drop)
+        let length = u32::try_from(segment.len()).unwrap_or(u32::MAX);
+        let options = [
+            option(OptionCode::Comment, comment::comment(record).as_bytes()),
+            option(FLAGS, &direction(record).to_le_bytes()),
+        ];
+        push(
+            &mut self.pending,
+            EnhancedPacketBlock {
+                block_type: 0,
+                block_len1: 0,
+                if_id: interface,
+                ts_high: (time >> 32) as u32,
+                ts_low: time as u32,
+                caplen: length,
+                origlen: length,
+                data: segment,
+                options: options.into(),
+                block_len2: 0,
+            },
+        )
     }
 
     /// The number of an interface, which is described first if it is new.
-    fn interface(&mut self, name: Option<&Word>) -> PcapResult<u32> {
+    fn interface(&mut self, name: Option<&Word>) -> Option<u32> {
         let name = name.filter(|name| {
             let has_room = self.interfaces.len() < MOST_INTERFACES
                 || self.interfaces.contains_key(&Some((*name).clone()));
             has_room && name.len() <= LONGEST_NAME
         });
         if let Some(&number) = self.interfaces.get(&name.cloned()) {
-            return Ok(number);
+            return Some(number);
         }
         let number = u32::try_from(self.interfaces.len()).unwrap_or(u32::MAX);
         let called = match name {
-            Some(name) => InterfaceDescriptionOption::IfName(comment::line(name)),
-            None => InterfaceDescriptionOption::IfDescription("interface not known".into()),
+            Some(name) => option(OptionCode::IfName, comment::line(name).as_bytes()),
+            None => option(OptionCode::IfDescription, b"interface not known"),
         };
-        self.pending.write_pcapng_block(InterfaceDescriptionBlock {
-            linktype: DataLink::RAW,
-            snaplen: NO_LIMIT,
-            options: vec![called, InterfaceDescriptionOption::IfTsResol(NANOSECONDS)],
-        })?;
-        self.interfaces.insert(name.cloned(), number);
-        Ok(number)
+        let is_described = push(
+            &mut self.pending,
+            InterfaceDescriptionBlock {
+                block_type: 0,
+                block_len1: 0,
+                linktype: Linktype::RAW,
+                reserved: 0,
+                snaplen: NO_LIMIT,
+                options: vec![called, option(OptionCode::IfTsresol, &[NANOSECONDS])],
+                block_len2: 0,
+                if_tsresol: NANOSECONDS,
+                if_tsoffset: 0,
+            },
+        );
+        is_described.then(|| {
+            self.interfaces.insert(name.cloned(), number);
+            number
+        })
     }
 
     fn put(&mut self) -> io::Result<()> {
-        let waiting = self.pending.get_mut();
-        if waiting.is_empty() {
+        if self.pending.is_empty() {
             return Ok(());
         }
-        self.place.write_all(waiting)?;
+        self.place.write_all(&self.pending)?;
         self.place.flush()?;
-        self.length += waiting.len() as u64;
-        waiting.clear();
+        self.length += self.pending.len() as u64;
+        self.pending.clear();
         self.waiting = 0;
         Ok(())
     }
@@ -246,7 +265,7 @@ impl<P: Place> Pcapng<P> {
         self.pending = section(&self.machine);
         self.interfaces = HashMap::default();
         if self.closed {
-            self.pending.get_mut().clear();
+            self.pending.clear();
         }
     }
 }
@@ -258,30 +277,57 @@ impl<P: Place> Drop for Pcapng<P> {
 }
 
 /// A section's header, in memory.
-fn section(machine: &Machine) -> PcapNgWriter<Vec<u8>> {
-    let mut options = vec![
-        SectionHeaderOption::Hardware(std::env::consts::ARCH.into()),
-        SectionHeaderOption::UserApplication(
-            concat!("rsttrace ", env!("CARGO_PKG_VERSION")).into(),
-        ),
-    ];
+fn section(machine: &Machine) -> Vec<u8> {
+    let mut options = vec![option(
+        OptionCode::ShbHardware,
+        std::env::consts::ARCH.as_bytes(),
+    )];
     if let Some(kernel) = &machine.kernel {
         let system = format!("Linux {}", comment::line(kernel));
-        options.insert(1, SectionHeaderOption::OS(system.into()));
+        options.push(option(OptionCode::ShbOs, system.as_bytes()));
     }
-    let header = SectionHeaderBlock {
-        endianness: Endianness::native(),
-        options,
-        ..SectionHeaderBlock::default()
-    };
-    PcapNgWriter::with_section_header(Vec::new(), header)
-        .expect("memory can be written to, and the options are short")
+    options.push(option(
+        OptionCode::ShbUserAppl,
+        concat!("rsttrace ", env!("CARGO_PKG_VERSION")).as_bytes(),
+    ));
+    let mut section = Vec::new();
+    push(
+        &mut section,
+        SectionHeaderBlock {
+            block_type: 0,
+            block_len1: 0,
+            bom: 0,
+            major_version: 0,
+            minor_version: 0,
+            section_len: UNKNOWN_LENGTH,
+            options,
+            block_len2: 0,
+        },
+    );
+    section
 }
 
-/// Since 1970; `None` for what is no time, or before that.
-fn since_epoch(time: &str) -> Option<Duration> {
+/// Appends a block; the library fills in its type and lengths. Whether it did.
+fn push(out: &mut Vec<u8>, mut block: impl ToVec) -> bool {
+    block
+        .to_vec()
+        .is_ok_and(|bytes| out.write_all(&bytes).is_ok())
+}
+
+/// An option is at most 65,535 bytes long.
+fn option(code: OptionCode, value: &[u8]) -> PcapNGOption<'static> {
+    let len = u16::try_from(value.len()).unwrap_or(u16::MAX);
+    PcapNGOption {
+        code,
+        len,
+        value: value[..len.into()].to_vec().into(),
+    }
+}
+
+/// Nanoseconds since 1970; `None` for what is no time, or before that.
+fn since_epoch(time: &str) -> Option<u64> {
     let nanos = time.parse::<Timestamp>().ok()?.as_nanosecond();
-    u64::try_from(nanos).ok().map(Duration::from_nanos)
+    u64::try_from(nanos).ok()
 }
 
 /// The two lowest bits of a frame's flags: 1 inbound, 2 outbound, 0 not known.
@@ -299,7 +345,9 @@ fn direction(record: &Record) -> u32 {
 #[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod tests {
     use std::sync::{Arc, Mutex};
+    use std::time::Duration;
 
+    use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketOption;
     use pcap_file::pcapng::{Block, PcapNgReader};
 
     use super::*;

@@ -3,10 +3,8 @@
 //! Buckets are of about equal width on a logarithmic scale, named by times that people set. Each begins 3 % before its name, so
 //! that resets at a timeout of five minutes are in one bucket although some came at 299.9 s and some at 300.1 s.
 
-use std::collections::{HashSet, VecDeque};
-
 use super::leg::Leg;
-use crate::hash::RandomState;
+use crate::hash::{self, LruCache};
 use crate::record::{Basis, Cause, Record, Word};
 
 /// Where buckets begin by name, seconds.
@@ -90,8 +88,7 @@ pub struct Counter {
     idle: [u64; NAMES.len()],
     timeouts: Vec<Timeout>,
     marks: usize,
-    counted: HashSet<Leg, RandomState>,
-    by_age: VecDeque<Leg>,
+    counted: LruCache<Leg, ()>,
 }
 
 impl Default for Counter {
@@ -101,8 +98,7 @@ impl Default for Counter {
             idle: [0; NAMES.len()],
             timeouts: Vec::new(),
             marks: 0,
-            counted: HashSet::default(),
-            by_age: VecDeque::new(),
+            counted: hash::lru(MOST_OPEN),
         }
     }
 }
@@ -163,16 +159,11 @@ impl Counter {
         let Some(leg) = Leg::of(record) else {
             return true;
         };
-        if !self.counted.insert(leg.clone()) {
-            return false;
+        let is_new = !self.counted.contains(&leg);
+        if is_new {
+            self.counted.put(leg, ());
         }
-        if self.by_age.len() >= MOST_OPEN
-            && let Some(oldest) = self.by_age.pop_front()
-        {
-            self.counted.remove(&oldest);
-        }
-        self.by_age.push_back(leg);
-        true
+        is_new
     }
 
     /// A timeout, seconds, that a reset names.

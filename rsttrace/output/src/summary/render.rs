@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use std::hash::Hash;
 use std::time::Duration;
 
-use super::tally::Tally;
+use super::Tally;
 use super::{NO_PROCESS, Summary};
 use crate::record::Severity;
-use crate::text::{bytes, pad, width};
+use crate::text::{pad, size, width};
 use crate::words::count;
 
 /// Lines of each table.
@@ -52,7 +52,7 @@ impl Summary {
 
     /// Where none is known, there is nothing to list.
     fn knows_processes(&self) -> bool {
-        let (top, others) = self.processes.top(2);
+        let (top, [others]) = self.processes.top(2);
         others > 0 || top.iter().any(|(name, _)| *name != NO_PROCESS)
     }
 
@@ -95,8 +95,9 @@ impl Summary {
         if self.left_out > 0 {
             writeln!(out, "{} more left out by the filters", count(self.left_out))?;
         }
-        if self.dead.total > 0 {
-            let died = plural(self.dead.total, "connection", "connections");
+        let [dead] = self.dead.total();
+        if dead > 0 {
+            let died = plural(dead, "connection", "connections");
             writeln!(out, "{died} died without a reset")?;
         }
         Ok(())
@@ -180,7 +181,7 @@ impl Summary {
             return Ok(());
         };
         if let Some(own) = vitals.process {
-            let memory = bytes(own.most_resident);
+            let memory = size(own.most_resident);
             writeln!(
                 out,
                 "rsttrace itself: {} CPU, at most {memory} of memory",
@@ -194,7 +195,7 @@ impl Summary {
         let buffer = vitals.buffer;
         if buffer.capacity > 0 {
             let percent = buffer.most_read as f64 * 100.0 / buffer.capacity as f64;
-            let size = bytes(buffer.capacity);
+            let size = size(buffer.capacity);
             writeln!(out, "buffer of {size}: at most {percent:.1} % full")?;
         }
         Ok(())
@@ -206,10 +207,10 @@ fn section<K: Clone + Eq + Hash + Ord + ToString>(
     title: &str,
     tally: &Tally<K>,
 ) -> std::fmt::Result {
-    let (top, others) = tally.top(TOP);
+    let (top, [others]) = tally.top(TOP);
     let rows = top
         .into_iter()
-        .map(|(key, number)| (number, vec![key.to_string()]));
+        .map(|(key, [number])| (number, vec![key.to_string()]));
     table(out, title, rows.collect(), others)
 }
 

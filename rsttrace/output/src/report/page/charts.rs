@@ -2,6 +2,8 @@
 //!
 //! Bars are SVG that is stretched to the page; words are HTML beside them, so that they keep their size on a telephone.
 
+use std::hash::Hash;
+
 use jiff::Timestamp;
 use maud::{Markup, html};
 
@@ -314,7 +316,7 @@ pub(super) fn most(gathering: &Gathering, number: usize) -> Markup {
     }
 }
 
-fn ranking<K: Ord + Clone>(
+fn ranking<K: Clone + Eq + Hash + Ord>(
     title: &str,
     column: &str,
     tally: &Tally<K>,
