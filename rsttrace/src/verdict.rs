@@ -37,7 +37,7 @@ use crate::idle::clocks::Quiet;
 use crate::idle::memory::Burst;
 use crate::pipeline::Reason;
 use crate::record::{
-    Cause, Confidence, Evidence, Learned, Origin, Process, Sentence, Verdict, Word,
+    Candidate, Cause, Confidence, Evidence, Learned, Origin, Process, Sentence, Verdict, Word,
 };
 
 /// What a verdict may take for granted.
@@ -161,8 +161,8 @@ pub struct OtherEnd {
 /// A timeout of the end that sent a reset, by its own record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OwnTimeout {
-    /// It is no end of the connection but passed it on, and had forgotten it.
-    pub passes_on: bool,
+    /// Settings of this host by which it had forgotten a connection that it only passes on; empty for an end of the connection.
+    pub settings: Vec<Candidate>,
     /// What to change there.
     pub advice: Vec<Sentence>,
 }

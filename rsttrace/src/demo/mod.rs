@@ -20,4 +20,4 @@ pub use lab::{IpVersion, Lab, Place};
 pub use scenarios::{Armed, Family, Hop, Scenario, Staged, Suite, stage_together};
 pub use segment::{Flags, Segment};
 pub use tap::{Taps, file_name};
-pub use truth::{Holder, Named, StagedIdle, Truth, View, Who};
+pub use truth::{Hidden, Holder, Named, StagedIdle, Truth, View, Who};

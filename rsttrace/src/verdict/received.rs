@@ -266,7 +266,12 @@ impl Finding {
                 return;
             }
             // Something between the ends, in another namespace of this host, had forgotten the connection.
-            Some(_) if sender.timeout.as_ref().is_some_and(|own| own.passes_on) => {
+            Some(_)
+                if sender
+                    .timeout
+                    .as_ref()
+                    .is_some_and(|own| !own.settings.is_empty()) =>
+            {
                 (self.origin, self.cause) = (Origin::Middlebox, Cause::IdleTimeout);
                 self.confidence = Confidence::Likely;
             }

@@ -305,8 +305,13 @@ pub fn observed(
             packet.source
         );
     }
-    let origin = match cause {
-        Cause::BlindAttempt if sender.is_some() || may_be_peers => Origin::Unknown,
+    // Written on this host in the peer's name.
+    let made_here = sender
+        .and_then(|sender| sender.found)
+        .filter(|(_, cause)| matches!(cause, Cause::FirewallReject | Cause::RawSocket));
+    let origin = match (cause, made_here) {
+        (Cause::BlindAttempt, Some((origin, _))) => origin,
+        (Cause::BlindAttempt, None) if sender.is_some() || may_be_peers => Origin::Unknown,
         _ => origin_of(cause),
     };
     if cause == Cause::BlindAttempt {

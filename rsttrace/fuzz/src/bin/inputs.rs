@@ -4,9 +4,8 @@
 use std::hint::black_box;
 
 use libfuzzer_sys::fuzz_target;
-use rsttrace::judge::Sight;
 use rsttrace::recording;
 
 fuzz_target!(|bytes: &[u8]| {
-    black_box(recording::replay_plain(bytes, Sight::EachNamespace));
+    black_box(recording::replay_plain(bytes));
 });
