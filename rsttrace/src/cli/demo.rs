@@ -10,13 +10,16 @@ use super::shared::{OutputArgs, OutputFormat, TracerArgs, TracerOptions};
 use crate::values;
 
 const AFTER_HELP: &str = "\
+Each case is judged twice: with the events of one network namespace, as if it were a host of its
+own, and with those of the whole host, as `rsttrace watch` judges. It is right only if both are.
+
 Nothing outside the private namespaces is touched, and nothing stays behind. What a case needs
 and this machine lacks (nft, a kernel module) is shown as not staged, with the reason; it never
 counts as right.
 
 Exit codes:
   0       no staged case was explained wrongly or as unknown
-  1       one was, or fewer than --require could be staged
+  1       one was, or --require was not met
   2 to 4  as for `rsttrace --help`
 
 Examples:
@@ -40,7 +43,7 @@ pub(super) struct DemoArgs {
     #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., value_parser = values::word)]
     only: Vec<String>,
 
-    /// Fail if fewer than this many cases could be staged
+    /// Fail if fewer than this many cases could be staged, or one was to have a socket older than the tracer and has not
     #[arg(long, value_name = "N", conflicts_with = "list")]
     require: Option<usize>,
 
