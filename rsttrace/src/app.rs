@@ -1,9 +1,9 @@
 //! Puts the edges and the pure core together: how does an event get from the kernel to a record?
 
-mod brain;
 mod demo;
 mod doctor;
 mod history;
+mod intake;
 mod monitoring;
 mod pcap;
 mod playback;

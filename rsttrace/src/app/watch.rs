@@ -14,11 +14,11 @@ use crate::cli::{Failure, Interrupt, Of, OutputFile, WatchOptions};
 use crate::host::facts::kernel_release;
 use crate::kernel::{InterfaceOptions, Scope};
 use crate::record::Output;
-use crate::text::size;
-use crate::words::count;
 use crate::sink::{Machine, Reporter};
 use crate::store;
+use crate::text::size;
 use crate::vitals::Vitals;
+use crate::words::count;
 
 /// How long the start waits for classifiers on interfaces that are there; resets are traced meanwhile.
 const PATIENCE: Duration = Duration::from_secs(2);

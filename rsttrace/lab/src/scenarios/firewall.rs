@@ -5,9 +5,9 @@ use super::pair::Pair;
 use super::{Armed, Family, Scenario, Staged, Suite, confirm};
 use crate::lab::Place;
 use crate::net::nft::{FlagMatch, Hook, Port, Rule, Verdict};
-use crate::truth::{Hidden, Truth};
 use crate::record::{Cause, Form, Origin};
 use crate::segment::Flags;
+use crate::truth::{Hidden, Truth};
 
 /// A SYN for a listening port is rejected in INPUT.
 pub const REJECT_SYN: Scenario = Scenario {

@@ -10,8 +10,8 @@ use crate::StageError;
 use crate::actor::Actor;
 use crate::actor::protocol::Command;
 use crate::lab::{IpVersion, Lab, Place};
-use crate::truth::{Hidden, Truth};
 use crate::record::{Cause, Form, IdleMode, Origin, Role};
+use crate::truth::{Hidden, Truth};
 
 /// A box that resets both ends at its timeout, and that the configuration names.
 pub const EXPIRED: Scenario = Scenario {

@@ -8,9 +8,9 @@ use crate::StageError;
 use crate::actor::Actor;
 use crate::actor::protocol::Command;
 use crate::lab::{IpVersion, Lab, Place};
-use crate::truth::{Hidden, Truth};
 use crate::record::{Cause, Direction, Origin, Role};
 use crate::segment::{Flags, Segment};
+use crate::truth::{Hidden, Truth};
 
 /// A raw socket on the server's host sends the RST, the server's TCP knows nothing of it.
 pub const RAW_SOCKET: Scenario =

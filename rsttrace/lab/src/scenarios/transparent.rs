@@ -12,9 +12,9 @@ use crate::StageError;
 use crate::actor::protocol::TcpState;
 use crate::lab::{Lab, Place};
 use crate::net::nft::{Hook, Only, Port, Rule, Verdict};
-use crate::truth::{Hidden, Truth};
 use crate::record::{Cause, Form, IdleMode, Origin, Role};
 use crate::segment::{Flags, Pattern, Segment};
+use crate::truth::{Hidden, Truth};
 
 /// The balancer's firewall rejects what belongs to no connection: in the client's name.
 pub const REJECTED_PUSH: Scenario = Scenario {

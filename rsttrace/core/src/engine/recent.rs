@@ -35,7 +35,7 @@ type Connection = (NetnsCookie, Flow);
 
 /// See the module.
 #[derive(Debug)]
-pub struct Ledger {
+pub struct Recent {
     knowledge: Knowledge,
     memory: Memory,
     ttls: LruCache<(NetnsCookie, IpAddr), Vec<(Flow, u8)>>,
@@ -53,7 +53,7 @@ struct Ending {
     tidied: bool,
 }
 
-impl Ledger {
+impl Recent {
     /// An empty one; `knowledge` does not change.
     pub fn new(knowledge: Knowledge) -> Self {
         Self {

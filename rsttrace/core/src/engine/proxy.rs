@@ -198,8 +198,8 @@ impl Leg {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::fixtures::{MS, NOW, Scene, closing, ownership, socket};
     use crate::event::OwnerSource;
-    use crate::pipeline::fixtures::{MS, NOW, Scene, closing, ownership, socket};
     use crate::record::Role;
 
     const AT: BootTime = BootTime(NOW);

@@ -330,7 +330,7 @@ fn seconds(span: Option<Duration>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::fixtures::host;
+    use crate::engine::fixtures::host;
 
     #[test]
     fn times_have_all_nine_digits() {
