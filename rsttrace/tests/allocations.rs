@@ -26,7 +26,7 @@ const APART: Duration = Duration::from_micros(50);
 /// At most this often, by step. What goes beyond the event itself and its record's sentences is to come down further.
 const MOST: [(&str, f64); 5] = [
     ("decode, an event", 1.0),
-    ("join and judge, a record", 6.0),
+    ("join and judge, a record", 10.0),
     ("a record that is grouped, and not worded", 0.0),
     ("the text of a record", 13.5),
     ("a JSON line", 0.0),

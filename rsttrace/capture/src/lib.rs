@@ -6,5 +6,5 @@ pub mod file_kind;
 pub mod recording;
 pub mod track;
 
-use rsttrace_core::{captured, engine, flood, verdict};
+use rsttrace_core::{captured, engine, flood, thresholds, verdict};
 use rsttrace_model::{event, hash, palette, record, text, vitals, words};

@@ -10,6 +10,7 @@ pub mod engine;
 pub mod flood;
 pub mod idle;
 pub mod join;
+pub mod thresholds;
 pub mod verdict;
 
 use rsttrace_model::{event, hash, record, vitals, words};

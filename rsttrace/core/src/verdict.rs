@@ -87,9 +87,6 @@ impl Context {
     }
 }
 
-/// What was on its way when the peer reset may come so long after it, out of order.
-pub const REORDERED: Duration = Duration::from_millis(10);
-
 /// What is known around an accepted reset beyond the events of it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Around {

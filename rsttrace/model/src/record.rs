@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use verdict::{Evidence, Explanation, Verdict};
+pub use verdict::{Evidence, Explanation, Kind, Verdict};
 
 /// A sentence, of the program itself or made for a record.
 pub type Sentence = Cow<'static, str>;

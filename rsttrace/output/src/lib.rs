@@ -9,5 +9,5 @@ pub mod store;
 pub mod summary;
 pub mod terminal;
 
-use rsttrace_core::causes;
+use rsttrace_core::{causes, thresholds};
 use rsttrace_model::{event, filter, hash, palette, record, text, vitals, words};

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::pattern::{Death, Pattern, pattern, timer_of};
-use super::trial::{Fate, Trial, control, fate, median, slack};
+use super::trial::{Fate, Trial, control, fate, median};
+use crate::thresholds::probed_tolerance;
 
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +60,7 @@ fn after_expiry(trials: &[Trial], now: Duration) -> Option<Next> {
         })
         .collect();
     let timeout = median(deaths.iter().map(|death| death.quiet))?;
-    let overdue = timeout + slack(timeout);
+    let overdue = timeout + probed_tolerance(timeout);
     let mut outlived = 0;
     for trial in trials {
         match trial.silent_for(now) {

@@ -176,11 +176,6 @@ pub(super) fn control(trials: &[Trial]) -> Option<&End> {
     control.outcome().map(|outcome| &outcome.end)
 }
 
-/// How far two silences may be apart and still be one timeout: timers are checked now and then, and both ends are busy.
-pub(super) fn slack(timeout: Duration) -> Duration {
-    (timeout * 3 / 100).max(Duration::from_millis(250))
-}
-
 /// The middle one; of an even number, the lower of the two. Absent if there is none.
 pub(super) fn median(values: impl IntoIterator<Item = Duration>) -> Option<Duration> {
     let mut sorted: Vec<_> = values.into_iter().collect();

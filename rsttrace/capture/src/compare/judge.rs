@@ -95,10 +95,7 @@ struct Facts {
 
 impl Facts {
     fn add(&mut self, kind: EvidenceKind, detail: String) {
-        self.evidence.push(Evidence {
-            kind,
-            detail: detail.into(),
-        });
+        self.evidence.push(Evidence::new(kind, detail));
     }
 }
 

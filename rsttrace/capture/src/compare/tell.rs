@@ -16,10 +16,9 @@ use super::{All, Chain};
 use crate::event::TcpFlags;
 use crate::hash::HashMap;
 use crate::record::{Cause, Confidence, Endpoint, Evidence, EvidenceKind, Record, Word};
+use crate::thresholds::IDLE;
 use crate::words;
 
-/// A silence from here on is worth telling.
-const TOLD_SILENCE: f64 = 1.0;
 /// Resets of one connection that are told of.
 const MOST_RESETS: usize = 64;
 
@@ -403,9 +402,10 @@ impl Teller<'_, '_> {
             .map(|sighting| sighting.time)
             .min()?;
         let silence = life.silence?;
-        let before = end.since(silence.until).as_secs_f64() < TOLD_SILENCE && silence.until <= end;
+        let before =
+            end.since(silence.until).as_secs_f64() < IDLE.as_secs_f64() && silence.until <= end;
         let span = silence.span().as_secs_f64();
-        (before && span >= TOLD_SILENCE).then_some(span)
+        (before && span >= IDLE.as_secs_f64()).then_some(span)
     }
 
     fn reset(&self, reset: &Reset, all: &[Reset]) -> ResetComparison {
@@ -429,10 +429,7 @@ impl Teller<'_, '_> {
         let mut sentence = self.sentence(reset, &claimed, source);
         if let Some((kind, detail)) = self.across(reset, all) {
             sentence = format!("{sentence} {detail}");
-            evidence.push(Evidence {
-                kind,
-                detail: detail.into(),
-            });
+            evidence.push(Evidence::new(kind, detail));
         }
         let first = reset.passage.seen.iter().flatten().next();
         let alone = self.alone(reset);

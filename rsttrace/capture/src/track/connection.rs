@@ -15,7 +15,7 @@ use crate::event::{
     PeerFinish, Received, SenderSocket, Socket, SocketCookie, Target, Task, TcpFlags, TcpState,
 };
 use crate::record::{Vantage, Word};
-use crate::verdict::REORDERED;
+use crate::thresholds::{LONGEST_DELAYED_ACK, REORDERED, VOLLEY};
 use crate::verdict::peer_signs::{LONGEST_PATH, hops};
 
 /// See the module. The ends go by 0 and 1.
@@ -49,12 +49,6 @@ struct Waiting {
 
 /// What an end sends so long after its reset was not on its way before.
 const GONE_ON: Duration = LOOKAHEAD;
-
-/// Acknowledgements are put off for less.
-const LONGEST_DELAY: Duration = Duration::from_millis(250);
-
-/// Whoever guesses numbers sends several resets within this.
-const VOLLEY: Duration = Duration::from_secs(1);
 
 /// Resets of one connection that are followed at a time.
 const MAX_WAITING: usize = 16;
@@ -385,7 +379,7 @@ impl Connection {
             expected: source.next,
             stuck: source
                 .unacknowledged_since
-                .filter(|since| source.outstanding() > 0 && now.since(*since) > LONGEST_DELAY)
+                .filter(|since| source.outstanding() > 0 && now.since(*since) > LONGEST_DELAYED_ACK)
                 .and(source.acked),
             round_trip: destination.round_trip.map(|(least, _)| least),
             onward_trip: source.round_trip.map(|(least, _)| least),

@@ -3,7 +3,8 @@
 use super::{Definition, Doc, Many, cost_of_data};
 use crate::attribution::Whose;
 use crate::event::{Sent, TcpState};
-use crate::idle::clocks::LEAST;
+
+use crate::thresholds::IDLE;
 use crate::record::{Evidence, EvidenceKind, Explanation, Origin, Severity};
 use crate::verdict::{CapturedCase, SentCase};
 use crate::words::{self, bytes, span};
@@ -68,7 +69,7 @@ impl Definition for DataAfterClose {
             .map_or_else(|| "the application".to_owned(), ToString::to_string);
         let silence = closer
             .map(|closer| closer.quiet)
-            .filter(|quiet| *quiet >= LEAST)
+            .filter(|quiet| *quiet >= IDLE)
             .map_or_else(String::new, |quiet| {
                 format!(" after {} of silence", words::silence(quiet))
             });

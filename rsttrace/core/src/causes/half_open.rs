@@ -3,7 +3,8 @@
 use super::{Definition, Doc, Many, answers_any, cost_of_data};
 use crate::attribution::{self, Whose};
 use crate::event::{Sent, TcpState};
-use crate::idle::clocks::LEAST;
+
+use crate::thresholds::IDLE;
 use crate::record::{Confidence, EvidenceKind, Explanation, Origin, Severity};
 use crate::verdict::{CapturedCase, LeftCase, SentCase};
 
@@ -126,7 +127,7 @@ pub(super) fn no_socket(sent: &Sent) -> bool {
 /// It answers a segment of a connection on which this end had been silent.
 pub(super) fn captured_after_silence(case: &CapturedCase) -> bool {
     let silent = case.captured.sender.silent;
-    case.is_answer_of_this_host() && silent.is_some_and(|silent| silent >= LEAST)
+    case.is_answer_of_this_host() && silent.is_some_and(|silent| silent >= IDLE)
 }
 
 /// A kernel that does not show answers without a socket.

@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::reset_by_peer::{self, after_the_fin, answer_time};
 use super::{Definition, Doc, Many};
 use crate::idle::candidates::{Kind, Match};
-use crate::idle::clocks::{LEAST, Quiet, Trigger};
+use crate::idle::clocks::{Quiet, Trigger};
+use crate::thresholds::{IDLE, LEAST_FORGETFUL, LEAST_KNOWN_TIMEOUT};
 use crate::idle::memory::Lesson;
 use crate::record::{
     Basis, Bound, Confidence, EvidenceKind, Explanation, IdleMode, Learned, Origin, Sentence,
@@ -162,7 +163,7 @@ fn timed_out(case: &AcceptedCase, found: &Timeout) -> String {
             Side::Theirs => "; it had asked, and the receiver had not answered yet",
         });
     }
-    if quiet.application > quiet.wire + LEAST && quiet.mode != IdleMode::LateRst {
+    if quiet.application > quiet.wire + IDLE && quiet.mode != IdleMode::LateRst {
         text.push_str("; only segments without data, such as keepalive probes, passed meanwhile");
     }
     text
@@ -185,17 +186,10 @@ pub struct Timeout {
     pub timeout: Option<Duration>,
 }
 
-/// A device in the table may be meant only from this timeout on: shorter ones are think times of applications.
-const LEAST_KNOWN: f64 = 30.0;
-
-/// A device that is not known is believed to have forgotten a connection from this silence on; before, it may have had any
-/// reason to reset it.
-pub const LEAST_FORGETFUL: Duration = Duration::from_secs(60);
-
 /// Judges; `None`: no idle timeout, or nothing but the number speaks for one.
 pub fn find_timeout(around: &Around, bearing: &Bearing) -> Option<Timeout> {
     let quiet = around.quiet?;
-    if quiet.silence() < LEAST || around.burst.is_some() {
+    if quiet.silence() < IDLE || around.burst.is_some() {
         return None;
     }
     let configured = around
@@ -211,7 +205,7 @@ pub fn find_timeout(around: &Around, bearing: &Bearing) -> Option<Timeout> {
     let known = around
         .matches
         .iter()
-        .any(|found| found.precise && found.candidate.timeout >= LEAST_KNOWN);
+        .any(|found| found.precise && found.candidate.timeout >= LEAST_KNOWN_TIMEOUT);
     let forgotten = foreign && bearing.forgot && quiet.wire >= LEAST_FORGETFUL;
     let facts =
         usize::from(configured.is_some()) + usize::from(learned.is_some()) + usize::from(foreign);
@@ -316,7 +310,7 @@ pub fn path_lesson(lesson: &Lesson) -> String {
 /// What the silence, the path's history and the known devices say.
 pub fn silence_evidence(around: &Around, explanation: &mut Explanation) {
     if let Some(quiet) = &around.quiet
-        && quiet.silence() >= LEAST
+        && quiet.silence() >= IDLE
     {
         explanation.add(EvidenceKind::Silence, describe(quiet));
     }
@@ -355,7 +349,7 @@ pub fn silence_evidence(around: &Around, explanation: &mut Explanation) {
 }
 
 fn describe(quiet: &Quiet) -> String {
-    let probes = if quiet.application > quiet.wire + LEAST {
+    let probes = if quiet.application > quiet.wire + IDLE {
         format!(
             "; without data for {}, but not without segments such as keepalive probes",
             words::silence(quiet.application)

@@ -2,6 +2,7 @@
 
 use super::{Definition, Doc, Many};
 use crate::event::{Sent, TcpState};
+use crate::thresholds::IDLE;
 use crate::idle::clocks;
 use crate::record::{Evidence, EvidenceKind, Explanation, Origin, Severity};
 use crate::verdict::{CapturedCase, SentCase};
@@ -103,7 +104,7 @@ pub(super) fn captured_probes(case: &CapturedCase) -> bool {
 pub(super) fn captured_probe(case: &CapturedCase) -> bool {
     let captured = &case.captured;
     let since_probe = captured.sender.probed.unwrap_or_default();
-    let is_unanswered = since_probe >= clocks::LEAST
+    let is_unanswered = since_probe >= IDLE
         && captured
             .onward_trip
             .is_none_or(|trip| since_probe > trip.saturating_mul(8));

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{Definition, Doc, Many};
 use crate::event::{Target, TcpState};
-use crate::idle::clocks::{self, LEAST, Trigger};
+use crate::idle::clocks::{self, Trigger};
+use crate::thresholds::{IDLE, WORTH_PROBING};
 use crate::record::{Confidence, EvidenceKind, Explanation, Origin, Severity};
 use crate::verdict::peer_signs::weigh_ttl;
 use crate::verdict::{
@@ -132,10 +133,6 @@ impl Definition for ResetByPeer {
     }
 }
 
-/// A silence after which a path is worth probing.
-const WORTH_PROBING: Duration = Duration::from_secs(30);
-/// Silence in seconds that a sentence mentions.
-const WORTH_TELLING: f64 = 0.1;
 /// A span that a sentence leaves out.
 const SOON: Duration = Duration::from_millis(5);
 
@@ -153,7 +150,7 @@ pub(super) fn summary(case: &AcceptedCase) -> String {
     }
     let finish = case.around.quiet.as_ref();
     if let Some(quiet) = finish.filter(|quiet| quiet.trigger == Trigger::PeerFinish) {
-        let silence = if quiet.application >= LEAST {
+        let silence = if quiet.application >= IDLE {
             format!(" after {} of silence", words::silence(quiet.application))
         } else {
             String::new()
@@ -161,7 +158,7 @@ pub(super) fn summary(case: &AcceptedCase) -> String {
         let then = after_the_fin(case, quiet.after);
         return format!("{remote} had closed the connection{silence}, and {then}");
     }
-    let quiet = clocks.quiet_before.filter(|&quiet| quiet >= WORTH_TELLING);
+    let quiet = clocks.quiet_before.filter(|&quiet| quiet >= IDLE.as_secs_f64());
     match (quiet, clocks.reset_after_send) {
         (Some(quiet), Some(after)) => format!(
             "{remote} reset the connection{age}: silent {}, then {our} write was reset {}",

@@ -7,23 +7,18 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::captured::{Captured, TalksOn};
-use crate::causes::LEAST_FORGETFUL;
 use crate::event::{Body, BootTime, Flow, NetnsCookie, Packet, Received, Segment, Sent, Target};
 use crate::hash::{self, LruCache};
 use crate::idle::candidates::{self, Knowledge, Match, Silence};
-use crate::idle::clocks::{self, LEAST, Quiet};
+use crate::idle::clocks::{self, Quiet};
 use crate::idle::memory::{Lesson, MAX_PATHS, Memory, Path};
 use crate::join::{Origin, accepts, is_passive_form};
 use crate::record::{Basis, IdleMode};
-use crate::verdict::{self, Around, Arrived, OtherReset, REORDERED, Side};
+use crate::thresholds::{IDLE, LEAST_FORGETFUL, REORDERED, TALKS_ON, VOLLEY};
+use crate::verdict::{self, Around, Arrived, OtherReset, Side};
 
 /// Entries of each kind.
 const MAX_RECENT: usize = 4096;
-/// A segment so long after a reset is of another story. The reset itself is judged 150 ms after it, so what the peer says later is
-/// told only by the record of this host's answer to it.
-const TALK: Duration = Duration::from_secs(2);
-/// Resets that missed by this long ago belong to the one that hit.
-const VOLLEY: Duration = Duration::from_secs(1);
 /// The socket of a connection that was reset may still be found for so long.
 const JUST: Duration = Duration::from_millis(10);
 /// The longest tick of a kernel clock in use, 100 Hz.
@@ -98,7 +93,7 @@ impl Recent {
         let quiet = clocks::before_received(received, time);
         let path = path(netns, received);
         let burst = self.memory.burst(path, time);
-        let long = quiet.filter(|quiet| burst.is_none() && quiet.silence() >= LEAST);
+        let long = quiet.filter(|quiet| burst.is_none() && quiet.silence() >= IDLE);
         let connection = (netns, received.flow);
         let rtt = received.socket.rtt.unwrap_or_default();
         Around {
@@ -112,7 +107,7 @@ impl Recent {
             }),
             talks_on: self.talks.peek(&connection).and_then(|&(later, ttl)| {
                 let after = later.since(time);
-                (after > rtt.max(REORDERED) && after <= TALK).then_some(TalksOn { after, ttl })
+                (after > rtt.max(REORDERED) && after <= TALKS_ON).then_some(TalksOn { after, ttl })
             }),
             peer_ttl: self.peer_ttl(netns, &received.flow),
             both_ways: None,

@@ -12,7 +12,7 @@ use crate::event::{
     self, BootTime, Facts, HostFacts, KeepaliveDefaults, Ownership, Segment, Sent, TcpState,
 };
 use crate::flood::{Sum, SumNames};
-use crate::idle::clocks::{LEAST, Quiet};
+use crate::idle::clocks::Quiet;
 use crate::idle::{candidates::Match, software};
 use crate::join::{Numbers, Origin, Part};
 use crate::record::{
@@ -20,6 +20,7 @@ use crate::record::{
     SUPPRESSED_SCHEMA, Socket, SuppressedRecord, TIMED_OUT_SCHEMA, TimedOutRecord, Timestamps,
     Verdict, Word,
 };
+use crate::thresholds::IDLE;
 use crate::verdict::advice::KeepaliveNow;
 use crate::verdict::{self, Around, Arrived, peer_signs};
 use crate::words;
@@ -195,7 +196,7 @@ pub fn own_timeout(
 ) -> Idle {
     idle.quiet_before = Some(quiet.wire.as_secs_f64());
     if let Some(comm) = comm
-        && quiet.application >= LEAST
+        && quiet.application >= IDLE
     {
         idle.candidates = matches(quiet)
             .into_iter()

@@ -15,6 +15,7 @@ pub use super::devices::Kind;
 use super::devices::{self, Device, Expiry};
 use crate::event::Environment;
 use crate::record::{Basis, Candidate, IdleMode, Word};
+use crate::thresholds::{CLOCK_SLACK, known_tolerance};
 
 /// How long a connection had been quiet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,10 +75,6 @@ pub struct Match {
 
 /// As many candidates as a reader looks at.
 pub const LIMIT: usize = 8;
-
-/// What two clocks of one silence may differ by: this host's ticks, the way from the device, a timer that is looked at
-/// four times a second.
-pub const CLOCK_SLACK: Duration = Duration::from_millis(250);
 
 /// The devices whose timeout fits the silence before a reset on a connection with `remote` at a service on
 /// `service_port`, most plausible first, at most [`LIMIT`].
@@ -249,7 +246,7 @@ fn fit(
                 silence.application
             };
             let distance = quiet.abs_diff(timeout);
-            (distance <= CLOCK_SLACK.max(timeout / 100)).then_some(distance)
+            (distance <= known_tolerance(timeout)).then_some(distance)
         }
         IdleMode::LateRst => (timeout <= silence.wire.saturating_add(CLOCK_SLACK))
             .then(|| silence.wire.saturating_sub(timeout)),
@@ -601,7 +598,7 @@ mod tests {
                     prop_assert!(timeout.as_secs_f64() <= wire.saturating_add(CLOCK_SLACK).as_secs_f64());
                 } else if !configured(it) {
                     let off = timeout.abs_diff(wire).min(timeout.abs_diff(application));
-                    prop_assert!(off <= CLOCK_SLACK.max(timeout / 100));
+                    prop_assert!(off <= known_tolerance(timeout));
                 }
                 let device = devices::all().iter().find(|device| device.name == it.candidate.device);
                 if let (Some(here), Some(vendor)) = (environment, device.and_then(|device| device.vendor)) {

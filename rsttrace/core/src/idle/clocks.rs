@@ -58,9 +58,6 @@ pub enum Trigger {
     Closed,
 }
 
-/// Silences below this are think time, not idleness.
-pub const LEAST: Duration = Duration::from_millis(900);
-
 /// The clocks as the record shows them, for a socket whose connection was in `state`; `None` where there was none yet.
 pub fn idle(socket: &Socket, state: TcpState, quiet: Option<&Quiet>) -> Option<Idle> {
     if !state.is_synchronized() {

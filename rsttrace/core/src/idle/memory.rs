@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::clocks::{LEAST, Quiet};
+use super::clocks::Quiet;
 use crate::event::{BootTime, Flow, NetnsCookie};
 use crate::hash::HashMap;
 use crate::record::{Bound, IdleMode, Learned};
+use crate::thresholds::{IDLE, learned_tolerance};
 
 /// Paths remembered.
 pub const MAX_PATHS: usize = 1024;
@@ -86,7 +87,7 @@ struct Sample {
 
 impl Sample {
     fn is_silent(&self) -> bool {
-        self.quiet.is_some_and(|quiet| quiet.application >= LEAST)
+        self.quiet.is_some_and(|quiet| quiet.application >= IDLE)
     }
 }
 
@@ -187,14 +188,14 @@ impl Memory {
             .samples(path)
             .filter(|sample| distance(sample.time, time) <= INSTANT)
             .filter_map(|sample| Some((sample, sample.quiet?.application)))
-            .filter(|(_, silence)| *silence >= LEAST)
+            .filter(|(_, silence)| *silence >= IDLE)
             .collect();
         if flows(near.iter().map(|(sample, _)| *sample)) < BURST {
             return None;
         }
         let shortest = near.iter().map(|(_, silence)| *silence).min()?;
         let longest = near.iter().map(|(_, silence)| *silence).max()?;
-        if longest - shortest <= tolerance(longest) * 2 {
+        if longest - shortest <= learned_tolerance(longest) * 2 {
             return None;
         }
         let first = near.iter().map(|(sample, _)| sample.time).min()?;
@@ -254,14 +255,14 @@ impl Memory {
     /// A sharp edge: most of the path's resets after a silence came at the same one, on enough connections, at enough
     /// instants, and not in step with a clock.
     fn exact(&self, path: Path, mode: IdleMode, silence: Duration) -> Option<Learned> {
-        if silence < LEAST {
+        if silence < IDLE {
             return None;
         }
-        let width = tolerance(silence);
+        let width = learned_tolerance(silence);
         let idle: Vec<(&Sample, Duration)> = self
             .samples(path)
             .filter_map(|sample| Some((sample, sample.quiet?)))
-            .filter(|(_, quiet)| quiet.mode == mode && quiet.application >= LEAST)
+            .filter(|(_, quiet)| quiet.mode == mode && quiet.application >= IDLE)
             .map(|(sample, quiet)| (sample, quiet.application))
             .collect();
         let at: Vec<(&Sample, Duration)> = idle
@@ -334,11 +335,6 @@ impl Memory {
                 .filter(|sample| history.last.since(sample.time) <= LESSON_LIFE)
         })
     }
-}
-
-/// How far silences at one timeout may lie apart: timers are coarse, and the longer they run the coarser.
-fn tolerance(timeout: Duration) -> Duration {
-    (timeout / 100).max(Duration::from_millis(100))
 }
 
 fn distance(one: BootTime, other: BootTime) -> Duration {

@@ -7,18 +7,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::peer_signs::{AT_ONCE, ttl_of_handshake, weigh_ttl};
+use super::peer_signs::{ttl_of_handshake, weigh_ttl};
 use super::{
     AcceptedCase, Around, Arrived, Clocks, Context, Judgement, Side, Witness, at_most, headers,
 };
 use crate::captured::{Captured, Placed};
 use crate::causes::{Why, definition, rules};
 use crate::event::{Segment, TcpFlags, TcpState};
-use crate::idle::clocks::LEAST;
+
 use crate::join::{is_in_window, is_passive_form};
 use crate::record::{
     Cause, Confidence, EvidenceKind, Explanation, Origin, Severity, Vantage, Verdict,
 };
+use crate::thresholds::{BOTH_AT_ONCE, IDLE, LONGEST_ANSWER};
 use crate::words::{self, span};
 
 /// What its verdict rests on.
@@ -42,9 +43,6 @@ pub fn side(captured: &Captured) -> Side {
         Some(Vantage::Source | Vantage::Between) | None => Side::Theirs,
     }
 }
-
-/// Kernels answer at once, busy ones a little later.
-const LONGEST_ANSWER: Duration = Duration::from_millis(20);
 
 impl CapturedCase {
     /// The case of a captured reset. `clocks` are those of the end that got it.
@@ -303,7 +301,7 @@ impl CapturedCase {
             && self
                 .captured
                 .other_way
-                .is_some_and(|apart| apart <= AT_ONCE)
+                .is_some_and(|apart| apart <= BOTH_AT_ONCE)
     }
 
     /// The capturing host sent it in the form of an answer, and there is nothing that it answers.
@@ -364,7 +362,7 @@ impl CapturedCase {
 
     /// ` after 300.0 s without data`, where that is a silence; else empty.
     pub(crate) fn after_silence(&self) -> String {
-        let quiet = self.captured.sender.quiet.filter(|quiet| *quiet >= LEAST);
+        let quiet = self.captured.sender.quiet.filter(|quiet| *quiet >= IDLE);
         quiet.map_or_else(String::new, |quiet| {
             format!(" after {} without data", words::silence(quiet))
         })

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use super::{Around, Arrived, Side};
 use crate::event::{Baseline, BootTime, Packet, Received, TcpFlags};
-use crate::idle::clocks::{self, LEAST, Trigger};
+use crate::idle::clocks::{self, Trigger};
 use crate::record::{Confidence, Evidence, EvidenceKind, Form};
+use crate::thresholds::{BOTH_AT_ONCE, IDLE, LONGEST_DELAYED_ACK};
 use crate::words::{self, span};
 
 /// What the signs say together.
@@ -396,7 +397,7 @@ fn answer_time(around: &Around) -> Option<(&'static str, Duration)> {
 fn answered_after_silence(case: &Case<'_>) -> Option<(i32, Sign)> {
     let quiet = case.around.quiet.as_ref()?;
     let (what, _) = answer_time(case.around)?;
-    let is_late = quiet.wire >= LEAST && case.arrived.form == Some(Form::Passive);
+    let is_late = quiet.wire >= IDLE && case.arrived.form == Some(Form::Passive);
     let sign = Sign::Late {
         side: case.around.side,
         what,
@@ -423,7 +424,7 @@ fn answered_too_soon(case: &Case<'_>) -> Option<(i32, Sign)> {
         .and_then(|ownership| ownership.established)
         .is_some_and(|established| case.at.since(established) < RTT_WINDOW);
     let measured = young && clocks::is_outgoing(ownership) == Some(true);
-    let weight = if measured || least > LONGEST_DELAY {
+    let weight = if measured || least > LONGEST_DELAYED_ACK {
         STRONG
     } else {
         WEAK
@@ -440,8 +441,6 @@ fn answered_too_soon(case: &Case<'_>) -> Option<(i32, Sign)> {
 /// Below this the noise of both ends is larger than the way.
 const LEAST_ROUND_TRIP: Duration = Duration::from_millis(2);
 const RTT_WINDOW: Duration = Duration::from_secs(300);
-/// Longer than acknowledgements are put off.
-const LONGEST_DELAY: Duration = Duration::from_millis(250);
 
 /// Another device of the link handed it over than the one that handed over the handshake.
 fn other_neighbour(case: &Case<'_>) -> Option<(i32, Sign)> {
@@ -483,11 +482,8 @@ fn near_misses(case: &Case<'_>) -> Option<(i32, Sign)> {
 fn both_ways(case: &Case<'_>) -> Option<(i32, Sign)> {
     let apart = case.around.both_ways?;
     let is_active = case.arrived.form == Some(Form::Active);
-    (is_active && apart <= AT_ONCE).then_some((WEAK, Sign::BothWays(apart)))
+    (is_active && apart <= BOTH_AT_ONCE).then_some((WEAK, Sign::BothWays(apart)))
 }
-
-/// A box that resets both ends does it in one go.
-pub(super) const AT_ONCE: Duration = Duration::from_millis(5);
 
 /// Whoever has reset a connection does not speak on it any more.
 fn peer_talks_on(case: &Case<'_>) -> Option<(i32, Sign)> {

@@ -7,8 +7,9 @@ use super::{ExpiredEntry, Judgement, OtherEnd, Reason, advice, at_most, headers}
 use crate::attribution::{self, ProcessName};
 use crate::causes::{definition, rules::Ruling};
 use crate::event::{BootTime, Segment, Sent, TcpState};
-use crate::idle::clocks::{LEAST, Quiet};
+use crate::idle::clocks::Quiet;
 use crate::record::{Cause, Evidence, EvidenceKind, Explanation, Role, Severity, Verdict};
+use crate::thresholds::IDLE;
 use crate::words::{self, span};
 
 /// What its verdict rests on.
@@ -239,7 +240,7 @@ impl SentCase {
             .and_then(|socket| socket.since_sent.min(socket.since_received));
         match since {
             // Shorter ones are think time.
-            Some(since) if since >= LEAST => format!(", quiet for {}", span(since)),
+            Some(since) if since >= IDLE => format!(", quiet for {}", span(since)),
             Some(_) | None => String::new(),
         }
     }

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::ser::SerializeStruct as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Cause, Confidence, EvidenceKind, Origin, Sentence, Severity};
+use super::{Cause, Confidence, EvidenceKind, Origin, Sentence, Severity, Word};
 
 /// Who sent a reset, why, what it cost, and how sure that is.
 #[derive(Clone)]
@@ -43,7 +43,7 @@ pub struct Explanation {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Evidence {
     /// The kind of fact.
-    pub kind: EvidenceKind,
+    pub kind: Kind,
     /// The fact as a sentence.
     pub detail: Sentence,
 }
@@ -52,9 +52,57 @@ impl Evidence {
     /// A fact of this kind.
     pub fn new(kind: EvidenceKind, detail: impl Into<Sentence>) -> Self {
         Self {
-            kind,
+            kind: Kind::Known(kind),
             detail: detail.into(),
         }
+    }
+}
+
+/// The kind of a fact: one of this version or, in what another version has written, another word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// One of this version.
+    Known(EvidenceKind),
+    /// Another version's.
+    Other(Word),
+}
+
+impl Kind {
+    /// The word in JSON.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Known(kind) => kind.name(),
+            Self::Other(word) => word,
+        }
+    }
+}
+
+impl Serialize for Kind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Kind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = Word::deserialize(deserializer)?;
+        let known = EvidenceKind::ALL.iter().find(|kind| kind.name() == word);
+        Ok(known.map_or(Self::Other(word), |kind| Self::Known(*kind)))
+    }
+}
+
+impl JsonSchema for Kind {
+    fn schema_name() -> Cow<'static, str> {
+        "EvidenceKind".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let known: Vec<&str> = EvidenceKind::ALL.iter().map(|kind| kind.name()).collect();
+        schemars::json_schema!({
+            "type": "string",
+            "description": "What the fact is about. Later versions may have more.",
+            "examples": known,
+        })
     }
 }
 

@@ -6,14 +6,13 @@ use super::finding::{Finding, MOST_VALUES, Service};
 use crate::causes::{Many, definition};
 use crate::record::Cause;
 use crate::text::escape;
+use crate::thresholds::IDLE;
 use crate::words::{count, silence, things};
 
 /// Devices that are named.
 const MOST_DEVICES: usize = 3;
 /// Silences this near to each other are one length: a part of it, or seconds.
 const ONE_LENGTH: (f64, f64) = (0.02, 0.5);
-/// Silences worth telling where they are not the cause.
-const WORTH_TELLING: f64 = 1.0;
 
 /// The finding as one sentence, without a full stop. What came from elsewhere is escaped for the eye, not for HTML.
 pub(super) fn sentence(finding: &Finding) -> String {
@@ -111,7 +110,7 @@ fn many(finding: &Finding) -> Many {
 /// ` after 300.0 ± 0.4 s of silence`, where that is worth telling.
 fn quiet(finding: &Finding) -> String {
     match (finding.silence(), length(finding)) {
-        (Some((shortest, ..)), Some(length)) if shortest >= WORTH_TELLING => {
+        (Some((shortest, ..)), Some(length)) if shortest >= IDLE.as_secs_f64() => {
             format!(" after {length} of silence")
         }
         _ => String::new(),

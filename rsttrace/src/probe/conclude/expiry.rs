@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::super::pattern::{How, Pattern, pattern};
 use super::super::render::seconds;
-use super::super::trial::{median, micros, slack};
+use super::super::trial::{median, micros};
 use super::{Conclusion, Mode, Seen, advice, connections, range};
 use crate::record::Confidence;
+use crate::thresholds::probed_tolerance;
 
 impl Seen<'_> {
     /// `timeout` is what a timer would have been set to.
@@ -20,7 +21,7 @@ impl Seen<'_> {
             (Mode::RstAtExpiry, "reset (RST)")
         };
         let (least, most) = range(deaths.iter().map(|death| death.quiet));
-        let overdue = most.max(timeout + slack(timeout));
+        let overdue = most.max(timeout + probed_tolerance(timeout));
         let survived = self.survived.iter().map(|(quiet, _)| quiet);
         let outlived = survived
             .chain(&self.unfinished)

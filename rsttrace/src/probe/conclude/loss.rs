@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use super::super::pattern::How;
 use super::super::render::seconds;
-use super::super::trial::{Speech, micros, slack};
+use super::super::trial::{Speech, micros};
 use super::{Conclusion, Mode, Seen, advice, connections, range};
 use crate::record::Confidence;
+use crate::thresholds::probed_tolerance;
 
 impl Seen<'_> {
     /// Whether connections were lost to silences that are clearly shorter than this.
     pub(super) fn lost_well_before(&self, timeout: Duration) -> bool {
-        let limit = timeout.saturating_sub(slack(timeout));
+        let limit = timeout.saturating_sub(probed_tolerance(timeout));
         let before = || self.lost.iter().filter(|death| death.quiet < limit);
         let Some(first) = before().map(|death| death.quiet).min() else {
             return false;

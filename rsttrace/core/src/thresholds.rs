@@ -1,0 +1,57 @@
+//! The spans and tolerances that verdicts rest on: one place for live resets, captures, comparisons, the history, the report and
+//! the probe.
+//!
+//! Weights of TTLs and other signs are in [`crate::verdict::peer_signs`], the timeouts of known devices in
+//! `data/idle-timeouts.tsv`.
+
+use std::time::Duration;
+
+/// Silences below this are think time, not idleness, and no sentence mentions them.
+pub const IDLE: Duration = Duration::from_millis(900);
+
+/// A silence after which a path is worth probing.
+pub const WORTH_PROBING: Duration = Duration::from_secs(30);
+
+/// Seconds: a device of the table may be meant only from this timeout on. Shorter ones are think times of applications.
+pub const LEAST_KNOWN_TIMEOUT: f64 = 30.0;
+
+/// A device that is not known is believed to have forgotten a connection from this silence on; before, it may have had any
+/// reason to reset it.
+pub const LEAST_FORGETFUL: Duration = Duration::from_secs(60);
+
+/// How far the silence before a reset may be from a timeout that is known, at least: timers are looked at every second or so.
+pub const CLOCK_SLACK: Duration = Duration::from_millis(250);
+
+/// How far the silence before a reset may be from a timeout that is configured or known: 297 to 303 s fit 300 s, 290 s do not.
+pub fn known_tolerance(timeout: Duration) -> Duration {
+    (timeout / 100).max(CLOCK_SLACK)
+}
+
+/// How far apart the silences of one path may be and still show one timeout. Narrower than [`known_tolerance`] below 25 s:
+/// nothing but their likeness speaks for a timeout.
+pub fn learned_tolerance(timeout: Duration) -> Duration {
+    (timeout / 100).max(Duration::from_millis(100))
+}
+
+/// How far apart two silences of the probe's connections may be and still have met one timeout: both ends are busy then.
+pub fn probed_tolerance(timeout: Duration) -> Duration {
+    (timeout * 3 / 100).max(CLOCK_SLACK)
+}
+
+/// What was on its way when the peer reset may come so long after it, out of order.
+pub const REORDERED: Duration = Duration::from_millis(10);
+
+/// Longer than acknowledgments are put off.
+pub const LONGEST_DELAYED_ACK: Duration = Duration::from_millis(250);
+
+/// A box that resets both ends does it in one go.
+pub const BOTH_AT_ONCE: Duration = Duration::from_millis(5);
+
+/// Resets so close to the one that hit are of one volley.
+pub const VOLLEY: Duration = Duration::from_secs(1);
+
+/// A segment of the peer so long after a reset is of another story.
+pub const TALKS_ON: Duration = Duration::from_secs(2);
+
+/// Kernels answer at once, busy ones a little later.
+pub const LONGEST_ANSWER: Duration = Duration::from_millis(20);
