@@ -439,60 +439,6 @@ proptest! {
     }
 }
 
-/// `cargo test --release -p rsttrace --lib -- --ignored --nocapture pipeline_speed`
-#[test]
-#[ignore = "a measurement, not a claim"]
-fn pipeline_speed() {
-    let scene = Scene::new();
-    let rounds = 100_000_u64;
-    let mut events = Vec::new();
-    for n in 0..rounds {
-        let mut scene = scene.clone();
-        scene
-            .flow
-            .remote
-            .set_port(u16::try_from(n % 60_000).expect("small"));
-        let number = u32::try_from(n).expect("small") * 7919;
-        let mut sent = scene.active(Some("TCP_STATE"), closing(n + 1));
-        if let Some(socket) = sent.socket.as_mut() {
-            socket.linger = Some(Duration::ZERO);
-            (socket.snd_nxt, socket.snd_una) = (number, number);
-        }
-        let mut packet = scene.egress(TcpFlags::RST | TcpFlags::ACK, number, 5000);
-        packet.loopback = true;
-        let mut peer = socket(n + 1_000_000);
-        (peer.rcv_nxt, peer.snd_nxt, peer.snd_una) = (number, 5000, 5000);
-        let arriving = Packet {
-            egress: false,
-            target: target(&peer),
-            ..packet.clone()
-        };
-        // 50,000 resets a second, both ends on this host.
-        events.push(event(n * 20, packet));
-        events.push(event(n * 20 + 1, arriving));
-        events.push(event(n * 20 + 2, scene.reversed().received(peer)));
-        events.push(event(n * 20 + 3, sent));
-    }
-    let mut pipeline = Pipeline::new(host());
-    let mut out = Vec::new();
-    let mut records = 0;
-    let start = std::time::Instant::now();
-    for event in events {
-        pipeline.handle(event, Facts::default(), &mut out);
-        records += out.len() as u64;
-        out.clear();
-    }
-    pipeline.finish(&mut out);
-    records += out.len() as u64;
-    let spent = start.elapsed();
-    eprintln!(
-        "{:?} an event, {:?} a reset, {records} records",
-        spent / 400_000,
-        spent / 100_000
-    );
-    assert_eq!(records, 2 * rounds);
-}
-
 #[test]
 fn after_a_rest_it_goes_on_as_before_and_what_waits_is_kept() {
     let mut pipeline = Pipeline::new(host());
