@@ -16,7 +16,7 @@ use crate::{
         Programs,
         lab::{self, Lab},
         process::{End, Running, Speaks},
-        told::{self, Told},
+        told,
         workload::{Act, Place, Workload},
     },
     command, workspace,
@@ -116,7 +116,7 @@ pub fn run(args: &Args) -> Result<()> {
     let report = Report {
         minutes: args.minutes,
         phases: PHASES.map(|phase| phase.name).to_vec(),
-        told: told::summary(&told),
+        totals: told::totals(&told),
         adds_up: !told.contains("does not add up"),
         in_metrics: report::sent_in_metrics(&metrics)?,
         share: Share::of(&ours, &edges, &seen),
@@ -222,10 +222,4 @@ fn note(failed: &Mutex<Option<anyhow::Error>>, result: Result<()>) {
         let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
         failed.get_or_insert(error);
     }
-}
-
-/// What became of the resets that were sent; none if the summary does not tell.
-fn sent(told: &Told) -> told::Total {
-    let sent = told.kernel.iter().find(|total| total.name == "sent");
-    sent.cloned().unwrap_or_default()
 }

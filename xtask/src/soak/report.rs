@@ -4,8 +4,11 @@ use std::{fmt, fs, path::Path};
 
 use anyhow::{Context as _, Result};
 
-use super::{census::Share, samples::Sample, sent};
-use crate::bench::{stats::number, told::Told};
+use super::{census::Share, samples::Sample};
+use crate::bench::{
+    stats::number,
+    told::{Total, sent},
+};
 
 /// What a soak showed.
 pub struct Report {
@@ -14,7 +17,7 @@ pub struct Report {
     /// Names of the phases, in the order of their numbers. One more number stands for the rest at the end.
     pub phases: Vec<&'static str>,
     /// The tracer's summary.
-    pub told: Told,
+    pub totals: Vec<Total>,
     /// Whether it said so.
     pub adds_up: bool,
     /// Sent resets in its last metrics, whatever became of them.
@@ -35,13 +38,13 @@ impl Report {
     /// What is not as it should be.
     pub fn wrong(&self) -> Vec<String> {
         let mut wrong = Vec::new();
-        let sent = sent(&self.told);
+        let sent = sent(&self.totals);
         let mut require = |good: bool, what: String| {
             if !good {
                 wrong.push(what);
             }
         };
-        for total in &self.told.kernel {
+        for total in &self.totals {
             let sum = total.detailed + total.suppressed + total.lost;
             let name = &total.name;
             require(
@@ -139,7 +142,7 @@ impl Report {
         let json = serde_json::json!({
             "minutes": self.minutes,
             "phases": self.phases,
-            "told": self.told,
+            "told": self.totals,
             "ours": self.share.ours,
             "others_least": self.share.others_least,
             "others_most": self.share.others_most,
@@ -176,7 +179,7 @@ impl fmt::Display for Report {
             line(f, name, &parts)?;
         }
         line(f, "nothing, at the end", &[self.phase(self.phases.len())])?;
-        let sent = sent(&self.told);
+        let sent = sent(&self.totals);
         let others = match self.share.others_most {
             Some(0) => "nobody else sent any".to_owned(),
             Some(most) => format!(
@@ -275,7 +278,7 @@ mod tests {
         Report {
             minutes: 1,
             phases: vec!["quiet", "flood"],
-            told: told::summary(summary),
+            totals: told::totals(summary),
             adds_up: true,
             in_metrics: 50,
             share: Share {

@@ -1,0 +1,105 @@
+//! Memory that tracing takes, by how many sockets are open.
+
+use std::{thread, time::Duration};
+
+use anyhow::{Context as _, Result};
+use nix::sys::{
+    resource::{Resource, getrlimit},
+    signal::Signal,
+};
+use procfs::{Current as _, Meminfo};
+
+use super::{
+    Bench, DEFAULT, Part, Rows,
+    fdinfo::SOCKET_STORAGE,
+    lab::{self, Lab},
+    process::{End, Running, Speaks},
+};
+
+/// Bytes that two open sockets take, with what belongs to them: more than that, so that no machine is driven into want.
+const PAIR: u64 = 16 << 10;
+/// Descriptors that a process needs for itself.
+const SPARE: u64 = 50;
+
+/// Measures.
+pub fn measure(bench: &Bench, rows: &mut Rows) -> Result<()> {
+    let (sizes, rest): (&[usize], _) = if bench.quick {
+        (&[0, 10_000], Duration::from_secs(1))
+    } else {
+        (&[0, 100_000, 1_000_000], Duration::from_secs(10))
+    };
+    // Away from what the machine's own namespace does with connections.
+    let lab = Lab::new(&bench.programs)?;
+    for wanted in sizes {
+        let pairs = affordable(wanted / 2)?;
+        let case = format!("{} open sockets", pairs * 2);
+        eprintln!("  {case}");
+        let holders = open(bench, &lab, pairs)?;
+        let before = unreclaimable()?;
+        let (tracer, ready) = bench.tracer(DEFAULT)?;
+        thread::sleep(rest);
+        let held = tracer.bpf();
+        let maps = held.maps.values();
+        let storage = maps.clone().filter(|map| map.kind == SOCKET_STORAGE);
+        let programs = held.programs.values().map(|program| program.memory);
+        for (measure, value) in [
+            ("ms to hooks attached", ready.as_secs_f64() * 1e3),
+            ("MB resident", tracer.resident() as f64 / 1e6),
+            (
+                "MB of maps",
+                maps.map(|map| map.memory).sum::<u64>() as f64 / 1e6,
+            ),
+            ("MB of programs", programs.sum::<u64>() as f64 / 1e6),
+            (
+                "bytes a socket",
+                storage.map(|map| map.value_size).sum::<u64>() as f64,
+            ),
+            (
+                "MB that the kernel grew",
+                (unreclaimable()? - before) as f64 / 1e6,
+            ),
+        ] {
+            rows.add(Part::Memory, &case, DEFAULT.name, measure, [value]);
+        }
+        tracer.end(End::Signal(Signal::SIGINT))?;
+        for holder in holders {
+            holder.end(End::Input)?;
+        }
+    }
+    Ok(())
+}
+
+/// No more than half of what the machine has left.
+fn affordable(pairs: usize) -> Result<usize> {
+    let memory = Meminfo::current().context("read /proc/meminfo")?;
+    let available = memory.mem_available.unwrap_or(memory.mem_free);
+    Ok(pairs.min(usize::try_from(available / 2 / PAIR)?))
+}
+
+/// In as many processes as their limit of descriptors needs.
+fn open(bench: &Bench, lab: &Lab, pairs: usize) -> Result<Vec<Running>> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("read the limit of descriptors")?;
+    // An address has some 64,000 ports.
+    let each = usize::try_from((hard.saturating_sub(SPARE)) / 2)?.clamp(1, 25_000);
+    let mut holders: Vec<Running> = Vec::new();
+    let mut left = pairs;
+    while left > 0 {
+        let number = left.min(each);
+        let at = holders.len();
+        let mut command = lab.command(lab::End::Client, &bench.programs.load);
+        let address = format!("127.1.{}.{}", at / 250, at % 250 + 1);
+        command.args(["load", "sockets", &address, "--pairs", &number.to_string()]);
+        let mut holder = Running::start(&command, Speaks::Out)?;
+        holder.await_line("ready")?;
+        holders.push(holder);
+        left -= number;
+    }
+    Ok(holders)
+}
+
+/// Bytes of the kernel's that cannot be given back: slabs, and memory of CPUs.
+fn unreclaimable() -> Result<i64> {
+    let memory = Meminfo::current().context("read /proc/meminfo")?;
+    let bytes = memory.s_unreclaim.unwrap_or(0) + memory.per_cpu.unwrap_or(0);
+    Ok(bytes.cast_signed())
+}
