@@ -340,7 +340,8 @@ fn refusal(is_locked: bool, code: u8, errors: &str) -> (String, Vec<String>) {
     (format!("exit code {code}"), failures)
 }
 
-/// `whole`: it is long enough to ask for a number of kinds. Kernels of Debian have all that a case needs.
+/// `whole`: it is long enough to ask for a number of kinds. Kernels of Debian have all that a case needs. In software emulation the
+/// tracer may take longer to start than a timer of a socket that is to be older runs: that is shown, and no failure.
 fn demo(output: &str, whole: bool) -> Result<(String, Vec<String>)> {
     let cases = cases::read(output)?;
     let tally = Tally::of(&cases);
