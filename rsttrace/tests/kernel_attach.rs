@@ -2,22 +2,24 @@
 //!
 //! Each test works in a network namespace of its own. They need root: `cargo test --test kernel_attach -- --ignored`.
 
+mod kernel;
+
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use aya::programs::{SchedClassifier, TcAttachType, loaded_programs};
+use kernel::Watch;
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::Signal;
 use rsttrace::kernel::{Fact, InterfaceOptions, Options, Scope, TcMode, Tracer, Transport};
 
 /// What is promised.
 const SECOND: Duration = Duration::from_secs(1);
 /// Far longer than anything takes; only a failing test waits so long.
 const LIMIT: Duration = Duration::from_secs(30);
-/// Set in the environment of a child that traces until it is killed.
-const CHILD: &str = "RSTTRACE_TEST_CHILD";
 
 fn options(mode: TcMode, scope: Scope) -> Options {
     let patience = Duration::from_secs(10);
@@ -84,22 +86,6 @@ fn eventually(what: &str, within: Duration, mut is_so: impl FnMut() -> bool) -> 
     begin.elapsed()
 }
 
-/// A process that traces in the calling thread's namespace until it is killed.
-fn traced_by_child(mode: &str) -> Child {
-    let child = Command::new(std::env::current_exe().expect("a test runs from a file"))
-        .args(["--ignored", "--exact", "child_that_traces", "--nocapture"])
-        .env(CHILD, mode)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
-    child.expect("this binary runs")
-}
-
-fn kill(mut child: Child) {
-    child.kill().expect("it is ours");
-    child.wait().expect("it is ours");
-}
-
 /// A process in a network namespace of its own.
 fn namespace_holder() -> (Child, PathBuf) {
     let child = Command::new("unshare")
@@ -112,18 +98,6 @@ fn namespace_holder() -> (Child, PathBuf) {
         std::fs::read_link(&path).is_ok_and(|link| link != own)
     });
     (child, path)
-}
-
-#[test]
-#[ignore = "part of other tests: traces until it is killed"]
-fn child_that_traces() {
-    let mode = match std::env::var(CHILD).as_deref() {
-        Ok("tcx") => TcMode::Tcx,
-        Ok("clsact") => TcMode::Clsact,
-        _ => return,
-    };
-    let _tracer = start(mode, Scope::Own);
-    std::thread::sleep(Duration::from_secs(60));
 }
 
 #[test]
@@ -225,11 +199,11 @@ fn nothing_stays_when_the_tracer_is_dropped() {
 #[ignore = "needs root"]
 fn nothing_stays_when_the_process_is_killed() {
     in_new_namespace(|| {
-        let child = traced_by_child("tcx");
+        let watch = Watch::own_namespace(&["--tc", "tcx"]);
         eventually("attached", LIMIT, || tcx("lo") == 2);
         let programs = || loaded_programs().filter_map(Result::ok).count();
         let with = programs();
-        kill(child);
+        watch.end(Signal::SIGKILL);
         eventually("detached", LIMIT, || tcx("lo") == 0);
         eventually("unloaded", LIMIT, || programs() < with);
     });
@@ -276,11 +250,11 @@ fn the_next_start_sweeps_what_a_killed_run_left_but_not_a_living_one() {
                 .matches("rsttrace")
                 .count()
         };
-        let child = traced_by_child("clsact");
+        let watch = Watch::own_namespace(&["--tc", "clsact"]);
         eventually("attached", LIMIT, || filters() == 1);
         drop(start(TcMode::Tcx, Scope::Own));
         assert_eq!(filters(), 1, "a living one's filter was taken away");
-        kill(child);
+        watch.end(Signal::SIGKILL);
         assert_eq!(filters(), 1, "clsact outlives a killed process");
         eventually("swept", LIMIT, || {
             drop(start(TcMode::Tcx, Scope::Own));
@@ -374,12 +348,13 @@ fn a_namespace_made_later_is_attached_and_let_go_when_its_holder_ends() {
 #[ignore = "needs root"]
 fn only_the_namespaces_asked_for_are_entered() {
     in_new_namespace(|| {
-        let (holder, path) = namespace_holder();
+        let (mut holder, path) = namespace_holder();
         let inode = std::fs::metadata(path).expect("it lives").ino() as u32;
         let tracer = start(TcMode::Tcx, Scope::Only(vec![inode]));
         assert_eq!(tcx("lo"), 0);
         let known = tracer.names().expect("classifiers are on").namespaces();
         assert!(known.len() == 1 && !known[0].is_own, "{known:?}");
-        kill(holder);
+        holder.kill().expect("it is ours");
+        holder.wait().expect("it is ours");
     });
 }

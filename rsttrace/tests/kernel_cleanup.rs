@@ -5,11 +5,11 @@
 mod kernel;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aya::maps::loaded_maps;
 use aya::programs::{loaded_links, loaded_programs};
-use kernel::{Watch, await_refusal, closed_port, eventually, private_namespace, run};
+use kernel::{LIMIT, Watch, await_refusal, closed_port, eventually, private_namespace, run};
 use nix::sys::signal::Signal;
 
 const CYCLES: usize = 10;
@@ -74,6 +74,9 @@ enum End {
     Count,
     By(Signal),
 }
+
+/// Starts that a signal is to hit.
+const ROUNDS: usize = 15;
 
 const ENDS: [End; 4] = [
     End::Count,
@@ -180,11 +183,25 @@ fn a_signal_during_the_start_leaves_nothing() {
     private_namespace(|| {
         let before = qdiscs();
         let inode = kernel::netns_inode().to_string();
-        for delay in (0..200).step_by(20).map(Duration::from_millis) {
+        // Between these two it loads and attaches.
+        let (mut before_loading, mut when_ready) = (Duration::ZERO, LIMIT);
+        let mut hits = 0;
+        for round in 0..ROUNDS {
+            let part = [2, 3, 4][round % 3];
+            let delay = before_loading + (when_ready - before_loading) / part;
             let watch = Watch::start_unready(&["--tc", "clsact", "--netns", &inode]);
-            std::thread::sleep(delay);
+            let begin = Instant::now();
+            while begin.elapsed() < delay && !watch.has_said("tracing resets") {
+                std::thread::sleep(Duration::from_millis(1));
+            }
             let held = Objects::of(&watch);
+            let is_ready = watch.has_said("tracing resets");
             let ended = watch.end(Signal::SIGTERM);
+            match (held.maps.is_empty(), is_ready) {
+                (_, true) => when_ready = when_ready.min(begin.elapsed()),
+                (true, false) => before_loading = before_loading.max(delay),
+                (false, false) => hits += 1,
+            }
             // Before it takes signals over there is nothing to take off, and the signal ends it.
             assert!(
                 matches!(ended.code, None | Some(0)),
@@ -194,6 +211,7 @@ fn a_signal_during_the_start_leaves_nothing() {
             held.await_end(&format!("SIGTERM after {delay:?}"));
             assert_eq!(qdiscs(), before, "{delay:?}");
         }
+        assert!(hits >= 3, "only {hits} of {ROUNDS} signals hit the start");
     });
 }
 

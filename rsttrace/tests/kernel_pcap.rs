@@ -9,12 +9,12 @@
 mod captures;
 mod kernel;
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
 use captures::{Lab, say};
-use kernel::{Server, rsttrace, set_linger_zero};
+use kernel::{Server, eventually, rsttrace, set_linger_zero};
 use rsttrace::compare::Comparison;
 use rsttrace::compare::report::{MadeBy, PathKind, ResetComparison, Toward};
 use rsttrace::record::Endpoint;
@@ -193,13 +193,24 @@ fn reset_by(stream: TcpStream) {
     drop(stream);
 }
 
-fn wait(millis: u64) {
-    std::thread::sleep(Duration::from_millis(millis));
+/// Nothing is said for a while: a part of the scene.
+fn silence() {
+    std::thread::sleep(Duration::from_millis(300));
+}
+
+/// Waits until this end is told that its connection was reset.
+fn await_reset(stream: &TcpStream) {
+    eventually("the reset", || stream.take_error().unwrap());
+}
+
+/// Waits until the other end has closed, politely.
+fn await_close(stream: &mut TcpStream) {
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
 }
 
 fn haproxy(lab: &Lab) -> Server {
     lab.balancer
-        .enter(|| Server::start("haproxy", &["-db", "-f", "conf"], HAPROXY, &[]))
+        .enter(|| Server::start("haproxy", &["-db", "-f", "conf"], HAPROXY, &[80]))
 }
 
 /// Stages a scene with every capture running. What `stage` gives lives on until they have ended.
@@ -218,11 +229,10 @@ fn staged<T>(lab: &Lab, stage: impl FnOnce(TcpStream, TcpStream) -> T) {
 fn a_terminating_balancers_timeout_is_the_balancers() {
     let lab = Lab::new(false);
     let _balancer = haproxy(&lab);
-    wait(300);
     staged(&lab, |mut near, _far| {
-        wait(2_600);
-        let _ = near.write_all(b"late");
-        wait(100);
+        await_close(&mut near);
+        near.write_all(b"late").unwrap();
+        await_reset(&near);
     });
     Scene {
         name: "terminating, timeout",
@@ -240,13 +250,12 @@ fn a_terminating_balancers_timeout_is_the_balancers() {
 fn a_server_that_resets_behind_a_terminating_balancer_is_named() {
     let lab = Lab::new(false);
     let _balancer = haproxy(&lab);
-    wait(300);
     staged(&lab, |mut near, far| {
-        wait(300);
+        silence();
         reset_by(far);
-        wait(100);
-        let _ = near.write_all(b"late");
-        wait(50);
+        await_close(&mut near);
+        near.write_all(b"late").unwrap();
+        await_reset(&near);
     });
     Scene {
         name: "terminating, server resets",
@@ -267,11 +276,15 @@ fn a_server_that_resets_behind_a_terminating_balancer_is_named() {
 fn a_client_that_resets_a_terminating_balancer_is_named() {
     let lab = Lab::new(false);
     let _balancer = haproxy(&lab);
-    wait(300);
-    staged(&lab, |near, _far| {
-        wait(300);
+    staged(&lab, |near, mut far| {
+        silence();
         reset_by(near);
-        wait(100);
+        // A FIN or a RST: that is the balancer's choice.
+        let end = far.read(&mut [0]).map_err(|error| error.kind());
+        assert!(
+            matches!(end, Ok(0) | Err(ErrorKind::ConnectionReset)),
+            "{end:?}"
+        );
     });
     Scene {
         name: "terminating, client resets",
@@ -296,11 +309,11 @@ fn a_transparent_balancer_that_forgot_resets_both_in_the_others_name() {
     let lab = Lab::new(false);
     lab.translate(REJECTS);
     staged(&lab, |mut near, mut far| {
-        wait(3_000);
-        let _ = far.write_all(b"late push");
-        wait(200);
-        let _ = near.write_all(b"late question");
-        wait(200);
+        lab.await_forgotten();
+        far.write_all(b"late push").unwrap();
+        await_reset(&far);
+        near.write_all(b"late question").unwrap();
+        await_reset(&near);
     });
     Scene {
         name: "transparent, forgotten, rejects",
@@ -351,8 +364,8 @@ fn a_balancer_that_rejects_a_known_connection_is_named() {
     lab.translate("");
     staged(&lab, |mut near, far| {
         lab.filter("table ip u { chain f { type filter hook forward priority 0; tcp dport 8080 reject with tcp reset; }; }");
-        let _ = near.write_all(b"rejected");
-        wait(200);
+        near.write_all(b"rejected").unwrap();
+        await_reset(&near);
         (near, far)
     });
     Scene {
@@ -372,9 +385,9 @@ fn a_balancer_that_forgot_and_answers_by_itself_is_named() {
     let lab = Lab::new(false);
     lab.translate("");
     staged(&lab, |mut near, _far| {
-        wait(3_000);
-        let _ = near.write_all(b"late question");
-        wait(200);
+        lab.await_forgotten();
+        near.write_all(b"late question").unwrap();
+        await_reset(&near);
     });
     Scene {
         name: "transparent, forgotten, client sends",
@@ -397,9 +410,9 @@ fn a_client_that_resets_what_is_no_longer_translated_is_named() {
     let lab = Lab::new(false);
     lab.translate("");
     staged(&lab, |_near, mut far| {
-        wait(3_000);
-        let _ = far.write_all(b"late push");
-        wait(200);
+        lab.await_forgotten();
+        far.write_all(b"late push").unwrap();
+        await_reset(&far);
     });
     Scene {
         name: "transparent, forgotten, server sends",
@@ -421,10 +434,10 @@ fn a_client_that_resets_what_is_no_longer_translated_is_named() {
 fn a_server_that_resets_through_a_transparent_balancer_is_named() {
     let lab = Lab::new(false);
     lab.translate("");
-    staged(&lab, |_near, far| {
-        wait(200);
+    staged(&lab, |near, far| {
+        silence();
         reset_by(far);
-        wait(100);
+        await_reset(&near);
     });
     Scene {
         name: "transparent, server resets",
@@ -453,10 +466,10 @@ fn a_servers_resets_with_another_ttl_are_nobody_elses() {
             );
             kernel::run("nft", &[&mangle]);
         });
-        staged(&lab, |_near, far| {
-            wait(200);
+        staged(&lab, |near, far| {
+            silence();
             reset_by(far);
-            wait(100);
+            await_reset(&near);
         });
         Scene {
             name,
@@ -475,10 +488,10 @@ fn a_servers_resets_with_another_ttl_are_nobody_elses() {
 fn a_client_that_resets_through_a_transparent_balancer_is_named() {
     let lab = Lab::new(false);
     lab.translate("");
-    staged(&lab, |near, _far| {
-        wait(200);
+    staged(&lab, |near, far| {
+        silence();
         reset_by(near);
-        wait(100);
+        await_reset(&far);
     });
     Scene {
         name: "transparent, client resets",
@@ -499,10 +512,10 @@ fn a_servers_reset_that_the_balancer_drops_is_still_the_servers() {
     staged(&lab, |mut near, far| {
         lab.filter("table ip u { chain f { type filter hook forward priority 0; tcp flags & rst == rst drop; }; }");
         reset_by(far);
-        wait(200);
+        silence();
         // The client goes on; each of its segments is reset again.
-        let _ = near.write_all(b"still here");
-        wait(300);
+        near.write_all(b"still here").unwrap();
+        silence();
     });
     Scene {
         name: "transparent, server resets, dropped",
@@ -525,10 +538,11 @@ fn a_forger_between_the_captures_is_placed_there() {
         let lab = Lab::new(true);
         lab.translate("");
         let _forger = lab.forge(ttls);
-        staged(&lab, |mut near, _far| {
-            wait(100);
-            let _ = near.write_all(b"KILL this");
-            wait(300);
+        staged(&lab, |mut near, far| {
+            silence();
+            near.write_all(b"KILL this").unwrap();
+            await_reset(&near);
+            await_reset(&far);
         });
         Scene {
             name,

@@ -411,14 +411,17 @@ fn keepalive_probes_of_the_other_end_are_no_silence() {
 fn an_interruption_concludes_and_is_no_failure() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address: SocketAddr = listener.local_addr().unwrap();
-    keep_all(listener);
     let mut command = command_with(&["probe", &address.to_string(), "-o", "json"]);
     let child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let first = listener.accept().unwrap();
+    keep_all(listener);
+    // A second of silence on each connection, and a second silence is begun.
     thread::sleep(Duration::from_millis(2500));
     kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    drop(first);
     assert_eq!(report["interrupted"], true);
     assert_eq!(report["conclusion"]["mode"], "none", "{report:#}");
     assert!(report["conclusion"]["at_least"].as_f64().unwrap() >= 1.0);

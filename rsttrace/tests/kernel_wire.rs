@@ -245,7 +245,7 @@ impl Lab {
 #[test]
 #[ignore = "needs root"]
 fn resets_in_ethernet_frames_are_reported_once_at_each_host_and_arrive_as_sent() {
-    ethernet_frames("tcx");
+    ethernet_frames("auto");
 }
 
 #[test]
@@ -296,7 +296,7 @@ fn ethernet_frames(tc: &'static str) {
 #[ignore = "needs root"]
 fn resets_at_a_device_without_link_layer_header_are_reported_once_and_pass_as_sent() {
     private_namespace(|| {
-        let mut lab = Lab::up("tcx");
+        let mut lab = Lab::up("auto");
         let written = readable(1000, RST);
         let read = readable(2000, RST);
         for sample in written.iter().chain(&readable(1500, ACK)) {
@@ -340,7 +340,7 @@ fn resets_at_a_device_without_link_layer_header_are_reported_once_and_pass_as_se
 #[ignore = "needs root"]
 fn forwarded_resets_are_reported_once_and_leave_with_one_hop_less_only() {
     private_namespace(|| {
-        let mut lab = Lab::up("tcx");
+        let mut lab = Lab::up("auto");
         lab.far.enter(|| {
             for setting in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
                 fs::write(format!("/proc/sys/net/{setting}"), "1").unwrap();

@@ -1,42 +1,42 @@
-//! `cargo xtask bench`: what does tracing cost, and does it stay within its budgets?
+//! `cargo xtask bench`: what tracing costs.
+//!
+//! Figures compare only within one run: each batch under a tool is bracketed by batches without one, and counts as a part of
+//! their mean.
 
 use std::{
     fs,
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
+use comfy_table::{Table, presets};
+use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
 
-use crate::{command, packages, workspace};
+use crate::{command, workspace};
 
-mod budget;
-mod docs;
 mod fdinfo;
 pub mod lab;
-mod machine;
-mod part_classifier;
-mod part_connect;
-mod part_memory;
-mod part_start;
-mod part_storm;
-mod part_throughput;
+mod memory;
 pub mod process;
-mod report;
 pub mod stats;
 pub mod told;
-mod tool;
-mod trial;
 pub mod workload;
 
-use report::Report;
+use lab::Lab;
+use process::{End, Running, Speaks};
+use stats::Spread;
+use told::Total;
+use workload::{Act, Place, Workload};
 
-/// Measure what tracing costs, beside other tools, and hold it against the budgets
+/// Measure what tracing costs, each batch beside batches without it
 ///
-/// Everything that is compared is measured in turns in one run: figures of different runs, machines or kernels do not
-/// compare. It makes network namespaces of its own, which end with it. For figures worth keeping, let nothing else run.
+/// It makes network namespaces of its own, which end with it. Let nothing else run meanwhile: figures of different runs,
+/// machines or kernels do not compare.
 #[derive(clap::Args)]
 pub struct Args {
     /// Measure these alone
@@ -45,45 +45,31 @@ pub struct Args {
     /// See in a minute whether it all works: figures mean little
     #[arg(long)]
     quick: bool,
-    /// Trials of each kind, in turns; else five
+    /// Batches of each kind; else five
     #[arg(long, value_name = "N", conflicts_with = "quick", value_parser = clap::value_parser!(u8).range(1..=50))]
     rounds: Option<u8>,
-    /// Seconds of one trial; else three
+    /// Seconds of one batch; else three
     #[arg(long, value_name = "N", conflicts_with = "quick", value_parser = clap::value_parser!(u8).range(1..=60))]
     seconds: Option<u8>,
-    /// Where the figures go; else target/bench/bench.json
+    /// Where the figures go, as JSON; else target/bench/bench.json
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Measure nothing: read the figures of an earlier run
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["only", "quick", "out", "install"])]
-    from: Option<PathBuf>,
-    /// Write docs/PERFORMANCE.md
-    #[arg(long)]
-    update_docs: bool,
-    /// Install what Debian has of the tools to compare with, before
-    #[arg(long)]
-    install: bool,
 }
 
 /// What can be measured by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
 enum Part {
     /// A packet that passes a classifier
     Classifier,
-    /// Connections that are opened and closed, requests to nginx
+    /// Connections that nobody resets
     Connect,
-    /// iperf3
-    Throughput,
-    /// Resets at full rate
+    /// Resets, at full rate and at 10 k a second
     Storm,
-    /// Other tools in the same storm
-    Peers,
     /// From start to hooks attached
     Start,
-    /// The daemon's memory and the kernel's
+    /// Memory of the daemon and of the kernel's side
     Memory,
-    /// Ring buffer against perf event arrays
-    Transport,
 }
 
 /// What is run.
@@ -93,134 +79,124 @@ pub struct Programs {
     load: PathBuf,
 }
 
-/// How long and how often.
-pub struct Plan {
-    quick: bool,
-    /// One workload of a trial.
-    lasts: Duration,
-    /// Trials of each kind, in turns.
-    rounds: usize,
-    /// Runs of a classifier on each frame, in all.
-    runs: u32,
-    /// Starts that are timed.
-    starts: usize,
-    /// When memory is looked at.
-    rest: Duration,
-    /// Open sockets that memory is looked at with.
-    sockets: &'static [usize],
-}
-
-const FULL: Plan = Plan {
-    quick: false,
-    lasts: Duration::from_secs(3),
-    rounds: 5,
-    runs: 6_000_000,
-    starts: 15,
-    rest: Duration::from_secs(10),
-    sockets: &[0, 100_000, 1_000_000],
-};
-
-const QUICK: Plan = Plan {
-    quick: true,
-    lasts: Duration::from_millis(400),
-    rounds: 1,
-    runs: 100_000,
-    starts: 3,
-    rest: Duration::from_secs(1),
-    sockets: &[0, 10_000],
-};
-
-/// A run.
-pub struct Bench {
+struct Bench {
     programs: Programs,
-    classifier: PathBuf,
-    plan: Plan,
+    quick: bool,
+    rounds: usize,
+    lasts: Duration,
 }
 
-impl Args {
-    fn plan(&self) -> Plan {
-        if self.quick {
-            return QUICK;
+/// A way to run the tracer.
+#[derive(Clone, Copy)]
+struct Tool {
+    name: &'static str,
+    arguments: &'static [&'static str],
+}
+
+const DEFAULT: Tool = Tool {
+    name: "watch",
+    arguments: &["watch"],
+};
+const EVERY: Tool = Tool {
+    name: "watch --every -o json",
+    arguments: &["watch", "--every", "--noise", "-o", "json"],
+};
+const PERF: Tool = Tool {
+    name: "watch --transport perf",
+    arguments: &["watch", "--transport", "perf"],
+};
+
+/// One figure.
+#[derive(Serialize)]
+struct Row {
+    part: Part,
+    case: String,
+    tool: &'static str,
+    measure: &'static str,
+    #[serde(flatten)]
+    spread: Spread,
+}
+
+/// All figures of a run.
+#[derive(Default)]
+struct Rows(Vec<Row>);
+
+impl Rows {
+    /// Adds a figure; nothing where there is none.
+    fn add(
+        &mut self,
+        part: Part,
+        case: &str,
+        tool: &'static str,
+        measure: &'static str,
+        values: impl IntoIterator<Item = f64>,
+    ) {
+        self.0.extend(Spread::of(values).map(|spread| Row {
+            part,
+            case: case.to_owned(),
+            tool,
+            measure,
+            spread,
+        }));
+    }
+
+    fn print(&self) {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        table.set_header(["part", "case", "tool", "measure", "median (least–most)"]);
+        for row in &self.0 {
+            table.add_row([
+                format!("{:?}", row.part).to_lowercase(),
+                row.case.clone(),
+                row.tool.to_owned(),
+                row.measure.to_owned(),
+                row.spread.show(3),
+            ]);
         }
-        Plan {
-            rounds: self.rounds.map_or(FULL.rounds, usize::from),
-            lasts: self
-                .seconds
-                .map_or(FULL.lasts, |seconds| Duration::from_secs(seconds.into())),
-            ..FULL
-        }
+        println!("{table}");
+    }
+
+    fn write(&self, file: &Path) -> Result<()> {
+        let folder = file.parent().context("a file is in a folder")?;
+        fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+        let text = serde_json::to_string_pretty(&self.0).context("write as JSON")?;
+        fs::write(file, text + "\n").with_context(|| format!("write {}", file.display()))
     }
 }
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    let report = match &args.from {
-        Some(file) => Report::read(file)?,
-        None => measure(args)?,
-    };
-    print!("{}", docs::budget_table(&report));
-    if args.update_docs {
-        docs::write(&report)?;
-    }
-    Ok(())
-}
-
-fn measure(args: &Args) -> Result<Report> {
     if !command::is_root() {
         bail!("tracing needs root: run `sudo -E cargo xtask bench`");
     }
-    if args.install {
-        packages::install(&tool::packages())?;
-    } else if packages::is_debian() {
-        let missing = packages::missing(&tool::packages());
-        if !missing.is_empty() {
-            eprintln!(
-                "note: some figures will be missing for want of packages: add --install, or run `apt-get install {}`",
-                missing.join(" ")
-            );
-        }
-    }
-    let out = args
-        .out
-        .clone()
-        .unwrap_or_else(|| workspace::target().join("bench/bench.json"));
-    let bench = Bench {
-        classifier: build(
-            &["--package", "rsttrace", "--example", "classifier"],
-            "examples/classifier",
-        )?,
-        programs: Programs::build()?,
-        plan: args.plan(),
+    let (rounds, lasts) = if args.quick {
+        (1, Duration::from_millis(400))
+    } else {
+        let seconds = Duration::from_secs(args.seconds.unwrap_or(3).into());
+        (args.rounds.unwrap_or(5).into(), seconds)
     };
-    let mut report = Report::new(machine::read()?, bench.plan.quick);
+    let bench = Bench {
+        programs: Programs::build()?,
+        quick: args.quick,
+        rounds,
+        lasts,
+    };
+    let out = args.out.clone();
+    let out = out.unwrap_or_else(|| workspace::target().join("bench/bench.json"));
+    let mut rows = Rows::default();
     for part in Part::value_variants() {
         if args.only.is_empty() || args.only.contains(part) {
             eprintln!("{part:?}");
             bench
-                .measure(*part, &mut report)
+                .measure(*part, &mut rows)
                 .with_context(|| format!("{part:?}"))?;
             // What a later part breaks does not take the earlier ones away.
-            report.write(&out)?;
+            rows.write(&out)?;
         }
     }
+    rows.print();
     eprintln!("figures: {}", out.display());
-    Ok(report)
-}
-
-impl Bench {
-    fn measure(&self, part: Part, report: &mut Report) -> Result<()> {
-        match part {
-            Part::Classifier => report.classifier = part_classifier::measure(self)?,
-            Part::Connect => report.connect = Some(part_connect::measure(self)?),
-            Part::Throughput => report.throughput = Some(part_throughput::measure(self)?),
-            Part::Storm => report.storm = part_storm::storm(self)?,
-            Part::Peers => report.peers = part_storm::peers(self)?,
-            Part::Start => report.start = part_start::measure(self)?,
-            Part::Memory => report.memory = part_memory::measure(self)?,
-            Part::Transport => report.transport = part_storm::transports(self)?,
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 impl Programs {
@@ -235,23 +211,212 @@ impl Programs {
 
 /// The file that cargo makes of these arguments.
 fn build(arguments: &[&str], file: &str) -> Result<PathBuf> {
+    let mut cargo = command::cargo();
     command::run(
-        command::cargo()
+        cargo
             .args(["build", "--quiet", "--release"])
             .args(arguments),
     )?;
-    let folder = match std::env::var_os("CARGO_TARGET_DIR") {
-        Some(folder) => Path::new(&folder).join("release"),
-        None => workspace::target().join("release"),
-    };
-    let file = folder.join(file);
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    let folder = target.unwrap_or_else(workspace::target);
+    let file = folder.join("release").join(file);
     fs::canonicalize(&file).with_context(|| format!("cargo built no {}", file.display()))
 }
 
 impl Bench {
-    fn rsttrace(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.programs.rsttrace);
-        command.args(arguments).env_remove("RUST_LOG");
-        command
+    fn measure(&self, part: Part, rows: &mut Rows) -> Result<()> {
+        let full = Workload::full;
+        match part {
+            Part::Classifier => self.classifier(rows),
+            Part::Connect => {
+                let connect = full(Act::Connect, Place::Lo);
+                let exchange = full(Act::Exchange, Place::Veth);
+                self.batches(part, &[connect, exchange], &[DEFAULT], rows)
+            }
+            Part::Storm => {
+                let reset = |place| full(Act::Reset, place);
+                let paced = Workload::paced(Act::Reset, Place::Veth);
+                let floods = [Act::Flood, Act::RandomFlood].map(|act| full(act, Place::Veth));
+                let mut storms = vec![reset(Place::Veth), floods[0]];
+                if !self.quick {
+                    storms.extend([reset(Place::Lo), paced, floods[1]]);
+                }
+                self.batches(part, &storms, &[DEFAULT, EVERY, PERF], rows)
+            }
+            Part::Start => {
+                let starts = if self.quick { 3 } else { 15 };
+                let took: Result<Vec<f64>> = (0..starts).map(|_| self.start()).collect();
+                rows.add(part, "", DEFAULT.name, "ms to hooks attached", took?);
+                Ok(())
+            }
+            Part::Memory => memory::measure(self, rows),
+        }
     }
+
+    fn tracer(&self, tool: Tool) -> Result<(Running, Duration)> {
+        let mut command = Command::new(&self.programs.rsttrace);
+        command.args(tool.arguments).env_remove("RUST_LOG");
+        let begin = Instant::now();
+        let mut running = Running::start_bare(command, Speaks::Err)?;
+        let ready = running.await_line("tracing resets")?;
+        Ok((running, ready - begin))
+    }
+
+    /// In milliseconds.
+    fn start(&self) -> Result<f64> {
+        let (tracer, took) = self.tracer(DEFAULT)?;
+        tracer.end(End::Signal(Signal::SIGINT))?;
+        Ok(took.as_secs_f64() * 1e3)
+    }
+
+    /// What the example measures: nanoseconds a packet, in turns.
+    fn classifier(&self, rows: &mut Rows) -> Result<()> {
+        #[derive(Deserialize)]
+        struct Cost {
+            frame: String,
+            empty: Vec<f64>,
+            ingress: Vec<f64>,
+            egress: Vec<f64>,
+        }
+        let example = ["--package", "rsttrace", "--example", "classifier"];
+        let program = build(&example, "examples/classifier")?;
+        let runs = if self.quick { "100000" } else { "6000000" };
+        let text = command::output(Command::new(program).args([runs, "25"]))?;
+        let costs: Vec<Cost> = serde_json::from_str(&text)
+            .context("the example `classifier` printed something else")?;
+        for cost in costs {
+            let part = Part::Classifier;
+            rows.add(
+                part,
+                &cost.frame,
+                "empty",
+                "ns a packet",
+                cost.empty.clone(),
+            );
+            for (way, values) in [("ingress", cost.ingress), ("egress", cost.egress)] {
+                let ratio = values
+                    .iter()
+                    .zip(&cost.empty)
+                    .map(|(own, empty)| own / empty);
+                rows.add(part, &cost.frame, way, "times the empty one", ratio);
+            }
+        }
+        Ok(())
+    }
+
+    /// Each tool on each workload, bracketed by batches without a tool; at last once more while the kernel counts BPF run times,
+    /// which costs something itself.
+    fn batches(
+        &self,
+        part: Part,
+        workloads: &[Workload],
+        tools: &[Tool],
+        rows: &mut Rows,
+    ) -> Result<()> {
+        let lab = Lab::new(&self.programs)?;
+        for workload in workloads {
+            let case = workload.name();
+            let mut of_tool: Vec<Vec<(Batch, f64)>> = vec![Vec::new(); tools.len()];
+            let mut before = self.batch(&lab, *workload, None)?;
+            for round in 0..self.rounds {
+                eprintln!("  {case}, round {}", round + 1);
+                for (tool, batches) in tools.iter().zip(&mut of_tool) {
+                    let batch = self.batch(&lab, *workload, Some(*tool))?;
+                    let after = self.batch(&lab, *workload, None)?;
+                    let free = f64::midpoint(before.speed, after.speed);
+                    let kept = batch.speed / free;
+                    batches.push((batch, kept));
+                    before = after;
+                }
+            }
+            for (tool, batches) in tools.iter().zip(of_tool) {
+                let counted = {
+                    let _counting = count_bpf(&self.programs)?;
+                    self.batch(&lab, *workload, Some(*tool))?
+                };
+                let mut add = |measure, of: &dyn Fn(&Batch) -> f64| {
+                    let values = batches.iter().map(|(batch, _)| of(batch));
+                    rows.add(part, &case, tool.name, measure, values);
+                };
+                add("k a second", &|batch| batch.speed / 1e3);
+                add("µs of CPU an event made", &|batch| {
+                    batch.cpu * 1e6 / batch.events
+                });
+                add("part described", &|batch| {
+                    batch.sent.detailed as f64 / batch.sent.seen as f64
+                });
+                add("lost", &|batch| batch.sent.lost as f64);
+                add("MB resident", &|batch| batch.resident as f64 / 1e6);
+                let kept = batches.iter().map(|(_, kept)| *kept);
+                rows.add(part, &case, tool.name, "part of the free speed", kept);
+                let bpf = [counted.bpf * 1e6 / counted.events];
+                rows.add(part, &case, tool.name, "µs in BPF an event made", bpf);
+            }
+        }
+        Ok(())
+    }
+
+    fn batch(&self, lab: &Lab, workload: Workload, tool: Option<Tool>) -> Result<Batch> {
+        let tracer = tool.map(|tool| self.tracer(tool)).transpose()?;
+        let tracer = tracer.map(|(tracer, _)| tracer);
+        let before = tracer.as_ref().map(|tracer| {
+            // What belongs to the start.
+            tracer.settle(STILL / 2);
+            (tracer.cpu(), tracer.bpf())
+        });
+        let resets = lab.resets()?;
+        let ran = workload.run(&self.programs, lab, self.lasts)?;
+        if let Some(tracer) = &tracer {
+            tracer.settle(STILL);
+        }
+        let resets = lab.resets()? - resets;
+        // Who floods does not wait for answers.
+        let (speed_of, events) = match workload.act {
+            Act::Connect | Act::Exchange => (ran.done, ran.done),
+            Act::Reset => (ran.done, resets),
+            Act::Flood | Act::RandomFlood => (resets, resets),
+        };
+        let mut batch = Batch {
+            speed: speed_of as f64 / ran.seconds,
+            events: events as f64,
+            ..Batch::default()
+        };
+        if let (Some(tracer), Some((cpu, bpf))) = (tracer, before) {
+            batch.cpu = tracer.cpu().saturating_sub(cpu).as_secs_f64();
+            batch.bpf = tracer.bpf().run_time_since(&bpf) as f64 / 1e9;
+            batch.resident = tracer.resident();
+            batch.sent = told::sent(&told::totals(&tracer.end(End::Signal(Signal::SIGINT))?));
+        }
+        Ok(batch)
+    }
+}
+
+/// What one batch of a workload did, and what the tracer took meanwhile.
+#[derive(Clone, Default)]
+struct Batch {
+    /// Connections a second; in a flood, resets.
+    speed: f64,
+    /// Connections, or resets where those are made.
+    events: f64,
+    /// Seconds of the tracer's processes, user and system, until they had nothing left to do.
+    cpu: f64,
+    /// Seconds that its BPF programs ran; 0 unless the kernel counts.
+    bpf: f64,
+    /// Bytes.
+    resident: u64,
+    sent: Total,
+}
+
+/// A record waits for a quarter of a second at most.
+const STILL: Duration = Duration::from_millis(400);
+
+/// The kernel counts BPF run times as long as this lives.
+fn count_bpf(programs: &Programs) -> Result<Running> {
+    let mut command = Command::new(&programs.load);
+    command.args(["load", "count-bpf"]);
+    // Neither bound to this process by a signal nor in reach of Ctrl-C: it has something to put back.
+    command.process_group(0);
+    let mut counting = Running::start_bare(command, Speaks::Out)?;
+    counting.await_line("ready")?;
+    Ok(counting)
 }

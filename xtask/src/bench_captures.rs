@@ -2,19 +2,21 @@
 
 use std::{
     fs::File,
-    io::{BufWriter, Write as _},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    io::{BufRead as _, BufReader, BufWriter, Write as _},
+    path::Path,
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
 use etherparse::PacketBuilder;
-use nix::sys::resource::{UsageWho, getrusage};
 use procfs::process::Process;
 
-use crate::{command, packages, workspace};
+use crate::{
+    bench::{Programs, stats::Spread},
+    packages, workspace,
+};
 
 /// Judge a capture and have tshark find its resets, in turns, and compare time and memory
 ///
@@ -28,9 +30,6 @@ pub struct Args {
     /// How often each runs
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Use the debug build: figures mean nothing
-    #[arg(long)]
-    debug: bool,
 }
 
 /// As many times as fast as tshark.
@@ -39,148 +38,85 @@ const LEAST_SPEED: f64 = 5.0;
 const CONNECTIONS: u64 = 20_000;
 /// One packet in so many is a reset.
 const ONE_RESET_IN: u64 = 500;
-/// Longer than anything takes.
-const LIMIT: Duration = Duration::from_secs(900);
 /// How often memory is looked at: the kernel keeps its peak.
 const LOOK: Duration = Duration::from_millis(2);
 
 /// What one run took.
 #[derive(Clone, Copy)]
 struct Cost {
-    wall: Duration,
-    /// On all CPUs, user and kernel.
-    cpu: Duration,
+    seconds: f64,
     /// Resident at its peak.
-    bytes: u64,
-    /// Lines it wrote: one a reset.
-    lines: usize,
+    megabytes: f64,
 }
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     packages::install(&["tshark"])?;
-    let rsttrace = build(args.debug)?;
+    let programs = Programs::build()?;
     let folder = workspace::target().join("bench-captures");
     std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
     let file = folder.join(format!("{}.pcap", args.packets));
     let resets = write(&file, args.packets)?;
-    let mut ours = Vec::new();
-    let mut theirs = Vec::new();
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..args.rounds {
-        let mut judge = Command::new(&rsttrace);
+        let mut judge = Command::new(&programs.rsttrace);
         judge.args(["pcap", "--noise", "--every", "--output", "json"]);
-        ours.push(measure(judge.arg(&file))?);
+        ours.push(measure(judge.arg(&file), resets)?);
         let mut find = Command::new("tshark");
         find.args(["-Y", "tcp.flags.reset==1", "-r"]);
-        theirs.push(measure(find.arg(&file))?);
+        theirs.push(measure(find.arg(&file), resets)?);
     }
-    let (ours, theirs) = (median(&mut ours), median(&mut theirs));
-    let size = file.metadata()?.len();
-    println!(
-        "| {} packets, {} MB, {resets} resets | CPU | wall | memory |",
-        args.packets,
-        size / 1_000_000
-    );
-    println!("|---|---|---|---|");
-    for (name, cost) in [
-        ("rsttrace pcap -o json", ours),
-        ("tshark -Y tcp.flags.reset==1", theirs),
-    ] {
+    let show = |name: &str, of: &dyn Fn(&Cost) -> f64| {
+        let spread = |costs: &[Cost]| Spread::of(costs.iter().map(of)).context("no figures");
+        let (ours, theirs) = (spread(&ours)?, spread(&theirs)?);
         println!(
-            "| {name} | {:.2} s | {:.2} s | {} MB |",
-            cost.cpu.as_secs_f64(),
-            cost.wall.as_secs_f64(),
-            cost.bytes / 1_000_000
+            "{name}: rsttrace {}, tshark {}",
+            ours.show(2),
+            theirs.show(2)
         );
-    }
-    let cpu = theirs.cpu.as_secs_f64() / ours.cpu.as_secs_f64();
-    let wall = theirs.wall.as_secs_f64() / ours.wall.as_secs_f64();
-    println!("rsttrace takes a {cpu:.0}th of the CPU and a {wall:.0}th of the time");
-    if ours.lines as u64 != resets || theirs.lines as u64 != resets {
+        Ok::<_, anyhow::Error>(theirs.median / ours.median)
+    };
+    println!("{} packets, {resets} resets", args.packets);
+    let faster = show("seconds", &|cost| cost.seconds)?;
+    let smaller = show("MB", &|cost| cost.megabytes)?;
+    println!("rsttrace is {faster:.1} times as fast");
+    if faster < LEAST_SPEED || smaller < 1.0 {
         bail!(
-            "of {resets} resets rsttrace judged {} and tshark found {}",
-            ours.lines,
-            theirs.lines
+            "captures are judged less than {LEAST_SPEED} times as fast as tshark reads them, or take more memory"
         );
-    }
-    if cpu < LEAST_SPEED || wall < LEAST_SPEED {
-        bail!("captures are judged less than {LEAST_SPEED} times as fast as tshark reads them");
-    }
-    if ours.bytes > theirs.bytes {
-        bail!("judging a capture takes more memory than tshark");
     }
     Ok(())
 }
 
-fn build(debug: bool) -> Result<PathBuf> {
-    let mut cargo = command::cargo();
-    cargo
-        .current_dir(workspace::root())
-        .args(["build", "--package", "rsttrace"]);
-    if !debug {
-        cargo.arg("--release");
-    }
-    command::run(&mut cargo)?;
-    let profile = if debug { "debug" } else { "release" };
-    Ok(workspace::target().join(profile).join("rsttrace"))
-}
-
-/// Runs it to its end; what it writes is counted.
-fn measure(command: &mut Command) -> Result<Cost> {
-    let before = cpu_of_children()?;
+/// Runs it to its end. It has to write a line a reset.
+fn measure(command: &mut Command, resets: u64) -> Result<Cost> {
     let start = Instant::now();
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
         .spawn()
         .with_context(|| format!("start {command:?}"))?;
     let output = child.stdout.take().context("it has no output")?;
-    let lines =
-        thread::spawn(move || std::io::BufRead::lines(std::io::BufReader::new(output)).count());
-    let bytes = peak(&mut child, start)?;
-    let status = child.wait()?;
-    let wall = start.elapsed();
-    if !status.success() {
-        bail!("{command:?} ended with {status}");
-    }
-    let lines = lines.join().ok().context("its output could not be read")?;
-    Ok(Cost {
-        wall,
-        cpu: cpu_of_children()?.saturating_sub(before),
-        bytes,
-        lines,
-    })
-}
-
-/// The most memory it had, as far as it was looked at.
-fn peak(child: &mut Child, start: Instant) -> Result<u64> {
+    let lines = thread::spawn(move || BufReader::new(output).lines().count() as u64);
     let process = Process::new(i32::try_from(child.id())?)?;
     let mut most = 0;
-    while child.try_wait()?.is_none() {
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
         // It may end between the two.
         let resident = process.status().ok().and_then(|status| status.vmhwm);
         most = most.max(resident.unwrap_or_default());
-        if start.elapsed() > LIMIT {
-            child.kill()?;
-            bail!("it took longer than {} s", LIMIT.as_secs());
-        }
         thread::sleep(LOOK);
-    }
-    Ok(most * 1_024)
-}
-
-fn cpu_of_children() -> Result<Duration> {
-    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
-    let span = |time: nix::sys::time::TimeVal| {
-        let micros = time.tv_sec() * 1_000_000 + time.tv_usec();
-        Duration::from_micros(micros.unsigned_abs())
     };
-    Ok(span(usage.user_time()) + span(usage.system_time()))
-}
-
-fn median(costs: &mut [Cost]) -> Cost {
-    costs.sort_by_key(|cost| cost.cpu);
-    costs[costs.len() / 2]
+    let seconds = start.elapsed().as_secs_f64();
+    let lines = lines.join().ok().context("its output could not be read")?;
+    if !status.success() || lines != resets {
+        bail!("{command:?} ended with {status} and found {lines} of {resets} resets");
+    }
+    Ok(Cost {
+        seconds,
+        megabytes: most as f64 * 1024.0 / 1e6,
+    })
 }
 
 /// Writes the capture unless it is there; returns how many resets it has.

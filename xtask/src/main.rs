@@ -7,7 +7,6 @@ use clap::{Parser, Subcommand};
 mod accuracy;
 mod bench;
 mod bench_captures;
-mod bench_core;
 mod bpf_toolchain;
 mod build_ebpf;
 mod check_ebpf;
@@ -37,7 +36,6 @@ enum Task {
     Accuracy(accuracy::Args),
     Bench(bench::Args),
     BenchCaptures(bench_captures::Args),
-    BenchCore(bench_core::Args),
     BuildEbpf(build_ebpf::Args),
     CheckEbpf(check_ebpf::Args),
     Fuzz(fuzz::Args),
@@ -71,7 +69,6 @@ fn perform(task: &Task) -> anyhow::Result<()> {
         Task::Accuracy(args) => accuracy::run(args),
         Task::Bench(args) => bench::run(args),
         Task::BenchCaptures(args) => bench_captures::run(args),
-        Task::BenchCore(args) => bench_core::run(args),
         Task::BuildEbpf(args) => build_ebpf::run(args),
         Task::CheckEbpf(args) => check_ebpf::run(args),
         Task::Fuzz(args) => fuzz::run(args),

@@ -12,31 +12,19 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use crate::{packages, tally::Tally};
-use budget::Budget;
 use build::Built;
-use expect::Host;
-pub use expect::version;
 use guest::{Ended, Machine, Run};
-use here::HERE;
-use judge::judge;
 use kernel::Kernel;
-use report::{Report, Row};
-use step::{CLEANUP, Form, Kind, LOCKED_DOWN, Step, TESTS};
+pub use step::version;
+use step::{CLEANUP, Kind, LOCKED_DOWN, Step, Version};
 
 mod apt;
-mod archive;
-mod budget;
 mod build;
 mod exchange;
-mod expect;
 mod guest;
-mod here;
 mod initramfs;
-mod judge;
 mod kernel;
-mod modules;
 mod package;
-mod report;
 mod step;
 
 /// Boot kernels of Debian in qemu, and run demo and kernel tests there, or a command
@@ -47,8 +35,7 @@ mod step;
 /// are there. What the guests print is kept in target/vm/results.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Kernels by the beginning of their version, such as 6.1 or 6.12.117; "newest" is the newest to be had, "here" this
-    /// machine's own, without qemu but with root
+    /// Kernels by the beginning of their version, such as 6.1 or 6.12.117; "newest" is the newest to be had
     #[arg(value_name = "KERNEL", default_values = DEFAULT)]
     pub kernels: Vec<String>,
     /// Run this only
@@ -69,12 +56,6 @@ pub struct Args {
     /// Look for newer kernels than those at hand
     #[arg(long)]
     pub refresh: bool,
-    /// Write down what the verifier went through, in xtask/data/verifier.tsv, instead of comparing
-    #[arg(long)]
-    pub update_data: bool,
-    /// Boot nothing: judge what the last run of each kernel left
-    #[arg(long, conflicts_with = "command")]
-    pub kept: bool,
     /// What `cargo xtask test` does: a part of it on the kernels that differ most, with programs as they are built for tests
     #[arg(long, exclusive = true)]
     pub quick: bool,
@@ -103,6 +84,17 @@ const PACKAGES: [&str; 5] = [
     "xz-utils",
 ];
 
+/// Kernels that are booted on every change, with all steps or these: the one with the most other ways to a fact, the one
+/// whose verifier has most to do, and what is to come.
+const QUICK: [(&str, &[Kind]); 3] = [
+    (
+        "5.10",
+        &[Kind::Hooks, Kind::Demo, Kind::Perf, Kind::Refusal],
+    ),
+    ("6.1", &[Kind::Hooks]),
+    (package::NEWEST, &[]),
+];
+
 /// A command in a guest ended with this code.
 #[derive(Debug)]
 pub struct Exited {
@@ -120,95 +112,68 @@ impl fmt::Display for Exited {
 
 impl std::error::Error for Exited {}
 
-/// Kernels that are booted on every change, with all steps or these: the one with the most other ways to a fact, the one
-/// whose verifier has most to do, and what is to come.
-const QUICK: [(&str, &[Kind]); 3] = [
-    (
-        "5.10",
-        &[Kind::Hooks, Kind::Demo, Kind::Perf, Kind::Refusal],
-    ),
-    ("6.1", &[Kind::Hooks]),
-    (package::NEWEST, &[]),
-];
-
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    if args.quick {
-        let tallies = run_quick()?;
-        let failed = tallies.into_iter().filter(|(_, tally, _)| tally.failed > 0);
-        let failed: Vec<_> = failed.map(|(release, ..)| release).collect();
-        return if failed.is_empty() {
-            Ok(())
-        } else {
-            Err(not_good(&failed))
-        };
-    }
-    let (kernels, mut rows) = prepare(args)?;
-    if !args.command.is_empty() {
-        run_command(args, kernels, &Built::make(&[])?)?;
-        return Ok(());
-    }
-    let has_tests = args.only.is_empty() || args.only.contains(&Kind::Tests);
-    let tests: Vec<_> = TESTS.into_iter().map(|(name, ..)| name).collect();
-    let built = match (args.kept, has_tests) {
-        (true, _) => Built::nothing(&tests),
-        (false, true) => Built::make(&tests)?,
-        (false, false) => Built::make(&[])?,
+    let reports = if args.quick {
+        quick()?
+    } else if args.command.is_empty() {
+        let has_tests = args.only.is_empty() || args.only.contains(&Kind::Tests);
+        let tests = if has_tests { step::tests() } else { Vec::new() };
+        let (kernels, mut reports) = prepare(args)?;
+        let built = Built::make(&tests)?;
+        let boots = Boot::all(kernels, &args.only, false, &built)?;
+        let ran = run_all(args, boots, &built);
+        reports.extend(ran.iter().map(|(boot, run)| boot.report(run.as_ref())));
+        reports
+    } else {
+        let (kernels, failed) = prepare(args)?;
+        if let Some(report) = failed.first() {
+            bail!("{}", report.failures.join("; "));
+        }
+        return run_command(args, kernels, &Built::make(&[])?).map(drop);
     };
-    let boots = Boot::all(kernels, &args.only, Form::Whole, &built)?;
-    let budget = Budget::committed()?;
-    let ran = run_all(args, boots, &built);
-    rows.extend(ran.iter().map(|(boot, run)| {
-        let budget = (!args.update_data).then_some(&budget);
-        boot.row(run.as_ref(), budget)
-    }));
-    let failed = rows.iter().filter(|row| !row.failures().is_empty());
-    let failed: Vec<_> = failed.map(|row| row.release.clone()).collect();
-    print!("{}", Report(rows));
-    if args.update_data {
-        update_data(budget, &ran)?;
-    }
+    let failed = reports.iter().filter(|report| !report.failures.is_empty());
+    let failed: Vec<_> = failed.map(|report| report.name.as_str()).collect();
     if !failed.is_empty() {
-        return Err(not_good(&failed));
+        bail!(
+            "not good enough on {}: see above, and what was printed in target/vm/results. \
+             `cargo xtask vm KERNEL --only STEP` runs a part of it, `cargo xtask vm KERNEL -- COMMAND` anything",
+            failed.join(", ")
+        );
     }
     Ok(())
-}
-
-fn not_good(failed: &[String]) -> anyhow::Error {
-    anyhow::anyhow!(
-        "not good enough on {}: see above, and what was printed in target/vm/results. \
-         `cargo xtask vm KERNEL --only STEP` runs a part of it, `cargo xtask vm KERNEL -- COMMAND` anything",
-        failed.join(", ")
-    )
 }
 
 /// The part of it that is run on every change. One tally a boot, by the name of its kernel; what could not even be had is
 /// one that failed.
 pub fn run_quick() -> Result<Vec<(String, Tally, Duration)>> {
+    let reports = quick()?.into_iter();
+    Ok(reports
+        .map(|report| (report.name, report.tally, report.took))
+        .collect())
+}
+
+fn quick() -> Result<Vec<Report>> {
     let built = Built::reuse(CLEANUP)?;
-    // All else is tested here anyway.
-    let mut args = Args::of(HERE);
-    let (kernels, mut rows) = prepare(&args)?;
-    let mut boots = Boot::all(kernels, &[Kind::Hooks], Form::Quick, &built)?;
+    let (mut boots, mut reports) = (Vec::new(), Vec::new());
+    let mut args = Args::of(package::NEWEST);
     for (wanted, only) in QUICK {
         args = Args::of(wanted);
         let (kernels, missing) = prepare(&args)?;
-        rows.extend(missing);
-        boots.extend(Boot::all(kernels, only, Form::Quick, &built)?);
+        reports.extend(missing);
+        boots.extend(Boot::all(kernels, only, true, &built)?);
     }
     // One refusal under lockdown is enough.
-    let locked = boots.iter().rposition(|boot| !boot.append.is_empty());
-    let mut boots: Vec<_> = boots.into_iter().enumerate().collect();
-    boots.retain(|(number, boot)| boot.append.is_empty() || Some(*number) == locked);
-    let boots = boots.into_iter().map(|(_, boot)| boot).collect();
-    let budget = Budget::committed()?;
-    for (boot, run) in run_all(&args, boots, &built) {
-        rows.push(boot.row(run.as_ref(), Some(&budget)));
-    }
-    let tally = |row: &Row| (row.release.clone(), row.tally(), row.took());
-    let tallies = rows.iter().map(tally).collect();
-    print!("{}", Report(rows));
-    Ok(tallies)
+    let locked = boots.iter().filter(|boot| !boot.append.is_empty()).count();
+    let mut left = locked.saturating_sub(1);
+    boots.retain(|boot| {
+        let is_one_too_many = !boot.append.is_empty() && left > 0;
+        left -= usize::from(is_one_too_many);
+        !is_one_too_many
+    });
+    let ran = run_all(&args, boots, &built);
+    reports.extend(ran.iter().map(|(boot, run)| boot.report(run.as_ref())));
+    Ok(reports)
 }
 
 impl Args {
@@ -222,8 +187,6 @@ impl Args {
             jobs: 1,
             append: String::new(),
             refresh: false,
-            update_data: false,
-            kept: false,
             quick: false,
             timeout: 600,
             command: Vec::new(),
@@ -231,8 +194,8 @@ impl Args {
     }
 }
 
-/// The kernels, ready to boot (this machine's is `None`), and rows of those that cannot be had.
-fn prepare(args: &Args) -> Result<(Vec<Option<Kernel>>, Vec<Row>)> {
+/// The kernels, ready to boot, and reports of those that cannot be had.
+fn prepare(args: &Args) -> Result<(Vec<Kernel>, Vec<Report>)> {
     if std::env::consts::ARCH != "x86_64" {
         bail!(
             "a guest runs this machine's programs, and kernels are prepared for x86_64 only: run it on such a machine"
@@ -240,25 +203,15 @@ fn prepare(args: &Args) -> Result<(Vec<Option<Kernel>>, Vec<Row>)> {
     }
     packages::install_for_staging()?;
     packages::install(&PACKAGES).context("the guests need them")?;
-    let mut kernels = Vec::new();
-    let mut rows = Vec::new();
+    let (mut kernels, mut failed) = (Vec::new(), Vec::new());
     for wanted in &args.kernels {
-        let kernel = if wanted == HERE {
-            None
-        } else {
-            match Kernel::fetch(wanted, args.refresh) {
-                Ok(kernel) => Some(kernel),
-                Err(error) => {
-                    rows.push(Row::failed(wanted, &error));
-                    continue;
-                }
-            }
-        };
-        if !kernels.contains(&kernel) {
-            kernels.push(kernel);
+        match Kernel::fetch(wanted, args.refresh) {
+            Ok(kernel) if kernels.contains(&kernel) => {}
+            Ok(kernel) => kernels.push(kernel),
+            Err(error) => failed.push(Report::failed(wanted, &error)),
         }
     }
-    Ok((kernels, rows))
+    Ok((kernels, failed))
 }
 
 /// An example of rsttrace that runs in guests.
@@ -293,8 +246,8 @@ impl Example {
             ..Args::of(kernel)
         };
         let (kernels, failed) = prepare(&args)?;
-        if let Some(row) = failed.first() {
-            bail!("{}", row.failures().join("; "));
+        if let Some(report) = failed.first() {
+            bail!("{}", report.failures.join("; "));
         }
         let ran = run_command(&args, kernels, &self.built)?;
         ran.into_iter().next().context("there was no kernel")
@@ -302,11 +255,7 @@ impl Example {
 }
 
 /// The release of each kernel, and the folder of its results. A code other than 0 is an error.
-fn run_command(
-    args: &Args,
-    kernels: Vec<Option<Kernel>>,
-    built: &Built,
-) -> Result<Vec<(String, PathBuf)>> {
+fn run_command(args: &Args, kernels: Vec<Kernel>, built: &Built) -> Result<Vec<(String, PathBuf)>> {
     let mut ran = Vec::new();
     let boots = kernels.into_iter().map(|kernel| {
         let steps = vec![Step::command(&args.command, args.timeout)];
@@ -314,103 +263,70 @@ fn run_command(
     });
     let boots = boots.collect::<Result<_>>()?;
     for (boot, run) in run_all(args, boots, built) {
-        let run = run.with_context(|| format!("kernel {}", boot.release))?;
-        let ended = run.steps.first().map(|step| step.ended);
-        match ended {
+        let release = boot.kernel.release;
+        let run = run.with_context(|| format!("kernel {release}"))?;
+        match run.steps.first().map(|step| step.ended) {
             Some(Ended::Exited(0)) | None => {}
             Some(Ended::Exited(code)) => bail!(Exited {
-                kernel: boot.release,
+                kernel: release,
                 code
             }),
             Some(other) => bail!(
-                "kernel {}: {other}; see {}, or allow more with --timeout",
-                boot.release,
+                "kernel {release}: {other}; see {}, or allow more with --timeout",
                 run.folder.display()
             ),
         }
-        ran.push((boot.release, run.folder));
+        ran.push((release, run.folder));
     }
     Ok(ran)
 }
 
 /// A kernel with its steps.
 struct Boot {
-    /// `None`: this machine's own, as it runs.
-    kernel: Option<Kernel>,
-    release: String,
+    kernel: Kernel,
+    version: Version,
     steps: Vec<Step>,
-    /// For the kernel's command line. What is not empty makes it another kernel.
-    append: String,
+    /// For the kernel's command line.
+    append: &'static str,
 }
 
 impl Boot {
-    fn new(kernel: Option<Kernel>, steps: Vec<Step>, append: &str) -> Result<Self> {
-        let release = match &kernel {
-            Some(kernel) => kernel.release.clone(),
-            None => here::release()?,
-        };
+    fn new(kernel: Kernel, steps: Vec<Step>, append: &'static str) -> Result<Self> {
+        let version = version(&kernel.release);
         Ok(Self {
+            version: version
+                .with_context(|| format!("{} begins with no version", kernel.release))?,
             kernel,
-            release,
             steps,
-            append: append.to_owned(),
+            append,
         })
     }
 
-    /// Each kernel as it is, and each of Debian's once more, locked down.
-    fn all(
-        kernels: Vec<Option<Kernel>>,
-        only: &[Kind],
-        form: Form,
-        built: &Built,
-    ) -> Result<Vec<Self>> {
+    /// Each kernel as it is, and once more locked down.
+    fn all(kernels: Vec<Kernel>, only: &[Kind], quick: bool, built: &Built) -> Result<Vec<Self>> {
         let mut boots = Vec::new();
         for kernel in kernels {
-            let mut boot = Self::new(kernel, Vec::new(), "")?;
-            boot.steps = Step::all(only, form, boot.host()?.version, built);
-            let locked = boot.kernel.clone();
-            if boot.kernel.is_none() {
-                // They would change this machine.
-                boot.steps.retain(|step| step.kind != Kind::Features);
-            }
-            if !boot.steps.is_empty() {
-                boots.push(boot);
-            }
-            if locked.is_some() && (only.is_empty() || only.contains(&Kind::Refusal)) {
-                boots.push(Self::new(locked, vec![Step::lockdown()], LOCKED_DOWN)?);
+            let mut boot = Self::new(kernel.clone(), Vec::new(), "")?;
+            boot.steps = Step::all(only, quick, boot.version, built);
+            boots.push(boot);
+            if only.is_empty() || only.contains(&Kind::Refusal) {
+                boots.push(Self::new(kernel, vec![Step::lockdown()], LOCKED_DOWN)?);
             }
         }
+        boots.retain(|boot| !boot.steps.is_empty());
         Ok(boots)
-    }
-
-    fn host(&self) -> Result<Host> {
-        Ok(Host {
-            version: version(&self.release)
-                .with_context(|| format!("{} begins with no version", self.release))?,
-            is_stock: self.kernel.is_some(),
-        })
     }
 
     /// Of the folder of its results.
     fn name(&self) -> String {
-        let append = self.append.split_whitespace().next();
-        append.map_or_else(
-            || self.release.clone(),
-            |word| format!("{} {word}", self.release),
-        )
+        let name = format!("{} {}", self.kernel.release, self.append);
+        name.trim_end().to_owned()
     }
 
     fn run(&self, args: &Args, built: &Built) -> Result<Run> {
-        let name = self.name();
-        if args.kept {
-            return Ok(Run::kept(&name, &self.steps));
-        }
-        let Some(kernel) = &self.kernel else {
-            return here::run(&name, &self.steps, &built.program);
-        };
         let machine = Machine {
-            kernel,
-            name: &name,
+            kernel: &self.kernel,
+            name: &self.name(),
             memory: args.memory,
             cpus: args.cpus,
             append: &format!("{} {}", self.append, args.append),
@@ -419,34 +335,62 @@ impl Boot {
         machine.run(&self.steps)
     }
 
-    fn row(&self, run: Result<&Run, &anyhow::Error>, budget: Option<&Budget>) -> Row {
-        let (run, host) = match (run, self.host()) {
-            (Ok(run), Ok(host)) => (run, host),
-            (Err(error), _) => return Row::failed(&self.name(), error),
-            (_, Err(error)) => return Row::failed(&self.name(), &error),
+    /// Prints what came of it.
+    fn report(&self, run: Result<&Run, &anyhow::Error>) -> Report {
+        let run = match run {
+            Ok(run) => run,
+            Err(error) => return Report::failed(&self.name(), error),
         };
-        let judged = self.steps.iter().zip(&run.steps).map(|(step, result)| {
-            let judgement = judge(step, result, &run.folder, host, budget);
-            (step.name.clone(), result.took, judgement)
-        });
-        Row {
-            release: self.name(),
-            boot: Some(run.boot),
-            failure: None,
-            steps: judged.collect(),
+        let mut report = Report {
+            name: self.name(),
+            took: run.boot,
+            ..Report::default()
+        };
+        println!("{}, booted in {:.1} s", report.name, run.boot.as_secs_f64());
+        for (step, result) in self.steps.iter().zip(&run.steps) {
+            let (cell, failures) = step.judge(result.ended, &run.folder, self.version);
+            let verdict = if failures.is_empty() { "ok" } else { "FAILED" };
+            let (name, took) = (&step.name, result.took.as_secs_f64());
+            println!("  {name:<15} {verdict:<7} {took:>6.1} s  {cell}");
+            failures
+                .iter()
+                .for_each(|failure| println!("    {failure}"));
+            report.took += result.took;
+            report.tally.passed += u64::from(failures.is_empty());
+            report.tally.failed += u64::from(!failures.is_empty());
+            let failures = failures.into_iter();
+            report
+                .failures
+                .extend(failures.map(|failure| format!("{name}: {failure}")));
         }
+        report
     }
 }
 
-fn update_data(mut budget: Budget, ran: &[(Boot, Result<Run>)]) -> Result<()> {
-    for (boot, run) in ran.iter().filter(|(boot, _)| boot.append.is_empty()) {
-        let Ok(run) = run else { continue };
-        match judge::programs(&run.folder) {
-            Ok(programs) => budget.note(boot.host()?.version, programs),
-            Err(error) => eprintln!("{}: its rows of verifier.tsv stay: {error:#}", boot.release),
+/// What came of one boot.
+#[derive(Default)]
+struct Report {
+    name: String,
+    /// Each step counts as a test.
+    tally: Tally,
+    took: Duration,
+    failures: Vec<String>,
+}
+
+impl Report {
+    /// Of a kernel that could not be had, or did not boot.
+    fn failed(name: &str, error: &anyhow::Error) -> Self {
+        println!("{name}, not booted: {error:#}");
+        Self {
+            name: name.to_owned(),
+            tally: Tally {
+                failed: 1,
+                ..Tally::default()
+            },
+            took: Duration::ZERO,
+            failures: vec![format!("{error:#}")],
         }
     }
-    budget.write()
 }
 
 /// Runs all of it, `--jobs` at once; results in the same order.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -29,7 +29,8 @@ pub struct Watch {
     child: Child,
     out: Arc<Mutex<Vec<Line>>>,
     out_reader: Option<JoinHandle<()>>,
-    err_reader: Option<JoinHandle<String>>,
+    err_reader: Option<JoinHandle<()>>,
+    said: Arc<Mutex<String>>,
 }
 
 /// A line of its standard output.
@@ -147,15 +148,18 @@ impl Watch {
                 into.lock().unwrap().push(Line { arrived, text });
             }
         });
-        let mut stderr = child.stderr.take().unwrap();
+        let said: Arc<Mutex<String>> = Arc::default();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let into = Arc::clone(&said);
         let err_reader = std::thread::spawn(move || {
-            let mut text = String::new();
-            let _ = stderr.read_to_string(&mut text);
-            text
+            for line in stderr.lines().map_while(Result::ok) {
+                *into.lock().unwrap() += &(line + "\n");
+            }
         });
         Self {
             child,
             out,
+            said,
             out_reader: Some(out_reader),
             err_reader: Some(err_reader),
         }
@@ -214,6 +218,11 @@ impl Watch {
         self.out.lock().unwrap().clone()
     }
 
+    /// Whether it has said this on standard error.
+    pub fn has_said(&self, words: &str) -> bool {
+        self.said.lock().unwrap().contains(words)
+    }
+
     /// The first record that fits, when it comes.
     pub fn await_record(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
         eventually(what, || {
@@ -245,9 +254,10 @@ impl Watch {
     pub fn await_end(mut self) -> Ended {
         let status = eventually("the end", || self.child.try_wait().unwrap());
         self.out_reader.take().unwrap().join().unwrap();
+        self.err_reader.take().unwrap().join().unwrap();
         Ended {
             code: status.code(),
-            stderr: self.err_reader.take().unwrap().join().unwrap(),
+            stderr: std::mem::take(&mut *self.said.lock().unwrap()),
             lines: std::mem::take(&mut *self.out.lock().unwrap()),
         }
     }

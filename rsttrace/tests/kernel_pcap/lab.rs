@@ -13,8 +13,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rsttrace::capture::Reader;
 use rsttrace::compare::{self, Comparison, Digest};
+use rsttrace::event::TcpFlags;
 
-use crate::kernel::{LIMIT, Namespace, run};
+use crate::kernel::{LIMIT, Namespace, eventually, run};
 
 /// The service's address, which the balancer has.
 pub const VIP: &str = "198.51.100.2:80";
@@ -179,7 +180,7 @@ impl Lab {
     pub fn capture(&self) -> Captures {
         let at = |namespace: &Namespace, interface: &str, name: &str| {
             let path = self.folder.path().join(format!("{name}.pcap"));
-            namespace.enter(|| capture(interface, &path))
+            (path.clone(), namespace.enter(|| capture(interface, &path)))
         };
         Captures {
             running: vec![
@@ -194,8 +195,19 @@ impl Lab {
         }
     }
 
+    /// Waits until the balancer has forgotten every connection that it translated.
+    pub fn await_forgotten(&self) {
+        eventually("no connection is tracked", || {
+            let tracked = self
+                .balancer
+                .enter(|| run("conntrack", &["-L", "-p", "tcp", "--dport", "80"]));
+            tracked.is_empty().then_some(())
+        });
+    }
+
     /// Something that has nothing to do with it, so that every capture goes on for a while.
     pub fn go_on(&self) {
+        // That while is a part of the scene.
         std::thread::sleep(Duration::from_millis(300));
         let aside: SocketAddr = ASIDE.parse().unwrap();
         let listener = self.server.enter(|| TcpListener::bind(aside).unwrap());
@@ -207,7 +219,6 @@ impl Lab {
         drop(near);
         assert_eq!(far.read(&mut [0]).unwrap(), 0);
         drop(far);
-        std::thread::sleep(Duration::from_millis(100));
     }
 
     /// Path of a capture.
@@ -249,13 +260,23 @@ pub fn say(from: &mut TcpStream, to: &mut TcpStream, words: &[u8]) {
 
 /// Captures being made.
 pub struct Captures {
-    running: Vec<Started>,
+    running: Vec<(PathBuf, Started)>,
 }
 
 impl Captures {
-    /// Ends them and waits until all is written.
+    /// Ends them once they have the last segment of [`Lab::go_on`], and waits until all is written.
     pub fn end(self) {
-        for mut capture in self.running {
+        let aside: SocketAddr = ASIDE.parse().unwrap();
+        for (path, mut capture) in self.running {
+            eventually(&format!("the last segment in {}", path.display()), || {
+                let mut reader = Reader::open(&path).ok()?;
+                while let Ok(Some(segment)) = reader.next() {
+                    if segment.source == aside && segment.flags.has(TcpFlags::FIN) {
+                        return Some(());
+                    }
+                }
+                None
+            });
             let pid = Pid::from_raw(capture.0.id().cast_signed());
             kill(pid, Signal::SIGINT).unwrap();
             capture.0.wait().unwrap();

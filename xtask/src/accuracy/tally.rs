@@ -109,6 +109,12 @@ impl Tally {
             failures.push(format!("{} stagings failed", self.failed.len()));
         }
         failures.extend(self.shortfalls());
+        if !self.lost_predates.is_empty() {
+            failures.push(format!(
+                "{} kinds without the socket older than the tracer that was planned",
+                self.lost_predates.len()
+            ));
+        }
         failures
     }
 
@@ -125,12 +131,6 @@ impl Tally {
             let answered = percent(self.answered(), self.cases);
             failures.push(format!(
                 "{answered} answered instead of {ANSWERED_PERCENT} %"
-            ));
-        }
-        if !self.lost_predates.is_empty() {
-            failures.push(format!(
-                "{} kinds without the socket older than the tracer that was planned",
-                self.lost_predates.len()
             ));
         }
         failures

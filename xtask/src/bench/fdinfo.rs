@@ -2,8 +2,6 @@
 
 use std::{collections::BTreeMap, fs};
 
-use serde::{Deserialize, Serialize};
-
 /// By their numbers, so that what is held twice counts once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Held {
@@ -18,14 +16,12 @@ pub struct Held {
 pub struct Program {
     /// 0 unless `kernel.bpf_stats_enabled` is on.
     pub run_time_ns: u64,
-    /// 0 unless `kernel.bpf_stats_enabled` is on.
-    pub runs: u64,
     /// Of its code.
     pub memory: u64,
 }
 
 /// A map.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Map {
     /// `enum bpf_map_type`.
     pub kind: u32,
@@ -52,15 +48,6 @@ impl Held {
             .sum()
     }
 
-    /// Runs of programs since `before`.
-    pub fn runs_since(&self, before: &Self) -> u64 {
-        let of = |held: &Self, id| held.programs.get(id).map_or(0, |program| program.runs);
-        self.programs
-            .keys()
-            .map(|id| of(self, id).saturating_sub(of(before, id)))
-            .sum()
-    }
-
     /// Takes one descriptor's text in.
     fn add(&mut self, text: &str) {
         let value = |key: &str| -> Option<u64> {
@@ -76,7 +63,6 @@ impl Held {
                 id,
                 Program {
                     run_time_ns: value("run_time_ns").unwrap_or(0),
-                    runs: value("run_cnt").unwrap_or(0),
                     memory: value("memlock").unwrap_or(0),
                 },
             );
@@ -140,13 +126,8 @@ mod tests {
         before.add(PROGRAM);
         after.add(PROGRAM);
         // Held by another descriptor as well.
-        after.add(
-            &PROGRAM
-                .replace("1500", "2500")
-                .replace("run_cnt:\t3", "run_cnt:\t5"),
-        );
+        after.add(&PROGRAM.replace("1500", "2500"));
         assert_eq!(after.run_time_since(&before), 1000);
-        assert_eq!(after.runs_since(&before), 2);
         assert_eq!(before.run_time_since(&after), 0);
     }
 }

@@ -98,12 +98,6 @@ impl Running {
         })
     }
 
-    /// To be called so in errors.
-    pub fn named(mut self, name: &str) -> Self {
-        name.clone_into(&mut self.name);
-        self
-    }
-
     /// Waits for a line with this in it; when it came.
     pub fn await_line(&mut self, part: &str) -> Result<Instant> {
         let begin = Instant::now();
@@ -122,27 +116,6 @@ impl Running {
                 }
             }
         }
-    }
-
-    /// Waits until `ask` says so.
-    pub fn await_that(&mut self, what: &str, ask: impl Fn(u32) -> bool) -> Result<()> {
-        let begin = Instant::now();
-        while !ask(self.pid()) {
-            if let Ok(Some(status)) = self.child.try_wait() {
-                let rest = self.lines.iter().map(|(_, line)| line);
-                self.said.extend(rest);
-                bail!(
-                    "{} ended early ({status}): {}",
-                    self.name,
-                    last_line(&self.said)
-                );
-            }
-            if begin.elapsed() > LIMIT {
-                bail!("{}: no {what} after {LIMIT:?}", self.name);
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        Ok(())
     }
 
     /// Its process.

@@ -52,15 +52,6 @@ impl Built {
         })
     }
 
-    /// Names of tests that have been run.
-    pub fn nothing(tests: &[&str]) -> Self {
-        let named = |test: &&str| ((*test).to_owned(), PathBuf::new());
-        Self {
-            program: PathBuf::new(),
-            tests: tests.iter().map(named).collect(),
-        }
-    }
-
     /// The release build of rsttrace and the debug build of this test of it, which are there when all tests have been run.
     /// Not static, which suffices where the guest's files are this machine's.
     pub fn reuse(test: &str) -> Result<Self> {

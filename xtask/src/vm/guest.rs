@@ -44,25 +44,6 @@ pub struct Run {
     pub folder: PathBuf,
 }
 
-impl Run {
-    /// What an earlier run of these steps left.
-    pub fn kept(name: &str, steps: &[Step]) -> Self {
-        let folder = exchange::results(name);
-        let result = |step: &Step| {
-            let code = Progress::of(step, &folder).code();
-            StepResult {
-                ended: code.map_or(Ended::NotBegun, Ended::Exited),
-                took: Duration::ZERO,
-            }
-        };
-        Self {
-            boot: Duration::ZERO,
-            steps: steps.iter().map(result).collect(),
-            folder,
-        }
-    }
-}
-
 /// What came of a step.
 pub struct StepResult {
     /// How it ended.
@@ -101,6 +82,7 @@ const BOOT_LIMIT: Duration = Duration::from_secs(150);
 const GRACE: Duration = Duration::from_secs(20);
 const END_LIMIT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(50);
+
 impl Machine<'_> {
     /// Boots it and runs the steps one after the other. A step that fails is a result; a guest that does not come up
     /// is an error.

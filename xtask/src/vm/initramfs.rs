@@ -1,65 +1,105 @@
-//! What does a guest start with, before it has the host's files?
+//! What a guest starts with, before it has the host's files.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{
-    archive::Archive,
-    modules::{self, Dependencies},
-};
 use crate::command;
 
 const INIT: &str = include_str!("guest/init.sh");
 
+/// Without the first four it does not come up: its root is shared by 9p, below a layer. The others are loaded before anything
+/// runs, where a kernel has them as modules: demo and tests are timed, and loading is slow there. Any other module is loaded when
+/// the kernel asks for it, as on every machine.
+const MODULES: &str = "virtio_pci 9pnet_virtio 9p overlay \
+    crc32c_generic 8021q act_gact act_mirred af_packet_diag bridge cls_bpf cls_matchall cls_u32 inet_diag ip6_tables ip_tables \
+    ip_vs ip_vs_rr macvlan netlink_diag nf_conntrack nf_conntrack_netlink nf_nat nf_reject_ipv4 nf_reject_ipv6 nf_tables \
+    nfnetlink_cttimeout nft_chain_nat nft_compat nft_counter nft_ct nft_limit nft_masq nft_nat nft_numgen nft_redir \
+    nft_reject_inet nft_socket nft_synproxy nft_tproxy sch_fq sch_ingress sch_netem sch_tbf tcp_diag tun unix_diag veth \
+    xt_REDIRECT";
+
 /// What it is made of, apart from the kernel; another recipe means that it has to be made anew.
 pub fn recipe() -> String {
-    let modules: Vec<_> = modules::BOOT.into_iter().chain(modules::LAB).collect();
-    format!("{}\n{INIT}", modules.join(" "))
+    format!("{MODULES}\n{INIT}")
 }
 
-/// Busybox, the modules, and a script that mounts the guest's root.
-pub fn make(modules: &Path) -> Result<Vec<u8>> {
-    let mut archive = Archive::default();
-    archive.folder("bin");
+/// Packs busybox, the modules, and a script that mounts the guest's root. `root` has lib/modules/RELEASE. Uncompressed: a guest in
+/// software emulation reads faster than it unpacks.
+pub fn make(root: &Path, release: &str, into: &Path) -> Result<()> {
+    let scratch = tempfile::tempdir().context("make a folder for the initramfs")?;
+    let folder = |name: &str| {
+        let folder = scratch.path().join(name);
+        fs::create_dir(&folder).map(|()| folder)
+    };
     let busybox = command::find_in_path("busybox").context("busybox is not installed")?;
-    archive.file("bin/busybox", &read(&busybox)?);
-    archive.file("init", INIT.as_bytes());
-    let dependencies = modules.join("modules.dep");
-    let dependencies = fs::read_to_string(&dependencies)
-        .with_context(|| format!("read {}", dependencies.display()))?;
-    let dependencies = Dependencies::read(&dependencies);
-    let wanted: Vec<_> = modules::BOOT.into_iter().chain(modules::LAB).collect();
-    archive.folder("modules");
-    for (number, file) in dependencies.closure(&wanted).into_iter().enumerate() {
-        let contents = unpacked(&modules.join(file))?;
-        let name = file.rsplit('/').next().unwrap_or(file);
-        let name = name.split_once(".ko").map_or(name, |(name, _)| name);
+    fs::copy(&busybox, folder("bin")?.join("busybox")).context("copy busybox")?;
+    let modules = folder("modules")?;
+    for (number, module) in in_order(root, release)?.iter().enumerate() {
+        let name = module.file_name().unwrap_or_default().to_string_lossy();
+        let name = name.split_once(".ko").map_or(&*name, |(name, _)| name);
         // The shell lists them in the order of their names.
-        archive.file(&format!("modules/{number:03}-{name}.ko"), &contents);
+        unpack(module, &modules.join(format!("{number:03}-{name}.ko")))?;
     }
-    Ok(archive.finish())
+    let init = scratch.path().join("init");
+    fs::write(&init, INIT).context("write init")?;
+    let archive = File::create(into).with_context(|| format!("make {}", into.display()))?;
+    let script = "chmod 755 init && find . | busybox cpio -o -H newc 2>/dev/null";
+    let packed = Command::new("sh")
+        .args(["-c", script])
+        .current_dir(scratch.path())
+        .stdout(archive)
+        .status()
+        .context("start sh")?;
+    if !packed.success() {
+        bail!("busybox could not pack the initramfs ({packed})");
+    }
+    Ok(())
 }
 
-/// Unpacked here, once, and not at each boot.
-fn unpacked(module: &Path) -> Result<Vec<u8>> {
+/// The files of the modules, each after what it needs. Those that are built in, or that this kernel does not have, are left out.
+fn in_order(root: &Path, release: &str) -> Result<Vec<PathBuf>> {
+    let mut modprobe = Command::new(super::kernel::tool("modprobe"));
+    modprobe
+        .arg("-d")
+        .arg(root)
+        .args(["-S", release, "--show-depends", "-a"]);
+    // It fails for one that is not there, and lists the others all the same.
+    let output = modprobe.args(MODULES.split_whitespace()).output();
+    let output = output.context("start modprobe")?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut seen = BTreeSet::new();
+    let files = text.lines().filter_map(|line| {
+        let file = line.strip_prefix("insmod ")?.trim();
+        seen.insert(file.to_owned()).then(|| file.into())
+    });
+    Ok(files.collect())
+}
+
+/// Here, once, and not at each boot.
+fn unpack(module: &Path, into: &Path) -> Result<()> {
     let program = match module.extension().and_then(|extension| extension.to_str()) {
         Some("xz") => "xz",
         Some("zst") => "zstd",
         Some("gz") => "gzip",
-        _ => return read(module),
+        _ => {
+            let copied = fs::copy(module, into).map(drop);
+            return copied.with_context(|| format!("copy {}", module.display()));
+        }
     };
-    let output = Command::new(program)
+    let file = File::create(into).with_context(|| format!("make {}", into.display()))?;
+    let status = Command::new(program)
         .arg("-dc")
         .arg(module)
-        .output()
-        .with_context(|| format!("start {program}"))?;
-    if !output.status.success() {
+        .stdout(file)
+        .status();
+    let status = status.with_context(|| format!("start {program}"))?;
+    if !status.success() {
         bail!("{program} could not unpack {}", module.display());
     }
-    Ok(output.stdout)
-}
-
-fn read(file: &Path) -> Result<Vec<u8>> {
-    fs::read(file).with_context(|| format!("read {}", file.display()))
+    Ok(())
 }

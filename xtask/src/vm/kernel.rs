@@ -76,9 +76,9 @@ impl Kernel {
         if fs::read_to_string(&recipe).is_ok_and(|recipe| recipe == initramfs::recipe()) {
             return Ok(());
         }
-        fs::write(self.initramfs(), initramfs::make(&self.modules())?)
-            .and_then(|()| fs::write(&recipe, initramfs::recipe()))
-            .with_context(|| format!("write {}", self.initramfs().display()))
+        initramfs::make(&self.folder, &self.release, &self.initramfs())?;
+        fs::write(&recipe, initramfs::recipe())
+            .with_context(|| format!("write {}", recipe.display()))
     }
 
     fn download(wanted: &str, cache: &Path, refresh: bool) -> Result<Self> {
@@ -129,10 +129,8 @@ impl Kernel {
         let modules = move_modules(&root, &ready, &self.release)?;
         let image = find_image(&root, &modules, &self.release)?;
         fs::rename(image, ready.join("vmlinuz")).context("keep the kernel")?;
-        // Not in the path of those who are not root.
-        let depmod = command::find_in_path("depmod").unwrap_or_else(|| "/sbin/depmod".into());
         command::output(
-            Command::new(depmod)
+            Command::new(tool("depmod"))
                 .arg("-b")
                 .arg(&ready)
                 .arg(&self.release),
@@ -149,6 +147,11 @@ impl Kernel {
 pub fn cache() -> PathBuf {
     let set = std::env::var_os("RSTTRACE_VM_CACHE").and_then(|set| path::absolute(set).ok());
     set.unwrap_or_else(|| workspace::target().join("vm"))
+}
+
+/// Of kmod, which is not in the path of those who are not root.
+pub fn tool(name: &str) -> PathBuf {
+    command::find_in_path(name).unwrap_or_else(|| Path::new("/sbin").join(name))
 }
 
 /// A few fail if the mirror is being updated; more fail if there is no mirror.

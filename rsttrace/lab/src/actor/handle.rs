@@ -1,13 +1,18 @@
 //! How does the demo talk to an actor and end it?
 
-use std::io::{BufRead, BufReader, Write};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdin, ChildStdout};
+use std::time::Duration;
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::program::in_a_line;
 use super::protocol::{Answer, Command, SocketId, SocketOption, TcpState};
 use crate::StageError;
 use crate::segment::{Pattern, Segment};
@@ -32,13 +37,15 @@ pub struct Forked {
     pub name: String,
 }
 
-/// The next sequence numbers of a connected socket.
+/// The next sequence numbers of a connected socket, and how far away its peer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sequence {
     /// Of the next byte to be sent.
     pub send: u32,
     /// Of the next byte to be received.
     pub receive: u32,
+    /// The smoothed round-trip time.
+    pub rtt: Duration,
 }
 
 /// A running actor; dropping it kills the process.
@@ -48,6 +55,8 @@ pub struct Actor {
     child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
+    /// Standard error of the program that it has become.
+    complaints: Option<File>,
 }
 
 impl Actor {
@@ -61,6 +70,7 @@ impl Actor {
             child,
             input: Some(input),
             output: BufReader::new(output),
+            complaints: None,
         };
         actor.answer(&"start")?;
         Ok(actor)
@@ -322,7 +332,15 @@ impl Actor {
     /// The next sequence numbers of a connection.
     pub fn sequence(&mut self, socket: Socket) -> Result<Sequence, StageError> {
         match self.ask(Command::Sequence { socket: socket.id })? {
-            Answer::Sequence { send, receive } => Ok(Sequence { send, receive }),
+            Answer::Sequence {
+                send,
+                receive,
+                rtt_us,
+            } => Ok(Sequence {
+                send,
+                receive,
+                rtt: Duration::from_micros(rtt_us.into()),
+            }),
             other => Err(self.failed(&format!("unexpected answer {other:?}"))),
         }
     }
@@ -357,10 +375,15 @@ impl Actor {
         arguments: &[&str],
         configuration: &str,
     ) -> Result<(), StageError> {
+        let complaints =
+            memfd_create(c"complaints", MFdFlags::MFD_CLOEXEC).map_err(io::Error::from)?;
+        let complaints = self.complaints.insert(complaints.into());
+        let path = format!("/proc/{}/fd/{}", std::process::id(), complaints.as_raw_fd());
         self.tell(&Command::Become {
             program: program.to_owned(),
             arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
             configuration: configuration.to_owned(),
+            complaints: path.into(),
         })?;
         let mut line = String::new();
         self.output
@@ -397,9 +420,17 @@ impl Actor {
         }
     }
 
-    /// Whether the process has ended.
-    pub fn has_ended(&mut self) -> Result<bool, StageError> {
-        Ok(self.child.try_wait()?.is_some())
+    /// What the process has said on standard error, if it has ended.
+    pub fn last_words(&mut self) -> Result<Option<String>, StageError> {
+        if self.child.try_wait()?.is_none() {
+            return Ok(None);
+        }
+        let mut said = Vec::new();
+        if let Some(complaints) = &mut self.complaints {
+            complaints.rewind()?;
+            complaints.read_to_end(&mut said)?;
+        }
+        Ok(Some(in_a_line(&said)))
     }
 
     /// A kernel counter of the actor's namespace.

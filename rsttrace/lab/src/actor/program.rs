@@ -1,9 +1,10 @@
-//! How does an actor become another program, such as a balancer, or run one, such as a tool?
+//! Other programs that an actor becomes, such as a balancer, or runs, such as a tool.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio, exit};
 
 use nix::mount::{MsFlags, mount};
@@ -15,20 +16,28 @@ use super::serve::error_name;
 /// Replaces this process by the program, found in `$PATH` or where servers usually are. Its configuration is
 /// [`CONFIGURATION`], in a /tmp that it alone sees and that goes with it.
 ///
-/// The end of standard output tells that this has worked; an answer on it, that it has not.
-pub fn become_program(program: &str, arguments: &[String], configuration: &str) -> ! {
+/// The end of standard output tells that this has worked; an answer on it, that it has not. What the program has to say goes to
+/// `complaints`.
+pub fn become_program(
+    program: &str,
+    arguments: &[String],
+    configuration: &str,
+    complaints: &Path,
+) -> ! {
     let Ok(answers) = io::stdout().as_fd().try_clone_to_owned() else {
         exit(1)
     };
-    let error = match prepare(configuration) {
+    let complaints = OpenOptions::new().append(true).open(complaints);
+    let prepared = complaints.and_then(|complaints| prepare(configuration).map(|()| complaints));
+    let error = match prepared {
         Err(error) => error,
         // It gets its standard output also where this fails, so that the answer needs a copy.
-        Ok(()) => Command::new(program)
+        Ok(complaints) => Command::new(program)
             .args(arguments)
             .env("PATH", path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(complaints)
             .exec(),
     };
     let failed = Answer::Failed {
@@ -53,12 +62,19 @@ pub fn run_program(program: &str, arguments: &[String]) -> io::Result<Option<Str
     if ran.status.success() {
         return Ok(None);
     }
-    let complaint = String::from_utf8_lossy(&ran.stderr);
-    let lines: Vec<_> = complaint.lines().map(str::trim).collect();
-    Ok(Some(format!("{}: {}", ran.status, lines.join("; "))))
+    Ok(Some(format!("{}: {}", ran.status, in_a_line(&ran.stderr))))
+}
+
+/// What a program has printed, in one line.
+pub fn in_a_line(printed: &[u8]) -> String {
+    let text = String::from_utf8_lossy(printed);
+    let lines: Vec<_> = text.lines().map(str::trim).collect();
+    lines.join("; ")
 }
 
 fn prepare(configuration: &str) -> io::Result<()> {
+    // A program may refuse to start in a folder that the new /tmp hides.
+    std::env::set_current_dir("/")?;
     unshare(CloneFlags::CLONE_NEWNS)?;
     let none: Option<&str> = None;
     // Else the new /tmp would be everybody's.

@@ -3,6 +3,7 @@
 //! One JSON object a line in each direction, each command answered by exactly one answer.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -107,6 +108,8 @@ pub enum Command {
         program: String,
         arguments: Vec<String>,
         configuration: String,
+        /// Where its standard error goes.
+        complaints: PathBuf,
     },
     /// Runs a program to its end, in this namespace.
     Run {
@@ -250,7 +253,11 @@ pub enum Answer {
     /// A number: bytes sent or received, or a counter.
     Number { value: u64 },
     /// Next sequence numbers: to be sent, to be received.
-    Sequence { send: u32, receive: u32 },
+    Sequence {
+        send: u32,
+        receive: u32,
+        rtt_us: u32,
+    },
     /// A captured segment.
     Segment { segment: Segment },
     /// A row of the connection table, or that there is none.

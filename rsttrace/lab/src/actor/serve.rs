@@ -122,7 +122,8 @@ impl Server {
                 program,
                 arguments,
                 configuration,
-            } => become_program(&program, &arguments, &configuration),
+                complaints,
+            } => become_program(&program, &arguments, &configuration, &complaints),
             Run { program, arguments } => Ok(Answer::Ran {
                 complaint: run_program(&program, &arguments)?,
             }),

@@ -235,7 +235,12 @@ impl Sockets {
             .and_then(|send| Ok((send, queue_sequence(socket, RECEIVE_QUEUE)?)));
         set_tcp(socket, libc::TCP_REPAIR, REPAIR_OFF_WITHOUT_PROBE)?;
         let (send, receive) = numbers?;
-        Ok(Answer::Sequence { send, receive })
+        let rtt_us = sys::tcp_info(socket.as_fd())?.rtt_us;
+        Ok(Answer::Sequence {
+            send,
+            receive,
+            rtt_us,
+        })
     }
 
     fn get(&self, id: SocketId) -> io::Result<&Socket> {

@@ -163,14 +163,14 @@ impl Balancer {
         loop {
             match lab.node(Place::Router).ask(awaited.clone()) {
                 Ok(_) => return Ok(balancer),
-                Err(_) if balancer.has_ended()? => {
-                    let Self { program, needs, .. } = self;
-                    let what =
-                        format!("{program} ended at its start; it has to be able to {needs}");
-                    return Err(StageError::NotStaged(what));
-                }
                 Err(error) if Instant::now() > deadline => return Err(error),
                 Err(_) => {}
+            }
+            if let Some(said) = balancer.last_words()? {
+                let Self { program, needs, .. } = self;
+                return Err(StageError::NotStaged(format!(
+                    "{program} ended at its start; it has to be able to {needs}; it said: {said}"
+                )));
             }
         }
     }

@@ -1,6 +1,7 @@
 //! How do scenarios with many connections begin? With one client and one server that get more of them as time goes on.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
 
 use super::confirm;
 use super::site::direct;
@@ -27,6 +28,8 @@ pub struct Flock {
 pub struct Flow {
     pub at_client: Socket,
     pub at_server: Socket,
+    /// When its last data was sent.
+    pub silent_since: Instant,
 }
 
 impl Flock {
@@ -67,10 +70,12 @@ impl Flock {
         self.client.send(at_client, 120)?;
         confirm("request", self.server.receive(at_server, 120)?, 120)?;
         self.server.send(at_server, 300)?;
+        let silent_since = Instant::now();
         confirm("answer", self.client.receive(at_client, 300)?, 300)?;
         let flow = Flow {
             at_client,
             at_server,
+            silent_since,
         };
         self.flows.push(flow);
         Ok(flow)

@@ -237,7 +237,9 @@ fn open_one_more(mut flock: Flock, mut device: Actor, due: Instant) -> Result<Ar
 /// Starts the box's timer for a connection: the box has a clock of its own.
 fn expire(flock: &mut Flock, device: &mut Actor, flow: Flow, look: Look) -> Result<(), StageError> {
     let segments = flock.forge(flow, look)?;
-    inject_later(device, segments.into(), TIMEOUT)
+    // The timer has been running while these were made up, which takes a while on a slow machine.
+    let left = TIMEOUT.saturating_sub(flow.silent_since.elapsed());
+    inject_later(device, segments.into(), left)
 }
 
 /// Confirms that the box's RSTs were taken for the peer's at both ends; the truths at client and server.

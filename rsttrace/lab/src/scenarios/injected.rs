@@ -72,7 +72,8 @@ pub const EXACT: Scenario = Scenario {
     open: |lab, version| {
         open_injected(lab, version, |lab, mut pair, injector| {
             // Staged, too: nothing is on its way that this could be the answer to.
-            std::thread::sleep(QUIET);
+            let rtt = pair.client.sequence(pair.at_client)?.rtt;
+            std::thread::sleep(QUIET.max(rtt * ROUND_TRIPS));
             inject(&mut pair, injector, 0)?;
             let seen = pair.reset_by_server(lab, Place::Client)?;
             confirm("TTL of the RST", seen.ttl, 64)?;
@@ -173,8 +174,9 @@ fn open_injected(
     })
 }
 
-/// Longer than any answer takes here.
+/// Longer than any answer takes here, and on a machine whose round trips take longer than that.
 const QUIET: Duration = Duration::from_millis(50);
+const ROUND_TRIPS: u32 = 10;
 
 /// Has a RST written in the server's name, so far past the number the client expects.
 fn inject(pair: &mut Pair, injector: &mut Actor, past: u32) -> Result<(), StageError> {

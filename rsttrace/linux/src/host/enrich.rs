@@ -232,7 +232,7 @@ mod tests {
     use std::os::fd::AsFd;
     use std::os::unix::fs::MetadataExt;
 
-    use super::super::process::tests::{eventually, task_of};
+    use super::super::process::tests::{task_of, unless_lent};
     use super::super::subjects::tests::{event, owned_by, socket};
     use super::*;
     use crate::event::{
@@ -373,45 +373,14 @@ mod tests {
                 task: us.clone(),
                 shares: false,
             });
-            eventually(|| {
-                let facts = Enricher::new((), None).facts(&event);
-                facts.holder == expected && facts.processes.len() == 1
-            });
+            let ask = || Enricher::new((), None).facts(&event);
+            let may_be_lent = |facts: &Facts| {
+                let holder = facts.holder.as_ref();
+                found && holder.is_none_or(|holder| holder.shares)
+            };
+            let facts = unless_lent(ask, may_be_lent);
+            assert_eq!(facts.holder, expected);
+            assert_eq!(facts.processes.len(), 1);
         }
-    }
-
-    /// `cargo test --release -p rsttrace-linux --lib -- --ignored --nocapture enrich_speed`
-    #[test]
-    #[ignore = "a measurement, not a claim"]
-    fn enrich_speed() {
-        let us = task_of(std::process::id());
-        let known = event(0, |sent| {
-            sent.ownership = Some(owned_by(Some(us.clone()), false))
-        });
-        let stateless = event(0, |_| {});
-        let mut enricher = Enricher::new((), None);
-        let start = std::time::Instant::now();
-        enricher.facts(&known);
-        eprintln!("a process for the first time: {:?}", start.elapsed());
-        for (name, event) in [("a known process", &known), ("no process", &stateless)] {
-            let rounds = 200_000;
-            let start = std::time::Instant::now();
-            for _ in 0..rounds {
-                std::hint::black_box(enricher.facts(std::hint::black_box(event)));
-            }
-            eprintln!(
-                "{name}: {:.0} ns an event",
-                start.elapsed().as_nanos() as f64 / f64::from(rounds)
-            );
-        }
-        let start = std::time::Instant::now();
-        enricher
-            .holders
-            .find(1, Search::Everyone(None), BootTime(9));
-        eprintln!(
-            "a holder among {} processes: {:?}",
-            procfs::process::all_processes().unwrap().count(),
-            start.elapsed()
-        );
     }
 }

@@ -467,12 +467,16 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
     use std::process::{Command, Stdio};
 
-    use super::super::process::tests::{eventually, task_of};
+    use super::super::process::tests::{task_of, unless_lent};
     use super::*;
 
     fn inode(socket: &TcpListener) -> u64 {
         let file = fs::File::from(socket.as_fd().try_clone_to_owned().unwrap());
         file.metadata().unwrap().ino()
+    }
+
+    fn is_shared(holder: &Holder) -> bool {
+        matches!(holder, Holder::Eldest(_) | Holder::Several)
     }
 
     fn look_at_leisure(inode: u64, search: Search) -> Holder {
@@ -486,8 +490,8 @@ mod tests {
         let number = inode(&socket);
         let family = || look_at_leisure(number, Search::Family(us));
         let everyone = || look_at_leisure(number, Search::Everyone(None));
-        eventually(|| family() == Holder::One(task_of(us)));
-        eventually(|| everyone() == Holder::One(task_of(us)));
+        assert_eq!(unless_lent(family, is_shared), Holder::One(task_of(us)));
+        assert_eq!(unless_lent(everyone, is_shared), Holder::One(task_of(us)));
         // A child that has it as its standard input.
         let mut child = Command::new("sleep")
             .arg("600")
@@ -502,17 +506,21 @@ mod tests {
         assert_eq!(running, Holder::One(task_of(us)));
         // Once it alone has the socket, it is found as a child of ours.
         drop(socket);
-        let is_child = |holder| matches!(holder, Holder::One(task) if task.pid == child.id());
-        eventually(|| is_child(family()) && is_child(confirm()));
+        let child_id = child.id();
+        let is_child =
+            |holder: &Holder| matches!(holder, Holder::One(task) if task.pid == child_id);
+        assert!(is_child(&unless_lent(family, is_shared)));
+        assert!(is_child(&unless_lent(confirm, is_shared)));
         // Also from another process of the same control group.
         let mut relative = Command::new("sleep").arg("600").spawn().unwrap();
         let from_relative = || look_at_leisure(number, Search::Family(relative.id()));
-        eventually(|| is_child(from_relative()));
+        assert!(is_child(&unless_lent(from_relative, is_shared)));
         relative.kill().unwrap();
         relative.wait().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
-        eventually(|| everyone() == Holder::Nobody);
+        let names_another = |holder: &Holder| *holder != Holder::Nobody && !is_child(holder);
+        assert_eq!(unless_lent(everyone, names_another), Holder::Nobody);
         assert!(has_had_children(us));
     }
 

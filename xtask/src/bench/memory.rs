@@ -1,6 +1,6 @@
-//! How much memory does tracing take, with how many sockets open?
+//! Memory that tracing takes, by how many sockets are open.
 
-use std::{thread, time::Instant};
+use std::{thread, time::Duration};
 
 use anyhow::{Context as _, Result};
 use nix::sys::{
@@ -10,11 +10,10 @@ use nix::sys::{
 use procfs::{Current as _, Meminfo};
 
 use super::{
-    Bench, Programs,
+    Bench, DEFAULT, Part, Rows,
     fdinfo::SOCKET_STORAGE,
     lab::{self, Lab},
     process::{End, Running, Speaks},
-    report::Memory,
 };
 
 /// Bytes that two open sockets take, with what belongs to them: more than that, so that no machine is driven into want.
@@ -23,46 +22,51 @@ const PAIR: u64 = 16 << 10;
 const SPARE: u64 = 50;
 
 /// Measures.
-pub fn measure(bench: &Bench) -> Result<Vec<Memory>> {
+pub fn measure(bench: &Bench, rows: &mut Rows) -> Result<()> {
+    let (sizes, rest): (&[usize], _) = if bench.quick {
+        (&[0, 10_000], Duration::from_secs(1))
+    } else {
+        (&[0, 100_000, 1_000_000], Duration::from_secs(10))
+    };
     // Away from what the machine's own namespace does with connections.
     let lab = Lab::new(&bench.programs)?;
-    let sizes = bench.plan.sockets.iter();
-    sizes
-        .map(|number| with_sockets(bench, &lab, *number))
-        .collect()
-}
-
-fn with_sockets(bench: &Bench, lab: &Lab, wanted: usize) -> Result<Memory> {
-    let pairs = affordable(wanted / 2)?;
-    eprintln!("  {} open sockets", pairs * 2);
-    let holders = open(&bench.programs, lab, pairs)?;
-    let before = unreclaimable()?;
-    let begin = Instant::now();
-    let mut tracer = Running::start(&bench.rsttrace(&["watch"]), Speaks::Err)?;
-    let ready = tracer.await_line("tracing resets")? - begin;
-    thread::sleep(bench.plan.rest);
-    let held = tracer.bpf();
-    let memory = Memory {
-        wanted,
-        sockets: pairs * 2,
-        after: begin.elapsed().as_secs_f64(),
-        ready: ready.as_secs_f64(),
-        resident: tracer.resident(),
-        maps: held.maps.values().map(|map| map.memory).sum(),
-        programs: held.programs.values().map(|program| program.memory).sum(),
-        socket_value: held
-            .maps
-            .values()
-            .filter(|map| map.kind == SOCKET_STORAGE)
-            .map(|map| map.value_size)
-            .sum(),
-        kernel_growth: unreclaimable()? - before,
-    };
-    tracer.end(End::Signal(Signal::SIGINT))?;
-    for holder in holders {
-        holder.end(End::Input)?;
+    for wanted in sizes {
+        let pairs = affordable(wanted / 2)?;
+        let case = format!("{} open sockets", pairs * 2);
+        eprintln!("  {case}");
+        let holders = open(bench, &lab, pairs)?;
+        let before = unreclaimable()?;
+        let (tracer, ready) = bench.tracer(DEFAULT)?;
+        thread::sleep(rest);
+        let held = tracer.bpf();
+        let maps = held.maps.values();
+        let storage = maps.clone().filter(|map| map.kind == SOCKET_STORAGE);
+        let programs = held.programs.values().map(|program| program.memory);
+        for (measure, value) in [
+            ("ms to hooks attached", ready.as_secs_f64() * 1e3),
+            ("MB resident", tracer.resident() as f64 / 1e6),
+            (
+                "MB of maps",
+                maps.map(|map| map.memory).sum::<u64>() as f64 / 1e6,
+            ),
+            ("MB of programs", programs.sum::<u64>() as f64 / 1e6),
+            (
+                "bytes a socket",
+                storage.map(|map| map.value_size).sum::<u64>() as f64,
+            ),
+            (
+                "MB that the kernel grew",
+                (unreclaimable()? - before) as f64 / 1e6,
+            ),
+        ] {
+            rows.add(Part::Memory, &case, DEFAULT.name, measure, [value]);
+        }
+        tracer.end(End::Signal(Signal::SIGINT))?;
+        for holder in holders {
+            holder.end(End::Input)?;
+        }
     }
-    Ok(memory)
+    Ok(())
 }
 
 /// No more than half of what the machine has left.
@@ -73,7 +77,7 @@ fn affordable(pairs: usize) -> Result<usize> {
 }
 
 /// In as many processes as their limit of descriptors needs.
-fn open(programs: &Programs, lab: &Lab, pairs: usize) -> Result<Vec<Running>> {
+fn open(bench: &Bench, lab: &Lab, pairs: usize) -> Result<Vec<Running>> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("read the limit of descriptors")?;
     // An address has some 64,000 ports.
     let each = usize::try_from((hard.saturating_sub(SPARE)) / 2)?.clamp(1, 25_000);
@@ -82,7 +86,7 @@ fn open(programs: &Programs, lab: &Lab, pairs: usize) -> Result<Vec<Running>> {
     while left > 0 {
         let number = left.min(each);
         let at = holders.len();
-        let mut command = lab.command(lab::End::Client, &programs.load);
+        let mut command = lab.command(lab::End::Client, &bench.programs.load);
         let address = format!("127.1.{}.{}", at / 250, at % 250 + 1);
         command.args(["load", "sockets", &address, "--pairs", &number.to_string()]);
         let mut holder = Running::start(&command, Speaks::Out)?;
