@@ -47,7 +47,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    Ok(runtime.context("start the event loop")?)
+    Ok(runtime.context("cannot start the event loop")?)
 }
 
 /// Until an instant; without one, for ever.

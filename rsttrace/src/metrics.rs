@@ -57,7 +57,7 @@ pub fn exposition(judged: &Judged, vitals: &Vitals) -> String {
     let mut text = String::new();
     if let Err(error) = TextEncoder::new().encode_utf8(&families, &mut text) {
         // It refuses families without a metric or a name; there are none.
-        log::warn!("the metrics cannot be written: {error}");
+        log::warn!("cannot write the metrics: {error}");
     }
     text
 }

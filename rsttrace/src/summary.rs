@@ -18,7 +18,7 @@ use crate::vitals::Vitals;
 use tally::Tally;
 
 /// What stands for a process where none of this host is known.
-const NO_PROCESS: &str = "(no process of this host)";
+const NO_PROCESS: &str = "(no local process)";
 
 /// Counts of everything that was reported.
 #[derive(Clone, Debug, Default)]

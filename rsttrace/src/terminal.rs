@@ -1,4 +1,4 @@
-//! What can the terminal show: how wide is it, and may there be colours?
+//! Width and color support of the terminal.
 
 use std::io::IsTerminal;
 
@@ -9,20 +9,20 @@ pub const DEFAULT_WIDTH: usize = 120;
 /// Narrower terminals are treated as if they were this wide: their lines wrap by themselves.
 pub const LEAST_WIDTH: usize = 72;
 
-/// When to colour.
+/// When to use color.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ColorChoice {
-    /// On a terminal, if NO_COLOR is not set and TERM is not "dumb".
+    /// If standard output is a terminal, NO_COLOR is not set and TERM is not "dumb".
     #[default]
     Auto,
-    /// Also into files and pipes.
+    /// Always, also in files and pipes.
     Always,
     /// Never.
     Never,
 }
 
 impl ColorChoice {
-    /// Whether standard output gets colours.
+    /// Whether to write color to standard output.
     pub fn for_stdout(self) -> bool {
         self.decide(
             std::io::stdout().is_terminal(),
@@ -50,7 +50,7 @@ pub fn stdout_width() -> usize {
         })
 }
 
-/// Colours by severity, or none.
+/// Colors by severity, or none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Palette {
     /// Whether escape sequences are written at all.
@@ -58,7 +58,7 @@ pub struct Palette {
 }
 
 impl Palette {
-    /// `text` in the colour of `severity`: red for a fault, yellow for a refusal, dim for noise.
+    /// `text` in the color of `severity`: red for a fault, yellow for a refusal, dim for noise.
     pub fn severity(self, severity: Severity, text: &str) -> String {
         let code = match severity {
             Severity::Fault => "31",
@@ -68,7 +68,7 @@ impl Palette {
         self.paint(code, text)
     }
 
-    /// `text` set back.
+    /// `text` dimmed.
     pub fn dim(self, text: &str) -> String {
         self.paint("2", text)
     }

@@ -73,10 +73,10 @@ impl TrackCounts {
     /// What was not understood as well as it could have been, by name; zeroes, too.
     pub fn shortfalls(&self) -> [(&'static str, u64); 3] {
         [
-            ("segments out of order of time", self.backwards),
-            ("connections forgotten for want of room", self.forgotten),
+            ("segments with decreasing timestamps", self.backwards),
+            ("connection table evictions", self.forgotten),
             (
-                "resets judged before what followed them was seen",
+                "resets finalized before later segments were read",
                 self.hurried,
             ),
         ]

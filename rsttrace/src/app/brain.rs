@@ -49,10 +49,10 @@ impl<N: NetnsNames> Brain<N> {
             Err(error) => {
                 if !std::mem::replace(&mut self.undecodable, true) {
                     warn!(
-                        "an event of the kernel cannot be decoded, it counts as lost: {error}; report this with the output of `rsttrace doctor`"
+                        "cannot decode a kernel event, counted as lost: {error}; please report this with the output of `rsttrace doctor`"
                     );
                 }
-                debug!("an event that cannot be decoded: {error}");
+                debug!("cannot decode a kernel event: {error}");
                 self.judge.undecodable();
             }
         }

@@ -53,7 +53,7 @@ fn choose(names: &[String], long: bool) -> Result<Vec<&'static Scenario>, Failur
         .iter()
         .find(|name| ALL.iter().all(|scenario| scenario.name != **name))
     {
-        let message = format!("there is no case `{unknown}`; `rsttrace demo --list` names them");
+        let message = format!("unknown case `{unknown}`; see `rsttrace demo --list`");
         return Err(Failure::Usage(message));
     }
     let is_chosen = |scenario: &&&Scenario| {
@@ -66,14 +66,14 @@ fn choose(names: &[String], long: bool) -> Result<Vec<&'static Scenario>, Failur
     Ok(ALL.iter().filter(is_chosen).copied().collect())
 }
 
-/// Exit 0 only if nothing staged was explained wrongly or not at all, and enough was staged.
+/// Exit 0 only if nothing staged was explained incorrectly or not at all, and enough was staged.
 fn judge(cases: &[Case], required: Option<usize>) -> Result<(), Failure> {
     let count =
         |outcome: fn(&Outcome) -> bool| cases.iter().filter(|case| outcome(&case.outcome)).count();
     let bad = count(|outcome| matches!(outcome, Outcome::Wrong(_) | Outcome::Unknown));
     if bad > 0 {
         return Err(Failure::Failed(anyhow::anyhow!(
-            "{bad} of {} cases were explained wrongly or not at all; please report them with the output of `rsttrace demo -o json`",
+            "{bad} of {} cases were explained incorrectly or as unknown; please report this with the output of `rsttrace demo -o json`",
             cases.len()
         )));
     }
@@ -86,7 +86,7 @@ fn judge(cases: &[Case], required: Option<usize>) -> Result<(), Failure> {
     staged.dedup();
     match required {
         Some(required) if staged.len() < required => Err(Failure::Failed(anyhow::anyhow!(
-            "only {} kinds of reset could be staged here, {required} were required; the table says what was missing",
+            "only {} of {required} required cases could be staged; the table shows the reasons",
             staged.len()
         ))),
         _ => Ok(()),
@@ -109,12 +109,12 @@ async fn run(
     // Everything about the lab blocks, so it has a thread of its own; the tracer's turn comes between its two parts.
     let lab = tokio::task::spawn_blocking(Lab::up)
         .await
-        .context("set up the lab")?
+        .context("cannot set up the test namespaces")?
         .map_err(|error| stage_failure(&error))?;
     let taps = match captures {
         Some(folder) => {
             std::fs::create_dir_all(folder)
-                .with_context(|| format!("make {}", folder.display()))?;
+                .with_context(|| format!("cannot create {}", folder.display()))?;
             Some(Taps::start(&lab, folder).map_err(|error| stage_failure(&error))?)
         }
         None => None,
@@ -147,7 +147,7 @@ async fn run(
         (lab, plans)
     })
     .await
-    .context("open what predates the tracer")?;
+    .context("cannot open the connections that predate the trace")?;
     let mut session = prepared.start()?;
     let mut staging = tokio::task::spawn_blocking(move || {
         let mut lab = lab;
@@ -159,12 +159,12 @@ async fn run(
     let (_lab, done) = loop {
         tokio::select! {
             outputs = session.next() => records.extend(resets(outputs?)),
-            done = &mut staging => break done.context("stage the resets")?,
+            done = &mut staging => break done.context("cannot stage the resets")?,
         }
     };
     let mut finished = session.finish();
     if let Some(taps) = taps {
-        taps.finish().context("write the captures")?;
+        taps.finish().context("cannot write the packet captures")?;
     }
     records.extend(resets(std::mem::take(&mut finished.outputs)));
     let cases = done.iter().flat_map(|done| compare(done, &records));
@@ -178,7 +178,7 @@ fn hop(staged: &crate::demo::Hop) -> anyhow::Result<Hop> {
         network: staged
             .network
             .parse()
-            .with_context(|| format!("the network of hop {}", staged.name))?,
+            .with_context(|| format!("invalid network of hop {}", staged.name))?,
         port: staged.port,
         timeout: staged.timeout,
         mode: staged.mode,
@@ -199,10 +199,10 @@ fn resets(outputs: impl IntoIterator<Item = Output>) -> impl Iterator<Item = Rec
 
 fn stage_failure(error: &StageError) -> Failure {
     if error.is_not_staged() && !nix::unistd::geteuid().is_root() {
-        Failure::NotPermitted(format!("{error}; run as root: sudo rsttrace demo"))
+        Failure::NotPermitted(format!("{error}; run as root (sudo rsttrace demo)"))
     } else {
         Failure::Failed(anyhow::anyhow!(
-            "set up the lab: {error}; run again with -vv to see more"
+            "cannot set up the test namespaces: {error}; run again with -vv for details"
         ))
     }
 }

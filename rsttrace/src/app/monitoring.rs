@@ -49,10 +49,12 @@ impl Writer {
         let failed = self.failed.swap(written.is_err(), Ordering::Relaxed);
         let file = self.file.path().display();
         match written {
-            Ok(()) if failed => info!("{file} is written again"),
+            Ok(()) if failed => info!("{file}: writing metrics works again"),
             // Once, not every time.
             Err(error) if !failed => {
-                warn!("{file}: {error}; the metrics there are old until it can be written again");
+                warn!(
+                    "{file}: {error}; the metrics in the file are outdated until it can be written again"
+                );
             }
             _ => {}
         }

@@ -120,7 +120,7 @@ impl Recorder {
                 to.path.display().to_string(),
             ),
         };
-        let doing = || format!("write to {name}");
+        let doing = || format!("cannot write {name}");
         let writer = Writer::new(destination, head, Effort::Live).with_context(doing)?;
         Self::start(writer, &name)
             .with_context(doing)
@@ -217,7 +217,7 @@ impl Recorder {
         };
         if refused == Refused::Full {
             warn!(
-                "{}: the disk, or the reader, does not follow; the recording ends here, and tracing goes on without it",
+                "{}: the disk or reader is too slow; recording stopped, tracing continues",
                 self.name
             );
         }
@@ -234,7 +234,7 @@ impl Recorder {
             (None, None) => None,
         };
         if ended.is_none() {
-            warn!("{}: it does not take what is left", self.name);
+            warn!("{}: cannot flush the end of the recording", self.name);
         }
         let Ended { written, memory } = ended.unwrap_or(Ended {
             written: Written::default(),
@@ -266,7 +266,7 @@ impl Keeps for Destination {
 fn write<W: Keeps>(mut writer: Writer<W>, handed: &Handed<Work>, name: &str) -> Ended {
     let failed = |error: &io::Error, written: Written| {
         warn!(
-            "{name}: {error}; the recording ends after {} events, and tracing goes on without it",
+            "{name}: {error}; recording stopped after {} events, tracing continues",
             written.events
         );
         Ended {

@@ -11,7 +11,7 @@ use super::{Compression, LinkType, Looks};
 #[derive(Debug, Error)]
 pub enum CaptureError {
     /// The file cannot be opened.
-    #[error("{name} cannot be opened: {source}; check the path and who may read it")]
+    #[error("cannot open {name}: {source}; check the path and its permissions")]
     Open {
         /// The file.
         name: String,
@@ -19,9 +19,7 @@ pub enum CaptureError {
         source: io::Error,
     },
     /// Reading failed: the disk or the pipe, not what is in it. What came before was given.
-    #[error(
-        "{name} cannot be read any further: {source}; copy the file to another disk and try again"
-    )]
+    #[error("cannot read {name}: {source}; copy the file to another disk and try again")]
     Read {
         /// The file.
         name: String,
@@ -30,7 +28,7 @@ pub enum CaptureError {
     },
     /// Not even its first bytes can be unpacked.
     #[error(
-        "{name} cannot be unpacked ({compression}: {source}); copy the file again from where it was captured"
+        "cannot decompress {name} ({compression}: {source}); copy the file again from its source"
     )]
     Unpack {
         /// The file.
@@ -41,7 +39,7 @@ pub enum CaptureError {
         source: io::Error,
     },
     /// It is something else.
-    #[error("{name} is no packet capture: {looks}")]
+    #[error("{name} is not a packet capture: {looks}")]
     NotACapture {
         /// The file.
         name: String,
@@ -50,7 +48,7 @@ pub enum CaptureError {
     },
     /// A version of pcap or pcapng that nobody has defined yet, or a file header that is damaged.
     #[error(
-        "{name} says that it is {format} of version {version}, which is not known; re-write it with `editcap -F pcapng OLD NEW`"
+        "{name} has unsupported {format} version {version}; convert it with `editcap -F pcapng OLD NEW`"
     )]
     Version {
         /// The file.
@@ -62,8 +60,8 @@ pub enum CaptureError {
     },
     /// A pcap file, all frames of which are of a kind that is not read. In pcapng, such frames are counted.
     #[error(
-        "{name} has frames of link type {link_type}, in which TCP is not looked for; capture Ethernet, Linux cooked, \
-         raw IP or loopback frames, as `tcpdump -i any` does"
+        "{name} has unsupported link type {link_type}; capture Ethernet, Linux cooked, \
+         raw IP or loopback frames, for example with `tcpdump -i any`"
     )]
     LinkType {
         /// The file.

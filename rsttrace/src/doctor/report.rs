@@ -159,7 +159,7 @@ pub fn not_checked(inspection: &Inspection) -> Vec<NotChecked<'_>> {
         }
     };
     let settings = inspection.settings.keepalive.is_none();
-    let settings = settings.then_some(("settings", "/proc/sys/net/ipv4 cannot be read"));
+    let settings = settings.then_some(("settings", "cannot read /proc/sys/net/ipv4"));
     let sockets = inspection.sockets.as_ref().err();
     let sockets = sockets.map(|why| ("sockets", why.as_str()));
     let all = hooks.into_iter().chain(settings).chain(sockets);

@@ -62,7 +62,7 @@ pub fn all(object: &mut Object, kernel: &KernelFacts, options: &Options) -> Atta
 impl Attached {
     /// Tries the ways to a fact until one works.
     fn row(&mut self, object: &mut Object, kernel: &KernelFacts, row: &'static Row) -> HookState {
-        let mut why = "no way to it".to_owned();
+        let mut why = "not available".to_owned();
         for way in row.ways {
             match kernel
                 .fits(way)
@@ -155,7 +155,7 @@ impl Attached {
                 let _ = program.unload();
                 self.hz
                     .map(drop)
-                    .ok_or_else(|| "jiffies fit no rate that kernels are built with".to_owned())
+                    .ok_or_else(|| "measured tick matches no kernel HZ value".to_owned())
             }
             Attachment::Shared if self.hooks.has_program(name) => Ok(()),
             Attachment::Shared => Err(format!("{name} is not attached")),
@@ -186,7 +186,7 @@ fn run_iterator(program: &mut Iter) -> Result<(), String> {
     let mut file = link.into_file().map_err(|error| chain(&error))?;
     std::io::copy(&mut file, &mut std::io::sink())
         .map(drop)
-        .map_err(|error| format!("reading the iterator: {error}"))
+        .map_err(|error| format!("cannot read the iterator: {error}"))
 }
 
 fn rate(object: &mut Object, name: &str) -> Result<Option<u32>, String> {

@@ -54,13 +54,13 @@ pub enum BtfError {
         source: std::io::Error,
     },
     /// It does not begin as BTF of this machine's byte order does.
-    #[error("not BTF of this machine's byte order")]
+    #[error("BTF has the wrong byte order")]
     NotBtf,
     /// It ends early, or a length in it points outside.
-    #[error("BTF is cut off or damaged at type {0}")]
+    #[error("BTF is truncated or damaged at type {0}")]
     Damaged(u32),
     /// It has a kind of type that came after this reader.
-    #[error("BTF has an unknown kind {kind} at type {id}")]
+    #[error("unknown BTF kind {kind} at type {id}")]
     UnknownKind {
         /// Type id.
         id: u32,

@@ -112,7 +112,7 @@ impl Interfaces {
                 log::info!("attaching to the remaining interfaces in the background")
             }
             Err(RecvTimeoutError::Disconnected) => {
-                return Err(io::Error::other("the attaching thread ended"));
+                return Err(io::Error::other("the attach thread exited"));
             }
         }
         Ok(Self {

@@ -146,7 +146,7 @@ impl Traveller {
         if there.metadata()?.ino() as Inode != inode {
             return Err(io::Error::new(
                 io::ErrorKind::NotFound,
-                "its holder is gone",
+                "its process has exited",
             ));
         }
         setns(&there, CloneFlags::CLONE_NEWNET)?;

@@ -192,7 +192,7 @@ pub fn sweep(connection: &mut Connection, ifindex: u32) {
             continue;
         }
         had_qdisc |= filter.name == NAME_WITH_QDISC;
-        log::info!("taking away a filter that an earlier run left on interface {ifindex}");
+        log::info!("removing a filter left by an earlier run on interface {ifindex}");
         delete_filter(connection, &filter.header);
     }
     if had_qdisc {
@@ -219,7 +219,7 @@ fn maps_of(program: u32) -> Option<Vec<u32>> {
 fn delete_filter(connection: &mut Connection, header: &[u8; 20]) {
     let request = Request::new(libc::RTM_DELTFILTER, 0, header).attribute(TCA_KIND, b"bpf\0");
     match connection.request(request) {
-        Err(error) if !is_gone(&error) => log::warn!("a filter stays: {error}"),
+        Err(error) if !is_gone(&error) => log::warn!("cannot remove a filter: {error}"),
         _ => {}
     }
 }
@@ -230,7 +230,7 @@ fn delete_empty_qdisc(connection: &mut Connection, ifindex: u32) {
         let _ = connection.dump(filters(ifindex, parent), |_, _| others += 1);
     }
     if others > 0 {
-        log::info!("leaving the clsact qdisc on interface {ifindex}: others use it now");
+        log::info!("keeping the clsact qdisc on interface {ifindex}: it is in use by others");
         return;
     }
     let request = Request::new(
@@ -241,7 +241,7 @@ fn delete_empty_qdisc(connection: &mut Connection, ifindex: u32) {
     .attribute(TCA_KIND, b"clsact\0");
     match connection.request(request) {
         Err(error) if !is_gone(&error) => {
-            log::warn!("the clsact qdisc of interface {ifindex} stays: {error}")
+            log::warn!("cannot remove the clsact qdisc of interface {ifindex}: {error}")
         }
         _ => {}
     }

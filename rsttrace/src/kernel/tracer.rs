@@ -109,7 +109,7 @@ impl Prepared {
     pub fn new(options: &Options) -> Result<Self, StartError> {
         preflight::check()?;
         if let Err(error) = sys::raise_memlock() {
-            debug!("RLIMIT_MEMLOCK not raised: {error}; only kernels before 5.11 need it");
+            debug!("cannot raise RLIMIT_MEMLOCK: {error}; required before Linux 5.11 only");
         }
         sys::keep_heap_small();
         let (kernel, mut object) = Object::load(options)?;
@@ -262,7 +262,7 @@ impl Tracer {
         for (name, program) in self.ebpf.programs_mut() {
             let unloaded = object::unload(program);
             if let Err(error) = unloaded {
-                debug!("{name} was not loaded: {error}");
+                debug!("cannot load {name}: {error}");
             }
         }
     }
@@ -275,7 +275,7 @@ impl Tracer {
         match aya_log::EbpfLogger::init(&mut self.ebpf) {
             Ok(logger) => Some(DebugLog(logger)),
             Err(error) => {
-                debug!("the probes log nothing: {error}");
+                debug!("no log from the eBPF programs: {error}");
                 None
             }
         }

@@ -138,7 +138,7 @@ impl<W: Write> Writer<W> {
             return Ok(());
         }
         if self.plain.len() > MOST {
-            return Err(io::Error::other("an input larger than a block may be"));
+            return Err(io::Error::other("input larger than a block"));
         }
         self.packed.clear();
         self.packed
@@ -187,5 +187,5 @@ fn append(plain: &mut Vec<u8>, entry: &Given<'_>) -> io::Result<()> {
 }
 
 fn too_many() -> io::Error {
-    io::Error::other("more blocks than can be numbered")
+    io::Error::other("too many blocks")
 }

@@ -350,7 +350,7 @@ impl Packed {
         let id = self.id;
         let line = unpacker
             .unpack(self.coding, self.line)
-            .ok_or_else(|| StoreError::damaged(file, format!("record {id} cannot be unpacked")))?;
+            .ok_or_else(|| StoreError::damaged(file, format!("cannot decompress record {id}")))?;
         let parsed = match self.kind {
             kind if kind == Kind::Reset as i64 => {
                 serde_json::from_str(&line).map(|it| Output::Reset(Box::new(it)))

@@ -322,25 +322,26 @@ impl Staged {
 /// Notes what was staged beside the captures.
 pub fn note_staged(folder: &Path, cases: &[Case]) -> anyhow::Result<()> {
     let path = folder.join(STAGED);
-    let file = File::create(&path).with_context(|| format!("make {}", path.display()))?;
+    let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
     let mut file = BufWriter::new(file);
     for case in cases {
         if let Some(truth) = &case.truth {
             serde_json::to_writer(&mut file, &Staged::of(case, truth))?;
-            file.write_all(b"\n").context("note what was staged")?;
+            file.write_all(b"\n")
+                .context("cannot write the staged truth")?;
         }
     }
-    file.flush().context("note what was staged")
+    file.flush().context("cannot write the staged truth")
 }
 
 /// Judges the captures of this folder in all sights.
 pub fn judge_captures(folder: &Path) -> anyhow::Result<Vec<CapturedCase>> {
-    let file = File::open(folder.join(STAGED)).context("open what was staged")?;
+    let file = File::open(folder.join(STAGED)).context("cannot open the staged truth")?;
     let staged = BufReader::new(file)
         .lines()
         .map(|line| Ok(serde_json::from_str(&line?)?))
         .collect::<anyhow::Result<Vec<Staged>>>()
-        .context("read what was staged")?;
+        .context("cannot read the staged truth")?;
     let mut cases = Vec::new();
     for place in [Place::Client, Place::Router, Place::Server] {
         let capture = file_name(place);
@@ -353,7 +354,8 @@ pub fn judge_captures(folder: &Path) -> anyhow::Result<Vec<CapturedCase>> {
         let elsewhere = staged.iter().filter(|other| other.place != place);
         here.extend(elsewhere.filter_map(|other| other.from(place, &staged)));
         for sight in CaptureSight::ALL {
-            let judged = judge(&path, sight).with_context(|| format!("judge {capture}"))?;
+            let judged =
+                judge(&path, sight).with_context(|| format!("cannot analyze {capture}"))?;
             for staged in &here {
                 compare(staged, sight, &judged, &mut cases);
             }

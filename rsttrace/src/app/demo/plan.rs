@@ -129,7 +129,7 @@ impl Plan {
             .is_some_and(|since| since.elapsed() > LEAST_TIMER);
         if is_late && self.scenario.suite == Suite::Long {
             info!(
-                "{}: its time was over too soon, staged anew",
+                "{}: timed out while staging, staging again",
                 self.scenario.name
             );
             self.armed = None;
@@ -150,7 +150,7 @@ impl Plan {
 fn is_worth_another(scenario: &Scenario, staged: &Result<Staged, StageError>) -> bool {
     match staged {
         Err(error) if !error.is_not_staged() => {
-            info!("{}: staging failed, once more: {error}", scenario.name);
+            info!("{}: staging failed, trying again: {error}", scenario.name);
             true
         }
         _ => false,

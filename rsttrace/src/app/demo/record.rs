@@ -90,16 +90,17 @@ pub fn record_demo(tracer: &TracerOptions) -> Result<RecordedDemo, Failure> {
     let lost: u64 = finished.totals.kernel.iter().map(|total| total.lost).sum();
     let whole = match finished.recorded.and_then(|recorded| recorded.memory) {
         Some(whole) if lost == 0 => whole,
-        _ => return Err(anyhow::anyhow!("{lost} events were lost; run it again").into()),
+        _ => return Err(anyhow::anyhow!("{lost} events were lost; run the demo again").into()),
     };
     let views = cases.iter().filter_map(|case| case.truth.as_ref());
     let views: Vec<_> = views
         .filter_map(|truth| u32::try_from(truth.view.netns).ok())
         .collect();
     let (recording, written) =
-        events_of(&whole, &views).context("leave out what is not the demo's")?;
-    let judged = replay(&*recording, Sight::EachNamespace).context("judge what was recorded")?;
-    judged.end.context("judge what was recorded")?;
+        events_of(&whole, &views).context("cannot select the events of the demo")?;
+    let judged =
+        replay(&*recording, Sight::EachNamespace).context("cannot replay the recording")?;
+    judged.end.context("cannot replay the recording")?;
     let records: Vec<_> = resets(judged.outputs).collect();
     let mut recorded = RecordedDemo {
         recording,

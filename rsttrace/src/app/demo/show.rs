@@ -62,7 +62,7 @@ pub fn table(cases: &[Case], colors: bool) -> Result<(), Failure> {
         |want: fn(&Outcome) -> bool| cases.iter().filter(|case| want(&case.outcome)).count();
     writeln!(
         out,
-        "\n{} resets explained: {} right, {} unknown, {} wrong; {} could not be staged",
+        "\n{} cases staged: {} right, {} unknown, {} wrong; {} not staged",
         cases.len() - count(|outcome| matches!(outcome, Outcome::NotStaged(_))),
         count(|outcome| *outcome == Outcome::Right),
         count(|outcome| *outcome == Outcome::Unknown),
@@ -108,7 +108,7 @@ fn row(case: &Case, colors: bool) -> Vec<Cell> {
                 Who::Nobody => String::new(),
             };
             let really = truth.unknowable.map_or_else(String::new, |what| {
-                format!("; what no host alone can know: {what}")
+                format!("; not visible from a single host: {what}")
             });
             format!(
                 "{}{idle}{who}{}{really}",
@@ -154,13 +154,13 @@ fn row(case: &Case, colors: bool) -> Vec<Cell> {
 /// Whom a right record may name, where it is not the one who did it.
 fn nameable(holders: &[Holder]) -> String {
     match holders {
-        [] => " (nobody to name)".to_owned(),
+        [] => " (no process expected)".to_owned(),
         holders => {
             let names: Vec<_> = holders
                 .iter()
                 .map(|holder| format!("{}[{}]", escape(&holder.comm), holder.pid))
                 .collect();
-            format!(" (to name: {})", names.join(" or "))
+            format!(" (expected process: {})", names.join(" or "))
         }
     }
 }

@@ -73,13 +73,13 @@ impl Kept {
         out.flush()?;
         if hidden > 0 {
             eprintln!(
-                "rsttrace: {} more connections with resets that were not asked for, or cost nobody anything (--noise shows those)",
+                "rsttrace: {} more connections with resets hidden by filters or as noise (see --noise)",
                 count(hidden as u64)
             );
         }
         if self.left_out > 0 {
             eprintln!(
-                "rsttrace: {} resets beyond the first {} are not quoted; name ports or addresses in the captures' filter",
+                "rsttrace: {} resets after the first {} are not listed individually; filter the captures by port or address",
                 count(self.left_out),
                 count(MAX_KEPT as u64)
             );

@@ -134,7 +134,7 @@ async fn be_silent(
                         *heard += 1;
                         (since, touched, seen) = (arrived, arrived, segments(seen));
                         if *heard > MOST_HEARD {
-                            let why = "the other end keeps sending: the connection never is silent";
+                            let why = "the remote end keeps sending, so the connection is never idle";
                             return Silence::Ended(End::Failed(why.to_owned()), quiet);
                         }
                         tell(Change::State(State::Silent { since }));
