@@ -74,7 +74,7 @@ pub struct Args {
     /// Write down what the verifier went through, in xtask/data/verifier.tsv, instead of comparing
     #[arg(long)]
     pub update_data: bool,
-    /// Write the kernels' table in README.md; "here" is one of them
+    /// Write the support matrix in docs/KERNELS.md, including "here"
     #[arg(long, conflicts_with_all = ["only", "command", "append"])]
     pub update_docs: bool,
     /// Boot nothing: judge what the last run of each kernel left
@@ -468,7 +468,7 @@ fn update_docs(ran: &[(Boot, Result<Run>)]) -> Result<()> {
         let Ok(run) = run else { continue };
         match Column::read(&boot.release, boot.host()?, &run.folder) {
             Ok(column) => columns.push(column),
-            Err(error) => eprintln!("{}: not in README.md: {error:#}", boot.release),
+            Err(error) => eprintln!("{}: not in docs/KERNELS.md: {error:#}", boot.release),
         }
     }
     docs::write(columns)

@@ -1,4 +1,4 @@
-//! What does README.md say about kernels? What a run found out, in a table between two marks.
+//! The support matrix in docs/KERNELS.md: results of a run, between two marks.
 
 use std::{fs, path::Path};
 
@@ -87,10 +87,10 @@ impl Column {
 
 /// Writes the table.
 pub fn write(columns: Vec<Column>) -> Result<()> {
-    let file = workspace::root().join("README.md");
+    let file = workspace::root().join("docs/KERNELS.md");
     let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
     let text = replaced(&text, &table(columns))
-        .context("README.md has no marks for the table of kernels")?;
+        .context("docs/KERNELS.md has no marks for the support matrix")?;
     fs::write(&file, text).with_context(|| format!("write {}", file.display()))
 }
 
@@ -114,10 +114,10 @@ fn table(mut columns: Vec<Column>) -> String {
         table += &row(&format!("`{fact}`"), &|column| {
             let had = column.facts.iter().find(|(name, _)| *name == fact);
             had.and_then(|(_, way)| way.clone())
-                .unwrap_or_else(|| "not had".into())
+                .unwrap_or_else(|| "unavailable".into())
         });
     }
-    table += &row("classifiers by", &|column| {
+    table += &row("attach type of classifiers", &|column| {
         if column.version >= expect::TCX {
             "TCX or clsact".into()
         } else {
@@ -131,18 +131,15 @@ fn table(mut columns: Vec<Column>) -> String {
     table += &row("`rsttrace demo`, perf event array: the same", &|column| {
         shown(column.perf)
     });
-    table += &row(
-        "tests that nothing stays in the kernel",
-        &|column| match column.cleanup {
-            Some((held, ran)) => format!("{held} of {ran} hold"),
-            None => "not run".into(),
-        },
-    );
+    table += &row("cleanup tests", &|column| match column.cleanup {
+        Some((held, ran)) => format!("{held} of {ran} pass"),
+        None => "not run".into(),
+    });
     table += &row("after kill -9", &|column| {
         if column.version >= expect::TCX {
-            "nothing stays".into()
+            "nothing remains".into()
         } else {
-            "the next start sweeps".into()
+            "removed by the next start".into()
         }
     });
     table += &row(
@@ -150,7 +147,7 @@ fn table(mut columns: Vec<Column>) -> String {
         &|column| {
             column
                 .verified
-                .map_or_else(|| "not told".into(), |most| most.to_string())
+                .map_or_else(|| "unknown".into(), |most| most.to_string())
         },
     );
     table
@@ -198,13 +195,13 @@ mod tests {
         let wanted = "\
 | kernel | 5.10.0-46 | 7.3.4 |
 |---|---|---|
-| `clock` | not had | test run |
-| classifiers by | clsact | TCX or clsact |
+| `clock` | unavailable | test run |
+| attach type of classifiers | clsact | TCX or clsact |
 | `rsttrace demo --all`, ring buffer: right / unknown / wrong / not staged | 345 / 1 / 2 / 3 | 345 / 1 / 2 / 3 |
 | `rsttrace demo`, perf event array: the same | not run | not run |
-| tests that nothing stays in the kernel | 8 of 9 hold | 8 of 9 hold |
-| after kill -9 | the next start sweeps | nothing stays |
-| largest program, instructions verified (limit 1,000,000) | not told | 7116 |
+| cleanup tests | 8 of 9 pass | 8 of 9 pass |
+| after kill -9 | removed by the next start | nothing remains |
+| largest program, instructions verified (limit 1,000,000) | unknown | 7116 |
 ";
         assert_eq!(table(columns), wanted);
     }
@@ -218,8 +215,8 @@ mod tests {
     }
 
     #[test]
-    fn readme_has_the_marks() -> Result<()> {
-        let text = fs::read_to_string(workspace::root().join("README.md"))?;
+    fn the_page_has_the_marks() -> Result<()> {
+        let text = fs::read_to_string(workspace::root().join("docs/KERNELS.md"))?;
         assert!(replaced(&text, "").is_some());
         Ok(())
     }
