@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: what does tracing cost, and does it stay within its budgets?
+//! `cargo xtask bench`: the cost of tracing, against its budgets.
 
 use std::{
     fs,
@@ -33,34 +33,34 @@ pub mod workload;
 
 use report::Report;
 
-/// Measure what tracing costs, beside other tools, and hold it against the budgets
+/// Measure the cost of tracing, next to other tools, and compare it with the budgets
 ///
-/// Everything that is compared is measured in turns in one run: figures of different runs, machines or kernels do not
-/// compare. It makes network namespaces of its own, which end with it. For figures worth keeping, let nothing else run.
+/// Compared values are measured in turns in one run; do not compare different runs, machines or kernels. Creates its own network
+/// namespaces and removes them. Let nothing else run on the machine.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Measure these alone
+    /// Run only these parts
     #[arg(long, value_enum, value_delimiter = ',', value_name = "PART")]
     only: Vec<Part>,
-    /// See in a minute whether it all works: figures mean little
+    /// Check in one minute that everything works; the results are not meaningful
     #[arg(long)]
     quick: bool,
-    /// Trials of each kind, in turns; else five
+    /// Number of rounds [default: 5]
     #[arg(long, value_name = "N", conflicts_with = "quick", value_parser = clap::value_parser!(u8).range(1..=50))]
     rounds: Option<u8>,
-    /// Seconds of one trial; else three
+    /// Seconds per measurement [default: 3]
     #[arg(long, value_name = "N", conflicts_with = "quick", value_parser = clap::value_parser!(u8).range(1..=60))]
     seconds: Option<u8>,
-    /// Where the figures go; else target/bench/bench.json
+    /// Result file [default: target/bench/bench.json]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Measure nothing: read the figures of an earlier run
+    /// Read the results of an earlier run instead of measuring
     #[arg(long, value_name = "FILE", conflicts_with_all = ["only", "quick", "out", "install"])]
     from: Option<PathBuf>,
     /// Write docs/PERFORMANCE.md
     #[arg(long)]
     update_docs: bool,
-    /// Install what Debian has of the tools to compare with, before
+    /// Install the Debian packages of the tools to compare with
     #[arg(long)]
     install: bool,
 }

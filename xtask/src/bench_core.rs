@@ -1,4 +1,4 @@
-//! `cargo xtask bench-core`: is the pure core slower than it was?
+//! `cargo xtask bench-core`: speed of the pure core compared with another commit.
 //!
 //! The benches of two commits are run by turns on the same machine, so that what else happens there meets both.
 
@@ -13,21 +13,21 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{command, workspace};
 
-/// Compare the benches of the pure core with those of an earlier commit
+/// Compare the benchmarks of the pure core with those of an earlier commit
 ///
-/// Builds rsttrace/benches/core.rs of both, runs them by turns, and fails if the median of a step is slower than it may be.
+/// Builds rsttrace/benches/core.rs of both commits, runs them in turns, and fails if the median of a step exceeds the limit.
 #[derive(clap::Args)]
 pub struct Args {
     /// The commit to compare with [default: where this branch left main, on main the commit before]
     #[arg(long, value_name = "REV")]
     base: Option<String>,
-    /// How many percent slower a step may be
+    /// Limit: how much slower a step may be, in percent
     #[arg(long, value_name = "PERCENT", default_value_t = 15.0)]
     threshold: f64,
-    /// How often each is run
+    /// Number of runs of each
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Steps whose names contain this
+    /// Run only steps whose names contain this text
     #[arg(value_name = "STEP")]
     step: Option<String>,
 }

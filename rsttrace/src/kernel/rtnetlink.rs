@@ -337,7 +337,7 @@ pub fn announce(
     let request = Request::new(libc::RTM_GETNSID, 0, &[0; 4]).attribute(NETNSA_FD, &fd);
     connection.ask(request, |_, body| id = id.or_else(|| namespace_id(body)))?;
     id.filter(|id| *id >= 0)
-        .ok_or_else(|| io::Error::other("the kernel does not tell its id"))
+        .ok_or_else(|| io::Error::other("the kernel returned no id"))
 }
 
 /// Reads `RTM_NEWNSID` and `RTM_DELNSID`.

@@ -107,8 +107,8 @@ impl Vigil {
                     Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
                     Err(error) => {
                         log::info!(
-                            "new network namespaces are looked for once a second, as the kernel does not tell of \
-                             them (CAP_PERFMON?): {error}"
+                            "polling for new network namespaces, because perf events are not available \
+                             (CAP_PERFMON missing?): {error}"
                         );
                         self.is_refused = true;
                     }

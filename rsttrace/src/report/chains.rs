@@ -190,7 +190,7 @@ fn draw(mut records: Vec<Record>, severity: usize, count: u64) -> Option<Chain> 
                 reset: false,
             });
             stations.push(Station {
-                part: "device on the way",
+                part: "device on the path",
                 made: Some(blamed.verdict.confidence),
                 ..Station::default()
             });
@@ -272,7 +272,7 @@ mod tests {
         let found = drawn(&[record(), record()]);
         assert_eq!((found.len(), found[0].count), (1, 2));
         let parts: Vec<_> = found[0].stations.iter().map(|it| it.part).collect();
-        assert_eq!(parts, ["client", "device on the way", "server"]);
+        assert_eq!(parts, ["client", "device on the path", "server"]);
         assert_eq!(found[0].stations[1].made, Some(Confidence::Likely));
         assert_eq!(found[0].legs[0].label, "handshake TTL 57");
         assert_eq!(found[0].legs[1].label, "RST, TTL 63");
