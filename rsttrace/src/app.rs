@@ -1,4 +1,4 @@
-//! Puts the edges and the pure core together: how does an event get from the kernel to a record?
+//! The commands: they connect the edges with the pure core.
 
 mod brain;
 mod demo;

@@ -1,4 +1,4 @@
-//! What is wrong with how a host is set up to keep connections, and what to change? Pure: facts in, findings out.
+//! Checks of a host, with recommendations. Pure: facts in, findings out.
 //!
 //! A warning is something wrong: a hook that was refused, or two settings of this host (or one of it and of the cloud
 //! it runs in) that contradict each other. Advice is what may be wanted as it is: nobody but its owner knows whether

@@ -1,4 +1,4 @@
-//! What does monitoring get to see, by which names? `docs/METRICS.md` tells what each metric means.
+//! Prometheus metrics; `docs/METRICS.md` describes each.
 //!
 //! Counts are of everything that was judged, whatever the filters show. Labels come from closed lists: never addresses,
 //! ports, processes or anything else that grows with the traffic.

@@ -1,4 +1,4 @@
-//! What happened in all, told at the end?
+//! Summary at the end of a trace.
 //!
 //! Memory is bounded: there are only so many causes, and of processes and peers the rare ones are put together as
 //! "others" when there are too many.

@@ -1,4 +1,4 @@
-//! When do metrics leave the tool: at a scrape, every few seconds into a file, and at the end?
+//! Metrics exporters of a running trace: HTTP server and textfile.
 
 use std::io;
 use std::sync::Arc;

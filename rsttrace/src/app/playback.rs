@@ -1,4 +1,4 @@
-//! What time is it where something is played back? What the table groups by.
+//! Clock for playing back captures and recordings; the table groups by it.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Where does the recording of a running trace go, and what if that fails?
+//! Recorder of a running trace.
 //!
 //! What goes into the judge is copied; a thread of its own packs and writes it, so that no disk and no reader of a pipe holds the
 //! trace up. If it cannot be written, or too much waits, the recording ends there and tracing goes on.

@@ -1,4 +1,4 @@
-//! A trace from its start to its end: when is what read, judged and counted?
+//! A trace from start to end: reading, judging and counting events.
 
 mod vitals;
 

@@ -1,4 +1,4 @@
-//! Is what was judged kept, and how does that go?
+//! History of a running trace.
 
 use std::cell::Cell;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What is known of a capture itself, and how much of it has been read?
+//! Metadata of a capture, and read statistics.
 
 use std::fmt;
 

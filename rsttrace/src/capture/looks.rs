@@ -1,4 +1,4 @@
-//! What is a file that is no capture?
+//! Identification of files that are not captures.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Which TCP segments does a capture hold, from a file or as it comes through a pipe?
+//! Reader of the TCP segments in a capture, from a file or a pipe.
 
 use std::fs::File;
 use std::io::{self, Read};

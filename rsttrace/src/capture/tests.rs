@@ -1,4 +1,4 @@
-//! Are captures read as they were written, however they are framed, packed, cut or damaged?
+//! Tests of captures with all framings, compressions, truncation and damage.
 
 use std::io::{self, Cursor, Read, Write};
 use std::time::Duration;

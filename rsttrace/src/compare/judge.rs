@@ -1,4 +1,4 @@
-//! Who made a reset, by where it was seen and where it was not?
+//! Origin of a reset, from where it was seen and where it was not.
 //!
 //! A reset that was made at a place was not seen before it on the way from the end whose name it bears. So the places are walked from
 //! that end on: the last that would have seen it and did not, and the first that saw it, have its maker between them.

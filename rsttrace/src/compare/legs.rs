@@ -1,4 +1,4 @@
-//! Which two connections are the legs of one that a proxy ended and began anew?
+//! Matching of the two connections of a terminating proxy.
 //!
 //! Both carry the same bytes: what comes in on one leg goes out on the other later, never earlier. Where several
 //! connections fit, none is taken. Without a clock that both captures are known by, the bytes are not enough: an address in

@@ -1,4 +1,4 @@
-//! Where on its way was each reset seen, and where not?
+//! Places where a reset was seen, and where it was not.
 
 use super::matching::{Connection, nanos};
 use super::order::Clocks;

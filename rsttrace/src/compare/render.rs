@@ -1,4 +1,4 @@
-//! How does a comparison look on a screen?
+//! Text output of a comparison.
 //!
 //! One table a connection: columns are the places it was seen at, from the client to the server, rows what happened. Below it a
 //! sentence a reset. What is too wide for the screen is told line by line.

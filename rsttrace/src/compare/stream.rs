@@ -1,4 +1,4 @@
-//! What is kept of one direction of a connection in one capture?
+//! Data kept of one direction of a connection in one capture.
 //!
 //! Enough to know it again elsewhere (its first bytes, a sample of its segments), to order it in time, and to see what
 //! resets had in common with its other segments. All of it is bounded.

@@ -1,4 +1,4 @@
-//! How is one connection's comparison put together and into words?
+//! Sentences of a comparison.
 
 use std::net::SocketAddr;
 

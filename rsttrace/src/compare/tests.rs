@@ -1,4 +1,4 @@
-//! Scenes that several captures see, with their look-alikes: is the right one named, and nobody else?
+//! Tests of scenes seen by several captures, with look-alikes.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 

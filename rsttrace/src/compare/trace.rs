@@ -1,4 +1,4 @@
-//! What is kept of one capture, to be compared with others?
+//! Data kept of one capture for the comparison.
 //!
 //! One [`Life`] for each connection and pair of addresses: a balancer's own capture holds a connection that it passes on
 //! twice, once before and once after its addresses were rewritten.

@@ -1,4 +1,4 @@
-//! Where are resets staged? In three network namespaces of our own: client, router, server.
+//! The lab: three private network namespaces (client, router, server).
 //!
 //! Each namespace is held by a process (its node) and has no name, so nothing stays behind, not even after
 //! a kill -9. Scenarios put further processes into them.

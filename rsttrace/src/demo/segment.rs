@@ -1,4 +1,4 @@
-//! How does the staging side write and read single TCP segments?
+//! Building and parsing of single TCP segments for the staging side.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;

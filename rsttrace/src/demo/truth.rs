@@ -1,4 +1,4 @@
-//! What does the staging side know about a reset, independent of any tracer?
+//! The truth about a staged reset, independent of any tracer.
 //!
 //! It uses the words of the public record, and nothing else of the explaining side.
 

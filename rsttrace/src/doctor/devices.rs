@@ -1,4 +1,4 @@
-//! Which devices forget a quiet connection, and after how long?
+//! Known devices that expire idle connections, with their timeouts.
 
 use std::sync::LazyLock;
 use std::time::Duration;

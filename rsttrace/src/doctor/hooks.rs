@@ -1,4 +1,4 @@
-//! What is lost by the hooks that were not granted?
+//! Checks of the kernel hooks.
 
 use super::{Finding, Hook, Severity, Tracing};
 

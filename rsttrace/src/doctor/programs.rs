@@ -1,4 +1,4 @@
-//! How is keepalive turned on in the programs that are known?
+//! How to enable keepalive in well-known programs.
 
 /// This host's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

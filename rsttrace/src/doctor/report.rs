@@ -1,4 +1,4 @@
-//! What does the check look like for machines: one object, schema `rsttrace.doctor.v1`?
+//! JSON report of the doctor, schema `rsttrace.doctor.v1`.
 //!
 //! Keys are only ever added. Absent means "not known". Times are in seconds.
 

@@ -1,4 +1,4 @@
-//! Which programs keep quiet connections without keepalive?
+//! Checks of listening sockets and idle connections without keepalive.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

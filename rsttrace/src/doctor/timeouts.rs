@@ -1,4 +1,4 @@
-//! Do the settings that keep a quiet connection fit those that forget it?
+//! Checks of keepalive against conntrack, IPVS and known devices.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What does not change while the tool runs?
+//! Host facts that are constant during a trace.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -1,4 +1,4 @@
-//! Which answers are worth keeping? A bounded map that forgets what was not asked for lately.
+//! Bounded map that drops entries not used recently.
 
 use std::hash::Hash;
 

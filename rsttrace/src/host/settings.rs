@@ -1,4 +1,4 @@
-//! What is a network namespace set to do with quiet TCP connections?
+//! Settings of a network namespace that affect idle TCP connections.
 //!
 //! `/proc/sys/net` shows the namespace of the thread that looks, whoever mounted it, so other namespaces are read by
 //! a thread that goes there and ends

@@ -1,4 +1,4 @@
-//! Which process has this socket open right now?
+//! Lookup of the process that has a socket open.
 //!
 //! Decision: the answer names a process as the holder only if it is the only one, among those looked at, that holds the
 //! socket. A socket inherited across fork() is held by several, and `/proc` cannot tell which of them uses it: then the one

@@ -1,4 +1,4 @@
-//! How is each row of the hooks' table tried, and what is written down about it?
+//! Attaches each row of the table of hooks, and records the result.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 

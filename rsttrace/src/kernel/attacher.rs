@@ -1,4 +1,4 @@
-//! What does the attaching thread do when it starts, and when something happens?
+//! The thread that attaches classifiers.
 //!
 //! News of interfaces in all namespaces come by one socket in a namespace of its own: there every namespace gets an
 //! id, which tells the socket of its interfaces and of its end without keeping it alive.

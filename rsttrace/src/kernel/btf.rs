@@ -1,4 +1,4 @@
-//! Where does the running kernel keep a member, and how does it name its enumerators?
+//! BTF reader: offsets of structure members and names of enumerators.
 //!
 //! A reader for the little of BTF that the tool needs (Documentation/bpf/btf.rst): offsets of structure members,
 //! names of an enumeration, parameters of a tracepoint's prototype. It borrows the bytes and keeps one offset a type,

@@ -1,4 +1,4 @@
-//! How do events come out of the kernel: which transport, when is it read, what was lost?
+//! Event transport from the kernel: ring buffer or perf event array.
 //!
 //! Both transports hand out the same bytes. While nothing happens the reader is registered with epoll and nothing
 //! wakes it. The first event wakes it; from then on it reads once in a batching delay, unregistered, so that a

@@ -1,4 +1,4 @@
-//! Which resets did the probes count and not describe?
+//! Counts of resets that the eBPF programs suppressed.
 
 use aya::Ebpf;
 use aya::maps::{Array, MapData, PerCpuArray};

@@ -1,4 +1,4 @@
-//! Which kernel hooks give which fact, and which of them work here?
+//! Table of the kernel hooks and the facts that they provide.
 
 /// Something the tool wants to learn from the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,4 +1,4 @@
-//! Where do classifiers go, and who keeps that so while interfaces and namespaces come and go?
+//! Attaching classifiers to all interfaces while interfaces and namespaces come and go.
 //!
 //! One thread does: it alone enters other network namespaces, so the rest of the process never leaves its own.
 

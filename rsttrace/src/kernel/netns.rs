@@ -1,4 +1,4 @@
-//! Which network namespaces are there, who holds them, and how does a thread get into one?
+//! Network namespaces: listing and entering.
 //!
 //! A descriptor kept open would keep a namespace alive after its last process, so only the way to it is remembered
 //! and opened for the moment of a visit.

@@ -1,4 +1,4 @@
-//! What must the eBPF object be told about this kernel before it is loaded, and how do its programs get verified?
+//! Preparation of the eBPF object for the running kernel, and loading through the verifier.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};

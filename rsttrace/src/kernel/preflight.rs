@@ -1,4 +1,4 @@
-//! May this process trace here, and can this kernel be traced?
+//! Checks of privileges and kernel support before tracing.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! How are interfaces and filters asked for, and told of, by rtnetlink?
+//! rtnetlink requests and notifications for interfaces and filters.
 //!
 //! Only the few attributes that are needed are looked at, so that a kernel's new ones cannot break the reading.
 

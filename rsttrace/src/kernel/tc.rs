@@ -1,4 +1,4 @@
-//! How is a pair of classifiers put on one interface, and taken off again, without disturbing anybody?
+//! Attaching and detaching TC classifiers on one interface.
 //!
 //! TCX links (6.6) end with their descriptors, even when the process is killed. On older kernels filters are put on a
 //! clsact qdisc, with a priority and a name of our own; they outlast a killed process, so the name also tells whether

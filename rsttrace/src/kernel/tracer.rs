@@ -1,4 +1,4 @@
-//! How does tracing start and stop: what is checked, loaded and attached, in which order, and what is given up on the way?
+//! Start and stop of tracing: checks, loading, attaching.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! When must namespaces be looked for, when is it enough to be told?
+//! Decides between notifications and polling for new network namespaces.
 //!
 //! While little happens the kernel tells who moves, and without movements nothing is done at all. Being told costs each
 //! fork a little, so where there are many, or where the kernel does not tell, it looks by itself, about once a second.

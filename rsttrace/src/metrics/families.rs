@@ -1,4 +1,4 @@
-//! Which metrics are there, and where does each get its values?
+//! The metrics, and where each gets its values.
 
 use std::time::{Duration, SystemTime};
 

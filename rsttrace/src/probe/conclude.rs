@@ -1,4 +1,4 @@
-//! What do the fates of all connections of a probe say about the path?
+//! Conclusion about the path from the results of all connections.
 
 mod expiry;
 mod loss;

@@ -1,4 +1,4 @@
-//! How is a probe told to people?
+//! Text output of a probe.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! Are paths of every kind told apart? They are played through, from the plan to the report, without waiting.
+//! Tests with simulated paths of every kind, from the plan to the report, without waiting.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 

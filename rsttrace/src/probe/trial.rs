@@ -1,4 +1,4 @@
-//! What happened to one connection of a probe?
+//! Result of one connection of a probe.
 
 use std::time::Duration;
 

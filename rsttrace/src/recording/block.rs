@@ -1,4 +1,4 @@
-//! How is a block laid out?
+//! Layout of a block.
 //!
 //! | bytes | |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! What stands in a block?
+//! Entries of a block.
 //!
 //! One [`Entry`] after the other, in postcard's format. What a process is, and what a namespace is set to, is written once
 //! a block; after that its number stands for it.

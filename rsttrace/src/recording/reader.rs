@@ -1,4 +1,4 @@
-//! How is a recording read, whatever has become of its bytes?
+//! Reader of recordings, tolerant of truncation and damage.
 
 use std::io::{self, Read};
 

@@ -1,4 +1,4 @@
-//! How does a recording come about?
+//! Writer of recordings.
 
 use std::io::{self, Write};
 

@@ -1,4 +1,4 @@
-//! Which way did a reset take: who made it, what passed it on, who got it?
+//! Paths of resets: sender, forwarders, receivers.
 //!
 //! Records of one chain follow each other within moments, so only the last chains are held open. Chains of one shape
 //! are counted, and the first of them is drawn.

@@ -1,4 +1,4 @@
-//! What is kept of a trace until its page is written?
+//! Data collected for the report.
 //!
 //! All of it is bounded, however many resets there are.
 

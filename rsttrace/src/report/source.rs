@@ -1,4 +1,4 @@
-//! What kind of file is this, and what do its lines hold?
+//! Detection of file formats, and parsing of JSON Lines.
 
 use std::io::{self, BufRead, Read as _};
 

@@ -1,4 +1,4 @@
-//! Which causes, processes and peers had most, without keeping all of them?
+//! Most frequent causes, processes and peers in bounded memory.
 
 use std::collections::BTreeMap;
 

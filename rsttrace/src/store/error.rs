@@ -1,4 +1,4 @@
-//! Why is there no history, or none of this moment?
+//! Errors of the history.
 
 use std::io;
 use std::path::{Path, PathBuf};

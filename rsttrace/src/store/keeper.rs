@@ -1,4 +1,4 @@
-//! How are records stored without the tracer ever waiting for a disk?
+//! Thread that writes the history, so that tracing never waits for a disk.
 //!
 //! A thread of its own takes them from a queue: half a second after the first one came or when there are many, whichever is
 //! sooner, so one that is killed loses less than a second. While nothing comes it sleeps. If the disk cannot follow, the queue is

@@ -1,4 +1,4 @@
-//! How does a line of JSON become few bytes, and the same line again?
+//! Compression of JSON lines with a dictionary.
 //!
 //! Records are alike, and each is packed by itself so that it can be read by itself. So what they have in common is in a
 //! dictionary: lines like those that will come. It is part of the format: with another one nothing could be read.

@@ -1,4 +1,4 @@
-//! What does a store hold? For whoever asks, while another process writes.
+//! Reading the history, also while another process writes.
 
 use std::collections::VecDeque;
 use std::fs::File;

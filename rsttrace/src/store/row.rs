@@ -1,4 +1,4 @@
-//! Which columns does a record become?
+//! Columns of a record.
 
 use std::io;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! Which tables are there, and which version of them?
+//! Database schema and its migrations.
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! How does the summary read?
+//! Text of the summary.
 
 use std::cmp::Reverse;
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! Which keys were the most frequent, in bounded memory?
+//! Most frequent keys in bounded memory.
 
 use std::borrow::Borrow;
 use std::hash::Hash;

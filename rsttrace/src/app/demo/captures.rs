@@ -1,4 +1,4 @@
-//! What does a capture alone tell of the resets that were staged, and is it true?
+//! Packet captures of the staged resets, analyzed without kernel data and compared with the truth.
 //!
 //! The demo captures at each place ([`Taps`](crate::demo::Taps)) and notes what it staged; the captures are judged later, each
 //! for itself and in three sights, and what is told is compared with the truth.

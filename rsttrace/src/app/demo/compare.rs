@@ -1,4 +1,4 @@
-//! Was a staged reset explained rightly? The truth is the staging side's, word for word.
+//! Comparison of an explanation with the truth of the staging side.
 
 use std::net::SocketAddr;
 

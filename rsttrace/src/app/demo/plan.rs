@@ -1,4 +1,4 @@
-//! In which order are resets staged, and how often is each tried?
+//! Order of the staged resets, and retries.
 
 use std::time::{Duration, Instant};
 

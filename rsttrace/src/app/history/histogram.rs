@@ -1,4 +1,4 @@
-//! How do silences look on a terminal?
+//! Histogram of idle times for the terminal.
 
 use crate::sink::text::{count, escape, truncate, width};
 use crate::stats::quiet::{Bucket, Histogram, Source, name, rounded};

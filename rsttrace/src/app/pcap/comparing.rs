@@ -1,4 +1,4 @@
-//! Which connections of a comparison are shown, and in which form?
+//! Output of a comparison: selection of connections, and format.
 
 use std::io::{self, BufWriter, Write as _};
 

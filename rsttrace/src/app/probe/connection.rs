@@ -1,4 +1,4 @@
-//! How does one connection of a probe fare: opened, silent, then spoken to?
+//! One connection of a probe: opened, left idle, then used.
 
 use std::io;
 use std::net::SocketAddr;

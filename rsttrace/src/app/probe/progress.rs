@@ -1,4 +1,4 @@
-//! What does a terminal show while the connections are silent?
+//! Progress line of `rsttrace probe` on a terminal.
 
 use std::time::Duration;
 

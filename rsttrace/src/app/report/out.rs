@@ -1,4 +1,4 @@
-//! Where does the page go, and may it?
+//! Output file of `rsttrace report`.
 
 use std::fs::{File, Metadata, Permissions};
 use std::io::{self, Read as _, Write as _};

@@ -1,4 +1,4 @@
-//! What is a page made from? Hands over what a source holds, and says what it could not.
+//! Input of `rsttrace report`: any supported file, and what of it could not be read.
 
 use std::fs::{File, Metadata};
 use std::io::{self, BufRead, BufReader};

@@ -1,4 +1,4 @@
-//! What did really go over the wire, as a packet socket in the namespace saw it?
+//! Packet socket capture in the namespace of an actor.
 
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd};

@@ -1,4 +1,4 @@
-//! How does the demo talk to an actor and end it?
+//! Handle of an actor: commands, and termination.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, SocketAddr};

@@ -1,4 +1,4 @@
-//! How does an actor become another program, such as a balancer, or run one, such as a tool?
+//! Running another program, such as a load balancer or a tool, as an actor.
 
 use std::fs::{self, File};
 use std::io::{self, Write};

@@ -1,4 +1,4 @@
-//! What can an actor be told, and what can it answer?
+//! Protocol between the demo and its actors.
 //!
 //! One JSON object a line in each direction, each command answered by exactly one answer.
 

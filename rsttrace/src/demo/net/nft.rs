@@ -1,4 +1,4 @@
-//! How is a packet dropped, rejected or redirected without the nft tool?
+//! nftables rules (drop, reject, redirect) without the nft tool.
 //!
 //! Speaks nfnetlink: one table of family inet a rule set, one base chain for each hook in use.
 

@@ -1,4 +1,4 @@
-//! Which resets come in numbers, or close to others that they have nothing to do with?
+//! Scenarios with many resets, or unrelated resets close together.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Which resets does a process cause by the way it ends a connection?
+//! Resets caused by the way in which a process ends a connection.
 
 use super::pair::Pair;
 use super::{Armed, Family, Scenario, Staged, Suite, confirm};

@@ -1,4 +1,4 @@
-//! Which resets does a firewall on this host send?
+//! Resets of a firewall on this host.
 
 use super::handshake::refused;
 use super::pair::Pair;

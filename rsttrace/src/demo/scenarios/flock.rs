@@ -1,4 +1,4 @@
-//! How do scenarios with many connections begin? With one client and one server that get more of them as time goes on.
+//! Fixture for many connections between one client and one server.
 
 use std::net::{IpAddr, SocketAddr};
 

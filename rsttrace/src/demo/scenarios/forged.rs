@@ -1,4 +1,4 @@
-//! Which resets does a box on the way write in the names of both ends?
+//! Resets that a device on the path sends with the addresses of both ends.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Which resets end a handshake?
+//! Resets that end a handshake.
 
 use std::net::SocketAddr;
 

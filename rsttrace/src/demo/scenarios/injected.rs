@@ -1,4 +1,4 @@
-//! Which resets come from somebody who is not the peer's TCP?
+//! Resets that are not sent by the TCP stack of the peer.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Which resets come of IPVS that has forgotten a connection, and which go through it and are not its doing?
+//! Resets of connections that IPVS has expired, and resets that only pass IPVS.
 //!
 //! IPVS sends no reset itself: what belongs to no entry of it is passed over, and reaches the balancer's own TCP or, not
 //! translated, the other end.

@@ -1,4 +1,4 @@
-//! Which resets answer data that comes after the application has closed?
+//! Resets that answer data after the application has closed.
 
 use super::pair::Pair;
 use super::{Armed, Family, Scenario, Staged, Suite, confirm};

@@ -1,4 +1,4 @@
-//! Which resets after a silence are no idle timeout? What looks like a balancer's doing and is the peer's own.
+//! Resets after idle time that are not idle timeouts, but look like one.
 
 use std::time::{Duration, Instant};
 

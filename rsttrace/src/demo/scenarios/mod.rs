@@ -1,4 +1,4 @@
-//! Which resets does the demo stage?
+//! The scenarios of the demo.
 //!
 //! A scenario is described once: data, and two steps of code. Its twins look alike and have another truth.
 

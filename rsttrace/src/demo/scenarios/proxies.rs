@@ -1,4 +1,4 @@
-//! Which resets come of a proxy's idle timeout? Real ones, as Debian ships them.
+//! Idle timeouts of real proxies, as packaged by Debian.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! Which verdicts must loss, delay and reordering on the path not change? Those of the plain scenarios, staged once more
-//! under netem.
+//! Plain scenarios with loss, delay and reordering on the path, which must not change the verdicts. Staged
+//! with netem.
 
 use super::closing::{UNREAD, close_unread, close_with_linger_zero};
 use super::handshake::connect_to_closed;

@@ -1,4 +1,4 @@
-//! What happens when the peer goes silent?
+//! Scenarios with a peer that stops answering.
 
 use super::pair::Pair;
 use super::{Armed, Family, Scenario, Staged, Suite, confirm};

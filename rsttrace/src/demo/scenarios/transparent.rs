@@ -1,5 +1,5 @@
-//! Which resets come of a transparent balancer that has forgotten a connection? It translates addresses and has no
-//! sockets: its timeout is conntrack's, its first sign of life the answer to the next packet.
+//! Resets after a transparent load balancer has expired a connection. It translates addresses and has no
+//! sockets: its timeout is that of conntrack, and it first reacts to the next packet.
 
 use std::net::{SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant};

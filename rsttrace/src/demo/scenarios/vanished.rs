@@ -1,4 +1,4 @@
-//! Which resets answer a peer whose connection is not there any more?
+//! Resets that answer a peer whose connection no longer exists.
 
 use super::pair::Pair;
 use super::{Armed, Family, Scenario, Staged, Suite};

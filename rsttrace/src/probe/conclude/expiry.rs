@@ -1,4 +1,4 @@
-//! What if connections were ended while they were silent?
+//! Conclusion if connections were ended while idle.
 
 use std::time::Duration;
 

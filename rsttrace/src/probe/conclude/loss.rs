@@ -1,4 +1,4 @@
-//! What if connections were found dead by the first packet after their silence?
+//! Conclusion if connections were lost at the first packet after the idle time.
 
 use std::time::Duration;
 
