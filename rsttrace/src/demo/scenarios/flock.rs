@@ -18,11 +18,9 @@ pub struct Flock {
     pub server: Actor,
     pub flows: Vec<Flow>,
     listener: Socket,
-    /// The client's address.
     from: IpAddr,
 }
 
-/// One connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Flow {
     pub at_client: Socket,

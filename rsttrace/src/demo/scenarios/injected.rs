@@ -15,7 +15,7 @@ use crate::record::{Cause, Direction, Origin, Role};
 /// A raw socket on the server's host sends the RST, the server's TCP knows nothing of it.
 pub const RAW_SOCKET: Scenario = Scenario {
     name: "raw-socket",
-    title: "RST written by a raw socket on the server",
+    title: "RST sent through a raw socket on the server",
     family: Family::Both,
     can_predate: true,
     suite: Suite::Short,
@@ -60,7 +60,7 @@ pub const RAW_SOCKET: Scenario = Scenario {
 /// The router injects a RST with the exact sequence number: it is accepted.
 pub const EXACT: Scenario = Scenario {
     name: "injected-exact",
-    title: "RST injected on the way with the exact sequence number",
+    title: "RST injected on the path with the exact sequence number",
     family: Family::Both,
     // Its evidence is the TTL of the handshake, which must have been seen.
     can_predate: false,
@@ -90,7 +90,7 @@ pub const EXACT: Scenario = Scenario {
 /// The router injects a RST in the window, not exact: a challenge ACK answers it.
 pub const IN_WINDOW: Scenario = Scenario {
     name: "injected-in-window",
-    title: "RST in the window but not exact: challenge ACK",
+    title: "RST in window but not exact: challenge ACK",
     family: Family::Both,
     can_predate: true,
     suite: Suite::Short,
@@ -114,7 +114,7 @@ pub const IN_WINDOW: Scenario = Scenario {
 /// The router injects a RST out of the window: it is dropped.
 pub const OUT_OF_WINDOW: Scenario = Scenario {
     name: "injected-out-of-window",
-    title: "RST out of the window: dropped",
+    title: "RST out of window: dropped",
     family: Family::V4,
     can_predate: true,
     suite: Suite::Short,

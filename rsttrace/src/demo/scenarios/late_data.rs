@@ -59,7 +59,7 @@ pub fn write_to_closed(
 /// The process was killed with everything read: its end is closed politely.
 pub const KILLED: Scenario = Scenario {
     name: "data-after-kill",
-    title: "data after the process was killed with all read",
+    title: "data after the process was killed without unread data",
     family: Family::V4,
     can_predate: true,
     suite: Suite::Short,

@@ -48,7 +48,7 @@ pub const KEEPALIVE: Scenario = Scenario {
 /// speaks again.
 pub const USER_TIMEOUT: Scenario = Scenario {
     name: "user-timeout",
-    title: "TCP_USER_TIMEOUT ended the connection silently, the peer speaks later",
+    title: "TCP_USER_TIMEOUT ended the connection without a packet; the peer sends later",
     family: Family::V4,
     can_predate: true,
     suite: Suite::Short,

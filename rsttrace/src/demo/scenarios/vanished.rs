@@ -13,7 +13,7 @@ use crate::record::{Cause, Form, Origin, Role};
 /// The server lost the connection and nobody listens any more.
 pub const HALF_OPEN: Scenario = Scenario {
     name: "half-open",
-    title: "data for a connection the server has lost, no listener",
+    title: "data for a connection that the server has lost, no listener",
     family: Family::Both,
     can_predate: true,
     suite: Suite::Short,
