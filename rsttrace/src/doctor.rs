@@ -45,9 +45,7 @@ pub struct Inspection {
 /// What came of attaching the hooks as `watch` would.
 #[derive(Clone, Debug)]
 pub enum Tracing {
-    /// They were tried.
     Tried {
-        /// Each of them.
         hooks: Vec<Hook>,
         /// eBPF programs that the kernel took, by name.
         programs: Vec<Verified>,
@@ -101,7 +99,6 @@ pub struct Verified {
 /// TCP sockets of a network namespace.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sockets {
-    /// Those that listen.
     pub listeners: Vec<Listener>,
     /// Those that are established.
     pub connections: Vec<Connection>,
@@ -110,7 +107,6 @@ pub struct Sockets {
 /// A socket that listens.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
-    /// Where.
     pub local: SocketAddr,
     /// SO_KEEPALIVE, which accepted connections inherit; absent if its holder may not be asked.
     pub keepalive: Option<bool>,
@@ -137,23 +133,19 @@ pub struct Connection {
     pub holders: Vec<Program>,
 }
 
-/// A process.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Program {
     /// Its id, as this process sees it.
     pub pid: u32,
-    /// Its name.
     pub comm: String,
 }
 
 /// One thing to say about the host.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
-    /// How bad.
     pub severity: Severity,
     /// What, by a name that stays.
     pub kind: &'static str,
-    /// One sentence.
     pub summary: String,
     /// What to change, with the concrete setting; absent where nothing is to be done.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -180,7 +172,6 @@ pub enum Severity {
     Ok,
     /// May be wanted as it is.
     Advice,
-    /// Wrong.
     Warning,
 }
 

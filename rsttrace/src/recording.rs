@@ -30,7 +30,6 @@ use crate::summary::KernelTotal;
 pub use reader::Reader;
 pub use writer::{Effort, Writer, Written};
 
-/// The first bytes.
 pub const MAGIC: [u8; 8] = *b"RSTTRACE";
 /// The number of the format. 1 held events only.
 pub const FORMAT: u16 = 2;

@@ -60,7 +60,6 @@ pub(super) fn for_reader(error: StoreError) -> Failure {
     }
 }
 
-/// What was found.
 #[derive(Debug, Default)]
 struct Found {
     resets: u64,

@@ -65,7 +65,6 @@ impl Writer {
 pub enum Wanted {
     /// Somebody who scrapes.
     Scrape(Scrape),
-    /// The file.
     File,
 }
 
@@ -126,7 +125,6 @@ impl Monitoring {
         }
     }
 
-    /// Hands them over.
     pub fn give(&mut self, wanted: Wanted, vitals: &Vitals) {
         match wanted {
             Wanted::Scrape(scrape) => scrape.answer(exposition(&self.judged, vitals)),

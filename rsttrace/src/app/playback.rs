@@ -26,7 +26,6 @@ impl Playback {
         self.elapsed = self.elapsed.max(elapsed).min(LONGEST);
     }
 
-    /// That instant.
     pub fn now(&self) -> Instant {
         self.begun + self.elapsed
     }

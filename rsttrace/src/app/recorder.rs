@@ -31,14 +31,12 @@ const MOST: usize = 512;
 pub enum RecordTo {
     /// To whoever asks at the end.
     Memory,
-    /// To a file.
     File(OutputFile),
 }
 
 /// What became of a recording.
 #[derive(Debug, Default)]
 pub struct Recorded {
-    /// What it holds.
     pub written: Written,
     /// Events that came after it had failed, or were lost with it.
     pub missed: u64,
@@ -87,7 +85,6 @@ enum Work {
     End(End),
 }
 
-/// Inputs, in order.
 #[derive(Default)]
 struct Batch {
     entries: Vec<Entry>,
@@ -262,7 +259,6 @@ impl Keeps for Destination {
     }
 }
 
-/// The thread.
 fn write<W: Keeps>(mut writer: Writer<W>, handed: &Handed<Work>, name: &str) -> Ended {
     let failed = |error: &io::Error, written: Written| {
         warn!(

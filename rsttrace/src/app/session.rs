@@ -49,7 +49,6 @@ pub struct SessionOptions {
     pub buffer_bytes: u32,
     /// Where classifiers go.
     pub interfaces: InterfaceOptions,
-    /// How to judge.
     pub sight: Sight,
     /// Devices around this host, from its configuration.
     pub hops: Vec<Hop>,
@@ -63,7 +62,6 @@ pub struct SessionOptions {
 pub struct Finished {
     /// What was still to be judged.
     pub outputs: Vec<Output>,
-    /// The sums.
     pub totals: Totals,
     /// What became of the recording, if there was to be one.
     pub recorded: Option<Recorded>,

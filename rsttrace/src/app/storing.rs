@@ -62,7 +62,6 @@ impl Storing {
         self.description.as_deref()
     }
 
-    /// Keeps an output.
     pub fn offer(&self, output: Output) {
         if let Some(keeper) = &self.keeper {
             keeper.offer(output);

@@ -13,7 +13,6 @@ pub enum CaptureError {
     /// The file cannot be opened.
     #[error("cannot open {name}: {source}; check the path and its permissions")]
     Open {
-        /// The file.
         name: String,
         /// What the system says.
         source: io::Error,
@@ -21,7 +20,6 @@ pub enum CaptureError {
     /// Reading failed: the disk or the pipe, not what is in it. What came before was given.
     #[error("cannot read {name}: {source}; copy the file to another disk and try again")]
     Read {
-        /// The file.
         name: String,
         /// What the system says.
         source: io::Error,
@@ -31,7 +29,6 @@ pub enum CaptureError {
         "cannot decompress {name} ({compression}: {source}); copy the file again from its source"
     )]
     Unpack {
-        /// The file.
         name: String,
         /// How it is compressed.
         compression: Compression,
@@ -41,7 +38,6 @@ pub enum CaptureError {
     /// It is something else.
     #[error("{name} is not a packet capture: {looks}")]
     NotACapture {
-        /// The file.
         name: String,
         /// What it seems to be.
         looks: Looks,
@@ -51,7 +47,6 @@ pub enum CaptureError {
         "{name} has unsupported {format} version {version}; convert it with `editcap -F pcapng OLD NEW`"
     )]
     Version {
-        /// The file.
         name: String,
         /// "pcap" or "pcapng".
         format: &'static str,
@@ -64,7 +59,6 @@ pub enum CaptureError {
          raw IP or loopback frames, for example with `tcpdump -i any`"
     )]
     LinkType {
-        /// The file.
         name: String,
         /// Of all its frames.
         link_type: LinkType,

@@ -23,7 +23,6 @@ pub(super) enum Maker {
     Host(usize),
     /// Between the place of a capture (or the end whose address it bears) and that of another.
     Between(Option<usize>, usize),
-    /// Not known.
     Unknown,
 }
 
@@ -51,16 +50,12 @@ enum Ttl {
     Foreign,
 }
 
-/// A judgement.
 #[derive(Clone, Debug)]
 pub(super) struct Judgement {
-    /// Who.
     pub maker: Maker,
-    /// How sure.
     pub confidence: Confidence,
     /// How it is known, to follow "…: "; for an unknown maker, why it is not.
     pub because: String,
-    /// Fact by fact.
     pub evidence: Vec<Evidence>,
     /// Captures without it: number, and what that means.
     pub missing: Vec<(usize, Absence)>,
@@ -87,7 +82,6 @@ pub(super) struct Case<'a> {
     pub passage: &'a Passage,
 }
 
-/// Facts, collected.
 #[derive(Default)]
 struct Facts {
     evidence: Vec<Evidence>,
@@ -103,7 +97,6 @@ impl Facts {
 }
 
 impl Case<'_> {
-    /// Who made it.
     pub fn judge(&self) -> Judgement {
         let absent = self.absences();
         let mut judgement = self.decide(&absent);

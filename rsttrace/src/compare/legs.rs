@@ -160,7 +160,6 @@ fn agreed(said: &[(Join, Bounds)], unseen: i64) -> Vec<bool> {
 struct Beginnings {
     /// With as many bytes each way as are looked up.
     long: HashMap<[Vec<u8>; 2], Vec<usize>>,
-    /// All of them.
     all: HashMap<[Vec<u8>; 2], Vec<usize>>,
     /// Those with fewer bytes.
     short: HashMap<[Vec<u8>; 2], Vec<usize>>,

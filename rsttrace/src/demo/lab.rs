@@ -28,7 +28,6 @@ pub enum Place {
     Server,
 }
 
-/// IPv4 or IPv6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "plain names")]

@@ -15,7 +15,6 @@ use crate::record::{Cause, Direction, IdleMode, Origin, Role};
 /// Whose eyes a record is judged with: only events of this namespace count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct View {
-    /// The place.
     pub place: Place,
     /// The inode number of its network namespace.
     pub netns: u64,
@@ -27,9 +26,7 @@ pub struct View {
 pub enum Who {
     /// A process, by a call or an end of its own.
     Process {
-        /// Its id.
         pid: u32,
-        /// Its name.
         comm: String,
         /// What it did: "close()".
         did: &'static str,
@@ -41,9 +38,7 @@ pub enum Who {
 /// A process that a right record may name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Holder {
-    /// Its id.
     pub pid: u32,
-    /// Its name.
     pub comm: String,
     /// The roles that are right for it.
     pub roles: Vec<Role>,
@@ -80,15 +75,12 @@ pub struct Truth {
     pub direction: Direction,
     /// The source of the RST as on the wire.
     pub sender: SocketAddr,
-    /// Its destination.
     pub receiver: SocketAddr,
     /// Who is behind it.
     pub origin: Origin,
-    /// Why.
     pub cause: Cause,
     /// What was staged, in a sentence.
     pub condition: &'static str,
-    /// Who did it.
     pub who: Who,
     /// Which processes may be named.
     pub named: Named,
@@ -155,7 +147,6 @@ impl Truth {
         }
     }
 
-    /// What was staged.
     pub(super) fn because(mut self, condition: &'static str) -> Self {
         self.condition = condition;
         self

@@ -86,7 +86,6 @@ struct Ipvs {
 pub struct Counts {
     /// Sockets that listen.
     pub listening: usize,
-    /// Connections.
     pub established: usize,
     /// Connections that were quiet for as long as counts as idle.
     pub idle: usize,
@@ -99,12 +98,10 @@ pub struct Counts {
 pub struct NotChecked<'a> {
     /// `hooks`, `settings` or `sockets`.
     pub what: &'static str,
-    /// Why.
     pub why: &'a str,
 }
 
 impl<'a> Report<'a> {
-    /// Puts it together.
     pub fn new(
         host: Option<&'a str>,
         netns: Option<u32>,

@@ -38,7 +38,6 @@ const FRUITLESS: u32 = 3;
 /// Threads of a process that are asked for children.
 const THREADS: usize = 64;
 
-/// Where to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Search {
     /// The process that listened and all that descend from it: its workers. If none of them has it, the processes of its
@@ -50,7 +49,6 @@ pub enum Search {
     Everyone(Option<u32>),
 }
 
-/// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Holder {
     /// One process has it. Its thread is not known, so `comm` is the process's; `start` is exact to a clock tick.

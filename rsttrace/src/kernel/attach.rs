@@ -18,7 +18,6 @@ use super::tracer::Options;
 /// What came of the table.
 #[derive(Default)]
 pub struct Attached {
-    /// Its rows.
     pub hooks: Hooks,
     /// Copies of the classifiers' descriptors; not attached yet.
     pub programs: Programs,

@@ -20,7 +20,6 @@ use super::vigil::Vigil;
 /// Until when there is nothing to be looked for.
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
 
-/// The thread's state.
 pub(super) struct Attacher {
     options: InterfaceOptions,
     programs: Programs,

@@ -48,7 +48,6 @@ pub enum BtfError {
     /// The file could not be read.
     #[error("cannot read {path}: {source}")]
     Read {
-        /// The file.
         path: String,
         /// What the system said.
         source: std::io::Error,
@@ -64,7 +63,6 @@ pub enum BtfError {
     UnknownKind {
         /// Type id.
         id: u32,
-        /// The kind.
         kind: u8,
     },
     /// An extract of it does not answer as all of it does.

@@ -19,7 +19,6 @@ use super::sys;
 use super::tracer::Options;
 use crate::vitals::BufferVitals;
 
-/// How events travel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Transport {
     /// BPF ring buffer, shared by all CPUs.

@@ -18,9 +18,7 @@ pub use super::tc::TcMode;
 /// Where classifiers go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InterfaceOptions {
-    /// By which mechanism.
     pub mode: TcMode,
-    /// Into which namespaces.
     pub scope: Scope,
     /// Only interfaces with these names; empty: all.
     pub names: Vec<String>,
@@ -43,7 +41,6 @@ impl Default for InterfaceOptions {
     }
 }
 
-/// Which network namespaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Scope {
     /// Every one that a process or a name in /run/netns holds, new ones within a second. Without the right to enter
@@ -56,7 +53,6 @@ pub enum Scope {
     Only(Vec<Selector>),
 }
 
-/// One namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
     /// By a file: /run/netns/NAME, /proc/PID/ns/net.

@@ -19,7 +19,6 @@ const OWN: &str = "/proc/thread-self/ns/net";
 /// Inode number of a namespace: unique among those alive.
 pub type Inode = u32;
 
-/// A network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Namespace {
     /// As `readlink /proc/PID/ns/net` shows it.
@@ -33,7 +32,6 @@ pub struct Namespace {
 /// What keeps a namespace alive and leads to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Holder {
-    /// This process.
     Own,
     /// Another process, by its id.
     Process(u32),

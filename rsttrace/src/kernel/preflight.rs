@@ -18,9 +18,7 @@ pub enum StartError {
     /// The kernel lacks what the tool cannot do without (exit code 4).
     #[error("this kernel is not supported: {missing}. {advice}")]
     NotSupported {
-        /// What it lacks.
         missing: String,
-        /// The next step.
         advice: &'static str,
     },
     /// Something else went wrong (exit code 1).

@@ -17,10 +17,8 @@ use super::object::{self, KernelFacts, Object};
 use super::preflight::{self, HOOKS_ADVICE, StartError};
 use super::sys;
 
-/// How to trace.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How events travel.
     pub transport: Transport,
     /// Bytes of the ring, or of the perf buffers of all CPUs together; rounded up to a power of two. The ring counts
     /// twice in the process's resident memory, as the kernel maps it twice in a row.

@@ -31,7 +31,6 @@ pub enum FileError {
     /// It cannot be written.
     #[error("{}: {error}; use a writable file", file.display())]
     Unwritable {
-        /// The file.
         file: PathBuf,
         /// What the system says.
         error: io::Error,

@@ -49,10 +49,8 @@ pub enum ServeError {
     /// The port needs a right.
     #[error("{0}: permission denied; use a --metrics port of 1024 or higher, or run as root")]
     NotPermitted(SocketAddr),
-    /// Something else.
     #[error("{address}: {error}; use another address for --metrics")]
     Failed {
-        /// Where.
         address: SocketAddr,
         /// What the system says.
         error: io::Error,

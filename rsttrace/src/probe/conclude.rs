@@ -64,7 +64,6 @@ pub struct Conclusion {
     pub of: u64,
     /// How sure this is.
     pub confidence: Confidence,
-    /// One sentence.
     pub summary: String,
     /// What speaks against it, or limits it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -36,7 +36,6 @@ pub(super) enum Pattern {
     },
     /// The instant was the same, their silences differed. Connections opened later were not ended.
     OneInstant,
-    /// Nothing.
     Scattered,
 }
 

@@ -40,7 +40,6 @@ impl Effort {
 /// What a recording has taken up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
-    /// Events.
     pub events: u64,
     /// Inputs, events among them.
     pub inputs: u64,
@@ -119,7 +118,6 @@ impl<W: Write> Writer<W> {
         !self.plain.is_empty()
     }
 
-    /// What was written.
     pub fn written(&self) -> Written {
         self.written
     }

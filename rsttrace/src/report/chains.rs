@@ -54,7 +54,6 @@ pub(super) struct Chain {
 /// Shape: severity, and each record's cause, direction and process.
 type Shape = (usize, Vec<(Cause, Direction, Option<Word>)>);
 
-/// Puts chains together.
 #[derive(Debug, Default)]
 pub(super) struct Chains {
     open: HashMap<(Word, u64), Vec<Record>>,

@@ -258,7 +258,6 @@ impl Finding {
     }
 }
 
-/// Puts records together.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     kinds: BTreeMap<Kind, Finding>,

@@ -30,7 +30,6 @@ const GENERATOR: &str = r#"<meta name="generator" content="rsttrace "#;
 const MARKED: usize = 1_024;
 /// Bars of one table.
 const BARS: usize = 10;
-/// Drawings.
 const WAYS: usize = 6;
 /// Names of hosts in a heading.
 const HOSTS: usize = 3;
@@ -44,7 +43,6 @@ const SEVERITIES: [(Severity, &str); 3] = [
     (Severity::Noise, "noise: no impact"),
 ];
 
-/// The page.
 pub fn page(mut gathering: Gathering, about: &About) -> String {
     let rows = gathering.take_rows();
     let findings = std::mem::take(&mut gathering.findings).finish();

@@ -22,7 +22,6 @@ const REASON: usize = 160;
 pub enum Kind {
     /// Records as `rsttrace watch -o json` prints them; also what is empty.
     Lines,
-    /// Raw events.
     Recording,
     /// Packets: pcap or pcapng, perhaps compressed.
     Capture,

@@ -64,7 +64,6 @@ pub(super) fn total(counts: Counts) -> u64 {
     counts.iter().fold(0, |sum, more| sum.saturating_add(*more))
 }
 
-/// Adds up.
 pub(super) fn add(sum: &mut Counts, more: Counts) {
     for (sum, more) in sum.iter_mut().zip(more) {
         *sum = sum.saturating_add(more);

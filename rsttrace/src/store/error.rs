@@ -20,27 +20,16 @@ pub enum StoreError {
     Foreign(PathBuf),
     /// A later rsttrace wrote it.
     #[error("{}: written by a newer rsttrace (format {version}, supported: {}); upgrade rsttrace, or use another file", file.display(), super::schema::VERSION)]
-    Newer {
-        /// The file.
-        file: PathBuf,
-        /// Its format.
-        version: i64,
-    },
+    Newer { file: PathBuf, version: i64 },
     /// It is older than what can be read without being changed.
     #[error("{}: written by an older rsttrace; run `rsttrace watch --store` once to upgrade it", .0.display())]
     Older(PathBuf),
     /// Its content makes no sense.
     #[error("{}: damaged ({problem}); move the file away to start a new history", file.display())]
-    Damaged {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
+    Damaged { file: PathBuf, problem: String },
     /// Another process keeps its history there.
     #[error("{}: already in use by {}; stop that process, or use another file", file.display(), pid.map_or("another rsttrace".to_owned(), |pid| format!("rsttrace (PID {pid})")))]
     InUse {
-        /// The file.
         file: PathBuf,
         /// Who; absent if that is not known.
         pid: Option<u32>,
@@ -57,10 +46,8 @@ pub enum StoreError {
     /// Another program that is in the middle of reading or writing it keeps it from being written.
     #[error("{}: locked by another program; stop that program", .0.display())]
     Held(PathBuf),
-    /// Anything else.
     #[error("{}: {problem}; use a readable and writable file", file.display())]
     Failed {
-        /// The file.
         file: PathBuf,
         /// What the system says.
         problem: String,

@@ -137,7 +137,6 @@ impl Shared {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The thread.
     fn keep(&self, mut writer: Writer) {
         let mut batch = Vec::new();
         let mut expires = self.expire(&mut writer);

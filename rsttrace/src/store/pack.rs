@@ -19,13 +19,11 @@ pub(super) const MOST: usize = 1 << 20;
 /// How a line is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coding {
-    /// As it is.
     Plain = 0,
     /// Its length as four bytes, the least first, then a frame of zstd with the dictionary.
     Packed = 1,
 }
 
-/// Packs lines.
 pub(super) struct Packer(Compressor<'static>);
 
 impl Packer {
@@ -47,7 +45,6 @@ impl Packer {
     }
 }
 
-/// Unpacks lines.
 pub(super) struct Unpacker(Decompressor<'static>);
 
 impl Unpacker {

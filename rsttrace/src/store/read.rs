@@ -25,12 +25,10 @@ pub struct Store {
     file: PathBuf,
 }
 
-/// A stored record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stored {
     /// Its number: of two the one that was judged later has the greater one.
     pub id: i64,
-    /// What was judged.
     pub output: Output,
     /// The line that `watch -o json` writes of it, without its end.
     pub line: String,

@@ -43,7 +43,6 @@ pub enum CaptureSight {
 }
 
 impl CaptureSight {
-    /// Every one.
     pub const ALL: [Self; 5] = [
         Self::Any,
         Self::Wire,
@@ -72,9 +71,7 @@ pub enum Grade {
 /// A staged reset in one sight of the capture of its place, and what was told of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CapturedCase {
-    /// The scenario's name.
     pub scenario: String,
-    /// IPv4 or IPv6.
     pub version: IpVersion,
     /// Where it was captured.
     pub place: Place,
@@ -84,15 +81,12 @@ pub struct CapturedCase {
     pub sight: CaptureSight,
     /// Who was behind it.
     pub origin: Origin,
-    /// Why.
     pub cause: Cause,
     /// What nobody on one host can know of it.
     pub unknowable: Option<String>,
-    /// The result.
     pub grade: Grade,
     /// Its cost is told otherwise than it was.
     pub is_cost_wrong: bool,
-    /// What was told.
     pub record: Option<Record>,
 }
 

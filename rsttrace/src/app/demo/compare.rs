@@ -13,9 +13,7 @@ use crate::record::{
 /// One truth and what was made of it.
 #[derive(Debug, Serialize)]
 pub struct Case {
-    /// The scenario.
     pub scenario: Name,
-    /// IPv4 or IPv6.
     pub version: IpVersion,
     /// The socket was there before the tracer.
     pub predates: bool,
@@ -23,16 +21,13 @@ pub struct Case {
     pub truth: Option<Truth>,
     /// How it was explained; absent if it was not.
     pub record: Option<Record>,
-    /// The result.
     pub outcome: Outcome,
 }
 
 /// A scenario's name and title.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Name {
-    /// Its name.
     pub name: &'static str,
-    /// What happens.
     pub title: &'static str,
 }
 
@@ -67,15 +62,12 @@ pub enum About {
     Staging,
     /// There is no record.
     Missing,
-    /// Who sent it.
     Origin,
-    /// Why.
     Cause,
     /// Whose socket it was.
     Process,
     /// The idle timeout and how it made itself known.
     Idle,
-    /// What was lost.
     Cost,
     /// How sure it is.
     Confidence,

@@ -22,9 +22,7 @@ const LEAST_TIMER: Duration = Duration::from_millis(2500);
 
 /// A plan carried out.
 pub struct Done {
-    /// Which.
     pub scenario: &'static Scenario,
-    /// How.
     pub version: IpVersion,
     /// Whether its socket was older than the tracer.
     pub predates: bool,

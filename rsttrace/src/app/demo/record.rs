@@ -21,9 +21,7 @@ pub struct RecordedDemo {
     /// What came out of the kernel: a recording, to be judged each namespace by itself. Which host it was, and what was
     /// known of processes, is left out.
     pub recording: Vec<u8>,
-    /// Its head.
     pub head: Head,
-    /// What it holds.
     pub written: Written,
     /// What was staged and rightly explained, but for its process.
     pub cases: Vec<RecordedCase>,
@@ -34,9 +32,7 @@ pub struct RecordedDemo {
 /// A reset that was staged, in one view, and rightly explained. Its process is left out: it takes `/proc` to tell it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedCase {
-    /// The scenario's name.
     pub scenario: String,
-    /// IPv4 or IPv6.
     pub version: IpVersion,
     /// The socket was there before the tracer.
     pub predates: bool,
@@ -46,7 +42,6 @@ pub struct RecordedCase {
     pub direction: Direction,
     /// The source of the RST as on the wire.
     pub sender: SocketAddr,
-    /// Its destination.
     pub receiver: SocketAddr,
     /// Who is behind it, by the staging side's word and the tracer's.
     pub origin: Origin,

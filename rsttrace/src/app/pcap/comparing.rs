@@ -22,7 +22,6 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Keeps a record.
     pub fn note(&mut self, output: Output) {
         let Output::Reset(record) = output else {
             return;

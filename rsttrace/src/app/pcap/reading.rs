@@ -34,7 +34,6 @@ pub struct News {
 /// A capture that was read to its end.
 #[derive(Debug, Default)]
 pub struct End {
-    /// What it held.
     pub counts: ReadCounts,
     /// Why it ended before the file was whole.
     pub early: Option<String>,

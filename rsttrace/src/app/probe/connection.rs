@@ -30,11 +30,9 @@ impl From<Option<Vec<u8>>> for Words {
 
 /// What a connection is to do.
 pub struct Plan {
-    /// Where to connect.
     pub address: SocketAddr,
     /// When the probe began: times are told relative to it.
     pub start: Instant,
-    /// When to connect.
     pub open_at: Instant,
     /// How long to be silent.
     pub silence: Duration,
@@ -46,7 +44,6 @@ pub struct Plan {
 pub enum Change {
     /// The handshake is complete.
     Opened(Duration),
-    /// Anything later.
     State(State),
 }
 

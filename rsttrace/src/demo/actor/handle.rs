@@ -17,7 +17,6 @@ use crate::demo::segment::{Pattern, Segment};
 pub struct Socket {
     /// Its number in the actor.
     pub id: SocketId,
-    /// Its own end.
     pub local: SocketAddr,
     /// The other end; absent for a listener.
     pub remote: Option<SocketAddr>,
@@ -26,7 +25,6 @@ pub struct Socket {
 /// A child of an actor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forked {
-    /// Its process id.
     pub pid: u32,
     /// The name it gave itself.
     pub name: String,
@@ -66,7 +64,6 @@ impl Actor {
         Ok(actor)
     }
 
-    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -200,7 +197,6 @@ impl Actor {
         })
     }
 
-    /// Writes a text.
     pub fn send_text(&mut self, socket: Socket, text: &str) -> Result<u64, StageError> {
         self.number(Command::SendText {
             socket: socket.id,

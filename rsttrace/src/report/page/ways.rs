@@ -7,7 +7,6 @@ use crate::record::Confidence;
 use crate::report::chains::{Chain, Leg, Station};
 use crate::report::sentence::things;
 
-/// All of them.
 pub(super) fn section(chains: &[Chain]) -> Markup {
     html! {
         @if !chains.is_empty() {
