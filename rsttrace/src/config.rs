@@ -11,11 +11,11 @@ use serde::Deserialize;
 use thiserror::Error;
 use toml::Spanned;
 
-use crate::cli::values;
 use crate::idle::candidates::Hop;
 use crate::idle::devices::Kind;
 use crate::record::IdleMode;
 use crate::store::{self, Limits};
+use crate::values;
 
 /// Default path; the file is optional.
 pub const DEFAULT_PATH: &str = "/etc/rsttrace/config.toml";

@@ -4,36 +4,20 @@
 //! docs/ARCHITECTURE.md names what each module must not know.
 
 pub mod app;
-pub mod attribution;
-mod behind;
-pub mod capture;
 pub mod cli;
-pub mod compare;
 pub mod config;
-pub mod decode;
-pub mod demo;
 pub mod doctor;
-pub mod event;
-pub mod filter;
-pub mod flood;
-mod hash;
-pub mod host;
-pub mod idle;
-pub mod join;
-pub mod judge;
-pub mod kernel;
-pub mod metrics;
-pub mod pipeline;
 pub mod probe;
-pub mod record;
-pub mod recording;
-pub mod report;
-pub mod sink;
-pub mod stats;
-pub mod store;
-pub mod summary;
-mod sys;
-pub mod terminal;
-pub mod track;
-pub mod verdict;
-pub mod vitals;
+mod values;
+
+pub use rsttrace_capture::{capture, compare, file_kind, recording, track};
+pub use rsttrace_core::{
+    attribution, captured, causes, decode, flood, idle, join, judge, pipeline, verdict,
+};
+pub use rsttrace_lab as demo;
+pub use rsttrace_linux::{host, kernel};
+pub use rsttrace_model::{event, filter, record, text, vitals, words};
+use rsttrace_model::{hash, sockets};
+use rsttrace_output::behind;
+pub use rsttrace_output::{metrics, report, sink, stats, store, summary, terminal};
+use rsttrace_sys as sys;

@@ -8,7 +8,7 @@ use std::alloc::System;
 use std::io;
 use std::time::{Duration, Instant};
 
-use rsttrace::pipeline::Output;
+use rsttrace::record::Output;
 use rsttrace::sink::{Json, Sink, Table, TableOptions, Width};
 use rsttrace::terminal::Palette;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};

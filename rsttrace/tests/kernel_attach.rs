@@ -3,15 +3,14 @@
 //! Each test works in a network namespace of its own. They need root: `cargo test --test kernel_attach -- --ignored`.
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use aya::programs::{SchedClassifier, TcAttachType, loaded_programs};
 use nix::sched::{CloneFlags, setns, unshare};
-use rsttrace::kernel::{
-    Fact, InterfaceOptions, Options, Scope, Selector, TcMode, Tracer, Transport,
-};
+use rsttrace::kernel::{Fact, InterfaceOptions, Options, Scope, TcMode, Tracer, Transport};
 
 /// What is promised.
 const SECOND: Duration = Duration::from_secs(1);
@@ -376,7 +375,8 @@ fn a_namespace_made_later_is_attached_and_let_go_when_its_holder_ends() {
 fn only_the_namespaces_asked_for_are_entered() {
     in_new_namespace(|| {
         let (holder, path) = namespace_holder();
-        let tracer = start(TcMode::Tcx, Scope::Only(vec![Selector::Path(path)]));
+        let inode = std::fs::metadata(path).expect("it lives").ino() as u32;
+        let tracer = start(TcMode::Tcx, Scope::Only(vec![inode]));
         assert_eq!(tcx("lo"), 0);
         let known = tracer.names().expect("classifiers are on").namespaces();
         assert!(known.len() == 1 && !known[0].is_own, "{known:?}");

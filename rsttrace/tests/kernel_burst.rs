@@ -20,30 +20,21 @@ const ROUNDS: usize = 6;
 
 #[test]
 #[ignore = "needs root"]
-fn a_burst_adds_up_over_the_ring() {
-    adds_up(&["--transport", "ring"], Tracer::Runs);
+fn the_ring_accounts_for_each_reset() {
+    accounts_for_each("ring");
 }
 
 #[test]
 #[ignore = "needs root"]
-fn a_burst_adds_up_over_perf_buffers() {
-    adds_up(&["--transport", "perf"], Tracer::Runs);
+fn perf_buffers_account_for_each_reset() {
+    accounts_for_each("perf");
 }
 
-#[test]
-#[ignore = "needs root"]
-fn what_a_tiny_ring_cannot_hold_is_counted_as_lost() {
+/// Those it has room for, and those that a tiny buffer cannot hold.
+fn accounts_for_each(transport: &'static str) {
+    adds_up(&["--transport", transport], Tracer::Runs);
     adds_up(
-        &["--transport", "ring", "--buffer", "64KiB"],
-        Tracer::IsHeldUp,
-    );
-}
-
-#[test]
-#[ignore = "needs root"]
-fn what_tiny_perf_buffers_cannot_hold_is_counted_as_lost() {
-    adds_up(
-        &["--transport", "perf", "--buffer", "64KiB"],
+        &["--transport", transport, "--buffer", "64KiB"],
         Tracer::IsHeldUp,
     );
 }
@@ -55,13 +46,14 @@ enum Tracer {
     IsHeldUp,
 }
 
-fn adds_up(arguments: &'static [&str], tracer: Tracer) {
+fn adds_up(arguments: &[&'static str], tracer: Tracer) {
+    let arguments = [&["--every", "--noise"], arguments].concat();
     private_namespace(move || {
         let namespace = Namespace::new();
         let ours = [netns_inode(), namespace.enter(netns_inode)];
         for _ in 0..ROUNDS {
             let before = out_resets_by_namespace();
-            let watch = Watch::start(&[&["--every", "--noise"], arguments].concat());
+            let watch = Watch::start(&arguments);
             if tracer == Tracer::IsHeldUp {
                 watch.signal(Signal::SIGSTOP);
             }

@@ -23,22 +23,10 @@ const NETWORK: &str = "198.18.1.0/24";
 
 #[test]
 #[ignore = "needs root"]
-fn a_storm_adds_up_and_is_told_of_once_over_the_ring() {
-    a_storm_adds_up("ring");
-}
-
-#[test]
-#[ignore = "needs root"]
-fn a_storm_adds_up_and_is_told_of_once_over_perf_buffers() {
-    a_storm_adds_up("perf");
-}
-
-fn a_storm_adds_up(transport: &'static str) {
-    private_namespace(move || {
+fn a_storm_adds_up_and_is_told_of_once() {
+    private_namespace(|| {
         let link = Link::new();
-        let staged = Run::of(&link, &["--noise", "--transport", transport], || {
-            storm(&link, NEAR, SERVICE, STORM)
-        });
+        let staged = Run::of(&link, &["--noise"], || storm(&link, NEAR, SERVICE, STORM));
         assert_eq!(staged.staged, STORM);
         let (described, counted) = staged.check_sums();
         println!(

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use rsttrace::app::RecordedCase;
 use rsttrace::judge::Sight;
-use rsttrace::pipeline::Output;
+use rsttrace::record::Output;
 use rsttrace::record::Record;
 use rsttrace::recording::{Replayed, replay};
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rsttrace::pipeline::Output;
+use rsttrace::record::Output;
 use rsttrace::record::Record;
 use rsttrace::store::{Keeper, Limits, Query, Store};
 

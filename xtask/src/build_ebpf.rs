@@ -23,7 +23,7 @@ pub struct Args {
     /// Compiler to use
     #[arg(long, value_enum, default_value_t = Choice::Auto)]
     toolchain: Choice,
-    /// Output file [default: rsttrace/ebpf/rsttrace.bpf.o]
+    /// Output file [default: rsttrace/linux/ebpf/rsttrace.bpf.o]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 }

@@ -47,7 +47,7 @@ pub fn run(Args {}: &Args) -> Result<()> {
     println!("\nWhat was used now:\n{}", toolchain.versions()?.join("\n"));
     bail!(
         "the committed object is not what the sources give: run `cargo xtask build-ebpf --toolchain debian` \
-         and commit rsttrace/ebpf (if the versions above differ, the compiler was updated and that is the reason)"
+         and commit rsttrace/linux/ebpf (if the versions above differ, the compiler was updated and that is the reason)"
     )
 }
 

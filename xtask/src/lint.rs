@@ -1,4 +1,4 @@
-//! `cargo xtask lint`: formatting, clippy on both targets, licences and sources of dependencies.
+//! `cargo xtask lint`: formatting, clippy on both targets, layers, licences and sources of dependencies.
 
 use std::{env, path::PathBuf};
 
@@ -26,10 +26,11 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    let steps: [(&str, &dyn Fn() -> Result<()>); 4] = [
+    let steps: [(&str, &dyn Fn() -> Result<()>); 5] = [
         ("format", &format),
         ("clippy", &clippy),
         ("clippy for BPF", &|| clippy_ebpf(args.toolchain)),
+        ("layers", &layers),
         ("licences and sources", &deny),
     ];
     let mut failed = Vec::new();
@@ -93,6 +94,35 @@ fn clippy_ebpf(choice: Choice) -> Result<()> {
             format!("{}\x1f-Dwarnings", build_ebpf::rustflags()?),
         );
     command::run(&mut cargo).with_context(|| format!("rsttrace-ebpf, {toolchain} toolchain"))
+}
+
+/// The core does no input or output, which its dependencies show. libc comes in by the keys of its hash tables (getrandom), so
+/// it is looked for among its own dependencies only.
+fn layers() -> Result<()> {
+    let tree = |depth: &str| -> Result<Vec<String>> {
+        let mut cargo = command::cargo();
+        cargo
+            .args(["tree", "--edges", "normal", "--prefix", "none"])
+            .args(["--format", "{p}", "--depth", depth])
+            .args(["--package", "rsttrace-core", "--package", "rsttrace-model"])
+            .current_dir(workspace::root());
+        let lines = command::output(&mut cargo)?;
+        let names = lines.lines().filter_map(|line| line.split(' ').next());
+        Ok(names.map(str::to_owned).collect())
+    };
+    let (all, own) = (tree("99")?, tree("1")?);
+    let edges = ["aya", "clap", "nix", "tokio"].into_iter();
+    let found: Vec<_> = edges
+        .filter(|name| all.iter().any(|it| it == name))
+        .chain(own.iter().any(|it| it == "libc").then_some("libc"))
+        .collect();
+    if !found.is_empty() {
+        bail!(
+            "rsttrace-core or rsttrace-model depends on {}: what needs that belongs into a crate around them",
+            found.join(", ")
+        );
+    }
+    Ok(())
 }
 
 fn deny() -> Result<()> {

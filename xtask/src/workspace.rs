@@ -16,7 +16,7 @@ pub fn ebpf() -> PathBuf {
 
 /// The object that the `rsttrace` crate embeds.
 pub fn object() -> PathBuf {
-    root().join("rsttrace/ebpf/rsttrace.bpf.o")
+    root().join("rsttrace/linux/ebpf/rsttrace.bpf.o")
 }
 
 /// Build products of xtask itself go below this folder; `cargo clean` removes them.

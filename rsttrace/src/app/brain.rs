@@ -10,7 +10,7 @@ use crate::event::{BootTime, Facts, NetnsCookie};
 use crate::flood::{Kind, Refused, Suppressed};
 use crate::host::{Enricher, NetnsNames};
 use crate::judge::{Counted, Input, Judge};
-use crate::pipeline::Output;
+use crate::record::Output;
 use crate::recording::End;
 use crate::sys;
 use crate::vitals::{Shortfalls, TableVitals};

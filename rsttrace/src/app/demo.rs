@@ -18,8 +18,8 @@ use crate::demo::scenarios::ALL;
 use crate::demo::{Lab, Place, Scenario, StageError, Suite, Taps};
 use crate::idle::candidates::{Hop, Kind};
 use crate::judge::Sight;
-use crate::kernel::{DETAIL_INTERVAL, InterfaceOptions, Scope, Selector};
-use crate::pipeline::Output;
+use crate::kernel::{DETAIL_INTERVAL, InterfaceOptions, Scope};
+use crate::record::Output;
 use crate::record::Record;
 pub use captures::{CaptureSight, CapturedCase, Grade, judge_captures};
 use compare::{Case, Outcome, compare};
@@ -128,7 +128,6 @@ async fn run(
                 places
                     .into_iter()
                     .filter_map(|inode| u32::try_from(inode).ok())
-                    .map(Selector::Inode)
                     .collect(),
             ),
             patience: std::time::Duration::from_secs(10),

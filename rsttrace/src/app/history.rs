@@ -9,13 +9,13 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::cli::{Failure, HistoryFormat, HistoryOptions};
-use crate::pipeline::Output;
-use crate::sink::text::count;
+use crate::record::Output;
 use crate::sink::{Csv, Sink, Table, TableOptions, Width};
 use crate::stats::quiet;
 use crate::store::{Extent, Store, StoreError};
 use crate::summary::Summary;
 use crate::terminal::{Palette, stdout_width};
+use crate::words::count;
 
 /// Writes what is asked for to standard output, and what that was in all to standard error.
 pub fn history(options: &HistoryOptions) -> Result<(), Failure> {

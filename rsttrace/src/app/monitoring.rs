@@ -14,7 +14,7 @@ use crate::cli::{Failure, MetricsOptions};
 use crate::metrics::file::{FileError, MetricsFile};
 use crate::metrics::http::{Scrape, ServeError, Server};
 use crate::metrics::{Judged, exposition};
-use crate::pipeline::Output;
+use crate::record::Output;
 use crate::vitals::Vitals;
 
 /// How old the file gets.

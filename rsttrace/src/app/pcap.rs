@@ -14,15 +14,17 @@ use log::{info, warn};
 use super::playback::Playback;
 use super::{runtime, sleep_until};
 use crate::capture::CaptureError;
+use crate::captured::Captured;
+use crate::causes::path_lesson;
 use crate::cli::{Failure, Interrupt, Of, OutputFormat, PcapOptions, ShowOptions};
 use crate::compare::Digest;
 use crate::event::{BootTime, HostFacts};
-use crate::pipeline::{Output, Pipeline};
+use crate::pipeline::Pipeline;
+use crate::record::Output;
 use crate::record::Word;
 use crate::sink::Reporter;
 use crate::summary::Totals;
-use crate::track::{Captured, TrackCounts, Tracker};
-use crate::verdict::timeout;
+use crate::track::{TrackCounts, Tracker};
 use comparing::Kept;
 use reading::{End, Reading};
 
@@ -157,7 +159,7 @@ impl Judging {
             if let Some(span) = news.span {
                 self.clock.reach(span.duration());
             }
-            self.judge(&news.resets);
+            self.judge(news.resets);
             if let Some(settled) = settled {
                 self.pipeline
                     .advance(BootTime(settled.0), &mut self.outputs);
@@ -196,7 +198,7 @@ impl Judging {
             is_live,
         } = self;
         let mut rest = reading.finish();
-        for reset in &rest.resets {
+        for reset in rest.resets {
             pipeline.captured(reset, &file, &mut outputs);
         }
         pipeline.finish(&mut outputs);
@@ -213,7 +215,7 @@ impl Judging {
         Ok(shown)
     }
 
-    fn judge(&mut self, resets: &[Captured]) {
+    fn judge(&mut self, resets: Vec<Captured>) {
         for reset in resets {
             self.pipeline.captured(reset, &self.file, &mut self.outputs);
         }
@@ -321,8 +323,7 @@ impl Sums {
     fn add(&mut self, end: &End, clock: &Playback, pipeline: &Pipeline, tracked: TrackCounts) {
         self.duration += clock.elapsed();
         let lessons = pipeline.lessons();
-        self.lessons
-            .extend(lessons.iter().map(timeout::path_lesson));
+        self.lessons.extend(lessons.iter().map(path_lesson));
         let own = [
             ("truncated captures", u64::from(end.early.is_some())),
             ("duplicate resets", tracked.repeated),

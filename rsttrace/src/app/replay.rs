@@ -11,9 +11,11 @@ use super::playback::Playback;
 use crate::cli::{Failure, Of, ReplayOptions};
 use crate::judge::{Input, Judge, Sight};
 use crate::recording::{End, Reader, RecordingError};
-use crate::sink::text::{count, escape};
 use crate::sink::{Machine, Reporter};
-use crate::summary::{KernelTotal, Totals};
+use crate::summary::Totals;
+use crate::text::escape;
+use crate::vitals::KernelTotal;
+use crate::words::count;
 
 /// Prints what a recording gives, as far as it can be read.
 pub fn replay(options: &ReplayOptions) -> Result<(), Failure> {

@@ -6,7 +6,8 @@ mod source;
 use jiff::Timestamp;
 
 use crate::cli::{Failure, ReportOptions};
-use crate::report::{About, Gathering, page, things};
+use crate::report::{About, Gathering, page};
+use crate::words::things;
 use out::Out;
 use source::Source;
 

@@ -22,11 +22,12 @@ use crate::kernel::{
     Counters, EventReader, Fact, InterfaceOptions, Names, Options, Prepared, ProgramStats, Slots,
     TcMode, Tracer, Transport,
 };
-use crate::pipeline::Output;
+use crate::record::Output;
 use crate::recording::{End, Head};
-use crate::sink::text::count;
-use crate::summary::{KernelTotal, Totals};
+use crate::summary::Totals;
+use crate::vitals::KernelTotal;
 use crate::vitals::Shortfalls;
+use crate::words::count;
 
 /// Events handled before anything else gets a turn.
 const BATCH: usize = 4_096;

@@ -6,11 +6,11 @@ use std::time::Duration;
 use log::warn;
 
 use crate::cli::{Failure, StoreOptions};
-use crate::pipeline::Output;
-use crate::sink::text::count;
+use crate::record::Output;
 use crate::store::{Keeper, Limits, StoreError};
 use crate::summary::Totals;
 use crate::vitals::StoreVitals;
+use crate::words::count;
 
 /// What was asked for; nothing is kept if nothing was.
 #[derive(Default)]

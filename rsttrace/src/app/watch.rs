@@ -13,12 +13,13 @@ use super::{runtime, sleep_until};
 use crate::cli::{Failure, Interrupt, Of, OutputFile, WatchOptions};
 use crate::host::facts::kernel_release;
 use crate::judge::Sight;
-use crate::kernel::{InterfaceOptions, Scope, Selector};
-use crate::pipeline::Output;
-use crate::sink::text::{bytes, count};
+use crate::kernel::{InterfaceOptions, Scope};
+use crate::record::Output;
 use crate::sink::{Machine, Reporter};
 use crate::store;
+use crate::text::size;
 use crate::vitals::Vitals;
+use crate::words::count;
 
 /// How long the start waits for classifiers on interfaces that are there; resets are traced meanwhile.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -126,7 +127,7 @@ fn tell(recorded: &Recorded, to: &OutputFile) -> Result<(), Failure> {
         io::stderr(),
         "rsttrace: {} events, {}, recorded to {}",
         count(written.events),
-        bytes(written.bytes),
+        size(written.bytes),
         to.path.display()
     );
     match missed {
@@ -230,6 +231,6 @@ fn scope(inodes: &[u32]) -> Scope {
     if inodes.is_empty() {
         Scope::All
     } else {
-        Scope::Only(inodes.iter().map(|&inode| Selector::Inode(inode)).collect())
+        Scope::Only(inodes.to_vec())
     }
 }

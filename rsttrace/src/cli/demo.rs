@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::ColorChoice;
 use super::Failure;
 use super::shared::{OutputArgs, OutputFormat, TracerArgs, TracerOptions};
-use super::values;
-use crate::terminal::ColorChoice;
+use crate::values;
 
 const AFTER_HELP: &str = "\
 The demo runs in private namespaces: it changes nothing outside them and leaves nothing behind.

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::ColorChoice;
 use super::shared::{OutputArgs, OutputFormat, TracerArgs, TracerOptions};
-use super::values;
-use crate::terminal::ColorChoice;
+use crate::values;
 
 const AFTER_HELP: &str = "\
 The doctor attaches the kernel hooks in the same way as `rsttrace watch` and detaches them again.

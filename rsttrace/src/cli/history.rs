@@ -6,14 +6,14 @@ use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
 
+use super::ColorChoice;
 use super::Failure;
 use super::selection::{ExceptArgs, OnlyArgs, filter};
-use super::values;
 use super::when::WhenArgs;
 use crate::config;
 use crate::record::Severity;
 use crate::store::Query;
-use crate::terminal::ColorChoice;
+use crate::values;
 
 const AFTER_HELP: &str = "\
 The history is written by `rsttrace watch --store`, or by every `rsttrace watch` if the

@@ -1,5 +1,6 @@
 //! The command line: what clap parses becomes a checked [`Request`].
 
+mod color;
 mod demo;
 mod doctor;
 mod failure;
@@ -16,7 +17,6 @@ mod selection;
 mod shared;
 mod show;
 mod trace;
-pub(crate) mod values;
 mod watch;
 mod when;
 
@@ -25,6 +25,7 @@ use std::io::Write as _;
 
 use clap::{Parser, Subcommand};
 
+pub use color::ColorChoice;
 pub use demo::DemoOptions;
 pub use doctor::DoctorOptions;
 pub use failure::{ExitCode, Failure};

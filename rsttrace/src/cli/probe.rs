@@ -6,9 +6,9 @@ use clap::Args;
 
 use super::Failure;
 use super::shared::OutputFormat;
-use super::values;
 use crate::probe::plan::MOST_CONNECTIONS;
 use crate::probe::{Speech, Target};
+use crate::values;
 
 const AFTER_HELP: &str = "\
 What is sent after the idle time:

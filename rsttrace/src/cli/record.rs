@@ -7,8 +7,9 @@ use clap::Args;
 
 use super::show::ShowOptions;
 use super::trace::{DescribeArgs, TraceArgs};
-use super::{Failure, MetricsOptions, OutputFile, WatchOptions, values};
+use super::{Failure, MetricsOptions, OutputFile, WatchOptions};
 use crate::filter::{Filter, Terms};
+use crate::values;
 
 const AFTER_HELP: &str = "\
 A recording contains the kernel events and the host facts (processes, settings) at that time,

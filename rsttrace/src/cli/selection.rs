@@ -3,9 +3,9 @@
 use clap::Args;
 use ipnet::IpNet;
 
-use super::values;
 use crate::filter::{Filter, Ports, ProcessTerm, Terms};
 use crate::record::{Cause, Direction, Severity};
+use crate::values;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Filters (--not-port, --not-process, ... exclude matches)")]
@@ -39,15 +39,15 @@ pub(super) struct OnlyArgs {
     netns: Vec<u32>,
 
     /// Cause of the reset
-    #[arg(long, value_enum, value_name = "CAUSE", value_delimiter = ',')]
+    #[arg(long, value_parser = values::named::<Cause>(), value_name = "CAUSE", value_delimiter = ',')]
     cause: Vec<Cause>,
 
     /// Impact of the reset
-    #[arg(long, value_enum, value_name = "SEVERITY", value_delimiter = ',')]
+    #[arg(long, value_parser = values::named::<Severity>(), value_name = "SEVERITY", value_delimiter = ',')]
     severity: Vec<Severity>,
 
     /// Direction of the reset as seen from this host
-    #[arg(long, value_enum, value_name = "DIRECTION", value_delimiter = ',')]
+    #[arg(long, value_parser = values::named::<Direction>(), value_name = "DIRECTION", value_delimiter = ',')]
     direction: Vec<Direction>,
 }
 
@@ -71,7 +71,7 @@ pub(super) struct ExceptArgs {
     #[arg(
         long,
         hide = true,
-        value_enum,
+        value_parser = values::named::<Cause>(),
         value_name = "CAUSE",
         value_delimiter = ','
     )]
@@ -79,7 +79,7 @@ pub(super) struct ExceptArgs {
     #[arg(
         long,
         hide = true,
-        value_enum,
+        value_parser = values::named::<Severity>(),
         value_name = "SEVERITY",
         value_delimiter = ','
     )]
@@ -87,7 +87,7 @@ pub(super) struct ExceptArgs {
     #[arg(
         long,
         hide = true,
-        value_enum,
+        value_parser = values::named::<Direction>(),
         value_name = "DIRECTION",
         value_delimiter = ','
     )]

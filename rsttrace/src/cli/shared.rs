@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use crate::terminal::ColorChoice;
+use super::ColorChoice;
 
 /// Format of standard output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -7,15 +7,17 @@ use anyhow::Context as _;
 use clap::Args;
 use jiff::tz::TimeZone;
 
+use super::ColorChoice;
 use super::selection::{ExceptArgs, OnlyArgs, filter};
 use super::shared::{OutputArgs, OutputFormat};
-use super::{Failure, OutputFile, values};
+use super::{Failure, OutputFile};
 use crate::filter::Filter;
 use crate::record::Severity;
 use crate::sink::{
     Beside, Json, Machine, Packets, Pcapng, Reporter, Silent, Sink, Table, TableOptions, Width,
 };
-use crate::terminal::{ColorChoice, Palette};
+use crate::terminal::Palette;
+use crate::values;
 
 #[derive(Debug, Args)]
 pub(super) struct ShowArgs {

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::Failure;
 use super::shared::{TracerArgs, TracerOptions};
-use super::{Failure, values};
 use crate::config::{self, Config, ConfigError};
 use crate::idle::candidates::Hop;
+use crate::values;
 
 #[derive(Debug, Args)]
 pub(super) struct DescribeArgs {

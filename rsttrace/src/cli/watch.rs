@@ -8,9 +8,10 @@ use clap::Args;
 
 use super::show::{ShowArgs, ShowOptions};
 use super::trace::{DescribeArgs, TraceArgs, TraceOptions};
-use super::{Failure, OutputFile, values};
+use super::{Failure, OutputFile};
 use crate::config::StoreConfig;
 use crate::store::Limits;
+use crate::values;
 
 #[derive(Debug, Args)]
 pub(super) struct WatchArgs {

@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
 use super::Failure;
-use super::values::{self, Moment};
+use crate::values::{self, Moment};
 
 #[derive(Debug, Args)]
 pub(super) struct WhenArgs {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::programs::{Role, keepalive_of};
 use super::{Connection, Finding, Listener, Program, Severity, Sockets};
-use crate::verdict::words::{count, span};
+use crate::words::{count, span};
 
 /// Processes named in a finding.
 const NAMED: usize = 8;

@@ -8,7 +8,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 
 use super::report::{Event, Observation, Report};
 use super::trial::Speech;
-use crate::sink::text::escape;
+use crate::text::escape;
 
 /// A duration as it is read off a measurement: `0.0321 s` is `32 ms`, then `3.00 s`, `42.1 s`, `350.2 s (5 min 50 s)`.
 pub fn seconds(duration: Duration) -> String {

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use rsttrace::pipeline::Output;
+use rsttrace::record::Output;
 use rsttrace::store::{Limits, Writer};
 
 use super::{assert_golden, records};

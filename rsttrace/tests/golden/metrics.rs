@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use rsttrace::metrics::{self, Judged, exposition};
-use rsttrace::pipeline::Output;
-use rsttrace::summary::KernelTotal;
+use rsttrace::record::Output;
+use rsttrace::vitals::KernelTotal;
 use rsttrace::vitals::{
     BufferVitals, HookVitals, KernelResets, ProcessVitals, ProgramCost, ProgramVitals, Shortfalls,
     StoreVitals, TableVitals, Vitals,

@@ -1,6 +1,6 @@
 //! The report's page for the sample records.
 
-use rsttrace::pipeline::Output;
+use rsttrace::record::Output;
 use rsttrace::record::SuppressedRecord;
 use rsttrace::report::{About, Gathering, Unread, page};
 

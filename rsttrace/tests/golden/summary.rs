@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use rsttrace::record::{Severity, TimedOutRecord};
-use rsttrace::summary::{KernelTotal, Summary, Totals};
+use rsttrace::summary::{Summary, Totals};
+use rsttrace::vitals::KernelTotal;
 use rsttrace::vitals::{BufferVitals, ProcessVitals, ProgramCost, ProgramVitals, Vitals};
 
 use super::{assert_golden, records};

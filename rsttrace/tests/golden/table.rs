@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use jiff::tz::TimeZone;
 use rsttrace::record::Record;
 use rsttrace::record::SuppressedRecord;
-use rsttrace::sink::text::{is_unsafe, width};
 use rsttrace::sink::{Sink as _, Table, TableOptions, Width};
 use rsttrace::summary::Summary;
 use rsttrace::terminal::Palette;
+use rsttrace::text::{is_unsafe, width};
 
 use super::{assert_golden, records};
 

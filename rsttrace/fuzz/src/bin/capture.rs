@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::io::Cursor;
 
 use libfuzzer_sys::fuzz_target;
-use rsttrace::capture::Reader;
+use rsttrace_capture::capture::Reader;
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(mut reader) = Reader::new(Cursor::new(bytes.to_vec())) else {

@@ -4,8 +4,8 @@
 use std::hint::black_box;
 
 use libfuzzer_sys::fuzz_target;
-use rsttrace::judge::Sight;
-use rsttrace::recording;
+use rsttrace_capture::recording;
+use rsttrace_core::judge::Sight;
 
 fuzz_target!(|bytes: &[u8]| {
     black_box(recording::replay_plain(bytes, Sight::EachNamespace));

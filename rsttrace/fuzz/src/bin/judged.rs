@@ -5,13 +5,14 @@ use std::hint::black_box;
 use std::io::Cursor;
 
 use libfuzzer_sys::fuzz_target;
-use rsttrace::capture::Reader;
-use rsttrace::compare::{self, Digest};
-use rsttrace::event::{HostFacts, TcpFlags};
-use rsttrace::pipeline::{Output, Pipeline};
-use rsttrace::record::{Record, Word};
-use rsttrace::terminal::Palette;
-use rsttrace::track::Tracker;
+use rsttrace_capture::capture::Reader;
+use rsttrace_capture::compare::{self, Digest};
+use rsttrace_capture::track::Tracker;
+use rsttrace_core::pipeline::Pipeline;
+use rsttrace_model::event::{HostFacts, TcpFlags};
+use rsttrace_model::palette::Palette;
+use rsttrace_model::record::Output;
+use rsttrace_model::record::{Record, Word};
 
 fuzz_target!(|bytes: &[u8]| {
     // The first byte cuts what follows into two captures.

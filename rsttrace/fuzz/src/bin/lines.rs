@@ -4,10 +4,11 @@
 use std::hint::black_box;
 
 use libfuzzer_sys::fuzz_target;
-use rsttrace::report::{About, Gathering, page, source};
+use rsttrace_capture::file_kind;
+use rsttrace_output::report::{About, Gathering, page, source};
 
 fuzz_target!(|bytes: &[u8]| {
-    black_box(source::sniff(bytes));
+    black_box(file_kind::sniff(bytes));
     let mut gathering = Gathering::default();
     let Ok(unread) = source::lines(bytes, |output| gathering.add(output)) else {
         return;

@@ -15,13 +15,15 @@ use serde::{Deserialize, Serialize};
 use super::compare::Case;
 use super::hop;
 use crate::capture::{Reader, Segment};
+use crate::captured::Captured;
 use crate::demo::scenarios::ALL;
 use crate::demo::{IpVersion, Place, Truth, file_name};
 use crate::event::HostFacts;
 use crate::event::TcpFlags;
-use crate::pipeline::{Output, Pipeline};
+use crate::pipeline::Pipeline;
+use crate::record::Output;
 use crate::record::{Cause, Confidence, Direction, IdleMode, Origin, Record, Severity, Vantage};
-use crate::track::{Captured, Tracker};
+use crate::track::Tracker;
 
 /// What was staged, one reset and place a line.
 const STAGED: &str = "staged.jsonl";
@@ -440,7 +442,7 @@ fn records(resets: Vec<Captured>) -> anyhow::Result<Judged> {
     let name = "capture".into();
     let mut pipeline = Pipeline::with_hops(HostFacts::of_capture(&name), hops);
     let mut outputs = Vec::new();
-    for reset in &resets {
+    for reset in resets.iter().cloned() {
         pipeline.captured(reset, &name, &mut outputs);
     }
     pipeline.finish(&mut outputs);

@@ -8,8 +8,8 @@ use serde_json::json;
 use super::compare::{Case, Outcome, verdict};
 use crate::cli::Failure;
 use crate::demo::{Family, Holder, IpVersion, Scenario, Suite, Who};
-use crate::sink::text::escape;
 use crate::terminal::stdout_width;
+use crate::text::escape;
 
 /// The cases by name.
 pub fn list(scenarios: &[&Scenario]) -> Result<(), Failure> {

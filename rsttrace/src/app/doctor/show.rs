@@ -6,9 +6,10 @@ use std::time::Duration;
 use crate::cli::Failure;
 use crate::doctor::{Finding, Inspection, Severity, Tracing, counts, environment};
 use crate::record;
-use crate::sink::text::{count, escape, pad, wrap};
 use crate::terminal::{Palette, stdout_width};
-use crate::verdict::words::span;
+use crate::text::{escape, pad, wrap};
+use crate::words::count;
+use crate::words::span;
 
 /// Columns of the names at the left.
 const NAMES: usize = 12;

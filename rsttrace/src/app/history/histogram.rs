@@ -1,8 +1,9 @@
 //! Histogram of idle times for the terminal.
 
-use crate::sink::text::{count, escape, truncate, width};
 use crate::stats::quiet::{Bucket, Histogram, Source, name, rounded};
 use crate::terminal::Palette;
+use crate::text::{escape, truncate, width};
+use crate::words::count;
 
 /// Columns of the longest bar, at most.
 const MOST_BAR: usize = 40;

@@ -6,10 +6,10 @@ use crate::cli::{Failure, OutputFormat, ShowOptions};
 use crate::compare::report::ConnectionComparison;
 use crate::compare::{self, Digest};
 use crate::hash::HashMap;
-use crate::pipeline::Output;
+use crate::record::Output;
 use crate::record::{Record, Severity, Word};
-use crate::sink::text::count;
 use crate::terminal::{self, Palette};
+use crate::words::count;
 
 /// Records that are quoted in a comparison, and by which its connections are chosen.
 const MAX_KEPT: usize = 65_536;

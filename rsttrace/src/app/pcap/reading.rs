@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use crate::capture::{CaptureError, CaptureTime, ReadCounts, Reader, Segment};
+use crate::captured::Captured;
 use crate::compare::Digest;
-use crate::track::{Captured, TrackCounts, Tracker};
+use crate::track::{TrackCounts, Tracker};
 
 /// Resets after which the judge is called; of a live capture each calls it.
 const BATCH: usize = 256;

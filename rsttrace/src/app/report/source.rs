@@ -12,13 +12,16 @@ use crate::app::history;
 use crate::capture::{self, CaptureError};
 use crate::cli::{Failure, ReportOptions};
 use crate::event::HostFacts;
+use crate::file_kind::{self, Kind};
 use crate::judge::{Judge, Sight};
-use crate::pipeline::{Output, Pipeline};
+use crate::pipeline::Pipeline;
+use crate::record::Output;
 use crate::recording::{self, RecordingError};
-use crate::report::source::{self, Kind};
-use crate::report::{Unread, things};
+use crate::report::Unread;
+use crate::report::source;
 use crate::store::{Query, Store, StoreError};
 use crate::track::Tracker;
+use crate::words::things;
 
 /// Bytes that a source is told by.
 const HEAD: usize = 64 << 10;
@@ -79,8 +82,8 @@ impl<'a> Source<'a> {
         let head = input
             .fill_buf()
             .with_context(|| format!("cannot read {}", self.name))?;
-        let packed = source::is_packed(head);
-        let kind = source::sniff(head);
+        let packed = file_kind::is_packed(head);
+        let kind = file_kind::sniff(head);
         if !self.options.local.is_empty() && kind.is_some_and(|kind| kind != Kind::Capture) {
             return Err(Failure::Usage(format!(
                 "{}: --local applies to packet captures only; remove it",
@@ -171,12 +174,12 @@ impl<'a> Source<'a> {
         while let Some(segment) = reader.next()? {
             tracker.see(&segment, &mut resets);
             for reset in resets.drain(..) {
-                pipeline.captured(&reset, &name, &mut outputs);
+                pipeline.captured(reset, &name, &mut outputs);
             }
             outputs.drain(..).for_each(&mut *take);
         }
         tracker.finish(&mut resets);
-        for reset in &resets {
+        for reset in resets {
             pipeline.captured(reset, &name, &mut outputs);
         }
         pipeline.finish(&mut outputs);

@@ -11,7 +11,7 @@ use super::{Session, kernel_totals};
 use crate::decode::Decoder;
 use crate::host::own;
 use crate::kernel::{Counters, ProgramStats, Slots};
-use crate::summary::KernelTotal;
+use crate::vitals::KernelTotal;
 use crate::vitals::{
     HookVitals, KernelResets, ProgramCost, ProgramVitals, Shortfalls, TableVitals, Vitals,
 };

@@ -1,0 +1,12 @@
+//! Packet captures and recordings: bytes in, observations out.
+
+pub mod capture;
+pub mod compare;
+pub mod file_kind;
+pub mod recording;
+pub mod track;
+
+#[cfg(test)]
+use rsttrace_core::pipeline;
+use rsttrace_core::{captured, flood, judge, verdict};
+use rsttrace_model::{event, hash, palette, record, text, vitals, words};

@@ -1,0 +1,84 @@
+//! Invalid ACK, SYN or timestamp during the handshake.
+
+use super::{Definition, Doc, Many, answers_any_syn, half_open};
+use crate::event::{Sent, TcpState};
+use crate::record::{Explanation, Origin, Severity};
+use crate::verdict::{CapturedCase, SentCase};
+use crate::words;
+
+pub struct BadHandshake;
+
+impl Definition for BadHandshake {
+    fn doc(&self) -> Doc {
+        Doc {
+            brief: "Invalid ACK, SYN or timestamp during the handshake.",
+            happened: "an ACK, SYN or timestamp that does not fit a handshake",
+            known: "the reason says which",
+            remedy: "an old connection with the same ports, or NAT",
+            look_alikes: "a full accept queue has the same reason for a segment without SYN: `accept_queue_overflow`",
+            captured: ["*likely* where the older connection was captured, too", "`reset_by_peer`, a fault of the older connection"],
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        Origin::LocalKernel
+    }
+
+    fn is_answer(&self) -> bool {
+        true
+    }
+
+    fn cost(&self, _sent: &Sent) -> Severity {
+        Severity::Refused
+    }
+
+    fn sentence(&self, case: &SentCase) -> String {
+        format!(
+            "a segment of {} does not fit the handshake{}",
+            case.sent.flow.remote,
+            words::after(" of ", case.process.as_ref())
+        )
+    }
+
+    fn many(&self, many: &Many) -> String {
+        format!(
+            "{} answered segments that did not fit their handshake",
+            many.resets
+        )
+    }
+
+    fn captured_cost(&self, _case: &CapturedCase) -> Severity {
+        Severity::Refused
+    }
+
+    fn captured(&self, case: &CapturedCase, explanation: &mut Explanation) {
+        let (me, peer) = case.ends();
+        case.look(explanation);
+        case.answered(explanation);
+        explanation.summary = format!(
+            "{me} connects anew with addresses and ports for which {peer} still has an older connection, and resets that one"
+        );
+    }
+}
+
+pub(super) fn syn_at_listener(sent: &Sent) -> bool {
+    half_open::answer_at_listener(sent) && answers_any_syn(sent)
+}
+
+/// The connection was being made.
+pub(super) fn connecting(sent: &Sent) -> bool {
+    let handshake = |state| {
+        matches!(
+            state,
+            TcpState::SynSent | TcpState::SynRecv | TcpState::NewSynRecv
+        )
+    };
+    sent.passive
+        && (sent.socket_is(|socket| handshake(socket.state))
+            || sent.minisock.is_some_and(handshake))
+}
+
+/// This end connects anew with addresses and ports for which the other end still has a connection.
+pub(super) fn captured_reconnect(case: &CapturedCase) -> bool {
+    case.is_answer_of_this_host() && case.captured.sender.connects_anew
+}

@@ -1,0 +1,92 @@
+//! close() with unread data in the receive buffer.
+
+use super::{Definition, Doc, Many, linger_zero};
+use crate::attribution::Whose;
+use crate::event::{Sent, Socket, TcpState};
+use crate::record::{Evidence, EvidenceKind, Origin, Sentence, Severity};
+use crate::verdict::SentCase;
+use crate::words::bytes;
+
+pub struct CloseWithUnreadData;
+
+impl Definition for CloseWithUnreadData {
+    fn doc(&self) -> Doc {
+        Doc {
+            brief: "close() with unread data in the receive buffer (RFC 2525 section 2.17).",
+            happened: "close(), or exit, while received bytes waited to be read: the kernel resets instead of closing politely (RFC 2525 section 2.17)",
+            known: "reason TCP_ABORT_ON_CLOSE",
+            remedy: "read to the end of the stream before close(), or shutdown(SHUT_WR) and drain first",
+            look_alikes: "a process that a signal was killing is `killed_with_unread_data`; a client that leaves a farewell of at most 100 bytes unread after a complete exchange loses nothing",
+            captured: ["`local_process`, cause unknown, *likely*; unread data is hinted at where bytes were not answered", "`reset_by_peer`"],
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        Origin::LocalProcess
+    }
+
+    fn whose(&self) -> Whose {
+        Whose::Closer
+    }
+
+    fn cost(&self, sent: &Sent) -> Severity {
+        linger_zero::cost_of_close(sent).unwrap_or(Severity::Fault)
+    }
+
+    fn decisive(&self, sent: &Sent) -> Option<Evidence> {
+        unread(sent)
+    }
+
+    fn sentence(&self, case: &SentCase) -> String {
+        let (name, age) = (case.subject(), case.after_age());
+        let unread = unread_bytes(&case.sent);
+        if case.sent.ended_by().0 {
+            format!("{name} exited with {unread}{age}")
+        } else {
+            let quiet = case.quiet_for();
+            format!("{name} closed with {unread}{age}{quiet}")
+        }
+    }
+
+    fn advice(&self, _sent: &Sent) -> Option<Sentence> {
+        Some(
+            "read until the end of the stream before close(), or shutdown(SHUT_WR) and drain first"
+                .into(),
+        )
+    }
+
+    fn many(&self, many: &Many) -> String {
+        format!(
+            "{} closed {} with received data unread",
+            many.subject, many.connections
+        )
+    }
+}
+
+/// Both directions shut and no file yet gone: the application called close() or died.
+pub(super) fn is_closing(socket: &Socket) -> bool {
+    socket.state == TcpState::Close && socket.receive_shutdown && socket.send_shutdown
+}
+
+/// The application closed the socket with bytes unread.
+pub(super) fn closed_with_unread(sent: &Sent) -> bool {
+    sent.active(|socket| is_closing(socket) && socket.unread > 0)
+}
+
+pub(super) fn unread(sent: &Sent) -> Option<Evidence> {
+    let socket = sent.socket.as_ref()?;
+    Some(Evidence::new(
+        EvidenceKind::Unread,
+        format!("{} received and never read", bytes(socket.unread)),
+    ))
+}
+
+/// `1,448 bytes unread`, or `unread data` where the number is not known.
+pub(super) fn unread_bytes(sent: &Sent) -> String {
+    let socket = sent.socket.as_ref();
+    let unread = socket.map_or(0, |socket| socket.unread);
+    match unread {
+        0 => "unread data".to_owned(),
+        unread => format!("{} unread", bytes(unread)),
+    }
+}

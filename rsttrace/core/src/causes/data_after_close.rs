@@ -1,0 +1,127 @@
+//! The peer sent data after the application had closed the socket.
+
+use super::{Definition, Doc, Many, cost_of_data};
+use crate::attribution::Whose;
+use crate::event::{Sent, TcpState};
+use crate::idle::clocks::LEAST;
+use crate::record::{Evidence, EvidenceKind, Explanation, Origin, Severity};
+use crate::verdict::{CapturedCase, SentCase};
+use crate::words::{self, bytes, span};
+
+pub struct DataAfterClose;
+
+impl Definition for DataAfterClose {
+    fn doc(&self) -> Doc {
+        Doc {
+            brief: "The peer sent data after the application had closed the socket.",
+            happened: "the application had closed, the peer still sent",
+            known: "reasons TCP_ABORT_ON_DATA, TCP_TIMEWAIT_SOCKET",
+            remedy: "fault only if data was lost",
+            look_alikes: "received bytes that were unread when it closed: `close_with_unread_data`",
+            captured: ["*likely*", "`reset_by_peer`"],
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        Origin::LocalKernel
+    }
+
+    fn whose(&self) -> Whose {
+        Whose::LastCloser
+    }
+
+    fn is_answer(&self) -> bool {
+        true
+    }
+
+    fn cost(&self, sent: &Sent) -> Severity {
+        cost_of_data(sent)
+    }
+
+    fn decisive(&self, sent: &Sent) -> Option<Evidence> {
+        let socket = sent.socket.as_ref()?;
+        (socket.orphaned || socket.receive_shutdown).then(|| {
+            Evidence::new(
+                EvidenceKind::Shutdown,
+                "the application could not receive any more: it had closed or shut down",
+            )
+        })
+    }
+
+    fn sentence(&self, case: &SentCase) -> String {
+        let sent = &case.sent;
+        let remote = sent.flow.remote;
+        let what = sent
+            .cause
+            .filter(|cause| cause.payload_len > 0)
+            .map_or_else(|| "a segment".to_owned(), |cause| bytes(cause.payload_len));
+        let former = sent.former_connection.as_ref();
+        let closer = sent
+            .ownership
+            .as_ref()
+            .or(former.map(|former| &former.ownership))
+            .and_then(|ownership| ownership.closer.as_ref());
+        let who = case
+            .process
+            .as_ref()
+            .map_or_else(|| "the application".to_owned(), ToString::to_string);
+        let silence = closer
+            .map(|closer| closer.quiet)
+            .filter(|quiet| *quiet >= LEAST)
+            .map_or_else(String::new, |quiet| {
+                format!(" after {} of silence", words::silence(quiet))
+            });
+        let how = format!("{}{silence}", words::ended(closer));
+        let died = former.map(|former| former.died);
+        match closer.and_then(|closer| closer.time).or(died) {
+            Some(time) => format!(
+                "{remote} sent {what} {} after {who} had {how}",
+                span(case.at.since(time))
+            ),
+            None => format!("{remote} sent {what} after {who} had {how}"),
+        }
+    }
+
+    fn many(&self, many: &Many) -> String {
+        format!(
+            "data came on {} after {} had closed",
+            many.connections, many.subject
+        )
+    }
+
+    fn captured_cost(&self, case: &CapturedCase) -> Severity {
+        case.cost_of_answered()
+    }
+
+    fn captured(&self, case: &CapturedCase, explanation: &mut Explanation) {
+        let (me, peer) = case.ends();
+        let what = match case.answers.map_or(0, |cause| cause.payload_len) {
+            0 => "a segment".to_owned(),
+            length => bytes(length),
+        };
+        case.look(explanation);
+        case.answered(explanation);
+        explanation.summary = format!(
+            "{peer} sent {what} {} after {me} had closed",
+            span(case.captured.sender.finished.unwrap_or_default())
+        );
+    }
+}
+
+pub(super) fn time_wait(sent: &Sent) -> bool {
+    sent.passive && sent.minisock == Some(TcpState::TimeWait)
+}
+
+pub(super) fn data_at_closed(sent: &Sent) -> bool {
+    let has_data = sent.cause.is_some_and(|cause| cause.payload_len > 0);
+    sent.passive
+        && has_data
+        && sent.socket_is(|socket| {
+            socket.state != TcpState::Listen && (socket.orphaned || socket.receive_shutdown)
+        })
+}
+
+/// It answers a segment that came after this end's FIN.
+pub(super) fn captured_after_fin(case: &CapturedCase) -> bool {
+    case.is_answer_of_this_host() && case.captured.sender.finished.is_some()
+}

@@ -1,0 +1,137 @@
+//! Segment for a connection that no longer exists on this host.
+
+use super::{Definition, Doc, Many, answers_any, cost_of_data};
+use crate::attribution::{self, Whose};
+use crate::event::{Sent, TcpState};
+use crate::idle::clocks::LEAST;
+use crate::record::{Confidence, EvidenceKind, Explanation, Origin, Severity};
+use crate::verdict::{CapturedCase, LeftCase, SentCase};
+
+pub struct HalfOpen;
+
+impl Definition for HalfOpen {
+    fn doc(&self) -> Doc {
+        Doc {
+            brief: "Segment for a connection that no longer exists on this host.",
+            happened: "a segment for a connection this host no longer has",
+            known: "reason NO_SOCKET, or TCP_FLAGS at a listener with a remembered connection. The tombstone says who had it and how it ended",
+            remedy: "the connection's end was not heard of on the other side: restart, crash, timeout, a middlebox",
+            look_alikes: "a listener that remembers no such connection: `stray_ack`; a SYN-ACK for a connect that was given up: `late_synack`",
+            captured: ["*possible* after a silence of 0.9 s or more (a packet filter looks the same), else unknown", "`reset_by_peer`, or `idle_timeout` by its signs"],
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        Origin::LocalKernel
+    }
+
+    /// A listener that came back knows nothing of the connection.
+    fn whose(&self) -> Whose {
+        Whose::Former
+    }
+
+    fn is_answer(&self) -> bool {
+        true
+    }
+
+    fn cost(&self, sent: &Sent) -> Severity {
+        cost_of_data(sent)
+    }
+
+    fn sentence(&self, case: &SentCase) -> String {
+        let remote = case.sent.flow.remote;
+        match &case.sent.former_connection {
+            Some(tombstone) => format!(
+                "{remote} spoke on a connection that is gone here: {}",
+                attribution::connection_end(tombstone, case.at)
+            ),
+            None => format!("{remote} spoke on a connection that this host does not have"),
+        }
+    }
+
+    fn many(&self, many: &Many) -> String {
+        format!(
+            "{} {} gone here when the other end spoke on {}",
+            many.connections,
+            many.was(),
+            many.them()
+        )
+    }
+
+    fn left_confidence(&self, _case: &LeftCase) -> Confidence {
+        Confidence::Possible
+    }
+
+    fn left(&self, case: &LeftCase, explanation: &mut Explanation) {
+        inferred(explanation);
+        explanation.summary = format!(
+            "{} spoke on a connection that this host does not have",
+            case.packet.destination
+        );
+    }
+
+    fn captured_cost(&self, case: &CapturedCase) -> Severity {
+        if case.is_put_in_here() {
+            case.cost_of_put_in()
+        } else {
+            case.cost_of_answered()
+        }
+    }
+
+    fn captured(&self, case: &CapturedCase, explanation: &mut Explanation) {
+        if case.is_put_in_here() {
+            return case.put_in(
+                "it does not know the connection (any more), for instance after a timeout of its address translation, or its packet filter rejects",
+                explanation,
+            );
+        }
+        let (me, peer) = case.ends();
+        case.look(explanation);
+        case.answered(explanation);
+        case.kernel_or_filter(explanation);
+        explanation.summary = format!(
+            "{peer} spoke on a connection that {} does not have any more, or that its packet filter rejects{}",
+            me.ip(),
+            case.after_silence()
+        );
+    }
+}
+
+/// A segment for a connection that is remembered.
+pub(super) fn is_remembered(sent: &Sent) -> bool {
+    answers_any(sent) && sent.former_connection.is_some()
+}
+
+/// The connection is remembered, so it was of the service before its restart.
+pub(super) fn listener_is_back(sent: &Sent) -> bool {
+    answer_at_listener(sent) && sent.former_connection.is_some()
+}
+
+/// A listener answers a segment.
+pub(super) fn answer_at_listener(sent: &Sent) -> bool {
+    sent.passive && at_listener(sent) && answers_any(sent)
+}
+
+/// The socket is a listener.
+pub(super) fn at_listener(sent: &Sent) -> bool {
+    sent.socket_is(|socket| socket.state == TcpState::Listen)
+}
+
+/// It answers a segment for which there is no socket.
+pub(super) fn no_socket(sent: &Sent) -> bool {
+    sent.passive && sent.socket.is_none() && sent.minisock.is_none() && answers_any(sent)
+}
+
+/// It answers a segment of a connection on which this end had been silent.
+pub(super) fn captured_after_silence(case: &CapturedCase) -> bool {
+    let silent = case.captured.sender.silent;
+    case.is_answer_of_this_host() && silent.is_some_and(|silent| silent >= LEAST)
+}
+
+/// A kernel that does not show answers without a socket.
+pub(super) fn inferred(explanation: &mut Explanation) {
+    explanation.add(
+        EvidenceKind::Inferred,
+        "this kernel does not tell of answers without a socket",
+    );
+}

@@ -1,0 +1,376 @@
+//! Idle timeout: the idle time before the reset matches a known or learned timeout.
+//!
+//! A silence that fits a number is a hint and no more: people write every 300 s, and applications think for 60. So the cause
+//! is an idle timeout only where something else says so as well: the path has shown this timeout before, the configuration
+//! names the device, or the reset does not come from the peer.
+
+use std::time::Duration;
+
+use super::reset_by_peer::{self, after_the_fin, answer_time};
+use super::{Definition, Doc, Many};
+use crate::idle::candidates::{Kind, Match};
+use crate::idle::clocks::{LEAST, Quiet, Trigger};
+use crate::idle::memory::Lesson;
+use crate::record::{
+    Basis, Bound, Confidence, EvidenceKind, Explanation, IdleMode, Learned, Origin, Sentence,
+};
+use crate::verdict::peer_signs::Bearing;
+use crate::verdict::{AcceptedCase, Around, Side, advice};
+use crate::words;
+
+pub struct IdleTimeout;
+
+impl Definition for IdleTimeout {
+    fn doc(&self) -> Doc {
+        Doc {
+            brief: "The idle time matches a known or learned timeout.",
+            happened: "the connection had been silent for as long as a timeout that is known here",
+            known: "see [Idle timeouts](#idle-timeouts)",
+            remedy: "keep the connection awake, raise the timeout, or close it here first",
+            look_alikes: "a silence that only fits a number is `reset_by_peer`; five connections at once after different silences are one event",
+            captured: ["", "by the same signs and silences as live"],
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        Origin::Peer
+    }
+
+    fn many(&self, many: &Many) -> String {
+        let sure = format!("{} an idle timeout", many.sure);
+        let whose = match many.origin {
+            Origin::Middlebox => " of a device on the way",
+            Origin::Peer => " of the other end, or of a proxy there",
+            Origin::LocalProcess
+            | Origin::LocalKernel
+            | Origin::LocalFirewall
+            | Origin::Forwarded
+            | Origin::Unknown => "",
+        };
+        let after = match &many.silence {
+            Some(length) => format!(" after {length} of silence"),
+            None => " after a silence".to_owned(),
+        };
+        let mut text = format!(
+            "{} {} reset{after}: {}{whose}{}",
+            many.connections,
+            many.was(),
+            sure.trim_start(),
+            many.sure_in_parts
+        );
+        let names: Vec<&str> = many.devices.iter().map(|it| &**it).collect();
+        if !names.is_empty() {
+            let more = match many.more_devices {
+                0 => String::new(),
+                more => format!(", or {more} others"),
+            };
+            text.push_str(&format!("; it fits {}{more}", words::one_of(&names)));
+        }
+        if let Some((timeout, samples, of)) = many.learned {
+            text.push_str(&format!(
+                "; {} of {} idle resets on this path came at {}",
+                words::count(samples),
+                words::count(of),
+                words::silence(timeout)
+            ));
+        }
+        text
+    }
+
+    fn accepted_from(&self, case: &AcceptedCase) -> (Origin, Confidence) {
+        match &case.timeout {
+            _ if case.expired_on_this_host() => (Origin::Middlebox, Confidence::Likely),
+            Some(found) => (found.origin, found.confidence),
+            None => (Origin::Peer, Confidence::Possible),
+        }
+    }
+
+    fn accepted(&self, case: &AcceptedCase, explanation: &mut Explanation) {
+        explanation.summary = match &case.timeout {
+            Some(found) => timed_out(case, found),
+            // The end of this host that had forgotten the connection says it.
+            None => reset_by_peer::summary(case),
+        };
+        explanation.advice = advice_on(case);
+    }
+}
+
+/// What keeps the connection, or ends it politely; empty where it was no timeout.
+pub(super) fn advice_on(case: &AcceptedCase) -> Vec<Sentence> {
+    let Some(found) = &case.timeout else {
+        return Vec::new();
+    };
+    let silence = found.quiet.silence();
+    if found.quiet.owed && found.origin == Origin::Peer {
+        return advice::for_late_answer(silence);
+    }
+    advice::for_idle(&advice::IdleSituation {
+        mode: found.quiet.mode,
+        timeout: found.timeout,
+        silence,
+        matches: &case.around.matches,
+        transparent: found.origin == Origin::Middlebox,
+        keepalive: case.keepalive,
+        process: case.process.as_deref(),
+        sent_by_us: false,
+    })
+}
+
+fn timed_out(case: &AcceptedCase, found: &Timeout) -> String {
+    let side = case.around.side;
+    let our = side.our();
+    let remote = case.received.flow.remote;
+    let age = words::after_age(case.received.ownership.as_ref(), case.at);
+    let quiet = &found.quiet;
+    let silence = words::silence(quiet.silence());
+    let foreign = found.origin == Origin::Middlebox;
+    let mut text = match (quiet.mode, foreign) {
+        (IdleMode::RstAtExpiry, true) => format!(
+            "a device on the way to {remote} reset the connection{age} when it had been silent for {silence}"
+        ),
+        (IdleMode::RstAtExpiry, false) => {
+            format!("{remote} reset the connection{age} when it had been silent for {silence}")
+        }
+        (IdleMode::FinAtExpiry, _) => {
+            let then = after_the_fin(case, quiet.after);
+            format!("{remote} closed the connection when it had been silent for {silence}, and {then}")
+        }
+        (IdleMode::LateRst, _) => {
+            let who = if foreign {
+                format!("a device on the way to {remote} had forgotten the connection")
+            } else {
+                format!("the connection to {remote} was forgotten on the way, or there")
+            };
+            let what = match quiet.trigger {
+                Trigger::Probe => "keepalive probe",
+                Trigger::Close => "FIN",
+                Trigger::Nothing | Trigger::Write | Trigger::PeerFinish | Trigger::Closed => "write",
+            };
+            let when = quiet.after.map_or_else(String::new, |after| {
+                format!(" {}", answer_time(after.as_secs_f64()))
+            });
+            format!("silent {silence}, then {our} {what} was reset{when}: {who}")
+        }
+    };
+    if let Some(fits) = fits(found, &case.around.matches) {
+        text = format!("{text}; {fits}");
+    }
+    if quiet.owed && !foreign {
+        text.push_str(match side {
+            Side::Ours => "; it had asked, and this end had not answered yet",
+            Side::Theirs => "; it had asked, and the receiver had not answered yet",
+        });
+    }
+    if quiet.application > quiet.wire + LEAST && quiet.mode != IdleMode::LateRst {
+        text.push_str("; only segments without data, such as keepalive probes, passed meanwhile");
+    }
+    text
+}
+
+/// An idle timeout as the cause.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timeout {
+    /// Who reset.
+    pub origin: Origin,
+    /// How sure.
+    pub confidence: Confidence,
+    /// What the silence before it was.
+    pub quiet: Quiet,
+    /// The device of the configuration that it fits.
+    pub configured: Option<Match>,
+    /// The timeout that the path has shown, where it fits.
+    pub learned: Option<Learned>,
+    /// How long the timeout is, where that is known: learned, configured, or the silence at expiry.
+    pub timeout: Option<Duration>,
+}
+
+/// A device in the table may be meant only from this timeout on: shorter ones are think times of applications.
+const LEAST_KNOWN: f64 = 30.0;
+
+/// A device that is not known is believed to have forgotten a connection from this silence on; before, it may have had any
+/// reason to reset it.
+pub const LEAST_FORGETFUL: Duration = Duration::from_secs(60);
+
+/// Judges; `None`: no idle timeout, or nothing but the number speaks for one.
+pub fn find_timeout(around: &Around, bearing: &Bearing) -> Option<Timeout> {
+    let quiet = around.quiet?;
+    if quiet.silence() < LEAST || around.burst.is_some() {
+        return None;
+    }
+    let configured = around
+        .matches
+        .iter()
+        .find(|found| found.candidate.basis == Basis::Configured);
+    let foreign = bearing.is_foreign() && quiet.mode != IdleMode::FinAtExpiry;
+    // A bound was learned from resets like this one: it proves nothing beside it.
+    let learned = around
+        .learned
+        .as_ref()
+        .filter(|learned| learned.bound == Bound::Exact);
+    let known = around
+        .matches
+        .iter()
+        .any(|found| found.precise && found.candidate.timeout >= LEAST_KNOWN);
+    let forgotten = foreign && bearing.forgot && quiet.wire >= LEAST_FORGETFUL;
+    let facts =
+        usize::from(configured.is_some()) + usize::from(learned.is_some()) + usize::from(foreign);
+    let confidence = if configured.is_some() || learned.is_some() {
+        if facts >= 2 {
+            Confidence::Certain
+        } else {
+            Confidence::Likely
+        }
+    } else if forgotten || (known && foreign) {
+        Confidence::Likely
+    } else if known {
+        Confidence::Possible
+    } else {
+        return None;
+    };
+    let origin = match configured {
+        _ if foreign => Origin::Middlebox,
+        // The user says that this device resets in the other end's name. After it forgot, the other end may have answered
+        // itself: then the TTL is the usual one.
+        Some(found) if found.kind == Kind::Transparent => {
+            if quiet.mode == IdleMode::RstAtExpiry || bearing.weight > 0 {
+                Origin::Middlebox
+            } else {
+                Origin::Peer
+            }
+        }
+        _ => Origin::Peer,
+    };
+    let timeout = learned
+        .map(|learned| learned.timeout)
+        .or(configured.map(|found| found.candidate.timeout))
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .or((quiet.mode != IdleMode::LateRst).then_some(quiet.application));
+    Some(Timeout {
+        origin,
+        confidence,
+        quiet,
+        configured: configured.cloned(),
+        learned: learned.cloned(),
+        timeout,
+    })
+}
+
+/// What a silence fits, for a sentence.
+fn fits(timeout: &Timeout, matches: &[Match]) -> Option<String> {
+    if let Some(found) = &timeout.configured {
+        return Some(format!(
+            "this is the idle timeout of \"{}\" ({}, from the configuration)",
+            found.candidate.device,
+            words::seconds(found.candidate.timeout)
+        ));
+    }
+    if let Some(learned) = &timeout.learned {
+        return Some(format!(
+            "this is what this path has shown before: {}",
+            lesson(learned)
+        ));
+    }
+    let names: Vec<&str> = matches
+        .iter()
+        .filter(|found| found.precise)
+        .take(3)
+        .map(|found| found.candidate.device.as_str())
+        .collect();
+    (!names.is_empty()).then(|| format!("which fits the idle timeout of {}", words::one_of(&names)))
+}
+
+/// `37 of 40 idle resets came at 300.0 ± 0.4 s`.
+pub fn lesson(learned: &Learned) -> String {
+    match learned.bound {
+        Bound::Exact => format!(
+            "{} of {} idle resets came at {:.1} ± {:.1} s",
+            words::count(learned.samples),
+            words::count(learned.of),
+            learned.timeout,
+            learned.spread.unwrap_or_default()
+        ),
+        Bound::AtMost => format!(
+            "{} resets after {:.1} s of silence or more, so the timeout is not longer",
+            words::count(learned.samples),
+            learned.timeout
+        ),
+    }
+}
+
+/// The same with its path: `towards 10.0.0.0/24 port 443: …`.
+pub fn path_lesson(lesson: &Lesson) -> String {
+    let path = &lesson.path;
+    let towards = if path.outgoing {
+        format!("towards {} port {}", path.network, path.service)
+    } else {
+        format!("from {} to port {} here", path.network, path.service)
+    };
+    format!(
+        "{towards}, {}: {}",
+        lesson.mode,
+        self::lesson(&lesson.learned)
+    )
+}
+
+/// What the silence, the path's history and the known devices say.
+pub fn silence_evidence(around: &Around, explanation: &mut Explanation) {
+    if let Some(quiet) = &around.quiet
+        && quiet.silence() >= LEAST
+    {
+        explanation.add(EvidenceKind::Silence, describe(quiet));
+    }
+    if let Some(burst) = &around.burst {
+        explanation.add(
+            EvidenceKind::Burst,
+            format!(
+                "{} of this path were reset within {}, after silences from {} to {}: one event, not each one's own timer",
+                words::things(burst.connections, "connection"),
+                words::span(burst.within),
+                words::span(burst.shortest),
+                words::span(burst.longest)
+            ),
+        );
+    }
+    if let Some(learned) = &around.learned {
+        explanation.add(EvidenceKind::Learned, lesson(learned));
+    }
+    if !around.matches.is_empty() {
+        let names: Vec<String> = around
+            .matches
+            .iter()
+            .map(|found| {
+                format!(
+                    "{} ({})",
+                    found.candidate.device,
+                    words::seconds(found.candidate.timeout)
+                )
+            })
+            .collect();
+        explanation.add(
+            EvidenceKind::Candidates,
+            format!("the silence fits {}", names.join(", ")),
+        );
+    }
+}
+
+fn describe(quiet: &Quiet) -> String {
+    let probes = if quiet.application > quiet.wire + LEAST {
+        format!(
+            "; without data for {}, but not without segments such as keepalive probes",
+            words::silence(quiet.application)
+        )
+    } else {
+        String::new()
+    };
+    let how = match quiet.mode {
+        IdleMode::RstAtExpiry => "the reset itself ended it",
+        IdleMode::LateRst => "this end spoke first",
+        IdleMode::FinAtExpiry => "a FIN ended it",
+    };
+    format!("silent for {}, {how}{probes}", words::silence(quiet.wire))
+}
+
+/// It was silent for as long as a timeout that something speaks for, or an entry of this host for it had expired.
+pub(super) fn has_timed_out(case: &AcceptedCase) -> bool {
+    case.timeout.is_some() || case.expired_on_this_host()
+}

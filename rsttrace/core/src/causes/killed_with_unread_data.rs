@@ -1,0 +1,71 @@
+//! The process was killed with unread data in the receive buffer.
+
+use super::close_with_unread_data::{closed_with_unread, unread, unread_bytes};
+use super::{Definition, Doc, Many};
+use crate::attribution::Whose;
+use crate::event::Sent;
+use crate::record::{Evidence, Origin, Sentence};
+use crate::verdict::SentCase;
+use crate::words;
+
+pub struct KilledWithUnreadData;
+
+impl Definition for KilledWithUnreadData {
+    fn doc(&self) -> Doc {
+        Doc {
+            brief: "The process was killed with unread data in the receive buffer.",
+            happened: "the same, because a signal was killing the process",
+            known: "the same, in a task that exits by a signal",
+            remedy: "find who killed it: the out-of-memory killer, a stop timeout, a deploy",
+            look_alikes: "a process that exits by itself has closed: `close_with_unread_data`",
+            captured: ["`local_process`, cause unknown, *likely*; unread data is hinted at where bytes were not answered", "`reset_by_peer`"],
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        Origin::LocalProcess
+    }
+
+    fn whose(&self) -> Whose {
+        Whose::Closer
+    }
+
+    fn decisive(&self, sent: &Sent) -> Option<Evidence> {
+        unread(sent)
+    }
+
+    fn sentence(&self, case: &SentCase) -> String {
+        let (name, age) = (case.subject(), case.after_age());
+        let unread = unread_bytes(&case.sent);
+        match case.sent.ended_by().1 {
+            Some(signal) => format!(
+                "{name} was killed by {} with {unread}{age}",
+                words::signal(signal)
+            ),
+            None => format!("{name} was killed with {unread}{age}"),
+        }
+    }
+
+    fn advice(&self, _sent: &Sent) -> Option<Sentence> {
+        Some(
+            "find who sent the signal: the kernel log for the out-of-memory killer, TimeoutStopSec, a deploy"
+                .into(),
+        )
+    }
+
+    fn many(&self, many: &Many) -> String {
+        format!(
+            "{} was killed with received data unread on {}",
+            many.subject, many.connections
+        )
+    }
+}
+
+/// The task that closed was being killed by a signal; exiting by itself is a close.
+pub(super) fn closer_was_killed(sent: &Sent) -> bool {
+    matches!(sent.ended_by(), (true, Some(_)))
+}
+
+pub(super) fn killed_with_unread(sent: &Sent) -> bool {
+    closed_with_unread(sent) && closer_was_killed(sent)
+}

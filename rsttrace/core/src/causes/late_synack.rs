@@ -1,0 +1,94 @@
+//! SYN-ACK for a connection attempt that was already abandoned.
+
+use super::{Definition, Doc, Many, answers_synack, half_open};
+use crate::event::{Sent, TcpFlags, TcpState};
+use crate::record::{Direction, Explanation, Origin, Severity, ServingEnd};
+use crate::verdict::{CapturedCase, SentCase};
+use crate::words;
+
+pub struct LateSynack;
+
+impl Definition for LateSynack {
+    fn doc(&self) -> Doc {
+        Doc {
+            brief: "SYN-ACK for a connection attempt that was already abandoned.",
+            happened: "the peer answered a connect that had been given up",
+            known: "reason NO_SOCKET, the segment is a SYN-ACK",
+            remedy: "the connect timeout is shorter than the handshake takes",
+            look_alikes: "the echo of a SYN that somebody sent in this host's name: *possible* where no connect is remembered",
+            captured: ["*possible*: given up, a scan, or a packet filter", "`reset_by_peer`, noise"],
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        Origin::LocalKernel
+    }
+
+    fn serving(&self, _direction: Direction) -> Option<ServingEnd> {
+        Some(ServingEnd::Remote)
+    }
+
+    fn is_answer(&self) -> bool {
+        true
+    }
+
+    fn cost(&self, _sent: &Sent) -> Severity {
+        Severity::Noise
+    }
+
+    fn sentence(&self, case: &SentCase) -> String {
+        let remote = case.sent.flow.remote;
+        if is_abandoned(&case.sent) {
+            format!(
+                "{remote} answered a connect{} that had been given up",
+                words::after(" of ", case.process.as_ref())
+            )
+        } else {
+            format!(
+                "{remote} answered a connect that is not known here: given up before the tool was there, or never made (a spoofed SYN's echo)"
+            )
+        }
+    }
+
+    fn many(&self, many: &Many) -> String {
+        format!(
+            "{} answered handshakes that had been given up, or never begun, here",
+            many.resets
+        )
+    }
+
+    fn captured_cost(&self, _case: &CapturedCase) -> Severity {
+        Severity::Noise
+    }
+
+    fn captured(&self, case: &CapturedCase, explanation: &mut Explanation) {
+        let (me, peer) = case.ends();
+        case.look(explanation);
+        case.answered(explanation);
+        case.kernel_or_filter(explanation);
+        explanation.summary = format!(
+            "{peer} answered a connect that {} does not wait for (any more): given up, or a scan, or its packet filter rejects",
+            me.ip()
+        );
+    }
+}
+
+fn is_abandoned(sent: &Sent) -> bool {
+    sent.former_connection
+        .as_ref()
+        .is_some_and(|former| former.last_state == TcpState::SynSent)
+}
+
+/// The connection that this SYN-ACK answers was given up while it was being made.
+pub(super) fn abandoned_connect(sent: &Sent) -> bool {
+    answers_synack(sent) && is_abandoned(sent)
+}
+
+pub(super) fn no_socket_synack(sent: &Sent) -> bool {
+    half_open::no_socket(sent) && answers_synack(sent)
+}
+
+pub(super) fn captured_synack(case: &CapturedCase) -> bool {
+    let synack = TcpFlags::SYN | TcpFlags::ACK;
+    case.is_answer_of_this_host() && case.answers.is_some_and(|cause| cause.flags.has(synack))
+}

@@ -1,0 +1,101 @@
+//! close() with SO_LINGER {1, 0}.
+
+use super::close_with_unread_data::is_closing;
+use super::{Definition, Doc, Many, cost_of_state};
+use crate::attribution::Whose;
+use crate::event::{OwnerSource, Sent, TcpState};
+use crate::record::{Evidence, EvidenceKind, Origin, Sentence, Severity};
+use crate::verdict::SentCase;
+
+pub struct LingerZero;
+
+impl Definition for LingerZero {
+    fn doc(&self) -> Doc {
+        Doc {
+            brief: "close() with SO_LINGER {1, 0}.",
+            happened: "close() with SO_LINGER {1, 0}",
+            known: "reason TCP_STATE, socket in CLOSE, both directions shut, SO_LINGER 0",
+            remedy: "remove the option, unless the reset is meant",
+            look_alikes: "connect(AF_UNSPEC) keeps its file: `disconnect`; after shutdown(SHUT_RDWR) the two look the same, so *likely*",
+            captured: ["`local_process`, cause unknown, *likely*", "`reset_by_peer`"],
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        Origin::LocalProcess
+    }
+
+    fn whose(&self) -> Whose {
+        Whose::Closer
+    }
+
+    fn cost(&self, sent: &Sent) -> Severity {
+        cost_of_close(sent).unwrap_or_else(|| cost_of_state(sent))
+    }
+
+    fn decisive(&self, sent: &Sent) -> Option<Evidence> {
+        sent.socket.as_ref()?;
+        Some(Evidence::new(
+            EvidenceKind::Linger,
+            "SO_LINGER is on with time 0",
+        ))
+    }
+
+    fn sentence(&self, case: &SentCase) -> String {
+        [
+            &case.subject(),
+            " closed with SO_LINGER time 0",
+            &case.after_age(),
+            &case.quiet_for(),
+        ]
+        .concat()
+    }
+
+    fn advice(&self, _sent: &Sent) -> Option<Sentence> {
+        Some("close without SO_LINGER {1, 0}, unless the reset is meant".into())
+    }
+
+    fn many(&self, many: &Many) -> String {
+        format!(
+            "{} closed {} with SO_LINGER time 0, which resets {}",
+            many.subject,
+            many.connections,
+            many.them()
+        )
+    }
+}
+
+pub(super) fn lingers_for_zero(sent: &Sent) -> bool {
+    sent.active(|socket| is_closing(socket) && socket.linger.is_some_and(|time| time.is_zero()))
+}
+
+/// The socket had not been shut down before it closed.
+pub(super) fn lingers_from_open(sent: &Sent) -> bool {
+    let before = sent
+        .ownership
+        .as_ref()
+        .and_then(|ownership| ownership.state_before_close);
+    lingers_for_zero(sent)
+        && !matches!(
+            before,
+            Some(TcpState::FinWait1 | TcpState::FinWait2 | TcpState::Closing | TcpState::LastAck)
+        )
+}
+
+/// Bytes that a farewell may have, a TLS close_notify with its record header and tag or a protocol's "bye".
+const FAREWELL: u32 = 100;
+
+/// Nothing is lost where a client had got the server's FIN and had nothing outstanding: the exchange was over. What it left unread
+/// is at most a farewell (TLS close_notify). A server in the same place may still owe an answer.
+pub(super) fn cost_of_close(sent: &Sent) -> Option<Severity> {
+    let connected = sent.ownership.as_ref().is_some_and(|ownership| {
+        !ownership.inherited && ownership.source == Some(OwnerSource::Connect)
+    });
+    let done = sent.socket.as_ref().is_some_and(|socket| {
+        socket.peer_finished
+            && socket.unacknowledged == 0
+            && socket.bytes_received > 0
+            && socket.unread <= FAREWELL
+    });
+    (connected && done).then_some(Severity::Noise)
+}

@@ -1,0 +1,55 @@
+//! The reset does not come from the peer, according to TTL, timing or sequence numbers.
+
+use super::{Definition, Doc, Many};
+use crate::record::{Confidence, Explanation, Origin};
+use crate::verdict::{AcceptedCase, advice};
+
+pub struct NotFromPeer;
+
+impl Definition for NotFromPeer {
+    fn doc(&self) -> Doc {
+        Doc {
+            brief: "The reset does not come from the peer, according to TTL, timing or sequence numbers.",
+            happened: "it does not look like it came from the peer",
+            known: "at least two signs that have nothing to do with each other, see [Signs against the peer](#signs-against-the-peer)",
+            remedy: "find the neighbour that handed it over, and capture resets at the other end, too",
+            look_alikes: "one sign has innocent reasons: `reset_by_peer`, *possible*",
+            captured: ["", "by the same signs and silences as live"],
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        Origin::Middlebox
+    }
+
+    fn many(&self, many: &Many) -> String {
+        format!(
+            "{} {} reset by something that does not look like the other end{}",
+            many.connections,
+            many.was(),
+            many.after_silence
+        )
+    }
+
+    fn accepted_from(&self, case: &AcceptedCase) -> (Origin, Confidence) {
+        (Origin::Middlebox, case.bearing.confidence())
+    }
+
+    fn accepted(&self, case: &AcceptedCase, explanation: &mut Explanation) {
+        let how = match case.around.talks_on {
+            Some(_) => "the peer spoke on afterwards".to_owned(),
+            None => case.bearing.loudest().unwrap_or_else(|| "several signs speak against it".to_owned()),
+        };
+        explanation.summary = format!(
+            "a reset in the name of {} does not look like it came from the peer: {how}",
+            case.received.flow.remote
+        );
+        let sighting = case.arrived.as_ref().and_then(|arrived| arrived.sighting.as_ref());
+        explanation.advice = advice::for_foreign(sighting.and_then(|packet| packet.source_mac));
+    }
+}
+
+/// Signs speak against the peer, and nothing says better who it was.
+pub(super) fn does_not_look_like_the_peer(case: &AcceptedCase) -> bool {
+    case.is_inferred() && case.bearing.is_foreign()
+}

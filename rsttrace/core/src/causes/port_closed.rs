@@ -1,0 +1,106 @@
+//! SYN to a port without a listener.
+
+use super::{Definition, Doc, Many, answers, half_open};
+use crate::attribution::{self, Whose};
+use crate::event::{Sent, TcpFlags};
+use crate::record::{
+    Direction, EvidenceKind, Explanation, Origin, Sentence, Severity, ServingEnd,
+};
+use crate::verdict::{CapturedCase, LeftCase, SentCase};
+use crate::words::span;
+
+pub struct PortClosed;
+
+impl Definition for PortClosed {
+    fn doc(&self) -> Doc {
+        Doc {
+            brief: "SYN to a port without a listener.",
+            happened: "SYN to a port without a listener",
+            known: "reason NO_SOCKET, the segment is a SYN; the last listener is named if it is remembered",
+            remedy: "start the service, or stop the client",
+            look_alikes: "a packet filter that rejects the SYN has no event of the TCP stack: `firewall_reject`",
+            captured: ["*possible*: a packet filter that rejects looks the same", "`connection_refused`; *possible* if its TTL is not that of the host's other connections"],
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        Origin::LocalKernel
+    }
+
+    /// Nobody made it: the port is closed. Who listened there before is evidence, not blame.
+    fn whose(&self) -> Whose {
+        Whose::Nobody
+    }
+
+    fn serving(&self, direction: Direction) -> Option<ServingEnd> {
+        (direction == Direction::Sent).then_some(ServingEnd::Local)
+    }
+
+    fn is_answer(&self) -> bool {
+        true
+    }
+
+    fn cost(&self, _sent: &Sent) -> Severity {
+        Severity::Refused
+    }
+
+    fn sentence(&self, case: &SentCase) -> String {
+        let port = case.sent.flow.local.port();
+        match &case.sent.former_listener {
+            Some(tombstone) => format!(
+                "nobody listens on {port}; until {} ago {} did",
+                span(case.at.since(tombstone.died)),
+                attribution::listener(&tombstone.ownership)
+            ),
+            None => format!("nobody listens on {port}"),
+        }
+    }
+
+    fn advice(&self, sent: &Sent) -> Option<Sentence> {
+        sent.former_listener.as_ref()?;
+        Some("start the service that listened there, or stop its clients".into())
+    }
+
+    fn many(&self, many: &Many) -> String {
+        format!(
+            "{} {} refused: nobody listened there",
+            many.attempts,
+            many.was()
+        )
+    }
+
+    fn left(&self, case: &LeftCase, explanation: &mut Explanation) {
+        half_open::inferred(explanation);
+        explanation.summary = format!("nobody listens on {}", case.packet.source.port());
+    }
+
+    fn captured_cost(&self, _case: &CapturedCase) -> Severity {
+        Severity::Refused
+    }
+
+    fn captured(&self, case: &CapturedCase, explanation: &mut Explanation) {
+        let source = case.captured.packet.source;
+        case.shape(explanation);
+        explanation.add(
+            EvidenceKind::LookAlikes,
+            "the kernel's answer and that of a packet filter of this host look the same in a capture",
+        );
+        explanation.summary = format!(
+            "{} turned a connect to port {} away: nobody listens there, or its packet filter rejects",
+            source.ip(),
+            source.port()
+        );
+        explanation.advice.push(
+            "see on that host whether anybody listens: `ss -ltn`; rsttrace there tells which it is"
+                .into(),
+        );
+    }
+}
+
+pub(super) fn answers_syn(sent: &Sent) -> bool {
+    answers(sent, TcpFlags::SYN, TcpFlags::ACK)
+}
+
+pub(super) fn no_socket_syn(sent: &Sent) -> bool {
+    half_open::no_socket(sent) && answers_syn(sent)
+}

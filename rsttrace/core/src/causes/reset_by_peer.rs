@@ -1,0 +1,241 @@
+//! Reset from the peer without a more specific cause.
+
+use std::time::Duration;
+
+use super::{Definition, Doc, Many};
+use crate::event::{Target, TcpState};
+use crate::idle::clocks::{self, LEAST, Trigger};
+use crate::record::{Confidence, EvidenceKind, Explanation, Origin, Severity};
+use crate::verdict::peer_signs::weigh_ttl;
+use crate::verdict::{
+    AcceptedCase, ArrivedCase, CapturedCase, OtherReset, advice,
+};
+use crate::words::{self, span};
+
+pub struct ResetByPeer;
+
+impl Definition for ResetByPeer {
+    fn doc(&self) -> Doc {
+        Doc {
+            brief: "Reset from the peer without a more specific cause.",
+            happened: "a reset from the peer, with no better explanation",
+            known: "accepted by a socket",
+            remedy: "ask the host that sent it: rsttrace there names process and cause",
+            look_alikes: "two signs or more against the peer: `not_from_peer`; a silence that fits a timeout known here: `idle_timeout`",
+            captured: ["", "by the same signs and silences as live"],
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        Origin::Peer
+    }
+
+    fn many(&self, many: &Many) -> String {
+        format!(
+            "{} {} reset by the other end{}",
+            many.connections,
+            many.was(),
+            many.after_silence
+        )
+    }
+
+    fn accepted_from(&self, case: &AcceptedCase) -> (Origin, Confidence) {
+        let confidence = if case.is_sent_here() {
+            Confidence::Certain
+        } else if case.bearing.is_doubtful() {
+            Confidence::Possible
+        } else {
+            Confidence::Likely
+        };
+        (Origin::Peer, confidence)
+    }
+
+    fn accepted(&self, case: &AcceptedCase, explanation: &mut Explanation) {
+        let remote = case.received.flow.remote;
+        let around = &case.around;
+        let is_inferred = case.is_inferred();
+        explanation.summary = summary(case);
+        if let Some(burst) = around.burst.as_ref().filter(|_| is_inferred) {
+            explanation.summary.push_str(&format!(
+                "; with it {} of this path within {}: one event (a failover, a restart, a sweep), not each one's own timer",
+                words::things(burst.connections.saturating_sub(1), "connection"),
+                span(burst.within)
+            ));
+            explanation.advice = advice::for_burst(case.context.environment);
+        }
+        let is_silent = around
+            .quiet
+            .as_ref()
+            .is_some_and(|quiet| quiet.silence() >= WORTH_PROBING);
+        let opened_here = clocks::is_outgoing(case.received.ownership.as_ref()) == Some(true);
+        if explanation.advice.is_empty() && is_inferred && is_silent && opened_here {
+            explanation.advice.push(format!(
+                "if it happens again after such a silence, `rsttrace probe {remote}` measures the idle timeout of the path"
+            ).into());
+        }
+    }
+
+    fn arrived_from(&self, case: &ArrivedCase) -> (Origin, Confidence) {
+        let confidence = if overtook_its_data(case) {
+            Confidence::Possible
+        } else {
+            Confidence::Likely
+        };
+        (Origin::Peer, confidence)
+    }
+
+    fn arrived(&self, case: &ArrivedCase, explanation: &mut Explanation) {
+        let source = case.packet.source;
+        let (detail, summary) = if is_once_more(case) {
+            (
+                "a reset had ended this connection just before",
+                format!("{source} reset the connection once more"),
+            )
+        } else if case.packet.target == Target::Stateless(TcpState::TimeWait) {
+            (
+                "the connection was in TIME_WAIT",
+                format!("{source} reset a connection after both sides had closed"),
+            )
+        } else if took_back(case) {
+            (
+                "the handshake was half done",
+                format!("{source} took back its connection attempt, as port scans do"),
+            )
+        } else {
+            // It missed.
+            super::blind_attempt::explain_miss(case, explanation);
+            explanation.summary = format!(
+                "{source} reset the connection; this one came before data that had been sent first"
+            );
+            return;
+        };
+        explanation.add(EvidenceKind::Socket, detail);
+        explanation.summary = summary;
+    }
+
+    fn captured_cost(&self, _case: &CapturedCase) -> Severity {
+        Severity::Noise
+    }
+
+    /// Nobody but its own kernel has a reason to answer what is still on its way.
+    fn captured_from(&self, case: &CapturedCase) -> (Origin, Confidence) {
+        if case.is_made_here() {
+            (Origin::LocalKernel, Confidence::Possible)
+        } else {
+            (Origin::Peer, Confidence::Certain)
+        }
+    }
+
+    fn captured(&self, case: &CapturedCase, explanation: &mut Explanation) {
+        case.once_more(explanation);
+    }
+}
+
+/// A silence after which a path is worth probing.
+const WORTH_PROBING: Duration = Duration::from_secs(30);
+/// Silence in seconds that a sentence mentions.
+const WORTH_TELLING: f64 = 0.1;
+/// A span that a sentence leaves out.
+const SOON: Duration = Duration::from_millis(5);
+
+/// One sentence about an accepted reset that nothing explains better.
+pub(super) fn summary(case: &AcceptedCase) -> String {
+    let received = &case.received;
+    let our = case.around.side.our();
+    let remote = received.flow.remote;
+    let Some(clocks) = &case.clocks else {
+        return format!("{remote} reset the handshake");
+    };
+    let age = words::after_age(received.ownership.as_ref(), case.at);
+    if case.severity == Severity::Noise {
+        return format!("{remote} reset a connection{age} that this side had closed");
+    }
+    let finish = case.around.quiet.as_ref();
+    if let Some(quiet) = finish.filter(|quiet| quiet.trigger == Trigger::PeerFinish) {
+        let silence = if quiet.application >= LEAST {
+            format!(" after {} of silence", words::silence(quiet.application))
+        } else {
+            String::new()
+        };
+        let then = after_the_fin(case, quiet.after);
+        return format!("{remote} had closed the connection{silence}, and {then}");
+    }
+    let quiet = clocks.quiet_before.filter(|&quiet| quiet >= WORTH_TELLING);
+    match (quiet, clocks.reset_after_send) {
+        (Some(quiet), Some(after)) => format!(
+            "{remote} reset the connection{age}: silent {}, then {our} write was reset {}",
+            words::seconds(quiet),
+            answer_time(after)
+        ),
+        (Some(quiet), None) => {
+            format!(
+                "{remote} reset the connection{age}, silent {}",
+                words::seconds(quiet)
+            )
+        }
+        (None, Some(after)) => format!(
+            "{remote} reset the connection{age}, {} after {our} unanswered write",
+            words::seconds(after)
+        ),
+        (None, None) => format!("{remote} reset the connection{age}"),
+    }
+}
+
+/// `in 0.4 ms`; the kernel's clock of writes has ticks, within which everything is at once.
+pub(super) fn answer_time(seconds: f64) -> String {
+    if seconds <= 0.0 {
+        "at once".to_owned()
+    } else {
+        format!("in {}", words::seconds(seconds))
+    }
+}
+
+/// What followed a FIN: `reset our write 1.2 s later`.
+pub(super) fn after_the_fin(case: &AcceptedCase, after: Option<Duration>) -> String {
+    let what = match case.received.socket.since_first_unacknowledged {
+        Some(_) => format!("reset {} write", case.around.side.our()),
+        None => "reset it".to_owned(),
+    };
+    match after {
+        Some(after) if after >= SOON => format!("{what} {} later", span(after)),
+        _ => format!("{what} at once"),
+    }
+}
+
+/// A reset had ended the connection just before.
+pub(super) fn is_once_more(case: &ArrivedCase) -> bool {
+    matches!(case.packet.target, Target::Socket { .. })
+        && case.other == Some(OtherReset::JustBefore)
+}
+
+/// The connection was in TIME_WAIT.
+pub(super) fn is_in_time_wait(case: &ArrivedCase) -> bool {
+    case.packet.target == Target::Stateless(TcpState::TimeWait)
+}
+
+/// The handshake was half done.
+pub(super) fn took_back(case: &ArrivedCase) -> bool {
+    matches!(
+        case.packet.target,
+        Target::Stateless(TcpState::SynRecv | TcpState::NewSynRecv)
+    )
+}
+
+/// A miss is no proof against the peer: data before its reset may have been lost. Its TTL would be the usual one.
+pub(super) fn overtook_its_data(case: &ArrivedCase) -> bool {
+    super::blind_attempt::missed(case)
+        && case.may_be_peers()
+        && case.other == Some(OtherReset::SoonAfter)
+}
+
+/// It answers, with the usual TTL, what was on its way when the connection was reset.
+pub(super) fn captured_once_more_as_usual(case: &CapturedCase) -> bool {
+    let seen = case.captured.packet.segment.ttl;
+    let usual = case.captured.usual_ttl;
+    case.captured.was_ended_by_it() && usual.is_some_and(|usual| weigh_ttl(seen, usual) < 0)
+}
+
+/// The same, whatever its TTL.
+pub(super) fn captured_once_more(case: &CapturedCase) -> bool {
+    case.captured.was_ended_by_it()
+}

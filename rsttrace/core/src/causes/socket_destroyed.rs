@@ -1,0 +1,65 @@
+//! Another process destroyed the socket (`ss -K`, bpf_sock_destroy).
+
+use super::{Definition, Doc, Many, cost_of_state};
+use crate::attribution::Whose;
+use crate::event::{Sent, TcpState};
+use crate::record::{Origin, Role, Severity};
+use crate::verdict::SentCase;
+use crate::words;
+
+pub struct SocketDestroyed;
+
+impl Definition for SocketDestroyed {
+    fn doc(&self) -> Doc {
+        Doc {
+            brief: "Another process destroyed the socket (`ss -K`, bpf_sock_destroy).",
+            happened: "destroyed from outside: `ss -K`, bpf_sock_destroy",
+            known: "reason TCP_STATE on a socket still in use. `process` is who destroyed it, `owner` who had it",
+            remedy: "–",
+            look_alikes: "a process that resets its own socket has closed it first: `linger_zero`, `disconnect`",
+            captured: ["`local_process`, cause unknown, *likely*", "`reset_by_peer`"],
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        Origin::LocalProcess
+    }
+
+    fn whose(&self) -> Whose {
+        Whose::Destroyer
+    }
+
+    fn cost(&self, sent: &Sent) -> Severity {
+        cost_of_state(sent)
+    }
+
+    fn sentence(&self, case: &SentCase) -> String {
+        let age = case.after_age();
+        match (&case.process, &case.owner) {
+            (Some(process), Some(owner)) => format!("{process} destroyed the socket of {owner}{age}"),
+            (Some(process), None) if process.role == Role::Closer => {
+                format!("{process} destroyed the socket{age}")
+            }
+            (process, _) => format!(
+                "the socket{} was destroyed from outside{age}",
+                words::after(" of ", process.as_ref())
+            ),
+        }
+    }
+
+    fn many(&self, many: &Many) -> String {
+        format!(
+            "{} destroyed the sockets{} of {} from outside",
+            many.subject, many.of_owner, many.connections
+        )
+    }
+}
+
+pub(super) fn still_connected(sent: &Sent) -> bool {
+    sent.active(|socket| !matches!(socket.state, TcpState::Close | TcpState::Listen))
+}
+
+/// A process holds the lock of a socket that is in use.
+pub(super) fn held_and_connected(sent: &Sent) -> bool {
+    still_connected(sent) && sent.socket_is(|socket| socket.owned)
+}

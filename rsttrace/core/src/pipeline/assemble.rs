@@ -1,0 +1,529 @@
+//! Which records does one reset make on this host: the sender's, those of the hops in between, the receiver's?
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::form;
+use super::ledger::Ledger;
+use crate::attribution::{self, ProcessName};
+use crate::captured::Captured;
+use crate::causes::{definition, rules};
+use crate::event::{self, BootTime, HostFacts, Packet, ResetReason, SenderSocket};
+use crate::idle::clocks;
+use crate::idle::memory::Path;
+use crate::join::{Chain, Part, Seen};
+use crate::record::{
+    Basis, CapturePoint, Cause, Direction, Form, Idle, Kernel, Link, LinkRole, Origin, Record,
+    Role, Severity, Vantage, Word,
+};
+use crate::verdict::peer_signs::Bearing;
+use crate::verdict::{
+    self, AcceptedCase, Arrived, ArrivedCase, CapturedCase, Clocks, Context, ExpiredEntry,
+    ForwardedCase, LeftCase, OtherEnd, OwnTimeout, Reason, SentCase, Witness,
+};
+use crate::words;
+
+/// A record and its event's time.
+type Draft = (BootTime, Box<Record>);
+
+/// Takes the accepted reset out of a chain if none had come: the kernel resets its own socket before it answers
+/// data for a closed one.
+pub fn drop_echo(chain: &mut Chain) {
+    let came = chain
+        .parts
+        .iter()
+        .any(|part| part.first_ingress().is_some() || part.sent.is_some());
+    if chain.echo && !came {
+        for part in &mut chain.parts {
+            part.received = None;
+        }
+    }
+}
+
+/// All records of a chain in event order, their numbers and link ids still to be given.
+pub fn records(
+    chain: &Chain,
+    host: &HostFacts,
+    context: &Context,
+    ledger: &Ledger,
+    reason: Option<&Reason>,
+) -> Vec<Draft> {
+    let sender = sending_part(chain);
+    let receiver_end = receiving_end(chain);
+    let mut drafts = Vec::with_capacity(2);
+    let mut sender_end = None;
+    if let Some(position) = sender {
+        let part = &chain.parts[position];
+        let draft = match &part.sent {
+            Some(sent) => {
+                let end = Sending {
+                    receiver: receiver_end.as_ref(),
+                    ledger,
+                    reason,
+                };
+                from_socket(part, sent, &end, host, context)
+            }
+            None => from_wire(chain, part, receiver_end.as_ref(), host, context),
+        };
+        if let Some(draft) = draft {
+            sender_end = Some(end_of(&draft.1));
+            drafts.push(draft);
+        }
+    }
+    for (position, part) in chain.parts.iter().enumerate() {
+        let is_sender = sender == Some(position);
+        drafts.extend(match &part.received {
+            Some(received) => {
+                let sender = sender_end.as_ref();
+                Some(accepted(part, received, sender, host, context, ledger))
+            }
+            None if !is_sender && passes_on(chain, part) => {
+                forwarded(part, sender_end.as_ref(), receiver_end.as_ref(), host)
+            }
+            None => observed(part, is_sender, sender_end.as_ref(), host, context, ledger),
+        });
+    }
+    drafts.sort_by_key(|(time, _)| *time);
+    drafts
+}
+
+/// The part the reset was made in: where the kernel says so, else the first where it left without having come in.
+fn sending_part(chain: &Chain) -> Option<usize> {
+    let parts = chain.parts.iter();
+    parts
+        .clone()
+        .position(|part| part.sent.is_some())
+        .or_else(|| {
+            parts
+                .enumerate()
+                .filter(|(_, part)| part.was_made_here())
+                .min_by_key(|(_, part)| part.last_egress().map(|seen| seen.time))
+                .map(|(position, _)| position)
+        })
+}
+
+/// It went through this namespace, seen leaving or accepted in another.
+fn passes_on(chain: &Chain, part: &Part) -> bool {
+    let accepted_elsewhere = chain.received().is_some() && part.came_in();
+    part.was_forwarded() || accepted_elsewhere || part.was_made_here()
+}
+
+/// The accepting process as another end sees it.
+fn receiving_end(chain: &Chain) -> Option<OtherEnd> {
+    let received = chain.received()?;
+    let process = attribution::receiver(&received.event, &received.facts);
+    Some(OtherEnd {
+        label: process.map_or_else(
+            || "a process".to_owned(),
+            |(task, ..)| words::name(&task.comm, task.pid),
+        ),
+        verdict: None,
+        timeout: None,
+    })
+}
+
+/// The sending end as another end sees it.
+fn end_of(record: &Record) -> OtherEnd {
+    let acted = record
+        .process
+        .as_ref()
+        .filter(|process| record.verdict.cause == Cause::RawSocket || process.role == Role::Closer);
+    let label = match (acted, record.verdict.origin) {
+        // The kernel answers by itself, whoever had the connection.
+        (_, Origin::LocalKernel) => "the kernel".to_owned(),
+        (Some(process), _) => ProcessName::from(process).to_string(),
+        (None, Origin::LocalFirewall) => "a packet filter".to_owned(),
+        (None, Origin::LocalProcess) => "a process".to_owned(),
+        (None, Origin::Peer | Origin::Middlebox | Origin::Forwarded | Origin::Unknown) => {
+            "something".to_owned()
+        }
+    };
+    OtherEnd {
+        label,
+        verdict: Some(record.verdict.clone()),
+        timeout: record
+            .idle
+            .as_ref()
+            .filter(|idle| idle.mode.is_some())
+            .map(|idle| OwnTimeout {
+                passes_on: idle.candidates.iter().any(|it| it.basis == Basis::Host),
+            }),
+    }
+}
+
+/// What is known at the sending end beyond its event.
+struct Sending<'a> {
+    receiver: Option<&'a OtherEnd>,
+    ledger: &'a Ledger,
+    reason: Option<&'a Reason>,
+}
+
+/// Whether this end had opened the connection that it reset.
+fn outgoing(sent: &event::Sent) -> Option<bool> {
+    let former = sent.former_connection.as_ref();
+    let ownership = sent
+        .ownership
+        .as_ref()
+        .or(former.map(|former| &former.ownership));
+    clocks::is_outgoing(ownership)
+}
+
+/// The kernel sent it.
+fn from_socket(
+    part: &Part,
+    seen: &Seen<event::Sent>,
+    end: &Sending<'_>,
+    host: &HostFacts,
+    context: &Context,
+) -> Option<Draft> {
+    let sent = &seen.event;
+    let egress = part.last_egress();
+    let time = egress.map_or(seen.time, |egress| egress.time.min(seen.time));
+    let ruling = rules::of_sent(sent);
+    let who = attribution::sent(sent, definition(ruling.cause).whose(), &seen.facts);
+    let process = who.process.as_ref().map(ProcessName::from);
+    let expired = verdict::expired_entry(sent, time, seen.facts.settings.as_deref());
+    let quiet = clocks::before_sent(sent, time);
+    let mut idle = expired.as_ref().map(ExpiredEntry::idle);
+    let mut socket = None;
+    if let Some(it) = &sent.socket {
+        let state = sent.lost_state().unwrap_or(it.state);
+        let ownership = sent.ownership.as_ref();
+        socket = Some(form::socket(it, state, ownership, time, &seen.facts));
+        idle = clocks::idle(it, state, quiet.as_ref());
+    }
+    let mut own_timeout = None;
+    if let Some(quiet) = quiet {
+        let service = Path::of(part.netns, &sent.flow, outgoing(sent)).service;
+        let remote = sent.flow.remote.ip();
+        let comm = process.as_ref().map(|process| process.comm.as_str());
+        let known = form::own_timeout(idle.unwrap_or_default(), comm, &quiet, |quiet| {
+            end.ledger.matches(quiet, remote, service)
+        });
+        own_timeout = known.mode.is_some().then_some(quiet);
+        idle = Some(known);
+    }
+    let verdict = SentCase {
+        sent: Arc::clone(sent),
+        at: time,
+        ruling,
+        process,
+        owner: who.owner.as_ref().map(ProcessName::from),
+        receiver: end.receiver.cloned(),
+        talks_on: end.ledger.talks_on(part.netns, sent, time),
+        passed_on: end.reason.cloned(),
+        expired,
+        not_seen_on_wire: egress.is_none()
+            && context.coverage.packets
+            && context.no_packet_missed(),
+        own_timeout,
+    }
+    .verdict();
+    let mut record = form::blank(time, Direction::Sent, host, part.netns_inode, verdict);
+    record.local = form::endpoint(sent.flow.local);
+    record.remote = form::endpoint(sent.flow.remote);
+    record.process = who.process;
+    record.owner = who.owner.map(Box::new);
+    record.socket = socket;
+    record.idle = idle;
+    record.packet = match egress {
+        Some(egress) => Some(form::packet(&egress.event)),
+        None => form::determined(sent),
+    };
+    if let Some(packet) = record.packet.as_mut() {
+        // What leaves its own host has passed no router.
+        packet.hops = None;
+        packet.form = Some(if sent.passive {
+            Form::Passive
+        } else {
+            Form::Active
+        });
+    }
+    record.interface = egress.and_then(|egress| egress.facts.interface.clone());
+    record.kernel = Some(Kernel {
+        reason: sent.reason.as_ref().map(ResetReason::word),
+        state: sent
+            .socket
+            .as_ref()
+            .map(|socket| socket.state)
+            .or(sent.minisock)
+            .map(|state| Word::new_static(state.name())),
+        hook: form::hooks(&[form::hook_of(sent)], part, true),
+    });
+    record.link = link(LinkRole::Sender);
+    Some((time, record))
+}
+
+/// It left, and the kernel's stack says nothing of it: a packet filter, a raw socket, or a lost event.
+fn from_wire(
+    chain: &Chain,
+    part: &Part,
+    receiver: Option<&OtherEnd>,
+    host: &HostFacts,
+    context: &Context,
+) -> Option<Draft> {
+    let egress = part.last_egress()?;
+    let packet = &egress.event;
+    let raw = part
+        .packets
+        .iter()
+        .find_map(|seen| match &seen.event.sender_socket {
+            SenderSocket::Raw { current, .. } => {
+                attribution::raw_sender(current.as_ref(), &seen.facts)
+            }
+            SenderSocket::None | SenderSocket::Some(_) => None,
+        });
+    let arrived = chain
+        .parts
+        .iter()
+        .any(|part| part.first_ingress().is_some());
+    let accepted = match (receiver, arrived && context.coverage.received) {
+        (Some(_), _) => Some(true),
+        (None, true) if chain.parts.len() == 1 && context.no_receiver_missed() => Some(false),
+        _ => None,
+    };
+    let mut case = LeftCase {
+        packet: Arc::clone(packet),
+        raw_sender: raw.as_ref().map(ProcessName::from),
+        receiver: receiver.cloned(),
+        accepted,
+        expired: None,
+        context: *context,
+    };
+    if case.cause() == Cause::FirewallReject {
+        let settings = egress.facts.settings.as_deref();
+        case.expired = verdict::expired_entry_of_filter(packet, egress.time, settings);
+    }
+    let idle = case.expired.as_ref().map(ExpiredEntry::idle);
+    let verdict = case.verdict();
+    let mut record = form::blank(
+        egress.time,
+        Direction::Sent,
+        host,
+        part.netns_inode,
+        verdict,
+    );
+    record.local = form::endpoint(packet.source);
+    record.remote = form::endpoint(packet.destination);
+    record.process = raw;
+    record.idle = idle;
+    record.packet = Some(form::packet(packet)).map(|packet| crate::record::Packet {
+        hops: None,
+        ..packet
+    });
+    record.interface = egress.facts.interface.clone();
+    record.kernel = Some(form::seen_only(part, true));
+    record.link = link(LinkRole::Sender);
+    Some((egress.time, record))
+}
+
+/// A socket here took it.
+fn accepted(
+    part: &Part,
+    seen: &Seen<event::Received>,
+    sender: Option<&OtherEnd>,
+    host: &HostFacts,
+    context: &Context,
+    ledger: &Ledger,
+) -> Draft {
+    let received = &seen.event;
+    let socket = &received.socket;
+    let ingress = part.first_ingress();
+    let time = ingress.map_or(seen.time, |ingress| ingress.time.min(seen.time));
+    let arrived = ingress
+        .map(|ingress| Arrived::seen(&ingress.event))
+        .or_else(|| Arrived::by_tcp_reset(received));
+    let around = ledger.around(part.netns, received, arrived.as_ref(), seen.time);
+    let idle = clocks::idle(socket, socket.state, around.quiet.as_ref());
+    let process = attribution::received(received, &seen.facts);
+    let verdict = AcceptedCase {
+        received: Arc::clone(received),
+        at: time,
+        arrived: arrived.clone(),
+        clocks: idle.as_ref().map(clocks_of),
+        sender: sender.cloned(),
+        process: process.as_ref().map(|process| process.comm.clone()),
+        keepalive: Some(form::keepalive(socket, &seen.facts)),
+        around: around.clone(),
+        witness: Witness::Kernel,
+        context: *context,
+        severity: Severity::Fault,
+        bearing: Bearing::default(),
+        timeout: None,
+    }
+    .weighed()
+    .verdict();
+    let idle = idle.map(|idle| form::with_timeout(idle, &around, verdict.cause));
+    let mut record = form::blank(time, Direction::Received, host, part.netns_inode, verdict);
+    record.local = form::endpoint(received.flow.local);
+    record.remote = form::endpoint(received.flow.remote);
+    record.process = process;
+    record.socket = Some(form::socket(
+        socket,
+        socket.state,
+        received.ownership.as_ref(),
+        time,
+        &seen.facts,
+    ));
+    record.idle = idle;
+    record.packet = arrived.as_ref().map(form::arrived);
+    record.interface = ingress
+        .map_or(&seen.facts, |ingress| &ingress.facts)
+        .interface
+        .clone();
+    let mut hooks = vec!["tcp:tcp_receive_reset"];
+    if received.segment.is_some() {
+        hooks.push("function:tcp_reset");
+    }
+    record.kernel = Some(Kernel {
+        reason: None,
+        state: Some(Word::new_static(socket.state.name())),
+        hook: form::hooks(&hooks, part, false),
+    });
+    record.link = link(LinkRole::Receiver);
+    (time, record)
+}
+
+/// It went on from here.
+fn forwarded(
+    part: &Part,
+    sender: Option<&OtherEnd>,
+    receiver: Option<&OtherEnd>,
+    host: &HostFacts,
+) -> Option<Draft> {
+    let ingress = part.first_ingress();
+    let leaving = part.last_egress().or(ingress)?;
+    let time = ingress.map_or(leaving.time, |ingress| ingress.time.min(leaving.time));
+    let packet = &leaving.event;
+    let expired = ingress.and_then(|ingress| {
+        let settings = leaving.facts.settings.as_deref();
+        verdict::expired_entry_of_transit(&ingress.event, packet, leaving.time, settings)
+    });
+    let idle = expired.as_ref().map(ExpiredEntry::idle);
+    let verdict = ForwardedCase {
+        packet: Arc::clone(packet),
+        translated: ingress.and_then(|ingress| translation(&ingress.event, packet)),
+        sender: sender.cloned(),
+        receiver: receiver.cloned(),
+        expired,
+    }
+    .verdict();
+    let mut record = form::blank(time, Direction::Forwarded, host, part.netns_inode, verdict);
+    record.idle = idle;
+    record.local = form::endpoint(packet.source);
+    record.remote = form::endpoint(packet.destination);
+    record.packet = Some(form::packet(packet));
+    record.interface = leaving.facts.interface.clone();
+    record.kernel = Some(form::seen_only(part, true));
+    record.link = link(LinkRole::Forwarder);
+    Some((time, record))
+}
+
+/// It came in and nobody took it. A reset of this very namespace comes in only by loopback.
+fn observed(
+    part: &Part,
+    is_sender: bool,
+    sender: Option<&OtherEnd>,
+    host: &HostFacts,
+    context: &Context,
+    ledger: &Ledger,
+) -> Option<Draft> {
+    let ingress = part
+        .first_ingress()
+        .filter(|seen| !is_sender || seen.event.loopback)?;
+    let packet = &ingress.event;
+    let flow = event::Flow {
+        local: packet.destination,
+        remote: packet.source,
+    };
+    let other = ledger.other_reset(part.netns, flow, ingress.time);
+    let verdict = ArrivedCase {
+        packet: Arc::clone(packet),
+        sender: sender.cloned(),
+        other,
+        context: *context,
+    }
+    .verdict();
+    let mut record = form::blank(
+        ingress.time,
+        Direction::Observed,
+        host,
+        part.netns_inode,
+        verdict,
+    );
+    record.local = form::endpoint(packet.destination);
+    record.remote = form::endpoint(packet.source);
+    record.packet = Some(form::packet(packet));
+    record.interface = ingress.facts.interface.clone();
+    record.kernel = Some(form::seen_only(part, false));
+    record.link = link(LinkRole::Receiver);
+    Some((ingress.time, record))
+}
+
+/// A packet capture holds it.
+pub fn captured(
+    captured: Captured,
+    file: &Word,
+    host: &HostFacts,
+    context: &Context,
+    ledger: &Ledger,
+) -> Box<Record> {
+    let packet = Arc::clone(&captured.packet);
+    let around = ledger.around_captured(&captured);
+    let idle = captured.received.as_ref().and_then(|received| {
+        clocks::idle(
+            &received.socket,
+            received.socket.state,
+            around.quiet.as_ref(),
+        )
+    });
+    let (source, destination) = (
+        form::endpoint(packet.source),
+        form::endpoint(packet.destination),
+    );
+    let (direction, local, remote) = match captured.vantage {
+        Some(Vantage::Source | Vantage::Both) => (Direction::Sent, source, destination),
+        Some(Vantage::Destination) if captured.is_expected() => {
+            (Direction::Received, destination, source)
+        }
+        Some(Vantage::Destination) => (Direction::Observed, destination, source),
+        Some(Vantage::Between) | None => (Direction::Observed, source, destination),
+    };
+    let place = CapturePoint {
+        file: file.clone(),
+        frame: captured.frame,
+        vantage: captured.vantage,
+    };
+    let (time, usual_ttl) = (captured.time, captured.usual_ttl);
+    let clocks = idle.as_ref().map(clocks_of);
+    let verdict = CapturedCase::new(captured, around.clone(), clocks, *context).verdict();
+    let mut record = form::blank(time, direction, host, None, verdict);
+    (record.local, record.remote) = (local, remote);
+    record.idle = idle.map(|idle| form::with_timeout(idle, &around, record.verdict.cause));
+    record.packet = Some(crate::record::Packet {
+        expected_ttl: usual_ttl.or(packet.baseline.map(|baseline| baseline.ttl)),
+        ..form::packet(&packet)
+    });
+    record.capture = Some(Box::new(place));
+    record
+}
+
+/// Source and destination it came in with, where they differ from those it left with.
+fn translation(came: &Packet, left: &Packet) -> Option<(SocketAddr, SocketAddr)> {
+    let same = came.source == left.source && came.destination == left.destination;
+    let plain = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+    (!same).then(|| (plain(came.source), plain(came.destination)))
+}
+
+/// The clocks that a sentence mentions.
+fn clocks_of(idle: &Idle) -> Clocks {
+    Clocks {
+        quiet_before: idle.quiet_before,
+        reset_after_send: idle.reset_after_send,
+    }
+}
+
+/// The id is given once the chain's first record has its number.
+fn link(role: LinkRole) -> Option<Link> {
+    Some(Link { id: 0, role })
+}

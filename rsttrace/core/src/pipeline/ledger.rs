@@ -1,0 +1,323 @@
+//! What is kept from reset to reset: the paths' history, the peers' TTLs, who talked on after "its" reset, which resets
+//! missed.
+//!
+//! Pure and bounded, fed with each event as it comes; asked when a reset is judged, after its window.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::captured::{Captured, TalksOn};
+use crate::causes::LEAST_FORGETFUL;
+use crate::event::{Body, BootTime, Flow, NetnsCookie, Packet, Received, Segment, Sent, Target};
+use crate::hash::{self, LruCache};
+use crate::idle::candidates::{self, Knowledge, Match, Silence};
+use crate::idle::clocks::{self, LEAST, Quiet};
+use crate::idle::memory::{Lesson, MAX_PATHS, Memory, Path};
+use crate::join::{Origin, accepts, is_passive_form};
+use crate::record::{Basis, IdleMode};
+use crate::verdict::{self, Around, Arrived, OtherReset, REORDERED, Side};
+
+/// Entries of each kind.
+const MAX_RECENT: usize = 4096;
+/// A segment so long after a reset is of another story. The reset itself is judged 150 ms after it, so what the peer says later is
+/// told only by the record of this host's answer to it.
+const TALK: Duration = Duration::from_secs(2);
+/// Resets that missed by this long ago belong to the one that hit.
+const VOLLEY: Duration = Duration::from_secs(1);
+/// The socket of a connection that was reset may still be found for so long.
+const JUST: Duration = Duration::from_millis(10);
+/// The longest tick of a kernel clock in use, 100 Hz.
+const TICK: Duration = Duration::from_millis(10);
+/// Connections of a peer whose TTL is kept.
+const TTLS_OF_A_PEER: usize = 4;
+
+type Connection = (NetnsCookie, Flow);
+
+/// See the module.
+#[derive(Debug)]
+pub struct Ledger {
+    knowledge: Knowledge,
+    memory: Memory,
+    ttls: LruCache<(NetnsCookie, IpAddr), Vec<(Flow, u8)>>,
+    talks: LruCache<Connection, (BootTime, u8)>,
+    misses: LruCache<Connection, Vec<(BootTime, u32)>>,
+    accepted: LruCache<Connection, Ending>,
+}
+
+/// How tcp_reset() ended a connection.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ending {
+    time: BootTime,
+    rtt: Duration,
+    /// No reset had come: the kernel tidied up after late data.
+    tidied: bool,
+}
+
+impl Ledger {
+    /// An empty one; `knowledge` does not change.
+    pub fn new(knowledge: Knowledge) -> Self {
+        Self {
+            knowledge,
+            memory: Memory::default(),
+            ttls: hash::lru(MAX_RECENT),
+            talks: hash::lru(MAX_RECENT),
+            misses: hash::lru(MAX_RECENT),
+            accepted: hash::lru(MAX_RECENT),
+        }
+    }
+
+    /// Names of the tables, entries in use, most entries.
+    pub fn tables(&self) -> [(&'static str, usize, Option<usize>); 5] {
+        [
+            ("paths", self.memory.entries(), Some(MAX_PATHS)),
+            ("peer_ttls", self.ttls.len(), Some(MAX_RECENT)),
+            ("talks", self.talks.len(), Some(MAX_RECENT)),
+            ("misses", self.misses.len(), Some(MAX_RECENT)),
+            ("accepted", self.accepted.len(), Some(MAX_RECENT)),
+        ]
+    }
+
+    /// Takes notice of an event.
+    pub fn see(&mut self, at: Origin, body: &Body) {
+        match body {
+            Body::Received(received) => self.accepted(at, received),
+            Body::Sent(sent) => self.answered(at, sent),
+            Body::Packet(packet) => self.sighted(at, packet),
+            Body::TimedOut(_) => {}
+        }
+    }
+
+    /// What is known around a reset that was accepted at `time`.
+    pub fn around(
+        &self,
+        netns: NetnsCookie,
+        received: &Received,
+        arrived: Option<&Arrived>,
+        time: BootTime,
+    ) -> Around {
+        let quiet = clocks::before_received(received, time);
+        let path = path(netns, received);
+        let burst = self.memory.burst(path, time);
+        let long = quiet.filter(|quiet| burst.is_none() && quiet.silence() >= LEAST);
+        let connection = (netns, received.flow);
+        let rtt = received.socket.rtt.unwrap_or_default();
+        Around {
+            quiet,
+            burst,
+            learned: long
+                .as_ref()
+                .and_then(|quiet| self.memory.learned(path, quiet)),
+            matches: long.map_or_else(Vec::new, |quiet| {
+                self.matches(&quiet, received.flow.remote.ip(), path.service)
+            }),
+            talks_on: self.talks.peek(&connection).and_then(|&(later, ttl)| {
+                let after = later.since(time);
+                (after > rtt.max(REORDERED) && after <= TALK).then_some(TalksOn { after, ttl })
+            }),
+            peer_ttl: self.peer_ttl(netns, &received.flow),
+            both_ways: None,
+            segment_ttl: None,
+            resolution: TICK,
+            side: Side::Ours,
+            near_misses: self.misses.peek(&connection).map_or(0, |misses| {
+                let accepted = arrived.map(|arrived| arrived.segment.seq);
+                misses
+                    .iter()
+                    .filter(|(at, seq)| time.since(*at) <= VOLLEY && Some(*seq) != accepted)
+                    .count()
+            }),
+        }
+    }
+
+    /// Takes notice of a captured reset.
+    pub fn see_captured(&mut self, captured: &Captured) {
+        let at = Origin {
+            time: captured.time,
+            netns: captured.overlay,
+            inode: None,
+        };
+        self.sighted(at, &captured.packet);
+        if let Some(received) = &captured.received
+            && captured.is_expected()
+            && !captured.was_ended_by_it()
+        {
+            self.accepted(at, received);
+        }
+    }
+
+    /// What is known around a captured reset; nothing, if the capture holds nothing else of its connection.
+    pub fn around_captured(&self, captured: &Captured) -> Around {
+        let Some(received) = &captured.received else {
+            return Around::default();
+        };
+        let arrived = Arrived::seen(&captured.packet);
+        let around = self.around(captured.overlay, received, Some(&arrived), captured.time);
+        Around {
+            talks_on: captured.talks_on,
+            both_ways: captured.other_way,
+            segment_ttl: captured.usual_ttl,
+            resolution: Duration::ZERO,
+            side: verdict::side(captured),
+            near_misses: around.near_misses + captured.volley,
+            ..around
+        }
+    }
+
+    /// Devices whose timeout fits a silence.
+    pub fn matches(&self, quiet: &Quiet, remote: IpAddr, service: u16) -> Vec<Match> {
+        let silence = Silence {
+            wire: quiet.wire,
+            application: quiet.application,
+        };
+        let mut found = candidates::find(quiet.mode, silence, remote, service, &self.knowledge);
+        if quiet.mode == IdleMode::LateRst && quiet.wire < LEAST_FORGETFUL {
+            found.retain(|found| found.candidate.basis == Basis::Configured);
+        }
+        found
+    }
+
+    /// A reset that was accepted at `time` did not look like the peer's.
+    pub fn blame_device(&mut self, netns: NetnsCookie, received: &Received, time: BootTime) {
+        self.memory
+            .blame_device(path(netns, received), received.flow, time);
+    }
+
+    /// Every timeout learned so far.
+    pub fn lessons(&self) -> Vec<Lesson> {
+        self.memory.lessons()
+    }
+
+    /// Whether a socket of this connection accepted another reset around this time.
+    pub fn other_reset(
+        &self,
+        netns: NetnsCookie,
+        flow: Flow,
+        time: BootTime,
+    ) -> Option<OtherReset> {
+        let connection = (netns, flow);
+        let ending = self.accepted.peek(&connection)?;
+        if ending.tidied {
+            return None;
+        }
+        let at = ending.time;
+        if at <= time {
+            return (time.since(at) <= JUST).then_some(OtherReset::JustBefore);
+        }
+        let only_one_missed = self.misses.peek(&connection)?.len() == 1;
+        (only_one_missed && at.since(time) <= VOLLEY).then_some(OtherReset::SoonAfter)
+    }
+
+    /// How long after "its" reset the peer speaks on, where that was not on its way before.
+    pub fn talks_on(&self, netns: NetnsCookie, sent: &Sent, time: BootTime) -> Option<Duration> {
+        let (cause, former) = sent.speaks_after_reset()?;
+        let connection = (netns, sent.flow);
+        let ending = self.accepted.peek(&connection).copied().unwrap_or_default();
+        if ending.tidied {
+            return None;
+        }
+        let after = time.since(former.died);
+        let late = after > ending.rtt.max(REORDERED);
+        (late && !self.was_overtaken(&connection, cause)).then_some(after)
+    }
+
+    /// A reset that came too early had a number beyond this data, so the peer had sent the data first. Of several such numbers
+    /// none need be the peer's.
+    fn was_overtaken(&self, connection: &Connection, cause: Segment) -> bool {
+        let end = cause.seq.wrapping_add(cause.payload_len);
+        let early = self.misses.peek(connection).map(Vec::as_slice);
+        cause.payload_len > 0
+            && matches!(early, Some([(_, number)]) if number.wrapping_sub(end) < 1 << 31)
+    }
+
+    fn accepted(&mut self, at: Origin, received: &Received) {
+        let socket = &received.socket;
+        let ending = Ending {
+            time: at.time,
+            rtt: socket.rtt.unwrap_or_default(),
+            tidied: received.reset_came() == Some(false),
+        };
+        self.accepted.put((at.netns, received.flow), ending);
+        if ending.tidied {
+            return;
+        }
+        // Closed already: nobody's loss, and perhaps the kernel's own tidying up.
+        let closed = socket.orphaned || (socket.send_shutdown && socket.receive_shutdown);
+        if !socket.state.is_synchronized() || closed {
+            return;
+        }
+        let quiet = clocks::before_received(received, at.time);
+        let path = path(at.netns, received);
+        self.memory.note(path, received.flow, at.time, quiet);
+    }
+
+    /// The peer spoke on a connection that a reset had ended here.
+    fn answered(&mut self, at: Origin, sent: &Sent) {
+        if let Some((cause, _)) = sent.speaks_after_reset() {
+            let connection = (at.netns, sent.flow);
+            if self.was_overtaken(&connection, cause) {
+                return;
+            }
+            self.talks.put(connection, (at.time, cause.ttl));
+        }
+    }
+
+    fn sighted(&mut self, at: Origin, packet: &Packet) {
+        if packet.egress {
+            return;
+        }
+        let flow = Flow {
+            local: packet.destination,
+            remote: packet.source,
+        };
+        if let Some(baseline) = packet.baseline {
+            self.note_ttl(at.netns, flow, baseline.ttl);
+        }
+        if let Target::Socket { state, rcv_nxt, .. } = packet.target
+            && state.is_synchronized()
+            && !accepts(state, rcv_nxt, packet.segment.seq)
+            && !answers_an_older_ack(packet, rcv_nxt)
+        {
+            let seq = packet.segment.seq;
+            let missed = self.misses.get_or_insert_mut((at.netns, flow), Vec::new);
+            missed.retain(|(seen, known)| at.time.since(*seen) <= VOLLEY && *known != seq);
+            if missed.len() < MAX_MISSES {
+                missed.push((at.time, seq));
+            }
+        }
+    }
+
+    fn note_ttl(&mut self, netns: NetnsCookie, flow: Flow, ttl: u8) {
+        let peer = (netns, flow.remote.ip());
+        let known = self.ttls.get_or_insert_mut(peer, Vec::new);
+        known.retain(|(other, _)| *other != flow);
+        if known.len() == TTLS_OF_A_PEER {
+            known.remove(0);
+        }
+        known.push((flow, ttl));
+    }
+
+    /// The TTL of the peer's other connections; absent if none was seen, or they differ.
+    fn peer_ttl(&self, netns: NetnsCookie, flow: &Flow) -> Option<u8> {
+        let known = self.ttls.peek(&(netns, flow.remote.ip()))?;
+        let mut others = known
+            .iter()
+            .filter(|(other, _)| other != flow)
+            .map(|(_, ttl)| *ttl);
+        let first = others.next()?;
+        others.all(|ttl| ttl == first).then_some(first)
+    }
+}
+
+/// The peer has gone and answers each acknowledgement that was on its way with that one's number.
+fn answers_an_older_ack(packet: &Packet, rcv_nxt: u32) -> bool {
+    is_passive_form(packet) && rcv_nxt.wrapping_sub(packet.segment.seq) < 1 << 31
+}
+
+/// Sequence numbers kept of one connection.
+const MAX_MISSES: usize = 16;
+
+/// The path of a connection that was reset.
+pub fn path(netns: NetnsCookie, received: &Received) -> Path {
+    let outgoing = clocks::is_outgoing(received.ownership.as_ref());
+    Path::of(netns, &received.flow, outgoing)
+}

@@ -1,0 +1,513 @@
+//! Does every event come out once, in order, in time, whatever comes in?
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::event::*;
+use crate::pipeline::fixtures::*;
+use crate::record::{Direction, Record};
+
+#[test]
+fn a_record_comes_when_its_window_is_over_and_not_before() {
+    let mut pipeline = Pipeline::new(host());
+    let mut out = Vec::new();
+    let scene = Scene::new();
+    pipeline.handle(
+        event(0, scene.received(socket(1))),
+        Facts::default(),
+        &mut out,
+    );
+    let deadline = BootTime(NOW).plus(WINDOW);
+    assert_eq!(pipeline.next_deadline(), Some(deadline));
+    pipeline.advance(BootTime(deadline.0 - 1), &mut out);
+    assert!(out.is_empty());
+    pipeline.advance(deadline, &mut out);
+    assert_eq!(out.len(), 1);
+    assert_eq!(pipeline.next_deadline(), None);
+}
+
+#[test]
+fn records_come_in_event_order_and_numbers_count_up() {
+    let scene = Scene::new();
+    let mut events = Vec::new();
+    for port in 0..200_u16 {
+        let mut scene = scene.clone();
+        scene.flow.local.set_port(port);
+        let syn = segment(TcpFlags::SYN, u32::from(port) * 7 + 1, 0, 0);
+        // Every other one is seen late on the wire first.
+        let at = u64::from(port ^ 1) * 10;
+        events.push(event(at, scene.answer(syn)));
+    }
+    let records = run(events);
+    assert_eq!(records.len(), 200);
+    assert!(records.windows(2).all(|pair| pair[0].time < pair[1].time));
+    assert!(
+        records
+            .windows(2)
+            .all(|pair| pair[0].id.number < pair[1].id.number)
+    );
+}
+
+#[test]
+fn a_restart_begins_with_a_higher_number() {
+    let mut later = host();
+    later.started = BootTime(host().started.0 + SECOND);
+    let number = |host| {
+        let events = vec![(event(0, Scene::new().received(socket(1))), Facts::default())];
+        run_with(host, events)[0].id.number
+    };
+    // A million numbers a second cannot be given.
+    assert!(number(later) >= number(host()) + 1_000_000);
+}
+
+#[test]
+fn a_flood_flushes_the_oldest_early_and_counts_it() {
+    let mut pipeline = Pipeline::new(host());
+    let mut out = Vec::new();
+    let scene = Scene::new();
+    let sent = scene.answer(segment(TcpFlags::SYN, 1, 0, 0));
+    let flood = MAX_PENDING as u64 + 1_000;
+    for n in 0..flood {
+        let mut event = event(0, sent.clone());
+        event.time = BootTime(NOW + n);
+        pipeline.handle(event, Facts::default(), &mut out);
+    }
+    assert_eq!(pipeline.counters().flushed_early, 1_000);
+    pipeline.finish(&mut out);
+    assert_eq!(out.len() as u64, flood);
+}
+
+#[test]
+fn a_connection_that_died_of_silence_names_its_process() {
+    let mut pipeline = Pipeline::new(host());
+    let mut out = Vec::new();
+    let died = TimedOut {
+        flow: Scene::new().flow,
+        ownership: Some(ownership(412, "java", OwnerSource::Connect)),
+        error: 110,
+        last_state: TcpState::Established,
+    };
+    let body = Body::TimedOut(Arc::new(died));
+    pipeline.handle(event(0, body), Facts::default(), &mut out);
+    pipeline.finish(&mut out);
+    assert_eq!(out.len(), 1);
+    let Some(Output::TimedOut(record)) = out.first() else {
+        unreachable!("a connection that died, not {out:?}");
+    };
+    assert_eq!(record.error_name.as_deref(), Some("ETIMEDOUT"));
+    assert_eq!(
+        record.process.as_ref().map(|process| process.pid),
+        Some(412)
+    );
+    assert_eq!(record.age, Some(12.3));
+}
+
+#[test]
+fn the_record_has_the_state_and_settings_the_application_lost() {
+    let scene = Scene::new();
+    let mut socket = closing(1);
+    socket.unread = 1448;
+    let facts = Facts {
+        settings: Some(Arc::new(NetSettings {
+            keepalive: Some(KeepaliveDefaults {
+                time: Duration::from_secs(7200),
+                interval: Duration::from_secs(75),
+                probes: 9,
+            }),
+            ..NetSettings::default()
+        })),
+        ..Facts::default()
+    };
+    let sent = scene.active(Some("TCP_ABORT_ON_CLOSE"), socket);
+    let record = only(run_with(host(), vec![(event(0, sent), facts)]));
+    assert_eq!(
+        record.verdict.summary(),
+        "nginx[87] closed with 1,448 bytes unread after 12.3 s, quiet for 2.0 s"
+    );
+    let socket = record.socket.expect("socket");
+    assert_eq!(socket.state, "ESTABLISHED");
+    assert_eq!(socket.age, Some(12.3));
+    assert_eq!(socket.unread, Some(1448));
+    assert_eq!(socket.keepalive.time, Some(7200.0));
+    assert_eq!(
+        record.kernel.and_then(|kernel| kernel.state).as_deref(),
+        Some("CLOSE")
+    );
+    let packet = record.packet.expect("determined");
+    assert_eq!((packet.seq, packet.ack), (Some(9000), Some(5000)));
+    assert_eq!(packet.flags.as_deref(), Some("R."));
+    assert_eq!(packet.ttl, None);
+}
+
+/// An accepted reset that no classifier saw, with the segment tcp_reset() was called for.
+fn told(fill: impl FnOnce(&mut Socket, &mut Segment)) -> (Event, Facts) {
+    let mut socket = socket(1);
+    let mut segment = Segment {
+        window: 0,
+        ttl: 57,
+        ..segment(TcpFlags::RST, 5000, 0, 0)
+    };
+    fill(&mut socket, &mut segment);
+    let facts = Facts {
+        interface: Some("eth2".into()),
+        ..Facts::default()
+    };
+    let received = Scene::new().received_with(socket, segment);
+    (event(0, received), facts)
+}
+
+#[test]
+fn without_a_classifier_the_packet_is_what_the_kernel_was_called_for() {
+    let record = only(run_with(host(), vec![told(|_, _| {})]));
+    let packet = record.packet.expect("told");
+    assert_eq!((packet.ttl, packet.hops), (Some(57), Some(7)));
+    assert_eq!((packet.seq, packet.ack), (Some(5000), None));
+    assert_eq!((packet.window, packet.ip_id), (Some(0), Some(1)));
+    assert_eq!(packet.flags.as_deref(), Some("R"));
+    assert_eq!(packet.form, Some(crate::record::Form::Passive));
+    assert_eq!(
+        (packet.expected_ttl, packet.timestamps, packet.mac),
+        (None, None, None)
+    );
+    assert_eq!(record.interface.as_deref(), Some("eth2"));
+    assert_eq!(
+        record.kernel.expect("kernel").hook,
+        ["tcp:tcp_receive_reset", "function:tcp_reset"]
+    );
+    // Devices are watched, and none saw it.
+    let evidence = &record.verdict.evidence();
+    assert!(
+        evidence
+            .iter()
+            .any(|it| it.kind.name() == "not_seen_on_wire")
+    );
+    // Without the hook nothing is known of the packet.
+    let received = Scene::new().received(socket(1));
+    let record = only(run(vec![event(0, received)]));
+    assert_eq!((record.packet, record.interface), (None, None));
+    assert_eq!(
+        record.kernel.expect("kernel").hook,
+        ["tcp:tcp_receive_reset"]
+    );
+}
+
+#[test]
+fn the_form_is_told_where_options_cannot_decide_it() {
+    use crate::record::Form;
+    const RA: u8 = TcpFlags::RST | TcpFlags::ACK;
+    // (flags, seq, window, timestamps agreed on, form)
+    for (flags, seq, window, timestamps, form) in [
+        (RA, 5000, 501, true, Some(Form::Active)),
+        (RA, 5000, 0, false, Some(Form::Passive)),
+        (RA, 5000, 0, true, None),
+        (RA, 0, 0, true, Some(Form::Passive)),
+        (TcpFlags::RST, 5000, 0, true, Some(Form::Passive)),
+    ] {
+        let event = told(|socket, segment| {
+            socket.timestamps = timestamps;
+            (segment.flags, segment.seq, segment.window) = (TcpFlags(flags), seq, window);
+        });
+        let record = only(run_with(host(), vec![event]));
+        assert_eq!(
+            record.packet.and_then(|packet| packet.form),
+            form,
+            "{flags:#x} {seq} {window} {timestamps}"
+        );
+        // What its options were is not known.
+        let signs = ["timestamps", "ip_id", "source_mac"];
+        let evidence = &record.verdict.evidence();
+        assert!(evidence.iter().all(|it| !signs.contains(&it.kind.name())));
+    }
+}
+
+#[test]
+fn what_a_classifier_saw_of_a_segment_goes_before_what_the_kernel_told() {
+    let scene = Scene::new();
+    let mut packet = scene.ingress(TcpFlags::RST, 5000, 0, target(&socket(1)));
+    packet.segment.ttl = 57;
+    packet.baseline = Some(Baseline {
+        time: BootTime(NOW - 12_300 * MS),
+        ttl: 57,
+        source_mac: None,
+    });
+    let seen = Facts {
+        interface: Some("br0".into()),
+        ..Facts::default()
+    };
+    let records = run_with(host(), vec![(event(0, packet), seen), told(|_, _| {})]);
+    let record = only(records);
+    let packet = record.packet.expect("seen");
+    assert_eq!((packet.expected_ttl, packet.ttl), (Some(57), Some(57)));
+    assert!(packet.mac.is_some());
+    assert_eq!(record.interface.as_deref(), Some("br0"));
+    assert_eq!(
+        record.kernel.expect("kernel").hook,
+        ["tcp:tcp_receive_reset", "function:tcp_reset", "tc:ingress"]
+    );
+}
+
+#[test]
+fn a_told_ttl_is_held_against_the_peers_other_connections() {
+    // Another connection of the peer was reset a second earlier; its handshake had been seen.
+    let mut other = Scene::new();
+    other.flow.local.set_port(9090);
+    let mut packet = other.ingress(TcpFlags::RST, 5000, 0, target(&socket(2)));
+    packet.baseline = Some(Baseline {
+        time: BootTime(NOW - 12_300 * MS),
+        ttl: 57,
+        source_mac: None,
+    });
+    for (ttl, sure) in [(57, true), (64, false)] {
+        let mut earlier = event(0, packet.clone());
+        earlier.time = BootTime(NOW - SECOND);
+        let events = vec![
+            (earlier, Facts::default()),
+            told(|_, segment| segment.ttl = ttl),
+        ];
+        let records = run_with(host(), events);
+        let verdict = &of(&records, Direction::Received).verdict;
+        assert!(verdict.evidence().iter().any(|it| it.kind.name() == "ttl"));
+        assert_eq!(
+            verdict.confidence == crate::record::Confidence::Likely,
+            sure,
+            "{verdict:?}"
+        );
+    }
+}
+
+#[test]
+fn a_peer_that_sends_on_after_late_data_is_not_suspected() {
+    let scene = Scene::new();
+    for (flags, suspected) in [(TcpFlags::ACK, false), (TcpFlags::RST, true)] {
+        let mut orphan = socket(1);
+        orphan.state = TcpState::FinWait2;
+        orphan.orphaned = true;
+        let late = segment(flags, 5000, 9000, 100);
+        let mut former = tombstone(412, "java", TcpState::FinWait2);
+        former.died = BootTime(NOW);
+        former.error = 104;
+        let mut again = scene.answer(segment(TcpFlags::ACK, 5100, 9000, 100));
+        again.former_connection = Some(Box::new(former));
+        let records = run(vec![
+            event(0, scene.received_with(orphan, late)),
+            event(500_000, again),
+        ]);
+        let sent = of(&records, Direction::Sent);
+        let evidence = &sent.verdict.evidence();
+        assert_eq!(
+            evidence.iter().any(|it| it.kind.name() == "peer_talks_on"),
+            suspected
+        );
+    }
+}
+
+/// Bodies over few addresses, numbers and sockets, so that much of it meets.
+fn body() -> impl Strategy<Value = Body> {
+    let scene = || {
+        (0..3_u8, any::<bool>()).prop_map(|(end, reverse)| {
+            let mut scene = Scene::new();
+            scene.flow.local = address(&format!("10.0.0.{end}:80"));
+            if reverse { scene.reversed() } else { scene }
+        })
+    };
+    let state = prop_oneof![
+        Just(TcpState::Established),
+        Just(TcpState::SynSent),
+        Just(TcpState::Close),
+        Just(TcpState::FinWait2),
+        Just(TcpState::LastAck),
+        Just(TcpState::Listen),
+    ];
+    let number = || prop_oneof![Just(0_u32), Just(5000), Just(9000), Just(u32::MAX)];
+    let any_socket = (1..4_u64, state, any::<[bool; 6]>(), number(), number()).prop_map(
+        |(cookie, state, flags, rcv_nxt, snd_nxt)| Socket {
+            state,
+            owned: flags[0],
+            has_file: flags[1],
+            orphaned: flags[2],
+            send_shutdown: flags[3],
+            receive_shutdown: flags[4],
+            linger: flags[5].then_some(Duration::ZERO),
+            rcv_nxt,
+            snd_nxt,
+            ..socket(cookie - 1)
+        },
+    );
+    let any_socket = any_socket.boxed();
+    let reason = prop_oneof![
+        Just(None),
+        Just(Some("TCP_STATE".to_owned())),
+        Just(Some("NO_SOCKET".to_owned())),
+        Just(Some("TCP_ABORT_ON_DATA".to_owned())),
+        Just(Some("#99".to_owned())),
+    ];
+    let cause = (any::<u8>(), number(), number(), any::<u32>())
+        .prop_map(|(flags, seq, ack, payload)| segment(flags, seq, ack, payload));
+    let cause = cause.boxed();
+    let sent = (
+        scene(),
+        reason,
+        proptest::option::of(cause.clone()),
+        proptest::option::of(any_socket.clone()),
+        any::<bool>(),
+    )
+        .prop_map(|(scene, reason, cause, socket, passive)| {
+            let mut sent = scene.answer(segment(0, 0, 0, 0));
+            sent.reason = reason.as_deref().map(Into::into);
+            sent.cause = cause;
+            sent.socket = socket;
+            sent.passive = passive;
+            Body::from(sent)
+        });
+    let received = (scene(), any_socket.clone(), proptest::option::of(cause)).prop_map(
+        |(scene, socket, segment)| {
+            Body::from(Received {
+                segment,
+                ..scene.received(socket)
+            })
+        },
+    );
+    let packet = (
+        scene(),
+        any::<u8>(),
+        number(),
+        number(),
+        any_socket,
+        any::<[bool; 4]>(),
+        0..3_u32,
+    )
+        .prop_map(|(scene, flags, seq, ack, socket, bits, ifindex)| {
+            let mut packet = if bits[0] {
+                scene.egress(flags, seq, ack)
+            } else {
+                scene.ingress(flags, seq, ack, target(&socket))
+            };
+            packet.loopback = bits[1];
+            packet.ifindex = ifindex;
+            packet.ingress_ifindex = bits[2].then_some(1);
+            if bits[3] && packet.egress {
+                packet.sender_socket = SenderSocket::Some(socket.cookie);
+            }
+            Body::from(packet)
+        });
+    prop_oneof![sent, received, packet]
+}
+
+fn sent_events(record: &Record) -> bool {
+    record.direction == Direction::Sent
+        && record
+            .kernel
+            .as_ref()
+            .is_some_and(|kernel| kernel.hook.iter().any(|hook| hook.ends_with("_send_reset")))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn any_sequence_of_events_is_explained_in_time(
+        steps in proptest::collection::vec((0..20_000_u64, 0..3_u64, body()), 0..60)
+    ) {
+        let mut pipeline = Pipeline::new(host());
+        let mut out = Vec::new();
+        let mut micros = 0;
+        let mut sent = 0;
+        for (step, netns, body) in steps {
+            micros += step;
+            sent += usize::from(matches!(body, Body::Sent(_)));
+            let event = event_in(netns, micros, body);
+            let now = event.time;
+            pipeline.handle(event, Facts::default(), &mut out);
+            pipeline.advance(now, &mut out);
+            prop_assert!(pipeline.next_deadline().is_none_or(|deadline| deadline > now));
+            prop_assert!(pipeline.next_deadline().is_none_or(|deadline| deadline <= now.plus(WINDOW)));
+        }
+        pipeline.finish(&mut out);
+        prop_assert_eq!(pipeline.next_deadline(), None);
+        let records = resets(out);
+        prop_assert_eq!(records.iter().filter(|record| sent_events(record)).count(), sent);
+        for pair in records.windows(2) {
+            prop_assert!(pair[0].time <= pair[1].time);
+            prop_assert!(pair[0].id.number < pair[1].id.number);
+        }
+        for record in &records {
+            let json = serde_json::to_string(record).expect("serializes");
+            let back: Record = serde_json::from_str(&json).expect("parses");
+            prop_assert_eq!(record, &back);
+            if let Some(link) = &record.link {
+                prop_assert!(records.iter().any(|first| first.id.number == link.id));
+            }
+        }
+    }
+}
+
+/// `cargo test --release -p rsttrace-core --lib -- --ignored --nocapture pipeline_speed`
+#[test]
+#[ignore = "a measurement, not a claim"]
+fn pipeline_speed() {
+    let scene = Scene::new();
+    let rounds = 100_000_u64;
+    let mut events = Vec::new();
+    for n in 0..rounds {
+        let mut scene = scene.clone();
+        scene
+            .flow
+            .remote
+            .set_port(u16::try_from(n % 60_000).expect("small"));
+        let number = u32::try_from(n).expect("small") * 7919;
+        let mut sent = scene.active(Some("TCP_STATE"), closing(n + 1));
+        if let Some(socket) = sent.socket.as_mut() {
+            socket.linger = Some(Duration::ZERO);
+            (socket.snd_nxt, socket.snd_una) = (number, number);
+        }
+        let mut packet = scene.egress(TcpFlags::RST | TcpFlags::ACK, number, 5000);
+        packet.loopback = true;
+        let mut peer = socket(n + 1_000_000);
+        (peer.rcv_nxt, peer.snd_nxt, peer.snd_una) = (number, 5000, 5000);
+        let arriving = Packet {
+            egress: false,
+            target: target(&peer),
+            ..packet.clone()
+        };
+        // 50,000 resets a second, both ends on this host.
+        events.push(event(n * 20, packet));
+        events.push(event(n * 20 + 1, arriving));
+        events.push(event(n * 20 + 2, scene.reversed().received(peer)));
+        events.push(event(n * 20 + 3, sent));
+    }
+    let mut pipeline = Pipeline::new(host());
+    let mut out = Vec::new();
+    let mut records = 0;
+    let start = std::time::Instant::now();
+    for event in events {
+        pipeline.handle(event, Facts::default(), &mut out);
+        records += out.len() as u64;
+        out.clear();
+    }
+    pipeline.finish(&mut out);
+    records += out.len() as u64;
+    let spent = start.elapsed();
+    eprintln!(
+        "{:?} an event, {:?} a reset, {records} records",
+        spent / 400_000,
+        spent / 100_000
+    );
+    assert_eq!(records, 2 * rounds);
+}
+
+#[test]
+fn after_a_rest_it_goes_on_as_before_and_what_waits_is_kept() {
+    let mut pipeline = Pipeline::new(host());
+    let (mut out, scene) = (Vec::new(), Scene::new());
+    for round in 0..3 {
+        let accepted = event(round * 1_000 * MS, scene.received(socket(1)));
+        pipeline.handle(accepted, Facts::default(), &mut out);
+        pipeline.rest();
+        pipeline.finish(&mut out);
+        pipeline.rest();
+        assert!(pipeline.join.index_is_empty() && pipeline.next_deadline().is_none());
+    }
+    assert_eq!(out.len(), 3);
+}

@@ -1,0 +1,223 @@
+//! Verdicts, one file per way of observation.
+//!
+//! [`crate::causes::rules`] selects the cause, and the file of the cause composes the text; the common parts are here. A case keeps
+//! the facts of a verdict, so that the text can be composed later, or never.
+
+mod accepted;
+pub mod advice;
+mod arrived;
+mod captured;
+mod conntrack_expiry;
+mod forwarded;
+mod left;
+pub mod peer_signs;
+mod sent;
+#[cfg(test)]
+mod tests;
+
+pub use accepted::{AcceptedCase, Arrived, Clocks, Witness, form};
+pub use arrived::{ArrivedCase, OtherReset};
+pub use captured::{CapturedCase, side};
+pub use conntrack_expiry::{
+    ExpiredEntry, expired_entry, expired_entry_of_filter, expired_entry_of_transit,
+};
+pub use forwarded::ForwardedCase;
+pub use left::LeftCase;
+pub use sent::SentCase;
+
+use std::time::Duration;
+
+use crate::captured::TalksOn;
+use crate::event::{Coverage, Environment, Segment};
+use crate::flood::Suppressed;
+use crate::idle::candidates::Match;
+use crate::idle::clocks::Quiet;
+use crate::idle::memory::Burst;
+use crate::record::{
+    Cause, Confidence, EvidenceKind, Explanation, Learned, Origin, Severity, Verdict,
+};
+use crate::words;
+
+/// What a verdict may take for granted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Context {
+    /// What the hooks can see.
+    pub coverage: Coverage,
+    /// Events lost around this one: what was not seen may have happened.
+    pub lost_nearby: u64,
+    /// Observations around this one that were counted and not handed on. Those of one reset go the same way, unless its
+    /// addresses were translated on the way.
+    pub suppressed_nearby: Suppressed,
+    /// The cloud this host runs in; absent if none, or not known.
+    pub environment: Option<Environment>,
+}
+
+impl Context {
+    /// The absence of an event is a fact only where nothing was lost.
+    pub(crate) fn nothing_lost(&self) -> bool {
+        self.lost_nearby == 0
+    }
+
+    /// The same for the TCP stack's word on a reset it sent.
+    pub(crate) fn no_sender_missed(&self) -> bool {
+        self.nothing_lost() && self.suppressed_nearby.sent == 0
+    }
+
+    /// The same for a reset's acceptance by its socket.
+    pub(crate) fn no_receiver_missed(&self) -> bool {
+        self.nothing_lost() && self.suppressed_nearby.received_alone == 0
+    }
+
+    /// The same for a reset on the wire.
+    pub(crate) fn no_packet_missed(&self) -> bool {
+        self.nothing_lost() && self.suppressed_nearby.packets_alone == 0
+    }
+
+    /// Says that events were lost, if any were.
+    fn note_lost(&self, explanation: &mut Explanation) {
+        if !self.nothing_lost() {
+            let lost = words::count(self.lost_nearby);
+            explanation.add(
+                EvidenceKind::LostEvents,
+                format!(
+                    "{lost} events were lost around this time, so what was not seen may have happened"
+                ),
+            );
+        }
+    }
+}
+
+/// What was on its way when the peer reset may come so long after it, out of order.
+pub const REORDERED: Duration = Duration::from_millis(10);
+
+/// What is known around an accepted reset beyond the events of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Around {
+    /// The silence before it; absent without an established connection.
+    pub quiet: Option<Quiet>,
+    /// Many connections of its path went with it.
+    pub burst: Option<Burst>,
+    /// The timeout that its path has shown, where it fits.
+    pub learned: Option<Learned>,
+    /// Configured and known devices whose timeout fits.
+    pub matches: Vec<Match>,
+    /// The peer spoke on this connection afterwards.
+    pub talks_on: Option<TalksOn>,
+    /// TTL of the peer's other connections, where all have the same.
+    pub peer_ttl: Option<u8>,
+    /// Resets for this connection that were not accepted, shortly before.
+    pub near_misses: usize,
+    /// How far from it another reset went the other way.
+    pub both_ways: Option<Duration>,
+    /// TTL of the peer's other segments on this connection, where they were seen.
+    pub segment_ttl: Option<u8>,
+    /// Resolution of the socket's clocks: spans counted back by them may be that much longer.
+    pub resolution: Duration,
+    /// Whose end this is.
+    pub side: Side,
+}
+
+/// Whose end got a reset, for sentences.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Side {
+    /// This host's.
+    #[default]
+    Ours,
+    /// Another host's: a capture saw it pass.
+    Theirs,
+}
+
+impl Side {
+    /// `our`, before what it sent.
+    pub const fn our(self) -> &'static str {
+        match self {
+            Self::Ours => "our",
+            Self::Theirs => "the receiver's",
+        }
+    }
+
+    /// `this host`.
+    pub const fn this_host(self) -> &'static str {
+        match self {
+            Self::Ours => "this host",
+            Self::Theirs => "the receiver",
+        }
+    }
+}
+
+/// Another end of the same reset on this host: what it knows goes into this end's evidence.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OtherEnd {
+    /// Who, for a sentence: `nginx[87]`, `a packet filter of this host`.
+    pub label: String,
+    /// The verdict of its own record; absent for a receiving end, which cannot know.
+    pub verdict: Option<Verdict>,
+    /// Its own record says that it was at a timeout: it closed after a silence, or had forgotten the connection.
+    pub timeout: Option<OwnTimeout>,
+}
+
+/// A timeout of the end that sent a reset, by its own record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnTimeout {
+    /// It is no end of the connection but passed it on, and had forgotten it.
+    pub passes_on: bool,
+}
+
+impl OtherEnd {
+    /// Who and why by its own record; absent for a receiving end.
+    pub(crate) fn found(&self) -> Option<(Origin, Cause)> {
+        let verdict = self.verdict.as_ref()?;
+        Some((verdict.origin, verdict.cause))
+    }
+
+    fn summary(&self) -> &str {
+        self.verdict.as_ref().map_or("", Verdict::summary)
+    }
+}
+
+/// Why a leg of a proxy was reset.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reason {
+    /// The chain of records it belongs to.
+    pub link: u64,
+    /// The verdict on the first leg.
+    pub verdict: Verdict,
+    /// From one reset to the other.
+    pub after: Duration,
+    /// How sure it is that the two belong together.
+    pub confidence: Confidence,
+}
+
+/// Who sent a reset, why, at what cost and how sure: a verdict without words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// Who.
+    pub origin: Origin,
+    /// Why.
+    pub cause: Cause,
+    /// What it cost.
+    pub severity: Severity,
+    /// How sure.
+    pub confidence: Confidence,
+}
+
+impl Judgement {
+    fn verdict(self, explain: impl FnOnce() -> Explanation + Send + 'static) -> Verdict {
+        let who = (self.origin, self.cause);
+        Verdict::new(who, self.severity, self.confidence, explain)
+    }
+}
+
+/// The more careful of two.
+pub(crate) fn at_most(confidence: Confidence, limit: Confidence) -> Confidence {
+    confidence.max(limit)
+}
+
+/// `a segment with flags P. and 100 bytes`.
+fn headers(segment: &Segment) -> String {
+    let mut text = format!("a segment with flags {}", segment.flags);
+    if segment.payload_len > 0 {
+        text.push_str(&format!(" and {}", words::bytes(segment.payload_len)));
+    }
+    text
+}

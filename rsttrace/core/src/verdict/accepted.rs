@@ -1,0 +1,294 @@
+//! Resets accepted by a socket.
+
+use std::sync::Arc;
+
+use super::peer_signs::{self, Bearing};
+use super::{Around, Context, Judgement, OtherEnd, advice, at_most};
+use crate::causes::{self, Timeout, definition, rules};
+use crate::event::{BootTime, Packet, Received, Segment, Socket, TcpFlags, TcpState};
+use crate::join::is_passive_form;
+use crate::record::{
+    Cause, Confidence, EvidenceKind, Explanation, Form, Origin, Severity, Verdict, Word,
+};
+
+/// What its verdict rests on.
+#[derive(Clone, Debug)]
+pub struct AcceptedCase {
+    /// The event.
+    pub received: Arc<Received>,
+    /// When.
+    pub at: BootTime,
+    /// The segment, where it is known.
+    pub arrived: Option<Arrived>,
+    /// The clocks; absent where there was no connection yet.
+    pub clocks: Option<Clocks>,
+    /// The end on this host that sent it.
+    pub sender: Option<OtherEnd>,
+    /// Name of the process, for advice: `nginx`.
+    pub process: Option<Word>,
+    /// The keepalive settings that hold for the socket, those of the namespace included.
+    pub keepalive: Option<advice::KeepaliveNow>,
+    /// What came before and after it.
+    pub around: Around,
+    /// Who says that it was accepted.
+    pub witness: Witness,
+    /// What may be taken for granted.
+    pub context: Context,
+    /// What it cost.
+    pub severity: Severity,
+    /// The signs for and against the peer.
+    pub bearing: Bearing,
+    /// The idle timeout that it may be the work of.
+    pub timeout: Option<Timeout>,
+}
+
+/// The clocks of a socket that a sentence mentions, in seconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Clocks {
+    /// Silence before the segment that triggered the reset.
+    pub quiet_before: Option<f64>,
+    /// From the send that is unacknowledged to the reset.
+    pub reset_after_send: Option<f64>,
+}
+
+/// Who says that a reset was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Witness {
+    /// The kernel.
+    Kernel,
+    /// Its numbers, in a capture.
+    Capture,
+}
+
+/// The segment of an accepted reset.
+#[derive(Clone, Debug)]
+pub struct Arrived {
+    /// Its headers.
+    pub segment: Segment,
+    /// Its shape; absent where its options decide and are not known.
+    pub form: Option<Form>,
+    /// As a classifier saw it: with its options and what the handshake looked like.
+    pub sighting: Option<Arc<Packet>>,
+}
+
+impl Arrived {
+    /// A classifier saw it.
+    pub fn seen(packet: &Arc<Packet>) -> Self {
+        Self {
+            segment: packet.segment,
+            form: Some(form(packet)),
+            sighting: Some(Arc::clone(packet)),
+        }
+    }
+
+    /// tcp_reset() was called for it.
+    pub fn by_tcp_reset(received: &Received) -> Option<Self> {
+        let segment = received.segment?;
+        // A reset of an end that has the connection acknowledges and, with timestamps agreed on, carries them.
+        let may_have_options =
+            received.socket.timestamps && segment.flags.has(TcpFlags::ACK) && segment.seq != 0;
+        Some(Self {
+            segment,
+            form: match segment.window {
+                0 if may_have_options => None,
+                0 => Some(Form::Passive),
+                _ => Some(Form::Active),
+            },
+            sighting: None,
+        })
+    }
+}
+
+/// The shape of a segment.
+pub fn form(packet: &Packet) -> Form {
+    if is_passive_form(packet) {
+        Form::Passive
+    } else {
+        Form::Active
+    }
+}
+
+impl AcceptedCase {
+    /// Weighs what the case holds: severity, signs and timeout.
+    #[must_use]
+    pub fn weighed(mut self) -> Self {
+        let received = &*self.received;
+        self.severity = cost(&received.socket);
+        if let Some(arrived) = &self.arrived
+            // Else who sent it is known.
+            && self.sender.is_none()
+            && received.socket.state.is_synchronized()
+        {
+            self.bearing = peer_signs::weigh(received, arrived, &self.around, self.at);
+        }
+        // With the sender on this host nothing has to be inferred, but it may well have been at its timeout.
+        let may_be_timeout = match &self.sender {
+            Some(sender) => sender.timeout.is_some() && self.severity != Severity::Noise,
+            None => self.is_inferred(),
+        };
+        if may_be_timeout {
+            self.timeout = causes::find_timeout(&self.around, &self.bearing);
+        }
+        self
+    }
+
+    /// The verdict on it. What another end on this host knows is evidence, it does not change the cause.
+    pub fn verdict(self) -> Verdict {
+        let judgement = self.judge();
+        judgement.verdict(move || self.explain(judgement.cause))
+    }
+
+    pub(super) fn judge(&self) -> Judgement {
+        let ruling = rules::of_accepted(self);
+        let (origin, confidence) = definition(ruling.cause).accepted_from(self);
+        let confidence = at_most(confidence, ruling.confidence);
+        Judgement {
+            origin,
+            cause: ruling.cause,
+            severity: self.severity,
+            confidence: if self.is_sender_understood() {
+                confidence
+            } else {
+                // Seen, but not understood: that proves nothing.
+                at_most(confidence, Confidence::Likely)
+            },
+        }
+    }
+
+    pub(super) fn explain(&self, cause: Cause) -> Explanation {
+        let mut explanation = Explanation {
+            evidence: Vec::with_capacity(4),
+            ..Explanation::default()
+        };
+        let state = self.received.socket.state.name();
+        match self.witness {
+            Witness::Kernel => explanation.add(
+                EvidenceKind::Accepted,
+                ["the kernel accepted it in ", state].concat(),
+            ),
+            Witness::Capture => explanation.add(
+                EvidenceKind::Expected,
+                [
+                    "it has the number that was expected next; by the segments before it the connection was in ",
+                    state,
+                ]
+                .concat(),
+            ),
+        }
+        let signs = self.bearing.signs.iter();
+        explanation
+            .evidence
+            .extend(signs.map(|(_, sign)| sign.evidence()));
+        causes::silence_evidence(&self.around, &mut explanation);
+        let sighting = self
+            .arrived
+            .as_ref()
+            .and_then(|arrived| arrived.sighting.as_ref());
+        if sighting.is_none()
+            && self.sender.is_none()
+            && self.context.coverage.packets
+            && self.context.no_packet_missed()
+        {
+            explanation.add(
+                EvidenceKind::NotSeenOnWire,
+                "no watched device saw the segment come in",
+            );
+        }
+        definition(cause).accepted(self, &mut explanation);
+        if !self.is_written_here() {
+            self.hear_sender(&mut explanation);
+        }
+        match &self.sender {
+            Some(sender) => explanation.add(
+                EvidenceKind::LocalSender,
+                [&sender.label, " on this host sent it: ", sender.summary()].concat(),
+            ),
+            None => self.context.note_lost(&mut explanation),
+        }
+        explanation
+    }
+
+    /// Adds what the sending end on this host says itself.
+    fn hear_sender(&self, explanation: &mut Explanation) {
+        let Some(sender) = &self.sender else { return };
+        if sender.timeout.is_some()
+            && explanation.advice.is_empty()
+            && let Some(verdict) = &sender.verdict
+        {
+            verdict.advice().clone_into(&mut explanation.advice);
+        }
+        explanation.summary.push_str("; on this host: ");
+        explanation.summary.push_str(sender.summary());
+    }
+
+    /// Who sent it has to be inferred, and somebody lost something.
+    pub(crate) fn is_inferred(&self) -> bool {
+        self.sender.is_none() && self.severity != Severity::Noise
+    }
+
+    /// Whether the record of the sending end on this host, if there is one, says who sent it.
+    fn is_sender_understood(&self) -> bool {
+        self.sender.is_none()
+            || self.is_written_here()
+            || self.expired_on_this_host()
+            || self.is_sent_here()
+    }
+
+    /// Something on this host wrote it in the peer's name.
+    fn is_written_here(&self) -> bool {
+        self.sender_found(Cause::FirewallReject) || self.sender_found(Cause::RawSocket)
+    }
+
+    /// Who is behind it and how sure that is, by the record of the sending end.
+    pub(crate) fn from_sender(&self) -> Option<(Origin, Confidence)> {
+        let verdict = self.sender.as_ref()?.verdict.as_ref()?;
+        Some((verdict.origin, verdict.confidence))
+    }
+
+    /// Who sent it is known, and why, by the record of the sending end on this host.
+    pub(crate) fn is_sent_here(&self) -> bool {
+        let found = self.sender.as_ref().and_then(OtherEnd::found);
+        matches!(found, Some((Origin::LocalProcess | Origin::LocalKernel, _)))
+    }
+
+    /// The sending end on this host found this cause.
+    pub(crate) fn sender_found(&self, cause: Cause) -> bool {
+        let found = self.sender.as_ref().and_then(OtherEnd::found);
+        found.is_some_and(|(_, found)| found == cause)
+    }
+
+    /// Something between the ends, in another namespace of this host, had forgotten the connection.
+    pub(crate) fn expired_on_this_host(&self) -> bool {
+        self.sender
+            .as_ref()
+            .is_some_and(|sender| sender.timeout.is_some_and(|own| own.passes_on))
+    }
+}
+
+/// What an accepted reset cost.
+fn cost(socket: &Socket) -> Severity {
+    match socket.state {
+        TcpState::SynSent => Severity::Refused,
+        TcpState::SynRecv | TcpState::NewSynRecv | TcpState::Listen => Severity::Noise,
+        TcpState::Established
+        | TcpState::FinWait1
+        | TcpState::FinWait2
+        | TcpState::TimeWait
+        | TcpState::Close
+        | TcpState::CloseWait
+        | TcpState::LastAck
+        | TcpState::Closing => {
+            if is_finished(socket) {
+                Severity::Noise
+            } else {
+                Severity::Fault
+            }
+        }
+    }
+}
+
+/// Nobody waits for this connection any more, and everything that was written has arrived.
+fn is_finished(socket: &Socket) -> bool {
+    let closed = socket.orphaned || (socket.send_shutdown && socket.receive_shutdown);
+    closed && socket.unacknowledged == 0
+}

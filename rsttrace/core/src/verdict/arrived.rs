@@ -1,0 +1,78 @@
+//! Resets that arrived and were not accepted by a known socket.
+
+use std::sync::Arc;
+
+use super::peer_signs::{ttl_of_handshake, weigh_ttl};
+use super::{Context, Judgement, OtherEnd, at_most};
+use crate::causes::{Why, definition, rules};
+use crate::event::Packet;
+use crate::record::{Cause, EvidenceKind, Explanation, Severity, Verdict};
+
+/// When a connection accepted another reset than the one in question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OtherReset {
+    /// At the same moment, or a little before.
+    JustBefore,
+    /// Soon after, and this one was the only one to miss.
+    SoonAfter,
+}
+
+/// What its verdict rests on.
+#[derive(Debug)]
+pub struct ArrivedCase {
+    /// The segment as it came in.
+    pub packet: Arc<Packet>,
+    /// The end on this host that sent it.
+    pub sender: Option<OtherEnd>,
+    /// The same connection accepted another reset.
+    pub other: Option<OtherReset>,
+    /// What may be taken for granted.
+    pub context: Context,
+}
+
+impl ArrivedCase {
+    /// The verdict on it.
+    pub fn verdict(self) -> Verdict {
+        let ruling = rules::of_arrived(&self);
+        let (origin, confidence) = definition(ruling.cause).arrived_from(&self);
+        let may_have_ended_it = matches!(ruling.why, Some(Why::Fits | Why::CameClose));
+        let judgement = Judgement {
+            origin,
+            cause: ruling.cause,
+            severity: if may_have_ended_it {
+                Severity::Fault
+            } else {
+                Severity::Noise
+            },
+            confidence: at_most(confidence, ruling.confidence),
+        };
+        judgement.verdict(move || self.explain(judgement.cause))
+    }
+
+    fn explain(&self, cause: Cause) -> Explanation {
+        let mut explanation = Explanation::default();
+        explanation.evidence.extend(ttl_of_handshake(&self.packet));
+        definition(cause).arrived(self, &mut explanation);
+        if let Some(sender) = &self.sender {
+            explanation.add(
+                EvidenceKind::LocalSender,
+                format!(
+                    "{} on this host sent it: {}",
+                    sender.label,
+                    sender.summary()
+                ),
+            );
+            explanation
+                .summary
+                .push_str(&format!("; {} on this host sent it", sender.label));
+        }
+        self.context.note_lost(&mut explanation);
+        explanation
+    }
+
+    /// It has the TTL of the peer's handshake.
+    pub(crate) fn may_be_peers(&self) -> bool {
+        let baseline = self.packet.baseline;
+        baseline.is_some_and(|baseline| weigh_ttl(self.packet.segment.ttl, baseline.ttl) <= 0)
+    }
+}

@@ -1,0 +1,80 @@
+//! Resets forwarded by a network namespace of this host.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::left::is_refusal;
+use super::{ExpiredEntry, Judgement, OtherEnd};
+use crate::causes::definition;
+use crate::event::Packet;
+use crate::record::{Cause, Confidence, EvidenceKind, Explanation, Severity, Verdict};
+
+/// What its verdict rests on.
+#[derive(Debug)]
+pub struct ForwardedCase {
+    /// The segment as it left.
+    pub packet: Arc<Packet>,
+    /// Source and destination it came in with, where they differ from those it left with.
+    pub translated: Option<(SocketAddr, SocketAddr)>,
+    /// The end on this host that sent it.
+    pub sender: Option<OtherEnd>,
+    /// The end on this host that got it.
+    pub receiver: Option<OtherEnd>,
+    /// This host had passed the connection on, and its entry has expired.
+    pub expired: Option<ExpiredEntry>,
+}
+
+impl ForwardedCase {
+    /// The verdict on it.
+    pub fn verdict(self) -> Verdict {
+        let cause = Cause::Forwarded;
+        let judgement = Judgement {
+            origin: definition(cause).origin(),
+            cause,
+            severity: if self.sender.is_some() || self.receiver.is_some() {
+                // The end's own record says what was lost.
+                Severity::Noise
+            } else if is_refusal(&self.packet) {
+                Severity::Refused
+            } else {
+                Severity::Fault
+            },
+            confidence: Confidence::Certain,
+        };
+        judgement.verdict(move || self.explain())
+    }
+
+    fn explain(&self) -> Explanation {
+        let packet = &self.packet;
+        let mut explanation = Explanation {
+            summary: format!("passed on from {} to {}", packet.source, packet.destination),
+            ..Explanation::default()
+        };
+        explanation.add(
+            EvidenceKind::InTransit,
+            match packet.ingress_ifindex {
+                Some(_) => "it came in by one device and left by another",
+                None => "it was seen coming in before it was seen leaving",
+            },
+        );
+        if let Some((source, destination)) = self.translated {
+            let translated = format!("it came in as {source} to {destination}");
+            explanation.summary.push_str(&format!(" ({translated})"));
+            explanation.add(EvidenceKind::Nat, translated);
+        }
+        for (kind, verb, end) in [
+            (EvidenceKind::LocalSender, "sent", &self.sender),
+            (EvidenceKind::LocalReceiver, "got", &self.receiver),
+        ] {
+            if let Some(end) = end {
+                let detail = format!("{} on this host {verb} it", end.label);
+                explanation.summary.push_str(&format!("; {detail}"));
+                explanation.add(kind, detail);
+            }
+        }
+        if let Some(expired) = &self.expired {
+            expired.explain(&mut explanation);
+        }
+        explanation
+    }
+}

@@ -1,0 +1,566 @@
+//! Signs that a reset does not come from the peer: one weighted table for live resets and captures.
+//!
+//! No sign alone decides: a route may change, a clock may be coarse, a neighbour may take over an address. Two that have
+//! nothing to do with each other do. After Weaver, Sommer, Paxson, "Detecting Forged TCP Reset Packets", NDSS 2009, and
+//! RFC 5961.
+
+use std::time::Duration;
+
+use super::{Around, Arrived, Side};
+use crate::event::{Baseline, BootTime, Packet, Received, TcpFlags};
+use crate::idle::clocks::{self, LEAST, Trigger};
+use crate::record::{Confidence, Evidence, EvidenceKind, Form};
+use crate::words::{self, span};
+
+/// What the signs say together.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Bearing {
+    /// Each sign that was seen with its weight, those that weigh nothing too.
+    pub signs: Vec<(i32, Sign)>,
+    /// Above zero: against the peer.
+    pub weight: i32,
+    /// It answers the first segment after a silence, as a device does that has forgotten the connection; nothing shows that
+    /// somebody meant to break it.
+    pub forgot: bool,
+}
+
+/// A sign, as it was seen.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Sign {
+    /// TTL of the reset.
+    Ttl {
+        /// Its own.
+        seen: u8,
+        /// The one to compare it with.
+        expected: u8,
+        /// Whose that is: `the peer's handshake`.
+        whose: &'static str,
+        /// Neither a detour nor another start explains the difference.
+        is_odd: bool,
+    },
+    /// Another device of the link handed it over than the handshake.
+    SourceMac {
+        /// The one that handed over the reset.
+        seen: [u8; 6],
+        /// The one that handed over the handshake.
+        usual: [u8; 6],
+    },
+    /// It has the form of an answer, and there was nothing to answer.
+    NothingToAnswer {
+        /// Who had sent nothing.
+        side: Side,
+        /// For how long.
+        silent: Duration,
+        /// Smoothed round-trip time.
+        rtt: Duration,
+    },
+    /// It answers the first segment after a silence.
+    Late {
+        /// Whose segment.
+        side: Side,
+        /// `write` or `keepalive probe`.
+        what: &'static str,
+        /// How long the wire had been silent.
+        silence: Duration,
+    },
+    /// It came sooner than an answer of the peer could.
+    Latency {
+        /// Whose segment it answers.
+        side: Side,
+        /// `write` or `keepalive probe`.
+        what: &'static str,
+        /// From that to the reset, at most.
+        after: Duration,
+        /// Least round trip to the peer.
+        least: Duration,
+    },
+    /// It has a window but no timestamps.
+    Timestamps,
+    /// IP identification without "don't fragment".
+    IpId(u16),
+    /// So many resets with other sequence numbers came with it.
+    NearMisses(usize),
+    /// A reset went the other way so near to it.
+    BothWays(Duration),
+    /// The peer spoke on afterwards.
+    PeerTalksOn {
+        /// After the reset.
+        after: Duration,
+        /// With this TTL.
+        ttl: u8,
+    },
+}
+
+impl Sign {
+    /// The sign in words.
+    pub fn evidence(&self) -> Evidence {
+        Evidence::new(self.kind(), self.detail())
+    }
+
+    fn kind(&self) -> EvidenceKind {
+        match self {
+            Self::Ttl { .. } => EvidenceKind::Ttl,
+            Self::SourceMac { .. } => EvidenceKind::SourceMac,
+            Self::NothingToAnswer { .. } => EvidenceKind::NothingToAnswer,
+            Self::Late { .. } => EvidenceKind::Late,
+            Self::Latency { .. } => EvidenceKind::Latency,
+            Self::Timestamps => EvidenceKind::Timestamps,
+            Self::IpId(_) => EvidenceKind::IpId,
+            Self::NearMisses(_) => EvidenceKind::NearMisses,
+            Self::BothWays(_) => EvidenceKind::BothWays,
+            Self::PeerTalksOn { .. } => EvidenceKind::PeerTalksOn,
+        }
+    }
+
+    fn detail(&self) -> String {
+        match *self {
+            Self::Ttl {
+                seen,
+                expected,
+                whose,
+                is_odd,
+            } => {
+                let how = if seen == expected {
+                    format!("as in {whose}")
+                } else if hops(seen) == 0 && is_odd {
+                    format!(
+                        "it passed no router, but {whose} had {expected}, {} away",
+                        words::things(hops(expected), "router")
+                    )
+                } else if is_odd {
+                    format!("{whose} had {expected}")
+                } else {
+                    format!("{whose} had {expected}, which another route or start explains")
+                };
+                format!("TTL {seen}, {how}")
+            }
+            Self::SourceMac { seen, usual } => format!(
+                "it came by {}, the peer's handshake by {}",
+                words::mac(seen),
+                words::mac(usual)
+            ),
+            Self::NothingToAnswer { side, silent, rtt } => format!(
+                "it has the form of an answer, but {} had sent nothing for {} (RTT {})",
+                side.this_host(),
+                span(silent),
+                span(rtt)
+            ),
+            Self::Late {
+                side,
+                what,
+                silence,
+            } => format!(
+                "it answers {} {what}, the first segment after {} of silence",
+                side.our(),
+                span(silence)
+            ),
+            Self::Latency {
+                side,
+                what,
+                after,
+                least,
+            } => format!(
+                "it came at most {} after {} {what}, the least round trip to the peer is {}",
+                span(after),
+                side.our(),
+                span(least)
+            ),
+            Self::Timestamps => {
+                "it has a window but no timestamps, which both ends had agreed on".to_owned()
+            }
+            Self::IpId(id) => {
+                format!("IP id {id} without \"don't fragment\", unlike Linux's resets")
+            }
+            Self::NearMisses(misses) => format!(
+                "{} with other sequence numbers came with it",
+                words::things(misses, "reset")
+            ),
+            Self::BothWays(apart) => format!(
+                "a reset went the other way within {}, and no end answers a reset with one",
+                span(apart)
+            ),
+            Self::PeerTalksOn { after, ttl } => format!(
+                "{} later the peer spoke on this connection as if nothing had happened (TTL {ttl})",
+                span(after)
+            ),
+        }
+    }
+}
+
+/// Speaks for itself: two of them are proof.
+const STRONG: i32 = 2;
+/// Has innocent explanations, too.
+const WEAK: i32 = 1;
+/// From here on the reset does not look like the peer's: a strong sign and another one.
+const FOREIGN: i32 = 3;
+/// Two strong signs and another one, or the peer itself.
+const PROVEN: i32 = 5;
+
+impl Bearing {
+    /// It does not look like it came from the peer.
+    pub fn is_foreign(&self) -> bool {
+        self.weight >= FOREIGN
+    }
+
+    /// Something speaks against the peer, but not enough.
+    pub fn is_doubtful(&self) -> bool {
+        self.weight > 0 && !self.is_foreign()
+    }
+
+    /// What speaks loudest against the peer, in words; absent if nothing does.
+    pub fn loudest(&self) -> Option<String> {
+        let mut loudest: Option<&(i32, Sign)> = None;
+        for sign in &self.signs {
+            if sign.0 > loudest.map_or(0, |known| known.0) {
+                loudest = Some(sign);
+            }
+        }
+        loudest.map(|(_, sign)| sign.detail())
+    }
+
+    /// How sure a verdict that rests on this may be.
+    pub fn confidence(&self) -> Confidence {
+        if self.weight >= PROVEN {
+            Confidence::Certain
+        } else {
+            Confidence::Likely
+        }
+    }
+}
+
+/// What the signs are read from.
+struct Case<'a> {
+    received: &'a Received,
+    arrived: &'a Arrived,
+    around: &'a Around,
+    at: BootTime,
+}
+
+impl Case<'_> {
+    /// The last handshake with these addresses and ports that a classifier saw.
+    fn any_baseline(&self) -> Option<Baseline> {
+        self.arrived.sighting.as_ref()?.baseline
+    }
+
+    /// The same if it is this connection's.
+    fn baseline(&self) -> Option<Baseline> {
+        let packet = self.arrived.sighting.as_ref()?;
+        packet
+            .baseline
+            .filter(|_| is_of_handshake(self.received, packet))
+    }
+}
+
+/// Reads a sign.
+type Reader = fn(&Case<'_>) -> Option<(i32, Sign)>;
+
+/// Every sign, by what it is read from. Those of one group have one cause, a change of route for instance, so the heaviest
+/// stands for all.
+const SIGNS: [&[Reader]; 8] = [
+    &[ttl, other_neighbour],
+    &[nothing_to_answer],
+    &[answered_after_silence],
+    &[answered_too_soon],
+    &[without_timestamps, ip_id],
+    &[near_misses],
+    &[both_ways],
+    &[peer_talks_on],
+];
+
+/// Weighs the signs of an accepted reset whose segment is known.
+pub fn weigh(received: &Received, arrived: &Arrived, around: &Around, at: BootTime) -> Bearing {
+    let case = Case {
+        received,
+        arrived,
+        around,
+        at,
+    };
+    let mut bearing = Bearing::default();
+    for group in SIGNS {
+        let seen = bearing.signs.len();
+        bearing
+            .signs
+            .extend(group.iter().filter_map(|sign| sign(&case)));
+        let heaviest = bearing.signs[seen..]
+            .iter()
+            .map(|(weight, _)| *weight)
+            .max();
+        bearing.weight += heaviest.unwrap_or_default();
+    }
+    let is_late = |(_, sign): &(i32, Sign)| matches!(sign, Sign::Late { .. });
+    let answers = bearing.signs.iter().any(is_late);
+    bearing.forgot = answers && around.near_misses == 0 && around.talks_on.is_none();
+    bearing
+}
+
+/// Usual starts of a TTL.
+const STARTS: [u8; 3] = [64, 128, 255];
+/// A detour adds or saves so many routers.
+const DETOUR: u8 = 2;
+
+/// No path is longer: a TTL that says so began elsewhere (IP_TTL, RFC 5082).
+pub const LONGEST_PATH: u8 = 32;
+
+/// Routers passed, from the nearest usual start.
+pub fn hops(ttl: u8) -> u8 {
+    start(ttl) - ttl
+}
+
+fn start(ttl: u8) -> u8 {
+    STARTS
+        .into_iter()
+        .find(|&start| start >= ttl)
+        .unwrap_or(u8::MAX)
+}
+
+/// What a TTL weighs against the one that is expected.
+pub fn weigh_ttl(seen: u8, expected: u8) -> i32 {
+    let (near, far) = (hops(seen), hops(expected));
+    if seen == expected {
+        -WEAK
+    } else if far > LONGEST_PATH || near > LONGEST_PATH {
+        0
+    } else if near == 0 && far > 0 {
+        STRONG
+    } else if near.abs_diff(far) <= DETOUR {
+        0
+    } else if start(seen) != start(expected) {
+        // Another part of the same host may answer: a proxy of SYNs, a socket with IP_TTL.
+        WEAK
+    } else {
+        STRONG
+    }
+}
+
+/// The TTL against that of the peer's handshake or, where that was not seen, of its other connections.
+fn ttl(case: &Case<'_>) -> Option<(i32, Sign)> {
+    let seen = case.arrived.segment.ttl;
+    let own = case.baseline().map(|baseline| baseline.ttl);
+    let others = (case.around.peer_ttl, case.any_baseline());
+    let (expected, whose, most) = match (case.around.segment_ttl, own, others) {
+        (Some(ttl), _, _) => (ttl, "the peer's other segments", STRONG),
+        (None, Some(ttl), _) => (ttl, "the peer's handshake", STRONG),
+        (None, None, (Some(ttl), _)) => (ttl, "the peer's other connections", WEAK),
+        // Anybody can send a later SYN with these addresses: it says nothing.
+        (None, None, (None, Some(baseline))) => (baseline.ttl, "a later handshake", 0),
+        (None, None, (None, None)) => return None,
+    };
+    // The peer's newer connections come like that: its route has changed.
+    let usual = case.around.peer_ttl == Some(seen);
+    let old = case
+        .any_baseline()
+        .is_some_and(|baseline| case.at.since(baseline.time) > ROUTE_LIFE);
+    let weight = match weigh_ttl(seen, expected) {
+        weight if usual => weight.min(0),
+        STRONG if old && hops(seen) > 0 => WEAK,
+        weight => weight,
+    };
+    let sign = Sign::Ttl {
+        seen,
+        expected,
+        whose,
+        is_odd: weight > 0,
+    };
+    Some((weight.clamp(-most, most), sign))
+}
+
+/// Routes stay as they are for so long, mostly.
+const ROUTE_LIFE: Duration = Duration::from_secs(3_600);
+
+/// A reset without ACK answers a segment (RFC 9293 section 3.5.2), but there was none to answer.
+fn nothing_to_answer(case: &Case<'_>) -> Option<(i32, Sign)> {
+    let socket = &case.received.socket;
+    let silent = socket.since_transmit?;
+    let rtt = socket.rtt?;
+    let is_answer = !case.arrived.segment.flags.has(TcpFlags::ACK);
+    let side = case.around.side;
+    let long = silent > rtt.saturating_mul(8).max(LEAST_ANSWER_TIME);
+    (is_answer && long).then_some((WEAK, Sign::NothingToAnswer { side, silent, rtt }))
+}
+
+/// Longer than interrupts are put off and a busy receiver takes to answer.
+const LEAST_ANSWER_TIME: Duration = Duration::from_millis(10);
+
+/// What this host sent, and how long after it the reset came.
+fn answer_time(around: &Around) -> Option<(&'static str, Duration)> {
+    let quiet = around.quiet?;
+    let what = match quiet.trigger {
+        Trigger::Write => "write",
+        Trigger::Probe => "keepalive probe",
+        Trigger::Nothing | Trigger::Close | Trigger::PeerFinish | Trigger::Closed => return None,
+    };
+    quiet.after.map(|after| (what, after))
+}
+
+/// A peer that lives acknowledges; a device that has forgotten the connection answers the first segment after a silence.
+fn answered_after_silence(case: &Case<'_>) -> Option<(i32, Sign)> {
+    let quiet = case.around.quiet.as_ref()?;
+    let (what, _) = answer_time(case.around)?;
+    let is_late = quiet.wire >= LEAST && case.arrived.form == Some(Form::Passive);
+    let sign = Sign::Late {
+        side: case.around.side,
+        what,
+        silence: quiet.wire,
+    };
+    is_late.then_some((WEAK, sign))
+}
+
+/// The answer took less than half the least round trip. That clock may hold a delayed acknowledgement, unless the answer to our
+/// SYN is among its samples (the kernel keeps them for 5 minutes, net.ipv4.tcp_min_rtt_wlen) or it is longer than any delay.
+fn answered_too_soon(case: &Case<'_>) -> Option<(i32, Sign)> {
+    let (what, after) = answer_time(case.around)?;
+    let socket = &case.received.socket;
+    let least = socket.rtt_min?;
+    // The exact clock is that of the last segment, which need not be the one that was answered.
+    let at_most = socket
+        .since_first_unacknowledged
+        .map_or(after, |first| first + case.around.resolution);
+    if socket.total_retransmits > 0 || least < LEAST_ROUND_TRIP || at_most * 2 >= least {
+        return None;
+    }
+    let ownership = case.received.ownership.as_ref();
+    let young = ownership
+        .and_then(|ownership| ownership.established)
+        .is_some_and(|established| case.at.since(established) < RTT_WINDOW);
+    let measured = young && clocks::is_outgoing(ownership) == Some(true);
+    let weight = if measured || least > LONGEST_DELAY {
+        STRONG
+    } else {
+        WEAK
+    };
+    let sign = Sign::Latency {
+        side: case.around.side,
+        what,
+        after: at_most,
+        least,
+    };
+    Some((weight, sign))
+}
+
+/// Below this the noise of both ends is larger than the way.
+const LEAST_ROUND_TRIP: Duration = Duration::from_millis(2);
+const RTT_WINDOW: Duration = Duration::from_secs(300);
+/// Longer than acknowledgements are put off.
+const LONGEST_DELAY: Duration = Duration::from_millis(250);
+
+/// Another device of the link handed it over than the one that handed over the handshake.
+fn other_neighbour(case: &Case<'_>) -> Option<(i32, Sign)> {
+    let usual = case.baseline()?.source_mac?;
+    let seen = case.arrived.sighting.as_ref()?.source_mac?;
+    (usual != seen).then_some((WEAK, Sign::SourceMac { seen, usual }))
+}
+
+/// A reset sent on a socket that uses timestamps should carry them (RFC 7323 section 3.2), and Linux's do; answers never do.
+/// Other systems leave them out, so it weighs nothing.
+fn without_timestamps(case: &Case<'_>) -> Option<(i32, Sign)> {
+    let packet = case.arrived.sighting.as_ref()?;
+    let due = case.received.socket.timestamps && packet.segment.window != 0;
+    (due && packet.timestamps.is_none()).then_some((0, Sign::Timestamps))
+}
+
+/// Linux sets "don't fragment", with the identification 0 or the connection's own count. Other systems may not.
+fn ip_id(case: &Case<'_>) -> Option<(i32, Sign)> {
+    let packet = case.arrived.sighting.as_ref()?;
+    let id = packet.segment.ip_id.filter(|&id| id != 0)?;
+    (packet.dont_fragment == Some(false)).then_some((0, Sign::IpId(id)))
+}
+
+/// Somebody tried several sequence numbers. One miss is the peer's own way when data before its reset was lost: the challenge
+/// ACK tells it the right number (RFC 5961 section 3.2).
+fn near_misses(case: &Case<'_>) -> Option<(i32, Sign)> {
+    let misses = case.around.near_misses;
+    let weight = match misses {
+        0 => return None,
+        1 => 0,
+        2 => WEAK,
+        _ => STRONG,
+    };
+    Some((weight, Sign::NearMisses(misses)))
+}
+
+/// Nobody answers a reset (RFC 9293 section 3.10.7), so an end that resets at the same time does it by chance, unless it only
+/// answers what was on its way.
+fn both_ways(case: &Case<'_>) -> Option<(i32, Sign)> {
+    let apart = case.around.both_ways?;
+    let is_active = case.arrived.form == Some(Form::Active);
+    (is_active && apart <= AT_ONCE).then_some((WEAK, Sign::BothWays(apart)))
+}
+
+/// A box that resets both ends does it in one go.
+pub(super) const AT_ONCE: Duration = Duration::from_millis(5);
+
+/// Whoever has reset a connection does not speak on it any more.
+fn peer_talks_on(case: &Case<'_>) -> Option<(i32, Sign)> {
+    let later = case.around.talks_on?;
+    let sign = Sign::PeerTalksOn {
+        after: later.after,
+        ttl: later.ttl,
+    };
+    // Not even the peer's own TTL speaks against that.
+    Some((PROVEN + WEAK, sign))
+}
+
+/// Whether the TTL that was learned is this connection's: a later SYN with the same addresses and ports, which anybody can
+/// send, is not.
+fn is_of_handshake(received: &Received, packet: &Packet) -> bool {
+    let established = received
+        .ownership
+        .as_ref()
+        .and_then(|ownership| ownership.established);
+    match (established, packet.baseline) {
+        (Some(established), Some(baseline)) => {
+            baseline.time <= established.plus(Duration::from_millis(10))
+                && established.since(baseline.time) <= LONGEST_HANDSHAKE
+        }
+        (None, _) | (_, None) => false,
+    }
+}
+
+/// A SYN so long before the connection is another one's.
+const LONGEST_HANDSHAKE: Duration = Duration::from_secs(130);
+
+/// TTL against the handshake's; absent if that was not seen.
+pub(crate) fn ttl_of_handshake(packet: &Packet) -> Option<Evidence> {
+    let expected = packet.baseline?.ttl;
+    let seen = packet.segment.ttl;
+    let detail = if seen == expected {
+        format!("TTL {seen}, as in the peer's handshake")
+    } else {
+        format!("TTL {seen}, the peer's handshake had {expected}")
+    };
+    Some(Evidence::new(EvidenceKind::Ttl, detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hops_count_from_the_nearest_usual_start() {
+        for (ttl, expected) in [(64, 0), (57, 7), (65, 63), (128, 0), (250, 5), (255, 0)] {
+            assert_eq!(hops(ttl), expected, "{ttl}");
+        }
+    }
+
+    #[test]
+    fn a_ttl_weighs_by_the_routers_passed() {
+        for (seen, expected, weight) in [
+            (57, 57, -WEAK),
+            (56, 57, 0),
+            (59, 57, 0),
+            (50, 57, STRONG),
+            (64, 57, STRONG),
+            (64, 63, STRONG),
+            (63, 64, 0),
+            // Another start: as many routers, some more, and a router of this link.
+            (121, 57, 0),
+            (250, 57, 0),
+            (240, 57, WEAK),
+            (255, 63, STRONG),
+            // IP_TTL 1, as BGP has it.
+            (64, 1, 0),
+        ] {
+            assert_eq!(weigh_ttl(seen, expected), weight, "{seen} {expected}");
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! Resets sent by the TCP stack of this host.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{ExpiredEntry, Judgement, OtherEnd, Reason, advice, at_most, headers};
+use crate::attribution::{self, ProcessName};
+use crate::causes::{definition, rules::Ruling};
+use crate::event::{BootTime, Segment, Sent, TcpState};
+use crate::idle::clocks::{LEAST, Quiet};
+use crate::record::{Cause, Evidence, EvidenceKind, Explanation, Role, Severity, Verdict};
+use crate::words::{self, span};
+
+/// What its verdict rests on.
+#[derive(Debug)]
+pub struct SentCase {
+    /// The event.
+    pub sent: Arc<Sent>,
+    /// When it was sent.
+    pub at: BootTime,
+    /// What the rules say.
+    pub ruling: Ruling,
+    /// Who did it or had the connection.
+    pub process: Option<ProcessName>,
+    /// Who had the connection, where that is another process.
+    pub owner: Option<ProcessName>,
+    /// The end of this host that got it.
+    pub receiver: Option<OtherEnd>,
+    /// How long before the peer's segment a reset in the peer's name had ended the connection.
+    pub talks_on: Option<Duration>,
+    /// It was passed on from another leg of a proxy.
+    pub passed_on: Option<Reason>,
+    /// This host had passed the connection on, and its entry has expired.
+    pub expired: Option<ExpiredEntry>,
+    /// No watched device saw it leave, though none was missed.
+    pub not_seen_on_wire: bool,
+    /// The process is known to have timeouts, and closed after this silence.
+    pub own_timeout: Option<Quiet>,
+}
+
+impl SentCase {
+    /// The verdict on it.
+    pub fn verdict(self) -> Verdict {
+        self.judge().verdict(move || self.explain())
+    }
+
+    fn judge(&self) -> Judgement {
+        let definition = definition(self.ruling.cause);
+        let severity = definition.cost(&self.sent);
+        let judgement = Judgement {
+            origin: definition.origin(),
+            cause: self.ruling.cause,
+            severity: match &self.expired {
+                // Whoever spoke had not closed.
+                Some(_) if severity == Severity::Noise => Severity::Fault,
+                Some(_) | None => severity,
+            },
+            confidence: self.ruling.confidence,
+        };
+        match &self.passed_on {
+            None => judgement,
+            Some(reason) => Judgement {
+                origin: reason.verdict.origin,
+                cause: Cause::Propagated,
+                confidence: at_most(judgement.confidence, reason.confidence),
+                ..judgement
+            },
+        }
+    }
+
+    fn explain(&self) -> Explanation {
+        let definition = definition(self.ruling.cause);
+        let mut explanation = Explanation {
+            summary: definition.sentence(self),
+            evidence: Vec::with_capacity(5),
+            advice: definition.advice(&self.sent).into_iter().collect(),
+        };
+        self.add_evidence(definition.decisive(&self.sent), &mut explanation);
+        if let Some(receiver) = &self.receiver {
+            explanation.add(
+                EvidenceKind::LocalReceiver,
+                [&receiver.label, " on this host got it"].concat(),
+            );
+        }
+        if let Some(after) = self.talks_on {
+            explanation.add(EvidenceKind::PeerTalksOn, format!(
+                "the connection had ended here {} earlier by a reset in the peer's name, but the peer speaks on: that reset does not look like it came from the peer",
+                span(after)
+            ));
+        }
+        if let Some(reason) = &self.passed_on {
+            self.pass_on(reason, &mut explanation);
+        }
+        if let Some(expired) = &self.expired {
+            expired.explain(&mut explanation);
+        }
+        if self.not_seen_on_wire {
+            explanation.add(
+                EvidenceKind::NotSeenOnWire,
+                "no watched device saw it leave: a packet filter may have dropped it, or the link is down",
+            );
+        }
+        if let Some(quiet) = &self.own_timeout {
+            explanation.add(
+                EvidenceKind::OwnTimeout,
+                format!(
+                    "it closed after {} without data, as at an idle timeout of its own",
+                    words::silence(quiet.application)
+                ),
+            );
+            explanation.advice = self.own_timeout_advice(quiet);
+        }
+        explanation
+    }
+
+    /// The reset of one leg of a proxy is passed on from another.
+    fn pass_on(&self, reason: &Reason, explanation: &mut Explanation) {
+        let first = reason.verdict.summary();
+        explanation.add(
+            EvidenceKind::OwnCause,
+            format!("by itself: {}, {}", self.ruling.cause, explanation.summary),
+        );
+        explanation.add(
+            EvidenceKind::OtherLeg,
+            format!(
+                "{} after a reset of another connection of this process, which carried the same bytes: {first}",
+                span(reason.after),
+            ),
+        );
+        let who = self
+            .process
+            .as_ref()
+            .map_or_else(|| "the process".to_owned(), ToString::to_string);
+        explanation.summary = format!("{who} passed a reset on: {first}");
+        explanation.advice = Vec::new();
+    }
+
+    /// A process that is known to have timeouts closed after a silence: what it did to its socket is only how.
+    fn own_timeout_advice(&self, quiet: &Quiet) -> Vec<crate::record::Sentence> {
+        advice::for_idle(&advice::IdleSituation {
+            mode: quiet.mode,
+            timeout: Some(quiet.application),
+            silence: quiet.application,
+            matches: &[],
+            transparent: false,
+            keepalive: None,
+            process: self.process.as_ref().map(|process| process.comm.as_str()),
+            sent_by_us: true,
+        })
+    }
+
+    fn add_evidence(&self, decisive: Option<Evidence>, explanation: &mut Explanation) {
+        let sent = &self.sent;
+        explanation.evidence.push(self.reason());
+        if let Some(cause) = &sent.cause {
+            explanation.add(
+                EvidenceKind::Segment,
+                format!("it answers {}", segment(cause)),
+            );
+        } else if sent.passive {
+            explanation.add(
+                EvidenceKind::Segment,
+                "the segment it answers could not be read",
+            );
+        }
+        explanation.evidence.extend(state(sent));
+        explanation.evidence.extend(decisive);
+        explanation.evidence.extend(ending(sent));
+        if let Some(tombstone) = &sent.former_connection {
+            explanation.add(
+                EvidenceKind::Tombstone,
+                attribution::connection_end(tombstone, self.at),
+            );
+        }
+        if let Some(tombstone) = &sent.former_listener {
+            let who = attribution::listener(&tombstone.ownership);
+            explanation.add(
+                EvidenceKind::FormerListener,
+                format!(
+                    "{who} listened on this port until {} earlier",
+                    span(self.at.since(tombstone.died))
+                ),
+            );
+        }
+        if sent.socket.is_none()
+            && sent.former_connection.is_none()
+            && self.ruling.cause == Cause::HalfOpen
+        {
+            explanation.add(
+                EvidenceKind::Tombstone,
+                "no connection with these addresses and ports is remembered: it ended before the tool was there, was forgotten for want of room, or was another host's",
+            );
+        }
+    }
+
+    fn reason(&self) -> Evidence {
+        match (&self.sent.reason, self.sent.given_reason()) {
+            (Some(reason), _) if self.ruling.cause == Cause::Unknown => Evidence::new(
+                EvidenceKind::KernelReason,
+                format!("the kernel's reason is {reason}, which does not tell the cause here"),
+            ),
+            (Some(_), Some(reason)) => Evidence::new(
+                EvidenceKind::KernelReason,
+                ["the kernel's reason is ", reason.name()].concat(),
+            ),
+            (Some(_), None) => Evidence::new(
+                EvidenceKind::Inferred,
+                "the kernel names no reason; inferred from the socket and the segment",
+            ),
+            (None, _) => Evidence::new(
+                EvidenceKind::Inferred,
+                "this kernel gives no reasons; inferred from the socket and the segment",
+            ),
+        }
+    }
+
+    /// Who did it, to begin a sentence.
+    pub(crate) fn subject(&self) -> String {
+        match &self.process {
+            Some(process) if process.role == Role::Listener => {
+                format!("the listener's process {process}")
+            }
+            Some(process) => process.to_string(),
+            None => "a process not known".to_owned(),
+        }
+    }
+
+    /// ` after 12.3 s`: the connection's age, or nothing if it is not known.
+    pub(crate) fn after_age(&self) -> String {
+        words::after_age(self.sent.ownership.as_ref(), self.at)
+    }
+
+    /// `, quiet for 60.0 s`: how long no data had moved when the application closed. Many proxies reset at their timeouts.
+    pub(crate) fn quiet_for(&self) -> String {
+        let since = self
+            .sent
+            .socket
+            .as_ref()
+            .and_then(|socket| socket.since_sent.min(socket.since_received));
+        match since {
+            // Shorter ones are think time.
+            Some(since) if since >= LEAST => format!(", quiet for {}", span(since)),
+            Some(_) | None => String::new(),
+        }
+    }
+}
+
+/// A segment with its TTL, where that is known.
+fn segment(segment: &Segment) -> String {
+    let mut text = headers(segment);
+    if segment.ttl > 0 {
+        text.push_str(&format!(", TTL {}", segment.ttl));
+    }
+    text
+}
+
+fn state(sent: &Sent) -> Option<Evidence> {
+    if let Some(minisock) = sent.minisock {
+        return Some(Evidence::new(
+            EvidenceKind::State,
+            format!("the connection was in {minisock}"),
+        ));
+    }
+    let socket = sent.socket.as_ref()?;
+    let before = sent
+        .ownership
+        .as_ref()
+        .and_then(|ownership| ownership.state_before_close)
+        .filter(|_| socket.state == TcpState::Close);
+    let detail = match before {
+        Some(before) => ["the socket was in ", before.name(), " before it closed"].concat(),
+        None => ["the socket was in ", socket.state.name()].concat(),
+    };
+    Some(Evidence::new(EvidenceKind::State, detail))
+}
+
+/// How the closing task ended, if it did.
+fn ending(sent: &Sent) -> Option<Evidence> {
+    let (exiting, signal) = match sent.actor() {
+        Some(current) => (current.exiting, current.signal),
+        None => {
+            let closer = sent.ownership.as_ref()?.closer.as_ref()?;
+            (closer.exiting, closer.signal)
+        }
+    };
+    match signal {
+        Some(signal) if exiting => Some(Evidence::new(
+            EvidenceKind::Signal,
+            format!("the process was being killed by {}", words::signal(signal)),
+        )),
+        Some(_) | None if exiting => Some(Evidence::new(
+            EvidenceKind::Exiting,
+            "the process was exiting",
+        )),
+        Some(_) | None => None,
+    }
+}

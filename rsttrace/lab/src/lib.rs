@@ -1,0 +1,26 @@
+//! Staged resets of every kind, each with its known truth.
+//!
+//! A [`Lab`] holds three private network namespaces: client, router, server. A [`Scenario`] opens its
+//! sockets there ([`Scenario::open`]) and later provokes its reset ([`Armed::provoke`]), confirms it from the
+//! staging side (errno, packet capture, kernel counters) and says what a right explanation must say
+//! ([`Truth`]). Nothing here knows the tracer or its rules.
+
+mod actor;
+mod error;
+mod lab;
+mod net;
+pub mod scenarios;
+mod segment;
+mod tap;
+mod truth;
+
+pub use actor::{ActorArgs, SUBCOMMAND, actor_main};
+pub use error::StageError;
+pub use lab::{IpVersion, Lab, Place, View};
+pub use scenarios::{Armed, Family, Hop, Scenario, Staged, Suite, stage_together};
+pub use segment::{Flags, Segment};
+pub use tap::{Taps, file_name};
+pub use truth::{Holder, Named, StagedIdle, Truth, Who};
+
+use rsttrace_model::record;
+use rsttrace_sys as sys;

@@ -1,0 +1,353 @@
+//! nftables rules (drop, reject, redirect) without the nft tool.
+//!
+//! Speaks nfnetlink: one table of family inet a rule set, one base chain for each hook in use.
+
+mod message;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use netlink_sys::protocols::NETLINK_NETFILTER;
+use serde::{Deserialize, Serialize};
+
+use super::netlink;
+use crate::segment::Flags;
+use message::{Attributes, Batch};
+
+/// Where in the packet's way a rule looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hook {
+    /// Packets that come in, before they are routed: where destinations are translated. Of a connection that
+    /// conntrack knows, only the first packet is shown to rules here.
+    Redirect,
+    /// Packets for this namespace.
+    Input,
+    /// Packets through this namespace.
+    Forward,
+    /// Packets of this namespace.
+    Output,
+}
+
+/// Which port of the segment is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Port {
+    /// The source port.
+    Source(u16),
+    /// The destination port.
+    Destination(u16),
+}
+
+/// What happens to a segment that fits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It disappears.
+    Drop,
+    /// It is answered with a RST.
+    Reject,
+    /// It goes to this address instead, as all that follows of its connection; in [`Hook::Redirect`] only.
+    Redirect(SocketAddrV4),
+}
+
+/// A rule on TCP segments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    pub hook: Hook,
+    /// The port that must fit.
+    pub port: Port,
+    /// Flags that matter and what they must be; `None`: any.
+    pub flags: Option<FlagMatch>,
+    /// What else must fit.
+    pub only: Option<Only>,
+    pub verdict: Verdict,
+}
+
+/// Segments whose `mask` bits are exactly `value`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlagMatch {
+    /// The bits that matter.
+    pub mask: Flags,
+    /// What they must be.
+    pub value: Flags,
+}
+
+/// A further condition of a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Only {
+    /// IPv4 packets to this address.
+    To(Ipv4Addr),
+    /// IPv4 packets of so many bytes, headers included.
+    Length(u16),
+    /// Segments that belong to no connection of conntrack's and cannot begin one.
+    Invalid,
+}
+
+/// Makes the table with its chains and rules, in one transaction.
+pub fn install(table: &str, rules: &[Rule]) -> io::Result<()> {
+    let (batch, acks) = install_batch(table, rules);
+    netlink::request(NETLINK_NETFILTER, &batch, acks)
+}
+
+/// Removes the table and all in it.
+pub fn remove(table: &str) -> io::Result<()> {
+    let mut batch = Batch::new();
+    batch.push(NFT_MSG_DELTABLE, 0, Attributes::default().text(1, table));
+    let (bytes, acks) = batch.finish();
+    netlink::request(NETLINK_NETFILTER, &bytes, acks)
+}
+
+fn install_batch(table: &str, rules: &[Rule]) -> (Vec<u8>, usize) {
+    let mut batch = Batch::new();
+    batch.push(
+        NFT_MSG_NEWTABLE,
+        NLM_F_CREATE,
+        Attributes::default().text(1, table),
+    );
+    for hook in [Hook::Redirect, Hook::Input, Hook::Forward, Hook::Output] {
+        if rules.iter().any(|rule| rule.hook == hook) {
+            batch.push(NFT_MSG_NEWCHAIN, NLM_F_CREATE, chain(table, hook));
+        }
+    }
+    for rule in rules {
+        batch.push(
+            NFT_MSG_NEWRULE,
+            NLM_F_CREATE | NLM_F_APPEND,
+            rule_attributes(table, rule),
+        );
+    }
+    batch.finish()
+}
+
+fn chain(table: &str, hook: Hook) -> Attributes {
+    let (number, priority, kind) = match hook {
+        Hook::Redirect => (0, PRIORITY_DSTNAT, "nat"),
+        Hook::Input => (1, 0, "filter"),
+        Hook::Forward => (2, 0, "filter"),
+        Hook::Output => (3, 0, "filter"),
+    };
+    let place = Attributes::default()
+        .number(1, number)
+        .bytes(2, &i32::to_be_bytes(priority));
+    Attributes::default()
+        .text(1, table)
+        .text(3, chain_name(hook))
+        .nested(4, place)
+        .text(7, kind)
+}
+
+fn chain_name(hook: Hook) -> &'static str {
+    match hook {
+        Hook::Redirect => "redirected",
+        Hook::Input => "input",
+        Hook::Forward => "forwarded",
+        Hook::Output => "output",
+    }
+}
+
+fn rule_attributes(table: &str, rule: &Rule) -> Attributes {
+    let (offset, port) = match rule.port {
+        Port::Source(port) => (0, port),
+        Port::Destination(port) => (2, port),
+    };
+    let mut expressions = Attributes::default()
+        .expression("meta", meta(META_L4PROTO))
+        .expression("cmp", equals(&[libc::IPPROTO_TCP as u8]))
+        .expression("payload", bytes_of(TRANSPORT_HEADER, offset, 2))
+        .expression("cmp", equals(&port.to_be_bytes()));
+    if let Some(flags) = rule.flags {
+        expressions = expressions
+            .expression("payload", bytes_of(TRANSPORT_HEADER, 13, 1))
+            .expression("bitwise", masked(&[flags.mask.0]))
+            .expression("cmp", equals(&[flags.value.0]));
+    }
+    expressions = match rule.only {
+        None => expressions,
+        Some(Only::To(address)) => ipv4_field(expressions, 16, &address.octets()),
+        Some(Only::Length(length)) => ipv4_field(expressions, 2, &length.to_be_bytes()),
+        Some(Only::Invalid) => {
+            // A bit set in the byte order of this machine.
+            let invalid = CT_STATE_INVALID.to_ne_bytes();
+            expressions
+                .expression(
+                    "ct",
+                    Attributes::default()
+                        .number(1, REGISTER)
+                        .number(2, CT_STATE),
+                )
+                .expression("bitwise", masked(&invalid))
+                .expression("cmp", equals(&invalid))
+        }
+    };
+    Attributes::default()
+        .text(1, table)
+        .text(2, chain_name(rule.hook))
+        .nested(4, verdict(expressions, rule.verdict))
+}
+
+fn verdict(expressions: Attributes, verdict: Verdict) -> Attributes {
+    match verdict {
+        Verdict::Drop => {
+            let code = Attributes::default().number(1, NF_DROP);
+            let data = Attributes::default().nested(2, code);
+            let immediate = Attributes::default()
+                .number(1, VERDICT_REGISTER)
+                .nested(2, data);
+            expressions.expression("immediate", immediate)
+        }
+        Verdict::Reject => expressions.expression(
+            "reject",
+            Attributes::default()
+                .number(1, REJECT_TCP_RST)
+                .bytes(2, &[0]),
+        ),
+        Verdict::Redirect(to) => expressions
+            .expression("immediate", put(REGISTER, &to.ip().octets()))
+            .expression("immediate", put(REGISTER_2, &to.port().to_be_bytes()))
+            .expression(
+                "nat",
+                Attributes::default()
+                    .number(1, NAT_DNAT)
+                    .number(2, NFPROTO_IPV4)
+                    .number(3, REGISTER)
+                    .number(5, REGISTER_2),
+            ),
+    }
+}
+
+fn ipv4_field(expressions: Attributes, offset: u32, value: &[u8]) -> Attributes {
+    expressions
+        .expression("meta", meta(META_NFPROTO))
+        .expression("cmp", equals(&[NFPROTO_IPV4 as u8]))
+        .expression(
+            "payload",
+            bytes_of(NETWORK_HEADER, offset, value.len() as u32),
+        )
+        .expression("cmp", equals(value))
+}
+
+fn meta(key: u32) -> Attributes {
+    Attributes::default().number(1, REGISTER).number(2, key)
+}
+
+fn bytes_of(header: u32, offset: u32, length: u32) -> Attributes {
+    Attributes::default()
+        .number(1, REGISTER)
+        .number(2, header)
+        .number(3, offset)
+        .number(4, length)
+}
+
+/// Keeps these bits of the register, which holds as many bytes.
+fn masked(mask: &[u8]) -> Attributes {
+    let keep = Attributes::default().bytes(1, mask);
+    let flip = Attributes::default().bytes(1, &[0; 4][..mask.len()]);
+    Attributes::default()
+        .number(1, REGISTER)
+        .number(2, REGISTER)
+        .number(3, mask.len() as u32)
+        .nested(4, keep)
+        .nested(5, flip)
+}
+
+fn equals(value: &[u8]) -> Attributes {
+    Attributes::default()
+        .number(1, REGISTER)
+        .number(2, CMP_EQUAL)
+        .nested(3, Attributes::default().bytes(1, value))
+}
+
+fn put(register: u32, value: &[u8]) -> Attributes {
+    Attributes::default()
+        .number(1, register)
+        .nested(2, Attributes::default().bytes(1, value))
+}
+
+// Numbers of include/uapi/linux/netfilter/nf_tables.h.
+const NFT_MSG_NEWTABLE: u16 = 0;
+const NFT_MSG_DELTABLE: u16 = 2;
+const NFT_MSG_NEWCHAIN: u16 = 3;
+const NFT_MSG_NEWRULE: u16 = 6;
+const NLM_F_CREATE: u16 = 0x400;
+const NLM_F_APPEND: u16 = 0x800;
+const VERDICT_REGISTER: u32 = 0;
+const REGISTER: u32 = 1;
+const REGISTER_2: u32 = 2;
+const META_NFPROTO: u32 = 15;
+const META_L4PROTO: u32 = 16;
+const CMP_EQUAL: u32 = 0;
+const NETWORK_HEADER: u32 = 1;
+const TRANSPORT_HEADER: u32 = 2;
+const CT_STATE: u32 = 0;
+const NAT_DNAT: u32 = 1;
+const NFPROTO_IPV4: u32 = 2;
+const NF_DROP: u32 = 0;
+const REJECT_TCP_RST: u32 = 1;
+// include/net/netfilter/nf_conntrack.h
+const CT_STATE_INVALID: u32 = 1;
+// include/uapi/linux/netfilter_ipv4.h
+const PRIORITY_DSTNAT: i32 = -100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_has_its_marks_and_one_ack_a_message() {
+        let rule = Rule {
+            hook: Hook::Input,
+            port: Port::Destination(80),
+            flags: Some(FlagMatch {
+                mask: Flags::SYN_ACK,
+                value: Flags::SYN,
+            }),
+            only: None,
+            verdict: Verdict::Reject,
+        };
+        let (bytes, acks) = install_batch("t", &[rule, rule]);
+        assert_eq!(acks, 4);
+        let mut kinds = Vec::new();
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            kinds.push(u16::from_ne_bytes([rest[4], rest[5]]));
+            let length = u32::from_ne_bytes([rest[0], rest[1], rest[2], rest[3]]) as usize;
+            assert_eq!(length % 4, 0);
+            rest = &rest[length..];
+        }
+        assert_eq!(kinds, [0x10, 0xa00, 0xa03, 0xa06, 0xa06, 0x11]);
+    }
+
+    #[test]
+    fn the_port_is_in_network_byte_order() {
+        let rule = Rule {
+            hook: Hook::Output,
+            port: Port::Source(0x1234),
+            flags: None,
+            only: None,
+            verdict: Verdict::Drop,
+        };
+        let attributes = rule_attributes("t", &rule);
+        assert!(attributes.0.windows(2).any(|two| two == [0x12, 0x34]));
+        assert!(attributes.0.windows(9).any(|name| name == b"immediate"));
+        assert!(!attributes.0.windows(7).any(|name| name == b"bitwise"));
+    }
+
+    #[test]
+    fn a_redirection_is_a_nat_chain_with_address_and_port() {
+        let rule = Rule {
+            hook: Hook::Redirect,
+            port: Port::Destination(80),
+            flags: None,
+            only: Some(Only::To(Ipv4Addr::new(198, 51, 100, 2))),
+            verdict: Verdict::Redirect(SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 3), 8080)),
+        };
+        let chain = chain("t", rule.hook);
+        assert!(chain.0.windows(4).any(|kind| kind == b"nat\0"));
+        let attributes = rule_attributes("t", &rule);
+        for octets in [[198, 51, 100, 2], [203, 0, 113, 3]] {
+            assert!(attributes.0.windows(4).any(|four| four == octets));
+        }
+    }
+}

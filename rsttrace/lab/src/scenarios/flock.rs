@@ -1,0 +1,186 @@
+//! Fixture for many connections between one client and one server.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::confirm;
+use super::site::direct;
+use crate::StageError;
+use crate::actor::protocol::{Command, SocketOption};
+use crate::actor::{Actor, Socket};
+use crate::lab::{IpVersion, Lab, Place};
+use crate::record::{Cause, Origin, Role};
+use crate::segment::{Flags, Pattern, Segment};
+use crate::truth::Truth;
+
+/// Two processes and their connections.
+pub struct Flock {
+    pub client: Actor,
+    pub server: Actor,
+    pub flows: Vec<Flow>,
+    listener: Socket,
+    from: IpAddr,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Flow {
+    pub at_client: Socket,
+    pub at_server: Socket,
+}
+
+impl Flock {
+    /// The two processes at a site of their own, capturing.
+    pub fn open(lab: &mut Lab, site: u8, version: IpVersion) -> Result<Self, StageError> {
+        Self::open_with(lab, site, version, &[])
+    }
+
+    /// The same with options on the listener, which its connections inherit.
+    pub fn open_with(
+        lab: &mut Lab,
+        site: u8,
+        version: IpVersion,
+        options: &[SocketOption],
+    ) -> Result<Self, StageError> {
+        let (from, to) = direct(lab, site, version)?;
+        let mut server = lab.actor(Place::Server, "rt-server")?;
+        let mut client = lab.actor(Place::Client, "rt-client")?;
+        let listener = server.listen(SocketAddr::new(to, lab.port()), 8)?;
+        for &option in options {
+            server.set(listener, option)?;
+        }
+        server.capture()?;
+        client.capture()?;
+        Ok(Self {
+            client,
+            server,
+            flows: Vec::new(),
+            listener,
+            from,
+        })
+    }
+
+    /// One more connection, on which both have said something.
+    pub fn grow(&mut self) -> Result<Flow, StageError> {
+        let at_client = self.client.connect_from(self.from, self.listener.local)?;
+        let at_server = self.server.accept(self.listener)?;
+        self.client.send(at_client, 120)?;
+        confirm("request", self.server.receive(at_server, 120)?, 120)?;
+        self.server.send(at_server, 300)?;
+        confirm("answer", self.client.receive(at_client, 300)?, 300)?;
+        let flow = Flow {
+            at_client,
+            at_server,
+        };
+        self.flows.push(flow);
+        Ok(flow)
+    }
+
+    /// RSTs that both ends of a connection will take for the other's.
+    pub fn forge(&mut self, flow: Flow, look: Look) -> Result<[Segment; 2], StageError> {
+        Ok([
+            forge(&mut self.client, flow.at_client, look)?,
+            forge(&mut self.server, flow.at_server, look)?,
+        ])
+    }
+
+    /// The request, with which the silence begins but for a millisecond, as captured at the client.
+    pub fn request(&mut self, flow: Flow) -> Result<Segment, StageError> {
+        self.client.segment(Pattern {
+            source: flow.at_client.local,
+            destination: Some(flow.at_server.local),
+            with: Flags::PSH,
+            without: Flags::RST,
+        })
+    }
+
+    /// The server's end vanishes without a packet, and nobody listens there any more.
+    pub fn server_vanishes(&mut self, flow: Flow) -> Result<(), StageError> {
+        self.server.vanish(flow.at_server)
+    }
+
+    /// Nobody listens any more.
+    pub fn stop_listening(&mut self) -> Result<(), StageError> {
+        self.server.close(self.listener)
+    }
+
+    /// The RST that the client gets, as captured there.
+    pub fn reset_to_client(&mut self, flow: Flow) -> Result<Segment, StageError> {
+        self.client
+            .reset(flow.at_server.local, flow.at_client.local)
+    }
+
+    /// The RST that the server gets, as captured there.
+    pub fn reset_to_server(&mut self, flow: Flow) -> Result<Segment, StageError> {
+        self.server
+            .reset(flow.at_client.local, flow.at_server.local)
+    }
+
+    /// The truth at the client.
+    pub fn client_lost(&self, lab: &Lab, seen: Segment, origin: Origin, cause: Cause) -> Truth {
+        Truth::received(lab, Place::Client, seen, origin, cause)
+            .names(&self.client, &[Role::Owner])
+            .lost_connection()
+    }
+
+    /// The truth at the server.
+    pub fn server_lost(&self, lab: &Lab, seen: Segment, origin: Origin, cause: Cause) -> Truth {
+        Truth::received(lab, Place::Server, seen, origin, cause)
+            .names(&self.server, &[Role::Owner])
+            .lost_connection()
+    }
+
+    /// The processes, to be kept alive.
+    pub fn into_actors(self) -> Vec<Actor> {
+        vec![self.client, self.server]
+    }
+}
+
+/// What a forged RST looks like where it arrives, but for its addresses and numbers.
+#[derive(Debug, Clone, Copy)]
+pub struct Look {
+    /// The TTL it arrives with: the router is the last hop.
+    pub ttl: u8,
+    /// Whether it has an acknowledgement and a window, as one that the peer's process causes.
+    pub active: bool,
+}
+
+/// A RST with the exact numbers that this end expects from its peer.
+pub fn forge(actor: &mut Actor, socket: Socket, look: Look) -> Result<Segment, StageError> {
+    let peer = socket
+        .remote
+        .ok_or_else(|| StageError::Failed("a socket to forge for has no peer".to_owned()))?;
+    let expected = actor.sequence(socket)?;
+    let flags = if look.active {
+        Flags::RST_ACK
+    } else {
+        Flags::RST
+    };
+    let last = actor.segment(Pattern {
+        source: peer,
+        destination: Some(socket.local),
+        with: Flags::PSH,
+        without: Flags::RST,
+    })?;
+    let mut segment = Segment::new(peer, socket.local, flags).numbered(
+        expected.receive,
+        if look.active { expected.send } else { 0 },
+    );
+    segment.ttl = look.ttl;
+    if look.active {
+        segment.window = last.window;
+        // Linux counts its packets on a connection; there may be one after the last with data.
+        segment.ip_id = last.ip_id.map(|id| id.wrapping_add(2));
+    }
+    Ok(segment)
+}
+
+/// Has the process send these segments after a while.
+pub fn inject_later(
+    injector: &mut Actor,
+    segments: Vec<Segment>,
+    after: std::time::Duration,
+) -> Result<(), StageError> {
+    let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+    injector
+        .ask(Command::InjectLater { segments, after_ms })
+        .map(drop)
+}

@@ -1,0 +1,132 @@
+//! Resets that answer data after the application has closed.
+
+use super::pair::Pair;
+use super::{Armed, Family, Scenario, Staged, Suite, confirm};
+use crate::StageError;
+use crate::actor::protocol::{SocketOption, TcpState};
+use crate::lab::{IpVersion, Lab, Place};
+use crate::record::{Cause, Form, Origin, Role};
+use crate::truth::Truth;
+
+/// The closed socket is a full orphan in FIN_WAIT2.
+pub const FIN_WAIT2: Scenario = Scenario {
+    name: "data-after-close-fin-wait2",
+    title: "data after close(): the orphan is in FIN_WAIT2",
+    family: Family::Both,
+    can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
+    twins: &["close-unread", "half-open"],
+    // An orphan that may wait longer than 60 s keeps its socket, else it becomes a minisock.
+    open: |lab, version| open(lab, version, Some(90)),
+};
+
+/// The closed socket is a TIME_WAIT minisock.
+pub const TIME_WAIT: Scenario = Scenario {
+    name: "data-after-close-time-wait",
+    title: "data after close(): only a TIME_WAIT minisock is left",
+    family: Family::Both,
+    can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
+    twins: &["half-open"],
+    open: |lab, version| open(lab, version, None),
+};
+
+fn open(lab: &mut Lab, version: IpVersion, linger2: Option<i32>) -> Result<Armed, StageError> {
+    let mut pair = Pair::open(lab, version)?;
+    if let Some(seconds) = linger2 {
+        pair.server
+            .set(pair.at_server, SocketOption::Linger2(seconds))?;
+    }
+    Armed::new(move |lab| write_to_closed(lab, pair, linger2.is_none()))
+}
+
+/// The server's end closes, and the client writes.
+pub fn write_to_closed(
+    lab: &mut Lab,
+    mut pair: Pair,
+    minisock: bool,
+) -> Result<Staged, StageError> {
+    pair.server.close(pair.at_server)?;
+    pair.await_server_end(lab, TcpState::FinWait2, minisock)?;
+    lab.capture(Place::Server)?;
+    pair.client.send(pair.at_client, 50)?;
+    let condition = "the server had closed with all read; the client wrote 50 bytes";
+    answered(lab, pair, condition, &[Role::Closer, Role::FormerOwner])
+}
+
+/// The process was killed with everything read: its end is closed politely.
+pub const KILLED: Scenario = Scenario {
+    name: "data-after-kill",
+    title: "data after the process was killed without unread data",
+    family: Family::V4,
+    can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
+    twins: &["killed-unread", "data-after-close-time-wait"],
+    open: |lab, version| {
+        let mut pair = Pair::open(lab, version)?;
+        Armed::new(move |lab| {
+            pair.server.kill()?;
+            pair.await_server_end(lab, TcpState::FinWait2, true)?;
+            lab.capture(Place::Server)?;
+            pair.client.send(pair.at_client, 50)?;
+            let condition = "the server was killed with all read; the client wrote 50 bytes";
+            answered(lab, pair, condition, &[Role::Closer, Role::FormerOwner])
+        })
+    },
+};
+
+/// shutdown(SHUT_RDWR), descriptor still open.
+pub const SHUTDOWN_BOTH: Scenario = Scenario {
+    name: "data-after-shutdown",
+    title: "data after shutdown(SHUT_RDWR), socket still open",
+    family: Family::Both,
+    can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
+    twins: &["close-unread", "received"],
+    open: |lab, version| {
+        let mut pair = Pair::open(lab, version)?;
+        Armed::new(move |lab| {
+            pair.server.shutdown(pair.at_server, true)?;
+            pair.server
+                .await_state(pair.at_server, TcpState::FinWait2)?;
+            lab.capture(Place::Server)?;
+            pair.client.send(pair.at_client, 50)?;
+            let condition = "the server had shut both directions down; the client wrote 50 bytes";
+            answered(lab, pair, condition, &[Role::Closer, Role::Owner])
+        })
+    },
+};
+
+fn answered(
+    lab: &mut Lab,
+    mut pair: Pair,
+    condition: &'static str,
+    roles: &[Role],
+) -> Result<Staged, StageError> {
+    let seen = pair.reset_by_server(lab, Place::Server)?;
+    // The client had got the FIN: a reset is a broken pipe then.
+    let error = pair.client.await_error(pair.at_client)?;
+    confirm("error at the client", error.as_str(), "EPIPE")?;
+    let truth = Truth::sent(
+        lab,
+        Place::Server,
+        seen.clone(),
+        Origin::LocalKernel,
+        Cause::DataAfterClose,
+    )
+    .because(condition)
+    .names(&pair.server, roles)
+    // The 50 bytes.
+    .lost_connection()
+    .peer_saw(error);
+    let received = pair.client_truth(lab, &seen);
+    Staged::new(
+        Some(Form::Passive),
+        vec![truth, received],
+        pair.into_actors(),
+    )
+}

@@ -1,0 +1,213 @@
+//! Fixture of most scenarios: a client and a server that have exchanged data.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use super::confirm;
+use crate::StageError;
+use crate::actor::protocol::{Answer, Command, Entry, TcpState};
+use crate::actor::{Actor, Socket};
+use crate::lab::{IpVersion, Lab, Place};
+use crate::record::{Cause, Origin, Role};
+use crate::segment::Segment;
+use crate::truth::Truth;
+
+/// An established connection with its two processes.
+pub struct Pair {
+    pub client: Actor,
+    pub server: Actor,
+    pub listener: Socket,
+    pub at_client: Socket,
+    pub at_server: Socket,
+    /// Processes to be kept alive.
+    pub further: Vec<Actor>,
+}
+
+impl Pair {
+    /// Connects, and has both ends say something.
+    pub fn open(lab: &mut Lab, version: IpVersion) -> Result<Self, StageError> {
+        let service = lab.service(version);
+        Self::open_at(lab, service, service)
+    }
+
+    /// Connects, to a server that has not accepted yet: its end is still the listener.
+    pub fn connecting(lab: &mut Lab, version: IpVersion) -> Result<Self, StageError> {
+        let service = lab.service(version);
+        let mut server = lab.actor(Place::Server, "rt-server")?;
+        let mut client = lab.actor(Place::Client, "rt-client")?;
+        let listener = server.listen(service, 8)?;
+        let at_client = client.connect(service)?;
+        Ok(Self {
+            client,
+            server,
+            listener,
+            at_client,
+            at_server: listener,
+            further: Vec::new(),
+        })
+    }
+
+    /// Has the server itself accept.
+    pub fn accept(&mut self) -> Result<(), StageError> {
+        self.at_server = self.server.accept(self.listener)?;
+        Ok(())
+    }
+
+    /// The same over IPv4 with a server that listens on [::].
+    pub fn open_dual_stack(lab: &mut Lab) -> Result<Self, StageError> {
+        let service = lab.service(IpVersion::V4);
+        let everywhere = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), service.port());
+        let mut pair = Self::open_at(lab, everywhere, service)?;
+        pair.listener.local = service;
+        Ok(pair)
+    }
+
+    fn open_at(lab: &mut Lab, listen: SocketAddr, connect: SocketAddr) -> Result<Self, StageError> {
+        let mut server = lab.actor(Place::Server, "rt-server")?;
+        let client = lab.actor(Place::Client, "rt-client")?;
+        let listener = server.listen(listen, 8)?;
+        Self::connect(client, server, listener, None, connect)
+    }
+
+    /// The same from a given address, to where the server listens or to a balancer that leads there.
+    pub fn open_through(
+        lab: &mut Lab,
+        from: IpAddr,
+        front: SocketAddr,
+        service: SocketAddr,
+    ) -> Result<Self, StageError> {
+        let mut server = lab.actor(Place::Server, "rt-server")?;
+        let client = lab.actor(Place::Client, "rt-client")?;
+        let listener = server.listen(service, 8)?;
+        Self::connect(client, server, listener, Some(from), front)
+    }
+
+    fn connect(
+        mut client: Actor,
+        mut server: Actor,
+        listener: Socket,
+        from: Option<IpAddr>,
+        to: SocketAddr,
+    ) -> Result<Self, StageError> {
+        let at_client = match from {
+            Some(from) => client.connect_from(from, to)?,
+            None => client.connect(to)?,
+        };
+        let at_server = server.accept(listener)?;
+        let mut pair = Self {
+            client,
+            server,
+            listener,
+            at_client,
+            at_server,
+            further: Vec::new(),
+        };
+        pair.talk()?;
+        Ok(pair)
+    }
+
+    /// A request and an answer, all read and acknowledged.
+    pub fn talk(&mut self) -> Result<(), StageError> {
+        self.client.send(self.at_client, 120)?;
+        confirm("request", self.server.receive(self.at_server, 120)?, 120)?;
+        self.server.send(self.at_server, 300)?;
+        confirm("answer", self.client.receive(self.at_client, 300)?, 300)
+    }
+
+    /// Has bytes lie unread in the server's socket.
+    pub fn leave_unread(&mut self, bytes: usize) -> Result<(), StageError> {
+        self.client.send(self.at_client, bytes)?;
+        self.server.await_unread(self.at_server, bytes).map(drop)
+    }
+
+    /// The RST from the server to the client, as captured at a place.
+    pub fn reset_by_server(&self, lab: &mut Lab, place: Place) -> Result<Segment, StageError> {
+        lab.reset(place, self.listener.local, self.at_client.local)
+    }
+
+    /// The RST from the client to the server, as captured at a place.
+    pub fn reset_by_client(&self, lab: &mut Lab, place: Place) -> Result<Segment, StageError> {
+        lab.reset(place, self.at_client.local, self.listener.local)
+    }
+
+    /// The truth at the client about a RST that its peer, the server, has sent it.
+    pub fn client_truth(&self, lab: &Lab, seen: &Segment) -> Truth {
+        Truth::received(
+            lab,
+            Place::Client,
+            seen.clone(),
+            Origin::Peer,
+            Cause::ResetByPeer,
+        )
+        .because("the server's end sent it")
+        .names(&self.client, &[Role::Owner])
+        .lost_connection()
+    }
+
+    /// The truth at the server about a RST that its peer, the client, has sent it.
+    pub fn server_truth(&self, lab: &Lab, seen: &Segment) -> Truth {
+        Truth::received(
+            lab,
+            Place::Server,
+            seen.clone(),
+            Origin::Peer,
+            Cause::ResetByPeer,
+        )
+        .because("the client's end sent it")
+        .names(&self.server, &[Role::Owner])
+        .lost_connection()
+    }
+
+    /// Waits until the server's end is in this state, also without a descriptor.
+    pub fn await_server_end(
+        &self,
+        lab: &mut Lab,
+        state: TcpState,
+        minisock: bool,
+    ) -> Result<(), StageError> {
+        let (local, remote) = (self.listener.local, self.at_client.local);
+        let entry = Some(Entry { state, minisock });
+        let command = Command::AwaitEntry {
+            local,
+            remote,
+            entry,
+            timeout_ms: 3000,
+        };
+        lab.node(Place::Server).ask(command).map(drop)
+    }
+
+    /// Confirms that the server's kernel has no socket for the connection.
+    pub fn confirm_server_end_gone(&self, lab: &mut Lab) -> Result<(), StageError> {
+        let (local, remote) = (self.listener.local, self.at_client.local);
+        let answer = lab
+            .node(Place::Server)
+            .ask(Command::Entry { local, remote })?;
+        confirm("the server's end", answer, Answer::Entry { entry: None })
+    }
+
+    /// Confirms that the server knows nothing of the reset, then has its end vanish: left open, it would provoke
+    /// a second reset of the same flow when its process ends.
+    pub fn confirm_server_end_lives(&mut self) -> Result<(), StageError> {
+        self.server
+            .await_state(self.at_server, TcpState::Established)?;
+        self.server.vanish(self.at_server)
+    }
+
+    /// Confirms that the connection still works.
+    pub fn confirm_alive(&mut self) -> Result<(), StageError> {
+        self.talk()
+    }
+
+    /// Confirms the error at the client, and returns its name.
+    pub fn client_error(&mut self, meant: &str) -> Result<String, StageError> {
+        let error = self.client.await_error(self.at_client)?;
+        confirm("error at the client", error.as_str(), meant)?;
+        Ok(error)
+    }
+
+    /// The processes, to be kept alive.
+    pub fn into_actors(self) -> Vec<Actor> {
+        let mut actors = vec![self.client, self.server];
+        actors.extend(self.further);
+        actors
+    }
+}

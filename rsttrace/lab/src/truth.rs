@@ -1,0 +1,244 @@
+//! The truth about a staged reset, independent of any tracer.
+//!
+//! It uses the words of the public record, and nothing else of the explaining side.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::actor::Actor;
+use super::lab::{Lab, Place, View};
+use super::segment::Segment;
+use crate::record::{Cause, Direction, IdleMode, Origin, Role};
+
+/// Who really did it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Who {
+    /// A process, by a call or an end of its own.
+    Process {
+        pid: u32,
+        comm: String,
+        /// What it did: "close()".
+        did: &'static str,
+    },
+    /// Nobody at that moment: the kernel or a firewall answered.
+    Nobody,
+}
+
+/// A process that a right record may name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Holder {
+    pub pid: u32,
+    pub comm: String,
+    /// The roles that are right for it.
+    pub roles: Vec<Role>,
+    /// Only as one of several that it may be.
+    pub only_as_guess: bool,
+}
+
+/// Which processes a right record names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Named {
+    /// One of these; empty: none may be named.
+    pub any_of: Vec<Holder>,
+    /// Naming none is right as well.
+    pub may_be_absent: bool,
+}
+
+/// An idle timeout as it was staged.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct StagedIdle {
+    /// How it made itself known.
+    pub mode: IdleMode,
+    /// The timeout in seconds, where this view can know it.
+    pub timeout: Option<f64>,
+    /// What the device is called, or a part of it, where this view can know it.
+    pub device: Option<&'static str>,
+}
+
+/// The truth about one reset in one view.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Truth {
+    /// Whose records are judged.
+    pub view: View,
+    /// Which way it goes there.
+    pub direction: Direction,
+    /// The source of the RST as on the wire.
+    pub sender: SocketAddr,
+    pub receiver: SocketAddr,
+    /// Who is behind it.
+    pub origin: Origin,
+    pub cause: Cause,
+    /// What was staged, in a sentence.
+    pub condition: &'static str,
+    pub who: Who,
+    /// Which processes may be named.
+    pub named: Named,
+    /// Whether a connection that one end still used, or data on it, was lost by it.
+    pub lost: bool,
+    /// Bytes that lay unread in the closed socket, where that is the point.
+    pub unread: Option<u64>,
+    /// The idle timeout that was staged and that a right record names.
+    pub idle: Option<StagedIdle>,
+    /// What really happened, where this view cannot know it and the rest of this truth is what it looks like.
+    pub unknowable: Option<&'static str>,
+    /// Its record is of one chain with those of the scenario's other linked truths.
+    pub linked: bool,
+    /// Causes that no record of this connection may blame anybody for here.
+    pub spares: &'static [Cause],
+    /// The error that the receiving side saw, where it has a socket for it.
+    pub peer_error: Option<String>,
+    /// The RST as the staging side captured it, in the view of the scenario's first truth: in the views of the
+    /// others its TTL is one more or less.
+    pub seen: Segment,
+}
+
+impl Truth {
+    /// A reset that leaves the place. Nobody is named and nothing was lost until said otherwise.
+    pub(super) fn sent(
+        lab: &Lab,
+        place: Place,
+        seen: Segment,
+        origin: Origin,
+        cause: Cause,
+    ) -> Self {
+        Self {
+            view: lab.view(place),
+            direction: Direction::Sent,
+            sender: seen.source,
+            receiver: seen.destination,
+            origin,
+            cause,
+            condition: "",
+            who: Who::Nobody,
+            named: Named::default(),
+            lost: false,
+            unread: None,
+            idle: None,
+            unknowable: None,
+            linked: false,
+            spares: &[],
+            peer_error: None,
+            seen,
+        }
+    }
+
+    /// A reset that arrives at the place and takes effect there.
+    pub(super) fn received(
+        lab: &Lab,
+        place: Place,
+        seen: Segment,
+        origin: Origin,
+        cause: Cause,
+    ) -> Self {
+        Self {
+            direction: Direction::Received,
+            ..Self::sent(lab, place, seen, origin, cause)
+        }
+    }
+
+    pub(super) fn because(mut self, condition: &'static str) -> Self {
+        self.condition = condition;
+        self
+    }
+
+    /// The process that did it and how.
+    pub(super) fn done_by(mut self, actor: &Actor, did: &'static str) -> Self {
+        self.who = Who::Process {
+            pid: actor.pid(),
+            comm: actor.name().to_owned(),
+            did,
+        };
+        self
+    }
+
+    /// A child of an actor did it, and it is the one to be named.
+    pub(super) fn done_by_child(mut self, pid: u32, comm: &str, did: &'static str) -> Self {
+        self.who = Who::Process {
+            pid,
+            comm: comm.to_owned(),
+            did,
+        };
+        self.names_child(pid, comm, &[Role::Closer])
+    }
+
+    /// So many bytes were unread.
+    pub(super) fn with_unread(mut self, bytes: u64) -> Self {
+        self.unread = Some(bytes);
+        self
+    }
+
+    /// It is the work of an idle timeout.
+    pub(super) fn at_timeout(mut self, mode: IdleMode, timeout: Option<Duration>) -> Self {
+        self.idle = Some(StagedIdle {
+            mode,
+            timeout: timeout.map(|timeout| timeout.as_secs_f64()),
+            device: None,
+        });
+        self
+    }
+
+    /// It is the timeout of this device.
+    pub(super) fn of_device(mut self, device: &'static str) -> Self {
+        if let Some(idle) = &mut self.idle {
+            idle.device = Some(device);
+        }
+        self
+    }
+
+    /// What really happened, and why nobody can know it here.
+    pub(super) fn but_really(mut self, what: &'static str) -> Self {
+        self.unknowable = Some(what);
+        self
+    }
+
+    /// Part of a chain.
+    pub(super) fn linked(mut self) -> Self {
+        self.linked = true;
+        self
+    }
+
+    /// A process that may be named, in one of these roles.
+    pub(super) fn names(self, actor: &Actor, roles: &[Role]) -> Self {
+        self.names_child(actor.pid(), actor.name(), roles)
+    }
+
+    /// The same for a child of an actor.
+    pub(super) fn names_child(mut self, pid: u32, comm: &str, roles: &[Role]) -> Self {
+        self.named.any_of.push(Holder {
+            pid,
+            comm: comm.to_owned(),
+            roles: roles.to_vec(),
+            only_as_guess: false,
+        });
+        self
+    }
+
+    /// The last that may be named is one of several that it may be, and that has to be said.
+    pub(super) fn only_as_guess(mut self) -> Self {
+        if let Some(holder) = self.named.any_of.last_mut() {
+            holder.only_as_guess = true;
+        }
+        self
+    }
+
+    /// Naming nobody is right as well.
+    pub(super) fn or_names_nobody(mut self) -> Self {
+        self.named.may_be_absent = true;
+        self
+    }
+
+    /// An established connection was lost.
+    pub(super) fn lost_connection(mut self) -> Self {
+        self.lost = true;
+        self
+    }
+
+    /// The error that the other side saw.
+    pub(super) fn peer_saw(mut self, error: String) -> Self {
+        self.peer_error = Some(error);
+        self
+    }
+}

@@ -1,0 +1,417 @@
+//! Adds host facts (processes, names, settings) to an event.
+//!
+//! Cost: an event that names no process reads nothing; one that does reads `/proc` once for each process.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::process::{Living, Processes};
+use super::settings::{self, KnownSettings};
+use super::socket_holder::{Forkers, Holder as Found, Search, SocketHolders};
+use super::subjects::{acceptor, named, question};
+use crate::event::{
+    Body, BootTime, Event, Facts, Holder, NetSettings, NetnsCookie, OwnerNow, Task,
+};
+use crate::hash::{self, LruCache};
+use crate::record::Word;
+use crate::vitals::TableVitals;
+
+/// Names within network namespaces, as the kernel edge keeps them.
+pub trait NetnsNames {
+    /// Inode number of a namespace (`/proc/PID/ns/net`); absent if it was never seen.
+    fn inode(&self, netns: NetnsCookie) -> Option<u32>;
+    /// Name of an interface; absent if it was never seen or has gone.
+    fn interface(&self, netns: NetnsCookie, ifindex: u32) -> Option<String>;
+    /// A file that leads to a namespace and the inode it must have; absent if it was never seen or has ended.
+    fn way(&self, netns: NetnsCookie) -> Option<(PathBuf, u32)>;
+}
+
+/// Knows no names.
+impl NetnsNames for () {
+    fn inode(&self, _: NetnsCookie) -> Option<u32> {
+        None
+    }
+
+    fn interface(&self, _: NetnsCookie, _: u32) -> Option<String> {
+        None
+    }
+
+    fn way(&self, _: NetnsCookie) -> Option<(PathBuf, u32)> {
+        None
+    }
+}
+
+impl<T: NetnsNames + ?Sized> NetnsNames for Arc<T> {
+    fn inode(&self, netns: NetnsCookie) -> Option<u32> {
+        (**self).inode(netns)
+    }
+
+    fn interface(&self, netns: NetnsCookie, ifindex: u32) -> Option<String> {
+        (**self).interface(netns, ifindex)
+    }
+
+    fn way(&self, netns: NetnsCookie) -> Option<(PathBuf, u32)> {
+        (**self).way(netns)
+    }
+}
+
+/// Finds out the facts for events.
+#[derive(Debug)]
+pub struct Enricher<N> {
+    names: N,
+    own_netns: Option<NetnsCookie>,
+    settings: KnownSettings,
+    processes: Processes,
+    living: Living,
+    holders: SocketHolders,
+    forkers: Forkers,
+    /// By namespace and index: the name, and when it was asked for.
+    interfaces: LruCache<(NetnsCookie, u32), (Word, BootTime)>,
+}
+
+impl<N: NetnsNames> Enricher<N> {
+    /// An enricher for a daemon in the namespace `own_netns` (absent: not known).
+    pub fn new(names: N, own_netns: Option<NetnsCookie>) -> Self {
+        Self {
+            names,
+            own_netns: own_netns.filter(|&cookie| cookie != NetnsCookie(0)),
+            settings: KnownSettings::default(),
+            processes: Processes::default(),
+            living: Living::default(),
+            holders: SocketHolders::default(),
+            forkers: Forkers::default(),
+            interfaces: hash::lru(INTERFACES),
+        }
+    }
+
+    /// What is known now. To be asked as soon as the event arrives: processes go.
+    pub fn facts(&mut self, event: &Event) -> Facts {
+        let (owner, holder) = self.whereabouts(event);
+        let mut facts = Facts {
+            processes: SmallVec::new(),
+            netns_inode: event.netns_inode.or_else(|| self.names.inode(event.netns)),
+            interface: match &event.body {
+                Body::Packet(packet) => self.interface(event, packet.ifindex),
+                Body::Received(received) => received
+                    .segment
+                    .filter(|segment| segment.ifindex != 0)
+                    .and_then(|segment| self.interface(event, segment.ifindex)),
+                Body::Sent(_) | Body::TimedOut(_) => None,
+            },
+            settings: self.settings(event.netns, event.time),
+            owner,
+            holder: None,
+        };
+        let named = named(&event.body);
+        let tasks = named
+            .iter()
+            .flatten()
+            .copied()
+            .chain(holder.as_ref().map(|holder| &holder.task));
+        for (index, task) in tasks.clone().enumerate() {
+            let same_pid = |other: &&Task| other.pid == task.pid;
+            // A description goes by its pid: where an event names two that had the same one, neither is described.
+            let reused = tasks
+                .clone()
+                .filter(same_pid)
+                .any(|other| !is_same_process(task, other));
+            if !reused && !tasks.clone().take(index).any(|other| same_pid(&other)) {
+                facts
+                    .processes
+                    .extend(self.processes.describe(task, event.time));
+            }
+        }
+        facts.holder = holder;
+        facts
+    }
+
+    /// Name of an interface; a name that is known is not asked for again for a moment.
+    fn interface(&mut self, event: &Event, ifindex: u32) -> Option<Word> {
+        let key = (event.netns, ifindex);
+        if let Some((name, asked)) = self.interfaces.get(&key)
+            && event.time.since(*asked) < NAMED_FOR
+        {
+            return Some(name.clone());
+        }
+        let name = Word::from(self.names.interface(event.netns, ifindex)?);
+        self.interfaces.put(key, (name.clone(), event.time));
+        Some(name)
+    }
+
+    /// What has become of the recorded owner, and who else has the socket.
+    fn whereabouts(&mut self, event: &Event) -> (OwnerNow, Option<Holder>) {
+        let living = &mut self.living;
+        let mut owner = OwnerNow::Lives;
+        let asked = question(&event.body, |task| {
+            let lives = living.has(task, event.time);
+            if !lives {
+                owner = OwnerNow::Gone;
+            }
+            lives
+        });
+        let Some((inode, search)) = asked else {
+            return (owner, None);
+        };
+        let confirmed = match search {
+            Search::Confirm(pid) => Some(pid),
+            Search::Family(_) | Search::Everyone(_) => None,
+        };
+        let found = match self.holders.find(inode, search, event.time) {
+            Found::One(task) if confirmed == Some(task.pid) => None,
+            Found::One(task) => Some((task, false)),
+            Found::Eldest(task) => Some((task, true)),
+            Found::Several => {
+                if confirmed.is_some() {
+                    owner = OwnerNow::HandedOn;
+                }
+                None
+            }
+            Found::Nobody | Found::NotAsked => {
+                if confirmed.is_some()
+                    && acceptor(&event.body).is_some_and(|task| self.forkers.has(task, event.time))
+                {
+                    owner = OwnerNow::MayHaveHandedOn;
+                }
+                None
+            }
+        };
+        (owner, found.map(|(task, shares)| Holder { task, shares }))
+    }
+
+    /// What the namespace is set to: its own are read in place, others' by a thread that goes there.
+    fn settings(&mut self, netns: NetnsCookie, now: BootTime) -> Option<Arc<NetSettings>> {
+        let (names, own) = (&self.names, self.own_netns);
+        self.settings.get(netns, now, || {
+            if own == Some(netns) {
+                return Some(settings::of_this_namespace());
+            }
+            let (path, inode) = names.way(netns)?;
+            settings::of_namespace(&path, Some(inode)).ok()
+        })
+    }
+
+    /// Inode number of a namespace; absent if it was never seen.
+    pub fn inode(&self, netns: NetnsCookie) -> Option<u32> {
+        self.names.inode(netns)
+    }
+
+    /// How full the tables are.
+    pub fn tables(&self) -> [TableVitals; 1] {
+        [TableVitals {
+            name: "processes",
+            entries: Some(self.processes.entries() as u64),
+            capacity: Some(Processes::CAPACITY as u64),
+            evictions: None,
+        }]
+    }
+
+    /// Questions for a socket's holder that were not asked, for want of rate or time.
+    pub fn holders_not_asked(&self) -> u64 {
+        self.holders.not_asked()
+    }
+}
+
+/// Names of interfaces kept.
+const INTERFACES: usize = 4096;
+/// An interface that was renamed since is called so for this long.
+const NAMED_FOR: Duration = Duration::from_millis(100);
+
+/// Starts of a holder are exact to a clock tick only.
+fn is_same_process(one: &Task, other: &Task) -> bool {
+    const TICKS_NS: u64 = 20_000_000;
+    one.pid == other.pid && one.start.0.abs_diff(other.start.0) <= TICKS_NS
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::net::TcpListener;
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::MetadataExt;
+
+    use super::super::process::tests::{eventually, task_of};
+    use super::super::subjects::tests::{event, owned_by, socket};
+    use super::*;
+    use crate::event::{
+        BootTime, Closer, CurrentTask, Flow, Received, Segment, TcpFlags, TcpState, Tombstone,
+    };
+
+    struct Names;
+
+    impl NetnsNames for Names {
+        fn inode(&self, netns: NetnsCookie) -> Option<u32> {
+            (netns == NetnsCookie(7)).then_some(4026531840)
+        }
+
+        fn interface(&self, _: NetnsCookie, ifindex: u32) -> Option<String> {
+            Some(format!("eth{ifindex}"))
+        }
+
+        fn way(&self, _: NetnsCookie) -> Option<(PathBuf, u32)> {
+            Some((PathBuf::from("/proc/self/ns/net"), 1))
+        }
+    }
+
+    #[test]
+    fn settings_are_those_of_the_events_namespace_or_absent() {
+        let mut enricher = Enricher::new(Names, Some(NetnsCookie(7)));
+        let ours = enricher.facts(&event(7, |_| {}));
+        assert!(ours.settings.is_some_and(|it| it.keepalive.is_some()));
+        assert_eq!(ours.netns_inode, Some(4026531840));
+        // The way leads to a namespace of another inode by now.
+        let other = enricher.facts(&event(8, |_| {}));
+        assert_eq!((other.settings, other.netns_inode), (None, None));
+        // Neither side known is not the same namespace.
+        assert_eq!(
+            Enricher::new((), Some(NetnsCookie(0))).facts(&event(0, |_| {})),
+            Facts::default()
+        );
+    }
+
+    #[test]
+    fn an_accepted_segment_tells_its_interface() {
+        // (the segment's interface index, the interface)
+        let cases = [(None, None), (Some(0), None), (Some(3), Some("eth3"))];
+        for (ifindex, interface) in cases {
+            let mut event = event(7, |_| {});
+            let end = std::net::SocketAddr::from(([10, 0, 0, 1], 80));
+            event.body = Body::Received(Arc::new(Received {
+                flow: Flow {
+                    local: end,
+                    remote: end,
+                },
+                socket: socket(0),
+                ownership: None,
+                segment: ifindex.map(|ifindex| Segment {
+                    seq: 1,
+                    ack: 0,
+                    payload_len: 0,
+                    window: 0,
+                    ip_id: None,
+                    flags: TcpFlags(TcpFlags::RST),
+                    ttl: 64,
+                    ifindex,
+                }),
+            }));
+            let facts = Enricher::new(Names, None).facts(&event);
+            assert_eq!(facts.interface.as_deref(), interface);
+        }
+    }
+
+    #[test]
+    fn a_former_owner_is_described_once_and_a_bystander_never() {
+        let us = task_of(std::process::id());
+        let tombstone = Tombstone {
+            ownership: owned_by(Some(us.clone()), false),
+            died: BootTime(1),
+            cookie: None,
+            error: 0,
+            unread: 0,
+            last_state: TcpState::Established,
+            fin_sent: true,
+        };
+        let mut enricher = Enricher::new((), None);
+        let facts = enricher.facts(&event(0, |sent| {
+            sent.former_connection = Some(Box::new(tombstone.clone()));
+            sent.former_listener = Some(Box::new(tombstone));
+        }));
+        assert_eq!(facts.processes.len(), 1);
+        let facts = enricher.facts(&event(0, |sent| {
+            sent.current = Some(CurrentTask {
+                task: us,
+                exiting: false,
+                kernel_thread: false,
+                signal: None,
+            });
+        }));
+        assert_eq!(facts, Facts::default());
+    }
+
+    #[test]
+    fn two_processes_of_one_pid_are_not_described() {
+        let us = task_of(std::process::id());
+        let before = Task {
+            start: BootTime(us.start.0 - 1_000_000_000),
+            ..us.clone()
+        };
+        let facts = Enricher::new((), None).facts(&event(0, |sent| {
+            let mut ownership = owned_by(Some(before), false);
+            ownership.closer = Some(Closer {
+                task: us,
+                time: None,
+                exiting: false,
+                kernel_thread: false,
+                quiet: Duration::ZERO,
+                signal: None,
+            });
+            sent.ownership = Some(ownership);
+        }));
+        assert_eq!(facts.processes[..], []);
+    }
+
+    #[test]
+    fn an_inherited_or_missing_owner_is_looked_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let file = std::fs::File::from(listener.as_fd().try_clone_to_owned().unwrap());
+        let inode = file.metadata().unwrap().ino();
+        let us = task_of(std::process::id());
+        // (owner, inherited, found)
+        let cases = [
+            (Some(us.clone()), true, true),
+            (None, false, true),
+            (Some(us.clone()), false, false),
+        ];
+        for (owner, inherited, found) in cases {
+            let event = event(0, |sent| {
+                sent.socket = Some(socket(inode));
+                sent.ownership = Some(owned_by(owner, inherited));
+            });
+            let expected = found.then(|| Holder {
+                task: us.clone(),
+                shares: false,
+            });
+            eventually(|| {
+                let facts = Enricher::new((), None).facts(&event);
+                facts.holder == expected && facts.processes.len() == 1
+            });
+        }
+    }
+
+    /// `cargo test --release -p rsttrace-linux --lib -- --ignored --nocapture enrich_speed`
+    #[test]
+    #[ignore = "a measurement, not a claim"]
+    fn enrich_speed() {
+        let us = task_of(std::process::id());
+        let known = event(0, |sent| {
+            sent.ownership = Some(owned_by(Some(us.clone()), false))
+        });
+        let stateless = event(0, |_| {});
+        let mut enricher = Enricher::new((), None);
+        let start = std::time::Instant::now();
+        enricher.facts(&known);
+        eprintln!("a process for the first time: {:?}", start.elapsed());
+        for (name, event) in [("a known process", &known), ("no process", &stateless)] {
+            let rounds = 200_000;
+            let start = std::time::Instant::now();
+            for _ in 0..rounds {
+                std::hint::black_box(enricher.facts(std::hint::black_box(event)));
+            }
+            eprintln!(
+                "{name}: {:.0} ns an event",
+                start.elapsed().as_nanos() as f64 / f64::from(rounds)
+            );
+        }
+        let start = std::time::Instant::now();
+        enricher
+            .holders
+            .find(1, Search::Everyone(None), BootTime(9));
+        eprintln!(
+            "a holder among {} processes: {:?}",
+            procfs::process::all_processes().unwrap().count(),
+            start.elapsed()
+        );
+    }
+}

@@ -1,0 +1,35 @@
+//! The kernel edge: loads eBPF programs and reads their events.
+//!
+//! The only place that knows aya. [`Tracer::start`] loads and attaches; what the kernel refuses is data
+//! ([`Hooks`]), and dropping the tracer takes everything off again.
+
+mod attach;
+mod attacher;
+mod btf;
+mod choice;
+mod clock;
+mod counters;
+mod directory;
+mod events;
+mod flood;
+mod hooks;
+mod interfaces;
+mod movements;
+mod netns;
+mod object;
+mod preflight;
+mod rtnetlink;
+mod sys;
+mod tc;
+mod tracer;
+mod vigil;
+
+pub use btf::BtfError;
+pub use counters::{Counters, ProgramStats};
+pub use events::{EventReader, Transport};
+pub use flood::{ClassTotal, FloodMaps};
+pub use hooks::{Fact, HookState, Hooks, Way};
+pub use interfaces::{Inode, InterfaceOptions, Names, Namespace, Scope, TcMode};
+pub use object::extract_types;
+pub use preflight::{StartError, has_btf};
+pub use tracer::{DETAIL_INTERVAL, DebugLog, Options, Prepared, Slots, Tracer};

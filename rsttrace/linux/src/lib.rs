@@ -1,0 +1,10 @@
+//! The edge to the Linux kernel: eBPF programs and their events, /proc, sock_diag and control groups.
+
+pub mod host;
+pub mod kernel;
+
+#[cfg(test)]
+use rsttrace_core::decode;
+use rsttrace_core::flood;
+use rsttrace_model::{event, hash, record, sockets, vitals};
+use rsttrace_sys as sys;

@@ -1,0 +1,365 @@
+//! Filter of records.
+//!
+//! Values of one kind are alternatives, kinds narrow each other down, and whatever is to be left out wins.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use ipnet::IpNet;
+
+use crate::record::{Cause, Direction, Process, Record, Severity, SuppressedRecord};
+
+/// What is wanted and what is not.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Filter {
+    /// A record must match each kind that has values.
+    pub only: Terms,
+    /// A record must match none of these.
+    pub except: Terms,
+}
+
+impl Filter {
+    /// Whether the record is wanted.
+    pub fn matches(&self, record: &Record) -> bool {
+        self.only.kinds(record).all(|kind| kind != Some(false))
+            && self.except.kinds(record).all(|kind| kind != Some(true))
+    }
+}
+
+impl Filter {
+    /// Whether it wants everything.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether resets that were counted together may be among those that are wanted: what the sum does not tell counts as
+    /// wanted.
+    pub fn may_match(&self, sum: &SuppressedRecord) -> bool {
+        let network: Option<IpNet> = sum
+            .remote_network
+            .as_deref()
+            .and_then(|net| net.parse().ok());
+        // The port that serves; a port of the other end is hardly ever asked for.
+        let port = sum.local_port.or(sum.remote_port);
+        // What came in for a socket may have missed it.
+        let may_be = |direction| match sum.direction {
+            Some(Direction::Received) => {
+                matches!(direction, Direction::Received | Direction::Observed)
+            }
+            Some(known) => known == direction,
+            None => true,
+        };
+        let only = &self.only;
+        let except = &self.except;
+        let is_one = |values: &[Cause]| sum.cause.map(|cause| values.contains(&cause));
+        any(&only.netns, |inode| {
+            sum.netns.is_none_or(|netns| netns == *inode)
+        }) != Some(false)
+            && any(&only.directions, |direction| may_be(*direction)) != Some(false)
+            && any(&only.ports, |ports| {
+                port.is_none_or(|port| ports.contains(port))
+            }) != Some(false)
+            && (only.causes.is_empty() || is_one(&only.causes) != Some(false))
+            && is_one(&except.causes) != Some(true)
+            && any(&except.directions, |direction| {
+                sum.direction == Some(*direction)
+            }) != Some(true)
+            && any(&except.netns, |inode| sum.netns == Some(*inode)) != Some(true)
+            && any(&except.ports, |ports| {
+                port.is_some_and(|port| ports.contains(port))
+            }) != Some(true)
+            && any(&except.addresses, |net| {
+                network.is_some_and(|network| net.contains(&network))
+            }) != Some(true)
+    }
+}
+
+/// Values by kind.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Terms {
+    /// Ports of either end.
+    pub ports: Vec<Ports>,
+    /// Addresses of either end.
+    pub addresses: Vec<IpNet>,
+    /// Processes, or owners of the socket.
+    pub processes: Vec<ProcessTerm>,
+    /// systemd units.
+    pub units: Vec<String>,
+    /// Beginnings of container ids.
+    pub containers: Vec<String>,
+    /// Beginnings of pod uids.
+    pub pods: Vec<String>,
+    /// Inode numbers of network namespaces.
+    pub netns: Vec<u32>,
+    /// Causes.
+    pub causes: Vec<Cause>,
+    /// Severities.
+    pub severities: Vec<Severity>,
+    /// Directions.
+    pub directions: Vec<Direction>,
+}
+
+impl Terms {
+    /// For each kind: whether one of its values matches; `None` for a kind without values.
+    fn kinds<'a>(&'a self, record: &'a Record) -> impl Iterator<Item = Option<bool>> + 'a {
+        let ends = [&record.local, &record.remote];
+        let processes = || record.process.iter().chain(record.owner.as_deref());
+        [
+            any(&self.ports, |ports| {
+                ends.iter().any(|end| ports.contains(end.port))
+            }),
+            any(&self.addresses, |net| {
+                ends.iter().any(|end| covers(net, end.address))
+            }),
+            any(&self.processes, |term| {
+                processes().any(|process| term.matches(process))
+            }),
+            any(&self.units, |unit| {
+                processes().any(|process| is_unit(process, unit))
+            }),
+            any(&self.containers, |id| {
+                processes().any(|process| begins(process.container_id.as_deref(), id))
+            }),
+            any(&self.pods, |uid| {
+                processes().any(|process| begins(process.pod_uid.as_deref(), uid))
+            }),
+            any(&self.netns, |inode| record.netns == Some(*inode)),
+            any(&self.causes, |cause| record.verdict.cause == *cause),
+            any(&self.severities, |severity| {
+                record.verdict.severity == *severity
+            }),
+            any(&self.directions, |direction| record.direction == *direction),
+        ]
+        .into_iter()
+    }
+}
+
+/// A port or a range of ports, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    /// The lowest.
+    pub first: u16,
+    /// The highest.
+    pub last: u16,
+}
+
+impl Ports {
+    fn contains(self, port: u16) -> bool {
+        (self.first..=self.last).contains(&port)
+    }
+}
+
+/// A process as the user names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProcessTerm {
+    /// By number.
+    Pid(u32),
+    /// By the name that `ps` shows or that of its executable.
+    Name(String),
+}
+
+impl ProcessTerm {
+    /// Longest name the kernel keeps (TASK_COMM_LEN without the terminator); longer ones are cut.
+    const COMM_MAX: usize = 15;
+
+    fn matches(&self, process: &Process) -> bool {
+        match self {
+            Self::Pid(pid) => process.pid == *pid,
+            Self::Name(name) => {
+                let cut = name.len() > Self::COMM_MAX
+                    && process.comm.len() == Self::COMM_MAX
+                    && name.starts_with(process.comm.as_str());
+                let executable = process.exe.as_deref().map(Path::new);
+                process.comm == *name
+                    || cut
+                    || executable
+                        .and_then(Path::file_name)
+                        .is_some_and(|file| file == name.as_str())
+            }
+        }
+    }
+}
+
+fn any<T>(values: &[T], matches: impl Fn(&T) -> bool) -> Option<bool> {
+    (!values.is_empty()).then(|| values.iter().any(matches))
+}
+
+fn covers(net: &IpNet, address: IpAddr) -> bool {
+    net.contains(&address.to_canonical())
+}
+
+fn is_unit(process: &Process, unit: &str) -> bool {
+    process.unit.as_deref().is_some_and(|have| {
+        have == unit || (!unit.contains('.') && have.strip_suffix(".service") == Some(unit))
+    })
+}
+
+fn begins(value: Option<&str>, prefix: &str) -> bool {
+    value.is_some_and(|value| {
+        value
+            .get(..prefix.len())
+            .is_some_and(|head| head.eq_ignore_ascii_case(prefix))
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        serde_json::from_str(include_str!(
+            "../../tests/data/records/idle_timeout_middlebox.json"
+        ))
+        .unwrap()
+    }
+
+    fn only(terms: Terms) -> bool {
+        let filter = Filter {
+            only: terms,
+            ..Filter::default()
+        };
+        filter.matches(&record())
+    }
+
+    fn except(terms: Terms) -> bool {
+        let filter = Filter {
+            except: terms,
+            ..Filter::default()
+        };
+        filter.matches(&record())
+    }
+
+    fn ports(first: u16, last: u16) -> Terms {
+        Terms {
+            ports: vec![Ports { first, last }],
+            ..Terms::default()
+        }
+    }
+
+    fn process(name: &str) -> Terms {
+        Terms {
+            processes: vec![ProcessTerm::Name(name.into())],
+            ..Terms::default()
+        }
+    }
+
+    #[test]
+    fn without_terms_everything_is_wanted() {
+        assert!(Filter::default().matches(&record()));
+    }
+
+    #[test]
+    fn a_port_matches_either_end() {
+        assert!(only(ports(8080, 8080)));
+        assert!(only(ports(43122, 43122)));
+        assert!(!only(ports(80, 80)));
+        assert!(only(ports(8000, 8999)));
+        assert!(!except(ports(8080, 8080)));
+    }
+
+    #[test]
+    fn an_address_matches_either_end_and_its_network() {
+        let net = |text: &str| Terms {
+            addresses: vec![text.parse().unwrap()],
+            ..Terms::default()
+        };
+        assert!(only(net("10.0.3.7/32")));
+        assert!(only(net("10.0.9.0/24")));
+        assert!(!only(net("192.168.0.0/16")));
+        assert!(!only(net("::/0")));
+        assert!(!except(net("10.0.0.0/8")));
+    }
+
+    #[test]
+    fn values_of_one_kind_are_alternatives() {
+        assert!(only(Terms {
+            severities: vec![Severity::Noise, Severity::Fault],
+            ..Terms::default()
+        }));
+    }
+
+    #[test]
+    fn kinds_narrow_each_other_down() {
+        assert!(!only(Terms {
+            severities: vec![Severity::Refused],
+            ..ports(8080, 8080)
+        }));
+    }
+
+    #[test]
+    fn leaving_out_wins_over_wanting() {
+        let filter = Filter {
+            only: ports(8080, 8080),
+            except: process("java"),
+        };
+        assert!(!filter.matches(&record()));
+    }
+
+    #[test]
+    fn a_process_is_known_by_pid_name_and_executable() {
+        let by_pid = Terms {
+            processes: vec![ProcessTerm::Pid(412)],
+            ..Terms::default()
+        };
+        assert!(only(by_pid));
+        assert!(only(process("http-nio-8080-e")));
+        assert!(only(process("java")));
+        assert!(!only(process("jav")));
+    }
+
+    #[test]
+    fn a_name_longer_than_the_kernel_keeps_still_matches() {
+        assert!(only(process("http-nio-8080-exec-1")));
+        assert!(!only(process("http-nio-8081-exec-1")));
+    }
+
+    #[test]
+    fn a_unit_needs_no_suffix_and_ids_may_be_cut_short() {
+        let unit = |name: &str| Terms {
+            units: vec![name.into()],
+            ..Terms::default()
+        };
+        assert!(only(unit("orders.service")));
+        assert!(only(unit("orders")));
+        assert!(!only(unit("orders.slice")));
+        assert!(only(Terms {
+            pods: vec!["3F2A".into()],
+            ..Terms::default()
+        }));
+        assert!(!only(Terms {
+            containers: vec!["beef".into()],
+            ..Terms::default()
+        }));
+    }
+
+    #[test]
+    fn what_is_not_known_matches_nothing_and_is_not_left_out() {
+        let mut record = record();
+        record.process = None;
+        let filter = |terms| Filter {
+            only: terms,
+            ..Filter::default()
+        };
+        assert!(!filter(process("java")).matches(&record));
+        let filter = Filter {
+            except: process("java"),
+            ..Filter::default()
+        };
+        assert!(filter.matches(&record));
+    }
+
+    #[test]
+    fn netns_cause_and_direction_are_compared_exactly() {
+        assert!(only(Terms {
+            netns: vec![4_026_532_281],
+            causes: vec![Cause::IdleTimeout],
+            directions: vec![Direction::Received],
+            ..Terms::default()
+        }));
+        assert!(!only(Terms {
+            netns: vec![1],
+            ..Terms::default()
+        }));
+    }
+}

@@ -1,0 +1,13 @@
+//! Data types of rsttrace: events, records, filters and their text form.
+//!
+//! Nothing here judges, and nothing reads or writes.
+
+pub mod event;
+pub mod filter;
+pub mod hash;
+pub mod palette;
+pub mod record;
+pub mod sockets;
+pub mod text;
+pub mod vitals;
+pub mod words;

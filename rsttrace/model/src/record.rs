@@ -1,0 +1,901 @@
+//! The public record: one JSON object for each reset, schema `rsttrace.reset.v1`.
+//!
+//! A key that is absent means "not known"; no value is ever made up. Durations are seconds, sizes bytes, addresses
+//! strings (v4-mapped IPv6 addresses shown as IPv4), times RFC 3339 UTC with nanoseconds. The schema is append-only
+//! within v1; `rsttrace schema` prints it.
+
+mod verdict;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::IpAddr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use verdict::{Evidence, Explanation, Verdict};
+
+/// A sentence: a constant of the program, or composed for one record.
+pub type Sentence = Cow<'static, str>;
+
+/// Short, static or shared text, cheap to clone.
+pub use smol_str::SmolStr as Word;
+
+/// The value of [`Record::schema`].
+pub const SCHEMA: &str = "rsttrace.reset.v1";
+
+/// The value of [`TimedOutRecord::schema`].
+pub const TIMED_OUT_SCHEMA: &str = "rsttrace.timeout.v1";
+
+/// The value of [`SuppressedRecord::schema`].
+pub const SUPPRESSED_SCHEMA: &str = "rsttrace.suppressed.v1";
+
+/// One TCP reset, explained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Record {
+    /// Always `rsttrace.reset.v1`.
+    pub schema: Word,
+    /// Identifies this record uniquely across hosts.
+    pub id: Id,
+    /// Time of the reset: RFC 3339, UTC, nanoseconds.
+    pub time: String,
+    /// Host name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<Word>,
+    /// Direction of the reset, seen from this host.
+    pub direction: Direction,
+    /// Local end; for `forwarded` and for resets observed in transit, the source of the reset.
+    pub local: Endpoint,
+    /// Remote end; for `forwarded` and for resets observed in transit, the destination of the reset.
+    pub remote: Endpoint,
+    /// Inode number of the network namespace (`/proc/PID/ns/net`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netns: Option<u32>,
+    /// Ingress or egress interface; absent if not known. For `forwarded`, the egress interface.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<Word>,
+    /// Explanation of the reset, with its confidence.
+    pub verdict: Verdict,
+    /// The process that caused the reset or, if no local process did, the one that held the connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<Process>,
+    /// The process that held the connection, if different from `process` (a socket destroyed by another process).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Box<Process>>,
+    /// Socket state; absent if there was no socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socket: Option<Socket>,
+    /// Idle times; absent if there was no established connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Idle>,
+    /// The RST segment as seen on the wire or, if not seen, as far as the kernel's state determines it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packet: Option<Packet>,
+    /// Data from the kernel hooks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<Kernel>,
+    /// Links records of one reset, or of one chain of resets, on this host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link: Option<Link>,
+    /// Position in a packet capture; absent for live traces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capture: Option<Box<CapturePoint>>,
+}
+
+impl Record {
+    /// Whether the reset went from `local` to `remote`, and not the other way.
+    pub fn left_local(&self) -> bool {
+        match self.direction {
+            Direction::Sent | Direction::Forwarded => true,
+            Direction::Received => false,
+            // Seen in transit: `local` is the source. Seen by a host of its own: the reset came from `remote`.
+            Direction::Observed => match &self.capture {
+                Some(at) => at.vantage != Some(Vantage::Destination),
+                None => self.netns.is_none() || self.verdict.cause == Cause::RawSocket,
+            },
+        }
+    }
+
+    /// Source address and port of the RST segment.
+    pub fn source(&self) -> &Endpoint {
+        if self.left_local() {
+            &self.local
+        } else {
+            &self.remote
+        }
+    }
+
+    /// Destination address and port of the RST segment.
+    pub fn destination(&self) -> &Endpoint {
+        if self.left_local() {
+            &self.remote
+        } else {
+            &self.local
+        }
+    }
+}
+
+/// A connection that failed without a reset: retransmission timeout, TCP_USER_TIMEOUT, or an ICMP error.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TimedOutRecord {
+    /// Always `rsttrace.timeout.v1`.
+    pub schema: Word,
+    /// Identifies this record uniquely across hosts.
+    pub id: Id,
+    /// Time of the failure: RFC 3339, UTC, nanoseconds.
+    pub time: String,
+    /// Host name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<Word>,
+    /// Local end.
+    pub local: Endpoint,
+    /// Remote end.
+    pub remote: Endpoint,
+    /// Inode number of the network namespace (`/proc/PID/ns/net`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netns: Option<u32>,
+    /// errno reported to the application.
+    pub error: i32,
+    /// Name of the errno, for example `ETIMEDOUT`; absent for values unusual for TCP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_name: Option<Word>,
+    /// TCP state at the time of the failure, as shown by `ss`.
+    pub state: Word,
+    /// Seconds since the handshake; absent if the connection is older than the trace, or was never established.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age: Option<f64>,
+    /// The process that held the connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<Process>,
+}
+
+/// Resets of one class that were only counted in the kernel because of the rate limit for detailed records.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SuppressedRecord {
+    /// Always `rsttrace.suppressed.v1`.
+    pub schema: Word,
+    /// End of the counting interval: RFC 3339, UTC, nanoseconds.
+    pub time: String,
+    /// Start of the counting interval; the count may include slightly earlier resets.
+    pub since: String,
+    /// Host name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<Word>,
+    /// Number of resets not included in any earlier count.
+    pub count: u64,
+    /// Direction as seen by the first hook; a reset that arrives for a connected socket counts as `received` even if the
+    /// socket rejects it. Absent if not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub direction: Option<Direction>,
+    /// Cause of the detailed records of this class at that time; absent if there were several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+    /// Kernel reason (`enum sk_rst_reason`); absent if the kernel gives none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Word>,
+    /// State of the socket, as shown by `ss`; absent if not read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<Word>,
+    /// Inode number of the network namespace; absent if there are several, or it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netns: Option<u32>,
+    /// Local port; absent if there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local_port: Option<u16>,
+    /// Remote port; absent if there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_port: Option<u16>,
+    /// Remote network, /24 or /64; absent if there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_network: Option<String>,
+}
+
+/// Output of the pipeline.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// A reset with its explanation.
+    Reset(Box<Record>),
+    /// A connection that failed without a reset.
+    TimedOut(Box<TimedOutRecord>),
+    /// Resets that were counted but not reported one by one.
+    Suppressed(Box<SuppressedRecord>),
+}
+
+impl Output {
+    /// When it happened: RFC 3339.
+    pub fn time(&self) -> &str {
+        match self {
+            Self::Reset(record) => &record.time,
+            Self::TimedOut(dead) => &dead.time,
+            Self::Suppressed(sum) => &sum.time,
+        }
+    }
+}
+
+/// A storm creates thousands of records per second, and glibc consolidates its heap for each allocation of 1 KiB or more.
+const _: () = assert!(size_of::<Record>() < 1_000);
+
+/// Record ID, unique within a boot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Id {
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot: Word,
+    /// Increases with each record; starts from the clock so that a restart does not reuse numbers.
+    pub number: u64,
+}
+
+/// The end of a connection that serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ServingEnd {
+    /// This host's.
+    Local,
+    /// The other one.
+    Remote,
+}
+
+/// One end of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct Endpoint {
+    /// IP address; v4-mapped IPv6 is shown as IPv4.
+    pub address: IpAddr,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        std::net::SocketAddr::new(self.address, self.port).fmt(f)
+    }
+}
+
+/// An enum of the schema: what offers its values for choice needs their names and what they mean.
+pub trait Named: Copy + Send + Sync + 'static {
+    /// Every value, in the order of the documentation.
+    const ALL: &[Self];
+
+    /// The name in JSON, filters and tables.
+    fn name(self) -> &'static str;
+
+    /// What it means: a sentence with its full stop.
+    fn doc(self) -> &'static str;
+}
+
+/// Declares an enum of the schema: its JSON names are its variants in snake_case, `name()` gives the same, `ALL` lists them.
+macro_rules! names {
+    ($(#[$meta:meta])* pub enum $type:ident { $($(#[doc = $doc:literal])* $variant:ident => $name:literal),* $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+        pub enum $type { $($(#[doc = $doc])* #[serde(rename = $name)] $variant),* }
+
+        impl $type {
+            /// Every value, in the order of the documentation.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The name in JSON, filters and tables.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+        }
+
+        impl Named for $type {
+            const ALL: &[Self] = Self::ALL;
+
+            fn name(self) -> &'static str {
+                self.name()
+            }
+
+            fn doc(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),*).trim_ascii()),* }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.name())
+            }
+        }
+    };
+}
+
+names! {
+    /// Direction of a reset, seen from this host.
+    pub enum Direction {
+        /// This host sent it.
+        Sent => "sent",
+        /// A socket of this host accepted it.
+        Received => "received",
+        /// It passed through this host.
+        Forwarded => "forwarded",
+        /// Seen on the wire, not accepted by any socket.
+        Observed => "observed",
+    }
+}
+
+names! {
+    /// Sender of the reset.
+    pub enum Origin {
+        /// A process on this host, through a system call or by exiting.
+        LocalProcess => "local_process",
+        /// The TCP stack of this host.
+        LocalKernel => "local_kernel",
+        /// A packet filter of this host.
+        LocalFirewall => "local_firewall",
+        /// The other end of the connection.
+        Peer => "peer",
+        /// Something between this host and the other end.
+        Middlebox => "middlebox",
+        /// Another host; the reset passed through this host.
+        Forwarded => "forwarded",
+        /// Not known; the evidence says what was missing.
+        Unknown => "unknown",
+    }
+}
+
+names! {
+    /// Cause of a reset.
+    pub enum Cause {
+        /// close() with unread data in the receive buffer (RFC 2525 section 2.17).
+        CloseWithUnreadData => "close_with_unread_data",
+        /// The process was killed with unread data in the receive buffer.
+        KilledWithUnreadData => "killed_with_unread_data",
+        /// close() with SO_LINGER {1, 0}.
+        LingerZero => "linger_zero",
+        /// close() in FIN_WAIT2 with a negative TCP_LINGER2.
+        Linger2 => "linger2",
+        /// connect(AF_UNSPEC), or a disconnect with unsent data.
+        Disconnect => "disconnect",
+        /// The listening socket was closed with connections in its accept queue.
+        ListenerClosed => "listener_closed",
+        /// Another process destroyed the socket (`ss -K`, bpf_sock_destroy).
+        SocketDestroyed => "socket_destroyed",
+        /// The peer did not answer keepalive probes.
+        KeepaliveTimeout => "keepalive_timeout",
+        /// Too many orphaned sockets, or tcp_mem exhausted.
+        OutOfMemory => "out_of_memory",
+        /// An orphaned socket timed out in FIN_WAIT2.
+        OrphanTimeout => "orphan_timeout",
+        /// SYN to a port without a listener.
+        PortClosed => "port_closed",
+        /// Segment for a connection that no longer exists on this host.
+        HalfOpen => "half_open",
+        /// The peer sent data after the application had closed the socket.
+        DataAfterClose => "data_after_close",
+        /// SYN-ACK for a connection attempt that was already abandoned.
+        LateSynack => "late_synack",
+        /// Accept queue full with tcp_abort_on_overflow set.
+        AcceptQueueOverflow => "accept_queue_overflow",
+        /// A listener received a segment of an unknown connection.
+        StrayAck => "stray_ack",
+        /// Invalid ACK, SYN or timestamp during the handshake.
+        BadHandshake => "bad_handshake",
+        /// Reset of an MPTCP subflow.
+        Mptcp => "mptcp",
+        /// A packet filter on this host rejects with tcp-reset.
+        FirewallReject => "firewall_reject",
+        /// The peer answered our SYN with a reset.
+        ConnectionRefused => "connection_refused",
+        /// Reset from the peer without a more specific cause.
+        ResetByPeer => "reset_by_peer",
+        /// The idle time matches a known or learned timeout.
+        IdleTimeout => "idle_timeout",
+        /// The reset does not come from the peer, according to TTL, timing or sequence numbers.
+        NotFromPeer => "not_from_peer",
+        /// Rejected reset: out of window, or answered with a challenge ACK (RFC 5961); the connection stays up.
+        BlindAttempt => "blind_attempt",
+        /// Sent through a raw socket on this host.
+        RawSocket => "raw_socket",
+        /// Forwarded by this host.
+        Forwarded => "forwarded",
+        /// A proxy on this host reset one connection because the other one was reset.
+        Propagated => "propagated",
+        /// Not known; the evidence says what was missing.
+        Unknown => "unknown",
+    }
+}
+
+names! {
+    /// Impact of a reset.
+    pub enum Severity {
+        /// An established connection was lost.
+        Fault => "fault",
+        /// A connection attempt was refused.
+        Refused => "refused",
+        /// No connection or data was lost.
+        Noise => "noise",
+    }
+}
+
+names! {
+    /// Confidence of a verdict.
+    pub enum Confidence {
+        /// The kernel gave the reason, or two independent facts agree.
+        Certain => "certain",
+        /// One strong heuristic.
+        Likely => "likely",
+        /// A hint only.
+        Possible => "possible",
+    }
+}
+
+names! {
+    /// Relation of the process to the connection.
+    pub enum Role {
+        /// It closed, shut down or destroyed the socket.
+        Closer => "closer",
+        /// It held the socket.
+        Owner => "owner",
+        /// It listens, or listened, on the port.
+        Listener => "listener",
+        /// It held the socket, which no longer exists.
+        FormerOwner => "former_owner",
+    }
+}
+
+names! {
+    /// How the process was identified.
+    pub enum Quality {
+        /// It was running and held the socket lock when the reset was sent.
+        Certain => "certain",
+        /// Recorded when it connected, listened, accepted or closed.
+        Recorded => "recorded",
+        /// Found through its open file descriptor.
+        LookedUp => "looked_up",
+        /// Possibly a worker or child of this process instead: it listened or accepted on their behalf, or shares the socket.
+        Inherited => "inherited",
+    }
+}
+
+names! {
+    /// Kind of reset segment.
+    pub enum Form {
+        /// Sent from a socket: has a window, and options if negotiated.
+        Active => "active",
+        /// Answer to a segment: window 0, no options.
+        Passive => "passive",
+    }
+}
+
+names! {
+    /// What a device does when its idle timeout expires.
+    pub enum IdleMode {
+        /// It sends a reset.
+        RstAtExpiry => "rst_at_expiry",
+        /// It drops its state silently and answers the next packet with a reset.
+        LateRst => "late_rst",
+        /// It closes the connection with a FIN; the reset follows from that.
+        FinAtExpiry => "fin_at_expiry",
+    }
+}
+
+names! {
+    /// Source of a timeout.
+    pub enum Basis {
+        /// The built-in table of devices; such a device may be on the path.
+        Known => "known",
+        /// The configuration file.
+        Configured => "configured",
+        /// A setting read from this host.
+        Host => "host",
+    }
+}
+
+names! {
+    /// What a learned number says of the timeout.
+    pub enum Bound {
+        /// It is the timeout: the resets came at it.
+        Exact => "exact",
+        /// The timeout is not longer: what was silent for so long was lost.
+        AtMost => "at_most",
+    }
+}
+
+names! {
+    /// Position of the capture on the path of a reset, derived from TTLs and the metadata of the file.
+    pub enum Vantage {
+        /// At the source of the reset.
+        Source => "source",
+        /// At the destination of the reset.
+        Destination => "destination",
+        /// At both: a loopback interface, or two ends on one host.
+        Both => "both",
+        /// Between the ends.
+        Between => "between",
+    }
+}
+
+names! {
+    /// What a fact in the evidence is about.
+    pub enum EvidenceKind {
+        /// The reason the kernel gives (`enum sk_rst_reason`).
+        KernelReason => "kernel_reason",
+        /// The kernel gives no reason: the cause is inferred from the socket and the segment.
+        Inferred => "inferred",
+        /// The segment that the reset answers.
+        Segment => "segment",
+        /// State of the connection.
+        State => "state",
+        /// Received bytes that the application had not read.
+        Unread => "unread",
+        /// SO_LINGER.
+        Linger => "linger",
+        /// TCP_LINGER2.
+        Linger2 => "linger2",
+        /// Keepalive probes without an answer.
+        Keepalive => "keepalive",
+        /// Length and limit of the accept queue.
+        AcceptQueue => "accept_queue",
+        /// No process had accepted the connection.
+        Unaccepted => "unaccepted",
+        /// The application had closed or shut down.
+        Shutdown => "shutdown",
+        /// The signal that was killing the process.
+        Signal => "signal",
+        /// The process was exiting.
+        Exiting => "exiting",
+        /// The connection these addresses had before, and how it ended.
+        Tombstone => "tombstone",
+        /// The listener this port had before.
+        FormerListener => "former_listener",
+        /// The process that got the reset on this host.
+        LocalReceiver => "local_receiver",
+        /// Who sent the reset on this host.
+        LocalSender => "local_sender",
+        /// The process closed after a silence, as at an idle timeout of its own.
+        OwnTimeout => "own_timeout",
+        /// What the process of a proxy did to this leg, apart from the other one.
+        OwnCause => "own_cause",
+        /// The reset of the proxy's other leg.
+        OtherLeg => "other_leg",
+        /// Events lost around this time.
+        LostEvents => "lost_events",
+        /// No watched device saw the segment.
+        NotSeenOnWire => "not_seen_on_wire",
+        /// The kernel accepted the reset, and in which state.
+        Accepted => "accepted",
+        /// The reset has the expected sequence number (captures).
+        Expected => "expected",
+        /// The silence before the reset, and what ended it.
+        Silence => "silence",
+        /// Many connections of the path were reset at the same moment.
+        Burst => "burst",
+        /// The timeout that earlier resets of the path show.
+        Learned => "learned",
+        /// Devices whose idle timeout fits the silence.
+        Candidates => "candidates",
+        /// TTL of the reset against others of its source.
+        Ttl => "ttl",
+        /// Source MAC address against that of the handshake.
+        SourceMac => "source_mac",
+        /// The form of an answer, but nothing was sent that it could answer.
+        NothingToAnswer => "nothing_to_answer",
+        /// It answers the first segment after a silence.
+        Late => "late",
+        /// It came sooner than the least round trip to the peer allows.
+        Latency => "latency",
+        /// Timestamps option missing.
+        Timestamps => "timestamps",
+        /// IP identification.
+        IpId => "ip_id",
+        /// Further resets with other sequence numbers.
+        NearMisses => "near_misses",
+        /// A reset went the other way at the same moment.
+        BothWays => "both_ways",
+        /// The peer kept sending on the connection after "its" reset.
+        PeerTalksOn => "peer_talks_on",
+        /// The socket that the reset was aimed at.
+        Socket => "socket",
+        /// Sequence number against the one expected.
+        Sequence => "sequence",
+        /// The next reset of the connection had the expected number.
+        AcceptedNext => "accepted_next",
+        /// No kernel event for the reset, and why.
+        NoEvent => "no_event",
+        /// No socket has these addresses and ports, or the segment belongs to none.
+        NoSocket => "no_socket",
+        /// A raw socket sent it.
+        RawSocket => "raw_socket",
+        /// Shape of the reset: active or passive.
+        Form => "form",
+        /// It passed through this host.
+        InTransit => "in_transit",
+        /// Addresses were translated.
+        Nat => "nat",
+        /// This host had passed the connection on, and its table has expired since.
+        PassedOnBefore => "passed_on_before",
+        /// Where in the capture, and where that was made.
+        Captured => "captured",
+        /// What looks the same in a capture.
+        LookAlikes => "look_alikes",
+        /// A reset had ended the connection before.
+        Ended => "ended",
+        /// The receiver answered with a challenge ACK.
+        Challenged => "challenged",
+        /// The connection went on after the reset.
+        LivesOn => "lives_on",
+        /// The receiver of the reset sent data afterwards.
+        ReceiverTalksOn => "receiver_talks_on",
+        /// The source of the reset kept sending afterwards.
+        TalksOn => "talks_on",
+        /// The capturing host sent the reset without having got it.
+        PutInHere => "put_in_here",
+        /// Seen on one side of a router only.
+        SeenOnce => "seen_once",
+        /// Keepalive probes in the capture that had no answer.
+        Probes => "probes",
+        /// Bytes of the other end that were not answered.
+        Unanswered => "unanswered",
+        /// What is missing for an answer (comparison of captures).
+        Missing => "missing",
+        /// A capture covers the moment and does not hold the reset (comparison).
+        NotSeen => "not_seen",
+        /// It left a host without having come in (comparison).
+        NotPassed => "not_passed",
+        /// It left the host of a capture (comparison).
+        Left => "left",
+        /// A later capture has it, too (comparison).
+        Passed => "passed",
+        /// The alleged sender went on with the connection (comparison).
+        WentOn => "went_on",
+        /// The far end of a proxy's other leg had ended that before (comparison).
+        Propagated => "propagated",
+        /// The proxy ended the connection by itself (comparison).
+        OwnDecision => "own_decision",
+    }
+}
+
+names! {
+    /// Role of a record in its chain.
+    pub enum LinkRole {
+        /// The end that sent the reset.
+        Sender => "sender",
+        /// This host, forwarding the reset.
+        Forwarder => "forwarder",
+        /// The end that received the reset.
+        Receiver => "receiver",
+    }
+}
+
+/// A process at the time of the event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Process {
+    /// PID in the initial PID namespace.
+    pub pid: u32,
+    /// Process name (`/proc/PID/comm`).
+    pub comm: Word,
+    /// Path of the executable; absent for kernel threads and processes that had already exited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exe: Option<Word>,
+    /// Command line, arguments separated by spaces; absent under the same conditions as `exe`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cmdline: Option<Word>,
+    /// Effective UID in the initial user namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// Container ID from the cgroup path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container_id: Option<Word>,
+    /// systemd unit from the cgroup path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Word>,
+    /// Kubernetes pod UID from the cgroup path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod_uid: Option<Word>,
+    /// cgroup path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<Word>,
+    /// Relation of the process to the connection.
+    pub role: Role,
+    /// How the process was identified.
+    pub quality: Quality,
+}
+
+/// The socket at the time of the reset.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Socket {
+    /// Socket cookie, unique within a boot.
+    pub cookie: u64,
+    /// Inode number as in `/proc/PID/fd`; absent for sockets without a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inode: Option<u64>,
+    /// TCP state before the reset, as shown by `ss`.
+    pub state: Word,
+    /// Seconds since the handshake; absent if the connection is older than the trace, or was never established.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age: Option<f64>,
+    /// Keepalive settings.
+    pub keepalive: Keepalive,
+    /// SO_LINGER time in seconds; absent if off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub linger: Option<f64>,
+    /// Initial sequence numbers; absent if the connection is older than the trace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isn: Option<Isn>,
+    /// Received bytes not yet read by the application; absent for listeners.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unread: Option<u64>,
+    /// Bytes written by the application and not acknowledged by the peer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unsent: Option<u64>,
+    /// Payload bytes sent, including retransmissions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_sent: Option<u64>,
+    /// Payload bytes received.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_received: Option<u64>,
+    /// Smoothed round-trip time in seconds; absent if not measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtt: Option<f64>,
+    /// Segments retransmitted over the lifetime of the connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retransmits: Option<u64>,
+}
+
+/// Keepalive settings of a socket.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Keepalive {
+    /// SO_KEEPALIVE.
+    pub enabled: bool,
+    /// Idle time before the first probe in seconds (TCP_KEEPIDLE); absent if the sysctl applies and its value is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<f64>,
+    /// Seconds between probes (TCP_KEEPINTVL); absent under the same condition as `time`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<f64>,
+    /// Number of unanswered probes before the connection fails (TCP_KEEPCNT); absent under the same condition as `time`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probes: Option<u32>,
+}
+
+/// The pair of initial sequence numbers, which NAT does not change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Isn {
+    /// Initial sequence number of the local end.
+    pub local: u32,
+    /// Initial sequence number of the remote end.
+    pub remote: u32,
+}
+
+/// Idle times of the connection, in seconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Idle {
+    /// Idle time before the segment that triggered the reset, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quiet_before: Option<f64>,
+    /// Seconds since the last application data in either direction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since_data: Option<f64>,
+    /// Seconds since the last acceptable segment from the peer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since_heard: Option<f64>,
+    /// Seconds from the oldest unacknowledged send to the reset; absent if everything was acknowledged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reset_after_send: Option<f64>,
+    /// Kind of idle timeout that the pattern matches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<IdleMode>,
+    /// Known devices with a matching timeout.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub candidates: Vec<Candidate>,
+    /// Timeout learned from earlier resets on this path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub learned: Option<Box<Learned>>,
+}
+
+/// A known device with a matching timeout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Candidate {
+    /// Name of the device.
+    pub device: Word,
+    /// Idle timeout in seconds.
+    pub timeout: f64,
+    /// What the device does at its timeout; absent if not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<IdleMode>,
+    /// Source of the timeout.
+    pub basis: Basis,
+}
+
+/// A timeout learned from earlier resets on this path.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Learned {
+    /// Timeout in seconds.
+    pub timeout: f64,
+    /// Number of resets that match the timeout.
+    pub samples: u64,
+    /// Number of resets after idle time on this path.
+    pub of: u64,
+    /// Largest deviation of a sample from `timeout`, in seconds; absent for a bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spread: Option<f64>,
+    /// Whether `timeout` is the timeout itself or a bound.
+    pub bound: Bound,
+}
+
+/// The RST segment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Packet {
+    /// TTL or hop limit as sent or received; absent if the segment was not seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u8>,
+    /// Number of hops, estimated from the TTL and the nearest common initial value (64, 128, 255).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hops: Option<u8>,
+    /// TTL of the peer's SYN or SYN-ACK on this flow; absent if not seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_ttl: Option<u8>,
+    /// IPv4 identification; absent for IPv6 or if not seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip_id: Option<u16>,
+    /// Sequence number; absent if neither seen nor derived.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u32>,
+    /// Acknowledgment number; absent under the same condition as `seq`, and without ACK in `flags`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ack: Option<u32>,
+    /// Unscaled window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<u16>,
+    /// TCP flags as tcpdump prints them, for example `R.`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flags: Option<Word>,
+    /// Timestamps option.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timestamps: Option<Timestamps>,
+    /// Source MAC address; absent on interfaces without one and if all zero.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Word>,
+    /// Kind of reset segment; absent if not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub form: Option<Form>,
+}
+
+/// TCP timestamps option (RFC 7323).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Timestamps {
+    /// TSval.
+    pub value: u32,
+    /// TSecr.
+    pub echo: u32,
+}
+
+/// Data from the kernel hooks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Kernel {
+    /// Reset reason (`enum sk_rst_reason` without prefix); absent for received resets and on kernels before 6.10.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Word>,
+    /// TCP state at the hook; differs from `socket.state` if the kernel had just closed the socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<Word>,
+    /// Hooks that observed the reset.
+    pub hook: Vec<Word>,
+}
+
+/// The chain that a record belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Link {
+    /// Chain ID: the number of the first record in the chain.
+    pub id: u64,
+    /// Role of this record in the chain.
+    pub role: LinkRole,
+}
+
+/// Position of a reset in a packet capture.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CapturePoint {
+    /// File name as given; `-` for standard input.
+    pub file: Word,
+    /// Frame number, starting at 1 (`frame.number` in Wireshark).
+    pub frame: u64,
+    /// Position of the capture on the path of the reset; absent if not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vantage: Option<Vantage>,
+}
+
+/// A record of an idle timeout, for tests.
+#[cfg(feature = "testing")]
+#[allow(clippy::unwrap_used, reason = "tests")]
+pub fn sample() -> Record {
+    let text = include_str!("../../tests/data/records/idle_timeout_middlebox.json");
+    serde_json::from_str(text).unwrap()
+}

@@ -1,0 +1,219 @@
+//! The verdict of a reset: origin, cause, severity, confidence, and the text that explains it.
+//!
+//! Filters, groups and counters need only the facts, so the text is composed when it is first read.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+use schemars::JsonSchema;
+use serde::ser::SerializeStruct as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{Cause, Confidence, EvidenceKind, Origin, Sentence, Severity};
+
+/// Explanation of a reset.
+#[derive(Clone)]
+pub struct Verdict {
+    /// Sender of the reset.
+    pub origin: Origin,
+    /// Cause of the reset.
+    pub cause: Cause,
+    /// Impact of the reset.
+    pub severity: Severity,
+    /// Confidence in origin and cause.
+    pub confidence: Confidence,
+    explanation: Arc<LazyLock<Explanation, Explain>>,
+}
+
+type Explain = Box<dyn FnOnce() -> Explanation + Send>;
+
+/// Text of a verdict.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Explanation {
+    /// Summary in one sentence.
+    pub summary: String,
+    /// Facts that support the verdict.
+    pub evidence: Vec<Evidence>,
+    /// Recommended changes, each a sentence with the concrete setting; may be empty.
+    pub advice: Vec<Sentence>,
+}
+
+/// One fact that supports a verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Evidence {
+    /// Kind of fact.
+    pub kind: EvidenceKind,
+    /// The fact as a sentence.
+    pub detail: Sentence,
+}
+
+impl Evidence {
+    pub fn new(kind: EvidenceKind, detail: impl Into<Sentence>) -> Self {
+        Self {
+            kind,
+            detail: detail.into(),
+        }
+    }
+}
+
+impl Explanation {
+    pub fn add(&mut self, kind: EvidenceKind, detail: impl Into<Sentence>) {
+        self.evidence.push(Evidence::new(kind, detail));
+    }
+}
+
+impl Verdict {
+    /// `explain` composes the text when it is first read; it is called at most once.
+    pub fn new(
+        (origin, cause): (Origin, Cause),
+        severity: Severity,
+        confidence: Confidence,
+        explain: impl FnOnce() -> Explanation + Send + 'static,
+    ) -> Self {
+        Self {
+            origin,
+            cause,
+            severity,
+            confidence,
+            explanation: Arc::new(LazyLock::new(Box::new(explain))),
+        }
+    }
+
+    /// Summary in one sentence.
+    pub fn summary(&self) -> &str {
+        &self.explanation.summary
+    }
+
+    /// Facts that support the verdict.
+    pub fn evidence(&self) -> &[Evidence] {
+        &self.explanation.evidence
+    }
+
+    /// Recommended changes, each a sentence with the concrete setting; may be empty.
+    pub fn advice(&self) -> &[Sentence] {
+        &self.explanation.advice
+    }
+
+    /// Replaces the text by a changed copy.
+    pub fn edit(&mut self, change: impl FnOnce(&mut Explanation)) {
+        let mut explanation = Explanation::clone(&self.explanation);
+        change(&mut explanation);
+        self.explanation = Arc::new(LazyLock::new(Box::new(move || explanation)));
+    }
+
+    fn shape(&self) -> Shape<'_> {
+        Shape {
+            origin: self.origin,
+            cause: self.cause,
+            severity: self.severity,
+            confidence: self.confidence,
+            summary: Cow::Borrowed(self.summary()),
+            evidence: Cow::Borrowed(self.evidence()),
+            advice: Cow::Borrowed(self.advice()),
+        }
+    }
+}
+
+/// Serialized form: the members of `verdict` in a record.
+#[derive(Debug, PartialEq, Deserialize, JsonSchema)]
+#[schemars(rename = "Verdict", description = "Explanation of a reset.")]
+struct Shape<'a> {
+    /// Sender of the reset.
+    origin: Origin,
+    /// Cause of the reset.
+    cause: Cause,
+    /// Impact of the reset.
+    severity: Severity,
+    /// Confidence in origin and cause.
+    confidence: Confidence,
+    /// Summary in one sentence.
+    summary: Cow<'a, str>,
+    /// Facts that support the verdict.
+    evidence: Cow<'a, [Evidence]>,
+    /// Recommended changes, each a sentence with the concrete setting; may be empty.
+    advice: Cow<'a, [Sentence]>,
+}
+
+impl PartialEq for Verdict {
+    fn eq(&self, other: &Self) -> bool {
+        self.shape() == other.shape()
+    }
+}
+
+impl fmt::Debug for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shape().fmt(f)
+    }
+}
+
+impl Serialize for Verdict {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut verdict = serializer.serialize_struct("Verdict", 7)?;
+        verdict.serialize_field("origin", &self.origin)?;
+        verdict.serialize_field("cause", &self.cause)?;
+        verdict.serialize_field("severity", &self.severity)?;
+        verdict.serialize_field("confidence", &self.confidence)?;
+        verdict.serialize_field("summary", self.summary())?;
+        verdict.serialize_field("evidence", self.evidence())?;
+        verdict.serialize_field("advice", self.advice())?;
+        verdict.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Verdict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let shape = Shape::deserialize(deserializer)?;
+        let explanation = Explanation {
+            summary: shape.summary.into_owned(),
+            evidence: shape.evidence.into_owned(),
+            advice: shape.advice.into_owned(),
+        };
+        Ok(Self::new(
+            (shape.origin, shape.cause),
+            shape.severity,
+            shape.confidence,
+            move || explanation,
+        ))
+    }
+}
+
+impl JsonSchema for Verdict {
+    fn schema_name() -> Cow<'static, str> {
+        Shape::schema_name()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        Shape::json_schema(generator)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(explain: impl FnOnce() -> Explanation + Send + 'static) -> Verdict {
+        let who = (Origin::Peer, Cause::ResetByPeer);
+        Verdict::new(who, Severity::Fault, Confidence::Likely, explain)
+    }
+
+    #[test]
+    fn text_that_is_not_read_is_not_composed() {
+        let dropped = verdict(|| panic!("composed"));
+        assert_eq!(dropped.clone().cause, Cause::ResetByPeer);
+    }
+
+    #[test]
+    fn a_verdict_survives_json() {
+        let written = verdict(|| Explanation {
+            summary: "a \"reset\"".to_owned(),
+            evidence: vec![Evidence::new(EvidenceKind::Ttl, "TTL 64")],
+            advice: vec!["do this".into()],
+        });
+        let json = serde_json::to_string(&written).expect("JSON");
+        assert_eq!(
+            serde_json::from_str::<Verdict>(&json).expect("a verdict"),
+            written
+        );
+    }
+}

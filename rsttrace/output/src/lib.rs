@@ -1,0 +1,13 @@
+//! Outputs for records: lines, tables, files, the history, metrics, the report.
+
+pub mod behind;
+pub mod metrics;
+pub mod report;
+pub mod sink;
+pub mod stats;
+pub mod store;
+pub mod summary;
+pub mod terminal;
+
+use rsttrace_core::causes;
+use rsttrace_model::{event, filter, hash, palette, record, text, vitals, words};

@@ -1,0 +1,232 @@
+//! What is shown, written into a capture as well: two sinks behind one filter.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::time::Instant;
+
+use log::warn;
+
+use super::Sink;
+use super::pcapng::{Pcapng, Place, Written};
+use crate::behind::{Behind, Handed, Refused};
+use crate::record::{Record, SuppressedRecord, TimedOutRecord};
+use crate::summary::Summary;
+
+/// Resets that wait for a thread at most; they have some 2 KiB each.
+const MOST: usize = 4_096;
+
+/// Who writes the packets.
+pub enum Packets<P: Place> {
+    /// Whoever shows the records, and waits for the disk.
+    Here(Box<Pcapng<P>>),
+    /// A thread of its own: where the disk, or the reader of a pipe, does not follow, what finds no room is counted.
+    Behind {
+        /// The thread.
+        thread: Behind<Box<Record>, Written>,
+        /// The file's.
+        name: String,
+        /// Resets that were handed to it.
+        handed: u64,
+        /// Those for which there was no room.
+        lost: u64,
+    },
+}
+
+impl<P: Place + Send + 'static> Packets<P> {
+    /// Leaves the file to a thread of its own.
+    pub fn behind(mut file: Pcapng<P>, name: String) -> io::Result<Self> {
+        let work = move |handed: Handed<Box<Record>>| {
+            while let Some(record) = handed.next() {
+                file.record(&record);
+                while let Some(record) = handed.waiting() {
+                    file.record(&record);
+                }
+                file.flush();
+            }
+            file.flush();
+            file.written()
+        };
+        Ok(Self::Behind {
+            thread: Behind::start("rsttrace-pcapng", MOST, work)?,
+            name,
+            handed: 0,
+            lost: 0,
+        })
+    }
+
+    fn record(&mut self, record: &Record) {
+        match self {
+            Self::Here(file) => file.record(record),
+            Self::Behind {
+                thread,
+                name,
+                handed,
+                lost,
+            } => match thread.offer(Box::new(record.clone())) {
+                Ok(()) => *handed += 1,
+                Err(Refused::Full | Refused::Ended) => {
+                    if *lost == 0 {
+                        warn!(
+                            "{name}: the disk, or the reader, does not follow; resets that are missing there are counted"
+                        );
+                    }
+                    *lost += 1;
+                }
+            },
+        }
+    }
+
+    fn flush(&mut self) {
+        if let Self::Here(file) = self {
+            file.flush();
+        }
+    }
+
+    /// What became of the file, as a sentence.
+    fn finish(self) -> String {
+        match self {
+            Self::Here(mut file) => {
+                file.flush();
+                file.describe()
+            }
+            Self::Behind {
+                thread,
+                name,
+                handed,
+                lost,
+            } => match thread.finish([]) {
+                Some(written) => Written {
+                    lost: written.lost + lost,
+                    ..written
+                }
+                .describe(&name),
+                None => format!(
+                    "{name}: it does not take what is left; some of {} resets are missing there",
+                    crate::words::count(handed + lost)
+                ),
+            },
+        }
+    }
+}
+
+/// Shows resets and writes those it shows to a capture. The file gets what passes the filters, noise only if that is
+/// shown, and none after the last one that was asked for. Sums of a flood have no packets.
+pub struct Beside<A, P: Place = File> {
+    shown: Box<dyn Sink + Send>,
+    /// Absent after the end.
+    packets: Option<Packets<P>>,
+    aside: A,
+}
+
+impl<A: Write, P: Place + Send + 'static> Beside<A, P> {
+    /// What became of the file is told to `aside` at the end.
+    pub fn new(shown: Box<dyn Sink + Send>, packets: Packets<P>, aside: A) -> Self {
+        Self {
+            shown,
+            packets: Some(packets),
+            aside,
+        }
+    }
+}
+
+impl<A, P: Place> Drop for Beside<A, P> {
+    /// Also where the end comes early.
+    fn drop(&mut self) {
+        if let Some(Packets::Behind { thread, .. }) = self.packets.take() {
+            let _ = thread.finish([]);
+        }
+    }
+}
+
+impl<A: Write, P: Place + Send + 'static> Sink for Beside<A, P> {
+    fn record(&mut self, now: Instant, record: &Record) -> io::Result<()> {
+        if let Some(packets) = &mut self.packets {
+            packets.record(record);
+        }
+        self.shown.record(now, record)
+    }
+
+    fn suppressed(&mut self, now: Instant, sum: &SuppressedRecord) -> io::Result<()> {
+        self.shown.suppressed(now, sum)
+    }
+
+    fn timed_out(&mut self, now: Instant, dead: &TimedOutRecord) -> io::Result<()> {
+        self.shown.timed_out(now, dead)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.shown.deadline()
+    }
+
+    fn tick(&mut self, now: Instant) -> io::Result<()> {
+        self.shown.tick(now)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if let Some(packets) = &mut self.packets {
+            packets.flush();
+        }
+        self.shown.flush()
+    }
+
+    fn finish(&mut self, summary: &Summary) -> io::Result<()> {
+        let told = self.packets.take().map(Packets::finish);
+        let finished = self.shown.finish(summary);
+        if let Some(told) = told {
+            // A closed standard error is nobody's concern.
+            let _ = writeln!(self.aside, "rsttrace: {told}");
+        }
+        finished
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::super::Machine;
+    use super::*;
+
+    /// A disk that stands still until it is let go.
+    struct Stuck(mpsc::Receiver<()>);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Place for Stuck {
+        fn cut(&mut self, _: u64) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_disk_that_stands_still_costs_packets_and_no_time() {
+        let (go, wait) = mpsc::channel();
+        let file = Pcapng::new(Stuck(wait), "x", Machine::default());
+        let mut packets = Packets::behind(file, "x".to_owned()).unwrap();
+        let text = include_str!("../../../tests/data/records/port_closed.json");
+        let record: Record = serde_json::from_str(text).unwrap();
+        let begun = Instant::now();
+        for _ in 0..20_000 {
+            packets.record(&record);
+        }
+        assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
+        drop(go);
+        let told = packets.finish();
+        assert!(told.contains("could not be written"), "{told}");
+        let (frames, lost) = told.split_once(" resets as packets; ").unwrap();
+        let number = |text: &str| -> u64 {
+            let digits = text.chars().filter(char::is_ascii_digit);
+            digits.collect::<String>().parse().unwrap()
+        };
+        assert_eq!(number(frames) + number(lost), 20_000, "{told}");
+    }
+}

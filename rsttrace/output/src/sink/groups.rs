@@ -1,0 +1,318 @@
+//! Which records are the same to the eye, and when is it said how many there were?
+//!
+//! The first of a kind is shown at once. Further ones are counted while they follow within a second of each other, and
+//! the count is told when a second passed without one, or every five seconds.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use crate::causes::definition;
+use crate::hash::HashMap;
+use crate::record::{
+    Cause, Confidence, Direction, Origin, Record, Role, ServingEnd, Severity, Word,
+};
+
+/// Silence that ends a group.
+const QUIET: Duration = Duration::from_secs(1);
+/// Longest time a count is held back.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Groups at a time; records of further kinds are shown one by one.
+const MOST: usize = 1024;
+
+/// What records of one group have in common.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Kind {
+    direction: Direction,
+    cause: Cause,
+    origin: Origin,
+    severity: Severity,
+    confidence: Confidence,
+    /// By name: a client that is started again and again has many ids.
+    process: Option<Word>,
+    owner: Option<u32>,
+    netns: Option<u32>,
+    local: IpAddr,
+    remote: IpAddr,
+    /// The end that serves, and its port, as far as that can be told; the other end's port changes with each connection.
+    service: Option<(ServingEnd, u16)>,
+}
+
+impl Kind {
+    fn of(record: &Record) -> Self {
+        let verdict = &record.verdict;
+        Self {
+            direction: record.direction,
+            cause: verdict.cause,
+            origin: verdict.origin,
+            severity: verdict.severity,
+            confidence: verdict.confidence,
+            process: record.process.as_ref().map(|process| process.comm.clone()),
+            owner: record.owner.as_ref().map(|owner| owner.pid),
+            netns: record.netns,
+            local: record.local.address,
+            remote: record.remote.address,
+            service: service(record),
+        }
+    }
+}
+
+/// Which end serves: known from some causes, else the one with the lower port. Two ports that the kernel chose tell
+/// nothing.
+pub fn service(record: &Record) -> Option<(ServingEnd, u16)> {
+    let local = Some((ServingEnd::Local, record.local.port));
+    let remote = Some((ServingEnd::Remote, record.remote.port));
+    let listens = record
+        .process
+        .as_ref()
+        .is_some_and(|process| process.role == Role::Listener);
+    match definition(record.verdict.cause).serving(record.direction) {
+        Some(ServingEnd::Local) => local,
+        Some(ServingEnd::Remote) => remote,
+        None if listens => local,
+        None if record.local.port.min(record.remote.port) >= FIRST_EPHEMERAL => None,
+        None if record.local.port <= record.remote.port => local,
+        None => remote,
+    }
+}
+
+/// Linux's default for net.ipv4.ip_local_port_range.
+const FIRST_EPHEMERAL: u16 = 32_768;
+
+/// Further records of a kind that was shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct More {
+    /// How many.
+    pub count: u64,
+    /// Time of the record that was shown.
+    pub since: String,
+    /// Time of the last one counted.
+    pub until: String,
+    /// What they have in common, ready to be shown.
+    pub label: String,
+}
+
+#[derive(Debug)]
+struct Group {
+    label: String,
+    since: String,
+    until: String,
+    last: Instant,
+    pending: u64,
+    /// When the first pending one came; meaningful if there is one.
+    held_since: Instant,
+}
+
+impl Group {
+    fn due(&self) -> Instant {
+        let quiet = self.last + QUIET;
+        if self.pending == 0 {
+            quiet
+        } else {
+            quiet.min(self.held_since + PATIENCE)
+        }
+    }
+
+    fn take(&mut self) -> Option<More> {
+        let count = std::mem::take(&mut self.pending);
+        (count > 0).then(|| More {
+            count,
+            since: self.since.clone(),
+            until: self.until.clone(),
+            label: self.label.clone(),
+        })
+    }
+}
+
+/// The groups that are open.
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    open: HashMap<Kind, Group>,
+    /// No group is due before.
+    next: Option<Instant>,
+}
+
+impl Groups {
+    /// Whether the record is to be shown; else it was counted. What was due before it is returned first by [`Self::due`].
+    pub fn admit(&mut self, now: Instant, record: &Record, label: impl FnOnce() -> String) -> bool {
+        let kind = Kind::of(record);
+        if let Some(group) = self.open.get_mut(&kind) {
+            if group.pending == 0 {
+                group.held_since = now;
+            }
+            group.pending += 1;
+            group.last = now;
+            group.until.clone_from(&record.time);
+            return false;
+        }
+        if self.open.len() < MOST {
+            let group = Group {
+                label: label(),
+                since: record.time.clone(),
+                until: record.time.clone(),
+                last: now,
+                pending: 0,
+                held_since: now,
+            };
+            let due = group.due();
+            self.next = Some(self.next.map_or(due, |next| next.min(due)));
+            self.open.insert(kind, group);
+        }
+        true
+    }
+
+    /// When to ask [`Self::due`] again; may be too early.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.next
+    }
+
+    /// Counts that are due, oldest group first. Groups that went quiet are closed.
+    pub fn due(&mut self, now: Instant) -> Vec<More> {
+        if self.next.is_none_or(|next| now < next) {
+            return Vec::new();
+        }
+        let mut due = Vec::new();
+        self.open.retain(|_, group| {
+            if group.due() <= now {
+                due.extend(group.take());
+            }
+            group.last + QUIET > now
+        });
+        self.next = self.open.values().map(Group::due).min();
+        due.sort_by(by_age);
+        due
+    }
+
+    /// Everything that is held back, due or not.
+    pub fn drain(&mut self) -> Vec<More> {
+        let mut all: Vec<_> = self
+            .open
+            .drain()
+            .filter_map(|(_, mut group)| group.take())
+            .collect();
+        self.next = None;
+        all.sort_by(by_age);
+        all
+    }
+}
+
+/// Whatever the table they come from.
+fn by_age(one: &More, other: &More) -> std::cmp::Ordering {
+    let key = |more: &More| (more.until.clone(), more.since.clone(), more.count);
+    key(one)
+        .cmp(&key(other))
+        .then_with(|| one.label.cmp(&other.label))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn record(number: u16) -> Record {
+        let text = include_str!("../../../tests/data/records/close_with_unread_data.json");
+        let mut record: Record = serde_json::from_str(text).unwrap();
+        record.remote.port = 50_000 + number;
+        record.time = format!("2026-01-05T12:03:{:02}.000000000Z", number % 60);
+        record
+    }
+
+    fn admit(groups: &mut Groups, now: Instant, record: &Record) -> bool {
+        groups.admit(now, record, || "label".to_owned())
+    }
+
+    #[test]
+    fn the_first_is_shown_and_the_rest_told_after_a_quiet_second() {
+        let mut groups = Groups::default();
+        let start = Instant::now();
+        assert!(admit(&mut groups, start, &record(0)));
+        for number in 1..=41 {
+            assert!(!admit(&mut groups, start, &record(number)));
+        }
+        assert!(groups.due(start + QUIET / 2).is_empty());
+        let due = groups.due(groups.deadline().unwrap());
+        assert_eq!(due.len(), 1);
+        assert_eq!(due[0].count, 41);
+        assert_eq!(due[0].since, record(0).time);
+        assert_eq!(due[0].until, record(41).time);
+        assert_eq!(groups.deadline(), None);
+        assert!(admit(&mut groups, start + 2 * QUIET, &record(42)));
+    }
+
+    #[test]
+    fn a_stream_without_pause_is_told_every_five_seconds_and_nothing_is_lost() {
+        let mut groups = Groups::default();
+        let start = Instant::now();
+        let (mut shown, mut told, mut reports) = (0, 0, 0);
+        for step in 0..200_u16 {
+            let now = start + Duration::from_millis(100) * u32::from(step);
+            for more in groups.due(now) {
+                told += more.count;
+                reports += 1;
+            }
+            shown += u64::from(admit(&mut groups, now, &record(step)));
+        }
+        told += groups.drain().iter().map(|more| more.count).sum::<u64>();
+        assert_eq!((shown, told), (1, 199));
+        assert!((3..=4).contains(&reports), "{reports}");
+    }
+
+    #[test]
+    fn another_process_peer_or_service_is_another_group() {
+        let mut groups = Groups::default();
+        let now = Instant::now();
+        assert!(admit(&mut groups, now, &record(0)));
+        let mut other = record(0);
+        other.remote.address = "10.0.3.200".parse().unwrap();
+        assert!(admit(&mut groups, now, &other));
+        let mut other = record(0);
+        other.local.port += 1;
+        assert!(admit(&mut groups, now, &other));
+        let mut other = record(0);
+        other.process = None;
+        assert!(admit(&mut groups, now, &other));
+    }
+
+    #[test]
+    fn as_a_client_our_own_port_does_not_matter() {
+        let mut groups = Groups::default();
+        let now = Instant::now();
+        let client = |number: u16| {
+            let mut record = record(0);
+            std::mem::swap(&mut record.local, &mut record.remote);
+            record.local.port = 40_000 + number;
+            record
+        };
+        assert!(admit(&mut groups, now, &client(0)));
+        assert!(!admit(&mut groups, now, &client(1)));
+    }
+
+    #[test]
+    fn two_ports_the_kernel_chose_do_not_split_a_storm() {
+        let mut groups = Groups::default();
+        let now = Instant::now();
+        let of = |local: u16, remote: u16| {
+            let mut record = record(0);
+            record.local.port = local;
+            record.remote.port = remote;
+            record
+        };
+        assert!(admit(&mut groups, now, &of(40_000, 39_000)));
+        assert!(!admit(&mut groups, now, &of(40_000, 41_000)));
+        assert!(admit(&mut groups, now, &of(8080, 41_000)));
+    }
+
+    #[test]
+    fn memory_is_bounded_and_what_does_not_fit_is_shown() {
+        let mut groups = Groups::default();
+        let now = Instant::now();
+        for round in 0..2 {
+            for number in 0..3000_u16 {
+                let mut record = record(0);
+                record.local.port = number + 1;
+                let fits = usize::from(number) < MOST;
+                assert_eq!(admit(&mut groups, now, &record), round == 0 || !fits);
+            }
+        }
+        assert_eq!(groups.open.len(), MOST);
+    }
+}

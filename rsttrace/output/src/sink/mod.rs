@@ -1,0 +1,59 @@
+//! Where do explained resets go? Each sink is one form of output.
+//!
+//! A sink does not filter and does not count: the [`Reporter`] in front of it does.
+
+mod beside;
+mod csv;
+mod groups;
+mod json;
+mod layout;
+mod pcapng;
+mod reporter;
+mod silent;
+mod suppressed;
+mod table;
+
+use std::io;
+use std::time::Instant;
+
+use crate::record::{Record, SuppressedRecord, TimedOutRecord};
+use crate::summary::Summary;
+
+pub use beside::{Beside, Packets};
+pub use csv::{COLUMNS, Csv};
+pub(crate) use groups::service;
+pub use json::{Json, append as append_json};
+pub use pcapng::{Machine, Pcapng, Place, Written};
+pub use reporter::Reporter;
+pub use silent::Silent;
+pub use table::{Table, TableOptions, Width};
+
+/// A form of output. `now` is always given, never asked for: it drives the grouping of lines.
+pub trait Sink {
+    /// A reset to show.
+    fn record(&mut self, now: Instant, record: &Record) -> io::Result<()>;
+
+    /// Resets that the kernel side counted and did not describe.
+    fn suppressed(&mut self, now: Instant, sum: &SuppressedRecord) -> io::Result<()>;
+
+    /// A connection died without a reset. Sinks whose form knows resets only leave it to the summary.
+    fn timed_out(&mut self, _now: Instant, _dead: &TimedOutRecord) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// When [`Sink::tick`] is due; `None` if nothing is held back. May be too early, never too late.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Writes what was held back and is due.
+    fn tick(&mut self, _now: Instant) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Hands everything written to its reader: after each batch of events.
+    fn flush(&mut self) -> io::Result<()>;
+
+    /// The end: writes what was held back, then the summary.
+    fn finish(&mut self, summary: &Summary) -> io::Result<()>;
+}

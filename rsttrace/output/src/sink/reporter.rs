@@ -1,0 +1,238 @@
+//! What becomes of a record: is it wanted, is it shown, and was it the last?
+
+use std::io;
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use super::Sink;
+use crate::filter::Filter;
+use crate::record::Output;
+use crate::record::TimedOutRecord;
+use crate::record::{Cause, Record, Severity, SuppressedRecord};
+use crate::summary::{Summary, Totals};
+
+/// Stands between the pipeline and a sink: filters, counts, ends after so many.
+pub struct Reporter {
+    sink: Box<dyn Sink + Send>,
+    filter: Filter,
+    noise: bool,
+    /// Records still to be shown; `None`: no end.
+    left: Option<u64>,
+    summary: Summary,
+}
+
+impl Reporter {
+    /// Shows what `filter` wants, noise only if `noise`, at most `count` records.
+    pub fn new(
+        sink: Box<dyn Sink + Send>,
+        filter: Filter,
+        noise: bool,
+        count: Option<u64>,
+    ) -> Self {
+        Self {
+            sink,
+            filter,
+            noise,
+            left: count,
+            summary: Summary::default(),
+        }
+    }
+
+    /// Whatever was judged. Breaks when it was the last one wanted.
+    pub fn output(&mut self, now: Instant, output: &Output) -> io::Result<ControlFlow<()>> {
+        match output {
+            Output::Reset(record) => return self.record(now, record),
+            Output::TimedOut(dead) => self.timed_out(now, dead)?,
+            Output::Suppressed(sum) => self.suppressed(now, sum)?,
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// An explained reset. Breaks when it was the last one wanted; those given after that are ignored.
+    pub fn record(&mut self, now: Instant, record: &Record) -> io::Result<ControlFlow<()>> {
+        if self.left == Some(0) {
+            return Ok(ControlFlow::Break(()));
+        }
+        if !self.filter.matches(record) {
+            self.summary.left_out();
+            return Ok(ControlFlow::Continue(()));
+        }
+        let hidden = record.verdict.severity == Severity::Noise && !self.noise;
+        self.summary.record(record, hidden);
+        if hidden {
+            return Ok(ControlFlow::Continue(()));
+        }
+        self.sink.record(now, record)?;
+        if let Some(left) = &mut self.left {
+            *left -= 1;
+            if *left == 0 {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// A connection died without a reset. Filters speak of resets and do not apply.
+    pub fn timed_out(&mut self, now: Instant, dead: &TimedOutRecord) -> io::Result<()> {
+        self.summary.timed_out(dead);
+        self.sink.timed_out(now, dead)
+    }
+
+    /// Resets that the kernel side counted but did not describe. What a filter asks for and such a sum does not tell, it
+    /// may have.
+    pub fn suppressed(&mut self, now: Instant, sum: &SuppressedRecord) -> io::Result<()> {
+        let wanted = self.filter.may_match(sum);
+        self.summary
+            .suppressed(sum.count, wanted, self.filter.is_empty());
+        let is_noise = sum.cause.is_some_and(is_always_noise) && !self.noise;
+        if !wanted || is_noise || self.left == Some(0) {
+            return Ok(());
+        }
+        self.sink.suppressed(now, sum)
+    }
+
+    /// When [`Reporter::tick`] is due; `None` if nothing is held back.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.sink.deadline()
+    }
+
+    /// Writes what was held back and is due, and hands it to the reader.
+    pub fn tick(&mut self, now: Instant) -> io::Result<()> {
+        self.sink.tick(now)?;
+        self.sink.flush()
+    }
+
+    /// Hands everything written to its reader: after each batch.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.sink.flush()
+    }
+
+    /// The end: what was held back, then the summary.
+    pub fn finish(mut self, totals: Totals) -> io::Result<()> {
+        self.summary.total(totals);
+        self.sink.finish(&self.summary)
+    }
+}
+
+/// Resets of such a cause never cost anybody anything.
+fn is_always_noise(cause: Cause) -> bool {
+    matches!(
+        cause,
+        Cause::BlindAttempt | Cause::LateSynack | Cause::StrayAck
+    )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::filter::{Ports, Terms};
+
+    #[derive(Clone, Default)]
+    struct Seen(Arc<Mutex<(usize, String)>>);
+
+    impl Sink for Seen {
+        fn record(&mut self, _: Instant, _: &Record) -> io::Result<()> {
+            self.0.lock().unwrap().0 += 1;
+            Ok(())
+        }
+        fn suppressed(&mut self, _: Instant, _: &SuppressedRecord) -> io::Result<()> {
+            Ok(())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+        fn finish(&mut self, summary: &Summary) -> io::Result<()> {
+            self.0.lock().unwrap().1 = summary.render();
+            Ok(())
+        }
+    }
+
+    fn fault() -> Record {
+        let text = include_str!("../../../tests/data/records/close_with_unread_data.json");
+        serde_json::from_str(text).unwrap()
+    }
+
+    fn noise() -> Record {
+        let mut record = fault();
+        record.verdict.severity = Severity::Noise;
+        record
+    }
+
+    #[test]
+    fn noise_is_counted_and_not_shown() {
+        let seen = Seen::default();
+        let mut reporter = Reporter::new(Box::new(seen.clone()), Filter::default(), false, Some(2));
+        let now = Instant::now();
+        assert!(reporter.record(now, &noise()).unwrap().is_continue());
+        assert!(reporter.record(now, &fault()).unwrap().is_continue());
+        reporter.finish(Totals::default()).unwrap();
+        let seen = seen.0.lock().unwrap();
+        assert_eq!(seen.0, 1);
+        assert!(seen.1.contains("2 resets"), "{}", seen.1);
+        assert!(seen.1.contains("--noise"), "{}", seen.1);
+    }
+
+    #[test]
+    fn the_count_is_of_shown_records_and_never_exceeded() {
+        let seen = Seen::default();
+        let mut reporter = Reporter::new(Box::new(seen.clone()), Filter::default(), false, Some(2));
+        let now = Instant::now();
+        assert!(reporter.record(now, &noise()).unwrap().is_continue());
+        assert!(reporter.record(now, &fault()).unwrap().is_continue());
+        assert!(reporter.record(now, &fault()).unwrap().is_break());
+        assert!(reporter.record(now, &fault()).unwrap().is_break());
+        assert_eq!(seen.0.lock().unwrap().0, 2);
+    }
+
+    #[test]
+    fn what_is_left_out_by_a_filter_is_said() {
+        let seen = Seen::default();
+        let filter = Filter {
+            only: Terms {
+                ports: vec![Ports { first: 1, last: 1 }],
+                ..Terms::default()
+            },
+            ..Filter::default()
+        };
+        let mut reporter = Reporter::new(Box::new(seen.clone()), filter, false, None);
+        let _ = reporter.record(Instant::now(), &fault()).unwrap();
+        reporter.finish(Totals::default()).unwrap();
+        let seen = seen.0.lock().unwrap();
+        assert_eq!(seen.0, 0);
+        assert!(seen.1.contains("1 more excluded"), "{}", seen.1);
+    }
+
+    #[test]
+    fn sums_that_cannot_be_wanted_are_left_out() {
+        let sum: SuppressedRecord =
+            serde_json::from_str(include_str!("../../../tests/data/suppressed.json")).unwrap();
+        let port = |port| Terms {
+            ports: vec![Ports {
+                first: port,
+                last: port,
+            }],
+            ..Terms::default()
+        };
+        let network = |net: &str| Terms {
+            addresses: vec![net.parse().unwrap()],
+            ..Terms::default()
+        };
+        // (only, except, wanted)
+        let cases = [
+            (Terms::default(), Terms::default(), true),
+            (port(9999), Terms::default(), true),
+            (port(80), Terms::default(), false),
+            (Terms::default(), port(9999), false),
+            // This end's address is not told.
+            (network("10.0.0.0/8"), Terms::default(), true),
+            (Terms::default(), network("203.0.0.0/16"), false),
+        ];
+        for (only, except, wanted) in cases {
+            let filter = Filter { only, except };
+            assert_eq!(filter.may_match(&sum), wanted, "{filter:?}");
+        }
+    }
+}

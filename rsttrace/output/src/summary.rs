@@ -1,0 +1,115 @@
+//! Summary at the end of a trace.
+//!
+//! Memory is bounded: there are only so many causes, and of processes and peers the rare ones are put together as
+//! "others" when there are too many.
+
+mod render;
+pub mod tally;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::hash::HashMap;
+use crate::record::{Cause, Direction, Origin, Record, Severity, TimedOutRecord};
+use crate::text::escape;
+use crate::vitals::{KernelTotal, Vitals};
+
+/// Counts by name.
+type Tally<K> = tally::Tally<K, 1, 1024>;
+
+/// What stands for a process where none of this host is known.
+const NO_PROCESS: &str = "(no local process)";
+
+/// Counts of everything that was reported.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    causes: HashMap<(Severity, Origin, Cause), u64>,
+    processes: Tally<String>,
+    peers: Tally<IpAddr>,
+    dead: Tally<String>,
+    hidden: u64,
+    left_out: u64,
+    suppressed: u64,
+    suppressed_may_match: bool,
+    totals: Totals,
+    /// A process as it is counted: reused from record to record.
+    name: String,
+}
+
+/// What only the end of a trace can tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// How long the trace ran.
+    pub duration: Duration,
+    /// What the kernel side counted, by kind of event.
+    pub kernel: Vec<KernelTotal>,
+    /// It is a recording's, which breaks off or was not read to its end: so `kernel` and `shortfalls` are not known.
+    pub is_cut_off: bool,
+    /// It is a recording's, and --count ended the replay before that: likewise.
+    pub is_enough: bool,
+    /// What could not be done or kept for want of room or time, by name; no event is missing by it. Zeroes are not shown.
+    pub shortfalls: Vec<(String, u64)>,
+    /// Idle timeouts that the resets have shown, each a sentence.
+    pub lessons: Vec<String>,
+    /// What the tracer itself cost; absent: not told.
+    pub vitals: Option<Vitals>,
+}
+
+impl Summary {
+    /// A reset that the filter wants; `hidden`: not shown because it is noise.
+    pub fn record(&mut self, record: &Record, hidden: bool) {
+        let verdict = &record.verdict;
+        let key = (verdict.severity, verdict.origin, verdict.cause);
+        *self.causes.entry(key).or_default() += 1;
+        self.hidden += u64::from(hidden);
+        self.name.clear();
+        match &record.process {
+            Some(process) => self.name.extend([
+                &*escape(&process.comm),
+                "[",
+                itoa::Buffer::new().format(process.pid),
+                "]",
+            ]),
+            None => self.name.push_str(NO_PROCESS),
+        }
+        self.processes.add(self.name.as_str(), 0);
+        let peer = match record.direction {
+            // The source sent it.
+            Direction::Forwarded => &record.local.address,
+            Direction::Sent | Direction::Received | Direction::Observed => &record.remote.address,
+        };
+        self.peers.add(peer, 0);
+    }
+
+    /// A reset that the filter does not want.
+    pub fn left_out(&mut self) {
+        self.left_out += 1;
+    }
+
+    /// Resets that were counted and not described; `wanted`: the filter may want them, `all`: it wants everything.
+    pub fn suppressed(&mut self, count: u64, wanted: bool, all: bool) {
+        if wanted {
+            self.suppressed += count;
+            self.suppressed_may_match |= !all;
+        }
+    }
+
+    /// A connection died without a reset.
+    pub fn timed_out(&mut self, dead: &TimedOutRecord) {
+        let process = dead.process.as_ref().map_or_else(
+            || NO_PROCESS.to_owned(),
+            |process| format!("{}[{}]", escape(&process.comm), process.pid),
+        );
+        let error = dead
+            .error_name
+            .clone()
+            .unwrap_or_else(|| format!("error {}", dead.error).into());
+        let how = format!("{process}  {error} in {}", escape(&dead.state));
+        self.dead.add(&how, 0);
+    }
+
+    /// The trace has ended.
+    pub fn total(&mut self, totals: Totals) {
+        self.totals = totals;
+    }
+}

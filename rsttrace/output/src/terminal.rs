@@ -1,0 +1,19 @@
+//! Width and color support of the terminal.
+
+/// See there.
+pub use crate::palette::Palette;
+
+/// Columns assumed where standard output is no terminal.
+pub const DEFAULT_WIDTH: usize = 120;
+/// Narrower terminals are treated as if they were this wide: their lines wrap by themselves.
+pub const LEAST_WIDTH: usize = 72;
+
+/// Columns of the terminal on standard output, [`DEFAULT_WIDTH`] where there is none.
+pub fn stdout_width() -> usize {
+    comfy_table::Table::new()
+        .width()
+        .filter(|&columns| columns > 0)
+        .map_or(DEFAULT_WIDTH, |columns| {
+            usize::from(columns).max(LEAST_WIDTH)
+        })
+}
