@@ -18,7 +18,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use rsttrace::decode::Decoder;
 use rsttrace::event::{Body, Event, Facts};
 use rsttrace::join::{Join, Origin};
-use rsttrace::judge::{Input, Judge, Sight};
+use rsttrace::judge::{Input, Judge};
 use rsttrace::pipeline::Pipeline;
 use rsttrace::record::Output;
 use rsttrace::record::Record;
@@ -122,7 +122,7 @@ fn recorded(criterion: &mut Criterion) {
         count,
         || events.clone(),
         |events| {
-            let mut judge = Judge::new(premises.clone(), Sight::EachNamespace);
+            let mut judge = Judge::new(premises.clone());
             let mut out = Vec::new();
             for (bytes, facts) in events {
                 let bytes = &bytes;
@@ -132,7 +132,7 @@ fn recorded(criterion: &mut Criterion) {
             black_box(out);
         },
     );
-    let judged = || replay(&*recording, Sight::EachNamespace).unwrap().outputs;
+    let judged = || replay(&*recording).unwrap().outputs;
     each(
         criterion,
         "recorded/replay/event",

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use rsttrace::app::{RecordedDemo, record_demo};
+use rsttrace::app::{RecordedCase, RecordedDemo, record_demo};
 use rsttrace::cli::TracerOptions;
 use rsttrace::demo::{ActorArgs, actor_main};
 use rsttrace::kernel;
@@ -54,12 +54,18 @@ fn main() -> anyhow::Result<()> {
     for left_out in &left_out {
         eprintln!("left out: {left_out}");
     }
+    let is_right = |case: &&RecordedCase| case.namespace.is_right() && case.host.is_right();
+    let (right, wrong): (Vec<_>, Vec<_>) = cases.iter().partition(is_right);
+    for wrong in &wrong {
+        eprintln!("not right: {}", serde_json::to_string(wrong)?);
+    }
     println!(
-        "{}: {} bytes of types, {} events, {} cases, {} left out",
+        "{}: {} bytes of types, {} events, {} cases right, {} not right, {} not staged",
         head.kernel,
         types.len(),
         written.events,
-        cases.len(),
+        right.len(),
+        wrong.len(),
         left_out.len()
     );
     Ok(())

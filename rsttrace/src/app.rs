@@ -16,8 +16,8 @@ mod storing;
 mod watch;
 
 pub use demo::{
-    CaptureSight, CapturedCase, Grade, RecordedCase, RecordedDemo, demo, judge_captures,
-    record_demo,
+    CaptureSight, CapturedCase, Grade, RecordedCase, RecordedDemo, RecordedResult, RecordedVerdict,
+    demo, judge_captures, record_demo, replay_each_namespace,
 };
 pub use doctor::doctor;
 pub use history::history;

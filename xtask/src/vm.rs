@@ -14,7 +14,6 @@ use anyhow::{Context as _, Result, bail};
 use crate::{packages, tally::Tally};
 use budget::Budget;
 use build::Built;
-use docs::Column;
 use expect::Host;
 pub use expect::version;
 use guest::{Ended, Machine, Run};
@@ -28,7 +27,6 @@ mod apt;
 mod archive;
 mod budget;
 mod build;
-mod docs;
 mod exchange;
 mod expect;
 mod guest;
@@ -74,9 +72,6 @@ pub struct Args {
     /// Write the verified instructions to xtask/data/verifier.tsv instead of comparing them
     #[arg(long)]
     pub update_data: bool,
-    /// Write the support matrix in docs/KERNELS.md, including "here"
-    #[arg(long, conflicts_with_all = ["only", "command", "append"])]
-    pub update_docs: bool,
     /// Evaluate the results of the last run of each kernel instead of booting
     #[arg(long, conflicts_with = "command")]
     pub kept: bool,
@@ -173,9 +168,6 @@ pub fn run(args: &Args) -> Result<()> {
     if args.update_data {
         update_data(budget, &ran)?;
     }
-    if args.update_docs {
-        update_docs(&ran)?;
-    }
     if !failed.is_empty() {
         return Err(not_good(&failed));
     }
@@ -231,7 +223,6 @@ impl Args {
             append: String::new(),
             refresh: false,
             update_data: false,
-            update_docs: false,
             kept: false,
             quick: false,
             timeout: 600,
@@ -249,13 +240,9 @@ fn prepare(args: &Args) -> Result<(Vec<Option<Kernel>>, Vec<Row>)> {
     }
     packages::install_for_staging()?;
     packages::install(&PACKAGES).context("the guests need them")?;
-    let mut wanted = args.kernels.clone();
-    if args.update_docs && !wanted.iter().any(|wanted| wanted == HERE) {
-        wanted.push(HERE.into());
-    }
     let mut kernels = Vec::new();
     let mut rows = Vec::new();
-    for wanted in &wanted {
+    for wanted in &args.kernels {
         let kernel = if wanted == HERE {
             None
         } else {
@@ -460,18 +447,6 @@ fn update_data(mut budget: Budget, ran: &[(Boot, Result<Run>)]) -> Result<()> {
         }
     }
     budget.write()
-}
-
-fn update_docs(ran: &[(Boot, Result<Run>)]) -> Result<()> {
-    let mut columns = Vec::new();
-    for (boot, run) in ran.iter().filter(|(boot, _)| boot.append.is_empty()) {
-        let Ok(run) = run else { continue };
-        match Column::read(&boot.release, boot.host()?, &run.folder) {
-            Ok(column) => columns.push(column),
-            Err(error) => eprintln!("{}: not in docs/KERNELS.md: {error:#}", boot.release),
-        }
-    }
-    docs::write(columns)
 }
 
 /// Runs all of it, `--jobs` at once; results in the same order.

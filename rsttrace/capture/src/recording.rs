@@ -23,7 +23,7 @@ use rsttrace_common::WIRE_VERSION;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::judge::{Judge, Premises, Sight};
+use crate::judge::{Judge, Premises};
 use crate::record::Output;
 use crate::vitals::KernelTotal;
 
@@ -130,10 +130,10 @@ pub struct Replayed {
 
 /// Judges a recording again. An error is one of its head; never panics, whatever the bytes are, and takes memory for one
 /// block and for what is judged.
-pub fn replay(from: impl io::Read, sight: Sight) -> Result<Replayed, RecordingError> {
+pub fn replay(from: impl io::Read) -> Result<Replayed, RecordingError> {
     let mut reader = Reader::new(from)?;
     let head = reader.head().clone();
-    let mut judge = Judge::new(head.premises.clone(), sight);
+    let mut judge = Judge::new(head.premises.clone());
     let mut outputs = Vec::new();
     let end = loop {
         match reader.input() {
@@ -146,12 +146,12 @@ pub fn replay(from: impl io::Read, sight: Sight) -> Result<Replayed, RecordingEr
 }
 
 /// Judges what blocks hold, as it is before they are made: a head, then inputs. For fuzzing, which finds no checksums.
-pub fn replay_plain(bytes: &[u8], sight: Sight) -> Vec<Output> {
+pub fn replay_plain(bytes: &[u8]) -> Vec<Output> {
     let mut outputs = Vec::new();
     let Ok((head, mut rest)) = postcard::take_from_bytes::<Head>(bytes) else {
         return outputs;
     };
-    let mut judge = Judge::new(head.premises, sight);
+    let mut judge = Judge::new(head.premises);
     let mut known = entry::Known::default();
     while let Ok((entry, more)) = postcard::take_from_bytes(rest) {
         rest = more;

@@ -13,22 +13,13 @@ use crate::decode::{DecodeError, Decoder, KernelFacts};
 use crate::event::{Body, BootTime, Event, Facts, HostFacts, NetnsCookie};
 use crate::flood::{Flood, Refused, SumNames, Suppressed};
 use crate::idle::candidates::Hop;
-use crate::pipeline::{Pipeline, PipelineCounters};
+use crate::pipeline::Pipeline;
 use crate::record::Output;
 use crate::record::{Cause, Direction};
 use crate::vitals::{Shortfalls, TableVitals};
 
 /// Namespaces whose inodes are kept for sums; no host has so many at once.
 const MOST_NAMESPACES: usize = 16_384;
-
-/// How to judge what comes in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sight {
-    /// As one host, so the ends of one reset are linked.
-    Host,
-    /// Each network namespace as if it were a host of its own: nothing from another one can leak into its verdicts.
-    EachNamespace,
-}
 
 /// What does not change from input to input.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -82,7 +73,7 @@ pub enum Input<'a> {
 pub struct Judge {
     decoder: Decoder,
     host: HostFacts,
-    view: View,
+    pipeline: Pipeline,
     undecodable: u64,
     newest: BootTime,
     /// Absent where each reset is described.
@@ -91,18 +82,9 @@ pub struct Judge {
     inodes: BTreeMap<NetnsCookie, u32>,
 }
 
-enum View {
-    Host(Box<Pipeline>),
-    EachNamespace {
-        hops: Vec<Hop>,
-        /// In an order that does not change from run to run.
-        pipelines: BTreeMap<NetnsCookie, Pipeline>,
-    },
-}
-
 impl Judge {
     /// For a trace that begins.
-    pub fn new(premises: Premises, sight: Sight) -> Self {
+    pub fn new(premises: Premises) -> Self {
         let Premises {
             kernel,
             host,
@@ -111,13 +93,7 @@ impl Judge {
         } = premises;
         Self {
             decoder: Decoder::new(kernel),
-            view: match sight {
-                Sight::Host => View::Host(Box::new(Pipeline::with_hops(host.clone(), hops))),
-                Sight::EachNamespace => View::EachNamespace {
-                    hops,
-                    pipelines: BTreeMap::new(),
-                },
-            },
+            pipeline: Pipeline::with_hops(host.clone(), hops),
             host,
             undecodable: 0,
             newest: BootTime::default(),
@@ -134,11 +110,10 @@ impl Judge {
                 Ok(event) => self.decoded(bytes, event, facts, out),
                 Err(_) => self.undecodable(),
             },
-            Input::Advance(now) => self.each(|pipeline| pipeline.advance(now, out)),
+            Input::Advance(now) => self.pipeline.advance(now, out),
             Input::Lost(lost) => self.lost(lost),
             Input::Suppressed(suppressed) => {
-                let at = self.newest;
-                self.each(|pipeline| pipeline.note_suppressed(at, suppressed));
+                self.pipeline.note_suppressed(self.newest, suppressed);
             }
             Input::FloodRests(now) => {
                 if let Some(flood) = &mut self.flood {
@@ -158,8 +133,8 @@ impl Judge {
                 }
                 self.refused(now, &refused, finish, out);
             }
-            Input::Rest => self.each(Pipeline::rest),
-            Input::Finish => self.each(|pipeline| pipeline.finish(out)),
+            Input::Rest => self.pipeline.rest(),
+            Input::Finish => self.pipeline.finish(out),
         }
         self.note_verdicts(out.get(before..).unwrap_or_default());
     }
@@ -185,18 +160,11 @@ impl Judge {
     fn decoded(&mut self, bytes: &[u8], event: Event, facts: Facts, out: &mut Vec<Output>) {
         self.newest = self.newest.max(event.time);
         self.note_cause(bytes, &event);
-        match &mut self.view {
-            View::Host(pipeline) => pipeline.handle(event, facts, out),
-            View::EachNamespace { hops, pipelines } => pipelines
-                .entry(event.netns)
-                .or_insert_with(|| Pipeline::with_hops(self.host.clone(), hops.clone()))
-                .handle(event, facts, out),
-        }
+        self.pipeline.handle(event, facts, out);
     }
 
     fn lost(&mut self, lost: u64) {
-        let at = self.newest;
-        self.each(|pipeline| pipeline.note_loss(at, lost));
+        self.pipeline.note_loss(self.newest, lost);
     }
 
     fn refused(&mut self, now: BootTime, refused: &[Refused], finish: bool, out: &mut Vec<Output>) {
@@ -281,77 +249,43 @@ impl Judge {
 
     /// When something will be due next. Before that [`Input::Advance`] changes nothing.
     pub fn next_deadline(&self) -> Option<BootTime> {
-        self.pipelines().filter_map(Pipeline::next_deadline).min()
+        self.pipeline.next_deadline()
     }
 
     /// Resets that are not judged yet, and records that wait for their turn.
     pub fn open(&self) -> usize {
-        self.pipelines().map(Pipeline::open).sum()
+        self.pipeline.open()
     }
 
     /// What could not be done here; what only others know is left at 0.
     pub fn shortfalls(&self) -> Shortfalls {
-        let sum = |of: fn(PipelineCounters) -> u64| -> u64 {
-            self.pipelines()
-                .map(|pipeline| of(pipeline.counters()))
-                .sum()
-        };
+        let counters = self.pipeline.counters();
         Shortfalls {
             undecodable: self.undecodable,
-            judged_early: sum(|counters| counters.flushed_early),
-            ambiguous: sum(|counters| counters.ambiguous),
+            judged_early: counters.flushed_early,
+            ambiguous: counters.ambiguous,
             ..Shortfalls::default()
         }
     }
 
-    /// How full the tables are; of several pipelines the sums.
-    pub fn tables(&self) -> Vec<TableVitals> {
-        let mut tables: Vec<TableVitals> = Vec::new();
-        for table in self.pipelines().flat_map(Pipeline::tables) {
-            match tables.iter_mut().find(|known| known.name == table.name) {
-                Some(known) => {
-                    let sum = |one: Option<u64>, other: Option<u64>| Some(one? + other?);
-                    known.entries = sum(known.entries, table.entries);
-                    known.capacity = sum(known.capacity, table.capacity);
-                }
-                None => tables.push(table),
-            }
-        }
-        tables
+    /// How full the tables are.
+    pub fn tables(&self) -> impl Iterator<Item = TableVitals> {
+        self.pipeline.tables()
     }
 
     /// Timeouts that the resets so far have shown, each as a sentence.
     pub fn lessons(&self) -> Vec<String> {
-        self.pipelines()
-            .flat_map(Pipeline::lessons)
-            .map(|lesson| path_lesson(&lesson))
-            .collect()
+        self.pipeline.lessons().iter().map(path_lesson).collect()
     }
 
     /// Events that came in, by kind.
     pub fn counted(&self) -> Counted {
-        let mut counted = Counted::default();
-        for counters in self.pipelines().map(Pipeline::counters) {
-            counted.sent += counters.sent_events;
-            counted.received += counters.received_events;
-            counted.packets += counters.packet_events;
-            counted.timed_out += counters.timed_out_events;
-        }
-        counted
-    }
-
-    fn pipelines(&self) -> impl Iterator<Item = &Pipeline> {
-        let (host, namespaces) = match &self.view {
-            View::Host(pipeline) => (Some(&**pipeline), None),
-            View::EachNamespace { pipelines, .. } => (None, Some(pipelines.values())),
-        };
-        host.into_iter().chain(namespaces.into_iter().flatten())
-    }
-
-    fn each(&mut self, mut work: impl FnMut(&mut Pipeline)) {
-        match &mut self.view {
-            View::Host(pipeline) => work(pipeline),
-            View::EachNamespace { pipelines, .. } => pipelines.values_mut().for_each(work),
+        let counters = self.pipeline.counters();
+        Counted {
+            sent: counters.sent_events,
+            received: counters.received_events,
+            packets: counters.packet_events,
+            timed_out: counters.timed_out_events,
         }
     }
 }

@@ -34,7 +34,7 @@ use crate::idle::candidates::Match;
 use crate::idle::clocks::Quiet;
 use crate::idle::memory::Burst;
 use crate::record::{
-    Cause, Confidence, EvidenceKind, Explanation, Learned, Origin, Severity, Verdict,
+    Candidate, Cause, Confidence, EvidenceKind, Explanation, Learned, Origin, Severity, Verdict,
 };
 use crate::words;
 
@@ -157,10 +157,10 @@ pub struct OtherEnd {
 }
 
 /// A timeout of the end that sent a reset, by its own record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct OwnTimeout {
-    /// It is no end of the connection but passed it on, and had forgotten it.
-    pub passes_on: bool,
+    /// Settings of this host by which it had forgotten a connection that it only passes on; empty for an end of the connection.
+    pub settings: Vec<Candidate>,
 }
 
 impl OtherEnd {

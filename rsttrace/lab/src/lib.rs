@@ -20,7 +20,7 @@ pub use lab::{IpVersion, Lab, Place, View};
 pub use scenarios::{Armed, Family, Hop, Scenario, Staged, Suite, stage_together};
 pub use segment::{Flags, Segment};
 pub use tap::{Taps, file_name};
-pub use truth::{Holder, Named, StagedIdle, Truth, Who};
+pub use truth::{Hidden, Holder, Named, StagedIdle, Truth, Who};
 
 use rsttrace_model::record;
 use rsttrace_sys as sys;

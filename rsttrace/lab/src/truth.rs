@@ -58,6 +58,18 @@ pub struct StagedIdle {
     pub device: Option<&'static str>,
 }
 
+/// What resets a connection in the name of one of its ends, in another namespace of the lab.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hidden {
+    /// A process wrote the RST with a raw socket.
+    RawSocket,
+    /// A packet filter rejected a segment.
+    PacketFilter,
+    /// The router's own TCP answered what its conntrack no longer translated, after this timeout in seconds.
+    Conntrack(f64),
+}
+
 /// The truth about one reset in one view.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Truth {
@@ -84,6 +96,8 @@ pub struct Truth {
     pub idle: Option<StagedIdle>,
     /// What really happened, where this view cannot know it and the rest of this truth is what it looks like.
     pub unknowable: Option<&'static str>,
+    /// What did it in the sender's name, where that is on this host, too, but hidden from this view.
+    pub hidden: Option<Hidden>,
     /// Its record is of one chain with those of the scenario's other linked truths.
     pub linked: bool,
     /// Causes that no record of this connection may blame anybody for here.
@@ -118,6 +132,7 @@ impl Truth {
             unread: None,
             idle: None,
             unknowable: None,
+            hidden: None,
             linked: false,
             spares: &[],
             peer_error: None,
@@ -192,6 +207,48 @@ impl Truth {
     pub(super) fn but_really(mut self, what: &'static str) -> Self {
         self.unknowable = Some(what);
         self
+    }
+
+    /// What this view cannot see and the whole host can.
+    pub(super) fn hidden(mut self, what: Hidden) -> Self {
+        self.hidden = Some(what);
+        self
+    }
+
+    /// The same where nothing is hidden: for a tracer that sees every namespace of the host.
+    pub fn on_whole_host(&self) -> Self {
+        // Who sent it is seen there, and being certain of that is right.
+        let mut truth = Self {
+            unknowable: None,
+            ..self.clone()
+        };
+        match self.hidden {
+            None => {}
+            Some(Hidden::RawSocket) => {
+                truth.origin = Origin::LocalProcess;
+                truth.cause = Cause::RawSocket;
+                truth.idle = None;
+            }
+            Some(Hidden::PacketFilter) => {
+                truth.origin = Origin::LocalFirewall;
+                truth.cause = Cause::FirewallReject;
+                truth.idle = None;
+            }
+            Some(Hidden::Conntrack(timeout)) => {
+                truth.origin = Origin::Middlebox;
+                truth.cause = Cause::IdleTimeout;
+                truth.idle = Some(StagedIdle {
+                    mode: IdleMode::LateRst,
+                    timeout: Some(timeout),
+                    device: None,
+                });
+            }
+        }
+        // What no socket takes ends nothing, whoever wrote it.
+        if truth.direction == Direction::Observed {
+            truth.cause = self.cause;
+        }
+        truth
     }
 
     /// Part of a chain.

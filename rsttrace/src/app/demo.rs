@@ -2,6 +2,7 @@
 
 mod captures;
 mod compare;
+mod namespaces;
 mod plan;
 mod record;
 mod show;
@@ -12,19 +13,20 @@ use anyhow::Context as _;
 
 use super::recorder::RecordTo;
 use super::runtime;
-use super::session::{Finished, PreparedSession, SessionOptions};
+use super::session::{PreparedSession, SessionOptions};
 use crate::cli::{DemoOptions, Failure, OutputFormat, TracerOptions};
 use crate::demo::scenarios::ALL;
 use crate::demo::{Lab, Place, Scenario, StageError, Suite, Taps};
 use crate::idle::candidates::{Hop, Kind};
-use crate::judge::Sight;
 use crate::kernel::{DETAIL_INTERVAL, InterfaceOptions, Scope};
 use crate::record::Output;
 use crate::record::Record;
+use crate::recording::RecordingError;
 pub use captures::{CaptureSight, CapturedCase, Grade, judge_captures};
-use compare::{Case, Outcome, compare};
-use plan::{carry_out, open_those_that_predate};
-pub use record::{RecordedCase, RecordedDemo, record_demo};
+use compare::{Case, Outcome, Records, compare};
+pub use namespaces::replay_each_namespace;
+use plan::{Done, carry_out, open_those_that_predate};
+pub use record::{RecordedCase, RecordedDemo, RecordedResult, RecordedVerdict, record_demo};
 
 /// Bytes for events. The tracepoints see the whole machine, so a storm elsewhere must fit in, too.
 const BUFFER_BYTES: u32 = 4 << 20;
@@ -36,7 +38,8 @@ pub fn demo(options: DemoOptions) -> Result<(), Failure> {
         return show::list(&chosen);
     }
     let folder = options.captures.as_deref();
-    let (cases, _) = runtime()?.block_on(run(&options.tracer, &chosen, false, folder))?;
+    let traced = runtime()?.block_on(run(&options.tracer, &chosen, folder))?;
+    let cases = traced.cases()?;
     if let Some(folder) = folder {
         captures::note_staged(folder, &cases)?;
     }
@@ -68,15 +71,17 @@ fn choose(names: &[String], long: bool) -> Result<Vec<&'static Scenario>, Failur
 
 /// Exit 0 only if nothing staged was explained incorrectly or not at all, and enough was staged.
 fn judge(cases: &[Case], required: Option<usize>) -> Result<(), Failure> {
-    let count =
-        |outcome: fn(&Outcome) -> bool| cases.iter().filter(|case| outcome(&case.outcome)).count();
-    let bad = count(|outcome| matches!(outcome, Outcome::Wrong(_) | Outcome::Unknown));
+    let is_bad = |case: &&Case| matches!(case.outcome, Outcome::Wrong(_) | Outcome::Unknown);
+    let bad = cases.iter().filter(is_bad).count();
     if bad > 0 {
         return Err(Failure::Failed(anyhow::anyhow!(
             "{bad} of {} cases were explained incorrectly or as unknown; please report this with the output of `rsttrace demo -o json`",
             cases.len()
         )));
     }
+    let Some(required) = required else {
+        return Ok(());
+    };
     let mut staged: Vec<_> = cases
         .iter()
         .filter(|case| case.outcome == Outcome::Right)
@@ -84,22 +89,55 @@ fn judge(cases: &[Case], required: Option<usize>) -> Result<(), Failure> {
         .collect();
     staged.sort_unstable();
     staged.dedup();
-    match required {
-        Some(required) if staged.len() < required => Err(Failure::Failed(anyhow::anyhow!(
+    if staged.len() < required {
+        return Err(Failure::Failed(anyhow::anyhow!(
             "only {} of {required} required cases could be staged; the table shows the reasons",
             staged.len()
-        ))),
-        _ => Ok(()),
+        )));
+    }
+    let lost = cases.iter().filter(|case| case.lost_predates).count();
+    if lost > 0 {
+        return Err(Failure::Failed(anyhow::anyhow!(
+            "{lost} cases need a socket that is older than the tracer and were staged with a newer one; \
+             run the demo again when the machine is less busy"
+        )));
+    }
+    Ok(())
+}
+
+/// The staged cases and their trace.
+struct Traced {
+    done: Vec<Done>,
+    /// Records as in `watch`.
+    host: Vec<Record>,
+    /// Inputs of the judge.
+    recording: Vec<u8>,
+    /// Events lost in the kernel.
+    lost: u64,
+}
+
+impl Traced {
+    fn cases(&self) -> anyhow::Result<Vec<Case>> {
+        let replayed = replay_each_namespace(&*self.recording).and_then(|replayed| {
+            replayed.end?;
+            Ok::<_, RecordingError>(replayed.outputs)
+        });
+        let namespaces = replayed.context("cannot judge the namespaces separately")?;
+        let records = Records {
+            namespaces: resets(namespaces).collect(),
+            host: self.host.clone(),
+        };
+        let cases = self.done.iter().flat_map(|done| compare(done, &records));
+        Ok(cases.collect())
     }
 }
 
-/// The cases, and the rest of what the session has to tell; its outputs are in the cases.
+/// Stages the scenarios while a tracer runs.
 async fn run(
     tracer: &TracerOptions,
     chosen: &[&'static Scenario],
-    record: bool,
     captures: Option<&Path>,
-) -> Result<(Vec<Case>, Finished), Failure> {
+) -> Result<Traced, Failure> {
     let hops = chosen
         .iter()
         .flat_map(|scenario| scenario.hops)
@@ -133,11 +171,11 @@ async fn run(
             patience: std::time::Duration::from_secs(10),
             ..InterfaceOptions::default()
         },
-        sight: Sight::EachNamespace,
         hops,
         // As `watch` without options.
         detail_interval: Some(DETAIL_INTERVAL),
-        record: record.then_some(RecordTo::Memory),
+        // The namespaces are judged one by one afterwards.
+        record: Some(RecordTo::Memory),
     })?;
     // What predates the tracer is silent from here on: only attaching comes in between.
     let (lab, plans) = tokio::task::spawn_blocking(move || {
@@ -166,8 +204,17 @@ async fn run(
         taps.finish().context("cannot write the packet captures")?;
     }
     records.extend(resets(std::mem::take(&mut finished.outputs)));
-    let cases = done.iter().flat_map(|done| compare(done, &records));
-    Ok((cases.collect(), finished))
+    let recorded = finished.recorded.unwrap_or_default();
+    let recording = recorded
+        .memory
+        .filter(|_| recorded.missed == 0)
+        .context("events are missing from the recording in memory; run the demo again")?;
+    Ok(Traced {
+        done,
+        host: records,
+        recording,
+        lost: finished.totals.kernel.iter().map(|it| it.lost).sum(),
+    })
 }
 
 /// As a configuration file would name it.

@@ -320,7 +320,6 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::judge::Sight;
     use crate::recording::{Reader, replay};
 
     const RECORDED: &[u8] = include_bytes!("../../tests/data/kernels/6.18/events.rst");
@@ -363,8 +362,8 @@ mod tests {
         let end = reader.end().cloned().unwrap_or_default();
         let recorded = recorder.finish(&end);
         assert_eq!((recorded.written.events, recorded.missed), (events, 0));
-        let again = replay(&*recorded.memory.unwrap(), Sight::Host).unwrap();
-        let before = replay(RECORDED, Sight::Host).unwrap();
+        let again = replay(&*recorded.memory.unwrap()).unwrap();
+        let before = replay(RECORDED).unwrap();
         assert_eq!(again.outputs, before.outputs);
         assert_eq!(again.end.unwrap(), before.end.unwrap());
     }

@@ -9,7 +9,7 @@ use log::{info, warn};
 
 use super::playback::Playback;
 use crate::cli::{Failure, Of, ReplayOptions};
-use crate::judge::{Input, Judge, Sight};
+use crate::judge::{Input, Judge};
 use crate::recording::{End, Reader, RecordingError};
 use crate::sink::{Machine, Reporter};
 use crate::summary::Totals;
@@ -33,7 +33,7 @@ pub fn replay(options: &ReplayOptions) -> Result<(), Failure> {
         premises.hops.clone_from(hops);
     }
     let mut clock = Playback::default();
-    let mut judge = Judge::new(premises, Sight::Host);
+    let mut judge = Judge::new(premises);
     let from = options.file.clone().unwrap_or_else(|| "/dev/stdin".into());
     let mut reporter = options.show.reporter(&Of {
         machine: Machine {

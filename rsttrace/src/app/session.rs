@@ -17,7 +17,7 @@ use crate::event::{Coverage, NetnsCookie};
 use crate::flood::{self, Suppressed};
 use crate::host::{Enricher, NetnsNames, clock, facts};
 use crate::idle::candidates::Hop;
-use crate::judge::{Counted, Judge, Premises, Sight};
+use crate::judge::{Counted, Judge, Premises};
 use crate::kernel::{
     Counters, EventReader, Fact, InterfaceOptions, Names, Options, Prepared, ProgramStats, Slots,
     TcMode, Tracer, Transport,
@@ -50,7 +50,6 @@ pub struct SessionOptions {
     pub buffer_bytes: u32,
     /// Where classifiers go.
     pub interfaces: InterfaceOptions,
-    pub sight: Sight,
     /// Devices around this host, from its configuration.
     pub hops: Vec<Hop>,
     /// Time between resets of one kind, port and network that are described when there are many; `None`: each is.
@@ -195,11 +194,7 @@ impl PreparedSession {
             None => None,
         };
         Ok(Session {
-            brain: Brain::new(
-                Judge::new(premises, options.sight),
-                Enricher::new(names, own),
-                recorder,
-            ),
+            brain: Brain::new(Judge::new(premises), Enricher::new(names, own), recorder),
             tracer,
             events,
             begun: Instant::now(),

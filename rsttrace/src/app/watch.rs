@@ -12,7 +12,6 @@ use super::storing::Storing;
 use super::{runtime, sleep_until};
 use crate::cli::{Failure, Interrupt, Of, OutputFile, WatchOptions};
 use crate::host::facts::kernel_release;
-use crate::judge::Sight;
 use crate::kernel::{InterfaceOptions, Scope};
 use crate::record::Output;
 use crate::sink::{Machine, Reporter};
@@ -54,7 +53,6 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
             patience: PATIENCE,
             ..InterfaceOptions::default()
         },
-        sight: Sight::Host,
         hops: trace.hops.clone(),
         detail_interval: trace.detail_interval(),
         record: options.record.clone().map(RecordTo::File),

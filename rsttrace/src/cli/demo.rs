@@ -10,13 +10,16 @@ use super::shared::{OutputArgs, OutputFormat, TracerArgs, TracerOptions};
 use crate::values;
 
 const AFTER_HELP: &str = "\
+Each case is judged twice: with the events of one network namespace, as on a separate host, and
+with those of the whole host, as in `rsttrace watch`. It is right only if both explanations are.
+
 The demo runs in private namespaces: it changes nothing outside them and leaves nothing behind.
 A case whose prerequisites are missing on this machine (nft, a kernel module) is listed as \"not
 staged\" with the reason. It never counts as right.
 
 Exit codes:
   0       all staged cases were explained correctly
-  1       a staged case was explained incorrectly or as unknown, or fewer than --require were staged
+  1       a staged case was explained incorrectly or as unknown, or --require was not met
   2 to 4  as for `rsttrace --help`
 
 Examples:
@@ -40,7 +43,7 @@ pub(super) struct DemoArgs {
     #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., value_parser = values::word)]
     only: Vec<String>,
 
-    /// Fail if fewer than N cases could be staged
+    /// Fail if fewer than N cases could be staged, or if a socket that should predate the tracer does not
     #[arg(long, value_name = "N", conflicts_with = "list")]
     require: Option<usize>,
 

@@ -25,7 +25,6 @@ pub fn folder(name: &str, steps: &[Step], settings: &str, program: &Path) -> Res
         fs::write(folder.join(name), text).with_context(|| format!("write {name} for the guest"))
     };
     write("run.sh", include_str!("guest/run.sh"))?;
-    write("run-demo.sh", include_str!("guest/run-demo.sh"))?;
     write("settings", settings)?;
     let mut order = String::new();
     for step in steps {

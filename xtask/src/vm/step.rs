@@ -61,10 +61,10 @@ impl Display for Kind {
 /// Scripts and limits of what is always run the same way. The limits are some four times what it takes alone on two CPUs.
 const STEPS: [(Kind, &str, u64); 4] = [
     (Kind::Hooks, "exec rsttrace doctor --output json", 60),
-    (Kind::Demo, "exec sh \"$vm/run-demo.sh\" --all", 500),
+    (Kind::Demo, "exec rsttrace demo --all --output json", 500),
     (
         Kind::Perf,
-        "exec sh \"$vm/run-demo.sh\" '' --transport perf",
+        "exec rsttrace demo --transport perf --output json",
         250,
     ),
     (
@@ -75,10 +75,10 @@ const STEPS: [(Kind, &str, u64); 4] = [
 ];
 
 /// Without idle timeouts, which the newest kernel stages: an old one differs in what it tells of a reset.
-const SHORT_DEMO: &str = "exec sh \"$vm/run-demo.sh\" ''";
+const SHORT_DEMO: &str = "exec rsttrace demo --output json";
 
 /// As [`STEPS`] has it, with one kind in place of all: the transport is what differs.
-const SHORT_PERF: &str = "exec sh \"$vm/run-demo.sh\" '--only port-closed,linger-zero,close-unread,received,forwarded,firewall-reject-syn' --transport perf";
+const SHORT_PERF: &str = "exec rsttrace demo --only port-closed,linger-zero,close-unread,received,forwarded,firewall-reject-syn --transport perf --output json";
 
 /// The step of a boot that is locked down.
 const LOCKDOWN: (&str, &str, u64) = ("lockdown", "exec rsttrace --duration 1s", 60);

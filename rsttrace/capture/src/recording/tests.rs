@@ -142,7 +142,7 @@ fn end() -> End {
 /// A recording of all that, and what came out when it was made.
 static WHOLE: LazyLock<(Vec<u8>, Vec<Output>)> = LazyLock::new(|| {
     let (head, events) = inputs();
-    let mut judge = Judge::new(head.premises.clone(), Sight::Host);
+    let mut judge = Judge::new(head.premises.clone());
     let mut outputs = Vec::new();
     let mut writer = Writer::new(Vec::new(), &head, Effort::Live).unwrap();
     let mut number = 0;
@@ -161,7 +161,7 @@ static WHOLE: LazyLock<(Vec<u8>, Vec<Output>)> = LazyLock::new(|| {
 });
 
 fn judged(bytes: &[u8]) -> Result<Replayed, RecordingError> {
-    replay(bytes, Sight::Host)
+    replay(bytes)
 }
 
 #[test]
@@ -177,8 +177,8 @@ fn what_was_recorded_is_judged_as_it_was() {
 /// Tables with another hash each give the same: byte for byte, the order of all lines included.
 #[test]
 fn the_same_inputs_give_the_same_bytes() {
-    let json = |sight| {
-        let outputs = replay(&*WHOLE.0, sight).unwrap().outputs;
+    let json = || {
+        let outputs = judged(&WHOLE.0).unwrap().outputs;
         let lines = outputs.iter().map(|output| match output {
             Output::Reset(it) => serde_json::to_string(it).unwrap(),
             Output::TimedOut(it) => serde_json::to_string(it).unwrap(),
@@ -186,11 +186,9 @@ fn the_same_inputs_give_the_same_bytes() {
         });
         lines.collect::<Vec<_>>()
     };
-    for sight in [Sight::Host, Sight::EachNamespace] {
-        let first = json(sight);
-        for _ in 0..5 {
-            assert!(json(sight) == first);
-        }
+    let first = json();
+    for _ in 0..5 {
+        assert!(json() == first);
     }
 }
 
@@ -342,7 +340,7 @@ proptest! {
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         let _ = judged(&bytes);
         let _ = judged(&[&WHOLE.0[..16], &*bytes].concat());
-        let _ = replay_plain(&bytes, Sight::Host);
+        let _ = replay_plain(&bytes);
     }
 
     /// What fuzzing reaches: contents that no checksum guards.
@@ -355,8 +353,7 @@ proptest! {
             let at = at.index(plain.len());
             plain[at] = value;
         }
-        let _ = replay_plain(&plain, Sight::Host);
-        let _ = replay_plain(&plain, Sight::EachNamespace);
+        let _ = replay_plain(&plain);
     }
 }
 
@@ -368,6 +365,6 @@ static PLAIN: LazyLock<Vec<u8>> = LazyLock::new(|| {
     each_input(&events[..120], |input| {
         plain.extend(postcard::to_stdvec(&told.input(&input)).unwrap());
     });
-    assert!(!replay_plain(&plain, Sight::Host).is_empty());
+    assert!(!replay_plain(&plain).is_empty());
     plain
 });

@@ -35,7 +35,9 @@ impl Definition for BlindAttempt {
     }
 
     fn arrived_from(&self, case: &ArrivedCase) -> (Origin, Confidence) {
-        if case.sender.is_some() || case.may_be_peers() {
+        if let Some(origin) = case.written_here_by() {
+            (origin, Confidence::Likely)
+        } else if case.sender.is_some() || case.may_be_peers() {
             (Origin::Unknown, Confidence::Possible)
         } else {
             (Origin::Middlebox, Confidence::Likely)

@@ -51,7 +51,7 @@ impl Definition for FirewallReject {
     }
 
     fn accepted_from(&self, case: &AcceptedCase) -> (Origin, Confidence) {
-        case.from_sender()
+        case.origin_from_sender()
             .unwrap_or((Origin::LocalFirewall, Confidence::Possible))
     }
 

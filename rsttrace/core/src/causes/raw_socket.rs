@@ -28,7 +28,7 @@ impl Definition for RawSocket {
     }
 
     fn accepted_from(&self, case: &AcceptedCase) -> (Origin, Confidence) {
-        case.from_sender()
+        case.origin_from_sender()
             .unwrap_or((Origin::LocalProcess, Confidence::Possible))
     }
 

@@ -70,18 +70,6 @@ pub fn all() -> &'static [Device] {
     &DEVICES
 }
 
-/// The day the table was collected (`2026-11-20`); empty if its header does not say.
-#[cfg(test)]
-fn collected() -> &'static str {
-    const BEFORE: &str = "Collected ";
-    TABLE
-        .lines()
-        .take_while(|line| line.starts_with('#'))
-        .find_map(|line| line.split_once(BEFORE))
-        .and_then(|(_, after)| after.split_whitespace().next())
-        .unwrap_or_default()
-}
-
 static TABLE: &str = include_str!("../../data/idle-timeouts.tsv");
 
 // A bad line is a failing test, and one device fewer at run time.

@@ -145,8 +145,11 @@ fn end_of(record: &Record) -> OtherEnd {
             .idle
             .as_ref()
             .filter(|idle| idle.mode.is_some())
-            .map(|idle| OwnTimeout {
-                passes_on: idle.candidates.iter().any(|it| it.basis == Basis::Host),
+            .map(|idle| {
+                let settings = idle.candidates.iter().filter(|it| it.basis == Basis::Host);
+                OwnTimeout {
+                    settings: settings.cloned().collect(),
+                }
             }),
     }
 }
@@ -353,7 +356,15 @@ fn accepted(
     }
     .weighed()
     .verdict();
-    let idle = idle.map(|idle| form::with_timeout(idle, &around, verdict.cause));
+    let mut idle = idle.map(|idle| form::with_timeout(idle, &around, verdict.cause));
+    // A device between the ends is on this host, too, and has said what its timeout is.
+    if verdict.cause == Cause::IdleTimeout
+        && let Some(own) = sender.and_then(|sender| sender.timeout.as_ref())
+        && let Some(idle) = &mut idle
+        && idle.candidates.iter().all(|it| it.basis == Basis::Known)
+    {
+        idle.candidates.extend_from_slice(&own.settings);
+    }
     let mut record = form::blank(time, Direction::Received, host, part.netns_inode, verdict);
     record.local = form::endpoint(received.flow.local);
     record.remote = form::endpoint(received.flow.remote);

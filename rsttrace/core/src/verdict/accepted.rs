@@ -240,7 +240,7 @@ impl AcceptedCase {
     }
 
     /// Who is behind it and how sure that is, by the record of the sending end.
-    pub(crate) fn from_sender(&self) -> Option<(Origin, Confidence)> {
+    pub(crate) fn origin_from_sender(&self) -> Option<(Origin, Confidence)> {
         let verdict = self.sender.as_ref()?.verdict.as_ref()?;
         Some((verdict.origin, verdict.confidence))
     }
@@ -259,9 +259,8 @@ impl AcceptedCase {
 
     /// Something between the ends, in another namespace of this host, had forgotten the connection.
     pub(crate) fn expired_on_this_host(&self) -> bool {
-        self.sender
-            .as_ref()
-            .is_some_and(|sender| sender.timeout.is_some_and(|own| own.passes_on))
+        let own = self.sender.as_ref().and_then(|it| it.timeout.as_ref());
+        own.is_some_and(|own| !own.settings.is_empty())
     }
 }
 

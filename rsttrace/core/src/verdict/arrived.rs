@@ -6,7 +6,7 @@ use super::peer_signs::{ttl_of_handshake, weigh_ttl};
 use super::{Context, Judgement, OtherEnd, at_most};
 use crate::causes::{Why, definition, rules};
 use crate::event::Packet;
-use crate::record::{Cause, EvidenceKind, Explanation, Severity, Verdict};
+use crate::record::{Cause, EvidenceKind, Explanation, Origin, Severity, Verdict};
 
 /// When a connection accepted another reset than the one in question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +68,12 @@ impl ArrivedCase {
         }
         self.context.note_lost(&mut explanation);
         explanation
+    }
+
+    /// Who on this host wrote it in the peer's name.
+    pub(crate) fn written_here_by(&self) -> Option<Origin> {
+        let (origin, cause) = self.sender.as_ref()?.found()?;
+        matches!(cause, Cause::FirewallReject | Cause::RawSocket).then_some(origin)
     }
 
     /// It has the TTL of the peer's handshake.

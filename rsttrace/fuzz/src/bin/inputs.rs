@@ -5,8 +5,7 @@ use std::hint::black_box;
 
 use libfuzzer_sys::fuzz_target;
 use rsttrace_capture::recording;
-use rsttrace_core::judge::Sight;
 
 fuzz_target!(|bytes: &[u8]| {
-    black_box(recording::replay_plain(bytes, Sight::EachNamespace));
+    black_box(recording::replay_plain(bytes));
 });

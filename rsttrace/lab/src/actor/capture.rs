@@ -1,8 +1,9 @@
 //! Packet socket capture in the namespace of an actor.
 
 use std::io::{self, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd};
-use std::time::{Duration, Instant};
+use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
@@ -35,7 +36,8 @@ impl Capture {
             libc::SO_RCVBUFFORCE,
             BUFFER_BYTES,
         )?;
-        sys::set_socket_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)?;
+        stamp_arrivals(socket.as_fd())?;
+        await_stamps()?;
         Ok(Self {
             socket,
             passed_over: Vec::new(),
@@ -67,15 +69,7 @@ impl Capture {
     /// The next frame; `None` if it is no TCP segment.
     fn read(&self) -> nix::Result<Option<Segment>> {
         let mut frame = [0_u8; 2048];
-        let mut into = [IoSliceMut::new(&mut frame)];
-        let mut control = nix::cmsg_space!(TimeSpec);
-        let fd = self.socket.as_raw_fd();
-        let received = recvmsg::<()>(fd, &mut into, Some(&mut control), MsgFlags::empty())?;
-        let captured = received.cmsgs()?.find_map(|message| match message {
-            ControlMessageOwned::ScmTimestampns(time) => Some(Duration::from(time)),
-            _ => None,
-        });
-        let length = received.bytes;
+        let (length, captured) = receive(self.socket.as_fd(), &mut frame)?;
         let segment = frame.get(..length).and_then(Segment::from_frame);
         Ok(segment.map(|segment| Segment {
             captured,
@@ -84,5 +78,46 @@ impl Capture {
     }
 }
 
+fn stamp_arrivals(socket: BorrowedFd<'_>) -> io::Result<()> {
+    sys::set_socket_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)
+}
+
+/// Waits until packets are stamped when they arrive. The kernel begins with that some time after the first socket of the
+/// machine has asked for it (net_enable_timestamp() leaves it to a workqueue); until then a packet gets the time at which it is
+/// read (__sock_recv_timestamp()).
+fn await_stamps() -> io::Result<()> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    stamp_arrivals(socket.as_fd())?;
+    socket.set_read_timeout(Some(STAMPS_LIMIT))?;
+    let begun = Instant::now();
+    while begun.elapsed() < STAMPS_LIMIT {
+        // It is there when this returns.
+        socket.send_to(&[0], socket.local_addr()?)?;
+        let arrived_by = SystemTime::now();
+        while SystemTime::now() <= arrived_by {}
+        let (_, stamp) = receive(socket.as_fd(), &mut [0])?;
+        let arrived_by = arrived_by.duration_since(UNIX_EPOCH).unwrap_or_default();
+        if stamp.is_some_and(|stamp| stamp <= arrived_by) {
+            return Ok(());
+        }
+    }
+    Err(Errno::ETIMEDOUT.into())
+}
+
+/// The next packet's length, and when it came.
+fn receive(socket: BorrowedFd<'_>, into: &mut [u8]) -> nix::Result<(usize, Option<Duration>)> {
+    let mut into = [IoSliceMut::new(into)];
+    let mut control = nix::cmsg_space!(TimeSpec);
+    let fd = socket.as_raw_fd();
+    let received = recvmsg::<()>(fd, &mut into, Some(&mut control), MsgFlags::empty())?;
+    let stamp = received.cmsgs()?.find_map(|message| match message {
+        ControlMessageOwned::ScmTimestampns(time) => Some(Duration::from(time)),
+        _ => None,
+    });
+    Ok((received.bytes, stamp))
+}
+
+/// Far longer than it takes.
+const STAMPS_LIMIT: Duration = Duration::from_secs(5);
 const BUFFER_BYTES: i32 = 8 << 20;
 const SHORTEST: Duration = Duration::from_millis(1);

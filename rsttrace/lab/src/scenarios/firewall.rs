@@ -7,7 +7,7 @@ use crate::lab::Place;
 use crate::net::nft::{FlagMatch, Hook, Port, Rule, Verdict};
 use crate::record::{Cause, Form, Origin};
 use crate::segment::Flags;
-use crate::truth::Truth;
+use crate::truth::{Hidden, Truth};
 
 /// A SYN for a listening port is rejected in INPUT.
 pub const REJECT_SYN: Scenario = Scenario {
@@ -42,7 +42,7 @@ pub const REJECT_SYN: Scenario = Scenario {
             )
             .because("an nftables rule in input rejects with tcp reset; a listener is there")
             .peer_saw(error);
-            let refused = refused(lab, &client, seen);
+            let refused = refused(lab, &client, seen).hidden(Hidden::PacketFilter);
             Staged::new(
                 Some(Form::Passive),
                 vec![truth, refused],
@@ -84,7 +84,8 @@ pub const REJECT_ESTABLISHED: Scenario = Scenario {
             .peer_saw(error);
             let received = pair
                 .client_truth(lab, &seen)
-                .because("the firewall of the server's host sent it");
+                .because("the firewall of the server's host sent it")
+                .hidden(Hidden::PacketFilter);
             Staged::new(
                 Some(Form::Passive),
                 vec![truth, received],

@@ -11,7 +11,7 @@ use crate::actor::Actor;
 use crate::actor::protocol::Command;
 use crate::lab::{IpVersion, Lab, Place};
 use crate::record::{Cause, Form, IdleMode, Origin, Role};
-use crate::truth::Truth;
+use crate::truth::{Hidden, Truth};
 
 /// A box that resets both ends at its timeout, and that the configuration names.
 pub const EXPIRED: Scenario = Scenario {
@@ -170,6 +170,7 @@ pub const PEER_TALKS_ON: Scenario = Scenario {
                 flock
                     .client_lost(lab, seen, Origin::Middlebox, Cause::NotFromPeer)
                     .because("the router wrote it; 20 ms later the peer sent data as if nothing had happened")
+                    .hidden(Hidden::RawSocket)
                     .peer_saw(error),
                 Truth::sent(lab, Place::Client, answer.clone(), Origin::LocalKernel, Cause::HalfOpen)
                     .because("the peer sent data on a connection that a forged RST had ended here")
@@ -226,7 +227,7 @@ fn open_one_more(mut flock: Flock, mut device: Actor, due: Instant) -> Result<Ar
                 let truth = flock
                     .client_lost(lab, seen, Origin::Middlebox, Cause::NotFromPeer)
                     .because("the router reset 8 connections at once, silent for 0.4 s to 3.2 s; the server knows nothing of it");
-                truths.push(truth.peer_saw(error));
+                truths.push(truth.hidden(Hidden::RawSocket).peer_saw(error));
             }
             staged(truths, flock, device)
         })
@@ -273,6 +274,7 @@ fn expired(lab: &Lab, flock: &mut Flock, flow: Flow, look: Look) -> Result<Vec<T
             truth
                 .because("the router wrote a RST to both ends after 3 s of silence; neither end sent one")
                 .at_timeout(IdleMode::RstAtExpiry, Some(TIMEOUT))
+                .hidden(Hidden::RawSocket)
                 .peer_saw(error)
         })
         .collect())

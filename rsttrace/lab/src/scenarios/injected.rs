@@ -10,52 +10,54 @@ use crate::actor::protocol::Command;
 use crate::lab::{IpVersion, Lab, Place};
 use crate::record::{Cause, Direction, Origin, Role};
 use crate::segment::{Flags, Segment};
-use crate::truth::Truth;
+use crate::truth::{Hidden, Truth};
 
 /// A raw socket on the server's host sends the RST, the server's TCP knows nothing of it.
-pub const RAW_SOCKET: Scenario = Scenario {
-    name: "raw-socket",
-    title: "RST sent through a raw socket on the server",
-    family: Family::Both,
-    can_predate: true,
-    suite: Suite::Short,
-    hops: &[],
-    twins: &["firewall-reject-established", "linger-zero"],
-    open: |lab, version| {
-        let mut pair = Pair::open(lab, version)?;
-        let mut injector = lab.actor(Place::Server, "rt-injector")?;
-        Armed::new(move |lab| {
-            lab.capture(Place::Server)?;
-            let resets = lab.node(Place::Server).counter("OutRsts")?;
-            inject(&mut pair, &mut injector, 0)?;
-            let seen = pair.reset_by_server(lab, Place::Server)?;
-            let error = pair.client_error("ECONNRESET")?;
-            let after = lab.node(Place::Server).counter("OutRsts")?;
-            confirm("resets sent by the server's TCP", after - resets, 0)?;
-            pair.confirm_server_end_lives()?;
-            let cause = Cause::RawSocket;
-            let truth = Truth::sent(
-                lab,
-                Place::Server,
-                seen.clone(),
-                Origin::LocalProcess,
-                cause,
-            )
-            .because("a process of the server's host wrote the RST with a raw socket")
-            .done_by(&injector, "sendto() on a raw socket")
-            .names(&injector, &[Role::Owner, Role::Closer])
-            .or_names_nobody()
-            .lost_connection()
-            .peer_saw(error);
-            let received = pair.client_truth(lab, &seen).because(
+pub const RAW_SOCKET: Scenario =
+    Scenario {
+        name: "raw-socket",
+        title: "RST sent through a raw socket on the server",
+        family: Family::Both,
+        can_predate: true,
+        suite: Suite::Short,
+        hops: &[],
+        twins: &["firewall-reject-established", "linger-zero"],
+        open: |lab, version| {
+            let mut pair = Pair::open(lab, version)?;
+            let mut injector = lab.actor(Place::Server, "rt-injector")?;
+            Armed::new(move |lab| {
+                lab.capture(Place::Server)?;
+                let resets = lab.node(Place::Server).counter("OutRsts")?;
+                inject(&mut pair, &mut injector, 0)?;
+                let seen = pair.reset_by_server(lab, Place::Server)?;
+                let error = pair.client_error("ECONNRESET")?;
+                let after = lab.node(Place::Server).counter("OutRsts")?;
+                confirm("resets sent by the server's TCP", after - resets, 0)?;
+                pair.confirm_server_end_lives()?;
+                let cause = Cause::RawSocket;
+                let truth = Truth::sent(
+                    lab,
+                    Place::Server,
+                    seen.clone(),
+                    Origin::LocalProcess,
+                    cause,
+                )
+                .because("a process of the server's host wrote the RST with a raw socket")
+                .done_by(&injector, "sendto() on a raw socket")
+                .names(&injector, &[Role::Owner, Role::Closer])
+                .or_names_nobody()
+                .lost_connection()
+                .peer_saw(error);
+                let received = pair.client_truth(lab, &seen).because(
                 "a raw socket on the server's host wrote it, as the server's TCP would have",
-            );
-            let mut actors = pair.into_actors();
-            actors.push(injector);
-            Staged::new(None, vec![truth, received], actors)
-        })
-    },
-};
+            )
+            .hidden(Hidden::RawSocket);
+                let mut actors = pair.into_actors();
+                actors.push(injector);
+                Staged::new(None, vec![truth, received], actors)
+            })
+        },
+    };
 
 /// The router injects a RST with the exact sequence number: it is accepted.
 pub const EXACT: Scenario = Scenario {
@@ -80,6 +82,7 @@ pub const EXACT: Scenario = Scenario {
             let truth = Truth::received(lab, Place::Client, seen, Origin::Middlebox, cause)
                 .because("the router wrote it; the server's end lives on; its own segments come with TTL 63")
                 .names(&pair.client, &[Role::Owner])
+                .hidden(Hidden::RawSocket)
                 .lost_connection()
                 .peer_saw(error);
             Ok((truth, pair))
@@ -144,7 +147,8 @@ fn ignored(lab: &Lab, pair: &Pair, seen: Segment, condition: &'static str) -> Tr
     )
     .because(condition)
     .names(&pair.client, &[Role::Owner])
-    .or_names_nobody();
+    .or_names_nobody()
+    .hidden(Hidden::RawSocket);
     Truth {
         direction: Direction::Observed,
         ..truth

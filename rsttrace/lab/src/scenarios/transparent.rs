@@ -14,7 +14,7 @@ use crate::lab::{Lab, Place};
 use crate::net::nft::{Hook, Only, Port, Rule, Verdict};
 use crate::record::{Cause, Form, IdleMode, Origin, Role};
 use crate::segment::{Flags, Pattern, Segment};
-use crate::truth::Truth;
+use crate::truth::{Hidden, Truth};
 
 /// The balancer's firewall rejects what belongs to no connection: in the client's name.
 pub const REJECTED_PUSH: Scenario = Scenario {
@@ -49,6 +49,7 @@ pub const REJECTED_PUSH: Scenario = Scenario {
             let received = late(lab, Place::Server, &seen, timeout)
                 .names(&path.pair.server, &[Role::Owner])
                 .because("the balancer's firewall rejected the push in the client's name; the client knows nothing of it")
+                .hidden(Hidden::PacketFilter)
                 .peer_saw(error);
             let (origin, cause) = (Origin::LocalFirewall, Cause::FirewallReject);
             let sent = Truth::sent(lab, Place::Router, seen, origin, cause)
@@ -120,6 +121,7 @@ fn answered_by_balancer(
                 Cause::NotFromPeer,
             )
             .lost_connection()
+            .hidden(Hidden::Conntrack(TIMEOUT.as_secs_f64()))
             .but_really("a balancer had forgotten the connection after 3 s; after so short a silence a reset that somebody meant looks the same"),
         };
         let received = received

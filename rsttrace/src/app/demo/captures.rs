@@ -321,7 +321,8 @@ pub fn note_staged(folder: &Path, cases: &[Case]) -> anyhow::Result<()> {
     let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
     let mut file = BufWriter::new(file);
     for case in cases {
-        if let Some(truth) = &case.truth {
+        if let Some(judged) = &case.judged {
+            let truth = &judged.namespace.truth;
             serde_json::to_writer(&mut file, &Staged::of(case, truth))?;
             file.write_all(b"\n")
                 .context("cannot write the staged truth")?;

@@ -1,4 +1,7 @@
 //! Comparison of an explanation with the truth of the staging side.
+//!
+//! Each case is judged twice: with the events of one namespace, as on a host of its own, and with those of the whole host, as
+//! `rsttrace watch` does. A case is right only if both explanations are.
 
 use std::net::SocketAddr;
 
@@ -17,11 +20,44 @@ pub struct Case {
     pub version: IpVersion,
     /// The socket was there before the tracer.
     pub predates: bool,
-    /// What was staged; absent if it could not be.
-    pub truth: Option<Truth>,
-    /// How it was explained; absent if it was not.
+    /// It was to be there before the tracer, and had to be opened again.
+    pub lost_predates: bool,
+    /// How often it was staged.
+    pub attempts: usize,
+    /// Why it was staged more than once: what failed each time. How it was explained is never a reason.
+    pub failed: Vec<String>,
+    /// How it was explained; absent if it could not be staged.
+    #[serde(flatten)]
+    pub judged: Option<Judged>,
+    /// The result of both ways to judge.
+    pub outcome: Outcome,
+}
+
+/// A staged reset as two tracers explain it.
+#[derive(Debug, Serialize)]
+pub struct Judged {
+    /// One that sees the namespace of one end alone.
+    pub namespace: Explained,
+    /// One that sees the whole host.
+    pub host: Explained,
+}
+
+/// What was staged, and how it was explained.
+#[derive(Debug, Serialize)]
+pub struct Explained {
+    /// What was staged, as far as it can be known there.
+    pub truth: Truth,
+    /// Absent if it was not explained.
     pub record: Option<Record>,
     pub outcome: Outcome,
+}
+
+/// Records of the same events, judged in two ways.
+pub struct Records {
+    /// Each namespace for itself.
+    pub namespaces: Vec<Record>,
+    /// All of them as one host.
+    pub host: Vec<Record>,
 }
 
 /// A scenario's name and title.
@@ -43,6 +79,28 @@ pub enum Outcome {
     Wrong(Vec<Mistake>),
     /// This machine cannot stage it.
     NotStaged(String),
+}
+
+impl Outcome {
+    /// Right only where both are.
+    fn of_both(namespace: &Self, host: &Self) -> Self {
+        let mut mistakes = Vec::new();
+        for (outcome, sight) in [(namespace, "one namespace"), (host, "whole host")] {
+            if let Self::Wrong(why) = outcome {
+                mistakes.extend(why.iter().map(|mistake| Mistake {
+                    about: mistake.about,
+                    detail: format!("{sight}: {}", mistake.detail),
+                }));
+            }
+        }
+        if !mistakes.is_empty() {
+            return Self::Wrong(mistakes);
+        }
+        match (namespace, host) {
+            (Self::Right, Self::Right) => Self::Right,
+            _ => Self::Unknown,
+        }
+    }
 }
 
 /// One thing that is not as staged.
@@ -89,61 +147,89 @@ impl About {
     }
 }
 
-/// Compares each truth of a scenario with the records of its view.
-pub fn compare(done: &Done, records: &[Record]) -> Vec<Case> {
-    let case = |truth, record, outcome| Case {
+/// Compares each truth of a scenario with its records.
+pub fn compare(done: &Done, records: &Records) -> Vec<Case> {
+    let case = |judged, outcome| Case {
         scenario: Name {
             name: done.scenario.name,
             title: done.scenario.title,
         },
         version: done.version,
-        predates: done.predates,
-        truth,
-        record,
+        predates: done.predates && !done.lost_predates,
+        lost_predates: done.lost_predates,
+        attempts: done.failed.len() + 1,
+        failed: done.failed.clone(),
+        judged,
         outcome,
     };
-    match &done.staged {
+    let staged = match &done.staged {
+        Ok(staged) => staged,
         Err(error) if error.is_not_staged() => {
-            vec![case(None, None, Outcome::NotStaged(error.to_string()))]
+            return vec![case(None, Outcome::NotStaged(error.to_string()))];
         }
         // The staging itself went wrong: that is no proof of anything, so it may not count as right.
-        Err(error) => vec![case(
-            None,
-            None,
-            Outcome::Wrong(vec![
-                About::Staging.is_wrong(format!("staging failed: {error}")),
-            ]),
-        )],
-        Ok(staged) => {
-            let mut judged: Vec<_> = staged
-                .truths
-                .iter()
-                .map(|truth| {
-                    let alike = staged
-                        .truths
-                        .iter()
-                        .filter(|other| is_same_reset(truth, other))
-                        .count();
-                    (truth, judge(truth, alike, records))
-                })
-                .collect();
-            demand_one_chain(&mut judged);
-            judged
-                .into_iter()
-                .map(|(truth, (record, outcome))| {
-                    case(Some(truth.clone()), record.cloned(), outcome)
-                })
-                .collect()
+        Err(error) => {
+            let mistake = About::Staging.is_wrong(format!("staging failed: {error}"));
+            return vec![case(None, Outcome::Wrong(vec![mistake]))];
+        }
+    };
+    let on_host = staged.truths.iter().map(Truth::on_whole_host).collect();
+    let namespace = explained(staged.truths.clone(), &records.namespaces);
+    let mut host = explained(on_host, &records.host);
+    demand_one_reset(&mut host);
+    let both = namespace.into_iter().zip(host);
+    both.map(|(namespace, host)| {
+        let outcome = Outcome::of_both(&namespace.outcome, &host.outcome);
+        case(Some(Judged { namespace, host }), outcome)
+    })
+    .collect()
+}
+
+fn explained(truths: Vec<Truth>, records: &[Record]) -> Vec<Explained> {
+    let alike = |truth: &Truth| {
+        let same = truths.iter().filter(|other| is_same_reset(truth, other));
+        same.count()
+    };
+    let judged: Vec<_> = truths
+        .iter()
+        .map(|truth| judge(truth, alike(truth), records))
+        .collect();
+    let mut explained: Vec<_> = truths
+        .into_iter()
+        .zip(judged)
+        .map(|(truth, (record, outcome))| Explained {
+            truth,
+            record: record.cloned(),
+            outcome,
+        })
+        .collect();
+    demand_one_chain(&mut explained, |truth| truth.linked);
+    explained
+}
+
+/// The whole host sees every end of a reset, so its records are of one chain.
+fn demand_one_reset(explained: &mut [Explained]) {
+    let resets: Vec<_> = explained.iter().map(|it| reset_of(&it.truth)).collect();
+    for (index, reset) in resets.iter().enumerate() {
+        if !resets[..index].contains(reset) {
+            demand_one_chain(explained, |truth| reset_of(truth) == *reset);
         }
     }
 }
 
+/// What survives the translation of addresses.
+fn reset_of(truth: &Truth) -> (u32, u32, u8) {
+    let seen = &truth.seen;
+    (seen.seq, seen.ack, seen.flags.0)
+}
+
 /// Records of one chain that do not say so are wrong, all of them.
-fn demand_one_chain(judged: &mut [(&Truth, (Option<&Record>, Outcome))]) {
-    let chains: Vec<_> = judged
+fn demand_one_chain(explained: &mut [Explained], is_of_it: impl Fn(&Truth) -> bool) {
+    let records = explained
         .iter()
-        .filter(|(truth, _)| truth.linked)
-        .filter_map(|(_, (record, _))| *record)
+        .filter(|it| is_of_it(&it.truth))
+        .filter_map(|it| it.record.as_ref());
+    let chains: Vec<_> = records
         .map(|record| record.link.as_ref().map(|link| link.id))
         .collect();
     let is_one = chains
@@ -152,10 +238,10 @@ fn demand_one_chain(judged: &mut [(&Truth, (Option<&Record>, Outcome))]) {
     if is_one {
         return;
     }
-    for (truth, (_, outcome)) in judged.iter_mut() {
-        if truth.linked && *outcome == Outcome::Right {
+    for it in explained.iter_mut() {
+        if is_of_it(&it.truth) && it.outcome == Outcome::Right {
             let detail = "not linked with the rest of its chain";
-            *outcome = Outcome::Wrong(vec![About::Chain.is_wrong(detail)]);
+            it.outcome = Outcome::Wrong(vec![About::Chain.is_wrong(detail)]);
         }
     }
 }

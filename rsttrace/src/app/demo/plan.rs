@@ -11,6 +11,8 @@ pub struct Plan {
     scenario: &'static Scenario,
     version: IpVersion,
     predates: bool,
+    lost_predates: bool,
+    failed: Vec<String>,
     armed: Option<Result<Armed, StageError>>,
     /// When it was armed, if it is.
     since: Option<Instant>,
@@ -24,8 +26,12 @@ const LEAST_TIMER: Duration = Duration::from_millis(2500);
 pub struct Done {
     pub scenario: &'static Scenario,
     pub version: IpVersion,
-    /// Whether its socket was older than the tracer.
+    /// Whether its socket was to be older than the tracer.
     pub predates: bool,
+    /// Whether it is not, because it was opened again.
+    pub lost_predates: bool,
+    /// Why stagings before this one failed: nothing else is a reason to repeat one.
+    pub failed: Vec<String>,
     /// What came of it.
     pub staged: Result<Staged, StageError>,
 }
@@ -46,6 +52,8 @@ pub fn open_those_that_predate(lab: &mut Lab, chosen: &[&'static Scenario]) -> V
                         scenario,
                         version,
                         predates,
+                        lost_predates: false,
+                        failed: Vec::new(),
                         since: armed.is_some().then(Instant::now),
                         armed,
                     });
@@ -67,7 +75,7 @@ pub fn carry_out(lab: &mut Lab, mut plans: Vec<Plan>) -> Vec<Done> {
         of[plan.scenario.suite as usize].push(plan);
     }
     let [short, long, alone] = of;
-    let (running, long): (Vec<_>, Vec<_>) = long.into_iter().partition(|plan| plan.predates);
+    let (running, long): (Vec<_>, Vec<_>) = long.into_iter().partition(|plan| plan.armed.is_some());
     let running = carry_out_together(lab, running);
     let mut done = carry_out_each(lab, short);
     done.extend(running);
@@ -83,15 +91,11 @@ fn carry_out_each(lab: &mut Lab, plans: Vec<Plan>) -> Vec<Done> {
         .collect()
 }
 
-/// A staging that fails proves nothing about the tracer (a port was taken, a packet came late), so it is tried again; then
-/// its socket is no longer older than the tracer.
+/// A staging that fails proves nothing about the tracer (a port was taken, a packet came late), so it is tried again, and
+/// that is said; then its socket is no longer older than the tracer.
 fn carry_out_one(lab: &mut Lab, mut plan: Plan) -> Done {
     let mut staged = plan.open(lab).and_then(|armed| armed.provoke(lab));
-    for _ in 1..ATTEMPTS {
-        if !is_worth_another(plan.scenario, &staged) {
-            break;
-        }
-        plan.predates = false;
+    while plan.is_worth_another(&staged) {
         staged = plan.open(lab).and_then(|armed| armed.provoke(lab));
     }
     plan.done(staged)
@@ -101,10 +105,9 @@ fn carry_out_one(lab: &mut Lab, mut plan: Plan) -> Done {
 fn carry_out_together(lab: &mut Lab, plans: Vec<Plan>) -> Vec<Done> {
     let mut done: Vec<Done> = Vec::new();
     let mut left = plans;
-    for attempt in 1..=ATTEMPTS {
+    while !left.is_empty() {
         for (mut plan, staged) in stage_together(lab, std::mem::take(&mut left), Plan::open) {
-            if attempt < ATTEMPTS && is_worth_another(plan.scenario, &staged) {
-                plan.predates = false;
+            if plan.is_worth_another(&staged) {
                 left.push(plan);
             } else {
                 done.push(plan.done(staged));
@@ -131,7 +134,7 @@ impl Plan {
                 self.scenario.name
             );
             self.armed = None;
-            self.predates = false;
+            self.lost_predates = true;
         }
     }
 
@@ -140,18 +143,26 @@ impl Plan {
             scenario: self.scenario,
             version: self.version,
             predates: self.predates,
+            lost_predates: self.lost_predates,
+            failed: self.failed,
             staged,
         }
     }
-}
 
-fn is_worth_another(scenario: &Scenario, staged: &Result<Staged, StageError>) -> bool {
-    match staged {
-        Err(error) if !error.is_not_staged() => {
-            info!("{}: staging failed, trying again: {error}", scenario.name);
-            true
+    /// Whether the staging failed and may be repeated, regardless of the explanation, which is not known here.
+    fn is_worth_another(&mut self, staged: &Result<Staged, StageError>) -> bool {
+        match staged {
+            Err(error) if !error.is_not_staged() && self.failed.len() + 1 < ATTEMPTS => {
+                info!(
+                    "{}: staging failed, trying again: {error}",
+                    self.scenario.name
+                );
+                self.failed.push(error.to_string());
+                self.lost_predates |= self.predates;
+                true
+            }
+            Ok(_) | Err(_) => false,
         }
-        _ => false,
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use serde_json::json;
 
-use super::compare::{Case, Outcome, verdict};
+use super::compare::{Case, Explained, Outcome, verdict};
 use crate::cli::Failure;
 use crate::demo::{Family, Holder, IpVersion, Scenario, Suite, Who};
 use crate::terminal::stdout_width;
@@ -50,7 +50,8 @@ pub fn table(cases: &[Case], colors: bool) -> Result<(), Failure> {
         "socket",
         "view",
         "staged",
-        "explained",
+        "explained (one namespace)",
+        "explained (whole host)",
         "result",
     ]);
     for case in cases {
@@ -60,15 +61,36 @@ pub fn table(cases: &[Case], colors: bool) -> Result<(), Failure> {
     writeln!(out, "{table}")?;
     let count =
         |want: fn(&Outcome) -> bool| cases.iter().filter(|case| want(&case.outcome)).count();
+    let not_staged = count(|outcome| matches!(outcome, Outcome::NotStaged(_)));
     writeln!(
         out,
-        "\n{} cases staged: {} right, {} unknown, {} wrong; {} not staged",
-        cases.len() - count(|outcome| matches!(outcome, Outcome::NotStaged(_))),
+        "\n{} cases staged and judged for one namespace and for the whole host: {} right in both, {} unknown, {} wrong; {not_staged} not staged",
+        cases.len() - not_staged,
         count(|outcome| *outcome == Outcome::Right),
         count(|outcome| *outcome == Outcome::Unknown),
         count(|outcome| matches!(outcome, Outcome::Wrong(_))),
-        count(|outcome| matches!(outcome, Outcome::NotStaged(_))),
     )?;
+    // A scenario has a case for each end of its reset.
+    let mut notes = Vec::new();
+    for case in cases {
+        let name = case.scenario.name;
+        if case.attempts > 1 {
+            let why = case.failed.join("; ");
+            notes.push(format!(
+                "{name}: staged {} times, because the staging failed: {why}",
+                case.attempts
+            ));
+        }
+        if case.lost_predates {
+            notes.push(format!(
+                "{name}: its socket was to be older than the tracer and is not"
+            ));
+        }
+    }
+    notes.dedup();
+    for note in notes {
+        writeln!(out, "{}", escape(&note))?;
+    }
     Ok(())
 }
 
@@ -96,7 +118,8 @@ fn row(case: &Case, colors: bool) -> Vec<Cell> {
     if colors {
         result = result.fg(color).add_attribute(Attribute::Bold);
     }
-    let truth = case.truth.as_ref();
+    let judged = case.judged.as_ref();
+    let truth = judged.map(|judged| &judged.namespace.truth);
     let staged = truth.map_or_else(
         || case.scenario.title.to_owned(),
         |truth| {
@@ -117,38 +140,44 @@ fn row(case: &Case, colors: bool) -> Vec<Cell> {
             )
         },
     );
-    let explained = case.record.as_ref().map_or_else(
-        || "–".to_owned(),
-        |record| {
-            let process = record.process.as_ref().map_or_else(String::new, |process| {
-                format!(
-                    " by {}[{}] ({})",
-                    escape(&process.comm),
-                    process.pid,
-                    process.role
-                )
-            });
-            let told = &record.verdict;
-            format!(
-                "{}{process}",
-                verdict(told.origin, told.cause, Some(told.confidence))
-            )
-        },
-    );
     vec![
         Cell::new(case.scenario.name),
         Cell::new(match case.version {
             IpVersion::V4 => "4",
             IpVersion::V6 => "6",
         }),
-        Cell::new(if case.predates { "before" } else { "after" }),
+        Cell::new(match (case.predates, case.lost_predates) {
+            (true, _) => "before",
+            (false, false) => "after",
+            (false, true) => "after, not before",
+        }),
         Cell::new(truth.map_or_else(String::new, |truth| {
             format!("{:?} {}", truth.view.place, truth.direction).to_lowercase()
         })),
         Cell::new(staged),
-        Cell::new(explained),
+        Cell::new(judged.map_or_else(String::new, |judged| explained(&judged.namespace))),
+        Cell::new(judged.map_or_else(String::new, |judged| explained(&judged.host))),
         result,
     ]
+}
+
+fn explained(explained: &Explained) -> String {
+    let Some(record) = &explained.record else {
+        return "–".to_owned();
+    };
+    let process = record.process.as_ref().map_or_else(String::new, |process| {
+        format!(
+            " by {}[{}] ({})",
+            escape(&process.comm),
+            process.pid,
+            process.role
+        )
+    });
+    let told = &record.verdict;
+    format!(
+        "{}{process}",
+        verdict(told.origin, told.cause, Some(told.confidence))
+    )
 }
 
 /// Whom a right record may name, where it is not the one who did it.

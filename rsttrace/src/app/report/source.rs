@@ -13,7 +13,7 @@ use crate::capture::{self, CaptureError};
 use crate::cli::{Failure, ReportOptions};
 use crate::event::HostFacts;
 use crate::file_kind::{self, Kind};
-use crate::judge::{Judge, Sight};
+use crate::judge::Judge;
 use crate::pipeline::Pipeline;
 use crate::record::Output;
 use crate::recording::{self, RecordingError};
@@ -137,7 +137,7 @@ impl<'a> Source<'a> {
     fn recording(&mut self, input: Input, take: &mut dyn FnMut(Output)) -> Result<(), Failure> {
         let failed = |error| anyhow!("{}: {error}", self.name);
         let mut reader = recording::Reader::new(input).map_err(failed)?;
-        let mut judge = Judge::new(reader.head().premises.clone(), Sight::Host);
+        let mut judge = Judge::new(reader.head().premises.clone());
         let mut outputs = Vec::new();
         loop {
             match reader.input() {

@@ -192,6 +192,31 @@ fn a_raw_sockets_owner_is_named_only_if_its_file_is_found() {
 }
 
 #[test]
+fn a_near_miss_is_blamed_on_what_wrote_it_where_that_is_seen() {
+    let scene = Scene::new();
+    let near_miss = || event(9, scene.ingress(R, 5100, 0, target(&socket(1))));
+    let mut written = scene.reversed().egress(R, 5100, 0);
+    written.sender_socket = SenderSocket::Raw {
+        cookie: SocketCookie(3),
+        inode: None,
+        current: None,
+    };
+    for (before, origin) in [
+        (None, Origin::Middlebox),
+        (Some(written), Origin::LocalProcess),
+    ] {
+        let before = before.map(|packet| event_in(7, 0, packet));
+        let records = run(before.into_iter().chain([near_miss()]).collect());
+        let observed = records
+            .iter()
+            .find(|it| it.direction == Direction::Observed);
+        let verdict = &observed.unwrap().verdict;
+        assert_eq!(verdict.cause, Cause::BlindAttempt);
+        assert_eq!(verdict.origin, origin);
+    }
+}
+
+#[test]
 fn a_router_shows_both_legs() {
     let scene = Scene::new();
     let came = scene.ingress(RA, 77, 88, Target::None);

@@ -146,7 +146,7 @@ fn example(finding: &Finding) -> Markup {
         p {
             (told(&record.time)) ", " code { (record.source()) } " → " code { (record.destination()) }
             @if let Some(process) = &record.process { ", " (shown(&words::name(&process.comm, process.pid), 60)) }
-            ": " (shown(&record.verdict.summary(), LONG))
+            ": " (shown(record.verdict.summary(), LONG))
         }
         dl .evidence {
             @for fact in record.verdict.evidence().iter().take(MOST_FACTS) {

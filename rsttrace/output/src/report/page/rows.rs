@@ -98,7 +98,7 @@ fn row(record: &Record) -> Markup {
                 Some(quiet) => td data-v=(quiet) { (silence(quiet)) },
                 None => td {},
             }
-            td { (shown(&verdict.summary(), SENTENCE)) }
+            td { (shown(verdict.summary(), SENTENCE)) }
         }
     }
 }
