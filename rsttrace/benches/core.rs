@@ -16,10 +16,9 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use rsttrace::decode::Decoder;
+use rsttrace::engine::{Engine, Input};
 use rsttrace::event::{Body, Event, Facts};
 use rsttrace::join::{Join, Origin};
-use rsttrace::judge::{Input, Judge};
-use rsttrace::pipeline::Pipeline;
 use rsttrace::record::Output;
 use rsttrace::record::Record;
 use rsttrace::recording::{Effort, End, Head, Reader, Writer, replay};
@@ -58,36 +57,34 @@ fn steps(criterion: &mut Criterion) {
         },
     );
     let open = || {
-        let mut pipeline = storm::pipeline();
-        feed(&mut pipeline, &host, decoded.clone());
-        pipeline
+        let mut engine = storm::engine();
+        feed(&mut engine, &host, &bytes, decoded.clone());
+        engine
     };
     each(
         criterion,
         "judge/chain",
         RESETS.into(),
         open,
-        |mut pipeline| {
-            let mut out = Vec::new();
-            pipeline.finish(&mut out);
-            black_box((out, pipeline));
+        |mut engine| {
+            engine.push(Input::Finish);
+            black_box((storm::ready(&mut engine), engine));
         },
     );
     each(
         criterion,
-        "pipeline/event",
+        "engine/event",
         events,
-        storm::pipeline,
-        |mut pipeline| {
-            let mut out = Vec::new();
+        storm::engine,
+        |mut engine| {
             for bytes in &bytes {
                 let event = decoder.decode(bytes).unwrap();
                 let facts = host.facts(&event);
-                pipeline.handle(event, facts, &mut out);
-                out.clear();
+                storm::push(&mut engine, bytes, event, facts);
+                while engine.poll_output().is_some() {}
             }
-            pipeline.finish(&mut out);
-            black_box((out, pipeline));
+            engine.push(Input::Finish);
+            black_box((storm::ready(&mut engine), engine));
         },
     );
 }
@@ -99,7 +96,7 @@ fn recorded(criterion: &mut Criterion) {
     let premises = reader.head().premises.clone();
     let mut events: Vec<(Vec<u8>, Facts)> = Vec::new();
     while let Some(input) = reader.input().unwrap() {
-        if let Input::Event { bytes, facts } = input {
+        if let Input::Event { bytes, facts, .. } = input {
             events.push((bytes.to_vec(), facts));
         }
     }
@@ -118,18 +115,20 @@ fn recorded(criterion: &mut Criterion) {
     );
     each(
         criterion,
-        "recorded/pipeline/event",
+        "recorded/engine/event",
         count,
         || events.clone(),
         |events| {
-            let mut judge = Judge::new(premises.clone());
-            let mut out = Vec::new();
+            let mut engine = Engine::new(premises.clone());
             for (bytes, facts) in events {
-                let bytes = &bytes;
-                judge.take(Input::Event { bytes, facts }, &mut out);
+                engine.push(Input::Event {
+                    bytes: &bytes,
+                    decoded: None,
+                    facts,
+                });
             }
-            judge.take(Input::Finish, &mut out);
-            black_box(out);
+            engine.push(Input::Finish);
+            black_box(storm::ready(&mut engine));
         },
     );
     let judged = || replay(&*recording).unwrap().outputs;
@@ -153,7 +152,7 @@ fn recording(criterion: &mut Criterion) {
         .iter()
         .map(|event| host.facts(event))
         .collect();
-    let head = Head::new("6.18.0".to_owned(), storm::premises());
+    let head = Head::new("6.18.0".to_owned(), storm::config());
     each(
         criterion,
         "record/event",
@@ -169,11 +168,13 @@ fn recording(criterion: &mut Criterion) {
 }
 
 fn sinks(criterion: &mut Criterion) {
-    let mut pipeline = storm::pipeline();
+    let mut engine = storm::engine();
     let host = storm::Host::new();
     let bytes = storm::events(0, RESETS, APART);
-    let mut out = feed(&mut pipeline, &host, decode(&storm::decoder(), &bytes));
-    pipeline.finish(&mut out);
+    let decoded = decode(&storm::decoder(), &bytes);
+    let mut out = feed(&mut engine, &host, &bytes, decoded);
+    engine.push(Input::Finish);
+    out.extend(storm::ready(&mut engine));
     lines(criterion, "", &resets(out));
 }
 
@@ -251,13 +252,17 @@ fn decode(decoder: &Decoder, bytes: &[Vec<u8>]) -> Vec<Event> {
         .collect()
 }
 
-fn feed(pipeline: &mut Pipeline, host: &storm::Host, events: Vec<Event>) -> Vec<Output> {
-    let mut out = Vec::new();
-    for event in events {
+fn feed(
+    engine: &mut Engine,
+    host: &storm::Host,
+    bytes: &[Vec<u8>],
+    events: Vec<Event>,
+) -> Vec<Output> {
+    for (bytes, event) in bytes.iter().zip(events) {
         let facts = host.facts(&event);
-        pipeline.handle(event, facts, &mut out);
+        storm::push(engine, bytes, event, facts);
     }
-    out
+    storm::ready(engine)
 }
 
 fn join(events: Vec<Event>) -> usize {

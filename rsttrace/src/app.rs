@@ -1,9 +1,9 @@
 //! The commands: they connect the edges with the pure core.
 
-mod brain;
 mod demo;
 mod doctor;
 mod history;
+mod intake;
 mod monitoring;
 mod pcap;
 mod playback;

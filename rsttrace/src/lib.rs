@@ -12,7 +12,7 @@ mod values;
 
 pub use rsttrace_capture::{capture, compare, file_kind, recording, track};
 pub use rsttrace_core::{
-    attribution, captured, causes, decode, flood, idle, join, judge, pipeline, verdict,
+    attribution, captured, causes, decode, engine, flood, idle, join, verdict,
 };
 pub use rsttrace_lab as demo;
 pub use rsttrace_linux::{host, kernel};

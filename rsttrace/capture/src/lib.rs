@@ -6,7 +6,5 @@ pub mod file_kind;
 pub mod recording;
 pub mod track;
 
-#[cfg(test)]
-use rsttrace_core::pipeline;
-use rsttrace_core::{captured, flood, judge, verdict};
+use rsttrace_core::{captured, engine, flood, verdict};
 use rsttrace_model::{event, hash, palette, record, text, vitals, words};

@@ -2,7 +2,7 @@
 //!
 //! The file begins with [`MAGIC`], the number of the format and the version of the wire format (16 bits each, little endian
 //! as all numbers here) and the CRC-32 of those twelve bytes; all formats begin so. Then come blocks (`block.rs`): the first
-//! holds the [`Head`], the others [inputs](crate::judge::Input) in their order, and the last one ends with [`End`]. Each block is compressed
+//! holds the [`Head`], the others [inputs](crate::engine::Input) in their order, and the last one ends with [`End`]. Each block is compressed
 //! and stands alone, so a file whose end is missing can be read up to there. Events are in the wire format of the machine
 //! that wrote them.
 //!
@@ -23,7 +23,7 @@ use rsttrace_common::WIRE_VERSION;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::judge::{Judge, Premises};
+use crate::engine::{Config, Engine};
 use crate::record::Output;
 use crate::vitals::KernelTotal;
 
@@ -42,12 +42,12 @@ pub struct Head {
     /// `uname -r`; empty if it could not be read.
     pub kernel: String,
     /// What the judge begins with.
-    pub premises: Premises,
+    pub premises: Config,
 }
 
 impl Head {
     /// Of a trace that begins now, by this program.
-    pub fn new(kernel: String, premises: Premises) -> Self {
+    pub fn new(kernel: String, premises: Config) -> Self {
         Self {
             program: env!("CARGO_PKG_VERSION").to_owned(),
             kernel,
@@ -133,14 +133,15 @@ pub struct Replayed {
 pub fn replay(from: impl io::Read) -> Result<Replayed, RecordingError> {
     let mut reader = Reader::new(from)?;
     let head = reader.head().clone();
-    let mut judge = Judge::new(head.premises.clone());
+    let mut engine = Engine::new(head.premises.clone());
     let mut outputs = Vec::new();
     let end = loop {
         match reader.input() {
-            Ok(Some(input)) => judge.take(input, &mut outputs),
+            Ok(Some(input)) => engine.push(input),
             Ok(None) => break Ok(reader.end().cloned().unwrap_or_default()),
             Err(error) => break Err(error),
         }
+        outputs.extend(std::iter::from_fn(|| engine.poll_output()));
     };
     Ok(Replayed { head, outputs, end })
 }
@@ -151,14 +152,15 @@ pub fn replay_plain(bytes: &[u8]) -> Vec<Output> {
     let Ok((head, mut rest)) = postcard::take_from_bytes::<Head>(bytes) else {
         return outputs;
     };
-    let mut judge = Judge::new(head.premises);
+    let mut engine = Engine::new(head.premises);
     let mut known = entry::Known::default();
     while let Ok((entry, more)) = postcard::take_from_bytes(rest) {
         rest = more;
         match known.input(entry) {
-            Some(entry::Item::Input(input)) => judge.take(input, &mut outputs),
+            Some(entry::Item::Input(input)) => engine.push(input),
             Some(entry::Item::End(_)) | None => break,
         }
+        outputs.extend(std::iter::from_fn(|| engine.poll_output()));
     }
     outputs
 }

@@ -6,11 +6,10 @@ pub mod attribution;
 pub mod captured;
 pub mod causes;
 pub mod decode;
+pub mod engine;
 pub mod flood;
 pub mod idle;
 pub mod join;
-pub mod judge;
-pub mod pipeline;
 pub mod verdict;
 
 use rsttrace_model::{event, hash, record, vitals, words};

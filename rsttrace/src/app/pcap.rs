@@ -15,12 +15,10 @@ use super::playback::Playback;
 use super::{runtime, sleep_until};
 use crate::capture::CaptureError;
 use crate::captured::Captured;
-use crate::causes::path_lesson;
 use crate::cli::{Failure, Interrupt, Of, OutputFormat, PcapOptions, ShowOptions};
 use crate::compare::Digest;
-use crate::event::{BootTime, HostFacts};
-use crate::pipeline::Pipeline;
-use crate::record::Output;
+use crate::engine::{Config, Engine, Input};
+use crate::event::BootTime;
 use crate::record::Word;
 use crate::sink::Reporter;
 use crate::summary::Totals;
@@ -121,9 +119,8 @@ impl From<CaptureError> for Failure {
 /// One capture on its way.
 struct Judging {
     file: Word,
-    pipeline: Pipeline,
+    engine: Engine,
     reading: Reading,
-    outputs: Vec<Output>,
     clock: Playback,
     end: End,
     is_live: bool,
@@ -136,10 +133,9 @@ impl Judging {
             (options.files.len() > 1).then(|| Digest::new(name.clone()).among(options.files.len()));
         let tracker = Tracker::new(options.local.iter().copied());
         Self {
-            pipeline: Pipeline::with_hops(HostFacts::of_capture(&name), options.hops.clone()),
+            engine: Engine::new(Config::of_capture(&name, options.hops.clone())),
             file: name,
             reading: Reading::start(file, tracker, digest),
-            outputs: Vec::new(),
             clock: Playback::default(),
             end: End::default(),
             is_live: file.as_os_str() == "-",
@@ -161,8 +157,7 @@ impl Judging {
             }
             self.judge(news.resets);
             if let Some(settled) = settled {
-                self.pipeline
-                    .advance(BootTime(settled.0), &mut self.outputs);
+                self.engine.push(Input::Advance(BootTime(settled.0)));
             }
             if self.show(show)?.is_break() {
                 return Ok(ControlFlow::Break(()));
@@ -190,19 +185,18 @@ impl Judging {
     ) -> Result<ControlFlow<()>, Failure> {
         let Self {
             file,
-            mut pipeline,
+            mut engine,
             reading,
-            mut outputs,
             clock,
             end,
             is_live,
         } = self;
         let mut rest = reading.finish();
         for reset in rest.resets {
-            pipeline.captured(reset, &file, &mut outputs);
+            engine.captured(reset, &file);
         }
-        pipeline.finish(&mut outputs);
-        let shown = show.all(&mut outputs, clock.now(), is_live)?;
+        engine.push(Input::Finish);
+        let shown = show.all(&mut engine, clock.now(), is_live)?;
         if let Some(mut digest) = rest.digest.take().filter(|_| is_usable) {
             if let Some(early) = &end.early {
                 digest.lacks(early.clone());
@@ -211,18 +205,18 @@ impl Judging {
             show.digests.push(digest);
         }
         info!("{file}: {:?}, {:?}", end.counts, rest.counts);
-        sums.add(&end, &clock, &pipeline, rest.counts);
+        sums.add(&end, &clock, &engine, rest.counts);
         Ok(shown)
     }
 
     fn judge(&mut self, resets: Vec<Captured>) {
         for reset in resets {
-            self.pipeline.captured(reset, &self.file, &mut self.outputs);
+            self.engine.captured(reset, &self.file);
         }
     }
 
     fn show(&mut self, show: &mut Show) -> Result<ControlFlow<()>, Failure> {
-        show.all(&mut self.outputs, self.clock.now(), self.is_live)
+        show.all(&mut self.engine, self.clock.now(), self.is_live)
     }
 }
 
@@ -261,11 +255,11 @@ impl Show {
     /// Shows all of it, or what is still wanted.
     fn all(
         &mut self,
-        outputs: &mut Vec<Output>,
+        engine: &mut Engine,
         now: Instant,
         is_live: bool,
     ) -> Result<ControlFlow<()>, Failure> {
-        for output in outputs.drain(..) {
+        while let Some(output) = engine.poll_output() {
             if self.reporter.output(now, &output)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
@@ -320,10 +314,9 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, end: &End, clock: &Playback, pipeline: &Pipeline, tracked: TrackCounts) {
+    fn add(&mut self, end: &End, clock: &Playback, engine: &Engine, tracked: TrackCounts) {
         self.duration += clock.elapsed();
-        let lessons = pipeline.lessons();
-        self.lessons.extend(lessons.iter().map(path_lesson));
+        self.lessons.extend(engine.learned_timeouts());
         let own = [
             ("truncated captures", u64::from(end.early.is_some())),
             ("duplicate resets", tracked.repeated),

@@ -14,9 +14,9 @@ use tokio::time::Instant;
 
 use crate::behind::{Behind, Handed, Refused};
 use crate::cli::{Failure, OutputFile};
+use crate::engine::Input;
 use crate::event::Facts;
 use crate::flood::Refused as Sum;
-use crate::judge::Input;
 use crate::recording::{Effort, End, Head, Writer, Written};
 
 /// What a killed recorder loses at most.
@@ -152,7 +152,7 @@ impl Recorder {
     /// Anything else that goes in.
     pub fn input(&mut self, input: &Input<'_>) {
         let (input, size) = match input {
-            Input::Event { bytes, facts } => return self.event(bytes, facts),
+            Input::Event { bytes, facts, .. } => return self.event(bytes, facts),
             Input::Advance(now) => (Input::Advance(*now), 0),
             Input::Lost(lost) => (Input::Lost(*lost), 0),
             Input::Suppressed(suppressed) => (Input::Suppressed(*suppressed), 0),

@@ -9,7 +9,7 @@ use log::{info, warn};
 
 use super::playback::Playback;
 use crate::cli::{Failure, Of, ReplayOptions};
-use crate::judge::{Input, Judge};
+use crate::engine::{Engine, Input};
 use crate::recording::{End, Reader, RecordingError};
 use crate::sink::{Machine, Reporter};
 use crate::summary::Totals;
@@ -33,7 +33,7 @@ pub fn replay(options: &ReplayOptions) -> Result<(), Failure> {
         premises.hops.clone_from(hops);
     }
     let mut clock = Playback::default();
-    let mut judge = Judge::new(premises);
+    let mut engine = Engine::new(premises);
     let from = options.file.clone().unwrap_or_else(|| "/dev/stdin".into());
     let mut reporter = options.show.reporter(&Of {
         machine: Machine {
@@ -42,8 +42,8 @@ pub fn replay(options: &ReplayOptions) -> Result<(), Failure> {
         is_live: false,
         others: &[from],
     })?;
-    let ended = follow(&mut reader, &mut judge, &mut reporter, &mut clock)?;
-    let mut totals = totals(reader.end(), &clock, &judge);
+    let ended = follow(&mut reader, &mut engine, &mut reporter, &mut clock)?;
+    let mut totals = totals(reader.end(), &clock, &engine);
     if let Ok(ControlFlow::Break(())) = ended {
         totals.is_cut_off = false;
         totals.is_enough = true;
@@ -52,13 +52,13 @@ pub fn replay(options: &ReplayOptions) -> Result<(), Failure> {
     match ended {
         Ok(_) => Ok(()),
         Err(error @ RecordingError::Cut { .. }) => {
-            warn!("{name}: {error}; {}", not_judged(&judge));
+            warn!("{name}: {error}; {}", not_judged(&engine));
             Ok(())
         }
         Err(error @ RecordingError::Damaged { .. }) => {
             let message = format!(
                 "{name}: {error}; {}; copy the file again from its source",
-                not_judged(&judge)
+                not_judged(&engine)
             );
             Err(Failure::Failed(anyhow::anyhow!(message)))
         }
@@ -89,12 +89,11 @@ fn open(options: &ReplayOptions) -> Result<(Box<dyn Read>, String), Failure> {
 /// Shows what the inputs give; the inner result is how the recording ends, or that enough was shown before that.
 fn follow(
     reader: &mut Reader<Box<dyn Read>>,
-    judge: &mut Judge,
+    engine: &mut Engine,
     reporter: &mut Reporter,
     clock: &mut Playback,
 ) -> Result<Result<ControlFlow<()>, RecordingError>, Failure> {
     let started = reader.head().premises.host.started;
-    let mut outputs = Vec::new();
     loop {
         match reader.input() {
             Ok(Some(input)) => {
@@ -103,14 +102,14 @@ fn follow(
                 {
                     clock.reach(now.since(started));
                 }
-                judge.take(input, &mut outputs);
+                engine.push(input);
             }
             Ok(None) => return Ok(Ok(ControlFlow::Continue(()))),
             Err(error) => return Ok(Err(error)),
         }
-        clock.reach(judge.newest().since(started));
+        clock.reach(engine.newest().since(started));
         let now = clock.now();
-        for output in outputs.drain(..) {
+        while let Some(output) = engine.poll_output() {
             if let ControlFlow::Break(()) = reporter
                 .output(now, &output)
                 .context("cannot write the output")?
@@ -124,8 +123,8 @@ fn follow(
     }
 }
 
-fn not_judged(judge: &Judge) -> String {
-    match judge.open() {
+fn not_judged(engine: &Engine) -> String {
+    match engine.open() {
         0 => "all complete resets are shown".to_owned(),
         1 => "1 incomplete reset is not shown".to_owned(),
         open => format!("{} incomplete resets are not shown", count(open as u64)),
@@ -133,7 +132,7 @@ fn not_judged(judge: &Judge) -> String {
 }
 
 /// What the summary tells beside the records; names in a file of others are not trusted.
-fn totals(end: Option<&End>, clock: &Playback, judge: &Judge) -> Totals {
+fn totals(end: Option<&End>, clock: &Playback, engine: &Engine) -> Totals {
     let cut_off = End {
         duration: clock.elapsed(),
         ..End::default()
@@ -159,7 +158,7 @@ fn totals(end: Option<&End>, clock: &Playback, judge: &Judge) -> Totals {
             .collect(),
         is_cut_off: end.is_none(),
         is_enough: false,
-        lessons: judge.lessons(),
+        lessons: engine.learned_timeouts(),
         vitals: None,
     }
 }

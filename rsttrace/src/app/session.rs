@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use log::{info, warn};
 
-use super::brain::Brain;
+use super::intake::Intake;
 use super::recorder::{RecordTo, Recorded, Recorder};
 use super::sleep_until;
 use crate::cli::{self, Failure, TracerOptions};
 use crate::decode::KernelFacts;
+use crate::engine::{Config, Counted, Engine, Input};
 use crate::event::{Coverage, NetnsCookie};
 use crate::flood::{self, Suppressed};
 use crate::host::{Enricher, NetnsNames, clock, facts};
 use crate::idle::candidates::Hop;
-use crate::judge::{Counted, Judge, Premises};
 use crate::kernel::{
     Counters, EventReader, Fact, InterfaceOptions, Names, Options, Prepared, ProgramStats, Slots,
     TcMode, Tracer, Transport,
@@ -71,9 +71,8 @@ pub struct Finished {
 pub struct Session {
     tracer: Tracer,
     events: EventReader,
-    brain: Brain<NamesOf>,
+    intake: Intake<NamesOf>,
     begun: Instant,
-    outputs: Vec<Output>,
     lost: u64,
     looked: Option<Instant>,
     /// Events since memory was given back.
@@ -180,7 +179,7 @@ impl PreparedSession {
             hz,
             reasons: tracer.reasons().to_vec(),
         };
-        let premises = Premises {
+        let config = Config {
             kernel,
             host,
             hops: options.hops,
@@ -189,16 +188,15 @@ impl PreparedSession {
         let recorder = match &options.record {
             Some(to) => {
                 let release = facts::kernel_release().unwrap_or_default();
-                Some(Recorder::new(to, &Head::new(release, premises.clone()))?)
+                Some(Recorder::new(to, &Head::new(release, config.clone()))?)
             }
             None => None,
         };
         Ok(Session {
-            brain: Brain::new(Judge::new(premises), Enricher::new(names, own), recorder),
+            intake: Intake::new(Engine::new(config), Enricher::new(names, own), recorder),
             tracer,
             events,
             begun: Instant::now(),
-            outputs: Vec::new(),
             lost: 0,
             looked: None,
             since_rest: MANY,
@@ -253,19 +251,14 @@ impl Session {
     }
 
     /// Waits for whatever comes next and gives what is ready, perhaps nothing. Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Result<std::vec::Drain<'_, Output>, Failure> {
-        let due = self.brain.next_deadline().and_then(|deadline| {
+    pub async fn next(&mut self) -> Result<impl Iterator<Item = Output>, Failure> {
+        let due = self.intake.engine.deadline().and_then(|deadline| {
             let now = clock::boottime().ok()?;
             Some(tokio::time::Instant::now() + deadline.since(now))
         });
-        let Self {
-            events,
-            brain,
-            outputs,
-            ..
-        } = self;
-        let flush_due = brain.flush_due();
-        let take = |bytes: &[u8]| brain.take(bytes, outputs);
+        let Self { events, intake, .. } = self;
+        let flush_due = intake.flush_due();
+        let take = |bytes: &[u8]| intake.event(bytes);
         let flood_due = self.flood_due.map(tokio::time::Instant::from_std);
         let read = tokio::select! {
             read = events.next(BATCH, take) => read.context("cannot read events")?,
@@ -278,18 +271,18 @@ impl Session {
         // With a full batch there is a backlog: its events are older than the clock says, and some may still belong to
         // resets whose window the clock has passed.
         let now = if read >= BATCH {
-            self.brain.newest()
+            self.intake.engine.newest()
         } else {
             clock::boottime().context("cannot read the clock")?
         };
-        self.brain.advance(now, &mut self.outputs);
+        self.intake.advance(now);
         self.since_rest = self.since_rest.saturating_add(read);
-        if read == 0 && self.since_rest >= MANY && self.brain.next_deadline().is_none() {
+        if read == 0 && self.since_rest >= MANY && self.intake.engine.deadline().is_none() {
             self.since_rest = 0;
-            self.brain.rest(&mut self.outputs);
+            self.intake.rest();
         }
-        self.brain.flush();
-        Ok(self.outputs.drain(..))
+        self.intake.flush();
+        Ok(std::iter::from_fn(|| self.intake.engine.poll_output()))
     }
 
     /// Takes the hooks off and judges what is left; then nothing is seen any more and the sums must agree.
@@ -299,21 +292,16 @@ impl Session {
         self.note_missed(&missed);
         let unwatched = self.unwatched();
         self.tracer.stop();
-        let Self {
-            events,
-            brain,
-            outputs,
-            ..
-        } = &mut self;
-        while events.drain(BATCH, |bytes| brain.take(bytes, outputs)) > 0 {}
+        let Self { events, intake, .. } = &mut self;
+        while events.drain(BATCH, |bytes| intake.event(bytes)) > 0 {}
         self.look_for_losses(true);
-        let now = clock::boottime().unwrap_or_else(|_| self.brain.newest());
+        let now = clock::boottime().unwrap_or_else(|_| self.intake.engine.newest());
         let refused = self.tracer.flood_mut().refused();
-        self.brain.refused(now, refused, true, &mut self.outputs);
-        self.brain.finish(&mut self.outputs);
+        self.intake.refused(now, refused, true);
+        self.intake.push(Input::Finish);
         let counters = self.tracer.counters().unwrap_or_default();
-        let kernel = kernel_totals(&counters, &self.brain.counted(), &missed);
-        let mut shortfalls = own_shortfalls(&self.brain.shortfalls());
+        let kernel = kernel_totals(&counters, &self.intake.engine.stats().counted, &missed);
+        let mut shortfalls = own_shortfalls(&self.intake.shortfalls());
         shortfalls.extend(kernel_shortfalls(&counters, self.tracer.slots()));
         shortfalls.push((
             "missed socket state changes".to_owned(),
@@ -338,20 +326,20 @@ impl Session {
             kernel,
             shortfalls,
         };
-        let recorded = self.brain.end_recording(&end);
+        let recorded = self.intake.end_recording(&end);
         end.shortfalls.push((
             "events missing from the recording".to_owned(),
             recorded.as_ref().map_or(0, |recorded| recorded.missed),
         ));
         Finished {
-            outputs: self.outputs,
+            outputs: std::iter::from_fn(|| self.intake.engine.poll_output()).collect(),
             totals: Totals {
                 duration: end.duration,
                 kernel: end.kernel,
                 shortfalls: end.shortfalls,
                 is_cut_off: false,
                 is_enough: false,
-                lessons: self.brain.lessons(),
+                lessons: self.intake.engine.learned_timeouts(),
                 vitals: Some(vitals),
             },
             recorded,
@@ -367,8 +355,7 @@ impl Session {
             None if has_read => {
                 // A bucket refuses only after it let some through.
                 let began = clock::boottime().context("cannot read the clock")?;
-                self.brain
-                    .flood_rests(began.before(flood::INTERVAL), &mut self.outputs);
+                self.intake.flood_rests(began.before(flood::INTERVAL));
                 self.flood_due = Some(now + flood::INTERVAL);
             }
             Some(due) if now >= due => {
@@ -384,9 +371,7 @@ impl Session {
                 } else {
                     Vec::new()
                 };
-                let is_pending = self
-                    .brain
-                    .refused(boottime, buckets, false, &mut self.outputs);
+                let is_pending = self.intake.refused(boottime, buckets, false);
                 let has_read = std::mem::take(&mut self.flood_read);
                 self.flood_due =
                     (has_grown || has_read || is_pending).then_some(now + flood::INTERVAL);
@@ -428,11 +413,10 @@ impl Session {
             packets_alone: counters.packet_suppressed_alone + counters.decided_anew,
         };
         let before = std::mem::replace(&mut self.suppressed, suppressed);
-        self.brain
-            .note_suppressed(suppressed.since(before), &mut self.outputs);
+        self.intake.note_suppressed(suppressed.since(before));
         let lost = counters.sent_lost + counters.received_lost + counters.packet_lost + self.missed;
         if lost > self.lost {
-            self.brain.note_loss(lost - self.lost, &mut self.outputs);
+            self.intake.push(Input::Lost(lost - self.lost));
             self.lost = lost;
         }
     }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rsttrace::decode::{Decoder, KernelFacts};
+use rsttrace::engine::{Config, Engine, Input};
 use rsttrace::event::{
     BootTime, Coverage, Event, Facts, HostFacts, KeepaliveDefaults, NetSettings, ProcessFacts,
 };
-use rsttrace::judge::Premises;
-use rsttrace::pipeline::Pipeline;
+use rsttrace::record::Output;
 use rsttrace_common::header::{KIND_RESET_RECEIVED, KIND_RESET_SENT, KIND_RST_PACKET};
 use rsttrace_common::packet::{
     PACKET_EGRESS, PACKET_HAS_SOCKET, PACKET_LOOKED_UP, PACKET_LOOPBACK, RstPacket,
@@ -44,17 +44,34 @@ pub fn events(from: u32, to: u32, apart: Duration) -> Vec<Vec<u8>> {
 
 /// A decoder for them.
 pub fn decoder() -> Decoder {
-    Decoder::new(premises().kernel)
+    Decoder::new(config().kernel)
 }
 
-/// A pipeline of a host that sees everything.
-pub fn pipeline() -> Pipeline {
-    Pipeline::new(premises().host)
+/// An engine of a host that sees everything, where each reset is described.
+pub fn engine() -> Engine {
+    Engine::new(Config {
+        floods: false,
+        ..config()
+    })
+}
+
+/// Hands it an event as a trace does.
+pub fn push(engine: &mut Engine, bytes: &[u8], event: Event, facts: Facts) {
+    engine.push(Input::Event {
+        bytes,
+        decoded: Some(event),
+        facts,
+    });
+}
+
+/// All that is ready.
+pub fn ready(engine: &mut Engine) -> Vec<Output> {
+    std::iter::from_fn(|| engine.poll_output()).collect()
 }
 
 /// Where they come from: a host that sees everything.
-pub fn premises() -> Premises {
-    Premises {
+pub fn config() -> Config {
+    Config {
         kernel: KernelFacts {
             hz: HZ,
             reasons: Vec::new(),

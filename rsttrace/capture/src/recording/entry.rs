@@ -9,10 +9,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::End;
+use crate::engine::Input;
 use crate::event::{BootTime, Facts, Holder, NetSettings, NetnsCookie, OwnerNow, ProcessFacts};
 use crate::flood::{Refused, Suppressed};
 use crate::hash::HashMap;
-use crate::judge::Input;
 use crate::record::Word;
 
 /// No word that a host tells is longer, in bytes.
@@ -110,7 +110,7 @@ impl Told {
     /// An input as an entry.
     pub fn input<'a>(&mut self, input: &'a Input<'a>) -> Given<'a> {
         match input {
-            Input::Event { bytes, facts } => self.event(bytes, facts),
+            Input::Event { bytes, facts, .. } => self.event(bytes, facts),
             Input::Advance(now) => Entry::Advance(*now),
             Input::Lost(lost) => Entry::Lost(*lost),
             Input::Suppressed(suppressed) => Entry::Suppressed(*suppressed),
@@ -184,6 +184,7 @@ impl Known {
         Some(Item::Input(match entry {
             Entry::Event(bytes, stored) => Input::Event {
                 bytes,
+                decoded: None,
                 facts: self.facts(stored)?,
             },
             Entry::Advance(now) => Input::Advance(now),

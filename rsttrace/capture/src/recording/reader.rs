@@ -8,7 +8,7 @@ use zstd::bulk::Decompressor;
 use super::block::{HEADER, Header};
 use super::entry::{Item, Known};
 use super::{End, FORMAT, Head, MAGIC, RecordingError};
-use crate::judge::Input;
+use crate::engine::Input;
 
 /// Reads one input after the other. Memory is bounded by the largest block, whatever the bytes say.
 pub struct Reader<R> {

@@ -9,12 +9,12 @@ use proptest::prelude::*;
 use rsttrace_common::flood::BucketKey;
 
 use super::*;
+use crate::engine::Input;
 use crate::event::{
     Balanced, BootTime, Facts, Holder, KeepaliveDefaults, NetSettings, NetnsCookie, OwnerNow,
     ProcessFacts, Task,
 };
 use crate::flood::{Kind, Refused, Suppressed};
-use crate::judge::Input;
 
 /// What was recorded of a kernel.
 static RECORDED: LazyLock<Vec<u8>> = LazyLock::new(|| {
@@ -51,7 +51,10 @@ fn inputs() -> (Head, Vec<(Vec<u8>, Facts)>) {
     });
     let mut events = Vec::new();
     while let Some(input) = reader.input().unwrap() {
-        let Input::Event { bytes, mut facts } = input else {
+        let Input::Event {
+            bytes, mut facts, ..
+        } = input
+        else {
             continue;
         };
         let number = events.len();
@@ -104,7 +107,11 @@ fn each_input(events: &[(Vec<u8>, Facts)], mut take: impl FnMut(Input<'_>)) {
     let mut now = BootTime::default();
     for (number, (bytes, facts)) in events.iter().enumerate() {
         let facts = facts.clone();
-        take(Input::Event { bytes, facts });
+        take(Input::Event {
+            bytes,
+            decoded: None,
+            facts,
+        });
         now = now.max(BootTime(u64::from_le_bytes(bytes[..8].try_into().unwrap())));
         match number % 100 {
             10 => take(Input::Lost(3)),
@@ -116,6 +123,7 @@ fn each_input(events: &[(Vec<u8>, Facts)], mut take: impl FnMut(Input<'_>)) {
             40 => take(refused(now, false)),
             50 => take(Input::Event {
                 bytes: b"no event",
+                decoded: None,
                 facts: Facts::default(),
             }),
             60 => take(Input::Rest),
@@ -142,7 +150,7 @@ fn end() -> End {
 /// A recording of all that, and what came out when it was made.
 static WHOLE: LazyLock<(Vec<u8>, Vec<Output>)> = LazyLock::new(|| {
     let (head, events) = inputs();
-    let mut judge = Judge::new(head.premises.clone());
+    let mut engine = Engine::new(head.premises.clone());
     let mut outputs = Vec::new();
     let mut writer = Writer::new(Vec::new(), &head, Effort::Live).unwrap();
     let mut number = 0;
@@ -152,7 +160,8 @@ static WHOLE: LazyLock<(Vec<u8>, Vec<Output>)> = LazyLock::new(|| {
         if number % 60 == 0 {
             writer.flush().unwrap();
         }
-        judge.take(input, &mut outputs);
+        engine.push(input);
+        outputs.extend(std::iter::from_fn(|| engine.poll_output()));
     });
     let (bytes, written) = writer.finish(&end()).unwrap();
     assert_eq!(written.bytes, bytes.len() as u64);

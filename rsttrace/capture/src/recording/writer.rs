@@ -8,8 +8,8 @@ use zstd::bulk::Compressor;
 use super::block::{Header, MOST};
 use super::entry::{Entry, Given, Told};
 use super::{End, FORMAT, Head, MAGIC};
+use crate::engine::Input;
 use crate::event::Facts;
-use crate::judge::Input;
 
 /// What compression may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

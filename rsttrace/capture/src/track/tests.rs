@@ -8,8 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::capture::{TcpOptions, Way};
-use crate::event::HostFacts;
-use crate::pipeline::Pipeline;
+use crate::engine::{Config, Engine, Input};
 use crate::record::Output;
 use crate::record::{Cause, Confidence, Direction, IdleMode, Origin, Record, Severity, Vantage};
 
@@ -41,18 +40,17 @@ use Who::{Client, Server};
 
 fn judge(segments: &[Segment<'_>]) -> Vec<Record> {
     let mut tracker = Tracker::new([]);
-    let mut pipeline = Pipeline::new(HostFacts::of_capture(&"test.pcap".into()));
-    let (mut resets, mut outputs) = (Vec::new(), Vec::new());
+    let mut engine = Engine::new(Config::of_capture(&"test.pcap".into(), Vec::new()));
+    let mut resets = Vec::new();
     for segment in segments {
         tracker.see(segment, &mut resets);
     }
     tracker.finish(&mut resets);
     for reset in resets {
-        pipeline.captured(reset, &"test.pcap".into(), &mut outputs);
+        engine.captured(reset, &"test.pcap".into());
     }
-    pipeline.finish(&mut outputs);
-    outputs
-        .into_iter()
+    engine.push(Input::Finish);
+    std::iter::from_fn(|| engine.poll_output())
         .filter_map(|output| match output {
             Output::Reset(record) => Some(*record),
             _ => None,

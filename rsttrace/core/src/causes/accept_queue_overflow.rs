@@ -92,7 +92,7 @@ pub(super) fn queue_full_at_listener(sent: &Sent) -> bool {
 mod tests {
     use super::*;
     use crate::event::{Socket, TcpFlags, TcpState};
-    use crate::pipeline::fixtures::{Scene, segment, socket};
+    use crate::engine::fixtures::{Scene, segment, socket};
 
     #[test]
     fn the_advice_names_the_backlog_it_had() {

@@ -56,6 +56,24 @@ pub(super) fn state(number: u8) -> Result<TcpState, DecodeError> {
     })
 }
 
+/// The kernel's number of a state.
+pub(super) const fn state_number(state: TcpState) -> u8 {
+    match state {
+        TcpState::Established => socket::TCP_ESTABLISHED,
+        TcpState::SynSent => socket::TCP_SYN_SENT,
+        TcpState::SynRecv => socket::TCP_SYN_RECV,
+        TcpState::FinWait1 => socket::TCP_FIN_WAIT1,
+        TcpState::FinWait2 => socket::TCP_FIN_WAIT2,
+        TcpState::TimeWait => socket::TCP_TIME_WAIT,
+        TcpState::Close => socket::TCP_CLOSE,
+        TcpState::CloseWait => socket::TCP_CLOSE_WAIT,
+        TcpState::LastAck => socket::TCP_LAST_ACK,
+        TcpState::Listen => socket::TCP_LISTEN,
+        TcpState::Closing => socket::TCP_CLOSING,
+        TcpState::NewSynRecv => socket::TCP_NEW_SYN_RECV,
+    }
+}
+
 /// A state where 0 stands for "none".
 pub(super) fn optional_state(number: u8) -> Result<Option<TcpState>, DecodeError> {
     (number != 0).then(|| state(number)).transpose()

@@ -34,7 +34,7 @@ use crate::event::{Body, BootTime, Event, NetnsCookie, ResetReason, TcpFlags, Tc
 use jiffies::Jiffies;
 
 /// What decoding has to know of the running kernel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelFacts {
     /// Jiffies a second (`CONFIG_HZ`); 0 is taken for 1.
     pub hz: u32,
@@ -197,16 +197,14 @@ impl Decoder {
         }))
     }
 
-    /// The class of received resets for sockets in a state, by the name that records have.
-    pub fn received(state: &str) -> Option<u16> {
-        let number =
-            (1..=12).find(|&number| Self::state(number).is_some_and(|it| it.name() == state))?;
-        Some(flood::class_of(flood::Class {
+    /// The class of resets that sockets in this state accepted.
+    pub fn class_of_accepted(state: TcpState) -> u16 {
+        flood::class_of(flood::Class {
             kind: header::KIND_RESET_RECEIVED,
             reason: wire_reset::REASON_NONE,
-            state: number,
+            state: address::state_number(state),
             marked: false,
-        }))
+        })
     }
 
     /// A TCP state by the kernel's number; absent for 0 and numbers that no kernel uses.

@@ -280,8 +280,8 @@ fn seconds(span: Option<Duration>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::fixtures::{NOW, SECOND, Scene, closer, closing, segment, socket};
     use crate::event::{OwnerSource, PeerFinish};
-    use crate::pipeline::fixtures::{NOW, SECOND, Scene, closer, closing, segment, socket};
 
     const AT: BootTime = BootTime(NOW);
 
@@ -444,7 +444,7 @@ mod tests {
         assert_eq!(before_sent(&sent, AT), None);
         // Late data: the tombstone knows the close.
         let mut answer = scene.answer(segment(0x10, 1, 2, 5));
-        let mut former = crate::pipeline::fixtures::tombstone(87, "haproxy", TcpState::FinWait2);
+        let mut former = crate::engine::fixtures::tombstone(87, "haproxy", TcpState::FinWait2);
         former.ownership.closer = closed(4);
         answer.former_connection = Some(Box::new(former));
         let found = before_sent(&answer, AT).expect("closed");
@@ -472,7 +472,7 @@ mod tests {
     fn who_opened_a_connection_is_known_unless_it_is_older_than_the_tool() {
         let owned = |source, inherited| Ownership {
             inherited,
-            ..crate::pipeline::fixtures::ownership(1, "x", source)
+            ..crate::engine::fixtures::ownership(1, "x", source)
         };
         for (source, inherited, expected) in [
             (OwnerSource::Connect, false, Some(true)),

@@ -392,7 +392,7 @@ fn are_in_step(instants: &[BootTime], timeout: Duration) -> bool {
 mod tests {
     use super::super::clocks::Trigger;
     use super::*;
-    use crate::pipeline::fixtures::{NOW, SECOND, address};
+    use crate::engine::fixtures::{NOW, SECOND, address};
 
     const MINUTES: u64 = 300;
 

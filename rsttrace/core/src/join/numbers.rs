@@ -155,7 +155,7 @@ pub fn is_passive_form(packet: &Packet) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::fixtures::{Scene, segment};
+    use crate::engine::fixtures::{Scene, segment};
 
     #[test]
     fn an_answer_takes_its_number_from_the_ack_or_acknowledges_everything() {

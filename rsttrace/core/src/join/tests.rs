@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::engine::fixtures::*;
 use crate::event::*;
-use crate::pipeline::fixtures::*;
 use crate::record::{Cause, Direction, LinkRole, Origin};
 
 const R: u8 = TcpFlags::RST;

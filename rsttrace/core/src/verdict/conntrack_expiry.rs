@@ -176,8 +176,8 @@ impl ExpiredEntry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::fixtures::{NOW, SECOND, Scene, segment, tombstone};
     use crate::event::{Balanced, ConntrackTimeouts, IpvsTimeouts, Target};
-    use crate::pipeline::fixtures::{NOW, SECOND, Scene, segment, tombstone};
 
     fn settings(forwards: bool) -> NetSettings {
         NetSettings {

@@ -8,8 +8,8 @@ use libfuzzer_sys::fuzz_target;
 use rsttrace_capture::capture::Reader;
 use rsttrace_capture::compare::{self, Digest};
 use rsttrace_capture::track::Tracker;
-use rsttrace_core::pipeline::Pipeline;
-use rsttrace_model::event::{HostFacts, TcpFlags};
+use rsttrace_core::engine::{Config, Engine, Input};
+use rsttrace_model::event::TcpFlags;
 use rsttrace_model::palette::Palette;
 use rsttrace_model::record::Output;
 use rsttrace_model::record::{Record, Word};
@@ -42,13 +42,14 @@ fn judge(name: &str, bytes: &[u8], records: &mut Vec<Record>) -> Option<Digest> 
     }
     tracker.finish(&mut resets);
     assert_eq!(resets.len() as u64 + tracker.counts().repeated, seen);
-    let mut pipeline = Pipeline::new(HostFacts::of_capture(&name));
-    let mut outputs = Vec::new();
-    for reset in &resets {
-        pipeline.captured(reset, &name, &mut outputs);
+    let mut engine = Engine::new(Config::of_capture(&name, Vec::new()));
+    let seen = resets.len();
+    for reset in resets {
+        engine.captured(reset, &name);
     }
-    pipeline.finish(&mut outputs);
-    assert_eq!(outputs.len(), resets.len());
+    engine.push(Input::Finish);
+    let outputs: Vec<_> = std::iter::from_fn(|| engine.poll_output()).collect();
+    assert_eq!(outputs.len(), seen);
     records.extend(outputs.into_iter().filter_map(|output| match output {
         Output::Reset(record) => Some(*record),
         _ => None,

@@ -18,9 +18,8 @@ use crate::capture::{Reader, Segment};
 use crate::captured::Captured;
 use crate::demo::scenarios::ALL;
 use crate::demo::{IpVersion, Place, Truth, file_name};
-use crate::event::HostFacts;
+use crate::engine::{Config, Engine, Input};
 use crate::event::TcpFlags;
-use crate::pipeline::Pipeline;
 use crate::record::Output;
 use crate::record::{Cause, Confidence, Direction, IdleMode, Origin, Record, Severity, Vantage};
 use crate::track::Tracker;
@@ -441,14 +440,12 @@ fn records(resets: Vec<Captured>) -> anyhow::Result<Judged> {
     let hops = ALL.iter().flat_map(|scenario| scenario.hops).map(hop);
     let hops = hops.collect::<anyhow::Result<Vec<_>>>()?;
     let name = "capture".into();
-    let mut pipeline = Pipeline::with_hops(HostFacts::of_capture(&name), hops);
-    let mut outputs = Vec::new();
+    let mut engine = Engine::new(Config::of_capture(&name, hops));
     for reset in resets.iter().cloned() {
-        pipeline.captured(reset, &name, &mut outputs);
+        engine.captured(reset, &name);
     }
-    pipeline.finish(&mut outputs);
-    let mut by_frame: HashMap<u64, Record> = outputs
-        .into_iter()
+    engine.push(Input::Finish);
+    let mut by_frame: HashMap<u64, Record> = std::iter::from_fn(|| engine.poll_output())
         .filter_map(|output| match output {
             Output::Reset(record) => {
                 let frame = record.capture.as_ref()?.frame;

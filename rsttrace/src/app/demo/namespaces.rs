@@ -1,37 +1,43 @@
 //! Analysis of each network namespace as a separate host.
 //!
-//! The namespaces of the lab share one kernel, whose tracepoints see both ends of every reset. A judge that gets the events of one
-//! namespace only shows what can be explained at one end.
+//! The namespaces of the lab share one kernel, whose tracepoints see both ends of every reset. An engine that gets the events of
+//! one namespace only shows what can be explained at one end.
 
 use std::collections::BTreeMap;
 use std::io;
 
 use crate::decode::Decoder;
+use crate::engine::{Config, Engine, Input};
 use crate::event::NetnsCookie;
-use crate::judge::{Input, Judge, Premises};
 use crate::record::Output;
 use crate::recording::{Reader, RecordingError, Replayed};
 
-/// One judge for each namespace.
+/// One engine for each namespace.
 struct Namespaces {
     decoder: Decoder,
-    premises: Premises,
+    premises: Config,
     /// In an order that is the same in every run.
-    judges: BTreeMap<NetnsCookie, Judge>,
+    engines: BTreeMap<NetnsCookie, Engine>,
 }
 
 impl Namespaces {
-    fn take(&mut self, input: Input<'_>, out: &mut Vec<Output>) {
-        if let Input::Event { bytes, facts } = &input
+    fn push(&mut self, input: Input<'_>, out: &mut Vec<Output>) {
+        if let Input::Event { bytes, facts, .. } = &input
             && let Ok(event) = self.decoder.decode(bytes)
         {
-            let judge = self.judges.entry(event.netns);
-            let judge = judge.or_insert_with(|| Judge::new(self.premises.clone()));
-            judge.event(bytes, event, facts.clone(), out);
+            let engine = self.engines.entry(event.netns);
+            let engine = engine.or_insert_with(|| Engine::new(self.premises.clone()));
+            engine.push(Input::Event {
+                bytes,
+                decoded: Some(event),
+                facts: facts.clone(),
+            });
+            out.extend(std::iter::from_fn(|| engine.poll_output()));
             return;
         }
-        for judge in self.judges.values_mut() {
-            judge.take(input.clone(), out);
+        for engine in self.engines.values_mut() {
+            engine.push(input.clone());
+            out.extend(std::iter::from_fn(|| engine.poll_output()));
         }
     }
 }
@@ -43,16 +49,16 @@ pub fn replay_each_namespace(from: impl io::Read) -> Result<Replayed, RecordingE
     let head = reader.head().clone();
     let mut namespaces = Namespaces {
         decoder: Decoder::new(head.premises.kernel.clone()),
-        premises: Premises {
+        premises: Config {
             floods: false,
             ..head.premises.clone()
         },
-        judges: BTreeMap::new(),
+        engines: BTreeMap::new(),
     };
     let mut outputs = Vec::new();
     let end = loop {
         match reader.input() {
-            Ok(Some(input)) => namespaces.take(input, &mut outputs),
+            Ok(Some(input)) => namespaces.push(input, &mut outputs),
             Ok(None) => break Ok(reader.end().cloned().unwrap_or_default()),
             Err(error) => break Err(error),
         }

@@ -11,8 +11,8 @@ use crate::app::runtime;
 use crate::cli::{Failure, TracerOptions};
 use crate::decode::Decoder;
 use crate::demo::IpVersion;
+use crate::engine::Input;
 use crate::event::Facts;
-use crate::judge::Input;
 use crate::record::{Cause, Confidence, Direction, Origin, Record, Word};
 use crate::recording::{Effort, End, Head, Reader, Replayed, Writer, Written, replay};
 
@@ -182,7 +182,7 @@ fn events_of(whole: &[u8], namespaces: &[u32]) -> anyhow::Result<(Vec<u8>, Writt
     let decoder = Decoder::new(head.premises.kernel.clone());
     let mut writer = Writer::new(Vec::new(), &head, Effort::Archive)?;
     while let Some(input) = reader.input()? {
-        let Input::Event { bytes, facts } = input else {
+        let Input::Event { bytes, facts, .. } = input else {
             continue;
         };
         let inode = decoder.decode(bytes)?.netns_inode.or(facts.netns_inode);

@@ -11,10 +11,8 @@ use super::STANDARD;
 use crate::app::history;
 use crate::capture::{self, CaptureError};
 use crate::cli::{Failure, ReportOptions};
-use crate::event::HostFacts;
+use crate::engine::{self, Config, Engine};
 use crate::file_kind::{self, Kind};
-use crate::judge::Judge;
-use crate::pipeline::Pipeline;
 use crate::record::Output;
 use crate::recording::{self, RecordingError};
 use crate::report::Unread;
@@ -137,23 +135,21 @@ impl<'a> Source<'a> {
     fn recording(&mut self, input: Input, take: &mut dyn FnMut(Output)) -> Result<(), Failure> {
         let failed = |error| anyhow!("{}: {error}", self.name);
         let mut reader = recording::Reader::new(input).map_err(failed)?;
-        let mut judge = Judge::new(reader.head().premises.clone());
-        let mut outputs = Vec::new();
+        let mut engine = Engine::new(reader.head().premises.clone());
         loop {
             match reader.input() {
-                Ok(Some(input)) => judge.take(input, &mut outputs),
+                Ok(Some(input)) => engine.push(input),
                 Ok(None) => break,
                 Err(error @ (RecordingError::Cut { .. } | RecordingError::Damaged { .. })) => {
                     self.unread.early = Some(error.to_string());
-                    let open = judge.open() as u64;
+                    let open = engine.open() as u64;
                     self.unread.leave_out("incomplete resets, not shown", open);
                     break;
                 }
                 Err(error) => return Err(failed(error).into()),
             }
-            outputs.drain(..).for_each(&mut *take);
+            std::iter::from_fn(|| engine.poll_output()).for_each(&mut *take);
         }
-        outputs.drain(..).for_each(take);
         if let Some(end) = reader.end() {
             let lost = end.kernel.iter().map(|total| total.lost);
             self.lost = Some(lost.fold(0, u64::saturating_add));
@@ -169,21 +165,21 @@ impl<'a> Source<'a> {
         let name = self.name.as_str().into();
         let mut tracker = Tracker::new(self.options.local.iter().copied());
         let hops = self.options.hops.clone();
-        let mut pipeline = Pipeline::with_hops(HostFacts::of_capture(&name), hops);
-        let (mut resets, mut outputs) = (Vec::new(), Vec::new());
+        let mut engine = Engine::new(Config::of_capture(&name, hops));
+        let mut resets = Vec::new();
         while let Some(segment) = reader.next()? {
             tracker.see(&segment, &mut resets);
             for reset in resets.drain(..) {
-                pipeline.captured(reset, &name, &mut outputs);
+                engine.captured(reset, &name);
             }
-            outputs.drain(..).for_each(&mut *take);
+            std::iter::from_fn(|| engine.poll_output()).for_each(&mut *take);
         }
         tracker.finish(&mut resets);
         for reset in resets {
-            pipeline.captured(reset, &name, &mut outputs);
+            engine.captured(reset, &name);
         }
-        pipeline.finish(&mut outputs);
-        outputs.drain(..).for_each(take);
+        engine.push(engine::Input::Finish);
+        std::iter::from_fn(|| engine.poll_output()).for_each(take);
         self.unread.early = reader.ended_early().map(str::to_owned);
         let read = reader.counts().shortfalls();
         for (name, number) in read.into_iter().chain(tracker.counts().shortfalls()) {

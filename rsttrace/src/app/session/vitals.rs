@@ -30,7 +30,7 @@ impl Session {
         programs: &[ProgramStats],
         unwatched: Option<u64>,
     ) -> Vitals {
-        let counted = self.brain.counted();
+        let counted = self.intake.engine.stats().counted;
         let events = counters.map_or_else(Vec::new, |counters| {
             let mut events = kernel_totals(counters, &counted, programs);
             events.push(KernelTotal {
@@ -43,14 +43,14 @@ impl Session {
             events
         });
         let mut tables = kernel_tables(self.tracer.slots(), counters);
-        tables.extend(self.brain.tables());
+        tables.extend(self.intake.tables());
         Vitals {
             events,
             resets: self.kernel_resets(),
             shortfalls: Shortfalls {
                 without_owner: counters.map(|counters| counters.storage_failed),
                 unwatched,
-                ..self.brain.shortfalls()
+                ..self.intake.shortfalls()
             },
             programs: program_vitals(programs),
             buffer: self.events.vitals(),
@@ -80,7 +80,7 @@ impl Session {
                 (KIND_RESET_SENT_STATELESS, false) => ("tcp_send_reset", "nothing"),
                 _ => ("tcp_send_reset", "connection"),
             };
-            let reason = self.brain.reason(class.reason);
+            let reason = self.intake.engine.reason(class.reason);
             let state = || Decoder::state(class.state).map(|state| state.name().to_owned());
             Some(KernelResets {
                 hook,

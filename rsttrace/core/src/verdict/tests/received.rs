@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::engine::fixtures::*;
 use crate::event::*;
-use crate::pipeline::fixtures::*;
 use crate::record::{Cause, Confidence, Origin, Quality, Role, Severity};
 
 const R: u8 = TcpFlags::RST;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::engine::fixtures::*;
 use crate::event::*;
-use crate::pipeline::fixtures::*;
 use crate::record::{Cause, Confidence, Direction, Origin, Quality, Role, Severity};
 
 const SYN: u8 = TcpFlags::SYN;

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::engine::fixtures::*;
 use crate::event::*;
 use crate::idle::candidates::{Hop, Kind};
-use crate::pipeline::Pipeline;
-use crate::pipeline::fixtures::*;
 use crate::record::{Cause, Confidence, IdleMode, Origin, Record, Severity};
 
 const R: u8 = TcpFlags::RST;
@@ -86,7 +85,7 @@ fn judge(hops: Vec<Hop>, events: Vec<Event>) -> Vec<Record> {
         .into_iter()
         .map(|event| (event, Facts::default()))
         .collect();
-    run_in(Pipeline::with_hops(host(), hops), events)
+    run_in(engine_with(host(), hops), events)
 }
 
 fn hop(mode: IdleMode, kind: Kind, seconds: u64) -> Vec<Hop> {

@@ -1,7 +1,7 @@
 //! Are resets that only a device saw told apart: firewalls, raw sockets, routers, near misses?
 
+use crate::engine::fixtures::*;
 use crate::event::*;
-use crate::pipeline::fixtures::*;
 use crate::record::{Cause, Confidence, Direction, Origin, Quality, Record, Severity};
 
 const R: u8 = TcpFlags::RST;
@@ -240,7 +240,6 @@ fn a_router_shows_both_legs() {
 
 #[test]
 fn a_lost_event_takes_certainty_from_what_rests_on_its_absence() {
-    use crate::pipeline::Pipeline;
     let scene = Scene::new();
     let near_miss = scene.ingress(R, 5100, 0, target(&socket(1)));
     let certain = scene.answer(segment(TcpFlags::SYN, 1, 0, 0));
@@ -249,12 +248,10 @@ fn a_lost_event_takes_certainty_from_what_rests_on_its_absence() {
         (Body::from(near_miss), Cause::Unknown),
         (Body::from(certain), Cause::PortClosed),
     ] {
-        let mut pipeline = Pipeline::new(host());
-        let mut out = Vec::new();
-        pipeline.note_loss(BootTime(NOW + 100 * MS), 12);
-        pipeline.handle(event(0, body), Facts::default(), &mut out);
-        pipeline.finish(&mut out);
-        let record = only(resets(out));
+        let mut engine = engine(host());
+        engine.note_loss(BootTime(NOW + 100 * MS), 12);
+        engine.handle(event(0, body), Facts::default());
+        let record = only(resets(finish(&mut engine)));
         assert_eq!(record.verdict.cause, cause);
         let says_so = record
             .verdict

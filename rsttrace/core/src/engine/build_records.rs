@@ -1,10 +1,10 @@
-//! Which records does one reset make on this host: the sender's, those of the hops in between, the receiver's?
+//! Records of one reset on this host: sender, hops, receiver.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::form;
-use super::ledger::Ledger;
+use super::recent::Recent;
+use super::record_fields;
 use crate::attribution::{self, ProcessName};
 use crate::captured::Captured;
 use crate::causes::{definition, rules};
@@ -45,7 +45,7 @@ pub fn records(
     chain: &Chain,
     host: &HostFacts,
     context: &Context,
-    ledger: &Ledger,
+    recent: &Recent,
     reason: Option<&Reason>,
 ) -> Vec<Draft> {
     let sender = sending_part(chain);
@@ -58,7 +58,7 @@ pub fn records(
             Some(sent) => {
                 let end = Sending {
                     receiver: receiver_end.as_ref(),
-                    ledger,
+                    recent,
                     reason,
                 };
                 from_socket(part, sent, &end, host, context)
@@ -75,12 +75,12 @@ pub fn records(
         drafts.extend(match &part.received {
             Some(received) => {
                 let sender = sender_end.as_ref();
-                Some(accepted(part, received, sender, host, context, ledger))
+                Some(accepted(part, received, sender, host, context, recent))
             }
             None if !is_sender && passes_on(chain, part) => {
                 forwarded(part, sender_end.as_ref(), receiver_end.as_ref(), host)
             }
-            None => observed(part, is_sender, sender_end.as_ref(), host, context, ledger),
+            None => observed(part, is_sender, sender_end.as_ref(), host, context, recent),
         });
     }
     drafts.sort_by_key(|(time, _)| *time);
@@ -157,7 +157,7 @@ fn end_of(record: &Record) -> OtherEnd {
 /// What is known at the sending end beyond its event.
 struct Sending<'a> {
     receiver: Option<&'a OtherEnd>,
-    ledger: &'a Ledger,
+    recent: &'a Recent,
     reason: Option<&'a Reason>,
 }
 
@@ -192,7 +192,13 @@ fn from_socket(
     if let Some(it) = &sent.socket {
         let state = sent.lost_state().unwrap_or(it.state);
         let ownership = sent.ownership.as_ref();
-        socket = Some(form::socket(it, state, ownership, time, &seen.facts));
+        socket = Some(record_fields::socket(
+            it,
+            state,
+            ownership,
+            time,
+            &seen.facts,
+        ));
         idle = clocks::idle(it, state, quiet.as_ref());
     }
     let mut own_timeout = None;
@@ -200,8 +206,8 @@ fn from_socket(
         let service = Path::of(part.netns, &sent.flow, outgoing(sent)).service;
         let remote = sent.flow.remote.ip();
         let comm = process.as_ref().map(|process| process.comm.as_str());
-        let known = form::own_timeout(idle.unwrap_or_default(), comm, &quiet, |quiet| {
-            end.ledger.matches(quiet, remote, service)
+        let known = record_fields::own_timeout(idle.unwrap_or_default(), comm, &quiet, |quiet| {
+            end.recent.matches(quiet, remote, service)
         });
         own_timeout = known.mode.is_some().then_some(quiet);
         idle = Some(known);
@@ -213,7 +219,7 @@ fn from_socket(
         process,
         owner: who.owner.as_ref().map(ProcessName::from),
         receiver: end.receiver.cloned(),
-        talks_on: end.ledger.talks_on(part.netns, sent, time),
+        talks_on: end.recent.talks_on(part.netns, sent, time),
         passed_on: end.reason.cloned(),
         expired,
         not_seen_on_wire: egress.is_none()
@@ -222,16 +228,16 @@ fn from_socket(
         own_timeout,
     }
     .verdict();
-    let mut record = form::blank(time, Direction::Sent, host, part.netns_inode, verdict);
-    record.local = form::endpoint(sent.flow.local);
-    record.remote = form::endpoint(sent.flow.remote);
+    let mut record = record_fields::blank(time, Direction::Sent, host, part.netns_inode, verdict);
+    record.local = record_fields::endpoint(sent.flow.local);
+    record.remote = record_fields::endpoint(sent.flow.remote);
     record.process = who.process;
     record.owner = who.owner.map(Box::new);
     record.socket = socket;
     record.idle = idle;
     record.packet = match egress {
-        Some(egress) => Some(form::packet(&egress.event)),
-        None => form::determined(sent),
+        Some(egress) => Some(record_fields::packet(&egress.event)),
+        None => record_fields::determined(sent),
     };
     if let Some(packet) = record.packet.as_mut() {
         // What leaves its own host has passed no router.
@@ -251,7 +257,7 @@ fn from_socket(
             .map(|socket| socket.state)
             .or(sent.minisock)
             .map(|state| Word::new_static(state.name())),
-        hook: form::hooks(&[form::hook_of(sent)], part, true),
+        hook: record_fields::hooks(&[record_fields::hook_of(sent)], part, true),
     });
     record.link = link(LinkRole::Sender);
     Some((time, record))
@@ -299,23 +305,23 @@ fn from_wire(
     }
     let idle = case.expired.as_ref().map(ExpiredEntry::idle);
     let verdict = case.verdict();
-    let mut record = form::blank(
+    let mut record = record_fields::blank(
         egress.time,
         Direction::Sent,
         host,
         part.netns_inode,
         verdict,
     );
-    record.local = form::endpoint(packet.source);
-    record.remote = form::endpoint(packet.destination);
+    record.local = record_fields::endpoint(packet.source);
+    record.remote = record_fields::endpoint(packet.destination);
     record.process = raw;
     record.idle = idle;
-    record.packet = Some(form::packet(packet)).map(|packet| crate::record::Packet {
+    record.packet = Some(record_fields::packet(packet)).map(|packet| crate::record::Packet {
         hops: None,
         ..packet
     });
     record.interface = egress.facts.interface.clone();
-    record.kernel = Some(form::seen_only(part, true));
+    record.kernel = Some(record_fields::seen_only(part, true));
     record.link = link(LinkRole::Sender);
     Some((egress.time, record))
 }
@@ -327,7 +333,7 @@ fn accepted(
     sender: Option<&OtherEnd>,
     host: &HostFacts,
     context: &Context,
-    ledger: &Ledger,
+    recent: &Recent,
 ) -> Draft {
     let received = &seen.event;
     let socket = &received.socket;
@@ -336,7 +342,7 @@ fn accepted(
     let arrived = ingress
         .map(|ingress| Arrived::seen(&ingress.event))
         .or_else(|| Arrived::by_tcp_reset(received));
-    let around = ledger.around(part.netns, received, arrived.as_ref(), seen.time);
+    let around = recent.around(part.netns, received, arrived.as_ref(), seen.time);
     let idle = clocks::idle(socket, socket.state, around.quiet.as_ref());
     let process = attribution::received(received, &seen.facts);
     let verdict = AcceptedCase {
@@ -346,7 +352,7 @@ fn accepted(
         clocks: idle.as_ref().map(clocks_of),
         sender: sender.cloned(),
         process: process.as_ref().map(|process| process.comm.clone()),
-        keepalive: Some(form::keepalive(socket, &seen.facts)),
+        keepalive: Some(record_fields::keepalive(socket, &seen.facts)),
         around: around.clone(),
         witness: Witness::Kernel,
         context: *context,
@@ -356,7 +362,7 @@ fn accepted(
     }
     .weighed()
     .verdict();
-    let mut idle = idle.map(|idle| form::with_timeout(idle, &around, verdict.cause));
+    let mut idle = idle.map(|idle| record_fields::with_timeout(idle, &around, verdict.cause));
     // A device between the ends is on this host, too, and has said what its timeout is.
     if verdict.cause == Cause::IdleTimeout
         && let Some(own) = sender.and_then(|sender| sender.timeout.as_ref())
@@ -365,11 +371,12 @@ fn accepted(
     {
         idle.candidates.extend_from_slice(&own.settings);
     }
-    let mut record = form::blank(time, Direction::Received, host, part.netns_inode, verdict);
-    record.local = form::endpoint(received.flow.local);
-    record.remote = form::endpoint(received.flow.remote);
+    let mut record =
+        record_fields::blank(time, Direction::Received, host, part.netns_inode, verdict);
+    record.local = record_fields::endpoint(received.flow.local);
+    record.remote = record_fields::endpoint(received.flow.remote);
     record.process = process;
-    record.socket = Some(form::socket(
+    record.socket = Some(record_fields::socket(
         socket,
         socket.state,
         received.ownership.as_ref(),
@@ -377,7 +384,7 @@ fn accepted(
         &seen.facts,
     ));
     record.idle = idle;
-    record.packet = arrived.as_ref().map(form::arrived);
+    record.packet = arrived.as_ref().map(record_fields::arrived);
     record.interface = ingress
         .map_or(&seen.facts, |ingress| &ingress.facts)
         .interface
@@ -389,7 +396,7 @@ fn accepted(
     record.kernel = Some(Kernel {
         reason: None,
         state: Some(Word::new_static(socket.state.name())),
-        hook: form::hooks(&hooks, part, false),
+        hook: record_fields::hooks(&hooks, part, false),
     });
     record.link = link(LinkRole::Receiver);
     (time, record)
@@ -419,13 +426,14 @@ fn forwarded(
         expired,
     }
     .verdict();
-    let mut record = form::blank(time, Direction::Forwarded, host, part.netns_inode, verdict);
+    let mut record =
+        record_fields::blank(time, Direction::Forwarded, host, part.netns_inode, verdict);
     record.idle = idle;
-    record.local = form::endpoint(packet.source);
-    record.remote = form::endpoint(packet.destination);
-    record.packet = Some(form::packet(packet));
+    record.local = record_fields::endpoint(packet.source);
+    record.remote = record_fields::endpoint(packet.destination);
+    record.packet = Some(record_fields::packet(packet));
     record.interface = leaving.facts.interface.clone();
-    record.kernel = Some(form::seen_only(part, true));
+    record.kernel = Some(record_fields::seen_only(part, true));
     record.link = link(LinkRole::Forwarder);
     Some((time, record))
 }
@@ -437,7 +445,7 @@ fn observed(
     sender: Option<&OtherEnd>,
     host: &HostFacts,
     context: &Context,
-    ledger: &Ledger,
+    recent: &Recent,
 ) -> Option<Draft> {
     let ingress = part
         .first_ingress()
@@ -447,7 +455,7 @@ fn observed(
         local: packet.destination,
         remote: packet.source,
     };
-    let other = ledger.other_reset(part.netns, flow, ingress.time);
+    let other = recent.other_reset(part.netns, flow, ingress.time);
     let verdict = ArrivedCase {
         packet: Arc::clone(packet),
         sender: sender.cloned(),
@@ -455,18 +463,18 @@ fn observed(
         context: *context,
     }
     .verdict();
-    let mut record = form::blank(
+    let mut record = record_fields::blank(
         ingress.time,
         Direction::Observed,
         host,
         part.netns_inode,
         verdict,
     );
-    record.local = form::endpoint(packet.destination);
-    record.remote = form::endpoint(packet.source);
-    record.packet = Some(form::packet(packet));
+    record.local = record_fields::endpoint(packet.destination);
+    record.remote = record_fields::endpoint(packet.source);
+    record.packet = Some(record_fields::packet(packet));
     record.interface = ingress.facts.interface.clone();
-    record.kernel = Some(form::seen_only(part, false));
+    record.kernel = Some(record_fields::seen_only(part, false));
     record.link = link(LinkRole::Receiver);
     Some((ingress.time, record))
 }
@@ -477,10 +485,10 @@ pub fn captured(
     file: &Word,
     host: &HostFacts,
     context: &Context,
-    ledger: &Ledger,
+    recent: &Recent,
 ) -> Box<Record> {
     let packet = Arc::clone(&captured.packet);
-    let around = ledger.around_captured(&captured);
+    let around = recent.around_captured(&captured);
     let idle = captured.received.as_ref().and_then(|received| {
         clocks::idle(
             &received.socket,
@@ -489,8 +497,8 @@ pub fn captured(
         )
     });
     let (source, destination) = (
-        form::endpoint(packet.source),
-        form::endpoint(packet.destination),
+        record_fields::endpoint(packet.source),
+        record_fields::endpoint(packet.destination),
     );
     let (direction, local, remote) = match captured.vantage {
         Some(Vantage::Source | Vantage::Both) => (Direction::Sent, source, destination),
@@ -508,12 +516,12 @@ pub fn captured(
     let (time, usual_ttl) = (captured.time, captured.usual_ttl);
     let clocks = idle.as_ref().map(clocks_of);
     let verdict = CapturedCase::new(captured, around.clone(), clocks, *context).verdict();
-    let mut record = form::blank(time, direction, host, None, verdict);
+    let mut record = record_fields::blank(time, direction, host, None, verdict);
     (record.local, record.remote) = (local, remote);
-    record.idle = idle.map(|idle| form::with_timeout(idle, &around, record.verdict.cause));
+    record.idle = idle.map(|idle| record_fields::with_timeout(idle, &around, record.verdict.cause));
     record.packet = Some(crate::record::Packet {
         expected_ttl: usual_ttl.or(packet.baseline.map(|baseline| baseline.ttl)),
-        ..form::packet(&packet)
+        ..record_fields::packet(&packet)
     });
     record.capture = Some(Box::new(place));
     record

@@ -1,5 +1,4 @@
-//! What is kept from reset to reset: the paths' history, the peers' TTLs, who talked on after "its" reset, which resets
-//! missed.
+//! State kept between resets: idle times of paths, TTLs of peers, segments after a reset, rejected resets.
 //!
 //! Pure and bounded, fed with each event as it comes; asked when a reset is judged, after its window.
 
@@ -35,7 +34,7 @@ type Connection = (NetnsCookie, Flow);
 
 /// See the module.
 #[derive(Debug)]
-pub struct Ledger {
+pub struct Recent {
     knowledge: Knowledge,
     memory: Memory,
     ttls: LruCache<(NetnsCookie, IpAddr), Vec<(Flow, u8)>>,
@@ -53,7 +52,7 @@ struct Ending {
     tidied: bool,
 }
 
-impl Ledger {
+impl Recent {
     /// An empty one; `knowledge` does not change.
     pub fn new(knowledge: Knowledge) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! Which resets did a process of this host pass on from one of its connections to another?
+//! Resets that a process of this host passed on from one of its connections to another.
 //!
 //! A proxy has accepted one leg and connected the other, and what came in by one went out by the other. So a leg that its
 //! process resets within [`PASS_THROUGH`] of a reset it got on another is passed on only where the numbers of bytes say that
@@ -198,8 +198,8 @@ impl Leg {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::fixtures::{MS, NOW, Scene, closing, ownership, socket};
     use crate::event::OwnerSource;
-    use crate::pipeline::fixtures::{MS, NOW, Scene, closing, ownership, socket};
     use crate::record::Role;
 
     const AT: BootTime = BootTime(NOW);

@@ -1,10 +1,13 @@
-//! How are events for tests built in a line or two?
+//! Builders of events for tests.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::decode::KernelFacts;
+use crate::engine::{Config, Engine, Input};
 use crate::event::*;
-use crate::pipeline::Pipeline;
+use crate::idle::candidates::Hop;
+
 use crate::record::Output;
 use crate::record::{Direction, Record};
 
@@ -303,7 +306,7 @@ pub fn event_in(netns: u64, micros: u64, body: impl Into<Body>) -> Event {
     }
 }
 
-/// What a fresh pipeline makes of these events.
+/// What a fresh engine makes of these events.
 pub fn run(events: Vec<Event>) -> Vec<Record> {
     run_with(
         host(),
@@ -315,17 +318,41 @@ pub fn run(events: Vec<Event>) -> Vec<Record> {
 }
 
 pub fn run_with(host: HostFacts, events: Vec<(Event, Facts)>) -> Vec<Record> {
-    run_in(Pipeline::new(host), events)
+    run_in(engine(host), events)
 }
 
-/// What this pipeline makes of these events.
-pub fn run_in(mut pipeline: Pipeline, events: Vec<(Event, Facts)>) -> Vec<Record> {
-    let mut out = Vec::new();
+/// An engine for this host, with no device configured.
+pub fn engine(host: HostFacts) -> Engine {
+    engine_with(host, Vec::new())
+}
+
+/// An engine for this host and these devices around it.
+pub fn engine_with(host: HostFacts, hops: Vec<Hop>) -> Engine {
+    Engine::new(Config {
+        kernel: KernelFacts::default(),
+        host,
+        hops,
+        floods: false,
+    })
+}
+
+/// What this engine makes of these events.
+pub fn run_in(mut engine: Engine, events: Vec<(Event, Facts)>) -> Vec<Record> {
     for (event, facts) in events {
-        pipeline.handle(event, facts, &mut out);
+        engine.handle(event, facts);
     }
-    pipeline.finish(&mut out);
-    resets(out)
+    resets(finish(&mut engine))
+}
+
+/// All that is left.
+pub fn finish(engine: &mut Engine) -> Vec<Output> {
+    engine.push(Input::Finish);
+    ready(engine)
+}
+
+/// All that is ready.
+pub fn ready(engine: &mut Engine) -> Vec<Output> {
+    std::iter::from_fn(|| engine.poll_output()).collect()
 }
 
 pub fn resets(out: Vec<Output>) -> Vec<Record> {

@@ -1,31 +1,26 @@
-//! Does every event come out once, in order, in time, whatever comes in?
+//! Order, completeness and timing of outputs for any input.
 
 use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::engine::fixtures::*;
 use crate::event::*;
-use crate::pipeline::fixtures::*;
 use crate::record::{Direction, Record};
 
 #[test]
 fn a_record_comes_when_its_window_is_over_and_not_before() {
-    let mut pipeline = Pipeline::new(host());
-    let mut out = Vec::new();
+    let mut engine = engine(host());
     let scene = Scene::new();
-    pipeline.handle(
-        event(0, scene.received(socket(1))),
-        Facts::default(),
-        &mut out,
-    );
+    engine.handle(event(0, scene.received(socket(1))), Facts::default());
     let deadline = BootTime(NOW).plus(WINDOW);
-    assert_eq!(pipeline.next_deadline(), Some(deadline));
-    pipeline.advance(BootTime(deadline.0 - 1), &mut out);
-    assert!(out.is_empty());
-    pipeline.advance(deadline, &mut out);
-    assert_eq!(out.len(), 1);
-    assert_eq!(pipeline.next_deadline(), None);
+    assert_eq!(engine.deadline(), Some(deadline));
+    engine.push(Input::Advance(BootTime(deadline.0 - 1)));
+    assert!(engine.poll_output().is_none());
+    engine.push(Input::Advance(deadline));
+    assert_eq!(ready(&mut engine).len(), 1);
+    assert_eq!(engine.deadline(), None);
 }
 
 #[test]
@@ -64,25 +59,22 @@ fn a_restart_begins_with_a_higher_number() {
 
 #[test]
 fn a_flood_flushes_the_oldest_early_and_counts_it() {
-    let mut pipeline = Pipeline::new(host());
-    let mut out = Vec::new();
+    let mut engine = engine(host());
     let scene = Scene::new();
     let sent = scene.answer(segment(TcpFlags::SYN, 1, 0, 0));
     let flood = MAX_PENDING as u64 + 1_000;
     for n in 0..flood {
         let mut event = event(0, sent.clone());
         event.time = BootTime(NOW + n);
-        pipeline.handle(event, Facts::default(), &mut out);
+        engine.handle(event, Facts::default());
     }
-    assert_eq!(pipeline.counters().flushed_early, 1_000);
-    pipeline.finish(&mut out);
-    assert_eq!(out.len() as u64, flood);
+    assert_eq!(engine.stats().shortfalls.judged_early, 1_000);
+    assert_eq!(finish(&mut engine).len() as u64, flood);
 }
 
 #[test]
 fn a_connection_that_died_of_silence_names_its_process() {
-    let mut pipeline = Pipeline::new(host());
-    let mut out = Vec::new();
+    let mut engine = engine(host());
     let died = TimedOut {
         flow: Scene::new().flow,
         ownership: Some(ownership(412, "java", OwnerSource::Connect)),
@@ -90,8 +82,8 @@ fn a_connection_that_died_of_silence_names_its_process() {
         last_state: TcpState::Established,
     };
     let body = Body::TimedOut(Arc::new(died));
-    pipeline.handle(event(0, body), Facts::default(), &mut out);
-    pipeline.finish(&mut out);
+    engine.handle(event(0, body), Facts::default());
+    let out = finish(&mut engine);
     assert_eq!(out.len(), 1);
     let Some(Output::TimedOut(record)) = out.first() else {
         unreachable!("a connection that died, not {out:?}");
@@ -410,7 +402,7 @@ proptest! {
     fn any_sequence_of_events_is_explained_in_time(
         steps in proptest::collection::vec((0..20_000_u64, 0..3_u64, body()), 0..60)
     ) {
-        let mut pipeline = Pipeline::new(host());
+        let mut engine = engine(host());
         let mut out = Vec::new();
         let mut micros = 0;
         let mut sent = 0;
@@ -419,13 +411,14 @@ proptest! {
             sent += usize::from(matches!(body, Body::Sent(_)));
             let event = event_in(netns, micros, body);
             let now = event.time;
-            pipeline.handle(event, Facts::default(), &mut out);
-            pipeline.advance(now, &mut out);
-            prop_assert!(pipeline.next_deadline().is_none_or(|deadline| deadline > now));
-            prop_assert!(pipeline.next_deadline().is_none_or(|deadline| deadline <= now.plus(WINDOW)));
+            engine.handle(event, Facts::default());
+            engine.push(Input::Advance(now));
+            out.extend(ready(&mut engine));
+            prop_assert!(engine.deadline().is_none_or(|deadline| deadline > now));
+            prop_assert!(engine.deadline().is_none_or(|deadline| deadline <= now.plus(WINDOW)));
         }
-        pipeline.finish(&mut out);
-        prop_assert_eq!(pipeline.next_deadline(), None);
+        out.extend(finish(&mut engine));
+        prop_assert_eq!(engine.deadline(), None);
         let records = resets(out);
         prop_assert_eq!(records.iter().filter(|record| sent_events(record)).count(), sent);
         for pair in records.windows(2) {
@@ -443,71 +436,17 @@ proptest! {
     }
 }
 
-/// `cargo test --release -p rsttrace-core --lib -- --ignored --nocapture pipeline_speed`
-#[test]
-#[ignore = "a measurement, not a claim"]
-fn pipeline_speed() {
-    let scene = Scene::new();
-    let rounds = 100_000_u64;
-    let mut events = Vec::new();
-    for n in 0..rounds {
-        let mut scene = scene.clone();
-        scene
-            .flow
-            .remote
-            .set_port(u16::try_from(n % 60_000).expect("small"));
-        let number = u32::try_from(n).expect("small") * 7919;
-        let mut sent = scene.active(Some("TCP_STATE"), closing(n + 1));
-        if let Some(socket) = sent.socket.as_mut() {
-            socket.linger = Some(Duration::ZERO);
-            (socket.snd_nxt, socket.snd_una) = (number, number);
-        }
-        let mut packet = scene.egress(TcpFlags::RST | TcpFlags::ACK, number, 5000);
-        packet.loopback = true;
-        let mut peer = socket(n + 1_000_000);
-        (peer.rcv_nxt, peer.snd_nxt, peer.snd_una) = (number, 5000, 5000);
-        let arriving = Packet {
-            egress: false,
-            target: target(&peer),
-            ..packet.clone()
-        };
-        // 50,000 resets a second, both ends on this host.
-        events.push(event(n * 20, packet));
-        events.push(event(n * 20 + 1, arriving));
-        events.push(event(n * 20 + 2, scene.reversed().received(peer)));
-        events.push(event(n * 20 + 3, sent));
-    }
-    let mut pipeline = Pipeline::new(host());
-    let mut out = Vec::new();
-    let mut records = 0;
-    let start = std::time::Instant::now();
-    for event in events {
-        pipeline.handle(event, Facts::default(), &mut out);
-        records += out.len() as u64;
-        out.clear();
-    }
-    pipeline.finish(&mut out);
-    records += out.len() as u64;
-    let spent = start.elapsed();
-    eprintln!(
-        "{:?} an event, {:?} a reset, {records} records",
-        spent / 400_000,
-        spent / 100_000
-    );
-    assert_eq!(records, 2 * rounds);
-}
-
 #[test]
 fn after_a_rest_it_goes_on_as_before_and_what_waits_is_kept() {
-    let mut pipeline = Pipeline::new(host());
+    let mut engine = engine(host());
     let (mut out, scene) = (Vec::new(), Scene::new());
     for round in 0..3 {
         let accepted = event(round * 1_000 * MS, scene.received(socket(1)));
-        pipeline.handle(accepted, Facts::default(), &mut out);
-        pipeline.rest();
-        pipeline.finish(&mut out);
-        pipeline.rest();
-        assert!(pipeline.join.index_is_empty() && pipeline.next_deadline().is_none());
+        engine.handle(accepted, Facts::default());
+        engine.push(Input::Rest);
+        out.extend(finish(&mut engine));
+        engine.push(Input::Rest);
+        assert!(engine.join.index_is_empty() && engine.deadline().is_none());
     }
     assert_eq!(out.len(), 3);
 }

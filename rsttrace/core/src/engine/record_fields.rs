@@ -1,4 +1,4 @@
-//! How do the kernel's observations fill the fields of the public record?
+//! Fields of the public record, from the observations of the kernel.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -330,7 +330,7 @@ fn seconds(span: Option<Duration>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::fixtures::host;
+    use crate::engine::fixtures::host;
 
     #[test]
     fn times_have_all_nine_digits() {

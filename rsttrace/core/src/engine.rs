@@ -1,0 +1,705 @@
+//! The engine: events in, explained resets out, in event order and within a fixed time.
+//!
+//! Everything that affects a trace comes in as [`Input`]s, in order: the bytes of events with facts about the host, the time, losses
+//! and counts. The same inputs give the same outputs, byte for byte; a
+//! recording is a sequence of them (`rsttrace-capture::recording`). No files, no clock, no task: whoever drives it pushes inputs, takes
+//! outputs, and pushes the time again when [`Engine::deadline`] has come. Memory is bounded: at most [`MAX_PENDING`] resets wait for
+//! more observations, and as many records for their turn.
+
+mod build_records;
+#[cfg(test)]
+pub(crate) mod fixtures;
+mod proxy;
+mod recent;
+mod record_fields;
+#[cfg(test)]
+mod tests;
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::captured::Captured;
+use crate::causes::{path_lesson, rules};
+use crate::decode::{DecodeError, Decoder, KernelFacts};
+use crate::event::{
+    Body, BootTime, Event, Facts, HostFacts, NetnsCookie, SocketCookie, TcpState, TimedOut,
+};
+use crate::flood::{Flood, Refused, SumNames, Suppressed};
+use crate::hash::HashMap;
+use crate::idle::candidates::{Hop, Knowledge};
+use crate::join::{self, Chain, Join};
+use crate::record::{Cause, Direction, Id, Origin, Output, Record, Severity, Word};
+use crate::verdict::{Context, Reason};
+use crate::vitals::{Shortfalls, TableVitals};
+use proxy::Proxies;
+use recent::Recent;
+
+/// Most resets that wait for further observations.
+pub const MAX_PENDING: usize = 65_536;
+
+/// How long after its event a record comes out.
+pub const WINDOW: Duration = join::WINDOW;
+
+/// Events come out of order across CPUs, but not by more than this.
+const DISORDER: Duration = Duration::from_millis(50);
+
+/// Losses are noticed by polling: one noted at an instant may be this far away.
+const LOSS_REACH: Duration = Duration::from_millis(1_500);
+
+/// Records of one chain come out within this.
+const LINK_LIFE: Duration = Duration::from_secs(2);
+
+/// Losses remembered.
+const MAX_LOSSES: usize = 64;
+
+/// Namespaces whose inodes are kept for sums; no host has so many at once.
+const MOST_NAMESPACES: usize = 16_384;
+
+/// What does not change from input to input.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// For decoding.
+    pub kernel: KernelFacts,
+    /// The host that is traced.
+    pub host: HostFacts,
+    /// Devices around it, as configured.
+    pub hops: Vec<Hop>,
+    /// In a flood resets may be counted and not described.
+    pub floods: bool,
+}
+
+impl Config {
+    /// For the resets of one capture, with these devices around its hosts.
+    pub fn of_capture(name: &Word, hops: Vec<Hop>) -> Self {
+        Self {
+            kernel: KernelFacts::default(),
+            host: HostFacts::of_capture(name),
+            hops,
+            floods: false,
+        }
+    }
+}
+
+/// One thing that goes in.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input<'a> {
+    /// An event came out of the kernel.
+    Event {
+        /// As it was in the ring: the wire format of `rsttrace_common`, in the byte order of the machine.
+        bytes: &'a [u8],
+        /// What they say, where somebody had to decode them to ask the host ([`Engine::decode`]); else they are decoded here.
+        decoded: Option<Event>,
+        /// What the host knew then. Not looked at where the bytes cannot be decoded.
+        facts: Facts,
+    },
+    /// It is so late: every event up to then has come in.
+    Advance(BootTime),
+    /// So many events were lost around the newest one.
+    Lost(u64),
+    /// Observations around the newest event were counted and not described.
+    Suppressed(Suppressed),
+    /// Nothing was counted without being described until then.
+    FloodRests(BootTime),
+    /// The kernel's buckets were read.
+    Refused {
+        /// When.
+        now: BootTime,
+        /// All that have refused since the start.
+        refused: Vec<Refused>,
+        /// Inode numbers of the namespaces they name, as far as they are known.
+        namespaces: Vec<(NetnsCookie, u32)>,
+        /// Nothing will follow.
+        finish: bool,
+    },
+    /// Nothing happens, and memory is given back.
+    Rest,
+    /// The end: all that is open is judged.
+    Finish,
+}
+
+/// See the module.
+pub struct Engine {
+    decoder: Decoder,
+    host: HostFacts,
+    join: Join,
+    recent: Recent,
+    proxies: Proxies,
+    ready: BinaryHeap<Reverse<Ready>>,
+    outputs: VecDeque<Output>,
+    /// Chains with several records: the number of the first, once it is out.
+    links: HashMap<u64, Option<u64>>,
+    /// When each of them began, the oldest first.
+    links_by_age: VecDeque<(BootTime, u64)>,
+    losses: VecDeque<(BootTime, u64)>,
+    suppressions: VecDeque<(BootTime, Suppressed)>,
+    next_number: u64,
+    serial: u64,
+    newest: BootTime,
+    /// Absent where each reset is described.
+    flood: Option<Flood>,
+    /// Inode numbers of namespaces that sums may name.
+    inodes: BTreeMap<NetnsCookie, u32>,
+    counted: Counted,
+    undecodable: u64,
+    judged_early: u64,
+}
+
+/// Events that came in, by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// `tcp_send_reset`.
+    pub sent: u64,
+    /// `tcp_receive_reset`.
+    pub received: u64,
+    /// Classifiers.
+    pub packets: u64,
+    /// Connections that died without a reset.
+    pub timed_out: u64,
+}
+
+/// What has been done so far, and how full the tables are.
+#[derive(Clone, Debug)]
+pub struct Stats {
+    /// Events that came in.
+    pub counted: Counted,
+    /// What could not be done here; what only others know is left at 0.
+    pub shortfalls: Shortfalls,
+    /// How full the tables are.
+    pub tables: Vec<TableVitals>,
+}
+
+/// A record that waits for its turn.
+struct Ready {
+    time: BootTime,
+    serial: u64,
+    link: Option<u64>,
+    /// The state of the socket that accepted the reset.
+    accepted_in: Option<TcpState>,
+    output: Output,
+}
+
+impl Engine {
+    /// An engine for a trace that begins.
+    pub fn new(config: Config) -> Self {
+        let Config {
+            kernel,
+            host,
+            hops,
+            floods,
+        } = config;
+        let started = i128::from(host.started.0).saturating_add(host.realtime_offset_ns);
+        Self {
+            decoder: Decoder::new(kernel),
+            // Microseconds of real time: a later start begins with a higher number than any given before.
+            next_number: u64::try_from(started / 1_000).unwrap_or_default(),
+            recent: Recent::new(Knowledge {
+                hops,
+                environment: host.environment,
+            }),
+            proxies: Proxies::default(),
+            host,
+            join: Join::default(),
+            ready: BinaryHeap::new(),
+            outputs: VecDeque::new(),
+            links: HashMap::default(),
+            links_by_age: VecDeque::new(),
+            losses: VecDeque::new(),
+            suppressions: VecDeque::new(),
+            serial: 0,
+            newest: BootTime::default(),
+            flood: floods.then(Flood::default),
+            inodes: BTreeMap::new(),
+            counted: Counted::default(),
+            undecodable: 0,
+            judged_early: 0,
+        }
+    }
+
+    /// Takes in one input. What is ready then is to be had by [`Self::poll_output`].
+    pub fn push(&mut self, input: Input<'_>) {
+        match input {
+            Input::Event {
+                bytes,
+                decoded,
+                facts,
+            } => match decoded.map_or_else(|| self.decode(bytes), Ok) {
+                Ok(event) => self.event(bytes, event, facts),
+                Err(_) => {
+                    self.undecodable += 1;
+                    self.lost(1);
+                }
+            },
+            Input::Advance(now) => self.advance(now),
+            Input::Lost(lost) => self.lost(lost),
+            Input::Suppressed(suppressed) => self.suppressed(suppressed),
+            Input::FloodRests(now) => {
+                if let Some(flood) = &mut self.flood {
+                    flood.rests(now);
+                }
+            }
+            Input::Refused {
+                now,
+                refused,
+                namespaces,
+                finish,
+            } => {
+                for (netns, inode) in namespaces {
+                    if self.inodes.len() < MOST_NAMESPACES || self.inodes.contains_key(&netns) {
+                        self.inodes.insert(netns, inode);
+                    }
+                }
+                self.refused(now, &refused, finish);
+            }
+            Input::Rest => self.rest(),
+            Input::Finish => self.finish(),
+        }
+    }
+
+    /// The next output that is ready.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When something will be due next. Before that [`Input::Advance`] changes nothing.
+    pub fn deadline(&self) -> Option<BootTime> {
+        let ready = self
+            .ready
+            .peek()
+            .map(|Reverse(ready)| ready.time.plus(WINDOW));
+        match (self.join.next_deadline(), ready) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// What bytes of the kernel say, for whoever has to ask the host before [`Input::Event`].
+    pub fn decode(&self, bytes: &[u8]) -> Result<Event, DecodeError> {
+        self.decoder.decode(bytes)
+    }
+
+    /// Name of a reason of the kernel's; absent if it gives none.
+    pub fn reason(&self, number: u32) -> Option<String> {
+        self.decoder.reason(number).map(|reason| reason.to_string())
+    }
+
+    /// Whether resets may be counted and not described.
+    pub fn knows_floods(&self) -> bool {
+        self.flood.is_some()
+    }
+
+    /// Whether sums of what was not described are held back.
+    pub fn holds_sums(&self) -> bool {
+        self.flood.as_ref().is_some_and(Flood::is_pending)
+    }
+
+    /// The time of the newest event so far; 0 before the first.
+    pub fn newest(&self) -> BootTime {
+        self.newest
+    }
+
+    /// Resets that are not judged yet, and records that wait for their turn.
+    pub fn open(&self) -> usize {
+        self.join.open_chains() + self.ready.len()
+    }
+
+    /// Timeouts that the resets so far have shown, each as a sentence.
+    pub fn learned_timeouts(&self) -> Vec<String> {
+        self.recent.lessons().iter().map(path_lesson).collect()
+    }
+
+    /// What has been done so far.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            counted: self.counted,
+            shortfalls: Shortfalls {
+                undecodable: self.undecodable,
+                judged_early: self.judged_early,
+                ambiguous: self.join.ambiguous(),
+                ..Shortfalls::default()
+            },
+            tables: self.tables().collect(),
+        }
+    }
+
+    fn tables(&self) -> impl Iterator<Item = TableVitals> {
+        let own = [
+            ("open_chains", self.join.open_chains(), Some(MAX_PENDING)),
+            ("ready_records", self.ready.len(), Some(MAX_PENDING)),
+            ("links", self.links.len(), None),
+        ];
+        own.into_iter()
+            .chain(self.proxies.tables())
+            .chain(self.recent.tables())
+            .map(|(name, entries, capacity)| TableVitals {
+                name,
+                entries: Some(entries as u64),
+                capacity: capacity.map(|most| most as u64),
+                evictions: None,
+            })
+    }
+
+    fn event(&mut self, bytes: &[u8], event: Event, facts: Facts) {
+        self.newest = self.newest.max(event.time);
+        // What sent resets of the event's class are, for the sums of those that are not described.
+        if let Some(flood) = &mut self.flood
+            && let Body::Sent(sent) = &event.body
+            && let Some(class) = Decoder::class(bytes)
+        {
+            flood.described(class, rules::of_sent(sent).cause, event.time);
+        }
+        self.handle(event, facts);
+    }
+
+    /// Takes in one event with what the edge knows about it.
+    pub(crate) fn handle(&mut self, event: Event, facts: Facts) {
+        let at = join::Origin {
+            time: event.time,
+            netns: event.netns,
+            inode: event.netns_inode.or(facts.netns_inode),
+        };
+        self.recent.see(at, &event.body);
+        match event.body {
+            Body::Sent(sent) => {
+                self.counted.sent += 1;
+                self.proxies.sent(&sent, at.time);
+                self.join.sent(at, sent, facts);
+            }
+            Body::Received(received) => {
+                self.counted.received += 1;
+                self.join.received(at, received, facts);
+            }
+            Body::Packet(packet) => {
+                self.counted.packets += 1;
+                self.join.packet(at, packet, facts);
+            }
+            Body::TimedOut(timed_out) => {
+                self.counted.timed_out += 1;
+                self.timed_out(at, &timed_out, &facts);
+            }
+        }
+        while self.join.open_chains() > MAX_PENDING {
+            self.judged_early += 1;
+            match self.join.close(None) {
+                Some(chain) => self.judge(chain),
+                None => break,
+            }
+        }
+        while self.ready.len() > MAX_PENDING {
+            self.emit();
+        }
+        let settled = at.time.before(DISORDER);
+        self.advance(settled);
+    }
+
+    /// Takes in a reset of the capture that is called `file`. Those of one capture come in order of time.
+    pub fn captured(&mut self, captured: Captured, file: &Word) {
+        self.recent.see_captured(&captured);
+        let context = Context {
+            coverage: self.host.coverage,
+            lost_nearby: 0,
+            suppressed_nearby: Suppressed::default(),
+            environment: self.host.environment,
+        };
+        let (time, overlay) = (captured.time, captured.overlay);
+        let received = captured.received.clone();
+        let record = build_records::captured(captured, file, &self.host, &context, &self.recent);
+        if record.verdict.origin == Origin::Middlebox
+            && let Some(received) = &received
+        {
+            self.recent.blame_device(overlay, received, time);
+        }
+        self.wait(time, None, None, Output::Reset(record));
+        self.advance(time.before(DISORDER));
+    }
+
+    /// Emits every record whose window was over at `now`, in event order.
+    ///
+    /// `now` is an instant up to which every event has been handed in: with a backlog the time of the newest event
+    /// handed in, not the clock's, or what belongs together is torn apart.
+    fn advance(&mut self, now: BootTime) {
+        while let Some(chain) = self.join.close(Some(now)) {
+            self.judge(chain);
+        }
+        while self
+            .ready
+            .peek()
+            .is_some_and(|Reverse(ready)| ready.time.plus(WINDOW) <= now)
+        {
+            self.emit();
+        }
+    }
+
+    /// Emits all that is left.
+    fn finish(&mut self) {
+        while let Some(chain) = self.join.close(None) {
+            self.judge(chain);
+        }
+        while !self.ready.is_empty() {
+            self.emit();
+        }
+    }
+
+    /// Observations were counted and not handed in around the newest event: a verdict that rests on the absence of one near it is
+    /// less sure.
+    fn suppressed(&mut self, suppressed: Suppressed) {
+        if suppressed == Suppressed::default() {
+            return;
+        }
+        if self.suppressions.len() == MAX_LOSSES {
+            self.suppressions.pop_front();
+        }
+        self.suppressions.push_back((self.newest, suppressed));
+    }
+
+    /// Gives back the room that a flood took.
+    fn rest(&mut self) {
+        self.join.rest();
+        if self.ready.is_empty() && self.join.open_chains() == 0 {
+            self.ready = BinaryHeap::new();
+            self.outputs.shrink_to_fit();
+        }
+    }
+
+    /// Events were lost around the newest one.
+    fn lost(&mut self, lost: u64) {
+        self.note_loss(self.newest, lost);
+    }
+
+    /// Events were lost around `at`: a verdict that rests on the absence of one near it is less sure.
+    pub(crate) fn note_loss(&mut self, at: BootTime, lost: u64) {
+        if lost == 0 {
+            return;
+        }
+        if self.losses.len() == MAX_LOSSES {
+            self.losses.pop_front();
+        }
+        self.losses.push_back((at, lost));
+    }
+
+    fn refused(&mut self, now: BootTime, refused: &[Refused], finish: bool) {
+        let Some(flood) = &mut self.flood else { return };
+        let mut sums = flood.read(now, refused);
+        if finish {
+            sums.extend(flood.finish(now));
+        }
+        let is_pending = flood.is_pending();
+        for sum in sums {
+            let names = SumNames {
+                reason: sum
+                    .kind
+                    .reason()
+                    .and_then(|reason| self.decoder.reason(reason)),
+                state: sum.kind.state().and_then(Decoder::state),
+                netns: sum
+                    .kind
+                    .netns
+                    .and_then(|netns| self.inodes.get(&netns).copied()),
+            };
+            let record = record_fields::suppressed(&sum, names, &self.host);
+            self.outputs.push_back(Output::Suppressed(Box::new(record)));
+        }
+        if !is_pending {
+            self.inodes.clear();
+        }
+    }
+
+    fn judge(&mut self, mut chain: Chain) {
+        build_records::drop_echo(&mut chain);
+        let context = Context {
+            coverage: self.host.coverage,
+            lost_nearby: self.lost_near(chain.first),
+            suppressed_nearby: self.suppressed_near(chain.first),
+            environment: self.host.environment,
+        };
+        let reason = chain
+            .sent()
+            .and_then(|sent| self.proxies.reason(&sent.event));
+        let drafts =
+            build_records::records(&chain, &self.host, &context, &self.recent, reason.as_ref());
+        let passed_on = self.passed_on(&chain, &drafts);
+        let linked = reason.is_some() || !passed_on.is_empty() || drafts.len() > 1;
+        let link = linked.then(|| reason.map_or_else(|| self.new_link(chain.first), |it| it.link));
+        if let Some(link) = link {
+            for (leg, reason) in passed_on {
+                self.proxies.explain(leg, Reason { link, ..reason });
+            }
+        }
+        let accepted_in = chain.received().map(|seen| seen.event.socket.state);
+        for (time, record) in drafts {
+            let accepted_in = accepted_in.filter(|_| record.direction == Direction::Received);
+            self.wait(time, link, accepted_in, Output::Reset(record));
+        }
+    }
+
+    /// Notes who reset an accepted chain, and gives the legs its process reset because of that, their link still to be set.
+    fn passed_on(
+        &mut self,
+        chain: &Chain,
+        drafts: &[(BootTime, Box<Record>)],
+    ) -> Vec<(SocketCookie, Reason)> {
+        let Some((netns, received)) = chain.accepted() else {
+            return Vec::new();
+        };
+        let Some((_, record)) = drafts
+            .iter()
+            .find(|(_, record)| record.direction == Direction::Received)
+        else {
+            return Vec::new();
+        };
+        if record.verdict.origin == Origin::Middlebox {
+            self.recent
+                .blame_device(netns, &received.event, received.time);
+        }
+        // A leg that its own process had closed is the end of a chain, not its beginning.
+        let socket = &received.event.socket;
+        if record.verdict.severity != Severity::Fault || socket.orphaned || socket.send_shutdown {
+            return Vec::new();
+        }
+        let process = record.process.as_ref();
+        self.proxies
+            .passed_on(&received.event, received.time, process)
+            .into_iter()
+            .map(|passed| {
+                let reason = Reason {
+                    link: 0,
+                    verdict: record.verdict.clone(),
+                    after: passed.after,
+                    confidence: passed.confidence.max(record.verdict.confidence),
+                };
+                (passed.to, reason)
+            })
+            .collect()
+    }
+
+    /// A chain of records that will share a number.
+    fn new_link(&mut self, began: BootTime) -> u64 {
+        while let Some(&(oldest, link)) = self.links_by_age.front()
+            && began.since(oldest) > LINK_LIFE
+        {
+            self.links_by_age.pop_front();
+            self.links.remove(&link);
+        }
+        let link = self.serial;
+        self.serial += 1;
+        self.links.insert(link, None);
+        self.links_by_age.push_back((began, link));
+        link
+    }
+
+    fn timed_out(&mut self, at: join::Origin, event: &TimedOut, facts: &Facts) {
+        let record = record_fields::timed_out(at, event, facts, &self.host);
+        self.wait(at.time, None, None, Output::TimedOut(Box::new(record)));
+    }
+
+    fn wait(
+        &mut self,
+        time: BootTime,
+        link: Option<u64>,
+        accepted_in: Option<TcpState>,
+        output: Output,
+    ) {
+        self.ready.push(Reverse(Ready {
+            time,
+            serial: self.serial,
+            link,
+            accepted_in,
+            output,
+        }));
+        self.serial += 1;
+    }
+
+    /// Numbers the oldest ready record and puts it out.
+    fn emit(&mut self) {
+        let Some(Reverse(mut ready)) = self.ready.pop() else {
+            return;
+        };
+        let number = self.next_number;
+        self.next_number += 1;
+        let id = Id {
+            boot: self.host.boot_id.clone(),
+            number,
+        };
+        match &mut ready.output {
+            Output::TimedOut(record) => record.id = id,
+            Output::Suppressed(_) => {}
+            Output::Reset(record) => {
+                record.id = id;
+                let first = ready.link.map_or(number, |link| self.linked(link, number));
+                match record.link.as_mut() {
+                    Some(link) if ready.link.is_some() => link.id = first,
+                    _ => record.link = None,
+                }
+            }
+        }
+        self.note_verdict(&ready);
+        self.outputs.push_back(ready.output);
+    }
+
+    /// What the resets of a class are, for the sums of those that are not described.
+    fn note_verdict(&mut self, ready: &Ready) {
+        let (Some(flood), Output::Reset(record)) = (&mut self.flood, &ready.output) else {
+            return;
+        };
+        let cause = record.verdict.cause;
+        if record.direction == Direction::Sent && cause == Cause::Propagated {
+            flood.overruled(self.newest);
+        }
+        if let Some(state) = ready.accepted_in {
+            flood.described(Decoder::class_of_accepted(state), cause, self.newest);
+        }
+    }
+
+    /// The number of a chain's first record, which is `number` if none came before.
+    fn linked(&mut self, link: u64, number: u64) -> u64 {
+        self.links
+            .get_mut(&link)
+            .map_or(number, |first| *first.get_or_insert(number))
+    }
+
+    fn lost_near(&self, time: BootTime) -> u64 {
+        self.losses
+            .iter()
+            .filter(|(at, _)| is_near(*at, time))
+            .fold(0, |sum, (_, lost)| sum.saturating_add(*lost))
+    }
+
+    fn suppressed_near(&self, time: BootTime) -> Suppressed {
+        let near = self.suppressions.iter();
+        near.filter(|(at, _)| is_near(*at, time))
+            .fold(Suppressed::default(), |sum, (_, more)| sum.plus(*more))
+    }
+}
+
+/// Whether two instants are close enough for what was missed at the one to matter at the other.
+fn is_near(one: BootTime, other: BootTime) -> bool {
+    one.since(other).max(other.since(one)) <= LOSS_REACH
+}
+
+impl Ready {
+    fn key(&self) -> (BootTime, u64) {
+        (self.time, self.serial)
+    }
+}
+
+impl PartialEq for Ready {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Ready {}
+
+impl PartialOrd for Ready {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Ready {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}

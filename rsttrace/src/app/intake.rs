@@ -1,0 +1,148 @@
+//! From raw events to the engine, with facts from the host and a copy for the recorder.
+
+use std::collections::BTreeMap;
+
+use log::{debug, warn};
+use tokio::time::Instant;
+
+use super::recorder::{Recorded, Recorder};
+use crate::engine::{Engine, Input};
+use crate::event::{BootTime, Facts, NetnsCookie};
+use crate::flood::{Kind, Refused, Suppressed};
+use crate::host::{Enricher, NetnsNames};
+use crate::recording::End;
+use crate::sys;
+use crate::vitals::{Shortfalls, TableVitals};
+
+/// The engine, what the host adds to its events, and the recording of both.
+pub struct Intake<N> {
+    /// What comes out.
+    pub engine: Engine,
+    enricher: Enricher<N>,
+    recorder: Option<Recorder>,
+    undecodable: bool,
+}
+
+impl<N: NetnsNames> Intake<N> {
+    /// Puts the parts together.
+    pub fn new(engine: Engine, enricher: Enricher<N>, recorder: Option<Recorder>) -> Self {
+        Self {
+            engine,
+            enricher,
+            recorder,
+            undecodable: false,
+        }
+    }
+
+    /// Takes in one event as it came from the kernel.
+    pub fn event(&mut self, bytes: &[u8]) {
+        let (decoded, facts) = match self.engine.decode(bytes) {
+            Ok(event) => {
+                let facts = self.enricher.facts(&event);
+                (Some(event), facts)
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.undecodable, true) {
+                    warn!(
+                        "cannot decode a kernel event, counted as lost: {error}; please report this with the output of `rsttrace doctor`"
+                    );
+                }
+                debug!("cannot decode a kernel event: {error}");
+                (None, Facts::default())
+            }
+        };
+        self.push(Input::Event {
+            bytes,
+            decoded,
+            facts,
+        });
+    }
+
+    /// Takes in anything.
+    pub fn push(&mut self, input: Input<'_>) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.input(&input);
+        }
+        self.engine.push(input);
+    }
+
+    /// Nothing was counted without being described until then.
+    pub fn flood_rests(&mut self, now: BootTime) {
+        if self.engine.knows_floods() {
+            self.push(Input::FloodRests(now));
+        }
+    }
+
+    /// Takes in what was counted without being described; `finish`: nothing will follow. Whether something is held back.
+    pub fn refused(&mut self, now: BootTime, refused: Vec<Refused>, finish: bool) -> bool {
+        if !self.engine.knows_floods() {
+            return false;
+        }
+        let cookies = refused.iter().filter_map(|refused| match refused.kind {
+            Kind::Bucket(key) => Some((NetnsCookie(key.netns_cookie), ())),
+            Kind::Class(_) | Kind::Unclear => None,
+        });
+        let cookies: BTreeMap<_, _> = cookies.collect();
+        let inode = |cookie| Some((cookie, self.enricher.inode(cookie)?));
+        let namespaces = cookies.into_keys().filter_map(inode).collect();
+        self.push(Input::Refused {
+            now,
+            refused,
+            namespaces,
+            finish,
+        });
+        self.engine.holds_sums()
+    }
+
+    /// Observations around the newest event were counted and not described.
+    pub fn note_suppressed(&mut self, suppressed: Suppressed) {
+        if suppressed != Suppressed::default() {
+            self.push(Input::Suppressed(suppressed));
+        }
+    }
+
+    /// Has the engine give out what is due at `now`.
+    pub fn advance(&mut self, now: BootTime) {
+        if self.engine.deadline().is_some_and(|due| due <= now) {
+            self.push(Input::Advance(now));
+        }
+    }
+
+    /// Gives back the memory that a flood took. To be asked while nothing happens.
+    pub fn rest(&mut self) {
+        self.push(Input::Rest);
+        sys::give_back_memory();
+    }
+
+    /// When [`Self::flush`] is due; absent while nothing waits.
+    pub fn flush_due(&self) -> Option<Instant> {
+        self.recorder.as_ref().and_then(Recorder::due)
+    }
+
+    /// Writes what has waited long enough to be recorded.
+    pub fn flush(&mut self) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.flush();
+        }
+    }
+
+    /// Ends the recording, if there is one.
+    pub fn end_recording(&mut self, end: &End) -> Option<Recorded> {
+        self.recorder.take().map(|recorder| recorder.finish(end))
+    }
+
+    /// What could not be done on this side of the ring; what the kernel side could not do is left at 0.
+    pub fn shortfalls(&self) -> Shortfalls {
+        Shortfalls {
+            holders_not_asked: self.enricher.holders_not_asked(),
+            ..self.engine.stats().shortfalls
+        }
+    }
+
+    /// How full the tables are.
+    pub fn tables(&self) -> Vec<TableVitals> {
+        let mut tables: Vec<TableVitals> = self.enricher.tables().into();
+        tables.extend(self.engine.stats().tables);
+        tables
+    }
+}
