@@ -1,4 +1,4 @@
-//! Puts the edges and the pure core together: how does an event get from the kernel to a record?
+//! The commands: they connect the edges with the pure core.
 
 mod demo;
 mod doctor;
@@ -47,7 +47,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    Ok(runtime.context("start the event loop")?)
+    Ok(runtime.context("cannot start the event loop")?)
 }
 
 /// Until an instant; without one, for ever.

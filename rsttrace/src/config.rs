@@ -1,7 +1,6 @@
-//! What does the configuration file say about the devices on the path, and about the history?
+//! The configuration file: devices on the path, and the history.
 //!
-//! The only place that reads it. What it says in a wrong way ends the start: with the file, the line, the key and what to write
-//! instead.
+//! An invalid file is an error that names the file, the line, the key and a valid value.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -18,27 +17,25 @@ use crate::record::IdleMode;
 use crate::store::{self, Limits};
 use crate::values;
 
-/// Read if no other file is named; need not exist.
+/// Default path; the file is optional.
 pub const DEFAULT_PATH: &str = "/etc/rsttrace/config.toml";
 
-/// More than any such file has, less than hurts.
+/// Size limit in bytes.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// The configuration file, checked.
+/// The validated configuration.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
     /// The `[[hop]]` tables, in the order of the file.
     pub hops: Vec<Hop>,
-    /// The `[store]` table; absent: no history is kept unless the command line says so.
+    /// The `[store]` table; absent: no history unless requested on the command line.
     pub store: Option<StoreConfig>,
 }
 
-/// Where a history is kept, and how much of it.
+/// The history: its file and limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreConfig {
-    /// The file.
     pub file: PathBuf,
-    /// How much.
     pub limits: Limits,
 }
 
@@ -51,41 +48,32 @@ impl Default for StoreConfig {
     }
 }
 
-/// Why there is no configuration. Each message names the file and ends with the next step.
+/// An error in the configuration. Each message names the file and ends with the next step.
 #[derive(Debug, Error)]
 pub enum ConfigError {
-    /// The file that was named does not exist.
-    #[error("{}: there is no such file; write it, or leave --config out", .0.display())]
+    /// The file given with `--config` does not exist.
+    #[error("{}: no such file; create it, or remove --config", .0.display())]
     Missing(PathBuf),
-    /// It may not be read.
-    #[error("{}: not permitted to read it; run as root, or let this user read it", .0.display())]
+    #[error("{}: permission denied; run as root, or make the file readable for this user", .0.display())]
     NotPermitted(PathBuf),
-    /// It cannot be read.
-    #[error("{}: {error}; name a file that can be read", file.display())]
-    Unreadable {
-        /// The file.
-        file: PathBuf,
-        /// What the system says.
-        error: io::Error,
-    },
-    /// It is no such file by its size.
-    #[error("{}: more than 1 MiB; name the configuration file, which is a page of text", .0.display())]
+    #[error("{}: {error}; use a readable configuration file", file.display())]
+    Unreadable { file: PathBuf, error: io::Error },
+    #[error("{}: larger than 1 MiB; check that this is the configuration file", .0.display())]
     TooLarge(PathBuf),
-    /// What it says makes no sense.
+    /// Invalid contents.
     #[error("{}:{line}: {}{problem}", file.display(), key.as_ref().map(|key| format!("{key}: ")).unwrap_or_default())]
     Content {
-        /// The file.
         file: PathBuf,
-        /// The line, from 1.
+        /// Line number, starting at 1.
         line: usize,
-        /// The key; absent where the text is no TOML.
+        /// Absent if the text is not valid TOML.
         key: Option<String>,
-        /// What is wrong, and what to write instead.
+        /// The problem and how to fix it.
         problem: String,
     },
 }
 
-/// Reads the file that the user named or, without one, [`DEFAULT_PATH`] if it exists.
+/// Reads the given file or, without one, [`DEFAULT_PATH`] if it exists.
 pub fn load(named: Option<&Path>) -> Result<Config, ConfigError> {
     let file = named.unwrap_or(Path::new(DEFAULT_PATH));
     match read(file) {
@@ -103,7 +91,7 @@ pub fn load(named: Option<&Path>) -> Result<Config, ConfigError> {
     }
 }
 
-/// Checks a file's bytes; `file` is for errors.
+/// Parses and validates the contents; `file` is used in errors only.
 pub fn parse(bytes: &[u8], file: &Path) -> Result<Config, ConfigError> {
     let content = |mistake: Mistake| ConfigError::Content {
         file: file.to_owned(),
@@ -115,7 +103,7 @@ pub fn parse(bytes: &[u8], file: &Path) -> Result<Config, ConfigError> {
         content(Mistake {
             at: error.valid_up_to(),
             key: None,
-            problem: "this is no UTF-8 text; save the file as UTF-8".to_owned(),
+            problem: "not valid UTF-8; save the file as UTF-8".to_owned(),
         })
     })?;
     let tables: Tables = toml::from_str(text).map_err(|error| {
@@ -137,7 +125,7 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The file as it is written.
+/// The contents of the file before validation.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Tables {
@@ -166,9 +154,9 @@ struct Table {
     kind: Option<Spanned<String>>,
 }
 
-/// Something in the file that makes no sense.
+/// A validation error.
 struct Mistake {
-    /// Its offset in bytes.
+    /// Offset in bytes.
     at: usize,
     key: Option<String>,
     problem: String,
@@ -186,7 +174,7 @@ fn hop(table: Table) -> Result<Hop, Mistake> {
         .transpose()?;
     let name = value("name", &table.name, |text| {
         let text = text.trim();
-        // It goes to terminals.
+        // The name is printed to terminals.
         (!text.is_empty() && !text.contains(char::is_control)).then(|| text.to_owned())
     })?;
     Ok(Hop {
@@ -229,7 +217,7 @@ fn value<T>(
 
 fn duration(text: &Spanned<String>) -> Result<std::time::Duration, Mistake> {
     values::duration(text.get_ref()).map_err(|next| Mistake {
-        problem: format!("{:?} is no time; {next}", text.get_ref()),
+        problem: format!("invalid duration {:?}; {next}", text.get_ref()),
         ..wrong("timeout", text.span(), text.get_ref())
     })
 }
@@ -260,24 +248,24 @@ fn wrong(key: &str, span: Range<usize>, value: impl std::fmt::Debug) -> Mistake 
     Mistake {
         at: span.start,
         key: Some(key.to_owned()),
-        problem: format!("{value:?} will not do; {}", next_step(key)),
+        problem: format!("invalid value {value:?}; {}", next_step(key)),
     }
 }
 
-/// What the TOML reader found wrong, with the key and the next step.
+/// Translates an error of the TOML parser: adds the key and the next step.
 fn explain(text: &str, span: Range<usize>, message: &str) -> Mistake {
     let about = |start: &str| message.starts_with(start);
-    // What it expected is in its own terms; the next step says it in the user's.
+    // The parser's "expected …" uses Rust terms; the next step replaces it.
     let found = message.split(", expected").next().unwrap_or(message);
     let quoted = || found.split('`').nth(1).map(str::to_owned);
     let line_key = key_of_line(text, span.start);
     let (key, next) = if about("unknown field") {
         let next = if message.ends_with("`hop` or `store`") {
-            "take it out; the file holds [[hop]], [store] and their keys, nothing else"
+            "remove it; the file may contain only [[hop]] and [store] tables"
         } else if message.contains("`keep-size`") {
-            "correct its name: a store has file, keep and keep-size"
+            "correct the name; [store] has the keys file, keep and keep-size"
         } else {
-            "correct its name: a hop has name, address, port, timeout, mode and kind"
+            "correct the name; [[hop]] has the keys name, address, port, timeout, mode and kind"
         };
         (quoted(), next)
     } else if about("missing field") {
@@ -285,7 +273,7 @@ fn explain(text: &str, span: Range<usize>, message: &str) -> Mistake {
         let next = next_step(key.as_deref().unwrap_or_default());
         (key, next)
     } else if about("duplicate key") {
-        (line_key, "take one of the two lines out")
+        (line_key, "remove one of the two lines")
     } else if about("invalid type") {
         let key = key_before(text, span.start).unwrap_or_else(|| "hop".to_owned());
         let next = next_step(&key);
@@ -301,7 +289,7 @@ fn explain(text: &str, span: Range<usize>, message: &str) -> Mistake {
     }
 }
 
-const SYNTAX: &str = "write [[hop]], and below it lines as name = \"edge balancer\"";
+const SYNTAX: &str = "use [[hop]] followed by lines like name = \"edge balancer\"";
 
 /// The key whose value begins at the offset.
 fn key_before(text: &str, at: usize) -> Option<String> {
@@ -333,27 +321,31 @@ fn key(word: &str) -> Option<String> {
 
 fn next_step(key: &str) -> &'static str {
     match key {
-        "name" => "write what to call the device, as name = \"edge balancer\"",
+        "name" => "set the name of the device, for example name = \"edge balancer\"",
         "address" => {
-            "write the other end as this host sees it, as address = \"10.0.3.7\" or \"10.0.3.0/24\"; names are not looked up"
+            "set the remote address or network as this host sees it, for example address = \"10.0.3.7\" or \"10.0.3.0/24\"; host names are not supported"
         }
-        "port" => "write the service's port, as port = 8080, or leave it out for any",
-        "timeout" => "write the device's idle timeout, as timeout = \"5min\"",
+        "port" => {
+            "set the service port, for example port = 8080, or remove the line to match any port"
+        }
+        "timeout" => "set the idle timeout of the device, for example timeout = \"5min\"",
         "mode" => {
-            "write what the device does at its timeout, as mode = \"rst_at_expiry\", \"late_rst\" or \"fin_at_expiry\""
+            "set what the device does at its timeout: mode = \"rst_at_expiry\", \"late_rst\" or \"fin_at_expiry\""
         }
-        "file" => "write where the history is kept, as file = \"/var/lib/rsttrace/history.db\"",
-        "keep" => "write how long records are kept, as keep = \"7d\"",
+        "file" => {
+            "set the absolute path of the history, for example file = \"/var/lib/rsttrace/history.db\""
+        }
+        "keep" => "set the retention time, for example keep = \"7d\"",
         "keep-size" => {
-            "write how large the history may get, as keep-size = \"256MiB\", at least 4MiB"
+            "set the maximum size of the history, for example keep-size = \"256MiB\"; the minimum is 4MiB"
         }
-        "store" => "write [store] on a line of its own, its keys below",
-        "kind" => "write kind = \"transparent\" or \"terminating\", or leave it out",
-        _ => "write [[hop]] on a line of its own for each device, its keys below",
+        "store" => "put [store] on a line of its own, followed by its keys",
+        "kind" => "set kind = \"transparent\" or \"terminating\", or remove the line",
+        _ => "put [[hop]] on a line of its own for each device, followed by its keys",
     }
 }
 
-/// Without what would move a terminal's cursor: a message repeats words of the file.
+/// Escapes control characters, because messages quote the file.
 fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
@@ -364,7 +356,7 @@ fn printable(text: &str) -> String {
         .collect()
 }
 
-/// The line of an offset, from 1.
+/// Line number of an offset, starting at 1.
 fn line(bytes: &[u8], at: usize) -> usize {
     let before = bytes.get(..at).unwrap_or(bytes);
     1 + before.iter().filter(|byte| **byte == b'\n').count()
@@ -392,9 +384,9 @@ mode = "late_rst"
     }
 
     #[test]
-    fn the_example_of_the_readme_is_read() {
-        let readme = include_str!("../../README.md");
-        let example = readme.split("```toml\n").nth(1).unwrap();
+    fn the_documented_example_is_valid() {
+        let page = include_str!("../../docs/CONFIGURATION.md");
+        let example = page.split("```toml\n").nth(1).unwrap();
         let config = read(example.split("```").next().unwrap()).unwrap();
         assert_eq!(
             config.hops,
@@ -509,12 +501,12 @@ mode = "late_rst"
             (
                 with("adress = 1"),
                 "7: adress: unknown field",
-                "a hop has name, address",
+                "[[hop]] has the keys name, address",
             ),
             (
                 with("mode = \"late_rst\""),
                 "7: mode: duplicate key",
-                "take one",
+                "remove one",
             ),
             (
                 without("name = \"edge balancer\""),
@@ -551,7 +543,7 @@ mode = "late_rst"
             (
                 HOP.replace("10.0.3.0", "host"),
                 "4: address: ",
-                "names are not looked up",
+                "host names are not supported",
             ),
             (HOP.replace("/24", "/33"), "4: address: ", "10.0.3.0/24"),
             (
@@ -564,7 +556,7 @@ mode = "late_rst"
                 "5: timeout: string values",
                 "\"5min\"",
             ),
-            (HOP.replace("5min", "300"), "5: timeout: ", "write 300s"),
+            (HOP.replace("5min", "300"), "5: timeout: ", "use 300s"),
             (HOP.replace("5min", "soon"), "5: timeout: ", "1h30m"),
             (HOP.replace("late_rst", "late"), "6: mode: ", "\"late_rst\""),
             (with("port = 0"), "7: port: ", "8080"),
@@ -580,7 +572,7 @@ mode = "late_rst"
         let error = parse(b"# one\n# \xff\n", Path::new("c.toml")).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "c.toml:2: this is no UTF-8 text; save the file as UTF-8"
+            "c.toml:2: not valid UTF-8; save the file as UTF-8"
         );
     }
 

@@ -1,4 +1,4 @@
-//! What is wrong with how a host is set up to keep connections, and what to change? Pure: facts in, findings out.
+//! Checks of a host, with recommendations. Pure: facts in, findings out.
 //!
 //! A warning is something wrong: a hook that was refused, or two settings of this host (or one of it and of the cloud
 //! it runs in) that contradict each other. Advice is what may be wanted as it is: nobody but its owner knows whether
@@ -45,9 +45,7 @@ pub struct Inspection {
 /// What came of attaching the hooks as `watch` would.
 #[derive(Clone, Debug)]
 pub enum Tracing {
-    /// They were tried.
     Tried {
-        /// Each of them.
         hooks: Vec<Hook>,
         /// eBPF programs that the kernel took, by name.
         programs: Vec<Verified>,
@@ -101,11 +99,9 @@ pub struct Verified {
 /// One thing to say about the host.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
-    /// How bad.
     pub severity: Severity,
     /// What, by a name that stays.
     pub kind: &'static str,
-    /// One sentence.
     pub summary: String,
     /// What to change, with the concrete setting; absent where nothing is to be done.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -132,7 +128,6 @@ pub enum Severity {
     Ok,
     /// May be wanted as it is.
     Advice,
-    /// Wrong.
     Warning,
 }
 

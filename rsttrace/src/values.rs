@@ -1,4 +1,4 @@
-//! What do the values on the command line, and in the configuration file, mean? Each error says what would have been understood.
+//! Parsers for values on the command line and in the configuration file. Each error shows a valid value.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::MetadataExt as _;
@@ -27,40 +27,39 @@ pub fn named<T: Named>() -> impl TypedValueParser<Value = T> {
 
 /// `500ms`, `20s`, `5m`, `1h30m`, `2d`.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    span(text, "seconds", "write it like 500ms, 20s, 5m or 1h30m")
+    span(text, "seconds", "use a value like 500ms, 20s, 5m or 1h30m")
 }
 
 /// `7d`, `12h`, `2 weeks`.
 pub fn age(text: &str) -> Result<Duration, String> {
-    span(text, "days", "write it like 30m, 12h, 7d or 2w")
+    span(text, "days", "use a value like 30m, 12h, 7d or 2w")
 }
 
-/// jiff's friendly format; days have 24 hours. `usual`: what a number without a unit was meant as.
+/// jiff's friendly format; days have 24 hours. `usual`: the unit that a number without a unit probably meant.
 fn span(text: &str, usual: &str, next: &str) -> Result<Duration, String> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         let unit = &usual[..1];
-        return Err(format!("it has no unit; for {usual} write {text}{unit}"));
+        return Err(format!("missing unit; for {usual} use {text}{unit}"));
     }
     let span: jiff::Span = text.parse().map_err(|_| next)?;
     let days = jiff::SpanRelativeTo::days_are_24_hours();
     let duration = span.to_duration(days).map_err(|_| next)?;
     let duration = Duration::try_from(duration).map_err(|_| next)?;
     if duration.is_zero() {
-        return Err(format!("it must be longer than nothing; {next}"));
+        return Err(format!("must be greater than zero; {next}"));
     }
     Ok(duration)
 }
 
-/// A moment of the past.
+/// A point in time in the past.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// So long ago.
+    /// Time before now.
     Ago(Duration),
-    /// Then.
     At(jiff::Timestamp),
-    /// When clocks showed this.
+    /// Local date and time.
     Clock(jiff::civil::DateTime),
-    /// When clocks showed this last.
+    /// Local time of day, the most recent one.
     Time(jiff::civil::Time),
 }
 
@@ -79,12 +78,12 @@ pub fn moment(text: &str) -> Result<Moment, String> {
         return Ok(Moment::Clock(clock));
     }
     age(text).map(Moment::Ago).map_err(|_| {
-        "write how long ago, as 2h or 3d, or when: \"2026-01-05 12:03\", 2026-01-05T12:03:41Z, 12:03".to_owned()
+        "use a relative time (2h, 3d) or an absolute one (\"2026-01-05 12:03\", 2026-01-05T12:03:41Z, 12:03)".to_owned()
     })
 }
 
 impl Moment {
-    /// When that was; `None`: the calendar does not reach so far.
+    /// The timestamp relative to `now`; `None`: out of range.
     pub fn before(self, now: &jiff::Zoned) -> Option<jiff::Timestamp> {
         match self {
             Self::Ago(duration) => now.timestamp().checked_sub(duration).ok(),
@@ -105,51 +104,48 @@ impl Moment {
     }
 }
 
-/// Size of a history: `256MiB`, `1GiB`, or plain bytes.
+/// Maximum size of the history: `256MiB`, `1GiB`, or plain bytes.
 pub fn store_bytes(text: &str) -> Result<u64, String> {
-    const NEXT: &str = "write it like 256MiB or 1GiB";
+    const NEXT: &str = "use a size like 256MiB or 1GiB";
     let bytes = size(text).ok_or(NEXT)?;
     if bytes < Limits::LEAST_BYTES {
         return Err(format!(
-            "a history has at least {}; {NEXT}",
+            "the minimum is {}; {NEXT}",
             binary(Limits::LEAST_BYTES)
         ));
     }
     if bytes > MOST_STORE {
-        return Err(format!(
-            "a history has at most {}; {NEXT}",
-            binary(MOST_STORE)
-        ));
+        return Err(format!("the maximum is {}; {NEXT}", binary(MOST_STORE)));
     }
     Ok(bytes)
 }
 
-/// More than anybody searches through.
+/// Maximum size of the history in bytes.
 const MOST_STORE: u64 = 1 << 40;
 
-/// Bytes, with a unit or without; a letter alone is binary, as in `4m`.
+/// A size in bytes, with or without a unit; a letter alone is binary, as in `4m`.
 fn size(text: &str) -> Option<u64> {
     let is_letter = text.ends_with(['k', 'm', 'g', 'K', 'M', 'G']);
     let size = format!("{text}{}", if is_letter { "i" } else { "" });
     size.parse::<ByteSize>().ok().map(|size| size.as_u64())
 }
 
-/// Size of a ring: a power of two of at least a page, as `4MiB`, `512k` or plain bytes.
+/// Size of the event buffer: a power of two of at least one page, as `4MiB`, `512k` or plain bytes.
 pub fn ring_bytes(text: &str) -> Result<u32, String> {
     const LEAST: u64 = 4096;
     const MOST: u64 = 1 << 30;
-    let bytes = size(text).ok_or("write it like 4MiB, 512KiB or 4194304")?;
+    let bytes = size(text).ok_or("use a size like 4MiB, 512KiB or 4194304")?;
     if !(LEAST..=MOST).contains(&bytes) {
-        return Err("a ring has between 4KiB and 1GiB; the usual size is 4MiB".to_owned());
+        return Err("must be between 4KiB and 1GiB; the default is 4MiB".to_owned());
     }
     if !bytes.is_power_of_two() {
         let near = bytes.next_power_of_two().min(MOST);
         return Err(format!(
-            "a ring's size is a power of two; the next is {near} ({})",
+            "must be a power of two; the next one is {near} ({})",
             binary(near)
         ));
     }
-    u32::try_from(bytes).map_err(|_| "a ring has at most 1GiB".to_owned())
+    u32::try_from(bytes).map_err(|_| "the maximum is 1GiB".to_owned())
 }
 
 fn binary(bytes: u64) -> String {
@@ -164,7 +160,7 @@ fn binary(bytes: u64) -> String {
 /// `127.0.0.1:9464`, `[::1]:9464`.
 pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
-        "write an address of this host and a port, as 127.0.0.1:9464, [::1]:9464, or 0.0.0.0:9464 for all addresses"
+        "use a local address and a port, for example 127.0.0.1:9464 or [::1]:9464; 0.0.0.0:9464 listens on all addresses"
             .to_owned()
     })
 }
@@ -173,7 +169,7 @@ pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
 pub fn ports(text: &str) -> Result<Ports, String> {
     let port = |text: &str| {
         text.parse::<u16>()
-            .map_err(|_| "write a port as 443 or a range as 8000-8999, up to 65535".to_owned())
+            .map_err(|_| "use a port like 443 or a range like 8000-8999, up to 65535".to_owned())
     };
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let ports = Ports {
@@ -181,7 +177,7 @@ pub fn ports(text: &str) -> Result<Ports, String> {
         last: port(last)?,
     };
     if ports.first > ports.last {
-        return Err(format!("the range is upside down; write {last}-{first}"));
+        return Err(format!("the range is reversed; use {last}-{first}"));
     }
     Ok(ports)
 }
@@ -196,53 +192,53 @@ pub fn network(text: &str) -> Result<IpNet, String> {
         return Ok(IpNet::from(address.to_canonical()));
     }
     bare.parse::<IpNet>().map_err(|_| {
-        "write an address as 10.0.3.7 or 2001:db8::1, a network as 10.0.3.0/24; names are not looked up"
+        "use an address like 10.0.3.7 or 2001:db8::1, or a network like 10.0.3.0/24; host names are not supported"
             .to_owned()
     })
 }
 
-/// A pid or a name.
+/// A PID or a process name.
 pub fn process(text: &str) -> Result<ProcessTerm, String> {
     if text.is_empty() {
-        return Err("write a pid or a process name".to_owned());
+        return Err("must not be empty; use a PID or a process name".to_owned());
     }
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(ProcessTerm::Name(text.to_owned()));
     }
     text.parse()
         .map(ProcessTerm::Pid)
-        .map_err(|_| "no pid is that large; `ps` lists them".to_owned())
+        .map_err(|_| "PID out of range; `ps` lists processes".to_owned())
 }
 
-/// A number of things to wait for.
+/// A positive number.
 pub fn at_least_one(text: &str) -> Result<u64, String> {
     match text.parse() {
-        Ok(0) => Err("nothing would be shown; give 1 or more".to_owned()),
+        Ok(0) => Err("must be 1 or more".to_owned()),
         Ok(number) => Ok(number),
-        Err(_) => Err("it is no whole number; write for example 10".to_owned()),
+        Err(_) => Err("not a whole number; use for example 10".to_owned()),
     }
 }
 
-/// A word that must not be empty: an empty one would be the beginning of everything.
+/// A non-empty word: an empty prefix would match everything.
 pub fn word(text: &str) -> Result<String, String> {
     if text.is_empty() {
-        return Err("write a name or leave the option out".to_owned());
+        return Err("must not be empty; use a name, or remove the option".to_owned());
     }
     Ok(text.to_owned())
 }
 
-/// The inode of a network namespace, given as such, as a name under /run/netns or as a path.
+/// The inode number of a network namespace, given as a number, a name under /run/netns, or a path.
 pub fn netns(text: &str) -> Result<u32, String> {
     if text.is_empty() {
         return Err(
-            "write an inode number, a name that `ip netns` lists, or a path as /proc/PID/ns/net"
+            "must not be empty; use an inode number, a name from `ip netns`, or a path like /proc/PID/ns/net"
                 .to_owned(),
         );
     }
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return text
-            .parse()
-            .map_err(|_| "no inode is that large; `lsns -t net` lists them".to_owned());
+        return text.parse().map_err(|_| {
+            "inode number out of range; `lsns -t net` lists the namespaces".to_owned()
+        });
     }
     let path = if text.contains('/') {
         PathBuf::from(text)
@@ -252,14 +248,14 @@ pub fn netns(text: &str) -> Result<u32, String> {
     let inode = std::fs::metadata(&path)
         .map_err(|error| {
             format!(
-                "{}: {error}; `ip netns` and `lsns -t net` list the namespaces there are",
+                "{}: {error}; `ip netns` and `lsns -t net` list the namespaces",
                 path.display()
             )
         })?
         .ino();
     u32::try_from(inode).map_err(|_| {
         format!(
-            "{} is no network namespace; `lsns -t net` lists them",
+            "{} is not a network namespace; `lsns -t net` lists the namespaces",
             path.display()
         )
     })
@@ -285,7 +281,7 @@ mod tests {
     fn durations_that_are_not_say_what_would_be() {
         assert_eq!(
             duration("20"),
-            Err("it has no unit; for seconds write 20s".into())
+            Err("missing unit; for seconds use 20s".into())
         );
         for wrong in ["", "0s", "-5s", "soon", "5 m m", "99999999999999999999h"] {
             assert!(duration(wrong).unwrap_err().contains("20s"), "{wrong}");
@@ -363,7 +359,7 @@ mod tests {
     fn a_ring_size_that_will_not_do_names_one_that_does() {
         assert_eq!(
             ring_bytes("3MiB"),
-            Err("a ring's size is a power of two; the next is 4194304 (4MiB)".into())
+            Err("must be a power of two; the next one is 4194304 (4MiB)".into())
         );
         for wrong in [
             "",

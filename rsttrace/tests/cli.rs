@@ -30,20 +30,20 @@ fn bad_usage_is_2_and_says_what_would_do() {
         ("--port http", "443"),
         ("--address example.org", "10.0.3.0/24"),
         ("--netns no-such-namespace", "ip netns"),
-        ("--interface lo --no-loopback", "leave one of them out"),
+        ("--interface lo --no-loopback", "remove one of them"),
         ("--metrics 9464", "127.0.0.1:9464"),
         ("--metrics localhost:9464", "127.0.0.1:9464"),
         ("--metrics 127.0.0.1:70000", "127.0.0.1:9464"),
         ("--metrics 192.0.2.1:9464", "`ip address`"),
-        ("--metrics-file no-such-folder/x.prom", "make it"),
-        ("--metrics-file src", "write one like"),
-        ("--metrics-file new/", "write one like"),
-        ("--pcapng no-such-folder/x.pcapng", "folder that exists"),
+        ("--metrics-file no-such-folder/x.prom", "create it"),
+        ("--metrics-file src", "use one like"),
+        ("--metrics-file new/", "use one like"),
+        ("--pcapng no-such-folder/x.pcapng", "existing directory"),
         ("--pcapng Cargo.toml", "--force"),
-        ("--record new.rst --pcapng new.rst", "name another file"),
-        ("--store new.db --record new.db-wal", "name another file"),
-        ("--config no-such-file.toml", "leave --config out"),
-        ("--config Cargo.toml", "the file holds [[hop]]"),
+        ("--record new.rst --pcapng new.rst", "use another file"),
+        ("--store new.db --record new.db-wal", "use another file"),
+        ("--config no-such-file.toml", "remove --config"),
+        ("--config Cargo.toml", "only [[hop]]"),
         ("--keep 3d", "--store"),
         ("--store --keep 3", "3d"),
         ("--store --keep-size 1k", "256MiB"),
@@ -52,29 +52,26 @@ fn bad_usage_is_2_and_says_what_would_do() {
         ("history --peer example.org", "10.0.3.0/24"),
         ("history --limit 0", "1 or more"),
         ("history --histogram -o json", "cannot be used with"),
-        ("demo --only a --require 2", "lower it"),
+        ("demo --only a --require 2", "lower --require"),
         ("doctor --idle 60", "60s"),
         ("probe example.org", "HOST:PORT"),
         ("probe 2001:db8::1:80", "[2001:db8::1]:80"),
         ("probe a:1 --min 200ms", "--send"),
         ("probe a:1 --min 2m --max 1m", "raise --max"),
         (r"probe a:1 --send \q", r"\xHH"),
-        ("report no-such-file.jsonl", "name a file"),
+        ("report no-such-file.jsonl", "use a readable file"),
         ("report /dev/null -O no-such-folder/x.html", "--out"),
-        ("report /dev/null -O src", "name a page in it"),
-        (
-            "report /dev/null -O - --local 10.0.0.1",
-            "leave --local out",
-        ),
-        ("report src", "name a file in it"),
+        ("report /dev/null -O src", "a file in it"),
+        ("report /dev/null -O - --local 10.0.0.1", "remove it"),
+        ("report src", "use a file in it"),
         ("report /dev/null -O Cargo.toml", "--force"),
         ("report Cargo.toml -O Cargo.toml --force", "--out"),
         ("--no-such-option", "--help"),
         ("no-such-command", "--help"),
         ("record", "<FILE>"),
         ("record Cargo.toml", "--force"),
-        ("record no-such-folder/x", "make it"),
-        ("record src", "name a file in it"),
+        ("record no-such-folder/x", "create it"),
+        ("record src", "use a file in it"),
         ("watch --record Cargo.toml", "--force"),
         ("watch --force", "--record"),
         ("replay no-such-file", "rsttrace record"),
@@ -111,7 +108,7 @@ fn what_is_read_is_never_written_over() {
                 let output = run(&arguments);
                 let error = String::from_utf8(output.stderr).unwrap();
                 assert_eq!(output.status.code(), Some(2), "{arguments}: {error}");
-                assert!(error.contains("name another file"), "{arguments}: {error}");
+                assert!(error.contains("use another file"), "{arguments}: {error}");
             }
         }
         assert_eq!(
@@ -243,7 +240,7 @@ fn metrics_that_cannot_be_had_end_the_start() {
     let output = run(&format!("--metrics {address}"));
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{error}");
-    assert!(error.contains("choose another port"), "{error}");
+    assert!(error.contains("use another port"), "{error}");
     let folder = tempfile::tempdir().unwrap();
     let closed = std::fs::Permissions::from_mode(0o555);
     std::fs::set_permissions(folder.path(), closed).unwrap();
@@ -251,7 +248,7 @@ fn metrics_that_cannot_be_had_end_the_start() {
     let output = run_unprivileged(&format!("watch --metrics-file {}", file.display()));
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(3), "{error}");
-    assert!(error.contains("run as root, or name a folder"), "{error}");
+    assert!(error.contains("run as root, or use a directory"), "{error}");
     assert!(!file.exists());
 }
 
@@ -266,9 +263,9 @@ fn a_history_that_cannot_be_had_says_why_and_what_to_do() {
     .unwrap();
     for (arguments, name, code, next) in [
         ("history --store", "missing", 1, "watch --store"),
-        ("history --store", "text", 2, "name another file"),
-        ("watch --store", "text", 2, "name another file"),
-        ("history --store", ".", 2, "name another file"),
+        ("history --store", "text", 2, "use another file"),
+        ("watch --store", "text", 2, "use another file"),
+        ("history --store", ".", 2, "use another file"),
     ] {
         let output = run(&format!("{arguments} {}", path(name).display()));
         let error = String::from_utf8(output.stderr).unwrap();
@@ -288,7 +285,10 @@ fn a_history_that_cannot_be_had_says_why_and_what_to_do() {
     let output = run_unprivileged(&format!("history --store {}", path("text").display()));
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(3), "{error}");
-    assert!(error.contains("run as root, or let this user"), "{error}");
+    assert!(
+        error.contains("run as root, or make the file readable"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -424,11 +424,11 @@ fn a_capture_of_which_headers_are_cut_off_is_not_called_understood() {
     let (code, error) = report(&[file.as_os_str(), "-O".as_ref(), out.as_os_str()]);
     assert_eq!(code, Some(0), "{error}");
     assert!(
-        error.contains("frames cut before the end of the TCP header"),
+        error.contains("frames truncated before the end of the TCP header"),
         "{error}"
     );
     let page = std::fs::read_to_string(&out).unwrap();
-    assert!(page.contains("frames cut before the end of the TCP header"));
+    assert!(page.contains("frames truncated before the end of the TCP header"));
     assert!(!page.contains("was understood"));
 }
 
@@ -459,7 +459,7 @@ fn sources_that_a_report_cannot_be_made_of_say_what_to_give() {
     let out = folder.path().join("x.html");
     let (code, error) = report(&[packed.as_os_str(), "-O".as_ref(), out.as_os_str()]);
     assert_eq!(code, Some(2), "{error}");
-    assert!(error.contains("unpack it first"), "{error}");
+    assert!(error.contains("decompress it first"), "{error}");
     let output = rsttrace("report - -O -")
         .stdin(std::fs::File::open(&history).unwrap())
         .output()

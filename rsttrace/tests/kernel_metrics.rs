@@ -184,11 +184,7 @@ fn what_is_scraped_and_what_the_file_says_is_what_was_staged() {
             assert!(!counts || written[key] >= *value, "{key} went back");
         }
         assert!(ended.stderr.contains(&format!("http://{address}/metrics")));
-        assert!(
-            ended.stderr.contains("\nrsttrace itself: "),
-            "{}",
-            ended.stderr
-        );
+        assert!(ended.stderr.contains("\nrsttrace: "), "{}", ended.stderr);
         let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
         assert_eq!(left.len(), 1, "{left:?}");
     });

@@ -339,7 +339,7 @@ fn assert_command_says_so(lab: &Lab) {
     };
     let text: String = of("table").split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(
-        text.contains("made both, one in each one's name."),
+        text.contains("sent both, one with the address of each end."),
         "{text}"
     );
     let json = of("json");

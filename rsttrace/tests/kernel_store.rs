@@ -59,7 +59,7 @@ fn history_tells_what_watch_told() {
         let second = rsttrace(&["watch"]).args(store).output().unwrap();
         assert_eq!(second.status.code(), Some(1));
         let told = String::from_utf8(second.stderr).unwrap();
-        assert!(told.contains(&format!("pid {}", watch.pid())), "{told}");
+        assert!(told.contains(&format!("PID {}", watch.pid())), "{told}");
         let ended = watch.end(Signal::SIGINT);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 
@@ -167,9 +167,7 @@ fn on_a_full_disk_tracing_goes_on_and_what_is_not_kept_is_counted() {
             ended.stderr
         );
         assert!(
-            ended
-                .stderr
-                .contains("records that could not be kept in the history: "),
+            ended.stderr.contains("records missing from the history: "),
             "{}",
             ended.stderr
         );

@@ -122,7 +122,7 @@ fn interrupt_and_terminate_end_it_with_the_summary() {
             assert_eq!(ended.code, Some(0), "{signal}: {}", ended.stderr);
             assert_eq!(ended.records().len(), 2, "{signal}: {}", ended.stderr);
             assert!(ended.stderr.contains("\n2 resets in "), "{}", ended.stderr);
-            assert!(ended.stderr.contains("nothing lost"), "{}", ended.stderr);
+            assert!(ended.stderr.contains("no events lost"), "{}", ended.stderr);
         }
     });
 }
@@ -287,7 +287,7 @@ fn a_connection_that_dies_of_silence_is_counted_by_process() {
         assert!(resets.is_empty(), "{resets:#?}");
         let line = format!("[{}]  ETIMEDOUT in ESTABLISHED", std::process::id());
         let summary = &ended.stderr;
-        assert!(summary.contains("1 connection died without"), "{summary}");
+        assert!(summary.contains("1 connection failed without"), "{summary}");
         assert!(summary.contains(&line), "{summary}");
     });
 }

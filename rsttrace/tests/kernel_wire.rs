@@ -235,7 +235,7 @@ impl Lab {
         let end = |watch: Watch| {
             let ended = watch.end(Signal::SIGINT);
             assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-            assert!(ended.stderr.contains("nothing lost"), "{}", ended.stderr);
+            assert!(ended.stderr.contains("no events lost"), "{}", ended.stderr);
             ended.records()
         };
         (end(self.near_watch), end(self.far_watch))

@@ -1,4 +1,4 @@
-//! `cargo xtask accuracy`: how often is the demo's tracer right, and what does it take for what?
+//! `cargo xtask accuracy`: matrix of staged and reported causes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,23 +14,23 @@ mod captures;
 pub mod cases;
 pub mod tally;
 
-/// Run the whole demo and print what was staged against what was explained
+/// Run the whole demo and print a matrix of staged and reported causes
 #[derive(clap::Args)]
 pub struct Args {
-    /// Count the cases of this file, as `rsttrace demo --all -o json` wrote it, instead of running the demo
+    /// Evaluate this output of `rsttrace demo --all -o json` instead of running the demo
     #[arg(long, value_name = "FILE", conflicts_with_all = ["sudo", "debug"])]
     file: Option<PathBuf>,
-    /// Capture at each place, too, and judge the captures alone: as `tcpdump -i any`, as one interface without the ways of
-    /// packets, begun in the middle of connections, with losses, and with all interfaces put together
+    /// Also capture at each place and analyze the captures alone: all interfaces, single interfaces without packet
+    /// directions, started in the middle of connections, with packet loss, and all interfaces merged
     #[arg(long)]
     captures: bool,
-    /// Judge captures that `rsttrace demo --captures DIR` has made, instead of running the demo
+    /// Analyze captures of `rsttrace demo --captures DIR` instead of running the demo
     #[arg(long, value_name = "DIR", conflicts_with_all = ["file", "sudo", "captures"])]
     captured: Option<PathBuf>,
-    /// Build as this user, and run the demo (nothing else) through sudo
+    /// Build as this user, and run only the demo through sudo
     #[arg(long)]
     sudo: bool,
-    /// Run the debug build: sooner built, slower to trace
+    /// Use the debug build: faster to build, slower to trace
     #[arg(long)]
     debug: bool,
 }

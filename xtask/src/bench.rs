@@ -39,10 +39,10 @@ use workload::{Act, Place, Workload};
 /// machines or kernels do not compare.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Measure these alone
+    /// Run only these parts
     #[arg(long, value_enum, value_delimiter = ',', value_name = "PART")]
     only: Vec<Part>,
-    /// See in a minute whether it all works: figures mean little
+    /// Check in one minute that everything works; the results are not meaningful
     #[arg(long)]
     quick: bool,
     /// Batches of each kind; else five

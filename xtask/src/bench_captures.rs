@@ -1,4 +1,4 @@
-//! `cargo xtask bench-captures`: how fast are captures judged, beside tshark finding the resets in them?
+//! `cargo xtask bench-captures`: speed and memory of `rsttrace pcap` compared with tshark.
 
 use std::{
     fs::File,
@@ -18,16 +18,16 @@ use crate::{
     packages, workspace,
 };
 
-/// Judge a capture and have tshark find its resets, in turns, and compare time and memory
+/// Analyze a capture with rsttrace and find its resets with tshark, in turns, and compare time and memory
 ///
-/// The capture is made up: connections that send small segments both ways, one packet in five hundred a reset. Fails if rsttrace is
-/// less than five times as fast, or takes more memory.
+/// The capture is generated: connections with small segments in both directions; one packet in 500 is a reset. Fails if rsttrace is
+/// less than five times as fast, or uses more memory.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Packets of the capture
+    /// Number of packets in the capture
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..))]
     packets: u64,
-    /// How often each runs
+    /// Number of runs of each tool
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
 }

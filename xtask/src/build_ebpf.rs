@@ -1,4 +1,4 @@
-//! `cargo xtask build-ebpf`: from the sources of rsttrace-ebpf to the object that rsttrace embeds.
+//! `cargo xtask build-ebpf`: builds the object that rsttrace embeds from rsttrace-ebpf.
 
 use std::{
     fs,
@@ -14,16 +14,16 @@ use crate::{
     command, rustc_wrapper, workspace,
 };
 
-/// Build the eBPF object and put it where rsttrace embeds it
+/// Build the eBPF object that rsttrace embeds
 ///
 /// The object is committed, so that building rsttrace needs stable Rust only. Commit what the Debian toolchain
 /// built: `cargo xtask check-ebpf` compares bytes.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Which compiler builds it
+    /// Compiler to use
     #[arg(long, value_enum, default_value_t = Choice::Auto)]
     toolchain: Choice,
-    /// Write the object there instead [default: rsttrace/linux/ebpf/rsttrace.bpf.o]
+    /// Output file [default: rsttrace/linux/ebpf/rsttrace.bpf.o]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 }

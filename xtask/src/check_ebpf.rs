@@ -1,4 +1,4 @@
-//! `cargo xtask check-ebpf`: is the committed object what the sources give?
+//! `cargo xtask check-ebpf`: compares the committed object with a fresh build.
 
 use std::{fs, path::Path};
 
@@ -9,9 +9,9 @@ use crate::{
     build_ebpf, workspace,
 };
 
-/// Build the eBPF object from scratch and compare it, byte by byte, with the committed one
+/// Build the eBPF object from scratch and compare it byte by byte with the committed one
 ///
-/// Always with the Debian toolchain; exits with 1 when the bytes differ.
+/// Always uses the Debian toolchain. Exits with 1 if the bytes differ.
 #[derive(clap::Args)]
 pub struct Args {}
 

@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: does any input make what reads files panic, hang or take memory without end?
+//! `cargo xtask fuzz`: fuzzes the readers of files and the core.
 //!
 //! Stable Rust and a C++ compiler: libFuzzer comes as a crate, and rustc's LLVM puts the coverage in. A target is a file in
 //! `rsttrace/fuzz/src/bin`.
@@ -14,16 +14,16 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{command, workspace};
 
-/// Feed what reads files with made-up input, and keep what makes it fail
+/// Feed generated input to the readers of files, and keep input that makes them fail
 ///
-/// Inputs that go new ways stay in target/fuzz/corpus for the next run. What crashes is put into rsttrace/tests/data/crashes, where the
-/// usual tests read it from then on. Exit code 1 if anything crashed.
+/// Inputs with new coverage stay in target/fuzz/corpus for the next run. Crashing inputs are written to rsttrace/tests/data/crashes, where the
+/// regular tests read them. Exit code 1 if anything crashed.
 #[derive(clap::Args)]
 pub struct Args {
-    /// How long each target is fuzzed
+    /// Minutes per target
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1440))]
     minutes: u32,
-    /// Only this target; may be given several times
+    /// Run only this target; can be repeated
     #[arg(long, value_name = "NAME")]
     target: Vec<String>,
 }

@@ -13,13 +13,13 @@ const CARGO_DENY: &str = "0.20.2";
 
 /// Check formatting, run clippy on both targets, check licences and sources of dependencies
 ///
-/// Everything runs, also after a failure; warnings are failures. The eBPF crate is linted for the BPF target: with
-/// Debian's rustc-web and its rust-web-clippy where they can be had, else with nightly's clippy. cargo-deny is built
-/// into target/tools the first time, which takes a minute or two; it is not asked for advisories, so lint needs
-/// nothing from the network but crates.
+/// Everything runs, also after a failure; warnings are failures. The eBPF crate is linted for the BPF target, with
+/// Debian's rustc-web and rust-web-clippy if available, else with clippy of nightly. cargo-deny is built
+/// in target/tools the first time, which takes one or two minutes. It does not check advisories, so lint needs
+/// only crates from the network.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Which compiler's clippy lints the eBPF crate
+    /// Toolchain whose clippy lints the eBPF crate
     #[arg(long, value_enum, default_value_t = Choice::Auto)]
     toolchain: Choice,
 }

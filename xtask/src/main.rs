@@ -1,4 +1,4 @@
-//! What a developer of rsttrace runs: `cargo xtask COMMAND`.
+//! Developer commands: `cargo xtask COMMAND`.
 
 use std::process::ExitCode;
 

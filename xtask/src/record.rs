@@ -1,4 +1,4 @@
-//! `cargo xtask record`: what do the kernels say, as data for tests that need neither them nor root?
+//! `cargo xtask record`: records data of kernels for tests that need neither these kernels nor root.
 
 use std::{fs, path::PathBuf, process::Command};
 
@@ -10,13 +10,13 @@ use crate::{
     workspace,
 };
 
-/// Record types and events of kernels for the tests that need neither these kernels nor root
+/// Record types and events of kernels for tests that need neither these kernels nor root
 ///
-/// Boots each kernel as `cargo xtask vm` does, stages the short demo there, and puts the least type information, all events
-/// and what was staged into rsttrace/tests/data/kernels. The running kernel needs no guest, but root.
+/// Boots each kernel as `cargo xtask vm` does, runs the short demo there, and stores the required types, all events
+/// and the staged truth in rsttrace/tests/data/kernels. The running kernel needs no guest, but root.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Kernels by the beginning of their version, such as 6.1; without any, those that were recorded before
+    /// Kernels by version prefix, for example 6.1 [default: all recorded kernels]
     #[arg(value_name = "KERNEL")]
     kernels: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask soak`: does the tracer stay small and count right through minutes of floods?
+//! `cargo xtask soak`: memory and counts of the tracer during minutes of floods.
 
 use std::{
     fs,
@@ -30,13 +30,13 @@ use crate::{
 
 /// Let the tracer run through floods for minutes; see whether it stays small, and whether it accounts for what the kernel counts
 ///
-/// It makes network namespaces of its own, which end with it. Exit code 1 if anything is wrong.
+/// Creates its own network namespaces and removes them. Exit code 1 if a check fails.
 #[derive(clap::Args)]
 pub struct Args {
-    /// How long; 1 shows whether it works
+    /// Run time in minutes; 1 checks that it works
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1440))]
     minutes: u32,
-    /// Where the figures go; else target/soak/soak.json
+    /// Result file [default: target/soak/soak.json]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }

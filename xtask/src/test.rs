@@ -1,4 +1,4 @@
-//! `cargo xtask test`: the workspace's tests, then, as root, the kernel tests and the whole demo.
+//! `cargo xtask test`: the tests of the workspace, then, as root, the kernel tests and the whole demo.
 
 use std::{
     process::Command,
@@ -13,7 +13,7 @@ use crate::{
     vm, workspace,
 };
 
-/// Run all tests: the workspace's, then those that need root and a kernel, then the demo, then both on other kernels
+/// Run all tests: the workspace, then kernel tests and demo as root, then both on other kernels
 ///
 /// Kernel tests are integration tests of rsttrace in files named kernel_*.rs, marked `#[ignore = "needs root"]`; with them run
 /// those that need a browser or tshark. They
@@ -21,13 +21,13 @@ use crate::{
 /// start nginx and haproxy as services). Everything runs, also after a failure.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Leave out what needs root: kernel tests and demo
+    /// Skip kernel tests and demo, which need root
     #[arg(long, conflicts_with = "sudo")]
     no_kernel: bool,
-    /// Leave out other kernels: Debian's, booted in qemu, see `cargo xtask vm`
+    /// Skip the other kernels in qemu (see `cargo xtask vm`)
     #[arg(long)]
     no_vm: bool,
-    /// Build as this user, and run kernel tests and demo (nothing else) through sudo
+    /// Build as this user, and run only kernel tests and demo through sudo
     #[arg(long)]
     sudo: bool,
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask vm`: does it work on other kernels?
+//! `cargo xtask vm`: demo and kernel tests on other kernels.
 
 use std::{
     collections::VecDeque,
@@ -27,39 +27,39 @@ mod kernel;
 mod package;
 mod step;
 
-/// Boot kernels of Debian in qemu, and run demo and kernel tests there, or a command
+/// Boot Debian kernels in qemu, and run the demo and the kernel tests there, or a command
 ///
-/// A guest is this machine with another kernel: its root is this one's, read-only below a layer in memory, so that programs
-/// and this repository are there under the same names, and nothing that happens inside stays. Kernels are downloaded once,
-/// through apt with lists of its own, to target/vm or $RSTTRACE_VM_CACHE. No KVM is needed, and no root once the packages
-/// are there. What the guests print is kept in target/vm/results.
+/// A guest is this machine with another kernel: it sees the files of this machine read-only below an overlay in memory, so programs
+/// and this repository are available under the same paths, and no change persists. Kernels are downloaded once,
+/// with apt and separate package lists, to target/vm or $RSTTRACE_VM_CACHE. KVM is not needed, and root only to install
+/// packages. The output of the guests is kept in target/vm/results.
 #[derive(clap::Args)]
 pub struct Args {
     /// Kernels by the beginning of their version, such as 6.1 or 6.12.117; "newest" is the newest to be had
     #[arg(value_name = "KERNEL", default_values = DEFAULT)]
     pub kernels: Vec<String>,
-    /// Run this only
+    /// Run only these steps
     #[arg(long, value_name = "STEP", value_delimiter = ',')]
     pub only: Vec<Kind>,
-    /// Memory of a guest, in MiB
+    /// Memory of a guest in MiB
     #[arg(long, value_name = "MIB", default_value_t = 2048)]
     pub memory: u32,
     /// CPUs of a guest
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub cpus: u32,
-    /// How many guests at once; each needs CPUs of this machine, or its timing is off
+    /// Number of parallel guests; without enough CPUs their timing is unreliable
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub jobs: usize,
-    /// What to add to the kernel's command line, such as lockdown=confidentiality
+    /// Parameters to append to the kernel command line, for example lockdown=confidentiality
     #[arg(long, value_name = "WORDS", default_value = "")]
     pub append: String,
-    /// Look for newer kernels than those at hand
+    /// Look for newer kernels
     #[arg(long)]
     pub refresh: bool,
     /// What `cargo xtask test` does: a part of it on the kernels that differ most, with programs as they are built for tests
     #[arg(long, exclusive = true)]
     pub quick: bool,
-    /// How long COMMAND may take, in seconds
+    /// Time limit of COMMAND in seconds
     #[arg(
         long,
         value_name = "SECONDS",
@@ -67,7 +67,7 @@ pub struct Args {
         requires = "command"
     )]
     pub timeout: u64,
-    /// Run this in the guests and nothing else; its exit code is that of the first that failed
+    /// Run only this command in the guests; returns the first exit code that is not zero
     #[arg(last = true, value_name = "COMMAND", conflicts_with = "only")]
     pub command: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! Several captures of the same connections: who sent each reset, and why do the captures disagree?
+//! Comparison of several captures of the same connections: the sender of each reset, and why captures disagree.
 //!
 //! Pure: segments go in ([`Digest::see`]), a [`Comparison`] comes out. [`trace`] keeps what matters of one capture,
 //! [`matching`] finds the same connection in others, [`legs`] what a proxy made two of, [`clock`] and [`order`] put them on one

@@ -1,4 +1,4 @@
-//! The kind of a file, by its first bytes.
+//! Detection of file formats.
 
 use crate::recording;
 
@@ -7,7 +7,6 @@ use crate::recording;
 pub enum Kind {
     /// Records as `rsttrace watch -o json` prints them; also what is empty.
     Lines,
-    /// Raw events.
     Recording,
     /// Packets: pcap or pcapng, perhaps compressed.
     Capture,

@@ -1,4 +1,4 @@
-//! Packet captures and recordings of events: bytes of files in, observations out.
+//! Packet captures and recordings: bytes in, observations out.
 
 pub mod capture;
 pub mod compare;

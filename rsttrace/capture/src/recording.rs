@@ -1,4 +1,4 @@
-//! A trace in a file: how is all that went into the judge kept, to be judged again elsewhere?
+//! Recordings: the inputs of the judge in a file, to be judged again.
 //!
 //! The file begins with [`MAGIC`], the number of the format and the version of the wire format (16 bits each, little endian
 //! as all numbers here) and the CRC-32 of those twelve bytes; all formats begin so. Then come blocks (`block.rs`): the first
@@ -30,7 +30,6 @@ use crate::vitals::KernelTotal;
 pub use reader::Reader;
 pub use writer::{Effort, Writer, Written};
 
-/// The first bytes.
 pub const MAGIC: [u8; 8] = *b"RSTTRACE";
 /// The number of the format. 1 held events only.
 pub const FORMAT: u16 = 2;

@@ -1,4 +1,4 @@
-//! Connections of a packet capture: what would the kernel at either end know when a reset comes?
+//! Connection state reconstructed from a packet capture: what the kernel at either end would know at a reset.
 //!
 //! Pure: segments in, [`Captured`] resets out, in order of time. Each connection is followed as far as its segments show it:
 //! who opened it, what is unacknowledged, who was silent for how long, which TTL each end's segments have. A reset is held
@@ -72,10 +72,10 @@ impl TrackCounts {
     /// What was not understood as well as it could have been, by name; zeroes, too.
     pub fn shortfalls(&self) -> [(&'static str, u64); 3] {
         [
-            ("segments out of order of time", self.backwards),
-            ("connections forgotten for want of room", self.forgotten),
+            ("segments with decreasing timestamps", self.backwards),
+            ("connection table evictions", self.forgotten),
             (
-                "resets judged before what followed them was seen",
+                "resets finalized before later segments were read",
                 self.hurried,
             ),
         ]

@@ -1,4 +1,4 @@
-//! What a packet capture tells of a reset: the observation that is judged where no hook was there.
+//! Observation of a reset in a packet capture, for the judge.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,7 @@
-//! Every cause of a reset, one file each; [`rules`] says which one fits.
+//! Causes of resets, one file each; [`rules`] selects the cause.
 //!
-//! A cause's file holds all that is particular to it: what it means, who is behind it, what it costs, whose socket it was, what it
-//! says and what to change. A new cause is a file here, a line in the list below, a name in [`Cause`] and a row in the rules.
+//! The file of a cause contains everything specific to it: description, origin, severity, owner of the socket, summary and advice.
+//! A new cause needs a file here, a line in the list below, a name in [`Cause`] and a row in the rules.
 
 pub mod docs;
 pub mod rules;

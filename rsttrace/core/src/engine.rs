@@ -1,7 +1,7 @@
 //! The engine: events in, explained resets out, in event order and within a fixed time.
 //!
-//! All that a trace can depend on comes in as [`Input`]s, in order: the bytes of events with what the host knew about them
-//! then, the time, what was lost and what was counted. The same inputs give the same outputs, byte for byte; a
+//! Everything that affects a trace comes in as [`Input`]s, in order: the bytes of events with facts about the host, the time, losses
+//! and counts. The same inputs give the same outputs, byte for byte; a
 //! recording is a sequence of them (`rsttrace-capture::recording`). No files, no clock, no task: whoever drives it pushes inputs, takes
 //! outputs, and pushes the time again when [`Engine::deadline`] has come. Memory is bounded: at most [`MAX_PENDING`] resets wait for
 //! more observations, and as many records for their turn.

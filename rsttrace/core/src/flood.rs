@@ -1,4 +1,4 @@
-//! What is said of resets that were counted and not described?
+//! Counts of suppressed resets.
 //!
 //! Pure: what the kernel's buckets refused comes in as [`Refused`], the time as values. Every reset that was refused is told
 //! of once, in a sum with others of its kind; kinds beyond a number are put together by class, so the sums stay exact

@@ -1,4 +1,4 @@
-//! How long had the connection been quiet, and does a timeout explain it?
+//! Idle times of a connection, and the timeouts that explain them.
 
 pub mod candidates;
 pub mod clocks;

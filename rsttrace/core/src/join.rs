@@ -1,4 +1,4 @@
-//! Which observations are of one and the same reset?
+//! Correlation of observations of the same reset.
 //!
 //! A reset shows up to a dozen times: the tracepoint that sent it, each device it passes in each namespace, the
 //! tracepoint that accepted it, in nearly any order. All of it becomes one [`Chain`]. An observation joins the chain

@@ -1,7 +1,7 @@
-//! From what was observed of a reset to its verdict, one file for each way in which a reset is observed.
+//! Verdicts, one file per way of observation.
 //!
-//! [`crate::causes::rules`] names the cause and the cause's own file words it; here is what the verdicts of one way have in common.
-//! A case holds what the verdict rests on, so that its text can be made later, or never.
+//! [`crate::causes::rules`] selects the cause, and the file of the cause composes the text; the common parts are here. A case keeps
+//! the facts of a verdict, so that the text can be composed later, or never.
 
 mod accepted;
 pub mod advice;

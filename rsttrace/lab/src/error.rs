@@ -1,4 +1,4 @@
-//! Why did a staging not come about?
+//! Errors of staging.
 
 /// Why a scenario was not staged.
 #[derive(Debug, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! Where are resets staged? In three network namespaces of our own: client, router, server.
+//! The lab: three private network namespaces (client, router, server).
 //!
 //! Each namespace is held by a process (its node) and has no name, so nothing stays behind, not even after
 //! a kill -9. Scenarios put further processes into them.
@@ -30,13 +30,11 @@ pub enum Place {
 /// Whose eyes a record is judged with: only events of this namespace count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct View {
-    /// The place.
     pub place: Place,
     /// The inode number of its network namespace.
     pub netns: u64,
 }
 
-/// IPv4 or IPv6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "plain names")]

@@ -1,4 +1,4 @@
-//! How are resets of every kind staged on this machine, with the truth about each known beforehand?
+//! Staged resets of every kind, each with its known truth.
 //!
 //! A [`Lab`] holds three private network namespaces: client, router, server. A [`Scenario`] opens its
 //! sockets there ([`Scenario::open`]) and later provokes its reset ([`Armed::provoke`]), confirms it from the

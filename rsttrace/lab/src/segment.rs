@@ -1,4 +1,4 @@
-//! How does the staging side write and read single TCP segments?
+//! Building and parsing of single TCP segments for the staging side.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -14,15 +14,10 @@ use serde::{Deserialize, Serialize};
 pub struct Flags(pub u8);
 
 impl Flags {
-    /// FIN
     pub const FIN: Self = Self(0x01);
-    /// SYN
     pub const SYN: Self = Self(0x02);
-    /// RST
     pub const RST: Self = Self(0x04);
-    /// PSH
     pub const PSH: Self = Self(0x08);
-    /// ACK
     pub const ACK: Self = Self(0x10);
     /// RST and ACK
     pub const RST_ACK: Self = Self(0x14);

@@ -1,4 +1,4 @@
-//! What goes over all wires of each place, as capture files?
+//! Packet capture of all interfaces at each place, to files.
 //!
 //! As `tcpdump -i any -s 128 -w FILE` writes them, but begun before this returns and ended after all that was sent has been
 //! read.

@@ -1,4 +1,4 @@
-//! What does the staging side know about a reset, independent of any tracer?
+//! The truth about a staged reset, independent of any tracer.
 //!
 //! It uses the words of the public record, and nothing else of the explaining side.
 
@@ -18,9 +18,7 @@ use crate::record::{Cause, Direction, IdleMode, Origin, Role};
 pub enum Who {
     /// A process, by a call or an end of its own.
     Process {
-        /// Its id.
         pid: u32,
-        /// Its name.
         comm: String,
         /// What it did: "close()".
         did: &'static str,
@@ -32,9 +30,7 @@ pub enum Who {
 /// A process that a right record may name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Holder {
-    /// Its id.
     pub pid: u32,
-    /// Its name.
     pub comm: String,
     /// The roles that are right for it.
     pub roles: Vec<Role>,
@@ -83,15 +79,12 @@ pub struct Truth {
     pub direction: Direction,
     /// The source of the RST as on the wire.
     pub sender: SocketAddr,
-    /// Its destination.
     pub receiver: SocketAddr,
     /// Who is behind it.
     pub origin: Origin,
-    /// Why.
     pub cause: Cause,
     /// What was staged, in a sentence.
     pub condition: &'static str,
-    /// Who did it.
     pub who: Who,
     /// Which processes may be named.
     pub named: Named,
@@ -161,7 +154,6 @@ impl Truth {
         }
     }
 
-    /// What was staged.
     pub(super) fn because(mut self, condition: &'static str) -> Self {
         self.condition = condition;
         self

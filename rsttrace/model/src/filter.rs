@@ -1,4 +1,4 @@
-//! Which records does the user want to see?
+//! Filter of records.
 //!
 //! Values of one kind are alternatives, kinds narrow each other down, and whatever is to be left out wins.
 

@@ -1,4 +1,4 @@
-//! Which hash do tables use that every event looks into?
+//! Hash function of tables that every event uses.
 //!
 //! One that is fast and still keyed: addresses and ports come from the network, and nobody there can know which of them
 //! would meet in one place, since the keys are drawn at each start.

@@ -1,4 +1,4 @@
-//! The data of rsttrace: what is observed, what is said about it, and how values read as text.
+//! Data types of rsttrace: events, records, filters and their text form.
 //!
 //! Nothing here judges, and nothing reads or writes.
 

@@ -1,8 +1,8 @@
-//! Colours by severity.
+//! Colors by severity.
 
 use crate::record::Severity;
 
-/// Colours by severity, or none.
+/// Colors by severity, or none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Palette {
     /// Whether escape sequences are written at all.
@@ -10,7 +10,7 @@ pub struct Palette {
 }
 
 impl Palette {
-    /// `text` in the colour of `severity`: red for a fault, yellow for a refusal, dim for noise.
+    /// `text` in the color of `severity`: red for a fault, yellow for a refusal, dim for noise.
     pub fn severity(self, severity: Severity, text: &str) -> String {
         let code = match severity {
             Severity::Fault => "31",
@@ -20,7 +20,7 @@ impl Palette {
         self.paint(code, text)
     }
 
-    /// `text` set back.
+    /// `text` dimmed.
     pub fn dim(self, text: &str) -> String {
         self.paint("2", text)
     }

@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 
 pub use verdict::{Evidence, Explanation, Kind, Verdict};
 
-/// A sentence, of the program itself or made for a record.
+/// A sentence: a constant of the program, or composed for one record.
 pub type Sentence = Cow<'static, str>;
 
-/// Text that is short, or of the program itself, or shared by many records: to copy it takes no memory.
+/// Short, static or shared text, cheap to clone.
 pub use smol_str::SmolStr as Word;
 
 /// The value of [`Record::schema`].
@@ -35,49 +35,49 @@ pub const SUPPRESSED_SCHEMA: &str = "rsttrace.suppressed.v1";
 pub struct Record {
     /// Always `rsttrace.reset.v1`.
     pub schema: Word,
-    /// What makes this record unique in a fleet.
+    /// Identifies this record uniquely across hosts.
     pub id: Id,
-    /// When the reset happened: RFC 3339, UTC, nanoseconds.
+    /// Time of the reset: RFC 3339, UTC, nanoseconds.
     pub time: String,
-    /// This host's name.
+    /// Host name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<Word>,
-    /// Which way the reset went, seen from this host.
+    /// Direction of the reset, seen from this host.
     pub direction: Direction,
-    /// This host's end; for `forwarded` and for resets observed in transit, the source of the reset.
+    /// Local end; for `forwarded` and for resets observed in transit, the source of the reset.
     pub local: Endpoint,
-    /// The other end; for `forwarded` and for resets observed in transit, the destination of the reset.
+    /// Remote end; for `forwarded` and for resets observed in transit, the destination of the reset.
     pub remote: Endpoint,
     /// Inode number of the network namespace (`/proc/PID/ns/net`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub netns: Option<u32>,
-    /// Name of the interface it came in or left by; absent if not known. For `forwarded`, the one it left by.
+    /// Ingress or egress interface; absent if not known. For `forwarded`, the egress interface.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<Word>,
-    /// What happened, and how sure that is.
+    /// Explanation of the reset, with its confidence.
     pub verdict: Verdict,
-    /// The process that did it or, if nobody here did, the one that had the connection.
+    /// The process that caused the reset or, if no local process did, the one that held the connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<Process>,
-    /// The process that had the connection, when it is not `process` (a socket destroyed from outside).
+    /// The process that held the connection, if different from `process` (a socket destroyed by another process).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<Box<Process>>,
-    /// The socket, when there was one.
+    /// Socket state; absent if there was no socket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub socket: Option<Socket>,
-    /// How long the connection had been quiet; absent where that means nothing (no established connection).
+    /// Idle times; absent if there was no established connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle: Option<Idle>,
-    /// The segment itself: as seen on the wire or, if it was not, as far as the kernel's state determines it.
+    /// The RST segment as seen on the wire or, if not seen, as far as the kernel's state determines it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub packet: Option<Packet>,
-    /// What the kernel said.
+    /// Data from the kernel hooks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kernel: Option<Kernel>,
-    /// The chain this record belongs to: records of one reset on this host share it.
+    /// Links records of one reset, or of one chain of resets, on this host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub link: Option<Link>,
-    /// Where a packet capture holds it; absent for what was traced live.
+    /// Position in a packet capture; absent for live traces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capture: Option<Box<CapturePoint>>,
 }
@@ -96,7 +96,7 @@ impl Record {
         }
     }
 
-    /// Where the reset came from, as it says itself.
+    /// Source address and port of the RST segment.
     pub fn source(&self) -> &Endpoint {
         if self.left_local() {
             &self.local
@@ -105,7 +105,7 @@ impl Record {
         }
     }
 
-    /// Where it went.
+    /// Destination address and port of the RST segment.
     pub fn destination(&self) -> &Endpoint {
         if self.left_local() {
             &self.remote
@@ -115,89 +115,89 @@ impl Record {
     }
 }
 
-/// A connection that died without a reset: retransmissions or TCP_USER_TIMEOUT ran out, or ICMP ended it.
+/// A connection that failed without a reset: retransmission timeout, TCP_USER_TIMEOUT, or an ICMP error.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TimedOutRecord {
     /// Always `rsttrace.timeout.v1`.
     pub schema: Word,
-    /// What makes this record unique in a fleet.
+    /// Identifies this record uniquely across hosts.
     pub id: Id,
-    /// When the connection died: RFC 3339, UTC, nanoseconds.
+    /// Time of the failure: RFC 3339, UTC, nanoseconds.
     pub time: String,
-    /// This host's name.
+    /// Host name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<Word>,
-    /// This host's end.
+    /// Local end.
     pub local: Endpoint,
-    /// The other end.
+    /// Remote end.
     pub remote: Endpoint,
     /// Inode number of the network namespace (`/proc/PID/ns/net`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub netns: Option<u32>,
-    /// errno the application got or would have got.
+    /// errno reported to the application.
     pub error: i32,
-    /// Its name, for example `ETIMEDOUT`; absent for numbers that TCP seldom ends with.
+    /// Name of the errno, for example `ETIMEDOUT`; absent for values unusual for TCP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_name: Option<Word>,
-    /// TCP state it died in, as `ss` names it.
+    /// TCP state at the time of the failure, as shown by `ss`.
     pub state: Word,
-    /// Since the handshake; absent if the connection is older than the tool, or was never established.
+    /// Seconds since the handshake; absent if the connection is older than the trace, or was never established.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age: Option<f64>,
-    /// The process that had the connection.
+    /// The process that held the connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<Process>,
 }
 
-/// Resets of one kind that were counted in the kernel and not described, because there were too many of them.
+/// Resets of one class that were only counted in the kernel because of the rate limit for detailed records.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SuppressedRecord {
     /// Always `rsttrace.suppressed.v1`.
     pub schema: Word,
-    /// When the last of them had been counted: RFC 3339, UTC, nanoseconds.
+    /// End of the counting interval: RFC 3339, UTC, nanoseconds.
     pub time: String,
-    /// The count began at or before this time.
+    /// Start of the counting interval; the count may include slightly earlier resets.
     pub since: String,
-    /// This host's name.
+    /// Host name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<Word>,
-    /// How many resets: those that no earlier count has told of.
+    /// Number of resets not included in any earlier count.
     pub count: u64,
-    /// Which way they went, as far as the first hook that saw them can tell; what came in for a socket with a connection
-    /// counts as `received`, whether or not that accepted it. Absent if it is not known.
+    /// Direction as seen by the first hook; a reset that arrives for a connected socket counts as `received` even if the
+    /// socket rejects it. Absent if not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub direction: Option<Direction>,
-    /// The cause of those of this kind that were described around that time; absent if there were several.
+    /// Cause of the detailed records of this class at that time; absent if there were several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
-    /// What the kernel said: `enum sk_rst_reason`; absent if it gives none.
+    /// Kernel reason (`enum sk_rst_reason`); absent if the kernel gives none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Word>,
-    /// State of the socket, as `ss` names it; absent if it was not looked at.
+    /// State of the socket, as shown by `ss`; absent if not read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<Word>,
-    /// Inode number of the network namespace; absent if they are of several, or it is not known.
+    /// Inode number of the network namespace; absent if there are several, or it is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub netns: Option<u32>,
-    /// This host's port; absent if they are of several.
+    /// Local port; absent if there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local_port: Option<u16>,
-    /// The other end's port; absent if they are of several.
+    /// Remote port; absent if there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remote_port: Option<u16>,
-    /// The other end's network, /24 or /64; absent if they are of several.
+    /// Remote network, /24 or /64; absent if there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remote_network: Option<String>,
 }
 
-/// What came out.
+/// Output of the pipeline.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
-    /// A reset, explained.
+    /// A reset with its explanation.
     Reset(Box<Record>),
-    /// A connection that died without a reset.
+    /// A connection that failed without a reset.
     TimedOut(Box<TimedOutRecord>),
-    /// Resets that were counted and not described.
+    /// Resets that were counted but not reported one by one.
     Suppressed(Box<SuppressedRecord>),
 }
 
@@ -212,15 +212,15 @@ impl Output {
     }
 }
 
-/// A storm makes thousands a second. glibc cleans up its heap for each block of a KiB or more that it is asked for.
+/// A storm creates thousands of records per second, and glibc consolidates its heap for each allocation of 1 KiB or more.
 const _: () = assert!(size_of::<Record>() < 1_000);
 
-/// A number given once per boot, never reused within it.
+/// Record ID, unique within a boot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Id {
     /// `/proc/sys/kernel/random/boot_id`.
     pub boot: Word,
-    /// Counts up from the start of the tool; begins at the clock so that a restart does not reuse numbers.
+    /// Increases with each record; starts from the clock so that a restart does not reuse numbers.
     pub number: u64,
 }
 
@@ -298,7 +298,7 @@ macro_rules! names {
 }
 
 names! {
-    /// Which way a reset went, seen from this host.
+    /// Direction of a reset, seen from this host.
     pub enum Direction {
         /// This host sent it.
         Sent => "sent",
@@ -306,17 +306,17 @@ names! {
         Received => "received",
         /// It passed through this host.
         Forwarded => "forwarded",
-        /// Seen on the wire, accepted by no socket.
+        /// Seen on the wire, not accepted by any socket.
         Observed => "observed",
     }
 }
 
 names! {
-    /// Who made the reset.
+    /// Sender of the reset.
     pub enum Origin {
-        /// A process of this host, by what it did to its socket.
+        /// A process on this host, through a system call or by exiting.
         LocalProcess => "local_process",
-        /// This host's kernel, by its own rules.
+        /// The TCP stack of this host.
         LocalKernel => "local_kernel",
         /// A packet filter of this host.
         LocalFirewall => "local_firewall",
@@ -324,7 +324,7 @@ names! {
         Peer => "peer",
         /// Something between this host and the other end.
         Middlebox => "middlebox",
-        /// It came from elsewhere and went elsewhere.
+        /// Another host; the reset passed through this host.
         Forwarded => "forwarded",
         /// Not known; the evidence says what was missing.
         Unknown => "unknown",
@@ -332,61 +332,61 @@ names! {
 }
 
 names! {
-    /// Why the reset was sent.
+    /// Cause of a reset.
     pub enum Cause {
-        /// close() while received bytes were unread (RFC 2525 section 2.17).
+        /// close() with unread data in the receive buffer (RFC 2525 section 2.17).
         CloseWithUnreadData => "close_with_unread_data",
-        /// The process was killed while received bytes were unread.
+        /// The process was killed with unread data in the receive buffer.
         KilledWithUnreadData => "killed_with_unread_data",
         /// close() with SO_LINGER {1, 0}.
         LingerZero => "linger_zero",
-        /// close() with TCP_LINGER2 below zero.
+        /// close() in FIN_WAIT2 with a negative TCP_LINGER2.
         Linger2 => "linger2",
         /// connect(AF_UNSPEC), or a disconnect with unsent data.
         Disconnect => "disconnect",
-        /// The listening socket went away with connections nobody had accepted.
+        /// The listening socket was closed with connections in its accept queue.
         ListenerClosed => "listener_closed",
-        /// The socket was destroyed from outside: `ss -K`, bpf_sock_destroy.
+        /// Another process destroyed the socket (`ss -K`, bpf_sock_destroy).
         SocketDestroyed => "socket_destroyed",
-        /// The peer answered no keepalive probe.
+        /// The peer did not answer keepalive probes.
         KeepaliveTimeout => "keepalive_timeout",
         /// Too many orphaned sockets, or tcp_mem exhausted.
         OutOfMemory => "out_of_memory",
-        /// An orphaned socket stayed too long in FIN_WAIT2.
+        /// An orphaned socket timed out in FIN_WAIT2.
         OrphanTimeout => "orphan_timeout",
-        /// SYN to a port with no listener.
+        /// SYN to a port without a listener.
         PortClosed => "port_closed",
-        /// A segment for a connection this host no longer has.
+        /// Segment for a connection that no longer exists on this host.
         HalfOpen => "half_open",
-        /// The application had closed; the peer still sent.
+        /// The peer sent data after the application had closed the socket.
         DataAfterClose => "data_after_close",
-        /// Answer to a connect that had been abandoned.
+        /// SYN-ACK for a connection attempt that was already abandoned.
         LateSynack => "late_synack",
         /// Accept queue full with tcp_abort_on_overflow set.
         AcceptQueueOverflow => "accept_queue_overflow",
-        /// A listener got a segment of no connection it knows.
+        /// A listener received a segment of an unknown connection.
         StrayAck => "stray_ack",
-        /// Bad ACK, SYN or timestamp during the handshake.
+        /// Invalid ACK, SYN or timestamp during the handshake.
         BadHandshake => "bad_handshake",
-        /// A reset of an MPTCP subflow.
+        /// Reset of an MPTCP subflow.
         Mptcp => "mptcp",
-        /// A packet filter rule of this host rejects with tcp-reset.
+        /// A packet filter on this host rejects with tcp-reset.
         FirewallReject => "firewall_reject",
-        /// A reset answered our SYN.
+        /// The peer answered our SYN with a reset.
         ConnectionRefused => "connection_refused",
-        /// A reset from the peer, with no better explanation.
+        /// Reset from the peer without a more specific cause.
         ResetByPeer => "reset_by_peer",
-        /// The quiet gap fits a learned or known timeout.
+        /// The idle time matches a known or learned timeout.
         IdleTimeout => "idle_timeout",
-        /// Evidence contradicts that the peer sent it.
+        /// The reset does not come from the peer, according to TTL, timing or sequence numbers.
         NotFromPeer => "not_from_peer",
-        /// Not accepted: outside the window, or answered by a challenge ACK (RFC 5961); the connection lives.
+        /// Rejected reset: out of window, or answered with a challenge ACK (RFC 5961); the connection stays up.
         BlindAttempt => "blind_attempt",
-        /// A raw socket of this host put it on the wire.
+        /// Sent through a raw socket on this host.
         RawSocket => "raw_socket",
-        /// It passed through this host.
+        /// Forwarded by this host.
         Forwarded => "forwarded",
-        /// A proxy of this host closed one leg because the other had been reset.
+        /// A proxy on this host reset one connection because the other one was reset.
         Propagated => "propagated",
         /// Not known; the evidence says what was missing.
         Unknown => "unknown",
@@ -394,23 +394,23 @@ names! {
 }
 
 names! {
-    /// What was lost.
+    /// Impact of a reset.
     pub enum Severity {
         /// An established connection was lost.
         Fault => "fault",
-        /// A connect was turned away.
+        /// A connection attempt was refused.
         Refused => "refused",
-        /// Nobody lost anything.
+        /// No connection or data was lost.
         Noise => "noise",
     }
 }
 
 names! {
-    /// How sure a verdict is.
+    /// Confidence of a verdict.
     pub enum Confidence {
-        /// A reason given by the kernel, or two independent facts.
+        /// The kernel gave the reason, or two independent facts agree.
         Certain => "certain",
-        /// One sound heuristic.
+        /// One strong heuristic.
         Likely => "likely",
         /// A hint only.
         Possible => "possible",
@@ -418,7 +418,7 @@ names! {
 }
 
 names! {
-    /// What the named process has to do with the connection.
+    /// Relation of the process to the connection.
     pub enum Role {
         /// It closed, shut down or destroyed the socket.
         Closer => "closer",
@@ -426,55 +426,55 @@ names! {
         Owner => "owner",
         /// It listens, or listened, on the port.
         Listener => "listener",
-        /// It held the socket, which is gone.
+        /// It held the socket, which no longer exists.
         FormerOwner => "former_owner",
     }
 }
 
 names! {
-    /// How well the process is known.
+    /// How the process was identified.
     pub enum Quality {
-        /// It was running, holding the socket, when the reset was made.
+        /// It was running and held the socket lock when the reset was sent.
         Certain => "certain",
-        /// Written down when it connected, listened, accepted or closed.
+        /// Recorded when it connected, listened, accepted or closed.
         Recorded => "recorded",
-        /// Found by its open file.
+        /// Found through its open file descriptor.
         LookedUp => "looked_up",
-        /// A worker or child of it may be the real one: it listened or accepted for others, or shares the socket with them.
+        /// Possibly a worker or child of this process instead: it listened or accepted on their behalf, or shares the socket.
         Inherited => "inherited",
     }
 }
 
 names! {
-    /// The shape of a reset.
+    /// Kind of reset segment.
     pub enum Form {
-        /// Sent on a socket of the sender's: has a window, and options if negotiated.
+        /// Sent from a socket: has a window, and options if negotiated.
         Active => "active",
-        /// The answer to a segment: window 0, no options.
+        /// Answer to a segment: window 0, no options.
         Passive => "passive",
     }
 }
 
 names! {
-    /// When a balancer's timer made itself known.
+    /// What a device does when its idle timeout expires.
     pub enum IdleMode {
-        /// The device reset when its timer fired.
+        /// It sends a reset.
         RstAtExpiry => "rst_at_expiry",
-        /// The device forgot silently and answered the next packet.
+        /// It drops its state silently and answers the next packet with a reset.
         LateRst => "late_rst",
-        /// The device closed politely; the reset is what came of it.
+        /// It closes the connection with a FIN; the reset follows from that.
         FinAtExpiry => "fin_at_expiry",
     }
 }
 
 names! {
-    /// Where a timeout is known from.
+    /// Source of a timeout.
     pub enum Basis {
-        /// The table of known devices: a device like this may be on the path.
+        /// The built-in table of devices; such a device may be on the path.
         Known => "known",
-        /// The configuration file names this hop.
+        /// The configuration file.
         Configured => "configured",
-        /// A setting of this host, as it was read.
+        /// A setting read from this host.
         Host => "host",
     }
 }
@@ -490,13 +490,13 @@ names! {
 }
 
 names! {
-    /// Where on the way of a reset it was captured, by the TTLs of its connection and what the file says.
+    /// Position of the capture on the path of a reset, derived from TTLs and the metadata of the file.
     pub enum Vantage {
-        /// At the end whose address it came from.
+        /// At the source of the reset.
         Source => "source",
-        /// At the end it went to.
+        /// At the destination of the reset.
         Destination => "destination",
-        /// At both: a loopback device, or two ends on one host.
+        /// At both: a loopback interface, or two ends on one host.
         Both => "both",
         /// Between the ends.
         Between => "between",
@@ -644,88 +644,88 @@ names! {
 }
 
 names! {
-    /// A record's place in its chain.
+    /// Role of a record in its chain.
     pub enum LinkRole {
         /// The end that sent the reset.
         Sender => "sender",
-        /// A hop of this host that passed it on.
+        /// This host, forwarding the reset.
         Forwarder => "forwarder",
-        /// The end that got it.
+        /// The end that received the reset.
         Receiver => "receiver",
     }
 }
 
-/// A process as it was at the time of the event.
+/// A process at the time of the event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Process {
-    /// Process id in the initial pid namespace.
+    /// PID in the initial PID namespace.
     pub pid: u32,
-    /// Name of the process (`/proc/PID/comm`).
+    /// Process name (`/proc/PID/comm`).
     pub comm: Word,
-    /// Executable; absent for kernel threads and processes that were gone when asked for.
+    /// Path of the executable; absent for kernel threads and processes that had already exited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exe: Option<Word>,
-    /// Command line, arguments separated by spaces; absent as `exe`.
+    /// Command line, arguments separated by spaces; absent under the same conditions as `exe`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cmdline: Option<Word>,
-    /// Effective user id in the initial user namespace.
+    /// Effective UID in the initial user namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
-    /// Container id from the control group's path.
+    /// Container ID from the cgroup path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container_id: Option<Word>,
-    /// systemd unit from the control group's path.
+    /// systemd unit from the cgroup path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unit: Option<Word>,
-    /// Kubernetes pod uid from the control group's path.
+    /// Kubernetes pod UID from the cgroup path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod_uid: Option<Word>,
-    /// Control group path.
+    /// cgroup path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<Word>,
-    /// Its part in the reset.
+    /// Relation of the process to the connection.
     pub role: Role,
-    /// How well it is known.
+    /// How the process was identified.
     pub quality: Quality,
 }
 
 /// The socket at the time of the reset.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Socket {
-    /// The kernel's socket cookie, unique in one boot.
+    /// Socket cookie, unique within a boot.
     pub cookie: u64,
     /// Inode number as in `/proc/PID/fd`; absent for sockets without a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inode: Option<u64>,
-    /// TCP state the reset found it in, as `ss` names it.
+    /// TCP state before the reset, as shown by `ss`.
     pub state: Word,
-    /// Since the handshake; absent if the connection is older than the tool, or was never established.
+    /// Seconds since the handshake; absent if the connection is older than the trace, or was never established.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age: Option<f64>,
-    /// SO_KEEPALIVE and its clocks.
+    /// Keepalive settings.
     pub keepalive: Keepalive,
-    /// SO_LINGER's time; absent if off.
+    /// SO_LINGER time in seconds; absent if off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub linger: Option<f64>,
-    /// Initial sequence numbers; absent if the connection is older than the tool.
+    /// Initial sequence numbers; absent if the connection is older than the trace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub isn: Option<Isn>,
-    /// Received bytes the application had not read; absent for listeners.
+    /// Received bytes not yet read by the application; absent for listeners.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unread: Option<u64>,
-    /// Bytes written by the application that the peer has not acknowledged.
+    /// Bytes written by the application and not acknowledged by the peer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unsent: Option<u64>,
-    /// Payload bytes sent, retransmissions included.
+    /// Payload bytes sent, including retransmissions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_sent: Option<u64>,
     /// Payload bytes received.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_received: Option<u64>,
-    /// Smoothed round-trip time; absent if none was measured.
+    /// Smoothed round-trip time in seconds; absent if not measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtt: Option<f64>,
-    /// Segments retransmitted in the connection's life.
+    /// Segments retransmitted over the lifetime of the connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retransmits: Option<u64>,
 }
@@ -735,104 +735,104 @@ pub struct Socket {
 pub struct Keepalive {
     /// SO_KEEPALIVE.
     pub enabled: bool,
-    /// Silence before the first probe (TCP_KEEPIDLE); absent if it is the sysctl's and that is not known.
+    /// Idle time before the first probe in seconds (TCP_KEEPIDLE); absent if the sysctl applies and its value is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time: Option<f64>,
-    /// Between probes (TCP_KEEPINTVL); absent as `time`.
+    /// Seconds between probes (TCP_KEEPINTVL); absent under the same condition as `time`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval: Option<f64>,
-    /// Unanswered probes before giving up (TCP_KEEPCNT); absent as `time`.
+    /// Number of unanswered probes before the connection fails (TCP_KEEPCNT); absent under the same condition as `time`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probes: Option<u32>,
 }
 
-/// The pair of initial sequence numbers: it survives NAT.
+/// The pair of initial sequence numbers, which NAT does not change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Isn {
-    /// Of this host's end.
+    /// Initial sequence number of the local end.
     pub local: u32,
-    /// Of the other end.
+    /// Initial sequence number of the remote end.
     pub remote: u32,
 }
 
-/// How long the connection had been quiet.
+/// Idle times of the connection, in seconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Idle {
-    /// Silence before the segment that triggered the reset.
+    /// Idle time before the segment that triggered the reset, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quiet_before: Option<f64>,
-    /// Since application data last moved, either way.
+    /// Seconds since the last application data in either direction.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since_data: Option<f64>,
-    /// Since anything acceptable was last heard from the peer.
+    /// Seconds since the last acceptable segment from the peer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since_heard: Option<f64>,
-    /// From the send that is unacknowledged to the reset; absent when nothing is.
+    /// Seconds from the oldest unacknowledged send to the reset; absent if everything was acknowledged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reset_after_send: Option<f64>,
-    /// Which kind of timeout this looks like.
+    /// Kind of idle timeout that the pattern matches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<IdleMode>,
-    /// Known devices whose timeout fits.
+    /// Known devices with a matching timeout.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub candidates: Vec<Candidate>,
-    /// The timeout this path has shown before.
+    /// Timeout learned from earlier resets on this path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub learned: Option<Box<Learned>>,
 }
 
-/// A known device whose timeout fits the quiet gap.
+/// A known device with a matching timeout.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Candidate {
-    /// Its name.
+    /// Name of the device.
     pub device: Word,
-    /// Its idle timeout.
+    /// Idle timeout in seconds.
     pub timeout: f64,
-    /// What it does at expiry; absent if not known.
+    /// What the device does at its timeout; absent if not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<IdleMode>,
-    /// Where that is known from.
+    /// Source of the timeout.
     pub basis: Basis,
 }
 
 /// A timeout learned from earlier resets on this path.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Learned {
-    /// The timeout.
+    /// Timeout in seconds.
     pub timeout: f64,
-    /// How many resets it was learned from.
+    /// Number of resets that match the timeout.
     pub samples: u64,
-    /// Of how many resets after a silence on this path.
+    /// Number of resets after idle time on this path.
     pub of: u64,
-    /// Greatest distance of a sample from `timeout`; absent for a bound.
+    /// Largest deviation of a sample from `timeout`, in seconds; absent for a bound.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spread: Option<f64>,
-    /// Whether `timeout` is the timeout or only a bound of it.
+    /// Whether `timeout` is the timeout itself or a bound.
     pub bound: Bound,
 }
 
-/// The reset as a segment.
+/// The RST segment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Packet {
-    /// TTL or hop limit as it left or came in; absent if the segment was not seen.
+    /// TTL or hop limit as sent or received; absent if the segment was not seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<u8>,
-    /// Routers passed, guessed from the TTL and the nearest usual start (64, 128, 255).
+    /// Number of hops, estimated from the TTL and the nearest common initial value (64, 128, 255).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hops: Option<u8>,
-    /// TTL of the peer's SYN or SYN-ACK on this flow; absent if it was not seen.
+    /// TTL of the peer's SYN or SYN-ACK on this flow; absent if not seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected_ttl: Option<u8>,
     /// IPv4 identification; absent for IPv6 or if not seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ip_id: Option<u16>,
-    /// Sequence number; absent if neither seen nor determined.
+    /// Sequence number; absent if neither seen nor derived.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seq: Option<u32>,
-    /// Acknowledgement number; absent as `seq`, and without ACK in `flags`.
+    /// Acknowledgment number; absent under the same condition as `seq`, and without ACK in `flags`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ack: Option<u32>,
-    /// Window, unscaled.
+    /// Unscaled window.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<u16>,
     /// TCP flags as tcpdump prints them, for example `R.`.
@@ -841,10 +841,10 @@ pub struct Packet {
     /// Timestamps option.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timestamps: Option<Timestamps>,
-    /// Source MAC address; absent on devices without one and where it is all zero.
+    /// Source MAC address; absent on interfaces without one and if all zero.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mac: Option<Word>,
-    /// The shape of it; absent if not known.
+    /// Kind of reset segment; absent if not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub form: Option<Form>,
 }
@@ -858,36 +858,36 @@ pub struct Timestamps {
     pub echo: u32,
 }
 
-/// What the kernel said.
+/// Data from the kernel hooks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Kernel {
-    /// `enum sk_rst_reason` without its prefix; absent for received resets and kernels without reasons.
+    /// Reset reason (`enum sk_rst_reason` without prefix); absent for received resets and on kernels before 6.10.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Word>,
-    /// TCP state at the hook: differs from the socket's where the kernel had closed it just before.
+    /// TCP state at the hook; differs from `socket.state` if the kernel had just closed the socket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<Word>,
-    /// The hooks that saw it.
+    /// Hooks that observed the reset.
     pub hook: Vec<Word>,
 }
 
-/// The chain a record belongs to.
+/// The chain that a record belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Link {
-    /// Shared by all records of the chain: the number of its first record.
+    /// Chain ID: the number of the first record in the chain.
     pub id: u64,
-    /// This record's place.
+    /// Role of this record in the chain.
     pub role: LinkRole,
 }
 
-/// Where a packet capture holds a reset.
+/// Position of a reset in a packet capture.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CapturePoint {
-    /// The file as it was named; `-` for standard input.
+    /// File name as given; `-` for standard input.
     pub file: Word,
-    /// Number of the frame, from 1 on: `frame.number` in Wireshark.
+    /// Frame number, starting at 1 (`frame.number` in Wireshark).
     pub frame: u64,
-    /// Where on the reset's way the capture was made; absent if nothing tells.
+    /// Position of the capture on the path of the reset; absent if not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vantage: Option<Vantage>,
 }

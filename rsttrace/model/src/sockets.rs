@@ -1,4 +1,4 @@
-//! The TCP sockets of a host, as an inspection finds them.
+//! TCP sockets of a host, as inspected by `doctor`.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,16 +8,13 @@ use serde::Serialize;
 /// TCP sockets of a network namespace.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sockets {
-    /// Those that listen.
     pub listeners: Vec<Listener>,
     /// Those that are established.
     pub connections: Vec<Connection>,
 }
 
-/// A socket that listens.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
-    /// Where.
     pub local: SocketAddr,
     /// SO_KEEPALIVE, which accepted connections inherit; absent if its holder may not be asked.
     pub keepalive: Option<bool>,
@@ -28,9 +25,7 @@ pub struct Listener {
 /// An established connection.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Connection {
-    /// This end.
     pub local: SocketAddr,
-    /// The other end.
     pub remote: SocketAddr,
     /// Its keepalive timer runs.
     pub keepalive: bool,
@@ -44,11 +39,9 @@ pub struct Connection {
     pub holders: Vec<Program>,
 }
 
-/// A process.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Program {
     /// Its id, as this process sees it.
     pub pid: u32,
-    /// Its name.
     pub comm: String,
 }

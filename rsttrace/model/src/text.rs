@@ -1,4 +1,4 @@
-//! How does text from elsewhere become harmless text of a known width?
+//! Safe text of a known width from untrusted input.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

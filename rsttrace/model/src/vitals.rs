@@ -1,4 +1,4 @@
-//! How is the tracer itself doing: what did it see, lose and cost, how full are its buffer and its tables?
+//! Statistics of the tracer itself: events, losses, cost, fill levels.
 //!
 //! A snapshot, cheap to take: nothing is scanned for it. Absent means not known, see each field.
 

@@ -1,4 +1,4 @@
-//! How do durations, counts and processes read in a sentence?
+//! Text for durations, counts and processes.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! How is something written that may take its time, and nobody waits for it?
+//! Worker thread for slow writes, with a bounded queue.
 //!
 //! A thread of its own works on what it is handed, one after another. What waits for it is bounded.
 

@@ -1,4 +1,4 @@
-//! What becomes of records: lines, tables and files, the history, metrics, the report.
+//! Outputs for records: lines, tables, files, the history, metrics, the report.
 
 pub mod behind;
 pub mod metrics;

@@ -1,4 +1,4 @@
-//! What does monitoring get to see, by which names? `docs/METRICS.md` tells what each metric means.
+//! Prometheus metrics; `docs/METRICS.md` describes each.
 //!
 //! Counts are of everything that was judged, whatever the filters show. Labels come from closed lists: never addresses,
 //! ports, processes or anything else that grows with the traffic.
@@ -57,7 +57,7 @@ pub fn exposition(judged: &Judged, vitals: &Vitals) -> String {
     let mut text = String::new();
     if let Err(error) = TextEncoder::new().encode_utf8(&families, &mut text) {
         // It refuses families without a metric or a name; there are none.
-        log::warn!("the metrics cannot be written: {error}");
+        log::warn!("cannot write the metrics: {error}");
     }
     text
 }

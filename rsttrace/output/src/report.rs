@@ -1,4 +1,4 @@
-//! What does a trace say on one page?
+//! HTML report of a trace.
 //!
 //! [`Gathering`] takes outputs one by one, from whatever source, and keeps sums and the worst records; [`page`] makes of
 //! that one HTML file that needs nothing else. Both are pure: the time of writing is given, equal input gives equal pages.

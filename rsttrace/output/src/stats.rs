@@ -1,4 +1,4 @@
-//! What do many records say together? Numbers for plots; nothing here draws.
+//! Statistics over many records, for plots.
 
 pub(crate) mod leg;
 pub mod quiet;

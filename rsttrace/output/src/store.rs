@@ -1,4 +1,4 @@
-//! What happened before? Everything that was judged, kept on this host's disk, bounded in size and in age.
+//! The history: all records on disk, limited by size and age.
 //!
 //! The only place that knows SQLite. One process writes ([`Keeper`], a thread of its own); any number read ([`Store`]) and never
 //! block it. A record is kept as the line of JSON that `watch -o json` writes, packed, beside columns of what is asked for.

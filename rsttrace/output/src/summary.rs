@@ -1,4 +1,4 @@
-//! What happened in all, told at the end?
+//! Summary at the end of a trace.
 //!
 //! Memory is bounded: there are only so many causes, and of processes and peers the rare ones are put together as
 //! "others" when there are too many.
@@ -18,7 +18,7 @@ use crate::vitals::{KernelTotal, Vitals};
 type Tally<K> = tally::Tally<K, 1, 1024>;
 
 /// What stands for a process where none of this host is known.
-const NO_PROCESS: &str = "(no process of this host)";
+const NO_PROCESS: &str = "(no local process)";
 
 /// Counts of everything that was reported.
 #[derive(Clone, Debug, Default)]

@@ -1,4 +1,4 @@
-//! What can the terminal show: how wide is it, and may there be colours?
+//! Width and color support of the terminal.
 
 /// See there.
 pub use crate::palette::Palette;

@@ -56,7 +56,7 @@ fn choose(names: &[String], long: bool) -> Result<Vec<&'static Scenario>, Failur
         .iter()
         .find(|name| ALL.iter().all(|scenario| scenario.name != **name))
     {
-        let message = format!("there is no case `{unknown}`; `rsttrace demo --list` names them");
+        let message = format!("unknown case `{unknown}`; see `rsttrace demo --list`");
         return Err(Failure::Usage(message));
     }
     let is_chosen = |scenario: &&&Scenario| {
@@ -69,13 +69,13 @@ fn choose(names: &[String], long: bool) -> Result<Vec<&'static Scenario>, Failur
     Ok(ALL.iter().filter(is_chosen).copied().collect())
 }
 
-/// Exit 0 only if nothing staged was explained wrongly or not at all, and enough was staged.
+/// Exit 0 only if nothing staged was explained incorrectly or not at all, and enough was staged.
 fn judge(cases: &[Case], required: Option<usize>) -> Result<(), Failure> {
     let is_bad = |case: &&Case| matches!(case.outcome, Outcome::Wrong(_) | Outcome::Unknown);
     let bad = cases.iter().filter(is_bad).count();
     if bad > 0 {
         return Err(Failure::Failed(anyhow::anyhow!(
-            "{bad} of {} cases were explained wrongly or not at all; please report them with the output of `rsttrace demo -o json`",
+            "{bad} of {} cases were explained incorrectly or as unknown; please report this with the output of `rsttrace demo -o json`",
             cases.len()
         )));
     }
@@ -91,28 +91,28 @@ fn judge(cases: &[Case], required: Option<usize>) -> Result<(), Failure> {
     staged.dedup();
     if staged.len() < required {
         return Err(Failure::Failed(anyhow::anyhow!(
-            "only {} kinds of reset could be staged here, {required} were required; the table says what was missing",
+            "only {} of {required} required cases could be staged; the table shows the reasons",
             staged.len()
         )));
     }
     let lost = cases.iter().filter(|case| case.lost_predates).count();
     if lost > 0 {
         return Err(Failure::Failed(anyhow::anyhow!(
-            "{lost} cases were to be staged with a socket older than the tracer and had to be staged again with a newer one; \
-             run it again while the machine is less busy"
+            "{lost} cases need a socket that is older than the tracer and were staged with a newer one; \
+             run the demo again when the machine is less busy"
         )));
     }
     Ok(())
 }
 
-/// What was staged, and the trace of it.
+/// The staged cases and their trace.
 struct Traced {
     done: Vec<Done>,
-    /// As `watch` judges.
+    /// Records as in `watch`.
     host: Vec<Record>,
-    /// All that was judged.
+    /// Inputs of the judge.
     recording: Vec<u8>,
-    /// Events that the kernel side lost.
+    /// Events lost in the kernel.
     lost: u64,
 }
 
@@ -122,7 +122,7 @@ impl Traced {
             replayed.end?;
             Ok::<_, RecordingError>(replayed.outputs)
         });
-        let namespaces = replayed.context("judge each namespace for itself")?;
+        let namespaces = replayed.context("cannot judge the namespaces separately")?;
         let records = Records {
             namespaces: resets(namespaces).collect(),
             host: self.host.clone(),
@@ -132,7 +132,7 @@ impl Traced {
     }
 }
 
-/// Stages the scenarios under the eyes of a tracer.
+/// Stages the scenarios while a tracer runs.
 async fn run(
     tracer: &TracerOptions,
     chosen: &[&'static Scenario],
@@ -147,12 +147,12 @@ async fn run(
     // Everything about the lab blocks, so it has a thread of its own; the tracer's turn comes between its two parts.
     let lab = tokio::task::spawn_blocking(Lab::up)
         .await
-        .context("set up the lab")?
+        .context("cannot set up the test namespaces")?
         .map_err(|error| stage_failure(&error))?;
     let taps = match captures {
         Some(folder) => {
             std::fs::create_dir_all(folder)
-                .with_context(|| format!("make {}", folder.display()))?;
+                .with_context(|| format!("cannot create {}", folder.display()))?;
             Some(Taps::start(&lab, folder).map_err(|error| stage_failure(&error))?)
         }
         None => None,
@@ -184,7 +184,7 @@ async fn run(
         (lab, plans)
     })
     .await
-    .context("open what predates the tracer")?;
+    .context("cannot open the connections that predate the trace")?;
     let mut session = prepared.start()?;
     let mut staging = tokio::task::spawn_blocking(move || {
         let mut lab = lab;
@@ -196,19 +196,19 @@ async fn run(
     let (_lab, done) = loop {
         tokio::select! {
             outputs = session.next() => records.extend(resets(outputs?)),
-            done = &mut staging => break done.context("stage the resets")?,
+            done = &mut staging => break done.context("cannot stage the resets")?,
         }
     };
     let mut finished = session.finish();
     if let Some(taps) = taps {
-        taps.finish().context("write the captures")?;
+        taps.finish().context("cannot write the packet captures")?;
     }
     records.extend(resets(std::mem::take(&mut finished.outputs)));
     let recorded = finished.recorded.unwrap_or_default();
     let recording = recorded
         .memory
         .filter(|_| recorded.missed == 0)
-        .context("the events could not be kept to judge each namespace for itself; run it again")?;
+        .context("events are missing from the recording in memory; run the demo again")?;
     Ok(Traced {
         done,
         host: records,
@@ -224,7 +224,7 @@ fn hop(staged: &crate::demo::Hop) -> anyhow::Result<Hop> {
         network: staged
             .network
             .parse()
-            .with_context(|| format!("the network of hop {}", staged.name))?,
+            .with_context(|| format!("invalid network of hop {}", staged.name))?,
         port: staged.port,
         timeout: staged.timeout,
         mode: staged.mode,
@@ -245,10 +245,10 @@ fn resets(outputs: impl IntoIterator<Item = Output>) -> impl Iterator<Item = Rec
 
 fn stage_failure(error: &StageError) -> Failure {
     if error.is_not_staged() && !nix::unistd::geteuid().is_root() {
-        Failure::NotPermitted(format!("{error}; run as root: sudo rsttrace demo"))
+        Failure::NotPermitted(format!("{error}; run as root (sudo rsttrace demo)"))
     } else {
         Failure::Failed(anyhow::anyhow!(
-            "set up the lab: {error}; run again with -vv to see more"
+            "cannot set up the test namespaces: {error}; run again with -vv for details"
         ))
     }
 }

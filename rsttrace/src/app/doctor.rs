@@ -35,7 +35,7 @@ pub fn doctor(options: &DoctorOptions) -> Result<(), Failure> {
         idle_from: options.idle_from,
     };
     if let (true, Tracing::NotPermitted(why)) = (inspection.is_empty(), &inspection.tracing) {
-        let message = format!("nothing could be checked, and the hooks are {why}");
+        let message = format!("cannot check this host: {why}");
         return Err(Failure::NotPermitted(message));
     }
     let findings = judge(&inspection, known_timeouts());
@@ -58,10 +58,10 @@ pub fn doctor(options: &DoctorOptions) -> Result<(), Failure> {
     match findings.iter().filter(|it| is_wrong(it.severity)).count() {
         0 => Ok(()),
         1 => Err(Failure::Failed(anyhow!(
-            "something is wrong; the finding names what to change"
+            "1 warning; the finding says what to change"
         ))),
         wrong => Err(Failure::Failed(anyhow!(
-            "{wrong} things are wrong; each finding names what to change"
+            "{wrong} warnings; each finding says what to change"
         ))),
     }
 }

@@ -53,14 +53,13 @@ pub fn history(options: &HistoryOptions) -> Result<(), Failure> {
 pub(super) fn for_reader(error: StoreError) -> Failure {
     match error {
         StoreError::NotPermitted(file) => Failure::NotPermitted(format!(
-            "{}: not permitted to read it; run as root, or let this user read the file",
+            "{}: permission denied; run as root, or make the file readable for this user",
             file.display()
         )),
         error => error.into(),
     }
 }
 
-/// What was found.
 #[derive(Debug, Default)]
 struct Found {
     resets: u64,
@@ -99,14 +98,11 @@ impl Found {
             text = format!("{text}, {}", span(first, last, zone));
         }
         if self.suppressed > 0 {
-            text = format!(
-                "{text}; {} more counted and not described",
-                count(self.suppressed)
-            );
+            text = format!("{text}; {} more suppressed", count(self.suppressed));
         }
         if self.timed_out > 0 {
             let died = plural(self.timed_out, "connection", "connections");
-            text = format!("{text}; {died} died without a reset");
+            text = format!("{text}; {died} failed without a reset");
         }
         text
     }
@@ -120,7 +116,7 @@ fn holds(extent: &Extent, options: &HistoryOptions) -> String {
             plural(extent.resets, "reset", "resets"),
             span(first, last, &options.zone)
         ),
-        _ => format!("{file} holds nothing yet; `rsttrace watch --store` keeps what happens"),
+        _ => format!("{file} is empty; `rsttrace watch --store` writes to it"),
     }
 }
 

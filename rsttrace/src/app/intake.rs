@@ -1,4 +1,4 @@
-//! From raw events to the engine: asks the host, keeps what goes in if that is wanted.
+//! From raw events to the engine, with facts from the host and a copy for the recorder.
 
 use std::collections::BTreeMap;
 
@@ -44,10 +44,10 @@ impl<N: NetnsNames> Intake<N> {
             Err(error) => {
                 if !std::mem::replace(&mut self.undecodable, true) {
                     warn!(
-                        "an event of the kernel cannot be decoded, it counts as lost: {error}; report this with the output of `rsttrace doctor`"
+                        "cannot decode a kernel event, counted as lost: {error}; please report this with the output of `rsttrace doctor`"
                     );
                 }
-                debug!("an event that cannot be decoded: {error}");
+                debug!("cannot decode a kernel event: {error}");
                 (None, Facts::default())
             }
         };

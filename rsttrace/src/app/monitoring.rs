@@ -1,4 +1,4 @@
-//! When do metrics leave the tool: at a scrape, every few seconds into a file, and at the end?
+//! Metrics exporters of a running trace: HTTP server and textfile.
 
 use std::io;
 use std::sync::Arc;
@@ -49,10 +49,12 @@ impl Writer {
         let failed = self.failed.swap(written.is_err(), Ordering::Relaxed);
         let file = self.file.path().display();
         match written {
-            Ok(()) if failed => info!("{file} is written again"),
+            Ok(()) if failed => info!("{file}: writing metrics works again"),
             // Once, not every time.
             Err(error) if !failed => {
-                warn!("{file}: {error}; the metrics there are old until it can be written again");
+                warn!(
+                    "{file}: {error}; the metrics in the file are outdated until it can be written again"
+                );
             }
             _ => {}
         }
@@ -63,7 +65,6 @@ impl Writer {
 pub enum Wanted {
     /// Somebody who scrapes.
     Scrape(Scrape),
-    /// The file.
     File,
 }
 
@@ -124,7 +125,6 @@ impl Monitoring {
         }
     }
 
-    /// Hands them over.
     pub fn give(&mut self, wanted: Wanted, vitals: &Vitals) {
         match wanted {
             Wanted::Scrape(scrape) => scrape.answer(exposition(&self.judged, vitals)),

@@ -71,7 +71,7 @@ async fn run(options: &PcapOptions) -> Result<(), Failure> {
     match failed {
         0 => Ok(()),
         failed => Err(Failure::Failed(anyhow::anyhow!(
-            "{failed} of {} captures could not be read to the end; what could be read was judged",
+            "{failed} of {} captures could not be read to the end; the results cover the readable part",
             options.files.len()
         ))),
     }
@@ -89,7 +89,7 @@ fn distinct(files: &[PathBuf]) -> Result<(), Failure> {
         if let Some((_, other)) = known.iter().find(|(its, _)| *its == identity) {
             let other: &PathBuf = other;
             return Err(Failure::Usage(format!(
-                "{} and {} are the same file; name each capture once",
+                "{} and {} are the same file; use each capture once",
                 other.display(),
                 file.display()
             )));
@@ -318,11 +318,8 @@ impl Sums {
         self.duration += clock.elapsed();
         self.lessons.extend(engine.learned_timeouts());
         let own = [
-            (
-                "captures that ended before the file was whole",
-                u64::from(end.early.is_some()),
-            ),
-            ("second sightings of a reset", tracked.repeated),
+            ("truncated captures", u64::from(end.early.is_some())),
+            ("duplicate resets", tracked.repeated),
         ];
         let all = own
             .into_iter()

@@ -1,4 +1,4 @@
-//! What time is it where something is played back? What the table groups by.
+//! Clock for playing back captures and recordings; the table groups by it.
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,6 @@ impl Playback {
         self.elapsed = self.elapsed.max(elapsed).min(LONGEST);
     }
 
-    /// That instant.
     pub fn now(&self) -> Instant {
         self.begun + self.elapsed
     }

@@ -51,7 +51,7 @@ async fn run(options: &ProbeOptions) -> Result<Report, Failure> {
     let first = tokio::select! {
         first = reach(&options.target) => first?,
         () = interrupt.wait() => return Err(Failure::Failed(anyhow!(
-            "ended before the first connection was open, so nothing is known; run it again"
+            "interrupted before the first connection was established; run the probe again"
         ))),
     };
     let address = first.1;
@@ -181,7 +181,7 @@ async fn reach(target: &Target) -> Result<(TcpStream, SocketAddr), Failure> {
         Ok(addresses) => addresses.collect(),
         Err(error) => {
             return Err(Failure::Failed(anyhow!(
-                "cannot resolve {host}: {error}; check the name, or give an address"
+                "cannot resolve {host}: {error}; check the name, or use an IP address"
             )));
         }
     };
@@ -195,7 +195,7 @@ async fn reach(target: &Target) -> Result<(TcpStream, SocketAddr), Failure> {
     }
     let Some((address, error)) = last else {
         return Err(Failure::Failed(anyhow!(
-            "{host} has no address; check the name, or give an address"
+            "{host} has no IP address; check the name, or use an IP address"
         )));
     };
     let place = if addresses.len() > 1 {
@@ -208,17 +208,17 @@ async fn reach(target: &Target) -> Result<(TcpStream, SocketAddr), Failure> {
     };
     Err(Failure::Failed(match error.kind() {
         io::ErrorKind::ConnectionRefused => anyhow!(
-            "{place} refused the connection; check the port, and on the server with `ss -ltn` that something listens there"
+            "{place} refused the connection; check the port, and check for a listener with `ss -ltn` on the server"
         ),
         io::ErrorKind::TimedOut => anyhow!(
-            "{place} did not answer within {} s; check the address, the route, and firewalls that drop",
+            "{place} did not answer within {} s; check the address, the route and firewall rules",
             CONNECT_LIMIT.as_secs()
         ),
         io::ErrorKind::ConnectionReset => anyhow!(
-            "{place} reset the connection while it was opened; see on the server whether it sheds load (accept queue)"
+            "{place} reset the connection during the handshake; check the server for overload (accept queue)"
         ),
         _ => anyhow!(
-            "{place} cannot be reached: {error}; check the way with `ip route get {}`",
+            "cannot reach {place}: {error}; check the route with `ip route get {}`",
             address.ip()
         ),
     }))

@@ -1,4 +1,4 @@
-//! Where does the recording of a running trace go, and what if that fails?
+//! Recorder of a running trace.
 //!
 //! What goes into the judge is copied; a thread of its own packs and writes it, so that no disk and no reader of a pipe holds the
 //! trace up. If it cannot be written, or too much waits, the recording ends there and tracing goes on.
@@ -31,14 +31,12 @@ const MOST: usize = 512;
 pub enum RecordTo {
     /// To whoever asks at the end.
     Memory,
-    /// To a file.
     File(OutputFile),
 }
 
 /// What became of a recording.
 #[derive(Debug, Default)]
 pub struct Recorded {
-    /// What it holds.
     pub written: Written,
     /// Events that came after it had failed, or were lost with it.
     pub missed: u64,
@@ -87,7 +85,6 @@ enum Work {
     End(End),
 }
 
-/// Inputs, in order.
 #[derive(Default)]
 struct Batch {
     entries: Vec<Entry>,
@@ -120,7 +117,7 @@ impl Recorder {
                 to.path.display().to_string(),
             ),
         };
-        let doing = || format!("write to {name}");
+        let doing = || format!("cannot write {name}");
         let writer = Writer::new(destination, head, Effort::Live).with_context(doing)?;
         Self::start(writer, &name)
             .with_context(doing)
@@ -217,7 +214,7 @@ impl Recorder {
         };
         if refused == Refused::Full {
             warn!(
-                "{}: the disk, or the reader, does not follow; the recording ends here, and tracing goes on without it",
+                "{}: the disk or reader is too slow; recording stopped, tracing continues",
                 self.name
             );
         }
@@ -234,7 +231,7 @@ impl Recorder {
             (None, None) => None,
         };
         if ended.is_none() {
-            warn!("{}: it does not take what is left", self.name);
+            warn!("{}: cannot flush the end of the recording", self.name);
         }
         let Ended { written, memory } = ended.unwrap_or(Ended {
             written: Written::default(),
@@ -262,11 +259,10 @@ impl Keeps for Destination {
     }
 }
 
-/// The thread.
 fn write<W: Keeps>(mut writer: Writer<W>, handed: &Handed<Work>, name: &str) -> Ended {
     let failed = |error: &io::Error, written: Written| {
         warn!(
-            "{name}: {error}; the recording ends after {} events, and tracing goes on without it",
+            "{name}: {error}; recording stopped after {} events, tracing continues",
             written.events
         );
         Ended {

@@ -57,7 +57,7 @@ pub fn replay(options: &ReplayOptions) -> Result<(), Failure> {
         }
         Err(error @ RecordingError::Damaged { .. }) => {
             let message = format!(
-                "{name}: {error}; {}; copy it again, or replay what is left of it elsewhere",
+                "{name}: {error}; {}; copy the file again from its source",
                 not_judged(&engine)
             );
             Err(Failure::Failed(anyhow::anyhow!(message)))
@@ -76,10 +76,10 @@ fn open(options: &ReplayOptions) -> Result<(Box<dyn Read>, String), Failure> {
         Ok(file) => Ok((Box::new(BufReader::new(file)), name)),
         Err(error) => Err(match error.kind() {
             io::ErrorKind::NotFound => Failure::Usage(format!(
-                "{name}: there is no such file; `rsttrace record {name}` makes one"
+                "{name}: no such file; create one with `rsttrace record {name}`"
             )),
             io::ErrorKind::PermissionDenied => Failure::NotPermitted(format!(
-                "{name}: not permitted to read it; replay it as the user who recorded it"
+                "{name}: permission denied; run as the user who recorded it"
             )),
             _ => Failure::Failed(anyhow::Error::new(error).context(name)),
         }),
@@ -110,26 +110,24 @@ fn follow(
         clock.reach(engine.newest().since(started));
         let now = clock.now();
         while let Some(output) = engine.poll_output() {
-            if let ControlFlow::Break(()) =
-                reporter.output(now, &output).context("show a record")?
+            if let ControlFlow::Break(()) = reporter
+                .output(now, &output)
+                .context("cannot write the output")?
             {
                 return Ok(Ok(ControlFlow::Break(())));
             }
         }
         if reporter.deadline().is_some_and(|due| due <= now) {
-            reporter.tick(now).context("show a record")?;
+            reporter.tick(now).context("cannot write the output")?;
         }
     }
 }
 
 fn not_judged(engine: &Engine) -> String {
     match engine.open() {
-        0 => "all that was over by then was judged".to_owned(),
-        1 => "1 reset that was not over by then is not judged".to_owned(),
-        open => format!(
-            "{} resets that were not over by then are not judged",
-            count(open as u64)
-        ),
+        0 => "all complete resets are shown".to_owned(),
+        1 => "1 incomplete reset is not shown".to_owned(),
+        open => format!("{} incomplete resets are not shown", count(open as u64)),
     }
 }
 

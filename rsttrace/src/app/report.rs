@@ -14,7 +14,6 @@ use source::Source;
 /// The name of standard input, and of standard output.
 const STANDARD: &str = "-";
 
-/// Makes the page.
 pub fn report(options: &ReportOptions) -> Result<(), Failure> {
     let mut source = Source::open(options)?;
     let out = Out::new(&options.out, options.force, source.metadata.as_ref())?;

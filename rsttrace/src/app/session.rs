@@ -1,4 +1,4 @@
-//! A trace from its start to its end: when is what read, judged and counted?
+//! A trace from start to end: reading, judging and counting events.
 
 mod vitals;
 
@@ -62,7 +62,6 @@ pub struct SessionOptions {
 pub struct Finished {
     /// What was still to be judged.
     pub outputs: Vec<Output>,
-    /// The sums.
     pub totals: Totals,
     /// What became of the recording, if there was to be one.
     pub recorded: Option<Recorded>,
@@ -135,7 +134,7 @@ impl PreparedSession {
         if let Some(log) = tracer.take_debug_log() {
             tokio::spawn(async move {
                 if let Err(error) = log.pass_on().await {
-                    warn!("the probes' log cannot be read: {error}");
+                    warn!("cannot read the log of the eBPF programs: {error}");
                 }
             });
         }
@@ -146,7 +145,9 @@ impl PreparedSession {
             && tracer.names().is_some_and(|names| {
                 let (count, problems) = names.problems();
                 for problem in &problems {
-                    warn!("{problem}; TCX came with Linux 6.6, --tc auto takes what there is");
+                    warn!(
+                        "{problem}; TCX requires Linux 6.6, use --tc auto to fall back to clsact"
+                    );
                 }
                 count > 0
             });
@@ -165,10 +166,13 @@ impl PreparedSession {
             lifecycle: hooks.is_active(Fact::Ownership),
         };
         let hz = tracer.hz().unwrap_or_else(|| {
-            warn!("the kernel's tick could not be measured; idle times assume {FALLBACK_HZ} Hz");
+            warn!("cannot measure the kernel tick (HZ); idle times assume {FALLBACK_HZ} Hz");
             FALLBACK_HZ
         });
-        let host = facts::host_facts(clock::boottime().context("read the clock")?, coverage)?;
+        let host = facts::host_facts(
+            clock::boottime().context("cannot read the clock")?,
+            coverage,
+        )?;
         let names = NamesOf(tracer.names());
         let own = names.own();
         let kernel = KernelFacts {
@@ -234,13 +238,13 @@ impl Session {
                 && (self.interfaces.loopback || name != "lo")
         });
         for missing in chosen.iter().filter(|name| !interfaces.contains(name)) {
-            warn!("there is no interface `{missing}` yet; `ip link` names those that exist");
+            warn!("interface `{missing}` does not exist yet; see `ip link`");
         }
         let plural = |count: usize, what: &str| {
             format!("{count} {what}{}", if count == 1 { "" } else { "s" })
         };
         format!(
-            "tracing resets, on the wire at {} of {}",
+            "tracing resets on {} in {}",
             plural(interfaces.len(), "interface"),
             plural(namespaces, "network namespace")
         )
@@ -257,7 +261,7 @@ impl Session {
         let take = |bytes: &[u8]| intake.event(bytes);
         let flood_due = self.flood_due.map(tokio::time::Instant::from_std);
         let read = tokio::select! {
-            read = events.next(BATCH, take) => read.context("read events")?,
+            read = events.next(BATCH, take) => read.context("cannot read events")?,
             () = sleep_until(due) => 0,
             () = sleep_until(flood_due) => 0,
             () = sleep_until(flush_due) => 0,
@@ -269,7 +273,7 @@ impl Session {
         let now = if read >= BATCH {
             self.intake.engine.newest()
         } else {
-            clock::boottime().context("read the clock")?
+            clock::boottime().context("cannot read the clock")?
         };
         self.intake.advance(now);
         self.since_rest = self.since_rest.saturating_add(read);
@@ -300,11 +304,11 @@ impl Session {
         let mut shortfalls = own_shortfalls(&self.intake.shortfalls());
         shortfalls.extend(kernel_shortfalls(&counters, self.tracer.slots()));
         shortfalls.push((
-            "state changes missed".to_owned(),
+            "missed socket state changes".to_owned(),
             missed_by(&missed, "inet_sock_set_state"),
         ));
         shortfalls.push((
-            "calls of hooked functions missed".to_owned(),
+            "missed calls of hooked functions".to_owned(),
             ["fentry_", "fexit_", "kprobe_"]
                 .map(|hook| missed_by(&missed, hook))
                 .into_iter()
@@ -324,7 +328,7 @@ impl Session {
         };
         let recorded = self.intake.end_recording(&end);
         end.shortfalls.push((
-            "events that could not be recorded".to_owned(),
+            "events missing from the recording".to_owned(),
             recorded.as_ref().map_or(0, |recorded| recorded.missed),
         ));
         Finished {
@@ -350,7 +354,7 @@ impl Session {
         match self.flood_due {
             None if has_read => {
                 // A bucket refuses only after it let some through.
-                let began = clock::boottime().context("read the clock")?;
+                let began = clock::boottime().context("cannot read the clock")?;
                 self.intake.flood_rests(began.before(flood::INTERVAL));
                 self.flood_due = Some(now + flood::INTERVAL);
             }
@@ -361,7 +365,7 @@ impl Session {
                         + counters.packet_suppressed_alone
                 });
                 let has_grown = std::mem::replace(&mut self.refused, refused) != refused;
-                let boottime = clock::boottime().context("read the clock")?;
+                let boottime = clock::boottime().context("cannot read the clock")?;
                 let buckets = if has_grown {
                     self.tracer.flood_mut().refused()
                 } else {
@@ -479,16 +483,13 @@ pub(super) fn tc_mode(mode: cli::TcMode) -> TcMode {
 /// What could not be done on this side of the ring.
 fn own_shortfalls(shortfalls: &Shortfalls) -> Vec<(String, u64)> {
     [
-        ("events that could not be decoded", shortfalls.undecodable),
+        ("undecodable events", shortfalls.undecodable),
         (
-            "resets judged before their window was over",
+            "resets finalized before the correlation window closed",
             shortfalls.judged_early,
         ),
-        (
-            "observations that fitted several resets",
-            shortfalls.ambiguous,
-        ),
-        ("socket holders not looked up", shortfalls.holders_not_asked),
+        ("ambiguous observations", shortfalls.ambiguous),
+        ("socket owner lookups skipped", shortfalls.holders_not_asked),
     ]
     .map(|(name, number)| (name.to_owned(), number))
     .into()
@@ -498,25 +499,25 @@ fn own_shortfalls(shortfalls: &Shortfalls) -> Vec<(String, u64)> {
 fn kernel_shortfalls(counters: &Counters, slots: Slots) -> Vec<(String, u64)> {
     vec![
         (
-            "sockets without a recorded owner for want of memory".to_owned(),
+            "sockets without recorded owner (out of memory)".to_owned(),
             counters.storage_failed,
         ),
         (
             format!(
-                "closed connections forgotten for want of room (for {})",
+                "closed-connection table evictions (capacity {})",
                 count(slots.tombstones.into())
             ),
             counters.tombstone_evicted,
         ),
         (
             format!(
-                "TTLs forgotten for want of room (for {})",
+                "TTL table evictions (capacity {})",
                 count(slots.baselines.into())
             ),
             counters.baseline_evicted,
         ),
         (
-            "connections dead without a reset, not described".to_owned(),
+            "connection failures without details".to_owned(),
             counters.timed_out_lost,
         ),
     ]

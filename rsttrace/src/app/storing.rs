@@ -1,4 +1,4 @@
-//! Is what was judged kept, and how does that go?
+//! History of a running trace.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -35,18 +35,18 @@ impl Storing {
                 lost: None,
             }),
             Err(StoreError::InUse { file, pid }) if !options.required => {
-                let by = pid.map_or("another process".to_owned(), |pid| format!("pid {pid}"));
+                let by = pid.map_or("another process".to_owned(), |pid| format!("PID {pid}"));
                 Ok(Self {
                     keeper: None,
                     description: Some(format!(
-                        "the history in {} is kept by {by}; this trace is not in it twice",
+                        "the history {} is already written by {by}; this trace does not write it",
                         file.display()
                     )),
                     lost: None,
                 })
             }
             Err(error) if !options.required => {
-                warn!("no history is kept: {error}; records that are not in it are counted");
+                warn!("not writing a history: {error}; the missing records are counted");
                 Ok(Self {
                     keeper: None,
                     description: None,
@@ -62,7 +62,6 @@ impl Storing {
         self.description.as_deref()
     }
 
-    /// Keeps an output.
     pub fn offer(&self, output: Output) {
         if let Some(keeper) = &self.keeper {
             keeper.offer(output);
@@ -93,10 +92,7 @@ impl Storing {
             },
             (None, None) => return,
         };
-        let lost = (
-            "records that could not be kept in the history".to_owned(),
-            vitals.lost,
-        );
+        let lost = ("records missing from the history".to_owned(), vitals.lost);
         totals.shortfalls.push(lost);
         if let Some(of_trace) = &mut totals.vitals {
             of_trace.store = Some(vitals);
@@ -113,7 +109,7 @@ fn describe(keeper: &Keeper, limits: Limits) -> String {
         age => format!("{} s", age.as_secs()),
     };
     format!(
-        "history in {}: {age}, at most {} MiB",
+        "history: {} (retention {age}, up to {} MiB)",
         keeper.file().display(),
         count(limits.bytes >> 20)
     )

@@ -57,7 +57,7 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
         detail_interval: trace.detail_interval(),
         record: options.record.clone().map(RecordTo::File),
     })?;
-    eprintln!("rsttrace: {}; Ctrl-C ends it", session.describe());
+    eprintln!("rsttrace: {}; press Ctrl-C to stop", session.describe());
     if !trace.hops.is_empty() {
         let names: Vec<&str> = trace.hops.iter().map(|hop| hop.name.as_str()).collect();
         eprintln!("rsttrace: configured hops: {}", names.join(", "));
@@ -131,7 +131,7 @@ fn tell(recorded: &Recorded, to: &OutputFile) -> Result<(), Failure> {
     match missed {
         0 => Ok(()),
         missed => Err(anyhow::anyhow!(
-            "{} events could not be recorded; make room, or name a file elsewhere",
+            "{} events are missing from the recording; free disk space, or record to another disk",
             count(*missed)
         )
         .into()),

@@ -1,21 +1,21 @@
-//! The choice of colours on the command line.
+//! `--color`.
 
 use std::io::IsTerminal;
 
-/// When to colour.
+/// When to use color.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ColorChoice {
-    /// On a terminal, if NO_COLOR is not set and TERM is not "dumb".
+    /// If standard output is a terminal, NO_COLOR is not set and TERM is not "dumb".
     #[default]
     Auto,
-    /// Also into files and pipes.
+    /// Always, also in files and pipes.
     Always,
     /// Never.
     Never,
 }
 
 impl ColorChoice {
-    /// Whether standard output gets colours.
+    /// Whether to write color to standard output.
     pub fn for_stdout(self) -> bool {
         self.decide(
             std::io::stdout().is_terminal(),

@@ -1,4 +1,4 @@
-//! `rsttrace demo`: which cases are staged, and how many must be right?
+//! Options of `rsttrace demo`.
 
 use std::path::PathBuf;
 
@@ -10,16 +10,16 @@ use super::shared::{OutputArgs, OutputFormat, TracerArgs, TracerOptions};
 use crate::values;
 
 const AFTER_HELP: &str = "\
-Each case is judged twice: with the events of one network namespace, as if it were a host of its
-own, and with those of the whole host, as `rsttrace watch` judges. It is right only if both are.
+Each case is judged twice: with the events of one network namespace, as on a separate host, and
+with those of the whole host, as in `rsttrace watch`. It is right only if both explanations are.
 
-Nothing outside the private namespaces is touched, and nothing stays behind. What a case needs
-and this machine lacks (nft, a kernel module) is shown as not staged, with the reason; it never
-counts as right.
+The demo runs in private namespaces: it changes nothing outside them and leaves nothing behind.
+A case whose prerequisites are missing on this machine (nft, a kernel module) is listed as \"not
+staged\" with the reason. It never counts as right.
 
 Exit codes:
-  0       no staged case was explained wrongly or as unknown
-  1       one was, or --require was not met
+  0       all staged cases were explained correctly
+  1       a staged case was explained incorrectly or as unknown, or --require was not met
   2 to 4  as for `rsttrace --help`
 
 Examples:
@@ -31,23 +31,23 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_long_help = AFTER_HELP)]
 pub(super) struct DemoArgs {
-    /// List the cases, stage none
+    /// List the cases and exit
     #[arg(long)]
     list: bool,
 
-    /// Stage the long cases, too: they wait out idle timeouts, about a minute in all
+    /// Also run the long cases, which wait for idle timeouts (about one minute in total)
     #[arg(long, conflicts_with = "only")]
     all: bool,
 
-    /// Stage these cases only; `--list` names them
+    /// Run only these cases; see `--list` for the names
     #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., value_parser = values::word)]
     only: Vec<String>,
 
-    /// Fail if fewer than this many cases could be staged, or one was to have a socket older than the tracer and has not
+    /// Fail if fewer than N cases could be staged, or if a socket that should predate the tracer does not
     #[arg(long, value_name = "N", conflicts_with = "list")]
     require: Option<usize>,
 
-    /// Keep captures of all that went over the wires of each namespace, and what was staged there, in this folder
+    /// Write packet captures of each namespace, and the staged truth, to this directory
     #[arg(
         long,
         value_name = "DIR",
@@ -63,36 +63,33 @@ pub(super) struct DemoArgs {
     tracer: TracerArgs,
 }
 
-/// Options of `demo`, checked.
+/// Validated options of `demo`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DemoOptions {
-    /// List the cases, stage none.
+    /// Whether to list the cases instead of running them.
     pub list: bool,
-    /// The long cases, too.
+    /// Whether to run the long cases, too.
     pub all: bool,
-    /// Names of the cases; empty: all of the suite. Not checked against the list of cases.
+    /// Names of the cases to run, not yet checked; empty: all of the suite.
     pub only: Vec<String>,
-    /// Fail if fewer were staged.
+    /// Minimum number of staged cases.
     pub require: Option<usize>,
-    /// Where captures of the staging go; absent: none are made.
+    /// Directory for packet captures; absent: none are written.
     pub captures: Option<PathBuf>,
-    /// What goes to standard output.
     pub output: OutputFormat,
-    /// When to colour it.
     pub color: ColorChoice,
-    /// How to trace.
     pub tracer: TracerOptions,
 }
 
 impl DemoArgs {
-    /// What the arguments mean together.
+    /// Validates the arguments.
     pub(super) fn check(self) -> Result<DemoOptions, Failure> {
         if let Some(required) = self.require
             && !self.only.is_empty()
             && self.only.len() < required
         {
             return Err(Failure::Usage(format!(
-                "--require {required} cannot be met by the {} cases of --only; name more or lower it",
+                "--require {required} exceeds the {} cases of --only; name more cases or lower --require",
                 self.only.len()
             )));
         }

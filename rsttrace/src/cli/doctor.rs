@@ -1,4 +1,4 @@
-//! `rsttrace doctor`: from when on is a connection idle, and how is the check shown?
+//! Options of `rsttrace doctor`.
 
 use std::time::Duration;
 
@@ -9,22 +9,22 @@ use super::shared::{OutputArgs, OutputFormat, TracerArgs, TracerOptions};
 use crate::values;
 
 const AFTER_HELP: &str = "\
-The hooks are attached as `rsttrace watch` attaches them, to the interfaces of this network
-namespace, and taken off again. Settings and sockets are those of this network namespace;
-`nsenter --net=FILE rsttrace doctor` checks another one. Nothing is changed.
+The doctor attaches the kernel hooks in the same way as `rsttrace watch` and detaches them again.
+It checks the current network namespace; use `nsenter --net=FILE rsttrace doctor` for another
+one. It changes no settings.
 
 Findings:
-  warning  wrong: a hook that was refused; two settings of this host that contradict each other,
-           or one that contradicts the cloud the host runs in
-  advice   may be wanted as it is: sockets without keepalive, settings that contradict devices
-           which may not be on the way, hooks that this user may not try
-  ok       as it should be
+  warning  a problem: a kernel hook is unavailable, or a setting of this host conflicts with
+           another one or with the cloud network
+  advice   a recommendation that may not apply: sockets without keepalive, settings that conflict
+           with devices that may not be on the path, hooks that this user may not attach
+  ok       no problem found
 
 Exit codes:
-  0       no warning, whatever was advised
-  1       a warning
-  3       nothing at all could be checked
-  2, 4    as for `rsttrace --help`; a kernel that cannot be traced is a warning here
+  0       no warnings
+  1       at least one warning
+  3       not permitted to check anything
+  2, 4    as for `rsttrace --help`; an unsupported kernel is a warning here
 
 Examples:
   sudo rsttrace doctor
@@ -33,8 +33,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_long_help = AFTER_HELP)]
 pub(super) struct DoctorArgs {
-    /// Connections without data for this long count as idle
-    #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = "60s")]
+    /// Treat connections without data for this long as idle
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, default_value = "60s")]
     idle: Duration,
 
     #[command(flatten)]
@@ -47,13 +47,10 @@ pub(super) struct DoctorArgs {
 /// Options of `doctor`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DoctorOptions {
-    /// Connections without data for this long count as idle.
+    /// Time without data after which a connection counts as idle.
     pub idle_from: Duration,
-    /// What goes to standard output.
     pub output: OutputFormat,
-    /// When to colour it.
     pub color: ColorChoice,
-    /// How to attach the hooks.
     pub tracer: TracerOptions,
 }
 

@@ -1,22 +1,22 @@
-//! How does a command end: which exit code, which sentence?
+//! Exit codes and the errors behind them.
 
 use std::io;
 
 use thiserror::Error;
 
-/// The exit codes that the documentation promises.
+/// The documented exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ExitCode {
-    /// Done.
+    /// Success.
     Done = 0,
-    /// Failed.
+    /// Failure at run time.
     Failed = 1,
-    /// The command line, or the configuration file, makes no sense.
+    /// Invalid arguments or configuration.
     Usage = 2,
-    /// A right is missing.
+    /// Missing capability or file permission.
     NotPermitted = 3,
-    /// This kernel cannot do it.
+    /// Kernel not supported.
     NotSupported = 4,
 }
 
@@ -26,25 +26,25 @@ impl From<ExitCode> for std::process::ExitCode {
     }
 }
 
-/// Why a command ended early. Each message is one sentence and the next step.
+/// The error that ends a command. Each message is one sentence and the next step.
 #[derive(Debug, Error)]
 pub enum Failure {
-    /// Something went wrong on the way.
+    /// Failure at run time.
     #[error("{0:#}")]
     Failed(#[from] anyhow::Error),
-    /// The command line, or the configuration file, makes no sense.
+    /// Invalid arguments or configuration.
     #[error("{0}")]
     Usage(String),
-    /// A right is missing; names it.
+    /// Missing capability or file permission, which the message names.
     #[error("{0}")]
     NotPermitted(String),
-    /// This kernel cannot do it; names what is missing.
+    /// Kernel not supported; the message says what is missing.
     #[error("{0}")]
     NotSupported(String),
 }
 
 impl Failure {
-    /// The exit code it stands for.
+    /// The exit code of this error.
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Failed(_) => ExitCode::Failed,
@@ -54,7 +54,7 @@ impl Failure {
         }
     }
 
-    /// Whoever read our output has gone (`rsttrace | head -1`): no error.
+    /// Whether the reader of our output has exited (`rsttrace | head -1`), which is not an error.
     pub fn is_closed_pipe(&self) -> bool {
         let Self::Failed(error) = self else {
             return false;

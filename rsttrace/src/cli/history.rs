@@ -1,4 +1,4 @@
-//! `rsttrace history`: which of the kept records, and in which form?
+//! Options of `rsttrace history`.
 
 use std::path::PathBuf;
 
@@ -16,18 +16,18 @@ use crate::store::Query;
 use crate::values;
 
 const AFTER_HELP: &str = "\
-Records are kept by `rsttrace watch --store`, or by every `rsttrace watch` if the configuration
-file has [store]. They can be asked for while that runs.
+The history is written by `rsttrace watch --store`, or by every `rsttrace watch` if the
+configuration file has a [store] section. It can be queried while rsttrace is running.
 
-With -o json each line is what `rsttrace watch -o json` wrote, byte for byte. With -o csv the
-first line names the columns; later versions may add some behind the last. A value that is not
-known is empty, and values are written as they are: a spreadsheet may take some for formulas.
+With -o json each line is identical to the line that `rsttrace watch -o json` wrote. With -o csv
+the first line is a header; later versions may append columns. Unknown values are empty. Values
+are not escaped for spreadsheets, which may interpret some as formulas.
 
 Exit codes:
-  0  done, also when nothing was found
-  1  no history is kept there, or it is damaged
-  2  the command line makes no sense, or the file is no history
-  3  not permitted to read it
+  0  success, also if no record matches
+  1  the history does not exist or is damaged
+  2  invalid arguments, or the file is not a history
+  3  not permitted to read the file
 
 Examples:
   rsttrace history --since 2h --severity fault
@@ -41,11 +41,11 @@ pub(super) struct HistoryArgs {
     #[command(flatten)]
     when: WhenArgs,
 
-    /// The newest N resets only
-    #[arg(long, value_name = "N", value_parser = values::at_least_one, help_heading = "When")]
+    /// Show only the newest N resets
+    #[arg(long, value_name = "N", value_parser = values::at_least_one, help_heading = "Time range")]
     limit: Option<u64>,
 
-    /// Lines for people, one JSON object a line, or comma-separated values
+    /// Human-readable table, JSON Lines, or CSV
     #[arg(
         short,
         long,
@@ -56,11 +56,11 @@ pub(super) struct HistoryArgs {
     )]
     output: HistoryFormat,
 
-    /// Instead of records: how long connections had been silent before they were reset, with the timeouts that fit
+    /// Show a histogram of idle times before resets, with matching timeouts, instead of records
     #[arg(long, conflicts_with = "output", help_heading = "Output")]
     histogram: bool,
 
-    /// Colours: on a terminal, always, never; NO_COLOR is heeded
+    /// When to use color. NO_COLOR is honored
     #[arg(
         long,
         value_enum,
@@ -70,19 +70,19 @@ pub(super) struct HistoryArgs {
     )]
     color: ColorChoice,
 
-    /// Show resets that cost nobody anything, too. Asking for a cause, or for severity noise, shows them as well
+    /// Also show resets with no impact (noise). Implied by --cause and --severity noise
     #[arg(long, help_heading = "Output")]
     noise: bool,
 
-    /// Times given and shown are UTC; else local. JSON and CSV always show UTC
+    /// Read and show times as UTC instead of local time. JSON and CSV always use UTC
     #[arg(long, help_heading = "Output")]
     utc: bool,
 
-    /// The history; else the one that /etc/rsttrace/config.toml names, else /var/lib/rsttrace/history.db
+    /// History file [default: the one in /etc/rsttrace/config.toml, else /var/lib/rsttrace/history.db]
     #[arg(long, value_name = "FILE", help_heading = "History")]
     store: Option<PathBuf>,
 
-    /// Address or network of the other end
+    /// Address or network of the remote end
     #[arg(long, value_name = "IP", value_delimiter = ',', value_parser = values::network, help_heading = "Filters")]
     peer: Vec<IpNet>,
 
@@ -93,37 +93,34 @@ pub(super) struct HistoryArgs {
     except: ExceptArgs,
 }
 
-/// What goes to standard output.
+/// Format of standard output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum HistoryFormat {
-    /// Lines for people.
+    /// Human-readable table.
     #[default]
     Table,
-    /// The lines that `watch -o json` wrote.
+    /// JSON Lines, as written by `watch -o json`.
     Json,
-    /// Comma-separated values.
+    /// Comma-separated values with a header line.
     Csv,
 }
 
-/// Options of `history`, checked.
+/// Validated options of `history`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HistoryOptions {
-    /// The file.
+    /// History file.
     pub file: PathBuf,
-    /// What is asked.
     pub query: Query,
-    /// What goes to standard output.
     pub output: HistoryFormat,
-    /// Silences instead of records.
+    /// Whether to show a histogram of idle times instead of records.
     pub histogram: bool,
-    /// When to colour it.
     pub color: ColorChoice,
-    /// Zone of the times that are shown to people.
+    /// Time zone of the table.
     pub zone: TimeZone,
 }
 
 impl HistoryArgs {
-    /// What the arguments mean together.
+    /// Validates the arguments; loads the configuration file if it names the history.
     pub(super) fn check(self) -> Result<HistoryOptions, Failure> {
         let zone = if self.utc {
             TimeZone::UTC

@@ -1,17 +1,17 @@
-//! When does the user, or the service manager, want the trace to end?
+//! SIGINT and SIGTERM as a request to end the command.
 
 use std::io;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Waits for SIGINT or SIGTERM. From the first call on neither ends the process by itself any more.
+/// Waits for SIGINT or SIGTERM, which no longer terminate the process by themselves.
 pub struct Interrupt {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
 }
 
 impl Interrupt {
-    /// Takes over both signals. Needs a tokio runtime with its I/O driver.
+    /// Installs both handlers. Requires a tokio runtime with its I/O driver.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
@@ -19,7 +19,7 @@ impl Interrupt {
         })
     }
 
-    /// Returns when one of them came. Cancel-safe.
+    /// Returns after one of the signals. Cancel-safe.
     pub async fn wait(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}

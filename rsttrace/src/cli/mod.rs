@@ -1,4 +1,4 @@
-//! What did the user ask for? The command line as clap reads it becomes a checked [`Request`].
+//! The command line: what clap parses becomes a checked [`Request`].
 
 mod color;
 mod demo;
@@ -44,13 +44,13 @@ pub use when::When;
 
 const AFTER_HELP: &str = "\
 Filters:
-  Values of one filter are alternatives, separated by commas or given by repetition. Different
-  filters narrow each other down. Each has a twin that leaves out and wins: --not-port 22,
-  --not-cause port_closed, and so on. What is not known of a reset matches no filter.
+  Values of one filter are alternatives; separate them with commas or repeat the option. A reset
+  must match every filter that is given. Each filter has a --not-... form, which takes precedence:
+  --not-port 22, --not-cause port_closed, and so on. An unknown value matches no filter.
 
 Configuration:
-  Name your own balancers and NAT devices in /etc/rsttrace/config.toml, or in the file of --config,
-  and a reset at their idle timeout is called by their name. For each one:
+  Describe your own load balancers and NAT devices in /etc/rsttrace/config.toml, or in the file
+  given with --config. A reset at the idle timeout of such a device is reported with its name:
     [[hop]]
     name = \"edge balancer\"
     address = \"10.0.3.0/24\"
@@ -58,45 +58,45 @@ Configuration:
     timeout = \"300s\"
     mode = \"fin_at_expiry\"
     kind = \"terminating\"
-  address: the other ends of the connections that pass it, as this host sees them
-  port:    the service's port; optional
-  mode:    fin_at_expiry: it closes; rst_at_expiry: it resets; late_rst: it forgets, and
-           whoever speaks next is reset
-  kind:    terminating: a proxy; transparent: packets keep their addresses; optional
-  And keep a history with every run:
+  address: remote addresses of connections through the device, as this host sees them
+  port:    service port (optional)
+  mode:    what the device does when the timeout expires. fin_at_expiry: close the connection;
+           rst_at_expiry: reset it; late_rst: drop its state and reset on the next packet
+  kind:    terminating (a proxy) or transparent (addresses are preserved); optional
+  To keep a history on every run:
     [store]
     file = \"/var/lib/rsttrace/history.db\"
     keep = \"7d\"
     keep-size = \"256MiB\"
 
 Exit codes:
-  0  done, also when the reader of the output went away
-  1  failed; demo: a case was explained wrongly; doctor: something is wrong; record: not all
-     could be recorded; replay: the recording is damaged
-  2  the command line, or the configuration file, makes no sense
-  3  not permitted: run as root, or with the capability that the message names
-  4  not supported by this kernel; the message says what is missing
+  0  success, also when the reader of standard output exits
+  1  failure; demo: a case was explained incorrectly; doctor: there are warnings; watch, record: the
+     recording is incomplete; replay: the recording is damaged
+  2  invalid arguments or configuration
+  3  not permitted: run as root, or with the capability named in the message
+  4  kernel not supported: the message says what is missing
 
 Examples:
-  rsttrace                                     every reset from now on, explained
-  rsttrace --process nginx --not-port 9100     those of nginx, without port 9100
-  rsttrace --severity fault -o json            lost connections, one JSON object a line
-  rsttrace --duration 20s --noise              20 seconds of everything, then the summary
-  rsttrace --address 10.0.3.0/24 --count 1     wait for one from or to that network
-  rsttrace record resets.rst --duration 10m    keep ten minutes, to look at them elsewhere
-  rsttrace replay resets.rst --port 443        the same records again, those of one port
-  rsttrace --store                             keep everything, for `rsttrace history`
-  rsttrace history --since 2h                  what was kept of the last two hours
-  rsttrace demo                                proof that it works on this kernel
-  rsttrace doctor                              hooks, timeouts and keepalive of this host
-  rsttrace probe lb.example.org:443            how long a connection there may be idle
-  rsttrace pcap client.pcap server.pcap        who sent it, from captures of both ends
-  rsttrace report                              a page about what --store kept";
+  rsttrace                                     explain every reset from now on
+  rsttrace --process nginx --not-port 9100     only resets of nginx, except on port 9100
+  rsttrace --severity fault -o json            only lost connections, as JSON Lines
+  rsttrace --duration 20s --noise              show everything for 20 seconds, then the summary
+  rsttrace --address 10.0.3.0/24 --count 1     wait for one reset from or to that network
+  rsttrace record resets.rst --duration 10m    record ten minutes for later analysis
+  rsttrace replay resets.rst --port 443        analyze the recording, only one port
+  rsttrace --store                             keep a history for `rsttrace history`
+  rsttrace history --since 2h                  show the last two hours of the history
+  rsttrace demo                                check that tracing works on this kernel
+  rsttrace doctor                              check hooks, timeouts and keepalive on this host
+  rsttrace probe lb.example.org:443            measure the idle timeout of a path
+  rsttrace pcap client.pcap server.pcap        compare captures taken at both ends
+  rsttrace report                              write an HTML report of the history";
 
-/// Who sent this TCP RST? Explains each reset: who, why, which process, what to change.
+/// Explain TCP resets: who sent each RST and why, which process held the socket, and what to change
 ///
-/// Without a command it watches: one line a reset on standard output until Ctrl-C, a summary on standard error at the
-/// end. Needs root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN.
+/// Without a command, rsttrace runs `watch`: it prints one line per reset to standard output until Ctrl-C, then a summary to
+/// standard error. Requires root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN.
 #[derive(Debug, Parser)]
 #[command(
     name = "rsttrace",
@@ -104,7 +104,7 @@ Examples:
     max_term_width = 100,
     args_conflicts_with_subcommands = true,
     after_long_help = AFTER_HELP,
-    after_help = "`--help` says more: causes, exit codes, examples."
+    after_help = "Use `--help` for causes, configuration, exit codes and examples."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -115,62 +115,62 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Explain resets as they happen (the default)
+    /// Explain resets as they happen (default)
     #[command(after_long_help = AFTER_HELP)]
     Watch(Box<watch::WatchArgs>),
     /// Stage every kind of reset in private network namespaces and check the explanations
     Demo(demo::DemoArgs),
-    /// Check this host: hooks, timeouts, sockets without keepalive, and what to change
+    /// Check this host: kernel hooks, timeouts and sockets without keepalive
     Doctor(doctor::DoctorArgs),
-    /// Find the idle timeout of a path: many connections, different silences
+    /// Measure the idle timeout of a network path
     Probe(Box<probe::ProbeArgs>),
-    /// Judge the resets of packet captures; several of the same connections are compared
+    /// Explain the resets in packet captures, or compare captures of the same connections
     Pcap(Box<pcap::PcapArgs>),
-    /// Keep what the kernel says in a file, to be judged again
+    /// Record kernel events to a file for `replay`
     Record(Box<record::RecordArgs>),
-    /// Judge a recording again: the same records, without root and without that kernel
+    /// Analyze a recording: same records, on any machine, without root
     Replay(Box<replay::ReplayArgs>),
-    /// Ask what happened before: the records that `rsttrace watch --store` kept
+    /// Query the history written by `rsttrace watch --store`
     History(Box<history::HistoryArgs>),
-    /// Write a page about a trace: findings, plots, all records
+    /// Write an HTML report: findings, charts and a table of records
     Report(report::ReportArgs),
-    /// Print the JSON Schema of the records that `--output json` writes
+    /// Print the JSON Schema of the JSON output
     Schema {
-        /// Which ones
+        /// Record type
         #[arg(value_enum, default_value_t)]
         kind: schema::Kind,
     },
 }
 
-/// A command with its options, checked.
+/// A command with its validated options.
 #[derive(Debug)]
 pub enum Request {
-    /// Explain resets as they happen, or record them.
+    /// `watch`, or `record`.
     Watch(Box<WatchOptions>),
-    /// Judge a recording again.
+    /// `replay`.
     Replay(Box<ReplayOptions>),
-    /// Stage resets and check the explanations.
+    /// `demo`.
     Demo(DemoOptions),
-    /// Check this host.
+    /// `doctor`.
     Doctor(DoctorOptions),
-    /// Find the idle timeout of a path.
+    /// `probe`.
     Probe(ProbeOptions),
-    /// Judge captures.
+    /// `pcap`.
     Pcap(Box<PcapOptions>),
-    /// Ask what happened before.
+    /// `history`.
     History(Box<HistoryOptions>),
-    /// Write a page about a trace.
+    /// `report`.
     Report(ReportOptions),
-    /// Print the schema.
+    /// `schema`.
     Schema(schema::Kind),
 }
 
-/// Reads this process's command line. Help, version and what clap finds wrong are printed here and end the process.
+/// Parses this process's command line. Help, version and clap's own errors are printed here and end the process.
 pub fn parse() -> Result<Request, Failure> {
     check(Cli::parse())
 }
 
-/// As [`parse`], for a given command line; the first argument is the program's name.
+/// Like [`parse`], for a given command line; the first argument is the program's name.
 pub fn parse_from(
     arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
 ) -> Result<Request, Failure> {
@@ -194,12 +194,12 @@ fn check(cli: Cli) -> Result<Request, Failure> {
     })
 }
 
-/// Diagnostics go to standard error; RUST_LOG overrules `-v`.
+/// Sends diagnostics to standard error; RUST_LOG overrides `-v`.
 pub fn start_log(verbosity: u8) {
     start_log_from("warn", verbosity);
 }
 
-/// The same, for a command that says in its output what would be warned of.
+/// The same without warnings, for a command whose output contains them.
 pub fn start_quiet_log(verbosity: u8) {
     start_log_from("error", verbosity);
 }
@@ -216,7 +216,7 @@ fn start_log_from(least: &str, verbosity: u8) {
     let _ = env_logger::Builder::from_env(env).try_init();
 }
 
-/// Tells the user why the command ended early. A closed standard error is nobody's concern.
+/// Prints the error to standard error; a closed standard error is ignored.
 pub fn report(failure: &Failure) {
     let _ = writeln!(std::io::stderr(), "rsttrace: {failure}");
 }

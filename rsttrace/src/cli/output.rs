@@ -1,7 +1,7 @@
-//! May this file be written, and does that destroy nothing that somebody wants?
+//! Safe creation of output files.
 //!
-//! This program runs as root: what is written follows no links that others may have made, replaces nothing unless told to, and no
-//! file of another user.
+//! rsttrace runs as root, so it follows no symbolic links that other users may have created, replaces existing files only with
+//! `--force`, and never touches files of other users.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
@@ -15,29 +15,30 @@ use nix::unistd::{AccessFlags, access, geteuid};
 
 use super::Failure;
 
-/// Nobody else reads addresses and command lines.
+/// Output files contain addresses and command lines.
 const MODE: u32 = 0o600;
-/// How long a pipe may be without a reader.
+/// Time to wait for the reader of a named pipe.
 const PATIENCE: Duration = Duration::from_secs(5);
 const PULSE: Duration = Duration::from_millis(20);
 
 /// A file to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutputFile {
-    /// Where.
     pub path: PathBuf,
-    /// Replace one that is there.
+    /// Whether to replace an existing file.
     pub force: bool,
 }
 
 impl OutputFile {
-    /// Says what is wrong before anything else is done.
+    /// Checks whether the file can be written, without creating it.
     pub fn check(&self) -> Result<(), Failure> {
         let path = self.path.display();
         let usage = |what: String| Err(Failure::Usage(what));
         let special = match self.path.symlink_metadata() {
             Ok(found) if found.is_symlink() && !self.is_systems_link() => {
-                return usage(format!("{path} is a link; name the file that it leads to"));
+                return usage(format!(
+                    "{path} is a symbolic link; use the path of the target file"
+                ));
             }
             Ok(found) if found.is_symlink() => fs::metadata(&self.path).ok(),
             Ok(found) => Some(found),
@@ -53,46 +54,46 @@ impl OutputFile {
         let folder = folder_of(&self.path);
         if !folder.is_dir() {
             return usage(format!(
-                "{path}: there is no such folder; make it, or name a file in a folder that exists"
+                "{path}: no such directory; create it, or use a file in an existing directory"
             ));
         }
         let at = if special { &self.path } else { folder };
         if access(at, AccessFlags::W_OK).is_err() {
             return Err(Failure::NotPermitted(format!(
-                "{path}: not permitted to write there; run as root, or name a file that this user may write"
+                "{path}: permission denied; run as root, or use a file that this user can write"
             )));
         }
         Ok(())
     }
 
-    /// What is there may be written to, or replaced.
+    /// Checks whether an existing file may be written or replaced.
     fn check_found(&self, found: &Metadata) -> Result<(), Failure> {
         let path = self.path.display();
         let kind = found.file_type();
         if kind.is_dir() {
             return Err(Failure::Usage(format!(
-                "{path} is a folder; name a file in it"
+                "{path} is a directory; use a file in it"
             )));
         }
         if kind.is_block_device() || kind.is_socket() {
             return Err(Failure::Usage(format!(
-                "{path} is no file; name one, or a pipe"
+                "{path} is not a regular file or pipe; use another path"
             )));
         }
         if (kind.is_file() || kind.is_fifo()) && found.uid() != geteuid().as_raw() {
             return Err(Failure::NotPermitted(format!(
-                "{path} belongs to another user; name another file"
+                "{path} belongs to another user; use another file"
             )));
         }
         if kind.is_file() && found.len() > 0 && !self.force {
             return Err(Failure::Usage(format!(
-                "{path} exists; name another file, or overwrite it with --force"
+                "{path} already exists; use another file, or overwrite it with --force"
             )));
         }
         Ok(())
     }
 
-    /// Says which of `others`, which are read or written, too, would be destroyed.
+    /// Fails if the file is one of `others`, which this command also reads or writes.
     pub fn check_apart<'a>(
         &self,
         others: impl IntoIterator<Item = &'a Path>,
@@ -100,15 +101,15 @@ impl OutputFile {
         match others.into_iter().find(|other| same(&self.path, other)) {
             None => Ok(()),
             Some(other) => Err(Failure::Usage(format!(
-                "{}: that is {}, which is read or written, too; name another file",
+                "{} is the same file as {}, which this command also reads or writes; use another file",
                 self.path.display(),
                 other.display()
             ))),
         }
     }
 
-    /// Makes the file, for this user alone. One that is there is not emptied but replaced: whoever has it open, or may read it,
-    /// keeps the old one. Pipes and devices stay what they are.
+    /// Creates the file with mode 0600. An existing file is unlinked rather than truncated, so processes that have it open keep
+    /// the old contents. Pipes and devices are opened.
     pub fn create(&self) -> Result<File, Failure> {
         self.check()?;
         let path = &self.path;
@@ -116,19 +117,19 @@ impl OutputFile {
             return self.open_special();
         }
         if path.symlink_metadata().is_ok() {
-            fs::remove_file(path).with_context(|| format!("remove the old {}", path.display()))?;
+            fs::remove_file(path).with_context(|| format!("cannot replace {}", path.display()))?;
         }
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(MODE)
             .open(path);
-        Ok(file.with_context(|| format!("make {}", path.display()))?)
+        Ok(file.with_context(|| format!("cannot create {}", path.display()))?)
     }
 
     fn open_special(&self) -> Result<File, Failure> {
         let path = &self.path;
-        let doing = || format!("write to {}", path.display());
+        let doing = || format!("cannot open {}", path.display());
         let mut flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
         if !self.is_systems_link() {
             flags |= OFlag::O_NOFOLLOW;
@@ -143,7 +144,7 @@ impl OutputFile {
                 Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {
                     if begun.elapsed() > PATIENCE {
                         return Err(Failure::Usage(format!(
-                            "{}: nobody reads this pipe; start its reader first",
+                            "{}: the pipe has no reader; start its reader first",
                             path.display()
                         )));
                     }
@@ -152,11 +153,11 @@ impl OutputFile {
                 opened => break opened.with_context(doing)?,
             }
         };
-        // What was opened, whatever was looked at before.
+        // Check again: the path may have changed since the first check.
         let found = file.metadata().with_context(doing)?;
         if found.is_file() {
             return Err(Failure::Usage(format!(
-                "{}: it was replaced in this moment; name another file",
+                "{}: the file was replaced while opening it; use another file",
                 path.display()
             )));
         }
@@ -171,7 +172,8 @@ impl OutputFile {
         Ok(file)
     }
 
-    /// One like /dev/stdout, or what a shell makes of `>(…)`: nobody else can have made it, and it leads to a pipe or a device.
+    /// Whether the path is a link like /dev/stdout or a shell's `>(…)`: no other user can create it, and it leads to a pipe or a
+    /// device.
     fn is_systems_link(&self) -> bool {
         let folder = folder_of(&self.path).canonicalize();
         folder.is_ok_and(|folder| folder == Path::new("/dev") || folder.starts_with("/proc"))
@@ -179,7 +181,7 @@ impl OutputFile {
     }
 }
 
-/// Whether both names are of one file. Pipes and devices may be named twice.
+/// Whether both paths lead to the same regular file. Pipes and devices may be used twice.
 fn same(one: &Path, other: &Path) -> bool {
     match (fs::metadata(one), fs::metadata(other)) {
         (Ok(one), Ok(other)) => {
@@ -250,15 +252,15 @@ mod tests {
         fs::write(&target, "precious").unwrap();
         symlink(&target, &link).unwrap();
         for force in [false, true] {
-            assert!(refusal(&link, force).contains("is a link"));
-            assert!(refusal(folder.path(), force).contains("is a folder"));
+            assert!(refusal(&link, force).contains("is a symbolic link"));
+            assert!(refusal(folder.path(), force).contains("is a directory"));
         }
         symlink(
             folder.path().join("nothing"),
             folder.path().join("dangling"),
         )
         .unwrap();
-        assert!(refusal(&folder.path().join("dangling"), true).contains("is a link"));
+        assert!(refusal(&folder.path().join("dangling"), true).contains("is a symbolic link"));
         assert_eq!(fs::read(&target).unwrap(), b"precious");
         if geteuid().is_root() {
             chown(&target, Some(1), None).unwrap();

@@ -1,4 +1,4 @@
-//! `rsttrace pcap`: which captures are judged, and what of them is shown?
+//! Options of `rsttrace pcap`.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -11,25 +11,23 @@ use crate::config;
 use crate::idle::candidates::Hop;
 
 const AFTER_HELP: &str = "\
-A capture shows what went over the wire, not who did it: a process is never named, and what only the
-kernel of the sending host knows (unread data, SO_LINGER, a packet filter) stays open. Who sent a
-reset is told by TTLs, round trips, numbers, silences, and what came afterwards.
+A capture contains packets only. It cannot identify a process, nor causes that only the kernel of
+the sending host knows (unread data, SO_LINGER, a packet filter). rsttrace derives the sender of a
+reset from TTLs, round-trip times, sequence numbers, idle times and the packets that follow.
 
-Several captures of the same connections (client, balancer, server; address translation and clocks
-that differ do not matter) are compared: which of them saw a reset leave, and which only saw it come.
+With several files, rsttrace compares captures of the same connections, for example from client,
+load balancer and server: it finds where each reset originated. NAT and clock offsets are handled.
+--count then counts connections.
 
-Files that one capture was written to in turn (`tcpdump -C`, `-G`, `-W`) are put together first:
+Merge the files of a rotated capture (`tcpdump -C`, `-G`, `-W`) first:
 `mergecap -w all.pcap trace.pcap0 trace.pcap1`.
 
-With several, --count is of connections.
-
-Captures need whole connections, headers suffice: `tcpdump -i any -s 128 -w FILE tcp`.
+Capture complete connections; headers are enough: `tcpdump -i any -s 128 -w FILE tcp`.
 
 Exit codes:
-  0       done, also where a capture ends in the middle of a packet or is damaged: a warning and the
-          summary say so
-  1       a capture could not be read to its end
-  2       the command line makes no sense, there is no such file, or it is no capture
+  0       success, also if a capture is truncated or damaged; a warning and the summary say so
+  1       a capture could not be read to the end
+  2       invalid arguments, or the file does not exist or is not a capture
   3, 4    as for `rsttrace --help`
 
 Examples:
@@ -40,62 +38,61 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_long_help = AFTER_HELP)]
 pub(super) struct PcapArgs {
-    /// Captures: pcap or pcapng, plain or compressed by gzip or zstd; `-`: standard input, which may be live
+    /// Capture files: pcap or pcapng, optionally compressed with gzip or zstd; `-` reads standard input, also live
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
 
-    /// Addresses of the capturing host; else it is told from TTLs and what the file says
+    /// Addresses of the capturing host [default: derived from TTLs and packet directions]
     #[arg(
         long,
         value_name = "IP",
         value_delimiter = ',',
-        help_heading = "Judging"
+        help_heading = "Analysis"
     )]
     local: Vec<IpAddr>,
 
     #[command(flatten)]
     show: ShowArgs,
 
-    /// A line for each reset; else the table counts further resets of the same kind
+    /// Print a line for every reset; by default the table groups similar resets
     #[arg(long, help_heading = "Output")]
     every: bool,
 
-    /// File that names the balancers on the path and their idle timeouts; else /etc/rsttrace/config.toml, if it exists
-    #[arg(long, value_name = "FILE", help_heading = "Judging")]
+    /// Configuration file [default: /etc/rsttrace/config.toml, if it exists]
+    #[arg(long, value_name = "FILE", help_heading = "Analysis")]
     config: Option<PathBuf>,
 
-    /// Say more about what the tool does, on standard error; twice: everything
+    /// Increase log verbosity on standard error; repeat for more (-vv)
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
 }
 
-/// Options of `pcap`, checked.
+/// Validated options of `pcap`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PcapOptions {
-    /// The captures, at least one; `-`: standard input.
+    /// Capture files, at least one; `-`: standard input.
     pub files: Vec<PathBuf>,
-    /// Addresses of the capturing host; empty: not told.
+    /// Addresses of the capturing host; empty: not given.
     pub local: Vec<IpAddr>,
-    /// What goes to standard output.
     pub show: ShowOptions,
-    /// The devices on the path that the configuration file names; empty: none, or there is no file.
+    /// Devices on the path from the configuration file; empty without one.
     pub hops: Vec<Hop>,
     /// How many times `-v` was given.
     pub verbosity: u8,
 }
 
 impl PcapArgs {
-    /// What the arguments mean together.
+    /// Validates the arguments and loads the configuration file.
     pub(super) fn check(self) -> Result<PcapOptions, Failure> {
         let is_input = |file: &&PathBuf| file.as_os_str() == "-";
         if self.files.iter().filter(is_input).count() > 1 {
             return Err(Failure::Usage(
-                "standard input (-) can be read only once; name each capture once".to_owned(),
+                "standard input (-) can be read only once; use it for one capture".to_owned(),
             ));
         }
         if self.files.len() > 1 && !self.local.is_empty() {
             return Err(Failure::Usage(
-                "--local is for one capture; with several, what they show tells which host is which"
+                "--local works with a single capture only; remove it, rsttrace finds the position of each capture"
                     .to_owned(),
             ));
         }
@@ -110,7 +107,7 @@ impl PcapArgs {
         ];
         if let Some((option, _)) = of_a_host.iter().find(|(_, is_absent)| !is_absent) {
             return Err(Failure::Usage(format!(
-                "{option}: a capture tells nothing of that; choose by --port, --address or --cause, or run `rsttrace` on the host itself"
+                "{option}: captures do not contain this; use --port, --address or --cause, or run `rsttrace` on the host itself"
             )));
         }
         Ok(PcapOptions {

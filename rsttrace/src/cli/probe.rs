@@ -1,4 +1,4 @@
-//! `rsttrace probe`: which path, which silences, and what is said after them?
+//! Options of `rsttrace probe`.
 
 use std::time::Duration;
 
@@ -11,30 +11,30 @@ use crate::probe::{Speech, Target};
 use crate::values;
 
 const AFTER_HELP: &str = "\
-What is said after a silence:
-  Without --send, nothing that the application sees: a TCP keepalive probe, switched on only when
-  the silence is over, and sent at once. It is answered by the kernel of the other end of the TCP
-  connection, so it needs no knowledge of the protocol and does no harm. A balancer that forwards
-  packets passes it on; a proxy that ends the TCP connection answers it itself, so a timeout between
-  the proxy and its server does not show. --send reaches as far as its bytes do, and a further
-  connection that speaks without a silence shows how the application answers them.
+What is sent after the idle time:
+  By default a TCP keepalive probe, which the application does not see: the kernel at the other end
+  of the TCP connection answers it, so it works with any protocol. A load balancer that forwards
+  packets forwards the probe. A proxy that terminates TCP answers it itself, so timeouts behind the
+  proxy remain hidden. With --send the bytes reach the application; an additional connection sends
+  them without idle time to see the normal response.
 
-What is told:
-  rst_at_expiry   a RST came during the silence         fin_at_expiry   a FIN did
-  late_rst        the first packet after the silence was answered by a RST
-  silent          the packets after the silence were not answered
+Results:
+  rst_at_expiry   an RST arrived while idle
+  fin_at_expiry   a FIN arrived while idle
+  late_rst        the first packet after the idle time was answered with an RST
+  silent          packets after the idle time were not answered
   none            every connection survived
-  Timeouts whose end shows (the first two) are measured, within about one timeout. The others lie
-  between the longest silence that was survived and the shortest that was not; a second round
-  narrows that down to about 1 %, within about two timeouts. If what happened does not fit one
-  timeout (a restart, backends that differ), that is said instead.
+  The first two are measured directly and take about one timeout. For late_rst and silent the
+  timeout lies between the longest idle time that survived and the shortest that did not; a second
+  round narrows this to about 1 %, in about two timeouts. If the observations do not fit a single
+  timeout (a restart, different backends), the result says so.
 
-Needs no rights. Ctrl-C ends it and concludes from what is known.
+No privileges are required. Ctrl-C stops and reports what is known so far.
 
 Exit codes:
-  0       done, whatever was found
+  0       success, whatever the result
   1       the target cannot be resolved or reached, or refuses connections
-  2       the command line makes no sense
+  2       invalid arguments
 
 Examples:
   rsttrace probe lb.example.org:443
@@ -44,54 +44,52 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_long_help = AFTER_HELP)]
 pub(super) struct ProbeArgs {
-    /// Where to connect: a name or an address, and a TCP port
+    /// Target: host name or IP address, and TCP port
     #[arg(value_name = "HOST:PORT", value_parser = target)]
     target: Target,
 
-    /// Say these bytes after the silence; \r \n \t \0 \\ \xHH are understood. Without it: a keepalive probe
+    /// Bytes to send after the idle time, with escapes \r \n \t \0 \\ \xHH [default: a keepalive probe]
     #[arg(long, value_name = "BYTES", value_parser = bytes, allow_hyphen_values = true)]
     send: Option<Bytes>,
 
-    /// The longest silence to try; a path without a timeout takes that long
+    /// Longest idle time to test; also the run time on a path without a timeout
     #[arg(long, value_name = "DURATION", default_value = "16m", value_parser = values::duration)]
     max: Duration,
 
-    /// The shortest silence to try; below 1s only with --send
+    /// Shortest idle time to test; less than 1s requires --send
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = values::duration)]
     min: Duration,
 
-    /// How many connections, each with a silence of its own; fewer give wider bounds
+    /// Number of connections, each with a different idle time; fewer give wider bounds
     #[arg(long, value_name = "N", default_value_t = 40, value_parser = connections)]
     connections: usize,
 
-    /// Lines for people, or one JSON object (schema rsttrace.probe.v1)
+    /// Human-readable table, or one JSON object (schema rsttrace.probe.v1)
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t)]
     output: OutputFormat,
 }
 
-/// What to say, in a type of its own: clap takes a `Vec` for a list of values.
+/// A type of its own, because clap treats a `Vec` as a list of values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Bytes(Vec<u8>);
 
-/// Options of `probe`, checked.
+/// Validated options of `probe`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeOptions {
-    /// Where to connect.
     pub target: Target,
-    /// What to say after the silence; absent: a keepalive probe.
+    /// Bytes to send after the idle time; absent: a keepalive probe.
     pub send: Option<Vec<u8>>,
-    /// The shortest silence.
+    /// Shortest idle time.
     pub min: Duration,
-    /// The longest silence, not below `min`.
+    /// Longest idle time, at least `min`.
     pub max: Duration,
-    /// How many connections: 1 to [`MOST_CONNECTIONS`].
+    /// Number of connections: 1 to [`MOST_CONNECTIONS`].
     pub connections: usize,
-    /// What goes to standard output.
     pub output: OutputFormat,
 }
 
 impl ProbeOptions {
-    /// How it speaks after a silence.
+    /// What is sent after the idle time.
     pub fn speech(&self) -> Speech {
         match self.send {
             Some(_) => Speech::Bytes,
@@ -101,7 +99,7 @@ impl ProbeOptions {
 }
 
 impl ProbeArgs {
-    /// What the arguments mean together.
+    /// Validates the arguments.
     pub(super) fn check(self) -> Result<ProbeOptions, Failure> {
         if self.min > self.max {
             return Err(Failure::Usage(
@@ -110,13 +108,13 @@ impl ProbeArgs {
         }
         if self.send.is_none() && self.min < LEAST_KEEPALIVE {
             return Err(Failure::Usage(
-                "keepalive probes cannot be sent after less than a second of silence; give --min 1s or more, or --send BYTES"
+                "keepalive probes need an idle time of at least 1 s; use --min 1s or more, or --send BYTES"
                     .to_owned(),
             ));
         }
         if self.max > LONGEST {
             return Err(Failure::Usage(
-                "--max is longer than 30 days; give less, for example 2h".to_owned(),
+                "--max is longer than 30 days; use a shorter time, for example 2h".to_owned(),
             ));
         }
         Ok(ProbeOptions {
@@ -138,7 +136,7 @@ const LONGEST: Duration = Duration::from_secs(30 * 86_400);
 /// `lb.example.org:443`, `10.0.9.4:80`, `[2001:db8::1]:80`.
 fn target(text: &str) -> Result<Target, String> {
     const NEXT: &str =
-        "write it as HOST:PORT, for example lb.example.org:443, 10.0.9.4:80 or [2001:db8::1]:80";
+        "use HOST:PORT, for example lb.example.org:443, 10.0.9.4:80 or [2001:db8::1]:80";
     let (host, port) = text.rsplit_once(':').ok_or(NEXT)?;
     let bare = host
         .strip_prefix('[')
@@ -149,7 +147,7 @@ fn target(text: &str) -> Result<Target, String> {
         _ => return Err(NEXT.to_owned()),
     };
     match port.parse() {
-        Ok(0) | Err(_) => Err(format!("the port is a number from 1 to 65535; {NEXT}")),
+        Ok(0) | Err(_) => Err(format!("invalid port (1 to 65535); {NEXT}")),
         Ok(port) => Ok(Target {
             host: host.to_owned(),
             port,
@@ -159,7 +157,7 @@ fn target(text: &str) -> Result<Target, String> {
 
 /// Text with escapes, as bytes.
 fn bytes(text: &str) -> Result<Bytes, String> {
-    const NEXT: &str = r"known are \r \n \t \0 \\ and \xHH";
+    const NEXT: &str = r"supported escapes: \r \n \t \0 \\ \xHH";
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((plain, after)) = rest.split_once('\\') {
@@ -180,18 +178,18 @@ fn bytes(text: &str) -> Result<Bytes, String> {
                 out.push(byte.ok_or_else(|| format!(r"\x needs two hexadecimal digits; {NEXT}"))?);
                 tail.nth(1);
             }
-            Some(other) => return Err(format!("\\{other} is no escape; {NEXT}")),
-            None => return Err(format!("a lone \\ at the end; {NEXT}")),
+            Some(other) => return Err(format!("unknown escape \\{other}; {NEXT}")),
+            None => return Err(format!("incomplete escape \\ at the end; {NEXT}")),
         }
         rest = tail.as_str();
     }
     out.extend_from_slice(rest.as_bytes());
     if out.is_empty() {
-        return Err("nothing would be said; leave --send out for a keepalive probe".to_owned());
+        return Err("no bytes to send; remove --send to use a keepalive probe".to_owned());
     }
     if out.len() > MOST_BYTES {
         return Err(format!(
-            "at most {MOST_BYTES} bytes can be said; one request is enough"
+            "more than {MOST_BYTES} bytes; a single request is enough"
         ));
     }
     Ok(Bytes(out))
@@ -204,7 +202,7 @@ fn connections(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(number @ 1..=MOST_CONNECTIONS) => Ok(number),
         _ => Err(format!(
-            "give a number from 1 to {MOST_CONNECTIONS}; the usual is 40"
+            "use a number from 1 to {MOST_CONNECTIONS}; the default is 40"
         )),
     }
 }

@@ -1,4 +1,4 @@
-//! `rsttrace record`: what is recorded, for how long, into which file?
+//! Options of `rsttrace record`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use crate::filter::{Filter, Terms};
 use crate::values;
 
 const AFTER_HELP: &str = "\
-The file holds what the kernel said and what the host knew then, command lines of processes
-included: only this user may read it. It is written at least once a second, so a recorder that is
-killed loses no more. `rsttrace replay FILE` needs no rights and no kernel, and prints the very
-records that `rsttrace watch` would have printed.
+A recording contains the kernel events and the host facts (processes, settings) at that time,
+including command lines. Its mode is 0600. It is flushed at least once per second, so at most one
+second is lost if rsttrace is killed. `rsttrace replay FILE` needs no privileges, runs on any
+machine, and prints exactly what `rsttrace watch` would have printed.
 
 Exit codes:
   as for `rsttrace --help`
@@ -28,27 +28,27 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_long_help = AFTER_HELP)]
 pub(super) struct RecordArgs {
-    /// Where it goes
+    /// Recording file to write
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// Overwrite the file
+    /// Overwrite an existing file
     #[arg(long)]
     force: bool,
 
-    /// End after this long: 500ms, 20s, 5m, 1h
-    #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Until when")]
+    /// Stop after this time: 500ms, 20s, 5m, 1h
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, help_heading = "Stop conditions")]
     duration: Option<Duration>,
 
-    /// End after this many resets were explained
-    #[arg(long, value_name = "N", help_heading = "Until when", value_parser = values::at_least_one)]
+    /// Stop after this many resets
+    #[arg(long, value_name = "N", help_heading = "Stop conditions", value_parser = values::at_least_one)]
     count: Option<u64>,
 
     #[command(flatten)]
     describe: DescribeArgs,
 
-    /// Attach classifiers in this network namespace only (inode, name under /run/netns, or path), and count its resets
-    /// alone; what the tracepoints see elsewhere is recorded all the same
+    /// Attach TC classifiers in this network namespace only (inode number, name under /run/netns, or path), and count only
+    /// its resets. Tracepoint events of other namespaces are recorded, too
     #[arg(long, value_name = "NETNS", value_delimiter = ',', value_parser = values::netns, help_heading = "Tracing")]
     netns: Vec<u32>,
 
@@ -57,7 +57,7 @@ pub(super) struct RecordArgs {
 }
 
 impl RecordArgs {
-    /// What the arguments mean together: to watch and show nothing.
+    /// Validates the arguments: `record` is a `watch` without output.
     pub(super) fn check(self) -> Result<WatchOptions, Failure> {
         let filter = Filter {
             only: Terms {

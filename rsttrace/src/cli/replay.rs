@@ -1,4 +1,4 @@
-//! `rsttrace replay`: which recording is judged again, and what of it is shown?
+//! Options of `rsttrace replay`.
 
 use std::path::PathBuf;
 
@@ -10,13 +10,14 @@ use crate::config;
 use crate::idle::candidates::Hop;
 
 const AFTER_HELP: &str = "\
-The same recording gives the same records, byte for byte, on any machine, with the release that
-recorded it. Filters and forms are those of `rsttrace watch`.
+Replaying a recording with the release that wrote it gives the same output, byte for byte, on any
+machine. Filters and output formats are those of `rsttrace watch`.
 
 Exit codes:
-  0       done, also where the recording ends before the trace did (its recorder was killed, or
-          its disk was full): a warning says so, and what was not over by then is not judged
-  1       it is damaged (what comes before the damage is shown), or this release cannot read it
+  0       success, also if the recording is truncated (rsttrace was killed, or the disk was full);
+          a warning says so, and resets that were still being correlated are not shown
+  1       the recording is damaged (records before the damage are shown), or this release cannot
+          read it
   2 to 4  as for `rsttrace --help`
 
 Examples:
@@ -27,42 +28,40 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_long_help = AFTER_HELP)]
 pub(super) struct ReplayArgs {
-    /// What `rsttrace record` or `rsttrace watch --record` wrote; `-`: standard input
+    /// Recording written by `rsttrace record` or `rsttrace watch --record`; `-` reads standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// Say more about what the tool does, on standard error; twice: everything
+    /// Increase log verbosity on standard error; repeat for more (-vv)
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
 
     #[command(flatten)]
     show: ShowArgs,
 
-    /// A line for each reset; else the table counts further resets of the same kind
+    /// Print a line for every reset; by default the table groups similar resets
     #[arg(long, help_heading = "Output")]
     every: bool,
 
-    /// File that names the balancers on the path and their idle timeouts; else those that were configured when it was
-    /// recorded
-    #[arg(long, value_name = "FILE", help_heading = "Judging")]
+    /// Configuration file with the devices on the path [default: those configured at the time of recording]
+    #[arg(long, value_name = "FILE", help_heading = "Analysis")]
     config: Option<PathBuf>,
 }
 
-/// Options of `replay`, checked.
+/// Validated options of `replay`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReplayOptions {
-    /// The recording; absent: standard input.
+    /// Recording; absent: standard input.
     pub file: Option<PathBuf>,
-    /// What of it goes to standard output.
     pub show: ShowOptions,
-    /// Devices on the path instead of those that were configured when it was recorded.
+    /// Devices on the path; absent: those configured at the time of recording.
     pub hops: Option<Vec<Hop>>,
     /// How many times `-v` was given.
     pub verbosity: u8,
 }
 
 impl ReplayArgs {
-    /// What the arguments mean together.
+    /// Validates the arguments and loads the configuration file.
     pub(super) fn check(self) -> Result<ReplayOptions, Failure> {
         let hops = match &self.config {
             Some(file) => Some(config::load(Some(file))?.hops),

@@ -1,4 +1,4 @@
-//! `rsttrace report`: from what is the page made, and where does it go?
+//! Options of `rsttrace report`.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -12,70 +12,70 @@ use crate::config;
 use crate::idle::candidates::Hop;
 
 const AFTER_HELP: &str = "\
-The page needs nothing but itself: no network, no other file. It says in sentences what was found,
-worst first, with what to change; shows when resets came, after how long a silence, and which way
-they went; and holds a table of the records (the worst 5,000, if there are more).
+The report is a single HTML file without external resources. It lists the findings, most severe
+first, with recommendations; charts of resets over time and of idle times; diagrams of the paths;
+and a table of the records (the 5,000 most severe if there are more).
 
-Whoever reads the page sees addresses, ports and names of processes.
+The report contains IP addresses, ports and process names.
 
 Examples:
-  rsttrace report --since 2d                   what `rsttrace watch --store` kept of two days
-  rsttrace report trace.pcapng -O trace.html   the resets of a capture
-  rsttrace report resets.rst                   of a recording (`rsttrace record`)
-  rsttrace -o json > resets.jsonl              of what was traced; Ctrl-C ends it
+  rsttrace report --since 2d                   the last two days of the history
+  rsttrace report trace.pcapng -O trace.html   a packet capture
+  rsttrace report resets.rst                   a recording (`rsttrace record`)
+  rsttrace -o json > resets.jsonl              JSON Lines: stop with Ctrl-C, then
   rsttrace report - -O - < resets.jsonl > page.html
 
 Exit codes:
-  0  the page is written, also if nothing was found
-  1  failed
-  2  the command line makes no sense, or the file is no trace
-  3  not permitted to read the file, or to write the page";
+  0  the report was written, also if it has no findings
+  1  failure
+  2  invalid arguments, or the file format is not supported
+  3  not permitted to read the input or write the report";
 
 #[derive(Debug, Args)]
 #[command(after_long_help = AFTER_HELP)]
 pub(super) struct ReportArgs {
-    /// A history, a recording, a packet capture, or what `rsttrace watch -o json` wrote; `-`: standard input. Without it: the
-    /// history that /etc/rsttrace/config.toml names, else /var/lib/rsttrace/history.db
+    /// History, recording, packet capture, or JSON Lines of `rsttrace watch -o json`; `-` reads standard input [default: the
+    /// history in /etc/rsttrace/config.toml, else /var/lib/rsttrace/history.db]
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
 
     #[command(flatten)]
     when: WhenArgs,
 
-    /// The page to write; `-`: to standard output. A page of rsttrace that is there is replaced
+    /// HTML file to write; `-` writes to standard output. An existing report is replaced
     #[arg(short = 'O', long, value_name = "FILE", default_value = "report.html")]
     out: PathBuf,
 
-    /// Addresses of the capturing host; else it is told from TTLs and what the capture says
+    /// Addresses of the capturing host [default: derived from TTLs and packet directions]
     #[arg(long, value_name = "IP", value_delimiter = ',')]
     local: Vec<IpAddr>,
 
-    /// Replace what is there, whatever it is
+    /// Overwrite an existing file that is not a report
     #[arg(long)]
     force: bool,
 }
 
-/// Options of `report`.
+/// Validated options of `report`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReportOptions {
-    /// Where records come from; `-`: standard input.
+    /// Input file; `-`: standard input.
     pub file: PathBuf,
-    /// Nobody named it: it is where a history is kept, if one is.
+    /// No input was named: `file` is the default path of the history.
     pub is_history: bool,
-    /// Where the page goes; `-`: standard output.
+    /// HTML file; `-`: standard output.
     pub out: PathBuf,
-    /// Addresses of the host that made the capture; empty: not told.
+    /// Addresses of the capturing host; empty: not given.
     pub local: Vec<IpAddr>,
-    /// Whatever is there is replaced.
+    /// Whether to overwrite files that are not reports.
     pub force: bool,
-    /// Records of which time.
+    /// Time range of the records.
     pub when: When,
-    /// The devices on the path that the configuration file names: for captures.
+    /// Devices on the path from the configuration file; used for captures only.
     pub hops: Vec<Hop>,
 }
 
 impl ReportArgs {
-    /// What the arguments mean together.
+    /// Validates the arguments and loads the configuration file.
     pub(super) fn check(self) -> Result<ReportOptions, Failure> {
         let config = config::load(None)?;
         Ok(ReportOptions {

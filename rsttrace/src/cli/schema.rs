@@ -1,4 +1,4 @@
-//! `rsttrace schema`: what does a record look like, for machines?
+//! `rsttrace schema`: JSON Schemas of the JSON output.
 
 use std::io::Write as _;
 
@@ -9,22 +9,21 @@ use super::Failure;
 use crate::compare::report::{self, ConnectionComparison};
 use crate::record::{Record, SCHEMA, SUPPRESSED_SCHEMA, SuppressedRecord};
 
-/// Of what.
+/// Type of JSON object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
-    /// A reset, explained.
+    /// Record of one reset (rsttrace.reset.v1).
     #[default]
     Reset,
-    /// Resets that were counted in a flood and not described.
+    /// Count of resets suppressed in a flood (rsttrace.suppressed.v1).
     Suppressed,
-    /// A connection that several captures hold, compared.
+    /// Comparison of one connection across captures (rsttrace.comparison.v1).
     Comparison,
 }
 
-/// The JSON Schema of one record, generated from the Rust types.
+/// The JSON Schema of one object, generated from the Rust types.
 ///
-/// Objects stay open for keys of later versions; what is required and what is enumerated is enforced, and so is that a
-/// value not known is left out and never null.
+/// Later versions may add keys. Required keys and enumerated values are enforced; an unknown value is absent, never null.
 pub fn document(kind: Kind) -> Value {
     let (mut schema, name) = match kind {
         Kind::Reset => (schemars::schema_for!(Record).to_value(), SCHEMA),
@@ -58,14 +57,14 @@ pub fn document(kind: Kind) -> Value {
     schema
 }
 
-/// Prints it to standard output.
+/// Prints the schema to standard output.
 pub fn print(kind: Kind) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(&document(kind)).map_err(anyhow::Error::from)?;
     writeln!(std::io::stdout(), "{text}")?;
     Ok(())
 }
 
-/// An optional key is absent, never null: takes null out of what its type allows.
+/// Removes null from the allowed types: an optional key is absent, never null.
 fn without_null(schema: &mut Value) {
     match schema {
         Value::Array(items) => items.iter_mut().for_each(without_null),

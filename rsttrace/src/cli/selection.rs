@@ -1,4 +1,4 @@
-//! How does the user say which resets to show? Options that become a [`Filter`].
+//! Filter options (`--port`, `--not-port`, …), which become a [`Filter`].
 
 use clap::Args;
 use ipnet::IpNet;
@@ -8,7 +8,7 @@ use crate::record::{Cause, Direction, Severity};
 use crate::values;
 
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Filters (--not-port, --not-process, ... leave out what matches)")]
+#[command(next_help_heading = "Filters (--not-port, --not-process, ... exclude matches)")]
 pub(super) struct OnlyArgs {
     /// Port of either end: 443, 8000-8999
     #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = values::ports)]
@@ -18,40 +18,40 @@ pub(super) struct OnlyArgs {
     #[arg(long, value_name = "IP", value_delimiter = ',', value_parser = values::network)]
     address: Vec<IpNet>,
 
-    /// Process that did it or had the socket: pid, name, or name of its executable
+    /// Process that caused the reset or held the socket: PID, name, or name of the executable
     #[arg(long, value_name = "NAME|PID", value_delimiter = ',', value_parser = values::process)]
     process: Vec<ProcessTerm>,
 
-    /// systemd unit of that process: nginx, nginx.service
+    /// systemd unit of the process: nginx, nginx.service
     #[arg(long, value_name = "UNIT", value_delimiter = ',', value_parser = values::word)]
     unit: Vec<String>,
 
-    /// Container id of that process, or its beginning
+    /// Container ID of the process, or a prefix of it
     #[arg(long, value_name = "ID", value_delimiter = ',', value_parser = values::word)]
     container: Vec<String>,
 
-    /// Kubernetes pod uid of that process, or its beginning
+    /// Kubernetes pod UID of the process, or a prefix of it
     #[arg(long, value_name = "UID", value_delimiter = ',', value_parser = values::word)]
     pod: Vec<String>,
 
-    /// Network namespace: inode, name under /run/netns, or path
+    /// Network namespace: inode number, name under /run/netns, or path
     #[arg(long, value_name = "NETNS", value_delimiter = ',', value_parser = values::netns)]
     netns: Vec<u32>,
 
-    /// Why the reset was sent
+    /// Cause of the reset
     #[arg(long, value_parser = values::named::<Cause>(), value_name = "CAUSE", value_delimiter = ',')]
     cause: Vec<Cause>,
 
-    /// What was lost
+    /// Impact of the reset
     #[arg(long, value_parser = values::named::<Severity>(), value_name = "SEVERITY", value_delimiter = ',')]
     severity: Vec<Severity>,
 
-    /// Which way it went, seen from this host
+    /// Direction of the reset as seen from this host
     #[arg(long, value_parser = values::named::<Direction>(), value_name = "DIRECTION", value_delimiter = ',')]
     direction: Vec<Direction>,
 }
 
-/// The twins: hidden from the list of options, which names the rule instead.
+/// The `--not-…` forms. They are hidden from the option list; the heading of the filters mentions them.
 #[derive(Debug, Args)]
 pub(super) struct ExceptArgs {
     #[arg(long, hide = true, value_name = "PORT", value_delimiter = ',', value_parser = values::ports)]
@@ -94,7 +94,7 @@ pub(super) struct ExceptArgs {
     not_direction: Vec<Direction>,
 }
 
-/// The filter that the options describe.
+/// Builds the filter from both groups of options.
 pub(super) fn filter(only: OnlyArgs, except: ExceptArgs) -> Filter {
     Filter {
         only: Terms {

@@ -1,69 +1,67 @@
-//! Which options do several commands have in common?
+//! Options shared by several commands: output format, color, tracer.
 
 use clap::{Args, ValueEnum};
 
 use super::ColorChoice;
 
-/// What goes to standard output.
+/// Format of standard output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
-    /// Lines for people.
+    /// Human-readable table.
     #[default]
     Table,
-    /// One JSON object a line; `rsttrace schema` describes those of `watch`.
+    /// JSON Lines; `rsttrace schema` prints the schema of the records.
     Json,
 }
 
-/// How events come out of the kernel.
+/// Transport of events from kernel to user space.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Transport {
     /// BPF ring buffer.
     #[default]
     Ring,
-    /// Perf event array, one buffer a CPU.
+    /// Perf event array, one buffer per CPU.
     Perf,
 }
 
-/// How classifiers are attached.
+/// Attach type of TC classifiers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum TcMode {
-    /// TCX where the kernel has it, else clsact.
+    /// TCX if the kernel supports it (6.6), else clsact.
     #[default]
     Auto,
     /// TCX links only.
     Tcx,
-    /// The clsact qdisc, also where TCX would work.
+    /// The clsact qdisc, even if TCX is supported.
     Clsact,
 }
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Tracing")]
 pub(super) struct TracerArgs {
-    /// How events come out of the kernel
-    #[arg(long, value_enum, value_name = "HOW", default_value_t)]
+    /// Transport of events from kernel to user space
+    #[arg(long, value_enum, value_name = "TRANSPORT", default_value_t)]
     transport: Transport,
 
-    /// How classifiers are attached to interfaces
-    #[arg(long, value_enum, value_name = "HOW", default_value_t)]
+    /// How to attach TC classifiers
+    #[arg(long, value_enum, value_name = "MODE", default_value_t)]
     tc: TcMode,
 
-    /// Log what the probes meet on their rare paths (slower)
+    /// Log from the eBPF programs (slower)
     #[arg(long)]
     debug_probes: bool,
 
-    /// Say more about what the tool does, on standard error; twice: everything
+    /// Increase log verbosity on standard error; repeat for more (-vv)
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
 }
 
-/// How to trace, whatever for.
+/// Validated tracer options.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TracerOptions {
-    /// How events come out of the kernel.
     pub transport: Transport,
-    /// How classifiers are attached.
     pub tc: TcMode,
-    /// Log the probes' rare paths.
+    /// Whether the eBPF programs log.
     pub debug_probes: bool,
     /// How many times `-v` was given.
     pub verbosity: u8,
@@ -83,11 +81,11 @@ impl From<TracerArgs> for TracerOptions {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub(super) struct OutputArgs {
-    /// Lines for people, or one JSON object a line
+    /// Human-readable table, or JSON Lines
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t)]
     pub output: OutputFormat,
 
-    /// Colours: on a terminal, always, never; NO_COLOR is heeded
+    /// When to use color. NO_COLOR is honored
     #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
     pub color: ColorChoice,
 }

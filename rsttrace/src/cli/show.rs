@@ -1,4 +1,4 @@
-//! Which records go to standard output, and in which form? What `watch` and `replay` have in common.
+//! Output options shared by `watch`, `replay` and `pcap`, and the reporter built from them.
 
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
@@ -24,26 +24,25 @@ pub(super) struct ShowArgs {
     #[command(flatten)]
     output: OutputArgs,
 
-    /// Show resets that cost nobody anything; else they are only counted. Asking for a cause, or for severity noise,
-    /// shows them too
+    /// Also show resets with no impact (noise); by default they are only counted. Implied by --cause and --severity noise
     #[arg(long, help_heading = "Output")]
     noise: bool,
 
-    /// Times of the table in UTC; else in local time. JSON is always UTC
+    /// Show times in the table as UTC instead of local time. JSON always uses UTC
     #[arg(long, help_heading = "Output")]
     utc: bool,
 
-    /// Write the resets that are shown as packets, too, each with its verdict as a comment, for Wireshark. Only this
-    /// user may read the file
+    /// Also write the resets shown as packets to a pcapng file for Wireshark, with the verdict as packet comment. The mode
+    /// of the file is 0600
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pcapng: Option<PathBuf>,
 
-    /// Overwrite files that are to be written
+    /// Overwrite existing output files
     #[arg(long, help_heading = "Output")]
     pub(super) force: bool,
 
-    /// End after this many resets were shown
-    #[arg(long, value_name = "N", help_heading = "Until when", value_parser = values::at_least_one)]
+    /// Stop after showing this many resets
+    #[arg(long, value_name = "N", help_heading = "Stop conditions", value_parser = values::at_least_one)]
     count: Option<u64>,
 
     #[command(flatten)]
@@ -53,37 +52,35 @@ pub(super) struct ShowArgs {
     except: ExceptArgs,
 }
 
-/// What goes to standard output.
+/// Validated output options.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ShowOptions {
-    /// In which form; absent: nothing does.
+    /// Format of standard output; absent: nothing is printed.
     pub output: Option<OutputFormat>,
-    /// When to colour it.
     pub color: ColorChoice,
-    /// Show noise.
+    /// Whether noise is shown.
     pub noise: bool,
-    /// Group nothing.
+    /// Whether similar resets get a line each instead of being grouped.
     pub every: bool,
-    /// Times of the table in UTC.
+    /// Whether times in the table are UTC.
     pub utc: bool,
-    /// Where shown resets are written as packets.
+    /// Pcapng file for the resets shown.
     pub pcapng: Option<OutputFile>,
-    /// End after this many shown records.
+    /// Number of shown records after which the command ends.
     pub count: Option<u64>,
-    /// Which records are wanted.
     pub filter: Filter,
 }
 
 impl ShowArgs {
-    /// Whether a file is to be written.
+    /// Whether an output file was requested.
     pub(super) fn writes(&self) -> bool {
         self.pcapng.is_some()
     }
 
-    /// What the arguments mean together.
+    /// Validates the arguments.
     pub(super) fn check(self, every: bool) -> ShowOptions {
         let filter = filter(self.only, self.except);
-        // Whoever names a kind of noise wants to see it.
+        // Naming a cause or the severity noise asks for noise, too.
         let named =
             !filter.only.causes.is_empty() || filter.only.severities.contains(&Severity::Noise);
         ShowOptions {
@@ -102,23 +99,23 @@ impl ShowArgs {
     }
 }
 
-/// What records are of.
+/// The source of the records.
 #[derive(Debug, Default)]
 pub struct Of<'a> {
-    /// Where the resets happened.
+    /// Machine where the resets happened.
     pub machine: Machine,
-    /// They happen now: nothing that is written may hold the trace up.
+    /// Live trace: writing must not block it.
     pub is_live: bool,
-    /// Files that are read or written, too.
+    /// Other files that this command reads or writes.
     pub others: &'a [PathBuf],
 }
 
-/// Bytes of lines handed to the reader at once in a storm.
+/// Output buffer in bytes.
 const OUT_BUFFER: usize = 64 << 10;
 
 impl ShowOptions {
-    /// Where records go: to standard output in the form asked for and, if one is, to a capture; the summary to standard error.
-    /// Fails if that capture cannot be made.
+    /// Builds the reporter: records go to standard output and, if requested, to a pcapng file; the summary goes to standard
+    /// error. Fails if the pcapng file cannot be created.
     pub fn reporter(&self, of: &Of<'_>) -> Result<Reporter, Failure> {
         let (out, aside) = (
             BufWriter::with_capacity(OUT_BUFFER, io::stdout()),
@@ -149,7 +146,7 @@ impl ShowOptions {
                 let others = of.others.iter().map(PathBuf::as_path);
                 to.check_apart(others.chain([Path::new("/dev/stdout")]))?;
                 let name = to.path.display().to_string();
-                let doing = || format!("write to {name}");
+                let doing = || format!("cannot write {name}");
                 let file = to.create()?;
                 let file = Pcapng::begin(file, &name, of.machine.clone()).with_context(doing)?;
                 let packets = match of.is_live {

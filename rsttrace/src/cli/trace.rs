@@ -1,4 +1,4 @@
-//! How is traced? What `watch` and `record` have in common.
+//! Tracing options shared by `watch` and `record`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,13 +13,12 @@ use crate::values;
 
 #[derive(Debug, Args)]
 pub(super) struct DescribeArgs {
-    /// Describe each reset, whatever that costs; else floods are described by samples and counted, and the table counts
-    /// further resets of the same kind
+    /// Report every reset individually. By default floods are sampled, and the table groups similar resets. Uses more CPU
     #[arg(long, help_heading = "Output", conflicts_with = "details")]
     pub every: bool,
 
-    /// Describe at most this many resets a second of one kind, port and remote network, once there were a hundred; wider
-    /// floods get four or eight times as many. The others are counted
+    /// Rate limit for detailed records, per second, for each cause class, port and remote network (burst 100). Further
+    /// resets are only counted. Wider floods get 4 to 8 times this limit
     #[arg(
         long,
         value_name = "N",
@@ -32,22 +31,22 @@ pub(super) struct DescribeArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct TraceArgs {
-    /// File that names the balancers on the path and their idle timeouts; else /etc/rsttrace/config.toml, if it exists
-    #[arg(long, value_name = "FILE", help_heading = "Judging")]
+    /// Configuration file [default: /etc/rsttrace/config.toml, if it exists]
+    #[arg(long, value_name = "FILE", help_heading = "Analysis")]
     config: Option<PathBuf>,
 
     #[command(flatten)]
     tracer: TracerArgs,
 
-    /// Attach classifiers to this interface only; else to every one, also those that appear later
+    /// Attach TC classifiers to this interface only [default: all interfaces, including new ones]
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = values::word, help_heading = "Tracing")]
     interface: Vec<String>,
 
-    /// Attach no classifiers to loopback devices
+    /// Do not attach TC classifiers to loopback interfaces
     #[arg(long, help_heading = "Tracing")]
     no_loopback: bool,
 
-    /// Size of the ring between kernel and tool: a power of two, as 4MiB
+    /// Size of the event buffer between kernel and user space; a power of two
     #[arg(
         long,
         value_name = "SIZE",
@@ -58,29 +57,28 @@ pub(super) struct TraceArgs {
     buffer: u32,
 }
 
-/// How to trace, checked.
+/// Validated tracing options.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TraceOptions {
-    /// Resets a second of one kind, port and network that are described; absent: each is.
+    /// Detailed records per second for each cause class, port and network; absent: no limit.
     pub details: Option<u32>,
-    /// The devices on the path that the configuration file names; empty: none, or there is no file.
+    /// Devices on the path from the configuration file; empty without one.
     pub hops: Vec<Hop>,
-    /// Interfaces for classifiers; empty: all.
+    /// Interfaces for TC classifiers; empty: all.
     pub interfaces: Vec<String>,
-    /// Classifiers on loopback devices too.
+    /// Whether loopback interfaces get TC classifiers.
     pub loopback: bool,
-    /// Ring size, bytes: a power of two.
+    /// Buffer size in bytes: a power of two.
     pub buffer: u32,
-    /// How events come out of the kernel.
     pub tracer: TracerOptions,
 }
 
 impl TraceArgs {
-    /// What the arguments mean together, and the rest of the configuration file.
+    /// Validates the arguments; returns the rest of the configuration file, too.
     pub(super) fn check(self, describe: &DescribeArgs) -> Result<(TraceOptions, Config), Failure> {
         if self.no_loopback && self.interface.iter().any(|name| name == "lo") {
             return Err(Failure::Usage(
-                "--interface lo and --no-loopback contradict each other; leave one of them out"
+                "--interface lo and --no-loopback contradict each other; remove one of them"
                     .to_owned(),
             ));
         }
@@ -98,7 +96,7 @@ impl TraceArgs {
 }
 
 impl TraceOptions {
-    /// Time between resets of one kind, port and network that are described; `None`: each is.
+    /// Refill interval of the rate limit for detailed records; `None`: no limit.
     pub fn detail_interval(&self) -> Option<Duration> {
         self.details
             .map(|details| Duration::from_secs(1) / details.max(1))

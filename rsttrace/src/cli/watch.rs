@@ -1,4 +1,4 @@
-//! `rsttrace watch`: which resets are shown, for how long, in which form, and where else do they go?
+//! Options of `rsttrace watch`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,36 +21,36 @@ pub(super) struct WatchArgs {
     #[command(flatten)]
     describe: DescribeArgs,
 
-    /// End after this long: 500ms, 20s, 5m, 1h
-    #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Until when")]
+    /// Stop after this time: 500ms, 20s, 5m, 1h
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, help_heading = "Stop conditions")]
     duration: Option<Duration>,
 
-    /// Serve metrics over HTTP at ADDRESS:PORT/metrics, as 127.0.0.1:9464. They count everything, whatever the filters
-    /// show. Whoever reaches the port may read them
+    /// Serve Prometheus metrics at http://ADDRESS:PORT/metrics, for example 127.0.0.1:9464. Filters do not apply. There is
+    /// no authentication
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = values::listen_address, help_heading = "Metrics")]
     metrics: Option<SocketAddr>,
 
-    /// Rewrite this file with the same metrics every 15 seconds and at the end, for node_exporter's textfile collector,
-    /// which reads names that end in .prom
+    /// Write the metrics to this file every 15 seconds and on exit, for the textfile collector of node_exporter (the name must
+    /// end in .prom there)
     #[arg(long, value_name = "FILE", help_heading = "Metrics")]
     metrics_file: Option<PathBuf>,
 
-    /// Record into this file all that is traced, whatever the filters show: `rsttrace replay` shows it again. It holds
-    /// command lines, and only this user may read it
+    /// Record all events to this file for `rsttrace replay`. Filters do not apply. The file contains command lines; its mode
+    /// is 0600
     #[arg(long, value_name = "FILE", help_heading = "Recording")]
     record: Option<PathBuf>,
 
-    /// Keep everything that is explained in this file, noise too, whatever the filters show: `rsttrace history` asks it. Without
-    /// FILE: the one that the configuration file names, else /var/lib/rsttrace/history.db. Also kept if the configuration file
-    /// has [store]
+    /// Keep a history of all records, including noise, for `rsttrace history`. Filters do not apply. FILE defaults to the one in
+    /// the configuration file, else /var/lib/rsttrace/history.db. A [store] section in the configuration file enables the
+    /// history on every run
     #[arg(long, value_name = "FILE", num_args = 0..=1, help_heading = "History")]
     store: Option<Option<PathBuf>>,
 
-    /// Keep records this long [default: 7d]
-    #[arg(long, value_name = "TIME", value_parser = values::age, help_heading = "History")]
+    /// Retention time of the history [default: 7d]
+    #[arg(long, value_name = "DURATION", value_parser = values::age, help_heading = "History")]
     keep: Option<Duration>,
 
-    /// Keep at most so much: the oldest records go when all files of the history reach this size [default: 256MiB]
+    /// Maximum size of the history, all files together; the oldest records are deleted first [default: 256MiB]
     #[arg(long, value_name = "SIZE", value_parser = values::store_bytes, help_heading = "History")]
     keep_size: Option<u64>,
 
@@ -58,45 +58,42 @@ pub(super) struct WatchArgs {
     trace: TraceArgs,
 }
 
-/// Options of `watch`, and of `record`, checked.
+/// Validated options of `watch` and `record`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WatchOptions {
-    /// What goes to standard output; absent: nothing. `only.netns` of its filter also limits where classifiers are attached.
+    /// Output; `only.netns` of its filter also limits where classifiers are attached.
     pub show: ShowOptions,
-    /// End after this long.
+    /// Time after which the trace ends.
     pub duration: Option<Duration>,
-    /// How to trace.
     pub trace: TraceOptions,
-    /// Where metrics go.
     pub metrics: MetricsOptions,
-    /// Where all that is traced is recorded.
+    /// Recording file.
     pub record: Option<OutputFile>,
-    /// Where everything is kept; absent: nowhere.
+    /// History; absent: none is kept.
     pub store: Option<StoreOptions>,
 }
 
-/// Where everything is kept.
+/// The history to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
-    /// The file.
     pub file: PathBuf,
-    /// How much.
     pub limits: Limits,
-    /// The command line asks for it; else the configuration file does, and another process may be at it already.
+    /// Requested on the command line, so failing to open it is an error. Otherwise the configuration file asks for it, and
+    /// another process may already write it.
     pub required: bool,
 }
 
-/// Where metrics go; nowhere by default.
+/// Metrics exporters; none by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MetricsOptions {
-    /// Where they are served over HTTP.
+    /// HTTP listen address.
     pub address: Option<SocketAddr>,
-    /// The file that is rewritten with them.
+    /// Textfile for node_exporter.
     pub file: Option<PathBuf>,
 }
 
 impl WatchArgs {
-    /// What the arguments mean together.
+    /// Validates the arguments and loads the configuration file.
     pub(super) fn check(self) -> Result<WatchOptions, Failure> {
         let every = self.describe.every;
         let (trace, config) = self.trace.check(&self.describe)?;
@@ -104,7 +101,7 @@ impl WatchArgs {
         let force = self.show.force;
         if force && self.record.is_none() && !self.show.writes() {
             return Err(Failure::Usage(
-                "--force is of the files of --record and --pcapng; say one of them, too".to_owned(),
+                "--force has no effect without --record or --pcapng; add one of them, or remove --force".to_owned(),
             ));
         }
         Ok(WatchOptions {
@@ -121,7 +118,7 @@ impl WatchArgs {
     }
 }
 
-/// What the command line and the configuration file say of the history together.
+/// Combines the command line with the configuration file; the command line takes precedence.
 fn store(
     named: Option<Option<PathBuf>>,
     keep: Option<Duration>,
@@ -132,7 +129,7 @@ fn store(
     if !required && config.is_none() {
         return if keep.is_some() || keep_size.is_some() {
             Err(Failure::Usage(
-                "--keep and --keep-size are of a history that is kept; say --store, too".to_owned(),
+                "--keep and --keep-size have no effect without a history; add --store".to_owned(),
             ))
         } else {
             Ok(None)

@@ -1,4 +1,4 @@
-//! Of which time is asked? What `history` and `report` have in common.
+//! Time range options shared by `history` and `report`.
 
 use clap::Args;
 use jiff::tz::TimeZone;
@@ -9,35 +9,33 @@ use crate::values::{self, Moment};
 
 #[derive(Debug, Args)]
 pub(super) struct WhenArgs {
-    /// From when on: so long ago, as 2h or 3d, or a time, as "2026-01-05 12:03", 12:03 or 2026-01-05T12:03:41Z
-    #[arg(long, value_name = "WHEN", value_parser = values::moment, help_heading = "When")]
+    /// Start time: relative (2h, 3d) or absolute ("2026-01-05 12:03", 12:03, 2026-01-05T12:03:41Z)
+    #[arg(long, value_name = "TIME", value_parser = values::moment, help_heading = "Time range")]
     since: Option<Moment>,
 
-    /// Until when, likewise
-    #[arg(long, value_name = "WHEN", value_parser = values::moment, help_heading = "When")]
+    /// End time, in the same formats
+    #[arg(long, value_name = "TIME", value_parser = values::moment, help_heading = "Time range")]
     until: Option<Moment>,
 }
 
-/// A span of time; open where an end is absent.
+/// A time range; an absent end is open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct When {
-    /// Not before.
+    /// Inclusive.
     pub since: Option<Timestamp>,
-    /// Before.
+    /// Exclusive.
     pub until: Option<Timestamp>,
 }
 
 impl WhenArgs {
-    /// What the arguments mean together; times of day are of this zone.
+    /// Validates the arguments; local times are in `zone`.
     pub(super) fn check(self, zone: &TimeZone) -> Result<When, Failure> {
         let now = Zoned::new(Timestamp::now(), zone.clone());
         let at = |name: &str, moment: Option<Moment>| {
             moment
                 .map(|moment| {
                     moment.before(&now).ok_or_else(|| {
-                        Failure::Usage(format!(
-                            "{name}: no calendar reaches so far; write a later time"
-                        ))
+                        Failure::Usage(format!("{name}: time out of range; use a later time"))
                     })
                 })
                 .transpose()
@@ -50,7 +48,7 @@ impl WhenArgs {
             && since >= until
         {
             return Err(Failure::Usage(
-                "--since is not before --until; exchange the two".to_owned(),
+                "--since is not before --until; swap the two times".to_owned(),
             ));
         }
         Ok(when)
@@ -58,7 +56,7 @@ impl WhenArgs {
 }
 
 impl When {
-    /// Whether a record's time is within; one that is no time is.
+    /// Whether a record's time is in range. Text that is not a time counts as in range.
     pub fn has(&self, time: &str) -> bool {
         if *self == Self::default() {
             return true;

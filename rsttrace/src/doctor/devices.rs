@@ -1,4 +1,4 @@
-//! Which devices forget a quiet connection, and after how long?
+//! Known devices that expire idle connections, with their timeouts.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -9,7 +9,6 @@ use crate::idle::devices::{self, Kind};
 /// A device that keepalive helps with: packets pass through it and it forgets connections without any.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownTimeout {
-    /// Its name.
     pub device: &'static str,
     /// How long it remembers a connection without a packet, by default.
     pub timeout: Duration,

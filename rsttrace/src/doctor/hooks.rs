@@ -1,4 +1,4 @@
-//! What is lost by the hooks that were not granted?
+//! Checks of the kernel hooks.
 
 use super::{Finding, Hook, Severity, Tracing};
 
@@ -14,10 +14,10 @@ pub fn judge(tracing: &Tracing) -> Vec<Finding> {
             let has_classifiers = |hook: &Hook| hook.fact == "packets" && hook.refused.is_none();
             if !interfaces.is_empty() && hooks.iter().any(has_classifiers) {
                 let message = format!(
-                    "not every interface can be watched: {}",
+                    "cannot attach classifiers to some interfaces: {}",
                     interfaces.join("; ")
                 );
-                let advice = "resets on these interfaces are seen by tracepoints only; name the others with --interface to have no doubt";
+                let advice = "on these interfaces resets are seen by tracepoints only; use --interface to select the others";
                 let kind = "interface_refused";
                 findings.push(Finding::new(
                     Severity::Warning,
@@ -28,7 +28,7 @@ pub fn judge(tracing: &Tracing) -> Vec<Finding> {
             }
             findings.extend(hooks.iter().filter_map(lesser));
             if findings.is_empty() {
-                let message = format!("all {} kinds of hook are granted", hooks.len());
+                let message = format!("all {} kinds of hooks are available", hooks.len());
                 findings.push(Finding::ok("hooks_granted", message));
             }
             findings
@@ -36,9 +36,9 @@ pub fn judge(tracing: &Tracing) -> Vec<Finding> {
         Tracing::NotPermitted(why) => vec![Finding::new(
             Severity::Advice,
             "tracing_not_permitted",
-            format!("the hooks were not tried: {}", first_sentence(why)),
+            format!("hooks not checked: {}", first_sentence(why)),
             format!(
-                "run `sudo rsttrace doctor`, or give the binary the capabilities: {CAPABILITIES}"
+                "run `sudo rsttrace doctor`, or add capabilities to the binary: {CAPABILITIES}"
             ),
         )],
         Tracing::NotSupported(why) => vec![failure("kernel_not_supported", why)],
@@ -56,8 +56,8 @@ fn refusal(hook: &Hook) -> Option<Finding> {
     Some(Finding::new(
         severity,
         "hook_refused",
-        format!("{} cannot be had: {why}; {}", hook.fact, hook.costs.unwrap_or("some facts are missing")),
-        "EPERM comes from a lockdown or from the host of a container, other errors from the kernel's version or build; docs/ARCHITECTURE.md names the hook and what else gives it, -vv shows what the kernel said".to_owned(),
+        format!("{} is unavailable: {why}; {}", hook.fact, hook.costs.unwrap_or("some data is missing")),
+        "EPERM means kernel lockdown or a container restriction, other errors mean that the kernel version or configuration lacks the hook; see docs/KERNELS.md, and run with -vv for the error of the kernel".to_owned(),
     ))
 }
 
@@ -67,8 +67,8 @@ fn lesser(hook: &Hook) -> Option<Finding> {
     Some(Finding::new(
         Severity::Advice,
         "hook_lesser",
-        format!("{} comes by {way}: {costs}", hook.fact),
-        "verdicts say so by their confidence; a newer kernel tells more (docs/ARCHITECTURE.md names which)".to_owned(),
+        format!("{} uses a fallback ({way}): {costs}", hook.fact),
+        "the confidence of the verdicts reflects this; newer kernels provide more, see docs/KERNELS.md".to_owned(),
     ))
 }
 

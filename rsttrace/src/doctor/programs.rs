@@ -1,4 +1,4 @@
-//! How is keepalive turned on in the programs that are known?
+//! How to enable keepalive in well-known programs.
 
 /// This host's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,9 +30,9 @@ pub fn keepalive_of(program: Option<&str>, role: Role, port: u16, seconds: u64) 
             format!("sshd_config: TCPKeepAlive yes, or ClientAliveInterval {seconds}")
         }
         _ => format!(
-            "have the program set SO_KEEPALIVE, and TCP_KEEPIDLE to {seconds} s{}",
+            "set SO_KEEPALIVE in the program, and TCP_KEEPIDLE to {seconds} s{}",
             match role {
-                Role::Server => " (on its listening socket: what it accepts inherits both)",
+                Role::Server => " (on the listening socket; accepted connections inherit both)",
                 Role::Client => "",
             }
         ),

@@ -1,4 +1,4 @@
-//! What does the check look like for machines: one object, schema `rsttrace.doctor.v1`?
+//! JSON report of the doctor, schema `rsttrace.doctor.v1`.
 //!
 //! Keys are only ever added. Absent means "not known". Times are in seconds.
 
@@ -86,7 +86,6 @@ struct Ipvs {
 pub struct Counts {
     /// Sockets that listen.
     pub listening: usize,
-    /// Connections.
     pub established: usize,
     /// Connections that were quiet for as long as counts as idle.
     pub idle: usize,
@@ -99,12 +98,10 @@ pub struct Counts {
 pub struct NotChecked<'a> {
     /// `hooks`, `settings` or `sockets`.
     pub what: &'static str,
-    /// Why.
     pub why: &'a str,
 }
 
 impl<'a> Report<'a> {
-    /// Puts it together.
     pub fn new(
         host: Option<&'a str>,
         netns: Option<u32>,
@@ -159,7 +156,7 @@ pub fn not_checked(inspection: &Inspection) -> Vec<NotChecked<'_>> {
         }
     };
     let settings = inspection.settings.keepalive.is_none();
-    let settings = settings.then_some(("settings", "/proc/sys/net/ipv4 cannot be read"));
+    let settings = settings.then_some(("settings", "cannot read /proc/sys/net/ipv4"));
     let sockets = inspection.sockets.as_ref().err();
     let sockets = sockets.map(|why| ("sockets", why.as_str()));
     let all = hooks.into_iter().chain(settings).chain(sockets);

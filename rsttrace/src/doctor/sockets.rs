@@ -1,4 +1,4 @@
-//! Which programs keep quiet connections without keepalive?
+//! Checks of listening sockets and idle connections without keepalive.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -73,7 +73,7 @@ pub fn judge(sockets: &Sockets, limits: Limits) -> Vec<Finding> {
     if findings.is_empty() {
         findings.push(Finding::ok(
             "sockets_keep_alive",
-            "no listener and no idle connection to another host is without keepalive".to_owned(),
+            "all listeners and all idle connections to other hosts use keepalive".to_owned(),
         ));
     }
     findings
@@ -133,13 +133,10 @@ fn comm(holders: &[Program]) -> Option<String> {
 fn of_connections(group: &Group, all: &[&Connection], advised: u64) -> Finding {
     let longest = longest_quiet(all);
     let (subject, quiet) = match all.len() {
-        1 => (
-            "an idle connection".to_owned(),
-            "has no keepalive, quiet for",
-        ),
+        1 => ("1 idle connection".to_owned(), "has no keepalive, idle for"),
         more => (
             format!("{} idle connections", count(more as u64)),
-            "have no keepalive, the longest quiet for",
+            "have no keepalive, the longest idle for",
         ),
     };
     let summary = format!(
@@ -159,16 +156,16 @@ fn of_connections(group: &Group, all: &[&Connection], advised: u64) -> Finding {
 
 fn of_late(group: &Group, all: &[&Connection], limit: Duration, advised: u64) -> Finding {
     let subject = match all.len() {
-        1 => "a connection".to_owned(),
+        1 => "1 connection".to_owned(),
         more => format!("{} connections", count(more as u64)),
     };
     let summary = format!(
-        "the next keepalive probe of {subject} {} comes later than {} s after the last data: too late for this cloud",
+        "{subject} {}: the next keepalive probe is due more than {} s after the last data, too late for this cloud",
         owned_and_where(group, all),
         limit.as_secs()
     );
     let advice = format!(
-        "{}; without a time of its own, net.ipv4.tcp_keepalive_time counts",
+        "{}; without a setting of its own, the socket uses net.ipv4.tcp_keepalive_time",
         keepalive_of(group.comm.as_deref(), group.role, group.port, advised)
     );
     about_connections("keepalive_too_late", group, all, summary, advice)
@@ -215,7 +212,7 @@ fn of_listeners(group: &Group, all: &[&Listener], advised: u64) -> Finding {
             Severity::Advice,
             "listener_without_keepalive",
             format!(
-                "{whose} listens on port {} without keepalive: what it accepts has none either, unless it turns it on for each connection",
+                "{whose} listens on port {} without keepalive; accepted connections have none either, unless the program enables it for each",
                 group.port
             ),
             keepalive_of(group.comm.as_deref(), group.role, group.port, advised),
@@ -233,7 +230,7 @@ fn to(all: &[&Connection]) -> String {
         _ => {
             let hosts: Vec<IpAddr> = ends.iter().map(SocketAddr::ip).collect();
             let port = ends.first().map_or(0, SocketAddr::port);
-            format!("port {port} of {} hosts", count(hosts.len() as u64))
+            format!("port {port} on {} hosts", count(hosts.len() as u64))
         }
     }
 }
@@ -387,7 +384,7 @@ mod tests {
         let findings = judge(&sockets, LIMITS);
         assert_eq!(
             findings[0].summary,
-            "the next keepalive probe of a connection of nginx[87] to 10.0.0.9:4 comes later than 350 s after the last data: too late for this cloud"
+            "1 connection of nginx[87] to 10.0.0.9:4: the next keepalive probe is due more than 350 s after the last data, too late for this cloud"
         );
         // Outside a cloud, nobody knows what is on the way.
         let limits = Limits {
@@ -420,8 +417,8 @@ mod tests {
         assert_eq!(
             told,
             [
-                "5,000 idle connections of nginx (12 processes) on port 80 have no keepalive, the longest quiet for 1 h 24 min",
-                "an idle connection of nginx[87] to 10.0.5.2:5432 has no keepalive, quiet for 1 min 30 s",
+                "5,000 idle connections of nginx (12 processes) on port 80 have no keepalive, the longest idle for 1 h 24 min",
+                "1 idle connection of nginx[87] to 10.0.5.2:5432 has no keepalive, idle for 1 min 30 s",
             ]
         );
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Do the settings that keep a quiet connection fit those that forget it?
+//! Checks of keepalive against conntrack, IPVS and known devices.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub fn judge(inspection: &Inspection, known: &[KnownTimeout]) -> Vec<Finding> {
                 Severity::Advice,
                 "conntrack_below_rfc5382",
                 format!(
-                    "this host forwards and forgets connections of others after {}, sooner than RFC 5382 allows ({}): others send their first keepalive probe after 7200 s",
+                    "this host forwards traffic, and its conntrack timeout for established connections is {}, below the minimum of RFC 5382 ({}); other hosts send their first keepalive probe after 7200 s by default",
                     seconds(conntrack.established),
                     seconds(RFC_5382)
                 ),
@@ -41,7 +41,7 @@ pub fn judge(inspection: &Inspection, known: &[KnownTimeout]) -> Vec<Finding> {
                 Severity::Warning,
                 "ipvs_forgets_before_keepalive",
                 format!(
-                    "IPVS forgets a quiet connection after {}, before the first keepalive probe after {}; this host then answers with a reset",
+                    "IPVS expires idle connections after {}, before the first keepalive probe at {}; this host then answers with a reset",
                     seconds(ipvs.established),
                     seconds(first)
                 ),
@@ -55,7 +55,7 @@ pub fn judge(inspection: &Inspection, known: &[KnownTimeout]) -> Vec<Finding> {
             Finding::ok(
                 "ipvs_outlives_keepalive",
                 format!(
-                    "IPVS remembers a quiet connection for {}, longer than the first keepalive probe takes",
+                    "IPVS keeps idle connections for {}, longer than the time to the first keepalive probe",
                     seconds(ipvs.established)
                 ),
             )
@@ -67,7 +67,7 @@ pub fn judge(inspection: &Inspection, known: &[KnownTimeout]) -> Vec<Finding> {
                 Severity::Warning,
                 "conntrack_forgets_before_ipvs",
                 format!(
-                    "connection tracking forgets after {} what IPVS balances for {}: the translation is lost first",
+                    "conntrack expires established connections after {}, before IPVS does ({}): the address translation is lost first",
                     seconds(conntrack.established),
                     seconds(ipvs.established)
                 ),
@@ -126,7 +126,7 @@ fn against_devices(
         return Some(Finding::ok(
             "keepalive_soon_enough",
             format!(
-                "the first keepalive probe after {} comes before every known device on the way forgets a connection",
+                "the first keepalive probe after {} is sent before any known device on the path expires the connection",
                 seconds(first)
             ),
         ));
@@ -142,26 +142,26 @@ fn against_devices(
         Some(environment) => (
             Severity::Warning,
             "keepalive_later_than_environment",
-            format!("{} forgets a quiet connection before", name(environment)),
+            format!("{} expires idle connections earlier", name(environment)),
             "",
         ),
         None => (
             Severity::Advice,
             "keepalive_later_than_known",
-            "some devices forget a quiet connection before".to_owned(),
-            "should one of them be on the way: ",
+            "some devices expire idle connections earlier".to_owned(),
+            "if one of them is on the path: ",
         ),
     };
     Some(Finding::new(
         severity,
         kind,
         format!(
-            "the first keepalive probe comes after {}; {whose}: {}",
+            "the first keepalive probe is sent after {}; {whose}: {}",
             seconds(first),
             names.join(", ")
         ),
         format!(
-            "{unless}sysctl -w net.ipv4.tcp_keepalive_time={advised} net.ipv4.tcp_keepalive_intvl=15; connections without SO_KEEPALIVE send no probe at all"
+            "{unless}sysctl -w net.ipv4.tcp_keepalive_time={advised} net.ipv4.tcp_keepalive_intvl=15; connections without SO_KEEPALIVE send no probes at all"
         ),
     ))
 }
@@ -176,18 +176,18 @@ fn against_conntrack(first: Duration, conntrack: ConntrackTimeouts, host: &Inspe
             "conntrack_fits",
             if conntrack.established > first {
                 format!(
-                    "connection tracking remembers a quiet connection for {established}, longer than the first keepalive probe takes"
+                    "conntrack keeps idle connections for {established}, longer than the time to the first keepalive probe"
                 )
             } else {
                 format!(
-                    "connection tracking forgets a quiet connection after {established}, and takes it up again (nf_conntrack_tcp_loose); this host does not forward"
+                    "conntrack expires idle connections after {established} but picks them up again (nf_conntrack_tcp_loose=1); this host does not forward traffic"
                 )
             },
         );
     }
     let first = seconds(first);
     let advice = format!(
-        "{}, or lower net.ipv4.tcp_keepalive_time below it on the connections' ends",
+        "{}, or set a lower net.ipv4.tcp_keepalive_time on both ends of the connections",
         raise_conntrack()
     );
     if !forwards {
@@ -195,7 +195,7 @@ fn against_conntrack(first: Duration, conntrack: ConntrackTimeouts, host: &Inspe
             Severity::Advice,
             "conntrack_drops_forgotten",
             format!(
-                "connection tracking forgets a quiet connection after {established}, before the first keepalive probe after {first}; rules that drop invalid packets then cut it off (nf_conntrack_tcp_loose is 0)"
+                "conntrack expires idle connections after {established}, before the first keepalive probe at {first}; rules that drop invalid packets then break the connection (nf_conntrack_tcp_loose=0)"
             ),
             format!("{advice}; or sysctl -w net.netfilter.nf_conntrack_tcp_loose=1"),
         );
@@ -203,7 +203,7 @@ fn against_conntrack(first: Duration, conntrack: ConntrackTimeouts, host: &Inspe
     // It is there, but no rule of this namespace uses it.
     let idle = host.tracked == Some(0);
     let (severity, now) = if idle {
-        (Severity::Advice, " (it tracks nothing now)")
+        (Severity::Advice, " (it has no entries now)")
     } else {
         (Severity::Warning, "")
     };
@@ -211,7 +211,7 @@ fn against_conntrack(first: Duration, conntrack: ConntrackTimeouts, host: &Inspe
         severity,
         "conntrack_forgets_before_keepalive",
         format!(
-            "this host forwards, and its connection tracking forgets a quiet connection after {established}, before the first keepalive probe after {first}: silently, and the next segment is not translated any more{now}"
+            "this host forwards traffic, and conntrack expires idle connections after {established}, before the first keepalive probe at {first}; later packets are no longer translated{now}"
         ),
         advice,
     )

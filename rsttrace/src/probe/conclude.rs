@@ -1,4 +1,4 @@
-//! What do the fates of all connections of a probe say about the path?
+//! Conclusion about the path from the results of all connections.
 
 mod expiry;
 mod loss;
@@ -64,7 +64,6 @@ pub struct Conclusion {
     pub of: u64,
     /// How sure this is.
     pub confidence: Confidence,
-    /// One sentence.
     pub summary: String,
     /// What speaks against it, or limits it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -155,18 +154,18 @@ impl<'a> Seen<'a> {
     /// The control was turned away without any silence: then silence explains nothing.
     fn without_silence(&self) -> Option<Conclusion> {
         let what = match self.control? {
-            End::RstOnPacket => "resets these bytes",
-            End::NoAnswer => "does not even acknowledge these bytes",
+            End::RstOnPacket => "resets the connection on these bytes",
+            End::NoAnswer => "does not acknowledge these bytes",
             _ => return None,
         };
         Some(Conclusion {
             advice: vec![
-                "say what this service understands (--send), or nothing: without --send a keepalive probe is used"
+                "use --send with a valid request of this service, or remove --send to use a keepalive probe"
                     .to_owned(),
             ],
             ..self.unclear(
                 self.lost.len(),
-                format!("the other end {what} also without any silence, so nothing is known about its timeout"),
+                format!("the remote end {what} even without idle time, so the timeout cannot be measured"),
             )
         })
     }
@@ -176,22 +175,21 @@ impl<'a> Seen<'a> {
         let longest = self.survived.iter().map(|(quiet, _)| *quiet).max();
         let Some(longest) = longest else {
             return Conclusion {
-                advice: vec!["let it run for longer".to_owned()],
+                advice: vec!["let the probe run longer".to_owned()],
                 ..self.unclear(
                     0,
-                    "no connection has outlived a silence yet, and none was lost: nothing is known"
-                        .to_owned(),
+                    "no result yet: no connection has survived an idle time or was lost".to_owned(),
                 )
             };
         };
         let mut advice = vec![if self.unfinished.is_empty() {
-            "to look further, raise --max".to_owned()
+            "to test longer idle times, increase --max".to_owned()
         } else {
-            "to look further, let it run for longer".to_owned()
+            "to look further, let the probe run longer".to_owned()
         }];
         if self.speech == Speech::Keepalive {
             advice.push(
-                "a proxy that answers keepalive probes itself may still time out towards the server: --send BYTES reaches it"
+                "a proxy that answers keepalive probes itself may still have a timeout towards the server; use --send BYTES to test it"
                     .to_owned(),
             );
         }
@@ -208,7 +206,7 @@ impl<'a> Seen<'a> {
                 Confidence::Likely
             },
             summary: format!(
-                "{of} of {of} {} survived, the longest silence was {}",
+                "{of} of {of} {} survived, the longest idle time was {}",
                 connections(of),
                 seconds(longest)
             ),
@@ -237,28 +235,27 @@ impl<'a> Seen<'a> {
         let mut notes = Vec::new();
         if let Some(why) = self.not_opened.first() {
             notes.push(format!(
-                "{} {} could not be opened: {why}",
+                "{} {} could not be established: {why}",
                 self.not_opened.len(),
                 connections(self.not_opened.len())
             ));
         }
         if let Some(why) = self.failed.first() {
             notes.push(format!(
-                "{} {} tell nothing: {why}",
+                "{} {} gave no result: {why}",
                 self.failed.len(),
                 connections(self.failed.len())
             ));
         }
         if self.heard > 0 {
             notes.push(format!(
-                "on {} {} the other end broke the silence (data, or keepalive probes of its own): they were silent for less \
-                 than planned",
+                "{} {} had less idle time than planned, because the remote end sent data or keepalive probes",
                 self.heard,
                 connections(self.heard)
             ));
         }
         if self.control == Some(&End::Survived(Answer::Acknowledged)) {
-            notes.push("the application did not answer these bytes within 3 s, so only its kernel is known to live".to_owned());
+            notes.push("the application did not answer these bytes within 3 s; only its kernel acknowledged them".to_owned());
         }
         notes
     }
@@ -266,15 +263,15 @@ impl<'a> Seen<'a> {
 
 fn advice(mode: Mode, timeout: Duration) -> Vec<String> {
     let below = seconds(timeout * 4 / 5);
-    let pool = format!("let connection pools drop connections that were idle for {below}");
+    let pool = format!("make connection pools discard connections idle for {below} or longer");
     match mode {
         Mode::LateRst | Mode::Silent => vec![
-            format!("keep the path awake: SO_KEEPALIVE with TCP_KEEPIDLE below {below} (Linux sends none before 7200 s by default)"),
+            format!("enable SO_KEEPALIVE with TCP_KEEPIDLE below {below} (the Linux default is 7200 s)"),
             pool,
         ],
         Mode::FinAtExpiry | Mode::RstAtExpiry => vec![
             pool,
-            "or raise the idle timeout of the proxy or server; one that counts data alone is not kept awake by TCP keepalive"
+            "or increase the idle timeout of the proxy or server; TCP keepalive does not help if it counts application data only"
                 .to_owned(),
         ],
         Mode::None => Vec::new(),

@@ -1,4 +1,4 @@
-//! Has a probe seen enough?
+//! Decides whether a probe has seen enough.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! After how long a silence does a path give a connection up, and how?
+//! Measurement of the idle timeout of a network path.
 //!
 //! Pure: which connections to open and how long each is to be silent ([`plan`]), whether enough has been seen
 //! ([`decide`]), what it means ([`conclude`](conclude())), and how it is told ([`Report`], [`render`]). Sockets and clocks

@@ -1,4 +1,4 @@
-//! Were connections ended by a timer of theirs, or by something that happened to all of them?
+//! Distinguishes per-connection timers from an event that hit all connections.
 
 use std::time::Duration;
 
@@ -36,7 +36,6 @@ pub(super) enum Pattern {
     },
     /// The instant was the same, their silences differed. Connections opened later were not ended.
     OneInstant,
-    /// Nothing.
     Scattered,
 }
 

@@ -1,4 +1,4 @@
-//! Which connections are opened, when, and how long is each to be silent?
+//! Schedule of a probe: connections, start times and idle times.
 
 use std::time::Duration;
 

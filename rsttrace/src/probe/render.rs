@@ -1,4 +1,4 @@
-//! How is a probe told to people?
+//! Text output of a probe.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -49,7 +49,7 @@ pub fn render(report: &Report, width: usize) -> String {
     // Writing to a String cannot fail.
     let _ = writeln!(
         out,
-        "{name}{}: {} connections, silent for {} to {}, then {spoken}\n",
+        "{name}{}: {} connections, idle for {} to {}, then {spoken}\n",
         report.address,
         report.observations.len(),
         of(report.silences.min),
@@ -59,7 +59,7 @@ pub fn render(report: &Report, width: usize) -> String {
     table.load_style(presets::NOTHING);
     table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_width(u16::try_from(width).unwrap_or(u16::MAX));
-    table.set_header(["silence", "connections", "what happened"]);
+    table.set_header(["idle time", "connections", "result"]);
     let (unfinished, seen): (Vec<_>, Vec<_>) = report
         .observations
         .iter()
@@ -83,7 +83,7 @@ pub fn render(report: &Report, width: usize) -> String {
         let _ = writeln!(out, "  → {}", escape(advice));
     }
     let ended = if report.interrupted {
-        "ended by you after"
+        "interrupted after"
     } else {
         "took"
     };
@@ -168,12 +168,12 @@ fn happened(run: &[Observation]) -> String {
             Some(false) => "survived: acknowledged, no answer from the application".to_owned(),
             None => "survived".to_owned(),
         },
-        Event::FinInSilence => format!("FIN after {quiet} of silence"),
-        Event::RstInSilence => format!("RST after {quiet} of silence"),
+        Event::FinInSilence => format!("FIN after {quiet} idle"),
+        Event::RstInSilence => format!("RST after {quiet} idle"),
         Event::FinOnPacket => "FIN on the next packet".to_owned(),
         Event::RstOnPacket => "RST on the next packet".to_owned(),
         Event::NoAnswer => "no answer to the next packets".to_owned(),
-        Event::NotOpened => format!("could not be opened: {}", error()),
+        Event::NotOpened => format!("cannot connect: {}", error()),
         Event::Failed => error().into_owned(),
         Event::Unfinished => "not waited for".to_owned(),
     }

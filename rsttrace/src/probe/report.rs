@@ -17,7 +17,6 @@ pub const SCHEMA: &str = "rsttrace.probe.v1";
 /// A probe and what came of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
-    /// Always `rsttrace.probe.v1`.
     pub schema: String,
     /// When it began: RFC 3339, UTC.
     pub time: String,
@@ -36,7 +35,6 @@ pub struct Report {
     pub took: f64,
     /// Whether the user ended it early.
     pub interrupted: bool,
-    /// What it means.
     pub conclusion: Conclusion,
     /// What happened to each connection, by silence.
     pub observations: Vec<Observation>,
@@ -95,7 +93,6 @@ pub struct Observation {
     /// When it was open, since the probe began; absent if it never was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub opened: Option<f64>,
-    /// What happened.
     pub event: Event,
     /// How long it had been silent by then: when it was ended or, if it was not, when it spoke.
     pub quiet: f64,

@@ -1,4 +1,4 @@
-//! What happened to one connection of a probe?
+//! Result of one connection of a probe.
 
 use std::time::Duration;
 
@@ -52,7 +52,6 @@ pub enum State {
 /// What happened to a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// What it was.
     pub end: End,
     /// How long the connection had been silent: until it ended by itself or, if it did not, until it spoke.
     pub quiet: Duration,
@@ -147,7 +146,6 @@ pub(super) enum Fate {
     Expired(How),
     /// It was found dead by the first packet after the silence.
     Lost(How),
-    /// Nothing.
     Nothing,
 }
 

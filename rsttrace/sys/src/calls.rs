@@ -1,4 +1,4 @@
-//! Which system calls have no safe wrapper in the crates we use?
+//! System calls without a safe wrapper in our dependencies.
 #![allow(unsafe_code)]
 
 use std::io;

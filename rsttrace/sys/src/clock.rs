@@ -1,4 +1,4 @@
-//! What time is it, on which boot of which host?
+//! Clocks, boot id and host name.
 
 use nix::time::{ClockId, clock_gettime};
 

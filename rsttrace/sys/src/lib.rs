@@ -1,4 +1,4 @@
-//! The host from which nothing of the tracer is needed: system calls without a safe wrapper elsewhere, and its clocks.
+//! System calls without a safe wrapper elsewhere, and the clocks of the host.
 
 mod calls;
 pub mod clock;

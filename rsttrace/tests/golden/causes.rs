@@ -1,11 +1,16 @@
 //! docs/CAUSES.md, the schema and the causes' own files say the same.
 
+use std::sync::{Mutex, PoisonError};
+
 use rsttrace::causes::{definition, docs};
 use rsttrace::cli::schema::{Kind, document};
 use rsttrace::record::{Cause, EvidenceKind};
 
 /// Fails where the part of docs/CAUSES.md that is marked with `name` is not `expected`.
 fn assert_part(name: &str, expected: &str) {
+    /// Tests run in parallel, and each rewrites the file.
+    static FILE: Mutex<()> = Mutex::new(());
+    let _guard = FILE.lock().unwrap_or_else(PoisonError::into_inner);
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/CAUSES.md");
     let page = std::fs::read_to_string(&path).unwrap();
     let marks = (

@@ -106,7 +106,10 @@ fn summary_with_losses() {
         lessons: Vec::new(),
         shortfalls: vec![
             ("tombstones not written".to_owned(), 1234),
-            ("sockets without a recorded owner".to_owned(), 0),
+            (
+                "sockets without recorded owner (out of memory)".to_owned(),
+                0,
+            ),
         ],
         vitals: None,
     });

@@ -70,7 +70,7 @@ impl Run {
     pub fn check_sums(&self) -> (u64, u64) {
         let summary = &self.ended.stderr;
         let total = self.total();
-        assert!(!summary.contains("does not add up"), "{summary}");
+        assert!(!summary.contains("unaccounted for"), "{summary}");
         assert_eq!(total.lost, 0, "{summary}");
         let described = self.records().filter(is_sent_by_the_stack).count() as u64;
         // Both ends are here: whatever is told of was sent, and is told of once.

@@ -1,4 +1,4 @@
-//! Which TCP segment does a frame hold, below its link layer and inside all its tunnels?
+//! TCP segment of a frame, below its link layer and tunnels.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;

@@ -11,29 +11,24 @@ use super::{Compression, LinkType, Looks};
 #[derive(Debug, Error)]
 pub enum CaptureError {
     /// The file cannot be opened.
-    #[error("{name} cannot be opened: {source}; check the path and who may read it")]
+    #[error("cannot open {name}: {source}; check the path and its permissions")]
     Open {
-        /// The file.
         name: String,
         /// What the system says.
         source: io::Error,
     },
     /// Reading failed: the disk or the pipe, not what is in it. What came before was given.
-    #[error(
-        "{name} cannot be read any further: {source}; copy the file to another disk and try again"
-    )]
+    #[error("cannot read {name}: {source}; copy the file to another disk and try again")]
     Read {
-        /// The file.
         name: String,
         /// What the system says.
         source: io::Error,
     },
     /// Not even its first bytes can be unpacked.
     #[error(
-        "{name} cannot be unpacked ({compression}: {source}); copy the file again from where it was captured"
+        "cannot decompress {name} ({compression}: {source}); copy the file again from its source"
     )]
     Unpack {
-        /// The file.
         name: String,
         /// How it is compressed.
         compression: Compression,
@@ -41,19 +36,17 @@ pub enum CaptureError {
         source: io::Error,
     },
     /// It is something else.
-    #[error("{name} is no packet capture: {looks}")]
+    #[error("{name} is not a packet capture: {looks}")]
     NotACapture {
-        /// The file.
         name: String,
         /// What it seems to be.
         looks: Looks,
     },
     /// A version of pcap or pcapng that nobody has defined yet, or a file header that is damaged.
     #[error(
-        "{name} says that it is {format} of version {version}, which is not known; re-write it with `editcap -F pcapng OLD NEW`"
+        "{name} has unsupported {format} version {version}; convert it with `editcap -F pcapng OLD NEW`"
     )]
     Version {
-        /// The file.
         name: String,
         /// "pcap" or "pcapng".
         format: &'static str,
@@ -62,11 +55,10 @@ pub enum CaptureError {
     },
     /// A pcap file, all frames of which are of a kind that is not read. In pcapng, such frames are counted.
     #[error(
-        "{name} has frames of link type {link_type}, in which TCP is not looked for; capture Ethernet, Linux cooked, \
-         raw IP or loopback frames, as `tcpdump -i any` does"
+        "{name} has unsupported link type {link_type}; capture Ethernet, Linux cooked, \
+         raw IP or loopback frames, for example with `tcpdump -i any`"
     )]
     LinkType {
-        /// The file.
         name: String,
         /// Of all its frames.
         link_type: LinkType,

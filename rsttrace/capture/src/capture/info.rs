@@ -1,4 +1,4 @@
-//! What is known of a capture itself, and how much of it has been read?
+//! Metadata of a capture, and read statistics.
 
 use std::fmt;
 
@@ -78,11 +78,14 @@ impl ReadCounts {
     /// What of a capture was not read, by name; zeroes, too.
     pub fn shortfalls(&self) -> [(&'static str, u64); 5] {
         [
-            ("frames of link types that are not read", self.link_types),
-            ("fragments without a TCP header", self.fragments),
-            ("frames cut before the end of the TCP header", self.cut),
+            ("frames with unsupported link type", self.link_types),
+            ("fragments without TCP header", self.fragments),
+            (
+                "frames truncated before the end of the TCP header",
+                self.cut,
+            ),
             ("malformed packets", self.malformed),
-            ("frames without a time", self.untimed),
+            ("frames without timestamp", self.untimed),
         ]
     }
 }

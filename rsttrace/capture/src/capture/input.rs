@@ -1,4 +1,4 @@
-//! What bytes does a file or pipe hold, unpacked?
+//! Input of a file or pipe, decompressed.
 //!
 //! They are read as they come: whatever one `read` gives can be parsed at once, so that a live pipe is not waited for.
 

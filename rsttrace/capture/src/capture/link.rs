@@ -1,4 +1,4 @@
-//! Where does the packet begin in a frame of each link type, and what does the link layer say of it?
+//! Link layers: start of the packet, and packet direction.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What is a file that is no capture?
+//! Identification of files that are not captures.
 
 use std::fmt;
 
@@ -56,27 +56,27 @@ impl fmt::Display for Looks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => f.write_str(
-                "it is empty; see whether the capturing program still runs, or was allowed to capture",
+                "the file is empty; check whether the capture is still running, or failed",
             ),
-            Self::CutShort => f.write_str("it ends within the file header; capture again, or copy the file again"),
-            Self::Recording => f.write_str("it looks like a recording of rsttrace; judge it with `rsttrace replay`"),
+            Self::CutShort => f.write_str("the file header is truncated; capture again, or copy the file again"),
+            Self::Recording => f.write_str("it is a recording of rsttrace; use `rsttrace replay`"),
             Self::History => f.write_str(
-                "it looks like a history of rsttrace; ask it with `rsttrace history --store FILE`",
+                "it is a history of rsttrace; use `rsttrace history --store FILE`",
             ),
-            Self::Json => f.write_str("it looks like JSON; give the capture itself, as `tcpdump -w FILE` writes it"),
+            Self::Json => f.write_str("it looks like JSON; use a capture written by `tcpdump -w FILE`"),
             Self::Text => f.write_str(
-                "it looks like text; keep packets with `tcpdump -w FILE`, or turn a hex dump into a capture with `text2pcap`",
+                "it looks like text; write packets with `tcpdump -w FILE`, or convert a hex dump with `text2pcap`",
             ),
             Self::OtherCapture(format) => {
-                write!(f, "it looks like {format}; re-write it with `editcap -F pcapng OLD NEW`")
+                write!(f, "it looks like {format}; convert it with `editcap -F pcapng OLD NEW`")
             }
             Self::Compressed(program) => write!(
                 f,
-                "it looks compressed by {program}; unpack it: `{program} -dc FILE | rsttrace pcap -`"
+                "it is compressed with {program}; use `{program} -dc FILE | rsttrace pcap -`"
             ),
             Self::Unknown([a, b, c, d]) => write!(
                 f,
-                "its first bytes are {a:02x} {b:02x} {c:02x} {d:02x}; see whether `capinfos FILE` knows it, and re-write it with \
+                "unknown format (first bytes {a:02x} {b:02x} {c:02x} {d:02x}); if `capinfos FILE` can read it, convert it with \
                  `editcap -F pcapng OLD NEW`"
             ),
         }
@@ -86,29 +86,29 @@ impl fmt::Display for Looks {
 const KNOWN: [(&[u8], Looks); 18] = [
     (&MAGIC, Looks::Recording),
     (b"SQLite format 3\0", Looks::History),
-    (b"snoop\0\0\0", Looks::OtherCapture("a capture of snoop")),
+    (b"snoop\0\0\0", Looks::OtherCapture("a snoop capture")),
     (
         b"GMBU",
-        Looks::OtherCapture("a capture of Microsoft Network Monitor"),
+        Looks::OtherCapture("a Microsoft Network Monitor capture"),
     ),
     (
         b"RTSS",
-        Looks::OtherCapture("a capture of Microsoft Network Monitor"),
+        Looks::OtherCapture("a Microsoft Network Monitor capture"),
     ),
-    (b"XCP\0", Looks::OtherCapture("a capture of NetXRay")),
-    (b"TRSNIFF data", Looks::OtherCapture("a capture of Sniffer")),
+    (b"XCP\0", Looks::OtherCapture("a NetXRay capture")),
+    (b"TRSNIFF data", Looks::OtherCapture("a Sniffer capture")),
     (b"btsnoop\0", Looks::OtherCapture("a Bluetooth capture")),
     (
         &[0xa1, 0xe2, 0xcb, 0x12],
-        Looks::OtherCapture("pcap as some vendor wrote it"),
+        Looks::OtherCapture("a vendor-specific pcap variant"),
     ),
     (
         &[0x12, 0xcb, 0xe2, 0xa1],
-        Looks::OtherCapture("pcap as some vendor wrote it"),
+        Looks::OtherCapture("a vendor-specific pcap variant"),
     ),
     (
         &[0xa1, 0xb2, 0xcd, 0x34],
-        Looks::OtherCapture("pcap as some vendor wrote it"),
+        Looks::OtherCapture("a vendor-specific pcap variant"),
     ),
     (
         &[0x0b, 0xad, 0xf0, 0x0d],

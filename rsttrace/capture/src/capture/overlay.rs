@@ -1,4 +1,4 @@
-//! Which VLANs and tunnels were around an IP header?
+//! VLANs and tunnels around an IP header.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! Which frames does a pcap file hold? <https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap-04.html>
+//! pcap parser. <https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap-04.html>
 
 use pcap_parser::nom::IResult;
 use pcap_parser::{LegacyPcapBlock, PcapError, PcapHeader};

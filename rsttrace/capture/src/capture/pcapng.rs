@@ -1,4 +1,4 @@
-//! Which frames does a pcapng file hold? <https://www.ietf.org/archive/id/draft-ietf-opsawg-pcapng-02.html>
+//! pcapng parser. <https://www.ietf.org/archive/id/draft-ietf-opsawg-pcapng-02.html>
 //!
 //! Blocks that describe no packet, section or interface are passed over unread, however long they are.
 

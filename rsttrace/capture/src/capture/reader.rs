@@ -1,4 +1,4 @@
-//! Which TCP segments does a capture hold, from a file or as it comes through a pipe?
+//! Reader of the TCP segments in a capture, from a file or a pipe.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -199,30 +199,30 @@ impl Reader {
     fn reason(&self, stop: &Stop) -> Option<String> {
         let name = &self.info.name;
         let frames = self.counts.frames;
-        let keep = "re-write it with `editcap OLD NEW` to keep what is whole";
+        let keep = "use `editcap OLD NEW` to keep the complete packets";
         Some(match stop {
             Stop::End => return None,
             Stop::Lack(Lack::End | Lack::Io(_)) => format!(
-                "{name} ends within a packet, after {frames} whole ones: the capture was cut short, or still runs; capture again, or {keep}"
+                "{name} is truncated after {frames} complete packets: the capture was interrupted or is still running; capture again, or {keep}"
             ),
             Stop::Lack(Lack::Damaged(compression, error)) => format!(
-                "{name} cannot be unpacked ({compression}: {error}) after {frames} packets; copy the file again, or keep what is whole: \
+                "cannot decompress {name} ({compression}: {error}) after {frames} packets; copy the file again, or keep the complete part: \
                  `{} -dc OLD | editcap - NEW`",
                 program(*compression)
             ),
             Stop::TooLong(length) => format!(
-                "{name} is damaged after {frames} packets: the next claims {length} bytes; {keep}"
+                "{name} is damaged after {frames} packets: invalid packet length {length}; {keep}"
             ),
-            Stop::Corrupt => format!(
-                "{name} is damaged after {frames} packets: lengths contradict each other; {keep}"
-            ),
+            Stop::Corrupt => {
+                format!("{name} is damaged after {frames} packets: inconsistent lengths; {keep}")
+            }
             Stop::Version(version) => format!(
-                "{name} has a section of pcapng version {version}, which is not known, after {frames} packets; re-write it with \
+                "{name} has a section with unsupported pcapng version {version} after {frames} packets; convert it with \
                  `editcap -F pcapng OLD NEW`"
             ),
-            Stop::Interfaces => format!(
-                "{name} describes more interfaces than are kept in memory, after {frames} packets; {keep}"
-            ),
+            Stop::Interfaces => {
+                format!("{name} has too many interfaces after {frames} packets; {keep}")
+            }
         })
     }
 

@@ -45,7 +45,6 @@ pub struct Segment<'a> {
     pub seq: u32,
     /// Acknowledgement number; meaningful with ACK.
     pub ack: u32,
-    /// Flags.
     pub flags: TcpFlags,
     /// Window, unscaled.
     pub window: u16,

@@ -1,4 +1,4 @@
-//! What does a TCP header say, of which only a part may have been captured?
+//! TCP header, possibly truncated.
 
 use etherparse::{TcpHeader, TcpHeaderSlice};
 

@@ -1,4 +1,4 @@
-//! Are captures read as they were written, however they are framed, packed, cut or damaged?
+//! Tests of captures with all framings, compressions, truncation and damage.
 
 use std::io::{self, Cursor, Read, Write};
 use std::time::Duration;
@@ -241,7 +241,7 @@ fn a_capture_that_is_cut_short_gives_what_is_whole_and_says_so() {
     assert_eq!(read.len(), 1);
     let why = reader.ended_early().unwrap();
     assert!(
-        why.starts_with("capture ends within a packet, after 1 whole"),
+        why.starts_with("capture is truncated after 1 complete"),
         "{why}"
     );
     assert!(why.contains("editcap"), "{why}");
@@ -258,10 +258,14 @@ fn lengths_that_cannot_be_end_the_capture_without_memory_for_them() {
         reader
             .ended_early()
             .unwrap()
-            .contains("claims 4294967295 bytes")
+            .contains("invalid packet length 4294967295")
     );
 
-    for (length, says) in [(u32::MAX, "claims"), (8, "contradict"), (0, "contradict")] {
+    for (length, says) in [
+        (u32::MAX, "invalid packet length"),
+        (8, "inconsistent"),
+        (0, "inconsistent"),
+    ] {
         let mut file = section(Endianness::Little, &[(DataLink::ETHERNET, "eth0")], |_| {});
         let at = file.len();
         file.extend(block(6, &[0; 64]));
@@ -278,14 +282,19 @@ fn no_more_interfaces_are_kept_than_memory_allows() {
         file.extend(block(1, &[1, 0, 0, 0, 0, 0, 0, 0]));
     }
     let (_, reader) = read(file);
-    assert!(reader.ended_early().unwrap().contains("more interfaces"));
+    assert!(
+        reader
+            .ended_early()
+            .unwrap()
+            .contains("too many interfaces")
+    );
     assert_eq!(reader.info().interfaces.len(), 1 << 16);
 }
 
 #[test]
 fn what_is_no_capture_is_named() {
     for (bytes, says) in [
-        (&b""[..], "it is empty"),
+        (&b""[..], "the file is empty"),
         (b"{\"schema\":\"rsttrace.reset.v1\"}", "looks like JSON"),
         (
             b"RSTTRACE\x02\0\x03\0 and what follows it",
@@ -297,10 +306,7 @@ fn what_is_no_capture_is_named() {
             "tcpdump -w",
         ),
         (b"snoop\0\0\0\0\0\0\x02", "editcap -F pcapng"),
-        (
-            &[0xd4, 0xc3, 0xb2, 0xa1, 2, 0],
-            "ends within the file header",
-        ),
+        (&[0xd4, 0xc3, 0xb2, 0xa1, 2, 0], "file header is truncated"),
         (&[9, 8, 7, 6, 5], "09 08 07 06"),
     ] {
         let error = Reader::new(Cursor::new(bytes)).err().unwrap().to_string();
@@ -329,15 +335,12 @@ fn a_file_whose_frames_are_not_read_is_refused_by_name() {
     let mut file = pcap(&[]);
     file[4] = 3;
     let error = Reader::new(Cursor::new(file)).err().unwrap().to_string();
-    assert!(error.contains("pcap of version 3"), "{error}");
+    assert!(error.contains("unsupported pcap version 3"), "{error}");
     let error = Reader::open("/nonexistent/x.pcap")
         .err()
         .unwrap()
         .to_string();
-    assert!(
-        error.contains("/nonexistent/x.pcap cannot be opened"),
-        "{error}"
-    );
+    assert!(error.contains("cannot open /nonexistent/x.pcap"), "{error}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! When was a frame captured, by the units of its file?
+//! Timestamps of frames in the units of their file.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What is inside GRE, VXLAN and Geneve?
+//! GRE, VXLAN and Geneve decapsulation.
 //!
 //! Each takes the bytes from its own header on, and gives nothing for what is not this tunnel or carries something else than packets.
 

@@ -1,4 +1,4 @@
-//! How far apart are the clocks of two captures?
+//! Clock offset between two captures.
 //!
 //! A segment cannot be seen downstream before it was seen upstream. So each segment that went from A to B says "B's clock
 //! is ahead by at most so much", each one back "by at least so much"; what is between is the offset. It holds for two captures of one

@@ -1,4 +1,4 @@
-//! Who made a reset, by where it was seen and where it was not?
+//! Origin of a reset, from where it was seen and where it was not.
 //!
 //! A reset that was made at a place was not seen before it on the way from the end whose name it bears. So the places are walked from
 //! that end on: the last that would have seen it and did not, and the first that saw it, have its maker between them.
@@ -23,7 +23,6 @@ pub(super) enum Maker {
     Host(usize),
     /// Between the place of a capture (or the end whose address it bears) and that of another.
     Between(Option<usize>, usize),
-    /// Not known.
     Unknown,
 }
 
@@ -51,16 +50,12 @@ enum Ttl {
     Foreign,
 }
 
-/// A judgement.
 #[derive(Clone, Debug)]
 pub(super) struct Judgement {
-    /// Who.
     pub maker: Maker,
-    /// How sure.
     pub confidence: Confidence,
     /// How it is known, to follow "…: "; for an unknown maker, why it is not.
     pub because: String,
-    /// Fact by fact.
     pub evidence: Vec<Evidence>,
     /// Captures without it: number, and what that means.
     pub missing: Vec<(usize, Absence)>,
@@ -87,7 +82,6 @@ pub(super) struct Case<'a> {
     pub passage: &'a Passage,
 }
 
-/// Facts, collected.
 #[derive(Default)]
 struct Facts {
     evidence: Vec<Evidence>,
@@ -100,7 +94,6 @@ impl Facts {
 }
 
 impl Case<'_> {
-    /// Who made it.
     pub fn judge(&self) -> Judgement {
         let absent = self.absences();
         let mut judgement = self.decide(&absent);
@@ -144,7 +137,7 @@ impl Case<'_> {
             .filter_map(|(at, seen)| Some((at, seen.as_ref()?)))
             .next()
         else {
-            return unknown("no capture holds it".to_owned());
+            return unknown("it is not in any capture".to_owned());
         };
         let station = &self.path.stations[first];
         let proof = (0..first)
@@ -155,7 +148,7 @@ impl Case<'_> {
             proof.is_some_and(|proof| self.path.stations[proof].capture == station.capture);
         if !self.order_known && self.captures.len() > 1 && !at_home {
             return unknown(
-                "nothing tells in which order the captures stand on its way: their TTLs are the same, and their times too"
+                "the order of the captures on the path is unknown: neither TTLs nor times distinguish them"
                     .to_owned(),
             );
         }
@@ -165,7 +158,7 @@ impl Case<'_> {
             // What came before in the order contradicts it: the same captures saw it later.
             Some(proof) => self.after_absence(&self.path.stations[proof], station, sighting),
             None if alone => unknown(format!(
-                "no capture but {} holds this connection",
+                "only {} contains this connection",
                 self.name(station.capture)
             )),
             None => self.without_absence(absent, first, sighting),
@@ -178,7 +171,7 @@ impl Case<'_> {
         let mut facts = Facts::default();
         facts.add(
             EvidenceKind::NotPassed,
-            format!("{name} has it leaving and not coming in, though it has the other segments of this direction at both places"),
+            format!("{name} shows it leaving but not arriving, although it has the other packets of this direction at both places"),
         );
         let ttl = self.ttl(station, sighting);
         self.other_ttl(station, sighting, &mut facts);
@@ -186,13 +179,13 @@ impl Case<'_> {
         // Whoever goes on did not send it; else a packet that the capture lost may have come in.
         if hops(sighting.ttl) > 0 && !went_on {
             return unknown(format!(
-                "{name} has it leaving and not coming in, yet {} as if it had come in: {name} may have lost it",
+                "{name} shows it leaving but not arriving, yet {} as if it had been forwarded; {name} may have missed its arrival",
                 with_ttl(sighting)
             ));
         }
         if self.came_so(station, sighting) && !not_seen {
             return unknown(format!(
-                "{name} has it leaving and not coming in, yet {} as what it passes on: {name} may have lost it",
+                "{name} shows it leaving but not arriving, yet {} like forwarded packets; {name} may have missed its arrival",
                 with_ttl(sighting)
             ));
         }
@@ -206,7 +199,7 @@ impl Case<'_> {
                 Confidence::Likely
             },
             because: format!(
-                "it left there {} without having come in",
+                "it left this host {} without having arrived",
                 with_ttl(sighting)
             ),
             ..facts.into()
@@ -219,7 +212,7 @@ impl Case<'_> {
         let mut facts = Facts::default();
         facts.add(
             EvidenceKind::NotSeen,
-            format!("{upstream} covers that moment and does not hold it"),
+            format!("{upstream} covers that time and does not contain it"),
         );
         let ttl = self.ttl(station, sighting);
         let foreign = ttl == Ttl::Foreign;
@@ -238,7 +231,7 @@ impl Case<'_> {
                 maker: Maker::Host(station.capture),
                 confidence,
                 because: format!(
-                    "{upstream} does not hold it, and {name} has it leaving its host {} as a host starts with",
+                    "{upstream} does not contain it, and in {name} it leaves the host {}, an initial TTL",
                     with_ttl(sighting)
                 ),
                 ..facts.into()
@@ -249,19 +242,19 @@ impl Case<'_> {
             confidence,
             because: match (ttl, station.usual) {
                 (Ttl::Foreign, Some(usual)) => format!(
-                    "{upstream} does not hold it, and {name} has it {} where the others have {usual}",
+                    "{upstream} does not contain it, and in {name} it appears {} where other packets have {usual}",
                     with_ttl(sighting)
                 ),
                 _ if went_on => {
-                    format!("{upstream} covers that moment and does not hold it, {name} does")
+                    format!("{upstream} covers that time and does not contain it, {name} does")
                 }
                 (Ttl::Usual, _) => format!(
-                    "{upstream} covers that moment and does not hold it; but {name} has it with the usual TTL of its source, \
-                     so {upstream} may have lost it"
+                    "{upstream} covers that time and does not contain it; but in {name} it has the usual TTL of its source, \
+                     so {upstream} may have missed it"
                 ),
                 _ => format!(
-                    "{upstream} covers that moment and does not hold it; but its TTL at {name}, {}, does not speak against its \
-                     source, so {upstream} may have lost it",
+                    "{upstream} covers that time and does not contain it; but its TTL in {name}, {}, is compatible with its \
+                     source, so {upstream} may have missed it",
                     sighting.ttl
                 ),
             },
@@ -281,7 +274,7 @@ impl Case<'_> {
         let mut facts = Facts::default();
         let Some(usual) = station.usual else {
             return unknown(format!(
-                "{name} holds no other segment of that direction to compare it with"
+                "{name} contains no other packet in that direction to compare it with"
             ));
         };
         let ttl = self.ttl(station, sighting);
@@ -295,7 +288,7 @@ impl Case<'_> {
                     maker: Maker::Host(station.capture),
                     confidence: Confidence::Likely,
                     because: format!(
-                        "{name} has it leaving its host {} as a host starts with, where the others have {usual}",
+                        "in {name} it leaves the host {}, an initial TTL, where other packets have {usual}",
                         with_ttl(sighting)
                     ),
                     ..facts.into()
@@ -303,15 +296,15 @@ impl Case<'_> {
             }
             if hops(usual) == 0 && !came_in {
                 return unknown(format!(
-                    "{name} has it {}, where the others have {usual}: the sender's TCP stack did not make it like them, and \
+                    "in {name} it appears {}, where other packets have {usual}: the TCP stack of the sender did not send it like them, and \
                      no capture shows who did",
                     with_ttl(sighting)
                 ));
             }
             if ttl == Ttl::Open {
                 return unknown(format!(
-                    "{name} has it {}, where the others have {usual}: another route or start of its source explains that as \
-                     well as somebody else does",
+                    "in {name} it appears {}, where other packets have {usual}: another route or initial TTL of its source explains this as \
+                     well as another sender",
                     with_ttl(sighting)
                 ));
             }
@@ -323,7 +316,7 @@ impl Case<'_> {
                     Confidence::Possible
                 },
                 because: format!(
-                    "{name} has it {} where the others have {usual}",
+                    "in {name} it appears {} where other packets have {usual}",
                     with_ttl(sighting)
                 ),
                 ..facts.into()
@@ -332,13 +325,13 @@ impl Case<'_> {
         // A capture nearer to its end lacks it, and may have missed it.
         if let Some(Some(Absence::Nothing(why))) = absent[..first].last() {
             return unknown(format!(
-                "it comes with the usual TTL of its source, but a capture nearer to it does not hold it: {why}"
+                "it has the usual TTL of its source, but a capture closer to the source does not contain it: {why}"
             ));
         }
         facts.add(
             EvidenceKind::Ttl,
             format!(
-                "{name} has it {}, as the other segments of its source",
+                "in {name} it appears {}, like other packets of its source",
                 with_ttl(sighting)
             ),
         );
@@ -354,7 +347,7 @@ impl Case<'_> {
         if at_source {
             facts.add(
                 EvidenceKind::Left,
-                format!("{name} has it leaving its host"),
+                format!("{name} shows it leaving its host"),
             );
         }
         let passed = self.passed_on(first, sighting);
@@ -369,12 +362,15 @@ impl Case<'_> {
         };
         let because = match (own, passed) {
             (true, Some(passed)) => format!(
-                "{name} has it first, {} as it starts with; {passed}",
+                "it appears first in {name}, {}, the initial TTL of its source; {passed}",
                 with_ttl(sighting)
             ),
-            (true, None) => format!("{name} has it {} as it starts with", with_ttl(sighting)),
+            (true, None) => format!(
+                "in {name} it appears {}, the initial TTL of its source",
+                with_ttl(sighting)
+            ),
             (false, _) => format!(
-                "{name} has it {} as all from there; nearer to it there is no capture",
+                "in {name} it appears {}, like all packets from there; no capture is closer to the source",
                 with_ttl(sighting)
             ),
         };
@@ -439,7 +435,7 @@ impl Case<'_> {
             (station.usual, self.ttl(station, sighting))
         {
             let detail = format!(
-                "{} has it with TTL {}, the other segments of its source with {usual}",
+                "in {} it has TTL {}, other packets of its source have {usual}",
                 self.name(station.capture),
                 sighting.ttl
             );
@@ -455,7 +451,7 @@ impl Case<'_> {
             return (false, false);
         };
         let detail = format!(
-            "{} covers that moment and does not hold it",
+            "{} covers that time and does not contain it",
             self.name(station.capture)
         );
         facts.add(EvidenceKind::NotSeen, detail);
@@ -486,7 +482,7 @@ impl Case<'_> {
             facts.add(
                 EvidenceKind::WentOn,
                 format!(
-                    "{} has its alleged sender going on with the connection afterwards",
+                    "in {} the alleged sender continues the connection afterwards",
                     self.name(capture)
                 ),
             );
@@ -522,8 +518,8 @@ impl Case<'_> {
             format!(" with TTL {}", seen.ttl)
         };
         Some(match after {
-            Some(after) => format!("{name} has it {after} later{ttl}"),
-            None => format!("{name} has it{ttl}, too"),
+            Some(after) => format!("in {name} it appears {after} later{ttl}"),
+            None => format!("it also appears in {name}{ttl}"),
         })
     }
 
@@ -575,7 +571,7 @@ impl Case<'_> {
                 .find(|absence| **absence == Absence::Proof)
                 .or_else(|| here().find_map(|(_, absence)| absence.as_ref()));
             let none = || {
-                let why = format!("{} holds nothing of that direction", self.name(capture));
+                let why = format!("{} contains nothing in that direction", self.name(capture));
                 Absence::Nothing(why)
             };
             all.push((capture, best.cloned().unwrap_or_else(none)));

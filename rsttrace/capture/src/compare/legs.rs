@@ -1,4 +1,4 @@
-//! Which two connections are the legs of one that a proxy ended and began anew?
+//! Matching of the two connections of a terminating proxy.
 //!
 //! Both carry the same bytes: what comes in on one leg goes out on the other later, never earlier. Where several
 //! connections fit, none is taken. Without a clock that both captures are known by, the bytes are not enough: an address in
@@ -160,7 +160,6 @@ fn agreed(said: &[(Join, Bounds)], unseen: i64) -> Vec<bool> {
 struct Beginnings {
     /// With as many bytes each way as are looked up.
     long: HashMap<[Vec<u8>; 2], Vec<usize>>,
-    /// All of them.
     all: HashMap<[Vec<u8>; 2], Vec<usize>>,
     /// Those with fewer bytes.
     short: HashMap<[Vec<u8>; 2], Vec<usize>>,

@@ -1,4 +1,4 @@
-//! Which connections of several captures are one and the same TCP connection?
+//! Matching of the same TCP connection in several captures.
 //!
 //! A pair of initial sequence numbers survives NAT, and so do sequence numbers with timestamps where the beginning was not
 //! captured. What is not surely the same stays apart.

@@ -1,4 +1,4 @@
-//! In which order do the captures stand on the way of a connection, and what are their clocks?
+//! Order of the captures on the path of a connection, and their clocks.
 
 use std::cmp::Ordering;
 

@@ -1,4 +1,4 @@
-//! Where on its way was each reset seen, and where not?
+//! Places where a reset was seen, and where it was not.
 
 use super::matching::{Connection, nanos};
 use super::order::Clocks;
@@ -257,12 +257,12 @@ pub(super) fn absence(
 ) -> Absence {
     let nothing = |why: String| Absence::Nothing(why);
     let Some(digest) = digests.get(station.capture) else {
-        return nothing("there is no such capture".to_owned());
+        return nothing("no such capture".to_owned());
     };
     let name = &digest.name;
     let Some(offset) = clocks.between(passage.first.0, station.capture) else {
         return nothing(format!(
-            "nothing tells the clock of {name}, so not whether it covers that moment"
+            "the clock offset of {name} is unknown, so it may not cover that time"
         ));
     };
     let at = passage.first.1.saturating_add(offset.at_a(passage.first.1));
@@ -270,47 +270,45 @@ pub(super) fn absence(
     let begins = digest.first.map_or(i64::MAX, |first| nanos(first.0));
     let ends = digest.last.map_or(i64::MIN, |last| nanos(last.0));
     if begins > at.saturating_sub(margin) {
-        return nothing(format!("{name} begins later"));
+        return nothing(format!("{name} starts later"));
     }
     if ends < at.saturating_add(margin) {
         return nothing(format!(
-            "{name} has no segment from that moment on: it may have ended before"
+            "{name} has no packets after that time; it may have ended earlier"
         ));
     }
     if station.since.is_none_or(|since| since > at) {
-        return nothing(format!(
-            "{name} holds nothing of that direction from before"
-        ));
+        return nothing(format!("{name} has no earlier packets in that direction"));
     }
     if let Some(loss) = digest.losses.first() {
-        return nothing(format!("{name} lacks segments: {loss}"));
+        return nothing(format!("{name} has missing packets: {loss}"));
     }
     let lives = || connection.in_capture(digests, station.capture);
     let mut streams = lives().flat_map(|life| &life.streams);
     if digest.holes > 0 {
         return nothing(format!(
-            "{name} lacks segments: some that were acknowledged are not in it"
+            "{name} has missing packets: it does not contain some that were acknowledged"
         ));
     }
     if digest.forgotten > 0 {
         return nothing(format!(
-            "{name} has more connections than are kept: {} of them were forgotten",
+            "{name} has too many connections: {} of them were dropped from memory",
             digest.forgotten
         ));
     }
     if digest.bare == 0 {
         return nothing(format!(
-            "{name} holds nothing but SYNs and segments with data: it seems filtered"
+            "{name} contains only SYNs and packets with data; it seems to be filtered"
         ));
     }
     if streams.all(|stream| stream.plain == 0) {
         return nothing(format!(
-            "{name} holds nothing of it but SYN, FIN and RST: it seems filtered"
+            "{name} contains only SYN, FIN and RST of the connection; it seems to be filtered"
         ));
     }
     if lives().any(|life| life.streams[passage.side].more_resets > 0) {
         return nothing(format!(
-            "{name} has more resets of this connection than were kept"
+            "{name} has too many resets of this connection; some were dropped from memory"
         ));
     }
     Absence::Proof

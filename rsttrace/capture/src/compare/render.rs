@@ -1,4 +1,4 @@
-//! How does a comparison look on a screen?
+//! Text output of a comparison.
 //!
 //! One table a connection: columns are the places it was seen at, from the client to the server, rows what happened. Below it a
 //! sentence a reset. What is too wide for the screen is told line by line.
@@ -26,11 +26,11 @@ impl Comparison {
         }
         for capture in self.captures.iter().filter(|c| !c.lacks.is_empty()) {
             let lacks = capture.lacks.join("; ");
-            let text = format!("{} may lack segments: {lacks}", capture.file);
+            let text = format!("{} may have missing packets: {lacks}", capture.file);
             paragraph(&mut out, &text, 0, columns);
         }
         if self.connections.is_empty() {
-            out.push_str("No connection of these captures has a reset.\n");
+            out.push_str("No connection in these captures has a reset.\n");
         }
         for connection in &self.connections {
             out.push('\n');
@@ -40,12 +40,12 @@ impl Comparison {
             (
                 self.resets_left_out,
                 "reset",
-                "of connections with many were not kept",
+                "of connections with many resets were dropped",
             ),
             (
                 self.connections_left_out,
                 "connection",
-                "did not fit into memory or the report",
+                "exceeded the memory limit or the size of the report",
             ),
         ];
         for (number, thing, why) in left_out.into_iter().filter(|(number, ..)| *number > 0) {
@@ -122,16 +122,13 @@ impl ConnectionComparison {
             out.push_str(&lines.replacen(&who, &painted, 1));
             for missing in reset.missing.iter().filter(|missing| !missing.proves) {
                 let text = format!(
-                    "That {} does not hold it proves nothing: {}.",
+                    "Its absence in {} is not conclusive: {}.",
                     missing.file, missing.because
                 );
                 paragraph(out, &escape(&text), 2 * INDENT, columns);
             }
             for alone in reset.alone.iter().take(2) {
-                let text = format!(
-                    "{} #{} by itself: {}",
-                    alone.file, alone.frame, alone.summary
-                );
+                let text = format!("{} #{} alone: {}", alone.file, alone.frame, alone.summary);
                 paragraph(out, &escape(&text), 2 * INDENT, columns);
                 for advice in alone.advice.iter().take(1) {
                     paragraph(out, &escape(&format!("→ {advice}")), 2 * INDENT, columns);
@@ -141,7 +138,7 @@ impl ConnectionComparison {
         if let Some(disagreement) = &self.disagreement {
             paragraph(
                 out,
-                &format!("Why they differ: {disagreement}"),
+                &format!("Why the captures differ: {disagreement}"),
                 INDENT,
                 columns,
             );
@@ -260,17 +257,15 @@ fn arrow(direction: Toward) -> &'static str {
 
 fn path(kind: PathKind) -> &'static str {
     match kind {
-        PathKind::Direct => "one TCP connection, the same addresses everywhere",
+        PathKind::Direct => "one TCP connection with the same addresses everywhere",
         PathKind::Translated => {
-            "one TCP connection, its addresses rewritten on the way: NAT or a transparent balancer"
+            "one TCP connection with translated addresses: NAT or a transparent load balancer"
         }
         PathKind::Terminated => {
-            "two TCP connections with the same bytes: a balancer ends one and opens the other"
+            "two TCP connections with the same payload: a proxy terminates one and opens the other"
         }
         PathKind::Alone => "in one capture only",
-        PathKind::Ambiguous => {
-            "several connections carry the same bytes: which belong together is not known"
-        }
+        PathKind::Ambiguous => "several connections with the same payload: ambiguous",
     }
 }
 
@@ -293,14 +288,14 @@ fn clocks(captures: &[CaptureClock]) -> String {
     };
     let told = all.map(|capture| {
         let (Some(offset), Some(within)) = (capture.offset, capture.within) else {
-            return format!("{} not known", capture.file);
+            return format!("{} unknown", capture.file);
         };
         let drift = capture
             .drift_ppm
             .filter(|drift| drift.abs() >= 1.0)
             .map_or_else(String::new, |drift| format!(", drifting {drift:+.0} ppm"));
         let doubt = if capture.contradictory {
-            ", but it was set meanwhile: not relied on"
+            ", but the clock was set during the capture: not used"
         } else {
             ""
         };

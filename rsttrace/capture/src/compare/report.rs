@@ -1,6 +1,6 @@
-//! The result of a comparison, as other programs read it: one JSON object a connection, schema `rsttrace.comparison.v1`.
+//! JSON result of a comparison: one object per connection, schema `rsttrace.comparison.v1`.
 //!
-//! A key that is absent means "not known". Durations are seconds, times RFC 3339 UTC with nanoseconds by the clock of the
+//! An absent key means "not known". Durations are seconds, times RFC 3339 UTC with nanoseconds by the clock of the
 //! connection's first capture, addresses strings.
 
 use schemars::JsonSchema;
@@ -11,113 +11,113 @@ use crate::record::{Cause, Confidence, Endpoint, Evidence, Sentence, Word};
 /// The value of [`ConnectionComparison::schema`].
 pub const SCHEMA: &str = "rsttrace.comparison.v1";
 
-/// What several captures say together.
+/// Result of comparing several captures.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Comparison {
-    /// The captures, in the order they were given, with their clocks against that of the first.
+    /// The captures in the given order, with clock offsets relative to the first one.
     pub captures: Vec<CaptureClock>,
-    /// The connections with a reset, by the time of their first one.
+    /// Connections with a reset, ordered by their first reset.
     pub connections: Vec<ConnectionComparison>,
-    /// Resets that were not kept, per connection the first sixteen of each direction are: those beyond.
+    /// Number of resets omitted: each connection has at most 16 per direction.
     pub resets_left_out: u64,
-    /// Connections that were not kept: more than a comparison holds.
+    /// Number of connections omitted because of the limit of a comparison.
     pub connections_left_out: u64,
 }
 
 /// A capture and its clock.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CaptureClock {
-    /// Its name, as it was given.
+    /// File name as given.
     pub file: Word,
-    /// By how much its clock is ahead of the first capture's; absent if nothing tells.
+    /// Clock offset in seconds; positive if ahead of the first capture. Absent if not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset: Option<f64>,
-    /// `offset` is right within this.
+    /// Uncertainty of `offset` in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within: Option<f64>,
-    /// By how many millionths its clock is faster than the first capture's; absent if it was not examined: that takes 20 s.
+    /// Clock drift relative to the first capture in parts per million; absent for captures shorter than 20 s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift_ppm: Option<f64>,
-    /// What was seen contradicts every offset: a clock was set meanwhile.
+    /// Whether no constant offset fits, because a clock was set during the capture.
     pub contradictory: bool,
-    /// TCP segments in it.
+    /// Number of TCP segments in the capture.
     pub segments: u64,
-    /// Why it may lack segments.
+    /// Reasons why segments may be missing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lacks: Vec<String>,
 }
 
-/// One connection as its captures show it, from the client to the server.
+/// One connection in several captures, from the client to the server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ConnectionComparison {
     /// Always `rsttrace.comparison.v1`.
     pub schema: Word,
-    /// The client, as the capture nearest to it shows it.
+    /// Client address in the capture closest to the client.
     pub client: Endpoint,
-    /// The server, as the capture nearest to it shows it.
+    /// Server address in the capture closest to the server.
     pub server: Endpoint,
-    /// What is between them.
+    /// Kind of path between client and server.
     pub path: PathKind,
-    /// Where it was seen, from the client to the server: the columns of the table.
+    /// Capture points from the client to the server: the columns of the table.
     pub points: Vec<Point>,
-    /// The captures that hold it, with their clocks against that of the first one given.
+    /// The captures that contain the connection, with clock offsets relative to the first given capture.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub captures: Vec<CaptureClock>,
-    /// Whether that order follows from what was seen; else it is the order in which the captures were given.
+    /// Whether the order of `points` was derived from the captures; otherwise it is the given order.
     pub order_known: bool,
-    /// What happened, in time: the rows of the table.
+    /// Events in order of time: the rows of the table.
     pub events: Vec<Event>,
-    /// Longest silence before a reset, as the first point saw it; absent below 1 s.
+    /// Longest idle time before a reset at the first point, in seconds; absent below 1 s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silence: Option<f64>,
-    /// Its resets.
+    /// Resets of the connection.
     pub resets: Vec<ResetComparison>,
-    /// Why the captures show different resets; absent if they do not.
+    /// Why the captures show different resets; absent if they agree.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disagreement: Option<String>,
 }
 
-/// What is between client and server.
+/// Kind of path between client and server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PathKind {
     /// One TCP connection with the same addresses everywhere.
     Direct,
-    /// One TCP connection (the same sequence numbers) whose addresses are rewritten: a transparent (layer 4) balancer or NAT.
+    /// One TCP connection (same sequence numbers) with translated addresses: NAT or a transparent (layer 4) load balancer.
     Translated,
-    /// Two TCP connections that carry the same bytes: a balancer or proxy ends the one and opens the other.
+    /// Two TCP connections with the same payload: a proxy terminates one and opens the other.
     Terminated,
-    /// Only one capture holds it.
+    /// Only one capture contains the connection.
     Alone,
-    /// Several connections carry the same bytes at the same time: which belong together is not known.
+    /// Several connections carry the same payload at the same time, so the match is ambiguous.
     Ambiguous,
 }
 
-/// A place where a connection was seen.
+/// A point where a connection was captured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Point {
-    /// The capture.
+    /// File name of the capture.
     pub file: Word,
-    /// Which leg: 1 from the client to the proxy, 2 from there on; 1 where there is no proxy.
+    /// Number of the leg: 1 from the client to the first proxy, 2 after it; 1 without a proxy.
     pub leg: u8,
-    /// Who opened the connection, as seen here.
+    /// Client address at this point.
     pub opener: Endpoint,
-    /// Who was asked, as seen here.
+    /// Server address at this point.
     pub asked: Endpoint,
 }
 
-/// Something that happened on a connection.
+/// An event of a connection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
-    /// What.
+    /// Kind of event.
     pub kind: EventKind,
-    /// From the client's side to the server's, or back.
+    /// Direction of the segment.
     pub direction: Toward,
-    /// Where it was seen.
+    /// Sightings of the segment.
     pub sightings: Vec<Sighting>,
 }
 
-/// What happened.
+/// Kind of event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
@@ -133,34 +133,34 @@ pub enum EventKind {
     Reset,
 }
 
-/// Which way.
+/// Direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Toward {
-    /// From who opened the connection.
+    /// From client to server.
     Server,
-    /// To who opened the connection.
+    /// From server to client.
     Client,
 }
 
-/// One capture's view of something.
+/// A segment in one capture.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Sighting {
-    /// Number of the point in `points`, from 0 on.
+    /// Index in `points`.
     pub point: usize,
-    /// Number of the frame in the file.
+    /// Frame number in the file.
     pub frame: u64,
-    /// By the clock of the connection's first capture; by its own if the offset is not known.
+    /// Time by the clock of the connection's first capture, or by the capture's own clock if the offset is not known.
     pub time: String,
-    /// Since the first event of the connection; absent if the offset of the clock is not known.
+    /// Seconds since the first event of the connection; absent if the clock offset is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<f64>,
     /// TTL or hop limit.
     pub ttl: u8,
-    /// TTL of most other segments of that direction there; absent if there are none.
+    /// Most frequent TTL of other segments in this direction at this point; absent if there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usual_ttl: Option<u8>,
-    /// Interface, where the file tells several apart.
+    /// Interface number; 0 if the file does not distinguish interfaces.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub interface: u32,
 }
@@ -169,102 +169,102 @@ fn is_zero(value: &u32) -> bool {
     *value == 0
 }
 
-/// One reset, judged.
+/// Analysis of one reset.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ResetComparison {
-    /// When it was first seen.
+    /// Time of the first sighting.
     pub time: String,
-    /// Which leg it was on, as in [`Point::leg`].
+    /// Number of the leg, as in [`Point::leg`].
     pub leg: u8,
-    /// Which way it went.
+    /// Direction of the reset.
     pub direction: Toward,
-    /// In whose name, as the first capture that saw it shows it.
+    /// Source address in the first capture that contains the reset.
     pub source: Endpoint,
-    /// Where to, as the last capture that saw it shows it.
+    /// Destination address in the last capture that contains the reset.
     pub destination: Endpoint,
     /// Sequence number.
     pub seq: u32,
-    /// Acknowledgement number; absent without ACK.
+    /// Acknowledgment number; absent without ACK.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ack: Option<u32>,
-    /// Who made it.
+    /// Sender of the reset.
     pub made_by: MadeBy,
-    /// How sure that is.
+    /// Confidence in `made_by`.
     pub confidence: Confidence,
-    /// Who made it and how that is known, for people.
+    /// Sender and reason as a sentence.
     pub sentence: String,
-    /// What it rests on.
+    /// Facts that support the result.
     pub evidence: Vec<Evidence>,
-    /// Where it was seen, in the order of its way.
+    /// Sightings in the order of the path.
     pub sightings: Vec<Sighting>,
-    /// Captures that hold the connection and not this reset, and what that proves.
+    /// Captures that contain the connection but not this reset.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<Missing>,
-    /// What the captures say each by itself.
+    /// Verdicts of the captures on their own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alone: Vec<Alone>,
 }
 
-/// Who made a reset.
+/// Sender of a reset.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum MadeBy {
-    /// The client's host.
+    /// The client.
     Client {
-        /// It, as the capture nearest to it shows it.
+        /// Address in the capture closest to it.
         host: Endpoint,
     },
-    /// The server's host.
+    /// The server.
     Server {
-        /// It, as the capture nearest to it shows it.
+        /// Address in the capture closest to it.
         host: Endpoint,
     },
-    /// The balancer or proxy that ends one leg and opens the other.
+    /// The proxy between two legs.
     Proxy {
-        /// Its end of the leg.
+        /// Address of the proxy on this leg.
         host: Endpoint,
     },
-    /// The host where this capture was made, in the name of an end.
+    /// The host of this capture, with the address of an end.
     CaptureHost {
-        /// The capture.
+        /// File name of the capture.
         file: Word,
     },
-    /// Something between two places.
+    /// A device between two points.
     Between {
-        /// The capture nearer to the end whose name it bears; absent: that end itself.
+        /// The capture closer to the alleged sender; absent: the alleged sender itself.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<Word>,
-        /// The capture that saw it. Where it was made at an interface without telling which way segments went, its own host may be the
-        /// maker: the sentence says so.
+        /// The capture that contains the reset. If the capture has no packet directions, its own host may be the sender; the sentence
+        /// says so.
         before: Word,
     },
     /// Not known; the sentence says why.
     Unknown,
 }
 
-/// A capture without the reset.
+/// A capture that does not contain the reset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Missing {
-    /// The capture.
+    /// File name of the capture.
     pub file: Word,
-    /// Whether the reset did not pass there.
+    /// Whether the absence proves that the reset did not pass there.
     pub proves: bool,
-    /// Why, or why not.
+    /// Reason for `proves`.
     pub because: Sentence,
 }
 
-/// What one capture says of a reset by itself.
+/// Verdict of one capture on its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Alone {
-    /// The capture.
+    /// File name of the capture.
     pub file: Word,
-    /// The frame.
+    /// Frame number in the file.
     pub frame: u64,
-    /// The cause.
+    /// Cause of the reset.
     pub cause: Cause,
-    /// The sentence.
+    /// Summary in one sentence.
     pub summary: String,
-    /// What to change.
+    /// Recommended changes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub advice: Vec<Sentence>,
 }

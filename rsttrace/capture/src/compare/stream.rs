@@ -1,4 +1,4 @@
-//! What is kept of one direction of a connection in one capture?
+//! Data kept of one direction of a connection in one capture.
 //!
 //! Enough to know it again elsewhere (its first bytes, a sample of its segments), to order it in time, and to see what
 //! resets had in common with its other segments. All of it is bounded.
@@ -29,7 +29,6 @@ const TTLS: usize = 3;
 /// The same keys for all captures: landmarks are compared between them.
 static KEYS: LazyLock<RandomState> = LazyLock::new(|| RandomState::with_seeds(7, 11, 13, 17));
 
-/// One direction.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stream {
     /// Initial sequence number, if its SYN was captured.
@@ -71,7 +70,6 @@ pub(super) struct Stream {
 pub(super) struct Sighting {
     /// By the capture's clock.
     pub time: CaptureTime,
-    /// Frame number.
     pub frame: u64,
     /// Where at the capturing host.
     pub place: Place,
@@ -83,7 +81,6 @@ pub(super) struct Sighting {
     pub ack: Option<u32>,
     /// Window, unscaled.
     pub window: u16,
-    /// Flags.
     pub flags: TcpFlags,
 }
 
@@ -123,7 +120,6 @@ impl Place {
 /// The segments of one direction at one place.
 #[derive(Clone, Debug)]
 pub(super) struct Lane {
-    /// Where.
     pub place: Place,
     /// First segment that is no reset.
     pub first: CaptureTime,

@@ -1,4 +1,4 @@
-//! How is one connection's comparison put together and into words?
+//! Sentences of a comparison.
 
 use std::net::SocketAddr;
 
@@ -437,7 +437,7 @@ impl Teller<'_, '_> {
             file: self.name(*capture),
             proves: *absence == Absence::Proof,
             because: match absence {
-                Absence::Proof => "it covers that moment and holds the connection".into(),
+                Absence::Proof => "it covers that time and contains the connection".into(),
                 Absence::Nothing(why) => why.clone().into(),
             },
         });
@@ -497,7 +497,7 @@ impl Teller<'_, '_> {
         let judgement = &reset.judgement;
         let because = &judgement.because;
         let name = |made_by: &MadeBy| who(made_by);
-        let in_name = format!("in the name of {}", whose(claimed, source));
+        let in_name = format!("with the address of {}", whose(claimed, source));
         let was = match judgement.confidence {
             Confidence::Possible => "seems to have been",
             _ => "was",
@@ -507,34 +507,34 @@ impl Teller<'_, '_> {
                 "{}{} sent it: {because}.",
                 capital(&name(claimed)),
                 if judgement.or_neighbour {
-                    " or something on its link"
+                    " or a device on its link"
                 } else {
                     ""
                 }
             ),
             Maker::Host(capture) => format!(
-                "The host of {} made it {in_name}: {because}.",
+                "The host of {} sent it {in_name}: {because}.",
                 self.name(*capture)
             ),
             Maker::Between(Some(after), before) => format!(
-                "It {was} made between {} and {}{} {in_name}: {because}.",
+                "It {was} sent between {} and {}{} {in_name}: {because}.",
                 self.name(*after),
                 self.name(*before),
                 near(judgement, &self.name(*before))
             ),
             Maker::Between(None, before) => format!(
-                "It {was} made on the way to {}{} {in_name}, not by that host: {because}.",
+                "It {was} sent on the path to {}{} {in_name}, not by that host: {because}.",
                 self.name(*before),
                 near(judgement, &self.name(*before))
             ),
-            Maker::Unknown => format!("Who made it is not known, because {because}."),
+            Maker::Unknown => format!("The sender is unknown, because {because}."),
         };
         if let Some((last, next)) = judgement.dropped {
             let dropped = if last == next {
-                format!(" The host of {} did not pass it on.", self.name(last))
+                format!(" The host of {} did not forward it.", self.name(last))
             } else {
                 format!(
-                    " It got lost or was dropped between {} and {}, which covers that moment and does not hold it.",
+                    " It was lost or dropped between {} and {}, which covers that time and does not contain it.",
                     self.name(last),
                     self.name(next)
                 )
@@ -626,7 +626,7 @@ impl Teller<'_, '_> {
             Some((gap, _, how)) => Some((
                 EvidenceKind::Propagated,
                 format!(
-                    "{} had {how} its leg {} earlier: the balancer passed the end on.",
+                    "{} had {how} its connection {} earlier; the load balancer propagated this.",
                     capital(&who(&far)),
                     span(*gap)
                 ),
@@ -635,17 +635,17 @@ impl Teller<'_, '_> {
             None => {
                 let silence = self.silence();
                 let quiet = silence.map_or_else(String::new, |silence| {
-                    format!(", after a silence of {}", words::seconds(silence))
+                    format!(" after an idle time of {}", words::seconds(silence))
                 });
                 let far = who(&far);
                 let first = if answered {
-                    format!("The balancer had closed its leg to {far} first, which only answered")
+                    format!("The load balancer had closed its connection to {far} first")
                 } else {
-                    format!("{} had not ended its leg before", capital(&far))
+                    format!("{} had not closed its connection before", capital(&far))
                 };
                 Some((
                     EvidenceKind::OwnDecision,
-                    format!("{first}: the balancer did it by itself{quiet}."),
+                    format!("{first}: the load balancer reset the connection on its own{quiet}."),
                 ))
             }
         }
@@ -755,9 +755,8 @@ impl Teller<'_, '_> {
             address(&b)
         );
         if near.seq == far.seq && near.time == far.time && near.direction == far.direction {
-            return (a != b && kind == PathKind::Translated).then(|| {
-                format!("{both}: it is the same reset, its addresses are rewritten on the way.")
-            });
+            return (a != b && kind == PathKind::Translated)
+                .then(|| format!("{both}: it is the same reset with translated addresses."));
         }
         let same_maker = near.made_by == far.made_by && near.made_by != MadeBy::Unknown;
         let proxies = matches!(
@@ -767,29 +766,29 @@ impl Teller<'_, '_> {
         let doubtful = |reset: &ResetComparison| reset.confidence == Confidence::Possible;
         if doubtful(near) || doubtful(far) {
             return Some(format!(
-                "{both}: these are two resets; who made them is not sure."
+                "{both}: two different resets; their senders are uncertain."
             ));
         }
         Some(if same_maker && near.direction != far.direction {
             format!(
-                "{both}: {} made both, one in each one's name.",
+                "{both}: {} sent both, one with the address of each end.",
                 maker_subject(&near.made_by)
             )
         } else if same_gap(&near.made_by, &far.made_by) {
             format!(
-                "{both}: {} made both, one in each one's name.",
+                "{both}: {} sent both, one with the address of each end.",
                 maker_subject(&far.made_by)
             )
         } else if proxies {
-            format!("{both}: the balancer sent both, one on each of its two connections.")
+            format!("{both}: the load balancer sent both, one on each of its two connections.")
         } else if same_maker {
             format!(
-                "{both}: two resets, {} made both.",
+                "{both}: two resets, both sent by {}.",
                 maker_subject(&near.made_by)
             )
         } else {
             format!(
-                "{both}: these are two resets; of the one at {}, {}; of the one at {}, {}.",
+                "{both}: two different resets; for the one in {}, {}; for the one in {}, {}.",
                 files[0],
                 self.maker(&near.made_by),
                 files[1],
@@ -800,8 +799,8 @@ impl Teller<'_, '_> {
 
     fn maker(&self, made_by: &MadeBy) -> String {
         match made_by {
-            MadeBy::Unknown => "the maker is not known".to_owned(),
-            known => format!("the maker is {}", maker_subject(known)),
+            MadeBy::Unknown => "the sender is unknown".to_owned(),
+            known => format!("the sender is {}", maker_subject(known)),
         }
     }
 }
@@ -826,12 +825,10 @@ fn near(judgement: &Judgement, before: &str) -> String {
     match judgement.place {
         super::judge::Near::Far => String::new(),
         super::judge::Near::Neighbour => {
-            format!(", by a neighbour of {before} (no router is between them),")
+            format!(", by a neighbor of {before} (no router in between),")
         }
         super::judge::Near::HostOrNeighbour => {
-            format!(
-                ", by the host of {before} itself or a neighbour of it (no router is between them),"
-            )
+            format!(", by the host of {before} or a neighbor of it (no router in between),")
         }
     }
 }
@@ -841,7 +838,7 @@ fn who(made_by: &MadeBy) -> String {
     match made_by {
         MadeBy::Client { host } => format!("the client {}", address(host)),
         MadeBy::Server { host } => format!("the server {}", address(host)),
-        MadeBy::Proxy { host } => format!("the balancer {}", address(host)),
+        MadeBy::Proxy { host } => format!("the load balancer {}", address(host)),
         other => maker_subject(other),
     }
 }
@@ -865,12 +862,12 @@ fn maker_subject(made_by: &MadeBy) -> String {
         MadeBy::Between {
             after: Some(after),
             before,
-        } => format!("something between {after} and {before}"),
+        } => format!("a device between {after} and {before}"),
         MadeBy::Between {
             after: None,
             before,
-        } => format!("something on the way to {before}"),
-        MadeBy::Unknown => "somebody".to_owned(),
+        } => format!("a device on the path to {before}"),
+        MadeBy::Unknown => "an unknown host".to_owned(),
         known => who(known),
     }
 }

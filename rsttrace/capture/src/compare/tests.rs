@@ -1,4 +1,4 @@
-//! Scenes that several captures see, with their look-alikes: is the right one named, and nobody else?
+//! Tests of scenes seen by several captures, with look-alikes.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -85,7 +85,7 @@ fn what_the_servers_interface_shows_may_come_from_its_link() {
         assert!(is_server(&reset.made_by), "{reset:#?}");
         assert_eq!(reset.confidence, Confidence::Likely);
         assert!(
-            reset.sentence.contains("or something on its link sent it"),
+            reset.sentence.contains("or a device on its link sent it"),
             "{}",
             reset.sentence
         );
@@ -105,7 +105,7 @@ fn another_route_is_nobody_else() {
         let reset = reset(&found);
         assert_eq!(reset.confidence, Confidence::Possible, "{ttl} {reset:#?}");
         assert!(
-            reset.sentence.contains("may have lost it"),
+            reset.sentence.contains("may have missed it"),
             "{}",
             reset.sentence
         );
@@ -234,8 +234,8 @@ fn a_capture_with_a_filter_for_data_proves_nothing() {
         let reset = reset(&found);
         assert_eq!(reset.missing[0].proves, proves, "{reset:#?}");
         assert_eq!(
-            reset.sentence.contains("it seems filtered")
-                || reset.missing[0].because.contains("it seems filtered"),
+            reset.sentence.contains("it seems to be filtered")
+                || reset.missing[0].because.contains("it seems to be filtered"),
             !proves,
             "{reset:#?}"
         );
@@ -280,7 +280,11 @@ fn a_capture_that_could_not_be_read_whole_proves_nothing() {
         let found = compare(digests, &[]);
         assert_eq!(reset(&found).missing[0].proves, proves, "{counts:?}");
         let text = found.render(200, Palette::default());
-        assert_eq!(text.contains("server may lack segments"), !proves, "{text}");
+        assert_eq!(
+            text.contains("server may have missing packets"),
+            !proves,
+            "{text}"
+        );
     }
 }
 
@@ -317,7 +321,7 @@ fn a_reset_that_only_leaves_the_balancer_is_the_balancers() {
     }
     let disagreement = only(&found).disagreement.as_deref().unwrap();
     assert!(
-        disagreement.ends_with("the host of balancer made both, one in each one's name."),
+        disagreement.ends_with("the host of balancer sent both, one with the address of each end."),
         "{disagreement}"
     );
 }
@@ -332,7 +336,7 @@ fn a_reset_of_the_server_that_the_balancer_drops_is_still_the_servers() {
     let found = scene.compare();
     let reset = reset(&found);
     assert!(is_server(&reset.made_by), "{reset:#?}");
-    assert!(reset.sentence.contains("did not pass it on"), "{reset:#?}");
+    assert!(reset.sentence.contains("did not forward it"), "{reset:#?}");
 }
 
 #[test]
@@ -363,7 +367,7 @@ fn a_capture_that_ended_before_proves_nothing() {
     assert_eq!(reset.made_by, MadeBy::Unknown, "{reset:#?}");
     assert!(!reset.missing[0].proves);
     assert!(
-        reset.sentence.contains("may have ended"),
+        reset.sentence.contains("may have ended earlier"),
         "{}",
         reset.sentence
     );
@@ -472,7 +476,7 @@ fn a_clock_that_was_set_is_told_and_not_relied_on() {
     assert!(
         found
             .render(200, Palette::default())
-            .contains("set meanwhile")
+            .contains("set during the capture")
     );
     assert!(is_server(&reset(&found).made_by) || reset(&found).made_by == MadeBy::Unknown);
 }
@@ -551,7 +555,7 @@ fn a_proxys_two_connections_are_joined_by_what_they_carry() {
         assert!(is_server(&server.made_by), "{server:#?}");
         assert!(matches!(proxy.made_by, MadeBy::Proxy { .. }), "{proxy:#?}");
         assert!(
-            proxy.sentence.contains("passed the end on"),
+            proxy.sentence.contains("propagated this"),
             "{}",
             proxy.sentence
         );

@@ -1,4 +1,4 @@
-//! What is kept of one capture, to be compared with others?
+//! Data kept of one capture for the comparison.
 //!
 //! One [`Life`] for each connection and pair of addresses: a balancer's own capture holds a connection that it passes on
 //! twice, once before and once after its addresses were rewritten.
@@ -204,7 +204,7 @@ pub(super) fn tell_rotated(digests: &mut [Digest]) {
         for (b, after) in digests.iter().enumerate() {
             if a != b && before.last < after.first && goes_on(before, after) {
                 let why = format!(
-                    "{} seems to go on in {}: put parts of one capture together (mergecap)",
+                    "{} seems to continue in {}; merge the files of one capture with mergecap",
                     before.name, after.name
                 );
                 found.extend([(a, why.clone()), (b, why)]);

@@ -1,4 +1,4 @@
-//! How is a block laid out?
+//! Layout of a block.
 //!
 //! | bytes | |
 //! |---|---|
@@ -51,15 +51,15 @@ impl Header {
 
     /// The header in these bytes, if it is one of block `number`; else how it is damaged.
     pub fn read(bytes: &[u8; HEADER], number: u32) -> Result<Self, &'static str> {
-        let header = Self::read_from_bytes(bytes).map_err(|_| "no header")?;
+        let header = Self::read_from_bytes(bytes).map_err(|_| "missing block header")?;
         if header.mark != MARK || header.header_crc.get() != header.own_crc() {
-            return Err("no block begins here");
+            return Err("no block starts here");
         }
         if header.number.get() != number {
-            return Err("a block of another place");
+            return Err("block number out of sequence");
         }
         if header.plain() > MOST || header.packed() > zstd::zstd_safe::compress_bound(MOST) {
-            return Err("a block larger than any");
+            return Err("block size out of range");
         }
         Ok(header)
     }

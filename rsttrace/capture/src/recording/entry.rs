@@ -1,4 +1,4 @@
-//! What stands in a block?
+//! Entries of a block.
 //!
 //! One [`Entry`] after the other, in postcard's format. What a process is, and what a namespace is set to, is written once
 //! a block; after that its number stands for it.
@@ -21,7 +21,6 @@ const LONGEST: usize = 64 << 10;
 /// One thing that went in, or the end. Append-only: a number stands for each kind.
 #[derive(Serialize, Deserialize)]
 pub enum Entry<'a, P, S> {
-    /// An event.
     Event(
         #[serde(borrow, serialize_with = "as_bytes")] &'a [u8],
         Stored<P, S>,
@@ -70,9 +69,7 @@ pub type Found<'a> = Entry<'a, ProcessFacts, NetSettings>;
 
 /// What stands for an entry that was read.
 pub enum Item<'a> {
-    /// It went in.
     Input(Input<'a>),
-    /// The end.
     End(End),
 }
 

@@ -1,4 +1,4 @@
-//! How is a recording read, whatever has become of its bytes?
+//! Reader of recordings, tolerant of truncation and damage.
 
 use std::io::{self, Read};
 
@@ -39,7 +39,7 @@ impl<R: Read> Reader<R> {
         let mut blocks = Blocks::new(from, begin.len() as u64)?;
         blocks.load()?;
         let Ok((head, [])) = postcard::take_from_bytes::<Head>(&blocks.plain) else {
-            return Err(blocks.damaged("no head"));
+            return Err(blocks.damaged("missing file header"));
         };
         if wire != WIRE_VERSION {
             return Err(RecordingError::Wire {
@@ -101,11 +101,11 @@ impl<R: Read> Reader<R> {
                 }
                 *begin = *offset;
                 *offset += more as u64;
-                Err(damage(from, *begin, offset, "something follows the end"))
+                Err(damage(from, *begin, offset, "data after the end"))
             }
             None => {
                 self.at = plain.len();
-                Err(damage(from, *begin, offset, "a block that makes no sense"))
+                Err(damage(from, *begin, offset, "invalid block contents"))
             }
         }
     }
@@ -160,14 +160,14 @@ impl<R: Read> Blocks<R> {
             return Err(self.cut());
         }
         if !header.fits(&self.packed) {
-            return Err(self.damaged("a checksum that does not fit"));
+            return Err(self.damaged("checksum mismatch"));
         }
         self.plain.reserve(header.plain());
         let unpacked = self
             .decompressor
             .decompress_to_buffer(&self.packed, &mut self.plain);
         if unpacked.ok() != Some(header.plain()) {
-            return Err(self.damaged("a block that cannot be unpacked"));
+            return Err(self.damaged("block cannot be decompressed"));
         }
         self.number = self.number.wrapping_add(1);
         Ok(())

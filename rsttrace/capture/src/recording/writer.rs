@@ -1,4 +1,4 @@
-//! How does a recording come about?
+//! Writer of recordings.
 
 use std::io::{self, Write};
 
@@ -40,7 +40,6 @@ impl Effort {
 /// What a recording has taken up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
-    /// Events.
     pub events: u64,
     /// Inputs, events among them.
     pub inputs: u64,
@@ -114,7 +113,6 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// What was written.
     pub fn written(&self) -> Written {
         self.written
     }
@@ -133,7 +131,7 @@ impl<W: Write> Writer<W> {
             return Ok(());
         }
         if self.plain.len() > MOST {
-            return Err(io::Error::other("an input larger than a block may be"));
+            return Err(io::Error::other("input larger than a block"));
         }
         self.packed.clear();
         self.packed
@@ -182,5 +180,5 @@ fn append(plain: &mut Vec<u8>, entry: &Given<'_>) -> io::Result<()> {
 }
 
 fn too_many() -> io::Error {
-    io::Error::other("more blocks than can be numbered")
+    io::Error::other("too many blocks")
 }

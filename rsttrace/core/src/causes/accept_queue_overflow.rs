@@ -1,4 +1,4 @@
-//! The accept queue was full and tcp_abort_on_overflow is set.
+//! Accept queue full with tcp_abort_on_overflow set.
 
 use super::{Definition, Doc, Many, answers_any_syn, half_open};
 use crate::event::Sent;
@@ -6,7 +6,6 @@ use crate::record::{Direction, Evidence, EvidenceKind, Origin, Sentence, Severit
 use crate::verdict::SentCase;
 use crate::words;
 
-/// See the module.
 pub struct AcceptQueueOverflow;
 
 impl Definition for AcceptQueueOverflow {

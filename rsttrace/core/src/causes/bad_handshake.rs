@@ -1,4 +1,4 @@
-//! A bad ACK, SYN or timestamp during the handshake.
+//! Invalid ACK, SYN or timestamp during the handshake.
 
 use super::{Definition, Doc, Many, answers_any_syn, half_open};
 use crate::event::{Sent, TcpState};
@@ -6,13 +6,12 @@ use crate::record::{Explanation, Origin, Severity};
 use crate::verdict::{CapturedCase, SentCase};
 use crate::words;
 
-/// See the module.
 pub struct BadHandshake;
 
 impl Definition for BadHandshake {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "Bad ACK, SYN or timestamp during the handshake.",
+            brief: "Invalid ACK, SYN or timestamp during the handshake.",
             happened: "an ACK, SYN or timestamp that does not fit a handshake",
             known: "the reason says which",
             remedy: "an old connection with the same ports, or NAT",

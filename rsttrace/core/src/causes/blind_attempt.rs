@@ -1,4 +1,4 @@
-//! Not accepted: outside the window, or answered by a challenge ACK (RFC 5961); the connection lives.
+//! Rejected reset: out of window, or answered with a challenge ACK (RFC 5961); the connection stays up.
 
 use super::{Definition, Doc, Many};
 use crate::event::{Target, TcpFlags, TcpState};
@@ -7,13 +7,12 @@ use crate::record::{Confidence, EvidenceKind, Explanation, Origin, Severity};
 use crate::verdict::{ArrivedCase, CapturedCase};
 use crate::words::bytes;
 
-/// See the module.
 pub struct BlindAttempt;
 
 impl Definition for BlindAttempt {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "Not accepted: outside the window, or answered by a challenge ACK (RFC 5961); the connection lives.",
+            brief: "Rejected reset: out of window, or answered with a challenge ACK (RFC 5961); the connection stays up.",
             happened: "it fits the window but not the sequence number (challenge ACK, RFC 5961), or not even the window; the connection lives",
             known: "the socket expected another number. Not if it has the peer's TTL, is the only one that missed, and the next was accepted: then it overtook the peer's own data (`reset_by_peer`, *possible*)",
             remedy: "–",

@@ -1,4 +1,4 @@
-//! close() while received bytes were unread.
+//! close() with unread data in the receive buffer.
 
 use super::{Definition, Doc, Many, linger_zero};
 use crate::attribution::Whose;
@@ -7,13 +7,12 @@ use crate::record::{Evidence, EvidenceKind, Origin, Sentence, Severity};
 use crate::verdict::SentCase;
 use crate::words::bytes;
 
-/// See the module.
 pub struct CloseWithUnreadData;
 
 impl Definition for CloseWithUnreadData {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "close() while received bytes were unread (RFC 2525 section 2.17).",
+            brief: "close() with unread data in the receive buffer (RFC 2525 section 2.17).",
             happened: "close(), or exit, while received bytes waited to be read: the kernel resets instead of closing politely (RFC 2525 section 2.17)",
             known: "reason TCP_ABORT_ON_CLOSE",
             remedy: "read to the end of the stream before close(), or shutdown(SHUT_WR) and drain first",

@@ -1,4 +1,4 @@
-//! A reset answered our SYN.
+//! The peer answered our SYN with a reset.
 
 use super::{Definition, Doc, Many};
 use crate::event::TcpState;
@@ -6,13 +6,12 @@ use crate::record::{Confidence, Direction, EvidenceKind, Explanation, Origin, Se
 use crate::verdict::peer_signs::weigh_ttl;
 use crate::verdict::{AcceptedCase, CapturedCase};
 
-/// See the module.
 pub struct ConnectionRefused;
 
 impl Definition for ConnectionRefused {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "A reset answered our SYN.",
+            brief: "The peer answered our SYN with a reset.",
             happened: "a reset answered our SYN",
             known: "accepted in SYN_SENT",
             remedy: "start the service there, or open the port",

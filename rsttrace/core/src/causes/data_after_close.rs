@@ -1,4 +1,4 @@
-//! The application had closed; the peer still sent.
+//! The peer sent data after the application had closed the socket.
 
 use super::{Definition, Doc, Many, cost_of_data};
 use crate::attribution::Whose;
@@ -9,13 +9,12 @@ use crate::record::{Evidence, EvidenceKind, Explanation, Origin, Severity};
 use crate::verdict::{CapturedCase, SentCase};
 use crate::words::{self, bytes, span};
 
-/// See the module.
 pub struct DataAfterClose;
 
 impl Definition for DataAfterClose {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "The application had closed; the peer still sent.",
+            brief: "The peer sent data after the application had closed the socket.",
             happened: "the application had closed, the peer still sent",
             known: "reasons TCP_ABORT_ON_DATA, TCP_TIMEWAIT_SOCKET",
             remedy: "fault only if data was lost",

@@ -6,7 +6,6 @@ use crate::event::{Sent, TcpState};
 use crate::record::{Origin, Severity};
 use crate::verdict::SentCase;
 
-/// See the module.
 pub struct Disconnect;
 
 impl Definition for Disconnect {

@@ -1,9 +1,9 @@
-//! The tables of docs/CAUSES.md, made from the causes' own files.
+//! Generated tables of docs/CAUSES.md.
 
 use super::definition;
 use crate::record::{Cause, EvidenceKind, Named as _, Origin};
 
-/// Each cause by who is behind it: what happened, how it is known, what looks like it, what to do.
+/// Causes grouped by origin: what happened, how it is known, what looks similar, what to do.
 pub fn causes() -> String {
     let mut text = String::new();
     for (title, origins) in GROUPS {

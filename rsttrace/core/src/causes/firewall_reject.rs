@@ -1,4 +1,4 @@
-//! A packet filter rule of this host rejects with tcp-reset.
+//! A packet filter on this host rejects with tcp-reset.
 
 use super::{Definition, Doc, Many, idle_timeout};
 use crate::event::SenderSocket;
@@ -6,13 +6,12 @@ use crate::join::is_passive_form;
 use crate::record::{Cause, Confidence, EvidenceKind, Explanation, Origin, Severity};
 use crate::verdict::{AcceptedCase, CapturedCase, LeftCase};
 
-/// See the module.
 pub struct FirewallReject;
 
 impl Definition for FirewallReject {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "A packet filter rule of this host rejects with tcp-reset.",
+            brief: "A packet filter on this host rejects with tcp-reset.",
             happened: "an nftables or iptables rule rejects with tcp-reset",
             known: "it left without any socket, in the form of an answer, and no tracepoint saw it",
             remedy: "`nft list ruleset`, `iptables -S`",
@@ -52,7 +51,7 @@ impl Definition for FirewallReject {
     }
 
     fn accepted_from(&self, case: &AcceptedCase) -> (Origin, Confidence) {
-        case.from_sender()
+        case.origin_from_sender()
             .unwrap_or((Origin::LocalFirewall, Confidence::Possible))
     }
 

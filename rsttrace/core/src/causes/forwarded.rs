@@ -1,15 +1,14 @@
-//! It passed through this host.
+//! Forwarded by this host.
 
 use super::{Definition, Doc, Many};
 use crate::record::Origin;
 
-/// See the module.
 pub struct Forwarded;
 
 impl Definition for Forwarded {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "It passed through this host.",
+            brief: "Forwarded by this host.",
             happened: "it passed through this host",
             known: "came in by one device and left by another",
             remedy: "look at the end that sent it",

@@ -1,4 +1,4 @@
-//! A segment for a connection this host no longer has.
+//! Segment for a connection that no longer exists on this host.
 
 use super::{Definition, Doc, Many, answers_any, cost_of_data};
 use crate::attribution::{self, Whose};
@@ -8,13 +8,12 @@ use crate::thresholds::IDLE;
 use crate::record::{Confidence, EvidenceKind, Explanation, Origin, Severity};
 use crate::verdict::{CapturedCase, LeftCase, SentCase};
 
-/// See the module.
 pub struct HalfOpen;
 
 impl Definition for HalfOpen {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "A segment for a connection this host no longer has.",
+            brief: "Segment for a connection that no longer exists on this host.",
             happened: "a segment for a connection this host no longer has",
             known: "reason NO_SOCKET, or TCP_FLAGS at a listener with a remembered connection. The tombstone says who had it and how it ended",
             remedy: "the connection's end was not heard of on the other side: restart, crash, timeout, a middlebox",

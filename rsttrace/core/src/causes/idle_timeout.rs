@@ -1,4 +1,4 @@
-//! An idle timeout: the silence before the reset fits a timeout that is known here.
+//! Idle timeout: the idle time before the reset matches a known or learned timeout.
 //!
 //! A silence that fits a number is a hint and no more: people write every 300 s, and applications think for 60. So the cause
 //! is an idle timeout only where something else says so as well: the path has shown this timeout before, the configuration
@@ -19,13 +19,12 @@ use crate::verdict::peer_signs::Bearing;
 use crate::verdict::{AcceptedCase, Around, Side, advice};
 use crate::words;
 
-/// See the module.
 pub struct IdleTimeout;
 
 impl Definition for IdleTimeout {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "The quiet gap fits a learned or known timeout.",
+            brief: "The idle time matches a known or learned timeout.",
             happened: "the connection had been silent for as long as a timeout that is known here",
             known: "see [Idle timeouts](#idle-timeouts)",
             remedy: "keep the connection awake, raise the timeout, or close it here first",

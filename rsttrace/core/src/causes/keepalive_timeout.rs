@@ -1,4 +1,4 @@
-//! The peer answered no keepalive probe.
+//! The peer did not answer keepalive probes.
 
 use super::{Definition, Doc, Many};
 use crate::event::{Sent, TcpState};
@@ -8,13 +8,12 @@ use crate::record::{Evidence, EvidenceKind, Explanation, Origin, Severity};
 use crate::verdict::{CapturedCase, SentCase};
 use crate::words::{self, span};
 
-/// See the module.
 pub struct KeepaliveTimeout;
 
 impl Definition for KeepaliveTimeout {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "The peer answered no keepalive probe.",
+            brief: "The peer did not answer keepalive probes.",
             happened: "the peer answered no keepalive probe",
             known: "reason TCP_KEEPALIVE_TIMEOUT",
             remedy: "the peer or the path died",

@@ -1,4 +1,4 @@
-//! The process was killed while received bytes were unread.
+//! The process was killed with unread data in the receive buffer.
 
 use super::close_with_unread_data::{closed_with_unread, unread, unread_bytes};
 use super::{Definition, Doc, Many};
@@ -8,13 +8,12 @@ use crate::record::{Evidence, Origin, Sentence};
 use crate::verdict::SentCase;
 use crate::words;
 
-/// See the module.
 pub struct KilledWithUnreadData;
 
 impl Definition for KilledWithUnreadData {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "The process was killed while received bytes were unread.",
+            brief: "The process was killed with unread data in the receive buffer.",
             happened: "the same, because a signal was killing the process",
             known: "the same, in a task that exits by a signal",
             remedy: "find who killed it: the out-of-memory killer, a stop timeout, a deploy",

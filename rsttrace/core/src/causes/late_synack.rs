@@ -1,4 +1,4 @@
-//! The answer to a connect that had been abandoned.
+//! SYN-ACK for a connection attempt that was already abandoned.
 
 use super::{Definition, Doc, Many, answers_synack, half_open};
 use crate::event::{Sent, TcpFlags, TcpState};
@@ -6,13 +6,12 @@ use crate::record::{Direction, Explanation, Origin, Severity, ServingEnd};
 use crate::verdict::{CapturedCase, SentCase};
 use crate::words;
 
-/// See the module.
 pub struct LateSynack;
 
 impl Definition for LateSynack {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "Answer to a connect that had been abandoned.",
+            brief: "SYN-ACK for a connection attempt that was already abandoned.",
             happened: "the peer answered a connect that had been given up",
             known: "reason NO_SOCKET, the segment is a SYN-ACK",
             remedy: "the connect timeout is shorter than the handshake takes",

@@ -1,4 +1,4 @@
-//! close() with TCP_LINGER2 below zero.
+//! close() in FIN_WAIT2 with a negative TCP_LINGER2.
 
 use super::close_with_unread_data::is_closing;
 use super::{Definition, Doc, Many};
@@ -7,13 +7,12 @@ use crate::event::Sent;
 use crate::record::{Evidence, EvidenceKind, Origin, Sentence};
 use crate::verdict::SentCase;
 
-/// See the module.
 pub struct Linger2;
 
 impl Definition for Linger2 {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "close() with TCP_LINGER2 below zero.",
+            brief: "close() in FIN_WAIT2 with a negative TCP_LINGER2.",
             happened: "close() in FIN_WAIT2 with TCP_LINGER2 below zero",
             known: "reason TCP_ABORT_ON_LINGER",
             remedy: "as above",

@@ -7,7 +7,6 @@ use crate::event::{OwnerSource, Sent, TcpState};
 use crate::record::{Evidence, EvidenceKind, Origin, Sentence, Severity};
 use crate::verdict::SentCase;
 
-/// See the module.
 pub struct LingerZero;
 
 impl Definition for LingerZero {

@@ -1,4 +1,4 @@
-//! The listening socket went away with connections nobody had accepted.
+//! The listening socket was closed with connections in its accept queue.
 
 use super::{Definition, Doc, Many};
 use crate::attribution::Whose;
@@ -6,13 +6,12 @@ use crate::event::{Sent, TcpState};
 use crate::record::{Direction, Evidence, EvidenceKind, Origin, ServingEnd};
 use crate::verdict::SentCase;
 
-/// See the module.
 pub struct ListenerClosed;
 
 impl Definition for ListenerClosed {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "The listening socket went away with connections nobody had accepted.",
+            brief: "The listening socket was closed with connections in its accept queue.",
             happened: "the listening socket was closed with connections nobody had accepted",
             known: "reason TCP_STATE on a socket that never had a file",
             remedy: "drain before a restart; hand the listener over",

@@ -1,4 +1,4 @@
-//! A reset of an MPTCP subflow.
+//! Reset of an MPTCP subflow.
 
 use super::{Definition, Doc, Many, cost_of_state};
 use crate::event::Sent;
@@ -6,13 +6,12 @@ use crate::record::{Origin, Severity};
 use crate::verdict::SentCase;
 use crate::words;
 
-/// See the module.
 pub struct Mptcp;
 
 impl Definition for Mptcp {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "A reset of an MPTCP subflow.",
+            brief: "Reset of an MPTCP subflow.",
             happened: "a subflow of an MPTCP connection was reset",
             known: "the MPTCP reasons",
             remedy: "–",

@@ -1,16 +1,15 @@
-//! Evidence contradicts that the peer sent it.
+//! The reset does not come from the peer, according to TTL, timing or sequence numbers.
 
 use super::{Definition, Doc, Many};
 use crate::record::{Confidence, Explanation, Origin};
 use crate::verdict::{AcceptedCase, advice};
 
-/// See the module.
 pub struct NotFromPeer;
 
 impl Definition for NotFromPeer {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "Evidence contradicts that the peer sent it.",
+            brief: "The reset does not come from the peer, according to TTL, timing or sequence numbers.",
             happened: "it does not look like it came from the peer",
             known: "at least two signs that have nothing to do with each other, see [Signs against the peer](#signs-against-the-peer)",
             remedy: "find the neighbour that handed it over, and capture resets at the other end, too",

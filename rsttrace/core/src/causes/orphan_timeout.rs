@@ -1,4 +1,4 @@
-//! An orphaned socket stayed too long in FIN_WAIT2.
+//! An orphaned socket timed out in FIN_WAIT2.
 
 use super::{Definition, Doc, Many};
 use crate::attribution::Whose;
@@ -6,13 +6,12 @@ use crate::event::{Sent, TcpState};
 use crate::record::{Origin, Severity};
 use crate::verdict::SentCase;
 
-/// See the module.
 pub struct OrphanTimeout;
 
 impl Definition for OrphanTimeout {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "An orphaned socket stayed too long in FIN_WAIT2.",
+            brief: "An orphaned socket timed out in FIN_WAIT2.",
             happened: "a closed socket waited too long in FIN_WAIT2",
             known: "reason TCP_STATE, FIN_WAIT2, no process",
             remedy: "–",

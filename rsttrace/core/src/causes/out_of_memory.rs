@@ -7,7 +7,6 @@ use crate::record::{Origin, Sentence};
 use crate::verdict::SentCase;
 use crate::words;
 
-/// See the module.
 pub struct OutOfMemory;
 
 impl Definition for OutOfMemory {

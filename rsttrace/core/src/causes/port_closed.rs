@@ -1,4 +1,4 @@
-//! A SYN to a port with no listener.
+//! SYN to a port without a listener.
 
 use super::{Definition, Doc, Many, answers, half_open};
 use crate::attribution::{self, Whose};
@@ -9,13 +9,12 @@ use crate::record::{
 use crate::verdict::{CapturedCase, LeftCase, SentCase};
 use crate::words::span;
 
-/// See the module.
 pub struct PortClosed;
 
 impl Definition for PortClosed {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "SYN to a port with no listener.",
+            brief: "SYN to a port without a listener.",
             happened: "SYN to a port without a listener",
             known: "reason NO_SOCKET, the segment is a SYN; the last listener is named if it is remembered",
             remedy: "start the service, or stop the client",

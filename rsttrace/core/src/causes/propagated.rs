@@ -1,15 +1,14 @@
-//! A proxy of this host closed one leg because the other had been reset.
+//! A proxy on this host reset one connection because the other one was reset.
 
 use super::{Definition, Doc, Many};
 use crate::record::Origin;
 
-/// See the module.
 pub struct Propagated;
 
 impl Definition for Propagated {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "A proxy of this host closed one leg because the other had been reset.",
+            brief: "A proxy on this host reset one connection because the other one was reset.",
             happened: "a proxy of this host reset one connection because another one of it had been reset",
             known: "same process, one leg accepted and one connected, at most 100 ms apart, exactly one pair fits, and what came in by one went out by the other: the numbers of bytes agree. No surer than the first leg's verdict. Both records share `link.id`; what the process did to its socket is in the evidence `own_cause`",
             remedy: "look at the first leg",

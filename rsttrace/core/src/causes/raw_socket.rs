@@ -1,17 +1,16 @@
-//! A raw socket of this host put it on the wire.
+//! Sent through a raw socket on this host.
 
 use super::{Definition, Doc, Many, idle_timeout};
 use crate::event::SenderSocket;
 use crate::record::{Cause, Confidence, EvidenceKind, Explanation, Origin};
 use crate::verdict::{AcceptedCase, LeftCase};
 
-/// See the module.
 pub struct RawSocket;
 
 impl Definition for RawSocket {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "A raw socket of this host put it on the wire.",
+            brief: "Sent through a raw socket on this host.",
             happened: "a program wrote the segment itself",
             known: "a raw socket sent it, found by its inode",
             remedy: "–",
@@ -29,7 +28,7 @@ impl Definition for RawSocket {
     }
 
     fn accepted_from(&self, case: &AcceptedCase) -> (Origin, Confidence) {
-        case.from_sender()
+        case.origin_from_sender()
             .unwrap_or((Origin::LocalProcess, Confidence::Possible))
     }
 

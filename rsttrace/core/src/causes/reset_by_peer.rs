@@ -1,4 +1,4 @@
-//! A reset from the peer, with no better explanation.
+//! Reset from the peer without a more specific cause.
 
 use std::time::Duration;
 
@@ -13,13 +13,12 @@ use crate::verdict::{
 };
 use crate::words::{self, span};
 
-/// See the module.
 pub struct ResetByPeer;
 
 impl Definition for ResetByPeer {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "A reset from the peer, with no better explanation.",
+            brief: "Reset from the peer without a more specific cause.",
             happened: "a reset from the peer, with no better explanation",
             known: "accepted by a socket",
             remedy: "ask the host that sent it: rsttrace there names process and cause",

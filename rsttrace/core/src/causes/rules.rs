@@ -1,11 +1,10 @@
-//! Which cause do the facts of a reset name? Read each table from the top; the first row that fits decides.
+//! Rules that map the facts of a reset to its cause: one table per way of observation, first matching row wins.
 //!
-//! One table for each way in which a reset is observed. A row has what must hold, the cause, and the confidence that it does not
-//! exceed whatever else speaks for it. What must hold stands in the file of the cause.
+//! A row consists of a condition, the cause, and its maximum confidence. The condition is in the file of the cause.
 //!
-//! The kernel's reason (6.12 and later for active resets, 6.10 for answers) is often broader than a cause: the socket's state splits
-//! it. Only the first two tables need the kernel of the end that sent the reset. The one of accepted resets judges what a hook saw and
-//! what a capture holds, with the same weights.
+//! The kernel's reason (since 6.12 for active resets, 6.10 for answers) is often broader than a cause: the socket's state decides.
+//! Only the first two tables need the kernel of the end that sent the reset. The table of accepted resets applies to live resets and
+//! to captures, with the same weights.
 
 use super::{
     Why, accept_queue_overflow::*, answers_any, answers_any_syn, answers_synack, bad_handshake::*,

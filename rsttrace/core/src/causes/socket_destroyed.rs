@@ -1,4 +1,4 @@
-//! The socket was destroyed from outside: `ss -K`, bpf_sock_destroy.
+//! Another process destroyed the socket (`ss -K`, bpf_sock_destroy).
 
 use super::{Definition, Doc, Many, cost_of_state};
 use crate::attribution::Whose;
@@ -7,13 +7,12 @@ use crate::record::{Origin, Role, Severity};
 use crate::verdict::SentCase;
 use crate::words;
 
-/// See the module.
 pub struct SocketDestroyed;
 
 impl Definition for SocketDestroyed {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "The socket was destroyed from outside: `ss -K`, bpf_sock_destroy.",
+            brief: "Another process destroyed the socket (`ss -K`, bpf_sock_destroy).",
             happened: "destroyed from outside: `ss -K`, bpf_sock_destroy",
             known: "reason TCP_STATE on a socket still in use. `process` is who destroyed it, `owner` who had it",
             remedy: "–",

@@ -1,17 +1,16 @@
-//! A listener got a segment of no connection it knows.
+//! A listener received a segment of an unknown connection.
 
 use super::{Definition, Doc, Many};
 use crate::event::Sent;
 use crate::record::{Direction, Origin, Severity, ServingEnd};
 use crate::verdict::SentCase;
 
-/// See the module.
 pub struct StrayAck;
 
 impl Definition for StrayAck {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "A listener got a segment of no connection it knows.",
+            brief: "A listener received a segment of an unknown connection.",
             happened: "a listener got a segment of no connection it knows",
             known: "reason TCP_FLAGS at a listener, nothing remembered",
             remedy: "a restart of the service, or a balancer that sent it to the wrong server",

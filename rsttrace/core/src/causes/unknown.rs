@@ -7,7 +7,6 @@ use crate::record::{Confidence, EvidenceKind, Explanation, Origin, Severity};
 use crate::verdict::{ArrivedCase, CapturedCase, LeftCase, SentCase};
 use crate::words;
 
-/// See the module.
 pub struct Unknown;
 
 /// Why a cause is not known.

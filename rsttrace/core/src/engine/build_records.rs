@@ -1,4 +1,4 @@
-//! Which records does one reset make on this host: the sender's, those of the hops in between, the receiver's?
+//! Records of one reset on this host: sender, hops, receiver.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! How are events for tests built in a line or two?
+//! Builders of events for tests.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Which resets did a process of this host pass on from one of its connections to another?
+//! Resets that a process of this host passed on from one of its connections to another.
 //!
 //! A proxy has accepted one leg and connected the other, and what came in by one went out by the other. So a leg that its
 //! process resets within [`PASS_THROUGH`] of a reset it got on another is passed on only where the numbers of bytes say that

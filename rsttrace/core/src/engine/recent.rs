@@ -1,5 +1,4 @@
-//! What is kept from reset to reset: the paths' history, the peers' TTLs, who talked on after "its" reset, which resets
-//! missed.
+//! State kept between resets: idle times of paths, TTLs of peers, segments after a reset, rejected resets.
 //!
 //! Pure and bounded, fed with each event as it comes; asked when a reset is judged, after its window.
 

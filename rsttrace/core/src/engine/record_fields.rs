@@ -1,4 +1,4 @@
-//! How do the kernel's observations fill the fields of the public record?
+//! Fields of the public record, from the observations of the kernel.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Does every event come out once, in order, in time, whatever comes in?
+//! Order, completeness and timing of outputs for any input.
 
 use std::sync::Arc;
 

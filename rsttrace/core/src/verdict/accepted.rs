@@ -1,4 +1,4 @@
-//! A reset that a socket accepted: what that end knows of it.
+//! Resets accepted by a socket.
 
 use std::sync::Arc;
 
@@ -240,7 +240,7 @@ impl AcceptedCase {
     }
 
     /// Who is behind it and how sure that is, by the record of the sending end.
-    pub(crate) fn from_sender(&self) -> Option<(Origin, Confidence)> {
+    pub(crate) fn origin_from_sender(&self) -> Option<(Origin, Confidence)> {
         let verdict = self.sender.as_ref()?.verdict.as_ref()?;
         Some((verdict.origin, verdict.confidence))
     }

@@ -1,4 +1,4 @@
-//! Which concrete setting would have prevented this reset?
+//! Settings that would have prevented a reset.
 
 mod idle;
 mod settings;

@@ -1,4 +1,4 @@
-//! A reset that came in and that no socket is known to have accepted.
+//! Resets that arrived and were not accepted by a known socket.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A reset in a packet capture: what the segments before and after it say.
+//! Resets in a packet capture.
 //!
 //! Seen from the end that got it, a captured reset is judged as a traced one is. What only the kernel of the end that sent it
 //! could tell (unread data, SO_LINGER, a packet filter) a capture does not show, so such causes are not named.

@@ -1,4 +1,4 @@
-//! An entry of this host's connection tracking or IPVS that has expired, for a connection that it passed on.
+//! Expired connection tracking or IPVS entries of this host.
 //!
 //! A host that translates addresses or balances keeps no sockets of the connections it passes on, only entries that expire.
 //! Afterwards a segment of such a connection is answered by its own stack, rejected by a rule, or goes on as it is, to an end

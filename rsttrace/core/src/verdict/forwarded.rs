@@ -1,4 +1,4 @@
-//! A reset that passed through a namespace of this host.
+//! Resets forwarded by a network namespace of this host.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

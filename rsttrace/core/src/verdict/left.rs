@@ -1,4 +1,4 @@
-//! A reset that left this host without the TCP stack saying so: a packet filter's, a raw socket's, or one whose event is missing.
+//! Resets that left this host without an event of the TCP stack: packet filters, raw sockets, missing events.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Did a reset come from the peer, or from something nearer? One table of signs, weighed together, for live resets and captures.
+//! Signs that a reset does not come from the peer: one weighted table for live resets and captures.
 //!
 //! No sign alone decides: a route may change, a clock may be coarse, a neighbour may take over an address. Two that have
 //! nothing to do with each other do. After Weaver, Sommer, Paxson, "Detecting Forged TCP Reset Packets", NDSS 2009, and

@@ -1,4 +1,4 @@
-//! A reset that the TCP stack of this host sent.
+//! Resets sent by the TCP stack of this host.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What went over the wire, as a packet socket in the namespace saw it.
+//! Packet socket capture in the namespace of an actor.
 
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, UdpSocket};

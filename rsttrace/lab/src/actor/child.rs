@@ -1,4 +1,4 @@
-//! How does an actor have workers? It forks them, and passes on what they are told.
+//! Workers of an actor: forked processes, and forwarding of commands.
 
 use std::ffi::CString;
 use std::io::{self, BufRead, BufReader, Write};

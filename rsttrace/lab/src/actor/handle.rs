@@ -1,4 +1,4 @@
-//! How does the demo talk to an actor and end it?
+//! Handle of an actor: commands, and termination.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, Write};
@@ -22,7 +22,6 @@ use crate::segment::{Pattern, Segment};
 pub struct Socket {
     /// Its number in the actor.
     pub id: SocketId,
-    /// Its own end.
     pub local: SocketAddr,
     /// The other end; absent for a listener.
     pub remote: Option<SocketAddr>,
@@ -31,7 +30,6 @@ pub struct Socket {
 /// A child of an actor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forked {
-    /// Its process id.
     pub pid: u32,
     /// The name it gave itself.
     pub name: String,
@@ -76,7 +74,6 @@ impl Actor {
         Ok(actor)
     }
 
-    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -210,7 +207,6 @@ impl Actor {
         })
     }
 
-    /// Writes a text.
     pub fn send_text(&mut self, socket: Socket, text: &str) -> Result<u64, StageError> {
         self.number(Command::SendText {
             socket: socket.id,

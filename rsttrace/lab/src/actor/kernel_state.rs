@@ -1,4 +1,4 @@
-//! What does the kernel say of this namespace: connections, counters, sysctls?
+//! Kernel state of a namespace: connections, counters, sysctls.
 
 use std::fs;
 use std::io;

@@ -1,4 +1,4 @@
-//! How does a process hand an open socket to one that it did not fork? Over a Unix socket.
+//! Passing an open socket to another process over a Unix socket.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};

@@ -1,5 +1,5 @@
-//! What is an actor? A process of its own in one of the demo's network namespaces, which does what it
-//! is told: so every reset of the demo has a real process, with its own pid and name, behind it.
+//! Actors: processes in the network namespaces of the demo, controlled by it. Every reset of the demo
+//! has a real process with its own PID and name.
 
 mod capture;
 mod child;

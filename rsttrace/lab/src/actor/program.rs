@@ -1,4 +1,4 @@
-//! Other programs that an actor becomes, such as a balancer, or runs, such as a tool.
+//! Running another program, such as a load balancer or a tool, as an actor.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};

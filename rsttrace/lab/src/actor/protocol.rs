@@ -1,4 +1,4 @@
-//! What can an actor be told, and what can it answer?
+//! Protocol between the demo and its actors.
 //!
 //! One JSON object a line in each direction, each command answered by exactly one answer.
 
@@ -36,11 +36,19 @@ pub enum Command {
         to: SocketAddr,
     },
     /// Takes one connection from a listener's queue.
-    Accept { socket: SocketId, timeout_ms: u64 },
+    Accept {
+        socket: SocketId,
+        timeout_ms: u64,
+    },
     /// Writes `bytes` bytes.
-    Send { socket: SocketId, bytes: usize },
-    /// Writes this text.
-    SendText { socket: SocketId, text: String },
+    Send {
+        socket: SocketId,
+        bytes: usize,
+    },
+    SendText {
+        socket: SocketId,
+        text: String,
+    },
     /// Reads until `bytes` bytes were read, the end of the stream, or an error.
     Receive {
         socket: SocketId,
@@ -60,44 +68,78 @@ pub enum Command {
         timeout_ms: u64,
     },
     /// Waits until the socket has a pending error, and answers with its name.
-    AwaitError { socket: SocketId, timeout_ms: u64 },
+    AwaitError {
+        socket: SocketId,
+        timeout_ms: u64,
+    },
     /// Sets one socket option.
     Set {
         socket: SocketId,
         option: SocketOption,
     },
     /// Shuts down both directions, or only the writing one.
-    Shutdown { socket: SocketId, both: bool },
+    Shutdown {
+        socket: SocketId,
+        both: bool,
+    },
     /// Closes the socket with close(2).
-    Close { socket: SocketId },
+    Close {
+        socket: SocketId,
+    },
     /// Forks a child that calls itself `name`, closes the own copy of the socket, and has the child close
     /// the last one. Answers with the child's pid.
-    ForkToClose { socket: SocketId, name: String },
+    ForkToClose {
+        socket: SocketId,
+        name: String,
+    },
     /// Forks a child that calls itself `name`, has copies of all sockets and does what it is told. Answers with its
     /// pid.
-    Fork { name: String },
+    Fork {
+        name: String,
+    },
     /// Has a child do something, and does not wait for it.
-    TellChild { child: u32, command: Box<Command> },
+    TellChild {
+        child: u32,
+        command: Box<Command>,
+    },
     /// Waits for a child's answer.
-    HearChild { child: u32 },
+    HearChild {
+        child: u32,
+    },
     /// Waits until the socket has a pending error, closes it at once, and answers with the error's name.
-    CloseAtError { socket: SocketId, timeout_ms: u64 },
+    CloseAtError {
+        socket: SocketId,
+        timeout_ms: u64,
+    },
     /// Opens a mailbox for sockets.
     OpenMailbox,
     /// Puts a socket into the mailbox of a process (SCM_RIGHTS) and closes the own copy.
-    HandOn { socket: SocketId, to: u32 },
+    HandOn {
+        socket: SocketId,
+        to: u32,
+    },
     /// Takes a socket out of the own mailbox.
     TakeHanded,
     /// connect(2) with AF_UNSPEC.
-    Disconnect { socket: SocketId },
+    Disconnect {
+        socket: SocketId,
+    },
     /// Closes under TCP_REPAIR: the connection is gone and no packet says so.
-    Vanish { socket: SocketId },
+    Vanish {
+        socket: SocketId,
+    },
     /// The next sequence numbers of a connected socket.
-    Sequence { socket: SocketId },
+    Sequence {
+        socket: SocketId,
+    },
     /// Ends the process with exit(2), its sockets as they are.
-    Exit { code: i32 },
+    Exit {
+        code: i32,
+    },
     /// Sends a crafted segment through a raw socket.
-    Inject { segment: Segment },
+    Inject {
+        segment: Segment,
+    },
     /// Has a thread send crafted segments after a while, and does not wait.
     InjectLater {
         segments: Vec<Segment>,
@@ -124,7 +166,10 @@ pub enum Command {
     /// Starts to capture TCP segments of this namespace; an earlier capture ends.
     Capture,
     /// Waits for a captured segment that fits; the first that was not answered with yet.
-    AwaitSegment { pattern: Pattern, timeout_ms: u64 },
+    AwaitSegment {
+        pattern: Pattern,
+        timeout_ms: u64,
+    },
     /// What the kernel's table says of a connection (also without a descriptor: orphans, TIME_WAIT).
     Entry {
         local: SocketAddr,
@@ -138,13 +183,23 @@ pub enum Command {
         timeout_ms: u64,
     },
     /// A counter of /proc/net/netstat or /proc/net/snmp, such as "TCPAbortOnClose".
-    Counter { name: String },
+    Counter {
+        name: String,
+    },
     /// Writes a network sysctl and answers with the value it had.
-    Sysctl { name: String, value: String },
+    Sysctl {
+        name: String,
+        value: String,
+    },
     /// Makes a firewall table with these rules.
-    Firewall { table: String, rules: Vec<Rule> },
+    Firewall {
+        table: String,
+        rules: Vec<Rule>,
+    },
     /// Removes a firewall table.
-    FirewallOff { table: String },
+    FirewallOff {
+        table: String,
+    },
     /// Makes a veth pair whose other end is put into the namespace of a process.
     Veth {
         name: String,
@@ -152,7 +207,9 @@ pub enum Command {
         peer_pid: u32,
     },
     /// Sets a link up.
-    LinkUp { name: String },
+    LinkUp {
+        name: String,
+    },
     /// Gives an interface an address.
     Address {
         name: String,
@@ -160,7 +217,9 @@ pub enum Command {
         prefix: u8,
     },
     /// Sets the default route.
-    DefaultRoute { gateway: IpAddr },
+    DefaultRoute {
+        gateway: IpAddr,
+    },
 }
 
 /// Socket options that scenarios use.
@@ -251,23 +310,35 @@ pub enum Answer {
         remote: Option<SocketAddr>,
     },
     /// A number: bytes sent or received, or a counter.
-    Number { value: u64 },
+    Number {
+        value: u64,
+    },
     /// Next sequence numbers: to be sent, to be received.
     Sequence {
         send: u32,
         receive: u32,
         rtt_us: u32,
     },
-    /// A captured segment.
-    Segment { segment: Segment },
+    Segment {
+        segment: Segment,
+    },
     /// A row of the connection table, or that there is none.
-    Entry { entry: Option<Entry> },
+    Entry {
+        entry: Option<Entry>,
+    },
     /// A text: the name of an error, the old value of a sysctl.
-    Text { text: String },
+    Text {
+        text: String,
+    },
     /// A program has run; what it complained about unless it succeeded.
-    Ran { complaint: Option<String> },
+    Ran {
+        complaint: Option<String>,
+    },
     /// It failed: the errno's name ("ECONNRESET") and what was tried.
-    Failed { errno: String, what: String },
+    Failed {
+        errno: String,
+        what: String,
+    },
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! How does an actor carry out a command?
+//! Command loop of an actor.
 
 use std::collections::HashMap;
 use std::io;

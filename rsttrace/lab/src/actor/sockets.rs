@@ -1,4 +1,4 @@
-//! What can an actor do with its TCP sockets?
+//! Socket operations of an actor.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};

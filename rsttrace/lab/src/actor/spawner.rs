@@ -1,4 +1,4 @@
-//! How does the demo start an actor?
+//! Start of an actor.
 
 use std::path::PathBuf;
 use std::process::{Child, Command as Program, Stdio};

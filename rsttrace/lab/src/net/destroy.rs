@@ -1,4 +1,4 @@
-//! How is a connection of another process destroyed, as `ss -K` does it?
+//! Destroying a connection of another process, as `ss -K` does.
 
 use std::io;
 use std::net::SocketAddr;

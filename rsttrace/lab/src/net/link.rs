@@ -1,4 +1,4 @@
-//! How are links, addresses and routes made in this process's network namespace?
+//! Links, addresses and routes in the current network namespace.
 
 use std::io;
 use std::net::IpAddr;

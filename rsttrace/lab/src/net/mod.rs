@@ -1,4 +1,4 @@
-//! How does the demo change the network without any tool installed?
+//! Network configuration without external tools.
 
 pub mod destroy;
 pub mod link;

@@ -1,4 +1,4 @@
-//! How is a netlink request sent, and how is its outcome known?
+//! Netlink requests and their results.
 
 use std::io;
 use std::num::NonZeroI32;

@@ -1,4 +1,4 @@
-//! How is a packet dropped, rejected or redirected without the nft tool?
+//! nftables rules (drop, reject, redirect) without the nft tool.
 //!
 //! Speaks nfnetlink: one table of family inet a rule set, one base chain for each hook in use.
 
@@ -54,7 +54,6 @@ pub enum Verdict {
 /// A rule on TCP segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
-    /// Where.
     pub hook: Hook,
     /// The port that must fit.
     pub port: Port,
@@ -62,7 +61,6 @@ pub struct Rule {
     pub flags: Option<FlagMatch>,
     /// What else must fit.
     pub only: Option<Only>,
-    /// What then.
     pub verdict: Verdict,
 }
 

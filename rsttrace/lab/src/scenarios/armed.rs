@@ -1,4 +1,4 @@
-//! How does a scenario go on after it was opened, alone or while others wait?
+//! A scenario after it was opened.
 
 use std::collections::VecDeque;
 use std::thread::sleep;

@@ -1,4 +1,4 @@
-//! Which resets come in numbers, or close to others that they have nothing to do with?
+//! Scenarios with many resets, or unrelated resets close together.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use crate::truth::Truth;
 /// A service is restarted the hard way.
 pub const DEPLOY_RESTART: Scenario = Scenario {
     name: "deploy-restart",
-    title: "a server is killed with 8 connections, each silent for another time, requests unread",
+    title: "a server is killed with 8 connections with different idle times and unread requests",
     family: Family::V4,
     can_predate: false,
     suite: Suite::Long,
@@ -34,7 +34,7 @@ pub const DEPLOY_RESTART: Scenario = Scenario {
 /// The same the soft way: every connection gets a FIN at that instant, and is written to a little later.
 pub const GRACEFUL_RESTART: Scenario = Scenario {
     name: "graceful-restart",
-    title: "a server exits with 8 connections, each silent for another time; the client writes to them",
+    title: "a server exits with 8 connections with different idle times; the client writes to them",
     family: Family::V4,
     can_predate: false,
     suite: Suite::Long,
@@ -123,7 +123,7 @@ fn restart(lab: &mut Lab, mut flock: Flock) -> Result<Staged, StageError> {
 /// A client resets its leg to a proxy, which resets the other.
 pub const PROXY_PASSES_ON: Scenario = Scenario {
     name: "proxy-passes-on",
-    title: "the client resets; HAProxy, between, resets the server",
+    title: "the client resets; HAProxy in between resets the server",
     family: Family::V4,
     can_predate: false,
     suite: Suite::Long,
@@ -151,7 +151,7 @@ pub const PROXY_PASSES_ON: Scenario = Scenario {
 /// The other way round.
 pub const PROXY_PASSES_BACK: Scenario = Scenario {
     name: "proxy-passes-back",
-    title: "the server resets; HAProxy, between, resets the client (option nolinger)",
+    title: "the server resets; HAProxy in between resets the client (option nolinger)",
     family: Family::V4,
     can_predate: false,
     suite: Suite::Long,

@@ -1,4 +1,4 @@
-//! How do scenarios with a real balancer begin? With a client and a server that have talked through it.
+//! Fixture for scenarios with a real load balancer: client and server that have exchanged data through it.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};

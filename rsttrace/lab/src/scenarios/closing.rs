@@ -1,4 +1,4 @@
-//! Which resets does a process cause by the way it ends a connection?
+//! Resets caused by the way in which a process ends a connection.
 
 use super::pair::Pair;
 use super::{Armed, Family, Scenario, Staged, Suite, confirm};
@@ -281,7 +281,7 @@ pub const DISCONNECT: Scenario = Scenario {
 /// SOCK_DESTROY by another process, as `ss -K` does it.
 pub const SOCKET_DESTROYED: Scenario = Scenario {
     name: "socket-destroyed",
-    title: "destroyed from outside, as ss -K does it",
+    title: "socket destroyed by another process, as by ss -K",
     family: Family::Both,
     can_predate: true,
     suite: Suite::Short,

@@ -1,4 +1,4 @@
-//! Which resets does a firewall on this host send?
+//! Resets of a firewall on this host.
 
 use super::handshake::refused;
 use super::pair::Pair;
@@ -98,7 +98,7 @@ pub const REJECT_ESTABLISHED: Scenario = Scenario {
 /// The router answers in the server's name.
 pub const REJECT_FORWARDED: Scenario = Scenario {
     name: "firewall-reject-forwarded",
-    title: "the router's firewall rejects a SYN in the server's name",
+    title: "the router's firewall rejects a SYN with the server's address",
     family: Family::Both,
     can_predate: false,
     suite: Suite::Short,

@@ -1,4 +1,4 @@
-//! How do scenarios with many connections begin? With one client and one server that get more of them as time goes on.
+//! Fixture for many connections between one client and one server.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -19,11 +19,9 @@ pub struct Flock {
     pub server: Actor,
     pub flows: Vec<Flow>,
     listener: Socket,
-    /// The client's address.
     from: IpAddr,
 }
 
-/// One connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Flow {
     pub at_client: Socket,

@@ -1,4 +1,4 @@
-//! Which resets does a box on the way write in the names of both ends?
+//! Resets that a device on the path sends with the addresses of both ends.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::truth::{Hidden, Truth};
 /// A box that resets both ends at its timeout, and that the configuration names.
 pub const EXPIRED: Scenario = Scenario {
     name: "expired-resets-both",
-    title: "a box on the way resets both ends at its timeout",
+    title: "a device on the path resets both ends at its timeout",
     family: Family::Both,
     can_predate: true,
     suite: Suite::Long,
@@ -70,7 +70,7 @@ pub const EXPIRED: Scenario = Scenario {
 /// The same, where the timeout has to be learned.
 pub const LEARNED: Scenario = Scenario {
     name: "expired-learned",
-    title: "a box on the way resets at its timeout, for the seventh and eighth time",
+    title: "a device on the path resets at its timeout, for the seventh and eighth time",
     family: Family::Both,
     can_predate: false,
     suite: Suite::Long,
@@ -110,7 +110,7 @@ fn open_two_more(mut flock: Flock, mut device: Actor, due: Instant) -> Result<Ar
 /// The same once, in a shape that tells the box from the peer by nothing.
 pub const AMBIGUOUS: Scenario = Scenario {
     name: "expired-looks-like-peer",
-    title: "a box on the way resets both ends at its timeout, each as its peer would",
+    title: "a device on the path resets both ends at its timeout, imitating each peer",
     family: Family::V4,
     can_predate: false,
     suite: Suite::Long,
@@ -142,7 +142,7 @@ pub const AMBIGUOUS: Scenario = Scenario {
 /// The peer knows nothing of "its" reset and goes on talking: the proof that needs no TTL.
 pub const PEER_TALKS_ON: Scenario = Scenario {
     name: "injected-peer-talks-on",
-    title: "RST that looks like the peer's, but the peer goes on talking",
+    title: "RST that looks like the peer's, but the peer keeps sending",
     family: Family::V4,
     can_predate: false,
     suite: Suite::Long,
@@ -189,7 +189,7 @@ pub const PEER_TALKS_ON: Scenario = Scenario {
 /// The balancer drops all its connections at once: they have nothing in common but the instant.
 pub const FAILOVER: Scenario = Scenario {
     name: "failover-burst",
-    title: "a box on the way resets 8 connections of different silences at one instant",
+    title: "a device on the path resets 8 connections with different idle times at once",
     family: Family::V4,
     can_predate: false,
     suite: Suite::Long,

@@ -1,4 +1,4 @@
-//! Which resets end a handshake?
+//! Resets that end a handshake.
 
 use std::net::SocketAddr;
 
@@ -55,7 +55,7 @@ pub fn connect_to_closed(
 /// The same after a listener has gone: the port has a past.
 pub const PORT_CLOSED_LATELY: Scenario = Scenario {
     name: "port-closed-lately",
-    title: "connect to a port whose listener has gone",
+    title: "connect to a port whose listener was closed",
     family: Family::V4,
     can_predate: true,
     suite: Suite::Short,

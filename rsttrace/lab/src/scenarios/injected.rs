@@ -1,4 +1,4 @@
-//! Which resets come from somebody who is not the peer's TCP?
+//! Resets that are not sent by the TCP stack of the peer.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::truth::{Hidden, Truth};
 pub const RAW_SOCKET: Scenario =
     Scenario {
         name: "raw-socket",
-        title: "RST written by a raw socket on the server",
+        title: "RST sent through a raw socket on the server",
         family: Family::Both,
         can_predate: true,
         suite: Suite::Short,
@@ -62,7 +62,7 @@ pub const RAW_SOCKET: Scenario =
 /// The router injects a RST with the exact sequence number: it is accepted.
 pub const EXACT: Scenario = Scenario {
     name: "injected-exact",
-    title: "RST injected on the way with the exact sequence number",
+    title: "RST injected on the path with the exact sequence number",
     family: Family::Both,
     // Its evidence is the TTL of the handshake, which must have been seen.
     can_predate: false,
@@ -94,7 +94,7 @@ pub const EXACT: Scenario = Scenario {
 /// The router injects a RST in the window, not exact: a challenge ACK answers it.
 pub const IN_WINDOW: Scenario = Scenario {
     name: "injected-in-window",
-    title: "RST in the window but not exact: challenge ACK",
+    title: "RST in window but not exact: challenge ACK",
     family: Family::Both,
     can_predate: true,
     suite: Suite::Short,
@@ -118,7 +118,7 @@ pub const IN_WINDOW: Scenario = Scenario {
 /// The router injects a RST out of the window: it is dropped.
 pub const OUT_OF_WINDOW: Scenario = Scenario {
     name: "injected-out-of-window",
-    title: "RST out of the window: dropped",
+    title: "RST out of window: dropped",
     family: Family::V4,
     can_predate: true,
     suite: Suite::Short,

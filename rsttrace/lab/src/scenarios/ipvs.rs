@@ -1,4 +1,4 @@
-//! Which resets come of IPVS that has forgotten a connection, and which go through it and are not its doing?
+//! Resets of connections that IPVS has expired, and resets that only pass IPVS.
 //!
 //! IPVS sends no reset itself: what belongs to no entry of it is passed over, and reaches the balancer's own TCP or, not
 //! translated, the other end.
@@ -21,7 +21,7 @@ use crate::truth::Truth;
 /// The client's next packet is not balanced and reaches the balancer's own TCP.
 pub const NAT_ANSWERS_CLIENT: Scenario = Scenario {
     name: "expired-ipvs-answers-client",
-    title: "IPVS (NAT) forgot the connection; the balancer's own TCP answers the client",
+    title: "IPVS (NAT) expired the connection; the TCP stack of the load balancer answers the client",
     family: Family::V4,
     // What the balancer's host knows of it is the handshake that passed, which must have been seen.
     can_predate: false,
@@ -34,7 +34,7 @@ pub const NAT_ANSWERS_CLIENT: Scenario = Scenario {
 /// The same where only the client's packets pass the balancer: the server answers on its own.
 pub const DIRECT_ROUTING: Scenario = Scenario {
     name: "expired-ipvs-direct-routing",
-    title: "IPVS (direct routing) forgot the connection; the director's own TCP answers the client",
+    title: "IPVS (direct routing) expired the connection; the TCP stack of the director answers the client",
     family: Family::V4,
     can_predate: false,
     suite: Suite::Long,
@@ -81,7 +81,7 @@ fn answered_by_balancer(
 /// The server can know as little as with any other translation that was forgotten: its peer's own TCP answered.
 pub const NAT_PEER_ANSWERS: Scenario = Scenario {
     name: "expired-ipvs-peer-answers",
-    title: "IPVS (NAT) forgot the connection and lets the push pass as it is: the client resets",
+    title: "IPVS (NAT) expired the connection and forwards data untranslated; the client resets",
     family: Family::V4,
     can_predate: false,
     suite: Suite::Long,
@@ -126,7 +126,7 @@ pub const NAT_PEER_ANSWERS: Scenario = Scenario {
 /// The application's own reset, before the timeout is over: others may not keep it waiting.
 pub const NOT_EXPIRED: Scenario = Scenario {
     name: "ipvs-not-expired",
-    title: "close() with SO_LINGER of 0 seconds behind IPVS that had not forgotten the connection",
+    title: "close() with SO_LINGER of 0 seconds behind IPVS, which still has the connection",
     family: Family::V4,
     can_predate: false,
     suite: Suite::Alone,
@@ -150,7 +150,7 @@ pub const NOT_EXPIRED: Scenario = Scenario {
 /// The same where the server's process dies.
 pub const NOT_EXPIRED_UNREAD: Scenario = Scenario {
     name: "ipvs-server-killed",
-    title: "killed (SIGKILL) with 120 bytes unread behind IPVS that had not forgotten the connection",
+    title: "killed (SIGKILL) with 120 bytes unread behind IPVS, which still has the connection",
     family: Family::V4,
     can_predate: false,
     suite: Suite::Alone,
@@ -177,7 +177,7 @@ pub const NOT_EXPIRED_UNREAD: Scenario = Scenario {
 /// The same where the server has lost the connection: its kernel answers the client, through IPVS.
 pub const NOT_EXPIRED_CRASHED: Scenario = Scenario {
     name: "ipvs-not-expired-crashed",
-    title: "the server behind IPVS lost the connection; IPVS had not, and passes the answer on",
+    title: "the server behind IPVS lost the connection; IPVS still has it and forwards the answer",
     family: Family::V4,
     can_predate: false,
     suite: Suite::Alone,

@@ -1,4 +1,4 @@
-//! Which resets answer data that comes after the application has closed?
+//! Resets that answer data after the application has closed.
 
 use super::pair::Pair;
 use super::{Armed, Family, Scenario, Staged, Suite, confirm};
@@ -59,7 +59,7 @@ pub fn write_to_closed(
 /// The process was killed with everything read: its end is closed politely.
 pub const KILLED: Scenario = Scenario {
     name: "data-after-kill",
-    title: "data after the process was killed with all read",
+    title: "data after the process was killed without unread data",
     family: Family::V4,
     can_predate: true,
     suite: Suite::Short,

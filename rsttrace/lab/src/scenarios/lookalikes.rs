@@ -1,4 +1,4 @@
-//! Which resets after a silence are no idle timeout? What looks like a balancer's doing and is the peer's own.
+//! Resets after idle time that are not idle timeouts, but look like one.
 
 use std::time::{Duration, Instant};
 
@@ -58,7 +58,7 @@ pub const SLOW_APPLICATION_UNREAD: Scenario = Scenario {
 /// The peer is gone; its kernel answers what comes after the silence.
 pub const PEER_CRASHED: Scenario = Scenario {
     name: "peer-crashed-in-silence",
-    title: "the peer loses the connection during a silence and answers the next packet",
+    title: "the peer loses the idle connection and answers the next packet with a reset",
     family: Family::Both,
     can_predate: true,
     suite: Suite::Long,
@@ -87,7 +87,7 @@ pub const PEER_CRASHED: Scenario = Scenario {
 /// The same on the path of a hop that is known to forget connections, but not so soon.
 pub const HOP_NOT_EXPIRED: Scenario = Scenario {
     name: "hop-not-expired",
-    title: "the peer crashed; the silence was shorter than the timeout of the hop on the path",
+    title: "the peer crashed; the idle time was shorter than the timeout of the hop on the path",
     family: Family::V4,
     can_predate: false,
     suite: Suite::Long,
@@ -127,7 +127,7 @@ pub const HOP_NOT_EXPIRED: Scenario = Scenario {
 /// A job that writes every two seconds meets peers that are gone: two seconds are the job's rhythm, no timeout.
 pub const PERIODIC_WRITER: Scenario = Scenario {
     name: "periodic-writer",
-    title: "a job that writes every 2 s, on 8 connections whose peer is gone",
+    title: "a job writes every 2 s to 8 connections whose peer no longer exists",
     family: Family::Both,
     can_predate: false,
     suite: Suite::Long,
@@ -168,7 +168,7 @@ fn write_every_two_seconds(
 /// The route of the peer's packets changes by one hop, either way, before it resets.
 pub const REROUTED_LONGER: Scenario = Scenario {
     name: "rerouted-longer",
-    title: "the peer resets after 2.5 s of silence, its TTL one less than before",
+    title: "the peer resets after 2.5 s idle with a TTL one lower than before",
     family: Family::V4,
     can_predate: false,
     suite: Suite::Long,
@@ -180,7 +180,7 @@ pub const REROUTED_LONGER: Scenario = Scenario {
 /// One hop fewer.
 pub const REROUTED_SHORTER: Scenario = Scenario {
     name: "rerouted-shorter",
-    title: "the peer resets after 2.5 s of silence, its TTL one more than before",
+    title: "the peer resets after 2.5 s idle with a TTL one higher than before",
     family: Family::V4,
     can_predate: false,
     suite: Suite::Long,

@@ -1,4 +1,4 @@
-//! Which resets does the demo stage?
+//! The scenarios of the demo.
 //!
 //! A scenario is described once: data, and two steps of code. Its twins look alike and have another truth.
 
@@ -68,7 +68,6 @@ pub enum Suite {
 /// A hop that drops idle connections, as an administrator writes it down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hop {
-    /// Its name.
     pub name: &'static str,
     /// Remote ends of connections that pass it, as the judging host sees them.
     pub network: &'static str,

@@ -1,4 +1,4 @@
-//! How does nearly every scenario begin? With a client and a server that have talked.
+//! Fixture of most scenarios: a client and a server that have exchanged data.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 

@@ -1,4 +1,4 @@
-//! Which process has a connection where the one that listens, the one that accepts and the one that serves differ?
+//! Scenarios in which listening, accepting and serving are different processes.
 
 use super::pair::Pair;
 use super::timeouts::black_hole;

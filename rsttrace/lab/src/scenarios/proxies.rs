@@ -1,4 +1,4 @@
-//! Which resets come of a proxy's idle timeout? Real ones, as Debian ships them.
+//! Idle timeouts of real proxies, as packaged by Debian.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ const fn hop(name: &'static str, network: &'static str, mode: IdleMode) -> Hop {
 /// What HAProxy does to the server: a FIN and at once a RST.
 pub const HAPROXY_SERVER: Scenario = Scenario {
     name: "haproxy-timeout-server",
-    title: "HAProxy's timeout: what the server gets",
+    title: "HAProxy's timeout as seen by the server",
     family: Family::V4,
     can_predate: true,
     suite: Suite::Long,

@@ -1,5 +1,5 @@
-//! Which verdicts must loss, delay and reordering on the path not change? Those of the plain scenarios, staged once more
-//! under netem.
+//! Plain scenarios with loss, delay and reordering on the path, which must not change the verdicts. Staged
+//! with netem.
 
 use super::closing::{UNREAD, close_unread, close_with_linger_zero};
 use super::handshake::connect_to_closed;
@@ -129,7 +129,7 @@ pub const REORDERED_PORT_CLOSED: Scenario = Scenario {
 /// The peer's genuine RST may come before what it had sent before it.
 pub const OVERTAKING: Scenario = Scenario {
     name: "reset-overtakes-data",
-    title: "the peer's RST overtakes its own data on the way",
+    title: "the peer's RST overtakes its own data on the path",
     twins: &["reordered-before-reset", "injected-in-window"],
     open: |_, version| under(&REORDERING, version, send_and_reset),
     ..PLAIN

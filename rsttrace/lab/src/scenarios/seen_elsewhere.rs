@@ -1,4 +1,4 @@
-//! What do those see of a reset who did not send it: its receiver, the router on its way?
+//! Scenarios seen by the receiver or a router instead of the sender.
 
 use super::pair::Pair;
 use super::{Armed, Family, Scenario, Staged, Suite, confirm};

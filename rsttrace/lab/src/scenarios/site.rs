@@ -1,5 +1,5 @@
-//! Which addresses does a scenario have for itself? Hops of the configuration and what is learned of a path then
-//! disturb no other scenario.
+//! Addresses reserved for one scenario, so that configured hops and learned timeouts
+//! do not affect other scenarios.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

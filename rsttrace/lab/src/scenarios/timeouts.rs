@@ -1,4 +1,4 @@
-//! What happens when the peer goes silent?
+//! Scenarios with a peer that stops answering.
 
 use super::pair::Pair;
 use super::{Armed, Family, Scenario, Staged, Suite, confirm};
@@ -48,7 +48,7 @@ pub const KEEPALIVE: Scenario = Scenario {
 /// speaks again.
 pub const USER_TIMEOUT: Scenario = Scenario {
     name: "user-timeout",
-    title: "TCP_USER_TIMEOUT ended the connection silently, the peer speaks later",
+    title: "TCP_USER_TIMEOUT ended the connection without a packet; the peer sends later",
     family: Family::V4,
     can_predate: true,
     suite: Suite::Short,

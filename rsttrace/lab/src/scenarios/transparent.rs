@@ -1,5 +1,5 @@
-//! Which resets come of a transparent balancer that has forgotten a connection? It translates addresses and has no
-//! sockets: its timeout is conntrack's, its first sign of life the answer to the next packet.
+//! Resets after a transparent load balancer has expired a connection. It translates addresses and has no
+//! sockets: its timeout is that of conntrack, and it first reacts to the next packet.
 
 use std::net::{SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use crate::truth::{Hidden, Truth};
 /// The balancer's firewall rejects what belongs to no connection: in the client's name.
 pub const REJECTED_PUSH: Scenario = Scenario {
     name: "expired-nat-rejects-server",
-    title: "the balancer forgot the connection and rejects the server's push",
+    title: "the load balancer expired the connection and rejects data from the server",
     family: Family::V4,
     // What the balancer's host knows of it is the handshake that passed, which must have been seen.
     can_predate: false,
@@ -68,7 +68,7 @@ pub const REJECTED_PUSH: Scenario = Scenario {
 /// Without such a rule, the client's next packet is not translated and reaches the balancer's own TCP.
 pub const ANSWERED_BY_BALANCER: Scenario = Scenario {
     name: "expired-nat-answers-client",
-    title: "the balancer forgot the connection and its own TCP answers the client",
+    title: "the load balancer expired the connection; its own TCP stack answers the client",
     family: Family::V4,
     // As above.
     can_predate: false,
@@ -88,7 +88,7 @@ pub const ANSWERED_BY_BALANCER: Scenario = Scenario {
 /// The same where nothing is known of the path beforehand.
 pub const ANSWERED_BY_UNKNOWN_BALANCER: Scenario = Scenario {
     name: "expired-nat-unconfigured",
-    title: "a balancer that no configuration names forgot the connection and answers the client",
+    title: "a load balancer that is not configured expired the connection and answers the client",
     family: Family::V4,
     can_predate: false,
     suite: Suite::Long,
@@ -149,7 +149,7 @@ fn answered_by_balancer(
 /// where the push comes from the server's own address.
 pub const ANSWERED_BY_PEER: Scenario = Scenario {
     name: "expired-nat-peer-answers",
-    title: "the balancer forgot the connection and passes the push on as it is: the client resets",
+    title: "the load balancer expired the connection and forwards data untranslated; the client resets",
     family: Family::V4,
     can_predate: false,
     suite: Suite::Long,

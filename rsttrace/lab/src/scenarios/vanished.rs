@@ -1,4 +1,4 @@
-//! Which resets answer a peer whose connection is not there any more?
+//! Resets that answer a peer whose connection no longer exists.
 
 use super::pair::Pair;
 use super::{Armed, Family, Scenario, Staged, Suite};
@@ -13,7 +13,7 @@ use crate::truth::Truth;
 /// The server lost the connection and nobody listens any more.
 pub const HALF_OPEN: Scenario = Scenario {
     name: "half-open",
-    title: "data for a connection the server has lost, no listener",
+    title: "data for a connection that the server has lost, no listener",
     family: Family::Both,
     can_predate: true,
     suite: Suite::Short,

@@ -1,4 +1,4 @@
-//! Which container, pod and unit does a control group's path stand for? Pure.
+//! Container, pod and unit from a cgroup path. Pure.
 //!
 //! There is no interface to ask; the names are conventions of Docker, containerd, CRI-O, Podman, LXC, the kubelet
 //! (cgroupfs and systemd drivers) and systemd. A path that follows none of them yields nothing.

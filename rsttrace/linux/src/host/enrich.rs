@@ -1,4 +1,4 @@
-//! What does the pipeline have to know about the host when an event arrives?
+//! Adds host facts (processes, names, settings) to an event.
 //!
 //! Cost: an event that names no process reads nothing; one that does reads `/proc` once for each process.
 

@@ -1,4 +1,4 @@
-//! In which cloud does this host run?
+//! Detection of the cloud in which this host runs.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What does not change while the tool runs?
+//! Host facts that are constant during a trace.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -13,9 +13,9 @@ pub fn host_facts(started: BootTime, coverage: Coverage) -> anyhow::Result<HostF
     Ok(HostFacts {
         host: clock::hostname().map(Into::into),
         boot_id: clock::boot_id()
-            .context("read /proc/sys/kernel/random/boot_id")?
+            .context("cannot read /proc/sys/kernel/random/boot_id")?
             .into(),
-        realtime_offset_ns: clock::realtime_offset_ns().context("read the clocks")?,
+        realtime_offset_ns: clock::realtime_offset_ns().context("cannot read the clocks")?,
         started,
         coverage,
         environment: environment::of_this_host(),

@@ -1,4 +1,4 @@
-//! What does this process itself cost?
+//! CPU time and memory of this process.
 
 use std::time::{Duration, SystemTime};
 

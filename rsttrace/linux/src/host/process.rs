@@ -1,4 +1,4 @@
-//! Which program, container and unit is a process?
+//! Program, container and unit of a process.
 
 use std::io::Read;
 use std::sync::Arc;

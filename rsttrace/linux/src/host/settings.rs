@@ -1,4 +1,4 @@
-//! What is a network namespace set to do with quiet TCP connections?
+//! Settings of a network namespace that affect idle TCP connections.
 //!
 //! `/proc/sys/net` shows the namespace of the thread that looks, whoever mounted it, so other namespaces are read by
 //! a thread that goes there and ends
@@ -50,7 +50,7 @@ pub fn of_namespace(path: &Path, inode: Option<u32>) -> io::Result<NetSettings> 
         Ok(of_this_namespace())
     })?;
     let ended = visit.join();
-    ended.unwrap_or_else(|_| Err(io::Error::other("the visiting thread ended")))
+    ended.unwrap_or_else(|_| Err(io::Error::other("the namespace thread exited")))
 }
 
 /// Connections that connection tracking remembers in the calling thread's namespace; absent where it is not there.

@@ -1,4 +1,4 @@
-//! Which process has this socket open right now?
+//! Lookup of the process that has a socket open.
 //!
 //! Decision: the answer names a process as the holder only if it is the only one, among those looked at, that holds the
 //! socket. A socket inherited across fork() is held by several, and `/proc` cannot tell which of them uses it: then the one
@@ -38,7 +38,6 @@ const FRUITLESS: u32 = 3;
 /// Threads of a process that are asked for children.
 const THREADS: usize = 64;
 
-/// Where to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Search {
     /// The process that listened and all that descend from it: its workers. If none of them has it, the processes of its
@@ -50,7 +49,6 @@ pub enum Search {
     Everyone(Option<u32>),
 }
 
-/// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Holder {
     /// One process has it. Its thread is not known, so `comm` is the process's; `start` is exact to a clock tick.

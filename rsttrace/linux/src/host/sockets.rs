@@ -1,4 +1,4 @@
-//! Which TCP sockets of this network namespace listen or are connected, are they kept alive, and who has them?
+//! TCP sockets of this network namespace: listeners, connections, keepalive and owners.
 //!
 //! The list comes from sock_diag, as `ss` has it; it says of connections whether the keepalive timer runs. Of
 //! listeners it does not: their option is read from a copy of the descriptor, where that is permitted.

@@ -1,4 +1,4 @@
-//! Which processes does an event name, and whose open file would name another? Pure.
+//! Processes that an event names, and sockets whose owner needs a lookup. Pure.
 
 use super::socket_holder::Search;
 use crate::event::{Body, OwnerSource, Ownership, SenderSocket, Sent, Socket, Task, TcpState};

@@ -1,4 +1,4 @@
-//! How is each row of the hooks' table tried, and what is written down about it?
+//! Attaches each row of the table of hooks, and records the result.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -18,7 +18,6 @@ use super::tracer::Options;
 /// What came of the table.
 #[derive(Default)]
 pub struct Attached {
-    /// Its rows.
     pub hooks: Hooks,
     /// Copies of the classifiers' descriptors; not attached yet.
     pub programs: Programs,
@@ -62,7 +61,7 @@ pub fn all(object: &mut Object, kernel: &KernelFacts, options: &Options) -> Atta
 impl Attached {
     /// Tries the ways to a fact until one works.
     fn row(&mut self, object: &mut Object, kernel: &KernelFacts, row: &'static Row) -> HookState {
-        let mut why = "no way to it".to_owned();
+        let mut why = "not available".to_owned();
         for way in row.ways {
             match kernel
                 .fits(way)
@@ -155,7 +154,7 @@ impl Attached {
                 let _ = program.unload();
                 self.hz
                     .map(drop)
-                    .ok_or_else(|| "jiffies fit no rate that kernels are built with".to_owned())
+                    .ok_or_else(|| "measured tick matches no kernel HZ value".to_owned())
             }
             Attachment::Shared if self.hooks.has_program(name) => Ok(()),
             Attachment::Shared => Err(format!("{name} is not attached")),
@@ -186,7 +185,7 @@ fn run_iterator(program: &mut Iter) -> Result<(), String> {
     let mut file = link.into_file().map_err(|error| chain(&error))?;
     std::io::copy(&mut file, &mut std::io::sink())
         .map(drop)
-        .map_err(|error| format!("reading the iterator: {error}"))
+        .map_err(|error| format!("cannot read the iterator: {error}"))
 }
 
 fn rate(object: &mut Object, name: &str) -> Result<Option<u32>, String> {

@@ -1,4 +1,4 @@
-//! What does the attaching thread do when it starts, and when something happens?
+//! The thread that attaches classifiers.
 //!
 //! News of interfaces in all namespaces come by one socket in a namespace of its own: there every namespace gets an
 //! id, which tells the socket of its interfaces and of its end without keeping it alive.
@@ -20,7 +20,6 @@ use super::vigil::Vigil;
 /// Until when there is nothing to be looked for.
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
 
-/// The thread's state.
 pub(super) struct Attacher {
     options: InterfaceOptions,
     programs: Programs,
@@ -80,7 +79,7 @@ impl Attacher {
                     },
                     Err(error) => {
                         names.add_problem(format!(
-                            "no news from other network namespaces (CAP_SYS_ADMIN?): {error}"
+                            "cannot listen for changes in other network namespaces (CAP_SYS_ADMIN missing?): {error}"
                         ));
                         News::Home(Listener::open(false)?)
                     }
@@ -210,7 +209,9 @@ impl Attacher {
                     // It ended meanwhile.
                     Err(error) if netns::is_gone(&error) => return,
                     Err(error) => {
-                        log::debug!("no news from network namespace {inode}: {error}");
+                        log::debug!(
+                            "cannot listen for changes in network namespace {inode}: {error}"
+                        );
                         None
                     }
                 }
@@ -346,7 +347,7 @@ impl Attacher {
             Ok(())
         });
         if let Err(error) = result {
-            log::debug!("network namespace {inode} ended before its filters: {error}");
+            log::debug!("network namespace {inode} was removed before its filters: {error}");
         }
     }
 
@@ -479,7 +480,7 @@ fn attach(
         ))
     };
     let Some(pair) = choice::pair(programs, link.link_type) else {
-        problem(format!("link type {} is not understood", link.link_type));
+        problem(format!("unsupported link type {}", link.link_type));
         return State::LeftOut;
     };
     match tc::attach(connection, mode, link.ifindex, pair) {

@@ -1,4 +1,4 @@
-//! Where does the running kernel keep a member, and how does it name its enumerators?
+//! BTF reader: offsets of structure members and names of enumerators.
 //!
 //! A reader for the little of BTF that the tool needs (Documentation/bpf/btf.rst): offsets of structure members,
 //! names of an enumeration, parameters of a tracepoint's prototype. It borrows the bytes and keeps one offset a type,
@@ -48,23 +48,21 @@ pub enum BtfError {
     /// The file could not be read.
     #[error("cannot read {path}: {source}")]
     Read {
-        /// The file.
         path: String,
         /// What the system said.
         source: std::io::Error,
     },
     /// It does not begin as BTF of this machine's byte order does.
-    #[error("not BTF of this machine's byte order")]
+    #[error("BTF has the wrong byte order")]
     NotBtf,
     /// It ends early, or a length in it points outside.
-    #[error("BTF is cut off or damaged at type {0}")]
+    #[error("BTF is truncated or damaged at type {0}")]
     Damaged(u32),
     /// It has a kind of type that came after this reader.
-    #[error("BTF has an unknown kind {kind} at type {id}")]
+    #[error("unknown BTF kind {kind} at type {id}")]
     UnknownKind {
         /// Type id.
         id: u32,
-        /// The kind.
         kind: u8,
     },
     /// An extract of it does not answer as all of it does.

@@ -1,4 +1,4 @@
-//! Which namespaces and interfaces do the options ask for, and which programs fit an interface?
+//! Selection of namespaces, interfaces and programs by the options.
 
 use std::collections::HashMap;
 

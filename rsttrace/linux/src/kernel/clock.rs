@@ -1,4 +1,4 @@
-//! How many jiffies does the kernel count in a second?
+//! Measurement of the kernel tick (HZ).
 //!
 //! Sockets keep their clocks in jiffies, and no file says how long one is. The program `clock` reports the kernel's
 //! jiffies beside the monotonic clock; both stand still while the machine sleeps. Jiffies begin at `INITIAL_JIFFIES`,

@@ -1,4 +1,4 @@
-//! What did the probes see and lose, and what did they cost?
+//! Counters and cost of the eBPF programs.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 

@@ -1,4 +1,4 @@
-//! Which interface and which namespace does an event speak of?
+//! Names of interfaces and network namespaces.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;

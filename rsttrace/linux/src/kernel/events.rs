@@ -1,4 +1,4 @@
-//! Events from the kernel: a transport carries them, a reader decides when it is read.
+//! Event transport from the kernel: ring buffer or perf event array.
 //!
 //! Both transports hand out the same bytes. While nothing happens the reader is registered with epoll and nothing
 //! wakes it. The first event wakes it; from then on it reads once in a batching delay, unregistered, so that a
@@ -22,7 +22,6 @@ use super::sys;
 use super::tracer::Options;
 use crate::vitals::BufferVitals;
 
-/// How events travel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Transport {
     /// BPF ring buffer, shared by all CPUs.

@@ -1,4 +1,4 @@
-//! Which resets did the probes count and not describe?
+//! Counts of resets that the eBPF programs suppressed.
 
 use aya::Ebpf;
 use aya::maps::{Array, MapData, PerCpuArray};
@@ -24,7 +24,6 @@ pub struct FloodMaps {
 pub struct ClassTotal {
     /// Below `rsttrace_common::flood::CLASSES`.
     pub class: u16,
-    /// All.
     pub seen: u64,
     /// Those of them that were not described on purpose.
     pub suppressed: u64,

@@ -1,4 +1,4 @@
-//! Which kernel hooks give which fact, and which of them work here?
+//! Table of the kernel hooks and the facts that they provide.
 
 /// Something the tool wants to learn from the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -175,7 +175,7 @@ const DESTROY: Program = program(
 const SEND_RESET: Attachment = Attachment::Tracepoint("tcp_send_reset");
 const REASONED: &str = "tcp_send_reset";
 const SENDERS: &[&str] = &["tcp_v4_send_reset", "tcp_v6_send_reset"];
-const LOCAL_STATE: &str = "the kernel gives no reasons (sockets' resets have them from 6.12 on, others from 6.10): causes are told from the socket's state and the segment, and likely at most";
+const LOCAL_STATE: &str = "the kernel provides no reset reasons (sockets: since 6.12, others: since 6.10); causes are derived from socket state and segment, and are at most likely";
 
 /// Hooks in the order they are attached: what a reset needs to know is remembered before resets are reported.
 ///
@@ -212,7 +212,7 @@ pub const TABLE: &[Row] = &[
                 costs: Some("accepted connections have no recorded owner"),
             },
         ],
-        costs: "owners, closers and ages of connections are not recorded; processes are looked up while their sockets are open",
+        costs: "owner, closer and age of connections are not recorded; processes are only found while their sockets are open",
         extra: false,
     },
     Row {
@@ -225,7 +225,7 @@ pub const TABLE: &[Row] = &[
                 Attachment::Entry("security_sock_graft"),
             )],
         )],
-        costs: "who accepted a connection is not recorded: until it is looked up, a worker's connection counts as its listener's (quality inherited)",
+        costs: "the process that accepts a connection is not recorded; until it is looked up, the listener counts as the owner (quality inherited)",
         extra: true,
     },
     Row {
@@ -242,7 +242,7 @@ pub const TABLE: &[Row] = &[
                 &[program("tcp_send_reset_no_reason", SEND_RESET)],
             ),
         ],
-        costs: "resets this host sends are seen on the wire only: no kernel reason, no process",
+        costs: "resets sent by this host are seen on the wire only, without kernel reason and process",
         extra: false,
     },
     Row {
@@ -279,7 +279,7 @@ pub const TABLE: &[Row] = &[
                 &[program("kprobe_tcp_send_reset", Attachment::Probe(SENDERS))],
             ),
         ],
-        costs: "resets this host sends without a socket (port closed, connection gone) are seen on the wire only",
+        costs: "resets sent without a socket (closed port, unknown connection) are seen on the wire only",
         extra: false,
     },
     Row {
@@ -320,7 +320,7 @@ pub const TABLE: &[Row] = &[
                 )],
             ),
         ],
-        costs: "the headers of a received reset are known only where a classifier saw the packet",
+        costs: "headers of received resets are only known if a TC classifier sees the packet",
         extra: true,
     },
     Row {
@@ -333,7 +333,7 @@ pub const TABLE: &[Row] = &[
                 Attachment::Tracepoint("tcp_receive_reset"),
             )],
         )],
-        costs: "resets this host accepts are seen on the wire only: no process",
+        costs: "resets received by this host are seen on the wire only, without process",
         extra: false,
     },
     Row {
@@ -346,7 +346,7 @@ pub const TABLE: &[Row] = &[
                 program("tc_egress_l2", Attachment::Classifier),
             ],
         )],
-        costs: "no packets: a reset by a firewall, a raw socket or a middlebox cannot be told from the peer's",
+        costs: "no packet headers: resets from firewalls, raw sockets and middleboxes cannot be distinguished from those of the peer",
         extra: false,
     },
     Row {
@@ -359,7 +359,7 @@ pub const TABLE: &[Row] = &[
                 program("tc_egress_l3", Attachment::Classifier),
             ],
         )],
-        costs: "no packets on tunnels and other interfaces without a link-layer header",
+        costs: "no packet headers on tunnels and other interfaces without a link-layer header",
         extra: false,
     },
     Row {
@@ -369,7 +369,7 @@ pub const TABLE: &[Row] = &[
             &[],
             &[program("seed_sockets", Attachment::Iterator("task_file"))],
         )],
-        costs: "sockets that were open before the tool started have no recorded owner",
+        costs: "sockets opened before the start of rsttrace have no recorded owner",
         extra: false,
     },
     Row {
@@ -379,7 +379,7 @@ pub const TABLE: &[Row] = &[
             &[],
             &[program("clock", Attachment::TestRun)],
         )],
-        costs: "idle times cannot be computed from the sockets' own clocks",
+        costs: "idle times cannot be derived from socket timestamps",
         extra: false,
     },
 ];

@@ -1,4 +1,4 @@
-//! Where do classifiers go, and who keeps that so while interfaces and namespaces come and go?
+//! Attaching classifiers to all interfaces while interfaces and namespaces come and go.
 //!
 //! One thread does: it alone enters other network namespaces, so the rest of the process never leaves its own.
 
@@ -17,9 +17,7 @@ pub use super::tc::TcMode;
 /// Where classifiers go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InterfaceOptions {
-    /// By which mechanism.
     pub mode: TcMode,
-    /// Into which namespaces.
     pub scope: Scope,
     /// Only interfaces with these names; empty: all.
     pub names: Vec<String>,
@@ -42,7 +40,6 @@ impl Default for InterfaceOptions {
     }
 }
 
-/// Which network namespaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Scope {
     /// Every one that a process or a name in /run/netns holds, new ones within a second. Without the right to enter
@@ -102,7 +99,7 @@ impl Interfaces {
                 log::info!("attaching to the remaining interfaces in the background")
             }
             Err(RecvTimeoutError::Disconnected) => {
-                return Err(io::Error::other("the attaching thread ended"));
+                return Err(io::Error::other("the attach thread exited"));
             }
         }
         Ok(Self {

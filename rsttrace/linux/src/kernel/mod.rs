@@ -1,4 +1,4 @@
-//! The kernel edge: how do the probes get into the kernel, and how do their events come out?
+//! The kernel edge: loads eBPF programs and reads their events.
 //!
 //! The only place that knows aya. [`Tracer::start`] loads and attaches; what the kernel refuses is data
 //! ([`Hooks`]), and dropping the tracer takes everything off again.

@@ -1,4 +1,4 @@
-//! Who came into which network namespace, said by the kernel?
+//! Notifications of threads that enter network namespaces (perf events).
 //!
 //! `PERF_RECORD_NAMESPACES`: written when a thread is made, and when it calls unshare(2) or setns(2) (`perf_event_fork`,
 //! `perf_event_namespaces`, kernel/events/core.c). There is no filter, so every fork is told of, which costs it some

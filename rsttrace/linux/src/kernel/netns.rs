@@ -1,4 +1,4 @@
-//! Which network namespaces are there, who holds them, and how does a thread get into one?
+//! Network namespaces: listing and entering.
 //!
 //! A descriptor kept open would keep a namespace alive after its last process, so only the way to it is remembered
 //! and opened for the moment of a visit.
@@ -19,7 +19,6 @@ const OWN: &str = "/proc/thread-self/ns/net";
 /// Inode number of a namespace: unique among those alive.
 pub type Inode = u32;
 
-/// A network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Namespace {
     /// As `readlink /proc/PID/ns/net` shows it.
@@ -33,7 +32,6 @@ pub struct Namespace {
 /// What keeps a namespace alive and leads to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Holder {
-    /// This process.
     Own,
     /// Another process, by its id.
     Process(u32),
@@ -146,7 +144,7 @@ impl Traveller {
         if there.metadata()?.ino() as Inode != inode {
             return Err(io::Error::new(
                 io::ErrorKind::NotFound,
-                "its holder is gone",
+                "its process has exited",
             ));
         }
         setns(&there, CloneFlags::CLONE_NEWNET)?;

@@ -1,4 +1,4 @@
-//! What must the eBPF object be told about this kernel before it is loaded, and how do its programs get verified?
+//! Preparation of the eBPF object for the running kernel, and loading through the verifier.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -164,14 +164,14 @@ impl KernelFacts {
             if let Attachment::Tracepoint(name) = program.attachment
                 && !self.tracepoints.contains_key(name)
             {
-                return Err(format!("this kernel has no tracepoint {name}"));
+                return Err(format!("no tracepoint {name} in this kernel"));
             }
             if matches!(program.attachment, Attachment::Probe(_)) && !cfg!(target_arch = "x86_64") {
-                return Err("the probe's program knows the registers of x86_64 only".to_owned());
+                return Err("kprobes are supported on x86_64 only".to_owned());
             }
             for function in program.attachment.functions() {
                 if !self.functions.contains_key(function) {
-                    return Err(format!("this kernel has no function {function} to hook"));
+                    return Err(format!("no function {function} in this kernel"));
                 }
             }
         }
@@ -182,9 +182,9 @@ impl KernelFacts {
         let counted = |name: &str, actual: Option<&usize>, expected: usize| match actual {
             Some(actual) if *actual == expected => Ok(()),
             Some(actual) => Err(format!(
-                "{name} has {actual} parameters here, not {expected}"
+                "{name} has {actual} parameters in this kernel, expected {expected}"
             )),
-            None => Err(format!("this kernel has no {name}")),
+            None => Err(format!("no {name} in this kernel")),
         };
         match *need {
             Need::TracepointParameters(name, count) => {
@@ -192,9 +192,9 @@ impl KernelFacts {
             }
             Need::Parameters(name, count) => counted(name, self.functions.get(name), count),
             Need::Function(name) if self.functions.contains_key(name) => Ok(()),
-            Need::Function(name) => Err(format!("this kernel has no {name}")),
+            Need::Function(name) => Err(format!("no {name} in this kernel")),
             Need::Reason(name) if self.reasons.iter().any(|(_, known)| known == name) => Ok(()),
-            Need::Reason(name) => Err(format!("this kernel does not know the reason {name}")),
+            Need::Reason(name) => Err(format!("no reset reason {name} in this kernel")),
         }
     }
 }
@@ -219,7 +219,7 @@ impl Object {
         });
         let (kernel, types) = read?;
         let loader =
-            loader.map_err(|_| StartError::Failed("reading BTF ended early".to_owned()))?;
+            loader.map_err(|_| StartError::Failed("the BTF reader thread exited".to_owned()))?;
         let ebpf = load(loader, options, &kernel)?;
         let object = Self {
             ebpf,
@@ -275,7 +275,7 @@ impl Object {
     pub fn unload(&mut self, name: &str) {
         self.verified.remove(name);
         if let Some(Err(error)) = self.ebpf.program_mut(name).map(unload) {
-            debug!("{name} was not loaded: {error}");
+            debug!("cannot load {name}: {error}");
         }
     }
 

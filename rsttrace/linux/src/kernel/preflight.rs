@@ -1,4 +1,4 @@
-//! May this process trace here, and can this kernel be traced?
+//! Checks of privileges and kernel support before tracing.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use super::btf;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Rights are missing (exit code 3).
-    #[error("not permitted: {} missing. Run as root (sudo rsttrace …), or give the program file the capabilities (the last one for the other network namespaces): setcap cap_bpf,cap_perfmon,cap_net_admin,cap_sys_admin=ep FILE", missing.join(", "))]
+    #[error("not permitted: {} missing. Run as root (sudo rsttrace …), or add capabilities to the binary (cap_sys_admin is for other network namespaces): setcap cap_bpf,cap_perfmon,cap_net_admin,cap_sys_admin=ep FILE", missing.join(", "))]
     NotPermitted {
         /// Names of the capabilities.
         missing: Vec<String>,
@@ -18,9 +18,7 @@ pub enum StartError {
     /// The kernel lacks what the tool cannot do without (exit code 4).
     #[error("this kernel is not supported: {missing}. {advice}")]
     NotSupported {
-        /// What it lacks.
         missing: String,
-        /// The next step.
         advice: &'static str,
     },
     /// Something else went wrong (exit code 1).
@@ -28,11 +26,10 @@ pub enum StartError {
     Failed(String),
 }
 
-const BTF_ADVICE: &str = "Use a kernel built with CONFIG_DEBUG_INFO_BTF=y (all current distributions do), 5.10 or newer; in a container, mount /sys";
-const LOCKDOWN_ADVICE: &str = "Boot with lockdown=integrity (or none) instead of lockdown=confidentiality: the latter forbids BPF to read kernel memory";
+const BTF_ADVICE: &str = "Use Linux 5.10 or newer with CONFIG_DEBUG_INFO_BTF=y (the default in current distributions); in a container, mount /sys";
+const LOCKDOWN_ADVICE: &str = "Boot with lockdown=integrity or without lockdown; lockdown=confidentiality forbids BPF programs to read kernel memory";
 /// What to do where no hook at all could be used.
-pub const HOOKS_ADVICE: &str =
-    "Each refusal above names its reason; run again with -v for the whole of it";
+pub const HOOKS_ADVICE: &str = "The warnings above give the reasons; run again with -v for details";
 
 /// Checks rights first, then the kernel.
 pub fn check() -> Result<(), StartError> {
@@ -44,23 +41,19 @@ pub fn check() -> Result<(), StartError> {
     }
     if std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !is_initial(&map)) {
         let missing = vec![
-            "CAP_BPF in the initial user namespace (this is a user namespace of its own)"
-                .to_owned(),
+            "CAP_BPF in the initial user namespace (this process runs in another one)".to_owned(),
         ];
         return Err(StartError::NotPermitted { missing });
     }
     if !has_btf() {
-        return Err(no_btf(format!(
-            "it has no type information at {}",
-            btf::VMLINUX
-        )));
+        return Err(no_btf(format!("no BTF at {}", btf::VMLINUX)));
     }
     if is_locked_down(
         std::fs::read_to_string("/sys/kernel/security/lockdown").ok(),
         std::fs::read_to_string("/proc/cmdline").ok(),
     ) {
         return Err(StartError::NotSupported {
-            missing: "it is locked down for confidentiality".to_owned(),
+            missing: "lockdown mode is confidentiality".to_owned(),
             advice: LOCKDOWN_ADVICE,
         });
     }

@@ -1,4 +1,4 @@
-//! Requests and notifications of rtnetlink: interfaces, ids of network namespaces, filters.
+//! rtnetlink requests and notifications: interfaces, ids of network namespaces, filters.
 //!
 //! Requests are messages of netlink-packet-route. Of an answer only the attributes that are needed are parsed, each by
 //! itself: one that a future kernel adds or changes hides neither the others nor the interface.
@@ -303,7 +303,7 @@ pub fn announce(
     let request = RouteNetlinkMessage::GetNsId(message(vec![fd]));
     connection.ask(request, 0, |body| id = id.or_else(|| namespace_id(body)))?;
     id.filter(|id| *id >= 0)
-        .ok_or_else(|| io::Error::other("the kernel does not tell its id"))
+        .ok_or_else(|| io::Error::other("the kernel returned no id"))
 }
 
 /// Reads `RTM_NEWNSID` and `RTM_DELNSID`.

@@ -1,4 +1,4 @@
-//! Which system calls does the kernel edge need that no dependency wraps safely?
+//! System calls of the kernel edge without a safe wrapper in our dependencies.
 #![allow(unsafe_code)]
 
 use std::io;

@@ -1,4 +1,4 @@
-//! How is a pair of classifiers put on one interface, and taken off again, without disturbing anybody?
+//! Attaching and detaching TC classifiers on one interface.
 //!
 //! TCX links (6.6) end with their descriptors, even when the process is killed. On older kernels filters are put on a
 //! clsact qdisc, with a priority and a name of our own; they outlast a killed process, so the name also tells whether
@@ -190,7 +190,7 @@ pub fn sweep(connection: &mut Connection, ifindex: u32) {
             continue;
         }
         had_qdisc |= filter.name == NAME_WITH_QDISC;
-        log::info!("taking away a filter that an earlier run left on interface {ifindex}");
+        log::info!("removing a filter left by an earlier run on interface {ifindex}");
         delete_filter(connection, filter.header);
     }
     if had_qdisc {
@@ -218,7 +218,7 @@ fn delete_filter(connection: &mut Connection, header: TcHeader) {
     let kind = TcAttribute::Kind(TcFilterBpf::KIND.to_owned());
     let filter = TcMessage::from_parts(header, vec![kind]);
     match connection.request(RouteNetlinkMessage::DelTrafficFilter(filter), 0) {
-        Err(error) if !is_gone(&error) => log::warn!("a filter stays: {error}"),
+        Err(error) if !is_gone(&error) => log::warn!("cannot remove a filter: {error}"),
         _ => {}
     }
 }
@@ -229,13 +229,13 @@ fn delete_empty_qdisc(connection: &mut Connection, ifindex: u32) {
         let _ = connection.dump(filters(ifindex, parent), |_| others += 1);
     }
     if others > 0 {
-        log::info!("leaving the clsact qdisc on interface {ifindex}: others use it now");
+        log::info!("keeping the clsact qdisc on interface {ifindex}: it is in use by others");
         return;
     }
     let qdisc = RouteNetlinkMessage::DelQueueDiscipline(qdisc(ifindex));
     match connection.request(qdisc, 0) {
         Err(error) if !is_gone(&error) => {
-            log::warn!("the clsact qdisc of interface {ifindex} stays: {error}")
+            log::warn!("cannot remove the clsact qdisc of interface {ifindex}: {error}")
         }
         _ => {}
     }

@@ -1,4 +1,4 @@
-//! How does tracing start and stop: what is checked, loaded and attached, in which order, and what is given up on the way?
+//! Start and stop of tracing: checks, loading, attaching.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -17,10 +17,8 @@ use super::object::{self, KernelFacts, Object};
 use super::preflight::{self, HOOKS_ADVICE, StartError};
 use super::sys;
 
-/// How to trace.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How events travel.
     pub transport: Transport,
     /// Bytes of the ring, or of the perf buffers of all CPUs together; rounded up to a power of two. The ring counts
     /// twice in the process's resident memory, as the kernel maps it twice in a row.
@@ -109,7 +107,7 @@ impl Prepared {
     pub fn new(options: &Options) -> Result<Self, StartError> {
         preflight::check()?;
         if let Err(error) = sys::raise_memlock() {
-            debug!("RLIMIT_MEMLOCK not raised: {error}; only kernels before 5.11 need it");
+            debug!("cannot raise RLIMIT_MEMLOCK: {error}; required before Linux 5.11 only");
         }
         sys::keep_heap_small();
         let (kernel, mut object) = Object::load(options)?;
@@ -262,7 +260,7 @@ impl Tracer {
         for (name, program) in self.ebpf.programs_mut() {
             let unloaded = object::unload(program);
             if let Err(error) = unloaded {
-                debug!("{name} was not loaded: {error}");
+                debug!("cannot load {name}: {error}");
             }
         }
     }
@@ -275,7 +273,7 @@ impl Tracer {
         match aya_log::EbpfLogger::init(&mut self.ebpf) {
             Ok(logger) => Some(DebugLog(logger)),
             Err(error) => {
-                debug!("the probes log nothing: {error}");
+                debug!("no log from the eBPF programs: {error}");
                 None
             }
         }

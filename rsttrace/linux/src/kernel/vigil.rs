@@ -1,4 +1,4 @@
-//! When must namespaces be looked for, when is it enough to be told?
+//! Decides between notifications and polling for new network namespaces.
 //!
 //! While little happens the kernel tells who moves, and without movements nothing is done at all. Being told costs each
 //! fork a little, so where there are many, or where the kernel does not tell, it looks by itself, about once a second.
@@ -107,8 +107,8 @@ impl Vigil {
                     Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
                     Err(error) => {
                         log::info!(
-                            "new network namespaces are looked for once a second, as the kernel does not tell of \
-                             them (CAP_PERFMON?): {error}"
+                            "polling for new network namespaces, because perf events are not available \
+                             (CAP_PERFMON missing?): {error}"
                         );
                         self.is_refused = true;
                     }

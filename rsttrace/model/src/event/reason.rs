@@ -1,4 +1,4 @@
-//! The reasons the kernel gives for a reset: `enum sk_rst_reason`, include/net/rstreason.h.
+//! Reset reasons of the kernel: `enum sk_rst_reason`, include/net/rstreason.h.
 
 use std::fmt;
 

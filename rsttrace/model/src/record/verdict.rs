@@ -1,6 +1,6 @@
-//! The verdict on a reset: who, why, at what cost and how sure, and the text that explains it.
+//! The verdict of a reset: origin, cause, severity, confidence, and the text that explains it.
 //!
-//! Filters, groups and counters need only the facts, so the text is made when it is first read.
+//! Filters, groups and counters need only the facts, so the text is composed when it is first read.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,44 +12,43 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Cause, Confidence, EvidenceKind, Origin, Sentence, Severity, Word};
 
-/// Who sent a reset, why, what it cost, and how sure that is.
+/// Explanation of a reset.
 #[derive(Clone)]
 pub struct Verdict {
-    /// Who sent it.
+    /// Sender of the reset.
     pub origin: Origin,
-    /// Why.
+    /// Cause of the reset.
     pub cause: Cause,
-    /// What it cost.
+    /// Impact of the reset.
     pub severity: Severity,
-    /// How sure.
+    /// Confidence in origin and cause.
     pub confidence: Confidence,
     explanation: Arc<LazyLock<Explanation, Explain>>,
 }
 
 type Explain = Box<dyn FnOnce() -> Explanation + Send>;
 
-/// A verdict in words.
+/// Text of a verdict.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Explanation {
-    /// One plain sentence.
+    /// Summary in one sentence.
     pub summary: String,
-    /// The facts the verdict rests on.
+    /// Facts that support the verdict.
     pub evidence: Vec<Evidence>,
-    /// What to change, each a sentence with the concrete setting; may be empty.
+    /// Recommended changes, each a sentence with the concrete setting; may be empty.
     pub advice: Vec<Sentence>,
 }
 
-/// One fact.
+/// One fact that supports a verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Evidence {
-    /// The kind of fact.
+    /// Kind of fact.
     pub kind: Kind,
     /// The fact as a sentence.
     pub detail: Sentence,
 }
 
 impl Evidence {
-    /// A fact of this kind.
     pub fn new(kind: EvidenceKind, detail: impl Into<Sentence>) -> Self {
         Self {
             kind: Kind::Known(kind),
@@ -107,14 +106,13 @@ impl JsonSchema for Kind {
 }
 
 impl Explanation {
-    /// Adds a fact.
     pub fn add(&mut self, kind: EvidenceKind, detail: impl Into<Sentence>) {
         self.evidence.push(Evidence::new(kind, detail));
     }
 }
 
 impl Verdict {
-    /// A verdict that `explain` words when somebody reads it; it is called at most once.
+    /// `explain` composes the text when it is first read; it is called at most once.
     pub fn new(
         (origin, cause): (Origin, Cause),
         severity: Severity,
@@ -130,17 +128,17 @@ impl Verdict {
         }
     }
 
-    /// One plain sentence.
+    /// Summary in one sentence.
     pub fn summary(&self) -> &str {
         &self.explanation.summary
     }
 
-    /// The facts it rests on.
+    /// Facts that support the verdict.
     pub fn evidence(&self) -> &[Evidence] {
         &self.explanation.evidence
     }
 
-    /// What to change, each a sentence with the concrete setting; may be empty.
+    /// Recommended changes, each a sentence with the concrete setting; may be empty.
     pub fn advice(&self) -> &[Sentence] {
         &self.explanation.advice
     }
@@ -165,23 +163,23 @@ impl Verdict {
     }
 }
 
-/// How a verdict is written: the members of `verdict` in a record.
+/// Serialized form: the members of `verdict` in a record.
 #[derive(Debug, PartialEq, Deserialize, JsonSchema)]
-#[schemars(rename = "Verdict", description = "What happened.")]
+#[schemars(rename = "Verdict", description = "Explanation of a reset.")]
 struct Shape<'a> {
-    /// Who.
+    /// Sender of the reset.
     origin: Origin,
-    /// Why.
+    /// Cause of the reset.
     cause: Cause,
-    /// What it cost.
+    /// Impact of the reset.
     severity: Severity,
-    /// How sure.
+    /// Confidence in origin and cause.
     confidence: Confidence,
-    /// One plain sentence.
+    /// Summary in one sentence.
     summary: Cow<'a, str>,
-    /// The facts it rests on.
+    /// Facts that support the verdict.
     evidence: Cow<'a, [Evidence]>,
-    /// What to change, each a sentence with the concrete setting; may be empty.
+    /// Recommended changes, each a sentence with the concrete setting; may be empty.
     advice: Cow<'a, [Sentence]>,
 }
 
@@ -248,8 +246,8 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_reads_is_not_worded() {
-        let dropped = verdict(|| panic!("worded"));
+    fn text_that_is_not_read_is_not_composed() {
+        let dropped = verdict(|| panic!("composed"));
         assert_eq!(dropped.clone().cause, Cause::ResetByPeer);
     }
 

@@ -1,4 +1,4 @@
-//! Which metrics are there, and where does each get its values?
+//! The metrics, and where each gets its values.
 
 use std::time::{Duration, SystemTime};
 
@@ -84,13 +84,13 @@ pub const FAMILIES: &[Family] = &[
     ),
     counter(
         "rsttrace_connections_timed_out_total",
-        "Connections that died without a reset.",
+        "Connections that failed without a reset.",
         &[],
         |judged, _| single(count(judged.timed_out)),
     ),
     counter(
         "rsttrace_events_total",
-        "Events of the kernel by what became of them.",
+        "Kernel events by outcome.",
         &["kind", "outcome"],
         |_, vitals| {
             let events = vitals.events.iter();
@@ -109,7 +109,7 @@ pub const FAMILIES: &[Family] = &[
     ),
     counter(
         "rsttrace_kernel_resets_total",
-        "Resets as the kernel's hooks counted them.",
+        "Resets as counted by the kernel hooks.",
         &["hook", "socket", "reason", "outcome"],
         |_, vitals| {
             let resets = vitals.resets.iter();
@@ -127,31 +127,31 @@ pub const FAMILIES: &[Family] = &[
     ),
     counter(
         "rsttrace_events_undecodable_total",
-        "Events whose bytes made no sense.",
+        "Events that could not be decoded.",
         &[],
         |_, vitals| single(count(vitals.shortfalls.undecodable)),
     ),
     counter(
         "rsttrace_resets_judged_early_total",
-        "Resets judged before their window was over, for want of room.",
+        "Resets finalized before the correlation window closed (table full).",
         &[],
         |_, vitals| single(count(vitals.shortfalls.judged_early)),
     ),
     counter(
         "rsttrace_observations_ambiguous_total",
-        "Observations that fitted several resets and were joined to none.",
+        "Observations that matched several resets and were assigned to none.",
         &[],
         |_, vitals| single(count(vitals.shortfalls.ambiguous)),
     ),
     counter(
         "rsttrace_socket_holders_not_asked_total",
-        "Searches for the process that holds a socket that were left out, for want of rate or time.",
+        "Socket owner lookups skipped because of the rate or time limit.",
         &[],
         |_, vitals| single(count(vitals.shortfalls.holders_not_asked)),
     ),
     counter(
         "rsttrace_sockets_without_owner_total",
-        "Sockets whose owner was not recorded, for want of kernel memory.",
+        "Sockets without a recorded owner (out of kernel memory).",
         &[],
         |_, vitals| optional(vitals.shortfalls.without_owner.map(count)),
     ),
@@ -163,7 +163,7 @@ pub const FAMILIES: &[Family] = &[
     ),
     gauge(
         "rsttrace_hook_active",
-        "1: the fact is had in this way; 0: it is not had.",
+        "1: active via this method; 0: unavailable.",
         &["fact", "way"],
         |_, vitals| {
             let hooks = vitals.hooks.iter();
@@ -177,31 +177,31 @@ pub const FAMILIES: &[Family] = &[
     ),
     counter(
         "rsttrace_bpf_program_run_seconds_total",
-        "Time that an eBPF program ran, if kernel.bpf_stats_enabled.",
+        "Run time of an eBPF program (requires kernel.bpf_stats_enabled=1).",
         &["program"],
         |_, vitals| by_program(vitals, |program| Some(program.cost?.time.as_secs_f64())),
     ),
     counter(
         "rsttrace_bpf_program_runs_total",
-        "Times that an eBPF program ran, if kernel.bpf_stats_enabled.",
+        "Runs of an eBPF program (requires kernel.bpf_stats_enabled=1).",
         &["program"],
         |_, vitals| by_program(vitals, |program| Some(count(program.cost?.runs))),
     ),
     counter(
         "rsttrace_bpf_program_recursion_misses_total",
-        "Times that the kernel skipped an eBPF program as it was interrupted by itself.",
+        "Runs that the kernel skipped because the eBPF program was already running.",
         &["program"],
         |_, vitals| by_program(vitals, |program| program.missed.map(count)),
     ),
     gauge(
         "rsttrace_ring_capacity_bytes",
-        "Size of the buffer between kernel and tool.",
+        "Size of the event buffer.",
         &[],
         |_, vitals| single(count(vitals.buffer.capacity)),
     ),
     gauge(
         "rsttrace_ring_read_peak_bytes",
-        "The most bytes read in a row until the buffer was empty, since the start.",
+        "Largest number of bytes read from the buffer before it was empty.",
         &[],
         |_, vitals| single(count(vitals.buffer.most_read)),
     ),
@@ -213,19 +213,19 @@ pub const FAMILIES: &[Family] = &[
     ),
     gauge(
         "rsttrace_table_capacity_entries",
-        "Entries that a table has room for.",
+        "Capacity of a table.",
         &["table"],
         |_, vitals| by_table(vitals, |table| table.capacity),
     ),
     counter(
         "rsttrace_table_evictions_total",
-        "Entries that were overwritten by those of others.",
+        "Entries overwritten by others.",
         &["table"],
         |_, vitals| by_table(vitals, |table| table.evictions),
     ),
     counter(
         "rsttrace_store_records_total",
-        "Records of the history by what became of them.",
+        "Records of the history by outcome.",
         &["outcome"],
         |_, vitals| {
             let store = vitals.store.iter();
@@ -239,25 +239,25 @@ pub const FAMILIES: &[Family] = &[
     ),
     gauge(
         "rsttrace_store_bytes",
-        "Bytes of the history on the disk.",
+        "Size of the history on disk.",
         &[],
         |_, vitals| optional(vitals.store.map(|store| count(store.bytes))),
     ),
     counter(
         "process_cpu_seconds_total",
-        "CPU time of the tool, user and system.",
+        "CPU time of the process, user and system.",
         &[],
         |_, vitals| optional(vitals.process.map(|own| own.cpu.as_secs_f64())),
     ),
     gauge(
         "process_resident_memory_bytes",
-        "Resident memory of the tool.",
+        "Resident memory of the process.",
         &[],
         |_, vitals| optional(vitals.process.map(|own| count(own.resident))),
     ),
     gauge(
         "process_start_time_seconds",
-        "When the tool began, in seconds since the epoch.",
+        "Start time of the process since the Unix epoch, in seconds.",
         &[],
         |_, vitals| {
             let started = vitals.process.and_then(|own| own.started);
@@ -266,7 +266,7 @@ pub const FAMILIES: &[Family] = &[
     ),
     gauge(
         "rsttrace_build_info",
-        "Always 1; the label tells the version.",
+        "Always 1; the version is in the label.",
         &["version"],
         |_, _| vec![sample([env!("CARGO_PKG_VERSION")], 1.0)],
     ),

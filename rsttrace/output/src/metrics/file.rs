@@ -20,18 +20,17 @@ const LEFT_OVER: Duration = Duration::from_secs(60);
 #[derive(Debug, Error)]
 pub enum FileError {
     /// It may not be written there.
-    #[error("{}: not permitted to write in its folder; run as root, or name a folder that this user may write in", .0.display())]
+    #[error("{}: permission denied; run as root, or use a directory that this user can write to", .0.display())]
     NotPermitted(PathBuf),
     /// It is a folder, or has no name.
-    #[error("{}: this names no file; write one like /var/lib/node_exporter/rsttrace.prom", .0.display())]
+    #[error("{}: not a file name; use one like /var/lib/node_exporter/rsttrace.prom", .0.display())]
     NoFile(PathBuf),
     /// Its folder does not exist.
-    #[error("{}: there is no such folder; make it, or name another file", .0.display())]
+    #[error("{}: no such directory; create it, or use another file", .0.display())]
     NoFolder(PathBuf),
     /// It cannot be written.
-    #[error("{}: {error}; name a file that can be written", file.display())]
+    #[error("{}: {error}; use a writable file", file.display())]
     Unwritable {
-        /// The file.
         file: PathBuf,
         /// What the system says.
         error: io::Error,
@@ -184,13 +183,13 @@ mod tests {
         let at = |name: &str| folder.path().join(name);
         std::fs::write(at("plain"), "").unwrap();
         for (path, next) in [
-            (folder.path().to_owned(), "write one like"),
-            (at("new/"), "write one like"),
-            (PathBuf::from("/"), "write one like"),
-            (PathBuf::new(), "write one like"),
-            (at("missing/x.prom"), "make it"),
-            (at("plain/x.prom"), "make it"),
-            (PathBuf::from("/proc/x.prom"), "name a"),
+            (folder.path().to_owned(), "use one like"),
+            (at("new/"), "use one like"),
+            (PathBuf::from("/"), "use one like"),
+            (PathBuf::new(), "use one like"),
+            (at("missing/x.prom"), "create it"),
+            (at("plain/x.prom"), "create it"),
+            (PathBuf::from("/proc/x.prom"), "use a writable file"),
         ] {
             let error = MetricsFile::new(&path).unwrap_err().to_string();
             assert!(error.contains(next), "{}: {error}", path.display());

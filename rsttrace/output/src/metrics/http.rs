@@ -40,23 +40,17 @@ const TEXT: &str = "text/plain; charset=utf-8";
 pub enum ServeError {
     /// Somebody else listens there.
     #[error(
-        "{0}: the address is in use; choose another port for --metrics, `ss -ltnp` shows who has it"
+        "{0}: address already in use; use another port for --metrics, or find the owner with `ss -ltnp`"
     )]
     InUse(SocketAddr),
     /// This host does not have the address.
-    #[error(
-        "{0}: this host does not have the address; choose one for --metrics that `ip address` shows"
-    )]
+    #[error("{0}: not a local address; use one of `ip address` for --metrics")]
     NotOurs(SocketAddr),
     /// The port needs a right.
-    #[error(
-        "{0}: not permitted to listen there; choose a port for --metrics from 1024 on, or run as root"
-    )]
+    #[error("{0}: permission denied; use a --metrics port of 1024 or higher, or run as root")]
     NotPermitted(SocketAddr),
-    /// Something else.
-    #[error("{address}: {error}; choose another address for --metrics")]
+    #[error("{address}: {error}; use another address for --metrics")]
     Failed {
-        /// Where.
         address: SocketAddr,
         /// What the system says.
         error: io::Error,
@@ -134,13 +128,13 @@ async fn accept(listener: TcpListener, scrapes: mpsc::Sender<Scrape>) {
                         .await
                         .is_err()
                     {
-                        debug!("a metrics connection took too long");
+                        debug!("metrics connection timed out");
                     }
                     drop(place);
                 });
             }
             Err(error) => {
-                debug!("a metrics connection was not accepted: {error}");
+                debug!("cannot accept a metrics connection: {error}");
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -157,7 +151,7 @@ async fn serve(stream: TcpStream, scrapes: mpsc::Sender<Scrape>) {
         .serve_connection(TokioIo::new(stream), service)
         .await;
     if let Err(error) = served {
-        debug!("a metrics connection ended early: {error}");
+        debug!("metrics connection failed: {error}");
     }
 }
 
@@ -167,7 +161,7 @@ async fn respond(
     scrapes: &mpsc::Sender<Scrape>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     if request.uri().path() != PATH {
-        let hint = format!("the metrics are at {PATH}\n");
+        let hint = format!("metrics are at {PATH}\n");
         return Ok(text(StatusCode::NOT_FOUND, CONTENT_TYPE, TEXT, hint));
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -248,7 +242,7 @@ mod tests {
             ("GET /metrics HTTP/1.0", "200", "m 1\n"),
             ("HEAD /metrics HTTP/1.1", "200", ""),
             ("POST /metrics HTTP/1.1", "405", ""),
-            ("GET / HTTP/1.1", "404", "the metrics are at /metrics\n"),
+            ("GET / HTTP/1.1", "404", "metrics are at /metrics\n"),
         ] {
             let answer = ask(address, format!("{line}\r\n{host}").as_bytes()).await;
             let (head, told) = answer.split_once("\r\n\r\n").unwrap();

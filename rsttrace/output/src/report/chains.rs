@@ -1,4 +1,4 @@
-//! Which way did a reset take: who made it, what passed it on, who got it?
+//! Paths of resets: sender, forwarders, receivers.
 //!
 //! Records of one chain follow each other within moments, so only the last chains are held open. Chains of one shape
 //! are counted, and the first of them is drawn.
@@ -54,7 +54,6 @@ pub(super) struct Chain {
 /// Shape: severity, and each record's cause, direction and process.
 type Shape = (usize, Vec<(Cause, Direction, Option<Word>)>);
 
-/// Puts chains together.
 #[derive(Debug)]
 pub(super) struct Chains {
     open: LruCache<(Word, u64), Vec<Record>>,
@@ -191,7 +190,7 @@ fn draw(mut records: Vec<Record>, severity: usize, count: u64) -> Option<Chain> 
                 reset: false,
             });
             stations.push(Station {
-                part: "device on the way",
+                part: "device on the path",
                 made: Some(blamed.verdict.confidence),
                 ..Station::default()
             });
@@ -273,7 +272,7 @@ mod tests {
         let found = drawn(&[record(), record()]);
         assert_eq!((found.len(), found[0].count), (1, 2));
         let parts: Vec<_> = found[0].stations.iter().map(|it| it.part).collect();
-        assert_eq!(parts, ["client", "device on the way", "server"]);
+        assert_eq!(parts, ["client", "device on the path", "server"]);
         assert_eq!(found[0].stations[1].made, Some(Confidence::Likely));
         assert_eq!(found[0].legs[0].label, "handshake TTL 57");
         assert_eq!(found[0].legs[1].label, "RST, TTL 63");

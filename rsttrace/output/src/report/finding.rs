@@ -259,7 +259,6 @@ impl Finding {
     }
 }
 
-/// Puts records together.
 #[derive(Debug)]
 pub(super) struct Findings {
     kinds: BTreeMap<Kind, Finding>,

@@ -1,4 +1,4 @@
-//! What is kept of a trace until its page is written?
+//! Data collected for the report.
 //!
 //! All of it is bounded, however many resets there are.
 
@@ -22,7 +22,6 @@ pub(super) const MOST_ROWS: usize = 5_000;
 const MOST_SUMS: usize = 64;
 /// Kinds of deaths without a reset that are told apart.
 const MOST_DEATHS: usize = 1_000;
-/// Names of hosts.
 const MOST_HOSTS: usize = 1_000;
 
 /// Outputs put together.

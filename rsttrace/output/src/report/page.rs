@@ -29,7 +29,6 @@ const GENERATOR: &str = r#"<meta name="generator" content="rsttrace "#;
 const MARKED: usize = 1_024;
 /// Bars of one table.
 const BARS: usize = 10;
-/// Drawings.
 const WAYS: usize = 6;
 /// Names of hosts in a heading.
 const HOSTS: usize = 3;
@@ -40,10 +39,9 @@ const DEATHS: usize = 10;
 const SEVERITIES: [(Severity, &str); 3] = [
     (Severity::Fault, "connections lost"),
     (Severity::Refused, "attempts refused"),
-    (Severity::Noise, "noise: nobody lost anything"),
+    (Severity::Noise, "noise: no impact"),
 ];
 
-/// The page.
 pub fn page(mut gathering: Gathering, about: &About) -> String {
     let rows = gathering.take_rows();
     let findings = std::mem::take(&mut gathering.findings).finish();
@@ -118,9 +116,9 @@ fn title(gathering: &Gathering) -> String {
 fn lead(gathering: &Gathering, about: &About) -> String {
     let (Some(first), Some(last)) = (gathering.first, gathering.last) else {
         return if about.unread.is_nothing() {
-            "No reset was seen.".to_owned()
+            "No resets.".to_owned()
         } else {
-            "No reset was seen in what could be read; what could not is told below.".to_owned()
+            "No resets in the readable part of the input; see below for the rest.".to_owned()
         };
     };
     let resets = gathering.resets();
@@ -136,7 +134,7 @@ fn lead(gathering: &Gathering, about: &About) -> String {
     if gathering.suppressed > 0 {
         let _ = write!(
             text,
-            ", and {} more that were counted and not described",
+            ", and {} more suppressed by the rate limit",
             count(gathering.suppressed)
         );
     }
@@ -168,13 +166,13 @@ fn key_figures(gathering: &Gathering) -> Markup {
             }
             @if gathering.suppressed > 0 {
                 div {
-                    dt { "counted in floods, not described" }
+                    dt { "suppressed in floods" }
                     dd { (count(gathering.suppressed)) }
                 }
             }
             @if gathering.dead > 0 {
                 div {
-                    dt { "connections that died without a reset" }
+                    dt { "connections failed without a reset" }
                     dd { (count(gathering.dead)) }
                 }
             }
@@ -190,15 +188,15 @@ fn uncounted(gathering: &Gathering, sums: &[SuppressedRecord]) -> Markup {
     html! {
         @if !sums.is_empty() {
             section #floods {
-                h2 { "Counted, not described" }
-                p { "In floods samples are described and the others counted exactly, as sums." }
+                h2 { "Suppressed resets" }
+                p { "In a flood only a sample of the resets has records. The others are counted exactly." }
                 (rows::sums(sums, gathering.suppressed))
             }
         }
         @if !deaths.is_empty() {
             section #deaths {
-                h2 { "Died without a reset" }
-                p { (things(gathering.dead, "connection")) " ended without one: retransmissions ran out, or ICMP ended them." }
+                h2 { "Failures without a reset" }
+                p { (things(gathering.dead, "connection")) " failed without a reset: retransmission timeout or ICMP error." }
                 ul {
                     @for ((process, error), number) in deaths.iter().take(DEATHS) {
                         li { (shown(process, 60)) ": " (shown(error, 40)) " (" (count(**number)) ")" }
@@ -214,7 +212,7 @@ fn about_page(gathering: &Gathering, about: &About) -> Markup {
     let unread = &about.unread;
     html! {
         section #about {
-            h2 { "About this page" }
+            h2 { "About this report" }
             dl .about {
                 dt { "Source" }
                 dd { (shown(&about.source, 400)) }
@@ -234,15 +232,15 @@ fn about_page(gathering: &Gathering, about: &About) -> Markup {
                 dt { "Lost" }
                 dd {
                     @match about.lost {
-                        None => { "The source does not tell whether events were lost before they were judged." }
+                        None => { "The input does not record event loss." }
                         Some(0) => { "Nothing." }
-                        Some(lost) => { (things(lost, "event")) " before they were judged: numbers here are too low by as many." }
+                        Some(lost) => { (things(lost, "event")) " lost; the numbers in this report are too low by this amount." }
                     }
                 }
                 dt { "Not read" }
                 dd {
                     @if unread.is_nothing() {
-                        "Nothing: all of the source was understood."
+                        "Nothing; the input was read completely."
                     }
                     @if let Some(early) = &unread.early {
                         p { (shown(early, 400)) }
@@ -252,8 +250,8 @@ fn about_page(gathering: &Gathering, about: &About) -> Markup {
                     }
                     @if unread.lines > 0 {
                         p {
-                            (things(unread.lines, "line")) " of the source "
-                            (if unread.lines == 1 { "is no record:" } else { "are no records:" })
+                            (things(unread.lines, "line")) " of the input "
+                            (if unread.lines == 1 { "is not a record:" } else { "are not records:" })
                         }
                         ul {
                             @for line in &unread.first { li { (shown(line, 240)) } }
@@ -263,11 +261,11 @@ fn about_page(gathering: &Gathering, about: &About) -> Markup {
                         }
                     }
                 }
-                dt { "How sure" }
+                dt { "Confidence" }
                 dd {
-                    b { "certain" } ": a reason given by the kernel, or two independent facts. "
-                    b { "likely" } ": one sound heuristic. "
-                    b { "possible" } ": a hint only. A finding is as sure as the weakest of its records."
+                    b { "certain" } ": the kernel gave the reason, or two independent facts agree. "
+                    b { "likely" } ": one strong heuristic. "
+                    b { "possible" } ": a hint only. A finding has the lowest confidence of its records."
                 }
             }
         }
@@ -396,17 +394,17 @@ mod tests {
     fn what_was_left_out_of_a_source_is_told() {
         let mut about = about();
         about.unread = Unread::default();
-        assert!(page(Gathering::default(), &about).contains("all of the source was understood"));
+        assert!(page(Gathering::default(), &about).contains("was read completely"));
         about
             .unread
             .leave_out("frames cut before the end of the TCP header", 12);
         about.unread.leave_out("malformed packets", 0);
         about.unread.early = Some("it ends within a frame".to_owned());
         let text = page(Gathering::default(), &about);
-        assert!(text.contains("No reset was seen in what could be read"));
+        assert!(text.contains("No resets in the readable part"));
         assert!(text.contains("frames cut before the end of the TCP header: 12"));
         assert!(text.contains("it ends within a frame"));
-        assert!(!text.contains("was understood") && !text.contains("malformed"));
+        assert!(!text.contains("was read completely") && !text.contains("malformed"));
     }
 
     #[test]
@@ -438,14 +436,14 @@ mod tests {
         }
         let text = page(gathering, &about());
         assert!(text.contains(">2,000</td>") && !text.contains(">1,950</td>"));
-        assert!(text.contains("Smaller sums: 1,902,225 resets"), "{text}");
+        assert!(text.contains("Smaller counts: 1,902,225 resets"), "{text}");
     }
 
     #[test]
     fn without_a_reset_there_is_a_page_that_says_so() {
         let mut about = about();
         about.unread = Unread::default();
-        assert!(page(Gathering::default(), &about).contains("No reset was seen."));
+        assert!(page(Gathering::default(), &about).contains("No resets."));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What do the lines of a file hold?
+//! Parsing of JSON Lines.
 
 use std::io::{self, BufRead, Read as _};
 
@@ -24,7 +24,7 @@ pub enum LinesError {
     Read(#[from] io::Error),
     /// Not one of them is a record.
     #[error(
-        "none of {lines} lines is a record ({first}); give a file that `rsttrace watch -o json` wrote"
+        "none of {lines} lines is a record ({first}); use the output of `rsttrace watch -o json`"
     )]
     NoRecord {
         /// Lines that are not empty.
@@ -49,7 +49,7 @@ pub fn lines(mut input: impl BufRead, mut take: impl FnMut(Output)) -> Result<Un
         number += 1;
         if read as u64 == LONGEST && !line.ends_with(b"\n") {
             input.skip_until(b'\n')?;
-            unread.note(|| format!("line {number}: longer than a MiB"));
+            unread.note(|| format!("line {number}: longer than 1 MiB"));
             continue;
         }
         let text = line.trim_ascii();
@@ -90,20 +90,20 @@ struct Head {
 fn output(line: &[u8]) -> Result<Output, String> {
     let reason = |error: serde_json::Error| {
         if error.is_data() {
-            format!("no record: {error}")
+            format!("not a record: {error}")
         } else {
             format!("not JSON: {error}")
         }
     };
     let head: Head = serde_json::from_slice(line).map_err(reason)?;
     if head.time.parse::<Timestamp>().is_err() {
-        return Err(format!("{} is no time", head.time));
+        return Err(format!("{} is not a valid time", head.time));
     }
     match head.schema.as_str() {
         SCHEMA => serde_json::from_slice(line).map(Output::Reset),
         TIMED_OUT_SCHEMA => serde_json::from_slice(line).map(Output::TimedOut),
         SUPPRESSED_SCHEMA => serde_json::from_slice(line).map(Output::Suppressed),
-        other => return Err(format!("schema {other} is not known")),
+        other => return Err(format!("unknown schema {other}")),
     }
     .map_err(reason)
 }
@@ -143,8 +143,8 @@ mod tests {
         let first = unread.first.join("; ");
         for part in [
             "line 3: not JSON",
-            "line 5: no record",
-            "line 6: schema x is not known",
+            "line 5: not a record",
+            "line 6: unknown schema x",
         ] {
             assert!(first.contains(part), "{first}");
         }
@@ -169,7 +169,7 @@ mod tests {
         text.extend_from_slice(line(RECORD).as_bytes());
         let (outputs, unread) = read(&text);
         assert_eq!(outputs.len(), 1);
-        assert_eq!(unread.unwrap().first, ["line 1: longer than a MiB"]);
+        assert_eq!(unread.unwrap().first, ["line 1: longer than 1 MiB"]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Resets by severity, and the causes, processes and peers with most of them.
+//! Resets by severity, and the most frequent causes, processes and peers.
 
 use crate::record::Severity;
 use crate::summary::tally;

@@ -1,4 +1,4 @@
-//! When did resets come: how many in each step of time?
+//! Counts of resets per time step.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -383,7 +383,7 @@ fn place(process: &Process) -> Option<String> {
 /// What happened, then what to do about it.
 fn sentence(record: &Record) -> String {
     let verdict = &record.verdict;
-    let mut text = escape(&verdict.summary()).into_owned();
+    let mut text = escape(verdict.summary()).into_owned();
     if is_older_than_the_tool(record) {
         text.push_str(" (opened before start)");
     }

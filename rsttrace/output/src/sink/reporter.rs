@@ -202,7 +202,7 @@ mod tests {
         reporter.finish(Totals::default()).unwrap();
         let seen = seen.0.lock().unwrap();
         assert_eq!(seen.0, 0);
-        assert!(seen.1.contains("1 more left out"), "{}", seen.1);
+        assert!(seen.1.contains("1 more excluded"), "{}", seen.1);
     }
 
     #[test]

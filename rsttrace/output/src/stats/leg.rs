@@ -1,4 +1,4 @@
-//! Which records tell of one reset? Each of its ends on this host has one, and each hop.
+//! Identity of a reset across the records of its ends and hops.
 
 use crate::record::{Endpoint, Record, Word};
 

@@ -1,4 +1,4 @@
-//! After which silences do resets come, and which timeouts are near?
+//! Distribution of idle times before resets, and matching timeouts.
 //!
 //! Buckets are of about equal width on a logarithmic scale, named by times that people set. Each begins 3 % before its name, so
 //! that resets at a timeout of five minutes are in one bucket although some came at 299.9 s and some at 300.1 s.

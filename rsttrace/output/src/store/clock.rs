@@ -1,4 +1,4 @@
-//! What time is it, if the clock of this host may be wrong by years?
+//! Clock for the age of records that tolerates a wrong system time.
 //!
 //! Without a clock that runs while the machine is off, or with a wrong one, the time after a boot is anything until it is set. A
 //! history must not be erased by that: a leap ahead counts only once the clock has kept its time for a day.

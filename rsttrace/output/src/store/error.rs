@@ -1,4 +1,4 @@
-//! Why is there no history, or none of this moment?
+//! Errors of the history.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,57 +10,44 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// Nothing was ever kept there.
-    #[error("{}: no history is kept there; `rsttrace watch --store` keeps one, --store FILE names another", .0.display())]
+    #[error("{}: no history there; create one with `rsttrace watch --store`, or use another file with --store FILE", .0.display())]
     Missing(PathBuf),
     /// The user may not.
-    #[error("{}: not permitted; run as root, or name a file of --store that this user may use", .0.display())]
+    #[error("{}: permission denied; run as root, or use a file that this user can access with --store FILE", .0.display())]
     NotPermitted(PathBuf),
     /// It is something else.
-    #[error("{}: this is no history of rsttrace; name another file", .0.display())]
+    #[error("{}: not a history of rsttrace; use another file", .0.display())]
     Foreign(PathBuf),
     /// A later rsttrace wrote it.
-    #[error("{}: written by a later rsttrace (format {version}, this one knows {}); use that one, or name another file", file.display(), super::schema::VERSION)]
-    Newer {
-        /// The file.
-        file: PathBuf,
-        /// Its format.
-        version: i64,
-    },
+    #[error("{}: written by a newer rsttrace (format {version}, supported: {}); upgrade rsttrace, or use another file", file.display(), super::schema::VERSION)]
+    Newer { file: PathBuf, version: i64 },
     /// It is older than what can be read without being changed.
-    #[error("{}: written by an earlier rsttrace; `rsttrace watch --store` brings it up to date", .0.display())]
+    #[error("{}: written by an older rsttrace; run `rsttrace watch --store` once to upgrade it", .0.display())]
     Older(PathBuf),
     /// Its content makes no sense.
-    #[error("{}: damaged ({problem}); move it away, and a new one is begun", file.display())]
-    Damaged {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
+    #[error("{}: damaged ({problem}); move the file away to start a new history", file.display())]
+    Damaged { file: PathBuf, problem: String },
     /// Another process keeps its history there.
-    #[error("{}: {} keeps its history there; end it, or name another file", file.display(), pid.map_or("another rsttrace".to_owned(), |pid| format!("rsttrace with pid {pid}")))]
+    #[error("{}: already in use by {}; stop that process, or use another file", file.display(), pid.map_or("another rsttrace".to_owned(), |pid| format!("rsttrace (PID {pid})")))]
     InUse {
-        /// The file.
         file: PathBuf,
         /// Who; absent if that is not known.
         pid: Option<u32>,
     },
     /// No room.
-    #[error("{}: the disk is full; free some of it, or give a smaller --keep-size", .0.display())]
+    #[error("{}: the disk is full; free disk space, or use a smaller --keep-size", .0.display())]
     Full(PathBuf),
     /// The disk has room, and the limit leaves none.
-    #[error("{}: the limit of its size leaves no room; give a greater --keep-size", .0.display())]
+    #[error("{}: the size limit is reached; use a larger --keep-size", .0.display())]
     Crowded(PathBuf),
     /// Another user made it.
-    #[error("{}: it belongs to another user; name another file", .0.display())]
+    #[error("{}: belongs to another user; use another file", .0.display())]
     Others(PathBuf),
     /// Another program that is in the middle of reading or writing it keeps it from being written.
-    #[error("{}: another program that uses it keeps it from being written; end that", .0.display())]
+    #[error("{}: locked by another program; stop that program", .0.display())]
     Held(PathBuf),
-    /// Anything else.
-    #[error("{}: {problem}; name a file that can be read and written", file.display())]
+    #[error("{}: {problem}; use a readable and writable file", file.display())]
     Failed {
-        /// The file.
         file: PathBuf,
         /// What the system says.
         problem: String,

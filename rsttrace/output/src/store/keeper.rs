@@ -1,4 +1,4 @@
-//! How are records stored without the tracer ever waiting for a disk?
+//! Thread that writes the history, so that tracing never waits for a disk.
 //!
 //! A thread of its own takes them from a queue: half a second after the first one came or when there are many, whichever is
 //! sooner, so one that is killed loses less than a second. While nothing comes it sleeps. If the disk cannot follow, the queue is
@@ -81,7 +81,7 @@ impl Keeper {
         if waiting.outputs.len() >= MOST {
             drop(waiting);
             self.shared.lose(1, || {
-                format!("{}: the disk does not follow", self.file.display())
+                format!("{}: the disk is too slow", self.file.display())
             });
             return;
         }
@@ -137,7 +137,6 @@ impl Shared {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The thread.
     fn keep(&self, mut writer: Writer) {
         let mut batch = Vec::new();
         let mut expires = self.expire(&mut writer);
@@ -146,7 +145,7 @@ impl Shared {
             if !restricted {
                 // In between, what comes is stored.
                 restricted = writer.restrict(SLICE).unwrap_or_else(|error| {
-                    warn!("what is beyond the limit of the history stays for now: {error}");
+                    warn!("cannot delete records above the size limit of the history: {error}");
                     again = true;
                     true
                 });
@@ -164,7 +163,7 @@ impl Shared {
                 if let Some(error) = appended.error {
                     self.lose(appended.lost, || error.to_string());
                 } else if self.failing.swap(false, Ordering::Relaxed) {
-                    info!("records are stored again");
+                    info!("writing to the history works again");
                 }
             }
             if ended {
@@ -217,7 +216,7 @@ impl Shared {
         match writer.expire(now, at) {
             Ok(expires) => Some(Instant::now() + rest(expires, now)?),
             Err(error) => {
-                warn!("old records are not removed: {error}");
+                warn!("cannot delete expired records: {error}");
                 Some(Instant::now() + Duration::from_secs(3_600))
             }
         }
@@ -227,7 +226,7 @@ impl Shared {
     fn lose(&self, number: u64, why: impl FnOnce() -> String) {
         self.lost.fetch_add(number, Ordering::Relaxed);
         if !self.failing.swap(true, Ordering::Relaxed) {
-            warn!("{}; records that are not stored are counted", why());
+            warn!("{}; the missing records are counted", why());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Does another process keep its history in this file?
+//! Lock file: only one process writes a history.
 //!
 //! A lock of the kernel's on a file beside it: gone with the process that held it, however that ended. Not on the database itself:
 //! to close a second descriptor of that would take SQLite's own locks away.

@@ -1,4 +1,4 @@
-//! How does a line of JSON become few bytes, and the same line again?
+//! Compression of JSON lines with a dictionary.
 //!
 //! Records are alike, and each is packed by itself so that it can be read by itself. So what they have in common is in a
 //! dictionary: lines like those that will come. It is part of the format: with another one nothing could be read.
@@ -19,13 +19,11 @@ pub(super) const MOST: usize = 1 << 20;
 /// How a line is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coding {
-    /// As it is.
     Plain = 0,
     /// Its length as four bytes, the least first, then a frame of zstd with the dictionary.
     Packed = 1,
 }
 
-/// Packs lines.
 pub(super) struct Packer(Compressor<'static>);
 
 impl Packer {
@@ -47,7 +45,6 @@ impl Packer {
     }
 }
 
-/// Unpacks lines.
 pub(super) struct Unpacker(Decompressor<'static>);
 
 impl Unpacker {

@@ -1,4 +1,4 @@
-//! Which of the stored records are wanted?
+//! Queries of the history.
 //!
 //! What SQLite can look at is looked at there, so that few records are unpacked; it may let through more than is wanted, never less.
 //! What comes out of it is looked at again.

@@ -1,4 +1,4 @@
-//! What does a store hold? For whoever asks, while another process writes.
+//! Reading the history, also while another process writes.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -25,12 +25,10 @@ pub struct Store {
     file: PathBuf,
 }
 
-/// A stored record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stored {
     /// Its number: of two the one that was judged later has the greater one.
     pub id: i64,
-    /// What was judged.
     pub output: Output,
     /// The line that `watch -o json` writes of it, without its end.
     pub line: String,
@@ -350,7 +348,7 @@ impl Packed {
         let id = self.id;
         let line = unpacker
             .unpack(self.coding, self.line)
-            .ok_or_else(|| StoreError::damaged(file, format!("record {id} cannot be unpacked")))?;
+            .ok_or_else(|| StoreError::damaged(file, format!("cannot decompress record {id}")))?;
         let parsed = match self.kind {
             kind if kind == Kind::Reset as i64 => {
                 serde_json::from_str(&line).map(|it| Output::Reset(Box::new(it)))

@@ -1,4 +1,4 @@
-//! How many pages will rows take?
+//! Estimate of the pages that rows will need.
 //!
 //! As SQLite puts rows behind one another: a row that does not fit behind the one before begins a page, and what is too long for a
 //! page goes on in pages of its own.

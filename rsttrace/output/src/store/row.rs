@@ -1,4 +1,4 @@
-//! Which columns does a record become?
+//! Columns of a record.
 
 use std::io;
 use std::net::IpAddr;
@@ -61,7 +61,7 @@ impl Row {
             }
         };
         if scratch.len() > MOST {
-            return Err(io::Error::other("a record of more than 1 MiB"));
+            return Err(io::Error::other("record larger than 1 MiB"));
         }
         (row.coding, row.line) = packer.pack(scratch);
         Ok(row)
@@ -162,7 +162,7 @@ pub(super) fn nanoseconds(time: &str) -> io::Result<i64> {
     time.parse::<Timestamp>()
         .ok()
         .and_then(|time| i64::try_from(time.as_nanosecond()).ok())
-        .ok_or_else(|| io::Error::other(format!("{time}: no time that can be kept")))
+        .ok_or_else(|| io::Error::other(format!("{time}: invalid time")))
 }
 
 /// In network order: 4 bytes or 16. The addresses of a network are between its first and its last.

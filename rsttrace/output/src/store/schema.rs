@@ -1,4 +1,4 @@
-//! Which tables are there, and which version of them?
+//! Database schema and its migrations.
 
 use std::path::Path;
 use std::time::Duration;
@@ -78,7 +78,7 @@ fn migrate(
     if mode != "wal" {
         return Err(StoreError::Failed {
             file: file.to_owned(),
-            problem: "its file system cannot share memory, which readers beside a writer need"
+            problem: "the file system does not support shared memory, which SQLite needs for concurrent readers"
                 .to_owned(),
         });
     }
@@ -250,9 +250,9 @@ mod tests {
         )
         .unwrap();
         for (file, says) in [
-            (&newer, "later rsttrace"),
-            (&foreign, "no history"),
-            (&text, "no history"),
+            (&newer, "newer rsttrace"),
+            (&foreign, "not a history"),
+            (&text, "not a history"),
         ] {
             let before = std::fs::read(file).unwrap();
             let error = prepare(&mut open(file), file).unwrap_err().to_string();

@@ -516,7 +516,7 @@ fn where_the_limit_is_met_all_the_same_the_oldest_go_and_the_disk_is_not_blamed(
         .edit(|text| text.summary = unpackable_of(900_000));
     let vast = vec![reset(&record); 9];
     let error = writer.append(&vast).error.unwrap().to_string();
-    assert!(error.contains("greater --keep-size"), "{error}");
+    assert!(error.contains("larger --keep-size"), "{error}");
 }
 
 #[test]
@@ -647,7 +647,7 @@ fn a_reader_in_the_middle_neither_blocks_the_writer_nor_lets_its_log_grow() {
         held = held.or(appended.error.map(|error| error.to_string()));
         assert!(writer.bytes() <= limits.bytes, "{}", writer.bytes());
     }
-    assert!(held.unwrap().contains("keeps it from being written"));
+    assert!(held.unwrap().contains("locked by another program"));
     reader.execute_batch("COMMIT").unwrap();
     assert_eq!(writer.append(&all()).lost, 0);
 }
@@ -683,7 +683,7 @@ fn a_second_writer_is_told_who_the_first_one_is() {
         .err()
         .unwrap()
         .to_string();
-    let pid = format!("pid {}", std::process::id());
+    let pid = format!("PID {}", std::process::id());
     assert!(error.contains(&pid), "{error}");
     drop(first);
     Writer::open(&place.file, limits()).unwrap();

@@ -1,4 +1,4 @@
-//! How do records get into a store, and old ones out of it, so that it never grows beyond its limits?
+//! Writing records to the history, and deleting old ones to respect the limits.
 //!
 //! The limit is of all files together: the database gets what the log and the index of the log leave of it. Before records come in,
 //! the oldest ones go until there is room. The log is written back to the database when it has a quarter of its share; where readers

@@ -1,4 +1,4 @@
-//! How does the summary read?
+//! Text of the summary.
 
 use std::cmp::Reverse;
 use std::fmt::Write as _;
@@ -44,7 +44,7 @@ impl Summary {
             section(out, "process", &self.processes)?;
         }
         section(out, "peer", &self.peers)?;
-        section(out, "died without a reset", &self.dead)?;
+        section(out, "failed without a reset", &self.dead)?;
         self.lessons(out)?;
         self.kernel(out)?;
         self.own(out)
@@ -83,22 +83,22 @@ impl Summary {
         if self.suppressed > 0 {
             let more = count(self.suppressed);
             let (up_to, filters) = if self.suppressed_may_match {
-                ("up to ", ", as far as the filters can tell")
+                ("up to ", " (the filters cannot be applied to them)")
             } else {
                 ("", "")
             };
             writeln!(
                 out,
-                "{up_to}{more} more counted and not described{filters}: too many at a time (--every describes each)"
+                "{up_to}{more} more suppressed by the rate limit{filters}; use --every to report each reset"
             )?;
         }
         if self.left_out > 0 {
-            writeln!(out, "{} more left out by the filters", count(self.left_out))?;
+            writeln!(out, "{} more excluded by filters", count(self.left_out))?;
         }
         let [dead] = self.dead.total();
         if dead > 0 {
             let died = plural(dead, "connection", "connections");
-            writeln!(out, "{died} died without a reset")?;
+            writeln!(out, "{died} failed without a reset")?;
         }
         Ok(())
     }
@@ -107,7 +107,7 @@ impl Summary {
         if self.totals.lessons.is_empty() {
             return Ok(());
         }
-        writeln!(out, "\nidle timeouts seen")?;
+        writeln!(out, "\nlearned idle timeouts")?;
         for lesson in self.totals.lessons.iter().take(TOP) {
             writeln!(out, "  {lesson}")?;
         }
@@ -119,14 +119,11 @@ impl Summary {
         if self.totals.is_enough {
             return writeln!(
                 out,
-                "\nstopped after --count: what was lost is told at the end of the recording"
+                "\nstopped after --count: event loss is unknown (it is stored at the end of the recording)"
             );
         }
         if self.totals.is_cut_off {
-            return writeln!(
-                out,
-                "\nwhat was lost is not known: the recording tells it at its end"
-            );
+            return writeln!(out, "\nevent loss is unknown: the recording is truncated");
         }
         writeln!(out)?;
         let mut lost = false;
@@ -147,7 +144,7 @@ impl Summary {
                     String::new()
                 } else {
                     format!(
-                        " (does not add up: {} unaccounted for)",
+                        " (mismatch: {} unaccounted for)",
                         count(total.seen.abs_diff(sum))
                     )
                 }
@@ -155,12 +152,9 @@ impl Summary {
             lost |= total.lost > 0 || sum != total.seen;
         }
         if !lost {
-            writeln!(out, "nothing lost")?;
+            writeln!(out, "no events lost")?;
         } else {
-            writeln!(
-                out,
-                "events were lost for want of room: try a larger --buffer"
-            )?;
+            writeln!(out, "events lost (ring buffer full); increase --buffer")?;
         }
         for (name, number) in self
             .totals
@@ -184,7 +178,7 @@ impl Summary {
             let memory = size(own.most_resident);
             writeln!(
                 out,
-                "rsttrace itself: {} CPU, at most {memory} of memory",
+                "rsttrace: {} CPU time, {memory} peak memory",
                 seconds(own.cpu)
             )?;
         }
@@ -196,7 +190,7 @@ impl Summary {
         if buffer.capacity > 0 {
             let percent = buffer.most_read as f64 * 100.0 / buffer.capacity as f64;
             let size = size(buffer.capacity);
-            writeln!(out, "buffer of {size}: at most {percent:.1} % full")?;
+            writeln!(out, "event buffer: {percent:.1} % of {size} used at peak")?;
         }
         Ok(())
     }
@@ -299,8 +293,8 @@ mod tests {
             ..Totals::default()
         });
         let text = summary.render();
-        assert!(text.contains("10 = 7 detailed + 1 suppressed + 1 lost (does not add up: 1"));
-        assert!(!text.contains("nothing lost"));
+        assert!(text.contains("10 = 7 detailed + 1 suppressed + 1 lost (mismatch: 1"));
+        assert!(!text.contains("no events lost"));
     }
 
     #[test]
@@ -310,7 +304,7 @@ mod tests {
             shortfalls: vec![("tombstones".into(), 0)],
             ..Totals::default()
         });
-        assert!(summary.render().contains("nothing lost"));
+        assert!(summary.render().contains("no events lost"));
         assert!(!summary.render().contains("tombstones"));
     }
 }

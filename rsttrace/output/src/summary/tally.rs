@@ -1,4 +1,4 @@
-//! The most frequent keys, in bounded memory.
+//! Most frequent keys in bounded memory.
 
 use std::borrow::Borrow;
 use std::hash::Hash;

@@ -1,4 +1,4 @@
-//! What does a capture alone tell of the resets that were staged, and is it true?
+//! Packet captures of the staged resets, analyzed without kernel data and compared with the truth.
 //!
 //! The demo captures at each place ([`Taps`](crate::demo::Taps)) and notes what it staged; the captures are judged later, each
 //! for itself and in three sights, and what is told is compared with the truth.
@@ -44,7 +44,6 @@ pub enum CaptureSight {
 }
 
 impl CaptureSight {
-    /// Every one.
     pub const ALL: [Self; 5] = [
         Self::Any,
         Self::Wire,
@@ -73,9 +72,7 @@ pub enum Grade {
 /// A staged reset in one sight of the capture of its place, and what was told of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CapturedCase {
-    /// The scenario's name.
     pub scenario: String,
-    /// IPv4 or IPv6.
     pub version: IpVersion,
     /// Where it was captured.
     pub place: Place,
@@ -85,15 +82,12 @@ pub struct CapturedCase {
     pub sight: CaptureSight,
     /// Who was behind it.
     pub origin: Origin,
-    /// Why.
     pub cause: Cause,
     /// What nobody on one host can know of it.
     pub unknowable: Option<String>,
-    /// The result.
     pub grade: Grade,
     /// Its cost is told otherwise than it was.
     pub is_cost_wrong: bool,
-    /// What was told.
     pub record: Option<Record>,
 }
 
@@ -323,26 +317,27 @@ impl Staged {
 /// Notes what was staged beside the captures.
 pub fn note_staged(folder: &Path, cases: &[Case]) -> anyhow::Result<()> {
     let path = folder.join(STAGED);
-    let file = File::create(&path).with_context(|| format!("make {}", path.display()))?;
+    let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
     let mut file = BufWriter::new(file);
     for case in cases {
         if let Some(judged) = &case.judged {
             let truth = &judged.namespace.truth;
             serde_json::to_writer(&mut file, &Staged::of(case, truth))?;
-            file.write_all(b"\n").context("note what was staged")?;
+            file.write_all(b"\n")
+                .context("cannot write the staged truth")?;
         }
     }
-    file.flush().context("note what was staged")
+    file.flush().context("cannot write the staged truth")
 }
 
 /// Judges the captures of this folder in all sights.
 pub fn judge_captures(folder: &Path) -> anyhow::Result<Vec<CapturedCase>> {
-    let file = File::open(folder.join(STAGED)).context("open what was staged")?;
+    let file = File::open(folder.join(STAGED)).context("cannot open the staged truth")?;
     let staged = BufReader::new(file)
         .lines()
         .map(|line| Ok(serde_json::from_str(&line?)?))
         .collect::<anyhow::Result<Vec<Staged>>>()
-        .context("read what was staged")?;
+        .context("cannot read the staged truth")?;
     let mut cases = Vec::new();
     for place in [Place::Client, Place::Router, Place::Server] {
         let capture = file_name(place);
@@ -355,7 +350,8 @@ pub fn judge_captures(folder: &Path) -> anyhow::Result<Vec<CapturedCase>> {
         let elsewhere = staged.iter().filter(|other| other.place != place);
         here.extend(elsewhere.filter_map(|other| other.from(place, &staged)));
         for sight in CaptureSight::ALL {
-            let judged = judge(&path, sight).with_context(|| format!("judge {capture}"))?;
+            let judged =
+                judge(&path, sight).with_context(|| format!("cannot analyze {capture}"))?;
             for staged in &here {
                 compare(staged, sight, &judged, &mut cases);
             }

@@ -1,7 +1,7 @@
-//! Staged resets against their explanations. The truth is the staging side's, word for word.
+//! Comparison of an explanation with the truth of the staging side.
 //!
-//! Each is judged twice: by a tracer that sees the namespace of one end alone, as a host of its own would, and as `rsttrace
-//! watch` judges, which sees every namespace of the host. Only what both explain rightly is right.
+//! Each case is judged twice: with the events of one namespace, as on a host of its own, and with those of the whole host, as
+//! `rsttrace watch` does. A case is right only if both explanations are.
 
 use std::net::SocketAddr;
 
@@ -16,9 +16,7 @@ use crate::record::{
 /// One truth and what was made of it.
 #[derive(Debug, Serialize)]
 pub struct Case {
-    /// The scenario.
     pub scenario: Name,
-    /// IPv4 or IPv6.
     pub version: IpVersion,
     /// The socket was there before the tracer.
     pub predates: bool,
@@ -51,7 +49,6 @@ pub struct Explained {
     pub truth: Truth,
     /// Absent if it was not explained.
     pub record: Option<Record>,
-    /// The result.
     pub outcome: Outcome,
 }
 
@@ -66,9 +63,7 @@ pub struct Records {
 /// A scenario's name and title.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Name {
-    /// Its name.
     pub name: &'static str,
-    /// What happens.
     pub title: &'static str,
 }
 
@@ -125,15 +120,12 @@ pub enum About {
     Staging,
     /// There is no record.
     Missing,
-    /// Who sent it.
     Origin,
-    /// Why.
     Cause,
     /// Whose socket it was.
     Process,
     /// The idle timeout and how it made itself known.
     Idle,
-    /// What was lost.
     Cost,
     /// How sure it is.
     Confidence,

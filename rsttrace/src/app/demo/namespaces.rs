@@ -1,7 +1,7 @@
-//! Network namespaces judged as hosts of their own.
+//! Analysis of each network namespace as a separate host.
 //!
-//! The namespaces of the lab share one kernel, whose tracepoints see both ends of every reset. What can be found out at one
-//! end alone is proven only by an engine that gets no event of the others.
+//! The namespaces of the lab share one kernel, whose tracepoints see both ends of every reset. An engine that gets the events of
+//! one namespace only shows what can be explained at one end.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -42,8 +42,8 @@ impl Namespaces {
     }
 }
 
-/// Judges a recording as [`replay`](crate::recording::replay) does, but each network namespace for itself. Sums of resets that were not described
-/// are left out: they belong to the host.
+/// Judges a recording like [`replay`](crate::recording::replay), but each network namespace separately. Counts of suppressed resets
+/// are omitted: they belong to the host.
 pub fn replay_each_namespace(from: impl io::Read) -> Result<Replayed, RecordingError> {
     let mut reader = Reader::new(from)?;
     let head = reader.head().clone();

@@ -1,4 +1,4 @@
-//! In which order are resets staged, and how often is each tried?
+//! Order of the staged resets, and retries.
 
 use std::time::{Duration, Instant};
 
@@ -24,9 +24,7 @@ const LEAST_TIMER: Duration = Duration::from_millis(2500);
 
 /// A plan carried out.
 pub struct Done {
-    /// Which.
     pub scenario: &'static Scenario,
-    /// How.
     pub version: IpVersion,
     /// Whether its socket was to be older than the tracer.
     pub predates: bool,
@@ -132,7 +130,7 @@ impl Plan {
             .is_some_and(|since| since.elapsed() > LEAST_TIMER);
         if is_late && self.scenario.suite == Suite::Long {
             info!(
-                "{}: its time was over too soon, staged anew",
+                "{}: timed out while staging, staging again",
                 self.scenario.name
             );
             self.armed = None;
@@ -151,11 +149,14 @@ impl Plan {
         }
     }
 
-    /// Whether the staging failed and may be repeated. How it was explained is not known here and never matters.
+    /// Whether the staging failed and may be repeated, regardless of the explanation, which is not known here.
     fn is_worth_another(&mut self, staged: &Result<Staged, StageError>) -> bool {
         match staged {
             Err(error) if !error.is_not_staged() && self.failed.len() + 1 < ATTEMPTS => {
-                info!("{}: staging failed, once more: {error}", self.scenario.name);
+                info!(
+                    "{}: staging failed, trying again: {error}",
+                    self.scenario.name
+                );
                 self.failed.push(error.to_string());
                 self.lost_predates |= self.predates;
                 true

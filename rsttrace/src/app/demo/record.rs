@@ -20,9 +20,7 @@ use crate::recording::{Effort, End, Head, Reader, Replayed, Writer, Written, rep
 pub struct RecordedDemo {
     /// What came out of the kernel. Which host it was, and what was known of processes, is left out.
     pub recording: Vec<u8>,
-    /// Its head.
     pub head: Head,
-    /// What it holds.
     pub written: Written,
     /// What was staged, however it was explained.
     pub cases: Vec<RecordedCase>,
@@ -33,9 +31,7 @@ pub struct RecordedDemo {
 /// A reset that was staged, at one place. Its process is left out: it takes `/proc` to know it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedCase {
-    /// The scenario's name.
     pub scenario: String,
-    /// IPv4 or IPv6.
     pub version: IpVersion,
     /// The socket was there before the tracer.
     pub predates: bool,
@@ -45,7 +41,6 @@ pub struct RecordedCase {
     pub direction: Direction,
     /// The source of the RST as on the wire.
     pub sender: SocketAddr,
-    /// Its destination.
     pub receiver: SocketAddr,
     /// As a tracer explains it that sees this namespace alone.
     pub namespace: RecordedVerdict,
@@ -126,7 +121,7 @@ pub fn record_demo(tracer: &TracerOptions) -> Result<RecordedDemo, Failure> {
     let traced = runtime()?.block_on(run(tracer, &chosen, None))?;
     if traced.lost > 0 {
         let lost = traced.lost;
-        return Err(anyhow::anyhow!("{lost} events were lost; run it again").into());
+        return Err(anyhow::anyhow!("{lost} events were lost; run the demo again").into());
     }
     let staged = traced
         .done
@@ -137,13 +132,13 @@ pub fn record_demo(tracer: &TracerOptions) -> Result<RecordedDemo, Failure> {
         .filter_map(|truth| u32::try_from(truth.view.netns).ok())
         .collect();
     let (recording, written) =
-        events_of(&traced.recording, &places).context("leave out what is not the demo's")?;
+        events_of(&traced.recording, &places).context("cannot select the events of the demo")?;
     let whole = |replayed: Replayed| replayed.end.map(|_| replayed.outputs);
-    let judged = replay(&*recording).context("judge what was recorded")?;
+    let judged = replay(&*recording).context("cannot replay the recording")?;
     let head = judged.head.clone();
-    let host = whole(judged).context("judge what was recorded")?;
+    let host = whole(judged).context("cannot replay the recording")?;
     let namespaces = replay_each_namespace(&*recording).and_then(whole);
-    let namespaces = namespaces.context("judge each namespace for itself")?;
+    let namespaces = namespaces.context("cannot judge the namespaces separately")?;
     let records = Records {
         namespaces: resets(namespaces).collect(),
         host: resets(host).collect(),

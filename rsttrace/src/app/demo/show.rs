@@ -64,7 +64,7 @@ pub fn table(cases: &[Case], colors: bool) -> Result<(), Failure> {
     let not_staged = count(|outcome| matches!(outcome, Outcome::NotStaged(_)));
     writeln!(
         out,
-        "\n{} resets explained, for one namespace and for the whole host: {} right in both, {} unknown, {} wrong; {not_staged} could not be staged",
+        "\n{} cases staged and judged for one namespace and for the whole host: {} right in both, {} unknown, {} wrong; {not_staged} not staged",
         cases.len() - not_staged,
         count(|outcome| *outcome == Outcome::Right),
         count(|outcome| *outcome == Outcome::Unknown),
@@ -131,7 +131,7 @@ fn row(case: &Case, colors: bool) -> Vec<Cell> {
                 Who::Nobody => String::new(),
             };
             let really = truth.unknowable.map_or_else(String::new, |what| {
-                format!("; what no host alone can know: {what}")
+                format!("; not visible from a single host: {what}")
             });
             format!(
                 "{}{idle}{who}{}{really}",
@@ -183,13 +183,13 @@ fn explained(explained: &Explained) -> String {
 /// Whom a right record may name, where it is not the one who did it.
 fn nameable(holders: &[Holder]) -> String {
     match holders {
-        [] => " (nobody to name)".to_owned(),
+        [] => " (no process expected)".to_owned(),
         holders => {
             let names: Vec<_> = holders
                 .iter()
                 .map(|holder| format!("{}[{}]", escape(&holder.comm), holder.pid))
                 .collect();
-            format!(" (to name: {})", names.join(" or "))
+            format!(" (expected process: {})", names.join(" or "))
         }
     }
 }

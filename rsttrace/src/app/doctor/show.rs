@@ -43,16 +43,16 @@ pub fn table(
     }
     let number = |severity| findings.iter().filter(|it| it.severity == severity).count();
     let wrong = match number(Severity::Warning) {
-        0 => "nothing is wrong".to_owned(),
-        1 => "1 thing is wrong".to_owned(),
-        more => format!("{more} things are wrong"),
+        0 => "no warnings".to_owned(),
+        1 => "1 warning".to_owned(),
+        more => format!("{more} warnings"),
     };
     let advised = match number(Severity::Advice) {
-        0 => "nothing to advise".to_owned(),
-        1 => "1 piece of advice".to_owned(),
-        more => format!("{more} pieces of advice"),
+        0 => "no recommendations".to_owned(),
+        1 => "1 recommendation".to_owned(),
+        more => format!("{more} recommendations"),
     };
-    writeln!(out, "\n{wrong}; {advised}")?;
+    writeln!(out, "\n{wrong}, {advised}")?;
     Ok(())
 }
 
@@ -70,7 +70,7 @@ fn line(out: &mut impl Write, name: &str, text: &str, width: usize) -> io::Resul
 }
 
 fn rows(host: Option<&str>, inspection: &Inspection) -> Vec<(&'static str, String)> {
-    let unknown = || "not known".to_owned();
+    let unknown = || "unknown".to_owned();
     let settings = &inspection.settings;
     let mut rows = Vec::new();
     rows.push(("host", host.map_or_else(unknown, str::to_owned)));
@@ -80,7 +80,7 @@ fn rows(host: Option<&str>, inspection: &Inspection) -> Vec<(&'static str, Strin
     rows.push((
         "kernel",
         format!(
-            "{}, {} type information (BTF)",
+            "{}, {} BTF",
             inspection.kernel.clone().unwrap_or_else(unknown),
             if inspection.has_btf {
                 "with"
@@ -94,7 +94,7 @@ fn rows(host: Option<&str>, inspection: &Inspection) -> Vec<(&'static str, Strin
         "keepalive",
         settings.keepalive.map_or_else(unknown, |it| {
             format!(
-                "where a socket asks for it, first probe after {}, then every {}, given up after {} without an answer",
+                "sockets with SO_KEEPALIVE: first probe after {}, then every {}, timeout after {} unanswered probes",
                 seconds(it.time),
                 seconds(it.interval),
                 it.probes
@@ -104,13 +104,13 @@ fn rows(host: Option<&str>, inspection: &Inspection) -> Vec<(&'static str, Strin
     rows.push((
         "conntrack",
         settings.conntrack.map_or_else(
-            || "not on this kernel".to_owned(),
+            || "not loaded".to_owned(),
             |it| {
                 let tracked = inspection
                     .tracked
-                    .map_or_else(String::new, |it| format!("; tracks {} now", count(it)));
+                    .map_or_else(String::new, |it| format!("; {} entries", count(it)));
                 format!(
-                    "forgets an established connection after {}, one with unacknowledged data after {}, one closed by one side after {}{tracked}",
+                    "timeouts: established {}, unacknowledged data {}, half-closed {}{tracked}",
                     seconds(it.established),
                     seconds(it.unacknowledged),
                     seconds(it.close_wait)
@@ -120,7 +120,7 @@ fn rows(host: Option<&str>, inspection: &Inspection) -> Vec<(&'static str, Strin
     ));
     if let Some(ipvs) = settings.ipvs {
         let text = format!(
-            "forgets an established connection after {}, after a FIN {}",
+            "timeouts: established {}, after FIN {}",
             seconds(ipvs.established),
             seconds(ipvs.fin_wait)
         );
@@ -151,23 +151,23 @@ fn hooks(tracing: &Tracing) -> String {
                 granted.join(", ")
             )
         }
-        Tracing::NotPermitted(_) => "not tried: not permitted".to_owned(),
-        Tracing::NotSupported(_) => "none: this kernel cannot be traced".to_owned(),
-        Tracing::Failed(_) => "could not be tried".to_owned(),
+        Tracing::NotPermitted(_) => "not checked: not permitted".to_owned(),
+        Tracing::NotSupported(_) => "none: kernel not supported".to_owned(),
+        Tracing::Failed(_) => "cannot be attached".to_owned(),
     }
 }
 
 fn sockets(inspection: &Inspection) -> String {
     match (counts(inspection), &inspection.sockets) {
         (Some(it), _) => format!(
-            "{} listening, {} connections, {} of them quiet for {} or longer",
+            "{} listening, {} connections, {} of them idle for {} or longer",
             count(it.listening as u64),
             count(it.established as u64),
             count(it.idle as u64),
             span(inspection.idle_from)
         ),
-        (None, Err(why)) => format!("cannot be listed: {why}"),
-        (None, Ok(_)) => "not known".to_owned(),
+        (None, Err(why)) => format!("cannot list: {why}"),
+        (None, Ok(_)) => "unknown".to_owned(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! How do silences look on a terminal?
+//! Histogram of idle times for the terminal.
 
 use crate::stats::quiet::{Bucket, Histogram, Source, name, rounded};
 use crate::terminal::Palette;
@@ -15,13 +15,13 @@ const NAMED: usize = 3;
 /// A line for each bucket: from which silence on, a bar, how many, and the timeouts that fall into it.
 pub fn render(histogram: &Histogram, columns: usize, palette: Palette) -> String {
     let Some(most) = histogram.buckets.iter().map(|bucket| bucket.count).max() else {
-        return "no reset with a known silence before it\n".to_owned();
+        return "no resets with a known idle time\n".to_owned();
     };
     let numbers = count(most).len().max("resets".len());
     let bar = MOST_BAR.min(columns / 3);
     let mut text = format!(
-        "{:>7}  {:bar$}  {:>numbers$}  timeouts that fit\n",
-        "silence", "", "resets"
+        "{:>7}  {:bar$}  {:>numbers$}  matching timeouts\n",
+        "idle", "", "resets"
     );
     for bucket in &histogram.buckets {
         let drawn = draw(bucket.count, most, bar);
@@ -122,6 +122,6 @@ mod tests {
     #[test]
     fn nothing_is_said_to_be_nothing() {
         let text = render(&Histogram::default(), 100, Palette::default());
-        assert_eq!(text, "no reset with a known silence before it\n");
+        assert_eq!(text, "no resets with a known idle time\n");
     }
 }

@@ -1,4 +1,4 @@
-//! Which connections of a comparison are shown, and in which form?
+//! Output of a comparison: selection of connections, and format.
 
 use std::io::{self, BufWriter, Write as _};
 
@@ -22,7 +22,6 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Keeps a record.
     pub fn note(&mut self, output: Output) {
         let Output::Reset(record) = output else {
             return;
@@ -73,13 +72,13 @@ impl Kept {
         out.flush()?;
         if hidden > 0 {
             eprintln!(
-                "rsttrace: {} more connections with resets that were not asked for, or cost nobody anything (--noise shows those)",
+                "rsttrace: {} more connections with resets hidden by filters or as noise (see --noise)",
                 count(hidden as u64)
             );
         }
         if self.left_out > 0 {
             eprintln!(
-                "rsttrace: {} resets beyond the first {} are not quoted; name ports or addresses in the captures' filter",
+                "rsttrace: {} resets after the first {} are not listed individually; filter the captures by port or address",
                 count(self.left_out),
                 count(MAX_KEPT as u64)
             );

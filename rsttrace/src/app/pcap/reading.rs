@@ -1,4 +1,4 @@
-//! A capture is read by a thread of its own: what does that thread share with the one that judges?
+//! Thread that reads a capture, and its queue to the judge.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -35,7 +35,6 @@ pub struct News {
 /// A capture that was read to its end.
 #[derive(Debug, Default)]
 pub struct End {
-    /// What it held.
     pub counts: ReadCounts,
     /// Why it ended before the file was whole.
     pub early: Option<String>,

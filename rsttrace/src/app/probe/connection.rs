@@ -1,4 +1,4 @@
-//! How does one connection of a probe fare: opened, silent, then spoken to?
+//! One connection of a probe: opened, left idle, then used.
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,11 +30,9 @@ impl From<Option<Vec<u8>>> for Words {
 
 /// What a connection is to do.
 pub struct Plan {
-    /// Where to connect.
     pub address: SocketAddr,
     /// When the probe began: times are told relative to it.
     pub start: Instant,
-    /// When to connect.
     pub open_at: Instant,
     /// How long to be silent.
     pub silence: Duration,
@@ -46,7 +44,6 @@ pub struct Plan {
 pub enum Change {
     /// The handshake is complete.
     Opened(Duration),
-    /// Anything later.
     State(State),
 }
 
@@ -134,7 +131,7 @@ async fn be_silent(
                         *heard += 1;
                         (since, touched, seen) = (arrived, arrived, segments(seen));
                         if *heard > MOST_HEARD {
-                            let why = "the other end keeps sending: the connection never is silent";
+                            let why = "the remote end keeps sending, so the connection is never idle";
                             return Silence::Ended(End::Failed(why.to_owned()), quiet);
                         }
                         tell(Change::State(State::Silent { since }));

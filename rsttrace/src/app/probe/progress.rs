@@ -1,4 +1,4 @@
-//! What does a terminal show while the connections are silent?
+//! Progress line of `rsttrace probe` on a terminal.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ impl Progress {
         self.0
             .set_position(u64::try_from(longest.as_millis()).unwrap_or(u64::MAX));
         self.0.set_message(format!(
-            "{} s silent: {silent} wait, {survived} survived, {ended} ended; Ctrl-C concludes",
+            "idle for {} s: {silent} waiting, {survived} survived, {ended} ended; Ctrl-C stops and reports",
             longest.as_secs()
         ));
     }

@@ -1,4 +1,4 @@
-//! Where does the page go, and may it?
+//! Output file of `rsttrace report`.
 
 use std::fs::{File, Metadata, Permissions};
 use std::io::{self, Read as _, Write as _};
@@ -49,7 +49,7 @@ impl Out {
         };
         if there.is_dir() {
             return Err(Failure::Usage(format!(
-                "{}: a folder; name a page in it with --out",
+                "{}: is a directory; use --out with a file in it",
                 out.display()
             )));
         }
@@ -58,7 +58,7 @@ impl Out {
         }
         if source.is_some_and(|it| (it.dev(), it.ino()) == (there.dev(), there.ino())) {
             return Err(Failure::Usage(format!(
-                "{}: the page would replace what it is made from; name another with --out",
+                "{}: the report would overwrite its input; use another file with --out",
                 out.display()
             )));
         }
@@ -69,7 +69,7 @@ impl Out {
             file.take(HEAD).read_to_end(&mut head).map_err(unwritable)?;
             if !is_page(&head) {
                 return Err(Failure::Usage(format!(
-                    "{} exists and is no page of rsttrace; name another with --out, or overwrite it with --force",
+                    "{} already exists and is not a report of rsttrace; use another file with --out, or overwrite it with --force",
                     out.display()
                 )));
             }
@@ -129,7 +129,7 @@ fn unwritable(out: &Path, error: &io::Error) -> Failure {
     let out = out.display();
     if error.kind() == io::ErrorKind::PermissionDenied {
         return Failure::NotPermitted(format!(
-            "{out}: not permitted to write it; name a page in another folder with --out"
+            "{out}: permission denied; use a file in another directory with --out"
         ));
     }
     // What a draft is called is nobody's concern.
@@ -137,9 +137,7 @@ fn unwritable(out: &Path, error: &io::Error) -> Failure {
         || error.to_string(),
         |code| io::Error::from_raw_os_error(code).to_string(),
     );
-    Failure::Usage(format!(
-        "{out}: {error}; name a page that can be written with --out"
-    ))
+    Failure::Usage(format!("{out}: {error}; use a writable file with --out"))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What is a page made from? Hands over what a source holds, and says what it could not.
+//! Input of `rsttrace report`: any supported file, and what of it could not be read.
 
 use std::fs::{File, Metadata};
 use std::io::{self, BufRead, BufReader};
@@ -52,7 +52,7 @@ impl<'a> Source<'a> {
             let metadata = opened.metadata().ok();
             if metadata.as_ref().is_some_and(Metadata::is_dir) {
                 return Err(Failure::Usage(format!(
-                    "{}: a folder; name a file in it",
+                    "{}: is a directory; use a file in it",
                     file.display()
                 )));
             }
@@ -79,12 +79,12 @@ impl<'a> Source<'a> {
         };
         let head = input
             .fill_buf()
-            .with_context(|| format!("read {}", self.name))?;
+            .with_context(|| format!("cannot read {}", self.name))?;
         let packed = file_kind::is_packed(head);
         let kind = file_kind::sniff(head);
         if !self.options.local.is_empty() && kind.is_some_and(|kind| kind != Kind::Capture) {
             return Err(Failure::Usage(format!(
-                "{}: no packet capture, and other sources know which addresses are the host's; leave --local out",
+                "{}: --local applies to packet captures only; remove it",
                 self.name
             )));
         }
@@ -97,7 +97,7 @@ impl<'a> Source<'a> {
             Some(Kind::Recording) => self.recording(input, &mut take),
             Some(Kind::Capture) => match self.capture(input, &mut take) {
                 Err(CaptureError::NotACapture { .. }) if packed => Err(Failure::Usage(format!(
-                    "{}: compressed, and no packet capture when unpacked; unpack it first and give what is in it",
+                    "{}: compressed file without a packet capture; decompress it first",
                     self.name
                 ))),
                 // In files that were opened here they have no name.
@@ -105,7 +105,7 @@ impl<'a> Source<'a> {
             },
             Some(Kind::Store) => self.store(&mut take),
             None => Err(Failure::Usage(format!(
-                "{}: this is no trace; give a history, a recording, a packet capture, or a file that `rsttrace watch -o json` wrote",
+                "{}: unknown format; use a history, a recording, a packet capture, or the output of `rsttrace watch -o json`",
                 self.name
             ))),
         }
@@ -115,7 +115,7 @@ impl<'a> Source<'a> {
         let options = self.options;
         if options.file == Path::new(STANDARD) {
             return Err(Failure::Usage(
-                "standard input: a history, which cannot be read in passing; name its file: `rsttrace report FILE`"
+                "standard input: a history cannot be read from a pipe; use its path: `rsttrace report FILE`"
                     .to_owned(),
             ));
         }
@@ -143,10 +143,7 @@ impl<'a> Source<'a> {
                 Err(error @ (RecordingError::Cut { .. } | RecordingError::Damaged { .. })) => {
                     self.unread.early = Some(error.to_string());
                     let open = engine.open() as u64;
-                    self.unread.leave_out(
-                        "resets that were not over by then, and are not judged",
-                        open,
-                    );
+                    self.unread.leave_out("incomplete resets, not shown", open);
                     break;
                 }
                 Err(error) => return Err(failed(error).into()),
@@ -204,9 +201,9 @@ pub(super) fn told(unread: &Unread) -> Option<String> {
     );
     if unread.lines > 0 {
         let lines = match unread.lines {
-            1 => "1 line is no record and is left out".to_owned(),
+            1 => "1 line is not a record and is ignored".to_owned(),
             _ => format!(
-                "{} are no records and are left out",
+                "{} are not records and are ignored",
                 things(unread.lines, "line")
             ),
         };
@@ -226,7 +223,7 @@ fn unreadable(options: &ReportOptions, error: &io::Error) -> Failure {
             history::for_reader(StoreError::Missing(file.clone()))
         }
         _ => Failure::Usage(format!(
-            "{}: {error}; name a file that can be read, or `-`",
+            "{}: {error}; use a readable file, or `-` for standard input",
             file.display()
         )),
     }
@@ -274,13 +271,13 @@ mod tests {
         unread.note(|| "line 3: not JSON".to_owned());
         assert_eq!(
             told(&unread).unwrap(),
-            "1 line is no record and is left out (line 3: not JSON)"
+            "1 line is not a record and is ignored (line 3: not JSON)"
         );
         unread.note(String::new);
         unread.early = Some("it ends early".to_owned());
         assert_eq!(
             told(&unread).unwrap(),
-            "it ends early; 2 lines are no records and are left out (line 3: not JSON)"
+            "it ends early; 2 lines are not records and are ignored (line 3: not JSON)"
         );
     }
 }

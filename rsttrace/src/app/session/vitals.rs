@@ -1,4 +1,4 @@
-//! How is a running trace doing?
+//! State of a running trace for metrics and the summary.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What if connections were ended while they were silent?
+//! Conclusion if connections were ended while idle.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ impl Seen<'_> {
         let samples = deaths.len();
         let fins = deaths.iter().filter(|death| death.how == How::Fin).count();
         let (mode, what) = if fins * 2 > samples {
-            (Mode::FinAtExpiry, "closed (FIN) by the other end")
+            (Mode::FinAtExpiry, "closed with FIN by the remote end")
         } else {
-            (Mode::RstAtExpiry, "reset (RST)")
+            (Mode::RstAtExpiry, "reset with RST")
         };
         let (least, most) = range(deaths.iter().map(|death| death.quiet));
         let overdue = most.max(timeout + probed_tolerance(timeout));
@@ -37,27 +37,27 @@ impl Seen<'_> {
             Pattern::TurnedAway => {
                 return no_timeout(
                     format!(
-                        "{} after the connection was opened, {on}: this is no idle timeout; the other end turns connections away",
+                        "{} after the connection was opened, {on}: not an idle timeout; the remote end rejects connections",
                         seconds(timeout)
                     ),
-                    "ask the server's log why it closes new connections: limits, TLS expected, access lists",
+                    "check the server log for why it closes new connections: limits, TLS expected, access lists",
                 );
             }
             Pattern::OneInstant => {
                 let at = median(deaths.iter().map(|death| death.at)).unwrap_or_default();
                 return no_timeout(
                     format!(
-                        "{on}, all at one instant ({} after the probe began) whatever their silence: a restart or a failover, \
-                         no idle timeout",
+                        "{on}, all at the same time ({} after the start) regardless of idle time: a restart or failover, \
+                         not an idle timeout",
                         seconds(at)
                     ),
-                    "run the probe again when the path is calm",
+                    "run the probe again when the path is stable",
                 );
             }
             Pattern::Scattered => {
                 return no_timeout(
                     format!(
-                        "{on}, but after anything from {} to {} of silence: no single idle timeout does that",
+                        "{on}, but after idle times from {} to {}: not a single idle timeout",
                         seconds(least),
                         seconds(most)
                     ),
@@ -69,7 +69,7 @@ impl Seen<'_> {
         if outlived > samples {
             return no_timeout(
                 format!(
-                    "after {} of silence {on}, but the others lived on: not what the whole path does",
+                    "{on} after an idle time of {}, but the others survived: not a property of the whole path",
                     seconds(timeout)
                 ),
                 DIFFERING,
@@ -78,15 +78,14 @@ impl Seen<'_> {
         let mut notes = Vec::new();
         if samples == 1 {
             notes.push(
-                "one connection only: a restart at that instant would look the same".to_owned(),
+                "based on one connection only; a restart at that moment looks the same".to_owned(),
             );
         } else if fins > 0 && fins < samples {
             notes.push(format!("{fins} ended by FIN, {} by RST", samples - fins));
         }
         if outlived > 0 {
-            let were = if outlived == 1 { "was" } else { "were" };
             notes.push(format!(
-                "{outlived} {} {were} silent for longer and lived on",
+                "{outlived} {} survived a longer idle time",
                 connections(outlived)
             ));
         }
@@ -103,12 +102,11 @@ impl Seen<'_> {
             samples: samples as u64,
             of: of as u64,
             confidence,
-            summary: format!("{what} after {} of silence {on}", seconds(timeout)),
+            summary: format!("{what} after an idle time of {} {on}", seconds(timeout)),
             notes,
             advice: advice(mode, timeout),
         }
     }
 }
 
-const DIFFERING: &str =
-    "run the probe again; several backends with different settings look like this";
+const DIFFERING: &str = "run the probe again; backends with different settings look like this";

@@ -1,4 +1,4 @@
-//! What if connections were found dead by the first packet after their silence?
+//! Conclusion if connections were lost at the first packet after the idle time.
 
 use std::time::Duration;
 
@@ -32,12 +32,12 @@ impl Seen<'_> {
             .into_iter()
             .max_by_key(|how| lost.iter().filter(|death| death.how == *how).count());
         let (mode, what) = match how {
-            Some(How::Fin) => (None, "closed (FIN) by the other end at the first packet"),
-            Some(How::Silence) => (Some(Mode::Silent), "dropped: no answer to the first packet"),
-            Some(How::Rst) | None => (
-                Some(Mode::LateRst),
-                "reset by the answer to the first packet",
+            Some(How::Fin) => (
+                None,
+                "closed with FIN by the remote end on the first packet",
             ),
+            Some(How::Silence) => (Some(Mode::Silent), "dropped: no answer to the first packet"),
+            Some(How::Rst) | None => (Some(Mode::LateRst), "reset in response to the first packet"),
         };
         let (shortest, _) = range(lost.iter().map(|death| death.quiet));
         if self.survived.is_empty() {
@@ -57,14 +57,14 @@ impl Seen<'_> {
         if survived_again(2..=2) && !survived_again(0..=1) && second == 0 {
             let instant = lost.iter().map(|death| death.at).min().unwrap_or_default();
             let summary = format!(
-                "{} of {} connections were lost from {} after the probe began, but equal silences were survived later: \
-                 a restart or a failover, or single lost packets, no idle timeout",
+                "{} of {} connections were lost, starting {} after the start, but the same idle times were survived later: \
+                 a restart, a failover or lost packets, not an idle timeout",
                 lost.len(),
                 lost.len() + self.survived.len(),
                 seconds(instant)
             );
             return Conclusion {
-                advice: vec!["run the probe again when the path is calm".to_owned()],
+                advice: vec!["run the probe again when the path is stable".to_owned()],
                 ..self.unclear(lost.len() + self.survived.len(), summary)
             };
         }
@@ -74,15 +74,15 @@ impl Seen<'_> {
         if misfits * 10 > total || misfits * 2 > lost.len() || at_most.is_none() {
             let (_, longest) = range(self.survived.iter().map(|(quiet, _)| *quiet));
             let summary = format!(
-                "{} of {total} connections did not outlive their silence, the shortest {}, but others survived up to {}: \
-                 no single idle timeout does that",
+                "{} of {total} connections were lost, the shortest after an idle time of {}, but others survived up to {}: \
+                 not a single idle timeout",
                 lost.len(),
                 seconds(shortest),
                 seconds(longest)
             );
             return Conclusion {
                 advice: vec![
-                    "run the probe again; lost packets and several paths with different settings look like this"
+                    "run the probe again; packet loss or paths with different settings look like this"
                         .to_owned(),
                 ],
                 ..self.unclear(total, summary)
@@ -100,13 +100,12 @@ impl Seen<'_> {
         let of = samples + survivors_above;
         let mut notes = Vec::new();
         if misfits > 0 {
-            notes.push(format!("{misfits} of {total} connections do not fit"));
+            notes.push(format!("{misfits} of {total} connections do not match"));
         }
         let confirmed = second > 0;
         if !confirmed {
-            notes.push(
-                "seen in one round only: a restart at that instant would look the same".to_owned(),
-            );
+            notes
+                .push("seen in one round only; a restart at that moment looks the same".to_owned());
         }
         let confidence = match (confirmed, misfits) {
             (true, 0) => Confidence::Certain,
@@ -122,7 +121,7 @@ impl Seen<'_> {
             of: of as u64,
             confidence,
             summary: format!(
-                "{what} after {} of silence or more, on {samples} of {of} {}; {} was survived",
+                "{what} after an idle time of {} or more, on {samples} of {of} {}; {} survived",
                 seconds(at_most),
                 connections(of),
                 seconds(at_least)
@@ -139,11 +138,13 @@ impl Seen<'_> {
     fn all_lost(&self, mode: Option<Mode>, what: &str, shortest: Duration) -> Conclusion {
         let of = self.lost.len();
         let mut advice =
-            vec!["look at shorter silences: --send BYTES allows --min below 1s".to_owned()];
+            vec!["test shorter idle times: --send BYTES allows --min below 1s".to_owned()];
         let mut notes = Vec::new();
         if mode == Some(Mode::Silent) && self.speech == Speech::Keepalive {
-            notes.push("a path that drops keepalive probes as such would look the same".to_owned());
-            advice = vec!["say something to the application instead: --send BYTES, which also allows --min below 1s".to_owned()];
+            notes.push("a path that drops keepalive probes looks the same".to_owned());
+            advice = vec![
+                "send data instead: --send BYTES, which also allows --min below 1s".to_owned(),
+            ];
         }
         Conclusion {
             mode,
@@ -154,7 +155,7 @@ impl Seen<'_> {
             of: of as u64,
             confidence: Confidence::Possible,
             summary: format!(
-                "{what} on {of} of {of} {}, also after the shortest silence, {}",
+                "{what} on {of} of {of} {}, even after the shortest idle time, {}",
                 connections(of),
                 seconds(shortest)
             ),

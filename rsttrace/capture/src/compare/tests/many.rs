@@ -1,4 +1,4 @@
-//! Many connections at several places: which are one, which are legs of a proxy, and which are neither?
+//! Tests with many connections at several places.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;

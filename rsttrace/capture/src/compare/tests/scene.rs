@@ -1,4 +1,4 @@
-//! How does what two ends say to each other look at client, balancer and server, by the clock of each?
+//! Simulated traffic as seen by client, load balancer and server, each with its own clock.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,4 @@
-//! How is a transaction of nfnetlink written, byte by byte?
+//! Encoding of nfnetlink transactions.
 
 /// A list of netlink attributes; nfnetlink writes numbers in network byte order.
 #[derive(Debug, Default)]

@@ -1,4 +1,4 @@
-//! What is the least BTF that answers the same questions?
+//! Reduced BTF with the types that rsttrace uses.
 //!
 //! Some kilobytes a kernel instead of its megabytes: so kernels become data of tests. What is kept has the kernel's own
 //! offsets and chains of typedefs; what nobody looks into is `int`.

@@ -1,4 +1,4 @@
-//! The perf event array, one buffer a CPU.
+//! Perf event array, one buffer per CPU.
 
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd as _, BorrowedFd};

@@ -1,4 +1,4 @@
-//! The BPF ring buffer, shared by all CPUs (from 5.8).
+//! BPF ring buffer, shared by all CPUs (since 5.8).
 
 use std::os::fd::{AsFd as _, BorrowedFd};
 

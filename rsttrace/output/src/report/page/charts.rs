@@ -45,12 +45,12 @@ pub(super) fn timeline(gathering: &Gathering) -> Markup {
         section #timeline {
             h2 { "When" }
             @if line.counts.len() < LEAST_STEPS {
-                p { "All of them within " (step) "." }
+                p { "All within " (step) "." }
             } @else {
                 figure .plot {
                     (legend(gathering.resets))
                     @if gathering.suppressed > 0 {
-                        ul .legend { li .hatched { "below the bars: while more were counted and not described" } }
+                        ul .legend { li .hatched { "below the bars: further resets were suppressed" } }
                     }
                     p .scale { "up to " (things(most, "reset")) " in " (step) }
                     (bars("timeline", &line.counts, &format!("Resets over time, in steps of {step}"),
@@ -80,7 +80,7 @@ fn describe(line: &Timeline<3>) -> String {
     };
     let at = time(line.start + line.step * index as i64, "%Y-%m-%d %H:%M:%S");
     format!(
-        "{} steps; most resets, {}, in the one from {at}",
+        "{} steps; most resets, {}, in the step from {at}",
         line.counts.len(),
         count(total(*counts))
     )
@@ -100,7 +100,7 @@ fn floods(gathering: &Gathering, line: &Timeline<3>) -> Markup {
     }
     html! {
         @if !joined.is_empty() {
-            div .floods title="resets were counted and not described" aria-hidden="true" {
+            div .floods title="suppressed resets" aria-hidden="true" {
                 @for (from, to) in joined {
                     span style=(format!("left:{:.2}%;width:{:.2}%", from * 100.0, (to - from) * 100.0)) {}
                 }
@@ -164,12 +164,12 @@ pub(super) fn quiet(gathering: &Gathering) -> Markup {
     let rows = marks.iter().map(|it| it.row).fold(0.0, f64::max);
     html! {
         section #silences {
-            h2 { "After how long a silence" }
+            h2 { "Idle time before resets" }
             figure .plot.quiet {
                 ul .legend {
-                    li .q0 { "called an idle timeout" }
+                    li .q0 { "idle timeout" }
                     li .q1 { "other causes" }
-                    @if !marks.is_empty() { li .mark { "a timeout that fits" } }
+                    @if !marks.is_empty() { li .mark { "matching timeout" } }
                 }
                 p .scale { "up to " (count(most)) " in one step" }
                 @if !marks.is_empty() {
@@ -180,7 +180,7 @@ pub(super) fn quiet(gathering: &Gathering) -> Markup {
                     }
                 }
                 div .over {
-                    (bars("quiet", &counts, "Silences before resets, on a logarithmic scale",
+                    (bars("quiet", &counts, "Idle times before resets, logarithmic scale",
                         &describe_silences(&histogram), most))
                     @for mark in &marks { i style=(left(mark.place)) {} }
                 }
@@ -190,8 +190,8 @@ pub(super) fn quiet(gathering: &Gathering) -> Markup {
                     }
                 }
                 figcaption {
-                    "How long the connection had been quiet before the segment that brought the reset: "
-                    (things(total, "reset")) " of which that is known. Steps are named by lengths that people set, and begin 3 % before them."
+                    "Idle time of the connection before the segment that triggered the reset: "
+                    (things(total, "reset")) " with a known idle time. Steps are named after common timeout settings and start 3 % below them."
                 }
             }
             @if !marks.is_empty() {
@@ -251,11 +251,11 @@ fn who(timeout: &Timeout) -> String {
     };
     let mut parts = Vec::new();
     if let Some(samples) = of(Source::Learned).map(|mark| mark.samples).max() {
-        parts.push(format!("learned here, from {}", things(samples, "reset")));
+        parts.push(format!("learned from {}", things(samples, "reset")));
     }
     for (source, said) in [
         (Source::Configured, "configured"),
-        (Source::Host, "a setting of the host"),
+        (Source::Host, "setting of this host"),
         (Source::Known, "known devices"),
     ] {
         let names: Vec<_> = of(source).map(|mark| shown(&mark.label, 80)).collect();
@@ -275,7 +275,7 @@ fn describe_silences(histogram: &Histogram) -> String {
     let highest = histogram.buckets.iter().rev().max_by_key(|it| it.count);
     highest.map_or_else(String::new, |it| {
         format!(
-            "{}; most, {}, in the step named {}",
+            "{}; most, {}, in the step {}",
             things(histogram.total(), "silence"),
             count(it.count),
             name(it.name)
@@ -304,7 +304,7 @@ pub(super) fn most(gathering: &Gathering, number: usize) -> Markup {
     }
     html! {
         section #most {
-            h2 { "Most often" }
+            h2 { "Most frequent" }
             (legend(gathering.resets))
             div .tables {
                 (ranking("Causes", "cause", &gathering.causes, number, |it| it.to_string()))
@@ -347,7 +347,7 @@ fn ranking<K: Clone + Eq + Hash + Ord>(
                         }
                     }
                     @if total(others) > 0 {
-                        tr { th scope="row" { "all others" } td {} td .number { (count(total(others))) } }
+                        tr { th scope="row" { "others" } td {} td .number { (count(total(others))) } }
                     }
                 }
             }

@@ -22,7 +22,7 @@ pub(super) fn section(findings: &[Finding], all_rows: bool) -> Markup {
     let left: u64 = findings.iter().skip(MOST).map(|it| it.count).sum();
     html! {
         @if findings.is_empty() {
-            p { "There is none." }
+            p { "None." }
         }
         @for finding in findings.iter().take(MOST) {
             (article(finding, all_rows))
@@ -30,7 +30,7 @@ pub(super) fn section(findings: &[Finding], all_rows: bool) -> Markup {
         @if left > 0 {
             p .note {
                 (things((findings.len() - MOST) as u64, "further finding")) " with " (things(left, "reset"))
-                ", not worse than these: see the table of all records."
+                ", not more severe: see the table of records."
             }
         }
     }
@@ -52,15 +52,15 @@ fn article(finding: &Finding, all_rows: bool) -> Markup {
                 @if all_rows {
                     span .show {
                         a href="#records" data-severity=(severity_name(kind.severity)) data-cause=(kind.cause)
-                            data-process=(shown(process, super::rows::NAME)) { "the records" }
+                            data-process=(shown(process, super::rows::NAME)) { "show records" }
                     }
                 }
             }
             @if finding.is_unknown() {
                 @let missing = finding.missing(MOST_MISSING);
-                p .missing { "What is known instead of an answer:" }
+                p .missing { "What is known:" }
                 @if missing.is_empty() {
-                    p { "Nothing: the records hold no evidence." }
+                    p { "The records contain no evidence." }
                 } @else {
                     ul { @for fact in missing { li { (shown(fact, LONG)) } } }
                 }
@@ -71,7 +71,7 @@ fn article(finding: &Finding, all_rows: bool) -> Markup {
             }
             details {
                 summary {
-                    @if finding.count == 1 { "The evidence" } @else { "The evidence of one of them" }
+                    @if finding.count == 1 { "Evidence" } @else { "Evidence of one of them" }
                 }
                 (example(finding))
             }
@@ -133,7 +133,7 @@ fn who(finding: &Finding) -> String {
         .collect();
     if !others.is_empty() {
         text.push_str(&format!(
-            "; at the other end on this host: {}",
+            "; at the other end, on this host: {}",
             others.join(", ")
         ));
     }
@@ -146,7 +146,7 @@ fn example(finding: &Finding) -> Markup {
         p {
             (told(&record.time)) ", " code { (record.source()) } " → " code { (record.destination()) }
             @if let Some(process) = &record.process { ", " (shown(&words::name(&process.comm, process.pid), 60)) }
-            ": " (shown(&record.verdict.summary(), LONG))
+            ": " (shown(record.verdict.summary(), LONG))
         }
         dl .evidence {
             @for fact in record.verdict.evidence().iter().take(MOST_FACTS) {

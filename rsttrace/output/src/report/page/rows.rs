@@ -42,20 +42,20 @@ pub(super) fn section(records: &[Record], all: u64) -> Markup {
             h2 { "All records" }
             @if lines.len() < records.len() {
                 p .note {
-                    "The first " (count(number)) " of the worst of " (count(all)) " records, so that the page stays small; findings and plots count all of them."
+                    "The first " (count(number)) " of the most severe of " (count(all)) " records, to limit the size of the page; findings and charts cover all of them."
                 }
             } @else if number < all {
                 p .note {
-                    "The worst " (count(number)) " of " (count(all)) " records, the newest of equals; findings and plots count all of them."
+                    "The " (count(number)) " most severe of " (count(all)) " records, newest first among equals; findings and charts cover all of them."
                 }
             }
             (filters(told))
             div .scroll tabindex="0" role="region" aria-labelledby="rows-caption" {
                 table #rows {
-                    caption #rows-caption { "Resets in the order of their times (UTC)" }
+                    caption #rows-caption { "Resets by time (UTC)" }
                     thead {
                         tr {
-                            @for name in ["time", "connection", "process", "severity", "cause", "silence", "what happened"] {
+                            @for name in ["time", "connection", "process", "severity", "cause", "idle time", "what happened"] {
                                 th scope="col" { (name) }
                             }
                         }
@@ -98,7 +98,7 @@ fn row(record: &Record) -> Markup {
                 Some(quiet) => td data-v=(quiet) { (silence(quiet)) },
                 None => td {},
             }
-            td { (shown(&verdict.summary(), SENTENCE)) }
+            td { (shown(verdict.summary(), SENTENCE)) }
         }
     }
 }
@@ -163,7 +163,7 @@ pub(super) fn sums(sums: &[SuppressedRecord], all: u64) -> Markup {
     html! {
         div .scroll tabindex="0" role="region" aria-labelledby="sums-caption" {
             table #sums {
-                caption #sums-caption { "Sums, largest first (UTC)" }
+                caption #sums-caption { "Counts, largest first (UTC)" }
                 thead {
                     tr { th scope="col" .number { "resets" } @for name in ["until", "what", "port", "from or to"] { th scope="col" { (name) } } }
                 }
@@ -190,6 +190,6 @@ pub(super) fn sums(sums: &[SuppressedRecord], all: u64) -> Markup {
                 }
             }
         }
-        @if left > 0 { p .note { "Smaller sums: " (things(left, "reset")) "." } }
+        @if left > 0 { p .note { "Smaller counts: " (things(left, "reset")) "." } }
     }
 }

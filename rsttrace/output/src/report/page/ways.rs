@@ -7,12 +7,11 @@ use crate::record::Confidence;
 use crate::report::chains::{Chain, Leg, Station};
 use crate::words::things;
 
-/// All of them.
 pub(super) fn section(chains: &[Chain]) -> Markup {
     html! {
         @if !chains.is_empty() {
             section #ways {
-                h2 { "Which way resets went" }
+                h2 { "Paths of the resets" }
                 @for chain in chains { (drawing(chain)) }
             }
         }
@@ -51,9 +50,9 @@ fn place(station: &Station) -> Markup {
             }
             @for address in &station.addresses { code { (address) } }
             @match station.made {
-                Some(Confidence::Certain) => { span .maker { "the reset was made here" } }
-                Some(Confidence::Likely) => { span .maker { "likely made here" } }
-                Some(Confidence::Possible) => { span .maker { "possibly made here" } }
+                Some(Confidence::Certain) => { span .maker { "reset sent here" } }
+                Some(Confidence::Likely) => { span .maker { "likely sent here" } }
+                Some(Confidence::Possible) => { span .maker { "possibly sent here" } }
                 None => {}
             }
         }

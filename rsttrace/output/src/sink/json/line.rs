@@ -1,4 +1,4 @@
-//! JSON without anything that a terminal obeys: `serde_json`'s bytes, with more characters escaped.
+//! JSON lines with terminal control characters escaped.
 
 use std::io;
 

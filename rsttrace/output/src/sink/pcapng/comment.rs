@@ -16,7 +16,7 @@ const ADVICE: usize = 4;
 pub(super) fn comment(record: &Record) -> String {
     let verdict = &record.verdict;
     let mut lines = vec![
-        line(&verdict.summary()).into_owned(),
+        line(verdict.summary()).into_owned(),
         format!(
             "{} {} {}, severity {}",
             verdict.origin, verdict.cause, verdict.confidence, verdict.severity

@@ -1,0 +1,155 @@
+//! Links, anchors and structure of the documentation.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
+}
+
+/// Pages of the book, relative to `docs`.
+fn book() -> BTreeSet<PathBuf> {
+    fs::read_dir(root().join("docs"))
+        .unwrap()
+        .map(|entry| PathBuf::from(entry.unwrap().file_name()))
+        .filter(|name| name.extension().is_some_and(|extension| extension == "md"))
+        .collect()
+}
+
+/// All documents, relative to the repository.
+fn documents() -> Vec<PathBuf> {
+    let top = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(PathBuf::from);
+    let pages = book().into_iter().map(|page| Path::new("docs").join(page));
+    top.into_iter().chain(pages).collect()
+}
+
+#[derive(Default)]
+struct Document {
+    links: Vec<String>,
+    anchors: BTreeSet<String>,
+}
+
+fn parse(text: &str) -> Document {
+    let mut document = Document::default();
+    let mut heading: Option<String> = None;
+    for event in Parser::new_ext(text, Options::ENABLE_TABLES) {
+        match event {
+            Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
+                document.links.push(dest_url.into_string());
+            }
+            Event::Start(Tag::Heading { .. }) => heading = Some(String::new()),
+            Event::End(TagEnd::Heading(_)) => {
+                let slug = slug(&heading.take().unwrap());
+                let mut unique = slug.clone();
+                for number in 1.. {
+                    if document.anchors.insert(unique) {
+                        break;
+                    }
+                    unique = format!("{slug}-{number}");
+                }
+            }
+            Event::Text(text) | Event::Code(text) => {
+                if let Some(heading) = &mut heading {
+                    heading.push_str(&text);
+                }
+            }
+            _ => {}
+        }
+    }
+    document
+}
+
+/// The anchor that GitHub and mdbook give a heading.
+fn slug(heading: &str) -> String {
+    heading
+        .to_lowercase()
+        .chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
+        .map(|c| if c == ' ' { '-' } else { c })
+        .collect()
+}
+
+/// Resolves `..` without looking at the file system.
+fn resolve(path: &Path) -> PathBuf {
+    let mut resolved = PathBuf::new();
+    for component in path.components() {
+        if component == Component::ParentDir {
+            assert!(resolved.pop(), "{} leaves the repository", path.display());
+        } else {
+            resolved.push(component);
+        }
+    }
+    resolved
+}
+
+/// Links of one document that lead nowhere.
+fn dead_links(file: &Path, text: &str) -> Vec<String> {
+    let document = parse(text);
+    let is_dead = |link: &&String| {
+        if link.contains("://") || link.starts_with("mailto:") {
+            return false;
+        }
+        let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+        let target = resolve(&file.parent().unwrap().join(path));
+        if !path.is_empty() && !root().join(&target).exists() {
+            return true;
+        }
+        let anchors = if path.is_empty() {
+            document.anchors.clone()
+        } else {
+            parse(&fs::read_to_string(root().join(target)).unwrap_or_default()).anchors
+        };
+        !anchor.is_empty() && !anchors.contains(anchor)
+    };
+    document.links.iter().filter(is_dead).cloned().collect()
+}
+
+#[test]
+fn every_link_and_anchor_resolves() {
+    for file in documents() {
+        let text = fs::read_to_string(root().join(&file)).unwrap();
+        let dead = dead_links(&file, &text);
+        assert!(dead.is_empty(), "{}: {dead:?}", file.display());
+    }
+}
+
+#[test]
+fn dead_links_and_anchors_are_found() {
+    let text =
+        "# A b\n[a](docs/NONE.md) [b](#a-b) [c](#c) [d](README.md#none) [e](https://example.org/x)";
+    let dead = dead_links(Path::new("CHANGELOG.md"), text);
+    assert_eq!(dead, ["docs/NONE.md", "#c", "README.md#none"]);
+}
+
+#[test]
+fn every_page_is_in_the_summary_once() {
+    let summary = fs::read_to_string(root().join("docs/SUMMARY.md")).unwrap();
+    let listed: Vec<_> = parse(&summary)
+        .links
+        .into_iter()
+        .map(PathBuf::from)
+        .collect();
+    let unique: BTreeSet<_> = listed.iter().cloned().collect();
+    assert_eq!(unique.len(), listed.len(), "listed twice");
+    let mut pages = book();
+    pages.remove(Path::new("SUMMARY.md"));
+    assert_eq!(unique, pages);
+}
+
+#[test]
+fn the_readme_is_short() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let lines = readme.lines().count();
+    assert!(lines <= 150, "{lines} lines");
+    for line in readme.lines() {
+        assert!(line.chars().count() <= 120, "{line}");
+    }
+}
