@@ -200,7 +200,7 @@ fn a_near_miss_is_blamed_on_what_wrote_it_where_that_is_seen() {
         (None, Origin::Middlebox),
         (Some(written), Origin::LocalProcess),
     ] {
-        let before = before.map(|packet| event_in(7, 0, packet));
+        let before = before.map(|packet| event_in(HERE + 1, 0, packet));
         let records = run(before.into_iter().chain([near_miss()]).collect());
         let observed = records
             .iter()
