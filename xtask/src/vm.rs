@@ -1,11 +1,8 @@
 //! `cargo xtask vm`: demo and kernel tests on other kernels.
 
 use std::{
-    collections::VecDeque,
     fmt,
     path::{Path, PathBuf},
-    sync::Mutex,
-    thread,
     time::Duration,
 };
 
@@ -47,9 +44,6 @@ pub struct Args {
     /// CPUs of a guest
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub cpus: u32,
-    /// Number of parallel guests; without enough CPUs their timing is unreliable
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub jobs: usize,
     /// Parameters to append to the kernel command line, for example lockdown=confidentiality
     #[arg(long, value_name = "WORDS", default_value = "")]
     pub append: String,
@@ -184,7 +178,6 @@ impl Args {
             only: Vec::new(),
             memory: 2048,
             cpus: 2,
-            jobs: 1,
             append: String::new(),
             refresh: false,
             quick: false,
@@ -393,25 +386,11 @@ impl Report {
     }
 }
 
-/// Runs all of it, `--jobs` at once; results in the same order.
+/// Runs all of it, one after the other: guests at the same time would take each other's CPUs.
 fn run_all(args: &Args, boots: Vec<Boot>, built: &Built) -> Vec<(Boot, Result<Run>)> {
-    let queue: VecDeque<_> = boots.into_iter().enumerate().collect();
-    let queue = Mutex::new(queue);
-    let done = Mutex::new(Vec::new());
-    let next = || queue.lock().ok()?.pop_front();
-    thread::scope(|scope| {
-        for _ in 0..args.jobs.max(1) {
-            scope.spawn(|| {
-                while let Some((number, boot)) = next() {
-                    let run = boot.run(args, built);
-                    if let Ok(mut done) = done.lock() {
-                        done.push((number, boot, run));
-                    }
-                }
-            });
-        }
-    });
-    let mut done = done.into_inner().unwrap_or_default();
-    done.sort_by_key(|(number, ..)| *number);
-    done.into_iter().map(|(_, boot, run)| (boot, run)).collect()
+    let run = |boot: Boot| {
+        let run = boot.run(args, built);
+        (boot, run)
+    };
+    boots.into_iter().map(run).collect()
 }

@@ -10,6 +10,7 @@ mod show;
 use std::path::Path;
 
 use anyhow::Context as _;
+use log::warn;
 
 use super::recorder::RecordTo;
 use super::runtime;
@@ -40,6 +41,12 @@ pub fn demo(options: DemoOptions) -> Result<(), Failure> {
     let folder = options.captures.as_deref();
     let traced = runtime()?.block_on(run(&options.tracer, &chosen, folder))?;
     let cases = traced.cases()?;
+    if traced.lost > 0 {
+        warn!(
+            "{} events were lost: what came out as unknown may be for want of them",
+            traced.lost
+        );
+    }
     if let Some(folder) = folder {
         captures::note_staged(folder, &cases)?;
     }

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
-    fs,
     io::{BufRead as _, BufReader, Read},
     process::{Child, ChildStdin, Command, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
@@ -165,11 +164,7 @@ impl Running {
         let begin = Instant::now();
         while self.child.try_wait()?.is_none() {
             if begin.elapsed() > LIMIT {
-                bail!(
-                    "{} does not end; it waits in {}",
-                    self.name,
-                    waits(self.pid())
-                );
+                bail!("{} does not end", self.name);
             }
             thread::sleep(Duration::from_millis(5));
         }
@@ -229,17 +224,6 @@ fn cpu(process: &Process) -> Duration {
     let tasks = process.tasks().into_iter().flatten().flatten();
     let nanoseconds = tasks.filter_map(|task| Some(task.schedstat().ok()?.sum_exec_runtime));
     Duration::from_nanos(nanoseconds.sum())
-}
-
-/// Where the kernel has the threads of a process wait.
-fn waits(pid: u32) -> String {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task"));
-    let tasks = tasks.into_iter().flatten().flatten();
-    let waits = tasks.map(|task| {
-        let read = |file: &str| fs::read_to_string(task.path().join(file)).unwrap_or_default();
-        format!("{}: {}", read("comm").trim(), read("wchan").trim())
-    });
-    waits.collect::<Vec<_>>().join(", ")
 }
 
 fn shown(command: &Command) -> String {

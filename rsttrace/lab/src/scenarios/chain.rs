@@ -176,6 +176,8 @@ impl Balancer {
     }
 }
 
+/// Half of what the lab's tcp_fin_timeout is.
+const HALF_CLOSED: Duration = Duration::from_secs(30);
 /// Far longer than any of them takes.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
@@ -267,6 +269,13 @@ impl Chain {
     fn last_to_back(&mut self) -> Result<Segment, StageError> {
         let last = with(Flags::PSH, self.at_server.local, self.back()?);
         self.server.segment(last)
+    }
+
+    /// Fails the staging if the balancer's half of the connection may be gone by now, as on a machine that was busy with other
+    /// scenarios: its kernel keeps it for a minute (tcp_fin_timeout).
+    pub fn confirm_half_closed(&self) -> Result<(), StageError> {
+        let since_fin = self.silent_since.elapsed().saturating_sub(TIMEOUT);
+        confirm("soon after the FIN", since_fin < HALF_CLOSED, true)
     }
 
     /// The RST that the client gets, as captured there.

@@ -67,6 +67,7 @@ pub const HAPROXY_CLIENT: Scenario = Scenario {
         let mut chain = Chain::open(lab, 12, |ends| haproxy(ends, ""))?;
         Armed::due(soon_after(&chain) + LATER, move |lab| {
             chain.fin_to_client()?;
+            chain.confirm_half_closed()?;
             chain.client.send(chain.at_client, 50)?;
             let seen = chain.reset_to_client()?;
             let error = chain.client.await_error(chain.at_client)?;
@@ -148,6 +149,7 @@ pub const NGINX_STREAM: Scenario = Scenario {
         let mut chain = Chain::open(lab, 14, nginx_stream)?;
         Armed::due(soon_after(&chain) + LATER, move |lab| {
             chain.fin_to_server()?;
+            chain.confirm_half_closed()?;
             chain.server.send(chain.at_server, 50)?;
             let seen = chain.reset_to_server()?;
             let error = chain.server.await_error(chain.at_server)?;
