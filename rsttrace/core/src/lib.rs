@@ -2,6 +2,8 @@
 //!
 //! Nothing here reads, writes, looks at a clock or asks the host: all of that comes in as values.
 
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
+
 pub mod attribution;
 pub mod captured;
 pub mod causes;

@@ -2,6 +2,8 @@
 //!
 //! Nothing here judges, and nothing reads or writes.
 
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
+
 pub mod event;
 pub mod filter;
 pub mod hash;

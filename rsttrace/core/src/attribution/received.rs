@@ -20,9 +20,10 @@ pub fn receiver<'a>(received: &'a Received, facts: &'a Facts) -> Option<(&'a Tas
             .map(|(task, quality)| (task, Role::FormerOwner, quality));
     }
     // Who connects waits for the answer: if it is gone now, it went after it got it.
-    let role = match socket.state {
-        TcpState::SynSent => Role::Owner,
-        _ => holding(Role::Owner, facts),
+    let role = if socket.state == TcpState::SynSent {
+        Role::Owner
+    } else {
+        holding(Role::Owner, facts)
     };
     holder(ownership, facts).map(|(task, quality)| (task, role, quality))
 }

@@ -83,18 +83,20 @@ fn target(wire: &wire::RstPacket, egress: bool) -> Result<Target, DecodeError> {
     if target.state == 0 {
         return Ok(Target::None);
     }
-    Ok(match state(target.state)? {
-        state @ (TcpState::Listen | TcpState::TimeWait | TcpState::NewSynRecv) => {
-            Target::Stateless(state)
-        }
-        state => Target::Socket {
-            cookie: (target.cookie != 0).then_some(SocketCookie(target.cookie)),
-            state,
-            rcv_nxt: target.rcv_nxt,
-            rcv_wnd: target.rcv_wnd,
-            snd_una: target.snd_una,
-            snd_nxt: target.snd_nxt,
-        },
+    let state = state(target.state)?;
+    if matches!(
+        state,
+        TcpState::Listen | TcpState::TimeWait | TcpState::NewSynRecv
+    ) {
+        return Ok(Target::Stateless(state));
+    }
+    Ok(Target::Socket {
+        cookie: (target.cookie != 0).then_some(SocketCookie(target.cookie)),
+        state,
+        rcv_nxt: target.rcv_nxt,
+        rcv_wnd: target.rcv_wnd,
+        snd_una: target.snd_una,
+        snd_nxt: target.snd_nxt,
     })
 }
 

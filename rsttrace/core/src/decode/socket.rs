@@ -30,12 +30,10 @@ pub(super) fn socket(
     clock: Jiffies,
 ) -> Result<Socket, DecodeError> {
     let state = state(wire.state)?;
-    let lived_in = match state {
-        TcpState::Close => ownership
-            .and_then(|ownership| ownership.state_before_close)
-            .unwrap_or(state),
-        _ => state,
-    };
+    let lived_in = ownership
+        .and_then(|ownership| ownership.state_before_close)
+        .filter(|_| state == TcpState::Close)
+        .unwrap_or(state);
     let peer_finished = wire.flags & SOCK_DONE != 0;
     let has_clocks = lived_in.is_synchronized() || lived_in == TcpState::Close;
     let since = |stamp| if has_clocks { clock.since(stamp) } else { None };
@@ -93,10 +91,10 @@ pub(super) fn socket(
 /// Received bytes that wait for the application. The peer's FIN takes a sequence number, which the application
 /// may have read already as the end of the stream.
 fn unread(wire: &wire::Socket, lived_in: TcpState, peer_finished: bool) -> u32 {
-    match lived_in {
-        TcpState::Listen | TcpState::SynSent => 0,
-        _ => distance(wire.copied_seq, wire.rcv_nxt).saturating_sub(peer_finished.into()),
+    if matches!(lived_in, TcpState::Listen | TcpState::SynSent) {
+        return 0;
     }
+    distance(wire.copied_seq, wire.rcv_nxt).saturating_sub(peer_finished.into())
 }
 
 /// Written bytes that the peer has not acknowledged. The state says whether SYN or FIN are among them; SEND_SHUTDOWN
@@ -108,7 +106,13 @@ fn unacknowledged(wire: &wire::Socket, lived_in: TcpState) -> u32 {
         TcpState::SynSent | TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck => {
             bytes.saturating_sub(1)
         }
-        _ => bytes,
+        TcpState::Established
+        | TcpState::SynRecv
+        | TcpState::FinWait2
+        | TcpState::TimeWait
+        | TcpState::Close
+        | TcpState::CloseWait
+        | TcpState::NewSynRecv => bytes,
     }
 }
 

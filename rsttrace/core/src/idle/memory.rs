@@ -214,7 +214,9 @@ impl Memory {
             IdleMode::LateRst => self
                 .at_most(path)
                 .filter(|learned| quiet.wire.as_secs_f64() >= learned.timeout),
-            mode => self.exact(path, mode, quiet.application),
+            mode @ (IdleMode::RstAtExpiry | IdleMode::FinAtExpiry) => {
+                self.exact(path, mode, quiet.application)
+            }
         }
     }
 

@@ -319,17 +319,17 @@ fn pair_of(packet: &Packet) -> (SocketAddr, SocketAddr) {
 
 fn socket_of(packet: &Packet) -> Option<SocketCookie> {
     match packet.sender_socket {
-        SenderSocket::Some(cookie) if packet.egress && cookie.is_known() => Some(cookie),
-        _ => None,
+        SenderSocket::Some(cookie) => (packet.egress && cookie.is_known()).then_some(cookie),
+        SenderSocket::None | SenderSocket::Raw { .. } => None,
     }
 }
 
 fn target_of(packet: &Packet) -> Option<SocketCookie> {
     match packet.target {
-        Target::Socket { cookie, .. } if !packet.egress => {
-            cookie.filter(|cookie| cookie.is_known())
+        Target::Socket { cookie, .. } => {
+            cookie.filter(|cookie| !packet.egress && cookie.is_known())
         }
-        _ => None,
+        Target::NotLookedUp | Target::None | Target::Stateless(_) => None,
     }
 }
 
