@@ -15,10 +15,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use rsttrace::correlate::{Correlator, Origin};
 use rsttrace::decode::Decoder;
 use rsttrace::engine::{Engine, Input};
-use rsttrace::event::{Body, Event, Facts};
-use rsttrace::join::{Join, Origin};
+use rsttrace::event::{Body, Event, HostContext};
 use rsttrace::record::Output;
 use rsttrace::record::Record;
 use rsttrace::recording::{Effort, End, Head, Reader, Writer, replay};
@@ -94,7 +94,7 @@ fn recorded(criterion: &mut Criterion) {
     let recording = fs::read(file).unwrap();
     let mut reader = Reader::new(&*recording).unwrap();
     let premises = reader.head().premises.clone();
-    let mut events: Vec<(Vec<u8>, Facts)> = Vec::new();
+    let mut events: Vec<(Vec<u8>, HostContext)> = Vec::new();
     while let Some(input) = reader.input().unwrap() {
         if let Input::Event { bytes, facts, .. } = input {
             events.push((bytes.to_vec(), facts));
@@ -266,7 +266,7 @@ fn feed(
 }
 
 fn join(events: Vec<Event>) -> usize {
-    let mut join = Join::default();
+    let mut join = Correlator::default();
     let mut closed = 0;
     for event in events {
         let at = Origin {
@@ -275,9 +275,9 @@ fn join(events: Vec<Event>) -> usize {
             inode: event.netns_inode,
         };
         match event.body {
-            Body::Sent(sent) => join.sent(at, sent, Facts::default()),
-            Body::Received(received) => join.received(at, received, Facts::default()),
-            Body::Packet(packet) => join.packet(at, packet, Facts::default()),
+            Body::Sent(sent) => join.sent(at, sent, HostContext::default()),
+            Body::Received(received) => join.received(at, received, HostContext::default()),
+            Body::Packet(packet) => join.packet(at, packet, HostContext::default()),
             Body::TimedOut(_) => {}
         }
     }

@@ -3,8 +3,9 @@
 mod demo;
 mod doctor;
 mod history;
+mod history_writer;
 mod intake;
-mod monitoring;
+mod metrics_export;
 mod pcap;
 mod playback;
 mod probe;
@@ -12,7 +13,6 @@ mod recorder;
 mod replay;
 mod report;
 mod session;
-mod storing;
 mod watch;
 
 pub use demo::{

@@ -11,9 +11,9 @@ use serde::Deserialize;
 use thiserror::Error;
 use toml::Spanned;
 
-use crate::idle::candidates::Hop;
-use crate::idle::devices::Kind;
 use crate::record::IdleMode;
+use crate::silence::candidates::Hop;
+use crate::silence::devices::Kind;
 use crate::store::{self, Limits};
 use crate::values;
 

@@ -10,14 +10,14 @@ pub mod doctor;
 pub mod probe;
 mod values;
 
-pub use rsttrace_capture::{capture, compare, file_kind, recording, track};
+pub use rsttrace_capture::{capture, compare, file_kind, flow, recording};
 pub use rsttrace_core::{
-    attribution, captured, causes, decode, engine, flood, idle, join, thresholds, verdict,
+    captured, causes, correlate, decode, engine, flood, ownership, silence, thresholds, verdict,
 };
 pub use rsttrace_lab as demo;
 pub use rsttrace_linux::{host, kernel};
-pub use rsttrace_model::{event, filter, record, text, vitals, words};
+pub use rsttrace_model::{event, filter, record, self_stats, text, words};
 use rsttrace_model::{hash, sockets};
-use rsttrace_output::behind;
+use rsttrace_output::worker;
 pub use rsttrace_output::{metrics, report, sink, stats, store, summary, terminal};
 use rsttrace_sys as sys;

@@ -5,28 +5,28 @@
 //! time line and one way, [`path`] says where a reset was seen and where not, [`judge`] who made it, [`tell`] puts it in words.
 
 mod clock;
-mod judge;
-mod legs;
+mod digest;
+mod locate;
 mod matching;
+mod narrative;
 mod order;
 mod path;
+mod proxy_legs;
 mod render;
 pub mod report;
 mod stream;
-mod tell;
 #[cfg(test)]
 mod tests;
-mod trace;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
-use legs::Joins;
+pub use digest::Digest;
 use matching::Connection;
 use order::Clocks;
+use proxy_legs::Joins;
 use report::CaptureClock;
 pub use report::Comparison;
-pub use trace::Digest;
 
 use crate::hash::HashMap;
 use crate::record::Record;
@@ -43,16 +43,16 @@ pub fn compare(digests: Vec<Digest>, records: &[Record]) -> Comparison {
     for digest in &mut digests {
         digest.finish();
     }
-    trace::tell_rotated(&mut digests);
+    digest::tell_rotated(&mut digests);
     let (connections, lives_left_out) = matching::connections(&mut digests);
     let mut clocks = Clocks::of(&connections, &digests);
-    let joins = legs::join(&connections, &digests, &mut clocks);
+    let joins = proxy_legs::join(&connections, &digests, &mut clocks);
     let all = All {
         digests: &digests,
         connections: &connections,
         clocks: &clocks,
         joins: &joins,
-        records: tell::index(records),
+        records: narrative::index(records),
     };
     let chains = all.chains();
     let mut reported: Vec<_> = chains.iter().map(|chain| all.tell(chain)).collect();
@@ -83,7 +83,7 @@ struct All<'a> {
     connections: &'a [Connection],
     clocks: &'a Clocks,
     joins: &'a Joins,
-    records: tell::Index<'a>,
+    records: narrative::Index<'a>,
 }
 
 /// The legs of one way from a client to a server.

@@ -3,8 +3,8 @@
 pub mod capture;
 pub mod compare;
 pub mod file_kind;
+pub mod flow;
 pub mod recording;
-pub mod track;
 
 use rsttrace_core::{captured, engine, flood, thresholds, verdict};
-use rsttrace_model::{event, hash, palette, record, text, vitals, words};
+use rsttrace_model::{event, hash, palette, record, self_stats, text, words};

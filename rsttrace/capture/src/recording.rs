@@ -25,7 +25,7 @@ use thiserror::Error;
 
 use crate::engine::{Config, Engine};
 use crate::record::Output;
-use crate::vitals::KernelTotal;
+use crate::self_stats::KernelTotal;
 
 pub use reader::Reader;
 pub use writer::{Effort, Writer, Written};

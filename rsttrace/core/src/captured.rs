@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::correlate::{accepts, is_passive_form};
 use crate::event::{BootTime, NetnsCookie, Packet, Received, Segment, TcpFlags, TcpState};
-use crate::join::{accepts, is_passive_form};
 use crate::record::Vantage;
 
 /// A reset in a packet capture, with what the capture shows of its connection before and after it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Captured {
+pub struct CapturedReset {
     /// Number of its frame in the file.
     pub frame: u64,
     /// When it was captured: nanoseconds since the epoch, by the capturing host's clock.
@@ -113,7 +113,7 @@ pub struct TalksOn {
     pub ttl: u8,
 }
 
-impl Captured {
+impl CapturedReset {
     /// Another reset of its source came a little later.
     pub fn note_further(&mut self, other: &Self) {
         let (own, its) = (self.packet.segment.seq, other.packet.segment.seq);

@@ -8,8 +8,8 @@ pub mod rules;
 
 use std::time::Duration;
 
-use crate::attribution::Whose;
 use crate::event::{Sent, TcpFlags};
+use crate::ownership::Whose;
 use crate::record::{
     Cause, Confidence, Direction, Evidence, Explanation, Origin, Sentence, ServingEnd, Severity,
 };

@@ -21,19 +21,19 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::captured::Captured;
+use crate::captured::CapturedReset;
 use crate::causes::{path_lesson, rules};
+use crate::correlate::{self, Correlator, ResetGroup};
 use crate::decode::{DecodeError, Decoder, KernelFacts};
 use crate::event::{
-    Body, BootTime, Event, Facts, HostFacts, NetnsCookie, SocketCookie, TcpState, TimedOut,
+    Body, BootTime, Event, HostContext, HostFacts, NetnsCookie, SocketCookie, TcpState, TimedOut,
 };
 use crate::flood::{Flood, Refused, SumNames, Suppressed};
 use crate::hash::HashMap;
-use crate::idle::candidates::{Hop, Knowledge};
-use crate::join::{self, Chain, Join};
 use crate::record::{Cause, Direction, Id, Origin, Output, Record, Severity, Word};
+use crate::self_stats::{Shortfalls, TableVitals};
+use crate::silence::candidates::{Hop, Knowledge};
 use crate::verdict::{Context, Reason};
-use crate::vitals::{Shortfalls, TableVitals};
 use proxy::Proxies;
 use recent::Recent;
 
@@ -41,7 +41,7 @@ use recent::Recent;
 pub const MAX_PENDING: usize = 65_536;
 
 /// How long after its event a record comes out.
-pub const WINDOW: Duration = join::WINDOW;
+pub const WINDOW: Duration = correlate::WINDOW;
 
 /// Events come out of order across CPUs, but not by more than this.
 const DISORDER: Duration = Duration::from_millis(50);
@@ -93,7 +93,7 @@ pub enum Input<'a> {
         /// What they say, where somebody had to decode them to ask the host ([`Engine::decode`]); else they are decoded here.
         decoded: Option<Event>,
         /// What the host knew then. Not looked at where the bytes cannot be decoded.
-        facts: Facts,
+        facts: HostContext,
     },
     /// It is so late: every event up to then has come in.
     Advance(BootTime),
@@ -124,7 +124,7 @@ pub enum Input<'a> {
 pub struct Engine {
     decoder: Decoder,
     host: HostFacts,
-    join: Join,
+    join: Correlator,
     recent: Recent,
     proxies: Proxies,
     ready: BinaryHeap<Reverse<Ready>>,
@@ -201,7 +201,7 @@ impl Engine {
             }),
             proxies: Proxies::default(),
             host,
-            join: Join::default(),
+            join: Correlator::default(),
             ready: BinaryHeap::new(),
             outputs: VecDeque::new(),
             links: HashMap::default(),
@@ -341,7 +341,7 @@ impl Engine {
             })
     }
 
-    fn event(&mut self, bytes: &[u8], event: Event, facts: Facts) {
+    fn event(&mut self, bytes: &[u8], event: Event, facts: HostContext) {
         self.newest = self.newest.max(event.time);
         // What sent resets of the event's class are, for the sums of those that are not described.
         if let Some(flood) = &mut self.flood
@@ -354,8 +354,8 @@ impl Engine {
     }
 
     /// Takes in one event with what the edge knows about it.
-    pub(crate) fn handle(&mut self, event: Event, facts: Facts) {
-        let at = join::Origin {
+    pub(crate) fn handle(&mut self, event: Event, facts: HostContext) {
+        let at = correlate::Origin {
             time: event.time,
             netns: event.netns,
             inode: event.netns_inode.or(facts.netns_inode),
@@ -395,7 +395,7 @@ impl Engine {
     }
 
     /// Takes in a reset of the capture that is called `file`. Those of one capture come in order of time.
-    pub fn captured(&mut self, captured: Captured, file: &Word) {
+    pub fn captured(&mut self, captured: CapturedReset, file: &Word) {
         self.recent.see_captured(&captured);
         let context = Context {
             coverage: self.host.coverage,
@@ -506,7 +506,7 @@ impl Engine {
         }
     }
 
-    fn judge(&mut self, mut chain: Chain) {
+    fn judge(&mut self, mut chain: ResetGroup) {
         build_records::drop_echo(&mut chain);
         let context = Context {
             coverage: self.host.coverage,
@@ -537,7 +537,7 @@ impl Engine {
     /// Notes who reset an accepted chain, and gives the legs its process reset because of that, their link still to be set.
     fn passed_on(
         &mut self,
-        chain: &Chain,
+        chain: &ResetGroup,
         drafts: &[(BootTime, Box<Record>)],
     ) -> Vec<(SocketCookie, Reason)> {
         let Some((netns, received)) = chain.accepted() else {
@@ -589,7 +589,7 @@ impl Engine {
         link
     }
 
-    fn timed_out(&mut self, at: join::Origin, event: &TimedOut, facts: &Facts) {
+    fn timed_out(&mut self, at: correlate::Origin, event: &TimedOut, facts: &HostContext) {
         let record = record_fields::timed_out(at, event, facts, &self.host);
         self.wait(at.time, None, None, Output::TimedOut(Box::new(record)));
     }

@@ -4,15 +4,15 @@
 
 #![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 
-pub mod attribution;
 pub mod captured;
 pub mod causes;
+pub mod correlate;
 pub mod decode;
 pub mod engine;
 pub mod flood;
-pub mod idle;
-pub mod join;
+pub mod ownership;
+pub mod silence;
 pub mod thresholds;
 pub mod verdict;
 
-use rsttrace_model::{event, hash, record, vitals, words};
+use rsttrace_model::{event, hash, record, self_stats, words};

@@ -30,12 +30,12 @@ use std::time::Duration;
 use crate::captured::TalksOn;
 use crate::event::{Coverage, Environment, Segment};
 use crate::flood::Suppressed;
-use crate::idle::candidates::Match;
-use crate::idle::clocks::Quiet;
-use crate::idle::memory::Burst;
 use crate::record::{
     Candidate, Cause, Confidence, EvidenceKind, Explanation, Learned, Origin, Severity, Verdict,
 };
+use crate::silence::candidates::Match;
+use crate::silence::clocks::Quiet;
+use crate::silence::learned::Burst;
 use crate::words;
 
 /// What a verdict may take for granted.

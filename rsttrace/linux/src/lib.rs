@@ -6,5 +6,5 @@ pub mod kernel;
 #[cfg(test)]
 use rsttrace_core::decode;
 use rsttrace_core::flood;
-use rsttrace_model::{event, hash, record, sockets, vitals};
+use rsttrace_model::{event, hash, record, self_stats, sockets};
 use rsttrace_sys as sys;

@@ -1,6 +1,6 @@
 //! What happened, in the domain's own words: the input of the pipeline, whatever its source.
 //!
-//! An [`Event`] is a decoded wire event; [`Facts`] are what the edge found out about it on the host when it
+//! An [`Event`] is a decoded wire event; [`HostContext`] are what the edge found out about it on the host when it
 //! arrived. Neither is ever asked for again: the pure core knows no files, no clock.
 
 mod reason;
@@ -665,7 +665,7 @@ pub struct Tombstone {
 
 /// What the edge found out on the host when an event arrived. Every part may be missing: the process may have gone.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Facts {
+pub struct HostContext {
     /// Descriptions of the processes the event names.
     pub processes: SmallVec<[Arc<ProcessFacts>; 1]>,
     /// What has become of the recorded owner.

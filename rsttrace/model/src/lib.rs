@@ -9,7 +9,7 @@ pub mod filter;
 pub mod hash;
 pub mod palette;
 pub mod record;
+pub mod self_stats;
 pub mod sockets;
 pub mod text;
-pub mod vitals;
 pub mod words;

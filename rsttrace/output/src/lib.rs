@@ -1,6 +1,5 @@
 //! Outputs for records: lines, tables, files, the history, metrics, the report.
 
-pub mod behind;
 pub mod metrics;
 pub mod report;
 pub mod sink;
@@ -8,6 +7,7 @@ pub mod stats;
 pub mod store;
 pub mod summary;
 pub mod terminal;
+pub mod worker;
 
 use rsttrace_core::{causes, thresholds};
-use rsttrace_model::{event, filter, hash, palette, record, text, vitals, words};
+use rsttrace_model::{event, filter, hash, palette, record, self_stats, text, words};

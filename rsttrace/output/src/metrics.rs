@@ -14,7 +14,7 @@ use prometheus::{TEXT_FORMAT, TextEncoder};
 
 use crate::record::Output;
 use crate::record::{Cause, Direction, Origin, Severity};
-use crate::vitals::Vitals;
+use crate::self_stats::Vitals;
 
 /// Media type of [`exposition`].
 pub const CONTENT_TYPE: &str = TEXT_FORMAT;

@@ -3,9 +3,9 @@
 //! [`Gathering`] takes outputs one by one, from whatever source, and keeps sums and the worst records; [`page`] makes of
 //! that one HTML file that needs nothing else. Both are pure: the time of writing is given, equal input gives equal pages.
 
+mod aggregate;
 mod chains;
 mod finding;
-mod gather;
 mod page;
 mod sentence;
 pub mod source;
@@ -14,7 +14,7 @@ pub mod timeline;
 
 use jiff::Timestamp;
 
-pub use gather::Gathering;
+pub use aggregate::Gathering;
 pub use page::{is_page, page};
 
 /// What the page says about itself.

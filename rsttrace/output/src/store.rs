@@ -6,25 +6,25 @@
 //! last checkpoint. Neither damages the file.
 
 mod clock;
+mod codec;
 mod error;
-mod keeper;
 mod lock;
-mod pack;
 mod query;
+mod quota;
 mod read;
-mod room;
 mod row;
 mod schema;
 mod write;
+mod writer_thread;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use error::StoreError;
-pub use keeper::Keeper;
 pub use query::Query;
 pub use read::{Extent, Records, Store, Stored};
 pub use write::{Appended, Writer};
+pub use writer_thread::Keeper;
 
 /// Where the history is kept if no other file is named.
 pub const DEFAULT_PATH: &str = "/var/lib/rsttrace/history.db";

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use crate::hash::HashMap;
 use crate::record::{Cause, Direction, Origin, Record, Severity, TimedOutRecord};
+use crate::self_stats::{KernelTotal, Vitals};
 use crate::text::escape;
-use crate::vitals::{KernelTotal, Vitals};
 
 /// Counts by name.
 type Tally<K> = tally::Tally<K, 1, 1024>;

@@ -7,12 +7,12 @@ use tokio::time::Instant;
 
 use super::recorder::{Recorded, Recorder};
 use crate::engine::{Engine, Input};
-use crate::event::{BootTime, Facts, NetnsCookie};
+use crate::event::{BootTime, HostContext, NetnsCookie};
 use crate::flood::{Kind, Refused, Suppressed};
 use crate::host::{Enricher, NetnsNames};
 use crate::recording::End;
+use crate::self_stats::{Shortfalls, TableVitals};
 use crate::sys;
-use crate::vitals::{Shortfalls, TableVitals};
 
 /// The engine, what the host adds to its events, and the recording of both.
 pub struct Intake<N> {
@@ -48,7 +48,7 @@ impl<N: NetnsNames> Intake<N> {
                     );
                 }
                 debug!("cannot decode a kernel event: {error}");
-                (None, Facts::default())
+                (None, HostContext::default())
             }
         };
         self.push(Input::Event {

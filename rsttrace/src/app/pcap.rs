@@ -14,15 +14,15 @@ use log::{info, warn};
 use super::playback::Playback;
 use super::{runtime, sleep_until};
 use crate::capture::CaptureError;
-use crate::captured::Captured;
+use crate::captured::CapturedReset;
 use crate::cli::{Failure, Interrupt, Of, OutputFormat, PcapOptions, ShowOptions};
 use crate::compare::Digest;
 use crate::engine::{Config, Engine, Input};
 use crate::event::BootTime;
+use crate::flow::{TrackCounts, Tracker};
 use crate::record::Word;
 use crate::sink::Reporter;
 use crate::summary::Totals;
-use crate::track::{TrackCounts, Tracker};
 use comparing::Kept;
 use reading::{End, Reading};
 
@@ -209,7 +209,7 @@ impl Judging {
         Ok(shown)
     }
 
-    fn judge(&mut self, resets: Vec<Captured>) {
+    fn judge(&mut self, resets: Vec<CapturedReset>) {
         for reset in resets {
             self.engine.captured(reset, &self.file);
         }

@@ -12,12 +12,12 @@ use anyhow::Context as _;
 use log::warn;
 use tokio::time::Instant;
 
-use crate::behind::{Behind, Handed, Refused};
 use crate::cli::{Failure, OutputFile};
 use crate::engine::Input;
-use crate::event::Facts;
+use crate::event::HostContext;
 use crate::flood::Refused as Sum;
 use crate::recording::{Effort, End, Head, Writer, Written};
+use crate::worker::{Handed, Refused, Worker};
 
 /// What a killed recorder loses at most.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -68,9 +68,9 @@ impl Write for Destination {
 /// Takes down what goes into the judge.
 pub struct Recorder {
     /// Absent once it failed.
-    thread: Option<Behind<Work, Ended>>,
+    thread: Option<Worker<Work, Ended>>,
     /// The one that failed, as it may still write what it has.
-    failed: Option<Behind<Work, Ended>>,
+    failed: Option<Worker<Work, Ended>>,
     name: String,
     batch: Batch,
     /// When what waits has to be written.
@@ -97,7 +97,7 @@ struct Batch {
 }
 
 enum Entry {
-    Event(Range<usize>, Facts),
+    Event(Range<usize>, HostContext),
     Other(Input<'static>),
 }
 
@@ -128,7 +128,7 @@ impl Recorder {
         let its = name.to_owned();
         let work = move |handed: Handed<Work>| write(writer, &handed, &its);
         Ok(Self {
-            thread: Some(Behind::start("rsttrace-record", MOST, work)?),
+            thread: Some(Worker::start("rsttrace-record", MOST, work)?),
             failed: None,
             name: name.to_owned(),
             batch: Batch::default(),
@@ -138,7 +138,7 @@ impl Recorder {
     }
 
     /// An event, and what the host knew then.
-    pub fn event(&mut self, bytes: &[u8], facts: &Facts) {
+    pub fn event(&mut self, bytes: &[u8], facts: &HostContext) {
         self.events += 1;
         if self.thread.is_none() {
             return;
@@ -377,7 +377,7 @@ mod tests {
         let bytes: Vec<u8> = (0..300_u32).map(|n| ((n * n) >> 3) as u8).collect();
         let begun = std::time::Instant::now();
         for _ in 0..400_000 {
-            recorder.event(&bytes, &Facts::default());
+            recorder.event(&bytes, &HostContext::default());
         }
         assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
         assert!(recorder.due().is_none(), "it has ended");

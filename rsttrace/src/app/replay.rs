@@ -11,10 +11,10 @@ use super::playback::Playback;
 use crate::cli::{Failure, Of, ReplayOptions};
 use crate::engine::{Engine, Input};
 use crate::recording::{End, Reader, RecordingError};
+use crate::self_stats::KernelTotal;
 use crate::sink::{Machine, Reporter};
 use crate::summary::Totals;
 use crate::text::escape;
-use crate::vitals::KernelTotal;
 use crate::words::count;
 
 /// Prints what a recording gives, as far as it can be read.

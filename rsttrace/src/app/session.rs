@@ -1,6 +1,6 @@
 //! A trace from start to end: reading, judging and counting events.
 
-mod vitals;
+mod self_stats;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -17,16 +17,16 @@ use crate::engine::{Config, Counted, Engine, Input};
 use crate::event::{Coverage, NetnsCookie};
 use crate::flood::{self, Suppressed};
 use crate::host::{Enricher, NetnsNames, clock, facts};
-use crate::idle::candidates::Hop;
 use crate::kernel::{
     Counters, EventReader, Fact, InterfaceOptions, Names, Options, Prepared, ProgramStats, Slots,
     TcMode, Tracer, Transport,
 };
 use crate::record::Output;
 use crate::recording::{End, Head};
+use crate::self_stats::KernelTotal;
+use crate::self_stats::Shortfalls;
+use crate::silence::candidates::Hop;
 use crate::summary::Totals;
-use crate::vitals::KernelTotal;
-use crate::vitals::Shortfalls;
 use crate::words::count;
 
 /// Events handled before anything else gets a turn.

@@ -5,19 +5,19 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::monitoring::Monitoring;
+use super::history_writer::Storing;
+use super::metrics_export::Monitoring;
 use super::recorder::{RecordTo, Recorded};
 use super::session::{Finished, Session, SessionOptions};
-use super::storing::Storing;
 use super::{runtime, sleep_until};
 use crate::cli::{Failure, Interrupt, Of, OutputFile, WatchOptions};
 use crate::host::facts::kernel_release;
 use crate::kernel::{InterfaceOptions, Scope};
 use crate::record::Output;
+use crate::self_stats::Vitals;
 use crate::sink::{Machine, Reporter};
 use crate::store;
 use crate::text::size;
-use crate::vitals::Vitals;
 use crate::words::count;
 
 /// How long the start waits for classifiers on interfaces that are there; resets are traced meanwhile.

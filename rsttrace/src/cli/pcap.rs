@@ -8,7 +8,7 @@ use clap::Args;
 use super::Failure;
 use super::show::{ShowArgs, ShowOptions};
 use crate::config;
-use crate::idle::candidates::Hop;
+use crate::silence::candidates::Hop;
 
 const AFTER_HELP: &str = "\
 A capture contains packets only. It cannot identify a process, nor causes that only the kernel of

@@ -7,7 +7,7 @@ use clap::Args;
 use super::Failure;
 use super::show::{ShowArgs, ShowOptions};
 use crate::config;
-use crate::idle::candidates::Hop;
+use crate::silence::candidates::Hop;
 
 const AFTER_HELP: &str = "\
 Replaying a recording with the release that wrote it gives the same output, byte for byte, on any

@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use super::Failure;
 use super::when::{When, WhenArgs};
 use crate::config;
-use crate::idle::candidates::Hop;
+use crate::silence::candidates::Hop;
 
 const AFTER_HELP: &str = "\
 The report is a single HTML file without external resources. It lists the findings, most severe

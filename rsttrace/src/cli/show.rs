@@ -14,7 +14,7 @@ use super::{Failure, OutputFile};
 use crate::filter::Filter;
 use crate::record::Severity;
 use crate::sink::{
-    Beside, Json, Machine, Packets, Pcapng, Reporter, Silent, Sink, Table, TableOptions, Width,
+    Json, Machine, Null, Packets, Pcapng, Reporter, Sink, Table, TableOptions, Tee, Width,
 };
 use crate::terminal::Palette;
 use crate::values;
@@ -122,7 +122,7 @@ impl ShowOptions {
             io::stderr(),
         );
         let sink: Box<dyn Sink + Send> = match self.output {
-            None => Box::new(Silent::new(aside)),
+            None => Box::new(Null::new(aside)),
             Some(OutputFormat::Json) => Box::new(Json::new(out, aside)),
             Some(OutputFormat::Table) => {
                 let options = TableOptions {
@@ -153,7 +153,7 @@ impl ShowOptions {
                     true => Packets::behind(file, name.clone()).with_context(doing)?,
                     false => Packets::Here(Box::new(file)),
                 };
-                Box::new(Beside::new(sink, packets, io::stderr()))
+                Box::new(Tee::new(sink, packets, io::stderr()))
             }
         };
         let filter = self.filter.clone();

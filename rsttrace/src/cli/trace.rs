@@ -8,7 +8,7 @@ use clap::Args;
 use super::Failure;
 use super::shared::{TracerArgs, TracerOptions};
 use crate::config::{self, Config, ConfigError};
-use crate::idle::candidates::Hop;
+use crate::silence::candidates::Hop;
 use crate::values;
 
 #[derive(Debug, Args)]

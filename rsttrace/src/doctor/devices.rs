@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use crate::event::Environment;
-use crate::idle::devices::{self, Kind};
+use crate::silence::devices::{self, Kind};
 
 /// A device that keepalive helps with: packets pass through it and it forgets connections without any.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use rsttrace::metrics::{self, Judged, exposition};
 use rsttrace::record::Output;
-use rsttrace::vitals::KernelTotal;
-use rsttrace::vitals::{
+use rsttrace::self_stats::KernelTotal;
+use rsttrace::self_stats::{
     BufferVitals, HookVitals, KernelResets, ProcessVitals, ProgramCost, ProgramVitals, Shortfalls,
     StoreVitals, TableVitals, Vitals,
 };

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use rsttrace::record::{Severity, TimedOutRecord};
+use rsttrace::self_stats::KernelTotal;
+use rsttrace::self_stats::{BufferVitals, ProcessVitals, ProgramCost, ProgramVitals, Vitals};
 use rsttrace::summary::{Summary, Totals};
-use rsttrace::vitals::KernelTotal;
-use rsttrace::vitals::{BufferVitals, ProcessVitals, ProgramCost, ProgramVitals, Vitals};
 
 use super::{assert_golden, records};
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rsttrace::decode::{Decoder, KernelFacts};
 use rsttrace::engine::{Config, Engine, Input};
 use rsttrace::event::{
-    BootTime, Coverage, Event, Facts, HostFacts, KeepaliveDefaults, NetSettings, ProcessFacts,
+    BootTime, Coverage, Event, HostContext, HostFacts, KeepaliveDefaults, NetSettings, ProcessFacts,
 };
 use rsttrace::record::Output;
 use rsttrace_common::header::{KIND_RESET_RECEIVED, KIND_RESET_SENT, KIND_RST_PACKET};
@@ -56,7 +56,7 @@ pub fn engine() -> Engine {
 }
 
 /// Hands it an event as a trace does.
-pub fn push(engine: &mut Engine, bytes: &[u8], event: Event, facts: Facts) {
+pub fn push(engine: &mut Engine, bytes: &[u8], event: Event, facts: HostContext) {
     engine.push(Input::Event {
         bytes,
         decoded: Some(event),
@@ -126,14 +126,14 @@ impl Host {
         }
     }
 
-    pub fn facts(&self, event: &Event) -> Facts {
+    pub fn facts(&self, event: &Event) -> HostContext {
         use rsttrace::event::Body;
         let (process, interface) = match &event.body {
             Body::Sent(_) => (Some(0), None),
             Body::Received(_) => (Some(1), Some("lo".into())),
             Body::Packet(_) | Body::TimedOut(_) => (None, Some("lo".into())),
         };
-        Facts {
+        HostContext {
             processes: process
                 .and_then(|index: usize| self.processes.get(index))
                 .cloned()
@@ -142,7 +142,7 @@ impl Host {
             netns_inode: Some(4_026_531_840),
             interface,
             settings: Some(Arc::clone(&self.settings)),
-            ..Facts::default()
+            ..HostContext::default()
         }
     }
 }

@@ -6,8 +6,8 @@
 use std::net::SocketAddr;
 
 use super::clock::Bounds;
+use super::digest::{Digest, Life};
 use super::stream::Landmark;
-use super::trace::{Digest, Life};
 use crate::hash::HashMap;
 
 /// Lives of one connection that are kept: a connection that so many captures hold under so many addresses is none.

@@ -3,8 +3,8 @@
 use std::cmp::Ordering;
 
 use super::clock::{Bounds, Offset};
+use super::digest::Digest;
 use super::matching::{Connection, bounds};
-use super::trace::Digest;
 
 /// Connections whose segments are asked for the offset of two clocks.
 const MOST_ASKED: usize = 2_048;

@@ -1,9 +1,9 @@
 //! Places where a reset was seen, and where it was not.
 
+use super::digest::{Digest, Life};
 use super::matching::{Connection, nanos};
 use super::order::Clocks;
 use super::stream::{Place, Sighting};
-use super::trace::{Digest, Life};
 use crate::capture::Way;
 
 /// A place that the segments of one direction pass.

@@ -5,10 +5,10 @@
 
 use std::fmt::Write as _;
 
+use super::narrative::address;
 use super::report::{
     CaptureClock, Comparison, ConnectionComparison, Event, EventKind, PathKind, Sighting, Toward,
 };
-use super::tell::address;
 use crate::palette::Palette;
 use crate::record::Severity;
 use crate::text::{escape, pad, width, wrap};

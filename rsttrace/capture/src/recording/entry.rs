@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::End;
 use crate::engine::Input;
-use crate::event::{BootTime, Facts, Holder, NetSettings, NetnsCookie, OwnerNow, ProcessFacts};
+use crate::event::{
+    BootTime, Holder, HostContext, NetSettings, NetnsCookie, OwnerNow, ProcessFacts,
+};
 use crate::flood::{Refused, Suppressed};
 use crate::hash::HashMap;
 use crate::record::Word;
@@ -40,7 +42,7 @@ pub enum Entry<'a, P, S> {
     End(Cow<'a, End>),
 }
 
-/// [`Facts`].
+/// [`HostContext`].
 #[derive(Serialize, Deserialize)]
 pub struct Stored<P, S> {
     processes: Vec<Shared<P>>,
@@ -88,7 +90,7 @@ impl Told {
     }
 
     /// An event as an entry.
-    pub fn event<'a>(&mut self, bytes: &'a [u8], facts: &'a Facts) -> Given<'a> {
+    pub fn event<'a>(&mut self, bytes: &'a [u8], facts: &'a HostContext) -> Given<'a> {
         let stored = Stored {
             processes: facts
                 .processes
@@ -208,13 +210,13 @@ impl Known {
         }))
     }
 
-    fn facts(&mut self, stored: Stored<ProcessFacts, NetSettings>) -> Option<Facts> {
+    fn facts(&mut self, stored: Stored<ProcessFacts, NetSettings>) -> Option<HostContext> {
         let holder = stored.holder.iter().map(|holder| &holder.task.comm);
         let mut words = stored.interface.iter().chain(holder);
         if words.any(|word| word.len() > LONGEST) || !stored.processes.iter().all(is_credible) {
             return None;
         }
-        Some(Facts {
+        Some(HostContext {
             processes: stored
                 .processes
                 .into_iter()
@@ -268,7 +270,7 @@ fn resolve<T>(known: &mut Vec<Arc<T>>, shared: Shared<T>) -> Option<Arc<T>> {
 mod tests {
     use super::*;
 
-    fn takes(facts: &Facts) -> bool {
+    fn takes(facts: &HostContext) -> bool {
         let mut told = Told::default();
         let bytes = postcard::to_stdvec(&told.event(b"x", facts)).unwrap();
         let found: Found<'_> = postcard::from_bytes(&bytes).unwrap();
@@ -278,17 +280,17 @@ mod tests {
     #[test]
     fn words_that_no_host_tells_are_not_believed() {
         let word = |length: usize| Some(Word::from("x".repeat(length)));
-        let of_process = |length| Facts {
+        let of_process = |length| HostContext {
             processes: std::iter::once(Arc::new(ProcessFacts {
                 cmdline: word(length),
                 ..ProcessFacts::default()
             }))
             .collect(),
-            ..Facts::default()
+            ..HostContext::default()
         };
-        let of_interface = |length| Facts {
+        let of_interface = |length| HostContext {
             interface: word(length),
-            ..Facts::default()
+            ..HostContext::default()
         };
         assert!(takes(&of_process(LONGEST)) && takes(&of_interface(LONGEST)));
         assert!(!takes(&of_process(LONGEST + 1)));

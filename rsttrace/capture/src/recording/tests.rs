@@ -11,7 +11,7 @@ use rsttrace_common::flood::BucketKey;
 use super::*;
 use crate::engine::Input;
 use crate::event::{
-    Balanced, BootTime, Facts, Holder, KeepaliveDefaults, NetSettings, NetnsCookie, OwnerNow,
+    Balanced, BootTime, Holder, HostContext, KeepaliveDefaults, NetSettings, NetnsCookie, OwnerNow,
     ProcessFacts, Task,
 };
 use crate::flood::{Kind, Refused, Suppressed};
@@ -26,7 +26,7 @@ static RECORDED: LazyLock<Vec<u8>> = LazyLock::new(|| {
 });
 
 /// The same with facts of all kinds, in small blocks, and everything else that can go in.
-fn inputs() -> (Head, Vec<(Vec<u8>, Facts)>) {
+fn inputs() -> (Head, Vec<(Vec<u8>, HostContext)>) {
     let mut reader = Reader::new(&**RECORDED).unwrap();
     let process = |pid| {
         Arc::new(ProcessFacts {
@@ -103,7 +103,7 @@ fn refused(now: BootTime, finish: bool) -> Input<'static> {
 }
 
 /// Hands every kind of input to `take`, events of one run of the demo among them.
-fn each_input(events: &[(Vec<u8>, Facts)], mut take: impl FnMut(Input<'_>)) {
+fn each_input(events: &[(Vec<u8>, HostContext)], mut take: impl FnMut(Input<'_>)) {
     let mut now = BootTime::default();
     for (number, (bytes, facts)) in events.iter().enumerate() {
         let facts = facts.clone();
@@ -124,7 +124,7 @@ fn each_input(events: &[(Vec<u8>, Facts)], mut take: impl FnMut(Input<'_>)) {
             50 => take(Input::Event {
                 bytes: b"no event",
                 decoded: None,
-                facts: Facts::default(),
+                facts: HostContext::default(),
             }),
             60 => take(Input::Rest),
             70 => take(Input::Advance(now)),

@@ -9,7 +9,7 @@ use super::block::{Header, MOST};
 use super::entry::{Entry, Given, Told};
 use super::{End, FORMAT, Head, MAGIC};
 use crate::engine::Input;
-use crate::event::Facts;
+use crate::event::HostContext;
 
 /// What compression may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl<W: Write> Writer<W> {
     }
 
     /// Takes in an event and what the host knows about it.
-    pub fn event(&mut self, bytes: &[u8], facts: &Facts) -> io::Result<()> {
+    pub fn event(&mut self, bytes: &[u8], facts: &HostContext) -> io::Result<()> {
         let entry = self.told.event(bytes, facts);
         append(&mut self.plain, &entry)?;
         self.taken.events += 1;

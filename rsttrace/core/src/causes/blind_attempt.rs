@@ -2,7 +2,7 @@
 
 use super::{Definition, Doc, Many};
 use crate::event::{Target, TcpFlags, TcpState};
-use crate::join::{accepts, is_in_window};
+use crate::correlate::{accepts, is_in_window};
 use crate::record::{Confidence, EvidenceKind, Explanation, Origin, Severity};
 use crate::verdict::{ArrivedCase, CapturedCase};
 use crate::words::bytes;

@@ -1,7 +1,7 @@
 //! close() with unread data in the receive buffer.
 
 use super::{Definition, Doc, Many, linger_zero};
-use crate::attribution::Whose;
+use crate::ownership::Whose;
 use crate::event::{Sent, Socket, TcpState};
 use crate::record::{Evidence, EvidenceKind, Origin, Sentence, Severity};
 use crate::verdict::SentCase;

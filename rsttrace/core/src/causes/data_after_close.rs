@@ -1,7 +1,7 @@
 //! The peer sent data after the application had closed the socket.
 
 use super::{Definition, Doc, Many, cost_of_data};
-use crate::attribution::Whose;
+use crate::ownership::Whose;
 use crate::event::{Sent, TcpState};
 
 use crate::thresholds::IDLE;

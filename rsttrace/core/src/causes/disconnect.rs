@@ -1,7 +1,7 @@
 //! connect(AF_UNSPEC), or a disconnect with unsent data.
 
 use super::{Definition, Doc, Many, cost_of_state};
-use crate::attribution::Whose;
+use crate::ownership::Whose;
 use crate::event::{Sent, TcpState};
 use crate::record::{Origin, Severity};
 use crate::verdict::SentCase;

@@ -2,7 +2,7 @@
 
 use super::{Definition, Doc, Many, idle_timeout};
 use crate::event::SenderSocket;
-use crate::join::is_passive_form;
+use crate::correlate::is_passive_form;
 use crate::record::{Cause, Confidence, EvidenceKind, Explanation, Origin, Severity};
 use crate::verdict::{AcceptedCase, CapturedCase, LeftCase};
 

@@ -1,7 +1,7 @@
 //! Segment for a connection that no longer exists on this host.
 
 use super::{Definition, Doc, Many, answers_any, cost_of_data};
-use crate::attribution::{self, Whose};
+use crate::ownership::{self, Whose};
 use crate::event::{Sent, TcpState};
 
 use crate::thresholds::IDLE;
@@ -44,7 +44,7 @@ impl Definition for HalfOpen {
         match &case.sent.former_connection {
             Some(tombstone) => format!(
                 "{remote} spoke on a connection that is gone here: {}",
-                attribution::connection_end(tombstone, case.at)
+                ownership::connection_end(tombstone, case.at)
             ),
             None => format!("{remote} spoke on a connection that this host does not have"),
         }

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use super::reset_by_peer::{self, after_the_fin, answer_time};
 use super::{Definition, Doc, Many};
-use crate::idle::candidates::{Kind, Match};
-use crate::idle::clocks::{Quiet, Trigger};
+use crate::silence::candidates::{Kind, Match};
+use crate::silence::clocks::{Quiet, Trigger};
 use crate::thresholds::{IDLE, LEAST_FORGETFUL, LEAST_KNOWN_TIMEOUT};
-use crate::idle::memory::Lesson;
+use crate::silence::learned::Lesson;
 use crate::record::{
     Basis, Bound, Confidence, EvidenceKind, Explanation, IdleMode, Learned, Origin, Sentence,
 };

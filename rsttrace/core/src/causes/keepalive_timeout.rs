@@ -3,7 +3,7 @@
 use super::{Definition, Doc, Many};
 use crate::event::{Sent, TcpState};
 use crate::thresholds::IDLE;
-use crate::idle::clocks;
+use crate::silence::clocks;
 use crate::record::{Evidence, EvidenceKind, Explanation, Origin, Severity};
 use crate::verdict::{CapturedCase, SentCase};
 use crate::words::{self, span};

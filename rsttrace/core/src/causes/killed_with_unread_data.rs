@@ -2,7 +2,7 @@
 
 use super::close_with_unread_data::{closed_with_unread, unread, unread_bytes};
 use super::{Definition, Doc, Many};
-use crate::attribution::Whose;
+use crate::ownership::Whose;
 use crate::event::Sent;
 use crate::record::{Evidence, Origin, Sentence};
 use crate::verdict::SentCase;

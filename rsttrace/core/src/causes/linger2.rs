@@ -2,7 +2,7 @@
 
 use super::close_with_unread_data::is_closing;
 use super::{Definition, Doc, Many};
-use crate::attribution::Whose;
+use crate::ownership::Whose;
 use crate::event::Sent;
 use crate::record::{Evidence, EvidenceKind, Origin, Sentence};
 use crate::verdict::SentCase;

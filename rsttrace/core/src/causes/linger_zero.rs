@@ -2,7 +2,7 @@
 
 use super::close_with_unread_data::is_closing;
 use super::{Definition, Doc, Many, cost_of_state};
-use crate::attribution::Whose;
+use crate::ownership::Whose;
 use crate::event::{OwnerSource, Sent, TcpState};
 use crate::record::{Evidence, EvidenceKind, Origin, Sentence, Severity};
 use crate::verdict::SentCase;

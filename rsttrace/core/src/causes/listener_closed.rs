@@ -1,7 +1,7 @@
 //! The listening socket was closed with connections in its accept queue.
 
 use super::{Definition, Doc, Many};
-use crate::attribution::Whose;
+use crate::ownership::Whose;
 use crate::event::{Sent, TcpState};
 use crate::record::{Direction, Evidence, EvidenceKind, Origin, ServingEnd};
 use crate::verdict::SentCase;

@@ -1,7 +1,7 @@
 //! An orphaned socket timed out in FIN_WAIT2.
 
 use super::{Definition, Doc, Many};
-use crate::attribution::Whose;
+use crate::ownership::Whose;
 use crate::event::{Sent, TcpState};
 use crate::record::{Origin, Severity};
 use crate::verdict::SentCase;

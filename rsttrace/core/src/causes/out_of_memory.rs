@@ -1,7 +1,7 @@
 //! Too many orphaned sockets, or tcp_mem exhausted.
 
 use super::{Definition, Doc, Many};
-use crate::attribution::Whose;
+use crate::ownership::Whose;
 use crate::event::Sent;
 use crate::record::{Origin, Sentence};
 use crate::verdict::SentCase;

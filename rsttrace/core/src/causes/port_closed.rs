@@ -1,7 +1,7 @@
 //! SYN to a port without a listener.
 
 use super::{Definition, Doc, Many, answers, half_open};
-use crate::attribution::{self, Whose};
+use crate::ownership::{self, Whose};
 use crate::event::{Sent, TcpFlags};
 use crate::record::{
     Direction, EvidenceKind, Explanation, Origin, Sentence, Severity, ServingEnd,
@@ -50,7 +50,7 @@ impl Definition for PortClosed {
             Some(tombstone) => format!(
                 "nobody listens on {port}; until {} ago {} did",
                 span(case.at.since(tombstone.died)),
-                attribution::listener(&tombstone.ownership)
+                ownership::listener(&tombstone.ownership)
             ),
             None => format!("nobody listens on {port}"),
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Definition, Doc, Many};
 use crate::event::{Target, TcpState};
-use crate::idle::clocks::{self, Trigger};
+use crate::silence::clocks::{self, Trigger};
 use crate::thresholds::{IDLE, WORTH_PROBING};
 use crate::record::{Confidence, EvidenceKind, Explanation, Origin, Severity};
 use crate::verdict::peer_signs::weigh_ttl;

@@ -1,7 +1,7 @@
 //! Another process destroyed the socket (`ss -K`, bpf_sock_destroy).
 
 use super::{Definition, Doc, Many, cost_of_state};
-use crate::attribution::Whose;
+use crate::ownership::Whose;
 use crate::event::{Sent, TcpState};
 use crate::record::{Origin, Role, Severity};
 use crate::verdict::SentCase;

@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use super::recent::Recent;
 use super::record_fields;
-use crate::attribution::{self, ProcessName};
-use crate::captured::Captured;
+use crate::captured::CapturedReset;
 use crate::causes::{definition, rules};
+use crate::correlate::{NamespaceView, ResetGroup, Seen};
 use crate::event::{self, BootTime, HostFacts, Packet, ResetReason, SenderSocket};
-use crate::idle::clocks;
-use crate::idle::memory::Path;
-use crate::join::{Chain, Part, Seen};
+use crate::ownership::{self, ProcessName};
 use crate::record::{
     Basis, CapturePoint, Cause, Direction, Form, Idle, Kernel, Link, LinkRole, Origin, Record,
     Role, Severity, Vantage, Word,
 };
+use crate::silence::clocks;
+use crate::silence::learned::Path;
 use crate::verdict::peer_signs::Bearing;
 use crate::verdict::{
     self, AcceptedCase, Arrived, ArrivedCase, CapturedCase, Clocks, Context, ExpiredEntry,
@@ -28,7 +28,7 @@ type Draft = (BootTime, Box<Record>);
 
 /// Takes the accepted reset out of a chain if none had come: the kernel resets its own socket before it answers
 /// data for a closed one.
-pub fn drop_echo(chain: &mut Chain) {
+pub fn drop_echo(chain: &mut ResetGroup) {
     let came = chain
         .parts
         .iter()
@@ -42,7 +42,7 @@ pub fn drop_echo(chain: &mut Chain) {
 
 /// All records of a chain in event order, their numbers and link ids still to be given.
 pub fn records(
-    chain: &Chain,
+    chain: &ResetGroup,
     host: &HostFacts,
     context: &Context,
     recent: &Recent,
@@ -88,7 +88,7 @@ pub fn records(
 }
 
 /// The part the reset was made in: where the kernel says so, else the first where it left without having come in.
-fn sending_part(chain: &Chain) -> Option<usize> {
+fn sending_part(chain: &ResetGroup) -> Option<usize> {
     let parts = chain.parts.iter();
     parts
         .clone()
@@ -103,15 +103,15 @@ fn sending_part(chain: &Chain) -> Option<usize> {
 }
 
 /// It went through this namespace, seen leaving or accepted in another.
-fn passes_on(chain: &Chain, part: &Part) -> bool {
+fn passes_on(chain: &ResetGroup, part: &NamespaceView) -> bool {
     let accepted_elsewhere = chain.received().is_some() && part.came_in();
     part.was_forwarded() || accepted_elsewhere || part.was_made_here()
 }
 
 /// The accepting process as another end sees it.
-fn receiving_end(chain: &Chain) -> Option<OtherEnd> {
+fn receiving_end(chain: &ResetGroup) -> Option<OtherEnd> {
     let received = chain.received()?;
-    let process = attribution::receiver(&received.event, &received.facts);
+    let process = ownership::receiver(&received.event, &received.facts);
     Some(OtherEnd {
         label: process.map_or_else(
             || "a process".to_owned(),
@@ -173,7 +173,7 @@ fn outgoing(sent: &event::Sent) -> Option<bool> {
 
 /// The kernel sent it.
 fn from_socket(
-    part: &Part,
+    part: &NamespaceView,
     seen: &Seen<event::Sent>,
     end: &Sending<'_>,
     host: &HostFacts,
@@ -183,7 +183,7 @@ fn from_socket(
     let egress = part.last_egress();
     let time = egress.map_or(seen.time, |egress| egress.time.min(seen.time));
     let ruling = rules::of_sent(sent);
-    let who = attribution::sent(sent, definition(ruling.cause).whose(), &seen.facts);
+    let who = ownership::sent(sent, definition(ruling.cause).whose(), &seen.facts);
     let process = who.process.as_ref().map(ProcessName::from);
     let expired = verdict::expired_entry(sent, time, seen.facts.settings.as_deref());
     let quiet = clocks::before_sent(sent, time);
@@ -265,8 +265,8 @@ fn from_socket(
 
 /// It left, and the kernel's stack says nothing of it: a packet filter, a raw socket, or a lost event.
 fn from_wire(
-    chain: &Chain,
-    part: &Part,
+    chain: &ResetGroup,
+    part: &NamespaceView,
     receiver: Option<&OtherEnd>,
     host: &HostFacts,
     context: &Context,
@@ -278,7 +278,7 @@ fn from_wire(
         .iter()
         .find_map(|seen| match &seen.event.sender_socket {
             SenderSocket::Raw { current, .. } => {
-                attribution::raw_sender(current.as_ref(), &seen.facts)
+                ownership::raw_sender(current.as_ref(), &seen.facts)
             }
             SenderSocket::None | SenderSocket::Some(_) => None,
         });
@@ -328,7 +328,7 @@ fn from_wire(
 
 /// A socket here took it.
 fn accepted(
-    part: &Part,
+    part: &NamespaceView,
     seen: &Seen<event::Received>,
     sender: Option<&OtherEnd>,
     host: &HostFacts,
@@ -344,7 +344,7 @@ fn accepted(
         .or_else(|| Arrived::by_tcp_reset(received));
     let around = recent.around(part.netns, received, arrived.as_ref(), seen.time);
     let idle = clocks::idle(socket, socket.state, around.quiet.as_ref());
-    let process = attribution::received(received, &seen.facts);
+    let process = ownership::received(received, &seen.facts);
     let verdict = AcceptedCase {
         received: Arc::clone(received),
         at: time,
@@ -404,7 +404,7 @@ fn accepted(
 
 /// It went on from here.
 fn forwarded(
-    part: &Part,
+    part: &NamespaceView,
     sender: Option<&OtherEnd>,
     receiver: Option<&OtherEnd>,
     host: &HostFacts,
@@ -440,7 +440,7 @@ fn forwarded(
 
 /// It came in and nobody took it. A reset of this very namespace comes in only by loopback.
 fn observed(
-    part: &Part,
+    part: &NamespaceView,
     is_sender: bool,
     sender: Option<&OtherEnd>,
     host: &HostFacts,
@@ -481,7 +481,7 @@ fn observed(
 
 /// A packet capture holds it.
 pub fn captured(
-    captured: Captured,
+    captured: CapturedReset,
     file: &Word,
     host: &HostFacts,
     context: &Context,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::decode::KernelFacts;
 use crate::engine::{Config, Engine, Input};
 use crate::event::*;
-use crate::idle::candidates::Hop;
+use crate::silence::candidates::Hop;
 
 use crate::record::Output;
 use crate::record::{Direction, Record};
@@ -312,12 +312,12 @@ pub fn run(events: Vec<Event>) -> Vec<Record> {
         host(),
         events
             .into_iter()
-            .map(|event| (event, Facts::default()))
+            .map(|event| (event, HostContext::default()))
             .collect(),
     )
 }
 
-pub fn run_with(host: HostFacts, events: Vec<(Event, Facts)>) -> Vec<Record> {
+pub fn run_with(host: HostFacts, events: Vec<(Event, HostContext)>) -> Vec<Record> {
     run_in(engine(host), events)
 }
 
@@ -337,7 +337,7 @@ pub fn engine_with(host: HostFacts, hops: Vec<Hop>) -> Engine {
 }
 
 /// What this engine makes of these events.
-pub fn run_in(mut engine: Engine, events: Vec<(Event, Facts)>) -> Vec<Record> {
+pub fn run_in(mut engine: Engine, events: Vec<(Event, HostContext)>) -> Vec<Record> {
     for (event, facts) in events {
         engine.handle(event, facts);
     }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use crate::event::{BootTime, Received, Sent, Socket, SocketCookie, TcpState};
 use crate::hash::{self, LruCache};
-use crate::idle::clocks;
 use crate::record::{Confidence, Process, Quality};
+use crate::silence::clocks;
 use crate::verdict::Reason;
 
 /// Bytes on a leg that a pairing rests on, at least: health checks carry fewer, and all the same.

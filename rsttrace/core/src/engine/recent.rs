@@ -5,14 +5,14 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::captured::{Captured, TalksOn};
+use crate::captured::{CapturedReset, TalksOn};
+use crate::correlate::{Origin, accepts, is_passive_form};
 use crate::event::{Body, BootTime, Flow, NetnsCookie, Packet, Received, Segment, Sent, Target};
 use crate::hash::{self, LruCache};
-use crate::idle::candidates::{self, Knowledge, Match, Silence};
-use crate::idle::clocks::{self, Quiet};
-use crate::idle::memory::{Lesson, MAX_PATHS, Memory, Path};
-use crate::join::{Origin, accepts, is_passive_form};
 use crate::record::{Basis, IdleMode};
+use crate::silence::candidates::{self, Knowledge, Match, Silence};
+use crate::silence::clocks::{self, Quiet};
+use crate::silence::learned::{Lesson, MAX_PATHS, Memory, Path};
 use crate::thresholds::{IDLE, LEAST_FORGETFUL, REORDERED, TALKS_ON, VOLLEY};
 use crate::verdict::{self, Around, Arrived, OtherReset, Side};
 
@@ -124,7 +124,7 @@ impl Recent {
     }
 
     /// Takes notice of a captured reset.
-    pub fn see_captured(&mut self, captured: &Captured) {
+    pub fn see_captured(&mut self, captured: &CapturedReset) {
         let at = Origin {
             time: captured.time,
             netns: captured.overlay,
@@ -140,7 +140,7 @@ impl Recent {
     }
 
     /// What is known around a captured reset; nothing, if the capture holds nothing else of its connection.
-    pub fn around_captured(&self, captured: &Captured) -> Around {
+    pub fn around_captured(&self, captured: &CapturedReset) -> Around {
         let Some(received) = &captured.received else {
             return Around::default();
         };

@@ -7,19 +7,19 @@ use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
 use smol_str::ToSmolStr as _;
 
-use crate::attribution;
+use crate::correlate::{NamespaceView, Numbers, Origin};
 use crate::event::{
-    self, BootTime, Facts, HostFacts, KeepaliveDefaults, Ownership, Segment, Sent, TcpState,
+    self, BootTime, HostContext, HostFacts, KeepaliveDefaults, Ownership, Segment, Sent, TcpState,
 };
 use crate::flood::{Sum, SumNames};
-use crate::idle::clocks::Quiet;
-use crate::idle::{candidates::Match, software};
-use crate::join::{Numbers, Origin, Part};
+use crate::ownership;
 use crate::record::{
     Cause, Direction, Endpoint, Form, Id, Idle, Isn, Keepalive, Kernel, Packet, Record, SCHEMA,
     SUPPRESSED_SCHEMA, Socket, SuppressedRecord, TIMED_OUT_SCHEMA, TimedOutRecord, Timestamps,
     Verdict, Word,
 };
+use crate::silence::clocks::Quiet;
+use crate::silence::{candidates::Match, software};
 use crate::thresholds::IDLE;
 use crate::verdict::advice::KeepaliveNow;
 use crate::verdict::{self, Around, Arrived, peer_signs};
@@ -63,7 +63,7 @@ pub fn blank(
 pub fn timed_out(
     at: Origin,
     event: &event::TimedOut,
-    facts: &Facts,
+    facts: &HostContext,
     host: &HostFacts,
 ) -> TimedOutRecord {
     let ownership = event.ownership.as_ref();
@@ -79,7 +79,7 @@ pub fn timed_out(
         error_name: words::errno_name(event.error).map(Word::new_static),
         state: Word::new_static(event.last_state.name()),
         age: age(ownership, at.time),
-        process: attribution::timed_out(event, facts),
+        process: ownership::timed_out(event, facts),
     }
 }
 
@@ -117,7 +117,7 @@ pub fn socket(
     state: TcpState,
     ownership: Option<&Ownership>,
     at: BootTime,
-    facts: &Facts,
+    facts: &HostContext,
 ) -> Socket {
     let keepalive = keepalive(socket, facts);
     // A listener has no connection of its own; what it remembers is the process.
@@ -151,7 +151,7 @@ pub fn socket(
 }
 
 /// The keepalive settings that hold for a socket now.
-pub fn keepalive(socket: &event::Socket, facts: &Facts) -> KeepaliveNow {
+pub fn keepalive(socket: &event::Socket, facts: &HostContext) -> KeepaliveNow {
     let defaults = defaults(facts);
     KeepaliveNow {
         enabled: socket.keepalive,
@@ -164,7 +164,7 @@ pub fn keepalive(socket: &event::Socket, facts: &Facts) -> KeepaliveNow {
 }
 
 /// The namespace's keepalive settings; absent if they could not be read.
-fn defaults(facts: &Facts) -> Option<KeepaliveDefaults> {
+fn defaults(facts: &HostContext) -> Option<KeepaliveDefaults> {
     facts.settings.as_ref()?.keepalive
 }
 
@@ -270,7 +270,7 @@ pub fn determined(sent: &Sent) -> Option<Packet> {
 }
 
 /// The hooks that saw a reset at the end that sent it or the one that got it.
-pub fn hooks(first: &[&'static str], part: &Part, sending: bool) -> Vec<Word> {
+pub fn hooks(first: &[&'static str], part: &NamespaceView, sending: bool) -> Vec<Word> {
     let saw = |egress: bool| part.packets.iter().any(|seen| seen.event.egress == egress);
     let mut list = Vec::with_capacity(first.len() + 1);
     list.extend(first.iter().map(|&hook| Word::new_static(hook)));
@@ -295,7 +295,7 @@ pub fn hook_of(sent: &Sent) -> &'static str {
 }
 
 /// Only devices saw it.
-pub fn seen_only(part: &Part, sending: bool) -> Kernel {
+pub fn seen_only(part: &NamespaceView, sending: bool) -> Kernel {
     Kernel {
         reason: None,
         state: None,

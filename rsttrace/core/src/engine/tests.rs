@@ -13,7 +13,7 @@ use crate::record::{Direction, Record};
 fn a_record_comes_when_its_window_is_over_and_not_before() {
     let mut engine = engine(host());
     let scene = Scene::new();
-    engine.handle(event(0, scene.received(socket(1))), Facts::default());
+    engine.handle(event(0, scene.received(socket(1))), HostContext::default());
     let deadline = BootTime(NOW).plus(WINDOW);
     assert_eq!(engine.deadline(), Some(deadline));
     engine.push(Input::Advance(BootTime(deadline.0 - 1)));
@@ -50,7 +50,10 @@ fn a_restart_begins_with_a_higher_number() {
     let mut later = host();
     later.started = BootTime(host().started.0 + SECOND);
     let number = |host| {
-        let events = vec![(event(0, Scene::new().received(socket(1))), Facts::default())];
+        let events = vec![(
+            event(0, Scene::new().received(socket(1))),
+            HostContext::default(),
+        )];
         run_with(host, events)[0].id.number
     };
     // A million numbers a second cannot be given.
@@ -66,7 +69,7 @@ fn a_flood_flushes_the_oldest_early_and_counts_it() {
     for n in 0..flood {
         let mut event = event(0, sent.clone());
         event.time = BootTime(NOW + n);
-        engine.handle(event, Facts::default());
+        engine.handle(event, HostContext::default());
     }
     assert_eq!(engine.stats().shortfalls.judged_early, 1_000);
     assert_eq!(finish(&mut engine).len() as u64, flood);
@@ -82,7 +85,7 @@ fn a_connection_that_died_of_silence_names_its_process() {
         last_state: TcpState::Established,
     };
     let body = Body::TimedOut(Arc::new(died));
-    engine.handle(event(0, body), Facts::default());
+    engine.handle(event(0, body), HostContext::default());
     let out = finish(&mut engine);
     assert_eq!(out.len(), 1);
     let Some(Output::TimedOut(record)) = out.first() else {
@@ -101,7 +104,7 @@ fn the_record_has_the_state_and_settings_the_application_lost() {
     let scene = Scene::new();
     let mut socket = closing(1);
     socket.unread = 1448;
-    let facts = Facts {
+    let facts = HostContext {
         settings: Some(Arc::new(NetSettings {
             keepalive: Some(KeepaliveDefaults {
                 time: Duration::from_secs(7200),
@@ -110,7 +113,7 @@ fn the_record_has_the_state_and_settings_the_application_lost() {
             }),
             ..NetSettings::default()
         })),
-        ..Facts::default()
+        ..HostContext::default()
     };
     let sent = scene.active(Some("TCP_ABORT_ON_CLOSE"), socket);
     let record = only(run_with(host(), vec![(event(0, sent), facts)]));
@@ -134,7 +137,7 @@ fn the_record_has_the_state_and_settings_the_application_lost() {
 }
 
 /// An accepted reset that no classifier saw, with the segment tcp_reset() was called for.
-fn told(fill: impl FnOnce(&mut Socket, &mut Segment)) -> (Event, Facts) {
+fn told(fill: impl FnOnce(&mut Socket, &mut Segment)) -> (Event, HostContext) {
     let mut socket = socket(1);
     let mut segment = Segment {
         window: 0,
@@ -142,9 +145,9 @@ fn told(fill: impl FnOnce(&mut Socket, &mut Segment)) -> (Event, Facts) {
         ..segment(TcpFlags::RST, 5000, 0, 0)
     };
     fill(&mut socket, &mut segment);
-    let facts = Facts {
+    let facts = HostContext {
         interface: Some("eth2".into()),
-        ..Facts::default()
+        ..HostContext::default()
     };
     let received = Scene::new().received_with(socket, segment);
     (event(0, received), facts)
@@ -224,9 +227,9 @@ fn what_a_classifier_saw_of_a_segment_goes_before_what_the_kernel_told() {
         ttl: 57,
         source_mac: None,
     });
-    let seen = Facts {
+    let seen = HostContext {
         interface: Some("br0".into()),
-        ..Facts::default()
+        ..HostContext::default()
     };
     let records = run_with(host(), vec![(event(0, packet), seen), told(|_, _| {})]);
     let record = only(records);
@@ -255,7 +258,7 @@ fn a_told_ttl_is_held_against_the_peers_other_connections() {
         let mut earlier = event(0, packet.clone());
         earlier.time = BootTime(NOW - SECOND);
         let events = vec![
-            (earlier, Facts::default()),
+            (earlier, HostContext::default()),
             told(|_, segment| segment.ttl = ttl),
         ];
         let records = run_with(host(), events);
@@ -411,7 +414,7 @@ proptest! {
             sent += usize::from(matches!(body, Body::Sent(_)));
             let event = event_in(netns, micros, body);
             let now = event.time;
-            engine.handle(event, Facts::default());
+            engine.handle(event, HostContext::default());
             engine.push(Input::Advance(now));
             out.extend(ready(&mut engine));
             prop_assert!(engine.deadline().is_none_or(|deadline| deadline > now));
@@ -442,7 +445,7 @@ fn after_a_rest_it_goes_on_as_before_and_what_waits_is_kept() {
     let (mut out, scene) = (Vec::new(), Scene::new());
     for round in 0..3 {
         let accepted = event(round * 1_000 * MS, scene.received(socket(1)));
-        engine.handle(accepted, Facts::default());
+        engine.handle(accepted, HostContext::default());
         engine.push(Input::Rest);
         out.extend(finish(&mut engine));
         engine.push(Input::Rest);

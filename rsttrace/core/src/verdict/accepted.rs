@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::peer_signs::{self, Bearing};
 use super::{Around, Context, Judgement, OtherEnd, advice, at_most};
 use crate::causes::{self, Timeout, definition, rules};
+use crate::correlate::is_passive_form;
 use crate::event::{BootTime, Packet, Received, Segment, Socket, TcpFlags, TcpState};
-use crate::join::is_passive_form;
 use crate::record::{
     Cause, Confidence, EvidenceKind, Explanation, Form, Origin, Severity, Verdict, Word,
 };

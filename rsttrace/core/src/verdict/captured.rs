@@ -11,11 +11,11 @@ use super::peer_signs::{ttl_of_handshake, weigh_ttl};
 use super::{
     AcceptedCase, Around, Arrived, Clocks, Context, Judgement, Side, Witness, at_most, headers,
 };
-use crate::captured::{Captured, Placed};
+use crate::captured::{CapturedReset, Placed};
 use crate::causes::{Why, definition, rules};
 use crate::event::{Segment, TcpFlags, TcpState};
 
-use crate::join::{is_in_window, is_passive_form};
+use crate::correlate::{is_in_window, is_passive_form};
 use crate::record::{
     Cause, Confidence, EvidenceKind, Explanation, Origin, Severity, Vantage, Verdict,
 };
@@ -26,7 +26,7 @@ use crate::words::{self, span};
 #[derive(Debug)]
 pub struct CapturedCase {
     /// The observation.
-    pub captured: Captured,
+    pub captured: CapturedReset,
     /// What came before and after it.
     pub around: Around,
     /// The segment that it answers: it has the shape and the numbers of an answer to one that came just before it.
@@ -37,7 +37,7 @@ pub struct CapturedCase {
 }
 
 /// Whose write is "ours": that of the capturing host, if it got the reset.
-pub fn side(captured: &Captured) -> Side {
+pub fn side(captured: &CapturedReset) -> Side {
     match captured.vantage {
         Some(Vantage::Destination | Vantage::Both) => Side::Ours,
         Some(Vantage::Source | Vantage::Between) | None => Side::Theirs,
@@ -47,7 +47,7 @@ pub fn side(captured: &Captured) -> Side {
 impl CapturedCase {
     /// The case of a captured reset. `clocks` are those of the end that got it.
     pub fn new(
-        captured: Captured,
+        captured: CapturedReset,
         around: Around,
         clocks: Option<Clocks>,
         context: Context,

@@ -7,8 +7,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::correlate::is_passive_form;
 use crate::event::{Baseline, BootTime, NetSettings, Packet, Sent};
-use crate::join::is_passive_form;
 use crate::record::{Basis, Candidate, EvidenceKind, Explanation, Idle, IdleMode};
 use crate::words;
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::{Context, ExpiredEntry, Judgement, OtherEnd, at_most};
-use crate::attribution::ProcessName;
 use crate::causes::{definition, rules};
+use crate::correlate::is_passive_form;
 use crate::event::{Packet, SenderSocket, TcpFlags};
-use crate::join::is_passive_form;
+use crate::ownership::ProcessName;
 use crate::record::{Cause, EvidenceKind, Explanation, Severity, Verdict};
 
 /// What its verdict rests on.

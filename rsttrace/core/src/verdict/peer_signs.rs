@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::{Around, Arrived, Side};
 use crate::event::{Baseline, BootTime, Packet, Received, TcpFlags};
-use crate::idle::clocks::{self, Trigger};
 use crate::record::{Confidence, Evidence, EvidenceKind, Form};
+use crate::silence::clocks::{self, Trigger};
 use crate::thresholds::{BOTH_AT_ONCE, IDLE, LONGEST_DELAYED_ACK};
 use crate::words::{self, span};
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{ExpiredEntry, Judgement, OtherEnd, Reason, advice, at_most, headers};
-use crate::attribution::{self, ProcessName};
 use crate::causes::{definition, rules::Ruling};
 use crate::event::{BootTime, Segment, Sent, TcpState};
-use crate::idle::clocks::Quiet;
+use crate::ownership::{self, ProcessName};
 use crate::record::{Cause, Evidence, EvidenceKind, Explanation, Role, Severity, Verdict};
+use crate::silence::clocks::Quiet;
 use crate::thresholds::IDLE;
 use crate::words::{self, span};
 
@@ -170,11 +170,11 @@ impl SentCase {
         if let Some(tombstone) = &sent.former_connection {
             explanation.add(
                 EvidenceKind::Tombstone,
-                attribution::connection_end(tombstone, self.at),
+                ownership::connection_end(tombstone, self.at),
             );
         }
         if let Some(tombstone) = &sent.former_listener {
-            let who = attribution::listener(&tombstone.ownership);
+            let who = ownership::listener(&tombstone.ownership);
             explanation.add(
                 EvidenceKind::FormerListener,
                 format!(

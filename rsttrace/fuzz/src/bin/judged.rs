@@ -7,7 +7,7 @@ use std::io::Cursor;
 use libfuzzer_sys::fuzz_target;
 use rsttrace_capture::capture::Reader;
 use rsttrace_capture::compare::{self, Digest};
-use rsttrace_capture::track::Tracker;
+use rsttrace_capture::flow::Tracker;
 use rsttrace_core::engine::{Config, Engine, Input};
 use rsttrace_model::event::TcpFlags;
 use rsttrace_model::palette::Palette;

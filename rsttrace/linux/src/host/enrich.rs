@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::event_tasks::{acceptor, named, question};
 use super::process::{Living, Processes};
 use super::settings::{self, KnownSettings};
 use super::socket_holder::{Forkers, Holder as Found, Search, SocketHolders};
-use super::subjects::{acceptor, named, question};
 use crate::event::{
-    Body, BootTime, Event, Facts, Holder, NetSettings, NetnsCookie, OwnerNow, Task,
+    Body, BootTime, Event, Holder, HostContext, NetSettings, NetnsCookie, OwnerNow, Task,
 };
 use crate::hash::{self, LruCache};
 use crate::record::Word;
-use crate::vitals::TableVitals;
+use crate::self_stats::TableVitals;
 
 /// Names within network namespaces, as the kernel edge keeps them.
 pub trait NetnsNames {
@@ -88,9 +88,9 @@ impl<N: NetnsNames> Enricher<N> {
     }
 
     /// What is known now. To be asked as soon as the event arrives: processes go.
-    pub fn facts(&mut self, event: &Event) -> Facts {
+    pub fn facts(&mut self, event: &Event) -> HostContext {
         let (owner, holder) = self.whereabouts(event);
-        let mut facts = Facts {
+        let mut facts = HostContext {
             processes: SmallVec::new(),
             netns_inode: event.netns_inode.or_else(|| self.names.inode(event.netns)),
             interface: match &event.body {
@@ -232,8 +232,8 @@ mod tests {
     use std::os::fd::AsFd;
     use std::os::unix::fs::MetadataExt;
 
+    use super::super::event_tasks::tests::{event, owned_by, socket};
     use super::super::process::tests::{task_of, unless_lent};
-    use super::super::subjects::tests::{event, owned_by, socket};
     use super::*;
     use crate::event::{
         BootTime, Closer, CurrentTask, Flow, Received, Segment, TcpFlags, TcpState, Tombstone,
@@ -267,7 +267,7 @@ mod tests {
         // Neither side known is not the same namespace.
         assert_eq!(
             Enricher::new((), Some(NetnsCookie(0))).facts(&event(0, |_| {})),
-            Facts::default()
+            HostContext::default()
         );
     }
 
@@ -327,7 +327,7 @@ mod tests {
                 signal: None,
             });
         }));
-        assert_eq!(facts, Facts::default());
+        assert_eq!(facts, HostContext::default());
     }
 
     #[test]
@@ -374,7 +374,7 @@ mod tests {
                 shares: false,
             });
             let ask = || Enricher::new((), None).facts(&event);
-            let may_be_lent = |facts: &Facts| {
+            let may_be_lent = |facts: &HostContext| {
                 let holder = facts.holder.as_ref();
                 found && holder.is_none_or(|holder| holder.shares)
             };

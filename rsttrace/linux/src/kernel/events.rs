@@ -20,7 +20,7 @@ use self::perf::Perf;
 use self::ring::Ring;
 use super::sys;
 use super::tracer::Options;
-use crate::vitals::BufferVitals;
+use crate::self_stats::BufferVitals;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Transport {

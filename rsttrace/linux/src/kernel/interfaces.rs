@@ -7,12 +7,12 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::attacher::Attacher;
-pub use super::directory::Names;
 pub use super::netns::{Inode, Namespace};
+pub use super::netns_names::Names;
 use super::sys;
 use super::tc::Pair;
 pub use super::tc::TcMode;
+use super::tc_manager::Attacher;
 
 /// Where classifiers go.
 #[derive(Clone, Debug, PartialEq, Eq)]

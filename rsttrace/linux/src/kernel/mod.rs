@@ -3,26 +3,26 @@
 //! The only place that knows aya. [`Tracer::start`] loads and attaches; what the kernel refuses is data
 //! ([`Hooks`]), and dropping the tracer takes everything off again.
 
-mod attach;
-mod attacher;
 mod btf;
-mod choice;
 mod clock;
 mod counters;
-mod directory;
 mod events;
 mod flood;
 mod hooks;
 mod interfaces;
-mod movements;
 mod netns;
+mod netns_names;
+mod netns_poll;
 mod object;
+mod perf_namespaces;
 mod preflight;
 mod rtnetlink;
+mod scope;
 mod sys;
 mod tc;
+mod tc_manager;
 mod tracer;
-mod vigil;
+mod tracing_programs;
 
 pub use btf::BtfError;
 pub use counters::{Counters, ProgramStats};

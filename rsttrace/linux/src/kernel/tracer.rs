@@ -7,7 +7,6 @@ use aya::Ebpf;
 use log::debug;
 use rsttrace_common::knobs;
 
-use super::attach::{self, Attached};
 use super::counters::{self, CounterMap, Counters, ProgramStats};
 use super::events::{EventReader, Transport};
 use super::flood::FloodMaps;
@@ -16,6 +15,7 @@ use super::interfaces::{InterfaceOptions, Interfaces, Names};
 use super::object::{self, KernelFacts, Object};
 use super::preflight::{self, HOOKS_ADVICE, StartError};
 use super::sys;
+use super::tracing_programs::{self, Attached};
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -114,7 +114,7 @@ impl Prepared {
         let counters = CounterMap::take(&mut object.ebpf).map_err(StartError::Failed)?;
         let flood = FloodMaps::take(&mut object.ebpf).map_err(StartError::Failed)?;
         let reader = EventReader::new(&mut object.ebpf, options).map_err(StartError::Failed)?;
-        attach::verify(&mut object, &kernel, options);
+        tracing_programs::verify(&mut object, &kernel, options);
         Ok(Self {
             kernel,
             object,
@@ -127,7 +127,7 @@ impl Prepared {
 
     /// A classifier by its name in the object, to measure it without attaching it. An error if the kernel refused it.
     pub fn classifier(&mut self, name: &str) -> Result<OwnedFd, String> {
-        attach::classifier(&mut self.object, name)
+        tracing_programs::classifier(&mut self.object, name)
     }
 
     /// Attaches what the kernel grants. What it refuses is recorded in [`Tracer::hooks`]; an error only if no reset would
@@ -146,7 +146,7 @@ impl Prepared {
             programs,
             hz,
             finished,
-        } = attach::all(&mut object, &kernel, &options);
+        } = tracing_programs::all(&mut object, &kernel, &options);
         let by_address = kernel.helpers & knobs::HELPER_SOCKET_STORAGE == 0;
         let slots = Slots {
             tombstones: object::slots(options.tombstones),

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::Judged;
-use crate::vitals::{ProgramVitals, TableVitals, Vitals};
+use crate::self_stats::{ProgramVitals, TableVitals, Vitals};
 
 /// One metric with all its label values.
 pub struct Family {

@@ -5,15 +5,15 @@
 
 mod charts;
 mod findings;
+mod path_diagram;
 mod rows;
-mod ways;
 
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::gather::Gathering;
+use super::aggregate::Gathering;
 use super::{About, tally};
 use crate::record::{Severity, SuppressedRecord};
 use crate::text::escape;
@@ -75,7 +75,7 @@ pub fn page(mut gathering: Gathering, about: &About) -> String {
                     }
                     (charts::timeline(&gathering))
                     (charts::quiet(&gathering))
-                    (ways::section(&ways))
+                    (path_diagram::section(&ways))
                     (charts::most(&gathering, BARS))
                     (uncounted(&gathering, &sums))
                     (rows::section(&rows, gathering.records()))

@@ -8,7 +8,7 @@ use std::cell::{Ref, RefCell};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
-use super::groups::More;
+use super::dedup::More;
 use crate::record::{Direction, Process, Quality, Record, Role};
 use crate::terminal::Palette;
 use crate::text::{escape, pad, truncate, width, wrap};

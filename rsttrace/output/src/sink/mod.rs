@@ -2,16 +2,16 @@
 //!
 //! A sink does not filter and does not count: the [`Reporter`] in front of it does.
 
-mod beside;
 mod csv;
-mod groups;
+mod dedup;
 mod json;
 mod layout;
+mod null;
 mod pcapng;
 mod reporter;
-mod silent;
 mod suppressed;
 mod table;
+mod tee;
 
 use std::io;
 use std::time::Instant;
@@ -19,14 +19,14 @@ use std::time::Instant;
 use crate::record::{Record, SuppressedRecord, TimedOutRecord};
 use crate::summary::Summary;
 
-pub use beside::{Beside, Packets};
 pub use csv::{COLUMNS, Csv};
-pub(crate) use groups::service;
+pub(crate) use dedup::service;
 pub use json::{Json, append as append_json};
+pub use null::Null;
 pub use pcapng::{Machine, Pcapng, Place, Written};
 pub use reporter::Reporter;
-pub use silent::Silent;
 pub use table::{Table, TableOptions, Width};
+pub use tee::{Packets, Tee};
 
 /// A form of output. `now` is always given, never asked for: it drives the grouping of lines.
 pub trait Sink {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 
-use super::groups::Groups;
+use super::dedup::Groups;
 use super::layout::Layout;
 use super::{Sink, suppressed};
 use crate::record::{Record, SuppressedRecord};

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, params_from_iter};
 
+use super::codec::Unpacker;
 use super::lock::beside;
-use super::pack::Unpacker;
 use super::query::{Condition, Query};
 use super::row::Kind;
 use super::{StoreError, schema};

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::pack::{Coding, MOST, Packer};
+use super::codec::{Coding, MOST, Packer};
 use crate::record::Output;
 use crate::record::{Endpoint, Process, Record, SuppressedRecord, TimedOutRecord};
 use crate::sink::append_json;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::{StoreError, pack};
+use super::{StoreError, codec};
 
 /// "rstt": `file` and others tell by it whose database it is.
 pub(super) const APPLICATION_ID: i64 = 0x7273_7474;
@@ -113,7 +113,7 @@ fn migrate(
 pub(super) fn check(connection: &Connection, file: &Path) -> Result<(), StoreError> {
     let failed = |error| StoreError::sqlite(file, &error);
     // It may come from others: no value of theirs is larger, and nothing that they wrote into it is run.
-    let most = pack::MOST as i32 * 2;
+    let most = codec::MOST as i32 * 2;
     connection
         .set_limit(Limit::SQLITE_LIMIT_LENGTH, most)
         .and_then(|_| connection.execute_batch("PRAGMA trusted_schema = OFF"))

@@ -15,9 +15,9 @@ use nix::sys::statvfs::statvfs;
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::clock::Clock;
+use super::codec::Packer;
 use super::lock::{Lock, beside, check_own};
-use super::pack::Packer;
-use super::room::Room;
+use super::quota::Room;
 use super::row::{self, Row};
 use super::{Limits, StoreError, schema};
 use crate::event::BootTime;

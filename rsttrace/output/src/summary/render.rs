@@ -276,8 +276,8 @@ fn elapsed(duration: Duration) -> String {
 #[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod tests {
     use super::*;
+    use crate::self_stats::KernelTotal;
     use crate::summary::Totals;
-    use crate::vitals::KernelTotal;
 
     #[test]
     fn losses_that_do_not_add_up_are_said() {

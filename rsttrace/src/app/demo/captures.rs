@@ -15,14 +15,14 @@ use serde::{Deserialize, Serialize};
 use super::compare::Case;
 use super::hop;
 use crate::capture::{Reader, Segment};
-use crate::captured::Captured;
+use crate::captured::CapturedReset;
 use crate::demo::scenarios::ALL;
 use crate::demo::{IpVersion, Place, Truth, file_name};
 use crate::engine::{Config, Engine, Input};
 use crate::event::TcpFlags;
+use crate::flow::Tracker;
 use crate::record::Output;
 use crate::record::{Cause, Confidence, Direction, IdleMode, Origin, Record, Severity, Vantage};
-use crate::track::Tracker;
 
 /// What was staged, one reset and place a line.
 const STAGED: &str = "staged.jsonl";
@@ -171,7 +171,7 @@ impl Staged {
     }
 
     /// This reset of the capture is it: how far apart they are.
-    fn distance(&self, reset: &Captured) -> Option<u64> {
+    fn distance(&self, reset: &CapturedReset) -> Option<u64> {
         let packet = &reset.packet;
         let is_it = packet.source == self.sender
             && packet.destination == self.receiver
@@ -361,7 +361,7 @@ pub fn judge_captures(folder: &Path) -> anyhow::Result<Vec<CapturedCase>> {
 }
 
 /// The resets of one capture or, where they are looked at one by one, interface.
-type Judged = Vec<(Captured, Record)>;
+type Judged = Vec<(CapturedReset, Record)>;
 
 /// A case for each interface that saw it; one without a record if none did.
 fn compare(staged: &Staged, sight: CaptureSight, judged: &[Judged], cases: &mut Vec<CapturedCase>) {
@@ -391,7 +391,7 @@ fn compare(staged: &Staged, sight: CaptureSight, judged: &[Judged], cases: &mut 
 }
 
 fn judge(capture: &Path, sight: CaptureSight) -> anyhow::Result<Vec<Judged>> {
-    let mut trackers: HashMap<u32, (Tracker, Vec<Captured>)> = HashMap::new();
+    let mut trackers: HashMap<u32, (Tracker, Vec<CapturedReset>)> = HashMap::new();
     let mut reader = Reader::open(capture)?;
     let mut begun = HashSet::new();
     while let Some(segment) = reader.next()? {
@@ -436,7 +436,7 @@ fn judge(capture: &Path, sight: CaptureSight) -> anyhow::Result<Vec<Judged>> {
         .collect()
 }
 
-fn records(resets: Vec<Captured>) -> anyhow::Result<Judged> {
+fn records(resets: Vec<CapturedReset>) -> anyhow::Result<Judged> {
     let hops = ALL.iter().flat_map(|scenario| scenario.hops).map(hop);
     let hops = hops.collect::<anyhow::Result<Vec<_>>>()?;
     let name = "capture".into();

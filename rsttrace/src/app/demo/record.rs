@@ -12,7 +12,7 @@ use crate::cli::{Failure, TracerOptions};
 use crate::decode::Decoder;
 use crate::demo::IpVersion;
 use crate::engine::Input;
-use crate::event::Facts;
+use crate::event::HostContext;
 use crate::record::{Cause, Confidence, Direction, Origin, Record, Word};
 use crate::recording::{Effort, End, Head, Reader, Replayed, Writer, Written, replay};
 
@@ -187,9 +187,9 @@ fn events_of(whole: &[u8], namespaces: &[u32]) -> anyhow::Result<(Vec<u8>, Writt
         };
         let inode = decoder.decode(bytes)?.netns_inode.or(facts.netns_inode);
         if inode.is_some_and(|inode| namespaces.contains(&inode)) {
-            let facts = Facts {
+            let facts = HostContext {
                 netns_inode: inode,
-                ..Facts::default()
+                ..HostContext::default()
             };
             writer.event(bytes, &facts)?;
         }

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use crate::capture::{CaptureError, CaptureTime, ReadCounts, Reader, Segment};
-use crate::captured::Captured;
+use crate::captured::CapturedReset;
 use crate::compare::Digest;
-use crate::track::{TrackCounts, Tracker};
+use crate::flow::{TrackCounts, Tracker};
 
 /// Resets after which the judge is called; of a live capture each calls it.
 const BATCH: usize = 256;
@@ -25,7 +25,7 @@ pub struct Reading {
 #[derive(Default)]
 pub struct News {
     /// Resets that have waited long enough, in order of time.
-    pub resets: Vec<Captured>,
+    pub resets: Vec<CapturedReset>,
     /// From the first segment to the last one so far.
     pub span: Option<Span>,
     /// The capture is over, or cannot be read any further.
@@ -43,7 +43,7 @@ pub struct End {
 /// What is left when nobody wants more.
 pub struct Rest {
     /// Resets that were held back.
-    pub resets: Vec<Captured>,
+    pub resets: Vec<CapturedReset>,
     /// What the tracker did.
     pub counts: TrackCounts,
     /// For a comparison, if there is to be one.

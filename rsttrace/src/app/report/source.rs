@@ -13,12 +13,12 @@ use crate::capture::{self, CaptureError};
 use crate::cli::{Failure, ReportOptions};
 use crate::engine::{self, Config, Engine};
 use crate::file_kind::{self, Kind};
+use crate::flow::Tracker;
 use crate::record::Output;
 use crate::recording::{self, RecordingError};
 use crate::report::Unread;
 use crate::report::source;
 use crate::store::{Query, Store, StoreError};
-use crate::track::Tracker;
 use crate::words::things;
 
 /// Bytes that a source is told by.

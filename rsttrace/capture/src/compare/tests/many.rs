@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::super::legs::{Join, Joins};
 use super::super::order::Clocks;
+use super::super::proxy_legs::{Join, Joins};
 use super::super::report::{Comparison, PathKind};
-use super::super::{All, Digest, MOST_LEGS, compare, matching, tell};
+use super::super::{All, Digest, MOST_LEGS, compare, matching, narrative};
 use super::scene::{MS, Scene, client, server};
 use super::{HOUR, only};
 use crate::capture::{CaptureTime, Overlay, Segment, TcpOptions};
@@ -351,7 +351,7 @@ fn legs_that_go_round_or_on_for_ever_are_told_once_each() {
             connections: &connections,
             clocks: &clocks,
             joins: &joins,
-            records: tell::index(&[]),
+            records: narrative::index(&[]),
         };
         let chains = all.chains();
         assert!(chains.iter().all(|chain| chain.legs.len() <= MOST_LEGS));

@@ -6,9 +6,9 @@
 use std::time::Duration;
 
 use super::settings::{self, Program, Setting};
-use crate::idle::candidates::Match;
-use crate::idle::devices::{self, Kind};
 use crate::record::{Basis, IdleMode, Sentence};
+use crate::silence::candidates::Match;
+use crate::silence::devices::{self, Kind};
 use crate::words;
 
 /// A reset after an idle timeout, as far as advice depends on it.
@@ -335,8 +335,8 @@ mod tests {
 
     use super::*;
     use crate::event::Environment;
-    use crate::idle::candidates::{self, Knowledge, Silence};
     use crate::record::Candidate;
+    use crate::silence::candidates::{self, Knowledge, Silence};
 
     fn matches(mode: IdleMode, seconds: f64, environment: Option<Environment>) -> Vec<Match> {
         let span = Duration::from_secs_f64(seconds);

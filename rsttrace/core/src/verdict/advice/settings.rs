@@ -289,7 +289,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::idle::devices::{self, Expiry};
+    use crate::silence::devices::{self, Expiry};
 
     #[test]
     fn every_device_that_may_be_a_candidate_has_its_setting() {

@@ -16,7 +16,7 @@ fn an_inherited_owner_gives_way_to_the_process_with_the_file() {
         inherited: true,
         ..ownership(86, "master", OwnerSource::Listen)
     });
-    let facts = Facts {
+    let facts = HostContext {
         holder: Some(Holder {
             task: task(88, "worker"),
             shares: false,
@@ -26,7 +26,7 @@ fn an_inherited_owner_gives_way_to_the_process_with_the_file() {
             exe: Some("/usr/sbin/worker".into()),
             ..ProcessFacts::default()
         })],
-        ..Facts::default()
+        ..HostContext::default()
     };
     let guessed = only(run(vec![event(0, received.clone())]))
         .process
@@ -76,7 +76,7 @@ fn whoever_is_named_is_known_as_well_as_it_is_said() {
             closer: shut_down.then(|| closer(88, "worker")),
             ..ownership(86, "master", source)
         });
-        let facts = Facts { owner, holder, ..Facts::default() };
+        let facts = HostContext { owner, holder, ..HostContext::default() };
         let record = only(run_with(host(), vec![(event(0, received), facts)]));
         let named = record.process.expect("somebody");
         assert_eq!((named.pid, named.role, named.quality), expected, "{case:?}");

@@ -13,7 +13,7 @@ const ACK: u8 = TcpFlags::ACK;
 struct Case {
     name: &'static str,
     sent: Sent,
-    facts: Facts,
+    facts: HostContext,
     cause: Cause,
     severity: Severity,
     process: Option<(u32, Role, Quality)>,
@@ -29,7 +29,7 @@ fn case(
     Case {
         name,
         sent,
-        facts: Facts::default(),
+        facts: HostContext::default(),
         cause,
         severity,
         process,

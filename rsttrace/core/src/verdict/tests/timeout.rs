@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::engine::fixtures::*;
 use crate::event::*;
-use crate::idle::candidates::{Hop, Kind};
 use crate::record::{Cause, Confidence, IdleMode, Origin, Record, Severity};
+use crate::silence::candidates::{Hop, Kind};
 
 const R: u8 = TcpFlags::RST;
 
@@ -83,7 +83,7 @@ impl Connection {
 fn judge(hops: Vec<Hop>, events: Vec<Event>) -> Vec<Record> {
     let events = events
         .into_iter()
-        .map(|event| (event, Facts::default()))
+        .map(|event| (event, HostContext::default()))
         .collect();
     run_in(engine_with(host(), hops), events)
 }

@@ -112,7 +112,7 @@ fn a_kernel_blind_to_answers_leaves_a_firewall_possible_only() {
     ] {
         let record = only(run_with(
             old.clone(),
-            vec![(event(0, packet), Facts::default())],
+            vec![(event(0, packet), HostContext::default())],
         ));
         assert_eq!(record.verdict.cause, cause);
         assert_eq!(record.verdict.confidence, confidence);
@@ -127,7 +127,10 @@ fn over_ipv6_a_blind_kernel_tells_no_firewall_from_its_own_stack() {
     scene.flow.local = address("[2001:db8::1]:8080");
     scene.flow.remote = address("[2001:db8::2]:40000");
     let reject = event(0, scene.egress(RA, 0, 701));
-    let record = only(run_with(old, vec![(reject.clone(), Facts::default())]));
+    let record = only(run_with(
+        old,
+        vec![(reject.clone(), HostContext::default())],
+    ));
     assert_eq!(record.verdict.cause, Cause::Unknown);
     assert_eq!(record.verdict.origin, Origin::Unknown);
     // Its twin: a kernel that would have told.
@@ -150,8 +153,11 @@ fn the_other_end_is_no_surer_of_a_firewall_than_its_own_record() {
         let records = run_with(
             host,
             vec![
-                (event(0, reject), Facts::default()),
-                (event(1, connecting.received(socket)), Facts::default()),
+                (event(0, reject), HostContext::default()),
+                (
+                    event(1, connecting.received(socket)),
+                    HostContext::default(),
+                ),
             ],
         );
         assert_eq!(records.len(), 2);
@@ -179,9 +185,9 @@ fn a_raw_sockets_owner_is_named_only_if_its_file_is_found() {
         (found(other, true), None),
         (None, None),
     ] {
-        let facts = Facts {
+        let facts = HostContext {
             holder,
-            ..Facts::default()
+            ..HostContext::default()
         };
         let record = only(run_with(host(), vec![(event(0, packet.clone()), facts)]));
         assert_eq!(record.verdict.cause, Cause::RawSocket);
@@ -250,7 +256,7 @@ fn a_lost_event_takes_certainty_from_what_rests_on_its_absence() {
     ] {
         let mut engine = engine(host());
         engine.note_loss(BootTime(NOW + 100 * MS), 12);
-        engine.handle(event(0, body), Facts::default());
+        engine.handle(event(0, body), HostContext::default());
         let record = only(resets(finish(&mut engine)));
         assert_eq!(record.verdict.cause, cause);
         let says_so = record

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::{SEVERITIES, class, severity_name, shown};
-use crate::report::gather::Gathering;
+use crate::report::aggregate::Gathering;
 use crate::report::tally::{Counts, Tally, total};
 use crate::report::timeline::{Timeline, widths};
 use crate::stats::quiet::{Histogram, Source, Timeout, name, rounded};

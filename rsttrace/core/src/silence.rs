@@ -3,5 +3,5 @@
 pub mod candidates;
 pub mod clocks;
 pub mod devices;
-pub mod memory;
+pub mod learned;
 pub mod software;

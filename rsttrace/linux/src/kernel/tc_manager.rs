@@ -9,13 +9,13 @@ use std::io::{self, PipeReader};
 use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
 use std::time::{Duration, Instant};
 
-use super::choice;
-use super::directory::Names;
 use super::interfaces::{InterfaceOptions, Programs, Scope};
 use super::netns::{self, Holder, Inode, Namespace, Traveller};
+use super::netns_names::Names;
+use super::netns_poll::Vigil;
 use super::rtnetlink::{self, Connection, Link, Listener, Notice};
+use super::scope;
 use super::tc::{self, Attachment, TcMode};
-use super::vigil::Vigil;
 
 /// Until when there is nothing to be looked for.
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
@@ -153,7 +153,7 @@ impl Attacher {
 
     /// Finds namespaces that came or went. `sweep`: also take away what a killed run left.
     fn rescan(&mut self, sweep: bool) {
-        let found = choice::namespaces(&self.options.scope, self.traveller.home());
+        let found = scope::namespaces(&self.options.scope, self.traveller.home());
         let ended: Vec<_> = self
             .known
             .keys()
@@ -242,7 +242,7 @@ impl Attacher {
         let mut result = self.visit(inode, sweep);
         if result.as_ref().is_err_and(netns::is_gone)
             && let Some(holder) =
-                choice::namespaces(&self.options.scope, self.traveller.home()).remove(&inode)
+                scope::namespaces(&self.options.scope, self.traveller.home()).remove(&inode)
             && let Some(known) = self.known.get_mut(&inode)
         {
             known.holder = holder;
@@ -470,7 +470,7 @@ fn attach(
     names: &Names,
     inode: Inode,
 ) -> State {
-    if !choice::is_wanted(options, link) {
+    if !scope::is_wanted(options, link) {
         return State::LeftOut;
     }
     let problem = |why: String| {
@@ -479,7 +479,7 @@ fn attach(
             link.name
         ))
     };
-    let Some(pair) = choice::pair(programs, link.link_type) else {
+    let Some(pair) = scope::pair(programs, link.link_type) else {
         problem(format!("unsupported link type {}", link.link_type));
         return State::LeftOut;
     };

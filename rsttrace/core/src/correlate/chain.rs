@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::index::Key;
 use super::numbers::{self, Numbers};
 use crate::event::{
-    BootTime, Facts, NetnsCookie, Packet, Received, SenderSocket, Sent, SocketCookie, Target,
+    BootTime, HostContext, NetnsCookie, Packet, Received, SenderSocket, Sent, SocketCookie, Target,
 };
 
 /// Sightings kept in one namespace: a device stack deeper than this adds nothing.
@@ -24,12 +24,12 @@ pub struct Seen<T> {
     /// What it saw.
     pub event: Arc<T>,
     /// What the edge knew.
-    pub facts: Facts,
+    pub facts: HostContext,
 }
 
 /// What one namespace saw of a reset.
 #[derive(Clone, Debug)]
-pub struct Part {
+pub struct NamespaceView {
     /// The namespace.
     pub netns: NetnsCookie,
     /// Its inode, if any event told it.
@@ -44,11 +44,11 @@ pub struct Part {
 
 /// One reset on this host.
 #[derive(Clone, Debug)]
-pub struct Chain {
+pub struct ResetGroup {
     /// When it was first seen.
     pub first: BootTime,
     /// What each namespace saw.
-    pub parts: Vec<Part>,
+    pub parts: Vec<NamespaceView>,
     /// The accepted reset is the kernel's own tidying up: the segment it rests on is no reset or, where that is not known,
     /// it came together with a reset we sent for the same socket because of late data and no reset was seen to come.
     pub echo: bool,
@@ -71,7 +71,7 @@ pub enum Fit {
     Exact,
 }
 
-impl Chain {
+impl ResetGroup {
     /// An empty one.
     pub fn new(first: BootTime) -> Self {
         Self {
@@ -84,7 +84,7 @@ impl Chain {
     }
 
     /// The part of a namespace, made if there is none. Namespace 0 is not known: the only part is taken for it.
-    pub fn part(&mut self, netns: NetnsCookie, inode: Option<u32>) -> &mut Part {
+    pub fn part(&mut self, netns: NetnsCookie, inode: Option<u32>) -> &mut NamespaceView {
         let known = self.parts.iter().position(|part| part.netns == netns);
         let position = match known {
             Some(position) => position,
@@ -99,7 +99,7 @@ impl Chain {
                     self.parts[0].netns = netns;
                     0
                 } else {
-                    self.parts.push(Part {
+                    self.parts.push(NamespaceView {
                         netns,
                         netns_inode: None,
                         sent: None,
@@ -132,7 +132,7 @@ impl Chain {
             .find_map(|part| Some((part.netns, part.received.as_ref()?)))
     }
 
-    fn packets(&self) -> impl Iterator<Item = (&Part, &Packet)> {
+    fn packets(&self) -> impl Iterator<Item = (&NamespaceView, &Packet)> {
         self.parts
             .iter()
             .flat_map(|part| part.packets.iter().map(move |seen| (part, &*seen.event)))
@@ -260,7 +260,7 @@ impl Chain {
     }
 }
 
-impl Part {
+impl NamespaceView {
     /// Keeps a sighting, as long as there is room.
     pub fn add_packet(&mut self, seen: Seen<Packet>) {
         if self.packets.len() < MAX_SIGHTINGS {

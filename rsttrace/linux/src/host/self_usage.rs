@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use procfs::process::Process;
 
-use crate::vitals::ProcessVitals;
+use crate::self_stats::ProcessVitals;
 
 /// CPU time and memory until now; absent if /proc cannot be read.
 pub fn process() -> Option<ProcessVitals> {

@@ -1,7 +1,7 @@
 //! Who sent this reset, or had the connection it was sent for?
 
 use super::{Who, closer, describe, former, holder, holding};
-use crate::event::{CurrentTask, Facts, Sent, Task, TcpState};
+use crate::event::{CurrentTask, HostContext, Sent, Task, TcpState};
 use crate::record::{Process, Quality, Role};
 
 /// Which process a reset of the TCP stack is put down to, and named for.
@@ -24,7 +24,7 @@ pub enum Whose {
 }
 
 /// The processes behind a reset this host's kernel sent, once its cause is known.
-pub fn sent(sent: &Sent, whose: Whose, facts: &Facts) -> Who {
+pub fn sent(sent: &Sent, whose: Whose, facts: &HostContext) -> Who {
     let former = || {
         let tombstone = sent.former_connection.as_ref();
         Who::only(tombstone.and_then(|tombstone| former(tombstone, facts)))
@@ -46,7 +46,7 @@ pub fn sent(sent: &Sent, whose: Whose, facts: &Facts) -> Who {
 
 /// Who put a segment on the wire with a raw socket: the running task if the socket's file confirms it, else
 /// whoever has the file.
-pub fn raw_sender(current: Option<&CurrentTask>, facts: &Facts) -> Option<Process> {
+pub fn raw_sender(current: Option<&CurrentTask>, facts: &HostContext) -> Option<Process> {
     let found = facts.holder.as_ref().filter(|found| !found.shares)?;
     let found = &found.task;
     let confirmed = current.filter(|current| current.task.pid == found.pid);
@@ -64,19 +64,19 @@ fn actor(sent: &Sent) -> Option<&Task> {
 }
 
 /// Who acted on the socket: seen at it, else written down, else the holder.
-fn acting(sent: &Sent, facts: &Facts) -> Option<Process> {
+fn acting(sent: &Sent, facts: &HostContext) -> Option<Process> {
     actor(sent)
         .map(|task| describe(task, Role::Closer, Quality::Certain, facts))
         .or_else(|| recorded_closer(sent, facts))
         .or_else(|| owner(sent, facts))
 }
 
-fn recorded_closer(sent: &Sent, facts: &Facts) -> Option<Process> {
+fn recorded_closer(sent: &Sent, facts: &HostContext) -> Option<Process> {
     closer(sent.ownership.as_ref())
         .map(|task| describe(task, Role::Closer, Quality::Recorded, facts))
 }
 
-fn owner(sent: &Sent, facts: &Facts) -> Option<Process> {
+fn owner(sent: &Sent, facts: &HostContext) -> Option<Process> {
     let listens = sent
         .socket
         .as_ref()
@@ -88,7 +88,7 @@ fn owner(sent: &Sent, facts: &Facts) -> Option<Process> {
 
 /// A listener's unaccepted children die in the context of whoever closes it, though nobody holds their locks
 /// (`inet_csk_listen_stop`). Only a deferred close runs in a kernel thread.
-fn listener_closer(sent: &Sent, facts: &Facts) -> Option<Process> {
+fn listener_closer(sent: &Sent, facts: &HostContext) -> Option<Process> {
     sent.current
         .as_ref()
         .filter(|current| !current.kernel_thread && !sent.passive)
@@ -101,7 +101,7 @@ fn listener_closer(sent: &Sent, facts: &Facts) -> Option<Process> {
 }
 
 /// Destroyed from outside: who destroyed it, and whom it was taken from.
-fn destroyed(sent: &Sent, facts: &Facts) -> Who {
+fn destroyed(sent: &Sent, facts: &HostContext) -> Who {
     let owner = owner(sent, facts);
     match actor(sent) {
         Some(task) => {

@@ -535,7 +535,7 @@ fn bridge_ports_of_one_namespace_add_no_record() {
 
 #[test]
 fn closed_chains_leave_nothing_in_the_index() {
-    let mut join = super::Join::default();
+    let mut join = super::Correlator::default();
     let scene = Scene::new();
     for n in 0..1_000_u32 {
         let at = super::Origin {
@@ -544,11 +544,11 @@ fn closed_chains_leave_nothing_in_the_index() {
             inode: None,
         };
         let syn = segment(TcpFlags::SYN, n / 2, 0, 0);
-        join.sent(at, Arc::new(scene.answer(syn)), Facts::default());
+        join.sent(at, Arc::new(scene.answer(syn)), HostContext::default());
         join.packet(
             at,
             Arc::new(scene.egress(RA, 0, n / 2 + 1)),
-            Facts::default(),
+            HostContext::default(),
         );
     }
     while join.close(None).is_some() {}

@@ -7,9 +7,9 @@ use log::warn;
 
 use crate::cli::{Failure, StoreOptions};
 use crate::record::Output;
+use crate::self_stats::StoreVitals;
 use crate::store::{Keeper, Limits, StoreError};
 use crate::summary::Totals;
-use crate::vitals::StoreVitals;
 use crate::words::count;
 
 /// What was asked for; nothing is kept if nothing was.

@@ -1,6 +1,6 @@
 //! Connection state reconstructed from a packet capture: what the kernel at either end would know at a reset.
 //!
-//! Pure: segments in, [`Captured`] resets out, in order of time. Each connection is followed as far as its segments show it:
+//! Pure: segments in, [`CapturedReset`] resets out, in order of time. Each connection is followed as far as its segments show it:
 //! who opened it, what is unacknowledged, who was silent for how long, which TTL each end's segments have. A reset is held
 //! back for [`LOOKAHEAD`] of the capture's time, since what comes after it tells as much as what came before.
 //!
@@ -16,7 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::capture::{CaptureTime, Overlay, Segment, Way};
-use crate::captured::Captured;
+use crate::captured::CapturedReset;
 use crate::event::TcpFlags;
 use crate::hash::{HashMap, RandomState};
 use connection::Connection;
@@ -100,7 +100,7 @@ struct Places<'a> {
 struct Held {
     due: CaptureTime,
     key: Key,
-    reset: Box<Captured>,
+    reset: Box<CapturedReset>,
 }
 
 /// A connection whichever way a segment of it goes: the lesser end first.
@@ -128,7 +128,7 @@ impl Tracker {
     }
 
     /// Takes in the next segment, and gives the resets that have waited long enough.
-    pub fn see(&mut self, segment: &Segment<'_>, out: &mut Vec<Captured>) {
+    pub fn see(&mut self, segment: &Segment<'_>, out: &mut Vec<CapturedReset>) {
         if segment.time < self.now {
             self.counts.backwards += 1;
         }
@@ -205,14 +205,14 @@ impl Tracker {
     }
 
     /// Gives the resets that have waited long enough at `now`: for live captures in which nothing more comes.
-    pub fn release(&mut self, now: CaptureTime, out: &mut Vec<Captured>) {
+    pub fn release(&mut self, now: CaptureTime, out: &mut Vec<CapturedReset>) {
         while self.held.front().is_some_and(|held| held.due <= now) {
             self.give(out);
         }
     }
 
     /// The capture has ended: gives all that is left.
-    pub fn finish(&mut self, out: &mut Vec<Captured>) {
+    pub fn finish(&mut self, out: &mut Vec<CapturedReset>) {
         while !self.held.is_empty() {
             self.give(out);
         }
@@ -223,7 +223,7 @@ impl Tracker {
         self.counts
     }
 
-    fn give(&mut self, out: &mut Vec<Captured>) {
+    fn give(&mut self, out: &mut Vec<CapturedReset>) {
         if let Some(held) = self.held.pop_front() {
             if let Some(connection) = self.connections.get_mut(&held.key) {
                 connection.release(self.first);

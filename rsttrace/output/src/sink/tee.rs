@@ -8,9 +8,9 @@ use log::warn;
 
 use super::Sink;
 use super::pcapng::{Pcapng, Place, Written};
-use crate::behind::{Behind, Handed, Refused};
 use crate::record::{Record, SuppressedRecord, TimedOutRecord};
 use crate::summary::Summary;
+use crate::worker::{Handed, Refused, Worker};
 
 /// Resets that wait for a thread at most; they have some 2 KiB each.
 const MOST: usize = 4_096;
@@ -20,9 +20,9 @@ pub enum Packets<P: Place> {
     /// Whoever shows the records, and waits for the disk.
     Here(Box<Pcapng<P>>),
     /// A thread of its own: where the disk, or the reader of a pipe, does not follow, what finds no room is counted.
-    Behind {
+    Worker {
         /// The thread.
-        thread: Behind<Box<Record>, Written>,
+        thread: Worker<Box<Record>, Written>,
         /// The file's.
         name: String,
         /// Resets that were handed to it.
@@ -46,8 +46,8 @@ impl<P: Place + Send + 'static> Packets<P> {
             file.flush();
             file.written()
         };
-        Ok(Self::Behind {
-            thread: Behind::start("rsttrace-pcapng", MOST, work)?,
+        Ok(Self::Worker {
+            thread: Worker::start("rsttrace-pcapng", MOST, work)?,
             name,
             handed: 0,
             lost: 0,
@@ -57,7 +57,7 @@ impl<P: Place + Send + 'static> Packets<P> {
     fn record(&mut self, record: &Record) {
         match self {
             Self::Here(file) => file.record(record),
-            Self::Behind {
+            Self::Worker {
                 thread,
                 name,
                 handed,
@@ -89,7 +89,7 @@ impl<P: Place + Send + 'static> Packets<P> {
                 file.flush();
                 file.describe()
             }
-            Self::Behind {
+            Self::Worker {
                 thread,
                 name,
                 handed,
@@ -111,14 +111,14 @@ impl<P: Place + Send + 'static> Packets<P> {
 
 /// Shows resets and writes those it shows to a capture. The file gets what passes the filters, noise only if that is
 /// shown, and none after the last one that was asked for. Sums of a flood have no packets.
-pub struct Beside<A, P: Place = File> {
+pub struct Tee<A, P: Place = File> {
     shown: Box<dyn Sink + Send>,
     /// Absent after the end.
     packets: Option<Packets<P>>,
     aside: A,
 }
 
-impl<A: Write, P: Place + Send + 'static> Beside<A, P> {
+impl<A: Write, P: Place + Send + 'static> Tee<A, P> {
     /// What became of the file is told to `aside` at the end.
     pub fn new(shown: Box<dyn Sink + Send>, packets: Packets<P>, aside: A) -> Self {
         Self {
@@ -129,16 +129,16 @@ impl<A: Write, P: Place + Send + 'static> Beside<A, P> {
     }
 }
 
-impl<A, P: Place> Drop for Beside<A, P> {
+impl<A, P: Place> Drop for Tee<A, P> {
     /// Also where the end comes early.
     fn drop(&mut self) {
-        if let Some(Packets::Behind { thread, .. }) = self.packets.take() {
+        if let Some(Packets::Worker { thread, .. }) = self.packets.take() {
             let _ = thread.finish([]);
         }
     }
 }
 
-impl<A: Write, P: Place + Send + 'static> Sink for Beside<A, P> {
+impl<A: Write, P: Place + Send + 'static> Sink for Tee<A, P> {
     fn record(&mut self, now: Instant, record: &Record) -> io::Result<()> {
         if let Some(packets) = &mut self.packets {
             packets.record(record);

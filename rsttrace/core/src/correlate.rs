@@ -1,7 +1,7 @@
 //! Correlation of observations of the same reset.
 //!
 //! A reset shows up to a dozen times: the tracepoint that sent it, each device it passes in each namespace, the
-//! tracepoint that accepted it, in nearly any order. All of it becomes one [`Chain`]. An observation joins the chain
+//! tracepoint that accepted it, in nearly any order. All of it becomes one [`ResetGroup`]. An observation joins the chain
 //! it fits best: by address pair and numbers, else by socket, else (translated addresses) by numbers alone, and then
 //! only if a single chain fits.
 
@@ -16,12 +16,12 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use chain::{Chain, Fit, Part, Seen};
+pub use chain::{Fit, NamespaceView, ResetGroup, Seen};
 pub use numbers::{Numbers, accepts, is_in_window, is_passive_form};
 
 use crate::event::{
-    BootTime, Facts, Flow, NetnsCookie, Packet, Received, ResetReason, SenderSocket, Sent, Socket,
-    Target, TcpState,
+    BootTime, Flow, HostContext, NetnsCookie, Packet, Received, ResetReason, SenderSocket, Sent,
+    Socket, Target, TcpState,
 };
 use index::{ChainId, Index, Key};
 
@@ -33,8 +33,8 @@ const ECHO: Duration = Duration::from_millis(1);
 
 /// Chains that are still open.
 #[derive(Default)]
-pub struct Join {
-    chains: Vec<Option<Chain>>,
+pub struct Correlator {
+    chains: Vec<Option<ResetGroup>>,
     free: Vec<ChainId>,
     deadlines: BinaryHeap<Reverse<(BootTime, ChainId)>>,
     index: Index,
@@ -52,9 +52,9 @@ pub struct Origin {
     pub inode: Option<u32>,
 }
 
-impl Join {
+impl Correlator {
     /// Takes in a sent reset.
-    pub fn sent(&mut self, at: Origin, event: Arc<Sent>, facts: Facts) {
+    pub fn sent(&mut self, at: Origin, event: Arc<Sent>, facts: HostContext) {
         let mut keys = Keys::default();
         let numbers = Numbers::of_sent(&event);
         keys.add(
@@ -86,7 +86,7 @@ impl Join {
     }
 
     /// Takes in an accepted reset.
-    pub fn received(&mut self, at: Origin, event: Arc<Received>, facts: Facts) {
+    pub fn received(&mut self, at: Origin, event: Arc<Received>, facts: HostContext) {
         let mut keys = Keys::default();
         let cookie = event.socket.cookie;
         keys.add(
@@ -105,7 +105,7 @@ impl Join {
         let echo = event.reset_came() == Some(false)
             || self.index.get(own).any(|other| {
                 self.get(other)
-                    .and_then(Chain::sent)
+                    .and_then(ResetGroup::sent)
                     .is_some_and(|sent| is_echo(sent.time, &sent.event, at.time, &event))
             });
         // What fits exactly is found by what the chain is indexed under already.
@@ -125,7 +125,7 @@ impl Join {
     }
 
     /// Takes in a sighting on a device.
-    pub fn packet(&mut self, at: Origin, event: Arc<Packet>, facts: Facts) {
+    pub fn packet(&mut self, at: Origin, event: Arc<Packet>, facts: HostContext) {
         let mut keys = Keys::default();
         keys.add(self.index.segment(event.source, event.destination, None));
         keys.add(self.index.numbers(Numbers::of_packet(&event)));
@@ -166,7 +166,7 @@ impl Join {
     }
 
     /// Closes the oldest chain if its window is over by `now`; `None` for `now` closes it in any case.
-    pub fn close(&mut self, now: Option<BootTime>) -> Option<Chain> {
+    pub fn close(&mut self, now: Option<BootTime>) -> Option<ResetGroup> {
         loop {
             let deadline = self.next_deadline()?;
             if now.is_some_and(|now| deadline > now) {
@@ -174,7 +174,7 @@ impl Join {
             }
             let Reverse((_, id)) = self.deadlines.pop()?;
             // A chain that turned out to have begun earlier has two deadlines; the second finds it gone, or another.
-            let is_due = |chain: &Chain| chain.first.plus(WINDOW) <= deadline;
+            let is_due = |chain: &ResetGroup| chain.first.plus(WINDOW) <= deadline;
             if !self.get(id).is_some_and(is_due) {
                 continue;
             }
@@ -211,11 +211,11 @@ impl Join {
         }
     }
 
-    fn get(&self, id: ChainId) -> Option<&Chain> {
+    fn get(&self, id: ChainId) -> Option<&ResetGroup> {
         self.chains.get(id as usize)?.as_ref()
     }
 
-    fn get_mut(&mut self, id: ChainId) -> Option<&mut Chain> {
+    fn get_mut(&mut self, id: ChainId) -> Option<&mut ResetGroup> {
         self.chains.get_mut(id as usize)?.as_mut()
     }
 
@@ -224,7 +224,7 @@ impl Join {
         &mut self,
         at: Origin,
         keys: &Keys,
-        mut fit: impl FnMut(&Chain) -> Option<Fit>,
+        mut fit: impl FnMut(&ResetGroup) -> Option<Fit>,
     ) -> (ChainId, Option<Fit>) {
         let mut best: Option<(Fit, ChainId)> = None;
         let mut rivals = false;
@@ -284,7 +284,7 @@ impl Join {
     }
 
     fn start(&mut self, time: BootTime) -> ChainId {
-        let chain = Some(Chain::new(time));
+        let chain = Some(ResetGroup::new(time));
         let id = if let Some(id) = self.free.pop() {
             self.chains[id as usize] = chain;
             id
@@ -297,14 +297,14 @@ impl Join {
     }
 
     /// The part of chain `id` an observation goes into, the chain indexed by its keys.
-    fn add(&mut self, id: ChainId, at: Origin, keys: &Keys) -> &mut Part {
+    fn add(&mut self, id: ChainId, at: Origin, keys: &Keys) -> &mut NamespaceView {
         let Self {
             chains,
             index,
             deadlines,
             ..
         } = self;
-        let chain = chains[id as usize].get_or_insert_with(|| Chain::new(at.time));
+        let chain = chains[id as usize].get_or_insert_with(|| ResetGroup::new(at.time));
         for &key in keys.as_slice() {
             if !chain.keys.contains(&key) {
                 chain.keys.push(key);
@@ -318,7 +318,7 @@ impl Join {
         chain.part(at.netns, at.inode)
     }
 
-    fn mark_echo(&mut self, key: Key, is_meant: impl Fn(&Chain) -> bool) {
+    fn mark_echo(&mut self, key: Key, is_meant: impl Fn(&ResetGroup) -> bool) {
         let found = self
             .index
             .get(key)

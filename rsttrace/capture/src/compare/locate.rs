@@ -5,11 +5,11 @@
 //! What a capture lacks proves something only if it covers that moment, see [`path::absence`].
 
 use super::clock::Offset;
+use super::digest::Digest;
 use super::matching::{Connection, nanos};
 use super::order::Clocks;
 use super::path::{self, Absence, Passage, Path, Station};
 use super::stream::Sighting;
-use super::trace::Digest;
 use crate::capture::Way;
 use crate::record::{Confidence, Evidence, EvidenceKind};
 use crate::verdict::peer_signs::{hops, weigh_ttl};

@@ -11,7 +11,7 @@ pub use sent::{Whose, raw_sender, sent};
 
 use std::fmt;
 
-use crate::event::{BootTime, Facts, OwnerNow, OwnerSource, Ownership, Task, Tombstone};
+use crate::event::{BootTime, HostContext, OwnerNow, OwnerSource, Ownership, Task, Tombstone};
 use crate::record::{Process, Quality, Role, Word};
 use crate::words::{self, span};
 
@@ -64,7 +64,10 @@ impl Who {
 /// Who holds the socket. The only process found with the file goes before what was written down: it is looked for where the
 /// record came from a listener, is missing, or names a process that is gone or has the file no more. Who has shut the
 /// connection down goes before those who might have had it.
-fn holder<'a>(ownership: Option<&'a Ownership>, facts: &'a Facts) -> Option<(&'a Task, Quality)> {
+fn holder<'a>(
+    ownership: Option<&'a Ownership>,
+    facts: &'a HostContext,
+) -> Option<(&'a Task, Quality)> {
     let found = |shares: bool, quality| {
         let holder = facts
             .holder
@@ -107,7 +110,7 @@ fn closer(ownership: Option<&Ownership>) -> Option<&Task> {
 }
 
 /// Who had a connection that is gone: who closed it, else who held it. A file found now has nothing to do with it.
-fn former(tombstone: &Tombstone, facts: &Facts) -> Option<Process> {
+fn former(tombstone: &Tombstone, facts: &HostContext) -> Option<Process> {
     let (task, quality) = former_task(tombstone)?;
     Some(describe(task, Role::FormerOwner, quality, facts))
 }
@@ -154,7 +157,7 @@ fn name_or_unknown(task: Option<&Task>) -> String {
 
 /// The role of whoever holds a socket, or did until the process ended or handed it on: a file may outlive it in a child not
 /// found.
-fn holding(role: Role, facts: &Facts) -> Role {
+fn holding(role: Role, facts: &HostContext) -> Role {
     let had = matches!(facts.owner, OwnerNow::Gone | OwnerNow::HandedOn);
     if role == Role::Owner && had && facts.holder.is_none() {
         Role::FormerOwner
@@ -164,7 +167,7 @@ fn holding(role: Role, facts: &Facts) -> Role {
 }
 
 /// A process with what the edge found out about it.
-fn describe(task: &Task, role: Role, quality: Quality, facts: &Facts) -> Process {
+fn describe(task: &Task, role: Role, quality: Quality, facts: &HostContext) -> Process {
     let known = facts.processes.iter().find(|known| known.pid == task.pid);
     Process {
         pid: task.pid,

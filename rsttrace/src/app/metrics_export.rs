@@ -15,7 +15,7 @@ use crate::metrics::file::{FileError, MetricsFile};
 use crate::metrics::http::{Scrape, ServeError, Server};
 use crate::metrics::{Judged, exposition};
 use crate::record::Output;
-use crate::vitals::Vitals;
+use crate::self_stats::Vitals;
 
 /// How old the file gets.
 const INTERVAL: Duration = Duration::from_secs(15);

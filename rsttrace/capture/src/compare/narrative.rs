@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use super::judge::{Case, Judgement, Maker, span};
+use super::digest::Life;
+use super::locate::{Case, Judgement, Maker, span};
 use super::matching::{Connection, nanos};
 use super::order;
 use super::path::{self, Absence, Passage, Path};
@@ -11,7 +12,6 @@ use super::report::{
     ResetComparison, SCHEMA, Sighting, Toward,
 };
 use super::stream;
-use super::trace::Life;
 use super::{All, Chain};
 use crate::event::TcpFlags;
 use crate::hash::HashMap;
@@ -823,11 +823,11 @@ fn same_gap(a: &MadeBy, b: &MadeBy) -> bool {
 /// Where between two places, as far as the TTL tells.
 fn near(judgement: &Judgement, before: &str) -> String {
     match judgement.place {
-        super::judge::Near::Far => String::new(),
-        super::judge::Near::Neighbour => {
+        super::locate::Near::Far => String::new(),
+        super::locate::Near::Neighbour => {
             format!(", by a neighbor of {before} (no router in between),")
         }
-        super::judge::Near::HostOrNeighbour => {
+        super::locate::Near::HostOrNeighbour => {
             format!(", by the host of {before} or a neighbor of it (no router in between),")
         }
     }

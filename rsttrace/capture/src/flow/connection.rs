@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::end::{End, FAR, Kind, is_before, is_near};
 use super::{LOOKAHEAD, Places};
 use crate::capture::{CaptureTime, Segment, Way};
-use crate::captured::{Captured, Placed, SenderSeen, TalksOn};
+use crate::captured::{CapturedReset, Placed, SenderSeen, TalksOn};
 use crate::event::{
     self, Baseline, BootTime, Closer, Flow, NetnsCookie, OwnerSource, Ownership, Packet,
     PeerFinish, Received, SenderSocket, Socket, SocketCookie, Target, Task, TcpFlags, TcpState,
@@ -68,7 +68,7 @@ pub enum FollowUp {
 
 impl FollowUp {
     /// Adds it to what is known; the first of a kind stays.
-    pub fn note(self, reset: &mut Captured) {
+    pub fn note(self, reset: &mut CapturedReset) {
         match self {
             Self::SenderTalks(talks) => {
                 let on_its_way = reset.round_trip.unwrap_or_default().max(REORDERED);
@@ -212,7 +212,7 @@ impl Connection {
         sender: usize,
         segment: &Segment<'_>,
         places: &Places<'_>,
-    ) -> Option<Captured> {
+    ) -> Option<CapturedReset> {
         self.former.as_ref().filter(|former| {
             self.opener == Some(sender) && former.ends[sender].next == Some(segment.seq)
         })?;
@@ -301,7 +301,12 @@ impl Connection {
     }
 
     /// What is known of the connection when `sender` resets it.
-    pub fn reset(&mut self, sender: usize, segment: &Segment<'_>, places: &Places<'_>) -> Captured {
+    pub fn reset(
+        &mut self,
+        sender: usize,
+        segment: &Segment<'_>,
+        places: &Places<'_>,
+    ) -> CapturedReset {
         let now = segment.time;
         let receiver = 1 - sender;
         let (vantage, placed) = self.vantage(sender, segment, places);
@@ -339,7 +344,7 @@ impl Connection {
             is_translated: places.is_translated,
             passes: source.passes,
         };
-        let reset = Captured {
+        let reset = CapturedReset {
             frame: segment.frame,
             overlay: NetnsCookie(segment.overlay.0.into()),
             packet: Arc::new(Packet {

@@ -8,18 +8,18 @@ use crate::record::{Record, SuppressedRecord};
 use crate::summary::Summary;
 
 /// The summary to `aside`.
-pub struct Silent<A> {
+pub struct Null<A> {
     aside: A,
 }
 
-impl<A: Write> Silent<A> {
+impl<A: Write> Null<A> {
     /// Writes the summary to `aside`.
     pub fn new(aside: A) -> Self {
         Self { aside }
     }
 }
 
-impl<A: Write> Sink for Silent<A> {
+impl<A: Write> Sink for Null<A> {
     fn record(&mut self, _: Instant, _: &Record) -> io::Result<()> {
         Ok(())
     }

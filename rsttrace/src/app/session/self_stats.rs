@@ -9,10 +9,10 @@ use rsttrace_common::header::{
 
 use super::{Session, kernel_totals};
 use crate::decode::Decoder;
-use crate::host::own;
+use crate::host::self_usage;
 use crate::kernel::{Counters, ProgramStats, Slots};
-use crate::vitals::KernelTotal;
-use crate::vitals::{
+use crate::self_stats::KernelTotal;
+use crate::self_stats::{
     HookVitals, KernelResets, ProgramCost, ProgramVitals, Shortfalls, TableVitals, Vitals,
 };
 
@@ -64,7 +64,7 @@ impl Session {
                     way: self.tracer.hooks().way(fact).map(|way| way.name),
                 })
                 .collect(),
-            process: own::process(),
+            process: self_usage::process(),
             store: None,
         }
     }

@@ -8,10 +8,10 @@ use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 
 use super::clock::{Bounds, Offset};
+use super::digest::{Digest, Life};
 use super::matching::{Connection, nanos};
 use super::order::Clocks;
 use super::stream::Stream;
-use super::trace::{Digest, Life};
 use crate::hash::HashMap;
 
 /// Least bytes that both legs have in common.

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PULSE: Duration = Duration::from_millis(5);
 
 /// The one who hands things over.
-pub struct Behind<T, R> {
+pub struct Worker<T, R> {
     to: SyncSender<T>,
     result: Receiver<R>,
     steps: Arc<AtomicU64>,
@@ -35,7 +35,7 @@ pub enum Refused {
     Ended,
 }
 
-impl<T: Send + 'static, R: Send + 'static> Behind<T, R> {
+impl<T: Send + 'static, R: Send + 'static> Worker<T, R> {
     /// Starts the thread; at most `room` things wait for it.
     pub fn start(
         name: &str,
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn all_that_was_taken_is_worked_on_and_the_rest_is_refused_at_once() {
         let (go, wait) = mpsc::channel::<()>();
-        let behind = Behind::start("test", 3, move |handed: Handed<u32>| {
+        let behind = Worker::start("test", 3, move |handed: Handed<u32>| {
             let _ = wait.recv();
             std::iter::from_fn(|| handed.next()).sum::<u32>()
         })
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn one_that_stands_still_is_not_waited_for_without_end() {
         let (_go, wait) = mpsc::channel::<()>();
-        let behind = Behind::start("test", 1, move |_: Handed<u32>| wait.recv().is_ok()).unwrap();
+        let behind = Worker::start("test", 1, move |_: Handed<u32>| wait.recv().is_ok()).unwrap();
         let begun = Instant::now();
         assert_eq!(behind.finish([1, 2, 3]), None);
         assert!(begun.elapsed() >= PATIENCE);

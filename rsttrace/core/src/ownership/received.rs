@@ -1,16 +1,19 @@
 //! Who had the connection that a reset ended?
 
 use super::{closer, describe, holder, holding};
-use crate::event::{Facts, Received, Task, TcpState, TimedOut};
+use crate::event::{HostContext, Received, Task, TcpState, TimedOut};
 use crate::record::{Process, Quality, Role};
 
 /// The process behind the socket that accepted a reset: who holds it or, once nobody does, who closed it.
-pub fn received(received: &Received, facts: &Facts) -> Option<Process> {
+pub fn received(received: &Received, facts: &HostContext) -> Option<Process> {
     receiver(received, facts).map(|(task, role, quality)| describe(task, role, quality, facts))
 }
 
 /// The same without what the edge found out about the process.
-pub fn receiver<'a>(received: &'a Received, facts: &'a Facts) -> Option<(&'a Task, Role, Quality)> {
+pub fn receiver<'a>(
+    received: &'a Received,
+    facts: &'a HostContext,
+) -> Option<(&'a Task, Role, Quality)> {
     let ownership = received.ownership.as_ref();
     let socket = &received.socket;
     if socket.orphaned {
@@ -29,7 +32,7 @@ pub fn receiver<'a>(received: &'a Received, facts: &'a Facts) -> Option<(&'a Tas
 }
 
 /// Who had the connection that died of silence.
-pub fn timed_out(event: &TimedOut, facts: &Facts) -> Option<Process> {
+pub fn timed_out(event: &TimedOut, facts: &HostContext) -> Option<Process> {
     let ownership = event.ownership.as_ref();
     if let Some(task) = closer(ownership) {
         return Some(describe(task, Role::FormerOwner, Quality::Recorded, facts));

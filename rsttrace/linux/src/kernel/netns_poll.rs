@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use procfs::{CurrentSI as _, KernelStats};
 
-use super::movements::{Movements, Seen};
 use super::netns::Inode;
+use super::perf_namespaces::{Movements, Seen};
 
 /// How often namespaces are looked for while the kernel does not tell.
 const SOON: Duration = Duration::from_millis(800);

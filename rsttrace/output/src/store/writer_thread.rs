@@ -16,7 +16,7 @@ use log::{info, warn};
 use super::write::{Writer, bytes_on_disk, rest};
 use super::{Limits, StoreError};
 use crate::record::Output;
-use crate::vitals::StoreVitals;
+use crate::self_stats::StoreVitals;
 use rsttrace_sys::clock;
 
 /// How long a record waits for others.
