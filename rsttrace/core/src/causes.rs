@@ -59,7 +59,7 @@ causes! {
     unknown Unknown,
 }
 
-pub use idle_timeout::{Timeout, find_timeout, path_lesson, silence_evidence};
+pub use idle_timeout::{Timeout, judge_timeout, path_lesson, silence_evidence};
 pub use unknown::Why;
 
 /// What is particular to a cause. A cause is found in some of the ways only in which a reset is observed; for the others the defaults

@@ -205,7 +205,7 @@ impl Judgement {
     }
 }
 
-/// The more careful of two.
+/// The less sure of two: `Confidence` goes from certain down.
 pub(crate) fn at_most(confidence: Confidence, limit: Confidence) -> Confidence {
     confidence.max(limit)
 }

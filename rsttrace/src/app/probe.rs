@@ -166,7 +166,7 @@ impl Probe {
         match change {
             Change::Opened(at) => {
                 trial.opened = Some(at);
-                trial.state = State::Null { since: at };
+                trial.state = State::Silent { since: at };
             }
             Change::State(state) => trial.state = state,
         }

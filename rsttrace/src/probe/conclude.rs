@@ -24,7 +24,7 @@ pub enum Mode {
     /// A FIN came when the timer fired.
     FinAtExpiry,
     /// The connection was forgotten silently, and the next packets were dropped.
-    Null,
+    Silent,
     /// Nothing: every connection survived its silence.
     None,
 }
@@ -36,7 +36,7 @@ impl Mode {
             Self::RstAtExpiry => "rst_at_expiry",
             Self::LateRst => "late_rst",
             Self::FinAtExpiry => "fin_at_expiry",
-            Self::Null => "silent",
+            Self::Silent => "silent",
             Self::None => "none",
         }
     }
@@ -265,7 +265,7 @@ fn advice(mode: Mode, timeout: Duration) -> Vec<String> {
     let below = seconds(timeout * 4 / 5);
     let pool = format!("make connection pools discard connections idle for {below} or longer");
     match mode {
-        Mode::LateRst | Mode::Null => vec![
+        Mode::LateRst | Mode::Silent => vec![
             format!("enable SO_KEEPALIVE with TCP_KEEPIDLE below {below} (the Linux default is 7200 s)"),
             pool,
         ],

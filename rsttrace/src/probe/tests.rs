@@ -117,7 +117,7 @@ fn play(path: &Path, settings: &Settings) -> Report {
                     quiet: outcome.quiet,
                 }
             } else if *opened <= now {
-                State::Null { since: *opened }
+                State::Silent { since: *opened }
             } else {
                 State::Opening
             };
@@ -166,7 +166,7 @@ const KINDS: [(End, Mode); 4] = [
     (End::FinInSilence, Mode::FinAtExpiry),
     (End::RstInSilence, Mode::RstAtExpiry),
     (End::RstOnPacket, Mode::LateRst),
-    (End::NoAnswer, Mode::Null),
+    (End::NoAnswer, Mode::Silent),
 ];
 
 fn assert_timeout(report: &Report, mode: Mode, timeout: f64) {
@@ -181,7 +181,7 @@ fn assert_timeout(report: &Report, mode: Mode, timeout: f64) {
         Mode::FinAtExpiry | Mode::RstAtExpiry => 1.05,
         _ => 2.25,
     };
-    let overhead = if mode == Mode::Null { 8.0 } else { 2.0 };
+    let overhead = if mode == Mode::Silent { 8.0 } else { 2.0 };
     assert!(
         report.took <= timeout * rounds + overhead,
         "{timeout}: {}",
@@ -402,7 +402,7 @@ fn one_connection_alone_is_a_hint_only() {
 fn not_even_the_shortest_silence_gives_an_upper_bound() {
     for (end, mode) in [
         (End::RstOnPacket, Mode::LateRst),
-        (End::NoAnswer, Mode::Null),
+        (End::NoAnswer, Mode::Silent),
     ] {
         let report = play(&timer(end, secs(0.5), 0.0), &USUAL);
         let found = &report.conclusion;
@@ -497,7 +497,7 @@ fn bytes_are_judged_by_how_they_are_answered_without_a_silence() {
     let data = || End::Survived(Answer::Data);
     // A proxy acknowledges; behind it nothing answers any more.
     let found = of(data(), data(), alive());
-    assert_eq!((found.mode, found.timeout), (Some(Mode::Null), Some(3.0)));
+    assert_eq!((found.mode, found.timeout), (Some(Mode::Silent), Some(3.0)));
     // The application never answers these bytes.
     let found = of(alive(), alive(), alive());
     assert_eq!((found.mode, found.at_least), (Some(Mode::None), Some(4.0)));

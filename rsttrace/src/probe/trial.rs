@@ -35,8 +35,8 @@ pub struct Trial {
 pub enum State {
     /// Not open yet.
     Opening,
-    /// Null since then.
-    Null {
+    /// Silent since then.
+    Silent {
         /// The last segment of either side that was noticed.
         since: Duration,
     },
@@ -108,14 +108,14 @@ impl Trial {
     pub fn outcome(&self) -> Option<&Outcome> {
         match &self.state {
             State::Over(outcome) => Some(outcome),
-            State::Opening | State::Null { .. } | State::Speaking { .. } => None,
+            State::Opening | State::Silent { .. } | State::Speaking { .. } => None,
         }
     }
 
     /// How long it has been silent if nothing happened so far.
     pub fn silent_for(&self, now: Duration) -> Option<Duration> {
         match self.state {
-            State::Null { since } => Some(now.saturating_sub(since)),
+            State::Silent { since } => Some(now.saturating_sub(since)),
             State::Opening | State::Speaking { .. } | State::Over(_) => None,
         }
     }
@@ -124,7 +124,7 @@ impl Trial {
     pub fn give_up(&mut self, now: Duration) {
         let quiet = match self.state {
             State::Opening => Duration::ZERO,
-            State::Null { since } => now.saturating_sub(since),
+            State::Silent { since } => now.saturating_sub(since),
             State::Speaking { quiet } => quiet,
             State::Over(_) => return,
         };

@@ -59,7 +59,7 @@ fn judge(segments: &[Segment<'_>]) -> Vec<Record> {
 }
 
 impl Play {
-    /// CapturedReset seven routers from the server and at the client, unless told otherwise.
+    /// Captured seven routers from the server and at the client, unless told otherwise.
     fn at_client() -> Self {
         Self::with_ttls(64, 57)
     }

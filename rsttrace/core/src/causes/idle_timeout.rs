@@ -185,8 +185,9 @@ pub struct Timeout {
     pub timeout: Option<Duration>,
 }
 
-/// Judges; `None`: no idle timeout, or nothing but the number speaks for one.
-pub fn find_timeout(around: &Around, bearing: &Bearing) -> Option<Timeout> {
+/// Whether a reset is the work of an idle timeout, whose, and how sure that is; `None`: nothing but the number speaks for one.
+/// `AcceptedCase::weighed` asks it once; the rule reads the result.
+pub fn judge_timeout(around: &Around, bearing: &Bearing) -> Option<Timeout> {
     let quiet = around.quiet?;
     if quiet.silence() < IDLE || around.burst.is_some() {
         return None;

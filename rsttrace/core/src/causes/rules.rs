@@ -115,6 +115,7 @@ const ACCEPTED: &[Rule<AcceptedCase>] = &[
     rule(filter_wrote, Cause::FirewallReject, Certain),
     rule(raw_socket_wrote, Cause::RawSocket, Certain),
     rule(was_connecting, Cause::ConnectionRefused, Certain),
+    // [`super::judge_timeout`] says whose it is and how sure.
     rule(has_timed_out, Cause::IdleTimeout, Certain),
     rule(does_not_look_like_the_peer, Cause::NotFromPeer, Certain),
     rule(always, Cause::ResetByPeer, Certain),

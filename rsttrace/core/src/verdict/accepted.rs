@@ -127,7 +127,7 @@ impl AcceptedCase {
             None => self.is_inferred(),
         };
         if may_be_timeout {
-            self.timeout = causes::find_timeout(&self.around, &self.bearing);
+            self.timeout = causes::judge_timeout(&self.around, &self.bearing);
         }
         self
     }

@@ -1,4 +1,4 @@
-//! HostContext about this host. The only place that reads `/proc`, cgroups and clocks.
+//! Facts about this host. The only place that reads `/proc`, cgroups and clocks.
 //!
 //! Everything here may fail for a process that is gone or not ours to see; then the fact is absent.
 

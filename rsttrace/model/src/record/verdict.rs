@@ -33,7 +33,7 @@ type Explain = Box<dyn FnOnce() -> Explanation + Send>;
 pub struct Explanation {
     /// Summary in one sentence.
     pub summary: String,
-    /// HostContext that support the verdict.
+    /// Facts that support the verdict.
     pub evidence: Vec<Evidence>,
     /// Recommended changes, each a sentence with the concrete setting; may be empty.
     pub advice: Vec<Sentence>,
@@ -133,7 +133,7 @@ impl Verdict {
         &self.explanation.summary
     }
 
-    /// HostContext that support the verdict.
+    /// Facts that support the verdict.
     pub fn evidence(&self) -> &[Evidence] {
         &self.explanation.evidence
     }
@@ -177,7 +177,7 @@ struct Shape<'a> {
     confidence: Confidence,
     /// Summary in one sentence.
     summary: Cow<'a, str>,
-    /// HostContext that support the verdict.
+    /// Facts that support the verdict.
     evidence: Cow<'a, [Evidence]>,
     /// Recommended changes, each a sentence with the concrete setting; may be empty.
     advice: Cow<'a, [Sentence]>,

@@ -134,7 +134,7 @@ async fn be_silent(
                             let why = "the remote end keeps sending, so the connection is never idle";
                             return Silence::Ended(End::Failed(why.to_owned()), quiet);
                         }
-                        tell(Change::State(State::Null { since }));
+                        tell(Change::State(State::Silent { since }));
                     }
                     Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
                         return Silence::Ended(End::RstInSilence, quiet);

@@ -30,7 +30,7 @@ impl Progress {
         let (mut silent, mut survived, mut ended) = (0, 0, 0);
         for trial in trials {
             match &trial.state {
-                State::Opening | State::Null { .. } | State::Speaking { .. } => silent += 1,
+                State::Opening | State::Silent { .. } | State::Speaking { .. } => silent += 1,
                 State::Over(outcome) if matches!(outcome.end, End::Survived(_)) => survived += 1,
                 State::Over(_) => ended += 1,
             }

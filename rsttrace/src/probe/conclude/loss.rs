@@ -36,7 +36,7 @@ impl Seen<'_> {
                 None,
                 "closed with FIN by the remote end on the first packet",
             ),
-            Some(How::Silence) => (Some(Mode::Null), "dropped: no answer to the first packet"),
+            Some(How::Silence) => (Some(Mode::Silent), "dropped: no answer to the first packet"),
             Some(How::Rst) | None => (Some(Mode::LateRst), "reset in response to the first packet"),
         };
         let (shortest, _) = range(lost.iter().map(|death| death.quiet));
@@ -140,7 +140,7 @@ impl Seen<'_> {
         let mut advice =
             vec!["test shorter idle times: --send BYTES allows --min below 1s".to_owned()];
         let mut notes = Vec::new();
-        if mode == Some(Mode::Null) && self.speech == Speech::Keepalive {
+        if mode == Some(Mode::Silent) && self.speech == Speech::Keepalive {
             notes.push("a path that drops keepalive probes looks the same".to_owned());
             advice = vec![
                 "send data instead: --send BYTES, which also allows --min below 1s".to_owned(),
