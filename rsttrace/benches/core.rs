@@ -1,5 +1,4 @@
-//! What does each step of an event's way cost? `cargo bench -p rsttrace --bench core`; `cargo xtask bench-core` compares two
-//! commits.
+//! The cost of each step of an event's way: `cargo bench -p rsttrace --bench core`.
 //!
 //! Times are of one event, chain or record; the storm is made up, the recording is of a 6.18 kernel.
 
