@@ -147,7 +147,7 @@ pub fn listener(ownership: &Ownership) -> String {
 
 fn name_or_unknown(task: Option<&Task>) -> String {
     task.map_or_else(
-        || "a process not known".to_owned(),
+        || "an unknown process".to_owned(),
         |task| words::name(&task.comm, task.pid),
     )
 }

@@ -136,7 +136,7 @@ impl Layout {
     /// Further resets like one that was shown.
     pub fn more(&self, more: &More) -> Vec<String> {
         let text = format!(
-            "+{} more like this since {}: {}",
+            "+{} similar since {}: {}",
             count(more.count),
             self.time(&more.since),
             more.label
