@@ -431,7 +431,7 @@ mod tests {
         let EnhancedPacketOption::Comment(comment) = &frame.options[0] else {
             panic!("{frame:?}");
         };
-        assert!(comment.starts_with("silent 300.0 s, then our write was reset"));
+        assert!(comment.starts_with("idle for 300.0 s; RST arrived 0.4 ms after our next write"));
         assert!(comment.contains("\nmiddlebox idle_timeout likely"));
     }
 
