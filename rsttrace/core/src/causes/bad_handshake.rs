@@ -78,7 +78,7 @@ pub(super) fn connecting(sent: &Sent) -> bool {
             || sent.minisock.is_some_and(handshake))
 }
 
-/// This end connects anew with addresses and ports for which the other end still has a connection.
+/// This end opens a new connection with addresses and ports for which the other end still has one.
 pub(super) fn captured_reconnect(case: &CapturedCase) -> bool {
     case.is_answer_of_this_host() && case.captured.sender.connects_anew
 }

@@ -20,7 +20,7 @@ pub enum OtherReset {
 /// What its verdict rests on.
 #[derive(Debug)]
 pub struct ArrivedCase {
-    /// The segment as it came in.
+    /// The segment as it arrived.
     pub packet: Arc<Packet>,
     /// The end on this host that sent it.
     pub sender: Option<OtherEnd>,

@@ -1,7 +1,7 @@
 //! Resets in a packet capture.
 //!
-//! Seen from the end that got it, a captured reset is judged as a traced one is. What only the kernel of the end that sent it
-//! could tell (unread data, SO_LINGER, a packet filter) a capture does not show, so such causes are not named.
+//! Seen from the receiving end, a captured reset is judged as a traced one is. What only the kernel of the end that sent it
+//! knows (unread data, SO_LINGER, a packet filter) a capture does not show, so such causes are not named.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub struct CapturedCase {
     pub around: Around,
     /// The segment that it answers: it has the shape and the numbers of an answer to one that came just before it.
     pub answers: Option<Segment>,
-    /// As the end that got it would judge; absent if the capture holds nothing else of the connection.
+    /// As the receiving end would judge; absent if the capture holds nothing else of the connection.
     accepted: Option<AcceptedCase>,
     why: Option<Why>,
 }
@@ -45,7 +45,7 @@ pub fn side(captured: &Captured) -> Side {
 }
 
 impl CapturedCase {
-    /// The case of a captured reset. `clocks` are those of the end that got it.
+    /// The case of a captured reset. `clocks` are those of the receiving end.
     pub fn new(
         captured: Captured,
         around: Around,
@@ -112,7 +112,7 @@ impl CapturedCase {
         judgement.verdict(move || self.explain(judgement, ruling.is_none()))
     }
 
-    /// Seen from the end that got it.
+    /// Seen from the receiving end.
     fn judge_accepted(&self, accepted: &AcceptedCase) -> Judgement {
         let mut judgement = accepted.judge();
         let is_timeout_of_peer =
@@ -219,7 +219,7 @@ impl CapturedCase {
         self.captured.received.is_some() && !self.captured.is_expected()
     }
 
-    /// How long after it the connection went on.
+    /// How long after it the connection was still in use.
     pub(crate) fn lives_on(&self) -> Option<Duration> {
         let talks_on = self.captured.talks_on.map(|talks| talks.after);
         self.captured.lives_on.or(talks_on)
@@ -266,7 +266,7 @@ impl CapturedCase {
         matches!(self.captured.vantage, Some(Vantage::Source | Vantage::Both))
     }
 
-    /// It left the capturing host, and nothing speaks against it that this host made it.
+    /// It left the capturing host, without evidence of another sender.
     pub(crate) fn is_made_here(&self) -> bool {
         self.is_vantage_of_source() && !self.has_other_ttl() && self.captured.talks_on.is_none()
     }
@@ -401,7 +401,7 @@ impl CapturedCase {
         }
     }
 
-    /// What cannot be told apart in a capture.
+    /// What a capture cannot distinguish.
     pub(crate) fn kernel_or_filter(&self, explanation: &mut Explanation) {
         explanation.add(
             EvidenceKind::LookAlikes,

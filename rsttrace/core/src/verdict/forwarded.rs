@@ -14,11 +14,11 @@ use crate::record::{Cause, Confidence, EvidenceKind, Explanation, Severity, Verd
 pub struct ForwardedCase {
     /// The segment as it left.
     pub packet: Arc<Packet>,
-    /// Source and destination it came in with, where they differ from those it left with.
+    /// Source and destination it arrived with, where they differ from those it left with.
     pub translated: Option<(SocketAddr, SocketAddr)>,
     /// The end on this host that sent it.
     pub sender: Option<OtherEnd>,
-    /// The end on this host that got it.
+    /// The end on this host that received it.
     pub receiver: Option<OtherEnd>,
     /// This host had forwarded the connection, and its entry has expired.
     pub expired: Option<ExpiredEntry>,

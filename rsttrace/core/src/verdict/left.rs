@@ -16,7 +16,7 @@ pub struct LeftCase {
     pub packet: Arc<Packet>,
     /// The process with the raw socket that sent it.
     pub raw_sender: Option<ProcessName>,
-    /// The end of this host that got it.
+    /// The end on this host that received it.
     pub receiver: Option<OtherEnd>,
     /// Whether a socket of this host accepted it; absent if not known.
     pub accepted: Option<bool>,

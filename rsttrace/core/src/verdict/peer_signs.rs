@@ -1,7 +1,7 @@
 //! Signs that a reset does not come from the peer: one weighted table for live resets and captures.
 //!
-//! No sign alone decides: a route may change, a clock may be coarse, a neighbour may take over an address. Two that have
-//! nothing to do with each other do. After Weaver, Sommer, Paxson, "Detecting Forged TCP Reset Packets", NDSS 2009, and
+//! No sign alone decides: a route may change, a clock may be coarse, a neighbor may take over an address. Two independent
+//! signs do. After Weaver, Sommer, Paxson, "Detecting Forged TCP Reset Packets", NDSS 2009, and
 //! RFC 5961.
 
 use std::time::Duration;

@@ -25,7 +25,7 @@ pub struct SentCase {
     pub process: Option<ProcessName>,
     /// Who had the connection, where that is another process.
     pub owner: Option<ProcessName>,
-    /// The end of this host that got it.
+    /// The end on this host that received it.
     pub receiver: Option<OtherEnd>,
     /// How long before the peer's segment a reset with the peer's address had ended the connection.
     pub talks_on: Option<Duration>,

@@ -78,7 +78,7 @@ fn keepalive_helps(situation: &IdleSituation<'_>) -> bool {
     situation.transparent
         || suspects(situation)
             .find_map(|found| found.keepalive_helps)
-            // Who closes politely has a connection of its own.
+            // An end that closes with a FIN has a connection of its own.
             .unwrap_or(situation.mode != IdleMode::FinAtExpiry)
 }
 
@@ -460,7 +460,7 @@ mod tests {
             keepalive: None,
             ..late(&[])
         };
-        assert!(for_idle(&situation)[0].starts_with("see that SO_KEEPALIVE is on"));
+        assert!(for_idle(&situation)[0].starts_with("make sure that SO_KEEPALIVE is on"));
         let situation = IdleSituation {
             process: Some("postgres"),
             ..situation
@@ -513,7 +513,7 @@ mod tests {
         assert_eq!(advice.len(), 3);
         // The connection tracking of a router, 300 s, fits as well.
         assert!(advice[0].ends_with(
-            "TCP_KEEPIDLE 150 (seconds), below each timeout that fits (5 min 0 s and longer)"
+            "TCP_KEEPIDLE 150 (seconds), below every timeout that matches (5 min 0 s and longer)"
         ));
         assert_eq!(
             advice[2],
