@@ -45,7 +45,7 @@ impl Definition for OrphanTimeout {
 
     fn many(&self, many: &Many) -> String {
         format!(
-            "the peer did not close its side of {}, and the sockets timed out in FIN_WAIT2",
+            "the peer did not close its side of {}, and the FIN_WAIT2 timeout expired",
             many.connections
         )
     }

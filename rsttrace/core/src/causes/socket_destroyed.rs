@@ -49,7 +49,7 @@ impl Definition for SocketDestroyed {
 
     fn many(&self, many: &Many) -> String {
         format!(
-            "{} destroyed the sockets{} of {} externally",
+            "{} externally destroyed the sockets{} of {}",
             many.subject, many.of_owner, many.connections
         )
     }
