@@ -291,11 +291,11 @@ pub fn lesson(learned: &Learned) -> String {
     }
 }
 
-/// The same with its path: `towards 10.0.0.0/24 port 443: …`.
+/// The same with its path: `toward 10.0.0.0/24 port 443: …`.
 pub fn path_lesson(lesson: &Lesson) -> String {
     let path = &lesson.path;
     let towards = if path.outgoing {
-        format!("towards {} port {}", path.network, path.service)
+        format!("toward {} port {}", path.network, path.service)
     } else {
         format!("from {} to port {} here", path.network, path.service)
     };

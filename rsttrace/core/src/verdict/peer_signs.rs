@@ -406,7 +406,7 @@ fn answered_after_silence(case: &Case<'_>) -> Option<(i32, Sign)> {
     is_late.then_some((WEAK, sign))
 }
 
-/// The answer took less than half the least round trip. That clock may hold a delayed acknowledgement, unless the answer to our
+/// The answer took less than half the least round trip. That clock may hold a delayed ACK, unless the answer to our
 /// SYN is among its samples (the kernel keeps them for 5 minutes, net.ipv4.tcp_min_rtt_wlen) or it is longer than any delay.
 fn answered_too_soon(case: &Case<'_>) -> Option<(i32, Sign)> {
     let (what, after) = answer_time(case.around)?;

@@ -53,7 +53,7 @@ impl Place for File {
 pub struct Written {
     /// Frames in the file, those that still wait included.
     pub frames: u64,
-    /// Resets whose sequence or acknowledgement number is not known: there is no segment to write.
+    /// Resets whose sequence or acknowledgment number is not known: there is no segment to write.
     pub unknown: u64,
     /// Frames that could not be written.
     pub lost: u64,
