@@ -65,7 +65,7 @@ pub use unknown::Why;
 /// What is particular to a cause. A cause is found in some of the ways only in which a reset is observed; for the others the defaults
 /// stand.
 pub trait Definition: Sync {
-    /// What the documentation says.
+    /// Its documentation.
     fn doc(&self) -> Doc;
 
     /// Who is behind it.
@@ -155,20 +155,20 @@ pub trait Definition: Sync {
     }
 }
 
-/// What the documentation says of a cause.
+/// Documentation of a cause.
 #[derive(Clone, Copy, Debug)]
 pub struct Doc {
     /// One sentence, for `--help` and the schema.
     pub brief: &'static str,
     /// What happened.
     pub happened: &'static str,
-    /// How it is known.
+    /// Evidence for it.
     pub known: &'static str,
-    /// What to do; `–` if nothing helps.
+    /// What to do; `–` if there is no remedy.
     pub remedy: &'static str,
-    /// What looks like it and is not, and what tells them apart; may be empty.
+    /// Look-alikes, and how to distinguish them; may be empty.
     pub look_alikes: &'static str,
-    /// What a capture at the host that sent the reset shows, and what one anywhere else.
+    /// Verdict from a capture at the host that sent the reset, and from one anywhere else.
     pub captured: [&'static str; 2],
 }
 
@@ -187,7 +187,7 @@ pub struct Many {
     pub resets: String,
     /// ` of java`, whose sockets they were where that is somebody else and only one; else empty.
     pub of_owner: String,
-    /// ` after 300.0 s of silence`, where that is worth a word; else empty.
+    /// ` after 300.0 s of idle time`, where that is notable; else empty.
     pub after_silence: String,
     /// Who is behind them.
     pub origin: Origin,
@@ -201,7 +201,7 @@ pub struct Many {
     pub devices: Vec<String>,
     /// How many more fit.
     pub more_devices: usize,
-    /// The timeout that the path has shown, in how many resets of how many.
+    /// The learned timeout of the path, in how many resets of how many.
     pub learned: Option<(Duration, u64, u64)>,
 }
 

@@ -1,4 +1,4 @@
-//! Which process, and how well is that known?
+//! Processes behind a reset, and how they were identified.
 //!
 //! The running task is a bystander unless it held the socket: in softirq it may be anybody. So there are two sources:
 //! what was written down when the socket connected, listened or closed, and the open file found at the event.
@@ -150,7 +150,7 @@ pub fn listener(ownership: &Ownership) -> String {
 
 fn name_or_unknown(task: Option<&Task>) -> String {
     task.map_or_else(
-        || "a process not known".to_owned(),
+        || "an unknown process".to_owned(),
         |task| words::name(&task.comm, task.pid),
     )
 }

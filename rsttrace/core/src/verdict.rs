@@ -80,7 +80,7 @@ impl Context {
             explanation.add(
                 EvidenceKind::LostEvents,
                 format!(
-                    "{lost} events were lost around this time, so what was not seen may have happened"
+                    "{lost} events were lost around this time, so unseen events may have happened"
                 ),
             );
         }
@@ -98,7 +98,7 @@ pub struct Around {
     pub learned: Option<Learned>,
     /// Configured and known devices whose timeout fits.
     pub matches: Vec<Match>,
-    /// The peer spoke on this connection afterwards.
+    /// The peer kept sending on this connection.
     pub talks_on: Option<TalksOn>,
     /// TTL of the peer's other connections, where all have the same.
     pub peer_ttl: Option<u8>,
@@ -145,18 +145,18 @@ impl Side {
 /// Another end of the same reset on this host: what it knows goes into this end's evidence.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OtherEnd {
-    /// Who, for a sentence: `nginx[87]`, `a packet filter of this host`.
+    /// Who, for a sentence: `nginx[87]`, `a packet filter on this host`.
     pub label: String,
     /// The verdict of its own record; absent for a receiving end, which cannot know.
     pub verdict: Option<Verdict>,
-    /// Its own record says that it was at a timeout: it closed after a silence, or had forgotten the connection.
+    /// Its own record says that it was at a timeout: it closed after an idle period, or its entry had expired.
     pub timeout: Option<OwnTimeout>,
 }
 
 /// A timeout of the end that sent a reset, by its own record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OwnTimeout {
-    /// Settings of this host by which it had forgotten a connection that it only passes on; empty for an end of the connection.
+    /// Settings of this host by which a connection that it only forwards had expired; empty for an end of the connection.
     pub settings: Vec<Candidate>,
 }
 

@@ -506,7 +506,7 @@ names! {
 names! {
     /// What a fact in the evidence is about.
     pub enum EvidenceKind {
-        /// The reason the kernel gives (`enum sk_rst_reason`).
+        /// Reset reason given by the kernel (`enum sk_rst_reason`).
         KernelReason => "kernel_reason",
         /// The kernel gives no reason: the cause is inferred from the socket and the segment.
         Inferred => "inferred",
@@ -520,7 +520,7 @@ names! {
         Linger => "linger",
         /// TCP_LINGER2.
         Linger2 => "linger2",
-        /// Keepalive probes without an answer.
+        /// Unanswered keepalive probes.
         Keepalive => "keepalive",
         /// Length and limit of the accept queue.
         AcceptQueue => "accept_queue",
@@ -532,45 +532,45 @@ names! {
         Signal => "signal",
         /// The process was exiting.
         Exiting => "exiting",
-        /// The connection these addresses had before, and how it ended.
+        /// Former connection with these addresses and ports, and how it ended.
         Tombstone => "tombstone",
-        /// The listener this port had before.
+        /// Former listener on this port.
         FormerListener => "former_listener",
-        /// The process that got the reset on this host.
+        /// Process on this host that received the reset.
         LocalReceiver => "local_receiver",
-        /// Who sent the reset on this host.
+        /// Sender of the reset on this host.
         LocalSender => "local_sender",
-        /// The process closed after a silence, as at an idle timeout of its own.
+        /// The process closed after an idle period, as on an idle timeout of its own.
         OwnTimeout => "own_timeout",
-        /// What the process of a proxy did to this leg, apart from the other one.
+        /// What the proxy did to this leg, regardless of the other one.
         OwnCause => "own_cause",
         /// The reset of the proxy's other leg.
         OtherLeg => "other_leg",
         /// Events lost around this time.
         LostEvents => "lost_events",
-        /// No watched device saw the segment.
+        /// No traced interface saw the segment.
         NotSeenOnWire => "not_seen_on_wire",
-        /// The kernel accepted the reset, and in which state.
+        /// State in which the kernel accepted the reset.
         Accepted => "accepted",
         /// The reset has the expected sequence number (captures).
         Expected => "expected",
-        /// The silence before the reset, and what ended it.
+        /// Idle time before the reset, and what ended it.
         Silence => "silence",
         /// Many connections of the path were reset at the same moment.
         Burst => "burst",
         /// The timeout that earlier resets of the path show.
         Learned => "learned",
-        /// Devices whose idle timeout fits the silence.
+        /// Devices whose idle timeout matches the idle time.
         Candidates => "candidates",
-        /// TTL of the reset against others of its source.
+        /// TTL of the reset, compared with other segments of its source.
         Ttl => "ttl",
-        /// Source MAC address against that of the handshake.
+        /// Source MAC address, compared with the handshake's.
         SourceMac => "source_mac",
         /// The form of an answer, but nothing was sent that it could answer.
         NothingToAnswer => "nothing_to_answer",
-        /// It answers the first segment after a silence.
+        /// It answers the first segment after an idle period.
         Late => "late",
-        /// It came sooner than the least round trip to the peer allows.
+        /// It arrived sooner than the minimum RTT to the peer allows.
         Latency => "latency",
         /// Timestamps option missing.
         Timestamps => "timestamps",
@@ -582,9 +582,9 @@ names! {
         BothWays => "both_ways",
         /// The peer kept sending on the connection after "its" reset.
         PeerTalksOn => "peer_talks_on",
-        /// The socket that the reset was aimed at.
+        /// Target socket of the reset.
         Socket => "socket",
-        /// Sequence number against the one expected.
+        /// Sequence number, compared with the expected one.
         Sequence => "sequence",
         /// The next reset of the connection had the expected number.
         AcceptedNext => "accepted_next",
@@ -600,13 +600,13 @@ names! {
         InTransit => "in_transit",
         /// Addresses were translated.
         Nat => "nat",
-        /// This host had passed the connection on, and its table has expired since.
+        /// This host had forwarded the connection, and its table entry has expired since.
         PassedOnBefore => "passed_on_before",
-        /// Where in the capture, and where that was made.
+        /// Frame in the capture, and where the capture was made.
         Captured => "captured",
         /// What looks the same in a capture.
         LookAlikes => "look_alikes",
-        /// A reset had ended the connection before.
+        /// An earlier reset had ended the connection.
         Ended => "ended",
         /// The receiver answered with a challenge ACK.
         Challenged => "challenged",
@@ -616,29 +616,29 @@ names! {
         ReceiverTalksOn => "receiver_talks_on",
         /// The source of the reset kept sending afterwards.
         TalksOn => "talks_on",
-        /// The capturing host sent the reset without having got it.
+        /// The capturing host sent the reset without having received it.
         PutInHere => "put_in_here",
         /// Seen on one side of a router only.
         SeenOnce => "seen_once",
-        /// Keepalive probes in the capture that had no answer.
+        /// Unanswered keepalive probes in the capture.
         Probes => "probes",
-        /// Bytes of the other end that were not answered.
+        /// Unanswered bytes from the other end.
         Unanswered => "unanswered",
         /// What is missing for an answer (comparison of captures).
         Missing => "missing",
-        /// A capture covers the moment and does not hold the reset (comparison).
+        /// A capture covers the moment but does not contain the reset (comparison).
         NotSeen => "not_seen",
-        /// It left a host without having come in (comparison).
+        /// It left a host without having arrived there (comparison).
         NotPassed => "not_passed",
         /// It left the host of a capture (comparison).
         Left => "left",
-        /// A later capture has it, too (comparison).
+        /// A later capture also contains it (comparison).
         Passed => "passed",
-        /// The alleged sender went on with the connection (comparison).
+        /// The alleged sender continued the connection (comparison).
         WentOn => "went_on",
-        /// The far end of a proxy's other leg had ended that before (comparison).
+        /// The far end of the proxy's other leg had ended that leg earlier (comparison).
         Propagated => "propagated",
-        /// The proxy ended the connection by itself (comparison).
+        /// The proxy ended the connection on its own (comparison).
         OwnDecision => "own_decision",
     }
 }

@@ -86,7 +86,7 @@ fn summary_of_many_records() {
         is_cut_off: false,
         is_enough: false,
         lessons: vec![
-            "towards 10.0.0.0/24 port 443, fin_at_expiry: 37 of 40 idle resets came at 300.0 ± 0.4 s".to_owned(),
+            "toward 10.0.0.0/24 port 443, fin_at_expiry: 37 of 40 idle resets came at 300.0 ± 0.4 s".to_owned(),
         ],
         shortfalls: vec![("tombstones not written".to_owned(), 0)],
         vitals: Some(vitals()),

@@ -104,7 +104,7 @@ fn idle(all: &mut Vec<(f64, Value)>, number: usize) {
     for seed in 0..number {
         let quiet = 300.0 + (chance(seed) - 0.5) * 0.8;
         let summary = format!(
-            "silent {quiet:.1} s, then our write was reset in 0.4 ms (min RTT 21 ms): a device on the way had forgotten the connection"
+            "idle for {quiet:.1} s; RST arrived 0.4 ms after our next write (min RTT 21 ms): a stateful device on the path had expired the connection"
         );
         let sure = if seed < 3 { "possible" } else { "likely" };
         let mut value = reset(
@@ -209,7 +209,7 @@ fn scan(all: &mut Vec<(f64, Value)>, number: usize) {
             ("10.0.9.4", port),
             ("203.0.113.77", 61_001),
             ["local_kernel", "port_closed", "refused", "certain"],
-            &format!("nobody listens on {port}"),
+            &format!("no listener on port {port}"),
         );
         value["verdict"]["evidence"] =
             json!([fact("kernel_reason", "the kernel's reason is NO_SOCKET")]);
@@ -227,7 +227,7 @@ fn proxied(all: &mut Vec<(f64, Value)>, number: usize) {
             ("10.0.9.4", 40_112 + seed),
             ("10.0.5.2", 8_000),
             ["peer", "reset_by_peer", "fault", "certain"],
-            "10.0.5.2:8000 reset the connection after 3.2 s, 1.1 ms after our unanswered write",
+            "10.0.5.2:8000 reset the connection after 3.2 s, 1.1 ms after our unacknowledged write",
         );
         back["process"] = process("haproxy", 640, "owner");
         back["packet"]["ttl"] = json!(62);
@@ -238,7 +238,7 @@ fn proxied(all: &mut Vec<(f64, Value)>, number: usize) {
             ("10.0.9.4", 80),
             (&client(seed), 50_300 + seed),
             ["peer", "propagated", "fault", "likely"],
-            "haproxy[640] passed on a reset 0.3 ms after 10.0.5.2:8000 had reset the connection behind it",
+            "haproxy[640] propagated a reset 0.3 ms after 10.0.5.2:8000 had reset the connection behind it",
         );
         front["process"] = process("haproxy", 640, "closer");
         front["verdict"]["evidence"] = json!([fact(
@@ -257,7 +257,7 @@ fn forged(all: &mut Vec<(f64, Value)>, number: usize) {
             ("10.0.9.4", 51_000 + seed),
             ("198.51.100.7", 443),
             ["middlebox", "not_from_peer", "fault", "likely"],
-            "a reset in the name of 198.51.100.7:443 does not look like it came from the peer: the peer spoke on afterwards",
+            "a reset with source 198.51.100.7:443 does not look like it came from the peer: the peer kept sending after the reset",
         );
         value["process"] = process("git-remote-https", 2_100 + seed, "owner");
         value["packet"]["ttl"] = json!(243);
@@ -295,7 +295,7 @@ fn noise(all: &mut Vec<(f64, Value)>, number: usize) {
             ("10.0.9.4", 443),
             (&format!("203.0.113.{}", seed % 250), 61_001),
             ["middlebox", "blind_attempt", "noise", "likely"],
-            "in the window but not the expected number: answered by a challenge ACK, the connection lives",
+            "RST rejected (in window, unexpected sequence number) with a challenge ACK; connection still up",
         );
         all.push((SPAN * chance(seed + 53), value));
     }

@@ -335,7 +335,7 @@ fn a_reset_without_anything_around_it_is_unknown() {
         blame(&record),
         (Origin::Unknown, Cause::Unknown, Severity::Fault)
     );
-    assert!(record.verdict.summary().contains("because"));
+    assert!(record.verdict.summary().contains("cause unknown: "));
 }
 
 #[test]

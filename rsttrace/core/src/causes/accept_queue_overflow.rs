@@ -13,9 +13,9 @@ impl Definition for AcceptQueueOverflow {
         Doc {
             brief: "Accept queue full with tcp_abort_on_overflow set.",
             happened: "the accept queue was full and `tcp_abort_on_overflow` is set",
-            known: "reason INVALID_SYN for a segment without SYN, at a listener",
-            remedy: "accept faster, or a larger backlog and `net.core.somaxconn`",
-            look_alikes: "a SYN that does not fit: `bad_handshake`; a segment of no connection while the queue has room: `stray_ack`",
+            known: "reason INVALID_SYN for a segment without SYN at a listener",
+            remedy: "accept faster, or raise the backlog and `net.core.somaxconn`",
+            look_alikes: "an invalid SYN: `bad_handshake`; a segment of an unknown connection while the queue has room: `stray_ack`",
             captured: ["unknown", "`reset_by_peer`"],
         }
     }
@@ -40,13 +40,13 @@ impl Definition for AcceptQueueOverflow {
         let (waiting, limit) = queue(sent)?;
         Some(Evidence::new(
             EvidenceKind::AcceptQueue,
-            format!("{waiting} connections waited for accept(), the limit is {limit}"),
+            format!("{waiting} connections waiting for accept(), limit {limit}"),
         ))
     }
 
     fn sentence(&self, case: &SentCase) -> String {
         let queue = queue(&case.sent).map_or_else(String::new, |(waiting, limit)| {
-            format!(": {waiting} connections wait for accept(), the limit is {limit}")
+            format!(": {waiting} connections waiting for accept(), limit {limit}")
         });
         let by = case
             .process
@@ -77,7 +77,7 @@ impl Definition for AcceptQueueOverflow {
     }
 }
 
-/// Connections that wait for accept(), and the limit.
+/// Connections waiting for accept(), and the limit.
 fn queue(sent: &Sent) -> Option<(u32, u32)> {
     sent.socket.as_ref()?.accept_queue
 }

@@ -12,11 +12,11 @@ impl Definition for BadHandshake {
     fn doc(&self) -> Doc {
         Doc {
             brief: "Invalid ACK, SYN or timestamp during the handshake.",
-            happened: "an ACK, SYN or timestamp that does not fit a handshake",
-            known: "the reason says which",
-            remedy: "an old connection with the same ports, or NAT",
+            happened: "an ACK, SYN or timestamp was invalid during the handshake",
+            known: "the kernel's reason says which",
+            remedy: "check for an old connection with the same ports, or for NAT",
             look_alikes: "a full accept queue has the same reason for a segment without SYN: `accept_queue_overflow`",
-            captured: ["*likely* where the older connection was captured, too", "`reset_by_peer`, a fault of the older connection"],
+            captured: ["*likely* if the older connection was captured too", "`reset_by_peer`, a *fault* of the older connection"],
         }
     }
 
@@ -34,15 +34,15 @@ impl Definition for BadHandshake {
 
     fn sentence(&self, case: &SentCase) -> String {
         format!(
-            "a segment of {} does not fit the handshake{}",
+            "invalid segment from {} during the handshake{}",
             case.sent.flow.remote,
-            words::after(" of ", case.process.as_ref())
+            words::after(" with ", case.process.as_ref())
         )
     }
 
     fn many(&self, many: &Many) -> String {
         format!(
-            "{} answered segments that did not fit their handshake",
+            "{} answered invalid handshake segments",
             many.resets
         )
     }
@@ -56,7 +56,7 @@ impl Definition for BadHandshake {
         case.look(explanation);
         case.answered(explanation);
         explanation.summary = format!(
-            "{me} connects anew with addresses and ports for which {peer} still has an older connection, and resets that one"
+            "{me} opens a new connection with the addresses and ports of an older one that {peer} still has, and resets the older one"
         );
     }
 }
@@ -78,7 +78,7 @@ pub(super) fn connecting(sent: &Sent) -> bool {
             || sent.minisock.is_some_and(handshake))
 }
 
-/// This end connects anew with addresses and ports for which the other end still has a connection.
+/// This end opens a new connection with addresses and ports for which the other end still has one.
 pub(super) fn captured_reconnect(case: &CapturedCase) -> bool {
     case.is_answer_of_this_host() && case.captured.sender.connects_anew
 }

@@ -13,11 +13,11 @@ impl Definition for BlindAttempt {
     fn doc(&self) -> Doc {
         Doc {
             brief: "Rejected reset: out of window, or answered with a challenge ACK (RFC 5961); the connection stays up.",
-            happened: "it fits the window but not the sequence number (challenge ACK, RFC 5961), or not even the window; the connection lives",
-            known: "the socket expected another number. Not if it has the peer's TTL, is the only one that missed, and the next was accepted: then it overtook the peer's own data (`reset_by_peer`, *possible*)",
+            happened: "the reset was rejected: in the window without the expected sequence number (challenge ACK, RFC 5961), or out of window; the connection stays up",
+            known: "the socket expected another sequence number. If the reset has the peer's TTL, is the only one rejected, and the next was accepted, it overtook the peer's own data instead (`reset_by_peer`, *possible*)",
             remedy: "–",
             look_alikes: "the peer's own reset that overtook its data: `reset_by_peer`",
-            captured: ["", "by the same signs and silences as live"],
+            captured: ["", "the same signs and idle times as in a live trace"],
         }
     }
 
@@ -27,11 +27,11 @@ impl Definition for BlindAttempt {
 
     fn many(&self, many: &Many) -> String {
         let live = if many.is_one {
-            "its connection, which lives"
+            "was rejected; the connection"
         } else {
-            "their connections, which live"
+            "were rejected; the connections"
         };
-        format!("{} missed {live} on", many.resets)
+        format!("{} {live} stayed up", many.resets)
     }
 
     fn arrived_from(&self, case: &ArrivedCase) -> (Origin, Confidence) {
@@ -49,13 +49,13 @@ impl Definition for BlindAttempt {
         let source = case.packet.source;
         explanation.summary = match aim(case) {
             Some(Aim::Connecting) => {
-                format!("ignored a reset from {source} that does not answer our connect")
+                format!("RST from {source} rejected (does not acknowledge our SYN)")
             }
             Some(Aim::InWindow(_)) => format!(
-                "answered a near miss from {source} with a challenge ACK; the connection lives"
+                "RST from {source} rejected (in window, unexpected sequence number) with a challenge ACK; connection still up"
             ),
             Some(Aim::Fits | Aim::Outside) | None => {
-                format!("ignored a reset from {source} outside the window; the connection lives")
+                format!("RST from {source} rejected (sequence number out of window); connection still up")
             }
         };
     }
@@ -75,12 +75,12 @@ impl Definition for BlindAttempt {
     fn captured(&self, case: &CapturedCase, explanation: &mut Explanation) {
         case.missed(explanation);
         let named = if case.has_other_ttl() {
-            "in the name of"
+            "with source"
         } else {
             "from"
         };
         explanation.summary = format!(
-            "a reset {named} {} missed: the connection lives",
+            "RST {named} {} rejected (unexpected sequence or acknowledgment number); connection still up",
             case.captured.packet.source
         );
     }
@@ -142,7 +142,7 @@ pub(super) fn missed(case: &ArrivedCase) -> bool {
 /// The socket it was aimed at, and by how much it missed.
 pub(super) fn explain_miss(case: &ArrivedCase, explanation: &mut Explanation) {
     if let Target::Socket { state, .. } = case.packet.target {
-        explanation.add(EvidenceKind::Socket, format!("aimed at a socket in {state}"));
+        explanation.add(EvidenceKind::Socket, format!("target socket in {state}"));
     }
     match aim(case) {
         Some(Aim::Connecting) => {
@@ -150,9 +150,9 @@ pub(super) fn explain_miss(case: &ArrivedCase, explanation: &mut Explanation) {
         }
         Some(Aim::InWindow(ahead)) => explanation.add(
             EvidenceKind::Sequence,
-            format!("{} beyond the next expected, in the window", bytes(ahead)),
+            format!("{} beyond the expected sequence number, in the window", bytes(ahead)),
         ),
-        Some(Aim::Outside) => explanation.add(EvidenceKind::Sequence, "outside the window"),
+        Some(Aim::Outside) => explanation.add(EvidenceKind::Sequence, "out of window"),
         Some(Aim::Fits) | None => {}
     }
 }

@@ -13,11 +13,11 @@ impl Definition for CloseWithUnreadData {
     fn doc(&self) -> Doc {
         Doc {
             brief: "close() with unread data in the receive buffer (RFC 2525 section 2.17).",
-            happened: "close(), or exit, while received bytes waited to be read: the kernel resets instead of closing politely (RFC 2525 section 2.17)",
+            happened: "close() or exit with unread data in the receive buffer: the kernel sends RST instead of FIN (RFC 2525 section 2.17)",
             known: "reason TCP_ABORT_ON_CLOSE",
             remedy: "read to the end of the stream before close(), or shutdown(SHUT_WR) and drain first",
-            look_alikes: "a process that a signal was killing is `killed_with_unread_data`; a client that leaves a farewell of at most 100 bytes unread after a complete exchange loses nothing",
-            captured: ["`local_process`, cause unknown, *likely*; unread data is hinted at where bytes were not answered", "`reset_by_peer`"],
+            look_alikes: "a process killed by a signal: `killed_with_unread_data`; a client that leaves at most 100 bytes unread after a complete exchange loses nothing (*noise*)",
+            captured: ["`local_process`, cause unknown, *likely*; unanswered bytes suggest unread data", "`reset_by_peer`"],
         }
     }
 
@@ -57,7 +57,7 @@ impl Definition for CloseWithUnreadData {
 
     fn many(&self, many: &Many) -> String {
         format!(
-            "{} closed {} with received data unread",
+            "{} closed {} with unread data",
             many.subject, many.connections
         )
     }
@@ -77,7 +77,7 @@ pub(super) fn unread(sent: &Sent) -> Option<Evidence> {
     let socket = sent.socket.as_ref()?;
     Some(Evidence::new(
         EvidenceKind::Unread,
-        format!("{} received and never read", bytes(socket.unread)),
+        format!("{} received but not read", bytes(socket.unread)),
     ))
 }
 

@@ -15,8 +15,8 @@ impl Definition for ConnectionRefused {
             happened: "a reset answered our SYN",
             known: "accepted in SYN_SENT",
             remedy: "start the service there, or open the port",
-            look_alikes: "a packet filter on the way that rejects; by its TTL it may show in a capture",
-            captured: ["", "*likely*, by the same signs and silences as live"],
+            look_alikes: "a packet filter on the path that rejects; its TTL may reveal it in a capture",
+            captured: ["", "*likely*, with the same signs and idle times as in a live trace"],
         }
     }
 
@@ -30,7 +30,7 @@ impl Definition for ConnectionRefused {
 
     fn many(&self, many: &Many) -> String {
         format!(
-            "{} {} refused by the other end",
+            "{} {} refused by the peer",
             many.attempts,
             many.was()
         )
@@ -38,7 +38,7 @@ impl Definition for ConnectionRefused {
 
     fn accepted(&self, case: &AcceptedCase, explanation: &mut Explanation) {
         let remote = case.received.flow.remote;
-        // What refused it is on this host and says so itself.
+        // The sender is on this host, and its own record says why.
         let why = if case.sender.is_some() { "" } else { UNKNOWN_WHY };
         explanation.summary = format!("{remote} refused the connection{why}");
     }
@@ -47,7 +47,7 @@ impl Definition for ConnectionRefused {
         Severity::Refused
     }
 
-    /// A packet filter on the way may reject, too; one that is nearer shows by its TTL.
+    /// A packet filter on the path may reject, too; the TTL reveals a nearer one.
     fn captured_from(&self, case: &CapturedCase) -> (Origin, Confidence) {
         let seen = case.captured.packet.segment.ttl;
         let weight = case.around.peer_ttl.map_or(0, |usual| weigh_ttl(seen, usual));
@@ -73,7 +73,7 @@ impl Definition for ConnectionRefused {
     }
 }
 
-const UNKNOWN_WHY: &str = ": nothing listens there, or a firewall on the way rejects it";
+const UNKNOWN_WHY: &str = ": no listener there, or a firewall on the path rejects it";
 
 /// This end was connecting.
 pub(super) fn was_connecting(case: &AcceptedCase) -> bool {

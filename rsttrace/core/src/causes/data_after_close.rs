@@ -15,10 +15,10 @@ impl Definition for DataAfterClose {
     fn doc(&self) -> Doc {
         Doc {
             brief: "The peer sent data after the application had closed the socket.",
-            happened: "the application had closed, the peer still sent",
+            happened: "the peer sent data after the application had closed the socket",
             known: "reasons TCP_ABORT_ON_DATA, TCP_TIMEWAIT_SOCKET",
-            remedy: "fault only if data was lost",
-            look_alikes: "received bytes that were unread when it closed: `close_with_unread_data`",
+            remedy: "nothing, unless data was lost (*fault*)",
+            look_alikes: "data already unread at close(): `close_with_unread_data`",
             captured: ["*likely*", "`reset_by_peer`"],
         }
     }
@@ -44,7 +44,7 @@ impl Definition for DataAfterClose {
         (socket.orphaned || socket.receive_shutdown).then(|| {
             Evidence::new(
                 EvidenceKind::Shutdown,
-                "the application could not receive any more: it had closed or shut down",
+                "the application had closed the socket or shut down receiving",
             )
         })
     }
@@ -70,7 +70,7 @@ impl Definition for DataAfterClose {
             .map(|closer| closer.quiet)
             .filter(|quiet| *quiet >= IDLE)
             .map_or_else(String::new, |quiet| {
-                format!(" after {} of silence", words::silence(quiet))
+                format!(" after {} of idle time", words::silence(quiet))
             });
         let how = format!("{}{silence}", words::ended(closer));
         let died = former.map(|former| former.died);
@@ -85,7 +85,7 @@ impl Definition for DataAfterClose {
 
     fn many(&self, many: &Many) -> String {
         format!(
-            "data came on {} after {} had closed",
+            "data arrived on {} after {} had closed",
             many.connections, many.subject
         )
     }

@@ -15,7 +15,7 @@ impl Definition for Disconnect {
             happened: "connect(AF_UNSPEC) on a live connection, or a disconnect with unsent data",
             known: "reason TCP_STATE without shutdown, or TCP_DISCONNECT_WITH_DATA",
             remedy: "–",
-            look_alikes: "close() with SO_LINGER {1, 0} has shut both directions: `linger_zero`",
+            look_alikes: "close() with SO_LINGER {1, 0} has shut down both directions: `linger_zero`",
             captured: ["`local_process`, cause unknown, *likely*", "`reset_by_peer`"],
         }
     }
@@ -34,7 +34,7 @@ impl Definition for Disconnect {
 
     fn sentence(&self, case: &SentCase) -> String {
         format!(
-            "{} dissolved the connection with connect(AF_UNSPEC){}",
+            "{} disconnected the socket with connect(AF_UNSPEC){}",
             case.subject(),
             case.after_age()
         )
@@ -42,7 +42,7 @@ impl Definition for Disconnect {
 
     fn many(&self, many: &Many) -> String {
         format!(
-            "{} dissolved {} by disconnecting instead of closing",
+            "{} disconnected {} instead of closing",
             many.subject, many.connections
         )
     }

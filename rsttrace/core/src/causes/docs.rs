@@ -3,12 +3,12 @@
 use super::definition;
 use crate::record::{Cause, EvidenceKind, Named as _, Origin};
 
-/// Causes grouped by origin: what happened, how it is known, what looks similar, what to do.
+/// Causes grouped by origin: what happened, the evidence, look-alikes, what to do.
 pub fn causes() -> String {
     let mut text = String::new();
     for (title, origins) in GROUPS {
         text.push_str(&format!(
-            "## {title}\n\n| cause | what happened | how it is known | what it is not | what to do |\n|---|---|---|---|---|\n"
+            "## {title}\n\n| cause | what happened | evidence | look-alikes | what to do |\n|---|---|---|---|---|\n"
         ));
         let of_group = Cause::ALL
             .iter()
@@ -27,25 +27,25 @@ pub fn causes() -> String {
 
 const GROUPS: [(&str, &[Origin]); 5] = [
     (
-        "Sent by a process of this host, by what it did (`local_process`)",
+        "Sent by a process on this host (`local_process`)",
         &[Origin::LocalProcess],
     ),
     (
-        "Sent by this host's kernel, by its own rules (`local_kernel`)",
+        "Sent by this host's kernel (`local_kernel`)",
         &[Origin::LocalKernel],
     ),
     (
-        "Sent by a packet filter of this host (`local_firewall`)",
+        "Sent by a packet filter on this host (`local_firewall`)",
         &[Origin::LocalFirewall],
     ),
     (
-        "From elsewhere (`peer`, `middlebox`, `forwarded`)",
+        "Sent by the peer or on the path (`peer`, `middlebox`, `forwarded`)",
         &[Origin::Peer, Origin::Middlebox, Origin::Forwarded],
     ),
-    ("Passed on, and unknown", &[Origin::Unknown]),
+    ("Propagated and unknown", &[Origin::Unknown]),
 ];
 
-/// What a capture tells of each cause, at the host that sent the reset and anywhere else.
+/// Verdicts on each cause from a capture, at the host that sent the reset and anywhere else.
 pub fn captures() -> String {
     let mut text =
         "| cause | in a capture at the host that sent the reset | anywhere else |\n|---|---|---|\n"
@@ -59,7 +59,7 @@ pub fn captures() -> String {
 
 /// Every kind of evidence.
 pub fn evidence() -> String {
-    let mut text = "| evidence | is about |\n|---|---|\n".to_owned();
+    let mut text = "| evidence | meaning |\n|---|---|\n".to_owned();
     for kind in EvidenceKind::ALL {
         text.push_str(&format!("| `{kind}` | {} |\n", kind.doc()));
     }

@@ -12,11 +12,11 @@ impl Definition for FirewallReject {
     fn doc(&self) -> Doc {
         Doc {
             brief: "A packet filter on this host rejects with tcp-reset.",
-            happened: "an nftables or iptables rule rejects with tcp-reset",
-            known: "it left without any socket, in the form of an answer, and no tracepoint saw it",
-            remedy: "`nft list ruleset`, `iptables -S`",
-            look_alikes: "a reset that passes through this host has come in before: `forwarded`; one with a window is no filter's",
-            captured: ["never sure: named beside port_closed and half_open; on a router captured with directions *possible*, for the reset left without having come", "as the host itself, unless its TTL differs: `not_from_peer`"],
+            happened: "an nftables or iptables rule rejected the segment with tcp-reset",
+            known: "it left without a socket, in the form of an answer, and no tracepoint reported it",
+            remedy: "find the rule: `nft list ruleset`, `iptables -S`",
+            look_alikes: "a reset that passes through this host has arrived first: `forwarded`; a packet filter's reset has no window",
+            captured: ["never certain: named as an alternative to `port_closed` and `half_open`; on a router captured with directions *possible*, if the reset left without having arrived", "like the host itself, unless its TTL differs: `not_from_peer`"],
         }
     }
 
@@ -25,7 +25,7 @@ impl Definition for FirewallReject {
     }
 
     fn many(&self, many: &Many) -> String {
-        format!("a packet filter of this host rejected {}", many.connections)
+        format!("a packet filter on this host rejected {}", many.connections)
     }
 
     fn left_confidence(&self, case: &LeftCase) -> Confidence {
@@ -37,12 +37,12 @@ impl Definition for FirewallReject {
     }
 
     fn left(&self, case: &LeftCase, explanation: &mut Explanation) {
-        explanation.add(EvidenceKind::NoSocket, "it belongs to no socket");
+        explanation.add(EvidenceKind::NoSocket, "the segment belongs to no socket");
         if is_stack_silent(case) {
             explanation.add(EvidenceKind::NoEvent, "the TCP stack did not send it");
         }
         explanation.summary = format!(
-            "a packet filter of this host rejected {} with a reset",
+            "a packet filter on this host rejected {} with a reset",
             case.packet.destination
         );
         explanation
@@ -57,7 +57,7 @@ impl Definition for FirewallReject {
 
     fn accepted(&self, case: &AcceptedCase, explanation: &mut Explanation) {
         explanation.summary = format!(
-            "a packet filter of this host rejected the connection in the name of {}",
+            "a packet filter on this host rejected the connection with a reset whose source is {}",
             case.received.flow.remote
         );
         explanation.advice = idle_timeout::advice_on(case);
@@ -67,22 +67,22 @@ impl Definition for FirewallReject {
         case.cost_of_put_in()
     }
 
-    /// A kernel answers for its own addresses only, and for those that it translates.
+    /// A kernel answers only for its own addresses and those that it translates.
     fn captured(&self, case: &CapturedCase, explanation: &mut Explanation) {
         case.put_in(
-            "its packet filter rejects, or a process of it writes segments of its own",
+            "its packet filter rejects, or one of its processes writes raw segments",
             explanation,
         );
     }
 }
 
-/// The TCP stack would have said so, had it sent the reset.
+/// No event of the TCP stack, though one would have been reported.
 fn is_stack_silent(case: &LeftCase) -> bool {
     case.context.coverage.sent_stateless && case.context.no_sender_missed()
 }
 
-/// The stack's own IPv4 answers belong to a socket of the kernel's; those over IPv6 do not before 6.14, so there only the stack's
-/// silence tells.
+/// The stack's own IPv4 answers belong to a socket of the kernel's; those over IPv6 do not before 6.14, so there only the
+/// missing event of the stack decides.
 pub(super) fn answers_without_socket(case: &LeftCase) -> bool {
     case.packet.sender_socket == SenderSocket::None
         && is_passive_form(&case.packet)
@@ -91,12 +91,12 @@ pub(super) fn answers_without_socket(case: &LeftCase) -> bool {
         && (case.packet.source.is_ipv4() || is_stack_silent(case))
 }
 
-/// The capturing host made it and only passes on what its source sends.
+/// The capturing host sent it, and only forwards what its source sends.
 pub(super) fn captured_put_in(case: &CapturedCase) -> bool {
     case.is_put_in_here() && case.captured.sender.comes_in
 }
 
-/// A packet filter of this host wrote it in the peer's name.
+/// A packet filter on this host sent it with the peer's address.
 pub(super) fn filter_wrote(case: &AcceptedCase) -> bool {
     case.sender_found(Cause::FirewallReject)
 }

@@ -9,11 +9,11 @@ impl Definition for Forwarded {
     fn doc(&self) -> Doc {
         Doc {
             brief: "Forwarded by this host.",
-            happened: "it passed through this host",
-            known: "came in by one device and left by another",
-            remedy: "look at the end that sent it",
-            look_alikes: "a packet filter's reset has not come in before: `firewall_reject`",
-            captured: ["", "who sent it, as anywhere else"],
+            happened: "the reset passed through this host",
+            known: "arrived on one device and left on another",
+            remedy: "look at the host that sent it",
+            look_alikes: "a packet filter's reset has not arrived first: `firewall_reject`",
+            captured: ["", "a verdict on its sender, as for any reset"],
         }
     }
 

@@ -14,11 +14,11 @@ impl Definition for HalfOpen {
     fn doc(&self) -> Doc {
         Doc {
             brief: "Segment for a connection that no longer exists on this host.",
-            happened: "a segment for a connection this host no longer has",
-            known: "reason NO_SOCKET, or TCP_FLAGS at a listener with a remembered connection. The tombstone says who had it and how it ended",
-            remedy: "the connection's end was not heard of on the other side: restart, crash, timeout, a middlebox",
-            look_alikes: "a listener that remembers no such connection: `stray_ack`; a SYN-ACK for a connect that was given up: `late_synack`",
-            captured: ["*possible* after a silence of 0.9 s or more (a packet filter looks the same), else unknown", "`reset_by_peer`, or `idle_timeout` by its signs"],
+            happened: "a segment arrived for a connection that no longer exists on this host",
+            known: "reason NO_SOCKET, or TCP_FLAGS at a listener with a recorded former connection. That record says who had it and how it ended",
+            remedy: "find out why the peer missed the end of the connection: restart, crash, timeout, a middlebox",
+            look_alikes: "a listener without a record of such a connection: `stray_ack`; a SYN-ACK for an abandoned connection attempt: `late_synack`",
+            captured: ["*possible* if the sender had been silent for 0.9 s or more (a packet filter looks the same), otherwise unknown", "`reset_by_peer`, or `idle_timeout` if the signs say so"],
         }
     }
 
@@ -26,7 +26,7 @@ impl Definition for HalfOpen {
         Origin::LocalKernel
     }
 
-    /// A listener that came back knows nothing of the connection.
+    /// A restarted listener has no connection.
     fn whose(&self) -> Whose {
         Whose::Former
     }
@@ -43,19 +43,17 @@ impl Definition for HalfOpen {
         let remote = case.sent.flow.remote;
         match &case.sent.former_connection {
             Some(tombstone) => format!(
-                "{remote} spoke on a connection that is gone here: {}",
+                "segment from {remote} for a connection that no longer exists here: {}",
                 ownership::connection_end(tombstone, case.at)
             ),
-            None => format!("{remote} spoke on a connection that this host does not have"),
+            None => format!("segment from {remote} for a connection that does not exist on this host"),
         }
     }
 
     fn many(&self, many: &Many) -> String {
         format!(
-            "{} {} gone here when the other end spoke on {}",
-            many.connections,
-            many.was(),
-            many.them()
+            "the peer sent segments on {} that no longer existed here",
+            many.connections
         )
     }
 
@@ -66,7 +64,7 @@ impl Definition for HalfOpen {
     fn left(&self, case: &LeftCase, explanation: &mut Explanation) {
         inferred(explanation);
         explanation.summary = format!(
-            "{} spoke on a connection that this host does not have",
+            "segment from {} for a connection that does not exist on this host",
             case.packet.destination
         );
     }
@@ -82,7 +80,7 @@ impl Definition for HalfOpen {
     fn captured(&self, case: &CapturedCase, explanation: &mut Explanation) {
         if case.is_put_in_here() {
             return case.put_in(
-                "it does not know the connection (any more), for instance after a timeout of its address translation, or its packet filter rejects",
+                "it does not have the connection, or no longer (for example after a NAT timeout), or its packet filter rejects",
                 explanation,
             );
         }
@@ -91,19 +89,19 @@ impl Definition for HalfOpen {
         case.answered(explanation);
         case.kernel_or_filter(explanation);
         explanation.summary = format!(
-            "{peer} spoke on a connection that {} does not have any more, or that its packet filter rejects{}",
+            "segment from {peer} for a connection that {} no longer has, or that its packet filter rejects{}",
             me.ip(),
             case.after_silence()
         );
     }
 }
 
-/// A segment for a connection that is remembered.
+/// A segment for a recorded former connection.
 pub(super) fn is_remembered(sent: &Sent) -> bool {
     answers_any(sent) && sent.former_connection.is_some()
 }
 
-/// The connection is remembered, so it was of the service before its restart.
+/// The former connection is recorded: it belonged to the service before its restart.
 pub(super) fn listener_is_back(sent: &Sent) -> bool {
     answer_at_listener(sent) && sent.former_connection.is_some()
 }
@@ -129,10 +127,10 @@ pub(super) fn captured_after_silence(case: &CapturedCase) -> bool {
     case.is_answer_of_this_host() && silent.is_some_and(|silent| silent >= IDLE)
 }
 
-/// A kernel that does not show answers without a socket.
+/// Evidence on a kernel that does not report answers without a socket.
 pub(super) fn inferred(explanation: &mut Explanation) {
     explanation.add(
         EvidenceKind::Inferred,
-        "this kernel does not tell of answers without a socket",
+        "this kernel does not report answers sent without a socket",
     );
 }

@@ -25,11 +25,11 @@ impl Definition for IdleTimeout {
     fn doc(&self) -> Doc {
         Doc {
             brief: "The idle time matches a known or learned timeout.",
-            happened: "the connection had been silent for as long as a timeout that is known here",
+            happened: "the connection was idle for as long as a known or learned timeout",
             known: "see [Idle timeouts](#idle-timeouts)",
-            remedy: "keep the connection awake, raise the timeout, or close it here first",
-            look_alikes: "a silence that only fits a number is `reset_by_peer`; five connections at once after different silences are one event",
-            captured: ["", "by the same signs and silences as live"],
+            remedy: "send data or keepalive probes more often, raise the timeout, or close the connection here first",
+            look_alikes: "an idle time that only matches a number: `reset_by_peer`; five connections reset at once after different idle times are a single event",
+            captured: ["", "the same signs and idle times as in a live trace"],
         }
     }
 
@@ -40,8 +40,8 @@ impl Definition for IdleTimeout {
     fn many(&self, many: &Many) -> String {
         let sure = format!("{} an idle timeout", many.sure);
         let whose = match many.origin {
-            Origin::Middlebox => " of a device on the way",
-            Origin::Peer => " of the other end, or of a proxy there",
+            Origin::Middlebox => " of a device on the path",
+            Origin::Peer => " of the peer, or of a proxy there",
             Origin::LocalProcess
             | Origin::LocalKernel
             | Origin::LocalFirewall
@@ -49,8 +49,8 @@ impl Definition for IdleTimeout {
             | Origin::Unknown => "",
         };
         let after = match &many.silence {
-            Some(length) => format!(" after {length} of silence"),
-            None => " after a silence".to_owned(),
+            Some(length) => format!(" after {length} of idle time"),
+            None => " after an idle period".to_owned(),
         };
         let mut text = format!(
             "{} {} reset{after}: {}{whose}{}",
@@ -65,7 +65,7 @@ impl Definition for IdleTimeout {
                 0 => String::new(),
                 more => format!(", or {more} others"),
             };
-            text.push_str(&format!("; it fits {}{more}", words::one_of(&names)));
+            text.push_str(&format!("; it matches {}{more}", words::one_of(&names)));
         }
         if let Some((timeout, samples, of)) = many.learned {
             text.push_str(&format!(
@@ -89,14 +89,14 @@ impl Definition for IdleTimeout {
     fn accepted(&self, case: &AcceptedCase, explanation: &mut Explanation) {
         explanation.summary = match &case.timeout {
             Some(found) => timed_out(case, found),
-            // The end of this host that had forgotten the connection says it.
+            // The sending end on this host, whose entry had expired, explains it.
             None => reset_by_peer::summary(case),
         };
         explanation.advice = advice_on(case);
     }
 }
 
-/// What keeps the connection, or ends it politely; empty where it was no timeout.
+/// Settings that keep the connection, or end it with a FIN; empty where it was no timeout.
 pub(super) fn advice_on(case: &AcceptedCase) -> Vec<Sentence> {
     let Some(found) = &case.timeout else {
         return Vec::new();
@@ -127,30 +127,30 @@ fn timed_out(case: &AcceptedCase, found: &Timeout) -> String {
     let foreign = found.origin == Origin::Middlebox;
     let mut text = match (quiet.mode, foreign) {
         (IdleMode::RstAtExpiry, true) => format!(
-            "a device on the way to {remote} reset the connection{age} when it had been silent for {silence}"
+            "a device on the path to {remote} reset the connection{age} when it had been idle for {silence}"
         ),
         (IdleMode::RstAtExpiry, false) => {
-            format!("{remote} reset the connection{age} when it had been silent for {silence}")
+            format!("{remote} reset the connection{age} when it had been idle for {silence}")
         }
         (IdleMode::FinAtExpiry, _) => {
             let then = after_the_fin(case, quiet.after);
-            format!("{remote} closed the connection when it had been silent for {silence}, and {then}")
+            format!("{remote} closed the connection when it had been idle for {silence}, and {then}")
         }
         (IdleMode::LateRst, _) => {
             let who = if foreign {
-                format!("a device on the way to {remote} had forgotten the connection")
+                format!("a stateful device on the path to {remote} had expired the connection")
             } else {
-                format!("the connection to {remote} was forgotten on the way, or there")
+                format!("the connection to {remote} had expired on the path or at the peer")
             };
             let what = match quiet.trigger {
                 Trigger::Probe => "keepalive probe",
                 Trigger::Close => "FIN",
-                Trigger::Nothing | Trigger::Write | Trigger::PeerFinish | Trigger::Closed => "write",
+                Trigger::Nothing | Trigger::Write | Trigger::PeerFinish | Trigger::Closed => "next write",
             };
-            let when = quiet.after.map_or_else(String::new, |after| {
-                format!(" {}", answer_time(after.as_secs_f64()))
+            let when = quiet.after.map_or_else(|| "after".to_owned(), |after| {
+                answer_time(after.as_secs_f64())
             });
-            format!("silent {silence}, then {our} {what} was reset{when}: {who}")
+            format!("idle for {silence}; RST arrived {when} {our} {what}: {who}")
         }
     };
     if let Some(fits) = fits(found, &case.around.matches) {
@@ -158,12 +158,12 @@ fn timed_out(case: &AcceptedCase, found: &Timeout) -> String {
     }
     if quiet.owed && !foreign {
         text.push_str(match side {
-            Side::Ours => "; it had asked, and this end had not answered yet",
-            Side::Theirs => "; it had asked, and the receiver had not answered yet",
+            Side::Ours => "; the peer was still waiting for a response",
+            Side::Theirs => "; the peer was still waiting for the receiver's response",
         });
     }
     if quiet.application > quiet.wire + IDLE && quiet.mode != IdleMode::LateRst {
-        text.push_str("; only segments without data, such as keepalive probes, passed meanwhile");
+        text.push_str("; only segments without data, such as keepalive probes, passed during that time");
     }
     text
 }
@@ -177,9 +177,9 @@ pub struct Timeout {
     pub confidence: Confidence,
     /// What the silence before it was.
     pub quiet: Quiet,
-    /// The device of the configuration that it fits.
+    /// The configured device that matches.
     pub configured: Option<Match>,
-    /// The timeout that the path has shown, where it fits.
+    /// The learned timeout of the path, where it matches.
     pub learned: Option<Learned>,
     /// How long the timeout is, where that is known: learned, configured, or the silence at expiry.
     pub timeout: Option<Duration>,
@@ -224,7 +224,7 @@ pub fn judge_timeout(around: &Around, bearing: &Bearing) -> Option<Timeout> {
     };
     let origin = match configured {
         _ if foreign => Origin::Middlebox,
-        // The user says that this device resets in the other end's name. After it forgot, the other end may have answered
+        // By configuration this device resets with the peer's address. After its entry expired, the peer may have answered
         // itself: then the TTL is the usual one.
         Some(found) if found.kind == Kind::Transparent => {
             if quiet.mode == IdleMode::RstAtExpiry || bearing.weight > 0 {
@@ -250,18 +250,18 @@ pub fn judge_timeout(around: &Around, bearing: &Bearing) -> Option<Timeout> {
     })
 }
 
-/// What a silence fits, for a sentence.
+/// The timeout that the idle time matches, for a sentence.
 fn fits(timeout: &Timeout, matches: &[Match]) -> Option<String> {
     if let Some(found) = &timeout.configured {
         return Some(format!(
-            "this is the idle timeout of \"{}\" ({}, from the configuration)",
+            "this matches the idle timeout of \"{}\" ({}, from the configuration)",
             found.candidate.device,
             words::seconds(found.candidate.timeout)
         ));
     }
     if let Some(learned) = &timeout.learned {
         return Some(format!(
-            "this is what this path has shown before: {}",
+            "this matches earlier resets on this path: {}",
             lesson(learned)
         ));
     }
@@ -271,7 +271,7 @@ fn fits(timeout: &Timeout, matches: &[Match]) -> Option<String> {
         .take(3)
         .map(|found| found.candidate.device.as_str())
         .collect();
-    (!names.is_empty()).then(|| format!("which fits the idle timeout of {}", words::one_of(&names)))
+    (!names.is_empty()).then(|| format!("this matches the idle timeout of {}", words::one_of(&names)))
 }
 
 /// `37 of 40 idle resets came at 300.0 ± 0.4 s`.
@@ -285,18 +285,18 @@ pub fn lesson(learned: &Learned) -> String {
             learned.spread.unwrap_or_default()
         ),
         Bound::AtMost => format!(
-            "{} resets after {:.1} s of silence or more, so the timeout is not longer",
+            "{} resets after {:.1} s or more of idle time, so the timeout does not exceed that",
             words::count(learned.samples),
             learned.timeout
         ),
     }
 }
 
-/// The same with its path: `towards 10.0.0.0/24 port 443: …`.
+/// The same with its path: `toward 10.0.0.0/24 port 443: …`.
 pub fn path_lesson(lesson: &Lesson) -> String {
     let path = &lesson.path;
     let towards = if path.outgoing {
-        format!("towards {} port {}", path.network, path.service)
+        format!("toward {} port {}", path.network, path.service)
     } else {
         format!("from {} to port {} here", path.network, path.service)
     };
@@ -307,7 +307,7 @@ pub fn path_lesson(lesson: &Lesson) -> String {
     )
 }
 
-/// What the silence, the path's history and the known devices say.
+/// Evidence from the idle time, the path's history and the known devices.
 pub fn silence_evidence(around: &Around, explanation: &mut Explanation) {
     if let Some(quiet) = &around.quiet
         && quiet.silence() >= IDLE
@@ -318,7 +318,7 @@ pub fn silence_evidence(around: &Around, explanation: &mut Explanation) {
         explanation.add(
             EvidenceKind::Burst,
             format!(
-                "{} of this path were reset within {}, after silences from {} to {}: one event, not each one's own timer",
+                "{} on this path were reset within {}, after idle times from {} to {}: a single event rather than per-connection timers",
                 words::things(burst.connections, "connection"),
                 words::span(burst.within),
                 words::span(burst.shortest),
@@ -343,7 +343,7 @@ pub fn silence_evidence(around: &Around, explanation: &mut Explanation) {
             .collect();
         explanation.add(
             EvidenceKind::Candidates,
-            format!("the silence fits {}", names.join(", ")),
+            format!("the idle time matches {}", names.join(", ")),
         );
     }
 }
@@ -351,7 +351,7 @@ pub fn silence_evidence(around: &Around, explanation: &mut Explanation) {
 fn describe(quiet: &Quiet) -> String {
     let probes = if quiet.application > quiet.wire + IDLE {
         format!(
-            "; without data for {}, but not without segments such as keepalive probes",
+            "; no data for {}, only segments such as keepalive probes",
             words::silence(quiet.application)
         )
     } else {
@@ -359,13 +359,13 @@ fn describe(quiet: &Quiet) -> String {
     };
     let how = match quiet.mode {
         IdleMode::RstAtExpiry => "the reset itself ended it",
-        IdleMode::LateRst => "this end spoke first",
+        IdleMode::LateRst => "this end sent first",
         IdleMode::FinAtExpiry => "a FIN ended it",
     };
-    format!("silent for {}, {how}{probes}", words::silence(quiet.wire))
+    format!("idle for {}, {how}{probes}", words::silence(quiet.wire))
 }
 
-/// It was silent for as long as a timeout that something speaks for, or an entry of this host for it had expired.
+/// It was idle for as long as a timeout with evidence, or an entry of this host for it had expired.
 pub(super) fn has_timed_out(case: &AcceptedCase) -> bool {
     case.timeout.is_some() || case.expired_on_this_host()
 }

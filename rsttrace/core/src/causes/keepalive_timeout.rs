@@ -14,11 +14,11 @@ impl Definition for KeepaliveTimeout {
     fn doc(&self) -> Doc {
         Doc {
             brief: "The peer did not answer keepalive probes.",
-            happened: "the peer answered no keepalive probe",
+            happened: "the peer did not answer keepalive probes",
             known: "reason TCP_KEEPALIVE_TIMEOUT",
-            remedy: "the peer or the path died",
-            look_alikes: "an application that closes with a reset just then looks the same in a capture that has one probe",
-            captured: ["*likely* from two unanswered probes on, *possible* from one", "`reset_by_peer`"],
+            remedy: "check whether the peer or the path is down",
+            look_alikes: "an application that closes with a reset at that moment looks the same in a capture with one probe",
+            captured: ["*likely* with two or more unanswered probes, *possible* with one", "`reset_by_peer`"],
         }
     }
 
@@ -30,15 +30,15 @@ impl Definition for KeepaliveTimeout {
         let socket = sent.socket.as_ref()?;
         Some(Evidence::new(
             EvidenceKind::Keepalive,
-            format!("{} probes without an answer", socket.probes_out),
+            format!("{} unanswered probes", socket.probes_out),
         ))
     }
 
     fn sentence(&self, case: &SentCase) -> String {
         let remote = case.sent.flow.remote;
-        let of = words::after(" of ", case.process.as_ref());
+        let of = words::after(" from ", case.process.as_ref());
         let Some(socket) = &case.sent.socket else {
-            return format!("{remote} answered no keepalive probe{of}");
+            return format!("{remote} did not answer keepalive probes{of}");
         };
         let silence = clocks::heard(socket)
             .map_or_else(String::new, |heard| format!(", silent for {}", span(heard)));
@@ -50,7 +50,7 @@ impl Definition for KeepaliveTimeout {
 
     fn many(&self, many: &Many) -> String {
         format!(
-            "the other end of {} answered no keepalive probe, and the kernel reset {}",
+            "the peer did not answer keepalive probes on {}, and the kernel reset {}",
             many.connections,
             many.them()
         )
@@ -68,16 +68,16 @@ impl Definition for KeepaliveTimeout {
         case.look(explanation);
         explanation.add(
             EvidenceKind::Probes,
-            format!("{probes} within {} had no answer", span(probing)),
+            format!("{probes} within {} unanswered", span(probing)),
         );
         if sender.probes < LEAST_PROBES {
             explanation.add(
                 EvidenceKind::LookAlikes,
-                "an application that closes with a reset just then would look the same in a capture",
+                "an application that closes with a reset at that moment would look the same in a capture",
             );
         }
         explanation.summary = format!(
-            "{peer} did not answer {probes} of {me}, the last one {} before",
+            "{peer} did not answer {probes} from {me}, the last one {} before the reset",
             span(sender.probed.unwrap_or_default())
         );
     }

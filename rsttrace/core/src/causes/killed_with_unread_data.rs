@@ -14,11 +14,11 @@ impl Definition for KilledWithUnreadData {
     fn doc(&self) -> Doc {
         Doc {
             brief: "The process was killed with unread data in the receive buffer.",
-            happened: "the same, because a signal was killing the process",
-            known: "the same, in a task that exits by a signal",
-            remedy: "find who killed it: the out-of-memory killer, a stop timeout, a deploy",
-            look_alikes: "a process that exits by itself has closed: `close_with_unread_data`",
-            captured: ["`local_process`, cause unknown, *likely*; unread data is hinted at where bytes were not answered", "`reset_by_peer`"],
+            happened: "a signal killed the process while received data was unread: the kernel sends RST instead of FIN (RFC 2525 section 2.17)",
+            known: "reason TCP_ABORT_ON_CLOSE in a task that exits because of a signal",
+            remedy: "find out what killed it: the out-of-memory killer, a stop timeout, a deploy",
+            look_alikes: "a process that exits voluntarily: `close_with_unread_data`",
+            captured: ["`local_process`, cause unknown, *likely*; unanswered bytes suggest unread data", "`reset_by_peer`"],
         }
     }
 
@@ -48,20 +48,20 @@ impl Definition for KilledWithUnreadData {
 
     fn advice(&self, _sent: &Sent) -> Option<Sentence> {
         Some(
-            "find who sent the signal: the kernel log for the out-of-memory killer, TimeoutStopSec, a deploy"
+            "find out who sent the signal: the kernel log for the out-of-memory killer, TimeoutStopSec, a deploy"
                 .into(),
         )
     }
 
     fn many(&self, many: &Many) -> String {
         format!(
-            "{} was killed with received data unread on {}",
+            "{} was killed with unread data on {}",
             many.subject, many.connections
         )
     }
 }
 
-/// The task that closed was being killed by a signal; exiting by itself is a close.
+/// The task that closed was being killed by a signal; a voluntary exit counts as a close.
 pub(super) fn closer_was_killed(sent: &Sent) -> bool {
     matches!(sent.ended_by(), (true, Some(_)))
 }

@@ -12,11 +12,11 @@ impl Definition for LateSynack {
     fn doc(&self) -> Doc {
         Doc {
             brief: "SYN-ACK for a connection attempt that was already abandoned.",
-            happened: "the peer answered a connect that had been given up",
-            known: "reason NO_SOCKET, the segment is a SYN-ACK",
-            remedy: "the connect timeout is shorter than the handshake takes",
-            look_alikes: "the echo of a SYN that somebody sent in this host's name: *possible* where no connect is remembered",
-            captured: ["*possible*: given up, a scan, or a packet filter", "`reset_by_peer`, noise"],
+            happened: "the peer answered a connection attempt that was already abandoned",
+            known: "reason NO_SOCKET for a SYN-ACK",
+            remedy: "raise the connect timeout: it is shorter than the handshake takes",
+            look_alikes: "backscatter of a SYN spoofed with this host's address: *possible* where no connection attempt is recorded",
+            captured: ["*possible*: abandoned, a scan, or a packet filter", "`reset_by_peer`, noise"],
         }
     }
 
@@ -40,19 +40,19 @@ impl Definition for LateSynack {
         let remote = case.sent.flow.remote;
         if is_abandoned(&case.sent) {
             format!(
-                "{remote} answered a connect{} that had been given up",
+                "SYN-ACK from {remote} for a connection attempt{} that was already abandoned",
                 words::after(" of ", case.process.as_ref())
             )
         } else {
             format!(
-                "{remote} answered a connect that is not known here: given up before the tool was there, or never made (a spoofed SYN's echo)"
+                "SYN-ACK from {remote} for an unknown connection attempt: abandoned before the trace started, or never made (backscatter of a spoofed SYN)"
             )
         }
     }
 
     fn many(&self, many: &Many) -> String {
         format!(
-            "{} answered handshakes that had been given up, or never begun, here",
+            "{} answered SYN-ACKs for connection attempts that were abandoned, or never made, here",
             many.resets
         )
     }
@@ -67,7 +67,7 @@ impl Definition for LateSynack {
         case.answered(explanation);
         case.kernel_or_filter(explanation);
         explanation.summary = format!(
-            "{peer} answered a connect that {} does not wait for (any more): given up, or a scan, or its packet filter rejects",
+            "SYN-ACK from {peer} for a connection attempt that {} is not, or no longer, waiting for: abandoned, a scan, or its packet filter rejects",
             me.ip()
         );
     }
@@ -79,7 +79,7 @@ fn is_abandoned(sent: &Sent) -> bool {
         .is_some_and(|former| former.last_state == TcpState::SynSent)
 }
 
-/// The connection that this SYN-ACK answers was given up while it was being made.
+/// The connection attempt that this SYN-ACK answers was abandoned.
 pub(super) fn abandoned_connect(sent: &Sent) -> bool {
     answers_synack(sent) && is_abandoned(sent)
 }

@@ -13,11 +13,11 @@ impl Definition for Linger2 {
     fn doc(&self) -> Doc {
         Doc {
             brief: "close() in FIN_WAIT2 with a negative TCP_LINGER2.",
-            happened: "close() in FIN_WAIT2 with TCP_LINGER2 below zero",
+            happened: "close() in FIN_WAIT2 with a negative TCP_LINGER2",
             known: "reason TCP_ABORT_ON_LINGER",
-            remedy: "as above",
-            look_alikes: "the reason's name misleads: SO_LINGER {1, 0} shows as TCP_STATE",
-            captured: ["unknown: it had closed its side before", "`reset_by_peer`"],
+            remedy: "leave TCP_LINGER2 at 0 or above, unless the reset is intended",
+            look_alikes: "SO_LINGER {1, 0}: despite this reason's name, it has reason TCP_STATE (`linger_zero`)",
+            captured: ["unknown: its side was already closed", "`reset_by_peer`"],
         }
     }
 
@@ -33,25 +33,25 @@ impl Definition for Linger2 {
         sent.socket.as_ref()?;
         Some(Evidence::new(
             EvidenceKind::Linger2,
-            "TCP_LINGER2 is below zero",
+            "TCP_LINGER2 is negative",
         ))
     }
 
     fn sentence(&self, case: &SentCase) -> String {
         format!(
-            "{} closed with TCP_LINGER2 below zero{}",
+            "{} closed with a negative TCP_LINGER2{}",
             case.subject(),
             case.after_age()
         )
     }
 
     fn advice(&self, _sent: &Sent) -> Option<Sentence> {
-        Some("leave TCP_LINGER2 at 0 or above: below zero each close() resets".into())
+        Some("leave TCP_LINGER2 at 0 or above: with a negative value each close() resets".into())
     }
 
     fn many(&self, many: &Many) -> String {
         format!(
-            "{} closed {} with TCP_LINGER2 below zero",
+            "{} closed {} with a negative TCP_LINGER2",
             many.subject, many.connections
         )
     }

@@ -14,9 +14,9 @@ impl Definition for LingerZero {
         Doc {
             brief: "close() with SO_LINGER {1, 0}.",
             happened: "close() with SO_LINGER {1, 0}",
-            known: "reason TCP_STATE, socket in CLOSE, both directions shut, SO_LINGER 0",
-            remedy: "remove the option, unless the reset is meant",
-            look_alikes: "connect(AF_UNSPEC) keeps its file: `disconnect`; after shutdown(SHUT_RDWR) the two look the same, so *likely*",
+            known: "reason TCP_STATE, socket in CLOSE, both directions shut down, SO_LINGER time 0",
+            remedy: "remove the option, unless the reset is intended",
+            look_alikes: "connect(AF_UNSPEC) keeps the file of the socket: `disconnect`; after shutdown(SHUT_RDWR) the two look the same, hence *likely*",
             captured: ["`local_process`, cause unknown, *likely*", "`reset_by_peer`"],
         }
     }
@@ -52,7 +52,7 @@ impl Definition for LingerZero {
     }
 
     fn advice(&self, _sent: &Sent) -> Option<Sentence> {
-        Some("close without SO_LINGER {1, 0}, unless the reset is meant".into())
+        Some("close without SO_LINGER {1, 0}, unless the reset is intended".into())
     }
 
     fn many(&self, many: &Many) -> String {
@@ -82,11 +82,11 @@ pub(super) fn lingers_from_open(sent: &Sent) -> bool {
         )
 }
 
-/// Bytes that a farewell may have, a TLS close_notify with its record header and tag or a protocol's "bye".
+/// Most bytes of a closing message: a TLS close_notify with its record header and tag, or a protocol's "bye".
 const FAREWELL: u32 = 100;
 
 /// Nothing is lost where a client had got the server's FIN and had nothing outstanding: the exchange was over. What it left unread
-/// is at most a farewell (TLS close_notify). A server in the same place may still owe an answer.
+/// is at most a closing message (TLS close_notify). A server in the same place may still owe an answer.
 pub(super) fn cost_of_close(sent: &Sent) -> Option<Severity> {
     let connected = sent.ownership.as_ref().is_some_and(|ownership| {
         !ownership.inherited && ownership.source == Some(OwnerSource::Connect)

@@ -12,10 +12,10 @@ impl Definition for ListenerClosed {
     fn doc(&self) -> Doc {
         Doc {
             brief: "The listening socket was closed with connections in its accept queue.",
-            happened: "the listening socket was closed with connections nobody had accepted",
+            happened: "the listening socket was closed with connections in its accept queue",
             known: "reason TCP_STATE on a socket that never had a file",
-            remedy: "drain before a restart; hand the listener over",
-            look_alikes: "a connection that was accepted has a file: `linger_zero`, `disconnect`",
+            remedy: "drain before a restart, or hand over the listening socket",
+            look_alikes: "an accepted connection has a file: `linger_zero`, `disconnect`",
             captured: ["`local_process`, cause unknown, *likely*", "`reset_by_peer`"],
         }
     }
@@ -50,7 +50,7 @@ impl Definition for ListenerClosed {
 
     fn many(&self, many: &Many) -> String {
         format!(
-            "{} closed its listening socket before it had accepted {}",
+            "{} closed its listening socket before accepting {}",
             many.subject, many.connections
         )
     }

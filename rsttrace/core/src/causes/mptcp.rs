@@ -13,10 +13,10 @@ impl Definition for Mptcp {
         Doc {
             brief: "Reset of an MPTCP subflow.",
             happened: "a subflow of an MPTCP connection was reset",
-            known: "the MPTCP reasons",
+            known: "the kernel's MPTCP reasons",
             remedy: "–",
             look_alikes: "",
-            captured: ["as any active reset", "`reset_by_peer`"],
+            captured: ["like any active reset", "`reset_by_peer`"],
         }
     }
 
@@ -30,13 +30,13 @@ impl Definition for Mptcp {
 
     fn sentence(&self, case: &SentCase) -> String {
         format!(
-            "a multipath subflow was reset{}",
+            "an MPTCP subflow was reset{}",
             words::after(" of ", case.process.as_ref())
         )
     }
 
     fn many(&self, many: &Many) -> String {
-        format!("subflows of {} {} reset", many.connections, many.was())
+        format!("{} {} reset (MPTCP subflows)", many.connections, many.was())
     }
 }
 

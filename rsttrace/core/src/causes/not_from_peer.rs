@@ -10,11 +10,11 @@ impl Definition for NotFromPeer {
     fn doc(&self) -> Doc {
         Doc {
             brief: "The reset does not come from the peer, according to TTL, timing or sequence numbers.",
-            happened: "it does not look like it came from the peer",
-            known: "at least two signs that have nothing to do with each other, see [Signs against the peer](#signs-against-the-peer)",
-            remedy: "find the neighbour that handed it over, and capture resets at the other end, too",
-            look_alikes: "one sign has innocent reasons: `reset_by_peer`, *possible*",
-            captured: ["", "by the same signs and silences as live"],
+            happened: "the reset does not look like it came from the peer",
+            known: "at least two independent signs, see [Signs against the peer](#signs-against-the-peer)",
+            remedy: "find the neighbor that delivered it, and capture resets at the peer as well",
+            look_alikes: "a single sign has innocent explanations: `reset_by_peer`, *possible*",
+            captured: ["", "the same signs and idle times as in a live trace"],
         }
     }
 
@@ -24,7 +24,7 @@ impl Definition for NotFromPeer {
 
     fn many(&self, many: &Many) -> String {
         format!(
-            "{} {} reset by something that does not look like the other end{}",
+            "{} {} reset by something that does not look like the peer{}",
             many.connections,
             many.was(),
             many.after_silence
@@ -37,11 +37,11 @@ impl Definition for NotFromPeer {
 
     fn accepted(&self, case: &AcceptedCase, explanation: &mut Explanation) {
         let how = match case.around.talks_on {
-            Some(_) => "the peer spoke on afterwards".to_owned(),
-            None => case.bearing.loudest().unwrap_or_else(|| "several signs speak against it".to_owned()),
+            Some(_) => "the peer kept sending after the reset".to_owned(),
+            None => case.bearing.loudest().unwrap_or_else(|| "several signs contradict it".to_owned()),
         };
         explanation.summary = format!(
-            "a reset in the name of {} does not look like it came from the peer: {how}",
+            "a reset with source {} does not look like it came from the peer: {how}",
             case.received.flow.remote
         );
         let sighting = case.arrived.as_ref().and_then(|arrived| arrived.sighting.as_ref());
@@ -49,7 +49,7 @@ impl Definition for NotFromPeer {
     }
 }
 
-/// Signs speak against the peer, and nothing says better who it was.
+/// Signs against the peer, and no better evidence of the sender.
 pub(super) fn does_not_look_like_the_peer(case: &AcceptedCase) -> bool {
     case.is_inferred() && case.bearing.is_foreign()
 }

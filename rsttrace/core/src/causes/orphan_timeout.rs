@@ -12,11 +12,11 @@ impl Definition for OrphanTimeout {
     fn doc(&self) -> Doc {
         Doc {
             brief: "An orphaned socket timed out in FIN_WAIT2.",
-            happened: "a closed socket waited too long in FIN_WAIT2",
+            happened: "an orphaned socket timed out in FIN_WAIT2",
             known: "reason TCP_STATE, FIN_WAIT2, no process",
             remedy: "–",
-            look_alikes: "`ss -K` on an orphan holds the socket's lock: `socket_destroyed`",
-            captured: ["unknown: it had closed its side before", "`reset_by_peer`"],
+            look_alikes: "`ss -K` on an orphaned socket holds the socket lock: `socket_destroyed`",
+            captured: ["unknown: its side was already closed", "`reset_by_peer`"],
         }
     }
 
@@ -38,14 +38,14 @@ impl Definition for OrphanTimeout {
             .as_ref()
             .map_or_else(String::new, |process| format!(" after {process} had closed"));
         format!(
-            "{} never closed its side: the kernel gave up waiting{closed}",
+            "{} did not close its side; the socket timed out in FIN_WAIT2{closed}",
             case.sent.flow.remote
         )
     }
 
     fn many(&self, many: &Many) -> String {
         format!(
-            "the other end of {} never closed its side, and the kernel gave up waiting",
+            "the peer did not close its side of {}, and the FIN_WAIT2 timeout expired",
             many.connections
         )
     }

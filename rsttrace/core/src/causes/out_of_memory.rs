@@ -15,9 +15,9 @@ impl Definition for OutOfMemory {
             brief: "Too many orphaned sockets, or tcp_mem exhausted.",
             happened: "too many orphaned sockets, or `tcp_mem` exhausted",
             known: "reason TCP_ABORT_ON_MEMORY",
-            remedy: "`net.ipv4.tcp_max_orphans`, `tcp_mem`",
-            look_alikes: "an orphan in FIN_WAIT2 whose time is over: `orphan_timeout`",
-            captured: ["unknown: it had closed its side before", "`reset_by_peer`"],
+            remedy: "raise `net.ipv4.tcp_max_orphans` or `net.ipv4.tcp_mem`",
+            look_alikes: "an orphaned socket that timed out in FIN_WAIT2: `orphan_timeout`",
+            captured: ["unknown: its side was already closed", "`reset_by_peer`"],
         }
     }
 
@@ -31,7 +31,7 @@ impl Definition for OutOfMemory {
 
     fn sentence(&self, case: &SentCase) -> String {
         format!(
-            "too many orphaned sockets or no TCP memory: the kernel dropped the connection{}",
+            "too many orphaned sockets, or tcp_mem exhausted: the kernel dropped the connection{}",
             words::after(" of ", case.process.as_ref())
         )
     }
@@ -42,7 +42,7 @@ impl Definition for OutOfMemory {
 
     fn many(&self, many: &Many) -> String {
         format!(
-            "the kernel reset {} for want of TCP memory, or for too many orphans",
+            "the kernel reset {}: too many orphaned sockets, or tcp_mem exhausted",
             many.connections
         )
     }

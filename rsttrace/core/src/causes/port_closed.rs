@@ -16,10 +16,10 @@ impl Definition for PortClosed {
         Doc {
             brief: "SYN to a port without a listener.",
             happened: "SYN to a port without a listener",
-            known: "reason NO_SOCKET, the segment is a SYN; the last listener is named if it is remembered",
+            known: "reason NO_SOCKET for a SYN; the last listener is named if it is recorded",
             remedy: "start the service, or stop the client",
-            look_alikes: "a packet filter that rejects the SYN has no event of the TCP stack: `firewall_reject`",
-            captured: ["*possible*: a packet filter that rejects looks the same", "`connection_refused`; *possible* if its TTL is not that of the host's other connections"],
+            look_alikes: "a packet filter that rejects the SYN, without an event of the TCP stack: `firewall_reject`",
+            captured: ["*possible*: a packet filter that rejects looks the same", "`connection_refused`; *possible* if its TTL differs from that of the host's other connections"],
         }
     }
 
@@ -27,7 +27,7 @@ impl Definition for PortClosed {
         Origin::LocalKernel
     }
 
-    /// Nobody made it: the port is closed. Who listened there before is evidence, not blame.
+    /// No process: the port is closed. The former listener is evidence only.
     fn whose(&self) -> Whose {
         Whose::Nobody
     }
@@ -48,11 +48,11 @@ impl Definition for PortClosed {
         let port = case.sent.flow.local.port();
         match &case.sent.former_listener {
             Some(tombstone) => format!(
-                "nobody listens on {port}; until {} ago {} did",
-                span(case.at.since(tombstone.died)),
-                ownership::listener(&tombstone.ownership)
+                "no listener on port {port} ({} stopped listening {} ago)",
+                ownership::listener(&tombstone.ownership),
+                span(case.at.since(tombstone.died))
             ),
-            None => format!("nobody listens on {port}"),
+            None => format!("no listener on port {port}"),
         }
     }
 
@@ -63,7 +63,7 @@ impl Definition for PortClosed {
 
     fn many(&self, many: &Many) -> String {
         format!(
-            "{} {} refused: nobody listened there",
+            "{} {} refused: no listener",
             many.attempts,
             many.was()
         )
@@ -71,7 +71,7 @@ impl Definition for PortClosed {
 
     fn left(&self, case: &LeftCase, explanation: &mut Explanation) {
         half_open::inferred(explanation);
-        explanation.summary = format!("nobody listens on {}", case.packet.source.port());
+        explanation.summary = format!("no listener on port {}", case.packet.source.port());
     }
 
     fn captured_cost(&self, _case: &CapturedCase) -> Severity {
@@ -83,15 +83,15 @@ impl Definition for PortClosed {
         case.shape(explanation);
         explanation.add(
             EvidenceKind::LookAlikes,
-            "the kernel's answer and that of a packet filter of this host look the same in a capture",
+            "the kernel's answer and a packet filter's answer on this host look the same in a capture",
         );
         explanation.summary = format!(
-            "{} turned a connect to port {} away: nobody listens there, or its packet filter rejects",
+            "{} refused a connection to port {}: no listener, or its packet filter rejects",
             source.ip(),
             source.port()
         );
         explanation.advice.push(
-            "see on that host whether anybody listens: `ss -ltn`; rsttrace there tells which it is"
+            "check for a listener on that host (`ss -ltn`); rsttrace there shows which it is"
                 .into(),
         );
     }

@@ -9,11 +9,11 @@ impl Definition for Propagated {
     fn doc(&self) -> Doc {
         Doc {
             brief: "A proxy on this host reset one connection because the other one was reset.",
-            happened: "a proxy of this host reset one connection because another one of it had been reset",
-            known: "same process, one leg accepted and one connected, at most 100 ms apart, exactly one pair fits, and what came in by one went out by the other: the numbers of bytes agree. No surer than the first leg's verdict. Both records share `link.id`; what the process did to its socket is in the evidence `own_cause`",
+            happened: "a proxy on this host reset one connection because another of its connections had been reset",
+            known: "same process, one leg accepted and one connected, at most 100 ms apart, exactly one matching pair, and byte counts that agree: what arrived on one leg left on the other. Never more certain than the first leg's verdict. Both records share `link.id`; the evidence `own_cause` says what the process did to its socket",
             remedy: "look at the first leg",
-            look_alikes: "a busy process resets one connection and gets a reset on another all the time: the numbers of bytes must agree",
-            captured: ["each leg for itself: `local_process` for the one that was reset by the proxy", "`reset_by_peer`"],
+            look_alikes: "a busy process resets one connection and receives a reset on another all the time: the byte counts must agree",
+            captured: ["each leg separately: `local_process` for the one that the proxy reset", "`reset_by_peer`"],
         }
     }
 

@@ -11,11 +11,11 @@ impl Definition for RawSocket {
     fn doc(&self) -> Doc {
         Doc {
             brief: "Sent through a raw socket on this host.",
-            happened: "a program wrote the segment itself",
-            known: "a raw socket sent it, found by its inode",
+            happened: "a program sent the segment through a raw socket",
+            known: "the segment belongs to a raw socket, found by its inode",
             remedy: "–",
             look_alikes: "a packet filter's reset belongs to no socket: `firewall_reject`",
-            captured: ["unknown, if it answers nothing; with the numbers, the TTL and the moment of an answer it is taken for one", "as the host itself, unless its signs differ"],
+            captured: ["unknown if it answers nothing; with the numbers, TTL and timing of an answer it is taken for one", "like the host itself, unless its signs differ"],
         }
     }
 
@@ -24,7 +24,7 @@ impl Definition for RawSocket {
     }
 
     fn many(&self, many: &Many) -> String {
-        format!("a raw socket of this host reset {}", many.connections)
+        format!("a raw socket on this host reset {}", many.connections)
     }
 
     fn accepted_from(&self, case: &AcceptedCase) -> (Origin, Confidence) {
@@ -35,7 +35,7 @@ impl Definition for RawSocket {
     fn accepted(&self, case: &AcceptedCase, explanation: &mut Explanation) {
         let who = case.sender.as_ref().map_or("a process", |end| &end.label);
         explanation.summary = format!(
-            "{who} on this host wrote a reset in the name of {}",
+            "{who} on this host wrote a reset with source {}",
             case.received.flow.remote
         );
         explanation.advice = idle_timeout::advice_on(case);
@@ -50,7 +50,7 @@ impl Definition for RawSocket {
             || "a raw socket".to_owned(),
             |who| format!("{who} with a raw socket"),
         );
-        explanation.summary = format!("{who} put a reset for {} on the wire", case.packet.destination);
+        explanation.summary = format!("{who} sent a reset to {}", case.packet.destination);
     }
 }
 
@@ -58,7 +58,7 @@ pub(super) fn belongs_to_raw_socket(case: &LeftCase) -> bool {
     matches!(case.packet.sender_socket, SenderSocket::Raw { .. })
 }
 
-/// A raw socket of this host wrote it in the peer's name.
+/// A raw socket on this host sent it with the peer's address.
 pub(super) fn raw_socket_wrote(case: &AcceptedCase) -> bool {
     case.sender_found(Cause::RawSocket)
 }

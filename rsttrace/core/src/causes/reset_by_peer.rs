@@ -19,11 +19,11 @@ impl Definition for ResetByPeer {
     fn doc(&self) -> Doc {
         Doc {
             brief: "Reset from the peer without a more specific cause.",
-            happened: "a reset from the peer, with no better explanation",
+            happened: "a reset from the peer without a more specific cause",
             known: "accepted by a socket",
-            remedy: "ask the host that sent it: rsttrace there names process and cause",
-            look_alikes: "two signs or more against the peer: `not_from_peer`; a silence that fits a timeout known here: `idle_timeout`",
-            captured: ["", "by the same signs and silences as live"],
+            remedy: "run rsttrace on the host that sent it: it names process and cause",
+            look_alikes: "two or more signs against the peer: `not_from_peer`; an idle time that matches a known timeout: `idle_timeout`",
+            captured: ["", "the same signs and idle times as in a live trace"],
         }
     }
 
@@ -33,7 +33,7 @@ impl Definition for ResetByPeer {
 
     fn many(&self, many: &Many) -> String {
         format!(
-            "{} {} reset by the other end{}",
+            "{} {} reset by the peer{}",
             many.connections,
             many.was(),
             many.after_silence
@@ -58,7 +58,7 @@ impl Definition for ResetByPeer {
         explanation.summary = summary(case);
         if let Some(burst) = around.burst.as_ref().filter(|_| is_inferred) {
             explanation.summary.push_str(&format!(
-                "; with it {} of this path within {}: one event (a failover, a restart, a sweep), not each one's own timer",
+                "; {} on this path were reset with it within {}: a single event (a failover, a restart, a sweep) rather than per-connection timers",
                 words::things(burst.connections.saturating_sub(1), "connection"),
                 span(burst.within)
             ));
@@ -71,7 +71,7 @@ impl Definition for ResetByPeer {
         let opened_here = clocks::is_outgoing(case.received.ownership.as_ref()) == Some(true);
         if explanation.advice.is_empty() && is_inferred && is_silent && opened_here {
             explanation.advice.push(format!(
-                "if it happens again after such a silence, `rsttrace probe {remote}` measures the idle timeout of the path"
+                "if this recurs after a similar idle time, `rsttrace probe {remote}` measures the idle timeout of the path"
             ).into());
         }
     }
@@ -90,7 +90,7 @@ impl Definition for ResetByPeer {
         let (detail, summary) = if is_once_more(case) {
             (
                 "a reset had ended this connection just before",
-                format!("{source} reset the connection once more"),
+                format!("{source} sent another reset for the connection"),
             )
         } else if case.packet.target == Target::Stateless(TcpState::TimeWait) {
             (
@@ -99,14 +99,14 @@ impl Definition for ResetByPeer {
             )
         } else if took_back(case) {
             (
-                "the handshake was half done",
-                format!("{source} took back its connection attempt, as port scans do"),
+                "the handshake was incomplete",
+                format!("{source} aborted its connection attempt, as port scans do"),
             )
         } else {
             // It missed.
             super::blind_attempt::explain_miss(case, explanation);
             explanation.summary = format!(
-                "{source} reset the connection; this one came before data that had been sent first"
+                "{source} reset the connection; this RST overtook data sent before it"
             );
             return;
         };
@@ -118,7 +118,7 @@ impl Definition for ResetByPeer {
         Severity::Noise
     }
 
-    /// Nobody but its own kernel has a reason to answer what is still on its way.
+    /// Only its own kernel has a reason to answer segments still in flight.
     fn captured_from(&self, case: &CapturedCase) -> (Origin, Confidence) {
         if case.is_made_here() {
             (Origin::LocalKernel, Confidence::Possible)
@@ -135,22 +135,22 @@ impl Definition for ResetByPeer {
 /// A span that a sentence leaves out.
 const SOON: Duration = Duration::from_millis(5);
 
-/// One sentence about an accepted reset that nothing explains better.
+/// One sentence about an accepted reset without a more specific cause.
 pub(super) fn summary(case: &AcceptedCase) -> String {
     let received = &case.received;
     let our = case.around.side.our();
     let remote = received.flow.remote;
     let Some(clocks) = &case.clocks else {
-        return format!("{remote} reset the handshake");
+        return format!("{remote} reset the connection during the handshake");
     };
     let age = words::after_age(received.ownership.as_ref(), case.at);
     if case.severity == Severity::Noise {
-        return format!("{remote} reset a connection{age} that this side had closed");
+        return format!("{remote} reset a connection{age} that this side had already closed");
     }
     let finish = case.around.quiet.as_ref();
     if let Some(quiet) = finish.filter(|quiet| quiet.trigger == Trigger::PeerFinish) {
         let silence = if quiet.application >= IDLE {
-            format!(" after {} of silence", words::silence(quiet.application))
+            format!(" after {} of idle time", words::silence(quiet.application))
         } else {
             String::new()
         };
@@ -160,30 +160,30 @@ pub(super) fn summary(case: &AcceptedCase) -> String {
     let quiet = clocks.quiet_before.filter(|&quiet| quiet >= IDLE.as_secs_f64());
     match (quiet, clocks.reset_after_send) {
         (Some(quiet), Some(after)) => format!(
-            "{remote} reset the connection{age}: silent {}, then {our} write was reset {}",
+            "{remote} reset the connection{age}: idle for {}; RST arrived {} {our} next write",
             words::seconds(quiet),
             answer_time(after)
         ),
         (Some(quiet), None) => {
             format!(
-                "{remote} reset the connection{age}, silent {}",
+                "{remote} reset the connection{age}, idle for {}",
                 words::seconds(quiet)
             )
         }
         (None, Some(after)) => format!(
-            "{remote} reset the connection{age}, {} after {our} unanswered write",
+            "{remote} reset the connection{age}, {} after {our} unacknowledged write",
             words::seconds(after)
         ),
         (None, None) => format!("{remote} reset the connection{age}"),
     }
 }
 
-/// `in 0.4 ms`; the kernel's clock of writes has ticks, within which everything is at once.
+/// `0.4 ms after`; the kernel's clock of writes has ticks, within which everything is immediate.
 pub(super) fn answer_time(seconds: f64) -> String {
     if seconds <= 0.0 {
-        "at once".to_owned()
+        "immediately after".to_owned()
     } else {
-        format!("in {}", words::seconds(seconds))
+        format!("{} after", words::seconds(seconds))
     }
 }
 
@@ -195,7 +195,7 @@ pub(super) fn after_the_fin(case: &AcceptedCase, after: Option<Duration>) -> Str
     };
     match after {
         Some(after) if after >= SOON => format!("{what} {} later", span(after)),
-        _ => format!("{what} at once"),
+        _ => format!("{what} immediately"),
     }
 }
 
@@ -210,7 +210,7 @@ pub(super) fn is_in_time_wait(case: &ArrivedCase) -> bool {
     case.packet.target == Target::Stateless(TcpState::TimeWait)
 }
 
-/// The handshake was half done.
+/// The handshake was incomplete.
 pub(super) fn took_back(case: &ArrivedCase) -> bool {
     matches!(
         case.packet.target,

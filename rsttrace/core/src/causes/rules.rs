@@ -41,7 +41,7 @@ struct Rule<C: 'static> {
 #[rustfmt::skip]
 const STACK: &[(Reason, Rule<Sent>)] = &[
     (Reason::NoSocket,            rule(abandoned_connect, Cause::LateSynack, Certain)),
-    // Perhaps given up before the tool was there, perhaps never made: backscatter of a spoofed SYN.
+    // Perhaps abandoned before the trace started, perhaps never made: backscatter of a spoofed SYN.
     (Reason::NoSocket,            rule(answers_synack,    Cause::LateSynack, Possible)),
     (Reason::NoSocket,            rule(answers_syn,       Cause::PortClosed, Certain)),
     (Reason::NoSocket,            rule(is_remembered,     Cause::HalfOpen, Certain)),
@@ -100,7 +100,7 @@ const INFERRED: &[Rule<Sent>] = &[
     rule(no_socket, Cause::HalfOpen, Likely),
 ];
 
-/// It left this host, and the TCP stack says nothing of it.
+/// It left this host without an event of the TCP stack.
 const LEFT: &[Rule<LeftCase>] = &[
     rule(belongs_to_raw_socket, Cause::RawSocket, Certain),
     rule(answers_without_socket, Cause::FirewallReject, Certain),
@@ -111,7 +111,7 @@ const LEFT: &[Rule<LeftCase>] = &[
 
 /// A socket accepted it, as its kernel says or as the numbers in a capture do.
 const ACCEPTED: &[Rule<AcceptedCase>] = &[
-    // By the record of the end on this host that wrote it in the peer's name.
+    // By the record of the end on this host that sent it with the peer's address.
     rule(filter_wrote, Cause::FirewallReject, Certain),
     rule(raw_socket_wrote, Cause::RawSocket, Certain),
     rule(was_connecting, Cause::ConnectionRefused, Certain),
@@ -121,7 +121,7 @@ const ACCEPTED: &[Rule<AcceptedCase>] = &[
     rule(always, Cause::ResetByPeer, Certain),
 ];
 
-/// It came in, and no socket is known to have accepted it.
+/// It arrived, and no socket is known to have accepted it.
 const ARRIVED: &[Rule<ArrivedCase>] = &[
     rule(is_once_more, Cause::ResetByPeer, Likely),
     unknown(fits, Why::Fits),
@@ -136,7 +136,7 @@ const ARRIVED: &[Rule<ArrivedCase>] = &[
 ];
 
 /// A capture holds it, and none of its ends is known to have accepted it, or the capturing host sent it. Where no row fits, it is
-/// judged from the end that got it, as [`ACCEPTED`].
+/// judged from the receiving end, as [`ACCEPTED`].
 const CAPTURED: &[Rule<CapturedCase>] = &[
     unknown(CapturedCase::is_alone, Why::Alone),
     unknown(CapturedCase::is_once_more_unlike_an_answer, Why::OneMore),
@@ -146,7 +146,7 @@ const CAPTURED: &[Rule<CapturedCase>] = &[
     rule(captured_miss, Cause::BlindAttempt, Possible),
     unknown(CapturedCase::is_beyond, Why::Beyond),
     unknown(CapturedCase::is_missed, Why::Unexpected),
-    // The capturing host passes the connection on.
+    // The capturing host forwards the connection.
     unknown(CapturedCase::is_put_in_unprompted, Why::PutInHere),
     rule(captured_put_in, Cause::FirewallReject, Possible),
     rule(CapturedCase::is_put_in_here, Cause::HalfOpen, Possible),
@@ -222,7 +222,7 @@ pub(crate) fn of_arrived(case: &ArrivedCase) -> Ruling {
     first(ARRIVED, case).unwrap_or(NOTHING_FITS)
 }
 
-/// Why a capture holds a reset; `None`: as the end that got it would judge.
+/// Why a capture holds a reset; `None`: as the receiving end would judge.
 pub(crate) fn of_captured(case: &CapturedCase) -> Option<Ruling> {
     first(CAPTURED, case)
 }

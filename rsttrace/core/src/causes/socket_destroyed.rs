@@ -13,10 +13,10 @@ impl Definition for SocketDestroyed {
     fn doc(&self) -> Doc {
         Doc {
             brief: "Another process destroyed the socket (`ss -K`, bpf_sock_destroy).",
-            happened: "destroyed from outside: `ss -K`, bpf_sock_destroy",
-            known: "reason TCP_STATE on a socket still in use. `process` is who destroyed it, `owner` who had it",
+            happened: "another process destroyed the socket: `ss -K`, bpf_sock_destroy",
+            known: "reason TCP_STATE on a socket still in use. `process` destroyed it, `owner` held it",
             remedy: "–",
-            look_alikes: "a process that resets its own socket has closed it first: `linger_zero`, `disconnect`",
+            look_alikes: "a process that resets its own socket closes it first: `linger_zero`, `disconnect`",
             captured: ["`local_process`, cause unknown, *likely*", "`reset_by_peer`"],
         }
     }
@@ -41,7 +41,7 @@ impl Definition for SocketDestroyed {
                 format!("{process} destroyed the socket{age}")
             }
             (process, _) => format!(
-                "the socket{} was destroyed from outside{age}",
+                "the socket{} was destroyed externally{age}",
                 words::after(" of ", process.as_ref())
             ),
         }
@@ -49,7 +49,7 @@ impl Definition for SocketDestroyed {
 
     fn many(&self, many: &Many) -> String {
         format!(
-            "{} destroyed the sockets{} of {} from outside",
+            "{} externally destroyed the sockets{} of {}",
             many.subject, many.of_owner, many.connections
         )
     }

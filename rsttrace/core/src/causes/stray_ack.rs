@@ -11,10 +11,10 @@ impl Definition for StrayAck {
     fn doc(&self) -> Doc {
         Doc {
             brief: "A listener received a segment of an unknown connection.",
-            happened: "a listener got a segment of no connection it knows",
-            known: "reason TCP_FLAGS at a listener, nothing remembered",
-            remedy: "a restart of the service, or a balancer that sent it to the wrong server",
-            look_alikes: "a connection of the service before its restart is remembered: `half_open`",
+            happened: "a listener received a segment of an unknown connection",
+            known: "reason TCP_FLAGS at a listener, no former connection recorded",
+            remedy: "check for a restart of the service, or a load balancer that sent it to the wrong server",
+            look_alikes: "a connection from before a restart of the service is recorded: `half_open`",
             captured: ["unknown", "`reset_by_peer`"],
         }
     }
@@ -41,14 +41,14 @@ impl Definition for StrayAck {
             .as_ref()
             .map_or_else(String::new, |process| format!(" ({process})"));
         format!(
-            "port {} listens{by} but knows no such connection",
+            "the listener on port {}{by} has no such connection",
             case.sent.flow.local.port()
         )
     }
 
     fn many(&self, many: &Many) -> String {
         format!(
-            "{} answered segments of connections that the listener does not know",
+            "{} answered segments of connections unknown to the listener",
             many.resets
         )
     }

@@ -14,17 +14,17 @@ pub struct Unknown;
 pub enum Why {
     /// No rule fits what the kernel says of a reset that it sent.
     NoRule,
-    /// It left, and no event says who sent it.
+    /// It left, and no event identifies its sender.
     NoSender,
     /// It fits the socket, and no event says whether that accepted it.
     Fits,
     /// It is in the window of the socket, and whether that accepted it is not known.
     CameClose,
-    /// It was aimed at a socket that ignores resets.
+    /// Its target socket ignores resets.
     Ignored,
-    /// It was aimed at no connection of this host.
+    /// Its target is no connection of this host.
     NoConnection,
-    /// The socket that it was aimed at could not be looked up.
+    /// Its target socket could not be looked up.
     NotLookedUp,
     /// The capture holds nothing else of the connection.
     Alone,
@@ -34,7 +34,7 @@ pub enum Why {
     Beyond,
     /// Its number was not expected.
     Unexpected,
-    /// The capturing host, which passes the connection on, made it by itself.
+    /// The capturing host, which forwards the connection, sent it.
     PutInHere,
     /// The capture shows both sides of a router, and the reset on one only.
     SeenOnce,
@@ -46,9 +46,9 @@ pub enum Why {
     AnswersNothing,
     /// Nothing else of its source was captured on this connection.
     NothingElse,
-    /// Its source had said nothing but its part of the handshake.
+    /// Its source had sent nothing but its part of the handshake.
     NeverAccepted,
-    /// Its source had spoken just before.
+    /// Its source had sent something just before.
     SpokeJustBefore,
     /// Its source had closed its side before.
     ClosedBefore,
@@ -60,11 +60,11 @@ impl Definition for Unknown {
     fn doc(&self) -> Doc {
         Doc {
             brief: "Not known; the evidence says what was missing.",
-            happened: "not known",
+            happened: "no rule identifies the cause",
             known: "the evidence says what was missing",
-            remedy: "what the first advice says, or a report with the recording",
+            remedy: "follow the first advice, or report it with a recording",
             look_alikes: "",
-            captured: ["see above", "see above"],
+            captured: ["any reset that fits no other row", "any reset that fits no other row"],
         }
     }
 
@@ -73,7 +73,7 @@ impl Definition for Unknown {
     }
 
     fn many(&self, many: &Many) -> String {
-        format!("who reset {} is not known", many.connections)
+        format!("{} {} reset; cause unknown", many.connections, many.was())
     }
 
     fn cost(&self, sent: &Sent) -> Severity {
@@ -85,8 +85,8 @@ impl Definition for Unknown {
 
     fn sentence(&self, case: &SentCase) -> String {
         match &case.sent.reason {
-            Some(reason) => format!("the kernel's reason {reason} does not tell why"),
-            None => "the kernel gave no reason and the socket shows none".to_owned(),
+            Some(reason) => format!("cause unknown: the kernel's reason {reason} does not identify it"),
+            None => "cause unknown: the kernel gave no reason and the socket shows none".to_owned(),
         }
     }
 
@@ -101,18 +101,18 @@ impl Definition for Unknown {
         } else if !context.nothing_lost() {
             "events were lost"
         } else if !context.no_sender_missed() {
-            "there were too many resets to describe each"
+            "there were too many resets to describe each one"
         } else {
             match case.packet.sender_socket {
                 SenderSocket::Some(_) => "a TCP socket sent it but its event is missing",
                 SenderSocket::None | SenderSocket::Raw { .. } => {
-                    "it belongs to no socket and is no firewall's form"
+                    "it belongs to no socket and does not have the form of a packet filter's reset"
                 }
             }
         };
         explanation.add(EvidenceKind::NoEvent, why);
         explanation.summary = format!(
-            "a reset left for {}, unknown why, because {why}",
+            "a reset was sent to {}; cause unknown: {why}",
             case.packet.destination
         );
     }
@@ -133,35 +133,35 @@ impl Definition for Unknown {
                         format!("it fits the socket, but {why}"),
                     );
                     format!(
-                        "a reset from {source} fits a socket, unknown whether it was accepted, because {why}"
+                        "a reset from {source} fits a socket; unknown whether it was accepted: {why}"
                     )
                 } else {
                     let why = "events were lost or the hook on accepted resets is not attached";
                     format!(
-                        "a reset from {source} came close, unknown whether it was accepted, because {why}"
+                        "a reset from {source} is in the window; unknown whether it was accepted: {why}"
                     )
                 }
             }
             Target::Stateless(state) => {
                 explanation.add(
                     EvidenceKind::Socket,
-                    format!("aimed at a socket in {state}, which ignores resets"),
+                    format!("target socket in {state}, which ignores resets"),
                 );
-                format!("{source} sent a reset for no connection known here")
+                format!("{source} sent a reset for an unknown connection")
             }
             Target::None => {
                 explanation.add(
                     EvidenceKind::NoSocket,
                     "no socket here has these addresses and ports",
                 );
-                format!("{source} sent a reset for no connection known here")
+                format!("{source} sent a reset for an unknown connection")
             }
             Target::NotLookedUp => {
                 explanation.add(
                     EvidenceKind::NoSocket,
-                    "the socket it was aimed at could not be looked up",
+                    "the target socket could not be looked up",
                 );
-                format!("{source} sent a reset; whether a socket took it is not known")
+                format!("{source} sent a reset; unknown whether a socket accepted it")
             }
         };
     }
@@ -222,19 +222,19 @@ impl Definition for Unknown {
             Why::Beyond => {
                 case.missed(explanation);
                 explanation.summary = format!(
-                    "a reset from {source} beyond what the capture holds; nothing followed, so it may have ended the connection"
+                    "a reset from {source} with a sequence number beyond the captured data; nothing followed, so it may have ended the connection"
                 );
             }
             Why::Unexpected => {
                 case.missed(explanation);
                 explanation.summary = format!(
-                    "a reset from {source} with a number that was not expected; whether it ended the connection is not known"
+                    "a reset from {source} with an unexpected sequence or acknowledgment number; unknown whether it ended the connection"
                 );
             }
             Why::PutInHere => {
                 case.put_in_evidence(explanation);
                 explanation.summary = format!(
-                    "the capturing host itself reset the connection in the name of {source}: a process with a raw socket or a packet filter; which, a capture does not show"
+                    "the capturing host itself reset the connection with source {source}: a process with a raw socket, or a packet filter; a capture does not show which"
                 );
                 explanation
                     .advice
@@ -244,10 +244,10 @@ impl Definition for Unknown {
                 case.shape(explanation);
                 explanation.add(
                     EvidenceKind::SeenOnce,
-                    "its source's other segments were seen twice, before and after a router, but this one was not",
+                    "other segments from its source were seen twice, before and after a router; this one was not",
                 );
                 case.ttl(explanation);
-                sent_a_reset(case, "it was seen on one side of a router only: that router may have made it, or not have passed it on", explanation);
+                sent_a_reset(case, "seen on one side of a router only: that router may have sent it, or not forwarded it", explanation);
             }
             Why::UnlikeThisHost => {
                 case.look(explanation);
@@ -255,12 +255,12 @@ impl Definition for Unknown {
                     explanation.add(
                         EvidenceKind::TalksOn,
                         format!(
-                            "{} later {source} spoke on this connection as if nothing had happened",
+                            "{source} kept sending on this connection {} later",
                             words::span(talks.after)
                         ),
                     );
                 }
-                sent_a_reset(case, "its own stack does not look like that: a process with a raw socket, or its packet filter", explanation);
+                sent_a_reset(case, "unlike segments of its own TCP stack: a process with a raw socket, or its packet filter", explanation);
             }
             Why::Pair => {
                 case.shape(explanation);
@@ -268,28 +268,28 @@ impl Definition for Unknown {
                 explanation.add(
                     EvidenceKind::BothWays,
                     format!(
-                        "a reset went the other way within {}, and no end answers a reset with one",
+                        "a reset went the other way within {}, and TCP does not answer a reset with a reset",
                         words::span(apart)
                     ),
                 );
                 case.ttl(explanation);
-                sent_a_reset(case, "both ends were reset at the same moment: something on the link may have made both", explanation);
+                sent_a_reset(case, "both ends were reset at the same moment: a device on the link may have sent both", explanation);
             }
             Why::AnswersNothing => {
                 case.look(explanation);
                 explanation.add(
                     EvidenceKind::NothingToAnswer,
-                    "it has the form of an answer, but no segment with the numbers of one to it came just before it",
+                    "it has the form of an answer, but no segment just before it has matching numbers",
                 );
-                sent_a_reset(case, "no segment just before it fits its numbers: a process with a raw socket, for instance, or a segment that was not captured", explanation);
+                sent_a_reset(case, "no segment just before it matches its numbers: for example a process with a raw socket, or a segment that was not captured", explanation);
             }
-            Why::NothingElse => answered(case, "nothing else of it was captured on this connection: its kernel does not know the connection, or its packet filter rejects", explanation),
-            Why::NeverAccepted => answered(case, "it had said nothing on the connection but its part of the handshake: nobody may have accepted it (a full accept queue, tcp_abort_on_overflow), or its packet filter rejects", explanation),
-            Why::SpokeJustBefore => answered(case, "it had spoken on the connection just before: its socket may be gone since, or its packet filter may have begun to reject", explanation),
+            Why::NothingElse => answered(case, "nothing else from it was captured on this connection: its kernel does not have the connection, or its packet filter rejects", explanation),
+            Why::NeverAccepted => answered(case, "it had sent nothing but its part of the handshake: the connection may not have been accepted (a full accept queue, tcp_abort_on_overflow), or its packet filter rejects", explanation),
+            Why::SpokeJustBefore => answered(case, "it had sent on the connection just before: its socket may have been closed since, or its packet filter may have started to reject", explanation),
             Why::ClosedBefore => {
                 case.look(explanation);
                 active_look_alikes(explanation);
-                sent_a_reset(case, "it had closed its side before, and what became of the socket since a capture does not show", explanation);
+                sent_a_reset(case, "its side was already closed; a capture does not show what happened to the socket since", explanation);
             }
             Why::Application => application(case, explanation),
             Why::NoRule
@@ -307,15 +307,15 @@ impl Definition for Unknown {
 fn alone(case: &CapturedCase, explanation: &mut Explanation) {
     let source = case.captured.packet.source;
     let what = if case.has_form_of_refusal() {
-        format!("a connect to {source} was turned away")
+        format!("a connection to {source} was refused")
     } else {
-        format!("a reset in the name of {source}")
+        format!("a reset with source {source}")
     };
     case.shape(explanation);
     explanation.summary =
-        format!("{what}, unknown why, because the capture holds nothing else of this connection");
+        format!("{what}; cause unknown: the capture contains nothing else of this connection");
     explanation.advice.push(
-        "capture whole connections (`tcpdump -s 128 tcp and host ADDRESS`), from before the silence on"
+        "capture whole connections (`tcpdump -s 128 tcp and host ADDRESS`), starting before the idle period"
             .into(),
     );
 }
@@ -330,12 +330,12 @@ fn answered(case: &CapturedCase, why: &str, explanation: &mut Explanation) {
 
 fn sent_a_reset(case: &CapturedCase, why: &str, explanation: &mut Explanation) {
     explanation.summary = format!(
-        "{} sent a reset, unknown why, because {why}",
+        "{} sent a reset; cause unknown: {why}",
         case.captured.packet.source
     );
     explanation
         .advice
-        .push("run rsttrace on that host: its kernel tells the reason".into());
+        .push("run rsttrace on that host to see its kernel's reason".into());
 }
 
 fn active_look_alikes(explanation: &mut Explanation) {
@@ -356,12 +356,12 @@ fn application(case: &CapturedCase, explanation: &mut Explanation) {
         let bytes = words::bytes(bytes);
         explanation.add(
             EvidenceKind::Unanswered,
-            format!("{bytes} of the other end's had not been answered: unread data is plausible"),
+            format!("{bytes} from the other end unanswered: unread data is plausible"),
         );
         unanswered = format!(", {bytes} from {peer} unanswered");
     }
     explanation.summary = format!(
-        "the application at {me} ended the connection with a reset{}{unanswered}; how, a capture does not show",
+        "the application at {me} ended the connection with a reset{}{unanswered}; a capture does not show how",
         case.after_silence()
     );
     explanation
@@ -377,9 +377,9 @@ fn why_not_accepted(case: &ArrivedCase) -> &'static str {
     } else if !context.nothing_lost() {
         "events were lost"
     } else if !context.no_receiver_missed() {
-        "there were too many resets to describe each"
+        "there were too many resets to describe each one"
     } else {
-        "no event says that it was: it may have been dropped by a packet filter"
+        "no event reports it: a packet filter may have dropped the segment"
     }
 }
 

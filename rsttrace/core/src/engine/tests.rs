@@ -119,7 +119,7 @@ fn the_record_has_the_state_and_settings_the_application_lost() {
     let record = only(run_with(host(), vec![(event(0, sent), facts)]));
     assert_eq!(
         record.verdict.summary(),
-        "nginx[87] closed with 1,448 bytes unread after 12.3 s, quiet for 2.0 s"
+        "nginx[87] closed with 1,448 bytes unread after 12.3 s, idle for 2.0 s"
     );
     let socket = record.socket.expect("socket");
     assert_eq!(socket.state, "ESTABLISHED");

@@ -1,4 +1,4 @@
-//! Who had the connection that a reset ended?
+//! Owners of connections that received a reset.
 
 use super::{closer, describe, holder, holding};
 use crate::event::{HostContext, Received, Task, TcpState, TimedOut};

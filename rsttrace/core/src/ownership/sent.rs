@@ -1,4 +1,4 @@
-//! Who sent this reset, or had the connection it was sent for?
+//! Processes that sent a reset, or had the connection it was sent for.
 
 use super::{Who, closer, describe, former, holder, holding};
 use crate::event::{CurrentTask, HostContext, Sent, Task, TcpState};

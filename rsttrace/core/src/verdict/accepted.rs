@@ -30,7 +30,7 @@ pub struct AcceptedCase {
     pub keepalive: Option<advice::KeepaliveNow>,
     /// What came before and after it.
     pub around: Around,
-    /// Who says that it was accepted.
+    /// Source of the acceptance.
     pub witness: Witness,
     /// What may be taken for granted.
     pub context: Context,
@@ -51,7 +51,7 @@ pub struct Clocks {
     pub reset_after_send: Option<f64>,
 }
 
-/// Who says that a reset was accepted.
+/// Source of the fact that a reset was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Witness {
     /// The kernel.
@@ -109,7 +109,7 @@ pub fn form(packet: &Packet) -> Form {
 }
 
 impl AcceptedCase {
-    /// Weighs what the case holds: severity, signs and timeout.
+    /// Weighs the case: severity, signs and timeout.
     #[must_use]
     pub fn weighed(mut self) -> Self {
         let received = &*self.received;
@@ -169,7 +169,7 @@ impl AcceptedCase {
             Witness::Capture => explanation.add(
                 EvidenceKind::Expected,
                 [
-                    "it has the number that was expected next; by the segments before it the connection was in ",
+                    "it has the expected sequence number; by the segments before it the connection was in ",
                     state,
                 ]
                 .concat(),
@@ -191,7 +191,7 @@ impl AcceptedCase {
         {
             explanation.add(
                 EvidenceKind::NotSeenOnWire,
-                "no watched device saw the segment come in",
+                "no traced interface saw the segment arrive",
             );
         }
         definition(cause).accepted(self, &mut explanation);
@@ -208,7 +208,7 @@ impl AcceptedCase {
         explanation
     }
 
-    /// Adds what the sending end on this host says itself.
+    /// Adds the explanation of the sending end on this host.
     fn hear_sender(&self, explanation: &mut Explanation) {
         let Some(sender) = &self.sender else { return };
         if sender.timeout.is_some()
@@ -221,7 +221,7 @@ impl AcceptedCase {
         explanation.summary.push_str(sender.summary());
     }
 
-    /// Who sent it has to be inferred, and somebody lost something.
+    /// The sender has to be inferred, and the reset had an impact.
     pub(crate) fn is_inferred(&self) -> bool {
         self.sender.is_none() && self.severity != Severity::Noise
     }
@@ -234,7 +234,7 @@ impl AcceptedCase {
             || self.is_sent_here()
     }
 
-    /// Something on this host wrote it in the peer's name.
+    /// Something on this host sent it with the peer's address.
     fn is_written_here(&self) -> bool {
         self.sender_found(Cause::FirewallReject) || self.sender_found(Cause::RawSocket)
     }
@@ -257,7 +257,7 @@ impl AcceptedCase {
         found.is_some_and(|(_, found)| found == cause)
     }
 
-    /// Something between the ends, in another namespace of this host, had forgotten the connection.
+    /// Something between the ends, in another namespace of this host, had expired the connection.
     pub(crate) fn expired_on_this_host(&self) -> bool {
         let own = self.sender.as_ref().and_then(|it| it.timeout.as_ref());
         own.is_some_and(|own| !own.settings.is_empty())
@@ -286,7 +286,7 @@ fn cost(socket: &Socket) -> Severity {
     }
 }
 
-/// Nobody waits for this connection any more, and everything that was written has arrived.
+/// The application has closed the connection, and everything written was acknowledged.
 fn is_finished(socket: &Socket) -> bool {
     let closed = socket.orphaned || (socket.send_shutdown && socket.receive_shutdown);
     closed && socket.unacknowledged == 0

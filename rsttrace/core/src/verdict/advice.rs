@@ -11,7 +11,7 @@ use super::words;
 use crate::event::Environment;
 use crate::record::Sentence;
 
-/// For many connections that were reset at once: something they share was taken away. `environment` is the cloud this host
+/// For many connections that were reset at once: something they share went down. `environment` is the cloud this host
 /// runs in, absent if not known or none.
 pub fn for_burst(environment: Option<Environment>) -> Vec<Sentence> {
     vec![
@@ -20,28 +20,28 @@ pub fn for_burst(environment: Option<Environment>) -> Vec<Sentence> {
             settings::draining(environment)
         )
         .into(),
-        "let it drain before it stops: stop accepting, finish what is open, then exit (systemd: TimeoutStopSec; Kubernetes: a preStop wait and terminationGracePeriodSeconds)".into(),
-        "restart servers one at a time, each once the one before is healthy again (rolling restart)".into(),
+        "drain it before it stops: stop accepting, finish open connections, then exit (systemd: TimeoutStopSec; Kubernetes: a preStop wait and terminationGracePeriodSeconds)".into(),
+        "restart servers one at a time, each after the previous one is healthy again (rolling restart)".into(),
     ]
 }
 
-/// For a reset that does not look like the peer's. `neighbour` handed it over; absent on devices without addresses.
+/// For a reset that does not look like the peer's. `neighbour` delivered it; absent on devices without addresses.
 pub fn for_foreign(neighbour: Option<[u8; 6]>) -> Vec<Sentence> {
     let first = neighbour.map(|address| {
         format!(
-            "find out whose address {} is (`ip neigh`): that neighbour handed the reset over",
+            "find the owner of MAC address {} (`ip neigh`): that neighbor delivered the reset",
             words::mac(address)
         )
         .into()
     });
-    let capture: Sentence = "capture resets at the other end, too (`tcpdump 'tcp[tcpflags] & tcp-rst != 0'`): what did not leave there was written on the way".into();
+    let capture: Sentence = "capture resets at the peer as well (`tcpdump 'tcp[tcpflags] & tcp-rst != 0'`): a reset that did not leave there was sent on the path".into();
     first.into_iter().chain([capture]).collect()
 }
 
-/// For an end that gave up waiting for this end's answer.
+/// For a peer that stopped waiting for this end's response.
 pub fn for_late_answer(patience: Duration) -> Vec<Sentence> {
     vec![format!(
-        "the other end had asked and waited {}: answer sooner, or raise its timeout for answers (nginx proxy_read_timeout, HAProxy timeout server, the client's read timeout)",
+        "the peer waited {} for a response: respond sooner, or raise its response timeout (nginx proxy_read_timeout, HAProxy timeout server, the client's read timeout)",
         words::silence(patience)
     )
     .into()]

@@ -20,7 +20,7 @@ pub enum OtherReset {
 /// What its verdict rests on.
 #[derive(Debug)]
 pub struct ArrivedCase {
-    /// The segment as it came in.
+    /// The segment as it arrived.
     pub packet: Arc<Packet>,
     /// The end on this host that sent it.
     pub sender: Option<OtherEnd>,
@@ -70,7 +70,7 @@ impl ArrivedCase {
         explanation
     }
 
-    /// Who on this host wrote it in the peer's name.
+    /// Who on this host sent it with the peer's address.
     pub(crate) fn written_here_by(&self) -> Option<Origin> {
         let (origin, cause) = self.sender.as_ref()?.found()?;
         matches!(cause, Cause::FirewallReject | Cause::RawSocket).then_some(origin)

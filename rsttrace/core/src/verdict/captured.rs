@@ -1,7 +1,7 @@
 //! Resets in a packet capture.
 //!
-//! Seen from the end that got it, a captured reset is judged as a traced one is. What only the kernel of the end that sent it
-//! could tell (unread data, SO_LINGER, a packet filter) a capture does not show, so such causes are not named.
+//! Seen from the receiving end, a captured reset is judged as a traced one is. What only the kernel of the end that sent it
+//! knows (unread data, SO_LINGER, a packet filter) a capture does not show, so such causes are not named.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub struct CapturedCase {
     pub around: Around,
     /// The segment that it answers: it has the shape and the numbers of an answer to one that came just before it.
     pub answers: Option<Segment>,
-    /// As the end that got it would judge; absent if the capture holds nothing else of the connection.
+    /// As the receiving end would judge; absent if the capture holds nothing else of the connection.
     accepted: Option<AcceptedCase>,
     why: Option<Why>,
 }
@@ -45,7 +45,7 @@ pub fn side(captured: &CapturedReset) -> Side {
 }
 
 impl CapturedCase {
-    /// The case of a captured reset. `clocks` are those of the end that got it.
+    /// The case of a captured reset. `clocks` are those of the receiving end.
     pub fn new(
         captured: CapturedReset,
         around: Around,
@@ -112,7 +112,7 @@ impl CapturedCase {
         judgement.verdict(move || self.explain(judgement, ruling.is_none()))
     }
 
-    /// Seen from the end that got it.
+    /// Seen from the receiving end.
     fn judge_accepted(&self, accepted: &AcceptedCase) -> Judgement {
         let mut judgement = accepted.judge();
         let is_timeout_of_peer =
@@ -143,7 +143,7 @@ impl CapturedCase {
             explanation.add(
                 EvidenceKind::ReceiverTalksOn,
                 format!(
-                    "{} later {} sent data on this connection: the reset had not reached it, or not ended it",
+                    "{} later {} sent data on this connection: the reset did not reach it, or did not end the connection",
                     span(after),
                     self.captured.packet.destination
                 ),
@@ -208,8 +208,8 @@ impl CapturedCase {
         (after <= LONGEST_ANSWER.saturating_add(on_its_way)).then_some(cause)
     }
 
-    /// One more reset of a connection that one of its source had ended. Nobody but its own kernel has a reason to answer what is
-    /// still on its way, and whoever guesses numbers sends several, too.
+    /// One more reset of a connection that one of its source had ended. Only its own kernel has a reason to answer segments
+    /// still in flight, and whoever guesses numbers sends several, too.
     pub(crate) fn is_once_more_unlike_an_answer(&self) -> bool {
         self.captured.was_ended_by_it() && (self.has_other_ttl() || !self.has_form_of_answer())
     }
@@ -219,7 +219,7 @@ impl CapturedCase {
         self.captured.received.is_some() && !self.captured.is_expected()
     }
 
-    /// How long after it the connection went on.
+    /// How long after it the connection was still in use.
     pub(crate) fn lives_on(&self) -> Option<Duration> {
         let talks_on = self.captured.talks_on.map(|talks| talks.after);
         self.captured.lives_on.or(talks_on)
@@ -266,7 +266,7 @@ impl CapturedCase {
         matches!(self.captured.vantage, Some(Vantage::Source | Vantage::Both))
     }
 
-    /// It left the capturing host, and nothing speaks against it that this host made it.
+    /// It left the capturing host, without evidence of another sender.
     pub(crate) fn is_made_here(&self) -> bool {
         self.is_vantage_of_source() && !self.has_other_ttl() && self.captured.talks_on.is_none()
     }
@@ -401,11 +401,11 @@ impl CapturedCase {
         }
     }
 
-    /// What cannot be told apart in a capture.
+    /// What a capture cannot distinguish.
     pub(crate) fn kernel_or_filter(&self, explanation: &mut Explanation) {
         explanation.add(
             EvidenceKind::LookAlikes,
-            "the kernel's answer for a connection it does not have and that of a packet filter of this host look the same in a capture",
+            "the kernel's answer for an unknown connection and a packet filter's answer on this host look the same in a capture",
         );
     }
 
@@ -416,13 +416,13 @@ impl CapturedCase {
         explanation.add(
             EvidenceKind::Ended,
             format!(
-                "a reset in its name had ended the connection {} before",
+                "a reset with the same source had ended the connection {} earlier",
                 span(before)
             ),
         );
         self.ttl(explanation);
         explanation.summary = format!(
-            "one more reset in the name of {} for a connection that one had ended",
+            "another reset with source {} for a connection that a reset had already ended",
             self.captured.packet.source
         );
     }
@@ -438,20 +438,20 @@ impl CapturedCase {
             let distance = i64::from(ahead as i32);
             explanation.add(
                 EvidenceKind::Sequence,
-                format!("its number is {distance} from the one expected next"),
+                format!("its sequence number is {distance} from the expected one"),
             );
         }
         self.ttl(explanation);
         if self.captured.challenged {
             explanation.add(
                 EvidenceKind::Challenged,
-                "the end it went to answered with an acknowledgement, as RFC 5961 asks",
+                "the receiver answered with a challenge ACK (RFC 5961)",
             );
         }
         if let Some(after) = self.lives_on() {
             explanation.add(
                 EvidenceKind::LivesOn,
-                format!("the connection went on {} later", span(after)),
+                format!("the connection was still in use {} later", span(after)),
             );
         }
     }
@@ -463,7 +463,7 @@ impl CapturedCase {
         explanation.add(
             EvidenceKind::PutInHere,
             format!(
-                "this host passes on what {} sends, and sent this reset without having got it",
+                "this host forwards segments from {}, and sent this reset without having received it",
                 packet.source
             ),
         );
@@ -471,7 +471,7 @@ impl CapturedCase {
         if let Some(usual) = self.captured.usual_ttl.filter(|usual| *usual != ttl) {
             explanation.add(
                 EvidenceKind::Ttl,
-                format!("TTL {ttl}, but {usual} in what it passes on"),
+                format!("TTL {ttl}, but {usual} in the segments that it forwards"),
             );
         }
     }
@@ -482,9 +482,10 @@ impl CapturedCase {
         self.put_in_evidence(explanation);
         self.answered(explanation);
         explanation.summary =
-            format!("the capturing host itself answered {peer} in the name of {me}: {why}");
+            format!("the capturing host itself answered {peer} with source {me}: {why}");
         explanation.advice.push(
-            "run rsttrace on the capturing host: it tells its kernel from its packet filter".into(),
+            "run rsttrace on the capturing host to distinguish its kernel from its packet filter"
+                .into(),
         );
     }
 
@@ -494,10 +495,10 @@ impl CapturedCase {
         let (source, destination) = (source.ip(), destination.ip());
         match self.captured.vantage {
             Some(Vantage::Source) if self.captured.placed == Placed::Ttl => {
-                format!("by the TTLs the capture was made at {source} or on its link")
+                format!("the TTLs place the capture at {source} or on its link")
             }
             Some(Vantage::Destination) if self.captured.placed == Placed::Ttl => {
-                format!("by the TTLs the capture was made at {destination} or on its link")
+                format!("the TTLs place the capture at {destination} or on its link")
             }
             Some(Vantage::Source) => format!("the capture was made at {source}"),
             Some(Vantage::Destination) => format!("the capture was made at {destination}"),
@@ -505,8 +506,9 @@ impl CapturedCase {
             Some(Vantage::Between) => {
                 format!("the capture was made between {source} and {destination}")
             }
-            None => "nothing tells at which end the capture was made (--local names its addresses)"
-                .to_owned(),
+            None => {
+                "unknown at which end the capture was made (--local names its addresses)".to_owned()
+            }
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Expired connection tracking or IPVS entries of this host.
 //!
-//! A host that translates addresses or balances keeps no sockets of the connections it passes on, only entries that expire.
-//! Afterwards a segment of such a connection is answered by its own stack, rejected by a rule, or goes on as it is, to an end
-//! that knows no such peer. The handshake was seen passing here, longer ago than the entry lives without a packet.
+//! A host that translates addresses or balances has no sockets for the connections it forwards, only entries that expire.
+//! Afterwards a segment of such a connection is answered by its own stack, rejected by a rule, or is forwarded untranslated, to an end
+//! without such a connection. The handshake was seen passing here, longer ago than the entry lives without a packet.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub struct ExpiredEntry {
     balanced: Option<SocketAddr>,
 }
 
-/// Whether a segment that the kernel answered belonged to a connection this host had passed on.
+/// Whether a segment that the kernel answered belonged to a connection that this host had forwarded.
 pub fn expired_entry(
     sent: &Sent,
     at: BootTime,
@@ -123,27 +123,27 @@ impl ExpiredEntry {
         let timeout = words::span(self.timeout);
         let table = self.table;
         let passed = format!(
-            "its handshake passed here {} before",
+            "its handshake passed through this host {} earlier",
             words::span(self.since_handshake)
         );
         let (evidence, summary, condition) = match self.balanced {
             Some(end) => (
                 format!(
-                    "{passed}, {end} is balanced by {table} of this host, and {table} forgets a connection after {timeout} without a packet"
+                    "{passed}, {end} is balanced by {table} on this host, and {table} expires a connection after {timeout} without a packet"
                 ),
                 format!(
-                    "this host's {table} had passed the connection on and forgets after {timeout} of silence"
+                    "this host's {table} had forwarded the connection and expires idle connections after {timeout}"
                 ),
                 "",
             ),
             None => (
                 format!(
-                    "{passed}, and no socket of this host is known for it; {table} forgets a connection after {timeout} without a packet"
+                    "{passed}, and no socket on this host is known for it; {table} expires a connection after {timeout} without a packet"
                 ),
                 format!(
-                    "this host may have passed the connection on, and its {table} forgets after {timeout} of silence"
+                    "this host may have forwarded the connection, and its {table} expires idle connections after {timeout}"
                 ),
-                "if this host passes such connections on, ",
+                "if this host forwards such connections, ",
             ),
         };
         explanation.add(EvidenceKind::PassedOnBefore, evidence);
@@ -151,7 +151,7 @@ impl ExpiredEntry {
         explanation.advice.insert(
             0,
             format!(
-                "{condition}raise {} above their longest silence, or have the ends send keepalive probes more often than every {timeout}",
+                "{condition}raise {} above their longest idle time, or have the ends send keepalive probes more often than every {timeout}",
                 self.setting
             )
             .into(),

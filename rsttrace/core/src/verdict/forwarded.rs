@@ -14,13 +14,13 @@ use crate::record::{Cause, Confidence, EvidenceKind, Explanation, Severity, Verd
 pub struct ForwardedCase {
     /// The segment as it left.
     pub packet: Arc<Packet>,
-    /// Source and destination it came in with, where they differ from those it left with.
+    /// Source and destination it arrived with, where they differ from those it left with.
     pub translated: Option<(SocketAddr, SocketAddr)>,
     /// The end on this host that sent it.
     pub sender: Option<OtherEnd>,
-    /// The end on this host that got it.
+    /// The end on this host that received it.
     pub receiver: Option<OtherEnd>,
-    /// This host had passed the connection on, and its entry has expired.
+    /// This host had forwarded the connection, and its entry has expired.
     pub expired: Option<ExpiredEntry>,
 }
 
@@ -32,7 +32,7 @@ impl ForwardedCase {
             origin: definition(cause).origin(),
             cause,
             severity: if self.sender.is_some() || self.receiver.is_some() {
-                // The end's own record says what was lost.
+                // The record of that end has the impact.
                 Severity::Noise
             } else if is_refusal(&self.packet) {
                 Severity::Refused
@@ -47,24 +47,24 @@ impl ForwardedCase {
     fn explain(&self) -> Explanation {
         let packet = &self.packet;
         let mut explanation = Explanation {
-            summary: format!("passed on from {} to {}", packet.source, packet.destination),
+            summary: format!("forwarded from {} to {}", packet.source, packet.destination),
             ..Explanation::default()
         };
         explanation.add(
             EvidenceKind::InTransit,
             match packet.ingress_ifindex {
-                Some(_) => "it came in by one device and left by another",
-                None => "it was seen coming in before it was seen leaving",
+                Some(_) => "it arrived on one device and left on another",
+                None => "it was seen arriving before it was seen leaving",
             },
         );
         if let Some((source, destination)) = self.translated {
-            let translated = format!("it came in as {source} to {destination}");
+            let translated = format!("it arrived as {source} to {destination}");
             explanation.summary.push_str(&format!(" ({translated})"));
             explanation.add(EvidenceKind::Nat, translated);
         }
         for (kind, verb, end) in [
             (EvidenceKind::LocalSender, "sent", &self.sender),
-            (EvidenceKind::LocalReceiver, "got", &self.receiver),
+            (EvidenceKind::LocalReceiver, "received", &self.receiver),
         ] {
             if let Some(end) = end {
                 let detail = format!("{} on this host {verb} it", end.label);

@@ -16,11 +16,11 @@ pub struct LeftCase {
     pub packet: Arc<Packet>,
     /// The process with the raw socket that sent it.
     pub raw_sender: Option<ProcessName>,
-    /// The end of this host that got it.
+    /// The end on this host that received it.
     pub receiver: Option<OtherEnd>,
     /// Whether a socket of this host accepted it; absent if not known.
     pub accepted: Option<bool>,
-    /// This host had passed the connection on, and its entry has expired; looked for where a packet filter rejects.
+    /// This host had forwarded the connection, and its entry has expired; looked for where a packet filter rejects.
     pub expired: Option<ExpiredEntry>,
     /// What may be taken for granted.
     pub context: Context,
@@ -52,7 +52,7 @@ impl LeftCase {
             origin: definition.origin(),
             cause: ruling.cause,
             severity: match &self.expired {
-                // Whoever spoke had not closed.
+                // The sender of that segment had not closed.
                 Some(_) if severity == Severity::Noise => Severity::Fault,
                 Some(_) | None => severity,
             },
@@ -73,7 +73,7 @@ impl LeftCase {
         if let Some(receiver) = &self.receiver {
             explanation.add(
                 EvidenceKind::LocalReceiver,
-                format!("{} on this host got it", receiver.label),
+                format!("{} on this host received it", receiver.label),
             );
         }
         if let Some(expired) = &self.expired {
@@ -87,7 +87,7 @@ impl LeftCase {
         is_refusal(&self.packet)
     }
 
-    /// The stack answered, on a kernel that does not tell of answers without a socket.
+    /// The stack answered, on a kernel that does not report answers without a socket.
     pub(crate) fn is_unseen_answer(&self) -> bool {
         let coverage = self.context.coverage;
         matches!(self.packet.sender_socket, SenderSocket::Some(_))

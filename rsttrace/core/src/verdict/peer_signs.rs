@@ -1,7 +1,7 @@
 //! Signs that a reset does not come from the peer: one weighted table for live resets and captures.
 //!
-//! No sign alone decides: a route may change, a clock may be coarse, a neighbour may take over an address. Two that have
-//! nothing to do with each other do. After Weaver, Sommer, Paxson, "Detecting Forged TCP Reset Packets", NDSS 2009, and
+//! No sign alone decides: a route may change, a clock may be coarse, a neighbor may take over an address. Two independent
+//! signs do. After Weaver, Sommer, Paxson, "Detecting Forged TCP Reset Packets", NDSS 2009, and
 //! RFC 5961.
 
 use std::time::Duration;
@@ -20,8 +20,8 @@ pub struct Bearing {
     pub signs: Vec<(i32, Sign)>,
     /// Above zero: against the peer.
     pub weight: i32,
-    /// It answers the first segment after a silence, as a device does that has forgotten the connection; nothing shows that
-    /// somebody meant to break it.
+    /// It answers the first segment after a silence, as a device does whose entry has expired; nothing suggests
+    /// intent.
     pub forgot: bool,
 }
 
@@ -83,7 +83,7 @@ pub enum Sign {
     NearMisses(usize),
     /// A reset went the other way so near to it.
     BothWays(Duration),
-    /// The peer spoke on afterwards.
+    /// The peer kept sending after the reset.
     PeerTalksOn {
         /// After the reset.
         after: Duration,
@@ -125,18 +125,18 @@ impl Sign {
                     format!("as in {whose}")
                 } else if hops(seen) == 0 && is_odd {
                     format!(
-                        "it passed no router, but {whose} had {expected}, {} away",
+                        "it crossed no router, but {whose} had {expected}, {} away",
                         words::things(hops(expected), "router")
                     )
                 } else if is_odd {
                     format!("{whose} had {expected}")
                 } else {
-                    format!("{whose} had {expected}, which another route or start explains")
+                    format!("{whose} had {expected}, which another route or initial TTL explains")
                 };
                 format!("TTL {seen}, {how}")
             }
             Self::SourceMac { seen, usual } => format!(
-                "it came by {}, the peer's handshake by {}",
+                "it arrived from {}, the peer's handshake from {}",
                 words::mac(seen),
                 words::mac(usual)
             ),
@@ -151,7 +151,7 @@ impl Sign {
                 what,
                 silence,
             } => format!(
-                "it answers {} {what}, the first segment after {} of silence",
+                "it answers {} {what}, the first segment after {} of idle time",
                 side.our(),
                 span(silence)
             ),
@@ -161,34 +161,34 @@ impl Sign {
                 after,
                 least,
             } => format!(
-                "it came at most {} after {} {what}, the least round trip to the peer is {}",
+                "it arrived at most {} after {} {what}; the minimum RTT to the peer is {}",
                 span(after),
                 side.our(),
                 span(least)
             ),
             Self::Timestamps => {
-                "it has a window but no timestamps, which both ends had agreed on".to_owned()
+                "it has a window but no timestamps, which both ends had negotiated".to_owned()
             }
             Self::IpId(id) => {
                 format!("IP id {id} without \"don't fragment\", unlike Linux's resets")
             }
             Self::NearMisses(misses) => format!(
-                "{} with other sequence numbers came with it",
+                "{} with other sequence numbers arrived with it",
                 words::things(misses, "reset")
             ),
             Self::BothWays(apart) => format!(
-                "a reset went the other way within {}, and no end answers a reset with one",
+                "a reset went the other way within {}, and TCP does not answer a reset with a reset",
                 span(apart)
             ),
             Self::PeerTalksOn { after, ttl } => format!(
-                "{} later the peer spoke on this connection as if nothing had happened (TTL {ttl})",
+                "the peer kept sending on this connection {} later (TTL {ttl})",
                 span(after)
             ),
         }
     }
 }
 
-/// Speaks for itself: two of them are proof.
+/// Strong by itself: two of them are proof.
 const STRONG: i32 = 2;
 /// Has innocent explanations, too.
 const WEAK: i32 = 1;
@@ -203,12 +203,12 @@ impl Bearing {
         self.weight >= FOREIGN
     }
 
-    /// Something speaks against the peer, but not enough.
+    /// Some evidence against the peer, but not enough.
     pub fn is_doubtful(&self) -> bool {
         self.weight > 0 && !self.is_foreign()
     }
 
-    /// What speaks loudest against the peer, in words; absent if nothing does.
+    /// The heaviest sign against the peer, in words; absent if there is none.
     pub fn loudest(&self) -> Option<String> {
         let mut loudest: Option<&(i32, Sign)> = None;
         for sign in &self.signs {
@@ -393,7 +393,7 @@ fn answer_time(around: &Around) -> Option<(&'static str, Duration)> {
     quiet.after.map(|after| (what, after))
 }
 
-/// A peer that lives acknowledges; a device that has forgotten the connection answers the first segment after a silence.
+/// A peer that lives acknowledges; a device whose entry has expired answers the first segment after an idle period.
 fn answered_after_silence(case: &Case<'_>) -> Option<(i32, Sign)> {
     let quiet = case.around.quiet.as_ref()?;
     let (what, _) = answer_time(case.around)?;
@@ -406,7 +406,7 @@ fn answered_after_silence(case: &Case<'_>) -> Option<(i32, Sign)> {
     is_late.then_some((WEAK, sign))
 }
 
-/// The answer took less than half the least round trip. That clock may hold a delayed acknowledgement, unless the answer to our
+/// The answer took less than half the least round trip. That clock may hold a delayed ACK, unless the answer to our
 /// SYN is among its samples (the kernel keeps them for 5 minutes, net.ipv4.tcp_min_rtt_wlen) or it is longer than any delay.
 fn answered_too_soon(case: &Case<'_>) -> Option<(i32, Sign)> {
     let (what, after) = answer_time(case.around)?;
@@ -485,14 +485,14 @@ fn both_ways(case: &Case<'_>) -> Option<(i32, Sign)> {
     (is_active && apart <= BOTH_AT_ONCE).then_some((WEAK, Sign::BothWays(apart)))
 }
 
-/// Whoever has reset a connection does not speak on it any more.
+/// The sender of a reset stops sending on the connection.
 fn peer_talks_on(case: &Case<'_>) -> Option<(i32, Sign)> {
     let later = case.around.talks_on?;
     let sign = Sign::PeerTalksOn {
         after: later.after,
         ttl: later.ttl,
     };
-    // Not even the peer's own TTL speaks against that.
+    // Not even the peer's own TTL outweighs that.
     Some((PROVEN + WEAK, sign))
 }
 

@@ -25,15 +25,15 @@ pub struct SentCase {
     pub process: Option<ProcessName>,
     /// Who had the connection, where that is another process.
     pub owner: Option<ProcessName>,
-    /// The end of this host that got it.
+    /// The end on this host that received it.
     pub receiver: Option<OtherEnd>,
-    /// How long before the peer's segment a reset in the peer's name had ended the connection.
+    /// How long before the peer's segment a reset with the peer's address had ended the connection.
     pub talks_on: Option<Duration>,
-    /// It was passed on from another leg of a proxy.
+    /// It was propagated from another leg of a proxy.
     pub passed_on: Option<Reason>,
-    /// This host had passed the connection on, and its entry has expired.
+    /// This host had forwarded the connection, and its entry has expired.
     pub expired: Option<ExpiredEntry>,
-    /// No watched device saw it leave, though none was missed.
+    /// No traced interface saw it leave, though none was missed.
     pub not_seen_on_wire: bool,
     /// The process is known to have timeouts, and closed after this silence.
     pub own_timeout: Option<Quiet>,
@@ -52,7 +52,7 @@ impl SentCase {
             origin: definition.origin(),
             cause: self.ruling.cause,
             severity: match &self.expired {
-                // Whoever spoke had not closed.
+                // The sender of that segment had not closed.
                 Some(_) if severity == Severity::Noise => Severity::Fault,
                 Some(_) | None => severity,
             },
@@ -80,12 +80,12 @@ impl SentCase {
         if let Some(receiver) = &self.receiver {
             explanation.add(
                 EvidenceKind::LocalReceiver,
-                [&receiver.label, " on this host got it"].concat(),
+                [&receiver.label, " on this host received it"].concat(),
             );
         }
         if let Some(after) = self.talks_on {
             explanation.add(EvidenceKind::PeerTalksOn, format!(
-                "the connection had ended here {} earlier by a reset in the peer's name, but the peer speaks on: that reset does not look like it came from the peer",
+                "a reset with the peer's address had ended the connection here {} earlier, but the peer kept sending: that reset does not look like it came from the peer",
                 span(after)
             ));
         }
@@ -98,14 +98,14 @@ impl SentCase {
         if self.not_seen_on_wire {
             explanation.add(
                 EvidenceKind::NotSeenOnWire,
-                "no watched device saw it leave: a packet filter may have dropped it, or the link is down",
+                "no traced interface saw it leave: a packet filter may have dropped it, or the link is down",
             );
         }
         if let Some(quiet) = &self.own_timeout {
             explanation.add(
                 EvidenceKind::OwnTimeout,
                 format!(
-                    "it closed after {} without data, as at an idle timeout of its own",
+                    "it closed after {} without data, as on an idle timeout of its own",
                     words::silence(quiet.application)
                 ),
             );
@@ -114,17 +114,20 @@ impl SentCase {
         explanation
     }
 
-    /// The reset of one leg of a proxy is passed on from another.
+    /// The reset of one leg of a proxy is propagated from another.
     fn pass_on(&self, reason: &Reason, explanation: &mut Explanation) {
         let first = reason.verdict.summary();
         explanation.add(
             EvidenceKind::OwnCause,
-            format!("by itself: {}, {}", self.ruling.cause, explanation.summary),
+            format!(
+                "on this leg: {}, {}",
+                self.ruling.cause, explanation.summary
+            ),
         );
         explanation.add(
             EvidenceKind::OtherLeg,
             format!(
-                "{} after a reset of another connection of this process, which carried the same bytes: {first}",
+                "{} after a reset on another connection of this process, which carried the same bytes: {first}",
                 span(reason.after),
             ),
         );
@@ -132,7 +135,7 @@ impl SentCase {
             .process
             .as_ref()
             .map_or_else(|| "the process".to_owned(), ToString::to_string);
-        explanation.summary = format!("{who} passed a reset on: {first}");
+        explanation.summary = format!("{who} propagated a reset: {first}");
         explanation.advice = Vec::new();
     }
 
@@ -189,7 +192,7 @@ impl SentCase {
         {
             explanation.add(
                 EvidenceKind::Tombstone,
-                "no connection with these addresses and ports is remembered: it ended before the tool was there, was forgotten for want of room, or was another host's",
+                "no record of a connection with these addresses and ports: it ended before the trace started, was evicted from the table, or belonged to another host",
             );
         }
     }
@@ -198,7 +201,7 @@ impl SentCase {
         match (&self.sent.reason, self.sent.given_reason()) {
             (Some(reason), _) if self.ruling.cause == Cause::Unknown => Evidence::new(
                 EvidenceKind::KernelReason,
-                format!("the kernel's reason is {reason}, which does not tell the cause here"),
+                format!("the kernel's reason is {reason}, which does not identify the cause here"),
             ),
             (Some(_), Some(reason)) => Evidence::new(
                 EvidenceKind::KernelReason,
@@ -206,7 +209,7 @@ impl SentCase {
             ),
             (Some(_), None) => Evidence::new(
                 EvidenceKind::Inferred,
-                "the kernel names no reason; inferred from the socket and the segment",
+                "the kernel gives no reason; inferred from the socket and the segment",
             ),
             (None, _) => Evidence::new(
                 EvidenceKind::Inferred,
@@ -219,10 +222,10 @@ impl SentCase {
     pub(crate) fn subject(&self) -> String {
         match &self.process {
             Some(process) if process.role == Role::Listener => {
-                format!("the listener's process {process}")
+                format!("the listening process {process}")
             }
             Some(process) => process.to_string(),
-            None => "a process not known".to_owned(),
+            None => "an unknown process".to_owned(),
         }
     }
 
@@ -231,7 +234,7 @@ impl SentCase {
         words::after_age(self.sent.ownership.as_ref(), self.at)
     }
 
-    /// `, quiet for 60.0 s`: how long no data had moved when the application closed. Many proxies reset at their timeouts.
+    /// `, idle for 60.0 s`: how long no data had moved when the application closed. Many proxies reset at their timeouts.
     pub(crate) fn quiet_for(&self) -> String {
         let since = self
             .sent
@@ -240,7 +243,7 @@ impl SentCase {
             .and_then(|socket| socket.since_sent.min(socket.since_received));
         match since {
             // Shorter ones are think time.
-            Some(since) if since >= IDLE => format!(", quiet for {}", span(since)),
+            Some(since) if since >= IDLE => format!(", idle for {}", span(since)),
             Some(_) | None => String::new(),
         }
     }

@@ -280,7 +280,7 @@ fn shown(text: &str, most: usize) -> String {
     }
 }
 
-/// The class that gives a severity its colour.
+/// The class that gives a severity its color.
 fn class(rank: usize) -> &'static str {
     ["s0", "s1", "s2"][rank.min(2)]
 }

@@ -1,4 +1,4 @@
-//! How does a finding read?
+//! Sentences of findings.
 
 use std::time::Duration;
 
@@ -107,11 +107,11 @@ fn many(finding: &Finding) -> Many {
     }
 }
 
-/// ` after 300.0 ± 0.4 s of silence`, where that is worth telling.
+/// ` after 300.0 ± 0.4 s of idle time`, where that is notable.
 fn quiet(finding: &Finding) -> String {
     match (finding.silence(), length(finding)) {
         (Some((shortest, ..)), Some(length)) if shortest >= IDLE.as_secs_f64() => {
-            format!(" after {length} of silence")
+            format!(" after {length} of idle time")
         }
         _ => String::new(),
     }
@@ -213,8 +213,8 @@ mod tests {
         assert_eq!(
             text,
             [
-                "3 connections from 10.0.3.0/24 to port 8080 were reset after 300.0 ± 0.4 s of silence: likely an idle timeout \
-              of a device on the way; it fits IPVS (tcp timeout set to 300 s); 7 of 8 idle resets on this path came at 300.0 s"
+                "3 connections from 10.0.3.0/24 to port 8080 were reset after 300.0 ± 0.4 s of idle time: likely an idle timeout \
+              of a device on the path; it matches IPVS (tcp timeout set to 300 s); 7 of 8 idle resets on this path came at 300.0 s"
             ]
         );
     }
@@ -223,7 +223,7 @@ mod tests {
     fn silences_that_differ_are_a_range() {
         let text = told(&[silent(12.0), silent(300.0)]).concat();
         assert!(
-            text.contains("after 12.0 s to 300.0 s of silence"),
+            text.contains("after 12.0 s to 300.0 s of idle time"),
             "{text}"
         );
     }

@@ -136,7 +136,7 @@ impl Layout {
     /// Further resets like one that was shown.
     pub fn more(&self, more: &More) -> Vec<String> {
         let text = format!(
-            "+{} more like this since {}: {}",
+            "+{} similar since {}: {}",
             count(more.count),
             self.time(&more.since),
             more.label
@@ -209,7 +209,7 @@ struct Lines {
     width: usize,
     indent: usize,
     done: Vec<String>,
-    /// Columns used on the last line; the line may hold more bytes for colours.
+    /// Columns used on the last line; the line may hold more bytes for colors.
     used: usize,
     /// Blanks owed to the padding of the last cell.
     owed: usize,
@@ -232,7 +232,7 @@ impl Lines {
         self.owed = width(padded).saturating_sub(width(bare));
     }
 
-    /// Adds `bare` as `painted`; too wide for a line of its own, it is cut (and loses its colours).
+    /// Adds `bare` as `painted`; too wide for a line of its own, it is cut (and loses its colors).
     fn cell_painted(&mut self, bare: &str, painted: &str) {
         let fresh = self.used == 0 || self.used == self.indent && self.last_is_blank();
         let start = if fresh { self.used } else { self.indent };

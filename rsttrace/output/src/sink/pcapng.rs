@@ -53,7 +53,7 @@ impl Place for File {
 pub struct Written {
     /// Frames in the file, those that still wait included.
     pub frames: u64,
-    /// Resets whose sequence or acknowledgement number is not known: there is no segment to write.
+    /// Resets whose sequence or acknowledgment number is not known: there is no segment to write.
     pub unknown: u64,
     /// Frames that could not be written.
     pub lost: u64,
@@ -67,10 +67,10 @@ impl Written {
             unknown,
             lost,
         } = *self;
-        let mut text = format!("{name}: {} resets as packets", count(frames));
+        let mut text = format!("{name}: {} resets written as packets", count(frames));
         if unknown > 0 {
             text.push_str(&format!(
-                "; {} left out, whose numbers are not known",
+                "; {} skipped (sequence numbers unknown)",
                 count(unknown)
             ));
         }
@@ -214,7 +214,7 @@ impl<P: Place> Pcapng<P> {
         let number = u32::try_from(self.interfaces.len()).unwrap_or(u32::MAX);
         let called = match name {
             Some(name) => option(OptionCode::IfName, comment::line(name).as_bytes()),
-            None => option(OptionCode::IfDescription, b"interface not known"),
+            None => option(OptionCode::IfDescription, b"unknown interface"),
         };
         let is_described = push(
             &mut self.pending,
@@ -252,7 +252,7 @@ impl<P: Place> Pcapng<P> {
     fn give_up_waiting(&mut self, error: &io::Error) {
         if !self.warned {
             warn!(
-                "{}: {error}; resets are missing there from now on, the trace goes on",
+                "{}: {error}; no further resets are written there; tracing continues",
                 self.name
             );
         }
@@ -431,7 +431,7 @@ mod tests {
         let EnhancedPacketOption::Comment(comment) = &frame.options[0] else {
             panic!("{frame:?}");
         };
-        assert!(comment.starts_with("silent 300.0 s, then our write was reset"));
+        assert!(comment.starts_with("idle for 300.0 s; RST arrived 0.4 ms after our next write"));
         assert!(comment.contains("\nmiddlebox idle_timeout likely"));
     }
 
@@ -454,11 +454,7 @@ mod tests {
         let mut file = Pcapng::new(Disk::of(1 << 20), "x.pcapng", Machine::default());
         file.record(&record("unknown_minimal"));
         assert_eq!(file.written().unknown, 1);
-        assert!(
-            file.describe().contains("1 left out"),
-            "{}",
-            file.describe()
-        );
+        assert!(file.describe().contains("1 skipped"), "{}", file.describe());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::record::{Direction, SuppressedRecord};
 use crate::text;
 use crate::words;
 
-/// `+41,233 more port_closed from 203.0.113.0/24, port 9999: counted, not described`.
+/// `+41,233 more port_closed from 203.0.113.0/24, port 9999: suppressed (counted only)`.
 pub(super) fn sentence(sum: &SuppressedRecord) -> String {
     let what = match (sum.cause, sum.direction) {
         (Some(cause), _) => cause.to_string(),
@@ -14,7 +14,7 @@ pub(super) fn sentence(sum: &SuppressedRecord) -> String {
                 Some(Direction::Sent) => "resets sent",
                 Some(Direction::Received) => "resets received",
                 Some(Direction::Forwarded) => "resets forwarded",
-                Some(Direction::Observed) => "resets that came in",
+                Some(Direction::Observed) => "resets observed",
                 None => "resets",
             };
             match sum.reason.as_deref().or(sum.state.as_deref()) {
@@ -32,7 +32,7 @@ pub(super) fn sentence(sum: &SuppressedRecord) -> String {
     };
     let port = match (sum.local_port, sum.remote_port) {
         (Some(port), _) => format!("port {port}"),
-        (None, Some(port)) => format!("their port {port}"),
+        (None, Some(port)) => format!("remote port {port}"),
         (None, None) => "many ports".to_owned(),
     };
     let network = sum
@@ -40,7 +40,7 @@ pub(super) fn sentence(sum: &SuppressedRecord) -> String {
         .as_deref()
         .map_or("many networks".into(), text::escape);
     format!(
-        "+{} more {what} {toward} {network}, {port}: counted, not described",
+        "+{} more {what} {toward} {network}, {port}: suppressed (counted only)",
         words::count(sum.count)
     )
 }
@@ -67,7 +67,7 @@ mod tests {
             remote_port: None,
             remote_network: Some("203.0.113.0/24".to_owned()),
         };
-        let end = ": counted, not described";
+        let end = ": suppressed (counted only)";
         assert_eq!(
             sentence(&sum),
             format!("+41,233 more port_closed from 203.0.113.0/24, port 9999{end}")
@@ -94,7 +94,7 @@ mod tests {
         assert_eq!(
             sentence(&received),
             format!(
-                "+41,233 more resets received (ESTABLISHED) from 203.0.113.0/24, their port 443{end}"
+                "+41,233 more resets received (ESTABLISHED) from 203.0.113.0/24, remote port 443{end}"
             )
         );
     }

@@ -67,7 +67,7 @@ impl<P: Place + Send + 'static> Packets<P> {
                 Err(Refused::Full | Refused::Ended) => {
                     if *lost == 0 {
                         warn!(
-                            "{name}: the disk, or the reader, does not follow; resets that are missing there are counted"
+                            "{name}: the disk or the reader is too slow; resets missing there are counted"
                         );
                     }
                     *lost += 1;
@@ -101,7 +101,7 @@ impl<P: Place + Send + 'static> Packets<P> {
                 }
                 .describe(&name),
                 None => format!(
-                    "{name}: it does not take what is left; some of {} resets are missing there",
+                    "{name}: could not write the rest; some of {} resets are missing there",
                     crate::words::count(handed + lost)
                 ),
             },
@@ -222,7 +222,7 @@ mod tests {
         drop(go);
         let told = packets.finish();
         assert!(told.contains("could not be written"), "{told}");
-        let (frames, lost) = told.split_once(" resets as packets; ").unwrap();
+        let (frames, lost) = told.split_once(" resets written as packets; ").unwrap();
         let number = |text: &str| -> u64 {
             let digits = text.chars().filter(char::is_ascii_digit);
             digits.collect::<String>().parse().unwrap()

@@ -1,6 +1,6 @@
-//! What would have kept an idle connection, or ended it politely?
+//! Settings that keep an idle connection open, or end it with a FIN.
 //!
-//! What helps depends on what the timer counts: a box between the ends counts packets, so keepalive helps; a proxy or
+//! What helps depends on what the timer counts: a device on the path counts packets, so keepalive helps; a proxy or
 //! a server counts its application's data, so it does not.
 
 use std::time::Duration;
@@ -78,7 +78,7 @@ fn keepalive_helps(situation: &IdleSituation<'_>) -> bool {
     situation.transparent
         || suspects(situation)
             .find_map(|found| found.keepalive_helps)
-            // Who closes politely has a connection of its own.
+            // An end that closes with a FIN has a connection of its own.
             .unwrap_or(situation.mode != IdleMode::FinAtExpiry)
 }
 
@@ -112,10 +112,10 @@ fn below(situation: &IdleSituation<'_>) -> String {
     let late = situation.mode == IdleMode::LateRst && situation.timeout.is_none();
     match timeout(situation).map(words::span) {
         None => format!(
-            ", well below the {} that were too long",
+            ", well below the {} of idle time that was too long",
             words::silence(situation.silence)
         ),
-        Some(least) if late => format!(", below each timeout that fits ({least} and longer)"),
+        Some(least) if late => format!(", below every timeout that matches ({least} and longer)"),
         Some(timeout) => format!(", below the timeout of {timeout}"),
     }
 }
@@ -156,14 +156,14 @@ fn by_keepalive(situation: &IdleSituation<'_>) -> Vec<String> {
                 advice.push(turn_on(place, own, seconds, &below));
                 if now.from_sysctl {
                     advice.push(format!(
-                        "`sysctl -w net.ipv4.tcp_keepalive_time={seconds}` serves sockets without a TCP_KEEPIDLE of their own, but does nothing while SO_KEEPALIVE is off"
+                        "`sysctl -w net.ipv4.tcp_keepalive_time={seconds}` applies to sockets without their own TCP_KEEPIDLE, but has no effect while SO_KEEPALIVE is off"
                     ));
                 }
             }
             None => advice.push(match own {
-                Some(own) => format!("see that keepalive is on in {place}: {own}{below}"),
+                Some(own) => format!("make sure that keepalive is on in {place}: {own}{below}"),
                 None => format!(
-                    "see that SO_KEEPALIVE is on with TCP_KEEPIDLE {seconds} (seconds){below}"
+                    "make sure that SO_KEEPALIVE is on with TCP_KEEPIDLE {seconds} (seconds){below}"
                 ),
             }),
         }
@@ -194,7 +194,7 @@ fn in_vain(now: KeepaliveNow) -> String {
         .map(|time| format!(" after {}", words::span(time)))
         .unwrap_or_default();
     format!(
-        "keepalive does not help here: it is on and probes{time}, but what timed out does not count probes, or never got them; have the application send something instead"
+        "keepalive does not help here: it is on and probes{time}, but whatever timed out ignores probes or did not receive them; have the application send data instead"
     )
 }
 
@@ -230,7 +230,7 @@ fn have_it_send(timeout: Option<Duration>) -> String {
             words::span(Duration::from_secs(seconds))
         )
     });
-    format!("have the application send something{often}")
+    format!("have the application send data{often}")
 }
 
 fn useless_keepalive(now: Option<KeepaliveNow>) -> String {
@@ -240,7 +240,7 @@ fn useless_keepalive(now: Option<KeepaliveNow>) -> String {
         None => "",
     };
     format!(
-        "TCP keepalive{state} does not help here: the kernel answers the probes, and the timer counts the application's data only"
+        "TCP keepalive{state} does not help here: the kernel answers the probes, and the timer counts application data only"
     )
 }
 
@@ -260,10 +260,10 @@ fn own_timer(situation: &IdleSituation<'_>) -> Vec<String> {
     let limit = span.unwrap_or_else(|| "this end does".to_owned());
     vec![
         format!(
-            "make {what} longer than the other end keeps idle connections, so that the other end closes first"
+            "make {what} longer than the peer keeps idle connections, so that the peer closes first"
         ),
         format!(
-            "or have the other end close idle connections before {limit}: its pool's or balancer's idle timeout"
+            "or have the peer close idle connections before {limit}: the idle timeout of its pool or load balancer"
         ),
         useless_keepalive(situation.keepalive),
     ]
@@ -294,9 +294,7 @@ fn raise(situation: &IdleSituation<'_>) -> Option<String> {
     let fixed = fixed.join(" and ");
     match (settings.is_empty(), fixed.is_empty()) {
         (true, true) => None,
-        (true, false) => Some(format!(
-            "put something in the place of {fixed}, whose timeout cannot be changed"
-        )),
+        (true, false) => Some(format!("replace {fixed}, whose timeout cannot be changed")),
         (false, true) => Some(format!(
             "raise the idle timeout: {}",
             settings.join(", or ")
@@ -395,7 +393,7 @@ mod tests {
             advice,
             [
                 "turn SO_KEEPALIVE on for this socket, with TCP_KEEPIDLE 150 (seconds), below the timeout of 5 min 0 s",
-                "`sysctl -w net.ipv4.tcp_keepalive_time=150` serves sockets without a TCP_KEEPIDLE of their own, but does nothing while SO_KEEPALIVE is off",
+                "`sysctl -w net.ipv4.tcp_keepalive_time=150` applies to sockets without their own TCP_KEEPIDLE, but has no effect while SO_KEEPALIVE is off",
             ]
         );
     }
@@ -453,7 +451,7 @@ mod tests {
             ),
             "{advice:?}"
         );
-        assert!(advice[0].contains("have the application send something"));
+        assert!(advice[0].contains("have the application send data"));
     }
 
     #[test]
@@ -462,14 +460,14 @@ mod tests {
             keepalive: None,
             ..late(&[])
         };
-        assert!(for_idle(&situation)[0].starts_with("see that SO_KEEPALIVE is on"));
+        assert!(for_idle(&situation)[0].starts_with("make sure that SO_KEEPALIVE is on"));
         let situation = IdleSituation {
             process: Some("postgres"),
             ..situation
         };
         assert_eq!(
             for_idle(&situation)[0],
-            "see that keepalive is on in postgres: `tcp_keepalives_idle = 150`, below the timeout of 5 min 0 s"
+            "make sure that keepalive is on in postgres: `tcp_keepalives_idle = 150`, below the timeout of 5 min 0 s"
         );
     }
 
@@ -515,7 +513,7 @@ mod tests {
         assert_eq!(advice.len(), 3);
         // The connection tracking of a router, 300 s, fits as well.
         assert!(advice[0].ends_with(
-            "TCP_KEEPIDLE 150 (seconds), below each timeout that fits (5 min 0 s and longer)"
+            "TCP_KEEPIDLE 150 (seconds), below every timeout that matches (5 min 0 s and longer)"
         ));
         assert_eq!(
             advice[2],
@@ -555,9 +553,9 @@ mod tests {
         assert_eq!(
             advice,
             [
-                "raise the idle timeout: attribute `idle_timeout.timeout_seconds` (1 to 4000 s) for AWS ALB, or `ConnectionSettings.IdleTimeout` (1 to 4000 s) for AWS CLB, above the application's longest pause, or have the application send something at least every 30.0 s",
+                "raise the idle timeout: attribute `idle_timeout.timeout_seconds` (1 to 4000 s) for AWS ALB, or `ConnectionSettings.IdleTimeout` (1 to 4000 s) for AWS CLB, above the application's longest pause, or have the application send data at least every 30.0 s",
                 "or close idle connections here first: the connection pool's idle timeout below 1 min 0 s",
-                "TCP keepalive (it is on) does not help here: the kernel answers the probes, and the timer counts the application's data only",
+                "TCP keepalive (it is on) does not help here: the kernel answers the probes, and the timer counts application data only",
             ]
         );
     }
@@ -590,7 +588,7 @@ mod tests {
         let advice = for_idle(&situation);
         assert_eq!(
             advice[0],
-            "make `keepalive_timeout` (`proxy_timeout` for stream) of nginx, now 1 min 15 s, longer than the other end keeps idle connections, so that the other end closes first"
+            "make `keepalive_timeout` (`proxy_timeout` for stream) of nginx, now 1 min 15 s, longer than the peer keeps idle connections, so that the peer closes first"
         );
         assert!(advice[1].contains("before 1 min 15 s"));
         let someone = IdleSituation {
@@ -660,10 +658,7 @@ mod tests {
             timeout: Some(Duration::from_millis(900)),
             ..late(&[])
         };
-        assert_eq!(
-            for_idle(&situation),
-            ["have the application send something"]
-        );
+        assert_eq!(for_idle(&situation), ["have the application send data"]);
     }
 
     #[test]

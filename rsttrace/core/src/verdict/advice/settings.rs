@@ -1,4 +1,4 @@
-//! What are the settings called: of programs at this end, of devices on the path, of what takes servers out of service?
+//! Names of settings: programs at this end, devices on the path, draining of servers.
 
 use crate::event::Environment;
 

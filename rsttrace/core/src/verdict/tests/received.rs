@@ -131,7 +131,7 @@ fn a_late_reset_tells_the_silence_before_our_write() {
     let record = only(run(vec![event(0, Scene::new().received(socket))]));
     assert_eq!(
         record.verdict.summary(),
-        "10.0.0.2:40000 reset the connection after 12.3 s: silent 5 min 0 s, then our write was reset in 0.4 ms"
+        "10.0.0.2:40000 reset the connection after 12.3 s: idle for 5 min 0 s; RST arrived 0.4 ms after our next write"
     );
     assert_eq!(record.idle.and_then(|idle| idle.quiet_before), Some(300.0));
 }

@@ -303,7 +303,7 @@ fn answers_without_a_socket_name_whom_the_tombstone_remembers() {
     let record = only(run(vec![event(0, port)]));
     assert_eq!(
         record.verdict.summary(),
-        "nobody listens on 8080; until 40.0 s ago exporter[311] did"
+        "no listener on port 8080 (exporter[311] stopped listening 40.0 s ago)"
     );
 }
 

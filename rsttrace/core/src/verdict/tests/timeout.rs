@@ -246,8 +246,8 @@ fn a_fin_after_a_silence_and_the_reset_that_came_of_it() {
     assert_eq!(record.idle.and_then(|idle| idle.quiet_before), Some(3.0));
     assert_eq!(
         record.verdict.summary(),
-        "10.0.0.2:40000 closed the connection when it had been silent for 3.0 s, and reset our write 1.0 s later; \
-         this is the idle timeout of \"edge\" (3.0 s, from the configuration)"
+        "10.0.0.2:40000 closed the connection when it had been idle for 3.0 s, and reset our write 1.0 s later; \
+         this matches the idle timeout of \"edge\" (3.0 s, from the configuration)"
     );
     // The FIN came with data, or soon after it: nobody waited.
     assert_eq!(fin(0).judged(edge()).verdict.cause, Cause::ResetByPeer);
@@ -326,7 +326,10 @@ fn many_connections_at_one_instant_are_no_timeout() {
         assert!(has(record, "burst"));
         assert_eq!(mode(record), None);
         assert!(
-            record.verdict.summary().contains("with it 7 connections"),
+            record
+                .verdict
+                .summary()
+                .contains("7 connections on this path were reset with it"),
             "{}",
             record.verdict.summary()
         );

@@ -355,7 +355,7 @@ fn ranking<K: Clone + Eq + Hash + Ord>(
     }
 }
 
-/// What the colours mean.
+/// What the colors mean.
 fn legend(counts: Counts) -> Markup {
     html! {
         ul .legend {

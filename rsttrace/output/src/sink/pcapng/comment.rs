@@ -38,7 +38,7 @@ pub(super) fn comment(record: &Record) -> String {
     }
     if let Some(quiet) = record.idle.as_ref().and_then(|idle| idle.quiet_before) {
         let quiet = Duration::try_from_secs_f64(quiet).unwrap_or_default();
-        lines.push(format!("silent for {} before it", words::silence(quiet)));
+        lines.push(format!("idle for {} before it", words::silence(quiet)));
     }
     let advice = verdict.advice().iter().take(ADVICE);
     lines.extend(advice.map(|advice| format!("→ {}", line(advice))));
@@ -48,7 +48,7 @@ pub(super) fn comment(record: &Record) -> String {
         .is_none_or(|packet| packet.ttl.is_none())
     {
         lines.push(
-            "rebuilt from the kernel's state: not seen on the wire; TTL 0 stands for \"not known\""
+            "reconstructed from kernel state: not seen on the wire; TTL 0 means \"unknown\""
                 .to_owned(),
         );
     }
@@ -106,6 +106,6 @@ mod tests {
         ))
         .unwrap();
         assert!(!comment(&record).contains("not seen on the wire"));
-        assert!(comment(&record).contains("silent for 300.0 s before it"));
+        assert!(comment(&record).contains("idle for 300.0 s before it"));
     }
 }

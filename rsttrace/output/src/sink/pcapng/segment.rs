@@ -12,7 +12,7 @@ use crate::record::{Packet, Record};
 /// Stands for a TTL that is not known: no segment on a wire has it.
 const NO_TTL: u8 = 0;
 
-/// IP and TCP headers with right checksums; `None` if sequence or acknowledgement number are not known, or the ends are
+/// IP and TCP headers with right checksums; `None` if sequence or acknowledgment number are not known, or the ends are
 /// of two families.
 pub(super) fn rebuild(record: &Record) -> Option<Vec<u8>> {
     let packet = record.packet.as_ref()?;
