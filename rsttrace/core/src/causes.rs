@@ -16,7 +16,7 @@ use crate::record::{
 use crate::verdict::{AcceptedCase, ArrivedCase, CapturedCase, LeftCase, SentCase};
 
 macro_rules! causes {
-    ($($module:ident $cause:ident),* $(,)?) => {
+    ($($(#[doc = $doc:literal])* $module:ident $cause:ident,)*) => {
         $(mod $module;)*
 
         /// All that is particular to a cause.
@@ -28,36 +28,7 @@ macro_rules! causes {
     };
 }
 
-causes! {
-    close_with_unread_data CloseWithUnreadData,
-    killed_with_unread_data KilledWithUnreadData,
-    linger_zero LingerZero,
-    linger2 Linger2,
-    disconnect Disconnect,
-    listener_closed ListenerClosed,
-    socket_destroyed SocketDestroyed,
-    keepalive_timeout KeepaliveTimeout,
-    out_of_memory OutOfMemory,
-    orphan_timeout OrphanTimeout,
-    port_closed PortClosed,
-    half_open HalfOpen,
-    data_after_close DataAfterClose,
-    late_synack LateSynack,
-    accept_queue_overflow AcceptQueueOverflow,
-    stray_ack StrayAck,
-    bad_handshake BadHandshake,
-    mptcp Mptcp,
-    firewall_reject FirewallReject,
-    connection_refused ConnectionRefused,
-    reset_by_peer ResetByPeer,
-    idle_timeout IdleTimeout,
-    not_from_peer NotFromPeer,
-    blind_attempt BlindAttempt,
-    raw_socket RawSocket,
-    forwarded Forwarded,
-    propagated Propagated,
-    unknown Unknown,
-}
+rsttrace_model::for_each_cause!(causes);
 
 pub use idle_timeout::{Timeout, judge_timeout, path_lesson, silence_evidence};
 pub use unknown::Why;
@@ -101,7 +72,7 @@ pub trait Definition: Sync {
 
     /// One sentence about a reset of the TCP stack.
     fn sentence(&self, _case: &SentCase) -> String {
-        self.doc().brief.to_owned()
+        self.doc().happened.to_owned()
     }
 
     /// What to change.
@@ -116,7 +87,7 @@ pub trait Definition: Sync {
 
     /// Explains a reset that left without the TCP stack.
     fn left(&self, _case: &LeftCase, explanation: &mut Explanation) {
-        self.doc().brief.clone_into(&mut explanation.summary);
+        self.doc().happened.clone_into(&mut explanation.summary);
     }
 
     /// Who is behind an accepted reset, and how sure that is.
@@ -126,7 +97,7 @@ pub trait Definition: Sync {
 
     /// Explains an accepted reset.
     fn accepted(&self, _case: &AcceptedCase, explanation: &mut Explanation) {
-        self.doc().brief.clone_into(&mut explanation.summary);
+        self.doc().happened.clone_into(&mut explanation.summary);
     }
 
     /// Who is behind a reset that no socket accepted, and how sure that is.
@@ -136,7 +107,7 @@ pub trait Definition: Sync {
 
     /// Explains a reset that no socket accepted.
     fn arrived(&self, _case: &ArrivedCase, explanation: &mut Explanation) {
-        self.doc().brief.clone_into(&mut explanation.summary);
+        self.doc().happened.clone_into(&mut explanation.summary);
     }
 
     /// What a captured reset costs.
@@ -151,15 +122,13 @@ pub trait Definition: Sync {
 
     /// Explains a captured reset.
     fn captured(&self, _case: &CapturedCase, explanation: &mut Explanation) {
-        self.doc().brief.clone_into(&mut explanation.summary);
+        self.doc().happened.clone_into(&mut explanation.summary);
     }
 }
 
 /// Documentation of a cause.
 #[derive(Clone, Copy, Debug)]
 pub struct Doc {
-    /// One sentence, for `--help` and the schema.
-    pub brief: &'static str,
     /// What happened.
     pub happened: &'static str,
     /// Evidence for it.

@@ -262,10 +262,11 @@ pub trait Named: Copy + Send + Sync + 'static {
 
 /// Declares an enum of the schema: its JSON names are its variants in snake_case, `name()` gives the same, `ALL` lists them.
 macro_rules! names {
-    ($(#[$meta:meta])* pub enum $type:ident { $($(#[doc = $doc:literal])* $variant:ident => $name:literal),* $(,)? }) => {
+    ($(#[$meta:meta])* pub enum $type:ident { $($(#[doc = $doc:literal])* $variant:ident => $name:expr),* $(,)? }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-        pub enum $type { $($(#[doc = $doc])* #[serde(rename = $name)] $variant),* }
+        #[serde(rename_all = "snake_case")]
+        pub enum $type { $($(#[doc = $doc])* $variant),* }
 
         impl $type {
             /// Every value, in the order of the documentation.
@@ -331,67 +332,82 @@ names! {
     }
 }
 
-names! {
-    /// Cause of a reset.
-    pub enum Cause {
-        /// close() with unread data in the receive buffer (RFC 2525 section 2.17).
-        CloseWithUnreadData => "close_with_unread_data",
-        /// The process was killed with unread data in the receive buffer.
-        KilledWithUnreadData => "killed_with_unread_data",
-        /// close() with SO_LINGER {1, 0}.
-        LingerZero => "linger_zero",
-        /// close() in FIN_WAIT2 with a negative TCP_LINGER2.
-        Linger2 => "linger2",
-        /// connect(AF_UNSPEC), or a disconnect with unsent data.
-        Disconnect => "disconnect",
-        /// The listening socket was closed with connections in its accept queue.
-        ListenerClosed => "listener_closed",
-        /// Another process destroyed the socket (`ss -K`, bpf_sock_destroy).
-        SocketDestroyed => "socket_destroyed",
-        /// The peer did not answer keepalive probes.
-        KeepaliveTimeout => "keepalive_timeout",
-        /// Too many orphaned sockets, or tcp_mem exhausted.
-        OutOfMemory => "out_of_memory",
-        /// An orphaned socket timed out in FIN_WAIT2.
-        OrphanTimeout => "orphan_timeout",
-        /// SYN to a port without a listener.
-        PortClosed => "port_closed",
-        /// Segment for a connection that no longer exists on this host.
-        HalfOpen => "half_open",
-        /// The peer sent data after the application had closed the socket.
-        DataAfterClose => "data_after_close",
-        /// SYN-ACK for a connection attempt that was already abandoned.
-        LateSynack => "late_synack",
-        /// Accept queue full with tcp_abort_on_overflow set.
-        AcceptQueueOverflow => "accept_queue_overflow",
-        /// A listener received a segment of an unknown connection.
-        StrayAck => "stray_ack",
-        /// Invalid ACK, SYN or timestamp during the handshake.
-        BadHandshake => "bad_handshake",
-        /// Reset of an MPTCP subflow.
-        Mptcp => "mptcp",
-        /// A packet filter on this host rejects with tcp-reset.
-        FirewallReject => "firewall_reject",
-        /// The peer answered our SYN with a reset.
-        ConnectionRefused => "connection_refused",
-        /// Reset from the peer without a more specific cause.
-        ResetByPeer => "reset_by_peer",
-        /// The idle time matches a known or learned timeout.
-        IdleTimeout => "idle_timeout",
-        /// The reset does not come from the peer, according to TTL, timing or sequence numbers.
-        NotFromPeer => "not_from_peer",
-        /// Rejected reset: out of window, or answered with a challenge ACK (RFC 5961); the connection stays up.
-        BlindAttempt => "blind_attempt",
-        /// Sent through a raw socket on this host.
-        RawSocket => "raw_socket",
-        /// Forwarded by this host.
-        Forwarded => "forwarded",
-        /// A proxy on this host reset one connection because the other one was reset.
-        Propagated => "propagated",
-        /// Not known; the evidence says what was missing.
-        Unknown => "unknown",
-    }
+/// Calls the macro `$then` with every cause, in the order of the documentation: what it means, its name in JSON, which is that of
+/// its module in `rsttrace_core::causes`, and its variant of [`Cause`].
+#[macro_export]
+macro_rules! for_each_cause {
+    ($then:ident) => {
+        $then! {
+            /// close() with unread data in the receive buffer (RFC 2525 section 2.17).
+            close_with_unread_data CloseWithUnreadData,
+            /// The process was killed with unread data in the receive buffer.
+            killed_with_unread_data KilledWithUnreadData,
+            /// close() with SO_LINGER {1, 0}.
+            linger_zero LingerZero,
+            /// close() in FIN_WAIT2 with a negative TCP_LINGER2.
+            linger2 Linger2,
+            /// connect(AF_UNSPEC), or a disconnect with unsent data.
+            disconnect Disconnect,
+            /// The listening socket was closed with connections in its accept queue.
+            listener_closed ListenerClosed,
+            /// Another process destroyed the socket (`ss -K`, bpf_sock_destroy).
+            socket_destroyed SocketDestroyed,
+            /// The peer did not answer keepalive probes.
+            keepalive_timeout KeepaliveTimeout,
+            /// Too many orphaned sockets, or tcp_mem exhausted.
+            out_of_memory OutOfMemory,
+            /// An orphaned socket timed out in FIN_WAIT2.
+            orphan_timeout OrphanTimeout,
+            /// SYN to a port without a listener.
+            port_closed PortClosed,
+            /// Segment for a connection that no longer exists on this host.
+            half_open HalfOpen,
+            /// The peer sent data after the application had closed the socket.
+            data_after_close DataAfterClose,
+            /// SYN-ACK for a connection attempt that was already abandoned.
+            late_synack LateSynack,
+            /// Accept queue full with tcp_abort_on_overflow set.
+            accept_queue_overflow AcceptQueueOverflow,
+            /// A listener received a segment of an unknown connection.
+            stray_ack StrayAck,
+            /// Invalid ACK, SYN or timestamp during the handshake.
+            bad_handshake BadHandshake,
+            /// Reset of an MPTCP subflow.
+            mptcp Mptcp,
+            /// A packet filter on this host rejects with tcp-reset.
+            firewall_reject FirewallReject,
+            /// The peer answered our SYN with a reset.
+            connection_refused ConnectionRefused,
+            /// Reset from the peer without a more specific cause.
+            reset_by_peer ResetByPeer,
+            /// The idle time matches a known or learned timeout.
+            idle_timeout IdleTimeout,
+            /// The reset does not come from the peer, according to TTL, timing or sequence numbers.
+            not_from_peer NotFromPeer,
+            /// Rejected reset: out of window, or answered with a challenge ACK (RFC 5961); the connection stays up.
+            blind_attempt BlindAttempt,
+            /// Sent through a raw socket on this host.
+            raw_socket RawSocket,
+            /// Forwarded by this host.
+            forwarded Forwarded,
+            /// A proxy on this host reset one connection because the other one was reset.
+            propagated Propagated,
+            /// Not known; the evidence says what was missing.
+            unknown Unknown,
+        }
+    };
 }
+
+macro_rules! cause_enum {
+    ($($(#[doc = $doc:literal])* $name:ident $variant:ident,)*) => {
+        names! {
+            /// Cause of a reset.
+            pub enum Cause { $($(#[doc = $doc])* $variant => stringify!($name),)* }
+        }
+    };
+}
+
+for_each_cause!(cause_enum);
 
 names! {
     /// Impact of a reset.
@@ -898,4 +914,34 @@ pub struct CapturePoint {
 pub fn sample() -> Record {
     let text = include_str!("../../tests/data/records/idle_timeout_middlebox.json");
     serde_json::from_str(text).unwrap()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names_are_those_of_json<T: Named + Serialize>() {
+        for value in T::ALL {
+            let json = serde_json::to_string(value).expect("JSON");
+            assert_eq!(json.trim_matches('"'), value.name());
+        }
+    }
+
+    #[test]
+    fn names_in_json_filters_and_tables_agree() {
+        names_are_those_of_json::<Cause>();
+        names_are_those_of_json::<Origin>();
+        names_are_those_of_json::<Severity>();
+        names_are_those_of_json::<Confidence>();
+        names_are_those_of_json::<Direction>();
+        names_are_those_of_json::<EvidenceKind>();
+        names_are_those_of_json::<Role>();
+        names_are_those_of_json::<Quality>();
+        names_are_those_of_json::<Form>();
+        names_are_those_of_json::<IdleMode>();
+        names_are_those_of_json::<Basis>();
+        names_are_those_of_json::<Bound>();
+        names_are_those_of_json::<Vantage>();
+        names_are_those_of_json::<LinkRole>();
+    }
 }

@@ -2,9 +2,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use rsttrace::causes::{definition, docs};
-use rsttrace::cli::schema::{Kind, document};
-use rsttrace::record::{Cause, EvidenceKind};
+use rsttrace::causes::docs;
+use rsttrace::record::EvidenceKind;
 
 /// Fails where the part of docs/CAUSES.md that is marked with `name` is not `expected`.
 fn assert_part(name: &str, expected: &str) {
@@ -40,19 +39,4 @@ fn the_page_of_causes_is_as_the_causes_say() {
 fn the_page_names_every_kind_of_evidence() {
     assert_part("evidence", &docs::evidence());
     assert!(docs::evidence().lines().count() == EvidenceKind::ALL.len() + 2);
-}
-
-#[test]
-fn the_schema_describes_a_cause_as_its_file_does() {
-    let schema = document(Kind::Reset);
-    let described = schema["$defs"]["Cause"]["oneOf"].as_array().unwrap();
-    assert_eq!(described.len(), Cause::ALL.len());
-    for (cause, described) in Cause::ALL.iter().zip(described) {
-        assert_eq!(described["const"], cause.name());
-        assert_eq!(
-            described["description"],
-            definition(*cause).doc().brief,
-            "{cause}"
-        );
-    }
 }

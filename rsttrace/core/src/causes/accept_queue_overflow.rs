@@ -11,7 +11,6 @@ pub struct AcceptQueueOverflow;
 impl Definition for AcceptQueueOverflow {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "Accept queue full with tcp_abort_on_overflow set.",
             happened: "the accept queue was full and `tcp_abort_on_overflow` is set",
             known: "reason INVALID_SYN for a segment without SYN at a listener",
             remedy: "accept faster, or raise the backlog and `net.core.somaxconn`",

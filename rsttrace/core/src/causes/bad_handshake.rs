@@ -11,7 +11,6 @@ pub struct BadHandshake;
 impl Definition for BadHandshake {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "Invalid ACK, SYN or timestamp during the handshake.",
             happened: "an ACK, SYN or timestamp was invalid during the handshake",
             known: "the kernel's reason says which",
             remedy: "check for an old connection with the same ports, or for NAT",

@@ -12,7 +12,6 @@ pub struct BlindAttempt;
 impl Definition for BlindAttempt {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "Rejected reset: out of window, or answered with a challenge ACK (RFC 5961); the connection stays up.",
             happened: "the reset was rejected: in the window without the expected sequence number (challenge ACK, RFC 5961), or out of window; the connection stays up",
             known: "the socket expected another sequence number. If the reset has the peer's TTL, is the only one rejected, and the next was accepted, it overtook the peer's own data instead (`reset_by_peer`, *possible*)",
             remedy: "–",

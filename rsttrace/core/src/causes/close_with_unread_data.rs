@@ -12,7 +12,6 @@ pub struct CloseWithUnreadData;
 impl Definition for CloseWithUnreadData {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "close() with unread data in the receive buffer (RFC 2525 section 2.17).",
             happened: "close() or exit with unread data in the receive buffer: the kernel sends RST instead of FIN (RFC 2525 section 2.17)",
             known: "reason TCP_ABORT_ON_CLOSE",
             remedy: "read to the end of the stream before close(), or shutdown(SHUT_WR) and drain first",

@@ -11,7 +11,6 @@ pub struct ConnectionRefused;
 impl Definition for ConnectionRefused {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "The peer answered our SYN with a reset.",
             happened: "a reset answered our SYN",
             known: "accepted in SYN_SENT",
             remedy: "start the service there, or open the port",

@@ -14,7 +14,6 @@ pub struct DataAfterClose;
 impl Definition for DataAfterClose {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "The peer sent data after the application had closed the socket.",
             happened: "the peer sent data after the application had closed the socket",
             known: "reasons TCP_ABORT_ON_DATA, TCP_TIMEWAIT_SOCKET",
             remedy: "nothing, unless data was lost (*fault*)",

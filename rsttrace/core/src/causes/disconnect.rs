@@ -11,7 +11,6 @@ pub struct Disconnect;
 impl Definition for Disconnect {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "connect(AF_UNSPEC), or a disconnect with unsent data.",
             happened: "connect(AF_UNSPEC) on a live connection, or a disconnect with unsent data",
             known: "reason TCP_STATE without shutdown, or TCP_DISCONNECT_WITH_DATA",
             remedy: "–",

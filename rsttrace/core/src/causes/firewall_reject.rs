@@ -11,7 +11,6 @@ pub struct FirewallReject;
 impl Definition for FirewallReject {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "A packet filter on this host rejects with tcp-reset.",
             happened: "an nftables or iptables rule rejected the segment with tcp-reset",
             known: "it left without a socket, in the form of an answer, and no tracepoint reported it",
             remedy: "find the rule: `nft list ruleset`, `iptables -S`",

@@ -8,7 +8,6 @@ pub struct Forwarded;
 impl Definition for Forwarded {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "Forwarded by this host.",
             happened: "the reset passed through this host",
             known: "arrived on one device and left on another",
             remedy: "look at the host that sent it",

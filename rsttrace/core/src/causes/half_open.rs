@@ -13,7 +13,6 @@ pub struct HalfOpen;
 impl Definition for HalfOpen {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "Segment for a connection that no longer exists on this host.",
             happened: "a segment arrived for a connection that no longer exists on this host",
             known: "reason NO_SOCKET, or TCP_FLAGS at a listener with a recorded former connection. That record says who had it and how it ended",
             remedy: "find out why the peer missed the end of the connection: restart, crash, timeout, a middlebox",

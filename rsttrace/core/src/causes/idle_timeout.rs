@@ -24,7 +24,6 @@ pub struct IdleTimeout;
 impl Definition for IdleTimeout {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "The idle time matches a known or learned timeout.",
             happened: "the connection was idle for as long as a known or learned timeout",
             known: "see [Idle timeouts](#idle-timeouts)",
             remedy: "send data or keepalive probes more often, raise the timeout, or close the connection here first",

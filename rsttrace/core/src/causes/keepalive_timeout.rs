@@ -13,7 +13,6 @@ pub struct KeepaliveTimeout;
 impl Definition for KeepaliveTimeout {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "The peer did not answer keepalive probes.",
             happened: "the peer did not answer keepalive probes",
             known: "reason TCP_KEEPALIVE_TIMEOUT",
             remedy: "check whether the peer or the path is down",

@@ -13,7 +13,6 @@ pub struct KilledWithUnreadData;
 impl Definition for KilledWithUnreadData {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "The process was killed with unread data in the receive buffer.",
             happened: "a signal killed the process while received data was unread: the kernel sends RST instead of FIN (RFC 2525 section 2.17)",
             known: "reason TCP_ABORT_ON_CLOSE in a task that exits because of a signal",
             remedy: "find out what killed it: the out-of-memory killer, a stop timeout, a deploy",

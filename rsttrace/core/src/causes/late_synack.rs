@@ -11,7 +11,6 @@ pub struct LateSynack;
 impl Definition for LateSynack {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "SYN-ACK for a connection attempt that was already abandoned.",
             happened: "the peer answered a connection attempt that was already abandoned",
             known: "reason NO_SOCKET for a SYN-ACK",
             remedy: "raise the connect timeout: it is shorter than the handshake takes",

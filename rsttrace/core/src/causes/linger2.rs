@@ -12,7 +12,6 @@ pub struct Linger2;
 impl Definition for Linger2 {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "close() in FIN_WAIT2 with a negative TCP_LINGER2.",
             happened: "close() in FIN_WAIT2 with a negative TCP_LINGER2",
             known: "reason TCP_ABORT_ON_LINGER",
             remedy: "leave TCP_LINGER2 at 0 or above, unless the reset is intended",

@@ -12,7 +12,6 @@ pub struct LingerZero;
 impl Definition for LingerZero {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "close() with SO_LINGER {1, 0}.",
             happened: "close() with SO_LINGER {1, 0}",
             known: "reason TCP_STATE, socket in CLOSE, both directions shut down, SO_LINGER time 0",
             remedy: "remove the option, unless the reset is intended",

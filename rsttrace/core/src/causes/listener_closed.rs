@@ -11,7 +11,6 @@ pub struct ListenerClosed;
 impl Definition for ListenerClosed {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "The listening socket was closed with connections in its accept queue.",
             happened: "the listening socket was closed with connections in its accept queue",
             known: "reason TCP_STATE on a socket that never had a file",
             remedy: "drain before a restart, or hand over the listening socket",

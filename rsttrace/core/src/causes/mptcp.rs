@@ -11,7 +11,6 @@ pub struct Mptcp;
 impl Definition for Mptcp {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "Reset of an MPTCP subflow.",
             happened: "a subflow of an MPTCP connection was reset",
             known: "the kernel's MPTCP reasons",
             remedy: "–",

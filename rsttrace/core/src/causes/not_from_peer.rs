@@ -9,7 +9,6 @@ pub struct NotFromPeer;
 impl Definition for NotFromPeer {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "The reset does not come from the peer, according to TTL, timing or sequence numbers.",
             happened: "the reset does not look like it came from the peer",
             known: "at least two independent signs, see [Signs against the peer](#signs-against-the-peer)",
             remedy: "find the neighbor that delivered it, and capture resets at the peer as well",

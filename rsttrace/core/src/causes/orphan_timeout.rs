@@ -11,7 +11,6 @@ pub struct OrphanTimeout;
 impl Definition for OrphanTimeout {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "An orphaned socket timed out in FIN_WAIT2.",
             happened: "an orphaned socket timed out in FIN_WAIT2",
             known: "reason TCP_STATE, FIN_WAIT2, no process",
             remedy: "–",

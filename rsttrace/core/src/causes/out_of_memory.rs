@@ -12,7 +12,6 @@ pub struct OutOfMemory;
 impl Definition for OutOfMemory {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "Too many orphaned sockets, or tcp_mem exhausted.",
             happened: "too many orphaned sockets, or `tcp_mem` exhausted",
             known: "reason TCP_ABORT_ON_MEMORY",
             remedy: "raise `net.ipv4.tcp_max_orphans` or `net.ipv4.tcp_mem`",

@@ -14,7 +14,6 @@ pub struct PortClosed;
 impl Definition for PortClosed {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "SYN to a port without a listener.",
             happened: "SYN to a port without a listener",
             known: "reason NO_SOCKET for a SYN; the last listener is named if it is recorded",
             remedy: "start the service, or stop the client",

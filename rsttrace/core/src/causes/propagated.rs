@@ -8,7 +8,6 @@ pub struct Propagated;
 impl Definition for Propagated {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "A proxy on this host reset one connection because the other one was reset.",
             happened: "a proxy on this host reset one connection because another of its connections had been reset",
             known: "same process, one leg accepted and one connected, at most 100 ms apart, exactly one matching pair, and byte counts that agree: what arrived on one leg left on the other. Never more certain than the first leg's verdict. Both records share `link.id`; the evidence `own_cause` says what the process did to its socket",
             remedy: "look at the first leg",

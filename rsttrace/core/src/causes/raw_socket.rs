@@ -10,7 +10,6 @@ pub struct RawSocket;
 impl Definition for RawSocket {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "Sent through a raw socket on this host.",
             happened: "a program sent the segment through a raw socket",
             known: "the segment belongs to a raw socket, found by its inode",
             remedy: "–",

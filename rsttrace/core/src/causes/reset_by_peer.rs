@@ -18,7 +18,6 @@ pub struct ResetByPeer;
 impl Definition for ResetByPeer {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "Reset from the peer without a more specific cause.",
             happened: "a reset from the peer without a more specific cause",
             known: "accepted by a socket",
             remedy: "run rsttrace on the host that sent it: it names process and cause",

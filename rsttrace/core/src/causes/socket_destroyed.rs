@@ -12,7 +12,6 @@ pub struct SocketDestroyed;
 impl Definition for SocketDestroyed {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "Another process destroyed the socket (`ss -K`, bpf_sock_destroy).",
             happened: "another process destroyed the socket: `ss -K`, bpf_sock_destroy",
             known: "reason TCP_STATE on a socket still in use. `process` destroyed it, `owner` held it",
             remedy: "–",

@@ -10,7 +10,6 @@ pub struct StrayAck;
 impl Definition for StrayAck {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "A listener received a segment of an unknown connection.",
             happened: "a listener received a segment of an unknown connection",
             known: "reason TCP_FLAGS at a listener, no former connection recorded",
             remedy: "check for a restart of the service, or a load balancer that sent it to the wrong server",

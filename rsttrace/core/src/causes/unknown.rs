@@ -59,7 +59,6 @@ pub enum Why {
 impl Definition for Unknown {
     fn doc(&self) -> Doc {
         Doc {
-            brief: "Not known; the evidence says what was missing.",
             happened: "no rule identifies the cause",
             known: "the evidence says what was missing",
             remedy: "follow the first advice, or report it with a recording",
