@@ -1,4 +1,4 @@
-//! How fast is a capture read? `cargo bench -p rsttrace --bench capture`
+//! The speed of reading captures: `cargo bench -p rsttrace --bench capture`
 //!
 //! Times are of a million packets: half of them carry a kilobyte, a twentieth is no TCP. The files stay below target/tmp, for
 //! other readers to be measured on.

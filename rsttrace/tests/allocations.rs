@@ -1,4 +1,4 @@
-//! How often is memory asked for on the way of an event? A bound, so that it does not grow unseen.
+//! Allocations on an event's way, bounded so that they do not grow unnoticed.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 

@@ -1,4 +1,4 @@
-//! Does the reader find in real files what tshark finds there? `tests/data/captures/make.py` has written both.
+//! The capture reader finds in real files what tshark finds. `tests/data/captures/make.py` wrote both.
 //!
 //! What once made the reader crash is in `tests/data/crashes/capture`; `cargo xtask fuzz` puts it there.
 

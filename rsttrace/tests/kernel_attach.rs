@@ -1,4 +1,4 @@
-//! Does everything get attached where it should, and does nothing stay behind?
+//! Programs are attached where they should be, and nothing is left behind.
 //!
 //! Each test works in a network namespace of its own. They need root: `cargo test --test kernel_attach -- --ignored`.
 

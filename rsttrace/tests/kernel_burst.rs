@@ -1,4 +1,4 @@
-//! Is each reset of a burst accounted for, to the last one, whatever the buffer?
+//! Every reset of a burst is accounted for, whatever the buffer.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 

@@ -1,4 +1,4 @@
-//! Does a capture alone blame nobody wrongly? The short demo is captured at each place, and each capture judged for itself.
+//! A capture alone never names the wrong sender. The short demo is captured at each place, and each capture is judged alone.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 

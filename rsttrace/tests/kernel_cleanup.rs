@@ -1,4 +1,4 @@
-//! Does nothing of the tracer stay in the kernel, however it ends?
+//! Nothing of the tracer stays in the kernel, however it ends.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 

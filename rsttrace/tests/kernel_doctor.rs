@@ -1,4 +1,4 @@
-//! Does the doctor find what is wrong in a network namespace, and nothing where nothing is?
+//! `rsttrace doctor` finds what is wrong in a network namespace, and nothing where nothing is.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 

@@ -1,4 +1,4 @@
-//! What is said of resets that are too many, and of those among them that are not of their kind?
+//! Floods: exact counts, and details of the resets among them that are of another kind.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 

@@ -1,4 +1,4 @@
-//! Are connections through a balancer explained when they die of silence: client, HAProxy, three servers, one watch?
+//! Idle connections through a balancer: client, HAProxy, three servers, one trace.
 //!
 //! The test is the client; the servers are programs of their own that keep their connections open whatever comes.
 

@@ -1,4 +1,4 @@
-//! Do the metrics tell what happened: over HTTP while it runs, in the file at the end, and as the summary does?
+//! Metrics over HTTP, in the file and in the summary agree with what happened.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 

@@ -1,4 +1,4 @@
-//! Do captures of client, balancer and server together name who sent each reset, and why they disagree?
+//! Captures of client, balancer and server together name who sent each reset, and why they disagree.
 //!
 //! Real balancers in namespaces, `tcpdump` at every place, at one interface and at all of them. Each scene is judged from
 //! several sets of its captures: whatever is missing, nobody may be blamed who did not do it.

@@ -1,4 +1,4 @@
-//! Does `rsttrace probe` find the idle timeouts of real paths: proxies, connection trackers, firewalls, servers?
+//! `rsttrace probe` finds the idle timeouts of real paths: proxies, conntrack, firewalls, servers.
 //!
 //! Truth is each path's configuration. All paths are probed side by side, each in namespaces of its own.
 

@@ -1,4 +1,4 @@
-//! Does the tracer sleep while nothing happens, and does it still notice a new network namespace within a second?
+//! The tracer sleeps while nothing happens, and notices a new network namespace within a second.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 

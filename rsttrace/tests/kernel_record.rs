@@ -1,4 +1,4 @@
-//! Does a recording give the very bytes that were printed when it was made, also in a flood, and after a kill?
+//! A recording reproduces the output byte for byte, also of a flood and after a kill.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 

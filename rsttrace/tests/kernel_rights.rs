@@ -1,4 +1,4 @@
-//! What does a user see who may not trace, or whose kernel cannot be traced?
+//! Messages for users who may not trace, and for kernels that cannot be traced.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 

@@ -1,4 +1,4 @@
-//! Is what was traced found again, in every form, while it is traced and afterwards, and what becomes of it on a full disk?
+//! The history contains what was traced, in every form, during and after the trace, and on a full disk.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 

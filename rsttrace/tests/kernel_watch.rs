@@ -1,4 +1,4 @@
-//! Does `rsttrace watch` keep its promises while real resets happen: records, filters, ends, latency?
+//! `rsttrace watch` with real resets: records, filters, stop conditions, latency.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 

@@ -1,4 +1,4 @@
-//! Is each RST on the wire understood, whatever is around it, and passed on untouched?
+//! Every RST on the wire is understood, whatever surrounds it, and passed on unchanged.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 

@@ -1,4 +1,4 @@
-//! Is a history whole, and not older than a second, whenever its writer is killed?
+//! A history is intact, and at most a second behind, whenever its writer is killed.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 

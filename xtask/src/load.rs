@@ -1,4 +1,4 @@
-//! The hidden `cargo xtask load`: who makes the traffic that `cargo xtask bench` measures?
+//! The hidden `cargo xtask load`: makes the traffic that `cargo xtask bench` measures.
 
 use clap::Subcommand;
 

@@ -1,4 +1,4 @@
-//! Which frames are classifiers measured with?
+//! The frames that classifiers are measured with.
 
 use anyhow::Context as _;
 use etherparse::{

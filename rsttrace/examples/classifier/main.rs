@@ -1,4 +1,4 @@
-//! What does a packet cost that passes a classifier? `classifier RUNS ROUNDS` (as root; `cargo xtask bench` does it) prints
+//! The cost of a packet that passes a classifier. `classifier RUNS ROUNDS` (as root; `cargo xtask bench` does it) prints
 //! nanoseconds a packet, of an empty classifier and of both of rsttrace's, in turns.
 
 mod bpf;

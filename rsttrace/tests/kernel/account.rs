@@ -1,4 +1,4 @@
-//! Was every reset that was staged accounted for, and was none taken for what it was not?
+//! Accounting for staged resets: each is reported, and none as something else.
 
 use std::collections::BTreeMap;
 

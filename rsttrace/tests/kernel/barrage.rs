@@ -1,4 +1,4 @@
-//! How are many segments sent that belong to no connection, from sources that need not exist?
+//! Many segments that belong to no connection, from sources that need not exist.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

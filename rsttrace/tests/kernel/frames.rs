@@ -1,4 +1,4 @@
-//! How are frames made and sent that no stack of this machine would send?
+//! Frames that no TCP stack of this machine would send.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -1,4 +1,4 @@
-//! What do the kernel tests have in common: private namespaces, the real binary at work, resets to provoke?
+//! Common parts of the kernel tests: private namespaces, the real binary, resets to provoke.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(unused_imports, reason = "as above")]

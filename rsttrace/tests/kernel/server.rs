@@ -1,4 +1,4 @@
-//! How are real servers started: nginx, HAProxy, a few lines of Python?
+//! Real servers: nginx, HAProxy, a few lines of Python.
 
 use std::fs;
 use std::path::Path;

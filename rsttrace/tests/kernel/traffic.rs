@@ -1,4 +1,4 @@
-//! How are the plain kinds of reset provoked on loopback?
+//! The plain kinds of resets, provoked on loopback.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! How is the real binary run, and what does it say until it ends?
+//! The real binary, and its output until it ends.
 
 use std::collections::BTreeSet;
 use std::fs;

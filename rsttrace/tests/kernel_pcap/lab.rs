@@ -1,4 +1,4 @@
-//! Where are connections captured at several places: client, balancer and server, each in a namespace of its own?
+//! Connections captured at several places: client, balancer and server, each in its own namespace.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 

@@ -1,4 +1,4 @@
-//! What do captures of the demo's resets tell, and how much of it is true?
+//! Accuracy of verdicts from captures of the demo's resets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};

@@ -1,4 +1,4 @@
-//! What does /proc tell of the BPF programs and maps that processes hold?
+//! BPF programs and maps of processes, from /proc.
 
 use std::{collections::BTreeMap, fs};
 

@@ -1,4 +1,4 @@
-//! Which traffic is measured, and what did it do?
+//! The traffic that is measured, and its results.
 
 use std::{process::Command, time::Duration};
 

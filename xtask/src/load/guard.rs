@@ -1,4 +1,4 @@
-//! What has to be taken back when a measurement ends, however it ends? Each is a process that takes it back when its
+//! Processes that undo a change of the system when a measurement ends, however it ends. Each undoes it when its
 //! standard input is closed, which also happens when the one that measures is killed.
 
 use std::{

@@ -1,4 +1,4 @@
-//! How many by now?
+//! Pacing: how many by now.
 
 use std::{
     thread,

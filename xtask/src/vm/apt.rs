@@ -1,4 +1,4 @@
-//! How are packages of other Debian releases had, with the machine's own apt left as it is?
+//! Packages of other Debian releases, without changing the machine's own apt.
 
 use std::{
     collections::BTreeSet,

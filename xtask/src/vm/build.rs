@@ -1,4 +1,4 @@
-//! What of this repository goes into the guests? Static programs: they start on any of them.
+//! Static programs for the guests: they start on any of them.
 
 use std::{
     collections::BTreeMap,

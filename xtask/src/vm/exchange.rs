@@ -1,4 +1,4 @@
-//! By which files do host and guest talk?
+//! The files by which host and guest communicate.
 //!
 //! They share one folder: scripts go in, and for each step come back STEP.out, STEP.err and STEP.code. The guest's
 //! console is the file `console` there.

@@ -1,4 +1,4 @@
-//! How is a guest booted, watched and ended, and how do its results come back?
+//! Boots, watches and ends a guest, and fetches its results.
 
 use std::{
     fmt::{self, Display, Formatter},

@@ -1,4 +1,4 @@
-//! Where are kernels kept that are ready to boot, and how do they come there?
+//! Kernels that are ready to boot, and where they are stored.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! Which Debian package is meant by a kernel "6.1", and how is it unpacked?
+//! The Debian package of a kernel such as "6.1", and its contents.
 
 use std::{
     cmp::Reverse,

@@ -106,7 +106,7 @@ impl ConnectionComparison {
             });
             let more = match same.count() - 1 {
                 0 => String::new(),
-                more => format!(" ({more} more like this)"),
+                more => format!(" ({more} similar)"),
             };
             let who = format!("{} {}", name(reset), reset.confidence).to_uppercase();
             let text = format!(

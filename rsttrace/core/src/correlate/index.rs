@@ -1,4 +1,4 @@
-//! Which open chains share an address pair, a pair of numbers or a socket with this event?
+//! Index of open groups by address pair, by sequence numbers and by socket.
 //!
 //! Keys are fingerprints (a keyed hash): a collision only proposes a chain that the comparison then turns down.
 

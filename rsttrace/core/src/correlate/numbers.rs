@@ -1,4 +1,4 @@
-//! Could these two observations be of one reset, going by sequence numbers?
+//! Comparison of observations by sequence numbers: whether two could be of one reset.
 //!
 //! The tracepoints carry no outgoing segment, so its numbers are computed: an active reset has
 //! `seq = snd_nxt` (or the edge of the peer's window, `tcp_acceptable_seq()`) and `ack = rcv_nxt`; an answer takes

@@ -1,4 +1,4 @@
-//! Does an observation find the reset it belongs to, in whatever order they come?
+//! Observations find their reset, in any order.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Which addresses, ports and state does a wire field stand for?
+//! Addresses, ports and TCP states of wire fields.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

@@ -1,4 +1,4 @@
-//! Which wire bytes would make this event? Tests only: the inverse that decoding is checked against.
+//! Wire bytes of an event, for tests: the inverse that decoding is checked against.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;

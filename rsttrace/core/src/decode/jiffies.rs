@@ -1,4 +1,4 @@
-//! How long ago was that, in a clock of 32 bits that ticks `hz` times a second?
+//! Durations from a 32-bit clock that ticks `hz` times a second.
 
 use std::time::Duration;
 

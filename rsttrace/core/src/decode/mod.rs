@@ -1,4 +1,4 @@
-//! What does a wire event say? Bytes from the ring (or from a recorded file) become domain events.
+//! Decoding of wire events: bytes from the ring, or from a recorded file, become domain events.
 //!
 //! Pure: all it knows of the kernel comes in as [`KernelFacts`]. It never panics, whatever the bytes: a number
 //! that no release of the wire format uses is an error that carries the number.

@@ -1,4 +1,4 @@
-//! Who had a socket, who closed it, who was running?
+//! The tasks of a wire event: who had the socket, who closed it, who was running.
 
 use rsttrace_common::socket::{
     CLOSER_EXITING, CLOSER_KERNEL_THREAD, OWNERSHIP_INHERITED, OWNERSHIP_ISN, SOURCE_ACCEPT,

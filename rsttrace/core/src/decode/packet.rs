@@ -1,4 +1,4 @@
-//! What did a classifier see?
+//! Sightings of the TC classifiers.
 
 use rsttrace_common::packet::{
     self as wire, PACKET_EGRESS, PACKET_HAS_SOCKET, PACKET_LOOKED_UP, PACKET_LOOPBACK,

@@ -1,4 +1,4 @@
-//! Does decoding survive any bytes, and lose nothing of an event?
+//! Decoding of arbitrary bytes never panics, and loses nothing of an event.
 
 use proptest::prelude::*;
 use rsttrace_common::{WIRE_VERSION, header, lifecycle, packet, reset, socket as wire_socket};

@@ -1,4 +1,4 @@
-//! What did the tracepoints see?
+//! Events of the tracepoints.
 
 use rsttrace_common::{lifecycle, reset as wire};
 

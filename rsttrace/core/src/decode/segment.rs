@@ -1,4 +1,4 @@
-//! Which TCP segment does a packet's first bytes hold?
+//! The TCP segment in a packet's first bytes.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -1,4 +1,4 @@
-//! How did a socket stand at the moment of the event?
+//! The socket at the time of the event.
 //!
 //! The kernel's members are not what a reader wants to know: sequence numbers count SYN and FIN, clocks are ticks
 //! and hold leftovers before the handshake. All of that is settled here.

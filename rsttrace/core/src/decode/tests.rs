@@ -1,4 +1,4 @@
-//! Does decoding read what the kernel side writes?
+//! Decoding reads what the eBPF programs write.
 
 use std::time::Duration;
 

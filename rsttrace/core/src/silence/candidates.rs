@@ -1,4 +1,4 @@
-//! Whose idle timeout fits the silence before a reset?
+//! Devices whose idle timeout fits the silence before a reset.
 //!
 //! A number alone proves nothing: many devices share one, and each can be configured. So this gives a set, narrowed
 //! by what the device would have done at its timeout, by the cloud this host runs in, and by what the user says is

@@ -1,4 +1,4 @@
-//! What do a socket's clocks say about the silence before a reset?
+//! The silence before a reset, from a socket's clocks.
 //!
 //! Three shapes are told apart. Nothing was outstanding: the reset came by itself, perhaps at a timer's expiry. This end had
 //! spoken (data, a keepalive probe, a FIN): the silence ended with that. The peer had closed its side: the silence ended

@@ -1,4 +1,4 @@
-//! Which idle timeouts are known, of which devices, and what do those do when the timeout runs out?
+//! The table of known idle timeouts: devices, and what they do when the timeout expires.
 //!
 //! The table is data with a date and a source in each line (`rsttrace/core/data/idle-timeouts.tsv`); a timeout that people
 //! configure differently is not in it. That is why several devices with one timeout are candidates, never an answer.

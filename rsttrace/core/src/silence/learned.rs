@@ -1,4 +1,4 @@
-//! What have earlier resets on the same path shown?
+//! Timeouts learned from earlier resets on the same path.
 //!
 //! A path is a remote network and a service. Each accepted reset of an established connection is noted there with the
 //! silence before it. From these come two answers: at which timeout resets come ([`Memory::learned`]), and whether many

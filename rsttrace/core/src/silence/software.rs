@@ -1,4 +1,4 @@
-//! Which of the known timeouts can be a process's own?
+//! Known timeouts that can be a process's own.
 
 /// Programs whose work is to close idle connections of others, by the kernel's name of the process.
 const PROXIES: &[&str] = &[

@@ -1,4 +1,4 @@
-//! Does the reader of captures end, whatever a file holds, without a panic and with every frame counted?
+//! The capture reader ends, whatever a file contains, without a panic and with every frame counted.
 #![no_main]
 
 use std::hint::black_box;

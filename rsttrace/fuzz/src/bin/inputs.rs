@@ -1,4 +1,4 @@
-//! Are the inputs of a recording judged without a panic, whatever they are? Without checksums, which no fuzzer guesses.
+//! The inputs of a recording are judged without a panic, whatever they are. Without checksums, which no fuzzer guesses.
 #![no_main]
 
 use std::hint::black_box;

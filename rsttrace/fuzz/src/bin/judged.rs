@@ -1,4 +1,4 @@
-//! Is every reset of a capture judged once, whatever its segments are, alone and beside another capture?
+//! Every reset of a capture is judged once, whatever its segments are, alone and next to another capture.
 #![no_main]
 
 use std::hint::black_box;

@@ -1,4 +1,4 @@
-//! Is a page made of any lines of JSON, and is nothing of them code there?
+//! A report is made of any JSON Lines, and nothing of them becomes code in it.
 #![no_main]
 
 use std::hint::black_box;

@@ -1,4 +1,4 @@
-//! Does the reader of recordings end, whatever a file holds, and is what it gives judged without a panic?
+//! The reader of recordings ends, whatever a file contains, and its inputs are judged without a panic.
 #![no_main]
 
 use std::hint::black_box;

@@ -1,4 +1,4 @@
-//! Which records are the same to the eye, and when is it said how many there were?
+//! Grouping of similar records, and when their number is shown.
 //!
 //! The first of a kind is shown at once. Further ones are counted while they follow within a second of each other, and
 //! the count is told when a second passed without one, or every five seconds.

@@ -1,4 +1,4 @@
-//! How does one reset look on a screen of a given width?
+//! The layout of one reset on a screen of a given width.
 //!
 //! From [`WIDE`] columns on the facts stand in columns on one line, the sentence behind them or, if that takes fewer
 //! lines, below them. On narrower screens the first line says when, where and which process, the second who and why.

@@ -1,4 +1,4 @@
-//! Where do explained resets go? Each sink is one form of output.
+//! Destinations of explained resets. Each sink is one form of output.
 //!
 //! A sink does not filter and does not count: the [`Reporter`] in front of it does.
 

@@ -1,4 +1,4 @@
-//! What becomes of a record: is it wanted, is it shown, and was it the last?
+//! Filters, groups and counts records in front of a sink.
 
 use std::io;
 use std::ops::ControlFlow;

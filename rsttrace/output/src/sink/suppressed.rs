@@ -1,4 +1,4 @@
-//! How is said what was counted and not described?
+//! The line about resets that were counted only.
 
 use crate::causes::definition;
 use crate::record::{Direction, SuppressedRecord};

@@ -1,4 +1,4 @@
-//! Does an accepted reset tell what was lost, by whom and after which silence?
+//! Accepted resets: severity, process and silence.
 
 use std::time::Duration;
 

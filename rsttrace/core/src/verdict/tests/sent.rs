@@ -1,4 +1,4 @@
-//! Does each staged reset of our own get its cause, its cost and its process, and its look-alike another one?
+//! Resets of the local TCP stack: each gets its cause, severity and process, and its look-alike another one.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! When is a reset after a silence called an idle timeout, and when not?
+//! Resets after a silence: which are idle timeouts, and which are not.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Are resets that only a device saw told apart: firewalls, raw sockets, routers, near misses?
+//! Resets seen on the wire only: firewalls, raw sockets, routers, near misses.
 
 use crate::engine::fixtures::*;
 use crate::event::*;

@@ -1,4 +1,4 @@
-//! What does a packet's comment say?
+//! The comment of a packet.
 
 use std::borrow::Cow;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! How does a record become the bytes of its segment again?
+//! The bytes of a record's segment.
 
 use std::net::IpAddr;
 
