@@ -69,7 +69,7 @@ fn storm(link: &Link, from: Ipv4Addr, port: u16, connections: u64) {
     let listener = link.listen(SocketAddr::from((FAR, port)));
     link.near.enter(|| {
         for number in 0..connections {
-            let (client, server) = connected_from(from, &listener);
+            let (client, server) = connected_from(SocketAddr::from((from, 0)), &listener);
             let (closes, mut waits) = if number % 2 == 0 {
                 (client, server)
             } else {
@@ -193,7 +193,7 @@ fn floods_hide_no_reset_of_another_kind() {
             under_fire(&link, &[fixed, scan, random], || {
                 clients = link
                     .near
-                    .enter(|| (0..20).map(|_| lose_two(&listener)).collect());
+                    .enter(|| (0..20).map(|number| lose_two(&listener, number)).collect());
             });
         });
         println!("{:?} {:?}", staged.tally(), staged.total());
@@ -242,18 +242,19 @@ fn floods_hide_no_reset_of_another_kind() {
     });
 }
 
-/// A connection that its server closes with unread data, and one that its client aborts; their clients' addresses.
-fn lose_two(listener: &TcpListener) -> (SocketAddr, SocketAddr) {
-    let (mut client, server) = connected_from(NEAR_TOO, listener);
-    let unread = client.local_addr().unwrap();
+/// A connection that its server closes with unread data, and one that its client aborts; their clients' addresses. Each has a port of
+/// its own: the kernel gives that of an aborted connection away again at once.
+fn lose_two(listener: &TcpListener, number: u16) -> (SocketAddr, SocketAddr) {
+    let client = |port| SocketAddr::from((NEAR_TOO, port));
+    let (unread, aborted) = (client(20_000 + number), client(21_000 + number));
+    let (mut client, server) = connected_from(unread, listener);
     client.write_all(b"never read").unwrap();
     eventually("data waits", || {
         (server.peek(&mut [0; 64]).unwrap() == 10).then_some(())
     });
     drop(server);
     await_reset(client);
-    let (client, server) = connected_from(NEAR_TOO, listener);
-    let aborted = client.local_addr().unwrap();
+    let (client, server) = connected_from(aborted, listener);
     set_linger_zero(&client);
     drop(client);
     await_reset(server);
@@ -278,7 +279,7 @@ fn a_firewalls_reset_stays_one_among_answers_of_the_stack() {
         let mut clients = Vec::new();
         let staged = Run::of(&link, &["--noise"], || {
             under_fire(&link, &[fixed, random], || {
-                clients = link.near.enter(|| (0..20).map(|_| be_rejected()).collect());
+                clients = link.near.enter(|| (0..20).map(be_rejected).collect());
             });
         });
         println!("{:?} {:?}", staged.tally(), staged.total());
@@ -314,10 +315,10 @@ fn reject(link: &Link) {
 }
 
 /// The client's address.
-fn be_rejected() -> SocketAddr {
+fn be_rejected(number: u16) -> SocketAddr {
     let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     client
-        .bind(&SocketAddr::from((NEAR_TOO, 0)).into())
+        .bind(&SocketAddr::from((NEAR_TOO, 20_000 + number)).into())
         .unwrap();
     let address = client.local_addr().unwrap().as_socket().unwrap();
     let refusal = client.connect(&SocketAddr::from((FAR_TOO, REJECTED)).into());

@@ -96,9 +96,9 @@ impl Link {
 
 /// Both ends of a connection to a listener elsewhere, the client's first, from this address in the calling thread's
 /// namespace.
-pub fn connected_from(from: Ipv4Addr, listener: &TcpListener) -> (TcpStream, TcpStream) {
+pub fn connected_from(from: SocketAddr, listener: &TcpListener) -> (TcpStream, TcpStream) {
     let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    client.bind(&SocketAddr::from((from, 0)).into()).unwrap();
+    client.bind(&from.into()).unwrap();
     let to = listener.local_addr().unwrap();
     client.connect(&to.into()).unwrap();
     let client = TcpStream::from(client);

@@ -19,8 +19,8 @@ use super::{
 /// has come.
 ///
 /// ```no_run
-/// # fn main() -> Result<(), rsttrace::capture::CaptureError> {
-/// let mut reader = rsttrace::capture::Reader::open("trace.pcapng.gz")?;
+/// # fn main() -> Result<(), rsttrace_capture::capture::CaptureError> {
+/// let mut reader = rsttrace_capture::capture::Reader::open("trace.pcapng.gz")?;
 /// while let Some(segment) = reader.next()? {
 ///     println!("{} {} → {}", segment.frame, segment.source, segment.destination);
 /// }
