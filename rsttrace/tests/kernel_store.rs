@@ -40,7 +40,7 @@ fn stage() {
 }
 
 /// Said once, when the first record finds no room.
-const NOT_STORED: &str = "records that are not stored are counted";
+const NOT_STORED: &str = "the missing records are counted";
 
 #[test]
 #[ignore = "needs root and a kernel to trace"]
