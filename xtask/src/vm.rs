@@ -22,6 +22,7 @@ mod guest;
 mod initramfs;
 mod kernel;
 mod package;
+mod qemu;
 mod step;
 
 /// Boot Debian kernels in qemu, and run the demo and the kernel tests there, or a command
@@ -70,13 +71,7 @@ pub struct Args {
 const DEFAULT: [&str; 4] = ["5.10", "6.1", "6.12", "newest"];
 
 /// What guests are made of and what is used inside, besides what resets are staged with.
-const PACKAGES: [&str; 5] = [
-    "busybox-static",
-    "ipvsadm",
-    "kmod",
-    "qemu-system-x86",
-    "xz-utils",
-];
+const PACKAGES: [&str; 4] = ["busybox-static", "ipvsadm", "kmod", "xz-utils"];
 
 /// Kernels that are booted on every change, with all steps or these: the one with the most other ways to a fact, the one
 /// whose verifier has most to do, and what is to come.
@@ -196,6 +191,7 @@ fn prepare(args: &Args) -> Result<(Vec<Kernel>, Vec<Report>)> {
     }
     packages::install_for_staging()?;
     packages::install(&PACKAGES).context("the guests need them")?;
+    qemu::install()?;
     let (mut kernels, mut failed) = (Vec::new(), Vec::new());
     for wanted in &args.kernels {
         match Kernel::fetch(wanted, args.refresh) {

@@ -17,8 +17,8 @@ pub struct Apt {
     folder: PathBuf,
 }
 
-/// Kernels old and new. One that a mirror no longer has is left out.
-const SUITES: [&str; 7] = [
+/// Where kernels old and new are. A suite that a mirror no longer has is left out.
+pub const KERNEL_SUITES: [&str; 10] = [
     "bullseye",
     "bookworm",
     "bookworm-backports",
@@ -26,22 +26,27 @@ const SUITES: [&str; 7] = [
     "trixie-backports",
     "sid",
     "experimental",
+    "bullseye-security",
+    "bookworm-security",
+    "trixie-security",
 ];
-const SECURITY_SUITES: [&str; 3] = ["bullseye-security", "bookworm-security", "trixie-security"];
 /// Of the package debian-archive-keyring.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Apt {
-    /// Lists below `folder`, fetched with `refresh` or if they are not of the last 24 hours.
-    pub fn open(folder: PathBuf, refresh: bool) -> Result<Self> {
+    /// Lists of these suites below `folder`, fetched with `refresh` or if they are not of the last 24 hours.
+    pub fn open(folder: PathBuf, suites: &[&str], refresh: bool) -> Result<Self> {
         let apt = Self { folder };
         for folder in ["lists/partial", "cache/archives/partial"] {
             let folder = apt.folder.join(folder);
             fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
         }
-        fs::write(apt.folder.join("sources.list"), sources(&mirrors())?)
-            .context("write the list of sources")?;
+        fs::write(
+            apt.folder.join("sources.list"),
+            sources(&mirrors(), suites)?,
+        )
+        .context("write the list of sources")?;
         if refresh || !apt.is_fresh() {
             // Suites that are gone from the mirror make it fail; those that are there suffice.
             command::announce(Command::new("apt-get").arg("update"));
@@ -77,6 +82,16 @@ impl Apt {
                 name.starts_with(&prefix) && name.ends_with(".deb")
             })
             .with_context(|| format!("apt-get left no file of {name}"))
+    }
+
+    /// Installs packages on this machine, each as "name/suite", with what they depend on from the machine's release. Removes
+    /// none.
+    pub fn install(&self, names: &[String]) -> Result<()> {
+        let mut apt = self.command("apt-get");
+        apt.env("DEBIAN_FRONTEND", "noninteractive");
+        apt.args(["install", "-y", "--no-install-recommends", "--no-remove"]);
+        command::announce(Command::new("apt-get").arg("install").args(names));
+        command::output(apt.args(names)).map(drop)
     }
 
     fn command(&self, program: &str) -> Command {
@@ -130,7 +145,7 @@ fn uris(text: &str) -> Vec<String> {
     words.map(str::to_owned).collect()
 }
 
-fn sources(mirrors: &BTreeSet<String>) -> Result<String> {
+fn sources(mirrors: &BTreeSet<String>, suites: &[&str]) -> Result<String> {
     let named = |name: &str| {
         mirrors.iter().find(|uri| {
             let uri = uri.trim_end_matches('/').trim_end_matches(".list");
@@ -143,11 +158,16 @@ fn sources(mirrors: &BTreeSet<String>) -> Result<String> {
              run this on Debian, or add a mirror there"
         );
     };
-    let security = named("debian-security").map(|uri| SECURITY_SUITES.map(|suite| (uri, suite)));
-    let suites = SUITES.map(|suite| (debian, suite));
-    let suites = suites.into_iter().chain(security.into_iter().flatten());
+    let security = named("debian-security");
     Ok(suites
-        .map(|(uri, suite)| format!("deb [signed-by={KEYRING}] {uri} {suite} main\n"))
+        .iter()
+        .filter_map(|suite| {
+            let uri = match suite.ends_with("-security") {
+                true => security?,
+                false => debian,
+            };
+            Some(format!("deb [signed-by={KEYRING}] {uri} {suite} main\n"))
+        })
         .collect())
 }
 
@@ -173,8 +193,8 @@ mod tests {
             "http://b.example/debian-security",
         ];
         let mirrors = mirrors.map(str::to_owned).into();
-        let text = sources(&mirrors)?;
-        assert_eq!(text.lines().count(), SUITES.len() + SECURITY_SUITES.len());
+        let text = sources(&mirrors, &KERNEL_SUITES)?;
+        assert_eq!(text.lines().count(), KERNEL_SUITES.len());
         assert!(
             text.contains("] http://a.example/debian/ sid main\n"),
             "{text}"
@@ -183,15 +203,15 @@ mod tests {
             text.contains("] http://b.example/debian-security trixie-security main\n"),
             "{text}"
         );
-        assert!(sources(&BTreeSet::new()).is_err());
+        assert!(sources(&BTreeSet::new(), &KERNEL_SUITES).is_err());
         Ok(())
     }
 
     #[test]
     fn a_list_of_mirrors_is_a_mirror() -> Result<()> {
         let mirrors = ["mirror+file:/etc/apt/mirrors/debian.list".to_owned()].into();
-        let text = sources(&mirrors)?;
-        assert_eq!(text.lines().count(), SUITES.len());
+        let text = sources(&mirrors, &["sid", "bookworm-security"])?;
+        assert_eq!(text.lines().count(), 1, "no mirror has the other");
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
 use super::{
-    apt::Apt,
+    apt::{Apt, KERNEL_SUITES},
     initramfs,
     package::{NEWEST, Package, candidates, unpack, versions},
 };
@@ -82,7 +82,7 @@ impl Kernel {
     }
 
     fn download(wanted: &str, cache: &Path, refresh: bool) -> Result<Self> {
-        let apt = Apt::open(cache.join("apt"), refresh)?;
+        let apt = Apt::open(cache.join("apt"), &KERNEL_SUITES, refresh)?;
         let names = apt.names("linux-")?;
         let packages = candidates(&names, wanted);
         if packages.is_empty() {
