@@ -16,10 +16,12 @@ pub fn install() -> Result<()> {
     let Err(error) = packages::install(&[PACKAGE]) else {
         return Ok(());
     };
-    if !packages::is_debian() || packages::missing(&["qemu-utils"]).contains(&"qemu-utils") {
+    if !packages::is_debian() || !packages::missing(&["qemu-utils"]).is_empty() {
         return Err(error);
     }
-    eprintln!("note: {PACKAGE} of this release may not fit the installed qemu-utils; trying backports");
+    eprintln!(
+        "note: {PACKAGE} of this release may not fit the installed qemu-utils; trying backports"
+    );
     let release = release()?;
     let backports = format!("{release}-backports");
     let apt = Apt::open(
