@@ -1,4 +1,4 @@
-//! Links, anchors and structure of the documentation.
+//! Links, anchors, names of files and structure of the documentation.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -35,12 +35,16 @@ fn documents() -> Vec<PathBuf> {
 struct Document {
     links: Vec<String>,
     anchors: BTreeSet<String>,
+    code: Vec<String>,
 }
 
 fn parse(text: &str) -> Document {
     let mut document = Document::default();
     let mut heading: Option<String> = None;
     for event in Parser::new_ext(text, Options::ENABLE_TABLES) {
+        if let Event::Code(code) = &event {
+            document.code.push(code.to_string());
+        }
         match event {
             Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
                 document.links.push(dest_url.into_string());
@@ -127,6 +131,47 @@ fn dead_links_and_anchors_are_found() {
         "# A b\n[a](docs/NONE.md) [b](#a-b) [c](#c) [d](README.md#none) [e](https://example.org/x)";
     let dead = dead_links(Path::new("CHANGELOG.md"), text);
     assert_eq!(dead, ["docs/NONE.md", "#c", "README.md#none"]);
+}
+
+/// Files named like `engine.rs` or `store/codec.rs` that end the path of no file in `files`; capitals stand for a name.
+fn missing_files(text: &str, files: &[PathBuf]) -> Vec<String> {
+    let named = parse(text).code.into_iter().filter(|code| {
+        code.ends_with(".rs")
+            && code
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-./".contains(c))
+    });
+    named
+        .filter(|name| !files.iter().any(|file| file.ends_with(name)))
+        .collect()
+}
+
+/// Every Rust file below `folder`; build folders aside.
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("target") && !path.ends_with(".git") {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn every_source_file_that_is_named_exists() {
+    let mut files = Vec::new();
+    rust_files(&root(), &mut files);
+    for file in documents() {
+        if file.ends_with("CHANGELOG.md") {
+            continue; // It names files of earlier versions.
+        }
+        let text = fs::read_to_string(root().join(&file)).unwrap();
+        let missing = missing_files(&text, &files);
+        assert!(missing.is_empty(), "{}: {missing:?}", file.display());
+    }
+    let text = "`none.rs`, `tests/docs.rs`, `src/NAME.rs`, `docs.rs`";
+    assert_eq!(missing_files(text, &files), ["none.rs"]);
 }
 
 #[test]
