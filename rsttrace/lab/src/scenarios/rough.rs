@@ -1,6 +1,9 @@
 //! Plain scenarios with loss, delay and reordering on the path, which must not change the verdicts. Staged
 //! with netem.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use super::closing::{UNREAD, close_unread, close_with_linger_zero};
 use super::handshake::connect_to_closed;
 use super::late_data::write_to_closed;
@@ -159,6 +162,7 @@ fn under(
         for _ in 0..ROUNDS {
             pair.talk()?;
         }
+        await_quiet(lab)?;
         lab.disturb(&[Place::Client], weather.to_client)?;
         lab.disturb(&[Place::Server], weather.to_server)?;
         spared(provoke(lab, pair)?)
@@ -173,6 +177,30 @@ fn refused_under(weather: &'static Weather, version: IpVersion) -> Result<Armed,
         lab.disturb(&[Place::Server], weather.to_server)?;
         spared(connect_to_closed(lab, client, service)?)
     })
+}
+
+/// Waits until nothing is under way: an ACK that arrives after the server's end has gone is answered with a reset of its own.
+fn await_quiet(lab: &mut Lab) -> Result<(), StageError> {
+    let start = Instant::now();
+    let (mut arrived, mut since) = (arrived_segments(lab)?, start);
+    while since.elapsed() < QUIET {
+        if start.elapsed() > LIMIT {
+            let error = format!("segments were still arriving after {LIMIT:?}");
+            return Err(StageError::Failed(error));
+        }
+        thread::sleep(PAUSE);
+        let now = arrived_segments(lab)?;
+        if now != arrived {
+            (arrived, since) = (now, Instant::now());
+        }
+    }
+    Ok(())
+}
+
+/// How many TCP segments have arrived at either end.
+fn arrived_segments(lab: &mut Lab) -> Result<u64, StageError> {
+    let at_client = lab.node(Place::Client).counter("InSegs")?;
+    Ok(at_client + lab.node(Place::Server).counter("InSegs")?)
 }
 
 fn leave_unread_and_close(lab: &mut Lab, mut pair: Pair) -> Result<Staged, StageError> {
@@ -229,6 +257,11 @@ fn spared(mut staged: Staged) -> Result<Staged, StageError> {
     Ok(staged)
 }
 
+/// Longer than the path and a retransmission timeout take together: the path of LOSSY has a round trip of 100 ms at most.
+const QUIET: Duration = Duration::from_millis(500);
+/// Until then it has to be quiet.
+const LIMIT: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(20);
 /// How often both ends speak under way.
 const ROUNDS: usize = 4;
 /// What is on its way when the reset is sent.
