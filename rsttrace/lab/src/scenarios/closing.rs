@@ -25,13 +25,21 @@ pub const LINGER_ZERO: Scenario = Scenario {
 };
 
 /// The server's end closes that way.
-pub fn close_with_linger_zero(lab: &mut Lab, mut pair: Pair) -> Result<Staged, StageError> {
+pub fn close_with_linger_zero(lab: &mut Lab, pair: Pair) -> Result<Staged, StageError> {
+    close_with_linger_zero_under(lab, pair, "SO_LINGER 0, then close()")
+}
+
+fn close_with_linger_zero_under(
+    lab: &mut Lab,
+    mut pair: Pair,
+    condition: &'static str,
+) -> Result<Staged, StageError> {
     lab.capture(Place::Server)?;
     pair.server.set(pair.at_server, SocketOption::Linger(0))?;
     pair.server.close(pair.at_server)?;
     let end = End {
         cause: Cause::LingerZero,
-        condition: "SO_LINGER 0, then close()",
+        condition,
     };
     end.by_server(lab, pair, "close()", None)
 }
@@ -46,17 +54,9 @@ pub const LINGER_ZERO_MAPPED: Scenario = Scenario {
     hops: &[],
     twins: &["linger-zero"],
     open: |lab, _| {
-        let mut pair = Pair::open_dual_stack(lab)?;
-        Armed::new(move |lab| {
-            lab.capture(Place::Server)?;
-            pair.server.set(pair.at_server, SocketOption::Linger(0))?;
-            pair.server.close(pair.at_server)?;
-            let end = End {
-                cause: Cause::LingerZero,
-                condition: "SO_LINGER 0, then close(), on a socket with v4-mapped addresses",
-            };
-            end.by_server(lab, pair, "close()", None)
-        })
+        let pair = Pair::open_dual_stack(lab)?;
+        let condition = "SO_LINGER 0, then close(), on a socket with v4-mapped addresses";
+        Armed::new(move |lab| close_with_linger_zero_under(lab, pair, condition))
     },
 };
 
