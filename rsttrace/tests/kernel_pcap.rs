@@ -198,7 +198,7 @@ fn silence() {
     std::thread::sleep(Duration::from_millis(300));
 }
 
-/// Waits until this end is told that its connection was reset.
+/// Waits until the kernel reports the reset to this end.
 fn await_reset(stream: &TcpStream) {
     eventually("the reset", || stream.take_error().unwrap());
 }

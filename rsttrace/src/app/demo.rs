@@ -43,7 +43,7 @@ pub fn demo(options: DemoOptions) -> Result<(), Failure> {
     let cases = traced.cases()?;
     if traced.lost > 0 {
         warn!(
-            "{} events were lost: what came out as unknown may be for want of them",
+            "{} events were lost: some unknown results may be due to that",
             traced.lost
         );
     }

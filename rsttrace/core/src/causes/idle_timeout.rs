@@ -232,7 +232,7 @@ pub fn judge_timeout(around: &Around, bearing: &Bearing) -> Option<Timeout> {
                 Origin::Peer
             }
         }
-        _ => Origin::Peer,
+        Some(_) | None => Origin::Peer,
     };
     let timeout = learned
         .map(|learned| learned.timeout)

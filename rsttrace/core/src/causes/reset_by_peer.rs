@@ -194,7 +194,7 @@ pub(super) fn after_the_fin(case: &AcceptedCase, after: Option<Duration>) -> Str
     };
     match after {
         Some(after) if after >= SOON => format!("{what} {} later", span(after)),
-        _ => format!("{what} immediately"),
+        Some(_) | None => format!("{what} immediately"),
     }
 }
 

@@ -98,7 +98,8 @@ impl Outcome {
         }
         match (namespace, host) {
             (Self::Right, Self::Right) => Self::Right,
-            _ => Self::Unknown,
+            (Self::Unknown | Self::Wrong(_) | Self::NotStaged(_), _)
+            | (_, Self::Unknown | Self::Wrong(_) | Self::NotStaged(_)) => Self::Unknown,
         }
     }
 }

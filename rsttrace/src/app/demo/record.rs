@@ -65,14 +65,14 @@ pub struct RecordedVerdict {
 pub enum RecordedResult {
     /// As staged.
     Right,
-    /// The cause is told as unknown.
+    /// The cause is unknown.
     Unknown,
     /// Not as staged: known defects on that kernel.
     Wrong(Vec<String>),
 }
 
 impl RecordedCase {
-    /// What is told of it now: the first record of its place, its two ends and its direction.
+    /// The current record: the first of its place, its two ends and its direction.
     pub fn told(&self, records: &[Record]) -> Option<(Origin, Cause, Confidence)> {
         let record = records.iter().find(|record| {
             is_of_flow(self.netns.into(), self.sender, self.receiver, record)
