@@ -295,11 +295,11 @@ fn judge<'a>(truth: &Truth, alike: usize, records: &'a [Record]) -> (Option<&'a 
     if let Some(error) = wrong_process(truth, record.process.as_ref()) {
         wrong.push(About::Process.is_wrong(error));
     }
-    if !is_cost_right(truth, verdict.severity) {
+    if !is_cost_right(truth, record.impact()) {
         let lost = if truth.lost { "a" } else { "no" };
         wrong.push(About::Cost.is_wrong(format!(
             "{} though {lost} connection was lost",
-            verdict.severity
+            record.impact()
         )));
     }
     if truth.unknowable.is_some() && verdict.confidence == Confidence::Certain {
