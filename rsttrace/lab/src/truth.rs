@@ -98,6 +98,8 @@ pub struct Truth {
     pub unknowable: Option<&'static str>,
     /// What did it in the sender's name, where that is on this host, too, but hidden from this view.
     pub hidden: Option<Hidden>,
+    /// Further resets of the same end of the connection in this view and direction: none may be told as an incident of its own.
+    pub further: usize,
     /// Its record is of one chain with those of the scenario's other linked truths.
     pub linked: bool,
     /// Causes that no record of this connection may blame anybody for here.
@@ -133,6 +135,7 @@ impl Truth {
             idle: None,
             unknowable: None,
             hidden: None,
+            further: 0,
             linked: false,
             spares: &[],
             peer_error: None,

@@ -303,14 +303,15 @@ fn from_wire(
             }
             SenderSocket::None | SenderSocket::Some(_) => None,
         });
+    // It ended its way on this host, and no socket took it.
     let arrived = chain
         .parts
         .iter()
-        .any(|part| part.first_ingress().is_some());
-    let accepted = match (receiver, arrived && context.coverage.received) {
-        (Some(_), _) => Some(true),
-        (None, true) if chain.parts.len() == 1 && context.no_receiver_missed() => Some(false),
-        _ => None,
+        .any(|part| part.first_ingress().is_some() && !part.was_forwarded());
+    let is_refused = arrived && context.coverage.received && context.no_receiver_missed();
+    let accepted = match receiver {
+        Some(_) => Some(true),
+        None => is_refused.then_some(false),
     };
     let mut case = LeftCase {
         packet: Arc::clone(packet),
