@@ -13,6 +13,7 @@ mod incidents;
 mod proxy;
 mod recent;
 mod record_fields;
+mod recurrence;
 #[cfg(test)]
 mod tests;
 
@@ -577,7 +578,8 @@ impl Engine {
         }
         // A leg that its own process had closed is the end of a chain, not its beginning.
         let socket = &received.event.socket;
-        if record.verdict.severity != Severity::Fault || socket.orphaned || socket.send_shutdown {
+        let ended = record.verdict.severity == Severity::Fault || record.verdict.class.is_some();
+        if !ended || socket.orphaned || socket.send_shutdown {
             return Vec::new();
         }
         let process = record.process.as_ref();

@@ -62,3 +62,17 @@ pub const SAME_END: Duration = Duration::from_secs(2);
 
 /// However many follow each other, an end takes no longer.
 pub const LONGEST_END: Duration = Duration::from_secs(60);
+
+/// A connection that its client resets within this time without having sent anything is a check: health checkers wait no longer.
+pub const CHECK: Duration = Duration::from_secs(10);
+
+/// How far intervals of one checker may be apart from each other.
+pub fn period_tolerance(period: Duration) -> Duration {
+    (period / 20).max(Duration::from_millis(50))
+}
+
+/// Ports that one source tries within [`SCAN`]: no client needs so many.
+pub const SCANNED_PORTS: usize = 20;
+
+/// See [`SCANNED_PORTS`].
+pub const SCAN: Duration = Duration::from_secs(10);

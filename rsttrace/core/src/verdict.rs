@@ -28,10 +28,12 @@ pub use sent::SentCase;
 use std::time::Duration;
 
 use crate::captured::TalksOn;
+use crate::classes::Recurrence;
 use crate::event::{Coverage, Environment, Segment};
 use crate::flood::Suppressed;
 use crate::record::{
-    Candidate, Cause, Confidence, EvidenceKind, Explanation, Learned, Origin, Severity, Verdict,
+    Candidate, Cause, Class, Confidence, EvidenceKind, Explanation, Learned, Origin, Severity,
+    Verdict,
 };
 use crate::silence::candidates::Match;
 use crate::silence::clocks::Quiet;
@@ -110,6 +112,8 @@ pub struct Around {
     pub segment_ttl: Option<u8>,
     /// Resolution of the socket's clocks: spans counted back by them may be that much longer.
     pub resolution: Duration,
+    /// What the source of the connection does again and again.
+    pub recurrence: Recurrence,
     /// Whose end this is.
     pub side: Side,
 }
@@ -196,12 +200,14 @@ pub struct Judgement {
     pub severity: Severity,
     /// How sure.
     pub confidence: Confidence,
+    /// Kind of a frequent end of a connection; absent for all others.
+    pub class: Option<Class>,
 }
 
 impl Judgement {
     fn verdict(self, explain: impl FnOnce() -> Explanation + Send + 'static) -> Verdict {
         let who = (self.origin, self.cause);
-        Verdict::new(who, self.severity, self.confidence, explain)
+        Verdict::new(who, self.severity, self.confidence, explain).of_class(self.class)
     }
 }
 

@@ -700,6 +700,24 @@ names! {
 }
 
 names! {
+    /// Kind of a frequent and mostly harmless end of a connection.
+    pub enum Class {
+        /// A client opens a connection at even intervals and resets it without having sent anything.
+        HealthCheck => "health_check",
+        /// A client resets its connection without having sent anything: a health check or a scan.
+        EmptyConnection => "empty_connection",
+        /// One source tries many ports of this host within seconds.
+        PortScan => "port_scan",
+        /// The client resets the connection when everything has been answered, acknowledged and read.
+        CompleteExchange => "complete_exchange",
+        /// A TLS close_notify, or a farewell as short, meets an end that has closed already.
+        TlsClose => "tls_close",
+        /// The client closes with TLS session tickets unread.
+        TlsTickets => "tls_tickets",
+    }
+}
+
+names! {
     /// Role of a record in its incident.
     pub enum IncidentRole {
         /// The first reset of the incident.
@@ -1016,5 +1034,6 @@ mod tests {
         names_are_those_of_json::<Vantage>();
         names_are_those_of_json::<LinkRole>();
         names_are_those_of_json::<IncidentRole>();
+        names_are_those_of_json::<Class>();
     }
 }

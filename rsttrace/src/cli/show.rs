@@ -80,9 +80,11 @@ impl ShowArgs {
     /// Validates the arguments.
     pub(super) fn check(self, every: bool) -> ShowOptions {
         let filter = filter(self.only, self.except);
-        // Naming a cause or the severity noise asks for noise, too.
-        let named =
-            !filter.only.causes.is_empty() || filter.only.severities.contains(&Severity::Noise);
+        // Naming a cause, a class or the severity noise asks for noise, too.
+        let only = &filter.only;
+        let named = !only.causes.is_empty()
+            || !only.classes.is_empty()
+            || only.severities.contains(&Severity::Noise);
         ShowOptions {
             output: Some(self.output.output),
             color: self.output.color,

@@ -1,9 +1,9 @@
 //! close() with unread data in the receive buffer.
 
-use super::{Definition, Doc, Many, linger_zero};
+use super::{Definition, Doc, Many};
 use crate::ownership::Whose;
 use crate::event::{Sent, Socket, TcpState};
-use crate::record::{Evidence, EvidenceKind, Origin, Sentence, Severity};
+use crate::record::{Evidence, EvidenceKind, Origin, Sentence};
 use crate::verdict::SentCase;
 use crate::words::bytes;
 
@@ -26,10 +26,6 @@ impl Definition for CloseWithUnreadData {
 
     fn whose(&self) -> Whose {
         Whose::Closer
-    }
-
-    fn cost(&self, sent: &Sent) -> Severity {
-        linger_zero::cost_of_close(sent).unwrap_or(Severity::Fault)
     }
 
     fn decisive(&self, sent: &Sent) -> Option<Evidence> {

@@ -240,6 +240,11 @@ fn from_socket(
         talks_on,
         passed_on: end.reason.cloned(),
         expired,
+        recurrence: end.recent.recurrence(
+            part.netns,
+            sent.flow.remote.ip(),
+            sent.flow.remote.port(),
+        ),
         not_seen_on_wire: egress.is_none()
             && context.coverage.packets
             && context.no_packet_missed(),
@@ -381,6 +386,7 @@ fn accepted(
         severity: Severity::Fault,
         bearing: Bearing::default(),
         timeout: None,
+        class: None,
     }
     .weighed()
     .verdict();

@@ -47,6 +47,7 @@ impl ArrivedCase {
                 Severity::Noise
             },
             confidence: at_most(confidence, ruling.confidence),
+            class: None,
         };
         judgement.verdict(move || self.explain(judgement.cause))
     }

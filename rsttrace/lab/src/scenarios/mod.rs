@@ -223,6 +223,7 @@ pub const ALL: &[&Scenario] = &[
     &bursts::DEPLOY_RESTART,
     &bursts::GRACEFUL_RESTART,
     &bursts::PROXY_PASSES_ON,
+    &bursts::PROXY_PASSES_ON_COMPLETE,
     &bursts::PROXY_PASSES_BACK,
     &bursts::BUSY_PROCESS,
     &rough::LOSSY_LINGER_ZERO,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::causes::definition;
 use crate::hash::HashMap;
 use crate::record::{
-    Cause, Confidence, Direction, Origin, Record, Role, ServingEnd, Severity, Word,
+    Cause, Class, Confidence, Direction, Origin, Record, Role, ServingEnd, Severity, Word,
 };
 
 /// Silence that ends a group.
@@ -27,6 +27,7 @@ struct Kind {
     origin: Origin,
     severity: Severity,
     confidence: Confidence,
+    class: Option<Class>,
     /// By name: a client that is started again and again has many ids.
     process: Option<Word>,
     owner: Option<u32>,
@@ -40,18 +41,25 @@ struct Kind {
 impl Kind {
     fn of(record: &Record) -> Self {
         let verdict = &record.verdict;
+        // It is one, whatever the ports and whoever listened there.
+        let is_scan = verdict.class == Some(Class::PortScan);
         Self {
             direction: record.direction,
             cause: verdict.cause,
             origin: verdict.origin,
             severity: verdict.severity,
             confidence: verdict.confidence,
-            process: record.process.as_ref().map(|process| process.comm.clone()),
+            class: verdict.class,
+            process: record
+                .process
+                .as_ref()
+                .filter(|_| !is_scan)
+                .map(|process| process.comm.clone()),
             owner: record.owner.as_ref().map(|owner| owner.pid),
             netns: record.netns,
             local: record.local.address,
             remote: record.remote.address,
-            service: service(record),
+            service: service(record).filter(|_| !is_scan),
         }
     }
 }

@@ -116,10 +116,7 @@ impl Reporter {
 
 /// Resets of such a cause never cost anybody anything.
 fn is_always_noise(cause: Cause) -> bool {
-    matches!(
-        cause,
-        Cause::BlindAttempt | Cause::LateSynack | Cause::StrayAck
-    )
+    matches!(cause, Cause::BlindAttempt | Cause::LateSynack)
 }
 
 #[cfg(test)]
