@@ -1,6 +1,7 @@
 //! Rules that map the facts of a reset to its cause: one table per way of observation, first matching row wins.
 //!
-//! A row consists of a condition, the cause, and its maximum confidence. The condition is in the file of the cause.
+//! A row consists of a condition, the cause, and its maximum confidence. The condition is in the file of the cause. The last table
+//! names the sender instead of the cause; its conditions are in `verdict/located.rs`.
 //!
 //! The kernel's reason (since 6.12 for active resets, 6.10 for answers) is often broader than a cause: the socket's state decides.
 //! Only the first two tables need the kernel of the end that sent the reset. The table of accepted resets applies to live resets and
@@ -173,11 +174,11 @@ const CAPTURED: &[Rule<CapturedCase>] = &[
     unknown(CapturedCase::is_active_of_this_host, Why::Application),
 ];
 
-/// Several captures hold its connection: who sent it. Why is judged in each capture alone, as above.
+/// Captures of the same connection: who sent it. Why is judged in each capture alone, as above.
 #[rustfmt::skip]
 const LOCATED: &[Rule<LocatedCase, Location>] = &[
     unlocated(LocatedCase::is_unordered,                       Gap::Order),
-    // Only an alleged sender that continues the connection is certainly not the sender.
+    // An alleged sender that continues the connection did not send it.
     located(LocatedCase::starts_at_host_but_sender_continues,  CaptureHost, Certain),
     located(LocatedCase::sender_continues,                     Between, Certain),
     // It left a host at which it did not arrive, unless the capture missed its arrival.
@@ -188,7 +189,7 @@ const LOCATED: &[Rule<LocatedCase, Location>] = &[
     unlocated(LocatedCase::is_alone,                           Gap::OnlyCapture),
     located(LocatedCase::has_initial_ttl_at_host,              CaptureHost, Likely),
     unlocated(LocatedCase::is_unlike_stack,                    Gap::UnlikeStack),
-    // A detour past a capture that lacks it explains its TTL, too.
+    // A detour around the captures that lack it explains such a TTL, too.
     located(LocatedCase::has_foreign_ttl,                      Between, Likely),
     located(LocatedCase::is_not_seen,                          Between, Possible),
     unlocated(LocatedCase::has_nothing_to_compare,             Gap::NothingToCompare),
