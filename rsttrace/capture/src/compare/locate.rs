@@ -64,15 +64,14 @@ impl Survey<'_> {
 
     /// The facts, from its first sighting.
     fn case(&self, absent: &[Option<Absence>], first: usize, sighting: &Sighting) -> LocatedCase {
-        let station = &self.path.stations[first];
-        let is_here = |other: &&Station| other.capture == station.capture;
-        let here = || self.path.stations.iter().filter(is_here);
-        let is_proof = |at: &usize| absent[*at] == Some(Absence::Proof);
-        let mut proofs = (0..first).rev().filter(is_proof);
-        let not_seen = proofs
-            .clone()
-            .map(|at| self.path.stations[at].capture)
-            .find(|capture| *capture != station.capture);
+        let all = &self.path.stations;
+        let station = &all[first];
+        let is_here = |other: &Station| other.capture == station.capture;
+        let here = || all.iter().filter(|other| is_here(other));
+        let before = || {
+            let is_proof = |at: &usize| absent[*at] == Some(Absence::Proof);
+            (0..first).rev().filter(is_proof).map(|at| &all[at])
+        };
         LocatedCase {
             capture: self.name(station.capture),
             ttl: sighting.ttl,
@@ -86,26 +85,24 @@ impl Survey<'_> {
                 other.place != station.place && self.grade(other, sighting.ttl) == TtlGrade::Usual
             }),
             is_last: self.is_last(station.capture),
-            not_arrived: proofs
-                .any(|at| is_here(&&self.path.stations[at]) && self.concerns(at, first)),
-            not_seen: not_seen.map(|capture| NotSeen {
-                capture: self.name(capture),
-                continues: self.continues(capture),
+            not_arrived: before().any(|other| self.linked(other, station)),
+            not_seen: before().find(|other| !is_here(other)).map(|other| NotSeen {
+                capture: self.name(other.capture),
+                continues: self.continues(other.capture),
             }),
             may_be_missed: match absent[..first].last() {
                 Some(Some(Absence::Nothing(why))) => Some(why.clone()),
                 Some(Some(Absence::Proof) | None) | None => None,
             },
-            passed: self.passed(first, sighting),
+            passed: self.passed(station.capture, sighting),
             order_known: self.order_known,
             is_alone: self.captures.len() == 1 && !self.joined,
         }
     }
 
-    /// Whether what passes one station passes the other, as far as one capture tells: of two captures their order says it.
-    fn concerns(&self, a: usize, b: usize) -> bool {
-        let (a, b) = (&self.path.stations[a], &self.path.stations[b]);
-        a.capture != b.capture || path::linked(self.digests, self.passage.side, a, b)
+    /// Whether one capture shows that what passes one station passes the other.
+    fn linked(&self, a: &Station, b: &Station) -> bool {
+        path::linked(self.digests, self.passage.side, a, b)
     }
 
     fn name(&self, capture: usize) -> Word {
@@ -152,13 +149,9 @@ impl Survey<'_> {
     }
 
     /// The next capture that saw it.
-    fn passed(&self, first: usize, sighting: &Sighting) -> Option<Passed> {
-        let here = self.path.stations[first].capture;
-        let all = self.path.stations.iter().zip(&self.passage.seen);
-        let (station, seen) = all
-            .skip(first + 1)
-            .filter(|(station, _)| station.capture != here)
-            .find_map(|(station, seen)| Some((station, seen.as_ref()?)))?;
+    fn passed(&self, here: usize, sighting: &Sighting) -> Option<Passed> {
+        let mut later = self.passage.sightings(self.path);
+        let (station, seen) = later.find(|(station, _)| station.capture != here)?;
         let at = nanos(sighting.time.0);
         let offset = self.clocks.between(here, station.capture);
         let later = offset.and_then(|offset| {
@@ -212,12 +205,13 @@ impl Survey<'_> {
         if !self.order_known {
             return None;
         }
-        let last = self.passage.seen.iter().rposition(Option::is_some)?;
-        let next = (last + 1..absent.len())
-            .find(|&at| absent[at] == Some(Absence::Proof) && self.concerns(last, at))?;
-        Some((
-            self.path.stations[last].capture,
-            self.path.stations[next].capture,
-        ))
+        let at = self.passage.seen.iter().rposition(Option::is_some)?;
+        let last = &self.path.stations[at];
+        let mut later = self.path.stations.iter().zip(absent).skip(at + 1);
+        let (next, _) = later.find(|(next, absence)| {
+            let concerns = next.capture != last.capture || self.linked(last, next);
+            **absence == Some(Absence::Proof) && concerns
+        })?;
+        Some((last.capture, next.capture))
     }
 }

@@ -241,15 +241,16 @@ impl Teller<'_, '_> {
             .map_or_else(Word::default, |digest| digest.name.clone())
     }
 
+    /// By its capture and its number in it.
+    fn life(&self, (capture, life): (usize, usize)) -> Option<&Life> {
+        self.all.digests.get(capture)?.lives.get(life)
+    }
+
     fn points(&self) -> Vec<Point> {
         let mut points = Vec::new();
         for leg in self.legs {
             for &(capture, life) in &leg.places {
-                let life = self
-                    .all
-                    .digests
-                    .get(capture)
-                    .and_then(|d| d.lives.get(life));
+                let life = self.life((capture, life));
                 points.push(Point {
                     file: self.name(capture),
                     leg: leg.number,
@@ -295,14 +296,10 @@ impl Teller<'_, '_> {
                 let mut data = Vec::new();
                 let mut fin = Vec::new();
                 for &(capture, life_number) in &leg.places {
-                    let life = self
-                        .all
-                        .digests
-                        .get(capture)
-                        .and_then(|d| d.lives.get(life_number));
-                    let Some(stream) = life.map(|life| &life.streams[side]) else {
+                    let Some(life) = self.life((capture, life_number)) else {
                         continue;
                     };
+                    let stream = &life.streams[side];
                     let see = |seen: &stream::Sighting| {
                         let lane = stream.lanes.iter().find(|lane| lane.place == seen.place);
                         let usual = lane.and_then(|lane| lane.ttl());
@@ -354,21 +351,21 @@ impl Teller<'_, '_> {
         events
     }
 
+    /// Where a reset was seen, from its sender's end on.
+    fn stations<'r>(
+        &'r self,
+        reset: &'r Reset,
+    ) -> impl Iterator<Item = (&'r path::Station, &'r stream::Sighting)> {
+        let path = &self.legs[reset.leg].paths[reset.passage.side];
+        reset.passage.sightings(path)
+    }
+
     fn seen(&self, reset: &Reset) -> Vec<Sighting> {
         let leg = &self.legs[reset.leg];
-        let stations = leg.paths[reset.passage.side]
-            .stations
-            .iter()
-            .zip(&reset.passage.seen);
-        stations
+        self.stations(reset)
             .filter_map(|(station, seen)| {
-                let seen = seen.as_ref()?;
-                self.sighting(
-                    leg,
-                    (station.capture, self.life_of(leg, reset, station, seen)),
-                    seen,
-                    station.usual,
-                )
+                let life = self.life_of(leg, reset, station, seen);
+                self.sighting(leg, (station.capture, life), seen, station.usual)
             })
             .collect()
     }
@@ -387,19 +384,13 @@ impl Teller<'_, '_> {
             .lives
             .iter()
             .filter(|at| at.capture == station.capture);
-        let digest = self.all.digests.get(station.capture);
-        let mut holders = lives.filter(|at| {
-            digest
-                .and_then(|digest| digest.lives.get(at.life))
-                .is_some_and(holds)
-        });
+        let mut holders = lives.filter(|at| self.life((at.capture, at.life)).is_some_and(holds));
         holders.next().map_or(station.life, |at| at.life)
     }
 
     /// The longest silence of the first leg, if it was what came before its end.
     fn silence(&self) -> Option<f64> {
-        let place = self.legs.first()?.places.first()?;
-        let life = self.all.digests.get(place.0)?.lives.get(place.1)?;
+        let life = self.life(*self.legs.first()?.places.first()?)?;
         let streams = life.streams.iter();
         let end = streams
             .flat_map(|stream| stream.fins.iter().chain(&stream.resets))
@@ -474,11 +465,11 @@ impl Teller<'_, '_> {
     fn addresses(&self, reset: &Reset) -> (SocketAddr, SocketAddr) {
         let leg = &self.legs[reset.leg];
         let side = reset.passage.side;
-        let stations = leg.paths[side].stations.iter().zip(&reset.passage.seen);
-        let ends: Vec<_> = stations
+        let ends: Vec<_> = self
+            .stations(reset)
             .filter_map(|(station, seen)| {
-                let life = self.life_of(leg, reset, station, seen.as_ref()?);
-                let life = self.all.digests.get(station.capture)?.lives.get(life)?;
+                let life = self.life_of(leg, reset, station, seen);
+                let life = self.life((station.capture, life))?;
                 Some((life.ends[side], life.ends[1 - side]))
             })
             .collect();
@@ -659,12 +650,8 @@ impl Teller<'_, '_> {
 
     /// Captures and times of a reset's sightings.
     fn times(&self, reset: &Reset) -> Vec<(usize, i64)> {
-        let stations = self.legs[reset.leg].paths[reset.passage.side]
-            .stations
-            .iter();
-        stations
-            .zip(&reset.passage.seen)
-            .filter_map(|(station, seen)| Some((station.capture, nanos(seen.as_ref()?.time.0))))
+        self.stations(reset)
+            .map(|(station, seen)| (station.capture, nanos(seen.time.0)))
             .collect()
     }
 
@@ -688,13 +675,9 @@ impl Teller<'_, '_> {
     }
 
     fn alone(&self, reset: &Reset) -> Vec<Alone> {
-        let stations = self.legs[reset.leg].paths[reset.passage.side]
-            .stations
-            .iter();
-        stations
-            .zip(&reset.passage.seen)
+        self.stations(reset)
             .filter_map(|(station, seen)| {
-                let frame = seen.as_ref()?.frame;
+                let frame = seen.frame;
                 let file = self.name(station.capture);
                 let record = self.all.records.get(&(file.as_str(), frame))?;
                 // "Somebody between" is what the comparison says better.
@@ -775,12 +758,8 @@ impl Teller<'_, '_> {
                 "{both}: two different resets; their senders are uncertain."
             ));
         }
-        Some(if same_maker && near.direction != far.direction {
-            format!(
-                "{both}: {} sent both, one with the address of each end.",
-                maker_subject(&near.made_by)
-            )
-        } else if same_gap(&near.made_by, &far.made_by) {
+        let other_way = same_maker && near.direction != far.direction;
+        Some(if other_way || same_gap(&near.made_by, &far.made_by) {
             format!(
                 "{both}: {} sent both, one with the address of each end.",
                 maker_subject(&far.made_by)

@@ -317,14 +317,11 @@ impl LocatedCase {
                 format!("in {name} it has TTL {ttl}, other packets of its source have {usual}"),
             );
         }
-        if let Some(NotSeen {
-            capture,
-            continues: true,
-        }) = &self.not_seen
-        {
+        if let Some(place) = self.not_seen.as_ref().filter(|place| place.continues) {
+            let name = &place.capture;
             explanation.add(
                 EvidenceKind::WentOn,
-                format!("in {capture} the alleged sender continues the connection afterwards"),
+                format!("in {name} the alleged sender continues the connection afterwards"),
             );
         }
     }
