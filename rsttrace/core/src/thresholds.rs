@@ -53,6 +53,9 @@ pub const VOLLEY: Duration = Duration::from_secs(1);
 /// A segment of the peer so long after a reset is of another story.
 pub const TALKS_ON: Duration = Duration::from_secs(2);
 
+/// An alleged sender that still sends so long after the reset did not send it; what it sent earlier may have crossed the reset.
+pub const CROSSED: Duration = Duration::from_millis(50);
+
 /// Kernels answer at once, busy ones a little later.
 pub const LONGEST_ANSWER: Duration = Duration::from_millis(20);
 

@@ -10,6 +10,7 @@ mod captured;
 mod conntrack_expiry;
 mod forwarded;
 mod left;
+pub mod located;
 pub mod peer_signs;
 mod sent;
 #[cfg(test)]
@@ -23,6 +24,7 @@ pub use conntrack_expiry::{
 };
 pub use forwarded::ForwardedCase;
 pub use left::LeftCase;
+pub use located::LocatedCase;
 pub use sent::SentCase;
 
 use std::time::Duration;
