@@ -548,7 +548,7 @@ mod tests {
         // An answer that was given is repeated, for free.
         assert_eq!(holders.find(0, Search::Family(us), second), answers[0]);
         // The next second has an allowance of its own.
-        holders.asked = RATE;
+        (holders.asked, holders.spent) = (RATE, Duration::ZERO);
         assert_eq!(
             holders.find(7_777, Search::Family(us), second),
             Holder::NotAsked
