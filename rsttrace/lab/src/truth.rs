@@ -66,6 +66,8 @@ pub enum Hidden {
     RawSocket,
     /// A packet filter rejected a segment.
     PacketFilter,
+    /// A process that is not known to have timeouts closed its end.
+    Process,
     /// The router's own TCP answered what its conntrack no longer translated, after this timeout in seconds.
     Conntrack(f64),
 }
@@ -230,6 +232,10 @@ impl Truth {
             Some(Hidden::RawSocket) => {
                 truth.origin = Origin::LocalProcess;
                 truth.cause = Cause::RawSocket;
+                truth.idle = None;
+            }
+            Some(Hidden::Process) => {
+                truth.cause = Cause::ResetByPeer;
                 truth.idle = None;
             }
             Some(Hidden::PacketFilter) => {

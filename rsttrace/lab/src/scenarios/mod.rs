@@ -196,6 +196,7 @@ pub const ALL: &[&Scenario] = &[
     &proxies::HAPROXY_NOLINGER,
     &proxies::NGINX_STREAM,
     &proxies::NGINX_RESET,
+    &proxies::TLS_GOODBYE,
     &transparent::REJECTED_PUSH,
     &transparent::ANSWERED_BY_BALANCER,
     &transparent::ANSWERED_BY_UNKNOWN_BALANCER,
