@@ -1,4 +1,4 @@
-//! `cargo xtask accuracy`: matrix of staged and reported causes.
+//! `cargo xtask accuracy`: staged causes compared with reported ones.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ mod captures;
 pub mod cases;
 pub mod tally;
 
-/// Run the whole demo and print a matrix of staged and reported causes
+/// Run the whole demo and compare staged and reported causes
 #[derive(clap::Args)]
 pub struct Args {
     /// Evaluate this output of `rsttrace demo --all -o json` instead of running the demo
@@ -81,12 +81,11 @@ fn end(failures: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Where the captures of a run go.
 fn folder() -> PathBuf {
     workspace::target().join("captures")
 }
 
-/// What the demo prints. Its exit code tells less than its cases.
+/// The output of the demo. Its exit code says less than its cases.
 fn demo(args: &Args) -> Result<String> {
     if !command::is_root() && !args.sudo {
         bail!(
@@ -132,7 +131,7 @@ fn output(cargo: &mut Command) -> Result<String> {
         .stderr(Stdio::inherit())
         .output()
         .with_context(|| format!("start `{shown}`"))?;
-    let text = String::from_utf8(output.stdout).context("the demo printed no UTF-8")?;
+    let text = String::from_utf8(output.stdout).context("the output is not UTF-8")?;
     if text.trim().is_empty() {
         bail!("`{shown}` staged nothing ({})", output.status);
     }

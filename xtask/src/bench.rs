@@ -14,7 +14,6 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
-use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::{command, workspace};
@@ -24,13 +23,13 @@ pub mod lab;
 mod memory;
 pub mod process;
 pub mod stats;
-pub mod told;
+pub mod totals;
 pub mod workload;
 
 use lab::Lab;
-use process::{End, Running, Speaks};
+use process::{Running, Speaks};
 use stats::Spread;
-use told::Total;
+use totals::Total;
 use workload::{Act, Place, Workload};
 
 /// Measure what tracing costs, each batch beside batches without it
@@ -265,7 +264,7 @@ impl Bench {
     /// In milliseconds.
     fn start(&self) -> Result<f64> {
         let (tracer, took) = self.tracer(DEFAULT)?;
-        tracer.end(End::Signal(Signal::SIGINT))?;
+        tracer.end()?;
         Ok(took.as_secs_f64() * 1e3)
     }
 
@@ -385,7 +384,7 @@ impl Bench {
             batch.cpu = tracer.cpu().saturating_sub(cpu).as_secs_f64();
             batch.bpf = tracer.bpf().run_time_since(&bpf) as f64 / 1e9;
             batch.resident = tracer.resident();
-            batch.sent = told::sent(&told::totals(&tracer.end(End::Signal(Signal::SIGINT))?));
+            batch.sent = totals::sent(&totals::read(&tracer.end()?));
         }
         Ok(batch)
     }

@@ -1,153 +1,169 @@
 //! Lines of `rsttrace demo -o json`.
 
 use anyhow::{Context as _, Result};
-use serde_json::Value;
+use serde::Deserialize;
 
-/// The two ways in which each case is judged, by the demo's words for them.
-pub const SIGHTS: [&str; 2] = ["namespace", "host"];
-
-/// One staged reset and what was made of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One staged reset and how it was explained.
+#[derive(Debug, Deserialize)]
 pub struct Case {
-    /// The scenario's name: its kind.
-    pub kind: String,
-    /// Where, which way, over which IP, on how old a socket, for people.
-    pub view: String,
-    /// What was made of it, in the order of [`SIGHTS`]; absent if it was not staged.
-    pub explained: Option<[Explained; 2]>,
-    /// What really happened, where no single host can know it.
-    pub exception: Option<String>,
-    /// The result: right only if it is right in both ways.
-    pub result: Outcome,
-    /// Why stagings before this one failed.
+    scenario: Scenario,
+    version: Option<String>,
+    #[serde(default)]
+    predates: bool,
+    /// Judged with the events of one namespace; absent if it was not staged.
+    namespace: Option<Explained>,
+    /// Judged with the events of the whole host.
+    host: Option<Explained>,
+    /// Right only if both ways of judging are.
+    pub outcome: Outcome,
+    /// Why earlier attempts to stage it failed.
+    #[serde(default)]
     pub failed: Vec<String>,
     /// Its socket was to be older than the tracer and is not.
+    #[serde(default)]
     pub lost_predates: bool,
 }
 
-/// How one way to judge explains a case.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, Deserialize)]
+struct Scenario {
+    name: String,
+}
+
+/// One of the two explanations of a case.
+#[derive(Debug, Deserialize)]
 pub struct Explained {
-    /// The cause that was staged, with the idle mode.
-    pub staged: String,
-    /// The cause that was told; absent if there is no record.
-    pub told: Option<String>,
-    /// It is as staged.
-    pub is_right: bool,
+    truth: Truth,
+    record: Option<Record>,
+    outcome: Outcome,
+}
+
+#[derive(Debug, Deserialize)]
+struct Truth {
+    cause: String,
+    direction: String,
+    view: View,
+    idle: Option<Idle>,
+    /// What really happened, if a single host cannot know it.
+    unknowable: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct View {
+    place: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Idle {
+    mode: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Record {
+    verdict: Verdict,
+}
+
+#[derive(Debug, Deserialize)]
+struct Verdict {
+    cause: String,
 }
 
 /// How an explanation compares with the truth.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "result", content = "why")]
 pub enum Outcome {
-    /// As staged.
     Right,
-    /// Owned up to.
     Unknown,
     /// This machine cannot stage it: why.
     NotStaged(String),
-    /// What it is about, and what is wrong.
     Wrong(Vec<Mistake>),
 }
 
 /// One thing that is not as staged.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Deserialize)]
 pub struct Mistake {
-    /// What it is about, in the demo's word.
+    /// In the demo's word.
     pub about: String,
-    /// The mistake.
     pub detail: String,
 }
 
-/// Reads one case a line.
+/// Reads one case per line.
 pub fn read(text: &str) -> Result<Vec<Case>> {
     text.lines()
         .filter(|line| !line.trim().is_empty())
-        .map(|line| read_one(line).with_context(|| format!("read the case `{line:.60}`")))
+        .map(|line| {
+            serde_json::from_str(line).with_context(|| format!("read the case `{line:.60}`"))
+        })
         .collect()
 }
 
-fn read_one(line: &str) -> Result<Case> {
-    let case: Value = serde_json::from_str(line)?;
-    let [namespace, host] = SIGHTS.map(|sight| explained(&case[sight]));
-    let truth = &case[SIGHTS[0]]["truth"];
-    let view = [
-        &truth["view"]["place"],
-        &truth["direction"],
-        &case["version"],
-    ];
-    let mut view: Vec<_> = view.into_iter().filter_map(Value::as_str).collect();
-    if case["predates"] == true {
-        view.push("older than the tracer");
+impl Case {
+    /// The name of its scenario.
+    pub fn kind(&self) -> &str {
+        &self.scenario.name
     }
-    let failed = case["failed"].as_array().into_iter().flatten();
-    Ok(Case {
-        kind: text(&case["scenario"]["name"]).context("a case has no scenario")?,
-        view: view.join(" "),
-        explained: namespace
-            .zip(host)
-            .map(|(namespace, host)| [namespace, host]),
-        exception: text(&truth["unknowable"]),
-        result: outcome(&case["outcome"])?,
-        failed: failed.filter_map(text).collect(),
-        lost_predates: case["lost_predates"] == true,
-    })
-}
 
-fn explained(explained: &Value) -> Option<Explained> {
-    let truth = &explained["truth"];
-    let cause = truth["cause"].as_str()?;
-    Some(Explained {
-        staged: truth["idle"]["mode"]
-            .as_str()
-            .map_or_else(|| cause.to_owned(), |mode| format!("{cause} ({mode})")),
-        told: text(&explained["record"]["verdict"]["cause"]),
-        is_right: explained["outcome"]["result"] == "right",
-    })
-}
+    /// In one namespace, and on the whole host.
+    pub fn explained(&self) -> Option<[&Explained; 2]> {
+        Some([self.namespace.as_ref()?, self.host.as_ref()?])
+    }
 
-fn outcome(outcome: &Value) -> Result<Outcome> {
-    let why = &outcome["why"];
-    match outcome["result"].as_str() {
-        Some("right") => Ok(Outcome::Right),
-        Some("unknown") => Ok(Outcome::Unknown),
-        Some("not_staged") => Ok(Outcome::NotStaged(text(why).unwrap_or_default())),
-        Some("wrong") => why
-            .as_array()
-            .context("a wrong case names no mistakes")?
-            .iter()
-            .map(mistake)
-            .collect::<Result<_>>()
-            .map(Outcome::Wrong),
-        other => anyhow::bail!("an unknown result: {other:?}"),
+    /// Place, direction, IP version and age of the socket, for people.
+    pub fn view(&self) -> String {
+        let truth = self.namespace.as_ref().map(|it| &it.truth);
+        let mut view: Vec<_> = truth
+            .into_iter()
+            .flat_map(|truth| [truth.view.place.as_str(), &truth.direction])
+            .chain(self.version.as_deref())
+            .collect();
+        if self.predates {
+            view.push("older than the tracer");
+        }
+        view.join(" ")
+    }
+
+    /// What really happened, if a single host cannot know it.
+    pub fn exception(&self) -> Option<&str> {
+        self.namespace.as_ref()?.truth.unknowable.as_deref()
     }
 }
 
-fn mistake(mistake: &Value) -> Result<Mistake> {
-    Ok(Mistake {
-        about: text(&mistake["about"]).context("a mistake is about nothing")?,
-        detail: text(&mistake["detail"]).unwrap_or_default(),
-    })
-}
+impl Explained {
+    /// The staged cause, with the mode of an idle timeout.
+    pub fn staged(&self) -> String {
+        let cause = &self.truth.cause;
+        let idle = self.truth.idle.as_ref();
+        idle.map_or_else(|| cause.clone(), |idle| format!("{cause} ({})", idle.mode))
+    }
 
-fn text(value: &Value) -> Option<String> {
-    value.as_str().map(str::to_owned)
+    /// The reported cause; absent without a record.
+    pub fn reported(&self) -> Option<&str> {
+        Some(&self.record.as_ref()?.verdict.cause)
+    }
+
+    pub fn is_right(&self) -> bool {
+        self.outcome == Outcome::Right
+    }
 }
 
 #[cfg(test)]
 pub mod tests {
     use super::*;
 
-    /// As the demo prints a case that was staged, without what is not read. `told`: by cause and result, in one namespace and on
-    /// the whole host; no cause is no record.
-    pub fn line(kind: &str, staged: &str, told: [(&str, &str); 2], outcome: &str) -> String {
-        let [namespace, host] = told.map(|(cause, result)| {
+    /// A staged case as the demo prints it, reduced to the fields that are read. `reported`: cause and result, in one namespace
+    /// and on the whole host; an empty cause stands for no record.
+    pub fn line(kind: &str, staged: &str, reported: [(&str, &str); 2], outcome: &str) -> String {
+        let [namespace, host] = reported.map(|(cause, result)| {
+            let result = match result {
+                "wrong" => MISSING.to_owned(),
+                result => format!(r#"{{"result":"{result}"}}"#),
+            };
             let record = if cause.is_empty() {
                 "null".to_owned()
             } else {
                 format!(r#"{{"verdict":{{"cause":"{cause}"}}}}"#)
             };
             format!(
-                r#"{{"truth":{{"cause":"{staged}","idle":null,"view":{{"place":"client"}},"direction":"received","unknowable":null}},"record":{record},"outcome":{{"result":"{result}"}}}}"#
+                r#"{{"truth":{{"cause":"{staged}","idle":null,"view":{{"place":"client"}},"direction":"received","unknowable":null}},"record":{record},"outcome":{result}}}"#
             )
         });
         format!(
@@ -177,17 +193,17 @@ pub mod tests {
     fn a_line_of_the_demo_is_a_case() -> Result<()> {
         let cases = read(&lines())?;
         assert_eq!(cases.len(), 6);
-        assert_eq!(cases[1].view, "client received v4 older than the tracer");
-        let told = |case: &Case| {
-            let explained = case.explained.clone();
-            explained.map(|both| both.map(|it| (it.told.unwrap_or_default(), it.is_right)))
-        };
-        let [right, wrong] = [
-            ("linger_zero".to_owned(), true),
-            ("stray_ack".to_owned(), false),
-        ];
-        assert_eq!(told(&cases[1]), Some([right, wrong]));
-        assert_eq!(told(&cases[4]), None);
+        assert_eq!(cases[1].view(), "client received v4 older than the tracer");
+        let [namespace, host] = cases[1].explained().expect("it was staged");
+        assert_eq!(
+            (namespace.reported(), namespace.is_right()),
+            (Some("linger_zero"), true)
+        );
+        assert_eq!(
+            (host.reported(), host.is_right()),
+            (Some("stray_ack"), false)
+        );
+        assert!(cases[4].explained().is_none());
         assert_eq!(cases[5].failed, ["x", "y"]);
         assert!(cases[5].lost_predates && !cases[0].lost_predates);
         Ok(())

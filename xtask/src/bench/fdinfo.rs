@@ -1,33 +1,29 @@
-//! BPF programs and maps of processes, from /proc.
+//! BPF programs and maps of a process, from /proc.
 
 use std::{collections::BTreeMap, fs};
 
-/// By their numbers, so that what is held twice counts once.
+/// By ID, so that an object with two descriptors counts once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Held {
-    /// Programs.
     pub programs: BTreeMap<u32, Program>,
-    /// Maps.
     pub maps: BTreeMap<u32, Map>,
 }
 
-/// A program that is loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Program {
     /// 0 unless `kernel.bpf_stats_enabled` is on.
     pub run_time_ns: u64,
-    /// Of its code.
+    /// Bytes.
     pub memory: u64,
 }
 
-/// A map.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Map {
     /// `enum bpf_map_type`.
     pub kind: u32,
-    /// Bytes of a value.
+    /// Bytes.
     pub value_size: u64,
-    /// Bytes in all, as far as the kernel counts them.
+    /// Bytes, as far as the kernel counts them.
     pub memory: u64,
 }
 
@@ -35,7 +31,7 @@ pub struct Map {
 pub const SOCKET_STORAGE: u32 = 24;
 
 impl Held {
-    /// Nanoseconds that programs ran since `before`.
+    /// Run time of the programs since `before`, in nanoseconds.
     pub fn run_time_since(&self, before: &Self) -> u64 {
         let of = |held: &Self, id| {
             held.programs
@@ -48,7 +44,7 @@ impl Held {
             .sum()
     }
 
-    /// Takes one descriptor's text in.
+    /// Adds one descriptor.
     fn add(&mut self, text: &str) {
         let value = |key: &str| -> Option<u64> {
             text.lines().find_map(|line| {
@@ -57,7 +53,7 @@ impl Held {
             })
         };
         let number = |key: &str| value(key).and_then(|id| u32::try_from(id).ok());
-        // A link names its program, too, but has no statistics of it.
+        // A link names its program, but not its statistics.
         if let (Some(id), true) = (number("prog_id"), value("link_id").is_none()) {
             self.programs.insert(
                 id,
@@ -79,15 +75,13 @@ impl Held {
     }
 }
 
-/// Of these processes; of one that is gone, nothing.
-pub fn held(processes: impl IntoIterator<Item = i32>) -> Held {
+/// Empty for a process that has ended.
+pub fn held(process: u32) -> Held {
     let mut held = Held::default();
-    for process in processes {
-        let descriptors = fs::read_dir(format!("/proc/{process}/fdinfo"));
-        for descriptor in descriptors.into_iter().flatten().flatten() {
-            if let Ok(text) = fs::read_to_string(descriptor.path()) {
-                held.add(&text);
-            }
+    let descriptors = fs::read_dir(format!("/proc/{process}/fdinfo"));
+    for descriptor in descriptors.into_iter().flatten().flatten() {
+        if let Ok(text) = fs::read_to_string(descriptor.path()) {
+            held.add(&text);
         }
     }
     held

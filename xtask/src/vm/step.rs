@@ -346,12 +346,13 @@ fn demo(output: &str, whole: bool) -> Result<(String, Vec<String>)> {
     let cases = cases::read(output)?;
     let tally = Tally::of(&cases);
     let mut failures: Vec<_> = tally.mistakes().map(str::to_owned).collect();
-    failures.extend(tally.failed().iter().cloned());
     if whole {
         failures.extend(tally.shortfalls());
     }
-    failures.extend(cases.iter().filter_map(|case| match &case.result {
-        Outcome::NotStaged(why) => Some(format!("{}: {why}, though this kernel could", case.kind)),
+    failures.extend(cases.iter().filter_map(|case| match &case.outcome {
+        Outcome::NotStaged(why) => {
+            Some(format!("{}: {why}, though this kernel could", case.kind()))
+        }
         Outcome::Right | Outcome::Unknown | Outcome::Wrong(_) => None,
     }));
     Ok((tally.in_short(), failures))
