@@ -1,9 +1,10 @@
-//! `cargo xtask bench`: what tracing costs.
+//! `cargo xtask bench`: the cost of tracing.
 //!
-//! Figures compare only within one run: each batch under a tool is bracketed by batches without one, and counts as a part of
+//! Figures compare only within one run: each batch with a tool is bracketed by batches without one, and its speed is a part of
 //! their mean.
 
 use std::{
+    fmt::{self, Display, Formatter},
     fs,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
@@ -22,19 +23,17 @@ mod fdinfo;
 pub mod lab;
 mod memory;
 pub mod process;
-pub mod stats;
 pub mod totals;
 pub mod workload;
 
 use lab::Lab;
 use process::{Running, Speaks};
-use stats::Spread;
 use totals::Total;
 use workload::{Act, Place, Workload};
 
-/// Measure what tracing costs, each batch beside batches without it
+/// Measure the cost of tracing, each batch next to batches without it
 ///
-/// It makes network namespaces of its own, which end with it. Let nothing else run meanwhile: figures of different runs,
+/// Creates its own network namespaces and removes them. Let nothing else run at the same time. Figures of different runs,
 /// machines or kernels do not compare.
 #[derive(clap::Args)]
 pub struct Args {
@@ -44,36 +43,33 @@ pub struct Args {
     /// Check in one minute that everything works; the results are not meaningful
     #[arg(long)]
     quick: bool,
-    /// Batches of each kind; else five
+    /// Batches of each kind [default: 5]
     #[arg(long, value_name = "N", conflicts_with = "quick", value_parser = clap::value_parser!(u8).range(1..=50))]
     rounds: Option<u8>,
-    /// Seconds of one batch; else three
+    /// Seconds of one batch [default: 3]
     #[arg(long, value_name = "N", conflicts_with = "quick", value_parser = clap::value_parser!(u8).range(1..=60))]
     seconds: Option<u8>,
-    /// Where the figures go, as JSON; else target/bench/bench.json
+    /// Result file, as JSON [default: target/bench/bench.json]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
-/// What can be measured by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Part {
-    /// A packet that passes a classifier
+    /// Packets that pass a classifier
     Classifier,
-    /// Connections that nobody resets
+    /// Connections without resets
     Connect,
     /// Resets, at full rate and at 10 k a second
     Storm,
     /// From start to hooks attached
     Start,
-    /// Memory of the daemon and of the kernel's side
+    /// Memory of the daemon and of the kernel
     Memory,
 }
 
-/// What is run.
 pub struct Programs {
-    /// The tracer.
     pub rsttrace: PathBuf,
     load: PathBuf,
 }
@@ -85,7 +81,6 @@ struct Bench {
     lasts: Duration,
 }
 
-/// A way to run the tracer.
 #[derive(Clone, Copy)]
 struct Tool {
     name: &'static str,
@@ -105,7 +100,6 @@ const PERF: Tool = Tool {
     arguments: &["watch", "--transport", "perf"],
 };
 
-/// One figure.
 #[derive(Serialize)]
 struct Row {
     part: Part,
@@ -116,12 +110,45 @@ struct Row {
     spread: Spread,
 }
 
+/// Median and extremes of one measure.
+#[derive(Serialize)]
+pub struct Spread {
+    pub median: f64,
+    min: f64,
+    max: f64,
+    /// In the order of the rounds.
+    values: Vec<f64>,
+}
+
+impl Spread {
+    /// `None` without values, or with one that is not finite.
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let values: Vec<f64> = values.into_iter().collect();
+        let mut sorted = values.clone();
+        sorted.sort_by(f64::total_cmp);
+        let (min, max) = (*sorted.first()?, *sorted.last()?);
+        let middle = |at: usize| sorted[at / 2];
+        let median = f64::midpoint(middle(sorted.len() - 1), middle(sorted.len()));
+        (min.is_finite() && max.is_finite()).then_some(Self {
+            median,
+            min,
+            max,
+            values,
+        })
+    }
+}
+
+impl Display for Spread {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.3} ({:.3}–{:.3})", self.median, self.min, self.max)
+    }
+}
+
 /// All figures of a run.
 #[derive(Default)]
 struct Rows(Vec<Row>);
 
 impl Rows {
-    /// Adds a figure; nothing where there is none.
     fn add(
         &mut self,
         part: Part,
@@ -142,14 +169,14 @@ impl Rows {
     fn print(&self) {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
-        table.set_header(["part", "case", "tool", "measure", "median (least–most)"]);
+        table.set_header(["part", "case", "tool", "measure", "median (min–max)"]);
         for row in &self.0 {
             table.add_row([
                 format!("{:?}", row.part).to_lowercase(),
                 row.case.clone(),
                 row.tool.to_owned(),
                 row.measure.to_owned(),
-                row.spread.show(3),
+                row.spread.to_string(),
             ]);
         }
         println!("{table}");
@@ -189,7 +216,7 @@ pub fn run(args: &Args) -> Result<()> {
             bench
                 .measure(*part, &mut rows)
                 .with_context(|| format!("{part:?}"))?;
-            // What a later part breaks does not take the earlier ones away.
+            // Kept if a later part fails.
             rows.write(&out)?;
         }
     }
@@ -199,7 +226,7 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 impl Programs {
-    /// The tracer as users have it, and the load as fast as it can be.
+    /// Release builds.
     pub fn build() -> Result<Self> {
         Ok(Self {
             rsttrace: build(&["--package", "rsttrace", "--bin", "rsttrace"], "rsttrace")?,
@@ -208,7 +235,6 @@ impl Programs {
     }
 }
 
-/// The file that cargo makes of these arguments.
 fn build(arguments: &[&str], file: &str) -> Result<PathBuf> {
     let mut cargo = command::cargo();
     command::run(
@@ -268,7 +294,7 @@ impl Bench {
         Ok(took.as_secs_f64() * 1e3)
     }
 
-    /// What the example measures: nanoseconds a packet, in turns.
+    /// Nanoseconds per packet, as measured by the example `classifier`.
     fn classifier(&self, rows: &mut Rows) -> Result<()> {
         #[derive(Deserialize)]
         struct Cost {
@@ -289,7 +315,7 @@ impl Bench {
                 part,
                 &cost.frame,
                 "empty",
-                "ns a packet",
+                "ns per packet",
                 cost.empty.clone(),
             );
             for (way, values) in [("ingress", cost.ingress), ("egress", cost.egress)] {
@@ -303,8 +329,8 @@ impl Bench {
         Ok(())
     }
 
-    /// Each tool on each workload, bracketed by batches without a tool; at last once more while the kernel counts BPF run times,
-    /// which costs something itself.
+    /// Each tool on each workload, bracketed by batches without a tool; then once more while the kernel measures BPF run times,
+    /// which has a cost of its own.
     fn batches(
         &self,
         part: Part,
@@ -337,11 +363,11 @@ impl Bench {
                     let values = batches.iter().map(|(batch, _)| of(batch));
                     rows.add(part, &case, tool.name, measure, values);
                 };
-                add("k a second", &|batch| batch.speed / 1e3);
-                add("µs of CPU an event made", &|batch| {
+                add("k per second", &|batch| batch.speed / 1e3);
+                add("µs of CPU per event", &|batch| {
                     batch.cpu * 1e6 / batch.events
                 });
-                add("part described", &|batch| {
+                add("part detailed", &|batch| {
                     batch.sent.detailed as f64 / batch.sent.seen as f64
                 });
                 add("lost", &|batch| batch.sent.lost as f64);
@@ -349,7 +375,7 @@ impl Bench {
                 let kept = batches.iter().map(|(_, kept)| *kept);
                 rows.add(part, &case, tool.name, "part of the free speed", kept);
                 let bpf = [counted.bpf * 1e6 / counted.events];
-                rows.add(part, &case, tool.name, "µs in BPF an event made", bpf);
+                rows.add(part, &case, tool.name, "µs in BPF per event", bpf);
             }
         }
         Ok(())
@@ -359,7 +385,7 @@ impl Bench {
         let tracer = tool.map(|tool| self.tracer(tool)).transpose()?;
         let tracer = tracer.map(|(tracer, _)| tracer);
         let before = tracer.as_ref().map(|tracer| {
-            // What belongs to the start.
+            // Work of the start.
             tracer.settle(STILL / 2);
             (tracer.cpu(), tracer.bpf())
         });
@@ -369,7 +395,7 @@ impl Bench {
             tracer.settle(STILL);
         }
         let resets = lab.resets()? - resets;
-        // Who floods does not wait for answers.
+        // A flood does not wait for answers.
         let (speed_of, events) = match workload.act {
             Act::Connect | Act::Exchange => (ran.done, ran.done),
             Act::Reset => (ran.done, resets),
@@ -390,30 +416,30 @@ impl Bench {
     }
 }
 
-/// What one batch of a workload did, and what the tracer took meanwhile.
+/// The results of one batch of a workload, and the cost of the tracer.
 #[derive(Clone, Default)]
 struct Batch {
-    /// Connections a second; in a flood, resets.
+    /// Connections per second; in a flood, resets.
     speed: f64,
-    /// Connections, or resets where those are made.
+    /// Connections, or resets if the workload makes them.
     events: f64,
-    /// Seconds of the tracer's processes, user and system, until they had nothing left to do.
+    /// CPU seconds of the tracer, user and system, until it was at rest.
     cpu: f64,
-    /// Seconds that its BPF programs ran; 0 unless the kernel counts.
+    /// Seconds in its BPF programs; 0 unless the kernel measures them.
     bpf: f64,
     /// Bytes.
     resident: u64,
     sent: Total,
 }
 
-/// A record waits for a quarter of a second at most.
+/// Longer than a record may wait, which is a quarter of a second.
 const STILL: Duration = Duration::from_millis(400);
 
-/// The kernel counts BPF run times as long as this lives.
+/// The kernel measures BPF run times while this lives.
 fn count_bpf(programs: &Programs) -> Result<Running> {
     let mut command = Command::new(&programs.load);
     command.args(["load", "count-bpf"]);
-    // Neither bound to this process by a signal nor in reach of Ctrl-C: it has something to put back.
+    // Not killed with this process, nor by Ctrl-C: it restores a setting.
     command.process_group(0);
     let mut counting = Running::start_bare(command, Speaks::Out)?;
     counting.await_line("ready")?;

@@ -1,8 +1,7 @@
-//! The compiler, linker and objcopy that turn rsttrace-ebpf into an object, and how to get them.
+//! The compiler, linker and objcopy for rsttrace-ebpf, and how to get them.
 //!
-//! Two ways lead there. Debian packages a stable rustc together with a `core` for bpfel-unknown-none: nothing
-//! has to be built but bpf-linker, and the object comes out the same on each machine. The usual way of aya,
-//! nightly with rust-src, works anywhere, but its bytes depend on the day's nightly.
+//! Debian packages a stable rustc with a `core` for bpfel-unknown-none: only bpf-linker has to be built, and the object is the same
+//! on each machine. The usual setup of aya, nightly with rust-src, works anywhere, but its bytes depend on the nightly version.
 
 use std::{
     env, fmt, fs,
@@ -27,7 +26,6 @@ const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 const DEBIAN_CLIPPY: &str = "/usr/bin/clippy-driver";
 
-/// Which toolchain to ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Choice {
     /// Debian's rustc-web with its prebuilt `core`; reproducible
@@ -38,35 +36,33 @@ pub enum Choice {
     Auto,
 }
 
-/// A toolchain that is ready to build.
 #[derive(Debug)]
 pub enum Toolchain {
-    /// Debian's rustc and our own build of bpf-linker.
     Debian {
-        /// A bpf-linker that matches this rustc's LLVM.
+        /// Built for this rustc's LLVM.
         linker: PathBuf,
     },
-    /// rustup's nightly; `core` is built with the programs.
+    /// `core` is built with the programs.
     Nightly {
-        /// The bpf-linker found in $PATH.
+        /// From $PATH.
         linker: PathBuf,
     },
 }
 
 impl Toolchain {
-    /// Installs what the toolchain lacks where that is possible, else says what to install.
+    /// Installs what is missing if possible; otherwise the error names it.
     pub fn prepare(choice: Choice) -> Result<Self> {
         match choice {
             Choice::Debian => debian(),
             Choice::Nightly => nightly(),
-            Choice::Auto if debian_is_at_hand() => debian(),
+            Choice::Auto if debian_is_available() => debian(),
             Choice::Auto => nightly().context(
                 "Debian's rustc-web is not installed and cannot be installed by this user, and nightly is not ready either",
             ),
         }
     }
 
-    /// `cargo SUBCOMMAND` for the eBPF crate, up to the target; flags of the compiler are the caller's.
+    /// `cargo SUBCOMMAND` for the eBPF crate. The caller sets the compiler flags.
     pub fn cargo(&self, subcommand: &str) -> Command {
         let (mut cargo, linker) = match self {
             Self::Debian { linker } => {
@@ -94,7 +90,7 @@ impl Toolchain {
         cargo
     }
 
-    /// What rustc and bpf-linker say of themselves, one a line.
+    /// The versions of rustc, its LLVM and bpf-linker.
     pub fn versions(&self) -> Result<Vec<String>> {
         let (mut rustc, linker) = match self {
             Self::Debian { linker } => (Command::new(DEBIAN_RUSTC), linker),
@@ -167,7 +163,7 @@ fn llvm_objcopy() -> Option<PathBuf> {
     })
 }
 
-fn debian_is_at_hand() -> bool {
+fn debian_is_available() -> bool {
     packages::is_debian() && (packages::missing(&DEBIAN_PACKAGES).is_empty() || command::is_root())
 }
 
@@ -178,7 +174,7 @@ fn debian() -> Result<Toolchain> {
     let version = command::output(Command::new(DEBIAN_RUSTC).arg("-vV"))?;
     let llvm = llvm_major(&version).with_context(|| {
         format!(
-            "{DEBIAN_RUSTC} does not say which LLVM it has: reinstall the package rustc-web. It said:\n{version}"
+            "{DEBIAN_RUSTC} does not name its LLVM: reinstall the package rustc-web. Output:\n{version}"
         )
     })?;
     Ok(Toolchain::Debian {
@@ -195,7 +191,7 @@ fn refuse_library_sources() -> Result<()> {
         let library = folder.path().join("library");
         if folder.file_name().to_string_lossy().starts_with("rustc-") && library.exists() {
             bail!(
-                "{} is there, which makes the object differ from the one that others build: remove the package \
+                "{} makes the object differ from the one that others build: remove the package \
                  rust-web-src, or hide the folder: \
                  `unshare -m sh -c 'mount -t tmpfs none /usr/src && cargo xtask build-ebpf'`",
                 library.display()
@@ -221,10 +217,9 @@ fn own_bpf_linker(llvm: u32) -> Result<PathBuf> {
     }
 
     let package = format!("libllvm{llvm}");
-    let library = llvm_library(&packages::files(&package)?, llvm).with_context(|| {
-        format!("the package {package} holds no libLLVM.so.{llvm}: reinstall it")
-    })?;
-    // Stands in for llvm-NN-dev: all that bpf-linker's build looks for is the library under its development name.
+    let library = llvm_library(&packages::files(&package)?, llvm)
+        .with_context(|| format!("the package {package} has no libLLVM.so.{llvm}: reinstall it"))?;
+    // In place of llvm-NN-dev: the build of bpf-linker needs the library under its development name only.
     let lib = root.join("llvm/lib");
     fs::create_dir_all(&lib).with_context(|| format!("create {}", lib.display()))?;
     let link = lib.join("libLLVM.so");
@@ -234,31 +229,12 @@ fn own_bpf_linker(llvm: u32) -> Result<PathBuf> {
     std::os::unix::fs::symlink(&library, &link)
         .with_context(|| format!("link {} to {}", link.display(), library.display()))?;
 
-    let mut install = command::cargo();
+    let mut install = install("bpf-linker", BPF_LINKER, &root);
     install
-        .args([
-            "install",
-            "bpf-linker",
-            "--locked",
-            "--force",
-            "--no-default-features",
-        ])
-        .args([
-            "--version",
-            BPF_LINKER,
-            "--features",
-            &format!("llvm-{llvm}"),
-        ])
-        .arg("--root")
-        .arg(&root)
-        .current_dir(workspace::root());
-    without_overrides(&mut install);
-    install
-        .env("LLVM_PREFIX", root.join("llvm"))
-        .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
-        .env("CARGO_PROFILE_RELEASE_LTO", "off");
+        .args(["--force", "--features", &format!("llvm-{llvm}")])
+        .env("LLVM_PREFIX", root.join("llvm"));
     command::run(&mut install).context(
-        "could not build bpf-linker: it needs a C++ toolchain and the crates registry; \
+        "cannot build bpf-linker: it needs a C++ toolchain and the crates registry; \
          `apt-get install g++` and try again",
     )?;
     Ok(linker)
@@ -281,7 +257,22 @@ fn nightly() -> Result<Toolchain> {
     Ok(Toolchain::Nightly { linker })
 }
 
-/// Takes away what the environment would change in a build: profiles, flags, wrappers, other target folders.
+/// `cargo install` below `root`, without optional features, link-time optimization and debug information.
+pub fn install(name: &str, version: &str, root: &Path) -> Command {
+    let mut install = command::cargo();
+    install
+        .args(["install", name, "--version", version])
+        .args(["--locked", "--no-default-features", "--root"])
+        .arg(root)
+        .current_dir(workspace::root());
+    without_overrides(&mut install);
+    install
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
+        .env("CARGO_PROFILE_RELEASE_LTO", "off");
+    install
+}
+
+/// Removes settings that change a build from the environment: profiles, flags, wrappers, target folders.
 pub fn without_overrides(cargo: &mut Command) {
     for (key, _) in env::vars_os() {
         let key = key.to_string_lossy();

@@ -64,7 +64,7 @@ pub fn find_in_path(program: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// Whether this process may do what root may. /proc/self belongs to the effective user.
+/// Whether the effective user is root.
 pub fn is_root() -> bool {
     Path::new("/proc/self")
         .metadata()
@@ -76,7 +76,7 @@ fn name(command: &Command) -> String {
 }
 
 /// Program and arguments without folders of the program and without environment: for people, not for a shell.
-fn shown(command: &Command) -> String {
+pub fn shown(command: &Command) -> String {
     let program = Path::new(command.get_program())
         .file_name()
         .unwrap_or(command.get_program());

@@ -41,12 +41,9 @@ pub fn run(args: &Args) -> Result<()> {
         }
     }
     if !failed.is_empty() {
-        bail!(
-            "lint failed: {}. Mend what is shown above",
-            failed.join(", ")
-        );
+        bail!("lint failed: {}. Errors are above", failed.join(", "));
     }
-    println!("lint: nothing to complain about");
+    println!("lint: no problems");
     Ok(())
 }
 
@@ -96,8 +93,8 @@ fn clippy_ebpf(choice: Choice) -> Result<()> {
     command::run(&mut cargo).with_context(|| format!("rsttrace-ebpf, {toolchain} toolchain"))
 }
 
-/// The core does no input or output, which its dependencies show. libc comes in by the keys of its hash tables (getrandom), so
-/// it is looked for among its own dependencies only.
+/// The core has no I/O, so it must not depend on crates for it. Hash tables bring libc (getrandom), so libc is forbidden as a direct
+/// dependency only.
 fn layers() -> Result<()> {
     let tree = |depth: &str| -> Result<Vec<String>> {
         let mut cargo = command::cargo();
@@ -118,7 +115,7 @@ fn layers() -> Result<()> {
         .collect();
     if !found.is_empty() {
         bail!(
-            "rsttrace-core or rsttrace-model depends on {}: what needs that belongs into a crate around them",
+            "rsttrace-core or rsttrace-model depends on {}: move the code that needs it to a crate around them",
             found.join(", ")
         );
     }
@@ -136,39 +133,24 @@ fn deny() -> Result<()> {
                 .arg(folder.join("Cargo.toml"))
                 .args(["check", "--hide-inclusion-graph", "licenses", "bans", "sources"]),
         )
-        .context("a dependency breaks a rule of deny.toml: choose another, or argue for the exception there")?;
+        .context("a dependency breaks a rule of deny.toml: use another one, or add an exception with its reason there")?;
     }
     Ok(())
 }
 
-/// A cargo-deny of the version above, below target/ so that `cargo clean` and a newer version replace it.
+/// Below target/, so that `cargo clean` removes it.
 fn cargo_deny() -> Result<PathBuf> {
     let root = workspace::target().join(format!("tools/cargo-deny-{CARGO_DENY}"));
     let deny = root.join(format!("bin/cargo-deny{}", env::consts::EXE_SUFFIX));
     if deny.is_file() {
         return Ok(deny);
     }
-    let mut install = command::cargo();
+    let mut install = bpf_toolchain::install("cargo-deny", CARGO_DENY, &root);
+    // It reads a few hundred manifests: compile time matters more than speed.
     install
-        .args([
-            "install",
-            "cargo-deny",
-            "--locked",
-            "--no-default-features",
-            "--version",
-            CARGO_DENY,
-        ])
-        .arg("--root")
-        .arg(&root)
-        .current_dir(workspace::root());
-    bpf_toolchain::without_overrides(&mut install);
-    // It reads a few hundred manifests: compile time matters, speed does not.
-    install
-        .env("CARGO_PROFILE_RELEASE_LTO", "off")
-        .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
         .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
         .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
     command::run(&mut install)
-        .context("could not build cargo-deny: it needs a C compiler and the crates registry; `apt-get install gcc` and try again")?;
+        .context("cannot build cargo-deny: it needs a C compiler and the crates registry; `apt-get install gcc` and try again")?;
     Ok(deny)
 }

@@ -40,10 +40,10 @@ pub fn run(args: &Args) -> Result<()> {
     for kernel in kernels {
         let (release, from) = if is_of(&kernel, &running) && command::is_root() {
             let folder = workspace::target().join("vm/results/running");
-            command::run(Command::new(recorder.file()).arg(&folder))?;
+            command::run(Command::new(&recorder.file).arg(&folder))?;
             (running.clone(), folder)
         } else {
-            let (release, folder) = recorder.run(&kernel, &["/vm/record"], LIMIT)?;
+            let (release, folder) = recorder.run(&kernel, "/vm/record", LIMIT)?;
             (release, folder.join("record"))
         };
         let to = data().join(series(&release)?);

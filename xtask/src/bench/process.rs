@@ -1,7 +1,6 @@
 //! A process of a measurement: its start, readiness, resource usage and end.
 
 use std::{
-    ffi::OsStr,
     fs,
     io::{BufRead as _, BufReader, Read},
     process::{Child, ChildStdin, Command, Stdio},
@@ -21,6 +20,7 @@ use procfs::{
 };
 
 use super::fdinfo;
+use crate::command;
 
 /// Longer than anything takes.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -64,7 +64,7 @@ impl Running {
 
     /// Starts it without setpriv around it.
     pub fn start_bare(mut command: Command, speaks: Speaks) -> Result<Self> {
-        let name = shown(&command);
+        let name = command::shown(&command);
         command.stdin(Stdio::piped());
         match speaks {
             Speaks::Out => command.stdout(Stdio::piped()).stderr(Stdio::inherit()),
@@ -205,16 +205,6 @@ impl Drop for Running {
         }
         let _ = self.child.wait();
     }
-}
-
-fn shown(command: &Command) -> String {
-    let words = command.get_args().map(OsStr::to_string_lossy);
-    let program = command.get_program().to_string_lossy();
-    let name = program.rsplit('/').next().unwrap_or_default().to_owned();
-    std::iter::once(name.into())
-        .chain(words)
-        .collect::<Vec<_>>()
-        .join(" ")
 }
 
 fn last_line(text: &str) -> &str {

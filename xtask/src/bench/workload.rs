@@ -1,4 +1,4 @@
-//! The traffic that is measured, and its results.
+//! The measured traffic.
 
 use std::{process::Command, time::Duration};
 
@@ -11,7 +11,6 @@ use super::{
 };
 use crate::command;
 
-/// What happens again and again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
     /// A connection is opened, accepted and closed.
@@ -26,28 +25,22 @@ pub enum Act {
     RandomFlood,
 }
 
-/// Between which addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// In one namespace.
     Lo,
-    /// Between two.
+    /// Between two namespaces.
     Veth,
 }
 
-/// Traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Workload {
-    /// What.
     pub act: Act,
-    /// Where.
     pub place: Place,
-    /// So many a second; 0: as many as possible.
+    /// Per second; 0: full rate.
     pub rate: u64,
 }
 
 impl Workload {
-    /// As many as possible.
     pub const fn full(act: Act, place: Place) -> Self {
         Self {
             act,
@@ -56,7 +49,7 @@ impl Workload {
         }
     }
 
-    /// Some load that any machine can carry.
+    /// A load for any machine.
     pub const fn paced(act: Act, place: Place) -> Self {
         Self {
             act,
@@ -65,7 +58,6 @@ impl Workload {
         }
     }
 
-    /// For tables.
     pub fn name(&self) -> String {
         let act = match self.act {
             Act::Connect => "connect and close",
@@ -85,13 +77,11 @@ impl Workload {
         format!("{act}, {place}, {rate}")
     }
 
-    /// Runs it for so long.
     pub fn run(&self, programs: &Programs, lab: &Lab, lasts: Duration) -> Result<Ran> {
         let report = command::output(&mut self.command(programs, lab, lasts))?;
-        serde_json::from_str(&report).with_context(|| format!("not understood: {report}"))
+        serde_json::from_str(&report).with_context(|| format!("read `{report}`"))
     }
 
-    /// What runs it for so long.
     pub fn command(&self, programs: &Programs, lab: &Lab, lasts: Duration) -> Command {
         let mut command: Command = lab.command(End::Client, &programs.load);
         command.arg("load");
@@ -131,11 +121,9 @@ impl Workload {
     }
 }
 
-/// What traffic says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 pub struct Ran {
     /// Connections, or SYNs.
     pub done: u64,
-    /// It took so long.
     pub seconds: f64,
 }

@@ -19,13 +19,13 @@ use crate::{command, workspace};
 /// A kernel that is ready to boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kernel {
-    /// As `uname -r` tells it, such as "6.12.117+deb13-amd64".
+    /// As in `uname -r`, such as "6.12.117+deb13-amd64".
     pub release: String,
     folder: PathBuf,
 }
 
 impl Kernel {
-    /// The newest kernel whose version begins with `wanted`: one at hand, or else (or with `refresh`) from the mirror.
+    /// The newest kernel whose version begins with `wanted`: from the cache, or (always with `refresh`) from the mirror.
     pub fn fetch(wanted: &str, refresh: bool) -> Result<Self> {
         let cache = cache();
         let note = cache.join("newest-of").join(wanted);
@@ -38,19 +38,18 @@ impl Kernel {
             }
         }
         let kernel = Self::download(wanted, &cache, refresh)
-            .with_context(|| format!("kernel {wanted} could not be had"))?;
+            .with_context(|| format!("cannot get kernel {wanted}"))?;
         kernel.renew_initramfs()?;
         fs::create_dir_all(note.parent().unwrap_or(&cache))?;
         fs::write(&note, &kernel.release).with_context(|| format!("write {}", note.display()))?;
         Ok(kernel)
     }
 
-    /// Compressed, as qemu takes it.
     pub fn image(&self) -> PathBuf {
         self.folder.join("vmlinuz")
     }
 
-    /// Finds the root of the guest, and hands over to it.
+    /// Mounts the root of the guest and switches to it.
     pub fn initramfs(&self) -> PathBuf {
         self.folder.join("initramfs.cpio")
     }
@@ -87,7 +86,7 @@ impl Kernel {
         let packages = candidates(&names, wanted);
         if packages.is_empty() {
             bail!(
-                "no Debian package on this mirror has such a kernel; there are {}. Name one of them, or \"{NEWEST}\"",
+                "the mirror has no such kernel. Available: {}, and \"{NEWEST}\"",
                 versions(&names).join(", ")
             );
         }
@@ -98,7 +97,7 @@ impl Kernel {
             if kernel.is_there() {
                 return Ok(kernel);
             }
-            // A mirror may list what it no longer has.
+            // A mirror may list packages that it no longer has.
             match kernel.prepare(&apt, package, cache) {
                 Ok(()) => return Ok(kernel),
                 Err(error) => {
@@ -108,14 +107,13 @@ impl Kernel {
             }
         }
         bail!(
-            "none of these packages: {}. See above what is in the way; `cargo xtask vm --refresh` asks the mirror anew, \
-             and another version may do: there are {}",
+            "none of these packages can be used: {} (errors above). Try `cargo xtask vm --refresh`, or another version: {}",
             tried.join(", "),
             versions(&names).join(", ")
         )
     }
 
-    /// Everything or nothing appears in the cache.
+    /// The cache gets everything or nothing.
     fn prepare(&self, apt: &Apt, package: &Package, cache: &Path) -> Result<()> {
         let scratch = TempDir::new_in(cache).context("make a folder to unpack in")?;
         let root = scratch.path().join("root");
@@ -143,21 +141,21 @@ impl Kernel {
     }
 }
 
-/// Between runs, kernels and package lists stay here.
+/// Kernels and package lists stay here between runs.
 pub fn cache() -> PathBuf {
     let set = std::env::var_os("RSTTRACE_VM_CACHE").and_then(|set| path::absolute(set).ok());
     set.unwrap_or_else(|| workspace::target().join("vm"))
 }
 
-/// Of kmod, which is not in the path of those who are not root.
+/// A program of kmod, which is in the path of root only.
 pub fn tool(name: &str) -> PathBuf {
     command::find_in_path(name).unwrap_or_else(|| Path::new("/sbin").join(name))
 }
 
-/// A few fail if the mirror is being updated; more fail if there is no mirror.
+/// A few packages may be missing while the mirror is updated; if more are, there is no mirror.
 const TRIES: usize = 6;
 
-/// They are below /lib or /usr/lib, by the age of the package.
+/// Modules are below /lib in older packages, below /usr/lib in newer ones.
 fn move_modules(root: &Path, ready: &Path, release: &str) -> Result<PathBuf> {
     let from = ["lib/modules", "usr/lib/modules"].map(|path| root.join(path).join(release));
     let from = from.iter().find(|path| path.is_dir());

@@ -2,17 +2,18 @@
 
 use std::{
     cmp::Reverse,
+    collections::BTreeSet,
     path::Path,
     process::{Command, Stdio},
 };
 
 use anyhow::{Context as _, Result, bail};
 
-/// Stands for the newest kernel to be had.
+/// Stands for the newest available kernel.
 pub const NEWEST: &str = "newest";
 /// The flavour with drivers for everything; the cloud flavour has no 9p.
 const FLAVOUR: &str = "-amd64";
-/// Only what runs in a guest is unpacked.
+/// Not needed in a guest.
 const NOT_UNPACKED: [&str; 9] = [
     "./usr/share",
     "*/kernel/sound",
@@ -28,9 +29,8 @@ const NOT_UNPACKED: [&str; 9] = [
 /// A package with a kernel.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Package<'a> {
-    /// Of the package.
     pub name: &'a str,
-    /// Of the kernel, as `uname -r` tells it.
+    /// Of the kernel, as in `uname -r`.
     pub release: &'a str,
 }
 
@@ -88,23 +88,19 @@ pub fn candidates<'a>(names: &'a str, wanted: &str) -> Vec<Package<'a>> {
     packages
 }
 
-/// Versions to choose from, such as "6.1", oldest first.
+/// Versions of the kernels, such as "6.1", oldest first.
 pub fn versions(names: &str) -> Vec<String> {
-    let mut versions: Vec<_> = names
-        .lines()
-        .filter_map(Package::of)
-        .map(|package| package.version().into_iter().take(2).collect::<Vec<_>>())
+    let packages = names.lines().filter_map(Package::of);
+    let versions: BTreeSet<_> = packages.map(|package| package.version()).collect();
+    let mut versions: Vec<_> = versions
+        .iter()
+        .filter_map(|version| Some(format!("{}.{}", version.first()?, version.get(1)?)))
         .collect();
-    versions.sort();
     versions.dedup();
-    let written = |version: &Vec<u64>| {
-        let numbers: Vec<_> = version.iter().map(u64::to_string).collect();
-        numbers.join(".")
-    };
-    versions.iter().map(written).collect()
+    versions
 }
 
-/// Unpacks what guests use of it.
+/// Unpacks the parts that guests need.
 pub fn unpack(package: &Path, into: &Path) -> Result<()> {
     let mut contents = Command::new("dpkg-deb")
         .arg("--fsys-tarfile")
@@ -120,10 +116,7 @@ pub fn unpack(package: &Path, into: &Path) -> Result<()> {
     let tar = tar.context("start tar")?;
     let contents = contents.wait().context("wait for dpkg-deb")?;
     if !tar.success() || !contents.success() {
-        bail!(
-            "{} could not be unpacked ({contents}, {tar})",
-            package.display()
-        );
+        bail!("cannot unpack {} ({contents}, {tar})", package.display());
     }
     Ok(())
 }
@@ -185,7 +178,7 @@ linux-headers-6.1.0-56-amd64
     }
 
     #[test]
-    fn versions_to_choose_from_are_told_once_and_in_order() {
+    fn each_version_is_listed_once_and_in_order() {
         assert_eq!(versions(NAMES), ["6.1", "6.12", "7.3"]);
     }
 }

@@ -165,7 +165,7 @@ impl Step {
                 Quick::ShortIfOld(_) => row.script,
                 Quick::Not => return None,
             };
-            let script = match built.tests.get(row.name) {
+            let script = match built.others.get(row.name) {
                 // As cargo runs it: in the folder of its package. The rsttrace that it starts is the one in the path.
                 Some(file) => format!(
                     "cd rsttrace && export CARGO_MANIFEST_DIR=\"$PWD\" RSTTRACE_PROGRAM=\"$(command -v rsttrace)\" && exec {} --ignored --test-threads=1",
@@ -398,7 +398,7 @@ mod tests {
     fn a_kernel_has_the_steps_that_it_can_take() {
         let built = Built {
             program: "rsttrace".into(),
-            tests: tests()
+            others: tests()
                 .into_iter()
                 .map(|name| (name.to_owned(), name.into()))
                 .collect(),
