@@ -93,41 +93,35 @@ fn demo(args: &Args) -> Result<String> {
         );
     }
     packages::install_for_staging()?;
-    let mut cargo = cargo_run(args, &[]);
+    let program = build(args, "--bin", "rsttrace")?;
+    let mut demo = Command::new(&program);
     if args.sudo {
-        command::with_sudo(&mut cargo);
+        demo = Command::new("sudo");
+        demo.arg("-E").arg(program);
     }
-    cargo.args(["--", "demo", "--all", "--output", "json"]);
+    demo.args(["demo", "--all", "--output", "json"]);
     if args.captures {
-        cargo.arg("--captures").arg(folder());
+        demo.arg("--captures").arg(folder());
     }
-    output(&mut cargo)
+    output(&mut demo)
 }
 
 fn judge_captures(args: &Args, captures: &Path) -> Result<CaptureTally> {
-    let mut cargo = cargo_run(args, &["--example", "captures"]);
-    cargo.arg("--").arg(captures);
-    CaptureTally::of(&output(&mut cargo)?)
+    let program = build(args, "--example", "captures")?;
+    CaptureTally::of(&output(Command::new(program).arg(captures))?)
 }
 
-fn cargo_run(args: &Args, target: &[&str]) -> Command {
+fn build(args: &Args, kind: &str, target: &str) -> Result<PathBuf> {
     let mut cargo = command::cargo();
-    cargo.current_dir(workspace::root());
-    cargo.args(["run", "--quiet", "--package", "rsttrace"]);
-    cargo.args(if target.is_empty() {
-        &["--bin", "rsttrace"]
-    } else {
-        target
-    });
-    if !args.debug {
-        cargo.arg("--release");
-    }
-    cargo
+    cargo.args(["build", "--package", "rsttrace", kind, target]);
+    cargo.args((!args.debug).then_some("--release"));
+    let built = command::build(&mut cargo)?.remove(target);
+    built.with_context(|| format!("cargo built no {target}"))
 }
 
-fn output(cargo: &mut Command) -> Result<String> {
-    let shown = command::announce(cargo);
-    let output = cargo
+fn output(command: &mut Command) -> Result<String> {
+    let shown = command::announce(command);
+    let output = command
         .stderr(Stdio::inherit())
         .output()
         .with_context(|| format!("start `{shown}`"))?;

@@ -5,19 +5,18 @@
 
 use std::{
     fmt::{self, Display, Formatter},
-    fs,
-    os::unix::process::CommandExt as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
+use aya::sys::{Stats, enable_stats};
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use crate::{command, workspace};
+use crate::command;
 
 mod fdinfo;
 pub mod lab;
@@ -49,13 +48,9 @@ pub struct Args {
     /// Seconds of one batch [default: 3]
     #[arg(long, value_name = "N", conflicts_with = "quick", value_parser = clap::value_parser!(u8).range(1..=60))]
     seconds: Option<u8>,
-    /// Result file, as JSON [default: target/bench/bench.json]
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
     /// Packets that pass a classifier
     Classifier,
@@ -81,60 +76,29 @@ struct Bench {
     lasts: Duration,
 }
 
-#[derive(Clone, Copy)]
-struct Tool {
-    name: &'static str,
-    arguments: &'static [&'static str],
-}
+/// Arguments of the tracer.
+type Tool = &'static [&'static str];
 
-const DEFAULT: Tool = Tool {
-    name: "watch",
-    arguments: &["watch"],
-};
-const EVERY: Tool = Tool {
-    name: "watch --every -o json",
-    arguments: &["watch", "--every", "--noise", "-o", "json"],
-};
-const PERF: Tool = Tool {
-    name: "watch --transport perf",
-    arguments: &["watch", "--transport", "perf"],
-};
-
-#[derive(Serialize)]
-struct Row {
-    part: Part,
-    case: String,
-    tool: &'static str,
-    measure: &'static str,
-    #[serde(flatten)]
-    spread: Spread,
-}
+const DEFAULT: Tool = &["watch"];
+const EVERY: Tool = &["watch", "--every", "--noise", "-o", "json"];
+const PERF: Tool = &["watch", "--transport", "perf"];
 
 /// Median and extremes of one measure.
-#[derive(Serialize)]
 pub struct Spread {
     pub median: f64,
     min: f64,
     max: f64,
-    /// In the order of the rounds.
-    values: Vec<f64>,
 }
 
 impl Spread {
     /// `None` without values, or with one that is not finite.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
-        let values: Vec<f64> = values.into_iter().collect();
-        let mut sorted = values.clone();
-        sorted.sort_by(f64::total_cmp);
-        let (min, max) = (*sorted.first()?, *sorted.last()?);
-        let middle = |at: usize| sorted[at / 2];
-        let median = f64::midpoint(middle(sorted.len() - 1), middle(sorted.len()));
-        (min.is_finite() && max.is_finite()).then_some(Self {
-            median,
-            min,
-            max,
-            values,
-        })
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        let (min, max) = (*values.first()?, *values.last()?);
+        let middle = |at: usize| values[at / 2];
+        let median = f64::midpoint(middle(values.len() - 1), middle(values.len()));
+        (min.is_finite() && max.is_finite()).then_some(Self { median, min, max })
     }
 }
 
@@ -144,49 +108,21 @@ impl Display for Spread {
     }
 }
 
-/// All figures of a run.
-#[derive(Default)]
-struct Rows(Vec<Row>);
+/// The figures of a part.
+struct Rows(Table);
 
 impl Rows {
     fn add(
         &mut self,
-        part: Part,
         case: &str,
-        tool: &'static str,
-        measure: &'static str,
+        tool: Tool,
+        measure: &str,
         values: impl IntoIterator<Item = f64>,
     ) {
-        self.0.extend(Spread::of(values).map(|spread| Row {
-            part,
-            case: case.to_owned(),
-            tool,
-            measure,
-            spread,
-        }));
-    }
-
-    fn print(&self) {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING);
-        table.set_header(["part", "case", "tool", "measure", "median (min–max)"]);
-        for row in &self.0 {
-            table.add_row([
-                format!("{:?}", row.part).to_lowercase(),
-                row.case.clone(),
-                row.tool.to_owned(),
-                row.measure.to_owned(),
-                row.spread.to_string(),
-            ]);
+        if let Some(spread) = Spread::of(values) {
+            let (tool, spread) = (tool.join(" "), spread.to_string());
+            self.0.add_row([case, &tool, measure, &spread]);
         }
-        println!("{table}");
-    }
-
-    fn write(&self, file: &Path) -> Result<()> {
-        let folder = file.parent().context("a file is in a folder")?;
-        fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
-        let text = serde_json::to_string_pretty(&self.0).context("write as JSON")?;
-        fs::write(file, text + "\n").with_context(|| format!("write {}", file.display()))
     }
 }
 
@@ -207,45 +143,36 @@ pub fn run(args: &Args) -> Result<()> {
         rounds,
         lasts,
     };
-    let out = args.out.clone();
-    let out = out.unwrap_or_else(|| workspace::target().join("bench/bench.json"));
-    let mut rows = Rows::default();
     for part in Part::value_variants() {
         if args.only.is_empty() || args.only.contains(part) {
-            eprintln!("{part:?}");
+            let mut rows = Rows(Table::new());
+            rows.0.load_style(presets::NOTHING);
+            let header = [&format!("{part:?}"), "tool", "measure", "median (min–max)"];
+            rows.0.set_header(header);
             bench
                 .measure(*part, &mut rows)
                 .with_context(|| format!("{part:?}"))?;
-            // Kept if a later part fails.
-            rows.write(&out)?;
+            println!("{}\n", rows.0);
         }
     }
-    rows.print();
-    eprintln!("figures: {}", out.display());
     Ok(())
 }
 
 impl Programs {
-    /// Release builds.
     pub fn build() -> Result<Self> {
         Ok(Self {
-            rsttrace: build(&["--package", "rsttrace", "--bin", "rsttrace"], "rsttrace")?,
-            load: build(&["--package", "xtask"], "xtask")?,
+            rsttrace: build("rsttrace", "--bin", "rsttrace")?,
+            load: build("xtask", "--bin", "xtask")?,
         })
     }
 }
 
-fn build(arguments: &[&str], file: &str) -> Result<PathBuf> {
+/// The release build of this target.
+fn build(package: &str, kind: &str, target: &str) -> Result<PathBuf> {
     let mut cargo = command::cargo();
-    command::run(
-        cargo
-            .args(["build", "--quiet", "--release"])
-            .args(arguments),
-    )?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let folder = target.unwrap_or_else(workspace::target);
-    let file = folder.join("release").join(file);
-    fs::canonicalize(&file).with_context(|| format!("cargo built no {}", file.display()))
+    cargo.args(["build", "--release", "--package", package, kind, target]);
+    let built = command::build(&mut cargo)?.remove(target);
+    built.with_context(|| format!("cargo built no {target}"))
 }
 
 impl Bench {
@@ -256,22 +183,25 @@ impl Bench {
             Part::Connect => {
                 let connect = full(Act::Connect, Place::Lo);
                 let exchange = full(Act::Exchange, Place::Veth);
-                self.batches(part, &[connect, exchange], &[DEFAULT], rows)
+                self.batches(&[connect, exchange], &[DEFAULT], rows)
             }
             Part::Storm => {
                 let reset = |place| full(Act::Reset, place);
-                let paced = Workload::paced(Act::Reset, Place::Veth);
+                let paced = Workload {
+                    rate: 10_000,
+                    ..reset(Place::Veth)
+                };
                 let floods = [Act::Flood, Act::RandomFlood].map(|act| full(act, Place::Veth));
                 let mut storms = vec![reset(Place::Veth), floods[0]];
                 if !self.quick {
                     storms.extend([reset(Place::Lo), paced, floods[1]]);
                 }
-                self.batches(part, &storms, &[DEFAULT, EVERY, PERF], rows)
+                self.batches(&storms, &[DEFAULT, EVERY, PERF], rows)
             }
             Part::Start => {
                 let starts = if self.quick { 3 } else { 15 };
                 let took: Result<Vec<f64>> = (0..starts).map(|_| self.start()).collect();
-                rows.add(part, "", DEFAULT.name, "ms to hooks attached", took?);
+                rows.add("", DEFAULT, "ms to hooks attached", took?);
                 Ok(())
             }
             Part::Memory => memory::measure(self, rows),
@@ -280,7 +210,7 @@ impl Bench {
 
     fn tracer(&self, tool: Tool) -> Result<(Running, Duration)> {
         let mut command = Command::new(&self.programs.rsttrace);
-        command.args(tool.arguments).env_remove("RUST_LOG");
+        command.args(tool).env_remove("RUST_LOG");
         let begin = Instant::now();
         let mut running = Running::start_bare(command, Speaks::Err)?;
         let ready = running.await_line("tracing resets")?;
@@ -303,27 +233,20 @@ impl Bench {
             ingress: Vec<f64>,
             egress: Vec<f64>,
         }
-        let example = ["--package", "rsttrace", "--example", "classifier"];
-        let program = build(&example, "examples/classifier")?;
+        let program = build("rsttrace", "--example", "classifier")?;
         let runs = if self.quick { "100000" } else { "6000000" };
         let text = command::output(Command::new(program).args([runs, "25"]))?;
         let costs: Vec<Cost> = serde_json::from_str(&text)
             .context("the example `classifier` printed something else")?;
         for cost in costs {
-            let part = Part::Classifier;
-            rows.add(
-                part,
-                &cost.frame,
-                "empty",
-                "ns per packet",
-                cost.empty.clone(),
-            );
-            for (way, values) in [("ingress", cost.ingress), ("egress", cost.egress)] {
+            let empty = cost.empty.clone();
+            rows.add(&cost.frame, &["empty"], "ns per packet", empty);
+            for (way, values) in [(&["ingress"], cost.ingress), (&["egress"], cost.egress)] {
                 let ratio = values
                     .iter()
                     .zip(&cost.empty)
                     .map(|(own, empty)| own / empty);
-                rows.add(part, &cost.frame, way, "times the empty one", ratio);
+                rows.add(&cost.frame, way, "times the empty one", ratio);
             }
         }
         Ok(())
@@ -331,13 +254,7 @@ impl Bench {
 
     /// Each tool on each workload, bracketed by batches without a tool; then once more while the kernel measures BPF run times,
     /// which has a cost of its own.
-    fn batches(
-        &self,
-        part: Part,
-        workloads: &[Workload],
-        tools: &[Tool],
-        rows: &mut Rows,
-    ) -> Result<()> {
+    fn batches(&self, workloads: &[Workload], tools: &[Tool], rows: &mut Rows) -> Result<()> {
         let lab = Lab::new(&self.programs)?;
         for workload in workloads {
             let case = workload.name();
@@ -356,12 +273,13 @@ impl Bench {
             }
             for (tool, batches) in tools.iter().zip(of_tool) {
                 let counted = {
-                    let _counting = count_bpf(&self.programs)?;
+                    let _counting =
+                        enable_stats(Stats::RunTime).context("measure BPF run times")?;
                     self.batch(&lab, *workload, Some(*tool))?
                 };
                 let mut add = |measure, of: &dyn Fn(&Batch) -> f64| {
                     let values = batches.iter().map(|(batch, _)| of(batch));
-                    rows.add(part, &case, tool.name, measure, values);
+                    rows.add(&case, tool, measure, values);
                 };
                 add("k per second", &|batch| batch.speed / 1e3);
                 add("µs of CPU per event", &|batch| {
@@ -373,9 +291,9 @@ impl Bench {
                 add("lost", &|batch| batch.sent.lost as f64);
                 add("MB resident", &|batch| batch.resident as f64 / 1e6);
                 let kept = batches.iter().map(|(_, kept)| *kept);
-                rows.add(part, &case, tool.name, "part of the free speed", kept);
+                rows.add(&case, tool, "part of the free speed", kept);
                 let bpf = [counted.bpf * 1e6 / counted.events];
-                rows.add(part, &case, tool.name, "µs in BPF per event", bpf);
+                rows.add(&case, tool, "µs in BPF per event", bpf);
             }
         }
         Ok(())
@@ -434,14 +352,3 @@ struct Batch {
 
 /// Longer than a record may wait, which is a quarter of a second.
 const STILL: Duration = Duration::from_millis(400);
-
-/// The kernel measures BPF run times while this lives.
-fn count_bpf(programs: &Programs) -> Result<Running> {
-    let mut command = Command::new(&programs.load);
-    command.args(["load", "count-bpf"]);
-    // Not killed with this process, nor by Ctrl-C: it restores a setting.
-    command.process_group(0);
-    let mut counting = Running::start_bare(command, Speaks::Out)?;
-    counting.await_line("ready")?;
-    Ok(counting)
-}

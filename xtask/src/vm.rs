@@ -3,6 +3,7 @@
 use std::{fmt, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
+use clap::{Args as _, FromArgMatches as _};
 
 use crate::{packages, tally::Tally};
 use build::Built;
@@ -135,7 +136,7 @@ fn quick() -> Result<Vec<Report>> {
     let built = Built::make(&[CLEANUP], None)?;
     let (mut boots, mut reports) = (Vec::new(), Vec::new());
     for (wanted, only) in QUICK {
-        let (kernels, missing) = prepare(&Args::of(wanted))?;
+        let (kernels, missing) = prepare(&Args::of(wanted)?)?;
         reports.extend(missing);
         boots.extend(Boot::all(kernels, only, true, &built)?);
     }
@@ -143,24 +144,17 @@ fn quick() -> Result<Vec<Report>> {
     let locked = boots.iter().rposition(|boot| !boot.append.is_empty());
     let boots = boots.iter().enumerate();
     let boots = boots.filter(|(at, boot)| boot.append.is_empty() || Some(*at) == locked);
-    let args = Args::of(package::NEWEST);
+    let args = Args::of(package::NEWEST)?;
     reports.extend(boots.map(|(_, boot)| boot.run_and_report(&args, &built)));
     Ok(reports)
 }
 
 impl Args {
-    fn of(kernel: &str) -> Self {
-        Self {
-            kernels: vec![kernel.to_owned()],
-            only: Vec::new(),
-            memory: 2048,
-            cpus: 2,
-            append: String::new(),
-            refresh: false,
-            quick: false,
-            timeout: 600,
-            command: Vec::new(),
-        }
+    /// The defaults, for one kernel.
+    fn of(kernel: &str) -> Result<Self> {
+        let parser = Self::augment_args(clap::Command::new("vm"));
+        let matches = parser.try_get_matches_from(["vm", kernel])?;
+        Ok(Self::from_arg_matches(&matches)?)
     }
 }
 
@@ -204,7 +198,7 @@ impl Example {
         let args = Args {
             timeout,
             command: vec![self.file.to_string_lossy().into(), argument.to_owned()],
-            ..Args::of(kernel)
+            ..Args::of(kernel)?
         };
         let ran = run_command(&args, &self.built)?;
         ran.into_iter().next().context("no kernel was named")
@@ -252,8 +246,7 @@ impl Boot {
     fn new(kernel: Kernel, steps: Vec<Step>, append: &'static str) -> Result<Self> {
         let version = version(&kernel.release);
         Ok(Self {
-            version: version
-                .with_context(|| format!("{} begins with no version", kernel.release))?,
+            version: version.with_context(|| format!("no version in {}", kernel.release))?,
             kernel,
             steps,
             append,

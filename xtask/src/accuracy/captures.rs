@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
 
 use anyhow::{Context as _, Result};
-use comfy_table::{CellAlignment, Table, presets};
 use serde_json::Value;
 
 /// How often each result came out, by its word.
@@ -87,27 +86,16 @@ impl CaptureTally {
 impl Display for CaptureTally {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         for (variant, rows) in &self.variants {
-            let mut sums = Counts::new();
-            for (result, count) in rows.values().flatten() {
-                *sums.entry(result.clone()).or_default() += count;
+            let width = rows.keys().map(String::len).max().unwrap_or(0);
+            writeln!(f, "\nCaptures, {variant}:")?;
+            for (staged, counts) in rows {
+                let counts = RESULTS.iter().filter_map(|(result, _)| {
+                    let count = counts.get(*result)?;
+                    Some(format!("{count} {result}"))
+                });
+                let counts = counts.collect::<Vec<_>>().join(", ");
+                writeln!(f, "  {staged:width$}  {counts}")?;
             }
-            let mut table = Table::new();
-            table.load_style(presets::NOTHING);
-            let words = RESULTS.map(|(result, _)| result);
-            table.set_header(
-                [format!("captures: {variant}").as_str()]
-                    .into_iter()
-                    .chain(words),
-            );
-            for (row, counts) in rows.iter().chain([(&"all".to_owned(), &sums)]) {
-                let counts = words.map(|result| counts.get(result));
-                let counts = counts.map(|count| count.map_or("·".to_owned(), usize::to_string));
-                table.add_row([row.clone()].into_iter().chain(counts));
-            }
-            for column in table.column_iter_mut().skip(1) {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
-            writeln!(f, "\n{}", table.trim_fmt())?;
         }
         for (result, title) in RESULTS.into_iter().skip(1) {
             if let Some(lines) = self.lists.get(result) {

@@ -7,7 +7,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use procfs::{Current as _, Meminfo};
 
 use super::{
-    Bench, DEFAULT, Part, Rows,
+    Bench, DEFAULT, Rows,
     fdinfo::SOCKET_STORAGE,
     lab::{self, Lab},
     process::{Running, Speaks},
@@ -55,7 +55,7 @@ pub fn measure(bench: &Bench, rows: &mut Rows) -> Result<()> {
                 (unreclaimable()? - before) as f64 / 1e6,
             ),
         ] {
-            rows.add(Part::Memory, &case, DEFAULT.name, measure, [value]);
+            rows.add(&case, DEFAULT, measure, [value]);
         }
         tracer.end()?;
         drop(holders);

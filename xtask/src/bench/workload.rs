@@ -49,15 +49,6 @@ impl Workload {
         }
     }
 
-    /// A load for any machine.
-    pub const fn paced(act: Act, place: Place) -> Self {
-        Self {
-            act,
-            place,
-            rate: 10_000,
-        }
-    }
-
     pub fn name(&self) -> String {
         let act = match self.act {
             Act::Connect => "connect and close",

@@ -40,7 +40,7 @@ impl Apt {
         let apt = Self { folder };
         for folder in ["lists/partial", "cache/archives/partial"] {
             let folder = apt.folder.join(folder);
-            fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+            fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
         }
         fs::write(
             apt.folder.join("sources.list"),

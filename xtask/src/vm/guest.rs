@@ -55,10 +55,8 @@ pub enum Ended {
     Exited(u8),
     /// The guest was killed.
     TimedOut,
-    /// The guest ended during the step.
+    /// The guest stopped before or during the step.
     Lost,
-    /// The guest ended before the step.
-    NotBegun,
 }
 
 impl Display for Ended {
@@ -66,8 +64,7 @@ impl Display for Ended {
         match self {
             Self::Exited(code) => write!(f, "exit code {code}"),
             Self::TimedOut => f.write_str("timed out"),
-            Self::Lost => f.write_str("the guest stopped during this step"),
-            Self::NotBegun => f.write_str("the guest stopped before this step"),
+            Self::Lost => f.write_str("the guest stopped"),
         }
     }
 }
@@ -111,8 +108,9 @@ impl Machine<'_> {
                 break;
             }
         }
+        // The guest stopped before them.
         results.resize_with(steps.len(), || StepResult {
-            ended: Ended::NotBegun,
+            ended: Ended::Lost,
             took: Duration::ZERO,
         });
         let end = Instant::now();
@@ -251,11 +249,7 @@ impl Guest {
                 break Ended::Exited(code);
             }
             if over {
-                break if self.has_begun(step) {
-                    Ended::Lost
-                } else {
-                    Ended::NotBegun
-                };
+                break Ended::Lost;
             }
             if begin.elapsed() > step.limit + GRACE {
                 break Ended::TimedOut;

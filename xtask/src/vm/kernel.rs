@@ -54,7 +54,7 @@ impl Kernel {
         self.folder.join("initramfs.cpio")
     }
 
-    /// What the guest has as /lib/modules/RELEASE.
+    /// The guest has it as /lib/modules/RELEASE.
     pub fn modules(&self) -> PathBuf {
         self.folder.join("lib/modules").join(&self.release)
     }
@@ -90,7 +90,7 @@ impl Kernel {
                 versions(&names).join(", ")
             );
         }
-        fs::create_dir_all(cache.join("kernels")).context("make the folder of kernels")?;
+        fs::create_dir_all(cache.join("kernels")).context("create the folder of kernels")?;
         let mut tried = Vec::new();
         for package in packages.iter().take(TRIES) {
             let kernel = Self::at(cache, package.release);
@@ -115,7 +115,7 @@ impl Kernel {
 
     /// The cache gets everything or nothing.
     fn prepare(&self, apt: &Apt, package: &Package, cache: &Path) -> Result<()> {
-        let scratch = TempDir::new_in(cache).context("make a folder to unpack in")?;
+        let scratch = TempDir::new_in(cache).context("create a folder for unpacking")?;
         let root = scratch.path().join("root");
         fs::create_dir(&root)?;
         unpack(&apt.download(package.name, scratch.path())?, &root)?;
@@ -159,7 +159,7 @@ const TRIES: usize = 6;
 fn move_modules(root: &Path, ready: &Path, release: &str) -> Result<PathBuf> {
     let from = ["lib/modules", "usr/lib/modules"].map(|path| root.join(path).join(release));
     let from = from.iter().find(|path| path.is_dir());
-    let from = from.context("there are no modules in the package")?;
+    let from = from.context("the package has no modules")?;
     let to = ready.join("lib/modules");
     fs::create_dir_all(&to)?;
     let to = to.join(release);
@@ -171,5 +171,5 @@ fn find_image(root: &Path, modules: &Path, release: &str) -> Result<PathBuf> {
     let boot = root.join("boot").join(format!("vmlinuz-{release}"));
     let image = [boot, modules.join("vmlinuz")];
     let image = image.into_iter().find(|path| path.is_file());
-    image.context("there is no kernel in the package")
+    image.context("the package has no kernel")
 }

@@ -1,4 +1,4 @@
-//! Installs qemu, from backports where another package of qemu came from there: its packages must be of one version.
+//! Installs qemu, from backports if another package of qemu is from there, because their versions must match.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use super::{apt::Apt, kernel};
 use crate::packages;
 
 const PACKAGE: &str = "qemu-system-x86";
-/// What has to come from backports with it.
+/// Packages that must be of the same version.
 const WITH_IT: [&str; 4] = [PACKAGE, "qemu-system-common", "qemu-system-data", "seabios"];
 
 /// Installs qemu if it is missing.
@@ -20,7 +20,7 @@ pub fn install() -> Result<()> {
         return Err(error);
     }
     eprintln!(
-        "note: {PACKAGE} of this release may not fit the installed qemu-utils; trying backports"
+        "note: {PACKAGE} of this release may not match the installed qemu-utils; trying backports"
     );
     let release = release()?;
     let backports = format!("{release}-backports");
@@ -30,7 +30,7 @@ pub fn install() -> Result<()> {
         false,
     )?;
     apt.install(&WITH_IT.map(|name| format!("{name}/{backports}")))
-        .with_context(|| format!("could not install {PACKAGE} from {backports} either"))
+        .with_context(|| format!("cannot install {PACKAGE} from {backports} either"))
 }
 
 /// The name of this Debian, such as "bookworm".
