@@ -210,9 +210,9 @@ impl Bench {
 
     fn tracer(&self, tool: Tool) -> Result<(Running, Duration)> {
         let mut command = Command::new(&self.programs.rsttrace);
-        command.args(tool).env_remove("RUST_LOG");
+        command.args(tool);
         let begin = Instant::now();
-        let mut running = Running::start_bare(command, Speaks::Err)?;
+        let mut running = Running::start(&command, Speaks::Err)?;
         let ready = running.await_line("tracing resets")?;
         Ok((running, ready - begin))
     }

@@ -4,7 +4,7 @@
 //! on each machine. The usual setup of aya, nightly with rust-src, works anywhere, but its bytes depend on the nightly version.
 
 use std::{
-    env, fmt, fs,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -21,6 +21,7 @@ const BPF_LINKER: &str = "0.13.0";
 /// Versions of LLVM that this bpf-linker can be built for.
 const BPF_LINKER_LLVM: [u32; 3] = [21, 22, 23];
 
+const DEBIAN: &str = "debian";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 /// The proc macros of zerocopy and aya need the host's std as well: rustc-web depends on it.
 const DEBIAN_PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
@@ -36,17 +37,11 @@ pub enum Choice {
     Auto,
 }
 
-#[derive(Debug)]
-pub enum Toolchain {
-    Debian {
-        /// Built for this rustc's LLVM.
-        linker: PathBuf,
-    },
-    /// `core` is built with the programs.
-    Nightly {
-        /// From $PATH.
-        linker: PathBuf,
-    },
+pub struct Toolchain {
+    /// "debian" or "nightly".
+    pub name: &'static str,
+    /// bpf-linker for the LLVM of this rustc.
+    linker: PathBuf,
 }
 
 impl Toolchain {
@@ -62,61 +57,43 @@ impl Toolchain {
         }
     }
 
+    pub fn is_debian(&self) -> bool {
+        self.name == DEBIAN
+    }
+
     /// `cargo SUBCOMMAND` for the eBPF crate. The caller sets the compiler flags.
     pub fn cargo(&self, subcommand: &str) -> Command {
-        let (mut cargo, linker) = match self {
-            Self::Debian { linker } => {
-                let mut cargo = command::cargo();
-                cargo.arg(subcommand);
-                without_overrides(&mut cargo);
-                cargo
-                    .env("RUSTC", DEBIAN_RUSTC)
-                    // aya-ebpf uses asm_experimental_arch; no other crate gets unstable features.
-                    .env("RUSTC_BOOTSTRAP", "aya_ebpf");
-                (cargo, linker)
-            }
-            Self::Nightly { linker } => {
-                let mut cargo = Command::new("rustup");
-                cargo.args(["run", "nightly", "cargo", subcommand, "-Zbuild-std=core"]);
-                without_overrides(&mut cargo);
-                cargo.env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
-                (cargo, linker)
-            }
-        };
+        let mut cargo = command::cargo();
+        if self.is_debian() {
+            without_overrides(cargo.arg(subcommand));
+            cargo.env("RUSTC", DEBIAN_RUSTC);
+            // aya-ebpf uses asm_experimental_arch; no other crate gets unstable features.
+            cargo.env("RUSTC_BOOTSTRAP", "aya_ebpf");
+        } else {
+            cargo = Command::new("rustup");
+            cargo.args(["run", "nightly", "cargo", subcommand, "-Zbuild-std=core"]);
+            without_overrides(&mut cargo);
+            cargo.env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
+        }
         cargo
-            .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker)
+            .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &self.linker)
             .current_dir(workspace::ebpf())
             .args(["--locked", "--target", TARGET]);
         cargo
     }
 
-    /// The versions of rustc, its LLVM and bpf-linker.
-    pub fn versions(&self) -> Result<Vec<String>> {
-        let (mut rustc, linker) = match self {
-            Self::Debian { linker } => (Command::new(DEBIAN_RUSTC), linker),
-            Self::Nightly { linker } => {
-                let mut rustc = Command::new("rustup");
-                rustc.args(["run", "nightly", "rustc"]);
-                (rustc, linker)
-            }
-        };
+    /// The versions of rustc, its LLVM and bpf-linker, a line each.
+    pub fn versions(&self) -> Result<String> {
+        let mut rustc = Command::new(DEBIAN_RUSTC);
+        if !self.is_debian() {
+            rustc = Command::new("rustup");
+            rustc.args(["run", "nightly", "rustc"]);
+        }
         let rustc = command::output(rustc.arg("-vV"))?;
-        let linker = command::output(Command::new(linker).arg("--version"))?;
+        let linker = command::output(Command::new(&self.linker).arg("--version"))?;
         let llvm = rustc.lines().find(|line| line.starts_with("LLVM version"));
-        Ok([rustc.lines().next(), llvm, linker.lines().next()]
-            .into_iter()
-            .flatten()
-            .map(str::to_owned)
-            .collect())
-    }
-}
-
-impl fmt::Display for Toolchain {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Debian { .. } => "debian",
-            Self::Nightly { .. } => "nightly",
-        })
+        let lines = [rustc.lines().next(), llvm, linker.lines().next()];
+        Ok(lines.map(Option::unwrap_or_default).join("\n"))
     }
 }
 
@@ -177,7 +154,8 @@ fn debian() -> Result<Toolchain> {
             "{DEBIAN_RUSTC} does not name its LLVM: reinstall the package rustc-web. Output:\n{version}"
         )
     })?;
-    Ok(Toolchain::Debian {
+    Ok(Toolchain {
+        name: DEBIAN,
         linker: own_bpf_linker(llvm)?,
     })
 }
@@ -254,7 +232,10 @@ fn nightly() -> Result<Toolchain> {
     let linker = command::find_in_path("bpf-linker").context(
         "no bpf-linker in $PATH: run `cargo install bpf-linker`, with the feature llvm-NN that `rustc +nightly -vV` names",
     )?;
-    Ok(Toolchain::Nightly { linker })
+    Ok(Toolchain {
+        name: "nightly",
+        linker,
+    })
 }
 
 /// `cargo install` below `root`, without optional features, link-time optimization and debug information.

@@ -37,20 +37,16 @@ pub fn run(args: &Args) -> Result<()> {
 
     let size = object.metadata().map(|metadata| metadata.len())?;
     let sha256 = sha256(object)?;
-    let mut note = format!(
-        "What rsttrace.bpf.o was built with, by `cargo xtask build-ebpf`.\ntoolchain: {toolchain}\n"
+    let (name, versions) = (toolchain.name, toolchain.versions()?);
+    let note = format!(
+        "What rsttrace.bpf.o was built with, by `cargo xtask build-ebpf`.\ntoolchain: {name}\n{versions}\nsha256: {sha256}\n"
     );
-    for version in toolchain.versions()? {
-        note += &version;
-        note.push('\n');
-    }
-    note += &format!("sha256: {sha256}\n");
     let note_file = built_with(object);
     fs::write(&note_file, &note).with_context(|| format!("write {}", note_file.display()))?;
 
     println!("{}: {size} bytes", object.display());
     print!("{note}");
-    if matches!(toolchain, Toolchain::Nightly { .. }) && object == committed {
+    if !toolchain.is_debian() && object == committed {
         eprintln!(
             "warning: for testing only; do not commit it, because CI compares with a build by the Debian toolchain"
         );
@@ -72,8 +68,12 @@ pub fn build(toolchain: &Toolchain, target_dir: &Path, object: &Path) -> Result<
         .arg(target_dir)
         .env("CARGO_ENCODED_RUSTFLAGS", rustflags()?);
     rustc_wrapper::install(&mut cargo)?;
-    command::run(&mut cargo)
-        .with_context(|| format!("rsttrace-ebpf does not build ({toolchain} toolchain)"))?;
+    command::run(&mut cargo).with_context(|| {
+        format!(
+            "rsttrace-ebpf does not build ({} toolchain)",
+            toolchain.name
+        )
+    })?;
 
     let folder = object
         .parent()

@@ -39,7 +39,7 @@ pub fn run(Args {}: &Args) -> Result<()> {
     }
     let note = fs::read_to_string(build_ebpf::built_with(&committed));
     println!("\n{}", note.unwrap_or_default());
-    println!("Versions used now:\n{}", toolchain.versions()?.join("\n"));
+    println!("Versions used now:\n{}", toolchain.versions()?);
     bail!(
         "the committed object differs from a build of the sources: run `cargo xtask build-ebpf --toolchain debian` \
          and commit rsttrace/linux/ebpf (if the versions above differ, a compiler update is the reason)"

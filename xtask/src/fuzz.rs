@@ -4,6 +4,7 @@
 //! `rsttrace/fuzz/src/bin`.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -57,17 +58,19 @@ const LONGEST: u32 = 16 << 10;
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    let known = targets()?;
-    if let Some(unknown) = args.target.iter().find(|name| !known.contains(name)) {
+    let programs = build()?;
+    if let Some(unknown) = args
+        .target
+        .iter()
+        .find(|name| !programs.contains_key(*name))
+    {
+        let known: Vec<_> = programs.into_keys().collect();
         bail!("no target `{unknown}`; targets are {}", known.join(", "));
     }
-    let wanted = known
-        .iter()
-        .filter(|name| args.target.is_empty() || args.target.contains(name));
-    let programs = build()?;
     let mut failed = Vec::new();
-    for name in wanted {
-        if let Err(error) = fuzz(&programs, name, args.minutes) {
+    for (name, program) in &programs {
+        let is_wanted = args.target.is_empty() || args.target.contains(name);
+        if is_wanted && let Err(error) = fuzz(program, name, args.minutes) {
             eprintln!("{name}: {error:#}");
             failed.push(name.as_str());
         }
@@ -86,56 +89,23 @@ pub fn folder() -> PathBuf {
     workspace::root().join("rsttrace/fuzz")
 }
 
-fn targets() -> Result<Vec<String>> {
-    let sources = folder().join("src/bin");
-    let mut names = Vec::new();
-    for entry in fs::read_dir(&sources).with_context(|| format!("read {}", sources.display()))? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "rs") {
-            names.extend(
-                path.file_stem()
-                    .map(|stem| stem.to_string_lossy().into_owned()),
-            );
-        }
-    }
-    names.sort();
-    Ok(names)
-}
-
-/// Builds all targets; returns the folder of the programs.
-fn build() -> Result<PathBuf> {
-    let host = host()?;
-    let target = workspace::target().join("fuzz/build");
+/// Builds all targets; returns the programs by target.
+fn build() -> Result<BTreeMap<String, PathBuf>> {
     let mut cargo = command::cargo();
-    // With --target, coverage stays out of build scripts and macros.
     cargo
-        .args([
-            "build",
-            "--quiet",
-            "--release",
-            "--target",
-            &host,
-            "--target-dir",
-        ])
-        .arg(&target)
-        .current_dir(folder())
+        // With --target, the coverage flags do not apply to build scripts and macros.
+        .args(["build", "--release", "--target", "host-tuple"])
+        .arg("--manifest-path")
+        .arg(folder().join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(workspace::target().join("fuzz/build"))
         .env("CARGO_ENCODED_RUSTFLAGS", COVERAGE.join("\x1f"));
-    command::run(&mut cargo)
-        .context("could not build the fuzzers: libFuzzer needs a C++ compiler; `apt-get install g++` and try again")?;
-    Ok(target.join(host).join("release"))
-}
-
-fn host() -> Result<String> {
-    let version = command::output(Command::new("rustc").arg("-vV"))?;
-    version
-        .lines()
-        .find_map(|line| line.strip_prefix("host: "))
-        .map(str::to_owned)
-        .context("`rustc -vV` names no host")
+    command::build(&mut cargo)
+        .context("libFuzzer needs a C++ compiler; `apt-get install g++` and try again")
 }
 
 /// Runs one target; libFuzzer ends at the first crash.
-fn fuzz(programs: &Path, name: &str, minutes: u32) -> Result<()> {
+fn fuzz(program: &Path, name: &str, minutes: u32) -> Result<()> {
     let data = workspace::root().join("rsttrace/tests/data");
     let corpus = workspace::target().join("fuzz/corpus").join(name);
     let crashes = data.join("crashes").join(name);
@@ -143,7 +113,7 @@ fn fuzz(programs: &Path, name: &str, minutes: u32) -> Result<()> {
         fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
     }
     let seeds = SEEDS.iter().find(|(target, _)| *target == name);
-    let mut fuzzer = Command::new(programs.join(name));
+    let mut fuzzer = Command::new(program);
     fuzzer
         .args(["-verbosity=0", "-print_final_stats=1"])
         .arg(format!("-max_total_time={}", minutes * 60))
@@ -166,15 +136,11 @@ mod tests {
 
     #[test]
     fn every_target_with_seeds_exists() {
-        let targets = targets().unwrap();
         for (name, seeds) in SEEDS {
-            assert!(targets.iter().any(|target| target == name), "{name}");
-            assert!(
-                workspace::root()
-                    .join("rsttrace/tests/data")
-                    .join(seeds)
-                    .is_dir()
-            );
+            let target = folder().join(format!("src/bin/{name}.rs"));
+            assert!(target.is_file(), "{name}");
+            let seeds = workspace::root().join("rsttrace/tests/data").join(seeds);
+            assert!(seeds.is_dir(), "{name}");
         }
     }
 }

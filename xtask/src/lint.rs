@@ -74,15 +74,15 @@ fn clippy() -> Result<()> {
 
 fn clippy_ebpf(choice: Choice) -> Result<()> {
     let toolchain = Toolchain::prepare(choice)?;
-    let mut cargo = match toolchain {
-        // cargo-clippy would take the driver of rustup's toolchain.
-        Toolchain::Debian { .. } => {
-            let mut cargo = toolchain.cargo("check");
-            cargo.env("RUSTC_WORKSPACE_WRAPPER", bpf_toolchain::debian_clippy()?);
-            cargo
-        }
-        Toolchain::Nightly { .. } => toolchain.cargo("clippy"),
-    };
+    let mut cargo = toolchain.cargo(if toolchain.is_debian() {
+        "check"
+    } else {
+        "clippy"
+    });
+    if toolchain.is_debian() {
+        // cargo-clippy would use the driver of rustup's toolchain.
+        cargo.env("RUSTC_WORKSPACE_WRAPPER", bpf_toolchain::debian_clippy()?);
+    }
     cargo
         .args(["--release", "--target-dir"])
         .arg(workspace::target().join("ebpf-lint"))
@@ -90,7 +90,7 @@ fn clippy_ebpf(choice: Choice) -> Result<()> {
             "CARGO_ENCODED_RUSTFLAGS",
             format!("{}\x1f-Dwarnings", build_ebpf::rustflags()?),
         );
-    command::run(&mut cargo).with_context(|| format!("rsttrace-ebpf, {toolchain} toolchain"))
+    command::run(&mut cargo).with_context(|| format!("rsttrace-ebpf, {} toolchain", toolchain.name))
 }
 
 /// The core has no I/O, so it must not depend on crates for it. Hash tables bring libc (getrandom), so libc is forbidden as a direct

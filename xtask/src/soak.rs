@@ -83,7 +83,7 @@ pub fn run(args: &Args) -> Result<()> {
     let programs = Programs::build()?;
     let lab = Lab::new(&programs)?;
     let mut watch = Command::new(&programs.rsttrace);
-    watch.args(["watch", "-o", "json"]).env_remove("RUST_LOG");
+    watch.args(["watch", "-o", "json"]);
     let mut tracer = Running::start(&watch, Speaks::Err)?;
     tracer.await_line("tracing resets")?;
     let before = (lab.resets()?, tracer.resident());

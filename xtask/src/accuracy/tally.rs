@@ -210,14 +210,10 @@ impl Display for Tally {
         let [namespace, host] = self.right_in;
         writeln!(
             f,
-            "\n{} cases of {} kinds: {} right in both ({namespace} in one namespace, {host} on the whole host), {} unknown, {} wrong blame, {} no record, {} wrong in another way; {} answered",
+            "\n{} cases of {} kinds, {namespace} right in one namespace, {host} on the whole host; in both: {}; {} answered",
             self.cases,
             self.kinds.len(),
-            self.right,
-            self.count(List::Unknown),
-            self.count(List::WrongBlame),
-            self.count(List::Missing),
-            self.count(List::OtherMistake),
+            self.in_short(),
             percent(self.answered(), self.cases),
         )
     }
@@ -285,8 +281,9 @@ whole host, as `rsttrace watch` does (staged cause, reported causes):
 ";
         assert!(text.contains(host), "{text}");
         assert!(text.contains("f: staged 3 times: x; y"), "{text}");
-        let sums = "4 cases of 4 kinds: 1 right in both (2 in one namespace, 1 on the whole host), \
-            1 unknown, 1 wrong blame, 1 no record, 0 wrong in another way; 50.0 % answered\n";
+        let sums = "4 cases of 4 kinds, 2 right in one namespace, 1 on the whole host; in both: 1 right, \
+            1 wrong blame, 1 no record, 1 unknown, 1 staging failed, 1 not staged, \
+            1 staged again after a failed staging, 1 socket not older than the tracer as planned; 50.0 % answered\n";
         assert!(text.ends_with(sums), "{text}");
         Ok(())
     }

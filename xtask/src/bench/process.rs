@@ -48,29 +48,18 @@ pub enum Speaks {
 }
 
 impl Running {
-    /// Starts it. Ends it too when this process is killed.
+    /// Starts it. It is killed when this process ends, however that happens.
     pub fn start(command: &Command, speaks: Speaks) -> Result<Self> {
+        let name = command::shown(command);
         let mut bound = Command::new("setpriv");
         bound.args(["--pdeathsig", "KILL", "--"]);
         bound.arg(command.get_program()).args(command.get_args());
-        for (name, value) in command.get_envs() {
-            match value {
-                Some(value) => bound.env(name, value),
-                None => bound.env_remove(name),
-            };
-        }
-        Self::start_bare(bound, speaks)
-    }
-
-    /// Starts it without setpriv around it.
-    pub fn start_bare(mut command: Command, speaks: Speaks) -> Result<Self> {
-        let name = command::shown(&command);
-        command.stdin(Stdio::piped());
+        bound.env_remove("RUST_LOG").stdin(Stdio::piped());
         match speaks {
-            Speaks::Out => command.stdout(Stdio::piped()).stderr(Stdio::inherit()),
-            Speaks::Err => command.stdout(Stdio::null()).stderr(Stdio::piped()),
+            Speaks::Out => bound.stdout(Stdio::piped()).stderr(Stdio::inherit()),
+            Speaks::Err => bound.stdout(Stdio::null()).stderr(Stdio::piped()),
         };
-        let mut child = command.spawn().with_context(|| format!("start {name}"))?;
+        let mut child = bound.spawn().with_context(|| format!("start {name}"))?;
         let stdin = child.stdin.take();
         let stream: Box<dyn Read + Send> = match (child.stdout.take(), child.stderr.take()) {
             (Some(out), _) => Box::new(out),

@@ -16,6 +16,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::{
+    initramfs,
     kernel::Kernel,
     step::{Kind, Step, quoted},
 };
@@ -145,6 +146,8 @@ impl Machine<'_> {
         ]
         .map(|(name, value)| format!("{name}={}\n", quoted(value)));
         write("settings", &settings.concat())?;
+        let initramfs = folder.join("initramfs.cpio");
+        initramfs::make(&self.kernel.folder, &self.kernel.release, &initramfs)?;
         write("run.sh", include_str!("guest/run.sh"))?;
         let mut order = String::new();
         for step in steps {
@@ -168,7 +171,7 @@ impl Machine<'_> {
             .arg("-kernel")
             .arg(self.kernel.image())
             .arg("-initrd")
-            .arg(self.kernel.initramfs())
+            .arg(folder.join("initramfs.cpio"))
             // Otherwise an old kernel waits for entropy when a program asks for random numbers.
             .args(["-append", &format!("console=ttyS0 quiet panic=-1 random.trust_cpu=on {}", self.append)])
             .arg("-serial")

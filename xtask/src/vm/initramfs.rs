@@ -11,8 +11,6 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::command;
 
-const INIT: &str = include_str!("guest/init.sh");
-
 /// The guest needs the first four to boot: its root is shared by 9p, below an overlay. The others are loaded early, because demo and
 /// tests are timed and loading is slow in a guest. Other modules are loaded when the kernel requests them.
 const MODULES: &str = "virtio_pci 9pnet_virtio 9p overlay \
@@ -21,11 +19,6 @@ const MODULES: &str = "virtio_pci 9pnet_virtio 9p overlay \
     nfnetlink_cttimeout nft_chain_nat nft_compat nft_counter nft_ct nft_limit nft_masq nft_nat nft_numgen nft_redir \
     nft_reject_inet nft_socket nft_synproxy nft_tproxy sch_fq sch_ingress sch_netem sch_tbf tcp_diag tun unix_diag veth \
     xt_REDIRECT";
-
-/// Its contents, apart from the kernel. A change means that it has to be rebuilt.
-pub fn recipe() -> String {
-    format!("{MODULES}\n{INIT}")
-}
 
 /// Packs busybox, modules from `root`/lib/modules/RELEASE, and init. Uncompressed, because reading is faster than decompression in
 /// software emulation.
@@ -45,7 +38,7 @@ pub fn make(root: &Path, release: &str, into: &Path) -> Result<()> {
         unpack(module, &modules.join(format!("{number:03}-{name}.ko")))?;
     }
     let init = scratch.path().join("init");
-    fs::write(&init, INIT).context("write init")?;
+    fs::write(&init, include_str!("guest/init.sh")).context("write init")?;
     let archive = File::create(into).with_context(|| format!("create {}", into.display()))?;
     let script = "chmod 755 init && find . | busybox cpio -o -H newc 2>/dev/null";
     let packed = Command::new("sh")

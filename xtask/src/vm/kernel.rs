@@ -11,7 +11,6 @@ use tempfile::TempDir;
 
 use super::{
     apt::{Apt, KERNEL_SUITES},
-    initramfs,
     package::{NEWEST, Package, candidates, unpack, versions},
 };
 use crate::{command, workspace};
@@ -21,7 +20,8 @@ use crate::{command, workspace};
 pub struct Kernel {
     /// As in `uname -r`, such as "6.12.117+deb13-amd64".
     pub release: String,
-    folder: PathBuf,
+    /// Contains lib/modules/RELEASE.
+    pub folder: PathBuf,
 }
 
 impl Kernel {
@@ -33,13 +33,11 @@ impl Kernel {
         if let Some(release) = noted.filter(|_| !refresh) {
             let kernel = Self::at(&cache, &release);
             if kernel.is_there() {
-                kernel.renew_initramfs()?;
                 return Ok(kernel);
             }
         }
         let kernel = Self::download(wanted, &cache, refresh)
             .with_context(|| format!("cannot get kernel {wanted}"))?;
-        kernel.renew_initramfs()?;
         fs::create_dir_all(note.parent().unwrap_or(&cache))?;
         fs::write(&note, &kernel.release).with_context(|| format!("write {}", note.display()))?;
         Ok(kernel)
@@ -47,11 +45,6 @@ impl Kernel {
 
     pub fn image(&self) -> PathBuf {
         self.folder.join("vmlinuz")
-    }
-
-    /// Mounts the root of the guest and switches to it.
-    pub fn initramfs(&self) -> PathBuf {
-        self.folder.join("initramfs.cpio")
     }
 
     /// The guest has it as /lib/modules/RELEASE.
@@ -68,16 +61,6 @@ impl Kernel {
 
     fn is_there(&self) -> bool {
         self.image().is_file()
-    }
-
-    fn renew_initramfs(&self) -> Result<()> {
-        let recipe = self.folder.join("recipe");
-        if fs::read_to_string(&recipe).is_ok_and(|recipe| recipe == initramfs::recipe()) {
-            return Ok(());
-        }
-        initramfs::make(&self.folder, &self.release, &self.initramfs())?;
-        fs::write(&recipe, initramfs::recipe())
-            .with_context(|| format!("write {}", recipe.display()))
     }
 
     fn download(wanted: &str, cache: &Path, refresh: bool) -> Result<Self> {
