@@ -1,4 +1,4 @@
-//! `cargo xtask accuracy`: staged causes compared with reported ones.
+//! `cargo xtask accuracy`: explanations compared with what was staged.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ mod captures;
 pub mod cases;
 pub mod tally;
 
-/// Run the whole demo and compare staged and reported causes
-#[derive(clap::Args)]
+/// Run the whole demo and list wrong and unknown explanations
+#[derive(Default, clap::Args)]
 pub struct Args {
     /// Evaluate this output of `rsttrace demo --all -o json` instead of running the demo
     #[arg(long, value_name = "FILE", conflicts_with_all = ["sudo", "debug"])]
@@ -35,20 +35,14 @@ pub struct Args {
     debug: bool,
 }
 
-impl Args {
-    /// A run of the release build; `sudo`: only the demo itself as root.
-    pub fn of_release(sudo: bool) -> Self {
-        Self {
-            file: None,
-            captures: false,
-            captured: None,
-            sudo,
-            debug: false,
-        }
-    }
+/// Runs the release build.
+pub fn whole_demo(sudo: bool) -> Result<()> {
+    run(&Args {
+        sudo,
+        ..Args::default()
+    })
 }
 
-/// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     if let Some(folder) = &args.captured {
         return judged(&judge_captures(args, folder)?, Vec::new());

@@ -42,12 +42,6 @@ pub struct Args {
     /// Check in one minute that everything works; the results are not meaningful
     #[arg(long)]
     quick: bool,
-    /// Batches of each kind [default: 5]
-    #[arg(long, value_name = "N", conflicts_with = "quick", value_parser = clap::value_parser!(u8).range(1..=50))]
-    rounds: Option<u8>,
-    /// Seconds of one batch [default: 3]
-    #[arg(long, value_name = "N", conflicts_with = "quick", value_parser = clap::value_parser!(u8).range(1..=60))]
-    seconds: Option<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -108,7 +102,6 @@ impl Display for Spread {
     }
 }
 
-/// The figures of a part.
 struct Rows(Table);
 
 impl Rows {
@@ -126,7 +119,6 @@ impl Rows {
     }
 }
 
-/// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     if !command::is_root() {
         bail!("tracing needs root: run `sudo -E cargo xtask bench`");
@@ -134,8 +126,7 @@ pub fn run(args: &Args) -> Result<()> {
     let (rounds, lasts) = if args.quick {
         (1, Duration::from_millis(400))
     } else {
-        let seconds = Duration::from_secs(args.seconds.unwrap_or(3).into());
-        (args.rounds.unwrap_or(5).into(), seconds)
+        (5, Duration::from_secs(3))
     };
     let bench = Bench {
         programs: Programs::build()?,
@@ -177,7 +168,11 @@ fn build(package: &str, kind: &str, target: &str) -> Result<PathBuf> {
 
 impl Bench {
     fn measure(&self, part: Part, rows: &mut Rows) -> Result<()> {
-        let full = Workload::full;
+        let full = |act, place| Workload {
+            act,
+            place,
+            rate: 0,
+        };
         match part {
             Part::Classifier => self.classifier(rows),
             Part::Connect => {
@@ -200,7 +195,11 @@ impl Bench {
             }
             Part::Start => {
                 let starts = if self.quick { 3 } else { 15 };
-                let took: Result<Vec<f64>> = (0..starts).map(|_| self.start()).collect();
+                let took = (0..starts).map(|_| {
+                    let (tracer, took) = self.tracer(DEFAULT)?;
+                    tracer.end().map(|_| took.as_secs_f64() * 1e3)
+                });
+                let took = took.collect::<Result<Vec<_>>>();
                 rows.add("", DEFAULT, "ms to hooks attached", took?);
                 Ok(())
             }
@@ -215,13 +214,6 @@ impl Bench {
         let mut running = Running::start(&command, Speaks::Err)?;
         let ready = running.await_line("tracing resets")?;
         Ok((running, ready - begin))
-    }
-
-    /// In milliseconds.
-    fn start(&self) -> Result<f64> {
-        let (tracer, took) = self.tracer(DEFAULT)?;
-        tracer.end()?;
-        Ok(took.as_secs_f64() * 1e3)
     }
 
     /// Nanoseconds per packet, as measured by the example `classifier`.

@@ -25,7 +25,6 @@ const DEBIAN: &str = "debian";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 /// The proc macros of zerocopy and aya need the host's std as well: rustc-web depends on it.
 const DEBIAN_PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
-const DEBIAN_CLIPPY: &str = "/usr/bin/clippy-driver";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Choice {
@@ -98,16 +97,12 @@ impl Toolchain {
 }
 
 /// Debian's clippy for this rustc, installed when missing.
-pub fn debian_clippy() -> Result<&'static Path> {
+pub fn debian_clippy() -> Result<&'static str> {
     packages::install(&["rust-web-clippy"])?;
-    let driver = Path::new(DEBIAN_CLIPPY);
-    if !driver.is_file() {
-        bail!("{DEBIAN_CLIPPY} is missing: reinstall the package rust-web-clippy");
-    }
-    Ok(driver)
+    Ok("/usr/bin/clippy-driver")
 }
 
-/// Removes debug sections. GNU strip does not know EM_BPF: this takes the objcopy that rustup ships, else LLVM's.
+/// Removes debug sections, with the objcopy of rustup or LLVM: GNU strip does not support BPF.
 pub fn strip_debug(from: &Path, to: &Path) -> Result<()> {
     let sysroot = command::output(Command::new("rustc").args(["--print", "sysroot"]))
         .map(|path| PathBuf::from(path.trim()));
@@ -304,17 +299,13 @@ mod tests {
 
     #[test]
     fn llvm_version_is_read_from_rustc() {
-        let version =
-            "rustc 1.96.0 (ac68faa20 2026-05-25)\nrelease: 1.96.0\nLLVM version: 22.1.8\n";
-        assert_eq!(llvm_major(version), Some(22));
-        assert_eq!(llvm_major("LLVM version: 9.0"), Some(9));
-    }
-
-    #[test]
-    fn a_rustc_without_llvm_has_no_version() {
-        assert_eq!(llvm_major("rustc 1.96.0\nrelease: 1.96.0\n"), None);
+        let version = "rustc 1.96.0 (ac68faa20 2026-05-25)\nrelease: 1.96.0\n";
+        assert_eq!(
+            llvm_major(&format!("{version}LLVM version: 22.1.8\n")),
+            Some(22)
+        );
+        assert_eq!(llvm_major(version), None);
         assert_eq!(llvm_major("LLVM version: unknown\n"), None);
-        assert_eq!(llvm_major(""), None);
     }
 
     #[test]

@@ -23,16 +23,11 @@ pub struct Args {
     /// Compiler to use
     #[arg(long, value_enum, default_value_t = Choice::Auto)]
     toolchain: Choice,
-    /// Output file [default: rsttrace/linux/ebpf/rsttrace.bpf.o]
-    #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
 }
 
-/// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let toolchain = Toolchain::prepare(args.toolchain)?;
-    let committed = workspace::object();
-    let object = args.output.as_deref().unwrap_or(&committed);
+    let object = &workspace::object();
     build(&toolchain, &workspace::target().join("ebpf"), object)?;
 
     let size = object.metadata().map(|metadata| metadata.len())?;
@@ -46,7 +41,7 @@ pub fn run(args: &Args) -> Result<()> {
 
     println!("{}: {size} bytes", object.display());
     print!("{note}");
-    if !toolchain.is_debian() && object == committed {
+    if !toolchain.is_debian() {
         eprintln!(
             "warning: for testing only; do not commit it, because CI compares with a build by the Debian toolchain"
         );

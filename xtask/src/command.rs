@@ -89,7 +89,6 @@ pub fn find_in_path(program: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// Whether the effective user is root.
 pub fn is_root() -> bool {
     Path::new("/proc/self")
         .metadata()

@@ -56,7 +56,6 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum size of an input, in bytes.
 const LONGEST: u32 = 16 << 10;
 
-/// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let programs = build()?;
     if let Some(unknown) = args

@@ -1,4 +1,4 @@
-//! `cargo xtask lint`: formatting, clippy on both targets, layers, licences and sources of dependencies.
+//! `cargo xtask lint`: formatting, clippy on both targets, layers, licenses and sources of dependencies.
 
 use std::{env, path::PathBuf};
 
@@ -11,7 +11,7 @@ use crate::{
 
 const CARGO_DENY: &str = "0.20.2";
 
-/// Check formatting, run clippy on both targets, check licences and sources of dependencies
+/// Check formatting, run clippy on both targets, check licenses and sources of dependencies
 ///
 /// Everything runs, also after a failure; warnings are failures. The eBPF crate is linted for the BPF target, with
 /// Debian's rustc-web and rust-web-clippy if available, else with clippy of nightly. cargo-deny is built
@@ -24,14 +24,13 @@ pub struct Args {
     toolchain: Choice,
 }
 
-/// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let steps: [(&str, &dyn Fn() -> Result<()>); 5] = [
         ("format", &format),
         ("clippy", &clippy),
         ("clippy for BPF", &|| clippy_ebpf(args.toolchain)),
         ("layers", &layers),
-        ("licences and sources", &deny),
+        ("licenses and sources", &deny),
     ];
     let mut failed = Vec::new();
     for (name, step) in steps {
@@ -48,18 +47,12 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 fn format() -> Result<()> {
-    let next = "run `cargo fmt --all`, and the same in rsttrace-ebpf and rsttrace/fuzz";
-    for folder in [
-        workspace::root().to_owned(),
-        workspace::ebpf(),
-        fuzz::folder(),
-    ] {
-        command::run(
-            command::cargo()
-                .args(["fmt", "--all", "--check"])
-                .current_dir(folder),
-        )
-        .context(next)?;
+    let root = workspace::root();
+    for folder in [root, &workspace::ebpf(), &fuzz::folder()] {
+        let mut fmt = command::cargo();
+        fmt.args(["fmt", "--all", "--check"]).current_dir(folder);
+        command::run(&mut fmt)
+            .context("run `cargo fmt --all`, and the same in rsttrace-ebpf and rsttrace/fuzz")?;
     }
     Ok(())
 }
@@ -74,13 +67,10 @@ fn clippy() -> Result<()> {
 
 fn clippy_ebpf(choice: Choice) -> Result<()> {
     let toolchain = Toolchain::prepare(choice)?;
-    let mut cargo = toolchain.cargo(if toolchain.is_debian() {
-        "check"
-    } else {
-        "clippy"
-    });
+    let mut cargo = toolchain.cargo("clippy");
     if toolchain.is_debian() {
         // cargo-clippy would use the driver of rustup's toolchain.
+        cargo = toolchain.cargo("check");
         cargo.env("RUSTC_WORKSPACE_WRAPPER", bpf_toolchain::debian_clippy()?);
     }
     cargo

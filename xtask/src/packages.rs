@@ -23,17 +23,13 @@ const STAGING: [&str; 13] = [
     "tshark",
 ];
 
-/// Whether this system is managed by dpkg and apt.
 pub fn is_debian() -> bool {
     command::find_in_path("apt-get").is_some() && command::find_in_path("dpkg-query").is_some()
 }
 
 pub fn missing<'a>(names: &[&'a str]) -> Vec<&'a str> {
-    names
-        .iter()
-        .copied()
-        .filter(|name| !is_installed(name))
-        .collect()
+    let missing = names.iter().filter(|name| !is_installed(name));
+    missing.copied().collect()
 }
 
 /// Installs the packages for staging resets; without apt-get, prints their names.
@@ -83,7 +79,6 @@ pub fn install(names: &[&str]) -> Result<()> {
     .with_context(|| format!("cannot install {list}: run `apt-get install {list}` to see why"))
 }
 
-/// The files of an installed package.
 pub fn files(name: &str) -> Result<String> {
     command::output(Command::new("dpkg-query").args(["--listfiles", name]))
 }

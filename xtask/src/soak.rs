@@ -75,7 +75,6 @@ struct Soak {
     at_rest: [f64; 2],
 }
 
-/// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     if !command::is_root() {
         bail!("tracing needs root: run `sudo -E cargo xtask soak`");
@@ -87,12 +86,8 @@ pub fn run(args: &Args) -> Result<()> {
     let mut tracer = Running::start(&watch, Speaks::Err)?;
     tracer.await_line("tracing resets")?;
     let before = (lab.resets()?, tracer.resident());
-    let phases = load(
-        &programs,
-        &lab,
-        &tracer,
-        Duration::from_secs(60) * args.minutes,
-    )?;
+    let lasts = Duration::from_secs(60) * args.minutes;
+    let phases = load(&programs, &lab, &tracer, lasts)?;
     thread::sleep(REST);
     let at_rest = [before.1, tracer.resident()].map(|bytes| bytes as f64 / MB);
     let kernel = lab.resets()? - before.0;
@@ -114,7 +109,6 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Goes through all phases.
 fn load(programs: &Programs, lab: &Lab, tracer: &Running, lasts: Duration) -> Result<Vec<Usage>> {
     let each = (PHASES.len() as u32) * QUARTERS;
     let rounds = lasts.as_secs_f64() / (LONGEST * each).as_secs_f64();
@@ -149,7 +143,6 @@ fn load(programs: &Programs, lab: &Lab, tracer: &Running, lasts: Duration) -> Re
 }
 
 impl Soak {
-    /// The checks that failed.
     fn wrong(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         let mut require = |good: bool, what: String| {
@@ -200,9 +193,7 @@ impl Soak {
                 sum.cpu += usage.cpu;
                 sum.megabytes = sum.megabytes.max(usage.megabytes);
             }
-            let Usage {
-                seconds, megabytes, ..
-            } = sum;
+            let (seconds, megabytes) = (sum.seconds, sum.megabytes);
             let cpu = 100.0 * sum.cpu / seconds.max(0.001);
             println!("{name:<32} {seconds:>5.0} s  CPU {cpu:>5.1} %  peak {megabytes:>5.1} MB");
         }

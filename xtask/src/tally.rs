@@ -1,7 +1,7 @@
 //! Runs tests with their output shown, and counts results from the closing lines of cargo test and nextest.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     ops::AddAssign,
     process::{Command, Stdio},
     thread,
@@ -12,7 +12,6 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::command;
 
-/// Results of tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     pub passed: u64,
@@ -21,7 +20,6 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// One failure.
     pub const FAILED: Self = Self {
         passed: 0,
         failed: 1,
@@ -64,8 +62,8 @@ pub fn run(command: &mut Command) -> Result<Tally> {
     let stdout = child.stdout.take();
     let stderr = child.stderr.take();
     let tally = thread::scope(|scope| {
-        let errors = scope.spawn(|| show_and_count(stderr, std::io::stderr()));
-        let mut tally = show_and_count(stdout, std::io::stdout());
+        let errors = scope.spawn(|| show_and_count(stderr, io::stderr()));
+        let mut tally = show_and_count(stdout, io::stdout());
         tally += errors.join().unwrap_or_default();
         tally
     });
@@ -77,11 +75,7 @@ pub fn run(command: &mut Command) -> Result<Tally> {
 
 /// Counts the results in the output of tests.
 pub fn of_output(text: &str) -> Tally {
-    let mut tally = Tally::default();
-    for one in text.lines().filter_map(counted) {
-        tally += one;
-    }
-    tally
+    show_and_count(Some(text.as_bytes()), io::sink())
 }
 
 fn judged(tally: Tally, success: bool) -> Result<Tally> {

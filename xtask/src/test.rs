@@ -31,7 +31,6 @@ pub struct Args {
     sudo: bool,
 }
 
-/// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     if !args.no_kernel {
         if !command::is_root() && !args.sudo {
@@ -52,9 +51,8 @@ pub fn run(args: &Args) -> Result<()> {
             workspace.tally.ignored = workspace.tally.ignored.saturating_sub(kernel.tally.ran());
         }
         steps.push(kernel);
-        steps.push(Step::other("demo", || {
-            accuracy::run(&accuracy::Args::of_release(args.sudo))
-        }));
+        let demo = || accuracy::whole_demo(args.sudo);
+        steps.push(Step::other("demo", demo));
         if !args.no_vm {
             steps.extend(other_kernels());
         }
@@ -63,28 +61,19 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 fn workspace_tests() -> Vec<Step> {
-    let mut nextest = cargo();
-    if command::output(nextest.args(["nextest", "--version"])).is_err() {
-        return vec![Step::tests(
-            "workspace",
-            cargo().args(["test", "--workspace", "--no-fail-fast"]),
-        )];
+    if command::output(cargo().args(["nextest", "--version"])).is_err() {
+        let mut all = cargo();
+        all.args(["test", "--workspace", "--no-fail-fast"]);
+        return vec![Step::tests("workspace", &mut all)];
     }
+    let mut nextest = cargo();
+    nextest.args(["nextest", "run", "--workspace"]);
+    nextest.args(["--no-fail-fast", "--no-tests=fail"]);
+    // nextest does not run these.
+    let doc_tests = || command::run(cargo().args(["test", "--workspace", "--doc"]));
     vec![
-        Step::tests(
-            "workspace",
-            cargo().args([
-                "nextest",
-                "run",
-                "--workspace",
-                "--no-fail-fast",
-                "--no-tests=fail",
-            ]),
-        ),
-        // nextest does not run them.
-        Step::other("doc tests", || {
-            command::run(cargo().args(["test", "--workspace", "--doc"]))
-        }),
+        Step::tests("workspace", &mut nextest),
+        Step::other("doc tests", doc_tests),
     ]
 }
 

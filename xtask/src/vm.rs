@@ -1,6 +1,6 @@
 //! `cargo xtask vm`: demo and kernel tests on other kernels.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args as _, FromArgMatches as _};
@@ -9,6 +9,7 @@ use crate::{packages, tally::Tally};
 use build::Built;
 use guest::{Ended, Machine, Run};
 use kernel::Kernel;
+pub use package::is_version;
 pub use step::version;
 use step::{CLEANUP, Kind, LOCKED_DOWN, Step, Version};
 
@@ -80,23 +81,13 @@ const QUICK: [(&str, &[Kind]); 3] = [
     (package::NEWEST, &[]),
 ];
 
-/// A command in a guest failed.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{kernel}: the command ended with exit code {code}")]
 pub struct Exited {
     kernel: String,
     pub code: u8,
 }
 
-impl fmt::Display for Exited {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kernel, code } = self;
-        write!(f, "{kernel}: the command ended with exit code {code}")
-    }
-}
-
-impl std::error::Error for Exited {}
-
-/// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let reports = if args.quick {
         quick()?
@@ -233,7 +224,6 @@ fn run_command(args: &Args, built: &Built) -> Result<Vec<(String, PathBuf)>> {
     Ok(ran)
 }
 
-/// A kernel with its steps.
 struct Boot {
     kernel: Kernel,
     version: Version,
@@ -285,7 +275,6 @@ impl Boot {
         machine.run(&self.steps)
     }
 
-    /// Runs it and prints the results.
     fn run_and_report(&self, args: &Args, built: &Built) -> Report {
         let run = match self.run(args, built) {
             Ok(run) => run,
@@ -317,7 +306,6 @@ impl Boot {
     }
 }
 
-/// The results of one boot.
 #[derive(Default)]
 struct Report {
     name: String,

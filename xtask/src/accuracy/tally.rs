@@ -5,9 +5,6 @@ use std::fmt::{self, Display, Formatter};
 
 use super::cases::{Case, Mistake, Outcome};
 
-/// By staged cause: how often each cause was reported.
-type Matrix = BTreeMap<String, BTreeMap<String, usize>>;
-
 /// Lists of cases, in the order of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum List {
@@ -40,12 +37,8 @@ impl List {
     }
 }
 
-/// Both ways of judging count, except in `matrices` and `right_in`.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// In one namespace, and on the whole host.
-    matrices: [Matrix; 2],
-    right_in: [usize; 2],
     kinds: BTreeSet<String>,
     cases: usize,
     right: usize,
@@ -73,7 +66,7 @@ impl Tally {
         if case.lost_predates {
             self.list_once(List::LostPredates, kind.to_owned());
         }
-        let Some(both) = case.explained() else {
+        if !case.is_staged() {
             match &case.outcome {
                 Outcome::NotStaged(why) => self.list(List::NotStaged, format!("{kind}: {why}")),
                 Outcome::Wrong(why) => {
@@ -82,15 +75,9 @@ impl Tally {
                 Outcome::Right | Outcome::Unknown => {}
             }
             return;
-        };
+        }
         self.cases += 1;
         self.kinds.insert(kind.to_owned());
-        for (way, explained) in both.into_iter().enumerate() {
-            let reported = explained.reported().unwrap_or("(no record)").to_owned();
-            let row = self.matrices[way].entry(explained.staged()).or_default();
-            *row.entry(reported).or_default() += 1;
-            self.right_in[way] += usize::from(explained.is_right());
-        }
         if let Some(exception) = case.exception() {
             self.list_once(List::Exception, format!("{name}: {exception}"));
         }
@@ -137,14 +124,8 @@ impl Tally {
 
     /// What is not good enough; empty if all is.
     pub fn failures(&self) -> Vec<String> {
-        let failing = [
-            List::WrongBlame,
-            List::Missing,
-            List::OtherMistake,
-            List::StagingFailed,
-            List::LostPredates,
-        ];
-        let counts = failing.into_iter().filter_map(|list| self.in_words(list));
+        let failing = MISTAKES.into_iter().chain([List::LostPredates]);
+        let counts = failing.filter_map(|list| self.in_words(list));
         counts.chain(self.shortfalls()).collect()
     }
 
@@ -187,49 +168,26 @@ impl Tally {
 
     /// Wrong explanations and failed stagings, a line each.
     pub fn mistakes(&self) -> impl Iterator<Item = &str> {
-        let lists = [
-            List::WrongBlame,
-            List::Missing,
-            List::OtherMistake,
-            List::StagingFailed,
-        ];
-        let lines = lists.into_iter().flat_map(|list| self.lines(list));
+        let lines = MISTAKES.into_iter().flat_map(|list| self.lines(list));
         lines.map(String::as_str)
     }
 }
 
 impl Display for Tally {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        for (title, matrix) in TITLES.into_iter().zip(&self.matrices) {
-            write_matrix(f, title, matrix)?;
-        }
         for (list, lines) in &self.lists {
             writeln!(f, "\n{}:", list.title())?;
             lines.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
         }
-        let [namespace, host] = self.right_in;
         writeln!(
             f,
-            "\n{} cases of {} kinds, {namespace} right in one namespace, {host} on the whole host; in both: {}; {} answered",
+            "\n{} cases of {} kinds: {}; {} answered",
             self.cases,
             self.kinds.len(),
             self.in_short(),
             percent(self.answered(), self.cases),
         )
     }
-}
-
-fn write_matrix(f: &mut Formatter<'_>, title: &str, matrix: &Matrix) -> fmt::Result {
-    writeln!(f, "{title}")?;
-    let width = matrix.keys().map(String::len).max().unwrap_or(0);
-    for (staged, reported) in matrix {
-        let counts = reported
-            .iter()
-            .map(|(cause, count)| format!("{count} {cause}"));
-        let counts = counts.collect::<Vec<_>>().join(", ");
-        writeln!(f, "  {staged:width$}  {counts}")?;
-    }
-    writeln!(f)
 }
 
 fn details(mistakes: &[Mistake]) -> String {
@@ -241,9 +199,12 @@ fn percent(part: usize, whole: usize) -> String {
     format!("{:.1} %", part as f64 * 100.0 / whole.max(1) as f64)
 }
 
-const TITLES: [&str; 2] = [
-    "Judged with the events of one namespace, as a host of its own (staged cause, reported causes):",
-    "Judged with the events of the whole host, as `rsttrace watch` does (staged cause, reported causes):",
+/// Wrong explanations and failed stagings.
+const MISTAKES: [List; 4] = [
+    List::WrongBlame,
+    List::Missing,
+    List::OtherMistake,
+    List::StagingFailed,
 ];
 /// Mistakes that put the blame on the wrong party, or on the right one for a wrong reason.
 const BLAME: [&str; 5] = ["origin", "cause", "process", "idle", "confidence"];
@@ -261,28 +222,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_case_counts_once_and_is_right_only_if_both_ways_are() -> Result<()> {
+    fn each_case_counts_once_and_is_listed() -> Result<()> {
         let tally = Tally::of(&read(&lines())?);
-        assert_eq!((tally.cases, tally.right, tally.right_in), (4, 1, [2, 1]));
-        let wanted = "1 right, 1 wrong blame, 1 no record, 1 unknown, 1 staging failed, 1 not staged, \
-            1 staged again after a failed staging, 1 socket not older than the tracer as planned";
-        assert_eq!(tally.in_short(), wanted);
         assert_eq!(tally.mistakes().count(), 3);
-        Ok(())
-    }
-
-    #[test]
-    fn what_was_taken_for_what_is_shown() -> Result<()> {
-        let text = Tally::of(&read(&lines())?).to_string();
-        let host = "\
-whole host, as `rsttrace watch` does (staged cause, reported causes):
-  linger_zero  1 linger_zero, 1 stray_ack
-  stray_ack    1 (no record), 1 unknown
-";
-        assert!(text.contains(host), "{text}");
+        let text = tally.to_string();
         assert!(text.contains("f: staged 3 times: x; y"), "{text}");
-        let sums = "4 cases of 4 kinds, 2 right in one namespace, 1 on the whole host; in both: 1 right, \
-            1 wrong blame, 1 no record, 1 unknown, 1 staging failed, 1 not staged, \
+        let wrong = "Wrong blame:\n  b (client received v4 older than the tracer): whole host: cause b instead of a\n";
+        assert!(text.contains(wrong), "{text}");
+        let sums = "4 cases of 4 kinds: 1 right, 1 wrong blame, 1 no record, 1 unknown, 1 staging failed, 1 not staged, \
             1 staged again after a failed staging, 1 socket not older than the tracer as planned; 50.0 % answered\n";
         assert!(text.ends_with(sums), "{text}");
         Ok(())
@@ -307,9 +254,8 @@ whole host, as `rsttrace watch` does (staged cause, reported causes):
 
     #[test]
     fn forty_kinds_all_right_are_good_enough() -> Result<()> {
-        let right = [("stray_ack", "right"); 2];
         let lines: Vec<_> = (0..KINDS)
-            .map(|number| line(&number.to_string(), "stray_ack", right, RIGHT))
+            .map(|number| line(&number.to_string(), RIGHT))
             .collect();
         let tally = Tally::of(&read(&lines.join("\n"))?);
         assert!(tally.failures().is_empty(), "{:?}", tally.failures());

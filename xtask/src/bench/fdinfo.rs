@@ -19,7 +19,6 @@ pub struct Program {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Map {
-    /// `enum bpf_map_type`.
     pub kind: u64,
     /// Bytes.
     pub value_size: u64,

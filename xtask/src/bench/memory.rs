@@ -35,25 +35,19 @@ pub fn measure(bench: &Bench, rows: &mut Rows) -> Result<()> {
         let (tracer, ready) = bench.tracer(DEFAULT)?;
         thread::sleep(rest);
         let held = tracer.bpf();
-        let maps = held.maps.values();
-        let storage = maps.clone().filter(|map| map.kind == SOCKET_STORAGE);
+        let storage = held.maps.values();
+        let storage = storage.filter(|map| map.kind == SOCKET_STORAGE);
+        let storage = storage.map(|map| map.value_size);
+        let maps = held.maps.values().map(|map| map.memory);
         let programs = held.programs.values().map(|program| program.memory);
+        let kernel = unreclaimable()? - before;
         for (measure, value) in [
             ("ms to hooks attached", ready.as_secs_f64() * 1e3),
             ("MB resident", tracer.resident() as f64 / 1e6),
-            (
-                "MB of maps",
-                maps.map(|map| map.memory).sum::<u64>() as f64 / 1e6,
-            ),
+            ("MB of maps", maps.sum::<u64>() as f64 / 1e6),
             ("MB of programs", programs.sum::<u64>() as f64 / 1e6),
-            (
-                "bytes a socket",
-                storage.map(|map| map.value_size).sum::<u64>() as f64,
-            ),
-            (
-                "MB of kernel memory",
-                (unreclaimable()? - before) as f64 / 1e6,
-            ),
+            ("bytes per socket", storage.sum::<u64>() as f64),
+            ("MB of kernel memory", kernel as f64 / 1e6),
         ] {
             rows.add(&case, DEFAULT, measure, [value]);
         }

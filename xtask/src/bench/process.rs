@@ -101,7 +101,7 @@ impl Running {
                 }
                 Err(RecvTimeoutError::Timeout) => bail!("{}: not ready after {LIMIT:?}", self.name),
                 Err(RecvTimeoutError::Disconnected) => {
-                    bail!("{} ended early: {}", self.name, last_line(&self.said))
+                    bail!("{} ended early: {}", self.name, self.said)
                 }
             }
         }
@@ -194,11 +194,4 @@ impl Drop for Running {
         }
         let _ = self.child.wait();
     }
-}
-
-fn last_line(text: &str) -> &str {
-    text.lines()
-        .rev()
-        .find(|line| !line.trim().is_empty())
-        .unwrap_or("it said nothing")
 }

@@ -1,6 +1,5 @@
 //! Totals of resets in the summary of rsttrace.
 
-/// A line of the summary.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Total {
     /// "sent", "received", "on the wire".

@@ -41,14 +41,6 @@ pub struct Workload {
 }
 
 impl Workload {
-    pub const fn full(act: Act, place: Place) -> Self {
-        Self {
-            act,
-            place,
-            rate: 0,
-        }
-    }
-
     pub fn name(&self) -> String {
         let act = match self.act {
             Act::Connect => "connect and close",
@@ -57,10 +49,7 @@ impl Workload {
             Act::Flood => "SYN flood, one /24",
             Act::RandomFlood => "SYN flood, random sources",
         };
-        let place = match self.place {
-            Place::Lo => "lo",
-            Place::Veth => "veth",
-        };
+        let place = format!("{:?}", self.place).to_lowercase();
         let rate = match self.rate {
             0 => "full rate".to_owned(),
             rate => format!("{} k/s", rate / 1000),
@@ -80,30 +69,22 @@ impl Workload {
             Place::Lo => "127.0.0.1",
             Place::Veth => End::Server.address(),
         };
-        match self.act {
-            Act::Connect | Act::Exchange | Act::Reset => {
-                command.args(["connect", target, "--close"]);
-                command.arg(if self.act == Act::Reset {
-                    "reset"
-                } else {
-                    "fin"
-                });
-                if self.act == Act::Exchange {
-                    command.arg("--exchange");
-                }
-                if self.place == Place::Veth {
-                    command.args(["--listen-in", &lab.path(End::Server)]);
-                }
-            }
-            Act::Flood | Act::RandomFlood => {
-                command.args(["flood", "--interface", End::Client.interface()]);
-                command.args(["--from", End::Client.mac(), "--to", End::Server.mac()]);
-                command.args(["--address", target, "--port", "9", "--sources"]);
-                command.arg(if self.act == Act::Flood {
-                    "fixed"
-                } else {
-                    "random"
-                });
+        let (load, how): (_, &[_]) = match self.act {
+            Act::Connect => ("connect", &["--close", "fin"]),
+            Act::Exchange => ("connect", &["--close", "fin", "--exchange"]),
+            Act::Reset => ("connect", &["--close", "reset"]),
+            Act::Flood => ("flood", &["--sources", "fixed"]),
+            Act::RandomFlood => ("flood", &["--sources", "random"]),
+        };
+        command.arg(load).args(how);
+        if load == "flood" {
+            command.args(["--interface", End::Client.interface()]);
+            command.args(["--from", End::Client.mac(), "--to", End::Server.mac()]);
+            command.args(["--address", target, "--port", "9"]);
+        } else {
+            command.arg(target);
+            if self.place == Place::Veth {
+                command.args(["--listen-in", &lab.path(End::Server)]);
             }
         }
         command.args(["--rate", &self.rate.to_string()]);

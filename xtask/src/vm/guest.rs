@@ -22,7 +22,6 @@ use super::{
 };
 use crate::workspace;
 
-/// A guest before it boots.
 pub struct Machine<'a> {
     pub kernel: &'a Kernel,
     /// Of the folder of its results.
@@ -36,7 +35,6 @@ pub struct Machine<'a> {
     pub program: &'a Path,
 }
 
-/// The results of a guest.
 pub struct Run {
     /// Until the first step began.
     pub boot: Duration,
@@ -52,7 +50,6 @@ pub struct StepResult {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// With this exit code.
     Exited(u8),
     /// The guest was killed.
     TimedOut,

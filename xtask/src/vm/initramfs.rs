@@ -2,12 +2,12 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use crate::command;
 
@@ -39,18 +39,10 @@ pub fn make(root: &Path, release: &str, into: &Path) -> Result<()> {
     }
     let init = scratch.path().join("init");
     fs::write(&init, include_str!("guest/init.sh")).context("write init")?;
-    let archive = File::create(into).with_context(|| format!("create {}", into.display()))?;
-    let script = "chmod 755 init && find . | busybox cpio -o -H newc 2>/dev/null";
-    let packed = Command::new("sh")
-        .args(["-c", script])
-        .current_dir(scratch.path())
-        .stdout(archive)
-        .status()
-        .context("start sh")?;
-    if !packed.success() {
-        bail!("cannot pack the initramfs with busybox ({packed})");
-    }
-    Ok(())
+    let script = r#"cd "$0" && chmod 755 init && find . | busybox cpio -o -H newc >"$1""#;
+    let mut sh = Command::new("sh");
+    sh.args(["-c", script]).args([scratch.path(), into]);
+    command::output(&mut sh).map(drop)
 }
 
 /// The files of the modules, each after its dependencies. Modules that are built in, or missing in this kernel, are left out.
@@ -74,23 +66,12 @@ fn in_order(root: &Path, release: &str) -> Result<Vec<PathBuf>> {
 
 fn unpack(module: &Path, into: &Path) -> Result<()> {
     let program = match module.extension().and_then(|extension| extension.to_str()) {
-        Some("xz") => "xz",
-        Some("zst") => "zstd",
-        Some("gz") => "gzip",
-        _ => {
-            let copied = fs::copy(module, into).map(drop);
-            return copied.with_context(|| format!("copy {}", module.display()));
-        }
+        Some("xz") => "xz -dc",
+        Some("zst") => "zstd -dc",
+        Some("gz") => "gzip -dc",
+        _ => "cat",
     };
-    let file = File::create(into).with_context(|| format!("create {}", into.display()))?;
-    let status = Command::new(program)
-        .arg("-dc")
-        .arg(module)
-        .stdout(file)
-        .status();
-    let status = status.with_context(|| format!("start {program}"))?;
-    if !status.success() {
-        bail!("{program} cannot unpack {}", module.display());
-    }
-    Ok(())
+    let script = format!(r#"{program} <"$0" >"$1""#);
+    let mut sh = Command::new("sh");
+    command::output(sh.args(["-c", &script]).args([module, into])).map(drop)
 }

@@ -15,7 +15,6 @@ use super::{
 };
 use crate::{command, workspace};
 
-/// A kernel that is ready to boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kernel {
     /// As in `uname -r`, such as "6.12.117+deb13-amd64".
@@ -67,14 +66,8 @@ impl Kernel {
         let apt = Apt::open(cache.join("apt"), &KERNEL_SUITES, refresh)?;
         let names = apt.names("linux-")?;
         let packages = candidates(&names, wanted);
-        if packages.is_empty() {
-            bail!(
-                "the mirror has no such kernel. Available: {}, and \"{NEWEST}\"",
-                versions(&names).join(", ")
-            );
-        }
         fs::create_dir_all(cache.join("kernels")).context("create the folder of kernels")?;
-        let mut tried = Vec::new();
+        let mut tried = 0;
         for package in packages.iter().take(TRIES) {
             let kernel = Self::at(cache, package.release);
             if kernel.is_there() {
@@ -85,13 +78,12 @@ impl Kernel {
                 Ok(()) => return Ok(kernel),
                 Err(error) => {
                     eprintln!("{}: {error:#}", package.name);
-                    tried.push(package.name);
+                    tried += 1;
                 }
             }
         }
         bail!(
-            "none of these packages can be used: {} (errors above). Try `cargo xtask vm --refresh`, or another version: {}",
-            tried.join(", "),
+            "none of {tried} packages for it can be used (errors above). Try `cargo xtask vm --refresh`, \"{NEWEST}\", or one of {}",
             versions(&names).join(", ")
         )
     }
@@ -110,12 +102,8 @@ impl Kernel {
         let modules = move_modules(&root, &ready, &self.release)?;
         let image = find_image(&root, &modules, &self.release)?;
         fs::rename(image, ready.join("vmlinuz")).context("keep the kernel")?;
-        command::output(
-            Command::new(tool("depmod"))
-                .arg("-b")
-                .arg(&ready)
-                .arg(&self.release),
-        )?;
+        let mut depmod = Command::new(tool("depmod"));
+        command::output(depmod.arg("-b").arg(&ready).arg(&self.release))?;
         if self.folder.exists() {
             fs::remove_dir_all(&self.folder)?;
         }

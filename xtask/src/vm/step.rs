@@ -15,16 +15,13 @@ use crate::{
     tally,
 };
 
-/// Major and minor number.
 pub type Version = (u64, u64);
 
-/// The oldest supported kernel.
 const OLDEST: Version = (5, 10);
 /// The first version with TCX, whose links end with the process.
 const TCX: Version = (6, 6);
 const NEVER: Version = (u64::MAX, 0);
 
-/// Kinds of steps
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
     /// `rsttrace doctor`: available hooks, and verified instructions
@@ -51,7 +48,6 @@ pub struct Step {
     pub limit: Duration,
 }
 
-/// A row of [`STEPS`].
 struct Row {
     name: &'static str,
     kind: Kind,
@@ -404,7 +400,7 @@ mod tests {
 
     #[test]
     fn a_case_that_is_not_staged_is_a_failure() -> Result<()> {
-        let right = line("a", "linger_zero", [("linger_zero", "right"); 2], RIGHT);
+        let right = line("a", RIGHT);
         let missing =
             r#"{"scenario":{"name":"c"},"outcome":{"result":"not_staged","why":"no netem"}}"#;
         let (cell, failures) = demo(&format!("{right}\n{missing}\n"), false)?;
