@@ -124,7 +124,6 @@ pub struct Finding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// As it should be.
     Ok,
     /// May be wanted as it is.
     Advice,
@@ -132,7 +131,6 @@ pub enum Severity {
 }
 
 impl Finding {
-    /// Nothing to do.
     fn ok(kind: &'static str, summary: String) -> Self {
         Self {
             severity: Severity::Ok,
@@ -146,7 +144,6 @@ impl Finding {
         }
     }
 
-    /// Something to do.
     fn new(severity: Severity, kind: &'static str, summary: String, advice: String) -> Self {
         Self {
             severity,

@@ -34,7 +34,6 @@ pub fn files(store: &Path) -> [PathBuf; 4] {
     ["", "-wal", "-shm", "-lock"].map(|suffix| lock::beside(store, suffix))
 }
 
-/// How much is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Records that are older go.

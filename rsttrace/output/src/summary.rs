@@ -14,7 +14,6 @@ use crate::record::{Cause, Direction, Origin, Record, Severity, TimedOutRecord};
 use crate::self_stats::{KernelTotal, Vitals};
 use crate::text::escape;
 
-/// Counts by name.
 type Tally<K> = tally::Tally<K, 1, 1024>;
 
 /// What stands for a process where none of this host is known.
@@ -108,7 +107,6 @@ impl Summary {
         self.dead.add(&how, 0);
     }
 
-    /// The trace has ended.
     pub fn total(&mut self, totals: Totals) {
         self.totals = totals;
     }

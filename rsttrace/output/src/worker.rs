@@ -29,9 +29,7 @@ pub struct Handed<T> {
 /// Why something was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// Too much waits.
     Full,
-    /// The thread has ended.
     Ended,
 }
 

@@ -63,7 +63,6 @@ pub(super) fn for_reader(error: StoreError) -> Failure {
 #[derive(Debug, Default)]
 struct Found {
     resets: u64,
-    /// Counted and not described.
     suppressed: u64,
     timed_out: u64,
     first: Option<Timestamp>,

@@ -61,9 +61,7 @@ impl Writer {
     }
 }
 
-/// Who wants the metrics.
 pub enum Wanted {
-    /// Somebody who scrapes.
     Scrape(Scrape),
     File,
 }
@@ -103,7 +101,6 @@ impl Monitoring {
             .collect()
     }
 
-    /// Counts what was judged.
     pub fn note(&mut self, output: &Output) {
         if self.server.is_some() || self.file.is_some() {
             self.judged.note(output);

@@ -176,7 +176,6 @@ impl Judging {
         }
     }
 
-    /// Judges what is left.
     fn finish(
         self,
         show: &mut Show,

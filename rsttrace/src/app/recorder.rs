@@ -26,7 +26,6 @@ const BATCH: usize = 64 << 10;
 /// Batches that wait at most: 32 MiB.
 const MOST: usize = 512;
 
-/// Where a recording goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecordTo {
     /// To whoever asks at the end.
@@ -75,7 +74,6 @@ pub struct Recorder {
     batch: Batch,
     /// When what waits has to be written.
     due: Option<Instant>,
-    /// Events that came.
     events: u64,
 }
 
@@ -101,7 +99,6 @@ enum Entry {
     Other(Input<'static>),
 }
 
-/// What the thread leaves.
 struct Ended {
     written: Written,
     memory: Option<Vec<u8>>,

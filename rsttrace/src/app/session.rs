@@ -48,7 +48,6 @@ pub struct SessionOptions {
     pub tracer: TracerOptions,
     /// Bytes for events in the kernel.
     pub buffer_bytes: u32,
-    /// Where classifiers go.
     pub interfaces: InterfaceOptions,
     /// Devices around this host, from its configuration.
     pub hops: Vec<Hop>,
@@ -67,7 +66,6 @@ pub struct Finished {
     pub recorded: Option<Recorded>,
 }
 
-/// A trace that runs.
 pub struct Session {
     tracer: Tracer,
     events: EventReader,

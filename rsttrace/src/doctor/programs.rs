@@ -3,9 +3,7 @@
 /// This host's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// It accepted.
     Server,
-    /// It connected.
     Client,
 }
 

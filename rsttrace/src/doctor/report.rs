@@ -163,7 +163,6 @@ pub fn not_checked(inspection: &Inspection) -> Vec<NotChecked<'_>> {
     all.map(|(what, why)| NotChecked { what, why }).collect()
 }
 
-/// Its stable name.
 pub fn environment(environment: Environment) -> &'static str {
     match environment {
         Environment::Aws => "aws",

@@ -6,10 +6,8 @@ use super::pattern::{Death, Pattern, pattern, timer_of};
 use super::trial::{Fate, Trial, control, fate, median};
 use crate::thresholds::probed_tolerance;
 
-/// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Wait for more.
     Wait,
     /// Open a second round between these silences.
     Refine {
@@ -23,7 +21,6 @@ pub enum Next {
         /// What it would be set to.
         timeout: Duration,
     },
-    /// Conclude.
     Enough,
 }
 

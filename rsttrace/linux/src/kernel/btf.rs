@@ -49,7 +49,6 @@ pub enum BtfError {
     #[error("cannot read {path}: {source}")]
     Read {
         path: String,
-        /// What the system said.
         source: std::io::Error,
     },
     /// It does not begin as BTF of this machine's byte order does.
@@ -60,11 +59,7 @@ pub enum BtfError {
     Damaged(u32),
     /// It has a kind of type that came after this reader.
     #[error("unknown BTF kind {kind} at type {id}")]
-    UnknownKind {
-        /// Type id.
-        id: u32,
-        kind: u8,
-    },
+    UnknownKind { id: u32, kind: u8 },
     /// An extract of it does not answer as all of it does.
     #[error("an extract of BTF says something else than all of it")]
     Extract,

@@ -82,7 +82,6 @@ pub enum Attachment {
 }
 
 impl Attachment {
-    /// The functions it hooks.
     pub(super) fn functions(&self) -> &[&'static str] {
         match self {
             Self::Entry(function) | Self::Exit(function) => std::slice::from_ref(function),
@@ -101,7 +100,6 @@ impl Attachment {
 pub struct Program {
     /// Its name in the object.
     pub name: &'static str,
-    /// Its hook.
     pub attachment: Attachment,
 }
 
@@ -112,7 +110,6 @@ pub enum Need {
     TracepointParameters(&'static str, usize),
     /// A function has this many parameters.
     Parameters(&'static str, usize),
-    /// A function exists.
     Function(&'static str),
     /// `enum sk_rst_reason` has a name, without its prefix.
     Reason(&'static str),
@@ -121,7 +118,6 @@ pub enum Need {
 /// One way to a fact. All its programs are needed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Way {
-    /// What it is called.
     pub name: &'static str,
     /// Without them it is not tried.
     pub needs: &'static [Need],
@@ -132,7 +128,6 @@ pub struct Way {
 }
 
 impl Way {
-    /// Names of its programs.
     pub fn names(&self) -> Vec<&'static str> {
         self.programs.iter().map(|program| program.name).collect()
     }
@@ -141,7 +136,6 @@ impl Way {
 /// A row of the table: the fact, the ways to it (best first), and what is lost without it.
 #[derive(Debug)]
 pub struct Row {
-    /// The fact.
     pub fact: Fact,
     /// Tried in this order; the first that works is used.
     pub ways: &'static [Way],

@@ -42,7 +42,6 @@ impl Source for Movements {
     }
 }
 
-/// What is waited for.
 pub(super) struct Vigil {
     plan: Plan<Movements>,
     pause: Pause,
@@ -173,7 +172,6 @@ impl Pause {
 }
 
 enum Plan<S> {
-    /// The kernel tells.
     Told {
         source: S,
         /// There was a movement: no more is heard for so long, until `next`.

@@ -201,7 +201,6 @@ impl KernelFacts {
 
 /// The object with its maps made and its globals set. Nothing runs yet.
 pub struct Object {
-    /// Programs and maps.
     pub ebpf: Ebpf,
     /// The kernel's types as aya wants them.
     pub types: AyaBtf,

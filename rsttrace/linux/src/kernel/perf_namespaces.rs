@@ -23,7 +23,6 @@ pub(super) struct Movements {
     cpus: Vec<Sampler>,
 }
 
-/// What the records said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen {
     /// Threads that were made or moved.

@@ -72,7 +72,6 @@ pub struct Link {
     pub link_type: u16,
     /// Empty if the message does not say.
     pub name: String,
-    /// Packets can pass.
     pub is_up: bool,
     /// It is on its way into another namespace.
     pub moves: bool,
@@ -216,7 +215,6 @@ pub struct Listener {
 pub enum Notice {
     /// An interface came up, changed or was renamed.
     Link(Link),
-    /// It went.
     Gone(Link),
     /// The namespace with this id ended.
     NamespaceGone(i32),

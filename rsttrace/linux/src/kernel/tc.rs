@@ -19,13 +19,11 @@ use netlink_packet_route::tc::{
 use super::rtnetlink::{self, Connection, attributes};
 use super::sys;
 
-/// How classifiers are attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TcMode {
     /// TCX where the kernel has it, else clsact.
     #[default]
     Auto,
-    /// TCX only.
     Tcx,
     /// Filters on a clsact qdisc.
     Clsact,

@@ -28,13 +28,8 @@ pub enum FileError {
     /// Its folder does not exist.
     #[error("{}: no such directory; create it, or use another file", .0.display())]
     NoFolder(PathBuf),
-    /// It cannot be written.
     #[error("{}: {error}; use a writable file", file.display())]
-    Unwritable {
-        file: PathBuf,
-        /// What the system says.
-        error: io::Error,
-    },
+    Unwritable { file: PathBuf, error: io::Error },
 }
 
 /// The file; written by replacing it, so that readers see the old text or the new one.

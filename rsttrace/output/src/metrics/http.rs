@@ -31,14 +31,12 @@ const LONGEST_HEAD: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_secs(1);
 /// The largest request head, bytes.
 const LARGEST_HEAD: usize = 16 << 10;
-/// Where the metrics are.
 const PATH: &str = "/metrics";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Why metrics cannot be served. Each message names the address and ends with the next step.
 #[derive(Debug, Error)]
 pub enum ServeError {
-    /// Somebody else listens there.
     #[error(
         "{0}: address already in use; use another port for --metrics, or find the owner with `ss -ltnp`"
     )]
@@ -52,7 +50,6 @@ pub enum ServeError {
     #[error("{address}: {error}; use another address for --metrics")]
     Failed {
         address: SocketAddr,
-        /// What the system says.
         error: io::Error,
     },
 }

@@ -24,7 +24,6 @@ const MOST_SUMS: usize = 64;
 const MOST_DEATHS: usize = 1_000;
 const MOST_HOSTS: usize = 1_000;
 
-/// Outputs put together.
 #[derive(Debug, Default)]
 pub struct Gathering {
     /// Each reset once, whichever of its ends told of it; so everywhere but in `records`.

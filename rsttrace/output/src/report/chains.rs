@@ -47,7 +47,6 @@ pub(super) struct Chain {
     pub summary: String,
     pub cause: Cause,
     pub severity: usize,
-    /// Chains of this shape.
     pub count: u64,
 }
 

@@ -36,7 +36,6 @@ const MOST_TEXTS: usize = 64;
 pub(super) enum Service {
     /// A port of this host.
     Local(u16),
-    /// The other end.
     Remote(IpAddr, u16),
     /// Cannot be told, or several.
     Several,
@@ -60,7 +59,6 @@ type Doubtful = bool;
 /// A piece of text with how often it came and where in its record it stood.
 type Texts = BTreeMap<String, (u64, usize, String)>;
 
-/// Records of one kind.
 #[derive(Clone, Debug)]
 pub(super) struct Finding {
     pub kind: Kind,

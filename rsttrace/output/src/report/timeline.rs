@@ -37,7 +37,6 @@ const STEPS: &[f64] = &[
     7_776_000.0,
     31_536_000.0,
 ];
-/// Most steps.
 const MOST: i64 = 80;
 const NANOS: f64 = 1e9;
 

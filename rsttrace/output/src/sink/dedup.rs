@@ -81,7 +81,6 @@ const FIRST_EPHEMERAL: u16 = 32_768;
 /// Further records of a kind that was shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct More {
-    /// How many.
     pub count: u64,
     /// Time of the record that was shown.
     pub since: String,

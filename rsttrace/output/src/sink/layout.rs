@@ -40,9 +40,7 @@ const SENTENCE_COLUMNS: usize = 50;
 pub(super) struct Layout {
     /// Columns there are.
     pub width: usize,
-    /// Colours.
     pub palette: Palette,
-    /// Zone of the times.
     pub zone: TimeZone,
     /// The second that was shown last: the next record is likely of it, too.
     pub second: RefCell<Second>,
@@ -95,7 +93,6 @@ impl Layout {
         }
     }
 
-    /// A reset.
     pub fn record(&self, record: &Record) -> Vec<String> {
         let mut lines = Lines::new(self.width);
         let start = format!("{} {}", self.time(&record.time), way(record.direction));

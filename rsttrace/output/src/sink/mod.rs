@@ -30,7 +30,6 @@ pub use tee::{Packets, Tee};
 
 /// A form of output. `now` is always given, never asked for: it drives the grouping of lines.
 pub trait Sink {
-    /// A reset to show.
     fn record(&mut self, now: Instant, record: &Record) -> io::Result<()>;
 
     /// Resets that the kernel side counted and did not describe.

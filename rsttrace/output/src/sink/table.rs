@@ -20,7 +20,6 @@ const WIDTH_AGE: Duration = Duration::from_secs(1);
 pub enum Width {
     /// Those of the terminal on standard output, as it changes.
     Terminal,
-    /// That many.
     Fixed(usize),
 }
 
@@ -29,9 +28,7 @@ pub enum Width {
 pub struct TableOptions {
     /// Columns to fill.
     pub width: Width,
-    /// Colours.
     pub palette: Palette,
-    /// Zone of the times.
     pub zone: TimeZone,
     /// A line for each reset: no grouping.
     pub every: bool,

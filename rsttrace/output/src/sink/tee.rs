@@ -15,15 +15,12 @@ use crate::worker::{Handed, Refused, Worker};
 /// Resets that wait for a thread at most; they have some 2 KiB each.
 const MOST: usize = 4_096;
 
-/// Who writes the packets.
 pub enum Packets<P: Place> {
     /// Whoever shows the records, and waits for the disk.
     Here(Box<Pcapng<P>>),
     /// A thread of its own: where the disk, or the reader of a pipe, does not follow, what finds no room is counted.
     Worker {
-        /// The thread.
         thread: Worker<Box<Record>, Written>,
-        /// The file's.
         name: String,
         /// Resets that were handed to it.
         handed: u64,

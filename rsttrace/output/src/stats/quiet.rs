@@ -34,7 +34,6 @@ pub struct Bucket {
     pub from: f64,
     /// To here, seconds, not included; infinite for the last there is.
     pub to: f64,
-    /// How many.
     pub count: u64,
     /// How many of them came before what is called an idle timeout.
     pub idle: u64,
@@ -49,7 +48,6 @@ pub struct Timeout {
     pub seconds: f64,
     /// How many resets name it, each counted once.
     pub resets: u64,
-    /// Its names.
     pub marks: Vec<Mark>,
 }
 
@@ -60,7 +58,6 @@ pub struct Mark {
     pub timeout: f64,
     /// Whose: a device, or how it was learned.
     pub label: Word,
-    /// How it is known.
     pub source: Source,
     /// How many resets name it.
     pub records: u64,
@@ -226,7 +223,6 @@ impl Counter {
         }
     }
 
-    /// What was counted.
     pub fn histogram(&self) -> Histogram {
         if self.counts.iter().all(|count| *count == 0) {
             return Histogram::default();
@@ -277,7 +273,6 @@ fn order(a: &Mark, b: &Mark) -> std::cmp::Ordering {
 }
 
 impl Histogram {
-    /// All silences.
     pub fn total(&self) -> u64 {
         self.buckets.iter().map(|bucket| bucket.count).sum()
     }

@@ -24,7 +24,6 @@ pub struct Query {
     pub filter: Filter,
     /// Networks of the other end; empty: any. Holds for dead connections, too.
     pub peers: Vec<IpNet>,
-    /// Noise, too.
     pub noise: bool,
     /// Only resets of which the silence before them is known.
     pub quiet: bool,
@@ -66,7 +65,6 @@ impl Query {
         }
     }
 
-    /// What SQLite is asked.
     pub(super) fn condition(&self) -> Condition {
         let mut of_resets = Condition::default();
         let only = &self.filter.only;

@@ -16,7 +16,6 @@ const FRAME: u64 = 2 + 9 + 9;
 /// What the index takes for a row; its pages may be half full.
 const INDEX: u64 = 64;
 
-/// What some rows take.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Room {
     leaves: u64,

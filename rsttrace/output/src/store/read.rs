@@ -39,7 +39,6 @@ pub struct Stored {
 pub struct Extent {
     /// Time of the oldest record; absent if there is none.
     pub first: Option<Timestamp>,
-    /// Time of the newest.
     pub last: Option<Timestamp>,
     /// Resets, noise included.
     pub resets: u64,

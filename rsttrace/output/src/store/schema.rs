@@ -160,7 +160,6 @@ fn is_as_made(connection: &Connection, migrations: &[&str]) -> rusqlite::Result<
 }
 
 enum Identity {
-    /// Nothing was written yet.
     Empty,
     /// This program's, of this version.
     Ours(i64),

@@ -50,7 +50,6 @@ pub struct Writer {
     _lock: Lock,
 }
 
-/// What became of outputs.
 #[derive(Debug, Default)]
 pub struct Appended {
     /// So many of them are stored, and stay if this process is killed.

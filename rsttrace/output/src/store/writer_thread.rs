@@ -105,7 +105,6 @@ impl Keeper {
         }
     }
 
-    /// Where it keeps them.
     pub fn file(&self) -> &Path {
         &self.file
     }

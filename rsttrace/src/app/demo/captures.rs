@@ -65,7 +65,6 @@ pub enum Grade {
     Doubtful,
     /// Another one is blamed, or for another reason.
     Wrong,
-    /// There is no record.
     Missing,
 }
 
@@ -74,13 +73,11 @@ pub enum Grade {
 pub struct CapturedCase {
     pub scenario: String,
     pub version: IpVersion,
-    /// Where it was captured.
     pub place: Place,
     /// Which way it goes there.
     pub direction: Direction,
     /// How the capture was looked at.
     pub sight: CaptureSight,
-    /// Who was behind it.
     pub origin: Origin,
     pub cause: Cause,
     /// What nobody on one host can know of it.

@@ -73,7 +73,6 @@ pub struct Name {
 pub enum Outcome {
     /// Origin, cause, process and cost are as staged.
     Right,
-    /// The verdict is "unknown".
     Unknown,
     /// Something is not as staged: all of it.
     Wrong(Vec<Mistake>),
@@ -107,7 +106,6 @@ impl Outcome {
 /// One thing that is not as staged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Mistake {
-    /// What it is about.
     pub about: About,
     /// What was told, and what is true.
     pub detail: String,
@@ -119,18 +117,14 @@ pub struct Mistake {
 pub enum About {
     /// The staging itself failed, so there is nothing to explain.
     Staging,
-    /// There is no record.
     Missing,
     Origin,
     Cause,
-    /// Whose socket it was.
     Process,
     /// The idle timeout and how it made itself known.
     Idle,
     Cost,
-    /// How sure it is.
     Confidence,
-    /// How much was unread.
     Unread,
     /// How often one reset is told.
     Count,

@@ -22,7 +22,6 @@ pub struct Plan {
 /// have seen of that time tells nothing about it.
 const LEAST_TIMER: Duration = Duration::from_millis(2500);
 
-/// A plan carried out.
 pub struct Done {
     pub scenario: &'static Scenario,
     pub version: IpVersion,
@@ -32,7 +31,6 @@ pub struct Done {
     pub lost_predates: bool,
     /// Why stagings before this one failed: nothing else is a reason to repeat one.
     pub failed: Vec<String>,
-    /// What came of it.
     pub staged: Result<Staged, StageError>,
 }
 

@@ -11,7 +11,6 @@ use crate::demo::{Family, Holder, IpVersion, Scenario, Suite, Who};
 use crate::terminal::stdout_width;
 use crate::text::escape;
 
-/// The cases by name.
 pub fn list(scenarios: &[&Scenario]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     let width = scenarios
@@ -94,7 +93,6 @@ pub fn table(cases: &[Case], colors: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One object a case.
 pub fn json(cases: &[Case]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     for case in cases {

@@ -44,18 +44,14 @@ pub struct End {
 pub struct Rest {
     /// Resets that were held back.
     pub resets: Vec<CapturedReset>,
-    /// What the tracker did.
     pub counts: TrackCounts,
     /// For a comparison, if there is to be one.
     pub digest: Option<Digest>,
 }
 
-/// Times of a capture.
 #[derive(Clone, Copy, Debug)]
 pub struct Span {
-    /// Of the first segment.
     pub first: CaptureTime,
-    /// The latest so far.
     pub last: CaptureTime,
 }
 
@@ -198,7 +194,6 @@ impl State {
 }
 
 impl Span {
-    /// How long it is.
     pub fn duration(self) -> Duration {
         self.last.since(self.first)
     }

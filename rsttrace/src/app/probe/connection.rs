@@ -36,13 +36,11 @@ pub struct Plan {
     pub open_at: Instant,
     /// How long to be silent.
     pub silence: Duration,
-    /// What to say then.
     pub words: Words,
 }
 
 /// What became of it. Times are since the probe began.
 pub enum Change {
-    /// The handshake is complete.
     Opened(Duration),
     State(State),
 }
@@ -92,7 +90,6 @@ pub async fn follow(plan: Plan, open: Option<TcpStream>, tell: impl Fn(Change)) 
 }
 
 enum Silence {
-    /// For so long.
     Kept(Duration),
     /// It ended so, after so long.
     Ended(End, Duration),

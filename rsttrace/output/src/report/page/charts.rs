@@ -31,7 +31,6 @@ const DAY: i64 = 86_400;
 /// Part of the width that words below the scale of silences take.
 const WORDS: f64 = 0.11;
 
-/// Resets over time.
 pub(super) fn timeline(gathering: &Gathering) -> Markup {
     let Some(line) = gathering.marks.steps() else {
         return html! {};
@@ -86,7 +85,6 @@ fn describe(line: &Timeline<3>) -> String {
     )
 }
 
-/// Where floods were counted.
 fn floods(gathering: &Gathering, line: &Timeline<3>) -> Markup {
     let span = line.step as f64 * line.counts.len() as f64;
     let place = |nanos: i64| (nanos.saturating_sub(line.start) as f64 / span).clamp(0.0, 1.0);
@@ -148,7 +146,6 @@ fn length_of(seconds: f64) -> String {
     text
 }
 
-/// Silences before resets.
 pub(super) fn quiet(gathering: &Gathering) -> Markup {
     let histogram = gathering.silences.histogram();
     let Some(most) = histogram.buckets.iter().map(|it| it.count).max() else {
@@ -355,7 +352,6 @@ fn ranking<K: Clone + Eq + Hash + Ord>(
     }
 }
 
-/// What the colors mean.
 fn legend(counts: Counts) -> Markup {
     html! {
         ul .legend {
