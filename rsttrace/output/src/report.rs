@@ -24,7 +24,7 @@ pub struct About {
     pub source: String,
     /// When the page was made.
     pub generated: Timestamp,
-    /// Events lost before they were judged; absent if the source does not tell.
+    /// Events lost before they were judged; absent if the source does not say.
     pub lost: Option<u64>,
     /// What of the source could not be read.
     pub unread: Unread,

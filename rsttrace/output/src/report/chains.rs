@@ -13,7 +13,7 @@ use crate::record::{Cause, Confidence, Direction, Endpoint, Origin, Process, Rec
 const MOST_OPEN: usize = 1_024;
 /// Records of one chain.
 const MOST_RECORDS: usize = 16;
-/// Shapes told apart.
+/// Shapes that are distinguished.
 const MOST_SHAPES: usize = 256;
 
 /// A place on the way.

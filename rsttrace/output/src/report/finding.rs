@@ -18,7 +18,7 @@ use crate::record::{
 use crate::sink::service;
 use crate::stats::leg::Leg;
 
-/// Kinds told apart; records of further ones are put together by cause and process.
+/// Kinds that are distinguished; records of further ones are combined by cause and process.
 const MOST_KINDS: usize = 4_096;
 /// Kinds, with those of cause and process; records of further ones are put together by cause, of which there are few.
 const MOST_COARSE: usize = 5_120;
@@ -37,7 +37,7 @@ pub(super) enum Service {
     /// A port of this host.
     Local(u16),
     Remote(IpAddr, u16),
-    /// Cannot be told, or several.
+    /// Unknown, or several.
     Several,
 }
 
@@ -158,8 +158,8 @@ impl Finding {
                 }
             }
             if let Some(learned) = &idle.learned {
-                let told = self.learned.map_or(0, |(_, samples, _)| samples);
-                if learned.samples >= told {
+                let known = self.learned.map_or(0, |(_, samples, _)| samples);
+                if learned.samples >= known {
                     self.learned = Some((learned.timeout, learned.samples, learned.of));
                 }
             }

@@ -146,7 +146,7 @@ impl<const N: usize> Marks<N> {
     }
 }
 
-/// Spans told apart, at most twice as many for a moment.
+/// Spans that are distinguished, at most twice as many for a moment.
 const MOST_SPANS: usize = 512;
 
 /// Spans of time, put together where they touch; where there are too many, over the shortest gaps.

@@ -22,7 +22,7 @@ use crate::words::count;
 
 /// Bytes that wait to be written before that happens without being asked for.
 const PENDING: usize = 256 << 10;
-/// Interfaces told apart in one section; those of further names share the one without a name.
+/// Interfaces of one section; further names share the one without a name.
 const MOST_INTERFACES: usize = 4_096;
 /// Longer ones, in bytes, no kernel has.
 const LONGEST_NAME: usize = 64;
@@ -37,7 +37,7 @@ const FLAGS: OptionCode = OptionCode(2);
 
 /// Where blocks are written.
 pub trait Place: Write {
-    /// Forgets all behind so many bytes from the beginning; what follows is written there.
+    /// Truncates to `length` bytes; writing continues there.
     fn cut(&mut self, length: u64) -> io::Result<()>;
 }
 
@@ -109,7 +109,7 @@ pub struct Machine {
 }
 
 impl<P: Place> Pcapng<P> {
-    /// Writes to an empty `place`, and the header at once: whoever waits for it gets it before the first reset.
+    /// Writes to an empty `place`. The header is written at once, because Wireshark waits for it.
     pub fn begin(place: P, name: &str, machine: Machine) -> io::Result<Self> {
         let mut new = Self::new(place, name, machine);
         new.put()?;

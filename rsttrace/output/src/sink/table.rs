@@ -145,7 +145,7 @@ impl<O: Write, A: Write> Sink for Table<O, A> {
             .iter()
             .try_for_each(|more| self.lines(&self.layout.more(more)))
             .and_then(|()| self.out.flush());
-        // The summary is told even if the reader of the lines has gone; a closed standard error is nobody's concern.
+        // The summary is printed even if the reader of the lines has gone. A closed standard error is no failure.
         let _ = self.aside.write_all(summary.render().as_bytes());
         let _ = self.aside.flush();
         written

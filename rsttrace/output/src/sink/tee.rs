@@ -16,7 +16,7 @@ use crate::worker::{Handed, Refused, Worker};
 const MOST: usize = 4_096;
 
 pub enum Packets<P: Place> {
-    /// Whoever shows the records, and waits for the disk.
+    /// The thread of the sink, which waits for the disk.
     Here(Box<Pcapng<P>>),
     /// A thread of its own: where the disk, or the reader of a pipe, does not follow, what finds no room is counted.
     Worker {
@@ -116,7 +116,7 @@ pub struct Tee<A, P: Place = File> {
 }
 
 impl<A: Write, P: Place + Send + 'static> Tee<A, P> {
-    /// What became of the file is told to `aside` at the end.
+    /// Gets a line about the file at the end.
     pub fn new(shown: Box<dyn Sink + Send>, packets: Packets<P>, aside: A) -> Self {
         Self {
             shown,
@@ -167,11 +167,11 @@ impl<A: Write, P: Place + Send + 'static> Sink for Tee<A, P> {
     }
 
     fn finish(&mut self, summary: &Summary) -> io::Result<()> {
-        let told = self.packets.take().map(Packets::finish);
+        let report = self.packets.take().map(Packets::finish);
         let finished = self.shown.finish(summary);
-        if let Some(told) = told {
-            // A closed standard error is nobody's concern.
-            let _ = writeln!(self.aside, "rsttrace: {told}");
+        if let Some(report) = report {
+            // A closed standard error is no failure.
+            let _ = writeln!(self.aside, "rsttrace: {report}");
         }
         finished
     }
@@ -217,13 +217,13 @@ mod tests {
         }
         assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
         drop(go);
-        let told = packets.finish();
-        assert!(told.contains("could not be written"), "{told}");
-        let (frames, lost) = told.split_once(" resets written as packets; ").unwrap();
+        let report = packets.finish();
+        assert!(report.contains("could not be written"), "{report}");
+        let (frames, lost) = report.split_once(" resets written as packets; ").unwrap();
         let number = |text: &str| -> u64 {
             let digits = text.chars().filter(char::is_ascii_digit);
             digits.collect::<String>().parse().unwrap()
         };
-        assert_eq!(number(frames) + number(lost), 20_000, "{told}");
+        assert_eq!(number(frames) + number(lost), 20_000, "{report}");
     }
 }

@@ -41,7 +41,7 @@ pub struct Bucket {
     pub marks: Vec<Mark>,
 }
 
-/// One length of time, whoever has it: what is known of it under all its names.
+/// A timeout, with all devices and settings that have it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Timeout {
     /// Seconds: as it is set, else as it was learned.
@@ -78,7 +78,7 @@ pub enum Source {
     Known,
 }
 
-/// Counts silences as they come: each reset once, whichever of its ends tells of it first.
+/// Counts idle times: each reset once, from the first record of its ends.
 #[derive(Clone, Debug)]
 pub struct Counter {
     counts: [u64; NAMES.len()],
@@ -100,7 +100,7 @@ impl Default for Counter {
     }
 }
 
-/// Timeouts that are told apart; further ones are left out.
+/// Timeouts that are distinguished; further ones are left out.
 const MOST_MARKS: usize = 256;
 /// Resets whose other ends may still come.
 const MOST_OPEN: usize = 8_192;
@@ -114,8 +114,8 @@ impl Counter {
         }
     }
 
-    /// The silence before a reset and the timeouts that it names; nothing if the silence is not known, or if another end of the
-    /// same reset has told of it. Whether it was counted.
+    /// Counts the idle time before a reset, and the timeouts of its record. Returns false if the idle time is not known, or if
+    /// another end of the reset was counted before.
     pub fn record(&mut self, record: &Record) -> bool {
         let Some((idle, quiet)) = record
             .idle

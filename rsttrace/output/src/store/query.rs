@@ -27,7 +27,7 @@ pub struct Query {
     pub noise: bool,
     /// Only resets of which the silence before them is known.
     pub quiet: bool,
-    /// Only the newest resets, so many; what else is as old as those or newer comes with them.
+    /// Only this many of the newest resets, with other records that are as new.
     pub newest: Option<u64>,
 }
 

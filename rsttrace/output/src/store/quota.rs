@@ -26,7 +26,7 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// Another row, of so many bytes at most.
+    /// Another row; its maximum size is in bytes.
     pub fn add(&mut self, bytes: u64) {
         let here = if bytes <= LONGEST {
             bytes

@@ -55,7 +55,7 @@ impl Store {
     ///
     /// It does not exist, may not be read, is damaged, no store at all, or one of another version.
     pub fn open_read(file: &Path) -> Result<Self, StoreError> {
-        // SQLite does not tell why it cannot.
+        // SQLite does not give the reason.
         File::open(file)
             .and_then(|opened| opened.metadata())
             .map_err(|error| StoreError::io(file, &error))
@@ -70,8 +70,8 @@ impl Store {
             .and_then(|connection| schema::check(&connection, file).map(|()| connection));
         let connection = match opened {
             Err(StoreError::Failed { .. }) => {
-                // In a folder that this user may not write in, SQLite cannot make the files for readers beside a writer. Nobody
-                // writes if its log is not there.
+                // In a folder without write permission, SQLite cannot create the files that readers need next to a writer. Without
+                // a log there is no writer.
                 let log = beside(file, "-wal");
                 if log.exists() {
                     return Err(StoreError::NotPermitted(log));
@@ -168,7 +168,7 @@ impl Store {
             .map_or((1, 0), |(first, last)| (first.max(1), last)))
     }
 
-    /// From which id on there are so many resets that are wanted.
+    /// The id from which on as many resets match as are wanted.
     fn first_of_newest(
         &self,
         query: &Query,
@@ -330,7 +330,7 @@ impl Iterator for Records<'_> {
 #[derive(Default)]
 struct Rows {
     found: VecDeque<Packed>,
-    /// The last one that was looked at, if that was before the end for want of room.
+    /// The last record that was read, if a limit was reached before the end.
     stopped: Option<i64>,
 }
 
@@ -367,7 +367,7 @@ fn time(nanoseconds: i64) -> Option<Timestamp> {
     Timestamp::from_nanosecond(nanoseconds.into()).ok()
 }
 
-/// The file as a URI that tells SQLite that nobody writes.
+/// The file as a URI with `immutable=1`: there is no writer.
 fn immutable(file: &Path) -> PathBuf {
     use std::os::unix::ffi::OsStrExt as _;
     let mut uri = String::from("file:");

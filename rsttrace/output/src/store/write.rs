@@ -106,7 +106,7 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Works on what is beyond the limits, as earlier ones may have been greater, for about so long. Whether all is within them.
+    /// Removes records beyond the limits, which may have been higher before, for about this time. Returns whether all is within them.
     pub fn restrict(&mut self, time: Duration) -> Result<bool, StoreError> {
         let begun = Instant::now();
         let most = self.most_pages();
@@ -234,8 +234,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Whether the file system has room for so many bytes, twice: in the log, and in the database. What a failed attempt gave
-    /// back is no room.
+    /// Whether the file system has room for this twice: in the log, and in the database. Space that a failed attempt released does
+    /// not count.
     fn disk_has(&self, bytes: u64) -> bool {
         statvfs(&self.file).is_ok_and(|disk| {
             let free = disk.blocks_available().saturating_mul(disk.fragment_size());
@@ -243,7 +243,7 @@ impl Writer {
         })
     }
 
-    /// Removes the oldest records until so many pages fit.
+    /// Removes the oldest records until `need` pages fit.
     fn make_room(&mut self, need: u64) -> Result<(), StoreError> {
         loop {
             self.keep_log_short()?;
@@ -268,8 +268,8 @@ impl Writer {
         Ok(removed)
     }
 
-    /// Removes what is too old at `now`, which is so long after the boot; says when the oldest that is left will be. A clock that
-    /// leaps ahead removes nothing before it has kept its time for a day.
+    /// Removes what is too old at `now`, which is `at` after boot; returns when the oldest remaining record will be. A clock that
+    /// jumps ahead removes nothing until it has kept that time for a day.
     pub fn expire(
         &mut self,
         now: Timestamp,
@@ -345,7 +345,7 @@ impl Writer {
 
     fn write_back_if_due(&mut self) {
         if self.log_bytes() >= self.log_share() / 4 {
-            // If it fails, the log is full some time, and that is told.
+            // If it keeps failing, the log becomes full, which is reported.
             let _ = self.write_back();
         }
     }
@@ -385,7 +385,7 @@ impl Writer {
     }
 }
 
-/// Whether what is there is a store, and this user's, before anything is made beside it; from then on nobody else may read it.
+/// Checks that the file is a store of this user before anything is created next to it, and makes it private.
 fn secure(file: &Path) -> Result<(), StoreError> {
     /// Where SQLite writes which program's file it is.
     const APPLICATION: usize = 68;
@@ -444,7 +444,7 @@ pub(super) fn bytes_on_disk(file: &Path) -> u64 {
         .sum()
 }
 
-/// How long nobody needs to look for records that are too old.
+/// Time until the next search for records that are too old.
 pub(super) fn rest(expires: Option<Timestamp>, now: Timestamp) -> Option<Duration> {
     /// Records go in batches, not one by one.
     const LEAST: Duration = Duration::from_secs(600);
