@@ -1,7 +1,7 @@
 //! Checks of a host, with recommendations. Pure: facts in, findings out.
 //!
 //! A warning is something wrong: a hook that was refused, or two settings of this host (or one of it and of the cloud
-//! it runs in) that contradict each other. Advice is what may be wanted as it is: nobody but its owner knows whether
+//! it runs in) that contradict each other. Advice is about what may be intended: only the owner knows whether
 //! an idle connection without keepalive matters. Only warnings make the command fail.
 
 mod devices;
@@ -73,7 +73,7 @@ pub struct Hook {
     /// What the kernel said; absent if it was granted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
-    /// What cannot be told without it, or told worse this way, one sentence; absent if nothing is lost.
+    /// The cost of its absence or of this fallback, one sentence; absent without a cost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub costs: Option<&'static str>,
     /// Whether something else stands in for most of it.

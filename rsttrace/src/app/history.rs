@@ -43,7 +43,7 @@ pub fn history(options: &HistoryOptions) -> Result<(), Failure> {
     };
     out.flush()?;
     let extent = store.extent().map_err(for_reader)?;
-    // A closed standard error is nobody's concern.
+    // A closed standard error is no failure.
     let mut aside = io::stderr();
     let _ = writeln!(aside, "{}", found.sentence(&options.zone));
     let _ = writeln!(aside, "{}", holds(&extent, options));

@@ -82,7 +82,7 @@ impl Storing {
         }
     }
 
-    /// Waits until everything is stored, and tells the summary how it went.
+    /// Waits until everything is stored, and adds the result to the summary.
     pub fn finish(self, totals: &mut Totals) {
         let vitals = match (self.keeper, self.lost) {
             (Some(keeper), _) => keeper.finish(),

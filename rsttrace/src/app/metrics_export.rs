@@ -42,10 +42,10 @@ struct Writer {
 
 impl Writer {
     fn write(&self, text: &str) {
-        self.tell(&self.file.write(text));
+        self.report(&self.file.write(text));
     }
 
-    fn tell(&self, written: &io::Result<()>) {
+    fn report(&self, written: &io::Result<()>) {
         let failed = self.failed.swap(written.is_err(), Ordering::Relaxed);
         let file = self.file.path().display();
         match written {
@@ -107,7 +107,7 @@ impl Monitoring {
         }
     }
 
-    /// Waits until somebody wants the metrics, for ever if nobody will. Dropping the future loses nothing.
+    /// Waits until the metrics are requested, forever without an exporter. Dropping the future loses nothing.
     pub async fn wanted(&mut self) -> Wanted {
         let due = self.file.as_ref().map(|file| file.due);
         let scrape = async {
@@ -143,7 +143,7 @@ impl Monitoring {
         let thread = thread::Builder::new().name("rsttrace-file".to_owned());
         match thread.spawn(move || writer.write(&text)) {
             Ok(at_work) => file.at_work = Some(at_work),
-            Err(error) => file.writer.tell(&Err(error)),
+            Err(error) => file.writer.report(&Err(error)),
         }
     }
 

@@ -81,7 +81,7 @@ async fn run(options: &PcapOptions) -> Result<(), Failure> {
 fn distinct(files: &[PathBuf]) -> Result<(), Failure> {
     let mut known = Vec::new();
     for file in files {
-        // What is wrong with it is told when it is opened.
+        // Opening it reports the error.
         let Ok(metadata) = file.metadata() else {
             continue;
         };
@@ -232,7 +232,7 @@ impl Show {
         let several = options.files.len() > 1;
         let mut show = options.show.clone();
         if several && show.output == Some(OutputFormat::Table) {
-            // The comparison tells of each reset once.
+            // The comparison has each reset once.
             show.output = None;
         }
         if several {
@@ -304,7 +304,7 @@ impl Show {
     }
 }
 
-/// What the summary tells of all captures.
+/// The summary of all captures.
 #[derive(Default)]
 struct Sums {
     duration: Duration,

@@ -122,11 +122,11 @@ impl Probe {
             };
             self.trials.push(planned.trial);
             let reporter = self.reporter.clone();
-            let tell = move |change| {
-                // Nobody listens any more once enough is known.
+            let report = move |change| {
+                // The receiver is dropped once enough is known.
                 let _ = reporter.send((index, change));
             };
-            self.tasks.spawn(follow(plan, open.take(), tell));
+            self.tasks.spawn(follow(plan, open.take(), report));
         }
     }
 

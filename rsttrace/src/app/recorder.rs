@@ -28,7 +28,7 @@ const MOST: usize = 512;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecordTo {
-    /// To whoever asks at the end.
+    /// In memory, until the end.
     Memory,
     File(OutputFile),
 }
@@ -88,7 +88,7 @@ struct Batch {
     entries: Vec<Entry>,
     /// The bytes of their events.
     bytes: Vec<u8>,
-    /// About so many bytes in all.
+    /// Approximate size limit, in bytes.
     size: usize,
     /// Nothing is to wait behind it.
     flush: bool,
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_stands_still_ends_the_recording_and_holds_nobody_up() {
+    fn a_disk_that_hangs_ends_the_recording_and_delays_nothing() {
         let (go, wait) = mpsc::channel();
         let writer = Writer::new(Stuck(Vec::new(), wait), &head(), Effort::Live).unwrap();
         let mut recorder = Recorder::start(writer, "x").unwrap();

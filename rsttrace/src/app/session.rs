@@ -31,7 +31,7 @@ use crate::words::count;
 
 /// Events handled before anything else gets a turn.
 const BATCH: usize = 4_096;
-/// After so many events there is memory worth giving back once all is quiet.
+/// After this many events there is memory to release once it is quiet.
 const MANY: usize = 10_000;
 /// Losses are looked for at most this often while events come.
 const LOSS_INTERVAL: Duration = Duration::from_millis(20);
@@ -122,12 +122,12 @@ impl PreparedSession {
         for warning in tracer.hooks().refusals() {
             warn!("{warning}");
         }
-        for told_less in tracer
+        for fallback in tracer
             .hooks()
             .missing_extras()
             .chain(tracer.hooks().lesser())
         {
-            info!("{told_less}");
+            info!("{fallback}");
         }
         if let Some(log) = tracer.take_debug_log() {
             tokio::spawn(async move {
@@ -285,7 +285,7 @@ impl Session {
 
     /// Takes the hooks off and judges what is left; then nothing is seen any more and the sums must agree.
     pub fn finish(mut self) -> Finished {
-        // Unloaded programs tell nothing any more.
+        // Unloaded programs have no statistics.
         let missed = self.tracer.programs();
         self.note_missed(&missed);
         let unwatched = self.unwatched();
@@ -344,7 +344,7 @@ impl Session {
         }
     }
 
-    /// Resets that are counted wake nobody: after events the buckets are looked at once more, and then as long as they
+    /// Suppressed resets wake no thread: after events the buckets are read once more, and then as long as they
     /// refuse.
     fn look_for_floods(&mut self, has_read: bool) -> Result<(), Failure> {
         let now = Instant::now();

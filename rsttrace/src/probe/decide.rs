@@ -120,7 +120,7 @@ fn after_losses(trials: &[Trial]) -> Option<Next> {
             .map(|(trial, _)| trial.silence)
             .max();
         return match survived {
-            // Also where they are close already: a second round tells a timer from a restart.
+            // Also if they are close already: a second round distinguishes a timer from a restart.
             Some(survived) => Some(Next::Refine { survived, lost }),
             // The shortest silence was too long already; one lost packet is not enough to say so.
             None if lost_in(1).count() >= 3 => Some(Next::Enough),

@@ -15,7 +15,7 @@ pub struct Planned {
     /// How long after the beginning of the round it is opened.
     ///
     /// Not all at once: a timer ends connections after equal silences, a restart ends them at one instant, and only
-    /// connections of different age can tell the two apart.
+    /// connections of different age can distinguish the two.
     pub delay: Duration,
 }
 

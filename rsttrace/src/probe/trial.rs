@@ -120,7 +120,7 @@ impl Trial {
         }
     }
 
-    /// Ends it because nobody waits any longer.
+    /// Ends it, because the probe is over.
     pub fn give_up(&mut self, now: Duration) {
         let quiet = match self.state {
             State::Opening => Duration::ZERO,

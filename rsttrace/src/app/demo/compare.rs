@@ -107,7 +107,7 @@ impl Outcome {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Mistake {
     pub about: About,
-    /// What was told, and what is true.
+    /// What was reported, and what is true.
     pub detail: String,
 }
 
@@ -126,7 +126,7 @@ pub enum About {
     Cost,
     Confidence,
     Unread,
-    /// How often one reset is told.
+    /// The number of records of one reset.
     Count,
     /// Which records are of one chain.
     Chain,
@@ -297,18 +297,18 @@ fn judge<'a>(truth: &Truth, alike: usize, records: &'a [Record]) -> (Option<&'a 
         )));
     }
     if truth.unknowable.is_some() && verdict.confidence == Confidence::Certain {
-        let detail = "certain of what nobody on one host can know";
+        let detail = "certain about what a single host cannot know";
         wrong.push(About::Confidence.is_wrong(detail));
     }
     if let Some(error) = truth.idle.and_then(|staged| wrong_idle(staged, record)) {
         wrong.push(About::Idle.is_wrong(error));
     }
-    if let (Some(staged), Some(told)) = (
+    if let (Some(staged), Some(reported)) = (
         truth.unread,
         record.socket.as_ref().and_then(|socket| socket.unread),
-    ) && staged != told
+    ) && staged != reported
     {
-        wrong.push(About::Unread.is_wrong(format!("{told} bytes unread instead of {staged}")));
+        wrong.push(About::Unread.is_wrong(format!("{reported} bytes unread instead of {staged}")));
     }
     for blamed in of_flow.iter().filter(|record| blames(truth, record)) {
         wrong.push(About::Cause.is_wrong(format!(
@@ -317,13 +317,13 @@ fn judge<'a>(truth: &Truth, alike: usize, records: &'a [Record]) -> (Option<&'a 
             blamed.direction.name()
         )));
     }
-    // A reset told twice in one direction is one too many.
-    let told = of_flow
+    // One reset has one record in each direction.
+    let reported = of_flow
         .iter()
         .filter(|record| is_about(truth.direction, truth.sender, truth.receiver, record))
         .count();
-    if told != alike {
-        wrong.push(About::Count.is_wrong(format!("{told} records for {alike} resets")));
+    if reported != alike {
+        wrong.push(About::Count.is_wrong(format!("{reported} records for {alike} resets")));
     }
     let outcome = if wrong.is_empty() {
         Outcome::Right
@@ -367,9 +367,9 @@ pub fn is_about(
 }
 
 /// An unharmed connection is never a fault; a lost one always is to the end that had to hear of it. The end that reset
-/// it may know that nobody used it any more.
-fn is_cost_right(truth: &Truth, told: Severity) -> bool {
-    match told {
+/// it may know that the connection was not in use any more.
+fn is_cost_right(truth: &Truth, reported: Severity) -> bool {
+    match reported {
         Severity::Fault => truth.lost,
         Severity::Refused => !truth.lost,
         Severity::Noise => !truth.lost || truth.direction != Direction::Received,
@@ -383,19 +383,19 @@ fn wrong_idle(staged: StagedIdle, record: &Record) -> Option<String> {
     let idle = record.idle.as_ref();
     let mode = idle.and_then(|idle| idle.mode);
     if mode != Some(staged.mode) {
-        let told = mode.map_or("none", IdleMode::name);
-        return Some(format!("idle mode {told} instead of {}", staged.mode));
+        let reported = mode.map_or("none", IdleMode::name);
+        return Some(format!("idle mode {reported} instead of {}", staged.mode));
     }
     if let Some(device) = staged.device
         && !idle.is_some_and(|idle| names_only(idle, device))
     {
-        return Some(format!("it names not {device} alone"));
+        return Some(format!("other devices are named besides {device}"));
     }
     let (meant, idle) = (staged.timeout?, idle?);
-    let told = named_timeout(idle, staged.mode);
-    match told {
-        Some(told) if (told - meant).abs() <= meant * TIMEOUT_TOLERANCE => None,
-        Some(told) => Some(format!("timeout {told:.2} s instead of {meant:.2} s")),
+    let reported = named_timeout(idle, staged.mode);
+    match reported {
+        Some(reported) if (reported - meant).abs() <= meant * TIMEOUT_TOLERANCE => None,
+        Some(reported) => Some(format!("timeout {reported:.2} s instead of {meant:.2} s")),
         None => Some(format!("no timeout instead of {meant:.2} s")),
     }
 }

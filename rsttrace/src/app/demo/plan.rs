@@ -19,7 +19,7 @@ pub struct Plan {
 }
 
 /// The least time that a device or an application is given to time out in: what was armed longer ago than the tracer can
-/// have seen of that time tells nothing about it.
+/// have seen of that time says nothing about it.
 const LEAST_TIMER: Duration = Duration::from_millis(2500);
 
 pub struct Done {

@@ -167,8 +167,8 @@ pub fn record_demo(tracer: &TracerOptions) -> Result<RecordedDemo, Failure> {
     Ok(recorded)
 }
 
-/// The events of these namespaces alone, with nothing that the host told but their numbers: tracepoints see the whole
-/// machine, and whose it was is nobody's concern.
+/// The events of these namespaces alone, without host context other than inode numbers: tracepoints see the whole
+/// machine, and a recording must not contain data of others.
 fn events_of(whole: &[u8], namespaces: &[u32]) -> anyhow::Result<(Vec<u8>, Written)> {
     let mut reader = Reader::new(whole)?;
     let mut head = reader.head().clone();

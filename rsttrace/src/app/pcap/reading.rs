@@ -40,7 +40,7 @@ pub struct End {
     pub early: Option<String>,
 }
 
-/// What is left when nobody wants more.
+/// The result after the last segment.
 pub struct Rest {
     /// Resets that were held back.
     pub resets: Vec<CapturedReset>,
@@ -87,7 +87,7 @@ impl Reading {
             news: Notify::new(),
         });
         let (path, its) = (path.to_owned(), Arc::clone(&shared));
-        // Ends with the capture, or with the first segment that nobody wants any more.
+        // Ends with the capture, or when the receiver is dropped.
         std::thread::spawn(move || its.read(path));
         Self { shared }
     }
@@ -120,7 +120,7 @@ impl Reading {
         Some(now)
     }
 
-    /// Whatever the reader does: nobody wants more.
+    /// Stops the reader.
     pub fn finish(self) -> Rest {
         let mut state = self.shared.lock();
         state.enough = true;

@@ -132,7 +132,7 @@ fn unwritable(out: &Path, error: &io::Error) -> Failure {
             "{out}: permission denied; use a file in another directory with --out"
         ));
     }
-    // What a draft is called is nobody's concern.
+    // The name of a temporary file does not matter.
     let error = error.raw_os_error().map_or_else(
         || error.to_string(),
         |code| io::Error::from_raw_os_error(code).to_string(),
