@@ -1,7 +1,7 @@
 //! Settings of a network namespace that affect idle TCP connections.
 //!
-//! `/proc/sys/net` shows the namespace of the thread that looks, whoever mounted it, so other namespaces are read by
-//! a thread that goes there and ends
+//! `/proc/sys/net` shows the namespace of the reading thread, independent of the mount, so other namespaces are read by
+//! a thread that enters them and ends
 //! (`net_ctl_root`, <https://github.com/torvalds/linux/blob/v6.12/net/sysctl_net.c#L33>).
 
 use std::fs::{self, File};

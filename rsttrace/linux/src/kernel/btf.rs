@@ -496,7 +496,7 @@ mod tests {
         }
         let names = QUESTIONS.functions;
         assert_eq!(extract.functions(names), all.functions(names));
-        // Nobody asked for it by this way.
+        // It was not requested in this way.
         assert_eq!(extract.resolve("inner", "c"), None);
     }
 

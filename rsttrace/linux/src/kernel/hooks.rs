@@ -45,7 +45,7 @@ impl Fact {
         }
     }
 
-    /// What cannot be told without it, one sentence.
+    /// The cost of its absence, one sentence.
     pub fn costs(self) -> &'static str {
         self.row().map_or("", |row| row.costs)
     }
@@ -103,7 +103,7 @@ pub struct Program {
     pub attachment: Attachment,
 }
 
-/// What a kernel must have for a way to be tried there, told by its type information.
+/// What a kernel must have for a way to be tried, by its type information.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     /// `btf_trace_NAME` has this many parameters, the tracer's own among them.
@@ -123,7 +123,7 @@ pub struct Way {
     pub needs: &'static [Need],
     /// Its programs; none where a fact is inferred from others.
     pub programs: &'static [Program],
-    /// What it tells worse than the ways before it, one sentence; `None`: nothing.
+    /// Its cost compared with the ways before it, one sentence; `None`: none.
     pub costs: Option<&'static str>,
 }
 
@@ -139,7 +139,7 @@ pub struct Row {
     pub fact: Fact,
     /// Tried in this order; the first that works is used.
     pub ways: &'static [Way],
-    /// What cannot be told without it, one sentence.
+    /// The cost of its absence, one sentence.
     pub costs: &'static str,
     /// See [`Fact::is_extra`].
     pub extra: bool,
@@ -579,13 +579,13 @@ mod tests {
     }
 
     #[test]
-    fn a_lesser_way_is_told_with_its_cost() {
+    fn a_fallback_is_reported_with_its_cost() {
         let mut hooks = Hooks::default();
         hooks.note(Fact::ResetSent, state_of(Fact::ResetSent, 0));
         hooks.note(Fact::ActiveReason, state_of(Fact::ActiveReason, 1));
-        let told: Vec<_> = hooks.lesser().collect();
-        assert_eq!(told.len(), 1);
-        assert!(told[0].starts_with("active_reason by socket state: "));
+        let fallbacks: Vec<_> = hooks.lesser().collect();
+        assert_eq!(fallbacks.len(), 1);
+        assert!(fallbacks[0].starts_with("active_reason by socket state: "));
     }
 
     #[test]

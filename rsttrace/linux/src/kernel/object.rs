@@ -391,7 +391,7 @@ fn load(
     })
 }
 
-/// Entries that a table of slots gets where so many are wanted.
+/// The size of a slot table for this many entries.
 pub fn slots(wanted: u32) -> u32 {
     wanted.checked_next_power_of_two().unwrap_or(1 << 31).max(2)
 }

@@ -61,7 +61,7 @@ pub fn functions_can_be_hooked() -> bool {
         .map_or(true, |value| value.trim() != "0")
 }
 
-/// Whether the kernel tells the cookies of network namespaces.
+/// Whether the kernel provides cookies of network namespaces.
 pub fn has_netns_cookies() -> bool {
     std::net::UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, 0))
         .is_ok_and(|socket| netns_cookie(socket.as_fd()).is_ok())

@@ -1,7 +1,7 @@
 //! The thread that attaches classifiers.
 //!
-//! News of interfaces in all namespaces come by one socket in a namespace of its own: there every namespace gets an
-//! id, which tells the socket of its interfaces and of its end without keeping it alive.
+//! One socket in its own namespace receives notifications of interfaces in all namespaces: every namespace gets an id there,
+//! which reports its interfaces and its end without keeping it alive.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -123,8 +123,8 @@ impl Attacher {
                 next.saturating_duration_since(Instant::now())
             });
             let ours = [stop.as_raw_fd(), self.news.listener().as_fd().as_raw_fd()];
-            let told = vigil.iter().flat_map(Vigil::descriptors);
-            let mut fds: Vec<_> = ours.into_iter().chain(told).map(pollfd).collect();
+            let notifications = vigil.iter().flat_map(Vigil::descriptors);
+            let mut fds: Vec<_> = ours.into_iter().chain(notifications).map(pollfd).collect();
             let _ = super::sys::poll(&mut fds, wait);
             if fds[0].revents != 0 {
                 return;
@@ -140,7 +140,7 @@ impl Attacher {
             }
             if vigil.is_due(now, |inode| self.known.contains_key(&inode)) || has_news {
                 self.rescan(false);
-                vigil.set_can_be_told(self.hears_all());
+                vigil.set_is_notified(self.hears_all());
             }
         }
     }
@@ -253,7 +253,7 @@ impl Attacher {
                 self.known.remove(&inode);
                 self.names.remove_namespace(inode);
             }
-            // Without news from it, it is tried again at each rescan, but told only once.
+            // Without notifications from it, it is tried again at each rescan, but logged only once.
             (Err(error), Some(known)) if known.interfaces.is_empty() && known.cookie.is_none() => {
                 known.cookie = Some(0);
                 self.names

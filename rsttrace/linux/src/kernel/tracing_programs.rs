@@ -162,7 +162,7 @@ impl Attached {
         }
     }
 
-    /// The last that can be told of a program before it is unloaded.
+    /// The last statistics of a program before it is unloaded.
     fn note_finished(&mut self, name: &str, program: Option<BorrowedFd<'_>>) {
         let stats = program.and_then(|program| counters::program_stats(name, program));
         self.finished.extend(stats);
