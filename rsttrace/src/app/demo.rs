@@ -1,4 +1,4 @@
-//! `rsttrace demo`: stages resets, traces them, and sets what was staged against what was explained.
+//! `rsttrace demo`: stages resets, traces them, and compares the verdicts with what was staged.
 
 mod captures;
 mod compare;

@@ -1,4 +1,4 @@
-//! `rsttrace history`: asks the store after the fact.
+//! `rsttrace history`: queries the history.
 
 mod histogram;
 

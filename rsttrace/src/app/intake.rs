@@ -1,4 +1,4 @@
-//! From raw events to the engine, with facts from the host and a copy for the recorder.
+//! From raw events to the engine, with host facts, and to the recorder.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! `rsttrace probe`: opens the connections that the plan asks for and follows them until enough is known.
+//! `rsttrace probe`: opens the connections of the plan and follows them until enough is known.
 
 mod connection;
 mod progress;

@@ -1,4 +1,4 @@
-//! Metrics in a file that is always whole: for node_exporter's textfile collector.
+//! Metrics in a file, replaced atomically, for the textfile collector of node_exporter.
 
 use std::fs::Permissions;
 use std::io::{self, Write as _};

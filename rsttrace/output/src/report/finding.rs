@@ -1,4 +1,4 @@
-//! What happened again and again: records of one cause, path and process, put together.
+//! Findings: records of one cause, path and process, combined.
 //!
 //! A finding claims no more than the weakest of its records; where those differ it says how many are how sure. Paths of
 //! one cause and process that are too many are put together first by network, then by port.

@@ -1,4 +1,4 @@
-//! Comma-separated values: a line a reset, columns that stay.
+//! Comma-separated values: one line per reset, fixed columns.
 //!
 //! Values are written as they are, quoted where RFC 4180 asks for it. Not known is empty.
 

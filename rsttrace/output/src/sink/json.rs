@@ -1,4 +1,4 @@
-//! One JSON object a line: the records as the schemas have them, nothing else on standard output.
+//! JSON Lines: one object per record, as in the schemas.
 
 mod line;
 

@@ -1,4 +1,4 @@
-//! No records: the summary alone.
+//! No records, only the summary.
 
 use std::io::{self, Write};
 use std::time::Instant;

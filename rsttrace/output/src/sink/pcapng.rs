@@ -1,4 +1,4 @@
-//! Resets as a packet capture, each with its verdict as the packet's comment: for Wireshark.
+//! Resets as a packet capture for Wireshark; the verdict is the comment of the packet.
 //!
 //! Frames are raw IP (link type 101), one interface block for each interface name. What is pending is written as a
 //! whole; where that fails (a full disk) the file is cut back to its last whole block, so that it stays readable.

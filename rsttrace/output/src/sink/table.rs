@@ -1,4 +1,4 @@
-//! Lines for people: one reset a line, further ones of its kind counted.
+//! Human-readable lines: one per reset, with counts of similar ones.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! What is shown, written into a capture as well: two sinks behind one filter.
+//! Writes the shown resets into a packet capture, too.
 
 use std::fs::File;
 use std::io::{self, Write};

@@ -1,4 +1,4 @@
-//! What is promised of a store.
+//! Tests of the history.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The demo as data: what came out of the kernel, and what was staged, to be judged again without either.
+//! The demo as test data: kernel events and what was staged.
 
 use std::net::SocketAddr;
 

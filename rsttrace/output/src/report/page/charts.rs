@@ -1,4 +1,4 @@
-//! The plots: when, after how long a silence, and who had most.
+//! The plots: resets over time, idle times, and the most frequent names.
 //!
 //! Bars are SVG that is stretched to the page; words are HTML beside them, so that they keep their size on a telephone.
 

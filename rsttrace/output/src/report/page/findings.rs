@@ -1,4 +1,4 @@
-//! The findings: one sentence each, how sure, what to do, and the evidence of one of them.
+//! The findings: sentence, confidence, advice, and the evidence of one record.
 
 use maud::{Markup, html};
 

@@ -1,4 +1,4 @@
-//! The table of all records, and that of the sums.
+//! Tables of all records and of suppressed resets.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
