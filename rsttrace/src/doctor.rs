@@ -24,7 +24,7 @@ pub use report::{Counts, NotChecked, Report, SCHEMA, counts, environment};
 /// What was found out about a host. What could not be is absent or says why.
 #[derive(Clone, Debug)]
 pub struct Inspection {
-    /// What came of attaching the hooks.
+    /// The result of attaching the hooks.
     pub tracing: Tracing,
     /// As `uname -r` says it; absent if it cannot be read.
     pub kernel: Option<String>,
@@ -42,7 +42,7 @@ pub struct Inspection {
     pub idle_from: Duration,
 }
 
-/// What came of attaching the hooks as `watch` would.
+/// The result of attaching the hooks as `watch` does.
 #[derive(Clone, Debug)]
 pub enum Tracing {
     Tried {
@@ -103,7 +103,7 @@ pub struct Finding {
     /// What, by a name that stays.
     pub kind: &'static str,
     pub summary: String,
-    /// What to change, with the concrete setting; absent where nothing is to be done.
+    /// What to change, with the concrete setting; absent if there is nothing to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub advice: Option<String>,
     /// Processes it is about, some of them if there are many.

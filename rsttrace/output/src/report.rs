@@ -1,6 +1,6 @@
 //! HTML report of a trace.
 //!
-//! [`Gathering`] takes outputs one by one, from whatever source, and keeps sums and the worst records; [`page`] makes of
+//! [`Gathering`] takes outputs one by one, from any source, and keeps sums and the worst records; [`page`] makes of
 //! that one HTML file that needs nothing else. Both are pure: the time of writing is given, equal input gives equal pages.
 
 mod aggregate;

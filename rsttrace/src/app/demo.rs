@@ -151,7 +151,7 @@ async fn run(
         .map(hop)
         .collect::<anyhow::Result<Vec<_>>>()?;
     let chosen = chosen.to_vec();
-    // Everything about the lab blocks, so it has a thread of its own; the tracer's turn comes between its two parts.
+    // The lab blocks, so it has its own thread; the tracer starts between its two parts.
     let lab = tokio::task::spawn_blocking(Lab::up)
         .await
         .context("cannot set up the test namespaces")?

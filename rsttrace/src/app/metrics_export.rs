@@ -129,7 +129,7 @@ impl Monitoring {
         }
     }
 
-    /// On a thread of its own: a disk may take long, and events do not wait for it.
+    /// On another thread: a disk may be slow, and events do not wait for it.
     fn rewrite_beside(&mut self, vitals: &Vitals) {
         let Some(file) = &mut self.file else {
             return;

@@ -23,7 +23,7 @@ use crate::probe::{Bounds, Heading, Next, Report, State, Target, Trial, next, re
 use crate::record::Endpoint;
 use crate::terminal::stdout_width;
 
-/// Probes, and prints what came of it.
+/// Probes, and prints the result.
 pub fn probe(options: &ProbeOptions) -> Result<(), Failure> {
     let runtime = runtime()?;
     let report = runtime.block_on(run(options));

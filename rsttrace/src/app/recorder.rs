@@ -1,6 +1,6 @@
 //! Recorder of a running trace.
 //!
-//! What goes into the judge is copied; a thread of its own packs and writes it, so that no disk and no reader of a pipe holds the
+//! The inputs of the engine are copied; another thread compresses and writes them, so that no disk and no reader of a pipe holds the
 //! trace up. If it cannot be written, or too much waits, the recording ends there and tracing goes on.
 
 use std::fs::File;
@@ -33,7 +33,7 @@ pub enum RecordTo {
     File(OutputFile),
 }
 
-/// What became of a recording.
+/// The result of a recording.
 #[derive(Debug, Default)]
 pub struct Recorded {
     pub written: Written,
@@ -68,7 +68,7 @@ impl Write for Destination {
 pub struct Recorder {
     /// Absent once it failed.
     thread: Option<Worker<Work, Ended>>,
-    /// The one that failed, as it may still write what it has.
+    /// The one that failed; it may still write its queue.
     failed: Option<Worker<Work, Ended>>,
     name: String,
     batch: Batch,

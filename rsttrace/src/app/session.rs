@@ -62,7 +62,7 @@ pub struct Finished {
     /// What was still to be judged.
     pub outputs: Vec<Output>,
     pub totals: Totals,
-    /// What became of the recording, if there was to be one.
+    /// The result of the recording, if there is one.
     pub recorded: Option<Recorded>,
 }
 
@@ -420,7 +420,7 @@ impl Session {
     }
 }
 
-/// What became of the resets that the kernel side saw.
+/// The outcomes of the resets that the kernel side saw.
 fn kernel_totals(
     counters: &Counters,
     counted: &Counted,

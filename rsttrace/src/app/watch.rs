@@ -116,7 +116,7 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
     }
 }
 
-/// Says what became of a recording. Fails if events are missing in it.
+/// Reports the result of a recording. Fails if events are missing in it.
 fn report(recorded: &Recorded, to: &OutputFile) -> Result<(), Failure> {
     let Recorded {
         written, missed, ..
@@ -138,7 +138,7 @@ fn report(recorded: &Recorded, to: &OutputFile) -> Result<(), Failure> {
     }
 }
 
-/// Files that are written beside the capture. Fails if one of them is to be two things at once.
+/// The files to write. Fails if one is used twice.
 fn others(options: &WatchOptions) -> Result<Vec<PathBuf>, Failure> {
     let mut others: Vec<PathBuf> = options.metrics.file.iter().cloned().collect();
     if let Some(store) = &options.store {

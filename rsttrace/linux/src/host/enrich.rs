@@ -141,7 +141,7 @@ impl<N: NetnsNames> Enricher<N> {
         Some(name)
     }
 
-    /// What has become of the recorded owner, and who else has the socket.
+    /// The current state of the recorded owner, and other holders of the socket.
     fn whereabouts(&mut self, event: &Event) -> (OwnerNow, Option<Holder>) {
         let living = &mut self.living;
         let mut owner = OwnerNow::Lives;

@@ -75,7 +75,7 @@ struct Known {
 
 /// Namespaces remembered.
 const CAPACITY: usize = 4096;
-/// Somebody may change a setting: what is this old is read again.
+/// Maximum age of a cached setting.
 const FRESH: Duration = Duration::from_secs(5);
 /// Reads a second, some 0.2 ms each; what is over it waits for the next second.
 const RATE: u32 = 50;

@@ -547,7 +547,7 @@ mod tests {
         assert!(holders.not_asked() >= 50);
         // An answer that was given is repeated, for free.
         assert_eq!(holders.find(0, Search::Family(us), second), answers[0]);
-        // The next second has an allowance of its own.
+        // The next second has a new budget.
         holders.asked = RATE;
         assert_eq!(
             holders.find(7_777, Search::Family(us), second),

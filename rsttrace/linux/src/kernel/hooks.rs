@@ -394,7 +394,7 @@ pub enum HookState {
     Off,
 }
 
-/// What became of each row of [`TABLE`].
+/// The result of each row of [`TABLE`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hooks(Vec<(Fact, HookState)>);
 

@@ -62,7 +62,7 @@ impl Vigil {
         }
     }
 
-    /// Readable when it is time for [`Self::is_due`], beside [`Self::next`].
+    /// Readable when [`Self::is_due`] may be true, apart from [`Self::next`].
     pub(super) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
         let armed = match &self.plan {
             Plan::Notified {
@@ -78,7 +78,7 @@ impl Vigil {
         self.plan.next()
     }
 
-    /// Whether namespaces are to be looked for now.
+    /// Whether to poll namespaces now.
     pub(super) fn is_due(&mut self, now: Instant, is_known: impl Fn(Inode) -> bool) -> bool {
         let was_notified = matches!(self.plan, Plan::Notified { .. });
         let is_due = self.plan.is_due(now, &is_known);

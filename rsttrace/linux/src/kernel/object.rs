@@ -204,7 +204,7 @@ pub struct Object {
     pub ebpf: Ebpf,
     /// The kernel's types as aya wants them.
     pub types: AyaBtf,
-    /// What became of the programs verified ahead.
+    /// The results of the programs verified ahead.
     verified: HashMap<String, Result<(), String>>,
 }
 
@@ -270,7 +270,7 @@ impl Object {
         verified.extend(done.into_inner().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Takes a program out of the kernel, so that a later way may verify and attach it anew.
+    /// Unloads a program, so that a later way may verify and attach it again.
     pub fn unload(&mut self, name: &str) {
         self.verified.remove(name);
         if let Some(Err(error)) = self.ebpf.program_mut(name).map(unload) {

@@ -128,7 +128,7 @@ impl Connection {
         sys::netns_cookie(self.socket.as_fd()).ok()
     }
 
-    /// Sends a request and waits until it is done. `flags`: `NLM_F_` beside those that every request has.
+    /// Sends a request and waits until it is done. `flags`: additional `NLM_F_` flags.
     pub fn request(&mut self, request: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
         self.ask(request, flags, |_| {})
     }

@@ -15,7 +15,7 @@ use super::object::{KernelFacts, Object, chain};
 use super::sys;
 use super::tracer::Options;
 
-/// What came of the table.
+/// The results of the table.
 #[derive(Default)]
 pub struct Attached {
     pub hooks: Hooks,

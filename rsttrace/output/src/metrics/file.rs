@@ -40,7 +40,7 @@ pub struct MetricsFile {
 }
 
 impl MetricsFile {
-    /// Makes sure that the file could be written, and leaves it as it is; removes drafts of killed runs beside it.
+    /// Checks that the file can be written, without changing it, and removes temporary files of killed runs.
     pub fn new(file: &Path) -> Result<Self, FileError> {
         if file.file_name().is_none() || file.is_dir() || ends_in_slash(file) {
             return Err(FileError::NoFile(file.to_owned()));
@@ -82,7 +82,7 @@ impl MetricsFile {
         &self.file
     }
 
-    /// An empty file beside it, gone when dropped. Everybody may read it, as far as the umask lets them: collectors run as
+    /// An empty file next to it, removed when dropped. It is readable for all, limited by the umask: collectors run as
     /// users of their own.
     fn draft(&self) -> io::Result<NamedTempFile> {
         tempfile::Builder::new()

@@ -54,7 +54,7 @@ pub enum ServeError {
     },
 }
 
-/// Somebody who waits for the metrics.
+/// A request that waits for the metrics.
 #[derive(Debug)]
 pub struct Scrape(oneshot::Sender<String>);
 

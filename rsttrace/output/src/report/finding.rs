@@ -1,7 +1,7 @@
 //! Findings: records of one cause, path and process, combined.
 //!
 //! A finding claims no more than the weakest of its records; where those differ it says how many are how sure. Paths of
-//! one cause and process that are too many are put together first by network, then by port.
+//! one cause and process that are too many are combined first by network, then by port.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +20,7 @@ use crate::stats::leg::Leg;
 
 /// Kinds that are distinguished; records of further ones are combined by cause and process.
 const MOST_KINDS: usize = 4_096;
-/// Kinds, with those of cause and process; records of further ones are put together by cause, of which there are few.
+/// Kinds, with those of cause and process; records of further ones are combined by cause, of which there are few.
 const MOST_COARSE: usize = 5_120;
 /// Paths of one cause and process that are findings of their own.
 const MOST_PATHS: usize = 4;
@@ -533,7 +533,7 @@ mod tests {
             assert!(finding.devices.len() <= MOST_VALUES && finding.advice.len() <= MOST_TEXTS);
         }
         let found = findings.finish();
-        // What is put together is nobody's.
+        // Combined records have no process.
         let nobody: Vec<_> = found
             .iter()
             .filter(|it| it.kind.process.is_none())

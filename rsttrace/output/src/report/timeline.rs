@@ -149,7 +149,7 @@ impl<const N: usize> Marks<N> {
 /// Spans that are distinguished, at most twice as many for a moment.
 const MOST_SPANS: usize = 512;
 
-/// Spans of time, put together where they touch; where there are too many, over the shortest gaps.
+/// Spans of time, merged where they touch; with too many spans, over the shortest gaps.
 #[derive(Clone, Debug, Default)]
 pub struct Spans {
     /// Beginning and end of each, none touching another.

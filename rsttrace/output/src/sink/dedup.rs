@@ -131,7 +131,7 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    /// Whether the record is to be shown; else it was counted. What was due before it is returned first by [`Self::due`].
+    /// Whether the record is shown; otherwise it was counted. Call [`Self::due`] first for counts that were due before it.
     pub fn admit(&mut self, now: Instant, record: &Record, label: impl FnOnce() -> String) -> bool {
         let kind = Kind::of(record);
         if let Some(group) = self.open.get_mut(&kind) {

@@ -48,7 +48,7 @@ impl Place for File {
     }
 }
 
-/// What became of the resets so far.
+/// The outcomes of the resets so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
     /// Frames in the file, those that still wait included.
@@ -164,7 +164,7 @@ impl<P: Place> Pcapng<P> {
         }
     }
 
-    /// What became of the resets.
+    /// The outcomes of the resets.
     pub fn written(&self) -> Written {
         self.written
     }
@@ -261,7 +261,7 @@ impl<P: Place> Pcapng<P> {
         self.written.lost += self.waiting;
         self.waiting = 0;
         self.closed = self.place.cut(self.length).is_err();
-        // Its interfaces may not have been written: the next reset begins a section of its own.
+        // Its interfaces may not have been written: the next reset begins a new section.
         self.pending = section(&self.machine);
         self.interfaces = HashMap::default();
         if self.closed {

@@ -18,7 +18,7 @@ const MOST: usize = 4_096;
 pub enum Packets<P: Place> {
     /// The thread of the sink, which waits for the disk.
     Here(Box<Pcapng<P>>),
-    /// A thread of its own: where the disk, or the reader of a pipe, does not follow, what finds no room is counted.
+    /// Another thread; if the disk, or the reader of a pipe, is too slow, records that do not fit are counted.
     Worker {
         thread: Worker<Box<Record>, Written>,
         name: String,
@@ -30,7 +30,7 @@ pub enum Packets<P: Place> {
 }
 
 impl<P: Place + Send + 'static> Packets<P> {
-    /// Leaves the file to a thread of its own.
+    /// Writes the file on another thread.
     pub fn behind(mut file: Pcapng<P>, name: String) -> io::Result<Self> {
         let work = move |handed: Handed<Box<Record>>| {
             while let Some(record) = handed.next() {
@@ -79,7 +79,7 @@ impl<P: Place + Send + 'static> Packets<P> {
         }
     }
 
-    /// What became of the file, as a sentence.
+    /// The result, as a sentence.
     fn finish(self) -> String {
         match self {
             Self::Here(mut file) => {

@@ -3,7 +3,7 @@
 //! As SQLite puts rows behind one another: a row that does not fit behind the one before begins a page, and what is too long for a
 //! page goes on in pages of its own.
 
-/// What a page holds beside its header.
+/// Capacity of a page without its header.
 const PAGE: u64 = 4_088;
 /// A longer row goes on elsewhere.
 const LONGEST: u64 = 4_061;

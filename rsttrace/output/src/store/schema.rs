@@ -44,7 +44,7 @@ pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 /// How long a lock is waited for. Only other programs than this one hold any for long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Makes the store what it is to be, in an empty file or one of an earlier version.
+/// Creates the schema in an empty file, or migrates an earlier version.
 pub(super) fn prepare(connection: &mut Connection, file: &Path) -> Result<(), StoreError> {
     migrate(connection, file, MIGRATIONS)
 }

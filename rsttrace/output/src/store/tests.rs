@@ -534,7 +534,7 @@ fn nothing_is_made_beside_what_is_no_history_or_through_a_link() {
         assert!(matches!(error, StoreError::Foreign(_)), "{error}");
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
-    // Somebody wants a file of ours to be emptied.
+    // A link that would have one of our files truncated.
     let precious = folder.path().join("precious");
     std::fs::write(&precious, "precious").unwrap();
     symlink(&precious, folder.path().join("history.db-lock")).unwrap();

@@ -80,7 +80,7 @@ impl Writer {
         secure(file)?;
         let lock = Lock::take(file)?;
         if !file.exists() {
-            // Not with SQLite's mode. The files beside it get that of this one.
+            // Not with SQLite's mode. The files next to it get the mode of this one.
             let mut options = OpenOptions::new();
             options
                 .write(true)
@@ -145,7 +145,7 @@ impl Writer {
     pub(super) fn give_back(&mut self) -> Result<u64, StoreError> {
         self.keep_log_short()?;
         let before = self.pages()?;
-        // Each may have to be moved, and be named anew elsewhere.
+        // Each may have to be moved, and be entered again elsewhere.
         let sql = format!("PRAGMA incremental_vacuum({})", self.given_back());
         self.run(|connection| {
             let mut statement = connection.prepare(&sql)?;
@@ -329,7 +329,7 @@ impl Writer {
         fs::metadata(beside(&self.file, "-wal")).map_or(0, |log| log.len())
     }
 
-    /// Refuses where the log cannot be begun anew and the next transaction might take it over its share.
+    /// Refuses if the log cannot restart and the next transaction might exceed its share.
     fn keep_log_short(&mut self) -> Result<(), StoreError> {
         if self.log_bytes() <= self.log_share() / 2 {
             return Ok(());
@@ -350,7 +350,7 @@ impl Writer {
         }
     }
 
-    /// The log into the database. Whether all of it is there, so that the log begins anew.
+    /// A checkpoint. Returns whether it was complete, so that the log restarts.
     fn write_back(&mut self) -> Result<bool, StoreError> {
         let (busy, all, done) = self.run(|connection| {
             connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {

@@ -1,6 +1,6 @@
 //! Thread that writes the history, so that tracing never waits for a disk.
 //!
-//! A thread of its own takes them from a queue: half a second after the first one came or when there are many, whichever is
+//! Another thread takes them from a queue: half a second after the first one came or when there are many, whichever is
 //! sooner, so one that is killed loses less than a second. While nothing comes it sleeps. If the disk cannot follow, the queue is
 //! full, and what finds no room is counted.
 

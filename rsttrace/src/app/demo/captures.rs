@@ -39,7 +39,7 @@ pub enum CaptureSight {
     Middle,
     /// The same as [`Wire`](Self::Wire), with every eighth segment lost by the capture.
     Lossy,
-    /// All interfaces put together, without the way of each packet: `mergecap`.
+    /// All interfaces merged, without packet directions: `mergecap`.
     Merged,
 }
 
@@ -88,7 +88,7 @@ pub struct CapturedCase {
     pub record: Option<Record>,
 }
 
-/// A staged reset as it is noted beside the captures.
+/// A staged reset, as stored with the captures.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Staged {
     capture: String,
@@ -255,7 +255,7 @@ impl Staged {
         }
     }
 
-    /// As staged, or a more general word for it; `is_elsewhere`: judged as somebody would who is not at the end that sent it.
+    /// As staged, or more general; `is_elsewhere`: judged from a place other than the sending end.
     fn allows(&self, origin: Origin, cause: Cause, is_elsewhere: bool) -> bool {
         let is_plain = matches!(cause, Cause::ResetByPeer | Cause::ConnectionRefused)
             || (cause == Cause::IdleTimeout && self.mode.is_some());
@@ -313,7 +313,7 @@ impl Staged {
     }
 }
 
-/// Notes what was staged beside the captures.
+/// Stores what was staged with the captures.
 pub fn note_staged(folder: &Path, cases: &[Case]) -> anyhow::Result<()> {
     let path = folder.join(STAGED);
     let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;

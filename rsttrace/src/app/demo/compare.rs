@@ -20,7 +20,7 @@ pub struct Case {
     pub version: IpVersion,
     /// The socket was there before the tracer.
     pub predates: bool,
-    /// It was to be there before the tracer, and had to be opened again.
+    /// It was planned to be older than the tracer, and had to be opened again.
     pub lost_predates: bool,
     /// How often it was staged.
     pub attempts: usize,
@@ -346,7 +346,7 @@ pub fn is_of_flow(netns: u64, sender: SocketAddr, receiver: SocketAddr, record: 
         })
 }
 
-/// It gives somebody one of the causes that the path alone looks like here.
+/// It names one of the causes that this path looks like.
 fn blames(truth: &Truth, record: &Record) -> bool {
     truth.spares.contains(&record.verdict.cause) && record.verdict.origin != Origin::Unknown
 }

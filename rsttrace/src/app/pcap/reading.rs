@@ -45,7 +45,7 @@ pub struct Rest {
     /// Resets that were held back.
     pub resets: Vec<CapturedReset>,
     pub counts: TrackCounts,
-    /// For a comparison, if there is to be one.
+    /// For a comparison, if there is one.
     pub digest: Option<Digest>,
 }
 

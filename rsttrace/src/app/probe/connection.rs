@@ -39,7 +39,7 @@ pub struct Plan {
     pub words: Words,
 }
 
-/// What became of it. Times are since the probe began.
+/// Its result. Times are since the start of the probe.
 pub enum Change {
     Opened(Duration),
     State(State),
@@ -95,8 +95,8 @@ enum Silence {
     Ended(End, Duration),
 }
 
-/// Waits until the connection was silent for as long as planned. What the other end says (a banner) begins it anew. Segments
-/// without data (keepalive probes of its own) do not, or the silence might never be over, but it only counts from the last.
+/// Waits until the connection was idle for as long as planned. Data from the other end (a banner) restarts the wait. Segments
+/// without data (keepalive probes) do not, or the wait might never end, but the idle time counts from the last one only.
 async fn be_silent(
     plan: &Plan,
     stream: &TcpStream,
@@ -153,7 +153,7 @@ async fn be_silent(
     }
 }
 
-/// Says what is to be said, and waits for the answer.
+/// Sends the bytes, and waits for the answer.
 async fn speak(stream: &TcpStream, words: &Words) -> io::Result<End> {
     let before = tcp_info(stream.as_fd())?;
     match words {

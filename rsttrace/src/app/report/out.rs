@@ -111,7 +111,7 @@ impl Out {
     }
 }
 
-/// Whether a file can be made beside `path`; that it was tried leaves nothing behind.
+/// Whether a file can be created next to `path`; the attempt leaves nothing behind.
 fn probe(name: &Path, path: &Path) -> Result<(), Failure> {
     tempfile::tempfile_in(folder(path))
         .map(drop)

@@ -15,7 +15,7 @@ pub(super) struct Perf {
     /// The CPU to begin with.
     next: usize,
     capacity: u64,
-    /// Where a sample that wraps around its buffer is put together.
+    /// For a sample that wraps around its buffer.
     scratch: BytesMut,
 }
 

@@ -1,6 +1,6 @@
 //! The plots: resets over time, idle times, and the most frequent names.
 //!
-//! Bars are SVG that is stretched to the page; words are HTML beside them, so that they keep their size on a telephone.
+//! Bars are SVG, stretched to the page; text is HTML around them, so that it keeps its size on a phone.
 
 use std::hash::Hash;
 
