@@ -65,7 +65,7 @@ pub enum Tracing {
 pub struct Hook {
     /// Its stable name: `reset_sent`.
     pub fact: &'static str,
-    /// How it is had: `fentry`; absent if it was refused.
+    /// The active method, such as `fentry`; absent if it was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub way: Option<&'static str>,
     /// Programs that give it; none if it was refused, or is inferred from what others give.
@@ -125,7 +125,7 @@ pub struct Finding {
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     Ok,
-    /// May be wanted as it is.
+    /// May be intended.
     Advice,
     Warning,
 }

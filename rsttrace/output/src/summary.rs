@@ -16,7 +16,7 @@ use crate::text::escape;
 
 type Tally<K> = tally::Tally<K, 1, 1024>;
 
-/// What stands for a process where none of this host is known.
+/// Stands for an unknown process.
 const NO_PROCESS: &str = "(no local process)";
 
 /// Counts of everything that was reported.

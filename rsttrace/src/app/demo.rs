@@ -29,7 +29,7 @@ pub use namespaces::replay_each_namespace;
 use plan::{Done, carry_out, open_those_that_predate};
 pub use record::{RecordedCase, RecordedDemo, RecordedResult, RecordedVerdict, record_demo};
 
-/// Bytes for events. The tracepoints see the whole machine, so a storm elsewhere must fit in, too.
+/// Bytes for events. The tracepoints see the whole machine, so a storm in another namespace must fit, too.
 const BUFFER_BYTES: u32 = 4 << 20;
 
 /// Stages what the options name and prints how it was explained.

@@ -17,7 +17,7 @@ use crate::summary::Summary;
 use crate::terminal::{Palette, stdout_width};
 use crate::words::count;
 
-/// Writes what is asked for to standard output, and what that was in all to standard error.
+/// Writes the records to standard output, and their totals to standard error.
 pub fn history(options: &HistoryOptions) -> Result<(), Failure> {
     let store = Store::open_read(&options.file).map_err(for_reader)?;
     let palette = Palette {

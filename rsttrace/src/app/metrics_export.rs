@@ -20,7 +20,7 @@ use crate::self_stats::Vitals;
 /// How old the file gets.
 const INTERVAL: Duration = Duration::from_secs(15);
 
-/// What was asked for; nothing is counted or woken up if nothing was.
+/// The exporters of a trace; without the options, nothing is counted.
 #[derive(Default)]
 pub struct Monitoring {
     server: Option<Server>,

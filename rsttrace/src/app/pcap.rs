@@ -26,7 +26,7 @@ use crate::summary::Totals;
 use comparing::Kept;
 use reading::{End, Reading};
 
-/// How often a live capture in which nothing comes is asked for resets that have waited long enough.
+/// Interval at which a live capture without packets is checked for resets that are due.
 const PULSE: Duration = Duration::from_millis(250);
 
 /// Judges each capture and shows what was found.

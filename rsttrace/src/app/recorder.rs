@@ -1,7 +1,7 @@
 //! Recorder of a running trace.
 //!
-//! The inputs of the engine are copied; another thread compresses and writes them, so that no disk and no reader of a pipe holds the
-//! trace up. If it cannot be written, or too much waits, the recording ends there and tracing goes on.
+//! The inputs of the engine are copied; another thread compresses and writes them, so that no disk and no reader of a pipe delays the
+//! trace. If writing fails, or the queue is full, the recording ends and tracing continues.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -72,7 +72,7 @@ pub struct Recorder {
     failed: Option<Worker<Work, Ended>>,
     name: String,
     batch: Batch,
-    /// When what waits has to be written.
+    /// When the buffered inputs must be written.
     due: Option<Instant>,
     events: u64,
 }

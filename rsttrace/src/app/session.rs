@@ -33,9 +33,9 @@ use crate::words::count;
 const BATCH: usize = 4_096;
 /// After this many events there is memory to release once it is quiet.
 const MANY: usize = 10_000;
-/// Losses are looked for at most this often while events come.
+/// Minimum interval of checks for losses while events arrive.
 const LOSS_INTERVAL: Duration = Duration::from_millis(20);
-/// The kernel is asked for events that a program missed because it was interrupted by itself, at most this often.
+/// Minimum interval of reading the recursion misses of the programs.
 const MISSED_INTERVAL: Duration = Duration::from_secs(1);
 /// Stands in for the kernel's tick where it could not be measured; jiffies are then wrong by a known factor at most, so
 /// the user is warned.
@@ -53,7 +53,7 @@ pub struct SessionOptions {
     pub hops: Vec<Hop>,
     /// Time between resets of one kind, port and network that are described when there are many; `None`: each is.
     pub detail_interval: Option<Duration>,
-    /// Keep all that is judged, to judge it again elsewhere.
+    /// Record all inputs of the engine.
     pub record: Option<RecordTo>,
 }
 
@@ -79,9 +79,9 @@ pub struct Session {
     missed_asked: Option<Instant>,
     suppressed: Suppressed,
     refused: u64,
-    /// When the kernel's buckets are looked at next; absent while nothing happens.
+    /// When the kernel's buckets are read next; absent while nothing happens.
     flood_due: Option<Instant>,
-    /// Events came since they were looked at.
+    /// Events arrived since they were read.
     flood_read: bool,
     interfaces: InterfaceOptions,
 }
@@ -138,7 +138,7 @@ impl PreparedSession {
         }
         let events = tracer.take_events().context("the tracer has no events")?;
         let hooks = tracer.hooks();
-        // What was asked for by name may not be there: then nothing is concluded from what was not seen.
+        // A named interface may not exist: then the absence of an observation proves nothing.
         let unwatched = tc_mode(options.tracer.tc) == TcMode::Tcx
             && tracer.names().is_some_and(|names| {
                 let (count, problems) = names.problems();

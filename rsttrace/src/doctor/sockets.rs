@@ -95,7 +95,7 @@ fn comes_late(connection: &Connection, forgotten_after: Option<Duration>) -> boo
     }
 }
 
-/// It is reachable from elsewhere, its connections do not inherit keepalive, and none of them shows that the program
+/// It is reachable from other hosts, its connections do not inherit keepalive, and none of them shows that the program
 /// turns it on for each.
 fn without(listener: &Listener, sockets: &Sockets) -> bool {
     let accepted = |it: &&Connection| {

@@ -16,7 +16,7 @@ pub enum Next {
         /// The shortest silence after which the connection was lost.
         lost: Duration,
     },
-    /// Open a second round: were those that ended at one instant ended by a timer that is looked at now and then?
+    /// Open a second round: a coarse timer may have ended those that ended at one instant.
     Confirm {
         /// What it would be set to.
         timeout: Duration,
@@ -130,7 +130,7 @@ fn after_losses(trials: &[Trial]) -> Option<Next> {
     match lost_in(2).min() {
         Some(lost) if !pending_below(lost) => Some(Next::Enough),
         Some(_) => None,
-        // Nothing is lost this time: a restart, or a lost packet. Either way the first round goes on until it loses all.
+        // Nothing is lost this time: a restart, or a lost packet. Either way the first round continues until it loses all.
         None => {
             let second_is_over = trials
                 .iter()

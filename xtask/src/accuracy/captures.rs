@@ -18,7 +18,7 @@ pub struct CaptureTally {
     lists: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// Results, by the words of the example `captures`. [`COST`] is counted beside the others.
+/// Results, by the words of the example `captures`. [`COST`] is counted in addition.
 const RESULTS: [(&str, &str); 6] = [
     ("right", "Right"),
     ("unknown", "Unknown"),
@@ -69,7 +69,7 @@ impl CaptureTally {
         Ok(())
     }
 
-    /// What is not good enough; empty if all is.
+    /// The criteria that are not met.
     pub fn failures(&self) -> Vec<String> {
         if self.variants.is_empty() {
             return vec!["no captures were judged".to_owned()];

@@ -1,4 +1,4 @@
-//! Sums over the cases of a demo, and whether they are good enough.
+//! Sums over the cases of a demo, and the criteria of `cargo xtask accuracy`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
@@ -122,14 +122,14 @@ impl Tally {
         self.cases - self.count(List::Unknown) - self.count(List::Missing)
     }
 
-    /// What is not good enough; empty if all is.
+    /// The criteria that are not met.
     pub fn failures(&self) -> Vec<String> {
         let failing = MISTAKES.into_iter().chain([List::LostPredates]);
         let counts = failing.filter_map(|list| self.in_words(list));
         counts.chain(self.shortfalls()).collect()
     }
 
-    /// What is too little for a whole demo.
+    /// The criteria of a whole demo that are not met.
     pub fn shortfalls(&self) -> Vec<String> {
         let mut failures = Vec::new();
         let kinds = self.kinds.len();

@@ -2,7 +2,7 @@
 //!
 //! A reader for the little of BTF that the tool needs (Documentation/bpf/btf.rst): offsets of structure members,
 //! names of an enumeration, parameters of a tracepoint's prototype. It borrows the bytes and keeps one offset a type,
-//! so that nothing of it stays once the answers are there. Any bytes give an answer or an error, never a panic.
+//! so that its memory is released afterwards. Any bytes give an answer or an error, never a panic.
 
 mod extract;
 
@@ -39,7 +39,7 @@ const KIND_MAX: u8 = KIND_ENUM64;
 
 /// Longest chain of typedefs and qualifiers, and deepest nest of anonymous members, that is followed.
 const MAX_DEPTH: usize = 32;
-/// Members looked at for one answer; the largest structures of the kernel have some hundreds.
+/// Maximum number of members read for one answer; the largest structures of the kernel have some hundreds.
 const MAX_VISITS: usize = 65_536;
 
 /// Why BTF bytes cannot be used.
@@ -242,7 +242,7 @@ impl<'a> Btf<'a> {
         None
     }
 
-    /// Bit offset and type of a member, looked for in anonymous structures and unions too.
+    /// Bit offset and type of a member, also in anonymous structures and unions.
     fn member(
         &self,
         container: Type,

@@ -17,7 +17,7 @@ use super::rtnetlink::{self, Connection, Link, Listener, Notice};
 use super::scope;
 use super::tc::{self, Attachment, TcMode};
 
-/// Until when there is nothing to be looked for.
+/// Timeout of a wait without a pending scan.
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) struct Attacher {
@@ -145,7 +145,7 @@ impl Attacher {
         }
     }
 
-    /// Whether nothing but the coming of namespaces has to be looked for.
+    /// Whether new namespaces are the only changes without a notification.
     fn hears_all(&self) -> bool {
         let mut known = self.known.iter();
         known.all(|(inode, known)| self.is_heard(*inode, known))
@@ -351,7 +351,7 @@ impl Attacher {
         }
     }
 
-    /// Handles what the listener heard; whether namespaces should be looked for at once.
+    /// Handles the notifications; returns whether to scan namespaces at once.
     fn handle_news(&mut self) -> bool {
         let mut heard = Vec::new();
         self.news

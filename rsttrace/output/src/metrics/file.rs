@@ -9,7 +9,7 @@ use std::time::Duration;
 use tempfile::NamedTempFile;
 use thiserror::Error;
 
-/// What the file is replaced through ends in this, not in `.prom`, which collectors look for.
+/// Suffix of the temporary file: not `.prom`, which collectors read.
 const SUFFIX: &str = ".tmp";
 /// It begins with this.
 const PREFIX: &str = ".rsttrace-";

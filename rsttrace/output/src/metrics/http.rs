@@ -93,7 +93,7 @@ impl Server {
         })
     }
 
-    /// Where it listens: with the port that the kernel chose, if 0 was asked for.
+    /// The listening address, with the port chosen by the kernel for port 0.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -152,7 +152,7 @@ async fn serve(stream: TcpStream, scrapes: mpsc::Sender<Scrape>) {
     }
 }
 
-/// hyper leaves the body out where HEAD was asked for.
+/// hyper omits the body for HEAD.
 async fn respond(
     request: Request<Incoming>,
     scrapes: &mpsc::Sender<Scrape>,

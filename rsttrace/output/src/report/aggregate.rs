@@ -26,7 +26,7 @@ const MOST_HOSTS: usize = 1_000;
 
 #[derive(Debug, Default)]
 pub struct Gathering {
-    /// Each reset once, from whichever of its ends; the same for all fields except `records`.
+    /// Each reset once, from either of its ends; the same for all fields except `records`.
     pub(super) resets: Counts,
     records: u64,
     pub(super) hosts: BTreeMap<Word, u64>,

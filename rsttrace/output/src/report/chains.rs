@@ -25,7 +25,7 @@ pub(super) struct Station {
     pub addresses: Vec<String>,
     /// `client`, `server`, `proxy`, `device`.
     pub part: &'static str,
-    /// The reset was made here, this sure; absent elsewhere, and where nobody knows.
+    /// The reset was sent here, with this confidence; absent for other stations, and if unknown.
     pub made: Option<Confidence>,
 }
 

@@ -1,6 +1,6 @@
 //! One self-contained HTML file: no network access, no fonts, no other files.
 //!
-//! Text from records is escaped twice: for the eye (controls and what reorders text become visible) and for HTML. The
+//! Text from records is escaped twice: for readers (controls and what reorders text become visible) and for HTML. The
 //! page is complete without its script, which only filters and sorts.
 
 mod charts;
@@ -272,7 +272,7 @@ fn about_page(gathering: &Gathering, about: &About) -> Markup {
     }
 }
 
-/// Text from elsewhere: at most so many characters, nothing in it that misleads the eye. Not yet escaped for HTML.
+/// Text from records: limited in length, with control characters made visible. Not yet escaped for HTML.
 fn shown(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         None => escape(text).into_owned(),

@@ -14,7 +14,7 @@ const MOST_DEVICES: usize = 3;
 /// Silences this near to each other are one length: a part of it, or seconds.
 const ONE_LENGTH: (f64, f64) = (0.02, 0.5);
 
-/// The finding as one sentence, without a full stop. What came from elsewhere is escaped for the eye, not for HTML.
+/// The finding as one sentence, without a full stop. Control characters are escaped, HTML is not.
 pub(super) fn sentence(finding: &Finding) -> String {
     let claim = claim(finding);
     let doubt = match doubt(finding) {

@@ -28,7 +28,7 @@ pub use reporter::Reporter;
 pub use table::{Table, TableOptions, Width};
 pub use tee::{Packets, Tee};
 
-/// A form of output. `now` is always given, never asked for: it drives the grouping of lines.
+/// A form of output. `now` is passed in; it drives the grouping of lines.
 pub trait Sink {
     fn record(&mut self, now: Instant, record: &Record) -> io::Result<()>;
 

@@ -20,7 +20,7 @@ use crate::hash::HashMap;
 use crate::record::{Direction, Record, Word};
 use crate::words::count;
 
-/// Bytes that wait to be written before that happens without being asked for.
+/// Bytes in the buffer at which it is written.
 const PENDING: usize = 256 << 10;
 /// Interfaces of one section; further names share the one without a name.
 const MOST_INTERFACES: usize = 4_096;
@@ -30,7 +30,7 @@ const LONGEST_NAME: usize = 64;
 const NANOSECONDS: u8 = 9;
 /// No frame is cut.
 const NO_LIMIT: u32 = 0;
-/// The section goes on to the end of the file, or to the next one.
+/// The section ends at the next one, or at the end of the file.
 const UNKNOWN_LENGTH: i64 = -1;
 /// `epb_flags`.
 const FLAGS: OptionCode = OptionCode(2);
@@ -132,7 +132,7 @@ impl<P: Place> Pcapng<P> {
         }
     }
 
-    /// A reset. Errors are warned of once and counted: the trace goes on without the file.
+    /// A reset. Errors are logged once and counted; the trace continues without the file.
     pub fn record(&mut self, record: &Record) {
         if self.closed {
             self.written.lost += 1;

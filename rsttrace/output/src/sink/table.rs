@@ -12,7 +12,7 @@ use crate::record::{Record, SuppressedRecord};
 use crate::summary::Summary;
 use crate::terminal::{self, Palette};
 
-/// How often the terminal is asked for its width.
+/// Interval of reading the width of the terminal.
 const WIDTH_AGE: Duration = Duration::from_secs(1);
 
 /// Columns to fill.

@@ -107,7 +107,7 @@ impl<P: Place + Send + 'static> Packets<P> {
 }
 
 /// Shows resets and writes those it shows to a capture. The file gets what passes the filters, noise only if that is
-/// shown, and none after the last one that was asked for. Sums of a flood have no packets.
+/// shown, and none after the last one. Suppressed resets have no packets.
 pub struct Tee<A, P: Place = File> {
     shown: Box<dyn Sink + Send>,
     /// Absent after the end.

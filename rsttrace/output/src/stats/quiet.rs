@@ -44,7 +44,7 @@ pub struct Bucket {
 /// A timeout, with all devices and settings that have it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Timeout {
-    /// Seconds: as it is set, else as it was learned.
+    /// Seconds: the setting, else the learned value.
     pub seconds: f64,
     /// How many resets name it, each counted once.
     pub resets: u64,
@@ -240,7 +240,7 @@ impl Counter {
         let mut timeouts = self.timeouts.clone();
         for timeout in &mut timeouts {
             timeout.marks.sort_by(order);
-            // As it is set, rather than as it was met.
+            // The setting takes precedence over the learned value.
             let set = timeout.marks.iter().find(|it| it.source != Source::Learned);
             if let Some(mark) = set.or(timeout.marks.first()) {
                 timeout.seconds = mark.timeout;

@@ -1,7 +1,7 @@
 //! Queries of the history.
 //!
-//! What SQLite can look at is looked at there, so that few records are unpacked; it may let through more than is wanted, never less.
-//! What comes out of it is looked at again.
+//! SQLite evaluates what it can, so that few records are decompressed. It may return more than is wanted, never less; its results are
+//! filtered again.
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -40,7 +40,7 @@ pub(super) struct Condition {
 }
 
 impl Query {
-    /// Whether an output is wanted; `newest` is not looked at.
+    /// Whether an output is wanted, regardless of `newest`.
     pub fn wants(&self, output: &Output) -> bool {
         let peer = |address| self.peers.iter().any(|net| net.contains(&address));
         match output {

@@ -5,11 +5,11 @@
 
 /// Capacity of a page without its header.
 const PAGE: u64 = 4_088;
-/// A longer row goes on elsewhere.
+/// A longer row continues on other pages.
 const LONGEST: u64 = 4_061;
 /// Then so much of it, at least, stays.
 const LEAST: u64 = 489;
-/// What a page holds of a row that goes on there.
+/// Capacity of such a page.
 const CONTINUED: u64 = 4_092;
 /// Before each row: where it is, its length and its number.
 const FRAME: u64 = 2 + 9 + 9;

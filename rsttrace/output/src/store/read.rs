@@ -14,9 +14,9 @@ use super::row::Kind;
 use super::{StoreError, schema};
 use crate::record::Output;
 
-/// Rows looked at in one transaction: while one lasts, the writer's log can only grow.
+/// Rows read in one transaction: during one, the writer's log can only grow.
 const AT_ONCE: i64 = 1_024;
-/// Bytes of them that are held at once: no further row is looked at beyond that.
+/// Bytes of rows in memory at once; no further row is read beyond that.
 const MOST_BYTES: usize = 8 << 20;
 
 /// A store to read from. Never changes it, never makes its writer wait.
@@ -145,7 +145,7 @@ impl Store {
         })
     }
 
-    /// The first and the last id in the time that is asked for; the first is the greater one if there is none.
+    /// The first and the last id in the time range; the first is the greater one if there is none.
     fn span(&self, query: &Query) -> Result<(i64, i64), StoreError> {
         let times = Query {
             since: query.since,
@@ -278,7 +278,7 @@ pub struct Records<'a> {
     condition: Condition,
     unpacker: Unpacker,
     rows: VecDeque<Packed>,
-    /// The first id that was not looked at.
+    /// The first id that was not read.
     next: i64,
     last: i64,
 }
@@ -326,7 +326,7 @@ impl Iterator for Records<'_> {
     }
 }
 
-/// Some rows, in the order in which they were asked for.
+/// Some rows, in the order of the query.
 #[derive(Default)]
 struct Rows {
     found: VecDeque<Packed>,
@@ -334,7 +334,6 @@ struct Rows {
     stopped: Option<i64>,
 }
 
-/// A row as it is kept.
 struct Packed {
     id: i64,
     kind: i64,

@@ -203,7 +203,7 @@ impl Word {
     }
 }
 
-/// What the processes may be asked for by.
+/// The words that find the processes.
 fn words<'a>(processes: impl Iterator<Item = &'a Process>) -> Option<String> {
     let mut words = String::new();
     for process in processes {

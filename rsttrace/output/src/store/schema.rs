@@ -109,7 +109,7 @@ fn migrate(
     transaction.commit().map_err(failed)
 }
 
-/// Whether it can be read as it is.
+/// Whether it can be read without a migration.
 pub(super) fn check(connection: &Connection, file: &Path) -> Result<(), StoreError> {
     let failed = |error| StoreError::sqlite(file, &error);
     // It may come from others: no value of theirs is larger, and nothing that they wrote into it is run.
@@ -139,7 +139,7 @@ pub(super) fn check(connection: &Connection, file: &Path) -> Result<(), StoreErr
         })
 }
 
-/// Whether its tables are those that the steps make: no view, and no trigger, goes by their names.
+/// Whether its tables are those of the migrations, and not views or triggers with their names.
 fn is_as_made(connection: &Connection, migrations: &[&str]) -> rusqlite::Result<bool> {
     type Entry = (String, String, String, Option<String>);
     let entries = |connection: &Connection| -> rusqlite::Result<Vec<Entry>> {

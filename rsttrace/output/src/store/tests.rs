@@ -171,7 +171,7 @@ fn what_the_database_leaves_out_was_not_wanted() {
     assert!(some > 100, "the queries find too little");
 }
 
-/// Of everything in the samples that can be asked for, and some that is not in them.
+/// Terms for everything in the samples, and for values that are not in them.
 fn terms_of_samples() -> Vec<Terms> {
     let mut terms: Vec<Terms> = vec![Terms::default()];
     for record in samples() {

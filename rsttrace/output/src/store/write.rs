@@ -45,7 +45,7 @@ pub struct Writer {
     limits: Limits,
     packer: Packer,
     scratch: Vec<u8>,
-    /// Absent until the first look for what is too old.
+    /// Absent until the first search for old records.
     clock: Option<Clock>,
     _lock: Lock,
 }

@@ -27,7 +27,7 @@ use crate::record::{Cause, Confidence, Direction, IdleMode, Origin, Record, Seve
 /// What was staged, one reset and place a line.
 const STAGED: &str = "staged.jsonl";
 
-/// How a capture is looked at.
+/// Variants of a capture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CaptureSight {
@@ -76,7 +76,7 @@ pub struct CapturedCase {
     pub place: Place,
     /// Which way it goes there.
     pub direction: Direction,
-    /// How the capture was looked at.
+    /// The variant of the capture.
     pub sight: CaptureSight,
     pub origin: Origin,
     pub cause: Cause,
@@ -359,7 +359,7 @@ pub fn judge_captures(folder: &Path) -> anyhow::Result<Vec<CapturedCase>> {
     Ok(cases)
 }
 
-/// The resets of one capture or, where they are looked at one by one, interface.
+/// The resets of one capture, or of one interface of it.
 type Judged = Vec<(CapturedReset, Record)>;
 
 /// A case for each interface that saw it; one without a record if none did.

@@ -202,7 +202,7 @@ impl<'a> Extract<'a> {
         }
     }
 
-    /// A chain down to a function's prototype, whose parameters are counted, not looked at.
+    /// A chain down to a function's prototype, whose parameters are counted only.
     fn prototype(&mut self, record: Type, depth: usize) -> u32 {
         match record.kind {
             KIND_FUNC_PROTO => {
