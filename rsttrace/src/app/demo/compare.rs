@@ -317,13 +317,13 @@ fn judge<'a>(truth: &Truth, alike: usize, records: &'a [Record]) -> (Option<&'a 
             blamed.direction.name()
         )));
     }
-    // One reset has one record in each direction.
-    let reported = of_flow
+    // A reset told twice in one direction is one too many.
+    let told = of_flow
         .iter()
         .filter(|record| is_about(truth.direction, truth.sender, truth.receiver, record))
         .count();
-    if reported != alike {
-        wrong.push(About::Count.is_wrong(format!("{reported} records for {alike} resets")));
+    if told != alike {
+        wrong.push(About::Count.is_wrong(format!("{told} records for {alike} resets")));
     }
     let outcome = if wrong.is_empty() {
         Outcome::Right
