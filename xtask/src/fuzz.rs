@@ -96,7 +96,7 @@ fn build() -> Result<BTreeMap<String, PathBuf>> {
         .arg(workspace::target().join("fuzz/build"))
         .env("CARGO_ENCODED_RUSTFLAGS", COVERAGE.join("\x1f"));
     command::build(&mut cargo)
-        .context("libFuzzer needs a C++ compiler; `apt-get install g++` and try again")
+        .context("cannot build the targets; without a C++ compiler, `apt-get install g++`")
 }
 
 /// Runs one target; libFuzzer ends at the first crash.
