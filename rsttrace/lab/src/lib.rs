@@ -6,19 +6,25 @@
 //! ([`Truth`]). Nothing here knows the tracer or its rules.
 
 mod actor;
+mod capture;
 mod error;
+mod kernel_state;
 mod lab;
+pub mod namespace;
 mod net;
 pub mod scenarios;
 mod segment;
 mod tap;
 mod truth;
+mod wait;
 
 pub use actor::{ActorArgs, SUBCOMMAND, actor_main};
 pub use error::StageError;
+pub use kernel_state::find_counter;
 pub use lab::{IpVersion, Lab, Place, View};
+pub use namespace::Namespace;
 pub use scenarios::{Armed, Family, Hop, Scenario, Staged, Suite, stage_together};
-pub use segment::{Flags, Segment};
+pub use segment::{Flags, Injector, Segment};
 pub use tap::{Taps, file_name};
 pub use truth::{Hidden, Holder, Named, StagedIdle, Truth, Who};
 

@@ -1,5 +1,6 @@
 //! Building and parsing of single TCP segments for the staging side.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -7,7 +8,9 @@ use etherparse::{
     IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, NetSlice, PacketBuilder, SlicedPacket,
     TransportSlice,
 };
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
+use socket2::{Domain, Protocol, Socket, Type};
 
 /// The header bits of a segment that matter here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,8 +174,29 @@ impl Segment {
     }
 }
 
+/// Sends crafted segments through a raw socket of the calling thread's network namespace.
+#[derive(Debug)]
+pub struct Injector(Socket);
+
+impl Injector {
+    /// For segments of the same family as this address.
+    pub fn new(like: SocketAddr) -> io::Result<Self> {
+        // IPPROTO_RAW: the packet has its own IP header, for both families.
+        let protocol = Protocol::from(libc::IPPROTO_RAW);
+        let socket = Socket::new(Domain::for_address(like), Type::RAW, Some(protocol))?;
+        Ok(Self(socket))
+    }
+
+    /// Bytes sent.
+    pub fn send(&self, segment: &Segment) -> io::Result<usize> {
+        let packet = segment.to_packet().ok_or(Errno::EAFNOSUPPORT)?;
+        let destination = SocketAddr::new(segment.destination.ip(), 0);
+        self.0.send_to(&packet, &destination.into())
+    }
+}
+
 /// Which captured segment is meant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
     /// Source address and port.
     pub source: SocketAddr,
@@ -192,6 +216,21 @@ impl Pattern {
             destination,
             with: Flags::RST,
             without: Flags(0),
+        }
+    }
+
+    /// Data on this way.
+    pub fn data(source: SocketAddr, destination: SocketAddr) -> Self {
+        Self::with(Flags::PSH, source, destination)
+    }
+
+    /// A segment with these bits on this way, but no RST.
+    pub fn with(with: Flags, source: SocketAddr, destination: SocketAddr) -> Self {
+        Self {
+            source,
+            destination: Some(destination),
+            with,
+            without: Flags::RST,
         }
     }
 

@@ -4,26 +4,23 @@
 //! read.
 
 use std::fs::File;
-use std::io::{self, BufWriter, IoSliceMut, Write};
-use std::os::fd::{AsFd, AsRawFd};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufWriter, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sched::{CloneFlags, setns};
-use nix::sys::socket::{ControlMessageOwned, LinkAddr, MsgFlags, recvmsg};
-use nix::sys::time::TimeSpec;
-use socket2::{Domain, Protocol, Socket, Type};
+use nix::sys::socket::LinkAddr;
+use socket2::{Socket, Type};
 
+use super::capture;
 use super::error::StageError;
 use super::lab::{Lab, Place};
-use crate::sys;
 
-/// Captures that run.
+/// Running captures.
 #[derive(Debug)]
 pub struct Taps {
     threads: Vec<JoinHandle<io::Result<()>>>,
@@ -33,29 +30,19 @@ pub struct Taps {
 impl Taps {
     /// Captures in all places of the lab from now on.
     pub fn start(lab: &Lab, folder: &Path) -> Result<Self, StageError> {
-        let enough = Arc::new(AtomicBool::new(false));
-        let mut threads = Vec::new();
+        let mut taps = Self {
+            threads: Vec::new(),
+            enough: Arc::default(),
+        };
         for place in [Place::Client, Place::Router, Place::Server] {
-            let namespace = format!("/proc/{}/ns/net", lab.pid(place));
             let file = folder.join(file_name(place));
-            let (ready, is_ready) = mpsc::channel();
-            let enough = Arc::clone(&enough);
-            threads.push(std::thread::spawn(move || {
-                let tap = Tap::open(&namespace.into(), &file)?;
-                // Without one who waits nothing is to be captured.
-                let _ = ready.send(());
-                tap.run(&enough)
-            }));
-            if is_ready.recv().is_err() {
-                let error = threads.pop().map(JoinHandle::join);
-                let why = match error {
-                    Some(Ok(Err(error))) => error.to_string(),
-                    _ => "its thread ended".to_owned(),
-                };
-                return Err(StageError::Failed(format!("capture at {place:?}: {why}")));
-            }
+            let failed = |error| StageError::Failed(format!("capture at {place:?}: {error}"));
+            let tap = lab.namespace(place).enter(|| Tap::open(&file));
+            let tap = tap.flatten().map_err(failed)?;
+            let enough = Arc::clone(&taps.enough);
+            taps.threads.push(thread::spawn(move || tap.run(&enough)));
         }
-        Ok(Self { threads, enough })
+        Ok(taps)
     }
 
     /// Ends the captures once all that was sent so far is in the files.
@@ -88,17 +75,11 @@ struct Tap {
 }
 
 impl Tap {
-    /// Enters the namespace with the calling thread.
-    fn open(namespace: &PathBuf, file: &Path) -> io::Result<Self> {
-        setns(File::open(namespace)?, CloneFlags::CLONE_NEWNET)?;
+    /// In the calling thread's namespace.
+    fn open(file: &Path) -> io::Result<Self> {
         let mut file = BufWriter::new(File::create(file)?);
         file.write_all(&file_header())?;
-        let every_protocol = i32::from((libc::ETH_P_ALL as u16).to_be());
-        let protocol = Some(Protocol::from(every_protocol));
-        let socket = Socket::new(Domain::PACKET, Type::DGRAM, protocol)?;
-        let (level, on) = (libc::SOL_SOCKET, 1);
-        sys::set_socket_option(socket.as_fd(), level, libc::SO_RCVBUFFORCE, BUFFER_BYTES)?;
-        sys::set_socket_option(socket.as_fd(), level, libc::SO_TIMESTAMPNS, on)?;
+        let socket = capture::open(Type::DGRAM)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         Ok(Self { socket, file })
     }
@@ -117,23 +98,16 @@ impl Tap {
         }
     }
 
-    /// Writes the next packet down.
+    /// Writes the next packet to the file.
     fn packet(&mut self) -> nix::Result<()> {
         let mut bytes = [0_u8; SNAPLEN];
-        let mut into = [IoSliceMut::new(&mut bytes)];
-        let mut control = nix::cmsg_space!(TimeSpec);
-        let fd = self.socket.as_raw_fd();
-        let got = recvmsg::<LinkAddr>(fd, &mut into, Some(&mut control), MsgFlags::MSG_TRUNC)?;
-        let time = got.cmsgs()?.find_map(|message| match message {
-            ControlMessageOwned::ScmTimestampns(time) => Some(Duration::from(time)),
-            _ => None,
-        });
-        let (Some(time), Some(from)) = (time, got.address) else {
+        let packet = capture::receive(self.socket.as_fd(), &mut bytes)?;
+        let (Some(time), Some(from)) = (packet.time, packet.link) else {
             return Ok(());
         };
-        let length = got.bytes;
+        let length = packet.length;
         let is_loopback = from.hatype() == libc::ARPHRD_LOOPBACK;
-        // What leaves by the loopback device comes in by it: libpcap takes it once, too.
+        // libpcap, too, takes a packet of the loopback device once, when it comes in.
         if is_loopback && from.pkttype() == libc::PACKET_OUTGOING {
             return Ok(());
         }
@@ -189,6 +163,5 @@ const LINKTYPE_LINUX_SLL2: u32 = 276;
 const COOKED: usize = 20;
 /// Headers, with options and a tunnel around them.
 const SNAPLEN: usize = 128;
-const BUFFER_BYTES: i32 = 16 << 20;
-/// How long nothing may come before it is asked whether it is enough.
+/// How long to wait for a packet before checking whether to end.
 const PATIENCE: Duration = Duration::from_millis(50);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::actor::Actor;
+use super::actor::{Actor, Forked};
 use super::lab::{Lab, Place, View};
 use super::segment::Segment;
 use crate::record::{Cause, Direction, IdleMode, Origin, Role};
@@ -114,7 +114,7 @@ impl Truth {
     pub(super) fn sent(
         lab: &Lab,
         place: Place,
-        seen: Segment,
+        seen: &Segment,
         origin: Origin,
         cause: Cause,
     ) -> Self {
@@ -136,7 +136,7 @@ impl Truth {
             linked: false,
             spares: &[],
             peer_error: None,
-            seen,
+            seen: seen.clone(),
         }
     }
 
@@ -144,7 +144,7 @@ impl Truth {
     pub(super) fn received(
         lab: &Lab,
         place: Place,
-        seen: Segment,
+        seen: &Segment,
         origin: Origin,
         cause: Cause,
     ) -> Self {
@@ -170,22 +170,22 @@ impl Truth {
     }
 
     /// A child of an actor did it, and it is the one to be named.
-    pub(super) fn done_by_child(mut self, pid: u32, comm: &str, did: &'static str) -> Self {
+    pub(super) fn done_by_child(mut self, child: &Forked, did: &'static str) -> Self {
         self.who = Who::Process {
-            pid,
-            comm: comm.to_owned(),
+            pid: child.pid,
+            comm: child.name.clone(),
             did,
         };
-        self.names_child(pid, comm, &[Role::Closer])
+        self.names_child(child, &[Role::Closer])
     }
 
-    /// So many bytes were unread.
+    /// This many bytes were unread.
     pub(super) fn with_unread(mut self, bytes: u64) -> Self {
         self.unread = Some(bytes);
         self
     }
 
-    /// It is the work of an idle timeout.
+    /// An idle timeout caused it.
     pub(super) fn at_timeout(mut self, mode: IdleMode, timeout: Option<Duration>) -> Self {
         self.idle = Some(StagedIdle {
             mode,
@@ -195,7 +195,7 @@ impl Truth {
         self
     }
 
-    /// It is the timeout of this device.
+    /// The timeout is this device's.
     pub(super) fn of_device(mut self, device: &'static str) -> Self {
         if let Some(idle) = &mut self.idle {
             idle.device = Some(device);
@@ -203,7 +203,7 @@ impl Truth {
         self
     }
 
-    /// What really happened, and why nobody can know it here.
+    /// What really happened, and why this view cannot know it.
     pub(super) fn but_really(mut self, what: &'static str) -> Self {
         self.unknowable = Some(what);
         self
@@ -259,11 +259,15 @@ impl Truth {
 
     /// A process that may be named, in one of these roles.
     pub(super) fn names(self, actor: &Actor, roles: &[Role]) -> Self {
-        self.names_child(actor.pid(), actor.name(), roles)
+        self.names_process(actor.pid(), actor.name(), roles)
     }
 
     /// The same for a child of an actor.
-    pub(super) fn names_child(mut self, pid: u32, comm: &str, roles: &[Role]) -> Self {
+    pub(super) fn names_child(self, child: &Forked, roles: &[Role]) -> Self {
+        self.names_process(child.pid, &child.name, roles)
+    }
+
+    fn names_process(mut self, pid: u32, comm: &str, roles: &[Role]) -> Self {
         self.named.any_of.push(Holder {
             pid,
             comm: comm.to_owned(),

@@ -111,7 +111,7 @@ fn take_next<T>(waiting: &mut VecDeque<(usize, T, Armed)>) -> Option<(usize, T, 
     waiting.swap_remove_back(next)
 }
 
-/// What was staged. The processes live on until this is dropped, for whoever looks them up.
+/// What was staged. The processes live until this is dropped, so that they can be looked up.
 #[derive(Debug)]
 pub struct Staged {
     /// The truths: the first is what the scenario is about, others are the same event seen elsewhere or
@@ -123,16 +123,40 @@ pub struct Staged {
 }
 
 impl Staged {
-    pub(super) fn new(
-        form: Option<Form>,
-        truths: Vec<Truth>,
-        actors: Vec<Actor>,
+    /// By RSTs of processes, keepalive or the like, which have a window.
+    pub(super) fn active(
+        truths: impl Into<Vec<Truth>>,
+        actors: impl Into<Vec<Actor>>,
     ) -> Result<Self, StageError> {
-        Ok(Self {
-            truths,
+        Ok(Self::new(Some(Form::Active), truths, actors))
+    }
+
+    /// By RSTs that answer a segment without a socket.
+    pub(super) fn passive(
+        truths: impl Into<Vec<Truth>>,
+        actors: impl Into<Vec<Actor>>,
+    ) -> Result<Self, StageError> {
+        Ok(Self::new(Some(Form::Passive), truths, actors))
+    }
+
+    /// By RSTs that a process wrote itself.
+    pub(super) fn crafted(
+        truths: impl Into<Vec<Truth>>,
+        actors: impl Into<Vec<Actor>>,
+    ) -> Result<Self, StageError> {
+        Ok(Self::new(None, truths, actors))
+    }
+
+    fn new(
+        form: Option<Form>,
+        truths: impl Into<Vec<Truth>>,
+        actors: impl Into<Vec<Actor>>,
+    ) -> Self {
+        Self {
+            truths: truths.into(),
             form,
-            _actors: actors,
-        })
+            _actors: actors.into(),
+        }
     }
 }
 
@@ -172,7 +196,7 @@ mod tests {
             .into_iter()
             .map(|seconds| {
                 let due = now + Duration::from_secs(seconds);
-                let armed = Armed::due(due, |_| Staged::new(None, Vec::new(), Vec::new()));
+                let armed = Armed::due(due, |_| Staged::crafted([], []));
                 (0, seconds, armed.unwrap())
             })
             .collect();

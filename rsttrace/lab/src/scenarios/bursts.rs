@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use super::chain::{Chain, patient_haproxy};
 use super::flock::Flock;
-use super::{Armed, Family, Scenario, Staged, Suite, confirm};
+use super::{Armed, LONG, Scenario, Staged};
 use crate::StageError;
-use crate::actor::protocol::{SocketOption, TcpState};
-use crate::actor::{Actor, Socket};
+use crate::actor::Actor;
+use crate::actor::protocol::TcpState;
 use crate::lab::{Lab, Place};
-use crate::record::{Cause, Form, Origin, Role};
+use crate::record::{Cause, Origin, Role};
 use crate::segment::Segment;
 use crate::truth::Truth;
 
@@ -18,10 +18,6 @@ use crate::truth::Truth;
 pub const DEPLOY_RESTART: Scenario = Scenario {
     name: "deploy-restart",
     title: "a server is killed with 8 connections with different idle times and unread requests",
-    family: Family::V4,
-    can_predate: false,
-    suite: Suite::Long,
-    hops: &[],
     twins: &["failover-burst", "killed-unread"],
     open: |lab, version| {
         let flock = Flock::open(lab, 50, version)?;
@@ -29,16 +25,13 @@ pub const DEPLOY_RESTART: Scenario = Scenario {
             Armed::due(due, move |lab| restart(lab, flock))
         })
     },
+    ..LONG
 };
 
 /// The same the soft way: every connection gets a FIN at that instant, and is written to a little later.
 pub const GRACEFUL_RESTART: Scenario = Scenario {
     name: "graceful-restart",
     title: "a server exits with 8 connections with different idle times; the client writes to them",
-    family: Family::V4,
-    can_predate: false,
-    suite: Suite::Long,
-    hops: &[],
     twins: &["haproxy-timeout-client", "deploy-restart"],
     open: |lab, version| {
         let flock = Flock::open(lab, 54, version)?;
@@ -50,6 +43,7 @@ pub const GRACEFUL_RESTART: Scenario = Scenario {
             })
         })
     },
+    ..LONG
 };
 
 fn write_after_restart(lab: &mut Lab, mut flock: Flock) -> Result<Staged, StageError> {
@@ -59,21 +53,15 @@ fn write_after_restart(lab: &mut Lab, mut flock: Flock) -> Result<Staged, StageE
             .client
             .await_state(flow.at_client, TcpState::CloseWait)?;
         flock.client.send(flow.at_client, 50)?;
-        let seen = flock.reset_to_client(flow)?;
-        let error = flock.client.await_error(flow.at_client)?;
-        confirm("error at the client", error.as_str(), "EPIPE")?;
-        let received = flock
-            .client_lost(lab, seen.clone(), Origin::Peer, Cause::ResetByPeer)
-            .because("the server exited and so closed 8 connections at once, silent for 0.4 s to 3.2 s; the client wrote")
-            .peer_saw(error);
-        let (origin, cause) = (Origin::LocalKernel, Cause::DataAfterClose);
-        let sent = Truth::sent(lab, Place::Server, seen, origin, cause)
+        let who = (Origin::LocalKernel, Cause::DataAfterClose);
+        let [received, sent] = flock.ended_by_server(lab, flow, who, "EPIPE")?;
+        let received = received.because("the server exited and so closed 8 connections at once, silent for 0.4 s to 3.2 s; the client wrote");
+        let sent = sent
             .because("the server had exited with all read; the client wrote half a second later")
-            .names(&flock.server, &[Role::Closer, Role::FormerOwner])
-            .lost_connection();
+            .names(&flock.server, &[Role::Closer, Role::FormerOwner]);
         truths.extend([received, sent]);
     }
-    Staged::new(Some(Form::Passive), truths, flock.into_actors())
+    Staged::passive(truths, flock)
 }
 
 /// Connections that begin one after the other, each with so many bytes that the server does not read; then more.
@@ -101,88 +89,75 @@ fn restart(lab: &mut Lab, mut flock: Flock) -> Result<Staged, StageError> {
     flock.server.kill()?;
     let mut truths = Vec::new();
     for flow in flock.flows.clone() {
-        let seen = flock.reset_to_client(flow)?;
-        let error = flock.client.await_error(flow.at_client)?;
-        confirm("error at the client", error.as_str(), "ECONNRESET")?;
-        let received = flock
-            .client_lost(lab, seen.clone(), Origin::Peer, Cause::ResetByPeer)
-            .because("the server was killed with 8 requests unread, 0.4 s to 3.2 s old")
-            .peer_saw(error);
-        let (origin, cause) = (Origin::LocalProcess, Cause::KilledWithUnreadData);
-        let sent = Truth::sent(lab, Place::Server, seen, origin, cause)
+        let who = (Origin::LocalProcess, Cause::KilledWithUnreadData);
+        let [received, sent] = flock.ended_by_server(lab, flow, who, "ECONNRESET")?;
+        let received =
+            received.because("the server was killed with 8 requests unread, 0.4 s to 3.2 s old");
+        let sent = sent
             .because("killed by SIGKILL with 8 requests unread")
             .done_by(&flock.server, "died of SIGKILL")
             .names(&flock.server, &[Role::Closer])
-            .with_unread(UNREAD as u64)
-            .lost_connection();
+            .with_unread(UNREAD as u64);
         truths.extend([received, sent]);
     }
-    Staged::new(Some(Form::Active), truths, flock.into_actors())
+    Staged::active(truths, flock)
 }
 
 /// A client resets its leg to a proxy, which resets the other.
 pub const PROXY_PASSES_ON: Scenario = Scenario {
     name: "proxy-passes-on",
     title: "the client resets; HAProxy in between resets the server",
-    family: Family::V4,
-    can_predate: false,
-    suite: Suite::Long,
-    hops: &[],
     twins: &["busy-process", "haproxy-timeout-server"],
     open: |lab, _| {
         let mut chain = Chain::open(lab, 51, |ends| patient_haproxy(ends, ""))?;
         Armed::new(move |lab| {
-            close_with_linger_zero(&mut chain.client, chain.at_client)?;
+            chain.client.close_with_linger_zero(chain.at_client)?;
             let first = chain.client.reset(chain.at_client.local, chain.front)?;
             let second = chain.reset_to_server()?;
             let error = chain.server.await_error(chain.at_server)?;
-            let truths = passed_on(lab, &chain.balancer, first, second.clone(), error);
-            let at_server =
-                Truth::received(lab, Place::Server, second, Origin::Peer, Cause::ResetByPeer)
-                    .because("HAProxy, the peer, sent it")
-                    .names(&chain.server, &[Role::Owner])
-                    .lost_connection();
-            let truths = truths.into_iter().chain([at_server]).collect();
-            Staged::new(Some(Form::Active), truths, chain.into_actors())
+            let [received, sent] = passed_on(lab, &chain.balancer, &first, &second, error);
+            let cause = Cause::ResetByPeer;
+            let at_server = Truth::received(lab, Place::Server, &second, Origin::Peer, cause)
+                .because("HAProxy, the peer, sent it")
+                .names(&chain.server, &[Role::Owner])
+                .lost_connection();
+            Staged::active([received, sent, at_server], chain)
         })
     },
+    ..LONG
 };
 
 /// The other way round.
 pub const PROXY_PASSES_BACK: Scenario = Scenario {
     name: "proxy-passes-back",
     title: "the server resets; HAProxy in between resets the client (option nolinger)",
-    family: Family::V4,
-    can_predate: false,
-    suite: Suite::Long,
-    hops: &[],
     twins: &["busy-process", "haproxy-timeout-nolinger"],
     open: |lab, _| {
         let mut chain = Chain::open(lab, 53, |ends| patient_haproxy(ends, "option nolinger"))?;
         Armed::new(move |lab| {
-            close_with_linger_zero(&mut chain.server, chain.at_server)?;
+            chain.server.close_with_linger_zero(chain.at_server)?;
             let back = chain.back()?;
             let first = chain.server.reset(chain.at_server.local, back)?;
             let second = chain.reset_to_client()?;
             let error = chain.client.await_error(chain.at_client)?;
-            let truths = passed_on(lab, &chain.balancer, first, second.clone(), error);
-            let at_client =
-                Truth::received(lab, Place::Client, second, Origin::Peer, Cause::ResetByPeer)
-                    .because("HAProxy, the peer, sent it")
-                    .names(&chain.client, &[Role::Owner])
-                    .lost_connection();
-            let truths = truths.into_iter().chain([at_client]).collect();
-            Staged::new(Some(Form::Active), truths, chain.into_actors())
+            let [received, sent] = passed_on(lab, &chain.balancer, &first, &second, error);
+            let cause = Cause::ResetByPeer;
+            let at_client = Truth::received(lab, Place::Client, &second, Origin::Peer, cause)
+                .because("HAProxy, the peer, sent it")
+                .names(&chain.client, &[Role::Owner])
+                .lost_connection();
+            Staged::active([received, sent, at_client], chain)
         })
     },
+    ..LONG
 };
 
 /// The truths on the proxy's host.
 fn passed_on(
     lab: &Lab,
     proxy: &Actor,
-    first: Segment,
-    second: Segment,
+    first: &Segment,
+    second: &Segment,
     error: String,
 ) -> [Truth; 2] {
     let received = Truth::received(lab, Place::Router, first, Origin::Peer, Cause::ResetByPeer)
@@ -204,46 +179,33 @@ fn passed_on(
 pub const BUSY_PROCESS: Scenario = Scenario {
     name: "busy-process",
     title: "a process closes one connection with SO_LINGER 0, 20 ms after another was reset",
-    family: Family::V4,
-    can_predate: false,
-    suite: Suite::Long,
-    hops: &[],
     twins: &["proxy-passes-on", "linger-zero"],
     open: |lab, version| {
         let mut flock = Flock::open(lab, 52, version)?;
         let (one, other) = (flock.grow()?, flock.grow()?);
         Armed::new(move |lab| {
-            close_with_linger_zero(&mut flock.client, one.at_client)?;
+            flock.client.close_with_linger_zero(one.at_client)?;
             let first = flock.reset_to_server(one)?;
-            let error = flock.server.await_error(one.at_server)?;
-            confirm("error at the server", error.as_str(), "ECONNRESET")?;
+            flock.server.confirm_error(one.at_server, "ECONNRESET")?;
             sleep(SOON);
-            close_with_linger_zero(&mut flock.server, other.at_server)?;
+            flock.server.close_with_linger_zero(other.at_server)?;
             let second = flock.reset_to_client(other)?;
             let received = flock
-                .server_lost(lab, first, Origin::Peer, Cause::ResetByPeer)
+                .server_lost(lab, &first, Origin::Peer, Cause::ResetByPeer)
                 .because("the client closed one connection with SO_LINGER 0");
             let (origin, cause) = (Origin::LocalProcess, Cause::LingerZero);
-            let sent = Truth::sent(lab, Place::Server, second, origin, cause)
+            let sent = Truth::sent(lab, Place::Server, &second, origin, cause)
                 .because(
                     "the server closed another connection with SO_LINGER 0, by its own decision",
                 )
                 .done_by(&flock.server, "close()")
                 .names(&flock.server, &[Role::Closer])
                 .lost_connection();
-            Staged::new(
-                Some(Form::Active),
-                vec![received, sent],
-                flock.into_actors(),
-            )
+            Staged::active([received, sent], flock)
         })
     },
+    ..LONG
 };
-
-fn close_with_linger_zero(actor: &mut Actor, socket: Socket) -> Result<(), StageError> {
-    actor.set(socket, SocketOption::Linger(0))?;
-    actor.close(socket)
-}
 
 const CONNECTIONS: usize = 8;
 const UNREAD: usize = 100;

@@ -21,6 +21,7 @@ mod rough;
 mod seen_elsewhere;
 mod site;
 mod timeouts;
+mod translated;
 mod transparent;
 mod vanished;
 
@@ -110,8 +111,31 @@ impl Scenario {
     }
 }
 
+/// What a plain scenario is, besides its name, title, twins and `open`.
+const SHORT: Scenario = Scenario {
+    name: "",
+    title: "",
+    family: Family::V4,
+    can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
+    twins: &[],
+    open: |_, _| Err(StageError::Failed("nothing to stage".to_owned())),
+};
+/// The same for one that waits for a timeout.
+const LONG: Scenario = Scenario {
+    can_predate: false,
+    suite: Suite::Long,
+    ..SHORT
+};
+/// The same for one that has the lab for itself.
+const ALONE: Scenario = Scenario {
+    suite: Suite::Alone,
+    ..LONG
+};
+
 /// Fails the staging unless what was found is what was meant.
-fn confirm<T: PartialEq + std::fmt::Debug>(
+pub(crate) fn confirm<T: PartialEq + std::fmt::Debug>(
     what: &str,
     found: T,
     meant: T,

@@ -6,7 +6,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use nix::errno::Errno;
 
-use super::protocol::{Entry, TcpState};
+use crate::actor::protocol::TcpState;
+use crate::wait::poll;
+
+/// A row of the kernel's connection table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// The state; a TIME_WAIT minisock that stands for FIN_WAIT2 shows as `FinWait2`.
+    pub state: TcpState,
+    /// Whether the connection is a TIME_WAIT minisock, whatever its state says.
+    pub minisock: bool,
+}
 
 /// The connection's row in /proc/net/tcp or tcp6, `None` if there is none.
 pub fn entry(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<Entry>> {
@@ -16,6 +26,11 @@ pub fn entry(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<Entry>>
         let (from, to, entry) = parse_row(line)?;
         (from == local && to == remote).then_some(entry)
     }))
+}
+
+/// Waits until the connection is in the table in this form.
+pub fn await_entry(local: SocketAddr, remote: SocketAddr, meant: Entry) -> io::Result<()> {
+    poll(|| Ok((entry(local, remote)? == Some(meant)).then_some(())))
 }
 
 /// A counter of /proc/net/netstat or /proc/net/snmp by its name.
@@ -37,7 +52,8 @@ pub fn write_sysctl(name: &str, value: &str) -> io::Result<String> {
     Ok(before)
 }
 
-fn find_counter(text: &str, name: &str) -> Option<u64> {
+/// A counter in the text of /proc/net/netstat or /proc/net/snmp.
+pub fn find_counter(text: &str, name: &str) -> Option<u64> {
     let lines: Vec<&str> = text.lines().collect();
     lines.chunks_exact(2).find_map(|pair| {
         let column = pair[0].split_whitespace().position(|word| word == name)?;
