@@ -7,8 +7,8 @@ mod kernel;
 use std::net::{TcpListener, TcpStream};
 
 use kernel::{
-    Ended, Namespace, Watch, await_refusal, closed_port, netns_inode, out_resets_by_namespace,
-    private_namespace, set_linger_zero,
+    Ended, Namespace, Watch, await_refusal, closed_port, is_sent_by_the_stack, netns_inode,
+    out_resets_by_namespace, private_namespace, set_linger_zero,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -50,7 +50,7 @@ fn adds_up(arguments: &[&'static str], tracer: Tracer) {
     let arguments = [&["--every", "--noise"], arguments].concat();
     private_namespace(move || {
         let namespace = Namespace::new();
-        let ours = [netns_inode(), namespace.enter(netns_inode)];
+        let ours = [netns_inode(), namespace.inode()];
         for _ in 0..ROUNDS {
             let before = out_resets_by_namespace();
             let watch = Watch::start(&arguments);
@@ -94,20 +94,16 @@ fn check(ended: &Ended, tracer: Tracer) {
         assert!(sent.detailed > 0 && sent.lost > 0, "{summary}");
     }
     let records = ended.records();
-    let shown: Vec<_> = records.iter().filter(|record| is_sent(record)).collect();
+    let shown: Vec<_> = records
+        .iter()
+        .filter(|record| is_sent_by_the_stack(record))
+        .collect();
     assert_eq!(shown.len() as u64, sent.detailed, "{summary}");
     for record in shown {
         let cause = record["verdict"]["cause"].as_str().unwrap_or_default();
         // The event says it all, whatever else was lost.
         assert!(["linger_zero", "port_closed"].contains(&cause), "{record}");
     }
-}
-
-/// It comes from the tracepoint, not from the wire alone.
-fn is_sent(record: &Value) -> bool {
-    let hooks = record["kernel"]["hook"].as_array();
-    record["direction"] == "sent"
-        && hooks.is_some_and(|hooks| hooks.iter().any(|hook| hook == "tcp:tcp_send_reset"))
 }
 
 /// Both kinds at once, in two namespaces, so that several CPUs send.

@@ -230,7 +230,7 @@ fn a_reader_that_goes_away_leaves_the_file_written() {
         drop(reader);
         eventually("the first text", || file.exists().then_some(()));
         let code = eventually("the end", || {
-            let _ = TcpStream::connect(closed_port(9));
+            await_refusal(closed_port(9));
             child.try_wait().unwrap()
         });
         assert_eq!(code.code(), Some(0));

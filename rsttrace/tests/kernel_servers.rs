@@ -383,7 +383,7 @@ fn nginx_is_named(watch: &Watch, nginx: &Server) {
     get(&mut stream);
     assert_eq!(stream.read(&mut [0]).unwrap(), 0);
     eventually("closed", || is_orphan(there, here).then_some(()));
-    let _ = stream.write_all(b"GET / HTTP/1.1\r\n");
+    stream.write_all(b"GET / HTTP/1.1\r\n").unwrap();
     let (sent, received) = both_ends(watch, there, here);
     assert_eq!(sent["verdict"]["cause"], "data_after_close", "{sent:#}");
     // The close is what was seen of it.
@@ -464,7 +464,7 @@ fn haproxy_is_named(watch: &Watch, haproxy: &Server) {
 
     // Its backend is down.
     let mut stream = client(DOWN);
-    let _ = stream.read(&mut [0]);
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
     let received = watch.await_record("refused by the backend", |record| {
         record["direction"] == "received" && record["remote"]["port"] == NOBODY
     });
@@ -508,7 +508,7 @@ fn haproxy_is_named(watch: &Watch, haproxy: &Server) {
     assert_eq!(stream.read(&mut [0]).unwrap(), 0);
     // It says so before it closes.
     eventually("closed", || is_orphan(there, here).then_some(()));
-    let _ = stream.write_all(b"too late");
+    stream.write_all(b"too late").unwrap();
     let (sent, received) = both_ends(watch, there, here);
     assert_eq!(sent["verdict"]["cause"], "data_after_close", "{sent:#}");
     assert_process(&sent, haproxy.pid());

@@ -141,7 +141,7 @@ fn a_reader_that_goes_away_ends_it_quietly() {
             .unwrap();
         drop(reader);
         let code = eventually("the end", || {
-            let _ = TcpStream::connect(closed_port(9));
+            await_refusal(closed_port(9));
             child.try_wait().unwrap()
         });
         let mut complaints = String::new();

@@ -99,10 +99,6 @@ fn parse_address(text: &str) -> Option<SocketAddr> {
 const MINISOCK_TIMER: &str = "03";
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    reason = "a test may stop at what it did not expect"
-)]
 mod tests {
     use super::*;
 

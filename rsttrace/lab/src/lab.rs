@@ -45,7 +45,6 @@ pub struct View {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "plain names")]
 pub enum IpVersion {
     V4,
     V6,

@@ -10,6 +10,7 @@ mod capture;
 mod error;
 mod kernel_state;
 mod lab;
+pub mod link;
 pub mod namespace;
 mod net;
 pub mod scenarios;
@@ -19,12 +20,14 @@ mod truth;
 mod wait;
 
 pub use actor::{ActorArgs, SUBCOMMAND, actor_main};
+pub use capture::Capture;
 pub use error::StageError;
 pub use kernel_state::find_counter;
 pub use lab::{IpVersion, Lab, Place, View};
+pub use link::Link;
 pub use namespace::Namespace;
 pub use scenarios::{Armed, Family, Hop, Scenario, Staged, Suite, stage_together};
-pub use segment::{Flags, Injector, Segment};
+pub use segment::{Flags, Injector, Pattern, Segment};
 pub use tap::{Taps, file_name};
 pub use truth::{Hidden, Holder, Named, StagedIdle, Truth, Who};
 

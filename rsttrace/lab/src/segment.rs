@@ -36,15 +36,11 @@ impl Flags {
 /// A TCP segment without payload bytes, as written or captured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
-    /// Source address and port.
     pub source: SocketAddr,
-    /// Destination address and port.
     pub destination: SocketAddr,
-    /// Sequence number.
     pub seq: u32,
     /// Acknowledgement number, as in the header even if the ACK bit is not set.
     pub ack: u32,
-    /// Header bits.
     pub flags: Flags,
     /// Window field, unscaled.
     pub window: u16,
@@ -198,7 +194,6 @@ impl Injector {
 /// Which captured segment is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
-    /// Source address and port.
     pub source: SocketAddr,
     /// Destination address and port; `None`: any.
     pub destination: Option<SocketAddr>,
@@ -246,10 +241,6 @@ impl Pattern {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    reason = "a test may stop at what it did not expect"
-)]
 mod tests {
     use super::*;
 

@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::{Ended, KernelTotal, Link, out_resets_by_namespace};
 
-/// What no answer of the stack may be taken for.
+/// Causes that no reset of the TCP stack may get.
 const NEVER: [&str; 3] = ["firewall_reject", "raw_socket", "blind_attempt"];
 
-/// What was staged under `rsttrace watch`, and what it said.
+/// What was staged under `rsttrace watch`, and what it reported.
 pub struct Run {
     ours: [u32; 2],
     /// Resets that the stack sent in the link's namespaces.
@@ -66,14 +66,14 @@ impl Run {
         self.ended.total("sent")
     }
 
-    /// Every reset was either described or told of in a sum, once. Gives the number of each.
+    /// Every reset has either a record or is in a sum, once. Returns the number of each.
     pub fn check_sums(&self) -> (u64, u64) {
         let summary = &self.ended.stderr;
         let total = self.total();
         assert!(!summary.contains("unaccounted for"), "{summary}");
         assert_eq!(total.lost, 0, "{summary}");
         let described = self.records().filter(is_sent_by_the_stack).count() as u64;
-        // Both ends are here: whatever is told of was sent, and is told of once.
+        // Both ends are here: each reset was sent, and is counted once.
         let ours: u64 = self
             .sums()
             .inspect(|sum| assert_eq!(sum["direction"], "sent", "{sum}"))
@@ -98,7 +98,7 @@ impl Run {
         (described, ours)
     }
 
-    /// Every reset that is described as sent is described as received.
+    /// Every reset with a record as sent has one as received.
     pub fn check_chains(&self) {
         let mut chains: BTreeMap<u64, Vec<String>> = BTreeMap::new();
         for record in self.records() {
@@ -112,7 +112,7 @@ impl Run {
         }
     }
 
-    /// The stack's resets are blamed on nobody else. Further: what they may not be taken for.
+    /// The stack's resets have none of [`NEVER`] and of these further causes.
     pub fn check_blames(&self, further: &[&str]) {
         let is_wrong = |cause: &str| NEVER.contains(&cause) || further.contains(&cause);
         for value in self.records() {

@@ -74,7 +74,7 @@ impl Actor {
         self.child.id()
     }
 
-    /// The name it gave itself (comm).
+    /// Its comm.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -146,7 +146,6 @@ impl Actor {
         }
     }
 
-    /// Opens a listening socket.
     pub fn listen(&mut self, address: SocketAddr, backlog: i32) -> Result<Socket, StageError> {
         self.socket(Command::Listen {
             address,
@@ -164,14 +163,18 @@ impl Actor {
         })
     }
 
-    /// Connects and waits until it is done.
-    pub fn connect(&mut self, to: SocketAddr) -> Result<Socket, StageError> {
-        self.socket(Command::Connect(None, to))
+    /// Connects, from a given address if one is given, and waits until it is done.
+    pub fn connect(
+        &mut self,
+        from: Option<SocketAddr>,
+        to: SocketAddr,
+    ) -> Result<Socket, StageError> {
+        self.socket(Command::Connect(from, to))
     }
 
     /// Connects from a given address, with any port.
     pub fn connect_from(&mut self, from: IpAddr, to: SocketAddr) -> Result<Socket, StageError> {
-        self.socket(Command::Connect(Some(SocketAddr::new(from, 0)), to))
+        self.connect(Some(SocketAddr::new(from, 0)), to)
     }
 
     /// Starts to connect, from a given address if one is given, and does not wait.
@@ -183,7 +186,6 @@ impl Actor {
         self.socket(Command::StartConnect(from, to))
     }
 
-    /// Takes a connection from the listener's queue.
     pub fn accept(&mut self, listener: Socket) -> Result<Socket, StageError> {
         self.accept_within(listener, LIMIT)
     }
@@ -236,7 +238,6 @@ impl Actor {
         Ok(error)
     }
 
-    /// Sets a socket option.
     pub fn set(&mut self, socket: Socket, option: SocketOption) -> Result<(), StageError> {
         self.done(Command::Set(socket.id, option))
     }

@@ -112,7 +112,6 @@ pub enum SocketOption {
 /// States of a TCP connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the names of RFC 9293")]
 pub enum TcpState {
     Established,
     SynSent,
@@ -188,10 +187,6 @@ pub struct Sequence {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    reason = "a test may stop at what it did not expect"
-)]
 mod tests {
     use super::*;
 

@@ -180,10 +180,6 @@ fn check_form(truth: &Truth, form: Option<Form>) -> Result<(), StageError> {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    reason = "a test may stop at what it did not expect"
-)]
 mod tests {
     use std::time::Duration;
 

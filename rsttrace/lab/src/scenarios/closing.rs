@@ -272,8 +272,8 @@ fn open_listener_closed(lab: &mut Lab, version: IpVersion) -> Result<Armed, Stag
     let mut client = lab.actor(Place::Client, "rt-client")?;
     let listener = server.listen(lab.service(version), 8)?;
     let waiting = [
-        client.connect(listener.local)?,
-        client.connect(listener.local)?,
+        client.connect(None, listener.local)?,
+        client.connect(None, listener.local)?,
     ];
     for socket in waiting {
         // The client's view is not enough: the last ACK of the handshake may still be under way.

@@ -146,7 +146,7 @@ fn open_accept_overflow(lab: &mut Lab, version: IpVersion) -> Result<Armed, Stag
     let listener = server.listen(lab.service(version), 2)?;
     let mut queued = Vec::new();
     for _ in 0..2 {
-        let socket = client.connect(listener.local)?;
+        let socket = client.connect(None, listener.local)?;
         await_server_entry(lab, listener.local, socket.local, TcpState::Established)?;
         queued.push(socket);
     }
@@ -164,8 +164,8 @@ fn open_accept_overflow(lab: &mut Lab, version: IpVersion) -> Result<Armed, Stag
             verdict: Verdict::Drop,
         };
         lab.firewall(Place::Client, &[hold])?;
-        let third = client.connect(listener.local)?;
-        let fourth = client.connect(listener.local)?;
+        let third = client.connect(None, listener.local)?;
+        let fourth = client.connect(None, listener.local)?;
         for socket in [third, fourth] {
             await_server_entry(lab, listener.local, socket.local, TcpState::SynReceived)?;
         }

@@ -25,17 +25,45 @@ pub struct Pair {
 impl Pair {
     /// Connects, and exchanges data.
     pub fn open(lab: &mut Lab, version: IpVersion) -> Result<Self, StageError> {
-        let service = lab.service(version);
-        Self::open_at(lab, service, service)
+        Self::connecting(lab, version)?.talking()
     }
 
-    /// Connects, to a server that has not accepted yet: its end is still the listener.
+    /// Connects to a server that has not accepted yet: its end is still the listener.
     pub fn connecting(lab: &mut Lab, version: IpVersion) -> Result<Self, StageError> {
         let service = lab.service(version);
+        Self::connect(lab, service, None, service)
+    }
+
+    /// Like [`Self::open`] over IPv4, with a server that listens on [::].
+    pub fn open_dual_stack(lab: &mut Lab) -> Result<Self, StageError> {
+        let service = lab.service(IpVersion::V4);
+        let everywhere = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), service.port());
+        let mut pair = Self::connect(lab, everywhere, None, service)?.talking()?;
+        pair.listener.local = service;
+        Ok(pair)
+    }
+
+    /// Like [`Self::open`] from a given address, through a balancer.
+    pub fn open_through(
+        lab: &mut Lab,
+        from: IpAddr,
+        front: SocketAddr,
+        service: SocketAddr,
+    ) -> Result<Self, StageError> {
+        let from = SocketAddr::new(from, 0);
+        Self::connect(lab, service, Some(from), front)?.talking()
+    }
+
+    fn connect(
+        lab: &mut Lab,
+        service: SocketAddr,
+        from: Option<SocketAddr>,
+        to: SocketAddr,
+    ) -> Result<Self, StageError> {
         let mut server = lab.actor(Place::Server, "rt-server")?;
         let mut client = lab.actor(Place::Client, "rt-client")?;
         let listener = server.listen(service, 8)?;
-        let at_client = client.connect(service)?;
+        let at_client = client.connect(from, to)?;
         Ok(Self {
             client,
             server,
@@ -46,63 +74,16 @@ impl Pair {
         })
     }
 
+    fn talking(mut self) -> Result<Self, StageError> {
+        self.accept()?;
+        self.talk()?;
+        Ok(self)
+    }
+
     /// The server itself accepts.
     pub fn accept(&mut self) -> Result<(), StageError> {
         self.at_server = self.server.accept(self.listener)?;
         Ok(())
-    }
-
-    /// The same over IPv4 with a server that listens on [::].
-    pub fn open_dual_stack(lab: &mut Lab) -> Result<Self, StageError> {
-        let service = lab.service(IpVersion::V4);
-        let everywhere = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), service.port());
-        let mut pair = Self::open_at(lab, everywhere, service)?;
-        pair.listener.local = service;
-        Ok(pair)
-    }
-
-    fn open_at(lab: &mut Lab, listen: SocketAddr, connect: SocketAddr) -> Result<Self, StageError> {
-        let mut server = lab.actor(Place::Server, "rt-server")?;
-        let client = lab.actor(Place::Client, "rt-client")?;
-        let listener = server.listen(listen, 8)?;
-        Self::connect(client, server, listener, None, connect)
-    }
-
-    /// The same from a given address, to where the server listens or to a balancer that leads there.
-    pub fn open_through(
-        lab: &mut Lab,
-        from: IpAddr,
-        front: SocketAddr,
-        service: SocketAddr,
-    ) -> Result<Self, StageError> {
-        let mut server = lab.actor(Place::Server, "rt-server")?;
-        let client = lab.actor(Place::Client, "rt-client")?;
-        let listener = server.listen(service, 8)?;
-        Self::connect(client, server, listener, Some(from), front)
-    }
-
-    fn connect(
-        mut client: Actor,
-        mut server: Actor,
-        listener: Socket,
-        from: Option<IpAddr>,
-        to: SocketAddr,
-    ) -> Result<Self, StageError> {
-        let at_client = match from {
-            Some(from) => client.connect_from(from, to)?,
-            None => client.connect(to)?,
-        };
-        let at_server = server.accept(listener)?;
-        let mut pair = Self {
-            client,
-            server,
-            listener,
-            at_client,
-            at_server,
-            further: Vec::new(),
-        };
-        pair.talk()?;
-        Ok(pair)
     }
 
     /// A request and an answer, all read and acknowledged.

@@ -254,7 +254,7 @@ fn reuseport(lab: &mut Lab, version: IpVersion) -> Result<Held, StageError> {
     first.listen_shared(service)?;
     let listener = second.listen_shared(service)?;
     for _ in 0..ATTEMPTS {
-        let at_client = client.connect(service)?;
+        let at_client = client.connect(None, service)?;
         match second.accept_within(listener, PATIENCE) {
             Ok(at_server) => {
                 let pair = Pair {
