@@ -17,8 +17,6 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Load {
-    /// Hold a network namespace until standard input ends
-    Hold,
     /// Have the kernel keep BPF run times until standard input ends
     CountBpf,
     Connect(connect::Args),
@@ -29,7 +27,6 @@ enum Load {
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     match &args.load {
-        Load::Hold => guard::hold(),
         Load::CountBpf => guard::count_bpf(),
         Load::Connect(args) => connect::run(args),
         Load::Flood(args) => flood::run(args),

@@ -15,13 +15,13 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::Signal;
 use procfs::process::Process;
+use rsttrace_lab::Link;
 use serde::Serialize;
 
 use crate::{
     bench::{
-        Programs,
-        lab::Lab,
-        process::{End, Running, Speaks},
+        self, Programs,
+        process::{self, End, Running, Speaks},
         told::{self, Total},
         workload::{Act, Place, Workload},
     },
@@ -103,16 +103,16 @@ pub fn run(args: &Args) -> Result<()> {
     let programs = Programs::build()?;
     let folder = tempfile::tempdir().context("make a folder for the metrics")?;
     let metrics = folder.path().join("rsttrace.prom");
-    let lab = Lab::new(&programs)?;
+    let link = Link::new().context("make network namespaces")?;
     let mut watch = Command::new(&programs.rsttrace);
     watch.args(["watch", "-o", "json", "--metrics-file"]);
     watch.arg(&metrics).env_remove("RUST_LOG");
     let mut tracer = Running::start(&watch, Speaks::Err)?;
     tracer.await_line("tracing resets")?;
-    let before = lab.resets()?;
+    let before = bench::resets(&link)?;
     let lasts = Duration::from_secs(60) * args.minutes;
-    let samples = load(&programs, &lab, tracer.pid(), lasts)?;
-    let kernel = lab.resets()? - before;
+    let samples = load(&programs, &link, tracer.pid(), lasts)?;
+    let kernel = bench::resets(&link)? - before;
     let said = tracer.end(End::Signal(Signal::SIGINT))?;
     let text = fs::read_to_string(&metrics).context("read the metrics")?;
     let soak = Soak {
@@ -140,7 +140,7 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// Goes through all phases, and looks at the tracer meanwhile.
-fn load(programs: &Programs, lab: &Lab, tracer: u32, lasts: Duration) -> Result<Vec<Sample>> {
+fn load(programs: &Programs, link: &Link, tracer: u32, lasts: Duration) -> Result<Vec<Sample>> {
     let each = (PHASES.len() as u32) * QUARTERS;
     let rounds = lasts.as_secs_f64() / (LONGEST * each).as_secs_f64();
     let rounds = rounds.ceil().max(1.0) as u32;
@@ -150,7 +150,7 @@ fn load(programs: &Programs, lab: &Lab, tracer: u32, lasts: Duration) -> Result<
         place: Place::Veth,
         rate,
     };
-    let mut steady = workload(Act::Exchange, STEADY).command(programs, lab, lasts);
+    let mut steady = workload(Act::Exchange, STEADY).command(programs, link, lasts);
     let phase = AtomicUsize::new(0);
     let failed = Mutex::new(None);
     let fail = |error| {
@@ -173,7 +173,7 @@ fn load(programs: &Programs, lab: &Lab, tracer: u32, lasts: Duration) -> Result<
                 phase.store(number, Ordering::Relaxed);
                 let begin = Instant::now();
                 if let Some((act, rate)) = *load
-                    && let Err(error) = workload(act, rate).run(programs, lab, phase_lasts)
+                    && let Err(error) = workload(act, rate).run(programs, link, phase_lasts)
                 {
                     fail(error);
                 }
@@ -213,13 +213,11 @@ fn sample(pid: u32, phase: &AtomicUsize, fail: &impl Fn(anyhow::Error)) -> Vec<S
 
 fn look(pid: u32, phase: usize, begin: Instant) -> Result<Sample> {
     let process = Process::new(pid.cast_signed())?;
-    let tasks = process.tasks()?.flatten();
-    let nanoseconds = tasks.filter_map(|task| Some(task.schedstat().ok()?.sum_exec_runtime));
     Ok(Sample {
         at: begin.elapsed().as_secs_f64(),
         phase,
-        resident_mb: process.status()?.vmrss.context("no memory")? as f64 * 1024.0 / MB,
-        cpu: nanoseconds.sum::<u64>() as f64 / 1e9,
+        resident_mb: process::resident(&process).context("no memory")? as f64 / MB,
+        cpu: process::cpu(&process).as_secs_f64(),
     })
 }
 

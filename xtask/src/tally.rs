@@ -24,6 +24,13 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Something failed that is not a test of its own.
+    pub const FAILED: Self = Self {
+        passed: 0,
+        failed: 1,
+        ignored: 0,
+    };
+
     /// How many ran.
     pub fn ran(&self) -> u64 {
         self.passed + self.failed

@@ -99,16 +99,7 @@ fn other_kernels() -> Vec<Step> {
             .collect(),
         Err(error) => {
             eprintln!("other kernels: {error:#}. `cargo xtask test --no-vm` leaves them out");
-            let tally = Tally {
-                failed: 1,
-                ..Tally::default()
-            };
-            let took = start.elapsed();
-            vec![Step {
-                name: "other kernels".into(),
-                tally,
-                took,
-            }]
+            vec![Step::ended("other kernels", start, Tally::FAILED)]
         }
     }
 }
@@ -148,16 +139,9 @@ impl Step {
         let start = Instant::now();
         let tally = tally::run(command).unwrap_or_else(|error| {
             eprintln!("{name}: {error:#}");
-            Tally {
-                failed: 1,
-                ..Tally::default()
-            }
+            Tally::FAILED
         });
-        Self {
-            name: name.into(),
-            tally,
-            took: start.elapsed(),
-        }
+        Self::ended(name, start, tally)
     }
 
     /// Runs something that succeeds or fails as one.
@@ -170,12 +154,13 @@ impl Step {
             },
             Err(error) => {
                 eprintln!("{name}: {error:#}");
-                Tally {
-                    failed: 1,
-                    ..Tally::default()
-                }
+                Tally::FAILED
             }
         };
+        Self::ended(name, start, tally)
+    }
+
+    fn ended(name: &str, start: Instant, tally: Tally) -> Self {
         Self {
             name: name.into(),
             tally,

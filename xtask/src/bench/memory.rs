@@ -8,12 +8,13 @@ use nix::sys::{
     signal::Signal,
 };
 use procfs::{Current as _, Meminfo};
+use rsttrace_lab::Namespace;
 
 use super::{
     Bench, DEFAULT, Part, Rows,
     fdinfo::SOCKET_STORAGE,
-    lab::{self, Lab},
     process::{End, Running, Speaks},
+    workload::inside,
 };
 
 /// Bytes that two open sockets take, with what belongs to them: more than that, so that no machine is driven into want.
@@ -29,12 +30,12 @@ pub fn measure(bench: &Bench, rows: &mut Rows) -> Result<()> {
         (&[0, 100_000, 1_000_000], Duration::from_secs(10))
     };
     // Away from what the machine's own namespace does with connections.
-    let lab = Lab::new(&bench.programs)?;
+    let namespace = Namespace::new().context("make a network namespace")?;
     for wanted in sizes {
         let pairs = affordable(wanted / 2)?;
         let case = format!("{} open sockets", pairs * 2);
         eprintln!("  {case}");
-        let holders = open(bench, &lab, pairs)?;
+        let holders = open(bench, &namespace, pairs)?;
         let before = unreclaimable()?;
         let (tracer, ready) = bench.tracer(DEFAULT)?;
         thread::sleep(rest);
@@ -77,7 +78,7 @@ fn affordable(pairs: usize) -> Result<usize> {
 }
 
 /// In as many processes as their limit of descriptors needs.
-fn open(bench: &Bench, lab: &Lab, pairs: usize) -> Result<Vec<Running>> {
+fn open(bench: &Bench, namespace: &Namespace, pairs: usize) -> Result<Vec<Running>> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("read the limit of descriptors")?;
     // An address has some 64,000 ports.
     let each = usize::try_from((hard.saturating_sub(SPARE)) / 2)?.clamp(1, 25_000);
@@ -86,9 +87,9 @@ fn open(bench: &Bench, lab: &Lab, pairs: usize) -> Result<Vec<Running>> {
     while left > 0 {
         let number = left.min(each);
         let at = holders.len();
-        let mut command = lab.command(lab::End::Client, &bench.programs.load);
+        let mut command = inside(namespace, &bench.programs);
         let address = format!("127.1.{}.{}", at / 250, at % 250 + 1);
-        command.args(["load", "sockets", &address, "--pairs", &number.to_string()]);
+        command.args(["sockets", &address, "--pairs", &number.to_string()]);
         let mut holder = Running::start(&command, Speaks::Out)?;
         holder.await_line("ready")?;
         holders.push(holder);

@@ -129,8 +129,7 @@ impl Running {
 
     /// Resident memory in bytes, its children's included.
     pub fn resident(&self) -> u64 {
-        let kilobytes = |process: &Process| process.status().ok()?.vmrss;
-        tree(self.pid()).iter().filter_map(kilobytes).sum::<u64>() * 1024
+        tree(self.pid()).iter().filter_map(resident).sum()
     }
 
     /// What the kernel says of BPF programs and maps that it holds.
@@ -219,11 +218,16 @@ fn tree(root: u32) -> Vec<Process> {
     found
 }
 
-/// The scheduler's own account, in nanoseconds: `stat` has ticks of 10 ms.
-fn cpu(process: &Process) -> Duration {
+/// CPU time, by the scheduler's own account: `stat` has ticks of 10 ms.
+pub fn cpu(process: &Process) -> Duration {
     let tasks = process.tasks().into_iter().flatten().flatten();
     let nanoseconds = tasks.filter_map(|task| Some(task.schedstat().ok()?.sum_exec_runtime));
     Duration::from_nanos(nanoseconds.sum())
+}
+
+/// Resident memory in bytes; absent if the process has ended.
+pub fn resident(process: &Process) -> Option<u64> {
+    Some(process.status().ok()?.vmrss? * 1024)
 }
 
 fn shown(command: &Command) -> String {

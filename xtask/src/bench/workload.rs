@@ -1,14 +1,12 @@
 //! The traffic that is measured, and its results.
 
-use std::{process::Command, time::Duration};
+use std::{net::Ipv4Addr, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result};
+use rsttrace_lab::{Link, Namespace, link::FAR};
 use serde::Deserialize;
 
-use super::{
-    Programs,
-    lab::{End, Lab},
-};
+use super::Programs;
 use crate::command;
 
 /// What happens again and again.
@@ -86,44 +84,34 @@ impl Workload {
     }
 
     /// Runs it for so long.
-    pub fn run(&self, programs: &Programs, lab: &Lab, lasts: Duration) -> Result<Ran> {
-        let report = command::output(&mut self.command(programs, lab, lasts))?;
+    pub fn run(&self, programs: &Programs, link: &Link, lasts: Duration) -> Result<Ran> {
+        let report = command::output(&mut self.command(programs, link, lasts))?;
         serde_json::from_str(&report).with_context(|| format!("not understood: {report}"))
     }
 
     /// What runs it for so long.
-    pub fn command(&self, programs: &Programs, lab: &Lab, lasts: Duration) -> Command {
-        let mut command: Command = lab.command(End::Client, &programs.load);
-        command.arg("load");
-        let target = match self.place {
-            Place::Lo => "127.0.0.1",
-            Place::Veth => End::Server.address(),
-        };
+    pub fn command(&self, programs: &Programs, link: &Link, lasts: Duration) -> Command {
+        let mut command = inside(&link.near, programs);
         match self.act {
             Act::Connect | Act::Exchange | Act::Reset => {
-                command.args(["connect", target, "--close"]);
-                command.arg(if self.act == Act::Reset {
+                let (address, listens_in) = match self.place {
+                    Place::Lo => (Ipv4Addr::LOCALHOST, &link.near),
+                    Place::Veth => (FAR.address, &link.far),
+                };
+                command.args(["connect", &address.to_string()]);
+                command.args(["--listen-in", &listens_in.pid().to_string()]);
+                let close = if self.act == Act::Reset {
                     "reset"
                 } else {
                     "fin"
-                });
+                };
+                command.args(["--close", close]);
                 if self.act == Act::Exchange {
                     command.arg("--exchange");
                 }
-                if self.place == Place::Veth {
-                    command.args(["--listen-in", &lab.path(End::Server)]);
-                }
             }
-            Act::Flood | Act::RandomFlood => {
-                command.args(["flood", "--interface", End::Client.interface()]);
-                command.args(["--from", End::Client.mac(), "--to", End::Server.mac()]);
-                command.args(["--address", target, "--port", "9", "--sources"]);
-                command.arg(if self.act == Act::Flood {
-                    "fixed"
-                } else {
-                    "random"
-                });
-            }
+            Act::Flood => drop(command.args(["flood", "--sources", "fixed"])),
+            Act::RandomFlood => drop(command.args(["flood", "--sources", "random"])),
         }
         command.args(["--rate", &self.rate.to_string()]);
         command.args(["--seconds", &lasts.as_secs_f64().to_string()]);
@@ -131,7 +119,15 @@ impl Workload {
     }
 }
 
-/// What traffic says of itself.
+/// `xtask load` in a network namespace; its process id is that of the program.
+pub fn inside(namespace: &Namespace, programs: &Programs) -> Command {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net={}", namespace.path().display()));
+    command.arg("--").arg(&programs.load).arg("load");
+    command
+}
+
+/// What a workload reports.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 pub struct Ran {
     /// Connections, or SYNs.

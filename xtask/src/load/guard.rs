@@ -1,5 +1,5 @@
-//! Processes that undo a change of the system when a measurement ends, however it ends. Each undoes it when its
-//! standard input is closed, which also happens when the one that measures is killed.
+//! A process that undoes a change of the system when a measurement ends, however it ends: when its standard input is closed,
+//! which also happens when the measuring process is killed.
 
 use std::{
     fs,
@@ -9,13 +9,6 @@ use std::{
 use anyhow::{Context as _, Result};
 
 const BPF_STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
-
-/// The namespace that this process was started in ends with it.
-pub fn hold() -> Result<()> {
-    ready("ready")?;
-    until_input_ends();
-    Ok(())
-}
 
 /// Switches the kernel's statistics of BPF programs on, and back to what they were.
 pub fn count_bpf() -> Result<()> {
