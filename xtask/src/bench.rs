@@ -71,9 +71,7 @@ enum Part {
     Memory,
 }
 
-/// What is run.
 pub struct Programs {
-    /// The tracer.
     pub rsttrace: PathBuf,
     load: PathBuf,
 }
@@ -85,7 +83,6 @@ struct Bench {
     lasts: Duration,
 }
 
-/// A way to run the tracer.
 #[derive(Clone, Copy)]
 struct Tool {
     name: &'static str,
@@ -105,7 +102,6 @@ const PERF: Tool = Tool {
     arguments: &["watch", "--transport", "perf"],
 };
 
-/// One figure.
 #[derive(Serialize)]
 struct Row {
     part: Part,
@@ -116,7 +112,6 @@ struct Row {
     spread: Spread,
 }
 
-/// All figures of a run.
 #[derive(Default)]
 struct Rows(Vec<Row>);
 
@@ -163,7 +158,6 @@ impl Rows {
     }
 }
 
-/// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     if !command::is_root() {
         bail!("tracing needs root: run `sudo -E cargo xtask bench`");

@@ -49,7 +49,6 @@ struct Cost {
     megabytes: f64,
 }
 
-/// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     packages::install(&["tshark"])?;
     let programs = Programs::build()?;

@@ -24,7 +24,6 @@ enum Load {
     Sockets(sockets::Args),
 }
 
-/// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     match &args.load {
         Load::CountBpf => guard::count_bpf(),

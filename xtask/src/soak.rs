@@ -95,7 +95,6 @@ struct Soak {
     samples: Vec<Sample>,
 }
 
-/// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     if !command::is_root() {
         bail!("tracing needs root: run `sudo -E cargo xtask soak`");

@@ -15,9 +15,7 @@ use crate::command;
 /// How many tests ended how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Ran and held.
     pub passed: u64,
-    /// Ran and did not.
     pub failed: u64,
     /// Asked not to be run.
     pub ignored: u64,
@@ -31,7 +29,6 @@ impl Tally {
         ignored: 0,
     };
 
-    /// How many ran.
     pub fn ran(&self) -> u64 {
         self.passed + self.failed
     }

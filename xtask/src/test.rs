@@ -32,7 +32,6 @@ pub struct Args {
     sudo: bool,
 }
 
-/// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     if !args.no_kernel {
         if !command::is_root() && !args.sudo {

@@ -93,7 +93,6 @@ pub fn open(kind: Type) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Receives the next packet.
 pub fn receive(socket: BorrowedFd<'_>, into: &mut [u8]) -> nix::Result<Packet> {
     let mut into = [IoSliceMut::new(into)];
     let mut control = nix::cmsg_space!(TimeSpec);

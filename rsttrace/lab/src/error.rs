@@ -13,7 +13,6 @@ pub enum StageError {
     /// An actor's system call failed where it should not.
     #[error("{actor}: {errno} at {what}")]
     Refused {
-        /// The actor's name.
         actor: String,
         /// The error's name, such as "ECONNRESET".
         errno: String,

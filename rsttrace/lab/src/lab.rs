@@ -181,7 +181,6 @@ impl Lab {
         refused(place, format_args!("{name}={value}"), done)
     }
 
-    /// The namespace of a place.
     pub fn namespace(&self, place: Place) -> &Namespace {
         &self.nodes[place as usize].namespace
     }
@@ -239,7 +238,6 @@ impl Lab {
         SocketAddr::new(self.address(Place::Server, version), self.port())
     }
 
-    /// Starts a process in a place.
     pub(super) fn actor(&mut self, place: Place, name: &str) -> Result<Actor, StageError> {
         self.spawner.spawn(name, self.pid(place))
     }
@@ -423,8 +421,11 @@ impl Lab {
         state: TcpState,
         minisock: bool,
     ) -> Result<(), StageError> {
-        let meant = Entry { state, minisock };
-        let what = format_args!("waiting for {local} in {meant:?}");
+        let what = format_args!("waiting for {local} in {state:?}");
+        let meant = Entry {
+            state: state as u8,
+            minisock,
+        };
         self.enter(place, what, || {
             kernel_state::await_entry(local, remote, meant)
         })

@@ -86,12 +86,10 @@ impl Namespace {
         self.enter(|| link::add_address(interface, address.addr(), address.prefix_len()))?
     }
 
-    /// Sets the link address.
     pub fn set_mac(&self, interface: &str, mac: [u8; 6]) -> io::Result<()> {
         self.enter(|| link::set_mac(interface, mac))?
     }
 
-    /// Adds a route.
     pub fn add_route(&self, to: IpNet, gateway: IpAddr) -> io::Result<()> {
         self.enter(|| link::add_route(to, gateway))?
     }

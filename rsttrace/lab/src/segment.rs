@@ -22,9 +22,7 @@ impl Flags {
     pub const RST: Self = Self(0x04);
     pub const PSH: Self = Self(0x08);
     pub const ACK: Self = Self(0x10);
-    /// RST and ACK
     pub const RST_ACK: Self = Self(0x14);
-    /// SYN and ACK
     pub const SYN_ACK: Self = Self(0x12);
 
     /// Whether all bits of `other` are set.
@@ -191,15 +189,12 @@ impl Injector {
     }
 }
 
-/// Which captured segment is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
     pub source: SocketAddr,
     /// Destination address and port; `None`: any.
     pub destination: Option<SocketAddr>,
-    /// Bits that must be set.
     pub with: Flags,
-    /// Bits that must not be set.
     pub without: Flags,
 }
 
@@ -229,7 +224,6 @@ impl Pattern {
         }
     }
 
-    /// Whether a segment is one that is meant.
     pub fn fits(&self, segment: &Segment) -> bool {
         segment.source == self.source
             && self

@@ -38,7 +38,6 @@ pub struct Holder {
     pub only_as_guess: bool,
 }
 
-/// Which processes a right record names.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Named {
     /// One of these; empty: none may be named.
@@ -73,20 +72,16 @@ pub enum Hidden {
 /// The truth about one reset in one view.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Truth {
-    /// Whose records are judged.
     pub view: View,
-    /// Which way it goes there.
     pub direction: Direction,
     /// The source of the RST as on the wire.
     pub sender: SocketAddr,
     pub receiver: SocketAddr,
-    /// Who is behind it.
     pub origin: Origin,
     pub cause: Cause,
     /// What was staged, in a sentence.
     pub condition: &'static str,
     pub who: Who,
-    /// Which processes may be named.
     pub named: Named,
     /// Whether a connection that one end still used, or data on it, was lost by it.
     pub lost: bool,
@@ -251,7 +246,6 @@ impl Truth {
         truth
     }
 
-    /// Part of a chain.
     pub(super) fn linked(mut self) -> Self {
         self.linked = true;
         self

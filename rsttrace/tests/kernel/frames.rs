@@ -7,9 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use super::{Started, eventually};
 
-/// TCP header bits.
 pub const RST: u8 = 0x04;
-/// TCP header bits.
 pub const ACK: u8 = 0x10;
 
 /// A bare TCP header.
@@ -143,12 +141,10 @@ impl Wire {
         }
     }
 
-    /// Its process.
     pub fn pid(&self) -> u32 {
         self.process.0.id()
     }
 
-    /// Sends a frame.
     pub fn send(&mut self, end: &str, frame: &[u8]) {
         writeln!(self.orders, "{}", line(end, frame)).unwrap();
     }

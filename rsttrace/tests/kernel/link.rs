@@ -42,7 +42,6 @@ impl Link {
         watch
     }
 
-    /// A listener of the far end.
     pub fn listen(&self, at: SocketAddr) -> TcpListener {
         self.far.enter(|| TcpListener::bind(at).unwrap())
     }

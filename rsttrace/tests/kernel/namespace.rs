@@ -34,12 +34,10 @@ pub fn sh(command: &str) -> String {
     run(words[0], &words[1..])
 }
 
-/// The calling thread's namespace.
 pub fn netns_inode() -> u32 {
     namespace::own_inode().unwrap()
 }
 
-/// A further namespace.
 pub struct Namespace(rsttrace_lab::Namespace);
 
 impl Namespace {
@@ -52,7 +50,6 @@ impl Namespace {
         self.0.enter(work).unwrap()
     }
 
-    /// Sets a sysctl below net.
     pub fn set(&self, name: &str, value: &str) {
         self.0.sysctl(name, value).unwrap();
     }

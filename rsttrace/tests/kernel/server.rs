@@ -40,7 +40,6 @@ impl Server {
         self.process.id()
     }
 
-    /// Where it runs.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }

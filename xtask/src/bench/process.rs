@@ -40,9 +40,7 @@ pub struct Running {
 /// Which stream tells that it is ready; the other goes nowhere.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Speaks {
-    /// Standard output.
     Out,
-    /// Standard error.
     Err,
 }
 
@@ -117,7 +115,6 @@ impl Running {
         }
     }
 
-    /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

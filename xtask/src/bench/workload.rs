@@ -9,7 +9,6 @@ use serde::Deserialize;
 use super::Programs;
 use crate::command;
 
-/// What happens again and again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
     /// A connection is opened, accepted and closed.
@@ -24,7 +23,6 @@ pub enum Act {
     RandomFlood,
 }
 
-/// Between which addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// In one namespace.
@@ -33,19 +31,15 @@ pub enum Place {
     Veth,
 }
 
-/// Traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Workload {
-    /// What.
     pub act: Act,
-    /// Where.
     pub place: Place,
     /// So many a second; 0: as many as possible.
     pub rate: u64,
 }
 
 impl Workload {
-    /// As many as possible.
     pub const fn full(act: Act, place: Place) -> Self {
         Self {
             act,
@@ -63,7 +57,6 @@ impl Workload {
         }
     }
 
-    /// For tables.
     pub fn name(&self) -> String {
         let act = match self.act {
             Act::Connect => "connect and close",
@@ -83,13 +76,11 @@ impl Workload {
         format!("{act}, {place}, {rate}")
     }
 
-    /// Runs it for so long.
     pub fn run(&self, programs: &Programs, link: &Link, lasts: Duration) -> Result<Ran> {
         let report = command::output(&mut self.command(programs, link, lasts))?;
         serde_json::from_str(&report).with_context(|| format!("not understood: {report}"))
     }
 
-    /// What runs it for so long.
     pub fn command(&self, programs: &Programs, link: &Link, lasts: Duration) -> Command {
         let mut command = inside(&link.near, programs);
         match self.act {
@@ -132,6 +123,5 @@ pub fn inside(namespace: &Namespace, programs: &Programs) -> Command {
 pub struct Ran {
     /// Connections, or SYNs.
     pub done: u64,
-    /// It took so long.
     pub seconds: f64,
 }

@@ -22,7 +22,6 @@ use crate::scenarios::confirm;
 use crate::segment::{Pattern, Segment};
 use crate::wait::LIMIT;
 
-/// A socket of an actor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Socket {
     /// Its number in the actor.
@@ -32,11 +31,9 @@ pub struct Socket {
     pub remote: Option<SocketAddr>,
 }
 
-/// A child of an actor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forked {
     pub pid: u32,
-    /// The name it gave itself.
     pub name: String,
 }
 
@@ -74,7 +71,6 @@ impl Actor {
         self.child.id()
     }
 
-    /// Its comm.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -198,7 +194,6 @@ impl Actor {
         self.socket(accept(listener.id, limit))
     }
 
-    /// Writes so many bytes.
     pub fn send(&mut self, socket: Socket, bytes: usize) -> Result<u64, StageError> {
         self.number(Command::Send(socket.id, bytes))
     }
@@ -272,7 +267,6 @@ impl Actor {
         self.done(Command::TellChild(worker.pid, Box::new(command)))
     }
 
-    /// A worker's answer.
     pub fn hear_worker(&mut self, worker: &Forked) -> Result<Answer, StageError> {
         self.ask(Command::HearChild(worker.pid))
     }

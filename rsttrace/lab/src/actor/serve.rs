@@ -17,7 +17,6 @@ use crate::error::error_name;
 use crate::net::destroy;
 use crate::segment::{Injector, Segment};
 
-/// An actor's own state.
 #[derive(Default)]
 pub struct Server {
     sockets: Sockets,

@@ -98,8 +98,8 @@ impl Sockets {
     pub fn await_state(&mut self, id: SocketId, state: TcpState) -> io::Result<Answer> {
         let socket = self.get(id)?;
         poll(|| {
-            let now = TcpState::from_kernel(sys::tcp_state(socket.as_fd())?);
-            Ok((now == Some(state)).then_some(()))
+            let now = sys::tcp_state(socket.as_fd())?;
+            Ok((now == state as u8).then_some(()))
         })?;
         Ok(Answer::Done)
     }

@@ -43,7 +43,6 @@ pub fn add_veth(name: &str, peer: &str, peer_pid: u32) -> io::Result<()> {
     )
 }
 
-/// Sets a link up.
 pub fn set_up(name: &str) -> io::Result<()> {
     let mut message = LinkMessage::default();
     message.header.index = index(name)?;
@@ -70,7 +69,6 @@ pub fn add_address(name: &str, address: IpAddr, prefix: u8) -> io::Result<()> {
     )
 }
 
-/// Sets the link address.
 pub fn set_mac(name: &str, mac: [u8; 6]) -> io::Result<()> {
     let mut message = LinkMessage::default();
     message.header.index = index(name)?;

@@ -33,9 +33,7 @@ pub enum Hook {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Port {
-    /// The source port.
     Source(u16),
-    /// The destination port.
     Destination(u16),
 }
 
@@ -55,11 +53,9 @@ pub enum Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
     pub hook: Hook,
-    /// The port that must fit.
     pub port: Port,
     /// Flags that matter and what they must be; `None`: any.
     pub flags: Option<FlagMatch>,
-    /// What else must fit.
     pub only: Option<Only>,
     pub verdict: Verdict,
 }
@@ -67,9 +63,7 @@ pub struct Rule {
 /// Segments whose `mask` bits are exactly `value`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlagMatch {
-    /// The bits that matter.
     pub mask: Flags,
-    /// What they must be.
     pub value: Flags,
 }
 

@@ -20,7 +20,6 @@ pub struct Armed {
 
 /// How far a scenario is after a step.
 pub enum Progress {
-    /// It is staged.
     Staged(Staged),
     /// It goes on later.
     Waiting(Armed),

@@ -155,7 +155,7 @@ impl Balancer {
         let deadline = Instant::now() + START_LIMIT;
         loop {
             let entry = lab.entry(Place::Router, front, unspecified)?;
-            if entry.is_some_and(|entry| entry.state == TcpState::Listen) {
+            if entry.is_some_and(|entry| entry.state == TcpState::Listen as u8) {
                 return Ok(balancer);
             }
             if Instant::now() > deadline {

@@ -98,7 +98,6 @@ impl Flock {
         self.server.vanish(flow.at_server)
     }
 
-    /// Nobody listens any more.
     pub fn stop_listening(&mut self) -> Result<(), StageError> {
         self.server.close(self.listener)
     }
@@ -133,14 +132,12 @@ impl Flock {
         Ok([received, sent])
     }
 
-    /// The truth at the client.
     pub fn client_lost(&self, lab: &Lab, seen: &Segment, origin: Origin, cause: Cause) -> Truth {
         Truth::received(lab, Place::Client, seen, origin, cause)
             .names(&self.client, &[Role::Owner])
             .lost_connection()
     }
 
-    /// The truth at the server.
     pub fn server_lost(&self, lab: &Lab, seen: &Segment, origin: Origin, cause: Cause) -> Truth {
         Truth::received(lab, Place::Server, seen, origin, cause)
             .names(&self.server, &[Role::Owner])

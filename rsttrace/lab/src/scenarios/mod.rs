@@ -36,9 +36,7 @@ pub use armed::{Armed, Progress, Staged, stage_together};
 /// For which IP versions a scenario is staged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
-    /// IPv4 only.
     V4,
-    /// IPv6 only.
     V6,
     /// Each in turn.
     Both,
@@ -74,7 +72,6 @@ pub struct Hop {
     pub network: &'static str,
     /// Only connections to this port.
     pub port: Option<u16>,
-    /// Its idle timeout.
     pub timeout: Duration,
     /// What it does then.
     pub mode: IdleMode,
@@ -85,16 +82,12 @@ pub struct Hop {
 /// One kind of reset and how it is staged.
 #[derive(Debug)]
 pub struct Scenario {
-    /// Its name, for choosing it.
     pub name: &'static str,
-    /// What happens, for people.
     pub title: &'static str,
-    /// For which IP versions.
     pub family: Family,
     /// Whether a socket exists before the provocation: then it can be older than the tracer. For a long one also:
     /// whether the truth can be known of such a socket, where the tracer is up before the timeout ends.
     pub can_predate: bool,
-    /// In which suite it is.
     pub suite: Suite,
     /// What the judging host's configuration says of hops on the path.
     pub hops: &'static [Hop],

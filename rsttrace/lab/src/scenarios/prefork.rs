@@ -184,7 +184,6 @@ impl Held {
         confirm("error at the server", error, Answer::Text(meant.to_owned()))
     }
 
-    /// Names whoever has the connection.
     fn named(&self, truth: Truth, roles: &[Role]) -> Truth {
         match &self.hands {
             Hands::Server => truth.names(&self.pair.server, roles),
