@@ -48,6 +48,7 @@ impl Args {
     }
 }
 
+/// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     if let Some(folder) = &args.captured {
         return judged(&judge_captures(args, folder)?, Vec::new());

@@ -71,7 +71,9 @@ enum Part {
     Memory,
 }
 
+/// What is run.
 pub struct Programs {
+    /// The tracer.
     pub rsttrace: PathBuf,
     load: PathBuf,
 }
@@ -83,6 +85,7 @@ struct Bench {
     lasts: Duration,
 }
 
+/// A way to run the tracer.
 #[derive(Clone, Copy)]
 struct Tool {
     name: &'static str,
@@ -102,6 +105,7 @@ const PERF: Tool = Tool {
     arguments: &["watch", "--transport", "perf"],
 };
 
+/// One figure.
 #[derive(Serialize)]
 struct Row {
     part: Part,
@@ -112,6 +116,7 @@ struct Row {
     spread: Spread,
 }
 
+/// All figures of a run.
 #[derive(Default)]
 struct Rows(Vec<Row>);
 
@@ -158,6 +163,7 @@ impl Rows {
     }
 }
 
+/// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     if !command::is_root() {
         bail!("tracing needs root: run `sudo -E cargo xtask bench`");

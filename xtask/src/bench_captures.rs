@@ -49,6 +49,7 @@ struct Cost {
     megabytes: f64,
 }
 
+/// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     packages::install(&["tshark"])?;
     let programs = Programs::build()?;

@@ -28,6 +28,7 @@ pub struct Args {
     output: Option<PathBuf>,
 }
 
+/// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let toolchain = Toolchain::prepare(args.toolchain)?;
     let committed = workspace::object();

@@ -15,6 +15,7 @@ use crate::{
 #[derive(clap::Args)]
 pub struct Args {}
 
+/// Runs the command.
 pub fn run(Args {}: &Args) -> Result<()> {
     let committed = workspace::object();
     let committed_bytes = fs::read(&committed).with_context(|| {

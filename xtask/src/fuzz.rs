@@ -55,6 +55,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of an input at most.
 const LONGEST: u32 = 16 << 10;
 
+/// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let known = targets()?;
     if let Some(unknown) = args.target.iter().find(|name| !known.contains(name)) {

@@ -24,6 +24,7 @@ pub struct Args {
     toolchain: Choice,
 }
 
+/// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let steps: [(&str, &dyn Fn() -> Result<()>); 5] = [
         ("format", &format),

@@ -24,6 +24,7 @@ enum Load {
     Sockets(sockets::Args),
 }
 
+/// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     match &args.load {
         Load::CountBpf => guard::count_bpf(),

@@ -25,8 +25,10 @@ pub struct Args {
 const RECORDER: &str = "record";
 /// Some four times what it takes in a guest alone on two CPUs.
 const LIMIT: u64 = 400;
+/// What comes back.
 const FILES: [&str; 3] = ["types.btf", "events.rst", "cases.jsonl"];
 
+/// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let kernels = match &args.kernels[..] {
         [] => recorded()?,

@@ -21,7 +21,7 @@ use serde::Serialize;
 use crate::{
     bench::{
         self, Programs,
-        process::{self, End, Running, Speaks},
+        process::{End, Running, Speaks},
         told::{self, Total},
         workload::{Act, Place, Workload},
     },
@@ -95,6 +95,7 @@ struct Soak {
     samples: Vec<Sample>,
 }
 
+/// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     if !command::is_root() {
         bail!("tracing needs root: run `sudo -E cargo xtask soak`");
@@ -212,11 +213,13 @@ fn sample(pid: u32, phase: &AtomicUsize, fail: &impl Fn(anyhow::Error)) -> Vec<S
 
 fn look(pid: u32, phase: usize, begin: Instant) -> Result<Sample> {
     let process = Process::new(pid.cast_signed())?;
+    let tasks = process.tasks()?.flatten();
+    let nanoseconds = tasks.filter_map(|task| Some(task.schedstat().ok()?.sum_exec_runtime));
     Ok(Sample {
         at: begin.elapsed().as_secs_f64(),
         phase,
-        resident_mb: process::resident(&process).context("no memory")? as f64 / MB,
-        cpu: process::cpu(&process).as_secs_f64(),
+        resident_mb: process.status()?.vmrss.context("no memory")? as f64 * 1024.0 / MB,
+        cpu: nanoseconds.sum::<u64>() as f64 / 1e9,
     })
 }
 

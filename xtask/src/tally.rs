@@ -15,20 +15,16 @@ use crate::command;
 /// How many tests ended how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
+    /// Ran and held.
     pub passed: u64,
+    /// Ran and did not.
     pub failed: u64,
     /// Asked not to be run.
     pub ignored: u64,
 }
 
 impl Tally {
-    /// Something failed that is not a test of its own.
-    pub const FAILED: Self = Self {
-        passed: 0,
-        failed: 1,
-        ignored: 0,
-    };
-
+    /// How many ran.
     pub fn ran(&self) -> u64 {
         self.passed + self.failed
     }

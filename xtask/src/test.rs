@@ -32,6 +32,7 @@ pub struct Args {
     sudo: bool,
 }
 
+/// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     if !args.no_kernel {
         if !command::is_root() && !args.sudo {
@@ -98,7 +99,16 @@ fn other_kernels() -> Vec<Step> {
             .collect(),
         Err(error) => {
             eprintln!("other kernels: {error:#}. `cargo xtask test --no-vm` leaves them out");
-            vec![Step::ended("other kernels", start, Tally::FAILED)]
+            let tally = Tally {
+                failed: 1,
+                ..Tally::default()
+            };
+            let took = start.elapsed();
+            vec![Step {
+                name: "other kernels".into(),
+                tally,
+                took,
+            }]
         }
     }
 }
@@ -138,9 +148,16 @@ impl Step {
         let start = Instant::now();
         let tally = tally::run(command).unwrap_or_else(|error| {
             eprintln!("{name}: {error:#}");
-            Tally::FAILED
+            Tally {
+                failed: 1,
+                ..Tally::default()
+            }
         });
-        Self::ended(name, start, tally)
+        Self {
+            name: name.into(),
+            tally,
+            took: start.elapsed(),
+        }
     }
 
     /// Runs something that succeeds or fails as one.
@@ -153,13 +170,12 @@ impl Step {
             },
             Err(error) => {
                 eprintln!("{name}: {error:#}");
-                Tally::FAILED
+                Tally {
+                    failed: 1,
+                    ..Tally::default()
+                }
             }
         };
-        Self::ended(name, start, tally)
-    }
-
-    fn ended(name: &str, start: Instant, tally: Tally) -> Self {
         Self {
             name: name.into(),
             tally,

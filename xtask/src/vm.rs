@@ -101,6 +101,7 @@ impl fmt::Display for Exited {
 
 impl std::error::Error for Exited {}
 
+/// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let reports = if args.quick {
         quick()?

@@ -32,12 +32,14 @@ pub struct Explained {
     pub staged: String,
     /// The cause that was told; absent if there is no record.
     pub told: Option<String>,
+    /// It is as staged.
     pub is_right: bool,
 }
 
 /// How an explanation compares with the truth.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
+    /// As staged.
     Right,
     /// Owned up to.
     Unknown,
@@ -52,6 +54,7 @@ pub enum Outcome {
 pub struct Mistake {
     /// What it is about, in the demo's word.
     pub about: String,
+    /// The mistake.
     pub detail: String,
 }
 

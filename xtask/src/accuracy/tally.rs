@@ -28,6 +28,7 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Counts the cases.
     pub fn of(cases: &[Case]) -> Self {
         let mut tally = Self::default();
         for case in cases {

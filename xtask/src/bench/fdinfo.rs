@@ -5,10 +5,13 @@ use std::{collections::BTreeMap, fs};
 /// By their numbers, so that what is held twice counts once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Held {
+    /// Programs.
     pub programs: BTreeMap<u32, Program>,
+    /// Maps.
     pub maps: BTreeMap<u32, Map>,
 }
 
+/// A program that is loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Program {
     /// 0 unless `kernel.bpf_stats_enabled` is on.
@@ -17,6 +20,7 @@ pub struct Program {
     pub memory: u64,
 }
 
+/// A map.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Map {
     /// `enum bpf_map_type`.

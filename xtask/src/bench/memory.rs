@@ -22,6 +22,7 @@ const PAIR: u64 = 16 << 10;
 /// Descriptors that a process needs for itself.
 const SPARE: u64 = 50;
 
+/// Measures.
 pub fn measure(bench: &Bench, rows: &mut Rows) -> Result<()> {
     let (sizes, rest): (&[usize], _) = if bench.quick {
         (&[0, 10_000], Duration::from_secs(1))

@@ -40,7 +40,9 @@ pub struct Running {
 /// Which stream tells that it is ready; the other goes nowhere.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Speaks {
+    /// Standard output.
     Out,
+    /// Standard error.
     Err,
 }
 
@@ -115,6 +117,7 @@ impl Running {
         }
     }
 
+    /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -126,7 +129,8 @@ impl Running {
 
     /// Resident memory in bytes, its children's included.
     pub fn resident(&self) -> u64 {
-        tree(self.pid()).iter().filter_map(resident).sum()
+        let kilobytes = |process: &Process| process.status().ok()?.vmrss;
+        tree(self.pid()).iter().filter_map(kilobytes).sum::<u64>() * 1024
     }
 
     /// What the kernel says of BPF programs and maps that it holds.
@@ -215,16 +219,11 @@ fn tree(root: u32) -> Vec<Process> {
     found
 }
 
-/// CPU time, by the scheduler's own account: `stat` has ticks of 10 ms.
-pub fn cpu(process: &Process) -> Duration {
+/// The scheduler's own account, in nanoseconds: `stat` has ticks of 10 ms.
+fn cpu(process: &Process) -> Duration {
     let tasks = process.tasks().into_iter().flatten().flatten();
     let nanoseconds = tasks.filter_map(|task| Some(task.schedstat().ok()?.sum_exec_runtime));
     Duration::from_nanos(nanoseconds.sum())
-}
-
-/// Resident memory in bytes; absent if the process has ended.
-pub fn resident(process: &Process) -> Option<u64> {
-    Some(process.status().ok()?.vmrss? * 1024)
 }
 
 fn shown(command: &Command) -> String {

@@ -6,8 +6,11 @@ use statrs::statistics::{Data, Max as _, Min as _, OrderStatistics as _};
 /// Median and extremes of what was measured several times.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Spread {
+    /// The one in the middle.
     pub median: f64,
+    /// The least.
     pub min: f64,
+    /// The most.
     pub max: f64,
     /// All, in the order of the rounds.
     pub values: Vec<f64>,

@@ -2,10 +2,12 @@
 
 use serde::Serialize;
 
+/// A line of the summary.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Total {
     /// "sent", "received", "on the wire".
     pub name: String,
+    /// All.
     pub seen: u64,
     /// With every detail.
     pub detailed: u64,

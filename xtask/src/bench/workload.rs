@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::Programs;
 use crate::command;
 
+/// What happens again and again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
     /// A connection is opened, accepted and closed.
@@ -23,6 +24,7 @@ pub enum Act {
     RandomFlood,
 }
 
+/// Between which addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// In one namespace.
@@ -31,15 +33,19 @@ pub enum Place {
     Veth,
 }
 
+/// Traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Workload {
+    /// What.
     pub act: Act,
+    /// Where.
     pub place: Place,
     /// So many a second; 0: as many as possible.
     pub rate: u64,
 }
 
 impl Workload {
+    /// As many as possible.
     pub const fn full(act: Act, place: Place) -> Self {
         Self {
             act,
@@ -57,6 +63,7 @@ impl Workload {
         }
     }
 
+    /// For tables.
     pub fn name(&self) -> String {
         let act = match self.act {
             Act::Connect => "connect and close",
@@ -76,11 +83,13 @@ impl Workload {
         format!("{act}, {place}, {rate}")
     }
 
+    /// Runs it for so long.
     pub fn run(&self, programs: &Programs, link: &Link, lasts: Duration) -> Result<Ran> {
         let report = command::output(&mut self.command(programs, link, lasts))?;
         serde_json::from_str(&report).with_context(|| format!("not understood: {report}"))
     }
 
+    /// What runs it for so long.
     pub fn command(&self, programs: &Programs, link: &Link, lasts: Duration) -> Command {
         let mut command = inside(&link.near, programs);
         match self.act {
@@ -123,5 +132,6 @@ pub fn inside(namespace: &Namespace, programs: &Programs) -> Command {
 pub struct Ran {
     /// Connections, or SYNs.
     pub done: u64,
+    /// It took so long.
     pub seconds: f64,
 }

@@ -43,6 +43,7 @@ const FRAMES: usize = 65_536;
 /// Handed to the kernel at once.
 const BATCH: usize = 64;
 
+/// Runs it.
 pub fn run(args: &Args) -> Result<()> {
     let frames = frames(args)?;
     let socket = socket(

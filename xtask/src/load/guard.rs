@@ -29,6 +29,7 @@ pub fn ready(line: &str) -> Result<()> {
         .context("nobody waits")
 }
 
+/// Waits.
 pub fn until_input_ends() {
     let mut rest = Vec::new();
     // An error is an end, too.

@@ -45,6 +45,7 @@ impl Pace {
         Some(behind.min(most))
     }
 
+    /// So many went.
     pub fn count(&mut self, number: u64) {
         self.done += number;
     }

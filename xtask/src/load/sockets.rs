@@ -17,6 +17,7 @@ pub struct Args {
     pairs: usize,
 }
 
+/// Runs it.
 pub fn run(args: &Args) -> Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("read the limit of descriptors")?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("raise the limit of descriptors")?;
