@@ -194,12 +194,13 @@ impl Actor {
         self.socket(accept(listener.id, limit))
     }
 
+    /// Writes so many bytes.
     pub fn send(&mut self, socket: Socket, bytes: usize) -> Result<u64, StageError> {
-        self.number(Command::Send(socket.id, bytes))
+        self.send_text(socket, &"x".repeat(bytes))
     }
 
     pub fn send_text(&mut self, socket: Socket, text: &str) -> Result<u64, StageError> {
-        self.number(Command::SendText(socket.id, text.to_owned()))
+        self.number(Command::Send(socket.id, text.to_owned()))
     }
 
     /// Reads so many bytes.

@@ -29,8 +29,7 @@ pub enum Command {
     StartConnect(Option<SocketAddr>, SocketAddr),
     /// Takes one connection from a listener's queue, within so many milliseconds.
     Accept(SocketId, u64),
-    Send(SocketId, usize),
-    SendText(SocketId, String),
+    Send(SocketId, String),
     /// Reads until so many bytes were read, the end of the stream, or an error.
     Receive(SocketId, usize),
     /// Waits until so many bytes are unread in the receive queue.

@@ -115,13 +115,9 @@ pub const PROXY_PASSES_ON: Scenario = Scenario {
             let first = chain.client.reset(chain.at_client.local, chain.front)?;
             let second = chain.reset_to_server()?;
             let error = chain.server.await_error(chain.at_server)?;
-            let [received, sent] = passed_on(lab, &chain.balancer, &first, &second, error);
-            let cause = Cause::ResetByPeer;
-            let at_server = Truth::received(lab, Place::Server, &second, Origin::Peer, cause)
-                .because("HAProxy, the peer, sent it")
-                .names(&chain.server, &[Role::Owner])
-                .lost_connection();
-            Staged::active([received, sent, at_server], chain)
+            let end = (Place::Server, &chain.server);
+            let truths = passed_on(lab, &chain.balancer, end, [&first, &second], error);
+            Staged::active(truths, chain)
         })
     },
     ..LONG
@@ -140,26 +136,22 @@ pub const PROXY_PASSES_BACK: Scenario = Scenario {
             let first = chain.server.reset(chain.at_server.local, back)?;
             let second = chain.reset_to_client()?;
             let error = chain.client.await_error(chain.at_client)?;
-            let [received, sent] = passed_on(lab, &chain.balancer, &first, &second, error);
-            let cause = Cause::ResetByPeer;
-            let at_client = Truth::received(lab, Place::Client, &second, Origin::Peer, cause)
-                .because("HAProxy, the peer, sent it")
-                .names(&chain.client, &[Role::Owner])
-                .lost_connection();
-            Staged::active([received, sent, at_client], chain)
+            let end = (Place::Client, &chain.client);
+            let truths = passed_on(lab, &chain.balancer, end, [&first, &second], error);
+            Staged::active(truths, chain)
         })
     },
     ..LONG
 };
 
-/// The truths on the proxy's host.
+/// The truths on the proxy's host, and at the end whose leg the proxy reset.
 fn passed_on(
     lab: &Lab,
     proxy: &Actor,
-    first: &Segment,
-    second: &Segment,
+    (place, end): (Place, &Actor),
+    [first, second]: [&Segment; 2],
     error: String,
-) -> [Truth; 2] {
+) -> [Truth; 3] {
     let received = Truth::received(lab, Place::Router, first, Origin::Peer, Cause::ResetByPeer)
         .because("one end closed its leg with SO_LINGER 0")
         .names(proxy, &[Role::Owner])
@@ -172,7 +164,11 @@ fn passed_on(
         .lost_connection()
         .peer_saw(error)
         .linked();
-    [received, sent]
+    let at_end = Truth::received(lab, place, second, Origin::Peer, Cause::ResetByPeer)
+        .because("HAProxy, the peer, sent it")
+        .names(end, &[Role::Owner])
+        .lost_connection();
+    [received, sent, at_end]
 }
 
 /// A process that serves many closes one connection soon after another was reset, and for its own reasons.

@@ -1,6 +1,6 @@
 //! Resets caused by the way in which a process ends a connection.
 
-use super::pair::Pair;
+use super::pair::{Pair, on_pair};
 use super::{Armed, Family, SHORT, Scenario, Staged};
 use crate::StageError;
 use crate::actor::protocol::{Command, SocketOption, TcpState};
@@ -15,10 +15,7 @@ pub const LINGER_ZERO: Scenario = Scenario {
     title: "close() with SO_LINGER of 0 seconds",
     family: Family::Both,
     twins: &["linger-five-unread", "disconnect"],
-    open: |lab, version| {
-        let pair = Pair::open(lab, version)?;
-        Armed::new(move |lab| close_with_linger_zero(lab, pair))
-    },
+    open: |lab, version| on_pair(lab, version, close_with_linger_zero),
     ..SHORT
 };
 
@@ -57,9 +54,7 @@ pub const WORKER_CLOSES: Scenario = Scenario {
     title: "a forked worker closes what its parent accepted",
     twins: &["close-unread"],
     open: |lab, version| {
-        let mut pair = Pair::open(lab, version)?;
-        pair.leave_unread(UNREAD)?;
-        Armed::new(move |lab| {
+        on_unread(lab, version, |lab, mut pair| {
             lab.capture(Place::Server)?;
             let worker = counted(lab, "TCPAbortOnClose", |_| {
                 let worker = pair.server.fork("rt-worker")?;
@@ -86,15 +81,22 @@ pub const CLOSE_UNREAD: Scenario = Scenario {
     title: "close() with 100 bytes unread",
     family: Family::Both,
     twins: &["data-after-close-fin-wait2", "killed-unread"],
-    open: |lab, version| {
-        let mut pair = Pair::open(lab, version)?;
-        pair.leave_unread(UNREAD)?;
-        Armed::new(move |lab| close_unread(lab, pair))
-    },
+    open: |lab, version| on_unread(lab, version, close_unread),
     ..SHORT
 };
 
-/// The server's end closes with what lies unread there.
+/// Provokes a reset of a connection with bytes unread at the server.
+fn on_unread(
+    lab: &mut Lab,
+    version: IpVersion,
+    provoke: impl FnOnce(&mut Lab, Pair) -> Result<Staged, StageError> + Send + 'static,
+) -> Result<Armed, StageError> {
+    let mut pair = Pair::open(lab, version)?;
+    pair.leave_unread(UNREAD)?;
+    Armed::new(move |lab| provoke(lab, pair))
+}
+
+/// The server's end closes with bytes unread.
 pub fn close_unread(lab: &mut Lab, pair: Pair) -> Result<Staged, StageError> {
     close_unread_because(lab, pair, "100 bytes unread, then close()")
 }
@@ -147,13 +149,14 @@ pub const KILLED_UNREAD: Scenario = Scenario {
     family: Family::Both,
     twins: &["exit-unread", "close-unread"],
     open: |lab, version| {
-        let mut pair = Pair::open(lab, version)?;
-        pair.leave_unread(UNREAD)?;
-        Armed::new(move |lab| {
-            let cause = Cause::KilledWithUnreadData;
-            let condition = "100 bytes unread, then killed by SIGKILL";
-            let why = (condition, "died of SIGKILL");
-            end_unread(lab, pair, cause, why, |pair| pair.server.kill())
+        on_unread(lab, version, |lab, pair| {
+            let why = (
+                "100 bytes unread, then killed by SIGKILL",
+                "died of SIGKILL",
+            );
+            end_unread(lab, pair, Cause::KilledWithUnreadData, why, |pair| {
+                pair.server.kill()
+            })
         })
     },
     ..SHORT
@@ -165,13 +168,14 @@ pub const EXIT_UNREAD: Scenario = Scenario {
     title: "exit(0) with 100 bytes unread",
     twins: &["killed-unread"],
     open: |lab, version| {
-        let mut pair = Pair::open(lab, version)?;
-        pair.leave_unread(UNREAD)?;
-        Armed::new(move |lab| {
-            let cause = Cause::CloseWithUnreadData;
-            let condition = "100 bytes unread, then exit(0), nobody killed it";
-            let why = (condition, "exit(0)");
-            end_unread(lab, pair, cause, why, |pair| pair.server.exit(0))
+        on_unread(lab, version, |lab, pair| {
+            let why = (
+                "100 bytes unread, then exit(0), nobody killed it",
+                "exit(0)",
+            );
+            end_unread(lab, pair, Cause::CloseWithUnreadData, why, |pair| {
+                pair.server.exit(0)
+            })
         })
     },
     ..SHORT
@@ -184,8 +188,7 @@ pub const LINGER2: Scenario = Scenario {
     family: Family::Both,
     twins: &["linger-zero", "data-after-close-fin-wait2"],
     open: |lab, version| {
-        let mut pair = Pair::open(lab, version)?;
-        Armed::new(move |lab| {
+        on_pair(lab, version, |lab, mut pair| {
             pair.server.set(pair.at_server, SocketOption::Linger2(-1))?;
             pair.server.ask(Command::ShutdownWrite(pair.at_server.id))?;
             pair.server
@@ -214,8 +217,7 @@ pub const DISCONNECT: Scenario = Scenario {
     family: Family::Both,
     twins: &["socket-destroyed", "linger-zero"],
     open: |lab, version| {
-        let mut pair = Pair::open(lab, version)?;
-        Armed::new(move |lab| {
+        on_pair(lab, version, |lab, mut pair| {
             lab.capture(Place::Server)?;
             pair.server.ask(Command::Disconnect(pair.at_server.id))?;
             let (condition, did) = ("connect(2) with AF_UNSPEC", "connect(AF_UNSPEC)");

@@ -1,7 +1,7 @@
 //! Resets of a firewall on this host.
 
 use super::handshake::be_refused;
-use super::pair::Pair;
+use super::pair::on_pair;
 use super::{Armed, Family, SHORT, Scenario, Staged, confirm};
 use crate::lab::Place;
 use crate::net::nft::{FlagMatch, Hook, Port, Rule, Verdict};
@@ -45,8 +45,7 @@ pub const REJECT_ESTABLISHED: Scenario = Scenario {
     title: "the server's firewall rejects data of a live connection",
     twins: &["raw-socket", "data-after-shutdown"],
     open: |lab, version| {
-        let mut pair = Pair::open(lab, version)?;
-        Armed::new(move |lab| {
+        on_pair(lab, version, |lab, mut pair| {
             let rule = reject(Hook::Input, pair.listener.local.port(), Some(Flags::SYN));
             lab.firewall(Place::Server, &[rule])?;
             lab.capture(Place::Server)?;

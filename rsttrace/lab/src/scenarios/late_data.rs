@@ -1,6 +1,6 @@
 //! Resets that answer data after the application has closed.
 
-use super::pair::Pair;
+use super::pair::{Pair, on_pair};
 use super::{Armed, Family, SHORT, Scenario, Staged};
 use crate::StageError;
 use crate::actor::protocol::{Command, SocketOption, TcpState};
@@ -55,8 +55,7 @@ pub const KILLED: Scenario = Scenario {
     title: "data after the process was killed without unread data",
     twins: &["killed-unread", "data-after-close-time-wait"],
     open: |lab, version| {
-        let mut pair = Pair::open(lab, version)?;
-        Armed::new(move |lab| {
+        on_pair(lab, version, |lab, mut pair| {
             pair.server.kill()?;
             pair.await_server_end(lab, TcpState::FinWait2, true)?;
             let condition = "the server was killed with all read; the client wrote 50 bytes";
@@ -73,8 +72,7 @@ pub const SHUTDOWN_BOTH: Scenario = Scenario {
     family: Family::Both,
     twins: &["close-unread", "received"],
     open: |lab, version| {
-        let mut pair = Pair::open(lab, version)?;
-        Armed::new(move |lab| {
+        on_pair(lab, version, |lab, mut pair| {
             pair.server.ask(Command::ShutdownBoth(pair.at_server.id))?;
             pair.server
                 .await_state(pair.at_server, TcpState::FinWait2)?;

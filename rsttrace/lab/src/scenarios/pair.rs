@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use super::confirm;
+use super::{Armed, Staged, confirm};
 use crate::StageError;
 use crate::actor::protocol::TcpState;
 use crate::actor::{Actor, Socket};
@@ -204,6 +204,16 @@ impl From<Pair> for Vec<Actor> {
         actors.extend([pair.client, pair.server]);
         actors
     }
+}
+
+/// Provokes a reset of a connection that is opened beforehand.
+pub fn on_pair(
+    lab: &mut Lab,
+    version: IpVersion,
+    provoke: impl FnOnce(&mut Lab, Pair) -> Result<Staged, StageError> + Send + 'static,
+) -> Result<Armed, StageError> {
+    let pair = Pair::open(lab, version)?;
+    Armed::new(move |lab| provoke(lab, pair))
 }
 
 /// A request and an answer, all read and acknowledged.

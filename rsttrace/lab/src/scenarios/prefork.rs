@@ -174,7 +174,7 @@ impl Held {
         self.pair.client.send(self.pair.at_client, 120)?;
         let read = self.ask(|socket| Command::Receive(socket, 120))?;
         confirm("request", read, Answer::Number(120))?;
-        self.ask(|socket| Command::Send(socket, 300))?;
+        self.ask(|socket| Command::Send(socket, "x".repeat(300)))?;
         self.pair.client.receive(self.pair.at_client, 300)?;
         Ok(self)
     }

@@ -1,7 +1,7 @@
 //! Scenarios seen by the receiver or a router instead of the sender.
 
-use super::pair::Pair;
-use super::{Armed, Family, SHORT, Scenario, Staged, confirm};
+use super::pair::on_pair;
+use super::{Family, SHORT, Scenario, Staged, confirm};
 use crate::lab::Place;
 use crate::record::{Cause, Direction, Origin};
 use crate::truth::Truth;
@@ -13,8 +13,7 @@ pub const RECEIVED: Scenario = Scenario {
     family: Family::Both,
     twins: &["injected-exact", "injected-in-window"],
     open: |lab, version| {
-        let mut pair = Pair::open(lab, version)?;
-        Armed::new(move |lab| {
+        on_pair(lab, version, |lab, mut pair| {
             lab.capture(Place::Client)?;
             pair.server.close_with_linger_zero(pair.at_server)?;
             let seen = pair.reset_by_server(lab, Place::Client)?;
@@ -38,8 +37,7 @@ pub const FORWARDED: Scenario = Scenario {
     family: Family::Both,
     twins: &["firewall-reject-forwarded"],
     open: |lab, version| {
-        let mut pair = Pair::open(lab, version)?;
-        Armed::new(move |lab| {
+        on_pair(lab, version, |lab, mut pair| {
             lab.capture(Place::Router)?;
             pair.server.close_with_linger_zero(pair.at_server)?;
             let arrived = pair.reset_by_server(lab, Place::Router)?;

@@ -1,6 +1,6 @@
 //! Scenarios with a peer that stops answering.
 
-use super::pair::Pair;
+use super::pair::{Pair, on_pair};
 use super::{Armed, Family, SHORT, Scenario, Staged};
 use crate::StageError;
 use crate::actor::protocol::{SocketOption, TcpState};
@@ -16,8 +16,7 @@ pub const KEEPALIVE: Scenario = Scenario {
     family: Family::Both,
     twins: &["user-timeout"],
     open: |lab, version| {
-        let mut pair = Pair::open(lab, version)?;
-        Armed::new(move |lab| {
+        on_pair(lab, version, |lab, mut pair| {
             lab.firewall(Place::Client, &black_hole(&pair))?;
             lab.capture(Place::Server)?;
             pair.server.set(pair.at_server, PROBE_SOON)?;

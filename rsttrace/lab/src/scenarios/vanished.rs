@@ -1,6 +1,6 @@
 //! Resets that answer a peer whose connection no longer exists.
 
-use super::pair::Pair;
+use super::pair::{Pair, on_pair};
 use super::{Armed, Family, SHORT, Scenario, Staged};
 use crate::StageError;
 use crate::actor::protocol::TcpState;
@@ -16,10 +16,7 @@ pub const HALF_OPEN: Scenario = Scenario {
     title: "data for a connection that the server has lost, no listener",
     family: Family::Both,
     twins: &["data-after-close-time-wait", "port-closed"],
-    open: |lab, version| {
-        let pair = Pair::open(lab, version)?;
-        Armed::new(move |lab| write_to_vanished(lab, pair))
-    },
+    open: |lab, version| on_pair(lab, version, write_to_vanished),
     ..SHORT
 };
 
@@ -77,8 +74,7 @@ pub const BAD_ACK_WHILE_CONNECTING: Scenario = Scenario {
     family: Family::Both,
     twins: &["late-synack", "half-open"],
     open: |lab, version| {
-        let mut pair = Pair::open(lab, version)?;
-        Armed::new(move |lab| {
+        on_pair(lab, version, |lab, mut pair| {
             pair.client.vanish(pair.at_client)?;
             lab.capture(Place::Client)?;
             let (from, to) = (pair.at_client.local, pair.listener.local);
