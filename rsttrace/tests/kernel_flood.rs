@@ -4,14 +4,14 @@
 
 mod kernel;
 
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use kernel::{
-    FAR, FAR_TOO, Link, NEAR, NEAR_TOO, Run, connected_from, eventually, is_sent_by_the_stack,
-    private_namespace, run, set_linger_zero, sustain, syn, volley,
+    FAR, FAR_TOO, Link, NEAR, NEAR_TOO, Run, abort, await_reset, connected_from, end_unread,
+    eventually, is_sent_by_the_stack, private_namespace, run, sustain, syn, volley,
 };
 use rsttrace::kernel::{Options, Tracer};
 use rsttrace_lab::{Flags, Segment};
@@ -71,15 +71,13 @@ fn storm(link: &Link, from: Ipv4Addr, port: u16, connections: u64) {
     link.near.enter(|| {
         for number in 0..connections {
             let (client, server) = connected_from(SocketAddr::from((from, 0)), &listener);
-            let (closes, mut waits) = if number % 2 == 0 {
+            let (closes, waits) = if number % 2 == 0 {
                 (client, server)
             } else {
                 (server, client)
             };
-            set_linger_zero(&closes);
-            drop(closes);
-            let error = waits.read(&mut [0]).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+            abort(closes);
+            await_reset(&waits);
         }
     });
 }
@@ -236,23 +234,11 @@ fn floods_hide_no_reset_of_another_kind() {
 fn lose_two(listener: &TcpListener, number: u16) -> (SocketAddr, SocketAddr) {
     let client = |port| SocketAddr::from((NEAR_TOO, port));
     let (unread, aborted) = (client(20_000 + number), client(21_000 + number));
-    let (mut client, server) = connected_from(unread, listener);
-    client.write_all(b"never read").unwrap();
-    eventually("data waits", || {
-        (server.peek(&mut [0; 64]).unwrap() == 10).then_some(())
-    });
-    drop(server);
-    await_reset(client);
+    end_unread(connected_from(unread, listener));
     let (client, server) = connected_from(aborted, listener);
-    set_linger_zero(&client);
-    drop(client);
-    await_reset(server);
+    abort(client);
+    await_reset(&server);
     (unread, aborted)
-}
-
-fn await_reset(mut end: TcpStream) {
-    let error = end.read(&mut [0]).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
 }
 
 fn is_at(end: &Value, address: SocketAddr) -> bool {
@@ -420,12 +406,7 @@ fn the_rate_of_details_is_that_asked_for() {
             let text = rate.to_string();
             let staged = Run::of(&link, &["--noise", "--details", &text], || {
                 let begin = Instant::now();
-                let (stop, fired) = (AtomicBool::new(false), AtomicU64::new(0));
-                std::thread::scope(|scope| {
-                    scope.spawn(|| {
-                        link.near.enter(|| sustain(RATE, &stop, &fired, fixed));
-                    });
-                    let _stopped = StopAtEnd(&stop);
+                under_fire(&link, &[fixed], || {
                     eventually("its time", || (begin.elapsed() >= lasts).then_some(()));
                 });
                 took = begin.elapsed();

@@ -14,7 +14,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use captures::{Lab, say};
-use kernel::{Server, eventually, rsttrace, set_linger_zero};
+use kernel::{Server, abort, eventually, rsttrace};
 use rsttrace::compare::Comparison;
 use rsttrace::compare::report::{MadeBy, PathKind, ResetComparison, Toward};
 use rsttrace::record::Endpoint;
@@ -185,11 +185,6 @@ fn fits(made_by: &MadeBy, truth: Truth, path: PathKind) -> Option<bool> {
     })
 }
 
-fn reset_by(stream: TcpStream) {
-    set_linger_zero(&stream);
-    drop(stream);
-}
-
 /// Nothing is sent for a while: a part of the scene.
 fn silence() {
     std::thread::sleep(Duration::from_millis(300));
@@ -241,7 +236,7 @@ fn a_server_that_resets_behind_a_terminating_balancer_is_named() {
     let _balancer = haproxy(&lab);
     staged(&lab, |mut near, far| {
         silence();
-        reset_by(far);
+        abort(far);
         await_close(&mut near);
         near.write_all(b"late").unwrap();
         await_reset(&near);
@@ -261,7 +256,7 @@ fn a_client_that_resets_a_terminating_balancer_is_named() {
     let _balancer = haproxy(&lab);
     staged(&lab, |near, mut far| {
         silence();
-        reset_by(near);
+        abort(near);
         // A FIN or a RST: that is the balancer's choice.
         let end = far.read(&mut [0]).map_err(|error| error.kind());
         assert!(
@@ -393,7 +388,7 @@ fn a_server_that_resets_through_a_transparent_balancer_is_named() {
     lab.translate("");
     staged(&lab, |near, far| {
         silence();
-        reset_by(far);
+        abort(far);
         await_reset(&near);
     });
     TRANSLATED.check(&lab, "transparent, server resets", |_| Truth::Server);
@@ -415,7 +410,7 @@ fn a_servers_resets_with_another_ttl_are_nobody_elses() {
         lab.server.enter(|| kernel::run("nft", &[&mangle]));
         staged(&lab, |near, far| {
             silence();
-            reset_by(far);
+            abort(far);
             await_reset(&near);
         });
         Scene {
@@ -433,7 +428,7 @@ fn a_client_that_resets_through_a_transparent_balancer_is_named() {
     lab.translate("");
     staged(&lab, |near, far| {
         silence();
-        reset_by(near);
+        abort(near);
         await_reset(&far);
     });
     TRANSLATED.check(&lab, "transparent, client resets", |_| Truth::Client);
@@ -446,7 +441,7 @@ fn a_servers_reset_that_the_balancer_drops_is_still_the_servers() {
     lab.translate("");
     staged(&lab, |mut near, far| {
         lab.filter("table ip u { chain f { type filter hook forward priority 0; tcp flags & rst == rst drop; }; }");
-        reset_by(far);
+        abort(far);
         lab.await_resets_of_server(1);
         // The client goes on; each of its segments is reset again.
         near.write_all(b"still here").unwrap();

@@ -12,7 +12,7 @@ use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kernel::{Route, Server, private_namespace, rsttrace as command_with, run, set_linger_zero};
+use kernel::{Route, Server, abort, private_namespace, rsttrace as command_with, run};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rsttrace::probe::Report;
@@ -246,7 +246,7 @@ fn server(timeout: Option<Duration>, options: &'static [&'static str]) -> Value 
 fn reset_when_silent(stream: TcpStream, timeout: Duration) {
     // Not by SO_RCVTIMEO, whose timer may be late by an eighth.
     thread::sleep(timeout);
-    set_linger_zero(&stream);
+    abort(stream);
 }
 
 /// A server that loses all its connections at one moment, and accepts new ones afterwards.

@@ -32,7 +32,7 @@ pub fn await_entry(local: SocketAddr, remote: SocketAddr, meant: Entry) -> io::R
     poll(|| Ok((entry(local, remote)? == Some(meant)).then_some(())))
 }
 
-/// A counter of /proc/net/netstat or /proc/net/snmp by its name.
+/// A counter of /proc/net/netstat or /proc/net/snmp by its name, in the calling thread's namespace.
 pub fn counter(name: &str) -> io::Result<u64> {
     for file in ["netstat", "snmp"] {
         let text = fs::read_to_string(format!("/proc/thread-self/net/{file}"))?;
@@ -51,8 +51,7 @@ pub fn write_sysctl(name: &str, value: &str) -> io::Result<String> {
     Ok(before)
 }
 
-/// A counter in the text of /proc/net/netstat or /proc/net/snmp.
-pub fn find_counter(text: &str, name: &str) -> Option<u64> {
+fn find_counter(text: &str, name: &str) -> Option<u64> {
     let lines: Vec<&str> = text.lines().collect();
     lines.chunks_exact(2).find_map(|pair| {
         let column = pair[0].split_whitespace().position(|word| word == name)?;

@@ -22,7 +22,7 @@ mod wait;
 pub use actor::{ActorArgs, SUBCOMMAND, actor_main};
 pub use capture::Capture;
 pub use error::StageError;
-pub use kernel_state::find_counter;
+pub use kernel_state::counter;
 pub use lab::{IpVersion, Lab, Place, View};
 pub use link::Link;
 pub use namespace::Namespace;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
@@ -128,7 +128,12 @@ pub struct End<'a> {
 
 /// Runs `work` on a thread in the network namespace of a process.
 pub fn enter_that_of<T: Send>(pid: u32, work: impl FnOnce() -> T + Send) -> io::Result<T> {
-    enter(&File::open(path_of(pid))?, work)
+    enter_at(&path_of(pid), work)
+}
+
+/// Runs `work` on a thread in the network namespace that this file leads to.
+pub fn enter_at<T: Send>(path: &Path, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    enter(&File::open(path)?, work)
 }
 
 /// Inode number of the calling thread's network namespace.

@@ -13,10 +13,11 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::socket::LinkAddr;
+use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
+use pcap_file::{DataLink, TsResolution};
 use socket2::{Socket, Type};
 
-use super::capture;
+use super::capture::{self, Packet};
 use super::error::StageError;
 use super::lab::{Lab, Place};
 
@@ -71,14 +72,20 @@ pub fn file_name(place: Place) -> String {
 
 struct Tap {
     socket: Socket,
-    file: BufWriter<File>,
+    file: PcapWriter<BufWriter<File>>,
 }
 
 impl Tap {
     /// In the calling thread's namespace.
     fn open(file: &Path) -> io::Result<Self> {
-        let mut file = BufWriter::new(File::create(file)?);
-        file.write_all(&file_header())?;
+        let header = PcapHeader {
+            snaplen: (SNAPLEN + COOKED) as u32,
+            datalink: DataLink::LINUX_SLL2,
+            ts_resolution: TsResolution::NanoSecond,
+            ..PcapHeader::default()
+        };
+        let file = BufWriter::new(File::create(file)?);
+        let file = PcapWriter::with_header(file, header).map_err(io::Error::other)?;
         let socket = capture::open(Type::DGRAM)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         Ok(Self { socket, file })
@@ -86,80 +93,47 @@ impl Tap {
 
     fn run(mut self, enough: &AtomicBool) -> io::Result<()> {
         loop {
-            // Asked before reading: what came until then is in the queue.
+            // Read before the socket: packets that came until then are in its queue.
             let last = enough.load(Ordering::Acquire);
-            match self.packet() {
-                Ok(()) => {}
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) if last => return self.file.flush(),
-                Err(Errno::EAGAIN) => self.file.flush()?,
+            let mut bytes = [0; SNAPLEN];
+            match capture::receive(self.socket.as_fd(), &mut bytes) {
+                Ok(packet) => self.write(&packet, &bytes)?,
+                Err(Errno::EAGAIN) if last => return self.file.into_writer().flush(),
+                Err(Errno::EINTR | Errno::EAGAIN) => {}
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    /// Writes the next packet to the file.
-    fn packet(&mut self) -> nix::Result<()> {
-        let mut bytes = [0_u8; SNAPLEN];
-        let packet = capture::receive(self.socket.as_fd(), &mut bytes)?;
+    /// Writes a packet to the file, with a Linux cooked capture v2 header.
+    fn write(&mut self, packet: &Packet, bytes: &[u8]) -> io::Result<()> {
         let (Some(time), Some(from)) = (packet.time, packet.link) else {
             return Ok(());
         };
-        let length = packet.length;
-        let is_loopback = from.hatype() == libc::ARPHRD_LOOPBACK;
         // libpcap, too, takes a packet of the loopback device once, when it comes in.
+        let is_loopback = from.hatype() == libc::ARPHRD_LOOPBACK;
         if is_loopback && from.pkttype() == libc::PACKET_OUTGOING {
             return Ok(());
         }
-        let kept = bytes.get(..length).unwrap_or(&bytes);
-        let written = self.write(time, &from, length, kept);
-        written.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
-    }
-
-    fn write(
-        &mut self,
-        time: Duration,
-        from: &LinkAddr,
-        length: usize,
-        kept: &[u8],
-    ) -> io::Result<()> {
-        let seconds = u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
-        let number = |length: usize| u32::try_from(length + COOKED).unwrap_or(u32::MAX);
-        for word in [
-            seconds,
-            time.subsec_nanos(),
-            number(kept.len()),
-            number(length),
-        ] {
-            self.file.write_all(&word.to_le_bytes())?;
-        }
-        // Linux cooked capture v2 (LINKTYPE_LINUX_SLL2).
-        self.file.write_all(&from.protocol().to_ne_bytes())?;
-        self.file.write_all(&[0; 2])?;
         let interface = u32::try_from(from.ifindex()).unwrap_or_default();
-        self.file.write_all(&interface.to_be_bytes())?;
-        self.file.write_all(&from.hatype().to_be_bytes())?;
-        self.file.write_all(&[from.pkttype(), 6])?;
-        self.file.write_all(&from.addr().unwrap_or_default())?;
-        self.file.write_all(&[0; 2])?;
-        self.file.write_all(kept)
+        let mut data = Vec::with_capacity(COOKED + SNAPLEN);
+        data.extend(from.protocol().to_ne_bytes());
+        data.extend([0; 2]);
+        data.extend(interface.to_be_bytes());
+        data.extend(from.hatype().to_be_bytes());
+        data.extend([from.pkttype(), 6]);
+        data.extend(from.addr().unwrap_or_default());
+        data.extend([0; 2]);
+        data.extend(bytes.get(..packet.length).unwrap_or(bytes));
+        let length = u32::try_from(packet.length + COOKED).unwrap_or(u32::MAX);
+        let written = self
+            .file
+            .write_packet(&PcapPacket::new_owned(time, length, data));
+        written.map(drop).map_err(io::Error::other)
     }
 }
 
-/// pcap with nanoseconds, little-endian.
-fn file_header() -> Vec<u8> {
-    let mut header = Vec::with_capacity(24);
-    header.extend_from_slice(&0xa1b2_3c4d_u32.to_le_bytes());
-    header.extend_from_slice(&2_u16.to_le_bytes());
-    header.extend_from_slice(&4_u16.to_le_bytes());
-    header.extend_from_slice(&[0; 8]);
-    header.extend_from_slice(&(SNAPLEN as u32 + COOKED as u32).to_le_bytes());
-    header.extend_from_slice(&LINKTYPE_LINUX_SLL2.to_le_bytes());
-    header
-}
-
-const LINKTYPE_LINUX_SLL2: u32 = 276;
-/// Bytes of such a link-layer header.
+/// Bytes of the cooked header.
 const COOKED: usize = 20;
 /// Headers, with options and a tunnel around them.
 const SNAPLEN: usize = 128;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{Ended, KernelTotal, Link, out_resets_by_namespace};
+use super::{Ended, KernelTotal, Link, Watch, out_resets_by_namespace};
 
 /// Causes that no reset of the TCP stack may get.
 const NEVER: [&str; 3] = ["firewall_reject", "raw_socket", "blind_attempt"];
@@ -23,10 +23,15 @@ pub struct Run {
 impl Run {
     /// Stages resets of a link under `rsttrace watch` with these arguments.
     pub fn of(link: &Link, arguments: &[&str], stage: impl FnOnce()) -> Self {
+        Self::with(link, arguments, |_| stage())
+    }
+
+    /// The same, where the staging disturbs the tracer.
+    pub fn with(link: &Link, arguments: &[&str], stage: impl FnOnce(&Watch)) -> Self {
         let ours = link.inodes();
         let before = out_resets_by_namespace();
         let watch = link.watch(arguments);
-        stage();
+        stage(&watch);
         let ended = watch.end(Signal::SIGINT);
         let after = out_resets_by_namespace();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -64,6 +69,12 @@ impl Run {
     /// The kernel's, of all resets on this machine.
     pub fn total(&self) -> KernelTotal {
         self.ended.total("sent")
+    }
+
+    /// Whether neither the kernel's counts nor a record show a reset of anybody else.
+    pub fn is_alone(&self) -> bool {
+        let all = self.ended.values().count();
+        self.alone && self.records().count() + self.sums().count() == all
     }
 
     /// Every reset has either a record or is in a sum, once. Returns the number of each.

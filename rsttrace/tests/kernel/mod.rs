@@ -24,8 +24,8 @@ pub use namespace::{
 };
 pub use server::{Server, Started, tcp_table};
 pub use traffic::{
-    await_refusal, close_with_linger_zero, close_with_unread_data, closed_port, connected_pair,
-    set_linger_zero,
+    abort, await_refusal, await_reset, close_with_linger_zero, close_with_unread_data, closed_port,
+    connected_pair, end_unread,
 };
 pub use watch::{Ended, KernelTotal, Watch, rsttrace};
 

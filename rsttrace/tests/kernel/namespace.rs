@@ -1,14 +1,14 @@
 //! Network namespaces of the tests: those of the lab, where a failure fails the test.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::collections::btree_map::Entry;
+use std::fs;
 use std::ops::Deref;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-use nix::sched::{CloneFlags, setns};
-use rsttrace_lab::find_counter;
+use rsttrace_lab::counter;
 use rsttrace_lab::namespace::{self, End};
 
 /// Runs `test` on a thread in a new namespace. What the thread starts is in there, too.
@@ -123,48 +123,25 @@ pub fn connect(here: (&Namespace, &str, &str), there: (&Namespace, &str, &str)) 
     rsttrace_lab::Namespace::connect(ends).unwrap();
 }
 
-/// TcpOutRsts, the kernel's own count of sent resets, of each namespace that a task or /run/netns holds.
+/// TcpOutRsts, the kernel's own count of sent resets, of each namespace that a process or /run/netns holds.
 pub fn out_resets_by_namespace() -> BTreeMap<u32, u64> {
+    let processes = directory("/proc").map(|process| process.join("ns/net"));
     let mut found = BTreeMap::new();
-    let tasks = directory("/proc")
-        .into_iter()
-        .flat_map(|process| directory(process.join("task")));
-    for task in tasks {
-        let Some(inode) = inode(&task.join("ns/net")) else {
+    for path in processes.chain(directory("/run/netns")) {
+        // A process may end at any time, and not every entry of /proc is one.
+        let Ok(file) = fs::metadata(&path) else {
             continue;
         };
-        if found.contains_key(&inode) {
-            continue;
-        }
-        if let Some(count) = out_resets(&task.join("net/snmp")) {
-            found.insert(inode, count);
-        }
-    }
-    for named in directory("/run/netns") {
-        let Some(inode) = inode(&named) else { continue };
-        if found.contains_key(&inode) {
-            continue;
-        }
-        let visit = std::thread::spawn(move || {
-            setns(File::open(named).ok()?, CloneFlags::CLONE_NEWNET).ok()?;
-            out_resets(Path::new("/proc/thread-self/net/snmp"))
-        });
-        if let Some(count) = visit.join().unwrap() {
-            found.insert(inode, count);
+        if let Entry::Vacant(new) = found.entry(file.ino() as u32)
+            && let Ok(Ok(count)) = namespace::enter_at(&path, || counter("OutRsts"))
+        {
+            new.insert(count);
         }
     }
     found
 }
 
-fn directory(path: impl AsRef<Path>) -> Vec<PathBuf> {
+fn directory(path: &str) -> impl Iterator<Item = PathBuf> {
     let entries = fs::read_dir(path).into_iter().flatten();
-    entries.flatten().map(|entry| entry.path()).collect()
-}
-
-fn inode(path: &Path) -> Option<u32> {
-    fs::metadata(path).ok()?.ino().try_into().ok()
-}
-
-fn out_resets(snmp: &Path) -> Option<u64> {
-    find_counter(&fs::read_to_string(snmp).ok()?, "OutRsts")
+    entries.flatten().map(|entry| entry.path())
 }

@@ -21,7 +21,7 @@ pub const DEPLOY_RESTART: Scenario = Scenario {
     twins: &["failover-burst", "killed-unread"],
     open: |lab, version| {
         let flock = Flock::open(lab, 50, version)?;
-        connect_in_turn(flock, Instant::now(), UNREAD, |flock, due| {
+        flock.grow_in_turn(UNREAD, |flock, due| {
             Armed::due(due, move |lab| restart(lab, flock))
         })
     },
@@ -35,7 +35,7 @@ pub const GRACEFUL_RESTART: Scenario = Scenario {
     twins: &["haproxy-timeout-client", "deploy-restart"],
     open: |lab, version| {
         let flock = Flock::open(lab, 54, version)?;
-        connect_in_turn(flock, Instant::now(), 0, |mut flock, due| {
+        flock.grow_in_turn(0, |mut flock, due| {
             Armed::step_due(due, move |_| {
                 flock.server.exit(0)?;
                 let later = Instant::now() + Duration::from_millis(500);
@@ -62,27 +62,6 @@ fn write_after_restart(lab: &mut Lab, mut flock: Flock) -> Result<Staged, StageE
         truths.extend([received, sent]);
     }
     Staged::passive(truths, flock)
-}
-
-/// Connections that begin one after the other, each with so many bytes that the server does not read; then more.
-fn connect_in_turn(
-    mut flock: Flock,
-    due: Instant,
-    unread: usize,
-    then: impl FnOnce(Flock, Instant) -> Result<Armed, StageError> + Send + 'static,
-) -> Result<Armed, StageError> {
-    Armed::step_due(due, move |_| {
-        let flow = flock.grow()?;
-        if unread > 0 {
-            flock.client.send(flow.at_client, unread)?;
-            flock.server.await_unread(flow.at_server, unread)?;
-        }
-        let next = Instant::now() + APART;
-        if flock.flows.len() < CONNECTIONS {
-            return connect_in_turn(flock, next, unread, then);
-        }
-        then(flock, next)
-    })
 }
 
 fn restart(lab: &mut Lab, mut flock: Flock) -> Result<Staged, StageError> {
@@ -203,8 +182,5 @@ pub const BUSY_PROCESS: Scenario = Scenario {
     ..LONG
 };
 
-const CONNECTIONS: usize = 8;
 const UNREAD: usize = 100;
-/// How much longer each connection has been silent than the next.
-const APART: Duration = Duration::from_millis(400);
 const SOON: Duration = Duration::from_millis(20);

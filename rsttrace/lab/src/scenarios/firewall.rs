@@ -4,7 +4,7 @@ use super::handshake::be_refused;
 use super::pair::on_pair;
 use super::{Armed, Family, SHORT, Scenario, Staged, confirm};
 use crate::lab::Place;
-use crate::net::nft::{FlagMatch, Hook, Port, Rule, Verdict};
+use crate::net::nft::{Hook, Port, Rule, Verdict};
 use crate::record::{Cause, Origin};
 use crate::segment::Flags;
 use crate::truth::Hidden;
@@ -21,7 +21,7 @@ pub const REJECT_SYN: Scenario = Scenario {
         let mut client = lab.actor(Place::Client, "rt-client")?;
         let listener = server.listen(lab.service(version), 8)?;
         Armed::new(move |lab| {
-            let rule = reject(Hook::Input, listener.local.port(), None);
+            let rule = reject(Hook::Input, listener.local.port());
             lab.firewall(Place::Server, &[rule])?;
             lab.capture(Place::Server)?;
             let [sent, received] = be_refused(
@@ -46,7 +46,7 @@ pub const REJECT_ESTABLISHED: Scenario = Scenario {
     twins: &["raw-socket", "data-after-shutdown"],
     open: |lab, version| {
         on_pair(lab, version, |lab, mut pair| {
-            let rule = reject(Hook::Input, pair.listener.local.port(), Some(Flags::SYN));
+            let rule = reject(Hook::Input, pair.listener.local.port()).flags(Flags::SYN, Flags(0));
             lab.firewall(Place::Server, &[rule])?;
             lab.capture(Place::Server)?;
             pair.client.send(pair.at_client, 50)?;
@@ -76,7 +76,7 @@ pub const REJECT_FORWARDED: Scenario = Scenario {
         let mut client = lab.actor(Place::Client, "rt-client")?;
         let listener = server.listen(lab.service(version), 8)?;
         Armed::new(move |lab| {
-            let rule = reject(Hook::Forward, listener.local.port(), None);
+            let rule = reject(Hook::Forward, listener.local.port());
             lab.firewall(Place::Router, &[rule])?;
             lab.capture(Place::Router)?;
             let [sent, _] = be_refused(
@@ -94,17 +94,7 @@ pub const REJECT_FORWARDED: Scenario = Scenario {
     ..SHORT
 };
 
-/// Rejects segments to a port; with `unless`, only those without these bits.
-fn reject(hook: Hook, port: u16, unless: Option<Flags>) -> Rule {
-    let flags = unless.map(|mask| FlagMatch {
-        mask,
-        value: Flags(0),
-    });
-    Rule {
-        hook,
-        port: Port::Destination(port),
-        flags,
-        only: None,
-        verdict: Verdict::Reject,
-    }
+/// Rejects segments to a port.
+fn reject(hook: Hook, port: u16) -> Rule {
+    Rule::new(hook, Port::Destination(port), Verdict::Reject)
 }

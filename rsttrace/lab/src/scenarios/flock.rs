@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use super::Armed;
 use super::pair::talk;
 use super::site::direct;
 use crate::StageError;
@@ -77,6 +78,35 @@ impl Flock {
         };
         self.flows.push(flow);
         Ok(flow)
+    }
+
+    /// Opens 8 connections, each 400 ms after the one before and with so many bytes that the server does not read; then more.
+    pub fn grow_in_turn(
+        self,
+        unread: usize,
+        then: impl FnOnce(Self, Instant) -> Result<Armed, StageError> + Send + 'static,
+    ) -> Result<Armed, StageError> {
+        self.grow_from(Instant::now(), unread, then)
+    }
+
+    fn grow_from(
+        mut self,
+        due: Instant,
+        unread: usize,
+        then: impl FnOnce(Self, Instant) -> Result<Armed, StageError> + Send + 'static,
+    ) -> Result<Armed, StageError> {
+        Armed::step_due(due, move |_| {
+            let flow = self.grow()?;
+            if unread > 0 {
+                self.client.send(flow.at_client, unread)?;
+                self.server.await_unread(flow.at_server, unread)?;
+            }
+            let next = Instant::now() + Duration::from_millis(400);
+            if self.flows.len() < 8 {
+                return self.grow_from(next, unread, then);
+            }
+            then(self, next)
+        })
     }
 
     /// RSTs that both ends of a connection will take for the other's.

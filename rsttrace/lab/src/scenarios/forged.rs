@@ -172,39 +172,32 @@ pub const FAILOVER: Scenario = Scenario {
     open: |lab, version| {
         let flock = Flock::open(lab, 34, version)?;
         let device = lab.actor(Place::Router, "rt-box")?;
-        open_one_more(flock, device, Instant::now())
+        flock.grow_in_turn(0, |flock, due| reset_all(flock, device, due))
     },
     ..LONG
 };
 
-fn open_one_more(mut flock: Flock, mut device: Actor, due: Instant) -> Result<Armed, StageError> {
-    Armed::step_due(due, move |_| {
-        flock.grow()?;
-        let next = Instant::now() + APART;
-        if flock.flows.len() < BURST {
-            return open_one_more(flock, device, next);
+fn reset_all(mut flock: Flock, mut device: Actor, due: Instant) -> Result<Armed, StageError> {
+    Armed::due(due, move |lab| {
+        let mut segments = Vec::new();
+        for flow in flock.flows.clone() {
+            let [to_client, _] = flock.forge(flow, FROM_ROUTER)?;
+            segments.push(to_client);
         }
-        Armed::due(next, move |lab| {
-            let mut segments = Vec::new();
-            for flow in flock.flows.clone() {
-                let [to_client, _] = flock.forge(flow, FROM_ROUTER)?;
-                segments.push(to_client);
-            }
-            inject_later(&mut device, segments, Duration::ZERO)?;
-            let mut truths = Vec::new();
-            for flow in flock.flows.clone() {
-                let seen = flock.reset_to_client(flow)?;
-                confirm("TTL of the RST", seen.ttl, FROM_ROUTER.ttl)?;
-                let error = flock.client.confirm_error(flow.at_client, "ECONNRESET")?;
-                // Its process, which knows nothing of it, may end without another reset.
-                flock.server_vanishes(flow)?;
-                let truth = flock
-                    .client_lost(lab, &seen, Origin::Middlebox, Cause::NotFromPeer)
-                    .because("the router reset 8 connections at once, silent for 0.4 s to 3.2 s; the server knows nothing of it");
-                truths.push(truth.hidden(Hidden::RawSocket).peer_saw(error));
-            }
-            staged(truths, flock, device)
-        })
+        inject_later(&mut device, segments, Duration::ZERO)?;
+        let mut truths = Vec::new();
+        for flow in flock.flows.clone() {
+            let seen = flock.reset_to_client(flow)?;
+            confirm("TTL of the RST", seen.ttl, FROM_ROUTER.ttl)?;
+            let error = flock.client.confirm_error(flow.at_client, "ECONNRESET")?;
+            // Its process, which knows nothing of it, may end without another reset.
+            flock.server_vanishes(flow)?;
+            let truth = flock
+                .client_lost(lab, &seen, Origin::Middlebox, Cause::NotFromPeer)
+                .because("the router reset 8 connections at once, silent for 0.4 s to 3.2 s; the server knows nothing of it");
+            truths.push(truth.hidden(Hidden::RawSocket).peer_saw(error));
+        }
+        staged(truths, flock, device)
     })
 }
 
@@ -280,9 +273,6 @@ const FROM_PEER: Look = Look {
 const LESSONS: usize = 6;
 /// Between the instants of these.
 const BETWEEN: Duration = Duration::from_millis(1200);
-const BURST: usize = 8;
-/// How much longer each connection of the burst has been silent than the next.
-const APART: Duration = Duration::from_millis(400);
 const PEER_TALKS_AFTER: Duration = Duration::from_millis(20);
 /// For timers that are a little late.
 const SLACK: Duration = Duration::from_millis(200);

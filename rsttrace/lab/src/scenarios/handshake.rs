@@ -7,7 +7,7 @@ use crate::StageError;
 use crate::actor::Actor;
 use crate::actor::protocol::{Command, TcpState};
 use crate::lab::{IpVersion, Lab, Place};
-use crate::net::nft::{FlagMatch, Hook, Port, Rule, Verdict};
+use crate::net::nft::{Hook, Port, Rule, Verdict};
 use crate::record::{Cause, Origin, Role};
 use crate::segment::{Flags, Segment};
 use crate::truth::Truth;
@@ -106,13 +106,8 @@ fn open_late_synack(lab: &mut Lab, version: IpVersion) -> Result<Armed, StageErr
     let mut client = lab.actor(Place::Client, "rt-client")?;
     let listener = server.listen(lab.service(version), 8)?;
     Armed::new(move |lab| {
-        let hold = Rule {
-            hook: Hook::Output,
-            port: Port::Source(listener.local.port()),
-            flags: None,
-            only: None,
-            verdict: Verdict::Drop,
-        };
+        let port = Port::Source(listener.local.port());
+        let hold = Rule::new(Hook::Output, port, Verdict::Drop);
         lab.firewall(Place::Server, &[hold])?;
         let socket = client.start_connect(None, listener.local)?;
         await_server_entry(lab, listener.local, socket.local, TcpState::SynReceived)?;
@@ -153,16 +148,8 @@ fn open_accept_overflow(lab: &mut Lab, version: IpVersion) -> Result<Armed, Stag
     Armed::new(move |lab| {
         lab.sysctl(Place::Server, "ipv4/tcp_abort_on_overflow", "1")?;
         // Two more pass the SYN while there is still room; their last ACKs are held back.
-        let hold = Rule {
-            hook: Hook::Output,
-            port: Port::Destination(listener.local.port()),
-            flags: Some(FlagMatch {
-                mask: Flags::SYN_ACK,
-                value: Flags::ACK,
-            }),
-            only: None,
-            verdict: Verdict::Drop,
-        };
+        let port = Port::Destination(listener.local.port());
+        let hold = Rule::new(Hook::Output, port, Verdict::Drop).flags(Flags::SYN_ACK, Flags::ACK);
         lab.firewall(Place::Client, &[hold])?;
         let third = client.connect(None, listener.local)?;
         let fourth = client.connect(None, listener.local)?;

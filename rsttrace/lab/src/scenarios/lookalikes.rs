@@ -207,16 +207,9 @@ fn open_reordered(lab: &mut Lab, version: IpVersion) -> Result<Armed, StageError
     // Without it the second piece would wait for the first one's acknowledgement.
     let mut flock = Flock::open_with(lab, 46, version, &[SocketOption::NoDelay])?;
     let flow = flock.grow()?;
-    lab.firewall_to_stay(
-        Place::Router,
-        &[Rule {
-            hook: Hook::Forward,
-            port: Port::Source(flow.at_server.local.port()),
-            flags: None,
-            only: Some(Only::Length(HEADERS + LOST)),
-            verdict: Verdict::Drop,
-        }],
-    )?;
+    let port = Port::Source(flow.at_server.local.port());
+    let lose = Rule::new(Hook::Forward, port, Verdict::Drop).only(Only::Length(HEADERS + LOST));
+    lab.firewall_to_stay(Place::Router, &[lose])?;
     Armed::new(move |lab| {
         let expected = flock.client.sequence(flow.at_client)?.receive;
         flock.server.send(flow.at_server, usize::from(LOST))?;

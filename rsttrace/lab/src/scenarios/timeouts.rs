@@ -75,16 +75,9 @@ fn open_user_timeout(lab: &mut Lab, version: IpVersion) -> Result<Armed, StageEr
 /// Nothing of this connection reaches or leaves the client.
 pub(super) fn black_hole(pair: &Pair) -> [Rule; 2] {
     let port = pair.listener.local.port();
-    let rule = |hook, port| Rule {
-        hook,
-        port,
-        flags: None,
-        only: None,
-        verdict: Verdict::Drop,
-    };
     [
-        rule(Hook::Input, Port::Source(port)),
-        rule(Hook::Output, Port::Destination(port)),
+        Rule::new(Hook::Input, Port::Source(port), Verdict::Drop),
+        Rule::new(Hook::Output, Port::Destination(port), Verdict::Drop),
     ]
 }
 

@@ -117,21 +117,12 @@ fn open(lab: &mut Lab, site: u8, rejects: bool) -> Result<Translated, StageError
     let port = lab.port();
     let front = SocketAddrV4::new(site.front, port);
     let service = SocketAddrV4::new(site.server, port);
-    let mut rules = vec![Rule {
-        hook: Hook::Redirect,
-        port: Port::Destination(port),
-        flags: None,
-        only: Some(Only::To(site.front)),
-        verdict: Verdict::Redirect(service),
-    }];
+    let redirect = Verdict::Redirect(service);
+    let redirect = Rule::new(Hook::Redirect, Port::Destination(port), redirect);
+    let mut rules = vec![redirect.only(Only::To(site.front))];
     if rejects {
-        rules.push(Rule {
-            hook: Hook::Forward,
-            port: Port::Source(port),
-            flags: None,
-            only: Some(Only::Invalid),
-            verdict: Verdict::Reject,
-        });
+        let reject = Rule::new(Hook::Forward, Port::Source(port), Verdict::Reject);
+        rules.push(reject.only(Only::Invalid));
     }
     lab.firewall_to_stay(Place::Router, &rules)?;
     Translated::open(lab, site, front, service)
