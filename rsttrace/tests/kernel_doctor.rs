@@ -127,7 +127,7 @@ fn settings_that_contradict_each_other_are_wrong_and_those_that_fit_are_not() {
 
 #[test]
 #[ignore = "needs root"]
-fn sockets_without_keepalive_are_told_with_their_process_until_they_have_it() {
+fn sockets_without_keepalive_are_listed_with_their_process_until_they_have_it() {
     private_namespace(|| {
         set("ipv4/tcp_keepalive_time", 120);
         let connection = Connection::open();
@@ -189,7 +189,7 @@ fn nginx(listen: &str) -> Server {
 
 #[test]
 #[ignore = "needs root"]
-fn nginx_is_told_its_own_setting_and_with_it_nothing_more() {
+fn nginx_gets_advice_in_its_own_words_and_with_it_no_more() {
     private_namespace(|| {
         let kind = "listener_without_keepalive";
         let without = nginx("8080");

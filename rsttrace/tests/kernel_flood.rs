@@ -148,7 +148,7 @@ fn under_fire(link: &Link, floods: &[fn(u32) -> Segment], act: impl FnOnce()) {
             let stop = &stop;
             scope.spawn(move || link.near.enter(|| sustain(RATE, stop, fired, flood)));
         }
-        // However this ends, the floods have to, or nobody would come back from here.
+        // The floods have to end also after a panic, or the scope would wait for them.
         let stopped = StopAtEnd(&stop);
         eventually("floods", || {
             let all = fired

@@ -65,7 +65,7 @@ fn resets(direction: &str, origin: &str, cause: &str, severity: &str) -> String 
     )
 }
 
-/// Everything on this host is counted, so also what other programs do meanwhile: the records tell.
+/// Everything on this host is counted, also resets of other programs: the records show those, too.
 fn resets_of_records(ended: &Ended) -> Metrics {
     let mut metrics = Metrics::new();
     for record in ended.records() {

@@ -1,7 +1,7 @@
 //! Captures of client, balancer and server together name who sent each reset, and why they disagree.
 //!
 //! Real balancers in namespaces, `tcpdump` at every place, at one interface and at all of them. Each scene is judged from
-//! several sets of its captures: whatever is missing, nobody may be blamed who did not do it.
+//! several sets of its captures: whichever are missing, no wrong sender may be named.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
@@ -49,7 +49,7 @@ struct Scene {
     path: PathKind,
     /// Without the client's capture the sender cannot be distinguished from the client: its resets look the same.
     needs_client: bool,
-    /// Whether the sender can be determined at all: otherwise nobody may be named wrongly.
+    /// Whether the sender can be determined at all: otherwise no wrong one may be named.
     named: bool,
 }
 
@@ -67,7 +67,7 @@ const TRANSLATED: Scene = Scene {
 /// Who made the resets toward the server, and toward the client, of a leg.
 type Truths = fn(&ResetComparison) -> Truth;
 
-/// Sets of captures, and whether everybody must be named with it: else nobody may be named wrongly.
+/// Sets of captures, and whether each sender must be named with it: otherwise no wrong one may be named.
 const SETS: [(&[&str], bool); 8] = [
     (&["client", "balancer", "server"], true),
     (&["server", "client", "balancer"], true),
@@ -478,8 +478,8 @@ fn a_forger_between_the_captures_is_placed_there() {
 
 #[test]
 #[ignore = "needs root"]
-fn words_that_are_said_once_are_said_once() {
-    // The lab itself: nothing is reset where nobody resets.
+fn without_a_reset_nothing_is_found() {
+    // A check of the lab itself.
     let lab = Lab::new(true);
     lab.translate("");
     staged(&lab, |mut near, mut far| say(&mut near, &mut far, b"done"));

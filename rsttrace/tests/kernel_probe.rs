@@ -226,7 +226,7 @@ fn nginx() -> Value {
     })
 }
 
-/// A server that resets connections that were silent for so long, or never.
+/// A server that resets connections after this idle time, or never.
 fn server(timeout: Option<Duration>, options: &'static [&'static str]) -> Value {
     private_namespace(move || {
         let listener = TcpListener::bind("127.0.0.1:8090").unwrap();
@@ -242,7 +242,7 @@ fn server(timeout: Option<Duration>, options: &'static [&'static str]) -> Value 
     })
 }
 
-/// Resets the connection when nothing was said for so long.
+/// Resets the connection after this idle time.
 fn reset_when_silent(stream: TcpStream, timeout: Duration) {
     // Not by SO_RCVTIMEO, whose timer may be late by an eighth.
     thread::sleep(timeout);
@@ -326,7 +326,7 @@ fn a_server_of_this_process_is_probed_without_any_rights() {
 }
 
 #[test]
-fn a_server_that_turns_connections_away_is_told_as_such() {
+fn a_server_that_turns_connections_away_is_reported_as_such() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     thread::spawn(move || listener.incoming().for_each(drop));

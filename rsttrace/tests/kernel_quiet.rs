@@ -144,24 +144,24 @@ impl Drop for Named {
     }
 }
 
-/// Waits until it is told of namespaces by the kernel. Where many processes are made it is not; the promise holds there, too, and
-/// then that is the reason.
+/// Waits until the tracer gets notifications of namespaces. It switches them off while many processes are created; the promise
+/// holds then, too.
 fn settle(watch: &Watch) {
     let descriptors = PathBuf::from(format!("/proc/{}/fd", watch.pid()));
     let begin = Instant::now();
-    let is_told = || {
+    let is_notified = || {
         let links = fs::read_dir(&descriptors).unwrap().flatten();
         let mut links = links.filter_map(|link| fs::read_link(link.path()).ok());
         links.any(|link| link.to_string_lossy().contains("perf_event"))
     };
     let before = forks();
-    while !is_told() {
+    while !is_notified() {
         let elapsed = begin.elapsed();
         if elapsed > LIMIT / 3 {
             let rate = (forks() - before) as f64 / elapsed.as_secs_f64();
             assert!(
                 rate > MANY_FORKS,
-                "not told of namespaces, with {rate:.1} processes a second made"
+                "no notifications of namespaces, with {rate:.1} processes a second made"
             );
             println!("{rate:.1} processes a second are made: it looks for namespaces by itself");
             return;

@@ -84,7 +84,7 @@ fn a_replay_prints_what_the_watch_printed() {
         assert!(!totals(&stderr).is_empty(), "{stderr}");
         assert_eq!(totals(&stderr), totals(&ended.stderr));
 
-        // From a pipe, with other filters, as nobody in particular.
+        // From a pipe, with other filters.
         let mut child = rsttrace(&["replay", "-", "-o", "json", "--cause", "linger_zero"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -183,7 +183,7 @@ fn a_killed_recorder_loses_its_last_second() {
 
 #[test]
 #[ignore = "needs root"]
-fn record_prints_no_record_and_tells_what_it_wrote() {
+fn record_prints_no_record_and_says_what_it_wrote() {
     private_namespace(|| {
         let (_folder, file) = place();
         let inode = netns_inode().to_string();
@@ -191,7 +191,7 @@ fn record_prints_no_record_and_tells_what_it_wrote() {
         let recorder = Watch::spawn(command.arg(&file));
         recorder.await_classifiers("lo");
         stage();
-        // It prints nothing that could be waited for; the file tells.
+        // It prints nothing that could be waited for, so the file is read.
         let json = ["-o", "json", "--noise", "--netns", &inode];
         eventually("all resets in the file", || {
             let replayed = String::from_utf8(replay(&json, &file).stdout).unwrap();

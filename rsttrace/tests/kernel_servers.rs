@@ -86,7 +86,7 @@ listen impatient
 /// Where the servers in Python listen.
 const SCRIPT: u16 = 8070;
 
-/// Whoever has a connection tells its pid and that of the process whose listener it came from, then does as it is told.
+/// The process that has a connection sends its pid and that of the process whose listener it came from, then does what it receives.
 const WORKERS: &str = r#"
 import os, signal, socket, sys, time
 
@@ -393,7 +393,7 @@ fn nginx_is_named(watch: &Watch, nginx: &Server) {
     assert_process(&received, own);
 }
 
-/// A connection whose holder has said who it is and does as it was told.
+/// A connection, the pid of its holder and that of its listener's process. The holder does what it was sent.
 fn served(told: &[u8]) -> (TcpStream, u32, u32) {
     let mut stream = client(SCRIPT);
     let mut line = String::new();
@@ -539,13 +539,13 @@ fn workers_with_a_common_listener_are_named() {
 
 #[test]
 #[ignore = "needs root"]
-fn listeners_with_a_common_port_are_told_apart() {
+fn listeners_with_a_common_port_are_distinguished() {
     with_workers("reuseport");
 }
 
 #[test]
 #[ignore = "needs root"]
-fn whoever_was_handed_a_connection_is_named() {
+fn the_process_that_was_handed_a_connection_is_named() {
     with_workers("hand_on");
 }
 

@@ -179,7 +179,7 @@ fn filters_choose_while_it_runs() {
         }
         let client = close_with_linger_zero(&listener);
         await_refusal(closed_port(9));
-        // Last, so that whoever sees this has seen the others.
+        // Last: a tracer that has seen this has seen the others.
         let bash = Command::new("bash")
             .args(["-c", "exec 3<>/dev/tcp/127.0.0.1/10"])
             .stderr(Stdio::null())

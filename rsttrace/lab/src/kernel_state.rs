@@ -13,7 +13,7 @@ use crate::wait::poll;
 pub struct Entry {
     /// The kernel's number of the state; a TIME_WAIT minisock that stands for FIN_WAIT2 shows that.
     pub state: u8,
-    /// Whether the connection is a TIME_WAIT minisock, whatever its state says.
+    /// Whether the connection is a TIME_WAIT minisock, whatever its state is.
     pub minisock: bool,
 }
 

@@ -556,7 +556,7 @@ const NO_NFTABLES: [&str; 5] = [
     "EINVAL",
     "EAFNOSUPPORT",
 ];
-/// What tc says without the module, of different ages.
+/// Errors of tc without the module, in different versions.
 const NO_NETEM: [&str; 2] = ["qdisc kind is unknown", "No such file or directory"];
 /// How long segments may go on arriving.
 const QUIET_LIMIT: Duration = Duration::from_secs(10);

@@ -2,7 +2,7 @@
 //!
 //! A [`Lab`] holds three private network namespaces: client, router, server. A [`Scenario`] opens its
 //! sockets there ([`Scenario::open`]) and later provokes its reset ([`Armed::provoke`]), confirms it from the
-//! staging side (errno, packet capture, kernel counters) and says what a right explanation must say
+//! staging side (errno, packet capture, kernel counters) and knows what a right explanation contains
 //! ([`Truth`]). Nothing here knows the tracer or its rules.
 
 mod actor;

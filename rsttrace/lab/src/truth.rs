@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::actor::{Actor, Forked};
+use super::actor::Process;
 use super::lab::{Lab, Place, View};
 use super::segment::Segment;
 use crate::record::{Cause, Direction, IdleMode, Origin, Role};
@@ -16,7 +16,7 @@ use crate::record::{Cause, Direction, IdleMode, Origin, Role};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Who {
-    /// A process, by a call or an end of its own.
+    /// A process, by a system call or by ending.
     Process {
         pid: u32,
         comm: String,
@@ -57,7 +57,7 @@ pub struct StagedIdle {
     pub device: Option<&'static str>,
 }
 
-/// What resets a connection in the name of one of its ends, in another namespace of the lab.
+/// What resets a connection with the address of one of its ends, in another namespace of the lab.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Hidden {
@@ -91,7 +91,7 @@ pub struct Truth {
     pub idle: Option<StagedIdle>,
     /// What really happened, where this view cannot know it and the rest of this truth is what it looks like.
     pub unknowable: Option<&'static str>,
-    /// What did it in the sender's name, where that is on this host, too, but hidden from this view.
+    /// What sent it with the sender's address, if that is on this host, but not in this view.
     pub hidden: Option<Hidden>,
     /// Its record is of one chain with those of the scenario's other linked truths.
     pub linked: bool,
@@ -105,7 +105,7 @@ pub struct Truth {
 }
 
 impl Truth {
-    /// A reset that leaves the place. Nobody is named and nothing was lost until said otherwise.
+    /// A reset that leaves the place. By default no process is named and nothing was lost.
     pub(super) fn sent(
         lab: &Lab,
         place: Place,
@@ -155,23 +155,10 @@ impl Truth {
     }
 
     /// The process that did it and how.
-    pub(super) fn done_by(mut self, actor: &Actor, did: &'static str) -> Self {
-        self.who = Who::Process {
-            pid: actor.pid(),
-            comm: actor.name().to_owned(),
-            did,
-        };
+    pub(super) fn done_by(mut self, process: impl Into<Process>, did: &'static str) -> Self {
+        let Process { pid, name: comm } = process.into();
+        self.who = Who::Process { pid, comm, did };
         self
-    }
-
-    /// A child of an actor did it, and it is the one to be named.
-    pub(super) fn done_by_child(mut self, child: &Forked, did: &'static str) -> Self {
-        self.who = Who::Process {
-            pid: child.pid,
-            comm: child.name.clone(),
-            did,
-        };
-        self.names_child(child, &[Role::Closer])
     }
 
     /// This many bytes were unread.
@@ -204,7 +191,7 @@ impl Truth {
         self
     }
 
-    /// What this view cannot see and the whole host can.
+    /// The sender is on this host, but not in this view.
     pub(super) fn hidden(mut self, what: Hidden) -> Self {
         self.hidden = Some(what);
         self
@@ -239,7 +226,7 @@ impl Truth {
                 });
             }
         }
-        // What no socket takes ends nothing, whoever wrote it.
+        // A RST that no socket accepts ends nothing, whichever process wrote it.
         if truth.direction == Direction::Observed {
             truth.cause = self.cause;
         }
@@ -252,26 +239,18 @@ impl Truth {
     }
 
     /// A process that may be named, in one of these roles.
-    pub(super) fn names(self, actor: &Actor, roles: &[Role]) -> Self {
-        self.names_process(actor.pid(), actor.name(), roles)
-    }
-
-    /// The same for a child of an actor.
-    pub(super) fn names_child(self, child: &Forked, roles: &[Role]) -> Self {
-        self.names_process(child.pid, &child.name, roles)
-    }
-
-    fn names_process(mut self, pid: u32, comm: &str, roles: &[Role]) -> Self {
+    pub(super) fn names(mut self, process: impl Into<Process>, roles: &[Role]) -> Self {
+        let Process { pid, name: comm } = process.into();
         self.named.any_of.push(Holder {
             pid,
-            comm: comm.to_owned(),
+            comm,
             roles: roles.to_vec(),
             only_as_guess: false,
         });
         self
     }
 
-    /// The last that may be named is one of several that it may be, and that has to be said.
+    /// The last process that may be named is one of several candidates, and the record has to mark it as such.
     pub(super) fn only_as_guess(mut self) -> Self {
         if let Some(holder) = self.named.any_of.last_mut() {
             holder.only_as_guess = true;
@@ -279,7 +258,7 @@ impl Truth {
         self
     }
 
-    /// Naming nobody is right as well.
+    /// A record without a process is right, too.
     pub(super) fn or_names_nobody(mut self) -> Self {
         self.named.may_be_absent = true;
         self

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-/// Far longer than anything takes; only a failed staging waits so long.
+/// Far longer than any step takes; only a failed staging waits that long.
 pub const LIMIT: Duration = Duration::from_secs(3);
 
 /// Asks until there is an answer; ETIMEDOUT after [`LIMIT`].

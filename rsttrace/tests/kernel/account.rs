@@ -15,7 +15,7 @@ pub struct Run {
     ours: [u32; 2],
     /// Resets that the stack sent in the link's namespaces.
     pub staged: u64,
-    /// Whether nobody else on this machine sent any, as far as that can be seen.
+    /// Whether other namespaces of this machine sent none, by the kernel's counts.
     alone: bool,
     pub ended: Ended,
 }
@@ -128,7 +128,7 @@ impl Run {
         let is_wrong = |cause: &str| NEVER.contains(&cause) || further.contains(&cause);
         for value in self.records() {
             let cause = value["verdict"]["cause"].as_str().unwrap();
-            // To an address that nobody has.
+            // To an address that does not exist.
             let is_lost = value["direction"] == "observed" && cause == "unknown";
             assert!(is_lost || !is_wrong(cause), "{value}");
         }

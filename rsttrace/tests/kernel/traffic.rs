@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{LIMIT, eventually};
 
-/// A loopback address with a port where nobody listens, and that nobody is given by chance.
+/// A loopback address with a port that has no listener, outside the ephemeral range.
 pub fn closed_port(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }

@@ -97,9 +97,9 @@ impl Ended {
 pub struct KernelTotal {
     pub seen: u64,
     pub detailed: u64,
-    /// Counted only, by intention.
+    /// Counted only, because of a flood.
     pub suppressed: u64,
-    /// Counted only, for want of room.
+    /// Counted only: the buffer was full.
     pub lost: u64,
 }
 

@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::program::in_a_line;
-use super::protocol::{Answer, Command, Sequence, SocketId, SocketOption, TcpState};
+use super::protocol::{Answer, Command, Sequence, Socket, SocketId, SocketOption, TcpState};
 use crate::StageError;
 use crate::capture::Capture;
 use crate::lab::{next_segment, no_packet_sockets};
@@ -22,19 +22,26 @@ use crate::scenarios::confirm;
 use crate::segment::{Pattern, Segment};
 use crate::wait::LIMIT;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Socket {
-    /// Its number in the actor.
-    pub id: SocketId,
-    pub local: SocketAddr,
-    /// The other end; absent for a listener.
-    pub remote: Option<SocketAddr>,
-}
-
+/// An actor or a worker of it: pid and comm.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Forked {
+pub struct Process {
     pub pid: u32,
     pub name: String,
+}
+
+impl From<&Actor> for Process {
+    fn from(actor: &Actor) -> Self {
+        Self {
+            pid: actor.pid(),
+            name: actor.name.clone(),
+        }
+    }
+}
+
+impl From<&Process> for Process {
+    fn from(process: &Process) -> Self {
+        process.clone()
+    }
 }
 
 /// A running actor; dropping it kills the process.
@@ -130,7 +137,7 @@ impl Actor {
 
     fn socket(&mut self, command: Command) -> Result<Socket, StageError> {
         match self.ask(command)? {
-            Answer::Socket { id, local, remote } => Ok(Socket { id, local, remote }),
+            Answer::Socket(socket) => Ok(socket),
             other => self.unexpected(&other),
         }
     }
@@ -250,36 +257,40 @@ impl Actor {
     }
 
     /// Forks a worker with copies of all sockets, under the same numbers.
-    pub fn fork(&mut self, name: &str) -> Result<Forked, StageError> {
+    pub fn fork(&mut self, name: &str) -> Result<Process, StageError> {
         let name = name.to_owned();
         let pid = self.number(Command::Fork(name.clone()))?;
         let pid = u32::try_from(pid).map_err(|error| self.failed(&error))?;
-        Ok(Forked { pid, name })
+        Ok(Process { pid, name })
     }
 
     /// Sends a worker a command and waits for the answer; a refusal is an error.
-    pub fn ask_worker(&mut self, worker: &Forked, command: Command) -> Result<Answer, StageError> {
-        self.tell_worker(worker, command)?;
-        self.hear_worker(worker)
+    pub fn ask_worker(&mut self, worker: &Process, command: Command) -> Result<Answer, StageError> {
+        self.begin_in_worker(worker, command)?;
+        self.answer_of_worker(worker)
     }
 
     /// Sends a worker a command and does not wait.
-    pub fn tell_worker(&mut self, worker: &Forked, command: Command) -> Result<(), StageError> {
-        self.done(Command::TellChild(worker.pid, Box::new(command)))
+    pub fn begin_in_worker(
+        &mut self,
+        worker: &Process,
+        command: Command,
+    ) -> Result<(), StageError> {
+        self.done(Command::BeginInChild(worker.pid, Box::new(command)))
     }
 
-    pub fn hear_worker(&mut self, worker: &Forked) -> Result<Answer, StageError> {
-        self.ask(Command::HearChild(worker.pid))
+    pub fn answer_of_worker(&mut self, worker: &Process) -> Result<Answer, StageError> {
+        self.ask(Command::AnswerOfChild(worker.pid))
     }
 
     /// Makes a worker take a connection from a listener's queue.
     pub fn accept_in_worker(
         &mut self,
-        worker: &Forked,
+        worker: &Process,
         listener: Socket,
     ) -> Result<Socket, StageError> {
         match self.ask_worker(worker, accept(listener.id, LIMIT))? {
-            Answer::Socket { id, local, remote } => Ok(Socket { id, local, remote }),
+            Answer::Socket(socket) => Ok(socket),
             other => self.unexpected(&other),
         }
     }

@@ -21,9 +21,10 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::getppid;
 
-pub use handle::{Actor, Forked, Socket};
+pub use handle::{Actor, Process};
 pub use program::{CONFIGURATION, run_program};
 use protocol::Answer;
+pub use protocol::Socket;
 pub use spawner::{Spawner, holder};
 
 use crate::error::error_name;

@@ -77,7 +77,7 @@ fn prepare(configuration: &str) -> io::Result<()> {
     std::env::set_current_dir("/")?;
     unshare(CloneFlags::CLONE_NEWNS)?;
     let none: Option<&str> = None;
-    // Else the new /tmp would be everybody's.
+    // Otherwise every process would see the new /tmp.
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
     mount(Some("tmpfs"), "/tmp", Some("tmpfs"), MsFlags::empty(), none)?;
     fs::write(CONFIGURATION, configuration)

@@ -48,8 +48,8 @@ pub enum Command {
     /// Forks a child with this name that has copies of all sockets and obeys commands. Answers with its pid.
     Fork(String),
     /// Passes a command to the child with this pid, and does not wait for its answer.
-    TellChild(u32, Box<Command>),
-    HearChild(u32),
+    BeginInChild(u32, Box<Command>),
+    AnswerOfChild(u32),
     /// Waits until the socket has a pending error, closes it at once, and answers with the error's name.
     CloseAtError(SocketId),
     /// Opens a mailbox for sockets.
@@ -68,9 +68,9 @@ pub enum Command {
     Exit(i32),
     /// Sends a crafted segment through a raw socket.
     Inject(Segment),
-    /// Makes a thread send crafted segments after so many milliseconds, and does not wait.
+    /// Starts a thread that sends crafted segments after so many milliseconds.
     InjectLater(Vec<Segment>, u64),
-    /// Becomes another program, which is no actor any more: answered only if that fails.
+    /// Becomes another program, and is not an actor then: answered only if that fails.
     Become {
         program: String,
         arguments: Vec<String>,
@@ -121,12 +121,7 @@ pub enum TcpState {
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
     Done,
-    /// A socket; `remote` is absent for a listener.
-    Socket {
-        id: SocketId,
-        local: SocketAddr,
-        remote: Option<SocketAddr>,
-    },
+    Socket(Socket),
     /// Bytes sent or received, or a pid.
     Number(u64),
     Sequence(Sequence),
@@ -137,6 +132,16 @@ pub enum Answer {
         errno: String,
         what: String,
     },
+}
+
+/// A socket of an actor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Socket {
+    /// Its number in the actor.
+    pub id: SocketId,
+    pub local: SocketAddr,
+    /// The other end; absent for a listener.
+    pub remote: Option<SocketAddr>,
 }
 
 /// The next sequence numbers of a connected socket, and how far away its peer is.
@@ -160,7 +165,7 @@ mod tests {
             Command::Connect(None, "[fd03::3]:80".parse().unwrap()),
             Command::Set(3, SocketOption::Linger2(-1)),
             Command::OpenMailbox,
-            Command::TellChild(7, Box::new(Command::AwaitState(1, TcpState::FinWait2))),
+            Command::BeginInChild(7, Box::new(Command::AwaitState(1, TcpState::FinWait2))),
             Command::Send(2, "two\nlines".to_owned()),
         ] {
             let line = serde_json::to_string(&command).unwrap();

@@ -74,8 +74,8 @@ impl Server {
             ShutdownBoth(socket) => sockets.shutdown(socket, Shutdown::Both),
             Close(socket) => sockets.close(socket),
             Fork(name) => self.fork(&name),
-            TellChild(child, command) => self.child(child)?.tell(&command),
-            HearChild(child) => self.child(child)?.hear(),
+            BeginInChild(child, command) => self.child(child)?.send(&command),
+            AnswerOfChild(child) => self.child(child)?.answer(),
             CloseAtError(socket) => {
                 let error = sockets.await_error(socket)?;
                 sockets.close(socket)?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
-use super::protocol::{Answer, Sequence, SocketId, SocketOption, TcpState};
+use super::protocol::{self, Answer, Sequence, SocketId, SocketOption, TcpState};
 use crate::error::error_name;
 use crate::sys;
 use crate::wait::{LIMIT, poll, poll_for};
@@ -202,11 +202,11 @@ impl Sockets {
             .and_then(|address| address.as_socket());
         self.last += 1;
         self.open.insert(self.last, socket);
-        Ok(Answer::Socket {
+        Ok(Answer::Socket(protocol::Socket {
             id: self.last,
             local,
             remote,
-        })
+        }))
     }
 }
 

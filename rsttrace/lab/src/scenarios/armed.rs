@@ -51,7 +51,7 @@ impl Armed {
         Ok(Self { due, step })
     }
 
-    /// Has the reset happen, confirms that it did, and puts the lab in order again.
+    /// Provokes the reset, confirms it, and tidies the lab.
     pub fn provoke(self, lab: &mut Lab) -> Result<Staged, StageError> {
         let mut armed = self;
         loop {
@@ -116,7 +116,7 @@ pub struct Staged {
     /// The truths: the first is what the scenario is about, others are the same event seen elsewhere or
     /// further resets of the same cause.
     pub truths: Vec<Truth>,
-    /// The form that every RST of it has on the wire; `None` for a crafted one, whose form says nothing.
+    /// The form that every RST of it has on the wire; `None` for a crafted one.
     pub form: Option<Form>,
     _actors: Vec<Actor>,
 }

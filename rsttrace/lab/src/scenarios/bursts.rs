@@ -150,7 +150,7 @@ fn passed_on(
     [received, sent, at_end]
 }
 
-/// A process that serves many closes one connection soon after another was reset, and for its own reasons.
+/// A process with many connections closes one soon after another was reset, without a relation between them.
 pub const BUSY_PROCESS: Scenario = Scenario {
     name: "busy-process",
     title: "a process closes one connection with SO_LINGER 0, 20 ms after another was reset",

@@ -23,7 +23,7 @@ pub struct Balancer {
     program: &'static str,
     arguments: &'static [&'static str],
     configuration: String,
-    /// What not every build of it can.
+    /// What not every build of it supports.
     needs: &'static str,
 }
 

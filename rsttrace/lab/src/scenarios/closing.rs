@@ -67,7 +67,8 @@ pub const WORKER_CLOSES: Scenario = Scenario {
             let [sent, received] = pair.ended_by_server(lab, who, "ECONNRESET")?;
             let sent = sent
                 .because("accepted by the parent, closed by the child with 100 bytes unread")
-                .done_by_child(&worker, "close()")
+                .done_by(&worker, "close()")
+                .names(&worker, &[Role::Closer])
                 .with_unread(UNREAD as u64);
             Staged::active([sent, received], pair)
         })
@@ -162,7 +163,7 @@ pub const KILLED_UNREAD: Scenario = Scenario {
     ..SHORT
 };
 
-/// The look-alike of being killed: the process ends by its own will.
+/// The look-alike of being killed: the process calls exit().
 pub const EXIT_UNREAD: Scenario = Scenario {
     name: "exit-unread",
     title: "exit(0) with 100 bytes unread",

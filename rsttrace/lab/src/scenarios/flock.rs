@@ -65,7 +65,7 @@ impl Flock {
         })
     }
 
-    /// One more connection, on which both have said something.
+    /// Opens one more connection and exchanges data.
     pub fn grow(&mut self) -> Result<Flow, StageError> {
         let at_client = self.client.connect_from(self.from, self.listener.local)?;
         let at_server = self.server.accept(self.listener)?;
@@ -80,7 +80,7 @@ impl Flock {
         Ok(flow)
     }
 
-    /// Opens 8 connections, each 400 ms after the one before and with so many bytes that the server does not read; then more.
+    /// Opens 8 connections, each 400 ms after the one before, with bytes that the server does not read; then calls `then`.
     pub fn grow_in_turn(
         self,
         unread: usize,
@@ -183,7 +183,7 @@ impl From<Flock> for Vec<Actor> {
     }
 }
 
-/// What a forged RST looks like where it arrives, but for its addresses and numbers.
+/// Fields of a forged RST where it arrives, besides addresses and sequence numbers.
 #[derive(Debug, Clone, Copy)]
 pub struct Look {
     /// The TTL it arrives with: the router is the last hop.

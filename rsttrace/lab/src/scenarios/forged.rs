@@ -117,7 +117,7 @@ pub const AMBIGUOUS: Scenario = Scenario {
     ..LONG
 };
 
-/// The peer knows nothing of "its" reset and goes on talking: the proof that needs no TTL.
+/// The peer did not send "its" reset and keeps sending data: a proof that needs no TTL.
 pub const PEER_TALKS_ON: Scenario = Scenario {
     name: "injected-peer-talks-on",
     title: "RST that looks like the peer's, but the peer keeps sending",
@@ -190,7 +190,7 @@ fn reset_all(mut flock: Flock, mut device: Actor, due: Instant) -> Result<Armed,
             let seen = flock.reset_to_client(flow)?;
             confirm("TTL of the RST", seen.ttl, FROM_ROUTER.ttl)?;
             let error = flock.client.confirm_error(flow.at_client, "ECONNRESET")?;
-            // Its process, which knows nothing of it, may end without another reset.
+            // Otherwise the end of its process would cause another reset.
             flock.server_vanishes(flow)?;
             let truth = flock
                 .client_lost(lab, &seen, Origin::Middlebox, Cause::NotFromPeer)
@@ -201,7 +201,7 @@ fn reset_all(mut flock: Flock, mut device: Actor, due: Instant) -> Result<Armed,
     })
 }
 
-/// Starts the box's timer for a connection: the box has a clock of its own.
+/// Starts the device's timer for a connection.
 fn expire(flock: &mut Flock, device: &mut Actor, flow: Flow, look: Look) -> Result<(), StageError> {
     let segments = flock.forge(flow, look)?;
     // The timer was running while the segments were built, which takes a while on a slow machine.
@@ -264,7 +264,7 @@ const FROM_ROUTER: Look = Look {
     ttl: 64,
     active: false,
 };
-/// What the peer's own would look like.
+/// As the peer's own RST.
 const FROM_PEER: Look = Look {
     ttl: 63,
     active: true,

@@ -58,7 +58,7 @@ pub fn be_refused(
     let refused = Cause::ConnectionRefused;
     let received = Truth::received(lab, Place::Client, &seen, Origin::Peer, refused)
         .because("the client's SYN was answered with a RST")
-        .names(client, &[Role::Owner]);
+        .names(&*client, &[Role::Owner]);
     Ok([sent, received])
 }
 

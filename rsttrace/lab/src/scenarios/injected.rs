@@ -12,7 +12,7 @@ use crate::record::{Cause, Direction, Origin, Role};
 use crate::segment::{Flags, Segment};
 use crate::truth::{Hidden, Truth};
 
-/// A raw socket on the server's host sends the RST, the server's TCP knows nothing of it.
+/// A raw socket on the server's host sends the RST, not the server's TCP stack.
 pub const RAW_SOCKET: Scenario = Scenario {
     name: "raw-socket",
     title: "RST sent through a raw socket on the server",

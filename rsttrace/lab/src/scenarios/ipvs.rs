@@ -20,7 +20,7 @@ use crate::truth::Truth;
 pub const NAT_ANSWERS_CLIENT: Scenario = Scenario {
     name: "expired-ipvs-answers-client",
     title: "IPVS (NAT) expired the connection; the TCP stack of the load balancer answers the client",
-    // What the balancer's host knows of it is the handshake that passed, which must have been seen.
+    // The balancer's host only knows the handshake that passed, so the tracer must have seen that.
     can_predate: false,
     hops: &[hop("lab-ipvs-60", "198.51.100.60/32")],
     twins: &["ipvs-not-expired-crashed", "expired-ipvs-peer-answers"],
@@ -227,7 +227,7 @@ const NOT_YET: Duration = Duration::from_secs(1);
 /// How much shorter than the timeout the silence has to be.
 const MARGIN: Duration = Duration::from_millis(400);
 const LACKING: &str = "this kernel has no IPVS (modules ip_vs and ip_vs_rr)";
-/// What ipvsadm says without them.
+/// Errors of ipvsadm without them.
 const NO_IPVS: [&str; 2] = [
     "Can't initialize ipvs",
     "Scheduler or persistence engine not found",

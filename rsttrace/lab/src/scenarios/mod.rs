@@ -60,7 +60,7 @@ pub enum Suite {
     Short,
     /// It waits out a timeout of seconds; together with others of its kind, see [`stage_together`].
     Long,
-    /// It changes the path that all share, or may not wait longer than it says; one by one, after the others.
+    /// It changes the path that all share, or its timing allows no other scenario beside it; one by one, after the others.
     Alone,
 }
 
@@ -89,7 +89,7 @@ pub struct Scenario {
     /// whether the truth can be known of such a socket, where the tracer is up before the timeout ends.
     pub can_predate: bool,
     pub suite: Suite,
-    /// What the judging host's configuration says of hops on the path.
+    /// Hops on the path in the configuration of the judging host.
     pub hops: &'static [Hop],
     /// Names of scenarios that look alike and have another truth.
     pub twins: &'static [&'static str],
@@ -104,7 +104,7 @@ impl Scenario {
     }
 }
 
-/// What a plain scenario is, besides its name, title, twins and `open`.
+/// The defaults of a scenario.
 const SHORT: Scenario = Scenario {
     name: "",
     title: "",
@@ -115,13 +115,13 @@ const SHORT: Scenario = Scenario {
     twins: &[],
     open: |_, _| Err(StageError::Failed("nothing to stage".to_owned())),
 };
-/// The same for one that waits for a timeout.
+/// The defaults of one that waits for a timeout.
 const LONG: Scenario = Scenario {
     can_predate: false,
     suite: Suite::Long,
     ..SHORT
 };
-/// The same for one that has the lab for itself.
+/// The defaults of one that has the lab to itself.
 const ALONE: Scenario = Scenario {
     suite: Suite::Alone,
     ..LONG

@@ -177,7 +177,7 @@ impl Pair {
         confirm("the server's end", entry, None)
     }
 
-    /// Confirms that the server knows nothing of the reset, then has its end vanish: left open, it would provoke
+    /// Confirms that the server knows nothing of the reset, then makes its end vanish: left open, it would provoke
     /// a second reset of the same flow when its process ends.
     pub fn confirm_server_end_lives(&mut self) -> Result<(), StageError> {
         self.server

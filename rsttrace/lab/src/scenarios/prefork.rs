@@ -7,7 +7,7 @@ use super::timeouts::{PROBE_SOON, black_hole};
 use super::{Armed, SHORT, Scenario, Staged, confirm};
 use crate::StageError;
 use crate::actor::protocol::{Answer, Command, SocketId, SocketOption, TcpState};
-use crate::actor::{Actor, Forked, Socket};
+use crate::actor::{Actor, Process, Socket};
 use crate::lab::{IpVersion, Lab, Place};
 use crate::record::{Cause, Origin, Role};
 use crate::truth::Truth;
@@ -28,7 +28,7 @@ pub const FORKED_GONE: Scenario = scenario(
     |lab, version| reset_by_client_and_closed(forked(lab, version)?),
 );
 
-/// What runs in the child's context is certain.
+/// The closer is certain: it runs in the child's context.
 pub const FORKED_LINGER_ZERO: Scenario = scenario(
     "forked-worker-linger-zero",
     "close() with SO_LINGER of 0 seconds by a forked child",
@@ -94,7 +94,7 @@ pub const SHARED: Scenario = scenario(
     },
 );
 
-/// Over a Unix socket to a process that is no child.
+/// Over a Unix socket to a process that is not a child.
 pub const HANDED_ON: Scenario = scenario(
     "handed-on",
     "reset on a connection handed over to another process (SCM_RIGHTS)",
@@ -118,7 +118,7 @@ pub const REUSEPORT: Scenario = scenario(
     |lab, version| reset_by_client(reuseport(lab, version)?),
 );
 
-/// The same, but the socket is closed at once: only the listener that it came from can tell.
+/// The same, but the socket is closed at once: only its listener shows where it belonged.
 pub const REUSEPORT_GONE: Scenario = scenario(
     "reuseport-gone",
     "the same, and the process closes its socket at once",
@@ -141,7 +141,7 @@ const fn scenario(
     }
 }
 
-/// A connection to the server of a pair and whoever has the server's end.
+/// A connection to the server of a pair, and the process that has the server's end.
 struct Held {
     pair: Pair,
     hands: Hands,
@@ -152,9 +152,9 @@ enum Hands {
     /// The process that listens.
     Server,
     /// A child of it.
-    Child(Forked),
+    Child(Process),
     /// It and a child of it.
-    Both(Forked),
+    Both(Process),
     /// Another process, under this number. The first has accepted the connection, and has it no more.
     Other(Actor, Socket),
 }
@@ -169,7 +169,7 @@ impl Held {
         }
     }
 
-    /// A request and an answer, by whoever has the connection.
+    /// A request and an answer, by the process that has the connection.
     fn talking(mut self) -> Result<Self, StageError> {
         self.pair.client.send(self.pair.at_client, 120)?;
         let read = self.ask(|socket| Command::Receive(socket, 120))?;
@@ -187,11 +187,11 @@ impl Held {
     fn named(&self, truth: Truth, roles: &[Role]) -> Truth {
         match &self.hands {
             Hands::Server => truth.names(&self.pair.server, roles),
-            Hands::Child(child) => truth.names_child(child, roles),
+            Hands::Child(child) => truth.names(child, roles),
             // The parent has accepted it; which of them would have used it is not known.
             Hands::Both(child) => truth
                 .names(&self.pair.server, roles)
-                .names_child(child, roles)
+                .names(child, roles)
                 .only_as_guess(),
             Hands::Other(actor, _) => truth.names(actor, roles),
         }
@@ -291,9 +291,9 @@ fn reset_by_client_and_closed(mut held: Held) -> Result<Armed, StageError> {
         let pair = &mut held.pair;
         let close = Command::CloseAtError(pair.at_server.id);
         let error = if let Hands::Child(child) = &held.hands {
-            pair.server.tell_worker(child, close)?;
+            pair.server.begin_in_worker(child, close)?;
             abort(lab, pair)?;
-            pair.server.hear_worker(child)?
+            pair.server.answer_of_worker(child)?
         } else {
             pair.server.begin(&close)?;
             abort(lab, pair)?;

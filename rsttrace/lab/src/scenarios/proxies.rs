@@ -12,7 +12,7 @@ use crate::record::{Cause, IdleMode, Origin, Role};
 use crate::segment::Pattern;
 use crate::truth::Truth;
 
-/// What an operator would write into the configuration: nothing else tells a balancer's 3 s from an application's.
+/// As an operator would configure it: without that, a balancer's 3 s cannot be distinguished from an application's.
 const fn hop(name: &'static str, network: &'static str, mode: IdleMode) -> Hop {
     Hop {
         name,

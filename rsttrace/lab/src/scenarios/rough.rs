@@ -19,7 +19,7 @@ use crate::segment::Pattern;
 struct Weather {
     /// Both ways, until the reset is provoked.
     before: &'static str,
-    /// On the way of the reset from then on: one that is lost is no reset to the other end.
+    /// In the direction of the reset from then on: the other end does not see a lost one.
     to_client: &'static str,
     /// On the other way.
     to_server: &'static str,
@@ -174,7 +174,7 @@ fn close_and_write(lab: &mut Lab, pair: Pair) -> Result<Staged, StageError> {
     write_to_closed(lab, pair, true)
 }
 
-/// What was sent before takes a longer way than the reset.
+/// Data sent before the reset takes longer.
 fn send_and_reset(lab: &mut Lab, mut pair: Pair) -> Result<Staged, StageError> {
     let (server, client) = (pair.listener.local, pair.at_client.local);
     pair.server.set(pair.at_server, SocketOption::NoDelay)?;
@@ -213,8 +213,8 @@ fn spared(mut staged: Staged) -> Result<Staged, StageError> {
 
 /// Longer than the path and a retransmission timeout take together: the path of LOSSY has a round trip of 100 ms at most.
 const RETRANSMISSION: Duration = Duration::from_millis(500);
-/// How often both ends speak under way.
+/// Number of requests and answers.
 const ROUNDS: usize = 4;
-/// What is on its way when the reset is sent.
+/// Data under way when the reset is sent.
 const PIECES: usize = 4;
 const PIECE: usize = 100;

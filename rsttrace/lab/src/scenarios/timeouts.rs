@@ -36,7 +36,7 @@ pub const KEEPALIVE: Scenario = Scenario {
 };
 
 /// TCP_USER_TIMEOUT with unacknowledged data ends the connection without a RST; the RST comes when the peer
-/// speaks again.
+/// sends again.
 pub const USER_TIMEOUT: Scenario = Scenario {
     name: "user-timeout",
     title: "TCP_USER_TIMEOUT ended the connection without a packet; the peer sends later",

@@ -19,7 +19,7 @@ use crate::truth::{Hidden, Truth};
 pub const REJECTED_PUSH: Scenario = Scenario {
     name: "expired-nat-rejects-server",
     title: "the load balancer expired the connection and rejects data from the server",
-    // What the balancer's host knows of it is the handshake that passed, which must have been seen.
+    // The balancer's host only knows the handshake that passed, so the tracer must have seen that.
     can_predate: false,
     hops: &[hop("lab-nat-20", "192.0.2.20/32")],
     twins: &["peer-crashed-in-silence", "expired-nat-peer-answers"],
