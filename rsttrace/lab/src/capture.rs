@@ -26,7 +26,7 @@ impl Capture {
     /// Captures from now on.
     pub fn start() -> io::Result<Self> {
         Ok(Self {
-            socket: open(Type::RAW)?,
+            socket: open()?,
             passed_over: Vec::new(),
         })
     }
@@ -53,12 +53,12 @@ impl Capture {
         }
     }
 
-    /// The next frame; `None` if it is no TCP segment.
+    /// The next packet; `None` if it is not a TCP segment.
     fn read(&self) -> nix::Result<Option<Segment>> {
-        let mut frame = [0_u8; 2048];
-        let packet = receive(self.socket.as_fd(), &mut frame)?;
-        let kept = packet.length.min(frame.len());
-        let segment = frame.get(..kept).and_then(Segment::from_frame);
+        let mut bytes = [0_u8; 2048];
+        let packet = receive(self.socket.as_fd(), &mut bytes)?;
+        let kept = packet.length.min(bytes.len());
+        let segment = bytes.get(..kept).and_then(Segment::from_packet);
         Ok(segment.map(|segment| Segment {
             captured: packet.time,
             ..segment
@@ -76,11 +76,11 @@ pub struct Packet {
     pub link: Option<LinkAddr>,
 }
 
-/// Opens a packet socket for all interfaces of this namespace, with arrival times.
-pub fn open(kind: Type) -> io::Result<Socket> {
+/// Opens a packet socket for all interfaces of this namespace, with arrival times. It gives packets without link-layer header.
+pub fn open() -> io::Result<Socket> {
     let every_protocol = i32::from((libc::ETH_P_ALL as u16).to_be());
     let protocol = Some(Protocol::from(every_protocol));
-    let socket = Socket::new(Domain::PACKET, kind, protocol)?;
+    let socket = Socket::new(Domain::PACKET, Type::DGRAM, protocol)?;
     // Seconds of other scenarios in the same namespace may come before the segment that is waited for.
     sys::set_socket_option(
         socket.as_fd(),

@@ -117,17 +117,9 @@ impl Segment {
         Some(packet)
     }
 
-    /// Reads an Ethernet frame; `None` if it carries no whole TCP header.
-    pub fn from_frame(frame: &[u8]) -> Option<Self> {
-        Self::read(&SlicedPacket::from_ethernet(frame).ok()?)
-    }
-
     /// Reads an IP packet; `None` if it carries no whole TCP header.
     pub fn from_packet(packet: &[u8]) -> Option<Self> {
-        Self::read(&SlicedPacket::from_ip(packet).ok()?)
-    }
-
-    fn read(packet: &SlicedPacket<'_>) -> Option<Self> {
+        let packet = SlicedPacket::from_ip(packet).ok()?;
         let Some(TransportSlice::Tcp(tcp)) = &packet.transport else {
             return None;
         };
@@ -281,6 +273,6 @@ mod tests {
     #[test]
     fn rubbish_is_no_segment() {
         assert_eq!(Segment::from_packet(&[]), None);
-        assert_eq!(Segment::from_frame(&[0xff; 40]), None);
+        assert_eq!(Segment::from_packet(&[0xff; 40]), None);
     }
 }

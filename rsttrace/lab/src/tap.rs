@@ -15,7 +15,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
 use pcap_file::{DataLink, TsResolution};
-use socket2::{Socket, Type};
+use socket2::Socket;
 
 use super::capture::{self, Packet};
 use super::error::StageError;
@@ -86,7 +86,7 @@ impl Tap {
         };
         let file = BufWriter::new(File::create(file)?);
         let file = PcapWriter::with_header(file, header).map_err(io::Error::other)?;
-        let socket = capture::open(Type::DGRAM)?;
+        let socket = capture::open()?;
         socket.set_read_timeout(Some(PATIENCE))?;
         Ok(Self { socket, file })
     }

@@ -1,5 +1,6 @@
 //! Handle of an actor: commands, and termination.
 
+use std::fmt::Debug;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -70,7 +71,7 @@ impl Actor {
             complaints: None,
             capture: None,
         };
-        actor.answer(&"start")?;
+        actor.finish(&"start")?;
         Ok(actor)
     }
 
@@ -100,11 +101,7 @@ impl Actor {
     }
 
     /// The answer to a command that was begun.
-    pub fn finish(&mut self, command: &Command) -> Result<Answer, StageError> {
-        self.answer(command)
-    }
-
-    fn answer(&mut self, to: &dyn std::fmt::Debug) -> Result<Answer, StageError> {
+    pub fn finish(&mut self, to: &dyn Debug) -> Result<Answer, StageError> {
         let mut line = String::new();
         let read = self
             .output
