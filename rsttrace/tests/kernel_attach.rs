@@ -4,7 +4,7 @@
 
 mod kernel;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aya::programs::{SchedClassifier, TcAttachType};
 use kernel::{Namespace, Watch, eventually, private_namespace, run, sh, within};
@@ -50,9 +50,7 @@ fn tcx(interface: &str) -> usize {
 fn all_hooks_work_on_a_current_kernel() {
     private_namespace(|| {
         let _older = std::net::TcpListener::bind("127.0.0.1:0").expect("lo is up");
-        let begin = Instant::now();
         let tracer = start(TcMode::Auto, Scope::Own);
-        println!("started in {:?}", begin.elapsed());
         for fact in [
             Fact::Ownership,
             Fact::ResetSent,
@@ -75,14 +73,6 @@ fn all_hooks_work_on_a_current_kernel() {
             tracer
                 .counters()
                 .is_some_and(|counters| counters.seeded >= 1)
-        );
-        let status = std::fs::read_to_string("/proc/self/status").expect("proc is mounted");
-        println!(
-            "{:?}",
-            status
-                .lines()
-                .filter(|line| line.contains("VmHWM") || line.contains("Rss"))
-                .collect::<Vec<_>>()
         );
         assert_eq!(tracer.hooks().has_reason(), !tracer.reasons().is_empty());
         let programs = tracer.programs();
@@ -133,9 +123,7 @@ fn nothing_stays_when_the_tracer_is_dropped() {
     private_namespace(|| {
         let tracer = start(TcMode::Tcx, Scope::Own);
         assert_eq!(tcx("lo"), 2);
-        let begin = Instant::now();
         drop(tracer);
-        println!("stopped in {:?}", begin.elapsed());
         assert_eq!(tcx("lo"), 0);
     });
 }

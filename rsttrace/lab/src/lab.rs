@@ -18,7 +18,7 @@ use super::actor::{Actor, Spawner, holder, run_program};
 use super::capture::Capture;
 use super::error::StageError;
 use super::kernel_state::{self, Entry};
-use super::namespace::{End, Namespace};
+use super::namespace::Namespace;
 use super::net::nft::{self, Rule};
 use super::scenarios::confirm;
 use super::segment::{Pattern, Segment};
@@ -124,18 +124,9 @@ impl Lab {
             ignore(&["ENOENT"], self.write_sysctl(Place::Router, name, value))?;
         }
         for (place, near, far, (here, there)) in self.sides() {
-            let ends = [
-                End {
-                    namespace: self.namespace(Place::Router),
-                    interface: near,
-                    addresses: &[subnet(there[0])],
-                },
-                End {
-                    namespace: self.namespace(place),
-                    interface: far,
-                    addresses: &[subnet(here[0])],
-                },
-            ];
+            let (router, end) = (self.namespace(Place::Router), self.namespace(place));
+            let addresses = [[subnet(there[0])], [subnet(here[0])]];
+            let ends = [(router, near, &addresses[0][..]), (end, far, &addresses[1])];
             refused(place, "veth", Namespace::connect(ends))
                 .map_err(|error| error.lacking(&["EOPNOTSUPP"], "this kernel has no veth"))?;
             self.route(place, there[0])?;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::namespace::{End, Namespace};
+use crate::namespace::Namespace;
 
 /// The clients' end and the servers' end of a veth pair, both in the same two networks.
 #[derive(Debug)]
@@ -54,16 +54,8 @@ impl Link {
         let of = |end: LinkEnd| [end.address, end.second_address].map(in_its_network);
         let [near, far] = [of(NEAR), of(FAR)];
         Namespace::connect([
-            End {
-                namespace: &link.near,
-                interface: NEAR.interface,
-                addresses: &near,
-            },
-            End {
-                namespace: &link.far,
-                interface: FAR.interface,
-                addresses: &far,
-            },
+            (&link.near, NEAR.interface, &near),
+            (&link.far, FAR.interface, &far),
         ])?;
         for (namespace, end) in ends {
             namespace.set_mac(end.interface, end.mac)?;

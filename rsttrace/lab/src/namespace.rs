@@ -66,17 +66,13 @@ impl Namespace {
 
     /// Connects two namespaces by a veth pair, both ends up.
     pub fn connect(ends: [End<'_>; 2]) -> io::Result<()> {
-        let [here, there] = &ends;
-        let peer_pid = there.namespace.pid();
-        here.namespace
-            .enter(|| link::add_veth(here.interface, there.interface, peer_pid))??;
-        for end in ends {
-            end.namespace.enter(|| {
-                for address in end.addresses {
-                    link::add_address(end.interface, address.addr(), address.prefix_len())?;
-                }
-                link::set_up(end.interface)
-            })??;
+        let [(here, name, _), (there, peer, _)] = ends;
+        here.enter(|| link::add_veth(name, peer, there.pid()))??;
+        for (namespace, interface, addresses) in ends {
+            for &address in addresses {
+                namespace.add_address(interface, address)?;
+            }
+            namespace.enter(|| link::set_up(interface))??;
         }
         Ok(())
     }
@@ -118,13 +114,8 @@ impl Drop for Namespace {
     }
 }
 
-/// One end of a veth pair.
-#[derive(Debug)]
-pub struct End<'a> {
-    pub namespace: &'a Namespace,
-    pub interface: &'a str,
-    pub addresses: &'a [IpNet],
-}
+/// One end of a veth pair: where it is, its name, its addresses.
+pub type End<'a> = (&'a Namespace, &'a str, &'a [IpNet]);
 
 /// Runs `work` on a thread in the network namespace of a process.
 pub fn enter_that_of<T: Send>(pid: u32, work: impl FnOnce() -> T + Send) -> io::Result<T> {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use rsttrace_lab::counter;
-use rsttrace_lab::namespace::{self, End};
+use rsttrace_lab::namespace;
 
 /// Runs `test` on a thread in a new namespace. What the thread starts is in there, too.
 pub fn private_namespace<T: Send>(test: impl FnOnce() -> T + Send) -> T {
@@ -109,16 +109,8 @@ impl Route {
 pub fn connect(here: (&Namespace, &str, &str), there: (&Namespace, &str, &str)) {
     let [here_has, there_has] = [here.2, there.2].map(|address| [address.parse().unwrap()]);
     let ends = [
-        End {
-            namespace: here.0,
-            interface: here.1,
-            addresses: &here_has,
-        },
-        End {
-            namespace: there.0,
-            interface: there.1,
-            addresses: &there_has,
-        },
+        (&here.0.0, here.1, &here_has[..]),
+        (&there.0.0, there.1, &there_has),
     ];
     rsttrace_lab::Namespace::connect(ends).unwrap();
 }

@@ -14,7 +14,6 @@ use crate::record::{Cause, Origin, Role};
 use crate::segment::Segment;
 use crate::truth::Truth;
 
-/// A service is restarted the hard way.
 pub const DEPLOY_RESTART: Scenario = Scenario {
     name: "deploy-restart",
     title: "a server is killed with 8 connections with different idle times and unread requests",
@@ -28,7 +27,7 @@ pub const DEPLOY_RESTART: Scenario = Scenario {
     ..LONG
 };
 
-/// The same the soft way: every connection gets a FIN at that instant, and is written to a little later.
+/// A restart where every connection gets a FIN at once, and is written to a little later.
 pub const GRACEFUL_RESTART: Scenario = Scenario {
     name: "graceful-restart",
     title: "a server exits with 8 connections with different idle times; the client writes to them",
@@ -82,7 +81,6 @@ fn restart(lab: &mut Lab, mut flock: Flock) -> Result<Staged, StageError> {
     Staged::active(truths, flock)
 }
 
-/// A client resets its leg to a proxy, which resets the other.
 pub const PROXY_PASSES_ON: Scenario = Scenario {
     name: "proxy-passes-on",
     title: "the client resets; HAProxy in between resets the server",
@@ -102,7 +100,6 @@ pub const PROXY_PASSES_ON: Scenario = Scenario {
     ..LONG
 };
 
-/// The other way round.
 pub const PROXY_PASSES_BACK: Scenario = Scenario {
     name: "proxy-passes-back",
     title: "the server resets; HAProxy in between resets the client (option nolinger)",
@@ -150,7 +147,6 @@ fn passed_on(
     [received, sent, at_end]
 }
 
-/// A process with many connections closes one soon after another was reset, without a relation between them.
 pub const BUSY_PROCESS: Scenario = Scenario {
     name: "busy-process",
     title: "a process closes one connection with SO_LINGER 0, 20 ms after another was reset",

@@ -9,7 +9,6 @@ use crate::record::{Cause, Origin, Role};
 use crate::segment::Pattern;
 use crate::truth::Truth;
 
-/// SO_LINGER {1,0} and close().
 pub const LINGER_ZERO: Scenario = Scenario {
     name: "linger-zero",
     title: "close() with SO_LINGER of 0 seconds",
@@ -76,7 +75,6 @@ pub const WORKER_CLOSES: Scenario = Scenario {
     ..SHORT
 };
 
-/// close() with data unread.
 pub const CLOSE_UNREAD: Scenario = Scenario {
     name: "close-unread",
     title: "close() with 100 bytes unread",
@@ -143,7 +141,6 @@ pub const LINGER_FIVE_UNREAD: Scenario = Scenario {
     ..SHORT
 };
 
-/// SIGKILL with data unread.
 pub const KILLED_UNREAD: Scenario = Scenario {
     name: "killed-unread",
     title: "killed (SIGKILL) with 100 bytes unread",
@@ -182,7 +179,6 @@ pub const EXIT_UNREAD: Scenario = Scenario {
     ..SHORT
 };
 
-/// TCP_LINGER2 < 0.
 pub const LINGER2: Scenario = Scenario {
     name: "linger2",
     title: "close() in FIN_WAIT2 with TCP_LINGER2 of -1",
@@ -211,7 +207,6 @@ pub const LINGER2: Scenario = Scenario {
     ..SHORT
 };
 
-/// connect(2) with AF_UNSPEC.
 pub const DISCONNECT: Scenario = Scenario {
     name: "disconnect",
     title: "connect(AF_UNSPEC) on a live connection",
@@ -229,7 +224,6 @@ pub const DISCONNECT: Scenario = Scenario {
     ..SHORT
 };
 
-/// SOCK_DESTROY by another process, as `ss -K` does it.
 pub const SOCKET_DESTROYED: Scenario = Scenario {
     name: "socket-destroyed",
     title: "socket destroyed by another process, as by ss -K",
@@ -260,7 +254,6 @@ pub const SOCKET_DESTROYED: Scenario = Scenario {
     ..SHORT
 };
 
-/// A listener goes away with connections that nobody accepted.
 pub const LISTENER_CLOSED: Scenario = Scenario {
     name: "listener-closed",
     title: "the listener closed with two connections not accepted",

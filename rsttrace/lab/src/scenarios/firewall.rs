@@ -9,7 +9,6 @@ use crate::record::{Cause, Origin};
 use crate::segment::Flags;
 use crate::truth::Hidden;
 
-/// A SYN for a listening port is rejected in INPUT.
 pub const REJECT_SYN: Scenario = Scenario {
     name: "firewall-reject-syn",
     title: "the server's firewall rejects a SYN with a RST",
@@ -39,7 +38,6 @@ pub const REJECT_SYN: Scenario = Scenario {
     ..SHORT
 };
 
-/// Data of a live connection is rejected in INPUT.
 pub const REJECT_ESTABLISHED: Scenario = Scenario {
     name: "firewall-reject-established",
     title: "the server's firewall rejects data of a live connection",

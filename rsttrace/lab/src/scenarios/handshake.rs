@@ -12,7 +12,6 @@ use crate::record::{Cause, Origin, Role};
 use crate::segment::{Flags, Segment};
 use crate::truth::Truth;
 
-/// A connect to a port that nobody listens on.
 pub const PORT_CLOSED: Scenario = Scenario {
     name: "port-closed",
     title: "connect to a port without a listener",
@@ -90,7 +89,6 @@ pub const PORT_CLOSED_LATELY: Scenario = Scenario {
     ..SHORT
 };
 
-/// The SYN-ACK comes when the connect has been given up.
 pub const LATE_SYNACK: Scenario = Scenario {
     name: "late-synack",
     title: "SYN-ACK for an abandoned connect",
@@ -124,7 +122,6 @@ fn open_late_synack(lab: &mut Lab, version: IpVersion) -> Result<Armed, StageErr
     })
 }
 
-/// The accept queue is full and the host is configured to reset then.
 pub const ACCEPT_OVERFLOW: Scenario = Scenario {
     name: "accept-overflow",
     title: "accept queue overflow with tcp_abort_on_overflow",
@@ -186,7 +183,6 @@ fn open_accept_overflow(lab: &mut Lab, version: IpVersion) -> Result<Armed, Stag
     })
 }
 
-/// A segment that belongs to no connection there ever was, to a listening port.
 pub const STRAY_ACK: Scenario = Scenario {
     name: "stray-ack",
     title: "ACK to a listener that never knew the connection",

@@ -12,7 +12,6 @@ use crate::record::{Cause, Direction, Origin, Role};
 use crate::segment::{Flags, Segment};
 use crate::truth::{Hidden, Truth};
 
-/// A raw socket on the server's host sends the RST, not the server's TCP stack.
 pub const RAW_SOCKET: Scenario = Scenario {
     name: "raw-socket",
     title: "RST sent through a raw socket on the server",
@@ -47,7 +46,6 @@ pub const RAW_SOCKET: Scenario = Scenario {
     ..SHORT
 };
 
-/// The router injects a RST with the exact sequence number: it is accepted.
 pub const EXACT: Scenario = Scenario {
     name: "injected-exact",
     title: "RST injected on the path with the exact sequence number",
@@ -78,7 +76,6 @@ pub const EXACT: Scenario = Scenario {
     ..SHORT
 };
 
-/// The router injects a RST in the window, not exact: a challenge ACK answers it.
 pub const IN_WINDOW: Scenario = Scenario {
     name: "injected-in-window",
     title: "RST in window but not exact: challenge ACK",
@@ -101,7 +98,6 @@ pub const IN_WINDOW: Scenario = Scenario {
     ..SHORT
 };
 
-/// The router injects a RST out of the window: it is dropped.
 pub const OUT_OF_WINDOW: Scenario = Scenario {
     name: "injected-out-of-window",
     title: "RST out of window: dropped",

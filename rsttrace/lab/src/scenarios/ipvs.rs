@@ -92,7 +92,6 @@ pub const NOT_EXPIRED: Scenario = Scenario {
     ..ALONE
 };
 
-/// The same where the server's process dies.
 pub const NOT_EXPIRED_UNREAD: Scenario = Scenario {
     name: "ipvs-server-killed",
     title: "killed (SIGKILL) with 120 bytes unread behind IPVS, which still has the connection",
@@ -113,7 +112,6 @@ pub const NOT_EXPIRED_UNREAD: Scenario = Scenario {
     ..ALONE
 };
 
-/// The same where the server has lost the connection: its kernel answers the client, through IPVS.
 pub const NOT_EXPIRED_CRASHED: Scenario = Scenario {
     name: "ipvs-not-expired-crashed",
     title: "the server behind IPVS lost the connection; IPVS still has it and forwards the answer",

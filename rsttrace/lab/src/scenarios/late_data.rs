@@ -7,7 +7,6 @@ use crate::actor::protocol::{Command, SocketOption, TcpState};
 use crate::lab::{IpVersion, Lab, Place};
 use crate::record::{Cause, Origin, Role};
 
-/// The closed socket is a full orphan in FIN_WAIT2.
 pub const FIN_WAIT2: Scenario = Scenario {
     name: "data-after-close-fin-wait2",
     title: "data after close(): the orphan is in FIN_WAIT2",
@@ -18,7 +17,6 @@ pub const FIN_WAIT2: Scenario = Scenario {
     ..SHORT
 };
 
-/// The closed socket is a TIME_WAIT minisock.
 pub const TIME_WAIT: Scenario = Scenario {
     name: "data-after-close-time-wait",
     title: "data after close(): only a TIME_WAIT minisock is left",
@@ -65,7 +63,6 @@ pub const KILLED: Scenario = Scenario {
     ..SHORT
 };
 
-/// shutdown(SHUT_RDWR), descriptor still open.
 pub const SHUTDOWN_BOTH: Scenario = Scenario {
     name: "data-after-shutdown",
     title: "data after shutdown(SHUT_RDWR), socket still open",

@@ -14,7 +14,6 @@ use crate::record::{Cause, Origin, Role};
 use crate::segment::{Flags, Pattern};
 use crate::truth::Truth;
 
-/// The client waits for an answer, and the application gives up instead.
 pub const SLOW_APPLICATION: Scenario = Scenario {
     name: "slow-application",
     title: "the client waits 2 s for an answer; the server closes with SO_LINGER 0",
@@ -34,7 +33,6 @@ pub const SLOW_APPLICATION: Scenario = Scenario {
     ..LONG
 };
 
-/// The same with the request still unread.
 pub const SLOW_APPLICATION_UNREAD: Scenario = Scenario {
     name: "slow-application-unread",
     title: "the client waits 2 s for an answer; the server closes without having read the request",
@@ -159,7 +157,6 @@ pub const REROUTED_LONGER: Scenario = Scenario {
     ..LONG
 };
 
-/// One hop fewer.
 pub const REROUTED_SHORTER: Scenario = Scenario {
     name: "rerouted-shorter",
     title: "the peer resets after 2.5 s idle with a TTL one higher than before",

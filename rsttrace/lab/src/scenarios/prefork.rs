@@ -20,7 +20,6 @@ pub const FORKED: Scenario = scenario(
     |lab, version| reset_by_client(forked(lab, version)?),
 );
 
-/// The same, but the child is quick to close what was reset.
 pub const FORKED_GONE: Scenario = scenario(
     "forked-worker-gone",
     "the same, and the child closes its socket at once",
@@ -36,7 +35,6 @@ pub const FORKED_LINGER_ZERO: Scenario = scenario(
     |lab, version| linger_zero(forked(lab, version)?),
 );
 
-/// Several children accept from one listener.
 pub const WORKER: Scenario = scenario(
     "prefork-worker",
     "reset on a connection of one of three workers with a common listener",
@@ -44,7 +42,6 @@ pub const WORKER: Scenario = scenario(
     |lab, version| reset_by_client(worker(lab, version)?),
 );
 
-/// The same, but the worker is quick to close what was reset.
 pub const WORKER_GONE: Scenario = scenario(
     "prefork-worker-gone",
     "the same, and the worker closes its socket at once",
@@ -52,7 +49,6 @@ pub const WORKER_GONE: Scenario = scenario(
     |lab, version| reset_by_client_and_closed(worker(lab, version)?),
 );
 
-/// A timer ends the connection of a worker.
 pub const WORKER_KEEPALIVE: Scenario = scenario(
     "prefork-worker-keepalive",
     "keepalive probes of a worker without an answer",
@@ -81,7 +77,6 @@ pub const MASTER: Scenario = scenario(
     },
 );
 
-/// Parent and child have it at once.
 pub const SHARED: Scenario = scenario(
     "shared-with-child",
     "reset on a connection that a parent and its child both have",
@@ -94,7 +89,6 @@ pub const SHARED: Scenario = scenario(
     },
 );
 
-/// Over a Unix socket to a process that is not a child.
 pub const HANDED_ON: Scenario = scenario(
     "handed-on",
     "reset on a connection handed over to another process (SCM_RIGHTS)",
@@ -102,7 +96,6 @@ pub const HANDED_ON: Scenario = scenario(
     |lab, version| reset_by_client(handed_on(lab, version)?),
 );
 
-/// The same; the receiver shuts it down and gets data.
 pub const HANDED_ON_SHUTDOWN: Scenario = scenario(
     "handed-on-shutdown",
     "data after shutdown(SHUT_RDWR) by the process it was handed to",

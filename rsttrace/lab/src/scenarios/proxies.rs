@@ -77,7 +77,6 @@ pub const HAPROXY_CLIENT: Scenario = Scenario {
     ..LONG
 };
 
-/// Without lingering, HAProxy resets both ends.
 pub const HAPROXY_NOLINGER: Scenario = Scenario {
     name: "haproxy-timeout-nolinger",
     title: "HAProxy's timeout with option nolinger",
@@ -122,7 +121,6 @@ pub const HAPROXY_NOLINGER: Scenario = Scenario {
     ..LONG
 };
 
-/// nginx closes both ends politely; the server writes later.
 pub const NGINX_STREAM: Scenario = Scenario {
     name: "nginx-stream-timeout",
     title: "nginx's proxy_timeout: the server writes after the FIN",

@@ -38,7 +38,6 @@ const REORDERING: Weather = Weather {
     to_server: "delay 20ms reorder 50%",
 };
 
-/// SO_LINGER {1,0} and close().
 pub const LOSSY_LINGER_ZERO: Scenario = Scenario {
     name: "lossy-linger-zero",
     title: "linger 0 over a path with delay, jitter and loss",
@@ -47,7 +46,6 @@ pub const LOSSY_LINGER_ZERO: Scenario = Scenario {
     ..ALONE
 };
 
-/// The same over a path that reorders.
 pub const REORDERED_LINGER_ZERO: Scenario = Scenario {
     name: "reordered-linger-zero",
     title: "linger 0 over a path that reorders",
@@ -56,7 +54,6 @@ pub const REORDERED_LINGER_ZERO: Scenario = Scenario {
     ..ALONE
 };
 
-/// close() with data unread.
 pub const LOSSY_CLOSE_UNREAD: Scenario = Scenario {
     name: "lossy-close-unread",
     title: "close() with 100 bytes unread over a path with delay, jitter and loss",
@@ -65,7 +62,6 @@ pub const LOSSY_CLOSE_UNREAD: Scenario = Scenario {
     ..ALONE
 };
 
-/// The same over a path that reorders.
 pub const REORDERED_CLOSE_UNREAD: Scenario = Scenario {
     name: "reordered-close-unread",
     title: "close() with 100 bytes unread over a path that reorders",
@@ -74,7 +70,6 @@ pub const REORDERED_CLOSE_UNREAD: Scenario = Scenario {
     ..ALONE
 };
 
-/// The server lost the connection.
 pub const LOSSY_HALF_OPEN: Scenario = Scenario {
     name: "lossy-half-open",
     title: "data for a lost connection over a path with delay, jitter and loss",
@@ -83,7 +78,6 @@ pub const LOSSY_HALF_OPEN: Scenario = Scenario {
     ..ALONE
 };
 
-/// The same over a path that reorders.
 pub const REORDERED_HALF_OPEN: Scenario = Scenario {
     name: "reordered-half-open",
     title: "data for a lost connection over a path that reorders",
@@ -92,7 +86,6 @@ pub const REORDERED_HALF_OPEN: Scenario = Scenario {
     ..ALONE
 };
 
-/// The server has closed.
 pub const LOSSY_DATA_AFTER_CLOSE: Scenario = Scenario {
     name: "lossy-data-after-close",
     title: "data after close() over a path with delay, jitter and loss",
@@ -101,7 +94,6 @@ pub const LOSSY_DATA_AFTER_CLOSE: Scenario = Scenario {
     ..ALONE
 };
 
-/// The same over a path that reorders.
 pub const REORDERED_DATA_AFTER_CLOSE: Scenario = Scenario {
     name: "reordered-data-after-close",
     title: "data after close() over a path that reorders",
@@ -110,7 +102,6 @@ pub const REORDERED_DATA_AFTER_CLOSE: Scenario = Scenario {
     ..ALONE
 };
 
-/// Nobody listens.
 pub const LOSSY_PORT_CLOSED: Scenario = Scenario {
     name: "lossy-port-closed",
     title: "connect to a port without a listener over a path with delay, jitter and loss",
@@ -119,7 +110,6 @@ pub const LOSSY_PORT_CLOSED: Scenario = Scenario {
     ..ALONE
 };
 
-/// The same over a path that reorders.
 pub const REORDERED_PORT_CLOSED: Scenario = Scenario {
     name: "reordered-port-closed",
     title: "connect to a port without a listener over a path that reorders",

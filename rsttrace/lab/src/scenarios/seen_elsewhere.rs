@@ -6,7 +6,6 @@ use crate::lab::Place;
 use crate::record::{Cause, Direction, Origin};
 use crate::truth::Truth;
 
-/// A RST that the peer really sent, judged at the receiver.
 pub const RECEIVED: Scenario = Scenario {
     name: "received",
     title: "RST received in ESTABLISHED, sent by the peer",
@@ -30,7 +29,6 @@ pub const RECEIVED: Scenario = Scenario {
     ..SHORT
 };
 
-/// A RST passing through, judged at the router.
 pub const FORWARDED: Scenario = Scenario {
     name: "forwarded",
     title: "RST forwarded by the router",

@@ -9,7 +9,6 @@ use crate::net::nft::{Hook, Port, Rule, Verdict};
 use crate::record::{Cause, Origin, Role};
 use crate::truth::Truth;
 
-/// Keepalive probes find no answer.
 pub const KEEPALIVE: Scenario = Scenario {
     name: "keepalive-timeout",
     title: "keepalive probes without an answer",

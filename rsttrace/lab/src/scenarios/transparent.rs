@@ -62,7 +62,6 @@ pub const ANSWERED_BY_BALANCER: Scenario = Scenario {
     ..LONG
 };
 
-/// The same where nothing is known of the path beforehand.
 pub const ANSWERED_BY_UNKNOWN_BALANCER: Scenario = Scenario {
     name: "expired-nat-unconfigured",
     title: "a load balancer that is not configured expired the connection and answers the client",

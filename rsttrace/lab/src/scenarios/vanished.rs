@@ -10,7 +10,6 @@ use crate::segment::Flags;
 use crate::segment::Pattern;
 use crate::truth::Truth;
 
-/// The server lost the connection and nobody listens any more.
 pub const HALF_OPEN: Scenario = Scenario {
     name: "half-open",
     title: "data for a connection that the server has lost, no listener",
@@ -35,7 +34,6 @@ pub fn write_to_vanished(lab: &mut Lab, mut pair: Pair) -> Result<Staged, StageE
     Staged::passive([sent, received], pair)
 }
 
-/// The same, but a restarted service listens on the port again.
 pub const HALF_OPEN_LISTENER_BACK: Scenario = Scenario {
     name: "half-open-listener-back",
     title: "data for a connection from before the service's restart",
