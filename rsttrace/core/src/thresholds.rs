@@ -55,3 +55,10 @@ pub const TALKS_ON: Duration = Duration::from_secs(2);
 
 /// Kernels answer at once, busy ones a little later.
 pub const LONGEST_ANSWER: Duration = Duration::from_millis(20);
+
+/// A reset of a connection so long after the last one belongs to the same end of it: segments in flight, and their
+/// retransmissions.
+pub const SAME_END: Duration = Duration::from_secs(2);
+
+/// However many follow each other, an end takes no longer.
+pub const LONGEST_END: Duration = Duration::from_secs(60);

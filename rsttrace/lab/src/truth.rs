@@ -93,6 +93,8 @@ pub struct Truth {
     pub unknowable: Option<&'static str>,
     /// What sent it with the sender's address, if that is on this host, but not in this view.
     pub hidden: Option<Hidden>,
+    /// Further resets of the same end of the connection in this view and direction: none may be told as an incident of its own.
+    pub further: usize,
     /// Its record is of one chain with those of the scenario's other linked truths.
     pub linked: bool,
     /// Causes that no record of this connection may blame anybody for here.
@@ -128,6 +130,7 @@ impl Truth {
             idle: None,
             unknowable: None,
             hidden: None,
+            further: 0,
             linked: false,
             spares: &[],
             peer_error: None,

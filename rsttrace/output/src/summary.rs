@@ -27,6 +27,8 @@ pub struct Summary {
     processes: Tally<String>,
     peers: Tally<IpAddr>,
     dead: Tally<String>,
+    incidents: u64,
+    corrections: u64,
     hidden: u64,
     left_out: u64,
     suppressed: u64,
@@ -62,6 +64,8 @@ impl Summary {
         let key = (verdict.severity, verdict.origin, verdict.cause);
         *self.causes.entry(key).or_default() += 1;
         self.hidden += u64::from(hidden);
+        self.incidents += u64::from(record.opens_incident());
+        self.corrections += u64::from(record.is_correction());
         self.name.clear();
         match &record.process {
             Some(process) => self.name.extend([

@@ -197,8 +197,13 @@ impl Recent {
         if at <= time {
             return (time.since(at) <= JUST).then_some(OtherReset::JustBefore);
         }
-        let only_one_missed = self.misses.peek(&connection)?.len() == 1;
-        (only_one_missed && at.since(time) <= VOLLEY).then_some(OtherReset::SoonAfter)
+        let later = at.since(time);
+        let missed = self.misses.peek(&connection).map_or(0, Vec::len);
+        if missed == 1 && later <= VOLLEY {
+            Some(OtherReset::SoonAfter)
+        } else {
+            (later <= JUST).then_some(OtherReset::SameBurst)
+        }
     }
 
     /// How long after "its" reset the peer speaks on, where that was not on its way before.

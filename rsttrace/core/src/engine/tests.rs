@@ -453,3 +453,35 @@ fn after_a_rest_it_goes_on_as_before_and_what_waits_is_kept() {
     }
     assert_eq!(out.len(), 3);
 }
+
+#[test]
+fn resets_that_pass_the_interface_in_one_burst_are_one_incident() {
+    let scene = Scene::new();
+    let lost = socket(1);
+    let mut events: Vec<Event> = (0..4)
+        .map(|n| {
+            let flags = if n == 0 {
+                TcpFlags::RST | TcpFlags::ACK
+            } else {
+                TcpFlags::RST
+            };
+            let ack = if n == 0 { 9000 } else { 0 };
+            event(n, scene.ingress(flags, lost.rcv_nxt, ack, target(&lost)))
+        })
+        .collect();
+    events.push(event(120, scene.received(lost.clone())));
+    let records = run(events);
+    let roles: Vec<_> = records
+        .iter()
+        .map(|record| {
+            let incident = record.incident.as_ref().expect("every record has one");
+            let verdict = &record.verdict;
+            (incident.role.name(), verdict.cause, verdict.severity)
+        })
+        .collect();
+    let consequence = ("consequence", Cause::ResetByPeer, Severity::Noise);
+    let first = ("first", Cause::ResetByPeer, Severity::Fault);
+    assert_eq!(roles, [first, consequence, consequence, consequence]);
+    let further = records[0].incident.as_ref().and_then(|it| it.further);
+    assert_eq!(further, Some(3));
+}

@@ -84,6 +84,11 @@ impl SentCase {
             );
         }
         if let Some(after) = self.talks_on {
+            explanation.summary = format!(
+                "{} kept sending {} after a reset with its address had ended the connection here: that reset does not look like it came from there",
+                self.sent.flow.remote,
+                span(after)
+            );
             explanation.add(EvidenceKind::PeerTalksOn, format!(
                 "a reset with the peer's address had ended the connection here {} earlier, but the peer kept sending: that reset does not look like it came from the peer",
                 span(after)

@@ -166,6 +166,7 @@ pub const ALL: &[&Scenario] = &[
     &closing::LINGER_ZERO_MAPPED,
     &closing::CLOSE_UNREAD,
     &closing::LINGER_FIVE_UNREAD,
+    &closing::ABORTED_UPLOAD,
     &closing::KILLED_UNREAD,
     &closing::EXIT_UNREAD,
     &closing::WORKER_CLOSES,

@@ -83,6 +83,18 @@ pub const FAMILIES: &[Family] = &[
         },
     ),
     counter(
+        "rsttrace_incidents_total",
+        "Ends of connections with all of their resets, before filters.",
+        &[],
+        |judged, _| single(count(judged.incidents)),
+    ),
+    counter(
+        "rsttrace_corrections_total",
+        "Verdicts that a later reset of the same connection contradicted.",
+        &[],
+        |judged, _| single(count(judged.corrections)),
+    ),
+    counter(
         "rsttrace_connections_timed_out_total",
         "Connections that failed without a reset.",
         &[],

@@ -383,9 +383,18 @@ fn place(process: &Process) -> Option<String> {
 /// What happened, then what to do about it.
 fn sentence(record: &Record) -> String {
     let verdict = &record.verdict;
-    let mut text = escape(verdict.summary()).into_owned();
+    let mut text = String::new();
+    if record.is_correction() {
+        text.push_str("CORRECTION: ");
+    }
+    text.push_str(&escape(verdict.summary()));
     if is_older_than_the_tool(record) {
         text.push_str(" (opened before start)");
+    }
+    let incident = record.incident.as_ref();
+    if let Some(further) = incident.and_then(|incident| incident.further) {
+        let resets = if further == 1 { "reset" } else { "resets" };
+        text.push_str(&format!(" (+{} further {resets})", count(further)));
     }
     if let Some(advice) = verdict.advice().first() {
         text.push_str(" → ");

@@ -8,7 +8,7 @@ use super::Sink;
 use crate::filter::Filter;
 use crate::record::Output;
 use crate::record::TimedOutRecord;
-use crate::record::{Cause, Record, Severity, SuppressedRecord};
+use crate::record::{Cause, Record, SuppressedRecord};
 use crate::summary::{Summary, Totals};
 
 /// Stands between the pipeline and a sink: filters, counts, ends after so many.
@@ -57,7 +57,7 @@ impl Reporter {
             self.summary.left_out();
             return Ok(ControlFlow::Continue(()));
         }
-        let hidden = record.verdict.severity == Severity::Noise && !self.noise;
+        let hidden = !self.noise && record.is_noise(!self.filter.is_empty());
         self.summary.record(record, hidden);
         if hidden {
             return Ok(ControlFlow::Continue(()));
@@ -129,6 +129,7 @@ mod tests {
 
     use super::*;
     use crate::filter::{Ports, Terms};
+    use crate::record::Severity;
 
     #[derive(Clone, Default)]
     struct Seen(Arc<Mutex<(usize, String)>>);

@@ -9,8 +9,7 @@ use rusqlite::types::Value;
 
 use super::row::{Kind, Word, bytes};
 use crate::filter::{Filter, ProcessTerm, Terms};
-use crate::record::Output;
-use crate::record::Severity;
+use crate::record::{Output, Severity};
 
 /// What is wanted. By default everything but noise.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -47,7 +46,7 @@ impl Query {
         match output {
             Output::Reset(record) => {
                 self.filter.matches(record)
-                    && (self.noise || record.verdict.severity != Severity::Noise)
+                    && (self.noise || !record.is_noise(!self.filter.is_empty()))
                     && (self.peers.is_empty() || peer(record.remote.address.to_canonical()))
                     && (!self.quiet || quiet_of(record).is_some())
             }
@@ -71,7 +70,10 @@ impl Query {
         let mut of_resets = Condition::default();
         let only = &self.filter.only;
         if !self.noise {
-            of_resets.and("severity <> ?", [text(Severity::Noise.name())]);
+            of_resets.and(
+                "(severity IS NULL OR severity <> ?)",
+                [text(Severity::Noise.name())],
+            );
         }
         if self.quiet {
             of_resets.and("quiet IS NOT NULL", []);
@@ -92,7 +94,7 @@ impl Query {
         of_resets.any(&only.netns, |inode| ("netns = ?", vec![(*inode).into()]));
         of_resets.any(&only.causes, |it| ("cause = ?", vec![text(it.name())]));
         of_resets.any(&only.severities, |it| {
-            ("severity = ?", vec![text(it.name())])
+            ("(severity IS NULL OR severity = ?)", vec![text(it.name())])
         });
         of_resets.any(&only.directions, |it| {
             ("direction = ?", vec![text(it.name())])

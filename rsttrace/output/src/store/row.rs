@@ -7,8 +7,9 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::codec::{Coding, MOST, Packer};
-use crate::record::Output;
-use crate::record::{Endpoint, Process, Record, SuppressedRecord, TimedOutRecord};
+use crate::record::{
+    Endpoint, Output, Process, Record, Severity, SuppressedRecord, TimedOutRecord,
+};
 use crate::sink::append_json;
 
 /// What `kind` says.
@@ -89,7 +90,7 @@ impl Row {
                 Some(record.direction.name()),
                 Some(verdict.origin.name()),
                 Some(verdict.cause.name()),
-                Some(verdict.severity.name()),
+                severity(record).map(Severity::name),
                 Some(verdict.confidence.name()),
             ],
             ends: Some((record.local.clone(), record.remote.clone())),
@@ -155,6 +156,13 @@ impl Row {
             self.line,
         ])
     }
+}
+
+/// The severity that a query narrows down by; absent where [`Record::is_noise`] depends on the query.
+fn severity(record: &Record) -> Option<Severity> {
+    let severity = record.verdict.severity;
+    let is_open = severity == Severity::Noise && !record.is_noise(true);
+    (!is_open).then_some(severity)
 }
 
 /// An RFC 3339 time in nanoseconds since the epoch, UTC.

@@ -306,7 +306,7 @@ impl Staged {
         if self.is_derived {
             return false;
         }
-        match record.verdict.severity {
+        match record.impact() {
             Severity::Fault => !self.lost,
             Severity::Refused => self.lost,
             Severity::Noise => self.lost && self.direction == Direction::Received,

@@ -10,7 +10,8 @@ use serde::Serialize;
 use super::plan::Done;
 use crate::demo::{IpVersion, StagedIdle, Truth};
 use crate::record::{
-    Basis, Cause, Confidence, Direction, Idle, IdleMode, Origin, Process, Quality, Record, Severity,
+    Basis, Cause, Confidence, Direction, Idle, IdleMode, IncidentRole, Origin, Process, Quality,
+    Record, Severity,
 };
 
 /// One truth and what was made of it.
@@ -295,11 +296,11 @@ fn judge<'a>(truth: &Truth, alike: usize, records: &'a [Record]) -> (Option<&'a 
     if let Some(error) = wrong_process(truth, record.process.as_ref()) {
         wrong.push(About::Process.is_wrong(error));
     }
-    if !is_cost_right(truth, verdict.severity) {
+    if !is_cost_right(truth, record.impact()) {
         let lost = if truth.lost { "a" } else { "no" };
         wrong.push(About::Cost.is_wrong(format!(
             "{} though {lost} connection was lost",
-            verdict.severity
+            record.impact()
         )));
     }
     if truth.unknowable.is_some() && verdict.confidence == Confidence::Certain {
@@ -323,13 +324,25 @@ fn judge<'a>(truth: &Truth, alike: usize, records: &'a [Record]) -> (Option<&'a 
             blamed.direction.name()
         )));
     }
-    // A reset told twice in one direction is one too many.
-    let told = of_flow
+    // A reset told twice in one direction is one too many, and so is an end of a connection.
+    let told: Vec<_> = of_flow
         .iter()
         .filter(|record| is_about(truth.direction, truth.sender, truth.receiver, record))
+        .collect();
+    let further = told.iter().filter(|record| is_consequence(record)).count();
+    let (count, resets) = (told.len(), alike + truth.further);
+    if count != resets || truth.further > 0 && further != truth.further {
+        wrong.push(About::Count.is_wrong(format!(
+            "{count} records for {resets} resets, {further} of them consequences instead of {}",
+            truth.further
+        )));
+    }
+    let harmful = of_flow
+        .iter()
+        .filter(|record| record.verdict.severity != Severity::Noise)
         .count();
-    if told != alike {
-        wrong.push(About::Count.is_wrong(format!("{told} records for {alike} resets")));
+    if harmful > alike {
+        wrong.push(About::Count.is_wrong(format!("{harmful} faults for {alike} incidents")));
     }
     let outcome = if wrong.is_empty() {
         Outcome::Right
@@ -337,6 +350,13 @@ fn judge<'a>(truth: &Truth, alike: usize, records: &'a [Record]) -> (Option<&'a 
         Outcome::Wrong(wrong)
     };
     (Some(record), outcome)
+}
+
+fn is_consequence(record: &Record) -> bool {
+    record
+        .incident
+        .as_ref()
+        .is_some_and(|incident| incident.role == IncidentRole::Consequence)
 }
 
 /// In this namespace, between these two ends.
