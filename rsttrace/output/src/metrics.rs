@@ -29,7 +29,6 @@ pub struct Judged {
 }
 
 impl Judged {
-    /// One more.
     pub fn note(&mut self, output: &Output) {
         match output {
             Output::Reset(record) => {

@@ -1,7 +1,7 @@
 //! Summary at the end of a trace.
 //!
-//! Memory is bounded: there are only so many causes, and of processes and peers the rare ones are put together as
-//! "others" when there are too many.
+//! Memory is bounded: the number of causes is fixed, and rare processes and peers are combined as "others" when
+//! there are too many.
 
 mod render;
 pub mod tally;
@@ -14,10 +14,9 @@ use crate::record::{Cause, Direction, Origin, Record, Severity, TimedOutRecord};
 use crate::self_stats::{KernelTotal, Vitals};
 use crate::text::escape;
 
-/// Counts by name.
 type Tally<K> = tally::Tally<K, 1, 1024>;
 
-/// What stands for a process where none of this host is known.
+/// Stands for an unknown process.
 const NO_PROCESS: &str = "(no local process)";
 
 /// Counts of everything that was reported.
@@ -38,7 +37,7 @@ pub struct Summary {
     name: String,
 }
 
-/// What only the end of a trace can tell.
+/// What is known at the end of a trace only.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// How long the trace ran.
@@ -49,11 +48,11 @@ pub struct Totals {
     pub is_cut_off: bool,
     /// It is a recording's, and --count ended the replay before that: likewise.
     pub is_enough: bool,
-    /// What could not be done or kept for want of room or time, by name; no event is missing by it. Zeroes are not shown.
+    /// Limits that were reached, by name; no event is missing because of them. Zeros are not shown.
     pub shortfalls: Vec<(String, u64)>,
     /// Idle timeouts that the resets have shown, each a sentence.
     pub lessons: Vec<String>,
-    /// What the tracer itself cost; absent: not told.
+    /// The cost of the tracer itself; absent: not shown.
     pub vitals: Option<Vitals>,
 }
 
@@ -112,7 +111,6 @@ impl Summary {
         self.dead.add(&how, 0);
     }
 
-    /// The trace has ended.
     pub fn total(&mut self, totals: Totals) {
         self.totals = totals;
     }

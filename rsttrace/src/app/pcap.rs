@@ -26,7 +26,7 @@ use crate::summary::Totals;
 use comparing::Kept;
 use reading::{End, Reading};
 
-/// How often a live capture in which nothing comes is asked for resets that have waited long enough.
+/// Interval at which a live capture without packets is checked for resets that are due.
 const PULSE: Duration = Duration::from_millis(250);
 
 /// Judges each capture and shows what was found.
@@ -81,7 +81,7 @@ async fn run(options: &PcapOptions) -> Result<(), Failure> {
 fn distinct(files: &[PathBuf]) -> Result<(), Failure> {
     let mut known = Vec::new();
     for file in files {
-        // What is wrong with it is told when it is opened.
+        // Opening it reports the error.
         let Ok(metadata) = file.metadata() else {
             continue;
         };
@@ -176,7 +176,6 @@ impl Judging {
         }
     }
 
-    /// Judges what is left.
     fn finish(
         self,
         show: &mut Show,
@@ -233,7 +232,7 @@ impl Show {
         let several = options.files.len() > 1;
         let mut show = options.show.clone();
         if several && show.output == Some(OutputFormat::Table) {
-            // The comparison tells of each reset once.
+            // The comparison has each reset once.
             show.output = None;
         }
         if several {
@@ -305,7 +304,7 @@ impl Show {
     }
 }
 
-/// What the summary tells of all captures.
+/// The summary of all captures.
 #[derive(Default)]
 struct Sums {
     duration: Duration,

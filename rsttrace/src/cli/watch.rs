@@ -67,13 +67,11 @@ pub struct WatchOptions {
     pub duration: Option<Duration>,
     pub trace: TraceOptions,
     pub metrics: MetricsOptions,
-    /// Recording file.
     pub record: Option<OutputFile>,
     /// History; absent: none is kept.
     pub store: Option<StoreOptions>,
 }
 
-/// The history to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
     pub file: PathBuf,

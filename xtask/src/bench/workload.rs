@@ -1,4 +1,4 @@
-//! The traffic that is measured, and its results.
+//! The measured traffic.
 
 use std::{net::Ipv4Addr, process::Command, time::Duration};
 
@@ -9,7 +9,6 @@ use serde::Deserialize;
 use super::Programs;
 use crate::command;
 
-/// What happens again and again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
     /// A connection is opened, accepted and closed.
@@ -24,46 +23,22 @@ pub enum Act {
     RandomFlood,
 }
 
-/// Between which addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// In one namespace.
     Lo,
-    /// Between two.
+    /// Between two namespaces.
     Veth,
 }
 
-/// Traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Workload {
-    /// What.
     pub act: Act,
-    /// Where.
     pub place: Place,
-    /// So many a second; 0: as many as possible.
+    /// Per second; 0: full rate.
     pub rate: u64,
 }
 
 impl Workload {
-    /// As many as possible.
-    pub const fn full(act: Act, place: Place) -> Self {
-        Self {
-            act,
-            place,
-            rate: 0,
-        }
-    }
-
-    /// Some load that any machine can carry.
-    pub const fn paced(act: Act, place: Place) -> Self {
-        Self {
-            act,
-            place,
-            rate: 10_000,
-        }
-    }
-
-    /// For tables.
     pub fn name(&self) -> String {
         let act = match self.act {
             Act::Connect => "connect and close",
@@ -72,10 +47,7 @@ impl Workload {
             Act::Flood => "SYN flood, one /24",
             Act::RandomFlood => "SYN flood, random sources",
         };
-        let place = match self.place {
-            Place::Lo => "lo",
-            Place::Veth => "veth",
-        };
+        let place = format!("{:?}", self.place).to_lowercase();
         let rate = match self.rate {
             0 => "full rate".to_owned(),
             rate => format!("{} k/s", rate / 1000),
@@ -83,35 +55,28 @@ impl Workload {
         format!("{act}, {place}, {rate}")
     }
 
-    /// Runs it for so long.
     pub fn run(&self, programs: &Programs, link: &Link, lasts: Duration) -> Result<Ran> {
         let report = command::output(&mut self.command(programs, link, lasts))?;
-        serde_json::from_str(&report).with_context(|| format!("not understood: {report}"))
+        serde_json::from_str(&report).with_context(|| format!("read `{report}`"))
     }
 
-    /// What runs it for so long.
     pub fn command(&self, programs: &Programs, link: &Link, lasts: Duration) -> Command {
         let mut command = inside(&link.near, programs);
-        match self.act {
-            Act::Connect | Act::Exchange | Act::Reset => {
-                let (address, listens_in) = match self.place {
-                    Place::Lo => (Ipv4Addr::LOCALHOST, &link.near),
-                    Place::Veth => (FAR.address, &link.far),
-                };
-                command.args(["connect", &address.to_string()]);
-                command.args(["--listen-in", &listens_in.pid().to_string()]);
-                let close = if self.act == Act::Reset {
-                    "reset"
-                } else {
-                    "fin"
-                };
-                command.args(["--close", close]);
-                if self.act == Act::Exchange {
-                    command.arg("--exchange");
-                }
-            }
-            Act::Flood => drop(command.args(["flood", "--sources", "fixed"])),
-            Act::RandomFlood => drop(command.args(["flood", "--sources", "random"])),
+        let (load, how): (_, &[_]) = match self.act {
+            Act::Connect => ("connect", &["--close", "fin"]),
+            Act::Exchange => ("connect", &["--close", "fin", "--exchange"]),
+            Act::Reset => ("connect", &["--close", "reset"]),
+            Act::Flood => ("flood", &["--sources", "fixed"]),
+            Act::RandomFlood => ("flood", &["--sources", "random"]),
+        };
+        command.arg(load).args(how);
+        if load == "connect" {
+            let (address, listens_in) = match self.place {
+                Place::Lo => (Ipv4Addr::LOCALHOST, &link.near),
+                Place::Veth => (FAR.address, &link.far),
+            };
+            command.arg(address.to_string());
+            command.args(["--listen-in", &listens_in.pid().to_string()]);
         }
         command.args(["--rate", &self.rate.to_string()]);
         command.args(["--seconds", &lasts.as_secs_f64().to_string()]);
@@ -127,11 +92,9 @@ pub fn inside(namespace: &Namespace, programs: &Programs) -> Command {
     command
 }
 
-/// What a workload reports.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 pub struct Ran {
     /// Connections, or SYNs.
     pub done: u64,
-    /// It took so long.
     pub seconds: f64,
 }

@@ -37,13 +37,11 @@ impl Definition for CloseWithUnreadData {
     }
 
     fn sentence(&self, case: &SentCase) -> String {
-        let (name, age) = (case.subject(), case.after_age());
-        let unread = unread_bytes(&case.sent);
+        let (name, unread) = (case.subject(), unread_bytes(&case.sent));
         if case.sent.ended_by().0 {
-            format!("{name} exited with {unread}{age}")
+            format!("{name} exited with {unread}{}", case.after_age())
         } else {
-            let quiet = case.quiet_for();
-            format!("{name} closed with {unread}{age}{quiet}")
+            format!("{name} closed with {unread}{}", case.after_age_and_idle())
         }
     }
 

@@ -44,8 +44,7 @@ impl Definition for LingerZero {
         [
             &case.subject(),
             " closed with SO_LINGER time 0",
-            &case.after_age(),
-            &case.quiet_for(),
+            &case.after_age_and_idle(),
         ]
         .concat()
     }

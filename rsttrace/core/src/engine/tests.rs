@@ -100,6 +100,23 @@ fn a_connection_that_died_of_silence_names_its_process() {
 }
 
 #[test]
+fn an_age_without_any_traffic_is_named_once() {
+    let mut socket = closing(1);
+    socket.unread = 1448;
+    socket.since_sent = Some(Duration::from_millis(12_299));
+    socket.since_received = socket.since_sent;
+    let sent = Scene::new().active(Some("TCP_ABORT_ON_CLOSE"), socket);
+    let record = only(run_with(
+        host(),
+        vec![(event(0, sent), HostContext::default())],
+    ));
+    assert_eq!(
+        record.verdict.summary(),
+        "nginx[87] closed with 1,448 bytes unread after 12.2 s idle"
+    );
+}
+
+#[test]
 fn the_record_has_the_state_and_settings_the_application_lost() {
     let scene = Scene::new();
     let mut socket = closing(1);

@@ -239,17 +239,22 @@ impl SentCase {
         words::after_age(self.sent.ownership.as_ref(), self.at)
     }
 
-    /// `, idle for 60.0 s`: how long no data had moved when the application closed. Many proxies reset at their timeouts.
-    pub(crate) fn quiet_for(&self) -> String {
-        let since = self
-            .sent
-            .socket
-            .as_ref()
-            .and_then(|socket| socket.since_sent.min(socket.since_received));
-        match since {
-            // Shorter ones are think time.
-            Some(since) if since >= IDLE => format!(", idle for {}", span(since)),
-            Some(_) | None => String::new(),
+    /// ` after 12.3 s, idle for 2.0 s`: the connection's age, and how long no data had moved when the application closed. Many
+    /// proxies reset at their timeouts. ` after 12.3 s idle` if the two differ by 1 % at most.
+    pub(crate) fn after_age_and_idle(&self) -> String {
+        let established = self.sent.ownership.as_ref().and_then(|it| it.established);
+        let age = established.map(|established| self.at.since(established));
+        let socket = self.sent.socket.as_ref();
+        let idle = socket.and_then(|socket| socket.since_sent.min(socket.since_received));
+        // Shorter ones are think time.
+        match (age, idle.filter(|idle| *idle >= IDLE)) {
+            (Some(age), Some(idle)) if age.abs_diff(idle) <= age / 100 => {
+                format!(" after {} idle", span(idle))
+            }
+            (Some(_) | None, Some(idle)) => {
+                format!("{}, idle for {}", self.after_age(), span(idle))
+            }
+            (Some(_) | None, None) => self.after_age(),
         }
     }
 }

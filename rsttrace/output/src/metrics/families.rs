@@ -1,4 +1,4 @@
-//! The metrics, and where each gets its values.
+//! The metrics and the sources of their values.
 
 use std::time::{Duration, SystemTime};
 

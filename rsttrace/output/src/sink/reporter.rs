@@ -11,7 +11,7 @@ use crate::record::TimedOutRecord;
 use crate::record::{Cause, Record, SuppressedRecord};
 use crate::summary::{Summary, Totals};
 
-/// Stands between the pipeline and a sink: filters, counts, ends after so many.
+/// The filter, the counter and the `--count` limit in front of a sink.
 pub struct Reporter {
     sink: Box<dyn Sink + Send>,
     filter: Filter,
@@ -78,8 +78,7 @@ impl Reporter {
         self.sink.timed_out(now, dead)
     }
 
-    /// Resets that the kernel side counted but did not describe. What a filter asks for and such a sum does not tell, it
-    /// may have.
+    /// A count of resets without details. It passes a filter on fields that it does not have.
     pub fn suppressed(&mut self, now: Instant, sum: &SuppressedRecord) -> io::Result<()> {
         let wanted = self.filter.may_match(sum);
         self.summary
@@ -227,7 +226,7 @@ mod tests {
             (port(9999), Terms::default(), true),
             (port(80), Terms::default(), false),
             (Terms::default(), port(9999), false),
-            // This end's address is not told.
+            // A count does not have this end's address.
             (network("10.0.0.0/8"), Terms::default(), true),
             (Terms::default(), network("203.0.0.0/16"), false),
         ];

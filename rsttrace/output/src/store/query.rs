@@ -1,7 +1,7 @@
 //! Queries of the history.
 //!
-//! What SQLite can look at is looked at there, so that few records are unpacked; it may let through more than is wanted, never less.
-//! What comes out of it is looked at again.
+//! SQLite evaluates what it can, so that few records are decompressed. It may return more than is wanted, never less; its results are
+//! filtered again.
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -23,11 +23,10 @@ pub struct Query {
     pub filter: Filter,
     /// Networks of the other end; empty: any. Holds for dead connections, too.
     pub peers: Vec<IpNet>,
-    /// Noise, too.
     pub noise: bool,
     /// Only resets of which the silence before them is known.
     pub quiet: bool,
-    /// Only the newest resets, so many; what else is as old as those or newer comes with them.
+    /// Only this many of the newest resets, with other records that are as new.
     pub newest: Option<u64>,
 }
 
@@ -40,7 +39,7 @@ pub(super) struct Condition {
 }
 
 impl Query {
-    /// Whether an output is wanted; `newest` is not looked at.
+    /// Whether an output is wanted, regardless of `newest`.
     pub fn wants(&self, output: &Output) -> bool {
         let peer = |address| self.peers.iter().any(|net| net.contains(&address));
         match output {
@@ -65,7 +64,6 @@ impl Query {
         }
     }
 
-    /// What SQLite is asked.
     pub(super) fn condition(&self) -> Condition {
         let mut of_resets = Condition::default();
         let only = &self.filter.only;

@@ -44,7 +44,7 @@ pub(super) const INSERT: &str = "INSERT INTO record (time, kind, direction, orig
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
 
 impl Row {
-    /// What is to be kept of an output; `scratch` is overwritten.
+    /// The row of an output; `scratch` is overwritten.
     pub fn of(output: &Output, packer: &mut Packer, scratch: &mut Vec<u8>) -> io::Result<Self> {
         scratch.clear();
         let mut row = match output {
@@ -211,7 +211,7 @@ impl Word {
     }
 }
 
-/// What the processes may be asked for by.
+/// The words that find the processes.
 fn words<'a>(processes: impl Iterator<Item = &'a Process>) -> Option<String> {
     let mut words = String::new();
     for process in processes {

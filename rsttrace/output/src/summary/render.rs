@@ -123,7 +123,7 @@ impl Summary {
     }
 
     fn kernel(&self, out: &mut String) -> std::fmt::Result {
-        // Nothing seen is told by zeroes.
+        // Zeros say that nothing was seen.
         if self.totals.is_enough {
             return writeln!(
                 out,
