@@ -6,12 +6,8 @@ mod kernel;
 
 use std::net::{TcpListener, TcpStream};
 
-use kernel::{
-    Ended, Namespace, Watch, await_refusal, closed_port, netns_inode, out_resets_by_namespace,
-    private_namespace, set_linger_zero,
-};
+use kernel::{Link, Run, abort, await_refusal, closed_port, is_sent_by_the_stack};
 use nix::sys::signal::Signal;
-use serde_json::Value;
 
 /// Half by linger 0, half by SYNs to a closed port.
 const BURST: u64 = 10_000;
@@ -46,77 +42,46 @@ enum Tracer {
     IsHeldUp,
 }
 
-fn adds_up(arguments: &[&'static str], tracer: Tracer) {
+fn adds_up(arguments: &[&str], tracer: Tracer) {
     let arguments = [&["--every", "--noise"], arguments].concat();
-    private_namespace(move || {
-        let namespace = Namespace::new();
-        let ours = [netns_inode(), namespace.enter(netns_inode)];
-        for _ in 0..ROUNDS {
-            let before = out_resets_by_namespace();
-            let watch = Watch::start(&arguments);
+    let link = Link::new();
+    for _ in 0..ROUNDS {
+        let run = Run::with(&link, &arguments, |watch| {
             if tracer == Tracer::IsHeldUp {
                 watch.signal(Signal::SIGSTOP);
             }
-            burst(&namespace);
+            // Both kinds at once, in two namespaces, so that several CPUs send.
+            std::thread::scope(|scope| {
+                scope.spawn(|| link.near.enter(abort_connections));
+                scope.spawn(|| link.far.enter(knock_at_a_closed_port));
+            });
             watch.signal(Signal::SIGCONT);
-            let ended = watch.end(Signal::SIGINT);
-            let after = out_resets_by_namespace();
-
-            let staged: u64 = ours.iter().map(|ours| after[ours] - before[ours]).sum();
-            assert_eq!(staged, BURST, "staging");
-            let mut others = (before, after);
-            for ours in &ours {
-                others.0.remove(ours);
-                others.1.remove(ours);
-            }
-            // Namespaces that came and went between the two counts show in records at best.
-            let strange = |record: &Value| !ours.iter().any(|ours| record["netns"] == *ours);
-            if others.0 != others.1 || ended.records().iter().any(strange) {
-                println!("others sent resets or made namespaces meanwhile: once more");
-                continue;
-            }
-            check(&ended, tracer);
-            return;
+        });
+        assert_eq!(run.staged, BURST, "staging");
+        if run.is_alone() {
+            return check(&run, tracer);
         }
-        panic!("this machine was never quiet: {ROUNDS} rounds");
-    });
+        println!("others sent resets meanwhile: once more");
+    }
+    panic!("this machine was never quiet: {ROUNDS} rounds");
 }
 
-fn check(ended: &Ended, tracer: Tracer) {
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    let sent = ended.total("sent");
-    let summary = &ended.stderr;
-    assert_eq!(sent.seen, BURST, "{summary}");
+fn check(run: &Run, tracer: Tracer) {
+    let summary = &run.ended.stderr;
+    let sent = run.total();
     let sum = sent.detailed + sent.suppressed + sent.lost;
-    assert_eq!(sum, BURST, "{summary}");
+    assert_eq!((sent.seen, sum), (BURST, BURST), "{summary}");
     assert!(!summary.contains("unaccounted for"), "{summary}");
     if tracer == Tracer::IsHeldUp {
         assert!(sent.detailed > 0 && sent.lost > 0, "{summary}");
     }
-    let records = ended.records();
-    let shown: Vec<_> = records.iter().filter(|record| is_sent(record)).collect();
+    let shown: Vec<_> = run.records().filter(is_sent_by_the_stack).collect();
     assert_eq!(shown.len() as u64, sent.detailed, "{summary}");
     for record in shown {
         let cause = record["verdict"]["cause"].as_str().unwrap_or_default();
-        // The event says it all, whatever else was lost.
+        // The event is enough, whatever else was lost.
         assert!(["linger_zero", "port_closed"].contains(&cause), "{record}");
     }
-}
-
-/// It comes from the tracepoint, not from the wire alone.
-fn is_sent(record: &Value) -> bool {
-    let hooks = record["kernel"]["hook"].as_array();
-    record["direction"] == "sent"
-        && hooks.is_some_and(|hooks| hooks.iter().any(|hook| hook == "tcp:tcp_send_reset"))
-}
-
-/// Both kinds at once, in two namespaces, so that several CPUs send.
-fn burst(namespace: &Namespace) {
-    std::thread::scope(|scope| {
-        // In this thread's namespace.
-        scope.spawn(abort_connections);
-        scope.spawn(|| namespace.enter(knock_at_a_closed_port));
-    });
 }
 
 fn abort_connections() {
@@ -124,8 +89,7 @@ fn abort_connections() {
     for _ in 0..BURST / 2 {
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let accepted = listener.accept().unwrap();
-        set_linger_zero(&client);
-        drop(client);
+        abort(client);
         drop(accepted);
     }
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use rsttrace::app::{CaptureSight, Grade, judge_captures};
 
-/// At least so many of a hundred staged resets are told by more than "unknown".
+/// Percentage of staged resets that must have another verdict than "unknown".
 const LEAST_ANSWERED: usize = 80;
 
 #[test]

@@ -135,7 +135,7 @@ fn nothing_stays_however_it_ends_or_the_next_start_sweeps_it_away() {
 
 #[test]
 #[ignore = "needs root"]
-fn with_filters_nothing_stays_when_it_can_say_goodbye() {
+fn with_filters_nothing_stays_after_an_orderly_end() {
     private_namespace(|| {
         let before = qdiscs();
         for end in &ENDS[..3] {

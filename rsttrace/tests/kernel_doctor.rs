@@ -5,12 +5,13 @@
 mod kernel;
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
 use kernel::{
-    Namespace, Server, Watch, close_with_unread_data, eventually, private_namespace, rsttrace, run,
+    Namespace, Server, Watch, close_with_unread_data, connected_from, eventually,
+    private_namespace, rsttrace, run,
 };
 use rsttrace::host::settings;
 use serde_json::Value;
@@ -38,17 +39,11 @@ impl Connection {
             run("ip", &["address", "add", address, "dev", "lo"]);
         }
         let listener = TcpListener::bind((SERVER, 0)).unwrap();
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
-        let socket = socket.unwrap();
-        let from: SocketAddr = format!("{CLIENT}:0").parse().unwrap();
-        socket.bind(&from.into()).unwrap();
-        socket
-            .connect(&listener.local_addr().unwrap().into())
-            .unwrap();
-        let (server, _) = listener.accept().unwrap();
+        let from = (CLIENT.parse::<Ipv4Addr>().unwrap(), 0);
+        let (client, server) = connected_from(from.into(), &listener);
         Self {
             listener,
-            client: socket.into(),
+            client,
             server,
         }
     }
@@ -132,7 +127,7 @@ fn settings_that_contradict_each_other_are_wrong_and_those_that_fit_are_not() {
 
 #[test]
 #[ignore = "needs root"]
-fn sockets_without_keepalive_are_told_with_their_process_until_they_have_it() {
+fn sockets_without_keepalive_are_listed_with_their_process_until_they_have_it() {
     private_namespace(|| {
         set("ipv4/tcp_keepalive_time", 120);
         let connection = Connection::open();
@@ -194,7 +189,7 @@ fn nginx(listen: &str) -> Server {
 
 #[test]
 #[ignore = "needs root"]
-fn nginx_is_told_its_own_setting_and_with_it_nothing_more() {
+fn nginx_gets_advice_in_its_own_words_and_with_it_no_more() {
     private_namespace(|| {
         let kind = "listener_without_keepalive";
         let without = nginx("8080");
@@ -254,13 +249,10 @@ fn hooks_are_granted_here_and_nothing_of_them_stays() {
 #[ignore = "needs root"]
 fn another_namespace_is_read_as_it_is_and_ours_stays_ours() {
     let other = Namespace::new();
-    other.enter(|| {
-        set("ipv4/tcp_keepalive_time", 611);
-        set("ipv4/ip_forward", 1);
-    });
+    other.set("ipv4/tcp_keepalive_time", "611");
+    other.set("ipv4/ip_forward", "1");
     let before = settings::of_this_namespace();
-    let path = Path::new("/run/netns").join(other.name());
-    let there = settings::of_namespace(&path, None).unwrap();
+    let there = settings::of_namespace(&other.path(), None).unwrap();
     assert_eq!(there.keepalive.unwrap().time, Duration::from_secs(611));
     assert!(there.forwards && there.conntrack.is_some());
     assert_eq!(settings::of_this_namespace(), before);
@@ -271,11 +263,8 @@ fn another_namespace_is_read_as_it_is_and_ours_stays_ours() {
 #[ignore = "needs root"]
 fn a_record_has_the_keepalive_settings_of_its_own_namespace() {
     let other = Namespace::new();
-    let inode = other.enter(|| {
-        set("ipv4/tcp_keepalive_time", 611);
-        kernel::netns_inode()
-    });
-    let watch = Watch::start_unready(&["--netns", &inode.to_string(), "--every"]);
+    other.set("ipv4/tcp_keepalive_time", "611");
+    let watch = Watch::start_unready(&["--netns", &other.inode().to_string(), "--every"]);
     let record = other.enter(|| {
         watch.await_classifiers("lo");
         close_with_unread_data(&TcpListener::bind("127.0.0.1:0").unwrap());

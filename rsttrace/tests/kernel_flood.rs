@@ -4,16 +4,17 @@
 
 mod kernel;
 
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use kernel::{
-    Barrage, FAR, FAR_TOO, Link, NEAR, NEAR_TOO, Run, Shot, connected_from, eventually,
-    is_sent_by_the_stack, private_namespace, run, set_linger_zero,
+    FAR, FAR_TOO, Link, NEAR, NEAR_TOO, Run, abort, await_reset, connected_from, end_unread,
+    eventually, is_sent_by_the_stack, private_namespace, run, sustain, syn, volley,
 };
 use rsttrace::kernel::{Options, Tracer};
+use rsttrace_lab::{Flags, Segment};
 use serde_json::Value;
 
 /// Connections that are reset in a storm: half by their client, half by their server.
@@ -23,7 +24,7 @@ const NETWORK: &str = "198.18.1.0/24";
 
 #[test]
 #[ignore = "needs root"]
-fn a_storm_adds_up_and_is_told_of_once() {
+fn a_storm_adds_up_and_each_reset_is_counted_once() {
     private_namespace(|| {
         let link = Link::new();
         let staged = Run::of(&link, &["--noise"], || storm(&link, NEAR, SERVICE, STORM));
@@ -64,82 +65,71 @@ fn a_storm_adds_up_and_is_told_of_once() {
     });
 }
 
-/// Every end waits for its reset, so that both ends of each have something to tell.
+/// Every end waits for its reset, so that both ends of each have a record.
 fn storm(link: &Link, from: Ipv4Addr, port: u16, connections: u64) {
     let listener = link.listen(SocketAddr::from((FAR, port)));
     link.near.enter(|| {
         for number in 0..connections {
             let (client, server) = connected_from(SocketAddr::from((from, 0)), &listener);
-            let (closes, mut waits) = if number % 2 == 0 {
+            let (closes, waits) = if number % 2 == 0 {
                 (client, server)
             } else {
                 (server, client)
             };
-            set_linger_zero(&closes);
-            drop(closes);
-            let error = waits.read(&mut [0]).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+            abort(closes);
+            await_reset(&waits);
         }
     });
 }
 
 /// SYNs from one network to a closed port.
-fn fixed(number: u32) -> Shot {
-    Shot {
-        from: (
-            Ipv4Addr::new(198, 51, 100, (1 + number % 200) as u8),
-            20_000 + (number % 40_000) as u16,
-        ),
-        to: (FAR, CLOSED),
-        syn: true,
-        seq: number,
-    }
+fn fixed(number: u32) -> Segment {
+    let host = (1 + number % 200) as u8;
+    let port = 20_000 + (number % 40_000) as u16;
+    let from = (Ipv4Addr::new(198, 51, 100, host), port);
+    syn(from, (FAR, CLOSED), number)
 }
 
 /// SYNs from one address to port after port.
-fn scan(number: u32) -> Shot {
-    Shot {
-        from: (Ipv4Addr::new(203, 0, 113, 5), 61_000),
-        to: (FAR, 1 + (number % 5_000) as u16),
-        ..fixed(number)
-    }
+fn scan(number: u32) -> Segment {
+    let from = (Ipv4Addr::new(203, 0, 113, 5), 61_000);
+    syn(from, (FAR, 1 + (number % 5_000) as u16), number)
 }
 
 /// SYNs from anywhere.
-fn random(number: u32) -> Shot {
-    let [a, b, c, _] = number.wrapping_mul(0x9e37_79b1).to_be_bytes();
-    Shot {
-        from: (
-            Ipv4Addr::new(11 + a % 100, b, c, 9),
-            1_024 + (number % 60_000) as u16,
-        ),
-        ..fixed(number)
-    }
-}
-
-/// SYNs to the port that the firewall rejects.
-fn rejected(number: u32) -> Shot {
-    Shot {
-        to: (FAR, REJECTED),
-        ..fixed(number)
-    }
+fn random(number: u32) -> Segment {
+    random_to(CLOSED, number)
 }
 
 /// SYNs to a port that is translated to the closed one.
-fn translated(number: u32) -> Shot {
-    Shot {
-        to: (FAR, TRANSLATED),
-        ..random(number)
+fn translated(number: u32) -> Segment {
+    random_to(TRANSLATED, number)
+}
+
+fn random_to(port: u16, number: u32) -> Segment {
+    let [a, b, c, _] = number.wrapping_mul(0x9e37_79b1).to_be_bytes();
+    let from = Ipv4Addr::new(11 + a % 100, b, c, 9);
+    syn(
+        (from, 1_024 + (number % 60_000) as u16),
+        (FAR, port),
+        number,
+    )
+}
+
+/// SYNs to the port that the firewall rejects.
+fn rejected(number: u32) -> Segment {
+    Segment {
+        destination: SocketAddr::from((FAR, REJECTED)),
+        ..fixed(number)
     }
 }
 
 /// The same segment of a connection that nobody knows, again and again.
-fn stray(_: u32) -> Shot {
-    Shot {
-        from: (Ipv4Addr::new(198, 51, 100, 7), 40_000),
-        to: (FAR, CLOSED),
-        syn: false,
-        seq: 1,
+fn stray(_: u32) -> Segment {
+    Segment {
+        flags: Flags::ACK,
+        ack: 77,
+        ..syn((Ipv4Addr::new(198, 51, 100, 7), 40_000), (FAR, CLOSED), 1)
     }
 }
 
@@ -150,18 +140,15 @@ const TRANSLATED: u16 = 7_001;
 const RATE: u32 = 10_000;
 
 /// Does something while floods are going on, each well beyond what is described.
-fn under_fire(link: &Link, floods: &[fn(u32) -> Shot], act: impl FnOnce()) {
+fn under_fire(link: &Link, floods: &[fn(u32) -> Segment], act: impl FnOnce()) {
     let stop = AtomicBool::new(false);
     let fired: Vec<AtomicU64> = floods.iter().map(|_| AtomicU64::new(0)).collect();
     std::thread::scope(|scope| {
         for (flood, fired) in floods.iter().zip(&fired) {
             let stop = &stop;
-            scope.spawn(move || {
-                link.near
-                    .enter(|| Barrage::new().sustain(RATE, stop, fired, flood))
-            });
+            scope.spawn(move || link.near.enter(|| sustain(RATE, stop, fired, flood)));
         }
-        // However this ends, the floods have to, or nobody would come back from here.
+        // The floods have to end also after a panic, or the scope would wait for them.
         let stopped = StopAtEnd(&stop);
         eventually("floods", || {
             let all = fired
@@ -247,23 +234,11 @@ fn floods_hide_no_reset_of_another_kind() {
 fn lose_two(listener: &TcpListener, number: u16) -> (SocketAddr, SocketAddr) {
     let client = |port| SocketAddr::from((NEAR_TOO, port));
     let (unread, aborted) = (client(20_000 + number), client(21_000 + number));
-    let (mut client, server) = connected_from(unread, listener);
-    client.write_all(b"never read").unwrap();
-    eventually("data waits", || {
-        (server.peek(&mut [0; 64]).unwrap() == 10).then_some(())
-    });
-    drop(server);
-    await_reset(client);
+    end_unread(connected_from(unread, listener));
     let (client, server) = connected_from(aborted, listener);
-    set_linger_zero(&client);
-    drop(client);
-    await_reset(server);
+    abort(client);
+    await_reset(&server);
     (unread, aborted)
-}
-
-fn await_reset(mut end: TcpStream) {
-    let error = end.read(&mut [0]).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
 }
 
 fn is_at(end: &Value, address: SocketAddr) -> bool {
@@ -328,13 +303,12 @@ fn be_rejected(number: u16) -> SocketAddr {
 
 #[test]
 #[ignore = "needs root"]
-fn a_flood_of_a_firewalls_resets_is_told_as_such() {
+fn a_flood_of_a_firewalls_resets_is_reported_as_such() {
     private_namespace(|| {
         let link = Link::new();
         reject(&link);
         let staged = Run::of(&link, &["--noise"], || {
-            link.near
-                .enter(|| Barrage::new().volley(0..20_000, rejected));
+            link.near.enter(|| volley(0..20_000, rejected));
         });
         println!("{:?} {:?}", staged.tally(), staged.total());
         assert_eq!(staged.staged, 0, "the stack sent some");
@@ -346,8 +320,8 @@ fn a_flood_of_a_firewalls_resets_is_told_as_such() {
             assert_eq!(record["verdict"]["cause"], "firewall_reject", "{record}");
         }
         let sums: Vec<_> = staged.sums().filter(is_sent).collect();
-        let told: u64 = sums.iter().map(|sum| sum["count"].as_u64().unwrap()).sum();
-        assert_eq!(told, 20_000 - described);
+        let counted: u64 = sums.iter().map(|sum| sum["count"].as_u64().unwrap()).sum();
+        assert_eq!(counted, 20_000 - described);
         for sum in sums {
             let cause = sum["cause"].as_str();
             assert!(
@@ -365,7 +339,7 @@ fn one_flow_that_is_reset_again_and_again_is_counted_exactly() {
         let link = Link::new();
         let begin = Instant::now();
         let staged = Run::of(&link, &["--noise"], || {
-            link.near.enter(|| Barrage::new().volley(0..20_000, stray));
+            link.near.enter(|| volley(0..20_000, stray));
         });
         println!("{:?} {:?}", staged.tally(), staged.total());
         assert!(staged.staged > 10_000, "staging: {}", staged.staged);
@@ -432,13 +406,7 @@ fn the_rate_of_details_is_that_asked_for() {
             let text = rate.to_string();
             let staged = Run::of(&link, &["--noise", "--details", &text], || {
                 let begin = Instant::now();
-                let (stop, fired) = (AtomicBool::new(false), AtomicU64::new(0));
-                std::thread::scope(|scope| {
-                    scope.spawn(|| {
-                        link.near
-                            .enter(|| Barrage::new().sustain(RATE, &stop, &fired, fixed));
-                    });
-                    let _stopped = StopAtEnd(&stop);
+                under_fire(&link, &[fixed], || {
                     eventually("its time", || (begin.elapsed() >= lasts).then_some(()));
                 });
                 took = begin.elapsed();
@@ -463,8 +431,8 @@ fn exact_counts_by_class_add_up_to_those_of_the_hooks() {
         })
         .unwrap();
         storm(&link, NEAR, SERVICE, 3_000);
-        link.near.enter(|| Barrage::new().volley(0..5_000, fixed));
-        link.near.enter(|| Barrage::new().volley(0..2_000, stray));
+        link.near.enter(|| volley(0..5_000, fixed));
+        link.near.enter(|| volley(0..2_000, stray));
         tracer.stop();
         let counters = tracer.counters().unwrap();
         let classes = tracer.flood().classes().unwrap();

@@ -65,7 +65,7 @@ fn resets(direction: &str, origin: &str, cause: &str, severity: &str) -> String 
     )
 }
 
-/// Everything on this host is counted, so also what other programs do meanwhile: the records tell.
+/// Everything on this host is counted, also resets of other programs: the records show those, too.
 fn resets_of_records(ended: &Ended) -> Metrics {
     let mut metrics = Metrics::new();
     for record in ended.records() {
@@ -230,7 +230,7 @@ fn a_reader_that_goes_away_leaves_the_file_written() {
         drop(reader);
         eventually("the first text", || file.exists().then_some(()));
         let code = eventually("the end", || {
-            let _ = TcpStream::connect(closed_port(9));
+            await_refusal(closed_port(9));
             child.try_wait().unwrap()
         });
         assert_eq!(code.code(), Some(0));

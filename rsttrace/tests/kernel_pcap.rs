@@ -1,7 +1,7 @@
 //! Captures of client, balancer and server together name who sent each reset, and why they disagree.
 //!
 //! Real balancers in namespaces, `tcpdump` at every place, at one interface and at all of them. Each scene is judged from
-//! several sets of its captures: whatever is missing, nobody may be blamed who did not do it.
+//! several sets of its captures: whichever are missing, no wrong sender may be named.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
@@ -14,7 +14,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use captures::{Lab, say};
-use kernel::{Server, eventually, rsttrace, set_linger_zero};
+use kernel::{Server, abort, eventually, rsttrace};
 use rsttrace::compare::Comparison;
 use rsttrace::compare::report::{MadeBy, PathKind, ResetComparison, Toward};
 use rsttrace::record::Endpoint;
@@ -32,7 +32,7 @@ listen front
     server a 203.0.113.3:8080
 ";
 
-/// Who did it, as the scene knows.
+/// Who sent the reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Truth {
     Client,
@@ -44,19 +44,30 @@ enum Truth {
 
 /// What must be found of one scene.
 struct Scene {
-    name: &'static str,
-    /// Who made the resets toward the server, and toward the client, of the leg.
-    truth: fn(&ResetComparison) -> Truth,
     /// Least resets in all captures together.
     resets: usize,
     path: PathKind,
-    /// Without the client's capture nothing tells it from the client: what it makes looks the same.
+    /// Without the client's capture the sender cannot be distinguished from the client: its resets look the same.
     needs_client: bool,
-    /// Whether who did it can be told at all: else nobody may be named wrongly.
+    /// Whether the sender can be determined at all: otherwise no wrong one may be named.
     named: bool,
 }
 
-/// Sets of captures, and whether everybody must be named with it: else nobody may be named wrongly.
+const TERMINATED: Scene = Scene {
+    resets: 1,
+    path: PathKind::Terminated,
+    needs_client: false,
+    named: true,
+};
+const TRANSLATED: Scene = Scene {
+    path: PathKind::Translated,
+    ..TERMINATED
+};
+
+/// Who made the resets toward the server, and toward the client, of a leg.
+type Truths = fn(&ResetComparison) -> Truth;
+
+/// Sets of captures, and whether each sender must be named with it: otherwise no wrong one may be named.
 const SETS: [(&[&str], bool); 8] = [
     (&["client", "balancer", "server"], true),
     (&["server", "client", "balancer"], true),
@@ -68,79 +79,65 @@ const SETS: [(&[&str], bool); 8] = [
     (&["balancer", "server"], false),
 ];
 
-#[derive(Debug, Default)]
-struct Tally {
-    right: usize,
-    wrong: usize,
-    unknown: usize,
-}
-
 impl Scene {
-    fn check(&self, lab: &Lab) {
-        let mut text = String::new();
+    fn check(&self, lab: &Lab, name: &str, truth: Truths) {
         let mut failures = Vec::new();
         for (set, complete) in SETS {
             if self.needs_client && !set.iter().any(|name| name.starts_with("client")) {
                 continue;
             }
-            let comparison = lab.compare(set);
-            self.judge(set, complete, &comparison, &mut failures);
-            text.push_str(&format!(
-                "\n== {}: {set:?}\n{}",
-                self.name,
-                comparison.render(200, Palette::default())
-            ));
+            self.judge(lab, truth, set, complete, &mut failures);
         }
         // Clocks that are off by an hour change nothing.
         lab.shift("server", "3600.5", "server-ahead");
         let set = ["client", "balancer", "server-ahead"];
-        let comparison = lab.compare(&set);
-        self.judge(&set, true, &comparison, &mut failures);
+        let comparison = self.judge(lab, truth, &set, true, &mut failures);
         let offset = comparison.captures[2].offset.unwrap_or_default();
         if (offset - 3600.5).abs() > 0.001 {
             failures.push(format!("offset {offset}"));
         }
-        let set = ["client", "server-ahead"];
-        let comparison = lab.compare(&set);
-        self.judge(&set, false, &comparison, &mut failures);
-        text.push_str(&format!(
-            "\n== {}: {set:?}\n{}",
-            self.name,
-            comparison.render(200, Palette::default())
-        ));
-        println!("{text}");
-        assert!(failures.is_empty(), "{}: {failures:#?}", self.name);
+        self.judge(
+            lab,
+            truth,
+            &["client", "server-ahead"],
+            false,
+            &mut failures,
+        );
+        assert!(failures.is_empty(), "{name}: {failures:#?}");
     }
 
     fn judge(
         &self,
+        lab: &Lab,
+        truth: Truths,
         set: &[&str],
         complete: bool,
-        comparison: &Comparison,
         failures: &mut Vec<String>,
-    ) {
+    ) -> Comparison {
+        let comparison = lab.compare(set);
         let complete = complete && self.named;
-        let mut tally = Tally::default();
+        let (mut right, mut unknown) = (0, 0);
         for connection in &comparison.connections {
             if complete && connection.path != self.path {
                 failures.push(format!("{set:?}: {:?}", connection.path));
             }
             for reset in &connection.resets {
-                let truth = (self.truth)(reset);
+                let truth = truth(reset);
                 match fits(&reset.made_by, truth, self.path) {
-                    Some(true) => tally.right += 1,
+                    Some(true) => right += 1,
                     Some(false) => {
-                        tally.wrong += 1;
                         failures.push(format!("{set:?}: {truth:?}, not: {}", reset.sentence));
                     }
-                    None => tally.unknown += 1,
+                    None => unknown += 1,
                 }
             }
         }
-        println!("TALLY {} {set:?} {tally:?}", self.name);
-        if complete && (tally.unknown > 0 || tally.right < self.resets) {
-            failures.push(format!("{set:?}: {tally:?}"));
+        println!("== {set:?}: {right} right, {unknown} unknown");
+        println!("{}", comparison.render(200, Palette::default()));
+        if complete && (unknown > 0 || right < self.resets) {
+            failures.push(format!("{set:?}: {right} right, {unknown} unknown"));
         }
+        comparison
     }
 }
 
@@ -188,12 +185,7 @@ fn fits(made_by: &MadeBy, truth: Truth, path: PathKind) -> Option<bool> {
     })
 }
 
-fn reset_by(stream: TcpStream) {
-    set_linger_zero(&stream);
-    drop(stream);
-}
-
-/// Nothing is said for a while: a part of the scene.
+/// Nothing is sent for a while: a part of the scene.
 fn silence() {
     std::thread::sleep(Duration::from_millis(300));
 }
@@ -234,15 +226,7 @@ fn a_terminating_balancers_timeout_is_the_balancers() {
         near.write_all(b"late").unwrap();
         await_reset(&near);
     });
-    Scene {
-        name: "terminating, timeout",
-        truth: |_| Truth::Balancer,
-        resets: 1,
-        path: PathKind::Terminated,
-        needs_client: false,
-        named: true,
-    }
-    .check(&lab);
+    TERMINATED.check(&lab, "terminating, timeout", |_| Truth::Balancer);
 }
 
 #[test]
@@ -252,23 +236,17 @@ fn a_server_that_resets_behind_a_terminating_balancer_is_named() {
     let _balancer = haproxy(&lab);
     staged(&lab, |mut near, far| {
         silence();
-        reset_by(far);
+        abort(far);
         await_close(&mut near);
         near.write_all(b"late").unwrap();
         await_reset(&near);
     });
-    Scene {
-        name: "terminating, server resets",
-        truth: |reset| match reset.direction {
+    TERMINATED.check(&lab, "terminating, server resets", |reset| {
+        match reset.direction {
             Toward::Client if !is_of_proxy(&reset.source) => Truth::Server,
             _ => Truth::Balancer,
-        },
-        resets: 1,
-        path: PathKind::Terminated,
-        needs_client: false,
-        named: true,
-    }
-    .check(&lab);
+        }
+    });
 }
 
 #[test]
@@ -278,7 +256,7 @@ fn a_client_that_resets_a_terminating_balancer_is_named() {
     let _balancer = haproxy(&lab);
     staged(&lab, |near, mut far| {
         silence();
-        reset_by(near);
+        abort(near);
         // A FIN or a RST: that is the balancer's choice.
         let end = far.read(&mut [0]).map_err(|error| error.kind());
         assert!(
@@ -286,18 +264,12 @@ fn a_client_that_resets_a_terminating_balancer_is_named() {
             "{end:?}"
         );
     });
-    Scene {
-        name: "terminating, client resets",
-        truth: |reset| match reset.direction {
+    TERMINATED.check(&lab, "terminating, client resets", |reset| {
+        match reset.direction {
             Toward::Server if !is_of_proxy(&reset.source) => Truth::Client,
             _ => Truth::Balancer,
-        },
-        resets: 1,
-        path: PathKind::Terminated,
-        needs_client: false,
-        named: true,
-    }
-    .check(&lab);
+        }
+    });
 }
 
 const REJECTS: &str = "chain f { type filter hook forward priority 0; ct state invalid reject with tcp reset; \
@@ -316,14 +288,10 @@ fn a_transparent_balancer_that_forgot_resets_both_in_the_others_name() {
         await_reset(&near);
     });
     Scene {
-        name: "transparent, forgotten, rejects",
-        truth: |_| Truth::Balancer,
         resets: 2,
-        path: PathKind::Translated,
-        needs_client: false,
-        named: true,
+        ..TRANSLATED
     }
-    .check(&lab);
+    .check(&lab, "transparent, forgotten, rejects", |_| Truth::Balancer);
     assert_command_says_so(&lab);
 }
 
@@ -368,15 +336,7 @@ fn a_balancer_that_rejects_a_known_connection_is_named() {
         await_reset(&near);
         (near, far)
     });
-    Scene {
-        name: "transparent, reject rule",
-        truth: |_| Truth::Balancer,
-        resets: 1,
-        path: PathKind::Translated,
-        needs_client: false,
-        named: true,
-    }
-    .check(&lab);
+    TRANSLATED.check(&lab, "transparent, reject rule", |_| Truth::Balancer);
 }
 
 #[test]
@@ -389,19 +349,15 @@ fn a_balancer_that_forgot_and_answers_by_itself_is_named() {
         near.write_all(b"late question").unwrap();
         await_reset(&near);
     });
-    Scene {
-        name: "transparent, forgotten, client sends",
-        // The server's end is closed later: that goes to the client under an address it does not know.
-        truth: |reset| match reset.direction {
+    // The server's end is closed later: that goes to the client under an address it does not know.
+    TRANSLATED.check(
+        &lab,
+        "transparent, forgotten, client sends",
+        |reset| match reset.direction {
             Toward::Client => Truth::Balancer,
             Toward::Server => Truth::Client,
         },
-        resets: 1,
-        path: PathKind::Translated,
-        needs_client: false,
-        named: true,
-    }
-    .check(&lab);
+    );
 }
 
 #[test]
@@ -414,19 +370,15 @@ fn a_client_that_resets_what_is_no_longer_translated_is_named() {
         far.write_all(b"late push").unwrap();
         await_reset(&far);
     });
-    Scene {
-        name: "transparent, forgotten, server sends",
-        // The client's end is closed later: that comes to the balancer's own stack.
-        truth: |reset| match reset.direction {
+    // The client's end is closed later: that comes to the balancer's own stack.
+    TRANSLATED.check(
+        &lab,
+        "transparent, forgotten, server sends",
+        |reset| match reset.direction {
             Toward::Client => Truth::Balancer,
             Toward::Server => Truth::Client,
         },
-        resets: 1,
-        path: PathKind::Translated,
-        needs_client: false,
-        named: true,
-    }
-    .check(&lab);
+    );
 }
 
 #[test]
@@ -436,18 +388,10 @@ fn a_server_that_resets_through_a_transparent_balancer_is_named() {
     lab.translate("");
     staged(&lab, |near, far| {
         silence();
-        reset_by(far);
+        abort(far);
         await_reset(&near);
     });
-    Scene {
-        name: "transparent, server resets",
-        truth: |_| Truth::Server,
-        resets: 1,
-        path: PathKind::Translated,
-        needs_client: false,
-        named: true,
-    }
-    .check(&lab);
+    TRANSLATED.check(&lab, "transparent, server resets", |_| Truth::Server);
 }
 
 #[test]
@@ -460,26 +404,20 @@ fn a_servers_resets_with_another_ttl_are_nobody_elses() {
     ] {
         let lab = Lab::new(true);
         lab.translate("");
-        lab.server.enter(|| {
-            let mangle = format!(
-                "table ip m {{ chain o {{ type filter hook output priority 0; tcp flags & rst == rst ip ttl set {ttl}; }}; }}"
-            );
-            kernel::run("nft", &[&mangle]);
-        });
+        let mangle = format!(
+            "table ip m {{ chain o {{ type filter hook output priority 0; tcp flags & rst == rst ip ttl set {ttl}; }}; }}"
+        );
+        lab.server.enter(|| kernel::run("nft", &[&mangle]));
         staged(&lab, |near, far| {
             silence();
-            reset_by(far);
+            abort(far);
             await_reset(&near);
         });
         Scene {
-            name,
-            truth: |_| Truth::Server,
-            resets: 1,
-            path: PathKind::Translated,
-            needs_client: false,
             named: false,
+            ..TRANSLATED
         }
-        .check(&lab);
+        .check(&lab, name, |_| Truth::Server);
     }
 }
 
@@ -490,18 +428,10 @@ fn a_client_that_resets_through_a_transparent_balancer_is_named() {
     lab.translate("");
     staged(&lab, |near, far| {
         silence();
-        reset_by(near);
+        abort(near);
         await_reset(&far);
     });
-    Scene {
-        name: "transparent, client resets",
-        truth: |_| Truth::Client,
-        resets: 1,
-        path: PathKind::Translated,
-        needs_client: false,
-        named: true,
-    }
-    .check(&lab);
+    TRANSLATED.check(&lab, "transparent, client resets", |_| Truth::Client);
 }
 
 #[test]
@@ -511,21 +441,15 @@ fn a_servers_reset_that_the_balancer_drops_is_still_the_servers() {
     lab.translate("");
     staged(&lab, |mut near, far| {
         lab.filter("table ip u { chain f { type filter hook forward priority 0; tcp flags & rst == rst drop; }; }");
-        reset_by(far);
-        silence();
+        abort(far);
+        lab.await_resets_of_server(1);
         // The client goes on; each of its segments is reset again.
         near.write_all(b"still here").unwrap();
-        silence();
+        lab.await_resets_of_server(2);
     });
-    Scene {
-        name: "transparent, server resets, dropped",
-        truth: |_| Truth::Server,
-        resets: 1,
-        path: PathKind::Translated,
-        needs_client: false,
-        named: true,
-    }
-    .check(&lab);
+    TRANSLATED.check(&lab, "transparent, server resets, dropped", |_| {
+        Truth::Server
+    });
 }
 
 #[test]
@@ -537,29 +461,25 @@ fn a_forger_between_the_captures_is_placed_there() {
     ] {
         let lab = Lab::new(true);
         lab.translate("");
-        let _forger = lab.forge(ttls);
         staged(&lab, |mut near, far| {
             silence();
-            near.write_all(b"KILL this").unwrap();
+            lab.forge_at_data(&mut near, ttls);
             await_reset(&near);
             await_reset(&far);
         });
         Scene {
-            name,
-            truth: |_| Truth::Router,
             resets: 2,
-            path: PathKind::Translated,
             needs_client: ttls == [63, 62],
-            named: true,
+            ..TRANSLATED
         }
-        .check(&lab);
+        .check(&lab, name, |_| Truth::Router);
     }
 }
 
 #[test]
 #[ignore = "needs root"]
-fn words_that_are_said_once_are_said_once() {
-    // The lab itself: nothing is reset where nobody resets.
+fn without_a_reset_nothing_is_found() {
+    // A check of the lab itself.
     let lab = Lab::new(true);
     lab.translate("");
     staged(&lab, |mut near, mut far| say(&mut near, &mut far, b"done"));

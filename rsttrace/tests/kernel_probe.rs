@@ -6,16 +6,13 @@
 
 mod kernel;
 
-use std::fs;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kernel::{
-    Namespace, Server, private_namespace, rsttrace as command_with, run, set_linger_zero,
-};
+use kernel::{Route, Server, abort, private_namespace, rsttrace as command_with, run};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rsttrace::probe::Report;
@@ -194,13 +191,6 @@ fn probe(target: &str, options: &[&str]) -> Value {
     report
 }
 
-/// Runs in a new namespace and gives the result.
-fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    let (give, take) = std::sync::mpsc::channel();
-    private_namespace(move || give.send(work()).unwrap());
-    take.recv().unwrap()
-}
-
 /// Accepts connections and keeps them, as long as the process lives.
 fn keep_all(listener: TcpListener) {
     thread::spawn(move || {
@@ -210,7 +200,7 @@ fn keep_all(listener: TcpListener) {
 }
 
 fn haproxy(settings: &'static str) -> Value {
-    apart(move || {
+    private_namespace(move || {
         keep_all(TcpListener::bind("127.0.0.1:8099").unwrap());
         let configuration = format!(
             "listen proxy\n mode tcp\n timeout connect 5s\n {settings}\n bind 127.0.0.1:8090\n server s 127.0.0.1:8099\n"
@@ -221,7 +211,7 @@ fn haproxy(settings: &'static str) -> Value {
 }
 
 fn nginx() -> Value {
-    apart(|| {
+    private_namespace(|| {
         keep_all(TcpListener::bind("127.0.0.1:8099").unwrap());
         let configuration = "
             load_module /usr/lib/nginx/modules/ngx_stream_module.so;
@@ -236,9 +226,9 @@ fn nginx() -> Value {
     })
 }
 
-/// A server that resets connections that were silent for so long, or never.
+/// A server that resets connections after this idle time, or never.
 fn server(timeout: Option<Duration>, options: &'static [&'static str]) -> Value {
-    apart(move || {
+    private_namespace(move || {
         let listener = TcpListener::bind("127.0.0.1:8090").unwrap();
         match timeout {
             None => keep_all(listener),
@@ -252,16 +242,16 @@ fn server(timeout: Option<Duration>, options: &'static [&'static str]) -> Value 
     })
 }
 
-/// Resets the connection when nothing was said for so long.
+/// Resets the connection after this idle time.
 fn reset_when_silent(stream: TcpStream, timeout: Duration) {
     // Not by SO_RCVTIMEO, whose timer may be late by an eighth.
     thread::sleep(timeout);
-    set_linger_zero(&stream);
+    abort(stream);
 }
 
 /// A server that loses all its connections at one moment, and accepts new ones afterwards.
 fn restarted() -> Value {
-    apart(|| {
+    private_namespace(|| {
         let listener = TcpListener::bind("127.0.0.1:8090").unwrap();
         listener.set_nonblocking(true).unwrap();
         thread::spawn(move || {
@@ -300,34 +290,15 @@ const DROP: &str = "
 
 /// Client, a router with these rules, server; the target as the client names it.
 fn routed(rules: &str, target: &str, options: &[&str]) -> Value {
-    let [client, router, server] = [Namespace::new(), Namespace::new(), Namespace::new()];
-    for (end, near, far, here, there) in [
-        (&client, "c", "c0", "192.0.2.1", "192.0.2.254"),
-        (&server, "s", "s0", "203.0.113.3", "203.0.113.254"),
-    ] {
-        let link = ["link", "add", near, "netns", router.name(), "type", "veth"];
-        let peer = ["peer", "name", far, "netns", end.name()];
-        run("ip", &[&link[..], &peer[..]].concat());
-        for (namespace, name, address) in [(&router, near, there), (end, far, here)] {
-            namespace.enter(|| {
-                run(
-                    "ip",
-                    &["address", "add", &format!("{address}/24"), "dev", name],
-                );
-                run("ip", &["link", "set", name, "up"]);
-            });
-        }
-        end.enter(|| run("ip", &["route", "add", "default", "via", there]));
-    }
-    router.enter(|| {
-        run("ip", &["address", "add", "198.51.100.2/32", "dev", "lo"]);
-        fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
-        run("nft", &[&format!("table ip path {{ {rules}\n }}")]);
-        // Else an entry that expired is picked up again.
-        fs::write("/proc/sys/net/netfilter/nf_conntrack_tcp_loose", "0").unwrap();
-    });
-    let listener = server.enter(|| TcpListener::bind("203.0.113.3:8080").unwrap());
-    keep_all(listener);
+    let Route {
+        client,
+        router,
+        server,
+    } = Route::new();
+    router.enter(|| run("nft", &[&format!("table ip path {{ {rules}\n }}")]));
+    // Otherwise an expired entry is picked up again.
+    router.set("netfilter/nf_conntrack_tcp_loose", "0");
+    keep_all(server.enter(|| TcpListener::bind("203.0.113.3:8080").unwrap()));
     client.enter(|| probe(target, options))
 }
 
@@ -355,7 +326,7 @@ fn a_server_of_this_process_is_probed_without_any_rights() {
 }
 
 #[test]
-fn a_server_that_turns_connections_away_is_told_as_such() {
+fn a_server_that_turns_connections_away_is_reported_as_such() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     thread::spawn(move || listener.incoming().for_each(drop));

@@ -6,13 +6,15 @@ mod kernel;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use kernel::{LIMIT, Namespace, Watch, closed_port, eventually, private_namespace};
+use kernel::{
+    LIMIT, Namespace, Started, Watch, await_refusal, closed_port, eventually, private_namespace,
+    run,
+};
 use nix::sched::{CloneFlags, setns};
 use serde_json::Value;
 
@@ -77,9 +79,8 @@ fn a_named_namespace_is_noticed() {
         let watch = Watch::start(&["--noise"]);
         settle(&watch);
         let begin = Instant::now();
-        let namespace = Namespace::new();
-        let path = Path::new("/run/netns").join(namespace.name());
-        assert_noticed(&watch, path, begin);
+        let namespace = Named::new();
+        assert_noticed(&watch, &namespace.path(), begin);
     });
 }
 
@@ -89,12 +90,8 @@ fn a_namespace_without_a_name_is_noticed() {
     private_namespace(|| {
         let watch = Watch::start(&["--noise"]);
         settle(&watch);
-        let child = Command::new("unshare")
-            .args(["--net", "sh", "-c", "ip link set lo up; exec sleep 60"])
-            .spawn();
-        let child = Ended(child.unwrap());
-        let namespace = namespace_of(child.0.id());
-        assert_noticed(&watch, namespace, Instant::now());
+        let namespace = Namespace::new();
+        assert_noticed(&watch, &namespace.path(), Instant::now());
     });
 }
 
@@ -110,13 +107,13 @@ fn a_namespace_that_a_process_is_born_in_is_noticed() {
             .args(["-c", CLONE])
             .env("PID_FILE", &file)
             .spawn();
-        let _child = Ended(child.unwrap());
+        let _child = Started(child.unwrap());
         let pid = eventually("the process", || {
             let text = fs::read_to_string(&file).ok()?;
             text.strip_suffix(' ')?.parse().ok()
         });
         let namespace = namespace_of(pid);
-        assert_noticed(&watch, namespace, Instant::now());
+        assert_noticed(&watch, &namespace, Instant::now());
         nix::sys::signal::kill(
             nix::unistd::Pid::from_raw(pid.cast_signed()),
             nix::sys::signal::Signal::SIGKILL,
@@ -125,33 +122,46 @@ fn a_namespace_that_a_process_is_born_in_is_noticed() {
     });
 }
 
-struct Ended(Child);
+/// A namespace with a name, as `ip netns add` makes them.
+struct Named(String);
 
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+impl Named {
+    fn new() -> Self {
+        let named = Self(format!("rsttest-{}", std::process::id()));
+        run("ip", &["netns", "add", &named.0]);
+        run("ip", &["-n", &named.0, "link", "set", "lo", "up"]);
+        named
+    }
+
+    fn path(&self) -> PathBuf {
+        Path::new("/run/netns").join(&self.0)
     }
 }
 
-/// Waits until it is told of namespaces by the kernel. Where many processes are made it is not; the promise holds there, too, and
-/// then that is the reason.
+impl Drop for Named {
+    fn drop(&mut self) {
+        run("ip", &["netns", "del", &self.0]);
+    }
+}
+
+/// Waits until the tracer gets notifications of namespaces. It switches them off while many processes are created; the promise
+/// holds then, too.
 fn settle(watch: &Watch) {
     let descriptors = PathBuf::from(format!("/proc/{}/fd", watch.pid()));
     let begin = Instant::now();
-    let is_told = || {
+    let is_notified = || {
         let links = fs::read_dir(&descriptors).unwrap().flatten();
         let mut links = links.filter_map(|link| fs::read_link(link.path()).ok());
         links.any(|link| link.to_string_lossy().contains("perf_event"))
     };
     let before = forks();
-    while !is_told() {
+    while !is_notified() {
         let elapsed = begin.elapsed();
         if elapsed > LIMIT / 3 {
             let rate = (forks() - before) as f64 / elapsed.as_secs_f64();
             assert!(
                 rate > MANY_FORKS,
-                "not told of namespaces, with {rate:.1} processes a second made"
+                "no notifications of namespaces, with {rate:.1} processes a second made"
             );
             println!("{rate:.1} processes a second are made: it looks for namespaces by itself");
             return;
@@ -173,17 +183,17 @@ fn namespace_of(pid: u32) -> PathBuf {
 }
 
 /// Has resets happen in a namespace until the name of its interface stands in a record: with a reset of the first second.
-fn assert_noticed(watch: &Watch, namespace: PathBuf, begin: Instant) {
+fn assert_noticed(watch: &Watch, namespace: &Path, begin: Instant) {
     const FIRST_PORT: u16 = 20_000;
-    let inode = fs::metadata(&namespace).unwrap().ino();
+    let inode = fs::metadata(namespace).unwrap().ino();
     let noticed = std::thread::scope(|scope| {
         let inside = scope.spawn(|| {
-            setns(File::open(&namespace).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
+            setns(File::open(namespace).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
             let mut attempts = Vec::new();
             eventually("a record that names the interface", || {
                 attempts.push(begin.elapsed());
                 let port = FIRST_PORT + attempts.len() as u16 - 1;
-                let _ = TcpStream::connect(closed_port(port));
+                await_refusal(closed_port(port));
                 std::thread::sleep(Duration::from_millis(20));
                 let lines = watch.lines();
                 let mut records = lines.iter().map(|line| line.record());

@@ -12,7 +12,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use kernel::{LIMIT, Server, Watch, eventually, private_namespace, set_linger_zero, tcp_table};
+use kernel::{LIMIT, Server, Watch, abort, eventually, private_namespace, tcp_table};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -86,7 +86,7 @@ listen impatient
 /// Where the servers in Python listen.
 const SCRIPT: u16 = 8070;
 
-/// Whoever has a connection tells its pid and that of the process whose listener it came from, then does as it is told.
+/// The process that has a connection sends its pid and that of the process whose listener it came from, then does what it receives.
 const WORKERS: &str = r#"
 import os, signal, socket, sys, time
 
@@ -278,6 +278,10 @@ fn client(port: u16) -> TcpStream {
     stream
 }
 
+fn ends(stream: &TcpStream) -> (SocketAddr, SocketAddr) {
+    (stream.local_addr().unwrap(), stream.peer_addr().unwrap())
+}
+
 /// Asks nginx for a page on a connection that is kept.
 fn get(stream: &mut TcpStream) {
     stream
@@ -335,11 +339,10 @@ fn nginx_is_named(watch: &Watch, nginx: &Server) {
     // Clients abort, each served by one of the workers.
     for _ in 0..6 {
         let mut stream = client(PATIENT);
-        let (here, there) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+        let (here, there) = ends(&stream);
         get(&mut stream);
         let worker = worker_of(nginx, here);
-        set_linger_zero(&stream);
-        drop(stream);
+        abort(stream);
         let (sent, received) = both_ends(watch, here, there);
         assert_eq!(sent["verdict"]["cause"], "linger_zero");
         assert_process(&sent, own);
@@ -350,13 +353,12 @@ fn nginx_is_named(watch: &Watch, nginx: &Server) {
     // One that is kept from closing its socket is found.
     for port in [PATIENT, HASTY] {
         let mut stream = client(port);
-        let (here, there) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+        let (here, there) = ends(&stream);
         get(&mut stream);
         let worker = worker_of(nginx, here);
         let pid = Pid::from_raw(worker.cast_signed());
         kill(pid, Signal::SIGSTOP).unwrap();
-        set_linger_zero(&stream);
-        drop(stream);
+        abort(stream);
         let (_, received) = both_ends(watch, here, there);
         kill(pid, Signal::SIGCONT).unwrap();
         assert_process(&received, worker);
@@ -365,7 +367,7 @@ fn nginx_is_named(watch: &Watch, nginx: &Server) {
 
     // It refuses a long request line before it has read all of it.
     let mut stream = client(PATIENT);
-    let (here, there) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+    let (here, there) = ends(&stream);
     let mut request = b"GET /".to_vec();
     request.resize(20_000, b'x');
     stream.write_all(&request).unwrap();
@@ -379,11 +381,11 @@ fn nginx_is_named(watch: &Watch, nginx: &Server) {
 
     // It closes an idle connection, and only then the client goes on.
     let mut stream = client(HASTY);
-    let (here, there) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+    let (here, there) = ends(&stream);
     get(&mut stream);
     assert_eq!(stream.read(&mut [0]).unwrap(), 0);
     eventually("closed", || is_orphan(there, here).then_some(()));
-    let _ = stream.write_all(b"GET / HTTP/1.1\r\n");
+    stream.write_all(b"GET / HTTP/1.1\r\n").unwrap();
     let (sent, received) = both_ends(watch, there, here);
     assert_eq!(sent["verdict"]["cause"], "data_after_close", "{sent:#}");
     // The close is what was seen of it.
@@ -391,7 +393,7 @@ fn nginx_is_named(watch: &Watch, nginx: &Server) {
     assert_process(&received, own);
 }
 
-/// A connection whose holder has said who it is and does as it was told.
+/// A connection, the pid of its holder and that of its listener's process. The holder does what it was sent.
 fn served(told: &[u8]) -> (TcpStream, u32, u32) {
     let mut stream = client(SCRIPT);
     let mut line = String::new();
@@ -414,13 +416,11 @@ fn quality_of(record: &Value) -> &str {
 }
 
 fn workers_are_named(watch: &Watch) {
-    let ends = |stream: &TcpStream| (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
     for _ in 0..4 {
         // Still open when it is looked for.
         let (stream, holder, _) = served(b"hold");
         let (here, there) = ends(&stream);
-        set_linger_zero(&stream);
-        drop(stream);
+        abort(stream);
         let (_, received) = both_ends(watch, here, there);
         assert_process(&received, holder);
         assert_eq!(received["process"]["role"], "owner", "{received:#}");
@@ -429,8 +429,7 @@ fn workers_are_named(watch: &Watch) {
         // Closed at once: the listener's process may stand for the holder, if that is said.
         let (stream, holder, listening) = served(b"quick");
         let (here, there) = ends(&stream);
-        set_linger_zero(&stream);
-        drop(stream);
+        abort(stream);
         let (_, received) = both_ends(watch, here, there);
         let named = received["process"]["pid"].as_u64();
         let guessed = named == Some(listening.into()) && quality_of(&received) == "inherited";
@@ -464,7 +463,7 @@ fn haproxy_is_named(watch: &Watch, haproxy: &Server) {
 
     // Its backend is down.
     let mut stream = client(DOWN);
-    let _ = stream.read(&mut [0]);
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
     let received = watch.await_record("refused by the backend", |record| {
         record["direction"] == "received" && record["remote"]["port"] == NOBODY
     });
@@ -478,10 +477,9 @@ fn haproxy_is_named(watch: &Watch, haproxy: &Server) {
 
     // A client aborts.
     let stream = client(UP);
-    let (here, there) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+    let (here, there) = ends(&stream);
     let (_behind, _) = backend.accept().unwrap();
-    set_linger_zero(&stream);
-    drop(stream);
+    abort(stream);
     let (sent, received) = both_ends(watch, here, there);
     assert_process(&sent, own);
     assert_process(&received, haproxy.pid());
@@ -503,12 +501,12 @@ fn haproxy_is_named(watch: &Watch, haproxy: &Server) {
 
     // It closes an idle connection, and only then the client goes on.
     let mut stream = client(IMPATIENT);
-    let (here, there) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+    let (here, there) = ends(&stream);
     let (_behind, _) = backend.accept().unwrap();
     assert_eq!(stream.read(&mut [0]).unwrap(), 0);
     // It says so before it closes.
     eventually("closed", || is_orphan(there, here).then_some(()));
-    let _ = stream.write_all(b"too late");
+    stream.write_all(b"too late").unwrap();
     let (sent, received) = both_ends(watch, there, here);
     assert_eq!(sent["verdict"]["cause"], "data_after_close", "{sent:#}");
     assert_process(&sent, haproxy.pid());
@@ -541,13 +539,13 @@ fn workers_with_a_common_listener_are_named() {
 
 #[test]
 #[ignore = "needs root"]
-fn listeners_with_a_common_port_are_told_apart() {
+fn listeners_with_a_common_port_are_distinguished() {
     with_workers("reuseport");
 }
 
 #[test]
 #[ignore = "needs root"]
-fn whoever_was_handed_a_connection_is_named() {
+fn the_process_that_was_handed_a_connection_is_named() {
     with_workers("hand_on");
 }
 

@@ -44,7 +44,7 @@ const NOT_STORED: &str = "the missing records are counted";
 
 #[test]
 #[ignore = "needs root and a kernel to trace"]
-fn history_tells_what_watch_told() {
+fn history_prints_what_watch_printed() {
     private_namespace(|| {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("new/history.db");

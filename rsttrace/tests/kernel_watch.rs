@@ -11,8 +11,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use kernel::{
-    LIMIT, Watch, await_refusal, close_with_linger_zero, close_with_unread_data, closed_port,
-    connected_pair, eventually, netns_inode, private_namespace, rsttrace, run, set_linger_zero,
+    LIMIT, Watch, abort, await_refusal, await_reset, close_with_linger_zero,
+    close_with_unread_data, closed_port, connected_pair, eventually, netns_inode,
+    private_namespace, rsttrace, run,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -48,10 +49,9 @@ fn every_line_is_as_the_schema_says_and_both_ends_of_a_reset_share_a_link() {
         let dual = TcpListener::bind("[::]:0").unwrap();
         let mapped = TcpStream::connect(("127.0.0.1", dual.local_addr().unwrap().port())).unwrap();
         let address = mapped.local_addr().unwrap();
-        let (mut accepted, _) = dual.accept().unwrap();
-        set_linger_zero(&mapped);
-        drop(mapped);
-        accepted.read(&mut [0]).unwrap_err();
+        let (accepted, _) = dual.accept().unwrap();
+        abort(mapped);
+        await_reset(&accepted);
         let ended = watch.await_end();
 
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -141,7 +141,7 @@ fn a_reader_that_goes_away_ends_it_quietly() {
             .unwrap();
         drop(reader);
         let code = eventually("the end", || {
-            let _ = TcpStream::connect(closed_port(9));
+            await_refusal(closed_port(9));
             child.try_wait().unwrap()
         });
         let mut complaints = String::new();
@@ -179,7 +179,7 @@ fn filters_choose_while_it_runs() {
         }
         let client = close_with_linger_zero(&listener);
         await_refusal(closed_port(9));
-        // Last, so that whoever sees this has seen the others.
+        // Last: a tracer that has seen this has seen the others.
         let bash = Command::new("bash")
             .args(["-c", "exec 3<>/dev/tcp/127.0.0.1/10"])
             .stderr(Stdio::null())
@@ -306,15 +306,14 @@ fn black_hole(port: u16) {
 fn a_socket_older_than_the_tool_has_no_age() {
     private_namespace(|| {
         let listener = listener();
-        let (older, mut older_peer) = connected_pair(&listener);
+        let (older, older_peer) = connected_pair(&listener);
         let address = older.local_addr().unwrap();
         let inode = netns_inode().to_string();
         let table = Watch::spawn(&mut rsttrace(&["watch", "--netns", &inode]));
         let watch = Watch::own_namespace(&[]);
         table.await_classifiers("lo");
-        set_linger_zero(&older);
-        drop(older);
-        older_peer.read_to_end(&mut Vec::new()).unwrap_err();
+        abort(older);
+        await_reset(&older_peer);
         let younger = close_with_linger_zero(&listener);
 
         let of = |local: SocketAddr| {

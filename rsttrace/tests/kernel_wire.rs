@@ -4,11 +4,11 @@
 
 mod kernel;
 
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 
 use kernel::{
-    ACK, Namespace, RST, Watch, Wire, addresses, ethernet, ipv4, ipv6, private_namespace, run, tcp,
+    ACK, Namespace, RST, Watch, Wire, addresses, ethernet, ipv4, ipv6, private_namespace, run, sh,
+    tcp,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -199,11 +199,11 @@ impl Lab {
     fn up(tc: &str) -> Self {
         let far = Namespace::new();
         let add = format!(
-            "link add va address 02:00:00:00:00:0a type veth \
+            "ip link add va address 02:00:00:00:00:0a type veth \
              peer name vb address 02:00:00:00:00:0b netns {}",
-            far.name()
+            far.pid()
         );
-        run("ip", &add.split_whitespace().collect::<Vec<_>>());
+        sh(&add);
         run("ip", &["link", "set", "va", "up"]);
         let far_wire = far.enter(|| {
             // A packet socket fails on an interface that is down.
@@ -216,7 +216,8 @@ impl Lab {
         let options = ["--every", "--noise", "--tc", tc];
         let near_watch = Watch::own_namespace(&options);
         near_watch.await_classifiers("va");
-        let far_watch = Watch::start_unready(&[&options[..], &["--netns", far.name()]].concat());
+        let inode = far.inode().to_string();
+        let far_watch = Watch::start_unready(&[&options[..], &["--netns", &inode]].concat());
         far.enter(|| {
             far_watch.await_classifiers("vb");
             far_watch.await_classifiers("t0");
@@ -341,20 +342,21 @@ fn resets_at_a_device_without_link_layer_header_are_reported_once_and_pass_as_se
 fn forwarded_resets_are_reported_once_and_leave_with_one_hop_less_only() {
     private_namespace(|| {
         let mut lab = Lab::up("auto");
+        for (setting, value) in [
+            ("ipv4/ip_forward", "1"),
+            ("ipv6/conf/all/forwarding", "1"),
+            ("ipv4/conf/all/rp_filter", "0"),
+            ("ipv4/conf/vb/rp_filter", "0"),
+        ] {
+            lab.far.set(setting, value);
+        }
+        for address in ["192.0.2.1/24", "2001:db8:1::1/64"] {
+            let address = address.parse().unwrap();
+            lab.far.add_address("vb", address).unwrap();
+        }
         lab.far.enter(|| {
-            for setting in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
-                fs::write(format!("/proc/sys/net/{setting}"), "1").unwrap();
-            }
-            for setting in ["all", "vb"] {
-                fs::write(format!("/proc/sys/net/ipv4/conf/{setting}/rp_filter"), "0").unwrap();
-            }
-            run("ip", &["address", "add", "192.0.2.1/24", "dev", "vb"]);
-            run(
-                "ip",
-                &["address", "add", "2001:db8:1::1/64", "dev", "vb", "nodad"],
-            );
-            run("ip", &["route", "add", "198.51.100.0/24", "dev", "t0"]);
-            run("ip", &["route", "add", "2001:db8:2::/64", "dev", "t0"]);
+            sh("ip route add 198.51.100.0/24 dev t0");
+            sh("ip route add 2001:db8:2::/64 dev t0");
         });
         let samples = [forwardable(1000, RST), forwardable(2000, ACK)];
         for sample in samples.iter().flatten() {

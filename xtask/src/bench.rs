@@ -14,18 +14,17 @@ use anyhow::{Context as _, Result, bail};
 use aya::sys::{Stats, enable_stats};
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
+use rsttrace_lab::Link;
 use serde::Deserialize;
 
 use crate::command;
 
 mod fdinfo;
-pub mod lab;
 mod memory;
 pub mod process;
 pub mod totals;
 pub mod workload;
 
-use lab::Lab;
 use process::{Running, Speaks};
 use totals::Total;
 use workload::{Act, Place, Workload};
@@ -247,16 +246,16 @@ impl Bench {
     /// Each tool on each workload, bracketed by batches without a tool; then once more while the kernel measures BPF run times,
     /// which has a cost of its own.
     fn batches(&self, workloads: &[Workload], tools: &[Tool], rows: &mut Rows) -> Result<()> {
-        let lab = Lab::new(&self.programs)?;
+        let link = Link::new().context("make network namespaces")?;
         for workload in workloads {
             let case = workload.name();
             let mut of_tool: Vec<Vec<(Batch, f64)>> = vec![Vec::new(); tools.len()];
-            let mut before = self.batch(&lab, *workload, None)?;
+            let mut before = self.batch(&link, *workload, None)?;
             for round in 0..self.rounds {
                 eprintln!("  {case}, round {}", round + 1);
                 for (tool, batches) in tools.iter().zip(&mut of_tool) {
-                    let batch = self.batch(&lab, *workload, Some(*tool))?;
-                    let after = self.batch(&lab, *workload, None)?;
+                    let batch = self.batch(&link, *workload, Some(*tool))?;
+                    let after = self.batch(&link, *workload, None)?;
                     let free = f64::midpoint(before.speed, after.speed);
                     let kept = batch.speed / free;
                     batches.push((batch, kept));
@@ -267,7 +266,7 @@ impl Bench {
                 let counted = {
                     let _counting =
                         enable_stats(Stats::RunTime).context("measure BPF run times")?;
-                    self.batch(&lab, *workload, Some(*tool))?
+                    self.batch(&link, *workload, Some(*tool))?
                 };
                 let mut add = |measure, of: &dyn Fn(&Batch) -> f64| {
                     let values = batches.iter().map(|(batch, _)| of(batch));
@@ -291,7 +290,7 @@ impl Bench {
         Ok(())
     }
 
-    fn batch(&self, lab: &Lab, workload: Workload, tool: Option<Tool>) -> Result<Batch> {
+    fn batch(&self, link: &Link, workload: Workload, tool: Option<Tool>) -> Result<Batch> {
         let tracer = tool.map(|tool| self.tracer(tool)).transpose()?;
         let tracer = tracer.map(|(tracer, _)| tracer);
         let before = tracer.as_ref().map(|tracer| {
@@ -299,12 +298,12 @@ impl Bench {
             tracer.settle(STILL / 2);
             (tracer.cpu(), tracer.bpf())
         });
-        let resets = lab.resets()?;
-        let ran = workload.run(&self.programs, lab, self.lasts)?;
+        let before_resets = resets(link)?;
+        let ran = workload.run(&self.programs, link, self.lasts)?;
         if let Some(tracer) = &tracer {
             tracer.settle(STILL);
         }
-        let resets = lab.resets()? - resets;
+        let resets = resets(link)? - before_resets;
         // A flood does not wait for answers.
         let (speed_of, events) = match workload.act {
             Act::Connect | Act::Exchange => (ran.done, ran.done),
@@ -324,6 +323,12 @@ impl Bench {
         }
         Ok(batch)
     }
+}
+
+/// Resets sent at both ends, as the kernel counts them.
+pub fn resets(link: &Link) -> Result<u64> {
+    let [near, far] = [&link.near, &link.far].map(|end| end.counter("OutRsts"));
+    Ok(near.context("read a counter")? + far.context("read a counter")?)
 }
 
 /// The results of one batch of a workload, and the cost of the tracer.

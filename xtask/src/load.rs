@@ -17,8 +17,6 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Load {
-    /// Hold a network namespace until standard input ends
-    Hold,
     Connect(connect::Args),
     Flood(flood::Args),
     Sockets(sockets::Args),
@@ -26,7 +24,6 @@ enum Load {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     match &args.load {
-        Load::Hold => guard::hold(),
         Load::Connect(args) => connect::run(args),
         Load::Flood(args) => flood::run(args),
         Load::Sockets(args) => sockets::run(args),

@@ -6,12 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+use rsttrace_lab::Link;
 
 use crate::{
     bench::{
-        Programs,
-        lab::Lab,
+        self, Programs,
         process::{Running, Speaks},
         totals::{self, Total},
         workload::{Act, Place, Workload},
@@ -80,17 +80,17 @@ pub fn run(args: &Args) -> Result<()> {
         bail!("tracing needs root: run `sudo -E cargo xtask soak`");
     }
     let programs = Programs::build()?;
-    let lab = Lab::new(&programs)?;
+    let link = Link::new().context("make network namespaces")?;
     let mut watch = Command::new(&programs.rsttrace);
     watch.args(["watch", "-o", "json"]);
     let mut tracer = Running::start(&watch, Speaks::Err)?;
     tracer.await_line("tracing resets")?;
-    let before = (lab.resets()?, tracer.resident());
+    let before = (bench::resets(&link)?, tracer.resident());
     let lasts = Duration::from_secs(60) * args.minutes;
-    let phases = load(&programs, &lab, &tracer, lasts)?;
+    let phases = load(&programs, &link, &tracer, lasts)?;
     thread::sleep(REST);
     let at_rest = [before.1, tracer.resident()].map(|bytes| bytes as f64 / MB);
-    let kernel = lab.resets()? - before.0;
+    let kernel = bench::resets(&link)? - before.0;
     let output = tracer.end()?;
     let soak = Soak {
         totals: totals::read(&output),
@@ -109,7 +109,7 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn load(programs: &Programs, lab: &Lab, tracer: &Running, lasts: Duration) -> Result<Vec<Usage>> {
+fn load(programs: &Programs, link: &Link, tracer: &Running, lasts: Duration) -> Result<Vec<Usage>> {
     let each = (PHASES.len() as u32) * QUARTERS;
     let rounds = lasts.as_secs_f64() / (LONGEST * each).as_secs_f64();
     let rounds = QUARTERS * rounds.ceil().max(1.0) as u32;
@@ -119,7 +119,7 @@ fn load(programs: &Programs, lab: &Lab, tracer: &Running, lasts: Duration) -> Re
         place: Place::Veth,
         rate,
     };
-    let steady = workload(Act::Exchange, STEADY).command(programs, lab, lasts);
+    let steady = workload(Act::Exchange, STEADY).command(programs, link, lasts);
     let mut steady = Running::start(&steady, Speaks::Out)?;
     let mut phases = Vec::new();
     for round in 0..rounds {
@@ -128,7 +128,7 @@ fn load(programs: &Programs, lab: &Lab, tracer: &Running, lasts: Duration) -> Re
             tracer.forget_peak()?;
             let (begin, cpu) = (Instant::now(), tracer.cpu());
             if let Some((act, rate)) = load {
-                workload(act, rate).run(programs, lab, phase_lasts)?;
+                workload(act, rate).run(programs, link, phase_lasts)?;
             }
             thread::sleep(phase_lasts.saturating_sub(begin.elapsed()));
             phases.push(Usage {

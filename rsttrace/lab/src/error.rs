@@ -1,5 +1,9 @@
 //! Errors of staging.
 
+use std::fmt::Display;
+
+use nix::errno::Errno;
+
 /// Why a scenario was not staged.
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
@@ -9,11 +13,10 @@ pub enum StageError {
     /// An actor's system call failed where it should not.
     #[error("{actor}: {errno} at {what}")]
     Refused {
-        /// The actor's name.
         actor: String,
         /// The error's name, such as "ECONNRESET".
         errno: String,
-        /// What it was told.
+        /// What it should do.
         what: String,
     },
     /// The staging went wrong: what was provoked is not what happened.
@@ -30,6 +33,15 @@ impl StageError {
         matches!(self, Self::NotStaged(_))
     }
 
+    /// A system call of an actor, or in a place, failed.
+    pub(super) fn refused(actor: &str, error: &std::io::Error, what: impl Display) -> Self {
+        Self::Refused {
+            actor: actor.to_owned(),
+            errno: error_name(error),
+            what: what.to_string(),
+        }
+    }
+
     /// The same refusal as "not staged", if it is one of these errors.
     pub(super) fn lacking(self, errnos: &[&str], what: &str) -> Self {
         match self {
@@ -38,5 +50,13 @@ impl StageError {
             }
             other => other,
         }
+    }
+}
+
+/// The name of an error: "ECONNRESET".
+pub(super) fn error_name(error: &std::io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => format!("{:?}", Errno::from_raw(number)),
+        None => error.to_string(),
     }
 }

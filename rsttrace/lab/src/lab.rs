@@ -1,18 +1,26 @@
 //! The lab: three private network namespaces (client, router, server).
 //!
-//! Each namespace is held by a process (its node) and has no name, so nothing stays behind, not even after
-//! a kill -9. Scenarios put further processes into them.
+//! Each namespace is held by a process and has no name, so nothing stays behind, not even after a kill -9.
+//! Scenarios start further processes in them.
 
+use std::fmt::{Debug, Display};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::actor::protocol::{Answer, Command};
-use super::actor::{Actor, Spawner};
+use super::actor::protocol::TcpState;
+use super::actor::{Actor, Spawner, holder, run_program};
+use super::capture::Capture;
 use super::error::StageError;
-use super::net::nft::Rule;
+use super::kernel_state::{self, Entry};
+use super::namespace::Namespace;
+use super::net::nft::{self, Rule};
+use super::scenarios::confirm;
 use super::segment::{Pattern, Segment};
 
 /// The namespaces of the lab.
@@ -37,7 +45,6 @@ pub struct View {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "plain names")]
 pub enum IpVersion {
     V4,
     V6,
@@ -46,92 +53,138 @@ pub enum IpVersion {
 /// The running lab; dropping it ends all its processes and with them the namespaces.
 #[derive(Debug)]
 pub struct Lab {
-    nodes: [Actor; 3],
+    nodes: [Node; 3],
     spawner: Spawner,
     next_port: u16,
-    undo: Vec<(Place, Command)>,
+    undo: Vec<Undo>,
     tables: usize,
     no_ipv6: Option<String>,
+}
+
+/// A place of the lab.
+#[derive(Debug)]
+struct Node {
+    namespace: Namespace,
+    capture: Option<Capture>,
+}
+
+/// A change that [`Lab::tidy`] reverts.
+#[derive(Debug, PartialEq, Eq)]
+enum Undo {
+    Firewall(Place),
+    /// The old value.
+    Sysctl(Place, String, String),
+    /// Of this interface of the router.
+    Netem(&'static str),
 }
 
 impl Lab {
     /// Builds the lab; its processes are this same program, started with the hidden subcommand.
     pub fn up() -> Result<Self, StageError> {
         // Still the right file when the program was replaced meanwhile.
-        Self::up_with(PathBuf::from("/proc/self/exe"))
-    }
-
-    /// Builds the lab with another program that knows the hidden subcommand.
-    pub fn up_with(executable: PathBuf) -> Result<Self, StageError> {
-        let spawner = Spawner::new(executable)?;
-        let lacking = |error: StageError| {
-            let what = "no network namespaces of our own: root (CAP_SYS_ADMIN) is needed";
-            error.lacking(&["EPERM", "EINVAL", "ENOSPC"], what)
+        let executable = PathBuf::from("/proc/self/exe");
+        let node = |name| {
+            let namespace = Namespace::held_by(holder(&executable, name));
+            let namespace = namespace.map_err(|error| {
+                let what = "no network namespaces of our own: root (CAP_SYS_ADMIN) is needed";
+                let error = StageError::refused(name, &error, "unshare(CLONE_NEWNET)");
+                error.lacking(&["EPERM", "EINVAL", "ENOSPC"], what)
+            })?;
+            Ok::<_, StageError>(Node {
+                namespace,
+                capture: None,
+            })
         };
-        let nodes = [
-            spawner.spawn("rt-net-client", None).map_err(lacking)?,
-            spawner.spawn("rt-net-router", None).map_err(lacking)?,
-            spawner.spawn("rt-net-server", None).map_err(lacking)?,
-        ];
         let mut lab = Self {
-            nodes,
-            spawner,
+            nodes: [
+                node("rt-net-client")?,
+                node("rt-net-router")?,
+                node("rt-net-server")?,
+            ],
+            spawner: Spawner::new(executable)?,
             next_port: FIRST_PORT,
             undo: Vec::new(),
             tables: 0,
             no_ipv6: None,
         };
-        lab.wire_up()?;
+        lab.connect()?;
         Ok(lab)
     }
 
-    fn wire_up(&mut self) -> Result<(), StageError> {
-        let [client, router, server] = &mut self.nodes;
-        for node in [&mut *client, &mut *router, &mut *server] {
+    fn connect(&mut self) -> Result<(), StageError> {
+        for place in [Place::Client, Place::Router, Place::Server] {
             for (name, value) in SYSCTLS {
-                // One that this kernel does not have cannot bend a scenario either.
-                ignore(&["ENOENT"], sysctl(node, name, value))?;
+                // A sysctl that this kernel does not have cannot affect a scenario either.
+                ignore(&["ENOENT"], self.write_sysctl(place, name, value))?;
             }
-            link_up(node, "lo")?;
         }
-        sysctl(router, "ipv4/ip_forward", "1")?;
+        self.write_sysctl(Place::Router, "ipv4/ip_forward", "1")?;
         for (name, value) in FORGETFUL {
             // Where conntrack is a module, it may be loaded later; see `firewall_to_stay`.
-            ignore(&["ENOENT"], sysctl(router, name, value))?;
+            ignore(&["ENOENT"], self.write_sysctl(Place::Router, name, value))?;
         }
-        let sides = [(&mut *client, "rt-c", "c0"), (&mut *server, "rt-s", "s0")];
-        for ((end, near, far), (here, there)) in sides.into_iter().zip(SUBNETS) {
-            let peer_pid = end.pid();
-            router
-                .ask(Command::Veth {
-                    name: near.into(),
-                    peer: far.into(),
-                    peer_pid,
-                })
+        for (place, near, far, (here, there)) in self.sides() {
+            let (router, end) = (self.namespace(Place::Router), self.namespace(place));
+            let addresses = [[subnet(there[0])], [subnet(here[0])]];
+            let ends = [(router, near, &addresses[0][..]), (end, far, &addresses[1])];
+            refused(place, "veth", Namespace::connect(ends))
                 .map_err(|error| error.lacking(&["EOPNOTSUPP"], "this kernel has no veth"))?;
-            assign(router, near, there[0])?;
-            assign(end, far, here[0])?;
-            link_up(router, near)?;
-            link_up(end, far)?;
-            end.ask(Command::DefaultRoute { gateway: there[0] })?;
+            self.route(place, there[0])?;
         }
-        self.no_ipv6 = match self.wire_up_ipv6() {
+        self.no_ipv6 = match self.connect_ipv6() {
             Err(StageError::Refused { errno, what, .. }) => Some(format!("{errno} at {what}")),
             other => other.map(|()| None)?,
         };
         Ok(())
     }
 
-    fn wire_up_ipv6(&mut self) -> Result<(), StageError> {
-        let [client, router, server] = &mut self.nodes;
-        sysctl(router, "ipv6/conf/all/forwarding", "1")?;
-        let sides = [(client, "rt-c", "c0"), (server, "rt-s", "s0")];
-        for ((end, near, far), (here, there)) in sides.into_iter().zip(SUBNETS) {
-            assign(router, near, there[1])?;
-            assign(end, far, here[1])?;
-            end.ask(Command::DefaultRoute { gateway: there[1] })?;
+    fn connect_ipv6(&self) -> Result<(), StageError> {
+        self.write_sysctl(Place::Router, "ipv6/conf/all/forwarding", "1")?;
+        for (place, near, far, (here, there)) in self.sides() {
+            self.assign(Place::Router, near, there[1])?;
+            self.assign(place, far, here[1])?;
+            self.route(place, there[1])?;
         }
         Ok(())
+    }
+
+    /// Client and server: the interfaces of the router and of the place, and the addresses of the place and of the router.
+    fn sides(&self) -> [(Place, &'static str, &'static str, Subnet); 2] {
+        [
+            (Place::Client, "rt-c", "c0", SUBNETS[0]),
+            (Place::Server, "rt-s", "s0", SUBNETS[1]),
+        ]
+    }
+
+    fn route(&self, place: Place, gateway: IpAddr) -> Result<(), StageError> {
+        let done = self.namespace(place).add_default_route(gateway);
+        refused(place, "a default route", done)
+    }
+
+    fn assign(&self, place: Place, interface: &str, address: IpAddr) -> Result<(), StageError> {
+        let namespace = self.namespace(place);
+        let done = namespace.add_address(interface, subnet(address));
+        refused(place, format_args!("address {address}"), done)
+    }
+
+    fn write_sysctl(&self, place: Place, name: &str, value: &str) -> Result<String, StageError> {
+        let done = self.namespace(place).sysctl(name, value);
+        refused(place, format_args!("{name}={value}"), done)
+    }
+
+    pub fn namespace(&self, place: Place) -> &Namespace {
+        &self.nodes[place as usize].namespace
+    }
+
+    /// Does something in the namespace of a place.
+    fn enter<T: Send>(
+        &self,
+        place: Place,
+        what: impl Display,
+        work: impl FnOnce() -> io::Result<T> + Send,
+    ) -> Result<T, StageError> {
+        let done = self.namespace(place).enter(work).flatten();
+        refused(place, what, done)
     }
 
     /// Whether scenarios of this IP version can be staged here.
@@ -146,19 +199,12 @@ impl Lab {
 
     /// The process that holds the namespace of a place.
     pub fn pid(&self, place: Place) -> u32 {
-        self.nodes[place as usize].pid()
-    }
-
-    /// The process that holds a namespace, to be told things.
-    pub(super) fn node(&mut self, place: Place) -> &mut Actor {
-        &mut self.nodes[place as usize]
+        self.namespace(place).pid()
     }
 
     /// The namespace of a place as a view.
     pub fn view(&self, place: Place) -> View {
-        let path = format!("/proc/{}/ns/net", self.nodes[place as usize].pid());
-        // 0 is no namespace's number: a node that is gone shows up as a view without records.
-        let netns = std::fs::metadata(path).map_or(0, |metadata| metadata.ino());
+        let netns = self.namespace(place).inode().into();
         View { place, netns }
     }
 
@@ -183,27 +229,21 @@ impl Lab {
         SocketAddr::new(self.address(Place::Server, version), self.port())
     }
 
-    /// Starts a process in a place.
     pub(super) fn actor(&mut self, place: Place, name: &str) -> Result<Actor, StageError> {
-        let holder = self.nodes[place as usize].pid();
-        self.spawner.spawn(name, Some(holder))
+        self.spawner.spawn(name, self.pid(place))
     }
 
-    /// Puts firewall rules into a place until [`Lab::tidy`] or [`Lab::open_firewall`].
+    /// Installs firewall rules until [`Lab::tidy`] or [`Lab::open_firewall`].
     pub(super) fn firewall(&mut self, place: Place, rules: &[Rule]) -> Result<(), StageError> {
-        let table = TABLE.to_owned();
-        let made = self.node(place).ask(Command::Firewall {
-            table: table.clone(),
-            rules: rules.to_vec(),
-        });
-        made.map_err(|error| {
-            error.lacking(&NO_NFTABLES, "this kernel has no nf_tables with reject")
-        })?;
-        self.undo.push((place, Command::FirewallOff { table }));
+        self.enter(place, "nftables rules", || nft::install(TABLE, rules))
+            .map_err(|error| {
+                error.lacking(&NO_NFTABLES, "this kernel has no nf_tables with reject")
+            })?;
+        self.undo.push(Undo::Firewall(place));
         Ok(())
     }
 
-    /// Puts firewall rules into a place for as long as the lab stands.
+    /// Installs firewall rules for as long as the lab stands.
     pub(super) fn firewall_to_stay(
         &mut self,
         place: Place,
@@ -211,35 +251,27 @@ impl Lab {
     ) -> Result<(), StageError> {
         self.tables += 1;
         let table = format!("{TABLE}_{}", self.tables);
-        let made = self.node(place).ask(Command::Firewall {
-            table,
-            rules: rules.to_vec(),
-        });
-        made.map_err(|error| error.lacking(&NO_NFTABLES, "this kernel has no nf_tables with NAT"))?;
+        self.enter(place, "nftables rules", || nft::install(&table, rules))
+            .map_err(|error| {
+                error.lacking(&NO_NFTABLES, "this kernel has no nf_tables with NAT")
+            })?;
         if place == Place::Router {
             for (name, value) in FORGETFUL {
-                sysctl(self.node(place), name, value)
+                self.write_sysctl(place, name, value)
                     .map_err(|error| error.lacking(&["ENOENT"], "no conntrack"))?;
             }
         }
         Ok(())
     }
 
-    /// Gives a place a further address, which it may have already.
-    pub(super) fn further_address(
-        &mut self,
-        place: Place,
-        address: IpAddr,
-    ) -> Result<(), StageError> {
+    /// Adds an address, which the place may have already.
+    pub(super) fn further_address(&self, place: Place, address: IpAddr) -> Result<(), StageError> {
         let device = match place {
             Place::Client => "c0",
             Place::Router => "rt-s",
             Place::Server => "s0",
         };
-        match assign(self.node(place), device, address) {
-            Err(StageError::Refused { errno, .. }) if errno == "EEXIST" => Ok(()),
-            other => other,
-        }
+        ignore(&["EEXIST"], self.assign(place, device, address))
     }
 
     /// Runs a program in a place; [`StageError::NotStaged`] with `lacking` if it complains of one of these things.
@@ -249,11 +281,14 @@ impl Lab {
         command: &str,
         (complaints, lacking): (&[&str], &str),
     ) -> Result<(), StageError> {
-        let words: Vec<&str> = command.split_whitespace().collect();
-        let Some((program, arguments)) = words.split_first() else {
-            return Err(StageError::Failed("no program to be run".to_owned()));
-        };
-        match self.node(place).run(program, arguments)? {
+        let ran = self.enter(place, command, || run_program(command));
+        match ran.map_err(|error| match error {
+            StageError::Refused { errno, .. } if errno == "ENOENT" => {
+                let program = command.split(' ').next().unwrap_or_default();
+                StageError::NotStaged(format!("{program} is not installed"))
+            }
+            other => other,
+        })? {
             None => Ok(()),
             Some(complaint) if complaints.iter().any(|known| complaint.contains(known)) => {
                 Err(StageError::NotStaged(lacking.to_owned()))
@@ -262,70 +297,47 @@ impl Lab {
         }
     }
 
-    /// Has packets that leave the router by both ways, or by that to one place, suffer what tc's netem does to them, until
-    /// [`Lab::tidy`].
+    /// Applies tc's netem to packets that leave the router towards these places, until [`Lab::tidy`].
     pub(super) fn disturb(&mut self, towards: &[Place], how: &str) -> Result<(), StageError> {
         for place in towards {
             let device = match place {
                 Place::Client => "rt-c",
                 Place::Router | Place::Server => "rt-s",
             };
-            let undo = Command::Run {
-                program: "tc".to_owned(),
-                arguments: ["qdisc", "del", "dev", device, "root"]
-                    .map(str::to_owned)
-                    .to_vec(),
-            };
             self.run(
                 Place::Router,
                 &format!("tc qdisc replace dev {device} root netem {how}"),
                 (&NO_NETEM, "this kernel has no netem (module sch_netem)"),
             )?;
-            if !self.undo.contains(&(Place::Router, undo.clone())) {
-                self.undo.push((Place::Router, undo));
+            if !self.undo.contains(&Undo::Netem(device)) {
+                self.undo.push(Undo::Netem(device));
             }
         }
         Ok(())
     }
 
-    /// Gives a place an address that belongs to no subnet, for as long as the lab stands.
-    pub(super) fn virtual_address(
-        &mut self,
-        place: Place,
-        address: IpAddr,
-    ) -> Result<(), StageError> {
-        let prefix = if address.is_ipv4() { 32 } else { 128 };
-        let command = Command::Address {
-            name: "lo".to_owned(),
-            address,
-            prefix,
-        };
-        match self.node(place).ask(command) {
-            Err(StageError::Refused { errno, .. }) if errno == "EEXIST" => Ok(()),
-            other => other.map(drop),
-        }
+    /// Adds an address that belongs to no subnet, for as long as the lab stands.
+    pub(super) fn virtual_address(&self, place: Place, address: IpAddr) -> Result<(), StageError> {
+        let done = self.namespace(place).add_address("lo", address.into());
+        ignore(&["EEXIST"], refused(place, address, done))
     }
 
-    /// Has the router pass on, for as long as the lab stands, what the server sends from an address of the router.
-    pub(super) fn pass_on_own_address(&mut self) -> Result<(), StageError> {
-        let router = self.node(Place::Router);
+    /// Makes the router forward, for as long as the lab stands, packets of the server with an address of the router.
+    pub(super) fn pass_on_own_address(&self) -> Result<(), StageError> {
         for (name, value) in [
             ("ipv4/conf/rt-s/accept_local", "1"),
             ("ipv4/conf/all/rp_filter", "0"),
             ("ipv4/conf/rt-s/rp_filter", "0"),
         ] {
-            sysctl(router, name, value)?;
+            self.write_sysctl(Place::Router, name, value)?;
         }
         Ok(())
     }
 
     /// Removes the firewall rules of a place.
     pub(super) fn open_firewall(&mut self, place: Place) -> Result<(), StageError> {
-        let command = Command::FirewallOff {
-            table: TABLE.to_owned(),
-        };
-        self.undo.retain(|undo| *undo != (place, command.clone()));
-        self.node(place).ask(command).map(drop)
+        self.undo.retain(|undo| *undo != Undo::Firewall(place));
+        self.enter(place, "removing nftables rules", || nft::remove(TABLE))
     }
 
     /// Sets a network sysctl of a place until [`Lab::tidy`].
@@ -335,21 +347,87 @@ impl Lab {
         name: &str,
         value: &str,
     ) -> Result<(), StageError> {
-        let before = sysctl(self.node(place), name, value)
+        let before = self
+            .write_sysctl(place, name, value)
             .map_err(|error| error.lacking(&["ENOENT"], &format!("no sysctl {name}")))?;
-        self.undo.push((
-            place,
-            Command::Sysctl {
-                name: name.to_owned(),
-                value: before,
-            },
-        ));
+        self.undo.push(Undo::Sysctl(place, name.to_owned(), before));
         Ok(())
     }
 
-    /// Captures TCP segments in a place from now on.
+    /// A counter of the kernel in a place, such as "OutRsts".
+    pub(super) fn counter(&self, place: Place, name: &str) -> Result<u64, StageError> {
+        refused(place, name, self.namespace(place).counter(name))
+    }
+
+    /// Does something, and confirms by how much a counter of a place grew meanwhile.
+    pub(super) fn counted<T>(
+        &mut self,
+        (place, name, times): (Place, &str, u64),
+        act: impl FnOnce(&mut Self) -> Result<T, StageError>,
+    ) -> Result<T, StageError> {
+        let before = self.counter(place, name)?;
+        let done = act(self)?;
+        confirm(name, self.counter(place, name)? - before, times)?;
+        Ok(done)
+    }
+
+    /// Waits until no TCP segment has arrived at either end for a while: an ACK that arrives after an end has gone is
+    /// answered with a reset of its own.
+    pub(super) fn await_quiet(&self, quiet: Duration) -> Result<(), StageError> {
+        let start = Instant::now();
+        let (mut arrived, mut since) = (self.arrived_segments()?, start);
+        while since.elapsed() < quiet {
+            if start.elapsed() > QUIET_LIMIT {
+                let error = format!("segments were still arriving after {QUIET_LIMIT:?}");
+                return Err(StageError::Failed(error));
+            }
+            thread::sleep(quiet / 10);
+            let now = self.arrived_segments()?;
+            if now != arrived {
+                (arrived, since) = (now, Instant::now());
+            }
+        }
+        Ok(())
+    }
+
+    fn arrived_segments(&self) -> Result<u64, StageError> {
+        Ok(self.counter(Place::Client, "InSegs")? + self.counter(Place::Server, "InSegs")?)
+    }
+
+    /// The connection in the kernel's table, if it is there (also without a descriptor: orphans, TIME_WAIT).
+    pub(super) fn entry(
+        &self,
+        place: Place,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Result<Option<Entry>, StageError> {
+        self.enter(place, local, || kernel_state::entry(local, remote))
+    }
+
+    /// Waits until the kernel's table has the connection in this state.
+    pub(super) fn await_entry(
+        &self,
+        place: Place,
+        (local, remote): (SocketAddr, SocketAddr),
+        state: TcpState,
+        minisock: bool,
+    ) -> Result<(), StageError> {
+        let what = format_args!("waiting for {local} in {state:?}");
+        let meant = Entry {
+            state: state as u8,
+            minisock,
+        };
+        self.enter(place, what, || {
+            kernel_state::await_entry(local, remote, meant)
+        })
+    }
+
+    /// Captures TCP segments in a place from now on; an earlier capture there ends.
     pub(super) fn capture(&mut self, place: Place) -> Result<(), StageError> {
-        self.node(place).capture()
+        let capture = self.enter(place, "capture", Capture::start);
+        let capture = capture.map_err(no_packet_sockets)?;
+        self.nodes[place as usize].capture = Some(capture);
+        Ok(())
     }
 
     /// The next captured segment that fits.
@@ -358,7 +436,7 @@ impl Lab {
         place: Place,
         pattern: Pattern,
     ) -> Result<Segment, StageError> {
-        self.node(place).segment(pattern)
+        next_segment(&mut self.nodes[place as usize].capture, place, &pattern)
     }
 
     /// The next captured RST on this way.
@@ -371,51 +449,63 @@ impl Lab {
         self.segment(place, Pattern::reset(from, Some(to)))
     }
 
-    /// Takes back rules and sysctls of the last scenario.
+    /// Reverts rules, sysctls and disturbances of the last scenario.
     pub(super) fn tidy(&mut self) -> Result<(), StageError> {
-        while let Some((place, command)) = self.undo.pop() {
-            self.node(place).ask(command)?;
+        while let Some(undo) = self.undo.pop() {
+            match undo {
+                Undo::Firewall(place) => self.open_firewall(place)?,
+                Undo::Sysctl(place, name, before) => {
+                    self.write_sysctl(place, &name, &before)?;
+                }
+                Undo::Netem(device) => {
+                    let command = format!("tc qdisc del dev {device} root");
+                    self.run(Place::Router, &command, (&[], ""))?;
+                }
+            }
         }
         Ok(())
     }
 }
 
-fn link_up(node: &mut Actor, name: &str) -> Result<(), StageError> {
-    node.ask(Command::LinkUp {
-        name: name.to_owned(),
+/// The next segment of a capture that fits. `whose`: for errors.
+pub(super) fn next_segment(
+    capture: &mut Option<Capture>,
+    whose: impl Debug,
+    pattern: &Pattern,
+) -> Result<Segment, StageError> {
+    let capture = capture.as_mut();
+    let capture = capture.ok_or_else(|| StageError::Failed(format!("{whose:?}: no capture")))?;
+    let captured = capture.wait(pattern);
+    captured.map_err(|error| {
+        StageError::refused(&format!("{whose:?}"), &error, format_args!("{pattern:?}"))
     })
-    .map(drop)
 }
 
-fn assign(node: &mut Actor, name: &str, address: IpAddr) -> Result<(), StageError> {
-    let prefix = if address.is_ipv4() { 24 } else { 64 };
-    node.ask(Command::Address {
-        name: name.to_owned(),
-        address,
-        prefix,
-    })
-    .map(drop)
+/// A kernel without packet sockets cannot stage what has to be captured.
+pub(super) fn no_packet_sockets(error: StageError) -> StageError {
+    error.lacking(&["EAFNOSUPPORT"], "no packet sockets")
 }
 
-fn ignore(errnos: &[&str], outcome: Result<String, StageError>) -> Result<(), StageError> {
+fn refused<T>(place: Place, what: impl Display, done: io::Result<T>) -> Result<T, StageError> {
+    done.map_err(|error| StageError::refused(&format!("{place:?}"), &error, what))
+}
+
+fn ignore<T>(errnos: &[&str], outcome: Result<T, StageError>) -> Result<(), StageError> {
     match outcome {
         Err(StageError::Refused { errno, .. }) if errnos.contains(&errno.as_str()) => Ok(()),
         other => other.map(drop),
     }
 }
 
-fn sysctl(node: &mut Actor, name: &str, value: &str) -> Result<String, StageError> {
-    match node.ask(Command::Sysctl {
-        name: name.to_owned(),
-        value: value.to_owned(),
-    })? {
-        Answer::Text { text } => Ok(text),
-        other => Err(StageError::Failed(format!("unexpected answer {other:?}"))),
-    }
+fn subnet(address: IpAddr) -> IpNet {
+    let prefix = if address.is_ipv4() { 24 } else { 64 };
+    IpNet::new_assert(address, prefix)
 }
 
+type Subnet = ([IpAddr; 2], [IpAddr; 2]);
+
 /// For client and server: their own addresses, and the router's in the same subnet.
-const SUBNETS: [([IpAddr; 2], [IpAddr; 2]); 2] = [
+const SUBNETS: [Subnet; 2] = [
     (
         [v4(192, 0, 2, 1), v6(0xfd01, 1)],
         [v4(192, 0, 2, 254), v6(0xfd01, 0xfe)],
@@ -434,7 +524,7 @@ const fn v6(net: u16, host: u16) -> IpAddr {
     IpAddr::V6(Ipv6Addr::new(net, 0, 0, 0, 0, 0, 0, host))
 }
 
-/// Addresses usable at once, and nothing inherited from the host's settings that would bend a scenario.
+/// Addresses are usable at once, and no setting inherited from the host affects a scenario.
 const SYSCTLS: [(&str, &str); 7] = [
     ("ipv6/conf/all/disable_ipv6", "0"),
     ("ipv6/conf/default/disable_ipv6", "0"),
@@ -444,8 +534,8 @@ const SYSCTLS: [(&str, &str); 7] = [
     ("ipv4/tcp_abort_on_overflow", "0"),
     ("ipv4/tcp_syncookies", "1"),
 ];
-/// Where conntrack is in use, the router forgets connections after 3 s and picks none up in the middle. Settings of the
-/// host, there before anybody looks.
+/// Where conntrack is in use, the router forgets connections after 3 s and picks none up in the middle. These are settings
+/// of the host, so they are set before the tracer reads them.
 const FORGETFUL: [(&str, &str); 2] = [
     ("netfilter/nf_conntrack_tcp_timeout_established", "3"),
     ("netfilter/nf_conntrack_tcp_loose", "0"),
@@ -457,8 +547,10 @@ const NO_NFTABLES: [&str; 5] = [
     "EINVAL",
     "EAFNOSUPPORT",
 ];
-/// What tc says without the module, of different ages.
+/// Errors of tc without the module, in different versions.
 const NO_NETEM: [&str; 2] = ["qdisc kind is unknown", "No such file or directory"];
+/// How long segments may go on arriving.
+const QUIET_LIMIT: Duration = Duration::from_secs(10);
 const TABLE: &str = "rsttrace_demo";
 /// Below the ephemeral range, so that no client gets one by chance.
 const FIRST_PORT: u16 = 20_000;

@@ -1,5 +1,6 @@
 //! Building and parsing of single TCP segments for the staging side.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -7,7 +8,9 @@ use etherparse::{
     IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, NetSlice, PacketBuilder, SlicedPacket,
     TransportSlice,
 };
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
+use socket2::{Domain, Protocol, Socket, Type};
 
 /// The header bits of a segment that matter here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,9 +22,7 @@ impl Flags {
     pub const RST: Self = Self(0x04);
     pub const PSH: Self = Self(0x08);
     pub const ACK: Self = Self(0x10);
-    /// RST and ACK
     pub const RST_ACK: Self = Self(0x14);
-    /// SYN and ACK
     pub const SYN_ACK: Self = Self(0x12);
 
     /// Whether all bits of `other` are set.
@@ -33,15 +34,11 @@ impl Flags {
 /// A TCP segment without payload bytes, as written or captured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
-    /// Source address and port.
     pub source: SocketAddr,
-    /// Destination address and port.
     pub destination: SocketAddr,
-    /// Sequence number.
     pub seq: u32,
     /// Acknowledgement number, as in the header even if the ACK bit is not set.
     pub ack: u32,
-    /// Header bits.
     pub flags: Flags,
     /// Window field, unscaled.
     pub window: u16,
@@ -120,17 +117,9 @@ impl Segment {
         Some(packet)
     }
 
-    /// Reads an Ethernet frame; `None` if it carries no whole TCP header.
-    pub fn from_frame(frame: &[u8]) -> Option<Self> {
-        Self::read(&SlicedPacket::from_ethernet(frame).ok()?)
-    }
-
     /// Reads an IP packet; `None` if it carries no whole TCP header.
     pub fn from_packet(packet: &[u8]) -> Option<Self> {
-        Self::read(&SlicedPacket::from_ip(packet).ok()?)
-    }
-
-    fn read(packet: &SlicedPacket<'_>) -> Option<Self> {
+        let packet = SlicedPacket::from_ip(packet).ok()?;
         let Some(TransportSlice::Tcp(tcp)) = &packet.transport else {
             return None;
         };
@@ -171,16 +160,33 @@ impl Segment {
     }
 }
 
-/// Which captured segment is meant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Sends crafted segments through a raw socket of the calling thread's network namespace.
+#[derive(Debug)]
+pub struct Injector(Socket);
+
+impl Injector {
+    /// For segments of the same family as this address.
+    pub fn new(like: SocketAddr) -> io::Result<Self> {
+        // IPPROTO_RAW: the packet has its own IP header, for both families.
+        let protocol = Protocol::from(libc::IPPROTO_RAW);
+        let socket = Socket::new(Domain::for_address(like), Type::RAW, Some(protocol))?;
+        Ok(Self(socket))
+    }
+
+    /// Bytes sent.
+    pub fn send(&self, segment: &Segment) -> io::Result<usize> {
+        let packet = segment.to_packet().ok_or(Errno::EAFNOSUPPORT)?;
+        let destination = SocketAddr::new(segment.destination.ip(), 0);
+        self.0.send_to(&packet, &destination.into())
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
-    /// Source address and port.
     pub source: SocketAddr,
     /// Destination address and port; `None`: any.
     pub destination: Option<SocketAddr>,
-    /// Bits that must be set.
     pub with: Flags,
-    /// Bits that must not be set.
     pub without: Flags,
 }
 
@@ -195,7 +201,21 @@ impl Pattern {
         }
     }
 
-    /// Whether a segment is one that is meant.
+    /// Data on this way.
+    pub fn data(source: SocketAddr, destination: SocketAddr) -> Self {
+        Self::with(Flags::PSH, source, destination)
+    }
+
+    /// A segment with these bits on this way, but no RST.
+    pub fn with(with: Flags, source: SocketAddr, destination: SocketAddr) -> Self {
+        Self {
+            source,
+            destination: Some(destination),
+            with,
+            without: Flags::RST,
+        }
+    }
+
     pub fn fits(&self, segment: &Segment) -> bool {
         segment.source == self.source
             && self
@@ -207,10 +227,6 @@ impl Pattern {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    reason = "a test may stop at what it did not expect"
-)]
 mod tests {
     use super::*;
 
@@ -257,6 +273,6 @@ mod tests {
     #[test]
     fn rubbish_is_no_segment() {
         assert_eq!(Segment::from_packet(&[]), None);
-        assert_eq!(Segment::from_frame(&[0xff; 40]), None);
+        assert_eq!(Segment::from_packet(&[0xff; 40]), None);
     }
 }

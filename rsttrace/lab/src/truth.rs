@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::actor::Actor;
+use super::actor::Process;
 use super::lab::{Lab, Place, View};
 use super::segment::Segment;
 use crate::record::{Cause, Direction, IdleMode, Origin, Role};
@@ -16,7 +16,7 @@ use crate::record::{Cause, Direction, IdleMode, Origin, Role};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Who {
-    /// A process, by a call or an end of its own.
+    /// A process, by a system call or by ending.
     Process {
         pid: u32,
         comm: String,
@@ -38,7 +38,6 @@ pub struct Holder {
     pub only_as_guess: bool,
 }
 
-/// Which processes a right record names.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Named {
     /// One of these; empty: none may be named.
@@ -58,7 +57,7 @@ pub struct StagedIdle {
     pub device: Option<&'static str>,
 }
 
-/// What resets a connection in the name of one of its ends, in another namespace of the lab.
+/// What resets a connection with the address of one of its ends, in another namespace of the lab.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Hidden {
@@ -75,20 +74,16 @@ pub enum Hidden {
 /// The truth about one reset in one view.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Truth {
-    /// Whose records are judged.
     pub view: View,
-    /// Which way it goes there.
     pub direction: Direction,
     /// The source of the RST as on the wire.
     pub sender: SocketAddr,
     pub receiver: SocketAddr,
-    /// Who is behind it.
     pub origin: Origin,
     pub cause: Cause,
     /// What was staged, in a sentence.
     pub condition: &'static str,
     pub who: Who,
-    /// Which processes may be named.
     pub named: Named,
     /// Whether a connection that one end still used, or data on it, was lost by it.
     pub lost: bool,
@@ -98,7 +93,7 @@ pub struct Truth {
     pub idle: Option<StagedIdle>,
     /// What really happened, where this view cannot know it and the rest of this truth is what it looks like.
     pub unknowable: Option<&'static str>,
-    /// What did it in the sender's name, where that is on this host, too, but hidden from this view.
+    /// What sent it with the sender's address, if that is on this host, but not in this view.
     pub hidden: Option<Hidden>,
     /// Further resets of the same end of the connection in this view and direction: none may be told as an incident of its own.
     pub further: usize,
@@ -114,11 +109,11 @@ pub struct Truth {
 }
 
 impl Truth {
-    /// A reset that leaves the place. Nobody is named and nothing was lost until said otherwise.
+    /// A reset that leaves the place. By default no process is named and nothing was lost.
     pub(super) fn sent(
         lab: &Lab,
         place: Place,
-        seen: Segment,
+        seen: &Segment,
         origin: Origin,
         cause: Cause,
     ) -> Self {
@@ -141,7 +136,7 @@ impl Truth {
             linked: false,
             spares: &[],
             peer_error: None,
-            seen,
+            seen: seen.clone(),
         }
     }
 
@@ -149,7 +144,7 @@ impl Truth {
     pub(super) fn received(
         lab: &Lab,
         place: Place,
-        seen: Segment,
+        seen: &Segment,
         origin: Origin,
         cause: Cause,
     ) -> Self {
@@ -165,32 +160,19 @@ impl Truth {
     }
 
     /// The process that did it and how.
-    pub(super) fn done_by(mut self, actor: &Actor, did: &'static str) -> Self {
-        self.who = Who::Process {
-            pid: actor.pid(),
-            comm: actor.name().to_owned(),
-            did,
-        };
+    pub(super) fn done_by(mut self, process: impl Into<Process>, did: &'static str) -> Self {
+        let Process { pid, name: comm } = process.into();
+        self.who = Who::Process { pid, comm, did };
         self
     }
 
-    /// A child of an actor did it, and it is the one to be named.
-    pub(super) fn done_by_child(mut self, pid: u32, comm: &str, did: &'static str) -> Self {
-        self.who = Who::Process {
-            pid,
-            comm: comm.to_owned(),
-            did,
-        };
-        self.names_child(pid, comm, &[Role::Closer])
-    }
-
-    /// So many bytes were unread.
+    /// This many bytes were unread.
     pub(super) fn with_unread(mut self, bytes: u64) -> Self {
         self.unread = Some(bytes);
         self
     }
 
-    /// It is the work of an idle timeout.
+    /// An idle timeout caused it.
     pub(super) fn at_timeout(mut self, mode: IdleMode, timeout: Option<Duration>) -> Self {
         self.idle = Some(StagedIdle {
             mode,
@@ -200,7 +182,7 @@ impl Truth {
         self
     }
 
-    /// It is the timeout of this device.
+    /// The timeout is this device's.
     pub(super) fn of_device(mut self, device: &'static str) -> Self {
         if let Some(idle) = &mut self.idle {
             idle.device = Some(device);
@@ -208,13 +190,13 @@ impl Truth {
         self
     }
 
-    /// What really happened, and why nobody can know it here.
+    /// What really happened, and why this view cannot know it.
     pub(super) fn but_really(mut self, what: &'static str) -> Self {
         self.unknowable = Some(what);
         self
     }
 
-    /// What this view cannot see and the whole host can.
+    /// The sender is on this host, but not in this view.
     pub(super) fn hidden(mut self, what: Hidden) -> Self {
         self.hidden = Some(what);
         self
@@ -253,36 +235,31 @@ impl Truth {
                 });
             }
         }
-        // What no socket takes ends nothing, whoever wrote it.
+        // A RST that no socket accepts ends nothing, whichever process wrote it.
         if truth.direction == Direction::Observed {
             truth.cause = self.cause;
         }
         truth
     }
 
-    /// Part of a chain.
     pub(super) fn linked(mut self) -> Self {
         self.linked = true;
         self
     }
 
     /// A process that may be named, in one of these roles.
-    pub(super) fn names(self, actor: &Actor, roles: &[Role]) -> Self {
-        self.names_child(actor.pid(), actor.name(), roles)
-    }
-
-    /// The same for a child of an actor.
-    pub(super) fn names_child(mut self, pid: u32, comm: &str, roles: &[Role]) -> Self {
+    pub(super) fn names(mut self, process: impl Into<Process>, roles: &[Role]) -> Self {
+        let Process { pid, name: comm } = process.into();
         self.named.any_of.push(Holder {
             pid,
-            comm: comm.to_owned(),
+            comm,
             roles: roles.to_vec(),
             only_as_guess: false,
         });
         self
     }
 
-    /// The last that may be named is one of several that it may be, and that has to be said.
+    /// The last process that may be named is one of several candidates, and the record has to mark it as such.
     pub(super) fn only_as_guess(mut self) -> Self {
         if let Some(holder) = self.named.any_of.last_mut() {
             holder.only_as_guess = true;
@@ -290,7 +267,7 @@ impl Truth {
         self
     }
 
-    /// Naming nobody is right as well.
+    /// A record without a process is right, too.
     pub(super) fn or_names_nobody(mut self) -> Self {
         self.named.may_be_absent = true;
         self

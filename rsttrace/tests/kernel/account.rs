@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{Ended, KernelTotal, Link, out_resets_by_namespace};
+use super::{Ended, KernelTotal, Link, Watch, out_resets_by_namespace};
 
-/// What no answer of the stack may be taken for.
+/// Causes that no reset of the TCP stack may get.
 const NEVER: [&str; 3] = ["firewall_reject", "raw_socket", "blind_attempt"];
 
-/// What was staged under `rsttrace watch`, and what it said.
+/// What was staged under `rsttrace watch`, and what it reported.
 pub struct Run {
     ours: [u32; 2],
     /// Resets that the stack sent in the link's namespaces.
     pub staged: u64,
-    /// Whether nobody else on this machine sent any, as far as that can be seen.
+    /// Whether other namespaces of this machine sent none, by the kernel's counts.
     alone: bool,
     pub ended: Ended,
 }
@@ -23,10 +23,15 @@ pub struct Run {
 impl Run {
     /// Stages resets of a link under `rsttrace watch` with these arguments.
     pub fn of(link: &Link, arguments: &[&str], stage: impl FnOnce()) -> Self {
+        Self::with(link, arguments, |_| stage())
+    }
+
+    /// The same, where the staging disturbs the tracer.
+    pub fn with(link: &Link, arguments: &[&str], stage: impl FnOnce(&Watch)) -> Self {
         let ours = link.inodes();
         let before = out_resets_by_namespace();
         let watch = link.watch(arguments);
-        stage();
+        stage(&watch);
         let ended = watch.end(Signal::SIGINT);
         let after = out_resets_by_namespace();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -66,14 +71,20 @@ impl Run {
         self.ended.total("sent")
     }
 
-    /// Every reset was either described or told of in a sum, once. Gives the number of each.
+    /// Whether neither the kernel's counts nor a record show a reset of anybody else.
+    pub fn is_alone(&self) -> bool {
+        let all = self.ended.values().count();
+        self.alone && self.records().count() + self.sums().count() == all
+    }
+
+    /// Every reset has either a record or is in a sum, once. Returns the number of each.
     pub fn check_sums(&self) -> (u64, u64) {
         let summary = &self.ended.stderr;
         let total = self.total();
         assert!(!summary.contains("unaccounted for"), "{summary}");
         assert_eq!(total.lost, 0, "{summary}");
         let described = self.records().filter(is_sent_by_the_stack).count() as u64;
-        // Both ends are here: whatever is told of was sent, and is told of once.
+        // Both ends are here: each reset was sent, and is counted once.
         let ours: u64 = self
             .sums()
             .inspect(|sum| assert_eq!(sum["direction"], "sent", "{sum}"))
@@ -98,7 +109,7 @@ impl Run {
         (described, ours)
     }
 
-    /// Every reset that is described as sent is described as received.
+    /// Every reset with a record as sent has one as received.
     pub fn check_chains(&self) {
         let mut chains: BTreeMap<u64, Vec<String>> = BTreeMap::new();
         for record in self.records() {
@@ -112,12 +123,12 @@ impl Run {
         }
     }
 
-    /// The stack's resets are blamed on nobody else. Further: what they may not be taken for.
+    /// The stack's resets have none of [`NEVER`] and of these further causes.
     pub fn check_blames(&self, further: &[&str]) {
         let is_wrong = |cause: &str| NEVER.contains(&cause) || further.contains(&cause);
         for value in self.records() {
             let cause = value["verdict"]["cause"].as_str().unwrap();
-            // To an address that nobody has.
+            // To an address that does not exist.
             let is_lost = value["direction"] == "observed" && cause == "unknown";
             assert!(is_lost || !is_wrong(cause), "{value}");
         }

@@ -2,14 +2,12 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use super::eventually;
+use super::{Started, eventually};
 
-/// TCP header bits.
 pub const RST: u8 = 0x04;
-/// TCP header bits.
 pub const ACK: u8 = 0x10;
 
 /// A bare TCP header.
@@ -111,7 +109,7 @@ pub fn addresses(version: u8) -> (IpAddr, IpAddr) {
 
 /// A process that writes and reads frames at interfaces of the namespace it was started in.
 pub struct Wire {
-    child: Child,
+    process: Started,
     orders: ChildStdin,
     came: Arc<Mutex<Vec<String>>>,
 }
@@ -137,18 +135,16 @@ impl Wire {
             }
         });
         Self {
-            child,
+            process: Started(child),
             orders,
             came,
         }
     }
 
-    /// Its process.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.0.id()
     }
 
-    /// Sends a frame.
     pub fn send(&mut self, end: &str, frame: &[u8]) {
         writeln!(self.orders, "{}", line(end, frame)).unwrap();
     }
@@ -159,13 +155,6 @@ impl Wire {
         eventually(&format!("this frame: {line}"), || {
             self.came.lock().unwrap().contains(&line).then_some(())
         });
-    }
-}
-
-impl Drop for Wire {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

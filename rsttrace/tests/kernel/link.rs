@@ -1,8 +1,10 @@
-//! Where do floods run: two namespaces with a veth pair between them, and two networks on it.
+//! The lab's link of two namespaces, under `rsttrace watch`.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
-use super::{LIMIT, Namespace, Watch, netns_inode, run};
+use rsttrace_lab::link;
+
+use super::{LIMIT, Namespace, Watch};
 
 /// Clients' end and servers' end.
 pub struct Link {
@@ -12,83 +14,34 @@ pub struct Link {
     pub far: Namespace,
 }
 
-/// Addresses of the near end, and what the far end has in the same networks.
-pub const NEAR: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 1);
-/// As above.
-pub const FAR: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 2);
-/// The second network.
-pub const NEAR_TOO: Ipv4Addr = Ipv4Addr::new(198, 18, 2, 1);
-/// As above.
-pub const FAR_TOO: Ipv4Addr = Ipv4Addr::new(198, 18, 2, 2);
-
-const NEAR_INTERFACE: &str = "near";
-const FAR_INTERFACE: &str = "far";
+pub const NEAR: Ipv4Addr = link::NEAR.address;
+pub const FAR: Ipv4Addr = link::FAR.address;
+pub const NEAR_TOO: Ipv4Addr = link::NEAR.second_address;
+pub const FAR_TOO: Ipv4Addr = link::FAR.second_address;
 
 impl Link {
-    /// Makes both. Answers to sources that do not exist go to the near end, and no further.
     pub fn new() -> Self {
-        let link = Self {
-            near: Namespace::new(),
-            far: Namespace::new(),
-        };
-        for namespace in [&link.near, &link.far] {
-            namespace.enter(|| {
-                // So that the sums do not depend on how often it is retransmitted.
-                for (name, value) in [
-                    ("conf/all/rp_filter", "0"),
-                    ("conf/default/rp_filter", "0"),
-                    ("ip_forward", "0"),
-                    ("ip_local_port_range", "20000 60999"),
-                ] {
-                    std::fs::write(format!("/proc/sys/net/ipv4/{name}"), value).unwrap();
-                }
-            });
+        let link = link::Link::new().unwrap();
+        Self {
+            near: link.near.into(),
+            far: link.far.into(),
         }
-        link.near.enter(|| {
-            let far = link.far.name();
-            let ends = [
-                "link",
-                "add",
-                NEAR_INTERFACE,
-                "type",
-                "veth",
-                "peer",
-                "name",
-            ];
-            run("ip", &[&ends[..], &[FAR_INTERFACE, "netns", far]].concat());
-        });
-        for (namespace, interface, addresses) in [
-            (&link.near, NEAR_INTERFACE, [NEAR, NEAR_TOO]),
-            (&link.far, FAR_INTERFACE, [FAR, FAR_TOO]),
-        ] {
-            namespace.enter(|| {
-                for address in addresses {
-                    let address = format!("{address}/24");
-                    run("ip", &["address", "add", &address, "dev", interface]);
-                }
-                run("ip", &["link", "set", interface, "up"]);
-            });
-        }
-        let near = NEAR.to_string();
-        link.far
-            .enter(|| run("ip", &["route", "add", "default", "via", &near]));
-        link
     }
 
     /// Their inode numbers, the near end's first.
     pub fn inodes(&self) -> [u32; 2] {
-        [&self.near, &self.far].map(|namespace| namespace.enter(netns_inode))
+        [self.near.inode(), self.far.inode()]
     }
 
     /// Starts it and waits until it sees both ends.
     pub fn watch(&self, arguments: &[&str]) -> Watch {
         let watch = Watch::start_unready(arguments);
-        self.near.enter(|| watch.await_classifiers(NEAR_INTERFACE));
-        self.far.enter(|| watch.await_classifiers(FAR_INTERFACE));
+        for (namespace, end) in [(&self.near, link::NEAR), (&self.far, link::FAR)] {
+            namespace.enter(|| watch.await_classifiers(end.interface));
+        }
         watch
     }
 
-    /// A listener of the far end.
     pub fn listen(&self, at: SocketAddr) -> TcpListener {
         self.far.enter(|| TcpListener::bind(at).unwrap())
     }

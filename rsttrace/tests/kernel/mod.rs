@@ -16,14 +16,16 @@ mod watch;
 use std::time::{Duration, Instant};
 
 pub use account::{Run, is_sent_by_the_stack};
-pub use barrage::{Barrage, Shot};
+pub use barrage::{sustain, syn, volley};
 pub use frames::{ACK, RST, Wire, addresses, ethernet, ipv4, ipv6, tcp};
 pub use link::{FAR, FAR_TOO, Link, NEAR, NEAR_TOO, connected_from};
-pub use namespace::{Namespace, netns_inode, out_resets_by_namespace, private_namespace, run};
-pub use server::{Server, tcp_table};
+pub use namespace::{
+    Namespace, Route, connect, netns_inode, out_resets_by_namespace, private_namespace, run, sh,
+};
+pub use server::{Server, Started, tcp_table};
 pub use traffic::{
-    await_refusal, close_with_linger_zero, close_with_unread_data, closed_port, connected_pair,
-    set_linger_zero,
+    abort, await_refusal, await_reset, close_with_linger_zero, close_with_unread_data, closed_port,
+    connected_pair, end_unread,
 };
 pub use watch::{Ended, KernelTotal, Watch, rsttrace};
 
@@ -31,13 +33,18 @@ pub use watch::{Ended, KernelTotal, Watch, rsttrace};
 pub const LIMIT: Duration = Duration::from_secs(30);
 
 /// Asks until the answer is there.
-pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub fn eventually<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    within(LIMIT, what, ask)
+}
+
+/// The same, in this time.
+pub fn within<T>(limit: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let begin = Instant::now();
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(begin.elapsed() < LIMIT, "not within {LIMIT:?}: {what}");
+        assert!(begin.elapsed() < limit, "not within {limit:?}: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -1,25 +1,19 @@
-//! Where do the tests make their traffic: in network namespaces of their own.
+//! Network namespaces of the tests: those of the lab, where a failure fails the test.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::collections::btree_map::Entry;
+use std::fs;
+use std::ops::Deref;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use nix::sched::{CloneFlags, setns, unshare};
+use rsttrace_lab::counter;
+use rsttrace_lab::namespace;
 
-/// Runs `test` on a thread in a new namespace with its loopback interface up. What the thread starts is in there, too;
-/// the namespace ends with the last of them.
-pub fn private_namespace(test: impl FnOnce() + Send + 'static) {
-    let thread = std::thread::Builder::new().name("rsttrace-test".into());
-    let thread = thread.spawn(|| {
-        unshare(CloneFlags::CLONE_NEWNET).expect("root may make namespaces");
-        run("ip", &["link", "set", "lo", "up"]);
-        test();
-    });
-    let joined = thread.unwrap().join();
-    joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+/// Runs `test` on a thread in a new namespace. What the thread starts is in there, too.
+pub fn private_namespace<T: Send>(test: impl FnOnce() -> T + Send) -> T {
+    Namespace::new().enter(test)
 }
 
 /// Output of a command, in the calling thread's namespace.
@@ -34,104 +28,112 @@ pub fn run(program: &str, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// The calling thread's namespace.
+/// The same of a command in one line.
+pub fn sh(command: &str) -> String {
+    let words: Vec<_> = command.split_whitespace().collect();
+    run(words[0], &words[1..])
+}
+
 pub fn netns_inode() -> u32 {
-    inode(Path::new("/proc/thread-self/ns/net")).unwrap()
+    namespace::own_inode().unwrap()
 }
 
-fn inode(path: &Path) -> Option<u32> {
-    fs::metadata(path).ok()?.ino().try_into().ok()
-}
-
-/// A further namespace with a name of this process's, gone when dropped.
-pub struct Namespace {
-    name: String,
-}
+pub struct Namespace(rsttrace_lab::Namespace);
 
 impl Namespace {
-    /// Makes it, loopback up.
     pub fn new() -> Self {
-        static LAST: AtomicU32 = AtomicU32::new(0);
-        let number = LAST.fetch_add(1, Ordering::Relaxed);
-        let name = format!("rsttest-{}-{number}", std::process::id());
-        run("ip", &["netns", "add", &name]);
-        let namespace = Self { name };
-        namespace.enter(|| run("ip", &["link", "set", "lo", "up"]));
-        namespace
-    }
-
-    /// Under /run/netns.
-    pub fn name(&self) -> &str {
-        &self.name
+        rsttrace_lab::Namespace::new().unwrap().into()
     }
 
     /// Runs `work` on a thread in there.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        let path = PathBuf::from("/run/netns").join(&self.name);
-        std::thread::scope(|scope| {
-            let visit = scope.spawn(|| {
-                setns(File::open(path).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
-                work()
-            });
-            let joined = visit.join();
-            joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+        self.0.enter(work).unwrap()
+    }
+
+    pub fn set(&self, name: &str, value: &str) {
+        self.0.sysctl(name, value).unwrap();
     }
 }
 
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        let _ = Command::new("ip")
-            .args(["netns", "del", &self.name])
-            .status();
+impl Deref for Namespace {
+    type Target = rsttrace_lab::Namespace;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
     }
 }
 
-/// TcpOutRsts, the kernel's own count of sent resets, of each namespace that a task or /run/netns holds.
+impl From<rsttrace_lab::Namespace> for Namespace {
+    fn from(namespace: rsttrace_lab::Namespace) -> Self {
+        Self(namespace)
+    }
+}
+
+/// Client, router and server, as the lab of the demo has them; the router forwards and has the address of a service.
+pub struct Route {
+    pub client: Namespace,
+    pub router: Namespace,
+    pub server: Namespace,
+}
+
+impl Route {
+    pub fn new() -> Self {
+        let route = Self {
+            client: Namespace::new(),
+            router: Namespace::new(),
+            server: Namespace::new(),
+        };
+        let router = &route.router;
+        connect(
+            (&route.client, "c0", "192.0.2.1/24"),
+            (router, "bc", "192.0.2.254/24"),
+        );
+        connect(
+            (&route.server, "s0", "203.0.113.3/24"),
+            (router, "bs", "203.0.113.254/24"),
+        );
+        for (end, gateway) in [
+            (&route.client, "192.0.2.254"),
+            (&route.server, "203.0.113.254"),
+        ] {
+            end.add_default_route(gateway.parse().unwrap()).unwrap();
+        }
+        let service = "198.51.100.2/32".parse().unwrap();
+        router.add_address("lo", service).unwrap();
+        router.set("ipv4/ip_forward", "1");
+        route
+    }
+}
+
+/// Connects two namespaces: interface and address of each end.
+pub fn connect(here: (&Namespace, &str, &str), there: (&Namespace, &str, &str)) {
+    let [here_has, there_has] = [here.2, there.2].map(|address| [address.parse().unwrap()]);
+    let ends = [
+        (&here.0.0, here.1, &here_has[..]),
+        (&there.0.0, there.1, &there_has),
+    ];
+    rsttrace_lab::Namespace::connect(ends).unwrap();
+}
+
+/// TcpOutRsts, the kernel's own count of sent resets, of each namespace that a process or /run/netns holds.
 pub fn out_resets_by_namespace() -> BTreeMap<u32, u64> {
+    let processes = directory("/proc").map(|process| process.join("ns/net"));
     let mut found = BTreeMap::new();
-    let tasks = directory("/proc")
-        .into_iter()
-        .flat_map(|process| directory(process.join("task")));
-    for task in tasks {
-        let Some(inode) = inode(&task.join("ns/net")) else {
+    for path in processes.chain(directory("/run/netns")) {
+        // A process may end at any time, and not every entry of /proc is one.
+        let Ok(file) = fs::metadata(&path) else {
             continue;
         };
-        if found.contains_key(&inode) {
-            continue;
-        }
-        if let Some(count) = out_resets(&task.join("net/snmp")) {
-            found.insert(inode, count);
-        }
-    }
-    for named in directory("/run/netns") {
-        let Some(inode) = inode(&named) else { continue };
-        if found.contains_key(&inode) {
-            continue;
-        }
-        let visit = std::thread::spawn(move || {
-            setns(File::open(named).ok()?, CloneFlags::CLONE_NEWNET).ok()?;
-            out_resets(Path::new("/proc/thread-self/net/snmp"))
-        });
-        if let Some(count) = visit.join().unwrap() {
-            found.insert(inode, count);
+        if let Entry::Vacant(new) = found.entry(file.ino() as u32)
+            && let Ok(Ok(count)) = namespace::enter_at(&path, || counter("OutRsts"))
+        {
+            new.insert(count);
         }
     }
     found
 }
 
-fn directory(path: impl AsRef<Path>) -> Vec<PathBuf> {
+fn directory(path: &str) -> impl Iterator<Item = PathBuf> {
     let entries = fs::read_dir(path).into_iter().flatten();
-    entries.flatten().map(|entry| entry.path()).collect()
-}
-
-/// Two lines begin with `Tcp:`, names and values.
-fn out_resets(snmp: &Path) -> Option<u64> {
-    let text = fs::read_to_string(snmp).ok()?;
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
-    let at = lines
-        .next()?
-        .split(' ')
-        .position(|name| name == "OutRsts")?;
-    lines.next()?.split(' ').nth(at)?.parse().ok()
+    entries.flatten().map(|entry| entry.path())
 }

@@ -40,7 +40,6 @@ impl Server {
         self.process.id()
     }
 
-    /// Where it runs.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
@@ -49,7 +48,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         let pid = Pid::from_raw(self.pid().cast_signed());
-        // Not killed: the master of nginx ends its workers.
+        // Not killed: the master of nginx ends its workers. Both fail only if it has ended.
         let _ = kill(pid, Signal::SIGTERM);
         let _ = self.process.wait();
     }
@@ -63,4 +62,15 @@ fn is_listening(port: u16) -> bool {
 /// `/proc/net/tcp` of this thread's network namespace.
 pub fn tcp_table() -> String {
     fs::read_to_string("/proc/thread-self/net/tcp").unwrap()
+}
+
+/// A program, killed when dropped.
+pub struct Started(pub Child);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        // Both fail only if it has ended, which is what is wanted.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{LIMIT, eventually};
 
-/// A loopback address with a port where nobody listens, and that nobody is given by chance.
+/// A loopback address with a port that has no listener, outside the ephemeral range.
 pub fn closed_port(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
@@ -27,33 +27,41 @@ pub fn connected_pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
     (client, server)
 }
 
-/// SO_LINGER {1, 0}: its close is a reset.
-pub fn set_linger_zero(stream: &TcpStream) {
-    let socket = socket2::SockRef::from(stream);
+/// SO_LINGER {1, 0}, then close(): a reset.
+pub fn abort(stream: TcpStream) {
+    let socket = socket2::SockRef::from(&stream);
     socket.set_linger(Some(Duration::ZERO)).unwrap();
+}
+
+/// Waits until the other end has reset the connection.
+pub fn await_reset(mut stream: &TcpStream) {
+    let error = stream.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+/// The server closes with unread data: one reset sent by it, one received by the client.
+pub fn end_unread((mut client, server): (TcpStream, TcpStream)) {
+    client.write_all(b"never read").unwrap();
+    eventually("unread data", || {
+        (server.peek(&mut [0; 64]).unwrap() == 10).then_some(())
+    });
+    drop(server);
+    await_reset(&client);
 }
 
 /// One reset sent by the client, one received by the server. Gives the client's address.
 pub fn close_with_linger_zero(listener: &TcpListener) -> SocketAddr {
-    let (client, mut server) = connected_pair(listener);
+    let (client, server) = connected_pair(listener);
     let address = client.local_addr().unwrap();
-    set_linger_zero(&client);
-    drop(client);
-    let error = server.read(&mut [0]).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    abort(client);
+    await_reset(&server);
     address
 }
 
 /// One reset sent by the server, one received by the client. Gives the client's address.
 pub fn close_with_unread_data(listener: &TcpListener) -> SocketAddr {
-    let (mut client, server) = connected_pair(listener);
-    let address = client.local_addr().unwrap();
-    client.write_all(b"never read").unwrap();
-    eventually("data waits", || {
-        (server.peek(&mut [0; 64]).unwrap() == 10).then_some(())
-    });
-    drop(server);
-    let error = client.read(&mut [0]).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    let pair = connected_pair(listener);
+    let address = pair.0.local_addr().unwrap();
+    end_unread(pair);
     address
 }

@@ -33,17 +33,14 @@ pub struct Watch {
     said: Arc<Mutex<String>>,
 }
 
-/// A line of its standard output.
 #[derive(Clone)]
 pub struct Line {
     /// When it could be read.
     pub arrived: SystemTime,
-    /// The line.
     pub text: String,
 }
 
 impl Line {
-    /// As JSON.
     pub fn record(&self) -> Value {
         let parsed = serde_json::from_str(&self.text);
         parsed.unwrap_or_else(|error| panic!("no JSON ({error}): {}", self.text))
@@ -54,7 +51,6 @@ impl Line {
 pub struct Ended {
     /// Exit code; absent when a signal ended it.
     pub code: Option<i32>,
-    /// Standard output.
     pub lines: Vec<Line>,
     /// Standard error: diagnostics and the summary.
     pub stderr: String,
@@ -66,7 +62,6 @@ impl Ended {
         self.lines.iter().map(Line::record)
     }
 
-    /// The records of it.
     pub fn records(&self) -> Vec<Value> {
         self.values()
             .filter(|record| record["schema"] == "rsttrace.reset.v1")
@@ -100,13 +95,11 @@ impl Ended {
 /// What became of the events of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KernelTotal {
-    /// Seen by the probe.
     pub seen: u64,
-    /// Judged one by one.
     pub detailed: u64,
-    /// Counted only, by intention.
+    /// Counted only, because of a flood.
     pub suppressed: u64,
-    /// Counted only, for want of room.
+    /// Counted only: the buffer was full.
     pub lost: u64,
 }
 
@@ -124,14 +117,12 @@ impl Watch {
         Self::start(&[&["--netns", &inode], arguments].concat())
     }
 
-    /// Starts it.
     pub fn start_unready(arguments: &[&str]) -> Self {
         Self::spawn(&mut rsttrace(
             &[&["watch", "-o", "json"], arguments].concat(),
         ))
     }
 
-    /// Starts this.
     pub fn spawn(command: &mut Command) -> Self {
         let mut child = command
             .stdin(Stdio::null())
@@ -165,7 +156,6 @@ impl Watch {
         }
     }
 
-    /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -213,7 +203,6 @@ impl Watch {
             .collect()
     }
 
-    /// All lines until now.
     pub fn lines(&self) -> Vec<Line> {
         self.out.lock().unwrap().clone()
     }
@@ -238,7 +227,6 @@ impl Watch {
         });
     }
 
-    /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.pid().cast_signed());
         kill(pid, signal).unwrap();
@@ -250,7 +238,6 @@ impl Watch {
         self.await_end()
     }
 
-    /// Waits for the end.
     pub fn await_end(mut self) -> Ended {
         let status = eventually("the end", || self.child.try_wait().unwrap());
         self.out_reader.take().unwrap().join().unwrap();

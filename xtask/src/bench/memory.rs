@@ -5,12 +5,13 @@ use std::{thread, time::Duration};
 use anyhow::{Context as _, Result};
 use nix::sys::resource::{Resource, getrlimit};
 use procfs::{Current as _, Meminfo};
+use rsttrace_lab::Namespace;
 
 use super::{
     Bench, DEFAULT, Rows,
     fdinfo::SOCKET_STORAGE,
-    lab::{self, Lab},
     process::{Running, Speaks},
+    workload::inside,
 };
 
 /// Bytes for two open sockets and what belongs to them, estimated high so that no machine runs out of memory.
@@ -25,12 +26,12 @@ pub fn measure(bench: &Bench, rows: &mut Rows) -> Result<()> {
         (&[0, 100_000, 1_000_000], Duration::from_secs(10))
     };
     // The machine's own namespace may track connections.
-    let lab = Lab::new(&bench.programs)?;
+    let namespace = Namespace::new().context("make a network namespace")?;
     for wanted in sizes {
         let pairs = affordable(wanted / 2)?;
         let case = format!("{} open sockets", pairs * 2);
         eprintln!("  {case}");
-        let holders = open(bench, &lab, pairs)?;
+        let holders = open(bench, &namespace, pairs)?;
         let before = unreclaimable()?;
         let (tracer, ready) = bench.tracer(DEFAULT)?;
         thread::sleep(rest);
@@ -65,7 +66,7 @@ fn affordable(pairs: usize) -> Result<usize> {
 }
 
 /// In as many processes as the limit of descriptors requires.
-fn open(bench: &Bench, lab: &Lab, pairs: usize) -> Result<Vec<Running>> {
+fn open(bench: &Bench, namespace: &Namespace, pairs: usize) -> Result<Vec<Running>> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("read the limit of descriptors")?;
     // An address has some 64,000 ports.
     let each = usize::try_from((hard.saturating_sub(SPARE)) / 2)?.clamp(1, 25_000);
@@ -74,9 +75,9 @@ fn open(bench: &Bench, lab: &Lab, pairs: usize) -> Result<Vec<Running>> {
     while left > 0 {
         let number = left.min(each);
         let at = holders.len();
-        let mut command = lab.command(lab::End::Client, &bench.programs.load);
+        let mut command = inside(namespace, &bench.programs);
         let address = format!("127.1.{}.{}", at / 250, at % 250 + 1);
-        command.args(["load", "sockets", &address, "--pairs", &number.to_string()]);
+        command.args(["sockets", &address, "--pairs", &number.to_string()]);
         let mut holder = Running::start(&command, Speaks::Out)?;
         holder.await_line("ready")?;
         holders.push(holder);

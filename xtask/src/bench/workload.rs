@@ -1,14 +1,12 @@
 //! The measured traffic.
 
-use std::{process::Command, time::Duration};
+use std::{net::Ipv4Addr, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result};
+use rsttrace_lab::{Link, Namespace, link::FAR};
 use serde::Deserialize;
 
-use super::{
-    Programs,
-    lab::{End, Lab},
-};
+use super::Programs;
 use crate::command;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,18 +55,13 @@ impl Workload {
         format!("{act}, {place}, {rate}")
     }
 
-    pub fn run(&self, programs: &Programs, lab: &Lab, lasts: Duration) -> Result<Ran> {
-        let report = command::output(&mut self.command(programs, lab, lasts))?;
+    pub fn run(&self, programs: &Programs, link: &Link, lasts: Duration) -> Result<Ran> {
+        let report = command::output(&mut self.command(programs, link, lasts))?;
         serde_json::from_str(&report).with_context(|| format!("read `{report}`"))
     }
 
-    pub fn command(&self, programs: &Programs, lab: &Lab, lasts: Duration) -> Command {
-        let mut command: Command = lab.command(End::Client, &programs.load);
-        command.arg("load");
-        let target = match self.place {
-            Place::Lo => "127.0.0.1",
-            Place::Veth => End::Server.address(),
-        };
+    pub fn command(&self, programs: &Programs, link: &Link, lasts: Duration) -> Command {
+        let mut command = inside(&link.near, programs);
         let (load, how): (_, &[_]) = match self.act {
             Act::Connect => ("connect", &["--close", "fin"]),
             Act::Exchange => ("connect", &["--close", "fin", "--exchange"]),
@@ -77,20 +70,26 @@ impl Workload {
             Act::RandomFlood => ("flood", &["--sources", "random"]),
         };
         command.arg(load).args(how);
-        if load == "flood" {
-            command.args(["--interface", End::Client.interface()]);
-            command.args(["--from", End::Client.mac(), "--to", End::Server.mac()]);
-            command.args(["--address", target, "--port", "9"]);
-        } else {
-            command.arg(target);
-            if self.place == Place::Veth {
-                command.args(["--listen-in", &lab.path(End::Server)]);
-            }
+        if load == "connect" {
+            let (address, listens_in) = match self.place {
+                Place::Lo => (Ipv4Addr::LOCALHOST, &link.near),
+                Place::Veth => (FAR.address, &link.far),
+            };
+            command.arg(address.to_string());
+            command.args(["--listen-in", &listens_in.pid().to_string()]);
         }
         command.args(["--rate", &self.rate.to_string()]);
         command.args(["--seconds", &lasts.as_secs_f64().to_string()]);
         command
     }
+}
+
+/// `xtask load` in a network namespace; its process id is that of the program.
+pub fn inside(namespace: &Namespace, programs: &Programs) -> Command {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net={}", namespace.path().display()));
+    command.arg("--").arg(&programs.load).arg("load");
+    command
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]

@@ -1,16 +1,14 @@
 //! Connections that are opened, accepted and closed, one after the other.
 
 use std::{
-    fs::File,
     io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    path::PathBuf,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
-use nix::sched::{CloneFlags, setns};
+use rsttrace_lab::namespace;
 use socket2::SockRef;
 
 use super::{guard, pace::Pace};
@@ -20,9 +18,9 @@ use super::{guard, pace::Pace};
 pub struct Args {
     /// Where to listen
     address: Ipv4Addr,
-    /// The network namespace to listen in; else this process's
+    /// Listen in the network namespace of this process
     #[arg(long)]
-    listen_in: Option<PathBuf>,
+    listen_in: Option<u32>,
     /// How the client closes
     #[arg(long, value_enum)]
     close: Close,
@@ -44,16 +42,15 @@ enum Close {
     Reset,
 }
 
-/// Runs it. Both ends are of one thread: nobody has to be woken, so that what else happens on the machine disturbs little.
+/// Runs it. One thread has both ends, so that no wake-up depends on the rest of the machine.
 pub fn run(args: &Args) -> Result<()> {
-    let own = File::open("/proc/thread-self/ns/net").context("open the own namespace")?;
-    if let Some(other) = &args.listen_in {
-        let other = File::open(other).context("open the other namespace")?;
-        setns(other, CloneFlags::CLONE_NEWNET).context("enter the other namespace")?;
-    }
-    // The socket stays where it was made.
-    let listener = TcpListener::bind((args.address, 0)).context("listen")?;
-    setns(own, CloneFlags::CLONE_NEWNET).context("come back")?;
+    let listen = || TcpListener::bind((args.address, 0));
+    // The socket stays in the namespace where it was made.
+    let listener = match args.listen_in {
+        Some(pid) => namespace::enter_that_of(pid, listen).flatten(),
+        None => listen(),
+    };
+    let listener = listener.context("listen")?;
     let to = listener.local_addr().context("where it listens")?;
     let mut pace = Pace::start(args.rate, args.seconds);
     while let Some(number) = pace.next(16) {

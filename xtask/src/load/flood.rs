@@ -1,6 +1,6 @@
-//! SYNs to a port where nobody listens, each answered by a reset.
+//! SYNs over the lab's link to a port without a listener, each answered by a reset.
 
-use std::{io::IoSlice, net::Ipv4Addr, os::fd::AsRawFd as _};
+use std::{io::IoSlice, os::fd::AsRawFd as _};
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
@@ -13,26 +13,13 @@ use nix::{
         bind, sendmmsg, socket,
     },
 };
+use rsttrace_lab::link::{FAR, NEAR};
 
 use super::{guard, pace::Pace};
 
 /// Send SYNs to a closed port
 #[derive(clap::Args)]
 pub struct Args {
-    /// Where to put them on the wire
-    #[arg(long)]
-    interface: String,
-    /// The link address of the interface
-    #[arg(long, value_parser = mac)]
-    from: [u8; 6],
-    /// The link address of the host
-    #[arg(long, value_parser = mac)]
-    to: [u8; 6],
-    /// The host
-    #[arg(long)]
-    address: Ipv4Addr,
-    #[arg(long)]
-    port: u16,
     #[arg(long, value_enum)]
     sources: Sources,
     /// So many a second; 0: as many as possible
@@ -50,6 +37,7 @@ enum Sources {
     Random,
 }
 
+const CLOSED_PORT: u16 = 9;
 /// Frames that differ; then they are sent again.
 const FRAMES: usize = 65_536;
 /// Handed to the kernel at once.
@@ -65,7 +53,7 @@ pub fn run(args: &Args) -> Result<()> {
         None,
     )
     .context("open a packet socket")?;
-    bind(socket.as_raw_fd(), &link(&args.interface)?).context("bind to the interface")?;
+    bind(socket.as_raw_fd(), &link(NEAR.interface)?).context("bind to the interface")?;
     let slices: Vec<[IoSlice<'_>; 1]> = frames.iter().map(|frame| [IoSlice::new(frame)]).collect();
     let mut headers = MultiHeaders::<LinkAddr>::preallocate(BATCH, None);
     let nowhere: [Option<LinkAddr>; BATCH] = [const { None }; BATCH];
@@ -122,35 +110,13 @@ fn frames(args: &Args) -> Result<Vec<Vec<u8>>> {
                 ],
             };
             let mut frame = Vec::new();
-            PacketBuilder::ethernet2(args.from, args.to)
-                .ipv4(source, args.address.octets(), 57)
-                .tcp(random.u16(1024..), args.port, random.u32(..), 64_240)
+            PacketBuilder::ethernet2(NEAR.mac, FAR.mac)
+                .ipv4(source, FAR.address.octets(), 57)
+                .tcp(random.u16(1024..), CLOSED_PORT, random.u32(..), 64_240)
                 .syn()
                 .write(&mut frame, &[])
                 .context("build a SYN")?;
             Ok(frame)
         })
         .collect()
-}
-
-/// `02:00:00:00:00:01`
-fn mac(text: &str) -> Result<[u8; 6], String> {
-    let bytes: Option<Vec<u8>> = text
-        .split(':')
-        .map(|byte| u8::from_str_radix(byte, 16).ok())
-        .collect();
-    bytes
-        .and_then(|bytes| bytes.try_into().ok())
-        .ok_or_else(|| "six bytes like 02:00:00:00:00:01".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn link_addresses_have_six_bytes() {
-        assert_eq!(mac("02:00:00:00:00:0a"), Ok([2, 0, 0, 0, 0, 10]));
-        assert!(mac("02:00").is_err() && mac("02:00:00:00:00:zz").is_err());
-    }
 }

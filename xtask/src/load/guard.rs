@@ -1,16 +1,8 @@
-//! Processes that undo a change of the system when a measurement ends, however it ends. Each undoes it when its
-//! standard input is closed, which also happens when the one that measures is killed.
+//! Signals between a load and the process that measures it.
 
 use std::io::{self, Read as _, Write as _};
 
 use anyhow::{Context as _, Result};
-
-/// The namespace that this process was started in ends with it.
-pub fn hold() -> Result<()> {
-    ready("ready")?;
-    until_input_ends();
-    Ok(())
-}
 
 /// Says a line to the process that waits for it.
 pub fn ready(line: &str) -> Result<()> {

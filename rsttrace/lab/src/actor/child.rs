@@ -54,13 +54,13 @@ pub fn live(orders: &UnixStream, mut obey: impl FnMut(Command) -> Answer) -> ! {
 }
 
 impl Child {
-    /// Passes on what it is to do.
-    pub fn tell(&mut self, command: &Command) -> io::Result<Answer> {
+    /// Passes a command on.
+    pub fn send(&mut self, command: &Command) -> io::Result<Answer> {
         write_line(self.line.get_ref(), command).map(|()| Answer::Done)
     }
 
     /// Its answer to the first order not answered yet.
-    pub fn hear(&mut self) -> io::Result<Answer> {
+    pub fn answer(&mut self) -> io::Result<Answer> {
         let mut line = String::new();
         match self.line.read_line(&mut line)? {
             0 => Err(Errno::ECHILD.into()),

@@ -1,5 +1,6 @@
 //! Handle of an actor: commands, and termination.
 
+use std::fmt::Debug;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -13,37 +14,35 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::program::in_a_line;
-use super::protocol::{Answer, Command, SocketId, SocketOption, TcpState};
+use super::protocol::{Answer, Command, Sequence, Socket, SocketId, SocketOption, TcpState};
 use crate::StageError;
+use crate::capture::Capture;
+use crate::lab::{next_segment, no_packet_sockets};
+use crate::namespace;
+use crate::scenarios::confirm;
 use crate::segment::{Pattern, Segment};
+use crate::wait::LIMIT;
 
-/// A socket of an actor, seen from the demo.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Socket {
-    /// Its number in the actor.
-    pub id: SocketId,
-    pub local: SocketAddr,
-    /// The other end; absent for a listener.
-    pub remote: Option<SocketAddr>,
-}
-
-/// A child of an actor.
+/// An actor or a worker of it: pid and comm.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Forked {
+pub struct Process {
     pub pid: u32,
-    /// The name it gave itself.
     pub name: String,
 }
 
-/// The next sequence numbers of a connected socket, and how far away its peer is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sequence {
-    /// Of the next byte to be sent.
-    pub send: u32,
-    /// Of the next byte to be received.
-    pub receive: u32,
-    /// The smoothed round-trip time.
-    pub rtt: Duration,
+impl From<&Actor> for Process {
+    fn from(actor: &Actor) -> Self {
+        Self {
+            pid: actor.pid(),
+            name: actor.name.clone(),
+        }
+    }
+}
+
+impl From<&Process> for Process {
+    fn from(process: &Process) -> Self {
+        process.clone()
+    }
 }
 
 /// A running actor; dropping it kills the process.
@@ -55,10 +54,11 @@ pub struct Actor {
     output: BufReader<ChildStdout>,
     /// Standard error of the program that it has become.
     complaints: Option<File>,
+    capture: Option<Capture>,
 }
 
 impl Actor {
-    /// Takes over a process that was just started, once it says that it is where it belongs.
+    /// Takes over a process that was just started, once it reports that it is in its namespace.
     pub(super) fn greet(name: &str, mut child: Child) -> Result<Self, StageError> {
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(StageError::Failed(format!("{name} has no pipes")));
@@ -69,8 +69,9 @@ impl Actor {
             input: Some(input),
             output: BufReader::new(output),
             complaints: None,
+            capture: None,
         };
-        actor.answer(&"start")?;
+        actor.finish(&"start")?;
         Ok(actor)
     }
 
@@ -78,28 +79,18 @@ impl Actor {
         self.child.id()
     }
 
-    /// The name it gave itself (comm).
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Tells it one command and waits for the answer; a refusal is an error.
+    /// Sends a command and waits for the answer; a refusal is an error.
     pub fn ask(&mut self, command: Command) -> Result<Answer, StageError> {
-        self.tell(&command)?;
-        self.answer(&command)
+        self.begin(&command)?;
+        self.finish(&command)
     }
 
-    /// Tells it one command and does not wait.
+    /// Sends a command and does not wait.
     pub fn begin(&mut self, command: &Command) -> Result<(), StageError> {
-        self.tell(command)
-    }
-
-    /// Its answer to a command that it was told to begin.
-    pub fn finish(&mut self, command: &Command) -> Result<Answer, StageError> {
-        self.answer(command)
-    }
-
-    fn tell(&mut self, command: &Command) -> Result<(), StageError> {
         let mut line = serde_json::to_vec(command).map_err(|error| self.failed(&error))?;
         line.push(b'\n');
         let Some(input) = &mut self.input else {
@@ -109,7 +100,8 @@ impl Actor {
         written.map_err(|error| self.failed(&error))
     }
 
-    fn answer(&mut self, to: &dyn std::fmt::Debug) -> Result<Answer, StageError> {
+    /// The answer to a command that was begun.
+    pub fn finish(&mut self, to: &dyn Debug) -> Result<Answer, StageError> {
         let mut line = String::new();
         let read = self
             .output
@@ -132,21 +124,28 @@ impl Actor {
         StageError::Failed(format!("{}: {what}", self.name))
     }
 
+    fn unexpected<T>(&self, answer: &Answer) -> Result<T, StageError> {
+        Err(self.failed(&format!("unexpected answer {answer:?}")))
+    }
+
+    fn done(&mut self, command: Command) -> Result<(), StageError> {
+        self.ask(command).map(drop)
+    }
+
     fn socket(&mut self, command: Command) -> Result<Socket, StageError> {
         match self.ask(command)? {
-            Answer::Socket { id, local, remote } => Ok(Socket { id, local, remote }),
-            other => Err(self.failed(&format!("unexpected answer {other:?}"))),
+            Answer::Socket(socket) => Ok(socket),
+            other => self.unexpected(&other),
         }
     }
 
     fn number(&mut self, command: Command) -> Result<u64, StageError> {
         match self.ask(command)? {
-            Answer::Number { value } => Ok(value),
-            other => Err(self.failed(&format!("unexpected answer {other:?}"))),
+            Answer::Number(value) => Ok(value),
+            other => self.unexpected(&other),
         }
     }
 
-    /// Opens a listening socket.
     pub fn listen(&mut self, address: SocketAddr, backlog: i32) -> Result<Socket, StageError> {
         self.socket(Command::Listen {
             address,
@@ -155,7 +154,7 @@ impl Actor {
         })
     }
 
-    /// Opens a listening socket beside which other processes may have theirs.
+    /// Opens a listening socket on an address that other processes may listen on, too.
     pub fn listen_shared(&mut self, address: SocketAddr) -> Result<Socket, StageError> {
         self.socket(Command::Listen {
             address,
@@ -164,22 +163,18 @@ impl Actor {
         })
     }
 
-    /// Connects and waits until it is done.
-    pub fn connect(&mut self, to: SocketAddr) -> Result<Socket, StageError> {
-        self.socket(Command::Connect {
-            from: None,
-            to,
-            timeout_ms: LIMIT_MS,
-        })
+    /// Connects, from a given address if one is given, and waits until it is done.
+    pub fn connect(
+        &mut self,
+        from: Option<SocketAddr>,
+        to: SocketAddr,
+    ) -> Result<Socket, StageError> {
+        self.socket(Command::Connect(from, to))
     }
 
-    /// The same from a given address, with any port.
+    /// Connects from a given address, with any port.
     pub fn connect_from(&mut self, from: IpAddr, to: SocketAddr) -> Result<Socket, StageError> {
-        self.socket(Command::Connect {
-            from: Some(SocketAddr::new(from, 0)),
-            to,
-            timeout_ms: LIMIT_MS,
-        })
+        self.connect(Some(SocketAddr::new(from, 0)), to)
     }
 
     /// Starts to connect, from a given address if one is given, and does not wait.
@@ -188,175 +183,146 @@ impl Actor {
         from: Option<SocketAddr>,
         to: SocketAddr,
     ) -> Result<Socket, StageError> {
-        self.socket(Command::StartConnect { from, to })
+        self.socket(Command::StartConnect(from, to))
     }
 
-    /// Takes a connection from the listener's queue.
     pub fn accept(&mut self, listener: Socket) -> Result<Socket, StageError> {
-        self.socket(Command::Accept {
-            socket: listener.id,
-            timeout_ms: LIMIT_MS,
-        })
+        self.accept_within(listener, LIMIT)
+    }
+
+    pub fn accept_within(
+        &mut self,
+        listener: Socket,
+        limit: Duration,
+    ) -> Result<Socket, StageError> {
+        self.socket(accept(listener.id, limit))
     }
 
     /// Writes so many bytes.
     pub fn send(&mut self, socket: Socket, bytes: usize) -> Result<u64, StageError> {
-        self.number(Command::Send {
-            socket: socket.id,
-            bytes,
-        })
+        self.send_text(socket, &"x".repeat(bytes))
     }
 
     pub fn send_text(&mut self, socket: Socket, text: &str) -> Result<u64, StageError> {
-        self.number(Command::SendText {
-            socket: socket.id,
-            text: text.to_owned(),
-        })
+        self.number(Command::Send(socket.id, text.to_owned()))
     }
 
-    /// Reads so many bytes, fewer at the end of the stream.
-    pub fn receive(&mut self, socket: Socket, bytes: usize) -> Result<u64, StageError> {
-        self.number(Command::Receive {
-            socket: socket.id,
-            bytes,
-            timeout_ms: LIMIT_MS,
-        })
+    /// Reads so many bytes.
+    pub fn receive(&mut self, socket: Socket, bytes: usize) -> Result<(), StageError> {
+        let read = self.number(Command::Receive(socket.id, bytes))?;
+        confirm("bytes read", read, bytes as u64)
     }
 
-    /// Waits until so many bytes lie unread.
-    pub fn await_unread(&mut self, socket: Socket, bytes: usize) -> Result<u64, StageError> {
-        self.number(Command::AwaitUnread {
-            socket: socket.id,
-            bytes,
-            timeout_ms: LIMIT_MS,
-        })
+    /// Waits until so many bytes are unread.
+    pub fn await_unread(&mut self, socket: Socket, bytes: usize) -> Result<(), StageError> {
+        self.done(Command::AwaitUnread(socket.id, bytes))
     }
 
     /// Waits until the socket is in a state.
     pub fn await_state(&mut self, socket: Socket, state: TcpState) -> Result<(), StageError> {
-        self.ask(Command::AwaitState {
-            socket: socket.id,
-            state,
-            timeout_ms: LIMIT_MS,
-        })
-        .map(drop)
+        self.done(Command::AwaitState(socket.id, state))
     }
 
     /// Waits for the socket's pending error; its name.
     pub fn await_error(&mut self, socket: Socket) -> Result<String, StageError> {
-        match self.ask(Command::AwaitError {
-            socket: socket.id,
-            timeout_ms: LIMIT_MS,
-        })? {
-            Answer::Text { text } => Ok(text),
-            other => Err(self.failed(&format!("unexpected answer {other:?}"))),
+        match self.ask(Command::AwaitError(socket.id))? {
+            Answer::Text(text) => Ok(text),
+            other => self.unexpected(&other),
         }
     }
 
-    /// Sets a socket option.
+    /// Waits for the socket's pending error, and confirms its name.
+    pub fn confirm_error(&mut self, socket: Socket, meant: &str) -> Result<String, StageError> {
+        let error = self.await_error(socket)?;
+        confirm(&format!("error at {}", self.name), error.as_str(), meant)?;
+        Ok(error)
+    }
+
     pub fn set(&mut self, socket: Socket, option: SocketOption) -> Result<(), StageError> {
-        self.ask(Command::Set {
-            socket: socket.id,
-            option,
-        })
-        .map(drop)
+        self.done(Command::Set(socket.id, option))
     }
 
     /// close(2)
     pub fn close(&mut self, socket: Socket) -> Result<(), StageError> {
-        self.ask(Command::Close { socket: socket.id }).map(drop)
+        self.done(Command::Close(socket.id))
     }
 
-    /// Hands the socket to a child with this name, which closes it; the child's pid.
-    pub fn fork_to_close(&mut self, socket: Socket, name: &str) -> Result<u32, StageError> {
-        let pid = self.number(Command::ForkToClose {
-            socket: socket.id,
-            name: name.to_owned(),
-        })?;
-        u32::try_from(pid).map_err(|error| self.failed(&error))
+    /// close(2) with SO_LINGER {1, 0}
+    pub fn close_with_linger_zero(&mut self, socket: Socket) -> Result<(), StageError> {
+        self.set(socket, SocketOption::Linger(0))?;
+        self.close(socket)
     }
 
     /// Forks a worker with copies of all sockets, under the same numbers.
-    pub fn fork(&mut self, name: &str) -> Result<Forked, StageError> {
+    pub fn fork(&mut self, name: &str) -> Result<Process, StageError> {
         let name = name.to_owned();
-        let pid = self.number(Command::Fork { name: name.clone() })?;
+        let pid = self.number(Command::Fork(name.clone()))?;
         let pid = u32::try_from(pid).map_err(|error| self.failed(&error))?;
-        Ok(Forked { pid, name })
+        Ok(Process { pid, name })
     }
 
-    /// Has a worker do something; a refusal is an error.
-    pub fn ask_worker(&mut self, worker: &Forked, command: Command) -> Result<Answer, StageError> {
-        self.tell_worker(worker, command)?;
-        self.hear_worker(worker)
+    /// Sends a worker a command and waits for the answer; a refusal is an error.
+    pub fn ask_worker(&mut self, worker: &Process, command: Command) -> Result<Answer, StageError> {
+        self.begin_in_worker(worker, command)?;
+        self.answer_of_worker(worker)
     }
 
-    /// Has a worker begin with something.
-    pub fn tell_worker(&mut self, worker: &Forked, command: Command) -> Result<(), StageError> {
-        let (child, command) = (worker.pid, Box::new(command));
-        self.ask(Command::TellChild { child, command }).map(drop)
+    /// Sends a worker a command and does not wait.
+    pub fn begin_in_worker(
+        &mut self,
+        worker: &Process,
+        command: Command,
+    ) -> Result<(), StageError> {
+        self.done(Command::BeginInChild(worker.pid, Box::new(command)))
     }
 
-    /// A worker's answer.
-    pub fn hear_worker(&mut self, worker: &Forked) -> Result<Answer, StageError> {
-        self.ask(Command::HearChild { child: worker.pid })
+    pub fn answer_of_worker(&mut self, worker: &Process) -> Result<Answer, StageError> {
+        self.ask(Command::AnswerOfChild(worker.pid))
+    }
+
+    /// Makes a worker take a connection from a listener's queue.
+    pub fn accept_in_worker(
+        &mut self,
+        worker: &Process,
+        listener: Socket,
+    ) -> Result<Socket, StageError> {
+        match self.ask_worker(worker, accept(listener.id, LIMIT))? {
+            Answer::Socket(socket) => Ok(socket),
+            other => self.unexpected(&other),
+        }
     }
 
     /// Hands a socket to another process and keeps no copy; the other's socket.
     pub fn hand_on(&mut self, socket: Socket, to: &mut Self) -> Result<Socket, StageError> {
-        to.ask(Command::OpenMailbox)?;
-        self.ask(Command::HandOn {
-            socket: socket.id,
-            to: to.pid(),
-        })?;
+        to.done(Command::OpenMailbox)?;
+        self.done(Command::HandOn(socket.id, to.pid()))?;
         to.socket(Command::TakeHanded)
-    }
-
-    /// shutdown(2), of the writing direction or of both.
-    pub fn shutdown(&mut self, socket: Socket, both: bool) -> Result<(), StageError> {
-        self.ask(Command::Shutdown {
-            socket: socket.id,
-            both,
-        })
-        .map(drop)
     }
 
     /// Makes the connection vanish without a packet.
     pub fn vanish(&mut self, socket: Socket) -> Result<(), StageError> {
-        self.ask(Command::Vanish { socket: socket.id }).map(drop)
+        self.done(Command::Vanish(socket.id))
     }
 
     /// The next sequence numbers of a connection.
     pub fn sequence(&mut self, socket: Socket) -> Result<Sequence, StageError> {
-        match self.ask(Command::Sequence { socket: socket.id })? {
-            Answer::Sequence {
-                send,
-                receive,
-                rtt_us,
-            } => Ok(Sequence {
-                send,
-                receive,
-                rtt: Duration::from_micros(rtt_us.into()),
-            }),
-            other => Err(self.failed(&format!("unexpected answer {other:?}"))),
+        match self.ask(Command::Sequence(socket.id))? {
+            Answer::Sequence(sequence) => Ok(sequence),
+            other => self.unexpected(&other),
         }
     }
 
-    /// Captures TCP segments of the actor's namespace from now on.
+    /// Captures TCP segments of the actor's namespace from now on; an earlier capture ends.
     pub fn capture(&mut self) -> Result<(), StageError> {
-        self.ask(Command::Capture)
-            .map_err(|error| error.lacking(&["EAFNOSUPPORT"], "no packet sockets"))
-            .map(drop)
+        let capture = namespace::enter_that_of(self.pid(), Capture::start).flatten();
+        let capture = capture.map_err(|error| StageError::refused(&self.name, &error, "capture"));
+        self.capture = Some(capture.map_err(no_packet_sockets)?);
+        Ok(())
     }
 
     /// The next captured segment that fits.
     pub fn segment(&mut self, pattern: Pattern) -> Result<Segment, StageError> {
-        match self.ask(Command::AwaitSegment {
-            pattern,
-            timeout_ms: LIMIT_MS,
-        })? {
-            Answer::Segment { segment } => Ok(segment),
-            other => Err(self.failed(&format!("unexpected answer {other:?}"))),
-        }
+        next_segment(&mut self.capture, &self.name, &pattern)
     }
 
     /// The next captured RST on this way.
@@ -375,7 +341,7 @@ impl Actor {
             memfd_create(c"complaints", MFdFlags::MFD_CLOEXEC).map_err(io::Error::from)?;
         let complaints = self.complaints.insert(complaints.into());
         let path = format!("/proc/{}/fd/{}", std::process::id(), complaints.as_raw_fd());
-        self.tell(&Command::Become {
+        self.begin(&Command::Become {
             program: program.to_owned(),
             arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
             configuration: configuration.to_owned(),
@@ -398,25 +364,7 @@ impl Actor {
         }
     }
 
-    /// Runs a program to its end in the actor's namespace; what it complained about unless it succeeded.
-    pub fn run(&mut self, program: &str, arguments: &[&str]) -> Result<Option<String>, StageError> {
-        let command = Command::Run {
-            program: program.to_owned(),
-            arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
-        };
-        let answer = self.ask(command).map_err(|error| match error {
-            StageError::Refused { errno, .. } if errno == "ENOENT" => {
-                StageError::NotStaged(format!("{program} is not installed"))
-            }
-            other => other,
-        })?;
-        match answer {
-            Answer::Ran { complaint } => Ok(complaint),
-            other => Err(self.failed(&format!("unexpected answer {other:?}"))),
-        }
-    }
-
-    /// What the process has said on standard error, if it has ended.
+    /// Standard error of the program that it has become, if it has ended.
     pub fn last_words(&mut self) -> Result<Option<String>, StageError> {
         if self.child.try_wait()?.is_none() {
             return Ok(None);
@@ -427,13 +375,6 @@ impl Actor {
             complaints.read_to_end(&mut said)?;
         }
         Ok(Some(in_a_line(&said)))
-    }
-
-    /// A kernel counter of the actor's namespace.
-    pub fn counter(&mut self, name: &str) -> Result<u64, StageError> {
-        self.number(Command::Counter {
-            name: name.to_owned(),
-        })
     }
 
     /// Kills the process with SIGKILL and waits for its end.
@@ -448,9 +389,9 @@ impl Actor {
         }
     }
 
-    /// Has the process end by itself with exit(code), and waits for that.
+    /// Makes the process end by itself with exit(code), and waits for that.
     pub fn exit(&mut self, code: i32) -> Result<(), StageError> {
-        self.tell(&Command::Exit { code })?;
+        self.begin(&Command::Exit(code))?;
         let status = self.child.wait()?;
         match status.code() {
             Some(found) if found == code => Ok(()),
@@ -468,5 +409,7 @@ impl Drop for Actor {
     }
 }
 
-/// Far longer than anything takes; only a failed staging waits so long.
-const LIMIT_MS: u64 = 3000;
+fn accept(listener: SocketId, limit: Duration) -> Command {
+    let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    Command::Accept(listener, limit)
+}

@@ -58,5 +58,5 @@ fn name(pid: u32) -> String {
     format!("rsttrace-demo-{pid}")
 }
 
-/// Far longer than anything takes; only a failed staging waits so long.
+/// Far longer than any step takes; only a failed staging waits that long.
 const LIMIT: Duration = Duration::from_secs(3);

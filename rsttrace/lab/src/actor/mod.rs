@@ -1,10 +1,8 @@
 //! Actors: processes in the network namespaces of the demo, controlled by it. Every reset of the demo
 //! has a real process with its own PID and name.
 
-mod capture;
 mod child;
 mod handle;
-mod kernel_state;
 mod mailbox;
 mod program;
 pub mod protocol;
@@ -18,15 +16,18 @@ use std::io::{self, BufRead, Write};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::sched::{CloneFlags, setns, unshare};
+use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::getppid;
 
-pub use handle::{Actor, Forked, Socket};
-pub use program::CONFIGURATION;
+pub use handle::{Actor, Process};
+pub use program::{CONFIGURATION, run_program};
 use protocol::Answer;
-pub use spawner::Spawner;
+pub use protocol::Socket;
+pub use spawner::{Spawner, holder};
+
+use crate::error::error_name;
 
 /// The hidden subcommand that the demo starts itself with.
 pub const SUBCOMMAND: &str = "demo-actor";
@@ -37,12 +38,12 @@ pub struct ActorArgs {
     /// The name the process gives itself (at most 15 bytes)
     #[arg(long)]
     pub name: String,
-    /// The process to end with
-    #[arg(long)]
-    pub parent: i32,
-    /// Enter the network namespace of this process, instead of making a new one
-    #[arg(long)]
+    /// Enter the network namespace of this process
+    #[arg(long, requires = "parent")]
     pub netns_of: Option<u32>,
+    /// The process to end with
+    #[arg(long, requires = "netns_of")]
+    pub parent: Option<i32>,
 }
 
 /// The whole life of an actor: enter the namespace, then one command a line from standard input.
@@ -52,7 +53,7 @@ pub fn actor_main(args: &ActorArgs) -> Result<()> {
     let greeting = match enter(args) {
         Ok(()) => Answer::Done,
         Err(error) => Answer::Failed {
-            errno: serve::error_name(&error),
+            errno: error_name(&error),
             what: "entering its network namespace".to_owned(),
         },
     };
@@ -68,16 +69,14 @@ pub fn actor_main(args: &ActorArgs) -> Result<()> {
 
 fn enter(args: &ActorArgs) -> io::Result<()> {
     prctl::set_name(&CString::new(args.name.as_str())?)?;
-    prctl::set_pdeathsig(Signal::SIGKILL)?;
-    if getppid().as_raw() != args.parent {
-        return Err(Errno::ESRCH.into());
-    }
-    match args.netns_of {
-        None => unshare(CloneFlags::CLONE_NEWNET)?,
-        Some(pid) => setns(
-            File::open(format!("/proc/{pid}/ns/net"))?,
-            CloneFlags::CLONE_NEWNET,
-        )?,
+    // Who holds a new namespace is in it already, and ends with its standard input.
+    if let (Some(parent), Some(pid)) = (args.parent, args.netns_of) {
+        prctl::set_pdeathsig(Signal::SIGKILL)?;
+        if getppid().as_raw() != parent {
+            return Err(Errno::ESRCH.into());
+        }
+        let namespace = File::open(format!("/proc/{pid}/ns/net"))?;
+        setns(namespace, CloneFlags::CLONE_NEWNET)?;
     }
     Ok(())
 }

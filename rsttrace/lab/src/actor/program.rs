@@ -11,13 +11,12 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
 use super::protocol::Answer;
-use super::serve::error_name;
+use crate::error::error_name;
 
 /// Replaces this process by the program, found in `$PATH` or where servers usually are. Its configuration is
 /// [`CONFIGURATION`], in a /tmp that it alone sees and that goes with it.
 ///
-/// The end of standard output tells that this has worked; an answer on it, that it has not. What the program has to say goes to
-/// `complaints`.
+/// If this works, standard output ends; if not, an answer comes on it. The program's standard error goes to `complaints`.
 pub fn become_program(
     program: &str,
     arguments: &[String],
@@ -52,10 +51,11 @@ pub fn become_program(
     exit(1)
 }
 
-/// Runs the program to its end. What it complained about, in one line, unless it succeeded.
-pub fn run_program(program: &str, arguments: &[String]) -> io::Result<Option<String>> {
-    let ran = Command::new(program)
-        .args(arguments)
+/// Runs a command to its end, in the calling thread's namespace. Its complaint in one line unless it succeeds.
+pub fn run_program(command: &str) -> io::Result<Option<String>> {
+    let mut words = command.split_whitespace();
+    let ran = Command::new(words.next().unwrap_or_default())
+        .args(words)
         .env("PATH", path())
         .stdin(Stdio::null())
         .output()?;
@@ -77,7 +77,7 @@ fn prepare(configuration: &str) -> io::Result<()> {
     std::env::set_current_dir("/")?;
     unshare(CloneFlags::CLONE_NEWNS)?;
     let none: Option<&str> = None;
-    // Else the new /tmp would be everybody's.
+    // Otherwise every process would see the new /tmp.
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
     mount(Some("tmpfs"), "/tmp", Some("tmpfs"), MsFlags::empty(), none)?;
     fs::write(CONFIGURATION, configuration)

@@ -2,22 +2,21 @@
 //!
 //! One JSON object a line in each direction, each command answered by exactly one answer.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::net::nft::Rule;
-use crate::segment::{Pattern, Segment};
+use crate::segment::Segment;
 
 /// Names a socket inside one actor.
 pub type SocketId = u32;
 
-/// One thing an actor is told to do.
+/// What an actor should do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "do", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Command {
-    /// Opens a listening socket.
     Listen {
         address: SocketAddr,
         backlog: i32,
@@ -25,127 +24,53 @@ pub enum Command {
         shared: bool,
     },
     /// Connects, and waits until the connection is established or refused.
-    Connect {
-        from: Option<SocketAddr>,
-        to: SocketAddr,
-        timeout_ms: u64,
-    },
+    Connect(Option<SocketAddr>, SocketAddr),
     /// Starts to connect without waiting.
-    StartConnect {
-        from: Option<SocketAddr>,
-        to: SocketAddr,
-    },
-    /// Takes one connection from a listener's queue.
-    Accept {
-        socket: SocketId,
-        timeout_ms: u64,
-    },
-    /// Writes `bytes` bytes.
-    Send {
-        socket: SocketId,
-        bytes: usize,
-    },
-    SendText {
-        socket: SocketId,
-        text: String,
-    },
-    /// Reads until `bytes` bytes were read, the end of the stream, or an error.
-    Receive {
-        socket: SocketId,
-        bytes: usize,
-        timeout_ms: u64,
-    },
-    /// Waits until `bytes` bytes lie unread in the receive queue.
-    AwaitUnread {
-        socket: SocketId,
-        bytes: usize,
-        timeout_ms: u64,
-    },
+    StartConnect(Option<SocketAddr>, SocketAddr),
+    /// Takes one connection from a listener's queue, within so many milliseconds.
+    Accept(SocketId, u64),
+    Send(SocketId, String),
+    /// Reads until so many bytes were read, the end of the stream, or an error.
+    Receive(SocketId, usize),
+    /// Waits until so many bytes are unread in the receive queue.
+    AwaitUnread(SocketId, usize),
     /// Waits until the socket is in this TCP state.
-    AwaitState {
-        socket: SocketId,
-        state: TcpState,
-        timeout_ms: u64,
-    },
+    AwaitState(SocketId, TcpState),
     /// Waits until the socket has a pending error, and answers with its name.
-    AwaitError {
-        socket: SocketId,
-        timeout_ms: u64,
-    },
-    /// Sets one socket option.
-    Set {
-        socket: SocketId,
-        option: SocketOption,
-    },
-    /// Shuts down both directions, or only the writing one.
-    Shutdown {
-        socket: SocketId,
-        both: bool,
-    },
+    AwaitError(SocketId),
+    Set(SocketId, SocketOption),
+    /// Shuts down the writing direction.
+    ShutdownWrite(SocketId),
+    /// Shuts down both directions.
+    ShutdownBoth(SocketId),
     /// Closes the socket with close(2).
-    Close {
-        socket: SocketId,
-    },
-    /// Forks a child that calls itself `name`, closes the own copy of the socket, and has the child close
-    /// the last one. Answers with the child's pid.
-    ForkToClose {
-        socket: SocketId,
-        name: String,
-    },
-    /// Forks a child that calls itself `name`, has copies of all sockets and does what it is told. Answers with its
-    /// pid.
-    Fork {
-        name: String,
-    },
-    /// Has a child do something, and does not wait for it.
-    TellChild {
-        child: u32,
-        command: Box<Command>,
-    },
-    /// Waits for a child's answer.
-    HearChild {
-        child: u32,
-    },
+    Close(SocketId),
+    /// Forks a child with this name that has copies of all sockets and obeys commands. Answers with its pid.
+    Fork(String),
+    /// Passes a command to the child with this pid, and does not wait for its answer.
+    BeginInChild(u32, Box<Command>),
+    AnswerOfChild(u32),
     /// Waits until the socket has a pending error, closes it at once, and answers with the error's name.
-    CloseAtError {
-        socket: SocketId,
-        timeout_ms: u64,
-    },
+    CloseAtError(SocketId),
     /// Opens a mailbox for sockets.
     OpenMailbox,
     /// Puts a socket into the mailbox of a process (SCM_RIGHTS) and closes the own copy.
-    HandOn {
-        socket: SocketId,
-        to: u32,
-    },
+    HandOn(SocketId, u32),
     /// Takes a socket out of the own mailbox.
     TakeHanded,
     /// connect(2) with AF_UNSPEC.
-    Disconnect {
-        socket: SocketId,
-    },
-    /// Closes under TCP_REPAIR: the connection is gone and no packet says so.
-    Vanish {
-        socket: SocketId,
-    },
+    Disconnect(SocketId),
+    /// Closes under TCP_REPAIR: the connection ends without a packet.
+    Vanish(SocketId),
     /// The next sequence numbers of a connected socket.
-    Sequence {
-        socket: SocketId,
-    },
+    Sequence(SocketId),
     /// Ends the process with exit(2), its sockets as they are.
-    Exit {
-        code: i32,
-    },
+    Exit(i32),
     /// Sends a crafted segment through a raw socket.
-    Inject {
-        segment: Segment,
-    },
-    /// Has a thread send crafted segments after a while, and does not wait.
-    InjectLater {
-        segments: Vec<Segment>,
-        after_ms: u64,
-    },
-    /// Becomes another program, which is no actor any more: answered only if that fails.
+    Inject(Segment),
+    /// Starts a thread that sends crafted segments after so many milliseconds.
+    InjectLater(Vec<Segment>, u64),
+    /// Becomes another program, and is not an actor then: answered only if that fails.
     Become {
         program: String,
         arguments: Vec<String>,
@@ -153,73 +78,8 @@ pub enum Command {
         /// Where its standard error goes.
         complaints: PathBuf,
     },
-    /// Runs a program to its end, in this namespace.
-    Run {
-        program: String,
-        arguments: Vec<String>,
-    },
-    /// SOCK_DESTROY by sock_diag, as `ss -K` does.
-    Destroy {
-        local: SocketAddr,
-        remote: SocketAddr,
-    },
-    /// Starts to capture TCP segments of this namespace; an earlier capture ends.
-    Capture,
-    /// Waits for a captured segment that fits; the first that was not answered with yet.
-    AwaitSegment {
-        pattern: Pattern,
-        timeout_ms: u64,
-    },
-    /// What the kernel's table says of a connection (also without a descriptor: orphans, TIME_WAIT).
-    Entry {
-        local: SocketAddr,
-        remote: SocketAddr,
-    },
-    /// Waits until the connection is in the table as described, or not in it at all (`None`).
-    AwaitEntry {
-        local: SocketAddr,
-        remote: SocketAddr,
-        entry: Option<Entry>,
-        timeout_ms: u64,
-    },
-    /// A counter of /proc/net/netstat or /proc/net/snmp, such as "TCPAbortOnClose".
-    Counter {
-        name: String,
-    },
-    /// Writes a network sysctl and answers with the value it had.
-    Sysctl {
-        name: String,
-        value: String,
-    },
-    /// Makes a firewall table with these rules.
-    Firewall {
-        table: String,
-        rules: Vec<Rule>,
-    },
-    /// Removes a firewall table.
-    FirewallOff {
-        table: String,
-    },
-    /// Makes a veth pair whose other end is put into the namespace of a process.
-    Veth {
-        name: String,
-        peer: String,
-        peer_pid: u32,
-    },
-    /// Sets a link up.
-    LinkUp {
-        name: String,
-    },
-    /// Gives an interface an address.
-    Address {
-        name: String,
-        address: IpAddr,
-        prefix: u8,
-    },
-    /// Sets the default route.
-    DefaultRoute {
-        gateway: IpAddr,
-    },
+    /// SOCK_DESTROY by sock_diag, as `ss -K` does: local and remote address.
+    Destroy(SocketAddr, SocketAddr),
 }
 
 /// Socket options that scenarios use.
@@ -236,7 +96,6 @@ pub enum SocketOption {
         interval: u64,
         probes: u32,
     },
-    /// TCP_NODELAY
     NoDelay,
     /// TCP_USER_TIMEOUT in milliseconds.
     UserTimeout(u64),
@@ -244,96 +103,30 @@ pub enum SocketOption {
     Ttl(u32),
 }
 
-/// States of a TCP connection.
+/// States of a TCP connection, with the kernel's numbers (include/net/tcp_states.h).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the names of RFC 9293")]
+#[repr(u8)]
 pub enum TcpState {
-    Established,
-    SynSent,
-    SynReceived,
-    FinWait1,
-    FinWait2,
-    TimeWait,
-    Close,
-    CloseWait,
-    LastAck,
-    Listen,
-    Closing,
-}
-
-impl TcpState {
-    /// The kernel's number for the state (include/net/tcp_states.h).
-    pub fn from_kernel(number: u8) -> Option<Self> {
-        use TcpState::*;
-        let known = [
-            Established,
-            SynSent,
-            SynReceived,
-            FinWait1,
-            FinWait2,
-            TimeWait,
-            Close,
-            CloseWait,
-            LastAck,
-            Listen,
-            Closing,
-        ];
-        let index = usize::from(number).checked_sub(1)?;
-        // NEW_SYN_RECV (12) is what a request socket shows; for the outside it is SYN_RECEIVED.
-        known
-            .get(index)
-            .copied()
-            .or((number == 12).then_some(SynReceived))
-    }
-}
-
-/// A row of the kernel's connection table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
-    /// The state; a TIME_WAIT minisock that stands for FIN_WAIT2 shows as `FinWait2`.
-    pub state: TcpState,
-    /// Whether the connection is a TIME_WAIT minisock, whatever its state says.
-    pub minisock: bool,
+    Established = 1,
+    SynReceived = 3,
+    FinWait2 = 5,
+    Close = 7,
+    CloseWait = 8,
+    Listen = 10,
 }
 
 /// What an actor answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "answer", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Answer {
-    /// Done, nothing more to say.
     Done,
-    /// A socket; `remote` is absent for a listener.
-    Socket {
-        id: SocketId,
-        local: SocketAddr,
-        remote: Option<SocketAddr>,
-    },
-    /// A number: bytes sent or received, or a counter.
-    Number {
-        value: u64,
-    },
-    /// Next sequence numbers: to be sent, to be received.
-    Sequence {
-        send: u32,
-        receive: u32,
-        rtt_us: u32,
-    },
-    Segment {
-        segment: Segment,
-    },
-    /// A row of the connection table, or that there is none.
-    Entry {
-        entry: Option<Entry>,
-    },
-    /// A text: the name of an error, the old value of a sysctl.
-    Text {
-        text: String,
-    },
-    /// A program has run; what it complained about unless it succeeded.
-    Ran {
-        complaint: Option<String>,
-    },
+    Socket(Socket),
+    /// Bytes sent or received, or a pid.
+    Number(u64),
+    Sequence(Sequence),
+    /// The name of an error.
+    Text(String),
     /// It failed: the errno's name ("ECONNRESET") and what was tried.
     Failed {
         errno: String,
@@ -341,60 +134,43 @@ pub enum Answer {
     },
 }
 
+/// A socket of an actor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Socket {
+    /// Its number in the actor.
+    pub id: SocketId,
+    pub local: SocketAddr,
+    /// The other end; absent for a listener.
+    pub remote: Option<SocketAddr>,
+}
+
+/// The next sequence numbers of a connected socket, and how far away its peer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sequence {
+    /// Of the next byte to be sent.
+    pub send: u32,
+    /// Of the next byte to be received.
+    pub receive: u32,
+    /// The smoothed round-trip time.
+    pub rtt: Duration,
+}
+
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    reason = "a test may stop at what it did not expect"
-)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_command_survives_the_line() {
-        let commands = [
-            Command::Connect {
-                from: None,
-                to: "[fd03::3]:80".parse().unwrap(),
-                timeout_ms: 5,
-            },
-            Command::Set {
-                socket: 3,
-                option: SocketOption::Linger2(-1),
-            },
-            Command::Capture,
-            Command::AwaitEntry {
-                local: "192.0.2.1:1".parse().unwrap(),
-                remote: "192.0.2.1:2".parse().unwrap(),
-                entry: Some(Entry {
-                    state: TcpState::FinWait2,
-                    minisock: true,
-                }),
-                timeout_ms: 9,
-            },
-        ];
-        for command in commands {
+        for command in [
+            Command::Connect(None, "[fd03::3]:80".parse().unwrap()),
+            Command::Set(3, SocketOption::Linger2(-1)),
+            Command::OpenMailbox,
+            Command::BeginInChild(7, Box::new(Command::AwaitState(1, TcpState::FinWait2))),
+            Command::Send(2, "two\nlines".to_owned()),
+        ] {
             let line = serde_json::to_string(&command).unwrap();
             assert!(!line.contains('\n'));
             assert_eq!(serde_json::from_str::<Command>(&line).unwrap(), command);
         }
-    }
-
-    #[test]
-    fn an_answer_survives_the_line() {
-        let answer = Answer::Failed {
-            errno: "ECONNRESET".into(),
-            what: "receive".into(),
-        };
-        let line = serde_json::to_string(&answer).unwrap();
-        assert_eq!(serde_json::from_str::<Answer>(&line).unwrap(), answer);
-    }
-
-    #[test]
-    fn kernel_state_numbers_have_names() {
-        assert_eq!(TcpState::from_kernel(1), Some(TcpState::Established));
-        assert_eq!(TcpState::from_kernel(11), Some(TcpState::Closing));
-        assert_eq!(TcpState::from_kernel(12), Some(TcpState::SynReceived));
-        assert_eq!(TcpState::from_kernel(0), None);
-        assert_eq!(TcpState::from_kernel(99), None);
     }
 }

@@ -2,37 +2,36 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::Shutdown;
 use std::os::unix::net::UnixDatagram;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::capture::Capture;
 use super::child::{self, Child, Forked};
-use super::program::{become_program, run_program};
+use super::mailbox;
+use super::program::become_program;
 use super::protocol::{Answer, Command};
 use super::sockets::Sockets;
-use super::{kernel_state, mailbox};
-use crate::net::{destroy, link, nft};
-use crate::segment::Segment;
+use crate::error::error_name;
+use crate::net::destroy;
+use crate::segment::{Injector, Segment};
 
-/// An actor's own state.
 #[derive(Default)]
 pub struct Server {
     sockets: Sockets,
-    capture: Option<Capture>,
     children: HashMap<u32, Child>,
     mailbox: Option<UnixDatagram>,
 }
 
 impl Server {
-    /// Does what is told; a failure is an answer too.
+    /// Carries out a command; a failure is an answer, too.
     pub fn obey(&mut self, command: Command) -> Answer {
-        let told = format!("{command:?}");
+        let what = format!("{command:?}");
         self.carry_out(command)
             .unwrap_or_else(|error| Answer::Failed {
                 errno: error_name(&error),
-                what: told,
+                what,
             })
     }
 
@@ -41,13 +40,12 @@ impl Server {
         let (pid, child) = match child::fork(name)? {
             Forked::Child(orders) => {
                 self.children.clear();
-                self.capture = None;
                 child::live(&orders, |command| self.obey(command))
             }
             Forked::Parent(pid, child) => (pid, child),
         };
         self.children.insert(pid, child);
-        Ok(Answer::Number { value: pid.into() })
+        Ok(Answer::Number(pid.into()))
     }
 
     fn child(&mut self, pid: u32) -> io::Result<&mut Child> {
@@ -63,40 +61,23 @@ impl Server {
                 backlog,
                 shared,
             } => sockets.listen(address, backlog, shared),
-            Connect {
-                from,
-                to,
-                timeout_ms,
-            } => sockets.connect(from, to, ms(timeout_ms)),
-            StartConnect { from, to } => sockets.start_connect(from, to),
-            Accept { socket, timeout_ms } => sockets.accept(socket, ms(timeout_ms)),
-            Send { socket, bytes } => sockets.send(socket, bytes),
-            SendText { socket, text } => sockets.send_bytes(socket, text.as_bytes()),
-            Receive {
-                socket,
-                bytes,
-                timeout_ms,
-            } => sockets.receive(socket, bytes, ms(timeout_ms)),
-            AwaitUnread {
-                socket,
-                bytes,
-                timeout_ms,
-            } => sockets.await_unread(socket, bytes, ms(timeout_ms)),
-            AwaitState {
-                socket,
-                state,
-                timeout_ms,
-            } => sockets.await_state(socket, state, ms(timeout_ms)),
-            AwaitError { socket, timeout_ms } => sockets.await_error(socket, ms(timeout_ms)),
-            Set { socket, option } => sockets.set(socket, option),
-            Shutdown { socket, both } => sockets.shutdown(socket, both),
-            Close { socket } => sockets.close(socket),
-            ForkToClose { socket, name } => sockets.fork_to_close(socket, &name),
-            Fork { name } => self.fork(&name),
-            TellChild { child, command } => self.child(child)?.tell(&command),
-            HearChild { child } => self.child(child)?.hear(),
-            CloseAtError { socket, timeout_ms } => {
-                let error = sockets.await_error(socket, ms(timeout_ms))?;
+            Connect(from, to) => sockets.connect(from, to),
+            StartConnect(from, to) => sockets.start_connect(from, to),
+            Accept(socket, limit) => sockets.accept(socket, Duration::from_millis(limit)),
+            Send(socket, text) => sockets.send(socket, text.as_bytes()),
+            Receive(socket, bytes) => sockets.receive(socket, bytes),
+            AwaitUnread(socket, bytes) => sockets.await_unread(socket, bytes),
+            AwaitState(socket, state) => sockets.await_state(socket, state),
+            AwaitError(socket) => sockets.await_error(socket),
+            Set(socket, option) => sockets.set(socket, option),
+            ShutdownWrite(socket) => sockets.shutdown(socket, Shutdown::Write),
+            ShutdownBoth(socket) => sockets.shutdown(socket, Shutdown::Both),
+            Close(socket) => sockets.close(socket),
+            Fork(name) => self.fork(&name),
+            BeginInChild(child, command) => self.child(child)?.send(&command),
+            AnswerOfChild(child) => self.child(child)?.answer(),
+            CloseAtError(socket) => {
+                let error = sockets.await_error(socket)?;
                 sockets.close(socket)?;
                 Ok(error)
             }
@@ -104,7 +85,7 @@ impl Server {
                 self.mailbox = Some(mailbox::open()?);
                 Ok(Answer::Done)
             }
-            HandOn { socket, to } => {
+            HandOn(socket, to) => {
                 mailbox::put(sockets.descriptor(socket)?, to)?;
                 sockets.close(socket)
             }
@@ -112,100 +93,26 @@ impl Server {
                 let mailbox = self.mailbox.as_ref().ok_or(Errno::EBADF)?;
                 sockets.adopt(mailbox::take(mailbox)?)
             }
-            Disconnect { socket } => sockets.disconnect(socket),
-            Vanish { socket } => sockets.vanish(socket),
-            Sequence { socket } => sockets.sequence(socket),
-            Exit { code } => std::process::exit(code),
-            Inject { segment } => inject(&segment),
-            InjectLater { segments, after_ms } => inject_later(segments, ms(after_ms)),
+            Disconnect(socket) => sockets.disconnect(socket),
+            Vanish(socket) => sockets.vanish(socket),
+            Sequence(socket) => sockets.sequence(socket),
+            Exit(code) => std::process::exit(code),
+            Inject(segment) => inject(&segment),
+            InjectLater(segments, after) => inject_later(segments, Duration::from_millis(after)),
             Become {
                 program,
                 arguments,
                 configuration,
                 complaints,
             } => become_program(&program, &arguments, &configuration, &complaints),
-            Run { program, arguments } => Ok(Answer::Ran {
-                complaint: run_program(&program, &arguments)?,
-            }),
-            Destroy { local, remote } => destroy::destroy(local, remote).map(|()| Answer::Done),
-            Capture => {
-                self.capture = None;
-                self.capture = Some(super::capture::Capture::start()?);
-                Ok(Answer::Done)
-            }
-            AwaitSegment {
-                pattern,
-                timeout_ms,
-            } => {
-                let capture = self.capture.as_mut().ok_or(Errno::EBADF)?;
-                let segment = capture.wait(&pattern, ms(timeout_ms))?;
-                Ok(Answer::Segment { segment })
-            }
-            Entry { local, remote } => Ok(Answer::Entry {
-                entry: kernel_state::entry(local, remote)?,
-            }),
-            AwaitEntry {
-                local,
-                remote,
-                entry,
-                timeout_ms,
-            } => {
-                poll(ms(timeout_ms), || {
-                    Ok((kernel_state::entry(local, remote)? == entry).then_some(()))
-                })?;
-                Ok(Answer::Entry { entry })
-            }
-            Counter { name } => Ok(Answer::Number {
-                value: kernel_state::counter(&name)?,
-            }),
-            Sysctl { name, value } => Ok(Answer::Text {
-                text: kernel_state::write_sysctl(&name, &value)?,
-            }),
-            Firewall { table, rules } => nft::install(&table, &rules).map(|()| Answer::Done),
-            FirewallOff { table } => nft::remove(&table).map(|()| Answer::Done),
-            Veth {
-                name,
-                peer,
-                peer_pid,
-            } => link::add_veth(&name, &peer, peer_pid).map(|()| Answer::Done),
-            LinkUp { name } => link::set_up(&name).map(|()| Answer::Done),
-            Address {
-                name,
-                address,
-                prefix,
-            } => link::add_address(&name, address, prefix).map(|()| Answer::Done),
-            DefaultRoute { gateway } => link::add_default_route(gateway).map(|()| Answer::Done),
+            Destroy(local, remote) => destroy::destroy(local, remote).map(|()| Answer::Done),
         }
-    }
-}
-
-/// Asks again and again until there is an answer; ETIMEDOUT when the time is over.
-pub(super) fn poll<T>(
-    limit: Duration,
-    mut ask: impl FnMut() -> io::Result<Option<T>>,
-) -> io::Result<T> {
-    let end = Instant::now() + limit;
-    loop {
-        if let Some(found) = ask()? {
-            return Ok(found);
-        }
-        if Instant::now() >= end {
-            return Err(Errno::ETIMEDOUT.into());
-        }
-        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
 fn inject(segment: &Segment) -> io::Result<Answer> {
-    use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-    let packet = segment.to_packet().ok_or(Errno::EAFNOSUPPORT)?;
-    let mut destination = segment.destination;
-    destination.set_port(0);
-    let domain = Domain::for_address(destination);
-    // IPPROTO_RAW: the packet brings its own IP header, for both families.
-    let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)))?;
-    let sent = socket.send_to(&packet, &SockAddr::from(destination))?;
-    Ok(Answer::Number { value: sent as u64 })
+    let sent = Injector::new(segment.destination)?.send(segment)?;
+    Ok(Answer::Number(sent as u64))
 }
 
 /// As a device does at the end of its timer, whatever the demo is doing then.
@@ -219,17 +126,3 @@ fn inject_later(segments: Vec<Segment>, delay: Duration) -> io::Result<Answer> {
     })?;
     Ok(Answer::Done)
 }
-
-fn ms(milliseconds: u64) -> Duration {
-    Duration::from_millis(milliseconds)
-}
-
-/// The name of an error: "ECONNRESET".
-pub(super) fn error_name(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(number) => format!("{:?}", Errno::from_raw(number)),
-        None => error.to_string(),
-    }
-}
-
-const POLL_INTERVAL: Duration = Duration::from_micros(300);

@@ -1,21 +1,18 @@
 //! Socket operations of an actor.
 
 use std::collections::HashMap;
-use std::ffi::{CStr, CString};
 use std::io::{self, Read};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::prctl;
-use nix::sys::signal::Signal;
-use nix::unistd::pause;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
-use super::protocol::{Answer, SocketId, SocketOption, TcpState};
-use super::serve::poll;
+use super::protocol::{self, Answer, Sequence, SocketId, SocketOption, TcpState};
+use crate::error::error_name;
 use crate::sys;
+use crate::wait::{LIMIT, poll, poll_for};
 
 /// The sockets of an actor by their numbers.
 #[derive(Default)]
@@ -39,14 +36,9 @@ impl Sockets {
         self.keep(socket)
     }
 
-    pub fn connect(
-        &mut self,
-        from: Option<SocketAddr>,
-        to: SocketAddr,
-        limit: Duration,
-    ) -> io::Result<Answer> {
+    pub fn connect(&mut self, from: Option<SocketAddr>, to: SocketAddr) -> io::Result<Answer> {
         let socket = bound(from, to)?;
-        socket.connect_timeout(&to.into(), limit)?;
+        socket.connect_timeout(&to.into(), LIMIT)?;
         self.keep(socket)
     }
 
@@ -66,7 +58,7 @@ impl Sockets {
     pub fn accept(&mut self, id: SocketId, limit: Duration) -> io::Result<Answer> {
         let listener = self.get(id)?;
         listener.set_nonblocking(true)?;
-        let accepted = poll(limit, || match listener.accept() {
+        let accepted = poll_for(limit, || match listener.accept() {
             Ok((socket, _)) => Ok(Some(socket)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
@@ -74,19 +66,15 @@ impl Sockets {
         accepted.and_then(|socket| self.keep(socket))
     }
 
-    pub fn send(&mut self, id: SocketId, bytes: usize) -> io::Result<Answer> {
-        self.send_bytes(id, &vec![b'x'; bytes])
-    }
-
-    pub fn send_bytes(&mut self, id: SocketId, bytes: &[u8]) -> io::Result<Answer> {
+    pub fn send(&mut self, id: SocketId, bytes: &[u8]) -> io::Result<Answer> {
         let sent = self.get(id)?.send_with_flags(bytes, libc::MSG_NOSIGNAL)?;
-        Ok(Answer::Number { value: sent as u64 })
+        Ok(Answer::Number(sent as u64))
     }
 
-    pub fn receive(&mut self, id: SocketId, bytes: usize, limit: Duration) -> io::Result<Answer> {
+    pub fn receive(&mut self, id: SocketId, bytes: usize) -> io::Result<Answer> {
         let mut socket = self.get(id)?;
         socket.set_nonblocking(false)?;
-        socket.set_read_timeout(Some(limit))?;
+        socket.set_read_timeout(Some(LIMIT))?;
         let mut buffer = vec![0; bytes];
         let mut read = 0;
         while read < bytes {
@@ -95,46 +83,31 @@ impl Sockets {
                 more => read += more,
             }
         }
-        Ok(Answer::Number { value: read as u64 })
+        Ok(Answer::Number(read as u64))
     }
 
-    pub fn await_unread(
-        &mut self,
-        id: SocketId,
-        bytes: usize,
-        limit: Duration,
-    ) -> io::Result<Answer> {
+    pub fn await_unread(&mut self, id: SocketId, bytes: usize) -> io::Result<Answer> {
         let socket = self.get(id)?;
-        let unread = poll(limit, || {
+        let unread = poll(|| {
             let unread = sys::unread_bytes(socket.as_fd())?;
             Ok((unread >= bytes).then_some(unread))
         })?;
-        Ok(Answer::Number {
-            value: unread as u64,
-        })
+        Ok(Answer::Number(unread as u64))
     }
 
-    pub fn await_state(
-        &mut self,
-        id: SocketId,
-        state: TcpState,
-        limit: Duration,
-    ) -> io::Result<Answer> {
+    pub fn await_state(&mut self, id: SocketId, state: TcpState) -> io::Result<Answer> {
         let socket = self.get(id)?;
-        poll(limit, || {
-            let now = TcpState::from_kernel(sys::tcp_state(socket.as_fd())?);
-            Ok((now == Some(state)).then_some(()))
+        poll(|| {
+            let now = sys::tcp_state(socket.as_fd())?;
+            Ok((now == state as u8).then_some(()))
         })?;
         Ok(Answer::Done)
     }
 
-    pub fn await_error(&mut self, id: SocketId, limit: Duration) -> io::Result<Answer> {
+    pub fn await_error(&mut self, id: SocketId) -> io::Result<Answer> {
         let socket = self.get(id)?;
-        let error = poll(limit, || socket.take_error())?;
-        let number = error.raw_os_error().unwrap_or(0);
-        Ok(Answer::Text {
-            text: format!("{:?}", Errno::from_raw(number)),
-        })
+        let error = poll(|| socket.take_error())?;
+        Ok(Answer::Text(error_name(&error)))
     }
 
     pub fn set(&mut self, id: SocketId, option: SocketOption) -> io::Result<Answer> {
@@ -171,12 +144,7 @@ impl Sockets {
         Ok(Answer::Done)
     }
 
-    pub fn shutdown(&mut self, id: SocketId, both: bool) -> io::Result<Answer> {
-        let how = if both {
-            Shutdown::Both
-        } else {
-            Shutdown::Write
-        };
+    pub fn shutdown(&mut self, id: SocketId, how: Shutdown) -> io::Result<Answer> {
         self.get(id)?.shutdown(how)?;
         Ok(Answer::Done)
     }
@@ -193,27 +161,6 @@ impl Sockets {
 
     pub fn adopt(&mut self, descriptor: OwnedFd) -> io::Result<Answer> {
         self.keep(descriptor.into())
-    }
-
-    pub fn fork_to_close(&mut self, id: SocketId, name: &str) -> io::Result<Answer> {
-        let name = CString::new(name)?;
-        let socket = self.open.remove(&id).ok_or(Errno::EBADF)?;
-        let (mut parent_is_done, mark) = io::pipe()?;
-        if let Some(child) = sys::fork()? {
-            drop(socket);
-            drop(mark);
-            return Ok(Answer::Number {
-                value: u64::from(child),
-            });
-        }
-        drop(mark);
-        self.open.clear();
-        // The child must never answer in its parent's place; if it fails, no reset is seen.
-        let _ = close_last(&name, &mut parent_is_done, socket);
-        loop {
-            // To be looked up until the parent ends, and this process with it.
-            pause();
-        }
     }
 
     pub fn disconnect(&mut self, id: SocketId) -> io::Result<Answer> {
@@ -235,12 +182,12 @@ impl Sockets {
             .and_then(|send| Ok((send, queue_sequence(socket, RECEIVE_QUEUE)?)));
         set_tcp(socket, libc::TCP_REPAIR, REPAIR_OFF_WITHOUT_PROBE)?;
         let (send, receive) = numbers?;
-        let rtt_us = sys::tcp_info(socket.as_fd())?.rtt_us;
-        Ok(Answer::Sequence {
+        let rtt = sys::tcp_info(socket.as_fd())?.rtt_us;
+        Ok(Answer::Sequence(Sequence {
             send,
             receive,
-            rtt_us,
-        })
+            rtt: Duration::from_micros(rtt.into()),
+        }))
     }
 
     fn get(&self, id: SocketId) -> io::Result<&Socket> {
@@ -255,21 +202,12 @@ impl Sockets {
             .and_then(|address| address.as_socket());
         self.last += 1;
         self.open.insert(self.last, socket);
-        Ok(Answer::Socket {
+        Ok(Answer::Socket(protocol::Socket {
             id: self.last,
             local,
             remote,
-        })
+        }))
     }
-}
-
-/// In a forked child: waits for the end of the pipe, which says that the parent's copy is closed.
-fn close_last(name: &CStr, parent_is_done: &mut impl Read, socket: Socket) -> io::Result<()> {
-    prctl::set_name(name)?;
-    prctl::set_pdeathsig(Signal::SIGKILL)?;
-    parent_is_done.read_to_end(&mut Vec::new())?;
-    drop(socket);
-    Ok(())
 }
 
 fn tcp(address: SocketAddr) -> io::Result<Socket> {

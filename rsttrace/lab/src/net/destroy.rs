@@ -50,10 +50,6 @@ fn message(local: SocketAddr, remote: SocketAddr) -> Vec<u8> {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    reason = "a test may stop at what it did not expect"
-)]
 mod tests {
     use super::*;
 

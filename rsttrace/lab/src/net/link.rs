@@ -3,6 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
     NetlinkPayload,
@@ -42,7 +43,6 @@ pub fn add_veth(name: &str, peer: &str, peer_pid: u32) -> io::Result<()> {
     )
 }
 
-/// Sets a link up.
 pub fn set_up(name: &str) -> io::Result<()> {
     let mut message = LinkMessage::default();
     message.header.index = index(name)?;
@@ -69,19 +69,39 @@ pub fn add_address(name: &str, address: IpAddr, prefix: u8) -> io::Result<()> {
     )
 }
 
-/// Sets the default route of the gateway's family.
-pub fn add_default_route(gateway: IpAddr) -> io::Result<()> {
+pub fn set_mac(name: &str, mac: [u8; 6]) -> io::Result<()> {
+    let mut message = LinkMessage::default();
+    message.header.index = index(name)?;
+    message.attributes = vec![LinkAttribute::Address(mac.to_vec())];
+    send(RouteNetlinkMessage::SetLink(message), 0)
+}
+
+/// Adds a route through a gateway.
+pub fn add_route(to: IpNet, gateway: IpAddr) -> io::Result<()> {
     let mut message = RouteMessage::default();
     message.header.address_family = family(gateway);
+    message.header.destination_prefix_length = to.prefix_len();
     message.header.table = RouteHeader::RT_TABLE_MAIN;
     message.header.protocol = RouteProtocol::Static;
     message.header.scope = RouteScope::Universe;
     message.header.kind = RouteType::Unicast;
     message.attributes = vec![RouteAttribute::Gateway(RouteAddress::from(gateway))];
+    if to.prefix_len() > 0 {
+        let to = RouteAttribute::Destination(RouteAddress::from(to.network()));
+        message.attributes.push(to);
+    }
     send(
         RouteNetlinkMessage::NewRoute(message),
         NLM_F_CREATE | NLM_F_EXCL,
     )
+}
+
+/// All addresses of the same family.
+pub fn everything(like: IpAddr) -> IpNet {
+    match like {
+        IpAddr::V4(_) => Ipv4Net::default().into(),
+        IpAddr::V6(_) => Ipv6Net::default().into(),
+    }
 }
 
 fn send(message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {

@@ -8,15 +8,13 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use netlink_sys::protocols::NETLINK_NETFILTER;
-use serde::{Deserialize, Serialize};
 
 use super::netlink;
 use crate::segment::Flags;
 use message::{Attributes, Batch};
 
 /// Where in the packet's way a rule looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hook {
     /// Packets that come in, before they are routed: where destinations are translated. Of a connection that
     /// conntrack knows, only the first packet is shown to rules here.
@@ -30,18 +28,14 @@ pub enum Hook {
 }
 
 /// Which port of the segment is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Port {
-    /// The source port.
     Source(u16),
-    /// The destination port.
     Destination(u16),
 }
 
 /// What happens to a segment that fits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// It disappears.
     Drop,
@@ -52,30 +46,50 @@ pub enum Verdict {
 }
 
 /// A rule on TCP segments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
     pub hook: Hook,
-    /// The port that must fit.
     pub port: Port,
     /// Flags that matter and what they must be; `None`: any.
     pub flags: Option<FlagMatch>,
-    /// What else must fit.
     pub only: Option<Only>,
     pub verdict: Verdict,
 }
 
+impl Rule {
+    /// For all segments with this port.
+    pub fn new(hook: Hook, port: Port, verdict: Verdict) -> Self {
+        Self {
+            hook,
+            port,
+            flags: None,
+            only: None,
+            verdict,
+        }
+    }
+
+    /// Only for these.
+    pub fn only(mut self, only: Only) -> Self {
+        self.only = Some(only);
+        self
+    }
+
+    /// Only for segments whose `mask` bits are exactly `value`.
+    pub fn flags(mut self, mask: Flags, value: Flags) -> Self {
+        self.flags = Some(FlagMatch { mask, value });
+        self
+    }
+}
+
 /// Segments whose `mask` bits are exactly `value`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FlagMatch {
-    /// The bits that matter.
     pub mask: Flags,
-    /// What they must be.
     pub value: Flags,
 }
 
 /// A further condition of a rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Only {
     /// IPv4 packets to this address.
     To(Ipv4Addr),
@@ -296,16 +310,8 @@ mod tests {
 
     #[test]
     fn a_transaction_has_its_marks_and_one_ack_a_message() {
-        let rule = Rule {
-            hook: Hook::Input,
-            port: Port::Destination(80),
-            flags: Some(FlagMatch {
-                mask: Flags::SYN_ACK,
-                value: Flags::SYN,
-            }),
-            only: None,
-            verdict: Verdict::Reject,
-        };
+        let rule = Rule::new(Hook::Input, Port::Destination(80), Verdict::Reject);
+        let rule = rule.flags(Flags::SYN_ACK, Flags::SYN);
         let (bytes, acks) = install_batch("t", &[rule, rule]);
         assert_eq!(acks, 4);
         let mut kinds = Vec::new();
@@ -321,13 +327,7 @@ mod tests {
 
     #[test]
     fn the_port_is_in_network_byte_order() {
-        let rule = Rule {
-            hook: Hook::Output,
-            port: Port::Source(0x1234),
-            flags: None,
-            only: None,
-            verdict: Verdict::Drop,
-        };
+        let rule = Rule::new(Hook::Output, Port::Source(0x1234), Verdict::Drop);
         let attributes = rule_attributes("t", &rule);
         assert!(attributes.0.windows(2).any(|two| two == [0x12, 0x34]));
         assert!(attributes.0.windows(9).any(|name| name == b"immediate"));
@@ -336,13 +336,9 @@ mod tests {
 
     #[test]
     fn a_redirection_is_a_nat_chain_with_address_and_port() {
-        let rule = Rule {
-            hook: Hook::Redirect,
-            port: Port::Destination(80),
-            flags: None,
-            only: Some(Only::To(Ipv4Addr::new(198, 51, 100, 2))),
-            verdict: Verdict::Redirect(SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 3), 8080)),
-        };
+        let to = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 3), 8080);
+        let rule = Rule::new(Hook::Redirect, Port::Destination(80), Verdict::Redirect(to));
+        let rule = rule.only(Only::To(Ipv4Addr::new(198, 51, 100, 2)));
         let chain = chain("t", rule.hook);
         assert!(chain.0.windows(4).any(|kind| kind == b"nat\0"));
         let attributes = rule_attributes("t", &rule);

@@ -20,7 +20,6 @@ pub struct Armed {
 
 /// How far a scenario is after a step.
 pub enum Progress {
-    /// It is staged.
     Staged(Staged),
     /// It goes on later.
     Waiting(Armed),
@@ -52,7 +51,7 @@ impl Armed {
         Ok(Self { due, step })
     }
 
-    /// Has the reset happen, confirms that it did, and puts the lab in order again.
+    /// Provokes the reset, confirms it, and tidies the lab.
     pub fn provoke(self, lab: &mut Lab) -> Result<Staged, StageError> {
         let mut armed = self;
         loop {
@@ -111,28 +110,52 @@ fn take_next<T>(waiting: &mut VecDeque<(usize, T, Armed)>) -> Option<(usize, T, 
     waiting.swap_remove_back(next)
 }
 
-/// What was staged. The processes live on until this is dropped, for whoever looks them up.
+/// What was staged. The processes live until this is dropped, so that they can be looked up.
 #[derive(Debug)]
 pub struct Staged {
     /// The truths: the first is what the scenario is about, others are the same event seen elsewhere or
     /// further resets of the same cause.
     pub truths: Vec<Truth>,
-    /// The form that every RST of it has on the wire; `None` for a crafted one, whose form says nothing.
+    /// The form that every RST of it has on the wire; `None` for a crafted one.
     pub form: Option<Form>,
     _actors: Vec<Actor>,
 }
 
 impl Staged {
-    pub(super) fn new(
-        form: Option<Form>,
-        truths: Vec<Truth>,
-        actors: Vec<Actor>,
+    /// By RSTs of processes, keepalive or the like, which have a window.
+    pub(super) fn active(
+        truths: impl Into<Vec<Truth>>,
+        actors: impl Into<Vec<Actor>>,
     ) -> Result<Self, StageError> {
-        Ok(Self {
-            truths,
+        Ok(Self::new(Some(Form::Active), truths, actors))
+    }
+
+    /// By RSTs that answer a segment without a socket.
+    pub(super) fn passive(
+        truths: impl Into<Vec<Truth>>,
+        actors: impl Into<Vec<Actor>>,
+    ) -> Result<Self, StageError> {
+        Ok(Self::new(Some(Form::Passive), truths, actors))
+    }
+
+    /// By RSTs that a process wrote itself.
+    pub(super) fn crafted(
+        truths: impl Into<Vec<Truth>>,
+        actors: impl Into<Vec<Actor>>,
+    ) -> Result<Self, StageError> {
+        Ok(Self::new(None, truths, actors))
+    }
+
+    fn new(
+        form: Option<Form>,
+        truths: impl Into<Vec<Truth>>,
+        actors: impl Into<Vec<Actor>>,
+    ) -> Self {
+        Self {
+            truths: truths.into(),
             form,
-            _actors: actors,
-        })
+            _actors: actors.into(),
+        }
     }
 }
 
@@ -156,10 +179,6 @@ fn check_form(truth: &Truth, form: Option<Form>) -> Result<(), StageError> {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    reason = "a test may stop at what it did not expect"
-)]
 mod tests {
     use std::time::Duration;
 
@@ -172,7 +191,7 @@ mod tests {
             .into_iter()
             .map(|seconds| {
                 let due = now + Duration::from_secs(seconds);
-                let armed = Armed::due(due, |_| Staged::new(None, Vec::new(), Vec::new()));
+                let armed = Armed::due(due, |_| Staged::crafted([], []));
                 (0, seconds, armed.unwrap())
             })
             .collect();

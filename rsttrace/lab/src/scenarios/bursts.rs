@@ -5,44 +5,36 @@ use std::time::{Duration, Instant};
 
 use super::chain::{Chain, patient_haproxy};
 use super::flock::Flock;
-use super::{Armed, Family, Scenario, Staged, Suite, confirm};
+use super::{Armed, LONG, Scenario, Staged};
 use crate::StageError;
-use crate::actor::protocol::{SocketOption, TcpState};
-use crate::actor::{Actor, Socket};
+use crate::actor::Actor;
+use crate::actor::protocol::TcpState;
 use crate::lab::{Lab, Place};
-use crate::record::{Cause, Form, Origin, Role};
+use crate::record::{Cause, Origin, Role};
 use crate::segment::Segment;
 use crate::truth::Truth;
 
-/// A service is restarted the hard way.
 pub const DEPLOY_RESTART: Scenario = Scenario {
     name: "deploy-restart",
     title: "a server is killed with 8 connections with different idle times and unread requests",
-    family: Family::V4,
-    can_predate: false,
-    suite: Suite::Long,
-    hops: &[],
     twins: &["failover-burst", "killed-unread"],
     open: |lab, version| {
         let flock = Flock::open(lab, 50, version)?;
-        connect_in_turn(flock, Instant::now(), UNREAD, |flock, due| {
+        flock.grow_in_turn(UNREAD, |flock, due| {
             Armed::due(due, move |lab| restart(lab, flock))
         })
     },
+    ..LONG
 };
 
-/// The same the soft way: every connection gets a FIN at that instant, and is written to a little later.
+/// A restart where every connection gets a FIN at once, and is written to a little later.
 pub const GRACEFUL_RESTART: Scenario = Scenario {
     name: "graceful-restart",
     title: "a server exits with 8 connections with different idle times; the client writes to them",
-    family: Family::V4,
-    can_predate: false,
-    suite: Suite::Long,
-    hops: &[],
     twins: &["haproxy-timeout-client", "deploy-restart"],
     open: |lab, version| {
         let flock = Flock::open(lab, 54, version)?;
-        connect_in_turn(flock, Instant::now(), 0, |mut flock, due| {
+        flock.grow_in_turn(0, |mut flock, due| {
             Armed::step_due(due, move |_| {
                 flock.server.exit(0)?;
                 let later = Instant::now() + Duration::from_millis(500);
@@ -50,6 +42,7 @@ pub const GRACEFUL_RESTART: Scenario = Scenario {
             })
         })
     },
+    ..LONG
 };
 
 fn write_after_restart(lab: &mut Lab, mut flock: Flock) -> Result<Staged, StageError> {
@@ -59,166 +52,111 @@ fn write_after_restart(lab: &mut Lab, mut flock: Flock) -> Result<Staged, StageE
             .client
             .await_state(flow.at_client, TcpState::CloseWait)?;
         flock.client.send(flow.at_client, 50)?;
-        let seen = flock.reset_to_client(flow)?;
-        let error = flock.client.await_error(flow.at_client)?;
-        confirm("error at the client", error.as_str(), "EPIPE")?;
-        let received = flock
-            .client_lost(lab, seen.clone(), Origin::Peer, Cause::ResetByPeer)
-            .because("the server exited and so closed 8 connections at once, silent for 0.4 s to 3.2 s; the client wrote")
-            .peer_saw(error);
-        let (origin, cause) = (Origin::LocalKernel, Cause::DataAfterClose);
-        let sent = Truth::sent(lab, Place::Server, seen, origin, cause)
+        let who = (Origin::LocalKernel, Cause::DataAfterClose);
+        let [received, sent] = flock.ended_by_server(lab, flow, who, "EPIPE")?;
+        let received = received.because("the server exited and so closed 8 connections at once, silent for 0.4 s to 3.2 s; the client wrote");
+        let sent = sent
             .because("the server had exited with all read; the client wrote half a second later")
-            .names(&flock.server, &[Role::Closer, Role::FormerOwner])
-            .lost_connection();
+            .names(&flock.server, &[Role::Closer, Role::FormerOwner]);
         truths.extend([received, sent]);
     }
-    Staged::new(Some(Form::Passive), truths, flock.into_actors())
-}
-
-/// Connections that begin one after the other, each with so many bytes that the server does not read; then more.
-fn connect_in_turn(
-    mut flock: Flock,
-    due: Instant,
-    unread: usize,
-    then: impl FnOnce(Flock, Instant) -> Result<Armed, StageError> + Send + 'static,
-) -> Result<Armed, StageError> {
-    Armed::step_due(due, move |_| {
-        let flow = flock.grow()?;
-        if unread > 0 {
-            flock.client.send(flow.at_client, unread)?;
-            flock.server.await_unread(flow.at_server, unread)?;
-        }
-        let next = Instant::now() + APART;
-        if flock.flows.len() < CONNECTIONS {
-            return connect_in_turn(flock, next, unread, then);
-        }
-        then(flock, next)
-    })
+    Staged::passive(truths, flock)
 }
 
 fn restart(lab: &mut Lab, mut flock: Flock) -> Result<Staged, StageError> {
     flock.server.kill()?;
     let mut truths = Vec::new();
     for flow in flock.flows.clone() {
-        let seen = flock.reset_to_client(flow)?;
-        let error = flock.client.await_error(flow.at_client)?;
-        confirm("error at the client", error.as_str(), "ECONNRESET")?;
-        let received = flock
-            .client_lost(lab, seen.clone(), Origin::Peer, Cause::ResetByPeer)
-            .because("the server was killed with 8 requests unread, 0.4 s to 3.2 s old")
-            .peer_saw(error);
-        let (origin, cause) = (Origin::LocalProcess, Cause::KilledWithUnreadData);
-        let sent = Truth::sent(lab, Place::Server, seen, origin, cause)
+        let who = (Origin::LocalProcess, Cause::KilledWithUnreadData);
+        let [received, sent] = flock.ended_by_server(lab, flow, who, "ECONNRESET")?;
+        let received =
+            received.because("the server was killed with 8 requests unread, 0.4 s to 3.2 s old");
+        let sent = sent
             .because("killed by SIGKILL with 8 requests unread")
             .done_by(&flock.server, "died of SIGKILL")
             .names(&flock.server, &[Role::Closer])
-            .with_unread(UNREAD as u64)
-            .lost_connection();
+            .with_unread(UNREAD as u64);
         truths.extend([received, sent]);
     }
-    Staged::new(Some(Form::Active), truths, flock.into_actors())
+    Staged::active(truths, flock)
 }
 
-/// A client that waits for an answer resets its leg to a proxy, which resets the other.
 pub const PROXY_PASSES_ON: Scenario = Scenario {
     name: "proxy-passes-on",
     title: "the client resets before it has its answer; HAProxy in between resets the server",
+    twins: &["busy-process", "haproxy-timeout-server"],
     open: |lab, _| {
         let mut chain = Chain::open(lab, 51, |ends| patient_haproxy(ends, ""))?;
         Armed::new(move |lab| {
             chain.client.send(chain.at_client, REQUEST)?;
-            let asked = chain.server.receive(chain.at_server, REQUEST)?;
-            confirm("request", asked, REQUEST as u64)?;
-            Staged::new(
-                Some(Form::Active),
-                leave(lab, &mut chain)?
-                    .into_iter()
-                    .map(Truth::lost_connection)
-                    .collect(),
-                chain.into_actors(),
-            )
+            chain.server.receive(chain.at_server, REQUEST)?;
+            let truths = leave(lab, &mut chain)?.map(Truth::lost_connection);
+            Staged::active(truths, chain)
         })
     },
-    ..PASSES_ON
+    ..LONG
 };
 
-/// Its look-alike: the client has its answer, and nobody loses anything.
+/// The look-alike: the client has its answer, and nobody loses anything.
 pub const PROXY_PASSES_ON_COMPLETE: Scenario = Scenario {
     name: "proxy-passes-on-complete",
     title: "the client resets when it has its answer; HAProxy in between resets the server",
+    twins: &["proxy-passes-on"],
     open: |lab, _| {
         let mut chain = Chain::open(lab, 54, |ends| patient_haproxy(ends, ""))?;
         Armed::new(move |lab| {
             let truths = leave(lab, &mut chain)?;
-            Staged::new(Some(Form::Active), truths.into(), chain.into_actors())
+            Staged::active(truths, chain)
         })
     },
-    ..PASSES_ON
+    ..LONG
 };
 
-const PASSES_ON: Scenario = Scenario {
-    name: "",
-    title: "",
-    family: Family::V4,
-    can_predate: false,
-    suite: Suite::Long,
-    hops: &[],
-    twins: &["busy-process", "haproxy-timeout-server"],
-    open: |_, _| Err(StageError::Failed(String::new())),
-};
-
-/// The client resets its leg; nothing is lost until said otherwise.
+/// The client resets its leg.
 fn leave(lab: &mut Lab, chain: &mut Chain) -> Result<[Truth; 3], StageError> {
-    close_with_linger_zero(&mut chain.client, chain.at_client)?;
+    chain.client.close_with_linger_zero(chain.at_client)?;
     let first = chain.client.reset(chain.at_client.local, chain.front)?;
     let second = chain.reset_to_server()?;
     let error = chain.server.await_error(chain.at_server)?;
-    let [received, sent] = passed_on(lab, &chain.balancer, first, second.clone(), error);
-    let at_server = Truth::received(lab, Place::Server, second, Origin::Peer, Cause::ResetByPeer)
-        .because("HAProxy, the peer, sent it")
-        .names(&chain.server, &[Role::Owner]);
-    Ok([received, sent, at_server])
+    let end = (Place::Server, &chain.server);
+    Ok(passed_on(
+        lab,
+        &chain.balancer,
+        end,
+        [&first, &second],
+        error,
+    ))
 }
 
-/// The other way round.
 pub const PROXY_PASSES_BACK: Scenario = Scenario {
     name: "proxy-passes-back",
     title: "the server resets; HAProxy in between resets the client (option nolinger)",
-    family: Family::V4,
-    can_predate: false,
-    suite: Suite::Long,
-    hops: &[],
     twins: &["busy-process", "haproxy-timeout-nolinger"],
     open: |lab, _| {
         let mut chain = Chain::open(lab, 53, |ends| patient_haproxy(ends, "option nolinger"))?;
         Armed::new(move |lab| {
-            close_with_linger_zero(&mut chain.server, chain.at_server)?;
+            chain.server.close_with_linger_zero(chain.at_server)?;
             let back = chain.back()?;
             let first = chain.server.reset(chain.at_server.local, back)?;
             let second = chain.reset_to_client()?;
             let error = chain.client.await_error(chain.at_client)?;
-            let truths = passed_on(lab, &chain.balancer, first, second.clone(), error)
-                .map(Truth::lost_connection);
-            let at_client =
-                Truth::received(lab, Place::Client, second, Origin::Peer, Cause::ResetByPeer)
-                    .because("HAProxy, the peer, sent it")
-                    .names(&chain.client, &[Role::Owner])
-                    .lost_connection();
-            let truths = truths.into_iter().chain([at_client]).collect();
-            Staged::new(Some(Form::Active), truths, chain.into_actors())
+            let end = (Place::Client, &chain.client);
+            let truths = passed_on(lab, &chain.balancer, end, [&first, &second], error);
+            Staged::active(truths.map(Truth::lost_connection), chain)
         })
     },
+    ..LONG
 };
 
-/// The truths on the proxy's host.
+/// The truths on the proxy's host, and at the end whose leg the proxy reset. Nothing is lost until
+/// said otherwise.
 fn passed_on(
     lab: &Lab,
     proxy: &Actor,
-    first: Segment,
-    second: Segment,
+    (place, end): (Place, &Actor),
+    [first, second]: [&Segment; 2],
     error: String,
-) -> [Truth; 2] {
+) -> [Truth; 3] {
     let received = Truth::received(lab, Place::Router, first, Origin::Peer, Cause::ResetByPeer)
         .because("one end closed its leg with SO_LINGER 0")
         .names(proxy, &[Role::Owner])
@@ -229,17 +167,15 @@ fn passed_on(
         .names(proxy, &[Role::Closer])
         .peer_saw(error)
         .linked();
-    [received, sent]
+    let at_end = Truth::received(lab, place, second, Origin::Peer, Cause::ResetByPeer)
+        .because("HAProxy, the peer, sent it")
+        .names(end, &[Role::Owner]);
+    [received, sent, at_end]
 }
 
-/// A process that serves many closes one connection soon after another was reset, and for its own reasons.
 pub const BUSY_PROCESS: Scenario = Scenario {
     name: "busy-process",
     title: "a process closes one connection with SO_LINGER 0, 20 ms after another was reset",
-    family: Family::V4,
-    can_predate: false,
-    suite: Suite::Long,
-    hops: &[],
     twins: &["proxy-passes-on", "linger-zero"],
     open: |lab, version| {
         let mut flock = Flock::open(lab, 52, version)?;
@@ -247,42 +183,30 @@ pub const BUSY_PROCESS: Scenario = Scenario {
         Armed::new(move |lab| {
             flock.client.send(one.at_client, REQUEST)?;
             flock.server.await_unread(one.at_server, REQUEST)?;
-            close_with_linger_zero(&mut flock.client, one.at_client)?;
+            flock.client.close_with_linger_zero(one.at_client)?;
             let first = flock.reset_to_server(one)?;
-            let error = flock.server.await_error(one.at_server)?;
-            confirm("error at the server", error.as_str(), "ECONNRESET")?;
+            flock.server.confirm_error(one.at_server, "ECONNRESET")?;
             sleep(SOON);
-            close_with_linger_zero(&mut flock.server, other.at_server)?;
+            flock.server.close_with_linger_zero(other.at_server)?;
             let second = flock.reset_to_client(other)?;
             let received = flock
-                .server_lost(lab, first, Origin::Peer, Cause::ResetByPeer)
+                .server_lost(lab, &first, Origin::Peer, Cause::ResetByPeer)
                 .because("the client closed one connection with SO_LINGER 0");
             let (origin, cause) = (Origin::LocalProcess, Cause::LingerZero);
-            let sent = Truth::sent(lab, Place::Server, second, origin, cause)
+            let sent = Truth::sent(lab, Place::Server, &second, origin, cause)
                 .because(
                     "the server closed another connection with SO_LINGER 0, by its own decision",
                 )
                 .done_by(&flock.server, "close()")
                 .names(&flock.server, &[Role::Closer])
                 .lost_connection();
-            Staged::new(
-                Some(Form::Active),
-                vec![received, sent],
-                flock.into_actors(),
-            )
+            Staged::active([received, sent], flock)
         })
     },
+    ..LONG
 };
 
-fn close_with_linger_zero(actor: &mut Actor, socket: Socket) -> Result<(), StageError> {
-    actor.set(socket, SocketOption::Linger(0))?;
-    actor.close(socket)
-}
-
-const CONNECTIONS: usize = 8;
 const UNREAD: usize = 100;
 /// Bytes of a request that gets no answer.
 const REQUEST: usize = 50;
-/// How much longer each connection has been silent than the next.
-const APART: Duration = Duration::from_millis(400);
 const SOON: Duration = Duration::from_millis(20);

@@ -1,12 +1,14 @@
 //! Fixture for scenarios with a real load balancer: client and server that have exchanged data through it.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::thread;
 use std::time::{Duration, Instant};
 
+use super::pair::talk;
 use super::site::Site;
 use super::{confirm, confirm_silence};
 use crate::StageError;
-use crate::actor::protocol::{Command, Entry, TcpState};
+use crate::actor::protocol::TcpState;
 use crate::actor::{Actor, CONFIGURATION, Socket};
 use crate::lab::{Lab, Place};
 use crate::record::{Cause, IdleMode, Origin, Role};
@@ -21,7 +23,7 @@ pub struct Balancer {
     program: &'static str,
     arguments: &'static [&'static str],
     configuration: String,
-    /// What not every build of it can.
+    /// What not every build of it supports.
     needs: &'static str,
 }
 
@@ -149,22 +151,16 @@ impl Balancer {
     pub fn start(self, lab: &mut Lab, front: SocketAddr) -> Result<Actor, StageError> {
         let mut balancer = lab.actor(Place::Router, "rt-balancer")?;
         balancer.become_program(self.program, self.arguments, &self.configuration)?;
-        let entry = Some(Entry {
-            state: TcpState::Listen,
-            minisock: false,
-        });
-        let awaited = Command::AwaitEntry {
-            local: front,
-            remote: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
-            entry,
-            timeout_ms: 500,
-        };
+        let unspecified = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
         let deadline = Instant::now() + START_LIMIT;
         loop {
-            match lab.node(Place::Router).ask(awaited.clone()) {
-                Ok(_) => return Ok(balancer),
-                Err(error) if Instant::now() > deadline => return Err(error),
-                Err(_) => {}
+            let entry = lab.entry(Place::Router, front, unspecified)?;
+            if entry.is_some_and(|entry| entry.state == TcpState::Listen as u8) {
+                return Ok(balancer);
+            }
+            if Instant::now() > deadline {
+                let why = format!("{} did not listen within {START_LIMIT:?}", self.program);
+                return Err(StageError::Failed(why));
             }
             if let Some(said) = balancer.last_words()? {
                 let Self { program, needs, .. } = self;
@@ -172,12 +168,15 @@ impl Balancer {
                     "{program} ended at its start; it has to be able to {needs}; it said: {said}"
                 )));
             }
+            thread::sleep(LOOK);
         }
     }
 }
 
 /// Half of what the lab's tcp_fin_timeout is.
 const HALF_CLOSED: Duration = Duration::from_secs(30);
+/// Between two looks whether it listens.
+const LOOK: Duration = Duration::from_millis(10);
 /// Far longer than any of them takes.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
@@ -194,7 +193,7 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Connects through a balancer, has both ends say something, and captures at both from then on.
+    /// Connects through a balancer, exchanges data, and captures at both ends.
     pub fn open(
         lab: &mut Lab,
         site: u8,
@@ -228,10 +227,10 @@ impl Chain {
     }
 
     fn talk(&mut self) -> Result<(), StageError> {
-        self.client.send(self.at_client, 120)?;
-        confirm("request", self.server.receive(self.at_server, 120)?, 120)?;
-        self.server.send(self.at_server, 300)?;
-        confirm("answer", self.client.receive(self.at_client, 300)?, 300)?;
+        talk(
+            (&mut self.client, self.at_client),
+            (&mut self.server, self.at_server),
+        )?;
         self.silent_since = Instant::now();
         Ok(())
     }
@@ -245,15 +244,17 @@ impl Chain {
     /// The FIN that the client gets at the timeout, as captured there.
     pub fn fin_to_client(&mut self) -> Result<Segment, StageError> {
         let (front, client) = (self.front, self.at_client.local);
-        let last = self.client.segment(with(Flags::PSH, front, client))?;
-        let fin = self.client.segment(with(Flags::FIN, front, client))?;
+        let last = self.client.segment(Pattern::data(front, client))?;
+        let fin = self
+            .client
+            .segment(Pattern::with(Flags::FIN, front, client))?;
         confirm_silence(&last, &fin, TIMEOUT).map(|()| fin)
     }
 
     /// The FIN that the server gets at the timeout, as captured there.
     pub fn fin_to_server(&mut self) -> Result<Segment, StageError> {
         let last = self.last_to_back()?;
-        let fin = with(Flags::FIN, self.back()?, self.at_server.local);
+        let fin = Pattern::with(Flags::FIN, self.back()?, self.at_server.local);
         let fin = self.server.segment(fin)?;
         confirm_silence(&last, &fin, TIMEOUT).map(|()| fin)
     }
@@ -267,7 +268,7 @@ impl Chain {
 
     /// The last data on the server's leg.
     fn last_to_back(&mut self) -> Result<Segment, StageError> {
-        let last = with(Flags::PSH, self.at_server.local, self.back()?);
+        let last = Pattern::data(self.at_server.local, self.back()?);
         self.server.segment(last)
     }
 
@@ -289,12 +290,12 @@ impl Chain {
         self.server.reset(back, self.at_server.local)
     }
 
-    /// The truth at the server: the balancer, its peer, was at the end of its patience.
+    /// The truth at the server: the timeout of the balancer, its peer.
     pub fn server_lost(&self, lab: &Lab, seen: &Segment, mode: IdleMode) -> Truth {
         impatient(lab, Place::Server, seen, mode).names(&self.server, &[Role::Owner])
     }
 
-    /// The truth at the client: the balancer, its peer, was at the end of its patience.
+    /// The truth at the client: the timeout of the balancer, its peer.
     pub fn client_lost(&self, lab: &Lab, seen: &Segment, mode: IdleMode) -> Truth {
         impatient(lab, Place::Client, seen, mode).names(&self.client, &[Role::Owner])
     }
@@ -312,30 +313,22 @@ impl Chain {
             Origin::LocalProcess => vec![Role::Closer],
             _ => vec![Role::Closer, Role::FormerOwner],
         };
-        Truth::sent(lab, Place::Router, seen.clone(), origin, cause)
+        Truth::sent(lab, Place::Router, seen, origin, cause)
             .names(&self.balancer, &roles)
             .lost_connection()
             .at_timeout(mode, Some(TIMEOUT))
     }
+}
 
-    /// The processes, to be kept alive.
-    pub fn into_actors(self) -> Vec<Actor> {
-        vec![self.client, self.balancer, self.server]
+impl From<Chain> for Vec<Actor> {
+    fn from(chain: Chain) -> Self {
+        vec![chain.client, chain.balancer, chain.server]
     }
 }
 
 pub fn impatient(lab: &Lab, place: Place, seen: &Segment, mode: IdleMode) -> Truth {
-    Truth::received(lab, place, seen.clone(), Origin::Peer, Cause::IdleTimeout)
+    Truth::received(lab, place, seen, Origin::Peer, Cause::IdleTimeout)
         .because("the balancer, which is the peer of this leg, gave the silent connection up")
         .lost_connection()
         .at_timeout(mode, Some(TIMEOUT))
-}
-
-fn with(flags: Flags, source: SocketAddr, destination: SocketAddr) -> Pattern {
-    Pattern {
-        source,
-        destination: Some(destination),
-        with: flags,
-        without: Flags::RST,
-    }
 }

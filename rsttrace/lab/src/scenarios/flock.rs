@@ -1,9 +1,10 @@
 //! Fixture for many connections between one client and one server.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::confirm;
+use super::Armed;
+use super::pair::talk;
 use super::site::direct;
 use crate::StageError;
 use crate::actor::protocol::{Command, SocketOption};
@@ -18,6 +19,8 @@ pub struct Flock {
     pub client: Actor,
     pub server: Actor,
     pub flows: Vec<Flow>,
+    /// Processes to be kept alive.
+    pub further: Vec<Actor>,
     listener: Socket,
     from: IpAddr,
 }
@@ -56,20 +59,18 @@ impl Flock {
             client,
             server,
             flows: Vec::new(),
+            further: Vec::new(),
             listener,
             from,
         })
     }
 
-    /// One more connection, on which both have said something.
+    /// Opens one more connection and exchanges data.
     pub fn grow(&mut self) -> Result<Flow, StageError> {
         let at_client = self.client.connect_from(self.from, self.listener.local)?;
         let at_server = self.server.accept(self.listener)?;
-        self.client.send(at_client, 120)?;
-        confirm("request", self.server.receive(at_server, 120)?, 120)?;
-        self.server.send(at_server, 300)?;
+        talk((&mut self.client, at_client), (&mut self.server, at_server))?;
         let silent_since = Instant::now();
-        confirm("answer", self.client.receive(at_client, 300)?, 300)?;
         let flow = Flow {
             at_client,
             at_server,
@@ -77,6 +78,35 @@ impl Flock {
         };
         self.flows.push(flow);
         Ok(flow)
+    }
+
+    /// Opens 8 connections, each 400 ms after the one before, with bytes that the server does not read; then calls `then`.
+    pub fn grow_in_turn(
+        self,
+        unread: usize,
+        then: impl FnOnce(Self, Instant) -> Result<Armed, StageError> + Send + 'static,
+    ) -> Result<Armed, StageError> {
+        self.grow_from(Instant::now(), unread, then)
+    }
+
+    fn grow_from(
+        mut self,
+        due: Instant,
+        unread: usize,
+        then: impl FnOnce(Self, Instant) -> Result<Armed, StageError> + Send + 'static,
+    ) -> Result<Armed, StageError> {
+        Armed::step_due(due, move |_| {
+            let flow = self.grow()?;
+            if unread > 0 {
+                self.client.send(flow.at_client, unread)?;
+                self.server.await_unread(flow.at_server, unread)?;
+            }
+            let next = Instant::now() + Duration::from_millis(400);
+            if self.flows.len() < 8 {
+                return self.grow_from(next, unread, then);
+            }
+            then(self, next)
+        })
     }
 
     /// RSTs that both ends of a connection will take for the other's.
@@ -89,20 +119,15 @@ impl Flock {
 
     /// The request, with which the silence begins but for a millisecond, as captured at the client.
     pub fn request(&mut self, flow: Flow) -> Result<Segment, StageError> {
-        self.client.segment(Pattern {
-            source: flow.at_client.local,
-            destination: Some(flow.at_server.local),
-            with: Flags::PSH,
-            without: Flags::RST,
-        })
+        let (client, server) = (flow.at_client.local, flow.at_server.local);
+        self.client.segment(Pattern::data(client, server))
     }
 
-    /// The server's end vanishes without a packet, and nobody listens there any more.
+    /// The server's end vanishes without a packet.
     pub fn server_vanishes(&mut self, flow: Flow) -> Result<(), StageError> {
         self.server.vanish(flow.at_server)
     }
 
-    /// Nobody listens any more.
     pub fn stop_listening(&mut self) -> Result<(), StageError> {
         self.server.close(self.listener)
     }
@@ -119,27 +144,46 @@ impl Flock {
             .reset(flow.at_client.local, flow.at_server.local)
     }
 
-    /// The truth at the client.
-    pub fn client_lost(&self, lab: &Lab, seen: Segment, origin: Origin, cause: Cause) -> Truth {
+    /// The truths at the client and at the server about a RST from the server that ended a connection, as captured at the
+    /// client. `error` is what the client sees of it.
+    pub fn ended_by_server(
+        &mut self,
+        lab: &Lab,
+        flow: Flow,
+        (origin, cause): (Origin, Cause),
+        error: &str,
+    ) -> Result<[Truth; 2], StageError> {
+        let seen = self.reset_to_client(flow)?;
+        let error = self.client.confirm_error(flow.at_client, error)?;
+        let received = self
+            .client_lost(lab, &seen, Origin::Peer, Cause::ResetByPeer)
+            .peer_saw(error);
+        let sent = Truth::sent(lab, Place::Server, &seen, origin, cause).lost_connection();
+        Ok([received, sent])
+    }
+
+    pub fn client_lost(&self, lab: &Lab, seen: &Segment, origin: Origin, cause: Cause) -> Truth {
         Truth::received(lab, Place::Client, seen, origin, cause)
             .names(&self.client, &[Role::Owner])
             .lost_connection()
     }
 
-    /// The truth at the server.
-    pub fn server_lost(&self, lab: &Lab, seen: Segment, origin: Origin, cause: Cause) -> Truth {
+    pub fn server_lost(&self, lab: &Lab, seen: &Segment, origin: Origin, cause: Cause) -> Truth {
         Truth::received(lab, Place::Server, seen, origin, cause)
             .names(&self.server, &[Role::Owner])
             .lost_connection()
     }
+}
 
-    /// The processes, to be kept alive.
-    pub fn into_actors(self) -> Vec<Actor> {
-        vec![self.client, self.server]
+impl From<Flock> for Vec<Actor> {
+    fn from(flock: Flock) -> Self {
+        let mut actors = flock.further;
+        actors.extend([flock.client, flock.server]);
+        actors
     }
 }
 
-/// What a forged RST looks like where it arrives, but for its addresses and numbers.
+/// Fields of a forged RST where it arrives, besides addresses and sequence numbers.
 #[derive(Debug, Clone, Copy)]
 pub struct Look {
     /// The TTL it arrives with: the router is the last hop.
@@ -159,12 +203,7 @@ pub fn forge(actor: &mut Actor, socket: Socket, look: Look) -> Result<Segment, S
     } else {
         Flags::RST
     };
-    let last = actor.segment(Pattern {
-        source: peer,
-        destination: Some(socket.local),
-        with: Flags::PSH,
-        without: Flags::RST,
-    })?;
+    let last = actor.segment(Pattern::data(peer, socket.local))?;
     let mut segment = Segment::new(peer, socket.local, flags).numbered(
         expected.receive,
         if look.active { expected.send } else { 0 },
@@ -178,14 +217,14 @@ pub fn forge(actor: &mut Actor, socket: Socket, look: Look) -> Result<Segment, S
     Ok(segment)
 }
 
-/// Has the process send these segments after a while.
+/// Makes the process send these segments after a while.
 pub fn inject_later(
     injector: &mut Actor,
     segments: Vec<Segment>,
-    after: std::time::Duration,
+    after: Duration,
 ) -> Result<(), StageError> {
-    let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+    let after = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
     injector
-        .ask(Command::InjectLater { segments, after_ms })
+        .ask(Command::InjectLater(segments, after))
         .map(drop)
 }

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use super::chain::TIMEOUT;
 use super::flock::{Flock, Flow, Look, inject_later};
-use super::{Armed, Family, Hop, Scenario, Staged, Suite, confirm, confirm_silence};
+use super::{Armed, Family, Hop, LONG, Scenario, Staged, confirm, confirm_silence};
 use crate::StageError;
 use crate::actor::Actor;
 use crate::actor::protocol::Command;
 use crate::lab::{IpVersion, Lab, Place};
-use crate::record::{Cause, Form, IdleMode, Origin, Role};
+use crate::record::{Cause, IdleMode, Origin, Role};
 use crate::truth::{Hidden, Truth};
 
 /// A box that resets both ends at its timeout, and that the configuration names.
@@ -19,40 +19,11 @@ pub const EXPIRED: Scenario = Scenario {
     title: "a device on the path resets both ends at its timeout",
     family: Family::Both,
     can_predate: true,
-    suite: Suite::Long,
     hops: &[
-        Hop {
-            name: "lab-box-30",
-            network: "192.0.2.30/32",
-            port: None,
-            timeout: TIMEOUT,
-            mode: IdleMode::RstAtExpiry,
-            transparent: true,
-        },
-        Hop {
-            name: "lab-box-30",
-            network: "203.0.113.30/32",
-            port: None,
-            timeout: TIMEOUT,
-            mode: IdleMode::RstAtExpiry,
-            transparent: true,
-        },
-        Hop {
-            name: "lab-box-30",
-            network: "fd01::1e/128",
-            port: None,
-            timeout: TIMEOUT,
-            mode: IdleMode::RstAtExpiry,
-            transparent: true,
-        },
-        Hop {
-            name: "lab-box-30",
-            network: "fd03::1e/128",
-            port: None,
-            timeout: TIMEOUT,
-            mode: IdleMode::RstAtExpiry,
-            transparent: true,
-        },
+        box_at("192.0.2.30/32"),
+        box_at("203.0.113.30/32"),
+        box_at("fd01::1e/128"),
+        box_at("fd03::1e/128"),
     ],
     twins: &["expired-looks-like-peer", "slow-application"],
     open: |lab, version| {
@@ -65,22 +36,32 @@ pub const EXPIRED: Scenario = Scenario {
             staged(truths, flock, device)
         })
     },
+    ..LONG
 };
+
+const fn box_at(network: &'static str) -> Hop {
+    Hop {
+        name: "lab-box-30",
+        network,
+        port: None,
+        timeout: TIMEOUT,
+        mode: IdleMode::RstAtExpiry,
+        transparent: true,
+    }
+}
 
 /// The same, where the timeout has to be learned.
 pub const LEARNED: Scenario = Scenario {
     name: "expired-learned",
     title: "a device on the path resets at its timeout, for the seventh and eighth time",
     family: Family::Both,
-    can_predate: false,
-    suite: Suite::Long,
-    hops: &[],
     twins: &["failover-burst", "periodic-writer"],
     open: |lab, version| {
         let flock = Flock::open(lab, 31, version)?;
         let device = lab.actor(Place::Router, "rt-box")?;
         open_two_more(flock, device, Instant::now())
     },
+    ..LONG
 };
 
 /// Two more connections expire at one instant; four such instants, more than a second apart.
@@ -107,14 +88,10 @@ fn open_two_more(mut flock: Flock, mut device: Actor, due: Instant) -> Result<Ar
     })
 }
 
-/// The same once, in a shape that tells the box from the peer by nothing.
+/// The same once, in a form that does not distinguish the box from the peer.
 pub const AMBIGUOUS: Scenario = Scenario {
     name: "expired-looks-like-peer",
     title: "a device on the path resets both ends at its timeout, imitating each peer",
-    family: Family::V4,
-    can_predate: false,
-    suite: Suite::Long,
-    hops: &[],
     twins: &["slow-application", "expired-resets-both"],
     open: |lab, version| {
         let mut flock = open_without_timestamps(lab, 32, version)?;
@@ -137,16 +114,13 @@ pub const AMBIGUOUS: Scenario = Scenario {
             staged(truths.into_iter().map(looks).collect(), flock, device)
         })
     },
+    ..LONG
 };
 
-/// The peer knows nothing of "its" reset and goes on talking: the proof that needs no TTL.
+/// The peer did not send "its" reset and keeps sending data: a proof that needs no TTL.
 pub const PEER_TALKS_ON: Scenario = Scenario {
     name: "injected-peer-talks-on",
     title: "RST that looks like the peer's, but the peer keeps sending",
-    family: Family::V4,
-    can_predate: false,
-    suite: Suite::Long,
-    hops: &[],
     twins: &["received", "expired-looks-like-peer"],
     open: |lab, version| {
         let mut flock = open_without_timestamps(lab, 33, version)?;
@@ -155,89 +129,82 @@ pub const PEER_TALKS_ON: Scenario = Scenario {
         lab.tidy()?;
         Armed::new(move |lab| {
             let [segment, _] = flock.forge(flow, FROM_PEER)?;
-            device.ask(Command::Inject { segment })?;
+            device.ask(Command::Inject(segment))?;
             let seen = flock.reset_to_client(flow)?;
             confirm("TTL of the RST", seen.ttl, FROM_PEER.ttl)?;
-            let error = flock.client.await_error(flow.at_client)?;
-            confirm("error at the client", error.as_str(), "ECONNRESET")?;
+            let error = flock.client.confirm_error(flow.at_client, "ECONNRESET")?;
             // Many round trips, so that it was not under way already.
             sleep(PEER_TALKS_AFTER);
             flock.server.send(flow.at_server, 50)?;
             let answer = flock.reset_to_server(flow)?;
             confirm("TTL of the answer", answer.ttl, 63)?;
             let error_there = flock.server.await_error(flow.at_server)?;
-            let truths = vec![
-                flock
-                    .client_lost(lab, seen, Origin::Middlebox, Cause::NotFromPeer)
-                    .because("the router wrote it; 20 ms later the peer sent data as if nothing had happened")
-                    .hidden(Hidden::RawSocket)
-                    .peer_saw(error),
-                Truth::sent(lab, Place::Client, answer.clone(), Origin::LocalKernel, Cause::HalfOpen)
-                    .because("the peer sent data on a connection that a forged RST had ended here")
-                    .names(&flock.client, &[Role::FormerOwner])
-                    .lost_connection()
-                    .peer_saw(error_there),
-                flock
-                    .server_lost(lab, answer, Origin::Peer, Cause::ResetByPeer)
-                    .because("the client's kernel, which had lost the connection to a forged RST, sent it"),
-            ];
+            let forged = flock
+                .client_lost(lab, &seen, Origin::Middlebox, Cause::NotFromPeer)
+                .because(
+                    "the router wrote it; 20 ms later the peer sent data as if nothing had happened",
+                )
+                .hidden(Hidden::RawSocket)
+                .peer_saw(error);
+            let (origin, cause) = (Origin::LocalKernel, Cause::HalfOpen);
+            let sent = Truth::sent(lab, Place::Client, &answer, origin, cause)
+                .because("the peer sent data on a connection that a forged RST had ended here")
+                .names(&flock.client, &[Role::FormerOwner])
+                .lost_connection()
+                .peer_saw(error_there);
+            let received = flock
+                .server_lost(lab, &answer, Origin::Peer, Cause::ResetByPeer)
+                .because(
+                    "the client's kernel, which had lost the connection to a forged RST, sent it",
+                );
+            let truths = vec![forged, sent, received];
             staged(truths, flock, device)
         })
     },
+    ..LONG
 };
 
-/// The balancer drops all its connections at once: they have nothing in common but the instant.
+/// The balancer drops all its connections at once: they only have the time in common.
 pub const FAILOVER: Scenario = Scenario {
     name: "failover-burst",
     title: "a device on the path resets 8 connections with different idle times at once",
-    family: Family::V4,
-    can_predate: false,
-    suite: Suite::Long,
-    hops: &[],
     twins: &["expired-learned", "deploy-restart"],
     open: |lab, version| {
         let flock = Flock::open(lab, 34, version)?;
         let device = lab.actor(Place::Router, "rt-box")?;
-        open_one_more(flock, device, Instant::now())
+        flock.grow_in_turn(0, |flock, due| reset_all(flock, device, due))
     },
+    ..LONG
 };
 
-fn open_one_more(mut flock: Flock, mut device: Actor, due: Instant) -> Result<Armed, StageError> {
-    Armed::step_due(due, move |_| {
-        flock.grow()?;
-        let next = Instant::now() + APART;
-        if flock.flows.len() < BURST {
-            return open_one_more(flock, device, next);
+fn reset_all(mut flock: Flock, mut device: Actor, due: Instant) -> Result<Armed, StageError> {
+    Armed::due(due, move |lab| {
+        let mut segments = Vec::new();
+        for flow in flock.flows.clone() {
+            let [to_client, _] = flock.forge(flow, FROM_ROUTER)?;
+            segments.push(to_client);
         }
-        Armed::due(next, move |lab| {
-            let mut segments = Vec::new();
-            for flow in flock.flows.clone() {
-                let [to_client, _] = flock.forge(flow, FROM_ROUTER)?;
-                segments.push(to_client);
-            }
-            inject_later(&mut device, segments, Duration::ZERO)?;
-            let mut truths = Vec::new();
-            for flow in flock.flows.clone() {
-                let seen = flock.reset_to_client(flow)?;
-                confirm("TTL of the RST", seen.ttl, FROM_ROUTER.ttl)?;
-                let error = flock.client.await_error(flow.at_client)?;
-                confirm("error at the client", error.as_str(), "ECONNRESET")?;
-                // Its process, which knows nothing of it, may end without another reset.
-                flock.server_vanishes(flow)?;
-                let truth = flock
-                    .client_lost(lab, seen, Origin::Middlebox, Cause::NotFromPeer)
-                    .because("the router reset 8 connections at once, silent for 0.4 s to 3.2 s; the server knows nothing of it");
-                truths.push(truth.hidden(Hidden::RawSocket).peer_saw(error));
-            }
-            staged(truths, flock, device)
-        })
+        inject_later(&mut device, segments, Duration::ZERO)?;
+        let mut truths = Vec::new();
+        for flow in flock.flows.clone() {
+            let seen = flock.reset_to_client(flow)?;
+            confirm("TTL of the RST", seen.ttl, FROM_ROUTER.ttl)?;
+            let error = flock.client.confirm_error(flow.at_client, "ECONNRESET")?;
+            // Otherwise the end of its process would cause another reset.
+            flock.server_vanishes(flow)?;
+            let truth = flock
+                .client_lost(lab, &seen, Origin::Middlebox, Cause::NotFromPeer)
+                .because("the router reset 8 connections at once, silent for 0.4 s to 3.2 s; the server knows nothing of it");
+            truths.push(truth.hidden(Hidden::RawSocket).peer_saw(error));
+        }
+        staged(truths, flock, device)
     })
 }
 
-/// Starts the box's timer for a connection: the box has a clock of its own.
+/// Starts the device's timer for a connection.
 fn expire(flock: &mut Flock, device: &mut Actor, flow: Flow, look: Look) -> Result<(), StageError> {
     let segments = flock.forge(flow, look)?;
-    // The timer has been running while these were made up, which takes a while on a slow machine.
+    // The timer was running while the segments were built, which takes a while on a slow machine.
     let left = TIMEOUT.saturating_sub(flow.silent_since.elapsed());
     inject_later(device, segments.into(), left)
 }
@@ -252,34 +219,24 @@ fn expired(lab: &Lab, flock: &mut Flock, flow: Flow, look: Look) -> Result<Vec<T
         confirm_silence(&last, seen, TIMEOUT)?;
     }
     let errors = [
-        flock.client.await_error(flow.at_client)?,
-        flock.server.await_error(flow.at_server)?,
+        flock.client.confirm_error(flow.at_client, "ECONNRESET")?,
+        flock.server.confirm_error(flow.at_server, "ECONNRESET")?,
     ];
-    for error in &errors {
-        confirm("error at the end", error.as_str(), "ECONNRESET")?;
-    }
     let (origin, cause) = (Origin::Middlebox, Cause::IdleTimeout);
-    let [at_client_error, at_server_error] = errors;
     let truths = [
-        (
-            flock.client_lost(lab, at_client, origin, cause),
-            at_client_error,
-        ),
-        (
-            flock.server_lost(lab, at_server, origin, cause),
-            at_server_error,
-        ),
+        flock.client_lost(lab, &at_client, origin, cause),
+        flock.server_lost(lab, &at_server, origin, cause),
     ];
-    Ok(truths
-        .into_iter()
-        .map(|(truth, error)| {
-            truth
-                .because("the router wrote a RST to both ends after 3 s of silence; neither end sent one")
-                .at_timeout(IdleMode::RstAtExpiry, Some(TIMEOUT))
-                .hidden(Hidden::RawSocket)
-                .peer_saw(error)
-        })
-        .collect())
+    let truths = truths.into_iter().zip(errors).map(|(truth, error)| {
+        truth
+            .because(
+                "the router wrote a RST to both ends after 3 s of silence; neither end sent one",
+            )
+            .at_timeout(IdleMode::RstAtExpiry, Some(TIMEOUT))
+            .hidden(Hidden::RawSocket)
+            .peer_saw(error)
+    });
+    Ok(truths.collect())
 }
 
 fn open_without_timestamps(
@@ -287,17 +244,14 @@ fn open_without_timestamps(
     site: u8,
     version: IpVersion,
 ) -> Result<Flock, StageError> {
-    // Else a RST without them would not look like the peer's. Until the next tidying.
+    // A RST without them would not look like the peer's. Until the lab is tidied.
     lab.sysctl(Place::Client, "ipv4/tcp_timestamps", "0")?;
     Flock::open(lab, site, version)
 }
 
-/// The form of a forged RST says nothing.
-fn staged(truths: Vec<Truth>, flock: Flock, device: Actor) -> Result<Staged, StageError> {
-    let mut actors = flock.into_actors();
-    actors.push(device);
-    let form: Option<Form> = None;
-    Staged::new(form, truths, actors)
+fn staged(truths: Vec<Truth>, mut flock: Flock, device: Actor) -> Result<Staged, StageError> {
+    flock.further.push(device);
+    Staged::crafted(truths, flock)
 }
 
 /// An appliance's usual TTL.
@@ -310,7 +264,7 @@ const FROM_ROUTER: Look = Look {
     ttl: 64,
     active: false,
 };
-/// What the peer's own would look like.
+/// As the peer's own RST.
 const FROM_PEER: Look = Look {
     ttl: 63,
     active: true,
@@ -319,9 +273,6 @@ const FROM_PEER: Look = Look {
 const LESSONS: usize = 6;
 /// Between the instants of these.
 const BETWEEN: Duration = Duration::from_millis(1200);
-const BURST: usize = 8;
-/// How much longer each connection of the burst has been silent than the next.
-const APART: Duration = Duration::from_millis(400);
 const PEER_TALKS_AFTER: Duration = Duration::from_millis(20);
 /// For timers that are a little late.
 const SLACK: Duration = Duration::from_millis(200);

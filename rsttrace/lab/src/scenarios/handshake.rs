@@ -2,30 +2,28 @@
 
 use std::net::SocketAddr;
 
-use super::{Armed, Family, Scenario, Staged, Suite, confirm};
+use super::{Armed, Family, SHORT, Scenario, Staged, confirm};
 use crate::StageError;
 use crate::actor::Actor;
-use crate::actor::protocol::{Command, Entry, TcpState};
+use crate::actor::protocol::{Command, TcpState};
 use crate::lab::{IpVersion, Lab, Place};
-use crate::net::nft::{FlagMatch, Hook, Port, Rule, Verdict};
-use crate::record::{Cause, Form, Origin, Role};
+use crate::net::nft::{Hook, Port, Rule, Verdict};
+use crate::record::{Cause, Origin, Role};
 use crate::segment::{Flags, Segment};
 use crate::truth::Truth;
 
-/// A connect to a port that nobody listens on.
 pub const PORT_CLOSED: Scenario = Scenario {
     name: "port-closed",
     title: "connect to a port without a listener",
     family: Family::Both,
     can_predate: false,
-    suite: Suite::Short,
-    hops: &[],
     twins: &["firewall-reject-syn", "half-open"],
     open: |lab, version| {
         let client = lab.actor(Place::Client, "rt-client")?;
         let service = lab.service(version);
         Armed::new(move |lab| connect_to_closed(lab, client, service))
     },
+    ..SHORT
 };
 
 /// The client connects to a port that nobody has ever listened on.
@@ -35,31 +33,38 @@ pub fn connect_to_closed(
     service: SocketAddr,
 ) -> Result<Staged, StageError> {
     lab.capture(Place::Server)?;
-    let socket = client.start_connect(None, service)?;
-    let error = client.await_error(socket)?;
-    confirm("error at the client", error.as_str(), "ECONNREFUSED")?;
-    let seen = lab.reset(Place::Server, service, socket.local)?;
-    let truth = Truth::sent(
+    let [sent, received] = be_refused(
         lab,
-        Place::Server,
-        seen.clone(),
-        Origin::LocalKernel,
-        Cause::PortClosed,
-    )
-    .because("nobody has ever listened on the port")
-    .peer_saw(error);
-    let refused = refused(lab, &client, seen);
-    Staged::new(Some(Form::Passive), vec![truth, refused], vec![client])
+        &mut client,
+        (service, Place::Server),
+        (Origin::LocalKernel, Cause::PortClosed),
+    )?;
+    let sent = sent.because("nobody has ever listened on the port");
+    Staged::passive([sent, received], [client])
+}
+
+/// Connects, and is refused: the truths at the place where the RST comes from, and at the client.
+pub fn be_refused(
+    lab: &mut Lab,
+    client: &mut Actor,
+    (service, place): (SocketAddr, Place),
+    (origin, cause): (Origin, Cause),
+) -> Result<[Truth; 2], StageError> {
+    let socket = client.start_connect(None, service)?;
+    let error = client.confirm_error(socket, "ECONNREFUSED")?;
+    let seen = lab.reset(place, service, socket.local)?;
+    let sent = Truth::sent(lab, place, &seen, origin, cause).peer_saw(error);
+    let refused = Cause::ConnectionRefused;
+    let received = Truth::received(lab, Place::Client, &seen, Origin::Peer, refused)
+        .because("the client's SYN was answered with a RST")
+        .names(&*client, &[Role::Owner]);
+    Ok([sent, received])
 }
 
 /// The same after a listener has gone: the port has a past.
 pub const PORT_CLOSED_LATELY: Scenario = Scenario {
     name: "port-closed-lately",
     title: "connect to a port whose listener was closed",
-    family: Family::V4,
-    can_predate: true,
-    suite: Suite::Short,
-    hops: &[],
     twins: &["port-closed", "listener-closed"],
     open: |lab, version| {
         let mut server = lab.actor(Place::Server, "rt-server")?;
@@ -68,49 +73,30 @@ pub const PORT_CLOSED_LATELY: Scenario = Scenario {
         Armed::new(move |lab| {
             server.close(listener)?;
             lab.capture(Place::Server)?;
-            let socket = client.start_connect(None, listener.local)?;
-            let error = client.await_error(socket)?;
-            confirm("error at the client", error.as_str(), "ECONNREFUSED")?;
-            let seen = lab.reset(Place::Server, listener.local, socket.local)?;
-            let cause = Cause::PortClosed;
-            let truth = Truth::sent(lab, Place::Server, seen.clone(), Origin::LocalKernel, cause)
+            let [sent, received] = be_refused(
+                lab,
+                &mut client,
+                (listener.local, Place::Server),
+                (Origin::LocalKernel, Cause::PortClosed),
+            )?;
+            let sent = sent
                 .because("the listener had been closed before, without connections")
                 .names(&server, &[Role::FormerOwner])
-                .or_names_nobody()
-                .peer_saw(error);
-            let refused = refused(lab, &client, seen);
-            Staged::new(
-                Some(Form::Passive),
-                vec![truth, refused],
-                vec![client, server],
-            )
+                .or_names_nobody();
+            Staged::passive([sent, received], [client, server])
         })
     },
+    ..SHORT
 };
 
-/// The truth at the client whose SYN was answered with a RST.
-pub fn refused(lab: &Lab, client: &Actor, seen: Segment) -> Truth {
-    Truth::received(
-        lab,
-        Place::Client,
-        seen,
-        Origin::Peer,
-        Cause::ConnectionRefused,
-    )
-    .because("the client's SYN was answered with a RST")
-    .names(client, &[Role::Owner])
-}
-
-/// The SYN-ACK comes when the connect has been given up.
 pub const LATE_SYNACK: Scenario = Scenario {
     name: "late-synack",
     title: "SYN-ACK for an abandoned connect",
     family: Family::Both,
     can_predate: false,
-    suite: Suite::Short,
-    hops: &[],
     twins: &["bad-ack-while-connecting", "half-open"],
     open: open_late_synack,
+    ..SHORT
 };
 
 fn open_late_synack(lab: &mut Lab, version: IpVersion) -> Result<Armed, StageError> {
@@ -118,13 +104,8 @@ fn open_late_synack(lab: &mut Lab, version: IpVersion) -> Result<Armed, StageErr
     let mut client = lab.actor(Place::Client, "rt-client")?;
     let listener = server.listen(lab.service(version), 8)?;
     Armed::new(move |lab| {
-        let hold = Rule {
-            hook: Hook::Output,
-            port: Port::Source(listener.local.port()),
-            flags: None,
-            only: None,
-            verdict: Verdict::Drop,
-        };
+        let port = Port::Source(listener.local.port());
+        let hold = Rule::new(Hook::Output, port, Verdict::Drop);
         lab.firewall(Place::Server, &[hold])?;
         let socket = client.start_connect(None, listener.local)?;
         await_server_entry(lab, listener.local, socket.local, TcpState::SynReceived)?;
@@ -133,29 +114,21 @@ fn open_late_synack(lab: &mut Lab, version: IpVersion) -> Result<Armed, StageErr
         // The server repeats its SYN-ACK after a second.
         lab.open_firewall(Place::Server)?;
         let seen = lab.reset(Place::Client, socket.local, listener.local)?;
-        let truth = Truth::sent(
-            lab,
-            Place::Client,
-            seen,
-            Origin::LocalKernel,
-            Cause::LateSynack,
-        )
-        .because("close() while connecting; the SYN-ACK came a second later")
-        .names(&client, &[Role::FormerOwner, Role::Closer]);
-        Staged::new(Some(Form::Passive), vec![truth], vec![client, server])
+        let cause = Cause::LateSynack;
+        let truth = Truth::sent(lab, Place::Client, &seen, Origin::LocalKernel, cause)
+            .because("close() while connecting; the SYN-ACK came a second later")
+            .names(&client, &[Role::FormerOwner, Role::Closer]);
+        Staged::passive([truth], [client, server])
     })
 }
 
-/// The accept queue is full and the host is told to say so.
 pub const ACCEPT_OVERFLOW: Scenario = Scenario {
     name: "accept-overflow",
     title: "accept queue overflow with tcp_abort_on_overflow",
     family: Family::Both,
-    can_predate: true,
-    suite: Suite::Short,
-    hops: &[],
     twins: &["listener-closed", "stray-ack"],
     open: open_accept_overflow,
+    ..SHORT
 };
 
 fn open_accept_overflow(lab: &mut Lab, version: IpVersion) -> Result<Armed, StageError> {
@@ -165,26 +138,18 @@ fn open_accept_overflow(lab: &mut Lab, version: IpVersion) -> Result<Armed, Stag
     let listener = server.listen(lab.service(version), 2)?;
     let mut queued = Vec::new();
     for _ in 0..2 {
-        let socket = client.connect(listener.local)?;
+        let socket = client.connect(None, listener.local)?;
         await_server_entry(lab, listener.local, socket.local, TcpState::Established)?;
         queued.push(socket);
     }
     Armed::new(move |lab| {
         lab.sysctl(Place::Server, "ipv4/tcp_abort_on_overflow", "1")?;
         // Two more pass the SYN while there is still room; their last ACKs are held back.
-        let hold = Rule {
-            hook: Hook::Output,
-            port: Port::Destination(listener.local.port()),
-            flags: Some(FlagMatch {
-                mask: Flags::SYN_ACK,
-                value: Flags::ACK,
-            }),
-            only: None,
-            verdict: Verdict::Drop,
-        };
+        let port = Port::Destination(listener.local.port());
+        let hold = Rule::new(Hook::Output, port, Verdict::Drop).flags(Flags::SYN_ACK, Flags::ACK);
         lab.firewall(Place::Client, &[hold])?;
-        let third = client.connect(listener.local)?;
-        let fourth = client.connect(listener.local)?;
+        let third = client.connect(None, listener.local)?;
+        let fourth = client.connect(None, listener.local)?;
         for socket in [third, fourth] {
             await_server_entry(lab, listener.local, socket.local, TcpState::SynReceived)?;
         }
@@ -192,12 +157,11 @@ fn open_accept_overflow(lab: &mut Lab, version: IpVersion) -> Result<Armed, Stag
         lab.capture(Place::Server)?;
         client.send(third, 10)?;
         await_server_entry(lab, listener.local, third.local, TcpState::Established)?;
-        let overflows = lab.node(Place::Server).counter("ListenOverflows")?;
-        client.send(fourth, 10)?;
-        let error = client.await_error(fourth)?;
-        confirm("error at the client", error.as_str(), "ECONNRESET")?;
-        let after = lab.node(Place::Server).counter("ListenOverflows")?;
-        confirm("ListenOverflows", after - overflows, 1)?;
+        let overflow = (Place::Server, "ListenOverflows", 1);
+        let error = lab.counted(overflow, |_| {
+            client.send(fourth, 10)?;
+            client.confirm_error(fourth, "ECONNRESET")
+        })?;
         let seen = lab.reset(Place::Server, listener.local, fourth.local)?;
         // The three that wait would be reset one day; that is another scenario.
         queued.push(third);
@@ -207,30 +171,22 @@ fn open_accept_overflow(lab: &mut Lab, version: IpVersion) -> Result<Armed, Stag
             client.vanish(socket)?;
         }
         let cause = Cause::AcceptQueueOverflow;
-        let truth = Truth::sent(lab, Place::Server, seen.clone(), Origin::LocalKernel, cause)
+        let truth = Truth::sent(lab, Place::Server, &seen, Origin::LocalKernel, cause)
             .because("three connections waited in a queue of backlog 2")
             .names(&server, &[Role::Listener])
             .peer_saw(error);
-        let received = Truth::received(lab, Place::Client, seen, Origin::Peer, Cause::ResetByPeer)
+        let received = Truth::received(lab, Place::Client, &seen, Origin::Peer, Cause::ResetByPeer)
             .because("the server's end sent it")
             .names(&client, &[Role::Owner])
             .lost_connection();
-        Staged::new(
-            Some(Form::Passive),
-            vec![truth, received],
-            vec![client, server],
-        )
+        Staged::passive([truth, received], [client, server])
     })
 }
 
-/// A segment that belongs to no connection there ever was, to a listening port.
 pub const STRAY_ACK: Scenario = Scenario {
     name: "stray-ack",
     title: "ACK to a listener that never knew the connection",
     family: Family::Both,
-    can_predate: true,
-    suite: Suite::Short,
-    hops: &[],
     twins: &["half-open-listener-back", "accept-overflow"],
     open: |lab, version| {
         let mut server = lab.actor(Place::Server, "rt-server")?;
@@ -242,38 +198,24 @@ pub const STRAY_ACK: Scenario = Scenario {
             lab.capture(Place::Server)?;
             let mut segment = Segment::new(from, listener.local, Flags::ACK).numbered(77, 99);
             segment.window = 512;
-            injector.ask(Command::Inject { segment })?;
+            injector.ask(Command::Inject(segment))?;
             let seen = lab.reset(Place::Server, listener.local, from)?;
             confirm("sequence number of the RST", seen.seq, 99)?;
-            let truth = Truth::sent(
-                lab,
-                Place::Server,
-                seen,
-                Origin::LocalKernel,
-                Cause::StrayAck,
-            )
-            .because("a lone ACK to a listening port, from a port never used")
-            .names(&server, &[Role::Listener]);
-            Staged::new(Some(Form::Passive), vec![truth], vec![injector, server])
+            let cause = Cause::StrayAck;
+            let truth = Truth::sent(lab, Place::Server, &seen, Origin::LocalKernel, cause)
+                .because("a lone ACK to a listening port, from a port never used")
+                .names(&server, &[Role::Listener]);
+            Staged::passive([truth], [injector, server])
         })
     },
+    ..SHORT
 };
 
 fn await_server_entry(
-    lab: &mut Lab,
+    lab: &Lab,
     local: SocketAddr,
     remote: SocketAddr,
     state: TcpState,
 ) -> Result<(), StageError> {
-    let entry = Some(Entry {
-        state,
-        minisock: false,
-    });
-    let command = Command::AwaitEntry {
-        local,
-        remote,
-        entry,
-        timeout_ms: 3000,
-    };
-    lab.node(Place::Server).ask(command).map(drop)
+    lab.await_entry(Place::Server, (local, remote), state, false)
 }

@@ -1,36 +1,29 @@
 //! Resets that answer data after the application has closed.
 
-use super::pair::Pair;
-use super::{Armed, Family, Scenario, Staged, Suite, confirm};
+use super::pair::{Pair, on_pair};
+use super::{Armed, Family, SHORT, Scenario, Staged};
 use crate::StageError;
-use crate::actor::protocol::{SocketOption, TcpState};
+use crate::actor::protocol::{Command, SocketOption, TcpState};
 use crate::lab::{IpVersion, Lab, Place};
-use crate::record::{Cause, Form, Origin, Role};
-use crate::truth::Truth;
+use crate::record::{Cause, Origin, Role};
 
-/// The closed socket is a full orphan in FIN_WAIT2.
 pub const FIN_WAIT2: Scenario = Scenario {
     name: "data-after-close-fin-wait2",
     title: "data after close(): the orphan is in FIN_WAIT2",
     family: Family::Both,
-    can_predate: true,
-    suite: Suite::Short,
-    hops: &[],
     twins: &["close-unread", "half-open"],
     // An orphan that may wait longer than 60 s keeps its socket, else it becomes a minisock.
     open: |lab, version| open(lab, version, Some(90)),
+    ..SHORT
 };
 
-/// The closed socket is a TIME_WAIT minisock.
 pub const TIME_WAIT: Scenario = Scenario {
     name: "data-after-close-time-wait",
     title: "data after close(): only a TIME_WAIT minisock is left",
     family: Family::Both,
-    can_predate: true,
-    suite: Suite::Short,
-    hops: &[],
     twins: &["half-open"],
     open: |lab, version| open(lab, version, None),
+    ..SHORT
 };
 
 fn open(lab: &mut Lab, version: IpVersion, linger2: Option<i32>) -> Result<Armed, StageError> {
@@ -50,8 +43,6 @@ pub fn write_to_closed(
 ) -> Result<Staged, StageError> {
     pair.server.close(pair.at_server)?;
     pair.await_server_end(lab, TcpState::FinWait2, minisock)?;
-    lab.capture(Place::Server)?;
-    pair.client.send(pair.at_client, 50)?;
     let condition = "the server had closed with all read; the client wrote 50 bytes";
     answered(lab, pair, condition, &[Role::Closer, Role::FormerOwner])
 }
@@ -60,45 +51,33 @@ pub fn write_to_closed(
 pub const KILLED: Scenario = Scenario {
     name: "data-after-kill",
     title: "data after the process was killed without unread data",
-    family: Family::V4,
-    can_predate: true,
-    suite: Suite::Short,
-    hops: &[],
     twins: &["killed-unread", "data-after-close-time-wait"],
     open: |lab, version| {
-        let mut pair = Pair::open(lab, version)?;
-        Armed::new(move |lab| {
+        on_pair(lab, version, |lab, mut pair| {
             pair.server.kill()?;
             pair.await_server_end(lab, TcpState::FinWait2, true)?;
-            lab.capture(Place::Server)?;
-            pair.client.send(pair.at_client, 50)?;
             let condition = "the server was killed with all read; the client wrote 50 bytes";
             answered(lab, pair, condition, &[Role::Closer, Role::FormerOwner])
         })
     },
+    ..SHORT
 };
 
-/// shutdown(SHUT_RDWR), descriptor still open.
 pub const SHUTDOWN_BOTH: Scenario = Scenario {
     name: "data-after-shutdown",
     title: "data after shutdown(SHUT_RDWR), socket still open",
     family: Family::Both,
-    can_predate: true,
-    suite: Suite::Short,
-    hops: &[],
     twins: &["close-unread", "received"],
     open: |lab, version| {
-        let mut pair = Pair::open(lab, version)?;
-        Armed::new(move |lab| {
-            pair.server.shutdown(pair.at_server, true)?;
+        on_pair(lab, version, |lab, mut pair| {
+            pair.server.ask(Command::ShutdownBoth(pair.at_server.id))?;
             pair.server
                 .await_state(pair.at_server, TcpState::FinWait2)?;
-            lab.capture(Place::Server)?;
-            pair.client.send(pair.at_client, 50)?;
             let condition = "the server had shut both directions down; the client wrote 50 bytes";
             answered(lab, pair, condition, &[Role::Closer, Role::Owner])
         })
     },
+    ..SHORT
 };
 
 fn answered(
@@ -107,26 +86,11 @@ fn answered(
     condition: &'static str,
     roles: &[Role],
 ) -> Result<Staged, StageError> {
-    let seen = pair.reset_by_server(lab, Place::Server)?;
-    // The client had got the FIN: a reset is a broken pipe then.
-    let error = pair.client.await_error(pair.at_client)?;
-    confirm("error at the client", error.as_str(), "EPIPE")?;
-    let truth = Truth::sent(
-        lab,
-        Place::Server,
-        seen.clone(),
-        Origin::LocalKernel,
-        Cause::DataAfterClose,
-    )
-    .because(condition)
-    .names(&pair.server, roles)
-    // The 50 bytes.
-    .lost_connection()
-    .peer_saw(error);
-    let received = pair.client_truth(lab, &seen);
-    Staged::new(
-        Some(Form::Passive),
-        vec![truth, received],
-        pair.into_actors(),
-    )
+    lab.capture(Place::Server)?;
+    pair.client.send(pair.at_client, 50)?;
+    // The client had received the FIN: a reset is a broken pipe then. The 50 bytes are lost.
+    let who = (Origin::LocalKernel, Cause::DataAfterClose);
+    let [sent, received] = pair.ended_by_server(lab, who, "EPIPE")?;
+    let sent = sent.because(condition).names(&pair.server, roles);
+    Staged::passive([sent, received], pair)
 }

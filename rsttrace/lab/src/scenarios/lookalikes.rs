@@ -4,44 +4,38 @@ use std::time::{Duration, Instant};
 
 use super::chain::TIMEOUT;
 use super::flock::{Flock, Flow};
-use super::{Armed, Family, Hop, Scenario, Staged, Suite, confirm};
+use super::translated::hop;
+use super::{Armed, Family, LONG, Scenario, Staged, confirm};
 use crate::StageError;
 use crate::actor::protocol::SocketOption;
 use crate::lab::{IpVersion, Lab, Place};
 use crate::net::nft::{Hook, Only, Port, Rule, Verdict};
-use crate::record::{Cause, Form, IdleMode, Origin, Role};
-use crate::segment::{Flags, Pattern, Segment};
+use crate::record::{Cause, Origin, Role};
+use crate::segment::{Flags, Pattern};
 use crate::truth::Truth;
 
-/// The client waits for an answer, and the application gives up instead.
 pub const SLOW_APPLICATION: Scenario = Scenario {
     name: "slow-application",
     title: "the client waits 2 s for an answer; the server closes with SO_LINGER 0",
     family: Family::Both,
     can_predate: true,
-    suite: Suite::Long,
-    hops: &[],
     twins: &["expired-looks-like-peer", "linger-zero"],
     open: |lab, version| {
         let (mut flock, flow) = one(lab, 40, version)?;
         flock.client.send(flow.at_client, 120)?;
-        confirm("request", flock.server.receive(flow.at_server, 120)?, 120)?;
+        flock.server.receive(flow.at_server, 120)?;
         Armed::due(Instant::now() + Duration::from_secs(2), move |lab| {
-            close_with_linger_zero(&mut flock, flow)?;
-            let told = "two seconds after a request the server closed with SO_LINGER 0";
-            closed(lab, flock, flow, Cause::LingerZero, told)
+            flock.server.close_with_linger_zero(flow.at_server)?;
+            let condition = "two seconds after a request the server closed with SO_LINGER 0";
+            closed(lab, flock, flow, Cause::LingerZero, condition)
         })
     },
+    ..LONG
 };
 
-/// The same with the request still unread.
 pub const SLOW_APPLICATION_UNREAD: Scenario = Scenario {
     name: "slow-application-unread",
     title: "the client waits 2 s for an answer; the server closes without having read the request",
-    family: Family::V4,
-    can_predate: false,
-    suite: Suite::Long,
-    hops: &[],
     twins: &["slow-application", "close-unread"],
     open: |lab, version| {
         let (mut flock, flow) = one(lab, 41, version)?;
@@ -49,10 +43,11 @@ pub const SLOW_APPLICATION_UNREAD: Scenario = Scenario {
         flock.server.await_unread(flow.at_server, 120)?;
         Armed::due(Instant::now() + Duration::from_secs(2), move |lab| {
             flock.server.close(flow.at_server)?;
-            let told = "two seconds after a request the server closed, the request unread";
-            closed(lab, flock, flow, Cause::CloseWithUnreadData, told)
+            let condition = "two seconds after a request the server closed, the request unread";
+            closed(lab, flock, flow, Cause::CloseWithUnreadData, condition)
         })
     },
+    ..LONG
 };
 
 /// The peer is gone; its kernel answers what comes after the silence.
@@ -61,8 +56,6 @@ pub const PEER_CRASHED: Scenario = Scenario {
     title: "the peer loses the idle connection and answers the next packet with a reset",
     family: Family::Both,
     can_predate: true,
-    suite: Suite::Long,
-    hops: &[],
     twins: &["expired-nat-unconfigured", "expired-nat-peer-answers"],
     open: |lab, version| {
         let (mut flock, flow) = one(lab, 42, version)?;
@@ -78,27 +71,18 @@ pub const PEER_CRASHED: Scenario = Scenario {
                     flow,
                     "the server lost the connection without a packet; the client wrote 2.5 s later",
                 )?;
-                Staged::new(Some(Form::Passive), truths, flock.into_actors())
+                Staged::passive(truths, flock)
             })
         })
     },
+    ..LONG
 };
 
 /// The same on the path of a hop that is known to forget connections, but not so soon.
 pub const HOP_NOT_EXPIRED: Scenario = Scenario {
     name: "hop-not-expired",
     title: "the peer crashed; the idle time was shorter than the timeout of the hop on the path",
-    family: Family::V4,
-    can_predate: false,
-    suite: Suite::Long,
-    hops: &[Hop {
-        name: "lab-nat-48",
-        network: "203.0.113.48/32",
-        port: None,
-        timeout: TIMEOUT,
-        mode: IdleMode::LateRst,
-        transparent: true,
-    }],
+    hops: &[hop("lab-nat-48", "203.0.113.48/32")],
     twins: &["expired-nat-answers-client", "peer-crashed-in-silence"],
     open: |lab, version| {
         let (mut flock, flow) = one(lab, 48, version)?;
@@ -107,8 +91,8 @@ pub const HOP_NOT_EXPIRED: Scenario = Scenario {
         Armed::due(Instant::now() + Duration::from_secs(2), move |lab| {
             let request = flock.request(flow)?;
             flock.client.send(flow.at_client, 50)?;
-            let told = "the server lost the connection without a packet; the client wrote after 2 s, and the hop forgets after 3 s";
-            let truths = answered_by_peer(lab, &mut flock, flow, told)?;
+            let condition = "the server lost the connection without a packet; the client wrote after 2 s, and the hop forgets after 3 s";
+            let truths = answered_by_peer(lab, &mut flock, flow, condition)?;
             let silence = truths.first().and_then(|truth| truth.seen.captured);
             let silence = silence
                 .zip(request.captured)
@@ -119,9 +103,10 @@ pub const HOP_NOT_EXPIRED: Scenario = Scenario {
                 silence < Some(TIMEOUT - MARGIN),
                 true,
             )?;
-            Staged::new(Some(Form::Passive), truths, flock.into_actors())
+            Staged::passive(truths, flock)
         })
     },
+    ..LONG
 };
 
 /// A job that writes every two seconds meets peers that are gone: two seconds are the job's rhythm, no timeout.
@@ -129,13 +114,11 @@ pub const PERIODIC_WRITER: Scenario = Scenario {
     name: "periodic-writer",
     title: "a job writes every 2 s to 8 connections whose peer no longer exists",
     family: Family::Both,
-    can_predate: false,
-    suite: Suite::Long,
-    hops: &[],
     twins: &["expired-learned", "peer-crashed-in-silence"],
     open: |lab, version| {
         write_every_two_seconds(Flock::open(lab, 43, version)?, Instant::now(), Vec::new())
     },
+    ..LONG
 };
 
 /// Two more connections begin, lose their peer, and are written to after two seconds; and so on.
@@ -153,14 +136,14 @@ fn write_every_two_seconds(
         Armed::step_due(two_seconds_later, move |lab| {
             for flow in flows {
                 flock.client.send(flow.at_client, 50)?;
-                let told =
+                let condition =
                     "the client wrote 2 s after its last write; the server had lost the connection";
-                truths.extend(answered_by_peer(lab, &mut flock, flow, told)?);
+                truths.extend(answered_by_peer(lab, &mut flock, flow, condition)?);
             }
             if flock.flows.len() < ROUNDS * 2 {
                 return write_every_two_seconds(flock, Instant::now(), truths);
             }
-            Armed::new(move |_| Staged::new(Some(Form::Passive), truths, flock.into_actors()))
+            Armed::new(move |_| Staged::passive(truths, flock))
         })
     })
 }
@@ -169,24 +152,17 @@ fn write_every_two_seconds(
 pub const REROUTED_LONGER: Scenario = Scenario {
     name: "rerouted-longer",
     title: "the peer resets after 2.5 s idle with a TTL one lower than before",
-    family: Family::V4,
-    can_predate: false,
-    suite: Suite::Long,
-    hops: &[],
     twins: &["rerouted-shorter", "injected-exact"],
     open: |lab, version| rerouted(lab, version, 44, 64, 63),
+    ..LONG
 };
 
-/// One hop fewer.
 pub const REROUTED_SHORTER: Scenario = Scenario {
     name: "rerouted-shorter",
     title: "the peer resets after 2.5 s idle with a TTL one higher than before",
-    family: Family::V4,
-    can_predate: false,
-    suite: Suite::Long,
-    hops: &[],
     twins: &["rerouted-longer", "injected-exact"],
     open: |lab, version| rerouted(lab, version, 45, 63, 64),
+    ..LONG
 };
 
 fn rerouted(
@@ -199,18 +175,15 @@ fn rerouted(
     let mut flock = Flock::open_with(lab, site, version, &[SocketOption::Ttl(before)])?;
     let flow = flock.grow()?;
     Armed::due(Instant::now() + Duration::from_millis(2500), move |lab| {
-        let (source, destination) = (flow.at_server.local, Some(flow.at_client.local));
-        let handshake = flock.client.segment(Pattern {
-            source,
-            destination,
-            with: Flags::SYN_ACK,
-            without: Flags::RST,
-        })?;
+        let (server, client) = (flow.at_server.local, flow.at_client.local);
+        let handshake = Pattern::with(Flags::SYN_ACK, server, client);
+        let handshake = flock.client.segment(handshake)?;
         confirm("TTL of the SYN-ACK", u32::from(handshake.ttl), before - 1)?;
         flock.server.set(flow.at_server, SocketOption::Ttl(after))?;
-        close_with_linger_zero(&mut flock, flow)?;
-        let told = "the server closed with SO_LINGER 0; its packets took another way than at first";
-        let staged = closed(lab, flock, flow, Cause::LingerZero, told)?;
+        flock.server.close_with_linger_zero(flow.at_server)?;
+        let condition =
+            "the server closed with SO_LINGER 0; its packets took another way than at first";
+        let staged = closed(lab, flock, flow, Cause::LingerZero, condition)?;
         let ttl = staged.truths.first().map(|truth| u32::from(truth.seen.ttl));
         confirm("TTL of the RST", ttl, Some(after - 1))?;
         Ok(staged)
@@ -222,36 +195,26 @@ fn rerouted(
 pub const REORDERED: Scenario = Scenario {
     name: "reordered-before-reset",
     title: "a segment is missing before the peer's genuine RST",
-    family: Family::V4,
-    can_predate: false,
-    suite: Suite::Long,
-    hops: &[],
     twins: &["received", "injected-in-window"],
     open: open_reordered,
+    ..LONG
 };
 
 fn open_reordered(lab: &mut Lab, version: IpVersion) -> Result<Armed, StageError> {
     // Without it the second piece would wait for the first one's acknowledgement.
     let mut flock = Flock::open_with(lab, 46, version, &[SocketOption::NoDelay])?;
     let flow = flock.grow()?;
-    lab.firewall_to_stay(
-        Place::Router,
-        &[Rule {
-            hook: Hook::Forward,
-            port: Port::Source(flow.at_server.local.port()),
-            flags: None,
-            only: Some(Only::Length(HEADERS + LOST)),
-            verdict: Verdict::Drop,
-        }],
-    )?;
+    let port = Port::Source(flow.at_server.local.port());
+    let lose = Rule::new(Hook::Forward, port, Verdict::Drop).only(Only::Length(HEADERS + LOST));
+    lab.firewall_to_stay(Place::Router, &[lose])?;
     Armed::new(move |lab| {
         let expected = flock.client.sequence(flow.at_client)?.receive;
         flock.server.send(flow.at_server, usize::from(LOST))?;
         flock.server.send(flow.at_server, 200)?;
-        close_with_linger_zero(&mut flock, flow)?;
-        let told =
+        flock.server.close_with_linger_zero(flow.at_server)?;
+        let condition =
             "the server closed with SO_LINGER 0; of what it sent before, 100 bytes never came";
-        let staged = closed(lab, flock, flow, Cause::LingerZero, told)?;
+        let staged = closed(lab, flock, flow, Cause::LingerZero, condition)?;
         let number = staged.truths.first().map(|truth| truth.seen.seq);
         let last = expected.wrapping_add(u32::from(LOST) + 200);
         confirm("number of the RST", number, Some(last))?;
@@ -263,10 +226,7 @@ fn open_reordered(lab: &mut Lab, version: IpVersion) -> Result<Armed, StageError
 pub const KEEPALIVE: Scenario = Scenario {
     name: "keepalive-in-silence",
     title: "the peer resets after 3 s without data but with keepalive every second",
-    family: Family::V4,
     can_predate: true,
-    suite: Suite::Long,
-    hops: &[],
     twins: &["slow-application", "expired-looks-like-peer"],
     open: |lab, version| {
         let (mut flock, flow) = one(lab, 47, version)?;
@@ -281,12 +241,13 @@ pub const KEEPALIVE: Scenario = Scenario {
             for _ in 0..3 {
                 flock.server.segment(keepalive_probe(flow))?;
             }
-            close_with_linger_zero(&mut flock, flow)?;
-            let told =
+            flock.server.close_with_linger_zero(flow.at_server)?;
+            let condition =
                 "the server closed with SO_LINGER 0; keepalive had been answered every second";
-            closed(lab, flock, flow, Cause::LingerZero, told)
+            closed(lab, flock, flow, Cause::LingerZero, condition)
         })
     },
+    ..LONG
 };
 
 fn one(lab: &mut Lab, site: u8, version: IpVersion) -> Result<(Flock, Flow), StageError> {
@@ -295,33 +256,21 @@ fn one(lab: &mut Lab, site: u8, version: IpVersion) -> Result<(Flock, Flow), Sta
     Ok((flock, flow))
 }
 
-fn close_with_linger_zero(flock: &mut Flock, flow: Flow) -> Result<(), StageError> {
-    flock.server.set(flow.at_server, SocketOption::Linger(0))?;
-    flock.server.close(flow.at_server)
-}
-
 /// The truths at client and server of a RST that the server's process has caused.
 fn closed(
     lab: &Lab,
     mut flock: Flock,
     flow: Flow,
     cause: Cause,
-    told: &'static str,
+    condition: &'static str,
 ) -> Result<Staged, StageError> {
-    let seen = flock.reset_to_client(flow)?;
-    let error = flock.client.await_error(flow.at_client)?;
-    confirm("error at the client", error.as_str(), "ECONNRESET")?;
-    let received = by_peer(lab, &flock, &seen, told).peer_saw(error);
-    let sent = Truth::sent(lab, Place::Server, seen, Origin::LocalProcess, cause)
-        .because(told)
+    let who = (Origin::LocalProcess, cause);
+    let [received, sent] = flock.ended_by_server(lab, flow, who, "ECONNRESET")?;
+    let sent = sent
+        .because(condition)
         .done_by(&flock.server, "close()")
-        .names(&flock.server, &[Role::Closer])
-        .lost_connection();
-    Staged::new(
-        Some(Form::Active),
-        vec![received, sent],
-        flock.into_actors(),
-    )
+        .names(&flock.server, &[Role::Closer]);
+    Staged::active([received.because(condition), sent], flock)
 }
 
 /// The truths at client and server of a RST that the server's kernel has answered the client with.
@@ -329,25 +278,15 @@ fn answered_by_peer(
     lab: &Lab,
     flock: &mut Flock,
     flow: Flow,
-    told: &'static str,
-) -> Result<Vec<Truth>, StageError> {
-    let seen = flock.reset_to_client(flow)?;
-    confirm("TTL of the RST", seen.ttl, 63)?;
-    let error = flock.client.await_error(flow.at_client)?;
-    confirm("error at the client", error.as_str(), "ECONNRESET")?;
-    let received = by_peer(lab, flock, &seen, told).peer_saw(error);
-    let (origin, cause) = (Origin::LocalKernel, Cause::HalfOpen);
-    let sent = Truth::sent(lab, Place::Server, seen, origin, cause)
-        .because(told)
-        .names(&flock.server, &[Role::FormerOwner, Role::Listener])
-        .lost_connection();
-    Ok(vec![received, sent])
-}
-
-fn by_peer(lab: &Lab, flock: &Flock, seen: &Segment, told: &'static str) -> Truth {
-    flock
-        .client_lost(lab, seen.clone(), Origin::Peer, Cause::ResetByPeer)
-        .because(told)
+    condition: &'static str,
+) -> Result<[Truth; 2], StageError> {
+    let who = (Origin::LocalKernel, Cause::HalfOpen);
+    let [received, sent] = flock.ended_by_server(lab, flow, who, "ECONNRESET")?;
+    confirm("TTL of the RST", received.seen.ttl, 63)?;
+    let sent = sent
+        .because(condition)
+        .names(&flock.server, &[Role::FormerOwner, Role::Listener]);
+    Ok([received.because(condition), sent])
 }
 
 fn keepalive_probe(flow: Flow) -> Pattern {

@@ -21,6 +21,7 @@ mod rough;
 mod seen_elsewhere;
 mod site;
 mod timeouts;
+mod translated;
 mod transparent;
 mod vanished;
 
@@ -35,9 +36,7 @@ pub use armed::{Armed, Progress, Staged, stage_together};
 /// For which IP versions a scenario is staged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
-    /// IPv4 only.
     V4,
-    /// IPv6 only.
     V6,
     /// Each in turn.
     Both,
@@ -61,7 +60,7 @@ pub enum Suite {
     Short,
     /// It waits out a timeout of seconds; together with others of its kind, see [`stage_together`].
     Long,
-    /// It changes the path that all share, or may not wait longer than it says; one by one, after the others.
+    /// It changes the path that all share, or its timing allows no other scenario beside it; one by one, after the others.
     Alone,
 }
 
@@ -73,7 +72,6 @@ pub struct Hop {
     pub network: &'static str,
     /// Only connections to this port.
     pub port: Option<u16>,
-    /// Its idle timeout.
     pub timeout: Duration,
     /// What it does then.
     pub mode: IdleMode,
@@ -84,18 +82,14 @@ pub struct Hop {
 /// One kind of reset and how it is staged.
 #[derive(Debug)]
 pub struct Scenario {
-    /// Its name, for choosing it.
     pub name: &'static str,
-    /// What happens, for people.
     pub title: &'static str,
-    /// For which IP versions.
     pub family: Family,
     /// Whether a socket exists before the provocation: then it can be older than the tracer. For a long one also:
     /// whether the truth can be known of such a socket, where the tracer is up before the timeout ends.
     pub can_predate: bool,
-    /// In which suite it is.
     pub suite: Suite,
-    /// What the judging host's configuration says of hops on the path.
+    /// Hops on the path in the configuration of the judging host.
     pub hops: &'static [Hop],
     /// Names of scenarios that look alike and have another truth.
     pub twins: &'static [&'static str],
@@ -110,8 +104,31 @@ impl Scenario {
     }
 }
 
+/// The defaults of a scenario.
+const SHORT: Scenario = Scenario {
+    name: "",
+    title: "",
+    family: Family::V4,
+    can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
+    twins: &[],
+    open: |_, _| Err(StageError::Failed("nothing to stage".to_owned())),
+};
+/// The defaults of one that waits for a timeout.
+const LONG: Scenario = Scenario {
+    can_predate: false,
+    suite: Suite::Long,
+    ..SHORT
+};
+/// The defaults of one that has the lab to itself.
+const ALONE: Scenario = Scenario {
+    suite: Suite::Alone,
+    ..LONG
+};
+
 /// Fails the staging unless what was found is what was meant.
-fn confirm<T: PartialEq + std::fmt::Debug>(
+pub(crate) fn confirm<T: PartialEq + std::fmt::Debug>(
     what: &str,
     found: T,
     meant: T,

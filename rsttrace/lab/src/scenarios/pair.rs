@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use super::confirm;
+use super::{Armed, Staged, confirm};
 use crate::StageError;
-use crate::actor::protocol::{Answer, Command, Entry, TcpState};
+use crate::actor::protocol::TcpState;
 use crate::actor::{Actor, Socket};
 use crate::lab::{IpVersion, Lab, Place};
 use crate::record::{Cause, Origin, Role};
@@ -23,19 +23,47 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Connects, and has both ends say something.
+    /// Connects, and exchanges data.
     pub fn open(lab: &mut Lab, version: IpVersion) -> Result<Self, StageError> {
-        let service = lab.service(version);
-        Self::open_at(lab, service, service)
+        Self::connecting(lab, version)?.talking()
     }
 
-    /// Connects, to a server that has not accepted yet: its end is still the listener.
+    /// Connects to a server that has not accepted yet: its end is still the listener.
     pub fn connecting(lab: &mut Lab, version: IpVersion) -> Result<Self, StageError> {
         let service = lab.service(version);
+        Self::connect(lab, service, None, service)
+    }
+
+    /// Like [`Self::open`] over IPv4, with a server that listens on [::].
+    pub fn open_dual_stack(lab: &mut Lab) -> Result<Self, StageError> {
+        let service = lab.service(IpVersion::V4);
+        let everywhere = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), service.port());
+        let mut pair = Self::connect(lab, everywhere, None, service)?.talking()?;
+        pair.listener.local = service;
+        Ok(pair)
+    }
+
+    /// Like [`Self::open`] from a given address, through a balancer.
+    pub fn open_through(
+        lab: &mut Lab,
+        from: IpAddr,
+        front: SocketAddr,
+        service: SocketAddr,
+    ) -> Result<Self, StageError> {
+        let from = SocketAddr::new(from, 0);
+        Self::connect(lab, service, Some(from), front)?.talking()
+    }
+
+    fn connect(
+        lab: &mut Lab,
+        service: SocketAddr,
+        from: Option<SocketAddr>,
+        to: SocketAddr,
+    ) -> Result<Self, StageError> {
         let mut server = lab.actor(Place::Server, "rt-server")?;
         let mut client = lab.actor(Place::Client, "rt-client")?;
         let listener = server.listen(service, 8)?;
-        let at_client = client.connect(service)?;
+        let at_client = client.connect(from, to)?;
         Ok(Self {
             client,
             server,
@@ -46,77 +74,30 @@ impl Pair {
         })
     }
 
-    /// Has the server itself accept.
+    fn talking(mut self) -> Result<Self, StageError> {
+        self.accept()?;
+        self.talk()?;
+        Ok(self)
+    }
+
+    /// The server itself accepts.
     pub fn accept(&mut self) -> Result<(), StageError> {
         self.at_server = self.server.accept(self.listener)?;
         Ok(())
     }
 
-    /// The same over IPv4 with a server that listens on [::].
-    pub fn open_dual_stack(lab: &mut Lab) -> Result<Self, StageError> {
-        let service = lab.service(IpVersion::V4);
-        let everywhere = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), service.port());
-        let mut pair = Self::open_at(lab, everywhere, service)?;
-        pair.listener.local = service;
-        Ok(pair)
-    }
-
-    fn open_at(lab: &mut Lab, listen: SocketAddr, connect: SocketAddr) -> Result<Self, StageError> {
-        let mut server = lab.actor(Place::Server, "rt-server")?;
-        let client = lab.actor(Place::Client, "rt-client")?;
-        let listener = server.listen(listen, 8)?;
-        Self::connect(client, server, listener, None, connect)
-    }
-
-    /// The same from a given address, to where the server listens or to a balancer that leads there.
-    pub fn open_through(
-        lab: &mut Lab,
-        from: IpAddr,
-        front: SocketAddr,
-        service: SocketAddr,
-    ) -> Result<Self, StageError> {
-        let mut server = lab.actor(Place::Server, "rt-server")?;
-        let client = lab.actor(Place::Client, "rt-client")?;
-        let listener = server.listen(service, 8)?;
-        Self::connect(client, server, listener, Some(from), front)
-    }
-
-    fn connect(
-        mut client: Actor,
-        mut server: Actor,
-        listener: Socket,
-        from: Option<IpAddr>,
-        to: SocketAddr,
-    ) -> Result<Self, StageError> {
-        let at_client = match from {
-            Some(from) => client.connect_from(from, to)?,
-            None => client.connect(to)?,
-        };
-        let at_server = server.accept(listener)?;
-        let mut pair = Self {
-            client,
-            server,
-            listener,
-            at_client,
-            at_server,
-            further: Vec::new(),
-        };
-        pair.talk()?;
-        Ok(pair)
-    }
-
     /// A request and an answer, all read and acknowledged.
     pub fn talk(&mut self) -> Result<(), StageError> {
-        self.client.send(self.at_client, 120)?;
-        confirm("request", self.server.receive(self.at_server, 120)?, 120)?;
-        self.server.send(self.at_server, 300)?;
-        confirm("answer", self.client.receive(self.at_client, 300)?, 300)
+        talk(
+            (&mut self.client, self.at_client),
+            (&mut self.server, self.at_server),
+        )
     }
 
-    /// Has bytes lie unread in the server's socket.
+    /// Leaves bytes unread in the server's socket.
     pub fn leave_unread(&mut self, bytes: usize) -> Result<(), StageError> {
         self.client.send(self.at_client, bytes)?;
-        self.server.await_unread(self.at_server, bytes).map(drop)
+        self.server.await_unread(self.at_server, bytes)
     }
 
     /// The RST from the server to the client, as captured at a place.
@@ -129,62 +110,74 @@ impl Pair {
         lab.reset(place, self.at_client.local, self.listener.local)
     }
 
+    /// The truths at the server and at the client about a RST from the server that ended the connection, as captured at the
+    /// server. `error` is what the client sees of it.
+    pub fn ended_by_server(
+        &mut self,
+        lab: &mut Lab,
+        (origin, cause): (Origin, Cause),
+        error: &str,
+    ) -> Result<[Truth; 2], StageError> {
+        let seen = self.reset_by_server(lab, Place::Server)?;
+        let error = self.client.confirm_error(self.at_client, error)?;
+        let received = self.client_truth(lab, &seen);
+        let sent = Truth::sent(lab, Place::Server, &seen, origin, cause)
+            .lost_connection()
+            .peer_saw(error);
+        Ok([sent, received])
+    }
+
+    /// The same where the server's process ended it by itself.
+    pub fn closed_by_server(
+        &mut self,
+        lab: &mut Lab,
+        cause: Cause,
+        condition: &'static str,
+        did: &'static str,
+    ) -> Result<[Truth; 2], StageError> {
+        let [sent, received] =
+            self.ended_by_server(lab, (Origin::LocalProcess, cause), "ECONNRESET")?;
+        let sent = sent
+            .because(condition)
+            .done_by(&self.server, did)
+            .names(&self.server, &[Role::Closer]);
+        Ok([sent, received])
+    }
+
     /// The truth at the client about a RST that its peer, the server, has sent it.
     pub fn client_truth(&self, lab: &Lab, seen: &Segment) -> Truth {
-        Truth::received(
-            lab,
-            Place::Client,
-            seen.clone(),
-            Origin::Peer,
-            Cause::ResetByPeer,
-        )
-        .because("the server's end sent it")
-        .names(&self.client, &[Role::Owner])
-        .lost_connection()
+        Truth::received(lab, Place::Client, seen, Origin::Peer, Cause::ResetByPeer)
+            .because("the server's end sent it")
+            .names(&self.client, &[Role::Owner])
+            .lost_connection()
     }
 
     /// The truth at the server about a RST that its peer, the client, has sent it.
     pub fn server_truth(&self, lab: &Lab, seen: &Segment) -> Truth {
-        Truth::received(
-            lab,
-            Place::Server,
-            seen.clone(),
-            Origin::Peer,
-            Cause::ResetByPeer,
-        )
-        .because("the client's end sent it")
-        .names(&self.server, &[Role::Owner])
-        .lost_connection()
+        Truth::received(lab, Place::Server, seen, Origin::Peer, Cause::ResetByPeer)
+            .because("the client's end sent it")
+            .names(&self.server, &[Role::Owner])
+            .lost_connection()
     }
 
     /// Waits until the server's end is in this state, also without a descriptor.
     pub fn await_server_end(
         &self,
-        lab: &mut Lab,
+        lab: &Lab,
         state: TcpState,
         minisock: bool,
     ) -> Result<(), StageError> {
-        let (local, remote) = (self.listener.local, self.at_client.local);
-        let entry = Some(Entry { state, minisock });
-        let command = Command::AwaitEntry {
-            local,
-            remote,
-            entry,
-            timeout_ms: 3000,
-        };
-        lab.node(Place::Server).ask(command).map(drop)
+        let ends = (self.listener.local, self.at_client.local);
+        lab.await_entry(Place::Server, ends, state, minisock)
     }
 
     /// Confirms that the server's kernel has no socket for the connection.
-    pub fn confirm_server_end_gone(&self, lab: &mut Lab) -> Result<(), StageError> {
-        let (local, remote) = (self.listener.local, self.at_client.local);
-        let answer = lab
-            .node(Place::Server)
-            .ask(Command::Entry { local, remote })?;
-        confirm("the server's end", answer, Answer::Entry { entry: None })
+    pub fn confirm_server_end_gone(&self, lab: &Lab) -> Result<(), StageError> {
+        let entry = lab.entry(Place::Server, self.listener.local, self.at_client.local)?;
+        confirm("the server's end", entry, None)
     }
 
-    /// Confirms that the server knows nothing of the reset, then has its end vanish: left open, it would provoke
+    /// Confirms that the server knows nothing of the reset, then makes its end vanish: left open, it would provoke
     /// a second reset of the same flow when its process ends.
     pub fn confirm_server_end_lives(&mut self) -> Result<(), StageError> {
         self.server
@@ -192,22 +185,44 @@ impl Pair {
         self.server.vanish(self.at_server)
     }
 
-    /// Confirms that the connection still works.
-    pub fn confirm_alive(&mut self) -> Result<(), StageError> {
-        self.talk()
+    /// The same of the client.
+    pub fn confirm_client_end_lives(&mut self) -> Result<(), StageError> {
+        self.client
+            .await_state(self.at_client, TcpState::Established)?;
+        self.client.vanish(self.at_client)
     }
 
     /// Confirms the error at the client, and returns its name.
     pub fn client_error(&mut self, meant: &str) -> Result<String, StageError> {
-        let error = self.client.await_error(self.at_client)?;
-        confirm("error at the client", error.as_str(), meant)?;
-        Ok(error)
+        self.client.confirm_error(self.at_client, meant)
     }
+}
 
-    /// The processes, to be kept alive.
-    pub fn into_actors(self) -> Vec<Actor> {
-        let mut actors = vec![self.client, self.server];
-        actors.extend(self.further);
+impl From<Pair> for Vec<Actor> {
+    fn from(pair: Pair) -> Self {
+        let mut actors = pair.further;
+        actors.extend([pair.client, pair.server]);
         actors
     }
+}
+
+/// Provokes a reset of a connection that is opened beforehand.
+pub fn on_pair(
+    lab: &mut Lab,
+    version: IpVersion,
+    provoke: impl FnOnce(&mut Lab, Pair) -> Result<Staged, StageError> + Send + 'static,
+) -> Result<Armed, StageError> {
+    let pair = Pair::open(lab, version)?;
+    Armed::new(move |lab| provoke(lab, pair))
+}
+
+/// A request and an answer, all read and acknowledged.
+pub fn talk(
+    (client, at_client): (&mut Actor, Socket),
+    (server, at_server): (&mut Actor, Socket),
+) -> Result<(), StageError> {
+    client.send(at_client, 120)?;
+    server.receive(at_server, 120)?;
+    server.send(at_server, 300)?;
+    client.receive(at_client, 300)
 }

@@ -1,13 +1,15 @@
 //! Scenarios in which listening, accepting and serving are different processes.
 
+use std::time::Duration;
+
 use super::pair::Pair;
-use super::timeouts::black_hole;
-use super::{Armed, Family, Scenario, Staged, Suite, confirm};
+use super::timeouts::{PROBE_SOON, black_hole};
+use super::{Armed, SHORT, Scenario, Staged, confirm};
 use crate::StageError;
 use crate::actor::protocol::{Answer, Command, SocketId, SocketOption, TcpState};
-use crate::actor::{Actor, Forked, Socket};
+use crate::actor::{Actor, Process, Socket};
 use crate::lab::{IpVersion, Lab, Place};
-use crate::record::{Cause, Form, Origin, Role};
+use crate::record::{Cause, Origin, Role};
 use crate::truth::Truth;
 
 /// A forking server: the child has the connection, its parent has accepted it.
@@ -18,7 +20,6 @@ pub const FORKED: Scenario = scenario(
     |lab, version| reset_by_client(forked(lab, version)?),
 );
 
-/// The same, but the child is quick to close what was reset.
 pub const FORKED_GONE: Scenario = scenario(
     "forked-worker-gone",
     "the same, and the child closes its socket at once",
@@ -26,7 +27,7 @@ pub const FORKED_GONE: Scenario = scenario(
     |lab, version| reset_by_client_and_closed(forked(lab, version)?),
 );
 
-/// What runs in the child's context is certain.
+/// The closer is certain: it runs in the child's context.
 pub const FORKED_LINGER_ZERO: Scenario = scenario(
     "forked-worker-linger-zero",
     "close() with SO_LINGER of 0 seconds by a forked child",
@@ -34,7 +35,6 @@ pub const FORKED_LINGER_ZERO: Scenario = scenario(
     |lab, version| linger_zero(forked(lab, version)?),
 );
 
-/// Several children accept from one listener.
 pub const WORKER: Scenario = scenario(
     "prefork-worker",
     "reset on a connection of one of three workers with a common listener",
@@ -42,7 +42,6 @@ pub const WORKER: Scenario = scenario(
     |lab, version| reset_by_client(worker(lab, version)?),
 );
 
-/// The same, but the worker is quick to close what was reset.
 pub const WORKER_GONE: Scenario = scenario(
     "prefork-worker-gone",
     "the same, and the worker closes its socket at once",
@@ -50,7 +49,6 @@ pub const WORKER_GONE: Scenario = scenario(
     |lab, version| reset_by_client_and_closed(worker(lab, version)?),
 );
 
-/// A timer ends the connection of a worker.
 pub const WORKER_KEEPALIVE: Scenario = scenario(
     "prefork-worker-keepalive",
     "keepalive probes of a worker without an answer",
@@ -79,7 +77,6 @@ pub const MASTER: Scenario = scenario(
     },
 );
 
-/// Parent and child have it at once.
 pub const SHARED: Scenario = scenario(
     "shared-with-child",
     "reset on a connection that a parent and its child both have",
@@ -92,7 +89,6 @@ pub const SHARED: Scenario = scenario(
     },
 );
 
-/// Over a Unix socket to a process that is no child.
 pub const HANDED_ON: Scenario = scenario(
     "handed-on",
     "reset on a connection handed over to another process (SCM_RIGHTS)",
@@ -100,7 +96,6 @@ pub const HANDED_ON: Scenario = scenario(
     |lab, version| reset_by_client(handed_on(lab, version)?),
 );
 
-/// The same; the receiver shuts it down and gets data.
 pub const HANDED_ON_SHUTDOWN: Scenario = scenario(
     "handed-on-shutdown",
     "data after shutdown(SHUT_RDWR) by the process it was handed to",
@@ -116,7 +111,7 @@ pub const REUSEPORT: Scenario = scenario(
     |lab, version| reset_by_client(reuseport(lab, version)?),
 );
 
-/// The same, but the socket is closed at once: only the listener that it came from can tell.
+/// The same, but the socket is closed at once: only its listener shows where it belonged.
 pub const REUSEPORT_GONE: Scenario = scenario(
     "reuseport-gone",
     "the same, and the process closes its socket at once",
@@ -133,16 +128,13 @@ const fn scenario(
     Scenario {
         name,
         title,
-        family: Family::V4,
-        can_predate: true,
-        suite: Suite::Short,
-        hops: &[],
         twins,
         open,
+        ..SHORT
     }
 }
 
-/// A connection to the server of a pair and whoever has the server's end.
+/// A connection to the server of a pair, and the process that has the server's end.
 struct Held {
     pair: Pair,
     hands: Hands,
@@ -153,9 +145,9 @@ enum Hands {
     /// The process that listens.
     Server,
     /// A child of it.
-    Child(Forked),
+    Child(Process),
     /// It and a child of it.
-    Both(Forked),
+    Both(Process),
     /// Another process, under this number. The first has accepted the connection, and has it no more.
     Other(Actor, Socket),
 }
@@ -170,48 +162,41 @@ impl Held {
         }
     }
 
-    /// A request and an answer, by whoever has the connection.
+    /// A request and an answer, by the process that has the connection.
     fn talking(mut self) -> Result<Self, StageError> {
         self.pair.client.send(self.pair.at_client, 120)?;
-        let read = self.ask(|socket| Command::Receive {
-            socket,
-            bytes: 120,
-            timeout_ms: LIMIT_MS,
-        })?;
-        confirm("request", read, Answer::Number { value: 120 })?;
-        self.ask(|socket| Command::Send { socket, bytes: 300 })?;
-        let read = self.pair.client.receive(self.pair.at_client, 300)?;
-        confirm("answer", read, 300)?;
+        let read = self.ask(|socket| Command::Receive(socket, 120))?;
+        confirm("request", read, Answer::Number(120))?;
+        self.ask(|socket| Command::Send(socket, "x".repeat(300)))?;
+        self.pair.client.receive(self.pair.at_client, 300)?;
         Ok(self)
     }
 
     fn confirm_error(&mut self, meant: &str) -> Result<(), StageError> {
-        let timeout_ms = LIMIT_MS;
-        let error = self.ask(|socket| Command::AwaitError { socket, timeout_ms })?;
-        let text = meant.to_owned();
-        confirm("error at the server", error, Answer::Text { text })
+        let error = self.ask(Command::AwaitError)?;
+        confirm("error at the server", error, Answer::Text(meant.to_owned()))
     }
 
-    /// Names whoever has the connection.
     fn named(&self, truth: Truth, roles: &[Role]) -> Truth {
         match &self.hands {
             Hands::Server => truth.names(&self.pair.server, roles),
-            Hands::Child(child) => truth.names_child(child.pid, &child.name, roles),
+            Hands::Child(child) => truth.names(child, roles),
             // The parent has accepted it; which of them would have used it is not known.
             Hands::Both(child) => truth
                 .names(&self.pair.server, roles)
-                .names_child(child.pid, &child.name, roles)
+                .names(child, roles)
                 .only_as_guess(),
             Hands::Other(actor, _) => truth.names(actor, roles),
         }
     }
+}
 
-    fn into_actors(self) -> Vec<Actor> {
-        let mut actors = self.pair.into_actors();
-        if let Hands::Other(actor, _) = self.hands {
-            actors.push(actor);
+impl From<Held> for Vec<Actor> {
+    fn from(mut held: Held) -> Self {
+        if let Hands::Other(actor, _) = held.hands {
+            held.pair.further.push(actor);
         }
-        actors
+        held.pair.into()
     }
 }
 
@@ -220,8 +205,7 @@ fn forked(lab: &mut Lab, version: IpVersion) -> Result<Held, StageError> {
     let mut pair = Pair::open(lab, version)?;
     let child = pair.server.fork(WORKER_NAME)?;
     pair.server.close(pair.at_server)?;
-    let listener = pair.listener.id;
-    let close = Command::Close { socket: listener };
+    let close = Command::Close(pair.listener.id);
     pair.server.ask_worker(&child, close)?;
     let hands = Hands::Child(child);
     Held { pair, hands }.talking()
@@ -240,15 +224,7 @@ fn prefork(lab: &mut Lab, version: IpVersion) -> Result<Held, StageError> {
 fn worker(lab: &mut Lab, version: IpVersion) -> Result<Held, StageError> {
     let Held { mut pair, hands } = prefork(lab, version)?;
     if let Hands::Child(child) = &hands {
-        let accept = Command::Accept {
-            socket: pair.listener.id,
-            timeout_ms: LIMIT_MS,
-        };
-        let accepted = pair.server.ask_worker(child, accept)?;
-        let Answer::Socket { id, local, remote } = accepted else {
-            return Err(StageError::Failed(format!("accepted {accepted:?}")));
-        };
-        pair.at_server = Socket { id, local, remote };
+        pair.at_server = pair.server.accept_in_worker(child, pair.listener)?;
     }
     Held { pair, hands }.talking()
 }
@@ -270,26 +246,21 @@ fn reuseport(lab: &mut Lab, version: IpVersion) -> Result<Held, StageError> {
     first.listen_shared(service)?;
     let listener = second.listen_shared(service)?;
     for _ in 0..ATTEMPTS {
-        let at_client = client.connect(service)?;
-        let accept = Command::Accept {
-            socket: listener.id,
-            timeout_ms: 50,
-        };
-        match second.ask(accept) {
-            Ok(Answer::Socket { id, local, remote }) => {
+        let at_client = client.connect(None, service)?;
+        match second.accept_within(listener, PATIENCE) {
+            Ok(at_server) => {
                 let pair = Pair {
                     client,
-                    // Of another name, since the right pid alone would tell little.
+                    // With another name, since the right pid alone would prove little.
                     server: second,
                     listener,
                     at_client,
-                    at_server: Socket { id, local, remote },
+                    at_server,
                     further: vec![first],
                 };
                 let hands = Hands::Server;
                 return Held { pair, hands }.talking();
             }
-            Ok(other) => return Err(StageError::Failed(format!("accepted {other:?}"))),
             // It waits at the first one, and never ends.
             Err(_) => client.vanish(at_client)?,
         }
@@ -311,38 +282,34 @@ fn reset_by_client(mut held: Held) -> Result<Armed, StageError> {
 fn reset_by_client_and_closed(mut held: Held) -> Result<Armed, StageError> {
     Armed::new(move |lab| {
         let pair = &mut held.pair;
-        let close = Command::CloseAtError {
-            socket: pair.at_server.id,
-            timeout_ms: LIMIT_MS,
-        };
+        let close = Command::CloseAtError(pair.at_server.id);
         let error = if let Hands::Child(child) = &held.hands {
-            pair.server.tell_worker(child, close)?;
+            pair.server.begin_in_worker(child, close)?;
             abort(lab, pair)?;
-            pair.server.hear_worker(child)?
+            pair.server.answer_of_worker(child)?
         } else {
             pair.server.begin(&close)?;
             abort(lab, pair)?;
             pair.server.finish(&close)?
         };
-        let text = "ECONNRESET".to_owned();
-        confirm("error at the server", error, Answer::Text { text })?;
+        let meant = Answer::Text("ECONNRESET".to_owned());
+        confirm("error at the server", error, meant)?;
         staged_reset(lab, held, true)
     })
 }
 
 fn abort(lab: &mut Lab, pair: &mut Pair) -> Result<(), StageError> {
     lab.capture(Place::Server)?;
-    // A request that stays without an answer: else nobody would have lost anything.
+    // Without an unanswered request nobody would lose anything.
     pair.client.send(pair.at_client, 50)?;
-    pair.client.set(pair.at_client, SocketOption::Linger(0))?;
-    pair.client.close(pair.at_client)
+    pair.client.close_with_linger_zero(pair.at_client)
 }
 
 /// The truth at the server first, then that at the client. If the socket is gone, its listener may stand for its workers.
 fn staged_reset(lab: &mut Lab, held: Held, gone: bool) -> Result<Staged, StageError> {
     let seen = held.pair.reset_by_client(lab, Place::Server)?;
     let peer = Origin::Peer;
-    let received = Truth::received(lab, Place::Server, seen.clone(), peer, Cause::ResetByPeer)
+    let received = Truth::received(lab, Place::Server, &seen, peer, Cause::ResetByPeer)
         .because("the client sent a request and closed with SO_LINGER 0")
         .lost_connection();
     let mut received = held.named(received, &[Role::Owner]);
@@ -352,34 +319,24 @@ fn staged_reset(lab: &mut Lab, held: Held, gone: bool) -> Result<Staged, StageEr
             .only_as_guess();
     }
     let own = Origin::LocalProcess;
-    let sent = Truth::sent(lab, Place::Client, seen, own, Cause::LingerZero)
+    let sent = Truth::sent(lab, Place::Client, &seen, own, Cause::LingerZero)
         .because("SO_LINGER 0, then close()")
         .done_by(&held.pair.client, "close()")
         .names(&held.pair.client, &[Role::Closer])
         .lost_connection();
-    let truths = vec![received, sent];
-    Staged::new(Some(Form::Active), truths, held.into_actors())
+    Staged::active([received, sent], held)
 }
 
 /// Whoever has the connection closes it with SO_LINGER 0.
 fn linger_zero(mut held: Held) -> Result<Armed, StageError> {
     Armed::new(move |lab| {
         lab.capture(Place::Server)?;
-        held.ask(|socket| Command::Set {
-            socket,
-            option: SocketOption::Linger(0),
-        })?;
-        held.ask(|socket| Command::Close { socket })?;
-        let seen = held.pair.reset_by_server(lab, Place::Server)?;
-        let error = held.pair.client_error("ECONNRESET")?;
-        let own = Origin::LocalProcess;
-        let truth = Truth::sent(lab, Place::Server, seen.clone(), own, Cause::LingerZero)
-            .because("SO_LINGER 0, then close() by the child that had the connection")
-            .lost_connection()
-            .peer_saw(error);
-        let truth = held.named(truth, &[Role::Closer]);
-        let truths = vec![truth, held.pair.client_truth(lab, &seen)];
-        Staged::new(Some(Form::Active), truths, held.into_actors())
+        held.ask(|socket| Command::Set(socket, SocketOption::Linger(0)))?;
+        held.ask(Command::Close)?;
+        let who = (Origin::LocalProcess, Cause::LingerZero);
+        let [sent, received] = held.pair.ended_by_server(lab, who, "ECONNRESET")?;
+        let sent = sent.because("SO_LINGER 0, then close() by the child that had the connection");
+        Staged::active([held.named(sent, &[Role::Closer]), received], held)
     })
 }
 
@@ -387,30 +344,23 @@ fn keepalive(mut held: Held) -> Result<Armed, StageError> {
     Armed::new(move |lab| {
         lab.firewall(Place::Client, &black_hole(&held.pair))?;
         lab.capture(Place::Server)?;
-        held.ask(|socket| Command::Set {
-            socket,
-            option: SocketOption::KeepAlive {
-                idle: 1,
-                interval: 1,
-                probes: 1,
-            },
-        })?;
+        held.ask(|socket| Command::Set(socket, PROBE_SOON))?;
         held.confirm_error("ETIMEDOUT")?;
         let seen = held.pair.reset_by_server(lab, Place::Server)?;
-        // Else its end, still open, would provoke a second reset of the same flow at its own end.
+        // If it stayed open, it would provoke a second reset of the same flow when its process ends.
         held.pair.client.vanish(held.pair.at_client)?;
         let own = Origin::LocalKernel;
-        let truth = Truth::sent(lab, Place::Server, seen, own, Cause::KeepaliveTimeout)
+        let truth = Truth::sent(lab, Place::Server, &seen, own, Cause::KeepaliveTimeout)
             .because("the client was cut off; the worker's probe found no answer")
             .lost_connection();
         let truth = held.named(truth, &[Role::Owner]);
-        Staged::new(Some(Form::Active), vec![truth], held.into_actors())
+        Staged::active([truth], held)
     })
 }
 
 fn data_after_close(mut held: Held) -> Result<Armed, StageError> {
     Armed::new(move |lab| {
-        held.ask(|socket| Command::Close { socket })?;
+        held.ask(Command::Close)?;
         held.pair.await_server_end(lab, TcpState::FinWait2, true)?;
         let roles = [Role::Closer, Role::FormerOwner];
         let condition = "the worker had closed with all read; the client wrote 50 bytes";
@@ -420,12 +370,8 @@ fn data_after_close(mut held: Held) -> Result<Armed, StageError> {
 
 fn data_after_shutdown(mut held: Held) -> Result<Armed, StageError> {
     Armed::new(move |lab| {
-        held.ask(|socket| Command::Shutdown { socket, both: true })?;
-        held.ask(|socket| Command::AwaitState {
-            socket,
-            state: TcpState::FinWait2,
-            timeout_ms: LIMIT_MS,
-        })?;
+        held.ask(Command::ShutdownBoth)?;
+        held.ask(|socket| Command::AwaitState(socket, TcpState::FinWait2))?;
         let roles = [Role::Closer, Role::Owner];
         let condition = "the receiver had shut both directions down; the client wrote 50 bytes";
         answered(lab, held, condition, &roles)
@@ -440,21 +386,15 @@ fn answered(
 ) -> Result<Staged, StageError> {
     lab.capture(Place::Server)?;
     held.pair.client.send(held.pair.at_client, 50)?;
-    let seen = held.pair.reset_by_server(lab, Place::Server)?;
-    let error = held.pair.client_error("EPIPE")?;
-    let own = Origin::LocalKernel;
-    let truth = Truth::sent(lab, Place::Server, seen.clone(), own, Cause::DataAfterClose)
-        .because(condition)
-        // The 50 bytes.
-        .lost_connection()
-        .peer_saw(error);
-    let truth = held.named(truth, roles);
-    let truths = vec![truth, held.pair.client_truth(lab, &seen)];
-    Staged::new(Some(Form::Passive), truths, held.into_actors())
+    // The 50 bytes are lost.
+    let who = (Origin::LocalKernel, Cause::DataAfterClose);
+    let [sent, received] = held.pair.ended_by_server(lab, who, "EPIPE")?;
+    let sent = held.named(sent.because(condition), roles);
+    Staged::passive([sent, received], held)
 }
 
 const WORKER_NAME: &str = "rt-worker";
 /// Each connection comes to the second listener with a chance of one half.
 const ATTEMPTS: usize = 20;
-/// Far longer than anything takes; only a failed staging waits so long.
-const LIMIT_MS: u64 = 3000;
+/// How long a connection may take to get into a queue.
+const PATIENCE: Duration = Duration::from_millis(50);

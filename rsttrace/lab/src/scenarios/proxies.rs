@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 use super::chain::{Chain, TIMEOUT, haproxy, impatient, nginx_http, nginx_stream};
 use super::flock::Flock;
 use super::site::Site;
-use super::{Armed, Family, Hop, Scenario, Staged, Suite, confirm, confirm_silence};
+use super::{Armed, Hop, LONG, Scenario, Staged, confirm_silence};
 use crate::StageError;
 use crate::actor::protocol::TcpState;
 use crate::lab::{IpVersion, Lab, Place};
-use crate::record::{Cause, Form, IdleMode, Origin, Role};
-use crate::segment::{Flags, Pattern};
+use crate::record::{Cause, IdleMode, Origin, Role};
+use crate::segment::Pattern;
 use crate::truth::{Hidden, Truth};
 
-/// What an operator would write into the configuration: nothing else tells a balancer's 3 s from an application's.
+/// As an operator would configure it: without that, a balancer's 3 s cannot be distinguished from an application's.
 const fn hop(name: &'static str, network: &'static str, mode: IdleMode) -> Hop {
     Hop {
         name,
@@ -30,9 +30,7 @@ const fn hop(name: &'static str, network: &'static str, mode: IdleMode) -> Hop {
 pub const HAPROXY_SERVER: Scenario = Scenario {
     name: "haproxy-timeout-server",
     title: "HAProxy's timeout as seen by the server",
-    family: Family::V4,
     can_predate: true,
-    suite: Suite::Long,
     hops: &[hop("haproxy-11", "203.0.113.111/32", IdleMode::FinAtExpiry)],
     twins: &["haproxy-timeout-client", "slow-application"],
     open: |lab, _| {
@@ -47,22 +45,17 @@ pub const HAPROXY_SERVER: Scenario = Scenario {
                 .balancer_sent(lab, &seen, Origin::LocalProcess, Cause::LingerZero, mode)
                 .because("HAProxy's timeout: shutdown(), then close() with SO_LINGER 0")
                 .done_by(&chain.balancer, "close()");
-            Staged::new(
-                Some(Form::Active),
-                vec![received, sent],
-                chain.into_actors(),
-            )
+            Staged::active([received, sent], chain)
         })
     },
+    ..LONG
 };
 
 /// What HAProxy does to the client: a FIN, and a RST when the client writes later.
 pub const HAPROXY_CLIENT: Scenario = Scenario {
     name: "haproxy-timeout-client",
     title: "HAProxy's timeout: the client writes after the FIN",
-    family: Family::V4,
     can_predate: true,
-    suite: Suite::Long,
     hops: &[hop("haproxy-12", "198.51.100.12/32", IdleMode::FinAtExpiry)],
     twins: &["haproxy-timeout-server", "data-after-close-time-wait"],
     open: |lab, _| {
@@ -72,8 +65,7 @@ pub const HAPROXY_CLIENT: Scenario = Scenario {
             chain.confirm_half_closed()?;
             chain.client.send(chain.at_client, 50)?;
             let seen = chain.reset_to_client()?;
-            let error = chain.client.await_error(chain.at_client)?;
-            confirm("error at the client", error.as_str(), "EPIPE")?;
+            let error = chain.client.confirm_error(chain.at_client, "EPIPE")?;
             let mode = IdleMode::FinAtExpiry;
             let received = chain.client_lost(lab, &seen, mode).peer_saw(error);
             let sent = chain
@@ -81,22 +73,15 @@ pub const HAPROXY_CLIENT: Scenario = Scenario {
                 .because(
                     "HAProxy's timeout closed the connection; the client wrote a second later",
                 );
-            Staged::new(
-                Some(Form::Passive),
-                vec![received, sent],
-                chain.into_actors(),
-            )
+            Staged::passive([received, sent], chain)
         })
     },
+    ..LONG
 };
 
-/// Without lingering, HAProxy resets both ends.
 pub const HAPROXY_NOLINGER: Scenario = Scenario {
     name: "haproxy-timeout-nolinger",
     title: "HAProxy's timeout with option nolinger",
-    family: Family::V4,
-    can_predate: false,
-    suite: Suite::Long,
     hops: &[
         hop(
             "haproxy-13 to servers",
@@ -117,8 +102,7 @@ pub const HAPROXY_NOLINGER: Scenario = Scenario {
             // 30 microseconds before the RST, and only on this leg.
             chain.fin_to_client()?;
             let at_client = chain.reset_to_client()?;
-            let error = chain.server.await_error(chain.at_server)?;
-            confirm("error at the server", error.as_str(), "ECONNRESET")?;
+            let error = chain.server.confirm_error(chain.at_server, "ECONNRESET")?;
             let (origin, cause) = (Origin::LocalProcess, Cause::LingerZero);
             let sent = |seen, mode| {
                 chain
@@ -133,18 +117,16 @@ pub const HAPROXY_NOLINGER: Scenario = Scenario {
                 chain.client_lost(lab, &at_client, after_fin),
                 sent(&at_client, after_fin),
             ];
-            Staged::new(Some(Form::Active), truths, chain.into_actors())
+            Staged::active(truths, chain)
         })
     },
+    ..LONG
 };
 
-/// nginx closes both ends politely; the server writes later.
 pub const NGINX_STREAM: Scenario = Scenario {
     name: "nginx-stream-timeout",
     title: "nginx's proxy_timeout: the server writes after the FIN",
-    family: Family::V4,
     can_predate: true,
-    suite: Suite::Long,
     hops: &[hop("nginx-14", "203.0.113.114/32", IdleMode::FinAtExpiry)],
     twins: &["haproxy-timeout-client", "data-after-close-fin-wait2"],
     open: |lab, _| {
@@ -154,32 +136,26 @@ pub const NGINX_STREAM: Scenario = Scenario {
             chain.confirm_half_closed()?;
             chain.server.send(chain.at_server, 50)?;
             let seen = chain.reset_to_server()?;
-            let error = chain.server.await_error(chain.at_server)?;
-            confirm("error at the server", error.as_str(), "EPIPE")?;
+            let error = chain.server.confirm_error(chain.at_server, "EPIPE")?;
             let mode = IdleMode::FinAtExpiry;
             let received = chain.server_lost(lab, &seen, mode).peer_saw(error);
             let sent = chain
                 .balancer_sent(lab, &seen, Origin::LocalKernel, Cause::DataAfterClose, mode)
                 .because("nginx's proxy_timeout closed both ends; the server wrote a second later");
-            Staged::new(
-                Some(Form::Passive),
-                vec![received, sent],
-                chain.into_actors(),
-            )
+            Staged::passive([received, sent], chain)
         })
     },
+    ..LONG
 };
 
 /// nginx resets a client whose request does not come.
 pub const NGINX_RESET: Scenario = Scenario {
     name: "nginx-reset-timedout",
     title: "nginx's reset_timedout_connection: the rest of a request never comes",
-    family: Family::V4,
-    can_predate: false,
-    suite: Suite::Long,
     hops: &[hop("nginx-15", "198.51.100.15/32", IdleMode::RstAtExpiry)],
     twins: &["nginx-stream-timeout", "linger-zero"],
     open: open_nginx_reset,
+    ..LONG
 };
 
 fn open_nginx_reset(lab: &mut Lab, _: IpVersion) -> Result<Armed, StageError> {
@@ -191,29 +167,24 @@ fn open_nginx_reset(lab: &mut Lab, _: IpVersion) -> Result<Armed, StageError> {
     let at_client = client.connect_from(site.client.into(), front)?;
     client.send_text(at_client, HALF_A_REQUEST)?;
     Armed::due(Instant::now() + TIMEOUT + SLACK, move |lab| {
-        let half = client.segment(data(at_client.local, front))?;
+        let half = client.segment(Pattern::data(at_client.local, front))?;
         let seen = client.reset(front, at_client.local)?;
         confirm_silence(&half, &seen, TIMEOUT)?;
-        let error = client.await_error(at_client)?;
-        confirm("error at the client", error.as_str(), "ECONNRESET")?;
+        let error = client.confirm_error(at_client, "ECONNRESET")?;
         let (origin, cause) = (Origin::LocalProcess, Cause::LingerZero);
-        let sent = Truth::sent(lab, Place::Router, seen.clone(), origin, cause)
+        let sent = Truth::sent(lab, Place::Router, &seen, origin, cause)
             .because("nginx got half a request; at client_body_timeout it closed with SO_LINGER 0")
             .done_by(&server, "close()")
             .names(&server, &[Role::Closer])
             .lost_connection()
             .at_timeout(IdleMode::RstAtExpiry, Some(TIMEOUT))
             .peer_saw(error);
-        let received = Truth::received(lab, Place::Client, seen, Origin::Peer, Cause::IdleTimeout)
+        let received = Truth::received(lab, Place::Client, &seen, Origin::Peer, Cause::IdleTimeout)
             .because("nginx, the peer, gave up waiting for the rest of the request")
             .names(&client, &[Role::Owner])
             .lost_connection()
             .at_timeout(IdleMode::RstAtExpiry, Some(TIMEOUT));
-        Staged::new(
-            Some(Form::Active),
-            vec![received, sent],
-            vec![client, server],
-        )
+        Staged::active([received, sent], [client, server])
     })
 }
 
@@ -221,9 +192,7 @@ fn open_nginx_reset(lab: &mut Lab, _: IpVersion) -> Result<Armed, StageError> {
 pub const TLS_GOODBYE: Scenario = Scenario {
     name: "tls-goodbye-at-timeout",
     title: "a server's timeout behind TLS: close_notify, FIN; the client writes later",
-    family: Family::V4,
     can_predate: false,
-    suite: Suite::Long,
     hops: &[hop("tls-55", "203.0.113.55/32", IdleMode::FinAtExpiry)],
     twins: &["haproxy-timeout-client", "data-after-close-time-wait"],
     open: |lab, version| {
@@ -243,30 +212,18 @@ pub const TLS_GOODBYE: Scenario = Scenario {
                 .hidden(Hidden::Process)
                 .peer_saw(error);
             let (origin, cause) = (Origin::LocalKernel, Cause::DataAfterClose);
-            let sent = Truth::sent(lab, Place::Server, seen, origin, cause)
+            let sent = Truth::sent(lab, Place::Server, &seen, origin, cause)
                 .because("the server said goodbye and closed; the client wrote 50 bytes")
                 .names(&flock.server, &[Role::Closer, Role::FormerOwner])
                 .lost_connection();
-            Staged::new(
-                Some(Form::Passive),
-                vec![received, sent],
-                flock.into_actors(),
-            )
+            Staged::passive([received, sent], flock)
         })
     },
+    ..LONG
 };
 
 /// Bytes of a close_notify in TLS 1.3, with its record.
 const CLOSE_NOTIFY: usize = 24;
-
-fn data(source: SocketAddr, destination: SocketAddr) -> Pattern {
-    Pattern {
-        source,
-        destination: Some(destination),
-        with: Flags::PSH,
-        without: Flags::RST,
-    }
-}
 
 /// When the balancer's timer has surely fired.
 fn soon_after(chain: &Chain) -> Instant {

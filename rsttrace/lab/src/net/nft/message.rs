@@ -15,7 +15,6 @@ impl Attributes {
         self
     }
 
-    /// An attribute with a number.
     pub fn number(self, kind: u16, value: u32) -> Self {
         self.bytes(kind, &value.to_be_bytes())
     }
@@ -32,7 +31,6 @@ impl Attributes {
         self.bytes(kind | libc::NLA_F_NESTED as u16, &value.0)
     }
 
-    /// One expression of a rule.
     pub fn expression(self, name: &str, data: Self) -> Self {
         self.nested(1, Self::default().text(1, name).nested(2, data))
     }
@@ -45,7 +43,6 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Opens a transaction.
     pub fn new() -> Self {
         let mut batch = Self {
             bytes: Vec::new(),

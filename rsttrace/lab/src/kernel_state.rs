@@ -6,7 +6,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use nix::errno::Errno;
 
-use super::protocol::{Entry, TcpState};
+use crate::wait::poll;
+
+/// A row of the kernel's connection table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// The kernel's number of the state; a TIME_WAIT minisock that stands for FIN_WAIT2 shows that.
+    pub state: u8,
+    /// Whether the connection is a TIME_WAIT minisock, whatever its state is.
+    pub minisock: bool,
+}
 
 /// The connection's row in /proc/net/tcp or tcp6, `None` if there is none.
 pub fn entry(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<Entry>> {
@@ -18,7 +27,12 @@ pub fn entry(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<Entry>>
     }))
 }
 
-/// A counter of /proc/net/netstat or /proc/net/snmp by its name.
+/// Waits until the connection is in the table in this form.
+pub fn await_entry(local: SocketAddr, remote: SocketAddr, meant: Entry) -> io::Result<()> {
+    poll(|| Ok((entry(local, remote)? == Some(meant)).then_some(())))
+}
+
+/// A counter of /proc/net/netstat or /proc/net/snmp by its name, in the calling thread's namespace.
 pub fn counter(name: &str) -> io::Result<u64> {
     for file in ["netstat", "snmp"] {
         let text = fs::read_to_string(format!("/proc/thread-self/net/{file}"))?;
@@ -51,7 +65,6 @@ fn parse_row(line: &str) -> Option<(SocketAddr, SocketAddr, Entry)> {
     let remote = parse_address(words.next()?)?;
     let state = u8::from_str_radix(words.next()?, 16).ok()?;
     let timer = words.nth(1)?.split(':').next()?;
-    let state = TcpState::from_kernel(state)?;
     Some((
         local,
         remote,
@@ -83,12 +96,11 @@ fn parse_address(text: &str) -> Option<SocketAddr> {
 const MINISOCK_TIMER: &str = "03";
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    reason = "a test may stop at what it did not expect"
-)]
 mod tests {
     use super::*;
+    use crate::actor::protocol::TcpState;
+
+    const TIME_WAIT: u8 = 6;
 
     #[test]
     fn rows_of_sockets_and_minisocks_are_told_apart() {
@@ -100,7 +112,7 @@ mod tests {
         assert_eq!(
             entry,
             Entry {
-                state: TcpState::FinWait2,
+                state: TcpState::FinWait2 as u8,
                 minisock: false
             }
         );
@@ -108,7 +120,7 @@ mod tests {
         assert_eq!(
             entry,
             Entry {
-                state: TcpState::TimeWait,
+                state: TIME_WAIT,
                 minisock: true
             }
         );

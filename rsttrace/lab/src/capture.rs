@@ -1,4 +1,4 @@
-//! Packet socket capture in the namespace of an actor.
+//! Packet capture of all interfaces of the calling thread's network namespace, in both directions.
 
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, UdpSocket};
@@ -6,51 +6,38 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use nix::sys::socket::{ControlMessageOwned, LinkAddr, MsgFlags, recvmsg};
 use nix::sys::time::TimeSpec;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::segment::{Pattern, Segment};
 use crate::sys;
+use crate::wait::LIMIT;
 
-/// A running capture of all interfaces of this namespace, in both directions.
+/// A running capture of TCP segments.
+#[derive(Debug)]
 pub struct Capture {
     socket: Socket,
-    /// Seen while something else was waited for.
+    /// Captured while waiting for another segment.
     passed_over: Vec<Segment>,
 }
 
 impl Capture {
     /// Captures from now on.
     pub fn start() -> io::Result<Self> {
-        let every_protocol = i32::from((libc::ETH_P_ALL as u16).to_be());
-        let socket = Socket::new(
-            Domain::PACKET,
-            Type::RAW,
-            Some(Protocol::from(every_protocol)),
-        )?;
-        // A capture may wait for seconds while others stage theirs in the same namespace.
-        sys::set_socket_option(
-            socket.as_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_RCVBUFFORCE,
-            BUFFER_BYTES,
-        )?;
-        stamp_arrivals(socket.as_fd())?;
-        await_stamps()?;
         Ok(Self {
-            socket,
+            socket: open()?,
             passed_over: Vec::new(),
         })
     }
 
-    /// The first segment that fits and was not told of yet; ETIMEDOUT if none comes in time.
-    pub fn wait(&mut self, pattern: &Pattern, limit: Duration) -> io::Result<Segment> {
+    /// The first segment that fits and was not returned yet; ETIMEDOUT if none comes in time.
+    pub fn wait(&mut self, pattern: &Pattern) -> io::Result<Segment> {
         let seen = |segment: &Segment| pattern.fits(segment);
         if let Some(index) = self.passed_over.iter().position(seen) {
             return Ok(self.passed_over.remove(index));
         }
-        let end = Instant::now() + limit;
+        let end = Instant::now() + LIMIT;
         loop {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -66,16 +53,60 @@ impl Capture {
         }
     }
 
-    /// The next frame; `None` if it is no TCP segment.
+    /// The next packet; `None` if it is not a TCP segment.
     fn read(&self) -> nix::Result<Option<Segment>> {
-        let mut frame = [0_u8; 2048];
-        let (length, captured) = receive(self.socket.as_fd(), &mut frame)?;
-        let segment = frame.get(..length).and_then(Segment::from_frame);
+        let mut bytes = [0_u8; 2048];
+        let packet = receive(self.socket.as_fd(), &mut bytes)?;
+        let kept = packet.length.min(bytes.len());
+        let segment = bytes.get(..kept).and_then(Segment::from_packet);
         Ok(segment.map(|segment| Segment {
-            captured,
+            captured: packet.time,
             ..segment
         }))
     }
+}
+
+/// A received packet, besides its bytes.
+pub struct Packet {
+    /// As sent; the buffer may have held less.
+    pub length: usize,
+    /// When it arrived, since the epoch.
+    pub time: Option<Duration>,
+    /// Interface and direction, of packet sockets.
+    pub link: Option<LinkAddr>,
+}
+
+/// Opens a packet socket for all interfaces of this namespace, with arrival times. It gives packets without link-layer header.
+pub fn open() -> io::Result<Socket> {
+    let every_protocol = i32::from((libc::ETH_P_ALL as u16).to_be());
+    let protocol = Some(Protocol::from(every_protocol));
+    let socket = Socket::new(Domain::PACKET, Type::DGRAM, protocol)?;
+    // Seconds of other scenarios in the same namespace may come before the segment that is waited for.
+    sys::set_socket_option(
+        socket.as_fd(),
+        libc::SOL_SOCKET,
+        libc::SO_RCVBUFFORCE,
+        BUFFER_BYTES,
+    )?;
+    stamp_arrivals(socket.as_fd())?;
+    await_stamps()?;
+    Ok(socket)
+}
+
+pub fn receive(socket: BorrowedFd<'_>, into: &mut [u8]) -> nix::Result<Packet> {
+    let mut into = [IoSliceMut::new(into)];
+    let mut control = nix::cmsg_space!(TimeSpec);
+    let fd = socket.as_raw_fd();
+    let received = recvmsg::<LinkAddr>(fd, &mut into, Some(&mut control), MsgFlags::MSG_TRUNC)?;
+    let time = received.cmsgs()?.find_map(|message| match message {
+        ControlMessageOwned::ScmTimestampns(time) => Some(Duration::from(time)),
+        _ => None,
+    });
+    Ok(Packet {
+        length: received.bytes,
+        time,
+        link: received.address,
+    })
 }
 
 fn stamp_arrivals(socket: BorrowedFd<'_>) -> io::Result<()> {
@@ -95,7 +126,7 @@ fn await_stamps() -> io::Result<()> {
         socket.send_to(&[0], socket.local_addr()?)?;
         let arrived_by = SystemTime::now();
         while SystemTime::now() <= arrived_by {}
-        let (_, stamp) = receive(socket.as_fd(), &mut [0])?;
+        let stamp = receive(socket.as_fd(), &mut [0])?.time;
         let arrived_by = arrived_by.duration_since(UNIX_EPOCH).unwrap_or_default();
         if stamp.is_some_and(|stamp| stamp <= arrived_by) {
             return Ok(());
@@ -104,20 +135,7 @@ fn await_stamps() -> io::Result<()> {
     Err(Errno::ETIMEDOUT.into())
 }
 
-/// The next packet's length, and when it came.
-fn receive(socket: BorrowedFd<'_>, into: &mut [u8]) -> nix::Result<(usize, Option<Duration>)> {
-    let mut into = [IoSliceMut::new(into)];
-    let mut control = nix::cmsg_space!(TimeSpec);
-    let fd = socket.as_raw_fd();
-    let received = recvmsg::<()>(fd, &mut into, Some(&mut control), MsgFlags::empty())?;
-    let stamp = received.cmsgs()?.find_map(|message| match message {
-        ControlMessageOwned::ScmTimestampns(time) => Some(Duration::from(time)),
-        _ => None,
-    });
-    Ok((received.bytes, stamp))
-}
-
 /// Far longer than it takes.
 const STAMPS_LIMIT: Duration = Duration::from_secs(5);
-const BUFFER_BYTES: i32 = 8 << 20;
+const BUFFER_BYTES: i32 = 16 << 20;
 const SHORTEST: Duration = Duration::from_millis(1);
