@@ -192,12 +192,12 @@ fn had_answered(end: &AcceptedEnd<'_>) -> bool {
         && socket.since_sent.is_some_and(|since| since < IDLE)
 }
 
-/// Both ends had closed, and what is not acknowledged is a farewell at most.
+/// This end had closed, and what is not acknowledged is a farewell at most.
 fn said_farewell_only(end: &AcceptedEnd<'_>) -> bool {
-    let socket = &end.received.socket;
-    socket.peer_finished
-        && (socket.orphaned || socket.send_shutdown)
-        && socket.unacknowledged <= FAREWELL
+    let (socket, flow) = (&end.received.socket, end.received.flow);
+    let says_farewell =
+        socket.peer_finished || is_tls(flow.local.port()) || is_tls(flow.remote.port());
+    says_farewell && (socket.orphaned || socket.send_shutdown) && socket.unacknowledged <= FAREWELL
 }
 
 fn is_close(cause: Cause) -> bool {
@@ -409,6 +409,15 @@ mod tests {
             socket.unacknowledged = 31;
         };
         assert_eq!(accepted(&server(farewell)), Some(Class::TlsClose));
+        // The other end did not answer with a FIN.
+        let alone = |socket: &mut Socket| {
+            (socket.state, socket.orphaned) = (TcpState::FinWait1, true);
+            socket.unacknowledged = 24;
+        };
+        let mut tls = server(alone);
+        assert_eq!(accepted(&tls), None);
+        tls.flow.local.set_port(443);
+        assert_eq!(accepted(&tls), Some(Class::TlsClose));
 
         let owes = |socket: &mut Socket| socket.since_received = Some(Duration::from_millis(100));
         assert_eq!(accepted(&server(owes)), None);

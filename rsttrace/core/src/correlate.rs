@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use chain::{Fit, NamespaceView, ResetGroup, Seen};
-pub use numbers::{Numbers, accepts, is_in_window, is_passive_form};
+pub use numbers::{Numbers, accepts, acknowledges_syn, is_in_window, is_passive_form};
 
 use crate::event::{
     BootTime, Flow, HostContext, NetnsCookie, Packet, Received, ResetReason, SenderSocket, Sent,

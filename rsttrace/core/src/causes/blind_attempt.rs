@@ -2,7 +2,7 @@
 
 use super::{Definition, Doc, Many};
 use crate::event::{Target, TcpFlags, TcpState};
-use crate::correlate::{accepts, is_in_window};
+use crate::correlate::{accepts, acknowledges_syn, is_in_window};
 use crate::record::{Confidence, EvidenceKind, Explanation, Origin, Severity};
 use crate::verdict::{ArrivedCase, CapturedCase};
 use crate::words::bytes;
@@ -113,9 +113,7 @@ pub(super) fn aim(case: &ArrivedCase) -> Option<Aim> {
     };
     let connecting = state == TcpState::SynSent;
     let fits = if connecting {
-        // Over lo and veth the answer comes in while the SYN is still being sent, before tcp_connect() counts it.
-        segment.flags.has(TcpFlags::ACK)
-            && (segment.ack == snd_nxt || segment.ack == snd_una.wrapping_add(1))
+        segment.flags.has(TcpFlags::ACK) && acknowledges_syn(snd_una, snd_nxt, segment.ack)
     } else {
         accepts(state, rcv_nxt, segment.seq)
     };

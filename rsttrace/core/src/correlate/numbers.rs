@@ -64,11 +64,12 @@ impl Numbers {
         }
         let socket = &received.socket;
         if socket.state == TcpState::SynSent {
-            let refusal = Self {
+            // The SYN and its data (TCP Fast Open), or the SYN alone.
+            let (all, syn) = (socket.snd_nxt, socket.snd_una.wrapping_add(1));
+            return [all, syn, syn].map(|ack| Self {
                 seq: 0,
-                ack: Some(socket.snd_nxt),
-            };
-            return [refusal; 3];
+                ack: Some(ack),
+            });
         }
         [Some(socket.snd_nxt), Some(socket.snd_una), None].map(|ack| Self {
             seq: socket.rcv_nxt,
@@ -128,9 +129,18 @@ fn could_send(socket: &Socket, seq: u32) -> bool {
 /// The kernel takes a reset with these numbers (`tcp_validate_incoming`, `tcp_reset_check`, `tcp_rcv_synsent_state_process`).
 fn could_accept(socket: &Socket, numbers: Numbers) -> bool {
     if socket.state == TcpState::SynSent {
-        return numbers.ack == Some(socket.snd_nxt);
+        return numbers
+            .ack
+            .is_some_and(|ack| acknowledges_syn(socket.snd_una, socket.snd_nxt, ack));
     }
     accepts(socket.state, socket.rcv_nxt, numbers.seq)
+}
+
+/// An answer to a SYN acknowledges it, and perhaps data that came with it (`tcp_rcv_synsent_state_process`). Over lo and veth it may
+/// come in while the SYN is still being sent, before `tcp_connect` counts it in `snd_nxt`.
+pub fn acknowledges_syn(snd_una: u32, snd_nxt: u32, ack: u32) -> bool {
+    let sent = snd_nxt.wrapping_sub(snd_una).max(1);
+    (1..=sent).contains(&ack.wrapping_sub(snd_una))
 }
 
 /// A synchronized socket takes exactly the next number or, once the peer has finished, that of its FIN.

@@ -555,3 +555,23 @@ fn closed_chains_leave_nothing_in_the_index() {
     assert!(join.index_is_empty());
     assert_eq!(join.open_chains(), 0);
 }
+
+#[test]
+fn the_refusal_of_a_syn_with_data_is_one_record_at_the_client() {
+    let scene = Scene::new();
+    let connecting = Socket {
+        state: TcpState::SynSent,
+        snd_una: 8_000,
+        // 100 bytes of TCP Fast Open.
+        snd_nxt: 8_101,
+        ..socket(1)
+    };
+    let refusal = scene.ingress(RA, 0, 8_001, target(&connecting));
+    in_any_order(
+        &[event(0, refusal), event(10, scene.received(connecting))],
+        |records| {
+            assert_eq!(records.len(), 1, "{records:#?}");
+            assert_eq!(records[0].verdict.cause, Cause::ConnectionRefused);
+        },
+    );
+}
