@@ -1,5 +1,6 @@
 //! Reader of the TCP segments in a capture, from a file or a pipe.
 
+use std::cmp::Reverse;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -9,6 +10,7 @@ use super::{
     dissect::{self, Frame, Skipped},
     info::Compression,
     input::{Input, Lack},
+    layer::Unread,
     pcap, pcapng,
 };
 
@@ -35,6 +37,8 @@ pub struct Reader {
     frames: Frames,
     info: CaptureInfo,
     counts: ReadCounts,
+    /// Frames by what of them is not read.
+    unread: Vec<(Unread, u64)>,
     ended: Option<Ended>,
 }
 
@@ -76,6 +80,9 @@ impl From<Lack> for Stop {
 /// than 256 KiB of it.
 pub(super) const LARGEST_FRAME: u32 = 1 << 20;
 
+/// Kinds of what is not read that are told apart.
+const MOST_UNREAD: usize = 64;
+
 /// What `-` is called.
 const STANDARD_INPUT: &str = "standard input";
 
@@ -115,6 +122,7 @@ impl Reader {
             frames,
             info,
             counts: ReadCounts::default(),
+            unread: Vec::new(),
             ended: None,
         })
     }
@@ -139,7 +147,7 @@ impl Reader {
                     let start = frame.bytes.start;
                     break (segment, start + payload.start..start + payload.end);
                 }
-                Err(skipped) => *self.counter(skipped) += 1,
+                Err(skipped) => self.skip(skipped),
             }
         };
         Ok(Some(Segment {
@@ -160,6 +168,17 @@ impl Reader {
             bytes: self.input.taken(),
             ..self.counts
         }
+    }
+
+    /// What of it may carry TCP and is not read ("EtherType 0x88e5 (MACsec)"), and in how many frames; the most frequent first. Of very
+    /// many kinds some are only in the sums of [`Self::counts`].
+    pub fn unread(&self) -> Vec<(String, u64)> {
+        let mut unread = self.unread.clone();
+        unread.sort_by_key(|(_, frames)| Reverse(*frames));
+        unread
+            .into_iter()
+            .map(|(what, frames)| (what.to_string(), frames))
+            .collect()
     }
 
     /// Why the capture ended before the file was whole, in a sentence that ends with what to do; `None` until the end, and if all is
@@ -226,13 +245,29 @@ impl Reader {
         })
     }
 
-    fn counter(&mut self, skipped: Skipped) -> &mut u64 {
-        match skipped {
-            Skipped::LinkType => &mut self.counts.link_types,
+    fn skip(&mut self, skipped: Skipped) {
+        let counter = match skipped {
             Skipped::NotTcp => &mut self.counts.not_tcp,
+            Skipped::Unread(what) => {
+                self.note_unread(what);
+                if matches!(what, Unread::LinkType(_)) {
+                    &mut self.counts.link_types
+                } else {
+                    &mut self.counts.unread
+                }
+            }
             Skipped::Fragment => &mut self.counts.fragments,
             Skipped::Cut => &mut self.counts.cut,
             Skipped::Malformed => &mut self.counts.malformed,
+        };
+        *counter += 1;
+    }
+
+    fn note_unread(&mut self, what: Unread) {
+        if let Some((_, frames)) = self.unread.iter_mut().find(|(known, _)| *known == what) {
+            *frames += 1;
+        } else if self.unread.len() < MOST_UNREAD {
+            self.unread.push((what, 1));
         }
     }
 }
