@@ -20,7 +20,7 @@ use crate::compare::Digest;
 use crate::engine::{Config, Engine, Input};
 use crate::event::BootTime;
 use crate::flow::{TrackCounts, Tracker};
-use crate::record::Word;
+use crate::record::{CAPTURE_SCHEMA, CaptureRecord, NotAnalyzed, Word};
 use crate::sink::Reporter;
 use crate::summary::Totals;
 use comparing::Kept;
@@ -122,7 +122,8 @@ struct Judging {
     engine: Engine,
     reading: Reading,
     clock: Playback,
-    end: End,
+    /// Absent before the end.
+    end: Option<End>,
     is_live: bool,
 }
 
@@ -137,7 +138,7 @@ impl Judging {
             file: name,
             reading: Reading::start(file, tracker, digest),
             clock: Playback::default(),
-            end: End::default(),
+            end: None,
             is_live: file.as_os_str() == "-",
         }
     }
@@ -165,10 +166,10 @@ impl Judging {
             match news.end {
                 None => {}
                 Some(Ok(end)) => {
-                    if let Some(early) = &end.early {
-                        warn!("{early}");
+                    for problem in [&end.early, &end.without_tcp].into_iter().flatten() {
+                        warn!("{problem}");
                     }
-                    self.end = end;
+                    self.end = Some(end);
                     return Ok(ControlFlow::Continue(()));
                 }
                 Some(Err(error)) => return Err(error.into()),
@@ -198,14 +199,20 @@ impl Judging {
         engine.push(Input::Finish);
         let shown = show.all(&mut engine, clock.now(), is_live)?;
         if let Some(mut digest) = rest.digest.take().filter(|_| is_usable) {
-            if let Some(early) = &end.early {
-                digest.lacks(early.clone());
+            if let Some(end) = &end {
+                if let Some(early) = &end.early {
+                    digest.lacks(early.clone());
+                }
+                digest.ended(&end.counts);
             }
-            digest.ended(&end.counts);
             show.digests.push(digest);
         }
-        info!("{file}: {:?}, {:?}", end.counts, rest.counts);
-        sums.add(&end, &clock, &engine, rest.counts);
+        info!(
+            "{file}: {:?}, {:?}",
+            end.as_ref().map(|end| end.counts),
+            rest.counts
+        );
+        sums.add(file, end, &clock, &engine, rest.counts);
         Ok(shown)
     }
 
@@ -311,26 +318,49 @@ struct Sums {
     duration: Duration,
     read: Vec<(&'static str, u64)>,
     lessons: Vec<String>,
+    captures: Vec<CaptureRecord>,
 }
 
 impl Sums {
-    fn add(&mut self, end: &End, clock: &Playback, engine: &Engine, tracked: TrackCounts) {
+    fn add(
+        &mut self,
+        file: Word,
+        end: Option<End>,
+        clock: &Playback,
+        engine: &Engine,
+        tracked: TrackCounts,
+    ) {
         self.duration += clock.elapsed();
         self.lessons.extend(engine.learned_timeouts());
+        let early = end.as_ref().is_some_and(|end| end.early.is_some());
+        let untimed = end.as_ref().map_or(0, |end| end.counts.untimed);
         let own = [
-            ("truncated captures", u64::from(end.early.is_some())),
+            ("truncated captures", u64::from(early)),
+            ("packets without timestamp", untimed),
             ("duplicate resets", tracked.repeated),
         ];
-        let all = own
-            .into_iter()
-            .chain(end.counts.shortfalls())
-            .chain(tracked.shortfalls());
+        let all = own.into_iter().chain(tracked.shortfalls());
         for (name, number) in all {
             match self.read.iter_mut().find(|(known, _)| *known == name) {
                 Some((_, sum)) => *sum += number,
                 None => self.read.push((name, number)),
             }
         }
+        let Some(end) = end else {
+            return;
+        };
+        let not_analyzed = end.not_analyzed.into_iter();
+        self.captures.push(CaptureRecord {
+            schema: Word::new_static(CAPTURE_SCHEMA),
+            file,
+            packets: end.counts.frames,
+            tcp: end.counts.segments,
+            not_tcp: end.counts.not_tcp,
+            not_analyzed: not_analyzed
+                .map(|(reason, packets)| NotAnalyzed { reason, packets })
+                .collect(),
+            ended_early: end.early,
+        });
     }
 
     fn totals(self) -> Totals {
@@ -343,6 +373,7 @@ impl Sums {
                 .map(|(name, number)| (name.to_owned(), number))
                 .collect(),
             lessons: self.lessons,
+            captures: Some(self.captures),
             vitals: None,
             is_cut_off: false,
             is_enough: false,

@@ -60,7 +60,7 @@ pub struct ReadCounts {
     pub segments: u64,
     /// Frames that carry something else than TCP.
     pub not_tcp: u64,
-    /// Frames that may carry TCP in a protocol that is not read; [`Reader::unread`](super::Reader::unread) names them.
+    /// Frames that may carry TCP in a protocol that is not read; [`Reader::not_analyzed`](super::Reader::not_analyzed) names them.
     pub unread: u64,
     /// Frames of a link type that is not read.
     pub link_types: u64,

@@ -13,6 +13,7 @@ use super::{
     layer::Unread,
     pcap, pcapng,
 };
+use crate::words::{count, things};
 
 /// Reads a capture from its beginning to its end, and gives what is TCP.
 ///
@@ -170,15 +171,69 @@ impl Reader {
         }
     }
 
-    /// What of it may carry TCP and is not read ("EtherType 0x88e5 (MACsec)"), and in how many frames; the most frequent first. Of very
-    /// many kinds some are only in the sums of [`Self::counts`].
-    pub fn unread(&self) -> Vec<(String, u64)> {
-        let mut unread = self.unread.clone();
-        unread.sort_by_key(|(_, frames)| Reverse(*frames));
-        unread
+    /// Frames that may carry TCP and are not analyzed, by reason ("EtherType 0x88e5 (MACsec)"); the most frequent first. All of them
+    /// together are those of [`Self::counts`].
+    pub fn not_analyzed(&self) -> Vec<(String, u64)> {
+        let counts = &self.counts;
+        let named = self
+            .unread
+            .iter()
+            .map(|(what, frames)| (what.to_string(), *frames));
+        let kinds: u64 = self.unread.iter().map(|(_, frames)| frames).sum();
+        let others = [
+            ("truncated before the end of the TCP header", counts.cut),
+            ("fragments without TCP header", counts.fragments),
+            ("malformed", counts.malformed),
+            (
+                "other protocols that may carry TCP",
+                (counts.unread + counts.link_types).saturating_sub(kinds),
+            ),
+        ];
+        let others = others
             .into_iter()
-            .map(|(what, frames)| (what.to_string(), frames))
-            .collect()
+            .map(|(reason, frames)| (reason.to_owned(), frames));
+        let mut all: Vec<_> = named
+            .chain(others)
+            .filter(|(_, frames)| *frames > 0)
+            .collect();
+        all.sort_by_key(|(_, frames)| Reverse(*frames));
+        all
+    }
+
+    /// Why a capture in which no TCP was found may have none, in a sentence that ends with what to do; `None` if there was.
+    pub fn without_tcp(&self) -> Option<String> {
+        let (counts, name) = (&self.counts, &self.info.name);
+        if counts.segments > 0 {
+            return None;
+        }
+        let frames = things(counts.frames, "packet");
+        let mut reasons = self.not_analyzed().into_iter();
+        Some(if counts.frames == 0 {
+            format!(
+                "{name} has no packets; check the interface and the filter that it was captured with"
+            )
+        } else if counts.cut * 2 > counts.frames - counts.not_tcp {
+            format!(
+                "no TCP header in the {frames} of {name}: {} are truncated before its end; capture with a larger \
+                 snapshot length (`tcpdump -s 128`)",
+                count(counts.cut)
+            )
+        } else if let Some((most, of_it)) = reasons.next() {
+            let others: u64 = reasons.map(|(_, frames)| frames).sum();
+            let others = match others {
+                0 => String::new(),
+                others => format!(", {} for other reasons", count(others)),
+            };
+            format!(
+                "no TCP found in the {frames} of {name}; not analyzed: {} ({most}){others}; capture where packets have none \
+                 of these headers around them",
+                count(of_it)
+            )
+        } else {
+            format!(
+                "no TCP in the {frames} of {name}; check the interface and the filter that it was captured with"
+            )
+        })
     }
 
     /// Why the capture ended before the file was whole, in a sentence that ends with what to do; `None` until the end, and if all is

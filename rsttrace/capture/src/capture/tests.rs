@@ -423,7 +423,7 @@ fn nested_headers_end_somewhere() {
     assert!(read.is_empty());
     assert_eq!(reader.counts().unread, 1);
     assert_eq!(
-        reader.unread(),
+        reader.not_analyzed(),
         [("too many headers before TCP".to_owned(), 1)]
     );
 }

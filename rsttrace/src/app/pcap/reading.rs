@@ -36,6 +36,10 @@ pub struct News {
 #[derive(Debug, Default)]
 pub struct End {
     pub counts: ReadCounts,
+    /// Packets that were not analyzed, by reason.
+    pub not_analyzed: Vec<(String, u64)>,
+    /// Why no TCP was found; absent if there was.
+    pub without_tcp: Option<String>,
     /// Why it ended before the file was whole.
     pub early: Option<String>,
 }
@@ -172,6 +176,8 @@ impl Shared {
         }
         Ok(End {
             counts: reader.counts(),
+            not_analyzed: reader.not_analyzed(),
+            without_tcp: reader.without_tcp(),
             early: reader.ended_early().map(str::to_owned),
         })
     }

@@ -443,7 +443,7 @@ fn what_may_carry_tcp_and_is_not_read_is_named_and_counted() {
     let (read, reader) = read(pcap(&frames));
     let counts = reader.counts();
     assert_eq!((read.len(), counts.not_tcp, counts.unread), (1, 2, 7));
-    let unread = reader.unread();
+    let unread = reader.not_analyzed();
     assert_eq!(unread[0], ("EtherType 0x88e5 (MACsec)".to_owned(), 2));
     let mut others: Vec<_> = unread
         .iter()
@@ -463,7 +463,7 @@ fn what_may_carry_tcp_and_is_not_read_is_named_and_counted() {
     );
     let reader = read_all(file(105, &[protected])).unwrap();
     assert_eq!(
-        reader.unread(),
+        reader.not_analyzed(),
         [("encrypted IEEE 802.11 frames".to_owned(), 1)]
     );
 }
@@ -473,7 +473,7 @@ fn kinds_that_are_not_read_are_bounded_and_their_frames_counted() {
     let frames: Vec<_> = (0..200).map(|n| ethernet(0xa000 + n, b"")).collect();
     let reader = read_all(pcap(&frames)).unwrap();
     assert_eq!(reader.counts().unread, 200);
-    assert!(reader.unread().len() < 100);
+    assert!(reader.not_analyzed().len() < 100);
 }
 
 proptest! {
