@@ -97,6 +97,7 @@ impl Layer {
             0x8847 | 0x8848 => Self::Header(tunnel::mpls),
             0x8864 => Self::Header(link::pppoe),
             0x880b => Self::Header(link::ppp),
+            0x883e => Self::Header(tunnel::wccp),
             0x894f => Self::Header(tunnel::nsh),
             0x8926 => Self::Header(link::vn_tag),
             0x88e7 => Self::Header(tunnel::provider_backbone),
@@ -146,10 +147,11 @@ impl Layer {
             // IANA's, GPE's, and what Linux took before there was one (`IANA_VXLAN_UDP_PORT`, drivers/net/vxlan).
             4789 | 4790 | 8472 => Self::Header(tunnel::vxlan),
             6081 => Self::Header(tunnel::geneve),
+            1701 => Self::Header(tunnel::l2tp),
             2152 => Self::Header(tunnel::gtp_u),
             6635 => Self::Header(tunnel::mpls),
             37_008 => Self::Header(tunnel::tzsp),
-            1701 | 3544 | 4341 | 4500 | 5247 | 51_820 => Self::Unread(Unread::UdpPort(port)),
+            3544 | 4341 | 4500 | 5247 | 51_820 => Self::Unread(Unread::UdpPort(port)),
             _ => Self::NotTcp,
         }
     }
@@ -178,7 +180,6 @@ impl Unread {
     fn name(self) -> Option<&'static str> {
         Some(match self {
             Self::EtherType(0x876b) => "TCP/IP compression",
-            Self::EtherType(0x883e) => "WCCP",
             Self::EtherType(0x88e5) => "MACsec",
             Self::EtherType(0x8903) => "FabricPath",
             Self::EtherType(0x8909) => "Cisco metadata",
@@ -196,7 +197,6 @@ impl Unread {
             Self::PppProtocol(0x0053) => "encrypted",
             Self::PppProtocol(0x00fd) => "compressed or encrypted",
             Self::PppProtocol(_) => return None,
-            Self::UdpPort(1701) => "L2TP",
             Self::UdpPort(3544) => "Teredo",
             Self::UdpPort(4341) => "LISP",
             Self::UdpPort(4500) => "IPsec",

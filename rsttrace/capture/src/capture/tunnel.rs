@@ -1,4 +1,4 @@
-//! Headers of tunnels: IP in IP, GRE, ERSPAN, VXLAN, Geneve, GTP-U, MPLS, NSH, TZSP.
+//! Headers of tunnels: IP in IP, GRE, ERSPAN, WCCP, L2TP, VXLAN, Geneve, GTP-U, MPLS, NSH, TZSP.
 //!
 //! UDP ports only suggest a tunnel: what does not look like one is taken for something else that uses the port.
 
@@ -105,6 +105,39 @@ fn erspan_3(bytes: &[u8]) -> Option<Header> {
     };
     let platform = if options & 1 == 0 { 0 } else { 8 };
     Some(Header::new(12 + platform, next))
+}
+
+/// What a router redirects to a cache; version 2 puts four bytes before the packet (draft-param-wccp-v2rev1, section 4).
+pub(super) fn wccp(bytes: &[u8]) -> Option<Header> {
+    let len = match bytes.first()? >> 4 {
+        4 => 0,
+        _ => 4,
+    };
+    Some(Header::new(len, Layer::Ip))
+}
+
+/// RFC 2661, with or without length and sequence numbers. The numbers of tunnel and session are others each way.
+pub(super) fn l2tp(bytes: &[u8]) -> Option<Header> {
+    let [flags, version] = *bytes.first_chunk()?;
+    let optional = |bit: u8, size: usize| if flags & bit == 0 { 0 } else { size };
+    if flags & 0x80 != 0 {
+        return Some(OTHER);
+    }
+    if version & 0x0f != 2 {
+        return Some(Header::new(
+            0,
+            Layer::Unread(Unread::Named("L2TP of another version")),
+        ));
+    }
+    let fields = 6 + optional(0x40, 2) + optional(0x08, 4);
+    let len = match optional(0x02, 2) {
+        0 => fields,
+        size => {
+            let padding: &[u8; 2] = bytes.get(fields..)?.first_chunk()?;
+            fields + size + usize::from(u16::from_be_bytes(*padding))
+        }
+    };
+    Some(Header::new(len, Layer::Header(link::ppp)).within(Network::Ends))
 }
 
 /// RFC 7348, and VXLAN-GPE (draft-ietf-nvo3-vxlan-gpe), which says what follows.

@@ -160,6 +160,23 @@ fn cases(seq: u32) -> Vec<(&'static str, u32, Vec<u8>)> {
             gre(&[0x30, 1, 0x88, 0x0b, 0, 9, 0, 9, 0, 0, 0, 1, 0x21], &ip),
         ),
         (
+            "L2TP",
+            ETHERNET,
+            udp(1701, &around(&[&[0, 2, 0, 1, 0, 2, 0xff, 3, 0, 0x21]], &ip)),
+        ),
+        (
+            "L2TP with all fields",
+            ETHERNET,
+            udp(
+                1701,
+                &around(
+                    &[&[0x4a, 2, 0, 90, 0, 1, 0, 2, 0, 3, 0, 4, 0, 1, 9, 0, 0x21]],
+                    &ip,
+                ),
+            ),
+        ),
+        ("WCCP", ETHERNET, gre(&[0, 0, 0x88, 0x3e, 0, 0, 0, 0], &ip)),
+        (
             "GTP-U",
             ETHERNET,
             udp(2152, &around(&[&[0x30, 0xff, 0, 9, 0, 0, 0, 1]], &ip)),
