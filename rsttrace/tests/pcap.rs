@@ -1,5 +1,7 @@
 //! `rsttrace pcap` on captures that the tests write byte by byte.
 
+#[path = "pcap/ends.rs"]
+mod ends;
 #[path = "pcap/file.rs"]
 mod file;
 

@@ -53,5 +53,8 @@ pub const VOLLEY: Duration = Duration::from_secs(1);
 /// A segment of the peer so long after a reset is of another story.
 pub const TALKS_ON: Duration = Duration::from_secs(2);
 
+/// Bytes of a farewell that nobody waits for: TLS close_notify with the longest of the usual ciphers.
+pub const LONGEST_FAREWELL: u32 = 31;
+
 /// Kernels answer at once, busy ones a little later.
 pub const LONGEST_ANSWER: Duration = Duration::from_millis(20);

@@ -4,6 +4,7 @@ mod comparing;
 mod reading;
 
 use std::io;
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -23,8 +24,12 @@ use crate::flow::{TrackCounts, Tracker};
 use crate::record::{CAPTURE_SCHEMA, CaptureRecord, NotAnalyzed, Word};
 use crate::sink::Reporter;
 use crate::summary::Totals;
+use crate::words;
 use comparing::Kept;
-use reading::{End, Reading};
+use reading::{End, Reading, Rest};
+
+/// Addresses that are named instead of one that is in no capture.
+const MOST_NAMED: usize = 8;
 
 /// How often a live capture in which nothing comes is asked for resets that have waited long enough.
 const PULSE: Duration = Duration::from_millis(250);
@@ -67,6 +72,7 @@ async fn run(options: &PcapOptions) -> Result<(), Failure> {
             }
         }
     }
+    sums.warn_of_local();
     show.finish(sums, &options.show)?;
     match failed {
         0 => Ok(()),
@@ -193,7 +199,7 @@ impl Judging {
             is_live,
         } = self;
         let mut rest = reading.finish();
-        for reset in rest.resets {
+        for reset in std::mem::take(&mut rest.resets) {
             engine.captured(reset, &file);
         }
         engine.push(Input::Finish);
@@ -207,6 +213,7 @@ impl Judging {
             }
             show.digests.push(digest);
         }
+        sums.look_for_local(&rest);
         info!(
             "{file}: {:?}, {:?}",
             end.as_ref().map(|end| end.counts),
@@ -319,9 +326,39 @@ struct Sums {
     read: Vec<(&'static str, u64)>,
     lessons: Vec<String>,
     captures: Vec<CaptureRecord>,
+    /// Addresses given by --local that are in none of the captures; absent before the first one.
+    local_not_seen: Option<Vec<IpAddr>>,
+    /// Some that are.
+    addresses: Vec<IpAddr>,
 }
 
 impl Sums {
+    fn look_for_local(&mut self, rest: &Rest) {
+        match &mut self.local_not_seen {
+            None => self.local_not_seen = Some(rest.local_not_seen.clone()),
+            Some(missing) => missing.retain(|address| rest.local_not_seen.contains(address)),
+        }
+        self.addresses.extend(&rest.addresses);
+    }
+
+    /// A warning with the next step for each address of --local that no capture has.
+    fn warn_of_local(&self) {
+        for address in self.local_not_seen.iter().flatten() {
+            let mut known: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
+            known.sort_unstable();
+            known.dedup();
+            known.truncate(MOST_NAMED);
+            if known.is_empty() {
+                continue;
+            }
+            let known: Vec<_> = known.iter().map(String::as_str).collect();
+            warn!(
+                "--local {address} is not in the capture and has no effect; use an address of the capturing host, such as {}",
+                words::one_of(&known)
+            );
+        }
+    }
+
     fn add(
         &mut self,
         file: Word,

@@ -114,3 +114,19 @@ pub fn tcp(
     packet.extend(payload);
     packet
 }
+
+/// A UDP packet over IPv4.
+pub fn udp(from: &str, to: &str, payload: &[u8]) -> Vec<u8> {
+    let [from, to] = [from, to].map(|address| address.parse::<SocketAddrV4>().unwrap());
+    let mut packet = vec![0x45, 0];
+    packet.extend((28 + payload.len() as u16).to_be_bytes());
+    packet.extend([0, 0, 0, 0, 64, 17, 0, 0]);
+    packet.extend(from.ip().octets());
+    packet.extend(to.ip().octets());
+    packet.extend(from.port().to_be_bytes());
+    packet.extend(to.port().to_be_bytes());
+    packet.extend((8 + payload.len() as u16).to_be_bytes());
+    packet.extend([0, 0]);
+    packet.extend(payload);
+    packet
+}

@@ -5,7 +5,7 @@ use crate::ownership::Whose;
 use crate::event::{Sent, TcpState};
 
 use crate::thresholds::IDLE;
-use crate::record::{Evidence, EvidenceKind, Explanation, Origin, Severity};
+use crate::record::{Confidence, Evidence, EvidenceKind, Explanation, Origin, Severity};
 use crate::verdict::{CapturedCase, SentCase};
 use crate::words::{self, bytes, span};
 
@@ -90,21 +90,37 @@ impl Definition for DataAfterClose {
     }
 
     fn captured_cost(&self, case: &CapturedCase) -> Severity {
-        case.cost_of_answered()
+        match case.answers {
+            Some(_) => case.cost_of_answered(),
+            None => case.cost_of_exchange(),
+        }
     }
 
     fn captured(&self, case: &CapturedCase, explanation: &mut Explanation) {
         let (me, peer) = case.ends();
-        let what = match case.answers.map_or(0, |cause| cause.payload_len) {
+        let acknowledged = case.captured.sender.acknowledges.map(|(data, _)| data);
+        let cause = case.answers.or(acknowledged);
+        let what = match cause.map_or(0, |cause| cause.payload_len) {
             0 => "a segment".to_owned(),
             length => bytes(length),
         };
         case.look(explanation);
         case.answered(explanation);
-        explanation.summary = format!(
-            "{peer} sent {what} {} after {me} had closed",
-            span(case.captured.sender.finished.unwrap_or_default())
-        );
+        let finished = case.captured.sender.finished.unwrap_or_default();
+        let sent = case.captured.sender.answers.map(|(_, since)| since);
+        explanation.summary = if sent.is_some_and(|sent| sent > finished) {
+            format!("{peer} sent {what}, and {me} closed before it arrived")
+        } else {
+            format!("{peer} sent {what} {} after {me} had closed", span(finished))
+        };
+    }
+
+    fn captured_from(&self, case: &CapturedCase) -> (Origin, Confidence) {
+        if case.captured.vantage.is_none() {
+            (Origin::Peer, Confidence::Likely)
+        } else {
+            (Origin::LocalKernel, Confidence::Certain)
+        }
     }
 }
 
@@ -119,6 +135,20 @@ pub(super) fn data_at_closed(sent: &Sent) -> bool {
         && sent.socket_is(|socket| {
             socket.state != TcpState::Listen && (socket.orphaned || socket.receive_shutdown)
         })
+}
+
+/// The same in a capture that cannot tell which end it was made at, where no silence before the FIN has another explanation.
+pub(super) fn captured_after_fin_on_link(case: &CapturedCase) -> bool {
+    let captured = &case.captured;
+    let finish = captured
+        .received
+        .as_ref()
+        .and_then(|received| received.ownership.as_ref()?.peer_finish);
+    captured.vantage.is_none()
+        && captured.talks_on.is_none()
+        && case.answers.is_some()
+        && !case.has_other_ttl()
+        && finish.is_some_and(|finish| finish.quiet < IDLE)
 }
 
 /// It answers a segment that came after this end's FIN.

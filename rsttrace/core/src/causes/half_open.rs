@@ -83,6 +83,10 @@ impl Definition for HalfOpen {
                 explanation,
             );
         }
+        if case.captured.was_ended_by_it() {
+            case.answered(explanation);
+            return case.once_more(explanation);
+        }
         let (me, peer) = case.ends();
         case.look(explanation);
         case.answered(explanation);
@@ -124,6 +128,11 @@ pub(super) fn no_socket(sent: &Sent) -> bool {
 pub(super) fn captured_after_silence(case: &CapturedCase) -> bool {
     let silent = case.captured.sender.silent;
     case.is_answer_of_this_host() && silent.is_some_and(|silent| silent >= IDLE)
+}
+
+/// It answers what was on its way when this end had reset the connection.
+pub(super) fn captured_once_more_here(case: &CapturedCase) -> bool {
+    case.captured.was_ended_by_it() && case.is_made_here()
 }
 
 /// Evidence on a kernel that does not report answers without a socket.

@@ -1,5 +1,6 @@
 //! Thread that reads a capture, and its queue to the judge.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -50,6 +51,10 @@ pub struct Rest {
     pub resets: Vec<CapturedReset>,
     /// What the tracker did.
     pub counts: TrackCounts,
+    /// Addresses given by --local that are not in the capture.
+    pub local_not_seen: Vec<IpAddr>,
+    /// Some that are.
+    pub addresses: Vec<IpAddr>,
     /// For a comparison, if there is to be one.
     pub digest: Option<Digest>,
 }
@@ -135,7 +140,10 @@ impl Reading {
         self.shared.taken.notify_all();
         let mut resets = std::mem::take(&mut state.news.resets);
         state.tracker.finish(&mut resets);
+        let (local_not_seen, addresses) = state.tracker.local_not_seen();
         Rest {
+            local_not_seen,
+            addresses: addresses.to_vec(),
             resets,
             counts: state.tracker.counts(),
             digest: state.digest.take(),
