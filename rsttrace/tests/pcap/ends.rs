@@ -307,23 +307,39 @@ fn a_bare_acknowledgment_does_not_end_the_silence_before_a_write() {
     );
 }
 
-#[test]
-fn a_farewell_of_tls_answered_by_a_reset_costs_nothing() {
+/// A server closes with an alert and a FIN, the client answers with what it still had to say, and maybe closes.
+fn goodbye(answer: &[u8], closes: bool) -> Vec<Value> {
     let mut farewell = vec![0x15, 3, 3, 0, 26];
     farewell.extend([9; 26]);
-    let talk = Talk::new()
+    let mut talk = Talk::new()
         .established()
         .s("PA", 5_001, 1_101, &farewell)
         .s("FA", 5_032, 1_101, b"")
         .after(20)
         .c("A", 1_101, 5_033, b"")
-        .c("PA", 1_101, 5_033, &farewell)
-        .c("FA", 1_132, 5_033, b"")
-        .after(40_000)
-        .s("R", 5_033, 0, b"");
-    let records = talk.judged();
+        .c("PA", 1_101, 5_033, answer);
+    if closes {
+        talk = talk.c("FA", 1_101 + answer.len() as u32, 5_033, b"");
+    }
+    let records = talk.after(40_000).s("R", 5_033, 0, b"").judged();
     assert_eq!(records.len(), 1);
+    records
+}
+
+#[test]
+fn a_farewell_of_tls_answered_by_a_reset_costs_nothing() {
+    let mut farewell = vec![0x15, 3, 3, 0, 26];
+    farewell.extend([9; 26]);
+    let records = goodbye(&farewell, true);
     assert_eq!(records[0]["verdict"]["severity"], "noise", "{records:#?}");
+}
+
+#[test]
+fn a_request_answered_by_a_reset_is_lost_however_short_while_its_sender_waits() {
+    for (request, closes) in [(&[7; 31][..], false), (&[7; 200], true)] {
+        let records = goodbye(request, closes);
+        assert_eq!(records[0]["verdict"]["severity"], "fault", "{records:#?}");
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::event::{
     PeerFinish, Received, SenderSocket, Socket, SocketCookie, Target, Task, TcpFlags, TcpState,
 };
 use crate::record::{Vantage, Word};
-use crate::thresholds::{LONGEST_ANSWER, LONGEST_DELAYED_ACK, LONGEST_FAREWELL, REORDERED, VOLLEY};
+use crate::thresholds::{LONGEST_ANSWER, LONGEST_DELAYED_ACK, REORDERED, VOLLEY};
 use crate::verdict::peer_signs::{LONGEST_PATH, hops};
 
 /// See the module. The ends go by 0 and 1.
@@ -187,9 +187,6 @@ impl FollowUp {
         }
     }
 }
-
-/// In sequence numbers.
-const FIN: u32 = 1;
 
 /// A challenge is sent at once; this leaves room for the way there and back.
 const LONGEST_CHALLENGE: Duration = Duration::from_secs(1);
@@ -610,9 +607,8 @@ impl Connection {
         let interval = me
             .probed
             .map(|(first, last)| last.since(first) / u32::from(me.probes.saturating_sub(1)).max(1));
-        // It closed, and has had the answer to all it said; or both did, and a farewell is all that is lost.
-        let is_farewell = peer.fin.is_some() && me.outstanding() <= LONGEST_FAREWELL + FIN;
-        let is_done = me.fin.is_some() && (peer.data >= me.data || is_farewell);
+        // It closed, and has had the answer to all it said.
+        let is_done = me.fin.is_some() && peer.data >= me.data;
         let at_write = me.reset_at_write(peer, now);
         let heard = at_write.map_or(peer.segment, |(_, heard)| heard);
         let unacknowledged_since = at_write

@@ -18,7 +18,7 @@ impl Definition for DataAfterClose {
             known: "reasons TCP_ABORT_ON_DATA, TCP_TIMEWAIT_SOCKET",
             remedy: "nothing, unless data was lost (*fault*)",
             look_alikes: "data already unread at close(): `close_with_unread_data`",
-            captured: ["*likely*", "`reset_by_peer`"],
+            captured: ["*likely*", "*likely* if the capture cannot tell which end it was made at, otherwise `reset_by_peer`"],
         }
     }
 

@@ -17,7 +17,7 @@ impl Definition for HalfOpen {
             known: "reason NO_SOCKET, or TCP_FLAGS at a listener with a recorded former connection. That record says who had it and how it ended",
             remedy: "find out why the peer missed the end of the connection: restart, crash, timeout, a middlebox",
             look_alikes: "a listener without a record of such a connection: `stray_ack`; a SYN-ACK for an abandoned connection attempt: `late_synack`",
-            captured: ["*possible* if the sender had been silent for 0.9 s or more (a packet filter looks the same), otherwise unknown", "`reset_by_peer`, or `idle_timeout` if the signs say so"],
+            captured: ["*possible* if the sender had reset the connection before, or had been silent for 0.9 s or more (a packet filter looks the same), otherwise unknown", "`reset_by_peer`, or `idle_timeout` if the signs say so"],
         }
     }
 

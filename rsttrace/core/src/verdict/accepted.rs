@@ -10,6 +10,7 @@ use crate::event::{BootTime, Packet, Received, Segment, Socket, TcpFlags, TcpSta
 use crate::record::{
     Cause, Confidence, EvidenceKind, Explanation, Form, Origin, Severity, Verdict, Word,
 };
+use crate::thresholds::LONGEST_FAREWELL;
 
 /// What its verdict rests on.
 #[derive(Clone, Debug)]
@@ -286,8 +287,17 @@ fn cost(socket: &Socket) -> Severity {
     }
 }
 
-/// The application has closed the connection, and everything written was acknowledged.
+/// The application has closed the connection, and everything written was acknowledged; or both ends have closed it, and no more than a
+/// farewell of TLS was on its way.
 fn is_finished(socket: &Socket) -> bool {
-    let closed = socket.orphaned || (socket.send_shutdown && socket.receive_shutdown);
-    closed && socket.unacknowledged == 0
+    let both_closed = socket.send_shutdown && socket.receive_shutdown;
+    let unacknowledged = if both_closed && socket.peer_finished {
+        socket.unacknowledged.saturating_sub(LONGEST_FAREWELL + FIN)
+    } else {
+        socket.unacknowledged
+    };
+    (socket.orphaned || both_closed) && unacknowledged == 0
 }
+
+/// In sequence numbers.
+const FIN: u32 = 1;
