@@ -428,3 +428,44 @@ fn equal_answers_to_two_segments_are_two_resets() {
     assert_eq!(run.records().len(), 2, "{}", run.stdout);
     assert!(!run.stderr.contains("duplicate"), "{}", run.stderr);
 }
+
+/// The SYN-ACK may have been lost by the capture: its answer has the next number.
+#[test]
+fn an_answer_to_a_syn_ack_that_was_not_captured_is_no_connect_given_up() {
+    let records = Talk::new()
+        .c("S", 1_000, 0, b"")
+        .after(40_000)
+        .c("R", 1_001, 0, b"")
+        .judged();
+    assert_eq!(records.len(), 1);
+    assert!(
+        !summary(&records[0]).contains("gave up"),
+        "{}",
+        summary(&records[0])
+    );
+}
+
+/// A scanner and some stacks ask three times: it is one connect.
+#[test]
+fn a_connect_that_is_refused_again_is_refused_once() {
+    let mut talk = Talk::new();
+    for _ in 0..3 {
+        talk = talk
+            .c("S", 1_000, 0, b"")
+            .after(40_000)
+            .s("RA", 0, 1_001, b"")
+            .after(460_000);
+    }
+    let records = talk.judged();
+    let severities: Vec<_> = records
+        .iter()
+        .map(|record| record["verdict"]["severity"].as_str().unwrap())
+        .collect();
+    assert_eq!(severities, ["refused", "noise", "noise"]);
+    for record in &records {
+        assert_eq!(
+            record["verdict"]["cause"], "connection_refused",
+            "{record:#}"
+        );
+    }
+}

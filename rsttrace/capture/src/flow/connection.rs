@@ -90,11 +90,16 @@ impl Recent {
             let is_recent = reset.time.since(sighting.time) <= on_its_way;
             let is_after = last.is_none_or(|last| sighting.time > last);
             let age = reset.time.since(sighting.time);
+            // A closed socket still takes bare acknowledgments.
+            let is_bare = sighting.headers.payload_len == 0
+                && sighting.headers.flags.0 & (TcpFlags::SYN | TcpFlags::FIN) == 0;
             match (sighting.answered, is_recent) {
                 // The oldest one first.
-                (false, true) if is_after => (0, Duration::MAX - age),
-                (false, true) => (1, Duration::MAX - age),
-                _ => (2, age),
+                (false, true) => (
+                    1 + u8::from(!is_after) + 2 * u8::from(is_bare),
+                    Duration::MAX - age,
+                ),
+                _ => (5, age),
             }
         };
         let found = self
@@ -523,8 +528,9 @@ impl Connection {
         let isn = source.isn.filter(|_| self.opener == Some(sender))?;
         let (_, first) = source.handshake?;
         let is_unanswered = destination.segment.is_none() && self.recent.is_connect_only();
-        let has_its_number = reset.seq.wrapping_sub(isn) <= 1;
-        (is_unanswered && has_its_number).then(|| (source.retransmits + 1, reset.time.since(first)))
+        // An answer to a SYN-ACK that was not captured has the next one.
+        (is_unanswered && reset.seq == isn)
+            .then(|| (source.retransmits + 1, reset.time.since(first)))
     }
 
     /// When data last moved, either way.

@@ -18,7 +18,7 @@ impl Definition for DataAfterClose {
             known: "reasons TCP_ABORT_ON_DATA, TCP_TIMEWAIT_SOCKET",
             remedy: "nothing, unless data was lost (*fault*)",
             look_alikes: "data already unread at close(): `close_with_unread_data`",
-            captured: ["*likely*", "*likely* if the capture cannot tell which end it was made at, otherwise `reset_by_peer`"],
+            captured: ["*likely*", "*likely* for data that crossed the FIN, if the capture cannot tell which end it was made at; otherwise `reset_by_peer`"],
         }
     }
 
@@ -137,18 +137,15 @@ pub(super) fn data_at_closed(sent: &Sent) -> bool {
         })
 }
 
-/// The same in a capture that cannot tell which end it was made at, where no silence before the FIN has another explanation.
-pub(super) fn captured_after_fin_on_link(case: &CapturedCase) -> bool {
+/// It answers data that crossed this end's FIN, in a capture that cannot tell which end it was made at.
+pub(super) fn captured_crossing_fin(case: &CapturedCase) -> bool {
     let captured = &case.captured;
-    let finish = captured
-        .received
-        .as_ref()
-        .and_then(|received| received.ownership.as_ref()?.peer_finish);
+    let sent = captured.sender.answers.map(|(_, since)| since);
     captured.vantage.is_none()
         && captured.talks_on.is_none()
-        && case.answers.is_some()
+        && case.answers.is_some_and(|cause| cause.payload_len > 0)
         && !case.has_other_ttl()
-        && finish.is_some_and(|finish| finish.quiet < IDLE)
+        && captured.sender.finished.zip(sent).is_some_and(|(finished, sent)| sent > finished)
 }
 
 /// It answers a segment that came after this end's FIN.

@@ -143,7 +143,7 @@ const CAPTURED: &[Rule<CapturedCase>] = &[
     // Whatever came before: a SYN for a new connection, or a FIN, and the numbers of an answer.
     rule(captured_reconnect, Cause::BadHandshake, Likely),
     rule(captured_after_fin, Cause::DataAfterClose, Likely),
-    rule(captured_after_fin_on_link, Cause::DataAfterClose, Likely),
+    rule(captured_crossing_fin, Cause::DataAfterClose, Likely),
     rule(
         CapturedCase::is_refused_again_here,
         Cause::PortClosed,

@@ -348,10 +348,18 @@ impl CapturedCase {
         self.is_made_here() && self.answers.is_some()
     }
 
-    /// It answers a segment with the TTL of its source, though the other end expects other numbers by now.
+    /// At the other end: it answers a segment with the TTL of its source, and its number has been passed by now.
     pub(crate) fn is_answer_to_an_earlier_one(&self) -> bool {
+        let ahead = self
+            .captured
+            .packet
+            .segment
+            .seq
+            .wrapping_sub(self.captured.expected.unwrap_or_default());
         self.is_missed()
+            && ahead > i32::MAX as u32
             && self.answers.is_some()
+            && !self.is_vantage_of_source()
             && !self.has_other_ttl()
             && self.lives_on().is_none()
     }
