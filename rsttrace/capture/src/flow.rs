@@ -222,9 +222,14 @@ impl Tracker {
 
     /// The capture has ended: gives all that is left.
     pub fn finish(&mut self, out: &mut Vec<CapturedReset>) {
-        while !self.held.is_empty() {
-            self.give(out);
-        }
+        while self.finish_some(usize::MAX, out) {}
+    }
+
+    /// The same, at most so many at a time; whether there were any.
+    pub fn finish_some(&mut self, most: usize, out: &mut Vec<CapturedReset>) -> bool {
+        let number = self.held.len().min(most);
+        (0..number).for_each(|_| self.give(out));
+        number > 0
     }
 
     fn look_for_local(&mut self, segment: &Segment<'_>) {

@@ -26,7 +26,7 @@ use crate::sink::Reporter;
 use crate::summary::Totals;
 use crate::words;
 use comparing::Kept;
-use reading::{End, Reading, Rest};
+use reading::{BATCH, End, Reading};
 
 /// Addresses that are named instead of one that is in no capture.
 const MOST_NAMED: usize = 8;
@@ -199,11 +199,21 @@ impl Judging {
             is_live,
         } = self;
         let mut rest = reading.finish();
-        for reset in std::mem::take(&mut rest.resets) {
-            engine.captured(reset, &file);
+        let mut resets = std::mem::take(&mut rest.resets);
+        let mut shown = ControlFlow::Continue(());
+        // Not all of them at once: each keeps what it rests on until it is shown.
+        while shown.is_continue()
+            && (!resets.is_empty() || rest.tracker.finish_some(BATCH, &mut resets))
+        {
+            for reset in resets.drain(..) {
+                engine.captured(reset, &file);
+            }
+            shown = show.all(&mut engine, clock.now(), is_live)?;
         }
         engine.push(Input::Finish);
-        let shown = show.all(&mut engine, clock.now(), is_live)?;
+        if shown.is_continue() {
+            shown = show.all(&mut engine, clock.now(), is_live)?;
+        }
         if let Some(mut digest) = rest.digest.take().filter(|_| is_usable) {
             if let Some(end) = &end {
                 if let Some(early) = &end.early {
@@ -213,13 +223,13 @@ impl Judging {
             }
             show.digests.push(digest);
         }
-        sums.look_for_local(&rest);
+        sums.look_for_local(&rest.tracker);
         info!(
             "{file}: {:?}, {:?}",
             end.as_ref().map(|end| end.counts),
-            rest.counts
+            rest.tracker.counts()
         );
-        sums.add(file, end, &clock, &engine, rest.counts);
+        sums.add(file, end, &clock, &engine, rest.tracker.counts());
         Ok(shown)
     }
 
@@ -333,12 +343,13 @@ struct Sums {
 }
 
 impl Sums {
-    fn look_for_local(&mut self, rest: &Rest) {
+    fn look_for_local(&mut self, tracker: &Tracker) {
+        let (not_seen, addresses) = tracker.local_not_seen();
         match &mut self.local_not_seen {
-            None => self.local_not_seen = Some(rest.local_not_seen.clone()),
-            Some(missing) => missing.retain(|address| rest.local_not_seen.contains(address)),
+            None => self.local_not_seen = Some(not_seen),
+            Some(missing) => missing.retain(|address| not_seen.contains(address)),
         }
-        self.addresses.extend(&rest.addresses);
+        self.addresses.extend(addresses);
     }
 
     /// A warning with the next step for each address of --local that no capture has.

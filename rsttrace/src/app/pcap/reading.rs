@@ -1,6 +1,5 @@
 //! Thread that reads a capture, and its queue to the judge.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,10 +9,10 @@ use tokio::sync::Notify;
 use crate::capture::{CaptureError, CaptureTime, ReadCounts, Reader, Segment};
 use crate::captured::CapturedReset;
 use crate::compare::Digest;
-use crate::flow::{TrackCounts, Tracker};
+use crate::flow::Tracker;
 
 /// Resets after which the judge is called; of a live capture each calls it.
-const BATCH: usize = 256;
+pub const BATCH: usize = 256;
 /// Resets that wait for the judge; then the reader waits.
 const MOST: usize = 4_096;
 
@@ -47,14 +46,10 @@ pub struct End {
 
 /// What is left when nobody wants more.
 pub struct Rest {
-    /// Resets that were held back.
+    /// Resets that had waited long enough.
     pub resets: Vec<CapturedReset>,
-    /// What the tracker did.
-    pub counts: TrackCounts,
-    /// Addresses given by --local that are not in the capture.
-    pub local_not_seen: Vec<IpAddr>,
-    /// Some that are.
-    pub addresses: Vec<IpAddr>,
+    /// It holds the others back.
+    pub tracker: Tracker,
     /// For a comparison, if there is to be one.
     pub digest: Option<Digest>,
 }
@@ -138,14 +133,9 @@ impl Reading {
         let mut state = self.shared.lock();
         state.enough = true;
         self.shared.taken.notify_all();
-        let mut resets = std::mem::take(&mut state.news.resets);
-        state.tracker.finish(&mut resets);
-        let (local_not_seen, addresses) = state.tracker.local_not_seen();
         Rest {
-            local_not_seen,
-            addresses: addresses.to_vec(),
-            resets,
-            counts: state.tracker.counts(),
+            resets: std::mem::take(&mut state.news.resets),
+            tracker: std::mem::take(&mut state.tracker),
             digest: state.digest.take(),
         }
     }
