@@ -96,3 +96,47 @@ fn each_capture_is_an_object_of_its_own_in_json() {
     .unwrap();
     assert!(validator.is_valid(&object));
 }
+
+/// A refused connect beside healthy connections, at a place so many milliseconds and routers from the client.
+fn refused_at(routers: u8) -> Capture {
+    let (there, back) = (
+        u64::from(routers) * 5_000,
+        40_000 - u64::from(routers) * 5_000,
+    );
+    let (client, server) = (64 - routers, 60 + routers);
+    let mut capture = Capture::new(ETHERNET);
+    let mut send = |at: u64, from: &str, flags: &str, numbers: (u32, u32), payload: &[u8]| {
+        let is_client = from != file::S;
+        let (to, ttl) = if is_client {
+            (file::S, client)
+        } else {
+            (file::C, server)
+        };
+        let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0];
+        frame.extend(file::tcp(from, to, ttl, flags, numbers, payload));
+        capture.frame(at, &frame);
+    };
+    send(there, file::C, "S", (1_000, 0), b"");
+    send(back, file::S, "SA", (5_000, 1_001), b"");
+    send(40_000 + there, file::C, "A", (1_001, 5_001), b"");
+    send(40_100 + there, file::C, "PA", (1_001, 5_001), &[7; 100]);
+    send(40_100 + back, file::S, "PA", (5_001, 1_101), &[8; 100]);
+    send(80_200 + there, file::C, "FA", (1_101, 5_101), b"");
+    send(80_200 + back, file::S, "FA", (5_101, 1_102), b"");
+    send(5_000_000 + there, file::C, "S", (77_000, 0), b"");
+    send(5_000_000 + back, file::S, "RA", (0, 77_001), b"");
+    capture
+}
+
+#[test]
+fn a_reset_in_several_captures_is_counted_once() {
+    let captures = [0, 2, 4].map(refused_at);
+    let run = Capture::run_all(&captures.each_ref(), &[]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("1 reset in") && run.stderr.contains("0 faults, 1 refused, 0 noise"),
+        "{}{}",
+        run.stdout,
+        run.stderr
+    );
+}

@@ -306,7 +306,9 @@ impl Show {
         match self.kept {
             Some(kept) if self.digests.len() > 1 => {
                 self.reporter.flush()?;
-                kept.show(self.digests, options)?;
+                if let Some(once) = kept.show(self.digests, options)? {
+                    self.reporter.count_again(&once);
+                }
             }
             Some(kept) if options.output == Some(OutputFormat::Table) => {
                 let mut alone = ShowOptions {

@@ -47,12 +47,21 @@ impl Capture {
 
     /// Runs `rsttrace pcap` on it.
     pub fn run(&self, arguments: &[&str]) -> Run {
+        Self::run_all(&[self], arguments)
+    }
+
+    /// Compares captures with `rsttrace pcap`.
+    pub fn run_all(captures: &[&Self], arguments: &[&str]) -> Run {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("test.pcap");
-        std::fs::write(&path, &self.bytes).unwrap();
+        let paths: Vec<_> = (0..captures.len())
+            .map(|number| folder.path().join(format!("{number}.pcap")))
+            .collect();
+        for (capture, path) in captures.iter().zip(&paths) {
+            std::fs::write(path, &capture.bytes).unwrap();
+        }
         let output = Command::new(env!("CARGO_BIN_EXE_rsttrace"))
             .arg("pcap")
-            .arg(&path)
+            .args(&paths)
             .args(arguments)
             .env_remove("RUST_LOG")
             .output()

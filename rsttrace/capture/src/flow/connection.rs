@@ -70,6 +70,10 @@ const MAX_RECENT: usize = 8;
 impl Recent {
     fn push(&mut self, sighting: Sighting) {
         if self.sightings.len() < MAX_RECENT {
+            if self.sightings.len() == self.sightings.capacity() {
+                // Of most connections in a scan there are two.
+                self.sightings.reserve_exact(self.sightings.len().max(2));
+            }
             self.sightings.push(sighting);
         } else if let Some(oldest) = self.sightings.get_mut(self.oldest) {
             *oldest = sighting;

@@ -1,5 +1,6 @@
 //! Output of a comparison: selection of connections, and format.
 
+use std::collections::HashSet;
 use std::io::{self, BufWriter, Write as _};
 
 use crate::cli::{Failure, OutputFormat, ShowOptions};
@@ -38,9 +39,15 @@ impl Kept {
         &self.records
     }
 
-    /// Compares the captures and shows the connections with resets that are wanted.
-    pub fn show(self, digests: Vec<Digest>, options: &ShowOptions) -> Result<(), Failure> {
+    /// Compares the captures and shows the connections with resets that are wanted. Gives the records without further sightings of their
+    /// resets; `None` if not all were kept.
+    pub fn show(
+        self,
+        digests: Vec<Digest>,
+        options: &ShowOptions,
+    ) -> Result<Option<Vec<Record>>, Failure> {
         let mut comparison = compare::compare(digests, &self.records);
+        let further = further_sightings(&comparison.connections);
         let chosen = Chosen::new(&self.records, options);
         let all = comparison.connections.len();
         comparison
@@ -82,9 +89,30 @@ impl Kept {
                 count(self.left_out),
                 count(MAX_KEPT as u64)
             );
+            return Ok(None);
         }
-        Ok(())
+        let mut once = self.records;
+        once.retain(|record| {
+            let at = record.capture.as_deref();
+            at.is_none_or(|at| !further.contains(&(at.file.clone(), at.frame)))
+        });
+        Ok(Some(once))
     }
+}
+
+/// Where resets were seen but for the place nearest to their senders: file and frame.
+fn further_sightings(connections: &[ConnectionComparison]) -> HashSet<(Word, u64)> {
+    let mut further = HashSet::new();
+    for connection in connections {
+        for reset in &connection.resets {
+            for sighting in reset.sightings.iter().skip(1) {
+                if let Some(point) = connection.points.get(sighting.point) {
+                    further.insert((point.file.clone(), sighting.frame));
+                }
+            }
+        }
+    }
+    further
 }
 
 /// What each capture says by itself of resets, by capture and frame, and what is wanted.
