@@ -78,6 +78,9 @@ impl Summary {
         let peer = match record.direction {
             // The source sent it.
             Direction::Forwarded => &record.local.address,
+            Direction::Observed if record.capture.is_some() && record.left_local() => {
+                &record.local.address
+            }
             Direction::Sent | Direction::Received | Direction::Observed => &record.remote.address,
         };
         self.peers.add(peer, 0);
