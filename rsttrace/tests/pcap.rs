@@ -1,5 +1,7 @@
 //! `rsttrace pcap` on captures that the tests write byte by byte.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+
 #[path = "pcap/ends.rs"]
 mod ends;
 #[path = "pcap/file.rs"]
