@@ -154,3 +154,41 @@ fn the_summary_names_the_sender_of_what_passes() {
         run.stderr
     );
 }
+
+#[test]
+fn captures_that_share_no_connection_are_shown_each_for_itself() {
+    let mut other = Capture::new(ETHERNET);
+    for number in 0..30_u32 {
+        let from = format!("10.8.0.1:{}", 30_000 + number);
+        for (at, from, to, ttl, flags, numbers) in [
+            (0, from.as_str(), file::S, 64, "S", (9_000 + number, 0)),
+            (
+                10_000,
+                file::S,
+                from.as_str(),
+                60,
+                "RA",
+                (0, 9_001 + number),
+            ),
+        ] {
+            let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0];
+            frame.extend(file::tcp(from, to, ttl, flags, numbers, b""));
+            other.frame(at + u64::from(number) * 1_000_000, &frame);
+        }
+    }
+    let alone = Capture::run_all(&[&refused_at(0), &other], &[]);
+    assert_eq!(alone.code, Some(0), "{}", alone.stderr);
+    assert!(
+        alone
+            .stderr
+            .contains("no connection with a reset in common"),
+        "{}",
+        alone.stderr
+    );
+    assert!(
+        !alone.stdout.contains("in one capture only"),
+        "{}",
+        alone.stdout
+    );
+    assert!(alone.stdout.lines().count() < 50, "{}", alone.stdout);
+}

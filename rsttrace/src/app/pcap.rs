@@ -303,30 +303,44 @@ impl Show {
 
     /// The comparison, then the summary. Where there is nothing to compare with, what one capture says by itself.
     fn finish(mut self, sums: Sums, options: &ShowOptions) -> Result<(), Failure> {
+        let is_table = options.output == Some(OutputFormat::Table);
         match self.kept {
             Some(kept) if self.digests.len() > 1 => {
                 self.reporter.flush()?;
-                if let Some(once) = kept.show(self.digests, options)? {
+                let comparison = kept.compare(self.digests);
+                if is_table && comparing::has_nothing_in_common(&comparison) {
+                    warn!(
+                        "the captures have no connection with a reset in common, so each is shown for itself; compare captures of \
+                         the same connections at the same time"
+                    );
+                    return Self::alone(&kept, sums, options);
+                }
+                if let Some(once) = kept.show(comparison, options)? {
                     self.reporter.count_again(&once);
                 }
             }
-            Some(kept) if options.output == Some(OutputFormat::Table) => {
-                let mut alone = ShowOptions {
-                    pcapng: None,
-                    ..options.clone()
-                }
-                .reporter(&Of::default())?;
-                let now = Instant::now();
-                for record in kept.records() {
-                    if alone.record(now, record)?.is_break() {
-                        break;
-                    }
-                }
-                return Ok(alone.finish(sums.totals())?);
-            }
+            Some(kept) if is_table => return Self::alone(&kept, sums, options),
             _ => {}
         }
         self.reporter.finish(sums.totals())?;
+        Ok(())
+    }
+
+    /// What each capture says by itself, and the summary.
+    fn alone(kept: &Kept, sums: Sums, options: &ShowOptions) -> Result<(), Failure> {
+        let mut alone = ShowOptions {
+            pcapng: None,
+            ..options.clone()
+        }
+        .reporter(&Of::default())?;
+        let now = Instant::now();
+        for record in kept.records() {
+            if alone.record(now, record)?.is_break() {
+                break;
+            }
+        }
+        alone.finish(sums.totals())?;
+        kept.say_left_out();
         Ok(())
     }
 }

@@ -135,8 +135,11 @@ impl Layer {
             47 => Self::Header(tunnel::gre),
             97 => Self::Header(tunnel::ether_in_ip),
             137 => Self::Header(tunnel::mpls),
-            // ICMP, IGMP, GGP, EGP, IGP, DCCP, RSVP, ICMPv6, "no next header", EIGRP, OSPF, PIM, VRRP, SCTP, UDP-Lite.
-            1 | 2 | 3 | 8 | 9 | 33 | 46 | 58 | 59 | 88 | 89 | 103 | 112 | 132 | 136 => Self::NotTcp,
+            // ICMP, IGMP, GGP, EGP, IGP, DCCP, RSVP, ICMPv6, "no next header", EIGRP, OSPF, PIM, VRRP,
+            // PGM, SCTP, mobility, UDP-Lite.
+            1 | 2 | 3 | 8 | 9 | 33 | 46 | 58 | 59 | 88 | 89 | 103 | 112 | 113 | 132 | 135 | 136 => {
+                Self::NotTcp
+            }
             _ => Self::Unread(Unread::IpProtocol(number)),
         }
     }
@@ -169,11 +172,12 @@ impl Layer {
 }
 
 /// EtherTypes that carry no IP: RARP, ARP, CDP, IPX, AppleTalk, slow protocols, PPPoE discovery, EAPOL, PROFINET, Realtek, EtherCAT,
-/// GOOSE, pre-authentication, LLDP, LLTD, HomePlug, MRP, PTP, CFM, FCoE, TDLS, IEEE 1905, AVTP, DEC, loopback tests.
+/// GOOSE, pre-authentication, NLB, ATA, TIPC, LLDP, LLTD, HomePlug, MRP, PTP, CFM, FCoE, TDLS, IEEE 1905, AVTP, DEC, loopback tests.
 const NOT_TCP: &[u16] = &[
     0x0806, 0x2000, 0x2004, 0x22f0, 0x22ea, 0x6001, 0x6002, 0x6003, 0x6004, 0x6007, 0x8035, 0x809b,
-    0x80f3, 0x8137, 0x8809, 0x8863, 0x888e, 0x8892, 0x8899, 0x88a4, 0x88b8, 0x88b9, 0x88ba, 0x88c7,
-    0x88cc, 0x88d9, 0x88e1, 0x88e3, 0x88f7, 0x8902, 0x8906, 0x8914, 0x890d, 0x893a, 0x9000,
+    0x80f3, 0x8137, 0x8809, 0x8863, 0x888e, 0x8892, 0x8899, 0x886f, 0x88a2, 0x88a4, 0x88b8, 0x88b9,
+    0x88ba, 0x88c7, 0x88ca, 0x88cc, 0x88d9, 0x88e1, 0x88e3, 0x88f7, 0x8902, 0x8906, 0x8914, 0x890d,
+    0x893a, 0x9000,
 ];
 
 impl Unread {
