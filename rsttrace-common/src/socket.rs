@@ -112,9 +112,9 @@ wire! {
         pub cookie: u64,
         /// When the peer's FIN came to an open connection: nanoseconds of `CLOCK_BOOTTIME`; 0: it did not.
         pub peer_finished_ns: u64,
-        /// Jiffies since data had last moved either way, when that FIN came.
+        /// Jiffies since data had last moved either way, when that FIN came; a TLS close_notify before it does not count.
         pub peer_finished_quiet: u32,
-        /// Jiffies since data had last moved either way, when the closer closed.
+        /// Jiffies since data had last moved either way, when the closer closed; its TLS close_notify does not count.
         pub closed_quiet: u32,
         /// Who closed or shut down: thread group id; 0: nobody yet.
         pub closer_pid: u32,

@@ -240,14 +240,40 @@ pub fn owned(sk: Typed) -> bool {
     load::<i32>(sk, offset!(sk_lock_owned)).unwrap_or(0) == 1
 }
 
-/// Jiffies since data last moved either way; retransmissions count.
+/// Jiffies since data last moved either way, but for the farewell of the end that closes; retransmissions count. A farewell is
+/// a few bytes that have just been sent or received and are not acknowledged, or not read, yet.
 #[inline(always)]
-pub fn quiet(tcp: Typed) -> u32 {
+pub fn quiet(tcp: Typed, closes: End) -> u32 {
     let now = crate::emit::jiffies();
     let sent = now.wrapping_sub(load(tcp, offset!(lsndtime)).unwrap_or(0));
     let received = now.wrapping_sub(load(tcp, offset!(icsk_lrcvtime)).unwrap_or(0));
-    if sent < received { sent } else { received }
+    let (own, other, pending) = match closes {
+        // Its FIN counts as one.
+        End::Peer => (received, sent, unread(tcp).wrapping_sub(1)),
+        End::This => {
+            let written: u32 = load(tcp, offset!(write_seq)).unwrap_or(0);
+            let acknowledged: u32 = load(tcp, offset!(snd_una)).unwrap_or(0);
+            (sent, received, written.wrapping_sub(acknowledged))
+        }
+    };
+    let is_farewell = pending.wrapping_sub(1) < FAREWELL && own <= AT_ONCE;
+    if own < other && !is_farewell { own } else { other }
 }
+
+/// The end of a connection that closes.
+#[derive(Clone, Copy)]
+pub enum End {
+    /// The other end.
+    Peer,
+    /// This host's.
+    This,
+}
+
+/// Most bytes of a TLS close_notify, see `rsttrace_core::classes`.
+const FAREWELL: u32 = 31;
+
+/// Jiffies from a farewell to the FIN, at most.
+const AT_ONCE: u32 = 8;
 
 /// Received bytes nobody read; a FIN counts as one.
 #[inline(always)]

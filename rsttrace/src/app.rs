@@ -50,7 +50,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     Ok(runtime.context("cannot start the event loop")?)
 }
 
-/// Until an instant; without one, for ever.
+/// Until an instant; without one, forever.
 async fn sleep_until(instant: Option<tokio::time::Instant>) {
     match instant {
         Some(instant) => tokio::time::sleep_until(instant).await,

@@ -23,7 +23,6 @@ pub const DEFAULT_PATH: &str = "/etc/rsttrace/config.toml";
 /// Size limit in bytes.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// The validated configuration.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
     /// The `[[hop]]` tables, in the order of the file.
@@ -60,7 +59,6 @@ pub enum ConfigError {
     Unreadable { file: PathBuf, error: io::Error },
     #[error("{}: larger than 1 MiB; check that this is the configuration file", .0.display())]
     TooLarge(PathBuf),
-    /// Invalid contents.
     #[error("{}:{line}: {}{problem}", file.display(), key.as_ref().map(|key| format!("{key}: ")).unwrap_or_default())]
     Content {
         file: PathBuf,
@@ -154,7 +152,6 @@ struct Table {
     kind: Option<Spanned<String>>,
 }
 
-/// A validation error.
 struct Mistake {
     /// Offset in bytes.
     at: usize,

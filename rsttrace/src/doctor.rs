@@ -1,7 +1,7 @@
 //! Checks of a host, with recommendations. Pure: facts in, findings out.
 //!
 //! A warning is something wrong: a hook that was refused, or two settings of this host (or one of it and of the cloud
-//! it runs in) that contradict each other. Advice is what may be wanted as it is: nobody but its owner knows whether
+//! it runs in) that contradict each other. Advice is about what may be intended: only the owner knows whether
 //! an idle connection without keepalive matters. Only warnings make the command fail.
 
 mod devices;
@@ -24,7 +24,7 @@ pub use report::{Counts, NotChecked, Report, SCHEMA, counts, environment};
 /// What was found out about a host. What could not be is absent or says why.
 #[derive(Clone, Debug)]
 pub struct Inspection {
-    /// What came of attaching the hooks.
+    /// The result of attaching the hooks.
     pub tracing: Tracing,
     /// As `uname -r` says it; absent if it cannot be read.
     pub kernel: Option<String>,
@@ -42,7 +42,7 @@ pub struct Inspection {
     pub idle_from: Duration,
 }
 
-/// What came of attaching the hooks as `watch` would.
+/// The result of attaching the hooks as `watch` does.
 #[derive(Clone, Debug)]
 pub enum Tracing {
     Tried {
@@ -65,7 +65,7 @@ pub enum Tracing {
 pub struct Hook {
     /// Its stable name: `reset_sent`.
     pub fact: &'static str,
-    /// How it is had: `fentry`; absent if it was refused.
+    /// The active method, such as `fentry`; absent if it was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub way: Option<&'static str>,
     /// Programs that give it; none if it was refused, or is inferred from what others give.
@@ -73,7 +73,7 @@ pub struct Hook {
     /// What the kernel said; absent if it was granted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
-    /// What cannot be told without it, or told worse this way, one sentence; absent if nothing is lost.
+    /// The cost of its absence or of this fallback, one sentence; absent without a cost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub costs: Option<&'static str>,
     /// Whether something else stands in for most of it.
@@ -103,7 +103,7 @@ pub struct Finding {
     /// What, by a name that stays.
     pub kind: &'static str,
     pub summary: String,
-    /// What to change, with the concrete setting; absent where nothing is to be done.
+    /// What to change, with the concrete setting; absent if there is nothing to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub advice: Option<String>,
     /// Processes it is about, some of them if there are many.
@@ -124,15 +124,13 @@ pub struct Finding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// As it should be.
     Ok,
-    /// May be wanted as it is.
+    /// May be intended.
     Advice,
     Warning,
 }
 
 impl Finding {
-    /// Nothing to do.
     fn ok(kind: &'static str, summary: String) -> Self {
         Self {
             severity: Severity::Ok,
@@ -146,7 +144,6 @@ impl Finding {
         }
     }
 
-    /// Something to do.
     fn new(severity: Severity, kind: &'static str, summary: String, advice: String) -> Self {
         Self {
             severity,

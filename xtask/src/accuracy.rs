@@ -1,4 +1,4 @@
-//! `cargo xtask accuracy`: matrix of staged and reported causes.
+//! `cargo xtask accuracy`: explanations compared with what was staged.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ mod captures;
 pub mod cases;
 pub mod tally;
 
-/// Run the whole demo and print a matrix of staged and reported causes
-#[derive(clap::Args)]
+/// Run the whole demo and list wrong and unknown explanations
+#[derive(Default, clap::Args)]
 pub struct Args {
     /// Evaluate this output of `rsttrace demo --all -o json` instead of running the demo
     #[arg(long, value_name = "FILE", conflicts_with_all = ["sudo", "debug"])]
@@ -35,20 +35,14 @@ pub struct Args {
     debug: bool,
 }
 
-impl Args {
-    /// A run of the release build; `sudo`: only the demo itself as root.
-    pub fn of_release(sudo: bool) -> Self {
-        Self {
-            file: None,
-            captures: false,
-            captured: None,
-            sudo,
-            debug: false,
-        }
-    }
+/// Runs the release build.
+pub fn whole_demo(sudo: bool) -> Result<()> {
+    run(&Args {
+        sudo,
+        ..Args::default()
+    })
 }
 
-/// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     if let Some(folder) = &args.captured {
         return judged(&judge_captures(args, folder)?, Vec::new());
@@ -81,12 +75,11 @@ fn end(failures: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Where the captures of a run go.
 fn folder() -> PathBuf {
     workspace::target().join("captures")
 }
 
-/// What the demo prints. Its exit code tells less than its cases.
+/// The output of the demo. Its exit code says less than its cases.
 fn demo(args: &Args) -> Result<String> {
     if !command::is_root() && !args.sudo {
         bail!(
@@ -94,45 +87,39 @@ fn demo(args: &Args) -> Result<String> {
         );
     }
     packages::install_for_staging()?;
-    let mut cargo = cargo_run(args, &[]);
+    let program = build(args, "--bin", "rsttrace")?;
+    let mut demo = Command::new(&program);
     if args.sudo {
-        command::with_sudo(&mut cargo);
+        demo = Command::new("sudo");
+        demo.arg("-E").arg(program);
     }
-    cargo.args(["--", "demo", "--all", "--output", "json"]);
+    demo.args(["demo", "--all", "--output", "json"]);
     if args.captures {
-        cargo.arg("--captures").arg(folder());
+        demo.arg("--captures").arg(folder());
     }
-    output(&mut cargo)
+    output(&mut demo)
 }
 
 fn judge_captures(args: &Args, captures: &Path) -> Result<CaptureTally> {
-    let mut cargo = cargo_run(args, &["--example", "captures"]);
-    cargo.arg("--").arg(captures);
-    CaptureTally::of(&output(&mut cargo)?)
+    let program = build(args, "--example", "captures")?;
+    CaptureTally::of(&output(Command::new(program).arg(captures))?)
 }
 
-fn cargo_run(args: &Args, target: &[&str]) -> Command {
+fn build(args: &Args, kind: &str, target: &str) -> Result<PathBuf> {
     let mut cargo = command::cargo();
-    cargo.current_dir(workspace::root());
-    cargo.args(["run", "--quiet", "--package", "rsttrace"]);
-    cargo.args(if target.is_empty() {
-        &["--bin", "rsttrace"]
-    } else {
-        target
-    });
-    if !args.debug {
-        cargo.arg("--release");
-    }
-    cargo
+    cargo.args(["build", "--package", "rsttrace", kind, target]);
+    cargo.args((!args.debug).then_some("--release"));
+    let built = command::build(&mut cargo)?.remove(target);
+    built.with_context(|| format!("cargo built no {target}"))
 }
 
-fn output(cargo: &mut Command) -> Result<String> {
-    let shown = command::announce(cargo);
-    let output = cargo
+fn output(command: &mut Command) -> Result<String> {
+    let shown = command::announce(command);
+    let output = command
         .stderr(Stdio::inherit())
         .output()
         .with_context(|| format!("start `{shown}`"))?;
-    let text = String::from_utf8(output.stdout).context("the demo printed no UTF-8")?;
+    let text = String::from_utf8(output.stdout).context("the output is not UTF-8")?;
     if text.trim().is_empty() {
         bail!("`{shown}` staged nothing ({})", output.status);
     }

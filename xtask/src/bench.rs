@@ -1,41 +1,38 @@
-//! `cargo xtask bench`: what tracing costs.
+//! `cargo xtask bench`: the cost of tracing.
 //!
-//! Figures compare only within one run: each batch under a tool is bracketed by batches without one, and counts as a part of
+//! Figures compare only within one run: each batch with a tool is bracketed by batches without one, and its speed is a part of
 //! their mean.
 
 use std::{
-    fs,
-    os::unix::process::CommandExt as _,
-    path::{Path, PathBuf},
+    fmt::{self, Display, Formatter},
+    path::PathBuf,
     process::Command,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
+use aya::sys::{Stats, enable_stats};
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
-use nix::sys::signal::Signal;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use crate::{command, workspace};
+use crate::command;
 
 mod fdinfo;
 pub mod lab;
 mod memory;
 pub mod process;
-pub mod stats;
-pub mod told;
+pub mod totals;
 pub mod workload;
 
 use lab::Lab;
-use process::{End, Running, Speaks};
-use stats::Spread;
-use told::Total;
+use process::{Running, Speaks};
+use totals::Total;
 use workload::{Act, Place, Workload};
 
-/// Measure what tracing costs, each batch beside batches without it
+/// Measure the cost of tracing, each batch next to batches without it
 ///
-/// It makes network namespaces of its own, which end with it. Let nothing else run meanwhile: figures of different runs,
+/// Creates its own network namespaces and removes them. Let nothing else run at the same time. Figures of different runs,
 /// machines or kernels do not compare.
 #[derive(clap::Args)]
 pub struct Args {
@@ -45,36 +42,23 @@ pub struct Args {
     /// Check in one minute that everything works; the results are not meaningful
     #[arg(long)]
     quick: bool,
-    /// Batches of each kind; else five
-    #[arg(long, value_name = "N", conflicts_with = "quick", value_parser = clap::value_parser!(u8).range(1..=50))]
-    rounds: Option<u8>,
-    /// Seconds of one batch; else three
-    #[arg(long, value_name = "N", conflicts_with = "quick", value_parser = clap::value_parser!(u8).range(1..=60))]
-    seconds: Option<u8>,
-    /// Where the figures go, as JSON; else target/bench/bench.json
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
 }
 
-/// What can be measured by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// A packet that passes a classifier
+    /// Packets that pass a classifier
     Classifier,
-    /// Connections that nobody resets
+    /// Connections without resets
     Connect,
     /// Resets, at full rate and at 10 k a second
     Storm,
     /// From start to hooks attached
     Start,
-    /// Memory of the daemon and of the kernel's side
+    /// Memory of the daemon and of the kernel
     Memory,
 }
 
-/// What is run.
 pub struct Programs {
-    /// The tracer.
     pub rsttrace: PathBuf,
     load: PathBuf,
 }
@@ -86,85 +70,55 @@ struct Bench {
     lasts: Duration,
 }
 
-/// A way to run the tracer.
-#[derive(Clone, Copy)]
-struct Tool {
-    name: &'static str,
-    arguments: &'static [&'static str],
+/// Arguments of the tracer.
+type Tool = &'static [&'static str];
+
+const DEFAULT: Tool = &["watch"];
+const EVERY: Tool = &["watch", "--every", "--noise", "-o", "json"];
+const PERF: Tool = &["watch", "--transport", "perf"];
+
+/// Median and extremes of one measure.
+pub struct Spread {
+    pub median: f64,
+    min: f64,
+    max: f64,
 }
 
-const DEFAULT: Tool = Tool {
-    name: "watch",
-    arguments: &["watch"],
-};
-const EVERY: Tool = Tool {
-    name: "watch --every -o json",
-    arguments: &["watch", "--every", "--noise", "-o", "json"],
-};
-const PERF: Tool = Tool {
-    name: "watch --transport perf",
-    arguments: &["watch", "--transport", "perf"],
-};
-
-/// One figure.
-#[derive(Serialize)]
-struct Row {
-    part: Part,
-    case: String,
-    tool: &'static str,
-    measure: &'static str,
-    #[serde(flatten)]
-    spread: Spread,
+impl Spread {
+    /// `None` without values, or with one that is not finite.
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        let (min, max) = (*values.first()?, *values.last()?);
+        let middle = |at: usize| values[at / 2];
+        let median = f64::midpoint(middle(values.len() - 1), middle(values.len()));
+        (min.is_finite() && max.is_finite()).then_some(Self { median, min, max })
+    }
 }
 
-/// All figures of a run.
-#[derive(Default)]
-struct Rows(Vec<Row>);
+impl Display for Spread {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.3} ({:.3}–{:.3})", self.median, self.min, self.max)
+    }
+}
+
+struct Rows(Table);
 
 impl Rows {
-    /// Adds a figure; nothing where there is none.
     fn add(
         &mut self,
-        part: Part,
         case: &str,
-        tool: &'static str,
-        measure: &'static str,
+        tool: Tool,
+        measure: &str,
         values: impl IntoIterator<Item = f64>,
     ) {
-        self.0.extend(Spread::of(values).map(|spread| Row {
-            part,
-            case: case.to_owned(),
-            tool,
-            measure,
-            spread,
-        }));
-    }
-
-    fn print(&self) {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING);
-        table.set_header(["part", "case", "tool", "measure", "median (least–most)"]);
-        for row in &self.0 {
-            table.add_row([
-                format!("{:?}", row.part).to_lowercase(),
-                row.case.clone(),
-                row.tool.to_owned(),
-                row.measure.to_owned(),
-                row.spread.show(3),
-            ]);
+        if let Some(spread) = Spread::of(values) {
+            let (tool, spread) = (tool.join(" "), spread.to_string());
+            self.0.add_row([case, &tool, measure, &spread]);
         }
-        println!("{table}");
-    }
-
-    fn write(&self, file: &Path) -> Result<()> {
-        let folder = file.parent().context("a file is in a folder")?;
-        fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
-        let text = serde_json::to_string_pretty(&self.0).context("write as JSON")?;
-        fs::write(file, text + "\n").with_context(|| format!("write {}", file.display()))
     }
 }
 
-/// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     if !command::is_root() {
         bail!("tracing needs root: run `sudo -E cargo xtask bench`");
@@ -172,8 +126,7 @@ pub fn run(args: &Args) -> Result<()> {
     let (rounds, lasts) = if args.quick {
         (1, Duration::from_millis(400))
     } else {
-        let seconds = Duration::from_secs(args.seconds.unwrap_or(3).into());
-        (args.rounds.unwrap_or(5).into(), seconds)
+        (5, Duration::from_secs(3))
     };
     let bench = Bench {
         programs: Programs::build()?,
@@ -181,72 +134,73 @@ pub fn run(args: &Args) -> Result<()> {
         rounds,
         lasts,
     };
-    let out = args.out.clone();
-    let out = out.unwrap_or_else(|| workspace::target().join("bench/bench.json"));
-    let mut rows = Rows::default();
     for part in Part::value_variants() {
         if args.only.is_empty() || args.only.contains(part) {
-            eprintln!("{part:?}");
+            let mut rows = Rows(Table::new());
+            rows.0.load_style(presets::NOTHING);
+            let header = [&format!("{part:?}"), "tool", "measure", "median (min–max)"];
+            rows.0.set_header(header);
             bench
                 .measure(*part, &mut rows)
                 .with_context(|| format!("{part:?}"))?;
-            // What a later part breaks does not take the earlier ones away.
-            rows.write(&out)?;
+            println!("{}\n", rows.0);
         }
     }
-    rows.print();
-    eprintln!("figures: {}", out.display());
     Ok(())
 }
 
 impl Programs {
-    /// The tracer as users have it, and the load as fast as it can be.
     pub fn build() -> Result<Self> {
         Ok(Self {
-            rsttrace: build(&["--package", "rsttrace", "--bin", "rsttrace"], "rsttrace")?,
-            load: build(&["--package", "xtask"], "xtask")?,
+            rsttrace: build("rsttrace", "--bin", "rsttrace")?,
+            load: build("xtask", "--bin", "xtask")?,
         })
     }
 }
 
-/// The file that cargo makes of these arguments.
-fn build(arguments: &[&str], file: &str) -> Result<PathBuf> {
+/// The release build of this target.
+fn build(package: &str, kind: &str, target: &str) -> Result<PathBuf> {
     let mut cargo = command::cargo();
-    command::run(
-        cargo
-            .args(["build", "--quiet", "--release"])
-            .args(arguments),
-    )?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let folder = target.unwrap_or_else(workspace::target);
-    let file = folder.join("release").join(file);
-    fs::canonicalize(&file).with_context(|| format!("cargo built no {}", file.display()))
+    cargo.args(["build", "--release", "--package", package, kind, target]);
+    let built = command::build(&mut cargo)?.remove(target);
+    built.with_context(|| format!("cargo built no {target}"))
 }
 
 impl Bench {
     fn measure(&self, part: Part, rows: &mut Rows) -> Result<()> {
-        let full = Workload::full;
+        let full = |act, place| Workload {
+            act,
+            place,
+            rate: 0,
+        };
         match part {
             Part::Classifier => self.classifier(rows),
             Part::Connect => {
                 let connect = full(Act::Connect, Place::Lo);
                 let exchange = full(Act::Exchange, Place::Veth);
-                self.batches(part, &[connect, exchange], &[DEFAULT], rows)
+                self.batches(&[connect, exchange], &[DEFAULT], rows)
             }
             Part::Storm => {
                 let reset = |place| full(Act::Reset, place);
-                let paced = Workload::paced(Act::Reset, Place::Veth);
+                let paced = Workload {
+                    rate: 10_000,
+                    ..reset(Place::Veth)
+                };
                 let floods = [Act::Flood, Act::RandomFlood].map(|act| full(act, Place::Veth));
                 let mut storms = vec![reset(Place::Veth), floods[0]];
                 if !self.quick {
                     storms.extend([reset(Place::Lo), paced, floods[1]]);
                 }
-                self.batches(part, &storms, &[DEFAULT, EVERY, PERF], rows)
+                self.batches(&storms, &[DEFAULT, EVERY, PERF], rows)
             }
             Part::Start => {
                 let starts = if self.quick { 3 } else { 15 };
-                let took: Result<Vec<f64>> = (0..starts).map(|_| self.start()).collect();
-                rows.add(part, "", DEFAULT.name, "ms to hooks attached", took?);
+                let took = (0..starts).map(|_| {
+                    let (tracer, took) = self.tracer(DEFAULT)?;
+                    tracer.end().map(|_| took.as_secs_f64() * 1e3)
+                });
+                let took = took.collect::<Result<Vec<_>>>();
+                rows.add("", DEFAULT, "ms to hooks attached", took?);
                 Ok(())
             }
             Part::Memory => memory::measure(self, rows),
@@ -255,21 +209,14 @@ impl Bench {
 
     fn tracer(&self, tool: Tool) -> Result<(Running, Duration)> {
         let mut command = Command::new(&self.programs.rsttrace);
-        command.args(tool.arguments).env_remove("RUST_LOG");
+        command.args(tool);
         let begin = Instant::now();
-        let mut running = Running::start_bare(command, Speaks::Err)?;
+        let mut running = Running::start(&command, Speaks::Err)?;
         let ready = running.await_line("tracing resets")?;
         Ok((running, ready - begin))
     }
 
-    /// In milliseconds.
-    fn start(&self) -> Result<f64> {
-        let (tracer, took) = self.tracer(DEFAULT)?;
-        tracer.end(End::Signal(Signal::SIGINT))?;
-        Ok(took.as_secs_f64() * 1e3)
-    }
-
-    /// What the example measures: nanoseconds a packet, in turns.
+    /// Nanoseconds per packet, as measured by the example `classifier`.
     fn classifier(&self, rows: &mut Rows) -> Result<()> {
         #[derive(Deserialize)]
         struct Cost {
@@ -278,41 +225,28 @@ impl Bench {
             ingress: Vec<f64>,
             egress: Vec<f64>,
         }
-        let example = ["--package", "rsttrace", "--example", "classifier"];
-        let program = build(&example, "examples/classifier")?;
+        let program = build("rsttrace", "--example", "classifier")?;
         let runs = if self.quick { "100000" } else { "6000000" };
         let text = command::output(Command::new(program).args([runs, "25"]))?;
         let costs: Vec<Cost> = serde_json::from_str(&text)
             .context("the example `classifier` printed something else")?;
         for cost in costs {
-            let part = Part::Classifier;
-            rows.add(
-                part,
-                &cost.frame,
-                "empty",
-                "ns a packet",
-                cost.empty.clone(),
-            );
-            for (way, values) in [("ingress", cost.ingress), ("egress", cost.egress)] {
+            let empty = cost.empty.clone();
+            rows.add(&cost.frame, &["empty"], "ns per packet", empty);
+            for (way, values) in [(&["ingress"], cost.ingress), (&["egress"], cost.egress)] {
                 let ratio = values
                     .iter()
                     .zip(&cost.empty)
                     .map(|(own, empty)| own / empty);
-                rows.add(part, &cost.frame, way, "times the empty one", ratio);
+                rows.add(&cost.frame, way, "times the empty one", ratio);
             }
         }
         Ok(())
     }
 
-    /// Each tool on each workload, bracketed by batches without a tool; at last once more while the kernel counts BPF run times,
-    /// which costs something itself.
-    fn batches(
-        &self,
-        part: Part,
-        workloads: &[Workload],
-        tools: &[Tool],
-        rows: &mut Rows,
-    ) -> Result<()> {
+    /// Each tool on each workload, bracketed by batches without a tool; then once more while the kernel measures BPF run times,
+    /// which has a cost of its own.
+    fn batches(&self, workloads: &[Workload], tools: &[Tool], rows: &mut Rows) -> Result<()> {
         let lab = Lab::new(&self.programs)?;
         for workload in workloads {
             let case = workload.name();
@@ -331,26 +265,27 @@ impl Bench {
             }
             for (tool, batches) in tools.iter().zip(of_tool) {
                 let counted = {
-                    let _counting = count_bpf(&self.programs)?;
+                    let _counting =
+                        enable_stats(Stats::RunTime).context("measure BPF run times")?;
                     self.batch(&lab, *workload, Some(*tool))?
                 };
                 let mut add = |measure, of: &dyn Fn(&Batch) -> f64| {
                     let values = batches.iter().map(|(batch, _)| of(batch));
-                    rows.add(part, &case, tool.name, measure, values);
+                    rows.add(&case, tool, measure, values);
                 };
-                add("k a second", &|batch| batch.speed / 1e3);
-                add("µs of CPU an event made", &|batch| {
+                add("k per second", &|batch| batch.speed / 1e3);
+                add("µs of CPU per event", &|batch| {
                     batch.cpu * 1e6 / batch.events
                 });
-                add("part described", &|batch| {
+                add("part detailed", &|batch| {
                     batch.sent.detailed as f64 / batch.sent.seen as f64
                 });
                 add("lost", &|batch| batch.sent.lost as f64);
                 add("MB resident", &|batch| batch.resident as f64 / 1e6);
                 let kept = batches.iter().map(|(_, kept)| *kept);
-                rows.add(part, &case, tool.name, "part of the free speed", kept);
+                rows.add(&case, tool, "part of the free speed", kept);
                 let bpf = [counted.bpf * 1e6 / counted.events];
-                rows.add(part, &case, tool.name, "µs in BPF an event made", bpf);
+                rows.add(&case, tool, "µs in BPF per event", bpf);
             }
         }
         Ok(())
@@ -360,7 +295,7 @@ impl Bench {
         let tracer = tool.map(|tool| self.tracer(tool)).transpose()?;
         let tracer = tracer.map(|(tracer, _)| tracer);
         let before = tracer.as_ref().map(|tracer| {
-            // What belongs to the start.
+            // Work of the start.
             tracer.settle(STILL / 2);
             (tracer.cpu(), tracer.bpf())
         });
@@ -370,7 +305,7 @@ impl Bench {
             tracer.settle(STILL);
         }
         let resets = lab.resets()? - resets;
-        // Who floods does not wait for answers.
+        // A flood does not wait for answers.
         let (speed_of, events) = match workload.act {
             Act::Connect | Act::Exchange => (ran.done, ran.done),
             Act::Reset => (ran.done, resets),
@@ -385,38 +320,27 @@ impl Bench {
             batch.cpu = tracer.cpu().saturating_sub(cpu).as_secs_f64();
             batch.bpf = tracer.bpf().run_time_since(&bpf) as f64 / 1e9;
             batch.resident = tracer.resident();
-            batch.sent = told::sent(&told::totals(&tracer.end(End::Signal(Signal::SIGINT))?));
+            batch.sent = totals::sent(&totals::read(&tracer.end()?));
         }
         Ok(batch)
     }
 }
 
-/// What one batch of a workload did, and what the tracer took meanwhile.
+/// The results of one batch of a workload, and the cost of the tracer.
 #[derive(Clone, Default)]
 struct Batch {
-    /// Connections a second; in a flood, resets.
+    /// Connections per second; in a flood, resets.
     speed: f64,
-    /// Connections, or resets where those are made.
+    /// Connections, or resets if the workload makes them.
     events: f64,
-    /// Seconds of the tracer's processes, user and system, until they had nothing left to do.
+    /// CPU seconds of the tracer, user and system, until it was at rest.
     cpu: f64,
-    /// Seconds that its BPF programs ran; 0 unless the kernel counts.
+    /// Seconds in its BPF programs; 0 unless the kernel measures them.
     bpf: f64,
     /// Bytes.
     resident: u64,
     sent: Total,
 }
 
-/// A record waits for a quarter of a second at most.
+/// Longer than a record may wait, which is a quarter of a second.
 const STILL: Duration = Duration::from_millis(400);
-
-/// The kernel counts BPF run times as long as this lives.
-fn count_bpf(programs: &Programs) -> Result<Running> {
-    let mut command = Command::new(&programs.load);
-    command.args(["load", "count-bpf"]);
-    // Neither bound to this process by a signal nor in reach of Ctrl-C: it has something to put back.
-    command.process_group(0);
-    let mut counting = Running::start_bare(command, Speaks::Out)?;
-    counting.await_line("ready")?;
-    Ok(counting)
-}

@@ -11,14 +11,18 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use etherparse::PacketBuilder;
+use pcap_file::{
+    TsResolution,
+    pcap::{PcapHeader, PcapPacket, PcapWriter},
+};
 use procfs::process::Process;
 
 use crate::{
-    bench::{Programs, stats::Spread},
+    bench::{Programs, Spread},
     packages, workspace,
 };
 
-/// Analyze a capture with rsttrace and find its resets with tshark, in turns, and compare time and memory
+/// Analyze a capture with rsttrace and find its resets with tshark, in turns; compare time and memory
 ///
 /// The capture is generated: connections with small segments in both directions; one packet in 500 is a reset. Fails if rsttrace is
 /// less than five times as fast, or uses more memory.
@@ -32,24 +36,24 @@ pub struct Args {
     rounds: u32,
 }
 
-/// As many times as fast as tshark.
+/// Minimum speed, in multiples of tshark's.
 const LEAST_SPEED: f64 = 5.0;
-/// Connections of the capture, open at the same time.
+/// Open at the same time.
 const CONNECTIONS: u64 = 20_000;
 /// One packet in so many is a reset.
 const ONE_RESET_IN: u64 = 500;
-/// How often memory is looked at: the kernel keeps its peak.
+/// Between packets.
+const SPACING: Duration = Duration::from_micros(20);
+/// Interval of reading the peak of memory, which the kernel keeps.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// What one run took.
 #[derive(Clone, Copy)]
 struct Cost {
     seconds: f64,
-    /// Resident at its peak.
+    /// Peak of the resident memory.
     megabytes: f64,
 }
 
-/// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     packages::install(&["tshark"])?;
     let programs = Programs::build()?;
@@ -69,11 +73,7 @@ pub fn run(args: &Args) -> Result<()> {
     let show = |name: &str, of: &dyn Fn(&Cost) -> f64| {
         let spread = |costs: &[Cost]| Spread::of(costs.iter().map(of)).context("no figures");
         let (ours, theirs) = (spread(&ours)?, spread(&theirs)?);
-        println!(
-            "{name}: rsttrace {}, tshark {}",
-            ours.show(2),
-            theirs.show(2)
-        );
+        println!("{name}: rsttrace {ours}, tshark {theirs}");
         Ok::<_, anyhow::Error>(theirs.median / ours.median)
     };
     println!("{} packets, {resets} resets", args.packets);
@@ -81,14 +81,12 @@ pub fn run(args: &Args) -> Result<()> {
     let smaller = show("MB", &|cost| cost.megabytes)?;
     println!("rsttrace is {faster:.1} times as fast");
     if faster < LEAST_SPEED || smaller < 1.0 {
-        bail!(
-            "captures are judged less than {LEAST_SPEED} times as fast as tshark reads them, or take more memory"
-        );
+        bail!("rsttrace is less than {LEAST_SPEED} times as fast as tshark, or uses more memory");
     }
     Ok(())
 }
 
-/// Runs it to its end. It has to write a line a reset.
+/// Runs it to the end. It has to write a line for each reset.
 fn measure(command: &mut Command, resets: u64) -> Result<Cost> {
     let start = Instant::now();
     let command = command.stdout(Stdio::piped()).stderr(Stdio::null());
@@ -128,13 +126,12 @@ fn write(path: &Path, packets: u64) -> Result<u64> {
         return Ok(resets);
     }
     let draft = path.with_extension("draft");
-    let mut out = BufWriter::new(
-        File::create(&draft).with_context(|| format!("create {}", draft.display()))?,
-    );
-    // https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap-05.html: nanoseconds, Ethernet.
-    for word in [0xa1b2_3c4d_u32, 0x0004_0002, 0, 0, 262_144, 1] {
-        out.write_all(&word.to_le_bytes())?;
-    }
+    let out = File::create(&draft).with_context(|| format!("create {}", draft.display()))?;
+    let header = PcapHeader {
+        ts_resolution: TsResolution::NanoSecond,
+        ..PcapHeader::default()
+    };
+    let mut out = PcapWriter::with_header(BufWriter::new(out), header)?;
     let mut random = fastrand::Rng::with_seed(1);
     let mut numbers = vec![[1_000_u32, 2_000_u32]; usize::try_from(CONNECTIONS)?];
     let mut packet = Vec::new();
@@ -158,25 +155,17 @@ fn write(path: &Path, packets: u64) -> Result<u64> {
         packet.clear();
         if is_reset {
             builder.rst().ack(ends[other]).write(&mut packet, payload)?;
-            // Whoever comes next on these ports begins anew.
+            // The next connection on these ports has new numbers.
             *ends = [random.u32(..), random.u32(..)];
         } else {
             builder.psh().ack(ends[other]).write(&mut packet, payload)?;
             ends[side] = ends[side].wrapping_add(40);
         }
-        let nanoseconds = 1_700_000_000_000_000_000 + number * 20_000;
+        let time = Duration::from_secs(1_700_000_000) + SPACING * u32::try_from(number)?;
         let length = u32::try_from(packet.len())?;
-        for word in [
-            u32::try_from(nanoseconds / 1_000_000_000)?,
-            u32::try_from(nanoseconds % 1_000_000_000)?,
-            length,
-            length,
-        ] {
-            out.write_all(&word.to_le_bytes())?;
-        }
-        out.write_all(&packet)?;
+        out.write_packet(&PcapPacket::new(time, length, &packet))?;
     }
-    out.flush()?;
+    out.into_writer().flush()?;
     std::fs::rename(&draft, path)?;
     Ok(resets)
 }

@@ -1,11 +1,10 @@
-//! The compiler, linker and objcopy that turn rsttrace-ebpf into an object, and how to get them.
+//! The compiler, linker and objcopy for rsttrace-ebpf, and how to get them.
 //!
-//! Two ways lead there. Debian packages a stable rustc together with a `core` for bpfel-unknown-none: nothing
-//! has to be built but bpf-linker, and the object comes out the same on each machine. The usual way of aya,
-//! nightly with rust-src, works anywhere, but its bytes depend on the day's nightly.
+//! Debian packages a stable rustc with a `core` for bpfel-unknown-none: only bpf-linker has to be built, and the object is the same
+//! on each machine. The usual setup of aya, nightly with rust-src, works anywhere, but its bytes depend on the nightly version.
 
 use std::{
-    env, fmt, fs,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -22,12 +21,11 @@ const BPF_LINKER: &str = "0.13.0";
 /// Versions of LLVM that this bpf-linker can be built for.
 const BPF_LINKER_LLVM: [u32; 3] = [21, 22, 23];
 
+const DEBIAN: &str = "debian";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 /// The proc macros of zerocopy and aya need the host's std as well: rustc-web depends on it.
 const DEBIAN_PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
-const DEBIAN_CLIPPY: &str = "/usr/bin/clippy-driver";
 
-/// Which toolchain to ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Choice {
     /// Debian's rustc-web with its prebuilt `core`; reproducible
@@ -38,103 +36,73 @@ pub enum Choice {
     Auto,
 }
 
-/// A toolchain that is ready to build.
-#[derive(Debug)]
-pub enum Toolchain {
-    /// Debian's rustc and our own build of bpf-linker.
-    Debian {
-        /// A bpf-linker that matches this rustc's LLVM.
-        linker: PathBuf,
-    },
-    /// rustup's nightly; `core` is built with the programs.
-    Nightly {
-        /// The bpf-linker found in $PATH.
-        linker: PathBuf,
-    },
+pub struct Toolchain {
+    /// "debian" or "nightly".
+    pub name: &'static str,
+    /// bpf-linker for the LLVM of this rustc.
+    linker: PathBuf,
 }
 
 impl Toolchain {
-    /// Installs what the toolchain lacks where that is possible, else says what to install.
+    /// Installs what is missing if possible; otherwise the error names it.
     pub fn prepare(choice: Choice) -> Result<Self> {
         match choice {
             Choice::Debian => debian(),
             Choice::Nightly => nightly(),
-            Choice::Auto if debian_is_at_hand() => debian(),
+            Choice::Auto if debian_is_available() => debian(),
             Choice::Auto => nightly().context(
                 "Debian's rustc-web is not installed and cannot be installed by this user, and nightly is not ready either",
             ),
         }
     }
 
-    /// `cargo SUBCOMMAND` for the eBPF crate, up to the target; flags of the compiler are the caller's.
+    pub fn is_debian(&self) -> bool {
+        self.name == DEBIAN
+    }
+
+    /// `cargo SUBCOMMAND` for the eBPF crate. The caller sets the compiler flags.
     pub fn cargo(&self, subcommand: &str) -> Command {
-        let (mut cargo, linker) = match self {
-            Self::Debian { linker } => {
-                let mut cargo = command::cargo();
-                cargo.arg(subcommand);
-                without_overrides(&mut cargo);
-                cargo
-                    .env("RUSTC", DEBIAN_RUSTC)
-                    // aya-ebpf uses asm_experimental_arch; no other crate gets unstable features.
-                    .env("RUSTC_BOOTSTRAP", "aya_ebpf");
-                (cargo, linker)
-            }
-            Self::Nightly { linker } => {
-                let mut cargo = Command::new("rustup");
-                cargo.args(["run", "nightly", "cargo", subcommand, "-Zbuild-std=core"]);
-                without_overrides(&mut cargo);
-                cargo.env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
-                (cargo, linker)
-            }
-        };
+        let mut cargo = command::cargo();
+        if self.is_debian() {
+            without_overrides(cargo.arg(subcommand));
+            cargo.env("RUSTC", DEBIAN_RUSTC);
+            // aya-ebpf uses asm_experimental_arch; no other crate gets unstable features.
+            cargo.env("RUSTC_BOOTSTRAP", "aya_ebpf");
+        } else {
+            cargo = Command::new("rustup");
+            cargo.args(["run", "nightly", "cargo", subcommand, "-Zbuild-std=core"]);
+            without_overrides(&mut cargo);
+            cargo.env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
+        }
         cargo
-            .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker)
+            .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &self.linker)
             .current_dir(workspace::ebpf())
             .args(["--locked", "--target", TARGET]);
         cargo
     }
 
-    /// What rustc and bpf-linker say of themselves, one a line.
-    pub fn versions(&self) -> Result<Vec<String>> {
-        let (mut rustc, linker) = match self {
-            Self::Debian { linker } => (Command::new(DEBIAN_RUSTC), linker),
-            Self::Nightly { linker } => {
-                let mut rustc = Command::new("rustup");
-                rustc.args(["run", "nightly", "rustc"]);
-                (rustc, linker)
-            }
-        };
+    /// The versions of rustc, its LLVM and bpf-linker, a line each.
+    pub fn versions(&self) -> Result<String> {
+        let mut rustc = Command::new(DEBIAN_RUSTC);
+        if !self.is_debian() {
+            rustc = Command::new("rustup");
+            rustc.args(["run", "nightly", "rustc"]);
+        }
         let rustc = command::output(rustc.arg("-vV"))?;
-        let linker = command::output(Command::new(linker).arg("--version"))?;
+        let linker = command::output(Command::new(&self.linker).arg("--version"))?;
         let llvm = rustc.lines().find(|line| line.starts_with("LLVM version"));
-        Ok([rustc.lines().next(), llvm, linker.lines().next()]
-            .into_iter()
-            .flatten()
-            .map(str::to_owned)
-            .collect())
-    }
-}
-
-impl fmt::Display for Toolchain {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Debian { .. } => "debian",
-            Self::Nightly { .. } => "nightly",
-        })
+        let lines = [rustc.lines().next(), llvm, linker.lines().next()];
+        Ok(lines.map(Option::unwrap_or_default).join("\n"))
     }
 }
 
 /// Debian's clippy for this rustc, installed when missing.
-pub fn debian_clippy() -> Result<&'static Path> {
+pub fn debian_clippy() -> Result<&'static str> {
     packages::install(&["rust-web-clippy"])?;
-    let driver = Path::new(DEBIAN_CLIPPY);
-    if !driver.is_file() {
-        bail!("{DEBIAN_CLIPPY} is missing: reinstall the package rust-web-clippy");
-    }
-    Ok(driver)
+    Ok("/usr/bin/clippy-driver")
 }
 
-/// Removes debug sections. GNU strip does not know EM_BPF: this takes the objcopy that rustup ships, else LLVM's.
+/// Removes debug sections, with the objcopy of rustup or LLVM: GNU strip does not support BPF.
 pub fn strip_debug(from: &Path, to: &Path) -> Result<()> {
     let sysroot = command::output(Command::new("rustc").args(["--print", "sysroot"]))
         .map(|path| PathBuf::from(path.trim()));
@@ -167,7 +135,7 @@ fn llvm_objcopy() -> Option<PathBuf> {
     })
 }
 
-fn debian_is_at_hand() -> bool {
+fn debian_is_available() -> bool {
     packages::is_debian() && (packages::missing(&DEBIAN_PACKAGES).is_empty() || command::is_root())
 }
 
@@ -178,10 +146,11 @@ fn debian() -> Result<Toolchain> {
     let version = command::output(Command::new(DEBIAN_RUSTC).arg("-vV"))?;
     let llvm = llvm_major(&version).with_context(|| {
         format!(
-            "{DEBIAN_RUSTC} does not say which LLVM it has: reinstall the package rustc-web. It said:\n{version}"
+            "{DEBIAN_RUSTC} does not name its LLVM: reinstall the package rustc-web. Output:\n{version}"
         )
     })?;
-    Ok(Toolchain::Debian {
+    Ok(Toolchain {
+        name: DEBIAN,
         linker: own_bpf_linker(llvm)?,
     })
 }
@@ -195,7 +164,7 @@ fn refuse_library_sources() -> Result<()> {
         let library = folder.path().join("library");
         if folder.file_name().to_string_lossy().starts_with("rustc-") && library.exists() {
             bail!(
-                "{} is there, which makes the object differ from the one that others build: remove the package \
+                "{} makes the object differ from the one that others build: remove the package \
                  rust-web-src, or hide the folder: \
                  `unshare -m sh -c 'mount -t tmpfs none /usr/src && cargo xtask build-ebpf'`",
                 library.display()
@@ -221,10 +190,9 @@ fn own_bpf_linker(llvm: u32) -> Result<PathBuf> {
     }
 
     let package = format!("libllvm{llvm}");
-    let library = llvm_library(&packages::files(&package)?, llvm).with_context(|| {
-        format!("the package {package} holds no libLLVM.so.{llvm}: reinstall it")
-    })?;
-    // Stands in for llvm-NN-dev: all that bpf-linker's build looks for is the library under its development name.
+    let library = llvm_library(&packages::files(&package)?, llvm)
+        .with_context(|| format!("the package {package} has no libLLVM.so.{llvm}: reinstall it"))?;
+    // In place of llvm-NN-dev: the build of bpf-linker needs the library under its development name only.
     let lib = root.join("llvm/lib");
     fs::create_dir_all(&lib).with_context(|| format!("create {}", lib.display()))?;
     let link = lib.join("libLLVM.so");
@@ -234,31 +202,12 @@ fn own_bpf_linker(llvm: u32) -> Result<PathBuf> {
     std::os::unix::fs::symlink(&library, &link)
         .with_context(|| format!("link {} to {}", link.display(), library.display()))?;
 
-    let mut install = command::cargo();
+    let mut install = install("bpf-linker", BPF_LINKER, &root);
     install
-        .args([
-            "install",
-            "bpf-linker",
-            "--locked",
-            "--force",
-            "--no-default-features",
-        ])
-        .args([
-            "--version",
-            BPF_LINKER,
-            "--features",
-            &format!("llvm-{llvm}"),
-        ])
-        .arg("--root")
-        .arg(&root)
-        .current_dir(workspace::root());
-    without_overrides(&mut install);
-    install
-        .env("LLVM_PREFIX", root.join("llvm"))
-        .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
-        .env("CARGO_PROFILE_RELEASE_LTO", "off");
+        .args(["--force", "--features", &format!("llvm-{llvm}")])
+        .env("LLVM_PREFIX", root.join("llvm"));
     command::run(&mut install).context(
-        "could not build bpf-linker: it needs a C++ toolchain and the crates registry; \
+        "cannot build bpf-linker: it needs a C++ toolchain and the crates registry; \
          `apt-get install g++` and try again",
     )?;
     Ok(linker)
@@ -278,10 +227,28 @@ fn nightly() -> Result<Toolchain> {
     let linker = command::find_in_path("bpf-linker").context(
         "no bpf-linker in $PATH: run `cargo install bpf-linker`, with the feature llvm-NN that `rustc +nightly -vV` names",
     )?;
-    Ok(Toolchain::Nightly { linker })
+    Ok(Toolchain {
+        name: "nightly",
+        linker,
+    })
 }
 
-/// Takes away what the environment would change in a build: profiles, flags, wrappers, other target folders.
+/// `cargo install` below `root`, without optional features, link-time optimization and debug information.
+pub fn install(name: &str, version: &str, root: &Path) -> Command {
+    let mut install = command::cargo();
+    install
+        .args(["install", name, "--version", version])
+        .args(["--locked", "--no-default-features", "--root"])
+        .arg(root)
+        .current_dir(workspace::root());
+    without_overrides(&mut install);
+    install
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
+        .env("CARGO_PROFILE_RELEASE_LTO", "off");
+    install
+}
+
+/// Removes settings that change a build from the environment: profiles, flags, wrappers, target folders.
 pub fn without_overrides(cargo: &mut Command) {
     for (key, _) in env::vars_os() {
         let key = key.to_string_lossy();
@@ -332,17 +299,13 @@ mod tests {
 
     #[test]
     fn llvm_version_is_read_from_rustc() {
-        let version =
-            "rustc 1.96.0 (ac68faa20 2026-05-25)\nrelease: 1.96.0\nLLVM version: 22.1.8\n";
-        assert_eq!(llvm_major(version), Some(22));
-        assert_eq!(llvm_major("LLVM version: 9.0"), Some(9));
-    }
-
-    #[test]
-    fn a_rustc_without_llvm_has_no_version() {
-        assert_eq!(llvm_major("rustc 1.96.0\nrelease: 1.96.0\n"), None);
+        let version = "rustc 1.96.0 (ac68faa20 2026-05-25)\nrelease: 1.96.0\n";
+        assert_eq!(
+            llvm_major(&format!("{version}LLVM version: 22.1.8\n")),
+            Some(22)
+        );
+        assert_eq!(llvm_major(version), None);
         assert_eq!(llvm_major("LLVM version: unknown\n"), None);
-        assert_eq!(llvm_major(""), None);
     }
 
     #[test]

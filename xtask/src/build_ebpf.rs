@@ -6,8 +6,8 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result, bail};
-use serde_json::Value;
+use anyhow::{Context as _, Result};
+use serde::Deserialize;
 
 use crate::{
     bpf_toolchain::{self, Choice, TARGET, Toolchain},
@@ -16,49 +16,40 @@ use crate::{
 
 /// Build the eBPF object that rsttrace embeds
 ///
-/// The object is committed, so that building rsttrace needs stable Rust only. Commit what the Debian toolchain
-/// built: `cargo xtask check-ebpf` compares bytes.
+/// The object is committed, so building rsttrace needs stable Rust only. Commit a build by the Debian toolchain only:
+/// `cargo xtask check-ebpf` compares bytes.
 #[derive(clap::Args)]
 pub struct Args {
     /// Compiler to use
     #[arg(long, value_enum, default_value_t = Choice::Auto)]
     toolchain: Choice,
-    /// Output file [default: rsttrace/linux/ebpf/rsttrace.bpf.o]
-    #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
 }
 
-/// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let toolchain = Toolchain::prepare(args.toolchain)?;
-    let committed = workspace::object();
-    let object = args.output.as_deref().unwrap_or(&committed);
+    let object = &workspace::object();
     build(&toolchain, &workspace::target().join("ebpf"), object)?;
 
     let size = object.metadata().map(|metadata| metadata.len())?;
     let sha256 = sha256(object)?;
-    let mut note = format!(
-        "What rsttrace.bpf.o was built with, by `cargo xtask build-ebpf`.\ntoolchain: {toolchain}\n"
+    let (name, versions) = (toolchain.name, toolchain.versions()?);
+    let note = format!(
+        "What rsttrace.bpf.o was built with, by `cargo xtask build-ebpf`.\ntoolchain: {name}\n{versions}\nsha256: {sha256}\n"
     );
-    for version in toolchain.versions()? {
-        note += &version;
-        note.push('\n');
-    }
-    note += &format!("sha256: {sha256}\n");
     let note_file = built_with(object);
     fs::write(&note_file, &note).with_context(|| format!("write {}", note_file.display()))?;
 
     println!("{}: {size} bytes", object.display());
     print!("{note}");
-    if matches!(toolchain, Toolchain::Nightly { .. }) && object == committed {
+    if !toolchain.is_debian() {
         eprintln!(
-            "warning: good for trying, but do not commit it: CI compares with what the Debian toolchain builds"
+            "warning: for testing only; do not commit it, because CI compares with a build by the Debian toolchain"
         );
     }
     Ok(())
 }
 
-/// The note beside an object that says what it was built with.
+/// The file next to an object with the versions of its toolchain.
 pub fn built_with(object: &Path) -> PathBuf {
     object.with_extension("txt")
 }
@@ -72,8 +63,12 @@ pub fn build(toolchain: &Toolchain, target_dir: &Path, object: &Path) -> Result<
         .arg(target_dir)
         .env("CARGO_ENCODED_RUSTFLAGS", rustflags()?);
     rustc_wrapper::install(&mut cargo)?;
-    command::run(&mut cargo)
-        .with_context(|| format!("rsttrace-ebpf does not build ({toolchain} toolchain)"))?;
+    command::run(&mut cargo).with_context(|| {
+        format!(
+            "rsttrace-ebpf does not build ({} toolchain)",
+            toolchain.name
+        )
+    })?;
 
     let folder = object
         .parent()
@@ -82,22 +77,18 @@ pub fn build(toolchain: &Toolchain, target_dir: &Path, object: &Path) -> Result<
     bpf_toolchain::strip_debug(&linked, object)
 }
 
-/// The hexadecimal SHA-256 of a file.
+/// The SHA-256 of a file, in hexadecimal.
 pub fn sha256(file: &Path) -> Result<String> {
-    let printed = command::output(Command::new("sha256sum").arg("--").arg(file))
-        .context("sha256sum is part of coreutils")?;
-    match printed.split_whitespace().next() {
-        Some(sum) => Ok(sum.trim_start_matches('\\').to_owned()),
-        None => bail!("sha256sum printed nothing for {}", file.display()),
-    }
+    let printed = command::output(Command::new("sha256sum").arg(file))?;
+    let sum = printed.split_whitespace().next();
+    Ok(sum.context("sha256sum printed nothing")?.to_owned())
 }
 
-/// Flags for the compiler, the same for building and linting. Paths are remapped so that no folder of this machine
-/// gets into the object.
+/// Compiler flags for building and linting. Paths are remapped, so that no folder of this machine gets into the object.
 pub fn rustflags() -> Result<String> {
     let mut flags = vec![
         "-Clink-arg=--btf".to_owned(),
-        // Picks the layout of pt_regs, which only the kprobes touch; they are used on this architecture alone, all else serves any
+        // The layout of pt_regs for kprobes, which are used on this architecture only. Everything else is the same on any
         // little-endian machine.
         "--cfg=bpf_target_arch=\"x86_64\"".to_owned(),
         format!(
@@ -112,7 +103,7 @@ pub fn rustflags() -> Result<String> {
             .args(["metadata", "--format-version=1", "--locked"])
             .current_dir(workspace::ebpf()),
     )
-    .context("rsttrace-ebpf/Cargo.lock does not fit its Cargo.toml: run `cargo update --workspace` in rsttrace-ebpf")?;
+    .context("rsttrace-ebpf/Cargo.lock does not match its Cargo.toml: run `cargo update --workspace` in rsttrace-ebpf")?;
     flags.extend(
         dependency_folders(&metadata)?
             .into_iter()
@@ -121,31 +112,31 @@ pub fn rustflags() -> Result<String> {
     Ok(flags.join("\x1f"))
 }
 
-/// The folder and `name-version` of each package that comes from a registry.
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    version: String,
+    /// Absent for our own crates.
+    source: Option<String>,
+    manifest_path: PathBuf,
+}
+
+/// The folder and `name-version` of each package from a registry.
 fn dependency_folders(metadata: &str) -> Result<Vec<(String, String)>> {
-    let metadata: Value =
-        serde_json::from_str(metadata).context("cargo metadata printed no JSON")?;
-    let packages = metadata["packages"]
-        .as_array()
-        .context("cargo metadata names no packages")?;
-    packages
-        .iter()
-        .filter(|package| package["source"].is_string())
-        .map(|package| {
-            let field = |key: &str| {
-                package[key]
-                    .as_str()
-                    .with_context(|| format!("cargo metadata leaves out {key} of a package"))
-            };
-            let folder = Path::new(field("manifest_path")?)
-                .parent()
-                .context("a manifest is in a folder")?;
-            Ok((
-                folder.display().to_string(),
-                format!("{}-{}", field("name")?, field("version")?),
-            ))
-        })
-        .collect()
+    let metadata: Metadata =
+        serde_json::from_str(metadata).context("read the output of cargo metadata")?;
+    let packages = metadata.packages.into_iter();
+    let packages = packages.filter(|package| package.source.is_some());
+    let folders = packages.filter_map(|package| {
+        let folder = package.manifest_path.parent()?.display().to_string();
+        Some((folder, format!("{}-{}", package.name, package.version)))
+    });
+    Ok(folders.collect())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `cargo xtask check-ebpf`: compares the committed object with a fresh build.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -15,12 +15,11 @@ use crate::{
 #[derive(clap::Args)]
 pub struct Args {}
 
-/// Runs the command.
 pub fn run(Args {}: &Args) -> Result<()> {
     let committed = workspace::object();
     let committed_bytes = fs::read(&committed).with_context(|| {
         format!(
-            "cannot read {}: run `cargo xtask build-ebpf --toolchain debian` and commit what it writes",
+            "cannot read {}: run `cargo xtask build-ebpf --toolchain debian` and commit the result",
             committed.display()
         )
     })?;
@@ -30,51 +29,18 @@ pub fn run(Args {}: &Args) -> Result<()> {
     build_ebpf::build(&toolchain, &scratch.path().join("target"), &rebuilt)?;
     let rebuilt_bytes = fs::read(&rebuilt).context("read the rebuilt object")?;
 
-    let committed_line = description(&committed, committed_bytes.len())?;
     if rebuilt_bytes == committed_bytes {
-        println!("the committed object is what the sources give: {committed_line}");
+        println!("the committed object matches the sources");
         return Ok(());
     }
-    println!("committed: {committed_line}");
-    println!("rebuilt:   {}", description(&rebuilt, rebuilt_bytes.len())?);
-    if let Some(at) = first_difference(&committed_bytes, &rebuilt_bytes) {
-        println!("first difference at byte {at}");
+    for (name, object) in [("committed", &committed), ("rebuilt", &rebuilt)] {
+        println!("{name}: sha256 {}", build_ebpf::sha256(object)?);
     }
-    match fs::read_to_string(build_ebpf::built_with(&committed)) {
-        Ok(note) => print!("\n{note}"),
-        Err(_) => println!("\nnothing says what the committed object was built with"),
-    }
-    println!("\nWhat was used now:\n{}", toolchain.versions()?.join("\n"));
+    let note = fs::read_to_string(build_ebpf::built_with(&committed));
+    println!("\n{}", note.unwrap_or_default());
+    println!("Versions used now:\n{}", toolchain.versions()?);
     bail!(
-        "the committed object is not what the sources give: run `cargo xtask build-ebpf --toolchain debian` \
-         and commit rsttrace/linux/ebpf (if the versions above differ, the compiler was updated and that is the reason)"
+        "the committed object differs from a build of the sources: run `cargo xtask build-ebpf --toolchain debian` \
+         and commit rsttrace/linux/ebpf (if the versions above differ, a compiler update is the reason)"
     )
-}
-
-fn description(object: &Path, size: usize) -> Result<String> {
-    Ok(format!(
-        "{size} bytes, sha256 {}",
-        build_ebpf::sha256(object)?
-    ))
-}
-
-fn first_difference(a: &[u8], b: &[u8]) -> Option<usize> {
-    match a.iter().zip(b).position(|(a, b)| a != b) {
-        Some(at) => Some(at),
-        None if a.len() == b.len() => None,
-        None => Some(a.len().min(b.len())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn first_difference_counts_a_missing_tail() {
-        assert_eq!(first_difference(b"same", b"same"), None);
-        assert_eq!(first_difference(b"some", b"same"), Some(1));
-        assert_eq!(first_difference(b"same", b"same and more"), Some(4));
-        assert_eq!(first_difference(b"", b"x"), Some(0));
-    }
 }

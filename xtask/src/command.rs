@@ -1,6 +1,7 @@
-//! Runs other programs: shows the command line, and turns a failure into an error that names it.
+//! Runs other programs. A failure is an error with the command line.
 
 use std::{
+    collections::BTreeMap,
     env,
     ffi::OsStr,
     os::unix::fs::MetadataExt as _,
@@ -9,13 +10,15 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
 
-/// The cargo that runs this xtask.
+use crate::workspace;
+
 pub fn cargo() -> Command {
     Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-/// Has this cargo run what it builds through sudo.
+/// Makes this cargo run programs through sudo.
 pub fn with_sudo(cargo: &mut Command) {
     cargo.args(["--config", "target.'cfg(all())'.runner='sudo -E'"]);
 }
@@ -32,14 +35,37 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Says on stderr what is about to run, and returns it for later messages.
+/// Runs `cargo build` or `cargo test --no-run`, and returns the executables by target.
+pub fn build(cargo: &mut Command) -> Result<BTreeMap<String, PathBuf>> {
+    cargo.args(["--quiet", "--message-format=json-render-diagnostics"]);
+    cargo.current_dir(workspace::root());
+    let shown = announce(cargo);
+    let output = cargo.stderr(Stdio::inherit()).output();
+    let output = output.context("start cargo")?;
+    if !output.status.success() {
+        bail!("`{shown}` failed ({})", output.status);
+    }
+    Ok(executables(&String::from_utf8_lossy(&output.stdout)))
+}
+
+/// The executables in cargo's messages, by target.
+fn executables(messages: &str) -> BTreeMap<String, PathBuf> {
+    let executable = |line| -> Option<(String, PathBuf)> {
+        let message: Value = serde_json::from_str(line).ok()?;
+        let name = message["target"]["name"].as_str()?;
+        Some((name.into(), message["executable"].as_str()?.into()))
+    };
+    messages.lines().filter_map(executable).collect()
+}
+
+/// Prints the command line on stderr, and returns it.
 pub fn announce(command: &Command) -> String {
     let shown = shown(command);
     eprintln!("$ {shown}");
     shown
 }
 
-/// Runs silently and returns stdout; an exit code other than 0 is an error that carries stderr.
+/// Runs silently and returns stdout; an exit code other than 0 is an error with stderr.
 pub fn output(command: &mut Command) -> Result<String> {
     let output = command
         .stdin(Stdio::null())
@@ -54,17 +80,15 @@ pub fn output(command: &mut Command) -> Result<String> {
         );
     }
     String::from_utf8(output.stdout)
-        .with_context(|| format!("`{}` printed no UTF-8", shown(command)))
+        .with_context(|| format!("the output of `{}` is not UTF-8", shown(command)))
 }
 
-/// The first file called `program` in `$PATH`.
 pub fn find_in_path(program: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?)
         .map(|folder| folder.join(program))
         .find(|file| file.is_file())
 }
 
-/// Whether this process may do what root may. /proc/self belongs to the effective user.
 pub fn is_root() -> bool {
     Path::new("/proc/self")
         .metadata()
@@ -75,8 +99,8 @@ fn name(command: &Command) -> String {
     command.get_program().to_string_lossy().into_owned()
 }
 
-/// Program and arguments without folders of the program and without environment: for people, not for a shell.
-fn shown(command: &Command) -> String {
+/// The command line for messages, without the folder of the program.
+pub fn shown(command: &Command) -> String {
     let program = Path::new(command.get_program())
         .file_name()
         .unwrap_or(command.get_program());
@@ -102,5 +126,17 @@ mod tests {
         let error = output(Command::new("sh").args(["-c", "echo why >&2; exit 3"]))
             .expect_err("exit code 3");
         assert!(error.to_string().ends_with(": why"), "{error}");
+    }
+
+    #[test]
+    fn executables_are_found_among_the_messages() {
+        let messages = r#"
+{"reason":"compiler-artifact","target":{"kind":["lib"],"name":"anyhow"},"executable":null}
+{"reason":"compiler-artifact","target":{"kind":["test"],"name":"kernel_wire"},"executable":"/b/deps/kernel_wire-1"}
+{"reason":"build-finished","success":true}
+"#;
+        let found = executables(messages);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found["kernel_wire"], PathBuf::from("/b/deps/kernel_wire-1"));
     }
 }

@@ -4,7 +4,8 @@
 //! `rsttrace/fuzz/src/bin`.
 
 use std::{
-    fs::{self, File},
+    collections::BTreeMap,
+    fs,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -28,7 +29,7 @@ pub struct Args {
     target: Vec<String>,
 }
 
-/// Where a target's first inputs are, below rsttrace/tests/data; one that is not here begins with nothing but its corpus.
+/// Folders with the first inputs of a target, below rsttrace/tests/data; other targets start with their corpus only.
 const SEEDS: &[(&str, &str)] = &[
     ("capture", "captures"),
     ("judged", "captures"),
@@ -36,7 +37,7 @@ const SEEDS: &[(&str, &str)] = &[
     ("inputs", "kernels/6.18"),
 ];
 
-/// What cargo-fuzz gives to rustc: counters at every edge, and what is compared with what.
+/// The flags that cargo-fuzz passes to rustc: counters at every edge, and the operands of comparisons.
 const COVERAGE: [&str; 7] = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
@@ -44,201 +45,84 @@ const COVERAGE: [&str; 7] = [
     "-Cllvm-args=-sanitizer-coverage-pc-table",
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
     "-Cllvm-args=-simplifycfg-branch-fold-threshold=0",
-    // Leaves out checksums where a crate knows of it, which no fuzzer guesses.
+    // Some crates skip checksums with it, which a fuzzer cannot guess.
     "--cfg=fuzzing",
 ];
 
-/// Memory that a target may take, in MiB.
+/// Memory limit of a target, in MiB.
 const MEMORY: u32 = 512;
-/// Time that one input may take.
+/// Time limit of one input.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes of an input at most.
+/// Maximum size of an input, in bytes.
 const LONGEST: u32 = 16 << 10;
 
-/// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    let known = targets()?;
-    if let Some(unknown) = args.target.iter().find(|name| !known.contains(name)) {
-        bail!("no target `{unknown}`: there are {}", known.join(", "));
+    let source = |name: &String| folder().join(format!("src/bin/{name}.rs"));
+    if let Some(unknown) = args.target.iter().find(|name| !source(name).is_file()) {
+        bail!("no target `{unknown}`: targets are the files in rsttrace/fuzz/src/bin");
     }
-    let wanted = known
-        .iter()
-        .filter(|name| args.target.is_empty() || args.target.contains(name));
     let programs = build()?;
-    let mut crashed = Vec::new();
     let mut failed = Vec::new();
-    for name in wanted {
-        let place = Place::of(name)?;
-        let outcome = fuzz(&programs.join(name), &place, args.minutes);
-        crashed.extend(place.keep_crashes()?);
-        match outcome {
-            Ok(figures) => println!("{name}: {figures}"),
-            Err(error) => {
-                eprintln!("{name}: {error:#}");
-                failed.push(name.as_str());
-            }
+    for (name, program) in &programs {
+        let is_wanted = args.target.is_empty() || args.target.contains(name);
+        if is_wanted && let Err(error) = fuzz(program, name, args.minutes) {
+            eprintln!("{name}: {error:#}");
+            failed.push(name.as_str());
         }
-    }
-    for file in &crashed {
-        eprintln!("crashes: {}", file.display());
     }
     if !failed.is_empty() {
         bail!(
-            "{} failed, {} inputs crash: mend what reads them, and commit them with it; what they said is in target/fuzz/*.log",
-            failed.join(", "),
-            crashed.len()
+            "failed: {}. Fix the reader, and commit the fix with the new files in rsttrace/tests/data/crashes",
+            failed.join(", ")
         );
     }
     Ok(())
 }
 
-/// The workspace of the fuzzers.
+/// A workspace of its own.
 pub fn folder() -> PathBuf {
     workspace::root().join("rsttrace/fuzz")
 }
 
-/// Their names, sorted.
-fn targets() -> Result<Vec<String>> {
-    let sources = folder().join("src/bin");
-    let mut names = Vec::new();
-    for entry in fs::read_dir(&sources).with_context(|| format!("read {}", sources.display()))? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "rs") {
-            names.extend(
-                path.file_stem()
-                    .map(|stem| stem.to_string_lossy().into_owned()),
-            );
-        }
-    }
-    names.sort();
-    Ok(names)
-}
-
-/// Builds all targets; returns the folder of the programs.
-fn build() -> Result<PathBuf> {
-    let host = host()?;
-    let target = workspace::target().join("fuzz/build");
+/// Builds all targets; returns the programs by target.
+fn build() -> Result<BTreeMap<String, PathBuf>> {
     let mut cargo = command::cargo();
-    // With --target, coverage stays out of build scripts and macros.
     cargo
-        .args([
-            "build",
-            "--quiet",
-            "--release",
-            "--target",
-            &host,
-            "--target-dir",
-        ])
-        .arg(&target)
-        .current_dir(folder())
+        // With --target, the coverage flags do not apply to build scripts and macros.
+        .args(["build", "--release", "--target", "host-tuple"])
+        .arg("--manifest-path")
+        .arg(folder().join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(workspace::target().join("fuzz/build"))
         .env("CARGO_ENCODED_RUSTFLAGS", COVERAGE.join("\x1f"));
-    command::run(&mut cargo)
-        .context("could not build the fuzzers: libFuzzer needs a C++ compiler; `apt-get install g++` and try again")?;
-    Ok(target.join(host).join("release"))
-}
-
-fn host() -> Result<String> {
-    let version = command::output(Command::new("rustc").arg("-vV"))?;
-    version
-        .lines()
-        .find_map(|line| line.strip_prefix("host: "))
-        .map(str::to_owned)
-        .context("`rustc -vV` names no host")
-}
-
-/// Where the files of a target are.
-struct Place {
-    corpus: PathBuf,
-    seeds: Option<PathBuf>,
-    /// Crashes of this run.
-    found: PathBuf,
-    /// Crashes of all times, read by the usual tests.
-    kept: PathBuf,
-    log: PathBuf,
-}
-
-impl Place {
-    fn of(name: &str) -> Result<Self> {
-        let data = workspace::root().join("rsttrace/tests/data");
-        let work = workspace::target().join("fuzz");
-        let seeds = SEEDS.iter().find(|(target, _)| *target == name);
-        let place = Self {
-            corpus: work.join("corpus").join(name),
-            seeds: seeds.map(|(_, folder)| data.join(folder)),
-            found: work.join("crashes").join(name),
-            kept: data.join("crashes").join(name),
-            log: work.join(format!("{name}.log")),
-        };
-        for folder in [&place.corpus, &place.found] {
-            fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
-        }
-        Ok(place)
-    }
-
-    /// Moves what was found to what is kept.
-    fn keep_crashes(&self) -> Result<Vec<PathBuf>> {
-        let mut kept = Vec::new();
-        for entry in fs::read_dir(&self.found)? {
-            let entry = entry?;
-            fs::create_dir_all(&self.kept)?;
-            let to = self.kept.join(entry.file_name());
-            fs::copy(entry.path(), &to).with_context(|| format!("write {}", to.display()))?;
-            fs::remove_file(entry.path())?;
-            kept.push(to);
-        }
-        kept.sort();
-        Ok(kept)
-    }
+    command::build(&mut cargo)
+        .context("cannot build the targets; without a C++ compiler, `apt-get install g++`")
 }
 
 /// Runs one target; libFuzzer ends at the first crash.
-fn fuzz(program: &Path, place: &Place, minutes: u32) -> Result<String> {
-    let log =
-        File::create(&place.log).with_context(|| format!("create {}", place.log.display()))?;
+fn fuzz(program: &Path, name: &str, minutes: u32) -> Result<()> {
+    let data = workspace::root().join("rsttrace/tests/data");
+    let corpus = workspace::target().join("fuzz/corpus").join(name);
+    let crashes = data.join("crashes").join(name);
+    for folder in [&corpus, &crashes] {
+        fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+    }
+    let seeds = SEEDS.iter().find(|(target, _)| *target == name);
     let mut fuzzer = Command::new(program);
     fuzzer
-        .arg(format!("-max_total_time={}", u64::from(minutes) * 60))
+        .args(["-verbosity=0", "-print_final_stats=1"])
+        .arg(format!("-max_total_time={}", minutes * 60))
         .arg(format!("-timeout={}", TIMEOUT.as_secs()))
         .arg(format!("-rss_limit_mb={MEMORY}"))
         .arg(format!("-max_len={LONGEST}"))
-        .arg(format!("-artifact_prefix={}/", place.found.display()))
-        .arg(&place.corpus);
-    // What crashed once is tried first.
-    let others = [place.seeds.as_deref(), Some(place.kept.as_path())];
-    fuzzer.args(
-        others
-            .into_iter()
-            .flatten()
-            .filter(|folder| folder.is_dir()),
-    );
-    command::announce(&fuzzer);
-    let status = fuzzer
-        .stderr(log)
-        .status()
-        .with_context(|| format!("start {}", program.display()))?;
-    let log = fs::read_to_string(&place.log)?;
-    match (done(&log), status.success()) {
-        (Some(done), true) => Ok(done),
-        _ => bail!("ended with {status}, see {}", place.log.display()),
-    }
-}
-
-/// What libFuzzer's last line says: `#281474 DONE cov: 1206 ft: 4821 corp: 512/98Kb lim: 16384 exec/s: 9382 rss: 61Mb`.
-fn done(log: &str) -> Option<String> {
-    let line = log.lines().rev().find(|line| line.contains("\tDONE "))?;
-    let words: Vec<_> = line.split_whitespace().collect();
-    let after = |name: &str| {
-        let at = words.iter().position(|word| *word == name)?;
-        words.get(at + 1).copied()
-    };
-    let runs = words.first()?.trim_start_matches('#');
-    Some(format!(
-        "{runs} inputs, {} edges covered, {} kept, {} a second, {}",
-        after("cov:")?,
-        after("corp:")?,
-        after("exec/s:")?,
-        after("rss:")?,
-    ))
+        .arg(format!("-artifact_prefix={}/", crashes.display()))
+        // New inputs go to the first folder.
+        .args([&corpus, &crashes])
+        .args(seeds.map(|(_, folder)| data.join(folder)));
+    let ran = command::run(&mut fuzzer);
+    // Empty unless there ever was a crash.
+    let _ = fs::remove_dir(&crashes);
+    ran
 }
 
 #[cfg(test)]
@@ -246,26 +130,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_are_taken_from_the_last_line() {
-        let log = "INFO: seed corpus\n#281474\tDONE   cov: 1206 ft: 4821 corp: 512/98Kb lim: 16384 exec/s: 9382 rss: 61Mb\nDone 281474 runs in 30 second(s)\n";
-        assert_eq!(
-            done(log).as_deref(),
-            Some("281474 inputs, 1206 edges covered, 512/98Kb kept, 9382 a second, 61Mb")
-        );
-        assert_eq!(done("==1== ERROR: libFuzzer: deadly signal"), None);
-    }
-
-    #[test]
     fn every_target_with_seeds_exists() {
-        let targets = targets().unwrap();
         for (name, seeds) in SEEDS {
-            assert!(targets.iter().any(|target| target == name), "{name}");
-            assert!(
-                workspace::root()
-                    .join("rsttrace/tests/data")
-                    .join(seeds)
-                    .is_dir()
-            );
+            let target = folder().join(format!("src/bin/{name}.rs"));
+            assert!(target.is_file(), "{name}");
+            let seeds = workspace::root().join("rsttrace/tests/data").join(seeds);
+            assert!(seeds.is_dir(), "{name}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask lint`: formatting, clippy on both targets, layers, licences and sources of dependencies.
+//! `cargo xtask lint`: formatting, clippy on both targets, layers, licenses and sources of dependencies.
 
 use std::{env, path::PathBuf};
 
@@ -11,7 +11,7 @@ use crate::{
 
 const CARGO_DENY: &str = "0.20.2";
 
-/// Check formatting, run clippy on both targets, check licences and sources of dependencies
+/// Check formatting, run clippy on both targets, check licenses and sources of dependencies
 ///
 /// Everything runs, also after a failure; warnings are failures. The eBPF crate is linted for the BPF target, with
 /// Debian's rustc-web and rust-web-clippy if available, else with clippy of nightly. cargo-deny is built
@@ -24,14 +24,13 @@ pub struct Args {
     toolchain: Choice,
 }
 
-/// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let steps: [(&str, &dyn Fn() -> Result<()>); 5] = [
         ("format", &format),
         ("clippy", &clippy),
         ("clippy for BPF", &|| clippy_ebpf(args.toolchain)),
         ("layers", &layers),
-        ("licences and sources", &deny),
+        ("licenses and sources", &deny),
     ];
     let mut failed = Vec::new();
     for (name, step) in steps {
@@ -41,28 +40,19 @@ pub fn run(args: &Args) -> Result<()> {
         }
     }
     if !failed.is_empty() {
-        bail!(
-            "lint failed: {}. Mend what is shown above",
-            failed.join(", ")
-        );
+        bail!("lint failed: {}. Errors are above", failed.join(", "));
     }
-    println!("lint: nothing to complain about");
+    println!("lint: no problems");
     Ok(())
 }
 
 fn format() -> Result<()> {
-    let next = "run `cargo fmt --all`, and the same in rsttrace-ebpf and rsttrace/fuzz";
-    for folder in [
-        workspace::root().to_owned(),
-        workspace::ebpf(),
-        fuzz::folder(),
-    ] {
-        command::run(
-            command::cargo()
-                .args(["fmt", "--all", "--check"])
-                .current_dir(folder),
-        )
-        .context(next)?;
+    let root = workspace::root();
+    for folder in [root, &workspace::ebpf(), &fuzz::folder()] {
+        let mut fmt = command::cargo();
+        fmt.args(["fmt", "--all", "--check"]).current_dir(folder);
+        command::run(&mut fmt)
+            .context("run `cargo fmt --all`, and the same in rsttrace-ebpf and rsttrace/fuzz")?;
     }
     Ok(())
 }
@@ -77,15 +67,12 @@ fn clippy() -> Result<()> {
 
 fn clippy_ebpf(choice: Choice) -> Result<()> {
     let toolchain = Toolchain::prepare(choice)?;
-    let mut cargo = match toolchain {
-        // cargo-clippy would take the driver of rustup's toolchain.
-        Toolchain::Debian { .. } => {
-            let mut cargo = toolchain.cargo("check");
-            cargo.env("RUSTC_WORKSPACE_WRAPPER", bpf_toolchain::debian_clippy()?);
-            cargo
-        }
-        Toolchain::Nightly { .. } => toolchain.cargo("clippy"),
-    };
+    let mut cargo = toolchain.cargo("clippy");
+    if toolchain.is_debian() {
+        // cargo-clippy would use the driver of rustup's toolchain.
+        cargo = toolchain.cargo("check");
+        cargo.env("RUSTC_WORKSPACE_WRAPPER", bpf_toolchain::debian_clippy()?);
+    }
     cargo
         .args(["--release", "--target-dir"])
         .arg(workspace::target().join("ebpf-lint"))
@@ -93,11 +80,11 @@ fn clippy_ebpf(choice: Choice) -> Result<()> {
             "CARGO_ENCODED_RUSTFLAGS",
             format!("{}\x1f-Dwarnings", build_ebpf::rustflags()?),
         );
-    command::run(&mut cargo).with_context(|| format!("rsttrace-ebpf, {toolchain} toolchain"))
+    command::run(&mut cargo).with_context(|| format!("rsttrace-ebpf, {} toolchain", toolchain.name))
 }
 
-/// The core does no input or output, which its dependencies show. libc comes in by the keys of its hash tables (getrandom), so
-/// it is looked for among its own dependencies only.
+/// The core has no I/O, so it must not depend on crates for it. Hash tables bring libc (getrandom), so libc is forbidden as a direct
+/// dependency only.
 fn layers() -> Result<()> {
     let tree = |depth: &str| -> Result<Vec<String>> {
         let mut cargo = command::cargo();
@@ -118,7 +105,7 @@ fn layers() -> Result<()> {
         .collect();
     if !found.is_empty() {
         bail!(
-            "rsttrace-core or rsttrace-model depends on {}: what needs that belongs into a crate around them",
+            "rsttrace-core or rsttrace-model depends on {}: move the code that needs it to a crate around them",
             found.join(", ")
         );
     }
@@ -136,39 +123,24 @@ fn deny() -> Result<()> {
                 .arg(folder.join("Cargo.toml"))
                 .args(["check", "--hide-inclusion-graph", "licenses", "bans", "sources"]),
         )
-        .context("a dependency breaks a rule of deny.toml: choose another, or argue for the exception there")?;
+        .context("a dependency breaks a rule of deny.toml: use another one, or add an exception with its reason there")?;
     }
     Ok(())
 }
 
-/// A cargo-deny of the version above, below target/ so that `cargo clean` and a newer version replace it.
+/// Below target/, so that `cargo clean` removes it.
 fn cargo_deny() -> Result<PathBuf> {
     let root = workspace::target().join(format!("tools/cargo-deny-{CARGO_DENY}"));
     let deny = root.join(format!("bin/cargo-deny{}", env::consts::EXE_SUFFIX));
     if deny.is_file() {
         return Ok(deny);
     }
-    let mut install = command::cargo();
+    let mut install = bpf_toolchain::install("cargo-deny", CARGO_DENY, &root);
+    // It reads a few hundred manifests: compile time matters more than speed.
     install
-        .args([
-            "install",
-            "cargo-deny",
-            "--locked",
-            "--no-default-features",
-            "--version",
-            CARGO_DENY,
-        ])
-        .arg("--root")
-        .arg(&root)
-        .current_dir(workspace::root());
-    bpf_toolchain::without_overrides(&mut install);
-    // It reads a few hundred manifests: compile time matters, speed does not.
-    install
-        .env("CARGO_PROFILE_RELEASE_LTO", "off")
-        .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
         .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
         .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
     command::run(&mut install)
-        .context("could not build cargo-deny: it needs a C compiler and the crates registry; `apt-get install gcc` and try again")?;
+        .context("cannot build cargo-deny: it needs a C compiler and the crates registry; `apt-get install gcc` and try again")?;
     Ok(deny)
 }

@@ -19,18 +19,14 @@ pub struct Args {
 enum Load {
     /// Hold a network namespace until standard input ends
     Hold,
-    /// Have the kernel keep BPF run times until standard input ends
-    CountBpf,
     Connect(connect::Args),
     Flood(flood::Args),
     Sockets(sockets::Args),
 }
 
-/// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     match &args.load {
         Load::Hold => guard::hold(),
-        Load::CountBpf => guard::count_bpf(),
         Load::Connect(args) => connect::run(args),
         Load::Flood(args) => flood::run(args),
         Load::Sockets(args) => sockets::run(args),

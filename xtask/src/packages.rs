@@ -1,4 +1,4 @@
-//! Debian packages: which are there, and installing by name what is missing.
+//! Installs missing Debian packages.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::command;
 
-/// What kernel tests and demo stage resets with, and what others read our files with, by the names of Debian.
+/// For staging resets in kernel tests and demo, and for reading our files with other programs.
 const STAGING: [&str; 13] = [
     "chromium",
     "conntrack",
@@ -23,33 +23,28 @@ const STAGING: [&str; 13] = [
     "tshark",
 ];
 
-/// Whether this system is managed by dpkg and apt.
 pub fn is_debian() -> bool {
     command::find_in_path("apt-get").is_some() && command::find_in_path("dpkg-query").is_some()
 }
 
-/// Those of `names` that are not installed.
 pub fn missing<'a>(names: &[&'a str]) -> Vec<&'a str> {
-    names
-        .iter()
-        .copied()
-        .filter(|name| !is_installed(name))
-        .collect()
+    let missing = names.iter().filter(|name| !is_installed(name));
+    missing.copied().collect()
 }
 
-/// Installs what resets are staged with; says what it is where there is no apt-get.
+/// Installs the packages for staging resets; without apt-get, prints their names.
 pub fn install_for_staging() -> Result<()> {
     if is_debian() {
         return install(&STAGING);
     }
     eprintln!(
-        "note: no apt-get here; some cases may not be staged for want of {}",
+        "note: no apt-get; some cases may not be staged without {}",
         STAGING.join(", ")
     );
     Ok(())
 }
 
-/// Installs what is missing of `names`, and nothing else; never removes a package to make room.
+/// Installs those of `names` that are missing, and removes nothing.
 pub fn install(names: &[&str]) -> Result<()> {
     let missing = missing(names);
     if missing.is_empty() {
@@ -58,30 +53,32 @@ pub fn install(names: &[&str]) -> Result<()> {
     let list = missing.join(" ");
     if !is_debian() {
         bail!(
-            "this system has no apt-get: install what Debian calls {list} with your package manager"
+            "this system has no apt-get: install {list} (Debian names) with your package manager"
         );
     }
     if !command::is_root() {
         bail!(
-            "packages are missing and only root may install them: \
-             run `sudo apt-get install --no-install-recommends {list}`, then this command again"
+            "packages are missing: run `sudo apt-get install --no-install-recommends {list}`, then this command again"
         );
     }
-    // Stale lists are no reason to fail: the packages may be in them all the same.
+    // The packages may be in old lists, too.
     if let Err(error) = command::run(apt().args(["update", "-qq"])) {
-        eprintln!("warning: {error:#}; trying with the package lists at hand");
+        eprintln!("warning: {error:#}; continuing with the existing package lists");
     }
     command::run(
         apt()
-            .args(["install", "-y", "-qq", "--no-install-recommends", "--no-remove"])
+            .args([
+                "install",
+                "-y",
+                "-qq",
+                "--no-install-recommends",
+                "--no-remove",
+            ])
             .args(&missing),
     )
-    .with_context(|| {
-        format!("could not install {list}: run `apt-get install {list}` by hand to see what is in the way")
-    })
+    .with_context(|| format!("cannot install {list}: run `apt-get install {list}` to see why"))
 }
 
-/// The files that an installed package brought.
 pub fn files(name: &str) -> Result<String> {
     command::output(Command::new("dpkg-query").args(["--listfiles", name]))
 }

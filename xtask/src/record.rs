@@ -1,4 +1,4 @@
-//! `cargo xtask record`: records data of kernels for tests that need neither these kernels nor root.
+//! `cargo xtask record`: records data of kernels for tests without these kernels and without root.
 
 use std::{fs, path::PathBuf, process::Command};
 
@@ -10,7 +10,7 @@ use crate::{
     workspace,
 };
 
-/// Record types and events of kernels for tests that need neither these kernels nor root
+/// Record types and events of kernels, for tests without these kernels and without root
 ///
 /// Boots each kernel as `cargo xtask vm` does, runs the short demo there, and stores the required types, all events
 /// and the staged truth in rsttrace/tests/data/kernels. The running kernel needs no guest, but root.
@@ -21,14 +21,11 @@ pub struct Args {
     kernels: Vec<String>,
 }
 
-/// What makes a recording; the name of an example.
 const RECORDER: &str = "record";
-/// Some four times what it takes in a guest alone on two CPUs.
+/// In seconds; about four times what it takes in a guest alone on two CPUs.
 const LIMIT: u64 = 400;
-/// What comes back.
 const FILES: [&str; 3] = ["types.btf", "events.rst", "cases.jsonl"];
 
-/// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let kernels = match &args.kernels[..] {
         [] => recorded()?,
@@ -38,19 +35,19 @@ pub fn run(args: &Args) -> Result<()> {
     let recorder = Example::build(RECORDER)?;
     let running = fs::read_to_string("/proc/sys/kernel/osrelease").context("read uname -r")?;
     for kernel in kernels {
-        let (release, from) = if is_of(&kernel, &running) && command::is_root() {
+        let (release, from) = if vm::is_version(running.trim_end(), &kernel) && command::is_root() {
             let folder = workspace::target().join("vm/results/running");
-            command::run(Command::new(recorder.file()).arg(&folder))?;
+            command::run(Command::new(&recorder.file).arg(&folder))?;
             (running.clone(), folder)
         } else {
-            let (release, folder) = recorder.run(&kernel, &["/vm/record"], LIMIT)?;
+            let (release, folder) = recorder.run(&kernel, "/vm/record", LIMIT)?;
             (release, folder.join("record"))
         };
         let to = data().join(series(&release)?);
-        fs::create_dir_all(&to).with_context(|| format!("make {}", to.display()))?;
+        fs::create_dir_all(&to).with_context(|| format!("create {}", to.display()))?;
         for file in FILES {
             fs::copy(from.join(file), to.join(file))
-                .with_context(|| format!("keep {file} of {release}"))?;
+                .with_context(|| format!("copy {file} of {release}"))?;
         }
     }
     Ok(())
@@ -60,13 +57,13 @@ fn data() -> PathBuf {
     workspace::root().join("rsttrace/tests/data/kernels")
 }
 
-/// By the folders there are.
+/// The kernels with a folder.
 fn recorded() -> Result<Vec<String>> {
-    let folders = fs::read_dir(data()).context("list what was recorded")?;
+    let folders = fs::read_dir(data()).context("list recorded kernels")?;
     let names = folders.map(|folder| Ok(folder?.file_name().to_string_lossy().into_owned()));
     let mut names = names.collect::<Result<Vec<_>>>()?;
     if names.is_empty() {
-        bail!("nothing was recorded before: name kernels");
+        bail!("no kernel is recorded yet: name one");
     }
     names.sort();
     Ok(names)
@@ -75,24 +72,6 @@ fn recorded() -> Result<Vec<String>> {
 /// The first two numbers of a release.
 fn series(release: &str) -> Result<String> {
     let (major, minor) =
-        vm::version(release).with_context(|| format!("{release} begins with no version"))?;
+        vm::version(release).with_context(|| format!("no version in {release}"))?;
     Ok(format!("{major}.{minor}"))
-}
-
-/// Whether a release begins with this version, and not only with its digits.
-fn is_of(version: &str, release: &str) -> bool {
-    release
-        .strip_prefix(version)
-        .is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_digit()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_release_is_of_its_series_alone() {
-        assert!(is_of("6.1", "6.1.0-56-amd64") && is_of("6.18", "6.18.44"));
-        assert!(!is_of("6.1", "6.18.44") && !is_of("6.12", "6.1.0"));
-    }
 }

@@ -1,7 +1,7 @@
-//! Stands between cargo and rustc while the eBPF crate is built, so that symbols do not depend on the folder.
+//! A wrapper of rustc for the eBPF crate, so that symbols do not depend on the folder.
 //!
-//! Cargo derives `-C metadata`, which goes into each symbol's hash, from the absolute path of a crate outside of the
-//! workspace, and rsttrace-common is outside of rsttrace-ebpf's. So our own crates get a constant there.
+//! Cargo derives `-C metadata`, which is part of each symbol's hash, from the absolute path of a crate outside of the workspace,
+//! such as rsttrace-common. The wrapper sets it to a constant for our own crates.
 
 use std::{
     env,
@@ -12,19 +12,19 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow};
 
-/// Set for cargo together with `RUSTC_WRAPPER`: tells this program that it is called as the wrapper.
+/// Set together with `RUSTC_WRAPPER`: this program runs as the wrapper.
 const SWITCH: &str = "RSTTRACE_XTASK_IS_RUSTC_WRAPPER";
 
 const OWN_CRATES: [&str; 2] = ["rsttrace_common", "rsttrace_ebpf"];
 
-/// Makes this cargo call rustc through this program.
+/// Makes this cargo use the wrapper.
 pub fn install(cargo: &mut Command) -> Result<()> {
     let xtask = env::current_exe().context("find the path of this program")?;
     cargo.env("RUSTC_WRAPPER", xtask).env(SWITCH, "1");
     Ok(())
 }
 
-/// Whether cargo called this program in place of rustc.
+/// Whether cargo called this program as rustc.
 pub fn is_wanted() -> bool {
     env::var_os(SWITCH).is_some()
 }
@@ -34,7 +34,7 @@ pub fn run() -> Result<()> {
     let mut args = env::args_os().skip(1);
     let rustc = args
         .next()
-        .context("cargo names no rustc: run `cargo xtask build-ebpf`, not this mode")?;
+        .context("no rustc named: this mode is for `cargo xtask build-ebpf` only")?;
     let error = Command::new(&rustc).args(rewritten(args.collect())).exec();
     Err(anyhow!(error).context(format!("start {}", rustc.display())))
 }
@@ -66,20 +66,13 @@ mod tests {
     }
 
     #[test]
-    fn own_crates_get_constant_metadata() {
+    fn only_own_crates_get_constant_metadata() {
         assert_eq!(
             rewrite("--crate-name rsttrace_common x.rs -C metadata=0123 -C extra-filename=-0123"),
             "--crate-name rsttrace_common x.rs -C metadata=rsttrace_common -C extra-filename=-0123"
         );
-    }
-
-    #[test]
-    fn other_crates_keep_theirs() {
-        for line in [
-            "--crate-name zerocopy x.rs -C metadata=0123",
-            "-vV",
-            "--crate-name",
-        ] {
+        let other = "--crate-name zerocopy x.rs -C metadata=0123";
+        for line in [other, "-vV", "--crate-name"] {
             assert_eq!(rewrite(line), line);
         }
     }

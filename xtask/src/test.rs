@@ -15,10 +15,9 @@ use crate::{
 
 /// Run all tests: the workspace, then kernel tests and demo as root, then both on other kernels
 ///
-/// Kernel tests are integration tests of rsttrace in files named kernel_*.rs, marked `#[ignore = "needs root"]`; with them run
-/// those that need a browser or tshark. They
-/// run one at a time. With root, missing Debian packages that they stage resets with are installed first (which may
-/// start nginx and haproxy as services). Everything runs, also after a failure.
+/// Kernel tests are integration tests of rsttrace in files named kernel_*.rs, marked `#[ignore = "needs root"]`. They run one at
+/// a time, together with those that need a browser or tshark. As root, missing Debian packages for staging resets are installed
+/// first (which may start nginx and haproxy as services). Everything runs, also after a failure.
 #[derive(clap::Args)]
 pub struct Args {
     /// Skip kernel tests and demo, which need root
@@ -32,13 +31,12 @@ pub struct Args {
     sudo: bool,
 }
 
-/// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     if !args.no_kernel {
         if !command::is_root() && !args.sudo {
             bail!(
                 "kernel tests and demo need root: run `cargo xtask test --sudo` (builds as you, runs these two as root), \
-                 or leave them out with `cargo xtask test --no-kernel`"
+                 or skip them with `cargo xtask test --no-kernel`"
             );
         }
         packages::install_for_staging()?;
@@ -49,13 +47,12 @@ pub fn run(args: &Args) -> Result<()> {
     if !args.no_kernel {
         let kernel = Step::tests("kernel", &mut kernel_tests(args.sudo));
         if let Some(workspace) = steps.first_mut() {
-            // Ignored there, and run here.
+            // These are counted as ignored there.
             workspace.tally.ignored = workspace.tally.ignored.saturating_sub(kernel.tally.ran());
         }
         steps.push(kernel);
-        steps.push(Step::other("demo", || {
-            accuracy::run(&accuracy::Args::of_release(args.sudo))
-        }));
+        let demo = || accuracy::whole_demo(args.sudo);
+        steps.push(Step::other("demo", demo));
         if !args.no_vm {
             steps.extend(other_kernels());
         }
@@ -64,32 +61,23 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 fn workspace_tests() -> Vec<Step> {
-    let mut nextest = cargo();
-    if command::output(nextest.args(["nextest", "--version"])).is_err() {
-        return vec![Step::tests(
-            "workspace",
-            cargo().args(["test", "--workspace", "--no-fail-fast"]),
-        )];
+    if command::output(cargo().args(["nextest", "--version"])).is_err() {
+        let mut all = cargo();
+        all.args(["test", "--workspace", "--no-fail-fast"]);
+        return vec![Step::tests("workspace", &mut all)];
     }
+    let mut nextest = cargo();
+    nextest.args(["nextest", "run", "--workspace"]);
+    nextest.args(["--no-fail-fast", "--no-tests=fail"]);
+    // nextest does not run these.
+    let doc_tests = || command::run(cargo().args(["test", "--workspace", "--doc"]));
     vec![
-        Step::tests(
-            "workspace",
-            cargo().args([
-                "nextest",
-                "run",
-                "--workspace",
-                "--no-fail-fast",
-                "--no-tests=fail",
-            ]),
-        ),
-        // nextest does not run those.
-        Step::other("doc tests", || {
-            command::run(cargo().args(["test", "--workspace", "--doc"]))
-        }),
+        Step::tests("workspace", &mut nextest),
+        Step::other("doc tests", doc_tests),
     ]
 }
 
-/// One step each. What is in the way of all of them fails as one.
+/// A step for each boot.
 fn other_kernels() -> Vec<Step> {
     let start = Instant::now();
     match vm::run_quick() {
@@ -98,36 +86,23 @@ fn other_kernels() -> Vec<Step> {
             .map(|(name, tally, took)| Step { name, tally, took })
             .collect(),
         Err(error) => {
-            eprintln!("other kernels: {error:#}. `cargo xtask test --no-vm` leaves them out");
-            let tally = Tally {
-                failed: 1,
-                ..Tally::default()
-            };
-            let took = start.elapsed();
-            vec![Step {
-                name: "other kernels".into(),
-                tally,
-                took,
-            }]
+            let error = error.context("`cargo xtask test --no-vm` skips other kernels");
+            vec![Step::ended("other kernels", start, Err(error))]
         }
     }
 }
 
-/// Always with cargo test: it runs one binary after the other, and these share one kernel.
+/// With cargo test, because it runs one binary after the other, and these tests share one kernel.
 fn kernel_tests(sudo: bool) -> Command {
     let mut cargo = cargo();
     cargo.args(["test", "--package", "rsttrace", "--test", "kernel_*"]);
-    // What other programs make of our files.
+    // Other programs that read our files.
     cargo.args(["--test", "browser_*", "--test", "wireshark_*"]);
-    as_root(&mut cargo, sudo);
+    if sudo {
+        command::with_sudo(&mut cargo);
+    }
     cargo.args(["--no-fail-fast", "--", "--ignored", "--test-threads=1"]);
     cargo
-}
-
-fn as_root(cargo: &mut Command, sudo: bool) {
-    if sudo {
-        command::with_sudo(cargo);
-    }
 }
 
 fn cargo() -> Command {
@@ -143,39 +118,27 @@ struct Step {
 }
 
 impl Step {
-    /// Runs tests; a failure that no test accounts for (it did not build, nothing ran) counts as one.
+    /// Runs tests. A failure without a failed test (a build error, no tests) counts as one.
     fn tests(name: &str, command: &mut Command) -> Self {
         let start = Instant::now();
-        let tally = tally::run(command).unwrap_or_else(|error| {
-            eprintln!("{name}: {error:#}");
-            Tally {
-                failed: 1,
-                ..Tally::default()
-            }
-        });
-        Self {
-            name: name.into(),
-            tally,
-            took: start.elapsed(),
-        }
+        Self::ended(name, start, tally::run(command))
     }
 
-    /// Runs something that succeeds or fails as one.
+    /// Runs something that counts as one test.
     fn other(name: &str, work: impl FnOnce() -> Result<()>) -> Self {
         let start = Instant::now();
-        let tally = match work() {
-            Ok(()) => Tally {
-                passed: 1,
-                ..Tally::default()
-            },
-            Err(error) => {
-                eprintln!("{name}: {error:#}");
-                Tally {
-                    failed: 1,
-                    ..Tally::default()
-                }
-            }
+        let passed = Tally {
+            passed: 1,
+            ..Tally::default()
         };
+        Self::ended(name, start, work().map(|()| passed))
+    }
+
+    fn ended(name: &str, start: Instant, tally: Result<Tally>) -> Self {
+        let tally = tally.unwrap_or_else(|error| {
+            eprintln!("{name}: {error:#}");
+            Tally::FAILED
+        });
         Self {
             name: name.into(),
             tally,
@@ -207,7 +170,7 @@ fn summarise(steps: &[Step], took: Duration) -> Result<()> {
             .map(|step| step.name.as_str())
             .collect();
         bail!(
-            "failed: {}. See above, then run that part alone, for instance \
+            "failed: {}. Errors are above; to repeat one test file: \
              `cargo test -p rsttrace --test kernel_NAME -- --ignored --test-threads=1`",
             failed.join(", ")
         );

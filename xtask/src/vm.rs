@@ -1,23 +1,20 @@
 //! `cargo xtask vm`: demo and kernel tests on other kernels.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
+use clap::{Args as _, FromArgMatches as _};
 
 use crate::{packages, tally::Tally};
 use build::Built;
 use guest::{Ended, Machine, Run};
 use kernel::Kernel;
+pub use package::is_version;
 pub use step::version;
 use step::{CLEANUP, Kind, LOCKED_DOWN, Step, Version};
 
 mod apt;
 mod build;
-mod exchange;
 mod guest;
 mod initramfs;
 mod kernel;
@@ -33,7 +30,7 @@ mod step;
 /// packages. The output of the guests is kept in target/vm/results.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Kernels by the beginning of their version, such as 6.1 or 6.12.117; "newest" is the newest to be had
+    /// Kernels by the beginning of their version, such as 6.1 or 6.12.117; "newest" is the newest available
     #[arg(value_name = "KERNEL", default_values = DEFAULT)]
     pub kernels: Vec<String>,
     /// Run only these steps
@@ -51,7 +48,7 @@ pub struct Args {
     /// Look for newer kernels
     #[arg(long)]
     pub refresh: bool,
-    /// What `cargo xtask test` does: a part of it on the kernels that differ most, with programs as they are built for tests
+    /// Run the part for `cargo xtask test`: some steps, on the kernels that differ most
     #[arg(long, exclusive = true)]
     pub quick: bool,
     /// Time limit of COMMAND in seconds
@@ -67,14 +64,14 @@ pub struct Args {
     pub command: Vec<String>,
 }
 
-/// The oldest that is supported, the usual ones, and what is to come.
+/// The oldest supported kernel, common ones, and the newest.
 const DEFAULT: [&str; 4] = ["5.10", "6.1", "6.12", "newest"];
 
-/// What guests are made of and what is used inside, besides what resets are staged with.
+/// Packages for guests, besides those for staging resets.
 const PACKAGES: [&str; 4] = ["busybox-static", "ipvsadm", "kmod", "xz-utils"];
 
-/// Kernels that are booted on every change, with all steps or these: the one with the most other ways to a fact, the one
-/// whose verifier has most to do, and what is to come.
+/// Kernels for `cargo xtask test`, with all steps or these: the one with the most fallback hooks, the one whose verifier needs the
+/// most instructions, and the newest.
 const QUICK: [(&str, &[Kind]); 3] = [
     (
         "5.10",
@@ -84,24 +81,13 @@ const QUICK: [(&str, &[Kind]); 3] = [
     (package::NEWEST, &[]),
 ];
 
-/// A command in a guest ended with this code.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{kernel}: the command ended with exit code {code}")]
 pub struct Exited {
     kernel: String,
-    /// The code.
     pub code: u8,
 }
 
-impl fmt::Display for Exited {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kernel, code } = self;
-        write!(f, "{kernel}: the command ended with exit code {code}")
-    }
-}
-
-impl std::error::Error for Exited {}
-
-/// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let reports = if args.quick {
         quick()?
@@ -109,32 +95,27 @@ pub fn run(args: &Args) -> Result<()> {
         let has_tests = args.only.is_empty() || args.only.contains(&Kind::Tests);
         let tests = if has_tests { step::tests() } else { Vec::new() };
         let (kernels, mut reports) = prepare(args)?;
-        let built = Built::make(&tests)?;
+        let built = Built::make(&tests, None)?;
         let boots = Boot::all(kernels, &args.only, false, &built)?;
-        let ran = run_all(args, boots, &built);
-        reports.extend(ran.iter().map(|(boot, run)| boot.report(run.as_ref())));
+        reports.extend(boots.iter().map(|boot| boot.run_and_report(args, &built)));
         reports
     } else {
-        let (kernels, failed) = prepare(args)?;
-        if let Some(report) = failed.first() {
-            bail!("{}", report.failures.join("; "));
-        }
-        return run_command(args, kernels, &Built::make(&[])?).map(drop);
+        return run_command(args, &Built::make(&[], None)?).map(drop);
     };
     let failed = reports.iter().filter(|report| !report.failures.is_empty());
     let failed: Vec<_> = failed.map(|report| report.name.as_str()).collect();
     if !failed.is_empty() {
         bail!(
-            "not good enough on {}: see above, and what was printed in target/vm/results. \
-             `cargo xtask vm KERNEL --only STEP` runs a part of it, `cargo xtask vm KERNEL -- COMMAND` anything",
+            "failed on {}: errors above, output in target/vm/results. \
+             `cargo xtask vm KERNEL --only STEP` repeats a step, `cargo xtask vm KERNEL -- COMMAND` runs a command",
             failed.join(", ")
         );
     }
     Ok(())
 }
 
-/// The part of it that is run on every change. One tally a boot, by the name of its kernel; what could not even be had is
-/// one that failed.
+/// The part for `cargo xtask test`: a tally for each boot, by the name of its kernel. A kernel that is not available counts as
+/// one failed test.
 pub fn run_quick() -> Result<Vec<(String, Tally, Duration)>> {
     let reports = quick()?.into_iter();
     Ok(reports
@@ -143,54 +124,38 @@ pub fn run_quick() -> Result<Vec<(String, Tally, Duration)>> {
 }
 
 fn quick() -> Result<Vec<Report>> {
-    let built = Built::reuse(CLEANUP)?;
+    let built = Built::make(&[CLEANUP], None)?;
     let (mut boots, mut reports) = (Vec::new(), Vec::new());
-    let mut args = Args::of(package::NEWEST);
     for (wanted, only) in QUICK {
-        args = Args::of(wanted);
-        let (kernels, missing) = prepare(&args)?;
+        let (kernels, missing) = prepare(&Args::of(wanted)?)?;
         reports.extend(missing);
         boots.extend(Boot::all(kernels, only, true, &built)?);
     }
-    // One refusal under lockdown is enough.
-    let locked = boots.iter().filter(|boot| !boot.append.is_empty()).count();
-    let mut left = locked.saturating_sub(1);
-    boots.retain(|boot| {
-        let is_one_too_many = !boot.append.is_empty() && left > 0;
-        left -= usize::from(is_one_too_many);
-        !is_one_too_many
-    });
-    let ran = run_all(&args, boots, &built);
-    reports.extend(ran.iter().map(|(boot, run)| boot.report(run.as_ref())));
+    // One boot under lockdown suffices.
+    let locked = boots.iter().rposition(|boot| !boot.append.is_empty());
+    let boots = boots.iter().enumerate();
+    let boots = boots.filter(|(at, boot)| boot.append.is_empty() || Some(*at) == locked);
+    let args = Args::of(package::NEWEST)?;
+    reports.extend(boots.map(|(_, boot)| boot.run_and_report(&args, &built)));
     Ok(reports)
 }
 
 impl Args {
-    /// As if only this were named.
-    fn of(kernel: &str) -> Self {
-        Self {
-            kernels: vec![kernel.to_owned()],
-            only: Vec::new(),
-            memory: 2048,
-            cpus: 2,
-            append: String::new(),
-            refresh: false,
-            quick: false,
-            timeout: 600,
-            command: Vec::new(),
-        }
+    /// The defaults, for one kernel.
+    fn of(kernel: &str) -> Result<Self> {
+        let parser = Self::augment_args(clap::Command::new("vm"));
+        let matches = parser.try_get_matches_from(["vm", kernel])?;
+        Ok(Self::from_arg_matches(&matches)?)
     }
 }
 
-/// The kernels, ready to boot, and reports of those that cannot be had.
+/// The kernels, ready to boot, and reports of those that are not available.
 fn prepare(args: &Args) -> Result<(Vec<Kernel>, Vec<Report>)> {
     if std::env::consts::ARCH != "x86_64" {
-        bail!(
-            "a guest runs this machine's programs, and kernels are prepared for x86_64 only: run it on such a machine"
-        );
+        bail!("guests need an x86_64 machine, because they run its programs");
     }
     packages::install_for_staging()?;
-    packages::install(&PACKAGES).context("the guests need them")?;
+    packages::install(&PACKAGES).context("the guests need these packages")?;
     qemu::install()?;
     let (mut kernels, mut failed) = (Vec::new(), Vec::new());
     for wanted in &args.kernels {
@@ -203,56 +168,45 @@ fn prepare(args: &Args) -> Result<(Vec<Kernel>, Vec<Report>)> {
     Ok((kernels, failed))
 }
 
-/// An example of rsttrace that runs in guests.
+/// An example of rsttrace that runs in guests, and on this machine.
 pub struct Example {
     built: Built,
-    file: PathBuf,
+    pub file: PathBuf,
 }
 
 impl Example {
-    /// Builds it.
     pub fn build(name: &str) -> Result<Self> {
-        let built = Built::with_example(name)?;
-        let file = built.tests.get(name).cloned();
+        let built = Built::make(&[], Some(name))?;
+        let file = built.others.get(name).cloned();
         Ok(Self {
             file: file.with_context(|| format!("cargo built no {name}"))?,
             built,
         })
     }
 
-    /// Starts on this machine as well as in any guest.
-    pub fn file(&self) -> &Path {
-        &self.file
-    }
-
-    /// Runs it in a guest: the kernel's release, and the folder that the guest has as /vm.
-    pub fn run(&self, kernel: &str, words: &[&str], timeout: u64) -> Result<(String, PathBuf)> {
-        let program = self.file.to_string_lossy().into_owned();
-        let words = words.iter().copied().map(str::to_owned);
+    /// Runs it in a guest. Returns the kernel's release, and the folder that the guest has as /vm.
+    pub fn run(&self, kernel: &str, argument: &str, timeout: u64) -> Result<(String, PathBuf)> {
         let args = Args {
             timeout,
-            command: std::iter::once(program).chain(words).collect(),
-            ..Args::of(kernel)
+            command: vec![self.file.to_string_lossy().into(), argument.to_owned()],
+            ..Args::of(kernel)?
         };
-        let (kernels, failed) = prepare(&args)?;
-        if let Some(report) = failed.first() {
-            bail!("{}", report.failures.join("; "));
-        }
-        let ran = run_command(&args, kernels, &self.built)?;
-        ran.into_iter().next().context("there was no kernel")
+        let ran = run_command(&args, &self.built)?;
+        ran.into_iter().next().context("no kernel was named")
     }
 }
 
-/// The release of each kernel, and the folder of its results. A code other than 0 is an error.
-fn run_command(args: &Args, kernels: Vec<Kernel>, built: &Built) -> Result<Vec<(String, PathBuf)>> {
+/// The release of each kernel, and the folder of its results. An exit code other than 0 is an error.
+fn run_command(args: &Args, built: &Built) -> Result<Vec<(String, PathBuf)>> {
+    let (kernels, failed) = prepare(args)?;
+    if let Some(report) = failed.first() {
+        bail!("{}", report.failures.join("; "));
+    }
     let mut ran = Vec::new();
-    let boots = kernels.into_iter().map(|kernel| {
+    for kernel in kernels {
+        let release = kernel.release.clone();
         let steps = vec![Step::command(&args.command, args.timeout)];
-        Boot::new(kernel, steps, "")
-    });
-    let boots = boots.collect::<Result<_>>()?;
-    for (boot, run) in run_all(args, boots, built) {
-        let release = boot.kernel.release;
+        let run = Boot::new(kernel, steps, "").and_then(|boot| boot.run(args, built));
         let run = run.with_context(|| format!("kernel {release}"))?;
         match run.steps.first().map(|step| step.ended) {
             Some(Ended::Exited(0)) | None => {}
@@ -261,7 +215,7 @@ fn run_command(args: &Args, kernels: Vec<Kernel>, built: &Built) -> Result<Vec<(
                 code
             }),
             Some(other) => bail!(
-                "kernel {release}: {other}; see {}, or allow more with --timeout",
+                "kernel {release}: {other}; see {}, or set a longer --timeout",
                 run.folder.display()
             ),
         }
@@ -270,12 +224,11 @@ fn run_command(args: &Args, kernels: Vec<Kernel>, built: &Built) -> Result<Vec<(
     Ok(ran)
 }
 
-/// A kernel with its steps.
 struct Boot {
     kernel: Kernel,
     version: Version,
     steps: Vec<Step>,
-    /// For the kernel's command line.
+    /// To the kernel command line.
     append: &'static str,
 }
 
@@ -283,15 +236,14 @@ impl Boot {
     fn new(kernel: Kernel, steps: Vec<Step>, append: &'static str) -> Result<Self> {
         let version = version(&kernel.release);
         Ok(Self {
-            version: version
-                .with_context(|| format!("{} begins with no version", kernel.release))?,
+            version: version.with_context(|| format!("no version in {}", kernel.release))?,
             kernel,
             steps,
             append,
         })
     }
 
-    /// Each kernel as it is, and once more locked down.
+    /// Each kernel, and each once more with lockdown.
     fn all(kernels: Vec<Kernel>, only: &[Kind], quick: bool, built: &Built) -> Result<Vec<Self>> {
         let mut boots = Vec::new();
         for kernel in kernels {
@@ -306,7 +258,6 @@ impl Boot {
         Ok(boots)
     }
 
-    /// Of the folder of its results.
     fn name(&self) -> String {
         let name = format!("{} {}", self.kernel.release, self.append);
         name.trim_end().to_owned()
@@ -324,11 +275,10 @@ impl Boot {
         machine.run(&self.steps)
     }
 
-    /// Prints what came of it.
-    fn report(&self, run: Result<&Run, &anyhow::Error>) -> Report {
-        let run = match run {
+    fn run_and_report(&self, args: &Args, built: &Built) -> Report {
+        let run = match self.run(args, built) {
             Ok(run) => run,
-            Err(error) => return Report::failed(&self.name(), error),
+            Err(error) => return Report::failed(&self.name(), &error),
         };
         let mut report = Report {
             name: self.name(),
@@ -356,7 +306,6 @@ impl Boot {
     }
 }
 
-/// What came of one boot.
 #[derive(Default)]
 struct Report {
     name: String,
@@ -367,26 +316,14 @@ struct Report {
 }
 
 impl Report {
-    /// Of a kernel that could not be had, or did not boot.
+    /// A kernel that is not available, or did not boot.
     fn failed(name: &str, error: &anyhow::Error) -> Self {
         println!("{name}, not booted: {error:#}");
         Self {
             name: name.to_owned(),
-            tally: Tally {
-                failed: 1,
-                ..Tally::default()
-            },
+            tally: Tally::FAILED,
             took: Duration::ZERO,
             failures: vec![format!("{error:#}")],
         }
     }
-}
-
-/// Runs all of it, one after the other: guests at the same time would take each other's CPUs.
-fn run_all(args: &Args, boots: Vec<Boot>, built: &Built) -> Vec<(Boot, Result<Run>)> {
-    let run = |boot: Boot| {
-        let run = boot.run(args, built);
-        (boot, run)
-    };
-    boots.into_iter().map(run).collect()
 }

@@ -1,4 +1,4 @@
-//! Where things are in this repository.
+//! Paths in this repository.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ pub fn root() -> &'static Path {
         .expect("xtask is a folder of the repository")
 }
 
-/// The folder of the eBPF crate, a workspace of its own.
+/// A workspace of its own.
 pub fn ebpf() -> PathBuf {
     root().join("rsttrace-ebpf")
 }
@@ -19,7 +19,7 @@ pub fn object() -> PathBuf {
     root().join("rsttrace/linux/ebpf/rsttrace.bpf.o")
 }
 
-/// Build products of xtask itself go below this folder; `cargo clean` removes them.
+/// For build products of xtask; `cargo clean` removes them.
 pub fn target() -> PathBuf {
     root().join("target")
 }

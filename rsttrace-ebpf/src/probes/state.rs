@@ -124,7 +124,7 @@ fn peer_finished(ctx: &BtfTracePointContext) {
     let Some(tcp) = tcp_sock(sk) else { return };
     if let Some(ownership) = owners::get(sk) {
         ownership.peer_finished_ns = now();
-        ownership.peer_finished_quiet = snapshot::quiet(tcp);
+        ownership.peer_finished_quiet = snapshot::quiet(tcp, snapshot::End::Peer);
     }
 }
 
@@ -136,7 +136,7 @@ fn note_closer(ownership: &mut Ownership, tcp: Typed) {
     ownership.closer_comm = closer.task.comm;
     ownership.closer_start_boottime_ns = closer.task.start_boottime_ns;
     ownership.closed_ns = now();
-    ownership.closed_quiet = snapshot::quiet(tcp);
+    ownership.closed_quiet = snapshot::quiet(tcp, snapshot::End::This);
     ownership.closer_signal = killing_signal(&closer);
     ownership.closer_flags = (if closer.flags & PF_EXITING != 0 {
         CLOSER_EXITING

@@ -1,8 +1,9 @@
 //! Comparison of several captures of the same connections: the sender of each reset, and why captures disagree.
 //!
-//! Pure: segments go in ([`Digest::see`]), a [`Comparison`] comes out. [`trace`] keeps what matters of one capture,
-//! [`matching`] finds the same connection in others, [`legs`] what a proxy made two of, [`clock`] and [`order`] put them on one
-//! time line and one way, [`path`] says where a reset was seen and where not, [`judge`] who made it, [`tell`] puts it in words.
+//! Pure: segments go in ([`Digest::see`]), a [`Comparison`] comes out. [`digest`] keeps what matters of one capture,
+//! [`matching`] finds the same connection in others, [`proxy_legs`] the two connections of a proxy, [`clock`] and [`order`] put them
+//! on one time line and one path, [`path`] says where a reset was seen and where not. [`locate`] collects these facts for the core, which
+//! decides who sent it, and [`narrative`] puts it in words.
 
 mod clock;
 mod digest;

@@ -13,6 +13,7 @@ mod tests;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -158,6 +159,12 @@ impl Correlator {
     /// How many chains are open.
     pub fn open_chains(&self) -> usize {
         self.chains.len() - self.free.len()
+    }
+
+    /// How many of them are of resets between two ends, in either direction.
+    pub fn open_between(&self, one: SocketAddr, other: SocketAddr) -> usize {
+        let count = |from, to| self.index.count(self.index.segment(from, to, None));
+        count(one, other) + count(other, one)
     }
 
     /// When the oldest chain closes.

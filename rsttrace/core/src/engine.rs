@@ -9,14 +9,17 @@
 mod build_records;
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod incidents;
 mod proxy;
 mod recent;
 mod record_fields;
+mod recurrence;
 #[cfg(test)]
 mod tests;
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -30,10 +33,12 @@ use crate::event::{
 };
 use crate::flood::{Flood, Refused, SumNames, Suppressed};
 use crate::hash::HashMap;
-use crate::record::{Cause, Direction, Id, Origin, Output, Record, Severity, Word};
+use crate::record::{Cause, Direction, Endpoint, Id, Origin, Output, Severity, Word};
 use crate::self_stats::{Shortfalls, TableVitals};
 use crate::silence::candidates::{Hop, Knowledge};
 use crate::verdict::{Context, Reason};
+use build_records::Draft;
+use incidents::{About, Incidents};
 use proxy::Proxies;
 use recent::Recent;
 
@@ -129,6 +134,7 @@ pub struct Engine {
     join: Correlator,
     recent: Recent,
     proxies: Proxies,
+    incidents: Incidents,
     ready: BinaryHeap<Reverse<Ready>>,
     outputs: VecDeque<Output>,
     /// Chains with several records: the number of the first, once it is out.
@@ -178,6 +184,7 @@ struct Ready {
     time: BootTime,
     serial: u64,
     link: Option<u64>,
+    about: About,
     /// The state of the socket that accepted the reset.
     accepted_in: Option<TcpState>,
     output: Output,
@@ -202,6 +209,7 @@ impl Engine {
                 environment: host.environment,
             }),
             proxies: Proxies::default(),
+            incidents: Incidents::default(),
             host,
             join: Correlator::default(),
             ready: BinaryHeap::new(),
@@ -335,6 +343,7 @@ impl Engine {
         own.into_iter()
             .chain(self.proxies.tables())
             .chain(self.recent.tables())
+            .chain(self.incidents.tables())
             .map(|(name, entries, capacity)| TableVitals {
                 name,
                 entries: Some(entries as u64),
@@ -413,7 +422,16 @@ impl Engine {
         {
             self.recent.blame_device(overlay, received, time);
         }
-        self.wait(time, None, None, Output::Reset(record));
+        let about = About {
+            overlay,
+            is_counted: true,
+            ..About::default()
+        };
+        self.incidents.expect(&record, about);
+        self.wait(Ready {
+            about,
+            ..Ready::new(time, Output::Reset(record))
+        });
         while self.ready.len() > MAX_CAPTURED {
             self.emit();
         }
@@ -533,25 +551,30 @@ impl Engine {
             }
         }
         let accepted_in = chain.received().map(|seen| seen.event.socket.state);
-        for (time, record) in drafts {
-            let accepted_in = accepted_in.filter(|_| record.direction == Direction::Received);
-            self.wait(time, link, accepted_in, Output::Reset(record));
+        for (position, draft) in drafts.into_iter().enumerate() {
+            let about = About {
+                refutes: draft.refutes,
+                is_counted: position == 0,
+                ..About::default()
+            };
+            self.incidents.expect(&draft.record, about);
+            let accepted_in = accepted_in.filter(|_| draft.record.direction == Direction::Received);
+            self.wait(Ready {
+                link,
+                about,
+                accepted_in,
+                ..Ready::new(draft.time, Output::Reset(draft.record))
+            });
         }
     }
 
     /// Notes who reset an accepted chain, and gives the legs its process reset because of that, their link still to be set.
-    fn passed_on(
-        &mut self,
-        chain: &ResetGroup,
-        drafts: &[(BootTime, Box<Record>)],
-    ) -> Vec<(SocketCookie, Reason)> {
+    fn passed_on(&mut self, chain: &ResetGroup, drafts: &[Draft]) -> Vec<(SocketCookie, Reason)> {
         let Some((netns, received)) = chain.accepted() else {
             return Vec::new();
         };
-        let Some((_, record)) = drafts
-            .iter()
-            .find(|(_, record)| record.direction == Direction::Received)
-        else {
+        let mut records = drafts.iter().map(|draft| &draft.record);
+        let Some(record) = records.find(|record| record.direction == Direction::Received) else {
             return Vec::new();
         };
         if record.verdict.origin == Origin::Middlebox {
@@ -560,7 +583,8 @@ impl Engine {
         }
         // A leg that its own process had closed is the end of a chain, not its beginning.
         let socket = &received.event.socket;
-        if record.verdict.severity != Severity::Fault || socket.orphaned || socket.send_shutdown {
+        let ended = record.verdict.severity == Severity::Fault || record.verdict.class.is_some();
+        if !ended || socket.orphaned || socket.send_shutdown {
             return Vec::new();
         }
         let process = record.process.as_ref();
@@ -596,24 +620,13 @@ impl Engine {
 
     fn timed_out(&mut self, at: correlate::Origin, event: &TimedOut, facts: &HostContext) {
         let record = record_fields::timed_out(at, event, facts, &self.host);
-        self.wait(at.time, None, None, Output::TimedOut(Box::new(record)));
+        self.wait(Ready::new(at.time, Output::TimedOut(Box::new(record))));
     }
 
-    fn wait(
-        &mut self,
-        time: BootTime,
-        link: Option<u64>,
-        accepted_in: Option<TcpState>,
-        output: Output,
-    ) {
-        self.ready.push(Reverse(Ready {
-            time,
-            serial: self.serial,
-            link,
-            accepted_in,
-            output,
-        }));
+    fn wait(&mut self, mut ready: Ready) {
+        ready.serial = self.serial;
         self.serial += 1;
+        self.ready.push(Reverse(ready));
     }
 
     /// Numbers the oldest ready record and puts it out.
@@ -635,8 +648,14 @@ impl Engine {
                 let first = ready.link.map_or(number, |link| self.linked(link, number));
                 match record.link.as_mut() {
                     Some(link) if ready.link.is_some() => link.id = first,
-                    _ => record.link = None,
+                    Some(_) | None => record.link = None,
                 }
+                let join = &self.join;
+                self.incidents
+                    .place(record, ready.time, ready.about, |record| {
+                        let ends = |end: &Endpoint| SocketAddr::new(end.address, end.port);
+                        join.open_between(ends(&record.local), ends(&record.remote))
+                    });
             }
         }
         self.note_verdict(&ready);
@@ -684,6 +703,17 @@ fn is_near(one: BootTime, other: BootTime) -> bool {
 }
 
 impl Ready {
+    fn new(time: BootTime, output: Output) -> Self {
+        Self {
+            time,
+            serial: 0,
+            link: None,
+            about: About::default(),
+            accepted_in: None,
+            output,
+        }
+    }
+
     fn key(&self) -> (BootTime, u64) {
         (self.time, self.serial)
     }

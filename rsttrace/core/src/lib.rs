@@ -6,6 +6,7 @@
 
 pub mod captured;
 pub mod causes;
+pub mod classes;
 pub mod correlate;
 pub mod decode;
 pub mod engine;

@@ -10,6 +10,7 @@ mod captured;
 mod conntrack_expiry;
 mod forwarded;
 mod left;
+pub mod located;
 pub mod peer_signs;
 mod sent;
 #[cfg(test)]
@@ -23,15 +24,18 @@ pub use conntrack_expiry::{
 };
 pub use forwarded::ForwardedCase;
 pub use left::LeftCase;
+pub use located::LocatedCase;
 pub use sent::SentCase;
 
 use std::time::Duration;
 
 use crate::captured::TalksOn;
+use crate::classes::Recurrence;
 use crate::event::{Coverage, Environment, Segment};
 use crate::flood::Suppressed;
 use crate::record::{
-    Candidate, Cause, Confidence, EvidenceKind, Explanation, Learned, Origin, Severity, Verdict,
+    Candidate, Cause, Class, Confidence, EvidenceKind, Explanation, Learned, Origin, Severity,
+    Verdict,
 };
 use crate::silence::candidates::Match;
 use crate::silence::clocks::Quiet;
@@ -110,6 +114,8 @@ pub struct Around {
     pub segment_ttl: Option<u8>,
     /// Resolution of the socket's clocks: spans counted back by them may be that much longer.
     pub resolution: Duration,
+    /// What the source of the connection does again and again.
+    pub recurrence: Recurrence,
     /// Whose end this is.
     pub side: Side,
 }
@@ -196,12 +202,14 @@ pub struct Judgement {
     pub severity: Severity,
     /// How sure.
     pub confidence: Confidence,
+    /// Kind of a frequent end of a connection; absent for all others.
+    pub class: Option<Class>,
 }
 
 impl Judgement {
     fn verdict(self, explain: impl FnOnce() -> Explanation + Send + 'static) -> Verdict {
         let who = (self.origin, self.cause);
-        Verdict::new(who, self.severity, self.confidence, explain)
+        Verdict::new(who, self.severity, self.confidence, explain).of_class(self.class)
     }
 }
 

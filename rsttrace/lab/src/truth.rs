@@ -66,6 +66,8 @@ pub enum Hidden {
     RawSocket,
     /// A packet filter rejected a segment.
     PacketFilter,
+    /// A process that is not known to have timeouts closed its end.
+    Process,
     /// The router's own TCP answered what its conntrack no longer translated, after this timeout in seconds.
     Conntrack(f64),
 }
@@ -98,6 +100,8 @@ pub struct Truth {
     pub unknowable: Option<&'static str>,
     /// What did it in the sender's name, where that is on this host, too, but hidden from this view.
     pub hidden: Option<Hidden>,
+    /// Further resets of the same end of the connection in this view and direction: none may be told as an incident of its own.
+    pub further: usize,
     /// Its record is of one chain with those of the scenario's other linked truths.
     pub linked: bool,
     /// Causes that no record of this connection may blame anybody for here.
@@ -133,6 +137,7 @@ impl Truth {
             idle: None,
             unknowable: None,
             hidden: None,
+            further: 0,
             linked: false,
             spares: &[],
             peer_error: None,
@@ -227,6 +232,10 @@ impl Truth {
             Some(Hidden::RawSocket) => {
                 truth.origin = Origin::LocalProcess;
                 truth.cause = Cause::RawSocket;
+                truth.idle = None;
+            }
+            Some(Hidden::Process) => {
+                truth.cause = Cause::ResetByPeer;
                 truth.idle = None;
             }
             Some(Hidden::PacketFilter) => {

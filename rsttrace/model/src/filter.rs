@@ -7,7 +7,7 @@ use std::path::Path;
 
 use ipnet::IpNet;
 
-use crate::record::{Cause, Direction, Process, Record, Severity, SuppressedRecord};
+use crate::record::{Cause, Class, Direction, Process, Record, Severity, SuppressedRecord};
 
 /// What is wanted and what is not.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -93,6 +93,8 @@ pub struct Terms {
     pub netns: Vec<u32>,
     /// Causes.
     pub causes: Vec<Cause>,
+    /// Classes.
+    pub classes: Vec<Class>,
     /// Severities.
     pub severities: Vec<Severity>,
     /// Directions.
@@ -125,6 +127,7 @@ impl Terms {
             }),
             any(&self.netns, |inode| record.netns == Some(*inode)),
             any(&self.causes, |cause| record.verdict.cause == *cause),
+            any(&self.classes, |class| record.verdict.class == Some(*class)),
             any(&self.severities, |severity| {
                 record.verdict.severity == *severity
             }),

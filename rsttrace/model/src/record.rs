@@ -79,12 +79,52 @@ pub struct Record {
     /// Links records of one reset, or of one chain of resets, on this host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub link: Option<Link>,
+    /// The end of a connection that this record belongs to; absent in records of versions that did not know incidents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<Incident>,
     /// Position in a packet capture; absent for live traces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capture: Option<Box<CapturePoint>>,
 }
 
 impl Record {
+    /// Impact of the whole incident, as far as it is known with this record.
+    pub fn impact(&self) -> Severity {
+        self.incident
+            .as_ref()
+            .map_or(self.verdict.severity, |incident| incident.severity)
+    }
+
+    /// Whether the default view, in which noise is hidden, shows it. A filter may leave out the record that carries the
+    /// severity of its incident; then the other ends and legs show it.
+    pub fn is_noise(&self, filtered: bool) -> bool {
+        let speaks_for_incident =
+            self.incident
+                .as_ref()
+                .is_some_and(|incident| match incident.role {
+                    IncidentRole::Correction => true,
+                    IncidentRole::OtherEnd | IncidentRole::Leg => {
+                        filtered && incident.severity != Severity::Noise
+                    }
+                    IncidentRole::First | IncidentRole::Consequence => false,
+                });
+        self.verdict.severity == Severity::Noise && !speaks_for_incident
+    }
+
+    /// Whether it is the first record of its incident, or knows nothing of incidents.
+    pub fn opens_incident(&self) -> bool {
+        self.incident
+            .as_ref()
+            .is_none_or(|incident| incident.role == IncidentRole::First)
+    }
+
+    /// Whether it corrects the verdict of an earlier record.
+    pub fn is_correction(&self) -> bool {
+        self.incident
+            .as_ref()
+            .is_some_and(|incident| incident.role == IncidentRole::Correction)
+    }
+
     /// Whether the reset went from `local` to `remote`, and not the other way.
     pub fn left_local(&self) -> bool {
         match self.direction {
@@ -690,6 +730,40 @@ names! {
 }
 
 names! {
+    /// Kind of a frequent and mostly harmless end of a connection.
+    pub enum Class {
+        /// A client opens a connection at even intervals and resets it without having sent anything.
+        HealthCheck => "health_check",
+        /// A client resets its connection without having sent anything: a health check or a scan.
+        EmptyConnection => "empty_connection",
+        /// One source tries many ports of this host within seconds.
+        PortScan => "port_scan",
+        /// The client resets the connection when everything has been answered, acknowledged and read.
+        CompleteExchange => "complete_exchange",
+        /// A TLS close_notify, or a farewell as short, meets an end that has closed already.
+        TlsClose => "tls_close",
+        /// The client closes with TLS session tickets unread.
+        TlsTickets => "tls_tickets",
+    }
+}
+
+names! {
+    /// Role of a record in its incident.
+    pub enum IncidentRole {
+        /// The first reset of the incident.
+        First => "first",
+        /// A further reset of the same connection, such as an answer to a segment that was in flight.
+        Consequence => "consequence",
+        /// The same reset, as the other end on this host sees it.
+        OtherEnd => "other_end",
+        /// The same reset under other addresses (NAT, forwarding), or another connection that was reset because of it (proxy).
+        Leg => "leg",
+        /// Evidence against the verdict of the first record.
+        Correction => "correction",
+    }
+}
+
+names! {
     /// Role of a record in its chain.
     pub enum LinkRole {
         /// The end that sent the reset.
@@ -926,6 +1000,22 @@ pub struct Link {
     pub role: LinkRole,
 }
 
+/// The end of one connection, or of one chain of connections through this host, with all of its resets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Incident {
+    /// Incident ID: the number of its first record.
+    pub id: u64,
+    /// Role of this record.
+    pub role: IncidentRole,
+    /// Impact of the incident as far as it is known with this record. `verdict.severity` repeats it in one record of the
+    /// incident only, and is `noise` in the others.
+    pub severity: Severity,
+    /// Further resets of the same connection that had been seen when this record was written; absent if there were none,
+    /// and in all but the first record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub further: Option<u64>,
+}
+
 /// Position of a reset in a packet capture.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CapturePoint {
@@ -973,5 +1063,7 @@ mod tests {
         names_are_those_of_json::<Bound>();
         names_are_those_of_json::<Vantage>();
         names_are_those_of_json::<LinkRole>();
+        names_are_those_of_json::<IncidentRole>();
+        names_are_those_of_json::<Class>();
     }
 }

@@ -23,11 +23,12 @@ pub const CONTENT_TYPE: &str = TEXT_FORMAT;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Judged {
     resets: BTreeMap<(Direction, Origin, Cause, Severity), u64>,
+    incidents: u64,
+    corrections: u64,
     timed_out: u64,
 }
 
 impl Judged {
-    /// One more.
     pub fn note(&mut self, output: &Output) {
         match output {
             Output::Reset(record) => {
@@ -39,6 +40,8 @@ impl Judged {
                     verdict.severity,
                 );
                 *self.resets.entry(key).or_default() += 1;
+                self.incidents += u64::from(record.opens_incident());
+                self.corrections += u64::from(record.is_correction());
             }
             Output::TimedOut(_) => self.timed_out += 1,
             // The kernel's own counts have them.

@@ -1,6 +1,6 @@
 //! HTML report of a trace.
 //!
-//! [`Gathering`] takes outputs one by one, from whatever source, and keeps sums and the worst records; [`page`] makes of
+//! [`Gathering`] takes outputs one by one, from any source, and keeps sums and the worst records; [`page`] makes of
 //! that one HTML file that needs nothing else. Both are pure: the time of writing is given, equal input gives equal pages.
 
 mod aggregate;
@@ -24,7 +24,7 @@ pub struct About {
     pub source: String,
     /// When the page was made.
     pub generated: Timestamp,
-    /// Events lost before they were judged; absent if the source does not tell.
+    /// Events lost before they were judged; absent if the source does not say.
     pub lost: Option<u64>,
     /// What of the source could not be read.
     pub unread: Unread,

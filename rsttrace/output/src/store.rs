@@ -1,9 +1,9 @@
 //! The history: all records on disk, limited by size and age.
 //!
-//! The only place that knows SQLite. One process writes ([`Keeper`], a thread of its own); any number read ([`Store`]) and never
-//! block it. A record is kept as the line of JSON that `watch -o json` writes, packed, beside columns of what is asked for.
-//! Whoever is killed loses what it was given in the last second, and nothing else; a power failure may take what came after the
-//! last checkpoint. Neither damages the file.
+//! The only module that uses SQLite. One process writes ([`Keeper`], a thread of its own); any number read ([`Store`]) and never
+//! block it. A record is kept as the line of JSON that `watch -o json` writes, compressed, next to columns for queries.
+//! A killed process loses the records of its last second; a power failure may lose everything after the last checkpoint. Neither
+//! damages the file.
 
 mod clock;
 mod codec;
@@ -34,7 +34,6 @@ pub fn files(store: &Path) -> [PathBuf; 4] {
     ["", "-wal", "-shm", "-lock"].map(|suffix| lock::beside(store, suffix))
 }
 
-/// How much is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Records that are older go.

@@ -1,7 +1,7 @@
 //! Summary at the end of a trace.
 //!
-//! Memory is bounded: there are only so many causes, and of processes and peers the rare ones are put together as
-//! "others" when there are too many.
+//! Memory is bounded: the number of causes is fixed, and rare processes and peers are combined as "others" when
+//! there are too many.
 
 mod render;
 pub mod tally;
@@ -14,10 +14,9 @@ use crate::record::{CaptureRecord, Cause, Direction, Origin, Record, Severity, T
 use crate::self_stats::{KernelTotal, Vitals};
 use crate::text::escape;
 
-/// Counts by name.
 type Tally<K> = tally::Tally<K, 1, 1024>;
 
-/// What stands for a process where none of this host is known.
+/// Stands for an unknown process.
 const NO_PROCESS: &str = "(no local process)";
 
 /// Counts of everything that was reported.
@@ -27,6 +26,8 @@ pub struct Summary {
     processes: Tally<String>,
     peers: Tally<IpAddr>,
     dead: Tally<String>,
+    incidents: u64,
+    corrections: u64,
     hidden: u64,
     left_out: u64,
     suppressed: u64,
@@ -36,7 +37,7 @@ pub struct Summary {
     name: String,
 }
 
-/// What only the end of a trace can tell.
+/// What is known at the end of a trace only.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// How long the trace ran.
@@ -47,13 +48,13 @@ pub struct Totals {
     pub is_cut_off: bool,
     /// It is a recording's, and --count ended the replay before that: likewise.
     pub is_enough: bool,
-    /// What could not be done or kept for want of room or time, by name; no event is missing by it. Zeroes are not shown.
+    /// Limits that were reached, by name; no event is missing because of them. Zeros are not shown.
     pub shortfalls: Vec<(String, u64)>,
     /// Idle timeouts that the resets have shown, each a sentence.
     pub lessons: Vec<String>,
     /// Captures that were read to their end; absent for a trace.
     pub captures: Option<Vec<CaptureRecord>>,
-    /// What the tracer itself cost; absent: not told.
+    /// The cost of the tracer itself; absent: not shown.
     pub vitals: Option<Vitals>,
 }
 
@@ -64,6 +65,8 @@ impl Summary {
         let key = (verdict.severity, verdict.origin, verdict.cause);
         *self.causes.entry(key).or_default() += 1;
         self.hidden += u64::from(hidden);
+        self.incidents += u64::from(record.opens_incident());
+        self.corrections += u64::from(record.is_correction());
         self.name.clear();
         match &record.process {
             Some(process) => self.name.extend([
@@ -118,7 +121,6 @@ impl Summary {
         self.totals.captures.as_deref().unwrap_or_default()
     }
 
-    /// The trace has ended.
     pub fn total(&mut self, totals: Totals) {
         self.totals = totals;
     }

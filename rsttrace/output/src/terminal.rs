@@ -1,6 +1,5 @@
 //! Width and color support of the terminal.
 
-/// See there.
 pub use crate::palette::Palette;
 
 /// Columns assumed where standard output is no terminal.

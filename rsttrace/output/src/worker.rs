@@ -1,6 +1,6 @@
 //! Worker thread for slow writes, with a bounded queue.
 //!
-//! A thread of its own works on what it is handed, one after another. What waits for it is bounded.
+//! The thread takes one item after another.
 
 use std::io;
 use std::sync::Arc;
@@ -9,41 +9,39 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// At the end it is waited for as long as it gets on: so long for each step.
+/// How long the end waits for each step of the thread.
 const PATIENCE: Duration = Duration::from_secs(5);
 const PULSE: Duration = Duration::from_millis(5);
 
-/// The one who hands things over.
+/// The sending side.
 pub struct Worker<T, R> {
     to: SyncSender<T>,
     result: Receiver<R>,
     steps: Arc<AtomicU64>,
 }
 
-/// What the thread takes from.
+/// The receiving side.
 pub struct Handed<T> {
     from: Receiver<T>,
     steps: Arc<AtomicU64>,
 }
 
-/// Why something was not taken.
+/// Why an item was not queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// Too much waits.
     Full,
-    /// The thread has ended.
     Ended,
 }
 
 impl<T: Send + 'static, R: Send + 'static> Worker<T, R> {
-    /// Starts the thread; at most `room` things wait for it.
+    /// Starts the thread, with a queue of `room` items.
     pub fn start(
         name: &str,
         room: usize,
         work: impl FnOnce(Handed<T>) -> R + Send + 'static,
     ) -> io::Result<Self> {
         let (to, from) = mpsc::sync_channel(room);
-        let (tell, result) = mpsc::sync_channel(1);
+        let (done, result) = mpsc::sync_channel(1);
         let steps = Arc::<AtomicU64>::default();
         let handed = Handed {
             from,
@@ -52,8 +50,8 @@ impl<T: Send + 'static, R: Send + 'static> Worker<T, R> {
         thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
-                // Nobody wants to know: then it was given up.
-                let _ = tell.send(work(handed));
+                // The sender may have given it up.
+                let _ = done.send(work(handed));
             })?;
         Ok(Self { to, result, steps })
     }

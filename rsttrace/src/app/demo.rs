@@ -1,4 +1,4 @@
-//! `rsttrace demo`: stages resets, traces them, and sets what was staged against what was explained.
+//! `rsttrace demo`: stages resets, traces them, and compares the verdicts with what was staged.
 
 mod captures;
 mod compare;
@@ -29,7 +29,7 @@ pub use namespaces::replay_each_namespace;
 use plan::{Done, carry_out, open_those_that_predate};
 pub use record::{RecordedCase, RecordedDemo, RecordedResult, RecordedVerdict, record_demo};
 
-/// Bytes for events. The tracepoints see the whole machine, so a storm elsewhere must fit in, too.
+/// Bytes for events. The tracepoints see the whole machine, so a storm in another namespace must fit, too.
 const BUFFER_BYTES: u32 = 4 << 20;
 
 /// Stages what the options name and prints how it was explained.
@@ -151,7 +151,7 @@ async fn run(
         .map(hop)
         .collect::<anyhow::Result<Vec<_>>>()?;
     let chosen = chosen.to_vec();
-    // Everything about the lab blocks, so it has a thread of its own; the tracer's turn comes between its two parts.
+    // The lab blocks, so it has its own thread; the tracer starts between its two parts.
     let lab = tokio::task::spawn_blocking(Lab::up)
         .await
         .context("cannot set up the test namespaces")?

@@ -1,4 +1,4 @@
-//! `rsttrace doctor`: tries the hooks, looks at this host's settings and sockets, and shows what is wrong.
+//! `rsttrace doctor`: tries the hooks, and checks this host's settings and sockets.
 
 mod show;
 

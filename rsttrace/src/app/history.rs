@@ -1,4 +1,4 @@
-//! `rsttrace history`: asks the store after the fact.
+//! `rsttrace history`: queries the history.
 
 mod histogram;
 
@@ -17,7 +17,7 @@ use crate::summary::Summary;
 use crate::terminal::{Palette, stdout_width};
 use crate::words::count;
 
-/// Writes what is asked for to standard output, and what that was in all to standard error.
+/// Writes the records to standard output, and their totals to standard error.
 pub fn history(options: &HistoryOptions) -> Result<(), Failure> {
     let store = Store::open_read(&options.file).map_err(for_reader)?;
     let palette = Palette {
@@ -43,7 +43,7 @@ pub fn history(options: &HistoryOptions) -> Result<(), Failure> {
     };
     out.flush()?;
     let extent = store.extent().map_err(for_reader)?;
-    // A closed standard error is nobody's concern.
+    // A closed standard error is no failure.
     let mut aside = io::stderr();
     let _ = writeln!(aside, "{}", found.sentence(&options.zone));
     let _ = writeln!(aside, "{}", holds(&extent, options));
@@ -63,7 +63,6 @@ pub(super) fn for_reader(error: StoreError) -> Failure {
 #[derive(Debug, Default)]
 struct Found {
     resets: u64,
-    /// Counted and not described.
     suppressed: u64,
     timed_out: u64,
     first: Option<Timestamp>,

@@ -12,12 +12,12 @@ use crate::store::{Keeper, Limits, StoreError};
 use crate::summary::Totals;
 use crate::words::count;
 
-/// What was asked for; nothing is kept if nothing was.
+/// The history of a trace; without the option, nothing is stored.
 #[derive(Default)]
 pub struct Storing {
     keeper: Option<Keeper>,
     description: Option<String>,
-    /// Records that came where the history could not be opened; absent if it was, or none was asked for.
+    /// Records lost because the history could not be opened; absent if it was, or without the option.
     lost: Option<Cell<u64>>,
 }
 
@@ -57,7 +57,7 @@ impl Storing {
         }
     }
 
-    /// Where what happens can be asked for later, as a sentence.
+    /// The line about the history at the start.
     pub fn describe(&self) -> Option<&str> {
         self.description.as_deref()
     }
@@ -82,7 +82,7 @@ impl Storing {
         }
     }
 
-    /// Waits until everything is stored, and tells the summary how it went.
+    /// Waits until everything is stored, and adds the result to the summary.
     pub fn finish(self, totals: &mut Totals) {
         let vitals = match (self.keeper, self.lost) {
             (Some(keeper), _) => keeper.finish(),

@@ -1,4 +1,4 @@
-//! From raw events to the engine, with facts from the host and a copy for the recorder.
+//! From raw events to the engine, with host facts, and to the recorder.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,6 @@ use crate::sys;
 
 /// The engine, what the host adds to its events, and the recording of both.
 pub struct Intake<N> {
-    /// What comes out.
     pub engine: Engine,
     enricher: Enricher<N>,
     recorder: Option<Recorder>,
@@ -24,7 +23,6 @@ pub struct Intake<N> {
 }
 
 impl<N: NetnsNames> Intake<N> {
-    /// Puts the parts together.
     pub fn new(engine: Engine, enricher: Enricher<N>, recorder: Option<Recorder>) -> Self {
         Self {
             engine,
@@ -58,7 +56,6 @@ impl<N: NetnsNames> Intake<N> {
         });
     }
 
-    /// Takes in anything.
     pub fn push(&mut self, input: Input<'_>) {
         if let Some(recorder) = &mut self.recorder {
             recorder.input(&input);

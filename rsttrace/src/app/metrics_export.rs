@@ -20,7 +20,7 @@ use crate::self_stats::Vitals;
 /// How old the file gets.
 const INTERVAL: Duration = Duration::from_secs(15);
 
-/// What was asked for; nothing is counted or woken up if nothing was.
+/// The exporters of a trace; without the options, nothing is counted.
 #[derive(Default)]
 pub struct Monitoring {
     server: Option<Server>,
@@ -42,10 +42,10 @@ struct Writer {
 
 impl Writer {
     fn write(&self, text: &str) {
-        self.tell(&self.file.write(text));
+        self.report(&self.file.write(text));
     }
 
-    fn tell(&self, written: &io::Result<()>) {
+    fn report(&self, written: &io::Result<()>) {
         let failed = self.failed.swap(written.is_err(), Ordering::Relaxed);
         let file = self.file.path().display();
         match written {
@@ -61,9 +61,7 @@ impl Writer {
     }
 }
 
-/// Who wants the metrics.
 pub enum Wanted {
-    /// Somebody who scrapes.
     Scrape(Scrape),
     File,
 }
@@ -103,14 +101,13 @@ impl Monitoring {
             .collect()
     }
 
-    /// Counts what was judged.
     pub fn note(&mut self, output: &Output) {
         if self.server.is_some() || self.file.is_some() {
             self.judged.note(output);
         }
     }
 
-    /// Waits until somebody wants the metrics, for ever if nobody will. Dropping the future loses nothing.
+    /// Waits until the metrics are requested, forever without an exporter. Dropping the future loses nothing.
     pub async fn wanted(&mut self) -> Wanted {
         let due = self.file.as_ref().map(|file| file.due);
         let scrape = async {
@@ -132,7 +129,7 @@ impl Monitoring {
         }
     }
 
-    /// On a thread of its own: a disk may take long, and events do not wait for it.
+    /// On another thread: a disk may be slow, and events do not wait for it.
     fn rewrite_beside(&mut self, vitals: &Vitals) {
         let Some(file) = &mut self.file else {
             return;
@@ -146,7 +143,7 @@ impl Monitoring {
         let thread = thread::Builder::new().name("rsttrace-file".to_owned());
         match thread.spawn(move || writer.write(&text)) {
             Ok(at_work) => file.at_work = Some(at_work),
-            Err(error) => file.writer.tell(&Err(error)),
+            Err(error) => file.writer.report(&Err(error)),
         }
     }
 

@@ -31,7 +31,7 @@ use reading::{BATCH, End, Reading};
 /// Addresses that are named instead of one that is in no capture.
 const MOST_NAMED: usize = 8;
 
-/// How often a live capture in which nothing comes is asked for resets that have waited long enough.
+/// Interval at which a live capture without packets is checked for resets that are due.
 const PULSE: Duration = Duration::from_millis(250);
 
 /// Judges each capture and shows what was found.
@@ -87,7 +87,7 @@ async fn run(options: &PcapOptions) -> Result<(), Failure> {
 fn distinct(files: &[PathBuf]) -> Result<(), Failure> {
     let mut known = Vec::new();
     for file in files {
-        // What is wrong with it is told when it is opened.
+        // Opening it reports the error.
         let Ok(metadata) = file.metadata() else {
             continue;
         };
@@ -183,7 +183,6 @@ impl Judging {
         }
     }
 
-    /// Judges what is left.
     fn finish(
         self,
         show: &mut Show,
@@ -257,7 +256,7 @@ impl Show {
         let several = options.files.len() > 1;
         let mut show = options.show.clone();
         if several && show.output == Some(OutputFormat::Table) {
-            // The comparison tells of each reset once.
+            // The comparison has each reset once.
             show.output = None;
         }
         if several {
@@ -345,7 +344,7 @@ impl Show {
     }
 }
 
-/// What the summary tells of all captures.
+/// The summary of all captures.
 #[derive(Default)]
 struct Sums {
     duration: Duration,

@@ -21,7 +21,7 @@ impl Default for Playback {
 }
 
 impl Playback {
-    /// It has come to this long after its beginning; never goes back.
+    /// Time since its beginning; never goes back.
     pub fn reach(&mut self, elapsed: Duration) {
         self.elapsed = self.elapsed.max(elapsed).min(LONGEST);
     }

@@ -1,4 +1,4 @@
-//! `rsttrace probe`: opens the connections that the plan asks for and follows them until enough is known.
+//! `rsttrace probe`: opens the connections of the plan and follows them until enough is known.
 
 mod connection;
 mod progress;
@@ -23,7 +23,7 @@ use crate::probe::{Bounds, Heading, Next, Report, State, Target, Trial, next, re
 use crate::record::Endpoint;
 use crate::terminal::stdout_width;
 
-/// Probes, and prints what came of it.
+/// Probes, and prints the result.
 pub fn probe(options: &ProbeOptions) -> Result<(), Failure> {
     let runtime = runtime()?;
     let report = runtime.block_on(run(options));
@@ -122,11 +122,11 @@ impl Probe {
             };
             self.trials.push(planned.trial);
             let reporter = self.reporter.clone();
-            let tell = move |change| {
-                // Nobody listens any more once enough is known.
+            let report = move |change| {
+                // The receiver is dropped once enough is known.
                 let _ = reporter.send((index, change));
             };
-            self.tasks.spawn(follow(plan, open.take(), tell));
+            self.tasks.spawn(follow(plan, open.take(), report));
         }
     }
 

@@ -1,7 +1,7 @@
 //! Recorder of a running trace.
 //!
-//! What goes into the judge is copied; a thread of its own packs and writes it, so that no disk and no reader of a pipe holds the
-//! trace up. If it cannot be written, or too much waits, the recording ends there and tracing goes on.
+//! The inputs of the engine are copied; another thread compresses and writes them, so that no disk and no reader of a pipe delays the
+//! trace. If writing fails, or the queue is full, the recording ends and tracing continues.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -26,15 +26,14 @@ const BATCH: usize = 64 << 10;
 /// Batches that wait at most: 32 MiB.
 const MOST: usize = 512;
 
-/// Where a recording goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecordTo {
-    /// To whoever asks at the end.
+    /// In memory, until the end.
     Memory,
     File(OutputFile),
 }
 
-/// What became of a recording.
+/// The result of a recording.
 #[derive(Debug, Default)]
 pub struct Recorded {
     pub written: Written,
@@ -69,13 +68,12 @@ impl Write for Destination {
 pub struct Recorder {
     /// Absent once it failed.
     thread: Option<Worker<Work, Ended>>,
-    /// The one that failed, as it may still write what it has.
+    /// The one that failed; it may still write its queue.
     failed: Option<Worker<Work, Ended>>,
     name: String,
     batch: Batch,
-    /// When what waits has to be written.
+    /// When the buffered inputs must be written.
     due: Option<Instant>,
-    /// Events that came.
     events: u64,
 }
 
@@ -90,7 +88,7 @@ struct Batch {
     entries: Vec<Entry>,
     /// The bytes of their events.
     bytes: Vec<u8>,
-    /// About so many bytes in all.
+    /// Approximate size limit, in bytes.
     size: usize,
     /// Nothing is to wait behind it.
     flush: bool,
@@ -101,7 +99,6 @@ enum Entry {
     Other(Input<'static>),
 }
 
-/// What the thread leaves.
 struct Ended {
     written: Written,
     memory: Option<Vec<u8>>,
@@ -369,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_stands_still_ends_the_recording_and_holds_nobody_up() {
+    fn a_disk_that_hangs_ends_the_recording_and_delays_nothing() {
         let (go, wait) = mpsc::channel();
         let writer = Writer::new(Stuck(Vec::new(), wait), &head(), Effort::Live).unwrap();
         let mut recorder = Recorder::start(writer, "x").unwrap();

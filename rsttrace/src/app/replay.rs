@@ -131,7 +131,7 @@ fn not_judged(engine: &Engine) -> String {
     }
 }
 
-/// What the summary tells beside the records; names in a file of others are not trusted.
+/// Limits that were reached while recording; names in a file of somebody else are not trusted.
 fn totals(end: Option<&End>, clock: &Playback, engine: &Engine) -> Totals {
     let cut_off = End {
         duration: clock.elapsed(),

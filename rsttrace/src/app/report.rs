@@ -23,7 +23,7 @@ pub fn report(options: &ReportOptions) -> Result<(), Failure> {
             gathering.add(output);
         }
     })?;
-    if let Some(missing) = source::told(&source.unread) {
+    if let Some(missing) = source::missing(&source.unread) {
         eprintln!("rsttrace: {}: {missing}", source.name);
     }
     let about = About {
@@ -35,13 +35,16 @@ pub fn report(options: &ReportOptions) -> Result<(), Failure> {
     let (resets, records) = (gathering.resets(), gathering.records());
     out.write(&page(gathering, &about))?;
     if !matches!(out, Out::Standard) {
-        let told = if resets < records {
+        let in_records = if resets < records {
             format!(" ({})", things(records, "record"))
         } else {
             String::new()
         };
         let resets = things(resets, "reset");
-        eprintln!("rsttrace: {resets}{told} in {}", options.out.display());
+        eprintln!(
+            "rsttrace: {resets}{in_records} in {}",
+            options.out.display()
+        );
     }
     Ok(())
 }

@@ -31,11 +31,11 @@ use crate::words::count;
 
 /// Events handled before anything else gets a turn.
 const BATCH: usize = 4_096;
-/// After so many events there is memory worth giving back once all is quiet.
+/// After this many events there is memory to release once it is quiet.
 const MANY: usize = 10_000;
-/// Losses are looked for at most this often while events come.
+/// Minimum interval of checks for losses while events arrive.
 const LOSS_INTERVAL: Duration = Duration::from_millis(20);
-/// The kernel is asked for events that a program missed because it was interrupted by itself, at most this often.
+/// Minimum interval of reading the recursion misses of the programs.
 const MISSED_INTERVAL: Duration = Duration::from_secs(1);
 /// Stands in for the kernel's tick where it could not be measured; jiffies are then wrong by a known factor at most, so
 /// the user is warned.
@@ -48,13 +48,12 @@ pub struct SessionOptions {
     pub tracer: TracerOptions,
     /// Bytes for events in the kernel.
     pub buffer_bytes: u32,
-    /// Where classifiers go.
     pub interfaces: InterfaceOptions,
     /// Devices around this host, from its configuration.
     pub hops: Vec<Hop>,
     /// Time between resets of one kind, port and network that are described when there are many; `None`: each is.
     pub detail_interval: Option<Duration>,
-    /// Keep all that is judged, to judge it again elsewhere.
+    /// Record all inputs of the engine.
     pub record: Option<RecordTo>,
 }
 
@@ -63,11 +62,10 @@ pub struct Finished {
     /// What was still to be judged.
     pub outputs: Vec<Output>,
     pub totals: Totals,
-    /// What became of the recording, if there was to be one.
+    /// The result of the recording, if there is one.
     pub recorded: Option<Recorded>,
 }
 
-/// A trace that runs.
 pub struct Session {
     tracer: Tracer,
     events: EventReader,
@@ -81,9 +79,9 @@ pub struct Session {
     missed_asked: Option<Instant>,
     suppressed: Suppressed,
     refused: u64,
-    /// When the kernel's buckets are looked at next; absent while nothing happens.
+    /// When the kernel's buckets are read next; absent while nothing happens.
     flood_due: Option<Instant>,
-    /// Events came since they were looked at.
+    /// Events arrived since they were read.
     flood_read: bool,
     interfaces: InterfaceOptions,
 }
@@ -124,12 +122,12 @@ impl PreparedSession {
         for warning in tracer.hooks().refusals() {
             warn!("{warning}");
         }
-        for told_less in tracer
+        for fallback in tracer
             .hooks()
             .missing_extras()
             .chain(tracer.hooks().lesser())
         {
-            info!("{told_less}");
+            info!("{fallback}");
         }
         if let Some(log) = tracer.take_debug_log() {
             tokio::spawn(async move {
@@ -140,7 +138,7 @@ impl PreparedSession {
         }
         let events = tracer.take_events().context("the tracer has no events")?;
         let hooks = tracer.hooks();
-        // What was asked for by name may not be there: then nothing is concluded from what was not seen.
+        // A named interface may not exist: then the absence of an observation proves nothing.
         let unwatched = tc_mode(options.tracer.tc) == TcMode::Tcx
             && tracer.names().is_some_and(|names| {
                 let (count, problems) = names.problems();
@@ -287,7 +285,7 @@ impl Session {
 
     /// Takes the hooks off and judges what is left; then nothing is seen any more and the sums must agree.
     pub fn finish(mut self) -> Finished {
-        // Unloaded programs tell nothing any more.
+        // Unloaded programs have no statistics.
         let missed = self.tracer.programs();
         self.note_missed(&missed);
         let unwatched = self.unwatched();
@@ -347,7 +345,7 @@ impl Session {
         }
     }
 
-    /// Resets that are counted wake nobody: after events the buckets are looked at once more, and then as long as they
+    /// Suppressed resets wake no thread: after events the buckets are read once more, and then as long as they
     /// refuse.
     fn look_for_floods(&mut self, has_read: bool) -> Result<(), Failure> {
         let now = Instant::now();
@@ -423,7 +421,7 @@ impl Session {
     }
 }
 
-/// What became of the resets that the kernel side saw.
+/// The outcomes of the resets that the kernel side saw.
 fn kernel_totals(
     counters: &Counters,
     counted: &Counted,

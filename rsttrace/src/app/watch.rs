@@ -1,4 +1,4 @@
-//! `rsttrace watch`: traces until told to stop.
+//! `rsttrace watch`: traces until it is stopped.
 
 use std::io::{self, Write as _};
 use std::ops::ControlFlow;
@@ -23,7 +23,7 @@ use crate::words::count;
 /// How long the start waits for classifiers on interfaces that are there; resets are traced meanwhile.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Traces until the duration or the count is reached, a signal comes, or nobody reads any more.
+/// Traces until the duration or the count is reached, a signal arrives, or the reader of the output has gone.
 pub fn watch(options: WatchOptions) -> Result<(), Failure> {
     runtime()?.block_on(run(options))
 }
@@ -93,18 +93,18 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
         storing,
     } = outlets;
     storing.finish(&mut totals);
-    // Also if nobody reads the records any more.
+    // Also if the reader of the output has gone.
     if let Some(vitals) = &totals.vitals {
         monitoring.rewrite(vitals);
     }
     let shown = ended.and_then(|()| Ok(reporter.finish(totals)?));
     // Whether or not anybody reads the records any more.
     let missed = match (recorded, &options.record) {
-        (Some(recorded), Some(to)) => tell(&recorded, to),
+        (Some(recorded), Some(to)) => report(&recorded, to),
         _ => Ok(()),
     };
     match shown {
-        // That nobody reads is no failure; that events are missing is one.
+        // A reader that has gone is no failure; missing events are one.
         Err(failure) if failure.is_closed_pipe() => missed.and(Err(failure)),
         Err(failure) => {
             if let Err(missed) = missed {
@@ -116,8 +116,8 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
     }
 }
 
-/// Says what became of a recording. Fails if events are missing in it.
-fn tell(recorded: &Recorded, to: &OutputFile) -> Result<(), Failure> {
+/// Reports the result of a recording. Fails if events are missing in it.
+fn report(recorded: &Recorded, to: &OutputFile) -> Result<(), Failure> {
     let Recorded {
         written, missed, ..
     } = recorded;
@@ -138,7 +138,7 @@ fn tell(recorded: &Recorded, to: &OutputFile) -> Result<(), Failure> {
     }
 }
 
-/// Files that are written beside the capture. Fails if one of them is to be two things at once.
+/// The files to write. Fails if one is used twice.
 fn others(options: &WatchOptions) -> Result<Vec<PathBuf>, Failure> {
     let mut others: Vec<PathBuf> = options.metrics.file.iter().cloned().collect();
     if let Some(store) = &options.store {
@@ -194,7 +194,7 @@ async fn follow(
     }
 }
 
-/// Who is told what was judged.
+/// The destinations of records.
 struct Outlets {
     reporter: Reporter,
     monitoring: Monitoring,

@@ -82,7 +82,6 @@ pub struct DemoOptions {
 }
 
 impl DemoArgs {
-    /// Validates the arguments.
     pub(super) fn check(self) -> Result<DemoOptions, Failure> {
         if let Some(required) = self.require
             && !self.only.is_empty()

@@ -108,7 +108,6 @@ pub enum HistoryFormat {
 /// Validated options of `history`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HistoryOptions {
-    /// History file.
     pub file: PathBuf,
     pub query: Query,
     pub output: HistoryFormat,

@@ -21,7 +21,6 @@ const MODE: u32 = 0o600;
 const PATIENCE: Duration = Duration::from_secs(5);
 const PULSE: Duration = Duration::from_millis(20);
 
-/// A file to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutputFile {
     pub path: PathBuf,

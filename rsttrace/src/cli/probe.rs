@@ -79,7 +79,6 @@ pub struct ProbeOptions {
     pub target: Target,
     /// Bytes to send after the idle time; absent: a keepalive probe.
     pub send: Option<Vec<u8>>,
-    /// Shortest idle time.
     pub min: Duration,
     /// Longest idle time, at least `min`.
     pub max: Duration,
@@ -99,7 +98,6 @@ impl ProbeOptions {
 }
 
 impl ProbeArgs {
-    /// Validates the arguments.
     pub(super) fn check(self) -> Result<ProbeOptions, Failure> {
         if self.min > self.max {
             return Err(Failure::Usage(

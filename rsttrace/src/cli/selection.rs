@@ -4,7 +4,7 @@ use clap::Args;
 use ipnet::IpNet;
 
 use crate::filter::{Filter, Ports, ProcessTerm, Terms};
-use crate::record::{Cause, Direction, Severity};
+use crate::record::{Cause, Class, Direction, Severity};
 use crate::values;
 
 #[derive(Debug, Args)]
@@ -41,6 +41,10 @@ pub(super) struct OnlyArgs {
     /// Cause of the reset
     #[arg(long, value_parser = values::named::<Cause>(), value_name = "CAUSE", value_delimiter = ',')]
     cause: Vec<Cause>,
+
+    /// Kind of a frequent end of a connection
+    #[arg(long, value_parser = values::named::<Class>(), value_name = "CLASS", value_delimiter = ',')]
+    class: Vec<Class>,
 
     /// Impact of the reset
     #[arg(long, value_parser = values::named::<Severity>(), value_name = "SEVERITY", value_delimiter = ',')]
@@ -79,6 +83,14 @@ pub(super) struct ExceptArgs {
     #[arg(
         long,
         hide = true,
+        value_parser = values::named::<Class>(),
+        value_name = "CLASS",
+        value_delimiter = ','
+    )]
+    not_class: Vec<Class>,
+    #[arg(
+        long,
+        hide = true,
         value_parser = values::named::<Severity>(),
         value_name = "SEVERITY",
         value_delimiter = ','
@@ -106,6 +118,7 @@ pub(super) fn filter(only: OnlyArgs, except: ExceptArgs) -> Filter {
             pods: only.pod,
             netns: only.netns,
             causes: only.cause,
+            classes: only.class,
             severities: only.severity,
             directions: only.direction,
         },
@@ -118,6 +131,7 @@ pub(super) fn filter(only: OnlyArgs, except: ExceptArgs) -> Filter {
             pods: except.not_pod,
             netns: except.not_netns,
             causes: except.not_cause,
+            classes: except.not_class,
             severities: except.not_severity,
             directions: except.not_direction,
         },

@@ -52,13 +52,11 @@ pub(super) struct ShowArgs {
     except: ExceptArgs,
 }
 
-/// Validated output options.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ShowOptions {
     /// Format of standard output; absent: nothing is printed.
     pub output: Option<OutputFormat>,
     pub color: ColorChoice,
-    /// Whether noise is shown.
     pub noise: bool,
     /// Whether similar resets get a line each instead of being grouped.
     pub every: bool,
@@ -77,12 +75,13 @@ impl ShowArgs {
         self.pcapng.is_some()
     }
 
-    /// Validates the arguments.
     pub(super) fn check(self, every: bool) -> ShowOptions {
         let filter = filter(self.only, self.except);
-        // Naming a cause or the severity noise asks for noise, too.
-        let named =
-            !filter.only.causes.is_empty() || filter.only.severities.contains(&Severity::Noise);
+        // Naming a cause, a class or the severity noise asks for noise, too.
+        let only = &filter.only;
+        let named = !only.causes.is_empty()
+            || !only.classes.is_empty()
+            || only.severities.contains(&Severity::Noise);
         ShowOptions {
             output: Some(self.output.output),
             color: self.output.color,

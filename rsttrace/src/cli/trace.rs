@@ -57,7 +57,6 @@ pub(super) struct TraceArgs {
     buffer: u32,
 }
 
-/// Validated tracing options.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TraceOptions {
     /// Detailed records per second for each cause class, port and network; absent: no limit.

@@ -67,13 +67,11 @@ pub struct WatchOptions {
     pub duration: Option<Duration>,
     pub trace: TraceOptions,
     pub metrics: MetricsOptions,
-    /// Recording file.
     pub record: Option<OutputFile>,
     /// History; absent: none is kept.
     pub store: Option<StoreOptions>,
 }
 
-/// The history to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
     pub file: PathBuf,
@@ -179,7 +177,7 @@ mod tests {
             .filter_map(|argument| argument.get_long())
             .collect();
         let twins = names.iter().filter_map(|name| name.strip_prefix("not-"));
-        assert_eq!(twins.clone().count(), 10);
+        assert_eq!(twins.clone().count(), 11);
         for name in twins {
             assert!(names.contains(&name), "--not-{name} without --{name}");
         }
@@ -193,6 +191,8 @@ mod tests {
         let options = watch("--cause stray_ack").unwrap();
         assert!(options.show.noise);
         assert_eq!(options.show.filter.only.causes, [Cause::StrayAck]);
+        assert!(watch("--class health_check").unwrap().show.noise);
+        assert!(!watch("--not-class port_scan").unwrap().show.noise);
     }
 
     #[test]

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_that_tells_less_is_no_defect_but_told() {
+    fn a_fallback_of_an_old_kernel_is_a_note_and_no_warning() {
         let mut older = hook("active_reason", None);
         older.costs = Some("likely at most");
         let findings = judge(&tried(vec![older]));

@@ -3,9 +3,7 @@
 /// This host's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// It accepted.
     Server,
-    /// It connected.
     Client,
 }
 
@@ -52,8 +50,8 @@ mod tests {
             ("haproxy", Role::Client, "option srvtcpka"),
             ("java", Role::Server, "SO_KEEPALIVE"),
         ] {
-            let told = keepalive_of(Some(comm), role, 80, 175);
-            assert!(told.contains(words) && told.contains("175"), "{told}");
+            let text = keepalive_of(Some(comm), role, 80, 175);
+            assert!(text.contains(words) && text.contains("175"), "{text}");
         }
     }
 }

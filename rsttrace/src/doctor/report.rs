@@ -32,7 +32,7 @@ pub struct Report<'a> {
     /// Absent if they could not be listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     sockets: Option<Counts>,
-    /// What could not be looked at, and why.
+    /// What could not be checked, and why.
     not_checked: Vec<NotChecked<'a>>,
     /// `ok` if nothing is wrong, else `wrong`.
     result: &'static str,
@@ -93,7 +93,7 @@ pub struct Counts {
     pub idle_from: f64,
 }
 
-/// A part that could not be looked at.
+/// A part that could not be checked.
 #[derive(Debug, Serialize)]
 pub struct NotChecked<'a> {
     /// `hooks`, `settings` or `sockets`.
@@ -147,7 +147,7 @@ pub fn counts(inspection: &Inspection) -> Option<Counts> {
     })
 }
 
-/// Parts that could not be looked at.
+/// Parts that could not be checked.
 pub fn not_checked(inspection: &Inspection) -> Vec<NotChecked<'_>> {
     let hooks = match &inspection.tracing {
         Tracing::Tried { .. } => None,
@@ -163,7 +163,6 @@ pub fn not_checked(inspection: &Inspection) -> Vec<NotChecked<'_>> {
     all.map(|(what, why)| NotChecked { what, why }).collect()
 }
 
-/// Its stable name.
 pub fn environment(environment: Environment) -> &'static str {
     match environment {
         Environment::Aws => "aws",

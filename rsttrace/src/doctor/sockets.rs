@@ -95,7 +95,7 @@ fn comes_late(connection: &Connection, forgotten_after: Option<Duration>) -> boo
     }
 }
 
-/// It is reachable from elsewhere, its connections do not inherit keepalive, and none of them shows that the program
+/// It is reachable from other hosts, its connections do not inherit keepalive, and none of them shows that the program
 /// turns it on for each.
 fn without(listener: &Listener, sockets: &Sockets) -> bool {
     let accepted = |it: &&Connection| {
@@ -311,7 +311,7 @@ mod tests {
     const LISTENER: &[&str] = &["listener_without_keepalive"];
 
     #[test]
-    fn an_idle_connection_without_keepalive_is_told_and_its_look_alikes_are_not() {
+    fn an_idle_connection_without_keepalive_is_reported_and_its_look_alikes_are_not() {
         let idle = connection("10.0.0.1:80", "10.0.0.9:4", 61);
         let kept = Connection {
             keepalive: true,
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_without_keepalive_is_told_and_its_look_alikes_are_not() {
+    fn a_listener_without_keepalive_is_reported_and_its_look_alikes_are_not() {
         assert_eq!(
             kinds(vec![listener("0.0.0.0:80", Some(false))], vec![]),
             LISTENER
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_that_comes_too_late_for_the_cloud_is_told_and_a_sooner_one_is_not() {
+    fn a_probe_that_comes_too_late_for_the_cloud_is_reported_and_a_sooner_one_is_not() {
         let kept = |quiet, probe| Connection {
             keepalive: true,
             next_probe: Some(Duration::from_secs(probe)),
@@ -386,7 +386,7 @@ mod tests {
             findings[0].summary,
             "1 connection of nginx[87] to 10.0.0.9:4: the next keepalive probe is due more than 350 s after the last data, too late for this cloud"
         );
-        // Outside a cloud, nobody knows what is on the way.
+        // Outside a cloud, the devices on the path are unknown.
         let limits = Limits {
             forgotten_after: None,
             ..LIMITS
@@ -413,9 +413,9 @@ mod tests {
             connections,
         };
         let findings = judge(&sockets, LIMITS);
-        let told: Vec<_> = findings.iter().map(|it| it.summary.as_str()).collect();
+        let summaries: Vec<_> = findings.iter().map(|it| it.summary.as_str()).collect();
         assert_eq!(
-            told,
+            summaries,
             [
                 "5,000 idle connections of nginx (12 processes) on port 80 have no keepalive, the longest idle for 1 h 24 min",
                 "1 idle connection of nginx[87] to 10.0.5.2:5432 has no keepalive, idle for 1 min 30 s",
@@ -429,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn sockets_of_others_are_told_without_a_name() {
+    fn sockets_of_other_users_are_reported_without_a_name() {
         let mut idle = connection("10.0.0.1:80", "10.0.0.9:4", 61);
         idle.holders.clear();
         let sockets = Sockets {

@@ -6,10 +6,8 @@ use super::pattern::{Death, Pattern, pattern, timer_of};
 use super::trial::{Fate, Trial, control, fate, median};
 use crate::thresholds::probed_tolerance;
 
-/// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Wait for more.
     Wait,
     /// Open a second round between these silences.
     Refine {
@@ -18,12 +16,11 @@ pub enum Next {
         /// The shortest silence after which the connection was lost.
         lost: Duration,
     },
-    /// Open a second round: were those that ended at one instant ended by a timer that is looked at now and then?
+    /// Open a second round: a coarse timer may have ended those that ended at one instant.
     Confirm {
         /// What it would be set to.
         timeout: Duration,
     },
-    /// Conclude.
     Enough,
 }
 
@@ -123,7 +120,7 @@ fn after_losses(trials: &[Trial]) -> Option<Next> {
             .map(|(trial, _)| trial.silence)
             .max();
         return match survived {
-            // Also where they are close already: a second round tells a timer from a restart.
+            // Also if they are close already: a second round distinguishes a timer from a restart.
             Some(survived) => Some(Next::Refine { survived, lost }),
             // The shortest silence was too long already; one lost packet is not enough to say so.
             None if lost_in(1).count() >= 3 => Some(Next::Enough),
@@ -133,7 +130,7 @@ fn after_losses(trials: &[Trial]) -> Option<Next> {
     match lost_in(2).min() {
         Some(lost) if !pending_below(lost) => Some(Next::Enough),
         Some(_) => None,
-        // Nothing is lost this time: a restart, or a lost packet. Either way the first round goes on until it loses all.
+        // Nothing is lost this time: a restart, or a lost packet. Either way the first round continues until it loses all.
         None => {
             let second_is_over = trials
                 .iter()

@@ -1,7 +1,7 @@
 //! Measurement of the idle timeout of a network path.
 //!
-//! Pure: which connections to open and how long each is to be silent ([`plan`]), whether enough has been seen
-//! ([`decide`]), what it means ([`conclude`](conclude())), and how it is told ([`Report`], [`render`]). Sockets and clocks
+//! Pure: which connections to open and how long each stays idle ([`plan`]), whether enough has been seen
+//! ([`decide`]), what it means ([`conclude`](conclude())), and how it is shown ([`Report`], [`render`]). Sockets and clocks
 //! are at the edge, in `app`; times come in as durations since the probe began.
 
 mod conclude;

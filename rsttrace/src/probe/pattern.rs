@@ -5,7 +5,6 @@ use std::time::Duration;
 /// A connection that was ended, or found dead.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Death {
-    /// How it showed.
     pub how: How,
     /// Which round it belonged to.
     pub round: u8,

@@ -15,7 +15,7 @@ pub struct Planned {
     /// How long after the beginning of the round it is opened.
     ///
     /// Not all at once: a timer ends connections after equal silences, a restart ends them at one instant, and only
-    /// connections of different age can tell the two apart.
+    /// connections of different age can distinguish the two.
     pub delay: Duration,
 }
 
@@ -23,7 +23,7 @@ pub struct Planned {
 /// just below it does not rest on a single connection. `connections` in all; with bytes to say, a control that says
 /// them without a silence comes on top.
 ///
-/// The first one is to be opened at once.
+/// The first one is opened at once.
 pub fn first_round(
     min: Duration,
     max: Duration,

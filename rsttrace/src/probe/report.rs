@@ -1,4 +1,4 @@
-//! What is told about a probe: one JSON object, schema `rsttrace.probe.v1`.
+//! The report of a probe: one JSON object, schema `rsttrace.probe.v1`.
 //!
 //! A key that is absent means "not known". Durations are seconds.
 

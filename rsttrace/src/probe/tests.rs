@@ -43,7 +43,7 @@ fn alive() -> End {
     End::Survived(Answer::Acknowledged)
 }
 
-/// A restart: whoever is there then gets this.
+/// A restart: all open connections get this.
 fn restart(end: End, at: Duration) -> impl Fn(Duration, Duration, usize) -> (End, Duration) {
     move |opened, silence, _| {
         let dead = opened < at && opened + silence >= at;
@@ -379,8 +379,11 @@ fn a_timer_that_is_looked_at_now_and_then_is_no_restart() {
         let report = play(&path, &USUAL);
         let found = &report.conclusion;
         assert_eq!(found.mode, Some(Mode::FinAtExpiry), "{report:#?}");
-        let told = found.timeout.unwrap();
-        assert!((timeout..=timeout + every).contains(&told), "{found:#?}");
+        let timeout_found = found.timeout.unwrap();
+        assert!(
+            (timeout..=timeout + every).contains(&timeout_found),
+            "{found:#?}"
+        );
         assert_eq!(found.confidence, Confidence::Likely);
     }
 }

@@ -17,12 +17,12 @@ pub enum Speech {
     Bytes,
 }
 
-/// One connection: how long it is to be silent, and how far it has come. All times are since the probe began.
+/// One connection: its planned idle time, and its state. All times are since the start of the probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trial {
     /// Which round it belongs to: 1 or 2; 0 for the control, which speaks without a silence.
     pub round: u8,
-    /// How long it is to be silent.
+    /// Planned idle time.
     pub silence: Duration,
     /// When the handshake was complete; absent if it never was.
     pub opened: Option<Duration>,
@@ -57,7 +57,7 @@ pub struct Outcome {
     pub quiet: Duration,
     /// When it was known.
     pub at: Duration,
-    /// How often the other end broke the silence (data, keepalive probes of its own); the silence then began anew.
+    /// How often the other end sent something (data, keepalive probes); the idle time then restarted.
     pub heard: u32,
 }
 
@@ -120,7 +120,7 @@ impl Trial {
         }
     }
 
-    /// Ends it because nobody waits any longer.
+    /// Ends it, because the probe is over.
     pub fn give_up(&mut self, now: Duration) {
         let quiet = match self.state {
             State::Opening => Duration::ZERO,

@@ -160,3 +160,14 @@ fn samples_cover_every_origin_and_direction() {
         );
     }
 }
+
+#[test]
+fn every_class_is_documented() {
+    use rsttrace::record::{Class, Named as _};
+    let document = include_str!("../../../docs/OUTPUT.md");
+    for class in Class::ALL {
+        let row = format!("| `{}` | ", class.name());
+        assert!(document.contains(&row), "no row {row}");
+        assert!(!class.doc().is_empty());
+    }
+}

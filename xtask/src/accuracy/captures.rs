@@ -6,25 +6,27 @@ use std::fmt::{self, Display, Formatter};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-/// How often what came out, by the word for it.
+/// How often each result came out, by its word.
 type Counts = BTreeMap<String, usize>;
 
-/// The sums over all staged resets, places and sights.
+/// The sums over all staged resets, places and variants of captures.
 #[derive(Debug, Default)]
 pub struct CaptureTally {
-    /// By sight; then by what was staged.
-    sights: BTreeMap<String, BTreeMap<String, Counts>>,
-    /// Another one is blamed.
-    wrong: BTreeSet<String>,
-    missing: BTreeSet<String>,
-    doubtful: BTreeSet<String>,
-    unknown: BTreeSet<String>,
-    cost: BTreeSet<String>,
+    /// By variant, then by staged cause.
+    variants: BTreeMap<String, BTreeMap<String, Counts>>,
+    /// Cases that are not right, by result.
+    lists: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// The results, as the judge words them.
-const GRADES: [&str; 5] = ["right", "unknown", "doubtful", "wrong", "missing"];
-/// The cost is another than it was; counted beside the results.
+/// Results, by the words of the example `captures`. [`COST`] is counted in addition.
+const RESULTS: [(&str, &str); 6] = [
+    ("right", "Right"),
+    ("unknown", "Unknown"),
+    ("doubtful", "Wrong sender, as a possibility"),
+    ("wrong", "Wrong blame"),
+    ("missing", "No record"),
+    (COST, "Wrong cost"),
+];
 const COST: &str = "cost";
 
 impl CaptureTally {
@@ -42,14 +44,13 @@ impl CaptureTally {
 
     fn add(&mut self, case: &Value) -> Result<()> {
         let word = |value: &Value| value.as_str().unwrap_or("–").to_owned();
-        let sight = case["sight"].as_str().context("a case has no sight")?;
+        let variant = case["sight"].as_str().context("a case has no sight")?;
         let grade = case["grade"].as_str().context("a case has no grade")?;
         let staged = format!("{} {}", word(&case["origin"]), word(&case["cause"]));
         let verdict = &case["record"]["verdict"];
         let line = format!(
-            "{} ({}, {} {}): {staged}, told: {} {}, {}, {}",
+            "{} ({variant}, {} {}): {staged}, reported: {} {}, {}, {}",
             word(&case["scenario"]),
-            sight,
             word(&case["place"]),
             word(&case["direction"]),
             word(&verdict["origin"]),
@@ -57,86 +58,53 @@ impl CaptureTally {
             word(&verdict["confidence"]),
             word(&verdict["severity"]),
         );
-        let counts = self.sights.entry(sight.to_owned()).or_default();
-        let counts = counts.entry(staged).or_default();
-        *counts.entry(grade.to_owned()).or_default() += 1;
-        if case["is_cost_wrong"] == true {
-            *counts.entry(COST.to_owned()).or_default() += 1;
-            self.cost.insert(line.clone());
+        let rows = self.variants.entry(variant.to_owned()).or_default();
+        let counts = rows.entry(staged).or_default();
+        let cost = (case["is_cost_wrong"] == true).then_some(COST);
+        for result in cost.into_iter().chain([grade]) {
+            *counts.entry(result.to_owned()).or_default() += 1;
+            let lines = self.lists.entry(result.to_owned()).or_default();
+            lines.insert(line.clone());
         }
-        match grade {
-            "wrong" => self.wrong.insert(line),
-            "missing" => self.missing.insert(line),
-            "doubtful" => self.doubtful.insert(line),
-            "unknown" => self.unknown.insert(line),
-            _ => true,
-        };
         Ok(())
     }
 
-    /// What is not good enough; nothing if all is.
+    /// The criteria that are not met.
     pub fn failures(&self) -> Vec<String> {
-        let mut failures = Vec::new();
-        for (count, what) in [
-            (self.wrong.len(), "kinds of wrong blames from captures"),
-            (self.missing.len(), "kinds without a record from captures"),
-        ] {
-            if count > 0 {
-                failures.push(format!("{count} {what}"));
-            }
+        if self.variants.is_empty() {
+            return vec!["no captures were judged".to_owned()];
         }
-        if self.sights.is_empty() {
-            failures.push("no captures were judged".to_owned());
-        }
-        failures
+        let failing = [("wrong", "wrong blame"), ("missing", "no record")];
+        let counts = failing.into_iter().filter_map(|(result, what)| {
+            let count = self.lists.get(result)?.len();
+            Some(format!("{count} kinds of {what} from captures"))
+        });
+        counts.collect()
     }
 }
 
 impl Display for CaptureTally {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        for (sight, rows) in &self.sights {
-            let width = rows.keys().map(|row| row.len()).max().unwrap_or(0);
-            write!(f, "\n{:width$}", format!("captures: {sight}"))?;
-            for column in GRADES.into_iter().chain([COST]) {
-                write!(f, "{column:>10}")?;
+        for (variant, rows) in &self.variants {
+            let width = rows.keys().map(String::len).max().unwrap_or(0);
+            writeln!(f, "\nCaptures, {variant}:")?;
+            for (staged, counts) in rows {
+                let counts = RESULTS.iter().filter_map(|(result, _)| {
+                    let count = counts.get(*result)?;
+                    Some(format!("{count} {result}"))
+                });
+                let counts = counts.collect::<Vec<_>>().join(", ");
+                writeln!(f, "  {staged:width$}  {counts}")?;
             }
-            writeln!(f)?;
-            let mut sums = Counts::new();
-            for (row, counts) in rows {
-                for (what, count) in counts {
-                    *sums.entry(what.clone()).or_default() += count;
-                }
-                write_row(f, row, width, counts)?;
-            }
-            write_row(f, "all", width, &sums)?;
         }
-        for (title, lines) in [
-            ("Wrong blames", &self.wrong),
-            ("Without a record", &self.missing),
-            ("Another one named as a possibility", &self.doubtful),
-            ("Unknown", &self.unknown),
-            ("Cost told otherwise", &self.cost),
-        ] {
-            if !lines.is_empty() {
+        for (result, title) in RESULTS.into_iter().skip(1) {
+            if let Some(lines) = self.lists.get(result) {
                 writeln!(f, "\n{title}:")?;
-            }
-            for line in lines {
-                writeln!(f, "  {line}")?;
+                lines.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
             }
         }
         Ok(())
     }
-}
-
-fn write_row(f: &mut Formatter<'_>, row: &str, width: usize, counts: &Counts) -> fmt::Result {
-    write!(f, "{row:width$}")?;
-    for column in GRADES.into_iter().chain([COST]) {
-        match counts.get(column) {
-            Some(count) => write!(f, "{count:>10}")?,
-            None => write!(f, "{:>10}", "·")?,
-        }
-    }
-    writeln!(f)
 }
 
 #[cfg(test)]
@@ -155,16 +123,16 @@ mod tests {
         assert_eq!(
             tally.failures(),
             [
-                "1 kinds of wrong blames from captures",
-                "1 kinds without a record from captures",
+                "1 kinds of wrong blame from captures",
+                "1 kinds of no record from captures",
             ]
         );
         let text = tally.to_string();
         assert!(
-            text.contains("a (wire, server sent): local_process linger_zero, told: peer reset_by_peer, likely, noise"),
+            text.contains("a (wire, server sent): local_process linger_zero, reported: peer reset_by_peer, likely, noise"),
             "{text}"
         );
-        assert!(text.contains("Cost told otherwise"), "{text}");
+        assert!(text.contains("Wrong cost:\n"), "{text}");
         Ok(())
     }
 

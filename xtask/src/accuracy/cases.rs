@@ -1,172 +1,129 @@
 //! Lines of `rsttrace demo -o json`.
 
 use anyhow::{Context as _, Result};
-use serde_json::Value;
+use serde::Deserialize;
 
-/// The two ways in which each case is judged, by the demo's words for them.
-pub const SIGHTS: [&str; 2] = ["namespace", "host"];
-
-/// One staged reset and what was made of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One staged reset and how it was explained.
+#[derive(Debug, Deserialize)]
 pub struct Case {
-    /// The scenario's name: its kind.
-    pub kind: String,
-    /// Where, which way, over which IP, on how old a socket, for people.
-    pub view: String,
-    /// What was made of it, in the order of [`SIGHTS`]; absent if it was not staged.
-    pub explained: Option<[Explained; 2]>,
-    /// What really happened, where no single host can know it.
-    pub exception: Option<String>,
-    /// The result: right only if it is right in both ways.
-    pub result: Outcome,
-    /// Why stagings before this one failed.
+    scenario: Scenario,
+    version: Option<String>,
+    #[serde(default)]
+    predates: bool,
+    /// Judged with the events of one namespace; absent if it was not staged.
+    namespace: Option<Explained>,
+    /// Right only if both ways of judging are.
+    pub outcome: Outcome,
+    /// Why earlier attempts to stage it failed.
+    #[serde(default)]
     pub failed: Vec<String>,
     /// Its socket was to be older than the tracer and is not.
+    #[serde(default)]
     pub lost_predates: bool,
 }
 
-/// How one way to judge explains a case.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Explained {
-    /// The cause that was staged, with the idle mode.
-    pub staged: String,
-    /// The cause that was told; absent if there is no record.
-    pub told: Option<String>,
-    /// It is as staged.
-    pub is_right: bool,
+#[derive(Debug, Deserialize)]
+struct Scenario {
+    name: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Explained {
+    truth: Truth,
+}
+
+#[derive(Debug, Deserialize)]
+struct Truth {
+    direction: String,
+    view: View,
+    /// What really happened, if a single host cannot know it.
+    unknowable: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct View {
+    place: String,
 }
 
 /// How an explanation compares with the truth.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "result", content = "why")]
 pub enum Outcome {
-    /// As staged.
     Right,
-    /// Owned up to.
     Unknown,
     /// This machine cannot stage it: why.
     NotStaged(String),
-    /// What it is about, and what is wrong.
     Wrong(Vec<Mistake>),
 }
 
 /// One thing that is not as staged.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Deserialize)]
 pub struct Mistake {
-    /// What it is about, in the demo's word.
+    /// In the demo's word.
     pub about: String,
-    /// The mistake.
     pub detail: String,
 }
 
-/// Reads one case a line.
 pub fn read(text: &str) -> Result<Vec<Case>> {
     text.lines()
         .filter(|line| !line.trim().is_empty())
-        .map(|line| read_one(line).with_context(|| format!("read the case `{line:.60}`")))
+        .map(|line| {
+            serde_json::from_str(line).with_context(|| format!("read the case `{line:.60}`"))
+        })
         .collect()
 }
 
-fn read_one(line: &str) -> Result<Case> {
-    let case: Value = serde_json::from_str(line)?;
-    let [namespace, host] = SIGHTS.map(|sight| explained(&case[sight]));
-    let truth = &case[SIGHTS[0]]["truth"];
-    let view = [
-        &truth["view"]["place"],
-        &truth["direction"],
-        &case["version"],
-    ];
-    let mut view: Vec<_> = view.into_iter().filter_map(Value::as_str).collect();
-    if case["predates"] == true {
-        view.push("older than the tracer");
+impl Case {
+    pub fn kind(&self) -> &str {
+        &self.scenario.name
     }
-    let failed = case["failed"].as_array().into_iter().flatten();
-    Ok(Case {
-        kind: text(&case["scenario"]["name"]).context("a case has no scenario")?,
-        view: view.join(" "),
-        explained: namespace
-            .zip(host)
-            .map(|(namespace, host)| [namespace, host]),
-        exception: text(&truth["unknowable"]),
-        result: outcome(&case["outcome"])?,
-        failed: failed.filter_map(text).collect(),
-        lost_predates: case["lost_predates"] == true,
-    })
-}
 
-fn explained(explained: &Value) -> Option<Explained> {
-    let truth = &explained["truth"];
-    let cause = truth["cause"].as_str()?;
-    Some(Explained {
-        staged: truth["idle"]["mode"]
-            .as_str()
-            .map_or_else(|| cause.to_owned(), |mode| format!("{cause} ({mode})")),
-        told: text(&explained["record"]["verdict"]["cause"]),
-        is_right: explained["outcome"]["result"] == "right",
-    })
-}
-
-fn outcome(outcome: &Value) -> Result<Outcome> {
-    let why = &outcome["why"];
-    match outcome["result"].as_str() {
-        Some("right") => Ok(Outcome::Right),
-        Some("unknown") => Ok(Outcome::Unknown),
-        Some("not_staged") => Ok(Outcome::NotStaged(text(why).unwrap_or_default())),
-        Some("wrong") => why
-            .as_array()
-            .context("a wrong case names no mistakes")?
-            .iter()
-            .map(mistake)
-            .collect::<Result<_>>()
-            .map(Outcome::Wrong),
-        other => anyhow::bail!("an unknown result: {other:?}"),
+    pub fn is_staged(&self) -> bool {
+        self.namespace.is_some()
     }
-}
 
-fn mistake(mistake: &Value) -> Result<Mistake> {
-    Ok(Mistake {
-        about: text(&mistake["about"]).context("a mistake is about nothing")?,
-        detail: text(&mistake["detail"]).unwrap_or_default(),
-    })
-}
+    /// Place, direction, IP version and age of the socket, for people.
+    pub fn view(&self) -> String {
+        let truth = self.namespace.as_ref().map(|it| &it.truth);
+        let mut view: Vec<_> = truth
+            .into_iter()
+            .flat_map(|truth| [truth.view.place.as_str(), &truth.direction])
+            .chain(self.version.as_deref())
+            .collect();
+        if self.predates {
+            view.push("older than the tracer");
+        }
+        view.join(" ")
+    }
 
-fn text(value: &Value) -> Option<String> {
-    value.as_str().map(str::to_owned)
+    /// What really happened, if a single host cannot know it.
+    pub fn exception(&self) -> Option<&str> {
+        self.namespace.as_ref()?.truth.unknowable.as_deref()
+    }
 }
 
 #[cfg(test)]
 pub mod tests {
     use super::*;
 
-    /// As the demo prints a case that was staged, without what is not read. `told`: by cause and result, in one namespace and on
-    /// the whole host; no cause is no record.
-    pub fn line(kind: &str, staged: &str, told: [(&str, &str); 2], outcome: &str) -> String {
-        let [namespace, host] = told.map(|(cause, result)| {
-            let record = if cause.is_empty() {
-                "null".to_owned()
-            } else {
-                format!(r#"{{"verdict":{{"cause":"{cause}"}}}}"#)
-            };
-            format!(
-                r#"{{"truth":{{"cause":"{staged}","idle":null,"view":{{"place":"client"}},"direction":"received","unknowable":null}},"record":{record},"outcome":{{"result":"{result}"}}}}"#
-            )
-        });
+    /// A staged case as the demo prints it, reduced to the fields that are read.
+    pub fn line(kind: &str, outcome: &str) -> String {
+        let explained =
+            r#"{"truth":{"view":{"place":"client"},"direction":"received","unknowable":null}}"#;
         format!(
-            r#"{{"scenario":{{"name":"{kind}"}},"version":"v4","predates":true,"failed":[],"namespace":{namespace},"host":{host},"outcome":{outcome}}}"#
+            r#"{{"scenario":{{"name":"{kind}"}},"version":"v4","predates":true,"failed":[],"namespace":{explained},"host":{explained},"outcome":{outcome}}}"#
         )
     }
 
     pub const RIGHT: &str = r#"{"result":"right"}"#;
-    const WRONG: &str = r#"{"result":"wrong","why":[{"about":"cause","detail":"whole host: cause b instead of a"}]}"#;
-    const MISSING: &str = r#"{"result":"wrong","why":[{"about":"missing","detail":"no record"}]}"#;
 
-    /// One right, one wrong on the whole host alone, one unknown, one without a record, one not staged, one that failed.
+    /// One right, one wrong, one unknown, one without a record, one not staged, one that failed.
     pub fn lines() -> String {
-        let right = ("linger_zero", "right");
         [
-            line("a", "linger_zero", [right, right], RIGHT),
-            line("b", "linger_zero", [right, ("stray_ack", "wrong")], WRONG),
-            line("c", "stray_ack", [("unknown", "unknown"); 2], r#"{"result":"unknown"}"#),
-            line("d", "stray_ack", [("", "wrong"); 2], MISSING),
+            line("a", RIGHT),
+            line("b", r#"{"result":"wrong","why":[{"about":"cause","detail":"whole host: cause b instead of a"}]}"#),
+            line("c", r#"{"result":"unknown"}"#),
+            line("d", r#"{"result":"wrong","why":[{"about":"missing","detail":"no record"}]}"#),
             r#"{"scenario":{"name":"e"},"outcome":{"result":"not_staged","why":"haproxy is not installed"}}"#.to_owned(),
             r#"{"scenario":{"name":"f"},"failed":["x","y"],"lost_predates":true,"outcome":{"result":"wrong","why":[{"about":"staging","detail":"staging failed: z"}]}}"#.to_owned(),
         ]
@@ -177,17 +134,8 @@ pub mod tests {
     fn a_line_of_the_demo_is_a_case() -> Result<()> {
         let cases = read(&lines())?;
         assert_eq!(cases.len(), 6);
-        assert_eq!(cases[1].view, "client received v4 older than the tracer");
-        let told = |case: &Case| {
-            let explained = case.explained.clone();
-            explained.map(|both| both.map(|it| (it.told.unwrap_or_default(), it.is_right)))
-        };
-        let [right, wrong] = [
-            ("linger_zero".to_owned(), true),
-            ("stray_ack".to_owned(), false),
-        ];
-        assert_eq!(told(&cases[1]), Some([right, wrong]));
-        assert_eq!(told(&cases[4]), None);
+        assert_eq!(cases[1].view(), "client received v4 older than the tracer");
+        assert!(cases[1].is_staged() && !cases[4].is_staged());
         assert_eq!(cases[5].failed, ["x", "y"]);
         assert!(cases[5].lost_predates && !cases[0].lost_predates);
         Ok(())

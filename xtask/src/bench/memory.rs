@@ -1,34 +1,30 @@
-//! Memory that tracing takes, by how many sockets are open.
+//! Memory of the tracer and of the kernel, by number of open sockets.
 
 use std::{thread, time::Duration};
 
 use anyhow::{Context as _, Result};
-use nix::sys::{
-    resource::{Resource, getrlimit},
-    signal::Signal,
-};
+use nix::sys::resource::{Resource, getrlimit};
 use procfs::{Current as _, Meminfo};
 
 use super::{
-    Bench, DEFAULT, Part, Rows,
+    Bench, DEFAULT, Rows,
     fdinfo::SOCKET_STORAGE,
     lab::{self, Lab},
-    process::{End, Running, Speaks},
+    process::{Running, Speaks},
 };
 
-/// Bytes that two open sockets take, with what belongs to them: more than that, so that no machine is driven into want.
+/// Bytes for two open sockets and what belongs to them, estimated high so that no machine runs out of memory.
 const PAIR: u64 = 16 << 10;
-/// Descriptors that a process needs for itself.
+/// Descriptors that a process needs for other purposes.
 const SPARE: u64 = 50;
 
-/// Measures.
 pub fn measure(bench: &Bench, rows: &mut Rows) -> Result<()> {
     let (sizes, rest): (&[usize], _) = if bench.quick {
         (&[0, 10_000], Duration::from_secs(1))
     } else {
         (&[0, 100_000, 1_000_000], Duration::from_secs(10))
     };
-    // Away from what the machine's own namespace does with connections.
+    // The machine's own namespace may track connections.
     let lab = Lab::new(&bench.programs)?;
     for wanted in sizes {
         let pairs = affordable(wanted / 2)?;
@@ -39,44 +35,36 @@ pub fn measure(bench: &Bench, rows: &mut Rows) -> Result<()> {
         let (tracer, ready) = bench.tracer(DEFAULT)?;
         thread::sleep(rest);
         let held = tracer.bpf();
-        let maps = held.maps.values();
-        let storage = maps.clone().filter(|map| map.kind == SOCKET_STORAGE);
+        let storage = held.maps.values();
+        let storage = storage.filter(|map| map.kind == SOCKET_STORAGE);
+        let storage = storage.map(|map| map.value_size);
+        let maps = held.maps.values().map(|map| map.memory);
         let programs = held.programs.values().map(|program| program.memory);
+        let kernel = unreclaimable()? - before;
         for (measure, value) in [
             ("ms to hooks attached", ready.as_secs_f64() * 1e3),
             ("MB resident", tracer.resident() as f64 / 1e6),
-            (
-                "MB of maps",
-                maps.map(|map| map.memory).sum::<u64>() as f64 / 1e6,
-            ),
+            ("MB of maps", maps.sum::<u64>() as f64 / 1e6),
             ("MB of programs", programs.sum::<u64>() as f64 / 1e6),
-            (
-                "bytes a socket",
-                storage.map(|map| map.value_size).sum::<u64>() as f64,
-            ),
-            (
-                "MB that the kernel grew",
-                (unreclaimable()? - before) as f64 / 1e6,
-            ),
+            ("bytes per socket", storage.sum::<u64>() as f64),
+            ("MB of kernel memory", kernel as f64 / 1e6),
         ] {
-            rows.add(Part::Memory, &case, DEFAULT.name, measure, [value]);
+            rows.add(&case, DEFAULT, measure, [value]);
         }
-        tracer.end(End::Signal(Signal::SIGINT))?;
-        for holder in holders {
-            holder.end(End::Input)?;
-        }
+        tracer.end()?;
+        drop(holders);
     }
     Ok(())
 }
 
-/// No more than half of what the machine has left.
+/// Limited to half of the available memory.
 fn affordable(pairs: usize) -> Result<usize> {
     let memory = Meminfo::current().context("read /proc/meminfo")?;
     let available = memory.mem_available.unwrap_or(memory.mem_free);
     Ok(pairs.min(usize::try_from(available / 2 / PAIR)?))
 }
 
-/// In as many processes as their limit of descriptors needs.
+/// In as many processes as the limit of descriptors requires.
 fn open(bench: &Bench, lab: &Lab, pairs: usize) -> Result<Vec<Running>> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("read the limit of descriptors")?;
     // An address has some 64,000 ports.
@@ -97,7 +85,7 @@ fn open(bench: &Bench, lab: &Lab, pairs: usize) -> Result<Vec<Running>> {
     Ok(holders)
 }
 
-/// Bytes of the kernel's that cannot be given back: slabs, and memory of CPUs.
+/// Bytes of kernel memory that cannot be reclaimed: slabs and per-CPU memory.
 fn unreclaimable() -> Result<i64> {
     let memory = Meminfo::current().context("read /proc/meminfo")?;
     let bytes = memory.s_unreclaim.unwrap_or(0) + memory.per_cpu.unwrap_or(0);

@@ -1,8 +1,7 @@
-//! A process of the measurement: started, waited for until it is ready, ended by its id, also after a failure.
+//! A process of a measurement: its start, readiness, resource usage and end.
 
 use std::{
-    collections::BTreeMap,
-    ffi::OsStr,
+    fs,
     io::{BufRead as _, BufReader, Read},
     process::{Child, ChildStdin, Command, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
@@ -15,17 +14,21 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use procfs::process::{Process, all_processes};
+use procfs::{
+    ProcResult,
+    process::{Process, Status},
+};
 
 use super::fdinfo;
+use crate::command;
 
-/// Longer than anything takes; only a failing measurement waits so long.
+/// Longer than anything takes.
 const LIMIT: Duration = Duration::from_secs(60);
-/// How long a tool may go on working on what came before it is asked to end.
+/// How long the tracer may work off a backlog.
 const BACKLOG: Duration = Duration::from_secs(15);
-/// How long a process may take to end by itself, once its standard input is closed.
+/// How long a process may take to end after its standard input is closed.
 const GRACE: Duration = Duration::from_secs(1);
-/// How often it is looked whether it is still at work, which is when it uses more of a CPU than one part in twenty.
+/// Interval of looking at CPU time. A process that uses less than 5 % of a CPU is at rest.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Ended when dropped.
@@ -37,39 +40,26 @@ pub struct Running {
     said: String,
 }
 
-/// Which stream tells that it is ready; the other goes nowhere.
+/// The stream with the line that says that it is ready; the other one is discarded.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Speaks {
-    /// Standard output.
     Out,
-    /// Standard error.
     Err,
 }
 
 impl Running {
-    /// Starts it. Ends it too when this process is killed.
+    /// Starts it. It is killed when this process ends, however that happens.
     pub fn start(command: &Command, speaks: Speaks) -> Result<Self> {
+        let name = command::shown(command);
         let mut bound = Command::new("setpriv");
         bound.args(["--pdeathsig", "KILL", "--"]);
         bound.arg(command.get_program()).args(command.get_args());
-        for (name, value) in command.get_envs() {
-            match value {
-                Some(value) => bound.env(name, value),
-                None => bound.env_remove(name),
-            };
-        }
-        Self::start_bare(bound, speaks)
-    }
-
-    /// Starts it and nothing around it.
-    pub fn start_bare(mut command: Command, speaks: Speaks) -> Result<Self> {
-        let name = shown(&command);
-        command.stdin(Stdio::piped());
+        bound.env_remove("RUST_LOG").stdin(Stdio::piped());
         match speaks {
-            Speaks::Out => command.stdout(Stdio::piped()).stderr(Stdio::inherit()),
-            Speaks::Err => command.stdout(Stdio::null()).stderr(Stdio::piped()),
+            Speaks::Out => bound.stdout(Stdio::piped()).stderr(Stdio::inherit()),
+            Speaks::Err => bound.stdout(Stdio::null()).stderr(Stdio::piped()),
         };
-        let mut child = command.spawn().with_context(|| format!("start {name}"))?;
+        let mut child = bound.spawn().with_context(|| format!("start {name}"))?;
         let stdin = child.stdin.take();
         let stream: Box<dyn Read + Send> = match (child.stdout.take(), child.stderr.take()) {
             (Some(out), _) => Box::new(out),
@@ -97,7 +87,7 @@ impl Running {
         })
     }
 
-    /// Waits for a line with this in it; when it came.
+    /// Waits for a line that contains `part`; returns when it came.
     pub fn await_line(&mut self, part: &str) -> Result<Instant> {
         let begin = Instant::now();
         loop {
@@ -111,34 +101,55 @@ impl Running {
                 }
                 Err(RecvTimeoutError::Timeout) => bail!("{}: not ready after {LIMIT:?}", self.name),
                 Err(RecvTimeoutError::Disconnected) => {
-                    bail!("{} ended early: {}", self.name, last_line(&self.said))
+                    bail!("{} ended early: {}", self.name, self.said)
                 }
             }
         }
     }
 
-    /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// CPU time until now, its children's included.
+    fn process(&self) -> ProcResult<Process> {
+        Process::new(self.pid().cast_signed())
+    }
+
+    /// CPU time until now. The scheduler counts nanoseconds; `stat` has ticks of 10 ms.
     pub fn cpu(&self) -> Duration {
-        tree(self.pid()).iter().map(cpu).sum()
+        let tasks = self.process().and_then(|process| process.tasks());
+        let tasks = tasks.into_iter().flatten().flatten();
+        let nanoseconds = tasks.filter_map(|task| Some(task.schedstat().ok()?.sum_exec_runtime));
+        Duration::from_nanos(nanoseconds.sum())
     }
 
-    /// Resident memory in bytes, its children's included.
+    /// Resident memory in bytes.
     pub fn resident(&self) -> u64 {
-        let kilobytes = |process: &Process| process.status().ok()?.vmrss;
-        tree(self.pid()).iter().filter_map(kilobytes).sum::<u64>() * 1024
+        self.memory(|status| status.vmrss)
     }
 
-    /// What the kernel says of BPF programs and maps that it holds.
+    /// Peak of the resident memory in bytes, since the start or [`Self::forget_peak`].
+    pub fn peak(&self) -> u64 {
+        self.memory(|status| status.vmhwm)
+    }
+
+    fn memory(&self, of: fn(Status) -> Option<u64>) -> u64 {
+        let status = self.process().and_then(|process| process.status());
+        status.ok().and_then(of).unwrap_or(0) * 1024
+    }
+
+    /// Has the kernel measure the peak from now on.
+    pub fn forget_peak(&self) -> Result<()> {
+        fs::write(format!("/proc/{}/clear_refs", self.pid()), "5")
+            .with_context(|| format!("{}: reset its peak of memory", self.name))
+    }
+
+    /// BPF programs and maps that it holds.
     pub fn bpf(&self) -> fdinfo::Held {
-        fdinfo::held(tree(self.pid()).iter().map(Process::pid))
+        fdinfo::held(self.pid())
     }
 
-    /// Waits until it has had nothing to do for so long, or as long as is reasonable.
+    /// Waits until it has been at rest for this long, at most [`BACKLOG`].
     pub fn settle(&self, still: Duration) {
         let begin = Instant::now();
         let (mut before, mut since) = (self.cpu(), begin);
@@ -152,15 +163,10 @@ impl Running {
         }
     }
 
-    /// Sends a signal, or closes its standard input; waits for the end and gives what it said.
-    pub fn end(mut self, how: End) -> Result<String> {
-        match how {
-            End::Signal(signal) => {
-                kill(Pid::from_raw(self.pid().cast_signed()), signal)
-                    .with_context(|| format!("{}: end it", self.name))?;
-            }
-            End::Input => drop(self.stdin.take()),
-        }
+    /// Sends SIGINT, waits for the end, and returns the output.
+    pub fn end(mut self) -> Result<String> {
+        kill(Pid::from_raw(self.pid().cast_signed()), Signal::SIGINT)
+            .with_context(|| format!("{}: end it", self.name))?;
         let begin = Instant::now();
         while self.child.try_wait()?.is_none() {
             if begin.elapsed() > LIMIT {
@@ -174,71 +180,18 @@ impl Running {
     }
 }
 
-/// How a process is told to end.
-#[derive(Clone, Copy)]
-pub enum End {
-    /// Tools end by signals.
-    Signal(Signal),
-    /// Ours end with their standard input.
-    Input,
-}
-
 impl Drop for Running {
     fn drop(&mut self) {
         drop(self.stdin.take());
-        // Those that end by that may have something to put back.
+        // It may have a setting to restore.
         let begin = Instant::now();
         while begin.elapsed() < GRACE && matches!(self.child.try_wait(), Ok(None)) {
             thread::sleep(Duration::from_millis(5));
         }
-        // Still ours: the number is not given away before it is waited for.
+        // Not waited for yet, so the process ID is still ours.
         if let Ok(None) = self.child.try_wait() {
             let _ = self.child.kill();
         }
         let _ = self.child.wait();
     }
-}
-
-/// A process and all that came of it. Those that are gone meanwhile are left out.
-fn tree(root: u32) -> Vec<Process> {
-    let mut children: BTreeMap<i32, Vec<Process>> = BTreeMap::new();
-    let mut found = Vec::new();
-    for process in all_processes().into_iter().flatten().flatten() {
-        let Ok(stat) = process.stat() else { continue };
-        if stat.pid == root.cast_signed() {
-            found.push(process);
-        } else {
-            children.entry(stat.ppid).or_default().push(process);
-        }
-    }
-    let mut at = 0;
-    while let Some(process) = found.get(at) {
-        found.extend(children.remove(&process.pid()).unwrap_or_default());
-        at += 1;
-    }
-    found
-}
-
-/// The scheduler's own account, in nanoseconds: `stat` has ticks of 10 ms.
-fn cpu(process: &Process) -> Duration {
-    let tasks = process.tasks().into_iter().flatten().flatten();
-    let nanoseconds = tasks.filter_map(|task| Some(task.schedstat().ok()?.sum_exec_runtime));
-    Duration::from_nanos(nanoseconds.sum())
-}
-
-fn shown(command: &Command) -> String {
-    let words = command.get_args().map(OsStr::to_string_lossy);
-    let program = command.get_program().to_string_lossy();
-    let name = program.rsplit('/').next().unwrap_or_default().to_owned();
-    std::iter::once(name.into())
-        .chain(words)
-        .collect::<Vec<_>>()
-        .join(" ")
-}
-
-fn last_line(text: &str) -> &str {
-    text.lines()
-        .rev()
-        .find(|line| !line.trim().is_empty())
-        .unwrap_or("it said nothing")
 }

@@ -1,4 +1,4 @@
-//! The traffic that is measured, and its results.
+//! The measured traffic.
 
 use std::{process::Command, time::Duration};
 
@@ -11,7 +11,6 @@ use super::{
 };
 use crate::command;
 
-/// What happens again and again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
     /// A connection is opened, accepted and closed.
@@ -26,46 +25,22 @@ pub enum Act {
     RandomFlood,
 }
 
-/// Between which addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// In one namespace.
     Lo,
-    /// Between two.
+    /// Between two namespaces.
     Veth,
 }
 
-/// Traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Workload {
-    /// What.
     pub act: Act,
-    /// Where.
     pub place: Place,
-    /// So many a second; 0: as many as possible.
+    /// Per second; 0: full rate.
     pub rate: u64,
 }
 
 impl Workload {
-    /// As many as possible.
-    pub const fn full(act: Act, place: Place) -> Self {
-        Self {
-            act,
-            place,
-            rate: 0,
-        }
-    }
-
-    /// Some load that any machine can carry.
-    pub const fn paced(act: Act, place: Place) -> Self {
-        Self {
-            act,
-            place,
-            rate: 10_000,
-        }
-    }
-
-    /// For tables.
     pub fn name(&self) -> String {
         let act = match self.act {
             Act::Connect => "connect and close",
@@ -74,10 +49,7 @@ impl Workload {
             Act::Flood => "SYN flood, one /24",
             Act::RandomFlood => "SYN flood, random sources",
         };
-        let place = match self.place {
-            Place::Lo => "lo",
-            Place::Veth => "veth",
-        };
+        let place = format!("{:?}", self.place).to_lowercase();
         let rate = match self.rate {
             0 => "full rate".to_owned(),
             rate => format!("{} k/s", rate / 1000),
@@ -85,13 +57,11 @@ impl Workload {
         format!("{act}, {place}, {rate}")
     }
 
-    /// Runs it for so long.
     pub fn run(&self, programs: &Programs, lab: &Lab, lasts: Duration) -> Result<Ran> {
         let report = command::output(&mut self.command(programs, lab, lasts))?;
-        serde_json::from_str(&report).with_context(|| format!("not understood: {report}"))
+        serde_json::from_str(&report).with_context(|| format!("read `{report}`"))
     }
 
-    /// What runs it for so long.
     pub fn command(&self, programs: &Programs, lab: &Lab, lasts: Duration) -> Command {
         let mut command: Command = lab.command(End::Client, &programs.load);
         command.arg("load");
@@ -99,30 +69,22 @@ impl Workload {
             Place::Lo => "127.0.0.1",
             Place::Veth => End::Server.address(),
         };
-        match self.act {
-            Act::Connect | Act::Exchange | Act::Reset => {
-                command.args(["connect", target, "--close"]);
-                command.arg(if self.act == Act::Reset {
-                    "reset"
-                } else {
-                    "fin"
-                });
-                if self.act == Act::Exchange {
-                    command.arg("--exchange");
-                }
-                if self.place == Place::Veth {
-                    command.args(["--listen-in", &lab.path(End::Server)]);
-                }
-            }
-            Act::Flood | Act::RandomFlood => {
-                command.args(["flood", "--interface", End::Client.interface()]);
-                command.args(["--from", End::Client.mac(), "--to", End::Server.mac()]);
-                command.args(["--address", target, "--port", "9", "--sources"]);
-                command.arg(if self.act == Act::Flood {
-                    "fixed"
-                } else {
-                    "random"
-                });
+        let (load, how): (_, &[_]) = match self.act {
+            Act::Connect => ("connect", &["--close", "fin"]),
+            Act::Exchange => ("connect", &["--close", "fin", "--exchange"]),
+            Act::Reset => ("connect", &["--close", "reset"]),
+            Act::Flood => ("flood", &["--sources", "fixed"]),
+            Act::RandomFlood => ("flood", &["--sources", "random"]),
+        };
+        command.arg(load).args(how);
+        if load == "flood" {
+            command.args(["--interface", End::Client.interface()]);
+            command.args(["--from", End::Client.mac(), "--to", End::Server.mac()]);
+            command.args(["--address", target, "--port", "9"]);
+        } else {
+            command.arg(target);
+            if self.place == Place::Veth {
+                command.args(["--listen-in", &lab.path(End::Server)]);
             }
         }
         command.args(["--rate", &self.rate.to_string()]);
@@ -131,11 +93,9 @@ impl Workload {
     }
 }
 
-/// What traffic says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 pub struct Ran {
     /// Connections, or SYNs.
     pub done: u64,
-    /// It took so long.
     pub seconds: f64,
 }

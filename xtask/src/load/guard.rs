@@ -1,31 +1,15 @@
 //! Processes that undo a change of the system when a measurement ends, however it ends. Each undoes it when its
 //! standard input is closed, which also happens when the one that measures is killed.
 
-use std::{
-    fs,
-    io::{self, Read as _, Write as _},
-};
+use std::io::{self, Read as _, Write as _};
 
 use anyhow::{Context as _, Result};
-
-const BPF_STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 /// The namespace that this process was started in ends with it.
 pub fn hold() -> Result<()> {
     ready("ready")?;
     until_input_ends();
     Ok(())
-}
-
-/// Switches the kernel's statistics of BPF programs on, and back to what they were.
-pub fn count_bpf() -> Result<()> {
-    let before = fs::read_to_string(BPF_STATISTICS).context("read kernel.bpf_stats_enabled")?;
-    fs::write(BPF_STATISTICS, "1").context("switch kernel.bpf_stats_enabled on")?;
-    // From here on nothing may return before it is as it was.
-    let said = ready("ready");
-    until_input_ends();
-    fs::write(BPF_STATISTICS, before.trim()).context("put kernel.bpf_stats_enabled back")?;
-    said
 }
 
 /// Says a line to the process that waits for it.

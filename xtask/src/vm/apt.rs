@@ -12,12 +12,12 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::command;
 
-/// Lists of its own, over releases old and new.
+/// apt with its own lists, of old and new releases.
 pub struct Apt {
     folder: PathBuf,
 }
 
-/// Where kernels old and new are. A suite that a mirror no longer has is left out.
+/// The suites with old and new kernels. A suite that the mirror no longer has is skipped.
 pub const KERNEL_SUITES: [&str; 10] = [
     "bullseye",
     "bookworm",
@@ -30,28 +30,28 @@ pub const KERNEL_SUITES: [&str; 10] = [
     "bookworm-security",
     "trixie-security",
 ];
-/// Of the package debian-archive-keyring.
+/// From the package debian-archive-keyring.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Apt {
-    /// Lists of these suites below `folder`, fetched with `refresh` or if they are not of the last 24 hours.
+    /// Lists of these suites below `folder`, fetched with `refresh` or if they are older than 24 hours.
     pub fn open(folder: PathBuf, suites: &[&str], refresh: bool) -> Result<Self> {
         let apt = Self { folder };
         for folder in ["lists/partial", "cache/archives/partial"] {
             let folder = apt.folder.join(folder);
-            fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+            fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
         }
         fs::write(
             apt.folder.join("sources.list"),
-            sources(&mirrors(), suites)?,
+            sources(&repositories()?, suites)?,
         )
         .context("write the list of sources")?;
         if refresh || !apt.is_fresh() {
-            // Suites that are gone from the mirror make it fail; those that are there suffice.
+            // It fails if the mirror no longer has one of the suites; the others suffice.
             command::announce(Command::new("apt-get").arg("update"));
             if let Err(error) = command::output(apt.command("apt-get").arg("update")) {
-                eprintln!("warning: {error:#}; going on with the lists that came");
+                eprintln!("warning: {error:#}; continuing with the lists that were fetched");
             }
             let done = apt.folder.join("updated");
             fs::write(&done, "").with_context(|| format!("write {}", done.display()))?;
@@ -64,7 +64,7 @@ impl Apt {
         updated.is_ok_and(|at| at.elapsed().is_ok_and(|age| age < FRESH))
     }
 
-    /// Names of packages that begin with `prefix`.
+    /// Names of packages that begin with `prefix`, one per line.
     pub fn names(&self, prefix: &str) -> Result<String> {
         command::output(self.command("apt-cache").args(["pkgnames", prefix]))
     }
@@ -81,10 +81,10 @@ impl Apt {
                 let name = file.file_name().unwrap_or_default().to_string_lossy();
                 name.starts_with(&prefix) && name.ends_with(".deb")
             })
-            .with_context(|| format!("apt-get left no file of {name}"))
+            .with_context(|| format!("apt-get downloaded no file of {name}"))
     }
 
-    /// Installs packages on this machine, each as "name/suite", with what they depend on from the machine's release. Removes
+    /// Installs packages on this machine, each as "name/suite", with dependencies from the machine's release. Removes
     /// none.
     pub fn install(&self, names: &[String]) -> Result<()> {
         let mut apt = self.command("apt-get");
@@ -117,45 +117,31 @@ impl Apt {
     }
 }
 
-/// Mirrors that this machine's apt is set to.
-fn mirrors() -> BTreeSet<String> {
-    let etc = Path::new("/etc/apt");
-    let parts = fs::read_dir(etc.join("sources.list.d"))
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()));
-    parts
-        .chain([etc.join("sources.list")])
-        .filter_map(|file| fs::read_to_string(file).ok())
-        .flat_map(|text| uris(&text))
-        .collect()
+/// The repositories that apt of this machine uses.
+fn repositories() -> Result<BTreeSet<String>> {
+    let uris = command::output(Command::new("apt-get").args(["update", "--print-uris"]))?;
+    Ok(bases(&uris))
 }
 
-/// The URIs of a file in either format of sources.list(5).
-fn uris(text: &str) -> Vec<String> {
-    let words = text.lines().flat_map(|line| {
-        let mut words = line.split_whitespace();
-        match words.next() {
-            Some("URIs:") => words.collect(),
-            // deb [options] URI suite component...
-            Some("deb") => words.find(|word| word.contains(":/")).into_iter().collect(),
-            _ => Vec::new(),
-        }
-    });
-    words.map(str::to_owned).collect()
+/// `'http://a.example/debian/dists/sid/InRelease' a.example_debian_dists_sid_InRelease 0`
+fn bases(uris: &str) -> BTreeSet<String> {
+    let base = |line: &str| {
+        let (base, _) = line.strip_prefix('\'')?.split_once("/dists/")?;
+        Some(base.to_owned())
+    };
+    uris.lines().filter_map(base).collect()
 }
 
-fn sources(mirrors: &BTreeSet<String>, suites: &[&str]) -> Result<String> {
+fn sources(repositories: &BTreeSet<String>, suites: &[&str]) -> Result<String> {
     let named = |name: &str| {
-        mirrors.iter().find(|uri| {
-            let uri = uri.trim_end_matches('/').trim_end_matches(".list");
+        repositories.iter().find(|uri| {
+            let uri = uri.trim_end_matches(".list");
             uri.rsplit('/').next() == Some(name)
         })
     };
     let Some(debian) = named("debian") else {
         bail!(
-            "no Debian mirror in /etc/apt/sources.list or sources.list.d, which are asked where kernels are to be had: \
-             run this on Debian, or add a mirror there"
+            "apt has no Debian mirror, which kernels come from: run this on Debian, or add one to /etc/apt/sources.list.d"
         );
     };
     let security = named("debian-security");
@@ -176,27 +162,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mirrors_are_read_from_both_formats() {
-        let deb822 = "Types: deb\nURIs: http://a.example/debian\nSuites: x\n";
-        assert_eq!(uris(deb822), ["http://a.example/debian"]);
-        let lines = "# deb http://no.example/debian x main\n\
-            deb [arch=amd64 signed-by=/k.gpg] http://b.example/debian-security/ x main\n\
-            deb-src http://no.example/debian x main\n";
-        assert_eq!(uris(lines), ["http://b.example/debian-security/"]);
-    }
-
-    #[test]
     fn each_suite_comes_from_the_mirror_that_has_it() -> Result<()> {
-        let mirrors = [
-            "http://c.example/ubuntu",
-            "http://a.example/debian/",
-            "http://b.example/debian-security",
-        ];
-        let mirrors = mirrors.map(str::to_owned).into();
+        let mirrors = bases(
+            "'http://a.example/debian/dists/x/InRelease' a.example_debian_dists_x_InRelease 0\n\
+            'http://a.example/debian/dists/x/main/binary-all/Packages.xz' a.example_debian 0\n\
+            'http://b.example/debian-security/dists/x/InRelease' b.example_debian-security 0\n\
+            'http://c.example/ubuntu/dists/x/InRelease' c.example_ubuntu 0\n",
+        );
+        assert_eq!(mirrors.len(), 3);
         let text = sources(&mirrors, &KERNEL_SUITES)?;
         assert_eq!(text.lines().count(), KERNEL_SUITES.len());
         assert!(
-            text.contains("] http://a.example/debian/ sid main\n"),
+            text.contains("] http://a.example/debian sid main\n"),
             "{text}"
         );
         assert!(

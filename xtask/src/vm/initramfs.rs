@@ -1,21 +1,18 @@
-//! What a guest starts with, before it has the host's files.
+//! The initramfs of a guest, which mounts the host's files.
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use crate::command;
 
-const INIT: &str = include_str!("guest/init.sh");
-
-/// Without the first four it does not come up: its root is shared by 9p, below a layer. The others are loaded before anything
-/// runs, where a kernel has them as modules: demo and tests are timed, and loading is slow there. Any other module is loaded when
-/// the kernel asks for it, as on every machine.
+/// The guest needs the first four to boot: its root is shared by 9p, below an overlay. The others are loaded early, because demo and
+/// tests are timed and loading is slow in a guest. Other modules are loaded when the kernel requests them.
 const MODULES: &str = "virtio_pci 9pnet_virtio 9p overlay \
     crc32c_generic 8021q act_gact act_mirred af_packet_diag bridge cls_bpf cls_matchall cls_u32 inet_diag ip6_tables ip_tables \
     ip_vs ip_vs_rr macvlan netlink_diag nf_conntrack nf_conntrack_netlink nf_nat nf_reject_ipv4 nf_reject_ipv6 nf_tables \
@@ -23,15 +20,10 @@ const MODULES: &str = "virtio_pci 9pnet_virtio 9p overlay \
     nft_reject_inet nft_socket nft_synproxy nft_tproxy sch_fq sch_ingress sch_netem sch_tbf tcp_diag tun unix_diag veth \
     xt_REDIRECT";
 
-/// What it is made of, apart from the kernel; another recipe means that it has to be made anew.
-pub fn recipe() -> String {
-    format!("{MODULES}\n{INIT}")
-}
-
-/// Packs busybox, the modules, and a script that mounts the guest's root. `root` has lib/modules/RELEASE. Uncompressed: a guest in
-/// software emulation reads faster than it unpacks.
+/// Packs busybox, modules from `root`/lib/modules/RELEASE, and init. Uncompressed, because reading is faster than decompression in
+/// software emulation.
 pub fn make(root: &Path, release: &str, into: &Path) -> Result<()> {
-    let scratch = tempfile::tempdir().context("make a folder for the initramfs")?;
+    let scratch = tempfile::tempdir().context("create a folder for the initramfs")?;
     let folder = |name: &str| {
         let folder = scratch.path().join(name);
         fs::create_dir(&folder).map(|()| folder)
@@ -42,33 +34,25 @@ pub fn make(root: &Path, release: &str, into: &Path) -> Result<()> {
     for (number, module) in in_order(root, release)?.iter().enumerate() {
         let name = module.file_name().unwrap_or_default().to_string_lossy();
         let name = name.split_once(".ko").map_or(&*name, |(name, _)| name);
-        // The shell lists them in the order of their names.
+        // init loads them in the order of their names.
         unpack(module, &modules.join(format!("{number:03}-{name}.ko")))?;
     }
     let init = scratch.path().join("init");
-    fs::write(&init, INIT).context("write init")?;
-    let archive = File::create(into).with_context(|| format!("make {}", into.display()))?;
-    let script = "chmod 755 init && find . | busybox cpio -o -H newc 2>/dev/null";
-    let packed = Command::new("sh")
-        .args(["-c", script])
-        .current_dir(scratch.path())
-        .stdout(archive)
-        .status()
-        .context("start sh")?;
-    if !packed.success() {
-        bail!("busybox could not pack the initramfs ({packed})");
-    }
-    Ok(())
+    fs::write(&init, include_str!("guest/init.sh")).context("write init")?;
+    let script = r#"cd "$0" && chmod 755 init && find . | busybox cpio -o -H newc >"$1""#;
+    let mut sh = Command::new("sh");
+    sh.args(["-c", script]).args([scratch.path(), into]);
+    command::output(&mut sh).map(drop)
 }
 
-/// The files of the modules, each after what it needs. Those that are built in, or that this kernel does not have, are left out.
+/// The files of the modules, each after its dependencies. Modules that are built in, or missing in this kernel, are left out.
 fn in_order(root: &Path, release: &str) -> Result<Vec<PathBuf>> {
     let mut modprobe = Command::new(super::kernel::tool("modprobe"));
     modprobe
         .arg("-d")
         .arg(root)
         .args(["-S", release, "--show-depends", "-a"]);
-    // It fails for one that is not there, and lists the others all the same.
+    // It fails for a missing module, but lists the others.
     let output = modprobe.args(MODULES.split_whitespace()).output();
     let output = output.context("start modprobe")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -80,26 +64,14 @@ fn in_order(root: &Path, release: &str) -> Result<Vec<PathBuf>> {
     Ok(files.collect())
 }
 
-/// Here, once, and not at each boot.
 fn unpack(module: &Path, into: &Path) -> Result<()> {
     let program = match module.extension().and_then(|extension| extension.to_str()) {
-        Some("xz") => "xz",
-        Some("zst") => "zstd",
-        Some("gz") => "gzip",
-        _ => {
-            let copied = fs::copy(module, into).map(drop);
-            return copied.with_context(|| format!("copy {}", module.display()));
-        }
+        Some("xz") => "xz -dc",
+        Some("zst") => "zstd -dc",
+        Some("gz") => "gzip -dc",
+        _ => "cat",
     };
-    let file = File::create(into).with_context(|| format!("make {}", into.display()))?;
-    let status = Command::new(program)
-        .arg("-dc")
-        .arg(module)
-        .stdout(file)
-        .status();
-    let status = status.with_context(|| format!("start {program}"))?;
-    if !status.success() {
-        bail!("{program} could not unpack {}", module.display());
-    }
-    Ok(())
+    let script = format!(r#"{program} <"$0" >"$1""#);
+    let mut sh = Command::new("sh");
+    command::output(sh.args(["-c", &script]).args([module, into])).map(drop)
 }

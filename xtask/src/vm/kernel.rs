@@ -11,21 +11,20 @@ use tempfile::TempDir;
 
 use super::{
     apt::{Apt, KERNEL_SUITES},
-    initramfs,
     package::{NEWEST, Package, candidates, unpack, versions},
 };
 use crate::{command, workspace};
 
-/// A kernel that is ready to boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kernel {
-    /// As `uname -r` tells it, such as "6.12.117+deb13-amd64".
+    /// As in `uname -r`, such as "6.12.117+deb13-amd64".
     pub release: String,
-    folder: PathBuf,
+    /// Contains lib/modules/RELEASE.
+    pub folder: PathBuf,
 }
 
 impl Kernel {
-    /// The newest kernel whose version begins with `wanted`: one at hand, or else (or with `refresh`) from the mirror.
+    /// The newest kernel whose version begins with `wanted`: from the cache, or (always with `refresh`) from the mirror.
     pub fn fetch(wanted: &str, refresh: bool) -> Result<Self> {
         let cache = cache();
         let note = cache.join("newest-of").join(wanted);
@@ -33,29 +32,21 @@ impl Kernel {
         if let Some(release) = noted.filter(|_| !refresh) {
             let kernel = Self::at(&cache, &release);
             if kernel.is_there() {
-                kernel.renew_initramfs()?;
                 return Ok(kernel);
             }
         }
         let kernel = Self::download(wanted, &cache, refresh)
-            .with_context(|| format!("kernel {wanted} could not be had"))?;
-        kernel.renew_initramfs()?;
+            .with_context(|| format!("cannot get kernel {wanted}"))?;
         fs::create_dir_all(note.parent().unwrap_or(&cache))?;
         fs::write(&note, &kernel.release).with_context(|| format!("write {}", note.display()))?;
         Ok(kernel)
     }
 
-    /// Compressed, as qemu takes it.
     pub fn image(&self) -> PathBuf {
         self.folder.join("vmlinuz")
     }
 
-    /// Finds the root of the guest, and hands over to it.
-    pub fn initramfs(&self) -> PathBuf {
-        self.folder.join("initramfs.cpio")
-    }
-
-    /// What the guest has as /lib/modules/RELEASE.
+    /// The guest has it as /lib/modules/RELEASE.
     pub fn modules(&self) -> PathBuf {
         self.folder.join("lib/modules").join(&self.release)
     }
@@ -71,53 +62,35 @@ impl Kernel {
         self.image().is_file()
     }
 
-    fn renew_initramfs(&self) -> Result<()> {
-        let recipe = self.folder.join("recipe");
-        if fs::read_to_string(&recipe).is_ok_and(|recipe| recipe == initramfs::recipe()) {
-            return Ok(());
-        }
-        initramfs::make(&self.folder, &self.release, &self.initramfs())?;
-        fs::write(&recipe, initramfs::recipe())
-            .with_context(|| format!("write {}", recipe.display()))
-    }
-
     fn download(wanted: &str, cache: &Path, refresh: bool) -> Result<Self> {
         let apt = Apt::open(cache.join("apt"), &KERNEL_SUITES, refresh)?;
         let names = apt.names("linux-")?;
         let packages = candidates(&names, wanted);
-        if packages.is_empty() {
-            bail!(
-                "no Debian package on this mirror has such a kernel; there are {}. Name one of them, or \"{NEWEST}\"",
-                versions(&names).join(", ")
-            );
-        }
-        fs::create_dir_all(cache.join("kernels")).context("make the folder of kernels")?;
-        let mut tried = Vec::new();
+        fs::create_dir_all(cache.join("kernels")).context("create the folder of kernels")?;
+        let mut tried = 0;
         for package in packages.iter().take(TRIES) {
             let kernel = Self::at(cache, package.release);
             if kernel.is_there() {
                 return Ok(kernel);
             }
-            // A mirror may list what it no longer has.
+            // A mirror may list packages that it no longer has.
             match kernel.prepare(&apt, package, cache) {
                 Ok(()) => return Ok(kernel),
                 Err(error) => {
                     eprintln!("{}: {error:#}", package.name);
-                    tried.push(package.name);
+                    tried += 1;
                 }
             }
         }
         bail!(
-            "none of these packages: {}. See above what is in the way; `cargo xtask vm --refresh` asks the mirror anew, \
-             and another version may do: there are {}",
-            tried.join(", "),
+            "none of {tried} packages for it can be used (errors above). Try `cargo xtask vm --refresh`, \"{NEWEST}\", or one of {}",
             versions(&names).join(", ")
         )
     }
 
-    /// Everything or nothing appears in the cache.
+    /// The cache gets everything or nothing.
     fn prepare(&self, apt: &Apt, package: &Package, cache: &Path) -> Result<()> {
-        let scratch = TempDir::new_in(cache).context("make a folder to unpack in")?;
+        let scratch = TempDir::new_in(cache).context("create a folder for unpacking")?;
         let root = scratch.path().join("root");
         fs::create_dir(&root)?;
         unpack(&apt.download(package.name, scratch.path())?, &root)?;
@@ -129,12 +102,8 @@ impl Kernel {
         let modules = move_modules(&root, &ready, &self.release)?;
         let image = find_image(&root, &modules, &self.release)?;
         fs::rename(image, ready.join("vmlinuz")).context("keep the kernel")?;
-        command::output(
-            Command::new(tool("depmod"))
-                .arg("-b")
-                .arg(&ready)
-                .arg(&self.release),
-        )?;
+        let mut depmod = Command::new(tool("depmod"));
+        command::output(depmod.arg("-b").arg(&ready).arg(&self.release))?;
         if self.folder.exists() {
             fs::remove_dir_all(&self.folder)?;
         }
@@ -143,25 +112,25 @@ impl Kernel {
     }
 }
 
-/// Between runs, kernels and package lists stay here.
+/// Kernels and package lists stay here between runs.
 pub fn cache() -> PathBuf {
     let set = std::env::var_os("RSTTRACE_VM_CACHE").and_then(|set| path::absolute(set).ok());
     set.unwrap_or_else(|| workspace::target().join("vm"))
 }
 
-/// Of kmod, which is not in the path of those who are not root.
+/// A program of kmod, which is in the path of root only.
 pub fn tool(name: &str) -> PathBuf {
     command::find_in_path(name).unwrap_or_else(|| Path::new("/sbin").join(name))
 }
 
-/// A few fail if the mirror is being updated; more fail if there is no mirror.
+/// A few packages may be missing while the mirror is updated; if more are, there is no mirror.
 const TRIES: usize = 6;
 
-/// They are below /lib or /usr/lib, by the age of the package.
+/// Modules are below /lib in older packages, below /usr/lib in newer ones.
 fn move_modules(root: &Path, ready: &Path, release: &str) -> Result<PathBuf> {
     let from = ["lib/modules", "usr/lib/modules"].map(|path| root.join(path).join(release));
     let from = from.iter().find(|path| path.is_dir());
-    let from = from.context("there are no modules in the package")?;
+    let from = from.context("the package has no modules")?;
     let to = ready.join("lib/modules");
     fs::create_dir_all(&to)?;
     let to = to.join(release);
@@ -173,5 +142,5 @@ fn find_image(root: &Path, modules: &Path, release: &str) -> Result<PathBuf> {
     let boot = root.join("boot").join(format!("vmlinuz-{release}"));
     let image = [boot, modules.join("vmlinuz")];
     let image = image.into_iter().find(|path| path.is_file());
-    image.context("there is no kernel in the package")
+    image.context("the package has no kernel")
 }

@@ -1,18 +1,16 @@
 //! The Debian package of a kernel such as "6.1", and its contents.
 
-use std::{
-    cmp::Reverse,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{cmp::Reverse, collections::BTreeSet, path::Path, process::Command};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 
-/// Stands for the newest kernel to be had.
+use crate::command;
+
+/// Stands for the newest available kernel.
 pub const NEWEST: &str = "newest";
 /// The flavour with drivers for everything; the cloud flavour has no 9p.
 const FLAVOUR: &str = "-amd64";
-/// Only what runs in a guest is unpacked.
+/// Not needed in a guest.
 const NOT_UNPACKED: [&str; 9] = [
     "./usr/share",
     "*/kernel/sound",
@@ -25,12 +23,10 @@ const NOT_UNPACKED: [&str; 9] = [
     "*/drivers/usb",
 ];
 
-/// A package with a kernel.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Package<'a> {
-    /// Of the package.
     pub name: &'a str,
-    /// Of the kernel, as `uname -r` tells it.
+    /// Of the kernel, as in `uname -r`.
     pub release: &'a str,
 }
 
@@ -59,15 +55,12 @@ impl<'a> Package<'a> {
         let numbers = version.split(|letter: char| !letter.is_ascii_digit());
         numbers.filter_map(|number| number.parse().ok()).collect()
     }
+}
 
-    /// Whether the version is `wanted`, or begins with it and goes on after a separator.
-    fn is(&self, wanted: &str) -> bool {
-        wanted == NEWEST
-            || self
-                .release
-                .strip_prefix(wanted)
-                .is_some_and(|rest| rest.starts_with(['.', '+', '-']) || rest.is_empty())
-    }
+/// Whether a release is of this version: 6.1 is not the beginning of 6.18.
+pub fn is_version(release: &str, wanted: &str) -> bool {
+    let rest = release.strip_prefix(wanted);
+    rest.is_some_and(|rest| rest.starts_with(['.', '+', '-']) || rest.is_empty())
 }
 
 /// In order of preference: with modules apart there is nothing in linux-image.
@@ -78,7 +71,7 @@ pub fn candidates<'a>(names: &'a str, wanted: &str) -> Vec<Package<'a>> {
     let mut packages: Vec<_> = names
         .lines()
         .filter_map(Package::of)
-        .filter(|package| package.is(wanted))
+        .filter(|package| wanted == NEWEST || is_version(package.release, wanted))
         .collect();
     packages.sort_by_key(|package| {
         let binary = package.is_binary();
@@ -88,44 +81,26 @@ pub fn candidates<'a>(names: &'a str, wanted: &str) -> Vec<Package<'a>> {
     packages
 }
 
-/// Versions to choose from, such as "6.1", oldest first.
+/// Versions of the kernels, such as "6.1", oldest first.
 pub fn versions(names: &str) -> Vec<String> {
-    let mut versions: Vec<_> = names
-        .lines()
-        .filter_map(Package::of)
-        .map(|package| package.version().into_iter().take(2).collect::<Vec<_>>())
+    let packages = names.lines().filter_map(Package::of);
+    let versions: BTreeSet<_> = packages.map(|package| package.version()).collect();
+    let mut versions: Vec<_> = versions
+        .iter()
+        .filter_map(|version| Some(format!("{}.{}", version.first()?, version.get(1)?)))
         .collect();
-    versions.sort();
     versions.dedup();
-    let written = |version: &Vec<u64>| {
-        let numbers: Vec<_> = version.iter().map(u64::to_string).collect();
-        numbers.join(".")
-    };
-    versions.iter().map(written).collect()
+    versions
 }
 
-/// Unpacks what guests use of it.
+/// Unpacks the parts that guests need.
 pub fn unpack(package: &Path, into: &Path) -> Result<()> {
-    let mut contents = Command::new("dpkg-deb")
-        .arg("--fsys-tarfile")
-        .arg(package)
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("start dpkg-deb")?;
-    let pipe = contents.stdout.take().context("dpkg-deb has no output")?;
-    let mut tar = Command::new("tar");
-    tar.args(["--extract", "--no-same-owner"]);
-    tar.args(NOT_UNPACKED.map(|path| format!("--exclude={path}")));
-    let tar = tar.arg("--directory").arg(into).stdin(pipe).status();
-    let tar = tar.context("start tar")?;
-    let contents = contents.wait().context("wait for dpkg-deb")?;
-    if !tar.success() || !contents.success() {
-        bail!(
-            "{} could not be unpacked ({contents}, {tar})",
-            package.display()
-        );
-    }
-    Ok(())
+    let pipe =
+        r#"set -o pipefail; dpkg-deb --fsys-tarfile "$0" | tar --extract --no-same-owner "$@""#;
+    let mut bash = Command::new("bash");
+    bash.args(["-c", pipe]).arg(package);
+    bash.args(NOT_UNPACKED.map(|path| format!("--exclude={path}")));
+    command::output(bash.arg("--directory").arg(into)).map(drop)
 }
 
 #[cfg(test)]
@@ -185,7 +160,7 @@ linux-headers-6.1.0-56-amd64
     }
 
     #[test]
-    fn versions_to_choose_from_are_told_once_and_in_order() {
+    fn each_version_is_listed_once_and_in_order() {
         assert_eq!(versions(NAMES), ["6.1", "6.12", "7.3"]);
     }
 }

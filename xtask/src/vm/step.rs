@@ -1,4 +1,4 @@
-//! What runs in a guest, and whether its result is good enough.
+//! The steps of a guest, and the checks of their results.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -15,137 +15,117 @@ use crate::{
     tally,
 };
 
-/// Major and minor number.
 pub type Version = (u64, u64);
 
-/// The oldest kernel that is supported.
 const OLDEST: Version = (5, 10);
-/// The first version with TCX: what is attached by its links goes with the process.
+/// The first version with TCX, whose links end with the process.
 const TCX: Version = (6, 6);
 const NEVER: Version = (u64::MAX, 0);
 
-/// Kinds of steps
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
-    /// The hooks that `rsttrace doctor` was granted, and what the verifier went through
+    /// `rsttrace doctor`: available hooks, and verified instructions
     Hooks,
     /// `rsttrace demo --all`
     Demo,
     /// `rsttrace demo --transport perf`
     Perf,
-    /// Why it does not start: without BTF, and (in a boot of its own) under lockdown
+    /// Exit code and error without BTF, and (in another boot) under lockdown
     Refusal,
     /// Kernel tests
     Tests,
-    /// What the command line says
+    /// A command of the developer
     #[value(skip)]
     Command,
 }
 
-/// A script with a name and a limit.
 pub struct Step {
-    /// A file's name, too: what it prints goes there.
+    /// The name of its files, too.
     pub name: String,
-    /// What its results mean.
     pub kind: Kind,
     /// For /bin/sh, in the folder of this repository.
     pub script: String,
-    /// After that it is ended.
     pub limit: Duration,
 }
 
-/// A row of [`STEPS`].
 struct Row {
     name: &'static str,
     kind: Kind,
     /// The first kernel that has what it needs.
     since: Version,
-    /// In `cargo xtask test`: the same, something shorter, or nothing.
-    quick: Quick,
-    /// Some four times what it takes alone on two CPUs.
+    /// About four times what it takes alone on two CPUs.
     seconds: u64,
+    /// Empty for tests.
     script: &'static str,
+    quick: Quick,
 }
 
+/// What `cargo xtask test` runs.
 enum Quick {
     Same,
     Short(&'static str),
-    /// On kernels before [`TCX`]: the newest stages all.
+    /// The same since [`TCX`], something shorter before.
     ShortIfOld(&'static str),
     Not,
 }
 
-/// All steps, those that tell most first.
 const STEPS: [Row; 7] = [
     Row {
         name: "hooks",
         kind: Kind::Hooks,
         since: OLDEST,
-        quick: Quick::Same,
         seconds: 60,
         script: "exec rsttrace doctor --output json",
+        quick: Quick::Same,
     },
     Row {
         name: "demo",
         kind: Kind::Demo,
         since: OLDEST,
-        quick: Quick::ShortIfOld("exec rsttrace demo --output json"),
         seconds: 500,
         script: "exec rsttrace demo --all --output json",
+        quick: Quick::ShortIfOld("exec rsttrace demo --output json"),
     },
     Row {
         name: "perf",
         kind: Kind::Perf,
         since: OLDEST,
-        // The transport is what differs.
+        seconds: 250,
+        script: "exec rsttrace demo --transport perf --output json",
         quick: Quick::Short(
             "exec rsttrace demo --only port-closed,linger-zero,close-unread,received,forwarded,firewall-reject-syn --transport perf --output json",
         ),
-        seconds: 250,
-        script: "exec rsttrace demo --transport perf --output json",
     },
     Row {
         name: "refusal",
         kind: Kind::Refusal,
         since: OLDEST,
-        quick: Quick::Same,
         seconds: 60,
         script: "exec unshare --mount sh -c 'mount -t tmpfs tmpfs /sys/kernel/btf && exec rsttrace --duration 1s'",
-    },
-    Row {
-        name: "kernel_wire",
-        kind: Kind::Tests,
-        since: OLDEST,
-        quick: Quick::Not,
-        seconds: 200,
-        script: "",
-    },
-    Row {
-        name: CLEANUP,
-        kind: Kind::Tests,
-        since: OLDEST,
         quick: Quick::Same,
-        seconds: 500,
-        script: "",
     },
-    Row {
-        name: "kernel_attach",
-        kind: Kind::Tests,
-        since: TCX,
-        quick: Quick::Not,
-        seconds: 200,
-        script: "",
-    },
+    test("kernel_wire", OLDEST, 200, Quick::Not),
+    test(CLEANUP, OLDEST, 500, Quick::Same),
+    test("kernel_attach", TCX, 200, Quick::Not),
 ];
 
-/// The test that nothing stays in the kernel.
+const fn test(name: &'static str, since: Version, seconds: u64, quick: Quick) -> Row {
+    Row {
+        name,
+        kind: Kind::Tests,
+        since,
+        seconds,
+        script: "",
+        quick,
+    }
+}
+
+/// The test that nothing remains in the kernel.
 pub const CLEANUP: &str = "kernel_cleanup";
-/// The step of a boot that is locked down.
 const LOCKDOWN: &str = "lockdown";
-/// Has the kernel be locked down from its start.
 pub const LOCKED_DOWN: &str = "lockdown=confidentiality";
 
-/// Names of the tests that are run.
+/// Names of the kernel tests.
 pub fn tests() -> Vec<&'static str> {
     let tests = STEPS.iter().filter(|row| row.kind == Kind::Tests);
     tests.map(|row| row.name).collect()
@@ -158,33 +138,30 @@ impl Step {
             |row: &&Row| version >= row.since && (kinds.is_empty() || kinds.contains(&row.kind));
         let step = |row: &Row| {
             let script = match row.quick {
-                _ if !quick => row.script,
-                Quick::Same => row.script,
-                Quick::Short(script) => script,
-                Quick::ShortIfOld(script) if version < TCX => script,
-                Quick::ShortIfOld(_) => row.script,
-                Quick::Not => return None,
+                Quick::Not if quick => return None,
+                Quick::Short(script) if quick => script,
+                Quick::ShortIfOld(script) if quick && version < TCX => script,
+                Quick::Same | Quick::Short(_) | Quick::ShortIfOld(_) | Quick::Not => row.script,
             };
-            let script = match built.tests.get(row.name) {
-                // As cargo runs it: in the folder of its package. The rsttrace that it starts is the one in the path.
-                Some(file) => format!(
+            let script = if row.kind == Kind::Tests {
+                // As cargo runs it: in the folder of its package. It starts the rsttrace in the path.
+                format!(
                     "cd rsttrace && export CARGO_MANIFEST_DIR=\"$PWD\" RSTTRACE_PROGRAM=\"$(command -v rsttrace)\" && exec {} --ignored --test-threads=1",
-                    quoted(&file.to_string_lossy())
-                ),
-                None if row.kind == Kind::Tests => return None,
-                None => script.to_owned(),
+                    quoted(&built.others.get(row.name)?.to_string_lossy())
+                )
+            } else {
+                script.to_owned()
             };
             Some(Self::new(row.name, row.kind, &script, row.seconds))
         };
         STEPS.iter().filter(wanted).filter_map(step).collect()
     }
 
-    /// For a boot that is [`LOCKED_DOWN`].
+    /// For a boot with [`LOCKED_DOWN`].
     pub fn lockdown() -> Self {
         Self::new(LOCKDOWN, Kind::Refusal, "exec rsttrace --duration 1s", 60)
     }
 
-    /// What a developer asked for.
     pub fn command(words: &[String], seconds: u64) -> Self {
         let words: Vec<_> = words.iter().map(|word| quoted(word)).collect();
         Self::new(
@@ -204,7 +181,7 @@ impl Step {
         }
     }
 
-    /// Reads what it left in `folder`: a few words for the report, and what is not good enough.
+    /// Reads its output in `folder`. Returns a few words for the report, and the failures.
     pub fn judge(&self, ended: Ended, folder: &Path, version: Version) -> (String, Vec<String>) {
         let Ended::Exited(code) = ended else {
             return (ended.to_string(), vec![ended.to_string()]);
@@ -225,7 +202,7 @@ impl Step {
         };
         if code == TIMED_OUT && self.kind != Kind::Command {
             bail!(
-                "not done within {} s, {}",
+                "not finished within {} s, {}",
                 self.limit.as_secs(),
                 complaint()
             );
@@ -246,13 +223,12 @@ impl Step {
     }
 }
 
-/// Of timeout(1), which every step runs under.
+/// From timeout(1), which runs every step.
 const TIMED_OUT: u8 = 124;
-/// The verifier stops at a million instructions; a program beyond this part of it is a failure before it is refused.
+/// The limit of the verifier is a million instructions; this lower one leaves a margin.
 const MOST_VERIFIED: u64 = 250_000;
 
-/// Hooks: the fact, a program that gives it, the first version where it has to be granted and, where another program takes
-/// its place later, the first where it need not.
+/// Required hooks: fact, program, the first version that must have it, and the first one that uses another program instead.
 const HOOKS: [(&str, &str, Version, Version); 12] = [
     ("ownership", "inet_sock_set_state", OLDEST, NEVER),
     ("acceptor", "fentry_security_sock_graft", OLDEST, NEVER),
@@ -275,13 +251,14 @@ const HOOKS: [(&str, &str, Version, Version); 12] = [
     ("clock", "clock", OLDEST, NEVER),
 ];
 
-/// What `rsttrace doctor -o json` prints. Its findings about the host are not ours.
+/// Checks the output of `rsttrace doctor -o json`, without its findings about the host.
 fn hooks(output: &str, version: Version) -> Result<(String, Vec<String>)> {
-    let report: Value = serde_json::from_str(output).context("the doctor printed no JSON")?;
+    let report: Value =
+        serde_json::from_str(output).context("read the output of rsttrace doctor")?;
     let hooks = report["hooks"]
         .as_array()
-        .context("the doctor could not try the hooks")?;
-    let granted = |fact: &str, program: &str| {
+        .context("rsttrace doctor could not try the hooks")?;
+    let has = |fact: &str, program: &str| {
         let programs = hooks.iter().filter(|hook| hook["fact"] == fact);
         let mut programs = programs
             .filter_map(|hook| hook["programs"].as_array())
@@ -295,9 +272,9 @@ fn hooks(output: &str, version: Version) -> Result<(String, Vec<String>)> {
     let missing = HOOKS
         .iter()
         .filter(|(_, _, since, until)| (*since..*until).contains(&version))
-        .filter(|(fact, program, ..)| !granted(fact, program));
+        .filter(|(fact, program, ..)| !has(fact, program));
     let mut failures: Vec<_> = missing
-        .map(|(fact, program, ..)| format!("{fact} ({program}) should be granted"))
+        .map(|(fact, program, ..)| format!("{fact} ({program}) should be available"))
         .collect();
     if let (Some(last), Some(why)) = (failures.last_mut(), refused.first()) {
         *last += &format!("; the kernel: {why}");
@@ -314,14 +291,14 @@ fn hooks(output: &str, version: Version) -> Result<(String, Vec<String>)> {
         cell += &format!(", at most {most} instructions verified ({program})");
         if most > MOST_VERIFIED {
             failures.push(format!(
-                "the verifier goes through {most} instructions of {program}: more than {MOST_VERIFIED}, make it simpler"
+                "{program} needs {most} verified instructions, more than {MOST_VERIFIED}: simplify it"
             ));
         }
     }
     Ok((cell, failures))
 }
 
-/// Of an rsttrace that cannot work there: "kernel not supported", and the word by which a user finds out why.
+/// Checks that rsttrace exits with "kernel not supported" and names the reason.
 fn refusal(is_locked: bool, code: u8, errors: &str) -> (String, Vec<String>) {
     const NOT_SUPPORTED: u8 = 4;
     let word = if is_locked {
@@ -335,23 +312,24 @@ fn refusal(is_locked: bool, code: u8, errors: &str) -> (String, Vec<String>) {
     }
     if !errors.contains(word) {
         let said = errors.lines().last().unwrap_or("nothing");
-        failures.push(format!("{word} is not named; it said: {said}"));
+        failures.push(format!("the error does not name {word}: {said}"));
     }
     (format!("exit code {code}"), failures)
 }
 
-/// `whole`: it is long enough to ask for a number of kinds. Kernels of Debian have all that a case needs. In software emulation the
-/// tracer may take longer to start than a timer of a socket that is to be older runs: that is shown, and no failure.
+/// `whole`: the number of kinds counts. A case that is not staged is a failure, because kernels of Debian have everything. A socket
+/// that is not older than the tracer as planned is shown only: in software emulation the tracer may start too slowly.
 fn demo(output: &str, whole: bool) -> Result<(String, Vec<String>)> {
     let cases = cases::read(output)?;
     let tally = Tally::of(&cases);
     let mut failures: Vec<_> = tally.mistakes().map(str::to_owned).collect();
-    failures.extend(tally.failed().iter().cloned());
     if whole {
         failures.extend(tally.shortfalls());
     }
-    failures.extend(cases.iter().filter_map(|case| match &case.result {
-        Outcome::NotStaged(why) => Some(format!("{}: {why}, though this kernel could", case.kind)),
+    failures.extend(cases.iter().filter_map(|case| match &case.outcome {
+        Outcome::NotStaged(why) => {
+            Some(format!("{}: {why}, although this kernel can", case.kind()))
+        }
         Outcome::Right | Outcome::Unknown | Outcome::Wrong(_) => None,
     }));
     Ok((tally.in_short(), failures))
@@ -370,13 +348,13 @@ fn tests_of(output: &str, code: u8) -> (String, Vec<String>) {
     (format!("{}/{}", sums.passed, sums.ran()), failures)
 }
 
-/// Major and minor number of a release such as "6.12.117+deb13-amd64".
+/// Of a release such as "6.12.117+deb13-amd64".
 pub fn version(release: &str) -> Option<Version> {
     let mut numbers = release.split(|letter: char| !letter.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-/// One word for a shell, whatever is in it.
+/// One word for a shell.
 pub fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
@@ -397,7 +375,7 @@ mod tests {
     fn a_kernel_has_the_steps_that_it_can_take() {
         let built = Built {
             program: "rsttrace".into(),
-            tests: tests()
+            others: tests()
                 .into_iter()
                 .map(|name| (name.to_owned(), name.into()))
                 .collect(),
@@ -421,15 +399,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_staged_is_a_failure() -> Result<()> {
-        let right = line("a", "linger_zero", [("linger_zero", "right"); 2], RIGHT);
+    fn a_case_that_is_not_staged_is_a_failure() -> Result<()> {
+        let right = line("a", RIGHT);
         let missing =
             r#"{"scenario":{"name":"c"},"outcome":{"result":"not_staged","why":"no netem"}}"#;
         let (cell, failures) = demo(&format!("{right}\n{missing}\n"), false)?;
         assert_eq!(cell, "1 right, 1 not staged");
-        assert_eq!(failures, ["c: no netem, though this kernel could"]);
+        assert_eq!(failures, ["c: no netem, although this kernel can"]);
         assert!(demo(&right, false)?.1.is_empty());
-        // One kind is no whole demo.
+        // A whole demo has more kinds.
         assert!(!demo(&right, true)?.1.is_empty());
         Ok(())
     }
@@ -446,7 +424,7 @@ mod tests {
         assert!(of_clock(hooks_of("[]", 5)?) && !of_clock(hooks_of(r#"["clock"]"#, 5)?));
         let last = |failures: Vec<String>| failures.last().cloned().unwrap_or_default();
         assert!(last(hooks_of("[]", 5)?).ends_with("the kernel: EPERM"));
-        assert!(last(hooks_of("[]", MOST_VERIFIED + 1)?).contains("make it simpler"));
+        assert!(last(hooks_of("[]", MOST_VERIFIED + 1)?).contains("simplify it"));
         assert!(hooks("", (6, 1)).is_err());
         Ok(())
     }

@@ -1,9 +1,10 @@
 //! Sentences of a comparison.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::digest::Life;
-use super::locate::{Case, Judgement, Maker, span};
+use super::locate::{Located, Survey};
 use super::matching::{Connection, nanos};
 use super::order;
 use super::path::{self, Absence, Passage, Path};
@@ -17,6 +18,7 @@ use crate::event::TcpFlags;
 use crate::hash::HashMap;
 use crate::record::{Cause, Confidence, Endpoint, Evidence, EvidenceKind, Record, Word};
 use crate::thresholds::IDLE;
+use crate::verdict::located::{Sender, delay};
 use crate::words;
 
 /// Resets of one connection that are told of.
@@ -53,7 +55,7 @@ struct Leg<'a> {
 struct Reset {
     leg: usize,
     passage: Passage,
-    judgement: Judgement,
+    located: Located,
     /// By the common clock, if there is one.
     at: Option<i64>,
 }
@@ -174,7 +176,7 @@ impl All<'_> {
                 let passages =
                     path::passages(leg.connection, self.digests, self.clocks, path, side);
                 for passage in passages {
-                    let case = Case {
+                    let survey = Survey {
                         connection: leg.connection,
                         digests: self.digests,
                         clocks: self.clocks,
@@ -184,13 +186,15 @@ impl All<'_> {
                         path,
                         passage: &passage,
                     };
-                    let judgement = case.judge();
+                    let Some(located) = survey.locate() else {
+                        continue;
+                    };
                     let (capture, time) = passage.first;
                     let offset = self.clocks.between(reference, capture);
                     all.push(Reset {
                         leg: number,
                         at: offset.map(|offset| offset.to_a(time)),
-                        judgement,
+                        located,
                         passage,
                     });
                 }
@@ -237,15 +241,16 @@ impl Teller<'_, '_> {
             .map_or_else(Word::default, |digest| digest.name.clone())
     }
 
+    /// By its capture and its number in it.
+    fn life(&self, (capture, life): (usize, usize)) -> Option<&Life> {
+        self.all.digests.get(capture)?.lives.get(life)
+    }
+
     fn points(&self) -> Vec<Point> {
         let mut points = Vec::new();
         for leg in self.legs {
             for &(capture, life) in &leg.places {
-                let life = self
-                    .all
-                    .digests
-                    .get(capture)
-                    .and_then(|d| d.lives.get(life));
+                let life = self.life((capture, life));
                 points.push(Point {
                     file: self.name(capture),
                     leg: leg.number,
@@ -291,14 +296,10 @@ impl Teller<'_, '_> {
                 let mut data = Vec::new();
                 let mut fin = Vec::new();
                 for &(capture, life_number) in &leg.places {
-                    let life = self
-                        .all
-                        .digests
-                        .get(capture)
-                        .and_then(|d| d.lives.get(life_number));
-                    let Some(stream) = life.map(|life| &life.streams[side]) else {
+                    let Some(life) = self.life((capture, life_number)) else {
                         continue;
                     };
+                    let stream = &life.streams[side];
                     let see = |seen: &stream::Sighting| {
                         let lane = stream.lanes.iter().find(|lane| lane.place == seen.place);
                         let usual = lane.and_then(|lane| lane.ttl());
@@ -350,21 +351,21 @@ impl Teller<'_, '_> {
         events
     }
 
+    /// Where a reset was seen, from its sender's end on.
+    fn stations<'r>(
+        &'r self,
+        reset: &'r Reset,
+    ) -> impl Iterator<Item = (&'r path::Station, &'r stream::Sighting)> {
+        let path = &self.legs[reset.leg].paths[reset.passage.side];
+        reset.passage.sightings(path)
+    }
+
     fn seen(&self, reset: &Reset) -> Vec<Sighting> {
         let leg = &self.legs[reset.leg];
-        let stations = leg.paths[reset.passage.side]
-            .stations
-            .iter()
-            .zip(&reset.passage.seen);
-        stations
+        self.stations(reset)
             .filter_map(|(station, seen)| {
-                let seen = seen.as_ref()?;
-                self.sighting(
-                    leg,
-                    (station.capture, self.life_of(leg, reset, station, seen)),
-                    seen,
-                    station.usual,
-                )
+                let life = self.life_of(leg, reset, station, seen);
+                self.sighting(leg, (station.capture, life), seen, station.usual)
             })
             .collect()
     }
@@ -383,19 +384,13 @@ impl Teller<'_, '_> {
             .lives
             .iter()
             .filter(|at| at.capture == station.capture);
-        let digest = self.all.digests.get(station.capture);
-        let mut holders = lives.filter(|at| {
-            digest
-                .and_then(|digest| digest.lives.get(at.life))
-                .is_some_and(holds)
-        });
+        let mut holders = lives.filter(|at| self.life((at.capture, at.life)).is_some_and(holds));
         holders.next().map_or(station.life, |at| at.life)
     }
 
     /// The longest silence of the first leg, if it was what came before its end.
     fn silence(&self) -> Option<f64> {
-        let place = self.legs.first()?.places.first()?;
-        let life = self.all.digests.get(place.0)?.lives.get(place.1)?;
+        let life = self.life(*self.legs.first()?.places.first()?)?;
         let streams = life.streams.iter();
         let end = streams
             .flat_map(|stream| stream.fins.iter().chain(&stream.resets))
@@ -410,37 +405,42 @@ impl Teller<'_, '_> {
 
     fn reset(&self, reset: &Reset, all: &[Reset]) -> ResetComparison {
         let leg = &self.legs[reset.leg];
-        let judgement = &reset.judgement;
+        let (case, location) = (&reset.located.case, reset.located.location);
+        let explanation = case.explain(location.sender);
         let sightings = self.seen(reset);
         let claimed = self.end(reset.leg, reset.passage.side);
         let (source, destination) = self.addresses(reset);
-        let made_by = match &judgement.maker {
-            Maker::Claimed => claimed.clone(),
-            Maker::Host(capture) => MadeBy::CaptureHost {
-                file: self.name(*capture),
+        let made_by = match location.sender {
+            Sender::Alleged => claimed.clone(),
+            Sender::CaptureHost => MadeBy::CaptureHost {
+                file: case.capture.clone(),
             },
-            Maker::Between(after, before) => MadeBy::Between {
-                after: after.map(|after| self.name(after)),
-                before: self.name(*before),
+            Sender::Between => MadeBy::Between {
+                after: case.not_seen.as_ref().map(|place| place.capture.clone()),
+                before: case.capture.clone(),
             },
-            Maker::Unknown => MadeBy::Unknown,
+            Sender::Unknown(_) => MadeBy::Unknown,
         };
-        let mut evidence = judgement.evidence.clone();
-        let mut sentence = self.sentence(reset, &claimed, source);
+        let mut evidence = explanation.evidence;
+        let mut sentence = self.sentence(reset, &explanation.summary, &claimed, source);
         if let Some((kind, detail)) = self.across(reset, all) {
             sentence = format!("{sentence} {detail}");
             evidence.push(Evidence::new(kind, detail));
         }
         let first = reset.passage.seen.iter().flatten().next();
         let alone = self.alone(reset);
-        let missing = judgement.missing.iter().map(|(capture, absence)| Missing {
-            file: self.name(*capture),
-            proves: *absence == Absence::Proof,
-            because: match absence {
-                Absence::Proof => "it covers that time and contains the connection".into(),
-                Absence::Nothing(why) => why.clone().into(),
-            },
-        });
+        let missing = reset
+            .located
+            .missing
+            .iter()
+            .map(|(capture, absence)| Missing {
+                file: self.name(*capture),
+                proves: *absence == Absence::Proof,
+                because: match absence {
+                    Absence::Proof => "it covers that time and contains the connection".into(),
+                    Absence::Nothing(why) => why.clone().into(),
+                },
+            });
         ResetComparison {
             time: timestamp(reset.at.unwrap_or(reset.passage.first.1)),
             leg: leg.number,
@@ -451,11 +451,7 @@ impl Teller<'_, '_> {
             ack: first
                 .filter(|first| first.flags.has(TcpFlags::ACK))
                 .and_then(|first| first.ack),
-            confidence: if made_by == MadeBy::Unknown {
-                Confidence::Possible
-            } else {
-                judgement.confidence
-            },
+            confidence: location.confidence,
             made_by,
             sentence,
             evidence,
@@ -469,11 +465,11 @@ impl Teller<'_, '_> {
     fn addresses(&self, reset: &Reset) -> (SocketAddr, SocketAddr) {
         let leg = &self.legs[reset.leg];
         let side = reset.passage.side;
-        let stations = leg.paths[side].stations.iter().zip(&reset.passage.seen);
-        let ends: Vec<_> = stations
+        let ends: Vec<_> = self
+            .stations(reset)
             .filter_map(|(station, seen)| {
-                let life = self.life_of(leg, reset, station, seen.as_ref()?);
-                let life = self.all.digests.get(station.capture)?.lives.get(life)?;
+                let life = self.life_of(leg, reset, station, seen);
+                let life = self.life((station.capture, life))?;
                 Some((life.ends[side], life.ends[1 - side]))
             })
             .collect();
@@ -493,43 +489,44 @@ impl Teller<'_, '_> {
         }
     }
 
-    fn sentence(&self, reset: &Reset, claimed: &MadeBy, source: SocketAddr) -> String {
-        let judgement = &reset.judgement;
-        let because = &judgement.because;
-        let name = |made_by: &MadeBy| who(made_by);
+    fn sentence(
+        &self,
+        reset: &Reset,
+        because: &str,
+        claimed: &MadeBy,
+        source: SocketAddr,
+    ) -> String {
+        let (case, location) = (&reset.located.case, reset.located.location);
+        let name = &case.capture;
         let in_name = format!("with the address of {}", whose(claimed, source));
-        let was = match judgement.confidence {
+        let was = match location.confidence {
             Confidence::Possible => "seems to have been",
-            _ => "was",
+            Confidence::Certain | Confidence::Likely => "was",
         };
-        let mut sentence = match &judgement.maker {
-            Maker::Claimed => format!(
+        let near = case.distance();
+        let mut sentence = match (location.sender, &case.not_seen) {
+            (Sender::Alleged, _) => format!(
                 "{}{} sent it: {because}.",
-                capital(&name(claimed)),
-                if judgement.or_neighbour {
+                capital(&who(claimed)),
+                if case.may_be_neighbor() {
                     " or a device on its link"
                 } else {
                     ""
                 }
             ),
-            Maker::Host(capture) => format!(
-                "The host of {} sent it {in_name}: {because}.",
-                self.name(*capture)
+            (Sender::CaptureHost, _) => {
+                format!("The host of {name} sent it {in_name}: {because}.")
+            }
+            (Sender::Between, Some(after)) => format!(
+                "It {was} sent between {} and {name}{near} {in_name}: {because}.",
+                after.capture
             ),
-            Maker::Between(Some(after), before) => format!(
-                "It {was} sent between {} and {}{} {in_name}: {because}.",
-                self.name(*after),
-                self.name(*before),
-                near(judgement, &self.name(*before))
+            (Sender::Between, None) => format!(
+                "It {was} sent on the path to {name}{near} {in_name}, not by that host: {because}."
             ),
-            Maker::Between(None, before) => format!(
-                "It {was} sent on the path to {}{} {in_name}, not by that host: {because}.",
-                self.name(*before),
-                near(judgement, &self.name(*before))
-            ),
-            Maker::Unknown => format!("The sender is unknown, because {because}."),
+            (Sender::Unknown(_), _) => format!("The sender is unknown, because {because}."),
         };
-        if let Some((last, next)) = judgement.dropped {
+        if let Some((last, next)) = reset.located.dropped {
             let dropped = if last == next {
                 format!(" The host of {} did not forward it.", self.name(last))
             } else {
@@ -550,7 +547,7 @@ impl Teller<'_, '_> {
         let MadeBy::Proxy { .. } = self.end(reset.leg, side) else {
             return None;
         };
-        if reset.judgement.maker != Maker::Claimed {
+        if reset.located.location.sender != Sender::Alleged {
             return None;
         }
         // The leg on the proxy's other side, and the direction in which its far end sends.
@@ -582,7 +579,7 @@ impl Teller<'_, '_> {
             .iter()
             .filter(|end| end.leg == other && end.passage.side == side)
         {
-            if end.judgement.maker == Maker::Claimed {
+            if end.located.location.sender == Sender::Alleged {
                 let times = self.times(end);
                 if times.iter().any(is_answer) {
                     answered = true;
@@ -628,7 +625,7 @@ impl Teller<'_, '_> {
                 format!(
                     "{} had {how} its connection {} earlier; the load balancer propagated this.",
                     capital(&who(&far)),
-                    span(*gap)
+                    delay(Duration::from_nanos(gap.unsigned_abs()))
                 ),
             )),
             None if !covered => None,
@@ -653,12 +650,8 @@ impl Teller<'_, '_> {
 
     /// Captures and times of a reset's sightings.
     fn times(&self, reset: &Reset) -> Vec<(usize, i64)> {
-        let stations = self.legs[reset.leg].paths[reset.passage.side]
-            .stations
-            .iter();
-        stations
-            .zip(&reset.passage.seen)
-            .filter_map(|(station, seen)| Some((station.capture, nanos(seen.as_ref()?.time.0))))
+        self.stations(reset)
+            .map(|(station, seen)| (station.capture, nanos(seen.time.0)))
             .collect()
     }
 
@@ -682,13 +675,9 @@ impl Teller<'_, '_> {
     }
 
     fn alone(&self, reset: &Reset) -> Vec<Alone> {
-        let stations = self.legs[reset.leg].paths[reset.passage.side]
-            .stations
-            .iter();
-        stations
-            .zip(&reset.passage.seen)
+        self.stations(reset)
             .filter_map(|(station, seen)| {
-                let frame = seen.as_ref()?.frame;
+                let frame = seen.frame;
                 let file = self.name(station.capture);
                 let record = self.all.records.get(&(file.as_str(), frame))?;
                 // "Somebody between" is what the comparison says better.
@@ -769,12 +758,8 @@ impl Teller<'_, '_> {
                 "{both}: two different resets; their senders are uncertain."
             ));
         }
-        Some(if same_maker && near.direction != far.direction {
-            format!(
-                "{both}: {} sent both, one with the address of each end.",
-                maker_subject(&near.made_by)
-            )
-        } else if same_gap(&near.made_by, &far.made_by) {
+        let other_way = same_maker && near.direction != far.direction;
+        Some(if other_way || same_gap(&near.made_by, &far.made_by) {
             format!(
                 "{both}: {} sent both, one with the address of each end.",
                 maker_subject(&far.made_by)
@@ -817,19 +802,6 @@ fn same_gap(a: &MadeBy, b: &MadeBy) -> bool {
     match (gap(a), gap(b)) {
         (Some((after, before)), Some(other)) => (before, after) == other,
         _ => false,
-    }
-}
-
-/// Where between two places, as far as the TTL tells.
-fn near(judgement: &Judgement, before: &str) -> String {
-    match judgement.place {
-        super::locate::Near::Far => String::new(),
-        super::locate::Near::Neighbour => {
-            format!(", by a neighbor of {before} (no router in between),")
-        }
-        super::locate::Near::HostOrNeighbour => {
-            format!(", by the host of {before} or a neighbor of it (no router in between),")
-        }
     }
 }
 

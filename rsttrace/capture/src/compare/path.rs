@@ -50,6 +50,17 @@ pub(super) enum Absence {
     Nothing(String),
 }
 
+impl Passage {
+    /// Where it was seen, from the sender's end on.
+    pub fn sightings<'a>(
+        &'a self,
+        path: &'a Path,
+    ) -> impl Iterator<Item = (&'a Station, &'a Sighting)> {
+        let stations = path.stations.iter().zip(&self.seen);
+        stations.filter_map(|(station, seen)| Some((station, seen.as_ref()?)))
+    }
+}
+
 impl Path {
     /// Of one direction, along captures in the order from who opened the connection.
     pub fn of(

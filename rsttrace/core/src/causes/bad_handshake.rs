@@ -27,8 +27,13 @@ impl Definition for BadHandshake {
         true
     }
 
-    fn cost(&self, _sent: &Sent) -> Severity {
-        Severity::Refused
+    /// A client that answers so goes on connecting (RFC 9293 section 3.5.1): it has met an older connection.
+    fn cost(&self, sent: &Sent) -> Severity {
+        if sent.socket_is(|socket| socket.state == TcpState::SynSent) {
+            Severity::Noise
+        } else {
+            Severity::Refused
+        }
     }
 
     fn sentence(&self, case: &SentCase) -> String {

@@ -1,9 +1,9 @@
 //! close() with unread data in the receive buffer.
 
-use super::{Definition, Doc, Many, linger_zero};
+use super::{Definition, Doc, Many};
 use crate::ownership::Whose;
 use crate::event::{Sent, Socket, TcpState};
-use crate::record::{Evidence, EvidenceKind, Origin, Sentence, Severity};
+use crate::record::{Evidence, EvidenceKind, Origin, Sentence};
 use crate::verdict::SentCase;
 use crate::words::bytes;
 
@@ -28,22 +28,16 @@ impl Definition for CloseWithUnreadData {
         Whose::Closer
     }
 
-    fn cost(&self, sent: &Sent) -> Severity {
-        linger_zero::cost_of_close(sent).unwrap_or(Severity::Fault)
-    }
-
     fn decisive(&self, sent: &Sent) -> Option<Evidence> {
         unread(sent)
     }
 
     fn sentence(&self, case: &SentCase) -> String {
-        let (name, age) = (case.subject(), case.after_age());
-        let unread = unread_bytes(&case.sent);
+        let (name, unread) = (case.subject(), unread_bytes(&case.sent));
         if case.sent.ended_by().0 {
-            format!("{name} exited with {unread}{age}")
+            format!("{name} exited with {unread}{}", case.after_age())
         } else {
-            let quiet = case.quiet_for();
-            format!("{name} closed with {unread}{age}{quiet}")
+            format!("{name} closed with {unread}{}", case.after_age_and_idle())
         }
     }
 

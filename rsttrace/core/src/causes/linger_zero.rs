@@ -3,7 +3,7 @@
 use super::close_with_unread_data::is_closing;
 use super::{Definition, Doc, Many, cost_of_state};
 use crate::ownership::Whose;
-use crate::event::{OwnerSource, Sent, TcpState};
+use crate::event::{Sent, TcpState};
 use crate::record::{Evidence, EvidenceKind, Origin, Sentence, Severity};
 use crate::verdict::SentCase;
 
@@ -29,7 +29,7 @@ impl Definition for LingerZero {
     }
 
     fn cost(&self, sent: &Sent) -> Severity {
-        cost_of_close(sent).unwrap_or_else(|| cost_of_state(sent))
+        cost_of_state(sent)
     }
 
     fn decisive(&self, sent: &Sent) -> Option<Evidence> {
@@ -44,8 +44,7 @@ impl Definition for LingerZero {
         [
             &case.subject(),
             " closed with SO_LINGER time 0",
-            &case.after_age(),
-            &case.quiet_for(),
+            &case.after_age_and_idle(),
         ]
         .concat()
     }
@@ -79,22 +78,4 @@ pub(super) fn lingers_from_open(sent: &Sent) -> bool {
             before,
             Some(TcpState::FinWait1 | TcpState::FinWait2 | TcpState::Closing | TcpState::LastAck)
         )
-}
-
-/// Most bytes of a closing message: a TLS close_notify with its record header and tag, or a protocol's "bye".
-const FAREWELL: u32 = 100;
-
-/// Nothing is lost where a client had got the server's FIN and had nothing outstanding: the exchange was over. What it left unread
-/// is at most a closing message (TLS close_notify). A server in the same place may still owe an answer.
-pub(super) fn cost_of_close(sent: &Sent) -> Option<Severity> {
-    let connected = sent.ownership.as_ref().is_some_and(|ownership| {
-        !ownership.inherited && ownership.source == Some(OwnerSource::Connect)
-    });
-    let done = sent.socket.as_ref().is_some_and(|socket| {
-        socket.peer_finished
-            && socket.unacknowledged == 0
-            && socket.bytes_received > 0
-            && socket.unread <= FAREWELL
-    });
-    (connected && done).then_some(Severity::Noise)
 }

@@ -88,7 +88,7 @@ impl Definition for ResetByPeer {
         let source = case.packet.source;
         let (detail, summary) = if is_once_more(case) {
             (
-                "a reset had ended this connection just before",
+                "another reset ended this connection at the same moment",
                 format!("{source} sent another reset for the connection"),
             )
         } else if case.packet.target == Target::Stateless(TcpState::TimeWait) {
@@ -205,7 +205,11 @@ pub(super) fn after_the_fin(case: &AcceptedCase, after: Option<Duration>) -> Str
 /// A reset had ended the connection just before.
 pub(super) fn is_once_more(case: &ArrivedCase) -> bool {
     matches!(case.packet.target, Target::Socket { .. })
-        && case.other == Some(OtherReset::JustBefore)
+        && match case.other {
+            Some(OtherReset::JustBefore) => true,
+            Some(OtherReset::SameBurst) => super::unknown::fits(case),
+            Some(OtherReset::SoonAfter) | None => false,
+        }
 }
 
 /// The connection was in TIME_WAIT.

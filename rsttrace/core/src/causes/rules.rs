@@ -1,6 +1,7 @@
 //! Rules that map the facts of a reset to its cause: one table per way of observation, first matching row wins.
 //!
-//! A row consists of a condition, the cause, and its maximum confidence. The condition is in the file of the cause.
+//! A row consists of a condition, the cause, and its maximum confidence. The condition is in the file of the cause. The last table
+//! names the sender instead of the cause; its conditions are in `verdict/located.rs`.
 //!
 //! The kernel's reason (since 6.12 for active resets, 6.10 for answers) is often broader than a cause: the socket's state decides.
 //! Only the first two tables need the kernel of the end that sent the reset. The table of accepted resets applies to live resets and
@@ -18,7 +19,9 @@ use crate::event::ResetReason as Reason;
 use crate::event::Sent;
 use crate::record::Cause;
 use crate::record::Confidence::{self, Certain, Likely, Possible};
-use crate::verdict::{AcceptedCase, ArrivedCase, CapturedCase, LeftCase};
+use crate::verdict::located::Sender::{self, Alleged, Between, CaptureHost};
+use crate::verdict::located::{Gap, Location};
+use crate::verdict::{AcceptedCase, ArrivedCase, CapturedCase, LeftCase, LocatedCase};
 
 /// A cause, and the confidence that it does not exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +35,9 @@ pub struct Ruling {
 }
 
 /// Where `when` holds, it was this.
-struct Rule<C: 'static> {
+struct Rule<C: 'static, R = Ruling> {
     when: fn(&C) -> bool,
-    ruling: Ruling,
+    ruling: R,
 }
 
 /// The TCP stack of this host sent the reset and gives a reason.
@@ -195,6 +198,34 @@ const CAPTURED: &[Rule<CapturedCase>] = &[
     unknown(CapturedCase::is_active_of_this_host, Why::Application),
 ];
 
+/// Captures of the same connection: who sent it. Why is judged in each capture alone, as above.
+#[rustfmt::skip]
+const LOCATED: &[Rule<LocatedCase, Location>] = &[
+    unlocated(LocatedCase::is_unordered,                       Gap::Order),
+    // An alleged sender that continues the connection did not send it.
+    located(LocatedCase::starts_at_host_but_sender_continues,  CaptureHost, Certain),
+    located(LocatedCase::sender_continues,                     Between, Certain),
+    // It left a host at which it did not arrive, unless the capture missed its arrival.
+    unlocated(LocatedCase::is_not_arrived_but_lowered,         Gap::Lowered),
+    unlocated(LocatedCase::is_not_arrived_but_like_forwarded,  Gap::LikeForwarded),
+    located(LocatedCase::is_not_arrived_with_initial_ttl,      CaptureHost, Certain),
+    located(LocatedCase::is_not_arrived,                       CaptureHost, Likely),
+    unlocated(LocatedCase::is_alone,                           Gap::OnlyCapture),
+    located(LocatedCase::has_initial_ttl_at_host,              CaptureHost, Likely),
+    unlocated(LocatedCase::is_unlike_stack,                    Gap::UnlikeStack),
+    // A detour around the captures that lack it explains such a TTL, too.
+    located(LocatedCase::has_foreign_ttl,                      Between, Likely),
+    located(LocatedCase::is_not_seen,                          Between, Possible),
+    unlocated(LocatedCase::has_nothing_to_compare,             Gap::NothingToCompare),
+    unlocated(LocatedCase::has_explained_ttl,                  Gap::TtlExplained),
+    located(LocatedCase::has_odd_ttl,                          Between, Possible),
+    // It has the usual TTL of its alleged sender.
+    unlocated(LocatedCase::may_be_missed,                      Gap::MayBeMissed),
+    located(LocatedCase::leaves_alleged_sender,                Alleged, Certain),
+    // All devices on the link of that host send with the same TTL.
+    located(always,                                            Alleged, Likely),
+];
+
 const fn rule<C>(when: fn(&C) -> bool, cause: Cause, confidence: Confidence) -> Rule<C> {
     let ruling = Ruling {
         cause,
@@ -212,6 +243,19 @@ const fn unknown<C>(when: fn(&C) -> bool, why: Why) -> Rule<C> {
         why: Some(why),
     };
     Rule { when, ruling }
+}
+
+const fn located(
+    when: fn(&LocatedCase) -> bool,
+    sender: Sender,
+    confidence: Confidence,
+) -> Rule<LocatedCase, Location> {
+    let ruling = Location { sender, confidence };
+    Rule { when, ruling }
+}
+
+const fn unlocated(when: fn(&LocatedCase) -> bool, gap: Gap) -> Rule<LocatedCase, Location> {
+    located(when, Sender::Unknown(gap), Possible)
 }
 
 /// Why the TCP stack sent this reset.
@@ -251,6 +295,14 @@ pub(crate) fn of_captured(case: &CapturedCase) -> Option<Ruling> {
     first(CAPTURED, case)
 }
 
+/// Who sent a reset that several captures show.
+pub(crate) fn of_located(case: &LocatedCase) -> Location {
+    first(LOCATED, case).unwrap_or(Location {
+        sender: Sender::Unknown(Gap::NothingToCompare),
+        confidence: Possible,
+    })
+}
+
 /// No row fits.
 pub(crate) const NOTHING_FITS: Ruling = Ruling {
     cause: Cause::Unknown,
@@ -258,7 +310,7 @@ pub(crate) const NOTHING_FITS: Ruling = Ruling {
     why: Some(Why::NoRule),
 };
 
-fn first<C>(rules: &[Rule<C>], case: &C) -> Option<Ruling> {
+fn first<C, R: Copy>(rules: &[Rule<C, R>], case: &C) -> Option<R> {
     rules
         .iter()
         .find(|rule| (rule.when)(case))

@@ -1,6 +1,6 @@
 //! A listener received a segment of an unknown connection.
 
-use super::{Definition, Doc, Many};
+use super::{Definition, Doc, Many, cost_of_data};
 use crate::event::Sent;
 use crate::record::{Direction, Origin, Severity, ServingEnd};
 use crate::verdict::SentCase;
@@ -30,8 +30,9 @@ impl Definition for StrayAck {
         true
     }
 
-    fn cost(&self, _sent: &Sent) -> Severity {
-        Severity::Noise
+    /// Data for a connection that lives elsewhere: a balancer has moved it here.
+    fn cost(&self, sent: &Sent) -> Severity {
+        cost_of_data(sent)
     }
 
     fn sentence(&self, case: &SentCase) -> String {

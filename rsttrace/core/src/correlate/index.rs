@@ -122,6 +122,15 @@ impl Index {
         one.into_iter().chain(many.into_iter().flatten())
     }
 
+    /// How many chains are under a key.
+    pub fn count(&self, key: Key) -> usize {
+        match self.buckets.get(&key) {
+            None => 0,
+            Some(Bucket::One(_)) => 1,
+            Some(Bucket::Many(ids)) => ids.len(),
+        }
+    }
+
     /// Gives back the room that is not needed.
     pub fn rest(&mut self) {
         self.buckets.shrink_to_fit();

@@ -23,8 +23,25 @@ use crate::verdict::{
 };
 use crate::words;
 
-/// A record and its event's time.
-type Draft = (BootTime, Box<Record>);
+/// A record that has no number yet.
+pub struct Draft {
+    /// When its event happened.
+    pub time: BootTime,
+    /// The record.
+    pub record: Box<Record>,
+    /// It shows that an earlier reset of its connection did not come from the peer.
+    pub refutes: bool,
+}
+
+impl Draft {
+    fn new(time: BootTime, record: Box<Record>) -> Self {
+        Self {
+            time,
+            record,
+            refutes: false,
+        }
+    }
+}
 
 /// Takes the accepted reset out of a chain if none had come: the kernel resets its own socket before it answers
 /// data for a closed one.
@@ -66,7 +83,7 @@ pub fn records(
             None => from_wire(chain, part, receiver_end.as_ref(), host, context),
         };
         if let Some(draft) = draft {
-            sender_end = Some(end_of(&draft.1));
+            sender_end = Some(end_of(&draft.record));
             drafts.push(draft);
         }
     }
@@ -83,7 +100,7 @@ pub fn records(
             None => observed(part, is_sender, sender_end.as_ref(), host, context, recent),
         });
     }
-    drafts.sort_by_key(|(time, _)| *time);
+    drafts.sort_by_key(|draft| draft.time);
     drafts
 }
 
@@ -212,6 +229,7 @@ fn from_socket(
         own_timeout = known.mode.is_some().then_some(quiet);
         idle = Some(known);
     }
+    let talks_on = end.recent.talks_on(part.netns, sent, time);
     let verdict = SentCase {
         sent: Arc::clone(sent),
         at: time,
@@ -219,9 +237,14 @@ fn from_socket(
         process,
         owner: who.owner.as_ref().map(ProcessName::from),
         receiver: end.receiver.cloned(),
-        talks_on: end.recent.talks_on(part.netns, sent, time),
+        talks_on,
         passed_on: end.reason.cloned(),
         expired,
+        recurrence: end.recent.recurrence(
+            part.netns,
+            sent.flow.remote.ip(),
+            sent.flow.remote.port(),
+        ),
         not_seen_on_wire: egress.is_none()
             && context.coverage.packets
             && context.no_packet_missed(),
@@ -260,7 +283,10 @@ fn from_socket(
         hook: record_fields::hooks(&[record_fields::hook_of(sent)], part, true),
     });
     record.link = link(LinkRole::Sender);
-    Some((time, record))
+    Some(Draft {
+        refutes: talks_on.is_some(),
+        ..Draft::new(time, record)
+    })
 }
 
 /// It left, and the kernel's stack says nothing of it: a packet filter, a raw socket, or a lost event.
@@ -282,14 +308,15 @@ fn from_wire(
             }
             SenderSocket::None | SenderSocket::Some(_) => None,
         });
+    // It ended its way on this host, and no socket took it.
     let arrived = chain
         .parts
         .iter()
-        .any(|part| part.first_ingress().is_some());
-    let accepted = match (receiver, arrived && context.coverage.received) {
-        (Some(_), _) => Some(true),
-        (None, true) if chain.parts.len() == 1 && context.no_receiver_missed() => Some(false),
-        _ => None,
+        .any(|part| part.first_ingress().is_some() && !part.was_forwarded());
+    let is_refused = arrived && context.coverage.received && context.no_receiver_missed();
+    let accepted = match receiver {
+        Some(_) => Some(true),
+        None => is_refused.then_some(false),
     };
     let mut case = LeftCase {
         packet: Arc::clone(packet),
@@ -323,7 +350,7 @@ fn from_wire(
     record.interface = egress.facts.interface.clone();
     record.kernel = Some(record_fields::seen_only(part, true));
     record.link = link(LinkRole::Sender);
-    Some((egress.time, record))
+    Some(Draft::new(egress.time, record))
 }
 
 /// A socket here took it.
@@ -359,6 +386,7 @@ fn accepted(
         severity: Severity::Fault,
         bearing: Bearing::default(),
         timeout: None,
+        class: None,
     }
     .weighed()
     .verdict();
@@ -399,7 +427,7 @@ fn accepted(
         hook: record_fields::hooks(&hooks, part, false),
     });
     record.link = link(LinkRole::Receiver);
-    (time, record)
+    Draft::new(time, record)
 }
 
 /// It went on from here.
@@ -435,7 +463,7 @@ fn forwarded(
     record.interface = leaving.facts.interface.clone();
     record.kernel = Some(record_fields::seen_only(part, true));
     record.link = link(LinkRole::Forwarder);
-    Some((time, record))
+    Some(Draft::new(time, record))
 }
 
 /// It came in and nobody took it. A reset of this very namespace comes in only by loopback.
@@ -476,7 +504,7 @@ fn observed(
     record.interface = ingress.facts.interface.clone();
     record.kernel = Some(record_fields::seen_only(part, false));
     record.link = link(LinkRole::Receiver);
-    Some((ingress.time, record))
+    Some(Draft::new(ingress.time, record))
 }
 
 /// A packet capture holds it.

@@ -5,7 +5,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::recurrence::Sources;
 use crate::captured::{CapturedReset, TalksOn};
+use crate::classes::Recurrence;
 use crate::correlate::{Origin, accepts, is_passive_form};
 use crate::event::{Body, BootTime, Flow, NetnsCookie, Packet, Received, Segment, Sent, Target};
 use crate::hash::{self, LruCache};
@@ -36,6 +38,7 @@ pub struct Recent {
     talks: LruCache<Connection, (BootTime, u8)>,
     misses: LruCache<Connection, Vec<(BootTime, u32)>>,
     accepted: LruCache<Connection, Ending>,
+    sources: Sources,
 }
 
 /// How tcp_reset() ended a connection.
@@ -57,25 +60,33 @@ impl Recent {
             talks: hash::lru(MAX_RECENT),
             misses: hash::lru(MAX_RECENT),
             accepted: hash::lru(MAX_RECENT),
+            sources: Sources::default(),
         }
     }
 
     /// Names of the tables, entries in use, most entries.
-    pub fn tables(&self) -> [(&'static str, usize, Option<usize>); 5] {
-        [
+    pub fn tables(&self) -> impl Iterator<Item = (&'static str, usize, Option<usize>)> {
+        let own = [
             ("paths", self.memory.entries(), Some(MAX_PATHS)),
             ("peer_ttls", self.ttls.len(), Some(MAX_RECENT)),
             ("talks", self.talks.len(), Some(MAX_RECENT)),
             ("misses", self.misses.len(), Some(MAX_RECENT)),
             ("accepted", self.accepted.len(), Some(MAX_RECENT)),
-        ]
+        ];
+        own.into_iter().chain(self.sources.tables())
     }
 
     /// Takes notice of an event.
     pub fn see(&mut self, at: Origin, body: &Body) {
         match body {
-            Body::Received(received) => self.accepted(at, received),
-            Body::Sent(sent) => self.answered(at, sent),
+            Body::Received(received) => {
+                self.sources.received(at, received);
+                self.accepted(at, received);
+            }
+            Body::Sent(sent) => {
+                self.sources.sent(at, sent);
+                self.answered(at, sent);
+            }
             Body::Packet(packet) => self.sighted(at, packet),
             Body::TimedOut(_) => {}
         }
@@ -112,6 +123,11 @@ impl Recent {
             both_ways: None,
             segment_ttl: None,
             resolution: TICK,
+            recurrence: self.recurrence(
+                netns,
+                received.flow.remote.ip(),
+                received.flow.local.port(),
+            ),
             side: Side::Ours,
             near_misses: self.misses.peek(&connection).map_or(0, |misses| {
                 let accepted = arrived.map(|arrived| arrived.segment.seq);
@@ -121,6 +137,11 @@ impl Recent {
                     .count()
             }),
         }
+    }
+
+    /// What is known of the source of a connection to this service.
+    pub fn recurrence(&self, netns: NetnsCookie, source: IpAddr, service: u16) -> Recurrence {
+        self.sources.of(netns, source, service)
     }
 
     /// Takes notice of a captured reset.
@@ -135,6 +156,7 @@ impl Recent {
             && captured.is_expected()
             && !captured.was_ended_by_it()
         {
+            self.sources.received(at, received);
             self.accepted(at, received);
         }
     }
@@ -197,8 +219,13 @@ impl Recent {
         if at <= time {
             return (time.since(at) <= JUST).then_some(OtherReset::JustBefore);
         }
-        let only_one_missed = self.misses.peek(&connection)?.len() == 1;
-        (only_one_missed && at.since(time) <= VOLLEY).then_some(OtherReset::SoonAfter)
+        let later = at.since(time);
+        let missed = self.misses.peek(&connection).map_or(0, Vec::len);
+        if missed == 1 && later <= VOLLEY {
+            Some(OtherReset::SoonAfter)
+        } else {
+            (later <= JUST).then_some(OtherReset::SameBurst)
+        }
     }
 
     /// How long after "its" reset the peer speaks on, where that was not on its way before.

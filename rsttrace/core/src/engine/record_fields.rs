@@ -55,6 +55,7 @@ pub fn blank(
         packet: None,
         kernel: None,
         link: None,
+        incident: None,
         capture: None,
     })
 }

@@ -100,6 +100,23 @@ fn a_connection_that_died_of_silence_names_its_process() {
 }
 
 #[test]
+fn an_age_without_any_traffic_is_named_once() {
+    let mut socket = closing(1);
+    socket.unread = 1448;
+    socket.since_sent = Some(Duration::from_millis(12_299));
+    socket.since_received = socket.since_sent;
+    let sent = Scene::new().active(Some("TCP_ABORT_ON_CLOSE"), socket);
+    let record = only(run_with(
+        host(),
+        vec![(event(0, sent), HostContext::default())],
+    ));
+    assert_eq!(
+        record.verdict.summary(),
+        "nginx[87] closed with 1,448 bytes unread after 12.2 s idle"
+    );
+}
+
+#[test]
 fn the_record_has_the_state_and_settings_the_application_lost() {
     let scene = Scene::new();
     let mut socket = closing(1);
@@ -452,4 +469,36 @@ fn after_a_rest_it_goes_on_as_before_and_what_waits_is_kept() {
         assert!(engine.join.index_is_empty() && engine.deadline().is_none());
     }
     assert_eq!(out.len(), 3);
+}
+
+#[test]
+fn resets_that_pass_the_interface_in_one_burst_are_one_incident() {
+    let scene = Scene::new();
+    let lost = socket(1);
+    let mut events: Vec<Event> = (0..4)
+        .map(|n| {
+            let flags = if n == 0 {
+                TcpFlags::RST | TcpFlags::ACK
+            } else {
+                TcpFlags::RST
+            };
+            let ack = if n == 0 { 9000 } else { 0 };
+            event(n, scene.ingress(flags, lost.rcv_nxt, ack, target(&lost)))
+        })
+        .collect();
+    events.push(event(120, scene.received(lost.clone())));
+    let records = run(events);
+    let roles: Vec<_> = records
+        .iter()
+        .map(|record| {
+            let incident = record.incident.as_ref().expect("every record has one");
+            let verdict = &record.verdict;
+            (incident.role.name(), verdict.cause, verdict.severity)
+        })
+        .collect();
+    let consequence = ("consequence", Cause::ResetByPeer, Severity::Noise);
+    let first = ("first", Cause::ResetByPeer, Severity::Fault);
+    assert_eq!(roles, [first, consequence, consequence, consequence]);
+    let further = records[0].incident.as_ref().and_then(|it| it.further);
+    assert_eq!(further, Some(3));
 }

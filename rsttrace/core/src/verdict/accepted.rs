@@ -5,12 +5,12 @@ use std::sync::Arc;
 use super::peer_signs::{self, Bearing};
 use super::{Around, Context, Judgement, OtherEnd, advice, at_most};
 use crate::causes::{self, Timeout, definition, rules};
+use crate::classes;
 use crate::correlate::is_passive_form;
 use crate::event::{BootTime, Packet, Received, Segment, Socket, TcpFlags, TcpState};
 use crate::record::{
-    Cause, Confidence, EvidenceKind, Explanation, Form, Origin, Severity, Verdict, Word,
+    Cause, Class, Confidence, EvidenceKind, Explanation, Form, Origin, Severity, Verdict, Word,
 };
-use crate::thresholds::LONGEST_FAREWELL;
 
 /// What its verdict rests on.
 #[derive(Clone, Debug)]
@@ -41,6 +41,8 @@ pub struct AcceptedCase {
     pub bearing: Bearing,
     /// The idle timeout that it may be the work of.
     pub timeout: Option<Timeout>,
+    /// A frequent end of a connection.
+    pub class: Option<Class>,
 }
 
 /// The clocks of a socket that a sentence mentions, in seconds.
@@ -130,6 +132,18 @@ impl AcceptedCase {
         if may_be_timeout {
             self.timeout = causes::judge_timeout(&self.around, &self.bearing);
         }
+        let is_plain = self.around.burst.is_none() && !self.bearing.is_doubtful();
+        let is_answer = self
+            .arrived
+            .as_ref()
+            .is_some_and(|arrived| arrived.form == Some(Form::Passive));
+        if is_plain && rules::of_accepted(&self).cause == Cause::ResetByPeer {
+            self.class =
+                classes::of_accepted(&self.received, is_answer, self.at, self.around.recurrence);
+            if self.class.is_some() {
+                self.severity = Severity::Noise;
+            }
+        }
         self
     }
 
@@ -147,6 +161,7 @@ impl AcceptedCase {
             origin,
             cause: ruling.cause,
             severity: self.severity,
+            class: self.class,
             confidence: if self.is_sender_understood() {
                 confidence
             } else {
@@ -196,6 +211,9 @@ impl AcceptedCase {
             );
         }
         definition(cause).accepted(self, &mut explanation);
+        if let Some(class) = self.class {
+            self.classify(class, &mut explanation);
+        }
         if !self.is_written_here() {
             self.hear_sender(&mut explanation);
         }
@@ -207,6 +225,23 @@ impl AcceptedCase {
             None => self.context.note_lost(&mut explanation),
         }
         explanation
+    }
+
+    fn classify(&self, class: Class, explanation: &mut Explanation) {
+        match class {
+            Class::HealthCheck | Class::EmptyConnection | Class::PortScan => {
+                explanation.summary = format!(
+                    "{} opened and reset a connection without sending anything: {}",
+                    self.received.flow.remote,
+                    classes::empty(class, self.around.recurrence)
+                );
+            }
+            Class::CompleteExchange | Class::TlsTickets => {
+                explanation.summary.push_str("; the exchange was complete")
+            }
+            Class::TlsClose => explanation.summary.push_str("; both ends had closed"),
+        }
+        explanation.advice = Vec::new();
     }
 
     /// Adds the explanation of the sending end on this host.
@@ -287,17 +322,8 @@ fn cost(socket: &Socket) -> Severity {
     }
 }
 
-/// The application has closed the connection, and everything written was acknowledged; or both ends have closed it, and no more than a
-/// farewell of TLS was on its way.
+/// The application has closed the connection, and everything written was acknowledged.
 fn is_finished(socket: &Socket) -> bool {
-    let both_closed = socket.send_shutdown && socket.receive_shutdown;
-    let unacknowledged = if both_closed && socket.peer_finished {
-        socket.unacknowledged.saturating_sub(LONGEST_FAREWELL + FIN)
-    } else {
-        socket.unacknowledged
-    };
-    (socket.orphaned || both_closed) && unacknowledged == 0
+    let closed = socket.orphaned || (socket.send_shutdown && socket.receive_shutdown);
+    closed && socket.unacknowledged == 0
 }
-
-/// In sequence numbers.
-const FIN: u32 = 1;

@@ -15,6 +15,8 @@ pub enum OtherReset {
     JustBefore,
     /// Soon after, and this one was the only one to miss.
     SoonAfter,
+    /// So soon after that both may have passed the interface before the socket got the first.
+    SameBurst,
 }
 
 /// What its verdict rests on.
@@ -45,6 +47,7 @@ impl ArrivedCase {
                 Severity::Noise
             },
             confidence: at_most(confidence, ruling.confidence),
+            class: None,
         };
         judgement.verdict(move || self.explain(judgement.cause))
     }

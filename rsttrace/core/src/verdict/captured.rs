@@ -66,6 +66,7 @@ impl CapturedCase {
                 context,
                 severity: Severity::Fault,
                 bearing: Default::default(),
+                class: None,
                 timeout: None,
             }
             .weighed()
@@ -96,6 +97,7 @@ impl CapturedCase {
                     cause: ruling.cause,
                     severity: definition.captured_cost(&self),
                     confidence: at_most(confidence, ruling.confidence),
+                    class: None,
                 }
             }
         };

@@ -40,6 +40,7 @@ impl ForwardedCase {
                 Severity::Fault
             },
             confidence: Confidence::Certain,
+            class: None,
         };
         judgement.verdict(move || self.explain())
     }

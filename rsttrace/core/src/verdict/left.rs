@@ -57,6 +57,7 @@ impl LeftCase {
                 Some(_) | None => severity,
             },
             confidence: at_most(definition.left_confidence(self), ruling.confidence),
+            class: None,
         }
     }
 

@@ -314,23 +314,60 @@ fn start(ttl: u8) -> u8 {
         .unwrap_or(u8::MAX)
 }
 
+/// What a TTL says of the end whose address a segment has, from nothing to a strong sign against it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TtlGrade {
+    /// The one that is expected.
+    Usual,
+    /// Another one, which another route or initial TTL explains; or there is nothing to compare it with.
+    Open,
+    /// Another part of the same host may explain it: a proxy of SYNs, a socket with IP_TTL.
+    Odd,
+    /// Neither explains it.
+    Foreign,
+}
+
+impl TtlGrade {
+    /// Against the one that is expected.
+    pub fn of(seen: u8, expected: u8) -> Self {
+        let (near, far) = (hops(seen), hops(expected));
+        if seen == expected {
+            Self::Usual
+        } else if far > LONGEST_PATH || near > LONGEST_PATH {
+            Self::Open
+        } else if near == 0 && far > 0 {
+            Self::Foreign
+        } else if near.abs_diff(far) <= DETOUR {
+            Self::Open
+        } else if start(seen) != start(expected) {
+            Self::Odd
+        } else {
+            Self::Foreign
+        }
+    }
+
+    /// Against several, each of which is usual.
+    pub fn among(seen: u8, usual: impl Iterator<Item = u8>) -> Self {
+        usual
+            .map(|usual| Self::of(seen, usual))
+            .min()
+            .unwrap_or(Self::Open)
+    }
+
+    /// Above zero: against that end.
+    const fn weight(self) -> i32 {
+        match self {
+            Self::Usual => -WEAK,
+            Self::Open => 0,
+            Self::Odd => WEAK,
+            Self::Foreign => STRONG,
+        }
+    }
+}
+
 /// What a TTL weighs against the one that is expected.
 pub fn weigh_ttl(seen: u8, expected: u8) -> i32 {
-    let (near, far) = (hops(seen), hops(expected));
-    if seen == expected {
-        -WEAK
-    } else if far > LONGEST_PATH || near > LONGEST_PATH {
-        0
-    } else if near == 0 && far > 0 {
-        STRONG
-    } else if near.abs_diff(far) <= DETOUR {
-        0
-    } else if start(seen) != start(expected) {
-        // Another part of the same host may answer: a proxy of SYNs, a socket with IP_TTL.
-        WEAK
-    } else {
-        STRONG
-    }
+    TtlGrade::of(seen, expected).weight()
 }
 
 /// The TTL against that of the peer's handshake or, where that was not seen, of its other connections.
@@ -557,6 +594,21 @@ mod tests {
             (64, 1, 0),
         ] {
             assert_eq!(weigh_ttl(seen, expected), weight, "{seen} {expected}");
+        }
+    }
+
+    #[test]
+    fn of_several_usual_ttls_the_best_fit_decides() {
+        use TtlGrade::{Foreign, Odd, Open, Usual};
+        for (seen, usual, expected) in [
+            (64, &[][..], Open),
+            (64, &[60], Foreign),
+            (64, &[60, 64], Usual),
+            (240, &[57, 55], Odd),
+            (50, &[60, 51], Open),
+        ] {
+            let grade = TtlGrade::among(seen, usual.iter().copied());
+            assert_eq!(grade, expected, "{seen} {usual:?}");
         }
     }
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::{ExpiredEntry, Judgement, OtherEnd, Reason, advice, at_most, headers};
 use crate::causes::{definition, rules::Ruling};
+use crate::classes::{self, Recurrence};
 use crate::event::{BootTime, Segment, Sent, TcpState};
 use crate::ownership::{self, ProcessName};
-use crate::record::{Cause, Evidence, EvidenceKind, Explanation, Role, Severity, Verdict};
+use crate::record::{Cause, Class, Evidence, EvidenceKind, Explanation, Role, Severity, Verdict};
 use crate::silence::clocks::Quiet;
 use crate::thresholds::IDLE;
 use crate::words::{self, span};
@@ -35,6 +36,8 @@ pub struct SentCase {
     pub expired: Option<ExpiredEntry>,
     /// No traced interface saw it leave, though none was missed.
     pub not_seen_on_wire: bool,
+    /// What the other end does again and again.
+    pub recurrence: Recurrence,
     /// The process is known to have timeouts, and closed after this silence.
     pub own_timeout: Option<Quiet>,
 }
@@ -47,7 +50,12 @@ impl SentCase {
 
     fn judge(&self) -> Judgement {
         let definition = definition(self.ruling.cause);
-        let severity = definition.cost(&self.sent);
+        let class = self.class();
+        let severity = match class {
+            // Whoever scans may meet a port that others need.
+            Some(Class::PortScan) | None => definition.cost(&self.sent),
+            Some(_) => Severity::Noise,
+        };
         let judgement = Judgement {
             origin: definition.origin(),
             cause: self.ruling.cause,
@@ -57,6 +65,7 @@ impl SentCase {
                 Some(_) | None => severity,
             },
             confidence: self.ruling.confidence,
+            class,
         };
         match &self.passed_on {
             None => judgement,
@@ -64,9 +73,17 @@ impl SentCase {
                 origin: reason.verdict.origin,
                 cause: Cause::Propagated,
                 confidence: at_most(judgement.confidence, reason.confidence),
-                ..judgement
+                class: reason.verdict.class,
+                severity: match reason.verdict.severity {
+                    Severity::Fault => definition.cost(&self.sent),
+                    harmless @ (Severity::Refused | Severity::Noise) => harmless,
+                },
             },
         }
+    }
+
+    fn class(&self) -> Option<Class> {
+        classes::of_sent(&self.sent, self.ruling.cause, self.at, self.recurrence)
     }
 
     fn explain(&self) -> Explanation {
@@ -76,6 +93,9 @@ impl SentCase {
             evidence: Vec::with_capacity(5),
             advice: definition.advice(&self.sent).into_iter().collect(),
         };
+        if let Some(class) = self.class().filter(|_| self.passed_on.is_none()) {
+            self.classify(class, &mut explanation);
+        }
         self.add_evidence(definition.decisive(&self.sent), &mut explanation);
         if let Some(receiver) = &self.receiver {
             explanation.add(
@@ -84,6 +104,11 @@ impl SentCase {
             );
         }
         if let Some(after) = self.talks_on {
+            explanation.summary = format!(
+                "{} kept sending {} after a reset with its address had ended the connection here: that reset does not look like it came from there",
+                self.sent.flow.remote,
+                span(after)
+            );
             explanation.add(EvidenceKind::PeerTalksOn, format!(
                 "a reset with the peer's address had ended the connection here {} earlier, but the peer kept sending: that reset does not look like it came from the peer",
                 span(after)
@@ -112,6 +137,34 @@ impl SentCase {
             explanation.advice = self.own_timeout_advice(quiet);
         }
         explanation
+    }
+
+    fn classify(&self, class: Class, explanation: &mut Explanation) {
+        let (who, remote) = (self.subject(), self.sent.flow.remote);
+        match class {
+            Class::HealthCheck | Class::EmptyConnection => {
+                let what = classes::empty(class, self.recurrence);
+                explanation.summary = format!(
+                    "{who} opened and reset a connection to {remote} without sending anything: {what}"
+                );
+            }
+            Class::PortScan => {
+                if let Some(scan) = self.recurrence.scan {
+                    let what = scan.sentence();
+                    explanation
+                        .summary
+                        .push_str(&format!("; {} runs {what}", remote.ip()));
+                }
+            }
+            Class::CompleteExchange => explanation.summary.push_str("; the exchange was complete"),
+            Class::TlsClose => explanation
+                .summary
+                .push_str("; no more than a TLS close_notify or a farewell as short"),
+            Class::TlsTickets => explanation
+                .summary
+                .push_str("; no more than the session tickets that follow a TLS handshake"),
+        }
+        explanation.advice = Vec::new();
     }
 
     /// The reset of one leg of a proxy is propagated from another.
@@ -234,17 +287,22 @@ impl SentCase {
         words::after_age(self.sent.ownership.as_ref(), self.at)
     }
 
-    /// `, idle for 60.0 s`: how long no data had moved when the application closed. Many proxies reset at their timeouts.
-    pub(crate) fn quiet_for(&self) -> String {
-        let since = self
-            .sent
-            .socket
-            .as_ref()
-            .and_then(|socket| socket.since_sent.min(socket.since_received));
-        match since {
-            // Shorter ones are think time.
-            Some(since) if since >= IDLE => format!(", idle for {}", span(since)),
-            Some(_) | None => String::new(),
+    /// ` after 12.3 s, idle for 2.0 s`: the connection's age, and how long no data had moved when the application closed. Many
+    /// proxies reset at their timeouts. ` after 12.3 s idle` if the two differ by 1 % at most.
+    pub(crate) fn after_age_and_idle(&self) -> String {
+        let established = self.sent.ownership.as_ref().and_then(|it| it.established);
+        let age = established.map(|established| self.at.since(established));
+        let socket = self.sent.socket.as_ref();
+        let idle = socket.and_then(|socket| socket.since_sent.min(socket.since_received));
+        // Shorter ones are think time.
+        match (age, idle.filter(|idle| *idle >= IDLE)) {
+            (Some(age), Some(idle)) if age.abs_diff(idle) <= age / 100 => {
+                format!(" after {} idle", span(idle))
+            }
+            (Some(_) | None, Some(idle)) => {
+                format!("{}, idle for {}", self.after_age(), span(idle))
+            }
+            (Some(_) | None, None) => self.after_age(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Verdicts, each beside its look-alike.
 
+mod located;
 mod received;
 mod sent;
 mod timeout;

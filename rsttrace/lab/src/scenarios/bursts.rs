@@ -120,33 +120,66 @@ fn restart(lab: &mut Lab, mut flock: Flock) -> Result<Staged, StageError> {
     Staged::new(Some(Form::Active), truths, flock.into_actors())
 }
 
-/// A client resets its leg to a proxy, which resets the other.
+/// A client that waits for an answer resets its leg to a proxy, which resets the other.
 pub const PROXY_PASSES_ON: Scenario = Scenario {
     name: "proxy-passes-on",
-    title: "the client resets; HAProxy in between resets the server",
+    title: "the client resets before it has its answer; HAProxy in between resets the server",
+    open: |lab, _| {
+        let mut chain = Chain::open(lab, 51, |ends| patient_haproxy(ends, ""))?;
+        Armed::new(move |lab| {
+            chain.client.send(chain.at_client, REQUEST)?;
+            let asked = chain.server.receive(chain.at_server, REQUEST)?;
+            confirm("request", asked, REQUEST as u64)?;
+            Staged::new(
+                Some(Form::Active),
+                leave(lab, &mut chain)?
+                    .into_iter()
+                    .map(Truth::lost_connection)
+                    .collect(),
+                chain.into_actors(),
+            )
+        })
+    },
+    ..PASSES_ON
+};
+
+/// Its look-alike: the client has its answer, and nobody loses anything.
+pub const PROXY_PASSES_ON_COMPLETE: Scenario = Scenario {
+    name: "proxy-passes-on-complete",
+    title: "the client resets when it has its answer; HAProxy in between resets the server",
+    open: |lab, _| {
+        let mut chain = Chain::open(lab, 54, |ends| patient_haproxy(ends, ""))?;
+        Armed::new(move |lab| {
+            let truths = leave(lab, &mut chain)?;
+            Staged::new(Some(Form::Active), truths.into(), chain.into_actors())
+        })
+    },
+    ..PASSES_ON
+};
+
+const PASSES_ON: Scenario = Scenario {
+    name: "",
+    title: "",
     family: Family::V4,
     can_predate: false,
     suite: Suite::Long,
     hops: &[],
     twins: &["busy-process", "haproxy-timeout-server"],
-    open: |lab, _| {
-        let mut chain = Chain::open(lab, 51, |ends| patient_haproxy(ends, ""))?;
-        Armed::new(move |lab| {
-            close_with_linger_zero(&mut chain.client, chain.at_client)?;
-            let first = chain.client.reset(chain.at_client.local, chain.front)?;
-            let second = chain.reset_to_server()?;
-            let error = chain.server.await_error(chain.at_server)?;
-            let truths = passed_on(lab, &chain.balancer, first, second.clone(), error);
-            let at_server =
-                Truth::received(lab, Place::Server, second, Origin::Peer, Cause::ResetByPeer)
-                    .because("HAProxy, the peer, sent it")
-                    .names(&chain.server, &[Role::Owner])
-                    .lost_connection();
-            let truths = truths.into_iter().chain([at_server]).collect();
-            Staged::new(Some(Form::Active), truths, chain.into_actors())
-        })
-    },
+    open: |_, _| Err(StageError::Failed(String::new())),
 };
+
+/// The client resets its leg; nothing is lost until said otherwise.
+fn leave(lab: &mut Lab, chain: &mut Chain) -> Result<[Truth; 3], StageError> {
+    close_with_linger_zero(&mut chain.client, chain.at_client)?;
+    let first = chain.client.reset(chain.at_client.local, chain.front)?;
+    let second = chain.reset_to_server()?;
+    let error = chain.server.await_error(chain.at_server)?;
+    let [received, sent] = passed_on(lab, &chain.balancer, first, second.clone(), error);
+    let at_server = Truth::received(lab, Place::Server, second, Origin::Peer, Cause::ResetByPeer)
+        .because("HAProxy, the peer, sent it")
+        .names(&chain.server, &[Role::Owner]);
+    Ok([received, sent, at_server])
+}
 
 /// The other way round.
 pub const PROXY_PASSES_BACK: Scenario = Scenario {
@@ -165,7 +198,8 @@ pub const PROXY_PASSES_BACK: Scenario = Scenario {
             let first = chain.server.reset(chain.at_server.local, back)?;
             let second = chain.reset_to_client()?;
             let error = chain.client.await_error(chain.at_client)?;
-            let truths = passed_on(lab, &chain.balancer, first, second.clone(), error);
+            let truths = passed_on(lab, &chain.balancer, first, second.clone(), error)
+                .map(Truth::lost_connection);
             let at_client =
                 Truth::received(lab, Place::Client, second, Origin::Peer, Cause::ResetByPeer)
                     .because("HAProxy, the peer, sent it")
@@ -188,13 +222,11 @@ fn passed_on(
     let received = Truth::received(lab, Place::Router, first, Origin::Peer, Cause::ResetByPeer)
         .because("one end closed its leg with SO_LINGER 0")
         .names(proxy, &[Role::Owner])
-        .lost_connection()
         .linked();
     let sent = Truth::sent(lab, Place::Router, second, Origin::Peer, Cause::Propagated)
         .because("HAProxy closed this leg because the other had been reset")
         .done_by(proxy, "close()")
         .names(proxy, &[Role::Closer])
-        .lost_connection()
         .peer_saw(error)
         .linked();
     [received, sent]
@@ -213,6 +245,8 @@ pub const BUSY_PROCESS: Scenario = Scenario {
         let mut flock = Flock::open(lab, 52, version)?;
         let (one, other) = (flock.grow()?, flock.grow()?);
         Armed::new(move |lab| {
+            flock.client.send(one.at_client, REQUEST)?;
+            flock.server.await_unread(one.at_server, REQUEST)?;
             close_with_linger_zero(&mut flock.client, one.at_client)?;
             let first = flock.reset_to_server(one)?;
             let error = flock.server.await_error(one.at_server)?;
@@ -247,6 +281,8 @@ fn close_with_linger_zero(actor: &mut Actor, socket: Socket) -> Result<(), Stage
 
 const CONNECTIONS: usize = 8;
 const UNREAD: usize = 100;
+/// Bytes of a request that gets no answer.
+const REQUEST: usize = 50;
 /// How much longer each connection has been silent than the next.
 const APART: Duration = Duration::from_millis(400);
 const SOON: Duration = Duration::from_millis(20);

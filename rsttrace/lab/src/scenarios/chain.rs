@@ -324,7 +324,7 @@ impl Chain {
     }
 }
 
-fn impatient(lab: &Lab, place: Place, seen: &Segment, mode: IdleMode) -> Truth {
+pub fn impatient(lab: &Lab, place: Place, seen: &Segment, mode: IdleMode) -> Truth {
     Truth::received(lab, place, seen.clone(), Origin::Peer, Cause::IdleTimeout)
         .because("the balancer, which is the peer of this leg, gave the silent connection up")
         .lost_connection()

@@ -6,7 +6,7 @@ use crate::StageError;
 use crate::actor::protocol::{Command, Entry, SocketOption, TcpState};
 use crate::lab::{IpVersion, Lab, Place};
 use crate::record::{Cause, Form, Origin, Role};
-use crate::segment::{Pattern, Segment};
+use crate::segment::{Flags, Pattern, Segment};
 use crate::truth::Truth;
 
 /// SO_LINGER {1,0} and close().
@@ -139,6 +139,41 @@ fn close_unread_because(
     };
     end.by_server(lab, pair, "close()", Some(UNREAD as u64))
 }
+
+/// The server turns an upload away while segments of it are in flight: its kernel answers each.
+pub const ABORTED_UPLOAD: Scenario = Scenario {
+    name: "aborted-upload",
+    title: "close() with 100 bytes unread while 8 more segments are in flight",
+    family: Family::Both,
+    can_predate: true,
+    suite: Suite::Short,
+    hops: &[],
+    twins: &["close-unread", "half-open"],
+    open: |lab, version| {
+        let mut pair = Pair::open(lab, version)?;
+        let mut network = lab.actor(Place::Router, "rt-network")?;
+        pair.leave_unread(UNREAD)?;
+        Armed::new(move |lab| {
+            let at_client = pair.client.sequence(pair.at_client)?;
+            let (client, server) = (pair.at_client.local, pair.listener.local);
+            let mut staged = close_unread(lab, pair)?;
+            for n in 0..IN_FLIGHT {
+                let mut segment = Segment::new(client, server, Flags::ACK)
+                    .numbered(at_client.send.wrapping_add(n * 100), at_client.receive);
+                segment.payload = 100;
+                network.ask(Command::Inject { segment })?;
+                lab.reset(Place::Server, server, client)?;
+            }
+            if let Some(truth) = staged.truths.first_mut() {
+                truth.further = IN_FLIGHT as usize;
+            }
+            Ok(staged)
+        })
+    },
+};
+
+/// Segments that arrive when the connection has gone.
+const IN_FLIGHT: u32 = 8;
 
 /// The look-alike of linger 0: linger is set, but what resets is the unread data.
 pub const LINGER_FIVE_UNREAD: Scenario = Scenario {

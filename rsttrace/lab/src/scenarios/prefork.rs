@@ -332,6 +332,8 @@ fn reset_by_client_and_closed(mut held: Held) -> Result<Armed, StageError> {
 
 fn abort(lab: &mut Lab, pair: &mut Pair) -> Result<(), StageError> {
     lab.capture(Place::Server)?;
+    // A request that stays without an answer: else nobody would have lost anything.
+    pair.client.send(pair.at_client, 50)?;
     pair.client.set(pair.at_client, SocketOption::Linger(0))?;
     pair.client.close(pair.at_client)
 }
@@ -341,7 +343,7 @@ fn staged_reset(lab: &mut Lab, held: Held, gone: bool) -> Result<Staged, StageEr
     let seen = held.pair.reset_by_client(lab, Place::Server)?;
     let peer = Origin::Peer;
     let received = Truth::received(lab, Place::Server, seen.clone(), peer, Cause::ResetByPeer)
-        .because("the client closed with SO_LINGER 0; the server's end was idle")
+        .because("the client sent a request and closed with SO_LINGER 0")
         .lost_connection();
     let mut received = held.named(received, &[Role::Owner]);
     if gone {

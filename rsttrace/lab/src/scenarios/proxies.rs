@@ -3,14 +3,16 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::chain::{Chain, TIMEOUT, haproxy, nginx_http, nginx_stream};
+use super::chain::{Chain, TIMEOUT, haproxy, impatient, nginx_http, nginx_stream};
+use super::flock::Flock;
 use super::site::Site;
 use super::{Armed, Family, Hop, Scenario, Staged, Suite, confirm, confirm_silence};
 use crate::StageError;
+use crate::actor::protocol::TcpState;
 use crate::lab::{IpVersion, Lab, Place};
 use crate::record::{Cause, Form, IdleMode, Origin, Role};
 use crate::segment::{Flags, Pattern};
-use crate::truth::Truth;
+use crate::truth::{Hidden, Truth};
 
 /// What an operator would write into the configuration: nothing else tells a balancer's 3 s from an application's.
 const fn hop(name: &'static str, network: &'static str, mode: IdleMode) -> Hop {
@@ -214,6 +216,48 @@ fn open_nginx_reset(lab: &mut Lab, _: IpVersion) -> Result<Armed, StageError> {
         )
     })
 }
+
+/// What a TLS server does at its timeout: a close_notify, and a FIN with it or behind it.
+pub const TLS_GOODBYE: Scenario = Scenario {
+    name: "tls-goodbye-at-timeout",
+    title: "a server's timeout behind TLS: close_notify, FIN; the client writes later",
+    family: Family::V4,
+    can_predate: false,
+    suite: Suite::Long,
+    hops: &[hop("tls-55", "203.0.113.55/32", IdleMode::FinAtExpiry)],
+    twins: &["haproxy-timeout-client", "data-after-close-time-wait"],
+    open: |lab, version| {
+        let mut flock = Flock::open(lab, 55, version)?;
+        let flow = flock.grow()?;
+        Armed::due(flow.silent_since + TIMEOUT, move |lab| {
+            flock.server.send(flow.at_server, CLOSE_NOTIFY)?;
+            flock.server.close(flow.at_server)?;
+            flock
+                .client
+                .await_state(flow.at_client, TcpState::CloseWait)?;
+            flock.client.send(flow.at_client, 50)?;
+            let seen = flock.reset_to_client(flow)?;
+            let error = flock.client.await_error(flow.at_client)?;
+            let received = impatient(lab, Place::Client, &seen, IdleMode::FinAtExpiry)
+                .names(&flock.client, &[Role::Owner])
+                .hidden(Hidden::Process)
+                .peer_saw(error);
+            let (origin, cause) = (Origin::LocalKernel, Cause::DataAfterClose);
+            let sent = Truth::sent(lab, Place::Server, seen, origin, cause)
+                .because("the server said goodbye and closed; the client wrote 50 bytes")
+                .names(&flock.server, &[Role::Closer, Role::FormerOwner])
+                .lost_connection();
+            Staged::new(
+                Some(Form::Passive),
+                vec![received, sent],
+                flock.into_actors(),
+            )
+        })
+    },
+};
+
+/// Bytes of a close_notify in TLS 1.3, with its record.
+const CLOSE_NOTIFY: usize = 24;
 
 fn data(source: SocketAddr, destination: SocketAddr) -> Pattern {
     Pattern {

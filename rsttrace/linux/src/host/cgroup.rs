@@ -3,7 +3,7 @@
 //! There is no interface to ask; the names are conventions of Docker, containerd, CRI-O, Podman, LXC, the kubelet
 //! (cgroupfs and systemd drivers) and systemd. A path that follows none of them yields nothing.
 
-/// What a path names. Each part is absent if the path does not tell.
+/// What a path names. Each part is absent if the path does not name it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Workload {
     /// Container id: 64 hexadecimal digits, or the name of an LXC container.
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hierarchy_that_tells_most_is_chosen() {
+    fn the_hierarchy_that_names_most_is_chosen() {
         // (lines of /proc/PID/cgroup without their numbers, the path)
         type Case = (
             &'static [(&'static str, &'static str)],

@@ -141,7 +141,7 @@ impl<N: NetnsNames> Enricher<N> {
         Some(name)
     }
 
-    /// What has become of the recorded owner, and who else has the socket.
+    /// The current state of the recorded owner, and other holders of the socket.
     fn whereabouts(&mut self, event: &Event) -> (OwnerNow, Option<Holder>) {
         let living = &mut self.living;
         let mut owner = OwnerNow::Lives;
@@ -208,7 +208,7 @@ impl<N: NetnsNames> Enricher<N> {
         }]
     }
 
-    /// Questions for a socket's holder that were not asked, for want of rate or time.
+    /// Lookups of socket holders skipped because of the rate or the time limit.
     pub fn holders_not_asked(&self) -> u64 {
         self.holders.not_asked()
     }
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn an_accepted_segment_tells_its_interface() {
+    fn an_accepted_segment_has_its_interface() {
         // (the segment's interface index, the interface)
         let cases = [(None, None), (Some(0), None), (Some(3), Some("eth3"))];
         for (ifindex, interface) in cases {

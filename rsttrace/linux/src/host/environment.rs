@@ -15,7 +15,7 @@ pub fn of_this_host() -> Option<Environment> {
         let text = fs::read_to_string(Path::new(DMI).join(name));
         text.unwrap_or_default().trim().to_owned()
     };
-    told_by(&Words {
+    identified_by(&Words {
         sys_vendor: word("sys_vendor"),
         product_name: word("product_name"),
         chassis_asset_tag: word("chassis_asset_tag"),
@@ -34,7 +34,7 @@ struct Words {
 
 /// Azure's vendor and product are those of any Hyper-V guest, so its asset tag decides; a laptop of Google's has its
 /// vendor but another product.
-fn told_by(words: &Words) -> Option<Environment> {
+fn identified_by(words: &Words) -> Option<Environment> {
     /// The same on each machine of Azure.
     const AZURE: &str = "7783-7084-3265-9085-8269-3286-77";
     let tag = words.chassis_asset_tag.as_str();
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clouds_are_told_from_their_look_alikes() {
+    fn clouds_are_distinguished_from_their_look_alikes() {
         // (vendor, product, asset tag, BIOS vendor, cloud)
         #[rustfmt::skip]
         let cases = [
@@ -82,7 +82,7 @@ mod tests {
                 chassis_asset_tag: chassis_asset_tag.to_owned(),
                 bios_vendor: bios_vendor.to_owned(),
             };
-            assert_eq!(told_by(&words), cloud, "{words:?}");
+            assert_eq!(identified_by(&words), cloud, "{words:?}");
         }
     }
 }

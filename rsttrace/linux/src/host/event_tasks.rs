@@ -49,8 +49,8 @@ fn with_parties([first, second]: [Option<&Task>; 2]) -> [Option<&Task>; 7] {
     [first, second, None, None, None, None, None]
 }
 
-/// Whose open file is to be looked for, and where. `lives` tells whether a process is still there: a file may outlive the
-/// process that opened it (fork and exit).
+/// Which open file is to be looked up, and where. `lives` says whether a process still exists: a file may outlive the process that
+/// opened it (fork and exit).
 pub(super) fn question(body: &Body, lives: impl FnMut(&Task) -> bool) -> Option<(u64, Search)> {
     match body {
         Body::Sent(sent) => question_of_sent(sent, lives),

@@ -1,7 +1,7 @@
 //! Settings of a network namespace that affect idle TCP connections.
 //!
-//! `/proc/sys/net` shows the namespace of the thread that looks, whoever mounted it, so other namespaces are read by
-//! a thread that goes there and ends
+//! `/proc/sys/net` shows the namespace of the reading thread, independent of the mount, so other namespaces are read by
+//! a thread that enters them and ends
 //! (`net_ctl_root`, <https://github.com/torvalds/linux/blob/v6.12/net/sysctl_net.c#L33>).
 
 use std::fs::{self, File};
@@ -75,7 +75,7 @@ struct Known {
 
 /// Namespaces remembered.
 const CAPACITY: usize = 4096;
-/// Somebody may change a setting: what is this old is read again.
+/// Maximum age of a cached setting.
 const FRESH: Duration = Duration::from_secs(5);
 /// Reads a second, some 0.2 ms each; what is over it waits for the next second.
 const RATE: u32 = 50;

@@ -1,9 +1,9 @@
 //! Lookup of the process that has a socket open.
 //!
 //! Decision: the answer names a process as the holder only if it is the only one, among those looked at, that holds the
-//! socket. A socket inherited across fork() is held by several, and `/proc` cannot tell which of them uses it: then the one
-//! that the others descend from is told, and that it shares. The exception is a process that was running as the socket
-//! was used, or that is recorded as its owner: if that one holds it, nobody else is looked at.
+//! socket. A socket inherited across fork() is held by several, and `/proc` does not show which of them uses it: then the answer is
+//! their common ancestor, marked as sharing. The exception is a process that was running when the socket was used, or that is
+//! recorded as its owner: if it holds the socket, no other process is checked.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs;
@@ -19,33 +19,33 @@ use crate::hash::{self, LruCache};
 
 /// Answers kept.
 const CAPACITY: usize = 2048;
-/// How long an answer holds: sockets change hands, and inode numbers come back.
+/// How long an answer is valid: sockets are passed on, and inode numbers are reused.
 const FRESH_NS: u64 = 1_000_000_000;
-/// Lookups a second.
+/// Lookups per second.
 const RATE: u32 = 200;
 /// Time spent on lookups in a second.
 const BUDGET: Duration = Duration::from_millis(160);
-/// The same in a storm, that is with more questions in a second than may be answered: what it ends is mostly closed before
-/// it is looked for, and a search that finds nobody takes longest.
+/// The same in a storm, that is with more lookups in a second than allowed: most sockets are closed before the lookup, and a search
+/// without a result takes longest.
 const STORM_BUDGET: Duration = Duration::from_millis(10);
-/// Time for one lookup.
+/// Time limit of one lookup.
 const PATIENCE: Duration = Duration::from_millis(60);
-/// Time to look whether a recorded owner still has a socket, as it mostly does. If not, the search may take its whole time.
+/// Time limit for the check of a recorded owner, which mostly still has the socket. If not, the search has its own limit.
 const PATIENCE_TO_CONFIRM: Duration = Duration::from_millis(5);
-/// Searches from one process that found nobody, after which only its family is looked at in that second: what it has is
-/// closed before it is looked for, and not handed on.
+/// Searches from one process without a result, after which only its family is checked in that second: its sockets are closed before
+/// the lookup, and not passed on.
 const FRUITLESS: u32 = 3;
-/// Threads of a process that are asked for children.
+/// Threads of a process whose children are read.
 const THREADS: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Search {
-    /// The process that listened and all that descend from it: its workers. If none of them has it, the processes of its
-    /// control group: they may have been handed it.
+    /// The listening process and its descendants (its workers). If none of them has it, the processes of its control group, which may
+    /// have received it.
     Family(u32),
-    /// The recorded owner; if it has the socket no more, its family.
+    /// The recorded owner; if it no longer has the socket, its family.
     Confirm(u32),
-    /// All processes, nobody being recorded; but first the one that was running as a raw socket sent.
+    /// All processes, without a recorded owner; first the one that was running when a raw socket sent.
     Everyone(Option<u32>),
 }
 
@@ -55,26 +55,26 @@ pub enum Holder {
     One(Task),
     /// Several have it, and all the others descend from this one.
     Eldest(Task),
-    /// Several have it, no one of which is the origin of the others.
+    /// Several have it, without a common ancestor among them.
     Several,
-    /// Nobody that was looked at has it.
+    /// No checked process has it.
     Nobody,
-    /// Not asked, or not to the end: over the rate or the time allowed.
+    /// No lookup, or an incomplete one, because of the rate or the time limit.
     NotAsked,
 }
 
-/// Finds holders of sockets, within a rate and a time budget.
+/// Looks up holders of sockets, within a rate and a time budget.
 #[derive(Debug)]
 pub struct SocketHolders {
     answers: LruCache<u64, (BootTime, Holder)>,
-    /// Begin of the second that `questions`, `asked` and `spent` belong to.
+    /// The start of the second that `questions`, `asked` and `spent` belong to.
     second: BootTime,
     questions: u32,
-    /// The second before was one of a storm.
+    /// There was a storm in the second before.
     was_storm: bool,
     asked: u32,
     spent: Duration,
-    /// Searches of this second that found nobody, by where they began; 0: everywhere.
+    /// Searches of this second without a result, by the process they began at; 0: all processes.
     fruitless: HashMap<u32, u32>,
     not_asked: u64,
 }
@@ -151,16 +151,16 @@ impl SocketHolders {
         self.questions > RATE
     }
 
-    /// How many questions were not answered for want of rate or time.
+    /// Lookups skipped because of the rate or the time limit.
     pub fn not_asked(&self) -> u64 {
         self.not_asked
     }
 }
 
-/// The deadline has passed, or no more time is worth it.
+/// The deadline has passed.
 struct TimeUp;
 
-/// `widely`: also beyond the family. If not, and nobody is found there, that is no answer.
+/// `widely`: also beyond the family. Without it, an empty result is no answer.
 fn look(inode: u64, search: Search, widely: bool, begin: Instant, patience: Duration) -> Holder {
     let deadline = begin + patience;
     let mut holders = Holders {
@@ -203,7 +203,7 @@ struct Holders {
     deadline: Instant,
     looked_at: HashSet<u32>,
     found: Vec<Found>,
-    /// Children of each process, where the kernel does not tell those of one.
+    /// Children of each process, if the kernel does not list those of one process.
     by_parent: Option<BTreeMap<u32, Vec<u32>>>,
 }
 
@@ -278,8 +278,8 @@ impl Holders {
         Ok(())
     }
 
-    /// Whoever may have been handed the socket over a Unix socket is mostly of the same service, and was started at about
-    /// the same time. Once one is found, only those that may share with it are looked at.
+    /// A process that received the socket over a Unix socket is mostly of the same service, and was started at about the same time. Once
+    /// one is found, only those that may share with it are checked.
     fn add_control_group(&mut self, pid: u32) -> Result<(), TimeUp> {
         let group = |pid| fs::read(format!("/proc/{pid}/cgroup")).ok();
         let Some(own) = group(pid) else {
@@ -343,7 +343,7 @@ impl Holders {
     }
 }
 
-/// Absent: this kernel does not tell, or the process is gone.
+/// Absent if this kernel does not have it, or the process is gone.
 fn children(pid: u32) -> Option<Vec<u32>> {
     let tasks = Process::new(i32::try_from(pid).ok()?).ok()?.tasks().ok()?;
     let answers: Vec<Vec<u32>> = tasks
@@ -523,7 +523,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_has_a_parent_and_pid_0_is_nobody() {
+    fn a_process_has_a_parent_and_pid_0_is_no_process() {
         let parent_of_us = std::os::unix::process::parent_id();
         assert_eq!(parent(std::process::id()), Some(parent_of_us));
         assert_eq!(parent(0), None);
@@ -547,8 +547,8 @@ mod tests {
         assert!(holders.not_asked() >= 50);
         // An answer that was given is repeated, for free.
         assert_eq!(holders.find(0, Search::Family(us), second), answers[0]);
-        // The next second has an allowance of its own.
-        holders.asked = RATE;
+        // The next second has a new budget.
+        (holders.asked, holders.spent) = (RATE, Duration::ZERO);
         assert_eq!(
             holders.find(7_777, Search::Family(us), second),
             Holder::NotAsked
@@ -580,7 +580,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_the_one_that_the_others_descend_from_is_told() {
+    fn of_several_holders_the_common_ancestor_is_the_answer() {
         let answer = |family: &[(u32, u32)], is_complete| {
             let found = family.iter().map(|&(pid, parent)| Found {
                 task: Task {

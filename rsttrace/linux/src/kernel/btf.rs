@@ -2,7 +2,7 @@
 //!
 //! A reader for the little of BTF that the tool needs (Documentation/bpf/btf.rst): offsets of structure members,
 //! names of an enumeration, parameters of a tracepoint's prototype. It borrows the bytes and keeps one offset a type,
-//! so that nothing of it stays once the answers are there. Any bytes give an answer or an error, never a panic.
+//! so that its memory is released afterwards. Any bytes give an answer or an error, never a panic.
 
 mod extract;
 
@@ -39,7 +39,7 @@ const KIND_MAX: u8 = KIND_ENUM64;
 
 /// Longest chain of typedefs and qualifiers, and deepest nest of anonymous members, that is followed.
 const MAX_DEPTH: usize = 32;
-/// Members looked at for one answer; the largest structures of the kernel have some hundreds.
+/// Maximum number of members read for one answer; the largest structures of the kernel have some hundreds.
 const MAX_VISITS: usize = 65_536;
 
 /// Why BTF bytes cannot be used.
@@ -49,7 +49,6 @@ pub enum BtfError {
     #[error("cannot read {path}: {source}")]
     Read {
         path: String,
-        /// What the system said.
         source: std::io::Error,
     },
     /// It does not begin as BTF of this machine's byte order does.
@@ -60,11 +59,7 @@ pub enum BtfError {
     Damaged(u32),
     /// It has a kind of type that came after this reader.
     #[error("unknown BTF kind {kind} at type {id}")]
-    UnknownKind {
-        /// Type id.
-        id: u32,
-        kind: u8,
-    },
+    UnknownKind { id: u32, kind: u8 },
     /// An extract of it does not answer as all of it does.
     #[error("an extract of BTF says something else than all of it")]
     Extract,
@@ -247,7 +242,7 @@ impl<'a> Btf<'a> {
         None
     }
 
-    /// Bit offset and type of a member, looked for in anonymous structures and unions too.
+    /// Bit offset and type of a member, also in anonymous structures and unions.
     fn member(
         &self,
         container: Type,
@@ -501,7 +496,7 @@ mod tests {
         }
         let names = QUESTIONS.functions;
         assert_eq!(extract.functions(names), all.functions(names));
-        // Nobody asked for it by this way.
+        // It was not requested in this way.
         assert_eq!(extract.resolve("inner", "c"), None);
     }
 

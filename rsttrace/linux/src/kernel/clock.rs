@@ -8,9 +8,9 @@ use std::time::Duration;
 
 /// Rates that kernels are built with (kernel/Kconfig.hz).
 const RATES: [u32; 4] = [100, 250, 300, 1000];
-/// Two samples further apart than this tell the rate without knowing where jiffies began.
+/// Two samples further apart than this give the rate, whatever the initial value of jiffies.
 pub const SECOND_SAMPLE_AFTER: Duration = Duration::from_millis(120);
-/// Nearer to 300 s of uptime than this, one sample does not tell the rate.
+/// Closer to 300 s of uptime than this, one sample does not give the rate.
 const AMBIGUOUS_S: f64 = 20.0;
 /// A guess further than this from every rate is none.
 const TOLERANCE: f64 = 0.08;
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn each_rate_is_told_before_and_after_the_wrap() {
+    fn each_rate_is_found_before_and_after_the_wrap() {
         for hz in RATES {
             for uptime_s in [1, 60, 279, 321, 3600, 86_400 * 400] {
                 assert_eq!(

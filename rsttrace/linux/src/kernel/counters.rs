@@ -110,7 +110,7 @@ pub(super) fn programs(ebpf: &Ebpf) -> Vec<ProgramStats> {
     all
 }
 
-/// Of one program; `None` if /proc does not tell.
+/// Of one program; `None` if /proc does not have it.
 pub(super) fn program_stats(name: &str, program: BorrowedFd<'_>) -> Option<ProgramStats> {
     let file = format!("/proc/self/fdinfo/{}", program.as_raw_fd());
     let text = std::fs::read_to_string(file).ok()?;
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn each_counter_has_a_field_of_its_own() {
-        // A bit for each, so that sums tell what they are made of.
+        // A bit for each, so that sums show their parts.
         let counted = Counters::from_fn(|index| Some(1 << index)).unwrap_or_default();
         let bit = |counter: u32| 1_u64 << counter;
         assert_eq!(

@@ -139,8 +139,8 @@ impl EventReader {
         count
     }
 
-    /// How large the buffers are, and how full they were found. How much waits at this moment only the kernel knows: the
-    /// positions that tell lie in memory that aya maps and keeps to itself.
+    /// How large the buffers are, and how full they were found. How much waits now is known to the kernel only: aya keeps
+    /// the mapping with the positions private.
     pub fn vitals(&self) -> BufferVitals {
         let capacity = self.source.capacity();
         BufferVitals {

@@ -45,7 +45,7 @@ impl Fact {
         }
     }
 
-    /// What cannot be told without it, one sentence.
+    /// The cost of its absence, one sentence.
     pub fn costs(self) -> &'static str {
         self.row().map_or("", |row| row.costs)
     }
@@ -82,7 +82,6 @@ pub enum Attachment {
 }
 
 impl Attachment {
-    /// The functions it hooks.
     pub(super) fn functions(&self) -> &[&'static str] {
         match self {
             Self::Entry(function) | Self::Exit(function) => std::slice::from_ref(function),
@@ -101,18 +100,16 @@ impl Attachment {
 pub struct Program {
     /// Its name in the object.
     pub name: &'static str,
-    /// Its hook.
     pub attachment: Attachment,
 }
 
-/// What a kernel must have for a way to be tried there, told by its type information.
+/// What a kernel must have for a way to be tried, by its type information.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     /// `btf_trace_NAME` has this many parameters, the tracer's own among them.
     TracepointParameters(&'static str, usize),
     /// A function has this many parameters.
     Parameters(&'static str, usize),
-    /// A function exists.
     Function(&'static str),
     /// `enum sk_rst_reason` has a name, without its prefix.
     Reason(&'static str),
@@ -121,18 +118,16 @@ pub enum Need {
 /// One way to a fact. All its programs are needed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Way {
-    /// What it is called.
     pub name: &'static str,
     /// Without them it is not tried.
     pub needs: &'static [Need],
     /// Its programs; none where a fact is inferred from others.
     pub programs: &'static [Program],
-    /// What it tells worse than the ways before it, one sentence; `None`: nothing.
+    /// Its cost compared with the ways before it, one sentence; `None`: none.
     pub costs: Option<&'static str>,
 }
 
 impl Way {
-    /// Names of its programs.
     pub fn names(&self) -> Vec<&'static str> {
         self.programs.iter().map(|program| program.name).collect()
     }
@@ -141,11 +136,10 @@ impl Way {
 /// A row of the table: the fact, the ways to it (best first), and what is lost without it.
 #[derive(Debug)]
 pub struct Row {
-    /// The fact.
     pub fact: Fact,
     /// Tried in this order; the first that works is used.
     pub ways: &'static [Way],
-    /// What cannot be told without it, one sentence.
+    /// The cost of its absence, one sentence.
     pub costs: &'static str,
     /// See [`Fact::is_extra`].
     pub extra: bool,
@@ -400,7 +394,7 @@ pub enum HookState {
     Off,
 }
 
-/// What became of each row of [`TABLE`].
+/// The result of each row of [`TABLE`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hooks(Vec<(Fact, HookState)>);
 
@@ -585,13 +579,13 @@ mod tests {
     }
 
     #[test]
-    fn a_lesser_way_is_told_with_its_cost() {
+    fn a_fallback_is_reported_with_its_cost() {
         let mut hooks = Hooks::default();
         hooks.note(Fact::ResetSent, state_of(Fact::ResetSent, 0));
         hooks.note(Fact::ActiveReason, state_of(Fact::ActiveReason, 1));
-        let told: Vec<_> = hooks.lesser().collect();
-        assert_eq!(told.len(), 1);
-        assert!(told[0].starts_with("active_reason by socket state: "));
+        let fallbacks: Vec<_> = hooks.lesser().collect();
+        assert_eq!(fallbacks.len(), 1);
+        assert!(fallbacks[0].starts_with("active_reason by socket state: "));
     }
 
     #[test]

@@ -14,14 +14,12 @@ use super::tc::Pair;
 pub use super::tc::TcMode;
 use super::tc_manager::Attacher;
 
-/// Where classifiers go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InterfaceOptions {
     pub mode: TcMode,
     pub scope: Scope,
     /// Only interfaces with these names; empty: all.
     pub names: Vec<String>,
-    /// Loopback interfaces, too.
     pub loopback: bool,
     /// How long the start may wait until all interfaces that exist are attached; what is left is done in the
     /// background. Own namespace first. Each interface takes the kernel some 20 ms.

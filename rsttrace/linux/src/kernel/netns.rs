@@ -121,7 +121,6 @@ impl Traveller {
         Ok(Self { home, home_inode })
     }
 
-    /// Inode of home.
     pub fn home(&self) -> Inode {
         self.home_inode
     }

@@ -1,7 +1,7 @@
 //! Decides between notifications and polling for new network namespaces.
 //!
-//! While little happens the kernel tells who moves, and without movements nothing is done at all. Being told costs each
-//! fork a little, so where there are many, or where the kernel does not tell, it looks by itself, about once a second.
+//! With few forks the kernel notifies of new threads and namespaces, and nothing is done otherwise. A notification costs each fork a
+//! little, so with many forks, or without notifications, namespaces are polled about once a second.
 
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
@@ -11,24 +11,23 @@ use procfs::{CurrentSI as _, KernelStats};
 use super::netns::Inode;
 use super::perf_namespaces::{Movements, Seen};
 
-/// How often namespaces are looked for while the kernel does not tell.
+/// Poll interval without notifications.
 const SOON: Duration = Duration::from_millis(800);
-/// How long after a movement the next is asked for: a process is made, and enters its namespace a moment later. While
-/// there are more, twice as long each time.
+/// Pause after a notification: a process is created, and enters its namespace a moment later. Doubled while there are more.
 const REST: Duration = Duration::from_millis(100);
-/// At most this.
+/// Maximum of the doubled pause.
 const LONGEST_REST: Duration = Duration::from_millis(800);
-/// How often while it does, for what a record does not show: a CPU that came, a name without a process.
+/// Poll interval with notifications, for changes without one: a new CPU, a name without a process.
 const LATE: Duration = Duration::from_secs(60);
-/// How often it looks after a new namespace was told of, one rest after another: its name may come a moment later.
+/// Polls after a notification of a new namespace, because its name may appear later.
 const LOOKS: u32 = 4;
-/// More movements than this in less than a second, and looking is cheaper than being told.
+/// With more notifications than this in less than a second, polling is cheaper.
 const MANY: usize = 16;
 
-/// Where movements come from; in tests, not from the kernel.
+/// The source of notifications; a script in tests.
 trait Source {
     fn read(&mut self, is_known: &dyn Fn(Inode) -> bool) -> Seen;
-    /// Whether there are CPUs that it does not listen to, or no longer.
+    /// Whether there are CPUs without notifications.
     fn is_outdated(&self) -> bool;
 }
 
@@ -42,32 +41,31 @@ impl Source for Movements {
     }
 }
 
-/// What is waited for.
 pub(super) struct Vigil {
     plan: Plan<Movements>,
     pause: Pause,
-    can_be_told: bool,
+    is_notified: bool,
     is_refused: bool,
 }
 
 impl Vigil {
-    /// Begins by looking. `can_be_told`: movements of threads tell of all that matters.
-    pub(super) fn new(can_be_told: bool) -> Self {
+    /// Begins with a poll. `is_notified`: notifications cover everything that matters.
+    pub(super) fn new(is_notified: bool) -> Self {
         Self {
             plan: Plan::Look {
                 next: Instant::now(),
                 forks: None,
             },
             pause: Pause::default(),
-            can_be_told,
+            is_notified,
             is_refused: false,
         }
     }
 
-    /// Readable when it is time for [`Self::is_due`], beside [`Self::next`].
+    /// Readable when [`Self::is_due`] may be true, apart from [`Self::next`].
     pub(super) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
         let armed = match &self.plan {
-            Plan::Told {
+            Plan::Notified {
                 source, rest: None, ..
             } => Some(source),
             _ => None,
@@ -80,18 +78,18 @@ impl Vigil {
         self.plan.next()
     }
 
-    /// Whether namespaces are to be looked for now.
+    /// Whether to poll namespaces now.
     pub(super) fn is_due(&mut self, now: Instant, is_known: impl Fn(Inode) -> bool) -> bool {
-        let was_told = matches!(self.plan, Plan::Told { .. });
+        let was_notified = matches!(self.plan, Plan::Notified { .. });
         let is_due = self.plan.is_due(now, &is_known);
         if let Plan::Look { forks, .. } = &mut self.plan
-            && was_told
+            && was_notified
         {
             *forks = made();
             self.pause.begin(now);
         } else if let Plan::Look { forks, .. } = &mut self.plan
             && is_due
-            && self.can_be_told
+            && self.is_notified
             && !self.is_refused
             && self.pause.is_over(now)
         {
@@ -100,7 +98,7 @@ impl Vigil {
             if is_calm(before, after) {
                 match Movements::open() {
                     Ok(source) => {
-                        self.plan = Plan::told(now, source);
+                        self.plan = Plan::notified(now, source);
                         self.pause.end(now);
                     }
                     // A CPU went away just now.
@@ -125,31 +123,31 @@ impl Vigil {
 
     /// A descriptor is of no use any more, as its CPU went away: it would be ready all the time.
     pub(super) fn stop_listening(&mut self, now: Instant) {
-        if matches!(self.plan, Plan::Told { .. }) {
+        if matches!(self.plan, Plan::Notified { .. }) {
             self.plan = Plan::look(now);
             self.pause.begin(now);
         }
     }
 
-    /// From now on movements tell, or do not tell, of all that matters.
-    pub(super) fn set_can_be_told(&mut self, can_be_told: bool) {
-        if !can_be_told && matches!(self.plan, Plan::Told { .. }) {
+    /// From now on notifications cover everything that matters, or do not.
+    pub(super) fn set_is_notified(&mut self, is_notified: bool) {
+        if !is_notified && matches!(self.plan, Plan::Notified { .. }) {
             self.plan = Plan::look(Instant::now());
         }
-        self.can_be_told = can_be_told;
+        self.is_notified = is_notified;
     }
 }
 
-/// How long it looks by itself before it listens again: twice as long each time that listening soon came to an end.
+/// Time of polling before notifications are tried again; doubled each time that they ended soon.
 #[derive(Default)]
 struct Pause {
     length: Duration,
-    /// When the last one was over, or is to be.
+    /// The end of the last pause.
     end: Option<Instant>,
 }
 
 impl Pause {
-    /// Listening came to an end.
+    /// Notifications ended.
     fn begin(&mut self, now: Instant) {
         let listened = self
             .end
@@ -166,31 +164,30 @@ impl Pause {
         self.end.is_none_or(|end| now >= end)
     }
 
-    /// Listening began.
+    /// Notifications began.
     fn end(&mut self, now: Instant) {
         self.end = Some(now);
     }
 }
 
 enum Plan<S> {
-    /// The kernel tells.
-    Told {
+    Notified {
         source: S,
-        /// There was a movement: no more is heard for so long, until `next`.
+        /// After a notification: the pause, which ends at `next`.
         rest: Option<Duration>,
-        /// So often they are still to be looked for after a rest.
+        /// Remaining polls after a pause.
         looks: u32,
         next: Instant,
-        /// When to look in any case.
+        /// The next poll in any case.
         late: Instant,
     },
-    /// It does not. `forks`: how many were made at the last look that cared.
+    /// Polling. `forks`: the count of forks at the last poll that used it.
     Look { next: Instant, forks: Option<u64> },
 }
 
 impl<S: Source> Plan<S> {
-    fn told(now: Instant, source: S) -> Self {
-        Self::Told {
+    fn notified(now: Instant, source: S) -> Self {
+        Self::Notified {
             source,
             rest: None,
             looks: 0,
@@ -208,7 +205,7 @@ impl<S: Source> Plan<S> {
 
     fn next(&self) -> Instant {
         match self {
-            Self::Told { next, .. } | Self::Look { next, .. } => *next,
+            Self::Notified { next, .. } | Self::Look { next, .. } => *next,
         }
     }
 
@@ -219,12 +216,12 @@ impl<S: Source> Plan<S> {
                 *next = now + SOON;
                 true
             }
-            Self::Told {
+            Self::Notified {
                 rest: Some(_),
                 next,
                 ..
             } if now < *next => false,
-            Self::Told {
+            Self::Notified {
                 source,
                 rest,
                 looks,
@@ -255,7 +252,7 @@ impl<S: Source> Plan<S> {
     }
 
     fn look_again(&mut self, now: Instant) {
-        if let Self::Told {
+        if let Self::Notified {
             rest, looks, next, ..
         } = self
         {
@@ -314,13 +311,13 @@ mod tests {
         ..OLD
     };
 
-    fn told(now: Instant, mut seen: Vec<Seen>) -> Plan<Script> {
+    fn notified(now: Instant, mut seen: Vec<Seen>) -> Plan<Script> {
         seen.reverse();
         let script = Script {
             seen,
             is_outdated: false,
         };
-        Plan::told(now, script)
+        Plan::notified(now, script)
     }
 
     fn is_due(plan: &mut Plan<Script>, now: Instant) -> bool {
@@ -330,7 +327,7 @@ mod tests {
     #[test]
     fn without_movements_it_looks_once_a_minute() {
         let now = Instant::now();
-        let mut plan = told(now, vec![]);
+        let mut plan = notified(now, vec![]);
         for minute in 1..4 {
             assert_eq!(plan.next(), now + LATE * minute);
             assert!(is_due(&mut plan, now + LATE * minute));
@@ -352,7 +349,7 @@ mod tests {
     #[test]
     fn a_new_namespace_is_looked_for_at_once_and_a_few_times_more() {
         let now = Instant::now();
-        let mut plan = told(now, vec![NEW]);
+        let mut plan = notified(now, vec![NEW]);
         assert!(is_due(&mut plan, now));
         assert!(!is_due(&mut plan, now + REST / 2));
         assert_eq!(looks(&mut plan, now), [100, 300, 700, 1500]);
@@ -362,7 +359,7 @@ mod tests {
     fn movements_in_known_namespaces_cost_few_wake_ups_and_no_look() {
         let begin = Instant::now();
         let mut now = begin;
-        let mut plan = told(now, vec![OLD; 8]);
+        let mut plan = notified(now, vec![OLD; 8]);
         let mut rests = Vec::new();
         for _ in 0..8 {
             assert!(!is_due(&mut plan, now));
@@ -378,7 +375,7 @@ mod tests {
     fn movements_without_end_do_not_put_off_the_minutes_look() {
         let begin = Instant::now();
         let mut now = begin;
-        let mut plan = told(now, vec![OLD; 1000]);
+        let mut plan = notified(now, vec![OLD; 1000]);
         while !is_due(&mut plan, now) {
             now = plan.next();
         }
@@ -392,7 +389,7 @@ mod tests {
             seen: vec![NEW],
             is_outdated: true,
         };
-        let mut plan = Plan::told(now, script);
+        let mut plan = Plan::notified(now, script);
         assert!(is_due(&mut plan, now));
         assert_eq!(looks(&mut plan, now), [100, 300, 700, 1500]);
         let now = plan.next();
@@ -433,9 +430,9 @@ mod tests {
         let mut vigil = Vigil::new(true);
         vigil.stop_listening(now);
         assert!(vigil.pause.is_over(now));
-        // Where the kernel lets nobody listen there is nothing to be stopped.
+        // Without permission for notifications there is nothing to stop.
         if let Ok(source) = Movements::open() {
-            vigil.plan = Plan::told(now, source);
+            vigil.plan = Plan::notified(now, source);
             vigil.stop_listening(now);
             assert_eq!(vigil.descriptors().count(), 0);
             assert_eq!(vigil.next(), now + SOON);
@@ -446,7 +443,7 @@ mod tests {
     #[test]
     fn what_is_new_while_it_rests_is_seen_when_it_has_rested() {
         let now = Instant::now();
-        let mut plan = told(now, vec![OLD, NEW]);
+        let mut plan = notified(now, vec![OLD, NEW]);
         assert!(!is_due(&mut plan, now));
         assert!(!is_due(&mut plan, now + REST / 2));
         assert!(is_due(&mut plan, now + REST));
@@ -464,7 +461,7 @@ mod tests {
         };
         for seen in [many, cut] {
             let now = Instant::now();
-            let mut plan = told(now, vec![seen]);
+            let mut plan = notified(now, vec![seen]);
             assert!(is_due(&mut plan, now));
             assert!(matches!(plan, Plan::Look { .. }));
             assert_eq!(plan.next(), now + SOON);
@@ -474,7 +471,7 @@ mod tests {
     #[test]
     fn news_from_elsewhere_are_followed_up_even_in_a_storm_of_them() {
         let now = Instant::now();
-        let mut plan = told(now, vec![]);
+        let mut plan = notified(now, vec![]);
         plan.look_again(now);
         plan.look_again(now + REST / 2);
         assert_eq!(looks(&mut plan, now), [100, 300, 700, 1500]);

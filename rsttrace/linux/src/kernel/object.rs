@@ -201,11 +201,10 @@ impl KernelFacts {
 
 /// The object with its maps made and its globals set. Nothing runs yet.
 pub struct Object {
-    /// Programs and maps.
     pub ebpf: Ebpf,
     /// The kernel's types as aya wants them.
     pub types: AyaBtf,
-    /// What became of the programs verified ahead.
+    /// The results of the programs verified ahead.
     verified: HashMap<String, Result<(), String>>,
 }
 
@@ -271,7 +270,7 @@ impl Object {
         verified.extend(done.into_inner().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Takes a program out of the kernel, so that a later way may verify and attach it anew.
+    /// Unloads a program, so that a later way may verify and attach it again.
     pub fn unload(&mut self, name: &str) {
         self.verified.remove(name);
         if let Some(Err(error)) = self.ebpf.program_mut(name).map(unload) {
@@ -392,7 +391,7 @@ fn load(
     })
 }
 
-/// Entries that a table of slots gets where so many are wanted.
+/// The size of a slot table for this many entries.
 pub fn slots(wanted: u32) -> u32 {
     wanted.checked_next_power_of_two().unwrap_or(1 << 31).max(2)
 }

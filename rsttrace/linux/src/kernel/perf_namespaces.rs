@@ -1,8 +1,8 @@
 //! Notifications of threads that enter network namespaces (perf events).
 //!
-//! `PERF_RECORD_NAMESPACES`: written when a thread is made, and when it calls unshare(2) or setns(2) (`perf_event_fork`,
-//! `perf_event_namespaces`, kernel/events/core.c). There is no filter, so every fork is told of, which costs it some
-//! microseconds: not to be kept open where many are made.
+//! `PERF_RECORD_NAMESPACES`: written when a thread is created, and when it calls unshare(2) or setns(2) (`perf_event_fork`,
+//! `perf_event_namespaces`, kernel/events/core.c). There is no filter, so every fork is reported, which costs it some
+//! microseconds: do not keep it open while there are many forks.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, RawFd};
@@ -23,7 +23,6 @@ pub(super) struct Movements {
     cpus: Vec<Sampler>,
 }
 
-/// What the records said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen {
     /// Threads that were made or moved.
@@ -97,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_tells_process_and_namespace() {
+    fn a_record_has_process_and_namespace() {
         let mut record = Vec::new();
         record.extend_from_slice(&412u32.to_ne_bytes());
         record.extend_from_slice(&413u32.to_ne_bytes());

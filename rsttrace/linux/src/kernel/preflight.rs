@@ -84,7 +84,7 @@ pub fn no_btf(missing: String) -> StartError {
     }
 }
 
-/// CAP_SYS_ADMIN stands for all that came out of it: CAP_BPF and CAP_PERFMON (5.8), and BPF's part of CAP_NET_ADMIN.
+/// CAP_SYS_ADMIN includes all that was split off from it: CAP_BPF and CAP_PERFMON (5.8), and BPF's part of CAP_NET_ADMIN.
 fn missing_capabilities(has: impl Fn(Capability) -> bool) -> Vec<String> {
     if has(Capability::CAP_SYS_ADMIN) {
         return Vec::new();

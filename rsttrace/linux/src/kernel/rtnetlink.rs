@@ -72,7 +72,6 @@ pub struct Link {
     pub link_type: u16,
     /// Empty if the message does not say.
     pub name: String,
-    /// Packets can pass.
     pub is_up: bool,
     /// It is on its way into another namespace.
     pub moves: bool,
@@ -129,7 +128,7 @@ impl Connection {
         sys::netns_cookie(self.socket.as_fd()).ok()
     }
 
-    /// Sends a request and waits until it is done. `flags`: `NLM_F_` beside those that every request has.
+    /// Sends a request and waits until it is done. `flags`: additional `NLM_F_` flags.
     pub fn request(&mut self, request: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
         self.ask(request, flags, |_| {})
     }
@@ -216,7 +215,6 @@ pub struct Listener {
 pub enum Notice {
     /// An interface came up, changed or was renamed.
     Link(Link),
-    /// It went.
     Gone(Link),
     /// The namespace with this id ended.
     NamespaceGone(i32),

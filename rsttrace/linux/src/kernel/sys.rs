@@ -55,13 +55,13 @@ pub fn tcx_attach(program: BorrowedFd<'_>, ifindex: u32, attach_type: u32) -> io
     Ok(unsafe { OwnedFd::from_raw_fd(fd as c_int) })
 }
 
-/// Whether hooks at functions fire: `sysctl kernel.ftrace_enabled`, which is on unless somebody has switched it off.
+/// Whether hooks at functions fire: `sysctl kernel.ftrace_enabled`, which is on by default.
 pub fn functions_can_be_hooked() -> bool {
     std::fs::read_to_string("/proc/sys/kernel/ftrace_enabled")
         .map_or(true, |value| value.trim() != "0")
 }
 
-/// Whether the kernel tells the cookies of network namespaces.
+/// Whether the kernel provides cookies of network namespaces.
 pub fn has_netns_cookies() -> bool {
     std::net::UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, 0))
         .is_ok_and(|socket| netns_cookie(socket.as_fd()).is_ok())

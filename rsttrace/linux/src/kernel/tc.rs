@@ -1,8 +1,8 @@
 //! Attaching and detaching TC classifiers on one interface.
 //!
 //! TCX links (6.6) end with their descriptors, even when the process is killed. On older kernels filters are put on a
-//! clsact qdisc, with a priority and a name of our own; they outlast a killed process, so the name also tells whether
-//! the qdisc came with them, and the next start takes away what no living process uses.
+//! clsact qdisc, with a priority and a name of our own; they outlast a killed process. The name also says whether
+//! rsttrace created the qdisc, and the next start removes what no living process uses.
 
 use std::collections::HashSet;
 use std::io;
@@ -19,13 +19,11 @@ use netlink_packet_route::tc::{
 use super::rtnetlink::{self, Connection, attributes};
 use super::sys;
 
-/// How classifiers are attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TcMode {
     /// TCX where the kernel has it, else clsact.
     #[default]
     Auto,
-    /// TCX only.
     Tcx,
     /// Filters on a clsact qdisc.
     Clsact,

@@ -1,7 +1,7 @@
 //! The thread that attaches classifiers.
 //!
-//! News of interfaces in all namespaces come by one socket in a namespace of its own: there every namespace gets an
-//! id, which tells the socket of its interfaces and of its end without keeping it alive.
+//! One socket in its own namespace receives notifications of interfaces in all namespaces: every namespace gets an id there,
+//! which reports its interfaces and its end without keeping it alive.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -17,7 +17,7 @@ use super::rtnetlink::{self, Connection, Link, Listener, Notice};
 use super::scope;
 use super::tc::{self, Attachment, TcMode};
 
-/// Until when there is nothing to be looked for.
+/// Timeout of a wait without a pending scan.
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) struct Attacher {
@@ -123,8 +123,8 @@ impl Attacher {
                 next.saturating_duration_since(Instant::now())
             });
             let ours = [stop.as_raw_fd(), self.news.listener().as_fd().as_raw_fd()];
-            let told = vigil.iter().flat_map(Vigil::descriptors);
-            let mut fds: Vec<_> = ours.into_iter().chain(told).map(pollfd).collect();
+            let notifications = vigil.iter().flat_map(Vigil::descriptors);
+            let mut fds: Vec<_> = ours.into_iter().chain(notifications).map(pollfd).collect();
             let _ = super::sys::poll(&mut fds, wait);
             if fds[0].revents != 0 {
                 return;
@@ -140,12 +140,12 @@ impl Attacher {
             }
             if vigil.is_due(now, |inode| self.known.contains_key(&inode)) || has_news {
                 self.rescan(false);
-                vigil.set_can_be_told(self.hears_all());
+                vigil.set_is_notified(self.hears_all());
             }
         }
     }
 
-    /// Whether nothing but the coming of namespaces has to be looked for.
+    /// Whether new namespaces are the only changes without a notification.
     fn hears_all(&self) -> bool {
         let mut known = self.known.iter();
         known.all(|(inode, known)| self.is_heard(*inode, known))
@@ -253,7 +253,7 @@ impl Attacher {
                 self.known.remove(&inode);
                 self.names.remove_namespace(inode);
             }
-            // Without news from it, it is tried again at each rescan, but told only once.
+            // Without notifications from it, it is tried again at each rescan, but logged only once.
             (Err(error), Some(known)) if known.interfaces.is_empty() && known.cookie.is_none() => {
                 known.cookie = Some(0);
                 self.names
@@ -351,7 +351,7 @@ impl Attacher {
         }
     }
 
-    /// Handles what the listener heard; whether namespaces should be looked for at once.
+    /// Handles the notifications; returns whether to scan namespaces at once.
     fn handle_news(&mut self) -> bool {
         let mut heard = Vec::new();
         self.news

@@ -284,7 +284,7 @@ impl Tracer {
 pub struct DebugLog(aya_log::EbpfLogger<&'static dyn log::Log>);
 
 impl DebugLog {
-    /// Passes on what comes, for ever or until the log cannot be read. Must be called inside a tokio runtime.
+    /// Passes on the messages until the log cannot be read. Must be called inside a tokio runtime.
     pub async fn pass_on(mut self) -> std::io::Result<()> {
         loop {
             sys::watch(self.0.as_fd())?.readable().await.map(drop)?;

@@ -15,7 +15,7 @@ use super::object::{KernelFacts, Object, chain};
 use super::sys;
 use super::tracer::Options;
 
-/// What came of the table.
+/// The results of the table.
 #[derive(Default)]
 pub struct Attached {
     pub hooks: Hooks,
@@ -162,7 +162,7 @@ impl Attached {
         }
     }
 
-    /// The last that can be told of a program before it is unloaded.
+    /// The last statistics of a program before it is unloaded.
     fn note_finished(&mut self, name: &str, program: Option<BorrowedFd<'_>>) {
         let stats = program.and_then(|program| counters::program_stats(name, program));
         self.finished.extend(stats);

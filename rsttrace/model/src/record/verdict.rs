@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::ser::SerializeStruct as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Cause, Confidence, EvidenceKind, Origin, Sentence, Severity, Word};
+use super::{Cause, Class, Confidence, EvidenceKind, Origin, Sentence, Severity, Word};
 
 /// Explanation of a reset.
 #[derive(Clone)]
@@ -23,6 +23,8 @@ pub struct Verdict {
     pub severity: Severity,
     /// Confidence in origin and cause.
     pub confidence: Confidence,
+    /// Kind of a frequent end of a connection; absent for all others.
+    pub class: Option<Class>,
     explanation: Arc<LazyLock<Explanation, Explain>>,
 }
 
@@ -124,8 +126,15 @@ impl Verdict {
             cause,
             severity,
             confidence,
+            class: None,
             explanation: Arc::new(LazyLock::new(Box::new(explain))),
         }
+    }
+
+    /// The same of this class.
+    #[must_use]
+    pub fn of_class(self, class: Option<Class>) -> Self {
+        Self { class, ..self }
     }
 
     /// Summary in one sentence.
@@ -156,6 +165,7 @@ impl Verdict {
             cause: self.cause,
             severity: self.severity,
             confidence: self.confidence,
+            class: self.class,
             summary: Cow::Borrowed(self.summary()),
             evidence: Cow::Borrowed(self.evidence()),
             advice: Cow::Borrowed(self.advice()),
@@ -175,6 +185,9 @@ struct Shape<'a> {
     severity: Severity,
     /// Confidence in origin and cause.
     confidence: Confidence,
+    /// Kind of a frequent end of a connection; absent for all others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    class: Option<Class>,
     /// Summary in one sentence.
     summary: Cow<'a, str>,
     /// Facts that support the verdict.
@@ -197,11 +210,15 @@ impl fmt::Debug for Verdict {
 
 impl Serialize for Verdict {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut verdict = serializer.serialize_struct("Verdict", 7)?;
+        let mut verdict = serializer.serialize_struct("Verdict", 8)?;
         verdict.serialize_field("origin", &self.origin)?;
         verdict.serialize_field("cause", &self.cause)?;
         verdict.serialize_field("severity", &self.severity)?;
         verdict.serialize_field("confidence", &self.confidence)?;
+        match &self.class {
+            Some(class) => verdict.serialize_field("class", class)?,
+            None => verdict.skip_field("class")?,
+        }
         verdict.serialize_field("summary", self.summary())?;
         verdict.serialize_field("evidence", self.evidence())?;
         verdict.serialize_field("advice", self.advice())?;
@@ -222,7 +239,8 @@ impl<'de> Deserialize<'de> for Verdict {
             shape.severity,
             shape.confidence,
             move || explanation,
-        ))
+        )
+        .of_class(shape.class))
     }
 }
 

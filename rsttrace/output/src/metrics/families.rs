@@ -1,4 +1,4 @@
-//! The metrics, and where each gets its values.
+//! The metrics and the sources of their values.
 
 use std::time::{Duration, SystemTime};
 
@@ -81,6 +81,18 @@ pub const FAMILIES: &[Family] = &[
                 })
                 .collect()
         },
+    ),
+    counter(
+        "rsttrace_incidents_total",
+        "Ends of connections with all of their resets, before filters.",
+        &[],
+        |judged, _| single(count(judged.incidents)),
+    ),
+    counter(
+        "rsttrace_corrections_total",
+        "Verdicts that a later reset of the same connection contradicted.",
+        &[],
+        |judged, _| single(count(judged.corrections)),
     ),
     counter(
         "rsttrace_connections_timed_out_total",

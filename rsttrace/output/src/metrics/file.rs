@@ -1,4 +1,4 @@
-//! Metrics in a file that is always whole: for node_exporter's textfile collector.
+//! Metrics in a file, replaced atomically, for the textfile collector of node_exporter.
 
 use std::fs::Permissions;
 use std::io::{self, Write as _};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use tempfile::NamedTempFile;
 use thiserror::Error;
 
-/// What the file is replaced through ends in this, not in `.prom`, which collectors look for.
+/// Suffix of the temporary file: not `.prom`, which collectors read.
 const SUFFIX: &str = ".tmp";
 /// It begins with this.
 const PREFIX: &str = ".rsttrace-";
@@ -28,13 +28,8 @@ pub enum FileError {
     /// Its folder does not exist.
     #[error("{}: no such directory; create it, or use another file", .0.display())]
     NoFolder(PathBuf),
-    /// It cannot be written.
     #[error("{}: {error}; use a writable file", file.display())]
-    Unwritable {
-        file: PathBuf,
-        /// What the system says.
-        error: io::Error,
-    },
+    Unwritable { file: PathBuf, error: io::Error },
 }
 
 /// The file; written by replacing it, so that readers see the old text or the new one.
@@ -45,7 +40,7 @@ pub struct MetricsFile {
 }
 
 impl MetricsFile {
-    /// Makes sure that the file could be written, and leaves it as it is; removes drafts of killed runs beside it.
+    /// Checks that the file can be written, without changing it, and removes temporary files of killed runs.
     pub fn new(file: &Path) -> Result<Self, FileError> {
         if file.file_name().is_none() || file.is_dir() || ends_in_slash(file) {
             return Err(FileError::NoFile(file.to_owned()));
@@ -87,7 +82,7 @@ impl MetricsFile {
         &self.file
     }
 
-    /// An empty file beside it, gone when dropped. Everybody may read it, as far as the umask lets them: collectors run as
+    /// An empty file next to it, removed when dropped. It is readable for all, limited by the umask: collectors run as
     /// users of their own.
     fn draft(&self) -> io::Result<NamedTempFile> {
         tempfile::Builder::new()

@@ -1,6 +1,6 @@
-//! Metrics over HTTP, at `/metrics`: values are asked for when somebody scrapes, and nothing happens otherwise.
+//! Metrics over HTTP, at `/metrics`. Values are collected for a scrape only.
 //!
-//! Few connections at once, each for one request and a few seconds, so that nobody who connects can hold much.
+//! There are few connections at once, each for one request and a few seconds, so clients cannot hold much memory.
 
 use std::convert::Infallible;
 use std::io;
@@ -23,22 +23,20 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// Connections served at once; further ones wait in the kernel's queue.
 const MOST_CONNECTIONS: usize = 8;
-/// A connection is closed after so long, whatever it has done.
+/// Maximum duration of a connection.
 const LONGEST: Duration = Duration::from_secs(10);
-/// A request's head has to be there by then: well before a scrape that waits for a place gives up (Prometheus: 10 s).
+/// Time limit for the head of a request: shorter than the timeout of a scrape that waits for a free connection (Prometheus: 10 s).
 const LONGEST_HEAD: Duration = Duration::from_secs(2);
 /// Wait after a failed accept: descriptors may be short.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The largest request head, bytes.
 const LARGEST_HEAD: usize = 16 << 10;
-/// Where the metrics are.
 const PATH: &str = "/metrics";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Why metrics cannot be served. Each message names the address and ends with the next step.
 #[derive(Debug, Error)]
 pub enum ServeError {
-    /// Somebody else listens there.
     #[error(
         "{0}: address already in use; use another port for --metrics, or find the owner with `ss -ltnp`"
     )]
@@ -52,17 +50,16 @@ pub enum ServeError {
     #[error("{address}: {error}; use another address for --metrics")]
     Failed {
         address: SocketAddr,
-        /// What the system says.
         error: io::Error,
     },
 }
 
-/// Somebody who waits for the metrics.
+/// A request that waits for the metrics.
 #[derive(Debug)]
 pub struct Scrape(oneshot::Sender<String>);
 
 impl Scrape {
-    /// Gives them. No harm if nobody waits any more.
+    /// Sends them; the client may have gone.
     pub fn answer(self, text: String) {
         let _ = self.0.send(text);
     }
@@ -96,7 +93,7 @@ impl Server {
         })
     }
 
-    /// Where it listens: with the port that the kernel chose, if 0 was asked for.
+    /// The listening address, with the port chosen by the kernel for port 0.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -155,7 +152,7 @@ async fn serve(stream: TcpStream, scrapes: mpsc::Sender<Scrape>) {
     }
 }
 
-/// hyper leaves the body out where HEAD was asked for.
+/// hyper omits the body for HEAD.
 async fn respond(
     request: Request<Incoming>,
     scrapes: &mpsc::Sender<Scrape>,
@@ -245,9 +242,9 @@ mod tests {
             ("GET / HTTP/1.1", "404", "metrics are at /metrics\n"),
         ] {
             let answer = ask(address, format!("{line}\r\n{host}").as_bytes()).await;
-            let (head, told) = answer.split_once("\r\n\r\n").unwrap();
+            let (head, received) = answer.split_once("\r\n\r\n").unwrap();
             assert!(head.contains(&format!(" {status} ")), "{line}: {head}");
-            assert_eq!(told, body, "{line}");
+            assert_eq!(received, body, "{line}");
             if status == "200" {
                 assert!(head.contains("text/plain; version=0.0.4"), "{head}");
             }

@@ -20,14 +20,13 @@ use crate::stats::quiet;
 pub(super) const MOST_ROWS: usize = 5_000;
 /// Sums that are kept, the largest of them.
 const MOST_SUMS: usize = 64;
-/// Kinds of deaths without a reset that are told apart.
+/// Kinds of failures without a reset that are distinguished.
 const MOST_DEATHS: usize = 1_000;
 const MOST_HOSTS: usize = 1_000;
 
-/// Outputs put together.
 #[derive(Debug, Default)]
 pub struct Gathering {
-    /// Each reset once, whichever of its ends told of it; so everywhere but in `records`.
+    /// Each reset once, from either of its ends; the same for all fields except `records`.
     pub(super) resets: Counts,
     records: u64,
     pub(super) hosts: BTreeMap<Word, u64>,

@@ -13,7 +13,7 @@ use crate::record::{Cause, Confidence, Direction, Endpoint, Origin, Process, Rec
 const MOST_OPEN: usize = 1_024;
 /// Records of one chain.
 const MOST_RECORDS: usize = 16;
-/// Shapes told apart.
+/// Shapes that are distinguished.
 const MOST_SHAPES: usize = 256;
 
 /// A place on the way.
@@ -25,7 +25,7 @@ pub(super) struct Station {
     pub addresses: Vec<String>,
     /// `client`, `server`, `proxy`, `device`.
     pub part: &'static str,
-    /// The reset was made here, this sure; absent elsewhere, and where nobody knows.
+    /// The reset was sent here, with this confidence; absent for other stations, and if unknown.
     pub made: Option<Confidence>,
 }
 
@@ -47,7 +47,6 @@ pub(super) struct Chain {
     pub summary: String,
     pub cause: Cause,
     pub severity: usize,
-    /// Chains of this shape.
     pub count: u64,
 }
 

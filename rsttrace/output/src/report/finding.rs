@@ -1,7 +1,7 @@
-//! What happened again and again: records of one cause, path and process, put together.
+//! Findings: records of one cause, path and process, combined.
 //!
 //! A finding claims no more than the weakest of its records; where those differ it says how many are how sure. Paths of
-//! one cause and process that are too many are put together first by network, then by port.
+//! one cause and process that are too many are combined first by network, then by port.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,9 +18,9 @@ use crate::record::{
 use crate::sink::service;
 use crate::stats::leg::Leg;
 
-/// Kinds told apart; records of further ones are put together by cause and process.
+/// Kinds that are distinguished; records of further ones are combined by cause and process.
 const MOST_KINDS: usize = 4_096;
-/// Kinds, with those of cause and process; records of further ones are put together by cause, of which there are few.
+/// Kinds, with those of cause and process; records of further ones are combined by cause, of which there are few.
 const MOST_COARSE: usize = 5_120;
 /// Paths of one cause and process that are findings of their own.
 const MOST_PATHS: usize = 4;
@@ -36,9 +36,8 @@ const MOST_TEXTS: usize = 64;
 pub(super) enum Service {
     /// A port of this host.
     Local(u16),
-    /// The other end.
     Remote(IpAddr, u16),
-    /// Cannot be told, or several.
+    /// Unknown, or several.
     Several,
 }
 
@@ -60,7 +59,6 @@ type Doubtful = bool;
 /// A piece of text with how often it came and where in its record it stood.
 type Texts = BTreeMap<String, (u64, usize, String)>;
 
-/// Records of one kind.
 #[derive(Clone, Debug)]
 pub(super) struct Finding {
     pub kind: Kind,
@@ -160,8 +158,8 @@ impl Finding {
                 }
             }
             if let Some(learned) = &idle.learned {
-                let told = self.learned.map_or(0, |(_, samples, _)| samples);
-                if learned.samples >= told {
+                let known = self.learned.map_or(0, |(_, samples, _)| samples);
+                if learned.samples >= known {
                     self.learned = Some((learned.timeout, learned.samples, learned.of));
                 }
             }
@@ -535,7 +533,7 @@ mod tests {
             assert!(finding.devices.len() <= MOST_VALUES && finding.advice.len() <= MOST_TEXTS);
         }
         let found = findings.finish();
-        // What is put together is nobody's.
+        // Combined records have no process.
         let nobody: Vec<_> = found
             .iter()
             .filter(|it| it.kind.process.is_none())

@@ -1,7 +1,7 @@
-//! One HTML file that needs nothing else: no network, no fonts, no files beside it.
+//! One self-contained HTML file: no network access, no fonts, no other files.
 //!
-//! Text from records is escaped twice: for the eye (controls and what reorders text become visible) and for HTML. The
-//! page is whole without its script, which only filters and sorts.
+//! Text from records is escaped twice: for readers (controls and what reorders text become visible) and for HTML. The
+//! page is complete without its script, which only filters and sorts.
 
 mod charts;
 mod findings;
@@ -21,10 +21,10 @@ use crate::words::{self, count, things};
 
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
-/// Nothing is loaded, from nowhere; the page's own style and script run.
+/// The page loads nothing; only its own style and script run.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; \
                       base-uri 'none'; form-action 'none'";
-/// What tells a page of this program's, and within how many bytes.
+/// Marks a page of rsttrace, within the first [`MARKED`] bytes.
 const GENERATOR: &str = r#"<meta name="generator" content="rsttrace "#;
 const MARKED: usize = 1_024;
 /// Bars of one table.
@@ -32,7 +32,7 @@ const BARS: usize = 10;
 const WAYS: usize = 6;
 /// Names of hosts in a heading.
 const HOSTS: usize = 3;
-/// Deaths without a reset that are told one by one.
+/// Failures without a reset that are listed.
 const DEATHS: usize = 10;
 
 /// Severities, worst first: the name in records, what it means.
@@ -184,7 +184,7 @@ fn key_figures(gathering: &Gathering) -> Markup {
 fn uncounted(gathering: &Gathering, sums: &[SuppressedRecord]) -> Markup {
     let mut deaths: Vec<_> = gathering.deaths.iter().collect();
     deaths.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
-    let told: u64 = deaths.iter().take(DEATHS).map(|it| it.1).sum();
+    let listed: u64 = deaths.iter().take(DEATHS).map(|it| it.1).sum();
     html! {
         @if !sums.is_empty() {
             section #floods {
@@ -201,7 +201,7 @@ fn uncounted(gathering: &Gathering, sums: &[SuppressedRecord]) -> Markup {
                     @for ((process, error), number) in deaths.iter().take(DEATHS) {
                         li { (shown(process, 60)) ": " (shown(error, 40)) " (" (count(**number)) ")" }
                     }
-                    @if told < gathering.dead { li { "others (" (count(gathering.dead - told)) ")" } }
+                    @if listed < gathering.dead { li { "others (" (count(gathering.dead - listed)) ")" } }
                 }
             }
         }
@@ -216,7 +216,7 @@ fn about_page(gathering: &Gathering, about: &About) -> Markup {
             dl .about {
                 dt { "Source" }
                 dd { (shown(&about.source, 400)) }
-                dt { "Made" }
+                dt { "Generated" }
                 dd {
                     (day_and_time(about.generated)) " (UTC) by rsttrace " (env!("CARGO_PKG_VERSION"))
                 }
@@ -229,18 +229,18 @@ fn about_page(gathering: &Gathering, about: &About) -> Markup {
                         }
                     }
                 }
-                dt { "Lost" }
+                dt { "Lost events" }
                 dd {
                     @match about.lost {
-                        None => { "The input does not record event loss." }
-                        Some(0) => { "Nothing." }
-                        Some(lost) => { (things(lost, "event")) " lost; the numbers in this report are too low by this amount." }
+                        None => { "The input does not say whether events were lost." }
+                        Some(0) => { "None." }
+                        Some(lost) => { (things(lost, "event")) " lost: the numbers in this report are too low by this amount." }
                     }
                 }
-                dt { "Not read" }
+                dt { "Skipped input" }
                 dd {
                     @if unread.is_nothing() {
-                        "Nothing; the input was read completely."
+                        "None: the input was read completely."
                     }
                     @if let Some(early) = &unread.early {
                         p { (shown(early, 400)) }
@@ -272,7 +272,7 @@ fn about_page(gathering: &Gathering, about: &About) -> Markup {
     }
 }
 
-/// Text from elsewhere: at most so many characters, nothing in it that misleads the eye. Not yet escaped for HTML.
+/// Text from records: limited in length, with control characters made visible. Not yet escaped for HTML.
 fn shown(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         None => escape(text).into_owned(),
@@ -298,8 +298,8 @@ fn same_day(one: Timestamp, other: Timestamp) -> bool {
     one.strftime("%F").to_string() == other.strftime("%F").to_string()
 }
 
-/// The time of a record, to the second; as it stands there if it is none.
-fn told(time: &str) -> String {
+/// The time of a record, to the second; unchanged if it is not a time.
+fn second(time: &str) -> String {
     time.parse().map_or_else(|_| shown(time, 40), day_and_time)
 }
 
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_left_out_of_a_source_is_told() {
+    fn skipped_input_is_listed() {
         let mut about = about();
         about.unread = Unread::default();
         assert!(page(Gathering::default(), &about).contains("was read completely"));
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_that_are_not_shown_are_told_together() {
+    fn counts_beyond_the_limit_are_summed_up() {
         let text = include_str!("../../../tests/data/suppressed.json");
         let mut sum: SuppressedRecord = serde_json::from_str(text).unwrap();
         let mut gathering = Gathering::default();

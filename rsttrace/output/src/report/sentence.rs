@@ -14,7 +14,7 @@ const MOST_DEVICES: usize = 3;
 /// Silences this near to each other are one length: a part of it, or seconds.
 const ONE_LENGTH: (f64, f64) = (0.02, 0.5);
 
-/// The finding as one sentence, without a full stop. What came from elsewhere is escaped for the eye, not for HTML.
+/// The finding as one sentence, without a full stop. Control characters are escaped, HTML is not.
 pub(super) fn sentence(finding: &Finding) -> String {
     let claim = claim(finding);
     let doubt = match doubt(finding) {
@@ -120,17 +120,17 @@ fn quiet(finding: &Finding) -> String {
 /// `300.0 ± 0.4 s` if all are about as long, else `1.2 s to 5 min 0 s`.
 pub(super) fn length(finding: &Finding) -> Option<String> {
     let (shortest, middle, longest) = finding.silence()?;
-    let told = |seconds: f64| silence(Duration::try_from_secs_f64(seconds).unwrap_or_default());
+    let shown = |seconds: f64| silence(Duration::try_from_secs_f64(seconds).unwrap_or_default());
     let far = (longest - middle).max(middle - shortest);
     let near = far <= (middle * ONE_LENGTH.0).max(ONE_LENGTH.1);
     Some(
-        if finding.quiets.len() == 1 || told(shortest) == told(longest) {
-            told(middle)
+        if finding.quiets.len() == 1 || shown(shortest) == shown(longest) {
+            shown(middle)
         } else if near && longest < 3_600.0 {
             // Rounded up: no sample is farther.
             format!("{middle:.1} ± {:.1} s", (far * 10.0).ceil() / 10.0)
         } else {
-            format!("{} to {}", told(shortest), told(longest))
+            format!("{} to {}", shown(shortest), shown(longest))
         },
     )
 }
@@ -193,7 +193,7 @@ mod tests {
     use crate::record::sample as record;
     use crate::record::{Confidence, Record};
 
-    fn told(records: &[Record]) -> Vec<String> {
+    fn sentences(records: &[Record]) -> Vec<String> {
         let mut findings = Findings::default();
         for record in records {
             findings.add(record);
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn an_idle_timeout_says_how_long_how_sure_and_whose() {
-        let text = told(&[silent(299.9), silent(300.0), silent(300.4)]);
+        let text = sentences(&[silent(299.9), silent(300.0), silent(300.4)]);
         assert_eq!(
             text,
             [
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn silences_that_differ_are_a_range() {
-        let text = told(&[silent(12.0), silent(300.0)]).concat();
+        let text = sentences(&[silent(12.0), silent(300.0)]).concat();
         assert!(
             text.contains("after 12.0 s to 300.0 s of idle time"),
             "{text}"
@@ -232,13 +232,13 @@ mod tests {
     fn doubt_is_said_first() {
         let mut record = record();
         record.verdict.cause = Cause::LingerZero;
-        let text = told(&[record.clone()]).concat();
+        let text = sentences(&[record.clone()]).concat();
         assert!(
             text.starts_with("Likely: http-nio-8080-e closed 1 connection"),
             "{text}"
         );
         record.verdict.confidence = Confidence::Certain;
-        let text = told(&[record]).concat();
+        let text = sentences(&[record]).concat();
         assert!(text.starts_with("http-nio"), "{text}");
     }
 
@@ -248,7 +248,7 @@ mod tests {
         for cause in Cause::ALL {
             let mut record = record();
             record.verdict.cause = *cause;
-            all.insert(told(&[record]).concat());
+            all.insert(sentences(&[record]).concat());
         }
         assert_eq!(all.len(), Cause::ALL.len());
     }

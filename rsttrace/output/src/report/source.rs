@@ -19,7 +19,6 @@ const REASON: usize = 160;
 /// Why lines are no trace. The message ends with the next step.
 #[derive(Debug, Error)]
 pub enum LinesError {
-    /// They cannot be read.
     #[error("{0}")]
     Read(#[from] io::Error),
     /// Not one of them is a record.

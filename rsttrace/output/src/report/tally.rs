@@ -6,7 +6,6 @@ use crate::summary::tally;
 /// Resets of each severity, worst first.
 pub(super) type Counts = [u64; 3];
 
-/// Counts by name.
 pub(super) type Tally<K> = tally::Tally<K, 3, 8192>;
 
 /// The place of a severity in [`Counts`].
@@ -18,7 +17,6 @@ pub(super) fn rank(severity: Severity) -> usize {
     }
 }
 
-/// All severities.
 pub(super) fn total(counts: Counts) -> u64 {
     counts.iter().fold(0, |sum, more| sum.saturating_add(*more))
 }

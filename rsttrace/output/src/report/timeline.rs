@@ -37,7 +37,6 @@ const STEPS: &[f64] = &[
     7_776_000.0,
     31_536_000.0,
 ];
-/// Most steps.
 const MOST: i64 = 80;
 const NANOS: f64 = 1e9;
 
@@ -147,10 +146,10 @@ impl<const N: usize> Marks<N> {
     }
 }
 
-/// Spans told apart, at most twice as many for a moment.
+/// Spans that are distinguished, at most twice as many for a moment.
 const MOST_SPANS: usize = 512;
 
-/// Spans of time, put together where they touch; where there are too many, over the shortest gaps.
+/// Spans of time, merged where they touch; with too many spans, over the shortest gaps.
 #[derive(Clone, Debug, Default)]
 pub struct Spans {
     /// Beginning and end of each, none touching another.

@@ -1,6 +1,6 @@
-//! Comma-separated values: a line a reset, columns that stay.
+//! Comma-separated values: one line per reset, fixed columns.
 //!
-//! Values are written as they are, quoted where RFC 4180 asks for it. Not known is empty.
+//! Values are not escaped, and quoted where RFC 4180 requires it. Unknown values are empty.
 
 use std::io::{self, Write};
 use std::time::Instant;

@@ -1,7 +1,7 @@
 //! Grouping of similar records, and when their number is shown.
 //!
 //! The first of a kind is shown at once. Further ones are counted while they follow within a second of each other, and
-//! the count is told when a second passed without one, or every five seconds.
+//! the count is shown after a second without one, or every five seconds.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::causes::definition;
 use crate::hash::HashMap;
 use crate::record::{
-    Cause, Confidence, Direction, Origin, Record, Role, ServingEnd, Severity, Word,
+    Cause, Class, Confidence, Direction, Origin, Record, Role, ServingEnd, Severity, Word,
 };
 
 /// Silence that ends a group.
@@ -27,36 +27,44 @@ struct Kind {
     origin: Origin,
     severity: Severity,
     confidence: Confidence,
+    class: Option<Class>,
     /// By name: a client that is started again and again has many ids.
     process: Option<Word>,
     owner: Option<u32>,
     netns: Option<u32>,
     local: IpAddr,
     remote: IpAddr,
-    /// The end that serves, and its port, as far as that can be told; the other end's port changes with each connection.
+    /// The serving end and its port, if known; the other end's port changes with each connection.
     service: Option<(ServingEnd, u16)>,
 }
 
 impl Kind {
     fn of(record: &Record) -> Self {
         let verdict = &record.verdict;
+        // It is one, whatever the ports and whoever listened there.
+        let is_scan = verdict.class == Some(Class::PortScan);
         Self {
             direction: record.direction,
             cause: verdict.cause,
             origin: verdict.origin,
             severity: verdict.severity,
             confidence: verdict.confidence,
-            process: record.process.as_ref().map(|process| process.comm.clone()),
+            class: verdict.class,
+            process: record
+                .process
+                .as_ref()
+                .filter(|_| !is_scan)
+                .map(|process| process.comm.clone()),
             owner: record.owner.as_ref().map(|owner| owner.pid),
             netns: record.netns,
             local: record.local.address,
             remote: record.remote.address,
-            service: service(record),
+            service: service(record).filter(|_| !is_scan),
         }
     }
 }
 
-/// Which end serves: known from some causes, else the one with the lower port. Two ports that the kernel chose tell
+/// Which end serves: known from some causes, else the one with the lower port. Two ephemeral ports tell
 /// nothing.
 pub fn service(record: &Record) -> Option<(ServingEnd, u16)> {
     let local = Some((ServingEnd::Local, record.local.port));
@@ -81,7 +89,6 @@ const FIRST_EPHEMERAL: u16 = 32_768;
 /// Further records of a kind that was shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct More {
-    /// How many.
     pub count: u64,
     /// Time of the record that was shown.
     pub since: String,
@@ -132,7 +139,7 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    /// Whether the record is to be shown; else it was counted. What was due before it is returned first by [`Self::due`].
+    /// Whether the record is shown; otherwise it was counted. Call [`Self::due`] first for counts that were due before it.
     pub fn admit(&mut self, now: Instant, record: &Record, label: impl FnOnce() -> String) -> bool {
         let kind = Kind::of(record);
         if let Some(group) = self.open.get_mut(&kind) {
@@ -221,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_is_shown_and_the_rest_told_after_a_quiet_second() {
+    fn the_first_is_shown_and_the_rest_counted_after_a_quiet_second() {
         let mut groups = Groups::default();
         let start = Instant::now();
         assert!(admit(&mut groups, start, &record(0)));
@@ -239,20 +246,20 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_without_pause_is_told_every_five_seconds_and_nothing_is_lost() {
+    fn a_stream_without_pause_is_counted_every_five_seconds_and_nothing_is_lost() {
         let mut groups = Groups::default();
         let start = Instant::now();
-        let (mut shown, mut told, mut reports) = (0, 0, 0);
+        let (mut shown, mut counted, mut reports) = (0, 0, 0);
         for step in 0..200_u16 {
             let now = start + Duration::from_millis(100) * u32::from(step);
             for more in groups.due(now) {
-                told += more.count;
+                counted += more.count;
                 reports += 1;
             }
             shown += u64::from(admit(&mut groups, now, &record(step)));
         }
-        told += groups.drain().iter().map(|more| more.count).sum::<u64>();
-        assert_eq!((shown, told), (1, 199));
+        counted += groups.drain().iter().map(|more| more.count).sum::<u64>();
+        assert_eq!((shown, counted), (1, 199));
         assert!((3..=4).contains(&reports), "{reports}");
     }
 

@@ -1,4 +1,4 @@
-//! One JSON object a line: the records as the schemas have them, nothing else on standard output.
+//! JSON Lines: one object per record, as in the schemas.
 
 mod line;
 
@@ -66,7 +66,7 @@ impl<O: Write, A: Write> Sink for Json<O, A> {
 
     fn finish(&mut self, summary: &Summary) -> io::Result<()> {
         let written = self.captures(summary);
-        // The summary is told even if the reader of the records has gone.
+        // The summary is printed even if the reader of the records has gone.
         let _ = self.aside.write_all(summary.render().as_bytes());
         let _ = self.aside.flush();
         written

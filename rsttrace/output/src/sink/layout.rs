@@ -40,9 +40,7 @@ const SENTENCE_COLUMNS: usize = 50;
 pub(super) struct Layout {
     /// Columns there are.
     pub width: usize,
-    /// Colours.
     pub palette: Palette,
-    /// Zone of the times.
     pub zone: TimeZone,
     /// The second that was shown last: the next record is likely of it, too.
     pub second: RefCell<Second>,
@@ -52,7 +50,7 @@ pub(super) struct Layout {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Second {
     /// As a record has it: `2026-01-01T12:03:41`.
-    told: String,
+    shown: String,
     /// `12:03:41`.
     clock: String,
     /// Its day, with the zone's offset.
@@ -95,7 +93,6 @@ impl Layout {
         }
     }
 
-    /// A reset.
     pub fn record(&self, record: &Record) -> Vec<String> {
         let mut lines = Lines::new(self.width);
         let start = format!("{} {}", self.time(&record.time), way(record.direction));
@@ -178,15 +175,15 @@ impl Layout {
 
     /// The second of a time as records have it, and what follows: its fraction and `Z`. Offsets of zones are whole seconds.
     fn in_second<'a>(&self, time: &'a str) -> Option<(Ref<'_, Second>, &'a str)> {
-        let (told, rest) = time.split_at_checked("2026-01-01T12:03:41".len())?;
+        let (shown, rest) = time.split_at_checked("2026-01-01T12:03:41".len())?;
         let digits = rest.strip_prefix('.')?.strip_suffix('Z')?;
         if digits.len() != 9 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
             return None;
         }
-        if self.second.borrow().told != told {
+        if self.second.borrow().shown != shown {
             let zoned = self.zoned(time)?;
             *self.second.borrow_mut() = Second {
-                told: told.to_owned(),
+                shown: shown.to_owned(),
                 clock: zoned.strftime("%H:%M:%S").to_string(),
                 day: day(&zoned),
             };
@@ -288,7 +285,7 @@ impl Lines {
         }
     }
 
-    /// Adds `text` of so many columns behind so many blanks.
+    /// Adds blanks and `text`; both widths are in columns.
     fn push_behind(&mut self, blanks: usize, text: &str, columns: usize) {
         if let Some(line) = self.done.last_mut() {
             line.extend(std::iter::repeat_n(' ', blanks));
@@ -383,9 +380,18 @@ fn place(process: &Process) -> Option<String> {
 /// What happened, then what to do about it.
 fn sentence(record: &Record) -> String {
     let verdict = &record.verdict;
-    let mut text = escape(verdict.summary()).into_owned();
+    let mut text = String::new();
+    if record.is_correction() {
+        text.push_str("CORRECTION: ");
+    }
+    text.push_str(&escape(verdict.summary()));
     if is_older_than_the_tool(record) {
         text.push_str(" (opened before start)");
+    }
+    let incident = record.incident.as_ref();
+    if let Some(further) = incident.and_then(|incident| incident.further) {
+        let resets = if further == 1 { "reset" } else { "resets" };
+        text.push_str(&format!(" (+{} further {resets})", count(further)));
     }
     if let Some(advice) = verdict.advice().first() {
         text.push_str(" → ");

@@ -28,9 +28,8 @@ pub use reporter::Reporter;
 pub use table::{Table, TableOptions, Width};
 pub use tee::{Packets, Tee};
 
-/// A form of output. `now` is always given, never asked for: it drives the grouping of lines.
+/// A form of output. `now` is passed in; it drives the grouping of lines.
 pub trait Sink {
-    /// A reset to show.
     fn record(&mut self, now: Instant, record: &Record) -> io::Result<()>;
 
     /// Resets that the kernel side counted and did not describe.

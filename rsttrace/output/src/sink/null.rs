@@ -1,4 +1,4 @@
-//! No records: the summary alone.
+//! No records, only the summary.
 
 use std::io::{self, Write};
 use std::time::Instant;
@@ -33,7 +33,7 @@ impl<A: Write> Sink for Null<A> {
     }
 
     fn finish(&mut self, summary: &Summary) -> io::Result<()> {
-        // A closed standard error is nobody's concern.
+        // A closed standard error is no failure.
         let _ = self.aside.write_all(summary.render().as_bytes());
         let _ = self.aside.flush();
         Ok(())

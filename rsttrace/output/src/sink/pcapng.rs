@@ -1,4 +1,4 @@
-//! Resets as a packet capture, each with its verdict as the packet's comment: for Wireshark.
+//! Resets as a packet capture for Wireshark; the verdict is the comment of the packet.
 //!
 //! Frames are raw IP (link type 101), one interface block for each interface name. What is pending is written as a
 //! whole; where that fails (a full disk) the file is cut back to its last whole block, so that it stays readable.
@@ -20,9 +20,9 @@ use crate::hash::HashMap;
 use crate::record::{Direction, Record, Word};
 use crate::words::count;
 
-/// Bytes that wait to be written before that happens without being asked for.
+/// Bytes in the buffer at which it is written.
 const PENDING: usize = 256 << 10;
-/// Interfaces told apart in one section; those of further names share the one without a name.
+/// Interfaces of one section; further names share the one without a name.
 const MOST_INTERFACES: usize = 4_096;
 /// Longer ones, in bytes, no kernel has.
 const LONGEST_NAME: usize = 64;
@@ -30,14 +30,14 @@ const LONGEST_NAME: usize = 64;
 const NANOSECONDS: u8 = 9;
 /// No frame is cut.
 const NO_LIMIT: u32 = 0;
-/// The section goes on to the end of the file, or to the next one.
+/// The section ends at the next one, or at the end of the file.
 const UNKNOWN_LENGTH: i64 = -1;
 /// `epb_flags`.
 const FLAGS: OptionCode = OptionCode(2);
 
 /// Where blocks are written.
 pub trait Place: Write {
-    /// Forgets all behind so many bytes from the beginning; what follows is written there.
+    /// Truncates to `length` bytes; writing continues there.
     fn cut(&mut self, length: u64) -> io::Result<()>;
 }
 
@@ -48,7 +48,7 @@ impl Place for File {
     }
 }
 
-/// What became of the resets so far.
+/// The outcomes of the resets so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
     /// Frames in the file, those that still wait included.
@@ -109,7 +109,7 @@ pub struct Machine {
 }
 
 impl<P: Place> Pcapng<P> {
-    /// Writes to an empty `place`, and the header at once: whoever waits for it gets it before the first reset.
+    /// Writes to an empty `place`. The header is written at once, because Wireshark waits for it.
     pub fn begin(place: P, name: &str, machine: Machine) -> io::Result<Self> {
         let mut new = Self::new(place, name, machine);
         new.put()?;
@@ -132,7 +132,7 @@ impl<P: Place> Pcapng<P> {
         }
     }
 
-    /// A reset. Errors are warned of once and counted: the trace goes on without the file.
+    /// A reset. Errors are logged once and counted; the trace continues without the file.
     pub fn record(&mut self, record: &Record) {
         if self.closed {
             self.written.lost += 1;
@@ -164,7 +164,7 @@ impl<P: Place> Pcapng<P> {
         }
     }
 
-    /// What became of the resets.
+    /// The outcomes of the resets.
     pub fn written(&self) -> Written {
         self.written
     }
@@ -261,7 +261,7 @@ impl<P: Place> Pcapng<P> {
         self.written.lost += self.waiting;
         self.waiting = 0;
         self.closed = self.place.cut(self.length).is_err();
-        // Its interfaces may not have been written: the next reset begins a section of its own.
+        // Its interfaces may not have been written: the next reset begins a new section.
         self.pending = section(&self.machine);
         self.interfaces = HashMap::default();
         if self.closed {

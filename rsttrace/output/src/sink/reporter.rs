@@ -8,10 +8,10 @@ use super::Sink;
 use crate::filter::Filter;
 use crate::record::Output;
 use crate::record::TimedOutRecord;
-use crate::record::{Cause, Record, Severity, SuppressedRecord};
+use crate::record::{Cause, Record, SuppressedRecord};
 use crate::summary::{Summary, Totals};
 
-/// Stands between the pipeline and a sink: filters, counts, ends after so many.
+/// The filter, the counter and the `--count` limit in front of a sink.
 pub struct Reporter {
     sink: Box<dyn Sink + Send>,
     filter: Filter,
@@ -57,7 +57,7 @@ impl Reporter {
             self.summary.left_out();
             return Ok(ControlFlow::Continue(()));
         }
-        let hidden = record.verdict.severity == Severity::Noise && !self.noise;
+        let hidden = !self.noise && record.is_noise(!self.filter.is_empty());
         self.summary.record(record, hidden);
         if hidden {
             return Ok(ControlFlow::Continue(()));
@@ -78,8 +78,7 @@ impl Reporter {
         self.sink.timed_out(now, dead)
     }
 
-    /// Resets that the kernel side counted but did not describe. What a filter asks for and such a sum does not tell, it
-    /// may have.
+    /// A count of resets without details. It passes a filter on fields that it does not have.
     pub fn suppressed(&mut self, now: Instant, sum: &SuppressedRecord) -> io::Result<()> {
         let wanted = self.filter.may_match(sum);
         self.summary
@@ -112,7 +111,7 @@ impl Reporter {
         self.summary = Summary::default();
         for record in records {
             if self.filter.matches(record) {
-                let hidden = record.verdict.severity == Severity::Noise && !self.noise;
+                let hidden = !self.noise && record.is_noise(!self.filter.is_empty());
                 self.summary.record(record, hidden);
             } else {
                 self.summary.left_out();
@@ -129,10 +128,7 @@ impl Reporter {
 
 /// Resets of such a cause never cost anybody anything.
 fn is_always_noise(cause: Cause) -> bool {
-    matches!(
-        cause,
-        Cause::BlindAttempt | Cause::LateSynack | Cause::StrayAck
-    )
+    matches!(cause, Cause::BlindAttempt | Cause::LateSynack)
 }
 
 #[cfg(test)]
@@ -142,6 +138,7 @@ mod tests {
 
     use super::*;
     use crate::filter::{Ports, Terms};
+    use crate::record::Severity;
 
     #[derive(Clone, Default)]
     struct Seen(Arc<Mutex<(usize, String)>>);
@@ -239,7 +236,7 @@ mod tests {
             (port(9999), Terms::default(), true),
             (port(80), Terms::default(), false),
             (Terms::default(), port(9999), false),
-            // This end's address is not told.
+            // A count does not have this end's address.
             (network("10.0.0.0/8"), Terms::default(), true),
             (Terms::default(), network("203.0.0.0/16"), false),
         ];

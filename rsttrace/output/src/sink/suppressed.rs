@@ -1,4 +1,4 @@
-//! The line about resets that were counted only.
+//! The line about suppressed resets.
 
 use crate::causes::definition;
 use crate::record::{Direction, SuppressedRecord};

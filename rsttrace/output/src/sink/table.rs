@@ -1,4 +1,4 @@
-//! Lines for people: one reset a line, further ones of its kind counted.
+//! Human-readable lines: one per reset, with counts of similar ones.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::record::{Record, SuppressedRecord};
 use crate::summary::Summary;
 use crate::terminal::{self, Palette};
 
-/// How often the terminal is asked for its width.
+/// Interval of reading the width of the terminal.
 const WIDTH_AGE: Duration = Duration::from_secs(1);
 
 /// Columns to fill.
@@ -20,7 +20,6 @@ const WIDTH_AGE: Duration = Duration::from_secs(1);
 pub enum Width {
     /// Those of the terminal on standard output, as it changes.
     Terminal,
-    /// That many.
     Fixed(usize),
 }
 
@@ -29,9 +28,7 @@ pub enum Width {
 pub struct TableOptions {
     /// Columns to fill.
     pub width: Width,
-    /// Colours.
     pub palette: Palette,
-    /// Zone of the times.
     pub zone: TimeZone,
     /// A line for each reset: no grouping.
     pub every: bool,
@@ -148,7 +145,7 @@ impl<O: Write, A: Write> Sink for Table<O, A> {
             .iter()
             .try_for_each(|more| self.lines(&self.layout.more(more)))
             .and_then(|()| self.out.flush());
-        // The summary is told even if the reader of the lines has gone; a closed standard error is nobody's concern.
+        // The summary is printed even if the reader of the lines has gone. A closed standard error is no failure.
         let _ = self.aside.write_all(summary.render().as_bytes());
         let _ = self.aside.flush();
         written

@@ -1,4 +1,4 @@
-//! What is shown, written into a capture as well: two sinks behind one filter.
+//! Writes the shown resets into a packet capture, too.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -15,15 +15,12 @@ use crate::worker::{Handed, Refused, Worker};
 /// Resets that wait for a thread at most; they have some 2 KiB each.
 const MOST: usize = 4_096;
 
-/// Who writes the packets.
 pub enum Packets<P: Place> {
-    /// Whoever shows the records, and waits for the disk.
+    /// The thread of the sink, which waits for the disk.
     Here(Box<Pcapng<P>>),
-    /// A thread of its own: where the disk, or the reader of a pipe, does not follow, what finds no room is counted.
+    /// Another thread; if the disk, or the reader of a pipe, is too slow, records that do not fit are counted.
     Worker {
-        /// The thread.
         thread: Worker<Box<Record>, Written>,
-        /// The file's.
         name: String,
         /// Resets that were handed to it.
         handed: u64,
@@ -33,7 +30,7 @@ pub enum Packets<P: Place> {
 }
 
 impl<P: Place + Send + 'static> Packets<P> {
-    /// Leaves the file to a thread of its own.
+    /// Writes the file on another thread.
     pub fn behind(mut file: Pcapng<P>, name: String) -> io::Result<Self> {
         let work = move |handed: Handed<Box<Record>>| {
             while let Some(record) = handed.next() {
@@ -82,7 +79,7 @@ impl<P: Place + Send + 'static> Packets<P> {
         }
     }
 
-    /// What became of the file, as a sentence.
+    /// The result, as a sentence.
     fn finish(self) -> String {
         match self {
             Self::Here(mut file) => {
@@ -110,7 +107,7 @@ impl<P: Place + Send + 'static> Packets<P> {
 }
 
 /// Shows resets and writes those it shows to a capture. The file gets what passes the filters, noise only if that is
-/// shown, and none after the last one that was asked for. Sums of a flood have no packets.
+/// shown, and none after the last one. Suppressed resets have no packets.
 pub struct Tee<A, P: Place = File> {
     shown: Box<dyn Sink + Send>,
     /// Absent after the end.
@@ -119,7 +116,7 @@ pub struct Tee<A, P: Place = File> {
 }
 
 impl<A: Write, P: Place + Send + 'static> Tee<A, P> {
-    /// What became of the file is told to `aside` at the end.
+    /// Gets a line about the file at the end.
     pub fn new(shown: Box<dyn Sink + Send>, packets: Packets<P>, aside: A) -> Self {
         Self {
             shown,
@@ -170,11 +167,11 @@ impl<A: Write, P: Place + Send + 'static> Sink for Tee<A, P> {
     }
 
     fn finish(&mut self, summary: &Summary) -> io::Result<()> {
-        let told = self.packets.take().map(Packets::finish);
+        let report = self.packets.take().map(Packets::finish);
         let finished = self.shown.finish(summary);
-        if let Some(told) = told {
-            // A closed standard error is nobody's concern.
-            let _ = writeln!(self.aside, "rsttrace: {told}");
+        if let Some(report) = report {
+            // A closed standard error is no failure.
+            let _ = writeln!(self.aside, "rsttrace: {report}");
         }
         finished
     }
@@ -220,13 +217,13 @@ mod tests {
         }
         assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
         drop(go);
-        let told = packets.finish();
-        assert!(told.contains("could not be written"), "{told}");
-        let (frames, lost) = told.split_once(" resets written as packets; ").unwrap();
+        let report = packets.finish();
+        assert!(report.contains("could not be written"), "{report}");
+        let (frames, lost) = report.split_once(" resets written as packets; ").unwrap();
         let number = |text: &str| -> u64 {
             let digits = text.chars().filter(char::is_ascii_digit);
             digits.collect::<String>().parse().unwrap()
         };
-        assert_eq!(number(frames) + number(lost), 20_000, "{told}");
+        assert_eq!(number(frames) + number(lost), 20_000, "{report}");
     }
 }

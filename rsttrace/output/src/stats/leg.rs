@@ -11,7 +11,7 @@ pub(crate) struct Leg {
 }
 
 impl Leg {
-    /// `None`: the record tells of a reset of which no other does.
+    /// `None`: no other record is about this reset.
     pub fn of(record: &Record) -> Option<Self> {
         let link = record.link.as_ref()?;
         let mut ends = [record.local.clone(), record.remote.clone()];

@@ -34,7 +34,6 @@ pub struct Bucket {
     pub from: f64,
     /// To here, seconds, not included; infinite for the last there is.
     pub to: f64,
-    /// How many.
     pub count: u64,
     /// How many of them came before what is called an idle timeout.
     pub idle: u64,
@@ -42,14 +41,13 @@ pub struct Bucket {
     pub marks: Vec<Mark>,
 }
 
-/// One length of time, whoever has it: what is known of it under all its names.
+/// A timeout, with all devices and settings that have it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Timeout {
-    /// Seconds: as it is set, else as it was learned.
+    /// Seconds: the setting, else the learned value.
     pub seconds: f64,
     /// How many resets name it, each counted once.
     pub resets: u64,
-    /// Its names.
     pub marks: Vec<Mark>,
 }
 
@@ -60,7 +58,6 @@ pub struct Mark {
     pub timeout: f64,
     /// Whose: a device, or how it was learned.
     pub label: Word,
-    /// How it is known.
     pub source: Source,
     /// How many resets name it.
     pub records: u64,
@@ -81,7 +78,7 @@ pub enum Source {
     Known,
 }
 
-/// Counts silences as they come: each reset once, whichever of its ends tells of it first.
+/// Counts idle times: each reset once, from the first record of its ends.
 #[derive(Clone, Debug)]
 pub struct Counter {
     counts: [u64; NAMES.len()],
@@ -103,7 +100,7 @@ impl Default for Counter {
     }
 }
 
-/// Timeouts that are told apart; further ones are left out.
+/// Timeouts that are distinguished; further ones are left out.
 const MOST_MARKS: usize = 256;
 /// Resets whose other ends may still come.
 const MOST_OPEN: usize = 8_192;
@@ -117,8 +114,8 @@ impl Counter {
         }
     }
 
-    /// The silence before a reset and the timeouts that it names; nothing if the silence is not known, or if another end of the
-    /// same reset has told of it. Whether it was counted.
+    /// Counts the idle time before a reset, and the timeouts of its record. Returns false if the idle time is not known, or if
+    /// another end of the reset was counted before.
     pub fn record(&mut self, record: &Record) -> bool {
         let Some((idle, quiet)) = record
             .idle
@@ -226,7 +223,6 @@ impl Counter {
         }
     }
 
-    /// What was counted.
     pub fn histogram(&self) -> Histogram {
         if self.counts.iter().all(|count| *count == 0) {
             return Histogram::default();
@@ -244,7 +240,7 @@ impl Counter {
         let mut timeouts = self.timeouts.clone();
         for timeout in &mut timeouts {
             timeout.marks.sort_by(order);
-            // As it is set, rather than as it was met.
+            // The setting takes precedence over the learned value.
             let set = timeout.marks.iter().find(|it| it.source != Source::Learned);
             if let Some(mark) = set.or(timeout.marks.first()) {
                 timeout.seconds = mark.timeout;
@@ -277,7 +273,6 @@ fn order(a: &Mark, b: &Mark) -> std::cmp::Ordering {
 }
 
 impl Histogram {
-    /// All silences.
     pub fn total(&self) -> u64 {
         self.buckets.iter().map(|bucket| bucket.count).sum()
     }

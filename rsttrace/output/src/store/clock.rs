@@ -9,17 +9,17 @@ use jiff::Timestamp;
 
 use crate::event::BootTime;
 
-/// Clocks are set a little now and then.
+/// Small adjustments are accepted at once.
 const TOLERANCE: Duration = Duration::from_secs(3_600);
-/// A leap that lasted so long is believed.
+/// A jump that lasted this long is accepted.
 const PROBATION: Duration = Duration::from_secs(24 * 3_600);
 
-/// A time that is believed, and when that was.
+/// An accepted time, and when it was.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     believed: Timestamp,
     at: BootTime,
-    /// The leap that is not believed yet: the time, and when it was first seen.
+    /// A jump that is not accepted yet: the time, and when it was first seen.
     leap: Option<(Timestamp, BootTime)>,
 }
 
@@ -32,7 +32,7 @@ impl Clock {
         }
     }
 
-    /// What is believed of `now`, which is so long after the boot.
+    /// The accepted time for `now`, which is `at` after boot.
     pub fn believe(&mut self, now: Timestamp, at: BootTime) -> Timestamp {
         let expected = later(self.believed, at.since(self.at));
         if now <= later(expected, TOLERANCE) {

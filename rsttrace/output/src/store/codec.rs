@@ -31,7 +31,7 @@ impl Packer {
         Ok(Self(Compressor::with_dictionary(LEVEL, DICTIONARY)?))
     }
 
-    /// The line as it is to be kept.
+    /// The compressed line.
     pub fn pack(&mut self, line: &[u8]) -> (Coding, Vec<u8>) {
         let length = u32::try_from(line.len());
         match (length, self.0.compress(line)) {

@@ -12,10 +12,8 @@ pub enum StoreError {
     /// Nothing was ever kept there.
     #[error("{}: no history there; create one with `rsttrace watch --store`, or use another file with --store FILE", .0.display())]
     Missing(PathBuf),
-    /// The user may not.
     #[error("{}: permission denied; run as root, or use a file that this user can access with --store FILE", .0.display())]
     NotPermitted(PathBuf),
-    /// It is something else.
     #[error("{}: not a history of rsttrace; use another file", .0.display())]
     Foreign(PathBuf),
     /// A later rsttrace wrote it.
@@ -34,24 +32,18 @@ pub enum StoreError {
         /// Who; absent if that is not known.
         pid: Option<u32>,
     },
-    /// No room.
     #[error("{}: the disk is full; free disk space, or use a smaller --keep-size", .0.display())]
     Full(PathBuf),
     /// The disk has room, and the limit leaves none.
     #[error("{}: the size limit is reached; use a larger --keep-size", .0.display())]
     Crowded(PathBuf),
-    /// Another user made it.
     #[error("{}: belongs to another user; use another file", .0.display())]
     Others(PathBuf),
     /// Another program that is in the middle of reading or writing it keeps it from being written.
     #[error("{}: locked by another program; stop that program", .0.display())]
     Held(PathBuf),
     #[error("{}: {problem}; use a readable and writable file", file.display())]
-    Failed {
-        file: PathBuf,
-        /// What the system says.
-        problem: String,
-    },
+    Failed { file: PathBuf, problem: String },
 }
 
 impl StoreError {

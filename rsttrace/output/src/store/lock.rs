@@ -1,6 +1,6 @@
 //! Lock file: only one process writes a history.
 //!
-//! A lock of the kernel's on a file beside it: gone with the process that held it, however that ended. Not on the database itself:
+//! A kernel lock on a file next to it, which ends with its process. Not on the database itself:
 //! to close a second descriptor of that would take SQLite's own locks away.
 
 use std::fs::{File, Metadata, OpenOptions, TryLockError};

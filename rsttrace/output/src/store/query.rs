@@ -1,7 +1,7 @@
 //! Queries of the history.
 //!
-//! What SQLite can look at is looked at there, so that few records are unpacked; it may let through more than is wanted, never less.
-//! What comes out of it is looked at again.
+//! SQLite evaluates what it can, so that few records are decompressed. It may return more than is wanted, never less; its results are
+//! filtered again.
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -9,8 +9,7 @@ use rusqlite::types::Value;
 
 use super::row::{Kind, Word, bytes};
 use crate::filter::{Filter, ProcessTerm, Terms};
-use crate::record::Output;
-use crate::record::Severity;
+use crate::record::{Output, Severity};
 
 /// What is wanted. By default everything but noise.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,11 +23,10 @@ pub struct Query {
     pub filter: Filter,
     /// Networks of the other end; empty: any. Holds for dead connections, too.
     pub peers: Vec<IpNet>,
-    /// Noise, too.
     pub noise: bool,
     /// Only resets of which the silence before them is known.
     pub quiet: bool,
-    /// Only the newest resets, so many; what else is as old as those or newer comes with them.
+    /// Only this many of the newest resets, with other records that are as new.
     pub newest: Option<u64>,
 }
 
@@ -41,13 +39,13 @@ pub(super) struct Condition {
 }
 
 impl Query {
-    /// Whether an output is wanted; `newest` is not looked at.
+    /// Whether an output is wanted, regardless of `newest`.
     pub fn wants(&self, output: &Output) -> bool {
         let peer = |address| self.peers.iter().any(|net| net.contains(&address));
         match output {
             Output::Reset(record) => {
                 self.filter.matches(record)
-                    && (self.noise || record.verdict.severity != Severity::Noise)
+                    && (self.noise || !record.is_noise(!self.filter.is_empty()))
                     && (self.peers.is_empty() || peer(record.remote.address.to_canonical()))
                     && (!self.quiet || quiet_of(record).is_some())
             }
@@ -66,12 +64,14 @@ impl Query {
         }
     }
 
-    /// What SQLite is asked.
     pub(super) fn condition(&self) -> Condition {
         let mut of_resets = Condition::default();
         let only = &self.filter.only;
         if !self.noise {
-            of_resets.and("severity <> ?", [text(Severity::Noise.name())]);
+            of_resets.and(
+                "(severity IS NULL OR severity <> ?)",
+                [text(Severity::Noise.name())],
+            );
         }
         if self.quiet {
             of_resets.and("quiet IS NOT NULL", []);
@@ -92,7 +92,7 @@ impl Query {
         of_resets.any(&only.netns, |inode| ("netns = ?", vec![(*inode).into()]));
         of_resets.any(&only.causes, |it| ("cause = ?", vec![text(it.name())]));
         of_resets.any(&only.severities, |it| {
-            ("severity = ?", vec![text(it.name())])
+            ("(severity IS NULL OR severity = ?)", vec![text(it.name())])
         });
         of_resets.any(&only.directions, |it| {
             ("direction = ?", vec![text(it.name())])

@@ -3,20 +3,19 @@
 //! As SQLite puts rows behind one another: a row that does not fit behind the one before begins a page, and what is too long for a
 //! page goes on in pages of its own.
 
-/// What a page holds beside its header.
+/// Capacity of a page without its header.
 const PAGE: u64 = 4_088;
-/// A longer row goes on elsewhere.
+/// A longer row continues on other pages.
 const LONGEST: u64 = 4_061;
 /// Then so much of it, at least, stays.
 const LEAST: u64 = 489;
-/// What a page holds of a row that goes on there.
+/// Capacity of such a page.
 const CONTINUED: u64 = 4_092;
 /// Before each row: where it is, its length and its number.
 const FRAME: u64 = 2 + 9 + 9;
 /// What the index takes for a row; its pages may be half full.
 const INDEX: u64 = 64;
 
-/// What some rows take.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Room {
     leaves: u64,
@@ -27,7 +26,7 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// Another row, of so many bytes at most.
+    /// Another row; its maximum size is in bytes.
     pub fn add(&mut self, bytes: u64) {
         let here = if bytes <= LONGEST {
             bytes

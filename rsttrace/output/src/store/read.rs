@@ -14,9 +14,9 @@ use super::row::Kind;
 use super::{StoreError, schema};
 use crate::record::Output;
 
-/// Rows looked at in one transaction: while one lasts, the writer's log can only grow.
+/// Rows read in one transaction: during one, the writer's log can only grow.
 const AT_ONCE: i64 = 1_024;
-/// Bytes of them that are held at once: no further row is looked at beyond that.
+/// Bytes of rows in memory at once; no further row is read beyond that.
 const MOST_BYTES: usize = 8 << 20;
 
 /// A store to read from. Never changes it, never makes its writer wait.
@@ -39,7 +39,6 @@ pub struct Stored {
 pub struct Extent {
     /// Time of the oldest record; absent if there is none.
     pub first: Option<Timestamp>,
-    /// Time of the newest.
     pub last: Option<Timestamp>,
     /// Resets, noise included.
     pub resets: u64,
@@ -56,7 +55,7 @@ impl Store {
     ///
     /// It does not exist, may not be read, is damaged, no store at all, or one of another version.
     pub fn open_read(file: &Path) -> Result<Self, StoreError> {
-        // SQLite does not tell why it cannot.
+        // SQLite does not give the reason.
         File::open(file)
             .and_then(|opened| opened.metadata())
             .map_err(|error| StoreError::io(file, &error))
@@ -71,8 +70,8 @@ impl Store {
             .and_then(|connection| schema::check(&connection, file).map(|()| connection));
         let connection = match opened {
             Err(StoreError::Failed { .. }) => {
-                // In a folder that this user may not write in, SQLite cannot make the files for readers beside a writer. Nobody
-                // writes if its log is not there.
+                // In a folder without write permission, SQLite cannot create the files that readers need next to a writer. Without
+                // a log there is no writer.
                 let log = beside(file, "-wal");
                 if log.exists() {
                     return Err(StoreError::NotPermitted(log));
@@ -146,7 +145,7 @@ impl Store {
         })
     }
 
-    /// The first and the last id in the time that is asked for; the first is the greater one if there is none.
+    /// The first and the last id in the time range; the first is the greater one if there is none.
     fn span(&self, query: &Query) -> Result<(i64, i64), StoreError> {
         let times = Query {
             since: query.since,
@@ -169,7 +168,7 @@ impl Store {
             .map_or((1, 0), |(first, last)| (first.max(1), last)))
     }
 
-    /// From which id on there are so many resets that are wanted.
+    /// The id from which on as many resets match as are wanted.
     fn first_of_newest(
         &self,
         query: &Query,
@@ -279,7 +278,7 @@ pub struct Records<'a> {
     condition: Condition,
     unpacker: Unpacker,
     rows: VecDeque<Packed>,
-    /// The first id that was not looked at.
+    /// The first id that was not read.
     next: i64,
     last: i64,
 }
@@ -327,15 +326,14 @@ impl Iterator for Records<'_> {
     }
 }
 
-/// Some rows, in the order in which they were asked for.
+/// Some rows, in the order of the query.
 #[derive(Default)]
 struct Rows {
     found: VecDeque<Packed>,
-    /// The last one that was looked at, if that was before the end for want of room.
+    /// The last record that was read, if a limit was reached before the end.
     stopped: Option<i64>,
 }
 
-/// A row as it is kept.
 struct Packed {
     id: i64,
     kind: i64,
@@ -368,7 +366,7 @@ fn time(nanoseconds: i64) -> Option<Timestamp> {
     Timestamp::from_nanosecond(nanoseconds.into()).ok()
 }
 
-/// The file as a URI that tells SQLite that nobody writes.
+/// The file as a URI with `immutable=1`: there is no writer.
 fn immutable(file: &Path) -> PathBuf {
     use std::os::unix::ffi::OsStrExt as _;
     let mut uri = String::from("file:");

@@ -7,8 +7,9 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::codec::{Coding, MOST, Packer};
-use crate::record::Output;
-use crate::record::{Endpoint, Process, Record, SuppressedRecord, TimedOutRecord};
+use crate::record::{
+    Endpoint, Output, Process, Record, Severity, SuppressedRecord, TimedOutRecord,
+};
 use crate::sink::append_json;
 
 /// What `kind` says.
@@ -43,7 +44,7 @@ pub(super) const INSERT: &str = "INSERT INTO record (time, kind, direction, orig
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
 
 impl Row {
-    /// What is to be kept of an output; `scratch` is overwritten.
+    /// The row of an output; `scratch` is overwritten.
     pub fn of(output: &Output, packer: &mut Packer, scratch: &mut Vec<u8>) -> io::Result<Self> {
         scratch.clear();
         let mut row = match output {
@@ -89,7 +90,7 @@ impl Row {
                 Some(record.direction.name()),
                 Some(verdict.origin.name()),
                 Some(verdict.cause.name()),
-                Some(verdict.severity.name()),
+                severity(record).map(Severity::name),
                 Some(verdict.confidence.name()),
             ],
             ends: Some((record.local.clone(), record.remote.clone())),
@@ -157,6 +158,13 @@ impl Row {
     }
 }
 
+/// The severity that a query narrows down by; absent where [`Record::is_noise`] depends on the query.
+fn severity(record: &Record) -> Option<Severity> {
+    let severity = record.verdict.severity;
+    let is_open = severity == Severity::Noise && !record.is_noise(true);
+    (!is_open).then_some(severity)
+}
+
 /// An RFC 3339 time in nanoseconds since the epoch, UTC.
 pub(super) fn nanoseconds(time: &str) -> io::Result<i64> {
     time.parse::<Timestamp>()
@@ -203,7 +211,7 @@ impl Word {
     }
 }
 
-/// What the processes may be asked for by.
+/// The words that find the processes.
 fn words<'a>(processes: impl Iterator<Item = &'a Process>) -> Option<String> {
     let mut words = String::new();
     for process in processes {

@@ -8,10 +8,10 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::{StoreError, codec};
 
-/// "rstt": `file` and others tell by it whose database it is.
+/// "rstt": identifies the database, for `file` and others.
 pub(super) const APPLICATION_ID: i64 = 0x7273_7474;
 
-/// What makes each version of the one before, from an empty file on. Append-only: stores of all versions are about.
+/// The migration to each version, from an empty file on. Append-only: stores of all versions exist.
 const MIGRATIONS: &[&str] = &[
     // A reset has kind 0, a connection that died without one 1, a sum of a flood 2. `time` is nanoseconds since the epoch. Addresses
     // are 4 or 16 bytes in network order. `words` holds what a process is asked for by, see row.rs. Not known: NULL.
@@ -44,7 +44,7 @@ pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 /// How long a lock is waited for. Only other programs than this one hold any for long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Makes the store what it is to be, in an empty file or one of an earlier version.
+/// Creates the schema in an empty file, or migrates an earlier version.
 pub(super) fn prepare(connection: &mut Connection, file: &Path) -> Result<(), StoreError> {
     migrate(connection, file, MIGRATIONS)
 }
@@ -82,7 +82,7 @@ fn migrate(
                 .to_owned(),
         });
     }
-    // The log is cut to its length when it begins anew, so its size tells what it holds. It is written back when we say so.
+    // The log is truncated when it restarts, so its size is that of its contents. Checkpoints are ours.
     connection
         .execute_batch(
             "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -1024; PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY;
@@ -109,7 +109,7 @@ fn migrate(
     transaction.commit().map_err(failed)
 }
 
-/// Whether it can be read as it is.
+/// Whether it can be read without a migration.
 pub(super) fn check(connection: &Connection, file: &Path) -> Result<(), StoreError> {
     let failed = |error| StoreError::sqlite(file, &error);
     // It may come from others: no value of theirs is larger, and nothing that they wrote into it is run.
@@ -139,11 +139,11 @@ pub(super) fn check(connection: &Connection, file: &Path) -> Result<(), StoreErr
         })
 }
 
-/// Whether its tables are those that the steps make: no view, and no trigger, goes by their names.
+/// Whether its tables are those of the migrations, and not views or triggers with their names.
 fn is_as_made(connection: &Connection, migrations: &[&str]) -> rusqlite::Result<bool> {
     type Entry = (String, String, String, Option<String>);
     let entries = |connection: &Connection| -> rusqlite::Result<Vec<Entry>> {
-        // What SQLite makes for itself, as with ANALYZE, is nobody's concern.
+        // Tables of SQLite itself, such as from ANALYZE, do not matter.
         let sql = "SELECT type, name, tbl_name, sql FROM sqlite_schema \
              WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' OR type <> 'table' ORDER BY name LIMIT 100";
         let mut statement = connection.prepare(sql)?;
@@ -160,7 +160,6 @@ fn is_as_made(connection: &Connection, migrations: &[&str]) -> rusqlite::Result<
 }
 
 enum Identity {
-    /// Nothing was written yet.
     Empty,
     /// This program's, of this version.
     Ours(i64),

@@ -1,4 +1,4 @@
-//! What is promised of a store.
+//! Tests of the history.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -168,10 +168,10 @@ fn what_the_database_leaves_out_was_not_wanted() {
         some += usize::from(!found.is_empty());
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(some > 100, "the queries find too little to tell anything");
+    assert!(some > 100, "the queries find too little");
 }
 
-/// Of everything in the samples that can be asked for, and some that is not in them.
+/// Terms for everything in the samples, and for values that are not in them.
 fn terms_of_samples() -> Vec<Terms> {
     let mut terms: Vec<Terms> = vec![Terms::default()];
     for record in samples() {
@@ -534,7 +534,7 @@ fn nothing_is_made_beside_what_is_no_history_or_through_a_link() {
         assert!(matches!(error, StoreError::Foreign(_)), "{error}");
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
-    // Somebody wants a file of ours to be emptied.
+    // A link that would have one of our files truncated.
     let precious = folder.path().join("precious");
     std::fs::write(&precious, "precious").unwrap();
     symlink(&precious, folder.path().join("history.db-lock")).unwrap();
@@ -602,7 +602,7 @@ fn what_only_looks_like_a_store_is_not_asked() {
         let error = Writer::open(&place.file, limits()).err().unwrap();
         assert!(matches!(error, StoreError::Foreign(_)), "{error}");
     }
-    // A value that nobody needs.
+    // An unused value.
     let place = store(&all());
     let change = Connection::open(&place.file).unwrap();
     change
@@ -676,7 +676,7 @@ fn readers_see_what_is_stored_while_it_is_written() {
 }
 
 #[test]
-fn a_second_writer_is_told_who_the_first_one_is() {
+fn a_second_writer_gets_the_name_of_the_first() {
     let place = store(&[]);
     let first = Writer::open(&place.file, limits()).unwrap();
     let error = Writer::open(&place.file, limits())
@@ -718,7 +718,7 @@ fn what_is_not_there_or_no_store_is_said_with_the_next_step() {
 }
 
 #[test]
-fn a_damaged_store_is_refused_or_told_of_and_nothing_panics() {
+fn a_damaged_store_is_refused_or_reported_and_nothing_panics() {
     let outputs: Vec<Output> = (0..20).flat_map(|_| all()).collect();
     let place = store(&outputs);
     let whole = std::fs::read(&place.file).unwrap();

@@ -45,12 +45,11 @@ pub struct Writer {
     limits: Limits,
     packer: Packer,
     scratch: Vec<u8>,
-    /// Absent until the first look for what is too old.
+    /// Absent until the first search for old records.
     clock: Option<Clock>,
     _lock: Lock,
 }
 
-/// What became of outputs.
 #[derive(Debug, Default)]
 pub struct Appended {
     /// So many of them are stored, and stay if this process is killed.
@@ -81,7 +80,7 @@ impl Writer {
         secure(file)?;
         let lock = Lock::take(file)?;
         if !file.exists() {
-            // Not with SQLite's mode. The files beside it get that of this one.
+            // Not with SQLite's mode. The files next to it get the mode of this one.
             let mut options = OpenOptions::new();
             options
                 .write(true)
@@ -107,7 +106,7 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Works on what is beyond the limits, as earlier ones may have been greater, for about so long. Whether all is within them.
+    /// Removes records beyond the limits, which may have been higher before, for about this time. Returns whether all is within them.
     pub fn restrict(&mut self, time: Duration) -> Result<bool, StoreError> {
         let begun = Instant::now();
         let most = self.most_pages();
@@ -146,7 +145,7 @@ impl Writer {
     pub(super) fn give_back(&mut self) -> Result<u64, StoreError> {
         self.keep_log_short()?;
         let before = self.pages()?;
-        // Each may have to be moved, and be named anew elsewhere.
+        // Each may have to be moved, and be entered again elsewhere.
         let sql = format!("PRAGMA incremental_vacuum({})", self.given_back());
         self.run(|connection| {
             let mut statement = connection.prepare(&sql)?;
@@ -235,8 +234,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Whether the file system has room for so many bytes, twice: in the log, and in the database. What a failed attempt gave
-    /// back is no room.
+    /// Whether the file system has room for this twice: in the log, and in the database. Space that a failed attempt released does
+    /// not count.
     fn disk_has(&self, bytes: u64) -> bool {
         statvfs(&self.file).is_ok_and(|disk| {
             let free = disk.blocks_available().saturating_mul(disk.fragment_size());
@@ -244,7 +243,7 @@ impl Writer {
         })
     }
 
-    /// Removes the oldest records until so many pages fit.
+    /// Removes the oldest records until `need` pages fit.
     fn make_room(&mut self, need: u64) -> Result<(), StoreError> {
         loop {
             self.keep_log_short()?;
@@ -269,8 +268,8 @@ impl Writer {
         Ok(removed)
     }
 
-    /// Removes what is too old at `now`, which is so long after the boot; says when the oldest that is left will be. A clock that
-    /// leaps ahead removes nothing before it has kept its time for a day.
+    /// Removes what is too old at `now`, which is `at` after boot; returns when the oldest remaining record will be. A clock that
+    /// jumps ahead removes nothing until it has kept that time for a day.
     pub fn expire(
         &mut self,
         now: Timestamp,
@@ -330,7 +329,7 @@ impl Writer {
         fs::metadata(beside(&self.file, "-wal")).map_or(0, |log| log.len())
     }
 
-    /// Refuses where the log cannot be begun anew and the next transaction might take it over its share.
+    /// Refuses if the log cannot restart and the next transaction might exceed its share.
     fn keep_log_short(&mut self) -> Result<(), StoreError> {
         if self.log_bytes() <= self.log_share() / 2 {
             return Ok(());
@@ -346,12 +345,12 @@ impl Writer {
 
     fn write_back_if_due(&mut self) {
         if self.log_bytes() >= self.log_share() / 4 {
-            // If it fails, the log is full some time, and that is told.
+            // If it keeps failing, the log becomes full, which is reported.
             let _ = self.write_back();
         }
     }
 
-    /// The log into the database. Whether all of it is there, so that the log begins anew.
+    /// A checkpoint. Returns whether it was complete, so that the log restarts.
     fn write_back(&mut self) -> Result<bool, StoreError> {
         let (busy, all, done) = self.run(|connection| {
             connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
@@ -386,7 +385,7 @@ impl Writer {
     }
 }
 
-/// Whether what is there is a store, and this user's, before anything is made beside it; from then on nobody else may read it.
+/// Checks that the file is a store of this user before anything is created next to it, and makes it private.
 fn secure(file: &Path) -> Result<(), StoreError> {
     /// Where SQLite writes which program's file it is.
     const APPLICATION: usize = 68;
@@ -445,7 +444,7 @@ pub(super) fn bytes_on_disk(file: &Path) -> u64 {
         .sum()
 }
 
-/// How long nobody needs to look for records that are too old.
+/// Time until the next search for records that are too old.
 pub(super) fn rest(expires: Option<Timestamp>, now: Timestamp) -> Option<Duration> {
     /// Records go in batches, not one by one.
     const LEAST: Duration = Duration::from_secs(600);

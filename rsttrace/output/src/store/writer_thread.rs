@@ -1,6 +1,6 @@
 //! Thread that writes the history, so that tracing never waits for a disk.
 //!
-//! A thread of its own takes them from a queue: half a second after the first one came or when there are many, whichever is
+//! Another thread takes them from a queue: half a second after the first one came or when there are many, whichever is
 //! sooner, so one that is killed loses less than a second. While nothing comes it sleeps. If the disk cannot follow, the queue is
 //! full, and what finds no room is counted.
 
@@ -29,7 +29,7 @@ const MOST: usize = 4_096;
 /// How long the thread makes an old history smaller before it looks at what has come.
 const SLICE: Duration = Duration::from_millis(200);
 
-/// Keeps what it is given, until it is told to end.
+/// Stores records until it is asked to end.
 pub struct Keeper {
     shared: Arc<Shared>,
     file: PathBuf,
@@ -42,7 +42,7 @@ struct Shared {
     changed: Condvar,
     stored: AtomicU64,
     lost: AtomicU64,
-    /// It was told that records are lost, and not yet that they are stored again.
+    /// A loss of records was reported, and its end not yet.
     failing: AtomicBool,
 }
 
@@ -105,12 +105,11 @@ impl Keeper {
         }
     }
 
-    /// Where it keeps them.
     pub fn file(&self) -> &Path {
         &self.file
     }
 
-    /// Stores what waits, closes the store, and tells how it went.
+    /// Stores the queue, closes the store, and returns the result.
     pub fn finish(mut self) -> StoreVitals {
         self.end();
         self.vitals()
@@ -133,7 +132,7 @@ impl Drop for Keeper {
 
 impl Shared {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        // Whoever held it has only pushed or taken: it is whole.
+        // A thread that panicked has only pushed or taken, so the queue is intact.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -66,6 +66,10 @@ impl Summary {
         };
         let all: u64 = self.causes.values().sum();
         write!(out, "\n{}", plural(all, "reset", "resets"))?;
+        if self.incidents < all {
+            let incidents = plural(self.incidents, "incident", "incidents");
+            write!(out, " of {incidents}")?;
+        }
         write!(out, " in {}", elapsed(self.totals.duration))?;
         if all > 0 {
             let faults = plural(of(Severity::Fault), "fault", "faults");
@@ -92,6 +96,10 @@ impl Summary {
                 "{up_to}{more} more suppressed by the rate limit{filters}; use --every to report each reset"
             )?;
         }
+        if self.corrections > 0 {
+            let verdicts = plural(self.corrections, "verdict", "verdicts");
+            writeln!(out, "{verdicts} corrected by later resets")?;
+        }
         if self.left_out > 0 {
             writeln!(out, "{} more excluded by filters", count(self.left_out))?;
         }
@@ -115,7 +123,7 @@ impl Summary {
     }
 
     fn kernel(&self, out: &mut String) -> std::fmt::Result {
-        // Nothing seen is told by zeroes.
+        // Zeros say that nothing was seen.
         if self.totals.is_enough {
             return writeln!(
                 out,

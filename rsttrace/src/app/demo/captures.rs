@@ -1,7 +1,7 @@
 //! Packet captures of the staged resets, analyzed without kernel data and compared with the truth.
 //!
 //! The demo captures at each place ([`Taps`](crate::demo::Taps)) and notes what it staged; the captures are judged later, each
-//! for itself and in three sights, and what is told is compared with the truth.
+//! for itself and in three sights, and the verdicts are compared with the truth.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -27,19 +27,19 @@ use crate::record::{Cause, Confidence, Direction, IdleMode, Origin, Record, Seve
 /// What was staged, one reset and place a line.
 const STAGED: &str = "staged.jsonl";
 
-/// How a capture is looked at.
+/// Variants of a capture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CaptureSight {
     /// As `tcpdump -i any` captures: all interfaces, with the way of each packet.
     Any,
-    /// As `tcpdump -i eth0` does: each interface for itself, and only TTLs tell where that is.
+    /// As `tcpdump -i eth0` does: each interface for itself, and only TTLs show its position.
     Wire,
     /// The same, begun in the middle of all connections.
     Middle,
     /// The same as [`Wire`](Self::Wire), with every eighth segment lost by the capture.
     Lossy,
-    /// All interfaces put together, without the way of each packet: `mergecap`.
+    /// All interfaces merged, without packet directions: `mergecap`.
     Merged,
 }
 
@@ -53,45 +53,42 @@ impl CaptureSight {
     ];
 }
 
-/// How what was told compares with the truth.
+/// How a verdict compares with the truth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Grade {
     /// Origin and cause are as staged, or the cause is a more general word for it.
     Right,
-    /// It is said that the capture does not tell.
+    /// The verdict is "unknown".
     Unknown,
     /// Another one or another cause is named, as a possibility.
     Doubtful,
     /// Another one is blamed, or for another reason.
     Wrong,
-    /// There is no record.
     Missing,
 }
 
-/// A staged reset in one sight of the capture of its place, and what was told of it.
+/// A staged reset in one sight of the capture of its place, and its verdict.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CapturedCase {
     pub scenario: String,
     pub version: IpVersion,
-    /// Where it was captured.
     pub place: Place,
     /// Which way it goes there.
     pub direction: Direction,
-    /// How the capture was looked at.
+    /// The variant of the capture.
     pub sight: CaptureSight,
-    /// Who was behind it.
     pub origin: Origin,
     pub cause: Cause,
-    /// What nobody on one host can know of it.
+    /// What a single host cannot know.
     pub unknowable: Option<String>,
     pub grade: Grade,
-    /// Its cost is told otherwise than it was.
+    /// The severity is wrong.
     pub is_cost_wrong: bool,
     pub record: Option<Record>,
 }
 
-/// A staged reset as it is noted beside the captures.
+/// A staged reset, as stored with the captures.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Staged {
     capture: String,
@@ -148,7 +145,7 @@ impl Staged {
         }
     }
 
-    /// The same as another place sees it; absent if that has a truth of its own, or nobody can know it.
+    /// The same as another place sees it; absent if that place has its own truth, or if it cannot be known.
     fn from(&self, place: Place, all: &[Self]) -> Option<Self> {
         let is_same = |other: &&Self| {
             (other.sender, other.receiver, other.seq) == (self.sender, self.receiver, self.seq)
@@ -157,12 +154,12 @@ impl Staged {
             .iter()
             .filter(is_same)
             .any(|other| other.place == place || other.unknowable.is_some());
-        let tells = match self.direction {
+        let sees = match self.direction {
             Direction::Sent => self.cause != Cause::Propagated,
             Direction::Received | Direction::Observed => self.origin == Origin::Middlebox,
             Direction::Forwarded => false,
         };
-        (tells && !has_own).then(|| Self {
+        (sees && !has_own).then(|| Self {
             capture: file_name(place),
             place,
             is_derived: true,
@@ -208,7 +205,7 @@ impl Staged {
     }
 
     fn grade(&self, sight: CaptureSight, record: &Record) -> Grade {
-        let told = &record.verdict;
+        let verdict = &record.verdict;
         // Only without the ways of packets a capture may take itself for another's.
         let vantage = record.capture.as_ref().and_then(|capture| capture.vantage);
         let is_elsewhere = sight != CaptureSight::Any
@@ -219,13 +216,15 @@ impl Staged {
             );
         let is_elsewhere = is_elsewhere || self.is_derived;
         let is_certain_of_unknowable =
-            self.unknowable.is_some() && told.confidence == Confidence::Certain;
-        if told.origin == Origin::Unknown {
+            self.unknowable.is_some() && verdict.confidence == Confidence::Certain;
+        if verdict.origin == Origin::Unknown {
             Grade::Unknown
-        } else if self.allows(told.origin, told.cause, is_elsewhere) && !is_certain_of_unknowable {
+        } else if self.allows(verdict.origin, verdict.cause, is_elsewhere)
+            && !is_certain_of_unknowable
+        {
             Grade::Right
-        } else if told.confidence == Confidence::Possible
-            || self.is_beyond(sight, told.origin, told.cause)
+        } else if verdict.confidence == Confidence::Possible
+            || self.is_beyond(sight, verdict.origin, verdict.cause)
         {
             Grade::Doubtful
         } else {
@@ -256,7 +255,7 @@ impl Staged {
         }
     }
 
-    /// As staged, or a more general word for it; `is_elsewhere`: judged as somebody would who is not at the end that sent it.
+    /// As staged, or more general; `is_elsewhere`: judged from a place other than the sending end.
     fn allows(&self, origin: Origin, cause: Cause, is_elsewhere: bool) -> bool {
         let is_plain = matches!(cause, Cause::ResetByPeer | Cause::ConnectionRefused)
             || (cause == Cause::IdleTimeout && self.mode.is_some());
@@ -306,7 +305,7 @@ impl Staged {
         if self.is_derived {
             return false;
         }
-        match record.verdict.severity {
+        match record.impact() {
             Severity::Fault => !self.lost,
             Severity::Refused => self.lost,
             Severity::Noise => self.lost && self.direction == Direction::Received,
@@ -314,7 +313,7 @@ impl Staged {
     }
 }
 
-/// Notes what was staged beside the captures.
+/// Stores what was staged with the captures.
 pub fn note_staged(folder: &Path, cases: &[Case]) -> anyhow::Result<()> {
     let path = folder.join(STAGED);
     let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
@@ -360,7 +359,7 @@ pub fn judge_captures(folder: &Path) -> anyhow::Result<Vec<CapturedCase>> {
     Ok(cases)
 }
 
-/// The resets of one capture or, where they are looked at one by one, interface.
+/// The resets of one capture, or of one interface of it.
 type Judged = Vec<(CapturedReset, Record)>;
 
 /// A case for each interface that saw it; one without a record if none did.
@@ -384,7 +383,7 @@ fn compare(staged: &Staged, sight: CaptureSight, judged: &[Judged], cases: &mut 
             cases.push(staged.case(sight, Some(record), blamed));
         }
     }
-    // What did not get there cannot be told there.
+    // What did not arrive there cannot be reported there.
     if cases.len() == before && !staged.is_derived {
         cases.push(staged.case(sight, None, false));
     }

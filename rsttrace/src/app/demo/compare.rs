@@ -10,7 +10,8 @@ use serde::Serialize;
 use super::plan::Done;
 use crate::demo::{IpVersion, StagedIdle, Truth};
 use crate::record::{
-    Basis, Cause, Confidence, Direction, Idle, IdleMode, Origin, Process, Quality, Record, Severity,
+    Basis, Cause, Confidence, Direction, Idle, IdleMode, IncidentRole, Origin, Process, Quality,
+    Record, Severity,
 };
 
 /// One truth and what was made of it.
@@ -20,7 +21,7 @@ pub struct Case {
     pub version: IpVersion,
     /// The socket was there before the tracer.
     pub predates: bool,
-    /// It was to be there before the tracer, and had to be opened again.
+    /// It was planned to be older than the tracer, and had to be opened again.
     pub lost_predates: bool,
     /// How often it was staged.
     pub attempts: usize,
@@ -73,7 +74,6 @@ pub struct Name {
 pub enum Outcome {
     /// Origin, cause, process and cost are as staged.
     Right,
-    /// The verdict is "unknown".
     Unknown,
     /// Something is not as staged: all of it.
     Wrong(Vec<Mistake>),
@@ -107,9 +107,8 @@ impl Outcome {
 /// One thing that is not as staged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Mistake {
-    /// What it is about.
     pub about: About,
-    /// What was told, and what is true.
+    /// What was reported, and what is true.
     pub detail: String,
 }
 
@@ -119,20 +118,16 @@ pub struct Mistake {
 pub enum About {
     /// The staging itself failed, so there is nothing to explain.
     Staging,
-    /// There is no record.
     Missing,
     Origin,
     Cause,
-    /// Whose socket it was.
     Process,
     /// The idle timeout and how it made itself known.
     Idle,
     Cost,
-    /// How sure it is.
     Confidence,
-    /// How much was unread.
     Unread,
-    /// How often one reset is told.
+    /// The number of records of one reset.
     Count,
     /// Which records are of one chain.
     Chain,
@@ -295,26 +290,26 @@ fn judge<'a>(truth: &Truth, alike: usize, records: &'a [Record]) -> (Option<&'a 
     if let Some(error) = wrong_process(truth, record.process.as_ref()) {
         wrong.push(About::Process.is_wrong(error));
     }
-    if !is_cost_right(truth, verdict.severity) {
+    if !is_cost_right(truth, record.impact()) {
         let lost = if truth.lost { "a" } else { "no" };
         wrong.push(About::Cost.is_wrong(format!(
             "{} though {lost} connection was lost",
-            verdict.severity
+            record.impact()
         )));
     }
     if truth.unknowable.is_some() && verdict.confidence == Confidence::Certain {
-        let detail = "certain of what nobody on one host can know";
+        let detail = "certain about what a single host cannot know";
         wrong.push(About::Confidence.is_wrong(detail));
     }
     if let Some(error) = truth.idle.and_then(|staged| wrong_idle(staged, record)) {
         wrong.push(About::Idle.is_wrong(error));
     }
-    if let (Some(staged), Some(told)) = (
+    if let (Some(staged), Some(reported)) = (
         truth.unread,
         record.socket.as_ref().and_then(|socket| socket.unread),
-    ) && staged != told
+    ) && staged != reported
     {
-        wrong.push(About::Unread.is_wrong(format!("{told} bytes unread instead of {staged}")));
+        wrong.push(About::Unread.is_wrong(format!("{reported} bytes unread instead of {staged}")));
     }
     for blamed in of_flow.iter().filter(|record| blames(truth, record)) {
         wrong.push(About::Cause.is_wrong(format!(
@@ -323,13 +318,25 @@ fn judge<'a>(truth: &Truth, alike: usize, records: &'a [Record]) -> (Option<&'a 
             blamed.direction.name()
         )));
     }
-    // A reset told twice in one direction is one too many.
-    let told = of_flow
+    // A reset told twice in one direction is one too many, and so is an end of a connection.
+    let told: Vec<_> = of_flow
         .iter()
         .filter(|record| is_about(truth.direction, truth.sender, truth.receiver, record))
+        .collect();
+    let further = told.iter().filter(|record| is_consequence(record)).count();
+    let (count, resets) = (told.len(), alike + truth.further);
+    if count != resets || truth.further > 0 && further != truth.further {
+        wrong.push(About::Count.is_wrong(format!(
+            "{count} records for {resets} resets, {further} of them consequences instead of {}",
+            truth.further
+        )));
+    }
+    let harmful = of_flow
+        .iter()
+        .filter(|record| record.verdict.severity != Severity::Noise)
         .count();
-    if told != alike {
-        wrong.push(About::Count.is_wrong(format!("{told} records for {alike} resets")));
+    if harmful > alike {
+        wrong.push(About::Count.is_wrong(format!("{harmful} faults for {alike} incidents")));
     }
     let outcome = if wrong.is_empty() {
         Outcome::Right
@@ -337,6 +344,13 @@ fn judge<'a>(truth: &Truth, alike: usize, records: &'a [Record]) -> (Option<&'a 
         Outcome::Wrong(wrong)
     };
     (Some(record), outcome)
+}
+
+fn is_consequence(record: &Record) -> bool {
+    record
+        .incident
+        .as_ref()
+        .is_some_and(|incident| incident.role == IncidentRole::Consequence)
 }
 
 /// In this namespace, between these two ends.
@@ -352,7 +366,7 @@ pub fn is_of_flow(netns: u64, sender: SocketAddr, receiver: SocketAddr, record: 
         })
 }
 
-/// It gives somebody one of the causes that the path alone looks like here.
+/// It names one of the causes that this path looks like.
 fn blames(truth: &Truth, record: &Record) -> bool {
     truth.spares.contains(&record.verdict.cause) && record.verdict.origin != Origin::Unknown
 }
@@ -373,9 +387,9 @@ pub fn is_about(
 }
 
 /// An unharmed connection is never a fault; a lost one always is to the end that had to hear of it. The end that reset
-/// it may know that nobody used it any more.
-fn is_cost_right(truth: &Truth, told: Severity) -> bool {
-    match told {
+/// it may know that the connection was not in use any more.
+fn is_cost_right(truth: &Truth, reported: Severity) -> bool {
+    match reported {
         Severity::Fault => truth.lost,
         Severity::Refused => !truth.lost,
         Severity::Noise => !truth.lost || truth.direction != Direction::Received,
@@ -389,19 +403,19 @@ fn wrong_idle(staged: StagedIdle, record: &Record) -> Option<String> {
     let idle = record.idle.as_ref();
     let mode = idle.and_then(|idle| idle.mode);
     if mode != Some(staged.mode) {
-        let told = mode.map_or("none", IdleMode::name);
-        return Some(format!("idle mode {told} instead of {}", staged.mode));
+        let reported = mode.map_or("none", IdleMode::name);
+        return Some(format!("idle mode {reported} instead of {}", staged.mode));
     }
     if let Some(device) = staged.device
         && !idle.is_some_and(|idle| names_only(idle, device))
     {
-        return Some(format!("it names not {device} alone"));
+        return Some(format!("other devices are named besides {device}"));
     }
     let (meant, idle) = (staged.timeout?, idle?);
-    let told = named_timeout(idle, staged.mode);
-    match told {
-        Some(told) if (told - meant).abs() <= meant * TIMEOUT_TOLERANCE => None,
-        Some(told) => Some(format!("timeout {told:.2} s instead of {meant:.2} s")),
+    let reported = named_timeout(idle, staged.mode);
+    match reported {
+        Some(reported) if (reported - meant).abs() <= meant * TIMEOUT_TOLERANCE => None,
+        Some(reported) => Some(format!("timeout {reported:.2} s instead of {meant:.2} s")),
         None => Some(format!("no timeout instead of {meant:.2} s")),
     }
 }

@@ -19,10 +19,9 @@ pub struct Plan {
 }
 
 /// The least time that a device or an application is given to time out in: what was armed longer ago than the tracer can
-/// have seen of that time tells nothing about it.
+/// have seen of that time says nothing about it.
 const LEAST_TIMER: Duration = Duration::from_millis(2500);
 
-/// A plan carried out.
 pub struct Done {
     pub scenario: &'static Scenario,
     pub version: IpVersion,
@@ -32,7 +31,6 @@ pub struct Done {
     pub lost_predates: bool,
     /// Why stagings before this one failed: nothing else is a reason to repeat one.
     pub failed: Vec<String>,
-    /// What came of it.
     pub staged: Result<Staged, StageError>,
 }
 

@@ -1,4 +1,4 @@
-//! The demo as data: what came out of the kernel, and what was staged, to be judged again without either.
+//! The demo as test data: kernel events and what was staged.
 
 use std::net::SocketAddr;
 
@@ -16,7 +16,6 @@ use crate::event::HostContext;
 use crate::record::{Cause, Confidence, Direction, Origin, Record, Word};
 use crate::recording::{Effort, End, Head, Reader, Replayed, Writer, Written, replay};
 
-/// The short demo, recorded.
 pub struct RecordedDemo {
     /// What came out of the kernel. Which host it was, and what was known of processes, is left out.
     pub recording: Vec<u8>,
@@ -55,7 +54,6 @@ pub struct RecordedVerdict {
     pub staged: (Origin, Cause),
     /// By the tracer's; absent if it has no record.
     pub told: Option<(Origin, Cause, Confidence)>,
-    /// How the two compare.
     pub result: RecordedResult,
 }
 
@@ -63,9 +61,7 @@ pub struct RecordedVerdict {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RecordedResult {
-    /// As staged.
     Right,
-    /// The cause is unknown.
     Unknown,
     /// Not as staged: known defects on that kernel.
     Wrong(Vec<String>),
@@ -109,7 +105,6 @@ impl RecordedVerdict {
         }
     }
 
-    /// As staged.
     pub fn is_right(&self) -> bool {
         self.result == RecordedResult::Right
     }
@@ -172,8 +167,8 @@ pub fn record_demo(tracer: &TracerOptions) -> Result<RecordedDemo, Failure> {
     Ok(recorded)
 }
 
-/// The events of these namespaces alone, with nothing that the host told but their numbers: tracepoints see the whole
-/// machine, and whose it was is nobody's concern.
+/// The events of these namespaces alone, without host context other than inode numbers: tracepoints see the whole
+/// machine, and a recording must not contain data of others.
 fn events_of(whole: &[u8], namespaces: &[u32]) -> anyhow::Result<(Vec<u8>, Written)> {
     let mut reader = Reader::new(whole)?;
     let mut head = reader.head().clone();

@@ -1,4 +1,4 @@
-//! What does the demo print: staged against explained.
+//! The output of the demo: staged and reported.
 
 use std::io::{self, Write};
 
@@ -11,7 +11,6 @@ use crate::demo::{Family, Holder, IpVersion, Scenario, Suite, Who};
 use crate::terminal::stdout_width;
 use crate::text::escape;
 
-/// The cases by name.
 pub fn list(scenarios: &[&Scenario]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     let width = scenarios
@@ -83,7 +82,7 @@ pub fn table(cases: &[Case], colors: bool) -> Result<(), Failure> {
         }
         if case.lost_predates {
             notes.push(format!(
-                "{name}: its socket was to be older than the tracer and is not"
+                "{name}: the socket was planned to be older than the tracer, but is not"
             ));
         }
     }
@@ -94,7 +93,6 @@ pub fn table(cases: &[Case], colors: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One object a case.
 pub fn json(cases: &[Case]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     for case in cases {
@@ -173,10 +171,10 @@ fn explained(explained: &Explained) -> String {
             process.role
         )
     });
-    let told = &record.verdict;
+    let reported = &record.verdict;
     format!(
         "{}{process}",
-        verdict(told.origin, told.cause, Some(told.confidence))
+        verdict(reported.origin, reported.cause, Some(reported.confidence))
     )
 }
 

@@ -1,4 +1,4 @@
-//! What does the check print for people: what was found, then what is wrong and what to change.
+//! Human-readable output of `rsttrace doctor`: facts, then findings and recommendations.
 
 use std::io::{self, Write};
 use std::time::Duration;

@@ -44,22 +44,19 @@ pub struct End {
     pub early: Option<String>,
 }
 
-/// What is left when nobody wants more.
+/// The result after the last segment.
 pub struct Rest {
     /// Resets that had waited long enough.
     pub resets: Vec<CapturedReset>,
     /// It holds the others back.
     pub tracker: Tracker,
-    /// For a comparison, if there is to be one.
+    /// For a comparison, if there is one.
     pub digest: Option<Digest>,
 }
 
-/// Times of a capture.
 #[derive(Clone, Copy, Debug)]
 pub struct Span {
-    /// Of the first segment.
     pub first: CaptureTime,
-    /// The latest so far.
     pub last: CaptureTime,
 }
 
@@ -95,7 +92,7 @@ impl Reading {
             news: Notify::new(),
         });
         let (path, its) = (path.to_owned(), Arc::clone(&shared));
-        // Ends with the capture, or with the first segment that nobody wants any more.
+        // Ends with the capture, or when the receiver is dropped.
         std::thread::spawn(move || its.read(path));
         Self { shared }
     }
@@ -128,7 +125,7 @@ impl Reading {
         Some(now)
     }
 
-    /// Whatever the reader does: nobody wants more.
+    /// Stops the reader.
     pub fn finish(self) -> Rest {
         let mut state = self.shared.lock();
         state.enough = true;
@@ -202,7 +199,6 @@ impl State {
 }
 
 impl Span {
-    /// How long it is.
     pub fn duration(self) -> Duration {
         self.last.since(self.first)
     }

@@ -31,24 +31,22 @@ impl From<Option<Vec<u8>>> for Words {
 /// What a connection is to do.
 pub struct Plan {
     pub address: SocketAddr,
-    /// When the probe began: times are told relative to it.
+    /// The start of the probe: times are relative to it.
     pub start: Instant,
     pub open_at: Instant,
     /// How long to be silent.
     pub silence: Duration,
-    /// What to say then.
     pub words: Words,
 }
 
-/// What became of it. Times are since the probe began.
+/// Its result. Times are since the start of the probe.
 pub enum Change {
-    /// The handshake is complete.
     Opened(Duration),
     State(State),
 }
 
-/// Follows a connection from its opening to its end. Gives each change to `tell`.
-pub async fn follow(plan: Plan, open: Option<TcpStream>, tell: impl Fn(Change)) {
+/// Follows a connection from its opening to its end. Passes each change to `report`.
+pub async fn follow(plan: Plan, open: Option<TcpStream>, report: impl Fn(Change)) {
     let now = || plan.start.elapsed();
     let stream = match open {
         Some(stream) => Ok(stream),
@@ -65,15 +63,15 @@ pub async fn follow(plan: Plan, open: Option<TcpStream>, tell: impl Fn(Change)) 
     let (end, quiet) = match stream {
         Err(error) => (End::NotOpened(error.to_string()), Duration::ZERO),
         Ok(stream) => {
-            tell(Change::Opened(opened));
-            match be_silent(&plan, &stream, opened, &mut heard, &tell).await {
+            report(Change::Opened(opened));
+            match be_silent(&plan, &stream, opened, &mut heard, &report).await {
                 Silence::Ended(end, quiet) => (end, quiet),
                 Silence::Kept(quiet) => {
-                    tell(Change::State(State::Speaking { quiet }));
+                    report(Change::State(State::Speaking { quiet }));
                     let spoken = now();
                     let end = speak(&stream, &plan.words).await.unwrap_or_else(broken);
                     match (end, &plan.words) {
-                        // A probe that the application does not see makes nobody close: its timer did.
+                        // The application does not see keepalive probes, so its timer closed the connection.
                         (End::FinOnPacket, Words::Keepalive) => {
                             (End::FinInSilence, quiet + now().saturating_sub(spoken))
                         }
@@ -83,7 +81,7 @@ pub async fn follow(plan: Plan, open: Option<TcpStream>, tell: impl Fn(Change)) 
             }
         }
     };
-    tell(Change::State(State::Over(Outcome {
+    report(Change::State(State::Over(Outcome {
         end,
         quiet,
         at: now(),
@@ -92,23 +90,22 @@ pub async fn follow(plan: Plan, open: Option<TcpStream>, tell: impl Fn(Change)) 
 }
 
 enum Silence {
-    /// For so long.
     Kept(Duration),
-    /// It ended so, after so long.
+    /// It ended in this way, after this time.
     Ended(End, Duration),
 }
 
-/// Waits until the connection was silent for as long as planned. What the other end says (a banner) begins it anew. Segments
-/// without data (keepalive probes of its own) do not, or the silence might never be over, but it only counts from the last.
+/// Waits until the connection was idle for as long as planned. Data from the other end (a banner) restarts the wait. Segments
+/// without data (keepalive probes) do not, or the wait might never end, but the idle time counts from the last one only.
 async fn be_silent(
     plan: &Plan,
     stream: &TcpStream,
     opened: Duration,
     heard: &mut u32,
-    tell: &impl Fn(Change),
+    report: &impl Fn(Change),
 ) -> Silence {
     let now = || plan.start.elapsed();
-    // One that ends the connection is told by the next read.
+    // The next read reports an error that ends the connection.
     let segments = |seen| match tcp_info(stream.as_fd()) {
         Ok(info) if info.state == TCP_ESTABLISHED => info.segments_in,
         _ => seen,
@@ -134,7 +131,7 @@ async fn be_silent(
                             let why = "the remote end keeps sending, so the connection is never idle";
                             return Silence::Ended(End::Failed(why.to_owned()), quiet);
                         }
-                        tell(Change::State(State::Silent { since }));
+                        report(Change::State(State::Silent { since }));
                     }
                     Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
                         return Silence::Ended(End::RstInSilence, quiet);
@@ -156,7 +153,7 @@ async fn be_silent(
     }
 }
 
-/// Says what is to be said, and waits for the answer.
+/// Sends the bytes, and waits for the answer.
 async fn speak(stream: &TcpStream, words: &Words) -> io::Result<End> {
     let before = tcp_info(stream.as_fd())?;
     match words {
@@ -240,7 +237,7 @@ enum Heard {
     End,
 }
 
-/// Reads once: an error behind the data is told only once, so it has to wait for its turn.
+/// Reads once: an error behind the data is reported only once, so it must not be consumed here.
 fn drain(stream: &TcpStream) -> io::Result<Heard> {
     match stream.try_read(&mut [0; 4096]) {
         Ok(0) => Ok(Heard::End),

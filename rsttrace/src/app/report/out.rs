@@ -111,7 +111,7 @@ impl Out {
     }
 }
 
-/// Whether a file can be made beside `path`; that it was tried leaves nothing behind.
+/// Whether a file can be created next to `path`; the attempt leaves nothing behind.
 fn probe(name: &Path, path: &Path) -> Result<(), Failure> {
     tempfile::tempfile_in(folder(path))
         .map(drop)
@@ -132,7 +132,7 @@ fn unwritable(out: &Path, error: &io::Error) -> Failure {
             "{out}: permission denied; use a file in another directory with --out"
         ));
     }
-    // What a draft is called is nobody's concern.
+    // The name of a temporary file does not matter.
     let error = error.raw_os_error().map_or_else(
         || error.to_string(),
         |code| io::Error::from_raw_os_error(code).to_string(),

@@ -21,7 +21,7 @@ use crate::report::source;
 use crate::store::{Query, Store, StoreError};
 use crate::words::things;
 
-/// Bytes that a source is told by.
+/// The number of bytes that identify the format of a source.
 const HEAD: usize = 64 << 10;
 
 type Input = Box<dyn BufRead + Send>;
@@ -193,7 +193,7 @@ impl<'a> Source<'a> {
 }
 
 /// In a sentence, for who made the page: what is not on it. `None`: nothing.
-pub(super) fn told(unread: &Unread) -> Option<String> {
+pub(super) fn missing(unread: &Unread) -> Option<String> {
     let mut parts = Vec::new();
     parts.extend(unread.early.clone());
     parts.extend(
@@ -268,18 +268,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_told_in_a_sentence() {
+    fn missing_input_is_described_in_a_sentence() {
         let mut unread = Unread::default();
-        assert_eq!(told(&unread), None);
+        assert_eq!(missing(&unread), None);
         unread.note(|| "line 3: not JSON".to_owned());
         assert_eq!(
-            told(&unread).unwrap(),
+            missing(&unread).unwrap(),
             "1 line is not a record and is ignored (line 3: not JSON)"
         );
         unread.note(String::new);
         unread.early = Some("it ends early".to_owned());
         assert_eq!(
-            told(&unread).unwrap(),
+            missing(&unread).unwrap(),
             "it ends early; 2 lines are not records and are ignored (line 3: not JSON)"
         );
     }

@@ -23,7 +23,7 @@ impl Session {
         self.vitals_of(counters.as_ref(), &self.tracer.programs(), self.unwatched())
     }
 
-    /// The same, where the programs have told already.
+    /// The same, if the programs were asked before.
     pub(super) fn vitals_of(
         &self,
         counters: Option<&Counters>,
@@ -153,19 +153,19 @@ mod tests {
             missed: Some(0),
             ..ProgramStats::default()
         };
-        let told = program_vitals(std::slice::from_ref(&idle));
-        assert!(told.iter().all(|program| program.cost.is_none()));
+        let vitals = program_vitals(std::slice::from_ref(&idle));
+        assert!(vitals.iter().all(|program| program.cost.is_none()));
         let busy = ProgramStats {
             name: "busy".to_owned(),
             runs: 2,
             run_time_ns: 700,
             ..ProgramStats::default()
         };
-        let told = program_vitals(&[busy, idle]);
-        let runs: Vec<_> = told.iter().filter_map(|program| program.cost).collect();
+        let vitals = program_vitals(&[busy, idle]);
+        let runs: Vec<_> = vitals.iter().filter_map(|program| program.cost).collect();
         assert_eq!(runs.len(), 2);
         assert_eq!((runs[0].runs, runs[1].runs), (2, 0));
-        assert_eq!((told[0].missed, told[1].missed), (None, Some(0)));
+        assert_eq!((vitals[0].missed, vitals[1].missed), (None, Some(0)));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 #!/bin/busybox sh
-# How does a guest come to its root? The host's, read-only by 9p, below a layer in memory.
+# Mounts the root of a guest: the host's, read-only by 9p, below an overlay in memory.
 /bin/busybox --install -s /bin
 export PATH=/bin
 mkdir -p /proc /sys /dev /host /layer /root

@@ -1,7 +1,7 @@
-# How does a guest run its steps? As process 1; what they print goes to files that the host reads.
+# Runs the steps of a guest, as process 1. Their output goes to files that the host reads.
 . /vm/settings
 
-# Also if nobody waits for this guest any more.
+# Also if the host has stopped waiting.
 (sleep "$lifetime"; echo "vm: $lifetime s are over"; echo b >/proc/sysrq-trigger) &
 
 export vm=/vm PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
@@ -30,7 +30,7 @@ ulimit -Hn 524288
 cd "$workspace" || echo "vm: $workspace is not there"
 while read -r step limit; do
     : >"/vm/$step.started"
-    # Apart from this shell: it is process 1, and has to live on.
+    # In another session: this shell is process 1, and must survive.
     step=$step setsid -w timeout -k 5 "$limit" sh "/vm/$step.step" >"/vm/$step.out" 2>"/vm/$step.err" </dev/null
     echo $? >"/vm/$step.code.new"
     mv "/vm/$step.code.new" "/vm/$step.code"

@@ -1,7 +1,7 @@
 //! Reduced BTF with the types that rsttrace uses.
 //!
-//! Some kilobytes a kernel instead of its megabytes: so kernels become data of tests. What is kept has the kernel's own
-//! offsets and chains of typedefs; what nobody looks into is `int`.
+//! Kilobytes per kernel instead of megabytes, as test data. Types that are used keep their offsets and chains of typedefs; others
+//! become `int`.
 
 use std::collections::HashSet;
 
@@ -135,7 +135,7 @@ struct Extract<'a> {
 }
 
 impl<'a> Extract<'a> {
-    /// The type of what nobody looks into, the first that is written.
+    /// The type in place of unused ones, the first that is written.
     const OPAQUE: u32 = 1;
 
     fn new(from: &'a Btf<'a>) -> Self {
@@ -202,7 +202,7 @@ impl<'a> Extract<'a> {
         }
     }
 
-    /// A chain down to a function's prototype, whose parameters are counted, not looked at.
+    /// A chain down to a function's prototype, whose parameters are counted only.
     fn prototype(&mut self, record: Type, depth: usize) -> u32 {
         match record.kind {
             KIND_FUNC_PROTO => {

@@ -15,7 +15,7 @@ pub(super) struct Perf {
     /// The CPU to begin with.
     next: usize,
     capacity: u64,
-    /// Where a sample that wraps around its buffer is put together.
+    /// For a sample that wraps around its buffer.
     scratch: BytesMut,
 }
 
@@ -65,7 +65,7 @@ impl EventSource for Perf {
         self.buffers.iter().map(|buffer| buffer.as_fd()).collect()
     }
 
-    /// A perf buffer tells epoll of its data once, and being registered uses that up.
+    /// A perf buffer reports its data to epoll once, and registering uses that up.
     fn is_unreported(&self) -> bool {
         self.buffers.iter().any(PerfEventArrayBuffer::readable)
     }

@@ -1,6 +1,6 @@
-//! The plots: when, after how long a silence, and who had most.
+//! The plots: resets over time, idle times, and the most frequent names.
 //!
-//! Bars are SVG that is stretched to the page; words are HTML beside them, so that they keep their size on a telephone.
+//! Bars are SVG, stretched to the page; text is HTML around them, so that it keeps its size on a phone.
 
 use std::hash::Hash;
 
@@ -20,7 +20,7 @@ const GAP: f64 = 1.0;
 const HEIGHT: f64 = 100.0;
 /// Words below a plot.
 const TICKS: i64 = 6;
-/// Fewer steps are told in words.
+/// Fewer steps are described in words.
 const LEAST_STEPS: usize = 3;
 /// Timeouts that are marked.
 const MARKS: usize = 12;
@@ -31,7 +31,6 @@ const DAY: i64 = 86_400;
 /// Part of the width that words below the scale of silences take.
 const WORDS: f64 = 0.11;
 
-/// Resets over time.
 pub(super) fn timeline(gathering: &Gathering) -> Markup {
     let Some(line) = gathering.marks.steps() else {
         return html! {};
@@ -43,17 +42,17 @@ pub(super) fn timeline(gathering: &Gathering) -> Markup {
     let most = line.counts.iter().map(|it| total(*it)).max().unwrap_or(0);
     html! {
         section #timeline {
-            h2 { "When" }
+            h2 { "Timeline" }
             @if line.counts.len() < LEAST_STEPS {
                 p { "All within " (step) "." }
             } @else {
                 figure .plot {
                     (legend(gathering.resets))
                     @if gathering.suppressed > 0 {
-                        ul .legend { li .hatched { "below the bars: further resets were suppressed" } }
+                        ul .legend { li .hatched { "below the bars: suppressed resets" } }
                     }
                     p .scale { "up to " (things(most, "reset")) " in " (step) }
-                    (bars("timeline", &line.counts, &format!("Resets over time, in steps of {step}"),
+                    (bars("timeline", &line.counts, &format!("Resets per {step}"),
                         &describe(&line), most))
                     (floods(gathering, &line))
                     div .axis aria-hidden="true" {
@@ -61,14 +60,14 @@ pub(super) fn timeline(gathering: &Gathering) -> Markup {
                             span style=(left(place)) { (text) }
                         }
                     }
-                    figcaption { "Resets in steps of " (step) ", by severity; times are UTC." }
+                    figcaption { "Resets per " (step) ", by severity; times are UTC." }
                 }
             }
         }
     }
 }
 
-/// For those who do not see it: the highest step, and how the kinds add up.
+/// The text alternative: the highest step, and the sums.
 fn describe(line: &Timeline<3>) -> String {
     let highest = line
         .counts
@@ -80,13 +79,12 @@ fn describe(line: &Timeline<3>) -> String {
     };
     let at = time(line.start + line.step * index as i64, "%Y-%m-%d %H:%M:%S");
     format!(
-        "{} steps; most resets, {}, in the step from {at}",
+        "{} steps; maximum {}, in the step from {at}",
         line.counts.len(),
         count(total(*counts))
     )
 }
 
-/// Where floods were counted.
 fn floods(gathering: &Gathering, line: &Timeline<3>) -> Markup {
     let span = line.step as f64 * line.counts.len() as f64;
     let place = |nanos: i64| (nanos.saturating_sub(line.start) as f64 / span).clamp(0.0, 1.0);
@@ -148,7 +146,6 @@ fn length_of(seconds: f64) -> String {
     text
 }
 
-/// Silences before resets.
 pub(super) fn quiet(gathering: &Gathering) -> Markup {
     let histogram = gathering.silences.histogram();
     let Some(most) = histogram.buckets.iter().map(|it| it.count).max() else {
@@ -171,7 +168,7 @@ pub(super) fn quiet(gathering: &Gathering) -> Markup {
                     li .q1 { "other causes" }
                     @if !marks.is_empty() { li .mark { "matching timeout" } }
                 }
-                p .scale { "up to " (count(most)) " in one step" }
+                p .scale { "up to " (count(most)) " per bin" }
                 @if !marks.is_empty() {
                     div .letters aria-hidden="true" style=(format!("height:{:.1}em", rows * 1.2 + 1.4)) {
                         @for mark in &marks {
@@ -191,7 +188,7 @@ pub(super) fn quiet(gathering: &Gathering) -> Markup {
                 }
                 figcaption {
                     "Idle time of the connection before the segment that triggered the reset: "
-                    (things(total, "reset")) " with a known idle time. Steps are named after common timeout settings and start 3 % below them."
+                    (things(total, "reset")) " with a known idle time. Bins are named after common timeout settings and start 3 % below them."
                 }
             }
             @if !marks.is_empty() {
@@ -264,19 +261,19 @@ fn who(timeout: &Timeout) -> String {
         }
     }
     format!(
-        "{}; named for {}",
+        "{}; reported for {}",
         parts.join("; "),
         things(timeout.resets, "reset")
     )
 }
 
-/// For those who do not see it.
+/// The text alternative.
 fn describe_silences(histogram: &Histogram) -> String {
     let highest = histogram.buckets.iter().rev().max_by_key(|it| it.count);
     highest.map_or_else(String::new, |it| {
         format!(
-            "{}; most, {}, in the step {}",
-            things(histogram.total(), "silence"),
+            "{}; maximum {}, in the bin {}",
+            things(histogram.total(), "idle time"),
             count(it.count),
             name(it.name)
         )
@@ -355,7 +352,6 @@ fn ranking<K: Clone + Eq + Hash + Ord>(
     }
 }
 
-/// What the colors mean.
 fn legend(counts: Counts) -> Markup {
     html! {
         ul .legend {

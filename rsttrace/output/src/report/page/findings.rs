@@ -1,14 +1,14 @@
-//! The findings: one sentence each, how sure, what to do, and the evidence of one of them.
+//! The findings: sentence, confidence, advice, and the evidence of one record.
 
 use maud::{Markup, html};
 
-use super::{class, severity_name, shown, told};
+use super::{class, second, severity_name, shown};
 use crate::record::Confidence;
 use crate::report::finding::Finding;
 use crate::report::sentence::{number_of, sentence};
 use crate::words::{self, count, things};
 
-/// Findings that are told.
+/// Findings that are shown.
 const MOST: usize = 40;
 /// Pieces of advice, facts that are missing, facts of one record.
 const MOST_ADVICE: usize = 3;
@@ -71,7 +71,7 @@ fn article(finding: &Finding, all_rows: bool) -> Markup {
             }
             details {
                 summary {
-                    @if finding.count == 1 { "Evidence" } @else { "Evidence of one of them" }
+                    @if finding.count == 1 { "Evidence" } @else { "Evidence of one record" }
                 }
                 (example(finding))
             }
@@ -103,7 +103,7 @@ fn sureness(finding: &Finding) -> String {
 }
 
 fn when(finding: &Finding) -> String {
-    let (first, last) = (told(&finding.first), told(&finding.last));
+    let (first, last) = (second(&finding.first), second(&finding.last));
     if first == last {
         return first;
     }
@@ -144,7 +144,7 @@ fn example(finding: &Finding) -> Markup {
     let record = &finding.example;
     html! {
         p {
-            (told(&record.time)) ", " code { (record.source()) } " → " code { (record.destination()) }
+            (second(&record.time)) ", " code { (record.source()) } " → " code { (record.destination()) }
             @if let Some(process) = &record.process { ", " (shown(&words::name(&process.comm, process.pid), 60)) }
             ": " (shown(record.verdict.summary(), LONG))
         }

@@ -1,4 +1,4 @@
-//! The drawings: which way a reset took.
+//! Diagrams of the paths of resets.
 
 use maud::{Markup, html};
 

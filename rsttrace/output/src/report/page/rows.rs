@@ -1,4 +1,4 @@
-//! The table of all records, and that of the sums.
+//! Tables of all records and of suppressed resets.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub(super) const NAME: usize = 40;
 const SENTENCE: usize = 300;
 /// Processes that can be chosen.
 const MOST_PROCESSES: usize = 200;
-/// Sums that are told.
+/// Counts that are listed.
 const MOST_SUMS: usize = 50;
 /// Bytes of rows: the page stays below five megabytes.
 const MOST_BYTES: usize = 4 << 20;
@@ -36,20 +36,20 @@ pub(super) fn section(records: &[Record], all: u64) -> Markup {
         lines.push(line);
     }
     let number = lines.len() as u64;
-    let told = &records[..lines.len()];
+    let listed = &records[..lines.len()];
     html! {
         section #records {
             h2 { "All records" }
             @if lines.len() < records.len() {
                 p .note {
-                    "The first " (count(number)) " of the most severe of " (count(all)) " records, to limit the size of the page; findings and charts cover all of them."
+                    (count(number)) " of the most severe of " (count(all)) " records, to limit the size of the page. Findings and charts cover all of them."
                 }
             } @else if number < all {
                 p .note {
-                    "The " (count(number)) " most severe of " (count(all)) " records, newest first among equals; findings and charts cover all of them."
+                    "The " (count(number)) " most severe of " (count(all)) " records, the newest of each severity. Findings and charts cover all of them."
                 }
             }
-            (filters(told))
+            (filters(listed))
             div .scroll tabindex="0" role="region" aria-labelledby="rows-caption" {
                 table #rows {
                     caption #rows-caption { "Resets by time (UTC)" }
@@ -156,10 +156,10 @@ fn select(name: &str, counts: &BTreeMap<String, u64>) -> Markup {
 /// The largest sums of floods, given largest first; `all` resets are in sums.
 pub(super) fn sums(sums: &[SuppressedRecord], all: u64) -> Markup {
     let largest = sums.get(..MOST_SUMS).unwrap_or(sums);
-    let told = largest
+    let listed = largest
         .iter()
-        .fold(0_u64, |told, sum| told.saturating_add(sum.count));
-    let left = all.saturating_sub(told);
+        .fold(0_u64, |listed, sum| listed.saturating_add(sum.count));
+    let left = all.saturating_sub(listed);
     html! {
         div .scroll tabindex="0" role="region" aria-labelledby="sums-caption" {
             table #sums {
@@ -171,7 +171,7 @@ pub(super) fn sums(sums: &[SuppressedRecord], all: u64) -> Markup {
                     @for sum in largest {
                         tr {
                             td .number { (count(sum.count)) }
-                            td { (super::told(&sum.time)) }
+                            td { (super::second(&sum.time)) }
                             td {
                                 @if let Some(cause) = sum.cause { (cause) } @else { "several causes" }
                                 @if let Some(direction) = sum.direction { ", " (direction) }

@@ -55,7 +55,7 @@ pub(super) fn comment(record: &Record) -> String {
     lines.join("\n")
 }
 
-/// Text from elsewhere on one line of bounded length, nothing in it that a terminal obeys.
+/// Text from records on one line of bounded length, without terminal control characters.
 pub(super) fn line(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(LINE) {
         None => text::escape(text),

@@ -9,7 +9,7 @@ use etherparse::{
 
 use crate::record::{Packet, Record};
 
-/// Stands for a TTL that is not known: no segment on a wire has it.
+/// Stands for an unknown TTL: no segment on the wire has it.
 const NO_TTL: u8 = 0;
 
 /// IP and TCP headers with right checksums; `None` if sequence or acknowledgment number are not known, or the ends are
@@ -66,7 +66,7 @@ fn tcp(source: u16, destination: u16, packet: &Packet) -> Option<TcpHeader> {
         packet.seq?,
         packet.window.unwrap_or_default(),
     );
-    // As tcpdump prints them; a reset that says nothing of its flags has those that its numbers need.
+    // As tcpdump prints them; without recorded flags, those that the sequence numbers imply.
     let has = |flag| match &packet.flags {
         Some(flags) => flags.contains(flag),
         None => flag == 'R' || flag == '.' && packet.ack.is_some(),

@@ -1,24 +1,17 @@
-//! What rsttrace says at its end of the resets that it counted.
+//! Totals of resets in the summary of rsttrace.
 
-use serde::Serialize;
-
-/// A line of the summary.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Total {
     /// "sent", "received", "on the wire".
     pub name: String,
-    /// All.
     pub seen: u64,
-    /// With every detail.
     pub detailed: u64,
-    /// Counted only, on purpose.
     pub suppressed: u64,
-    /// For want of room.
     pub lost: u64,
 }
 
 /// `kernel, sent: 12,345 = 11,995 detailed + 345 suppressed + 5 lost`
-pub fn totals(text: &str) -> Vec<Total> {
+pub fn read(text: &str) -> Vec<Total> {
     let totals = text.lines().filter_map(|line| {
         let (name, numbers) = line.strip_prefix("kernel, ")?.split_once(": ")?;
         let numbers: Vec<u64> = numbers
@@ -39,7 +32,7 @@ pub fn totals(text: &str) -> Vec<Total> {
     totals.collect()
 }
 
-/// The total of resets that were sent; none if the summary has none.
+/// The total of sent resets; zeros if the summary has none.
 pub fn sent(totals: &[Total]) -> Total {
     let sent = totals.iter().find(|total| total.name == "sent");
     sent.cloned().unwrap_or_default()
@@ -51,7 +44,7 @@ mod tests {
 
     #[test]
     fn the_summary_is_read() {
-        let totals = totals(
+        let totals = read(
             "\n3 resets in 2.0 s\n\nkernel, sent: 12,345 = 11,995 detailed + 345 suppressed + 5 lost\n\
              kernel, on the wire: 7 = 7 detailed + 0 suppressed + 0 lost\nnothing lost\n",
         );

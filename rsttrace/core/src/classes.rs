@@ -1,0 +1,523 @@
+//! Classes: frequent ends of connections that harm nobody, one ordered table for each end.
+//!
+//! A client that resets its own connection lost nothing by it. The server lost nothing either if it had not been asked for anything, or
+//! if its answer was acknowledged. Only what the opener of a connection does counts: a server that resets may still owe an answer.
+
+use std::time::Duration;
+
+use crate::event::{BootTime, Ownership, Received, Sent, Socket, TcpFlags, TcpState};
+use crate::record::{Cause, Class};
+use crate::silence::clocks;
+use crate::thresholds::{CHECK, IDLE, LONGEST_FAREWELL};
+use crate::words::{self, span};
+
+/// What is known of a source beyond the connection in question.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recurrence {
+    /// It opens such connections at even intervals of this length.
+    pub period: Option<Duration>,
+    /// It tried many ports of this host.
+    pub scan: Option<Scan>,
+}
+
+/// Attempts of one source on many ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scan {
+    /// How many attempts.
+    pub attempts: u32,
+    /// From the first to the last.
+    pub within: Duration,
+}
+
+/// A reset sent by the TCP stack, and its cause.
+struct SentEnd<'a> {
+    sent: &'a Sent,
+    cause: Cause,
+    at: BootTime,
+}
+
+/// An accepted reset.
+struct AcceptedEnd<'a> {
+    received: &'a Received,
+    /// A segment of this end provoked it: the client did not close, it does not know the connection.
+    is_answer: bool,
+    at: BootTime,
+}
+
+type SentRow = (fn(&SentEnd<'_>) -> bool, Class);
+
+const SENT: &[SentRow] = &[
+    (closed_without_a_word, Class::EmptyConnection),
+    (closed_after_the_answer, Class::CompleteExchange),
+    (closed_after_the_peer, Class::CompleteExchange),
+    (left_tickets_unread, Class::TlsTickets),
+    (answers_farewell, Class::TlsClose),
+];
+
+type AcceptedRow = (fn(&AcceptedEnd<'_>) -> bool, Class);
+
+const ACCEPTED: &[AcceptedRow] = &[
+    (was_told_nothing, Class::EmptyConnection),
+    (had_answered, Class::CompleteExchange),
+    (said_farewell_only, Class::TlsClose),
+];
+
+/// The class of a reset sent by the TCP stack; absent for all that are not frequent and harmless.
+pub fn of_sent(sent: &Sent, cause: Cause, at: BootTime, recurrence: Recurrence) -> Option<Class> {
+    if cause == Cause::PortClosed {
+        return recurrence.scan.map(|_| Class::PortScan);
+    }
+    let end = SentEnd { sent, cause, at };
+    let (_, class) = SENT.iter().find(|(when, _)| when(&end))?;
+    Some(recurrence.refine(*class))
+}
+
+/// The class of an accepted reset that looks like the peer's and has no better explanation.
+pub fn of_accepted(
+    received: &Received,
+    is_answer: bool,
+    at: BootTime,
+    recurrence: Recurrence,
+) -> Option<Class> {
+    let end = AcceptedEnd {
+        received,
+        is_answer,
+        at,
+    };
+    let (_, class) = ACCEPTED.iter().find(|(when, _)| when(&end))?;
+    Some(recurrence.refine(*class))
+}
+
+impl Recurrence {
+    fn refine(self, class: Class) -> Class {
+        match class {
+            Class::EmptyConnection if self.scan.is_some() => Class::PortScan,
+            Class::EmptyConnection if self.period.is_some() => Class::HealthCheck,
+            Class::EmptyConnection
+            | Class::HealthCheck
+            | Class::PortScan
+            | Class::CompleteExchange
+            | Class::TlsClose
+            | Class::TlsTickets => class,
+        }
+    }
+}
+
+/// The connection was opened by the end that resets it, which never sent a byte and closed soon: it wanted to know whether there is an
+/// answer. A banner that it did not read changes nothing.
+pub fn is_empty_of_opener(sent: &Sent, at: BootTime) -> bool {
+    is_opener(sent.ownership.as_ref())
+        && sent.active(|socket| socket.bytes_sent == 0)
+        && is_short(sent.ownership.as_ref(), at)
+}
+
+/// The same at the end that listens.
+pub fn is_empty_of_listener(received: &Received, at: BootTime) -> bool {
+    is_listener(received.ownership.as_ref())
+        && received.socket.state == TcpState::Established
+        && received.socket.bytes_received == 0
+        && is_short(received.ownership.as_ref(), at)
+}
+
+fn closed_without_a_word(end: &SentEnd<'_>) -> bool {
+    is_close(end.cause) && is_empty_of_opener(end.sent, end.at)
+}
+
+/// The server spoke last, and all of it was read.
+fn closed_after_the_answer(end: &SentEnd<'_>) -> bool {
+    end.cause == Cause::LingerZero
+        && is_opener(end.sent.ownership.as_ref())
+        && end.sent.active(|socket| {
+            is_acknowledged(socket)
+                && socket.unread == 0
+                && socket.bytes_sent > 0
+                && socket.bytes_received > 0
+                && is_before(socket.since_received, socket.since_sent)
+        })
+}
+
+/// The server had closed, and what is unread is a farewell at most.
+fn closed_after_the_peer(end: &SentEnd<'_>) -> bool {
+    is_close(end.cause)
+        && is_opener(end.sent.ownership.as_ref())
+        && end.sent.active(|socket| {
+            socket.peer_finished
+                && is_acknowledged(socket)
+                && socket.bytes_received > 0
+                && socket.unread <= MESSAGE
+        })
+}
+
+/// A server sends tickets after the handshake, before anything else. A client that sent no more than its part of the handshake asked
+/// for nothing.
+fn left_tickets_unread(end: &SentEnd<'_>) -> bool {
+    end.cause == Cause::CloseWithUnreadData
+        && is_opener(end.sent.ownership.as_ref())
+        && is_tls(end.sent.flow.remote.port())
+        && end.sent.active(|socket| {
+            is_acknowledged(socket)
+                && (1..=TICKETS).contains(&socket.unread)
+                && (1..=HANDSHAKE).contains(&socket.bytes_sent)
+                && socket.bytes_received > u64::from(socket.unread)
+        })
+}
+
+/// What came was a farewell: this end had closed before, and so did the other one.
+fn answers_farewell(end: &SentEnd<'_>) -> bool {
+    let flow = end.sent.flow;
+    end.cause == Cause::DataAfterClose
+        && end.sent.cause.is_some_and(|segment| {
+            (1..=LONGEST_FAREWELL).contains(&segment.payload_len)
+                && (segment.flags.has(TcpFlags::FIN)
+                    || is_tls(flow.remote.port())
+                    || is_tls(flow.local.port()))
+        })
+}
+
+fn was_told_nothing(end: &AcceptedEnd<'_>) -> bool {
+    !end.is_answer && is_empty_of_listener(end.received, end.at)
+}
+
+/// All was answered, the answer has arrived, and the client did not wait for more.
+fn had_answered(end: &AcceptedEnd<'_>) -> bool {
+    let socket = &end.received.socket;
+    !end.is_answer
+        && is_listener(end.received.ownership.as_ref())
+        && matches!(socket.state, TcpState::Established | TcpState::CloseWait)
+        && is_acknowledged(socket)
+        && socket.unread == 0
+        && socket.bytes_sent > 0
+        && socket.bytes_received > 0
+        && is_before(socket.since_sent, socket.since_received)
+        && socket.since_sent.is_some_and(|since| since < IDLE)
+}
+
+/// Both ends had closed, and what is not acknowledged is a farewell at most.
+fn said_farewell_only(end: &AcceptedEnd<'_>) -> bool {
+    let socket = &end.received.socket;
+    socket.peer_finished
+        && (socket.orphaned || socket.send_shutdown)
+        && socket.unacknowledged <= LONGEST_FAREWELL + FIN
+}
+
+/// In sequence numbers.
+const FIN: u32 = 1;
+
+fn is_close(cause: Cause) -> bool {
+    matches!(cause, Cause::LingerZero | Cause::CloseWithUnreadData)
+}
+
+fn is_opener(ownership: Option<&Ownership>) -> bool {
+    clocks::is_outgoing(ownership) == Some(true)
+}
+
+fn is_listener(ownership: Option<&Ownership>) -> bool {
+    clocks::is_outgoing(ownership) == Some(false)
+}
+
+fn is_short(ownership: Option<&Ownership>, at: BootTime) -> bool {
+    ownership
+        .and_then(|ownership| ownership.established)
+        .is_some_and(|established| at.since(established) <= CHECK)
+}
+
+fn is_acknowledged(socket: &Socket) -> bool {
+    socket.unacknowledged == 0
+}
+
+/// The first happened after the second: both count back from now, with the resolution of a tick.
+fn is_before(later: Option<Duration>, earlier: Option<Duration>) -> bool {
+    matches!((later, earlier), (Some(later), Some(earlier)) if later <= earlier)
+}
+
+/// Most bytes of a protocol's last message.
+const MESSAGE: u32 = 100;
+/// Most bytes of the session tickets that servers send after a handshake: OpenSSL sends two, 534 bytes in all.
+const TICKETS: u32 = 1_100;
+/// Most bytes that a client sends in a TLS 1.3 handshake: ClientHello, change_cipher_spec, Finished.
+const HANDSHAKE: u64 = 800;
+
+/// Ports of protocols that begin with TLS (IANA), and the usual alternatives of https.
+fn is_tls(port: u16) -> bool {
+    matches!(
+        port,
+        443 | 465 | 563 | 636 | 853 | 989 | 990 | 992
+            ..=995 | 2376 | 2379 | 3269 | 5061 | 5671 | 5986 | 6443 | 8443 | 8883 | 9443
+    )
+}
+
+/// `a health check every 2.0 s`, to end a sentence about a connection without a byte.
+pub(crate) fn empty(class: Class, recurrence: Recurrence) -> String {
+    match (class, recurrence) {
+        (
+            Class::HealthCheck,
+            Recurrence {
+                period: Some(period),
+                ..
+            },
+        ) => {
+            format!("a health check every {}", span(period))
+        }
+        (
+            Class::PortScan,
+            Recurrence {
+                scan: Some(scan), ..
+            },
+        ) => scan.sentence(),
+        (
+            Class::EmptyConnection
+            | Class::HealthCheck
+            | Class::PortScan
+            | Class::CompleteExchange
+            | Class::TlsClose
+            | Class::TlsTickets,
+            _,
+        ) => "a health check or a scan".to_owned(),
+    }
+}
+
+impl Scan {
+    /// `a port scan, 812 attempts within 1.2 s so far`.
+    pub(crate) fn sentence(self) -> String {
+        format!(
+            "a port scan, {} within {} so far",
+            words::things(self.attempts, "attempt"),
+            span(self.within)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::fixtures::*;
+    use crate::event::{OwnerSource, Segment};
+
+    const AT: BootTime = BootTime(NOW);
+
+    /// curl[5] closed its connection to port 443, which it had opened a second before: asked, answered, all read.
+    fn client(change: impl FnOnce(&mut Socket)) -> Sent {
+        let scene = Scene::new().reversed();
+        let mut socket = Socket {
+            linger: Some(Duration::ZERO),
+            since_sent: Some(Duration::from_millis(300)),
+            since_received: Some(Duration::from_millis(200)),
+            ..closing(1)
+        };
+        change(&mut socket);
+        let mut sent = scene.active(Some("TCP_STATE"), socket);
+        sent.flow.remote.set_port(443);
+        let mut opened = ownership(5, "curl", OwnerSource::Connect);
+        opened.established = Some(BootTime(NOW - SECOND));
+        opened.state_before_close = Some(TcpState::Established);
+        sent.ownership = Some(opened);
+        sent
+    }
+
+    /// The same at the end that listens.
+    fn server(change: impl FnOnce(&mut Socket)) -> Received {
+        let mut socket = Socket {
+            since_sent: Some(Duration::from_millis(200)),
+            since_received: Some(Duration::from_millis(300)),
+            ..socket(1)
+        };
+        change(&mut socket);
+        let mut received = Scene::new().received(socket);
+        let mut accepted = ownership(87, "nginx", OwnerSource::Accept);
+        accepted.established = Some(BootTime(NOW - SECOND));
+        received.ownership = Some(accepted);
+        received
+    }
+
+    fn sent(sent: &Sent, cause: Cause) -> Option<Class> {
+        of_sent(sent, cause, AT, Recurrence::default())
+    }
+
+    fn accepted(received: &Received) -> Option<Class> {
+        of_accepted(received, false, AT, Recurrence::default())
+    }
+
+    #[test]
+    fn a_client_that_resets_has_lost_nothing_if_it_wanted_nothing_more() {
+        let (zero, unread) = (Cause::LingerZero, Cause::CloseWithUnreadData);
+        let silent = |socket: &mut Socket| (socket.bytes_sent, socket.bytes_received) = (0, 0);
+        assert_eq!(sent(&client(silent), zero), Some(Class::EmptyConnection));
+        let banner = |socket: &mut Socket| (socket.bytes_sent, socket.unread) = (0, 200);
+        assert_eq!(sent(&client(banner), unread), Some(Class::EmptyConnection));
+        assert_eq!(sent(&client(|_| ()), zero), Some(Class::CompleteExchange));
+        let goodbye = |socket: &mut Socket| {
+            (socket.peer_finished, socket.unread) = (true, 31);
+        };
+        assert_eq!(
+            sent(&client(goodbye), unread),
+            Some(Class::CompleteExchange)
+        );
+        let tickets = |socket: &mut Socket| {
+            (socket.bytes_sent, socket.bytes_received, socket.unread) = (600, 3_400, 534);
+        };
+        assert_eq!(sent(&client(tickets), unread), Some(Class::TlsTickets));
+    }
+
+    #[test]
+    fn look_alikes_of_a_client_are_not_harmless() {
+        let (zero, unread) = (Cause::LingerZero, Cause::CloseWithUnreadData);
+        // Its request is not answered, or not acknowledged, or the answer was not read.
+        let waits = |socket: &mut Socket| socket.since_sent = Some(Duration::from_millis(100));
+        assert_eq!(sent(&client(waits), zero), None);
+        let pending = |socket: &mut Socket| socket.unacknowledged = 1;
+        assert_eq!(sent(&client(pending), zero), None);
+        let answer = |socket: &mut Socket| socket.unread = 1_448;
+        assert_eq!(sent(&client(answer), unread), None);
+        // It has asked for something behind the handshake; what is unread may be the answer.
+        let asked = |socket: &mut Socket| {
+            (socket.bytes_sent, socket.bytes_received, socket.unread) = (1_200, 3_400, 534);
+        };
+        assert_eq!(sent(&client(asked), unread), None);
+        // Plain text has no tickets.
+        let tickets = |socket: &mut Socket| {
+            (socket.bytes_sent, socket.bytes_received, socket.unread) = (600, 3_400, 534);
+        };
+        let mut plain = client(tickets);
+        plain.flow.remote.set_port(8080);
+        assert_eq!(sent(&plain, unread), None);
+        // It was open for long: a pool that was filled in advance.
+        let silent = |socket: &mut Socket| (socket.bytes_sent, socket.bytes_received) = (0, 0);
+        let mut old = client(silent);
+        if let Some(ownership) = &mut old.ownership {
+            ownership.established = Some(BootTime(NOW - 60 * SECOND));
+        }
+        assert_eq!(sent(&old, zero), None);
+        // Who opened it is not known, or it was the other end.
+        let mut older = client(silent);
+        older.ownership = None;
+        assert_eq!(sent(&older, zero), None);
+        let serves = Scene::new().active(Some("TCP_STATE"), closing(1));
+        assert_eq!(sent(&serves, zero), None);
+        // It did not close, it was killed.
+        assert_eq!(sent(&client(silent), Cause::KilledWithUnreadData), None);
+    }
+
+    #[test]
+    fn a_server_has_lost_nothing_if_it_owes_nothing() {
+        let silent = |socket: &mut Socket| (socket.bytes_sent, socket.bytes_received) = (0, 0);
+        assert_eq!(accepted(&server(silent)), Some(Class::EmptyConnection));
+        let banner = |socket: &mut Socket| socket.bytes_received = 0;
+        assert_eq!(accepted(&server(banner)), Some(Class::EmptyConnection));
+        assert_eq!(accepted(&server(|_| ())), Some(Class::CompleteExchange));
+        let farewell = |socket: &mut Socket| {
+            socket.state = TcpState::LastAck;
+            (socket.peer_finished, socket.send_shutdown) = (true, true);
+            socket.unacknowledged = 31;
+        };
+        assert_eq!(accepted(&server(farewell)), Some(Class::TlsClose));
+
+        let owes = |socket: &mut Socket| socket.since_received = Some(Duration::from_millis(100));
+        assert_eq!(accepted(&server(owes)), None);
+        let under_way = |socket: &mut Socket| socket.unacknowledged = 4_000;
+        assert_eq!(accepted(&server(under_way)), None);
+        // An idle connection that may be used again.
+        let idle = |socket: &mut Socket| {
+            socket.since_sent = Some(Duration::from_secs(300));
+            socket.since_received = Some(Duration::from_secs(301));
+        };
+        assert_eq!(accepted(&server(idle)), None);
+        let page = |socket: &mut Socket| {
+            socket.state = TcpState::LastAck;
+            (socket.peer_finished, socket.send_shutdown) = (true, true);
+            socket.unacknowledged = 1_448;
+        };
+        assert_eq!(accepted(&server(page)), None);
+        // The client does not know the connection any more.
+        let (none, crashed) = (Recurrence::default(), server(|_| ()));
+        assert_eq!(of_accepted(&crashed, true, AT, none), None);
+        // A client whose connection dies before its first request.
+        let mut opener = server(silent);
+        opener.ownership = client(|_| ()).ownership;
+        assert_eq!(accepted(&opener), None);
+    }
+
+    #[test]
+    fn a_farewell_for_an_end_that_has_closed_is_no_data() {
+        let answer = |payload, fin: bool, port: u16| {
+            let flags = TcpFlags::ACK | if fin { TcpFlags::FIN } else { 0 };
+            let mut scene = Scene::new();
+            scene.flow.remote.set_port(port);
+            let segment: Segment = segment(flags, 5000, 9000, payload);
+            sent(&scene.answer(segment), Cause::DataAfterClose)
+        };
+        for payload in [7, 24, 31] {
+            assert_eq!(answer(payload, false, 443), Some(Class::TlsClose));
+            assert_eq!(answer(payload, true, 6379), Some(Class::TlsClose));
+        }
+        assert_eq!(answer(32, true, 443), None);
+        assert_eq!(answer(24, false, 6379), None);
+        assert_eq!(answer(0, true, 443), None);
+    }
+
+    fn moments(resets: Vec<(u64, Sent)>) -> Vec<crate::record::Record> {
+        let events = resets
+            .into_iter()
+            .map(|(ms, sent)| {
+                let mut event = event(0, sent);
+                event.time = BootTime(NOW + ms * MS);
+                event
+            })
+            .collect();
+        run(events)
+    }
+
+    /// haproxy checks a server that long after the start of the test.
+    fn check(ms: u64) -> (u64, Sent) {
+        let mut sent = client(|socket| (socket.bytes_sent, socket.bytes_received) = (0, 0));
+        sent.flow
+            .local
+            .set_port(40_000 + u16::try_from(ms / 100).expect("a port"));
+        if let Some(ownership) = &mut sent.ownership {
+            ownership.established = Some(BootTime(NOW + ms * MS - MS));
+        }
+        (ms, sent)
+    }
+
+    #[test]
+    fn even_intervals_are_a_health_check_and_others_are_not() {
+        let classes = |times: &[u64]| -> Vec<_> {
+            let records = moments(times.iter().copied().map(check).collect());
+            records.iter().map(|record| record.verdict.class).collect()
+        };
+        let (check, once) = (Some(Class::HealthCheck), Some(Class::EmptyConnection));
+        let even = classes(&[0, 2_000, 4_010, 6_005, 8_000]);
+        assert_eq!((&even[..2], &even[3..]), (&[once; 2][..], &[check; 2][..]));
+        assert_eq!(classes(&[0, 2_000, 2_700, 9_000]), [once; 4]);
+    }
+
+    #[test]
+    fn a_health_check_says_its_period() {
+        let records = moments((0..4).map(|n| check(n * 2_000)).collect());
+        let verdict = &records[3].verdict;
+        assert_eq!(verdict.severity, crate::record::Severity::Noise);
+        assert!(
+            verdict.summary().ends_with("a health check every 2.0 s"),
+            "{}",
+            verdict.summary()
+        );
+    }
+
+    #[test]
+    fn many_ports_in_a_short_time_are_a_scan() {
+        let refused = |ports: u16, ms: u64| -> Vec<_> {
+            let attempt = |n: u16| {
+                let mut scene = Scene::new();
+                scene.flow.local.set_port(1_000 + n);
+                let syn = segment(TcpFlags::SYN, u32::from(n) * 7 + 1, 0, 0);
+                (u64::from(n) * ms, scene.answer(syn))
+            };
+            let records = moments((0..ports).map(attempt).collect());
+            records.iter().map(|record| record.verdict.class).collect()
+        };
+        // All are known before the window of the first is over.
+        assert_eq!(refused(100, 1), [Some(Class::PortScan); 100]);
+        assert_eq!(refused(19, 1), [None; 19]);
+        // A client that looks for a service once a minute.
+        assert_eq!(refused(30, 60_000), [None; 30]);
+    }
+}
