@@ -135,6 +135,7 @@ fn tshark_finds_the_same_segments() {
         let counts = reader.counts();
         let others = [
             counts.not_tcp,
+            counts.unread,
             counts.link_types,
             counts.fragments,
             counts.cut,

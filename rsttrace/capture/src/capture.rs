@@ -7,6 +7,7 @@ mod dissect;
 mod error;
 mod info;
 mod input;
+mod layer;
 mod link;
 mod looks;
 mod overlay;
@@ -17,6 +18,7 @@ mod segment;
 mod tcp;
 mod time;
 mod tunnel;
+mod wifi;
 
 pub use error::CaptureError;
 pub use info::{CaptureInfo, Compression, Format, Interface, ReadCounts};

@@ -31,6 +31,8 @@ pub const MAX_HELD: usize = 65_536;
 const MAX_FOREIGN: usize = 65_536;
 /// Resets that come in and are looked for among those that leave.
 const MAX_PASSING: usize = 256;
+/// Addresses of a capture that are named instead of one that is not in it.
+const MAX_NAMED: usize = 8;
 /// A host passes on what it gets within this.
 const PASSAGE: Duration = Duration::from_millis(5);
 /// One of so many connections makes room for new ones when the table is full.
@@ -46,6 +48,10 @@ pub struct Tracker {
     first: u64,
     now: CaptureTime,
     local: HashSet<IpAddr>,
+    /// While one of `local` has not been seen: the addresses that were.
+    addresses: Vec<IpAddr>,
+    /// Of `local`.
+    local_seen: HashSet<IpAddr>,
     /// Addresses that segments came in from: not the capturing host's.
     foreign: HashSet<IpAddr, RandomState>,
     /// Resets that came in a moment ago: address translation leaves their numbers as they are.
@@ -134,6 +140,9 @@ impl Tracker {
         }
         self.now = self.now.max(segment.time);
         self.release(self.now, out);
+        if self.local_seen.len() < self.local.len() {
+            self.look_for_local(segment);
+        }
         let (key, from_greater) = Key::of(segment);
         if !self.connections.contains_key(&key) {
             self.make_room();
@@ -213,9 +222,33 @@ impl Tracker {
 
     /// The capture has ended: gives all that is left.
     pub fn finish(&mut self, out: &mut Vec<CapturedReset>) {
-        while !self.held.is_empty() {
-            self.give(out);
+        while self.finish_some(usize::MAX, out) {}
+    }
+
+    /// The same, at most so many at a time; whether there were any.
+    pub fn finish_some(&mut self, most: usize, out: &mut Vec<CapturedReset>) -> bool {
+        let number = self.held.len().min(most);
+        (0..number).for_each(|_| self.give(out));
+        number > 0
+    }
+
+    fn look_for_local(&mut self, segment: &Segment<'_>) {
+        for address in [segment.source, segment.destination] {
+            let address = address.ip().to_canonical();
+            if self.local.contains(&address) {
+                self.local_seen.insert(address);
+            }
+            if self.addresses.len() < MAX_NAMED && !self.addresses.contains(&address) {
+                self.addresses.push(address);
+            }
         }
+    }
+
+    /// Addresses of the capturing host, as the user says, that no segment had; and some that segments had.
+    pub fn local_not_seen(&self) -> (Vec<IpAddr>, &[IpAddr]) {
+        let mut missing: Vec<_> = self.local.difference(&self.local_seen).copied().collect();
+        missing.sort_unstable();
+        (missing, &self.addresses)
     }
 
     /// What was done and could not be done.

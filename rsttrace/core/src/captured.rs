@@ -61,8 +61,12 @@ pub struct SenderSeen {
     pub finished: Option<Duration>,
     /// Since its last segment; absent if none was seen.
     pub silent: Option<Duration>,
-    /// The segment whose numbers the reset answers, if that was the last one on the connection, and since when.
+    /// The segment whose numbers the reset answers, among the last ones on the connection, and since when.
     pub answers: Option<(Segment, Duration)>,
+    /// The last data of the other end, where the reset acknowledges them, and since when.
+    pub acknowledges: Option<(Segment, Duration)>,
+    /// Nothing had answered its connect: SYNs, and since the first one.
+    pub gave_up: Option<(u32, Duration)>,
     /// Its keepalive probes that were not answered.
     pub probes: u8,
     /// Since the first of them.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::event::{BootTime, Ownership, Received, Sent, Socket, TcpFlags, TcpState};
 use crate::record::{Cause, Class};
 use crate::silence::clocks;
-use crate::thresholds::{CHECK, IDLE};
+use crate::thresholds::{CHECK, IDLE, LONGEST_FAREWELL};
 use crate::words::{self, span};
 
 /// What is known of a source beyond the connection in question.
@@ -167,7 +167,7 @@ fn answers_farewell(end: &SentEnd<'_>) -> bool {
     let flow = end.sent.flow;
     end.cause == Cause::DataAfterClose
         && end.sent.cause.is_some_and(|segment| {
-            (1..=FAREWELL).contains(&segment.payload_len)
+            (1..=LONGEST_FAREWELL).contains(&segment.payload_len)
                 && (segment.flags.has(TcpFlags::FIN)
                     || is_tls(flow.remote.port())
                     || is_tls(flow.local.port()))
@@ -197,8 +197,13 @@ fn said_farewell_only(end: &AcceptedEnd<'_>) -> bool {
     let (socket, flow) = (&end.received.socket, end.received.flow);
     let says_farewell =
         socket.peer_finished || is_tls(flow.local.port()) || is_tls(flow.remote.port());
-    says_farewell && (socket.orphaned || socket.send_shutdown) && socket.unacknowledged <= FAREWELL
+    says_farewell
+        && (socket.orphaned || socket.send_shutdown)
+        && socket.unacknowledged <= LONGEST_FAREWELL + FIN
 }
+
+/// In sequence numbers.
+const FIN: u32 = 1;
 
 fn is_close(cause: Cause) -> bool {
     matches!(cause, Cause::LingerZero | Cause::CloseWithUnreadData)
@@ -227,8 +232,6 @@ fn is_before(later: Option<Duration>, earlier: Option<Duration>) -> bool {
     matches!((later, earlier), (Some(later), Some(earlier)) if later <= earlier)
 }
 
-/// Most bytes of a TLS close_notify with its record header and tag: 7 in the clear, 24 in TLS 1.3, 31 with AES-GCM in TLS 1.2.
-const FAREWELL: u32 = 31;
 /// Most bytes of a protocol's last message.
 const MESSAGE: u32 = 100;
 /// Most bytes of the session tickets that servers send after a handshake: OpenSSL sends two, 534 bytes in all.

@@ -44,6 +44,8 @@ use recent::Recent;
 
 /// Most resets that wait for further observations.
 pub const MAX_PENDING: usize = 65_536;
+/// Records of a capture that wait to be put in order: its resets are nearly in order, and each of its records keeps what it rests on.
+const MAX_CAPTURED: usize = 1_024;
 
 /// How long after its event a record comes out.
 pub const WINDOW: Duration = correlate::WINDOW;
@@ -430,6 +432,9 @@ impl Engine {
             about,
             ..Ready::new(time, Output::Reset(record))
         });
+        while self.ready.len() > MAX_CAPTURED {
+            self.emit();
+        }
         self.advance(time.before(DISORDER));
     }
 

@@ -29,6 +29,8 @@ pub const TIMED_OUT_SCHEMA: &str = "rsttrace.timeout.v1";
 
 /// The value of [`SuppressedRecord::schema`].
 pub const SUPPRESSED_SCHEMA: &str = "rsttrace.suppressed.v1";
+/// `schema` of a [`CaptureRecord`].
+pub const CAPTURE_SCHEMA: &str = "rsttrace.capture.v1";
 
 /// One TCP reset, explained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -228,6 +230,34 @@ pub struct SuppressedRecord {
     /// Remote network, /24 or /64; absent if there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remote_network: Option<String>,
+}
+
+/// Packet capture that was read: how much of it is TCP, and what was not analyzed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CaptureRecord {
+    /// Always `rsttrace.capture.v1`.
+    pub schema: Word,
+    /// File as named on the command line; `-` is standard input.
+    pub file: Word,
+    /// Packets read.
+    pub packets: u64,
+    /// Packets with a TCP header, which were analyzed.
+    pub tcp: u64,
+    /// Packets of other protocols that carry no TCP.
+    pub not_tcp: u64,
+    /// Packets that may carry TCP and were not analyzed, by reason; the most frequent first.
+    pub not_analyzed: Vec<NotAnalyzed>,
+    /// Why reading ended before the end of the capture; absent if it did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_early: Option<String>,
+}
+
+/// Packets of a capture that were not analyzed for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NotAnalyzed {
+    /// For example `EtherType 0x88e5 (MACsec)`, `link type 189 (USB)`, `truncated before the end of the TCP header`.
+    pub reason: String,
+    pub packets: u64,
 }
 
 /// Output of the pipeline.

@@ -23,7 +23,9 @@ pub fn span(span: Duration) -> String {
         }
         0 => {
             let millis = span.as_secs_f64() * 1e3;
-            if millis >= 100.0 {
+            if millis >= 999.5 {
+                "1.0 s".to_owned()
+            } else if millis >= 100.0 {
                 format!("{millis:.0} ms")
             } else {
                 format!("{millis:.1} ms")
@@ -183,6 +185,7 @@ mod tests {
         assert_eq!(span(Duration::from_micros(400)), "0.4 ms");
         assert_eq!(span(Duration::from_micros(29)), "29 µs");
         assert_eq!(seconds(f64::NAN), "0.0 ms");
+        assert_eq!(seconds(0.9999), "1.0 s", "not 1000 ms");
     }
 
     #[test]

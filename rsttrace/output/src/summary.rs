@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::hash::HashMap;
-use crate::record::{Cause, Direction, Origin, Record, Severity, TimedOutRecord};
+use crate::record::{CaptureRecord, Cause, Direction, Origin, Record, Severity, TimedOutRecord};
 use crate::self_stats::{KernelTotal, Vitals};
 use crate::text::escape;
 
@@ -52,6 +52,8 @@ pub struct Totals {
     pub shortfalls: Vec<(String, u64)>,
     /// Idle timeouts that the resets have shown, each a sentence.
     pub lessons: Vec<String>,
+    /// Captures that were read to their end; absent for a trace.
+    pub captures: Option<Vec<CaptureRecord>>,
     /// The cost of the tracer itself; absent: not shown.
     pub vitals: Option<Vitals>,
 }
@@ -79,6 +81,9 @@ impl Summary {
         let peer = match record.direction {
             // The source sent it.
             Direction::Forwarded => &record.local.address,
+            Direction::Observed if record.capture.is_some() && record.left_local() => {
+                &record.local.address
+            }
             Direction::Sent | Direction::Received | Direction::Observed => &record.remote.address,
         };
         self.peers.add(peer, 0);
@@ -109,6 +114,11 @@ impl Summary {
             .unwrap_or_else(|| format!("error {}", dead.error).into());
         let how = format!("{process}  {error} in {}", escape(&dead.state));
         self.dead.add(&how, 0);
+    }
+
+    /// Captures that were read to their end.
+    pub fn captures(&self) -> &[CaptureRecord] {
+        self.totals.captures.as_deref().unwrap_or_default()
     }
 
     pub fn total(&mut self, totals: Totals) {

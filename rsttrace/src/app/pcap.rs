@@ -4,6 +4,7 @@ mod comparing;
 mod reading;
 
 use std::io;
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -20,11 +21,15 @@ use crate::compare::Digest;
 use crate::engine::{Config, Engine, Input};
 use crate::event::BootTime;
 use crate::flow::{TrackCounts, Tracker};
-use crate::record::Word;
+use crate::record::{CAPTURE_SCHEMA, CaptureRecord, NotAnalyzed, Word};
 use crate::sink::Reporter;
 use crate::summary::Totals;
+use crate::words;
 use comparing::Kept;
-use reading::{End, Reading};
+use reading::{BATCH, End, Reading};
+
+/// Addresses that are named instead of one that is in no capture.
+const MOST_NAMED: usize = 8;
 
 /// Interval at which a live capture without packets is checked for resets that are due.
 const PULSE: Duration = Duration::from_millis(250);
@@ -67,6 +72,7 @@ async fn run(options: &PcapOptions) -> Result<(), Failure> {
             }
         }
     }
+    sums.warn_of_local();
     show.finish(sums, &options.show)?;
     match failed {
         0 => Ok(()),
@@ -122,7 +128,8 @@ struct Judging {
     engine: Engine,
     reading: Reading,
     clock: Playback,
-    end: End,
+    /// Absent before the end.
+    end: Option<End>,
     is_live: bool,
 }
 
@@ -137,7 +144,7 @@ impl Judging {
             file: name,
             reading: Reading::start(file, tracker, digest),
             clock: Playback::default(),
-            end: End::default(),
+            end: None,
             is_live: file.as_os_str() == "-",
         }
     }
@@ -165,10 +172,10 @@ impl Judging {
             match news.end {
                 None => {}
                 Some(Ok(end)) => {
-                    if let Some(early) = &end.early {
-                        warn!("{early}");
+                    for problem in [&end.early, &end.without_tcp].into_iter().flatten() {
+                        warn!("{problem}");
                     }
-                    self.end = end;
+                    self.end = Some(end);
                     return Ok(ControlFlow::Continue(()));
                 }
                 Some(Err(error)) => return Err(error.into()),
@@ -191,20 +198,37 @@ impl Judging {
             is_live,
         } = self;
         let mut rest = reading.finish();
-        for reset in rest.resets {
-            engine.captured(reset, &file);
+        let mut resets = std::mem::take(&mut rest.resets);
+        let mut shown = ControlFlow::Continue(());
+        // Not all of them at once: each keeps what it rests on until it is shown.
+        while shown.is_continue()
+            && (!resets.is_empty() || rest.tracker.finish_some(BATCH, &mut resets))
+        {
+            for reset in resets.drain(..) {
+                engine.captured(reset, &file);
+            }
+            shown = show.all(&mut engine, clock.now(), is_live)?;
         }
         engine.push(Input::Finish);
-        let shown = show.all(&mut engine, clock.now(), is_live)?;
+        if shown.is_continue() {
+            shown = show.all(&mut engine, clock.now(), is_live)?;
+        }
         if let Some(mut digest) = rest.digest.take().filter(|_| is_usable) {
-            if let Some(early) = &end.early {
-                digest.lacks(early.clone());
+            if let Some(end) = &end {
+                if let Some(early) = &end.early {
+                    digest.lacks(early.clone());
+                }
+                digest.ended(&end.counts);
             }
-            digest.ended(&end.counts);
             show.digests.push(digest);
         }
-        info!("{file}: {:?}, {:?}", end.counts, rest.counts);
-        sums.add(&end, &clock, &engine, rest.counts);
+        sums.look_for_local(&rest.tracker);
+        info!(
+            "{file}: {:?}, {:?}",
+            end.as_ref().map(|end| end.counts),
+            rest.tracker.counts()
+        );
+        sums.add(file, end, &clock, &engine, rest.tracker.counts());
         Ok(shown)
     }
 
@@ -278,28 +302,44 @@ impl Show {
 
     /// The comparison, then the summary. Where there is nothing to compare with, what one capture says by itself.
     fn finish(mut self, sums: Sums, options: &ShowOptions) -> Result<(), Failure> {
+        let is_table = options.output == Some(OutputFormat::Table);
         match self.kept {
             Some(kept) if self.digests.len() > 1 => {
                 self.reporter.flush()?;
-                kept.show(self.digests, options)?;
-            }
-            Some(kept) if options.output == Some(OutputFormat::Table) => {
-                let mut alone = ShowOptions {
-                    pcapng: None,
-                    ..options.clone()
+                let comparison = kept.compare(self.digests);
+                if is_table && comparing::has_nothing_in_common(&comparison) {
+                    warn!(
+                        "the captures have no connection with a reset in common, so each is shown for itself; compare captures of \
+                         the same connections at the same time"
+                    );
+                    return Self::alone(&kept, sums, options);
                 }
-                .reporter(&Of::default())?;
-                let now = Instant::now();
-                for record in kept.records() {
-                    if alone.record(now, record)?.is_break() {
-                        break;
-                    }
+                if let Some(once) = kept.show(comparison, options)? {
+                    self.reporter.count_again(&once);
                 }
-                return Ok(alone.finish(sums.totals())?);
             }
+            Some(kept) if is_table => return Self::alone(&kept, sums, options),
             _ => {}
         }
         self.reporter.finish(sums.totals())?;
+        Ok(())
+    }
+
+    /// What each capture says by itself, and the summary.
+    fn alone(kept: &Kept, sums: Sums, options: &ShowOptions) -> Result<(), Failure> {
+        let mut alone = ShowOptions {
+            pcapng: None,
+            ..options.clone()
+        }
+        .reporter(&Of::default())?;
+        let now = Instant::now();
+        for record in kept.records() {
+            if alone.record(now, record)?.is_break() {
+                break;
+            }
+        }
+        alone.finish(sums.totals())?;
+        kept.say_left_out();
         Ok(())
     }
 }
@@ -310,26 +350,80 @@ struct Sums {
     duration: Duration,
     read: Vec<(&'static str, u64)>,
     lessons: Vec<String>,
+    captures: Vec<CaptureRecord>,
+    /// Addresses given by --local that are in none of the captures; absent before the first one.
+    local_not_seen: Option<Vec<IpAddr>>,
+    /// Some that are.
+    addresses: Vec<IpAddr>,
 }
 
 impl Sums {
-    fn add(&mut self, end: &End, clock: &Playback, engine: &Engine, tracked: TrackCounts) {
+    fn look_for_local(&mut self, tracker: &Tracker) {
+        let (not_seen, addresses) = tracker.local_not_seen();
+        match &mut self.local_not_seen {
+            None => self.local_not_seen = Some(not_seen),
+            Some(missing) => missing.retain(|address| not_seen.contains(address)),
+        }
+        self.addresses.extend(addresses);
+    }
+
+    /// A warning with the next step for each address of --local that no capture has.
+    fn warn_of_local(&self) {
+        for address in self.local_not_seen.iter().flatten() {
+            let mut known: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
+            known.sort_unstable();
+            known.dedup();
+            known.truncate(MOST_NAMED);
+            if known.is_empty() {
+                continue;
+            }
+            let known: Vec<_> = known.iter().map(String::as_str).collect();
+            warn!(
+                "--local {address} is not in the capture and has no effect; use an address of the capturing host, such as {}",
+                words::one_of(&known)
+            );
+        }
+    }
+
+    fn add(
+        &mut self,
+        file: Word,
+        end: Option<End>,
+        clock: &Playback,
+        engine: &Engine,
+        tracked: TrackCounts,
+    ) {
         self.duration += clock.elapsed();
         self.lessons.extend(engine.learned_timeouts());
+        let early = end.as_ref().is_some_and(|end| end.early.is_some());
+        let untimed = end.as_ref().map_or(0, |end| end.counts.untimed);
         let own = [
-            ("truncated captures", u64::from(end.early.is_some())),
+            ("truncated captures", u64::from(early)),
+            ("packets without timestamp", untimed),
             ("duplicate resets", tracked.repeated),
         ];
-        let all = own
-            .into_iter()
-            .chain(end.counts.shortfalls())
-            .chain(tracked.shortfalls());
+        let all = own.into_iter().chain(tracked.shortfalls());
         for (name, number) in all {
             match self.read.iter_mut().find(|(known, _)| *known == name) {
                 Some((_, sum)) => *sum += number,
                 None => self.read.push((name, number)),
             }
         }
+        let Some(end) = end else {
+            return;
+        };
+        let not_analyzed = end.not_analyzed.into_iter();
+        self.captures.push(CaptureRecord {
+            schema: Word::new_static(CAPTURE_SCHEMA),
+            file,
+            packets: end.counts.frames,
+            tcp: end.counts.segments,
+            not_tcp: end.counts.not_tcp,
+            not_analyzed: not_analyzed
+                .map(|(reason, packets)| NotAnalyzed { reason, packets })
+                .collect(),
+            ended_early: end.early,
+        });
     }
 
     fn totals(self) -> Totals {
@@ -342,6 +436,7 @@ impl Sums {
                 .map(|(name, number)| (name.to_owned(), number))
                 .collect(),
             lessons: self.lessons,
+            captures: Some(self.captures),
             vitals: None,
             is_cut_off: false,
             is_enough: false,

@@ -144,6 +144,7 @@ fn totals(end: Option<&End>, clock: &Playback, engine: &Engine) -> Totals {
     } = end.unwrap_or(&cut_off);
     let escaped = |name: &str| escape(name).into_owned();
     Totals {
+        captures: None,
         duration: *duration,
         kernel: kernel
             .iter()

@@ -332,6 +332,7 @@ impl Session {
         Finished {
             outputs: std::iter::from_fn(|| self.intake.engine.poll_output()).collect(),
             totals: Totals {
+                captures: None,
                 duration: end.duration,
                 kernel: end.kernel,
                 shortfalls: end.shortfalls,

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use crate::compare::report::{self, ConnectionComparison};
-use crate::record::{Record, SCHEMA, SUPPRESSED_SCHEMA, SuppressedRecord};
+use crate::record::{
+    CAPTURE_SCHEMA, CaptureRecord, Record, SCHEMA, SUPPRESSED_SCHEMA, SuppressedRecord,
+};
 
 /// Type of JSON object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -19,6 +21,8 @@ pub enum Kind {
     Suppressed,
     /// Comparison of one connection across captures (rsttrace.comparison.v1).
     Comparison,
+    /// Packets of a capture, and what was not analyzed (rsttrace.capture.v1).
+    Capture,
 }
 
 /// The JSON Schema of one object, generated from the Rust types.
@@ -34,6 +38,10 @@ pub fn document(kind: Kind) -> Value {
         Kind::Comparison => (
             schemars::schema_for!(ConnectionComparison).to_value(),
             report::SCHEMA,
+        ),
+        Kind::Capture => (
+            schemars::schema_for!(CaptureRecord).to_value(),
+            CAPTURE_SCHEMA,
         ),
     };
     without_null(&mut schema);
@@ -97,7 +105,12 @@ mod tests {
 
     #[test]
     fn null_is_no_value_anywhere() {
-        for kind in [Kind::Reset, Kind::Suppressed, Kind::Comparison] {
+        for kind in [
+            Kind::Reset,
+            Kind::Suppressed,
+            Kind::Comparison,
+            Kind::Capture,
+        ] {
             let text = document(kind).to_string();
             assert!(!text.contains("\"null\""), "{text}");
         }

@@ -19,10 +19,11 @@ fn validator() -> Validator {
         .unwrap()
 }
 
-const KINDS: [(Kind, &str); 3] = [
+const KINDS: [(Kind, &str); 4] = [
     (Kind::Reset, "schema.json"),
     (Kind::Suppressed, "schema_suppressed.json"),
     (Kind::Comparison, "schema_comparison.json"),
+    (Kind::Capture, "schema_capture.json"),
 ];
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rsttrace::record::{Severity, TimedOutRecord};
+use rsttrace::record::{CAPTURE_SCHEMA, CaptureRecord, NotAnalyzed, Severity, TimedOutRecord};
 use rsttrace::self_stats::KernelTotal;
 use rsttrace::self_stats::{BufferVitals, ProcessVitals, ProgramCost, ProgramVitals, Vitals};
 use rsttrace::summary::{Summary, Totals};
@@ -89,6 +89,7 @@ fn summary_of_many_records() {
             "toward 10.0.0.0/24 port 443, fin_at_expiry: 37 of 40 idle resets came at 300.0 ± 0.4 s".to_owned(),
         ],
         shortfalls: vec![("tombstones not written".to_owned(), 0)],
+        captures: None,
         vitals: Some(vitals()),
     });
     assert_golden("summary/many.txt", &summary.render());
@@ -111,9 +112,44 @@ fn summary_with_losses() {
                 0,
             ),
         ],
+        captures: None,
         vitals: None,
     });
     assert_golden("summary/losses.txt", &summary.render());
+}
+
+#[test]
+fn summary_of_captures() {
+    let capture = |file: &str, not_analyzed: &[(&str, u64)]| CaptureRecord {
+        schema: CAPTURE_SCHEMA.into(),
+        file: file.into(),
+        packets: 1_500,
+        tcp: 1_200,
+        not_tcp: 280,
+        not_analyzed: not_analyzed
+            .iter()
+            .map(|(reason, packets)| NotAnalyzed {
+                reason: (*reason).to_owned(),
+                packets: *packets,
+            })
+            .collect(),
+        ended_early: None,
+    };
+    let mut summary = Summary::default();
+    summary.record(&records()[0], false);
+    summary.total(Totals {
+        duration: Duration::from_secs(61),
+        captures: Some(vec![
+            capture(
+                "a.pcap",
+                &[("EtherType 0x88e5 (MACsec)", 15), ("malformed", 5)],
+            ),
+            capture("b.pcap", &[("malformed", 20)]),
+        ]),
+        shortfalls: vec![("duplicate resets".to_owned(), 3)],
+        ..Totals::default()
+    });
+    assert_golden("summary/captures.txt", &summary.render());
 }
 
 #[test]

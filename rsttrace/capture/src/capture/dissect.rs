@@ -3,24 +3,21 @@
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
-use etherparse::{
-    IpNumber, LaxIpSlice, SingleVlanHeaderSlice, UdpHeader, UdpHeaderSlice, err, ip_number,
-};
+use etherparse::{IpNumber, LaxIpSlice, err, ip_number};
 
 use super::{
     CaptureTime, LinkType, Overlay, Segment, Way,
-    link::{self, Layer, Link},
+    layer::{Header, Layer, Network, ReadHeader, Unread},
     tcp::{NoTcp, Tcp},
-    tunnel::{self, Inside},
 };
 
 /// Why a frame gives no segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Skipped {
-    /// Its link type is not read.
-    LinkType,
     /// It carries something else.
     NotTcp,
+    /// It may carry TCP, in something that is not read.
+    Unread(Unread),
     /// A fragment of a packet without the TCP header.
     Fragment,
     /// The capture holds less than the TCP header.
@@ -57,34 +54,37 @@ pub(super) fn dissect(
         end: bytes.len(),
         wire_end: wire_len.max(bytes.len()),
         overlay: Overlay::default(),
+        ends: None,
+        source_mac: None,
+        way: frame.way,
+        interface: None,
         short: if bytes.len() < wire_len {
             Skipped::Cut
         } else {
             Skipped::Malformed
         },
     };
-    let link = link::read(frame.link_type?, bytes, walk.short)?;
-    walk.at = link.header_len;
-    let mut layer = link.layer;
+    let mut layer = frame.link_type?.layer();
     for _ in 0..DEEPEST {
         layer = match layer {
-            Layer::Ethernet => walk.ethernet()?,
-            Layer::Vlan => walk.vlan()?,
+            Layer::Header(read) => walk.header(read)?,
             Layer::Ip => {
                 let ip = walk.ip()?;
                 if ip.protocol == ip_number::TCP {
-                    return walk.segment(frame, &link, &ip);
+                    return walk.segment(frame, &ip);
                 }
-                walk.tunnel(&ip)?
+                walk.ends = Some((ip.source, ip.destination));
+                Layer::of_ip_protocol(ip.protocol.0)
             }
-            Layer::Other => return Err(Skipped::NotTcp),
+            Layer::NotTcp => return Err(Skipped::NotTcp),
+            Layer::Unread(what) => return Err(Skipped::Unread(what)),
         };
     }
-    Err(Skipped::NotTcp)
+    Err(Skipped::Unread(Unread::TooDeep))
 }
 
 /// Headers before the TCP header, at most: nobody nests as many, and a forged frame may.
-const DEEPEST: usize = 16;
+const DEEPEST: usize = 32;
 
 /// How far a frame has been understood.
 struct Walk<'a> {
@@ -96,6 +96,12 @@ struct Walk<'a> {
     /// Where the packet ended on the wire.
     wire_end: usize,
     overlay: Overlay,
+    /// Source and destination of the last IP header.
+    ends: Option<(IpAddr, IpAddr)>,
+    /// Of the outermost frame that was not put around a copy.
+    source_mac: Option<[u8; 6]>,
+    way: Option<Way>,
+    interface: Option<u32>,
     /// What a frame is that ends within a header.
     short: Skipped,
 }
@@ -115,19 +121,35 @@ impl Walk<'_> {
         self.bytes.get(self.at..self.end).unwrap_or_default()
     }
 
-    fn ethernet(&mut self) -> Result<Layer, Skipped> {
-        let inner = link::read(LinkType::ETHERNET, self.rest(), self.short)?;
-        self.at += inner.header_len;
-        Ok(inner.layer)
-    }
-
-    fn vlan(&mut self) -> Result<Layer, Skipped> {
-        let tag = SingleVlanHeaderSlice::from_slice(self.rest()).map_err(|_| self.short)?;
-        let id = tag.vlan_identifier().value();
-        let (len, next) = (tag.slice().len(), tag.ether_type().0);
-        self.overlay = self.overlay.in_vlan(id);
+    /// Goes behind any other header.
+    fn header(&mut self, read: ReadHeader) -> Result<Layer, Skipped> {
+        let Header {
+            len,
+            next,
+            network,
+            source_mac,
+            way,
+            interface,
+        } = read(self.rest()).ok_or(self.short)?;
+        self.overlay = match network {
+            Network::Same => self.overlay,
+            Network::Vlan(id) => self.overlay.in_vlan(id),
+            Network::Session(id) => self.overlay.in_session(id),
+            Network::Vni(kind, id) => self.overlay.in_vni(kind, id),
+            Network::Key(key) => self.overlay.in_key(key),
+            Network::Ends => self.ends.map_or(self.overlay, |(source, destination)| {
+                self.overlay.between(source, destination)
+            }),
+            Network::Mirrored => {
+                (self.source_mac, self.way) = (None, None);
+                Overlay::default()
+            }
+        };
+        self.source_mac = self.source_mac.or(source_mac);
+        self.way = way.or(self.way);
+        self.interface = interface.or(self.interface);
         self.at += len;
-        Ok(Layer::of_ether_type(next))
+        Ok(next)
     }
 
     /// Goes behind IP header and extension headers.
@@ -200,52 +222,7 @@ impl Walk<'_> {
         Ok(ip)
     }
 
-    /// Goes into what `ip` carries, if that is a tunnel.
-    fn tunnel(&mut self, ip: &Ip) -> Result<Layer, Skipped> {
-        let other = Skipped::NotTcp;
-        match ip.protocol {
-            ip_number::IPV4 | ip_number::IPV6 => {
-                self.overlay = self.overlay.between(ip.source, ip.destination);
-                Ok(Layer::Ip)
-            }
-            ip_number::GRE => {
-                let inside = tunnel::gre(self.rest()).ok_or(other)?;
-                self.overlay = match inside.id {
-                    Some(key) => self.overlay.in_key(key),
-                    None => self.overlay.between(ip.source, ip.destination),
-                };
-                Ok(self.enter(&inside))
-            }
-            ip_number::UDP => {
-                let udp = UdpHeaderSlice::from_slice(self.rest()).map_err(|_| other)?;
-                let port = udp.destination_port();
-                let body = self.rest().get(UdpHeader::LEN..).unwrap_or_default();
-                let (kind, inside) = if tunnel::VXLAN_PORTS.contains(&port) {
-                    (b'x', tunnel::vxlan(body).ok_or(other)?)
-                } else if port == tunnel::GENEVE_PORT {
-                    (b'g', tunnel::geneve(body).ok_or(other)?)
-                } else {
-                    return Err(other);
-                };
-                self.overlay = self.overlay.in_vni(kind, inside.id);
-                self.at += UdpHeader::LEN;
-                Ok(self.enter(&inside))
-            }
-            _ => Err(other),
-        }
-    }
-
-    fn enter<Id>(&mut self, inside: &Inside<Id>) -> Layer {
-        self.at += inside.header_len;
-        inside.layer
-    }
-
-    fn segment(
-        &self,
-        frame: &Frame,
-        link: &Link,
-        ip: &Ip,
-    ) -> Result<(Segment<'static>, Range<usize>), Skipped> {
+    fn segment(&self, frame: &Frame, ip: &Ip) -> Result<(Segment<'static>, Range<usize>), Skipped> {
         let tcp = Tcp::read(self.rest()).map_err(|error| match error {
             NoTcp::Short => self.short,
             NoTcp::Malformed => Skipped::Malformed,
@@ -255,7 +232,7 @@ impl Walk<'_> {
         let segment = Segment {
             time: frame.time.unwrap_or_default(),
             frame: 0,
-            interface: link.interface.unwrap_or(frame.interface),
+            interface: self.interface.unwrap_or(frame.interface),
             overlay: self.overlay,
             source: SocketAddr::new(ip.source, tcp.source_port),
             destination: SocketAddr::new(ip.destination, tcp.destination_port),
@@ -269,8 +246,8 @@ impl Walk<'_> {
             ttl: ip.ttl,
             ip_id: ip.id,
             dont_fragment: ip.dont_fragment,
-            source_mac: link.source_mac,
-            way: link.way.or(frame.way),
+            source_mac: self.source_mac,
+            way: self.way,
         };
         Ok((segment, start.min(self.end)..self.end))
     }

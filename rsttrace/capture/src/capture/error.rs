@@ -56,7 +56,7 @@ pub enum CaptureError {
     /// A pcap file, all frames of which are of a kind that is not read. In pcapng, such frames are counted.
     #[error(
         "{name} has unsupported link type {link_type}; capture Ethernet, Linux cooked, \
-         raw IP or loopback frames, for example with `tcpdump -i any`"
+         raw IP, loopback, PPP or IEEE 802.11 frames, for example with `tcpdump -i any`"
     )]
     LinkType {
         name: String,

@@ -58,8 +58,10 @@ pub struct ReadCounts {
     pub frames: u64,
     /// TCP segments that were given.
     pub segments: u64,
-    /// Frames that carry something else than TCP, or TCP in a tunnel that is not looked into.
+    /// Frames that carry something else than TCP.
     pub not_tcp: u64,
+    /// Frames that may carry TCP in a protocol that is not read; [`Reader::not_analyzed`](super::Reader::not_analyzed) names them.
+    pub unread: u64,
     /// Frames of a link type that is not read.
     pub link_types: u64,
     /// Fragments of IP packets, other than the first.
@@ -76,9 +78,10 @@ pub struct ReadCounts {
 
 impl ReadCounts {
     /// What of a capture was not read, by name; zeroes, too.
-    pub fn shortfalls(&self) -> [(&'static str, u64); 5] {
+    pub fn shortfalls(&self) -> [(&'static str, u64); 6] {
         [
             ("frames with unsupported link type", self.link_types),
+            ("frames in protocols that are not read", self.unread),
             ("fragments without TCP header", self.fragments),
             (
                 "frames truncated before the end of the TCP header",

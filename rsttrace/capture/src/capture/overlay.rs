@@ -13,6 +13,11 @@ impl Overlay {
         self.inside(b'v', &id.to_be_bytes())
     }
 
+    /// Inside a session of PPPoE (16 bits).
+    pub(super) fn in_session(self, id: u16) -> Self {
+        self.inside(b'p', &id.to_be_bytes())
+    }
+
     /// Inside a VXLAN or Geneve segment (24 bits): a gateway may turn one into the other, but not on one wire.
     pub(super) fn in_vni(self, kind: u8, vni: [u8; 3]) -> Self {
         self.inside(kind, &vni)

@@ -307,7 +307,7 @@ fn foreign() -> Frame {
     Frame {
         time: None,
         interface: 0,
-        link_type: Err(Skipped::LinkType),
+        link_type: Err(Skipped::NotTcp),
         way: None,
         wire_len: 0,
         bytes: 0..0,

@@ -1,5 +1,6 @@
 //! Reader of the TCP segments in a capture, from a file or a pipe.
 
+use std::cmp::Reverse;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -9,8 +10,10 @@ use super::{
     dissect::{self, Frame, Skipped},
     info::Compression,
     input::{Input, Lack},
+    layer::Unread,
     pcap, pcapng,
 };
+use crate::words::{count, things};
 
 /// Reads a capture from its beginning to its end, and gives what is TCP.
 ///
@@ -35,6 +38,8 @@ pub struct Reader {
     frames: Frames,
     info: CaptureInfo,
     counts: ReadCounts,
+    /// Frames by what of them is not read.
+    unread: Vec<(Unread, u64)>,
     ended: Option<Ended>,
 }
 
@@ -76,6 +81,9 @@ impl From<Lack> for Stop {
 /// than 256 KiB of it.
 pub(super) const LARGEST_FRAME: u32 = 1 << 20;
 
+/// Kinds of what is not read that are told apart.
+const MOST_UNREAD: usize = 64;
+
 /// What `-` is called.
 const STANDARD_INPUT: &str = "standard input";
 
@@ -115,6 +123,7 @@ impl Reader {
             frames,
             info,
             counts: ReadCounts::default(),
+            unread: Vec::new(),
             ended: None,
         })
     }
@@ -139,7 +148,7 @@ impl Reader {
                     let start = frame.bytes.start;
                     break (segment, start + payload.start..start + payload.end);
                 }
-                Err(skipped) => *self.counter(skipped) += 1,
+                Err(skipped) => self.skip(skipped),
             }
         };
         Ok(Some(Segment {
@@ -160,6 +169,71 @@ impl Reader {
             bytes: self.input.taken(),
             ..self.counts
         }
+    }
+
+    /// Frames that may carry TCP and are not analyzed, by reason ("EtherType 0x88e5 (MACsec)"); the most frequent first. All of them
+    /// together are those of [`Self::counts`].
+    pub fn not_analyzed(&self) -> Vec<(String, u64)> {
+        let counts = &self.counts;
+        let named = self
+            .unread
+            .iter()
+            .map(|(what, frames)| (what.to_string(), *frames));
+        let kinds: u64 = self.unread.iter().map(|(_, frames)| frames).sum();
+        let others = [
+            ("truncated before the end of the TCP header", counts.cut),
+            ("fragments without TCP header", counts.fragments),
+            ("malformed", counts.malformed),
+            (
+                "other protocols that may carry TCP",
+                (counts.unread + counts.link_types).saturating_sub(kinds),
+            ),
+        ];
+        let others = others
+            .into_iter()
+            .map(|(reason, frames)| (reason.to_owned(), frames));
+        let mut all: Vec<_> = named
+            .chain(others)
+            .filter(|(_, frames)| *frames > 0)
+            .collect();
+        all.sort_by_key(|(_, frames)| Reverse(*frames));
+        all
+    }
+
+    /// Why a capture in which no TCP was found may have none, in a sentence that ends with what to do; `None` if there was.
+    pub fn without_tcp(&self) -> Option<String> {
+        let (counts, name) = (&self.counts, &self.info.name);
+        if counts.segments > 0 {
+            return None;
+        }
+        let frames = things(counts.frames, "packet");
+        let mut reasons = self.not_analyzed().into_iter();
+        Some(if counts.frames == 0 {
+            format!(
+                "{name} has no packets; check the interface and the filter that it was captured with"
+            )
+        } else if counts.cut * 2 > counts.frames - counts.not_tcp {
+            format!(
+                "no TCP header in the {frames} of {name}: {} are truncated before its end; capture with a larger \
+                 snapshot length (`tcpdump -s 128`)",
+                count(counts.cut)
+            )
+        } else if let Some((most, of_it)) = reasons.next() {
+            let others: u64 = reasons.map(|(_, frames)| frames).sum();
+            let others = match others {
+                0 => String::new(),
+                others => format!(", {} for other reasons", count(others)),
+            };
+            format!(
+                "no TCP found in the {frames} of {name}; not analyzed: {} ({most}){others}; capture where packets have none \
+                 of these headers around them",
+                count(of_it)
+            )
+        } else {
+            format!(
+                "no TCP in the {frames} of {name}; check the interface and the filter that it was captured with"
+            )
+        })
     }
 
     /// Why the capture ended before the file was whole, in a sentence that ends with what to do; `None` until the end, and if all is
@@ -226,13 +300,29 @@ impl Reader {
         })
     }
 
-    fn counter(&mut self, skipped: Skipped) -> &mut u64 {
-        match skipped {
-            Skipped::LinkType => &mut self.counts.link_types,
+    fn skip(&mut self, skipped: Skipped) {
+        let counter = match skipped {
             Skipped::NotTcp => &mut self.counts.not_tcp,
+            Skipped::Unread(what) => {
+                self.note_unread(what);
+                if matches!(what, Unread::LinkType(_)) {
+                    &mut self.counts.link_types
+                } else {
+                    &mut self.counts.unread
+                }
+            }
             Skipped::Fragment => &mut self.counts.fragments,
             Skipped::Cut => &mut self.counts.cut,
             Skipped::Malformed => &mut self.counts.malformed,
+        };
+        *counter += 1;
+    }
+
+    fn note_unread(&mut self, what: Unread) {
+        if let Some((_, frames)) = self.unread.iter_mut().find(|(known, _)| *known == what) {
+            *frames += 1;
+        } else if self.unread.len() < MOST_UNREAD {
+            self.unread.push((what, 1));
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::event::{
     PeerFinish, Received, SenderSocket, Socket, SocketCookie, Target, Task, TcpFlags, TcpState,
 };
 use crate::record::{Vantage, Word};
-use crate::thresholds::{LONGEST_DELAYED_ACK, REORDERED, VOLLEY};
+use crate::thresholds::{LONGEST_ANSWER, LONGEST_DELAYED_ACK, REORDERED, VOLLEY};
 use crate::verdict::peer_signs::{LONGEST_PATH, hops};
 
 /// See the module. The ends go by 0 and 1.
@@ -27,15 +27,117 @@ pub struct Connection {
     /// End of the handshake.
     established: Option<CaptureTime>,
     last: CaptureTime,
-    /// Who has reset it, in a way the other end takes, and when.
-    ended: Option<(usize, CaptureTime)>,
+    /// Absent while it is open.
+    ended: Option<Ended>,
     /// Resets that are held back: who sent it, its serial number, when.
     held: SmallVec<[Waiting; 1]>,
-    /// The last segment that was no reset: who sent it, and what.
-    newest: Option<(usize, event::Segment, CaptureTime)>,
+    /// The last segments that were no resets.
+    recent: Recent,
     /// The connection that the same addresses and ports had when a SYN began this one, until that is answered: the other end
     /// may still have it.
     former: Option<Box<Self>>,
+}
+
+/// A reset that the other end takes.
+#[derive(Clone, Copy, Debug)]
+struct Ended {
+    by: usize,
+    time: CaptureTime,
+    /// What the other end would have sent next.
+    next: Option<u32>,
+}
+
+/// A segment that a reset may answer.
+#[derive(Clone, Copy, Debug)]
+struct Sighting {
+    sender: usize,
+    headers: event::Segment,
+    time: CaptureTime,
+    answered: bool,
+}
+
+/// The last segments of a connection, in no order.
+#[derive(Debug, Default)]
+struct Recent {
+    sightings: Vec<Sighting>,
+    /// The oldest one, once there are [`MAX_RECENT`].
+    oldest: usize,
+}
+
+/// A burst of answers is to as many segments.
+const MAX_RECENT: usize = 8;
+
+impl Recent {
+    fn push(&mut self, sighting: Sighting) {
+        if self.sightings.len() < MAX_RECENT {
+            if self.sightings.len() == self.sightings.capacity() {
+                // Of most connections in a scan there are two.
+                self.sightings.reserve_exact(self.sightings.len().max(2));
+            }
+            self.sightings.push(sighting);
+        } else if let Some(oldest) = self.sightings.get_mut(self.oldest) {
+            *oldest = sighting;
+            self.oldest = (self.oldest + 1) % MAX_RECENT;
+        }
+    }
+
+    /// The segment of `receiver` that a reset answers, and marks it: each has one answer. Kernels answer at once, so segments after
+    /// `last`, when the sender of the reset spoke last, come first, then those that are no older than `on_its_way`.
+    fn answered_by(
+        &mut self,
+        receiver: usize,
+        reset: &Segment<'_>,
+        last: Option<CaptureTime>,
+        on_its_way: Duration,
+    ) -> Option<(event::Segment, CaptureTime)> {
+        let rank = |sighting: &Sighting| {
+            let is_recent = reset.time.since(sighting.time) <= on_its_way;
+            let is_after = last.is_none_or(|last| sighting.time > last);
+            let age = reset.time.since(sighting.time);
+            // A closed socket still takes bare acknowledgments.
+            let is_bare = sighting.headers.payload_len == 0
+                && sighting.headers.flags.0 & (TcpFlags::SYN | TcpFlags::FIN) == 0;
+            match (sighting.answered, is_recent) {
+                // The oldest one first.
+                (false, true) => (
+                    1 + u8::from(!is_after) + 2 * u8::from(is_bare),
+                    Duration::MAX - age,
+                ),
+                _ => (5, age),
+            }
+        };
+        let found = self
+            .sightings
+            .iter_mut()
+            .filter(|sighting| sighting.sender == receiver && answers(reset, &sighting.headers))
+            .min_by_key(|sighting| rank(sighting))?;
+        found.answered = true;
+        Some((found.headers, found.time))
+    }
+
+    /// The last data of `receiver` that a reset acknowledges.
+    fn acknowledged_by(
+        &self,
+        receiver: usize,
+        reset: &Segment<'_>,
+    ) -> Option<(event::Segment, CaptureTime)> {
+        let has_this_end = |headers: &event::Segment| {
+            headers.payload_len > 0 && headers.seq.wrapping_add(headers.payload_len) == reset.ack
+        };
+        self.sightings
+            .iter()
+            .filter(|_| reset.flags.has(TcpFlags::ACK))
+            .filter(|sighting| sighting.sender == receiver && has_this_end(&sighting.headers))
+            .map(|sighting| (sighting.headers, sighting.time))
+            .max_by_key(|(_, time)| *time)
+    }
+
+    /// All of them are of a connect that nothing answered.
+    fn is_connect_only(&self) -> bool {
+        self.sightings.iter().all(|sighting| {
+            sighting.headers.flags.0 & (TcpFlags::SYN | TcpFlags::ACK) == TcpFlags::SYN
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -261,13 +363,15 @@ impl Connection {
         {
             self.established = Some(now);
         }
-        self.newest = Some((sender, headers(segment), now));
-        // Whoever goes on with data has not reset it after all, or these are other connections whose SYNs were not captured.
-        if kind == Kind::New
-            && segment.payload_len > 0
-            && self
-                .ended
-                .is_some_and(|(by, time)| by == sender && now.since(time) > GONE_ON)
+        self.recent.push(Sighting {
+            sender,
+            headers: headers(segment),
+            time: now,
+            answered: false,
+        });
+        if self
+            .ended
+            .is_some_and(|ended| ended.is_taken_back(sender, segment, kind))
         {
             self.ended = None;
         }
@@ -311,6 +415,16 @@ impl Connection {
         let receiver = 1 - sender;
         let (vantage, placed) = self.vantage(sender, segment, places);
         let received = self.received(receiver, segment);
+        let last = self.ends[sender].segment;
+        let on_its_way = self.ends[receiver]
+            .round_trip
+            .map_or(LONGEST_ANSWER, |(least, _)| least + LONGEST_ANSWER);
+        let since = |(headers, time): (event::Segment, CaptureTime)| (headers, now.since(time));
+        let answers = self
+            .recent
+            .answered_by(receiver, segment, last, on_its_way)
+            .map(since);
+        let acknowledges = self.recent.acknowledged_by(receiver, segment).map(since);
         let source = &self.ends[sender];
         let destination = &self.ends[receiver];
         let state = received.as_ref().map(|received| received.socket.state);
@@ -325,10 +439,9 @@ impl Connection {
         let sender_seen = SenderSeen {
             finished: source.fin.map(|fin| now.since(fin.time)),
             silent: source.segment.map(|last| now.since(last)),
-            answers: self
-                .newest
-                .filter(|(speaker, cause, _)| *speaker == receiver && answers(segment, cause))
-                .map(|(_, cause, time)| (cause, now.since(time))),
+            answers,
+            acknowledges,
+            gave_up: self.gave_up(sender, segment),
             probes: source.probes,
             probing: source.probed.map(|(first, _)| now.since(first)),
             probed: source.probed.map(|(_, last)| now.since(last)),
@@ -379,7 +492,9 @@ impl Connection {
             vantage,
             placed,
             usual_ttl,
-            ended_before: self.ended.map(|(by, time)| (by == sender, now.since(time))),
+            ended_before: self
+                .ended
+                .map(|ended| (ended.by == sender, now.since(ended.time))),
             // Before the source's first segment any number may be the one expected.
             expected: source.next,
             stuck: source
@@ -392,8 +507,8 @@ impl Connection {
             received,
             other_way: self
                 .ended
-                .filter(|(by, _)| *by != sender)
-                .map(|(_, time)| now.since(time)),
+                .filter(|ended| ended.by != sender)
+                .map(|ended| now.since(ended.time)),
             seen_again: false,
             talks_on: None,
             lives_on: None,
@@ -402,9 +517,24 @@ impl Connection {
         };
         self.last = self.last.max(now);
         if self.ended.is_none() && reset.is_expected() {
-            self.ended = Some((sender, now));
+            self.ended = Some(Ended {
+                by: sender,
+                time: now,
+                next: self.ends[receiver].next,
+            });
         }
         reset
+    }
+
+    /// Its connect was never answered, and ends with this reset: SYNs, and since the first one.
+    fn gave_up(&self, sender: usize, reset: &Segment<'_>) -> Option<(u32, Duration)> {
+        let (source, destination) = (&self.ends[sender], &self.ends[1 - sender]);
+        let isn = source.isn.filter(|_| self.opener == Some(sender))?;
+        let (_, first) = source.handshake?;
+        let is_unanswered = destination.segment.is_none() && self.recent.is_connect_only();
+        // An answer to a SYN-ACK that was not captured has the next one.
+        (is_unanswered && reset.seq == isn)
+            .then(|| (source.retransmits + 1, reset.time.since(first)))
     }
 
     /// When data last moved, either way.
@@ -438,11 +568,9 @@ impl Connection {
         // What was made here is not seen to come in. Nor is what this host translates, but that has passed a router.
         let starts_here = |ttl: u8| hops(ttl) == 0 || hops(ttl) > LONGEST_PATH;
         if !places.local.is_empty() {
-            let is_here = |address: &IpAddr, end: &End| {
-                places.local.contains(address)
-                    && end.ttl.is_none_or(|(_, greatest)| starts_here(greatest))
-            };
-            let vantage = of(is_here(&from, source), is_here(&to, destination));
+            // Whatever its TTL: the user knows.
+            let is_here = |address: &IpAddr| places.local.contains(address);
+            let vantage = of(is_here(&from), is_here(&to));
             return (Some(vantage), Placed::Told);
         }
         if segment.way.is_some() {
@@ -491,6 +619,11 @@ impl Connection {
             .map(|(first, last)| last.since(first) / u32::from(me.probes.saturating_sub(1)).max(1));
         // It closed, and has had the answer to all it said.
         let is_done = me.fin.is_some() && peer.data >= me.data;
+        let at_write = me.reset_at_write(peer, now);
+        let heard = at_write.map_or(peer.segment, |(_, heard)| heard);
+        let unacknowledged_since = at_write
+            .map(|(since, _)| since)
+            .or(me.unacknowledged_since.filter(|_| me.outstanding() > 0));
         let socket = Socket {
             cookie: SocketCookie(0),
             inode: None,
@@ -529,10 +662,8 @@ impl Connection {
             rtt_min: me.round_trip.map(|(least, _)| least),
             since_sent: since(me.data),
             since_received: since(peer.data),
-            since_ack: since(peer.segment),
-            since_first_unacknowledged: since(
-                me.unacknowledged_since.filter(|_| me.outstanding() > 0),
-            ),
+            since_ack: since(heard),
+            since_first_unacknowledged: since(unacknowledged_since),
             // Of several probes the clock is that of the last, as in the kernel.
             since_transmit: since(me.segment),
             accept_queue: None,
@@ -605,6 +736,26 @@ impl Connection {
                 }
             }
         }
+    }
+}
+
+impl Ended {
+    /// Whoever accepts the connection or goes on with data has not reset it after all, or these are other connections whose SYNs were
+    /// not captured.
+    fn is_taken_back(&self, sender: usize, segment: &Segment<'_>, kind: Kind) -> bool {
+        if self.by != sender {
+            return false;
+        }
+        if segment.flags.has(TcpFlags::SYN | TcpFlags::ACK) {
+            return true;
+        }
+        let has_heard_more = segment.flags.has(TcpFlags::ACK)
+            && self
+                .next
+                .is_some_and(|next| is_before(next, segment.ack) && is_near(next, segment.ack));
+        kind == Kind::New
+            && segment.payload_len > 0
+            && (has_heard_more || segment.time.since(self.time) > GONE_ON)
     }
 }
 

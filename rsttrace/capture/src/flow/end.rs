@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::capture::{CaptureTime, Segment, Way};
 use crate::event::TcpFlags;
+use crate::thresholds::LONGEST_ANSWER;
 
 /// Sightings of one segment on several devices of a host are not further apart.
 pub const REPEATED: Duration = Duration::from_millis(5);
@@ -23,6 +24,10 @@ pub struct End {
     pub data: Option<CaptureTime>,
     /// When it last sent anything but a reset.
     pub segment: Option<CaptureTime>,
+    /// The same of the segment before that.
+    segment_before: Option<CaptureTime>,
+    /// When it sent the first byte of what its last acknowledgment covers, and when that came.
+    taken: Option<(CaptureTime, CaptureTime)>,
     /// Payload bytes it sent, retransmissions not counted.
     pub bytes: u64,
     /// Payload bytes it sent since the other end last sent data.
@@ -59,12 +64,14 @@ pub struct End {
     pub ways: (bool, bool),
     /// Its segments were seen twice, before and after a router.
     pub passes: bool,
+    /// Its segments were seen twice, on whatever devices.
+    repeats: bool,
     /// TTL of its last segment.
     last_ttl: u8,
     /// What its last segment looked like, and when.
     last: Option<(Looks, CaptureTime)>,
-    /// The same of its last reset.
-    last_reset: Option<(Looks, CaptureTime)>,
+    /// The same of its last reset, and where it was seen.
+    last_reset: Option<(Looks, CaptureTime, Seen)>,
 }
 
 /// A FIN.
@@ -84,6 +91,26 @@ struct Looks {
     flags: u8,
     payload: u32,
     ip_id: Option<u16>,
+}
+
+/// What another device of the capturing host may change, or give to a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    interface: u32,
+    ttl: u8,
+    way: Option<Way>,
+    source_mac: Option<[u8; 6]>,
+}
+
+impl Seen {
+    fn of(segment: &Segment<'_>) -> Self {
+        Self {
+            interface: segment.interface,
+            ttl: segment.ttl,
+            way: segment.way,
+            source_mac: segment.source_mac,
+        }
+    }
 }
 
 impl Looks {
@@ -123,6 +150,7 @@ impl End {
         });
         if is_repetition(self.last, segment) {
             self.passes |= self.last_ttl != segment.ttl;
+            self.repeats = true;
             return Kind::Repeated;
         }
         self.last_ttl = segment.ttl;
@@ -145,7 +173,7 @@ impl End {
         self.window = segment.window;
         let end = end_of(segment);
         let kind = self.kind(segment, end);
-        self.segment = Some(segment.time);
+        self.segment_before = self.segment.replace(segment.time);
         match kind {
             Kind::New => {
                 self.next = Some(end);
@@ -222,10 +250,13 @@ impl End {
         }
         self.acked = Some(segment.ack);
         self.retransmits_now = 0;
+        let since = self.unacknowledged_since;
         self.unacknowledged_since = match self.next {
             Some(next) if is_before(segment.ack, next) => Some(segment.time),
             _ => None,
         };
+        let is_bare = kind == Kind::Acknowledgement && self.unacknowledged_since.is_none();
+        self.taken = since.filter(|_| is_bare).map(|since| (since, segment.time));
         if let Some((number, time)) = self.timed
             && !is_before(segment.ack, number)
         {
@@ -245,10 +276,16 @@ impl End {
         }
     }
 
-    /// The same reset on another device; it is taken notice of.
+    /// The same reset on another device; it is taken notice of. Answers to several segments look alike, too: kernels send them with the
+    /// identification 0.
     pub fn resets_again(&mut self, segment: &Segment<'_>) -> bool {
-        let again = is_repetition(self.last_reset, segment);
-        self.last_reset = Some((Looks::of(segment), segment.time));
+        let seen = Seen::of(segment);
+        let is_numbered = segment.ip_id.is_some_and(|id| id != 0);
+        let again = self.last_reset.is_some_and(|(looks, time, before)| {
+            is_repetition(Some((looks, time)), segment)
+                && (is_numbered || self.repeats || before != seen)
+        });
+        self.last_reset = Some((Looks::of(segment), segment.time, seen));
         again
     }
 
@@ -258,6 +295,20 @@ impl End {
             (Some(next), Some(acked)) => next.wrapping_sub(acked),
             _ => 0,
         }
+    }
+
+    /// Its last data were acknowledged, and nothing more, just before `peer` reset the connection: since when they were on their way, and
+    /// when `peer` had been heard of before that. Such an acknowledgment does not end a silence; the data did.
+    pub fn reset_at_write(
+        &self,
+        peer: &Self,
+        now: CaptureTime,
+    ) -> Option<(CaptureTime, Option<CaptureTime>)> {
+        let (since, acknowledged) = self.taken?;
+        let is_last = peer.segment == Some(acknowledged)
+            && self.segment.is_none_or(|last| last <= acknowledged);
+        (is_last && now.since(acknowledged) <= LONGEST_ANSWER)
+            .then_some((since, peer.segment_before))
     }
 
     /// Window it offers, bytes.

@@ -593,6 +593,15 @@ proptest! {
         tracker.finish(&mut out);
         let resets = segments.iter().filter(|segment| segment.flags.has(TcpFlags::RST)).count() as u64;
         prop_assert_eq!(out.len() as u64 + tracker.counts().repeated, resets);
-        prop_assert_eq!(judge(&segments).len(), out.len());
+        let records = judge(&segments);
+        prop_assert_eq!(records.len(), out.len());
+        for record in records {
+            // Who gets a reset is not the kernel that sends it.
+            prop_assert!(
+                record.verdict.cause != Cause::ResetByPeer
+                    || record.verdict.origin != Origin::LocalKernel,
+                "{:?}", record
+            );
+        }
     }
 }

@@ -42,8 +42,8 @@ impl Definition for ConnectionRefused {
         explanation.summary = format!("{remote} refused the connection{why}");
     }
 
-    fn captured_cost(&self, _case: &CapturedCase) -> Severity {
-        Severity::Refused
+    fn captured_cost(&self, case: &CapturedCase) -> Severity {
+        case.cost_of_refusal()
     }
 
     /// A packet filter on the path may reject, too; the TTL reveals a nearer one.

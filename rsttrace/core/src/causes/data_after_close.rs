@@ -5,7 +5,7 @@ use crate::ownership::Whose;
 use crate::event::{Sent, TcpState};
 
 use crate::thresholds::IDLE;
-use crate::record::{Evidence, EvidenceKind, Explanation, Origin, Severity};
+use crate::record::{Confidence, Evidence, EvidenceKind, Explanation, Origin, Severity};
 use crate::verdict::{CapturedCase, SentCase};
 use crate::words::{self, bytes, span};
 
@@ -18,7 +18,7 @@ impl Definition for DataAfterClose {
             known: "reasons TCP_ABORT_ON_DATA, TCP_TIMEWAIT_SOCKET",
             remedy: "nothing, unless data was lost (*fault*)",
             look_alikes: "data already unread at close(): `close_with_unread_data`",
-            captured: ["*likely*", "`reset_by_peer`"],
+            captured: ["*likely*", "*likely* for data that crossed the FIN, if the capture cannot tell which end it was made at; otherwise `reset_by_peer`"],
         }
     }
 
@@ -90,21 +90,37 @@ impl Definition for DataAfterClose {
     }
 
     fn captured_cost(&self, case: &CapturedCase) -> Severity {
-        case.cost_of_answered()
+        match case.answers {
+            Some(_) => case.cost_of_answered(),
+            None => case.cost_of_exchange(),
+        }
     }
 
     fn captured(&self, case: &CapturedCase, explanation: &mut Explanation) {
         let (me, peer) = case.ends();
-        let what = match case.answers.map_or(0, |cause| cause.payload_len) {
+        let acknowledged = case.captured.sender.acknowledges.map(|(data, _)| data);
+        let cause = case.answers.or(acknowledged);
+        let what = match cause.map_or(0, |cause| cause.payload_len) {
             0 => "a segment".to_owned(),
             length => bytes(length),
         };
         case.look(explanation);
         case.answered(explanation);
-        explanation.summary = format!(
-            "{peer} sent {what} {} after {me} had closed",
-            span(case.captured.sender.finished.unwrap_or_default())
-        );
+        let finished = case.captured.sender.finished.unwrap_or_default();
+        let sent = case.captured.sender.answers.map(|(_, since)| since);
+        explanation.summary = if sent.is_some_and(|sent| sent > finished) {
+            format!("{peer} sent {what}, and {me} closed before it arrived")
+        } else {
+            format!("{peer} sent {what} {} after {me} had closed", span(finished))
+        };
+    }
+
+    fn captured_from(&self, case: &CapturedCase) -> (Origin, Confidence) {
+        if case.captured.vantage.is_none() {
+            (Origin::Peer, Confidence::Likely)
+        } else {
+            (Origin::LocalKernel, Confidence::Certain)
+        }
     }
 }
 
@@ -119,6 +135,17 @@ pub(super) fn data_at_closed(sent: &Sent) -> bool {
         && sent.socket_is(|socket| {
             socket.state != TcpState::Listen && (socket.orphaned || socket.receive_shutdown)
         })
+}
+
+/// It answers data that crossed this end's FIN, in a capture that cannot tell which end it was made at.
+pub(super) fn captured_crossing_fin(case: &CapturedCase) -> bool {
+    let captured = &case.captured;
+    let sent = captured.sender.answers.map(|(_, since)| since);
+    captured.vantage.is_none()
+        && captured.talks_on.is_none()
+        && case.answers.is_some_and(|cause| cause.payload_len > 0)
+        && !case.has_other_ttl()
+        && captured.sender.finished.zip(sent).is_some_and(|(finished, sent)| sent > finished)
 }
 
 /// It answers a segment that came after this end's FIN.

@@ -17,7 +17,7 @@ impl Definition for HalfOpen {
             known: "reason NO_SOCKET, or TCP_FLAGS at a listener with a recorded former connection. That record says who had it and how it ended",
             remedy: "find out why the peer missed the end of the connection: restart, crash, timeout, a middlebox",
             look_alikes: "a listener without a record of such a connection: `stray_ack`; a SYN-ACK for an abandoned connection attempt: `late_synack`",
-            captured: ["*possible* if the sender had been silent for 0.9 s or more (a packet filter looks the same), otherwise unknown", "`reset_by_peer`, or `idle_timeout` if the signs say so"],
+            captured: ["*possible* if the sender had reset the connection before, or had been silent for 0.9 s or more (a packet filter looks the same), otherwise unknown", "`reset_by_peer`, or `idle_timeout` if the signs say so"],
         }
     }
 
@@ -83,6 +83,10 @@ impl Definition for HalfOpen {
                 explanation,
             );
         }
+        if case.captured.was_ended_by_it() {
+            case.answered(explanation);
+            return case.once_more(explanation);
+        }
         let (me, peer) = case.ends();
         case.look(explanation);
         case.answered(explanation);
@@ -124,6 +128,11 @@ pub(super) fn no_socket(sent: &Sent) -> bool {
 pub(super) fn captured_after_silence(case: &CapturedCase) -> bool {
     let silent = case.captured.sender.silent;
     case.is_answer_of_this_host() && silent.is_some_and(|silent| silent >= IDLE)
+}
+
+/// It answers what was on its way when this end had reset the connection.
+pub(super) fn captured_once_more_here(case: &CapturedCase) -> bool {
+    case.captured.was_ended_by_it() && case.is_made_here()
 }
 
 /// Evidence on a kernel that does not report answers without a socket.

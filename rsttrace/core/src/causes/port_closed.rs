@@ -73,8 +73,8 @@ impl Definition for PortClosed {
         explanation.summary = format!("no listener on port {}", case.packet.source.port());
     }
 
-    fn captured_cost(&self, _case: &CapturedCase) -> Severity {
-        Severity::Refused
+    fn captured_cost(&self, case: &CapturedCase) -> Severity {
+        case.cost_of_refusal()
     }
 
     fn captured(&self, case: &CapturedCase, explanation: &mut Explanation) {

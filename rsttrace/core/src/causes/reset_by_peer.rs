@@ -118,16 +118,20 @@ impl Definition for ResetByPeer {
     }
 
     /// Only its own kernel has a reason to answer segments still in flight.
-    fn captured_from(&self, case: &CapturedCase) -> (Origin, Confidence) {
-        if case.is_made_here() {
-            (Origin::LocalKernel, Confidence::Possible)
-        } else {
-            (Origin::Peer, Confidence::Certain)
-        }
+    fn captured_from(&self, _case: &CapturedCase) -> (Origin, Confidence) {
+        (Origin::Peer, Confidence::Certain)
     }
 
     fn captured(&self, case: &CapturedCase, explanation: &mut Explanation) {
-        case.once_more(explanation);
+        case.answered(explanation);
+        if case.captured.was_ended_by_it() {
+            return case.once_more(explanation);
+        }
+        case.missed(explanation);
+        explanation.summary = format!(
+            "{} answered an earlier segment with a reset: it no longer has the connection; not accepted",
+            case.captured.packet.source
+        );
     }
 }
 

@@ -142,9 +142,30 @@ const ARRIVED: &[Rule<ArrivedCase>] = &[
 /// judged from the receiving end, as [`ACCEPTED`].
 const CAPTURED: &[Rule<CapturedCase>] = &[
     unknown(CapturedCase::is_alone, Why::Alone),
+    unknown(CapturedCase::is_given_up, Why::GaveUp),
+    // Whatever came before: a SYN for a new connection, or a FIN, and the numbers of an answer.
+    rule(captured_reconnect, Cause::BadHandshake, Likely),
+    rule(captured_after_fin, Cause::DataAfterClose, Likely),
+    rule(captured_crossing_fin, Cause::DataAfterClose, Likely),
+    rule(
+        CapturedCase::is_refused_again_here,
+        Cause::PortClosed,
+        Possible,
+    ),
+    rule(
+        CapturedCase::is_refused_again,
+        Cause::ConnectionRefused,
+        Certain,
+    ),
     unknown(CapturedCase::is_once_more_unlike_an_answer, Why::OneMore),
+    rule(captured_once_more_here, Cause::HalfOpen, Possible),
     rule(captured_once_more_as_usual, Cause::ResetByPeer, Likely),
     rule(captured_once_more, Cause::ResetByPeer, Possible),
+    rule(
+        CapturedCase::is_answer_to_an_earlier_one,
+        Cause::ResetByPeer,
+        Likely,
+    ),
     rule(captured_miss_of_another, Cause::BlindAttempt, Likely),
     rule(captured_miss, Cause::BlindAttempt, Possible),
     unknown(CapturedCase::is_beyond, Why::Beyond),
@@ -157,11 +178,14 @@ const CAPTURED: &[Rule<CapturedCase>] = &[
     unknown(CapturedCase::is_unlike_this_host, Why::UnlikeThisHost),
     rule(CapturedCase::is_refused_here, Cause::PortClosed, Possible),
     rule(CapturedCase::is_refused, Cause::ConnectionRefused, Certain),
+    rule(
+        CapturedCase::acknowledges_data_after_fin,
+        Cause::DataAfterClose,
+        Likely,
+    ),
     unknown(CapturedCase::is_one_of_a_pair, Why::Pair),
     // The capturing host sent it, as an answer.
     unknown(CapturedCase::answers_nothing, Why::AnswersNothing),
-    rule(captured_reconnect, Cause::BadHandshake, Likely),
-    rule(captured_after_fin, Cause::DataAfterClose, Likely),
     rule(captured_synack, Cause::LateSynack, Possible),
     unknown(CapturedCase::is_first_of_its_source, Why::NothingElse),
     rule(captured_after_silence, Cause::HalfOpen, Possible),

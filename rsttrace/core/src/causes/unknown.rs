@@ -5,7 +5,7 @@ use super::{Definition, Doc, Many, cost_of_state};
 use crate::event::{SenderSocket, Sent, Target};
 use crate::record::{Confidence, EvidenceKind, Explanation, Origin, Severity};
 use crate::verdict::{ArrivedCase, CapturedCase, LeftCase, SentCase};
-use crate::words;
+use crate::words::{self, span};
 
 pub struct Unknown;
 
@@ -30,6 +30,8 @@ pub enum Why {
     Alone,
     /// One more reset of a connection that one had ended, unlike an answer of its source.
     OneMore,
+    /// Its source had sent SYNs only, and nothing had answered them.
+    GaveUp,
     /// Beyond what the capture holds; nothing followed.
     Beyond,
     /// Its number was not expected.
@@ -176,7 +178,7 @@ impl Definition for Unknown {
             Why::UnlikeThisHost => Severity::Fault,
             Why::AnswersNothing | Why::ClosedBefore | Why::Application => case.cost_of_exchange(),
             Why::NothingElse | Why::SpokeJustBefore => case.cost_of_answered(),
-            Why::NeverAccepted => Severity::Refused,
+            Why::NeverAccepted | Why::GaveUp => Severity::Refused,
             Why::NoRule
             | Why::NoSender
             | Why::Fits
@@ -190,6 +192,8 @@ impl Definition for Unknown {
     fn captured_from(&self, case: &CapturedCase) -> (Origin, Confidence) {
         match case.why() {
             Why::Application => (Origin::LocalProcess, Confidence::Likely),
+            Why::GaveUp if case.is_made_here() => (Origin::LocalKernel, Confidence::Likely),
+            Why::GaveUp => (Origin::Peer, Confidence::Likely),
             Why::Alone
             | Why::OneMore
             | Why::Beyond
@@ -218,6 +222,7 @@ impl Definition for Unknown {
         match case.why() {
             Why::Alone => alone(case, explanation),
             Why::OneMore => case.once_more(explanation),
+            Why::GaveUp => gave_up(case, explanation),
             Why::Beyond => {
                 case.missed(explanation);
                 explanation.summary = format!(
@@ -255,7 +260,7 @@ impl Definition for Unknown {
                         EvidenceKind::TalksOn,
                         format!(
                             "{source} kept sending on this connection {} later",
-                            words::span(talks.after)
+                            span(talks.after)
                         ),
                     );
                 }
@@ -268,7 +273,7 @@ impl Definition for Unknown {
                     EvidenceKind::BothWays,
                     format!(
                         "a reset went the other way within {}, and TCP does not answer a reset with a reset",
-                        words::span(apart)
+                        span(apart)
                     ),
                 );
                 case.ttl(explanation);
@@ -316,6 +321,27 @@ fn alone(case: &CapturedCase, explanation: &mut Explanation) {
     explanation.advice.push(
         "capture whole connections (`tcpdump -s 128 tcp and host ADDRESS`), starting before the idle period"
             .into(),
+    );
+}
+
+/// A connect that nothing answered.
+fn gave_up(case: &CapturedCase, explanation: &mut Explanation) {
+    let (me, peer) = case.ends();
+    let (syns, since) = case.captured.sender.gave_up.unwrap_or_default();
+    case.look(explanation);
+    explanation.summary = format!(
+        "{} gave up a connection attempt to {peer} after {}: {} unanswered",
+        me.ip(),
+        span(since),
+        words::things(syns, "SYN")
+    );
+    explanation.advice.push(
+        format!(
+            "check whether {} is up and reachable, and whether a packet filter drops connections to port {}",
+            peer.ip(),
+            peer.port()
+        )
+        .into(),
     );
 }
 

@@ -19,7 +19,7 @@ use crate::correlate::{is_in_window, is_passive_form};
 use crate::record::{
     Cause, Confidence, EvidenceKind, Explanation, Origin, Severity, Vantage, Verdict,
 };
-use crate::thresholds::{BOTH_AT_ONCE, IDLE, LONGEST_ANSWER};
+use crate::thresholds::{BOTH_AT_ONCE, IDLE, LONGEST_ANSWER, LONGEST_FAREWELL};
 use crate::words::{self, span};
 
 /// What its verdict rests on.
@@ -199,6 +199,18 @@ impl CapturedCase {
         let segment = &self.captured.packet.segment;
         is_passive_form(&self.captured.packet)
             && (!segment.flags.has(TcpFlags::ACK) || segment.seq == 0)
+            && !self.acknowledges_without_flag()
+    }
+
+    /// It acknowledges everything in its field, without the flag for it: old Windows aborts so. An answer leaves the field empty.
+    fn acknowledges_without_flag(&self) -> bool {
+        let segment = &self.captured.packet.segment;
+        let next = self
+            .captured
+            .received
+            .as_ref()
+            .map(|end| end.socket.snd_nxt);
+        !segment.flags.has(TcpFlags::ACK) && segment.ack != 0 && next == Some(segment.ack)
     }
 
     fn answer(&self) -> Option<Segment> {
@@ -294,6 +306,28 @@ impl CapturedCase {
         self.is_refused() && self.is_made_here()
     }
 
+    /// It answers a SYN that was sent again after a refusal: some hosts try three times.
+    pub(crate) fn is_refused_again(&self) -> bool {
+        self.captured.was_ended_by_it()
+            && self.is_refused()
+            && !self.is_missed()
+            && !self.has_other_ttl()
+    }
+
+    /// The same, at the host that sent it.
+    pub(crate) fn is_refused_again_here(&self) -> bool {
+        self.is_refused_again() && self.is_made_here()
+    }
+
+    /// A refusal costs the connect, once.
+    pub(crate) fn cost_of_refusal(&self) -> Severity {
+        if self.captured.was_ended_by_it() {
+            Severity::Noise
+        } else {
+            Severity::Refused
+        }
+    }
+
     /// It looks like the capturing host's by its TTL alone, and another reset went the other way at the same moment: no end
     /// answers a reset (RFC 9293 section 3.10.7), but a box on the link resets both.
     pub(crate) fn is_one_of_a_pair(&self) -> bool {
@@ -314,6 +348,36 @@ impl CapturedCase {
     /// The capturing host answered a segment.
     pub(crate) fn is_answer_of_this_host(&self) -> bool {
         self.is_made_here() && self.answers.is_some()
+    }
+
+    /// At the other end: it answers a segment with the TTL of its source, and its number has been passed by now.
+    pub(crate) fn is_answer_to_an_earlier_one(&self) -> bool {
+        let ahead = self
+            .captured
+            .packet
+            .segment
+            .seq
+            .wrapping_sub(self.captured.expected.unwrap_or_default());
+        self.is_missed()
+            && ahead > i32::MAX as u32
+            && self.answers.is_some()
+            && !self.is_vantage_of_source()
+            && !self.has_other_ttl()
+            && self.lives_on().is_none()
+    }
+
+    /// The capturing host sent it after its own FIN, and acknowledges data that came just before.
+    pub(crate) fn acknowledges_data_after_fin(&self) -> bool {
+        let sender = &self.captured.sender;
+        self.is_active_after_fin()
+            && sender.acknowledges.is_some_and(|(_, after)| {
+                after <= LONGEST_ANSWER && sender.finished.is_some_and(|finished| after < finished)
+            })
+    }
+
+    /// Its source had sent SYNs only, and nothing had answered them.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.captured.sender.gave_up.is_some()
     }
 
     /// The same, and nothing else of it was captured on this connection.
@@ -346,11 +410,17 @@ impl CapturedCase {
         }
     }
 
-    /// An answer to data costs that data.
+    /// An answer to data costs that data, unless another reset has ended the connection, or both ends have closed it and what came after
+    /// is no longer than a farewell of TLS.
     pub(crate) fn cost_of_answered(&self) -> Severity {
-        match self.answers {
-            Some(cause) if cause.payload_len > 0 => Severity::Fault,
-            Some(_) | None => Severity::Noise,
+        let sender = &self.captured.sender;
+        let is_over = sender.finished.is_some() && sender.peer_finished;
+        let data = self.answers.map_or(0, |cause| cause.payload_len);
+        let is_lost = data > 0 && !(is_over && data <= LONGEST_FAREWELL);
+        if is_lost && !self.captured.was_ended_by_it() {
+            Severity::Fault
+        } else {
+            Severity::Noise
         }
     }
 
@@ -372,7 +442,9 @@ impl CapturedCase {
 
     /// What the segment looks like.
     pub(crate) fn shape(&self, explanation: &mut Explanation) {
-        let what = if is_passive_form(&self.captured.packet) {
+        let what = if self.acknowledges_without_flag() {
+            "the form of a reset by an end that has the connection: an acknowledgment number, without the flag (older Windows)"
+        } else if is_passive_form(&self.captured.packet) {
             "the form of an answer: no window, no options"
         } else {
             "the form of a reset by an end that has the connection: a window or options"

@@ -25,8 +25,12 @@ fuzz_target!(|bytes: &[u8]| {
         }
     }
     let counts = reader.counts();
-    let skipped =
-        counts.not_tcp + counts.link_types + counts.fragments + counts.cut + counts.malformed;
+    let skipped = counts.not_tcp
+        + counts.unread
+        + counts.link_types
+        + counts.fragments
+        + counts.cut
+        + counts.malformed;
     assert_eq!(counts.segments + skipped, counts.frames);
     black_box(reader.ended_early());
 });

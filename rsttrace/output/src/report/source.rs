@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::Unread;
 use crate::record::Output;
-use crate::record::{SCHEMA, SUPPRESSED_SCHEMA, TIMED_OUT_SCHEMA};
+use crate::record::{CAPTURE_SCHEMA, SCHEMA, SUPPRESSED_SCHEMA, TIMED_OUT_SCHEMA};
 use crate::text;
 
 /// Longest line that is read: a record takes a few KiB.
@@ -58,7 +58,7 @@ pub fn lines(mut input: impl BufRead, mut take: impl FnMut(Output)) -> Result<Un
         match output(text) {
             Ok(output) => {
                 good += 1;
-                take(output);
+                output.map(&mut take);
             }
             Err(reason) => unread.note(|| {
                 let reason = text::escape(&reason)
@@ -82,11 +82,12 @@ pub fn lines(mut input: impl BufRead, mut take: impl FnMut(Output)) -> Result<Un
 #[derive(Deserialize)]
 struct Head {
     schema: String,
+    #[serde(default)]
     time: String,
 }
 
-/// One object. The reason for none is for people.
-fn output(line: &[u8]) -> Result<Output, String> {
+/// One object, `None` for one that describes no event. The reason for an error is for people.
+fn output(line: &[u8]) -> Result<Option<Output>, String> {
     let reason = |error: serde_json::Error| {
         if error.is_data() {
             format!("not a record: {error}")
@@ -95,6 +96,9 @@ fn output(line: &[u8]) -> Result<Output, String> {
         }
     };
     let head: Head = serde_json::from_slice(line).map_err(reason)?;
+    if head.schema == CAPTURE_SCHEMA {
+        return Ok(None);
+    }
     if head.time.parse::<Timestamp>().is_err() {
         return Err(format!("{} is not a valid time", head.time));
     }
@@ -104,6 +108,7 @@ fn output(line: &[u8]) -> Result<Output, String> {
         SUPPRESSED_SCHEMA => serde_json::from_slice(line).map(Output::Suppressed),
         other => return Err(format!("unknown schema {other}")),
     }
+    .map(Some)
     .map_err(reason)
 }
 

@@ -35,19 +35,29 @@ impl<O: Write, A: Write> Json<O, A> {
     }
 }
 
-impl<O: Write, A: Write> Sink for Json<O, A> {
-    fn record(&mut self, _now: Instant, record: &Record) -> io::Result<()> {
+impl<O: Write, A: Write> Json<O, A> {
+    fn write(&mut self, object: &impl Serialize) -> io::Result<()> {
         self.line.clear();
-        append(&mut self.line, record)?;
+        append(&mut self.line, object)?;
         self.line.push(b'\n');
         self.out.write_all(&self.line)
     }
 
+    fn captures(&mut self, summary: &Summary) -> io::Result<()> {
+        for capture in summary.captures() {
+            self.write(capture)?;
+        }
+        self.out.flush()
+    }
+}
+
+impl<O: Write, A: Write> Sink for Json<O, A> {
+    fn record(&mut self, _now: Instant, record: &Record) -> io::Result<()> {
+        self.write(record)
+    }
+
     fn suppressed(&mut self, _now: Instant, sum: &SuppressedRecord) -> io::Result<()> {
-        self.line.clear();
-        append(&mut self.line, sum)?;
-        self.line.push(b'\n');
-        self.out.write_all(&self.line)
+        self.write(sum)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -55,7 +65,7 @@ impl<O: Write, A: Write> Sink for Json<O, A> {
     }
 
     fn finish(&mut self, summary: &Summary) -> io::Result<()> {
-        let written = self.out.flush();
+        let written = self.captures(summary);
         // The summary is printed even if the reader of the records has gone.
         let _ = self.aside.write_all(summary.render().as_bytes());
         let _ = self.aside.flush();

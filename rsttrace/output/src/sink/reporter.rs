@@ -106,6 +106,19 @@ impl Reporter {
         self.sink.flush()
     }
 
+    /// The summary counts only these, instead of everything so far: the same reset may have come several times.
+    pub fn count_again(&mut self, records: &[Record]) {
+        self.summary = Summary::default();
+        for record in records {
+            if self.filter.matches(record) {
+                let hidden = !self.noise && record.is_noise(!self.filter.is_empty());
+                self.summary.record(record, hidden);
+            } else {
+                self.summary.left_out();
+            }
+        }
+    }
+
     /// The end: what was held back, then the summary.
     pub fn finish(mut self, totals: Totals) -> io::Result<()> {
         self.summary.total(totals);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Tally;
 use super::{NO_PROCESS, Summary};
-use crate::record::Severity;
+use crate::record::{NotAnalyzed, Severity};
 use crate::text::{pad, size, width};
 use crate::words::count;
 
@@ -134,6 +134,10 @@ impl Summary {
             return writeln!(out, "\nevent loss is unknown: the recording is truncated");
         }
         writeln!(out)?;
+        if self.totals.captures.is_some() {
+            self.packets(out)?;
+            return self.shortfalls(out);
+        }
         let mut lost = false;
         for total in &self.totals.kernel {
             let sum = total
@@ -164,6 +168,48 @@ impl Summary {
         } else {
             writeln!(out, "events lost (ring buffer full); increase --buffer")?;
         }
+        self.shortfalls(out)
+    }
+
+    /// What of all captures was TCP, and what was not analyzed.
+    fn packets(&self, out: &mut String) -> std::fmt::Result {
+        let mut reasons: Vec<(&str, u64)> = Vec::new();
+        let (mut all, mut tcp, mut not_tcp) = (0_u64, 0_u64, 0_u64);
+        if self.captures().is_empty() {
+            return Ok(());
+        }
+        for capture in self.captures() {
+            all = all.saturating_add(capture.packets);
+            tcp = tcp.saturating_add(capture.tcp);
+            not_tcp = not_tcp.saturating_add(capture.not_tcp);
+            for NotAnalyzed { reason, packets } in &capture.not_analyzed {
+                match reasons.iter_mut().find(|(known, _)| known == reason) {
+                    Some((_, sum)) => *sum = sum.saturating_add(*packets),
+                    None => reasons.push((reason, *packets)),
+                }
+            }
+        }
+        reasons.sort_by_key(|(_, packets)| Reverse(*packets));
+        let left = reasons.iter().map(|(_, packets)| packets).sum();
+        writeln!(
+            out,
+            "{}: {} TCP, {} other protocols, {} not analyzed",
+            plural(all, "packet", "packets"),
+            count(tcp),
+            count(not_tcp),
+            count(left)
+        )?;
+        for (reason, packets) in reasons.iter().take(TOP) {
+            writeln!(out, "not analyzed, {reason}: {}", count(*packets))?;
+        }
+        let others = reasons.iter().skip(TOP).map(|(_, packets)| packets).sum();
+        if others > 0 {
+            writeln!(out, "not analyzed, other reasons: {}", count(others))?;
+        }
+        Ok(())
+    }
+
+    fn shortfalls(&self, out: &mut String) -> std::fmt::Result {
         for (name, number) in self
             .totals
             .shortfalls

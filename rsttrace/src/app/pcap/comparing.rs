@@ -1,10 +1,11 @@
 //! Output of a comparison: selection of connections, and format.
 
+use std::collections::HashSet;
 use std::io::{self, BufWriter, Write as _};
 
 use crate::cli::{Failure, OutputFormat, ShowOptions};
-use crate::compare::report::ConnectionComparison;
-use crate::compare::{self, Digest};
+use crate::compare::report::{ConnectionComparison, PathKind};
+use crate::compare::{self, Comparison, Digest};
 use crate::hash::HashMap;
 use crate::record::Output;
 use crate::record::{Record, Severity, Word};
@@ -38,9 +39,19 @@ impl Kept {
         &self.records
     }
 
-    /// Compares the captures and shows the connections with resets that are wanted.
-    pub fn show(self, digests: Vec<Digest>, options: &ShowOptions) -> Result<(), Failure> {
-        let mut comparison = compare::compare(digests, &self.records);
+    /// Compares the captures.
+    pub fn compare(&self, digests: Vec<Digest>) -> Comparison {
+        compare::compare(digests, &self.records)
+    }
+
+    /// Shows the connections with resets that are wanted. Gives the records without further sightings of their resets; `None` if not all
+    /// were kept.
+    pub fn show(
+        self,
+        mut comparison: Comparison,
+        options: &ShowOptions,
+    ) -> Result<Option<Vec<Record>>, Failure> {
+        let further = further_sightings(&comparison.connections);
         let chosen = Chosen::new(&self.records, options);
         let all = comparison.connections.len();
         comparison
@@ -76,6 +87,19 @@ impl Kept {
                 count(hidden as u64)
             );
         }
+        if self.say_left_out() {
+            return Ok(None);
+        }
+        let mut once = self.records;
+        once.retain(|record| {
+            let at = record.capture.as_deref();
+            at.is_none_or(|at| !further.contains(&(at.file.clone(), at.frame)))
+        });
+        Ok(Some(once))
+    }
+
+    /// Says that not all records were kept; whether it is so.
+    pub fn say_left_out(&self) -> bool {
         if self.left_out > 0 {
             eprintln!(
                 "rsttrace: {} resets after the first {} are not listed individually; filter the captures by port or address",
@@ -83,8 +107,32 @@ impl Kept {
                 count(MAX_KEPT as u64)
             );
         }
-        Ok(())
+        self.left_out > 0
     }
+}
+
+/// No connection with a reset is in more than one capture: there is nothing to compare.
+pub fn has_nothing_in_common(comparison: &Comparison) -> bool {
+    let connections = &comparison.connections;
+    !connections.is_empty()
+        && connections
+            .iter()
+            .all(|connection| connection.path == PathKind::Alone)
+}
+
+/// Where resets were seen but for the place nearest to their senders: file and frame.
+fn further_sightings(connections: &[ConnectionComparison]) -> HashSet<(Word, u64)> {
+    let mut further = HashSet::new();
+    for connection in connections {
+        for reset in &connection.resets {
+            for sighting in reset.sightings.iter().skip(1) {
+                if let Some(point) = connection.points.get(sighting.point) {
+                    further.insert((point.file.clone(), sighting.frame));
+                }
+            }
+        }
+    }
+    further
 }
 
 /// What each capture says by itself of resets, by capture and frame, and what is wanted.

@@ -9,10 +9,10 @@ use tokio::sync::Notify;
 use crate::capture::{CaptureError, CaptureTime, ReadCounts, Reader, Segment};
 use crate::captured::CapturedReset;
 use crate::compare::Digest;
-use crate::flow::{TrackCounts, Tracker};
+use crate::flow::Tracker;
 
 /// Resets after which the judge is called; of a live capture each calls it.
-const BATCH: usize = 256;
+pub const BATCH: usize = 256;
 /// Resets that wait for the judge; then the reader waits.
 const MOST: usize = 4_096;
 
@@ -36,15 +36,20 @@ pub struct News {
 #[derive(Debug, Default)]
 pub struct End {
     pub counts: ReadCounts,
+    /// Packets that were not analyzed, by reason.
+    pub not_analyzed: Vec<(String, u64)>,
+    /// Why no TCP was found; absent if there was.
+    pub without_tcp: Option<String>,
     /// Why it ended before the file was whole.
     pub early: Option<String>,
 }
 
 /// The result after the last segment.
 pub struct Rest {
-    /// Resets that were held back.
+    /// Resets that had waited long enough.
     pub resets: Vec<CapturedReset>,
-    pub counts: TrackCounts,
+    /// It holds the others back.
+    pub tracker: Tracker,
     /// For a comparison, if there is one.
     pub digest: Option<Digest>,
 }
@@ -125,11 +130,9 @@ impl Reading {
         let mut state = self.shared.lock();
         state.enough = true;
         self.shared.taken.notify_all();
-        let mut resets = std::mem::take(&mut state.news.resets);
-        state.tracker.finish(&mut resets);
         Rest {
-            resets,
-            counts: state.tracker.counts(),
+            resets: std::mem::take(&mut state.news.resets),
+            tracker: std::mem::take(&mut state.tracker),
             digest: state.digest.take(),
         }
     }
@@ -168,6 +171,8 @@ impl Shared {
         }
         Ok(End {
             counts: reader.counts(),
+            not_analyzed: reader.not_analyzed(),
+            without_tcp: reader.without_tcp(),
             early: reader.ended_early().map(str::to_owned),
         })
     }

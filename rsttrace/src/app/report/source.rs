@@ -181,6 +181,9 @@ impl<'a> Source<'a> {
         engine.push(engine::Input::Finish);
         std::iter::from_fn(|| engine.poll_output()).for_each(take);
         self.unread.early = reader.ended_early().map(str::to_owned);
+        if let Some(why) = reader.without_tcp() {
+            log::warn!("{why}");
+        }
         let read = reader.counts().shortfalls();
         for (name, number) in read.into_iter().chain(tracker.counts().shortfalls()) {
             self.unread.leave_out(name, number);
