@@ -19,7 +19,7 @@ use super::runtime;
 use crate::cli::{Failure, Interrupt, OutputFormat, ProbeOptions};
 use crate::host::clock::hostname;
 use crate::probe::plan::{Planned, confirming_round, first_round, second_round};
-use crate::probe::{Bounds, Heading, Next, Report, State, Target, Trial, next, render};
+use crate::probe::{Bounds, Heading, Next, Report, Results, State, Target, Trial, next, render};
 use crate::record::Endpoint;
 use crate::terminal::stdout_width;
 
@@ -79,7 +79,16 @@ async fn run(options: &ProbeOptions) -> Result<Report, Failure> {
             max: options.max.as_secs_f64(),
         },
     };
-    Ok(Report::new(heading, took, interrupted, probe.trials))
+    Ok(Report::new(
+        heading,
+        Results {
+            took,
+            interrupted,
+            to_server: probe.trials,
+            to_client: None,
+            remarks: Vec::new(),
+        },
+    ))
 }
 
 /// All connections of a probe.

@@ -15,8 +15,10 @@ mod trial;
 #[cfg(test)]
 mod tests;
 
-pub use conclude::{Conclusion, Mode, conclude};
+pub use conclude::{Conclusion, Mode, Reached, conclude, path};
 pub use decide::{Next, next};
 pub use render::render;
-pub use report::{Bounds, Event, Heading, Observation, Report, SCHEMA, Target};
-pub use trial::{Answer, End, Outcome, Speech, State, Trial};
+pub use report::{
+    Bounds, DirectionReport, Event, Heading, Observation, Report, Results, SCHEMA, Target,
+};
+pub use trial::{Answer, Direction, End, OtherEnd, Outcome, Speech, State, Trial};

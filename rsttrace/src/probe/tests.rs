@@ -159,7 +159,16 @@ fn play(path: &Path, settings: &Settings) -> Report {
             max: settings.max.as_secs_f64(),
         },
     };
-    Report::new(heading, now, interrupted, trials)
+    Report::new(
+        heading,
+        Results {
+            took: now,
+            interrupted,
+            to_server: trials,
+            to_client: None,
+            remarks: Vec::new(),
+        },
+    )
 }
 
 const KINDS: [(End, Mode); 4] = [
@@ -258,6 +267,26 @@ fn a_path_without_timeout_is_none() {
         (None, Some(20.0), None)
     );
     assert!((20.0..22.0).contains(&report.took));
+    // Only one direction was tested.
+    assert_eq!(found.confidence, Confidence::Likely);
+    let [to_server, to_client] = &report.directions[..] else {
+        panic!("{report:#?}");
+    };
+    let about = to_server.conclusion.as_ref().unwrap();
+    assert_eq!(
+        (to_server.direction, to_server.tested),
+        (Direction::ToServer, true)
+    );
+    assert_eq!(about.confidence, Confidence::Certain);
+    assert_eq!(
+        (to_client.direction, to_client.tested),
+        (Direction::ToClient, false)
+    );
+    assert_eq!(to_client.conclusion, None);
+    let text = render(&report, 100);
+    let line = "tested: this host writes first after the silence; not tested: the server writes first. \
+                Run `rsttrace probe --listen PORT` there to test it";
+    assert!(text.contains(line), "{text}");
 }
 
 #[test]
@@ -485,6 +514,7 @@ fn bytes_are_judged_by_how_they_are_answered_without_a_silence() {
             at: secs(silence),
             heard: 0,
         }),
+        other_end: None,
     };
     let of = |control: End, first: End, second: End| {
         let trials = [
@@ -492,7 +522,7 @@ fn bytes_are_judged_by_how_they_are_answered_without_a_silence() {
             over(1, 2.0, first),
             over(1, 4.0, second),
         ];
-        conclude(&trials, Speech::Bytes)
+        conclude(&trials, Speech::Bytes, Direction::ToServer)
     };
     let data = || End::Survived(Answer::Data);
     // A proxy acknowledges; behind it nothing answers any more.
