@@ -8,6 +8,7 @@ mod conclude;
 mod decide;
 mod pattern;
 pub mod plan;
+pub mod protocol;
 mod render;
 mod report;
 mod trial;
@@ -17,7 +18,7 @@ mod tests;
 
 pub use conclude::{Conclusion, Mode, Reached, conclude, path};
 pub use decide::{Next, next};
-pub use render::render;
+pub use render::{render, seconds};
 pub use report::{
     Bounds, DirectionReport, Event, Heading, Observation, Report, Results, SCHEMA, Target,
 };

@@ -8,7 +8,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 
 use super::conclude::Conclusion;
 use super::report::{Event, Observation, Report};
-use super::trial::{Direction, Speech};
+use super::trial::{Direction, OtherEnd, Speech};
 use crate::text::escape;
 
 /// A duration as it is read off a measurement: `0.0321 s` is `32 ms`, then `3.00 s`, `42.1 s`, `350.2 s (5 min 50 s)`.
@@ -174,6 +174,7 @@ fn runs(observations: &[Observation]) -> impl Iterator<Item = &[Observation]> {
             && a.data == b.data
             && a.error == b.error
             && (a.round == 0) == (b.round == 0)
+            && (a.event == Event::Survived || a.other_end == b.other_end)
     })
 }
 
@@ -207,7 +208,7 @@ fn happened(run: &[Observation]) -> String {
         format!("{} … {}", of(least), of(most))
     };
     let error = || first.error.as_deref().map(escape).unwrap_or_default();
-    match first.event {
+    let what = match first.event {
         Event::Survived => match first.data {
             Some(true) => "survived: the application answered".to_owned(),
             Some(false) => "survived: acknowledged, no answer from the application".to_owned(),
@@ -221,5 +222,24 @@ fn happened(run: &[Observation]) -> String {
         Event::NotOpened => format!("cannot connect: {}", error()),
         Event::Failed => error().into_owned(),
         Event::Unfinished => "not waited for".to_owned(),
-    }
+    };
+    let other = match (first.event, first.other_end) {
+        (Event::Survived | Event::NotOpened | Event::Failed | Event::Unfinished, _) | (_, None) => {
+            ""
+        }
+        (
+            Event::FinInSilence
+            | Event::RstInSilence
+            | Event::FinOnPacket
+            | Event::RstOnPacket
+            | Event::NoAnswer,
+            Some(saw),
+        ) => match saw {
+            OtherEnd::Open => "; still open at the other end",
+            OtherEnd::Message => "; the packet arrived at the other end",
+            OtherEnd::Rst => "; RST at the other end",
+            OtherEnd::Fin => "; FIN at the other end",
+        },
+    };
+    what + other
 }

@@ -239,7 +239,7 @@ fn observation(trial: &Trial, speech: Speech, direction: Direction) -> Option<Ob
     };
     let (event, data, error) = match &outcome.end {
         End::Survived(answer) => {
-            let data = (speech != Speech::Keepalive).then_some(*answer == Answer::Data);
+            let data = (speech == Speech::Bytes).then_some(*answer == Answer::Data);
             (Event::Survived, data, None)
         }
         End::FinInSilence => (Event::FinInSilence, None, None),

@@ -113,7 +113,7 @@ mod tests {
             };
             Trial {
                 // Two rounds, so that nothing looks like a restart.
-                round: if seconds % 2 == 0 { 1 } else { 2 },
+                round: if seconds.is_multiple_of(2) { 1 } else { 2 },
                 silence,
                 opened: Some(Duration::from_millis(seconds * 100)),
                 state: State::Over(Outcome {
