@@ -23,7 +23,8 @@ use super::lines::{Incoming, Lines, close, write};
 use super::{raise_file_limit, runtime};
 use crate::cli::{Failure, Interrupt, ListenOptions};
 use crate::probe::protocol::{Invalid, Message, Order};
-use crate::probe::{Direction, End, OtherEnd, seconds};
+use crate::probe::{Direction, End, OtherEnd};
+use crate::words::span;
 
 /// Serves probes until Ctrl-C or the end of the given duration.
 pub fn listen(options: &ListenOptions) -> Result<(), Failure> {
@@ -37,7 +38,7 @@ async fn serve(options: &ListenOptions) -> Result<(), Failure> {
     say(&format!(
         "listening on {} until Ctrl-C, at most {}",
         listener.local_addr()?,
-        seconds(options.duration)
+        span(options.duration)
     ))?;
     let responder = Arc::new(Responder::default());
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
@@ -61,6 +62,7 @@ async fn serve(options: &ListenOptions) -> Result<(), Failure> {
             () = &mut end => break,
             () = &mut interrupted => break,
         };
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         match Arc::clone(&places).try_acquire_owned() {
             Ok(place) => {
                 let responder = Arc::clone(&responder);
@@ -216,7 +218,7 @@ impl Responder {
                 Ok(Err(_)) | Err(_) => break,
             }
         }
-        log::info!("{peer}: probe ends after {}", seconds(begin.elapsed()));
+        log::info!("{peer}: probe ends after {}", span(begin.elapsed()));
     }
 
     /// Another connection of a probe.
@@ -272,14 +274,14 @@ async fn obey(stream: TcpStream, order: Order, report: impl Fn(Message)) {
         }
         Direction::ToClient => {
             let begin = acknowledged(&stream).await;
-            let span = Span {
+            let silence = Span {
                 start: Instant::now(),
                 opened: Duration::ZERO,
                 silence: order.silence,
             };
             let (end, quiet, heard) = match begin {
                 Ok(()) => {
-                    let outcome = write_first(&stream, &span, &Words::Ping, &|_| {}).await;
+                    let outcome = write_first(&stream, &silence, &Words::Ping, &|_| {}).await;
                     (outcome.end, outcome.quiet, outcome.heard)
                 }
                 Err(error) => (End::Failed(error.to_string()), Duration::ZERO, 0),
