@@ -10,6 +10,7 @@ use std::fs;
 use std::io::{self, BufRead as _, BufReader, Lines, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, ChildStdout, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rsttrace::probe::Report;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// What a path must be found to do.
 struct Truth {
@@ -256,6 +258,14 @@ const BOTH_WAYS: &[BothWays] = &[
         probe: answered_behind_haproxy,
     },
     BothWays {
+        name: "relay, resets both ends after 4 s",
+        to_server: found("rst_at_expiry", 4.0),
+        to_client: found("rst_at_expiry", 4.0),
+        reached: Some("both"),
+        words: "the same whichever end writes first",
+        probe: answered_behind_resetting_relay,
+    },
+    BothWays {
         name: "no timeout",
         to_server: NOTHING,
         to_client: NOTHING,
@@ -347,6 +357,52 @@ fn answered_behind_haproxy() -> Value {
         let _proxy = Server::start("haproxy", &["-db", "-f", "conf"], configuration, &[8090]);
         probe("127.0.0.1:8090", &["--max", "20s"])
     })
+}
+
+fn answered_behind_resetting_relay() -> Value {
+    apart(|| {
+        let _responder = Responder::start("127.0.0.1:8099");
+        let listener = TcpListener::bind("127.0.0.1:8090").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        thread::spawn(move || {
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            let runtime = builder.enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                loop {
+                    let (client, _) = listener.accept().await.unwrap();
+                    tokio::spawn(relay(client, Duration::from_secs(4)));
+                }
+            });
+        });
+        probe("127.0.0.1:8090", &["--max", "20s"])
+    })
+}
+
+/// Passes bytes on, and resets both connections when there were none for so long.
+async fn relay(mut client: tokio::net::TcpStream, timeout: Duration) {
+    let server = tokio::net::TcpStream::connect("127.0.0.1:8099").await;
+    let mut server = server.unwrap();
+    let (mut there, mut back) = ([0; 4096], [0; 4096]);
+    loop {
+        tokio::select! {
+            read = client.read(&mut there) => match read {
+                Ok(read @ 1..) => server.write_all(&there[..read]).await.unwrap(),
+                Ok(_) | Err(_) => return,
+            },
+            read = server.read(&mut back) => match read {
+                Ok(read @ 1..) => client.write_all(&back[..read]).await.unwrap(),
+                Ok(_) | Err(_) => return,
+            },
+            () = tokio::time::sleep(timeout) => {
+                for stream in [&client, &server] {
+                    let socket = socket2::SockRef::from(stream);
+                    socket.set_linger(Some(Duration::ZERO)).unwrap();
+                }
+                return;
+            }
+        }
+    }
 }
 
 /// `rsttrace probe --listen` in this thread's namespace; ended when dropped.
@@ -764,87 +820,134 @@ fn a_target_that_cannot_be_probed_is_1_and_says_what_to_do() {
     }
 }
 
-/// Services that are no responder, on a port of this process: what each does with a connection.
+/// A service on a port of this process that is no responder.
+struct LookAlike {
+    name: &'static str,
+    /// What it says at once.
+    banner: &'static str,
+    /// What it says to those who speak.
+    answer: String,
+    /// Whether it keeps them then.
+    keeps: bool,
+    /// What the report notes.
+    note: Option<&'static str>,
+}
+
+fn look_alike(name: &'static str, banner: &'static str, answer: &str, keeps: bool) -> LookAlike {
+    LookAlike {
+        name,
+        banner,
+        answer: answer.to_owned(),
+        keeps,
+        note: None,
+    }
+}
+
+fn message(words: &str) -> String {
+    format!("{:63}\n", format!("rsttrace-probe/{words}"))
+}
+
 #[test]
 fn what_is_no_responder_is_not_taken_for_one() {
     let bad_request = "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-    let other_version = format!("{:63}\n", "rsttrace-probe/2 session 0000000000000001");
-    let refused = format!("{:63}\n", "rsttrace-probe/1 refused");
-    // What it says at once, what it says to those who speak, whether it keeps them then; what the report notes.
-    for (name, banner, answer, keeps, note) in [
-        ("HTTP server", "", bad_request, false, None),
-        (
-            "SSH server",
-            "SSH-2.0-OpenSSH_10.0p2 Debian-7\r\n",
-            "",
-            false,
-            None,
-        ),
-        (
+    let ssh = "SSH-2.0-OpenSSH_10.0p2 Debian-7\r\n";
+    let services = [
+        look_alike("HTTP server", "", bad_request, false),
+        look_alike("SSH server", ssh, "", false),
+        look_alike(
             "mail server",
             "220 mail.example.org ESMTP\r\n",
             "500 unknown\r\n",
             true,
-            None,
         ),
-        ("server that says nothing", "", "", true, None),
-        (
-            "server that answers the beginning of a message",
-            "",
-            "rsttrace-probe/1 ses",
-            true,
-            None,
-        ),
-        (
-            "other version",
-            "",
-            other_version.as_str(),
-            false,
-            Some("another version"),
-        ),
-        (
-            "busy responder",
-            "",
-            refused.as_str(),
-            false,
-            Some("too many other probes"),
-        ),
-    ] {
+        look_alike("server that says nothing", "", "", true),
+        look_alike("beginning of a message", "", "rsttrace-probe/1 ses", true),
+        LookAlike {
+            note: Some("another version"),
+            ..look_alike(
+                "other version",
+                "",
+                &message("2 session 0000000000000001"),
+                false,
+            )
+        },
+        LookAlike {
+            note: Some("too many other probes"),
+            ..look_alike("busy responder", "", &message("1 refused"), false)
+        },
+    ];
+    thread::scope(|scope| {
+        for service in services {
+            scope.spawn(move || {
+                let LookAlike { name, note, .. } = service;
+                let report = probe(&service.start(), &["--max", "6s", "--connections", "8"]);
+                let found = &report["conclusion"];
+                assert_eq!(found["mode"], "none", "{name}: {report:#}");
+                assert_untested(&report);
+                let notes = found["notes"].to_string();
+                assert!(
+                    note.is_none_or(|note| notes.contains(note)),
+                    "{name}: {report:#}"
+                );
+                assert_eq!(
+                    notes.contains("responder"),
+                    note.is_some(),
+                    "{name}: {report:#}"
+                );
+            });
+        }
+    });
+}
+
+impl LookAlike {
+    /// Serves for as long as the process lives; gives the address.
+    fn start(self) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let (banner, answer) = (banner.to_owned(), answer.to_owned());
+        let service = Arc::new(self);
         thread::spawn(move || {
-            for mut stream in listener.incoming().flatten() {
-                let (banner, answer) = (banner.clone(), answer.clone());
-                thread::spawn(move || {
-                    stream.write_all(banner.as_bytes()).unwrap();
-                    let mut heard = [0; 64];
-                    // Keepalive probes are not read.
-                    if stream.read(&mut heard).is_ok_and(|read| read > 0) {
-                        assert!(heard.starts_with(b"rsttrace-probe/1 hello "));
-                        let _ = stream.write_all(answer.as_bytes());
-                        if keeps {
-                            let _ = stream.read(&mut heard);
-                        }
-                    }
-                });
+            for stream in listener.incoming().flatten() {
+                let service = Arc::clone(&service);
+                thread::spawn(move || service.meet(stream));
             }
         });
-        let report = probe(&address, &["--max", "6s", "--connections", "8"]);
-        let found = &report["conclusion"];
-        assert_eq!(found["mode"], "none", "{name}: {report:#}");
-        assert_untested(&report);
-        let notes = found["notes"].to_string();
-        assert!(
-            note.is_none_or(|note| notes.contains(note)),
-            "{name}: {report:#}"
-        );
-        assert_eq!(
-            notes.contains("responder"),
-            note.is_some(),
-            "{name}: {report:#}"
-        );
+        address
     }
+
+    fn meet(&self, mut stream: TcpStream) {
+        stream.write_all(self.banner.as_bytes()).unwrap();
+        let mut heard = [0; 64];
+        // Keepalive probes are not read.
+        if stream.read(&mut heard).is_ok_and(|read| read > 0) {
+            assert!(heard.starts_with(b"rsttrace-probe/1 hello "));
+            let _ = stream.write_all(self.answer.as_bytes());
+            if self.keeps {
+                let _ = stream.read(&mut heard);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_responder_on_all_addresses_serves_both_families() {
+    let responder = Responder::start("0");
+    let (_, port) = responder.address.rsplit_once(':').unwrap();
+    for host in ["127.0.0.1", "[::1]"] {
+        let report = probe(
+            &format!("{host}:{port}"),
+            &["--max", "1s", "--connections", "2"],
+        );
+        assert_eq!(report["directions"][1]["tested"], true, "{report:#}");
+    }
+    let (last, log) = responder.end();
+    assert!(
+        last.contains("probes: 2, their connections: 8, unknown clients closed: 0"),
+        "{last}"
+    );
+    assert!(
+        log.contains(" 127.0.0.1:") && log.contains(" [::1]:"),
+        "{log}"
+    );
 }
 
 #[test]
@@ -916,7 +1019,6 @@ fn a_responder_says_nothing_to_those_who_are_no_probe() {
     assert_eq!(say(request.as_bytes()), b"");
     assert_eq!(say(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"), b"");
     assert_eq!(say(b"CONNECT example.org:443 HTTP/1.1\r\n\r\n"), b"");
-    let message = |words: &str| format!("{:63}\n", format!("rsttrace-probe/{words}"));
     // A session that nobody has opened: nothing but the refusal, at once.
     let refused = message("1 refused").into_bytes();
     for order in ["speak", "wait"] {
@@ -966,9 +1068,10 @@ fn the_patience_of_a_responder_is_no_idle_timeout() {
 #[test]
 fn a_session_ends_with_its_control_connection() {
     let responder = Responder::start("127.0.0.1:0");
-    let message = |words: &str| format!("{:63}\n", format!("rsttrace-probe/1 {words}"));
     let say = |stream: &mut TcpStream, words: &str| {
-        stream.write_all(message(words).as_bytes()).unwrap();
+        stream
+            .write_all(message(&format!("1 {words}")).as_bytes())
+            .unwrap();
         let mut answer = [0; 64];
         stream.read_exact(&mut answer).unwrap();
         String::from_utf8_lossy(&answer).trim_end().to_owned()
