@@ -8,7 +8,8 @@ mod kernel;
 
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Lines, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd as _;
 use std::process::{Child, ChildStdout, Stdio};
 use std::sync::Arc;
 use std::thread;
@@ -991,6 +992,9 @@ fn an_application_that_should_see_nothing_sees_nothing() {
     }
 }
 
+/// `TCP_CLOSE` in include/net/tcp_states.h.
+const TCP_CLOSE: u8 = 7;
+
 /// Reads what comes until the end; the error that ended it otherwise.
 fn all(mut stream: &TcpStream) -> io::Result<Vec<u8>> {
     let mut all = Vec::new();
@@ -1008,8 +1012,15 @@ fn a_responder_says_nothing_to_those_who_are_no_probe() {
     let say = |bytes: &[u8]| {
         let mut stream = connect();
         stream.write_all(bytes).unwrap();
-        // By a FIN, not by a RST, which would be an error.
-        all(&stream).unwrap()
+        let said = all(&stream).unwrap();
+        // By a FIN, not by a RST, which is an error of the socket, also after the FIN.
+        let _ = stream.shutdown(Shutdown::Write);
+        kernel::eventually("the connection is closed", || {
+            let state = rsttrace_sys::tcp_state(stream.as_fd()).unwrap();
+            (state == TCP_CLOSE).then_some(())
+        });
+        assert!(stream.take_error().unwrap().is_none());
+        said
     };
     // Longer than a message: what is not read would make the close a reset.
     let request = format!(
