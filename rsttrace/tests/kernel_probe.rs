@@ -1076,36 +1076,73 @@ fn the_patience_of_a_responder_is_no_idle_timeout() {
     assert!(summary.contains("not a single idle timeout"), "{summary}");
 }
 
+/// A client that speaks the probe's protocol.
+struct Client(TcpStream);
+
+impl Client {
+    fn of(responder: &Responder) -> Self {
+        let stream = TcpStream::connect(&responder.address).unwrap();
+        stream.set_read_timeout(Some(kernel::LIMIT)).unwrap();
+        Self(stream)
+    }
+
+    fn say(&mut self, words: &str) {
+        let line = message(&format!("1 {words}"));
+        self.0.write_all(line.as_bytes()).unwrap();
+    }
+
+    fn hear(&mut self) -> String {
+        let mut line = [0; 64];
+        self.0.read_exact(&mut line).unwrap();
+        let line = String::from_utf8(line.to_vec()).unwrap();
+        let words = line.strip_prefix("rsttrace-probe/1 ").unwrap();
+        words.trim_end().to_owned()
+    }
+
+    fn ask(&mut self, words: &str) -> String {
+        self.say(words);
+        self.hear()
+    }
+}
+
 #[test]
 fn a_session_ends_with_its_control_connection() {
     let responder = Responder::start("127.0.0.1:0");
-    let say = |stream: &mut TcpStream, words: &str| {
-        stream
-            .write_all(message(&format!("1 {words}")).as_bytes())
-            .unwrap();
-        let mut answer = [0; 64];
-        stream.read_exact(&mut answer).unwrap();
-        String::from_utf8_lossy(&answer).trim_end().to_owned()
-    };
-    let connect = || {
-        let stream = TcpStream::connect(&responder.address).unwrap();
-        stream.set_read_timeout(Some(kernel::LIMIT)).unwrap();
-        stream
-    };
-    let mut control = connect();
-    let session = say(&mut control, "hello");
-    let session = session.strip_prefix("rsttrace-probe/1 session ").unwrap();
-    assert_eq!(say(&mut control, "alive 7"), "rsttrace-probe/1 alive 7");
-    let mut connection = connect();
+    let mut control = Client::of(&responder);
+    let session = control.ask("hello");
+    let session = session.strip_prefix("session ").unwrap();
+    assert_eq!(control.ask("alive 7"), "alive 7");
+    let mut connection = Client::of(&responder);
     let order = format!("speak {session} 3 600000");
-    assert_eq!(say(&mut connection, &order), "rsttrace-probe/1 ready");
+    assert_eq!(connection.ask(&order), "ready");
     drop(control);
     // Its ten minutes are over, and it said nothing more.
-    assert_eq!(all(&connection).unwrap(), b"");
+    assert_eq!(all(&connection.0).unwrap(), b"");
     // Its session is unknown now.
-    assert_eq!(say(&mut connect(), &order), "rsttrace-probe/1 refused");
+    assert_eq!(Client::of(&responder).ask(&order), "refused");
     let (last, _) = responder.end();
     assert!(last.contains("probes: 1, their connections: 1,"), "{last}");
+}
+
+#[test]
+fn a_late_acknowledgment_does_not_shorten_the_silence() {
+    let responder = Responder::start("127.0.0.1:0");
+    let mut control = Client::of(&responder);
+    let session = control.ask("hello");
+    let session = session.strip_prefix("session ").unwrap();
+    let mut connection = Client::of(&responder);
+    // What comes from now on is acknowledged 40 ms later.
+    let fd = connection.0.as_fd();
+    rsttrace_sys::set_socket_option(fd, libc::IPPROTO_TCP, libc::TCP_QUICKACK, 0).unwrap();
+    assert_eq!(connection.ask(&format!("speak {session} 3 600")), "ready");
+    assert_eq!(connection.hear(), "ping");
+    connection.say("pong");
+    let result = control.hear();
+    let words: Vec<_> = result.split(' ').collect();
+    let ["result", "3", "survived", micros, "0"] = words[..] else {
+        panic!("{result}");
+    };
+    assert!(micros.parse::<u32>().unwrap() >= 600_000, "{result}");
 }
 
 #[test]
