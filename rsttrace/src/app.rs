@@ -22,7 +22,7 @@ pub use demo::{
 pub use doctor::doctor;
 pub use history::history;
 pub use pcap::pcap;
-pub use probe::probe;
+pub use probe::{listen, probe};
 pub use replay::replay;
 pub use report::report;
 pub use watch::watch;

@@ -54,6 +54,10 @@ fn run() -> Result<(), Failure> {
             cli::start_log(0);
             app::probe(&options)
         }
+        Request::Listen(options) => {
+            cli::start_log(options.verbosity);
+            app::listen(&options)
+        }
         Request::Pcap(options) => {
             cli::start_log(options.verbosity);
             app::pcap(&options)

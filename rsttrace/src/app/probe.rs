@@ -1,6 +1,9 @@
 //! `rsttrace probe`: opens the connections of the plan and follows them until enough is known.
 
 mod connection;
+mod control;
+mod lines;
+mod listen;
 mod progress;
 
 use std::io::{self, Write as _};
@@ -8,18 +11,25 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use self::connection::{Change, Plan, Words, follow};
+use self::control::{Fence, Search, Session, keep, search};
+pub use self::listen::listen;
 use self::progress::Progress;
 use super::runtime;
 use crate::cli::{Failure, Interrupt, OutputFormat, ProbeOptions};
 use crate::host::clock::hostname;
 use crate::probe::plan::{Planned, confirming_round, first_round, second_round};
-use crate::probe::{Bounds, Heading, Next, Report, State, Target, Trial, next, render};
+use crate::probe::protocol::{Number, Order};
+use crate::probe::{
+    Bounds, Direction, End, Heading, Next, OtherEnd, Report, Results, Speech, State, Target, Trial,
+    next, render,
+};
 use crate::record::Endpoint;
 use crate::terminal::stdout_width;
 
@@ -46,6 +56,7 @@ fn print(report: &Report, format: OutputFormat) -> Result<(), Failure> {
 }
 
 async fn run(options: &ProbeOptions) -> Result<Report, Failure> {
+    raise_file_limit();
     let mut interrupt = Interrupt::new()?;
     let time = jiff::Timestamp::now();
     let first = tokio::select! {
@@ -55,16 +66,39 @@ async fn run(options: &ProbeOptions) -> Result<Report, Failure> {
         ))),
     };
     let address = first.1;
+    let mut searching = JoinSet::new();
+    if options.looks_for_responder() {
+        searching.spawn(search(address));
+    }
     let mut probe = Probe::new(address, Words::from(options.send.clone()));
-    let plan = first_round(
-        options.min,
-        options.max,
-        options.connections,
-        options.speech(),
-    );
-    probe.begin(plan, Some(first.0));
-    let interrupted = probe.watch(options, &mut interrupt).await;
-    let took = probe.start.elapsed();
+    probe.start_round_one(options, Some(first.0));
+    let mut remarks = Vec::new();
+    let interrupted = loop {
+        match probe.watch(options, &mut interrupt, &mut searching).await {
+            Watched::Enough => break false,
+            Watched::Interrupted => break true,
+            Watched::Found(Search::Other) => {}
+            Watched::Found(Search::Unusable(why)) => remarks.push(why.to_owned()),
+            Watched::Found(Search::Found(session)) => {
+                // Those without an order would be closed by the responder.
+                probe = Probe::with_responder(address, session);
+                probe.start_round_one(options, None);
+            }
+            Watched::Lost(why) => {
+                let after = crate::probe::seconds(probe.start.elapsed());
+                probe.disregard_last_moment();
+                remarks.push(format!(
+                    "the responder ended after {after} ({why}); start it again, with a longer --duration if that was over"
+                ));
+                break false;
+            }
+        }
+    };
+    probe.settle().await;
+    let speech = match &probe.responder {
+        Some(_) => Speech::Message,
+        None => options.speech(),
+    };
     let heading = Heading {
         time: time.to_string(),
         host: hostname(),
@@ -73,25 +107,63 @@ async fn run(options: &ProbeOptions) -> Result<Report, Failure> {
             address: address.ip().to_canonical(),
             port: address.port(),
         },
-        speech: options.speech(),
+        speech,
         silences: Bounds {
             min: options.min.as_secs_f64(),
             max: options.max.as_secs_f64(),
         },
     };
-    Ok(Report::new(heading, took, interrupted, probe.trials))
+    let results = Results {
+        took: probe.start.elapsed(),
+        interrupted,
+        to_server: probe.to_server.trials,
+        to_client: probe.to_client.map(|side| side.trials),
+        remarks,
+    };
+    Ok(Report::new(heading, results))
 }
+
+/// Connections that test one direction.
+#[derive(Default)]
+struct Side {
+    trials: Vec<Trial>,
+    /// Whether enough is known.
+    settled: bool,
+}
+
+/// The session with a responder.
+struct Responder {
+    session: u64,
+    fences: mpsc::UnboundedSender<Fence>,
+}
+
+/// Why the probe stops watching.
+enum Watched {
+    Enough,
+    Interrupted,
+    /// What listens there is known.
+    Found(Search),
+    /// The session with the responder is over, and why.
+    Lost(String),
+}
+
+type Told = (Direction, usize, Change);
 
 /// All connections of a probe.
 struct Probe {
     address: SocketAddr,
     words: Words,
     start: Instant,
-    trials: Vec<Trial>,
+    to_server: Side,
+    /// Absent without a responder.
+    to_client: Option<Side>,
+    responder: Option<Responder>,
     /// Ends all connections when dropped.
     tasks: JoinSet<()>,
-    changes: mpsc::UnboundedReceiver<(usize, Change)>,
-    reporter: mpsc::UnboundedSender<(usize, Change)>,
+    /// The control connection of the session, if there is one.
+    control: JoinSet<String>,
+    changes: mpsc::UnboundedReceiver<Told>,
+    reporter: mpsc::UnboundedSender<Told>,
 }
 
 impl Probe {
@@ -101,75 +173,231 @@ impl Probe {
             address,
             words,
             start: Instant::now(),
-            trials: Vec::new(),
+            to_server: Side::default(),
+            to_client: None,
+            responder: None,
             tasks: JoinSet::new(),
+            control: JoinSet::new(),
             changes,
             reporter,
         }
     }
 
+    fn with_responder(address: SocketAddr, session: Session) -> Self {
+        let mut probe = Self::new(address, Words::Ping);
+        let (fences, asked) = mpsc::unbounded_channel();
+        probe.to_client = Some(Side::default());
+        probe.responder = Some(Responder {
+            session: session.id,
+            fences,
+        });
+        let reporter = probe.reporter.clone();
+        let tell = move |direction, number, change| {
+            // The receiver is dropped once enough is known.
+            let _ = reporter.send((direction, number, change));
+        };
+        probe.control.spawn(keep(session, probe.start, asked, tell));
+        probe
+    }
+
+    /// The directions that are tested.
+    fn directions(&self) -> impl Iterator<Item = Direction> + use<> {
+        let to_client = self.to_client.as_ref().map(|_| Direction::ToClient);
+        std::iter::once(Direction::ToServer).chain(to_client)
+    }
+
+    fn side(&mut self, direction: Direction) -> Option<&mut Side> {
+        match direction {
+            Direction::ToServer => Some(&mut self.to_server),
+            Direction::ToClient => self.to_client.as_mut(),
+        }
+    }
+
+    fn trials(&self) -> impl Iterator<Item = &Trial> + Clone {
+        let to_client = self.to_client.iter().flat_map(|side| &side.trials);
+        self.to_server.trials.iter().chain(to_client)
+    }
+
+    /// Opens the first round in each direction; one connection may be open already.
+    fn start_round_one(&mut self, options: &ProbeOptions, mut open: Option<TcpStream>) {
+        let speech = match &self.responder {
+            Some(_) => Speech::Message,
+            None => options.speech(),
+        };
+        for direction in self.directions() {
+            let round = first_round(options.min, options.max, options.connections, speech);
+            self.begin(direction, round, open.take());
+        }
+    }
+
     /// Opens a round of connections from now on; the first of them may be open already.
-    fn begin(&mut self, round: Vec<Planned>, mut open: Option<TcpStream>) {
+    fn begin(&mut self, direction: Direction, round: Vec<Planned>, mut open: Option<TcpStream>) {
         let begin = Instant::now();
+        let session = self.responder.as_ref().map(|responder| responder.session);
         for planned in round {
-            let index = self.trials.len();
+            let silence = planned.trial.silence;
+            let Some(side) = self.side(direction) else {
+                return;
+            };
+            let index = side.trials.len();
+            side.trials.push(planned.trial);
             let plan = Plan {
                 address: self.address,
                 start: self.start,
                 open_at: begin + planned.delay,
-                silence: planned.trial.silence,
+                silence,
                 words: self.words.clone(),
+                order: session.map(|session| Order {
+                    session,
+                    // Both rounds are far smaller.
+                    number: Number::try_from(index).unwrap_or(Number::MAX),
+                    direction,
+                    silence,
+                }),
             };
-            self.trials.push(planned.trial);
             let reporter = self.reporter.clone();
-            let report = move |change| {
+            let tell = move |change| {
                 // The receiver is dropped once enough is known.
-                let _ = reporter.send((index, change));
+                let _ = reporter.send((direction, index, change));
             };
-            self.tasks.spawn(follow(plan, open.take(), report));
+            self.tasks.spawn(follow(plan, open.take(), tell));
         }
     }
 
-    /// Until enough is known; whether the user ended it before.
-    async fn watch(&mut self, options: &ProbeOptions, interrupt: &mut Interrupt) -> bool {
+    /// Until enough is known, or something else ends it.
+    async fn watch(
+        &mut self,
+        options: &ProbeOptions,
+        interrupt: &mut Interrupt,
+        searching: &mut JoinSet<Search>,
+    ) -> Watched {
         let progress = Progress::new(options.max);
         let mut tick = interval(Duration::from_millis(50));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut interrupted = std::pin::pin!(interrupt.wait());
         loop {
-            tokio::select! {
-                Some((index, change)) = self.changes.recv() => self.apply(index, change),
-                _ = tick.tick() => progress.show(&self.trials, self.start.elapsed()),
-                () = &mut interrupted => break true,
-            }
+            let event = tokio::select! {
+                Some(told) = self.changes.recv() => {
+                    self.apply(told);
+                    None
+                }
+                _ = tick.tick() => {
+                    progress.show(self.trials(), self.start.elapsed());
+                    None
+                }
+                Some(Ok(found)) = searching.join_next() => Some(Watched::Found(found)),
+                Some(Ok(why)) = self.control.join_next() => Some(Watched::Lost(why)),
+                () = &mut interrupted => Some(Watched::Interrupted),
+            };
             // Whatever came at once is judged at once.
-            while let Ok((index, change)) = self.changes.try_recv() {
-                self.apply(index, change);
+            while let Ok(told) = self.changes.try_recv() {
+                self.apply(told);
             }
-            match next(&self.trials, self.start.elapsed()) {
-                Next::Wait => {}
-                Next::Refine { survived, lost } => {
-                    self.begin(second_round(survived, lost, options.connections), None);
-                }
-                Next::Confirm { timeout } => {
-                    self.begin(confirming_round(timeout, options.connections), None);
-                }
-                Next::Enough => break false,
+            if let Some(event) = event {
+                return event;
+            }
+            if self.decide(options) {
+                return Watched::Enough;
             }
         }
     }
 
-    fn apply(&mut self, index: usize, change: Change) {
-        let Some(trial) = self.trials.get_mut(index) else {
+    /// Opens what is still needed; whether nothing is.
+    fn decide(&mut self, options: &ProbeOptions) -> bool {
+        let now = self.start.elapsed();
+        for direction in self.directions() {
+            let Some(side) = self.side(direction).filter(|side| !side.settled) else {
+                continue;
+            };
+            let round = match next(&side.trials, now) {
+                Next::Wait => continue,
+                Next::Refine { survived, lost } => {
+                    second_round(survived, lost, options.connections)
+                }
+                Next::Confirm { timeout } => confirming_round(timeout, options.connections),
+                Next::Enough => {
+                    side.settled = true;
+                    continue;
+                }
+            };
+            self.begin(direction, round, None);
+        }
+        let to_client = self.to_client.as_ref();
+        self.to_server.settled && to_client.is_none_or(|side| side.settled)
+    }
+
+    fn apply(&mut self, (direction, index, change): Told) {
+        let Some(side) = self.side(direction) else {
+            return;
+        };
+        let settled = side.settled;
+        let Some(trial) = side.trials.get_mut(index) else {
             return;
         };
         match change {
+            Change::OtherEnd(saw) => trial.other_end = Some(saw),
+            // The direction is decided, or the responder has told the end already.
+            Change::Opened(_) | Change::State(_) if settled || trial.outcome().is_some() => {}
             Change::Opened(at) => {
                 trial.opened = Some(at);
                 trial.state = State::Silent { since: at };
             }
             Change::State(state) => trial.state = state,
         }
+    }
+
+    /// With a responder: waits for its last reports. What neither end saw, did not happen.
+    async fn settle(&mut self) {
+        let Some(responder) = &self.responder else {
+            return;
+        };
+        let (fence, passed) = oneshot::channel();
+        // Fails if the session is over.
+        let asked = responder.fences.send(fence).is_ok();
+        let passed = asked && matches!(timeout(CONNECT_LIMIT, passed).await, Ok(Ok(())));
+        while let Ok(told) = self.changes.try_recv() {
+            self.apply(told);
+        }
+        let to_server = self.to_server.trials.iter_mut().filter(|_| passed);
+        let to_client = self.to_client.iter_mut().flat_map(|side| &mut side.trials);
+        for trial in to_server.chain(to_client) {
+            let is_over = |trial: &Trial| trial.opened.is_some() && trial.outcome().is_some();
+            if is_over(trial) {
+                trial.other_end.get_or_insert(OtherEnd::Open);
+            }
+        }
+    }
+
+    /// The end of the responder ended its connections, too.
+    fn disregard_last_moment(&mut self) {
+        let now = self.start.elapsed();
+        let to_client = self.to_client.iter_mut().flat_map(|side| &mut side.trials);
+        for trial in self.to_server.trials.iter_mut().chain(to_client) {
+            let State::Over(outcome) = &mut trial.state else {
+                continue;
+            };
+            let ended = match outcome.end {
+                End::FinInSilence | End::RstInSilence | End::NotOpened(_) => true,
+                End::Survived(_)
+                | End::FinOnPacket
+                | End::RstOnPacket
+                | End::NoAnswer
+                | End::Failed(_)
+                | End::Unfinished => false,
+            };
+            if ended && outcome.at + LAST_MOMENT >= now {
+                outcome.end = End::Unfinished;
+            }
+        }
+    }
+}
+
+/// More connections than the usual soft limit of open files allows. What cannot be raised shows as connections that fail.
+fn raise_file_limit() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < FILES
+    {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, FILES.min(hard), hard);
     }
 }
 
@@ -226,3 +454,7 @@ async fn reach(target: &Target) -> Result<(TcpStream, SocketAddr), Failure> {
 
 /// For the handshake.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// Two directions of the largest probe, and what else is open.
+const FILES: u64 = 2048;
+/// Within it, ends of connections belong to the end of the responder.
+const LAST_MOMENT: Duration = Duration::from_secs(1);

@@ -33,7 +33,7 @@ pub use history::{HistoryFormat, HistoryOptions};
 pub use interrupt::Interrupt;
 pub use output::OutputFile;
 pub use pcap::PcapOptions;
-pub use probe::ProbeOptions;
+pub use probe::{ListenOptions, ProbeOptions};
 pub use replay::ReplayOptions;
 pub use report::ReportOptions;
 pub use shared::{OutputFormat, TcMode, TracerOptions, Transport};
@@ -155,6 +155,8 @@ pub enum Request {
     Doctor(DoctorOptions),
     /// `probe`.
     Probe(ProbeOptions),
+    /// `probe --listen`.
+    Listen(ListenOptions),
     /// `pcap`.
     Pcap(Box<PcapOptions>),
     /// `history`.
@@ -186,7 +188,7 @@ fn check(cli: Cli) -> Result<Request, Failure> {
         Some(Command::Replay(args)) => Request::Replay(Box::new(args.check()?)),
         Some(Command::Demo(args)) => Request::Demo(args.check()?),
         Some(Command::Doctor(args)) => Request::Doctor(args.into()),
-        Some(Command::Probe(args)) => Request::Probe(args.check()?),
+        Some(Command::Probe(args)) => args.check()?,
         Some(Command::Pcap(args)) => Request::Pcap(Box::new(args.check()?)),
         Some(Command::History(args)) => Request::History(Box::new(args.check()?)),
         Some(Command::Report(args)) => Request::Report(args.check()?),

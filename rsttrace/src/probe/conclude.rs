@@ -1,7 +1,9 @@
 //! Conclusion about the path from the results of all connections.
 
+mod ends;
 mod expiry;
 mod loss;
+mod path;
 
 use std::time::Duration;
 
@@ -10,8 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use super::pattern::{Death, timer_of};
 use super::render::seconds;
-use super::trial::{Answer, End, Fate, Outcome, Speech, Trial, control, fate, micros};
+use super::trial::{Answer, Direction, End, Fate, Speech, Trial, control, fate, micros};
 use crate::record::Confidence;
+
+use self::ends::Ends;
+pub use self::ends::Reached;
+pub use self::path::path;
 
 /// What a path does to a connection that was silent for too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -64,6 +70,9 @@ pub struct Conclusion {
     pub of: u64,
     /// How sure this is.
     pub confidence: Confidence,
+    /// Which ends of the lost connections received the RST or FIN; absent without a responder, or if none was lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reached: Option<Reached>,
     pub summary: String,
     /// What speaks against it, or limits it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -73,10 +82,16 @@ pub struct Conclusion {
     pub advice: Vec<String>,
 }
 
-/// Concludes from what is known. Trials that are not over count as silent until now; give them up first.
-pub fn conclude(trials: &[Trial], speech: Speech) -> Conclusion {
-    let seen = Seen::new(trials, speech);
+/// Concludes about one direction from what is known. Trials that are not over count as silent until now; give them up first.
+pub fn conclude(trials: &[Trial], speech: Speech, direction: Direction) -> Conclusion {
+    let seen = Seen::new(trials, speech, direction);
     let mut conclusion = seen.conclude();
+    if conclusion.mode.is_some()
+        && let Some((reached, sentence)) = seen.reached()
+    {
+        conclusion.reached = Some(reached);
+        conclusion.notes.push(sentence);
+    }
     conclusion.notes.extend(seen.common_notes());
     conclusion
 }
@@ -84,11 +99,14 @@ pub fn conclude(trials: &[Trial], speech: Speech) -> Conclusion {
 /// The fates, sorted out.
 struct Seen<'a> {
     speech: Speech,
+    direction: Direction,
     control: Option<&'a End>,
     /// Ended while silent.
     expired: Vec<Death>,
     /// Found dead after the silence.
     lost: Vec<Death>,
+    /// Both ends of those, where the other one is known.
+    ends: Vec<Ends>,
     /// Silences that were survived, and in which round.
     survived: Vec<(Duration, u8)>,
     /// Silences of those not waited for.
@@ -99,12 +117,14 @@ struct Seen<'a> {
 }
 
 impl<'a> Seen<'a> {
-    fn new(trials: &'a [Trial], speech: Speech) -> Self {
+    fn new(trials: &'a [Trial], speech: Speech, direction: Direction) -> Self {
         let mut seen = Self {
             speech,
+            direction,
             control: control(trials),
             expired: Vec::new(),
             lost: Vec::new(),
+            ends: Vec::new(),
             survived: Vec::new(),
             unfinished: Vec::new(),
             not_opened: Vec::new(),
@@ -112,29 +132,49 @@ impl<'a> Seen<'a> {
             heard: 0,
         };
         for trial in trials.iter().filter(|trial| trial.round > 0) {
-            if let Some(outcome) = trial.outcome() {
-                seen.take(trial.round, outcome);
-            }
+            seen.take(trial);
         }
         seen
     }
 
-    fn take(&mut self, round: u8, outcome: &'a Outcome) {
+    fn take(&mut self, trial: &'a Trial) {
+        let Some(outcome) = trial.outcome() else {
+            return;
+        };
         let death = |how| Death {
             how,
-            round,
+            round: trial.round,
             quiet: outcome.quiet,
             at: outcome.at,
         };
+        let ends = |writer, in_silence| {
+            trial.other_end.map(|other| Ends {
+                writer,
+                in_silence,
+                other,
+            })
+        };
         self.heard += usize::from(outcome.heard > 0);
         match fate(&outcome.end, self.control) {
-            Fate::Alive => self.survived.push((outcome.quiet, round)),
-            Fate::Expired(how) => self.expired.push(death(how)),
-            Fate::Lost(how) => self.lost.push(death(how)),
+            Fate::Alive => self.survived.push((outcome.quiet, trial.round)),
+            Fate::Expired(how) => {
+                self.expired.push(death(how));
+                self.ends.extend(ends(how, true));
+            }
+            Fate::Lost(how) => {
+                self.lost.push(death(how));
+                self.ends.extend(ends(how, false));
+            }
             Fate::Nothing => match &outcome.end {
                 End::NotOpened(why) => self.not_opened.push(why),
                 End::Failed(why) => self.failed.push(why),
-                _ => self.unfinished.push(outcome.quiet),
+                End::Survived(_)
+                | End::FinInSilence
+                | End::RstInSilence
+                | End::FinOnPacket
+                | End::RstOnPacket
+                | End::NoAnswer
+                | End::Unfinished => self.unfinished.push(outcome.quiet),
             },
         }
     }
@@ -205,6 +245,7 @@ impl<'a> Seen<'a> {
             } else {
                 Confidence::Likely
             },
+            reached: None,
             summary: format!(
                 "{of} of {of} {} survived, the longest idle time was {}",
                 connections(of),
@@ -212,6 +253,14 @@ impl<'a> Seen<'a> {
             ),
             notes: Vec::new(),
             advice,
+        }
+    }
+
+    /// The end that writes first is not always here.
+    fn closed_with_fin(&self) -> &'static str {
+        match self.direction {
+            Direction::ToServer => "closed with FIN by the remote end",
+            Direction::ToClient => "closed with FIN",
         }
     }
 
@@ -224,6 +273,7 @@ impl<'a> Seen<'a> {
             samples: 0,
             of: of as u64,
             confidence: Confidence::Possible,
+            reached: None,
             summary,
             notes: Vec::new(),
             advice: Vec::new(),
@@ -261,12 +311,23 @@ impl<'a> Seen<'a> {
     }
 }
 
-fn advice(mode: Mode, timeout: Duration) -> Vec<String> {
+fn advice(mode: Mode, timeout: Duration, direction: Direction) -> Vec<String> {
     let below = seconds(timeout * 4 / 5);
-    let pool = format!("make connection pools discard connections idle for {below} or longer");
+    let end = match direction {
+        Direction::ToServer => "",
+        Direction::ToClient => " on the server, whose packets are lost,",
+    };
+    let pool = match direction {
+        Direction::ToServer => {
+            format!("make connection pools discard connections idle for {below} or longer")
+        }
+        Direction::ToClient => format!(
+            "have the server send a heartbeat of its protocol more often than every {below}, or close connections idle for longer"
+        ),
+    };
     match mode {
         Mode::LateRst | Mode::Silent => vec![
-            format!("enable SO_KEEPALIVE with TCP_KEEPIDLE below {below} (the Linux default is 7200 s)"),
+            format!("enable SO_KEEPALIVE{end} with TCP_KEEPIDLE below {below} (the Linux default is 7200 s)"),
             pool,
         ],
         Mode::FinAtExpiry | Mode::RstAtExpiry => vec![

@@ -8,6 +8,7 @@ mod conclude;
 mod decide;
 mod pattern;
 pub mod plan;
+pub mod protocol;
 mod render;
 mod report;
 mod trial;
@@ -15,8 +16,10 @@ mod trial;
 #[cfg(test)]
 mod tests;
 
-pub use conclude::{Conclusion, Mode, conclude};
+pub use conclude::{Conclusion, Mode, Reached, conclude, path};
 pub use decide::{Next, next};
-pub use render::render;
-pub use report::{Bounds, Event, Heading, Observation, Report, SCHEMA, Target};
-pub use trial::{Answer, End, Outcome, Speech, State, Trial};
+pub use render::{render, seconds};
+pub use report::{
+    Bounds, DirectionReport, Event, Heading, Observation, Report, Results, SCHEMA, Target,
+};
+pub use trial::{Answer, Direction, End, OtherEnd, Outcome, Speech, State, Trial};

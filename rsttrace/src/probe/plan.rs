@@ -39,7 +39,8 @@ pub fn first_round(
     silences.extend(std::iter::repeat_n(max, extra));
     let window = (max / 4).min(Duration::from_secs(1));
     let control = match speech {
-        Speech::Keepalive => None,
+        // The responder has answered already when the silence begins.
+        Speech::Keepalive | Speech::Message => None,
         Speech::Bytes => Some(Trial::new(0, Duration::ZERO)),
     };
     let first = silences.into_iter().map(|silence| Trial::new(1, silence));

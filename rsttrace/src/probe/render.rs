@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use comfy_table::{ContentArrangement, Table, presets};
 
+use super::conclude::Conclusion;
 use super::report::{Event, Observation, Report};
-use super::trial::Speech;
+use super::trial::{Direction, OtherEnd, Speech};
 use crate::text::escape;
 
 /// A duration as it is read off a measurement: `0.0321 s` is `32 ms`, then `3.00 s`, `42.1 s`, `350.2 s (5 min 50 s)`.
@@ -39,6 +40,7 @@ pub fn render(report: &Report, width: usize) -> String {
     let spoken = match report.speech {
         Speech::Keepalive => "a keepalive probe",
         Speech::Bytes => "the given bytes",
+        Speech::Message => "a message from one end, which the other answers",
     };
     let named = report.target.host.parse::<IpAddr>().is_err();
     let name = if named {
@@ -55,32 +57,56 @@ pub fn render(report: &Report, width: usize) -> String {
         of(report.silences.min),
         of(report.silences.max),
     );
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_width(u16::try_from(width).unwrap_or(u16::MAX));
-    table.set_header(["idle time", "connections", "result"]);
-    let (unfinished, seen): (Vec<_>, Vec<_>) = report
-        .observations
-        .iter()
-        .cloned()
-        .partition(|observation| observation.event == Event::Unfinished);
-    // Last, or they would tear the others apart.
-    for run in runs(&seen).chain(runs(&unfinished)) {
-        table.add_row([silences(run), run.len().to_string(), happened(run)]);
-    }
-    for line in table.to_string().lines() {
-        // Without the padding on either side.
-        let _ = writeln!(out, "{}", line.strip_prefix(' ').unwrap_or(line).trim_end());
+    let tested = report.directions.iter().filter(|each| each.tested);
+    let both = tested.count() > 1;
+    for direction in [Direction::ToServer, Direction::ToClient] {
+        let observations = report.observations.iter();
+        let observations: Vec<_> = observations
+            .filter(|observation| observation.direction == direction)
+            .cloned()
+            .collect();
+        if observations.is_empty() {
+            continue;
+        }
+        if both {
+            let _ = writeln!(
+                out,
+                "{}: {} connections",
+                direction.description(),
+                observations.len()
+            );
+        }
+        table(&mut out, observations, width);
+        let about = report.directions.iter();
+        let about = about.filter(|each| both && each.direction == direction);
+        if let Some(conclusion) = about.filter_map(|each| each.conclusion.as_ref()).next() {
+            let _ = writeln!(
+                out,
+                "{}: {}",
+                headline(conclusion),
+                escape(&conclusion.summary)
+            );
+        }
+        out.push('\n');
     }
     let conclusion = &report.conclusion;
-    let _ = writeln!(out, "\n{}", headline(report));
+    let _ = writeln!(out, "{}", headline(conclusion));
     let _ = writeln!(out, "  {}", escape(&conclusion.summary));
     for note in &conclusion.notes {
         let _ = writeln!(out, "  note: {}", escape(note));
     }
     for advice in &conclusion.advice {
         let _ = writeln!(out, "  → {}", escape(advice));
+    }
+    for direction in &report.directions {
+        if let Some(advice) = &direction.advice {
+            let _ = writeln!(
+                out,
+                "  tested: {} after the silence; not tested: {}. {advice}",
+                Direction::ToServer.description(),
+                direction.direction.description(),
+            );
+        }
     }
     let ended = if report.interrupted {
         "interrupted after"
@@ -91,8 +117,27 @@ pub fn render(report: &Report, width: usize) -> String {
     out
 }
 
-fn headline(report: &Report) -> String {
-    let conclusion = &report.conclusion;
+/// One direction's connections. Neighbouring silences with the same fate share a row.
+fn table(out: &mut String, observations: Vec<Observation>, width: usize) {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_width(u16::try_from(width).unwrap_or(u16::MAX));
+    table.set_header(["idle time", "connections", "result"]);
+    let (unfinished, seen): (Vec<_>, Vec<_>) = observations
+        .into_iter()
+        .partition(|observation| observation.event == Event::Unfinished);
+    // Last, or they would tear the others apart.
+    for run in runs(&seen).chain(runs(&unfinished)) {
+        table.add_row([silences(run), run.len().to_string(), happened(run)]);
+    }
+    for line in table.to_string().lines() {
+        // Without the padding on either side.
+        let _ = writeln!(out, "{}", line.strip_prefix(' ').unwrap_or(line).trim_end());
+    }
+}
+
+fn headline(conclusion: &Conclusion) -> String {
     let mode = conclusion
         .mode
         .map_or("no conclusion", |mode| mode.name())
@@ -129,6 +174,7 @@ fn runs(observations: &[Observation]) -> impl Iterator<Item = &[Observation]> {
             && a.data == b.data
             && a.error == b.error
             && (a.round == 0) == (b.round == 0)
+            && (a.event == Event::Survived || a.other_end == b.other_end)
     })
 }
 
@@ -162,7 +208,7 @@ fn happened(run: &[Observation]) -> String {
         format!("{} … {}", of(least), of(most))
     };
     let error = || first.error.as_deref().map(escape).unwrap_or_default();
-    match first.event {
+    let what = match first.event {
         Event::Survived => match first.data {
             Some(true) => "survived: the application answered".to_owned(),
             Some(false) => "survived: acknowledged, no answer from the application".to_owned(),
@@ -176,5 +222,24 @@ fn happened(run: &[Observation]) -> String {
         Event::NotOpened => format!("cannot connect: {}", error()),
         Event::Failed => error().into_owned(),
         Event::Unfinished => "not waited for".to_owned(),
-    }
+    };
+    let other = match (first.event, first.other_end) {
+        (Event::Survived | Event::NotOpened | Event::Failed | Event::Unfinished, _) | (_, None) => {
+            ""
+        }
+        (
+            Event::FinInSilence
+            | Event::RstInSilence
+            | Event::FinOnPacket
+            | Event::RstOnPacket
+            | Event::NoAnswer,
+            Some(saw),
+        ) => match saw {
+            OtherEnd::Open => "; still open at the other end",
+            OtherEnd::Message => "; the packet arrived at the other end",
+            OtherEnd::Rst => "; RST at the other end",
+            OtherEnd::Fin => "; FIN at the other end",
+        },
+    };
+    what + other
 }

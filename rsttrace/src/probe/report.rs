@@ -7,8 +7,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::conclude::{Conclusion, conclude};
-use super::trial::{Answer, End, Speech, State, Trial, micros};
+use super::conclude::{Conclusion, conclude, path};
+use super::trial::{Answer, Direction, End, OtherEnd, Speech, State, Trial, micros};
 use crate::record::Endpoint;
 
 /// The value of [`Report::schema`].
@@ -35,10 +35,30 @@ pub struct Report {
     pub took: f64,
     /// Whether the user ended it early.
     pub interrupted: bool,
+    /// About the path as a whole.
     pub conclusion: Conclusion,
-    /// What happened to each connection, by silence.
+    /// What happened to each connection, by direction and silence.
     pub observations: Vec<Observation>,
+    /// Which directions were tested, and the conclusion about each.
+    #[serde(default)]
+    pub directions: Vec<DirectionReport>,
 }
+
+/// One direction: which end writes first after the silence.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DirectionReport {
+    pub direction: Direction,
+    pub tested: bool,
+    /// Absent if not tested.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conclusion: Option<Conclusion>,
+    /// How to test it; absent if tested.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
+}
+
+/// How to test what the server's first segment after a silence meets.
+const LISTEN: &str = "Run `rsttrace probe --listen PORT` there to test it";
 
 /// What the user named.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -107,6 +127,12 @@ pub struct Observation {
     /// The error; absent if there was none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Which end was to write first.
+    #[serde(default)]
+    pub direction: Direction,
+    /// What the other end saw; absent if it cannot be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_end: Option<OtherEnd>,
 }
 
 /// What is known of a probe before it begins; for the fields' meaning see [`Report`].
@@ -121,14 +147,23 @@ pub struct Heading {
     pub silences: Bounds,
 }
 
+/// What came of the connections.
+#[derive(Clone, Debug)]
+pub struct Results {
+    pub took: Duration,
+    /// Whether the user ended the probe early.
+    pub interrupted: bool,
+    /// Connections on which this host writes first.
+    pub to_server: Vec<Trial>,
+    /// Connections on which the server writes first; absent without a responder.
+    pub to_client: Option<Vec<Trial>>,
+    /// What else limits the conclusion.
+    pub remarks: Vec<String>,
+}
+
 impl Report {
-    /// Sums up the trials. Those that are not over are given up at `took`.
-    pub fn new(
-        heading: Heading,
-        took: Duration,
-        interrupted: bool,
-        mut trials: Vec<Trial>,
-    ) -> Self {
+    /// Sums up the trials. Those that are not over are given up at the end.
+    pub fn new(heading: Heading, results: Results) -> Self {
         let Heading {
             time,
             host,
@@ -137,10 +172,50 @@ impl Report {
             speech,
             silences,
         } = heading;
-        for trial in &mut trials {
-            trial.give_up(took);
+        let Results {
+            took,
+            interrupted,
+            mut to_server,
+            mut to_client,
+            remarks,
+        } = results;
+        for trials in [Some(&mut to_server), to_client.as_mut()]
+            .into_iter()
+            .flatten()
+        {
+            trials.iter_mut().for_each(|trial| trial.give_up(took));
+            trials.sort_by_key(|trial| (trial.silence, trial.round));
         }
-        trials.sort_by_key(|trial| (trial.silence, trial.round));
+        let about_server = conclude(&to_server, speech, Direction::ToServer);
+        let about_client = to_client
+            .as_ref()
+            .map(|trials| conclude(trials, speech, Direction::ToClient));
+        let mut conclusion = path(&about_server, about_client.as_ref());
+        conclusion.notes.extend(remarks);
+        let observed = |trials: &[Trial], direction| -> Vec<_> {
+            let all = trials.iter();
+            all.filter_map(|trial| observation(trial, speech, direction))
+                .collect()
+        };
+        let mut observations = observed(&to_server, Direction::ToServer);
+        observations.extend(observed(
+            to_client.as_deref().unwrap_or_default(),
+            Direction::ToClient,
+        ));
+        let directions = vec![
+            DirectionReport {
+                direction: Direction::ToServer,
+                tested: true,
+                conclusion: Some(about_server),
+                advice: None,
+            },
+            DirectionReport {
+                direction: Direction::ToClient,
+                tested: about_client.is_some(),
+                advice: about_client.is_none().then(|| LISTEN.to_owned()),
+                conclusion: about_client,
+            },
+        ];
         Self {
             schema: SCHEMA.to_owned(),
             time,
@@ -151,16 +226,14 @@ impl Report {
             silences,
             took: micros(took),
             interrupted,
-            conclusion: conclude(&trials, speech),
-            observations: trials
-                .iter()
-                .filter_map(|trial| observation(trial, speech))
-                .collect(),
+            conclusion,
+            observations,
+            directions,
         }
     }
 }
 
-fn observation(trial: &Trial, speech: Speech) -> Option<Observation> {
+fn observation(trial: &Trial, speech: Speech, direction: Direction) -> Option<Observation> {
     let State::Over(outcome) = &trial.state else {
         return None;
     };
@@ -188,5 +261,7 @@ fn observation(trial: &Trial, speech: Speech) -> Option<Observation> {
         data,
         heard: (outcome.heard > 0).then_some(outcome.heard),
         error,
+        direction,
+        other_end: trial.other_end,
     })
 }

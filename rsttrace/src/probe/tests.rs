@@ -142,7 +142,20 @@ fn play(path: &Path, settings: &Settings) -> Report {
         }
         now += Duration::from_millis(50).max(now / 200);
     }
-    let heading = Heading {
+    Report::new(
+        heading(settings, Speech::Keepalive),
+        Results {
+            took: now,
+            interrupted,
+            to_server: trials,
+            to_client: None,
+            remarks: Vec::new(),
+        },
+    )
+}
+
+fn heading(settings: &Settings, speech: Speech) -> Heading {
+    Heading {
         time: "2026-01-01T12:00:00Z".to_owned(),
         host: None,
         target: Target {
@@ -153,13 +166,12 @@ fn play(path: &Path, settings: &Settings) -> Report {
             address: [192, 0, 2, 7].into(),
             port: 443,
         },
-        speech: Speech::Keepalive,
+        speech,
         silences: Bounds {
             min: settings.min.as_secs_f64(),
             max: settings.max.as_secs_f64(),
         },
-    };
-    Report::new(heading, now, interrupted, trials)
+    }
 }
 
 const KINDS: [(End, Mode); 4] = [
@@ -258,6 +270,26 @@ fn a_path_without_timeout_is_none() {
         (None, Some(20.0), None)
     );
     assert!((20.0..22.0).contains(&report.took));
+    // Only one direction was tested.
+    assert_eq!(found.confidence, Confidence::Likely);
+    let [to_server, to_client] = &report.directions[..] else {
+        panic!("{report:#?}");
+    };
+    let about = to_server.conclusion.as_ref().unwrap();
+    assert_eq!(
+        (to_server.direction, to_server.tested),
+        (Direction::ToServer, true)
+    );
+    assert_eq!(about.confidence, Confidence::Certain);
+    assert_eq!(
+        (to_client.direction, to_client.tested),
+        (Direction::ToClient, false)
+    );
+    assert_eq!(to_client.conclusion, None);
+    let text = render(&report, 100);
+    let line = "tested: this host writes first after the silence; not tested: the server writes first. \
+                Run `rsttrace probe --listen PORT` there to test it";
+    assert!(text.contains(line), "{text}");
 }
 
 #[test]
@@ -476,6 +508,101 @@ fn neighbours_with_the_same_fate_share_a_row() {
     );
 }
 
+/// Silences of 1 to 20 s in two rounds; from `timeout` on they end so.
+fn trials(end: &End, timeout: u64, other_end: OtherEnd) -> Vec<Trial> {
+    let over = |seconds: u64| {
+        let lost = seconds >= timeout;
+        let quiet = Duration::from_secs(seconds);
+        Trial {
+            round: if seconds.is_multiple_of(2) { 1 } else { 2 },
+            silence: quiet,
+            opened: Some(Duration::ZERO),
+            state: State::Over(Outcome {
+                end: if lost {
+                    end.clone()
+                } else {
+                    End::Survived(Answer::Data)
+                },
+                quiet,
+                at: quiet + RTT,
+                heard: 0,
+            }),
+            other_end: Some(if lost { other_end } else { OtherEnd::Message }),
+        }
+    };
+    (1..=20).map(over).collect()
+}
+
+#[test]
+fn with_a_responder_each_direction_has_its_table_and_its_conclusion() {
+    let results = Results {
+        took: secs(21.0),
+        interrupted: false,
+        to_server: trials(&End::NoAnswer, 99, OtherEnd::Open),
+        to_client: Some(trials(&End::RstOnPacket, 8, OtherEnd::Open)),
+        remarks: vec!["a remark".to_owned()],
+    };
+    let report = Report::new(heading(&USUAL, Speech::Message), results);
+    let text = render(&report, 200);
+    let expected = "\
+lb at 192.0.2.7:443: 40 connections, idle for 1.00 s to 960.0 s (16 min), then a message from one end, which the other answers
+
+this host writes first: 20 connections
+idle time        connections  result
+1.00 s … 20.0 s  20           survived
+NONE certain: no idle timeout up to 20.0 s: 20 of 20 connections survived, the longest idle time was 20.0 s
+
+the server writes first: 20 connections
+idle time        connections  result
+1.00 s … 7.00 s  7            survived
+8.00 s … 20.0 s  13           RST on the next packet; still open at the other end
+LATE RST certain: idle timeout 7.50 s (between 7.00 s and 8.00 s): reset in response to the first packet after an idle \
+time of 8.00 s or more, on 13 of 13 connections; 7.00 s survived
+
+LATE RST certain: idle timeout 7.50 s (between 7.00 s and 8.00 s)
+  when the server writes first: reset in response to the first packet after an idle time of 8.00 s or more, on 13 of 13 \
+connections; 7.00 s survived
+  note: when this host writes first: 20 of 20 connections survived, the longest idle time was 20.0 s
+  note: the server received the RST, and the connection was still open at this host: a device on the path sent it, or no \
+longer translates the addresses (13 of 13 connections)
+  note: a remark
+  → enable SO_KEEPALIVE on the server, whose packets are lost, with TCP_KEEPIDLE below 5.60 s (the Linux default is 7200 s)
+  → have the server send a heartbeat of its protocol more often than every 5.60 s, or close connections idle for longer
+  took 21.0 s
+";
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn a_report_of_an_earlier_version_is_read() {
+    let report = play(&timer(End::RstOnPacket, secs(60.0), 0.0), &USUAL);
+    let mut json = serde_json::to_value(&report).unwrap();
+    json.as_object_mut().unwrap().remove("directions").unwrap();
+    for observation in json["observations"].as_array_mut().unwrap() {
+        observation
+            .as_object_mut()
+            .unwrap()
+            .remove("direction")
+            .unwrap();
+    }
+    let read: Report = serde_json::from_value(json).unwrap();
+    assert_eq!(
+        (&read.conclusion, &read.observations),
+        (&report.conclusion, &report.observations)
+    );
+    let text = render(&report, 100);
+    assert_eq!(
+        render(&read, 100),
+        text.replace(&format!("{}\n", untested_line(&text)), "")
+    );
+}
+
+fn untested_line(text: &str) -> &str {
+    text.lines()
+        .find(|line| line.starts_with("  tested: "))
+        .unwrap()
+}
+
 #[test]
 fn bytes_are_judged_by_how_they_are_answered_without_a_silence() {
     let over = |round, silence: f64, end: End| Trial {
@@ -488,6 +615,7 @@ fn bytes_are_judged_by_how_they_are_answered_without_a_silence() {
             at: secs(silence),
             heard: 0,
         }),
+        other_end: None,
     };
     let of = |control: End, first: End, second: End| {
         let trials = [
@@ -495,7 +623,7 @@ fn bytes_are_judged_by_how_they_are_answered_without_a_silence() {
             over(1, 2.0, first),
             over(1, 4.0, second),
         ];
-        conclude(&trials, Speech::Bytes)
+        conclude(&trials, Speech::Bytes, Direction::ToServer)
     };
     let data = || End::Survived(Answer::Data);
     // A proxy acknowledges; behind it nothing answers any more.

@@ -15,6 +15,49 @@ pub enum Speech {
     Keepalive,
     /// Bytes for the application.
     Bytes,
+    /// A message to the other rsttrace (`rsttrace probe --listen`), which answers it.
+    Message,
+}
+
+/// Which end writes first after the silence. A path may expire or filter one direction and not the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// This host (the client) writes first.
+    #[default]
+    ToServer,
+    /// The server writes first.
+    ToClient,
+}
+
+impl Direction {
+    pub(super) const fn description(self) -> &'static str {
+        match self {
+            Self::ToServer => "this host writes first",
+            Self::ToClient => "the server writes first",
+        }
+    }
+
+    pub(super) const fn when(self) -> &'static str {
+        match self {
+            Self::ToServer => "when this host writes first",
+            Self::ToClient => "when the server writes first",
+        }
+    }
+}
+
+/// What the end that did not write first saw of a connection. Known only with a responder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OtherEnd {
+    /// Nothing: the connection stayed open there.
+    Open,
+    /// The message arrived there.
+    Message,
+    /// A RST.
+    Rst,
+    /// A FIN.
+    Fin,
 }
 
 /// One connection: its planned idle time, and its state. All times are since the start of the probe.
@@ -28,6 +71,8 @@ pub struct Trial {
     pub opened: Option<Duration>,
     /// How far it has come.
     pub state: State,
+    /// What the end that does not write first saw; absent if it cannot be asked.
+    pub other_end: Option<OtherEnd>,
 }
 
 /// How far a connection has come.
@@ -101,6 +146,7 @@ impl Trial {
             silence,
             opened: None,
             state: State::Opening,
+            other_end: None,
         }
     }
 

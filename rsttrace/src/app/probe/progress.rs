@@ -23,12 +23,12 @@ impl Progress {
     }
 
     /// How far the trials are, `now` after the beginning.
-    pub fn show(&self, trials: &[Trial], now: Duration) {
+    pub fn show<'a>(&self, trials: impl Iterator<Item = &'a Trial> + Clone, now: Duration) {
         if self.0.is_hidden() {
             return;
         }
         let (mut silent, mut survived, mut ended) = (0, 0, 0);
-        for trial in trials {
+        for trial in trials.clone() {
             match &trial.state {
                 State::Opening | State::Silent { .. } | State::Speaking { .. } => silent += 1,
                 State::Over(outcome) if matches!(outcome.end, End::Survived(_)) => survived += 1,
@@ -36,7 +36,6 @@ impl Progress {
             }
         }
         let longest = trials
-            .iter()
             .filter_map(|trial| trial.silent_for(now))
             .max()
             .unwrap_or_default();

@@ -16,7 +16,7 @@ impl Seen<'_> {
         let samples = deaths.len();
         let fins = deaths.iter().filter(|death| death.how == How::Fin).count();
         let (mode, what) = if fins * 2 > samples {
-            (Mode::FinAtExpiry, "closed with FIN by the remote end")
+            (Mode::FinAtExpiry, self.closed_with_fin())
         } else {
             (Mode::RstAtExpiry, "reset with RST")
         };
@@ -102,9 +102,10 @@ impl Seen<'_> {
             samples: samples as u64,
             of: of as u64,
             confidence,
+            reached: None,
             summary: format!("{what} after an idle time of {} {on}", seconds(timeout)),
             notes,
-            advice: advice(mode, timeout),
+            advice: advice(mode, timeout, self.direction),
         }
     }
 }

@@ -34,14 +34,20 @@ impl Seen<'_> {
         let (mode, what) = match how {
             Some(How::Fin) => (
                 None,
-                "closed with FIN by the remote end on the first packet",
+                format!("{} on the first packet", self.closed_with_fin()),
             ),
-            Some(How::Silence) => (Some(Mode::Silent), "dropped: no answer to the first packet"),
-            Some(How::Rst) | None => (Some(Mode::LateRst), "reset in response to the first packet"),
+            Some(How::Silence) => (
+                Some(Mode::Silent),
+                "dropped: no answer to the first packet".to_owned(),
+            ),
+            Some(How::Rst) | None => (
+                Some(Mode::LateRst),
+                "reset in response to the first packet".to_owned(),
+            ),
         };
         let (shortest, _) = range(lost.iter().map(|death| death.quiet));
         if self.survived.is_empty() {
-            return self.all_lost(mode, what, shortest);
+            return self.all_lost(mode, &what, shortest);
         }
         let (boundary, misfits) = self.boundary();
         let survived_below = |below: Duration| {
@@ -120,6 +126,7 @@ impl Seen<'_> {
             samples: samples as u64,
             of: of as u64,
             confidence,
+            reached: None,
             summary: format!(
                 "{what} after an idle time of {} or more, on {samples} of {of} {}; {} survived",
                 seconds(at_most),
@@ -128,8 +135,8 @@ impl Seen<'_> {
             ),
             notes,
             advice: mode.map_or_else(
-                || advice(Mode::FinAtExpiry, at_least),
-                |mode| advice(mode, at_least),
+                || advice(Mode::FinAtExpiry, at_least, self.direction),
+                |mode| advice(mode, at_least, self.direction),
             ),
         }
     }
@@ -137,8 +144,14 @@ impl Seen<'_> {
     /// Not even the shortest silence was survived.
     fn all_lost(&self, mode: Option<Mode>, what: &str, shortest: Duration) -> Conclusion {
         let of = self.lost.len();
-        let mut advice =
-            vec!["test shorter idle times: --send BYTES allows --min below 1s".to_owned()];
+        let mut advice = vec![match self.speech {
+            Speech::Keepalive | Speech::Bytes => {
+                "test shorter idle times: --send BYTES allows --min below 1s".to_owned()
+            }
+            Speech::Message => {
+                "capture at both ends with tcpdump to see where the packets end".to_owned()
+            }
+        }];
         let mut notes = Vec::new();
         if mode == Some(Mode::Silent) && self.speech == Speech::Keepalive {
             notes.push("a path that drops keepalive probes looks the same".to_owned());
@@ -154,6 +167,7 @@ impl Seen<'_> {
             samples: of as u64,
             of: of as u64,
             confidence: Confidence::Possible,
+            reached: None,
             summary: format!(
                 "{what} on {of} of {of} {}, even after the shortest idle time, {}",
                 connections(of),
