@@ -192,14 +192,17 @@ fn had_answered(end: &AcceptedEnd<'_>) -> bool {
         && socket.since_sent.is_some_and(|since| since < IDLE)
 }
 
-/// This end had closed, and what is not acknowledged is a farewell at most.
+/// Both ends had closed, and what is not acknowledged is a farewell at most. With TLS one of them is enough: the other one's
+/// close_notify and FIN come next.
 fn said_farewell_only(end: &AcceptedEnd<'_>) -> bool {
     let (socket, flow) = (&end.received.socket, end.received.flow);
-    let says_farewell =
-        socket.peer_finished || is_tls(flow.local.port()) || is_tls(flow.remote.port());
-    says_farewell
-        && (socket.orphaned || socket.send_shutdown)
-        && socket.unacknowledged <= LONGEST_FAREWELL + FIN
+    let has_closed = socket.orphaned || socket.send_shutdown;
+    let says_farewell = if is_tls(flow.local.port()) || is_tls(flow.remote.port()) {
+        has_closed || socket.peer_finished
+    } else {
+        has_closed && socket.peer_finished
+    };
+    says_farewell && socket.unacknowledged <= LONGEST_FAREWELL + FIN
 }
 
 /// In sequence numbers.
@@ -418,6 +421,14 @@ mod tests {
             socket.unacknowledged = 24;
         };
         let mut tls = server(alone);
+        assert_eq!(accepted(&tls), None);
+        tls.flow.local.set_port(443);
+        assert_eq!(accepted(&tls), Some(Class::TlsClose));
+        // It has not closed yet, but the client has.
+        let mut tls = server(|socket| {
+            (socket.state, socket.peer_finished) = (TcpState::CloseWait, true);
+            socket.unacknowledged = 24;
+        });
         assert_eq!(accepted(&tls), None);
         tls.flow.local.set_port(443);
         assert_eq!(accepted(&tls), Some(Class::TlsClose));

@@ -10,6 +10,7 @@ mod firewall;
 mod flock;
 mod forged;
 mod handshake;
+mod harmless;
 mod injected;
 mod ipvs;
 mod late_data;
@@ -204,6 +205,11 @@ pub const ALL: &[&Scenario] = &[
     &firewall::REJECT_SYN,
     &firewall::REJECT_ESTABLISHED,
     &firewall::REJECT_FORWARDED,
+    &harmless::CHECK,
+    &harmless::CHECK_WITH_BANNER,
+    &harmless::LEAVES_AFTER_ANSWER,
+    &harmless::LEAVES_BEFORE_ANSWER,
+    &harmless::RESET_BEFORE_REQUEST,
     &injected::RAW_SOCKET,
     &injected::EXACT,
     &injected::IN_WINDOW,
