@@ -7,6 +7,7 @@
 //! more observations, and as many records for their turn.
 
 mod build_records;
+mod endings;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod incidents;

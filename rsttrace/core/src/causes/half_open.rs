@@ -6,6 +6,7 @@ use crate::event::{Sent, TcpState};
 
 use crate::thresholds::IDLE;
 use crate::record::{Confidence, EvidenceKind, Explanation, Origin, Severity};
+use crate::verdict::advice::Situation;
 use crate::verdict::{CapturedCase, LeftCase, SentCase};
 
 pub struct HalfOpen;
@@ -47,6 +48,10 @@ impl Definition for HalfOpen {
             ),
             None => format!("segment from {remote} for a connection that does not exist on this host"),
         }
+    }
+
+    fn page(&self) -> Option<Situation> {
+        Some(Situation::ConntrackMoved)
     }
 
     fn many(&self, many: &Many) -> String {

@@ -3,6 +3,7 @@
 use super::{Definition, Doc, Many};
 use crate::event::Sent;
 use crate::record::{Direction, Origin, Severity, ServingEnd};
+use crate::verdict::advice::Situation;
 use crate::verdict::SentCase;
 
 pub struct StrayAck;
@@ -43,6 +44,10 @@ impl Definition for StrayAck {
             "the listener on port {}{by} has no such connection",
             case.sent.flow.local.port()
         )
+    }
+
+    fn page(&self) -> Option<Situation> {
+        Some(Situation::ConntrackMoved)
     }
 
     fn many(&self, many: &Many) -> String {

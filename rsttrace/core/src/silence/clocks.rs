@@ -216,6 +216,16 @@ pub fn is_outgoing(ownership: Option<&Ownership>) -> Option<bool> {
     }
 }
 
+/// Whether this end had opened the connection that it reset.
+pub fn opened_here(sent: &Sent) -> Option<bool> {
+    let former = sent.former_connection.as_ref();
+    let ownership = sent
+        .ownership
+        .as_ref()
+        .or(former.map(|former| &former.ownership));
+    is_outgoing(ownership)
+}
+
 /// Since the peer was last heard of: data, or an acceptable ACK.
 pub fn heard(socket: &Socket) -> Option<Duration> {
     earliest(socket.since_ack, socket.since_received)

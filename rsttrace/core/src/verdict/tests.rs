@@ -1,5 +1,6 @@
 //! Verdicts, each beside its look-alike.
 
+mod own_timer;
 mod received;
 mod sent;
 mod timeout;
