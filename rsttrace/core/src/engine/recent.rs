@@ -330,7 +330,7 @@ impl Recent {
             }
         };
         let is_proxy = program.is_some_and(|program| program.is_proxy);
-        (learned.is_some() || !fits.is_empty() || is_proxy).then(|| OwnTimer {
+        (learned.is_some() || !fits.is_empty() || is_proxy).then_some(OwnTimer {
             quiet: *quiet,
             learned,
             fits,
