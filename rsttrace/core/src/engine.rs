@@ -369,7 +369,7 @@ impl Engine {
             netns: event.netns,
             inode: event.netns_inode.or(facts.netns_inode),
         };
-        self.recent.see(at, &event.body);
+        self.recent.see(at, &event.body, &facts);
         match event.body {
             Body::Sent(sent) => {
                 self.counted.sent += 1;

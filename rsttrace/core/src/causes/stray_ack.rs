@@ -2,7 +2,7 @@
 
 use super::{Definition, Doc, Many};
 use crate::event::Sent;
-use crate::record::{Direction, Origin, Severity, ServingEnd};
+use crate::record::{Direction, Origin, Severity, ServingEnd, Sentence};
 use crate::verdict::advice::Situation;
 use crate::verdict::SentCase;
 
@@ -48,6 +48,13 @@ impl Definition for StrayAck {
 
     fn page(&self) -> Option<Situation> {
         Some(Situation::ConntrackMoved)
+    }
+
+    fn advice(&self, _sent: &Sent) -> Option<Sentence> {
+        Some(
+            "find out what sent it here: a balancer or NAT whose entry changed or expired, or a restart of this host"
+                .into(),
+        )
     }
 
     fn many(&self, many: &Many) -> String {

@@ -7,8 +7,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::event::{Body, BootTime, Flow, NetnsCookie, Ownership, Received, Sent, Task, TimedOut};
-use crate::record::Word;
+use crate::event::{
+    Body, BootTime, Flow, Holder, NetnsCookie, Ownership, Received, Sent, Task, TimedOut,
+};
 use crate::silence::clocks;
 use crate::thresholds::learned_tolerance;
 use crate::verdict::{NoTimer, OtherEnding};
@@ -37,9 +38,6 @@ struct Ending {
     netns: NetnsCookie,
     flow: Flow,
     pid: u32,
-    comm: Word,
-    /// The process is the listener's, a worker of which may be meant.
-    is_inherited: bool,
     /// This end connected; absent if not known.
     outgoing: Option<bool>,
     how: How,
@@ -60,10 +58,10 @@ impl Endings {
         [("endings", self.ended.len(), Some(MAX_ENDINGS))]
     }
 
-    /// Takes notice of an event that ended a connection.
-    pub fn note(&mut self, netns: NetnsCookie, at: BootTime, body: &Body) {
+    /// Takes notice of an event that ended a connection; `holder`: the process found with the socket's file.
+    pub fn note(&mut self, netns: NetnsCookie, at: BootTime, body: &Body, holder: Option<&Holder>) {
         let ending = match body {
-            Body::Received(received) => of_received(netns, at, received),
+            Body::Received(received) => of_received(netns, at, received, holder),
             Body::TimedOut(died) => of_timed_out(netns, at, died),
             Body::Sent(sent) => of_sent(netns, at, sent),
             Body::Packet(_) => None,
@@ -92,7 +90,7 @@ impl Endings {
             .range(first..)
             .take_while(|it| it.time <= own.time.plus(AT_ONCE))
             .take(MAX_COMPARED)
-            .filter(|it| it.flow != own.flow && it.is_of_the_process_of(&own));
+            .filter(|it| it.flow != own.flow && it.netns == netns && it.pid == own.pid);
         for other in others {
             let is_other_leg = match (other.outgoing, own.outgoing) {
                 (Some(other), Some(own)) => other != own,
@@ -116,25 +114,19 @@ impl Endings {
     }
 }
 
-impl Ending {
-    fn is_of_the_process_of(&self, other: &Self) -> bool {
-        let is_worker = (self.is_inherited || other.is_inherited) && self.comm == other.comm;
-        self.netns == other.netns && (self.pid == other.pid || is_worker)
-    }
-}
-
-fn of_received(netns: NetnsCookie, time: BootTime, received: &Received) -> Option<Ending> {
+fn of_received(
+    netns: NetnsCookie,
+    time: BootTime,
+    received: &Received,
+    found: Option<&Holder>,
+) -> Option<Ending> {
     let lived = received.socket.state.is_synchronized() && !received.socket.orphaned;
     let ownership = received.ownership.as_ref().filter(|_| lived)?;
+    // Of a listener's connection the record names who listened, which may be the parent of whoever serves it.
+    let found = found.filter(|found| !found.shares).map(|found| &found.task);
+    let task = found.or_else(|| holder(ownership))?;
     let how = How::Elsewhere(OtherEnding::Reset);
-    Some(ending(
-        netns,
-        time,
-        received.flow,
-        ownership,
-        holder(ownership)?,
-        how,
-    ))
+    Some(ending(netns, time, received.flow, ownership, task, how))
 }
 
 fn of_timed_out(netns: NetnsCookie, time: BootTime, died: &TimedOut) -> Option<Ending> {
@@ -207,8 +199,6 @@ fn ending(
         netns,
         flow,
         pid: task.pid,
-        comm: task.comm.clone(),
-        is_inherited: ownership.inherited && ownership.closer.is_none(),
         outgoing: clocks::is_outgoing(Some(ownership)),
         how,
     }

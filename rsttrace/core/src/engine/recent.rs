@@ -10,7 +10,9 @@ use ipnet::IpNet;
 use super::endings::Endings;
 use crate::captured::{CapturedReset, TalksOn};
 use crate::correlate::{Origin, accepts, is_passive_form};
-use crate::event::{Body, BootTime, Flow, NetnsCookie, Packet, Received, Segment, Sent, Target};
+use crate::event::{
+    Body, BootTime, Flow, HostContext, NetnsCookie, Packet, Received, Segment, Sent, Target,
+};
 use crate::hash::{self, LruCache};
 use crate::record::{Basis, Candidate, IdleMode};
 use crate::silence::candidates::{self, ClosingEnd, ClosingProcess, Knowledge, Match, Silence};
@@ -84,9 +86,10 @@ impl Recent {
         own.into_iter().chain(self.endings.tables())
     }
 
-    /// Takes notice of an event.
-    pub fn see(&mut self, at: Origin, body: &Body) {
-        self.endings.note(at.netns, at.time, body);
+    /// Takes notice of an event, with what the host knows about it.
+    pub fn see(&mut self, at: Origin, body: &Body, facts: &HostContext) {
+        self.endings
+            .note(at.netns, at.time, body, facts.holder.as_ref());
         match body {
             Body::Received(received) => self.accepted(at, received),
             Body::Sent(sent) => {

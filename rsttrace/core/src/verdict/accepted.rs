@@ -234,18 +234,19 @@ impl AcceptedCase {
             .sender
             .as_ref()
             .and_then(|sender| sender.verdict.as_ref());
-        match (self.severity, known) {
-            (Severity::Noise, _) => {}
-            (Severity::Fault | Severity::Refused, Some(verdict)) => {
-                verdict.advice().clone_into(&mut explanation.advice);
+        let known = known.map_or(&[][..], |verdict| verdict.advice());
+        match self.severity {
+            Severity::Noise => {}
+            Severity::Fault | Severity::Refused if !known.is_empty() => {
+                known.clone_into(&mut explanation.advice);
             }
-            (Severity::Refused, None) => {
+            Severity::Refused => {
                 explanation
                     .advice
                     .push(advice::for_refused(self.received.flow.remote));
                 Situation::Refused.refer(&mut explanation.advice);
             }
-            (Severity::Fault, None) => {
+            Severity::Fault => {
                 let there = advice::capture_there(&self.received.flow, self.opened_here());
                 explanation.advice.push(there);
                 Situation::ResetByPeer.refer(&mut explanation.advice);

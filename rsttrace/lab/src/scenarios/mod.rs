@@ -196,6 +196,8 @@ pub const ALL: &[&Scenario] = &[
     &proxies::HAPROXY_NOLINGER,
     &proxies::NGINX_STREAM,
     &proxies::NGINX_RESET,
+    &proxies::CLIENT_LEAVES,
+    &proxies::CLIENT_DIES,
     &transparent::REJECTED_PUSH,
     &transparent::ANSWERED_BY_BALANCER,
     &transparent::ANSWERED_BY_UNKNOWN_BALANCER,

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::chain::{Chain, TIMEOUT, haproxy, nginx_http, nginx_stream};
+use super::chain::{Chain, TIMEOUT, haproxy, nginx_http, nginx_stream, patient_haproxy};
 use super::site::Site;
+use super::timeouts::black_hole;
 use super::{Armed, Family, Hop, Scenario, Staged, Suite, confirm, confirm_silence};
 use crate::StageError;
 use crate::lab::{IpVersion, Lab, Place};
@@ -215,6 +216,89 @@ fn open_nginx_reset(lab: &mut Lab, _: IpVersion) -> Result<Armed, StageError> {
     })
 }
 
+/// The client's FIN makes HAProxy close the other leg, which has been silent for as long as a timeout.
+pub const CLIENT_LEAVES: Scenario = Scenario {
+    name: "proxy-client-leaves",
+    title: "the client closes after 2 s of silence; HAProxy resets the server (option nolinger)",
+    family: Family::V4,
+    can_predate: false,
+    suite: Suite::Long,
+    hops: &[],
+    twins: &["haproxy-timeout-nolinger", "proxy-passes-on"],
+    open: |lab, _| {
+        let mut chain = Chain::open(lab, 16, |ends| patient_haproxy(ends, "option nolinger"))?;
+        Armed::due(chain.silent_since + SILENCE, move |lab| {
+            chain.client.close(chain.at_client)?;
+            other_leg(
+                lab,
+                chain,
+                "the client closed; HAProxy closed the other leg with SO_LINGER 0",
+            )
+        })
+    },
+};
+
+/// Keepalive finds the client dead, and HAProxy closes the other leg.
+pub const CLIENT_DIES: Scenario = Scenario {
+    name: "proxy-client-dies",
+    title: "HAProxy's keepalive finds the client dead; it resets the server (option nolinger)",
+    family: Family::V4,
+    can_predate: false,
+    suite: Suite::Alone,
+    hops: &[],
+    twins: &["haproxy-timeout-nolinger", "keepalive-timeout"],
+    open: |lab, _| {
+        let settings = "option nolinger
+    option clitcpka
+    clitcpka-idle 1s
+    clitcpka-intvl 1s
+    clitcpka-cnt 1";
+        let mut chain = Chain::open(lab, 17, |ends| patient_haproxy(ends, settings))?;
+        Armed::new(move |lab| {
+            lab.firewall(Place::Client, &black_hole(chain.front.port()))?;
+            let error = chain.server.await_error(chain.at_server)?;
+            lab.open_firewall(Place::Client)?;
+            // Else its end, still open, would provoke a reset later.
+            chain.client.vanish(chain.at_client)?;
+            confirm("error at the server", error.as_str(), "ECONNRESET")?;
+            other_leg(
+                lab,
+                chain,
+                "the client did not answer keepalive; HAProxy closed the other leg with SO_LINGER 0",
+            )
+        })
+    },
+};
+
+/// HAProxy resets the server's leg because of the client's.
+fn other_leg(
+    lab: &mut Lab,
+    mut chain: Chain,
+    condition: &'static str,
+) -> Result<Staged, StageError> {
+    let seen = chain.reset_to_server()?;
+    let received = Truth::received(
+        lab,
+        Place::Server,
+        seen.clone(),
+        Origin::Peer,
+        Cause::ResetByPeer,
+    )
+    .because("HAProxy, the peer, sent it")
+    .names(&chain.server, &[Role::Owner])
+    .lost_connection()
+    .without_timer();
+    let (origin, cause) = (Origin::LocalProcess, Cause::LingerZero);
+    let sent = Truth::sent(lab, Place::Router, seen, origin, cause)
+        .because(condition)
+        .done_by(&chain.balancer, "close()")
+        .names(&chain.balancer, &[Role::Closer])
+        .lost_connection()
+        .without_timer();
+    let truths = vec![received, sent];
+    Staged::new(Some(Form::Active), truths, chain.into_actors())
+}
+
 fn data(source: SocketAddr, destination: SocketAddr) -> Pattern {
     Pattern {
         source,
@@ -231,6 +315,8 @@ fn soon_after(chain: &Chain) -> Instant {
 
 const HALF_A_REQUEST: &str =
     "POST / HTTP/1.1\r\nHost: demo\r\nContent-Length: 100\r\n\r\nthe first 26 bytes of it..";
+/// A silence that a timer could have ended.
+const SILENCE: Duration = Duration::from_secs(2);
 /// For timers that are a little late.
 const SLACK: Duration = Duration::from_millis(200);
 /// How long after the FIN the other end writes.

@@ -21,7 +21,7 @@ pub const KEEPALIVE: Scenario = Scenario {
     open: |lab, version| {
         let mut pair = Pair::open(lab, version)?;
         Armed::new(move |lab| {
-            lab.firewall(Place::Client, &black_hole(&pair))?;
+            lab.firewall(Place::Client, &black_hole(pair.listener.local.port()))?;
             lab.capture(Place::Server)?;
             let probing = SocketOption::KeepAlive {
                 idle: 1,
@@ -62,7 +62,7 @@ fn open_user_timeout(lab: &mut Lab, version: IpVersion) -> Result<Armed, StageEr
     pair.server
         .set(pair.at_server, SocketOption::UserTimeout(300))?;
     Armed::new(move |lab| {
-        lab.firewall(Place::Client, &black_hole(&pair))?;
+        lab.firewall(Place::Client, &black_hole(pair.listener.local.port()))?;
         let resets = lab.node(Place::Server).counter("OutRsts")?;
         pair.server.send(pair.at_server, 40)?;
         let error = pair.server.await_error(pair.at_server)?;
@@ -91,9 +91,8 @@ fn open_user_timeout(lab: &mut Lab, version: IpVersion) -> Result<Armed, StageEr
     })
 }
 
-/// Nothing of this connection reaches or leaves the client.
-pub(super) fn black_hole(pair: &Pair) -> [Rule; 2] {
-    let port = pair.listener.local.port();
+/// Nothing from or to this service's port reaches or leaves the client.
+pub(super) fn black_hole(port: u16) -> [Rule; 2] {
     let rule = |hook, port| Rule {
         hook,
         port,

@@ -129,10 +129,16 @@ fn what_happens_elsewhere_leaves_the_timer_possible() {
     if let Some(owner) = &mut of_another_process.ownership {
         owner.owner = Some(task(5, "java"));
     }
+    // Another nginx.
+    let mut of_a_namesake = front_reset();
+    if let Some(owner) = &mut of_a_namesake.ownership {
+        owner.owner = Some(task(5, "nginx"));
+    }
     let mut same_side = front_reset();
     same_side.ownership = Some(ownership(87, "nginx", OwnerSource::Connect));
     for (why, other, at) in [
         ("another process", of_another_process, 300),
+        ("a namesake", of_a_namesake, 300),
         ("another upstream connection", same_side, 300),
         ("long before", front_reset(), 200_000),
     ] {
