@@ -29,7 +29,8 @@ use crate::causes::{path_lesson, rules};
 use crate::correlate::{self, Correlator, ResetGroup};
 use crate::decode::{DecodeError, Decoder, KernelFacts};
 use crate::event::{
-    Body, BootTime, Event, HostContext, HostFacts, NetnsCookie, SocketCookie, TcpState, TimedOut,
+    Body, BootTime, Event, HostContext, HostFacts, NetnsCookie, ProgramTimers, SocketCookie,
+    TcpState, TimedOut,
 };
 use crate::flood::{Flood, Refused, SumNames, Suppressed};
 use crate::hash::HashMap;
@@ -119,6 +120,8 @@ pub enum Input<'a> {
         /// Nothing will follow.
         finish: bool,
     },
+    /// The configuration of a process was read.
+    Timers(ProgramTimers),
     /// Nothing happens, and memory is given back.
     Rest,
     /// The end: all that is open is judged.
@@ -261,6 +264,7 @@ impl Engine {
                 }
                 self.refused(now, &refused, finish);
             }
+            Input::Timers(timers) => self.recent.timers(timers),
             Input::Rest => self.rest(),
             Input::Finish => self.finish(),
         }

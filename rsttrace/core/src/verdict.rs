@@ -186,6 +186,8 @@ pub enum NoTimer {
     },
     /// It closed so many connections at once, after silences that differ.
     Many(usize),
+    /// Its configuration has no timer of that length.
+    NotSet,
 }
 
 /// How another connection of the same process ended, if the process did not end it.

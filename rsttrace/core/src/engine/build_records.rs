@@ -11,8 +11,8 @@ use crate::correlate::{NamespaceView, ResetGroup, Seen};
 use crate::event::{self, BootTime, HostFacts, Packet, ResetReason, SenderSocket};
 use crate::ownership::{self, ProcessName};
 use crate::record::{
-    Basis, CapturePoint, Cause, Direction, Form, Idle, Kernel, Link, LinkRole, Origin, Record,
-    Role, Severity, Vantage, Word,
+    Basis, CapturePoint, Cause, Direction, Form, Idle, IdleMode, Kernel, Link, LinkRole, Origin,
+    Record, Role, Severity, Vantage, Word,
 };
 use crate::silence::candidates::ClosingProcess;
 use crate::silence::clocks;
@@ -173,7 +173,11 @@ fn end_of(record: &Record) -> OtherEnd {
             .as_ref()
             .filter(|idle| idle.mode.is_some())
             .map(|idle| {
-                let settings = idle.candidates.iter().filter(|it| it.basis == Basis::Host);
+                // A table forgets; a process closes.
+                let settings = idle
+                    .candidates
+                    .iter()
+                    .filter(|it| it.basis == Basis::Host && it.mode == Some(IdleMode::LateRst));
                 OwnTimeout {
                     settings: settings.cloned().collect(),
                 }
@@ -225,7 +229,7 @@ fn from_socket(
         known.quiet_before = Some(quiet.wire.as_secs_f64());
         let program = process.as_ref().and_then(|process| process.program);
         if quiet.application >= IDLE && end.reason.is_none() && !sent.ended_by().0 {
-            no_timer = end.recent.no_timer(part.netns, time, sent);
+            no_timer = end.recent.no_timer(part.netns, time, sent, &quiet);
             if no_timer.is_none() {
                 own_timer = end.recent.own_timer(part.netns, sent, &quiet, program);
             }

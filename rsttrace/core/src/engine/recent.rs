@@ -11,7 +11,8 @@ use super::endings::Endings;
 use crate::captured::{CapturedReset, TalksOn};
 use crate::correlate::{Origin, accepts, is_passive_form};
 use crate::event::{
-    Body, BootTime, Flow, HostContext, NetnsCookie, Packet, Received, Segment, Sent, Target,
+    Body, BootTime, Flow, HostContext, NetnsCookie, Packet, ProgramTimers, Received, Segment, Sent,
+    Target,
 };
 use crate::hash::{self, LruCache};
 use crate::record::{Basis, Candidate, IdleMode};
@@ -19,7 +20,7 @@ use crate::silence::candidates::{self, ClosingEnd, ClosingProcess, Knowledge, Ma
 use crate::silence::clocks::{self, Quiet};
 use crate::silence::learned::{Lesson, MAX_PATHS, Memory, Path};
 use crate::silence::software::Program;
-use crate::thresholds::{IDLE, LEAST_FORGETFUL, REORDERED, TALKS_ON, VOLLEY};
+use crate::thresholds::{IDLE, LEAST_FORGETFUL, REORDERED, TALKS_ON, VOLLEY, known_tolerance};
 use crate::verdict::{self, Around, Arrived, NoTimer, OtherReset, OwnTimer, Side};
 
 /// Entries of each kind.
@@ -42,6 +43,7 @@ pub struct Recent {
     own: Memory,
     last_closed: Option<Flow>,
     endings: Endings,
+    timers: LruCache<(u32, BootTime), ProgramTimers>,
     ttls: LruCache<(NetnsCookie, IpAddr), Vec<(Flow, u8)>>,
     talks: LruCache<Connection, (BootTime, u8)>,
     misses: LruCache<Connection, Vec<(BootTime, u32)>>,
@@ -66,6 +68,7 @@ impl Recent {
             own: Memory::default(),
             last_closed: None,
             endings: Endings::default(),
+            timers: hash::lru(MAX_RECENT),
             ttls: hash::lru(MAX_RECENT),
             talks: hash::lru(MAX_RECENT),
             misses: hash::lru(MAX_RECENT),
@@ -301,9 +304,30 @@ impl Recent {
         }
     }
 
+    /// Takes notice of the configuration of a process.
+    pub fn timers(&mut self, timers: ProgramTimers) {
+        self.timers.put((timers.pid, timers.start), timers);
+    }
+
+    /// The timers that are set for the process that closed.
+    fn timers_of(&self, sent: &Sent) -> Option<&ProgramTimers> {
+        let task = clocks::closer(sent)?;
+        self.timers.peek(&(task.pid, task.start))
+    }
+
     /// Why the close that this reset comes from is at no timer of its process.
-    pub fn no_timer(&self, netns: NetnsCookie, at: BootTime, sent: &Sent) -> Option<NoTimer> {
-        self.endings.no_timer(netns, at, sent)
+    pub fn no_timer(
+        &self,
+        netns: NetnsCookie,
+        at: BootTime,
+        sent: &Sent,
+        quiet: &Quiet,
+    ) -> Option<NoTimer> {
+        self.endings.no_timer(netns, at, sent).or_else(|| {
+            let known = self.timers_of(sent).filter(|known| known.complete)?;
+            let fits = fitting(known, quiet, clocks::opened_here(sent));
+            fits.is_empty().then_some(NoTimer::NotSet)
+        })
     }
 
     /// The timer of `program` that may have closed after this silence: one that earlier closes of the service have shown, a default,
@@ -317,7 +341,11 @@ impl Recent {
     ) -> Option<OwnTimer> {
         let learned = self.own.learned(service(netns, sent), quiet);
         let outgoing = clocks::opened_here(sent);
+        let set = self
+            .timers_of(sent)
+            .map_or_else(Vec::new, |known| fitting(known, quiet, outgoing));
         let fits: Vec<Candidate> = match program {
+            _ if !set.is_empty() => set,
             None => Vec::new(),
             Some(_) => {
                 let port = Path::of(netns, &sent.flow, outgoing).service;
@@ -410,6 +438,33 @@ const MAX_MISSES: usize = 16;
 pub fn path(netns: NetnsCookie, received: &Received) -> Path {
     let outgoing = clocks::is_outgoing(received.ownership.as_ref());
     Path::of(netns, &received.flow, outgoing)
+}
+
+/// The timers of a process that this silence fits: those that are set, else defaults.
+fn fitting(known: &ProgramTimers, quiet: &Quiet, outgoing: Option<bool>) -> Vec<Candidate> {
+    let fits = |is_set: bool| {
+        known
+            .timers
+            .iter()
+            .filter(move |timer| timer.place.is_some() == is_set)
+            .filter(|timer| timer.listened.is_none() || timer.listened != outgoing)
+            .filter(|timer| {
+                let distance = quiet.application.abs_diff(timer.timeout);
+                distance <= known_tolerance(timer.timeout)
+            })
+            .map(|timer| Candidate {
+                device: match &timer.place {
+                    Some(place) => format!("{} ({place})", timer.setting).into(),
+                    None => format!("{} (default)", timer.setting).into(),
+                },
+                timeout: timer.timeout.as_secs_f64(),
+                mode: Some(quiet.mode),
+                basis: Basis::Host,
+            })
+            .collect::<Vec<_>>()
+    };
+    let set = fits(true);
+    if set.is_empty() { fits(false) } else { set }
 }
 
 /// The service of a connection that this host reset, whoever the peer is: a timer of the program is the same for all.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::{OwnTimer, words};
 use crate::event::{Environment, Flow};
 use crate::ownership::ProcessName;
-use crate::record::Sentence;
+use crate::record::{Basis, Sentence};
 use crate::thresholds::VOLLEY;
 
 /// What its program's operator can do; `listened`: it accepted the connection, absent if not known.
@@ -42,6 +42,21 @@ pub fn for_own_timer(
             "make {setting} ({silence}, as in {} earlier closes) {so_that}",
             words::count(learned.samples)
         ),
+        (None, [fits]) if fits.basis == Basis::Host => {
+            let of = process.map_or_else(String::new, |it| format!(" of {}", it.comm));
+            format!(
+                "make {}{of}, now {}, {so_that}",
+                fits.device,
+                words::seconds(fits.timeout)
+            )
+        }
+        (None, [first, ..]) if first.basis == Basis::Host => {
+            let names: Vec<&str> = timer.fits.iter().map(|fits| fits.device.as_str()).collect();
+            format!(
+                "make the timer of {silence} that it was {so_that}: {}",
+                words::one_of(&names)
+            )
+        }
         (None, [_]) => format!("make {setting} ({silence} is the default) {so_that}"),
         (None, _) => format!(
             "if the {silence} of idle time are a timer of its own: make {setting} {so_that}"

@@ -11,7 +11,7 @@ use crate::causes::{definition, rules::Ruling};
 use crate::event::{BootTime, Segment, Sent, TcpFlags, TcpState};
 use crate::ownership::{self, ProcessName};
 use crate::record::{
-    Cause, Evidence, EvidenceKind, Explanation, Role, Sentence, Severity, Verdict,
+    Basis, Cause, Evidence, EvidenceKind, Explanation, Role, Sentence, Severity, Verdict,
 };
 use crate::silence::clocks;
 use crate::thresholds::IDLE;
@@ -118,7 +118,11 @@ impl SentCase {
             explanation.add(EvidenceKind::OwnTimeout, own_timeout(timer));
         }
         if let Some(reason) = &self.no_timer {
-            explanation.add(EvidenceKind::OtherLeg, no_timer(reason));
+            let kind = match reason {
+                NoTimer::OtherLeg { .. } | NoTimer::Many(_) => EvidenceKind::OtherLeg,
+                NoTimer::NotSet => EvidenceKind::OwnTimeout,
+            };
+            explanation.add(kind, no_timer(reason));
         }
         let outgoing = clocks::opened_here(&self.sent);
         judgement.advise_anyway(&self.sent.flow, outgoing, &mut explanation);
@@ -137,12 +141,13 @@ impl SentCase {
             .filter(|_| race.is_none())
             .map(|timer| advice::for_own_timer(timer, process, listened));
         let page = self.page(race.is_some());
+        let other_leg = self.other_leg();
         let operator = self
             .shape()
-            .filter(|_| race.is_none())
+            .filter(|_| race.is_none() && other_leg.is_none())
             .and_then(|shape| advice::for_operator(process, listened, shape));
         let author = definition(self.ruling.cause).advice(sent);
-        let mut list: Vec<Sentence> = [race, timer, operator, author]
+        let mut list: Vec<Sentence> = [race, other_leg, timer, operator, author]
             .into_iter()
             .flatten()
             .take(MOST)
@@ -158,11 +163,23 @@ impl SentCase {
         let shape = definition(self.ruling.cause).shape()?;
         Some(if self.turned_away().is_some() {
             Shape::TurnedAway
-        } else if self.sent.ended_by().0 {
+        } else if self.sent.ended_by().0 || matches!(self.no_timer, Some(NoTimer::Many(_))) {
             Shape::Killed
         } else {
             shape
         })
+    }
+
+    /// The first advice where the process closed because another connection had ended.
+    fn other_leg(&self) -> Option<Sentence> {
+        let Some(NoTimer::OtherLeg { remote, .. }) = self.no_timer else {
+            return None;
+        };
+        let who = self
+            .process
+            .as_ref()
+            .map_or("the process", |process| process.comm.as_str());
+        Some(format!("look at the connection with {remote} first: {who} closed this one when that one ended").into())
     }
 
     /// The page that fits.
@@ -350,6 +367,11 @@ fn own_timeout(timer: &OwnTimer) -> String {
             words::count(learned.samples),
             words::count(learned.of)
         ),
+        (None, [fits, ..]) if fits.basis == Basis::Host => format!(
+            "it closed after {silence} without data, possibly at its own idle timeout: {} is {}",
+            fits.device,
+            words::seconds(fits.timeout)
+        ),
         (None, [fits]) => format!(
             "it closed after {silence} without data, possibly at its own idle timeout: the default of {} fits",
             fits.device
@@ -378,6 +400,9 @@ fn no_timer(reason: &NoTimer) -> String {
             "the process closed {} at the same time, after different idle times: no idle timeout",
             words::things(*closed, "connection")
         ),
+        NoTimer::NotSet => {
+            "its configuration has no timer of that length: no idle timeout".to_owned()
+        }
     }
 }
 

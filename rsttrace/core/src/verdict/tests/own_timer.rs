@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use crate::engine::Input;
 use crate::engine::fixtures::*;
 use crate::event::*;
-use crate::record::{Cause, Direction, IdleMode, Record};
+use crate::record::{Basis, Cause, Direction, IdleMode, Record};
 
 /// The back leg of nginx[87], silent for `quiet` seconds when it resets it.
 fn back_leg(quiet: u64) -> Sent {
@@ -119,7 +120,11 @@ fn no_timer_where_the_other_leg_has_just_ended() {
         assert_eq!(evidence(record, "own_timeout"), None, "{how}");
         let found = evidence(record, "other_leg").unwrap_or_default();
         assert!(found.contains(how), "{how}: {found}");
-        assert!(!advice(record).contains("idle time are"), "{how}");
+        assert!(
+            advice(record).starts_with("look at the connection with 10.0.0."),
+            "{how}: {}",
+            advice(record)
+        );
     }
 }
 
@@ -187,6 +192,7 @@ fn many_closes_at_once_after_different_silences_are_a_reload() {
         assert_eq!(mode(&record), None);
         let found = evidence(&record, "other_leg").unwrap_or_default();
         assert!(found.contains("6 connections at the same time"), "{found}");
+        assert!(advice(&record).contains("(rsttrace explain restart)"));
     }
     // Opened and used together, they expire together.
     for record in at_once(|_| 4) {
@@ -402,4 +408,71 @@ fn every_fault_has_advice() {
           `tcpdump -ni any -s 128 -w reset.pcap 'host 10.0.0.1 and tcp port 40000'` (rsttrace explain reset-by-peer)"
         ]
     );
+}
+
+/// The back leg, where the configuration of nginx[87] has these timers.
+fn configured(complete: bool, timers: &[(&str, u64, Option<&str>)]) -> Record {
+    let timers = timers.iter().map(|(setting, seconds, place)| ProgramTimer {
+        setting: (*setting).into(),
+        timeout: Duration::from_secs(*seconds),
+        listened: setting.starts_with("client").then_some(true),
+        place: place.map(Into::into),
+    });
+    let mut engine = engine(host());
+    engine.push(Input::Timers(ProgramTimers {
+        pid: 87,
+        start: BootTime(87),
+        complete,
+        timers: timers.collect(),
+    }));
+    let events = vec![(event(0, back_leg(4)), HostContext::default())];
+    only(run_in(engine, events))
+}
+
+#[test]
+fn a_timer_that_is_set_is_quoted_with_file_and_line() {
+    let place = Some("/etc/nginx/nginx.conf:12");
+    let record = configured(
+        true,
+        &[("proxy_timeout", 4, place), ("keepalive_timeout", 75, None)],
+    );
+    let idle = record.idle.as_ref().expect("idle");
+    let [candidate] = &idle.candidates[..] else {
+        unreachable!("one candidate, not {:?}", idle.candidates);
+    };
+    assert_eq!(candidate.device, "proxy_timeout (/etc/nginx/nginx.conf:12)");
+    assert_eq!((candidate.timeout, candidate.basis), (4.0, Basis::Host));
+    assert!(
+        advice(&record).starts_with(
+            "make proxy_timeout (/etc/nginx/nginx.conf:12) of nginx, now 4.0 s, longer"
+        ),
+        "{}",
+        advice(&record)
+    );
+    // A setting goes before a default of the same length.
+    let record = configured(
+        true,
+        &[("proxy_timeout", 4, place), ("send_timeout", 4, None)],
+    );
+    assert_eq!(record.idle.expect("idle").candidates.len(), 1);
+}
+
+#[test]
+fn a_silence_that_no_timer_has_is_none_if_all_are_known() {
+    let timers = [("proxy_timeout", 60, Some("/etc/nginx/nginx.conf:12"))];
+    let record = configured(true, &timers);
+    assert_eq!(mode(&record), None);
+    let found = evidence(&record, "own_timeout").unwrap_or_default();
+    assert!(found.contains("no timer of that length"), "{found}");
+    assert!(
+        !advice(&record).contains("idle time are"),
+        "{}",
+        advice(&record)
+    );
+    // A timer of the other leg.
+    let client = [("client_body_timeout", 4, Some("/etc/nginx/nginx.conf:12"))];
+    assert_eq!(mode(&configured(true, &client)), None);
+    // What was not read may have it.
+    let record = configured(false, &timers);
+    assert_eq!(mode(&record), Some(IdleMode::RstAtExpiry));
 }
