@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::advice::{self, Situation};
 use super::peer_signs::{self, Bearing};
-use super::{Around, Context, Judgement, OtherEnd, at_most};
+use super::{Around, Context, Judgement, OtherEnd, Side, at_most};
 use crate::causes::{self, Timeout, definition, rules};
 use crate::correlate::is_passive_form;
 use crate::event::{BootTime, Packet, Received, Segment, Socket, TcpFlags, TcpState};
@@ -288,9 +288,14 @@ impl AcceptedCase {
             }),
             remote: self.received.flow.remote.ip().to_canonical(),
             process: self.process.as_ref(),
+            set: None,
         };
         is_race.then(|| {
-            let mut advice = [race.at_client()];
+            let elsewhere = match self.around.side {
+                Side::Ours => None,
+                Side::Theirs => Some(self.received.flow.local.ip().to_canonical()),
+            };
+            let mut advice = [race.at_client(elsewhere)];
             Situation::KeepAliveRace.refer(&mut advice);
             let [advice] = advice;
             advice

@@ -86,6 +86,8 @@ pub struct Race<'a> {
     pub remote: IpAddr,
     /// The process at this end; absent if not known.
     pub process: Option<&'a ProcessName>,
+    /// The server's timer with file and line, where its configuration has exactly one of that length.
+    pub set: Option<&'a str>,
 }
 
 impl Race<'_> {
@@ -101,7 +103,13 @@ impl Race<'_> {
     /// The first advice at the server.
     pub fn at_server(&self) -> Sentence {
         let silence = words::silence(self.silence);
-        let own = for_operator(self.process, Some(true), Shape::Race).unwrap_or_else(|| {
+        let known = match (self.set, self.process) {
+            (Some(set), Some(process)) => {
+                Some(format!("make {set} of {} longer than that", process.comm).into())
+            }
+            (Some(_) | None, _) => for_operator(self.process, Some(true), Shape::Race),
+        };
+        let own = known.unwrap_or_else(|| {
             let setting = own_setting(self.process, Some(true));
             format!("make {setting} longer than that").into()
         });
@@ -113,8 +121,8 @@ impl Race<'_> {
         .into()
     }
 
-    /// The first advice at the client.
-    pub fn at_client(&self) -> Sentence {
+    /// The first advice at the client, which is this host or, in a capture, another one (`elsewhere`).
+    pub fn at_client(&self, elsewhere: Option<IpAddr>) -> Sentence {
         let silence = words::silence(self.silence);
         let setting = match self.process {
             Some(process) => match table::find(process.program, Some(false), Shape::Idle) {
@@ -126,8 +134,9 @@ impl Race<'_> {
             },
             None => " (the idle time of the connection pool)".to_owned(),
         };
+        let place = elsewhere.map_or_else(|| "here".to_owned(), |client| format!("at {client}"));
         format!(
-            "{}: close idle connections here before the server does, below {silence}{setting}, or raise the keep-alive timeout of {} above that",
+            "{}: close idle connections {place} before the server does, below {silence}{setting}, or raise the keep-alive timeout of {} above that",
             self.name(),
             self.remote
         )

@@ -218,6 +218,10 @@ impl SentCase {
             late: quiet.after,
             remote: sent.flow.remote.ip().to_canonical(),
             process: self.process.as_ref(),
+            set: match self.own_timer.as_ref().map(|timer| &timer.fits[..]) {
+                Some([timer]) if timer.basis == Basis::Host => Some(&timer.device),
+                Some(_) | None => None,
+            },
         })
     }
 

@@ -23,8 +23,8 @@ use crate::hash::{self, LruCache};
 use crate::record::Word;
 use crate::silence::software;
 
-/// Processes that are remembered as asked for.
-const CAPACITY: usize = 1_024;
+/// Processes that are remembered as looked at.
+const CAPACITY: usize = 4_096;
 /// Questions that wait; in a burst of new processes the others stay unread.
 const WAITING: usize = 64;
 /// Files of one process.
@@ -87,6 +87,11 @@ const UVICORN: Flag = Flag {
 impl TimerReader {
     /// Asks for the timers of a process, once, if its program is understood.
     pub fn ask(&mut self, task: &Task, facts: &ProcessFacts) {
+        let key = (task.pid, task.start);
+        if self.asked.get(&key).is_some() {
+            return;
+        }
+        self.asked.put(key, ());
         let (exe, cmdline) = (facts.exe.as_deref(), facts.cmdline.as_deref());
         let Some(program) = software::program(&task.comm, exe, cmdline) else {
             return;
@@ -98,11 +103,6 @@ impl TimerReader {
             "uvicorn" => Kind::Flag(&UVICORN),
             _ => return,
         };
-        let key = (task.pid, task.start);
-        if self.asked.get(&key).is_some() {
-            return;
-        }
-        self.asked.put(key, ());
         if self.thread.is_none() {
             self.thread = start();
         }

@@ -412,6 +412,10 @@ fn every_fault_has_advice() {
 
 /// The back leg, where the configuration of nginx[87] has these timers.
 fn configured(complete: bool, timers: &[(&str, u64, Option<&str>)]) -> Record {
+    with_timers(back_leg(4), complete, timers)
+}
+
+fn with_timers(sent: Sent, complete: bool, timers: &[(&str, u64, Option<&str>)]) -> Record {
     let timers = timers.iter().map(|(setting, seconds, place)| ProgramTimer {
         setting: (*setting).into(),
         timeout: Duration::from_secs(*seconds),
@@ -425,7 +429,7 @@ fn configured(complete: bool, timers: &[(&str, u64, Option<&str>)]) -> Record {
         complete,
         timers: timers.collect(),
     }));
-    let events = vec![(event(0, back_leg(4)), HostContext::default())];
+    let events = vec![(event(0, sent), HostContext::default())];
     only(run_in(engine, events))
 }
 
@@ -448,6 +452,15 @@ fn a_timer_that_is_set_is_quoted_with_file_and_line() {
         ),
         "{}",
         advice(&record)
+    );
+    // In a race as well.
+    let place = Some("/etc/nginx/nginx.conf:7");
+    let timers = [("keepalive_timeout", 5, place)];
+    let record = with_timers(late_request("nginx", 5, 3_000), true, &timers);
+    let advice = advice(&record);
+    assert!(
+        advice.contains("below 5.0 s, or make keepalive_timeout (/etc/nginx/nginx.conf:7) of nginx longer than that"),
+        "{advice}"
     );
     // A setting goes before a default of the same length.
     let record = configured(
