@@ -44,18 +44,14 @@ pub fn for_own_timer(
         ),
         (None, [fits]) if fits.basis == Basis::Host => {
             let of = process.map_or_else(String::new, |it| format!(" of {}", it.comm));
-            format!(
-                "make {}{of}, now {}, {so_that}",
-                fits.device,
-                words::seconds(fits.timeout)
-            )
+            let now = words::seconds(fits.timeout);
+            format!("make {}{of}, now {now}, {so_that}", fits.device)
         }
         (None, [first, ..]) if first.basis == Basis::Host => {
             let names: Vec<&str> = timer.fits.iter().map(|fits| fits.device.as_str()).collect();
-            format!(
-                "make the timer of {silence} that it was {so_that}: {}",
-                words::one_of(&names)
-            )
+            let names = words::one_of(&names);
+            let now = words::seconds(first.timeout);
+            format!("make {names}, whichever it was, now {now}, {so_that}")
         }
         (None, [_]) => format!("make {setting} ({silence} is the default) {so_that}"),
         (None, _) => format!(

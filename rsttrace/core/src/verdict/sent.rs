@@ -371,11 +371,14 @@ fn own_timeout(timer: &OwnTimer) -> String {
             words::count(learned.samples),
             words::count(learned.of)
         ),
-        (None, [fits, ..]) if fits.basis == Basis::Host => format!(
-            "it closed after {silence} without data, possibly at its own idle timeout: {} is {}",
-            fits.device,
-            words::seconds(fits.timeout)
-        ),
+        (None, [first, ..]) if first.basis == Basis::Host => {
+            let names: Vec<&str> = timer.fits.iter().map(|fits| fits.device.as_str()).collect();
+            format!(
+                "it closed after {silence} without data, possibly at its own idle timeout: {} is {}",
+                words::one_of(&names),
+                words::seconds(first.timeout)
+            )
+        }
         (None, [fits]) => format!(
             "it closed after {silence} without data, possibly at its own idle timeout: the default of {} fits",
             fits.device

@@ -197,6 +197,7 @@ pub const ALL: &[&Scenario] = &[
     &proxies::NGINX_STREAM,
     &proxies::NGINX_RESET,
     &proxies::CLIENT_LEAVES,
+    &proxies::NGINX_CLIENT_LEAVES,
     &proxies::CLIENT_DIES,
     &transparent::REJECTED_PUSH,
     &transparent::ANSWERED_BY_BALANCER,

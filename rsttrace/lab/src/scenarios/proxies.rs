@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::chain::{Chain, TIMEOUT, haproxy, nginx_http, nginx_stream, patient_haproxy};
+use super::chain::{
+    Chain, TIMEOUT, haproxy, nginx_http, nginx_stream, patient_haproxy, patient_nginx,
+};
 use super::site::Site;
 use super::timeouts::black_hole;
 use super::{Armed, Family, Hop, Scenario, Staged, Suite, confirm, confirm_silence};
@@ -234,6 +236,45 @@ pub const CLIENT_LEAVES: Scenario = Scenario {
                 chain,
                 "the client closed; HAProxy closed the other leg with SO_LINGER 0",
             )
+        })
+    },
+};
+
+/// The client's FIN makes nginx close the other leg with a FIN; nothing but the configuration says that it was no timeout.
+pub const NGINX_CLIENT_LEAVES: Scenario = Scenario {
+    name: "nginx-client-leaves",
+    title: "the client closes after 3 s of silence, and so nginx closes the other leg; the server writes",
+    family: Family::V4,
+    can_predate: false,
+    suite: Suite::Long,
+    hops: &[],
+    twins: &["nginx-stream-timeout", "proxy-client-leaves"],
+    open: |lab, _| {
+        let mut chain = Chain::open(lab, 18, patient_nginx)?;
+        Armed::step_due(chain.silent_since + TIMEOUT, move |_| {
+            chain.client.close(chain.at_client)?;
+            chain.fin_to_server()?;
+            Armed::due(Instant::now() + LATER, move |lab| {
+                chain.server.send(chain.at_server, 50)?;
+                let seen = chain.reset_to_server()?;
+                let error = chain.server.await_error(chain.at_server)?;
+                confirm("error at the server", error.as_str(), "EPIPE")?;
+                let (origin, cause) = (Origin::Peer, Cause::ResetByPeer);
+                let received = Truth::received(lab, Place::Server, seen.clone(), origin, cause)
+                    .because("nginx, the peer, had closed because its client had")
+                    .names(&chain.server, &[Role::Owner])
+                    .lost_connection()
+                    .without_timer()
+                    .peer_saw(error);
+                let (origin, cause) = (Origin::LocalKernel, Cause::DataAfterClose);
+                let sent = Truth::sent(lab, Place::Router, seen, origin, cause)
+                    .because("the client closed, and so did nginx; the server wrote a second later")
+                    .names(&chain.balancer, &[Role::Closer, Role::FormerOwner])
+                    .lost_connection()
+                    .without_timer();
+                let truths = vec![received, sent];
+                Staged::new(Some(Form::Passive), truths, chain.into_actors())
+            })
         })
     },
 };

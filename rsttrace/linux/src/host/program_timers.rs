@@ -27,6 +27,8 @@ use crate::silence::software;
 const CAPACITY: usize = 4_096;
 /// Questions that wait; in a burst of new processes the others stay unread.
 const WAITING: usize = 64;
+/// What starts a program may write its configuration first, in the same process (the entry point of a container).
+const PREPARATION: Duration = Duration::from_secs(10);
 /// Files of one process.
 const MOST_FILES: usize = 256;
 /// Bytes of one process.
@@ -171,8 +173,8 @@ fn read(task: &Task, kind: Kind) -> Option<ProgramTimers> {
         }
     }
     // The process may not have read what is there now.
-    let started = started(task.start)?;
-    let is_older = found.newest.is_none_or(|newest| newest <= started);
+    let settled = started(task.start)?.checked_add(PREPARATION)?;
+    let is_older = found.newest.is_none_or(|newest| newest <= settled);
     let complete = !found.is_partial && is_older;
     (complete || !found.timers.is_empty()).then_some(ProgramTimers {
         pid: task.pid,
