@@ -344,21 +344,21 @@ impl Recent {
         let set = self
             .timers_of(sent)
             .map_or_else(Vec::new, |known| fitting(known, quiet, outgoing));
-        let fits: Vec<Candidate> = match program {
-            _ if !set.is_empty() => set,
-            None => Vec::new(),
-            Some(_) => {
+        let fits = if set.is_empty() {
+            program.map_or_else(Vec::new, |program| {
                 let port = Path::of(netns, &sent.flow, outgoing).service;
                 let closing = ClosingEnd {
                     listened: outgoing.map(|outgoing| !outgoing),
-                    process: ClosingProcess::Of(program),
+                    process: ClosingProcess::Of(Some(program)),
                 };
                 self.matches(quiet, sent.flow.remote.ip(), port, closing)
                     .into_iter()
                     .filter(|found| found.candidate.basis == Basis::Known)
                     .map(|found| found.candidate)
                     .collect()
-            }
+            })
+        } else {
+            set
         };
         let is_proxy = program.is_some_and(|program| program.is_proxy);
         (learned.is_some() || !fits.is_empty() || is_proxy).then_some(OwnTimer {
