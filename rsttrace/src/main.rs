@@ -70,6 +70,7 @@ fn run() -> Result<(), Failure> {
             cli::start_log(0);
             app::report(&options)
         }
+        Request::Explain(situation) => cli::explain::print(situation),
         Request::Schema(kind) => cli::schema::print(kind),
     }
 }

@@ -17,9 +17,13 @@ fn root() -> PathBuf {
 
 /// Pages of the book, relative to `docs`.
 fn book() -> BTreeSet<PathBuf> {
-    fs::read_dir(root().join("docs"))
-        .unwrap()
-        .map(|entry| PathBuf::from(entry.unwrap().file_name()))
+    let pages = |folder: &str| {
+        let files = fs::read_dir(root().join("docs").join(folder)).unwrap();
+        let folder = PathBuf::from(folder);
+        files.map(move |entry| folder.join(entry.unwrap().file_name()))
+    };
+    pages("")
+        .chain(pages("situations"))
         .filter(|name| name.extension().is_some_and(|extension| extension == "md"))
         .collect()
 }

@@ -13,6 +13,7 @@ use crate::ownership::Whose;
 use crate::record::{
     Cause, Confidence, Direction, Evidence, Explanation, Origin, Sentence, ServingEnd, Severity,
 };
+use crate::verdict::advice::{Shape, Situation};
 use crate::verdict::{AcceptedCase, ArrivedCase, CapturedCase, LeftCase, SentCase};
 
 macro_rules! causes {
@@ -73,6 +74,16 @@ pub trait Definition: Sync {
     /// One sentence about a reset of the TCP stack.
     fn sentence(&self, _case: &SentCase) -> String {
         self.doc().happened.to_owned()
+    }
+
+    /// What the process did, for the table of advice.
+    fn shape(&self) -> Option<Shape> {
+        None
+    }
+
+    /// The page on it.
+    fn page(&self) -> Option<Situation> {
+        None
     }
 
     /// What to change.

@@ -7,6 +7,7 @@
 //! more observations, and as many records for their turn.
 
 mod build_records;
+mod endings;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod incidents;
@@ -29,7 +30,8 @@ use crate::causes::{path_lesson, rules};
 use crate::correlate::{self, Correlator, ResetGroup};
 use crate::decode::{DecodeError, Decoder, KernelFacts};
 use crate::event::{
-    Body, BootTime, Event, HostContext, HostFacts, NetnsCookie, SocketCookie, TcpState, TimedOut,
+    Body, BootTime, Event, HostContext, HostFacts, NetnsCookie, ProgramTimers, SocketCookie,
+    TcpState, TimedOut,
 };
 use crate::flood::{Flood, Refused, SumNames, Suppressed};
 use crate::hash::HashMap;
@@ -121,6 +123,8 @@ pub enum Input<'a> {
         /// Nothing will follow.
         finish: bool,
     },
+    /// The configuration of a process was read.
+    Timers(ProgramTimers),
     /// Nothing happens, and memory is given back.
     Rest,
     /// The end: all that is open is judged.
@@ -263,6 +267,7 @@ impl Engine {
                 }
                 self.refused(now, &refused, finish);
             }
+            Input::Timers(timers) => self.recent.timers(timers),
             Input::Rest => self.rest(),
             Input::Finish => self.finish(),
         }
@@ -371,7 +376,7 @@ impl Engine {
             netns: event.netns,
             inode: event.netns_inode.or(facts.netns_inode),
         };
-        self.recent.see(at, &event.body);
+        self.recent.see(at, &event.body, &facts);
         match event.body {
             Body::Sent(sent) => {
                 self.counted.sent += 1;

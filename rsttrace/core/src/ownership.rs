@@ -13,6 +13,7 @@ use std::fmt;
 
 use crate::event::{BootTime, HostContext, OwnerNow, OwnerSource, Ownership, Task, Tombstone};
 use crate::record::{Process, Quality, Role, Word};
+use crate::silence::software::{self, Program};
 use crate::words::{self, span};
 
 /// Who had to do with a reset.
@@ -33,11 +34,18 @@ pub struct ProcessName {
     pub pid: u32,
     /// What it has to do with the connection.
     pub role: Role,
+    /// What it runs; absent if the tables do not know it.
+    pub program: Option<&'static Program>,
 }
 
 impl From<&Process> for ProcessName {
     fn from(process: &Process) -> Self {
         Self {
+            program: software::program(
+                &process.comm,
+                process.exe.as_deref(),
+                process.cmdline.as_deref(),
+            ),
             comm: process.comm.clone(),
             pid: process.pid,
             role: process.role,

@@ -27,17 +27,18 @@ pub use left::LeftCase;
 pub use located::LocatedCase;
 pub use sent::SentCase;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::captured::TalksOn;
 use crate::classes::Recurrence;
-use crate::event::{Coverage, Environment, Segment};
+use crate::event::{Coverage, Environment, Flow, Packet, Segment};
 use crate::flood::Suppressed;
 use crate::record::{
     Candidate, Cause, Class, Confidence, EvidenceKind, Explanation, Learned, Origin, Severity,
     Verdict,
 };
-use crate::silence::candidates::Match;
+use crate::silence::candidates::{ClosingProcess, Match};
 use crate::silence::clocks::Quiet;
 use crate::silence::learned::Burst;
 use crate::words;
@@ -155,6 +156,8 @@ pub struct OtherEnd {
     pub label: String,
     /// The verdict of its own record; absent for a receiving end, which cannot know.
     pub verdict: Option<Verdict>,
+    /// The process that had closed.
+    pub closing: ClosingProcess,
     /// Its own record says that it was at a timeout: it closed after an idle period, or its entry had expired.
     pub timeout: Option<OwnTimeout>,
 }
@@ -164,6 +167,44 @@ pub struct OtherEnd {
 pub struct OwnTimeout {
     /// Settings of this host by which a connection that it only forwards had expired; empty for an end of the connection.
     pub settings: Vec<Candidate>,
+}
+
+/// A process of this host closed after a silence that a timer of its own may have ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OwnTimer {
+    /// The silence.
+    pub quiet: Quiet,
+    /// The timeout that earlier closes of the service have shown, where it fits.
+    pub learned: Option<Learned>,
+    /// Defaults of the program that fit, most plausible first.
+    pub fits: Vec<Candidate>,
+}
+
+/// Why a process that closed after a silence was at no timer of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoTimer {
+    /// Its connection with `remote` had just ended.
+    OtherLeg {
+        /// The other end of that connection.
+        remote: SocketAddr,
+        /// How it ended.
+        how: OtherEnding,
+    },
+    /// It closed so many connections at once, after silences that differ.
+    Many(usize),
+    /// Its configuration has no timer of that length.
+    NotSet,
+}
+
+/// How another connection of the same process ended, if the process did not end it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OtherEnding {
+    /// It was reset.
+    Reset,
+    /// The peer closed it.
+    Finished,
+    /// The peer did not answer.
+    TimedOut,
 }
 
 impl OtherEnd {
@@ -204,6 +245,24 @@ pub struct Judgement {
     pub confidence: Confidence,
     /// Kind of a frequent end of a connection; absent for all others.
     pub class: Option<Class>,
+}
+
+impl Judgement {
+    /// How to find out more about a fault on which there is no other advice; `outgoing`: this end connected, absent if not known.
+    fn advise_anyway(self, flow: &Flow, outgoing: Option<bool>, explanation: &mut Explanation) {
+        if self.severity == Severity::Fault && explanation.advice.is_empty() {
+            let there = advice::capture_there(flow, outgoing);
+            explanation.advice.push(there);
+        }
+    }
+}
+
+/// The connection of a reset that came in, from this host's view.
+const fn received_from(packet: &Packet) -> Flow {
+    Flow {
+        local: packet.destination,
+        remote: packet.source,
+    }
 }
 
 impl Judgement {

@@ -91,6 +91,8 @@ pub struct Truth {
     pub unread: Option<u64>,
     /// The idle timeout that was staged and that a right record names.
     pub idle: Option<StagedIdle>,
+    /// The process closed after an idle time, and not at a timer: no record of it may have an idle mode.
+    pub no_timer: bool,
     /// What really happened, where this view cannot know it and the rest of this truth is what it looks like.
     pub unknowable: Option<&'static str>,
     /// What sent it with the sender's address, if that is on this host, but not in this view.
@@ -130,6 +132,7 @@ impl Truth {
             lost: false,
             unread: None,
             idle: None,
+            no_timer: false,
             unknowable: None,
             hidden: None,
             further: 0,
@@ -179,6 +182,12 @@ impl Truth {
             timeout: timeout.map(|timeout| timeout.as_secs_f64()),
             device: None,
         });
+        self
+    }
+
+    /// It looks like the work of an idle timeout and is none.
+    pub(super) fn without_timer(mut self) -> Self {
+        self.no_timer = true;
         self
     }
 

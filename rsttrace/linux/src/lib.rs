@@ -5,6 +5,6 @@ pub mod kernel;
 
 #[cfg(test)]
 use rsttrace_core::decode;
-use rsttrace_core::flood;
+use rsttrace_core::{flood, silence};
 use rsttrace_model::{event, hash, record, self_stats, sockets};
 use rsttrace_sys as sys;

@@ -724,6 +724,32 @@ pub struct ProcessFacts {
     pub cgroup: Option<Word>,
 }
 
+/// Idle timers of a process, as its configuration sets them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramTimers {
+    /// The process.
+    pub pid: u32,
+    /// Its start.
+    pub start: BootTime,
+    /// All of its configuration was read: it has no other timers.
+    pub complete: bool,
+    /// Its timers, those that are set before defaults.
+    pub timers: Vec<ProgramTimer>,
+}
+
+/// A timer of a program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramTimer {
+    /// The setting.
+    pub setting: Word,
+    /// Its value.
+    pub timeout: Duration,
+    /// It ends connections that the process accepted; false: that it opened; absent: either.
+    pub listened: Option<bool>,
+    /// File and line (`/etc/nginx/nginx.conf:12`), or `command line`; absent for a default.
+    pub place: Option<Word>,
+}
+
 /// `net.ipv4.tcp_keepalive_*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeepaliveDefaults {

@@ -626,11 +626,11 @@ names! {
         LocalReceiver => "local_receiver",
         /// Sender of the reset on this host.
         LocalSender => "local_sender",
-        /// The process closed after an idle period, as on an idle timeout of its own.
+        /// The process closed after an idle period, perhaps at an idle timeout of its own.
         OwnTimeout => "own_timeout",
         /// What the proxy did to this leg, regardless of the other one.
         OwnCause => "own_cause",
-        /// The reset of the proxy's other leg.
+        /// The end of another connection of the same process.
         OtherLeg => "other_leg",
         /// Events lost around this time.
         LostEvents => "lost_events",

@@ -49,11 +49,19 @@ impl<N: NetnsNames> Intake<N> {
                 (None, HostContext::default())
             }
         };
+        self.take_timers();
         self.push(Input::Event {
             bytes,
             decoded,
             facts,
         });
+    }
+
+    /// What configurations of processes say, as far as they have been read.
+    fn take_timers(&mut self) {
+        while let Some(timers) = self.enricher.timers() {
+            self.push(Input::Timers(timers));
+        }
     }
 
     pub fn push(&mut self, input: Input<'_>) {
@@ -101,6 +109,7 @@ impl<N: NetnsNames> Intake<N> {
     /// Has the engine give out what is due at `now`.
     pub fn advance(&mut self, now: BootTime) {
         if self.engine.deadline().is_some_and(|due| due <= now) {
+            self.take_timers();
             self.push(Input::Advance(now));
         }
     }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::cli::{Failure, OutputFile};
 use crate::engine::Input;
-use crate::event::HostContext;
+use crate::event::{HostContext, ProgramTimer};
 use crate::flood::Refused as Sum;
 use crate::recording::{Effort, End, Head, Writer, Written};
 use crate::worker::{Handed, Refused, Worker};
@@ -167,6 +167,10 @@ impl Recorder {
                     finish: *finish,
                 },
                 size_of::<Sum>() * refused.len(),
+            ),
+            Input::Timers(timers) => (
+                Input::Timers(timers.clone()),
+                size_of::<ProgramTimer>() * timers.timers.len(),
             ),
             Input::Rest => (Input::Rest, 0),
             Input::Finish => (Input::Finish, 0),

@@ -3,6 +3,7 @@
 mod color;
 mod demo;
 mod doctor;
+pub mod explain;
 mod failure;
 mod history;
 mod interrupt;
@@ -41,6 +42,8 @@ pub use show::{Of, ShowOptions};
 pub use trace::TraceOptions;
 pub use watch::{MetricsOptions, StoreOptions, WatchOptions};
 pub use when::When;
+
+use crate::verdict::advice::Situation;
 
 const AFTER_HELP: &str = "\
 Filters:
@@ -91,7 +94,8 @@ Examples:
   rsttrace doctor                              check hooks, timeouts and keepalive on this host
   rsttrace probe lb.example.org:443            measure the idle timeout of a path
   rsttrace pcap client.pcap server.pcap        compare captures taken at both ends
-  rsttrace report                              write an HTML report of the history";
+  rsttrace report                              write an HTML report of the history
+  rsttrace explain keep-alive-race             print the page that an advice names";
 
 /// Explain TCP resets: who sent each RST and why, which process held the socket, and what to change
 ///
@@ -134,6 +138,8 @@ enum Command {
     History(Box<history::HistoryArgs>),
     /// Write an HTML report: findings, charts and a table of records
     Report(report::ReportArgs),
+    /// Explain a common situation: what it looks like, what to change first, how to verify it
+    Explain(explain::ExplainArgs),
     /// Print the JSON Schema of the JSON output
     Schema {
         /// Record type
@@ -163,6 +169,8 @@ pub enum Request {
     History(Box<HistoryOptions>),
     /// `report`.
     Report(ReportOptions),
+    /// `explain`; absent: the list of situations.
+    Explain(Option<Situation>),
     /// `schema`.
     Schema(schema::Kind),
 }
@@ -192,6 +200,7 @@ fn check(cli: Cli) -> Result<Request, Failure> {
         Some(Command::Pcap(args)) => Request::Pcap(Box::new(args.check()?)),
         Some(Command::History(args)) => Request::History(Box::new(args.check()?)),
         Some(Command::Report(args)) => Request::Report(args.check()?),
+        Some(Command::Explain(args)) => Request::Explain(args.situation()),
         Some(Command::Schema { kind }) => Request::Schema(kind),
     })
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::End;
 use crate::engine::Input;
 use crate::event::{
-    BootTime, Holder, HostContext, NetSettings, NetnsCookie, OwnerNow, ProcessFacts,
+    BootTime, Holder, HostContext, NetSettings, NetnsCookie, OwnerNow, ProcessFacts, ProgramTimers,
 };
 use crate::flood::{Refused, Suppressed};
 use crate::hash::HashMap;
@@ -40,6 +40,7 @@ pub enum Entry<'a, P, S> {
     Rest,
     Finish,
     End(Cow<'a, End>),
+    Timers(Cow<'a, ProgramTimers>),
 }
 
 /// [`HostContext`].
@@ -128,6 +129,7 @@ impl Told {
                 namespaces: Cow::Borrowed(namespaces),
                 finish: *finish,
             },
+            Input::Timers(timers) => Entry::Timers(Cow::Borrowed(timers)),
             Input::Rest => Entry::Rest,
             Input::Finish => Entry::Finish,
         }
@@ -206,6 +208,14 @@ impl Known {
             },
             Entry::Rest => Input::Rest,
             Entry::Finish => Input::Finish,
+            Entry::Timers(timers) => {
+                let words = timers
+                    .timers
+                    .iter()
+                    .flat_map(|timer| std::iter::once(&timer.setting).chain(timer.place.as_ref()));
+                let is_credible = words.map(|word| word.len()).all(|length| length <= LONGEST);
+                Input::Timers(is_credible.then(|| timers.into_owned())?)
+            }
             Entry::End(end) => return Some(Item::End(end.into_owned())),
         }))
     }

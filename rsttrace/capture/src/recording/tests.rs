@@ -12,7 +12,7 @@ use super::*;
 use crate::engine::Input;
 use crate::event::{
     Balanced, BootTime, Holder, HostContext, KeepaliveDefaults, NetSettings, NetnsCookie, OwnerNow,
-    ProcessFacts, Task,
+    ProcessFacts, ProgramTimer, ProgramTimers, Task,
 };
 use crate::flood::{Kind, Refused, Suppressed};
 
@@ -128,6 +128,17 @@ fn each_input(events: &[(Vec<u8>, HostContext)], mut take: impl FnMut(Input<'_>)
             }),
             60 => take(Input::Rest),
             70 => take(Input::Advance(now)),
+            80 => take(Input::Timers(ProgramTimers {
+                pid: 87,
+                start: now,
+                complete: true,
+                timers: vec![ProgramTimer {
+                    setting: "timeout client".into(),
+                    timeout: Duration::from_secs(4),
+                    listened: Some(true),
+                    place: Some("/etc/haproxy/haproxy.cfg:3".into()),
+                }],
+            })),
             _ => {}
         }
     }

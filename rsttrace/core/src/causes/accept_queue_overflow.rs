@@ -3,6 +3,7 @@
 use super::{Definition, Doc, Many, answers_any_syn, half_open};
 use crate::event::Sent;
 use crate::record::{Direction, Evidence, EvidenceKind, Origin, Sentence, Severity, ServingEnd};
+use crate::verdict::advice::Situation;
 use crate::verdict::SentCase;
 use crate::words;
 
@@ -64,6 +65,10 @@ impl Definition for AcceptQueueOverflow {
             "raise the backlog of listen(){limit} and net.core.somaxconn, or set net.ipv4.tcp_abort_on_overflow to 0 so that clients retry"
         );
         Some(advice.into())
+    }
+
+    fn page(&self) -> Option<Situation> {
+        Some(Situation::AcceptQueue)
     }
 
     fn many(&self, many: &Many) -> String {

@@ -1,11 +1,14 @@
 //! close() with unread data in the receive buffer.
 
+use std::time::Duration;
+
 use super::{Definition, Doc, Many};
 use crate::ownership::Whose;
 use crate::event::{Sent, Socket, TcpState};
 use crate::record::{Evidence, EvidenceKind, Origin, Sentence};
+use crate::verdict::advice::{Shape, Situation};
 use crate::verdict::SentCase;
-use crate::words::bytes;
+use crate::words::{bytes, span};
 
 pub struct CloseWithUnreadData;
 
@@ -34,7 +37,9 @@ impl Definition for CloseWithUnreadData {
 
     fn sentence(&self, case: &SentCase) -> String {
         let (name, unread) = (case.subject(), unread_bytes(&case.sent));
-        if case.sent.ended_by().0 {
+        if let Some(age) = case.turned_away() {
+            turned_away(case, age)
+        } else if case.sent.ended_by().0 {
             format!("{name} exited with {unread}{}", case.after_age())
         } else {
             format!("{name} closed with {unread}{}", case.after_age_and_idle())
@@ -48,12 +53,32 @@ impl Definition for CloseWithUnreadData {
         )
     }
 
+    fn shape(&self) -> Option<Shape> {
+        Some(Shape::Unread)
+    }
+
+    fn page(&self) -> Option<Situation> {
+        Some(Situation::UnreadData)
+    }
+
     fn many(&self, many: &Many) -> String {
         format!(
             "{} closed {} with unread data",
             many.subject, many.connections
         )
     }
+}
+
+/// `sshd[812] turned 10.0.3.7 away: closed 2.1 ms after the handshake with all 21 bytes unread`.
+pub(super) fn turned_away(case: &SentCase, age: Duration) -> String {
+    let unread = case.sent.socket.as_ref().map_or(0, |socket| socket.unread);
+    format!(
+        "{} turned {} away: closed {} after the handshake without reading ({} unread); its log says which limit or access rule it was",
+        case.subject(),
+        case.sent.flow.remote.ip().to_canonical(),
+        span(age),
+        bytes(unread)
+    )
 }
 
 /// Both directions shut and no file yet gone: the application called close() or died.

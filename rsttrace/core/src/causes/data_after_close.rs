@@ -5,7 +5,10 @@ use crate::ownership::Whose;
 use crate::event::{Sent, TcpState};
 
 use crate::thresholds::IDLE;
-use crate::record::{Confidence, Evidence, EvidenceKind, Explanation, Origin, Severity};
+use crate::record::{
+    Confidence, Evidence, EvidenceKind, Explanation, Origin, Sentence, Severity,
+};
+use crate::verdict::advice::Shape;
 use crate::verdict::{CapturedCase, SentCase};
 use crate::words::{self, bytes, span};
 
@@ -80,6 +83,18 @@ impl Definition for DataAfterClose {
             ),
             None => format!("{remote} sent {what} after {who} had {how}"),
         }
+    }
+
+    fn shape(&self) -> Option<Shape> {
+        Some(Shape::Unread)
+    }
+
+    fn advice(&self, sent: &Sent) -> Option<Sentence> {
+        sent.cause.filter(|cause| cause.payload_len > 0)?;
+        Some(
+            "close only after the peer has finished: shutdown(SHUT_WR), then read until the end of the stream"
+                .into(),
+        )
     }
 
     fn many(&self, many: &Many) -> String {

@@ -3,7 +3,7 @@
 use super::{Definition, Doc, Many, cost_of_state};
 use crate::ownership::Whose;
 use crate::event::{Sent, TcpState};
-use crate::record::{Origin, Severity};
+use crate::record::{Origin, Severity, Sentence};
 use crate::verdict::SentCase;
 
 pub struct Disconnect;
@@ -36,6 +36,13 @@ impl Definition for Disconnect {
             "{} disconnected the socket with connect(AF_UNSPEC){}",
             case.subject(),
             case.after_age()
+        )
+    }
+
+    fn advice(&self, _sent: &Sent) -> Option<Sentence> {
+        Some(
+            "remove connect(AF_UNSPEC) on connected sockets, or shutdown() and read until the end of the stream before it"
+                .into(),
         )
     }
 

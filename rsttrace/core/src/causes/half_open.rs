@@ -5,7 +5,8 @@ use crate::ownership::{self, Whose};
 use crate::event::{Sent, TcpState};
 
 use crate::thresholds::IDLE;
-use crate::record::{Confidence, EvidenceKind, Explanation, Origin, Severity};
+use crate::record::{Confidence, EvidenceKind, Explanation, Origin, Severity, Sentence};
+use crate::verdict::advice::Situation;
 use crate::verdict::{CapturedCase, LeftCase, SentCase};
 
 pub struct HalfOpen;
@@ -47,6 +48,17 @@ impl Definition for HalfOpen {
             ),
             None => format!("segment from {remote} for a connection that does not exist on this host"),
         }
+    }
+
+    fn page(&self) -> Option<Situation> {
+        Some(Situation::ConntrackMoved)
+    }
+
+    fn advice(&self, _sent: &Sent) -> Option<Sentence> {
+        Some(
+            "find out how the peer missed the end of the connection, or what sent it here: a restart, a balancer or NAT whose entry changed or expired"
+                .into(),
+        )
     }
 
     fn many(&self, many: &Many) -> String {

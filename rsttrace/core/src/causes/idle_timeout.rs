@@ -16,7 +16,8 @@ use crate::record::{
     Basis, Bound, Confidence, EvidenceKind, Explanation, IdleMode, Learned, Origin, Sentence,
 };
 use crate::verdict::peer_signs::Bearing;
-use crate::verdict::{AcceptedCase, Around, Side, advice};
+use crate::verdict::advice::{self, Situation};
+use crate::verdict::{AcceptedCase, Around, Side};
 use crate::words;
 
 pub struct IdleTimeout;
@@ -92,6 +93,21 @@ impl Definition for IdleTimeout {
             None => reset_by_peer::summary(case),
         };
         explanation.advice = advice_on(case);
+        if case.race().is_none() {
+            page(case).refer(&mut explanation.advice);
+        }
+    }
+}
+
+/// The page that fits.
+fn page(case: &AcceptedCase) -> Situation {
+    let seconds = |found: &Match| found.candidate.timeout.to_bits() == 350.0_f64.to_bits();
+    let is_aws = |found: &Match| found.candidate.device.starts_with("AWS");
+    let late = case.timeout.as_ref().is_some_and(|found| found.quiet.mode == IdleMode::LateRst);
+    if late && case.around.matches.iter().any(|found| seconds(found) && is_aws(found)) {
+        Situation::Nlb350
+    } else {
+        Situation::IdleTimeout
     }
 }
 
@@ -111,8 +127,9 @@ pub(super) fn advice_on(case: &AcceptedCase) -> Vec<Sentence> {
         matches: &case.around.matches,
         transparent: found.origin == Origin::Middlebox,
         keepalive: case.keepalive,
-        process: case.process.as_deref(),
-        sent_by_us: false,
+        process: case.process.as_ref(),
+        opened_here: case.opened_here(),
+        race: case.race(),
     })
 }
 
@@ -267,10 +284,13 @@ fn fits(timeout: &Timeout, matches: &[Match]) -> Option<String> {
     let names: Vec<&str> = matches
         .iter()
         .filter(|found| found.precise)
-        .take(3)
         .map(|found| found.candidate.device.as_str())
         .collect();
-    (!names.is_empty()).then(|| format!("this matches the idle timeout of {}", words::one_of(&names)))
+    match names[..] {
+        [] => None,
+        [name] => Some(format!("this matches the idle timeout of {name}")),
+        _ => Some(advice::several(&names)),
+    }
 }
 
 /// `37 of 40 idle resets came at 300.0 ± 0.4 s`.

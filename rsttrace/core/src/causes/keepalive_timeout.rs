@@ -4,7 +4,7 @@ use super::{Definition, Doc, Many};
 use crate::event::{Sent, TcpState};
 use crate::thresholds::IDLE;
 use crate::silence::clocks;
-use crate::record::{Evidence, EvidenceKind, Explanation, Origin, Severity};
+use crate::record::{Evidence, EvidenceKind, Explanation, Origin, Severity, Sentence};
 use crate::verdict::{CapturedCase, SentCase};
 use crate::words::{self, span};
 
@@ -44,6 +44,13 @@ impl Definition for KeepaliveTimeout {
         format!(
             "{remote} answered none of {} keepalive probes{of}{silence}",
             socket.probes_out
+        )
+    }
+
+    fn advice(&self, _sent: &Sent) -> Option<Sentence> {
+        Some(
+            "find out why the peer stopped answering: host down, cable or route, or a device on the path that forgot the connection"
+                .into(),
         )
     }
 

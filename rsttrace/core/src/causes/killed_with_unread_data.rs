@@ -5,6 +5,7 @@ use super::{Definition, Doc, Many};
 use crate::ownership::Whose;
 use crate::event::Sent;
 use crate::record::{Evidence, Origin, Sentence};
+use crate::verdict::advice::{Shape, Situation};
 use crate::verdict::SentCase;
 use crate::words;
 
@@ -50,6 +51,14 @@ impl Definition for KilledWithUnreadData {
             "find out who sent the signal: the kernel log for the out-of-memory killer, TimeoutStopSec, a deploy"
                 .into(),
         )
+    }
+
+    fn shape(&self) -> Option<Shape> {
+        Some(Shape::Killed)
+    }
+
+    fn page(&self) -> Option<Situation> {
+        Some(Situation::Restart)
     }
 
     fn many(&self, many: &Many) -> String {

@@ -1,10 +1,11 @@
 //! close() with SO_LINGER {1, 0}.
 
-use super::close_with_unread_data::is_closing;
+use super::close_with_unread_data::{is_closing, turned_away};
 use super::{Definition, Doc, Many, cost_of_state};
 use crate::ownership::Whose;
 use crate::event::{Sent, TcpState};
 use crate::record::{Evidence, EvidenceKind, Origin, Sentence, Severity};
+use crate::verdict::advice::Shape;
 use crate::verdict::SentCase;
 
 pub struct LingerZero;
@@ -41,6 +42,9 @@ impl Definition for LingerZero {
     }
 
     fn sentence(&self, case: &SentCase) -> String {
+        if let Some(age) = case.turned_away() {
+            return turned_away(case, age);
+        }
         [
             &case.subject(),
             " closed with SO_LINGER time 0",
@@ -51,6 +55,10 @@ impl Definition for LingerZero {
 
     fn advice(&self, _sent: &Sent) -> Option<Sentence> {
         Some("close without SO_LINGER {1, 0}, unless the reset is intended".into())
+    }
+
+    fn shape(&self) -> Option<Shape> {
+        Some(Shape::Abort)
     }
 
     fn many(&self, many: &Many) -> String {

@@ -4,6 +4,7 @@ use super::{Definition, Doc, Many};
 use crate::ownership::Whose;
 use crate::event::{Sent, TcpState};
 use crate::record::{Direction, Evidence, EvidenceKind, Origin, ServingEnd};
+use crate::verdict::advice::{Shape, Situation};
 use crate::verdict::SentCase;
 
 pub struct ListenerClosed;
@@ -45,6 +46,14 @@ impl Definition for ListenerClosed {
             case.subject(),
             case.sent.flow.local.port()
         )
+    }
+
+    fn shape(&self) -> Option<Shape> {
+        Some(Shape::Killed)
+    }
+
+    fn page(&self) -> Option<Situation> {
+        Some(Situation::Restart)
     }
 
     fn many(&self, many: &Many) -> String {

@@ -2,7 +2,8 @@
 
 use super::{Definition, Doc, Many};
 use crate::record::{Confidence, Explanation, Origin};
-use crate::verdict::{AcceptedCase, advice};
+use crate::verdict::AcceptedCase;
+use crate::verdict::advice::{self, Situation};
 
 pub struct NotFromPeer;
 
@@ -45,6 +46,7 @@ impl Definition for NotFromPeer {
         );
         let sighting = case.arrived.as_ref().and_then(|arrived| arrived.sighting.as_ref());
         explanation.advice = advice::for_foreign(sighting.and_then(|packet| packet.source_mac));
+        Situation::NotFromPeer.refer(&mut explanation.advice);
     }
 }
 

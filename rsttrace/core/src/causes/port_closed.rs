@@ -6,6 +6,7 @@ use crate::event::{Sent, TcpFlags};
 use crate::record::{
     Direction, EvidenceKind, Explanation, Origin, Sentence, Severity, ServingEnd,
 };
+use crate::verdict::advice::Situation;
 use crate::verdict::{CapturedCase, LeftCase, SentCase};
 use crate::words::span;
 
@@ -58,6 +59,10 @@ impl Definition for PortClosed {
     fn advice(&self, sent: &Sent) -> Option<Sentence> {
         sent.former_listener.as_ref()?;
         Some("start the service that listened there, or stop its clients".into())
+    }
+
+    fn page(&self) -> Option<Situation> {
+        Some(Situation::Refused)
     }
 
     fn many(&self, many: &Many) -> String {

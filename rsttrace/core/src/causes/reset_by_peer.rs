@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::{Definition, Doc, Many};
 use crate::event::{Target, TcpState};
-use crate::silence::clocks::{self, Trigger};
+use crate::silence::clocks::Trigger;
 use crate::thresholds::{IDLE, WORTH_PROBING};
 use crate::record::{Confidence, EvidenceKind, Explanation, Origin, Severity};
 use crate::verdict::peer_signs::weigh_ttl;
 use crate::verdict::{
-    AcceptedCase, ArrivedCase, CapturedCase, OtherReset, advice,
+    AcceptedCase, ArrivedCase, CapturedCase, OtherReset, advice::{self, Situation},
 };
 use crate::words::{self, span};
 
@@ -62,16 +62,22 @@ impl Definition for ResetByPeer {
                 span(burst.within)
             ));
             explanation.advice = advice::for_burst(case.context.environment);
+            Situation::Restart.refer(&mut explanation.advice);
         }
         let is_silent = around
             .quiet
             .as_ref()
             .is_some_and(|quiet| quiet.silence() >= WORTH_PROBING);
-        let opened_here = clocks::is_outgoing(case.received.ownership.as_ref()) == Some(true);
+        let opened_here = case.opened_here() == Some(true);
+        if explanation.advice.is_empty() {
+            explanation.advice.extend(case.race());
+        }
         if explanation.advice.is_empty() && is_inferred && is_silent && opened_here {
             explanation.advice.push(format!(
                 "if this recurs after a similar idle time, `rsttrace probe {remote}` measures the idle timeout of the path"
             ).into());
+            explanation.advice.push(advice::capture_there(&case.received.flow, Some(true)));
+            Situation::IdleTimeout.refer(&mut explanation.advice);
         }
     }
 

@@ -3,7 +3,7 @@
 use super::{Definition, Doc, Many, cost_of_state};
 use crate::ownership::Whose;
 use crate::event::{Sent, TcpState};
-use crate::record::{Origin, Role, Severity};
+use crate::record::{Origin, Role, Severity, Sentence};
 use crate::verdict::SentCase;
 use crate::words;
 
@@ -44,6 +44,13 @@ impl Definition for SocketDestroyed {
                 words::after(" of ", process.as_ref())
             ),
         }
+    }
+
+    fn advice(&self, _sent: &Sent) -> Option<Sentence> {
+        Some(
+            "find out what destroys sockets at that time: `ss -K`, Cilium socket termination, or another user of SOCK_DESTROY"
+                .into(),
+        )
     }
 
     fn many(&self, many: &Many) -> String {

@@ -2,7 +2,8 @@
 
 use super::{Definition, Doc, Many, cost_of_data};
 use crate::event::Sent;
-use crate::record::{Direction, Origin, Severity, ServingEnd};
+use crate::record::{Direction, Origin, Severity, ServingEnd, Sentence};
+use crate::verdict::advice::Situation;
 use crate::verdict::SentCase;
 
 pub struct StrayAck;
@@ -43,6 +44,17 @@ impl Definition for StrayAck {
         format!(
             "the listener on port {}{by} has no such connection",
             case.sent.flow.local.port()
+        )
+    }
+
+    fn page(&self) -> Option<Situation> {
+        Some(Situation::ConntrackMoved)
+    }
+
+    fn advice(&self, _sent: &Sent) -> Option<Sentence> {
+        Some(
+            "find out what sent it here: a balancer or NAT whose entry changed or expired, or a restart of this host"
+                .into(),
         )
     }
 

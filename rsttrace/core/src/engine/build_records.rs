@@ -11,11 +11,12 @@ use crate::correlate::{NamespaceView, ResetGroup, Seen};
 use crate::event::{self, BootTime, HostFacts, Packet, ResetReason, SenderSocket};
 use crate::ownership::{self, ProcessName};
 use crate::record::{
-    Basis, CapturePoint, Cause, Direction, Form, Idle, Kernel, Link, LinkRole, Origin, Record,
-    Role, Severity, Vantage, Word,
+    Basis, CapturePoint, Cause, Direction, Form, Idle, IdleMode, Kernel, Link, LinkRole, Origin,
+    Record, Role, Severity, Vantage, Word,
 };
+use crate::silence::candidates::ClosingProcess;
 use crate::silence::clocks;
-use crate::silence::learned::Path;
+use crate::thresholds::IDLE;
 use crate::verdict::peer_signs::Bearing;
 use crate::verdict::{
     self, AcceptedCase, Arrived, ArrivedCase, CapturedCase, Clocks, Context, ExpiredEntry,
@@ -135,6 +136,7 @@ fn receiving_end(chain: &ResetGroup) -> Option<OtherEnd> {
             |(task, ..)| words::name(&task.comm, task.pid),
         ),
         verdict: None,
+        closing: ClosingProcess::Unknown,
         timeout: None,
     })
 }
@@ -155,15 +157,27 @@ fn end_of(record: &Record) -> OtherEnd {
             "something".to_owned()
         }
     };
+    let closing = record
+        .process
+        .as_ref()
+        .filter(|it| matches!(it.role, Role::Closer | Role::FormerOwner))
+        .map_or(ClosingProcess::Unknown, |it| {
+            ClosingProcess::Of(ProcessName::from(it).program)
+        });
     OtherEnd {
         label,
+        closing,
         verdict: Some(record.verdict.clone()),
         timeout: record
             .idle
             .as_ref()
             .filter(|idle| idle.mode.is_some())
             .map(|idle| {
-                let settings = idle.candidates.iter().filter(|it| it.basis == Basis::Host);
+                // A table forgets; a process closes.
+                let settings = idle
+                    .candidates
+                    .iter()
+                    .filter(|it| it.basis == Basis::Host && it.mode == Some(IdleMode::LateRst));
                 OwnTimeout {
                     settings: settings.cloned().collect(),
                 }
@@ -176,16 +190,6 @@ struct Sending<'a> {
     receiver: Option<&'a OtherEnd>,
     recent: &'a Recent,
     reason: Option<&'a Reason>,
-}
-
-/// Whether this end had opened the connection that it reset.
-fn outgoing(sent: &event::Sent) -> Option<bool> {
-    let former = sent.former_connection.as_ref();
-    let ownership = sent
-        .ownership
-        .as_ref()
-        .or(former.map(|former| &former.ownership));
-    clocks::is_outgoing(ownership)
 }
 
 /// The kernel sent it.
@@ -218,16 +222,21 @@ fn from_socket(
         ));
         idle = clocks::idle(it, state, quiet.as_ref());
     }
-    let mut own_timeout = None;
+    let mut own_timer = None;
+    let mut no_timer = None;
     if let Some(quiet) = quiet {
-        let service = Path::of(part.netns, &sent.flow, outgoing(sent)).service;
-        let remote = sent.flow.remote.ip();
-        let comm = process.as_ref().map(|process| process.comm.as_str());
-        let known = record_fields::own_timeout(idle.unwrap_or_default(), comm, &quiet, |quiet| {
-            end.recent.matches(quiet, remote, service)
-        });
-        own_timeout = known.mode.is_some().then_some(quiet);
-        idle = Some(known);
+        let known = idle.get_or_insert_default();
+        known.quiet_before = Some(quiet.wire.as_secs_f64());
+        let program = process.as_ref().and_then(|process| process.program);
+        if quiet.application >= IDLE && end.reason.is_none() && !sent.ended_by().0 {
+            no_timer = end.recent.no_timer(part.netns, time, sent, &quiet);
+            if no_timer.is_none() {
+                own_timer = end.recent.own_timer(part.netns, sent, &quiet, program);
+            }
+        }
+        if let Some(timer) = &own_timer {
+            record_fields::add_own_timer(known, timer);
+        }
     }
     let talks_on = end.recent.talks_on(part.netns, sent, time);
     let verdict = SentCase {
@@ -248,7 +257,8 @@ fn from_socket(
         not_seen_on_wire: egress.is_none()
             && context.coverage.packets
             && context.no_packet_missed(),
-        own_timeout,
+        own_timer,
+        no_timer,
     }
     .verdict();
     let mut record = record_fields::blank(time, Direction::Sent, host, part.netns_inode, verdict);
@@ -369,7 +379,8 @@ fn accepted(
     let arrived = ingress
         .map(|ingress| Arrived::seen(&ingress.event))
         .or_else(|| Arrived::by_tcp_reset(received));
-    let around = recent.around(part.netns, received, arrived.as_ref(), seen.time);
+    let closing = sender.map_or(ClosingProcess::Unknown, |sender| sender.closing);
+    let around = recent.around(part.netns, received, arrived.as_ref(), closing, seen.time);
     let idle = clocks::idle(socket, socket.state, around.quiet.as_ref());
     let process = ownership::received(received, &seen.facts);
     let verdict = AcceptedCase {
@@ -378,7 +389,7 @@ fn accepted(
         arrived: arrived.clone(),
         clocks: idle.as_ref().map(clocks_of),
         sender: sender.cloned(),
-        process: process.as_ref().map(|process| process.comm.clone()),
+        process: process.as_ref().map(ProcessName::from),
         keepalive: Some(record_fields::keepalive(socket, &seen.facts)),
         around: around.clone(),
         witness: Witness::Kernel,

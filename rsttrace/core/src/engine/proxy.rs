@@ -115,24 +115,31 @@ impl Proxies {
             })
         })?;
         let begin = self.sent.partition_point(|other| other.time < at);
-        let mut fitting = self
+        let fitting = self
             .sent
             .range(begin..)
             .take_while(|other| other.time.since(at) <= PASS_THROUGH)
             .take(MAX_COMPARED)
             .filter(|other| other.cookie != first.cookie)
             .filter_map(|other| {
-                Some(Passed {
+                let passed = Passed {
                     to: other.cookie,
                     after: other.time.since(at),
                     confidence: first.fits(other)?,
-                })
+                };
+                Some((other.pid == first.pid, passed))
             });
-        let found = fitting.next();
-        if fitting.next().is_some() {
-            return None;
+        // A leg of this very process goes before those of namesakes.
+        let (mut own, mut of_namesakes) = (Vec::new(), Vec::new());
+        for (is_own, passed) in fitting {
+            if is_own {
+                own.push(passed);
+            } else {
+                of_namesakes.push(passed);
+            }
         }
-        found
+        let mut found = if own.is_empty() { of_namesakes } else { own };
+        found.pop().filter(|_| found.is_empty())
     }
 
     /// Keeps why a leg was reset, until that reset is judged. Two reasons are none.
@@ -294,6 +301,25 @@ mod tests {
         // A worker, known by name only, with all bytes.
         assert_eq!(passed(&second(200, 100), MS, 86), Some(Confidence::Likely));
         assert_eq!(passed(&second(260, 100), MS, 86), None);
+    }
+
+    #[test]
+    fn a_leg_of_the_same_process_goes_before_that_of_a_namesake() {
+        let mut namesake = second(200, 100);
+        if let (Some(current), Some(socket)) = (&mut namesake.current, &mut namesake.socket) {
+            current.task.pid = 5;
+            socket.cookie = SocketCookie(3);
+        }
+        let mut inherited = proxy(87);
+        inherited.quality = Quality::Inherited;
+        let mut proxies = Proxies::default();
+        proxies.sent(&second(200, 100), BootTime(NOW + MS));
+        proxies.sent(&namesake, BootTime(NOW + MS));
+        let passed = proxies.passed_on(&first(), AT, Some(&inherited));
+        assert_eq!(passed.map(|passed| passed.to), Some(SocketCookie(2)));
+        // Two namesakes: either may be a worker of it.
+        inherited.pid = 6;
+        assert_eq!(proxies.passed_on(&first(), AT, Some(&inherited)), None);
     }
 
     #[test]

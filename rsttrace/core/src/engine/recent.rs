@@ -5,18 +5,25 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
+use super::endings::Endings;
 use super::recurrence::Sources;
 use crate::captured::{CapturedReset, TalksOn};
 use crate::classes::Recurrence;
 use crate::correlate::{Origin, accepts, is_passive_form};
-use crate::event::{Body, BootTime, Flow, NetnsCookie, Packet, Received, Segment, Sent, Target};
+use crate::event::{
+    Body, BootTime, Flow, HostContext, NetnsCookie, Packet, ProgramTimers, Received, Segment, Sent,
+    Target,
+};
 use crate::hash::{self, LruCache};
-use crate::record::{Basis, IdleMode};
-use crate::silence::candidates::{self, Knowledge, Match, Silence};
+use crate::record::{Basis, Candidate, IdleMode};
+use crate::silence::candidates::{self, ClosingEnd, ClosingProcess, Knowledge, Match, Silence};
 use crate::silence::clocks::{self, Quiet};
 use crate::silence::learned::{Lesson, MAX_PATHS, Memory, Path};
-use crate::thresholds::{IDLE, LEAST_FORGETFUL, REORDERED, TALKS_ON, VOLLEY};
-use crate::verdict::{self, Around, Arrived, OtherReset, Side};
+use crate::silence::software::Program;
+use crate::thresholds::{IDLE, LEAST_FORGETFUL, REORDERED, TALKS_ON, VOLLEY, known_tolerance};
+use crate::verdict::{self, Around, Arrived, NoTimer, OtherReset, OwnTimer, Side};
 
 /// Entries of each kind.
 const MAX_RECENT: usize = 4096;
@@ -34,6 +41,11 @@ type Connection = (NetnsCookie, Flow);
 pub struct Recent {
     knowledge: Knowledge,
     memory: Memory,
+    /// Silences after which processes of this host closed.
+    own: Memory,
+    last_closed: Option<Flow>,
+    endings: Endings,
+    timers: LruCache<(u32, BootTime), ProgramTimers>,
     ttls: LruCache<(NetnsCookie, IpAddr), Vec<(Flow, u8)>>,
     talks: LruCache<Connection, (BootTime, u8)>,
     misses: LruCache<Connection, Vec<(BootTime, u32)>>,
@@ -56,6 +68,10 @@ impl Recent {
         Self {
             knowledge,
             memory: Memory::default(),
+            own: Memory::default(),
+            last_closed: None,
+            endings: Endings::default(),
+            timers: hash::lru(MAX_RECENT),
             ttls: hash::lru(MAX_RECENT),
             talks: hash::lru(MAX_RECENT),
             misses: hash::lru(MAX_RECENT),
@@ -68,16 +84,21 @@ impl Recent {
     pub fn tables(&self) -> impl Iterator<Item = (&'static str, usize, Option<usize>)> {
         let own = [
             ("paths", self.memory.entries(), Some(MAX_PATHS)),
+            ("own_paths", self.own.entries(), Some(MAX_PATHS)),
             ("peer_ttls", self.ttls.len(), Some(MAX_RECENT)),
             ("talks", self.talks.len(), Some(MAX_RECENT)),
             ("misses", self.misses.len(), Some(MAX_RECENT)),
             ("accepted", self.accepted.len(), Some(MAX_RECENT)),
         ];
-        own.into_iter().chain(self.sources.tables())
+        own.into_iter()
+            .chain(self.sources.tables())
+            .chain(self.endings.tables())
     }
 
-    /// Takes notice of an event.
-    pub fn see(&mut self, at: Origin, body: &Body) {
+    /// Takes notice of an event, with what the host knows about it.
+    pub fn see(&mut self, at: Origin, body: &Body, facts: &HostContext) {
+        self.endings
+            .note(at.netns, at.time, body, facts.holder.as_ref());
         match body {
             Body::Received(received) => {
                 self.sources.received(at, received);
@@ -86,18 +107,20 @@ impl Recent {
             Body::Sent(sent) => {
                 self.sources.sent(at, sent);
                 self.answered(at, sent);
+                self.closed(at, sent);
             }
             Body::Packet(packet) => self.sighted(at, packet),
             Body::TimedOut(_) => {}
         }
     }
 
-    /// What is known around a reset that was accepted at `time`.
+    /// What is known around a reset that was accepted at `time`; `closing`: the process of this host that sent it.
     pub fn around(
         &self,
         netns: NetnsCookie,
         received: &Received,
         arrived: Option<&Arrived>,
+        closing: ClosingProcess,
         time: BootTime,
     ) -> Around {
         let quiet = clocks::before_received(received, time);
@@ -113,7 +136,11 @@ impl Recent {
                 .as_ref()
                 .and_then(|quiet| self.memory.learned(path, quiet)),
             matches: long.map_or_else(Vec::new, |quiet| {
-                self.matches(&quiet, received.flow.remote.ip(), path.service)
+                let closing = ClosingEnd {
+                    listened: clocks::is_outgoing(received.ownership.as_ref()),
+                    process: closing,
+                };
+                self.matches(&quiet, received.flow.remote.ip(), path.service, closing)
             }),
             talks_on: self.talks.peek(&connection).and_then(|&(later, ttl)| {
                 let after = later.since(time);
@@ -167,7 +194,14 @@ impl Recent {
             return Around::default();
         };
         let arrived = Arrived::seen(&captured.packet);
-        let around = self.around(captured.overlay, received, Some(&arrived), captured.time);
+        let unknown = ClosingProcess::Unknown;
+        let around = self.around(
+            captured.overlay,
+            received,
+            Some(&arrived),
+            unknown,
+            captured.time,
+        );
         Around {
             talks_on: captured.talks_on,
             both_ways: captured.other_way,
@@ -180,12 +214,19 @@ impl Recent {
     }
 
     /// Devices whose timeout fits a silence.
-    pub fn matches(&self, quiet: &Quiet, remote: IpAddr, service: u16) -> Vec<Match> {
+    fn matches(
+        &self,
+        quiet: &Quiet,
+        remote: IpAddr,
+        service: u16,
+        closing: ClosingEnd,
+    ) -> Vec<Match> {
         let silence = Silence {
             wire: quiet.wire,
             application: quiet.application,
         };
-        let mut found = candidates::find(quiet.mode, silence, remote, service, &self.knowledge);
+        let knowledge = &self.knowledge;
+        let mut found = candidates::find(quiet.mode, silence, remote, service, closing, knowledge);
         if quiet.mode == IdleMode::LateRst && quiet.wire < LEAST_FORGETFUL {
             found.retain(|found| found.candidate.basis == Basis::Configured);
         }
@@ -271,6 +312,83 @@ impl Recent {
         self.memory.note(path, received.flow, at.time, quiet);
     }
 
+    /// A process of this host closed after a silence.
+    fn closed(&mut self, at: Origin, sent: &Sent) {
+        if let Some(quiet) = clocks::before_sent(sent, at.time)
+            && quiet.application >= IDLE
+            && !sent.ended_by().0
+            // Each segment that comes after the close is answered with a reset.
+            && self.last_closed.replace(sent.flow) != Some(sent.flow)
+        {
+            self.own
+                .note(service(at.netns, sent), sent.flow, at.time, Some(quiet));
+        }
+    }
+
+    /// Takes notice of the configuration of a process.
+    pub fn timers(&mut self, timers: ProgramTimers) {
+        self.timers.put((timers.pid, timers.start), timers);
+    }
+
+    /// The timers that are set for the process that closed.
+    fn timers_of(&self, sent: &Sent) -> Option<&ProgramTimers> {
+        let task = clocks::closer(sent)?;
+        self.timers.peek(&(task.pid, task.start))
+    }
+
+    /// Why the close that this reset comes from is at no timer of its process.
+    pub fn no_timer(
+        &self,
+        netns: NetnsCookie,
+        at: BootTime,
+        sent: &Sent,
+        quiet: &Quiet,
+    ) -> Option<NoTimer> {
+        self.endings.no_timer(netns, at, sent).or_else(|| {
+            let known = self.timers_of(sent).filter(|known| known.complete)?;
+            let fits = fitting(known, quiet, clocks::opened_here(sent));
+            fits.is_empty().then_some(NoTimer::NotSet)
+        })
+    }
+
+    /// The timer of `program` that may have closed after this silence: one that earlier closes of the service have shown, a default,
+    /// or that of a proxy, whatever it is set to.
+    pub fn own_timer(
+        &self,
+        netns: NetnsCookie,
+        sent: &Sent,
+        quiet: &Quiet,
+        program: Option<&'static Program>,
+    ) -> Option<OwnTimer> {
+        let learned = self.own.learned(service(netns, sent), quiet);
+        let outgoing = clocks::opened_here(sent);
+        let set = self
+            .timers_of(sent)
+            .map_or_else(Vec::new, |known| fitting(known, quiet, outgoing));
+        let fits = if set.is_empty() {
+            program.map_or_else(Vec::new, |program| {
+                let port = Path::of(netns, &sent.flow, outgoing).service;
+                let closing = ClosingEnd {
+                    listened: outgoing.map(|outgoing| !outgoing),
+                    process: ClosingProcess::Of(Some(program)),
+                };
+                self.matches(quiet, sent.flow.remote.ip(), port, closing)
+                    .into_iter()
+                    .filter(|found| found.candidate.basis == Basis::Known)
+                    .map(|found| found.candidate)
+                    .collect()
+            })
+        } else {
+            set
+        };
+        let is_proxy = program.is_some_and(|program| program.is_proxy);
+        (learned.is_some() || !fits.is_empty() || is_proxy).then_some(OwnTimer {
+            quiet: *quiet,
+            learned,
+            fits,
+        })
+    }
+
     /// The peer spoke on a connection that a reset had ended here.
     fn answered(&mut self, at: Origin, sent: &Sent) {
         if let Some((cause, _)) = sent.speaks_after_reset() {
@@ -341,4 +459,39 @@ const MAX_MISSES: usize = 16;
 pub fn path(netns: NetnsCookie, received: &Received) -> Path {
     let outgoing = clocks::is_outgoing(received.ownership.as_ref());
     Path::of(netns, &received.flow, outgoing)
+}
+
+/// The timers of a process that this silence fits: those that are set, else defaults.
+fn fitting(known: &ProgramTimers, quiet: &Quiet, outgoing: Option<bool>) -> Vec<Candidate> {
+    let fits = |is_set: bool| {
+        known
+            .timers
+            .iter()
+            .filter(move |timer| timer.place.is_some() == is_set)
+            .filter(|timer| timer.listened.is_none() || timer.listened != outgoing)
+            .filter(|timer| {
+                let distance = quiet.application.abs_diff(timer.timeout);
+                distance <= known_tolerance(timer.timeout)
+            })
+            .map(|timer| Candidate {
+                device: match &timer.place {
+                    Some(place) => format!("{} ({place})", timer.setting).into(),
+                    None => format!("{} (default)", timer.setting).into(),
+                },
+                timeout: timer.timeout.as_secs_f64(),
+                mode: Some(quiet.mode),
+                basis: Basis::Host,
+            })
+            .collect::<Vec<_>>()
+    };
+    let set = fits(true);
+    if set.is_empty() { fits(false) } else { set }
+}
+
+/// The service of a connection that this host reset, whoever the peer is: a timer of the program is the same for all.
+fn service(netns: NetnsCookie, sent: &Sent) -> Path {
+    Path {
+        network: IpNet::default(),
+        ..Path::of(netns, &sent.flow, clocks::opened_here(sent))
+    }
 }

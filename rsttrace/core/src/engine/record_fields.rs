@@ -18,11 +18,8 @@ use crate::record::{
     SUPPRESSED_SCHEMA, Socket, SuppressedRecord, TIMED_OUT_SCHEMA, TimedOutRecord, Timestamps,
     Verdict, Word,
 };
-use crate::silence::clocks::Quiet;
-use crate::silence::{candidates::Match, software};
-use crate::thresholds::IDLE;
 use crate::verdict::advice::KeepaliveNow;
-use crate::verdict::{self, Around, Arrived, peer_signs};
+use crate::verdict::{self, Around, Arrived, OwnTimer, peer_signs};
 use crate::words;
 
 /// A record with what every one has; the ends are filled in by the caller, the number when it comes out.
@@ -187,28 +184,11 @@ pub fn with_timeout(idle: Idle, around: &Around, cause: Cause) -> Idle {
     }
 }
 
-/// A process of this host that closes after a silence is at a timeout of its own, if it is known to have them: a proxy by
-/// its name, or any whose defaults this silence fits. Then `mode` says of which kind.
-pub fn own_timeout(
-    mut idle: Idle,
-    comm: Option<&str>,
-    quiet: &Quiet,
-    matches: impl FnOnce(&Quiet) -> Vec<Match>,
-) -> Idle {
-    idle.quiet_before = Some(quiet.wire.as_secs_f64());
-    if let Some(comm) = comm
-        && quiet.application >= IDLE
-    {
-        idle.candidates = matches(quiet)
-            .into_iter()
-            .filter(|found| software::is_of(&found.candidate.device, comm))
-            .map(|found| found.candidate)
-            .collect();
-        if software::is_proxy(comm) || !idle.candidates.is_empty() {
-            idle.mode = Some(quiet.mode);
-        }
-    }
-    idle
+/// Adds what is known of the timer at which a process of this host may have closed.
+pub fn add_own_timer(idle: &mut Idle, timer: &OwnTimer) {
+    idle.mode = Some(timer.quiet.mode);
+    idle.learned = timer.learned.clone().map(Box::new);
+    idle.candidates.clone_from(&timer.fits);
 }
 
 /// The segment as it was seen.

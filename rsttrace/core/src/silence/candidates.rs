@@ -12,7 +12,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use super::devices::Kind;
-use super::devices::{self, Device, Expiry};
+use super::devices::{self, Device, Expiry, Role};
+use super::software::Program;
 use crate::event::Environment;
 use crate::record::{Basis, Candidate, IdleMode, Word};
 use crate::thresholds::{CLOCK_SLACK, known_tolerance};
@@ -59,6 +60,42 @@ pub struct Knowledge {
     pub environment: Option<Environment>,
 }
 
+/// What is known of the end that closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClosingEnd {
+    /// It had accepted the connection; absent if not known.
+    pub listened: Option<bool>,
+    /// Its process.
+    pub process: ClosingProcess,
+}
+
+/// The process that closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClosingProcess {
+    /// Not known: a device between the ends may have closed as well.
+    #[default]
+    Unknown,
+    /// Of this program; absent if it is none that the table knows.
+    Of(Option<&'static Program>),
+}
+
+impl ClosingEnd {
+    fn may_be(self, device: &Device) -> bool {
+        let has_role = match (device.role, self.listened) {
+            (Role::Hop | Role::Both, _) | (_, None) => true,
+            (Role::Listener, Some(listened)) => listened,
+            (Role::Connector, Some(listened)) => !listened,
+        };
+        has_role
+            && match self.process {
+                ClosingProcess::Unknown => true,
+                ClosingProcess::Of(program) => {
+                    program.is_some_and(|program| program.is(device.name))
+                }
+            }
+    }
+}
+
 /// A device whose timeout fits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Match {
@@ -86,6 +123,7 @@ pub fn find(
     silence: Silence,
     remote: IpAddr,
     service_port: u16,
+    closing: ClosingEnd,
     knowledge: &Knowledge,
 ) -> Vec<Match> {
     let mut matches: Vec<_> = knowledge
@@ -98,6 +136,7 @@ pub fn find(
     let named = !matches.is_empty();
     let mut others: Vec<_> = devices::all()
         .iter()
+        .filter(|device| closing.may_be(device))
         .filter_map(|device| known(device, mode, silence, knowledge.environment))
         .filter(|found| !named || found.matched.precise)
         .collect();
@@ -265,7 +304,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::silence::software;
 
+    const ANY: ClosingEnd = ClosingEnd {
+        listened: None,
+        process: ClosingProcess::Unknown,
+    };
     const REMOTE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 3, 7));
 
     fn quiet(seconds: f64) -> Silence {
@@ -295,7 +339,14 @@ mod tests {
     }
 
     fn nowhere(mode: IdleMode, seconds: f64) -> Vec<Match> {
-        find(mode, quiet(seconds), REMOTE, 8080, &Knowledge::default())
+        find(
+            mode,
+            quiet(seconds),
+            REMOTE,
+            8080,
+            ANY,
+            &Knowledge::default(),
+        )
     }
 
     fn within(environment: Environment, mode: IdleMode, seconds: f64) -> Vec<Match> {
@@ -303,7 +354,7 @@ mod tests {
             hops: Vec::new(),
             environment: Some(environment),
         };
-        find(mode, quiet(seconds), REMOTE, 8080, &knowledge)
+        find(mode, quiet(seconds), REMOTE, 8080, ANY, &knowledge)
     }
 
     use Environment::{Aws, Azure, Gcp, Oci};
@@ -354,6 +405,54 @@ mod tests {
             names(&within(Gcp, FinAtExpiry, 600.0))[0],
             "GCP Application LB, backend side"
         );
+    }
+
+    fn closed_by(seconds: f64, listened: bool, process: ClosingProcess) -> Vec<Match> {
+        let closing = ClosingEnd {
+            listened: Some(listened),
+            process,
+        };
+        let knowledge = Knowledge::default();
+        find(
+            FinAtExpiry,
+            quiet(seconds),
+            REMOTE,
+            8080,
+            closing,
+            &knowledge,
+        )
+    }
+
+    #[test]
+    fn timers_of_clients_are_none_of_an_end_that_accepted() {
+        let unknown = ClosingProcess::Unknown;
+        let listener = closed_by(60.0, true, unknown);
+        let connector = closed_by(60.0, false, unknown);
+        assert!(names(&listener).contains(&"Apache httpd Timeout"));
+        assert!(names(&listener).contains(&"AWS ALB"));
+        assert!(
+            !names(&listener)
+                .iter()
+                .any(|name| name.starts_with("nginx"))
+        );
+        assert!(names(&connector).contains(&"nginx upstream keepalive_timeout"));
+        assert!(!names(&connector).contains(&"Tomcat connectionTimeout"));
+    }
+
+    #[test]
+    fn a_known_program_has_its_own_timers_only() {
+        let of = |comm| ClosingProcess::Of(software::program(comm, None, None));
+        let at = |seconds, comm| names_owned(&closed_by(seconds, true, of(comm)));
+        assert_eq!(at(2.0, "gunicorn"), ["gunicorn keepalive"]);
+        for other in ["node", "uvicorn", "sshd", "orders"] {
+            assert!(at(2.0, other).is_empty(), "{other}");
+        }
+        assert_eq!(at(75.0, "nginx"), ["nginx keepalive_timeout"]);
+        assert!(names_owned(&closed_by(75.0, false, of("nginx"))).is_empty());
+    }
+
+    fn names_owned(found: &[Match]) -> Vec<String> {
+        names(found).into_iter().map(str::to_owned).collect()
     }
 
     #[test]
@@ -465,16 +564,16 @@ mod tests {
             application: Duration::from_secs(300),
         };
         let knowledge = Knowledge::default();
-        let found = find(FinAtExpiry, probed, REMOTE, 8080, &knowledge);
+        let found = find(FinAtExpiry, probed, REMOTE, 8080, ANY, &knowledge);
         assert_eq!(names(&found)[0], "Envoy stream idle");
         // F5 saw packets 75 s ago.
-        assert!(find(RstAtExpiry, probed, REMOTE, 8080, &knowledge).is_empty());
+        assert!(find(RstAtExpiry, probed, REMOTE, 8080, ANY, &knowledge).is_empty());
         // NLB counts keepalive although it terminates TLS.
         let probed = Silence {
             wire: Duration::from_secs(350),
             application: Duration::from_secs(9000),
         };
-        let found = find(FinAtExpiry, probed, REMOTE, 8080, &knowledge);
+        let found = find(FinAtExpiry, probed, REMOTE, 8080, ANY, &knowledge);
         assert_eq!(names(&found), ["AWS NLB (TLS)"]);
     }
 
@@ -490,6 +589,7 @@ mod tests {
                 quiet(seconds),
                 REMOTE,
                 8080,
+                ANY,
                 &knowledge(mode, timeout),
             )
         };
@@ -516,7 +616,14 @@ mod tests {
             environment: None,
         };
         let named = |mode, remote: &str, port| {
-            let found = find(mode, quiet(60.0), remote.parse().unwrap(), port, &knowledge);
+            let found = find(
+                mode,
+                quiet(60.0),
+                remote.parse().unwrap(),
+                port,
+                ANY,
+                &knowledge,
+            );
             names(&found).contains(&"edge balancer")
         };
         assert!(named(LateRst, "10.0.3.9", 8080));
@@ -581,9 +688,9 @@ mod tests {
         ) {
             let silence = Silence { wire, application };
             let knowledge = Knowledge { hops, environment };
-            let found = find(mode, silence, REMOTE, 8080, &knowledge);
+            let found = find(mode, silence, REMOTE, 8080, ANY, &knowledge);
             prop_assert!(found.len() <= LIMIT);
-            prop_assert_eq!(&found, &find(mode, silence, REMOTE, 8080, &knowledge));
+            prop_assert_eq!(&found, &find(mode, silence, REMOTE, 8080, ANY, &knowledge));
 
             let configured = |it: &Match| it.candidate.basis == Basis::Configured;
             prop_assert!(found.is_sorted_by_key(|it| !configured(it)), "hops first");

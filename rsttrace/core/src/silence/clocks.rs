@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use crate::event::{BootTime, Ownership, Received, Sent, Socket, TcpState, Tombstone};
+use crate::event::{BootTime, Ownership, Received, Sent, Socket, Task, TcpState, Tombstone};
 use crate::record::{Idle, IdleMode};
 
 /// The silence before a reset.
@@ -214,6 +214,26 @@ pub fn is_outgoing(ownership: Option<&Ownership>) -> Option<bool> {
         OwnerSource::Listen | OwnerSource::Accept => Some(false),
         OwnerSource::Seeded => None,
     }
+}
+
+/// The process that closed the connection that this end reset.
+pub fn closer(sent: &Sent) -> Option<&Task> {
+    let former = sent.former_connection.as_ref();
+    let ownership = sent
+        .ownership
+        .as_ref()
+        .or(former.map(|former| &former.ownership))?;
+    ownership.closer.as_ref().map(|closer| &closer.task)
+}
+
+/// Whether this end had opened the connection that it reset.
+pub fn opened_here(sent: &Sent) -> Option<bool> {
+    let former = sent.former_connection.as_ref();
+    let ownership = sent
+        .ownership
+        .as_ref()
+        .or(former.map(|former| &former.ownership));
+    is_outgoing(ownership)
 }
 
 /// Since the peer was last heard of: data, or an acceptable ACK.

@@ -29,6 +29,8 @@ pub struct Device {
     pub verified: bool,
     /// What it is to the connection.
     pub kind: Kind,
+    /// Which end of the connection it is when its timer ends it.
+    pub role: Role,
     /// TCP keepalive probes count as traffic; absent if not known.
     pub keepalive_helps: Option<bool>,
     /// The cloud it belongs to; absent for what runs anywhere.
@@ -65,6 +67,19 @@ pub enum Kind {
     Endpoint,
 }
 
+/// Which end of a connection a device is when its timer ends the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The end that accepted the connection.
+    Listener,
+    /// The end that connected.
+    Connector,
+    /// Either end.
+    Both,
+    /// Between the ends.
+    Hop,
+}
+
 /// Every known device, in the order of the table.
 pub fn all() -> &'static [Device] {
     &DEVICES
@@ -87,12 +102,14 @@ fn rows(table: &'static str) -> impl Iterator<Item = &'static str> {
 /// Why a line of the table is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 enum BadLine {
-    #[error("not seven columns, separated by tabs")]
+    #[error("not eight columns, separated by tabs")]
     Columns,
     #[error("the timeout is no whole number of seconds")]
     Timeout,
     #[error("no such kind")]
     Kind,
+    #[error("no such role, or a role that its kind does not have")]
+    Role,
     #[error("keepalive_helps is none of yes, no, ?, -")]
     Keepalive,
 }
@@ -105,6 +122,7 @@ fn device(line: &'static str) -> Result<Device, BadLine> {
         configurable,
         at_expiry,
         kind,
+        role,
         keepalive,
         source,
     ] = columns[..]
@@ -114,6 +132,22 @@ fn device(line: &'static str) -> Result<Device, BadLine> {
     let default = seconds(default).ok_or(BadLine::Timeout)?;
     let timeout = (!default.is_zero()).then_some(default);
     let (expiry, verified) = expiry(at_expiry);
+    let kind = match kind {
+        "transparent" => Kind::Transparent,
+        "terminating" => Kind::Terminating,
+        "endpoint" => Kind::Endpoint,
+        _ => return Err(BadLine::Kind),
+    };
+    let role = match role {
+        "listener" => Role::Listener,
+        "connector" => Role::Connector,
+        "both" => Role::Both,
+        "hop" => Role::Hop,
+        _ => return Err(BadLine::Role),
+    };
+    if (role == Role::Hop) != (kind == Kind::Transparent) {
+        return Err(BadLine::Role);
+    }
     Ok(Device {
         name,
         timeout,
@@ -121,12 +155,8 @@ fn device(line: &'static str) -> Result<Device, BadLine> {
         expiry,
         reset_is_optional: at_expiry.contains("(RST"),
         verified,
-        kind: match kind {
-            "transparent" => Kind::Transparent,
-            "terminating" => Kind::Terminating,
-            "endpoint" => Kind::Endpoint,
-            _ => return Err(BadLine::Kind),
-        },
+        kind,
+        role,
         keepalive_helps: keepalive_helps(keepalive)?,
         vendor: vendor(name),
         source,
@@ -227,6 +257,7 @@ mod tests {
                 reset_is_optional: false,
                 verified: true,
                 kind: Kind::Transparent,
+                role: Role::Hop,
                 keepalive_helps: Some(true),
                 vendor: Some(Environment::Aws),
                 source: "docs.aws.amazon.com/elasticloadbalancing/latest/network/update-idle-timeout.html",
@@ -364,7 +395,7 @@ mod tests {
         }
 
         #[test]
-        fn no_cells_panic(cells in prop::collection::vec("(up to )?[0-9]{0,22}-?[0-9]{0,22}[?]?|yes|close|silent \\(RST é\\)", 7)) {
+        fn no_cells_panic(cells in prop::collection::vec("(up to )?[0-9]{0,22}-?[0-9]{0,22}[?]?|yes|close|hop|transparent|silent \\(RST é\\)", 8)) {
             let _ = device(String::leak(cells.join("\t")));
         }
     }

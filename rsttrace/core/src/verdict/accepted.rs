@@ -2,15 +2,20 @@
 
 use std::sync::Arc;
 
+use super::advice::{self, Situation};
 use super::peer_signs::{self, Bearing};
-use super::{Around, Context, Judgement, OtherEnd, advice, at_most};
+use super::{Around, Context, Judgement, OtherEnd, Side, at_most};
 use crate::causes::{self, Timeout, definition, rules};
 use crate::classes;
 use crate::correlate::is_passive_form;
 use crate::event::{BootTime, Packet, Received, Segment, Socket, TcpFlags, TcpState};
+use crate::ownership::ProcessName;
 use crate::record::{
-    Cause, Class, Confidence, EvidenceKind, Explanation, Form, Origin, Severity, Verdict, Word,
+    Cause, Class, Confidence, EvidenceKind, Explanation, Form, Origin, Sentence, Severity, Verdict,
 };
+use crate::silence::clocks::{self, Trigger};
+use crate::thresholds::IDLE;
+use crate::words;
 
 /// What its verdict rests on.
 #[derive(Clone, Debug)]
@@ -25,8 +30,8 @@ pub struct AcceptedCase {
     pub clocks: Option<Clocks>,
     /// The end on this host that sent it.
     pub sender: Option<OtherEnd>,
-    /// Name of the process, for advice: `nginx`.
-    pub process: Option<Word>,
+    /// The process, for advice.
+    pub process: Option<ProcessName>,
     /// The keepalive settings that hold for the socket, those of the namespace included.
     pub keepalive: Option<advice::KeepaliveNow>,
     /// What came before and after it.
@@ -214,6 +219,18 @@ impl AcceptedCase {
         if let Some(class) = self.class {
             self.classify(class, &mut explanation);
         }
+        if let Some((bytes, times)) = self.unanswered() {
+            explanation.summary.push_str(&format!(
+                "; {} had been sent {times} more times without an answer",
+                words::bytes(bytes)
+            ));
+            if self.is_inferred() {
+                explanation
+                    .advice
+                    .insert(0, advice::for_black_hole(self.received.flow.remote.ip()));
+                Situation::MtuBlackHole.refer(&mut explanation.advice);
+            }
+        }
         if !self.is_written_here() {
             self.hear_sender(&mut explanation);
         }
@@ -223,6 +240,9 @@ impl AcceptedCase {
                 [&sender.label, " on this host sent it: ", sender.summary()].concat(),
             ),
             None => self.context.note_lost(&mut explanation),
+        }
+        if explanation.advice.is_empty() {
+            self.advise_anyway(&mut explanation);
         }
         explanation
     }
@@ -244,6 +264,32 @@ impl AcceptedCase {
         explanation.advice = Vec::new();
     }
 
+    /// Where nothing better is known: the sender's own advice, or how to find out what it did.
+    fn advise_anyway(&self, explanation: &mut Explanation) {
+        let known = self
+            .sender
+            .as_ref()
+            .and_then(|sender| sender.verdict.as_ref());
+        let known = known.map_or(&[][..], |verdict| verdict.advice());
+        match self.severity {
+            Severity::Noise => {}
+            Severity::Fault | Severity::Refused if !known.is_empty() => {
+                known.clone_into(&mut explanation.advice);
+            }
+            Severity::Refused => {
+                explanation
+                    .advice
+                    .push(advice::for_refused(self.received.flow.remote));
+                Situation::Refused.refer(&mut explanation.advice);
+            }
+            Severity::Fault => {
+                let there = advice::capture_there(&self.received.flow, self.opened_here());
+                explanation.advice.push(there);
+                Situation::ResetByPeer.refer(&mut explanation.advice);
+            }
+        }
+    }
+
     /// Adds the explanation of the sending end on this host.
     fn hear_sender(&self, explanation: &mut Explanation) {
         let Some(sender) = &self.sender else { return };
@@ -255,6 +301,48 @@ impl AcceptedCase {
         }
         explanation.summary.push_str("; on this host: ");
         explanation.summary.push_str(sender.summary());
+    }
+
+    /// This end opened the connection; absent if not known.
+    pub(crate) fn opened_here(&self) -> Option<bool> {
+        clocks::is_outgoing(self.received.ownership.as_ref())
+    }
+
+    /// The first advice where this end sent a request on a connection that its server had closed as idle.
+    pub(crate) fn race(&self) -> Option<Sentence> {
+        let quiet = self.around.quiet.as_ref()?;
+        let socket = &self.received.socket;
+        let is_race = quiet.trigger == Trigger::PeerFinish
+            && quiet.application >= IDLE
+            && self.opened_here() == Some(true)
+            && socket.bytes_received > 0
+            && socket.since_first_unacknowledged.is_some();
+        let race = advice::Race {
+            silence: quiet.application,
+            late: quiet.after.map(|after| {
+                after.saturating_sub(socket.since_first_unacknowledged.unwrap_or_default())
+            }),
+            remote: self.received.flow.remote.ip().to_canonical(),
+            process: self.process.as_ref(),
+            set: None,
+        };
+        is_race.then(|| {
+            let elsewhere = match self.around.side {
+                Side::Ours => None,
+                Side::Theirs => Some(self.received.flow.local.ip().to_canonical()),
+            };
+            let mut advice = [race.at_client(elsewhere)];
+            Situation::KeepAliveRace.refer(&mut advice);
+            let [advice] = advice;
+            advice
+        })
+    }
+
+    /// Bytes that were sent again and again without an answer, and how often; only where they are more than small packets.
+    pub(crate) fn unanswered(&self) -> Option<(u32, u8)> {
+        let socket = &self.received.socket;
+        let is_large = socket.unacknowledged >= LARGE && socket.retransmits >= 2;
+        is_large.then_some((socket.unacknowledged, socket.retransmits))
     }
 
     /// The sender has to be inferred, and the reset had an impact.
@@ -299,6 +387,9 @@ impl AcceptedCase {
         own.is_some_and(|own| !own.settings.is_empty())
     }
 }
+
+/// Bytes that only a full-size segment carries: a path that loses large packets passes smaller ones.
+const LARGE: u32 = 1_200;
 
 /// What an accepted reset cost.
 fn cost(socket: &Socket) -> Severity {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::peer_signs::{ttl_of_handshake, weigh_ttl};
-use super::{Context, Judgement, OtherEnd, at_most};
+use super::{Context, Judgement, OtherEnd, at_most, received_from};
 use crate::causes::{Why, definition, rules};
 use crate::event::Packet;
 use crate::record::{Cause, EvidenceKind, Explanation, Origin, Severity, Verdict};
@@ -49,13 +49,13 @@ impl ArrivedCase {
             confidence: at_most(confidence, ruling.confidence),
             class: None,
         };
-        judgement.verdict(move || self.explain(judgement.cause))
+        judgement.verdict(move || self.explain(&judgement))
     }
 
-    fn explain(&self, cause: Cause) -> Explanation {
+    fn explain(&self, judgement: &Judgement) -> Explanation {
         let mut explanation = Explanation::default();
         explanation.evidence.extend(ttl_of_handshake(&self.packet));
-        definition(cause).arrived(self, &mut explanation);
+        definition(judgement.cause).arrived(self, &mut explanation);
         if let Some(sender) = &self.sender {
             explanation.add(
                 EvidenceKind::LocalSender,
@@ -70,6 +70,7 @@ impl ArrivedCase {
                 .push_str(&format!("; {} on this host sent it", sender.label));
         }
         self.context.note_lost(&mut explanation);
+        judgement.advise_anyway(&received_from(&self.packet), None, &mut explanation);
         explanation
     }
 

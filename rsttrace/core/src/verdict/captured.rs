@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::peer_signs::{ttl_of_handshake, weigh_ttl};
 use super::{
     AcceptedCase, Around, Arrived, Clocks, Context, Judgement, Side, Witness, at_most, headers,
+    received_from,
 };
 use crate::captured::{CapturedReset, Placed};
 use crate::causes::{Why, definition, rules};
@@ -151,6 +152,11 @@ impl CapturedCase {
                 ),
             );
         }
+        judgement.advise_anyway(
+            &received_from(&self.captured.packet),
+            None,
+            &mut explanation,
+        );
         explanation.add(
             EvidenceKind::Captured,
             format!("frame {}; {}", self.captured.frame, self.place()),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::left::is_refusal;
-use super::{ExpiredEntry, Judgement, OtherEnd};
+use super::{ExpiredEntry, Judgement, OtherEnd, received_from};
 use crate::causes::definition;
 use crate::event::Packet;
 use crate::record::{Cause, Confidence, EvidenceKind, Explanation, Severity, Verdict};
@@ -42,10 +42,10 @@ impl ForwardedCase {
             confidence: Confidence::Certain,
             class: None,
         };
-        judgement.verdict(move || self.explain())
+        judgement.verdict(move || self.explain(&judgement))
     }
 
-    fn explain(&self) -> Explanation {
+    fn explain(&self, judgement: &Judgement) -> Explanation {
         let packet = &self.packet;
         let mut explanation = Explanation {
             summary: format!("forwarded from {} to {}", packet.source, packet.destination),
@@ -76,6 +76,7 @@ impl ForwardedCase {
         if let Some(expired) = &self.expired {
             expired.explain(&mut explanation);
         }
+        judgement.advise_anyway(&received_from(&self.packet), None, &mut explanation);
         explanation
     }
 }

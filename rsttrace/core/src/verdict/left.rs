@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Context, ExpiredEntry, Judgement, OtherEnd, at_most};
 use crate::causes::{definition, rules};
 use crate::correlate::is_passive_form;
-use crate::event::{Packet, SenderSocket, TcpFlags};
+use crate::event::{Flow, Packet, SenderSocket, TcpFlags};
 use crate::ownership::ProcessName;
 use crate::record::{Cause, EvidenceKind, Explanation, Severity, Verdict};
 
@@ -30,7 +30,7 @@ impl LeftCase {
     /// The verdict on it.
     pub fn verdict(self) -> Verdict {
         let judgement = self.judge();
-        judgement.verdict(move || self.explain(judgement.cause))
+        judgement.verdict(move || self.explain(&judgement))
     }
 
     /// Why it was sent.
@@ -61,7 +61,7 @@ impl LeftCase {
         }
     }
 
-    fn explain(&self, cause: Cause) -> Explanation {
+    fn explain(&self, judgement: &Judgement) -> Explanation {
         let mut explanation = Explanation::default();
         let form = if is_passive_form(&self.packet) {
             "passive form: no window, no options"
@@ -70,7 +70,7 @@ impl LeftCase {
         };
         explanation.add(EvidenceKind::Form, form);
         self.context.note_lost(&mut explanation);
-        definition(cause).left(self, &mut explanation);
+        definition(judgement.cause).left(self, &mut explanation);
         if let Some(receiver) = &self.receiver {
             explanation.add(
                 EvidenceKind::LocalReceiver,
@@ -80,6 +80,11 @@ impl LeftCase {
         if let Some(expired) = &self.expired {
             expired.explain(&mut explanation);
         }
+        let flow = Flow {
+            local: self.packet.source,
+            remote: self.packet.destination,
+        };
+        judgement.advise_anyway(&flow, None, &mut explanation);
         explanation
     }
 

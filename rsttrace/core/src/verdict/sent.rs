@@ -3,13 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ExpiredEntry, Judgement, OtherEnd, Reason, advice, at_most, headers};
+use super::advice::{self, Race, Shape, Situation};
+use super::{
+    ExpiredEntry, Judgement, NoTimer, OtherEnd, OtherEnding, OwnTimer, Reason, at_most, headers,
+};
 use crate::causes::{definition, rules::Ruling};
 use crate::classes::{self, Recurrence};
-use crate::event::{BootTime, Segment, Sent, TcpState};
+use crate::event::{BootTime, Segment, Sent, TcpFlags, TcpState};
 use crate::ownership::{self, ProcessName};
-use crate::record::{Cause, Class, Evidence, EvidenceKind, Explanation, Role, Severity, Verdict};
-use crate::silence::clocks::Quiet;
+use crate::record::{
+    Basis, Cause, Class, Evidence, EvidenceKind, Explanation, Role, Sentence, Severity, Verdict,
+};
+use crate::silence::clocks;
 use crate::thresholds::IDLE;
 use crate::words::{self, span};
 
@@ -38,14 +43,17 @@ pub struct SentCase {
     pub not_seen_on_wire: bool,
     /// What the other end does again and again.
     pub recurrence: Recurrence,
-    /// The process is known to have timeouts, and closed after this silence.
-    pub own_timeout: Option<Quiet>,
+    /// It closed after a silence, perhaps at a timer of its own.
+    pub own_timer: Option<OwnTimer>,
+    /// It closed after a silence, and not at a timer.
+    pub no_timer: Option<NoTimer>,
 }
 
 impl SentCase {
     /// The verdict on it.
     pub fn verdict(self) -> Verdict {
-        self.judge().verdict(move || self.explain())
+        let judgement = self.judge();
+        judgement.verdict(move || self.explain(judgement))
     }
 
     fn judge(&self) -> Judgement {
@@ -86,12 +94,12 @@ impl SentCase {
         classes::of_sent(&self.sent, self.ruling.cause, self.at, self.recurrence)
     }
 
-    fn explain(&self) -> Explanation {
+    fn explain(&self, judgement: Judgement) -> Explanation {
         let definition = definition(self.ruling.cause);
         let mut explanation = Explanation {
             summary: definition.sentence(self),
             evidence: Vec::with_capacity(5),
-            advice: definition.advice(&self.sent).into_iter().collect(),
+            advice: self.advice(),
         };
         if let Some(class) = self.class().filter(|_| self.passed_on.is_none()) {
             self.classify(class, &mut explanation);
@@ -126,16 +134,18 @@ impl SentCase {
                 "no traced interface saw it leave: a packet filter may have dropped it, or the link is down",
             );
         }
-        if let Some(quiet) = &self.own_timeout {
-            explanation.add(
-                EvidenceKind::OwnTimeout,
-                format!(
-                    "it closed after {} without data, as on an idle timeout of its own",
-                    words::silence(quiet.application)
-                ),
-            );
-            explanation.advice = self.own_timeout_advice(quiet);
+        if let Some(timer) = &self.own_timer {
+            explanation.add(EvidenceKind::OwnTimeout, own_timeout(timer));
         }
+        if let Some(reason) = &self.no_timer {
+            let kind = match reason {
+                NoTimer::OtherLeg { .. } | NoTimer::Many(_) => EvidenceKind::OtherLeg,
+                NoTimer::NotSet => EvidenceKind::OwnTimeout,
+            };
+            explanation.add(kind, no_timer(reason));
+        }
+        let outgoing = clocks::opened_here(&self.sent);
+        judgement.advise_anyway(&self.sent.flow, outgoing, &mut explanation);
         explanation
     }
 
@@ -167,6 +177,113 @@ impl SentCase {
         explanation.advice = Vec::new();
     }
 
+    /// What to change, most useful first: for both ends, for the operator of this one, for its author.
+    fn advice(&self) -> Vec<Sentence> {
+        let sent = &self.sent;
+        let process = self.process.as_ref();
+        let listened = clocks::opened_here(sent).map(|opened| !opened);
+        let race = self.race().map(|race| race.at_server());
+        let timer = self
+            .own_timer
+            .as_ref()
+            .filter(|_| race.is_none())
+            .map(|timer| advice::for_own_timer(timer, process, listened));
+        let page = self.page(race.is_some());
+        let other_leg = self.other_leg();
+        let operator = self
+            .shape()
+            .filter(|_| race.is_none() && other_leg.is_none())
+            .and_then(|shape| advice::for_operator(process, listened, shape));
+        let author = definition(self.ruling.cause).advice(sent);
+        let mut list: Vec<Sentence> = [race, other_leg, timer, operator, author]
+            .into_iter()
+            .flatten()
+            .take(MOST)
+            .collect();
+        if let Some(page) = page {
+            page.refer(&mut list);
+        }
+        list
+    }
+
+    /// What the process did, for the table of advice.
+    fn shape(&self) -> Option<Shape> {
+        let shape = definition(self.ruling.cause).shape()?;
+        Some(if self.turned_away().is_some() {
+            Shape::TurnedAway
+        } else if self.sent.ended_by().0 || matches!(self.no_timer, Some(NoTimer::Many(_))) {
+            Shape::Killed
+        } else {
+            shape
+        })
+    }
+
+    /// The first advice where the process closed because another connection had ended.
+    fn other_leg(&self) -> Option<Sentence> {
+        let Some(NoTimer::OtherLeg { remote, .. }) = self.no_timer else {
+            return None;
+        };
+        let who = self
+            .process
+            .as_ref()
+            .map_or("the process", |process| process.comm.as_str());
+        Some(format!("look at the connection with {remote} first: {who} closed this one when that one ended").into())
+    }
+
+    /// The page that fits.
+    fn page(&self, is_race: bool) -> Option<Situation> {
+        if is_race {
+            Some(Situation::KeepAliveRace)
+        } else if self.own_timer.is_some() {
+            Some(Situation::IdleTimeout)
+        } else {
+            match self.shape() {
+                Some(Shape::TurnedAway) => Some(Situation::TurnedAway),
+                Some(Shape::Killed) => Some(Situation::Restart),
+                Some(
+                    Shape::Idle | Shape::Keepalive | Shape::Race | Shape::Unread | Shape::Abort,
+                )
+                | None => definition(self.ruling.cause).page(),
+            }
+        }
+    }
+
+    /// A request that came on a connection that its process here had closed as idle.
+    fn race(&self) -> Option<Race<'_>> {
+        let sent = &self.sent;
+        let cause = sent.cause.filter(|cause| cause.payload_len > 0)?;
+        let is_late = matches!(self.ruling.cause, Cause::DataAfterClose | Cause::HalfOpen);
+        let quiet = clocks::before_sent(sent, self.at).filter(|it| it.application >= IDLE)?;
+        let listened = clocks::opened_here(sent) == Some(false);
+        let is_race = is_late
+            && listened
+            && cause.flags.has(TcpFlags::ACK)
+            && self.no_timer.is_none()
+            && self.passed_on.is_none()
+            && !sent.ended_by().0;
+        is_race.then(|| Race {
+            silence: quiet.application,
+            late: quiet.after,
+            remote: sent.flow.remote.ip().to_canonical(),
+            process: self.process.as_ref(),
+            set: match self.own_timer.as_ref().map(|timer| &timer.fits[..]) {
+                Some([timer]) if timer.basis == Basis::Host => Some(&timer.device),
+                Some(_) | None => None,
+            },
+        })
+    }
+
+    /// How soon the process closed a connection that it had accepted and not read from.
+    pub(crate) fn turned_away(&self) -> Option<Duration> {
+        let socket = self.sent.socket.as_ref()?;
+        let ownership = self.sent.ownership.as_ref()?;
+        let age = self.at.since(ownership.established?);
+        let read_nothing =
+            socket.bytes_received > 0 && u64::from(socket.unread) == socket.bytes_received;
+        let is_new = age <= SOON && clocks::opened_here(&self.sent) == Some(false);
+        (read_nothing && is_new && !self.sent.ended_by().0).then_some(age)
+    }
+
     /// The reset of one leg of a proxy is propagated from another.
     fn pass_on(&self, reason: &Reason, explanation: &mut Explanation) {
         let first = reason.verdict.summary();
@@ -189,21 +306,7 @@ impl SentCase {
             .as_ref()
             .map_or_else(|| "the process".to_owned(), ToString::to_string);
         explanation.summary = format!("{who} propagated a reset: {first}");
-        explanation.advice = Vec::new();
-    }
-
-    /// A process that is known to have timeouts closed after a silence: what it did to its socket is only how.
-    fn own_timeout_advice(&self, quiet: &Quiet) -> Vec<crate::record::Sentence> {
-        advice::for_idle(&advice::IdleSituation {
-            mode: quiet.mode,
-            timeout: Some(quiet.application),
-            silence: quiet.application,
-            matches: &[],
-            transparent: false,
-            keepalive: None,
-            process: self.process.as_ref().map(|process| process.comm.as_str()),
-            sent_by_us: true,
-        })
+        reason.verdict.advice().clone_into(&mut explanation.advice);
     }
 
     fn add_evidence(&self, decisive: Option<Evidence>, explanation: &mut Explanation) {
@@ -303,6 +406,62 @@ impl SentCase {
                 format!("{}, idle for {}", self.after_age(), span(idle))
             }
             (Some(_) | None, None) => self.after_age(),
+        }
+    }
+}
+
+/// A process that accepts a connection and turns it away does so within this.
+const SOON: Duration = Duration::from_millis(100);
+
+/// Sentences of advice.
+const MOST: usize = 3;
+
+fn own_timeout(timer: &OwnTimer) -> String {
+    let silence = words::silence(timer.quiet.application);
+    match (&timer.learned, &timer.fits[..]) {
+        (Some(learned), _) => format!(
+            "it closed after {silence} without data, as {} of {} earlier closes of this service did: an idle timeout of its own",
+            words::count(learned.samples),
+            words::count(learned.of)
+        ),
+        (None, [first, ..]) if first.basis == Basis::Host => {
+            let names: Vec<&str> = timer.fits.iter().map(|fits| fits.device.as_str()).collect();
+            format!(
+                "it closed after {silence} without data, possibly at its own idle timeout: {} is {}",
+                words::one_of(&names),
+                words::seconds(first.timeout)
+            )
+        }
+        (None, [fits]) => format!(
+            "it closed after {silence} without data, possibly at its own idle timeout: the default of {} fits",
+            fits.device
+        ),
+        (None, _) => {
+            format!(
+                "it closed after {silence} without data, possibly at an idle timeout of its own"
+            )
+        }
+    }
+}
+
+fn no_timer(reason: &NoTimer) -> String {
+    match reason {
+        NoTimer::OtherLeg { remote, how } => {
+            let how = match how {
+                OtherEnding::Reset => "was reset",
+                OtherEnding::Finished => "was closed by the peer",
+                OtherEnding::TimedOut => "died without an answer of the peer",
+            };
+            format!(
+                "another connection of the process, with {remote}, {how} at the same time: no idle timeout"
+            )
+        }
+        NoTimer::Many(closed) => format!(
+            "the process closed {} at the same time, after different idle times: no idle timeout",
+            words::things(*closed, "connection")
+        ),
+        NoTimer::NotSet => {
+            "its configuration has no timer of that length: no idle timeout".to_owned()
         }
     }
 }

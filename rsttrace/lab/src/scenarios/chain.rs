@@ -77,12 +77,21 @@ listen demo
 
 /// nginx, passing on TCP, with [`TIMEOUT`].
 pub fn nginx_stream(ends: Ends) -> Balancer {
+    nginx_stream_with(ends, TIMEOUT)
+}
+
+/// The same with a timeout that is not reached.
+pub fn patient_nginx(ends: Ends) -> Balancer {
+    nginx_stream_with(ends, Duration::from_secs(120))
+}
+
+fn nginx_stream_with(ends: Ends, timeout: Duration) -> Balancer {
     let Ends {
         front,
         server,
         back,
     } = ends;
-    let timeout = TIMEOUT.as_millis();
+    let timeout = timeout.as_millis();
     nginx(
         "load its stream module",
         format!(

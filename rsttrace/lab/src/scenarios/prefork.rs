@@ -342,7 +342,7 @@ fn linger_zero(mut held: Held) -> Result<Armed, StageError> {
 
 fn keepalive(mut held: Held) -> Result<Armed, StageError> {
     Armed::new(move |lab| {
-        lab.firewall(Place::Client, &black_hole(&held.pair))?;
+        lab.firewall(Place::Client, &black_hole(held.pair.listener.local.port()))?;
         lab.capture(Place::Server)?;
         held.ask(|socket| Command::Set(socket, PROBE_SOON))?;
         held.confirm_error("ETIMEDOUT")?;

@@ -3,10 +3,13 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::chain::{Chain, TIMEOUT, haproxy, impatient, nginx_http, nginx_stream};
+use super::chain::{
+    Chain, TIMEOUT, haproxy, impatient, nginx_http, nginx_stream, patient_haproxy, patient_nginx,
+};
 use super::flock::Flock;
 use super::site::Site;
-use super::{Armed, Hop, LONG, Scenario, Staged, confirm_silence};
+use super::timeouts::black_hole;
+use super::{ALONE, Armed, Hop, LONG, Scenario, Staged, confirm_silence};
 use crate::StageError;
 use crate::actor::protocol::TcpState;
 use crate::lab::{IpVersion, Lab, Place};
@@ -225,6 +228,110 @@ pub const TLS_GOODBYE: Scenario = Scenario {
 /// Bytes of a close_notify in TLS 1.3, with its record.
 const CLOSE_NOTIFY: usize = 24;
 
+/// The client's FIN makes HAProxy close the other leg, which has been silent for as long as a timeout.
+pub const CLIENT_LEAVES: Scenario = Scenario {
+    name: "proxy-client-leaves",
+    title: "the client closes after 2 s of silence; HAProxy resets the server (option nolinger)",
+    twins: &["haproxy-timeout-nolinger", "proxy-passes-on"],
+    open: |lab, _| {
+        let mut chain = Chain::open(lab, 16, |ends| patient_haproxy(ends, "option nolinger"))?;
+        Armed::due(chain.silent_since + SILENCE, move |lab| {
+            chain.client.close(chain.at_client)?;
+            other_leg(
+                lab,
+                chain,
+                "the client closed; HAProxy closed the other leg with SO_LINGER 0",
+            )
+        })
+    },
+    ..LONG
+};
+
+/// The client's FIN makes nginx close the other leg with a FIN; nothing but the configuration says that it was no timeout.
+pub const NGINX_CLIENT_LEAVES: Scenario = Scenario {
+    name: "nginx-client-leaves",
+    title: "the client closes after 3 s of silence, and so nginx closes the other leg; the server writes",
+    twins: &["nginx-stream-timeout", "proxy-client-leaves"],
+    open: |lab, _| {
+        let mut chain = Chain::open(lab, 18, patient_nginx)?;
+        Armed::step_due(chain.silent_since + TIMEOUT, move |_| {
+            chain.client.close(chain.at_client)?;
+            chain.fin_to_server()?;
+            Armed::due(Instant::now() + LATER, move |lab| {
+                chain.server.send(chain.at_server, 50)?;
+                let seen = chain.reset_to_server()?;
+                let error = chain.server.confirm_error(chain.at_server, "EPIPE")?;
+                let (origin, cause) = (Origin::Peer, Cause::ResetByPeer);
+                let received = Truth::received(lab, Place::Server, &seen, origin, cause)
+                    .because("nginx, the peer, had closed because its client had")
+                    .names(&chain.server, &[Role::Owner])
+                    .lost_connection()
+                    .without_timer()
+                    .peer_saw(error);
+                let (origin, cause) = (Origin::LocalKernel, Cause::DataAfterClose);
+                let sent = Truth::sent(lab, Place::Router, &seen, origin, cause)
+                    .because("the client closed, and so did nginx; the server wrote a second later")
+                    .names(&chain.balancer, &[Role::Closer, Role::FormerOwner])
+                    .lost_connection()
+                    .without_timer();
+                Staged::passive([received, sent], chain)
+            })
+        })
+    },
+    ..LONG
+};
+
+/// Keepalive finds the client dead, and HAProxy closes the other leg.
+pub const CLIENT_DIES: Scenario = Scenario {
+    name: "proxy-client-dies",
+    title: "HAProxy's keepalive finds the client dead; it resets the server (option nolinger)",
+    twins: &["haproxy-timeout-nolinger", "keepalive-timeout"],
+    open: |lab, _| {
+        let settings = "option nolinger
+    option clitcpka
+    clitcpka-idle 1s
+    clitcpka-intvl 1s
+    clitcpka-cnt 1";
+        let mut chain = Chain::open(lab, 17, |ends| patient_haproxy(ends, settings))?;
+        Armed::new(move |lab| {
+            lab.firewall(Place::Client, &black_hole(chain.front.port()))?;
+            chain.server.confirm_error(chain.at_server, "ECONNRESET")?;
+            lab.open_firewall(Place::Client)?;
+            // Its end is still open, and would provoke a reset later.
+            chain.client.vanish(chain.at_client)?;
+            other_leg(
+                lab,
+                chain,
+                "the client did not answer keepalive; HAProxy closed the other leg with SO_LINGER 0",
+            )
+        })
+    },
+    ..ALONE
+};
+
+/// HAProxy resets the server's leg because of the client's.
+fn other_leg(
+    lab: &mut Lab,
+    mut chain: Chain,
+    condition: &'static str,
+) -> Result<Staged, StageError> {
+    let seen = chain.reset_to_server()?;
+    let (origin, cause) = (Origin::Peer, Cause::ResetByPeer);
+    let received = Truth::received(lab, Place::Server, &seen, origin, cause)
+        .because("HAProxy, the peer, sent it")
+        .names(&chain.server, &[Role::Owner])
+        .lost_connection()
+        .without_timer();
+    let (origin, cause) = (Origin::LocalProcess, Cause::LingerZero);
+    let sent = Truth::sent(lab, Place::Router, &seen, origin, cause)
+        .because(condition)
+        .done_by(&chain.balancer, "close()")
+        .names(&chain.balancer, &[Role::Closer])
+        .lost_connection()
+        .without_timer();
+    Staged::active([received, sent], chain)
+}
+
 /// When the balancer's timer has surely fired.
 fn soon_after(chain: &Chain) -> Instant {
     chain.silent_since + TIMEOUT + SLACK
@@ -232,6 +339,8 @@ fn soon_after(chain: &Chain) -> Instant {
 
 const HALF_A_REQUEST: &str =
     "POST / HTTP/1.1\r\nHost: demo\r\nContent-Length: 100\r\n\r\nthe first 26 bytes of it..";
+/// A silence that a timer could have ended.
+const SILENCE: Duration = Duration::from_secs(2);
 /// For timers that are a little late.
 const SLACK: Duration = Duration::from_millis(200);
 /// How long after the FIN the other end writes.

@@ -16,7 +16,7 @@ pub const KEEPALIVE: Scenario = Scenario {
     twins: &["user-timeout"],
     open: |lab, version| {
         on_pair(lab, version, |lab, mut pair| {
-            lab.firewall(Place::Client, &black_hole(&pair))?;
+            lab.firewall(Place::Client, &black_hole(pair.listener.local.port()))?;
             lab.capture(Place::Server)?;
             pair.server.set(pair.at_server, PROBE_SOON)?;
             pair.server.confirm_error(pair.at_server, "ETIMEDOUT")?;
@@ -49,7 +49,7 @@ fn open_user_timeout(lab: &mut Lab, version: IpVersion) -> Result<Armed, StageEr
     pair.server
         .set(pair.at_server, SocketOption::UserTimeout(300))?;
     Armed::new(move |lab| {
-        lab.firewall(Place::Client, &black_hole(&pair))?;
+        lab.firewall(Place::Client, &black_hole(pair.listener.local.port()))?;
         let no_reset = (Place::Server, "OutRsts", 0);
         lab.counted(no_reset, |_| {
             pair.server.send(pair.at_server, 40)?;
@@ -71,9 +71,8 @@ fn open_user_timeout(lab: &mut Lab, version: IpVersion) -> Result<Armed, StageEr
     })
 }
 
-/// Nothing of this connection reaches or leaves the client.
-pub(super) fn black_hole(pair: &Pair) -> [Rule; 2] {
-    let port = pair.listener.local.port();
+/// Nothing from or to this service's port reaches or leaves the client.
+pub(super) fn black_hole(port: u16) -> [Rule; 2] {
     [
         Rule::new(Hook::Input, Port::Source(port), Verdict::Drop),
         Rule::new(Hook::Output, Port::Destination(port), Verdict::Drop),

@@ -10,10 +10,12 @@ use smallvec::SmallVec;
 
 use super::event_tasks::{acceptor, named, question};
 use super::process::{Living, Processes};
+use super::program_timers::TimerReader;
 use super::settings::{self, KnownSettings};
 use super::socket_holder::{Forkers, Holder as Found, Search, SocketHolders};
 use crate::event::{
-    Body, BootTime, Event, Holder, HostContext, NetSettings, NetnsCookie, OwnerNow, Task,
+    Body, BootTime, Event, Holder, HostContext, NetSettings, NetnsCookie, OwnerNow, ProgramTimers,
+    Task,
 };
 use crate::hash::{self, LruCache};
 use crate::record::Word;
@@ -65,6 +67,7 @@ pub struct Enricher<N> {
     own_netns: Option<NetnsCookie>,
     settings: KnownSettings,
     processes: Processes,
+    timers: TimerReader,
     living: Living,
     holders: SocketHolders,
     forkers: Forkers,
@@ -80,6 +83,7 @@ impl<N: NetnsNames> Enricher<N> {
             own_netns: own_netns.filter(|&cookie| cookie != NetnsCookie(0)),
             settings: KnownSettings::default(),
             processes: Processes::default(),
+            timers: TimerReader::default(),
             living: Living::default(),
             holders: SocketHolders::default(),
             forkers: Forkers::default(),
@@ -119,13 +123,20 @@ impl<N: NetnsNames> Enricher<N> {
                 .filter(same_pid)
                 .any(|other| !is_same_process(task, other));
             if !reused && !tasks.clone().take(index).any(|other| same_pid(&other)) {
-                facts
-                    .processes
-                    .extend(self.processes.describe(task, event.time));
+                let described = self.processes.describe(task, event.time);
+                if let Some(process) = &described {
+                    self.timers.ask(task, process);
+                }
+                facts.processes.extend(described);
             }
         }
         facts.holder = holder;
         facts
+    }
+
+    /// Idle timers of a process that was named, as its configuration sets them; each process once.
+    pub fn timers(&mut self) -> Option<ProgramTimers> {
+        self.timers.poll()
     }
 
     /// Name of an interface; a name that is known is not asked for again for a moment.

@@ -8,6 +8,7 @@ pub mod environment;
 mod event_tasks;
 pub mod facts;
 pub mod process;
+mod program_timers;
 pub mod self_usage;
 pub mod settings;
 pub mod socket_holder;

@@ -304,6 +304,10 @@ fn judge<'a>(truth: &Truth, alike: usize, records: &'a [Record]) -> (Option<&'a 
     if let Some(error) = truth.idle.and_then(|staged| wrong_idle(staged, record)) {
         wrong.push(About::Idle.is_wrong(error));
     }
+    let mode = record.idle.as_ref().and_then(|idle| idle.mode);
+    if let Some(mode) = mode.filter(|_| truth.no_timer) {
+        wrong.push(About::Idle.is_wrong(format!("idle mode {mode} though it was no timer")));
+    }
     if let (Some(staged), Some(reported)) = (
         truth.unread,
         record.socket.as_ref().and_then(|socket| socket.unread),

@@ -5,14 +5,16 @@
 
 use std::time::Duration;
 
-use super::settings::{self, Program, Setting};
+use super::settings::{self, Setting};
+use super::table::{self, Shape};
+use crate::ownership::ProcessName;
 use crate::record::{Basis, IdleMode, Sentence};
 use crate::silence::candidates::Match;
 use crate::silence::devices::{self, Kind};
 use crate::words;
 
 /// A reset after an idle timeout, as far as advice depends on it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct IdleSituation<'a> {
     /// What happened at the timeout.
     pub mode: IdleMode,
@@ -26,10 +28,26 @@ pub struct IdleSituation<'a> {
     pub transparent: bool,
     /// Keepalive of this end's socket; absent if there is no socket to ask.
     pub keepalive: Option<KeepaliveNow>,
-    /// Name of the process at this end (`/proc/PID/comm`); absent if not known.
-    pub process: Option<&'a str>,
-    /// The reset left this host: at expiry, the timer was this end's own.
-    pub sent_by_us: bool,
+    /// The process at this end; absent if not known.
+    pub process: Option<&'a ProcessName>,
+    /// This end opened the connection; absent if not known.
+    pub opened_here: Option<bool>,
+    /// This end was sending a request when the other end closed: the first advice.
+    pub race: Option<Sentence>,
+}
+
+impl IdleSituation<'_> {
+    fn listened(&self) -> Option<bool> {
+        self.opened_here.map(|opened| !opened)
+    }
+
+    fn setting(&self, shape: Shape) -> Option<&'static str> {
+        table::find(self.process?.program, self.listened(), shape)
+    }
+
+    fn comm(&self) -> Option<&str> {
+        self.process.map(|process| process.comm.as_str())
+    }
 }
 
 /// Keepalive of a socket.
@@ -48,16 +66,16 @@ pub struct KeepaliveNow {
 
 /// At most three sentences, most useful first.
 pub fn for_idle(situation: &IdleSituation<'_>) -> Vec<Sentence> {
-    let at_expiry = situation.mode != IdleMode::LateRst;
-    let mut advice = if situation.sent_by_us && at_expiry && !situation.transparent {
-        own_timer(situation)
-    } else if keepalive_helps(situation) {
+    let advice = if keepalive_helps(situation) {
         by_keepalive(situation)
     } else {
         by_application(situation)
     };
-    advice.truncate(MOST);
-    advice.into_iter().map(Into::into).collect()
+    let race = situation.race.clone();
+    race.into_iter()
+        .chain(advice.into_iter().map(Into::into))
+        .take(MOST)
+        .collect()
 }
 
 const MOST: usize = 3;
@@ -123,12 +141,13 @@ fn below(situation: &IdleSituation<'_>) -> String {
 /// A box between counts packets: send some.
 fn by_keepalive(situation: &IdleSituation<'_>) -> Vec<String> {
     let timeout = timeout(situation);
-    let program = situation.process.and_then(Program::named);
     let mut advice = Vec::new();
     let unknown = || half(situation.silence).map(|most| most.min(USUAL_KEEPALIVE));
     if let Some(seconds) = timeout.map_or_else(unknown, half) {
-        let own = program.and_then(|program| program.keepalive(seconds));
-        let place = situation.process.unwrap_or_default();
+        let own = situation
+            .setting(Shape::Keepalive)
+            .map(|setting| setting.replace("{n}", &seconds.to_string()));
+        let place = situation.comm().unwrap_or_default();
         let below = below(situation);
         let limit = timeout.unwrap_or(Duration::from_secs(seconds + 1));
         match situation.keepalive {
@@ -210,17 +229,21 @@ fn by_application(situation: &IdleSituation<'_>) -> Vec<String> {
         },
         |raise| format!("{raise}, above the application's longest pause, or {send}"),
     );
+    let keepalive = useless_keepalive(situation.keepalive);
+    if situation.race.is_some() {
+        return vec![first, keepalive];
+    }
     let limit = timeout.map_or_else(|| "that timeout".to_owned(), words::span);
-    let program = situation.process.and_then(Program::named);
-    let second = match (situation.process, program.and_then(|program| program.idle)) {
-        (Some(process), Some(idle)) => {
-            format!("or close idle connections here first: {idle} of {process} below {limit}")
-        }
-        _ => format!(
-            "or close idle connections here first: the connection pool's idle timeout below {limit}"
-        ),
+    let pool = match (situation.comm(), situation.setting(Shape::Idle)) {
+        (Some(process), Some(idle)) => format!("{idle} of {process}"),
+        (Some(_), None) | (None, _) => "the connection pool's idle timeout".to_owned(),
     };
-    vec![first, second, useless_keepalive(situation.keepalive)]
+    let here = format!("close idle connections here first: {pool} below {limit}");
+    if situation.opened_here == Some(true) {
+        vec![here, format!("or {first}"), keepalive]
+    } else {
+        vec![first, format!("or {here}"), keepalive]
+    }
 }
 
 fn have_it_send(timeout: Option<Duration>) -> String {
@@ -244,66 +267,44 @@ fn useless_keepalive(now: Option<KeepaliveNow>) -> String {
     )
 }
 
-/// This end closed what it found idle, while the other end still meant to use it.
-fn own_timer(situation: &IdleSituation<'_>) -> Vec<String> {
-    let span = timeout(situation).map(words::span);
-    let now = span
-        .as_ref()
-        .map(|span| format!(", now {span},"))
-        .unwrap_or_default();
-    let program = situation.process.and_then(Program::named);
-    let what = match (situation.process, program.and_then(|program| program.idle)) {
-        (Some(process), Some(idle)) => format!("{idle} of {process}{now}"),
-        (Some(process), None) => format!("the idle timeout of {process}{now}"),
-        (None, _) => format!("this end's idle timeout{now}"),
-    };
-    let limit = span.unwrap_or_else(|| "this end does".to_owned());
-    vec![
-        format!(
-            "make {what} longer than the peer keeps idle connections, so that the peer closes first"
-        ),
-        format!(
-            "or have the peer close idle connections before {limit}: the idle timeout of its pool or load balancer"
-        ),
-        useless_keepalive(situation.keepalive),
-    ]
+/// The setting of the device, if only one fits; of several any may be it.
+fn raise(situation: &IdleSituation<'_>) -> Option<String> {
+    let mut all = suspects(situation);
+    let first = all.next()?;
+    let name = first.candidate.device.as_str();
+    // Beside a device that the user names, others of the same number are no news.
+    if first.candidate.basis == Basis::Configured {
+        return Some(format!("raise the idle timeout: that of {name}"));
+    }
+    let others: Vec<&Match> = all.collect();
+    if !others.is_empty() {
+        let names: Vec<&str> = std::iter::once(first)
+            .chain(others)
+            .map(|found| found.candidate.device.as_str())
+            .collect();
+        return Some(format!(
+            "raise the idle timeout of the device that it was: {}",
+            several(&names)
+        ));
+    }
+    match settings::of_device(name)? {
+        Setting::Named(setting) => Some(format!(
+            "raise the idle timeout: {setting}{} for {name}",
+            limits(name, setting)
+        )),
+        Setting::Fixed => Some(format!("replace {name}, whose timeout cannot be changed")),
+    }
 }
 
-/// The settings of the two most plausible devices.
-fn raise(situation: &IdleSituation<'_>) -> Option<String> {
-    const NAMED: usize = 2;
-    let (mut settings, mut fixed) = (Vec::new(), Vec::new());
-    // Beside a device that the user names, others of the same number are no news.
-    let is_named = suspects(situation)
-        .next()
-        .is_some_and(|found| found.candidate.basis == Basis::Configured);
-    for found in suspects(situation).take(if is_named { 1 } else { NAMED }) {
-        let name = found.candidate.device.as_str();
-        if found.candidate.basis == Basis::Configured {
-            settings.push(format!("that of {name}"));
-            continue;
-        }
-        match settings::of_device(name) {
-            Some(Setting::Named(setting)) => {
-                settings.push(format!("{setting}{} for {name}", limits(name, setting)));
-            }
-            Some(Setting::Fixed) => fixed.push(name),
-            None => {}
-        }
-    }
-    let fixed = fixed.join(" and ");
-    match (settings.is_empty(), fixed.is_empty()) {
-        (true, true) => None,
-        (true, false) => Some(format!("replace {fixed}, whose timeout cannot be changed")),
-        (false, true) => Some(format!(
-            "raise the idle timeout: {}",
-            settings.join(", or ")
-        )),
-        (false, false) => Some(format!(
-            "raise the idle timeout: {} (that of {fixed} cannot be changed)",
-            settings.join(", or ")
-        )),
-    }
+/// `6 known timeouts fit (A, B, C and 3 more)`.
+pub fn several(names: &[&str]) -> String {
+    const NAMED: usize = 3;
+    let shown = names.get(..NAMED).unwrap_or(names).join(", ");
+    let more = match names.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{} known timeouts fit ({shown}{more})", names.len())
 }
 
 /// ` (60 to 6000 s)`, where the table has limits.
@@ -333,8 +334,9 @@ mod tests {
 
     use super::*;
     use crate::event::Environment;
-    use crate::record::Candidate;
-    use crate::silence::candidates::{self, Knowledge, Silence};
+    use crate::record::{Candidate, Role};
+    use crate::silence::candidates::{self, ClosingEnd, Knowledge, Silence};
+    use crate::silence::software;
 
     fn matches(mode: IdleMode, seconds: f64, environment: Option<Environment>) -> Vec<Match> {
         let span = Duration::from_secs_f64(seconds);
@@ -346,7 +348,14 @@ mod tests {
             hops: Vec::new(),
             environment,
         };
-        candidates::find(mode, silence, "10.0.3.7".parse().unwrap(), 8080, &knowledge)
+        candidates::find(
+            mode,
+            silence,
+            "10.0.3.7".parse().unwrap(),
+            8080,
+            ClosingEnd::default(),
+            &knowledge,
+        )
     }
 
     fn late(matches: &[Match]) -> IdleSituation<'_> {
@@ -358,7 +367,17 @@ mod tests {
             transparent: true,
             keepalive: OFF,
             process: None,
-            sent_by_us: false,
+            opened_here: Some(true),
+            race: None,
+        }
+    }
+
+    fn named(comm: &str) -> ProcessName {
+        ProcessName {
+            comm: comm.into(),
+            pid: 87,
+            role: Role::Owner,
+            program: software::program(comm, None, None),
         }
     }
 
@@ -413,10 +432,10 @@ mod tests {
 
     #[test]
     fn keepalive_that_comes_too_late_is_lowered_where_its_time_comes_from() {
-        let by = |keepalive, process| {
+        let by = |keepalive, process: Option<&str>| {
             for_idle(&IdleSituation {
                 keepalive,
-                process,
+                process: process.map(named).as_ref(),
                 ..late(&[])
             })
         };
@@ -462,7 +481,7 @@ mod tests {
         };
         assert!(for_idle(&situation)[0].starts_with("make sure that SO_KEEPALIVE is on"));
         let situation = IdleSituation {
-            process: Some("postgres"),
+            process: Some(&named("postgres")),
             ..situation
         };
         assert_eq!(
@@ -486,7 +505,7 @@ mod tests {
             ("node", "`socket.setKeepAlive(true, 150000)`"),
         ] {
             let situation = IdleSituation {
-                process: Some(process),
+                process: Some(&named(process)),
                 ..late(&[])
             };
             let advice = for_idle(&situation);
@@ -496,7 +515,7 @@ mod tests {
             );
         }
         let situation = IdleSituation {
-            process: Some("orders"),
+            process: Some(&named("orders")),
             ..late(&[])
         };
         assert!(for_idle(&situation)[0].starts_with("turn SO_KEEPALIVE on"));
@@ -515,15 +534,27 @@ mod tests {
         assert!(advice[0].ends_with(
             "TCP_KEEPIDLE 150 (seconds), below every timeout that matches (5 min 0 s and longer)"
         ));
+        // Any of them may be it: no setting of one of them.
         assert_eq!(
             advice[2],
-            "or raise the idle timeout: listener attribute `tcp.idle_timeout.seconds` (60 to 6000 s) for AWS NLB (TCP) (that of AWS NAT gateway cannot be changed)"
+            "or raise the idle timeout of the device that it was: 5 known timeouts fit (AWS NLB (TCP), AWS NAT gateway, Linux conntrack unacknowledged / max retrans and 2 more)"
         );
-        let azure = matches(IdleMode::LateRst, 240.0, Some(Environment::Azure));
-        let advice = for_idle(&late(&azure));
+        let only = |name| -> Vec<Match> {
+            let all = matches(IdleMode::LateRst, 350.2, None);
+            let is_it = |found: &Match| found.candidate.device == name;
+            all.into_iter().filter(is_it).collect()
+        };
+        assert_eq!(
+            for_idle(&late(&only("AWS NLB (TCP)")))[2],
+            "or raise the idle timeout: listener attribute `tcp.idle_timeout.seconds` (60 to 6000 s) for AWS NLB (TCP)"
+        );
+        assert_eq!(
+            for_idle(&late(&only("AWS NAT gateway")))[2],
+            "or replace AWS NAT gateway, whose timeout cannot be changed"
+        );
         assert!(
-            advice[2].contains("`idleTimeoutInMinutes` (4 to 120 min) for Azure NAT Gateway"),
-            "{advice:?}"
+            for_idle(&late(&only("Azure NAT Gateway")))[2]
+                .contains("`idleTimeoutInMinutes` (4 to 120 min) for Azure NAT Gateway")
         );
     }
 
@@ -553,8 +584,8 @@ mod tests {
         assert_eq!(
             advice,
             [
-                "raise the idle timeout: attribute `idle_timeout.timeout_seconds` (1 to 4000 s) for AWS ALB, or `ConnectionSettings.IdleTimeout` (1 to 4000 s) for AWS CLB, above the application's longest pause, or have the application send data at least every 30.0 s",
-                "or close idle connections here first: the connection pool's idle timeout below 1 min 0 s",
+                "close idle connections here first: the connection pool's idle timeout below 1 min 0 s",
+                "or raise the idle timeout of the device that it was: 6 known timeouts fit (AWS ALB, AWS CLB, nginx upstream keepalive_timeout and 3 more), above the application's longest pause, or have the application send data at least every 30.0 s",
                 "TCP keepalive (it is on) does not help here: the kernel answers the probes, and the timer counts application data only",
             ]
         );
@@ -562,46 +593,23 @@ mod tests {
 
     #[test]
     fn who_closes_politely_without_being_known_is_a_proxy() {
-        let advice = for_idle(&closed(&[]));
+        let accepted = IdleSituation {
+            opened_here: Some(false),
+            ..closed(&[])
+        };
+        let advice = for_idle(&accepted);
         assert!(advice[0].starts_with("raise the idle timeout of the proxy or server that closed"));
         assert!(advice[0].ends_with("at least every 2 min 30 s"));
         assert!(advice[2].starts_with("TCP keepalive (it is off) does not help here"));
         let situation = IdleSituation {
-            process: Some("nginx"),
+            process: Some(&named("nginx")),
             timeout: None,
             ..closed(&[])
         };
         assert_eq!(
-            for_idle(&situation)[1],
-            "or close idle connections here first: `keepalive_timeout` (`proxy_timeout` for stream) of nginx below that timeout"
+            for_idle(&situation)[0],
+            "close idle connections here first: `keepalive_timeout` of the upstream or `proxy_read_timeout` (stream: `proxy_timeout`) of nginx below that timeout"
         );
-    }
-
-    #[test]
-    fn a_timer_of_this_end_is_made_longer_than_the_other_ends() {
-        let situation = IdleSituation {
-            timeout: Some(Duration::from_secs(75)),
-            process: Some("nginx"),
-            sent_by_us: true,
-            ..closed(&[])
-        };
-        let advice = for_idle(&situation);
-        assert_eq!(
-            advice[0],
-            "make `keepalive_timeout` (`proxy_timeout` for stream) of nginx, now 1 min 15 s, longer than the peer keeps idle connections, so that the peer closes first"
-        );
-        assert!(advice[1].contains("before 1 min 15 s"));
-        let someone = IdleSituation {
-            process: Some("orders"),
-            ..situation
-        };
-        assert!(for_idle(&someone)[0].starts_with("make the idle timeout of orders, now"));
-        // A late reset from here: this end, too, had been kept in the dark.
-        let late = IdleSituation {
-            sent_by_us: true,
-            ..late(&[])
-        };
-        assert!(for_idle(&late)[0].starts_with("turn SO_KEEPALIVE on"));
     }
 
     #[test]
@@ -681,7 +689,7 @@ mod tests {
             keepalive in prop::option::of((any::<bool>(), prop::option::of(any::<u64>()), any::<bool>())),
             process in prop::option::of(prop::sample::select(vec!["nginx", "java", "orders"])),
             transparent in any::<bool>(),
-            sent_by_us in any::<bool>(),
+            opened_here in prop::option::of(any::<bool>()),
         ) {
             let matches = matches(mode, seconds, None);
             let advice = for_idle(&IdleSituation {
@@ -696,8 +704,9 @@ mod tests {
                     interval: None,
                     from_sysctl,
                 }),
-                process,
-                sent_by_us,
+                process: process.map(named).as_ref(),
+                opened_here,
+                race: None,
             });
             prop_assert!((1..=MOST).contains(&advice.len()), "{advice:?}");
             for sentence in advice {

@@ -1,107 +1,6 @@
-//! Names of settings: programs at this end, devices on the path, draining of servers.
+//! Names of settings: devices on the path, draining of servers.
 
 use crate::event::Environment;
-
-/// A program that has settings for its connections.
-pub(super) struct Program {
-    /// Its names (`/proc/PID/comm`).
-    comms: &'static [&'static str],
-    /// Where it takes keepalive from, `{}` standing for seconds; absent if the source code decides.
-    keepalive: Option<&'static str>,
-    /// Its own idle timeouts; absent as `keepalive`.
-    pub idle: Option<&'static str>,
-}
-
-impl Program {
-    /// The program of this name, if it has settings.
-    pub fn named(comm: &str) -> Option<&'static Self> {
-        PROGRAMS
-            .iter()
-            .find(|program| program.comms.contains(&comm))
-    }
-
-    /// The setting that sends the first keepalive probe after so many seconds of silence.
-    pub fn keepalive(&self, seconds: u64) -> Option<String> {
-        Some(self.keepalive?.replace("{}", &seconds.to_string()))
-    }
-}
-
-const PROGRAMS: &[Program] = &[
-    Program {
-        comms: &["nginx"],
-        keepalive: Some(
-            "`so_keepalive={}s::` on listen; `proxy_socket_keepalive on` for upstreams, with net.ipv4.tcp_keepalive_time={}",
-        ),
-        idle: Some("`keepalive_timeout` (`proxy_timeout` for stream)"),
-    },
-    Program {
-        comms: &["haproxy"],
-        keepalive: Some(
-            "`option clitcpka` with `clitcpka-idle {}s`, `option srvtcpka` with `srvtcpka-idle {}s`",
-        ),
-        idle: Some("`timeout client`, `timeout server` and `timeout tunnel`"),
-    },
-    Program {
-        comms: &["envoy"],
-        keepalive: Some("`upstream_connection_options.tcp_keepalive.keepalive_time: {}`"),
-        idle: Some("`idle_timeout`"),
-    },
-    Program {
-        comms: &["traefik"],
-        keepalive: None,
-        idle: Some("`respondingTimeouts.idleTimeout`"),
-    },
-    Program {
-        comms: &["caddy"],
-        keepalive: None,
-        idle: Some("`idle_timeout`"),
-    },
-    Program {
-        comms: &["httpd", "apache2"],
-        keepalive: None,
-        idle: Some("`KeepAliveTimeout`"),
-    },
-    Program {
-        comms: &["node"],
-        keepalive: Some("`socket.setKeepAlive(true, {}000)`"),
-        idle: Some("`server.keepAliveTimeout`"),
-    },
-    Program {
-        comms: &["java"],
-        keepalive: Some("`setOption(SO_KEEPALIVE, true)` and `TCP_KEEPIDLE` = {}"),
-        idle: None,
-    },
-    Program {
-        comms: &["gunicorn"],
-        keepalive: None,
-        idle: Some("`--keep-alive`"),
-    },
-    Program {
-        comms: &["uvicorn"],
-        keepalive: None,
-        idle: Some("`--timeout-keep-alive`"),
-    },
-    Program {
-        comms: &["postgres"],
-        keepalive: Some("`tcp_keepalives_idle = {}`"),
-        idle: Some("`idle_session_timeout`"),
-    },
-    Program {
-        comms: &["mysqld", "mariadbd"],
-        keepalive: None,
-        idle: Some("`wait_timeout`"),
-    },
-    Program {
-        comms: &["redis-server", "valkey-server"],
-        keepalive: Some("`tcp-keepalive {}`"),
-        idle: Some("`timeout`"),
-    },
-    Program {
-        comms: &["sshd"],
-        keepalive: Some("`ClientAliveInterval {}`"),
-        idle: None,
-    },
-];
 
 /// The setting that changes a device's idle timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -286,8 +185,6 @@ pub(super) fn draining(environment: Option<Environment>) -> &'static str {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod tests {
-    use std::collections::HashSet;
-
     use super::*;
     use crate::silence::devices::{self, Expiry};
 
@@ -309,12 +206,5 @@ mod tests {
                 "{name}"
             );
         }
-    }
-
-    #[test]
-    fn programs_have_names_of_their_own_that_a_comm_can_hold() {
-        let names: Vec<_> = PROGRAMS.iter().flat_map(|program| program.comms).collect();
-        assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());
-        assert!(names.iter().all(|name| name.len() <= 15));
     }
 }
