@@ -123,7 +123,7 @@ fn closed_without_a_word(end: &SentEnd<'_>) -> bool {
     is_close(end.cause) && is_empty_of_opener(end.sent, end.at)
 }
 
-/// The server spoke last, and all of it was read.
+/// The server spoke last, and all of it was read. After a silence it may be the timer of a proxy, whose client loses its connection.
 fn closed_after_the_answer(end: &SentEnd<'_>) -> bool {
     end.cause == Cause::LingerZero
         && is_opener(end.sent.ownership.as_ref())
@@ -133,6 +133,7 @@ fn closed_after_the_answer(end: &SentEnd<'_>) -> bool {
                 && socket.bytes_sent > 0
                 && socket.bytes_received > 0
                 && is_before(socket.since_received, socket.since_sent)
+                && socket.since_received.is_some_and(|since| since < IDLE)
         })
 }
 
@@ -371,6 +372,11 @@ mod tests {
         assert_eq!(sent(&client(waits), zero), None);
         let pending = |socket: &mut Socket| socket.unacknowledged = 1;
         assert_eq!(sent(&client(pending), zero), None);
+        let idle = |socket: &mut Socket| {
+            socket.since_sent = Some(Duration::from_secs(4));
+            socket.since_received = Some(Duration::from_secs(4));
+        };
+        assert_eq!(sent(&client(idle), zero), None);
         let answer = |socket: &mut Socket| socket.unread = 1_448;
         assert_eq!(sent(&client(answer), unread), None);
         // It has asked for something behind the handshake; what is unread may be the answer.
