@@ -193,16 +193,15 @@ fn had_answered(end: &AcceptedEnd<'_>) -> bool {
         && socket.since_sent.is_some_and(|since| since < IDLE)
 }
 
-/// Both ends had closed, and what is not acknowledged is a farewell at most. With TLS one of them is enough: the other one's
-/// close_notify and FIN come next.
+/// Both ends had closed, and what is not acknowledged is a farewell at most. With TLS it is enough that this end had, or
+/// that a client had: a server answers its goodbye. What a client says after the server's may be a request.
 fn said_farewell_only(end: &AcceptedEnd<'_>) -> bool {
     let (socket, flow) = (&end.received.socket, end.received.flow);
     let has_closed = socket.orphaned || socket.send_shutdown;
-    let says_farewell = if is_tls(flow.local.port()) || is_tls(flow.remote.port()) {
-        has_closed || socket.peer_finished
-    } else {
-        has_closed && socket.peer_finished
-    };
+    let is_tls = is_tls(flow.local.port()) || is_tls(flow.remote.port());
+    let answers_goodbye = is_listener(end.received.ownership.as_ref()) && socket.peer_finished;
+    let says_farewell =
+        has_closed && socket.peer_finished || is_tls && (has_closed || answers_goodbye);
     says_farewell && socket.unacknowledged <= LONGEST_FAREWELL + FIN
 }
 
@@ -438,6 +437,8 @@ mod tests {
         assert_eq!(accepted(&tls), None);
         tls.flow.local.set_port(443);
         assert_eq!(accepted(&tls), Some(Class::TlsClose));
+        tls.ownership = client(|_| ()).ownership;
+        assert_eq!(accepted(&tls), None);
 
         let owes = |socket: &mut Socket| socket.since_received = Some(Duration::from_millis(100));
         assert_eq!(accepted(&server(owes)), None);

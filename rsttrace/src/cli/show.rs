@@ -14,7 +14,7 @@ use super::{Failure, OutputFile};
 use crate::filter::Filter;
 use crate::record::Severity;
 use crate::sink::{
-    Json, Machine, Null, Packets, Pcapng, Reporter, Sink, Table, TableOptions, Tee, Width,
+    Json, Machine, Null, Packets, Pcapng, Reporter, Shown, Sink, Table, TableOptions, Tee, Width,
 };
 use crate::terminal::Palette;
 use crate::values;
@@ -156,6 +156,11 @@ impl ShowOptions {
             }
         };
         let filter = self.filter.clone();
-        Ok(Reporter::new(sink, filter, self.noise, self.count))
+        let shown = match (self.noise, self.every) {
+            (true, _) => Shown::Noise,
+            (false, true) => Shown::Resets,
+            (false, false) => Shown::Incidents,
+        };
+        Ok(Reporter::new(sink, filter, shown, self.count))
     }
 }

@@ -24,7 +24,7 @@ pub(crate) use dedup::service;
 pub use json::{Json, append as append_json};
 pub use null::Null;
 pub use pcapng::{Machine, Pcapng, Place, Written};
-pub use reporter::Reporter;
+pub use reporter::{Reporter, Shown};
 pub use table::{Table, TableOptions, Width};
 pub use tee::{Packets, Tee};
 

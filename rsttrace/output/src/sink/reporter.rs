@@ -8,31 +8,42 @@ use super::Sink;
 use crate::filter::Filter;
 use crate::record::Output;
 use crate::record::TimedOutRecord;
-use crate::record::{Cause, Record, SuppressedRecord};
+use crate::record::{Cause, Record, Severity, SuppressedRecord};
 use crate::summary::{Summary, Totals};
+
+/// Which records of those that the filter wants are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// One of each incident that harmed somebody.
+    Incidents,
+    /// All of these incidents.
+    Resets,
+    /// All.
+    Noise,
+}
 
 /// The filter, the counter and the `--count` limit in front of a sink.
 pub struct Reporter {
     sink: Box<dyn Sink + Send>,
     filter: Filter,
-    noise: bool,
+    shown: Shown,
     /// Records still to be shown; `None`: no end.
     left: Option<u64>,
     summary: Summary,
 }
 
 impl Reporter {
-    /// Shows what `filter` wants, noise only if `noise`, at most `count` records.
+    /// Shows what `filter` wants, at most `count` records.
     pub fn new(
         sink: Box<dyn Sink + Send>,
         filter: Filter,
-        noise: bool,
+        shown: Shown,
         count: Option<u64>,
     ) -> Self {
         Self {
             sink,
             filter,
-            noise,
+            shown,
             left: count,
             summary: Summary::default(),
         }
@@ -57,7 +68,7 @@ impl Reporter {
             self.summary.left_out();
             return Ok(ControlFlow::Continue(()));
         }
-        let hidden = !self.noise && record.is_noise(!self.filter.is_empty());
+        let hidden = self.hides(record);
         self.summary.record(record, hidden);
         if hidden {
             return Ok(ControlFlow::Continue(()));
@@ -83,7 +94,7 @@ impl Reporter {
         let wanted = self.filter.may_match(sum);
         self.summary
             .suppressed(sum.count, wanted, self.filter.is_empty());
-        let is_noise = sum.cause.is_some_and(is_always_noise) && !self.noise;
+        let is_noise = sum.cause.is_some_and(is_always_noise) && self.shown != Shown::Noise;
         if !wanted || is_noise || self.left == Some(0) {
             return Ok(());
         }
@@ -106,12 +117,20 @@ impl Reporter {
         self.sink.flush()
     }
 
+    fn hides(&self, record: &Record) -> bool {
+        match self.shown {
+            Shown::Incidents => record.is_noise(!self.filter.is_empty()),
+            Shown::Resets => record.impact() == Severity::Noise && !record.is_correction(),
+            Shown::Noise => false,
+        }
+    }
+
     /// The summary counts only these, instead of everything so far: the same reset may have come several times.
     pub fn count_again(&mut self, records: &[Record]) {
         self.summary = Summary::default();
         for record in records {
             if self.filter.matches(record) {
-                let hidden = !self.noise && record.is_noise(!self.filter.is_empty());
+                let hidden = self.hides(record);
                 self.summary.record(record, hidden);
             } else {
                 self.summary.left_out();
@@ -138,7 +157,6 @@ mod tests {
 
     use super::*;
     use crate::filter::{Ports, Terms};
-    use crate::record::Severity;
 
     #[derive(Clone, Default)]
     struct Seen(Arc<Mutex<(usize, String)>>);
@@ -174,7 +192,12 @@ mod tests {
     #[test]
     fn noise_is_counted_and_not_shown() {
         let seen = Seen::default();
-        let mut reporter = Reporter::new(Box::new(seen.clone()), Filter::default(), false, Some(2));
+        let mut reporter = Reporter::new(
+            Box::new(seen.clone()),
+            Filter::default(),
+            Shown::Incidents,
+            Some(2),
+        );
         let now = Instant::now();
         assert!(reporter.record(now, &noise()).unwrap().is_continue());
         assert!(reporter.record(now, &fault()).unwrap().is_continue());
@@ -188,7 +211,12 @@ mod tests {
     #[test]
     fn the_count_is_of_shown_records_and_never_exceeded() {
         let seen = Seen::default();
-        let mut reporter = Reporter::new(Box::new(seen.clone()), Filter::default(), false, Some(2));
+        let mut reporter = Reporter::new(
+            Box::new(seen.clone()),
+            Filter::default(),
+            Shown::Incidents,
+            Some(2),
+        );
         let now = Instant::now();
         assert!(reporter.record(now, &noise()).unwrap().is_continue());
         assert!(reporter.record(now, &fault()).unwrap().is_continue());
@@ -207,7 +235,7 @@ mod tests {
             },
             ..Filter::default()
         };
-        let mut reporter = Reporter::new(Box::new(seen.clone()), filter, false, None);
+        let mut reporter = Reporter::new(Box::new(seen.clone()), filter, Shown::Incidents, None);
         let _ = reporter.record(Instant::now(), &fault()).unwrap();
         reporter.finish(Totals::default()).unwrap();
         let seen = seen.0.lock().unwrap();
