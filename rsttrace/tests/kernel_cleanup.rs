@@ -87,7 +87,7 @@ const ENDS: [End; 4] = [
 
 /// Starts it, has it see a reset, ends it. What it held until then, and whether it ended as it should.
 fn cycle(tc: &str, end: End) -> Objects {
-    let watch = Watch::own_namespace(&["--tc", tc, "--count", "2"]);
+    let watch = Watch::own_namespace(&["--tc", tc, "--count", "1"]);
     let held = Objects::of(&watch);
     assert!(held.programs.len() >= 5, "{held:?}");
     assert!(held.maps.len() >= 3, "{held:?}");

@@ -213,7 +213,7 @@ fn floods_hide_no_reset_of_another_kind() {
                 ] {
                     assert_eq!(record["verdict"]["cause"], cause, "{record}");
                     assert_eq!(record["verdict"]["confidence"], "certain", "{record}");
-                    assert_eq!(record["verdict"]["severity"], "fault", "{record}");
+                    assert_eq!(record["incident"]["severity"], "fault", "{record}");
                     assert_eq!(
                         record["kernel"]["hook"],
                         serde_json::json!(hooks),

@@ -207,12 +207,12 @@ const NOTHING: Truth = Truth {
 const RESET_SERVER_FIRST: &str = "
     ct timeout short { protocol tcp; l3proto ip; policy = { established : 5, close : 2 }; }
     chain timeouts { type filter hook prerouting priority -150; tcp dport 8080 ct timeout set \"short\"; }
-    chain stateful { type filter hook forward priority 0; iifname \"s\" ct state new,invalid reject with tcp reset; }";
+    chain stateful { type filter hook forward priority 0; iifname \"bs\" ct state new,invalid reject with tcp reset; }";
 
 const DROP_SERVER_FIRST: &str = "
     ct timeout short { protocol tcp; l3proto ip; policy = { established : 5, close : 2 }; }
     chain timeouts { type filter hook prerouting priority -150; tcp dport 8080 ct timeout set \"short\"; }
-    chain stateful { type filter hook forward priority 0; iifname \"s\" ct state new,invalid drop; }";
+    chain stateful { type filter hook forward priority 0; iifname \"bs\" ct state new,invalid drop; }";
 
 const BOTH_WAYS: &[BothWays] = &[
     BothWays {

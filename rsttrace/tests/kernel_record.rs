@@ -200,7 +200,11 @@ fn record_prints_no_record_and_says_what_it_wrote() {
         let ended = recorder.end(Signal::SIGINT);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         assert!(ended.lines.is_empty());
-        assert!(ended.stderr.contains("\n40 resets in "), "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains("\n40 resets of 20 incidents in "),
+            "{}",
+            ended.stderr
+        );
         assert!(ended.stderr.contains(" events, "), "{}", ended.stderr);
         let replayed = replay(&["-o", "json", "--noise", "--netns", &inode], &file);
         let lines = String::from_utf8(replayed.stdout).unwrap();

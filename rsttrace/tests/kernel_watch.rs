@@ -100,14 +100,18 @@ fn every_line_is_as_the_schema_says_and_both_ends_of_a_reset_share_a_link() {
 #[ignore = "needs root"]
 fn the_count_ends_it_after_so_many_lines() {
     private_namespace(|| {
-        let watch = Watch::own_namespace(&["--count", "3"]);
+        let watch = Watch::own_namespace(&["--count", "3", "--every"]);
         for _ in 0..4 {
             await_refusal(closed_port(9));
         }
         let ended = watch.await_end();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         assert_eq!(ended.records().len(), 3);
-        assert!(ended.stderr.contains("\n3 resets in "), "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains("\n3 resets of 2 incidents in "),
+            "{}",
+            ended.stderr
+        );
     });
 }
 
@@ -116,12 +120,16 @@ fn the_count_ends_it_after_so_many_lines() {
 fn interrupt_and_terminate_end_it_with_the_summary() {
     private_namespace(|| {
         for signal in [Signal::SIGINT, Signal::SIGTERM] {
-            let watch = Watch::own_namespace(&[]);
+            let watch = Watch::own_namespace(&["--every"]);
             await_refusal(closed_port(9));
             let ended = watch.end(signal);
             assert_eq!(ended.code, Some(0), "{signal}: {}", ended.stderr);
             assert_eq!(ended.records().len(), 2, "{signal}: {}", ended.stderr);
-            assert!(ended.stderr.contains("\n2 resets in "), "{}", ended.stderr);
+            assert!(
+                ended.stderr.contains("\n2 resets of 1 incident in "),
+                "{}",
+                ended.stderr
+            );
             assert!(ended.stderr.contains("no events lost"), "{}", ended.stderr);
         }
     });

@@ -49,10 +49,12 @@ pub fn end_unread((mut client, server): (TcpStream, TcpStream)) {
     await_reset(&client);
 }
 
-/// One reset sent by the client, one received by the server. Gives the client's address.
+/// One reset sent by the client, which waits for an answer, one received by the server. Gives the client's address.
 pub fn close_with_linger_zero(listener: &TcpListener) -> SocketAddr {
-    let (client, server) = connected_pair(listener);
+    let (mut client, mut server) = connected_pair(listener);
     let address = client.local_addr().unwrap();
+    client.write_all(b"?").unwrap();
+    server.read_exact(&mut [0]).unwrap();
     abort(client);
     await_reset(&server);
     address

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::Sink;
 use crate::filter::Filter;
+use crate::hash::{self, LruCache};
 use crate::record::Output;
 use crate::record::TimedOutRecord;
 use crate::record::{Cause, Record, Severity, SuppressedRecord};
@@ -27,6 +28,8 @@ pub struct Reporter {
     sink: Box<dyn Sink + Send>,
     filter: Filter,
     shown: Shown,
+    /// Incidents of which a record was shown.
+    incidents: LruCache<u64, ()>,
     /// Records still to be shown; `None`: no end.
     left: Option<u64>,
     summary: Summary,
@@ -44,6 +47,7 @@ impl Reporter {
             sink,
             filter,
             shown,
+            incidents: hash::lru(MAX_INCIDENTS),
             left: count,
             summary: Summary::default(),
         }
@@ -72,6 +76,9 @@ impl Reporter {
         self.summary.record(record, hidden);
         if hidden {
             return Ok(ControlFlow::Continue(()));
+        }
+        if let Some(incident) = &record.incident {
+            self.incidents.put(incident.id, ());
         }
         self.sink.record(now, record)?;
         if let Some(left) = &mut self.left {
@@ -119,10 +126,20 @@ impl Reporter {
 
     fn hides(&self, record: &Record) -> bool {
         match self.shown {
-            Shown::Incidents => record.is_noise(!self.filter.is_empty()),
+            Shown::Incidents => {
+                record.is_noise(!self.filter.is_empty()) || self.is_shown_already(record)
+            }
             Shown::Resets => record.impact() == Severity::Noise && !record.is_correction(),
             Shown::Noise => false,
         }
+    }
+
+    /// Another record speaks for the same incident.
+    fn is_shown_already(&self, record: &Record) -> bool {
+        let incident = record.incident.as_ref();
+        record.verdict.severity == Severity::Noise
+            && !record.is_correction()
+            && incident.is_some_and(|incident| self.incidents.contains(&incident.id))
     }
 
     /// The summary counts only these, instead of everything so far: the same reset may have come several times.
@@ -144,6 +161,9 @@ impl Reporter {
         self.sink.finish(&self.summary)
     }
 }
+
+/// Incidents that are remembered: other ends and legs follow at once.
+const MAX_INCIDENTS: usize = 1_024;
 
 /// Resets of such a cause never cost anybody anything.
 fn is_always_noise(cause: Cause) -> bool {
@@ -223,6 +243,59 @@ mod tests {
         assert!(reporter.record(now, &fault()).unwrap().is_break());
         assert!(reporter.record(now, &fault()).unwrap().is_break());
         assert_eq!(seen.0.lock().unwrap().0, 2);
+    }
+
+    #[test]
+    fn an_incident_has_one_line_whichever_of_its_records_the_filter_wants() {
+        use crate::record::{Incident, IncidentRole, Role};
+        let record = |role, severity, name: &str| {
+            let mut record = fault();
+            record.verdict.severity = severity;
+            record.incident = Some(Incident {
+                id: 7,
+                role,
+                severity: Severity::Fault,
+                further: None,
+            });
+            let mut process = record.process.take().unwrap();
+            process.comm = name.into();
+            process.exe = None;
+            process.role = Role::Owner;
+            record.process = Some(process);
+            record
+        };
+        let records = [
+            record(IncidentRole::First, Severity::Fault, "nginx"),
+            record(IncidentRole::OtherEnd, Severity::Noise, "java"),
+            record(IncidentRole::Leg, Severity::Noise, "java"),
+            record(IncidentRole::Consequence, Severity::Noise, "java"),
+            record(IncidentRole::Correction, Severity::Noise, "java"),
+        ];
+        let shown = |processes: &[&str], shown| {
+            let seen = Seen::default();
+            let only = Terms {
+                processes: processes
+                    .iter()
+                    .map(|name| crate::filter::ProcessTerm::Name((*name).to_owned()))
+                    .collect(),
+                ..Terms::default()
+            };
+            let filter = Filter {
+                only,
+                ..Filter::default()
+            };
+            let mut reporter = Reporter::new(Box::new(seen.clone()), filter, shown, None);
+            for record in &records {
+                let _ = reporter.record(Instant::now(), record).unwrap();
+            }
+            seen.0.lock().unwrap().0
+        };
+        // The correction is always shown.
+        assert_eq!(shown(&[], Shown::Incidents), 2);
+        assert_eq!(shown(&["nginx"], Shown::Incidents), 1);
+        assert_eq!(shown(&["java"], Shown::Incidents), 2);
+        assert_eq!(shown(&["java", "nginx"], Shown::Incidents), 2);
+        assert_eq!(shown(&[], Shown::Resets), 5);
     }
 
     #[test]
