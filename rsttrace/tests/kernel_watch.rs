@@ -246,7 +246,7 @@ fn filters_choose_while_it_runs() {
 #[ignore = "needs root"]
 fn a_record_comes_soon_after_its_event_and_in_order() {
     private_namespace(|| {
-        let watch = Watch::own_namespace(&[]);
+        let watch = Watch::own_namespace(&["--every"]);
         let listener = listener();
         for round in 1..=10 {
             close_with_linger_zero(&listener);
@@ -318,7 +318,7 @@ fn a_socket_older_than_the_tool_has_no_age() {
         let address = older.local_addr().unwrap();
         let inode = netns_inode().to_string();
         let table = Watch::spawn(&mut rsttrace(&["watch", "--netns", &inode]));
-        let watch = Watch::own_namespace(&[]);
+        let watch = Watch::own_namespace(&["--every"]);
         table.await_classifiers("lo");
         abort(older);
         await_reset(&older_peer);

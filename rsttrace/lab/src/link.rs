@@ -69,10 +69,10 @@ fn in_its_network(address: Ipv4Addr) -> IpNet {
     Ipv4Net::new_assert(address, 24).into()
 }
 
-/// A loop of connections has enough ports and TIME_WAIT sockets, and spoofed sources pass.
+/// A loop of connections has enough ports, above those of services, and TIME_WAIT sockets; spoofed sources pass.
 const SYSCTLS: [(&str, &str); 6] = [
     ("ipv4/tcp_max_tw_buckets", "4096"),
-    ("ipv4/ip_local_port_range", "1024 65535"),
+    ("ipv4/ip_local_port_range", "20000 60999"),
     ("ipv4/tcp_fin_timeout", "5"),
     ("ipv4/conf/all/rp_filter", "0"),
     ("ipv4/conf/default/rp_filter", "0"),
