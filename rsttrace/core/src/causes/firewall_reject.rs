@@ -29,8 +29,10 @@ impl Definition for FirewallReject {
 
     fn left_confidence(&self, case: &LeftCase) -> Confidence {
         match (is_stack_silent(case), case.context.coverage.sent_stateless) {
-            (true, _) => Confidence::Certain,
-            (false, true) => Confidence::Likely,
+            // Over IPv4 the stack's own answers belong to a socket, too: two independent facts.
+            (true, _) if case.packet.source.is_ipv4() => Confidence::Certain,
+            // Over IPv6 only the absence of an event speaks for it, and the kernel skips a program that interrupts itself.
+            (true, _) | (false, true) => Confidence::Likely,
             (false, false) => Confidence::Possible,
         }
     }
