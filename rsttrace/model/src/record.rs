@@ -730,7 +730,7 @@ names! {
 }
 
 names! {
-    /// Kind of a frequent and mostly harmless end of a connection.
+    /// Common, usually harmless way in which a connection ends.
     pub enum Class {
         /// A client opens a connection at even intervals and resets it without having sent anything.
         HealthCheck => "health_check",
@@ -740,7 +740,7 @@ names! {
         PortScan => "port_scan",
         /// The client resets the connection when everything has been answered, acknowledged and read.
         CompleteExchange => "complete_exchange",
-        /// A TLS close_notify, or a farewell as short, meets an end that has closed already.
+        /// A TLS close_notify, or another message of at most 31 bytes, arrived after the receiver had closed.
         TlsClose => "tls_close",
         /// The client closes with TLS session tickets unread.
         TlsTickets => "tls_tickets",

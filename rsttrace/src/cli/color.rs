@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 /// When to use color.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ColorChoice {
-    /// If standard output is a terminal, NO_COLOR is not set and TERM is not "dumb".
+    /// Use color if standard output is a terminal, NO_COLOR is not set and TERM is not "dumb".
     #[default]
     Auto,
     /// Always, also in files and pipes.

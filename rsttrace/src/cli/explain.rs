@@ -11,7 +11,7 @@ use crate::verdict::advice::Situation;
 /// Arguments of `rsttrace explain`.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
-    /// Situation, as named at the end of an advice; without it, all situations are listed
+    /// Page, as named at the end of a line; without it, all pages are listed
     #[arg(value_name = "ID", value_parser = PossibleValuesParser::new(Situation::ALL.iter().map(|it| it.id())), hide_possible_values = true)]
     situation: Option<String>,
 }
@@ -25,9 +25,35 @@ impl ExplainArgs {
 
 /// Prints a page, or the list of pages, to standard output.
 pub fn print(situation: Option<Situation>) -> Result<(), Failure> {
-    let text = situation.map_or_else(list, |situation| page(situation).to_owned());
+    let text = situation.map_or_else(list, |situation| without_links(page(situation)));
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(())
+}
+
+/// A page with the text of its links only: a terminal follows none. Other pages are named by the command that prints them.
+fn without_links(page: &str) -> String {
+    let mut text = String::with_capacity(page.len());
+    let mut rest = page;
+    while let Some((before, (label, target, after))) = rest
+        .split_once('[')
+        .and_then(|(before, link)| Some((before, link_at(link)?)))
+    {
+        text.push_str(before);
+        text.push_str(label);
+        let other = target.strip_suffix(".md").and_then(Situation::named);
+        if let Some(other) = other {
+            text.push_str(&format!(" (rsttrace explain {})", other.id()));
+        }
+        rest = after;
+    }
+    text + rest
+}
+
+/// Label and target of the link whose bracket has just been opened, and what follows it.
+fn link_at(text: &str) -> Option<(&str, &str, &str)> {
+    let (label, link) = text.split_once("](")?;
+    let (target, after) = link.split_once(')')?;
+    (!label.contains(['[', '\n'])).then_some((label, target, after))
 }
 
 /// Id and title of every page.
@@ -106,6 +132,18 @@ mod tests {
             let file = std::fs::read_to_string(path).unwrap_or_default();
             assert_eq!(page(situation), file, "{}", situation.id());
         }
+    }
+
+    #[test]
+    fn a_terminal_gets_commands_instead_of_links() {
+        let page = "See [Restart](restart.md) or\n[Causes](../CAUSES.md#idle-timeouts), now.\n";
+        let text = "See Restart (rsttrace explain restart) or\nCauses, now.\n";
+        assert_eq!(without_links(page), text);
+        for &situation in Situation::ALL {
+            let text = without_links(super::page(situation));
+            assert!(!text.contains("]("), "{}", situation.id());
+        }
+        assert_eq!(without_links("an array[0]"), "an array[0]");
     }
 
     #[test]

@@ -70,7 +70,7 @@ pub(super) struct HistoryArgs {
     )]
     color: ColorChoice,
 
-    /// Also show resets with no impact (noise). Implied by --cause and --severity noise
+    /// Also show resets with no impact (noise). Implied by --cause, --class and --severity noise
     #[arg(long, help_heading = "Output")]
     noise: bool,
 

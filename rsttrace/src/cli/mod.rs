@@ -49,7 +49,8 @@ const AFTER_HELP: &str = "\
 Filters:
   Values of one filter are alternatives; separate them with commas or repeat the option. A reset
   must match every filter that is given. Each filter has a --not-... form, which takes precedence:
-  --not-port 22, --not-cause port_closed, and so on. An unknown value matches no filter.
+  --not-port 22, --not-cause port_closed, and so on. A record that lacks the value never
+  matches.
 
 Configuration:
   Describe your own load balancers and NAT devices in /etc/rsttrace/config.toml, or in the file
@@ -95,7 +96,7 @@ Examples:
   rsttrace probe lb.example.org:443            measure the idle timeout of a path
   rsttrace pcap client.pcap server.pcap        compare captures taken at both ends
   rsttrace report                              write an HTML report of the history
-  rsttrace explain keep-alive-race             print the page that an advice names";
+  rsttrace explain keep-alive-race             print the page named at the end of a line";
 
 /// Explain TCP resets: who sent each RST and why, which process held the socket, and what to change
 ///

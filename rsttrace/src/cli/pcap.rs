@@ -11,8 +11,8 @@ use crate::config;
 use crate::silence::candidates::Hop;
 
 const AFTER_HELP: &str = "\
-A capture contains packets only. It cannot identify a process, nor causes that only the kernel of
-the sending host knows (unread data, SO_LINGER, a packet filter). rsttrace derives the sender of a
+A capture contains packets only. It identifies neither processes nor causes known only to the kernel of
+the sending host (unread data, SO_LINGER, a packet filter). rsttrace derives the sender of a
 reset from TTLs, round-trip times, sequence numbers, idle times and the packets that follow.
 
 With several files, rsttrace compares captures of the same connections, for example from client,

@@ -21,8 +21,7 @@ What is sent after the idle time:
   them without idle time to see the normal response.
 
 Both directions:
-  A path can expire or filter what the server sends first after a silence, and not what the client
-  sends first. Without help a probe tests only the latter, and the result says so. To test both, run
+  After a silence, a path may drop or reset what the server sends, yet pass what the client sends. Without help a probe tests only the latter, and the result says so. To test both, run
   `rsttrace probe --listen PORT` on the server, on a port that takes the same path, and probe that
   port. The probe recognizes it by a greeting of 64 bytes on one additional connection; any other
   service sees one invalid request, which --one-way and --send avoid. Each idle time is then tested

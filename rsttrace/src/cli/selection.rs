@@ -42,7 +42,7 @@ pub(super) struct OnlyArgs {
     #[arg(long, value_parser = values::named::<Cause>(), value_name = "CAUSE", value_delimiter = ',')]
     cause: Vec<Cause>,
 
-    /// Kind of a frequent end of a connection
+    /// Common, usually harmless way in which a connection ends
     #[arg(long, value_parser = values::named::<Class>(), value_name = "CLASS", value_delimiter = ',')]
     class: Vec<Class>,
 

@@ -24,7 +24,7 @@ pub(super) struct ShowArgs {
     #[command(flatten)]
     output: OutputArgs,
 
-    /// Also show resets with no impact (noise); by default they are only counted. Implied by --cause and --severity noise
+    /// Also show resets with no impact (noise); by default they are only counted. Implied by --cause, --class and --severity noise
     #[arg(long, help_heading = "Output")]
     noise: bool,
 

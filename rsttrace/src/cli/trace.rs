@@ -13,11 +13,12 @@ use crate::values;
 
 #[derive(Debug, Args)]
 pub(super) struct DescribeArgs {
-    /// Report every reset individually. By default floods are sampled, and the table groups similar resets. Uses more CPU
+    /// Report every reset individually, with all records of its incident. By default floods are sampled, and the table
+    /// groups similar resets. Uses more CPU
     #[arg(long, help_heading = "Output", conflicts_with = "details")]
     pub every: bool,
 
-    /// Rate limit for detailed records, per second, for each cause class, port and remote network (burst 100). Further
+    /// Rate limit for detailed records, per second, for each kind of reset, port and remote network (burst 100). Further
     /// resets are only counted. Wider floods get 4 to 8 times this limit
     #[arg(
         long,
@@ -59,7 +60,7 @@ pub(super) struct TraceArgs {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct TraceOptions {
-    /// Detailed records per second for each cause class, port and network; absent: no limit.
+    /// Detailed records per second for each kind of reset, port and network; absent: no limit.
     pub details: Option<u32>,
     /// Devices on the path from the configuration file; empty without one.
     pub hops: Vec<Hop>,

@@ -150,7 +150,7 @@ fn lingers(all: &mut Vec<(f64, Value)>, number: usize) {
             (&client(seed * 7), 33_000 + seed % 20_000),
             ["local_process", "linger_zero", "fault", "certain"],
             &format!(
-                "nginx[87] closed with SO_LINGER time 0 after {:.1} s",
+                "nginx[87] closed with SO_LINGER {{1, 0}} after {:.1} s",
                 quiet + 0.3
             ),
         );

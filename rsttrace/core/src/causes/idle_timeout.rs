@@ -1,8 +1,8 @@
 //! Idle timeout: the idle time before the reset matches a known or learned timeout.
 //!
-//! A silence that fits a number is a hint and no more: people write every 300 s, and applications think for 60. So the cause
-//! is an idle timeout only where something else says so as well: the path has shown this timeout before, the configuration
-//! names the device, or the reset does not come from the peer.
+//! A silence that fits a number is a hint and no more: people write every 300 s, and applications think for 60. So an idle timeout is
+//! *possible* at most, and only for a precise match with a known one of 30 s or more, unless something else says so as well: the path
+//! has shown this timeout before, the configuration names the device, or the reset does not come from the peer.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ impl Definition for IdleTimeout {
             happened: "the connection was idle for as long as a known or learned timeout",
             known: "see [Idle timeouts](#idle-timeouts)",
             remedy: "send data or keepalive probes more often, raise the timeout, or close the connection here first",
-            look_alikes: "an idle time that only matches a number: `reset_by_peer`; five connections reset at once after different idle times are a single event",
+            look_alikes: "an idle time that roughly matches a number, or a short one: `reset_by_peer`; five connections reset at once after different idle times are a single event",
             captured: ["", "the same signs and idle times as in a live trace"],
         }
     }
@@ -201,7 +201,8 @@ pub struct Timeout {
     pub timeout: Option<Duration>,
 }
 
-/// Whether a reset is the work of an idle timeout, whose, and how sure that is; `None`: nothing but the number speaks for one.
+/// Whether a reset is the work of an idle timeout, whose, and how sure that is; `None`: nothing speaks for one, or a number that many
+/// silences match.
 /// `AcceptedCase::weighed` asks it once; the rule reads the result.
 pub fn judge_timeout(around: &Around, bearing: &Bearing) -> Option<Timeout> {
     let quiet = around.quiet?;

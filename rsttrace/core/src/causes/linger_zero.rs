@@ -47,7 +47,7 @@ impl Definition for LingerZero {
         }
         [
             &case.subject(),
-            " closed with SO_LINGER time 0",
+            " closed with SO_LINGER {1, 0}",
             &case.after_age_and_idle(),
         ]
         .concat()
@@ -63,7 +63,7 @@ impl Definition for LingerZero {
 
     fn many(&self, many: &Many) -> String {
         format!(
-            "{} closed {} with SO_LINGER time 0, which resets {}",
+            "{} closed {} with SO_LINGER {{1, 0}}, which resets {}",
             many.subject,
             many.connections,
             many.them()

@@ -251,7 +251,7 @@ impl CapturedCase {
         let seq = self.captured.packet.segment.seq;
         let end = self.captured.received.as_ref();
         let in_window = end.is_some_and(|end| is_in_window(next, end.socket.rcv_wnd, seq));
-        self.is_missed() && in_window && !self.captured.challenged
+        self.is_missed() && in_window && !self.captured.challenged || self.is_beyond_the_handshake()
     }
 
     /// It left the capturing host, which did not get it from elsewhere though it only passes on what its source sends.
@@ -303,8 +303,19 @@ impl CapturedCase {
 
     /// It answers a connect.
     pub(crate) fn is_refused(&self) -> bool {
+        self.is_connecting() && !self.is_beyond_the_handshake()
+    }
+
+    /// Only the SYN was captured.
+    fn is_connecting(&self) -> bool {
         let end = self.captured.received.as_ref();
         end.is_some_and(|end| end.socket.state == TcpState::SynSent)
+    }
+
+    /// It comes from an end that has the connection: a refusal has the number 0 and no window. The capture lacks the SYN-ACK.
+    fn is_beyond_the_handshake(&self) -> bool {
+        let packet = &self.captured.packet;
+        self.is_connecting() && packet.segment.seq != 0 && !is_passive_form(packet)
     }
 
     /// The same, at the host that sent it.

@@ -169,7 +169,7 @@ impl SentCase {
             Class::CompleteExchange => explanation.summary.push_str("; the exchange was complete"),
             Class::TlsClose => explanation
                 .summary
-                .push_str("; no more than a TLS close_notify or a farewell as short"),
+                .push_str("; it was no more than a TLS close_notify or another message as short"),
             Class::TlsTickets => explanation
                 .summary
                 .push_str("; no more than the session tickets that follow a TLS handshake"),

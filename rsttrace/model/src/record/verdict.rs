@@ -23,7 +23,7 @@ pub struct Verdict {
     pub severity: Severity,
     /// Confidence in origin and cause.
     pub confidence: Confidence,
-    /// Kind of a frequent end of a connection; absent for all others.
+    /// Common, usually harmless way in which a connection ends; absent for all others.
     pub class: Option<Class>,
     explanation: Arc<LazyLock<Explanation, Explain>>,
 }
@@ -185,7 +185,7 @@ struct Shape<'a> {
     severity: Severity,
     /// Confidence in origin and cause.
     confidence: Confidence,
-    /// Kind of a frequent end of a connection; absent for all others.
+    /// Common, usually harmless way in which a connection ends; absent for all others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     class: Option<Class>,
     /// Summary in one sentence.

@@ -48,13 +48,13 @@ situations! {
     TurnedAway => "turned-away",
     /// The accept queue was full
     AcceptQueue => "accept-queue",
-    /// Somebody tries ports
+    /// Someone scans ports
     PortScan => "port-scan",
-    /// Nobody listens on the port
+    /// Nothing listens on the port
     Refused => "refused",
     /// A process was stopped or killed with open connections
     Restart => "restart",
-    /// A device on the path sent the reset in the name of the peer
+    /// A device on the path sent the reset with the peer's address
     NotFromPeer => "not-from-peer",
     /// Large segments do not arrive
     MtuBlackHole => "mtu-black-hole",
