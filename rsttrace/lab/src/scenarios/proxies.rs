@@ -195,7 +195,6 @@ fn open_nginx_reset(lab: &mut Lab, _: IpVersion) -> Result<Armed, StageError> {
 pub const TLS_GOODBYE: Scenario = Scenario {
     name: "tls-goodbye-at-timeout",
     title: "a server's timeout behind TLS: close_notify, FIN; the client writes later",
-    can_predate: false,
     hops: &[hop("tls-55", "203.0.113.55/32", IdleMode::FinAtExpiry)],
     twins: &["haproxy-timeout-client", "data-after-close-time-wait"],
     open: |lab, version| {
@@ -222,7 +221,7 @@ pub const TLS_GOODBYE: Scenario = Scenario {
             Staged::passive([received, sent], flock)
         })
     },
-    ..LONG
+    ..ALONE
 };
 
 /// Bytes of a close_notify in TLS 1.3, with its record.
