@@ -119,8 +119,12 @@ impl Definition for ResetByPeer {
         explanation.summary = summary;
     }
 
-    fn captured_cost(&self, _case: &CapturedCase) -> Severity {
-        Severity::Noise
+    fn captured_cost(&self, case: &CapturedCase) -> Severity {
+        if case.is_of_accepting_peer() {
+            Severity::Fault
+        } else {
+            Severity::Noise
+        }
     }
 
     /// Only its own kernel has a reason to answer segments still in flight.
@@ -129,6 +133,14 @@ impl Definition for ResetByPeer {
     }
 
     fn captured(&self, case: &CapturedCase, explanation: &mut Explanation) {
+        if case.is_of_accepting_peer() {
+            case.shape(explanation);
+            explanation.summary = format!(
+                "{} reset the connection soon after its handshake, which is missing from the capture in part",
+                case.captured.packet.source
+            );
+            return;
+        }
         case.answered(explanation);
         if case.captured.was_ended_by_it() {
             return case.once_more(explanation);

@@ -168,6 +168,11 @@ const CAPTURED: &[Rule<CapturedCase>] = &[
     ),
     rule(captured_miss_of_another, Cause::BlindAttempt, Likely),
     rule(captured_miss, Cause::BlindAttempt, Possible),
+    rule(
+        CapturedCase::is_of_accepting_peer,
+        Cause::ResetByPeer,
+        Possible,
+    ),
     unknown(CapturedCase::is_beyond, Why::Beyond),
     unknown(CapturedCase::is_missed, Why::Unexpected),
     // The capturing host forwards the connection.

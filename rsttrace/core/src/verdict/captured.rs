@@ -312,6 +312,11 @@ impl CapturedCase {
         end.is_some_and(|end| end.socket.state == TcpState::SynSent)
     }
 
+    /// The peer had accepted the connection, and the capture lacks that.
+    pub(crate) fn is_of_accepting_peer(&self) -> bool {
+        self.is_beyond_the_handshake() && !self.is_made_here() && !self.has_other_ttl()
+    }
+
     /// It comes from an end that has the connection: a refusal has the number 0 and no window. The capture lacks the SYN-ACK.
     fn is_beyond_the_handshake(&self) -> bool {
         let packet = &self.captured.packet;
