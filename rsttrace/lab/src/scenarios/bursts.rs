@@ -105,6 +105,8 @@ pub const PROXY_PASSES_ON_COMPLETE: Scenario = Scenario {
     open: |lab, _| {
         let mut chain = Chain::open(lab, 54, |ends| patient_haproxy(ends, ""))?;
         Armed::new(move |lab| {
+            // The others that wait at the same time may have made it idle.
+            chain.talk()?;
             let truths = leave(lab, &mut chain)?;
             Staged::active(truths, chain)
         })

@@ -235,7 +235,8 @@ impl Chain {
         Ok(chain)
     }
 
-    fn talk(&mut self) -> Result<(), StageError> {
+    /// A request and an answer, after which the silence begins.
+    pub fn talk(&mut self) -> Result<(), StageError> {
         talk(
             (&mut self.client, self.at_client),
             (&mut self.server, self.at_server),
