@@ -50,6 +50,7 @@ const SENT: &[SentRow] = &[
     (closed_without_a_word, Class::EmptyConnection),
     (closed_after_the_answer, Class::CompleteExchange),
     (closed_after_the_peer, Class::CompleteExchange),
+    (left_goodbye_unread, Class::TlsClose),
     (left_tickets_unread, Class::TlsTickets),
     (answers_farewell, Class::TlsClose),
 ];
@@ -146,6 +147,16 @@ fn closed_after_the_peer(end: &SentEnd<'_>) -> bool {
                 && is_acknowledged(socket)
                 && socket.bytes_received > 0
                 && socket.unread <= MESSAGE
+        })
+}
+
+/// The server's close_notify had come, and its FIN had not yet.
+fn left_goodbye_unread(end: &SentEnd<'_>) -> bool {
+    end.cause == Cause::CloseWithUnreadData
+        && is_opener(end.sent.ownership.as_ref())
+        && is_tls(end.sent.flow.remote.port())
+        && end.sent.active(|socket| {
+            is_acknowledged(socket) && (1..=LONGEST_FAREWELL).contains(&socket.unread)
         })
 }
 
@@ -357,6 +368,8 @@ mod tests {
             sent(&client(goodbye), unread),
             Some(Class::CompleteExchange)
         );
+        let early = |socket: &mut Socket| socket.unread = 24;
+        assert_eq!(sent(&client(early), unread), Some(Class::TlsClose));
         let tickets = |socket: &mut Socket| {
             (socket.bytes_sent, socket.bytes_received, socket.unread) = (600, 3_400, 534);
         };
