@@ -142,12 +142,14 @@ impl AcceptedCase {
             .arrived
             .as_ref()
             .is_some_and(|arrived| arrived.form == Some(Form::Passive));
-        if is_plain && rules::of_accepted(&self).cause == Cause::ResetByPeer {
-            self.class =
-                classes::of_accepted(&self.received, is_answer, self.at, self.around.recurrence);
-            if self.class.is_some() {
-                self.severity = Severity::Noise;
-            }
+        // Most resets have no class: then the rules need not be asked here.
+        if is_plain
+            && let Some(class) =
+                classes::of_accepted(&self.received, is_answer, self.at, self.around.recurrence)
+            && rules::of_accepted(&self).cause == Cause::ResetByPeer
+        {
+            self.class = Some(class);
+            self.severity = Severity::Noise;
         }
         self
     }
