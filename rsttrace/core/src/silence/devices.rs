@@ -91,8 +91,8 @@ static TABLE: &str = include_str!("../../data/idle-timeouts.tsv");
 static DEVICES: LazyLock<Vec<Device>> =
     LazyLock::new(|| rows(TABLE).filter_map(|line| device(line).ok()).collect());
 
-/// The lines with devices: without comments and the names of the columns.
-fn rows(table: &'static str) -> impl Iterator<Item = &'static str> {
+/// The lines of a table of ours: without comments and the names of the columns.
+pub fn rows(table: &'static str) -> impl Iterator<Item = &'static str> {
     table
         .lines()
         .filter(|line| !line.is_empty() && !line.starts_with('#'))

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use thiserror::Error;
 
+use crate::silence::devices::rows;
 use crate::silence::software::Program;
 
 /// What happened, as far as the table distinguishes it.
@@ -40,7 +41,7 @@ static TABLE: &str = include_str!("../../../data/advice.tsv");
 
 // A bad line is a failing test, and one piece of advice fewer at run time.
 static ROWS: LazyLock<Vec<Row>> =
-    LazyLock::new(|| lines(TABLE).filter_map(|line| row(line).ok()).collect());
+    LazyLock::new(|| rows(TABLE).filter_map(|line| row(line).ok()).collect());
 
 /// The advice for `program` as the end that accepted the connection or opened it (`listened`; absent if not known).
 pub fn find(
@@ -57,13 +58,6 @@ pub fn find(
                 && (row.listened.is_none() || row.listened == listened)
         })
         .map(|row| row.text)
-}
-
-fn lines(table: &'static str) -> impl Iterator<Item = &'static str> {
-    table
-        .lines()
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .skip(1)
 }
 
 /// Why a line of the table is none.
@@ -116,7 +110,7 @@ mod tests {
 
     #[test]
     fn every_line_is_advice_on_a_program_that_is_known() {
-        for line in lines(TABLE) {
+        for line in rows(TABLE) {
             let row = row(line).unwrap_or_else(|error| unreachable!("{line}: {error}"));
             let known = row
                 .program
@@ -125,7 +119,7 @@ mod tests {
             let has_place = row.text.contains("{n}");
             assert_eq!(has_place, row.shape == Shape::Keepalive, "{line}");
         }
-        assert_eq!(ROWS.len(), lines(TABLE).count());
+        assert_eq!(ROWS.len(), rows(TABLE).count());
     }
 
     #[test]
