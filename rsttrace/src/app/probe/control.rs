@@ -60,7 +60,7 @@ pub async fn search(address: SocketAddr) -> Search {
     found
 }
 
-/// A request to the control connection: answered when everything that the responder has seen so far is told.
+/// A request to the control connection: answered when the responder has reported everything that it has seen so far.
 pub type Fence = oneshot::Sender<()>;
 
 /// Keeps the session alive and tells what the responder reports, until the session ends. Why it ended.
