@@ -257,7 +257,11 @@ pub fn quiet(tcp: Typed, closes: End) -> u32 {
         }
     };
     let is_farewell = pending.wrapping_sub(1) < FAREWELL && own <= AT_ONCE;
-    if own < other && !is_farewell { own } else { other }
+    if own < other && !is_farewell {
+        own
+    } else {
+        other
+    }
 }
 
 /// The end of a connection that closes.
