@@ -17,8 +17,8 @@ pub const PACKET_LOST: u32 = 5;
 pub const TIMED_OUT_SEEN: u32 = 6;
 /// It could not be put into the ring.
 pub const TIMED_OUT_LOST: u32 = 7;
-/// Socket storage could not be made: that socket has no recorded owner.
-pub const STORAGE_FAILED: u32 = 8;
+/// An open socket's record made room for another socket's: it has no recorded owner any more.
+pub const OWNER_EVICTED: u32 = 8;
 /// A tombstone took the place of another one.
 pub const TOMBSTONE_EVICTED: u32 = 9;
 /// A TTL baseline took the place of another one.
@@ -46,5 +46,7 @@ pub const PACKET_SUPPRESSED_ALONE: u32 = 19;
 /// A flow's reset was decided on while parts of the one before it may still have been on their way, and not both were
 /// described: what is missing of either may have been seen.
 pub const DECIDED_ANEW: u32 = 20;
+/// A listener was one too many: it has no recorded owner, nor have its connections until they are accepted.
+pub const LISTENER_LOST: u32 = 23;
 /// How many counters there are.
-pub const COUNT: u32 = 21;
+pub const COUNT: u32 = 24;

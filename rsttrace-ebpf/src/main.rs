@@ -6,6 +6,7 @@ mod emit;
 mod flood;
 mod kernel;
 mod knobs;
+mod listeners;
 mod maps;
 mod owners;
 mod packet;

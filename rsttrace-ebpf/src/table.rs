@@ -2,8 +2,8 @@
 //!
 //! A flow has two slots, neighbours, so that two flows that meet do not cost each other their memory while there is room.
 //! An LRU hash costs 600 to 800 ns an update, which each connection would pay four times; a slot costs its memory alone.
-//! Nothing locks a slot, so each entry carries a checksum over its key and value: one that two CPUs wrote at once, or that
-//! is read while it is written, does not add up and counts as absent.
+//! An entry has no key but a checksum over key and value, with a tag of the key in its upper half. Nothing locks a slot: an entry that
+//! two CPUs wrote at once, that is read while it is written, or that is another flow's, does not add up and counts as absent.
 
 use aya_ebpf::maps::Array;
 use rsttrace_common::FlowKey;
@@ -14,9 +14,8 @@ use crate::words;
 /// One place in a table.
 #[repr(C)]
 pub struct Entry<V> {
-    /// Over key and value; 0: never written.
+    /// Tag of the key in the upper half, never 0, and sum over key and value in the lower; 0: never written.
     check: u64,
-    key: FlowKey,
     value: V,
 }
 
@@ -36,9 +35,9 @@ pub fn write<V: Copy>(table: &Array<Entry<V>>, slots: u32, key: &FlowKey, value:
         return;
     };
     // SAFETY: a slot of the table.
-    let second_is = state_of(unsafe { &*second }, key);
+    let second_is = state_of(unsafe { &*second }, hash);
     // SAFETY: as above.
-    let first_is = state_of(unsafe { &*first }, key);
+    let first_is = state_of(unsafe { &*first }, hash);
     let take_second =
         second_is == State::Same || (second_is == State::Empty && first_is == State::Other);
     let (entry, was) = if take_second {
@@ -52,7 +51,6 @@ pub fn write<V: Copy>(table: &Array<Entry<V>>, slots: u32, key: &FlowKey, value:
         count(evicted);
     }
     entry.check = 0;
-    words::copy(key, &mut entry.key);
     words::copy(value, &mut entry.value);
     entry.check = check_of(hash, value);
 }
@@ -62,50 +60,18 @@ pub fn write<V: Copy>(table: &Array<Entry<V>>, slots: u32, key: &FlowKey, value:
 pub fn read<V: Copy>(table: &Array<Entry<V>>, slots: u32, key: &FlowKey, into: &mut V) -> bool {
     let hash = hash_of(key);
     let index = index_of(hash, slots);
-    read_slot(table, index, hash, key, into) || read_slot(table, index ^ 1, hash, key, into)
-}
-
-/// Copies a part of a flow's value; `false`: there is none, and what `into` holds means nothing.
-#[inline(always)]
-pub fn read_part<V: Copy, P: Copy>(
-    table: &Array<Entry<V>>,
-    slots: u32,
-    key: &FlowKey,
-    part: fn(&V) -> &P,
-    into: &mut P,
-) -> bool {
-    let hash = hash_of(key);
-    let first = index_of(hash, slots);
-    for index in [first, first ^ 1] {
-        let Some(entry) = table.get_ptr(index) else {
-            return false;
-        };
-        // SAFETY: as in `read_slot`.
-        let entry = unsafe { &*entry };
-        if entry.check == 0 || !is_same(&entry.key, key) {
-            continue;
-        }
-        words::copy(part(&entry.value), into);
-        return check_of(hash, &entry.value) == entry.check;
-    }
-    false
+    read_slot(table, index, hash, into) || read_slot(table, index ^ 1, hash, into)
 }
 
 #[inline(always)]
-fn read_slot<V: Copy>(
-    table: &Array<Entry<V>>,
-    index: u32,
-    hash: u64,
-    key: &FlowKey,
-    into: &mut V,
-) -> bool {
+fn read_slot<V: Copy>(table: &Array<Entry<V>>, index: u32, hash: u64, into: &mut V) -> bool {
     let Some(entry) = table.get_ptr(index) else {
         return false;
     };
     // SAFETY: a slot of the table; what others write meanwhile, the checksum finds out.
     let entry = unsafe { &*entry };
     let check = entry.check;
-    if check == 0 || !is_same(&entry.key, key) {
+    if tag_of(check) != tag_of(check_of_key(hash)) {
         return false;
     }
     words::copy(&entry.value, into);
@@ -121,10 +87,10 @@ enum State {
 }
 
 #[inline(always)]
-fn state_of<V>(entry: &Entry<V>, key: &FlowKey) -> State {
+fn state_of<V>(entry: &Entry<V>, hash: u64) -> State {
     if entry.check == 0 {
         State::Empty
-    } else if is_same(&entry.key, key) {
+    } else if tag_of(entry.check) == tag_of(check_of_key(hash)) {
         State::Same
     } else {
         State::Other
@@ -137,24 +103,25 @@ fn index_of(hash: u64, slots: u32) -> u32 {
 }
 
 #[inline(always)]
-fn is_same(one: &FlowKey, other: &FlowKey) -> bool {
-    let mut difference = 0;
-    for i in 0..KEY_WORDS {
-        difference |= word(one, i) ^ word(other, i);
-    }
-    difference == 0
-}
-
-#[inline(always)]
 fn hash_of(key: &FlowKey) -> u64 {
     mix(MULTIPLIER, key, KEY_WORDS)
 }
 
-/// Never 0.
+/// The tag's half of a check: of bits of the hash that do not choose the slot. Never 0.
+#[inline(always)]
+fn check_of_key(hash: u64) -> u64 {
+    (hash << 32) | (1 << 63)
+}
+
+#[inline(always)]
+fn tag_of(check: u64) -> u32 {
+    (check >> 32) as u32
+}
+
 #[inline(always)]
 fn check_of<V>(hash: u64, value: &V) -> u64 {
     const { assert!(size_of::<V>().is_multiple_of(8) && align_of::<V>() == 8) };
-    mix(hash, value, size_of::<V>() / 8) | 1
+    check_of_key(hash) | (mix(hash, value, size_of::<V>() / 8) >> 32)
 }
 
 /// In two lanes, as each step waits for the one before it.

@@ -48,7 +48,8 @@ impl Session {
             events,
             resets: self.kernel_resets(),
             shortfalls: Shortfalls {
-                without_owner: counters.map(|counters| counters.storage_failed),
+                without_owner: counters
+                    .map(|counters| counters.owner_evicted + counters.listener_lost),
                 unwatched,
                 ..self.intake.shortfalls()
             },
@@ -114,6 +115,7 @@ fn kernel_tables(slots: Slots, counters: Option<&Counters>) -> Vec<TableVitals> 
             counters.map(|it| it.tombstone_evicted),
         ),
         table("listeners", slots.listeners, None),
+        table("owners", slots.owners, counters.map(|it| it.owner_evicted)),
         table(
             "baselines",
             slots.baselines,
@@ -122,7 +124,6 @@ fn kernel_tables(slots: Slots, counters: Option<&Counters>) -> Vec<TableVitals> 
     ];
     tables.push(table("buckets", flood::BUCKETS, None));
     tables.push(table("decisions", flood::DECISIONS, None));
-    tables.extend(slots.owners.map(|owners| table("owners", owners, None)));
     tables
 }
 

@@ -162,14 +162,9 @@ fn reasons_have_names_since_6_10() {
 
 /// Of each fact the way that is tried first, kernel by kernel. What the kernel then says to it is not type information.
 const FIRST_WAYS: [(Fact, [&str; 5]); 11] = {
-    const STORAGE: &str = "tracepoint, socket storage";
-    const BY_ADDRESS: &str = "tracepoints and fexit, table by address";
     const REASON: &str = "tracepoint with reason";
     [
-        (
-            Fact::Ownership,
-            [BY_ADDRESS, STORAGE, STORAGE, STORAGE, STORAGE],
-        ),
+        (Fact::Ownership, ["tracepoint"; 5]),
         (Fact::Acceptor, ["fentry"; 5]),
         (
             Fact::ResetSent,
