@@ -315,6 +315,12 @@ impl Engine {
         self.newest
     }
 
+    /// Whether an event of this time makes resets due: every loss before it has to be handed in first.
+    pub fn settles(&self, time: BootTime) -> bool {
+        self.deadline()
+            .is_some_and(|due| due <= time.before(DISORDER))
+    }
+
     /// Resets that are not judged yet, and records that wait for their turn.
     pub fn open(&self) -> usize {
         self.join.open_chains() + self.ready.len()
@@ -406,8 +412,7 @@ impl Engine {
         while self.ready.len() > MAX_PENDING {
             self.emit();
         }
-        let settled = at.time.before(DISORDER);
-        self.advance(settled);
+        self.advance(at.time.before(DISORDER));
     }
 
     /// Takes in a reset of the capture that is called `file`. Those of one capture come in order of time.
@@ -445,8 +450,8 @@ impl Engine {
 
     /// Emits every record whose window was over at `now`, in event order.
     ///
-    /// `now` is an instant up to which every event has been handed in: with a backlog the time of the newest event
-    /// handed in, not the clock's, or what belongs together is torn apart.
+    /// `now` is an instant up to which every event and every loss has been handed in: with a backlog a time of its events, not the
+    /// clock's, or what belongs together is torn apart.
     fn advance(&mut self, now: BootTime) {
         while let Some(chain) = self.join.close(Some(now)) {
             self.judge(chain);

@@ -259,6 +259,7 @@ fn from_socket(
             && context.no_packet_missed(),
         own_timer,
         no_timer,
+        context: *context,
     }
     .verdict();
     let mut record = record_fields::blank(time, Direction::Sent, host, part.netns_inode, verdict);

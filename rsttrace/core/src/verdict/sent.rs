@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use super::advice::{self, Race, Shape, Situation};
 use super::{
-    ExpiredEntry, Judgement, NoTimer, OtherEnd, OtherEnding, OwnTimer, Reason, at_most, headers,
+    Context, ExpiredEntry, Judgement, NoTimer, OtherEnd, OtherEnding, OwnTimer, Reason, at_most,
+    headers,
 };
 use crate::causes::{definition, rules::Ruling};
 use crate::classes::{self, Recurrence};
 use crate::event::{BootTime, Segment, Sent, TcpFlags, TcpState};
 use crate::ownership::{self, ProcessName};
 use crate::record::{
-    Basis, Cause, Class, Evidence, EvidenceKind, Explanation, Role, Sentence, Severity, Verdict,
+    Basis, Cause, Class, Confidence, Evidence, EvidenceKind, Explanation, Role, Sentence, Severity,
+    Verdict,
 };
 use crate::silence::clocks;
 use crate::thresholds::IDLE;
@@ -47,6 +49,8 @@ pub struct SentCase {
     pub own_timer: Option<OwnTimer>,
     /// It closed after a silence, and not at a timer.
     pub no_timer: Option<NoTimer>,
+    /// What may be taken for granted.
+    pub context: Context,
 }
 
 impl SentCase {
@@ -72,7 +76,10 @@ impl SentCase {
                 Some(_) if severity == Severity::Noise => Severity::Fault,
                 Some(_) | None => severity,
             },
-            confidence: self.ruling.confidence,
+            confidence: match self.rests_on_no_record() && !self.context.nothing_lost() {
+                true => at_most(self.ruling.confidence, Confidence::Possible),
+                false => self.ruling.confidence,
+            },
             class,
         };
         match &self.passed_on {
@@ -90,6 +97,15 @@ impl SentCase {
         }
     }
 
+    /// A connection would have left a record, but for the event of its end.
+    fn rests_on_no_record(&self) -> bool {
+        let is_told_by_record = matches!(
+            self.ruling.cause,
+            Cause::HalfOpen | Cause::StrayAck | Cause::LateSynack
+        );
+        is_told_by_record && self.sent.former_connection.is_none()
+    }
+
     fn class(&self) -> Option<Class> {
         classes::of_sent(&self.sent, self.ruling.cause, self.at, self.recurrence)
     }
@@ -105,6 +121,9 @@ impl SentCase {
             self.classify(class, &mut explanation);
         }
         self.add_evidence(definition.decisive(&self.sent), &mut explanation);
+        if self.rests_on_no_record() {
+            self.context.note_lost(&mut explanation);
+        }
         if let Some(receiver) = &self.receiver {
             explanation.add(
                 EvidenceKind::LocalReceiver,
