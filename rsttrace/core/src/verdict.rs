@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use crate::captured::TalksOn;
 use crate::classes::Recurrence;
-use crate::event::{Coverage, Environment, Flow, Packet, Segment};
+use crate::event::{Coverage, Environment, Flow, Packet, Segment, TimedOut};
 use crate::flood::Suppressed;
 use crate::record::{
     Candidate, Cause, Class, Confidence, EvidenceKind, Explanation, Learned, Origin, Severity,
@@ -226,10 +226,45 @@ pub struct Reason {
     pub link: u64,
     /// The verdict on the first leg.
     pub verdict: Verdict,
-    /// From one reset to the other.
+    /// From the end of that leg to the reset of this one.
     pub after: Duration,
     /// How sure it is that the two belong together.
     pub confidence: Confidence,
+    /// What the two legs have in common.
+    pub likeness: Likeness,
+}
+
+/// What two legs of a proxy have in common, the most telling first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Likeness {
+    /// The bytes that came in by one went out by the other.
+    Bytes,
+    /// In one direction; in the other something was left to pass on.
+    PartOfBytes,
+    /// Nothing but the process: the first leg was not connected, or its bytes are not known.
+    Process,
+    /// About as many bytes, and the later leg was opened for the earlier one.
+    Rewritten,
+}
+
+/// Why a connection died without a reset: for the legs that end because of it.
+pub fn no_answer(died: &TimedOut) -> Verdict {
+    let (remote, error) = (died.flow.remote, died.error);
+    let who = (Origin::LocalKernel, Cause::Unknown);
+    Verdict::new(who, Severity::Fault, Confidence::Certain, move || {
+        let name = words::errno_name(error).map_or_else(|| error.to_string(), str::to_owned);
+        Explanation {
+            summary: format!("{remote} did not answer ({name})"),
+            advice: vec![
+                format!(
+                    "find out why {} does not answer: host down, cable or route, or a device on the path that forgot the connection",
+                    remote.ip().to_canonical()
+                )
+                .into(),
+            ],
+            ..Explanation::default()
+        }
+    })
 }
 
 /// Who sent a reset, why, at what cost and how sure: a verdict without words.

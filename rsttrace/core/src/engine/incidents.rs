@@ -49,6 +49,8 @@ pub struct About {
     pub refutes: bool,
     /// It is the first record of its reset.
     pub is_counted: bool,
+    /// Without a link of its own it may be the first of a chain.
+    pub leads: bool,
 }
 
 impl Default for Incidents {
@@ -104,7 +106,7 @@ impl Incidents {
                     last: time,
                     severity: judged,
                     connection: connection.clone(),
-                    link,
+                    link: link.or_else(|| about.leads.then_some(id)),
                     attempt: attempt(record),
                     names_an_end: names_an_end(record),
                 };
@@ -112,7 +114,7 @@ impl Incidents {
                 (id, IncidentRole::First)
             }
         };
-        if let Some(link) = link {
+        if let Some(link) = link.or_else(|| about.leads.then_some(record.id.number)) {
             self.by_link.put(link, id);
         }
         self.by_connection.put(connection, id);

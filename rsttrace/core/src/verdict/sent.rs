@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::advice::{self, Race, Shape, Situation};
 use super::{
-    Context, ExpiredEntry, Judgement, NoTimer, OtherEnd, OtherEnding, OwnTimer, Reason, at_most,
-    headers,
+    Context, ExpiredEntry, Judgement, Likeness, NoTimer, OtherEnd, OtherEnding, OwnTimer, Reason,
+    at_most, headers,
 };
 use crate::causes::{definition, rules::Ruling};
 use crate::classes::{self, Recurrence};
@@ -82,17 +82,20 @@ impl SentCase {
             },
             class,
         };
-        match &self.passed_on {
-            None => judgement,
-            Some(reason) => Judgement {
-                origin: reason.verdict.origin,
-                cause: Cause::Propagated,
-                confidence: at_most(judgement.confidence, reason.confidence),
-                class: reason.verdict.class,
-                severity: match reason.verdict.severity {
-                    Severity::Fault => definition.cost(&self.sent),
-                    harmless @ (Severity::Refused | Severity::Noise) => harmless,
-                },
+        let Some(reason) = &self.passed_on else {
+            return judgement;
+        };
+        let first = &reason.verdict;
+        let confidence = at_most(reason.confidence, first.confidence);
+        let is_harmless = first.severity == Severity::Noise && confidence != Confidence::Possible;
+        Judgement {
+            origin: first.origin,
+            cause: Cause::Propagated,
+            confidence: at_most(judgement.confidence, confidence),
+            class: first.class.filter(|_| is_harmless),
+            severity: match is_harmless {
+                true => Severity::Noise,
+                false => definition.cost(&self.sent),
             },
         }
     }
@@ -313,19 +316,36 @@ impl SentCase {
                 self.ruling.cause, explanation.summary
             ),
         );
+        let after = span(reason.after);
+        let likeness = match reason.likeness {
+            Likeness::Bytes => "which carried the same bytes",
+            Likeness::PartOfBytes => "which carried the same bytes in one direction",
+            Likeness::Process => "the only one of the process that ended then",
+            Likeness::Rewritten => "which carried about as many bytes",
+        };
         explanation.add(
             EvidenceKind::OtherLeg,
             format!(
-                "{} after a reset on another connection of this process, which carried the same bytes: {first}",
-                span(reason.after),
+                "{after} after the end of another connection of this process, {likeness}: {first}"
             ),
         );
         let who = self
             .process
             .as_ref()
             .map_or_else(|| "the process".to_owned(), ToString::to_string);
-        explanation.summary = format!("{who} propagated a reset: {first}");
-        reason.verdict.advice().clone_into(&mut explanation.advice);
+        let advice = reason.verdict.advice();
+        if reason.confidence == Confidence::Possible {
+            explanation.summary = format!(
+                "{who} reset this connection {after} after another of its connections ended, possibly because of that: {first}"
+            );
+            explanation.advice.splice(0..0, advice.iter().cloned());
+            explanation.advice.truncate(MOST);
+        } else {
+            explanation.summary = format!(
+                "{who} reset this connection because another of its connections ended: {first}"
+            );
+            advice.clone_into(&mut explanation.advice);
+        }
     }
 
     fn add_evidence(&self, decisive: Option<Evidence>, explanation: &mut Explanation) {

@@ -16,6 +16,7 @@ mod ipvs;
 mod late_data;
 mod lookalikes;
 mod pair;
+mod passed_on;
 mod prefork;
 mod proxies;
 mod rough;
@@ -253,6 +254,11 @@ pub const ALL: &[&Scenario] = &[
     &bursts::PROXY_PASSES_ON_COMPLETE,
     &bursts::PROXY_PASSES_BACK,
     &bursts::BUSY_PROCESS,
+    &passed_on::REFUSED,
+    &passed_on::REFUSED_LATE,
+    &passed_on::TWO_CLIENTS,
+    &passed_on::NOTICED_LATE,
+    &passed_on::UNRELATED,
     &rough::LOSSY_LINGER_ZERO,
     &rough::LOSSY_CLOSE_UNREAD,
     &rough::LOSSY_HALF_OPEN,

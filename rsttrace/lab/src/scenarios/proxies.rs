@@ -239,6 +239,7 @@ pub const CLIENT_LEAVES: Scenario = Scenario {
             other_leg(
                 lab,
                 chain,
+                (Origin::LocalProcess, Cause::LingerZero),
                 "the client closed; HAProxy closed the other leg with SO_LINGER 0",
             )
         })
@@ -301,6 +302,7 @@ pub const CLIENT_DIES: Scenario = Scenario {
             other_leg(
                 lab,
                 chain,
+                (Origin::LocalKernel, Cause::Propagated),
                 "the client did not answer keepalive; HAProxy closed the other leg with SO_LINGER 0",
             )
         })
@@ -312,6 +314,7 @@ pub const CLIENT_DIES: Scenario = Scenario {
 fn other_leg(
     lab: &mut Lab,
     mut chain: Chain,
+    (made_by, why): (Origin, Cause),
     condition: &'static str,
 ) -> Result<Staged, StageError> {
     let seen = chain.reset_to_server()?;
@@ -321,8 +324,7 @@ fn other_leg(
         .names(&chain.server, &[Role::Owner])
         .lost_connection()
         .without_timer();
-    let (origin, cause) = (Origin::LocalProcess, Cause::LingerZero);
-    let sent = Truth::sent(lab, Place::Router, &seen, origin, cause)
+    let sent = Truth::sent(lab, Place::Router, &seen, made_by, why)
         .because(condition)
         .done_by(&chain.balancer, "close()")
         .names(&chain.balancer, &[Role::Closer])
