@@ -7,6 +7,7 @@
 //! more observations, and as many records for their turn.
 
 mod build_records;
+mod bursts;
 mod endings;
 #[cfg(test)]
 pub(crate) mod fixtures;
@@ -39,6 +40,7 @@ use crate::self_stats::{Shortfalls, TableVitals};
 use crate::silence::candidates::{Hop, Knowledge};
 use crate::verdict::{self, Context};
 use build_records::Draft;
+use bursts::Burst;
 use incidents::{About, Incidents};
 use proxy::{Leg, Proxies};
 use recent::Recent;
@@ -563,12 +565,14 @@ impl Engine {
             _ => false,
         };
         let link = chained.filter(|_| linked || passes_on);
+        let burst = self.burst(&chain);
         let accepted_in = chain.received().map(|seen| seen.event.socket.state);
         for (position, draft) in drafts.into_iter().enumerate() {
             let about = About {
                 refutes: draft.refutes,
                 is_counted: position == 0,
                 leads: link.is_none() && chained.is_some(),
+                burst,
                 ..About::default()
             };
             self.incidents.expect(&draft.record, about);
@@ -581,6 +585,16 @@ impl Engine {
                 ..Ready::new(draft.time, Output::Reset(draft.record))
             });
         }
+    }
+
+    /// The burst of connections that this one ended with.
+    fn burst(&self, chain: &ResetGroup) -> Option<Burst> {
+        let mut parts = chain.parts.iter();
+        let sent = parts.find_map(|part| Some((part.netns, part.sent.as_ref()?)));
+        let sent = sent.map(|(netns, seen)| (netns, seen.time, &*seen.event));
+        let accepted = chain.accepted();
+        let accepted = accepted.map(|(netns, seen)| (netns, seen.time, &*seen.event));
+        self.recent.burst(sent, accepted).map(|(burst, _)| burst)
     }
 
     /// Notes who reset an accepted chain. The leg that ended, if its process did not end it, with its verdict.

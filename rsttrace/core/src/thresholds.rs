@@ -47,6 +47,12 @@ pub const LONGEST_DELAYED_ACK: Duration = Duration::from_millis(250);
 /// A box that resets both ends does it in one go.
 pub const BOTH_AT_ONCE: Duration = Duration::from_millis(5);
 
+/// Connections that end by one event follow each other within this time.
+pub const AT_ONE_INSTANT: Duration = Duration::from_millis(5);
+
+/// So many at least, or it may be chance.
+pub const MANY_AT_ONCE: usize = 5;
+
 /// Resets so close to the one that hit are of one volley.
 pub const VOLLEY: Duration = Duration::from_secs(1);
 

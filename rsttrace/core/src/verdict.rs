@@ -97,8 +97,10 @@ impl Context {
 pub struct Around {
     /// The silence before it; absent without an established connection.
     pub quiet: Option<Quiet>,
-    /// Many connections of its path went with it.
+    /// Many connections of its path went with it, after silences that differ.
     pub burst: Option<Burst>,
+    /// Connections with that host that ended together with it.
+    pub together: Option<Together>,
     /// The timeout that its path has shown, where it fits.
     pub learned: Option<Learned>,
     /// Configured and known devices whose timeout fits.
@@ -146,6 +148,26 @@ impl Side {
             Self::Ours => "this host",
             Self::Theirs => "the receiver",
         }
+    }
+}
+
+/// Connections that ended together, by one event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Together {
+    /// How many.
+    pub connections: usize,
+    /// From the first to the last of them.
+    pub within: Duration,
+}
+
+impl Together {
+    /// `one of 10 connections that it closed within 3.0 ms`.
+    fn phrase(self, what: &str) -> String {
+        let (connections, within) = (
+            words::count(self.connections as u64),
+            words::span(self.within),
+        );
+        format!("one of {connections} connections {what} within {within}")
     }
 }
 

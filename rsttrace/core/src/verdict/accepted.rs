@@ -233,6 +233,18 @@ impl AcceptedCase {
                 Situation::MtuBlackHole.refer(&mut explanation.advice);
             }
         }
+        if let Some(together) = self.around.together
+            && (cause != Cause::ResetByPeer || self.around.burst.is_none())
+        {
+            let what = match self.received.socket.state.is_synchronized() {
+                true => "with that host that were reset",
+                false => "to that host that were refused",
+            };
+            let phrase = together.phrase(what);
+            explanation.summary.push_str("; ");
+            explanation.summary.push_str(&phrase);
+            explanation.add(EvidenceKind::Burst, phrase);
+        }
         if !self.is_written_here() {
             self.hear_sender(&mut explanation);
         }

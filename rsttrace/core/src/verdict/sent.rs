@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::advice::{self, Race, Shape, Situation};
 use super::{
     Context, ExpiredEntry, Judgement, Likeness, NoTimer, OtherEnd, OtherEnding, OwnTimer, Reason,
-    at_most, headers,
+    Together, at_most, headers,
 };
 use crate::causes::{definition, rules::Ruling};
 use crate::classes::{self, Recurrence};
@@ -49,6 +49,8 @@ pub struct SentCase {
     pub own_timer: Option<OwnTimer>,
     /// It closed after a silence, and not at a timer.
     pub no_timer: Option<NoTimer>,
+    /// Connections that ended together with it.
+    pub together: Option<Together>,
     /// What may be taken for granted.
     pub context: Context,
 }
@@ -127,6 +129,9 @@ impl SentCase {
         if self.rests_on_no_record() {
             self.context.note_lost(&mut explanation);
         }
+        if let Some(together) = self.together {
+            self.tell_burst(together, &mut explanation);
+        }
         if let Some(receiver) = &self.receiver {
             explanation.add(
                 EvidenceKind::LocalReceiver,
@@ -169,6 +174,18 @@ impl SentCase {
         let outgoing = clocks::opened_here(&self.sent);
         judgement.advise_anyway(&self.sent.flow, outgoing, &mut explanation);
         explanation
+    }
+
+    fn tell_burst(&self, together: Together, explanation: &mut Explanation) {
+        let what = match (self.sent.actor(), self.sent.ended_by().0) {
+            (Some(_), true) => "that it closed as it exited,",
+            (Some(_), false) => "that it closed",
+            (None, _) => "with that host that died",
+        };
+        let phrase = together.phrase(what);
+        explanation.summary.push_str("; ");
+        explanation.summary.push_str(&phrase);
+        explanation.add(EvidenceKind::Burst, phrase);
     }
 
     fn classify(&self, class: Class, explanation: &mut Explanation) {
