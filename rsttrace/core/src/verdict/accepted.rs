@@ -409,6 +409,8 @@ const LARGE: u32 = 1_200;
 fn cost(socket: &Socket) -> Severity {
     match socket.state {
         TcpState::SynSent => Severity::Refused,
+        // TCP Fast Open: the application has the connection already, and its data.
+        TcpState::SynRecv if socket.bytes_received > 0 && !is_finished(socket) => Severity::Fault,
         TcpState::SynRecv | TcpState::NewSynRecv | TcpState::Listen => Severity::Noise,
         TcpState::Established
         | TcpState::FinWait1
