@@ -259,6 +259,11 @@ fn from_socket(
             && context.no_packet_missed(),
         own_timer,
         no_timer,
+        together: end
+            .recent
+            .burst(Some((part.netns, seen.time, sent)), None)
+            .map(|(_, together)| together),
+        context: *context,
     }
     .verdict();
     let mut record = record_fields::blank(time, Direction::Sent, host, part.netns_inode, verdict);
