@@ -1,4 +1,5 @@
-//! Traffic control, ingress and egress: resets on the wire, and the TTL of the SYN or SYN-ACK before them.
+//! Traffic control, ingress and egress: resets on the wire, and the SYN or SYN-ACK before them: its TTL, and the addresses
+//! it leaves with.
 //!
 //! Read-only: every path returns TC_ACT_UNSPEC (= TCX_NEXT), so what else is attached goes on undisturbed.
 
@@ -27,10 +28,11 @@ use rsttrace_common::{Flow, FlowKey};
 
 use crate::emit::{Draft, Slot, Tally, header, now};
 use crate::flood::{Observer, Party, Question, Service};
+use crate::handshakes;
 use crate::kernel::{Netns, Typed, current_by_copy, load, tcp_sock};
 use crate::knobs::{BASELINE_SLOTS, get, offset};
 use crate::maps::{BASELINES, SEGMENTS, begin, count, end};
-use crate::packet::{RST, SYN, Segment, dissect, dissect_plain, is_candidate};
+use crate::packet::{ACK, RST, SYN, Segment, dissect, dissect_plain, is_candidate};
 use crate::snapshot::{self, NO_BASELINE};
 use crate::table;
 use crate::words;
@@ -65,7 +67,7 @@ fn tc_ingress_l2(ctx: TcContext) -> i32 {
 
 #[classifier]
 fn tc_egress_l2(ctx: TcContext) -> i32 {
-    if is_candidate(&ctx, true, RST) {
+    if is_candidate(&ctx, true, RST | SYN) {
         egress(&ctx, true);
     }
     TC_ACT_UNSPEC
@@ -81,7 +83,7 @@ fn tc_ingress_l3(ctx: TcContext) -> i32 {
 
 #[classifier]
 fn tc_egress_l3(ctx: TcContext) -> i32 {
-    if is_candidate(&ctx, false, RST) {
+    if is_candidate(&ctx, false, RST | SYN) {
         egress(&ctx, false);
     }
     TC_ACT_UNSPEC
@@ -121,6 +123,10 @@ fn ingress_of(ctx: &TcContext, link_header: bool, segment: &mut Segment) {
         };
         let slots = get(&BASELINE_SLOTS);
         table::write(&BASELINES, slots, &segment.key, &baseline, BASELINE_EVICTED);
+        // Nothing is forwarded from there.
+        if !is_loopback(ctx) {
+            handshakes::note(segment);
+        }
         return;
     }
     let observer = observer(ctx, netns, false);
@@ -187,11 +193,26 @@ fn egress_of(ctx: &TcContext, link_header: bool, segment: &mut Segment) {
     if !dissect_plain(ctx, link_header, segment) && dissect(ctx, link_header, segment).is_none() {
         return;
     }
-    if segment.flags & RST == 0 {
+    let handshake = segment.flags & RST == 0;
+    // SAFETY: the context is the program's own.
+    let ingress_ifindex = unsafe { (*ctx.skb.skb).ingress_ifindex };
+    let is_own = ingress_ifindex == 0;
+    // This host's own SYN-ACK needs no memory: its socket has it.
+    if handshake
+        && (segment.flags & SYN == 0 || is_loopback(ctx) || (is_own && segment.flags & ACK != 0))
+    {
         return;
     }
     let netns = Netns::of_device(ctx.as_ptr());
     segment.key.netns_cookie = netns.cookie;
+    if handshake {
+        if is_own {
+            handshakes::note(segment);
+        } else {
+            handshakes::passed(segment);
+        }
+        return;
+    }
     let observer = observer(ctx, netns, true);
     let question = Question::about_coming(&segment.key.flow);
     let decided = question.decided(observer);
@@ -200,8 +221,6 @@ fn egress_of(ctx: &TcContext, link_header: bool, segment: &mut Segment) {
         return;
     }
     let sender = sender(ctx);
-    // SAFETY: the context is the program's own.
-    let ingress_ifindex = unsafe { (*ctx.skb.skb).ingress_ifindex };
     if decided.is_none() {
         let class = if ingress_ifindex == 0 && sender.class.marked {
             sender.class
@@ -246,6 +265,12 @@ fn egress_of(ctx: &TcContext, link_header: bool, segment: &mut Segment) {
         words::clear(&mut event.sender);
     }
     draft.submit(ctx.as_ptr());
+}
+
+#[inline(always)]
+fn is_loopback(ctx: &TcContext) -> bool {
+    // SAFETY: the context is the program's own.
+    unsafe { (*ctx.skb.skb).ifindex == LOOPBACK_IFINDEX }
 }
 
 /// The device that a program runs on.
@@ -303,11 +328,7 @@ fn describe(ctx: &TcContext, segment: &Segment, netns: Netns, event: &mut RstPac
     event.ifindex = skb.ifindex;
     event.wire_len = skb.len;
     event.mark = skb.mark;
-    event.flags = if skb.ifindex == LOOPBACK_IFINDEX {
-        PACKET_LOOPBACK
-    } else {
-        0
-    };
+    event.flags = if is_loopback(ctx) { PACKET_LOOPBACK } else { 0 };
     event.ethertype = segment.ethertype;
     event.vlan_tci = segment.vlan_tci;
     event.source_mac = segment.source_mac;

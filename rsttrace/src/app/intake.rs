@@ -36,7 +36,10 @@ impl<N: NetnsNames> Intake<N> {
     pub fn event(&mut self, bytes: &[u8]) {
         let (decoded, facts) = match self.engine.decode(bytes) {
             Ok(event) => {
-                let facts = self.enricher.facts(&event);
+                let mut facts = self.enricher.facts(&event);
+                for finding in self.enricher.network(&event, &mut facts) {
+                    self.push(Input::Found(finding));
+                }
                 (Some(event), facts)
             }
             Err(error) => {
@@ -141,6 +144,7 @@ impl<N: NetnsNames> Intake<N> {
     pub fn shortfalls(&self) -> Shortfalls {
         Shortfalls {
             holders_not_asked: self.enricher.holders_not_asked(),
+            network_not_asked: self.enricher.network_not_asked(),
             ..self.engine.stats().shortfalls
         }
     }

@@ -120,6 +120,8 @@ const ACCEPTED: &[Rule<AcceptedCase>] = &[
     rule(was_connecting, Cause::ConnectionRefused, Certain),
     // [`super::judge_timeout`] says whose it is and how sure.
     rule(has_timed_out, Cause::IdleTimeout, Certain),
+    // By the record of the host between the ends, which had translated the connection.
+    rule(translator_answered, Cause::NotFromPeer, Certain),
     rule(does_not_look_like_the_peer, Cause::NotFromPeer, Certain),
     rule(always, Cause::ResetByPeer, Certain),
 ];

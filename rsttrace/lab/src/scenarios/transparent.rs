@@ -116,9 +116,9 @@ fn open(lab: &mut Lab, site: u8, rejects: bool) -> Result<Translated, StageError
     let port = lab.port();
     let front = SocketAddrV4::new(site.front, port);
     let service = SocketAddrV4::new(site.server, port);
-    let redirect = Verdict::Redirect(service);
+    let redirect = Verdict::Redirect(service.into());
     let redirect = Rule::new(Hook::Redirect, Port::Destination(port), redirect);
-    let mut rules = vec![redirect.only(Only::To(site.front))];
+    let mut rules = vec![redirect.only(Only::To(site.front.into()))];
     if rejects {
         let reject = Rule::new(Hook::Forward, Port::Source(port), Verdict::Reject);
         rules.push(reject.only(Only::Invalid));

@@ -33,6 +33,7 @@ pub struct Counters {
     pub storage_failed: u64,
     pub tombstone_evicted: u64,
     pub baseline_evicted: u64,
+    pub translation_evicted: u64,
     pub seeded: u64,
 }
 
@@ -57,6 +58,7 @@ impl Counters {
             storage_failed: get(counters::STORAGE_FAILED)?,
             tombstone_evicted: get(counters::TOMBSTONE_EVICTED)?,
             baseline_evicted: get(counters::BASELINE_EVICTED)?,
+            translation_evicted: get(counters::TRANSLATION_EVICTED)?,
             seeded: get(counters::SEEDED)?,
         })
     }
