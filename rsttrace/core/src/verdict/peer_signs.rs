@@ -272,11 +272,12 @@ impl Bearing {
             return;
         }
         for (weight, sign) in &mut self.signs {
-            let own = match sign {
-                Sign::Ttl { seen, expected, .. } if seen != expected => WEAK,
-                Sign::Ttl { .. } => 0,
-                other if is_header(other) => WEAK,
-                _ => continue,
+            let own = if let Sign::Ttl { seen, expected, .. } = sign {
+                if seen == expected { 0 } else { WEAK }
+            } else if is_header(sign) {
+                WEAK
+            } else {
+                continue;
             };
             let more = (own - *weight).max(0);
             self.weight += more;
@@ -365,9 +366,12 @@ pub fn weigh(received: &Received, arrived: &Arrived, around: &Around, at: BootTi
         bearing.weight += heaviest.unwrap_or_default();
     }
     bearing.weigh_contradictions();
-    bearing.stands_in = bearing.signs.iter().find_map(|(_, sign)| match sign {
-        Sign::OnThisLink { gateway, .. } => Some(*gateway),
-        _ => None,
+    bearing.stands_in = bearing.signs.iter().find_map(|(_, sign)| {
+        if let Sign::OnThisLink { gateway, .. } = sign {
+            Some(*gateway)
+        } else {
+            None
+        }
     });
     let is_late = |(_, sign): &(i32, Sign)| matches!(sign, Sign::Late { .. });
     let answers = bearing.signs.iter().any(is_late);
