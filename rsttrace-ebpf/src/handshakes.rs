@@ -18,9 +18,9 @@ const ON_ITS_WAY_NS: u64 = 5_000_000_000;
 
 /// It comes in or, if it is this host's own, leaves.
 #[inline(always)]
-pub fn note(segment: &Segment) {
+pub fn note(segment: &Segment, seen_ns: u64) {
     let mut syn = Syn {
-        seen_ns: now(),
+        seen_ns,
         came: segment.key,
         is_shared: 0,
         reserved: 0,

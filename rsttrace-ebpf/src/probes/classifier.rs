@@ -125,7 +125,7 @@ fn ingress_of(ctx: &TcContext, link_header: bool, segment: &mut Segment) {
         table::write(&BASELINES, slots, &segment.key, &baseline, BASELINE_EVICTED);
         // Nothing is forwarded from there.
         if !is_loopback(ctx) {
-            handshakes::note(segment);
+            handshakes::note(segment, baseline.seen_ns);
         }
         return;
     }
@@ -175,6 +175,13 @@ fn ingress_of(ctx: &TcContext, link_header: bool, segment: &mut Segment) {
 
 #[inline(always)]
 fn egress(ctx: &TcContext, link_header: bool) {
+    // Of this host's own handshakes only SYNs need memory: a SYN-ACK's socket has it, and nothing translates on the loopback device.
+    if is_own(ctx)
+        && !is_candidate(ctx, link_header, RST)
+        && (is_loopback(ctx) || is_candidate(ctx, link_header, ACK))
+    {
+        return;
+    }
     let Some(segment) = SEGMENTS.get_ptr_mut(Slot::Egress as u32) else {
         return;
     };
@@ -193,21 +200,14 @@ fn egress_of(ctx: &TcContext, link_header: bool, segment: &mut Segment) {
     if !dissect_plain(ctx, link_header, segment) && dissect(ctx, link_header, segment).is_none() {
         return;
     }
-    let handshake = segment.flags & RST == 0;
-    // SAFETY: the context is the program's own.
-    let ingress_ifindex = unsafe { (*ctx.skb.skb).ingress_ifindex };
-    let is_own = ingress_ifindex == 0;
-    // This host's own SYN-ACK needs no memory: its socket has it.
-    if handshake
-        && (segment.flags & SYN == 0 || is_loopback(ctx) || (is_own && segment.flags & ACK != 0))
-    {
+    if segment.flags & (RST | SYN) == 0 {
         return;
     }
     let netns = Netns::of_device(ctx.as_ptr());
     segment.key.netns_cookie = netns.cookie;
-    if handshake {
-        if is_own {
-            handshakes::note(segment);
+    if segment.flags & RST == 0 {
+        if is_own(ctx) {
+            handshakes::note(segment, now());
         } else {
             handshakes::passed(segment);
         }
@@ -221,6 +221,8 @@ fn egress_of(ctx: &TcContext, link_header: bool, segment: &mut Segment) {
         return;
     }
     let sender = sender(ctx);
+    // SAFETY: the context is the program's own.
+    let ingress_ifindex = unsafe { (*ctx.skb.skb).ingress_ifindex };
     if decided.is_none() {
         let class = if ingress_ifindex == 0 && sender.class.marked {
             sender.class
@@ -265,6 +267,13 @@ fn egress_of(ctx: &TcContext, link_header: bool, segment: &mut Segment) {
         words::clear(&mut event.sender);
     }
     draft.submit(ctx.as_ptr());
+}
+
+/// At egress: it was made on this host.
+#[inline(always)]
+fn is_own(ctx: &TcContext) -> bool {
+    // SAFETY: the context is the program's own.
+    unsafe { (*ctx.skb.skb).ingress_ifindex == 0 }
 }
 
 #[inline(always)]
