@@ -1,16 +1,19 @@
 //! SYN-ACK that answers our SYN to another address.
 
+use std::net::IpAddr;
+
+use super::late_synack::captured_synack;
+use super::rules::Ruling;
 use super::{Definition, Doc, Many};
-use crate::event::{BootTime, Sent};
+use crate::event::{Attempt, BootTime, Sent};
 use crate::ownership::Whose;
-use crate::record::{Cause, Confidence, Direction, Origin, Sentence, ServingEnd, Severity};
+use crate::record::{
+    Cause, Confidence, Direction, EvidenceKind, Explanation, Origin, Sentence, ServingEnd, Severity,
+};
 use crate::thresholds::LONGEST_HANDSHAKE;
-use crate::verdict::SentCase;
+use crate::verdict::{CapturedCase, SentCase};
 use crate::verdict::advice::Situation;
 use crate::words;
-
-use super::rules::Ruling;
-use crate::event::Attempt;
 
 pub struct UntranslatedAnswer;
 
@@ -21,7 +24,7 @@ impl Definition for UntranslatedAnswer {
             known: "reason NO_SOCKET for a SYN-ACK whose acknowledgment number answers a SYN that left from the same port for another address",
             remedy: "route the answers of that server through the device that translates the service's address, or have it translate the source, too",
             look_alikes: "an abandoned connection attempt, or backscatter: no SYN of this host to another address has that number: `late_synack`",
-            captured: ["`late_synack`", "`reset_by_peer`, noise"],
+            captured: ["*likely*, if the capture has the SYN and did not see it translated, otherwise `late_synack`", "`reset_by_peer`, noise"],
         }
     }
 
@@ -58,21 +61,38 @@ impl Definition for UntranslatedAnswer {
         )
     }
 
+    fn captured_cost(&self, _case: &CapturedCase) -> Severity {
+        Severity::Refused
+    }
+
+    fn captured(&self, case: &CapturedCase, explanation: &mut Explanation) {
+        let (me, peer) = case.ends();
+        case.look(explanation);
+        case.answered(explanation);
+        if let Some(attempt) = &case.captured.attempt {
+            explanation.add(
+                EvidenceKind::Nat,
+                format!(
+                    "the SYN-ACK that it answers has the number of the SYN from {me} to {}",
+                    attempt.to
+                ),
+            );
+            explanation.summary = format!(
+                "the answer to the connect of {} to {} came from {peer}, untranslated: return traffic bypasses the NAT",
+                me.ip(),
+                attempt.to
+            );
+        }
+        explanation.advice.push(advice(peer.ip(), me.ip()));
+        Situation::NatBypassed.refer(&mut explanation.advice);
+    }
+
     fn page(&self) -> Option<Situation> {
         Some(Situation::NatBypassed)
     }
 
     fn advice(&self, sent: &Sent) -> Option<Sentence> {
-        let (server, client) = (
-            sent.flow.remote.ip().to_canonical(),
-            sent.flow.local.ip().to_canonical(),
-        );
-        Some(
-            format!(
-                "make the answers of {server} to {client} pass the device that translates the service's address: as the gateway of {server}, or by SNAT or masquerade on it (hairpin NAT where both are in one subnet)"
-            )
-            .into(),
-        )
+        Some(advice(sent.flow.remote.ip(), sent.flow.local.ip()))
     }
 
     fn many(&self, many: &Many) -> String {
@@ -81,6 +101,19 @@ impl Definition for UntranslatedAnswer {
             many.attempts
         )
     }
+}
+
+fn advice(server: IpAddr, client: IpAddr) -> Sentence {
+    let (server, client) = (server.to_canonical(), client.to_canonical());
+    format!(
+        "make the answers of {server} to {client} pass the device that translates the service's address: as the gateway of {server}, or by SNAT or masquerade on it (hairpin NAT where both are in one subnet)"
+    )
+    .into()
+}
+
+/// The capture has the SYN, and saw it go to another address only.
+pub(super) fn captured_untranslated(case: &CapturedCase) -> bool {
+    captured_synack(case) && case.captured.attempt.is_some()
 }
 
 /// What a SYN-ACK is that answers this attempt of a process of this host.

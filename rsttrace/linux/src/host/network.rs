@@ -8,7 +8,9 @@ mod request;
 mod route;
 mod socket;
 
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -185,7 +187,7 @@ impl Network {
 
     /// How to get into the namespace of an event, if it is another one than this program's.
     fn way(&mut self, event: &Event, names: &impl NetnsNames) -> Option<NamespaceWay> {
-        if self.own_netns.is_none() || self.own_netns == Some(event.netns) {
+        if self.own_netns == Some(event.netns) {
             return None;
         }
         if let Some((way, asked)) = self.ways.get(&event.netns)
@@ -193,7 +195,9 @@ impl Network {
         {
             return way.clone();
         }
-        let way = names.way(event.netns).map(|(path, _)| described(&path));
+        let way = names.way(event.netns);
+        let way = way.filter(|(_, inode)| own_inode() != Some((*inode).into()));
+        let way = way.map(|(path, _)| described(&path));
         self.ways.put(event.netns, (way.clone(), event.time));
         way
     }
@@ -238,6 +242,13 @@ fn answers_syn(sent: &Sent) -> bool {
 /// By its TTL, which starts at one of these.
 fn has_passed_no_router(packet: &Packet) -> bool {
     matches!(packet.segment.ttl, 64 | 128 | 255)
+}
+
+/// Of this program's namespace, which need not be one that is traced.
+fn own_inode() -> Option<u64> {
+    fs::metadata("/proc/self/ns/net")
+        .ok()
+        .map(|file| file.ino())
 }
 
 fn described(path: &Path) -> NamespaceWay {
@@ -329,6 +340,35 @@ mod tests {
         assert_eq!(own.map(|own| own.to), Some(at("198.51.100.2:80")));
         assert!(network.own_syn(&answer(synack, 101), &()).is_none());
         assert!(network.own_syn(&answer(TcpFlags::ACK, 100), &()).is_none());
+    }
+
+    struct Leads(u32);
+
+    impl NetnsNames for Leads {
+        fn inode(&self, _: NetnsCookie) -> Option<u32> {
+            None
+        }
+
+        fn interface(&self, _: NetnsCookie, _: u32) -> Option<String> {
+            None
+        }
+
+        fn way(&self, _: NetnsCookie) -> Option<(std::path::PathBuf, u32)> {
+            Some(("/proc/self/ns/net".into(), self.0))
+        }
+    }
+
+    #[test]
+    fn nobody_has_to_enter_the_own_namespace() {
+        let own = u32::try_from(own_inode().unwrap()).unwrap();
+        let way = |own_netns, inode| {
+            let mut network = Network::new(own_netns);
+            network.way(&event(7, |_| {}), &Leads(inode))
+        };
+        assert_eq!(way(Some(NetnsCookie(7)), own), None);
+        assert_eq!(way(None, own), None, "not traced, so without a cookie");
+        let found = way(None, own + 1).unwrap();
+        assert_eq!(found.path, "/proc/self/ns/net");
     }
 
     #[test]
