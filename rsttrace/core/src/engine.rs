@@ -8,6 +8,7 @@
 
 mod build_records;
 mod endings;
+mod failures;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod incidents;
@@ -30,8 +31,8 @@ use crate::causes::{path_lesson, rules};
 use crate::correlate::{self, Correlator, ResetGroup};
 use crate::decode::{DecodeError, Decoder, KernelFacts};
 use crate::event::{
-    Body, BootTime, Event, HostContext, HostFacts, NetnsCookie, ProgramTimers, SocketCookie,
-    TcpState, TimedOut,
+    Body, BootTime, Event, Failed, HostContext, HostFacts, NetnsCookie, ProgramTimers,
+    SocketCookie, TcpState,
 };
 use crate::flood::{Flood, Refused, SumNames, Suppressed};
 use crate::hash::HashMap;
@@ -168,8 +169,8 @@ pub struct Counted {
     pub received: u64,
     /// Classifiers.
     pub packets: u64,
-    /// Connections that died without a reset.
-    pub timed_out: u64,
+    /// Connects and connections that failed without a reset.
+    pub failed: u64,
 }
 
 /// What has been done so far, and how full the tables are.
@@ -391,9 +392,9 @@ impl Engine {
                 self.counted.packets += 1;
                 self.join.packet(at, packet, facts);
             }
-            Body::TimedOut(timed_out) => {
-                self.counted.timed_out += 1;
-                self.timed_out(at, &timed_out, &facts);
+            Body::Failed(failed) => {
+                self.counted.failed += 1;
+                self.failed(at, &failed, &facts);
             }
         }
         while self.join.open_chains() > MAX_PENDING {
@@ -623,9 +624,10 @@ impl Engine {
         link
     }
 
-    fn timed_out(&mut self, at: correlate::Origin, event: &TimedOut, facts: &HostContext) {
-        let record = record_fields::timed_out(at, event, facts, &self.host);
-        self.wait(Ready::new(at.time, Output::TimedOut(Box::new(record))));
+    fn failed(&mut self, at: correlate::Origin, event: &Failed, facts: &HostContext) {
+        if let Some(record) = failures::of_event(at, event, facts, &self.host) {
+            self.wait(Ready::new(at.time, Output::Failure(Box::new(record))));
+        }
     }
 
     fn wait(&mut self, mut ready: Ready) {
@@ -646,7 +648,10 @@ impl Engine {
             number,
         };
         match &mut ready.output {
-            Output::TimedOut(record) => record.id = id,
+            Output::Failure(record) => {
+                record.id = id;
+                self.incidents.place_failure(record, ready.time);
+            }
             Output::Suppressed(_) => {}
             Output::Reset(record) => {
                 record.id = id;

@@ -87,8 +87,8 @@ pub enum Body {
     Received(Arc<Received>),
     /// A classifier.
     Packet(Arc<Packet>),
-    /// A connection died without a reset.
-    TimedOut(Arc<TimedOut>),
+    /// A connect or a connection failed without a reset.
+    Failed(Arc<Failed>),
 }
 
 impl From<Sent> for Body {
@@ -249,17 +249,24 @@ impl Received {
     }
 }
 
-/// A connection died of silence.
+/// A connect or a connection failed without a reset.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TimedOut {
-    /// The connection.
+pub struct Failed {
+    /// The connection; the local port is 0 if none was free.
     pub flow: Flow,
+    /// The socket, in the state it failed in; absent in recordings of earlier versions.
+    pub socket: Option<Socket>,
     /// Who had it.
     pub ownership: Option<Ownership>,
-    /// errno: ETIMEDOUT or what an ICMP message said.
+    /// errno: ETIMEDOUT or what an ICMP message said; 0: the program ended it.
     pub error: i32,
-    /// State it died in.
+    /// State it failed in.
     pub last_state: TcpState,
+    /// Since the first SYN or, once established, the first retransmission of what is not acknowledged; absent if there was
+    /// none.
+    pub tried: Option<Duration>,
+    /// The kernel refused the connect before it sent a SYN.
+    pub unsent: bool,
 }
 
 /// A segment with RST on the wire.

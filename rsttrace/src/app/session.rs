@@ -517,7 +517,7 @@ fn kernel_shortfalls(counters: &Counters, slots: Slots) -> Vec<(String, u64)> {
         ),
         (
             "connection failures without details".to_owned(),
-            counters.timed_out_lost,
+            counters.failed_lost + counters.failed_suppressed,
         ),
     ]
 }

@@ -103,7 +103,7 @@ impl<N: NetnsNames> Enricher<N> {
                     .segment
                     .filter(|segment| segment.ifindex != 0)
                     .and_then(|segment| self.interface(event, segment.ifindex)),
-                Body::Sent(_) | Body::TimedOut(_) => None,
+                Body::Sent(_) | Body::Failed(_) => None,
             },
             settings: self.settings(event.netns, event.time),
             owner,

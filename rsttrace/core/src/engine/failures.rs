@@ -1,0 +1,350 @@
+//! Failures without a reset: what failed, how sure that is, and what to change.
+//!
+//! The kernel says it by the state that the socket leaves for CLOSE, and by `sk_err`. A reset says more, so what a reset ended is
+//! left to its record.
+
+use std::time::Duration;
+
+use super::record_fields::{age, endpoint, timestamp, unnumbered};
+use crate::correlate::Origin;
+use crate::event::{Failed, HostContext, HostFacts, Socket, TcpState};
+use crate::ownership::{self, ProcessName};
+use crate::record::{
+    Confidence, FAILURE_SCHEMA, FailureKind, FailureRecord, FailureVerdict, Process, Role,
+    Sentence, Severity, Word,
+};
+use crate::verdict::advice::{Shape, Situation, for_operator};
+use crate::words::{self, bytes, span, things};
+
+const EADDRNOTAVAIL: i32 = 99;
+const ENETUNREACH: i32 = 101;
+const ECONNABORTED: i32 = 103;
+const ECONNRESET: i32 = 104;
+const ETIMEDOUT: i32 = 110;
+const ECONNREFUSED: i32 = 111;
+const EHOSTDOWN: i32 = 112;
+const EHOSTUNREACH: i32 = 113;
+const EPIPE: i32 = 32;
+const ENONET: i32 = 64;
+
+/// No route feature makes a connect take longer; what is longer was not milliseconds.
+const LONGEST_TRY: Duration = Duration::from_secs(24 * 3_600);
+
+/// The record of a failure; absent if it was none.
+pub fn of_event(
+    at: Origin,
+    event: &Failed,
+    facts: &HostContext,
+    host: &HostFacts,
+) -> Option<FailureRecord> {
+    let kind = kind(event, host.coverage.received)?;
+    let case = Case {
+        kind,
+        event,
+        tried: event.tried.filter(|tried| *tried <= LONGEST_TRY),
+        process: ownership::failed(event, facts),
+    };
+    let is_connect = event.last_state == TcpState::SynSent;
+    let error = if event.unsent {
+        Some(EADDRNOTAVAIL)
+    } else {
+        (event.error != 0).then_some(event.error)
+    };
+    let established = event.socket.as_ref().filter(|_| !is_connect);
+    Some(FailureRecord {
+        schema: Word::new_static(FAILURE_SCHEMA),
+        id: unnumbered(),
+        time: timestamp(at.time, host),
+        host: host.host.clone(),
+        local: endpoint(event.flow.local),
+        remote: Some(endpoint(event.flow.remote)),
+        netns: at.inode,
+        verdict: case.verdict(),
+        error,
+        error_name: error.and_then(words::errno_name).map(Word::new_static),
+        state: Word::new_static(event.last_state.name()),
+        age: age(event.ownership.as_ref(), at.time),
+        tried: case.tried.map(|tried| tried.as_secs_f64()),
+        silent: case.silent().map(|silent| silent.as_secs_f64()),
+        syns: is_connect.then(|| case.syns()),
+        retransmits: established.map(unanswered),
+        unacknowledged: established.map(|socket| socket.unacknowledged),
+        accept_queue: None,
+        process: case.process,
+        incident: None,
+    })
+}
+
+/// What failed; `resets_seen`: the kernel's accepted resets are hooked, so a refused connect without one was refused by ICMP.
+fn kind(event: &Failed, resets_seen: bool) -> Option<FailureKind> {
+    match event.last_state {
+        TcpState::SynSent => match event.error {
+            0 if event.unsent => Some(FailureKind::NoLocalPort),
+            0 => Some(FailureKind::ConnectAbandoned),
+            ETIMEDOUT => Some(FailureKind::ConnectTimeout),
+            ENETUNREACH | EHOSTUNREACH | EHOSTDOWN | ENONET => {
+                Some(FailureKind::ConnectUnreachable)
+            }
+            ECONNREFUSED => resets_seen.then_some(FailureKind::ConnectRejected),
+            // Destroyed (`ss -K`), or reset.
+            ECONNABORTED | ECONNRESET | EPIPE => None,
+            _ => Some(FailureKind::ConnectRejected),
+        },
+        TcpState::Established | TcpState::SynRecv | TcpState::CloseWait => {
+            let socket = event.socket.as_ref();
+            let is_set = socket.is_some_and(|socket| socket.user_timeout.is_some());
+            let probes = |socket: &Socket| socket.probes_out > 0 && socket.retransmits == 0;
+            Some(if socket.is_some_and(probes) {
+                FailureKind::WindowTimeout
+            } else if is_set && event.error == ETIMEDOUT {
+                FailureKind::UserTimeout
+            } else {
+                FailureKind::RetransmissionTimeout
+            })
+        }
+        TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck => {
+            Some(FailureKind::CloseTimeout)
+        }
+        // The FIN was acknowledged, so nothing was lost.
+        TcpState::FinWait2
+        | TcpState::TimeWait
+        | TcpState::Close
+        | TcpState::Listen
+        | TcpState::NewSynRecv => None,
+    }
+}
+
+/// Unanswered retransmissions or probes in a row.
+fn unanswered(socket: &Socket) -> u32 {
+    socket.retransmits.max(socket.probes_out).into()
+}
+
+struct Case<'a> {
+    kind: FailureKind,
+    event: &'a Failed,
+    tried: Option<Duration>,
+    process: Option<Process>,
+}
+
+impl Case<'_> {
+    fn verdict(&self) -> FailureVerdict {
+        FailureVerdict {
+            kind: self.kind,
+            severity: self.severity(),
+            confidence: match self.kind {
+                // The kernel does not keep the errno of a connect() that it refused at once.
+                FailureKind::NoLocalPort => Confidence::Likely,
+                FailureKind::ConnectTimeout
+                | FailureKind::ConnectAbandoned
+                | FailureKind::ConnectUnreachable
+                | FailureKind::ConnectRejected
+                | FailureKind::RetransmissionTimeout
+                | FailureKind::UserTimeout
+                | FailureKind::WindowTimeout
+                | FailureKind::CloseTimeout
+                | FailureKind::AcceptQueueFull => Confidence::Certain,
+            },
+            summary: self.summary(),
+            advice: self.advice(),
+        }
+    }
+
+    fn severity(&self) -> Severity {
+        match self.kind {
+            // The first SYN may still have been on its way.
+            FailureKind::ConnectAbandoned if self.syns() < 2 => Severity::Noise,
+            FailureKind::CloseTimeout if self.unacknowledged() == 0 => Severity::Noise,
+            FailureKind::ConnectTimeout
+            | FailureKind::ConnectAbandoned
+            | FailureKind::ConnectUnreachable
+            | FailureKind::ConnectRejected
+            | FailureKind::NoLocalPort
+            | FailureKind::AcceptQueueFull => Severity::Refused,
+            FailureKind::RetransmissionTimeout
+            | FailureKind::UserTimeout
+            | FailureKind::WindowTimeout
+            | FailureKind::CloseTimeout => Severity::Fault,
+        }
+    }
+
+    fn syns(&self) -> u32 {
+        match &self.event.socket {
+            Some(_) if self.event.unsent => 0,
+            Some(socket) => socket.total_retransmits.saturating_add(1),
+            None => 1,
+        }
+    }
+
+    fn unacknowledged(&self) -> u32 {
+        let socket = self.event.socket.as_ref();
+        socket.map_or(0, |socket| socket.unacknowledged)
+    }
+
+    /// How long the peer had not been heard from.
+    fn silent(&self) -> Option<Duration> {
+        let socket = self.event.socket.as_ref()?;
+        let heard = [socket.since_received, socket.since_ack];
+        heard.into_iter().flatten().min()
+    }
+
+    fn summary(&self) -> String {
+        let event = self.event;
+        let error = error_words(event.error);
+        let after = words::after(" after ", self.tried.map(span));
+        let silent = words::after(", silent for ", self.silent().map(span));
+        let socket = event.socket.as_ref();
+        match self.kind {
+            FailureKind::ConnectTimeout => format!(
+                "connect failed{after}: {error}; {} not answered",
+                syns(self.syns())
+            ),
+            FailureKind::ConnectAbandoned => {
+                let who = self.process.as_ref().map_or_else(
+                    || "the process".to_owned(),
+                    |process| words::name(&process.comm, process.pid),
+                );
+                format!(
+                    "{who} gave up the connect{after}; {} not answered",
+                    syns(self.syns())
+                )
+            }
+            FailureKind::ConnectUnreachable => format!("connect failed{after}: {error}"),
+            FailureKind::ConnectRejected => {
+                format!("an ICMP message ended the connect{after}: {error}")
+            }
+            FailureKind::NoLocalPort => format!(
+                "connect failed at once: no local port is free for {}: {}",
+                event.flow.remote,
+                error_words(EADDRNOTAVAIL)
+            ),
+            FailureKind::RetransmissionTimeout => {
+                let tries = socket.map(|socket| things(unanswered(socket), "retransmission"));
+                let tries = tries.map_or_else(String::new, |tries| {
+                    format!("; {tries}{} not answered", in_time(self.tried))
+                });
+                format!("the connection was lost: {error}{tries}{silent}")
+            }
+            FailureKind::UserTimeout => {
+                let timeout = socket.and_then(|socket| socket.user_timeout);
+                let timeout = words::after(" of ", timeout.map(span));
+                format!(
+                    "the connection was lost: {error}; TCP_USER_TIMEOUT{timeout} expired{silent}"
+                )
+            }
+            FailureKind::WindowTimeout => {
+                let probes = socket.map_or(0, unanswered);
+                format!(
+                    "the connection was lost: {error}; the peer's window was closed and {} not answered{silent}",
+                    things(probes, "probe")
+                )
+            }
+            FailureKind::CloseTimeout => {
+                let rest = match self.unacknowledged() {
+                    0 => "FIN".to_owned(),
+                    left => format!("last {} and FIN", bytes(left)),
+                };
+                format!("the peer did not acknowledge the {rest} after the close: {error}{silent}")
+            }
+            FailureKind::AcceptQueueFull => String::new(),
+        }
+    }
+
+    fn advice(&self) -> Vec<Sentence> {
+        let remote = self.event.flow.remote;
+        let (host, port) = (remote.ip().to_canonical(), remote.port());
+        let mut advice: Vec<Sentence> = Vec::new();
+        let situation = match self.kind {
+            FailureKind::ConnectTimeout | FailureKind::ConnectAbandoned => {
+                advice.push(
+                    format!(
+                        "capture on {host} with `tcpdump -ni any 'tcp port {port}'`: if no SYN arrives, a firewall, security group or route drops it; if it arrives unanswered, the accept queue there is full (`nstat -az TcpExtListenOverflows`) or a packet filter drops it"
+                    )
+                    .into(),
+                );
+                advice.extend(self.of_program(Shape::Connect));
+                Situation::ConnectTimeout
+            }
+            FailureKind::ConnectUnreachable => {
+                advice.push(
+                    format!(
+                        "run `ip route get {host}` and `ip neigh show {host}`: FAILED or INCOMPLETE means that no host has the address; otherwise a router or packet filter rejects the connect (`tcpdump -ni any icmp or icmp6` shows which)"
+                    )
+                    .into(),
+                );
+                Situation::Unreachable
+            }
+            FailureKind::ConnectRejected => {
+                advice.push(
+                    format!(
+                        "look for a rule with REJECT for port {port} in `nft list ruleset` or `iptables-save`, on {host} and on the way there; `tcpdump -ni any icmp or icmp6` shows who sends the message"
+                    )
+                    .into(),
+                );
+                Situation::Unreachable
+            }
+            FailureKind::NoLocalPort => {
+                advice.push(
+                    format!(
+                        "reuse connections to {host}:{port} (a keep-alive pool); `ss -tan state time-wait dst {host}` counts what holds the ports. Then widen net.ipv4.ip_local_port_range, and set net.ipv4.tcp_tw_reuse=1"
+                    )
+                    .into(),
+                );
+                Situation::NoLocalPort
+            }
+            FailureKind::RetransmissionTimeout
+            | FailureKind::UserTimeout
+            | FailureKind::WindowTimeout
+            | FailureKind::CloseTimeout => {
+                advice.push(if self.kind == FailureKind::WindowTimeout {
+                    format!("find out why the process on {host} reads no data, and whether the host is up").into()
+                } else {
+                    format!(
+                        "find out whether {host} crashed, lost its route, or a firewall on the way forgot the connection: capture at both ends"
+                    )
+                    .into()
+                });
+                let is_default = self.kind == FailureKind::RetransmissionTimeout;
+                advice.extend(self.of_program(Shape::Silent));
+                if is_default && advice.len() < 2 {
+                    advice.push(Sentence::Borrowed(
+                        "to notice it sooner, set TCP_USER_TIMEOUT in the program, or lower net.ipv4.tcp_retries2 (15 by default: about 15 min)",
+                    ));
+                }
+                Situation::PeerSilent
+            }
+            FailureKind::AcceptQueueFull => Situation::AcceptQueue,
+        };
+        situation.refer(&mut advice);
+        advice
+    }
+
+    fn of_program(&self, shape: Shape) -> Option<Sentence> {
+        let process = self.process.as_ref()?;
+        let listened = match process.role {
+            Role::Listener => Some(true),
+            Role::Owner | Role::Closer | Role::FormerOwner => {
+                (self.event.last_state == TcpState::SynSent).then_some(false)
+            }
+        };
+        let name = ProcessName::from(process);
+        for_operator(Some(&name), listened, shape)
+    }
+}
+
+/// `No route to host (EHOSTUNREACH)`.
+fn error_words(error: i32) -> String {
+    match words::errno_text(error) {
+        Some(text) => format!("{text} ({})", words::errno(error)),
+        None => words::errno(error),
+    }
+}
+
+/// `3 SYNs were`.
+fn syns(number: u32) -> String {
+    let verb = if number == 1 { "was" } else { "were" };
+    format!("{} {verb}", things(number, "SYN"))
+}
+
+fn in_time(tried: Option<Duration>) -> String {
+    words::after(" in ", tried.map(span))
+}
