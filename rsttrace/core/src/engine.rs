@@ -31,7 +31,7 @@ use crate::causes::{path_lesson, rules};
 use crate::correlate::{self, Correlator, ResetGroup};
 use crate::decode::{DecodeError, Decoder, KernelFacts};
 use crate::event::{
-    Body, BootTime, Event, Failed, HostContext, HostFacts, NetnsCookie, ProgramTimers,
+    Body, BootTime, Event, Failed, FullQueue, HostContext, HostFacts, NetnsCookie, ProgramTimers,
     SocketCookie, TcpState,
 };
 use crate::flood::{Flood, Refused, SumNames, Suppressed};
@@ -126,6 +126,13 @@ pub enum Input<'a> {
     },
     /// The configuration of a process was read.
     Timers(ProgramTimers),
+    /// A listener dropped handshakes.
+    QueueFull {
+        /// What its counters say.
+        queue: FullQueue,
+        /// Who listens.
+        facts: HostContext,
+    },
     /// Nothing happens, and memory is given back.
     Rest,
     /// The end: all that is open is judged.
@@ -269,6 +276,10 @@ impl Engine {
                 self.refused(now, &refused, finish);
             }
             Input::Timers(timers) => self.recent.timers(timers),
+            Input::QueueFull { queue, facts } => {
+                let record = failures::of_queue(&queue, &facts, &self.host);
+                self.wait(Ready::new(queue.time, Output::Failure(Box::new(record))));
+            }
             Input::Rest => self.rest(),
             Input::Finish => self.finish(),
         }

@@ -6,7 +6,7 @@
 mod received;
 mod sent;
 
-pub use received::{failed, received, receiver};
+pub use received::{failed, listens, received, receiver};
 pub use sent::{Whose, raw_sender, sent};
 
 use std::fmt;

@@ -688,6 +688,27 @@ pub struct HostContext {
     pub settings: Option<Arc<NetSettings>>,
 }
 
+/// A listener that dropped handshakes because its accept queue was full, as the host's counters show it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FullQueue {
+    /// When the counters were read.
+    pub time: BootTime,
+    /// The listener's namespace.
+    pub netns: NetnsCookie,
+    /// The listener.
+    pub local: SocketAddr,
+    /// Inode of its socket.
+    pub inode: u64,
+    /// Connections that waited for accept() then.
+    pub length: u32,
+    /// Most of them.
+    pub limit: u32,
+    /// SYNs and last ACKs of handshakes that were dropped since the counters were read before.
+    pub dropped: u32,
+    /// Since then.
+    pub within: Duration,
+}
+
 /// What has become of a recorded owner by the time the event arrived.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OwnerNow {

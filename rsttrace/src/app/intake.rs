@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::recorder::{Recorded, Recorder};
 use crate::engine::{Engine, Input};
-use crate::event::{BootTime, HostContext, NetnsCookie};
+use crate::event::{BootTime, FullQueue, HostContext, NetnsCookie};
 use crate::flood::{Kind, Refused, Suppressed};
 use crate::host::{Enricher, NetnsNames};
 use crate::recording::End;
@@ -55,6 +55,12 @@ impl<N: NetnsNames> Intake<N> {
             decoded,
             facts,
         });
+    }
+
+    /// Takes in what the counters of a listener say.
+    pub fn queue_full(&mut self, queue: FullQueue) {
+        let facts = self.enricher.listener(&queue);
+        self.push(Input::QueueFull { queue, facts });
     }
 
     /// What configurations of processes say, as far as they have been read.

@@ -172,6 +172,13 @@ impl Recorder {
                 Input::Timers(timers.clone()),
                 size_of::<ProgramTimer>() * timers.timers.len(),
             ),
+            Input::QueueFull { queue, facts } => (
+                Input::QueueFull {
+                    queue: queue.clone(),
+                    facts: facts.clone(),
+                },
+                size_of::<Input<'_>>(),
+            ),
             Input::Rest => (Input::Rest, 0),
             Input::Finish => (Input::Finish, 0),
         };

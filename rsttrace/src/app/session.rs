@@ -14,12 +14,13 @@ use super::sleep_until;
 use crate::cli::{self, Failure, TracerOptions};
 use crate::decode::KernelFacts;
 use crate::engine::{Config, Counted, Engine, Input};
-use crate::event::{Coverage, NetnsCookie};
+use crate::event::{Coverage, FullQueue, NetnsCookie};
 use crate::flood::{self, Suppressed};
+use crate::host::accept_queues::{AcceptQueues, Place};
 use crate::host::{Enricher, NetnsNames, clock, facts};
 use crate::kernel::{
-    Counters, EventReader, Fact, InterfaceOptions, Names, Options, Prepared, ProgramStats, Slots,
-    TcMode, Tracer, Transport,
+    Counters, EventReader, Fact, InterfaceOptions, Names, Namespace, Options, Prepared,
+    ProgramStats, Slots, TcMode, Tracer, Transport,
 };
 use crate::record::Output;
 use crate::recording::{End, Head};
@@ -70,6 +71,8 @@ pub struct Session {
     tracer: Tracer,
     events: EventReader,
     intake: Intake<NamesOf>,
+    /// Absent if its thread could not be started.
+    queues: Option<AcceptQueues>,
     begun: Instant,
     lost: u64,
     looked: Option<Instant>,
@@ -173,6 +176,8 @@ impl PreparedSession {
         )?;
         let names = NamesOf(tracer.names());
         let own = names.own();
+        let queues = AcceptQueues::start(places(tracer.names()));
+        let queues = queues.inspect_err(|error| warn!("cannot watch accept queues: {error}"));
         let kernel = KernelFacts {
             hz,
             reasons: tracer.reasons().to_vec(),
@@ -194,6 +199,7 @@ impl PreparedSession {
             intake: Intake::new(Engine::new(config), Enricher::new(names, own), recorder),
             tracer,
             events,
+            queues: queues.ok(),
             begun: Instant::now(),
             lost: 0,
             looked: None,
@@ -254,16 +260,29 @@ impl Session {
             let now = clock::boottime().ok()?;
             Some(tokio::time::Instant::now() + deadline.since(now))
         });
-        let Self { events, intake, .. } = self;
+        let Self {
+            events,
+            intake,
+            queues,
+            ..
+        } = self;
+        let mut full = None;
         let flush_due = intake.flush_due();
         let take = |bytes: &[u8]| intake.event(bytes);
         let flood_due = self.flood_due.map(tokio::time::Instant::from_std);
         let read = tokio::select! {
             read = events.next(BATCH, take) => read.context("cannot read events")?,
+            Some(queue) = next_queue(queues) => {
+                full = Some(queue);
+                0
+            }
             () = sleep_until(due) => 0,
             () = sleep_until(flood_due) => 0,
             () = sleep_until(flush_due) => 0,
         };
+        if let Some(queue) = full {
+            self.intake.queue_full(queue);
+        }
         self.look_for_losses(false);
         self.look_for_floods(read > 0)?;
         // With a full batch there is a backlog: its events are older than the clock says, and some may still belong to
@@ -290,6 +309,13 @@ impl Session {
         self.note_missed(&missed);
         let unwatched = self.unwatched();
         self.tracer.stop();
+        for queue in self
+            .queues
+            .take()
+            .map_or_else(Vec::new, AcceptQueues::finish)
+        {
+            self.intake.queue_full(queue);
+        }
         let Self { events, intake, .. } = &mut self;
         while events.drain(BATCH, |bytes| intake.event(bytes)) > 0 {}
         self.look_for_losses(true);
@@ -520,6 +546,38 @@ fn kernel_shortfalls(counters: &Counters, slots: Slots) -> Vec<(String, u64)> {
             counters.failed_lost + counters.failed_suppressed,
         ),
     ]
+}
+
+/// The next listener that dropped handshakes.
+async fn next_queue(queues: &mut Option<AcceptQueues>) -> Option<FullQueue> {
+    queues.as_mut()?.next().await
+}
+
+/// The namespaces to look at: those that classifiers are in, else this process's own.
+fn places(names: Option<Names>) -> impl Fn() -> Vec<Place> + Send + 'static {
+    move || match &names {
+        Some(names) => {
+            let namespaces = names.namespaces().into_iter();
+            let place = |namespace: Namespace| {
+                let cookie = namespace.cookie?;
+                let path = match namespace.is_own {
+                    true => None,
+                    false => Some(names.way(cookie)?.0),
+                };
+                Some(Place {
+                    netns: NetnsCookie(cookie),
+                    inode: namespace.inode,
+                    path,
+                })
+            };
+            namespaces.filter_map(place).collect()
+        }
+        None => vec![Place {
+            netns: NetnsCookie(0),
+            inode: 0,
+            path: None,
+        }],
+    }
 }
 
 /// The kernel edge's names, for the host edge.

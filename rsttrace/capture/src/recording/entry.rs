@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::End;
 use crate::engine::Input;
 use crate::event::{
-    BootTime, Holder, HostContext, NetSettings, NetnsCookie, OwnerNow, ProcessFacts, ProgramTimers,
+    BootTime, FullQueue, Holder, HostContext, NetSettings, NetnsCookie, OwnerNow, ProcessFacts,
+    ProgramTimers,
 };
 use crate::flood::{Refused, Suppressed};
 use crate::hash::HashMap;
@@ -41,6 +42,7 @@ pub enum Entry<'a, P, S> {
     Finish,
     End(Cow<'a, End>),
     Timers(Cow<'a, ProgramTimers>),
+    QueueFull(Cow<'a, FullQueue>, Stored<P, S>),
 }
 
 /// [`HostContext`].
@@ -92,7 +94,11 @@ impl Told {
 
     /// An event as an entry.
     pub fn event<'a>(&mut self, bytes: &'a [u8], facts: &'a HostContext) -> Given<'a> {
-        let stored = Stored {
+        Entry::Event(bytes, self.facts(facts))
+    }
+
+    fn facts<'a>(&mut self, facts: &'a HostContext) -> Stored<&'a ProcessFacts, &'a NetSettings> {
+        Stored {
             processes: facts
                 .processes
                 .iter()
@@ -106,8 +112,7 @@ impl Told {
                 .settings
                 .as_ref()
                 .map(|settings| self.settings.share(settings)),
-        };
-        Entry::Event(bytes, stored)
+        }
     }
 
     /// An input as an entry.
@@ -130,6 +135,9 @@ impl Told {
                 finish: *finish,
             },
             Input::Timers(timers) => Entry::Timers(Cow::Borrowed(timers)),
+            Input::QueueFull { queue, facts } => {
+                Entry::QueueFull(Cow::Borrowed(queue), self.facts(facts))
+            }
             Input::Rest => Entry::Rest,
             Input::Finish => Entry::Finish,
         }
@@ -216,6 +224,10 @@ impl Known {
                 let is_credible = words.map(|word| word.len()).all(|length| length <= LONGEST);
                 Input::Timers(is_credible.then(|| timers.into_owned())?)
             }
+            Entry::QueueFull(queue, stored) => Input::QueueFull {
+                queue: queue.into_owned(),
+                facts: self.facts(stored)?,
+            },
             Entry::End(end) => return Some(Item::End(end.into_owned())),
         }))
     }

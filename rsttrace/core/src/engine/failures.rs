@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use super::record_fields::{age, endpoint, timestamp, unnumbered};
 use crate::correlate::Origin;
-use crate::event::{Failed, HostContext, HostFacts, Socket, TcpState};
+use crate::event::{Failed, FullQueue, HostContext, HostFacts, Socket, TcpState};
 use crate::ownership::{self, ProcessName};
 use crate::record::{
-    Confidence, FAILURE_SCHEMA, FailureKind, FailureRecord, FailureVerdict, Process, Role,
-    Sentence, Severity, Word,
+    AcceptQueue, Confidence, FAILURE_SCHEMA, FailureKind, FailureRecord, FailureVerdict, Process,
+    Role, Sentence, Severity, Word,
 };
 use crate::verdict::advice::{Shape, Situation, for_operator};
 use crate::words::{self, bytes, span, things};
@@ -73,6 +73,69 @@ pub fn of_event(
         process: case.process,
         incident: None,
     })
+}
+
+/// The record of a listener that dropped handshakes.
+pub fn of_queue(queue: &FullQueue, facts: &HostContext, host: &HostFacts) -> FailureRecord {
+    let process = ownership::listens(facts);
+    let is_full = queue.length > queue.limit;
+    let now = if is_full { "is" } else { "was" };
+    let waiting = things(queue.length, "connection");
+    let summary = format!(
+        "{} dropped within {}: the accept queue {now} full ({waiting} waiting, limit {})",
+        handshakes(queue.dropped),
+        span(queue.within),
+        words::count(queue.limit.into())
+    );
+    let name = process.as_ref().map(ProcessName::from);
+    let mut advice: Vec<Sentence> = for_operator(name.as_ref(), Some(true), Shape::Accept)
+        .into_iter()
+        .collect();
+    advice.push(
+        format!(
+            "find out why the process accepts too slowly (a blocked loop, too few workers, CPU limits); if it does not, raise the backlog of listen() and net.core.somaxconn above {}, and restart it",
+            queue.limit
+        )
+        .into(),
+    );
+    Situation::AcceptQueue.refer(&mut advice);
+    FailureRecord {
+        schema: Word::new_static(FAILURE_SCHEMA),
+        id: unnumbered(),
+        time: timestamp(queue.time, host),
+        host: host.host.clone(),
+        local: endpoint(queue.local),
+        remote: None,
+        netns: facts.netns_inode,
+        verdict: FailureVerdict {
+            kind: FailureKind::AcceptQueueFull,
+            severity: Severity::Refused,
+            // The counter of overflows is the namespace's, that of drops the listener's.
+            confidence: if is_full {
+                Confidence::Certain
+            } else {
+                Confidence::Likely
+            },
+            summary,
+            advice,
+        },
+        error: None,
+        error_name: None,
+        state: Word::new_static(TcpState::Listen.name()),
+        age: None,
+        tried: Some(queue.within.as_secs_f64()),
+        silent: None,
+        syns: None,
+        retransmits: None,
+        unacknowledged: None,
+        accept_queue: Some(AcceptQueue {
+            length: queue.length,
+            limit: queue.limit,
+            dropped: queue.dropped.into(),
+        }),
+        process,
+        incident: None,
+    }
 }
 
 /// What failed; `resets_seen`: the kernel's accepted resets are hooked, so a refused connect without one was refused by ICMP.
@@ -343,6 +406,16 @@ fn error_words(error: i32) -> String {
 fn syns(number: u32) -> String {
     let verb = if number == 1 { "was" } else { "were" };
     format!("{} {verb}", things(number, "SYN"))
+}
+
+/// `3 SYNs or ACKs of handshakes were`.
+fn handshakes(number: u32) -> String {
+    let noun = if number == 1 {
+        "SYN or ACK of a handshake was"
+    } else {
+        "SYNs or ACKs of handshakes were"
+    };
+    format!("{} {noun}", words::count(number.into()))
 }
 
 fn in_time(tried: Option<Duration>) -> String {

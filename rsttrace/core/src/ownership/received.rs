@@ -31,6 +31,11 @@ pub fn receiver<'a>(
     holder(ownership, facts).map(|(task, quality)| (task, role, quality))
 }
 
+/// Who listens on a socket that was looked up.
+pub fn listens(facts: &HostContext) -> Option<Process> {
+    holder(None, facts).map(|(task, quality)| describe(task, Role::Listener, quality, facts))
+}
+
 /// Who had the connection that failed, or gave the connect up.
 pub fn failed(event: &Failed, facts: &HostContext) -> Option<Process> {
     let ownership = event.ownership.as_ref();

@@ -2,11 +2,13 @@
 //!
 //! Everything here may fail for a process that is gone or not ours to see; then the fact is absent.
 
+pub mod accept_queues;
 pub mod cgroup;
 pub mod enrich;
 pub mod environment;
 mod event_tasks;
 pub mod facts;
+pub mod net_counters;
 pub mod process;
 mod program_timers;
 pub mod self_usage;
