@@ -307,8 +307,6 @@ impl Session {
         // Unloaded programs have no statistics.
         let missed = self.tracer.programs();
         self.note_missed(&missed);
-        let unwatched = self.unwatched();
-        self.tracer.stop();
         for queue in self
             .queues
             .take()
@@ -316,6 +314,8 @@ impl Session {
         {
             self.intake.queue_full(queue);
         }
+        let unwatched = self.unwatched();
+        self.tracer.stop();
         let Self { events, intake, .. } = &mut self;
         while events.drain(BATCH, |bytes| intake.event(bytes)) > 0 {}
         self.look_for_losses(true);

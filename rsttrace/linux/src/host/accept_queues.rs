@@ -129,7 +129,8 @@ impl Looker {
         }
         let there: HashSet<u32> = places.iter().map(|place| place.inode).collect();
         self.known.retain(|inode, _| there.contains(inode));
-        self.is_first = false;
+        // At the start, the namespaces may not be known yet.
+        self.is_first &= places.is_empty();
         found
     }
 
