@@ -421,3 +421,258 @@ fn handshakes(number: u32) -> String {
 fn in_time(tried: Option<Duration>) -> String {
     words::after(" in ", tried.map(span))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Input;
+    use crate::engine::fixtures::*;
+    use crate::event::{Body, BootTime, FullQueue, NetnsCookie, OwnerSource, TcpFlags};
+    use crate::record::{IncidentRole, Output};
+
+    fn failed(state: TcpState, error: i32, change: impl FnOnce(&mut Socket)) -> Failed {
+        let mut socket = socket(1);
+        socket.state = state;
+        socket.error = error;
+        change(&mut socket);
+        Failed {
+            flow: Scene::new().flow,
+            socket: Some(socket),
+            ownership: Some(ownership(412, "haproxy", OwnerSource::Connect)),
+            error,
+            last_state: state,
+            tried: Some(Duration::from_secs(7)),
+            unsent: false,
+        }
+    }
+
+    fn told(failed: Failed) -> Option<FailureRecord> {
+        let mut engine = engine(host());
+        let event = event(0, Body::Failed(failed.into()));
+        engine.handle(event, HostContext::default());
+        match finish(&mut engine).pop() {
+            Some(Output::Failure(failure)) => Some(*failure),
+            Some(Output::Reset(_) | Output::Suppressed(_)) | None => None,
+        }
+    }
+
+    fn kind(failed: Failed) -> Option<(FailureKind, Severity)> {
+        told(failed).map(|it| (it.verdict.kind, it.verdict.severity))
+    }
+
+    #[test]
+    fn the_state_and_the_error_say_what_failed() {
+        use FailureKind as Kind;
+        use Severity::{Fault, Noise, Refused};
+        use TcpState::{Closing, Established, FinWait1, LastAck, SynRecv, SynSent};
+        let as_it_is = |_: &mut Socket| {};
+        let cases = [
+            (
+                failed(SynSent, 110, as_it_is),
+                Kind::ConnectTimeout,
+                Refused,
+            ),
+            (
+                failed(SynSent, 113, as_it_is),
+                Kind::ConnectUnreachable,
+                Refused,
+            ),
+            (
+                failed(SynSent, 101, as_it_is),
+                Kind::ConnectUnreachable,
+                Refused,
+            ),
+            (
+                failed(SynSent, 111, as_it_is),
+                Kind::ConnectRejected,
+                Refused,
+            ),
+            (
+                failed(SynSent, 13, as_it_is),
+                Kind::ConnectRejected,
+                Refused,
+            ),
+            (
+                failed(SynSent, 0, |it| it.total_retransmits = 1),
+                Kind::ConnectAbandoned,
+                Refused,
+            ),
+            (failed(SynSent, 0, as_it_is), Kind::ConnectAbandoned, Noise),
+            (
+                Failed {
+                    unsent: true,
+                    ..failed(SynSent, 0, as_it_is)
+                },
+                Kind::NoLocalPort,
+                Refused,
+            ),
+            (
+                failed(Established, 110, as_it_is),
+                Kind::RetransmissionTimeout,
+                Fault,
+            ),
+            (
+                failed(Established, 113, as_it_is),
+                Kind::RetransmissionTimeout,
+                Fault,
+            ),
+            (
+                failed(SynRecv, 110, as_it_is),
+                Kind::RetransmissionTimeout,
+                Fault,
+            ),
+            (
+                failed(Established, 110, |it| {
+                    it.user_timeout = Some(Duration::from_secs(30))
+                }),
+                Kind::UserTimeout,
+                Fault,
+            ),
+            (
+                failed(Established, 110, |it| it.probes_out = 15),
+                Kind::WindowTimeout,
+                Fault,
+            ),
+            (
+                failed(FinWait1, 110, |it| it.unacknowledged = 9),
+                Kind::CloseTimeout,
+                Fault,
+            ),
+            (failed(LastAck, 110, as_it_is), Kind::CloseTimeout, Noise),
+            (failed(Closing, 113, as_it_is), Kind::CloseTimeout, Noise),
+        ];
+        for (failed, expected, severity) in cases {
+            let what = format!("{} {}", failed.last_state, failed.error);
+            let failure = told(failed);
+            let failure = failure.unwrap_or_else(|| unreachable!("{what}"));
+            let verdict = &failure.verdict;
+            assert_eq!(
+                (verdict.kind, verdict.severity),
+                (expected, severity),
+                "{what}"
+            );
+            let first = verdict
+                .advice
+                .first()
+                .map(|it| it.contains("(rsttrace explain "));
+            assert_eq!(first, Some(true), "{what}");
+        }
+    }
+
+    #[test]
+    fn what_a_reset_or_an_operator_ended_is_no_failure() {
+        for (state, error) in [
+            (TcpState::SynSent, 103),
+            (TcpState::SynSent, 104),
+            // All was acknowledged; an ICMP message had left its error.
+            (TcpState::FinWait2, 113),
+            (TcpState::TimeWait, 110),
+        ] {
+            assert_eq!(kind(failed(state, error, |_| {})), None, "{state} {error}");
+        }
+        // Where accepted resets are not seen, one may have refused the connect.
+        let mut blind = host();
+        blind.coverage.received = false;
+        let mut engine = engine(blind);
+        let refused = failed(TcpState::SynSent, 111, |_| {});
+        engine.handle(
+            event(0, Body::Failed(refused.into())),
+            HostContext::default(),
+        );
+        assert_eq!(finish(&mut engine), []);
+    }
+
+    #[test]
+    fn a_connect_has_its_syns_its_time_and_the_settings_of_its_program() {
+        let abandoned = failed(TcpState::SynSent, 0, |it| it.total_retransmits = 2);
+        let failure = told(abandoned).expect("a failure");
+        assert_eq!(
+            failure.verdict.summary,
+            "haproxy[412] gave up the connect after 7.0 s; 3 SYNs were not answered"
+        );
+        assert_eq!((failure.syns, failure.tried), (Some(3), Some(7.0)));
+        assert_eq!((failure.error, failure.retransmits), (None, None));
+        let advice = &failure.verdict.advice;
+        assert!(advice[1].contains("timeout connect"), "{advice:?}");
+        // 2^32 ms: the stamp was no time in milliseconds.
+        let far = Failed {
+            tried: Some(Duration::from_millis(u32::MAX.into())),
+            ..failed(TcpState::SynSent, 110, |_| {})
+        };
+        assert_eq!(told(far).expect("a failure").tried, None);
+    }
+
+    #[test]
+    fn a_reset_that_answers_for_a_connection_that_failed_is_its_consequence() {
+        let mut engine = engine(host());
+        let lost = failed(TcpState::Established, 110, |_| {});
+        engine.handle(event(0, Body::Failed(lost.into())), HostContext::default());
+        let late = Scene::new().answer(segment(TcpFlags::ACK, 1, 1, 9));
+        engine.handle(event(900_000, late), HostContext::default());
+        let out = finish(&mut engine);
+        let [Output::Failure(failure), Output::Reset(reset)] = &out[..] else {
+            unreachable!("not a failure and a reset: {out:?}");
+        };
+        assert_eq!(failure.impact(), Severity::Fault);
+        assert_eq!(reset.verdict.severity, Severity::Noise);
+        let of = |incident: Option<&crate::record::Incident>| incident.map(|it| (it.id, it.role));
+        let id = failure.id.number;
+        assert_eq!(
+            of(failure.incident.as_ref()),
+            Some((id, IncidentRole::First))
+        );
+        assert_eq!(
+            of(reset.incident.as_ref()),
+            Some((id, IncidentRole::Consequence))
+        );
+        // A connect from the same port is another attempt.
+        engine.handle(
+            event(
+                1_000_000,
+                Body::Failed(failed(TcpState::SynSent, 110, |_| {}).into()),
+            ),
+            HostContext::default(),
+        );
+        let Some(Output::Failure(other)) = finish(&mut engine).pop() else {
+            unreachable!("a failure");
+        };
+        assert_eq!(
+            of(other.incident.as_ref()),
+            Some((other.id.number, IncidentRole::First))
+        );
+    }
+
+    #[test]
+    fn a_full_queue_names_its_listener_and_its_numbers() {
+        let mut engine = engine(host());
+        let queue = FullQueue {
+            time: BootTime(NOW),
+            netns: NetnsCookie(HERE),
+            local: address("0.0.0.0:8080"),
+            inode: 4242,
+            length: 129,
+            limit: 128,
+            dropped: 3,
+            within: Duration::from_secs(10),
+        };
+        let facts = HostContext {
+            holder: Some(crate::event::Holder {
+                task: task(99, "gunicorn"),
+                shares: true,
+            }),
+            ..HostContext::default()
+        };
+        engine.push(Input::QueueFull { queue, facts });
+        let Some(Output::Failure(failure)) = finish(&mut engine).pop() else {
+            unreachable!("a failure");
+        };
+        assert_eq!(
+            failure.verdict.summary,
+            "3 SYNs or ACKs of handshakes were dropped within 10.0 s: the accept queue is full (129 connections waiting, limit 128)"
+        );
+        assert!(failure.verdict.advice[0].starts_with("raise `--workers`"));
+        assert_eq!((failure.count(), failure.incident), (3, None));
+        let role = failure.process.map(|process| (process.pid, process.role));
+        assert_eq!(role, Some((99, Role::Listener)));
+    }
+}
