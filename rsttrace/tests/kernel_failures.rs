@@ -290,6 +290,62 @@ fn connections_that_fall_silent_are_told_once_and_resets_are_not_failures() {
     });
 }
 
+/// The limit of connection tracking tables, set for a moment; it is one for all namespaces.
+struct ConntrackLimit(String);
+
+impl ConntrackLimit {
+    const FILE: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
+
+    fn set(limit: &str) -> Self {
+        let before = std::fs::read_to_string(Self::FILE).unwrap();
+        std::fs::write(Self::FILE, limit).unwrap();
+        Self(before)
+    }
+}
+
+impl Drop for ConntrackLimit {
+    fn drop(&mut self) {
+        std::fs::write(Self::FILE, self.0.trim()).unwrap();
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_full_connection_tracking_table_is_told() {
+    let namespace = Namespace::new();
+    let (watch, listener) = namespace.enter(|| {
+        filter("ct state new accept;");
+        (Watch::own_namespace(&[]), listener())
+    });
+    let address = listener.local_addr().unwrap();
+    {
+        let _limit = ConntrackLimit::set("4");
+        namespace.enter(|| {
+            let mut open = Vec::new();
+            eventually("a connect that is dropped", || {
+                let wait = Duration::from_millis(1_200);
+                match TcpStream::connect_timeout(&address, wait) {
+                    Ok(stream) => {
+                        open.push(stream);
+                        None
+                    }
+                    Err(error) => Some(error),
+                }
+            });
+        });
+    }
+    let ended = watch.end(Signal::SIGINT);
+    let failures = namespace.enter(|| failures(&ended));
+    let full = of_kind(&failures, "conntrack_full");
+    let [full] = full[..] else {
+        panic!("not one: {failures:#?}");
+    };
+    assert_eq!(full["verdict"]["severity"], "refused");
+    assert!(full["conntrack"]["dropped"].as_u64().unwrap() >= 1);
+    assert!(full["conntrack"]["entries"].as_u64().unwrap() >= 4);
+    assert_eq!(of_kind(&failures, "connect_abandoned").len(), 1);
+}
+
 #[test]
 #[ignore = "needs root"]
 fn a_listener_whose_accept_queue_is_full_is_told_and_doctor_names_it() {

@@ -31,8 +31,8 @@ use crate::causes::{path_lesson, rules};
 use crate::correlate::{self, Correlator, ResetGroup};
 use crate::decode::{DecodeError, Decoder, KernelFacts};
 use crate::event::{
-    Body, BootTime, Event, Failed, FullQueue, HostContext, HostFacts, NetnsCookie, ProgramTimers,
-    SocketCookie, TcpState,
+    Body, BootTime, Event, Failed, FullQueue, FullTable, HostContext, HostFacts, NetnsCookie,
+    ProgramTimers, SocketCookie, TcpState,
 };
 use crate::flood::{Flood, Refused, SumNames, Suppressed};
 use crate::hash::HashMap;
@@ -133,6 +133,8 @@ pub enum Input<'a> {
         /// Who listens.
         facts: HostContext,
     },
+    /// Connection tracking dropped packets.
+    TableFull(FullTable),
     /// Nothing happens, and memory is given back.
     Rest,
     /// The end: all that is open is judged.
@@ -279,6 +281,10 @@ impl Engine {
             Input::QueueFull { queue, facts } => {
                 let record = failures::of_queue(&queue, &facts, &self.host);
                 self.wait(Ready::new(queue.time, Output::Failure(Box::new(record))));
+            }
+            Input::TableFull(table) => {
+                let record = failures::of_table(&table, &self.host);
+                self.wait(Ready::new(table.time, Output::Failure(Box::new(record))));
             }
             Input::Rest => self.rest(),
             Input::Finish => self.finish(),

@@ -709,6 +709,23 @@ pub struct FullQueue {
     pub within: Duration,
 }
 
+/// Packets that connection tracking dropped because its table was full, as the host's counters show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FullTable {
+    /// When the counters were read.
+    pub time: BootTime,
+    /// Inode of the namespace; absent if not known.
+    pub netns_inode: Option<u32>,
+    /// Entries of the namespace then.
+    pub entries: u64,
+    /// Most of them.
+    pub limit: u64,
+    /// Packets that were dropped since the counters were read before.
+    pub dropped: u64,
+    /// Since then.
+    pub within: Duration,
+}
+
 /// What has become of a recorded owner by the time the event arrived.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OwnerNow {

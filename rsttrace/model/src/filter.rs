@@ -39,7 +39,7 @@ impl Filter {
     /// Whether the failure is wanted. It has neither cause nor class nor direction.
     pub fn matches_failure(&self, failure: &FailureRecord) -> bool {
         self.wants(&Subject {
-            ends: [Some(&failure.local), failure.remote.as_ref()],
+            ends: [failure.local.as_ref(), failure.remote.as_ref()],
             processes: [failure.process.as_ref(), None],
             netns: failure.netns,
             cause: None,

@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "testing")]
 pub use failure::sample_failure;
 pub use failure::{
-    AcceptQueue, FAILURE_SCHEMA, FailureRecord, FailureVerdict, TIMED_OUT_SCHEMA, TimedOutRecord,
-    nowhere,
+    AcceptQueue, ConntrackTable, FAILURE_SCHEMA, FailureRecord, FailureVerdict, TIMED_OUT_SCHEMA,
+    TimedOutRecord, nowhere,
 };
 pub use verdict::{Evidence, Explanation, Kind, Verdict};
 
@@ -472,6 +472,8 @@ names! {
         CloseTimeout => "close_timeout",
         /// A listener dropped handshakes because its accept queue was full.
         AcceptQueueFull => "accept_queue_full",
+        /// Packets were dropped because the connection tracking table was full.
+        ConntrackFull => "conntrack_full",
     }
 }
 

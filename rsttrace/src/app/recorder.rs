@@ -179,6 +179,7 @@ impl Recorder {
                 },
                 size_of::<Input<'_>>(),
             ),
+            Input::TableFull(table) => (Input::TableFull(*table), 0),
             Input::Rest => (Input::Rest, 0),
             Input::Finish => (Input::Finish, 0),
         };

@@ -14,9 +14,9 @@ use super::sleep_until;
 use crate::cli::{self, Failure, TracerOptions};
 use crate::decode::KernelFacts;
 use crate::engine::{Config, Counted, Engine, Input};
-use crate::event::{Coverage, FullQueue, NetnsCookie};
+use crate::event::{Coverage, NetnsCookie};
 use crate::flood::{self, Suppressed};
-use crate::host::accept_queues::{AcceptQueues, Place};
+use crate::host::full::{Full, FullTables, Place};
 use crate::host::{Enricher, NetnsNames, clock, facts};
 use crate::kernel::{
     Counters, EventReader, Fact, InterfaceOptions, Names, Namespace, Options, Prepared,
@@ -72,7 +72,7 @@ pub struct Session {
     events: EventReader,
     intake: Intake<NamesOf>,
     /// Absent if its thread could not be started.
-    queues: Option<AcceptQueues>,
+    full: Option<FullTables>,
     begun: Instant,
     lost: u64,
     looked: Option<Instant>,
@@ -176,8 +176,8 @@ impl PreparedSession {
         )?;
         let names = NamesOf(tracer.names());
         let own = names.own();
-        let queues = AcceptQueues::start(places(tracer.names()));
-        let queues = queues.inspect_err(|error| warn!("cannot watch accept queues: {error}"));
+        let full = FullTables::start(places(tracer.names()));
+        let full = full.inspect_err(|error| warn!("cannot watch accept queues: {error}"));
         let kernel = KernelFacts {
             hz,
             reasons: tracer.reasons().to_vec(),
@@ -199,7 +199,7 @@ impl PreparedSession {
             intake: Intake::new(Engine::new(config), Enricher::new(names, own), recorder),
             tracer,
             events,
-            queues: queues.ok(),
+            full: full.ok(),
             begun: Instant::now(),
             lost: 0,
             looked: None,
@@ -263,25 +263,25 @@ impl Session {
         let Self {
             events,
             intake,
-            queues,
+            full: looker,
             ..
         } = self;
-        let mut full = None;
+        let mut seen = None;
         let flush_due = intake.flush_due();
         let take = |bytes: &[u8]| intake.event(bytes);
         let flood_due = self.flood_due.map(tokio::time::Instant::from_std);
         let read = tokio::select! {
             read = events.next(BATCH, take) => read.context("cannot read events")?,
-            Some(queue) = next_queue(queues) => {
-                full = Some(queue);
+            Some(found) = next_full(looker) => {
+                seen = Some(found);
                 0
             }
             () = sleep_until(due) => 0,
             () = sleep_until(flood_due) => 0,
             () = sleep_until(flush_due) => 0,
         };
-        if let Some(queue) = full {
-            self.intake.queue_full(queue);
+        if let Some(found) = seen {
+            self.intake.full(found);
         }
         self.look_for_losses(false);
         self.look_for_floods(read > 0)?;
@@ -307,12 +307,8 @@ impl Session {
         // Unloaded programs have no statistics.
         let missed = self.tracer.programs();
         self.note_missed(&missed);
-        for queue in self
-            .queues
-            .take()
-            .map_or_else(Vec::new, AcceptQueues::finish)
-        {
-            self.intake.queue_full(queue);
+        for found in self.full.take().map_or_else(Vec::new, FullTables::finish) {
+            self.intake.full(found);
         }
         let unwatched = self.unwatched();
         self.tracer.stop();
@@ -548,9 +544,9 @@ fn kernel_shortfalls(counters: &Counters, slots: Slots) -> Vec<(String, u64)> {
     ]
 }
 
-/// The next listener that dropped handshakes.
-async fn next_queue(queues: &mut Option<AcceptQueues>) -> Option<FullQueue> {
-    queues.as_mut()?.next().await
+/// The next queue or table that is full.
+async fn next_full(full: &mut Option<FullTables>) -> Option<Full> {
+    full.as_mut()?.next().await
 }
 
 /// The namespaces to look at: those that classifiers are in, else this process's own.

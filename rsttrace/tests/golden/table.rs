@@ -153,8 +153,10 @@ fn failures_at_two_widths_and_similar_ones_are_counted() {
             for port in 0..3 {
                 let mut similar = failure.clone();
                 // Connects come from a port of their own each.
-                if similar.syns.is_some() {
-                    similar.local.port += port;
+                if similar.syns.is_some()
+                    && let Some(local) = &mut similar.local
+                {
+                    local.port += port;
                 }
                 table.failure(now, &similar).unwrap();
             }

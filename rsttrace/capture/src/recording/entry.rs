@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::End;
 use crate::engine::Input;
 use crate::event::{
-    BootTime, FullQueue, Holder, HostContext, NetSettings, NetnsCookie, OwnerNow, ProcessFacts,
-    ProgramTimers,
+    BootTime, FullQueue, FullTable, Holder, HostContext, NetSettings, NetnsCookie, OwnerNow,
+    ProcessFacts, ProgramTimers,
 };
 use crate::flood::{Refused, Suppressed};
 use crate::hash::HashMap;
@@ -43,6 +43,7 @@ pub enum Entry<'a, P, S> {
     End(Cow<'a, End>),
     Timers(Cow<'a, ProgramTimers>),
     QueueFull(Cow<'a, FullQueue>, Stored<P, S>),
+    TableFull(FullTable),
 }
 
 /// [`HostContext`].
@@ -138,6 +139,7 @@ impl Told {
             Input::QueueFull { queue, facts } => {
                 Entry::QueueFull(Cow::Borrowed(queue), self.facts(facts))
             }
+            Input::TableFull(table) => Entry::TableFull(*table),
             Input::Rest => Entry::Rest,
             Input::Finish => Entry::Finish,
         }
@@ -228,6 +230,7 @@ impl Known {
                 queue: queue.into_owned(),
                 facts: self.facts(stored)?,
             },
+            Entry::TableFull(table) => Input::TableFull(table),
             Entry::End(end) => return Some(Item::End(end.into_owned())),
         }))
     }

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use super::record_fields::{age, endpoint, timestamp, unnumbered};
 use crate::correlate::Origin;
-use crate::event::{Failed, FullQueue, HostContext, HostFacts, Socket, TcpState};
+use crate::event::{Failed, FullQueue, FullTable, HostContext, HostFacts, Socket, TcpState};
 use crate::ownership::{self, ProcessName};
 use crate::record::{
-    AcceptQueue, Confidence, FAILURE_SCHEMA, FailureKind, FailureRecord, FailureVerdict, Process,
-    Role, Sentence, Severity, Word,
+    AcceptQueue, Confidence, ConntrackTable, FAILURE_SCHEMA, FailureKind, FailureRecord,
+    FailureVerdict, Process, Role, Sentence, Severity, Word,
 };
 use crate::verdict::advice::{Shape, Situation, for_operator};
 use crate::words::{self, bytes, span, things};
@@ -56,13 +56,13 @@ pub fn of_event(
         id: unnumbered(),
         time: timestamp(at.time, host),
         host: host.host.clone(),
-        local: endpoint(event.flow.local),
+        local: Some(endpoint(event.flow.local)),
         remote: Some(endpoint(event.flow.remote)),
         netns: at.inode,
         verdict: case.verdict(),
         error,
         error_name: error.and_then(words::errno_name).map(Word::new_static),
-        state: Word::new_static(event.last_state.name()),
+        state: Some(Word::new_static(event.last_state.name())),
         age: age(event.ownership.as_ref(), at.time),
         tried: case.tried.map(|tried| tried.as_secs_f64()),
         silent: case.silent().map(|silent| silent.as_secs_f64()),
@@ -70,6 +70,7 @@ pub fn of_event(
         retransmits: established.map(unanswered),
         unacknowledged: established.map(|socket| socket.unacknowledged),
         accept_queue: None,
+        conntrack: None,
         process: case.process,
         incident: None,
     })
@@ -104,7 +105,7 @@ pub fn of_queue(queue: &FullQueue, facts: &HostContext, host: &HostFacts) -> Fai
         id: unnumbered(),
         time: timestamp(queue.time, host),
         host: host.host.clone(),
-        local: endpoint(queue.local),
+        local: Some(endpoint(queue.local)),
         remote: None,
         netns: facts.netns_inode,
         verdict: FailureVerdict {
@@ -121,7 +122,7 @@ pub fn of_queue(queue: &FullQueue, facts: &HostContext, host: &HostFacts) -> Fai
         },
         error: None,
         error_name: None,
-        state: Word::new_static(TcpState::Listen.name()),
+        state: Some(Word::new_static(TcpState::Listen.name())),
         age: None,
         tried: Some(queue.within.as_secs_f64()),
         silent: None,
@@ -133,7 +134,60 @@ pub fn of_queue(queue: &FullQueue, facts: &HostContext, host: &HostFacts) -> Fai
             limit: queue.limit,
             dropped: queue.dropped.into(),
         }),
+        conntrack: None,
         process,
+        incident: None,
+    }
+}
+
+/// The record of packets that connection tracking dropped.
+pub fn of_table(table: &FullTable, host: &HostFacts) -> FailureRecord {
+    let packets = things(table.dropped, "packet");
+    let verb = if table.dropped == 1 { "was" } else { "were" };
+    let mut advice: Vec<Sentence> = vec![
+        format!(
+            "sysctl -w net.netfilter.nf_conntrack_max={}; `conntrack -L` shows what fills the table: a lower nf_conntrack_tcp_timeout_established, or notrack rules for busy services, keep it smaller",
+            table.limit.saturating_mul(2)
+        )
+        .into(),
+    ];
+    Situation::ConnectTimeout.refer(&mut advice);
+    FailureRecord {
+        schema: Word::new_static(FAILURE_SCHEMA),
+        id: unnumbered(),
+        time: timestamp(table.time, host),
+        host: host.host.clone(),
+        local: None,
+        remote: None,
+        netns: table.netns_inode,
+        verdict: FailureVerdict {
+            kind: FailureKind::ConntrackFull,
+            severity: Severity::Refused,
+            confidence: Confidence::Certain,
+            summary: format!(
+                "{packets} of new connections {verb} dropped within {}: the connection tracking table was full ({} entries, limit {})",
+                span(table.within),
+                words::count(table.entries),
+                words::count(table.limit)
+            ),
+            advice,
+        },
+        error: None,
+        error_name: None,
+        state: None,
+        age: None,
+        tried: Some(table.within.as_secs_f64()),
+        silent: None,
+        syns: None,
+        retransmits: None,
+        unacknowledged: None,
+        accept_queue: None,
+        conntrack: Some(ConntrackTable {
+            entries: table.entries,
+            limit: table.limit,
+            dropped: table.dropped,
+        }),
+        process: None,
         incident: None,
     }
 }
@@ -205,7 +259,8 @@ impl Case<'_> {
                 | FailureKind::UserTimeout
                 | FailureKind::WindowTimeout
                 | FailureKind::CloseTimeout
-                | FailureKind::AcceptQueueFull => Confidence::Certain,
+                | FailureKind::AcceptQueueFull
+                | FailureKind::ConntrackFull => Confidence::Certain,
             },
             summary: self.summary(),
             advice: self.advice(),
@@ -222,7 +277,8 @@ impl Case<'_> {
             | FailureKind::ConnectUnreachable
             | FailureKind::ConnectRejected
             | FailureKind::NoLocalPort
-            | FailureKind::AcceptQueueFull => Severity::Refused,
+            | FailureKind::AcceptQueueFull
+            | FailureKind::ConntrackFull => Severity::Refused,
             FailureKind::RetransmissionTimeout
             | FailureKind::UserTimeout
             | FailureKind::WindowTimeout
@@ -308,7 +364,8 @@ impl Case<'_> {
                 };
                 format!("the peer did not acknowledge the {rest} after the close: {error}{silent}")
             }
-            FailureKind::AcceptQueueFull => String::new(),
+            // They are of no socket.
+            FailureKind::AcceptQueueFull | FailureKind::ConntrackFull => String::new(),
         }
     }
 
@@ -375,7 +432,7 @@ impl Case<'_> {
                 }
                 Situation::PeerSilent
             }
-            FailureKind::AcceptQueueFull => Situation::AcceptQueue,
+            FailureKind::AcceptQueueFull | FailureKind::ConntrackFull => Situation::AcceptQueue,
         };
         situation.refer(&mut advice);
         advice
@@ -643,7 +700,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_names_its_listener_and_its_numbers() {
+    fn a_full_queue_names_its_listener_and_a_full_table_its_namespace() {
         let mut engine = engine(host());
         let queue = FullQueue {
             time: BootTime(NOW),
@@ -672,6 +729,22 @@ mod tests {
         );
         assert!(failure.verdict.advice[0].starts_with("raise `--workers`"));
         assert_eq!((failure.count(), failure.incident), (3, None));
+        engine.push(Input::TableFull(FullTable {
+            time: BootTime(NOW + SECOND),
+            netns_inode: Some(7),
+            entries: 4096,
+            limit: 4096,
+            dropped: 1,
+            within: Duration::from_secs(10),
+        }));
+        let Some(Output::Failure(table)) = finish(&mut engine).pop() else {
+            unreachable!("a failure");
+        };
+        assert_eq!(
+            table.verdict.summary,
+            "1 packet of new connections was dropped within 10.0 s: the connection tracking table was full (4,096 entries, limit 4,096)"
+        );
+        assert_eq!((table.local, table.netns), (None, Some(7)));
         let role = failure.process.map(|process| (process.pid, process.role));
         assert_eq!(role, Some((99, Role::Listener)));
     }

@@ -131,11 +131,11 @@ impl Incidents {
 
     /// Gives a numbered failure its incident, which later answers to segments of that connection join.
     pub fn place_failure(&mut self, failure: &mut FailureRecord, time: BootTime) {
-        let Some(remote) = failure.remote.clone() else {
+        let (Some(local), Some(remote)) = (failure.local.clone(), failure.remote.clone()) else {
             return;
         };
         let judged = failure.verdict.severity;
-        let connection = ordered(failure.local.clone(), remote, NetnsCookie::default());
+        let connection = ordered(local, remote, NetnsCookie::default());
         let joined = self.by_connection.peek(&connection).copied();
         let joined = joined.and_then(|id| Some((id, self.open.get_mut(&id)?)));
         let goes_on = |open: &Open| {

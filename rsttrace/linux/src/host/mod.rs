@@ -2,12 +2,12 @@
 //!
 //! Everything here may fail for a process that is gone or not ours to see; then the fact is absent.
 
-pub mod accept_queues;
 pub mod cgroup;
 pub mod enrich;
 pub mod environment;
 mod event_tasks;
 pub mod facts;
+pub mod full;
 pub mod net_counters;
 pub mod process;
 mod program_timers;

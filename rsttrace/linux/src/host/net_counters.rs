@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::accept_queues::counter;
+use super::full::counter;
 use super::settings::sysctl;
 use crate::sockets::{NetCounters, Tracking};
 
@@ -18,7 +18,7 @@ pub fn of_this_namespace() -> NetCounters {
     }
 }
 
-fn tracking() -> Option<Tracking> {
+pub(super) fn tracking() -> Option<Tracking> {
     let entries = sysctl("netfilter/nf_conntrack_count")?;
     let most = sysctl("netfilter/nf_conntrack_max")?;
     let stat = fs::read_to_string("/proc/thread-self/net/stat/nf_conntrack").ok();
@@ -31,6 +31,12 @@ fn tracking() -> Option<Tracking> {
         not_inserted: sum("insert_failed"),
         invalid: sum("invalid"),
     })
+}
+
+/// Packets dropped because the table was full; absent without connection tracking.
+pub(super) fn dropped_by_tracking() -> Option<u64> {
+    let stat = fs::read_to_string("/proc/thread-self/net/stat/nf_conntrack").ok()?;
+    sum_of(&stat, "drop")
 }
 
 /// A column of `/proc/net/stat/nf_conntrack`: a line of names, then a line of hexadecimal numbers for each CPU.

@@ -25,9 +25,11 @@ pub struct FailureRecord {
     /// Host name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<Word>,
-    /// Local end; the listener's address for `accept_queue_full`. Port 0 if no local port was free.
-    pub local: Endpoint,
-    /// Remote end; absent for `accept_queue_full`.
+    /// Local end; the listener's address for `accept_queue_full`. Port 0 if no local port was free. Absent for
+    /// `conntrack_full`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local: Option<Endpoint>,
+    /// Remote end; absent for `accept_queue_full` and `conntrack_full`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remote: Option<Endpoint>,
     /// Inode number of the network namespace (`/proc/PID/ns/net`).
@@ -35,19 +37,20 @@ pub struct FailureRecord {
     pub netns: Option<u32>,
     /// What failed, and what to change.
     pub verdict: FailureVerdict,
-    /// errno reported to the application; absent if the application gave up, and for `accept_queue_full`.
+    /// errno reported to the application; absent if the application gave up, and for what is counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<i32>,
     /// Name of the errno, for example `ETIMEDOUT`; absent for values unusual for TCP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_name: Option<Word>,
-    /// TCP state at the time of the failure, as shown by `ss`.
-    pub state: Word,
+    /// TCP state at the time of the failure, as shown by `ss`; absent for `conntrack_full`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<Word>,
     /// Seconds since the handshake; absent if the connection is older than the trace, or was never established.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age: Option<f64>,
     /// Seconds since the first SYN or, on an established connection, since the first retransmission of the data that was not
-    /// acknowledged; absent if there was none. For `accept_queue_full`, the interval in which the drops were counted.
+    /// acknowledged; absent if there was none. For what is counted, the interval.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tried: Option<f64>,
     /// Seconds since the peer was last heard from; absent if it never was.
@@ -65,10 +68,13 @@ pub struct FailureRecord {
     /// The accept queue of a listener.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accept_queue: Option<AcceptQueue>,
+    /// The connection tracking table of the network namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conntrack: Option<ConntrackTable>,
     /// The process that held the connection, or that listens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<Process>,
-    /// The end of a connection that this record belongs to; absent for `accept_queue_full`.
+    /// The end of a connection that this record belongs to; absent for what is counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incident: Option<Incident>,
 }
@@ -99,6 +105,17 @@ pub struct AcceptQueue {
     pub dropped: u64,
 }
 
+/// A connection tracking table when its drops were counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConntrackTable {
+    /// Entries of the network namespace (`nf_conntrack_count`).
+    pub entries: u64,
+    /// `net.netfilter.nf_conntrack_max`.
+    pub limit: u64,
+    /// Packets that were dropped in the interval.
+    pub dropped: u64,
+}
+
 impl FailureRecord {
     /// Impact of the whole incident, as far as it is known with this record.
     pub fn impact(&self) -> Severity {
@@ -114,7 +131,9 @@ impl FailureRecord {
 
     /// How many failures it stands for.
     pub fn count(&self) -> u64 {
-        self.accept_queue.map_or(1, |queue| queue.dropped)
+        let queue = self.accept_queue.map(|queue| queue.dropped);
+        let table = self.conntrack.map(|table| table.dropped);
+        queue.or(table).unwrap_or(1)
     }
 }
 
@@ -156,7 +175,7 @@ impl From<TimedOutRecord> for FailureRecord {
             id: old.id,
             time: old.time,
             host: old.host,
-            local: old.local,
+            local: Some(old.local),
             remote: Some(old.remote),
             netns: old.netns,
             verdict: FailureVerdict {
@@ -168,7 +187,7 @@ impl From<TimedOutRecord> for FailureRecord {
             },
             error: Some(old.error),
             error_name: old.error_name,
-            state: old.state,
+            state: Some(old.state),
             age: old.age,
             tried: None,
             silent: None,
@@ -176,6 +195,7 @@ impl From<TimedOutRecord> for FailureRecord {
             retransmits: None,
             unacknowledged: None,
             accept_queue: None,
+            conntrack: None,
             process: old.process,
             incident: None,
         }

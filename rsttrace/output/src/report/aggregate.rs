@@ -59,8 +59,8 @@ pub(super) struct FailureGroup {
     pub severity: Severity,
     pub kind: FailureKind,
     pub process: Word,
-    /// Address of the other end; a listener's own.
-    pub address: IpAddr,
+    /// Address of the other end; a listener's own. Absent for a table.
+    pub address: Option<IpAddr>,
 }
 
 /// How many there are, and what the newest says.
@@ -199,7 +199,11 @@ impl Gathering {
             severity: verdict.severity,
             kind: verdict.kind,
             process: process.map_or("–".into(), |it| it.comm.clone()),
-            address: failure.remote.as_ref().unwrap_or(&failure.local).address,
+            address: failure
+                .remote
+                .as_ref()
+                .or(failure.local.as_ref())
+                .map(|end| end.address),
         };
         if self.failures.len() < MOST_FAILURES || self.failures.contains_key(&group) {
             let failures = self.failures.entry(group).or_default();

@@ -200,7 +200,9 @@ fn uncounted(gathering: &Gathering, sums: &[SuppressedRecord]) -> Markup {
                 ul {
                     @for (group, failures) in failures.iter().take(FAILURES) {
                         li {
-                            (group.severity.name()) ", " (group.kind.name()) ", " (shown(&group.process, 60)) ", " (group.address) ": "
+                            (group.severity.name()) ", " (group.kind.name()) ", " (shown(&group.process, 60))
+                            @if let Some(address) = group.address { ", " (address) }
+                            ": "
                             (count(failures.number)) ", the newest: " (shown(&failures.summary, rows::SENTENCE))
                             @if let Some(advice) = &failures.advice { " → " (shown(advice, rows::SENTENCE)) }
                         }

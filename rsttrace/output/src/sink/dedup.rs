@@ -35,8 +35,8 @@ pub(super) struct FailureGroup {
     error: Option<i32>,
     process: Option<Word>,
     netns: Option<u32>,
-    /// The end that serves.
-    service: Endpoint,
+    /// The end that serves; none has a table.
+    service: Option<Endpoint>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -60,15 +60,15 @@ pub(super) struct ResetKind {
 impl Kind {
     pub fn of_failure(failure: &FailureRecord) -> Self {
         let remote = failure.remote.as_ref();
-        let service =
-            remote.filter(|remote| failure.syns.is_some() || remote.port <= failure.local.port);
+        let local_port = failure.local.as_ref().map_or(u16::MAX, |local| local.port);
+        let service = remote.filter(|remote| failure.syns.is_some() || remote.port <= local_port);
         Self::Failure(FailureGroup {
             kind: failure.verdict.kind,
             severity: failure.verdict.severity,
             error: failure.error,
             process: failure.process.as_ref().map(|it| it.comm.clone()),
             netns: failure.netns,
-            service: service.unwrap_or(&failure.local).clone(),
+            service: service.or(failure.local.as_ref()).cloned(),
         })
     }
 

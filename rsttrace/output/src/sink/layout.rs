@@ -371,13 +371,17 @@ fn flow(record: &Record) -> (String, String) {
     )
 }
 
-/// The ends of what failed; a listener has one.
+/// The ends of what failed; a listener has one, and a table none.
 fn failed_flow(failure: &FailureRecord) -> (String, String) {
-    let rest = match &failure.remote {
-        Some(remote) => format!("→ {remote}"),
-        None => "(listening)".to_owned(),
+    let netns = || {
+        let inode = failure.netns.map(|inode| inode.to_string());
+        inode.unwrap_or_else(|| "–".to_owned())
     };
-    (failure.local.to_string(), rest)
+    match (&failure.local, &failure.remote) {
+        (Some(local), Some(remote)) => (local.to_string(), format!("→ {remote}")),
+        (Some(local), None) => (local.to_string(), "(listening)".to_owned()),
+        (None, _) => ("network namespace".to_owned(), netns()),
+    }
 }
 
 /// The process, where it belongs, and the owner if that is another one.

@@ -104,6 +104,7 @@ impl Row {
 
     fn failure(failure: &FailureRecord) -> io::Result<Self> {
         let remote = failure.remote.clone().unwrap_or_else(nowhere);
+        let local = failure.local.clone().unwrap_or_else(nowhere);
         Ok(Self {
             names: [
                 None,
@@ -112,7 +113,7 @@ impl Row {
                 Some(failure.verdict.severity.name()),
                 Some(failure.verdict.confidence.name()),
             ],
-            ends: Some((failure.local.clone(), remote)),
+            ends: Some((local, remote)),
             netns: failure.netns,
             pid: failure.process.as_ref().map(|process| process.pid),
             words: words(failure.process.iter()),

@@ -1,8 +1,8 @@
-//! Listeners that drop handshakes because their accept queue is full.
+//! Accept queues and connection tracking tables that are full, so that handshakes are dropped.
 //!
 //! No hook of the kernel reports that without a cost for each packet, so the counters are read every [`INTERVAL`]: `ListenOverflows` of
 //! each namespace and, where it has grown, the drops of its listeners (`tcp_listendrop()`,
-//! <https://github.com/torvalds/linux/blob/v6.12/include/net/tcp.h>).
+//! <https://github.com/torvalds/linux/blob/v6.12/include/net/tcp.h>); `drop` of connection tracking.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 use log::debug;
 use nix::sched::{CloneFlags, setns};
 
+use super::net_counters::{dropped_by_tracking, tracking};
 use super::sockets::listeners_of_this_namespace;
-use crate::event::{FullQueue, NetnsCookie};
+use crate::event::{FullQueue, FullTable, NetnsCookie};
 use crate::sockets::AcceptQueue;
 use crate::sys::clock;
 
@@ -25,6 +26,13 @@ use crate::sys::clock;
 const INTERVAL: Duration = Duration::from_secs(10);
 /// Records that wait for the event loop.
 const MOST: usize = 256;
+
+/// What was full.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Full {
+    Queue(FullQueue),
+    Table(FullTable),
+}
 
 /// A network namespace to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,12 +45,12 @@ pub struct Place {
 
 /// The thread that looks; it ends with this.
 #[derive(Debug)]
-pub struct AcceptQueues {
-    found: tokio::sync::mpsc::Receiver<FullQueue>,
+pub struct FullTables {
+    found: tokio::sync::mpsc::Receiver<Full>,
     thread: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
 }
 
-impl AcceptQueues {
+impl FullTables {
     /// Starts the thread. `places` is asked before each look.
     pub fn start(places: impl Fn() -> Vec<Place> + Send + 'static) -> io::Result<Self> {
         let (report, found) = tokio::sync::mpsc::channel(MOST);
@@ -72,12 +80,12 @@ impl AcceptQueues {
     }
 
     /// The next queue that was full; absent once the thread has ended. Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Option<FullQueue> {
+    pub async fn next(&mut self) -> Option<Full> {
         self.found.recv().await
     }
 
     /// Looks once more, and gives what has not been taken.
-    pub fn finish(mut self) -> Vec<FullQueue> {
+    pub fn finish(mut self) -> Vec<Full> {
         if let Some((stop, thread)) = self.thread.take() {
             drop(stop);
             if thread.join().is_err() {
@@ -91,6 +99,8 @@ impl AcceptQueues {
 /// What was read of a namespace the last time.
 #[derive(Debug, Default)]
 struct Counters {
+    /// Packets that connection tracking dropped.
+    untracked: u64,
     /// `ListenOverflows`.
     overflows: u64,
     /// Drops of listeners by inode of the socket; those without any are left out.
@@ -114,7 +124,7 @@ impl Looker {
         }
     }
 
-    fn look(&mut self, places: &[Place]) -> Vec<FullQueue> {
+    fn look(&mut self, places: &[Place]) -> Vec<Full> {
         let within = self.last.elapsed();
         self.last = Instant::now();
         let mut found = Vec::new();
@@ -134,7 +144,7 @@ impl Looker {
         found
     }
 
-    fn visit(&mut self, place: &Place, within: Duration) -> io::Result<Vec<FullQueue>> {
+    fn visit(&mut self, place: &Place, within: Duration) -> io::Result<Vec<Full>> {
         let Some(path) = &place.path else {
             return self.read(place, within);
         };
@@ -153,43 +163,57 @@ impl Looker {
     }
 
     /// In the namespace that this thread is in.
-    fn read(&mut self, place: &Place, within: Duration) -> io::Result<Vec<FullQueue>> {
+    fn read(&mut self, place: &Place, within: Duration) -> io::Result<Vec<Full>> {
         let text = fs::read_to_string("/proc/thread-self/net/netstat")?;
-        let Some(overflows) = counter(&text, "ListenOverflows") else {
-            return Ok(Vec::new());
-        };
-        let is_first = self.is_first;
+        let overflows = counter(&text, "ListenOverflows").unwrap_or(0);
+        let untracked = dropped_by_tracking().unwrap_or(0);
         let known = self.known.entry(place.inode).or_default();
-        if known.overflows == overflows {
-            return Ok(Vec::new());
-        }
-        let listeners = listeners_of_this_namespace()?;
-        let dropped = |queue: AcceptQueue| queue.dropped.filter(|dropped| *dropped > 0);
-        let drops = listeners
-            .iter()
-            .filter_map(|(_, inode, queue)| Some((*inode, dropped(*queue)?)))
-            .collect();
-        let before = std::mem::replace(known, Counters { overflows, drops });
-        // What had been dropped before the start is nothing new.
-        if is_first {
-            return Ok(Vec::new());
-        }
+        let more = untracked.saturating_sub(known.untracked);
+        known.untracked = untracked;
+        let has_overflowed = known.overflows != overflows;
         let time = clock::boottime()?;
-        let full = listeners.into_iter().filter_map(|(local, inode, queue)| {
-            let before = before.drops.get(&inode).copied().unwrap_or(0);
-            let dropped = dropped(queue)?.wrapping_sub(before);
-            (dropped > 0).then_some(FullQueue {
+        let mut full = Vec::new();
+        if more > 0
+            && let Some(tracking) = tracking()
+        {
+            full.push(Full::Table(FullTable {
                 time,
-                netns: place.netns,
-                local,
-                inode,
-                length: queue.length,
-                limit: queue.limit,
-                dropped,
+                netns_inode: (place.inode != 0).then_some(place.inode),
+                entries: tracking.entries,
+                limit: tracking.most,
+                dropped: more,
                 within,
-            })
-        });
-        Ok(full.collect())
+            }));
+        }
+        if has_overflowed {
+            known.overflows = overflows;
+            let listeners = listeners_of_this_namespace()?;
+            let dropped = |queue: AcceptQueue| queue.dropped.filter(|dropped| *dropped > 0);
+            let drops = listeners
+                .iter()
+                .filter_map(|(_, inode, queue)| Some((*inode, dropped(*queue)?)))
+                .collect();
+            let before = std::mem::replace(&mut known.drops, drops);
+            full.extend(listeners.into_iter().filter_map(|(local, inode, queue)| {
+                let before = before.get(&inode).copied().unwrap_or(0);
+                let dropped = dropped(queue)?.wrapping_sub(before);
+                (dropped > 0).then_some(Full::Queue(FullQueue {
+                    time,
+                    netns: place.netns,
+                    local,
+                    inode,
+                    length: queue.length,
+                    limit: queue.limit,
+                    dropped,
+                    within,
+                }))
+            }));
+        }
+        // What had been dropped before the start is nothing new.
+        if self.is_first {
+            full.clear();
+        }
+        Ok(full)
     }
 }
 
