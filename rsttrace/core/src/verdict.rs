@@ -32,11 +32,11 @@ use std::time::Duration;
 
 use crate::captured::TalksOn;
 use crate::classes::Recurrence;
-use crate::event::{Coverage, Environment, Flow, Packet, Route, Segment, TimedOut};
+use crate::event::{Coverage, Environment, Flow, Packet, Route, Segment};
 use crate::flood::Suppressed;
 use crate::record::{
-    Candidate, Cause, Class, Confidence, EvidenceKind, Explanation, Learned, Origin, Severity,
-    Verdict,
+    Candidate, Cause, Class, Confidence, EvidenceKind, Explanation, FailureVerdict, Learned,
+    Origin, Severity, Verdict,
 };
 use crate::silence::candidates::{ClosingProcess, Match};
 use crate::silence::clocks::Quiet;
@@ -277,21 +277,14 @@ pub enum Likeness {
     Rewritten,
 }
 
-/// Why a connection died without a reset: for the legs that end because of it.
-pub fn no_answer(died: &TimedOut) -> Verdict {
-    let (remote, error) = (died.flow.remote, died.error);
+/// A failure without a reset as what others failed because of.
+pub fn of_failure(failure: &FailureVerdict) -> Verdict {
+    let (summary, advice) = (failure.summary.clone(), failure.advice.clone());
     let who = (Origin::LocalKernel, Cause::Unknown);
-    Verdict::new(who, Severity::Fault, Confidence::Certain, move || {
-        let name = words::errno_name(error).map_or_else(|| error.to_string(), str::to_owned);
+    Verdict::new(who, failure.severity, failure.confidence, move || {
         Explanation {
-            summary: format!("{remote} did not answer ({name})"),
-            advice: vec![
-                format!(
-                    "find out why {} does not answer: host down, cable or route, or a device on the path that forgot the connection",
-                    remote.ip().to_canonical()
-                )
-                .into(),
-            ],
+            summary: summary.to_string(),
+            advice,
             ..Explanation::default()
         }
     })

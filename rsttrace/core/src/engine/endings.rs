@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::event::{
-    Body, BootTime, Flow, Holder, NetnsCookie, Ownership, Received, Sent, Task, TimedOut,
+    Body, BootTime, Failed, Flow, Holder, NetnsCookie, Ownership, Received, Sent, Task,
 };
 use crate::silence::clocks;
 use crate::thresholds::{MANY_AT_ONCE, learned_tolerance};
@@ -59,7 +59,7 @@ impl Endings {
     pub fn note(&mut self, netns: NetnsCookie, at: BootTime, body: &Body, holder: Option<&Holder>) {
         let ending = match body {
             Body::Received(received) => of_received(netns, at, received, holder),
-            Body::TimedOut(died) => of_timed_out(netns, at, died),
+            Body::Failed(failed) => of_failed(netns, at, failed),
             Body::Sent(sent) => of_sent(netns, at, sent),
             Body::Packet(_) => None,
         };
@@ -126,7 +126,7 @@ fn of_received(
     Some(ending(netns, time, received.flow, ownership, task, how))
 }
 
-fn of_timed_out(netns: NetnsCookie, time: BootTime, died: &TimedOut) -> Option<Ending> {
+fn of_failed(netns: NetnsCookie, time: BootTime, died: &Failed) -> Option<Ending> {
     let lived = died.last_state.is_synchronized();
     let ownership = died.ownership.as_ref().filter(|_| lived)?;
     let how = How::Elsewhere(OtherEnding::TimedOut);

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::event::{BootTime, Received, Sent, Socket, SocketCookie, TcpState, TimedOut};
+use crate::event::{BootTime, Failed, Received, Sent, Socket, SocketCookie, TcpState};
 use crate::hash::{self, LruCache};
 use crate::record::{Confidence, Process, Quality, Verdict};
 use crate::silence::clocks;
@@ -249,8 +249,11 @@ impl Leg {
         })
     }
 
-    /// A leg whose peer did not answer, without a reset.
-    pub fn timed_out(died: &TimedOut, time: BootTime, process: &Process) -> Option<Self> {
+    /// A leg that failed without a reset; absent if its process gave it up.
+    pub fn failed(died: &Failed, time: BootTime, process: &Process) -> Option<Self> {
+        if died.error == 0 || died.unsent {
+            return None;
+        }
         let ownership = died.ownership.as_ref()?;
         Some(Self {
             time,

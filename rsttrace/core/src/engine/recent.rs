@@ -123,7 +123,7 @@ impl Recent {
                 self.closed(at, sent);
             }
             Body::Packet(packet) => self.sighted(at, packet),
-            Body::TimedOut(_) => {}
+            Body::Failed(_) => {}
         }
     }
 

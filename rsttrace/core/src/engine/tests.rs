@@ -119,17 +119,20 @@ fn connections_that_a_process_closes_at_once_are_one_incident() {
 #[test]
 fn a_connection_that_died_of_silence_names_its_process() {
     let mut engine = engine(host());
-    let died = TimedOut {
+    let failed = Failed {
         flow: Scene::new().flow,
+        socket: None,
         ownership: Some(ownership(412, "java", OwnerSource::Connect)),
         error: 110,
         last_state: TcpState::Established,
+        tried: None,
+        unsent: false,
     };
-    let body = Body::TimedOut(Arc::new(died));
+    let body = Body::Failed(Arc::new(failed));
     engine.handle(event(0, body), HostContext::default());
     let out = finish(&mut engine);
     assert_eq!(out.len(), 1);
-    let Some(Output::TimedOut(record)) = out.first() else {
+    let Some(Output::Failure(record)) = out.first() else {
         unreachable!("a connection that died, not {out:?}");
     };
     assert_eq!(record.error_name.as_deref(), Some("ETIMEDOUT"));

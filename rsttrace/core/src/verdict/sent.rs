@@ -310,6 +310,7 @@ impl SentCase {
                 Some(
                     Shape::Idle | Shape::Keepalive | Shape::Race | Shape::Unread | Shape::Abort,
                 )
+                | Some(Shape::Connect | Shape::Accept | Shape::Silent)
                 | None => definition(self.ruling.cause).page(),
             }
         }
