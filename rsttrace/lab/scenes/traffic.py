@@ -1,0 +1,104 @@
+"""What the Python steps of scenes use."""
+
+import os
+import select
+import socket
+import ssl
+import struct
+import subprocess
+import threading
+import time
+
+CLIENT = os.environ.get("CLIENT")
+BALANCER = os.environ.get("BALANCER")
+BALANCER_BACK = os.environ.get("BALANCER_BACK")
+SERVER = os.environ.get("SERVER")
+SHARED = os.environ.get("SHARED")
+
+GET = b"GET / HTTP/1.1\r\nHost: scene\r\n\r\n"
+LIMIT = 20
+
+
+def pid(program):
+    return int(os.environ["PID_" + program])
+
+
+def connect(host, port, tls=False):
+    connection = socket.create_connection((host, port), timeout=LIMIT)
+    if tls:
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        connection = context.wrap_socket(connection)
+    return connection
+
+
+def get(connection, request=GET):
+    """Asks and reads the whole answer, which has a Content-Length."""
+    connection.sendall(request)
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        more = connection.recv(65536)
+        assert more, answer
+        answer += more
+    head, body = answer.split(b"\r\n\r\n", 1)
+    lines = head.lower().split(b"\r\n")
+    length = next(int(line[15:]) for line in lines if line.startswith(b"content-length:"))
+    while len(body) < length:
+        more = connection.recv(65536)
+        assert more, answer
+        body += more
+    return head, body
+
+
+def await_fin(connection):
+    """Waits until the peer has closed, and reads nothing."""
+    poll = select.poll()
+    poll.register(connection, select.POLLRDHUP)
+    assert poll.poll(LIMIT * 1000), "the peer does not close"
+
+
+def await_reset(connection):
+    """Reads until the connection is reset."""
+    connection.settimeout(LIMIT)
+    try:
+        while connection.recv(65536):
+            pass
+    except ConnectionResetError:
+        return
+    raise AssertionError("no reset")
+
+
+def send_until_reset(connection, data=b"x"):
+    """Sends until the kernel says that the connection is gone."""
+    end = time.monotonic() + LIMIT
+    while time.monotonic() < end:
+        try:
+            connection.sendall(data)
+        except (ConnectionError, ssl.SSLError):
+            return
+        time.sleep(0.01)
+    raise AssertionError("no reset")
+
+
+def abort(connection):
+    """Closes with SO_LINGER 0."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def eventually(what, ask):
+    end = time.monotonic() + LIMIT
+    while time.monotonic() < end:
+        answer = ask()
+        if answer:
+            return answer
+        time.sleep(0.01)
+    raise AssertionError("not within the limit: " + what)
+
+
+def sockets(state, filter=""):
+    """Lines of ss for sockets in this state."""
+    return subprocess.run(
+        ["ss", "-Htn", "state", state, filter], check=True, capture_output=True, text=True
+    ).stdout.splitlines()
