@@ -150,11 +150,13 @@ fn closed_after_the_peer(end: &SentEnd<'_>) -> bool {
         })
 }
 
-/// The server's close_notify had come, and its FIN had not yet.
+/// The peer's close_notify had come: the server's, with its FIN on the way, or a client's answer to that of this server. No request
+/// over TLS is as short.
 fn left_goodbye_unread(end: &SentEnd<'_>) -> bool {
+    let (ownership, flow) = (end.sent.ownership.as_ref(), end.sent.flow);
     end.cause == Cause::CloseWithUnreadData
-        && is_opener(end.sent.ownership.as_ref())
-        && is_tls(end.sent.flow.remote.port())
+        && (is_opener(ownership) && is_tls(flow.remote.port())
+            || is_listener(ownership) && is_tls(flow.local.port()))
         && end.sent.active(|socket| {
             is_acknowledged(socket) && (1..=LONGEST_FAREWELL).contains(&socket.unread)
         })
@@ -418,6 +420,23 @@ mod tests {
         assert_eq!(sent(&serves, zero), None);
         // It did not close, it was killed.
         assert_eq!(sent(&client(silent), Cause::KilledWithUnreadData), None);
+    }
+
+    #[test]
+    fn a_server_that_leaves_a_close_notify_unread_has_lost_no_request() {
+        let server = |port, unread| {
+            let mut end = Scene::new().active(Some("TCP_ABORT_ON_CLOSE"), closing(1));
+            end.flow.local.set_port(port);
+            if let Some(socket) = &mut end.socket {
+                (socket.unacknowledged, socket.unread) = (0, unread);
+            }
+            sent(&end, Cause::CloseWithUnreadData)
+        };
+        assert_eq!(server(443, 24), Some(Class::TlsClose));
+        assert_eq!(server(443, 31), Some(Class::TlsClose));
+        // A request, or plain text.
+        assert_eq!(server(443, 53), None);
+        assert_eq!(server(80, 24), None);
     }
 
     #[test]

@@ -8,6 +8,9 @@ use rsttrace::record::{Basis, Idle, IncidentRole, Output, Record, Severity};
 /// How far a named timer may be from the real one: a share of it, and seconds.
 const TOLERANCE: (f64, f64) = (0.05, 0.1);
 
+/// Mistakes of one view that are printed.
+const MOST: usize = 5;
+
 /// What was wrong in one view of a scene.
 #[derive(Default)]
 struct Wrong {
@@ -37,7 +40,11 @@ pub fn judge(played: &[Played], hosts: &[Output], whole: &[Output], verbose: boo
                 twice += wrong.twice;
             }
             let name = format!("{view:?}").to_lowercase();
-            lines.extend(wrong.lines.iter().map(|line| format!("    {name}: {line}")));
+            let shown = wrong.lines.iter().take(MOST);
+            lines.extend(shown.map(|line| format!("    {name}: {line}")));
+            if let Some(more) = wrong.lines.len().checked_sub(MOST).filter(|it| *it > 0) {
+                lines.push(format!("    {name}: and {more} more"));
+            }
             if verbose {
                 let told = incidents.iter().flat_map(|incident| &incident.records);
                 lines.extend(told.map(|record| format!("    {name} has {}", describe(record))));
@@ -137,7 +144,7 @@ fn incidents<'a>(played: &Played, view: View, outputs: &'a [Output]) -> Vec<Inci
         .collect();
     let mut found: BTreeMap<u64, Incident<'a>> = BTreeMap::new();
     for output in outputs {
-        if seconds(output.time()) > played.ended {
+        if !(played.began..played.ended).contains(&seconds(output.time())) {
             continue;
         }
         match output {
@@ -179,6 +186,14 @@ fn compare(expected: &[Expected], incidents: &[Incident<'_>]) -> Wrong {
         .partition(|expected| expected.severity != Severity::Noise);
     let mut missing = Vec::new();
     for expected in told {
+        if expected.several {
+            let before = open.len();
+            open.retain(|it| !mistakes(expected, it).is_empty());
+            if open.len() == before {
+                missing.push(expected);
+            }
+            continue;
+        }
         for _ in 0..expected.count {
             let fits = |it: &&Incident<'_>| mistakes(expected, it).is_empty();
             match open.iter().position(fits) {

@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 import socket
 import ssl
 import struct
@@ -102,3 +103,22 @@ def sockets(state, filter=""):
     return subprocess.run(
         ["ss", "-Htn", "state", state, filter], check=True, capture_output=True, text=True
     ).stdout.splitlines()
+
+
+def together(*work):
+    """Runs functions side by side, and fails if one of them does."""
+    failed = []
+
+    def run(function):
+        try:
+            function()
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=run, args=(function,)) for function in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise failed[0]

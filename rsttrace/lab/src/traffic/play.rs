@@ -44,7 +44,9 @@ pub struct Played {
     pub namespaces: BTreeMap<Host, u32>,
     /// The network is 10.`network`.0.0/16.
     pub network: u8,
-    /// Unix time in seconds; resets after it are due to the end of the programs.
+    /// Unix time in seconds. Numbers of namespaces are used again.
+    pub began: f64,
+    /// Resets after it are due to the end of the programs.
     pub ended: f64,
     /// Why it could not be played to its end.
     pub trouble: Option<String>,
@@ -58,6 +60,7 @@ impl Stage {
         network: u8,
         ready: impl Fn(&Namespace) -> io::Result<()>,
     ) -> io::Result<Played> {
+        let began = now();
         let used = scene.programs.iter().map(|program| program.host);
         let mut used = used.chain(scene.steps.iter().map(|step| step.host));
         let hosts = Hosts::new(network, used.any(|host| host == Host::Balancer))?;
@@ -66,7 +69,7 @@ impl Stage {
         }
         let mut act = Act::new(self, scene, &hosts)?;
         let played = act.perform(scene);
-        let ended = SystemTime::now().duration_since(UNIX_EPOCH);
+        let ended = now();
         drop(act);
         Ok(Played {
             scene: scene.clone(),
@@ -75,10 +78,16 @@ impl Stage {
                 .map(|(host, namespace)| (host, namespace.inode()))
                 .collect(),
             network,
-            ended: ended.unwrap_or_default().as_secs_f64(),
+            began,
+            ended,
             trouble: played.err().map(|error| error.to_string()),
         })
     }
+}
+
+fn now() -> f64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default().as_secs_f64()
 }
 
 /// A scene that is being played. Its processes end with it.

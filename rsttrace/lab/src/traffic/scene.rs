@@ -92,6 +92,9 @@ pub struct Expected {
     /// Incidents like this.
     #[serde(default = "one")]
     pub count: usize,
+    /// One or more like this, which the table groups: `count` is not used.
+    #[serde(default)]
+    pub several: bool,
 }
 
 fn one() -> usize {
@@ -105,6 +108,9 @@ struct Folio {
     /// Files that each scene of this file has.
     #[serde(default)]
     files: BTreeMap<String, String>,
+    /// Programs of scenes that name none.
+    #[serde(default, rename = "program")]
+    programs: Vec<Program>,
     #[serde(rename = "scene")]
     scenes: Vec<Scene>,
 }
@@ -126,6 +132,9 @@ pub fn scenes(folder: &Path) -> io::Result<Vec<Scene>> {
         for mut scene in folio.scenes {
             if scenes.iter().any(|other| other.name == scene.name) {
                 return Err(wrong(&format!("two scenes named {}", scene.name)));
+            }
+            if scene.programs.is_empty() {
+                scene.programs.clone_from(&folio.programs);
             }
             for (name, content) in &folio.files {
                 let file = scene.files.entry(name.clone());
