@@ -50,6 +50,7 @@ const SENT: &[SentRow] = &[
     (closed_without_a_word, Class::EmptyConnection),
     (closed_after_the_answer, Class::CompleteExchange),
     (closed_after_the_peer, Class::CompleteExchange),
+    (closed_after_a_goodbye, Class::TlsClose),
     (left_goodbye_unread, Class::TlsClose),
     (left_tickets_unread, Class::TlsTickets),
     (answers_farewell, Class::TlsClose),
@@ -150,6 +151,19 @@ fn closed_after_the_peer(end: &SentEnd<'_>) -> bool {
         })
 }
 
+/// The client has just sent its close_notify. No request over TLS is as short.
+fn closed_after_a_goodbye(end: &SentEnd<'_>) -> bool {
+    end.cause == Cause::LingerZero
+        && is_opener(end.sent.ownership.as_ref())
+        && is_tls(end.sent.flow.remote.port())
+        && end.sent.active(|socket| {
+            (SHORTEST_ALERT..=LONGEST_FAREWELL).contains(&socket.unacknowledged)
+                && socket.unread == 0
+                && socket.bytes_received > 0
+                && socket.since_received.is_some_and(|since| since < IDLE)
+        })
+}
+
 /// The peer's close_notify had come: the server's, with its FIN on the way, or a client's answer to that of this server. No request
 /// over TLS is as short.
 fn left_goodbye_unread(end: &SentEnd<'_>) -> bool {
@@ -192,27 +206,43 @@ fn was_told_nothing(end: &AcceptedEnd<'_>) -> bool {
     !end.is_answer && is_empty_of_listener(end.received, end.at)
 }
 
-/// All was answered, the answer has arrived, and the client did not wait for more.
+/// All was answered, the answer has arrived, and the client did not wait for more. What it said last over TLS may be its
+/// close_notify.
 fn had_answered(end: &AcceptedEnd<'_>) -> bool {
     let socket = &end.received.socket;
+    let farewell = if is_tls(end.received.flow.local.port()) {
+        LONGEST_FAREWELL
+    } else {
+        0
+    };
     !end.is_answer
         && is_listener(end.received.ownership.as_ref())
         && matches!(socket.state, TcpState::Established | TcpState::CloseWait)
-        && is_acknowledged(socket)
-        && socket.unread == 0
+        && (is_acknowledged(socket) || reset_acknowledges_all(end.received))
+        && socket.unread <= farewell
         && socket.bytes_sent > 0
         && socket.bytes_received > 0
         && is_before(socket.since_sent, socket.since_received)
         && socket.since_sent.is_some_and(|since| since < IDLE)
 }
 
+/// The peer had received everything when it sent the reset.
+fn reset_acknowledges_all(received: &Received) -> bool {
+    received.segment.is_some_and(|segment| {
+        segment.flags.has(TcpFlags::RST | TcpFlags::ACK) && segment.ack == received.socket.snd_nxt
+    })
+}
+
 /// Both ends had closed, and what is not acknowledged is a farewell at most. With TLS it is enough that this end had, or
-/// that a client had: a server answers its goodbye. What a client says after the server's may be a request.
+/// that a client had: a server answers its goodbye. What a client says after the server's may be a request, but not over HTTPS,
+/// whose requests are longer.
 fn said_farewell_only(end: &AcceptedEnd<'_>) -> bool {
     let (socket, flow) = (&end.received.socket, end.received.flow);
     let has_closed = socket.orphaned || socket.send_shutdown;
     let is_tls = is_tls(flow.local.port()) || is_tls(flow.remote.port());
-    let answers_goodbye = is_listener(end.received.ownership.as_ref()) && socket.peer_finished;
+    let is_https = matches!(flow.remote.port(), 443 | 8443);
+    let answers_goodbye =
+        socket.peer_finished && (is_listener(end.received.ownership.as_ref()) || is_https);
     let says_farewell =
         has_closed && socket.peer_finished || is_tls && (has_closed || answers_goodbye);
     says_farewell && socket.unacknowledged <= LONGEST_FAREWELL + FIN
@@ -248,6 +278,8 @@ fn is_before(later: Option<Duration>, earlier: Option<Duration>) -> bool {
     matches!((later, earlier), (Some(later), Some(earlier)) if later <= earlier)
 }
 
+/// A TLS alert that is not encrypted, in bytes.
+const SHORTEST_ALERT: u32 = 7;
 /// Most bytes of a protocol's last message.
 const MESSAGE: u32 = 100;
 /// Most bytes of the session tickets that servers send after a handshake: OpenSSL sends two, 534 bytes in all.
@@ -398,7 +430,14 @@ mod tests {
             (socket.bytes_sent, socket.bytes_received, socket.unread) = (1_200, 3_400, 534);
         };
         assert_eq!(sent(&client(asked), unread), None);
-        // Plain text has no tickets.
+        // A request is under way.
+        let request = |socket: &mut Socket| socket.unacknowledged = 60;
+        assert_eq!(sent(&client(request), zero), None);
+        // Plain text has no close_notify, and no tickets.
+        let mut plain = client(|socket| socket.unacknowledged = 24);
+        assert_eq!(sent(&plain, zero), Some(Class::TlsClose));
+        plain.flow.remote.set_port(8080);
+        assert_eq!(sent(&plain, zero), None);
         let tickets = |socket: &mut Socket| {
             (socket.bytes_sent, socket.bytes_received, socket.unread) = (600, 3_400, 534);
         };
@@ -471,6 +510,28 @@ mod tests {
         assert_eq!(accepted(&tls), Some(Class::TlsClose));
         tls.ownership = client(|_| ()).ownership;
         assert_eq!(accepted(&tls), None);
+        // A client answers the goodbye of an HTTPS server.
+        tls.flow.remote.set_port(443);
+        assert_eq!(accepted(&tls), Some(Class::TlsClose));
+        tls.socket.unacknowledged = 60;
+        assert_eq!(accepted(&tls), None);
+        // The client's close_notify is still unread.
+        let goodbye = |socket: &mut Socket| socket.unread = 24;
+        assert_eq!(accepted(&server(goodbye)), None);
+        let mut tls = server(goodbye);
+        tls.flow.local.set_port(443);
+        assert_eq!(accepted(&tls), Some(Class::CompleteExchange));
+        tls.socket.unread = 60;
+        assert_eq!(accepted(&tls), None);
+        // The reset itself acknowledges the answer, or only a part of it.
+        let mut check = server(|socket| {
+            (socket.unacknowledged, socket.snd_nxt) = (148, 5_149);
+        });
+        let flags = TcpFlags::RST | TcpFlags::ACK;
+        check.segment = Some(segment(flags, 9000, 5_149, 0));
+        assert_eq!(accepted(&check), Some(Class::CompleteExchange));
+        check.segment = Some(segment(flags, 9000, 5_100, 0));
+        assert_eq!(accepted(&check), None);
 
         let owes = |socket: &mut Socket| socket.since_received = Some(Duration::from_millis(100));
         assert_eq!(accepted(&server(owes)), None);

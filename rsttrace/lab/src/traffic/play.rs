@@ -20,8 +20,10 @@ use crate::wait::poll_for;
 
 /// Longer than any program takes to start, or any step to end.
 const LIMIT: Duration = Duration::from_secs(60);
-/// A host on which nothing was reset for this long has settled.
+/// Hosts that have sent no reset for this long have settled.
 const SETTLED: Duration = Duration::from_millis(300);
+/// Checks go on for ever.
+const LONGEST_UNREST: Duration = Duration::from_secs(1);
 /// Programs of the distribution, also if the caller prefers others.
 const PATH: &str = "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -191,10 +193,11 @@ impl<'a> Act<'a> {
         io::Error::other(format!("{what}: {why}: {}", last.join(" / ")))
     }
 
-    /// Waits until no host sends resets any more.
+    /// Waits until no host sends resets any more, if they end soon.
     fn settle(&self) -> io::Result<()> {
         let mut before = Vec::new();
-        let mut since = Instant::now();
+        let begun = Instant::now();
+        let mut since = begun;
         poll_for(LIMIT, || {
             let now = self
                 .hosts
@@ -205,7 +208,8 @@ impl<'a> Act<'a> {
                 before = now;
                 since = Instant::now();
             }
-            Ok((since.elapsed() >= SETTLED).then_some(()))
+            let is_over = since.elapsed() >= SETTLED || begun.elapsed() >= LONGEST_UNREST;
+            Ok(is_over.then_some(()))
         })
     }
 }
