@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use crate::event::{BootTime, Ownership, Received, Sent, Socket, TcpFlags, TcpState};
+use crate::event::{
+    BootTime, Ownership, Packet, Received, Segment, Sent, Socket, Target, TcpFlags, TcpState,
+};
 use crate::record::{Cause, Class};
 use crate::silence::clocks;
 use crate::thresholds::{CHECK, IDLE, LONGEST_FAREWELL};
@@ -39,6 +41,8 @@ struct SentEnd<'a> {
 /// An accepted reset.
 struct AcceptedEnd<'a> {
     received: &'a Received,
+    /// The segment, where it is known.
+    segment: Option<Segment>,
     /// A segment of this end provoked it: the client did not close, it does not know the connection.
     is_answer: bool,
     at: BootTime,
@@ -77,17 +81,32 @@ pub fn of_sent(sent: &Sent, cause: Cause, at: BootTime, recurrence: Recurrence) 
 /// The class of an accepted reset that looks like the peer's and has no better explanation.
 pub fn of_accepted(
     received: &Received,
+    segment: Option<Segment>,
     is_answer: bool,
     at: BootTime,
     recurrence: Recurrence,
 ) -> Option<Class> {
     let end = AcceptedEnd {
         received,
+        segment,
         is_answer,
         at,
     };
     let (_, class) = ACCEPTED.iter().find(|(when, _)| when(&end))?;
     Some(recurrence.refine(*class))
+}
+
+/// The class of a reset by which a peer took its connection attempt back: it had seen the SYN-ACK, and wanted no more.
+pub fn of_aborted_attempt(recurrence: Recurrence) -> Class {
+    recurrence.refine(Class::EmptyConnection)
+}
+
+/// The same, by the segment.
+pub fn aborts_attempt(packet: &Packet) -> bool {
+    matches!(
+        packet.target,
+        Target::Stateless(TcpState::SynRecv | TcpState::NewSynRecv)
+    )
 }
 
 impl Recurrence {
@@ -172,7 +191,9 @@ fn left_goodbye_unread(end: &SentEnd<'_>) -> bool {
         && (is_opener(ownership) && is_tls(flow.remote.port())
             || is_listener(ownership) && is_tls(flow.local.port()))
         && end.sent.active(|socket| {
-            is_acknowledged(socket) && (1..=LONGEST_FAREWELL).contains(&socket.unread)
+            // Its own may not be acknowledged yet.
+            socket.unacknowledged <= LONGEST_FAREWELL
+                && (1..=LONGEST_FAREWELL).contains(&socket.unread)
         })
 }
 
@@ -217,8 +238,11 @@ fn had_answered(end: &AcceptedEnd<'_>) -> bool {
     };
     !end.is_answer
         && is_listener(end.received.ownership.as_ref())
-        && matches!(socket.state, TcpState::Established | TcpState::CloseWait)
-        && (is_acknowledged(socket) || reset_acknowledges_all(end.received))
+        && matches!(
+            socket.state,
+            TcpState::Established | TcpState::CloseWait | TcpState::FinWait1
+        )
+        && (is_acknowledged(socket) || reset_acknowledges_all(end))
         && socket.unread <= farewell
         && socket.bytes_sent > 0
         && socket.bytes_received > 0
@@ -227,9 +251,14 @@ fn had_answered(end: &AcceptedEnd<'_>) -> bool {
 }
 
 /// The peer had received everything when it sent the reset.
-fn reset_acknowledges_all(received: &Received) -> bool {
-    received.segment.is_some_and(|segment| {
-        segment.flags.has(TcpFlags::RST | TcpFlags::ACK) && segment.ack == received.socket.snd_nxt
+fn reset_acknowledges_all(end: &AcceptedEnd<'_>) -> bool {
+    let socket = &end.received.socket;
+    let sent = socket.snd_nxt.wrapping_sub(socket.snd_una);
+    end.segment.is_some_and(|segment| {
+        // A FIN may follow the data.
+        let acknowledged = segment.ack.wrapping_sub(socket.snd_una);
+        segment.flags.has(TcpFlags::RST | TcpFlags::ACK)
+            && (socket.unacknowledged..=sent).contains(&acknowledged)
     })
 }
 
@@ -341,7 +370,7 @@ impl Scan {
 mod tests {
     use super::*;
     use crate::engine::fixtures::*;
-    use crate::event::{OwnerSource, Segment};
+    use crate::event::OwnerSource;
 
     const AT: BootTime = BootTime(NOW);
 
@@ -384,7 +413,7 @@ mod tests {
     }
 
     fn accepted(received: &Received) -> Option<Class> {
-        of_accepted(received, false, AT, Recurrence::default())
+        of_accepted(received, received.segment, false, AT, Recurrence::default())
     }
 
     #[test]
@@ -525,7 +554,8 @@ mod tests {
         assert_eq!(accepted(&tls), None);
         // The reset itself acknowledges the answer, or only a part of it.
         let mut check = server(|socket| {
-            (socket.unacknowledged, socket.snd_nxt) = (148, 5_149);
+            (socket.unacknowledged, socket.snd_una, socket.snd_nxt) = (148, 5_001, 5_150);
+            socket.state = TcpState::FinWait1;
         });
         let flags = TcpFlags::RST | TcpFlags::ACK;
         check.segment = Some(segment(flags, 9000, 5_149, 0));
@@ -551,7 +581,7 @@ mod tests {
         assert_eq!(accepted(&server(page)), None);
         // The client does not know the connection any more.
         let (none, crashed) = (Recurrence::default(), server(|_| ()));
-        assert_eq!(of_accepted(&crashed, true, AT, none), None);
+        assert_eq!(of_accepted(&crashed, None, true, AT, none), None);
         // A client whose connection dies before its first request.
         let mut opener = server(silent);
         opener.ownership = client(|_| ()).ownership;

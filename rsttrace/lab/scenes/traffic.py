@@ -53,10 +53,11 @@ def get(connection, request=GET):
 
 
 def await_fin(connection):
-    """Waits until the peer has closed, and reads nothing."""
+    """Waits until the peer has closed, and a round trip of the internet longer. Reads nothing."""
     poll = select.poll()
     poll.register(connection, select.POLLRDHUP)
     assert poll.poll(LIMIT * 1000), "the peer does not close"
+    time.sleep(0.02)
 
 
 def await_reset(connection):

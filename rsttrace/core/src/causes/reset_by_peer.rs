@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Definition, Doc, Many};
+use crate::classes;
 use crate::event::{Target, TcpState};
 use crate::silence::clocks::Trigger;
 use crate::thresholds::{IDLE, WORTH_PROBING};
@@ -105,7 +106,10 @@ impl Definition for ResetByPeer {
         } else if took_back(case) {
             (
                 "the handshake was incomplete",
-                format!("{source} aborted its connection attempt, as port scans do"),
+                format!(
+                    "{source} opened and reset a connection without sending anything: {}",
+                    classes::empty(classes::of_aborted_attempt(case.recurrence), case.recurrence)
+                ),
             )
         } else {
             // It missed.
@@ -237,10 +241,7 @@ pub(super) fn is_in_time_wait(case: &ArrivedCase) -> bool {
 
 /// The handshake was incomplete.
 pub(super) fn took_back(case: &ArrivedCase) -> bool {
-    matches!(
-        case.packet.target,
-        Target::Stateless(TcpState::SynRecv | TcpState::NewSynRecv)
-    )
+    classes::aborts_attempt(&case.packet)
 }
 
 /// A miss is no proof against the peer: data before its reset may have been lost. Its TTL would be the usual one.

@@ -498,6 +498,7 @@ fn observed(
     let verdict = ArrivedCase {
         packet: Arc::clone(packet),
         sender: sender.cloned(),
+        recurrence: recent.recurrence(part.netns, flow.remote.ip(), flow.local.port()),
         other,
         context: *context,
     }

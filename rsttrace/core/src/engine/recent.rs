@@ -109,7 +109,10 @@ impl Recent {
                 self.answered(at, sent);
                 self.closed(at, sent);
             }
-            Body::Packet(packet) => self.sighted(at, packet),
+            Body::Packet(packet) => {
+                self.sources.arrived(at, packet);
+                self.sighted(at, packet);
+            }
             Body::TimedOut(_) => {}
         }
     }

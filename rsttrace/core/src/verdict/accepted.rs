@@ -138,14 +138,14 @@ impl AcceptedCase {
             self.timeout = causes::judge_timeout(&self.around, &self.bearing);
         }
         let is_plain = self.around.burst.is_none() && !self.bearing.is_doubtful();
-        let is_answer = self
-            .arrived
-            .as_ref()
-            .is_some_and(|arrived| arrived.form == Some(Form::Passive));
+        let arrived = self.arrived.as_ref();
+        let is_answer = arrived.is_some_and(|arrived| arrived.form == Some(Form::Passive));
+        let segment = arrived.map(|arrived| arrived.segment);
+        let recurrence = self.around.recurrence;
         // Most resets have no class: then the rules need not be asked here.
         if is_plain
             && let Some(class) =
-                classes::of_accepted(&self.received, is_answer, self.at, self.around.recurrence)
+                classes::of_accepted(&self.received, segment, is_answer, self.at, recurrence)
             && rules::of_accepted(&self).cause == Cause::ResetByPeer
         {
             self.class = Some(class);
