@@ -65,6 +65,7 @@ type AcceptedRow = (fn(&AcceptedEnd<'_>) -> bool, Class);
 const ACCEPTED: &[AcceptedRow] = &[
     (was_told_nothing, Class::EmptyConnection),
     (had_answered, Class::CompleteExchange),
+    (was_told_goodbye, Class::TlsClose),
     (said_farewell_only, Class::TlsClose),
 ];
 
@@ -250,6 +251,16 @@ fn had_answered(end: &AcceptedEnd<'_>) -> bool {
         && socket.since_sent.is_some_and(|since| since < IDLE)
 }
 
+/// The server's close_notify is unread, and what is not acknowledged is the client's at most.
+fn was_told_goodbye(end: &AcceptedEnd<'_>) -> bool {
+    let socket = &end.received.socket;
+    let farewell = SHORTEST_ALERT..=LONGEST_FAREWELL;
+    is_opener(end.received.ownership.as_ref())
+        && is_https(end.received.flow.remote.port())
+        && farewell.contains(&socket.unread)
+        && (socket.unacknowledged == 0 || farewell.contains(&socket.unacknowledged))
+}
+
 /// The peer had received everything when it sent the reset.
 fn reset_acknowledges_all(end: &AcceptedEnd<'_>) -> bool {
     let socket = &end.received.socket;
@@ -269,9 +280,8 @@ fn said_farewell_only(end: &AcceptedEnd<'_>) -> bool {
     let (socket, flow) = (&end.received.socket, end.received.flow);
     let has_closed = socket.orphaned || socket.send_shutdown;
     let is_tls = is_tls(flow.local.port()) || is_tls(flow.remote.port());
-    let is_https = matches!(flow.remote.port(), 443 | 8443);
-    let answers_goodbye =
-        socket.peer_finished && (is_listener(end.received.ownership.as_ref()) || is_https);
+    let answers_goodbye = socket.peer_finished
+        && (is_listener(end.received.ownership.as_ref()) || is_https(flow.remote.port()));
     let says_farewell =
         has_closed && socket.peer_finished || is_tls && (has_closed || answers_goodbye);
     says_farewell && socket.unacknowledged <= LONGEST_FAREWELL + FIN
@@ -315,6 +325,11 @@ const MESSAGE: u32 = 100;
 const TICKETS: u32 = 1_100;
 /// Most bytes that a client sends in a TLS 1.3 handshake: ClientHello, change_cipher_spec, Finished.
 const HANDSHAKE: u64 = 800;
+
+/// Ports of HTTPS, whose requests are longer than a close_notify.
+fn is_https(port: u16) -> bool {
+    matches!(port, 443 | 8443)
+}
 
 /// Ports of protocols that begin with TLS (IANA), and the usual alternatives of https.
 fn is_tls(port: u16) -> bool {
@@ -544,6 +559,13 @@ mod tests {
         assert_eq!(accepted(&tls), Some(Class::TlsClose));
         tls.socket.unacknowledged = 60;
         assert_eq!(accepted(&tls), None);
+        // A client has the server's close_notify unread, or a part of an answer.
+        let mut told = server(|socket| (socket.unacknowledged, socket.unread) = (31, 31));
+        told.ownership = client(|_| ()).ownership;
+        told.flow.remote.set_port(443);
+        assert_eq!(accepted(&told), Some(Class::TlsClose));
+        told.socket.unread = 400;
+        assert_eq!(accepted(&told), None);
         // The client's close_notify is still unread.
         let goodbye = |socket: &mut Socket| socket.unread = 24;
         assert_eq!(accepted(&server(goodbye)), None);

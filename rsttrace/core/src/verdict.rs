@@ -16,6 +16,7 @@ mod sent;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use accepted::is_finished;
 pub use accepted::{AcceptedCase, Arrived, Clocks, Witness, form};
 pub use arrived::{ArrivedCase, OtherReset};
 pub use captured::{CapturedCase, side};

@@ -1,5 +1,6 @@
 """What the Python steps of scenes use."""
 
+import fcntl
 import os
 import select
 import signal
@@ -7,6 +8,7 @@ import socket
 import ssl
 import struct
 import subprocess
+import termios
 import threading
 import time
 
@@ -58,6 +60,18 @@ def await_fin(connection):
     poll.register(connection, select.POLLRDHUP)
     assert poll.poll(LIMIT * 1000), "the peer does not close"
     time.sleep(0.02)
+
+
+def await_full(connection):
+    """Waits until the receive buffer is full, and reads nothing."""
+    end, before = time.monotonic() + LIMIT, -1
+    while time.monotonic() < end:
+        unread = int.from_bytes(fcntl.ioctl(connection, termios.FIONREAD, bytes(4)), "little")
+        if unread and unread == before:
+            return
+        before = unread
+        time.sleep(0.1)
+    raise AssertionError("nothing comes")
 
 
 def await_reset(connection):
@@ -123,3 +137,9 @@ def together(*work):
         thread.join()
     if failed:
         raise failed[0]
+
+
+def run_on(host, command):
+    """Runs a shell command on another host, and returns its output."""
+    enter = ["nsenter", "--net=" + os.environ["NETNS_" + host], "sh", "-c", command]
+    return subprocess.run(enter, check=True, stdout=subprocess.PIPE, text=True).stdout

@@ -10,7 +10,7 @@ use crate::thresholds::{IDLE, WORTH_PROBING};
 use crate::record::{Confidence, EvidenceKind, Explanation, Origin, Severity};
 use crate::verdict::peer_signs::weigh_ttl;
 use crate::verdict::{
-    AcceptedCase, ArrivedCase, CapturedCase, OtherReset, advice::{self, Situation},
+    AcceptedCase, ArrivedCase, CapturedCase, OtherReset, advice::{self, Situation}, is_finished,
 };
 use crate::words::{self, span};
 
@@ -169,7 +169,7 @@ pub(super) fn summary(case: &AcceptedCase) -> String {
         return format!("{remote} reset the connection during the handshake");
     };
     let age = words::after_age(received.ownership.as_ref(), case.at);
-    if case.severity == Severity::Noise {
+    if is_finished(&received.socket) {
         return format!("{remote} reset a connection{age} that this side had already closed");
     }
     let finish = case.around.quiet.as_ref();

@@ -151,6 +151,15 @@ impl AcceptedCase {
             self.class = Some(class);
             self.severity = Severity::Noise;
         }
+        // The end that reset it knows that no more than a goodbye was lost.
+        let by_sender = self
+            .sender
+            .as_ref()
+            .and_then(|sender| sender.verdict.as_ref());
+        if by_sender.is_some_and(|verdict| verdict.class == Some(Class::TlsClose)) {
+            self.class = Some(Class::TlsClose);
+            self.severity = Severity::Noise;
+        }
         self
     }
 
@@ -261,7 +270,9 @@ impl AcceptedCase {
             Class::CompleteExchange | Class::TlsTickets => {
                 explanation.summary.push_str("; the exchange was complete")
             }
-            Class::TlsClose => explanation.summary.push_str("; both ends had closed"),
+            Class::TlsClose => explanation.summary.push_str(
+                "; nothing was on its way but a TLS close_notify or another message as short",
+            ),
         }
         explanation.advice = Vec::new();
     }
@@ -416,7 +427,7 @@ fn cost(socket: &Socket) -> Severity {
 }
 
 /// The application has closed the connection, and everything written was acknowledged.
-fn is_finished(socket: &Socket) -> bool {
+pub(crate) fn is_finished(socket: &Socket) -> bool {
     let closed = socket.orphaned || (socket.send_shutdown && socket.receive_shutdown);
     closed && socket.unacknowledged == 0
 }

@@ -106,6 +106,10 @@ impl<'a> Act<'a> {
         let folder = stage.folder.join(&scene.name);
         fs::create_dir_all(&folder)?;
         let mut variables = hosts.addresses();
+        for (host, namespace) in hosts.each() {
+            let name = format!("NETNS_{host:?}").to_uppercase();
+            variables.push((name, namespace.path().display().to_string()));
+        }
         variables.push(("SHARED".to_owned(), stage.shared.display().to_string()));
         variables.push(("DIR".to_owned(), folder.display().to_string()));
         for (name, content) in &scene.files {
