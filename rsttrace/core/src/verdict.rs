@@ -193,6 +193,8 @@ pub enum NoTimer {
     },
     /// It closed so many connections at once, after silences that differ.
     Many(usize),
+    /// It ended right after.
+    Ending,
     /// Its configuration has no timer of that length.
     NotSet,
 }

@@ -143,3 +143,9 @@ def run_on(host, command):
     """Runs a shell command on another host, and returns its output."""
     enter = ["nsenter", "--net=" + os.environ["NETNS_" + host], "sh", "-c", command]
     return subprocess.run(enter, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def stay():
+    """Ends the step, and leaves a process that keeps its connections until the scene ends."""
+    if os.fork() == 0:
+        signal.pause()

@@ -229,9 +229,13 @@ fn from_socket(
         known.quiet_before = Some(quiet.wire.as_secs_f64());
         let program = process.as_ref().and_then(|process| process.program);
         if quiet.application >= IDLE && end.reason.is_none() && !sent.ended_by().0 {
-            no_timer = end.recent.no_timer(part.netns, time, sent, &quiet);
+            no_timer = end
+                .recent
+                .no_timer(part.netns, time, sent, &quiet, &seen.facts);
             if no_timer.is_none() {
-                own_timer = end.recent.own_timer(part.netns, sent, &quiet, program);
+                own_timer = end
+                    .recent
+                    .own_timer(part.netns, sent, &quiet, program, &seen.facts);
             }
         }
         if let Some(timer) = &own_timer {

@@ -18,7 +18,7 @@ use crate::verdict::{NoTimer, OtherEnding};
 const MAX_ENDINGS: usize = 4096;
 
 /// Connections of one process that end within this have one reason.
-const AT_ONCE: Duration = Duration::from_millis(100);
+pub const AT_ONCE: Duration = Duration::from_millis(100);
 
 /// Ends that one is compared with: in a storm nothing is concluded.
 const MAX_COMPARED: usize = 256;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::endings::Endings;
+use super::endings::{AT_ONCE, Endings};
 use super::recurrence::Sources;
 use crate::captured::{CapturedReset, TalksOn};
 use crate::classes::Recurrence;
@@ -346,8 +346,15 @@ impl Recent {
         at: BootTime,
         sent: &Sent,
         quiet: &Quiet,
+        facts: &HostContext,
     ) -> Option<NoTimer> {
         self.endings.no_timer(netns, at, sent).or_else(|| {
+            let ends_at_once = is_gone(sent, facts)
+                && quiet.after.is_some_and(|after| after <= AT_ONCE)
+                && self.own.learned(service(netns, sent), quiet).is_none();
+            if ends_at_once {
+                return Some(NoTimer::Ending);
+            }
             let known = self.timers_of(sent).filter(|known| known.complete)?;
             let fits = fitting(known, quiet, clocks::opened_here(sent));
             fits.is_empty().then_some(NoTimer::NotSet)
@@ -362,6 +369,7 @@ impl Recent {
         sent: &Sent,
         quiet: &Quiet,
         program: Option<&'static Program>,
+        facts: &HostContext,
     ) -> Option<OwnTimer> {
         let learned = self.own.learned(service(netns, sent), quiet);
         let outgoing = clocks::opened_here(sent);
@@ -384,7 +392,8 @@ impl Recent {
         } else {
             set
         };
-        let is_proxy = program.is_some_and(|program| program.is_proxy);
+        // A worker that has gone since may have closed because it was to go.
+        let is_proxy = program.is_some_and(|program| program.is_proxy) && !is_gone(sent, facts);
         (learned.is_some() || !fits.is_empty() || is_proxy).then_some(OwnTimer {
             quiet: *quiet,
             learned,
@@ -465,6 +474,26 @@ pub fn path(netns: NetnsCookie, received: &Received) -> Path {
 }
 
 /// The timers of a process that this silence fits: those that are set, else defaults.
+/// The process that closed has ended since. Of a live process there is a description.
+fn is_gone(sent: &Sent, facts: &HostContext) -> bool {
+    let is_live = facts.netns_inode.is_some();
+    is_live
+        && clocks::closer(sent).is_some_and(|task| {
+            facts
+                .processes
+                .iter()
+                .all(|process| process.pid != task.pid)
+        })
+}
+
+/// How much later than it is set a timer may fire: Redis counts whole seconds, and gunicorn looks once a second.
+fn lateness(setting: &str) -> Duration {
+    match setting {
+        "timeout" | "--keep-alive" => Duration::from_millis(1_100),
+        _ => Duration::ZERO,
+    }
+}
+
 fn fitting(known: &ProgramTimers, quiet: &Quiet, outgoing: Option<bool>) -> Vec<Candidate> {
     let fits = |is_set: bool| {
         known
@@ -473,8 +502,10 @@ fn fitting(known: &ProgramTimers, quiet: &Quiet, outgoing: Option<bool>) -> Vec<
             .filter(move |timer| timer.place.is_some() == is_set)
             .filter(|timer| timer.listened.is_none() || timer.listened != outgoing)
             .filter(|timer| {
+                let latest = timer.timeout + lateness(&timer.setting);
+                let is_late = (timer.timeout..=latest).contains(&quiet.application);
                 let distance = quiet.application.abs_diff(timer.timeout);
-                distance <= known_tolerance(timer.timeout)
+                is_late || distance <= known_tolerance(timer.timeout)
             })
             .map(|timer| Candidate {
                 device: match &timer.place {

@@ -140,7 +140,7 @@ impl SentCase {
         if let Some(reason) = &self.no_timer {
             let kind = match reason {
                 NoTimer::OtherLeg { .. } | NoTimer::Many(_) => EvidenceKind::OtherLeg,
-                NoTimer::NotSet => EvidenceKind::OwnTimeout,
+                NoTimer::NotSet | NoTimer::Ending => EvidenceKind::OwnTimeout,
             };
             explanation.add(kind, no_timer(reason));
         }
@@ -211,7 +211,9 @@ impl SentCase {
         let shape = definition(self.ruling.cause).shape()?;
         Some(if self.turned_away().is_some() {
             Shape::TurnedAway
-        } else if self.sent.ended_by().0 || matches!(self.no_timer, Some(NoTimer::Many(_))) {
+        } else if self.sent.ended_by().0
+            || matches!(self.no_timer, Some(NoTimer::Many(_) | NoTimer::Ending))
+        {
             Shape::Killed
         } else {
             shape
@@ -460,6 +462,10 @@ fn no_timer(reason: &NoTimer) -> String {
             "the process closed {} at the same time, after different idle times: no idle timeout",
             words::things(*closed, "connection")
         ),
+        NoTimer::Ending => {
+            "the process ended right after it had closed: a reload or a stop, and no idle timeout"
+                .to_owned()
+        }
         NoTimer::NotSet => {
             "its configuration has no timer of that length: no idle timeout".to_owned()
         }

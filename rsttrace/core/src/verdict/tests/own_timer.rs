@@ -489,3 +489,51 @@ fn a_silence_that_no_timer_has_is_none_if_all_are_known() {
     let record = configured(false, &timers);
     assert_eq!(mode(&record), Some(IdleMode::RstAtExpiry));
 }
+
+#[test]
+fn a_worker_that_ends_right_after_its_close_is_at_no_timer() {
+    let judged = |micros: u64, lives: bool| {
+        let mut sent = late_request("nginx", 4, micros);
+        if let Some(former) = &mut sent.former_connection {
+            former.died = BootTime(NOW - micros * 1_000);
+        }
+        let described = |pid| {
+            std::sync::Arc::new(ProcessFacts {
+                pid,
+                ..ProcessFacts::default()
+            })
+        };
+        let facts = HostContext {
+            netns_inode: Some(4_026_531_840),
+            processes: lives.then(|| described(87)).into_iter().collect(),
+            ..HostContext::default()
+        };
+        let records = run_with(host(), vec![(event(0, sent), facts)]);
+        of(&records, Direction::Sent).clone()
+    };
+    let record = judged(20_000, false);
+    assert_eq!(mode(&record), None);
+    let found = evidence(&record, "own_timeout").unwrap_or_default();
+    assert!(found.contains("a reload or a stop"), "{found}");
+    assert!(!advice(&record).contains("race:"), "{}", advice(&record));
+    // It still serves.
+    let record = judged(20_000, true);
+    assert_eq!(mode(&record), Some(IdleMode::FinAtExpiry));
+    assert!(advice(&record).starts_with("keep-alive race: "));
+    // It may have served for a while.
+    let record = judged(2_000_000, false);
+    assert_eq!(mode(&record), None);
+    assert_eq!(evidence(&record, "own_timeout"), None);
+}
+
+#[test]
+fn a_timer_that_is_checked_once_a_second_fires_late() {
+    let place = Some("/etc/redis/redis.conf:3");
+    // It closes after 4 s.
+    let record = configured(false, &[("timeout", 3, place)]);
+    assert_eq!(record.idle.expect("idle").candidates.len(), 1);
+    let record = configured(false, &[("timeout", 2, place)]);
+    assert!(record.idle.expect("idle").candidates.is_empty());
+    let record = configured(false, &[("keepalive_timeout", 3, place)]);
+    assert!(record.idle.expect("idle").candidates.is_empty());
+}
