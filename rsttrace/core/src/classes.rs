@@ -247,7 +247,8 @@ fn had_answered(end: &AcceptedEnd<'_>) -> bool {
         && socket.unread <= farewell
         && socket.bytes_sent > 0
         && socket.bytes_received > 0
-        && is_before(socket.since_sent, socket.since_received)
+        // What is unread came last.
+        && (socket.unread > 0 || is_before(socket.since_sent, socket.since_received))
         && socket.since_sent.is_some_and(|since| since < IDLE)
 }
 
@@ -567,7 +568,9 @@ mod tests {
         told.socket.unread = 400;
         assert_eq!(accepted(&told), None);
         // The client's close_notify is still unread.
-        let goodbye = |socket: &mut Socket| socket.unread = 24;
+        let goodbye = |socket: &mut Socket| {
+            (socket.unread, socket.since_received) = (24, Some(Duration::from_millis(100)));
+        };
         assert_eq!(accepted(&server(goodbye)), None);
         let mut tls = server(goodbye);
         tls.flow.local.set_port(443);

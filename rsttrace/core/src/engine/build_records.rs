@@ -222,13 +222,14 @@ fn from_socket(
         ));
         idle = clocks::idle(it, state, quiet.as_ref());
     }
+    let serves_one = clocks::serves_one(sent, &seen.facts);
     let mut own_timer = None;
     let mut no_timer = None;
     if let Some(quiet) = quiet {
         let known = idle.get_or_insert_default();
         known.quiet_before = Some(quiet.wire.as_secs_f64());
         let program = process.as_ref().and_then(|process| process.program);
-        if quiet.application >= IDLE && end.reason.is_none() && !sent.ended_by().0 {
+        if quiet.application >= IDLE && end.reason.is_none() && (!sent.ended_by().0 || serves_one) {
             no_timer = end
                 .recent
                 .no_timer(part.netns, time, sent, &quiet, &seen.facts);
@@ -262,6 +263,7 @@ fn from_socket(
             && context.coverage.packets
             && context.no_packet_missed(),
         own_timer,
+        serves_one,
         no_timer,
     }
     .verdict();

@@ -349,7 +349,8 @@ impl Recent {
         facts: &HostContext,
     ) -> Option<NoTimer> {
         self.endings.no_timer(netns, at, sent).or_else(|| {
-            let ends_at_once = is_gone(sent, facts)
+            let ends_at_once = !sent.ended_by().0
+                && is_gone(sent, facts)
                 && quiet.after.is_some_and(|after| after <= AT_ONCE)
                 && self.own.learned(service(netns, sent), quiet).is_none();
             if ends_at_once {

@@ -45,6 +45,8 @@ pub struct SentCase {
     pub recurrence: Recurrence,
     /// It closed after a silence, perhaps at a timer of its own.
     pub own_timer: Option<OwnTimer>,
+    /// The process that closed serves this connection only.
+    pub serves_one: bool,
     /// It closed after a silence, and not at a timer.
     pub no_timer: Option<NoTimer>,
 }
@@ -211,7 +213,7 @@ impl SentCase {
         let shape = definition(self.ruling.cause).shape()?;
         Some(if self.turned_away().is_some() {
             Shape::TurnedAway
-        } else if self.sent.ended_by().0
+        } else if self.was_stopped()
             || matches!(self.no_timer, Some(NoTimer::Many(_) | NoTimer::Ending))
         {
             Shape::Killed
@@ -262,7 +264,7 @@ impl SentCase {
             && cause.flags.has(TcpFlags::ACK)
             && self.no_timer.is_none()
             && self.passed_on.is_none()
-            && !sent.ended_by().0;
+            && !self.was_stopped();
         is_race.then(|| Race {
             silence: quiet.application,
             late: quiet.after,
@@ -273,6 +275,15 @@ impl SentCase {
                 Some(_) | None => None,
             },
         })
+    }
+
+    /// The process closed because it ended. One that serves a single connection ends with it.
+    fn was_stopped(&self) -> bool {
+        match self.sent.ended_by() {
+            (true, None) => !self.serves_one,
+            (true, Some(_)) => true,
+            (false, _) => false,
+        }
     }
 
     /// How soon the process closed a connection that it had accepted and not read from.

@@ -537,3 +537,41 @@ fn a_timer_that_is_checked_once_a_second_fires_late() {
     let record = configured(false, &[("keepalive_timeout", 3, place)]);
     assert!(record.idle.expect("idle").candidates.is_empty());
 }
+
+#[test]
+fn a_process_of_one_connection_that_exits_is_no_shutdown() {
+    // The parent, which accepted, is described if it lives; the child exits by itself, or is killed.
+    let judged = |parent_lives: bool, signal: Option<u8>| {
+        let request = segment(TcpFlags::ACK | TcpFlags::PSH, 5000, 9000, 120);
+        let mut sent = Scene::new().answer(request);
+        sent.socket = Some(closing(1));
+        sent.ownership = Some(Ownership {
+            owner: Some(task(80, "socat")),
+            closer: Some(Closer {
+                time: Some(BootTime(NOW - 20 * MS)),
+                quiet: Duration::from_secs(4),
+                exiting: true,
+                signal,
+                ..closer(87, "socat")
+            }),
+            state_before_close: Some(TcpState::FinWait2),
+            ..ownership(80, "socat", OwnerSource::Accept)
+        });
+        let parent = std::sync::Arc::new(ProcessFacts {
+            pid: 80,
+            ..ProcessFacts::default()
+        });
+        let facts = HostContext {
+            netns_inode: Some(4_026_531_840),
+            processes: parent_lives.then_some(parent).into_iter().collect(),
+            ..HostContext::default()
+        };
+        let records = run_with(host(), vec![(event(0, sent), facts)]);
+        advice(of(&records, Direction::Sent))
+    };
+    let text = judged(true, None);
+    assert!(text.starts_with("keep-alive race: "), "{text}");
+    for text in [judged(false, None), judged(true, Some(15))] {
+        assert!(!text.contains("race:"), "{text}");
+    }
+}
