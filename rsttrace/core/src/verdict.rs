@@ -110,6 +110,8 @@ pub struct Around {
     pub peer_ttl: Option<u8>,
     /// Resets for this connection that were not accepted, shortly before.
     pub near_misses: usize,
+    /// The peer's own close, where it came just after an answer of its kernel that ended the connection here.
+    pub abort: Option<Segment>,
     /// How far from it another reset went the other way.
     pub both_ways: Option<Duration>,
     /// TTL of the peer's other segments on this connection, where they were seen.

@@ -1,10 +1,13 @@
-# What scenes share. Runs in an empty folder, $SHARED of the scenes.
+# What scenes share. Runs in an empty folder, $SHARED of the scenes. With the argument `web`, only what web servers need.
 set -eu
 export PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin
 
 openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=server 2>/dev/null
 cat cert.pem key.pem >both.pem
 head -c 20000000 /dev/zero >large
+if [ "${1-}" = web ]; then
+    exit
+fi
 ssh-keygen -q -t ed25519 -N '' -f host_key
 
 # Data directories, owned by the servers' users: made where those users may go, and copied from here.

@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::recent::Recent;
 use super::record_fields;
 use crate::captured::CapturedReset;
 use crate::causes::{definition, rules};
 use crate::correlate::{NamespaceView, ResetGroup, Seen};
-use crate::event::{self, BootTime, HostFacts, Packet, ResetReason, SenderSocket};
+use crate::event::{self, BootTime, HostFacts, Packet, ResetReason, SenderSocket, TcpState};
 use crate::ownership::{self, ProcessName};
 use crate::record::{
     Basis, CapturePoint, Cause, Direction, Form, Idle, IdleMode, Kernel, Link, LinkRole, Origin,
@@ -203,6 +204,7 @@ fn from_socket(
     let sent = &seen.event;
     let egress = part.last_egress();
     let time = egress.map_or(seen.time, |egress| egress.time.min(seen.time));
+    let time = after_close(sent, time);
     let ruling = rules::of_sent(sent);
     let who = ownership::sent(sent, definition(ruling.cause).whose(), &seen.facts);
     let process = who.process.as_ref().map(ProcessName::from);
@@ -445,6 +447,23 @@ fn accepted(
     });
     record.link = link(LinkRole::Receiver);
     Draft::new(time, record)
+}
+
+/// When a reset counts as sent. The kernel marks a socket as closed before it sends the reset of the close, and may answer a
+/// segment in between: that answer is put behind the close.
+fn after_close(sent: &event::Sent, time: BootTime) -> BootTime {
+    const BETWEEN: Duration = Duration::from_micros(100);
+    let former = sent.former_connection.as_ref().filter(|_| sent.passive);
+    let overtakes = former.is_some_and(|former| {
+        former.error == 0
+            && former.ownership.closer.is_some()
+            && matches!(
+                former.last_state,
+                TcpState::Established | TcpState::CloseWait
+            )
+            && time.since(former.died) <= BETWEEN
+    });
+    if overtakes { time.plus(BETWEEN) } else { time }
 }
 
 /// It went on from here.

@@ -49,6 +49,8 @@ pub struct Recent {
     ttls: LruCache<(NetnsCookie, IpAddr), Vec<(Flow, u8)>>,
     talks: LruCache<Connection, (BootTime, u8)>,
     misses: LruCache<Connection, Vec<(BootTime, u32)>>,
+    /// Closes of peers that found no socket any more.
+    aborts: LruCache<Connection, (BootTime, Segment)>,
     accepted: LruCache<Connection, Ending>,
     sources: Sources,
 }
@@ -75,6 +77,7 @@ impl Recent {
             ttls: hash::lru(MAX_RECENT),
             talks: hash::lru(MAX_RECENT),
             misses: hash::lru(MAX_RECENT),
+            aborts: hash::lru(MAX_RECENT),
             accepted: hash::lru(MAX_RECENT),
             sources: Sources::default(),
         }
@@ -88,6 +91,7 @@ impl Recent {
             ("peer_ttls", self.ttls.len(), Some(MAX_RECENT)),
             ("talks", self.talks.len(), Some(MAX_RECENT)),
             ("misses", self.misses.len(), Some(MAX_RECENT)),
+            ("aborts", self.aborts.len(), Some(MAX_RECENT)),
             ("accepted", self.accepted.len(), Some(MAX_RECENT)),
         ];
         own.into_iter()
@@ -150,6 +154,11 @@ impl Recent {
                 (after > rtt.max(REORDERED) && after <= TALKS_ON).then_some(TalksOn { after, ttl })
             }),
             peer_ttl: self.peer_ttl(netns, &received.flow),
+            abort: self
+                .aborts
+                .peek(&connection)
+                .filter(|(at, _)| at.since(time) <= JUST && time.since(*at) <= JUST)
+                .map(|(_, segment)| *segment),
             both_ways: None,
             segment_ttl: None,
             resolution: TICK,
@@ -423,6 +432,11 @@ impl Recent {
         };
         if let Some(baseline) = packet.baseline {
             self.note_ttl(at.netns, flow, baseline.ttl);
+        }
+        // A closing kernel may answer what comes in before it says that it closes.
+        if packet.target == Target::None && !is_passive_form(packet) {
+            let abort = (at.time, packet.segment);
+            self.aborts.put((at.netns, flow), abort);
         }
         if let Target::Socket { state, rcv_nxt, .. } = packet.target
             && state.is_synchronized()

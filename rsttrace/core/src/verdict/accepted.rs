@@ -139,8 +139,10 @@ impl AcceptedCase {
         }
         let is_plain = self.around.burst.is_none() && !self.bearing.is_doubtful();
         let arrived = self.arrived.as_ref();
-        let is_answer = arrived.is_some_and(|arrived| arrived.form == Some(Form::Passive));
-        let segment = arrived.map(|arrived| arrived.segment);
+        let abort = self.around.abort;
+        let is_answer =
+            abort.is_none() && arrived.is_some_and(|arrived| arrived.form == Some(Form::Passive));
+        let segment = abort.or(arrived.map(|arrived| arrived.segment));
         let recurrence = self.around.recurrence;
         // Most resets have no class: then the rules need not be asked here.
         if is_plain
