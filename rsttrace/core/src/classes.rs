@@ -147,15 +147,22 @@ fn closed_without_a_word(end: &SentEnd<'_>) -> bool {
 
 /// The server spoke last, and all of it was read. After a silence it may be the timer of a proxy, whose client loses its connection.
 fn closed_after_the_answer(end: &SentEnd<'_>) -> bool {
-    end.cause == Cause::LingerZero
-        && is_opener(end.sent.ownership.as_ref())
-        && end.sent.active(|socket| {
+    is_pooled(end.sent, end.cause)
+        && end
+            .sent
+            .active(|socket| socket.since_received.is_some_and(|since| since < IDLE))
+}
+
+/// The same after any silence.
+pub fn is_pooled(sent: &Sent, cause: Cause) -> bool {
+    cause == Cause::LingerZero
+        && is_opener(sent.ownership.as_ref())
+        && sent.active(|socket| {
             is_acknowledged(socket)
                 && socket.unread == 0
                 && socket.bytes_sent > 0
                 && socket.bytes_received > 0
                 && is_before(socket.since_received, socket.since_sent)
-                && socket.since_received.is_some_and(|since| since < IDLE)
         })
 }
 
@@ -262,11 +269,12 @@ fn was_told_goodbye(end: &AcceptedEnd<'_>) -> bool {
         && (socket.unacknowledged == 0 || farewell.contains(&socket.unacknowledged))
 }
 
-/// The peer had received everything when it sent the reset.
+/// The peer had received everything when it sent the reset. Of a long answer more may have been to come.
 fn reset_acknowledges_all(end: &AcceptedEnd<'_>) -> bool {
     let socket = &end.received.socket;
     let sent = socket.snd_nxt.wrapping_sub(socket.snd_una);
-    end.segment.is_some_and(|segment| {
+    let is_short = socket.bytes_sent <= FIRST_FLIGHT;
+    end.segment.filter(|_| is_short).is_some_and(|segment| {
         // A FIN may follow the data.
         let acknowledged = segment.ack.wrapping_sub(socket.snd_una);
         segment.flags.has(TcpFlags::RST | TcpFlags::ACK)
@@ -318,6 +326,8 @@ fn is_before(later: Option<Duration>, earlier: Option<Duration>) -> bool {
     matches!((later, earlier), (Some(later), Some(earlier)) if later <= earlier)
 }
 
+/// Most bytes that are sent before the first acknowledgment (RFC 6928).
+const FIRST_FLIGHT: u64 = 14_600;
 /// A TLS alert that is not encrypted, in bytes.
 const SHORTEST_ALERT: u32 = 7;
 /// Most bytes of a protocol's last message.
@@ -585,6 +595,9 @@ mod tests {
         let flags = TcpFlags::RST | TcpFlags::ACK;
         check.segment = Some(segment(flags, 9000, 5_149, 0));
         assert_eq!(accepted(&check), Some(Class::CompleteExchange));
+        check.socket.bytes_sent = 2_000_000;
+        assert_eq!(accepted(&check), None);
+        check.socket.bytes_sent = 148;
         check.segment = Some(segment(flags, 9000, 5_100, 0));
         assert_eq!(accepted(&check), None);
 

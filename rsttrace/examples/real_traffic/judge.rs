@@ -69,8 +69,8 @@ pub fn judge(played: &[Played], hosts: &[Output], whole: &[Output], verbose: boo
                 "WRONG"
             }
             (false, Some(_)) => {
-                unexpected += 1;
-                "RIGHT, remove its known_failure"
+                right += 1;
+                "right (a known failure until now)"
             }
         };
         println!("{:<40} {verdict}", it.scene.name);

@@ -121,7 +121,7 @@ fn play(args: &Args) -> anyhow::Result<Vec<Played>> {
     let next = || waiting.lock().ok()?.pop();
     let worker = || -> io::Result<()> {
         while let Some((scene, network)) = next() {
-            let done = stage.play(scene, network, await_classifiers)?;
+            let done = stage.play(scene, network, await_classifiers, || {})?;
             if let Ok(mut played) = played.lock() {
                 played.push(done);
             }

@@ -4,7 +4,9 @@ export PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin
 
 openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=server 2>/dev/null
 cat cert.pem key.pem >both.pem
-head -c 20000000 /dev/zero >large
+# More than any receive buffer holds, and less.
+truncate -s 1G large
+head -c 2000000 /dev/zero >small
 if [ "${1-}" = web ]; then
     exit
 fi

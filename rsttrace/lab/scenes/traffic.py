@@ -113,6 +113,14 @@ def eventually(what, ask):
     raise AssertionError("not within the limit: " + what)
 
 
+def every(seconds, times, work):
+    """Does something at even intervals, however long it takes."""
+    begun = time.monotonic()
+    for number in range(times):
+        time.sleep(max(0, begun + number * seconds - time.monotonic()))
+        work()
+
+
 def sockets(state, filter=""):
     """Lines of ss for sockets in this state."""
     return subprocess.run(

@@ -40,6 +40,8 @@ struct Ending {
     pid: u32,
     /// This end connected; absent if not known.
     outgoing: Option<bool>,
+    /// End of the handshake, if known.
+    established: Option<BootTime>,
     how: How,
 }
 
@@ -96,8 +98,12 @@ impl Endings {
                 (Some(other), Some(own)) => other != own,
                 (None, _) | (_, None) => true,
             };
+            // What was opened during the silence carried nothing of this connection: a health check.
+            let is_younger = other
+                .established
+                .is_some_and(|opened| opened > own.time.before(silence).plus(AT_ONCE));
             match other.how {
-                How::Elsewhere(how) if is_other_leg => {
+                How::Elsewhere(how) if is_other_leg && !is_younger => {
                     return Some(NoTimer::OtherLeg {
                         remote: other.flow.remote,
                         how,
@@ -200,6 +206,7 @@ fn ending(
         flow,
         pid: task.pid,
         outgoing: clocks::is_outgoing(Some(ownership)),
+        established: ownership.established,
         how,
     }
 }

@@ -14,7 +14,7 @@ use crate::classes::Recurrence;
 use crate::correlate::{Origin, accepts, is_passive_form};
 use crate::event::{
     Body, BootTime, Flow, HostContext, NetnsCookie, Packet, ProgramTimers, Received, Segment, Sent,
-    Target,
+    Target, TcpFlags,
 };
 use crate::hash::{self, LruCache};
 use crate::record::{Basis, Candidate, IdleMode};
@@ -49,7 +49,7 @@ pub struct Recent {
     ttls: LruCache<(NetnsCookie, IpAddr), Vec<(Flow, u8)>>,
     talks: LruCache<Connection, (BootTime, u8)>,
     misses: LruCache<Connection, Vec<(BootTime, u32)>>,
-    /// Closes of peers that found no socket any more.
+    /// The last close of the peer.
     aborts: LruCache<Connection, (BootTime, Segment)>,
     accepted: LruCache<Connection, Ending>,
     sources: Sources,
@@ -434,7 +434,8 @@ impl Recent {
             self.note_ttl(at.netns, flow, baseline.ttl);
         }
         // A closing kernel may answer what comes in before it says that it closes.
-        if packet.target == Target::None && !is_passive_form(packet) {
+        let acknowledges = packet.segment.flags.has(TcpFlags::RST | TcpFlags::ACK);
+        if acknowledges && !is_passive_form(packet) {
             let abort = (at.time, packet.segment);
             self.aborts.put((at.netns, flow), abort);
         }

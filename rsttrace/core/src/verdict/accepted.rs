@@ -153,13 +153,16 @@ impl AcceptedCase {
             self.class = Some(class);
             self.severity = Severity::Noise;
         }
-        // The end that reset it knows that no more than a goodbye was lost.
+        // The end that reset it knows that no more than a goodbye was lost, or that it wanted nothing more.
+        let is_owed = self.received.socket.unacknowledged > 0;
         let by_sender = self
             .sender
             .as_ref()
-            .and_then(|sender| sender.verdict.as_ref());
-        if by_sender.is_some_and(|verdict| verdict.class == Some(Class::TlsClose)) {
-            self.class = Some(Class::TlsClose);
+            .and_then(|sender| sender.verdict.as_ref()?.class);
+        if by_sender == Some(Class::TlsClose)
+            || by_sender == Some(Class::CompleteExchange) && !is_owed
+        {
+            self.class = by_sender;
             self.severity = Severity::Noise;
         }
         self

@@ -93,7 +93,11 @@ impl SentCase {
     }
 
     fn class(&self) -> Option<Class> {
-        classes::of_sent(&self.sent, self.ruling.cause, self.at, self.recurrence)
+        let class = classes::of_sent(&self.sent, self.ruling.cause, self.at, self.recurrence);
+        // A pool that closes what it does not need. At a timer, a proxy's client may lose its connection.
+        let is_no_timer = matches!(self.no_timer, Some(NoTimer::NotSet | NoTimer::Many(_)));
+        let pooled = is_no_timer && classes::is_pooled(&self.sent, self.ruling.cause);
+        class.or(pooled.then_some(Class::CompleteExchange))
     }
 
     fn explain(&self, judgement: Judgement) -> Explanation {

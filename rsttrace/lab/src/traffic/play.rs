@@ -55,12 +55,13 @@ pub struct Played {
 }
 
 impl Stage {
-    /// Plays a scene; `ready` waits until a host may be used.
+    /// Plays a scene; `ready` waits until a host may be used, and `over` is called while the programs still run.
     pub fn play(
         &self,
         scene: &Scene,
         network: u8,
         ready: impl Fn(&Namespace) -> io::Result<()>,
+        over: impl FnOnce(),
     ) -> io::Result<Played> {
         let began = now();
         let used = scene.programs.iter().map(|program| program.host);
@@ -72,6 +73,7 @@ impl Stage {
         let mut act = Act::new(self, scene, &hosts)?;
         let played = act.perform(scene);
         let ended = now();
+        over();
         drop(act);
         Ok(Played {
             scene: scene.clone(),

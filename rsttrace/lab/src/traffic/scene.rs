@@ -19,7 +19,7 @@ pub struct Scene {
     pub truth: String,
     /// The scene that it looks like.
     pub like: Option<String>,
-    /// Why the verdict is wrong today. Such a scene must not become right unnoticed.
+    /// Why the verdict is wrong today, at least sometimes.
     pub known_failure: Option<String>,
     /// Content of files in the scene's folder, by name.
     #[serde(default)]

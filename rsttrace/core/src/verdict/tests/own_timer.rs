@@ -575,3 +575,29 @@ fn a_process_of_one_connection_that_exits_is_no_shutdown() {
         assert!(!text.contains("race:"), "{text}");
     }
 }
+
+#[test]
+fn a_health_check_that_ends_at_the_same_time_is_no_other_leg() {
+    let judged = |opened: u64| {
+        let mut check = front_reset();
+        check.flow.remote.set_port(4_000);
+        check.ownership = Some(Ownership {
+            established: Some(BootTime(opened)),
+            ..ownership(87, "nginx", OwnerSource::Accept)
+        });
+        let close = event(50_000, back_leg(4));
+        mode(&judged(vec![event(0, check), close]))
+    };
+    // Opened before the silence, and during it.
+    assert_eq!(judged(NOW - 10 * SECOND), None);
+    assert_eq!(judged(NOW - SECOND), Some(IdleMode::RstAtExpiry));
+}
+
+#[test]
+fn a_pool_that_closes_an_idle_connection_at_no_timer_harms_nobody() {
+    let timers = [("timeout server", 60, Some("/etc/haproxy/haproxy.cfg:12"))];
+    let severity = |complete| configured(complete, &timers).impact();
+    assert_eq!(severity(true), crate::record::Severity::Noise);
+    // A timer that was not read may end what a client still uses.
+    assert_eq!(severity(false), crate::record::Severity::Fault);
+}
