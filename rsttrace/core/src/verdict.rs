@@ -16,6 +16,7 @@ mod sent;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use accepted::is_finished;
 pub use accepted::{AcceptedCase, Arrived, Clocks, Witness, form};
 pub use arrived::{ArrivedCase, OtherReset};
 pub use captured::{CapturedCase, side};
@@ -111,6 +112,8 @@ pub struct Around {
     pub peer_ttl: Option<u8>,
     /// Resets for this connection that were not accepted, shortly before.
     pub near_misses: usize,
+    /// The peer's own close, where it came just after an answer of its kernel that ended the connection here.
+    pub abort: Option<Segment>,
     /// How far from it another reset went the other way.
     pub both_ways: Option<Duration>,
     /// TTL of the peer's other segments on this connection, where they were seen.
@@ -222,6 +225,8 @@ pub enum NoTimer {
     },
     /// It closed so many connections at once, after silences that differ.
     Many(usize),
+    /// It ended right after.
+    Ending,
     /// Its configuration has no timer of that length.
     NotSet,
 }

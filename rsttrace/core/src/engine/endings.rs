@@ -18,7 +18,7 @@ use crate::verdict::{NoTimer, OtherEnding};
 const MAX_ENDINGS: usize = 4096;
 
 /// Connections of one process that end within this have one reason.
-const AT_ONCE: Duration = Duration::from_millis(100);
+pub const AT_ONCE: Duration = Duration::from_millis(100);
 
 /// Ends that one is compared with: in a storm nothing is concluded.
 const MAX_COMPARED: usize = 256;
@@ -37,6 +37,8 @@ struct Ending {
     pid: u32,
     /// This end connected; absent if not known.
     outgoing: Option<bool>,
+    /// End of the handshake, if known.
+    established: Option<BootTime>,
     how: How,
 }
 
@@ -93,8 +95,12 @@ impl Endings {
                 (Some(other), Some(own)) => other != own,
                 (None, _) | (_, None) => true,
             };
+            // What was opened during the silence carried nothing of this connection: a health check.
+            let is_younger = other
+                .established
+                .is_some_and(|opened| opened > own.time.before(silence).plus(AT_ONCE));
             match other.how {
-                How::Elsewhere(how) if is_other_leg => {
+                How::Elsewhere(how) if is_other_leg && !is_younger => {
                     return Some(NoTimer::OtherLeg {
                         remote: other.flow.remote,
                         how,
@@ -197,6 +203,7 @@ fn ending(
         flow,
         pid: task.pid,
         outgoing: clocks::is_outgoing(Some(ownership)),
+        established: ownership.established,
         how,
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::peer_signs::{ttl_of_handshake, weigh_ttl};
 use super::{Context, Judgement, OtherEnd, at_most, received_from};
 use crate::causes::{Why, definition, rules};
+use crate::classes::{self, Recurrence};
 use crate::event::Packet;
 use crate::record::{Cause, EvidenceKind, Explanation, Origin, Severity, Verdict};
 
@@ -26,6 +27,8 @@ pub struct ArrivedCase {
     pub packet: Arc<Packet>,
     /// The end on this host that sent it.
     pub sender: Option<OtherEnd>,
+    /// What is known of the source.
+    pub recurrence: Recurrence,
     /// The same connection accepted another reset.
     pub other: Option<OtherReset>,
     /// What may be taken for granted.
@@ -47,7 +50,9 @@ impl ArrivedCase {
                 Severity::Noise
             },
             confidence: at_most(confidence, ruling.confidence),
-            class: None,
+            class: classes::aborts_attempt(&self.packet)
+                .then(|| classes::of_aborted_attempt(self.recurrence))
+                .filter(|_| ruling.cause == Cause::ResetByPeer),
         };
         judgement.verdict(move || self.explain(&judgement))
     }
