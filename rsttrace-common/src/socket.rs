@@ -112,9 +112,9 @@ wire! {
         pub cookie: u64,
         /// When the peer's FIN came to an open connection: nanoseconds of `CLOCK_BOOTTIME`; 0: it did not.
         pub peer_finished_ns: u64,
-        /// Jiffies since data had last moved either way, when that FIN came; a TLS close_notify before it does not count.
+        /// Jiffies since data had last moved either way, when that FIN came; the last words before it do not count (a TLS close_notify, an error message).
         pub peer_finished_quiet: u32,
-        /// Jiffies since data had last moved either way, when the closer closed; its TLS close_notify does not count.
+        /// Jiffies since data had last moved either way, when the closer closed; its last words do not count.
         pub closed_quiet: u32,
         /// Who closed or shut down: thread group id; 0: nobody yet.
         pub closer_pid: u32,
@@ -138,6 +138,12 @@ wire! {
         pub closer_signal: u8,
     }
 }
+
+/// Most bytes of a TLS close_notify with its record header and tag: 7 in the clear, 24 in TLS 1.3, 31 with AES-GCM in TLS 1.2.
+pub const LONGEST_FAREWELL: u32 = 31;
+/// Most bytes of what a server says before it closes an idle connection: an error message of PostgreSQL or MySQL, a page of HTTP's
+/// status 408.
+pub const LONGEST_LAST_WORDS: u32 = 512;
 
 /// No owner recorded.
 pub const SOURCE_NONE: u8 = 0;

@@ -7,6 +7,7 @@
 //! more observations, and as many records for their turn.
 
 mod build_records;
+mod bursts;
 mod devices;
 mod endings;
 #[cfg(test)]
@@ -34,17 +35,18 @@ use crate::correlate::{self, Correlator, NamespaceView, ResetGroup};
 use crate::decode::{DecodeError, Decoder, KernelFacts};
 use crate::event::{
     Body, BootTime, Event, HostContext, HostFacts, NetFinding, NetnsCookie, ProgramTimers,
-    SocketCookie, TcpState, TimedOut,
+    TcpState, TimedOut,
 };
 use crate::flood::{Flood, Refused, SumNames, Suppressed};
 use crate::hash::HashMap;
-use crate::record::{Cause, Direction, Endpoint, Id, Origin, Output, Severity, Word};
+use crate::record::{Cause, Direction, Endpoint, Id, Origin, Output, Severity, Verdict, Word};
 use crate::self_stats::{Shortfalls, TableVitals};
 use crate::silence::candidates::{Hop, Knowledge};
-use crate::verdict::{Context, Reason};
+use crate::verdict::{self, Context};
 use build_records::Draft;
+use bursts::Burst;
 use incidents::{About, Incidents};
-use proxy::Proxies;
+use proxy::{Leg, Proxies};
 use recent::Recent;
 
 /// Most resets that wait for further observations.
@@ -62,7 +64,7 @@ const DISORDER: Duration = Duration::from_millis(50);
 const LOSS_REACH: Duration = Duration::from_millis(1_500);
 
 /// Records of one chain come out within this.
-const LINK_LIFE: Duration = Duration::from_secs(2);
+const LINK_LIFE: Duration = Duration::from_secs(5);
 
 /// Losses remembered.
 const MAX_LOSSES: usize = 64;
@@ -193,6 +195,8 @@ struct Ready {
     time: BootTime,
     serial: u64,
     link: Option<u64>,
+    /// The chain it begins, or may begin.
+    chained: Option<u64>,
     about: About,
     /// The state of the socket that accepted the reset.
     accepted_in: Option<TcpState>,
@@ -321,6 +325,12 @@ impl Engine {
         self.newest
     }
 
+    /// Whether an event of this time makes resets due: every loss before it has to be handed in first.
+    pub fn settles(&self, time: BootTime) -> bool {
+        self.deadline()
+            .is_some_and(|due| due <= time.before(DISORDER))
+    }
+
     /// Resets that are not judged yet, and records that wait for their turn.
     pub fn open(&self) -> usize {
         self.join.open_chains() + self.ready.len()
@@ -349,7 +359,7 @@ impl Engine {
         let own = [
             ("open_chains", self.join.open_chains(), Some(MAX_PENDING)),
             ("ready_records", self.ready.len(), Some(MAX_PENDING)),
-            ("links", self.links.len(), None),
+            ("links", self.links.len(), Some(MAX_PENDING)),
         ];
         own.into_iter()
             .chain(self.proxies.tables())
@@ -412,8 +422,7 @@ impl Engine {
         while self.ready.len() > MAX_PENDING {
             self.emit();
         }
-        let settled = at.time.before(DISORDER);
-        self.advance(settled);
+        self.advance(at.time.before(DISORDER));
     }
 
     /// Takes in a reset of the capture that is called `file`. Those of one capture come in order of time.
@@ -453,8 +462,8 @@ impl Engine {
 
     /// Emits every record whose window was over at `now`, in event order.
     ///
-    /// `now` is an instant up to which every event has been handed in: with a backlog the time of the newest event
-    /// handed in, not the clock's, or what belongs together is torn apart.
+    /// `now` is an instant up to which every event and every loss has been handed in: with a backlog a time of its events, not the
+    /// clock's, or what belongs together is torn apart.
     fn advance(&mut self, now: BootTime) {
         while let Some(chain) = self.join.close(Some(now)) {
             self.judge(chain);
@@ -552,28 +561,34 @@ impl Engine {
         };
         let reason = chain
             .sent()
-            .and_then(|sent| self.proxies.reason(&sent.event));
+            .and_then(|sent| self.proxies.reason(&sent.event, sent.time));
         let drafts =
             build_records::records(&chain, &self.host, &context, &self.recent, reason.as_ref());
-        let passed_on = self.passed_on(&chain, &drafts);
-        let linked = reason.is_some() || !passed_on.is_empty() || drafts.len() > 1;
-        let link = linked.then(|| reason.map_or_else(|| self.new_link(chain.first), |it| it.link));
-        if let Some(link) = link {
-            for (leg, reason) in passed_on {
-                self.proxies.explain(leg, Reason { link, ..reason });
-            }
-        }
+        let ended = self.ended_leg(&chain, &drafts);
+        let began = reason.as_ref().map(|reason| reason.link);
+        let linked = began.is_some() || drafts.len() > 1;
+        let chained = (linked || ended.is_some())
+            .then(|| began.unwrap_or_else(|| self.new_link(chain.first)));
+        let passes_on = match (ended, chained) {
+            (Some((leg, verdict)), Some(link)) => self.proxies.ended(leg, link, verdict),
+            _ => false,
+        };
+        let link = chained.filter(|_| linked || passes_on);
+        let burst = self.burst(&chain);
         let accepted_in = chain.received().map(|seen| seen.event.socket.state);
         for (position, draft) in drafts.into_iter().enumerate() {
             let about = About {
                 refutes: draft.refutes,
                 is_counted: position == 0,
+                leads: link.is_none() && chained.is_some(),
+                burst,
                 ..About::default()
             };
             self.incidents.expect(&draft.record, about);
             let accepted_in = accepted_in.filter(|_| draft.record.direction == Direction::Received);
             self.wait(Ready {
                 link,
+                chained,
                 about,
                 accepted_in,
                 ..Ready::new(draft.time, Output::Reset(draft.record))
@@ -581,50 +596,56 @@ impl Engine {
         }
     }
 
-    /// Notes who reset an accepted chain, and gives the legs its process reset because of that, their link still to be set.
-    fn passed_on(&mut self, chain: &ResetGroup, drafts: &[Draft]) -> Vec<(SocketCookie, Reason)> {
-        let Some((netns, received)) = chain.accepted() else {
-            return Vec::new();
+    /// The burst of connections that this one ended with.
+    fn burst(&self, chain: &ResetGroup) -> Option<Burst> {
+        let mut parts = chain.parts.iter();
+        let sent = parts.find_map(|part| Some((part.netns, part.sent.as_ref()?)));
+        let sent = sent.map(|(netns, seen)| (netns, seen.time, &*seen.event));
+        let accepted = chain.accepted();
+        let accepted = accepted.map(|(netns, seen)| (netns, seen.time, &*seen.event));
+        self.recent.burst(sent, accepted).map(|(burst, _)| burst)
+    }
+
+    /// Notes who reset an accepted chain. The leg that ended, if its process did not end it, with its verdict.
+    fn ended_leg(&mut self, chain: &ResetGroup, drafts: &[Draft]) -> Option<(Leg, Verdict)> {
+        let of = |direction| {
+            let mut records = drafts.iter().map(|draft| &draft.record);
+            records.find(move |record| record.direction == direction)
         };
-        let mut records = drafts.iter().map(|draft| &draft.record);
-        let Some(record) = records.find(|record| record.direction == Direction::Received) else {
-            return Vec::new();
-        };
-        if record.verdict.origin == Origin::Middlebox {
-            self.recent
-                .blame_device(netns, &received.event, received.time);
-            let part = chain.parts.iter().find(|part| part.netns == netns);
-            if let Some(arrived) = part.and_then(NamespaceView::first_ingress) {
-                let (packet, sure) = (&arrived.event, record.verdict.confidence);
-                self.recent.note_device(netns, packet, sure, received.time);
+        if let Some((netns, received)) = chain.accepted()
+            && let Some(record) = of(Direction::Received)
+        {
+            if record.verdict.origin == Origin::Middlebox {
+                self.recent
+                    .blame_device(netns, &received.event, received.time);
+                let part = chain.parts.iter().find(|part| part.netns == netns);
+                if let Some(arrived) = part.and_then(NamespaceView::first_ingress) {
+                    let (packet, sure) = (&arrived.event, record.verdict.confidence);
+                    self.recent.note_device(netns, packet, sure, received.time);
+                }
+            }
+            // A leg that its own process had closed is the end of a chain, not its beginning.
+            let socket = &received.event.socket;
+            let is_harmless =
+                record.verdict.severity == Severity::Noise && record.verdict.class.is_none();
+            let is_closed = socket.orphaned || socket.send_shutdown;
+            let process = record.process.as_ref()?;
+            if !is_harmless && !is_closed {
+                let leg = Leg::received(&received.event, received.time, process)?;
+                return Some((leg, record.verdict.clone()));
             }
         }
-        // A leg that its own process had closed is the end of a chain, not its beginning.
-        let socket = &received.event.socket;
-        let ended = record.verdict.severity == Severity::Fault || record.verdict.class.is_some();
-        if !ended || socket.orphaned || socket.send_shutdown {
-            return Vec::new();
-        }
-        let process = record.process.as_ref();
-        self.proxies
-            .passed_on(&received.event, received.time, process)
-            .into_iter()
-            .map(|passed| {
-                let reason = Reason {
-                    link: 0,
-                    verdict: record.verdict.clone(),
-                    after: passed.after,
-                    confidence: passed.confidence.max(record.verdict.confidence),
-                };
-                (passed.to, reason)
-            })
-            .collect()
+        let sent = chain.sent()?;
+        let record =
+            of(Direction::Sent).filter(|it| it.verdict.cause == Cause::KeepaliveTimeout)?;
+        let leg = Leg::given_up(&sent.event, sent.time, record.process.as_ref()?)?;
+        Some((leg, record.verdict.clone()))
     }
 
     /// A chain of records that will share a number.
     fn new_link(&mut self, began: BootTime) -> u64 {
         while let Some(&(oldest, link)) = self.links_by_age.front()
-            && began.since(oldest) > LINK_LIFE
+            && (began.since(oldest) > LINK_LIFE || self.links_by_age.len() >= MAX_PENDING)
         {
             self.links_by_age.pop_front();
             self.links.remove(&link);
@@ -638,7 +659,17 @@ impl Engine {
 
     fn timed_out(&mut self, at: correlate::Origin, event: &TimedOut, facts: &HostContext) {
         let record = record_fields::timed_out(at, event, facts, &self.host);
-        self.wait(Ready::new(at.time, Output::TimedOut(Box::new(record))));
+        let leg = record.process.as_ref();
+        let leg = leg.and_then(|process| Leg::timed_out(event, at.time, process));
+        let chained = leg.map(|leg| {
+            let link = self.new_link(at.time);
+            self.proxies.ended(leg, link, verdict::no_answer(event));
+            link
+        });
+        self.wait(Ready {
+            chained,
+            ..Ready::new(at.time, Output::TimedOut(Box::new(record)))
+        });
     }
 
     fn wait(&mut self, mut ready: Ready) {
@@ -658,12 +689,14 @@ impl Engine {
             boot: self.host.boot_id.clone(),
             number,
         };
+        let first = ready
+            .chained
+            .map_or(number, |link| self.linked(link, number));
         match &mut ready.output {
             Output::TimedOut(record) => record.id = id,
             Output::Suppressed(_) => {}
             Output::Reset(record) => {
                 record.id = id;
-                let first = ready.link.map_or(number, |link| self.linked(link, number));
                 match record.link.as_mut() {
                     Some(link) if ready.link.is_some() => link.id = first,
                     Some(_) | None => record.link = None,
@@ -726,6 +759,7 @@ impl Ready {
             time,
             serial: 0,
             link: None,
+            chained: None,
             about: About::default(),
             accepted_in: None,
             output,

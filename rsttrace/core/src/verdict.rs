@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use crate::captured::TalksOn;
 use crate::classes::Recurrence;
-use crate::event::{Coverage, Environment, Flow, Packet, Route, Segment};
+use crate::event::{Coverage, Environment, Flow, Packet, Route, Segment, TimedOut};
 use crate::flood::Suppressed;
 use crate::record::{
     Candidate, Cause, Class, Confidence, EvidenceKind, Explanation, Learned, Origin, Severity,
@@ -97,8 +97,10 @@ impl Context {
 pub struct Around {
     /// The silence before it; absent without an established connection.
     pub quiet: Option<Quiet>,
-    /// Many connections of its path went with it.
+    /// Many connections of its path went with it, after silences that differ.
     pub burst: Option<Burst>,
+    /// Connections with that host that ended together with it.
+    pub together: Option<Together>,
     /// The timeout that its path has shown, where it fits.
     pub learned: Option<Learned>,
     /// Configured and known devices whose timeout fits.
@@ -152,6 +154,26 @@ impl Side {
             Self::Ours => "this host",
             Self::Theirs => "the receiver",
         }
+    }
+}
+
+/// Connections that ended together, by one event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Together {
+    /// How many.
+    pub connections: usize,
+    /// From the first to the last of them.
+    pub within: Duration,
+}
+
+impl Together {
+    /// `one of 10 connections that it closed within 3.0 ms`.
+    fn phrase(self, what: &str) -> String {
+        let (connections, within) = (
+            words::count(self.connections as u64),
+            words::span(self.within),
+        );
+        format!("one of {connections} connections {what} within {within}")
     }
 }
 
@@ -234,10 +256,45 @@ pub struct Reason {
     pub link: u64,
     /// The verdict on the first leg.
     pub verdict: Verdict,
-    /// From one reset to the other.
+    /// From the end of that leg to the reset of this one.
     pub after: Duration,
     /// How sure it is that the two belong together.
     pub confidence: Confidence,
+    /// What the two legs have in common.
+    pub likeness: Likeness,
+}
+
+/// What two legs of a proxy have in common, the most telling first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Likeness {
+    /// The bytes that came in by one went out by the other.
+    Bytes,
+    /// In one direction; in the other something was left to pass on.
+    PartOfBytes,
+    /// Nothing but the process: the first leg was not connected, or its bytes are not known.
+    Process,
+    /// About as many bytes, and the later leg was opened for the earlier one.
+    Rewritten,
+}
+
+/// Why a connection died without a reset: for the legs that end because of it.
+pub fn no_answer(died: &TimedOut) -> Verdict {
+    let (remote, error) = (died.flow.remote, died.error);
+    let who = (Origin::LocalKernel, Cause::Unknown);
+    Verdict::new(who, Severity::Fault, Confidence::Certain, move || {
+        let name = words::errno_name(error).map_or_else(|| error.to_string(), str::to_owned);
+        Explanation {
+            summary: format!("{remote} did not answer ({name})"),
+            advice: vec![
+                format!(
+                    "find out why {} does not answer: host down, cable or route, or a device on the path that forgot the connection",
+                    remote.ip().to_canonical()
+                )
+                .into(),
+            ],
+            ..Explanation::default()
+        }
+    })
 }
 
 /// Who sent a reset, why, at what cost and how sure: a verdict without words.

@@ -11,7 +11,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
 use super::actor::protocol::TcpState;
@@ -80,20 +79,11 @@ enum Undo {
     Netem(&'static str),
 }
 
-/// Scenarios that wait side by side hold a few descriptors for each process: more than the usual soft limit allows.
-fn raise_file_limit() {
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
-    {
-        // If it cannot be raised, a staging fails and says so.
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-    }
-}
-
 impl Lab {
     /// Builds the lab; its processes are this same program, started with the hidden subcommand.
     pub fn up() -> Result<Self, StageError> {
-        raise_file_limit();
+        // Scenarios that wait side by side hold a few descriptors for each process.
+        crate::raise_file_limit();
         // Still the right file when the program was replaced meanwhile.
         let executable = PathBuf::from("/proc/self/exe");
         let node = |name| {

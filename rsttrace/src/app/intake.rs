@@ -32,10 +32,13 @@ impl<N: NetnsNames> Intake<N> {
         }
     }
 
-    /// Takes in one event as it came from the kernel.
-    pub fn event(&mut self, bytes: &[u8]) {
+    /// Takes in one event as it came from the kernel. `read_losses` is called before resets are judged because of it.
+    pub fn event(&mut self, bytes: &[u8], read_losses: impl FnOnce(&mut Self)) {
         let (decoded, facts) = match self.engine.decode(bytes) {
             Ok(event) => {
+                if self.engine.settles(event.time) {
+                    read_losses(self);
+                }
                 let mut facts = self.enricher.facts(&event);
                 for finding in self.enricher.network(&event, &mut facts) {
                     self.push(Input::Found(finding));

@@ -168,7 +168,11 @@ pub(super) fn summary(case: &AcceptedCase) -> String {
     let our = case.around.side.our();
     let remote = received.flow.remote;
     let Some(clocks) = &case.clocks else {
-        return format!("{remote} reset the connection during the handshake");
+        let then = match received.socket.bytes_received {
+            0 => "",
+            _ => ", after the application could read the data of its SYN (TCP Fast Open)",
+        };
+        return format!("{remote} reset the connection during the handshake{then}");
     };
     let age = words::after_age(received.ownership.as_ref(), case.at);
     if case.severity == Severity::Noise {
@@ -184,12 +188,15 @@ pub(super) fn summary(case: &AcceptedCase) -> String {
         let then = after_the_fin(case, quiet.after);
         return format!("{remote} had closed the connection{silence}, and {then}");
     }
+    let trigger = finish.map_or(Trigger::Write, |quiet| quiet.trigger);
+    let what = trigger.sent();
     let quiet = clocks.quiet_before.filter(|&quiet| quiet >= IDLE.as_secs_f64());
     match (quiet, clocks.reset_after_send) {
         (Some(quiet), Some(after)) => format!(
-            "{remote} reset the connection{age}: idle for {}; RST arrived {} {our} next write",
+            "{remote} reset the connection{age}: idle for {}; RST arrived {} {our} {}{what}",
             words::seconds(quiet),
-            answer_time(after)
+            answer_time(after),
+            if trigger == Trigger::Probe { "" } else { "next " },
         ),
         (Some(quiet), None) => {
             format!(
@@ -198,7 +205,7 @@ pub(super) fn summary(case: &AcceptedCase) -> String {
             )
         }
         (None, Some(after)) => format!(
-            "{remote} reset the connection{age}, {} after {our} unacknowledged write",
+            "{remote} reset the connection{age}, {} after {our} unacknowledged {what}",
             words::seconds(after)
         ),
         (None, None) => format!("{remote} reset the connection{age}"),

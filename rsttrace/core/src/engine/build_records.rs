@@ -290,6 +290,11 @@ fn from_socket(
         own_timer,
         no_timer,
         attempt,
+        together: end
+            .recent
+            .burst(Some((part.netns, seen.time, sent)), None)
+            .map(|(_, together)| together),
+        context: *context,
     }
     .verdict();
     let mut record = record_fields::blank(time, Direction::Sent, host, part.netns_inode, verdict);

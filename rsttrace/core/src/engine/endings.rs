@@ -11,7 +11,7 @@ use crate::event::{
     Body, BootTime, Flow, Holder, NetnsCookie, Ownership, Received, Sent, Task, TimedOut,
 };
 use crate::silence::clocks;
-use crate::thresholds::learned_tolerance;
+use crate::thresholds::{MANY_AT_ONCE, learned_tolerance};
 use crate::verdict::{NoTimer, OtherEnding};
 
 /// Ends kept: at 40,000 a second those of the last tenth.
@@ -22,9 +22,6 @@ const AT_ONCE: Duration = Duration::from_millis(100);
 
 /// Ends that one is compared with: in a storm nothing is concluded.
 const MAX_COMPARED: usize = 256;
-
-/// Connections that a process closes at once, at least, for a reload or a shutdown.
-const MANY: usize = 5;
 
 /// The ends of the last seconds, in order of time.
 #[derive(Debug, Default)]
@@ -110,7 +107,7 @@ impl Endings {
                 }
             }
         }
-        (closed >= MANY && silences_differ).then_some(NoTimer::Many(closed))
+        (closed >= MANY_AT_ONCE && silences_differ).then_some(NoTimer::Many(closed))
     }
 }
 

@@ -1,10 +1,12 @@
 //! Incidents: which records belong to the same end of a connection.
 //!
 //! A record joins an incident by its link, which the correlator and the proxies give (the other end, another leg), else by its
-//! connection: segments in flight when a connection ends are answered one by one. At most one record of an incident is a fault.
+//! connection: segments in flight when a connection ends are answered one by one. Connections that end at one instant by the same cause
+//! are one incident, too. At most one record of an incident is a fault.
 
 use std::time::Duration;
 
+use super::bursts::Burst;
 use crate::event::{BootTime, NetnsCookie};
 use crate::hash::{self, HashMap, LruCache};
 use crate::record::{Cause, Direction, Endpoint, Incident, IncidentRole, Origin, Record, Severity};
@@ -12,6 +14,9 @@ use crate::thresholds::{LONGEST_END, SAME_END, TALKS_ON};
 
 /// Incidents kept; in a storm the oldest are dropped, and what belongs to them opens new ones.
 const MAX_INCIDENTS: usize = 8_192;
+
+/// Bursts kept.
+const MAX_BURSTS: usize = 64;
 
 /// Both ends, the lower one first, and the overlay of a capture.
 type Connection = (Endpoint, Endpoint, NetnsCookie);
@@ -22,6 +27,7 @@ pub struct Incidents {
     open: LruCache<u64, Open>,
     by_connection: LruCache<Connection, u64>,
     by_link: LruCache<u64, u64>,
+    by_burst: LruCache<(Burst, Cause), u64>,
     /// Resets that are judged and wait for their turn.
     waiting: HashMap<Connection, usize>,
 }
@@ -49,6 +55,10 @@ pub struct About {
     pub refutes: bool,
     /// It is the first record of its reset.
     pub is_counted: bool,
+    /// Without a link of its own it may be the first of a chain.
+    pub leads: bool,
+    /// The burst of connections that it belongs to.
+    pub burst: Option<Burst>,
 }
 
 impl Default for Incidents {
@@ -57,6 +67,7 @@ impl Default for Incidents {
             open: hash::lru(MAX_INCIDENTS),
             by_connection: hash::lru(MAX_INCIDENTS),
             by_link: hash::lru(MAX_INCIDENTS),
+            by_burst: hash::lru(MAX_BURSTS),
             waiting: HashMap::default(),
         }
     }
@@ -90,7 +101,10 @@ impl Incidents {
         let waiting = self.waiting(&connection, about);
         let link = record.link.as_ref().map(|link| link.id);
         let linked = link.and_then(|link| self.by_link.peek(&link).copied());
-        let joined = linked.or_else(|| self.of_connection(&connection, record, time, about));
+        let burst = about.burst.map(|burst| (burst, record.verdict.cause));
+        let joined = linked
+            .or_else(|| self.of_connection(&connection, record, time, about))
+            .or_else(|| self.by_burst.peek(&burst?).copied());
         let (id, role) = match joined.and_then(|id| Some((id, self.open.get_mut(&id)?))) {
             Some((id, open)) => {
                 let role = open.role(record, &connection, about);
@@ -104,7 +118,7 @@ impl Incidents {
                     last: time,
                     severity: judged,
                     connection: connection.clone(),
-                    link,
+                    link: link.or_else(|| about.leads.then_some(id)),
                     attempt: attempt(record),
                     names_an_end: names_an_end(record),
                 };
@@ -112,8 +126,11 @@ impl Incidents {
                 (id, IncidentRole::First)
             }
         };
-        if let Some(link) = link {
+        if let Some(link) = link.or_else(|| about.leads.then_some(record.id.number)) {
             self.by_link.put(link, id);
+        }
+        if let Some(burst) = burst {
+            self.by_burst.put(burst, id);
         }
         self.by_connection.put(connection, id);
         let further = (role == IncidentRole::First)

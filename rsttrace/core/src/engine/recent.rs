@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::bursts::{Burst, Bursts};
 use super::devices::Devices;
 use super::endings::Endings;
 use super::recurrence::Sources;
@@ -25,7 +26,7 @@ use crate::silence::clocks::{self, Quiet};
 use crate::silence::learned::{Lesson, MAX_PATHS, Memory, Path};
 use crate::silence::software::Program;
 use crate::thresholds::{IDLE, LEAST_FORGETFUL, REORDERED, TALKS_ON, VOLLEY, known_tolerance};
-use crate::verdict::{self, Around, Arrived, NoTimer, OtherReset, OwnTimer, Side};
+use crate::verdict::{self, Around, Arrived, NoTimer, OtherReset, OwnTimer, Side, Together};
 
 /// Entries of each kind.
 const MAX_RECENT: usize = 4096;
@@ -47,6 +48,7 @@ pub struct Recent {
     own: Memory,
     last_closed: Option<Flow>,
     endings: Endings,
+    bursts: Bursts,
     timers: LruCache<(u32, BootTime), ProgramTimers>,
     ttls: LruCache<(NetnsCookie, IpAddr), Vec<(Flow, u8)>>,
     talks: LruCache<Connection, (BootTime, u8)>,
@@ -75,6 +77,7 @@ impl Recent {
             own: Memory::default(),
             last_closed: None,
             endings: Endings::default(),
+            bursts: Bursts::default(),
             timers: hash::lru(MAX_RECENT),
             ttls: hash::lru(MAX_RECENT),
             talks: hash::lru(MAX_RECENT),
@@ -101,12 +104,14 @@ impl Recent {
             .chain(self.surroundings.tables())
             .chain(self.devices.tables())
             .chain(self.endings.tables())
+            .chain(self.bursts.tables())
     }
 
     /// Takes notice of an event, with what the host knows about it.
     pub fn see(&mut self, at: Origin, body: &Body, facts: &HostContext) {
         self.endings
             .note(at.netns, at.time, body, facts.holder.as_ref());
+        self.bursts.note(at, body);
         match body {
             Body::Received(received) => {
                 self.sources.received(at, received);
@@ -140,6 +145,10 @@ impl Recent {
         Around {
             quiet,
             burst,
+            together: self
+                .bursts
+                .received(netns, time, received)
+                .map(|(_, together)| together),
             learned: long
                 .as_ref()
                 .and_then(|quiet| self.memory.learned(path, quiet)),
@@ -175,6 +184,19 @@ impl Recent {
                     .filter(|(at, seq)| time.since(*at) <= VOLLEY && Some(*seq) != accepted)
                     .count()
             }),
+        }
+    }
+
+    /// The burst that a reset belongs to, by the event of the end that sent it, else of the one that accepted it.
+    pub fn burst(
+        &self,
+        sent: Option<(NetnsCookie, BootTime, &Sent)>,
+        accepted: Option<(NetnsCookie, BootTime, &Received)>,
+    ) -> Option<(Burst, Together)> {
+        match (sent, accepted) {
+            (Some((netns, time, sent)), _) => self.bursts.sent(netns, time, sent),
+            (None, Some((netns, time, received))) => self.bursts.received(netns, time, received),
+            (None, None) => None,
         }
     }
 

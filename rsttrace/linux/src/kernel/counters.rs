@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use aya::Ebpf;
 use aya::maps::{MapData, PerCpuArray};
+use aya::programs::Program;
 use rsttrace_common::counters;
 
 /// Name of the map in the object.
@@ -110,6 +111,14 @@ pub(super) fn programs(ebpf: &Ebpf) -> Vec<ProgramStats> {
         .collect();
     all.sort_by(|a, b| a.name.cmp(&b.name));
     all
+}
+
+/// Runs that the kernel skipped, of all programs that it may skip: it does not skip classifiers.
+pub(super) fn missed(ebpf: &Ebpf) -> u64 {
+    ebpf.programs()
+        .filter(|(_, program)| !matches!(program, Program::SchedClassifier(_)))
+        .filter_map(|(name, program)| program_stats(name, program.fd().ok()?.as_fd())?.missed)
+        .sum()
 }
 
 /// Of one program; `None` if /proc does not have it.

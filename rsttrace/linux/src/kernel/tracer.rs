@@ -259,6 +259,11 @@ impl Tracer {
         counters::programs(&self.ebpf)
     }
 
+    /// Runs of tracing programs that the kernel skipped: events that no counter saw.
+    pub fn missed(&self) -> u64 {
+        counters::missed(&self.ebpf)
+    }
+
     /// How large the kernel side's tables are.
     pub fn slots(&self) -> Slots {
         self.slots

@@ -344,7 +344,7 @@ fn a_syn_for_a_connection_that_the_other_end_still_has_resets_that_one() {
             .exchange()
             .only();
         let expected = if at_client {
-            (Origin::LocalKernel, Cause::BadHandshake, Severity::Refused)
+            (Origin::LocalKernel, Cause::BadHandshake, Severity::Noise)
         } else {
             (Origin::Peer, Cause::ResetByPeer, Severity::Fault)
         };
