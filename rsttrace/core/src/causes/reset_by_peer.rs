@@ -43,7 +43,7 @@ impl Definition for ResetByPeer {
     fn accepted_from(&self, case: &AcceptedCase) -> (Origin, Confidence) {
         let confidence = if case.is_sent_here() {
             Confidence::Certain
-        } else if case.bearing.is_doubtful() {
+        } else if case.bearing.is_doubtful() || case.bearing.stands_in.is_some() {
             Confidence::Possible
         } else {
             Confidence::Likely
@@ -56,6 +56,12 @@ impl Definition for ResetByPeer {
         let around = &case.around;
         let is_inferred = case.is_inferred();
         explanation.summary = summary(case);
+        if let Some(gateway) = case.bearing.stands_in {
+            explanation.summary.push_str(&format!(
+                "; a device on this link sent it or answers for {}, which is behind {gateway}",
+                remote.ip()
+            ));
+        }
         if let Some(burst) = around.burst.as_ref().filter(|_| is_inferred) {
             explanation.summary.push_str(&format!(
                 "; {} on this path were reset with it within {}: a single event (a failover, a restart, a sweep) rather than per-connection timers",
@@ -166,7 +172,11 @@ pub(super) fn summary(case: &AcceptedCase) -> String {
     let our = case.around.side.our();
     let remote = received.flow.remote;
     let Some(clocks) = &case.clocks else {
-        return format!("{remote} reset the connection during the handshake");
+        let then = match received.socket.bytes_received {
+            0 => "",
+            _ => ", after the application could read the data of its SYN (TCP Fast Open)",
+        };
+        return format!("{remote} reset the connection during the handshake{then}");
     };
     let age = words::after_age(received.ownership.as_ref(), case.at);
     if is_finished(&received.socket) {
@@ -182,12 +192,15 @@ pub(super) fn summary(case: &AcceptedCase) -> String {
         let then = after_the_fin(case, quiet.after);
         return format!("{remote} had closed the connection{silence}, and {then}");
     }
+    let trigger = finish.map_or(Trigger::Write, |quiet| quiet.trigger);
+    let what = trigger.sent();
     let quiet = clocks.quiet_before.filter(|&quiet| quiet >= IDLE.as_secs_f64());
     match (quiet, clocks.reset_after_send) {
         (Some(quiet), Some(after)) => format!(
-            "{remote} reset the connection{age}: idle for {}; RST arrived {} {our} next write",
+            "{remote} reset the connection{age}: idle for {}; RST arrived {} {our} {}{what}",
             words::seconds(quiet),
-            answer_time(after)
+            answer_time(after),
+            if trigger == Trigger::Probe { "" } else { "next " },
         ),
         (Some(quiet), None) => {
             format!(
@@ -196,7 +209,7 @@ pub(super) fn summary(case: &AcceptedCase) -> String {
             )
         }
         (None, Some(after)) => format!(
-            "{remote} reset the connection{age}, {} after {our} unacknowledged write",
+            "{remote} reset the connection{age}, {} after {our} unacknowledged {what}",
             words::seconds(after)
         ),
         (None, None) => format!("{remote} reset the connection{age}"),

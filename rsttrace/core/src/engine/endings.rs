@@ -8,10 +8,10 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::event::{
-    Body, BootTime, Flow, Holder, NetnsCookie, Ownership, Received, Sent, Task, TimedOut,
+    Body, BootTime, Failed, Flow, Holder, NetnsCookie, Ownership, Received, Sent, Task,
 };
 use crate::silence::clocks;
-use crate::thresholds::learned_tolerance;
+use crate::thresholds::{MANY_AT_ONCE, learned_tolerance};
 use crate::verdict::{NoTimer, OtherEnding};
 
 /// Ends kept: at 40,000 a second those of the last tenth.
@@ -22,9 +22,6 @@ pub const AT_ONCE: Duration = Duration::from_millis(100);
 
 /// Ends that one is compared with: in a storm nothing is concluded.
 const MAX_COMPARED: usize = 256;
-
-/// Connections that a process closes at once, at least, for a reload or a shutdown.
-const MANY: usize = 5;
 
 /// The ends of the last seconds, in order of time.
 #[derive(Debug, Default)]
@@ -64,7 +61,7 @@ impl Endings {
     pub fn note(&mut self, netns: NetnsCookie, at: BootTime, body: &Body, holder: Option<&Holder>) {
         let ending = match body {
             Body::Received(received) => of_received(netns, at, received, holder),
-            Body::TimedOut(died) => of_timed_out(netns, at, died),
+            Body::Failed(failed) => of_failed(netns, at, failed),
             Body::Sent(sent) => of_sent(netns, at, sent),
             Body::Packet(_) => None,
         };
@@ -127,7 +124,7 @@ impl Endings {
                 }
             }
         }
-        (closed >= MANY && silences_differ).then_some(NoTimer::Many(closed))
+        (closed >= MANY_AT_ONCE && silences_differ).then_some(NoTimer::Many(closed))
     }
 }
 
@@ -146,7 +143,7 @@ fn of_received(
     Some(ending(netns, time, received.flow, ownership, task, how))
 }
 
-fn of_timed_out(netns: NetnsCookie, time: BootTime, died: &TimedOut) -> Option<Ending> {
+fn of_failed(netns: NetnsCookie, time: BootTime, died: &Failed) -> Option<Ending> {
     let lived = died.last_state.is_synchronized();
     let ownership = died.ownership.as_ref().filter(|_| lived)?;
     let how = How::Elsewhere(OtherEnding::TimedOut);

@@ -7,23 +7,26 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::bursts::{Burst, Bursts};
+use super::devices::Devices;
 use super::endings::{AT_ONCE, Endings};
 use super::recurrence::Sources;
+use super::surroundings::Surroundings;
 use crate::captured::{CapturedReset, TalksOn};
 use crate::classes::Recurrence;
 use crate::correlate::{Origin, accepts, is_passive_form};
 use crate::event::{
-    Body, BootTime, Flow, HostContext, NetnsCookie, Packet, ProgramTimers, Received, Segment, Sent,
-    Target, TcpFlags,
+    Body, BootTime, Flow, HostContext, NetFinding, NetnsCookie, Packet, ProgramTimers, Received,
+    Segment, Sent, Target, TcpFlags,
 };
 use crate::hash::{self, LruCache};
-use crate::record::{Basis, Candidate, IdleMode};
+use crate::record::{Basis, Candidate, Confidence, IdleMode};
 use crate::silence::candidates::{self, ClosingEnd, ClosingProcess, Knowledge, Match, Silence};
 use crate::silence::clocks::{self, Quiet};
 use crate::silence::learned::{Lesson, MAX_PATHS, Memory, Path};
 use crate::silence::software::Program;
 use crate::thresholds::{IDLE, LEAST_FORGETFUL, REORDERED, TALKS_ON, VOLLEY, known_tolerance};
-use crate::verdict::{self, Around, Arrived, NoTimer, OtherReset, OwnTimer, Side};
+use crate::verdict::{self, Around, Arrived, NoTimer, OtherReset, OwnTimer, Side, Together};
 
 /// Entries of each kind.
 const MAX_RECENT: usize = 4096;
@@ -45,6 +48,7 @@ pub struct Recent {
     own: Memory,
     last_closed: Option<Flow>,
     endings: Endings,
+    bursts: Bursts,
     timers: LruCache<(u32, BootTime), ProgramTimers>,
     ttls: LruCache<(NetnsCookie, IpAddr), Vec<(Flow, u8)>>,
     talks: LruCache<Connection, (BootTime, u8)>,
@@ -53,6 +57,8 @@ pub struct Recent {
     aborts: LruCache<Connection, (BootTime, Segment)>,
     accepted: LruCache<Connection, Ending>,
     sources: Sources,
+    surroundings: Surroundings,
+    devices: Devices,
 }
 
 /// How tcp_reset() ended a connection.
@@ -73,6 +79,7 @@ impl Recent {
             own: Memory::default(),
             last_closed: None,
             endings: Endings::default(),
+            bursts: Bursts::default(),
             timers: hash::lru(MAX_RECENT),
             ttls: hash::lru(MAX_RECENT),
             talks: hash::lru(MAX_RECENT),
@@ -80,6 +87,8 @@ impl Recent {
             aborts: hash::lru(MAX_RECENT),
             accepted: hash::lru(MAX_RECENT),
             sources: Sources::default(),
+            surroundings: Surroundings::default(),
+            devices: Devices::default(),
         }
     }
 
@@ -96,13 +105,17 @@ impl Recent {
         ];
         own.into_iter()
             .chain(self.sources.tables())
+            .chain(self.surroundings.tables())
+            .chain(self.devices.tables())
             .chain(self.endings.tables())
+            .chain(self.bursts.tables())
     }
 
     /// Takes notice of an event, with what the host knows about it.
     pub fn see(&mut self, at: Origin, body: &Body, facts: &HostContext) {
         self.endings
             .note(at.netns, at.time, body, facts.holder.as_ref());
+        self.bursts.note(at, body);
         match body {
             Body::Received(received) => {
                 self.sources.received(at, received);
@@ -117,7 +130,7 @@ impl Recent {
                 self.sources.arrived(at, packet);
                 self.sighted(at, packet);
             }
-            Body::TimedOut(_) => {}
+            Body::Failed(_) => {}
         }
     }
 
@@ -139,6 +152,10 @@ impl Recent {
         Around {
             quiet,
             burst,
+            together: self
+                .bursts
+                .received(netns, time, received)
+                .map(|(_, together)| together),
             learned: long
                 .as_ref()
                 .and_then(|quiet| self.memory.learned(path, quiet)),
@@ -161,6 +178,10 @@ impl Recent {
                 .map(|(_, segment)| *segment),
             both_ways: None,
             segment_ttl: None,
+            route: self.surroundings.route(netns, received.flow),
+            in_cloud: self.knowledge.environment.is_some(),
+            known_device: arrived
+                .and_then(|arrived| self.devices.like(netns, arrived.sighting.as_deref()?, time)),
             resolution: TICK,
             recurrence: self.recurrence(
                 netns,
@@ -175,6 +196,19 @@ impl Recent {
                     .filter(|(at, seq)| time.since(*at) <= VOLLEY && Some(*seq) != accepted)
                     .count()
             }),
+        }
+    }
+
+    /// The burst that a reset belongs to, by the event of the end that sent it, else of the one that accepted it.
+    pub fn burst(
+        &self,
+        sent: Option<(NetnsCookie, BootTime, &Sent)>,
+        accepted: Option<(NetnsCookie, BootTime, &Received)>,
+    ) -> Option<(Burst, Together)> {
+        match (sent, accepted) {
+            (Some((netns, time, sent)), _) => self.bursts.sent(netns, time, sent),
+            (None, Some((netns, time, received))) => self.bursts.received(netns, time, received),
+            (None, None) => None,
         }
     }
 
@@ -249,6 +283,17 @@ impl Recent {
     pub fn blame_device(&mut self, netns: NetnsCookie, received: &Received, time: BootTime) {
         self.memory
             .blame_device(path(netns, received), received.flow, time);
+    }
+
+    /// A reset did not come from its peer, as its verdict says.
+    pub fn note_device(
+        &mut self,
+        netns: NetnsCookie,
+        packet: &Packet,
+        confidence: Confidence,
+        time: BootTime,
+    ) {
+        self.devices.note(netns, packet, confidence, time);
     }
 
     /// Every timeout learned so far.
@@ -345,6 +390,16 @@ impl Recent {
     /// Takes notice of the configuration of a process.
     pub fn timers(&mut self, timers: ProgramTimers) {
         self.timers.put((timers.pid, timers.start), timers);
+    }
+
+    /// Takes notice of the network around the next event.
+    pub fn found(&mut self, finding: NetFinding) {
+        self.surroundings.found(finding);
+    }
+
+    /// What was found of the network around connections.
+    pub fn surroundings(&self) -> &Surroundings {
+        &self.surroundings
     }
 
     /// The timers that are set for the process that closed.

@@ -76,19 +76,63 @@ fn a_flood_flushes_the_oldest_early_and_counts_it() {
 }
 
 #[test]
+fn connections_that_a_process_closes_at_once_are_one_incident() {
+    let closed = |number: u16, microseconds| {
+        let mut sent = Scene::new().active(Some("TCP_ABORT_ON_CLOSE"), closing(number.into()));
+        sent.flow.remote.set_port(number);
+        if let Some(socket) = &mut sent.socket {
+            socket.unread = 100;
+        }
+        if let Some(current) = &mut sent.current {
+            current.exiting = true;
+        }
+        event(microseconds, sent)
+    };
+    let at_once = (1..=10).map(|number| closed(number, u64::from(number) * 300));
+    let records = run(at_once.collect());
+    let first = &records[0];
+    assert!(
+        first
+            .verdict
+            .summary()
+            .ends_with("; one of 10 connections that it closed as it exited, within 2.7 ms"),
+        "{}",
+        first.verdict.summary()
+    );
+    let faults = |records: &[Record]| {
+        let severities = records.iter().map(|record| record.verdict.severity);
+        severities.filter(|it| *it == Severity::Fault).count()
+    };
+    assert_eq!(faults(&records), 1);
+    for record in &records {
+        let incident = record.incident.as_ref().expect("every record has one");
+        assert_eq!(
+            (incident.id, incident.severity),
+            (first.id.number, Severity::Fault)
+        );
+    }
+    // One after another they are incidents of their own.
+    let in_turn = (1..=10).map(|number| closed(number, u64::from(number) * 6_000));
+    assert_eq!(faults(&run(in_turn.collect())), 10);
+}
+
+#[test]
 fn a_connection_that_died_of_silence_names_its_process() {
     let mut engine = engine(host());
-    let died = TimedOut {
+    let failed = Failed {
         flow: Scene::new().flow,
+        socket: None,
         ownership: Some(ownership(412, "java", OwnerSource::Connect)),
         error: 110,
         last_state: TcpState::Established,
+        tried: None,
+        unsent: false,
     };
-    let body = Body::TimedOut(Arc::new(died));
+    let body = Body::Failed(Arc::new(failed));
     engine.handle(event(0, body), HostContext::default());
     let out = finish(&mut engine);
     assert_eq!(out.len(), 1);
-    let Some(Output::TimedOut(record)) = out.first() else {
+    let Some(Output::Failure(record)) = out.first() else {
         unreachable!("a connection that died, not {out:?}");
     };
     assert_eq!(record.error_name.as_deref(), Some("ETIMEDOUT"));

@@ -247,6 +247,18 @@ impl AcceptedCase {
                 Situation::MtuBlackHole.refer(&mut explanation.advice);
             }
         }
+        if let Some(together) = self.around.together
+            && (cause != Cause::ResetByPeer || self.around.burst.is_none())
+        {
+            let what = match self.received.socket.state.is_synchronized() {
+                true => "with that host that were reset",
+                false => "to that host that were refused",
+            };
+            let phrase = together.phrase(what);
+            explanation.summary.push_str("; ");
+            explanation.summary.push_str(&phrase);
+            explanation.add(EvidenceKind::Burst, phrase);
+        }
         if !self.is_written_here() {
             self.hear_sender(&mut explanation);
         }
@@ -413,6 +425,8 @@ const LARGE: u32 = 1_200;
 fn cost(socket: &Socket) -> Severity {
     match socket.state {
         TcpState::SynSent => Severity::Refused,
+        // TCP Fast Open: the application has the connection already, and its data.
+        TcpState::SynRecv if socket.bytes_received > 0 && !is_finished(socket) => Severity::Fault,
         TcpState::SynRecv | TcpState::NewSynRecv | TcpState::Listen => Severity::Noise,
         TcpState::Established
         | TcpState::FinWait1

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::hosts::Host;
-use crate::record::{Cause, Class, Severity};
+use crate::record::{Cause, Class, FailureKind, Severity};
 
 /// Programs, what they do, and what is right to report about it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -80,7 +80,10 @@ pub enum View {
 #[serde(deny_unknown_fields)]
 pub struct Expected {
     pub severity: Severity,
-    pub cause: Cause,
+    /// Of a reset.
+    pub cause: Option<Cause>,
+    /// Of a failure without a reset.
+    pub failure: Option<FailureKind>,
     pub class: Option<Class>,
     /// Name of the process; absent if none may be named.
     pub process: Option<String>,

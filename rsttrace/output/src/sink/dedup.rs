@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use crate::causes::definition;
 use crate::hash::HashMap;
 use crate::record::{
-    Cause, Class, Confidence, Direction, Origin, Record, Role, ServingEnd, Severity, Word,
+    Cause, Class, Confidence, Direction, Endpoint, FailureKind, FailureRecord, Origin, Record,
+    Role, ServingEnd, Severity, Word,
 };
 
 /// Silence that ends a group.
@@ -21,7 +22,25 @@ const MOST: usize = 1024;
 
 /// What records of one group have in common.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Kind {
+pub(super) enum Kind {
+    Reset(ResetKind),
+    Failure(FailureGroup),
+}
+
+/// What failures of one group have in common: neither local ports nor numbers of processes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct FailureGroup {
+    kind: FailureKind,
+    severity: Severity,
+    error: Option<i32>,
+    process: Option<Word>,
+    netns: Option<u32>,
+    /// The end that serves; none has a table.
+    service: Option<Endpoint>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct ResetKind {
     direction: Direction,
     cause: Cause,
     origin: Origin,
@@ -39,11 +58,25 @@ struct Kind {
 }
 
 impl Kind {
-    fn of(record: &Record) -> Self {
+    pub fn of_failure(failure: &FailureRecord) -> Self {
+        let remote = failure.remote.as_ref();
+        let local_port = failure.local.as_ref().map_or(u16::MAX, |local| local.port);
+        let service = remote.filter(|remote| failure.syns.is_some() || remote.port <= local_port);
+        Self::Failure(FailureGroup {
+            kind: failure.verdict.kind,
+            severity: failure.verdict.severity,
+            error: failure.error,
+            process: failure.process.as_ref().map(|it| it.comm.clone()),
+            netns: failure.netns,
+            service: service.or(failure.local.as_ref()).cloned(),
+        })
+    }
+
+    pub fn of(record: &Record) -> Self {
         let verdict = &record.verdict;
         // It is one, whatever the ports and whoever listened there.
         let is_scan = verdict.class == Some(Class::PortScan);
-        Self {
+        Self::Reset(ResetKind {
             direction: record.direction,
             cause: verdict.cause,
             origin: verdict.origin,
@@ -60,7 +93,7 @@ impl Kind {
             local: record.local.address,
             remote: record.remote.address,
             service: service(record).filter(|_| !is_scan),
-        }
+        })
     }
 }
 
@@ -140,22 +173,27 @@ pub(super) struct Groups {
 
 impl Groups {
     /// Whether the record is shown; otherwise it was counted. Call [`Self::due`] first for counts that were due before it.
-    pub fn admit(&mut self, now: Instant, record: &Record, label: impl FnOnce() -> String) -> bool {
-        let kind = Kind::of(record);
+    pub fn admit(
+        &mut self,
+        now: Instant,
+        kind: Kind,
+        time: &str,
+        label: impl FnOnce() -> String,
+    ) -> bool {
         if let Some(group) = self.open.get_mut(&kind) {
             if group.pending == 0 {
                 group.held_since = now;
             }
             group.pending += 1;
             group.last = now;
-            group.until.clone_from(&record.time);
+            time.clone_into(&mut group.until);
             return false;
         }
         if self.open.len() < MOST {
             let group = Group {
                 label: label(),
-                since: record.time.clone(),
-                until: record.time.clone(),
+                since: time.to_owned(),
+                until: time.to_owned(),
                 last: now,
                 pending: 0,
                 held_since: now,
@@ -224,7 +262,7 @@ mod tests {
     }
 
     fn admit(groups: &mut Groups, now: Instant, record: &Record) -> bool {
-        groups.admit(now, record, || "label".to_owned())
+        groups.admit(now, Kind::of(record), &record.time, || "label".to_owned())
     }
 
     #[test]

@@ -34,11 +34,11 @@ impl Session {
         let events = counters.map_or_else(Vec::new, |counters| {
             let mut events = kernel_totals(counters, &counted, programs);
             events.push(KernelTotal {
-                name: "timed out".to_owned(),
-                seen: counters.timed_out_seen,
-                detailed: counted.timed_out,
-                suppressed: 0,
-                lost: counters.timed_out_lost,
+                name: "failed".to_owned(),
+                seen: counters.failed_seen,
+                detailed: counted.failed,
+                suppressed: counters.failed_suppressed,
+                lost: counters.failed_lost,
             });
             events
         });
@@ -119,6 +119,11 @@ fn kernel_tables(slots: Slots, counters: Option<&Counters>) -> Vec<TableVitals> 
             slots.baselines,
             counters.map(|it| it.baseline_evicted),
         ),
+        table(
+            "translations",
+            slots.translations,
+            counters.map(|it| it.translation_evicted),
+        ),
     ];
     tables.push(table("buckets", flood::BUCKETS, None));
     tables.push(table("decisions", flood::DECISIONS, None));
@@ -174,6 +179,7 @@ mod tests {
             tombstones: 4,
             listeners: 2,
             baselines: 8,
+            translations: 8,
             owners,
         };
         let names = |slots| {

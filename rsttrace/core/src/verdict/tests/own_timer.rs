@@ -92,11 +92,14 @@ fn a_proxy_that_closes_after_a_silence_may_be_at_its_timer_and_no_value_is_claim
 fn no_timer_where_the_other_leg_has_just_ended() {
     let mut died = front_reset();
     died.flow.remote = address("10.0.0.3:40001");
-    let timed_out = TimedOut {
+    let timed_out = Failed {
         flow: died.flow,
+        socket: None,
         ownership: died.ownership.clone(),
         error: 110,
         last_state: TcpState::Established,
+        tried: None,
+        unsent: false,
     };
     let mut finished = leg(3, "10.0.0.1:8080", "10.0.0.4:1", 4, OwnerSource::Accept);
     if let Some(ownership) = &mut finished.ownership {
@@ -105,12 +108,17 @@ fn no_timer_where_the_other_leg_has_just_ended() {
             quiet: Duration::from_secs(4),
         });
     }
-    let others: [(&str, Event); 3] = [
-        ("was reset", event(0, front_reset())),
-        ("died", event(0, Body::TimedOut(timed_out.into()))),
-        ("closed by the peer", event(100, finished)),
+    let look = "look at the connection with 10.0.0.";
+    let others: [(&str, &str, Event); 3] = [
+        ("was reset", look, event(0, front_reset())),
+        (
+            "10.0.0.3:40001 did not answer (ETIMEDOUT)",
+            "find out why 10.0.0.3 does not answer",
+            event(0, Body::Failed(timed_out.into())),
+        ),
+        ("closed by the peer", look, event(100, finished)),
     ];
-    for (how, other) in others {
+    for (how, first_advice, other) in others {
         let records = run(vec![other, event(300, back_leg(4))]);
         let record = records
             .iter()
@@ -121,7 +129,7 @@ fn no_timer_where_the_other_leg_has_just_ended() {
         let found = evidence(record, "other_leg").unwrap_or_default();
         assert!(found.contains(how), "{how}: {found}");
         assert!(
-            advice(record).starts_with("look at the connection with 10.0.0."),
+            advice(record).starts_with(first_advice),
             "{how}: {}",
             advice(record)
         );
