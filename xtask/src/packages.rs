@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::command;
 
 /// For scenes of real traffic.
-const TRAFFIC: [&str; 14] = [
+const TRAFFIC: [&str; 17] = [
     "conntrack",
     "curl",
     "gunicorn",
@@ -20,8 +20,11 @@ const TRAFFIC: [&str; 14] = [
     "nginx-light",
     "nmap",
     "nodejs",
+    "openssh-client",
     "openssh-server",
+    "openssl",
     "postgresql",
+    "procps",
     "redis-server",
     "socat",
     "uvicorn",

@@ -40,6 +40,7 @@ pub fn run(args: &Args) -> Result<()> {
             );
         }
         packages::install_for_staging()?;
+        packages::install_for_traffic()?;
     }
 
     let start = Instant::now();

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rsttrace::demo::traffic::{Expected, Host, Played, View};
-use rsttrace::record::{Basis, Idle, IncidentRole, Output, Record, Severity};
+use rsttrace::record::{
+    Basis, FailureRecord, Idle, IncidentRole, Output, Process, Record, Sentence, Severity,
+};
 
 /// How far a named timer may be from the real one: a share of it, and seconds.
 const TOLERANCE: (f64, f64) = (0.05, 0.1);
@@ -48,6 +50,8 @@ pub fn judge(played: &[Played], hosts: &[Output], whole: &[Output], verbose: boo
             if verbose {
                 let told = incidents.iter().flat_map(|incident| &incident.records);
                 lines.extend(told.map(|record| format!("    {name} has {}", describe(record))));
+                let failures = incidents.iter().flat_map(|incident| &incident.failures);
+                lines.extend(failures.map(|it| format!("    {name} has {}", told_failure(it))));
             }
         }
         if let Some(trouble) = &it.trouble {
@@ -94,17 +98,18 @@ fn view_of(host: Host) -> View {
 }
 
 /// Records of one incident, in order.
+#[derive(Default)]
 struct Incident<'a> {
     records: Vec<&'a Record>,
-    /// Failures without a reset are incidents of their own.
-    is_failure: Option<String>,
+    failures: Vec<&'a FailureRecord>,
 }
 
 impl Incident<'_> {
     fn severity(&self) -> Severity {
-        let told = self.records.iter().map(|record| record.impact());
+        let resets = self.records.iter().map(|record| record.impact());
+        let failures = self.failures.iter().map(|failure| failure.impact());
         // In this order faults come first.
-        told.min().unwrap_or(Severity::Refused)
+        resets.chain(failures).min().unwrap_or(Severity::Noise)
     }
 
     /// The record that a reader sees: a correction, or the one that carries the severity.
@@ -122,7 +127,8 @@ impl Incident<'_> {
             .records
             .iter()
             .filter(|record| record.verdict.severity != Severity::Noise && !record.is_correction());
-        told.count() > 1
+        let failed = self.failures.iter().filter(|failure| !failure.is_noise());
+        told.count() + failed.count() > 1
     }
 
     fn connections(&self) -> BTreeSet<[String; 2]> {
@@ -156,24 +162,13 @@ fn incidents<'a>(played: &Played, view: View, outputs: &'a [Output]) -> Vec<Inci
                     .incident
                     .as_ref()
                     .map_or(record.id.number, |it| it.id);
-                let incident = found.entry(id).or_insert_with(|| Incident {
-                    records: Vec::new(),
-                    is_failure: None,
-                });
-                incident.records.push(record);
+                found.entry(id).or_default().records.push(record);
             }
             Output::Failure(failure) => {
-                let is_told = failure.verdict.severity != Severity::Noise;
-                if is_told && failure.netns.is_some_and(|it| namespaces.contains(&it)) {
-                    let id = failure
-                        .incident
-                        .as_ref()
-                        .map_or(failure.id.number, |it| it.id);
-                    let incident = found.entry(id).or_insert_with(|| Incident {
-                        records: Vec::new(),
-                        is_failure: None,
-                    });
-                    incident.is_failure = Some(failure.verdict.summary.clone());
+                if failure.netns.is_some_and(|it| namespaces.contains(&it)) {
+                    let incident = failure.incident.as_ref();
+                    let id = incident.map_or(failure.id.number, |it| it.id);
+                    found.entry(id).or_default().failures.push(failure);
                 }
             }
             Output::Suppressed(_) => {}
@@ -222,7 +217,7 @@ fn compare(expected: &[Expected], incidents: &[Incident<'_>]) -> Wrong {
             None => wrong.lines.push(format!(
                 "no {} {} of {}",
                 expected.severity,
-                expected.cause,
+                name(expected),
                 expected.process.as_deref().unwrap_or("no process")
             )),
         }
@@ -237,7 +232,7 @@ fn compare(expected: &[Expected], incidents: &[Incident<'_>]) -> Wrong {
         });
         if !is_there {
             let class = expected.class.map_or("any", |class| class.name());
-            let cause = expected.cause;
+            let cause = name(expected);
             wrong.lines.push(format!("no noise {cause}, class {class}"));
         }
     }
@@ -270,14 +265,28 @@ fn compare(expected: &[Expected], incidents: &[Incident<'_>]) -> Wrong {
 }
 
 fn incident_text(incident: &Incident<'_>) -> String {
-    let failure = || incident.is_failure.clone().unwrap_or_default();
-    incident.told().map_or_else(failure, describe)
+    let failures = incident
+        .failures
+        .iter()
+        .map(|failure| told_failure(failure));
+    let resets = incident.told().into_iter().map(describe);
+    resets.chain(failures).collect::<Vec<_>>().join(" | ")
 }
 
 fn mistakes(expected: &Expected, incident: &Incident<'_>) -> Vec<String> {
-    let mut wrong = match incident.told() {
-        Some(record) => record_mistakes(expected, record),
-        None => vec!["a failure without a reset".to_owned()],
+    let failed = |kind| incident.failures.iter().find(|it| it.verdict.kind == kind);
+    let mut wrong = match (expected.failure, incident.told()) {
+        (Some(kind), _) => match failed(kind) {
+            Some(failure) => {
+                let process = failure.process.as_ref();
+                let mut wrong = process_mistakes(expected, process);
+                wrong.extend(advice_mistakes(expected, &failure.verdict.advice));
+                wrong
+            }
+            None => vec![format!("no failure {kind}")],
+        },
+        (None, Some(record)) => record_mistakes(expected, record),
+        (None, None) => vec!["a failure without a reset".to_owned()],
     };
     let severity = incident.severity();
     if severity != expected.severity {
@@ -289,20 +298,15 @@ fn mistakes(expected: &Expected, incident: &Incident<'_>) -> Vec<String> {
 fn record_mistakes(expected: &Expected, record: &Record) -> Vec<String> {
     let mut wrong = Vec::new();
     let verdict = &record.verdict;
-    if verdict.cause != expected.cause {
-        wrong.push(format!("{} instead of {}", verdict.cause, expected.cause));
+    if Some(verdict.cause) != expected.cause {
+        wrong.push(format!("{} instead of {}", verdict.cause, name(expected)));
     }
     if expected.class.is_some() && verdict.class != expected.class {
         let name = |class: Option<rsttrace::record::Class>| class.map_or("none", |it| it.name());
         let (is, meant) = (name(verdict.class), name(expected.class));
         wrong.push(format!("class {is} instead of {meant}"));
     }
-    let process = record.process.as_ref().map(|process| process.comm.as_str());
-    if process != expected.process.as_deref() {
-        let [is, meant] =
-            [process, expected.process.as_deref()].map(|name| name.unwrap_or("nobody"));
-        wrong.push(format!("process {is} instead of {meant}"));
-    }
+    wrong.extend(process_mistakes(expected, record.process.as_ref()));
     if expected.severity == Severity::Noise {
         return wrong;
     }
@@ -317,17 +321,54 @@ fn record_mistakes(expected: &Expected, record: &Record) -> Vec<String> {
         let (is, meant) = (text(timer), text(expected.timer));
         wrong.push(format!("timer {is} instead of {meant}"));
     }
-    let advice = verdict.advice().first();
-    let advice = advice.map_or("none", |advice| advice.as_ref());
-    for words in &expected.advice {
-        if !advice.contains(words.as_str()) {
-            wrong.push(format!("first advice without `{words}`"));
-        }
+    wrong.extend(advice_mistakes(expected, verdict.advice()));
+    wrong
+}
+
+fn process_mistakes(expected: &Expected, process: Option<&Process>) -> Vec<String> {
+    let is = process.map(|process| process.comm.as_str());
+    let meant = expected.process.as_deref();
+    if is == meant {
+        return Vec::new();
     }
-    if advice == "none" && expected.severity == Severity::Fault {
+    let [is, meant] = [is, meant].map(|name| name.unwrap_or("nobody"));
+    vec![format!("process {is} instead of {meant}")]
+}
+
+fn advice_mistakes(expected: &Expected, advice: &[Sentence]) -> Vec<String> {
+    let first = advice.first().map_or("", |advice| advice.as_ref());
+    let mut wrong: Vec<_> = expected
+        .advice
+        .iter()
+        .filter(|words| !first.contains(words.as_str()))
+        .map(|words| format!("first advice without `{words}`"))
+        .collect();
+    if first.is_empty() && expected.severity == Severity::Fault {
         wrong.push("no advice".to_owned());
     }
     wrong
+}
+
+/// What is expected, in a word.
+fn name(expected: &Expected) -> &'static str {
+    let failure = expected.failure.map(|kind| kind.name());
+    let cause = expected.cause.map(|cause| cause.name());
+    failure.or(cause).unwrap_or("nothing")
+}
+
+fn told_failure(failure: &FailureRecord) -> String {
+    let verdict = &failure.verdict;
+    let process = failure.process.as_ref();
+    let advice = verdict.advice.first();
+    format!(
+        "{} [{}] {} {}: {} => {}",
+        &failure.time[17..23],
+        failure.impact(),
+        process.map_or("nobody", |process| process.comm.as_str()),
+        verdict.kind,
+        verdict.summary,
+        advice.map_or("no advice", |advice| advice.as_ref()),
+    )
 }
 
 /// The timer that a record names.

@@ -574,6 +574,7 @@ fn observed(
         packet: Arc::clone(packet),
         sender: sender.cloned(),
         recurrence: recent.recurrence(part.netns, flow.remote.ip(), flow.local.port()),
+        closed_here: recent.is_closed(part.netns, flow, ingress.time),
         other,
         context: *context,
     }

@@ -74,6 +74,17 @@ impl Endings {
         self.ended.insert(place, ending);
     }
 
+    /// Whether a process of this host closed this connection around that time.
+    pub fn is_closed(&self, netns: NetnsCookie, flow: Flow, at: BootTime) -> bool {
+        let first = self
+            .ended
+            .partition_point(|it| it.time < at.before(AT_ONCE));
+        self.ended
+            .range(first..)
+            .take_while(|it| it.time <= at.plus(AT_ONCE))
+            .any(|it| it.flow == flow && it.netns == netns && matches!(it.how, How::Closed(_)))
+    }
+
     /// Why the close that `sent` comes from is at no timer of its process, as far as other connections of the process say so.
     pub fn no_timer(&self, netns: NetnsCookie, at: BootTime, sent: &Sent) -> Option<NoTimer> {
         let own = of_sent(netns, at, sent)?;

@@ -326,6 +326,11 @@ impl Recent {
         }
     }
 
+    /// Whether this end closed the connection around that time.
+    pub fn is_closed(&self, netns: NetnsCookie, flow: Flow, time: BootTime) -> bool {
+        self.endings.is_closed(netns, flow, time)
+    }
+
     /// How long after "its" reset the peer speaks on, where that was not on its way before.
     pub fn talks_on(&self, netns: NetnsCookie, sent: &Sent, time: BootTime) -> Option<Duration> {
         let (cause, former) = sent.speaks_after_reset()?;

@@ -624,3 +624,26 @@ fn an_answer_that_overtakes_the_reset_of_a_check_harms_nobody() {
     assert_eq!(judged(5_100, 13), Severity::Fault);
     assert_eq!(judged(5_149, 100_000), Severity::Fault);
 }
+
+#[test]
+fn a_reset_that_meets_the_close_of_its_receiver_costs_nothing() {
+    let judged = |closed: u64| {
+        let scene = Scene::new();
+        let lost = socket(1);
+        let arrived = scene.ingress(TcpFlags::RST, lost.rcv_nxt, 0, target(&lost));
+        let mut close = scene.active(Some("TCP_STATE"), closing(1));
+        if let Some(ownership) = &mut close.ownership {
+            ownership.closer = Some(Closer {
+                time: Some(BootTime(closed)),
+                ..closer(87, "nginx")
+            });
+        }
+        let at = (closed - NOW) / 1_000;
+        let mut arrived = event(0, arrived);
+        arrived.time = BootTime(NOW + SECOND);
+        let records = run(vec![arrived, event(at, close)]);
+        of(&records, Direction::Observed).verdict.severity
+    };
+    assert_eq!(judged(NOW + SECOND), Severity::Noise);
+    assert_eq!(judged(NOW + 2 * SECOND), Severity::Fault);
+}

@@ -29,6 +29,8 @@ pub struct ArrivedCase {
     pub sender: Option<OtherEnd>,
     /// What is known of the source.
     pub recurrence: Recurrence,
+    /// A process of this host closed the connection at the same moment, so there was nothing left to lose.
+    pub closed_here: bool,
     /// The same connection accepted another reset.
     pub other: Option<OtherReset>,
     /// What may be taken for granted.
@@ -40,7 +42,8 @@ impl ArrivedCase {
     pub fn verdict(self) -> Verdict {
         let ruling = rules::of_arrived(&self);
         let (origin, confidence) = definition(ruling.cause).arrived_from(&self);
-        let may_have_ended_it = matches!(ruling.why, Some(Why::Fits | Why::CameClose));
+        let fits = matches!(ruling.why, Some(Why::Fits | Why::CameClose));
+        let may_have_ended_it = fits && !self.closed_here;
         let judgement = Judgement {
             origin,
             cause: ruling.cause,
@@ -73,6 +76,12 @@ impl ArrivedCase {
             explanation
                 .summary
                 .push_str(&format!("; {} on this host sent it", sender.label));
+        }
+        if self.closed_here {
+            explanation.add(
+                EvidenceKind::Socket,
+                "a process of this host closed the connection at the same moment",
+            );
         }
         self.context.note_lost(&mut explanation);
         judgement.advise_anyway(&received_from(&self.packet), None, &mut explanation);

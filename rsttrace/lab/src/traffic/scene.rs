@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::hosts::Host;
-use crate::record::{Cause, Class, Severity};
+use crate::record::{Cause, Class, FailureKind, Severity};
 
 /// Programs, what they do, and what is right to report about it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -80,7 +80,10 @@ pub enum View {
 #[serde(deny_unknown_fields)]
 pub struct Expected {
     pub severity: Severity,
-    pub cause: Cause,
+    /// Of a reset.
+    pub cause: Option<Cause>,
+    /// Of a failure without a reset.
+    pub failure: Option<FailureKind>,
     pub class: Option<Class>,
     /// Name of the process; absent if none may be named.
     pub process: Option<String>,
@@ -171,15 +174,16 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_has_a_process_or_advice() {
+    fn every_expectation_says_what_and_which_end() {
         for scene in shipped() {
             for expected in scene.expect.values().flatten() {
-                let says = expected.process.is_some() || !expected.advice.is_empty();
-                assert!(
-                    says || expected.severity != Severity::Fault,
-                    "{}",
-                    scene.name
-                );
+                let is_one = expected.cause.is_some() != expected.failure.is_some();
+                assert!(is_one, "{}", scene.name);
+                // Nobody but the kernel answers for what is forwarded.
+                let is_forwarded = expected.cause == Some(Cause::Forwarded);
+                let names = expected.process.is_some() || !expected.advice.is_empty();
+                let is_fault = expected.severity == Severity::Fault;
+                assert!(names || is_forwarded || !is_fault, "{}", scene.name);
             }
         }
     }

@@ -112,8 +112,8 @@ fn no_timer_where_the_other_leg_has_just_ended() {
     let others: [(&str, &str, Event); 3] = [
         ("was reset", look, event(0, front_reset())),
         (
-            "10.0.0.3:40001 did not answer (ETIMEDOUT)",
-            "find out why 10.0.0.3 does not answer",
+            "the connection was lost: Connection timed out (ETIMEDOUT)",
+            "find out whether 10.0.0.3 crashed",
             event(0, Body::Failed(timed_out.into())),
         ),
         ("closed by the peer", look, event(100, finished)),
