@@ -46,5 +46,7 @@ pub const PACKET_SUPPRESSED_ALONE: u32 = 19;
 /// A flow's reset was decided on while parts of the one before it may still have been on their way, and not both were
 /// described: what is missing of either may have been seen.
 pub const DECIDED_ANEW: u32 = 20;
+/// A translation of addresses took the place of another one.
+pub const TRANSLATION_EVICTED: u32 = 21;
 /// How many counters there are.
-pub const COUNT: u32 = 21;
+pub const COUNT: u32 = 22;

@@ -2,6 +2,7 @@
 
 use core::mem::{offset_of, size_of};
 
+use crate::handshake::{Syn, SynKey, Translation};
 use crate::lifecycle::{TimedOut, Tombstone};
 use crate::packet::{Baseline, RstPacket, Target};
 use crate::reset::{ResetReceived, ResetSent, ResetSentByListener, ResetSentStateless, Segment};
@@ -20,6 +21,9 @@ const _: () = {
     assert!(size_of::<Ownership>() == 128);
     assert!(size_of::<Tombstone>() == 160);
     assert!(size_of::<Baseline>() == 16);
+    assert!(size_of::<SynKey>() == 16);
+    assert!(size_of::<Syn>() == 64);
+    assert!(size_of::<Translation>() == 48);
     assert!(size_of::<Target>() == 32);
     assert!(size_of::<ResetSent>() == 32 + 40 + 176 + 128 + 48 + 24 + 8);
     assert!(size_of::<ResetSentByListener>() == size_of::<ResetSent>() + 160);

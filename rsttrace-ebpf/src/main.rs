@@ -4,6 +4,7 @@
 
 mod emit;
 mod flood;
+mod handshakes;
 mod kernel;
 mod knobs;
 mod maps;

@@ -7,22 +7,19 @@
 
 use aya_ebpf::maps::Array;
 use rsttrace_common::FlowKey;
+use rsttrace_common::table::{MULTIPLIER, index_of, step};
 
 use crate::maps::count;
 use crate::words;
 
 /// One place in a table.
 #[repr(C)]
-pub struct Entry<V> {
+pub struct Entry<V, K = FlowKey> {
     /// Over key and value; 0: never written.
     check: u64,
-    key: FlowKey,
+    key: K,
     value: V,
 }
-
-/// Odd, its bits evenly mixed (2^64 divided by the golden ratio).
-const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
-const KEY_WORDS: usize = size_of::<FlowKey>() / 8;
 
 /// Writes a value, over whatever has the same slot; `evicted` counts the entries of other flows that this cost.
 ///
@@ -91,12 +88,48 @@ pub fn read_part<V: Copy, P: Copy>(
     false
 }
 
+/// Writes a value into a table whose entries have one slot each; `resolve` sees the value of the same key that is overwritten.
 #[inline(always)]
-fn read_slot<V: Copy>(
-    table: &Array<Entry<V>>,
+pub fn write_single<V: Copy, K: Copy>(
+    table: &Array<Entry<V, K>>,
+    slots: u32,
+    key: &K,
+    value: &mut V,
+    resolve: impl FnOnce(&V, &mut V),
+) {
+    let hash = hash_of(key);
+    let Some(entry) = table.get_ptr_mut(index_of(hash, slots)) else {
+        return;
+    };
+    // SAFETY: a slot of the table; others may write it, too, which the checksum finds out.
+    let entry = unsafe { &mut *entry };
+    if entry.check != 0 && is_same(&entry.key, key) {
+        resolve(&entry.value, value);
+    }
+    entry.check = 0;
+    words::copy(key, &mut entry.key);
+    words::copy(value, &mut entry.value);
+    entry.check = check_of(hash, value);
+}
+
+/// Copies the value of a key out of such a table; `false`: as for [`read`].
+#[inline(always)]
+pub fn read_single<V: Copy, K: Copy>(
+    table: &Array<Entry<V, K>>,
+    slots: u32,
+    key: &K,
+    into: &mut V,
+) -> bool {
+    let hash = hash_of(key);
+    read_slot(table, index_of(hash, slots), hash, key, into)
+}
+
+#[inline(always)]
+fn read_slot<V: Copy, K: Copy>(
+    table: &Array<Entry<V, K>>,
     index: u32,
     hash: u64,
-    key: &FlowKey,
+    key: &K,
     into: &mut V,
 ) -> bool {
     let Some(entry) = table.get_ptr(index) else {
@@ -131,23 +164,20 @@ fn state_of<V>(entry: &Entry<V>, key: &FlowKey) -> State {
     }
 }
 
+/// Whether two values are equal, word by word.
 #[inline(always)]
-fn index_of(hash: u64, slots: u32) -> u32 {
-    (hash >> 32) as u32 & slots.wrapping_sub(1)
-}
-
-#[inline(always)]
-fn is_same(one: &FlowKey, other: &FlowKey) -> bool {
+pub fn is_same<K>(one: &K, other: &K) -> bool {
+    const { assert!(size_of::<K>().is_multiple_of(8) && align_of::<K>() == 8) };
     let mut difference = 0;
-    for i in 0..KEY_WORDS {
+    for i in 0..size_of::<K>() / 8 {
         difference |= word(one, i) ^ word(other, i);
     }
     difference == 0
 }
 
 #[inline(always)]
-fn hash_of(key: &FlowKey) -> u64 {
-    mix(MULTIPLIER, key, KEY_WORDS)
+fn hash_of<K>(key: &K) -> u64 {
+    mix(MULTIPLIER, key, size_of::<K>() / 8)
 }
 
 /// Never 0.
@@ -169,12 +199,6 @@ fn mix<T>(hash: u64, value: &T, words: usize) -> u64 {
         even = step(even, word(value, words - 1));
     }
     step(even, odd)
-}
-
-#[inline(always)]
-fn step(hash: u64, word: u64) -> u64 {
-    let hash = (hash ^ word).wrapping_mul(MULTIPLIER);
-    hash ^ (hash >> 29)
 }
 
 #[inline(always)]

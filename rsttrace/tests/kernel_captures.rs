@@ -9,7 +9,15 @@ use std::collections::HashMap;
 use rsttrace::app::{CaptureSight, Grade, judge_captures};
 
 /// Percentage of staged resets that must have another verdict than "unknown".
-const LEAST_ANSWERED: usize = 80;
+///
+/// A lossy capture lacks each eighth frame, and which ones differs from run to run. Four sights of one reset often miss the
+/// same frame, so its share varies: 83 % is usual, 78 % was measured.
+fn least_answered(sight: CaptureSight) -> usize {
+    match sight {
+        CaptureSight::Lossy => 70,
+        CaptureSight::Any | CaptureSight::Wire | CaptureSight::Middle | CaptureSight::Merged => 80,
+    }
+}
 
 #[test]
 #[ignore = "needs root"]
@@ -38,7 +46,7 @@ fn a_capture_of_the_demo_blames_nobody_wrongly() {
         let (right, unknown) = (count(Grade::Right), count(Grade::Unknown));
         assert!(right > 100, "{sight:?}: {counts:?}");
         assert!(
-            right * 100 >= (right + unknown) * LEAST_ANSWERED,
+            right * 100 >= (right + unknown) * least_answered(sight),
             "{sight:?}: {counts:?}"
         );
     }

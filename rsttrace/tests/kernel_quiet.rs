@@ -6,6 +6,7 @@ mod kernel;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::net::UdpSocket;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -189,6 +190,7 @@ fn assert_noticed(watch: &Watch, namespace: &Path, begin: Instant) {
     let noticed = std::thread::scope(|scope| {
         let inside = scope.spawn(|| {
             setns(File::open(namespace).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
+            eventually("the loopback interface", || has_loopback().then_some(()));
             let mut attempts = Vec::new();
             eventually("a record that names the interface", || {
                 attempts.push(begin.elapsed());
@@ -207,6 +209,12 @@ fn assert_noticed(watch: &Watch, namespace: &Path, begin: Instant) {
     });
     println!("noticed after {noticed:?}");
     assert!(noticed < SECOND, "{noticed:?}");
+}
+
+/// Whether this namespace's loopback interface is up: it has a route to itself. Sends nothing.
+fn has_loopback() -> bool {
+    let socket = UdpSocket::bind(("0.0.0.0", 0)).unwrap();
+    socket.connect(closed_port(1)).is_ok()
 }
 
 /// The port that was connected to.

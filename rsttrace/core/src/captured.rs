@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::correlate::{accepts, is_passive_form};
-use crate::event::{BootTime, NetnsCookie, Packet, Received, Segment, TcpFlags, TcpState};
+use crate::event::{Attempt, BootTime, NetnsCookie, Packet, Received, Segment, TcpFlags, TcpState};
 use crate::record::Vantage;
 
 /// A reset in a packet capture, with what the capture shows of its connection before and after it.
@@ -52,6 +52,8 @@ pub struct CapturedReset {
     pub challenged: bool,
     /// Further resets of its source just after it that have numbers beyond its own and answer nothing.
     pub volley: usize,
+    /// Its source had sent a SYN to another address, and a SYN-ACK of the end it goes to answers that.
+    pub attempt: Option<Attempt>,
 }
 
 /// What the end that a captured reset came from had done before. Spans are counted back from the reset.

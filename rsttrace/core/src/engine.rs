@@ -8,6 +8,7 @@
 
 mod build_records;
 mod bursts;
+mod devices;
 mod endings;
 #[cfg(test)]
 pub(crate) mod fixtures;
@@ -16,22 +17,25 @@ mod proxy;
 mod recent;
 mod record_fields;
 mod recurrence;
+mod surroundings;
 #[cfg(test)]
 mod tests;
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::captured::CapturedReset;
 use crate::causes::{path_lesson, rules};
-use crate::correlate::{self, Correlator, ResetGroup};
+use crate::correlate::{self, Correlator, NamespaceView, ResetGroup};
 use crate::decode::{DecodeError, Decoder, KernelFacts};
 use crate::event::{
-    Body, BootTime, Event, HostContext, HostFacts, NetnsCookie, ProgramTimers, TcpState, TimedOut,
+    Body, BootTime, Event, HostContext, HostFacts, NetFinding, NetnsCookie, ProgramTimers,
+    TcpState, TimedOut,
 };
 use crate::flood::{Flood, Refused, SumNames, Suppressed};
 use crate::hash::HashMap;
@@ -126,6 +130,8 @@ pub enum Input<'a> {
     },
     /// The configuration of a process was read.
     Timers(ProgramTimers),
+    /// The network around the next event.
+    Found(NetFinding),
     /// Nothing happens, and memory is given back.
     Rest,
     /// The end: all that is open is judged.
@@ -271,6 +277,7 @@ impl Engine {
                 self.refused(now, &refused, finish);
             }
             Input::Timers(timers) => self.recent.timers(timers),
+            Input::Found(finding) => self.recent.found(finding),
             Input::Rest => self.rest(),
             Input::Finish => self.finish(),
         }
@@ -428,12 +435,14 @@ impl Engine {
             environment: self.host.environment,
         };
         let (time, overlay) = (captured.time, captured.overlay);
-        let received = captured.received.clone();
+        let (received, packet) = (captured.received.clone(), Arc::clone(&captured.packet));
         let record = build_records::captured(captured, file, &self.host, &context, &self.recent);
         if record.verdict.origin == Origin::Middlebox
             && let Some(received) = &received
         {
             self.recent.blame_device(overlay, received, time);
+            self.recent
+                .note_device(overlay, &packet, record.verdict.confidence, time);
         }
         let about = About {
             overlay,
@@ -609,6 +618,11 @@ impl Engine {
             if record.verdict.origin == Origin::Middlebox {
                 self.recent
                     .blame_device(netns, &received.event, received.time);
+                let part = chain.parts.iter().find(|part| part.netns == netns);
+                if let Some(arrived) = part.and_then(NamespaceView::first_ingress) {
+                    let (packet, sure) = (&arrived.event, record.verdict.confidence);
+                    self.recent.note_device(netns, packet, sure, received.time);
+                }
             }
             // A leg that its own process had closed is the end of a chain, not its beginning.
             let socket = &received.event.socket;

@@ -7,7 +7,7 @@ mod received;
 mod sent;
 
 pub use received::{received, receiver, timed_out};
-pub use sent::{Whose, raw_sender, sent};
+pub use sent::{Whose, attempting, raw_sender, sent};
 
 use std::fmt;
 

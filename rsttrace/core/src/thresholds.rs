@@ -93,3 +93,6 @@ pub const SCANNED_PORTS: usize = 20;
 
 /// See [`SCANNED_PORTS`].
 pub const SCAN: Duration = Duration::from_secs(10);
+
+/// A SYN so long before the connection is another one's: six retransmissions take 127 s.
+pub const LONGEST_HANDSHAKE: Duration = Duration::from_secs(130);

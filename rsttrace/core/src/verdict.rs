@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use crate::captured::TalksOn;
 use crate::classes::Recurrence;
-use crate::event::{Coverage, Environment, Flow, Packet, Segment, TimedOut};
+use crate::event::{Coverage, Environment, Flow, Packet, Route, Segment, TimedOut};
 use crate::flood::Suppressed;
 use crate::record::{
     Candidate, Cause, Class, Confidence, EvidenceKind, Explanation, Learned, Origin, Severity,
@@ -115,6 +115,12 @@ pub struct Around {
     pub both_ways: Option<Duration>,
     /// TTL of the peer's other segments on this connection, where they were seen.
     pub segment_ttl: Option<u8>,
+    /// The next hop to the peer; absent if it was not looked up.
+    pub route: Option<Route>,
+    /// This host is in a cloud, whose routers do not lower the TTL.
+    pub in_cloud: bool,
+    /// How long before a reset of the same look did not come from its peer, and whether that was certain.
+    pub known_device: Option<(Duration, bool)>,
     /// Resolution of the socket's clocks: spans counted back by them may be that much longer.
     pub resolution: Duration,
     /// What the source of the connection does again and again.
@@ -178,6 +184,8 @@ pub struct OtherEnd {
     pub label: String,
     /// The verdict of its own record; absent for a receiving end, which cannot know.
     pub verdict: Option<Verdict>,
+    /// Its own record says that it had translated the connection: it is not the peer.
+    pub only_translates: bool,
     /// The process that had closed.
     pub closing: ClosingProcess,
     /// Its own record says that it was at a timeout: it closed after an idle period, or its entry had expired.

@@ -11,7 +11,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
 use super::actor::protocol::TcpState;
@@ -20,6 +19,7 @@ use super::capture::Capture;
 use super::error::StageError;
 use super::kernel_state::{self, Entry};
 use super::namespace::Namespace;
+use super::net::conntrack;
 use super::net::nft::{self, Rule};
 use super::scenarios::confirm;
 use super::segment::{Pattern, Segment};
@@ -79,20 +79,11 @@ enum Undo {
     Netem(&'static str),
 }
 
-/// Scenarios that wait side by side hold a few descriptors for each process: more than the usual soft limit allows.
-fn raise_file_limit() {
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
-    {
-        // If it cannot be raised, a staging fails and says so.
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-    }
-}
-
 impl Lab {
     /// Builds the lab; its processes are this same program, started with the hidden subcommand.
     pub fn up() -> Result<Self, StageError> {
-        raise_file_limit();
+        // Scenarios that wait side by side hold a few descriptors for each process.
+        crate::raise_file_limit();
         // Still the right file when the program was replaced meanwhile.
         let executable = PathBuf::from("/proc/self/exe");
         let node = |name| {
@@ -274,6 +265,23 @@ impl Lab {
             }
         }
         Ok(())
+    }
+
+    /// Makes the connection tracking of a place forget the connection with this direction.
+    pub(super) fn forget(
+        &mut self,
+        place: Place,
+        source: SocketAddr,
+        destination: SocketAddr,
+    ) -> Result<(), StageError> {
+        let what = format_args!("deleting the entry of {source}");
+        self.enter(place, what, || conntrack::delete(source, destination))
+            .map_err(|error| {
+                error.lacking(
+                    &["EINVAL", "EOPNOTSUPP", "EPROTONOSUPPORT"],
+                    "this kernel has no netlink for conntrack (module nf_conntrack_netlink)",
+                )
+            })
     }
 
     /// Adds an address, which the place may have already.
@@ -548,8 +556,10 @@ const SYSCTLS: [(&str, &str); 7] = [
 ];
 /// Where conntrack is in use, the router forgets connections after 3 s and picks none up in the middle. These are settings
 /// of the host, so they are set before the tracer reads them.
-const FORGETFUL: [(&str, &str); 2] = [
+const FORGETFUL: [(&str, &str); 3] = [
     ("netfilter/nf_conntrack_tcp_timeout_established", "3"),
+    // A half-closed one is forgotten sooner, as by default.
+    ("netfilter/nf_conntrack_tcp_timeout_close_wait", "2"),
     ("netfilter/nf_conntrack_tcp_loose", "0"),
 ];
 const NO_NFTABLES: [&str; 5] = [

@@ -26,6 +26,7 @@ pub use kernel_state::counter;
 pub use lab::{IpVersion, Lab, Place, View};
 pub use link::Link;
 pub use namespace::Namespace;
+pub use rsttrace_sys::raise_file_limit;
 pub use scenarios::{Armed, Family, Hop, Scenario, Staged, Suite, stage_together};
 pub use segment::{Flags, Injector, Pattern, Segment};
 pub use tap::{Taps, file_name};

@@ -436,6 +436,8 @@ macro_rules! for_each_cause {
             data_after_close DataAfterClose,
             /// SYN-ACK for a connection attempt that was already abandoned.
             late_synack LateSynack,
+            /// The answer to our SYN came from another address: it bypassed the NAT that had translated the SYN.
+            untranslated_answer UntranslatedAnswer,
             /// Accept queue full with tcp_abort_on_overflow set.
             accept_queue_overflow AcceptQueueOverflow,
             /// A listener received a segment of an unknown connection.
@@ -686,6 +688,12 @@ names! {
         InTransit => "in_transit",
         /// Addresses were translated.
         Nat => "nat",
+        /// TCP flags of the reset.
+        Flags => "flags",
+        /// It acknowledges less than a segment before it.
+        OldAck => "old_ack",
+        /// An earlier reset of a device on the path looked like it.
+        KnownDevice => "known_device",
         /// This host had forwarded the connection, and its table entry has expired since.
         PassedOnBefore => "passed_on_before",
         /// Frame in the capture, and where the capture was made.

@@ -39,7 +39,10 @@ impl<N: NetnsNames> Intake<N> {
                 if self.engine.settles(event.time) {
                     read_losses(self);
                 }
-                let facts = self.enricher.facts(&event);
+                let mut facts = self.enricher.facts(&event);
+                for finding in self.enricher.network(&event, &mut facts) {
+                    self.push(Input::Found(finding));
+                }
                 (Some(event), facts)
             }
             Err(error) => {
@@ -144,6 +147,7 @@ impl<N: NetnsNames> Intake<N> {
     pub fn shortfalls(&self) -> Shortfalls {
         Shortfalls {
             holders_not_asked: self.enricher.holders_not_asked(),
+            network_not_asked: self.enricher.network_not_asked(),
             ..self.engine.stats().shortfalls
         }
     }

@@ -11,7 +11,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -56,7 +55,8 @@ fn print(report: &Report, format: OutputFormat) -> Result<(), Failure> {
 }
 
 async fn run(options: &ProbeOptions) -> Result<Report, Failure> {
-    raise_file_limit();
+    // The largest probe holds more connections than the usual soft limit allows.
+    rsttrace_sys::raise_file_limit();
     let mut interrupt = Interrupt::new()?;
     let time = jiff::Timestamp::now();
     let first = tokio::select! {
@@ -392,15 +392,6 @@ impl Probe {
     }
 }
 
-/// More connections than the usual soft limit of open files allows. What cannot be raised shows as connections that fail.
-fn raise_file_limit() {
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < FILES
-    {
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, FILES.min(hard), hard);
-    }
-}
-
 /// Finds an address that accepts connections; the connection is the first of the probe.
 async fn reach(target: &Target) -> Result<(TcpStream, SocketAddr), Failure> {
     let Target { host, port } = target;
@@ -454,7 +445,5 @@ async fn reach(target: &Target) -> Result<(TcpStream, SocketAddr), Failure> {
 
 /// For the handshake.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// Two directions of the largest probe, and what else is open.
-const FILES: u64 = 2048;
 /// Within it, ends of connections belong to the end of the responder.
 const LAST_MOMENT: Duration = Duration::from_secs(1);

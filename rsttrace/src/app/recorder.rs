@@ -172,6 +172,7 @@ impl Recorder {
                 Input::Timers(timers.clone()),
                 size_of::<ProgramTimer>() * timers.timers.len(),
             ),
+            Input::Found(finding) => (Input::Found(finding.clone()), 0),
             Input::Rest => (Input::Rest, 0),
             Input::Finish => (Input::Finish, 0),
         };

@@ -184,8 +184,12 @@ impl PreparedSession {
             }
             None => None,
         };
+        let mut enricher = Enricher::new(names, own);
+        if let Some(handshakes) = tracer.take_handshakes() {
+            enricher.remember(Box::new(handshakes));
+        }
         Ok(Session {
-            intake: Intake::new(Engine::new(config), Enricher::new(names, own), recorder),
+            intake: Intake::new(Engine::new(config), enricher, recorder),
             tracer,
             events,
             begun: Instant::now(),
@@ -493,6 +497,10 @@ fn own_shortfalls(shortfalls: &Shortfalls) -> Vec<(String, u64)> {
         ),
         ("ambiguous observations", shortfalls.ambiguous),
         ("socket owner lookups skipped", shortfalls.holders_not_asked),
+        (
+            "conntrack and route lookups skipped",
+            shortfalls.network_not_asked,
+        ),
     ]
     .map(|(name, number)| (name.to_owned(), number))
     .into()
@@ -518,6 +526,13 @@ fn kernel_shortfalls(counters: &Counters, slots: Slots) -> Vec<(String, u64)> {
                 count(slots.baselines.into())
             ),
             counters.baseline_evicted,
+        ),
+        (
+            format!(
+                "NAT table evictions (capacity {})",
+                count(slots.translations.into())
+            ),
+            counters.translation_evicted,
         ),
         (
             "connection failures without details".to_owned(),

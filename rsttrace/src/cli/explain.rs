@@ -84,6 +84,7 @@ pages! {
     IdleTimeout "idle-timeout",
     Nlb350 "nlb-350s",
     ConntrackMoved "conntrack-moved",
+    NatBypassed "nat-bypassed",
     HealthChecks "health-checks",
     UnreadData "unread-data",
     TurnedAway "turned-away",

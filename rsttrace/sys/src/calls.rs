@@ -6,6 +6,16 @@ use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use libc::{c_int, c_void, socklen_t};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// Raises this process's soft limit of open files to the hard one. If that fails, opening too many does, and says so.
+pub fn raise_file_limit() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+    {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
 
 /// Sets a socket option whose value is a C int.
 pub fn set_socket_option(

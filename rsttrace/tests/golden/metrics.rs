@@ -66,6 +66,7 @@ fn vitals() -> Vitals {
             judged_early: 2,
             ambiguous: 3,
             holders_not_asked: 4,
+            network_not_asked: 7,
             without_owner: Some(5),
             unwatched: Some(6),
         },

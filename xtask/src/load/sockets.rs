@@ -3,7 +3,6 @@
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
 use anyhow::{Context as _, Result};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::guard;
 
@@ -19,8 +18,7 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result<()> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("read the limit of descriptors")?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("raise the limit of descriptors")?;
+    rsttrace_lab::raise_file_limit();
     let listener = TcpListener::bind((args.address, 0)).context("listen")?;
     let to = listener.local_addr().context("where it listens")?;
     let mut open = Vec::with_capacity(args.pairs);

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::End;
 use crate::engine::Input;
 use crate::event::{
-    BootTime, Holder, HostContext, NetSettings, NetnsCookie, OwnerNow, ProcessFacts, ProgramTimers,
+    BootTime, Holder, HostContext, NetFact, NetFinding, NetSettings, NetnsCookie, OwnerNow,
+    ProcessFacts, ProgramTimers,
 };
 use crate::flood::{Refused, Suppressed};
 use crate::hash::HashMap;
@@ -41,6 +42,7 @@ pub enum Entry<'a, P, S> {
     Finish,
     End(Cow<'a, End>),
     Timers(Cow<'a, ProgramTimers>),
+    Found(Cow<'a, NetFinding>),
 }
 
 /// [`HostContext`].
@@ -130,6 +132,7 @@ impl Told {
                 finish: *finish,
             },
             Input::Timers(timers) => Entry::Timers(Cow::Borrowed(timers)),
+            Input::Found(finding) => Entry::Found(Cow::Borrowed(finding)),
             Input::Rest => Entry::Rest,
             Input::Finish => Entry::Finish,
         }
@@ -216,6 +219,10 @@ impl Known {
                 let is_credible = words.map(|word| word.len()).all(|length| length <= LONGEST);
                 Input::Timers(is_credible.then(|| timers.into_owned())?)
             }
+            Entry::Found(finding) => {
+                let is_credible = words_of(&finding.fact).all(|word| word.len() <= LONGEST);
+                Input::Found(is_credible.then(|| finding.into_owned())?)
+            }
             Entry::End(end) => return Some(Item::End(end.into_owned())),
         }))
     }
@@ -242,6 +249,24 @@ impl Known {
             },
         })
     }
+}
+
+/// What it keeps of the host's words.
+fn words_of(fact: &NetFact) -> impl Iterator<Item = &Word> {
+    let words = match fact {
+        NetFact::Namespace(way) => [
+            Some(&way.path),
+            way.container_id.as_ref(),
+            way.pod_uid.as_ref(),
+        ],
+        NetFact::Attempt(attempt) => [
+            attempt.holder.as_ref().map(|holder| &holder.task.comm),
+            None,
+            None,
+        ],
+        NetFact::Translated(_) | NetFact::Route(_) => [None; 3],
+    };
+    words.into_iter().flatten()
 }
 
 /// What is kept of a process beyond its block has the size that the host gives it.

@@ -42,7 +42,7 @@ impl Definition for ResetByPeer {
     fn accepted_from(&self, case: &AcceptedCase) -> (Origin, Confidence) {
         let confidence = if case.is_sent_here() {
             Confidence::Certain
-        } else if case.bearing.is_doubtful() {
+        } else if case.bearing.is_doubtful() || case.bearing.stands_in.is_some() {
             Confidence::Possible
         } else {
             Confidence::Likely
@@ -55,6 +55,12 @@ impl Definition for ResetByPeer {
         let around = &case.around;
         let is_inferred = case.is_inferred();
         explanation.summary = summary(case);
+        if let Some(gateway) = case.bearing.stands_in {
+            explanation.summary.push_str(&format!(
+                "; a device on this link sent it or answers for {}, which is behind {gateway}",
+                remote.ip()
+            ));
+        }
         if let Some(burst) = around.burst.as_ref().filter(|_| is_inferred) {
             explanation.summary.push_str(&format!(
                 "; {} on this path were reset with it within {}: a single event (a failover, a restart, a sweep) rather than per-connection timers",

@@ -8,17 +8,19 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::bursts::{Burst, Bursts};
+use super::devices::Devices;
 use super::endings::Endings;
 use super::recurrence::Sources;
+use super::surroundings::Surroundings;
 use crate::captured::{CapturedReset, TalksOn};
 use crate::classes::Recurrence;
 use crate::correlate::{Origin, accepts, is_passive_form};
 use crate::event::{
-    Body, BootTime, Flow, HostContext, NetnsCookie, Packet, ProgramTimers, Received, Segment, Sent,
-    Target,
+    Body, BootTime, Flow, HostContext, NetFinding, NetnsCookie, Packet, ProgramTimers, Received,
+    Segment, Sent, Target,
 };
 use crate::hash::{self, LruCache};
-use crate::record::{Basis, Candidate, IdleMode};
+use crate::record::{Basis, Candidate, Confidence, IdleMode};
 use crate::silence::candidates::{self, ClosingEnd, ClosingProcess, Knowledge, Match, Silence};
 use crate::silence::clocks::{self, Quiet};
 use crate::silence::learned::{Lesson, MAX_PATHS, Memory, Path};
@@ -53,6 +55,8 @@ pub struct Recent {
     misses: LruCache<Connection, Vec<(BootTime, u32)>>,
     accepted: LruCache<Connection, Ending>,
     sources: Sources,
+    surroundings: Surroundings,
+    devices: Devices,
 }
 
 /// How tcp_reset() ended a connection.
@@ -80,6 +84,8 @@ impl Recent {
             misses: hash::lru(MAX_RECENT),
             accepted: hash::lru(MAX_RECENT),
             sources: Sources::default(),
+            surroundings: Surroundings::default(),
+            devices: Devices::default(),
         }
     }
 
@@ -95,6 +101,8 @@ impl Recent {
         ];
         own.into_iter()
             .chain(self.sources.tables())
+            .chain(self.surroundings.tables())
+            .chain(self.devices.tables())
             .chain(self.endings.tables())
             .chain(self.bursts.tables())
     }
@@ -158,6 +166,10 @@ impl Recent {
             peer_ttl: self.peer_ttl(netns, &received.flow),
             both_ways: None,
             segment_ttl: None,
+            route: self.surroundings.route(netns, received.flow),
+            in_cloud: self.knowledge.environment.is_some(),
+            known_device: arrived
+                .and_then(|arrived| self.devices.like(netns, arrived.sighting.as_deref()?, time)),
             resolution: TICK,
             recurrence: self.recurrence(
                 netns,
@@ -261,6 +273,17 @@ impl Recent {
             .blame_device(path(netns, received), received.flow, time);
     }
 
+    /// A reset did not come from its peer, as its verdict says.
+    pub fn note_device(
+        &mut self,
+        netns: NetnsCookie,
+        packet: &Packet,
+        confidence: Confidence,
+        time: BootTime,
+    ) {
+        self.devices.note(netns, packet, confidence, time);
+    }
+
     /// Every timeout learned so far.
     pub fn lessons(&self) -> Vec<Lesson> {
         self.memory.lessons()
@@ -350,6 +373,16 @@ impl Recent {
     /// Takes notice of the configuration of a process.
     pub fn timers(&mut self, timers: ProgramTimers) {
         self.timers.put((timers.pid, timers.start), timers);
+    }
+
+    /// Takes notice of the network around the next event.
+    pub fn found(&mut self, finding: NetFinding) {
+        self.surroundings.found(finding);
+    }
+
+    /// What was found of the network around connections.
+    pub fn surroundings(&self) -> &Surroundings {
+        &self.surroundings
     }
 
     /// The timers that are set for the process that closed.

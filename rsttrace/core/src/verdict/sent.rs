@@ -10,7 +10,7 @@ use super::{
 };
 use crate::causes::{definition, rules::Ruling};
 use crate::classes::{self, Recurrence};
-use crate::event::{BootTime, Segment, Sent, TcpFlags, TcpState};
+use crate::event::{Attempt, BootTime, Segment, Sent, TcpFlags, TcpState};
 use crate::ownership::{self, ProcessName};
 use crate::record::{
     Basis, Cause, Class, Confidence, Evidence, EvidenceKind, Explanation, Role, Sentence, Severity,
@@ -41,6 +41,8 @@ pub struct SentCase {
     pub passed_on: Option<Reason>,
     /// This host had forwarded the connection, and its entry has expired.
     pub expired: Option<ExpiredEntry>,
+    /// It answers a SYN-ACK that belongs to this attempt to another address.
+    pub attempt: Option<Attempt>,
     /// No traced interface saw it leave, though none was missed.
     pub not_seen_on_wire: bool,
     /// What the other end does again and again.
@@ -75,7 +77,12 @@ impl SentCase {
             cause: self.ruling.cause,
             severity: match &self.expired {
                 // The sender of that segment had not closed.
-                Some(_) if severity == Severity::Noise => Severity::Fault,
+                Some(expired)
+                    if severity == Severity::Noise
+                        && !(expired.may_have_ended() && self.answers_fin()) =>
+                {
+                    Severity::Fault
+                }
                 Some(_) | None => severity,
             },
             confidence: match self.rests_on_no_record() && !self.context.nothing_lost() {
@@ -109,6 +116,13 @@ impl SentCase {
             Cause::HalfOpen | Cause::StrayAck | Cause::LateSynack
         );
         is_told_by_record && self.sent.former_connection.is_none()
+    }
+
+    /// The segment only ends the connection.
+    fn answers_fin(&self) -> bool {
+        self.sent
+            .cause
+            .is_some_and(|cause| cause.flags.has(TcpFlags::FIN) && cause.payload_len == 0)
     }
 
     fn class(&self) -> Option<Class> {
@@ -154,6 +168,20 @@ impl SentCase {
         }
         if let Some(expired) = &self.expired {
             expired.explain(&mut explanation);
+        }
+        if let Some(attempt) = self
+            .attempt
+            .as_ref()
+            .filter(|_| self.ruling.cause == Cause::UntranslatedAnswer)
+        {
+            explanation.add(
+                EvidenceKind::Nat,
+                format!(
+                    "its acknowledgment number answers the SYN that had left the same port for {} {} earlier",
+                    attempt.to,
+                    span(self.at.since(attempt.sent))
+                ),
+            );
         }
         if self.not_seen_on_wire {
             explanation.add(
@@ -239,7 +267,7 @@ impl SentCase {
             .flatten()
             .take(MOST)
             .collect();
-        if let Some(page) = page {
+        if let Some(page) = page.filter(|_| self.expired.is_none()) {
             page.refer(&mut list);
         }
         list
@@ -398,9 +426,11 @@ impl SentCase {
                 ),
             );
         }
+        let is_others = self.expired.as_ref().is_some_and(ExpiredEntry::is_certain);
         if sent.socket.is_none()
             && sent.former_connection.is_none()
             && self.ruling.cause == Cause::HalfOpen
+            && !is_others
         {
             explanation.add(
                 EvidenceKind::Tombstone,

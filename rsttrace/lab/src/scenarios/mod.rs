@@ -9,6 +9,7 @@ mod closing;
 mod firewall;
 mod flock;
 mod forged;
+mod forgotten;
 mod handshake;
 mod harmless;
 mod injected;
@@ -25,6 +26,7 @@ mod site;
 mod timeouts;
 mod translated;
 mod transparent;
+mod untranslated;
 mod vanished;
 
 use std::time::Duration;
@@ -231,6 +233,13 @@ pub const ALL: &[&Scenario] = &[
     &transparent::ANSWERED_BY_BALANCER,
     &transparent::ANSWERED_BY_UNKNOWN_BALANCER,
     &transparent::ANSWERED_BY_PEER,
+    &forgotten::DELETED_DESTINATION_NAT,
+    &forgotten::DELETED_SOURCE_NAT,
+    &forgotten::HALF_CLOSED,
+    &forgotten::NOT_FORGOTTEN,
+    &untranslated::ANSWER,
+    &untranslated::BACKSCATTER,
+    &untranslated::STAND_IN,
     &ipvs::NAT_ANSWERS_CLIENT,
     &ipvs::NAT_PEER_ANSWERS,
     &ipvs::DIRECT_ROUTING,

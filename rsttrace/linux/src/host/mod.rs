@@ -7,6 +7,7 @@ pub mod enrich;
 pub mod environment;
 mod event_tasks;
 pub mod facts;
+mod network;
 pub mod process;
 mod program_timers;
 pub mod self_usage;
@@ -16,3 +17,4 @@ pub mod sockets;
 
 pub use crate::sys::clock;
 pub use enrich::{Enricher, NetnsNames};
+pub use network::Handshakes;

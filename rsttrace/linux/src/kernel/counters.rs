@@ -34,6 +34,7 @@ pub struct Counters {
     pub storage_failed: u64,
     pub tombstone_evicted: u64,
     pub baseline_evicted: u64,
+    pub translation_evicted: u64,
     pub seeded: u64,
 }
 
@@ -58,6 +59,7 @@ impl Counters {
             storage_failed: get(counters::STORAGE_FAILED)?,
             tombstone_evicted: get(counters::TOMBSTONE_EVICTED)?,
             baseline_evicted: get(counters::BASELINE_EVICTED)?,
+            translation_evicted: get(counters::TRANSLATION_EVICTED)?,
             seeded: get(counters::SEEDED)?,
         })
     }

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use aya::Ebpf;
 use log::debug;
+use rsttrace_common::handshake::TRANSLATION_SLOTS;
 use rsttrace_common::knobs;
 
 use super::counters::{self, CounterMap, Counters, ProgramStats};
 use super::events::{EventReader, Transport};
 use super::flood::FloodMaps;
+use super::handshakes::HandshakeMaps;
 use super::hooks::{Fact, Hooks};
 use super::interfaces::{InterfaceOptions, Interfaces, Names};
 use super::object::{self, KernelFacts, Object};
@@ -71,6 +73,7 @@ pub struct Tracer {
     reader: Option<EventReader>,
     counters: CounterMap,
     flood: FloodMaps,
+    handshakes: Option<HandshakeMaps>,
     hooks: Hooks,
     finished: Vec<ProgramStats>,
     reasons: Vec<(u32, String)>,
@@ -88,6 +91,8 @@ pub struct Slots {
     pub listeners: u32,
     /// Flows whose TTL is remembered.
     pub baselines: u32,
+    /// Handshakes that this host translated.
+    pub translations: u32,
     /// Sockets whose owner is remembered by address; absent where they lie in socket storage, which has no bound.
     pub owners: Option<u32>,
 }
@@ -98,6 +103,7 @@ pub struct Prepared {
     object: Object,
     counters: CounterMap,
     flood: FloodMaps,
+    handshakes: HandshakeMaps,
     reader: EventReader,
     options: Options,
 }
@@ -113,6 +119,7 @@ impl Prepared {
         let (kernel, mut object) = Object::load(options)?;
         let counters = CounterMap::take(&mut object.ebpf).map_err(StartError::Failed)?;
         let flood = FloodMaps::take(&mut object.ebpf).map_err(StartError::Failed)?;
+        let handshakes = HandshakeMaps::take(&mut object.ebpf).map_err(StartError::Failed)?;
         let reader = EventReader::new(&mut object.ebpf, options).map_err(StartError::Failed)?;
         tracing_programs::verify(&mut object, &kernel, options);
         Ok(Self {
@@ -120,6 +127,7 @@ impl Prepared {
             object,
             counters,
             flood,
+            handshakes,
             reader,
             options: options.clone(),
         })
@@ -138,6 +146,7 @@ impl Prepared {
             mut object,
             counters,
             flood,
+            handshakes,
             reader,
             options,
         } = self;
@@ -152,6 +161,7 @@ impl Prepared {
             tombstones: object::slots(options.tombstones),
             listeners: knobs::LISTENER_SLOTS,
             baselines: object::slots(options.baselines),
+            translations: TRANSLATION_SLOTS,
             owners: by_address.then_some(options.owners.max(1)),
         };
         let Object { ebpf, types, .. } = object;
@@ -181,6 +191,7 @@ impl Prepared {
             reader: Some(reader),
             counters,
             flood,
+            handshakes: Some(handshakes),
             hooks,
             finished,
             reasons: kernel.reasons,
@@ -200,6 +211,11 @@ impl Tracer {
     /// The events; `None` the second time.
     pub fn take_events(&mut self) -> Option<EventReader> {
         self.reader.take()
+    }
+
+    /// The memory of handshakes; `None` the second time.
+    pub fn take_handshakes(&mut self) -> Option<HandshakeMaps> {
+        self.handshakes.take()
     }
 
     /// Which facts can be had here, and why not the others.

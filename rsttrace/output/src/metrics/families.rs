@@ -162,6 +162,12 @@ pub const FAMILIES: &[Family] = &[
         |_, vitals| single(count(vitals.shortfalls.holders_not_asked)),
     ),
     counter(
+        "rsttrace_network_not_asked_total",
+        "Lookups in connection tracking and the routing table skipped because of the rate limit.",
+        &[],
+        |_, vitals| single(count(vitals.shortfalls.network_not_asked)),
+    ),
+    counter(
         "rsttrace_sockets_without_owner_total",
         "Sockets without a recorded owner (out of kernel memory).",
         &[],

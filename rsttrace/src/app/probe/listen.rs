@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::connection::{Span, Words, acknowledged, attend, keep_open, write_first};
 use super::lines::{Incoming, Lines, close, write};
-use super::{raise_file_limit, runtime};
+use super::runtime;
 use crate::cli::{Failure, Interrupt, ListenOptions};
 use crate::probe::protocol::{Invalid, Message, Order};
 use crate::probe::{Direction, End, OtherEnd};
@@ -28,7 +28,7 @@ use crate::words::span;
 
 /// Serves probes until Ctrl-C or the end of the given duration.
 pub fn listen(options: &ListenOptions) -> Result<(), Failure> {
-    raise_file_limit();
+    rsttrace_sys::raise_file_limit();
     runtime()?.block_on(serve(options))
 }
 

@@ -119,6 +119,11 @@ fn kernel_tables(slots: Slots, counters: Option<&Counters>) -> Vec<TableVitals> 
             slots.baselines,
             counters.map(|it| it.baseline_evicted),
         ),
+        table(
+            "translations",
+            slots.translations,
+            counters.map(|it| it.translation_evicted),
+        ),
     ];
     tables.push(table("buckets", flood::BUCKETS, None));
     tables.push(table("decisions", flood::DECISIONS, None));
@@ -174,6 +179,7 @@ mod tests {
             tombstones: 4,
             listeners: 2,
             baselines: 8,
+            translations: 8,
             owners,
         };
         let names = |slots| {

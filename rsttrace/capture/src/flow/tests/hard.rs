@@ -427,6 +427,37 @@ fn a_syn_ack_that_nobody_waits_for_is_answered_by_the_kernel_and_perhaps_a_filte
 }
 
 #[test]
+fn a_syn_ack_for_a_syn_to_another_address_bypassed_a_nat() {
+    let play = |shown_translated: bool| {
+        let mut play = Play::at_client().send(Client, TcpFlags::SYN, 0);
+        let behind = play.ends[1].address;
+        play.segments[0].destination = "198.51.100.2:80".parse().expect("an address");
+        if shown_translated {
+            let mut translated = play.segments[0];
+            translated.destination = behind;
+            play.segments.push(translated);
+        }
+        play.send(Server, SYN_ACK, 0).passive(Client).only()
+    };
+    let record = play(false);
+    assert_eq!(
+        blame(&record),
+        (
+            Origin::LocalKernel,
+            Cause::UntranslatedAnswer,
+            Severity::Refused
+        )
+    );
+    let summary = record.verdict.summary();
+    assert!(
+        summary.contains("to 198.51.100.2:80 came from 10.0.1.1:8080"),
+        "{summary}"
+    );
+    // Its twin: at the NAT itself the answer belongs to the SYN as it left.
+    assert_eq!(play(true).verdict.cause, Cause::LateSynack);
+}
+
+#[test]
 fn data_that_was_never_acknowledged_does_not_make_the_answer_miss() {
     let mut play = Play::at_client()
         .handshake()

@@ -40,6 +40,8 @@ situations! {
     Nlb350 => "nlb-350s",
     /// The entry of a NAT or balancer is gone, and the segment reached a host without the connection
     ConntrackMoved => "conntrack-moved",
+    /// Answers bypass the NAT that translates the connection
+    NatBypassed => "nat-bypassed",
     /// Health checks reset their connections
     HealthChecks => "health-checks",
     /// A process closed with unread data
