@@ -697,8 +697,6 @@ pub struct FullQueue {
     pub netns: NetnsCookie,
     /// The listener.
     pub local: SocketAddr,
-    /// Inode of its socket.
-    pub inode: u64,
     /// Connections that waited for accept() then.
     pub length: u32,
     /// Most of them.

@@ -67,8 +67,8 @@ impl<N: NetnsNames> Intake<N> {
     /// Takes in what counters of the host say.
     pub fn full(&mut self, full: Full) {
         match full {
-            Full::Queue(queue) => {
-                let facts = self.enricher.listener(&queue);
+            Full::Queue(queue, holder) => {
+                let facts = self.enricher.listener(&queue, holder);
                 self.push(Input::QueueFull { queue, facts });
             }
             Full::Table(table) => self.push(Input::TableFull(table)),

@@ -706,7 +706,6 @@ mod tests {
             time: BootTime(NOW),
             netns: NetnsCookie(HERE),
             local: address("0.0.0.0:8080"),
-            inode: 4242,
             length: 129,
             limit: 128,
             dropped: 3,

@@ -175,11 +175,8 @@ impl<N: NetnsNames> Enricher<N> {
         facts
     }
 
-    /// What is known about a listener.
-    pub fn listener(&mut self, queue: &FullQueue) -> HostContext {
-        let found = self
-            .holders
-            .find(queue.inode, Search::Everyone(None), queue.time);
+    /// What is known about a listener and its holder.
+    pub fn listener(&mut self, queue: &FullQueue, found: Found) -> HostContext {
         let holder = match found {
             Found::One(task) => Some((task, false)),
             Found::Eldest(task) => Some((task, true)),

@@ -17,6 +17,7 @@ use log::debug;
 use nix::sched::{CloneFlags, setns};
 
 use super::net_counters::{dropped_by_tracking, tracking};
+use super::socket_holder::{Holder, find_at_leisure};
 use super::sockets::listeners_of_this_namespace;
 use crate::event::{FullQueue, FullTable, NetnsCookie};
 use crate::sockets::AcceptQueue;
@@ -30,7 +31,8 @@ const MOST: usize = 256;
 /// What was full.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Full {
-    Queue(FullQueue),
+    /// And who listens.
+    Queue(FullQueue, Holder),
     Table(FullTable),
 }
 
@@ -197,16 +199,18 @@ impl Looker {
             full.extend(listeners.into_iter().filter_map(|(local, inode, queue)| {
                 let before = before.get(&inode).copied().unwrap_or(0);
                 let dropped = dropped(queue)?.wrapping_sub(before);
-                (dropped > 0).then_some(Full::Queue(FullQueue {
-                    time,
-                    netns: place.netns,
-                    local,
-                    inode,
-                    length: queue.length,
-                    limit: queue.limit,
-                    dropped,
-                    within,
-                }))
+                (dropped > 0).then(|| {
+                    let queue = FullQueue {
+                        time,
+                        netns: place.netns,
+                        local,
+                        length: queue.length,
+                        limit: queue.limit,
+                        dropped,
+                        within,
+                    };
+                    Full::Queue(queue, find_at_leisure(inode))
+                })
             }));
         }
         // What had been dropped before the start is nothing new.
