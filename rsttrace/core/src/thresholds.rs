@@ -50,6 +50,9 @@ pub const BOTH_AT_ONCE: Duration = Duration::from_millis(5);
 /// Connections that end by one event follow each other within this time.
 pub const AT_ONE_INSTANT: Duration = Duration::from_millis(5);
 
+/// All of them within this time; longer, it is a stream and no event. Shorter than the window of the correlation.
+pub const LONGEST_INSTANT: Duration = Duration::from_millis(100);
+
 /// So many at least, or it may be chance.
 pub const MANY_AT_ONCE: usize = 5;
 

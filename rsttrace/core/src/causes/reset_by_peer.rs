@@ -192,15 +192,14 @@ pub(super) fn summary(case: &AcceptedCase) -> String {
         let then = after_the_fin(case, quiet.after);
         return format!("{remote} had closed the connection{silence}, and {then}");
     }
-    let trigger = finish.map_or(Trigger::Write, |quiet| quiet.trigger);
-    let what = trigger.sent();
+    let is_probe = finish.is_some_and(|quiet| quiet.trigger == Trigger::Probe);
     let quiet = clocks.quiet_before.filter(|&quiet| quiet >= IDLE.as_secs_f64());
     match (quiet, clocks.reset_after_send) {
         (Some(quiet), Some(after)) => format!(
-            "{remote} reset the connection{age}: idle for {}; RST arrived {} {our} {}{what}",
+            "{remote} reset the connection{age}: idle for {}; RST arrived {} {our} {}",
             words::seconds(quiet),
             answer_time(after),
-            if trigger == Trigger::Probe { "" } else { "next " },
+            if is_probe { "keepalive probe" } else { "next write" },
         ),
         (Some(quiet), None) => {
             format!(
@@ -208,8 +207,12 @@ pub(super) fn summary(case: &AcceptedCase) -> String {
                 words::seconds(quiet)
             )
         }
+        (None, Some(after)) if is_probe => format!(
+            "{remote} reset the connection{age}, {} after {our} unanswered keepalive probe",
+            words::seconds(after)
+        ),
         (None, Some(after)) => format!(
-            "{remote} reset the connection{age}, {} after {our} unacknowledged {what}",
+            "{remote} reset the connection{age}, {} after {our} unacknowledged write",
             words::seconds(after)
         ),
         (None, None) => format!("{remote} reset the connection{age}"),

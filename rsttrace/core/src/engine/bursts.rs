@@ -1,7 +1,7 @@
 //! Connections that end at one instant: a reload, a shutdown, a failover, a peer that is gone.
 //!
-//! They follow each other within [`AT_ONE_INSTANT`], and have one thing in common: the process that closed them, or the host at the
-//! other end.
+//! They follow each other within [`AT_ONE_INSTANT`], all within [`LONGEST_INSTANT`], and have one thing in common: the process that closed
+//! them, or the host at the other end.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use crate::correlate::Origin;
 use crate::event::{Body, BootTime, NetnsCookie, Received, Sent};
 use crate::hash::{self, LruCache};
-use crate::thresholds::{AT_ONE_INSTANT, MANY_AT_ONCE};
+use crate::thresholds::{AT_ONE_INSTANT, LONGEST_INSTANT, MANY_AT_ONCE};
 use crate::verdict::Together;
 
 /// Processes and hosts kept.
@@ -126,7 +126,8 @@ impl Bursts {
             connections: run.connections,
             within: run.last.since(run.first),
         };
-        (run.connections >= MANY_AT_ONCE).then_some((burst, together))
+        let is_burst = run.connections >= MANY_AT_ONCE && together.within <= LONGEST_INSTANT;
+        is_burst.then_some((burst, together))
     }
 }
 
@@ -191,7 +192,9 @@ mod tests {
                 within: std::time::Duration::from_micros(2_800),
             })
         );
-        // One after another, too few, and those of several hosts.
+        // A stream, one after another, too few, and those of several hosts.
+        let stream: Vec<_> = (0..150).map(|at| ("10.0.0.9:8080", at * 1_000)).collect();
+        assert_eq!(found(&stream), None);
         let slow = at("10.0.0.9:8080", [0, 6_000, 12_000, 18_000, 24_000]);
         assert_eq!(found(&slow), None);
         assert_eq!(found(&slow[..4]), None);

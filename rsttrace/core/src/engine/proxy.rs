@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::event::{BootTime, Failed, Received, Sent, Socket, SocketCookie, TcpState};
 use crate::hash::{self, LruCache};
-use crate::record::{Confidence, Process, Quality, Verdict};
+use crate::record::{Confidence, Process, Quality, Verdict, Word};
 use crate::silence::clocks;
 use crate::verdict::{Likeness, Reason};
 
@@ -46,7 +46,7 @@ pub struct Leg {
     cookie: SocketCookie,
     remote: SocketAddr,
     pid: u32,
-    comm: String,
+    comm: Word,
     /// The process is the listener's, a worker of which may be meant.
     is_inherited: bool,
     outgoing: bool,
@@ -260,7 +260,7 @@ impl Leg {
             cookie: SocketCookie(0),
             remote: died.flow.remote,
             pid: process.pid,
-            comm: process.comm.to_string(),
+            comm: process.comm.clone(),
             is_inherited: process.quality == Quality::Inherited,
             outgoing: clocks::is_outgoing(Some(ownership))?,
             established: ownership.established,
@@ -281,7 +281,7 @@ impl Leg {
             cookie: socket.cookie,
             remote: sent.flow.remote,
             pid: task.pid,
-            comm: task.comm.to_string(),
+            comm: task.comm.clone(),
             is_inherited: false,
             outgoing: clocks::is_outgoing(sent.ownership.as_ref())?,
             established: sent.ownership.as_ref().and_then(|it| it.established),
@@ -301,7 +301,7 @@ impl Leg {
             cookie: socket.cookie,
             remote,
             pid: process.pid,
-            comm: process.comm.to_string(),
+            comm: process.comm.clone(),
             is_inherited: process.quality == Quality::Inherited,
             outgoing: outgoing?,
             established: None,
