@@ -224,6 +224,8 @@ const LOCATED: &[Rule<LocatedCase, Location>] = &[
     // A detour around the captures that lack it explains such a TTL, too.
     located(LocatedCase::has_foreign_ttl,                      Between, Likely),
     located(LocatedCase::is_not_seen,                          Between, Possible),
+    // A refused connect, for instance.
+    located(LocatedCase::starts_at_the_closest,                Alleged, Possible),
     unlocated(LocatedCase::has_nothing_to_compare,             Gap::NothingToCompare),
     unlocated(LocatedCase::has_explained_ttl,                  Gap::TtlExplained),
     located(LocatedCase::has_odd_ttl,                          Between, Possible),

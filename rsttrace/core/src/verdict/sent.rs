@@ -117,7 +117,8 @@ impl SentCase {
             self.ruling.cause,
             Cause::HalfOpen | Cause::StrayAck | Cause::LateSynack
         );
-        is_told_by_record && self.sent.former_connection.is_none()
+        let is_known = self.expired.as_ref().is_some_and(ExpiredEntry::is_certain);
+        is_told_by_record && !is_known && self.sent.former_connection.is_none()
     }
 
     /// The segment only ends the connection.

@@ -1,7 +1,8 @@
 //! Grouping of similar records, and when their number is shown.
 //!
 //! The first of a kind is shown at once. Further ones are counted while they follow within a second of each other, and
-//! the count is shown after a second without one, or every five seconds.
+//! the count is shown after a second without one, or every five seconds. For failures without a reset it is a minute: a check
+//! of a server that is down fails every few seconds.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -17,6 +18,8 @@ use crate::record::{
 const QUIET: Duration = Duration::from_secs(1);
 /// Longest time a count is held back.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Both for failures.
+const FAILURE: Duration = Duration::from_secs(60);
 /// Groups at a time; records of further kinds are shown one by one.
 const MOST: usize = 1024;
 
@@ -58,6 +61,14 @@ pub(super) struct ResetKind {
 }
 
 impl Kind {
+    /// Silence that ends a group, and longest time a count is held back.
+    fn limits(&self) -> (Duration, Duration) {
+        match self {
+            Self::Reset(_) => (QUIET, PATIENCE),
+            Self::Failure(_) => (FAILURE, FAILURE),
+        }
+    }
+
     pub fn of_failure(failure: &FailureRecord) -> Self {
         let remote = failure.remote.as_ref();
         let local_port = failure.local.as_ref().map_or(u16::MAX, |local| local.port);
@@ -137,6 +148,9 @@ struct Group {
     since: String,
     until: String,
     last: Instant,
+    /// As [`Kind::limits`].
+    quiet: Duration,
+    patience: Duration,
     pending: u64,
     /// When the first pending one came; meaningful if there is one.
     held_since: Instant,
@@ -144,11 +158,11 @@ struct Group {
 
 impl Group {
     fn due(&self) -> Instant {
-        let quiet = self.last + QUIET;
+        let quiet = self.last + self.quiet;
         if self.pending == 0 {
             quiet
         } else {
-            quiet.min(self.held_since + PATIENCE)
+            quiet.min(self.held_since + self.patience)
         }
     }
 
@@ -173,28 +187,32 @@ pub(super) struct Groups {
 
 impl Groups {
     /// Whether the record is shown; otherwise it was counted. Call [`Self::due`] first for counts that were due before it.
+    /// `number`: how many it stands for.
     pub fn admit(
         &mut self,
         now: Instant,
         kind: Kind,
-        time: &str,
+        (time, number): (&str, u64),
         label: impl FnOnce() -> String,
     ) -> bool {
         if let Some(group) = self.open.get_mut(&kind) {
             if group.pending == 0 {
                 group.held_since = now;
             }
-            group.pending += 1;
+            group.pending += number;
             group.last = now;
             time.clone_into(&mut group.until);
             return false;
         }
         if self.open.len() < MOST {
+            let (quiet, patience) = kind.limits();
             let group = Group {
                 label: label(),
                 since: time.to_owned(),
                 until: time.to_owned(),
                 last: now,
+                quiet,
+                patience,
                 pending: 0,
                 held_since: now,
             };
@@ -220,7 +238,7 @@ impl Groups {
             if group.due() <= now {
                 due.extend(group.take());
             }
-            group.last + QUIET > now
+            group.last + group.quiet > now
         });
         self.next = self.open.values().map(Group::due).min();
         due.sort_by(by_age);
@@ -252,6 +270,7 @@ fn by_age(one: &More, other: &More) -> std::cmp::Ordering {
 #[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod tests {
     use super::*;
+    use crate::record::sample_failure;
 
     fn record(number: u16) -> Record {
         let text = include_str!("../../../tests/data/records/close_with_unread_data.json");
@@ -262,7 +281,9 @@ mod tests {
     }
 
     fn admit(groups: &mut Groups, now: Instant, record: &Record) -> bool {
-        groups.admit(now, Kind::of(record), &record.time, || "label".to_owned())
+        groups.admit(now, Kind::of(record), (&record.time, 1), || {
+            "label".to_owned()
+        })
     }
 
     #[test]
@@ -344,6 +365,25 @@ mod tests {
         assert!(admit(&mut groups, now, &of(40_000, 39_000)));
         assert!(!admit(&mut groups, now, &of(40_000, 41_000)));
         assert!(admit(&mut groups, now, &of(8080, 41_000)));
+    }
+
+    #[test]
+    fn checks_of_a_server_that_is_down_are_a_line_and_a_count_each_minute() {
+        let mut groups = Groups::default();
+        let start = Instant::now();
+        let (mut shown, mut counts) = (0, Vec::new());
+        for check in 0..60_u16 {
+            let now = start + Duration::from_secs(2) * u32::from(check);
+            counts.extend(groups.due(now).into_iter().map(|more| more.count));
+            let mut failure = sample_failure();
+            if let Some(local) = &mut failure.local {
+                local.port = 40_000 + check;
+            }
+            let kind = Kind::of_failure(&failure);
+            shown += u32::from(groups.admit(now, kind, (&failure.time, 1), String::new));
+        }
+        counts.extend(groups.drain().into_iter().map(|more| more.count));
+        assert_eq!((shown, counts), (1, vec![30, 29]));
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl<O: Write, A: Write> Sink for Table<O, A> {
         self.follow_terminal(now);
         self.tick(now)?;
         if let Some(groups) = &mut self.groups
-            && !groups.admit(now, Kind::of(record), &record.time, || {
+            && !groups.admit(now, Kind::of(record), (&record.time, 1), || {
                 self.layout.label(record)
             })
         {
@@ -119,9 +119,12 @@ impl<O: Write, A: Write> Sink for Table<O, A> {
         self.follow_terminal(now);
         self.tick(now)?;
         if let Some(groups) = &mut self.groups
-            && !groups.admit(now, Kind::of_failure(failure), &failure.time, || {
-                self.layout.failure_label(failure)
-            })
+            && !groups.admit(
+                now,
+                Kind::of_failure(failure),
+                (&failure.time, failure.count()),
+                || self.layout.failure_label(failure),
+            )
         {
             return Ok(());
         }
