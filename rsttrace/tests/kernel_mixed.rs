@@ -20,7 +20,7 @@ const OTHER_LINES: usize = 10;
 const PROBLEMS: [&str; 3] = [
     "keep-alive race",
     "killed by SIGKILL",
-    "bytes unread after 1.0 s",
+    "] closed with ",
 ];
 
 #[test]
