@@ -17,11 +17,7 @@ use rsttrace::demo::traffic::{Stage, scenes};
 const OTHER_LINES: usize = 10;
 
 /// What each problem's line says.
-const PROBLEMS: [&str; 3] = [
-    "keep-alive race",
-    "killed by SIGKILL",
-    "bytes unread after 1.0 s",
-];
+const PROBLEMS: [&str; 3] = ["keep-alive race", "killed by SIGKILL", "] closed with "];
 
 #[test]
 #[ignore = "needs root"]
