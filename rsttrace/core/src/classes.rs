@@ -293,11 +293,9 @@ fn said_farewell_only(end: &AcceptedEnd<'_>) -> bool {
         && (is_listener(end.received.ownership.as_ref()) || is_https(flow.remote.port()));
     let says_farewell =
         has_closed && socket.peer_finished || is_tls && (has_closed || answers_goodbye);
-    says_farewell && socket.unacknowledged <= LONGEST_FAREWELL + FIN
+    // A FIN takes a sequence number.
+    says_farewell && socket.unacknowledged <= LONGEST_FAREWELL + u32::from(has_closed)
 }
-
-/// In sequence numbers.
-const FIN: u32 = 1;
 
 fn is_close(cause: Cause) -> bool {
     matches!(cause, Cause::LingerZero | Cause::CloseWithUnreadData)

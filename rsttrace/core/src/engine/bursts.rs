@@ -3,8 +3,9 @@
 //! They follow each other within [`AT_ONE_INSTANT`], all within [`LONGEST_INSTANT`], and have one thing in common: the process that closed
 //! them, or the host at the other end.
 
-use std::collections::VecDeque;
 use std::net::IpAddr;
+
+use smallvec::SmallVec;
 
 use crate::correlate::Origin;
 use crate::event::{Body, BootTime, NetnsCookie, Received, Sent};
@@ -17,6 +18,9 @@ const MAX_KEYS: usize = 1024;
 
 /// Runs kept of each.
 const MAX_RUNS: usize = 4;
+
+/// In order of time.
+type Runs = SmallVec<[Run; MAX_RUNS]>;
 
 /// What connections of a burst have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,7 +54,7 @@ struct Run {
 /// The runs of the last moments.
 #[derive(Debug)]
 pub struct Bursts {
-    runs: LruCache<Key, VecDeque<Run>>,
+    runs: LruCache<Key, Runs>,
 }
 
 impl Default for Bursts {
@@ -75,8 +79,8 @@ impl Bursts {
             Body::Packet(_) | Body::Failed(_) => None,
         };
         let Some(key) = key else { return };
-        let runs = self.runs.get_or_insert_mut(key, VecDeque::new);
-        match runs.back_mut() {
+        let runs = self.runs.get_or_insert_mut(key, Runs::new);
+        match runs.last_mut() {
             Some(run) if run.reaches(at.time) => {
                 run.first = run.first.min(at.time);
                 run.last = run.last.max(at.time);
@@ -84,9 +88,9 @@ impl Bursts {
             }
             Some(_) | None => {
                 if runs.len() == MAX_RUNS {
-                    runs.pop_front();
+                    runs.remove(0);
                 }
-                runs.push_back(Run {
+                runs.push(Run {
                     first: at.time,
                     last: at.time,
                     connections: 1,
