@@ -13,10 +13,10 @@ pub const RECEIVED_LOST: u32 = 3;
 pub const PACKET_SEEN: u32 = 4;
 /// It could not be put into the ring.
 pub const PACKET_LOST: u32 = 5;
-/// A connection died without a reset.
-pub const TIMED_OUT_SEEN: u32 = 6;
+/// A connect or a connection failed without a reset.
+pub const FAILED_SEEN: u32 = 6;
 /// It could not be put into the ring.
-pub const TIMED_OUT_LOST: u32 = 7;
+pub const FAILED_LOST: u32 = 7;
 /// Socket storage could not be made: that socket has no recorded owner.
 pub const STORAGE_FAILED: u32 = 8;
 /// A tombstone took the place of another one.
@@ -48,5 +48,7 @@ pub const PACKET_SUPPRESSED_ALONE: u32 = 19;
 pub const DECIDED_ANEW: u32 = 20;
 /// A translation of addresses took the place of another one.
 pub const TRANSLATION_EVICTED: u32 = 21;
+/// A failure without a reset was not described on purpose: there were too many.
+pub const FAILED_SUPPRESSED: u32 = 22;
 /// How many counters there are.
-pub const COUNT: u32 = 22;
+pub const COUNT: u32 = 23;

@@ -3,7 +3,7 @@
 use core::mem::{offset_of, size_of};
 
 use crate::handshake::{Syn, SynKey, Translation};
-use crate::lifecycle::{TimedOut, Tombstone};
+use crate::lifecycle::{Failed, TimedOut, Tombstone};
 use crate::packet::{Baseline, RstPacket, Target};
 use crate::reset::{ResetReceived, ResetSent, ResetSentByListener, ResetSentStateless, Segment};
 use crate::socket::{Ownership, Socket};
@@ -29,6 +29,7 @@ const _: () = {
     assert!(size_of::<ResetSentByListener>() == size_of::<ResetSent>() + 160);
     assert!(size_of::<ResetSentStateless>() == 32 + 40 + 24 + 2 * 160 + 16 + 16);
     assert!(size_of::<ResetReceived>() == 32 + 40 + 176 + 128 + 24);
+    assert!(size_of::<Failed>() == 32 + 40 + 176 + 128 + 16);
     assert!(size_of::<TimedOut>() == 32 + 40 + 128 + 8);
     assert!(size_of::<RstPacket>() == 32 + 48 + 32 + 16 + 16 + 20 + 4 + 12 + 4 + SNAP);
     assert!(offset_of!(Header, kind) == 24);

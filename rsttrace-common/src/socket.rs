@@ -162,6 +162,8 @@ pub const OWNERSHIP_INHERITED: u32 = 1;
 pub const OWNERSHIP_ISN: u32 = 2;
 /// A reset was sent on this socket; its death is no silent one.
 pub const OWNERSHIP_RESET_SENT: u32 = 4;
+/// A reset refused the connect of this socket; without it an ICMP message did.
+pub const OWNERSHIP_REFUSED: u32 = 8;
 
 /// The closing task was exiting (`PF_EXITING`).
 pub const CLOSER_EXITING: u8 = 1;

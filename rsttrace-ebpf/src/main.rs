@@ -3,6 +3,7 @@
 #![no_main]
 
 mod emit;
+mod failure;
 mod flood;
 mod handshakes;
 mod kernel;

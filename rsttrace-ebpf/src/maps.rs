@@ -41,6 +41,9 @@ pub static CLASS_BUCKETS: Array<u64> = Array::with_max_entries(flood::CLASSES, 0
 /// Room for details, by class and port or network or both.
 #[map]
 pub static BUCKETS: Array<Bucket> = Array::with_max_entries(flood::BUCKETS, 0);
+/// Room for failures without a reset: nanoseconds as in `Bucket::ready_ns`.
+#[map]
+pub static FAILURES_READY: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 /// What each bucket refused, so many to an element: user space reads each in one call.
 #[map]
 pub static REFUSALS: PerCpuArray<[u64; flood::REFUSALS_EACH as usize]> =

@@ -166,7 +166,7 @@ impl Tracker {
                 if let Some(serial) = connection.held_of(index)
                     && let Some(waiting) = nth(&mut self.held, serial, self.first)
                 {
-                    waiting.reset.seen_again = true;
+                    waiting.reset.note_again(segment.ttl, segment.source_mac);
                 }
                 return;
             }

@@ -120,6 +120,18 @@ pub struct TalksOn {
 }
 
 impl CapturedReset {
+    /// It was seen on another device. Where the other segments of its source were seen there only, as behind a NAT, that sighting is
+    /// the one to compare with them.
+    pub fn note_again(&mut self, ttl: u8, source_mac: Option<[u8; 6]>) {
+        self.seen_again = true;
+        let elsewhere = self.packet.segment.ttl != ttl && !self.sender.passes;
+        if elsewhere && self.usual_ttl == Some(ttl) {
+            let packet = Arc::make_mut(&mut self.packet);
+            packet.segment.ttl = ttl;
+            packet.source_mac = source_mac;
+        }
+    }
+
     /// Another reset of its source came a little later.
     pub fn note_further(&mut self, other: &Self) {
         let (own, its) = (self.packet.segment.seq, other.packet.segment.seq);

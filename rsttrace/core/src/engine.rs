@@ -10,6 +10,7 @@ mod build_records;
 mod bursts;
 mod devices;
 mod endings;
+mod failures;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod incidents;
@@ -34,8 +35,8 @@ use crate::causes::{path_lesson, rules};
 use crate::correlate::{self, Correlator, NamespaceView, ResetGroup};
 use crate::decode::{DecodeError, Decoder, KernelFacts};
 use crate::event::{
-    Body, BootTime, Event, HostContext, HostFacts, NetFinding, NetnsCookie, ProgramTimers,
-    TcpState, TimedOut,
+    Body, BootTime, Event, Failed, FullQueue, FullTable, HostContext, HostFacts, NetFinding,
+    NetnsCookie, ProgramTimers, TcpState,
 };
 use crate::flood::{Flood, Refused, SumNames, Suppressed};
 use crate::hash::HashMap;
@@ -132,6 +133,15 @@ pub enum Input<'a> {
     Timers(ProgramTimers),
     /// The network around the next event.
     Found(NetFinding),
+    /// A listener dropped handshakes.
+    QueueFull {
+        /// What its counters say.
+        queue: FullQueue,
+        /// Who listens.
+        facts: HostContext,
+    },
+    /// Connection tracking dropped packets.
+    TableFull(FullTable),
     /// Nothing happens, and memory is given back.
     Rest,
     /// The end: all that is open is judged.
@@ -175,8 +185,8 @@ pub struct Counted {
     pub received: u64,
     /// Classifiers.
     pub packets: u64,
-    /// Connections that died without a reset.
-    pub timed_out: u64,
+    /// Connects and connections that failed without a reset.
+    pub failed: u64,
 }
 
 /// What has been done so far, and how full the tables are.
@@ -278,6 +288,14 @@ impl Engine {
             }
             Input::Timers(timers) => self.recent.timers(timers),
             Input::Found(finding) => self.recent.found(finding),
+            Input::QueueFull { queue, facts } => {
+                let record = failures::of_queue(&queue, &facts, &self.host);
+                self.wait(Ready::new(queue.time, Output::Failure(Box::new(record))));
+            }
+            Input::TableFull(table) => {
+                let record = failures::of_table(&table, &self.host);
+                self.wait(Ready::new(table.time, Output::Failure(Box::new(record))));
+            }
             Input::Rest => self.rest(),
             Input::Finish => self.finish(),
         }
@@ -407,9 +425,9 @@ impl Engine {
                 self.counted.packets += 1;
                 self.join.packet(at, packet, facts);
             }
-            Body::TimedOut(timed_out) => {
-                self.counted.timed_out += 1;
-                self.timed_out(at, &timed_out, &facts);
+            Body::Failed(failed) => {
+                self.counted.failed += 1;
+                self.failed(at, &failed, &facts);
             }
         }
         while self.join.open_chains() > MAX_PENDING {
@@ -657,18 +675,21 @@ impl Engine {
         link
     }
 
-    fn timed_out(&mut self, at: correlate::Origin, event: &TimedOut, facts: &HostContext) {
-        let record = record_fields::timed_out(at, event, facts, &self.host);
+    fn failed(&mut self, at: correlate::Origin, event: &Failed, facts: &HostContext) {
+        let Some(record) = failures::of_event(at, event, facts, &self.host) else {
+            return;
+        };
         let leg = record.process.as_ref();
-        let leg = leg.and_then(|process| Leg::timed_out(event, at.time, process));
+        let leg = leg.and_then(|process| Leg::failed(event, at.time, process));
         let chained = leg.map(|leg| {
             let link = self.new_link(at.time);
-            self.proxies.ended(leg, link, verdict::no_answer(event));
+            self.proxies
+                .ended(leg, link, verdict::of_failure(&record.verdict));
             link
         });
         self.wait(Ready {
             chained,
-            ..Ready::new(at.time, Output::TimedOut(Box::new(record)))
+            ..Ready::new(at.time, Output::Failure(Box::new(record)))
         });
     }
 
@@ -693,7 +714,11 @@ impl Engine {
             .chained
             .map_or(number, |link| self.linked(link, number));
         match &mut ready.output {
-            Output::TimedOut(record) => record.id = id,
+            Output::Failure(record) => {
+                record.id = id;
+                let leads = ready.chained.is_some();
+                self.incidents.place_failure(record, ready.time, leads);
+            }
             Output::Suppressed(_) => {}
             Output::Reset(record) => {
                 record.id = id;

@@ -6,7 +6,7 @@
 mod received;
 mod sent;
 
-pub use received::{received, receiver, timed_out};
+pub use received::{failed, listens, received, receiver};
 pub use sent::{Whose, attempting, raw_sender, sent};
 
 use std::fmt;

@@ -16,6 +16,7 @@ mod sent;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use accepted::is_finished;
 pub use accepted::{AcceptedCase, Arrived, Clocks, Witness, form};
 pub use arrived::{ArrivedCase, OtherReset};
 pub use captured::{CapturedCase, side};
@@ -32,11 +33,11 @@ use std::time::Duration;
 
 use crate::captured::TalksOn;
 use crate::classes::Recurrence;
-use crate::event::{Coverage, Environment, Flow, Packet, Route, Segment, TimedOut};
+use crate::event::{Coverage, Environment, Flow, Packet, Route, Segment};
 use crate::flood::Suppressed;
 use crate::record::{
-    Candidate, Cause, Class, Confidence, EvidenceKind, Explanation, Learned, Origin, Severity,
-    Verdict,
+    Candidate, Cause, Class, Confidence, EvidenceKind, Explanation, FailureVerdict, Learned,
+    Origin, Severity, Verdict,
 };
 use crate::silence::candidates::{ClosingProcess, Match};
 use crate::silence::clocks::Quiet;
@@ -111,6 +112,8 @@ pub struct Around {
     pub peer_ttl: Option<u8>,
     /// Resets for this connection that were not accepted, shortly before.
     pub near_misses: usize,
+    /// The peer's own close, where it came just after an answer of its kernel that ended the connection here.
+    pub abort: Option<Segment>,
     /// How far from it another reset went the other way.
     pub both_ways: Option<Duration>,
     /// TTL of the peer's other segments on this connection, where they were seen.
@@ -222,6 +225,8 @@ pub enum NoTimer {
     },
     /// It closed so many connections at once, after silences that differ.
     Many(usize),
+    /// It ended right after.
+    Ending,
     /// Its configuration has no timer of that length.
     NotSet,
 }
@@ -277,21 +282,14 @@ pub enum Likeness {
     Rewritten,
 }
 
-/// Why a connection died without a reset: for the legs that end because of it.
-pub fn no_answer(died: &TimedOut) -> Verdict {
-    let (remote, error) = (died.flow.remote, died.error);
+/// A failure without a reset as what others failed because of.
+pub fn of_failure(failure: &FailureVerdict) -> Verdict {
+    let (summary, advice) = (failure.summary.clone(), failure.advice.clone());
     let who = (Origin::LocalKernel, Cause::Unknown);
-    Verdict::new(who, Severity::Fault, Confidence::Certain, move || {
-        let name = words::errno_name(error).map_or_else(|| error.to_string(), str::to_owned);
+    Verdict::new(who, failure.severity, failure.confidence, move || {
         Explanation {
-            summary: format!("{remote} did not answer ({name})"),
-            advice: vec![
-                format!(
-                    "find out why {} does not answer: host down, cable or route, or a device on the path that forgot the connection",
-                    remote.ip().to_canonical()
-                )
-                .into(),
-            ],
+            summary: summary.to_string(),
+            advice,
             ..Explanation::default()
         }
     })

@@ -87,8 +87,8 @@ pub enum Body {
     Received(Arc<Received>),
     /// A classifier.
     Packet(Arc<Packet>),
-    /// A connection died without a reset.
-    TimedOut(Arc<TimedOut>),
+    /// A connect or a connection failed without a reset.
+    Failed(Arc<Failed>),
 }
 
 impl From<Sent> for Body {
@@ -249,17 +249,24 @@ impl Received {
     }
 }
 
-/// A connection died of silence.
+/// A connect or a connection failed without a reset.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TimedOut {
-    /// The connection.
+pub struct Failed {
+    /// The connection; the local port is 0 if none was free.
     pub flow: Flow,
+    /// The socket, in the state it failed in; absent in recordings of earlier versions.
+    pub socket: Option<Socket>,
     /// Who had it.
     pub ownership: Option<Ownership>,
-    /// errno: ETIMEDOUT or what an ICMP message said.
+    /// errno: ETIMEDOUT or what an ICMP message said; 0: the program ended it.
     pub error: i32,
-    /// State it died in.
+    /// State it failed in.
     pub last_state: TcpState,
+    /// Since the first SYN or, once established, the first retransmission of what is not acknowledged; absent if there was
+    /// none.
+    pub tried: Option<Duration>,
+    /// The kernel refused the connect before it sent a SYN.
+    pub unsent: bool,
 }
 
 /// A segment with RST on the wire.
@@ -679,6 +686,42 @@ pub struct HostContext {
     /// TCP settings of the event's namespace, a few seconds old at most; absent if the namespace is not known or may
     /// not be entered (CAP_SYS_ADMIN).
     pub settings: Option<Arc<NetSettings>>,
+}
+
+/// A listener that dropped handshakes because its accept queue was full, as the host's counters show it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FullQueue {
+    /// When the counters were read.
+    pub time: BootTime,
+    /// The listener's namespace.
+    pub netns: NetnsCookie,
+    /// The listener.
+    pub local: SocketAddr,
+    /// Connections that waited for accept() then.
+    pub length: u32,
+    /// Most of them.
+    pub limit: u32,
+    /// SYNs and last ACKs of handshakes that were dropped since the counters were read before.
+    pub dropped: u32,
+    /// Since then.
+    pub within: Duration,
+}
+
+/// Packets that connection tracking dropped because its table was full, as the host's counters show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FullTable {
+    /// When the counters were read.
+    pub time: BootTime,
+    /// Inode of the namespace; absent if not known.
+    pub netns_inode: Option<u32>,
+    /// Entries of the namespace then.
+    pub entries: u64,
+    /// Most of them.
+    pub limit: u64,
+    /// Packets that were dropped since the counters were read before.
+    pub dropped: u64,
+    /// Since then.
+    pub within: Duration,
 }
 
 /// What has become of a recorded owner by the time the event arrived.

@@ -9,6 +9,7 @@ use super::recorder::{Recorded, Recorder};
 use crate::engine::{Engine, Input};
 use crate::event::{BootTime, HostContext, NetnsCookie};
 use crate::flood::{Kind, Refused, Suppressed};
+use crate::host::full::Full;
 use crate::host::{Enricher, NetnsNames};
 use crate::recording::End;
 use crate::self_stats::{Shortfalls, TableVitals};
@@ -61,6 +62,17 @@ impl<N: NetnsNames> Intake<N> {
             decoded,
             facts,
         });
+    }
+
+    /// Takes in what counters of the host say.
+    pub fn full(&mut self, full: Full) {
+        match full {
+            Full::Queue(queue, holder) => {
+                let facts = self.enricher.listener(&queue, holder);
+                self.push(Input::QueueFull { queue, facts });
+            }
+            Full::Table(table) => self.push(Input::TableFull(table)),
+        }
     }
 
     /// What configurations of processes say, as far as they have been read.

@@ -16,10 +16,11 @@ use crate::decode::KernelFacts;
 use crate::engine::{Config, Counted, Engine, Input};
 use crate::event::{Coverage, NetnsCookie};
 use crate::flood::{self, Suppressed};
+use crate::host::full::{Full, FullTables, Place};
 use crate::host::{Enricher, NetnsNames, clock, facts};
 use crate::kernel::{
-    Counters, EventReader, Fact, InterfaceOptions, Names, Options, Prepared, ProgramStats, Slots,
-    TcMode, Tracer, Transport,
+    Counters, EventReader, Fact, InterfaceOptions, Names, Namespace, Options, Prepared,
+    ProgramStats, Slots, TcMode, Tracer, Transport,
 };
 use crate::record::Output;
 use crate::recording::{End, Head};
@@ -68,6 +69,8 @@ pub struct Session {
     tracer: Tracer,
     events: EventReader,
     intake: Intake<NamesOf>,
+    /// Absent if its thread could not be started.
+    full: Option<FullTables>,
     begun: Instant,
     losses: Losses,
     /// Events since memory was given back.
@@ -167,6 +170,8 @@ impl PreparedSession {
         )?;
         let names = NamesOf(tracer.names());
         let own = names.own();
+        let full = FullTables::start(places(tracer.names()));
+        let full = full.inspect_err(|error| warn!("cannot watch accept queues: {error}"));
         let kernel = KernelFacts {
             hz,
             reasons: tracer.reasons().to_vec(),
@@ -192,6 +197,7 @@ impl PreparedSession {
             intake: Intake::new(Engine::new(config), enricher, recorder),
             tracer,
             events,
+            full: full.ok(),
             begun: Instant::now(),
             losses: Losses::default(),
             since_rest: MANY,
@@ -253,13 +259,19 @@ impl Session {
             intake,
             tracer,
             losses,
+            full: looker,
             ..
         } = self;
+        let mut seen = None;
         let flush_due = intake.flush_due();
         let flood_due = self.flood_due.map(tokio::time::Instant::from_std);
         let mut take = |bytes: &[u8]| intake.event(bytes, |intake| losses.read(tracer, intake));
         let mut read = tokio::select! {
             read = events.next(BATCH, &mut take) => read.context("cannot read events")?,
+            Some(found) = next_full(looker) => {
+                seen = Some(found);
+                0
+            }
             () = sleep_until(due) => 0,
             () = sleep_until(flood_due) => 0,
             () = sleep_until(flush_due) => 0,
@@ -269,6 +281,9 @@ impl Session {
         let more = events.drain(BATCH, take);
         read += more;
         losses.read(tracer, intake);
+        if let Some(found) = seen {
+            intake.full(found);
+        }
         self.look_for_floods(read > 0)?;
         // With a backlog its own events make the resets due: they are older than the clock says.
         if more < BATCH {
@@ -288,6 +303,9 @@ impl Session {
         // Unloaded programs have no statistics.
         let missed = self.tracer.programs();
         let skipped = missed.iter().filter_map(|program| program.missed).sum();
+        for found in self.full.take().map_or_else(Vec::new, FullTables::finish) {
+            self.intake.full(found);
+        }
         let unwatched = self.unwatched();
         self.tracer.stop();
         let Self {
@@ -536,9 +554,41 @@ fn kernel_shortfalls(counters: &Counters, slots: Slots) -> Vec<(String, u64)> {
         ),
         (
             "connection failures without details".to_owned(),
-            counters.timed_out_lost,
+            counters.failed_lost + counters.failed_suppressed,
         ),
     ]
+}
+
+/// The next queue or table that is full.
+async fn next_full(full: &mut Option<FullTables>) -> Option<Full> {
+    full.as_mut()?.next().await
+}
+
+/// The namespaces to look at: those that classifiers are in, else this process's own.
+fn places(names: Option<Names>) -> impl Fn() -> Vec<Place> + Send + 'static {
+    move || match &names {
+        Some(names) => {
+            let namespaces = names.namespaces().into_iter();
+            let place = |namespace: Namespace| {
+                let cookie = namespace.cookie?;
+                let path = match namespace.is_own {
+                    true => None,
+                    false => Some(names.way(cookie)?.0),
+                };
+                Some(Place {
+                    netns: NetnsCookie(cookie),
+                    inode: namespace.inode,
+                    path,
+                })
+            };
+            namespaces.filter_map(place).collect()
+        }
+        None => vec![Place {
+            netns: NetnsCookie(0),
+            inode: 0,
+            path: None,
+        }],
+    }
 }
 
 /// The kernel edge's names, for the host edge.

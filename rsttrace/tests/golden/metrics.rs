@@ -20,8 +20,8 @@ fn judged() -> Judged {
             judged.note(&Output::Reset(Box::new(record.clone())));
         }
     }
-    let dead = super::summary::dead(412, "java", "ETIMEDOUT", 110);
-    judged.note(&Output::TimedOut(Box::new(dead)));
+    let failure = super::summary::failure(412, "java", "ETIMEDOUT", 110);
+    judged.note(&Output::Failure(Box::new(failure)));
     judged
 }
 

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::End;
 use crate::engine::Input;
 use crate::event::{
-    BootTime, Holder, HostContext, NetFact, NetFinding, NetSettings, NetnsCookie, OwnerNow,
-    ProcessFacts, ProgramTimers,
+    BootTime, FullQueue, FullTable, Holder, HostContext, NetFact, NetFinding, NetSettings,
+    NetnsCookie, OwnerNow, ProcessFacts, ProgramTimers,
 };
 use crate::flood::{Refused, Suppressed};
 use crate::hash::HashMap;
@@ -43,6 +43,8 @@ pub enum Entry<'a, P, S> {
     End(Cow<'a, End>),
     Timers(Cow<'a, ProgramTimers>),
     Found(Cow<'a, NetFinding>),
+    QueueFull(Cow<'a, FullQueue>, Stored<P, S>),
+    TableFull(FullTable),
 }
 
 /// [`HostContext`].
@@ -94,7 +96,11 @@ impl Told {
 
     /// An event as an entry.
     pub fn event<'a>(&mut self, bytes: &'a [u8], facts: &'a HostContext) -> Given<'a> {
-        let stored = Stored {
+        Entry::Event(bytes, self.facts(facts))
+    }
+
+    fn facts<'a>(&mut self, facts: &'a HostContext) -> Stored<&'a ProcessFacts, &'a NetSettings> {
+        Stored {
             processes: facts
                 .processes
                 .iter()
@@ -108,8 +114,7 @@ impl Told {
                 .settings
                 .as_ref()
                 .map(|settings| self.settings.share(settings)),
-        };
-        Entry::Event(bytes, stored)
+        }
     }
 
     /// An input as an entry.
@@ -133,6 +138,10 @@ impl Told {
             },
             Input::Timers(timers) => Entry::Timers(Cow::Borrowed(timers)),
             Input::Found(finding) => Entry::Found(Cow::Borrowed(finding)),
+            Input::QueueFull { queue, facts } => {
+                Entry::QueueFull(Cow::Borrowed(queue), self.facts(facts))
+            }
+            Input::TableFull(table) => Entry::TableFull(*table),
             Input::Rest => Entry::Rest,
             Input::Finish => Entry::Finish,
         }
@@ -223,6 +232,11 @@ impl Known {
                 let is_credible = words_of(&finding.fact).all(|word| word.len() <= LONGEST);
                 Input::Found(is_credible.then(|| finding.into_owned())?)
             }
+            Entry::QueueFull(queue, stored) => Input::QueueFull {
+                queue: queue.into_owned(),
+                facts: self.facts(stored)?,
+            },
+            Entry::TableFull(table) => Input::TableFull(table),
             Entry::End(end) => return Some(Item::End(end.into_owned())),
         }))
     }

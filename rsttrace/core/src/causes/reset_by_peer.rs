@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use super::{Definition, Doc, Many};
+use crate::classes;
 use crate::event::{Target, TcpState};
 use crate::silence::clocks::Trigger;
 use crate::thresholds::{IDLE, WORTH_PROBING};
 use crate::record::{Confidence, EvidenceKind, Explanation, Origin, Severity};
 use crate::verdict::peer_signs::weigh_ttl;
 use crate::verdict::{
-    AcceptedCase, ArrivedCase, CapturedCase, OtherReset, advice::{self, Situation},
+    AcceptedCase, ArrivedCase, CapturedCase, OtherReset, advice::{self, Situation}, is_finished,
 };
 use crate::words::{self, span};
 
@@ -111,7 +112,10 @@ impl Definition for ResetByPeer {
         } else if took_back(case) {
             (
                 "the handshake was incomplete",
-                format!("{source} aborted its connection attempt, as port scans do"),
+                format!(
+                    "{source} opened and reset a connection without sending anything: {}",
+                    classes::empty(classes::of_aborted_attempt(case.recurrence), case.recurrence)
+                ),
             )
         } else {
             // It missed.
@@ -175,7 +179,7 @@ pub(super) fn summary(case: &AcceptedCase) -> String {
         return format!("{remote} reset the connection during the handshake{then}");
     };
     let age = words::after_age(received.ownership.as_ref(), case.at);
-    if case.severity == Severity::Noise {
+    if is_finished(&received.socket) {
         return format!("{remote} reset a connection{age} that this side had already closed");
     }
     let finish = case.around.quiet.as_ref();
@@ -253,10 +257,7 @@ pub(super) fn is_in_time_wait(case: &ArrivedCase) -> bool {
 
 /// The handshake was incomplete.
 pub(super) fn took_back(case: &ArrivedCase) -> bool {
-    matches!(
-        case.packet.target,
-        Target::Stateless(TcpState::SynRecv | TcpState::NewSynRecv)
-    )
+    classes::aborts_attempt(&case.packet)
 }
 
 /// A miss is no proof against the peer: data before its reset may have been lost. Its TTL would be the usual one.

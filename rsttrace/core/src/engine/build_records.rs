@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::recent::Recent;
 use super::record_fields;
 use crate::captured::CapturedReset;
 use crate::causes::{definition, of_untranslated_answer, rules};
 use crate::correlate::{NamespaceView, ResetGroup, Seen};
-use crate::event::{self, BootTime, HostFacts, Packet, ResetReason, SenderSocket};
+use crate::event::{self, BootTime, HostFacts, Packet, ResetReason, SenderSocket, TcpState};
 use crate::ownership::{self, ProcessName};
 use crate::record::{
     Basis, CapturePoint, Cause, Confidence, Direction, Form, Idle, IdleMode, Kernel, Link,
@@ -212,6 +213,7 @@ fn from_socket(
     let sent = &seen.event;
     let egress = part.last_egress();
     let time = egress.map_or(seen.time, |egress| egress.time.min(seen.time));
+    let time = after_close(sent, time);
     let translated = end.recent.surroundings().translated(part.netns, sent.flow);
     let expired = verdict::expired_entry(sent, time, seen.facts.settings.as_deref(), translated);
     let mut ruling = rules::of_sent(sent);
@@ -251,16 +253,21 @@ fn from_socket(
         ));
         idle = clocks::idle(it, state, quiet.as_ref());
     }
+    let serves_one = clocks::serves_one(sent, &seen.facts);
     let mut own_timer = None;
     let mut no_timer = None;
     if let Some(quiet) = quiet {
         let known = idle.get_or_insert_default();
         known.quiet_before = Some(quiet.wire.as_secs_f64());
         let program = process.as_ref().and_then(|process| process.program);
-        if quiet.application >= IDLE && end.reason.is_none() && !sent.ended_by().0 {
-            no_timer = end.recent.no_timer(part.netns, time, sent, &quiet);
+        if quiet.application >= IDLE && end.reason.is_none() && (!sent.ended_by().0 || serves_one) {
+            no_timer = end
+                .recent
+                .no_timer(part.netns, time, sent, &quiet, &seen.facts);
             if no_timer.is_none() {
-                own_timer = end.recent.own_timer(part.netns, sent, &quiet, program);
+                own_timer = end
+                    .recent
+                    .own_timer(part.netns, sent, &quiet, program, &seen.facts);
             }
         }
         if let Some(timer) = &own_timer {
@@ -288,6 +295,7 @@ fn from_socket(
             && context.coverage.packets
             && context.no_packet_missed(),
         own_timer,
+        serves_one,
         no_timer,
         together: end
             .recent
@@ -485,6 +493,23 @@ fn accepted(
     Draft::new(time, record)
 }
 
+/// When a reset counts as sent. The kernel marks a socket as closed before it sends the reset of the close, and may answer a
+/// segment in between: that answer is put behind the close.
+fn after_close(sent: &event::Sent, time: BootTime) -> BootTime {
+    const BETWEEN: Duration = Duration::from_micros(100);
+    let former = sent.former_connection.as_ref().filter(|_| sent.passive);
+    let overtakes = former.is_some_and(|former| {
+        former.error == 0
+            && former.ownership.closer.is_some()
+            && matches!(
+                former.last_state,
+                TcpState::Established | TcpState::CloseWait
+            )
+            && time.since(former.died) <= BETWEEN
+    });
+    if overtakes { time.plus(BETWEEN) } else { time }
+}
+
 /// It went on from here.
 fn forwarded(
     part: &NamespaceView,
@@ -548,6 +573,8 @@ fn observed(
     let verdict = ArrivedCase {
         packet: Arc::clone(packet),
         sender: sender.cloned(),
+        recurrence: recent.recurrence(part.netns, flow.remote.ip(), flow.local.port()),
+        closed_here: recent.is_closed(part.netns, flow, ingress.time),
         other,
         context: *context,
     }

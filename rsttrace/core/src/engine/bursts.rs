@@ -72,7 +72,7 @@ impl Bursts {
         let key = match body {
             Body::Sent(sent) => of_sent(at.netns, sent),
             Body::Received(received) => of_received(at.netns, received),
-            Body::Packet(_) | Body::TimedOut(_) => None,
+            Body::Packet(_) | Body::Failed(_) => None,
         };
         let Some(key) = key else { return };
         let runs = self.runs.get_or_insert_mut(key, VecDeque::new);

@@ -9,7 +9,9 @@ use std::time::Duration;
 use super::bursts::Burst;
 use crate::event::{BootTime, NetnsCookie};
 use crate::hash::{self, HashMap, LruCache};
-use crate::record::{Cause, Direction, Endpoint, Incident, IncidentRole, Origin, Record, Severity};
+use crate::record::{
+    Cause, Direction, Endpoint, FailureRecord, Incident, IncidentRole, Origin, Record, Severity,
+};
 use crate::thresholds::{LONGEST_END, SAME_END, TALKS_ON};
 
 /// Incidents kept; in a storm the oldest are dropped, and what belongs to them opens new ones.
@@ -144,6 +146,53 @@ impl Incidents {
         });
     }
 
+    /// Gives a numbered failure its incident, which later answers to segments of that connection join and, if it `leads`, the resets
+    /// that its process sends because of it.
+    pub fn place_failure(&mut self, failure: &mut FailureRecord, time: BootTime, leads: bool) {
+        let (Some(local), Some(remote)) = (failure.local.clone(), failure.remote.clone()) else {
+            return;
+        };
+        let judged = failure.verdict.severity;
+        let connection = ordered(local, remote, NetnsCookie::default());
+        let joined = self.by_connection.peek(&connection).copied();
+        let joined = joined.and_then(|id| Some((id, self.open.get_mut(&id)?)));
+        let goes_on = |open: &Open| {
+            let is_new = failure.syns.is_some() || judged < open.severity;
+            !is_new && time.since(open.last) <= SAME_END && time.since(open.began) <= LONGEST_END
+        };
+        let (id, role, severity) = match joined.filter(|(_, open)| goes_on(open)) {
+            Some((id, open)) => {
+                open.last = open.last.max(time);
+                failure.verdict.severity = Severity::Noise;
+                (id, IncidentRole::Consequence, open.severity)
+            }
+            None => {
+                let id = failure.id.number;
+                let open = Open {
+                    began: time,
+                    last: time,
+                    severity: judged,
+                    connection: connection.clone(),
+                    link: leads.then_some(id),
+                    attempt: failure.syns.map(|_| 0),
+                    names_an_end: false,
+                };
+                self.open.put(id, open);
+                (id, IncidentRole::First, judged)
+            }
+        };
+        self.by_connection.put(connection, id);
+        if leads {
+            self.by_link.put(failure.id.number, id);
+        }
+        failure.incident = Some(Incident {
+            id,
+            role,
+            severity,
+            further: None,
+        });
+    }
+
     /// How many resets of the connection wait behind this one, which does no longer.
     fn waiting(&mut self, connection: &Connection, about: About) -> usize {
         let Some(count) = self.waiting.get_mut(connection) else {
@@ -205,7 +254,10 @@ impl Open {
 }
 
 fn connection(record: &Record, overlay: NetnsCookie) -> Connection {
-    let (local, remote) = (record.local.clone(), record.remote.clone());
+    ordered(record.local.clone(), record.remote.clone(), overlay)
+}
+
+fn ordered(local: Endpoint, remote: Endpoint, overlay: NetnsCookie) -> Connection {
     let is_ordered = (local.address, local.port) <= (remote.address, remote.port);
     if is_ordered {
         (local, remote, overlay)

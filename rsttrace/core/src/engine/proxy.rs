@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::event::{BootTime, Received, Sent, Socket, SocketCookie, TcpState, TimedOut};
+use crate::event::{BootTime, Failed, Received, Sent, Socket, SocketCookie, TcpState};
 use crate::hash::{self, LruCache};
 use crate::record::{Confidence, Process, Quality, Verdict, Word};
 use crate::silence::clocks;
@@ -110,6 +110,10 @@ impl Proxies {
     /// Takes notice of a leg that its process did not end, with its verdict. Whether the process reset another leg at once because of
     /// that, which is then part of the chain `link`.
     pub fn ended(&mut self, leg: Leg, link: u64, verdict: Verdict) -> bool {
+        // A goodbye or a check that nobody lost anything by is no reason.
+        if verdict.class.is_some() {
+            return false;
+        }
         let begin = self.sent.partition_point(|other| other.time < leg.time);
         let fitting = self
             .sent
@@ -249,8 +253,11 @@ impl Leg {
         })
     }
 
-    /// A leg whose peer did not answer, without a reset.
-    pub fn timed_out(died: &TimedOut, time: BootTime, process: &Process) -> Option<Self> {
+    /// A leg that failed without a reset; absent if its process gave it up.
+    pub fn failed(died: &Failed, time: BootTime, process: &Process) -> Option<Self> {
+        if died.error == 0 || died.unsent {
+            return None;
+        }
         let ownership = died.ownership.as_ref()?;
         Some(Self {
             time,
@@ -316,7 +323,10 @@ impl Leg {
         // A worker of a server whose master is recorded.
         let is_worker = self.is_inherited && self.comm == other.comm;
         let is_same_socket = self.cookie.is_known() && self.cookie == other.cookie;
-        if self.outgoing == other.outgoing || !(is_own || is_worker) || is_same_socket {
+        // What was opened after this end has another purpose: a health check, or another request.
+        let is_younger = other.established.is_some_and(|opened| opened > self.time);
+        if self.outgoing == other.outgoing || !(is_own || is_worker) || is_same_socket || is_younger
+        {
             return None;
         }
         let is_soon = other.time.since(self.time) <= PASS_THROUGH;
@@ -634,5 +644,25 @@ mod tests {
             current.task.pid = 5;
         }
         assert_eq!(passed(&other, MS, 87), None, "another process");
+    }
+
+    #[test]
+    fn a_leg_opened_later_or_after_a_harmless_end_is_not_passed_on() {
+        let opened = |at: u64| {
+            let mut other = second(200, 100);
+            if let Some(ownership) = &mut other.ownership {
+                ownership.established = Some(BootTime(at));
+            }
+            passed(&other, 50 * MS, 87)
+        };
+        assert!(opened(NOW - MS).is_some());
+        assert_eq!(opened(NOW + MS), None, "a health check");
+        let mut proxies = Proxies::default();
+        let at = BootTime(NOW + MS);
+        let mut verdict = crate::record::sample().verdict;
+        verdict.class = Some(crate::record::Class::TlsClose);
+        proxies.sent(&second(200, 100), at);
+        assert!(!proxies.ended(first_leg(87), 1, verdict));
+        assert_eq!(proxies.reason(&second(200, 100), at), None);
     }
 }

@@ -10,7 +10,9 @@
 
 use std::time::Duration;
 
-use crate::event::{BootTime, Ownership, Received, Sent, Socket, Task, TcpState, Tombstone};
+use crate::event::{
+    BootTime, HostContext, Ownership, Received, Sent, Socket, Task, TcpState, Tombstone,
+};
 use crate::record::{Idle, IdleMode};
 use crate::thresholds::{IDLE, LAST_WORDS};
 
@@ -246,6 +248,23 @@ pub fn closer(sent: &Sent) -> Option<&Task> {
         .as_ref()
         .or(former.map(|former| &former.ownership))?;
     ownership.closer.as_ref().map(|closer| &closer.task)
+}
+
+/// The process that closed is another one than the process that accepted the connection and lives: one for each connection,
+/// which ends by itself.
+pub fn serves_one(sent: &Sent, facts: &HostContext) -> bool {
+    let ownership = sent.ownership.as_ref();
+    let accepted = ownership.filter(|it| is_outgoing(Some(it)) == Some(false));
+    let acceptor = accepted.and_then(|it| it.owner.as_ref());
+    let (Some(acceptor), Some(closer)) = (acceptor, closer(sent)) else {
+        return false;
+    };
+    closer.pid != acceptor.pid
+        && sent.ended_by() == (true, None)
+        && facts
+            .processes
+            .iter()
+            .any(|process| process.pid == acceptor.pid)
 }
 
 /// Whether this end had opened the connection that it reset.

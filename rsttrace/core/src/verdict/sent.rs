@@ -49,6 +49,8 @@ pub struct SentCase {
     pub recurrence: Recurrence,
     /// It closed after a silence, perhaps at a timer of its own.
     pub own_timer: Option<OwnTimer>,
+    /// The process that closed serves this connection only.
+    pub serves_one: bool,
     /// It closed after a silence, and not at a timer.
     pub no_timer: Option<NoTimer>,
     /// Connections that ended together with it.
@@ -115,7 +117,8 @@ impl SentCase {
             self.ruling.cause,
             Cause::HalfOpen | Cause::StrayAck | Cause::LateSynack
         );
-        is_told_by_record && self.sent.former_connection.is_none()
+        let is_known = self.expired.as_ref().is_some_and(ExpiredEntry::is_certain);
+        is_told_by_record && !is_known && self.sent.former_connection.is_none()
     }
 
     /// The segment only ends the connection.
@@ -126,7 +129,11 @@ impl SentCase {
     }
 
     fn class(&self) -> Option<Class> {
-        classes::of_sent(&self.sent, self.ruling.cause, self.at, self.recurrence)
+        let class = classes::of_sent(&self.sent, self.ruling.cause, self.at, self.recurrence);
+        // A pool that closes what it does not need. At a timer, a proxy's client may lose its connection.
+        let is_no_timer = matches!(self.no_timer, Some(NoTimer::NotSet | NoTimer::Many(_)));
+        let pooled = is_no_timer && classes::is_pooled(&self.sent, self.ruling.cause);
+        class.or(pooled.then_some(Class::CompleteExchange))
     }
 
     fn explain(&self, judgement: Judgement) -> Explanation {
@@ -195,7 +202,7 @@ impl SentCase {
         if let Some(reason) = &self.no_timer {
             let kind = match reason {
                 NoTimer::OtherLeg { .. } | NoTimer::Many(_) => EvidenceKind::OtherLeg,
-                NoTimer::NotSet => EvidenceKind::OwnTimeout,
+                NoTimer::NotSet | NoTimer::Ending => EvidenceKind::OwnTimeout,
             };
             explanation.add(kind, no_timer(reason));
         }
@@ -278,7 +285,9 @@ impl SentCase {
         let shape = definition(self.ruling.cause).shape()?;
         Some(if self.turned_away().is_some() {
             Shape::TurnedAway
-        } else if self.sent.ended_by().0 || matches!(self.no_timer, Some(NoTimer::Many(_))) {
+        } else if self.was_stopped()
+            || matches!(self.no_timer, Some(NoTimer::Many(_) | NoTimer::Ending))
+        {
             Shape::Killed
         } else {
             shape
@@ -310,6 +319,7 @@ impl SentCase {
                 Some(
                     Shape::Idle | Shape::Keepalive | Shape::Race | Shape::Unread | Shape::Abort,
                 )
+                | Some(Shape::Connect | Shape::Accept | Shape::Silent)
                 | None => definition(self.ruling.cause).page(),
             }
         }
@@ -327,7 +337,7 @@ impl SentCase {
             && cause.flags.has(TcpFlags::ACK)
             && self.no_timer.is_none()
             && self.passed_on.is_none()
-            && !sent.ended_by().0;
+            && !self.was_stopped();
         is_race.then(|| Race {
             silence: quiet.application,
             late: quiet.after,
@@ -338,6 +348,15 @@ impl SentCase {
                 Some(_) | None => None,
             },
         })
+    }
+
+    /// The process closed because it ended. One that serves a single connection ends with it.
+    fn was_stopped(&self) -> bool {
+        match self.sent.ended_by() {
+            (true, None) => !self.serves_one,
+            (true, Some(_)) => true,
+            (false, _) => false,
+        }
     }
 
     /// How soon the process closed a connection that it had accepted and not read from.
@@ -546,6 +565,10 @@ fn no_timer(reason: &NoTimer) -> String {
             "the process closed {} at the same time, after different idle times: no idle timeout",
             words::things(*closed, "connection")
         ),
+        NoTimer::Ending => {
+            "the process ended right after it had closed: a reload or a stop, and no idle timeout"
+                .to_owned()
+        }
         NoTimer::NotSet => {
             "its configuration has no timer of that length: no idle timeout".to_owned()
         }

@@ -15,8 +15,8 @@ use super::program_timers::TimerReader;
 use super::settings::{self, KnownSettings};
 use super::socket_holder::{Forkers, Holder as Found, Search, SocketHolders};
 use crate::event::{
-    Attempt, Body, BootTime, Event, Holder, HostContext, NetFact, NetFinding, NetSettings,
-    NetnsCookie, OwnerNow, ProgramTimers, Task,
+    Attempt, Body, BootTime, Event, FullQueue, Holder, HostContext, NetFact, NetFinding,
+    NetSettings, NetnsCookie, OwnerNow, ProgramTimers, Task,
 };
 use crate::hash::{self, LruCache};
 use crate::record::Word;
@@ -144,7 +144,7 @@ impl<N: NetnsNames> Enricher<N> {
                     .segment
                     .filter(|segment| segment.ifindex != 0)
                     .and_then(|segment| self.interface(event, segment.ifindex)),
-                Body::Sent(_) | Body::TimedOut(_) => None,
+                Body::Sent(_) | Body::Failed(_) => None,
             },
             settings: self.settings(event.netns, event.time),
             owner,
@@ -173,6 +173,25 @@ impl<N: NetnsNames> Enricher<N> {
         }
         facts.holder = holder;
         facts
+    }
+
+    /// What is known about a listener and its holder.
+    pub fn listener(&mut self, queue: &FullQueue, found: Found) -> HostContext {
+        let holder = match found {
+            Found::One(task) => Some((task, false)),
+            Found::Eldest(task) => Some((task, true)),
+            Found::Several | Found::Nobody | Found::NotAsked => None,
+        };
+        let holder = holder.map(|(task, shares)| Holder { task, shares });
+        let described = holder
+            .as_ref()
+            .and_then(|holder| self.processes.describe(&holder.task, queue.time));
+        HostContext {
+            processes: described.into_iter().collect(),
+            holder,
+            netns_inode: self.names.inode(queue.netns),
+            ..HostContext::default()
+        }
     }
 
     /// Idle timers of a process that was named, as its configuration sets them; each process once.

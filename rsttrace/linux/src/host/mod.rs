@@ -7,6 +7,8 @@ pub mod enrich;
 pub mod environment;
 mod event_tasks;
 pub mod facts;
+pub mod full;
+pub mod net_counters;
 mod network;
 pub mod process;
 mod program_timers;

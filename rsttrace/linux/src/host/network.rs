@@ -126,7 +126,7 @@ impl Network {
                     add(flow, NetFact::Route(route));
                 }
             }
-            Body::Sent(_) | Body::Packet(_) | Body::Received(_) | Body::TimedOut(_) => {}
+            Body::Sent(_) | Body::Packet(_) | Body::Received(_) | Body::Failed(_) => {}
         }
         found
     }

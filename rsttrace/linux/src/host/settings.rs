@@ -139,7 +139,7 @@ impl KnownSettings {
 }
 
 /// A value below `/proc/sys/net`; absent if there is no such file, it may not be read, or it is no number.
-fn sysctl(name: &str) -> Option<u64> {
+pub(super) fn sysctl(name: &str) -> Option<u64> {
     let path = Path::new("/proc/sys/net").join(name);
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }

@@ -95,10 +95,17 @@ pub const FAMILIES: &[Family] = &[
         |judged, _| single(count(judged.corrections)),
     ),
     counter(
-        "rsttrace_connections_timed_out_total",
-        "Connections that failed without a reset.",
-        &[],
-        |judged, _| single(count(judged.timed_out)),
+        "rsttrace_failures_total",
+        "Connects and connections that failed without a reset, before filters.",
+        &["kind", "severity"],
+        |judged, _| {
+            let failures = judged.failures.iter();
+            failures
+                .map(|((kind, severity), number)| {
+                    sample([kind.name(), severity.name()], count(*number))
+                })
+                .collect()
+        },
     ),
     counter(
         "rsttrace_events_total",

@@ -34,11 +34,11 @@ impl Session {
         let events = counters.map_or_else(Vec::new, |counters| {
             let mut events = kernel_totals(counters, &counted, programs);
             events.push(KernelTotal {
-                name: "timed out".to_owned(),
-                seen: counters.timed_out_seen,
-                detailed: counted.timed_out,
-                suppressed: 0,
-                lost: counters.timed_out_lost,
+                name: "failed".to_owned(),
+                seen: counters.failed_seen,
+                detailed: counted.failed,
+                suppressed: counters.failed_suppressed,
+                lost: counters.failed_lost,
             });
             events
         });
