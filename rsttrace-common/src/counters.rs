@@ -13,10 +13,10 @@ pub const RECEIVED_LOST: u32 = 3;
 pub const PACKET_SEEN: u32 = 4;
 /// It could not be put into the ring.
 pub const PACKET_LOST: u32 = 5;
-/// A connection died without a reset.
-pub const TIMED_OUT_SEEN: u32 = 6;
+/// A connect or a connection failed without a reset.
+pub const FAILED_SEEN: u32 = 6;
 /// It could not be put into the ring.
-pub const TIMED_OUT_LOST: u32 = 7;
+pub const FAILED_LOST: u32 = 7;
 /// An open socket's record made room for another socket's: it has no recorded owner any more.
 pub const OWNER_EVICTED: u32 = 8;
 /// A tombstone took the place of another one.
@@ -46,6 +46,10 @@ pub const PACKET_SUPPRESSED_ALONE: u32 = 19;
 /// A flow's reset was decided on while parts of the one before it may still have been on their way, and not both were
 /// described: what is missing of either may have been seen.
 pub const DECIDED_ANEW: u32 = 20;
+/// A translation of addresses took the place of another one.
+pub const TRANSLATION_EVICTED: u32 = 21;
+/// A failure without a reset was not described on purpose: there were too many.
+pub const FAILED_SUPPRESSED: u32 = 22;
 /// A listener was one too many: it has no recorded owner, nor have its connections until they are accepted.
 pub const LISTENER_LOST: u32 = 23;
 /// How many counters there are.

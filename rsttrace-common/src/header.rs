@@ -31,5 +31,7 @@ pub const KIND_RESET_RECEIVED: u16 = 3;
 pub const KIND_RST_PACKET: u16 = 4;
 /// [`crate::reset::ResetSentByListener`]: `tcp:tcp_send_reset` with a listening socket.
 pub const KIND_RESET_SENT_BY_LISTENER: u16 = 6;
-/// [`crate::lifecycle::TimedOut`]: a connection died without a reset.
+/// [`crate::lifecycle::TimedOut`]: what recordings of earlier versions have in place of [`KIND_FAILED`].
 pub const KIND_TIMED_OUT: u16 = 5;
+/// [`crate::lifecycle::Failed`]: a connect or a connection failed without a reset.
+pub const KIND_FAILED: u16 = 7;

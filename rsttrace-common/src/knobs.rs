@@ -183,6 +183,8 @@ offsets! {
     keepalive_intvl => "tcp_sock"."keepalive_intvl",
     /// `tcp_sock`.
     keepalive_probes => "tcp_sock"."keepalive_probes",
+    /// `tcp_sock`: milliseconds of `CLOCK_MONOTONIC`, low 32 bits; 0: none.
+    retrans_stamp => "tcp_sock"."retrans_stamp",
     /// `tcp_sock`.
     total_retrans => "tcp_sock"."total_retrans",
     /// `tcp_sock`.

@@ -2,7 +2,8 @@
 
 use core::mem::{offset_of, size_of};
 
-use crate::lifecycle::{TimedOut, Tombstone};
+use crate::handshake::{Syn, SynKey, Translation};
+use crate::lifecycle::{Failed, TimedOut, Tombstone};
 use crate::packet::{Baseline, RstPacket, Target};
 use crate::reset::{ResetReceived, ResetSent, ResetSentByListener, ResetSentStateless, Segment};
 use crate::socket::{Ownership, Socket};
@@ -20,11 +21,15 @@ const _: () = {
     assert!(size_of::<Ownership>() == 128);
     assert!(size_of::<Tombstone>() == 160);
     assert!(size_of::<Baseline>() == 16);
+    assert!(size_of::<SynKey>() == 16);
+    assert!(size_of::<Syn>() == 64);
+    assert!(size_of::<Translation>() == 48);
     assert!(size_of::<Target>() == 32);
     assert!(size_of::<ResetSent>() == 32 + 40 + 176 + 128 + 48 + 24 + 8);
     assert!(size_of::<ResetSentByListener>() == size_of::<ResetSent>() + 160);
     assert!(size_of::<ResetSentStateless>() == 32 + 40 + 24 + 2 * 160 + 16 + 16);
     assert!(size_of::<ResetReceived>() == 32 + 40 + 176 + 128 + 24);
+    assert!(size_of::<Failed>() == 32 + 40 + 176 + 128 + 16);
     assert!(size_of::<TimedOut>() == 32 + 40 + 128 + 8);
     assert!(size_of::<RstPacket>() == 32 + 48 + 32 + 16 + 16 + 20 + 4 + 12 + 4 + SNAP);
     assert!(offset_of!(Header, kind) == 24);

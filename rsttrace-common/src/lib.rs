@@ -29,6 +29,7 @@ macro_rules! wire {
 pub mod counters;
 pub mod flood;
 pub mod flow;
+pub mod handshake;
 pub mod header;
 pub mod knobs;
 mod layout;
@@ -36,6 +37,7 @@ pub mod lifecycle;
 pub mod packet;
 pub mod reset;
 pub mod socket;
+pub mod table;
 pub mod task;
 
 pub use flow::{Flow, FlowKey};

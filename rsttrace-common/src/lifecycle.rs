@@ -2,7 +2,7 @@
 
 use crate::flow::Flow;
 use crate::header::Header;
-use crate::socket::Ownership;
+use crate::socket::{Ownership, Socket};
 
 wire! {
     /// What the tombstone table keeps of a socket that closed: it answers "who had this connection, how did it end".
@@ -25,7 +25,30 @@ wire! {
         pub reserved: [u8; 6],
     }
 
-    /// A connection that died of silence, without any reset: retransmissions or TCP_USER_TIMEOUT ran out.
+    /// A connect or a connection that failed without a reset: nobody answered, an ICMP message, or the program gave up.
+    pub struct Failed {
+        /// Kind `KIND_FAILED`.
+        pub header: Header,
+        /// The connection.
+        pub flow: Flow,
+        /// The socket on its way to CLOSE.
+        pub socket: Socket,
+        /// Who had it; all zero if nothing was remembered.
+        pub ownership: Ownership,
+        /// `sk_err`, 0: the program ended it.
+        pub error: i32,
+        /// Milliseconds since the first SYN or, once established, the first retransmission of what is not acknowledged
+        /// (`retrans_stamp`); `u32::MAX`: there was none.
+        pub trying_ms: u32,
+        /// State it failed in, a `TCP_` constant.
+        pub last_state: u8,
+        /// 1: the kernel refused the connect before it sent a SYN.
+        pub unsent: u8,
+        /// Zero.
+        pub reserved: [u8; 6],
+    }
+
+    /// A connection that died of silence, as earlier versions wrote it.
     pub struct TimedOut {
         /// Kind `KIND_TIMED_OUT`.
         pub header: Header,

@@ -112,9 +112,9 @@ wire! {
         pub cookie: u64,
         /// When the peer's FIN came to an open connection: nanoseconds of `CLOCK_BOOTTIME`; 0: it did not.
         pub peer_finished_ns: u64,
-        /// Jiffies since data had last moved either way, when that FIN came; a TLS close_notify before it does not count.
+        /// Jiffies since data had last moved either way, when that FIN came; the last words before it do not count (a TLS close_notify, an error message).
         pub peer_finished_quiet: u32,
-        /// Jiffies since data had last moved either way, when the closer closed; its TLS close_notify does not count.
+        /// Jiffies since data had last moved either way, when the closer closed; its last words do not count.
         pub closed_quiet: u32,
         /// Who closed or shut down: thread group id; 0: nobody yet.
         pub closer_pid: u32,
@@ -139,6 +139,12 @@ wire! {
     }
 }
 
+/// Most bytes of a TLS close_notify with its record header and tag: 7 in the clear, 24 in TLS 1.3, 31 with AES-GCM in TLS 1.2.
+pub const LONGEST_FAREWELL: u32 = 31;
+/// Most bytes of what a server says before it closes an idle connection: an error message of PostgreSQL or MySQL, a page of HTTP's
+/// status 408.
+pub const LONGEST_LAST_WORDS: u32 = 512;
+
 /// No owner recorded.
 pub const SOURCE_NONE: u8 = 0;
 /// The owner called connect().
@@ -156,6 +162,8 @@ pub const OWNERSHIP_INHERITED: u32 = 1;
 pub const OWNERSHIP_ISN: u32 = 2;
 /// A reset was sent on this socket; its death is no silent one.
 pub const OWNERSHIP_RESET_SENT: u32 = 4;
+/// A reset refused the connect of this socket; without it an ICMP message did.
+pub const OWNERSHIP_REFUSED: u32 = 8;
 
 /// The closing task was exiting (`PF_EXITING`).
 pub const CLOSER_EXITING: u8 = 1;

@@ -3,7 +3,9 @@
 #![no_main]
 
 mod emit;
+mod failure;
 mod flood;
+mod handshakes;
 mod kernel;
 mod knobs;
 mod listeners;

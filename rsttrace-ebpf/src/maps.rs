@@ -6,6 +6,7 @@ use aya_ebpf::maps::{Array, HashMap, PerCpuArray, PerfEventByteArray, RingBuf};
 use rsttrace_common::FlowKey;
 use rsttrace_common::counters;
 use rsttrace_common::flood::{self, Bucket, BucketKey, ClassCount};
+use rsttrace_common::handshake::{SYN_SLOTS, Syn, SynKey, TRANSLATION_SLOTS, Translation};
 use rsttrace_common::knobs::{DEFAULT_SLOTS, LISTENER_SLOTS};
 use rsttrace_common::lifecycle::Tombstone;
 use rsttrace_common::packet::Baseline;
@@ -44,6 +45,9 @@ pub static CLASS_BUCKETS: Array<u64> = Array::with_max_entries(flood::CLASSES, 0
 /// Room for details, by class and port or network or both.
 #[map]
 pub static BUCKETS: Array<Bucket> = Array::with_max_entries(flood::BUCKETS, 0);
+/// Room for failures without a reset: nanoseconds as in `Bucket::ready_ns`.
+#[map]
+pub static FAILURES_READY: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 /// What each bucket refused, so many to an element: user space reads each in one call.
 #[map]
 pub static REFUSALS: PerCpuArray<[u64; flood::REFUSALS_EACH as usize]> =
@@ -79,6 +83,12 @@ pub static TOMBSTONES: Array<Entry<Tombstone>> = Array::with_max_entries(DEFAULT
 /// SYNs and SYN-ACKs that came in.
 #[map]
 pub static BASELINES: Array<Entry<Baseline>> = Array::with_max_entries(DEFAULT_SLOTS, MMAPABLE);
+/// SYNs and SYN-ACKs by their sequence number, for as long as they are on their way.
+#[map]
+pub static SYNS: Array<Entry<Syn, SynKey>> = Array::with_max_entries(SYN_SLOTS, 0);
+/// Handshakes that left with other addresses than they came in with.
+#[map]
+pub static TRANSLATIONS: Array<Entry<Translation>> = Array::with_max_entries(TRANSLATION_SLOTS, 0);
 /// Entry 0: `[jiffies64, CLOCK_MONOTONIC]`, written by the program `clock`.
 #[map]
 pub static CLOCK: Array<[u64; 2]> = Array::with_max_entries(1, 0);

@@ -26,6 +26,8 @@ const EXTENSIONS: usize = 6;
 pub const RST: u8 = 0x04;
 /// See [`RST`].
 pub const SYN: u8 = 0x02;
+/// See [`RST`].
+pub const ACK: u8 = 0x10;
 
 /// Whether a frame deserves a closer look: a TCP segment with one of the flags in `mask`, or one whose headers cannot be
 /// read at a glance. Everything else leaves here.
@@ -152,6 +154,8 @@ pub struct Segment {
     pub ttl: u8,
     /// TCP flags.
     pub flags: u8,
+    /// Sequence number.
+    pub seq: u32,
     /// Zero on devices without a link-layer header.
     pub source_mac: [u8; 6],
     /// Likewise.
@@ -187,6 +191,7 @@ pub fn dissect_plain(ctx: &TcContext, link_header: bool, into: &mut Segment) -> 
     };
     into.ttl = byte(network + 8);
     into.flags = byte(network + 20 + 13);
+    into.seq = address_at(network + 20 + 4).swap_bytes();
     into.v4 = true;
     into.key.flow = Flow {
         remote_address: mapped(address_at(network + 12)),
@@ -281,6 +286,7 @@ fn v4(ctx: &TcContext, network: u32, into: &mut Segment) -> Option<()> {
     into.ethertype = u16::from_be(ETH_P_IP);
     into.ttl = header[8];
     into.flags = tcp[13];
+    into.seq = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
     into.v4 = true;
     into.key.flow = Flow {
         remote_address: mapped(u32::from_ne_bytes([
@@ -332,6 +338,7 @@ fn v6(ctx: &TcContext, network: u32, into: &mut Segment) -> Option<()> {
     into.ethertype = u16::from_be(ETH_P_IPV6);
     into.ttl = header[7];
     into.flags = tcp[13];
+    into.seq = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
     into.v4 = false;
     into.key.flow = Flow {
         remote_address: copy(ctx, network + 8)?,

@@ -10,7 +10,9 @@ use rsttrace_common::header::KIND_RESET_SENT;
 use rsttrace_common::knobs::HELPER_SOCKET_COOKIE;
 use rsttrace_common::packet::Baseline;
 use rsttrace_common::reset::{REASON_NONE, Segment};
-use rsttrace_common::socket::{Ownership, SOCK_DEAD, SOCK_LINGER, Socket, TCP_CLOSE};
+use rsttrace_common::socket::{
+    LONGEST_FAREWELL, LONGEST_LAST_WORDS, Ownership, SOCK_DEAD, SOCK_LINGER, Socket, TCP_CLOSE,
+};
 
 use rsttrace_common::task::Task;
 
@@ -246,24 +248,37 @@ pub fn owned(sk: Typed) -> bool {
     load::<i32>(sk, offset!(sk_lock_owned)).unwrap_or(0) == 1
 }
 
-/// Jiffies since data last moved either way, but for the farewell of the end that closes; retransmissions count. A farewell is
+/// Jiffies since data last moved either way, but for the last words of the end that closes; retransmissions count. Last words are
 /// a few bytes that have just been sent or received and are not acknowledged, or not read, yet.
 #[inline(always)]
 pub fn quiet(tcp: Typed, closes: End) -> u32 {
     let now = crate::emit::jiffies();
     let sent = now.wrapping_sub(load(tcp, offset!(lsndtime)).unwrap_or(0));
     let received = now.wrapping_sub(load(tcp, offset!(icsk_lrcvtime)).unwrap_or(0));
-    let (own, other, pending) = match closes {
+    let (own, other, pending, was_still) = match closes {
         // Its FIN counts as one.
-        End::Peer => (received, sent, unread(tcp).wrapping_sub(1)),
+        End::Peer => (received, sent, unread(tcp).wrapping_sub(1), true),
         End::This => {
             let written: u32 = load(tcp, offset!(write_seq)).unwrap_or(0);
             let acknowledged: u32 = load(tcp, offset!(snd_una)).unwrap_or(0);
-            (sent, received, written.wrapping_sub(acknowledged))
+            let heard = now.wrapping_sub(load(tcp, offset!(rcv_tstamp)).unwrap_or(0));
+            let was_still = heard >= received / 2;
+            (
+                sent,
+                received,
+                written.wrapping_sub(acknowledged),
+                was_still,
+            )
         }
     };
-    let is_farewell = pending.wrapping_sub(1) < FAREWELL && own <= AT_ONCE;
-    if own < other && !is_farewell {
+    // A longer message may also be a slow answer, or the end of a long one, which is acknowledged on and on.
+    let most = if was_still && other >= LONG {
+        LONGEST_LAST_WORDS
+    } else {
+        LONGEST_FAREWELL
+    };
+    let are_last_words = pending.wrapping_sub(1) < most && own <= AT_ONCE;
+    if own < other && !are_last_words {
         own
     } else {
         other
@@ -279,11 +294,11 @@ pub enum End {
     This,
 }
 
-/// Most bytes of a TLS close_notify, see `rsttrace_core::classes`.
-const FAREWELL: u32 = 31;
-
-/// Jiffies from a farewell to the FIN, at most.
+/// Jiffies from the last words to the FIN, at most.
 const AT_ONCE: u32 = 8;
+
+/// Jiffies of a silence before longer last words, at least: 10 s with the usual tick.
+const LONG: u32 = 2_500;
 
 /// Received bytes nobody read; a FIN counts as one.
 #[inline(always)]

@@ -2,26 +2,24 @@
 //!
 //! A flow has two slots, neighbours, so that two flows that meet do not cost each other their memory while there is room.
 //! An LRU hash costs 600 to 800 ns an update, which each connection would pay four times; a slot costs its memory alone.
-//! An entry has no key but a checksum over key and value, with a tag of the key in its upper half. Nothing locks a slot: an entry that
-//! two CPUs wrote at once, that is read while it is written, or that is another flow's, does not add up and counts as absent.
+//! Nothing locks a slot, so each entry carries a checksum over its key and value: one that two CPUs wrote at once, or that
+//! is read while it is written, does not add up and counts as absent.
 
 use aya_ebpf::maps::Array;
 use rsttrace_common::FlowKey;
+use rsttrace_common::table::{MULTIPLIER, index_of, step};
 
 use crate::maps::count;
 use crate::words;
 
 /// One place in a table.
 #[repr(C)]
-pub struct Entry<V> {
-    /// Tag of the key in the upper half, never 0, and sum over key and value in the lower; 0: never written.
+pub struct Entry<V, K = FlowKey> {
+    /// Over key and value; 0: never written.
     check: u64,
+    key: K,
     value: V,
 }
-
-/// Odd, its bits evenly mixed (2^64 divided by the golden ratio).
-const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
-const KEY_WORDS: usize = size_of::<FlowKey>() / 8;
 
 /// Writes a value, over whatever has the same slot; `evicted` counts the entries of other flows that this cost.
 ///
@@ -35,9 +33,9 @@ pub fn write<V: Copy>(table: &Array<Entry<V>>, slots: u32, key: &FlowKey, value:
         return;
     };
     // SAFETY: a slot of the table.
-    let second_is = state_of(unsafe { &*second }, hash);
+    let second_is = state_of(unsafe { &*second }, key);
     // SAFETY: as above.
-    let first_is = state_of(unsafe { &*first }, hash);
+    let first_is = state_of(unsafe { &*first }, key);
     let take_second =
         second_is == State::Same || (second_is == State::Empty && first_is == State::Other);
     let (entry, was) = if take_second {
@@ -51,6 +49,7 @@ pub fn write<V: Copy>(table: &Array<Entry<V>>, slots: u32, key: &FlowKey, value:
         count(evicted);
     }
     entry.check = 0;
+    words::copy(key, &mut entry.key);
     words::copy(value, &mut entry.value);
     entry.check = check_of(hash, value);
 }
@@ -60,18 +59,60 @@ pub fn write<V: Copy>(table: &Array<Entry<V>>, slots: u32, key: &FlowKey, value:
 pub fn read<V: Copy>(table: &Array<Entry<V>>, slots: u32, key: &FlowKey, into: &mut V) -> bool {
     let hash = hash_of(key);
     let index = index_of(hash, slots);
-    read_slot(table, index, hash, into) || read_slot(table, index ^ 1, hash, into)
+    read_slot(table, index, hash, key, into) || read_slot(table, index ^ 1, hash, key, into)
+}
+
+/// Writes a value into a table whose entries have one slot each; `resolve` sees the value of the same key that is overwritten.
+#[inline(always)]
+pub fn write_single<V: Copy, K: Copy>(
+    table: &Array<Entry<V, K>>,
+    slots: u32,
+    key: &K,
+    value: &mut V,
+    resolve: impl FnOnce(&V, &mut V),
+) {
+    let hash = hash_of(key);
+    let Some(entry) = table.get_ptr_mut(index_of(hash, slots)) else {
+        return;
+    };
+    // SAFETY: a slot of the table; others may write it, too, which the checksum finds out.
+    let entry = unsafe { &mut *entry };
+    if entry.check != 0 && is_same(&entry.key, key) {
+        resolve(&entry.value, value);
+    }
+    entry.check = 0;
+    words::copy(key, &mut entry.key);
+    words::copy(value, &mut entry.value);
+    entry.check = check_of(hash, value);
+}
+
+/// Copies the value of a key out of such a table; `false`: as for [`read`].
+#[inline(always)]
+pub fn read_single<V: Copy, K: Copy>(
+    table: &Array<Entry<V, K>>,
+    slots: u32,
+    key: &K,
+    into: &mut V,
+) -> bool {
+    let hash = hash_of(key);
+    read_slot(table, index_of(hash, slots), hash, key, into)
 }
 
 #[inline(always)]
-fn read_slot<V: Copy>(table: &Array<Entry<V>>, index: u32, hash: u64, into: &mut V) -> bool {
+fn read_slot<V: Copy, K: Copy>(
+    table: &Array<Entry<V, K>>,
+    index: u32,
+    hash: u64,
+    key: &K,
+    into: &mut V,
+) -> bool {
     let Some(entry) = table.get_ptr(index) else {
         return false;
     };
     // SAFETY: a slot of the table; what others write meanwhile, the checksum finds out.
     let entry = unsafe { &*entry };
     let check = entry.check;
-    if tag_of(check) != tag_of(check_of_key(hash)) {
+    if check == 0 || !is_same(&entry.key, key) {
         return false;
     }
     words::copy(&entry.value, into);
@@ -87,41 +128,37 @@ enum State {
 }
 
 #[inline(always)]
-fn state_of<V>(entry: &Entry<V>, hash: u64) -> State {
+fn state_of<V>(entry: &Entry<V>, key: &FlowKey) -> State {
     if entry.check == 0 {
         State::Empty
-    } else if tag_of(entry.check) == tag_of(check_of_key(hash)) {
+    } else if is_same(&entry.key, key) {
         State::Same
     } else {
         State::Other
     }
 }
 
+/// Whether two values are equal, word by word.
 #[inline(always)]
-fn index_of(hash: u64, slots: u32) -> u32 {
-    (hash >> 32) as u32 & slots.wrapping_sub(1)
+pub fn is_same<K>(one: &K, other: &K) -> bool {
+    const { assert!(size_of::<K>().is_multiple_of(8) && align_of::<K>() == 8) };
+    let mut difference = 0;
+    for i in 0..size_of::<K>() / 8 {
+        difference |= word(one, i) ^ word(other, i);
+    }
+    difference == 0
 }
 
 #[inline(always)]
-fn hash_of(key: &FlowKey) -> u64 {
-    mix(MULTIPLIER, key, KEY_WORDS)
+fn hash_of<K>(key: &K) -> u64 {
+    mix(MULTIPLIER, key, size_of::<K>() / 8)
 }
 
-/// The tag's half of a check: of bits of the hash that do not choose the slot. Never 0.
-#[inline(always)]
-fn check_of_key(hash: u64) -> u64 {
-    (hash << 32) | (1 << 63)
-}
-
-#[inline(always)]
-fn tag_of(check: u64) -> u32 {
-    (check >> 32) as u32
-}
-
+/// Never 0.
 #[inline(always)]
 fn check_of<V>(hash: u64, value: &V) -> u64 {
     const { assert!(size_of::<V>().is_multiple_of(8) && align_of::<V>() == 8) };
-    check_of_key(hash) | (mix(hash, value, size_of::<V>() / 8) >> 32)
+    mix(hash, value, size_of::<V>() / 8) | 1
 }
 
 /// In two lanes, as each step waits for the one before it.
@@ -136,12 +173,6 @@ fn mix<T>(hash: u64, value: &T, words: usize) -> u64 {
         even = step(even, word(value, words - 1));
     }
     step(even, odd)
-}
-
-#[inline(always)]
-fn step(hash: u64, word: u64) -> u64 {
-    let hash = (hash ^ word).wrapping_mul(MULTIPLIER);
-    hash ^ (hash >> 29)
 }
 
 #[inline(always)]

@@ -277,7 +277,7 @@ fn join(events: Vec<Event>) -> usize {
             Body::Sent(sent) => join.sent(at, sent, HostContext::default()),
             Body::Received(received) => join.received(at, received, HostContext::default()),
             Body::Packet(packet) => join.packet(at, packet, HostContext::default()),
-            Body::TimedOut(_) => {}
+            Body::Failed(_) => {}
         }
     }
     while join.close(None).is_some() {
@@ -289,7 +289,7 @@ fn join(events: Vec<Event>) -> usize {
 fn resets(outputs: Vec<Output>) -> Vec<Record> {
     let reset = |output| match output {
         Output::Reset(record) => Some(*record),
-        Output::TimedOut(_) | Output::Suppressed(_) => None,
+        Output::Failure(_) | Output::Suppressed(_) => None,
     };
     outputs.into_iter().filter_map(reset).collect()
 }

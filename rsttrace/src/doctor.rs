@@ -5,6 +5,7 @@
 //! an idle connection without keepalive matters. Only warnings make the command fail.
 
 mod devices;
+mod drops;
 mod hooks;
 mod programs;
 mod report;
@@ -17,7 +18,9 @@ use serde::Serialize;
 
 use crate::event::{Environment, NetSettings};
 
-pub use crate::sockets::{Connection, Listener, Program, Sockets};
+pub use crate::sockets::{
+    AcceptQueue, Connection, Listener, NetCounters, Program, Sockets, Tracking,
+};
 pub use devices::{KnownTimeout, known_timeouts};
 pub use report::{Counts, NotChecked, Report, SCHEMA, counts, environment};
 
@@ -36,6 +39,8 @@ pub struct Inspection {
     pub settings: NetSettings,
     /// Connections that connection tracking remembers now (`nf_conntrack_count`); absent where it is not there.
     pub tracked: Option<u64>,
+    /// What this network namespace dropped.
+    pub counters: NetCounters,
     /// Of this network namespace; the error says why they could not be listed.
     pub sockets: Result<Sockets, String>,
     /// Connections that were quiet for at least this long count as idle.
@@ -168,6 +173,13 @@ pub fn judge(inspection: &Inspection, known: &[KnownTimeout]) -> Vec<Finding> {
             forgotten_after: timeouts::forgotten_after(inspection.environment, known),
         };
         findings.extend(sockets::judge(sockets, limits));
+        findings.extend(drops::of_listeners(
+            &sockets.listeners,
+            &inspection.counters,
+        ));
+    }
+    if let Some(tracking) = &inspection.counters.tracking {
+        findings.extend(drops::of_tracking(tracking));
     }
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     findings
@@ -216,6 +228,7 @@ pub(crate) mod tests {
                 forwards: false,
             },
             tracked: Some(12),
+            counters: NetCounters::default(),
             sockets: Ok(Sockets::default()),
             idle_from: Duration::from_secs(60),
         }

@@ -72,7 +72,7 @@ fn explained(kernel: &str, judged: Result<Replayed, RecordingError>) -> Vec<Reco
     let outputs = whole.unwrap_or_else(|error| panic!("{kernel}: {error}; {RENEW}"));
     let records = outputs.into_iter().filter_map(|output| match output {
         Output::Reset(record) => Some(*record),
-        Output::TimedOut(_) | Output::Suppressed(_) => None,
+        Output::Failure(_) | Output::Suppressed(_) => None,
     });
     records.collect()
 }

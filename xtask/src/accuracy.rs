@@ -24,6 +24,9 @@ pub struct Args {
     /// directions, started in the middle of connections, with packet loss, and all interfaces merged
     #[arg(long)]
     captures: bool,
+    /// Play scenes of real programs instead of the demo: web servers, databases, relays, NAT
+    #[arg(long, conflicts_with_all = ["file", "captures", "captured"])]
+    real_traffic: bool,
     /// Analyze captures of `rsttrace demo --captures DIR` instead of running the demo
     #[arg(long, value_name = "DIR", conflicts_with_all = ["file", "sudo", "captures"])]
     captured: Option<PathBuf>,
@@ -43,7 +46,19 @@ pub fn whole_demo(sudo: bool) -> Result<()> {
     })
 }
 
+/// The same with scenes of real programs.
+pub fn real_traffic(sudo: bool) -> Result<()> {
+    run(&Args {
+        sudo,
+        real_traffic: true,
+        ..Args::default()
+    })
+}
+
 pub fn run(args: &Args) -> Result<()> {
+    if args.real_traffic {
+        return play(args);
+    }
     if let Some(folder) = &args.captured {
         return judged(&judge_captures(args, folder)?, Vec::new());
     }
@@ -98,6 +113,27 @@ fn demo(args: &Args) -> Result<String> {
         demo.arg("--captures").arg(folder());
     }
     output(&mut demo)
+}
+
+/// Plays the scenes, which judge themselves.
+fn play(args: &Args) -> Result<()> {
+    if !command::is_root() && !args.sudo {
+        bail!(
+            "scenes need root: run `cargo xtask accuracy --real-traffic --sudo` (builds as you, plays them as root)"
+        );
+    }
+    packages::install_for_traffic()?;
+    let tracer = build(args, "--bin", "rsttrace")?;
+    let player = build(args, "--example", "real_traffic")?;
+    let mut play = Command::new(&player);
+    if args.sudo {
+        play = Command::new("sudo");
+        play.arg("-E").arg(player);
+    }
+    play.arg("--rsttrace").arg(tracer);
+    play.arg("--folder")
+        .arg(workspace::target().join("real-traffic"));
+    command::run(&mut play)
 }
 
 fn judge_captures(args: &Args, captures: &Path) -> Result<CaptureTally> {

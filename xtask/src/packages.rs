@@ -1,10 +1,37 @@
 //! Installs missing Debian packages.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::command;
+
+/// For scenes of real traffic.
+const TRAFFIC: [&str; 17] = [
+    "conntrack",
+    "curl",
+    "gunicorn",
+    "haproxy",
+    "mariadb-server",
+    "nftables",
+    "nginx-light",
+    "nmap",
+    "nodejs",
+    "openssh-client",
+    "openssh-server",
+    "openssl",
+    "postgresql",
+    "procps",
+    "redis-server",
+    "socat",
+    "uvicorn",
+];
+
+/// Keeps packages from starting their services.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// For staging resets in kernel tests and demo, and for reading our files with other programs.
 const STAGING: [&str; 13] = [
@@ -42,6 +69,21 @@ pub fn install_for_staging() -> Result<()> {
         STAGING.join(", ")
     );
     Ok(())
+}
+
+/// Installs the programs of the scenes of real traffic, and starts none of them.
+pub fn install_for_traffic() -> Result<()> {
+    let has_policy = Path::new(POLICY).exists();
+    if !has_policy && is_debian() && command::is_root() && !missing(&TRAFFIC).is_empty() {
+        fs::write(POLICY, "#!/bin/sh\nexit 101\n")?;
+        fs::set_permissions(POLICY, Permissions::from_mode(0o755))?;
+    }
+    let installed = install(&TRAFFIC);
+    if !has_policy {
+        // Fails if it was not needed.
+        let _ = fs::remove_file(POLICY);
+    }
+    installed
 }
 
 /// Installs those of `names` that are missing, and removes nothing.

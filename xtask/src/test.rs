@@ -17,7 +17,7 @@ use crate::{
 ///
 /// Kernel tests are integration tests of rsttrace in files named kernel_*.rs, marked `#[ignore = "needs root"]`. They run one at
 /// a time, together with those that need a browser or tshark. As root, missing Debian packages for staging resets are installed
-/// first (which may start nginx and haproxy as services). Everything runs, also after a failure.
+/// first (which may start nginx and haproxy as services), and the programs of real traffic. Everything runs, also after a failure.
 #[derive(clap::Args)]
 pub struct Args {
     /// Skip kernel tests and demo, which need root
@@ -40,6 +40,7 @@ pub fn run(args: &Args) -> Result<()> {
             );
         }
         packages::install_for_staging()?;
+        packages::install_for_traffic()?;
     }
 
     let start = Instant::now();
@@ -53,6 +54,8 @@ pub fn run(args: &Args) -> Result<()> {
         steps.push(kernel);
         let demo = || accuracy::whole_demo(args.sudo);
         steps.push(Step::other("demo", demo));
+        let traffic = || accuracy::real_traffic(args.sudo);
+        steps.push(Step::other("real traffic", traffic));
         if !args.no_vm {
             steps.extend(other_kernels());
         }

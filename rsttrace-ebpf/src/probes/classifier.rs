@@ -1,4 +1,5 @@
-//! Traffic control, ingress and egress: resets on the wire, and the TTL of the SYN or SYN-ACK before them.
+//! Traffic control, ingress and egress: resets on the wire, and the SYN or SYN-ACK before them: its TTL, and the addresses
+//! it leaves with.
 //!
 //! Read-only: every path returns TC_ACT_UNSPEC (= TCX_NEXT), so what else is attached goes on undisturbed.
 
@@ -27,10 +28,11 @@ use rsttrace_common::{Flow, FlowKey};
 
 use crate::emit::{Draft, Slot, Tally, header, now};
 use crate::flood::{Observer, Party, Question, Service};
+use crate::handshakes;
 use crate::kernel::{Netns, Typed, current_by_copy, load, tcp_sock};
 use crate::knobs::{BASELINE_SLOTS, get, offset};
 use crate::maps::{BASELINES, SEGMENTS, begin, count, end};
-use crate::packet::{RST, SYN, Segment, dissect, dissect_plain, is_candidate};
+use crate::packet::{ACK, RST, SYN, Segment, dissect, dissect_plain, is_candidate};
 use crate::snapshot::{self, NO_BASELINE};
 use crate::table;
 use crate::words;
@@ -65,7 +67,7 @@ fn tc_ingress_l2(ctx: TcContext) -> i32 {
 
 #[classifier]
 fn tc_egress_l2(ctx: TcContext) -> i32 {
-    if is_candidate(&ctx, true, RST) {
+    if is_candidate(&ctx, true, RST | SYN) {
         egress(&ctx, true);
     }
     TC_ACT_UNSPEC
@@ -81,7 +83,7 @@ fn tc_ingress_l3(ctx: TcContext) -> i32 {
 
 #[classifier]
 fn tc_egress_l3(ctx: TcContext) -> i32 {
-    if is_candidate(&ctx, false, RST) {
+    if is_candidate(&ctx, false, RST | SYN) {
         egress(&ctx, false);
     }
     TC_ACT_UNSPEC
@@ -121,6 +123,10 @@ fn ingress_of(ctx: &TcContext, link_header: bool, segment: &mut Segment) {
         };
         let slots = get(&BASELINE_SLOTS);
         table::write(&BASELINES, slots, &segment.key, &baseline, BASELINE_EVICTED);
+        // Nothing is forwarded from there.
+        if !is_loopback(ctx) {
+            handshakes::note(segment, baseline.seen_ns);
+        }
         return;
     }
     let observer = observer(ctx, netns, false);
@@ -169,6 +175,13 @@ fn ingress_of(ctx: &TcContext, link_header: bool, segment: &mut Segment) {
 
 #[inline(always)]
 fn egress(ctx: &TcContext, link_header: bool) {
+    // Of this host's own handshakes only SYNs need memory: a SYN-ACK's socket has it, and nothing translates on the loopback device.
+    if is_own(ctx)
+        && !is_candidate(ctx, link_header, RST)
+        && (is_loopback(ctx) || is_candidate(ctx, link_header, ACK))
+    {
+        return;
+    }
     let Some(segment) = SEGMENTS.get_ptr_mut(Slot::Egress as u32) else {
         return;
     };
@@ -187,11 +200,19 @@ fn egress_of(ctx: &TcContext, link_header: bool, segment: &mut Segment) {
     if !dissect_plain(ctx, link_header, segment) && dissect(ctx, link_header, segment).is_none() {
         return;
     }
-    if segment.flags & RST == 0 {
+    if segment.flags & (RST | SYN) == 0 {
         return;
     }
     let netns = Netns::of_device(ctx.as_ptr());
     segment.key.netns_cookie = netns.cookie;
+    if segment.flags & RST == 0 {
+        if is_own(ctx) {
+            handshakes::note(segment, now());
+        } else {
+            handshakes::passed(segment);
+        }
+        return;
+    }
     let observer = observer(ctx, netns, true);
     let question = Question::about_coming(&segment.key.flow);
     let decided = question.decided(observer);
@@ -246,6 +267,19 @@ fn egress_of(ctx: &TcContext, link_header: bool, segment: &mut Segment) {
         words::clear(&mut event.sender);
     }
     draft.submit(ctx.as_ptr());
+}
+
+/// At egress: it was made on this host.
+#[inline(always)]
+fn is_own(ctx: &TcContext) -> bool {
+    // SAFETY: the context is the program's own.
+    unsafe { (*ctx.skb.skb).ingress_ifindex == 0 }
+}
+
+#[inline(always)]
+fn is_loopback(ctx: &TcContext) -> bool {
+    // SAFETY: the context is the program's own.
+    unsafe { (*ctx.skb.skb).ifindex == LOOPBACK_IFINDEX }
 }
 
 /// The device that a program runs on.
@@ -303,11 +337,7 @@ fn describe(ctx: &TcContext, segment: &Segment, netns: Netns, event: &mut RstPac
     event.ifindex = skb.ifindex;
     event.wire_len = skb.len;
     event.mark = skb.mark;
-    event.flags = if skb.ifindex == LOOPBACK_IFINDEX {
-        PACKET_LOOPBACK
-    } else {
-        0
-    };
+    event.flags = if is_loopback(ctx) { PACKET_LOOPBACK } else { 0 };
     event.ethertype = segment.ethertype;
     event.vlan_tci = segment.vlan_tci;
     event.source_mac = segment.source_mac;

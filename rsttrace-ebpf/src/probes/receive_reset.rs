@@ -15,6 +15,7 @@ use rsttrace_common::counters::{
 use rsttrace_common::flood::Class;
 use rsttrace_common::header::KIND_RESET_RECEIVED;
 use rsttrace_common::reset::{REASON_NONE, ResetReceived, Segment};
+use rsttrace_common::socket::{OWNERSHIP_REFUSED, TCP_SYN_SENT};
 
 use crate::emit::{Draft, Slot, Tally, header};
 use crate::flood::{self, Observer, Party, Question, Service};
@@ -59,6 +60,11 @@ fn received(ctx: &BtfTracePointContext, flow: &mut Flow) {
         state: load(sk, offset!(skc_state)).unwrap_or(0),
         marked: false,
     };
+    if class.state == TCP_SYN_SENT
+        && let Some(ownership) = owners::get(sk)
+    {
+        ownership.flags |= OWNERSHIP_REFUSED;
+    }
     let observer = Observer::Receiver;
     let question = Question::about_coming(flow);
     let admitted = match question.decided(observer) {

@@ -4,21 +4,23 @@
 //! LISTEN, FIN_WAIT1 and LAST_ACK happen in the acting process's context. Changes that carry no fact return at once.
 
 use aya_ebpf::EbpfContext as _;
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use rsttrace_common::counters::{TIMED_OUT_LOST, TIMED_OUT_SEEN, TOMBSTONE_EVICTED};
-use rsttrace_common::header::KIND_TIMED_OUT;
+use rsttrace_common::counters::{FAILED_LOST, FAILED_SEEN, FAILED_SUPPRESSED, TOMBSTONE_EVICTED};
+use rsttrace_common::header::KIND_FAILED;
 use rsttrace_common::knobs::LISTENER_SLOTS;
-use rsttrace_common::lifecycle::{TimedOut, Tombstone};
+use rsttrace_common::lifecycle::{Failed, Tombstone};
 use rsttrace_common::socket::{
-    CLOSER_EXITING, CLOSER_KERNEL_THREAD, OWNERSHIP_ISN, OWNERSHIP_RESET_SENT, Ownership,
-    SOURCE_CONNECT, TCP_CLOSE, TCP_CLOSE_WAIT, TCP_ESTABLISHED, TCP_FIN_WAIT1, TCP_LAST_ACK,
-    TCP_LISTEN, TCP_SYN_RECV, TCP_SYN_SENT,
+    CLOSER_EXITING, CLOSER_KERNEL_THREAD, OWNERSHIP_ISN, OWNERSHIP_REFUSED, OWNERSHIP_RESET_SENT,
+    Ownership, SOURCE_CONNECT, TCP_CLOSE, TCP_CLOSE_WAIT, TCP_ESTABLISHED, TCP_FIN_WAIT1,
+    TCP_LAST_ACK, TCP_LISTEN, TCP_SYN_RECV, TCP_SYN_SENT,
 };
 use rsttrace_common::task::{PF_EXITING, PF_KTHREAD};
 use rsttrace_common::{Flow, FlowKey};
 
 use crate::emit::{Draft, Slot, Tally, header, now};
+use crate::failure;
 use crate::kernel::{Followed, Netns, Typed, current, killing_signal, load, tcp_sock};
 use crate::knobs::{TOMBSTONE_SLOTS, debug, get, offset};
 use crate::listeners;
@@ -29,15 +31,16 @@ use crate::table;
 use crate::words;
 
 const TALLY: Tally = Tally {
-    seen: TIMED_OUT_SEEN,
-    lost: TIMED_OUT_LOST,
-    // Each is described.
-    suppressed: TIMED_OUT_LOST,
+    seen: FAILED_SEEN,
+    lost: FAILED_LOST,
+    suppressed: FAILED_SUPPRESSED,
 };
-const ECONNREFUSED: i32 = 111;
 const ENETUNREACH: i32 = 101;
 const ETIMEDOUT: i32 = 110;
+const ECONNREFUSED: i32 = 111;
 const EHOSTUNREACH: i32 = 113;
+/// A program that gives up a connect sooner, with its first SYN unanswered, may just not want it any more.
+const LEAST_WAIT_MS: u32 = 200;
 const SEND_SHUTDOWN: u8 = 2;
 const SHUTDOWN_MASK: u8 = 3;
 
@@ -174,8 +177,8 @@ fn closed(ctx: &BtfTracePointContext, old: u8) {
     if old == TCP_CLOSE {
         return;
     }
-    // A refused connect leaves nothing that a later segment could ask for.
-    if old == TCP_SYN_SENT && error == ECONNREFUSED {
+    // A connect that a reset refused leaves nothing that a later segment could ask for.
+    if old == TCP_SYN_SENT && error == ECONNREFUSED && !refused_by_icmp(sk) {
         if let Some(record) = owners::get(sk) {
             record.state_before_close = old;
         }
@@ -185,6 +188,10 @@ fn closed(ctx: &BtfTracePointContext, old: u8) {
         return;
     };
     let netns = Netns::of::<Followed>(sk, offset!(skc_net));
+    let key = FlowKey {
+        flow: buried_flow(flow, old),
+        netns_cookie: netns.cookie,
+    };
     let mut tombstone = Tombstone {
         ownership: NO_OWNERSHIP,
         died_ns: now(),
@@ -196,7 +203,6 @@ fn closed(ctx: &BtfTracePointContext, old: u8) {
         reserved: [0; 6],
     };
     if old == TCP_LISTEN {
-        let key = listeners::key(&flow, netns);
         listeners::copy_owner(sk, &key, &mut tombstone.ownership, false);
         listeners::remove(&key);
         // With an error it ended by itself, perhaps while some process held the socket.
@@ -215,10 +221,6 @@ fn closed(ctx: &BtfTracePointContext, old: u8) {
             owners::copy(Some(record), &mut tombstone.ownership);
         }
     }
-    let key = FlowKey {
-        flow: buried_flow(flow, old),
-        netns_cookie: netns.cookie,
-    };
     if old == TCP_LISTEN {
         table::write(
             &LISTENERS,
@@ -231,19 +233,76 @@ fn closed(ctx: &BtfTracePointContext, old: u8) {
         let slots = get(&TOMBSTONE_SLOTS);
         table::write(&TOMBSTONES, slots, &key, &tombstone, TOMBSTONE_EVICTED);
     }
-    if died_of_silence(old, error, &tombstone.ownership) {
-        let Some(draft) = Draft::<TimedOut>::begin(Slot::State, TALLY) else {
-            return;
-        };
-        let event = &mut *draft.event;
-        event.header = header(KIND_TIMED_OUT, netns);
-        event.flow = flow;
-        words::copy(&tombstone.ownership, &mut event.ownership);
-        event.error = error;
-        event.last_state = old;
-        event.reserved = [0; 3];
-        draft.submit(ctx.as_ptr());
+    let trying_ms = if old == TCP_SYN_SENT {
+        match connect_failed(sk, tcp, error) {
+            Some(trying) => trying,
+            None => return,
+        }
+    } else if died_of_silence(old, error, &tombstone.ownership) {
+        trying(tcp)
+    } else {
+        return;
+    };
+    if !failure::has_room() {
+        TALLY.suppress();
+        return;
     }
+    let Some(draft) = Draft::<Failed>::begin(Slot::State, TALLY) else {
+        return;
+    };
+    let event = &mut *draft.event;
+    event.header = header(KIND_FAILED, netns);
+    event.flow = flow;
+    snapshot::socket(sk, tcp, &mut event.socket);
+    words::copy(&tombstone.ownership, &mut event.ownership);
+    event.error = error;
+    event.trying_ms = trying_ms;
+    event.last_state = old;
+    event.unsent = u8::from(old == TCP_SYN_SENT && is_unsent(sk, tcp, error));
+    event.reserved = [0; 6];
+    draft.submit(ctx.as_ptr());
+}
+
+/// An ICMP message refused a connect. Without a record of the socket nobody could note a reset.
+#[inline(always)]
+fn refused_by_icmp(sk: Typed) -> bool {
+    match owners::get(sk) {
+        Some(ownership) => ownership.flags & OWNERSHIP_REFUSED == 0,
+        None => false,
+    }
+}
+
+/// For how many milliseconds a connect had been tried, if it failed; `u32::MAX`: it was refused here before a SYN left.
+#[inline(always)]
+fn connect_failed(sk: Typed, tcp: Typed, error: i32) -> Option<u32> {
+    if is_unsent(sk, tcp, error) {
+        return Some(u32::MAX);
+    }
+    let trying = trying(tcp);
+    let retransmits: u32 = load(tcp, offset!(total_retrans)).unwrap_or(0);
+    let is_noted = error != 0 || retransmits > 0 || trying >= LEAST_WAIT_MS;
+    if is_noted { Some(trying) } else { None }
+}
+
+/// The kernel leaves SYN_SENT in connect() itself, before it sends a SYN: there is no local port
+/// (tcp_v4_connect(), <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp_ipv4.c#L336>).
+#[inline(always)]
+fn is_unsent(sk: Typed, tcp: Typed, error: i32) -> bool {
+    let shutdown: u8 = load(sk, offset!(sk_shutdown)).unwrap_or(0);
+    let packets: u32 = load(tcp, offset!(packets_out)).unwrap_or(0);
+    error == 0 && packets == 0 && shutdown & SHUTDOWN_MASK == 0
+}
+
+/// Milliseconds since the first SYN or retransmission that was not answered; `u32::MAX`: there was none.
+#[inline(always)]
+fn trying(tcp: Typed) -> u32 {
+    let since: u32 = load(tcp, offset!(retrans_stamp)).unwrap_or(0);
+    if since == 0 {
+        return u32::MAX;
+    }
+    // SAFETY: takes nothing.
+    let now = unsafe { bpf_ktime_get_ns() } / 1_000_000;
+    (now as u32).wrapping_sub(since)
 }
 
 /// A listener is asked for by its own end alone.
@@ -263,8 +322,5 @@ fn buried_flow(flow: Flow, old: u8) -> Flow {
 #[inline(always)]
 fn died_of_silence(old: u8, error: i32, ownership: &Ownership) -> bool {
     let silent = error == ETIMEDOUT || error == EHOSTUNREACH || error == ENETUNREACH;
-    silent
-        && old != TCP_SYN_SENT
-        && old != TCP_LISTEN
-        && ownership.flags & OWNERSHIP_RESET_SENT == 0
+    silent && old != TCP_LISTEN && ownership.flags & OWNERSHIP_RESET_SENT == 0
 }

@@ -6,6 +6,7 @@
 //!
 //! Bounded: [`MAX_CONNECTIONS`], of which those that have ended are forgotten first, and [`MAX_HELD`] resets.
 
+mod attempts;
 mod connection;
 mod end;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use crate::capture::{CaptureTime, Overlay, Segment, Way};
 use crate::captured::CapturedReset;
 use crate::event::TcpFlags;
 use crate::hash::{HashMap, RandomState};
+use attempts::Attempts;
 use connection::Connection;
 
 /// What comes so long after a reset still says something of it.
@@ -56,6 +58,7 @@ pub struct Tracker {
     foreign: HashSet<IpAddr, RandomState>,
     /// Resets that came in a moment ago: address translation leaves their numbers as they are.
     came_in: VecDeque<(CaptureTime, Numbers)>,
+    attempts: Attempts,
     counts: TrackCounts,
 }
 
@@ -143,6 +146,7 @@ impl Tracker {
         if self.local_seen.len() < self.local.len() {
             self.look_for_local(segment);
         }
+        self.attempts.see(segment);
         let (key, from_greater) = Key::of(segment);
         if !self.connections.contains_key(&key) {
             self.make_room();
@@ -162,7 +166,7 @@ impl Tracker {
                 if let Some(serial) = connection.held_of(index)
                     && let Some(waiting) = nth(&mut self.held, serial, self.first)
                 {
-                    waiting.reset.seen_again = true;
+                    waiting.reset.note_again(segment.ttl, segment.source_mac);
                 }
                 return;
             }
@@ -173,8 +177,9 @@ impl Tracker {
             };
             let former = connection.takes_back(index, segment, &places);
             let follows = former.is_none();
-            let reset =
+            let mut reset =
                 Box::new(former.unwrap_or_else(|| connection.reset(index, segment, &places)));
+            reset.attempt = self.attempts.of_reset(segment);
             for (serial, apart) in connection.held_of_other(index, segment.time) {
                 if let Some(waiting) = nth(&mut self.held, serial, self.first) {
                     waiting.reset.other_way = waiting.reset.other_way.or(Some(apart));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::correlate::{accepts, is_passive_form};
-use crate::event::{BootTime, NetnsCookie, Packet, Received, Segment, TcpFlags, TcpState};
+use crate::event::{Attempt, BootTime, NetnsCookie, Packet, Received, Segment, TcpFlags, TcpState};
 use crate::record::Vantage;
 
 /// A reset in a packet capture, with what the capture shows of its connection before and after it.
@@ -52,6 +52,8 @@ pub struct CapturedReset {
     pub challenged: bool,
     /// Further resets of its source just after it that have numbers beyond its own and answer nothing.
     pub volley: usize,
+    /// Its source had sent a SYN to another address, and a SYN-ACK of the end it goes to answers that.
+    pub attempt: Option<Attempt>,
 }
 
 /// What the end that a captured reset came from had done before. Spans are counted back from the reset.
@@ -118,6 +120,18 @@ pub struct TalksOn {
 }
 
 impl CapturedReset {
+    /// It was seen on another device. Where the other segments of its source were seen there only, as behind a NAT, that sighting is
+    /// the one to compare with them.
+    pub fn note_again(&mut self, ttl: u8, source_mac: Option<[u8; 6]>) {
+        self.seen_again = true;
+        let elsewhere = self.packet.segment.ttl != ttl && !self.sender.passes;
+        if elsewhere && self.usual_ttl == Some(ttl) {
+            let packet = Arc::make_mut(&mut self.packet);
+            packet.segment.ttl = ttl;
+            packet.source_mac = source_mac;
+        }
+    }
+
     /// Another reset of its source came a little later.
     pub fn note_further(&mut self, other: &Self) {
         let (own, its) = (self.packet.segment.seq, other.packet.segment.seq);

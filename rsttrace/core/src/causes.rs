@@ -33,6 +33,7 @@ rsttrace_model::for_each_cause!(causes);
 
 pub use idle_timeout::{Timeout, judge_timeout, path_lesson, silence_evidence};
 pub use unknown::Why;
+pub use untranslated_answer::ruling as of_untranslated_answer;
 
 /// What is particular to a cause. A cause is found in some of the ways only in which a reset is observed; for the others the defaults
 /// stand.

@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use crate::event::{BootTime, Ownership, Received, Sent, Socket, TcpFlags, TcpState};
+use crate::event::{
+    BootTime, Ownership, Packet, Received, Segment, Sent, Socket, Target, TcpFlags, TcpState,
+};
 use crate::record::{Cause, Class};
 use crate::silence::clocks;
 use crate::thresholds::{CHECK, IDLE, LONGEST_FAREWELL};
@@ -39,6 +41,8 @@ struct SentEnd<'a> {
 /// An accepted reset.
 struct AcceptedEnd<'a> {
     received: &'a Received,
+    /// The segment, where it is known.
+    segment: Option<Segment>,
     /// A segment of this end provoked it: the client did not close, it does not know the connection.
     is_answer: bool,
     at: BootTime,
@@ -50,6 +54,7 @@ const SENT: &[SentRow] = &[
     (closed_without_a_word, Class::EmptyConnection),
     (closed_after_the_answer, Class::CompleteExchange),
     (closed_after_the_peer, Class::CompleteExchange),
+    (closed_after_a_goodbye, Class::TlsClose),
     (left_goodbye_unread, Class::TlsClose),
     (left_tickets_unread, Class::TlsTickets),
     (answers_farewell, Class::TlsClose),
@@ -60,6 +65,7 @@ type AcceptedRow = (fn(&AcceptedEnd<'_>) -> bool, Class);
 const ACCEPTED: &[AcceptedRow] = &[
     (was_told_nothing, Class::EmptyConnection),
     (had_answered, Class::CompleteExchange),
+    (was_told_goodbye, Class::TlsClose),
     (said_farewell_only, Class::TlsClose),
 ];
 
@@ -76,17 +82,32 @@ pub fn of_sent(sent: &Sent, cause: Cause, at: BootTime, recurrence: Recurrence) 
 /// The class of an accepted reset that looks like the peer's and has no better explanation.
 pub fn of_accepted(
     received: &Received,
+    segment: Option<Segment>,
     is_answer: bool,
     at: BootTime,
     recurrence: Recurrence,
 ) -> Option<Class> {
     let end = AcceptedEnd {
         received,
+        segment,
         is_answer,
         at,
     };
     let (_, class) = ACCEPTED.iter().find(|(when, _)| when(&end))?;
     Some(recurrence.refine(*class))
+}
+
+/// The class of a reset by which a peer took its connection attempt back: it had seen the SYN-ACK, and wanted no more.
+pub fn of_aborted_attempt(recurrence: Recurrence) -> Class {
+    recurrence.refine(Class::EmptyConnection)
+}
+
+/// The same, by the segment.
+pub fn aborts_attempt(packet: &Packet) -> bool {
+    matches!(
+        packet.target,
+        Target::Stateless(TcpState::SynRecv | TcpState::NewSynRecv)
+    )
 }
 
 impl Recurrence {
@@ -126,15 +147,22 @@ fn closed_without_a_word(end: &SentEnd<'_>) -> bool {
 
 /// The server spoke last, and all of it was read. After a silence it may be the timer of a proxy, whose client loses its connection.
 fn closed_after_the_answer(end: &SentEnd<'_>) -> bool {
-    end.cause == Cause::LingerZero
-        && is_opener(end.sent.ownership.as_ref())
-        && end.sent.active(|socket| {
+    is_pooled(end.sent, end.cause)
+        && end
+            .sent
+            .active(|socket| socket.since_received.is_some_and(|since| since < IDLE))
+}
+
+/// The same after any silence.
+pub fn is_pooled(sent: &Sent, cause: Cause) -> bool {
+    cause == Cause::LingerZero
+        && is_opener(sent.ownership.as_ref())
+        && sent.active(|socket| {
             is_acknowledged(socket)
                 && socket.unread == 0
                 && socket.bytes_sent > 0
                 && socket.bytes_received > 0
                 && is_before(socket.since_received, socket.since_sent)
-                && socket.since_received.is_some_and(|since| since < IDLE)
         })
 }
 
@@ -150,13 +178,30 @@ fn closed_after_the_peer(end: &SentEnd<'_>) -> bool {
         })
 }
 
-/// The server's close_notify had come, and its FIN had not yet.
-fn left_goodbye_unread(end: &SentEnd<'_>) -> bool {
-    end.cause == Cause::CloseWithUnreadData
+/// The client has just sent its close_notify. No request over TLS is as short.
+fn closed_after_a_goodbye(end: &SentEnd<'_>) -> bool {
+    end.cause == Cause::LingerZero
         && is_opener(end.sent.ownership.as_ref())
         && is_tls(end.sent.flow.remote.port())
         && end.sent.active(|socket| {
-            is_acknowledged(socket) && (1..=LONGEST_FAREWELL).contains(&socket.unread)
+            (SHORTEST_ALERT..=LONGEST_FAREWELL).contains(&socket.unacknowledged)
+                && socket.unread == 0
+                && socket.bytes_received > 0
+                && socket.since_received.is_some_and(|since| since < IDLE)
+        })
+}
+
+/// The peer's close_notify had come: the server's, with its FIN on the way, or a client's answer to that of this server. No request
+/// over TLS is as short.
+fn left_goodbye_unread(end: &SentEnd<'_>) -> bool {
+    let (ownership, flow) = (end.sent.ownership.as_ref(), end.sent.flow);
+    end.cause == Cause::CloseWithUnreadData
+        && (is_opener(ownership) && is_tls(flow.remote.port())
+            || is_listener(ownership) && is_tls(flow.local.port()))
+        && end.sent.active(|socket| {
+            // Its own may not be acknowledged yet.
+            socket.unacknowledged <= LONGEST_FAREWELL
+                && (1..=LONGEST_FAREWELL).contains(&socket.unread)
         })
 }
 
@@ -190,34 +235,67 @@ fn was_told_nothing(end: &AcceptedEnd<'_>) -> bool {
     !end.is_answer && is_empty_of_listener(end.received, end.at)
 }
 
-/// All was answered, the answer has arrived, and the client did not wait for more.
+/// All was answered, the answer has arrived, and the client did not wait for more. What it said last over TLS may be its
+/// close_notify.
 fn had_answered(end: &AcceptedEnd<'_>) -> bool {
     let socket = &end.received.socket;
+    let farewell = if is_tls(end.received.flow.local.port()) {
+        LONGEST_FAREWELL
+    } else {
+        0
+    };
     !end.is_answer
         && is_listener(end.received.ownership.as_ref())
-        && matches!(socket.state, TcpState::Established | TcpState::CloseWait)
-        && is_acknowledged(socket)
-        && socket.unread == 0
+        && matches!(
+            socket.state,
+            TcpState::Established | TcpState::CloseWait | TcpState::FinWait1
+        )
+        && (is_acknowledged(socket) || reset_acknowledges_all(end))
+        && socket.unread <= farewell
         && socket.bytes_sent > 0
         && socket.bytes_received > 0
-        && is_before(socket.since_sent, socket.since_received)
+        // What is unread came last.
+        && (socket.unread > 0 || is_before(socket.since_sent, socket.since_received))
         && socket.since_sent.is_some_and(|since| since < IDLE)
 }
 
+/// The server's close_notify is unread, and what is not acknowledged is the client's at most.
+fn was_told_goodbye(end: &AcceptedEnd<'_>) -> bool {
+    let socket = &end.received.socket;
+    let farewell = SHORTEST_ALERT..=LONGEST_FAREWELL;
+    is_opener(end.received.ownership.as_ref())
+        && is_https(end.received.flow.remote.port())
+        && farewell.contains(&socket.unread)
+        && (socket.unacknowledged == 0 || farewell.contains(&socket.unacknowledged))
+}
+
+/// The peer had received everything when it sent the reset. Of a long answer more may have been to come.
+fn reset_acknowledges_all(end: &AcceptedEnd<'_>) -> bool {
+    let socket = &end.received.socket;
+    let sent = socket.snd_nxt.wrapping_sub(socket.snd_una);
+    let is_short = socket.bytes_sent <= FIRST_FLIGHT;
+    end.segment.filter(|_| is_short).is_some_and(|segment| {
+        // A FIN may follow the data.
+        let acknowledged = segment.ack.wrapping_sub(socket.snd_una);
+        segment.flags.has(TcpFlags::RST | TcpFlags::ACK)
+            && (socket.unacknowledged..=sent).contains(&acknowledged)
+    })
+}
+
 /// Both ends had closed, and what is not acknowledged is a farewell at most. With TLS it is enough that this end had, or
-/// that a client had: a server answers its goodbye. What a client says after the server's may be a request.
+/// that a client had: a server answers its goodbye. What a client says after the server's may be a request, but not over HTTPS,
+/// whose requests are longer.
 fn said_farewell_only(end: &AcceptedEnd<'_>) -> bool {
     let (socket, flow) = (&end.received.socket, end.received.flow);
     let has_closed = socket.orphaned || socket.send_shutdown;
     let is_tls = is_tls(flow.local.port()) || is_tls(flow.remote.port());
-    let answers_goodbye = is_listener(end.received.ownership.as_ref()) && socket.peer_finished;
+    let answers_goodbye = socket.peer_finished
+        && (is_listener(end.received.ownership.as_ref()) || is_https(flow.remote.port()));
     let says_farewell =
         has_closed && socket.peer_finished || is_tls && (has_closed || answers_goodbye);
-    says_farewell && socket.unacknowledged <= LONGEST_FAREWELL + FIN
+    // A FIN takes a sequence number.
+    says_farewell && socket.unacknowledged <= LONGEST_FAREWELL + u32::from(has_closed)
 }
-
-/// In sequence numbers.
-const FIN: u32 = 1;
 
 fn is_close(cause: Cause) -> bool {
     matches!(cause, Cause::LingerZero | Cause::CloseWithUnreadData)
@@ -246,12 +324,21 @@ fn is_before(later: Option<Duration>, earlier: Option<Duration>) -> bool {
     matches!((later, earlier), (Some(later), Some(earlier)) if later <= earlier)
 }
 
+/// Most bytes that are sent before the first acknowledgment (RFC 6928).
+const FIRST_FLIGHT: u64 = 14_600;
+/// A TLS alert that is not encrypted, in bytes.
+const SHORTEST_ALERT: u32 = 7;
 /// Most bytes of a protocol's last message.
 const MESSAGE: u32 = 100;
 /// Most bytes of the session tickets that servers send after a handshake: OpenSSL sends two, 534 bytes in all.
 const TICKETS: u32 = 1_100;
 /// Most bytes that a client sends in a TLS 1.3 handshake: ClientHello, change_cipher_spec, Finished.
 const HANDSHAKE: u64 = 800;
+
+/// Ports of HTTPS, whose requests are longer than a close_notify.
+fn is_https(port: u16) -> bool {
+    matches!(port, 443 | 8443)
+}
 
 /// Ports of protocols that begin with TLS (IANA), and the usual alternatives of https.
 fn is_tls(port: u16) -> bool {
@@ -307,7 +394,7 @@ impl Scan {
 mod tests {
     use super::*;
     use crate::engine::fixtures::*;
-    use crate::event::{OwnerSource, Segment};
+    use crate::event::OwnerSource;
 
     const AT: BootTime = BootTime(NOW);
 
@@ -350,7 +437,7 @@ mod tests {
     }
 
     fn accepted(received: &Received) -> Option<Class> {
-        of_accepted(received, false, AT, Recurrence::default())
+        of_accepted(received, received.segment, false, AT, Recurrence::default())
     }
 
     #[test]
@@ -396,7 +483,14 @@ mod tests {
             (socket.bytes_sent, socket.bytes_received, socket.unread) = (1_200, 3_400, 534);
         };
         assert_eq!(sent(&client(asked), unread), None);
-        // Plain text has no tickets.
+        // A request is under way.
+        let request = |socket: &mut Socket| socket.unacknowledged = 60;
+        assert_eq!(sent(&client(request), zero), None);
+        // Plain text has no close_notify, and no tickets.
+        let mut plain = client(|socket| socket.unacknowledged = 24);
+        assert_eq!(sent(&plain, zero), Some(Class::TlsClose));
+        plain.flow.remote.set_port(8080);
+        assert_eq!(sent(&plain, zero), None);
         let tickets = |socket: &mut Socket| {
             (socket.bytes_sent, socket.bytes_received, socket.unread) = (600, 3_400, 534);
         };
@@ -418,6 +512,23 @@ mod tests {
         assert_eq!(sent(&serves, zero), None);
         // It did not close, it was killed.
         assert_eq!(sent(&client(silent), Cause::KilledWithUnreadData), None);
+    }
+
+    #[test]
+    fn a_server_that_leaves_a_close_notify_unread_has_lost_no_request() {
+        let server = |port, unread| {
+            let mut end = Scene::new().active(Some("TCP_ABORT_ON_CLOSE"), closing(1));
+            end.flow.local.set_port(port);
+            if let Some(socket) = &mut end.socket {
+                (socket.unacknowledged, socket.unread) = (0, unread);
+            }
+            sent(&end, Cause::CloseWithUnreadData)
+        };
+        assert_eq!(server(443, 24), Some(Class::TlsClose));
+        assert_eq!(server(443, 31), Some(Class::TlsClose));
+        // A request, or plain text.
+        assert_eq!(server(443, 53), None);
+        assert_eq!(server(80, 24), None);
     }
 
     #[test]
@@ -452,6 +563,41 @@ mod tests {
         assert_eq!(accepted(&tls), Some(Class::TlsClose));
         tls.ownership = client(|_| ()).ownership;
         assert_eq!(accepted(&tls), None);
+        // A client answers the goodbye of an HTTPS server.
+        tls.flow.remote.set_port(443);
+        assert_eq!(accepted(&tls), Some(Class::TlsClose));
+        tls.socket.unacknowledged = 60;
+        assert_eq!(accepted(&tls), None);
+        // A client has the server's close_notify unread, or a part of an answer.
+        let mut told = server(|socket| (socket.unacknowledged, socket.unread) = (31, 31));
+        told.ownership = client(|_| ()).ownership;
+        told.flow.remote.set_port(443);
+        assert_eq!(accepted(&told), Some(Class::TlsClose));
+        told.socket.unread = 400;
+        assert_eq!(accepted(&told), None);
+        // The client's close_notify is still unread.
+        let goodbye = |socket: &mut Socket| {
+            (socket.unread, socket.since_received) = (24, Some(Duration::from_millis(100)));
+        };
+        assert_eq!(accepted(&server(goodbye)), None);
+        let mut tls = server(goodbye);
+        tls.flow.local.set_port(443);
+        assert_eq!(accepted(&tls), Some(Class::CompleteExchange));
+        tls.socket.unread = 60;
+        assert_eq!(accepted(&tls), None);
+        // The reset itself acknowledges the answer, or only a part of it.
+        let mut check = server(|socket| {
+            (socket.unacknowledged, socket.snd_una, socket.snd_nxt) = (148, 5_001, 5_150);
+            socket.state = TcpState::FinWait1;
+        });
+        let flags = TcpFlags::RST | TcpFlags::ACK;
+        check.segment = Some(segment(flags, 9000, 5_149, 0));
+        assert_eq!(accepted(&check), Some(Class::CompleteExchange));
+        check.socket.bytes_sent = 2_000_000;
+        assert_eq!(accepted(&check), None);
+        check.socket.bytes_sent = 148;
+        check.segment = Some(segment(flags, 9000, 5_100, 0));
+        assert_eq!(accepted(&check), None);
 
         let owes = |socket: &mut Socket| socket.since_received = Some(Duration::from_millis(100));
         assert_eq!(accepted(&server(owes)), None);
@@ -471,7 +617,7 @@ mod tests {
         assert_eq!(accepted(&server(page)), None);
         // The client does not know the connection any more.
         let (none, crashed) = (Recurrence::default(), server(|_| ()));
-        assert_eq!(of_accepted(&crashed, true, AT, none), None);
+        assert_eq!(of_accepted(&crashed, None, true, AT, none), None);
         // A client whose connection dies before its first request.
         let mut opener = server(silent);
         opener.ownership = client(|_| ()).ownership;

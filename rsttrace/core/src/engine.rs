@@ -7,7 +7,10 @@
 //! more observations, and as many records for their turn.
 
 mod build_records;
+mod bursts;
+mod devices;
 mod endings;
+mod failures;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod incidents;
@@ -15,33 +18,36 @@ mod proxy;
 mod recent;
 mod record_fields;
 mod recurrence;
+mod surroundings;
 #[cfg(test)]
 mod tests;
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::captured::CapturedReset;
 use crate::causes::{path_lesson, rules};
-use crate::correlate::{self, Correlator, ResetGroup};
+use crate::correlate::{self, Correlator, NamespaceView, ResetGroup};
 use crate::decode::{DecodeError, Decoder, KernelFacts};
 use crate::event::{
-    Body, BootTime, Event, HostContext, HostFacts, NetnsCookie, ProgramTimers, SocketCookie,
-    TcpState, TimedOut,
+    Body, BootTime, Event, Failed, FullQueue, FullTable, HostContext, HostFacts, NetFinding,
+    NetnsCookie, ProgramTimers, TcpState,
 };
 use crate::flood::{Flood, Refused, SumNames, Suppressed};
 use crate::hash::HashMap;
-use crate::record::{Cause, Direction, Endpoint, Id, Origin, Output, Severity, Word};
+use crate::record::{Cause, Direction, Endpoint, Id, Origin, Output, Severity, Verdict, Word};
 use crate::self_stats::{Shortfalls, TableVitals};
 use crate::silence::candidates::{Hop, Knowledge};
-use crate::verdict::{Context, Reason};
+use crate::verdict::{self, Context};
 use build_records::Draft;
+use bursts::Burst;
 use incidents::{About, Incidents};
-use proxy::Proxies;
+use proxy::{Leg, Proxies};
 use recent::Recent;
 
 /// Most resets that wait for further observations.
@@ -59,7 +65,7 @@ const DISORDER: Duration = Duration::from_millis(50);
 const LOSS_REACH: Duration = Duration::from_millis(1_500);
 
 /// Records of one chain come out within this.
-const LINK_LIFE: Duration = Duration::from_secs(2);
+const LINK_LIFE: Duration = Duration::from_secs(5);
 
 /// Losses remembered.
 const MAX_LOSSES: usize = 64;
@@ -125,6 +131,17 @@ pub enum Input<'a> {
     },
     /// The configuration of a process was read.
     Timers(ProgramTimers),
+    /// The network around the next event.
+    Found(NetFinding),
+    /// A listener dropped handshakes.
+    QueueFull {
+        /// What its counters say.
+        queue: FullQueue,
+        /// Who listens.
+        facts: HostContext,
+    },
+    /// Connection tracking dropped packets.
+    TableFull(FullTable),
     /// Nothing happens, and memory is given back.
     Rest,
     /// The end: all that is open is judged.
@@ -168,8 +185,8 @@ pub struct Counted {
     pub received: u64,
     /// Classifiers.
     pub packets: u64,
-    /// Connections that died without a reset.
-    pub timed_out: u64,
+    /// Connects and connections that failed without a reset.
+    pub failed: u64,
 }
 
 /// What has been done so far, and how full the tables are.
@@ -188,6 +205,8 @@ struct Ready {
     time: BootTime,
     serial: u64,
     link: Option<u64>,
+    /// The chain it begins, or may begin.
+    chained: Option<u64>,
     about: About,
     /// The state of the socket that accepted the reset.
     accepted_in: Option<TcpState>,
@@ -268,6 +287,15 @@ impl Engine {
                 self.refused(now, &refused, finish);
             }
             Input::Timers(timers) => self.recent.timers(timers),
+            Input::Found(finding) => self.recent.found(finding),
+            Input::QueueFull { queue, facts } => {
+                let record = failures::of_queue(&queue, &facts, &self.host);
+                self.wait(Ready::new(queue.time, Output::Failure(Box::new(record))));
+            }
+            Input::TableFull(table) => {
+                let record = failures::of_table(&table, &self.host);
+                self.wait(Ready::new(table.time, Output::Failure(Box::new(record))));
+            }
             Input::Rest => self.rest(),
             Input::Finish => self.finish(),
         }
@@ -315,6 +343,12 @@ impl Engine {
         self.newest
     }
 
+    /// Whether an event of this time makes resets due: every loss before it has to be handed in first.
+    pub fn settles(&self, time: BootTime) -> bool {
+        self.deadline()
+            .is_some_and(|due| due <= time.before(DISORDER))
+    }
+
     /// Resets that are not judged yet, and records that wait for their turn.
     pub fn open(&self) -> usize {
         self.join.open_chains() + self.ready.len()
@@ -343,7 +377,7 @@ impl Engine {
         let own = [
             ("open_chains", self.join.open_chains(), Some(MAX_PENDING)),
             ("ready_records", self.ready.len(), Some(MAX_PENDING)),
-            ("links", self.links.len(), None),
+            ("links", self.links.len(), Some(MAX_PENDING)),
         ];
         own.into_iter()
             .chain(self.proxies.tables())
@@ -391,9 +425,9 @@ impl Engine {
                 self.counted.packets += 1;
                 self.join.packet(at, packet, facts);
             }
-            Body::TimedOut(timed_out) => {
-                self.counted.timed_out += 1;
-                self.timed_out(at, &timed_out, &facts);
+            Body::Failed(failed) => {
+                self.counted.failed += 1;
+                self.failed(at, &failed, &facts);
             }
         }
         while self.join.open_chains() > MAX_PENDING {
@@ -406,8 +440,7 @@ impl Engine {
         while self.ready.len() > MAX_PENDING {
             self.emit();
         }
-        let settled = at.time.before(DISORDER);
-        self.advance(settled);
+        self.advance(at.time.before(DISORDER));
     }
 
     /// Takes in a reset of the capture that is called `file`. Those of one capture come in order of time.
@@ -420,12 +453,14 @@ impl Engine {
             environment: self.host.environment,
         };
         let (time, overlay) = (captured.time, captured.overlay);
-        let received = captured.received.clone();
+        let (received, packet) = (captured.received.clone(), Arc::clone(&captured.packet));
         let record = build_records::captured(captured, file, &self.host, &context, &self.recent);
         if record.verdict.origin == Origin::Middlebox
             && let Some(received) = &received
         {
             self.recent.blame_device(overlay, received, time);
+            self.recent
+                .note_device(overlay, &packet, record.verdict.confidence, time);
         }
         let about = About {
             overlay,
@@ -445,8 +480,8 @@ impl Engine {
 
     /// Emits every record whose window was over at `now`, in event order.
     ///
-    /// `now` is an instant up to which every event has been handed in: with a backlog the time of the newest event
-    /// handed in, not the clock's, or what belongs together is torn apart.
+    /// `now` is an instant up to which every event and every loss has been handed in: with a backlog a time of its events, not the
+    /// clock's, or what belongs together is torn apart.
     fn advance(&mut self, now: BootTime) {
         while let Some(chain) = self.join.close(Some(now)) {
             self.judge(chain);
@@ -544,28 +579,34 @@ impl Engine {
         };
         let reason = chain
             .sent()
-            .and_then(|sent| self.proxies.reason(&sent.event));
+            .and_then(|sent| self.proxies.reason(&sent.event, sent.time));
         let drafts =
             build_records::records(&chain, &self.host, &context, &self.recent, reason.as_ref());
-        let passed_on = self.passed_on(&chain, &drafts);
-        let linked = reason.is_some() || !passed_on.is_empty() || drafts.len() > 1;
-        let link = linked.then(|| reason.map_or_else(|| self.new_link(chain.first), |it| it.link));
-        if let Some(link) = link {
-            for (leg, reason) in passed_on {
-                self.proxies.explain(leg, Reason { link, ..reason });
-            }
-        }
+        let ended = self.ended_leg(&chain, &drafts);
+        let began = reason.as_ref().map(|reason| reason.link);
+        let linked = began.is_some() || drafts.len() > 1;
+        let chained = (linked || ended.is_some())
+            .then(|| began.unwrap_or_else(|| self.new_link(chain.first)));
+        let passes_on = match (ended, chained) {
+            (Some((leg, verdict)), Some(link)) => self.proxies.ended(leg, link, verdict),
+            _ => false,
+        };
+        let link = chained.filter(|_| linked || passes_on);
+        let burst = self.burst(&chain);
         let accepted_in = chain.received().map(|seen| seen.event.socket.state);
         for (position, draft) in drafts.into_iter().enumerate() {
             let about = About {
                 refutes: draft.refutes,
                 is_counted: position == 0,
+                leads: link.is_none() && chained.is_some(),
+                burst,
                 ..About::default()
             };
             self.incidents.expect(&draft.record, about);
             let accepted_in = accepted_in.filter(|_| draft.record.direction == Direction::Received);
             self.wait(Ready {
                 link,
+                chained,
                 about,
                 accepted_in,
                 ..Ready::new(draft.time, Output::Reset(draft.record))
@@ -573,45 +614,56 @@ impl Engine {
         }
     }
 
-    /// Notes who reset an accepted chain, and gives the legs its process reset because of that, their link still to be set.
-    fn passed_on(&mut self, chain: &ResetGroup, drafts: &[Draft]) -> Vec<(SocketCookie, Reason)> {
-        let Some((netns, received)) = chain.accepted() else {
-            return Vec::new();
+    /// The burst of connections that this one ended with.
+    fn burst(&self, chain: &ResetGroup) -> Option<Burst> {
+        let mut parts = chain.parts.iter();
+        let sent = parts.find_map(|part| Some((part.netns, part.sent.as_ref()?)));
+        let sent = sent.map(|(netns, seen)| (netns, seen.time, &*seen.event));
+        let accepted = chain.accepted();
+        let accepted = accepted.map(|(netns, seen)| (netns, seen.time, &*seen.event));
+        self.recent.burst(sent, accepted).map(|(burst, _)| burst)
+    }
+
+    /// Notes who reset an accepted chain. The leg that ended, if its process did not end it, with its verdict.
+    fn ended_leg(&mut self, chain: &ResetGroup, drafts: &[Draft]) -> Option<(Leg, Verdict)> {
+        let of = |direction| {
+            let mut records = drafts.iter().map(|draft| &draft.record);
+            records.find(move |record| record.direction == direction)
         };
-        let mut records = drafts.iter().map(|draft| &draft.record);
-        let Some(record) = records.find(|record| record.direction == Direction::Received) else {
-            return Vec::new();
-        };
-        if record.verdict.origin == Origin::Middlebox {
-            self.recent
-                .blame_device(netns, &received.event, received.time);
+        if let Some((netns, received)) = chain.accepted()
+            && let Some(record) = of(Direction::Received)
+        {
+            if record.verdict.origin == Origin::Middlebox {
+                self.recent
+                    .blame_device(netns, &received.event, received.time);
+                let part = chain.parts.iter().find(|part| part.netns == netns);
+                if let Some(arrived) = part.and_then(NamespaceView::first_ingress) {
+                    let (packet, sure) = (&arrived.event, record.verdict.confidence);
+                    self.recent.note_device(netns, packet, sure, received.time);
+                }
+            }
+            // A leg that its own process had closed is the end of a chain, not its beginning.
+            let socket = &received.event.socket;
+            let is_harmless =
+                record.verdict.severity == Severity::Noise && record.verdict.class.is_none();
+            let is_closed = socket.orphaned || socket.send_shutdown;
+            let process = record.process.as_ref()?;
+            if !is_harmless && !is_closed {
+                let leg = Leg::received(&received.event, received.time, process)?;
+                return Some((leg, record.verdict.clone()));
+            }
         }
-        // A leg that its own process had closed is the end of a chain, not its beginning.
-        let socket = &received.event.socket;
-        let ended = record.verdict.severity == Severity::Fault || record.verdict.class.is_some();
-        if !ended || socket.orphaned || socket.send_shutdown {
-            return Vec::new();
-        }
-        let process = record.process.as_ref();
-        self.proxies
-            .passed_on(&received.event, received.time, process)
-            .into_iter()
-            .map(|passed| {
-                let reason = Reason {
-                    link: 0,
-                    verdict: record.verdict.clone(),
-                    after: passed.after,
-                    confidence: passed.confidence.max(record.verdict.confidence),
-                };
-                (passed.to, reason)
-            })
-            .collect()
+        let sent = chain.sent()?;
+        let record =
+            of(Direction::Sent).filter(|it| it.verdict.cause == Cause::KeepaliveTimeout)?;
+        let leg = Leg::given_up(&sent.event, sent.time, record.process.as_ref()?)?;
+        Some((leg, record.verdict.clone()))
     }
 
     /// A chain of records that will share a number.
     fn new_link(&mut self, began: BootTime) -> u64 {
         while let Some(&(oldest, link)) = self.links_by_age.front()
-            && began.since(oldest) > LINK_LIFE
+            && (began.since(oldest) > LINK_LIFE || self.links_by_age.len() >= MAX_PENDING)
         {
             self.links_by_age.pop_front();
             self.links.remove(&link);
@@ -623,9 +675,22 @@ impl Engine {
         link
     }
 
-    fn timed_out(&mut self, at: correlate::Origin, event: &TimedOut, facts: &HostContext) {
-        let record = record_fields::timed_out(at, event, facts, &self.host);
-        self.wait(Ready::new(at.time, Output::TimedOut(Box::new(record))));
+    fn failed(&mut self, at: correlate::Origin, event: &Failed, facts: &HostContext) {
+        let Some(record) = failures::of_event(at, event, facts, &self.host) else {
+            return;
+        };
+        let leg = record.process.as_ref();
+        let leg = leg.and_then(|process| Leg::failed(event, at.time, process));
+        let chained = leg.map(|leg| {
+            let link = self.new_link(at.time);
+            self.proxies
+                .ended(leg, link, verdict::of_failure(&record.verdict));
+            link
+        });
+        self.wait(Ready {
+            chained,
+            ..Ready::new(at.time, Output::Failure(Box::new(record)))
+        });
     }
 
     fn wait(&mut self, mut ready: Ready) {
@@ -645,12 +710,18 @@ impl Engine {
             boot: self.host.boot_id.clone(),
             number,
         };
+        let first = ready
+            .chained
+            .map_or(number, |link| self.linked(link, number));
         match &mut ready.output {
-            Output::TimedOut(record) => record.id = id,
+            Output::Failure(record) => {
+                record.id = id;
+                let leads = ready.chained.is_some();
+                self.incidents.place_failure(record, ready.time, leads);
+            }
             Output::Suppressed(_) => {}
             Output::Reset(record) => {
                 record.id = id;
-                let first = ready.link.map_or(number, |link| self.linked(link, number));
                 match record.link.as_mut() {
                     Some(link) if ready.link.is_some() => link.id = first,
                     Some(_) | None => record.link = None,
@@ -713,6 +784,7 @@ impl Ready {
             time,
             serial: 0,
             link: None,
+            chained: None,
             about: About::default(),
             accepted_in: None,
             output,

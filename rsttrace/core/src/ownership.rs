@@ -6,8 +6,8 @@
 mod received;
 mod sent;
 
-pub use received::{received, receiver, timed_out};
-pub use sent::{Whose, raw_sender, sent};
+pub use received::{failed, listens, received, receiver};
+pub use sent::{Whose, attempting, raw_sender, sent};
 
 use std::fmt;
 

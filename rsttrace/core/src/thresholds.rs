@@ -47,14 +47,28 @@ pub const LONGEST_DELAYED_ACK: Duration = Duration::from_millis(250);
 /// A box that resets both ends does it in one go.
 pub const BOTH_AT_ONCE: Duration = Duration::from_millis(5);
 
+/// Connections that end by one event follow each other within this time.
+pub const AT_ONE_INSTANT: Duration = Duration::from_millis(5);
+
+/// All of them within this time; longer, it is a stream and no event. Shorter than the window of the correlation.
+pub const LONGEST_INSTANT: Duration = Duration::from_millis(100);
+
+/// So many at least, or it may be chance.
+pub const MANY_AT_ONCE: usize = 5;
+
 /// Resets so close to the one that hit are of one volley.
 pub const VOLLEY: Duration = Duration::from_secs(1);
 
 /// A segment of the peer so long after a reset is of another story.
 pub const TALKS_ON: Duration = Duration::from_secs(2);
 
-/// Most bytes of a TLS close_notify with its record header and tag: 7 in the clear, 24 in TLS 1.3, 31 with AES-GCM in TLS 1.2.
-pub const LONGEST_FAREWELL: u32 = 31;
+pub use rsttrace_common::socket::{LONGEST_FAREWELL, LONGEST_LAST_WORDS};
+
+/// From the last words of an end to its FIN, at most.
+pub const LAST_WORDS: Duration = Duration::from_millis(50);
+
+/// A silence before last words that are no TLS close_notify, at least: before a shorter one they may be a slow answer.
+pub const BEFORE_LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// An alleged sender that still sends so long after the reset did not send it; what it sent earlier may have crossed the reset.
 pub const CROSSED: Duration = Duration::from_millis(50);
@@ -82,3 +96,6 @@ pub const SCANNED_PORTS: usize = 20;
 
 /// See [`SCANNED_PORTS`].
 pub const SCAN: Duration = Duration::from_secs(10);
+
+/// A SYN so long before the connection is another one's: six retransmissions take 127 s.
+pub const LONGEST_HANDSHAKE: Duration = Duration::from_secs(130);

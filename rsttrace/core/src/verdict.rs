@@ -16,6 +16,7 @@ mod sent;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use accepted::is_finished;
 pub use accepted::{AcceptedCase, Arrived, Clocks, Witness, form};
 pub use arrived::{ArrivedCase, OtherReset};
 pub use captured::{CapturedCase, side};
@@ -32,11 +33,11 @@ use std::time::Duration;
 
 use crate::captured::TalksOn;
 use crate::classes::Recurrence;
-use crate::event::{Coverage, Environment, Flow, Packet, Segment};
+use crate::event::{Coverage, Environment, Flow, Packet, Route, Segment};
 use crate::flood::Suppressed;
 use crate::record::{
-    Candidate, Cause, Class, Confidence, EvidenceKind, Explanation, Learned, Origin, Severity,
-    Verdict,
+    Candidate, Cause, Class, Confidence, EvidenceKind, Explanation, FailureVerdict, Learned,
+    Origin, Severity, Verdict,
 };
 use crate::silence::candidates::{ClosingProcess, Match};
 use crate::silence::clocks::Quiet;
@@ -97,8 +98,10 @@ impl Context {
 pub struct Around {
     /// The silence before it; absent without an established connection.
     pub quiet: Option<Quiet>,
-    /// Many connections of its path went with it.
+    /// Many connections of its path went with it, after silences that differ.
     pub burst: Option<Burst>,
+    /// Connections with that host that ended together with it.
+    pub together: Option<Together>,
     /// The timeout that its path has shown, where it fits.
     pub learned: Option<Learned>,
     /// Configured and known devices whose timeout fits.
@@ -109,10 +112,18 @@ pub struct Around {
     pub peer_ttl: Option<u8>,
     /// Resets for this connection that were not accepted, shortly before.
     pub near_misses: usize,
+    /// The peer's own close, where it came just after an answer of its kernel that ended the connection here.
+    pub abort: Option<Segment>,
     /// How far from it another reset went the other way.
     pub both_ways: Option<Duration>,
     /// TTL of the peer's other segments on this connection, where they were seen.
     pub segment_ttl: Option<u8>,
+    /// The next hop to the peer; absent if it was not looked up.
+    pub route: Option<Route>,
+    /// This host is in a cloud, whose routers do not lower the TTL.
+    pub in_cloud: bool,
+    /// How long before a reset of the same look did not come from its peer, and whether that was certain.
+    pub known_device: Option<(Duration, bool)>,
     /// Resolution of the socket's clocks: spans counted back by them may be that much longer.
     pub resolution: Duration,
     /// What the source of the connection does again and again.
@@ -149,6 +160,26 @@ impl Side {
     }
 }
 
+/// Connections that ended together, by one event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Together {
+    /// How many.
+    pub connections: usize,
+    /// From the first to the last of them.
+    pub within: Duration,
+}
+
+impl Together {
+    /// `one of 10 connections that it closed within 3.0 ms`.
+    fn phrase(self, what: &str) -> String {
+        let (connections, within) = (
+            words::count(self.connections as u64),
+            words::span(self.within),
+        );
+        format!("one of {connections} connections {what} within {within}")
+    }
+}
+
 /// Another end of the same reset on this host: what it knows goes into this end's evidence.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OtherEnd {
@@ -156,6 +187,8 @@ pub struct OtherEnd {
     pub label: String,
     /// The verdict of its own record; absent for a receiving end, which cannot know.
     pub verdict: Option<Verdict>,
+    /// Its own record says that it had translated the connection: it is not the peer.
+    pub only_translates: bool,
     /// The process that had closed.
     pub closing: ClosingProcess,
     /// Its own record says that it was at a timeout: it closed after an idle period, or its entry had expired.
@@ -192,6 +225,8 @@ pub enum NoTimer {
     },
     /// It closed so many connections at once, after silences that differ.
     Many(usize),
+    /// It ended right after.
+    Ending,
     /// Its configuration has no timer of that length.
     NotSet,
 }
@@ -226,10 +261,38 @@ pub struct Reason {
     pub link: u64,
     /// The verdict on the first leg.
     pub verdict: Verdict,
-    /// From one reset to the other.
+    /// From the end of that leg to the reset of this one.
     pub after: Duration,
     /// How sure it is that the two belong together.
     pub confidence: Confidence,
+    /// What the two legs have in common.
+    pub likeness: Likeness,
+}
+
+/// What two legs of a proxy have in common, the most telling first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Likeness {
+    /// The bytes that came in by one went out by the other.
+    Bytes,
+    /// In one direction; in the other something was left to pass on.
+    PartOfBytes,
+    /// Nothing but the process: the first leg was not connected, or its bytes are not known.
+    Process,
+    /// About as many bytes, and the later leg was opened for the earlier one.
+    Rewritten,
+}
+
+/// A failure without a reset as what others failed because of.
+pub fn of_failure(failure: &FailureVerdict) -> Verdict {
+    let (summary, advice) = (failure.summary.clone(), failure.advice.clone());
+    let who = (Origin::LocalKernel, Cause::Unknown);
+    Verdict::new(who, failure.severity, failure.confidence, move || {
+        Explanation {
+            summary: summary.to_string(),
+            advice,
+            ..Explanation::default()
+        }
+    })
 }
 
 /// Who sent a reset, why, at what cost and how sure: a verdict without words.

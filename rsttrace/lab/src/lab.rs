@@ -19,6 +19,7 @@ use super::capture::Capture;
 use super::error::StageError;
 use super::kernel_state::{self, Entry};
 use super::namespace::Namespace;
+use super::net::conntrack;
 use super::net::nft::{self, Rule};
 use super::scenarios::confirm;
 use super::segment::{Pattern, Segment};
@@ -264,6 +265,23 @@ impl Lab {
             }
         }
         Ok(())
+    }
+
+    /// Makes the connection tracking of a place forget the connection with this direction.
+    pub(super) fn forget(
+        &mut self,
+        place: Place,
+        source: SocketAddr,
+        destination: SocketAddr,
+    ) -> Result<(), StageError> {
+        let what = format_args!("deleting the entry of {source}");
+        self.enter(place, what, || conntrack::delete(source, destination))
+            .map_err(|error| {
+                error.lacking(
+                    &["EINVAL", "EOPNOTSUPP", "EPROTONOSUPPORT"],
+                    "this kernel has no netlink for conntrack (module nf_conntrack_netlink)",
+                )
+            })
     }
 
     /// Adds an address, which the place may have already.
@@ -538,8 +556,10 @@ const SYSCTLS: [(&str, &str); 7] = [
 ];
 /// Where conntrack is in use, the router forgets connections after 3 s and picks none up in the middle. These are settings
 /// of the host, so they are set before the tracer reads them.
-const FORGETFUL: [(&str, &str); 2] = [
+const FORGETFUL: [(&str, &str); 3] = [
     ("netfilter/nf_conntrack_tcp_timeout_established", "3"),
+    // A half-closed one is forgotten sooner, as by default.
+    ("netfilter/nf_conntrack_tcp_timeout_close_wait", "2"),
     ("netfilter/nf_conntrack_tcp_loose", "0"),
 ];
 const NO_NFTABLES: [&str; 5] = [

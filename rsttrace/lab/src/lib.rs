@@ -16,6 +16,7 @@ mod net;
 pub mod scenarios;
 mod segment;
 mod tap;
+pub mod traffic;
 mod truth;
 mod wait;
 

@@ -101,6 +101,10 @@ pub struct Truth {
     pub further: usize,
     /// Its record is of one chain with those of the scenario's other linked truths.
     pub linked: bool,
+    /// What its summary has to say.
+    pub says: Option<String>,
+    /// What its summary must not say.
+    pub never_says: Option<&'static str>,
     /// Causes that no record of this connection may blame anybody for here.
     pub spares: &'static [Cause],
     /// The error that the receiving side saw, where it has a socket for it.
@@ -137,6 +141,8 @@ impl Truth {
             hidden: None,
             further: 0,
             linked: false,
+            says: None,
+            never_says: None,
             spares: &[],
             peer_error: None,
             seen: seen.clone(),
@@ -216,6 +222,8 @@ impl Truth {
         // Who sent it is seen there, and being certain of that is right.
         let mut truth = Self {
             unknowable: None,
+            // The other end's record says more.
+            says: self.says.clone().filter(|_| self.hidden.is_none()),
             ..self.clone()
         };
         match self.hidden {
@@ -249,6 +257,18 @@ impl Truth {
             truth.cause = self.cause;
         }
         truth
+    }
+
+    /// A right summary contains this.
+    pub(super) fn says(mut self, text: impl ToString) -> Self {
+        self.says = Some(text.to_string());
+        self
+    }
+
+    /// No right summary contains this.
+    pub(super) fn never_says(mut self, text: &'static str) -> Self {
+        self.never_says = Some(text);
+        self
     }
 
     pub(super) fn linked(mut self) -> Self {

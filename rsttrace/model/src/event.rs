@@ -6,7 +6,7 @@
 mod reason;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,8 +87,8 @@ pub enum Body {
     Received(Arc<Received>),
     /// A classifier.
     Packet(Arc<Packet>),
-    /// A connection died without a reset.
-    TimedOut(Arc<TimedOut>),
+    /// A connect or a connection failed without a reset.
+    Failed(Arc<Failed>),
 }
 
 impl From<Sent> for Body {
@@ -110,7 +110,7 @@ impl From<Packet> for Body {
 }
 
 /// The two ends of a connection, seen from this host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Flow {
     /// This host's end.
     pub local: SocketAddr,
@@ -249,17 +249,24 @@ impl Received {
     }
 }
 
-/// A connection died of silence.
+/// A connect or a connection failed without a reset.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TimedOut {
-    /// The connection.
+pub struct Failed {
+    /// The connection; the local port is 0 if none was free.
     pub flow: Flow,
+    /// The socket, in the state it failed in; absent in recordings of earlier versions.
+    pub socket: Option<Socket>,
     /// Who had it.
     pub ownership: Option<Ownership>,
-    /// errno: ETIMEDOUT or what an ICMP message said.
+    /// errno: ETIMEDOUT or what an ICMP message said; 0: the program ended it.
     pub error: i32,
-    /// State it died in.
+    /// State it failed in.
     pub last_state: TcpState,
+    /// Since the first SYN or, once established, the first retransmission of what is not acknowledged; absent if there was
+    /// none.
+    pub tried: Option<Duration>,
+    /// The kernel refused the connect before it sent a SYN.
+    pub unsent: bool,
 }
 
 /// A segment with RST on the wire.
@@ -681,6 +688,42 @@ pub struct HostContext {
     pub settings: Option<Arc<NetSettings>>,
 }
 
+/// A listener that dropped handshakes because its accept queue was full, as the host's counters show it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FullQueue {
+    /// When the counters were read.
+    pub time: BootTime,
+    /// The listener's namespace.
+    pub netns: NetnsCookie,
+    /// The listener.
+    pub local: SocketAddr,
+    /// Connections that waited for accept() then.
+    pub length: u32,
+    /// Most of them.
+    pub limit: u32,
+    /// SYNs and last ACKs of handshakes that were dropped since the counters were read before.
+    pub dropped: u32,
+    /// Since then.
+    pub within: Duration,
+}
+
+/// Packets that connection tracking dropped because its table was full, as the host's counters show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FullTable {
+    /// When the counters were read.
+    pub time: BootTime,
+    /// Inode of the namespace; absent if not known.
+    pub netns_inode: Option<u32>,
+    /// Entries of the namespace then.
+    pub entries: u64,
+    /// Most of them.
+    pub limit: u64,
+    /// Packets that were dropped since the counters were read before.
+    pub dropped: u64,
+    /// Since then.
+    pub within: Duration,
+}
+
 /// What has become of a recorded owner by the time the event arrived.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OwnerNow {
@@ -697,7 +740,7 @@ pub enum OwnerNow {
 }
 
 /// A process found with a socket's file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// The process.
     pub task: Task,
@@ -748,6 +791,85 @@ pub struct ProgramTimer {
     pub listened: Option<bool>,
     /// File and line (`/etc/nginx/nginx.conf:12`), or `command line`; absent for a default.
     pub place: Option<Word>,
+}
+
+/// What the edge found out about the network around a connection because an event needs it. It precedes the event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetFinding {
+    /// Namespace of the event.
+    pub netns: NetnsCookie,
+    /// The connection: of a reset that leaves, its source is `local`.
+    pub flow: Flow,
+    /// What was found.
+    pub fact: NetFact,
+}
+
+/// See [`NetFinding`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NetFact {
+    /// This host translated the handshake from `remote` to `local`.
+    Translated(Translated),
+    /// A SYN-ACK from `remote` to `local` answers a SYN to another address.
+    Attempt(Attempt),
+    /// The route from `local` to `remote`.
+    Route(Route),
+    /// How to get into the namespace.
+    Namespace(NamespaceWay),
+}
+
+/// A SYN or SYN-ACK left with other addresses than it came in with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Translated {
+    /// What it left with.
+    pub source: SocketAddr,
+    /// What it left with.
+    pub destination: SocketAddr,
+    /// When it left.
+    pub seen: BootTime,
+    /// What connection tracking has when the event is read; absent if it cannot be asked.
+    pub tracked: Option<Tracked>,
+}
+
+/// The entry of connection tracking for a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Tracked {
+    /// There is none.
+    Nothing,
+    /// There is one that translates nothing: a new one, begun by a segment in the middle of the connection.
+    Untranslated,
+    /// There is one that translates.
+    Translated,
+}
+
+/// A SYN of this host that an answer belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Where it was sent to.
+    pub to: SocketAddr,
+    /// When it left.
+    pub sent: BootTime,
+    /// Whose socket it is; absent if not found.
+    pub holder: Option<Holder>,
+}
+
+/// The next hop to a host, by the routing table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Route {
+    /// None: it is on a link of this host.
+    OnLink,
+    /// This router.
+    Gateway(IpAddr),
+}
+
+/// How to get into a network namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamespaceWay {
+    /// A file for `nsenter --net=`.
+    pub path: Word,
+    /// The container whose process it is; absent if none, or not known.
+    pub container_id: Option<Word>,
+    /// The same of a Kubernetes pod.
+    pub pod_uid: Option<Word>,
 }
 
 /// `net.ipv4.tcp_keepalive_*`.

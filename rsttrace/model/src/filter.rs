@@ -7,7 +7,10 @@ use std::path::Path;
 
 use ipnet::IpNet;
 
-use crate::record::{Cause, Class, Direction, Process, Record, Severity, SuppressedRecord};
+use crate::record::{
+    Cause, Class, Direction, Endpoint, FailureKind, FailureRecord, Process, Record, Severity,
+    SuppressedRecord,
+};
 
 /// What is wanted and what is not.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,9 +24,48 @@ pub struct Filter {
 impl Filter {
     /// Whether the record is wanted.
     pub fn matches(&self, record: &Record) -> bool {
-        self.only.kinds(record).all(|kind| kind != Some(false))
-            && self.except.kinds(record).all(|kind| kind != Some(true))
+        self.wants(&Subject {
+            ends: [Some(&record.local), Some(&record.remote)],
+            processes: [record.process.as_ref(), record.owner.as_deref()],
+            netns: record.netns,
+            cause: Some(record.verdict.cause),
+            class: record.verdict.class,
+            severity: record.verdict.severity,
+            direction: Some(record.direction),
+            failure: None,
+        })
     }
+
+    /// Whether the failure is wanted. It has neither cause nor class nor direction.
+    pub fn matches_failure(&self, failure: &FailureRecord) -> bool {
+        self.wants(&Subject {
+            ends: [failure.local.as_ref(), failure.remote.as_ref()],
+            processes: [failure.process.as_ref(), None],
+            netns: failure.netns,
+            cause: None,
+            class: None,
+            severity: failure.verdict.severity,
+            direction: None,
+            failure: Some(failure.verdict.kind),
+        })
+    }
+
+    fn wants(&self, subject: &Subject<'_>) -> bool {
+        self.only.kinds(subject).all(|kind| kind != Some(false))
+            && self.except.kinds(subject).all(|kind| kind != Some(true))
+    }
+}
+
+/// What a filter looks at.
+struct Subject<'a> {
+    ends: [Option<&'a Endpoint>; 2],
+    processes: [Option<&'a Process>; 2],
+    netns: Option<u32>,
+    cause: Option<Cause>,
+    class: Option<Class>,
+    severity: Severity,
+    direction: Option<Direction>,
+    failure: Option<FailureKind>,
 }
 
 impl Filter {
@@ -51,6 +93,10 @@ impl Filter {
         };
         let only = &self.only;
         let except = &self.except;
+        // A sum is of resets.
+        if !only.failures.is_empty() {
+            return false;
+        }
         let is_one = |values: &[Cause]| sum.cause.map(|cause| values.contains(&cause));
         any(&only.netns, |inode| {
             sum.netns.is_none_or(|netns| netns == *inode)
@@ -99,19 +145,21 @@ pub struct Terms {
     pub severities: Vec<Severity>,
     /// Directions.
     pub directions: Vec<Direction>,
+    /// Kinds of failures without a reset.
+    pub failures: Vec<FailureKind>,
 }
 
 impl Terms {
     /// For each kind: whether one of its values matches; `None` for a kind without values.
-    fn kinds<'a>(&'a self, record: &'a Record) -> impl Iterator<Item = Option<bool>> + 'a {
-        let ends = [&record.local, &record.remote];
-        let processes = || record.process.iter().chain(record.owner.as_deref());
+    fn kinds<'a>(&'a self, subject: &'a Subject<'a>) -> impl Iterator<Item = Option<bool>> + 'a {
+        let ends = || subject.ends.into_iter().flatten();
+        let processes = || subject.processes.into_iter().flatten();
         [
             any(&self.ports, |ports| {
-                ends.iter().any(|end| ports.contains(end.port))
+                ends().any(|end| ports.contains(end.port))
             }),
             any(&self.addresses, |net| {
-                ends.iter().any(|end| covers(net, end.address))
+                ends().any(|end| covers(net, end.address))
             }),
             any(&self.processes, |term| {
                 processes().any(|process| term.matches(process))
@@ -125,13 +173,14 @@ impl Terms {
             any(&self.pods, |uid| {
                 processes().any(|process| begins(process.pod_uid.as_deref(), uid))
             }),
-            any(&self.netns, |inode| record.netns == Some(*inode)),
-            any(&self.causes, |cause| record.verdict.cause == *cause),
-            any(&self.classes, |class| record.verdict.class == Some(*class)),
-            any(&self.severities, |severity| {
-                record.verdict.severity == *severity
+            any(&self.netns, |inode| subject.netns == Some(*inode)),
+            any(&self.causes, |cause| subject.cause == Some(*cause)),
+            any(&self.classes, |class| subject.class == Some(*class)),
+            any(&self.severities, |severity| subject.severity == *severity),
+            any(&self.directions, |direction| {
+                subject.direction == Some(*direction)
             }),
-            any(&self.directions, |direction| record.direction == *direction),
+            any(&self.failures, |kind| subject.failure == Some(*kind)),
         ]
         .into_iter()
     }

@@ -4,6 +4,7 @@
 //! strings (v4-mapped IPv6 addresses shown as IPv4), times RFC 3339 UTC with nanoseconds. The schema is append-only
 //! within v1; `rsttrace schema` prints it.
 
+mod failure;
 mod verdict;
 
 use std::borrow::Cow;
@@ -13,6 +14,12 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "testing")]
+pub use failure::sample_failure;
+pub use failure::{
+    AcceptQueue, ConntrackTable, FAILURE_SCHEMA, FailureRecord, FailureVerdict, TIMED_OUT_SCHEMA,
+    TimedOutRecord, nowhere,
+};
 pub use verdict::{Evidence, Explanation, Kind, Verdict};
 
 /// A sentence: a constant of the program, or composed for one record.
@@ -23,9 +30,6 @@ pub use smol_str::SmolStr as Word;
 
 /// The value of [`Record::schema`].
 pub const SCHEMA: &str = "rsttrace.reset.v1";
-
-/// The value of [`TimedOutRecord::schema`].
-pub const TIMED_OUT_SCHEMA: &str = "rsttrace.timeout.v1";
 
 /// The value of [`SuppressedRecord::schema`].
 pub const SUPPRESSED_SCHEMA: &str = "rsttrace.suppressed.v1";
@@ -157,40 +161,6 @@ impl Record {
     }
 }
 
-/// A connection that failed without a reset: retransmission timeout, TCP_USER_TIMEOUT, or an ICMP error.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct TimedOutRecord {
-    /// Always `rsttrace.timeout.v1`.
-    pub schema: Word,
-    /// Identifies this record uniquely across hosts.
-    pub id: Id,
-    /// Time of the failure: RFC 3339, UTC, nanoseconds.
-    pub time: String,
-    /// Host name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub host: Option<Word>,
-    /// Local end.
-    pub local: Endpoint,
-    /// Remote end.
-    pub remote: Endpoint,
-    /// Inode number of the network namespace (`/proc/PID/ns/net`).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub netns: Option<u32>,
-    /// errno reported to the application.
-    pub error: i32,
-    /// Name of the errno, for example `ETIMEDOUT`; absent for values unusual for TCP.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error_name: Option<Word>,
-    /// TCP state at the time of the failure, as shown by `ss`.
-    pub state: Word,
-    /// Seconds since the handshake; absent if the connection is older than the trace, or was never established.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub age: Option<f64>,
-    /// The process that held the connection.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub process: Option<Process>,
-}
-
 /// Resets of one class that were only counted in the kernel because of the rate limit for detailed records.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SuppressedRecord {
@@ -265,8 +235,8 @@ pub struct NotAnalyzed {
 pub enum Output {
     /// A reset with its explanation.
     Reset(Box<Record>),
-    /// A connection that failed without a reset.
-    TimedOut(Box<TimedOutRecord>),
+    /// A connect or a connection that failed without a reset.
+    Failure(Box<FailureRecord>),
     /// Resets that were counted but not reported one by one.
     Suppressed(Box<SuppressedRecord>),
 }
@@ -276,7 +246,7 @@ impl Output {
     pub fn time(&self) -> &str {
         match self {
             Self::Reset(record) => &record.time,
-            Self::TimedOut(dead) => &dead.time,
+            Self::Failure(failure) => &failure.time,
             Self::Suppressed(sum) => &sum.time,
         }
     }
@@ -436,6 +406,8 @@ macro_rules! for_each_cause {
             data_after_close DataAfterClose,
             /// SYN-ACK for a connection attempt that was already abandoned.
             late_synack LateSynack,
+            /// The answer to our SYN came from another address: it bypassed the NAT that had translated the SYN.
+            untranslated_answer UntranslatedAnswer,
             /// Accept queue full with tcp_abort_on_overflow set.
             accept_queue_overflow AcceptQueueOverflow,
             /// A listener received a segment of an unknown connection.
@@ -480,7 +452,35 @@ macro_rules! cause_enum {
 for_each_cause!(cause_enum);
 
 names! {
-    /// Impact of a reset.
+    /// What failed without a reset.
+    pub enum FailureKind {
+        /// connect() failed: no SYN was answered (ETIMEDOUT).
+        ConnectTimeout => "connect_timeout",
+        /// The program gave up a connect before the kernel did: no SYN was answered.
+        ConnectAbandoned => "connect_abandoned",
+        /// connect() failed: no route, no neighbor, or an ICMP message (EHOSTUNREACH, ENETUNREACH).
+        ConnectUnreachable => "connect_unreachable",
+        /// connect() failed: an ICMP message refused it, as a packet filter sends it (ECONNREFUSED, EACCES).
+        ConnectRejected => "connect_rejected",
+        /// connect() failed: no local port was free for this destination (EADDRNOTAVAIL).
+        NoLocalPort => "no_local_port",
+        /// The retransmissions of an established connection were not answered (net.ipv4.tcp_retries2).
+        RetransmissionTimeout => "retransmission_timeout",
+        /// TCP_USER_TIMEOUT of an established connection expired.
+        UserTimeout => "user_timeout",
+        /// The peer read nothing any more, and its probes were not answered.
+        WindowTimeout => "window_timeout",
+        /// The program had closed, and the peer did not acknowledge the rest.
+        CloseTimeout => "close_timeout",
+        /// A listener dropped handshakes because its accept queue was full.
+        AcceptQueueFull => "accept_queue_full",
+        /// Packets were dropped because the connection tracking table was full.
+        ConntrackFull => "conntrack_full",
+    }
+}
+
+names! {
+    /// Impact of a reset or a failure.
     pub enum Severity {
         /// An established connection was lost.
         Fault => "fault",
@@ -686,6 +686,12 @@ names! {
         InTransit => "in_transit",
         /// Addresses were translated.
         Nat => "nat",
+        /// TCP flags of the reset.
+        Flags => "flags",
+        /// It acknowledges less than a segment before it.
+        OldAck => "old_ack",
+        /// An earlier reset of a device on the path looked like it.
+        KnownDevice => "known_device",
         /// This host had forwarded the connection, and its table entry has expired since.
         PassedOnBefore => "passed_on_before",
         /// Frame in the capture, and where the capture was made.
@@ -1051,6 +1057,7 @@ mod tests {
     fn names_in_json_filters_and_tables_agree() {
         names_are_those_of_json::<Cause>();
         names_are_those_of_json::<Origin>();
+        names_are_those_of_json::<FailureKind>();
         names_are_those_of_json::<Severity>();
         names_are_those_of_json::<Confidence>();
         names_are_those_of_json::<Direction>();

@@ -72,6 +72,9 @@ pub struct Shortfalls {
     pub ambiguous: u64,
     /// Questions for a socket's holder that were not asked.
     pub holders_not_asked: u64,
+    /// Questions about the network around a reset (its entry in connection tracking, its route) that were skipped because of the rate
+    /// limit.
+    pub network_not_asked: u64,
     /// Sockets without a recorded owner, as the kernel had no memory for it; absent if its counters cannot be read.
     pub without_owner: Option<u64>,
     /// Interfaces and network namespaces without classifiers now; absent where none are attached at all.

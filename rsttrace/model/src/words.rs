@@ -153,7 +153,13 @@ pub fn errno(number: i32) -> String {
 /// The name of an errno that TCP connections end with.
 pub fn errno_name(number: i32) -> Option<&'static str> {
     Some(match number {
+        13 => "EACCES",
         32 => "EPIPE",
+        64 => "ENONET",
+        71 => "EPROTO",
+        92 => "ENOPROTOOPT",
+        95 => "EOPNOTSUPP",
+        99 => "EADDRNOTAVAIL",
         101 => "ENETUNREACH",
         103 => "ECONNABORTED",
         104 => "ECONNRESET",
@@ -161,6 +167,24 @@ pub fn errno_name(number: i32) -> Option<&'static str> {
         111 => "ECONNREFUSED",
         112 => "EHOSTDOWN",
         113 => "EHOSTUNREACH",
+        _ => return None,
+    })
+}
+
+/// What the C library says of an errno that connects and connections fail with.
+pub fn errno_text(number: i32) -> Option<&'static str> {
+    Some(match number {
+        13 => "Permission denied",
+        64 => "Machine is not on the network",
+        71 => "Protocol error",
+        92 => "Protocol not available",
+        95 => "Operation not supported",
+        99 => "Cannot assign requested address",
+        101 => "Network is unreachable",
+        110 => "Connection timed out",
+        111 => "Connection refused",
+        112 => "Host is down",
+        113 => "No route to host",
         _ => return None,
     })
 }

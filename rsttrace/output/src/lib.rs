@@ -1,5 +1,6 @@
 //! Outputs for records: lines, tables, files, the history, metrics, the report.
 
+mod failure;
 pub mod metrics;
 pub mod report;
 pub mod sink;

@@ -13,7 +13,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{TEXT_FORMAT, TextEncoder};
 
 use crate::record::Output;
-use crate::record::{Cause, Direction, Origin, Severity};
+use crate::record::{Cause, Direction, FailureKind, Origin, Severity};
 use crate::self_stats::Vitals;
 
 /// Media type of [`exposition`].
@@ -25,7 +25,7 @@ pub struct Judged {
     resets: BTreeMap<(Direction, Origin, Cause, Severity), u64>,
     incidents: u64,
     corrections: u64,
-    timed_out: u64,
+    failures: BTreeMap<(FailureKind, Severity), u64>,
 }
 
 impl Judged {
@@ -43,7 +43,10 @@ impl Judged {
                 self.incidents += u64::from(record.opens_incident());
                 self.corrections += u64::from(record.is_correction());
             }
-            Output::TimedOut(_) => self.timed_out += 1,
+            Output::Failure(failure) => {
+                let key = (failure.verdict.kind, failure.verdict.severity);
+                *self.failures.entry(key).or_default() += failure.count();
+            }
             // The kernel's own counts have them.
             Output::Suppressed(_) => {}
         }

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::hash::HashMap;
-use crate::record::{CaptureRecord, Cause, Direction, Origin, Record, Severity, TimedOutRecord};
+use crate::record::{CaptureRecord, Cause, Direction, FailureRecord, Origin, Record, Severity};
 use crate::self_stats::{KernelTotal, Vitals};
 use crate::text::escape;
 
@@ -25,7 +25,8 @@ pub struct Summary {
     causes: HashMap<(Severity, Origin, Cause), u64>,
     processes: Tally<String>,
     peers: Tally<IpAddr>,
-    dead: Tally<String>,
+    failures: HashMap<Severity, u64>,
+    failed: Tally<String>,
     incidents: u64,
     corrections: u64,
     hidden: u64,
@@ -102,18 +103,16 @@ impl Summary {
         }
     }
 
-    /// A connection died without a reset.
-    pub fn timed_out(&mut self, dead: &TimedOutRecord) {
-        let process = dead.process.as_ref().map_or_else(
+    /// A failure without a reset that the filter wants; `hidden`: not shown because it is noise.
+    pub fn failure(&mut self, failure: &FailureRecord, hidden: bool) {
+        *self.failures.entry(failure.verdict.severity).or_default() += 1;
+        self.hidden += u64::from(hidden);
+        let process = failure.process.as_ref().map_or_else(
             || NO_PROCESS.to_owned(),
             |process| format!("{}[{}]", escape(&process.comm), process.pid),
         );
-        let error = dead
-            .error_name
-            .clone()
-            .unwrap_or_else(|| format!("error {}", dead.error).into());
-        let how = format!("{process}  {error} in {}", escape(&dead.state));
-        self.dead.add(&how, 0);
+        let how = format!("{process}  {}", failure.verdict.kind);
+        self.failed.add(&how, 0);
     }
 
     /// Captures that were read to their end.

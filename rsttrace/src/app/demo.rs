@@ -246,7 +246,7 @@ fn hop(staged: &crate::demo::Hop) -> anyhow::Result<Hop> {
 fn resets(outputs: impl IntoIterator<Item = Output>) -> impl Iterator<Item = Record> {
     outputs.into_iter().filter_map(|output| match output {
         Output::Reset(record) => Some(*record),
-        Output::TimedOut(_) | Output::Suppressed(_) => None,
+        Output::Failure(_) | Output::Suppressed(_) => None,
     })
 }
 

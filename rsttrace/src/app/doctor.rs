@@ -10,7 +10,7 @@ use anyhow::anyhow;
 use super::session;
 use crate::cli::{self, DoctorOptions, Failure, OutputFormat, TracerOptions};
 use crate::doctor::{Hook, Inspection, Report, Severity, Tracing, Verified, judge, known_timeouts};
-use crate::host::{clock, environment, facts, settings, sockets};
+use crate::host::{clock, environment, facts, net_counters, settings, sockets};
 use crate::kernel::{
     HookState, InterfaceOptions, Options, Scope, StartError, Tracer, Transport, Way, has_btf,
 };
@@ -31,6 +31,7 @@ pub fn doctor(options: &DoctorOptions) -> Result<(), Failure> {
         environment: environment::of_this_host(),
         settings: settings::of_this_namespace(),
         tracked: settings::tracked_connections(),
+        counters: net_counters::of_this_namespace(),
         sockets,
         idle_from: options.idle_from,
     };

@@ -64,7 +64,7 @@ pub(super) fn for_reader(error: StoreError) -> Failure {
 struct Found {
     resets: u64,
     suppressed: u64,
-    timed_out: u64,
+    failures: u64,
     first: Option<Timestamp>,
     last: Option<Timestamp>,
 }
@@ -80,9 +80,9 @@ impl Found {
                 self.suppressed = self.suppressed.saturating_add(sum.count);
                 &sum.time
             }
-            Output::TimedOut(dead) => {
-                self.timed_out += 1;
-                &dead.time
+            Output::Failure(failure) => {
+                self.failures += 1;
+                &failure.time
             }
         };
         if let Ok(time) = time.parse::<Timestamp>() {
@@ -99,9 +99,9 @@ impl Found {
         if self.suppressed > 0 {
             text = format!("{text}; {} more suppressed", count(self.suppressed));
         }
-        if self.timed_out > 0 {
-            let died = plural(self.timed_out, "connection", "connections");
-            text = format!("{text}; {died} failed without a reset");
+        if self.failures > 0 {
+            let failures = plural(self.failures, "failure", "failures");
+            text = format!("{text}; {failures} without a reset");
         }
         text
     }
@@ -141,10 +141,7 @@ fn json(store: &Store, options: &HistoryOptions, out: &mut impl Write) -> Result
     for stored in store.records(&options.query).map_err(for_reader)? {
         let stored = stored.map_err(for_reader)?;
         found.note(&stored.output);
-        // `watch` counts dead connections only.
-        if !matches!(stored.output, Output::TimedOut(_)) {
-            writeln!(out, "{}", stored.line)?;
-        }
+        writeln!(out, "{}", stored.line)?;
     }
     Ok(found)
 }
@@ -158,7 +155,7 @@ fn show(store: &Store, options: &HistoryOptions, sink: &mut dyn Sink) -> Result<
         match &stored.output {
             Output::Reset(record) => sink.record(now, record)?,
             Output::Suppressed(sum) => sink.suppressed(now, sum)?,
-            Output::TimedOut(dead) => sink.timed_out(now, dead)?,
+            Output::Failure(failure) => sink.failure(now, failure)?,
         }
     }
     sink.finish(&Summary::default())?;

@@ -9,6 +9,7 @@ use super::recorder::{Recorded, Recorder};
 use crate::engine::{Engine, Input};
 use crate::event::{BootTime, HostContext, NetnsCookie};
 use crate::flood::{Kind, Refused, Suppressed};
+use crate::host::full::Full;
 use crate::host::{Enricher, NetnsNames};
 use crate::recording::End;
 use crate::self_stats::{Shortfalls, TableVitals};
@@ -32,11 +33,17 @@ impl<N: NetnsNames> Intake<N> {
         }
     }
 
-    /// Takes in one event as it came from the kernel.
-    pub fn event(&mut self, bytes: &[u8]) {
+    /// Takes in one event as it came from the kernel. `read_losses` is called before resets are judged because of it.
+    pub fn event(&mut self, bytes: &[u8], read_losses: impl FnOnce(&mut Self)) {
         let (decoded, facts) = match self.engine.decode(bytes) {
             Ok(event) => {
-                let facts = self.enricher.facts(&event);
+                if self.engine.settles(event.time) {
+                    read_losses(self);
+                }
+                let mut facts = self.enricher.facts(&event);
+                for finding in self.enricher.network(&event, &mut facts) {
+                    self.push(Input::Found(finding));
+                }
                 (Some(event), facts)
             }
             Err(error) => {
@@ -55,6 +62,17 @@ impl<N: NetnsNames> Intake<N> {
             decoded,
             facts,
         });
+    }
+
+    /// Takes in what counters of the host say.
+    pub fn full(&mut self, full: Full) {
+        match full {
+            Full::Queue(queue, holder) => {
+                let facts = self.enricher.listener(&queue, holder);
+                self.push(Input::QueueFull { queue, facts });
+            }
+            Full::Table(table) => self.push(Input::TableFull(table)),
+        }
     }
 
     /// What configurations of processes say, as far as they have been read.
@@ -141,6 +159,7 @@ impl<N: NetnsNames> Intake<N> {
     pub fn shortfalls(&self) -> Shortfalls {
         Shortfalls {
             holders_not_asked: self.enricher.holders_not_asked(),
+            network_not_asked: self.enricher.network_not_asked(),
             ..self.engine.stats().shortfalls
         }
     }

@@ -172,6 +172,15 @@ impl Recorder {
                 Input::Timers(timers.clone()),
                 size_of::<ProgramTimer>() * timers.timers.len(),
             ),
+            Input::Found(finding) => (Input::Found(finding.clone()), 0),
+            Input::QueueFull { queue, facts } => (
+                Input::QueueFull {
+                    queue: queue.clone(),
+                    facts: facts.clone(),
+                },
+                size_of::<Input<'_>>(),
+            ),
+            Input::TableFull(table) => (Input::TableFull(*table), 0),
             Input::Rest => (Input::Rest, 0),
             Input::Finish => (Input::Finish, 0),
         };

@@ -16,10 +16,11 @@ use crate::decode::KernelFacts;
 use crate::engine::{Config, Counted, Engine, Input};
 use crate::event::{Coverage, NetnsCookie};
 use crate::flood::{self, Suppressed};
+use crate::host::full::{Full, FullTables, Place};
 use crate::host::{Enricher, NetnsNames, clock, facts};
 use crate::kernel::{
-    Counters, EventReader, Fact, InterfaceOptions, Names, Options, Prepared, ProgramStats, Slots,
-    TcMode, Tracer, Transport,
+    Counters, EventReader, Fact, InterfaceOptions, Names, Namespace, Options, Prepared,
+    ProgramStats, Slots, TcMode, Tracer, Transport,
 };
 use crate::record::Output;
 use crate::recording::{End, Head};
@@ -35,8 +36,6 @@ const BATCH: usize = 4_096;
 const MANY: usize = 10_000;
 /// Minimum interval of checks for losses while events arrive.
 const LOSS_INTERVAL: Duration = Duration::from_millis(20);
-/// Minimum interval of reading the recursion misses of the programs.
-const MISSED_INTERVAL: Duration = Duration::from_secs(1);
 /// Stands in for the kernel's tick where it could not be measured; jiffies are then wrong by a known factor at most, so
 /// the user is warned.
 const FALLBACK_HZ: u32 = 250;
@@ -70,14 +69,12 @@ pub struct Session {
     tracer: Tracer,
     events: EventReader,
     intake: Intake<NamesOf>,
+    /// Absent if its thread could not be started.
+    full: Option<FullTables>,
     begun: Instant,
-    lost: u64,
-    looked: Option<Instant>,
+    losses: Losses,
     /// Events since memory was given back.
     since_rest: usize,
-    missed: u64,
-    missed_asked: Option<Instant>,
-    suppressed: Suppressed,
     refused: u64,
     /// When the kernel's buckets are read next; absent while nothing happens.
     flood_due: Option<Instant>,
@@ -173,6 +170,8 @@ impl PreparedSession {
         )?;
         let names = NamesOf(tracer.names());
         let own = names.own();
+        let full = FullTables::start(places(tracer.names()));
+        let full = full.inspect_err(|error| warn!("cannot watch accept queues: {error}"));
         let kernel = KernelFacts {
             hz,
             reasons: tracer.reasons().to_vec(),
@@ -190,17 +189,18 @@ impl PreparedSession {
             }
             None => None,
         };
+        let mut enricher = Enricher::new(names, own);
+        if let Some(handshakes) = tracer.take_handshakes() {
+            enricher.remember(Box::new(handshakes));
+        }
         Ok(Session {
-            intake: Intake::new(Engine::new(config), Enricher::new(names, own), recorder),
+            intake: Intake::new(Engine::new(config), enricher, recorder),
             tracer,
             events,
+            full: full.ok(),
             begun: Instant::now(),
-            lost: 0,
-            looked: None,
+            losses: Losses::default(),
             since_rest: MANY,
-            missed: 0,
-            missed_asked: None,
-            suppressed: Suppressed::default(),
             refused: 0,
             flood_due: None,
             flood_read: false,
@@ -254,26 +254,41 @@ impl Session {
             let now = clock::boottime().ok()?;
             Some(tokio::time::Instant::now() + deadline.since(now))
         });
-        let Self { events, intake, .. } = self;
+        let Self {
+            events,
+            intake,
+            tracer,
+            losses,
+            full: looker,
+            ..
+        } = self;
+        let mut seen = None;
         let flush_due = intake.flush_due();
-        let take = |bytes: &[u8]| intake.event(bytes);
         let flood_due = self.flood_due.map(tokio::time::Instant::from_std);
-        let read = tokio::select! {
-            read = events.next(BATCH, take) => read.context("cannot read events")?,
+        let mut take = |bytes: &[u8]| intake.event(bytes, |intake| losses.read(tracer, intake));
+        let mut read = tokio::select! {
+            read = events.next(BATCH, &mut take) => read.context("cannot read events")?,
+            Some(found) = next_full(looker) => {
+                seen = Some(found);
+                0
+            }
             () = sleep_until(due) => 0,
             () = sleep_until(flood_due) => 0,
             () = sleep_until(flush_due) => 0,
         };
-        self.look_for_losses(false);
+        // This thread may have been off its CPU for long: what happened until now is read before anything is judged.
+        let now = clock::boottime().context("cannot read the clock")?;
+        let more = events.drain(BATCH, take);
+        read += more;
+        losses.read(tracer, intake);
+        if let Some(found) = seen {
+            intake.full(found);
+        }
         self.look_for_floods(read > 0)?;
-        // With a full batch there is a backlog: its events are older than the clock says, and some may still belong to
-        // resets whose window the clock has passed.
-        let now = if read >= BATCH {
-            self.intake.engine.newest()
-        } else {
-            clock::boottime().context("cannot read the clock")?
-        };
-        self.intake.advance(now);
+        // With a backlog its own events make the resets due: they are older than the clock says.
+        if more < BATCH {
+            self.intake.advance(now);
+        }
         self.since_rest = self.since_rest.saturating_add(read);
         if read == 0 && self.since_rest >= MANY && self.intake.engine.deadline().is_none() {
             self.since_rest = 0;
@@ -287,12 +302,24 @@ impl Session {
     pub fn finish(mut self) -> Finished {
         // Unloaded programs have no statistics.
         let missed = self.tracer.programs();
-        self.note_missed(&missed);
+        let skipped = missed.iter().filter_map(|program| program.missed).sum();
+        for found in self.full.take().map_or_else(Vec::new, FullTables::finish) {
+            self.intake.full(found);
+        }
         let unwatched = self.unwatched();
         self.tracer.stop();
-        let Self { events, intake, .. } = &mut self;
-        while events.drain(BATCH, |bytes| intake.event(bytes)) > 0 {}
-        self.look_for_losses(true);
+        let Self {
+            events,
+            intake,
+            tracer,
+            losses,
+            ..
+        } = &mut self;
+        let mut take = |bytes: &[u8]| intake.event(bytes, |intake| losses.read(tracer, intake));
+        while events.drain(BATCH, &mut take) > 0 {}
+        if let Some(counters) = tracer.counters() {
+            losses.note(&counters, skipped, intake);
+        }
         let now = clock::boottime().unwrap_or_else(|_| self.intake.engine.newest());
         let refused = self.tracer.flood_mut().refused();
         self.intake.refused(now, refused, true);
@@ -379,43 +406,42 @@ impl Session {
         }
         Ok(())
     }
+}
 
-    fn note_missed(&mut self, programs: &[ProgramStats]) {
-        self.missed = programs.iter().filter_map(|program| program.missed).sum();
+/// What was lost or suppressed up to now.
+#[derive(Default)]
+struct Losses {
+    read: Option<Instant>,
+    lost: u64,
+    suppressed: Suppressed,
+}
+
+impl Losses {
+    /// Reads the counters and hands in what has been added: before resets are judged, as a verdict may rest on an event that did not
+    /// come.
+    fn read(&mut self, tracer: &Tracer, intake: &mut Intake<NamesOf>) {
+        let now = Instant::now();
+        let is_new = |read: Instant| now.duration_since(read) < LOSS_INTERVAL;
+        if !self.read.is_some_and(is_new)
+            && let Some(counters) = tracer.counters()
+        {
+            self.read = Some(now);
+            self.note(&counters, tracer.missed(), intake);
+        }
     }
 
-    fn look_for_losses(&mut self, always: bool) {
-        let now = Instant::now();
-        if !always
-            && self
-                .looked
-                .is_some_and(|looked| now.duration_since(looked) < LOSS_INTERVAL)
-        {
-            return;
-        }
-        self.looked = Some(now);
-        let Some(counters) = self.tracer.counters() else {
-            return;
-        };
-        if !always
-            && self
-                .missed_asked
-                .is_none_or(|asked| now.duration_since(asked) >= MISSED_INTERVAL)
-        {
-            self.missed_asked = Some(now);
-            let programs = self.tracer.programs();
-            self.note_missed(&programs);
-        }
+    /// `missed`: runs of programs that the kernel has skipped.
+    fn note(&mut self, counters: &Counters, missed: u64, intake: &mut Intake<NamesOf>) {
         let suppressed = Suppressed {
             sent: counters.sent_suppressed,
             received_alone: counters.received_suppressed_alone + counters.decided_anew,
             packets_alone: counters.packet_suppressed_alone + counters.decided_anew,
         };
         let before = std::mem::replace(&mut self.suppressed, suppressed);
-        self.intake.note_suppressed(suppressed.since(before));
-        let lost = counters.sent_lost + counters.received_lost + counters.packet_lost + self.missed;
+        intake.note_suppressed(suppressed.since(before));
+        let lost = counters.sent_lost + counters.received_lost + counters.packet_lost + missed;
         if lost > self.lost {
-            self.intake.push(Input::Lost(lost - self.lost));
+            intake.push(Input::Lost(lost - self.lost));
             self.lost = lost;
         }
     }
@@ -489,6 +515,10 @@ fn own_shortfalls(shortfalls: &Shortfalls) -> Vec<(String, u64)> {
         ),
         ("ambiguous observations", shortfalls.ambiguous),
         ("socket owner lookups skipped", shortfalls.holders_not_asked),
+        (
+            "conntrack and route lookups skipped",
+            shortfalls.network_not_asked,
+        ),
     ]
     .map(|(name, number)| (name.to_owned(), number))
     .into()
@@ -523,10 +553,49 @@ fn kernel_shortfalls(counters: &Counters, slots: Slots) -> Vec<(String, u64)> {
             counters.baseline_evicted,
         ),
         (
+            format!(
+                "NAT table evictions (capacity {})",
+                count(slots.translations.into())
+            ),
+            counters.translation_evicted,
+        ),
+        (
             "connection failures without details".to_owned(),
-            counters.timed_out_lost,
+            counters.failed_lost + counters.failed_suppressed,
         ),
     ]
+}
+
+/// The next queue or table that is full.
+async fn next_full(full: &mut Option<FullTables>) -> Option<Full> {
+    full.as_mut()?.next().await
+}
+
+/// The namespaces to look at: those that classifiers are in, else this process's own.
+fn places(names: Option<Names>) -> impl Fn() -> Vec<Place> + Send + 'static {
+    move || match &names {
+        Some(names) => {
+            let namespaces = names.namespaces().into_iter();
+            let place = |namespace: Namespace| {
+                let cookie = namespace.cookie?;
+                let path = match namespace.is_own {
+                    true => None,
+                    false => Some(names.way(cookie)?.0),
+                };
+                Some(Place {
+                    netns: NetnsCookie(cookie),
+                    inode: namespace.inode,
+                    path,
+                })
+            };
+            namespaces.filter_map(place).collect()
+        }
+        None => vec![Place {
+            netns: NetnsCookie(0),
+            inode: 0,
+            path: None,
+        }],
+    }
 }
 
 /// The kernel edge's names, for the host edge.

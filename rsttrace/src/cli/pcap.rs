@@ -104,6 +104,7 @@ impl PcapArgs {
             ("--container", only.containers.is_empty()),
             ("--pod", only.pods.is_empty()),
             ("--netns", only.netns.is_empty()),
+            ("--failure", only.failures.is_empty()),
         ];
         if let Some((option, _)) = of_a_host.iter().find(|(_, is_absent)| !is_absent) {
             return Err(Failure::Usage(format!(

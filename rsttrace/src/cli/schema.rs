@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::Failure;
 use crate::compare::report::{self, ConnectionComparison};
 use crate::record::{
-    CAPTURE_SCHEMA, CaptureRecord, Record, SCHEMA, SUPPRESSED_SCHEMA, SuppressedRecord,
+    CAPTURE_SCHEMA, CaptureRecord, FAILURE_SCHEMA, FailureRecord, Record, SCHEMA,
+    SUPPRESSED_SCHEMA, SuppressedRecord,
 };
 
 /// Type of JSON object.
@@ -17,6 +18,8 @@ pub enum Kind {
     /// Record of one reset (rsttrace.reset.v1).
     #[default]
     Reset,
+    /// Failure without a reset (rsttrace.failure.v1).
+    Failure,
     /// Count of resets suppressed in a flood (rsttrace.suppressed.v1).
     Suppressed,
     /// Comparison of one connection across captures (rsttrace.comparison.v1).
@@ -31,6 +34,10 @@ pub enum Kind {
 pub fn document(kind: Kind) -> Value {
     let (mut schema, name) = match kind {
         Kind::Reset => (schemars::schema_for!(Record).to_value(), SCHEMA),
+        Kind::Failure => (
+            schemars::schema_for!(FailureRecord).to_value(),
+            FAILURE_SCHEMA,
+        ),
         Kind::Suppressed => (
             schemars::schema_for!(SuppressedRecord).to_value(),
             SUPPRESSED_SCHEMA,
@@ -107,6 +114,7 @@ mod tests {
     fn null_is_no_value_anywhere() {
         for kind in [
             Kind::Reset,
+            Kind::Failure,
             Kind::Suppressed,
             Kind::Comparison,
             Kind::Capture,

@@ -4,7 +4,7 @@ use clap::Args;
 use ipnet::IpNet;
 
 use crate::filter::{Filter, Ports, ProcessTerm, Terms};
-use crate::record::{Cause, Class, Direction, Severity};
+use crate::record::{Cause, Class, Direction, FailureKind, Severity};
 use crate::values;
 
 #[derive(Debug, Args)]
@@ -53,6 +53,10 @@ pub(super) struct OnlyArgs {
     /// Direction of the reset as seen from this host
     #[arg(long, value_parser = values::named::<Direction>(), value_name = "DIRECTION", value_delimiter = ',')]
     direction: Vec<Direction>,
+
+    /// Failures without a reset, by kind; leaves out resets
+    #[arg(long, value_parser = values::named::<FailureKind>(), value_name = "KIND", value_delimiter = ',')]
+    failure: Vec<FailureKind>,
 }
 
 /// The `--not-…` forms. They are hidden from the option list; the heading of the filters mentions them.
@@ -104,6 +108,14 @@ pub(super) struct ExceptArgs {
         value_delimiter = ','
     )]
     not_direction: Vec<Direction>,
+    #[arg(
+        long,
+        hide = true,
+        value_parser = values::named::<FailureKind>(),
+        value_name = "KIND",
+        value_delimiter = ','
+    )]
+    not_failure: Vec<FailureKind>,
 }
 
 /// Builds the filter from both groups of options.
@@ -121,6 +133,7 @@ pub(super) fn filter(only: OnlyArgs, except: ExceptArgs) -> Filter {
             classes: only.class,
             severities: only.severity,
             directions: only.direction,
+            failures: only.failure,
         },
         except: Terms {
             ports: except.not_port,
@@ -134,6 +147,7 @@ pub(super) fn filter(only: OnlyArgs, except: ExceptArgs) -> Filter {
             classes: except.not_class,
             severities: except.not_severity,
             directions: except.not_direction,
+            failures: except.not_failure,
         },
     }
 }

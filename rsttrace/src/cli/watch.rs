@@ -177,7 +177,7 @@ mod tests {
             .filter_map(|argument| argument.get_long())
             .collect();
         let twins = names.iter().filter_map(|name| name.strip_prefix("not-"));
-        assert_eq!(twins.clone().count(), 11);
+        assert_eq!(twins.clone().count(), 12);
         for name in twins {
             assert!(names.contains(&name), "--not-{name} without --{name}");
         }

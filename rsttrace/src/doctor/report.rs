@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use super::{Finding, Hook, Inspection, Severity, Tracing, Verified};
+use super::{Finding, Hook, Inspection, NetCounters, Severity, Tracing, Verified};
 use crate::event::{Environment, NetSettings};
 
 /// Names what the object looks like.
@@ -29,6 +29,7 @@ pub struct Report<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     programs: Option<&'a [Verified]>,
     settings: Settings,
+    counters: &'a NetCounters,
     /// Absent if they could not be listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     sockets: Option<Counts>,
@@ -127,6 +128,7 @@ impl<'a> Report<'a> {
             hooks,
             programs,
             settings: settings(&inspection.settings, inspection.tracked),
+            counters: &inspection.counters,
             sockets: counts(inspection),
             not_checked: not_checked(inspection),
             result: if wrong { "wrong" } else { "ok" },

@@ -293,6 +293,7 @@ mod tests {
         Listener {
             local: address(local),
             keepalive,
+            queue: Default::default(),
             holders: vec![program(87, "nginx")],
         }
     }

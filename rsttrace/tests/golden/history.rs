@@ -15,8 +15,8 @@ fn outputs() -> Vec<Output> {
         .map(|record| Output::Reset(Box::new(record)))
         .collect();
     outputs.push(Output::Suppressed(Box::new(sum)));
-    let dead = super::summary::dead(412, "java", "ETIMEDOUT", 110);
-    outputs.push(Output::TimedOut(Box::new(dead)));
+    let failure = super::summary::failure(412, "java", "ETIMEDOUT", 110);
+    outputs.push(Output::Failure(Box::new(failure)));
     outputs
 }
 

@@ -20,8 +20,8 @@ fn judged() -> Judged {
             judged.note(&Output::Reset(Box::new(record.clone())));
         }
     }
-    let dead = super::summary::dead(412, "java", "ETIMEDOUT", 110);
-    judged.note(&Output::TimedOut(Box::new(dead)));
+    let failure = super::summary::failure(412, "java", "ETIMEDOUT", 110);
+    judged.note(&Output::Failure(Box::new(failure)));
     judged
 }
 
@@ -66,6 +66,7 @@ fn vitals() -> Vitals {
             judged_early: 2,
             ambiguous: 3,
             holders_not_asked: 4,
+            network_not_asked: 7,
             without_owner: Some(5),
             unwatched: Some(6),
         },

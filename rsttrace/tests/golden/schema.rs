@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use jsonschema::Validator;
 use rsttrace::cli::schema::{Kind, document};
-use rsttrace::record::{Record, SuppressedRecord};
+use rsttrace::record::{FailureRecord, Record, SuppressedRecord};
 use rsttrace::sink::{Json, Sink as _};
 use rsttrace::summary::Summary;
 use serde_json::Value;
@@ -19,8 +19,9 @@ fn validator() -> Validator {
         .unwrap()
 }
 
-const KINDS: [(Kind, &str); 4] = [
+const KINDS: [(Kind, &str); 5] = [
     (Kind::Reset, "schema.json"),
+    (Kind::Failure, "schema_failure.json"),
     (Kind::Suppressed, "schema_suppressed.json"),
     (Kind::Comparison, "schema_comparison.json"),
     (Kind::Capture, "schema_capture.json"),
@@ -44,6 +45,38 @@ fn a_sum_validates_as_the_json_sink_writes_it() {
         .collect();
     assert!(errors.is_empty(), "{errors:?}");
     assert_eq!(value, serde_json::from_str::<Value>(text).unwrap());
+}
+
+#[test]
+fn a_failure_validates_as_the_json_sink_writes_it() {
+    let validator = jsonschema::options()
+        .should_validate_formats(true)
+        .build(&document(Kind::Failure))
+        .unwrap();
+    for (name, value) in files("failures") {
+        let failure: FailureRecord = serde_json::from_value(value.clone()).unwrap();
+        let mut out = Vec::new();
+        let mut sink = Json::new(&mut out, io::sink());
+        sink.failure(Instant::now(), &failure).unwrap();
+        let written: Value = serde_json::from_slice(&out).unwrap();
+        let errors: Vec<_> = validator
+            .iter_errors(&written)
+            .map(|error| error.to_string())
+            .collect();
+        assert!(errors.is_empty(), "{name}: {errors:?}");
+        assert_eq!(written, value, "{name}");
+    }
+}
+
+#[test]
+fn every_kind_of_failure_is_documented() {
+    use rsttrace::record::{FailureKind, Named as _};
+    let document = include_str!("../../../docs/OUTPUT.md");
+    for kind in FailureKind::ALL {
+        let row = format!("| `{}` | ", kind.name());
+        assert!(document.contains(&row), "no row {row}");
+        assert!(!kind.doc().is_empty());
+    }
 }
 
 #[test]

@@ -2,20 +2,22 @@
 
 use std::time::Duration;
 
-use rsttrace::record::{CAPTURE_SCHEMA, CaptureRecord, NotAnalyzed, Severity, TimedOutRecord};
+use rsttrace::record::{
+    CAPTURE_SCHEMA, CaptureRecord, FailureRecord, NotAnalyzed, Severity, TimedOutRecord,
+};
 use rsttrace::self_stats::KernelTotal;
 use rsttrace::self_stats::{BufferVitals, ProcessVitals, ProgramCost, ProgramVitals, Vitals};
 use rsttrace::summary::{Summary, Totals};
 
 use super::{assert_golden, records};
 
-pub fn dead(pid: u32, comm: &str, name: &str, error: i32) -> TimedOutRecord {
+pub fn failure(pid: u32, comm: &str, name: &str, error: i32) -> FailureRecord {
     let process =
         serde_json::json!({"pid": pid, "comm": comm, "role": "owner", "quality": "recorded"});
     let record = serde_json::json!({
         "schema": "rsttrace.timeout.v1",
         "id": {"boot": "b", "number": 1},
-        "time": "2026-01-01T00:00:00.000000000Z",
+        "time": "2026-01-05T12:04:00.000000000Z",
         "local": {"address": "10.0.9.4", "port": 40000},
         "remote": {"address": "10.0.3.9", "port": 80},
         "error": error,
@@ -23,7 +25,8 @@ pub fn dead(pid: u32, comm: &str, name: &str, error: i32) -> TimedOutRecord {
         "state": "ESTABLISHED",
         "process": process,
     });
-    serde_json::from_value(record).unwrap()
+    let old: TimedOutRecord = serde_json::from_value(record).unwrap();
+    old.into()
 }
 
 fn filled() -> Summary {
@@ -35,9 +38,9 @@ fn filled() -> Summary {
     }
     summary.left_out();
     for _ in 0..3 {
-        summary.timed_out(&dead(412, "java", "ETIMEDOUT", 110));
+        summary.failure(&failure(412, "java", "ETIMEDOUT", 110), false);
     }
-    summary.timed_out(&dead(87, "ngi\x1bnx", "EHOSTUNREACH", 113));
+    summary.failure(&failure(87, "ngi\x1bnx", "EHOSTUNREACH", 113), false);
     summary
 }
 

@@ -4,14 +4,13 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
-use rsttrace::record::Record;
-use rsttrace::record::SuppressedRecord;
+use rsttrace::record::{FailureRecord, Record, SuppressedRecord};
 use rsttrace::sink::{Sink as _, Table, TableOptions, Width};
 use rsttrace::summary::Summary;
 use rsttrace::terminal::Palette;
 use rsttrace::text::{is_unsafe, width};
 
-use super::{assert_golden, records};
+use super::{assert_golden, files, records};
 
 fn options(columns: usize) -> TableOptions {
     TableOptions {
@@ -137,6 +136,36 @@ fn burst(every: bool) -> String {
 #[test]
 fn a_burst_is_one_line_and_a_count() {
     assert_golden("table/burst.txt", &burst(false));
+}
+
+#[test]
+fn failures_at_two_widths_and_similar_ones_are_counted() {
+    let failures: Vec<FailureRecord> = files("failures")
+        .into_iter()
+        .map(|(_, value)| serde_json::from_value(value).unwrap())
+        .collect();
+    let mut text = String::new();
+    for columns in [80, 120] {
+        let mut out = Vec::new();
+        let mut table = Table::new(&mut out, io::sink(), options(columns));
+        let now = Instant::now();
+        for failure in &failures {
+            for port in 0..3 {
+                let mut similar = failure.clone();
+                // Connects come from a port of their own each.
+                if similar.syns.is_some()
+                    && let Some(local) = &mut similar.local
+                {
+                    local.port += port;
+                }
+                table.failure(now, &similar).unwrap();
+            }
+        }
+        table.finish(&Summary::default()).unwrap();
+        text.push_str(&String::from_utf8(out).unwrap());
+    }
+    assert!(text.lines().all(|line| width(line) <= 120));
+    assert_golden("table/failures.txt", &text);
 }
 
 #[test]

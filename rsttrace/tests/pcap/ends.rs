@@ -335,8 +335,9 @@ fn a_farewell_of_tls_answered_by_a_reset_costs_nothing() {
 }
 
 #[test]
-fn a_request_answered_by_a_reset_is_lost_however_short_while_its_sender_waits() {
-    for (request, closes) in [(&[7; 31][..], false), (&[7; 200], true)] {
+fn a_request_answered_by_a_reset_is_lost() {
+    // Over HTTPS a request is longer than a close_notify.
+    for (request, closes) in [(&[7; 32][..], false), (&[7; 200], true)] {
         let records = goodbye(request, closes);
         assert_eq!(records[0]["verdict"]["severity"], "fault", "{records:#?}");
     }

@@ -131,7 +131,7 @@ impl Host {
         let (process, interface) = match &event.body {
             Body::Sent(_) => (Some(0), None),
             Body::Received(_) => (Some(1), Some("lo".into())),
-            Body::Packet(_) | Body::TimedOut(_) => (None, Some("lo".into())),
+            Body::Packet(_) | Body::Failed(_) => (None, Some("lo".into())),
         };
         HostContext {
             processes: process

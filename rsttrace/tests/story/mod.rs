@@ -232,13 +232,14 @@ fn proxied(all: &mut Vec<(f64, Value)>, number: usize) {
         back["process"] = process("haproxy", 640, "owner");
         back["packet"]["ttl"] = json!(62);
         back["link"] = json!({"id": id, "role": "receiver"});
+        back["incident"] = json!({"id": id, "role": "first", "severity": "fault"});
         all.push((at, back));
         let mut front = reset(
             "sent",
             ("10.0.9.4", 80),
             (&client(seed), 50_300 + seed),
-            ["peer", "propagated", "fault", "likely"],
-            "haproxy[640] propagated a reset 0.3 ms after 10.0.5.2:8000 had reset the connection behind it",
+            ["peer", "propagated", "noise", "likely"],
+            "haproxy[640] reset this connection because another of its connections ended: 10.0.5.2:8000 reset the connection after 3.2 s",
         );
         front["process"] = process("haproxy", 640, "closer");
         front["verdict"]["evidence"] = json!([fact(
@@ -246,6 +247,7 @@ fn proxied(all: &mut Vec<(f64, Value)>, number: usize) {
             "the same process got a reset from 10.0.5.2:8000 0.3 ms before"
         )]);
         front["link"] = json!({"id": id, "role": "sender"});
+        front["incident"] = json!({"id": id, "role": "leg", "severity": "fault"});
         all.push((at + 0.0003, front));
     }
 }

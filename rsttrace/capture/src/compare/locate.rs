@@ -9,7 +9,7 @@ use super::digest::Digest;
 use super::matching::{Connection, nanos};
 use super::order::Clocks;
 use super::path::{self, Absence, Passage, Path, Station};
-use super::stream::Sighting;
+use super::stream::{Lane, Sighting};
 use crate::capture::Way;
 use crate::record::Word;
 use crate::thresholds::CROSSED;
@@ -75,7 +75,10 @@ impl Survey<'_> {
         LocatedCase {
             capture: self.name(station.capture),
             ttl: sighting.ttl,
-            usual_ttl: station.usual,
+            usual_ttl: station.usual.or_else(|| {
+                let ttls = self.others(station).filter_map(Lane::ttl);
+                ttls.min_by_key(|&ttl| TtlGrade::of(sighting.ttl, ttl))
+            }),
             grade: self.grade(station, sighting.ttl),
             leaves: station.place.way == Some(Way::Out),
             arrives: station.place.way == Some(Way::In),
@@ -85,6 +88,7 @@ impl Survey<'_> {
                 other.place != station.place && self.grade(other, sighting.ttl) == TtlGrade::Usual
             }),
             is_last: self.is_last(station.capture),
+            is_closest: all.first().is_some_and(is_here),
             not_arrived: before().any(|other| self.linked(other, station)),
             not_seen: before().find(|other| !is_here(other)).map(|other| NotSeen {
                 capture: self.name(other.capture),
@@ -115,6 +119,25 @@ impl Survey<'_> {
         path::absence(connection, self.digests, clocks, station, self.passage)
     }
 
+    /// What other connections of the same source show at a place.
+    fn others(&self, station: &Station) -> impl Iterator<Item = &Lane> {
+        let digest = self.digests.get(station.capture);
+        let lives = digest.map_or(&[][..], |digest| &digest.lives);
+        let own = lives.get(station.life);
+        let source = own.map(|life| (life.overlay, life.ends[self.passage.side].ip()));
+        lives
+            .iter()
+            .flat_map(|life| {
+                life.streams
+                    .iter()
+                    .zip(&life.ends)
+                    .map(move |it| (life, it))
+            })
+            .filter(move |(life, (_, end))| Some((life.overlay, end.ip())) == source)
+            .flat_map(|(_, (stream, _))| &stream.lanes)
+            .filter(|lane| lane.place == station.place && !lane.varies())
+    }
+
     /// A TTL against those of the other segments at a place.
     fn grade(&self, station: &Station, ttl: u8) -> TtlGrade {
         let lives = self.connection.in_capture(self.digests, station.capture);
@@ -122,6 +145,12 @@ impl Survey<'_> {
             .flat_map(|life| &life.streams[self.passage.side].lanes)
             .filter(|lane| lane.place == station.place)
             .collect();
+        // A refused connect has no other segment.
+        let lanes = if lanes.is_empty() {
+            self.others(station).collect()
+        } else {
+            lanes
+        };
         let grade = TtlGrade::among(ttl, lanes.iter().flat_map(|lane| lane.ttls()));
         if lanes.iter().any(|lane| lane.varies()) {
             grade.min(TtlGrade::Open)

@@ -93,6 +93,41 @@ fn what_the_servers_interface_shows_may_come_from_its_link() {
 }
 
 #[test]
+fn a_refused_connect_is_compared_with_other_connections_of_the_server() {
+    for (ways, other, confidence) in [
+        (true, true, Confidence::Certain),
+        (false, true, Confidence::Likely),
+        (false, false, Confidence::Possible),
+    ] {
+        let mut scene = Scene::transparent();
+        if ways {
+            scene.with_ways();
+        }
+        scene.send(0, client().syn());
+        scene.send(5 * MS, server().reset());
+        if other {
+            scene.aside(2_000 * MS);
+        }
+        let found = scene.compare();
+        let first = found
+            .connections
+            .iter()
+            .find_map(|connection| connection.resets.first())
+            .expect("the refusal");
+        assert!(is_server(&first.made_by), "{first:#?}");
+        assert_eq!(first.confidence, confidence, "{first:#?}");
+    }
+    // Something else answers, unlike the server's other connections.
+    let mut scene = Scene::transparent();
+    scene.send(0, client().syn());
+    scene.send(5 * MS, server().reset().with_ttl(247));
+    scene.aside(2_000 * MS);
+    let found = scene.compare();
+    let first = &found.connections[0].resets[0];
+    assert!(!is_server(&first.made_by), "{first:#?}");
+}
+
+#[test]
 fn another_route_is_nobody_else() {
     // One or two routers more or less, or another start: with the server's capture lacking it, or not there at all.
     for ttl in [61, 62, 127, 254] {

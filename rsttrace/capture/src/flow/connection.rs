@@ -514,6 +514,7 @@ impl Connection {
             lives_on: None,
             challenged: false,
             volley: 0,
+            attempt: None,
         };
         self.last = self.last.max(now);
         if self.ended.is_none() && reset.is_expected() {

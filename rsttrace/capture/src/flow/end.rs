@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use crate::capture::{CaptureTime, Segment, Way};
 use crate::event::TcpFlags;
-use crate::thresholds::LONGEST_ANSWER;
+use crate::thresholds::{
+    BEFORE_LAST_WORDS, IDLE, LAST_WORDS, LONGEST_ANSWER, LONGEST_FAREWELL, LONGEST_LAST_WORDS,
+};
 
 /// Sightings of one segment on several devices of a host are not further apart.
 pub const REPEATED: Duration = Duration::from_millis(5);
@@ -40,6 +42,8 @@ pub struct End {
     pub probes: u8,
     /// When the first and the last of them were sent.
     pub probed: Option<(CaptureTime, CaptureTime)>,
+    /// What it said since data had not moved for a while.
+    flight: Option<Flight>,
     /// Its FIN.
     pub fin: Option<Fin>,
     /// Least and last time from a segment of it to its acknowledgement: the way from the capture to the other end and back.
@@ -74,12 +78,30 @@ pub struct End {
     last_reset: Option<(Looks, CaptureTime, Seen)>,
 }
 
+/// Data of one end after a silence.
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    began: CaptureTime,
+    bytes: u32,
+    /// How long no data had moved either way before.
+    quiet: Duration,
+}
+
+impl Flight {
+    /// It was the last words before this FIN: a TLS close_notify, or a message after a long silence.
+    fn is_followed_by(&self, fin: &Segment<'_>) -> bool {
+        let is_short = self.bytes <= LONGEST_FAREWELL
+            || self.bytes <= LONGEST_LAST_WORDS && self.quiet >= BEFORE_LAST_WORDS;
+        is_short && fin.time.since(self.began) <= LAST_WORDS
+    }
+}
+
 /// A FIN.
 #[derive(Clone, Copy, Debug)]
 pub struct Fin {
     /// When it was first sent.
     pub time: CaptureTime,
-    /// How long no data had moved either way then.
+    /// How long no data had moved either way then, the last words of its end aside.
     pub quiet: Duration,
 }
 
@@ -183,14 +205,16 @@ impl End {
                     self.timed = self.timed.or(Some((end, segment.time)));
                 }
                 if segment.payload_len > 0 {
+                    self.speaks(segment, quiet);
                     self.bytes += u64::from(segment.payload_len);
                     self.unanswered += u64::from(segment.payload_len);
                     self.data = Some(segment.time);
                 }
                 if segment.flags.has(TcpFlags::FIN) && self.fin.is_none() {
+                    let last_words = self.flight.filter(|flight| flight.is_followed_by(segment));
                     self.fin = Some(Fin {
                         time: segment.time,
-                        quiet,
+                        quiet: last_words.map_or(quiet, |flight| flight.quiet),
                     });
                 }
             }
@@ -208,6 +232,21 @@ impl End {
             Kind::Acknowledgement | Kind::Repeated => {}
         }
         kind
+    }
+
+    /// Takes notice of new data; `quiet`: how long none had moved either way.
+    fn speaks(&mut self, segment: &Segment<'_>, quiet: Duration) {
+        let bytes = segment.payload_len;
+        match &mut self.flight {
+            Some(flight) if quiet < IDLE => flight.bytes = flight.bytes.saturating_add(bytes),
+            Some(_) | None => {
+                self.flight = Some(Flight {
+                    began: segment.time,
+                    bytes,
+                    quiet,
+                });
+            }
+        }
     }
 
     fn kind(&self, segment: &Segment<'_>, end: u32) -> Kind {
@@ -239,6 +278,7 @@ impl End {
         self.probed = None;
         if kind == Kind::New && segment.payload_len > 0 {
             self.unanswered = 0;
+            self.flight = None;
         }
         if !segment.flags.has(TcpFlags::ACK) {
             return;

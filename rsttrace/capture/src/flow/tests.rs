@@ -357,6 +357,31 @@ fn a_capture_that_began_in_the_middle_still_tells_the_silence() {
 }
 
 #[test]
+fn last_words_before_a_fin_do_not_end_the_silence() {
+    let closed_after = |silence, bytes, later| {
+        let record = Play::at_client()
+            .handshake()
+            .exchange()
+            .wait(silence)
+            .send(Server, TcpFlags::PSH | TcpFlags::ACK, bytes)
+            .wait(later)
+            .send(Server, TcpFlags::FIN | TcpFlags::ACK, 0)
+            .send(Client, TcpFlags::PSH | TcpFlags::ACK, 50)
+            .passive(Server)
+            .only();
+        let quiet = record.idle.and_then(|idle| idle.quiet_before);
+        quiet.map_or(0, |quiet| quiet.round() as u32)
+    };
+    // A TLS close_notify, an error message.
+    assert_eq!(closed_after(4_000, 24, 0), 4);
+    assert_eq!(closed_after(60_000, 120, 5), 60);
+    // A slow answer, a long message, one that was said before.
+    assert_eq!(closed_after(4_000, 120, 0), 0);
+    assert_eq!(closed_after(60_000, 1_400, 0), 0);
+    assert_eq!(closed_after(60_000, 120, 3_000), 3);
+}
+
+#[test]
 fn a_peer_that_speaks_on_did_not_send_the_reset() {
     let mut play = Play::at_client().handshake().exchange();
     let mut forged = play.segment(Server, TcpFlags::RST, 0);

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::End;
 use crate::engine::Input;
 use crate::event::{
-    BootTime, Holder, HostContext, NetSettings, NetnsCookie, OwnerNow, ProcessFacts, ProgramTimers,
+    BootTime, FullQueue, FullTable, Holder, HostContext, NetFact, NetFinding, NetSettings,
+    NetnsCookie, OwnerNow, ProcessFacts, ProgramTimers,
 };
 use crate::flood::{Refused, Suppressed};
 use crate::hash::HashMap;
@@ -41,6 +42,9 @@ pub enum Entry<'a, P, S> {
     Finish,
     End(Cow<'a, End>),
     Timers(Cow<'a, ProgramTimers>),
+    Found(Cow<'a, NetFinding>),
+    QueueFull(Cow<'a, FullQueue>, Stored<P, S>),
+    TableFull(FullTable),
 }
 
 /// [`HostContext`].
@@ -92,7 +96,11 @@ impl Told {
 
     /// An event as an entry.
     pub fn event<'a>(&mut self, bytes: &'a [u8], facts: &'a HostContext) -> Given<'a> {
-        let stored = Stored {
+        Entry::Event(bytes, self.facts(facts))
+    }
+
+    fn facts<'a>(&mut self, facts: &'a HostContext) -> Stored<&'a ProcessFacts, &'a NetSettings> {
+        Stored {
             processes: facts
                 .processes
                 .iter()
@@ -106,8 +114,7 @@ impl Told {
                 .settings
                 .as_ref()
                 .map(|settings| self.settings.share(settings)),
-        };
-        Entry::Event(bytes, stored)
+        }
     }
 
     /// An input as an entry.
@@ -130,6 +137,11 @@ impl Told {
                 finish: *finish,
             },
             Input::Timers(timers) => Entry::Timers(Cow::Borrowed(timers)),
+            Input::Found(finding) => Entry::Found(Cow::Borrowed(finding)),
+            Input::QueueFull { queue, facts } => {
+                Entry::QueueFull(Cow::Borrowed(queue), self.facts(facts))
+            }
+            Input::TableFull(table) => Entry::TableFull(*table),
             Input::Rest => Entry::Rest,
             Input::Finish => Entry::Finish,
         }
@@ -216,6 +228,15 @@ impl Known {
                 let is_credible = words.map(|word| word.len()).all(|length| length <= LONGEST);
                 Input::Timers(is_credible.then(|| timers.into_owned())?)
             }
+            Entry::Found(finding) => {
+                let is_credible = words_of(&finding.fact).all(|word| word.len() <= LONGEST);
+                Input::Found(is_credible.then(|| finding.into_owned())?)
+            }
+            Entry::QueueFull(queue, stored) => Input::QueueFull {
+                queue: queue.into_owned(),
+                facts: self.facts(stored)?,
+            },
+            Entry::TableFull(table) => Input::TableFull(table),
             Entry::End(end) => return Some(Item::End(end.into_owned())),
         }))
     }
@@ -242,6 +263,24 @@ impl Known {
             },
         })
     }
+}
+
+/// What it keeps of the host's words.
+fn words_of(fact: &NetFact) -> impl Iterator<Item = &Word> {
+    let words = match fact {
+        NetFact::Namespace(way) => [
+            Some(&way.path),
+            way.container_id.as_ref(),
+            way.pod_uid.as_ref(),
+        ],
+        NetFact::Attempt(attempt) => [
+            attempt.holder.as_ref().map(|holder| &holder.task.comm),
+            None,
+            None,
+        ],
+        NetFact::Translated(_) | NetFact::Route(_) => [None; 3],
+    };
+    words.into_iter().flatten()
 }
 
 /// What is kept of a process beyond its block has the size that the host gives it.

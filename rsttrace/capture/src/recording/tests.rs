@@ -201,7 +201,7 @@ fn the_same_inputs_give_the_same_bytes() {
         let outputs = judged(&WHOLE.0).unwrap().outputs;
         let lines = outputs.iter().map(|output| match output {
             Output::Reset(it) => serde_json::to_string(it).unwrap(),
-            Output::TimedOut(it) => serde_json::to_string(it).unwrap(),
+            Output::Failure(it) => serde_json::to_string(it).unwrap(),
             Output::Suppressed(it) => serde_json::to_string(it).unwrap(),
         });
         lines.collect::<Vec<_>>()

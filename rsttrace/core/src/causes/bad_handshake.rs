@@ -51,8 +51,9 @@ impl Definition for BadHandshake {
         )
     }
 
+    /// The client goes on connecting, as live.
     fn captured_cost(&self, _case: &CapturedCase) -> Severity {
-        Severity::Refused
+        Severity::Noise
     }
 
     fn captured(&self, case: &CapturedCase, explanation: &mut Explanation) {

@@ -1,7 +1,7 @@
 //! A packet filter on this host rejects with tcp-reset.
 
 use super::{Definition, Doc, Many, idle_timeout};
-use crate::event::SenderSocket;
+use crate::event::{NamespaceWay, SenderSocket};
 use crate::correlate::is_passive_form;
 use crate::record::{Cause, Confidence, EvidenceKind, Explanation, Origin, Severity};
 use crate::verdict::{AcceptedCase, CapturedCase, LeftCase};
@@ -42,13 +42,19 @@ impl Definition for FirewallReject {
         if is_stack_silent(case) {
             explanation.add(EvidenceKind::NoEvent, "the TCP stack did not send it");
         }
+        let whose = case.way.as_ref().and_then(place);
+        let whose = whose.map_or_else(String::new, |place| format!(" in {place}"));
         explanation.summary = format!(
-            "a packet filter on this host rejected {} with a reset",
+            "a packet filter on this host{whose} rejected {} with a reset",
             case.packet.destination
         );
-        explanation
-            .advice
-            .push("find the rule: nft list ruleset, iptables -S".into());
+        explanation.advice.push(match &case.way {
+            Some(way) => {
+                let enter = format!("nsenter --net={}", way.path);
+                format!("find the rule, in its network namespace: {enter} nft list ruleset, {enter} iptables -S").into()
+            }
+            None => "find the rule: nft list ruleset, iptables -S".into(),
+        });
     }
 
     fn accepted_from(&self, case: &AcceptedCase) -> (Origin, Confidence) {
@@ -75,6 +81,18 @@ impl Definition for FirewallReject {
             explanation,
         );
     }
+}
+
+/// Whose network namespace it is.
+fn place(way: &NamespaceWay) -> Option<String> {
+    let container = way.container_id.as_deref().map(|id| {
+        let short = id.get(..12).unwrap_or(id);
+        format!("container {short}")
+    });
+    let pod = way.pod_uid.as_deref().map(|uid| format!("pod {uid}"));
+    let named = way.path.strip_prefix("/run/netns/");
+    let named = named.map(|name| format!("network namespace {name}"));
+    pod.or(container).or(named)
 }
 
 /// No event of the TCP stack, though one would have been reported.

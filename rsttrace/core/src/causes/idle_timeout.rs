@@ -158,15 +158,12 @@ fn timed_out(case: &AcceptedCase, found: &Timeout) -> String {
             } else {
                 format!("the connection to {remote} had expired on the path or at the peer")
             };
-            let what = match quiet.trigger {
-                Trigger::Probe => "keepalive probe",
-                Trigger::Close => "FIN",
-                Trigger::Nothing | Trigger::Write | Trigger::PeerFinish | Trigger::Closed => "next write",
-            };
+            let next = if quiet.trigger == Trigger::Write { "next " } else { "" };
+            let what = quiet.trigger.sent();
             let when = quiet.after.map_or_else(|| "after".to_owned(), |after| {
                 answer_time(after.as_secs_f64())
             });
-            format!("idle for {silence}; RST arrived {when} {our} {what}: {who}")
+            format!("idle for {silence}; RST arrived {when} {our} {next}{what}: {who}")
         }
     };
     if let Some(fits) = fits(found, &case.around.matches) {

@@ -32,11 +32,19 @@ impl Definition for NotFromPeer {
     }
 
     fn accepted_from(&self, case: &AcceptedCase) -> (Origin, Confidence) {
-        (Origin::Middlebox, case.bearing.confidence())
+        let confidence = if translator_answered(case) {
+            Confidence::Certain
+        } else {
+            case.bearing.confidence()
+        };
+        (Origin::Middlebox, confidence)
     }
 
     fn accepted(&self, case: &AcceptedCase, explanation: &mut Explanation) {
         let how = match case.around.talks_on {
+            _ if translator_answered(case) => {
+                "this host's NAT, which had forwarded the connection, answered for the peer".to_owned()
+            }
             Some(_) => "the peer kept sending after the reset".to_owned(),
             None => case.bearing.loudest().unwrap_or_else(|| "several signs contradict it".to_owned()),
         };
@@ -44,10 +52,21 @@ impl Definition for NotFromPeer {
             "a reset with source {} does not look like it came from the peer: {how}",
             case.received.flow.remote
         );
+        if translator_answered(case)
+            && let Some(verdict) = case.sender.as_ref().and_then(|sender| sender.verdict.as_ref())
+        {
+            verdict.advice().clone_into(&mut explanation.advice);
+            return;
+        }
         let sighting = case.arrived.as_ref().and_then(|arrived| arrived.sighting.as_ref());
         explanation.advice = advice::for_foreign(sighting.and_then(|packet| packet.source_mac));
         Situation::NotFromPeer.refer(&mut explanation.advice);
     }
+}
+
+/// This host had only translated the connection, and answered itself.
+pub(super) fn translator_answered(case: &AcceptedCase) -> bool {
+    case.sender.as_ref().is_some_and(|sender| sender.only_translates)
 }
 
 /// Signs against the peer, and no better evidence of the sender.

@@ -1,4 +1,4 @@
-//! A proxy on this host reset one connection because the other one was reset.
+//! A proxy on this host reset one connection because another one ended.
 
 use super::{Definition, Doc, Many};
 use crate::record::Origin;
@@ -8,10 +8,10 @@ pub struct Propagated;
 impl Definition for Propagated {
     fn doc(&self) -> Doc {
         Doc {
-            happened: "a proxy on this host reset one connection because another of its connections had been reset",
-            known: "same process, one leg accepted and one connected, at most 100 ms apart, exactly one matching pair, and byte counts that agree: what arrived on one leg left on the other. Never more certain than the first leg's verdict. Both records share `link.id`; the evidence `own_cause` says what the process did to its socket",
+            happened: "a proxy on this host reset one connection because another of its connections ended: reset, refused, or without an answer",
+            known: "same process, one leg accepted and one connected, exactly one matching pair. *certain* or *likely* within 100 ms: what arrived on one leg left on the other (at least 128 bytes, or both legs opened within 100 ms), or a connect of the process failed. *possible* within 3 s, or if about as many bytes agree: the summary says after which time. Never more certain than the first leg's verdict. `link.id` is the number of the first leg's record; the evidence `own_cause` says what the process did to its socket",
             remedy: "look at the first leg",
-            look_alikes: "a busy process resets one connection and receives a reset on another all the time: the byte counts must agree",
+            look_alikes: "a busy process resets one connection and loses another all the time: bytes and ages must agree, and two pairs are none",
             captured: ["each leg separately: `local_process` for the one that the proxy reset", "`reset_by_peer`"],
         }
     }
@@ -28,7 +28,7 @@ impl Definition for Propagated {
             ("their other legs", "had")
         };
         format!(
-            "{} reset {} because {leg} {had} been reset",
+            "{} reset {} because {leg} {had} ended",
             many.subject, many.connections
         )
     }

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use super::{Definition, Doc, Many};
+use crate::classes;
 use crate::event::{Target, TcpState};
 use crate::silence::clocks::Trigger;
 use crate::thresholds::{IDLE, WORTH_PROBING};
 use crate::record::{Confidence, EvidenceKind, Explanation, Origin, Severity};
 use crate::verdict::peer_signs::weigh_ttl;
 use crate::verdict::{
-    AcceptedCase, ArrivedCase, CapturedCase, OtherReset, advice::{self, Situation},
+    AcceptedCase, ArrivedCase, CapturedCase, OtherReset, advice::{self, Situation}, is_finished,
 };
 use crate::words::{self, span};
 
@@ -42,7 +43,7 @@ impl Definition for ResetByPeer {
     fn accepted_from(&self, case: &AcceptedCase) -> (Origin, Confidence) {
         let confidence = if case.is_sent_here() {
             Confidence::Certain
-        } else if case.bearing.is_doubtful() {
+        } else if case.bearing.is_doubtful() || case.bearing.stands_in.is_some() {
             Confidence::Possible
         } else {
             Confidence::Likely
@@ -55,6 +56,12 @@ impl Definition for ResetByPeer {
         let around = &case.around;
         let is_inferred = case.is_inferred();
         explanation.summary = summary(case);
+        if let Some(gateway) = case.bearing.stands_in {
+            explanation.summary.push_str(&format!(
+                "; a device on this link sent it or answers for {}, which is behind {gateway}",
+                remote.ip()
+            ));
+        }
         if let Some(burst) = around.burst.as_ref().filter(|_| is_inferred) {
             explanation.summary.push_str(&format!(
                 "; {} on this path were reset with it within {}: a single event (a failover, a restart, a sweep) rather than per-connection timers",
@@ -105,7 +112,10 @@ impl Definition for ResetByPeer {
         } else if took_back(case) {
             (
                 "the handshake was incomplete",
-                format!("{source} aborted its connection attempt, as port scans do"),
+                format!(
+                    "{source} opened and reset a connection without sending anything: {}",
+                    classes::empty(classes::of_aborted_attempt(case.recurrence), case.recurrence)
+                ),
             )
         } else {
             // It missed.
@@ -162,10 +172,14 @@ pub(super) fn summary(case: &AcceptedCase) -> String {
     let our = case.around.side.our();
     let remote = received.flow.remote;
     let Some(clocks) = &case.clocks else {
-        return format!("{remote} reset the connection during the handshake");
+        let then = match received.socket.bytes_received {
+            0 => "",
+            _ => ", after the application could read the data of its SYN (TCP Fast Open)",
+        };
+        return format!("{remote} reset the connection during the handshake{then}");
     };
     let age = words::after_age(received.ownership.as_ref(), case.at);
-    if case.severity == Severity::Noise {
+    if is_finished(&received.socket) {
         return format!("{remote} reset a connection{age} that this side had already closed");
     }
     let finish = case.around.quiet.as_ref();
@@ -178,12 +192,14 @@ pub(super) fn summary(case: &AcceptedCase) -> String {
         let then = after_the_fin(case, quiet.after);
         return format!("{remote} had closed the connection{silence}, and {then}");
     }
+    let is_probe = finish.is_some_and(|quiet| quiet.trigger == Trigger::Probe);
     let quiet = clocks.quiet_before.filter(|&quiet| quiet >= IDLE.as_secs_f64());
     match (quiet, clocks.reset_after_send) {
         (Some(quiet), Some(after)) => format!(
-            "{remote} reset the connection{age}: idle for {}; RST arrived {} {our} next write",
+            "{remote} reset the connection{age}: idle for {}; RST arrived {} {our} {}",
             words::seconds(quiet),
-            answer_time(after)
+            answer_time(after),
+            if is_probe { "keepalive probe" } else { "next write" },
         ),
         (Some(quiet), None) => {
             format!(
@@ -191,6 +207,10 @@ pub(super) fn summary(case: &AcceptedCase) -> String {
                 words::seconds(quiet)
             )
         }
+        (None, Some(after)) if is_probe => format!(
+            "{remote} reset the connection{age}, {} after {our} unanswered keepalive probe",
+            words::seconds(after)
+        ),
         (None, Some(after)) => format!(
             "{remote} reset the connection{age}, {} after {our} unacknowledged write",
             words::seconds(after)
@@ -237,10 +257,7 @@ pub(super) fn is_in_time_wait(case: &ArrivedCase) -> bool {
 
 /// The handshake was incomplete.
 pub(super) fn took_back(case: &ArrivedCase) -> bool {
-    matches!(
-        case.packet.target,
-        Target::Stateless(TcpState::SynRecv | TcpState::NewSynRecv)
-    )
+    classes::aborts_attempt(&case.packet)
 }
 
 /// A miss is no proof against the peer: data before its reset may have been lost. Its TTL would be the usual one.

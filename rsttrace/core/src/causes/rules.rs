@@ -13,7 +13,7 @@ use super::{
     disconnect::*, firewall_reject::*, half_open::*, idle_timeout::*, keepalive_timeout::*,
     killed_with_unread_data::*, late_synack::*, linger_zero::*, linger2::*, listener_closed::*,
     mptcp::*, not_from_peer::*, orphan_timeout::*, out_of_memory::*, port_closed::*, raw_socket::*,
-    reset_by_peer::*, socket_destroyed::*, unknown::*,
+    reset_by_peer::*, socket_destroyed::*, unknown::*, untranslated_answer::*,
 };
 use crate::event::ResetReason as Reason;
 use crate::event::Sent;
@@ -120,6 +120,8 @@ const ACCEPTED: &[Rule<AcceptedCase>] = &[
     rule(was_connecting, Cause::ConnectionRefused, Certain),
     // [`super::judge_timeout`] says whose it is and how sure.
     rule(has_timed_out, Cause::IdleTimeout, Certain),
+    // By the record of the host between the ends, which had translated the connection.
+    rule(translator_answered, Cause::NotFromPeer, Certain),
     rule(does_not_look_like_the_peer, Cause::NotFromPeer, Certain),
     rule(always, Cause::ResetByPeer, Certain),
 ];
@@ -191,6 +193,7 @@ const CAPTURED: &[Rule<CapturedCase>] = &[
     unknown(CapturedCase::is_one_of_a_pair, Why::Pair),
     // The capturing host sent it, as an answer.
     unknown(CapturedCase::answers_nothing, Why::AnswersNothing),
+    rule(captured_untranslated, Cause::UntranslatedAnswer, Likely),
     rule(captured_synack, Cause::LateSynack, Possible),
     unknown(CapturedCase::is_first_of_its_source, Why::NothingElse),
     rule(captured_after_silence, Cause::HalfOpen, Possible),
@@ -221,6 +224,8 @@ const LOCATED: &[Rule<LocatedCase, Location>] = &[
     // A detour around the captures that lack it explains such a TTL, too.
     located(LocatedCase::has_foreign_ttl,                      Between, Likely),
     located(LocatedCase::is_not_seen,                          Between, Possible),
+    // A refused connect, for instance.
+    located(LocatedCase::starts_at_the_closest,                Alleged, Possible),
     unlocated(LocatedCase::has_nothing_to_compare,             Gap::NothingToCompare),
     unlocated(LocatedCase::has_explained_ttl,                  Gap::TtlExplained),
     located(LocatedCase::has_odd_ttl,                          Between, Possible),

@@ -68,18 +68,37 @@ pub(super) fn encode(event: &Event) -> Vec<u8> {
                 .map_or(FromZeros::new_zeroed(), segment);
             wire.as_bytes().to_vec()
         }
-        Body::TimedOut(timed_out) => {
-            let mut wire = lifecycle::TimedOut::new_zeroed();
-            wire.header = head(event, header::KIND_TIMED_OUT);
-            wire.flow = flow(&timed_out.flow);
-            wire.ownership = timed_out
-                .ownership
-                .as_ref()
-                .map_or(FromZeros::new_zeroed(), ownership);
-            wire.error = timed_out.error;
-            wire.last_state = state(timed_out.last_state);
-            wire.as_bytes().to_vec()
-        }
+        Body::Failed(failed) => match &failed.socket {
+            Some(known) => {
+                let mut wire = lifecycle::Failed::new_zeroed();
+                wire.header = head(event, header::KIND_FAILED);
+                wire.flow = flow(&failed.flow);
+                wire.socket = socket(known, failed.ownership.as_ref());
+                wire.ownership = failed
+                    .ownership
+                    .as_ref()
+                    .map_or(FromZeros::new_zeroed(), ownership);
+                wire.error = failed.error;
+                wire.trying_ms = failed.tried.map_or(u32::MAX, |tried| {
+                    u32::try_from(tried.as_millis()).unwrap_or(u32::MAX)
+                });
+                wire.last_state = state(failed.last_state);
+                wire.unsent = failed.unsent.into();
+                wire.as_bytes().to_vec()
+            }
+            None => {
+                let mut wire = lifecycle::TimedOut::new_zeroed();
+                wire.header = head(event, header::KIND_TIMED_OUT);
+                wire.flow = flow(&failed.flow);
+                wire.ownership = failed
+                    .ownership
+                    .as_ref()
+                    .map_or(FromZeros::new_zeroed(), ownership);
+                wire.error = failed.error;
+                wire.last_state = state(failed.last_state);
+                wire.as_bytes().to_vec()
+            }
+        },
         Body::Packet(packet) => rst_packet(event, packet),
     }
 }

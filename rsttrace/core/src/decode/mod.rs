@@ -149,7 +149,10 @@ impl Decoder {
                 packet::packet(wire).map(|packet| Body::Packet(Arc::new(packet)))
             }),
             header::KIND_TIMED_OUT => with(bytes, "a timeout", |wire: &lifecycle::TimedOut| {
-                reset::timed_out(wire, clock).map(|timed_out| Body::TimedOut(Arc::new(timed_out)))
+                reset::timed_out(wire, clock).map(|failed| Body::Failed(Arc::new(failed)))
+            }),
+            header::KIND_FAILED => with(bytes, "a failure", |wire: &lifecycle::Failed| {
+                reset::failed(wire, clock).map(|failed| Body::Failed(Arc::new(failed)))
             }),
             kind => Err(DecodeError::Kind(kind)),
         }?;

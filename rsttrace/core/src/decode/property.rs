@@ -95,6 +95,12 @@ fn valid_event() -> impl Strategy<Value = Vec<u8>> {
                         u16::try_from(snap.len()).unwrap()
                     };
                 }
+                header::KIND_FAILED => {
+                    let (wire, _) = lifecycle::Failed::mut_from_prefix(&mut bytes).unwrap();
+                    fix_state(&mut wire.last_state);
+                    fix_state(&mut wire.socket.state);
+                    fix_ownership(&mut wire.ownership);
+                }
                 _ => {
                     let (wire, _) = lifecycle::TimedOut::mut_from_prefix(&mut bytes).unwrap();
                     fix_state(&mut wire.last_state);

@@ -1,5 +1,7 @@
 //! Events of the tracepoints.
 
+use std::time::Duration;
+
 use rsttrace_common::{lifecycle, reset as wire};
 
 use super::DecodeError;
@@ -8,7 +10,7 @@ use super::jiffies::Jiffies;
 use super::ownership::{current, ownership, tombstone};
 use super::packet::baseline;
 use super::socket::socket;
-use crate::event::{Received, ResetReason, Sent, TimedOut, Tombstone};
+use crate::event::{Failed, Received, ResetReason, Sent, Tombstone};
 
 /// A reset sent with a full socket.
 pub(super) fn sent(
@@ -88,15 +90,29 @@ pub(super) fn received(
     })
 }
 
-/// A connection that died without a reset.
-pub(super) fn timed_out(
-    wire: &lifecycle::TimedOut,
-    clock: Jiffies,
-) -> Result<TimedOut, DecodeError> {
-    Ok(TimedOut {
+/// A connect or a connection that failed without a reset.
+pub(super) fn failed(wire: &lifecycle::Failed, clock: Jiffies) -> Result<Failed, DecodeError> {
+    let ownership = ownership(&wire.ownership, clock)?;
+    Ok(Failed {
         flow: flow(&wire.flow),
+        socket: Some(socket(&wire.socket, ownership.as_ref(), clock)?),
+        ownership,
+        error: wire.error,
+        last_state: state(wire.last_state)?,
+        tried: (wire.trying_ms != u32::MAX).then(|| Duration::from_millis(wire.trying_ms.into())),
+        unsent: wire.unsent != 0,
+    })
+}
+
+/// A connection that died without a reset, in a recording of an earlier version.
+pub(super) fn timed_out(wire: &lifecycle::TimedOut, clock: Jiffies) -> Result<Failed, DecodeError> {
+    Ok(Failed {
+        flow: flow(&wire.flow),
+        socket: None,
         ownership: ownership(&wire.ownership, clock)?,
         error: wire.error,
         last_state: state(wire.last_state)?,
+        tried: None,
+        unsent: false,
     })
 }

@@ -2,17 +2,18 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::recent::Recent;
 use super::record_fields;
 use crate::captured::CapturedReset;
-use crate::causes::{definition, rules};
+use crate::causes::{definition, of_untranslated_answer, rules};
 use crate::correlate::{NamespaceView, ResetGroup, Seen};
-use crate::event::{self, BootTime, HostFacts, Packet, ResetReason, SenderSocket};
+use crate::event::{self, BootTime, HostFacts, Packet, ResetReason, SenderSocket, TcpState};
 use crate::ownership::{self, ProcessName};
 use crate::record::{
-    Basis, CapturePoint, Cause, Direction, Form, Idle, IdleMode, Kernel, Link, LinkRole, Origin,
-    Record, Role, Severity, Vantage, Word,
+    Basis, CapturePoint, Cause, Confidence, Direction, Form, Idle, IdleMode, Kernel, Link,
+    LinkRole, Origin, Record, Role, Severity, Vantage, Word,
 };
 use crate::silence::candidates::ClosingProcess;
 use crate::silence::clocks;
@@ -32,6 +33,8 @@ pub struct Draft {
     pub record: Box<Record>,
     /// It shows that an earlier reset of its connection did not come from the peer.
     pub refutes: bool,
+    /// It is of a connection that this host had translated.
+    pub only_translates: bool,
 }
 
 impl Draft {
@@ -40,6 +43,7 @@ impl Draft {
             time,
             record,
             refutes: false,
+            only_translates: false,
         }
     }
 }
@@ -81,10 +85,13 @@ pub fn records(
                 };
                 from_socket(part, sent, &end, host, context)
             }
-            None => from_wire(chain, part, receiver_end.as_ref(), host, context),
+            None => from_wire(chain, part, receiver_end.as_ref(), host, context, recent),
         };
         if let Some(draft) = draft {
-            sender_end = Some(end_of(&draft.record));
+            sender_end = Some(OtherEnd {
+                only_translates: draft.only_translates,
+                ..end_of(&draft.record)
+            });
             drafts.push(draft);
         }
     }
@@ -96,7 +103,8 @@ pub fn records(
                 Some(accepted(part, received, sender, host, context, recent))
             }
             None if !is_sender && passes_on(chain, part) => {
-                forwarded(part, sender_end.as_ref(), receiver_end.as_ref(), host)
+                let ends = (sender_end.as_ref(), receiver_end.as_ref());
+                forwarded(part, ends, host, recent)
             }
             None => observed(part, is_sender, sender_end.as_ref(), host, context, recent),
         });
@@ -136,6 +144,7 @@ fn receiving_end(chain: &ResetGroup) -> Option<OtherEnd> {
             |(task, ..)| words::name(&task.comm, task.pid),
         ),
         verdict: None,
+        only_translates: false,
         closing: ClosingProcess::Unknown,
         timeout: None,
     })
@@ -166,6 +175,7 @@ fn end_of(record: &Record) -> OtherEnd {
         });
     OtherEnd {
         label,
+        only_translates: false,
         closing,
         verdict: Some(record.verdict.clone()),
         timeout: record
@@ -203,12 +213,33 @@ fn from_socket(
     let sent = &seen.event;
     let egress = part.last_egress();
     let time = egress.map_or(seen.time, |egress| egress.time.min(seen.time));
-    let ruling = rules::of_sent(sent);
-    let who = ownership::sent(sent, definition(ruling.cause).whose(), &seen.facts);
+    let time = after_close(sent, time);
+    let translated = end.recent.surroundings().translated(part.netns, sent.flow);
+    let expired = verdict::expired_entry(sent, time, seen.facts.settings.as_deref(), translated);
+    let mut ruling = rules::of_sent(sent);
+    // What this host translated was no connection of its own.
+    if expired.as_ref().is_some_and(ExpiredEntry::is_certain)
+        && ruling.cause == Cause::HalfOpen
+        && sent.given_reason().is_some()
+    {
+        ruling.confidence = Confidence::Certain;
+    }
+    let attempt = end
+        .recent
+        .surroundings()
+        .attempt(part.netns, sent.flow)
+        .cloned();
+    let untranslated = attempt
+        .as_ref()
+        .and_then(|attempt| of_untranslated_answer(ruling, attempt, time));
+    ruling = untranslated.unwrap_or(ruling);
+    let mut who = ownership::sent(sent, definition(ruling.cause).whose(), &seen.facts);
+    if let (Some(_), Some(attempt)) = (untranslated, &attempt) {
+        who.process = ownership::attempting(attempt, &seen.facts);
+    }
     let process = who.process.as_ref().map(ProcessName::from);
-    let expired = verdict::expired_entry(sent, time, seen.facts.settings.as_deref());
     let quiet = clocks::before_sent(sent, time);
-    let mut idle = expired.as_ref().map(ExpiredEntry::idle);
+    let mut idle = expired.as_ref().and_then(ExpiredEntry::idle);
     let mut socket = None;
     if let Some(it) = &sent.socket {
         let state = sent.lost_state().unwrap_or(it.state);
@@ -222,16 +253,21 @@ fn from_socket(
         ));
         idle = clocks::idle(it, state, quiet.as_ref());
     }
+    let serves_one = clocks::serves_one(sent, &seen.facts);
     let mut own_timer = None;
     let mut no_timer = None;
     if let Some(quiet) = quiet {
         let known = idle.get_or_insert_default();
         known.quiet_before = Some(quiet.wire.as_secs_f64());
         let program = process.as_ref().and_then(|process| process.program);
-        if quiet.application >= IDLE && end.reason.is_none() && !sent.ended_by().0 {
-            no_timer = end.recent.no_timer(part.netns, time, sent, &quiet);
+        if quiet.application >= IDLE && end.reason.is_none() && (!sent.ended_by().0 || serves_one) {
+            no_timer = end
+                .recent
+                .no_timer(part.netns, time, sent, &quiet, &seen.facts);
             if no_timer.is_none() {
-                own_timer = end.recent.own_timer(part.netns, sent, &quiet, program);
+                own_timer = end
+                    .recent
+                    .own_timer(part.netns, sent, &quiet, program, &seen.facts);
             }
         }
         if let Some(timer) = &own_timer {
@@ -239,6 +275,7 @@ fn from_socket(
         }
     }
     let talks_on = end.recent.talks_on(part.netns, sent, time);
+    let only_translates = expired.as_ref().is_some_and(ExpiredEntry::is_certain);
     let verdict = SentCase {
         sent: Arc::clone(sent),
         at: time,
@@ -258,7 +295,14 @@ fn from_socket(
             && context.coverage.packets
             && context.no_packet_missed(),
         own_timer,
+        serves_one,
         no_timer,
+        together: end
+            .recent
+            .burst(Some((part.netns, seen.time, sent)), None)
+            .map(|(_, together)| together),
+        context: *context,
+        attempt,
     }
     .verdict();
     let mut record = record_fields::blank(time, Direction::Sent, host, part.netns_inode, verdict);
@@ -295,6 +339,7 @@ fn from_socket(
     record.link = link(LinkRole::Sender);
     Some(Draft {
         refutes: talks_on.is_some(),
+        only_translates,
         ..Draft::new(time, record)
     })
 }
@@ -306,6 +351,7 @@ fn from_wire(
     receiver: Option<&OtherEnd>,
     host: &HostFacts,
     context: &Context,
+    recent: &Recent,
 ) -> Option<Draft> {
     let egress = part.last_egress()?;
     let packet = &egress.event;
@@ -334,13 +380,19 @@ fn from_wire(
         receiver: receiver.cloned(),
         accepted,
         expired: None,
+        way: recent.surroundings().way(part.netns).cloned(),
         context: *context,
     };
     if case.cause() == Cause::FirewallReject {
         let settings = egress.facts.settings.as_deref();
-        case.expired = verdict::expired_entry_of_filter(packet, egress.time, settings);
+        let flow = event::Flow {
+            local: packet.source,
+            remote: packet.destination,
+        };
+        let translated = recent.surroundings().translated(part.netns, flow);
+        case.expired = verdict::expired_entry_of_filter(packet, egress.time, settings, translated);
     }
-    let idle = case.expired.as_ref().map(ExpiredEntry::idle);
+    let idle = case.expired.as_ref().and_then(ExpiredEntry::idle);
     let verdict = case.verdict();
     let mut record = record_fields::blank(
         egress.time,
@@ -441,12 +493,29 @@ fn accepted(
     Draft::new(time, record)
 }
 
+/// When a reset counts as sent. The kernel marks a socket as closed before it sends the reset of the close, and may answer a
+/// segment in between: that answer is put behind the close.
+fn after_close(sent: &event::Sent, time: BootTime) -> BootTime {
+    const BETWEEN: Duration = Duration::from_micros(100);
+    let former = sent.former_connection.as_ref().filter(|_| sent.passive);
+    let overtakes = former.is_some_and(|former| {
+        former.error == 0
+            && former.ownership.closer.is_some()
+            && matches!(
+                former.last_state,
+                TcpState::Established | TcpState::CloseWait
+            )
+            && time.since(former.died) <= BETWEEN
+    });
+    if overtakes { time.plus(BETWEEN) } else { time }
+}
+
 /// It went on from here.
 fn forwarded(
     part: &NamespaceView,
-    sender: Option<&OtherEnd>,
-    receiver: Option<&OtherEnd>,
+    (sender, receiver): (Option<&OtherEnd>, Option<&OtherEnd>),
     host: &HostFacts,
+    recent: &Recent,
 ) -> Option<Draft> {
     let ingress = part.first_ingress();
     let leaving = part.last_egress().or(ingress)?;
@@ -454,9 +523,15 @@ fn forwarded(
     let packet = &leaving.event;
     let expired = ingress.and_then(|ingress| {
         let settings = leaving.facts.settings.as_deref();
-        verdict::expired_entry_of_transit(&ingress.event, packet, leaving.time, settings)
+        let flow = event::Flow {
+            local: packet.source,
+            remote: packet.destination,
+        };
+        let translated = recent.surroundings().translated(part.netns, flow);
+        let (came, time) = (&ingress.event, leaving.time);
+        verdict::expired_entry_of_transit(came, packet, time, settings, translated)
     });
-    let idle = expired.as_ref().map(ExpiredEntry::idle);
+    let idle = expired.as_ref().and_then(ExpiredEntry::idle);
     let verdict = ForwardedCase {
         packet: Arc::clone(packet),
         translated: ingress.and_then(|ingress| translation(&ingress.event, packet)),
@@ -498,6 +573,8 @@ fn observed(
     let verdict = ArrivedCase {
         packet: Arc::clone(packet),
         sender: sender.cloned(),
+        recurrence: recent.recurrence(part.netns, flow.remote.ip(), flow.local.port()),
+        closed_here: recent.is_closed(part.netns, flow, ingress.time),
         other,
         context: *context,
     }

@@ -8,23 +8,20 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::event::{
-    Body, BootTime, Flow, Holder, NetnsCookie, Ownership, Received, Sent, Task, TimedOut,
+    Body, BootTime, Failed, Flow, Holder, NetnsCookie, Ownership, Received, Sent, Task,
 };
 use crate::silence::clocks;
-use crate::thresholds::learned_tolerance;
+use crate::thresholds::{MANY_AT_ONCE, learned_tolerance};
 use crate::verdict::{NoTimer, OtherEnding};
 
 /// Ends kept: at 40,000 a second those of the last tenth.
 const MAX_ENDINGS: usize = 4096;
 
 /// Connections of one process that end within this have one reason.
-const AT_ONCE: Duration = Duration::from_millis(100);
+pub const AT_ONCE: Duration = Duration::from_millis(100);
 
 /// Ends that one is compared with: in a storm nothing is concluded.
 const MAX_COMPARED: usize = 256;
-
-/// Connections that a process closes at once, at least, for a reload or a shutdown.
-const MANY: usize = 5;
 
 /// The ends of the last seconds, in order of time.
 #[derive(Debug, Default)]
@@ -40,6 +37,8 @@ struct Ending {
     pid: u32,
     /// This end connected; absent if not known.
     outgoing: Option<bool>,
+    /// End of the handshake, if known.
+    established: Option<BootTime>,
     how: How,
 }
 
@@ -62,7 +61,7 @@ impl Endings {
     pub fn note(&mut self, netns: NetnsCookie, at: BootTime, body: &Body, holder: Option<&Holder>) {
         let ending = match body {
             Body::Received(received) => of_received(netns, at, received, holder),
-            Body::TimedOut(died) => of_timed_out(netns, at, died),
+            Body::Failed(failed) => of_failed(netns, at, failed),
             Body::Sent(sent) => of_sent(netns, at, sent),
             Body::Packet(_) => None,
         };
@@ -73,6 +72,17 @@ impl Endings {
         // Events of several CPUs may come a little out of order, and a close is known by the reset that follows it.
         let place = self.ended.partition_point(|it| it.time <= ending.time);
         self.ended.insert(place, ending);
+    }
+
+    /// Whether a process of this host closed this connection around that time.
+    pub fn is_closed(&self, netns: NetnsCookie, flow: Flow, at: BootTime) -> bool {
+        let first = self
+            .ended
+            .partition_point(|it| it.time < at.before(AT_ONCE));
+        self.ended
+            .range(first..)
+            .take_while(|it| it.time <= at.plus(AT_ONCE))
+            .any(|it| it.flow == flow && it.netns == netns && matches!(it.how, How::Closed(_)))
     }
 
     /// Why the close that `sent` comes from is at no timer of its process, as far as other connections of the process say so.
@@ -96,8 +106,12 @@ impl Endings {
                 (Some(other), Some(own)) => other != own,
                 (None, _) | (_, None) => true,
             };
+            // What was opened during the silence carried nothing of this connection: a health check.
+            let is_younger = other
+                .established
+                .is_some_and(|opened| opened > own.time.before(silence).plus(AT_ONCE));
             match other.how {
-                How::Elsewhere(how) if is_other_leg => {
+                How::Elsewhere(how) if is_other_leg && !is_younger => {
                     return Some(NoTimer::OtherLeg {
                         remote: other.flow.remote,
                         how,
@@ -110,7 +124,7 @@ impl Endings {
                 }
             }
         }
-        (closed >= MANY && silences_differ).then_some(NoTimer::Many(closed))
+        (closed >= MANY_AT_ONCE && silences_differ).then_some(NoTimer::Many(closed))
     }
 }
 
@@ -129,7 +143,7 @@ fn of_received(
     Some(ending(netns, time, received.flow, ownership, task, how))
 }
 
-fn of_timed_out(netns: NetnsCookie, time: BootTime, died: &TimedOut) -> Option<Ending> {
+fn of_failed(netns: NetnsCookie, time: BootTime, died: &Failed) -> Option<Ending> {
     let lived = died.last_state.is_synchronized();
     let ownership = died.ownership.as_ref().filter(|_| lived)?;
     let how = How::Elsewhere(OtherEnding::TimedOut);
@@ -200,6 +214,7 @@ fn ending(
         flow,
         pid: task.pid,
         outgoing: clocks::is_outgoing(Some(ownership)),
+        established: ownership.established,
         how,
     }
 }

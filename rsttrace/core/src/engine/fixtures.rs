@@ -359,7 +359,7 @@ pub fn resets(out: Vec<Output>) -> Vec<Record> {
     out.into_iter()
         .filter_map(|output| match output {
             Output::Reset(record) => Some(*record),
-            Output::TimedOut(_) | Output::Suppressed(_) => None,
+            Output::Failure(_) | Output::Suppressed(_) => None,
         })
         .collect()
 }

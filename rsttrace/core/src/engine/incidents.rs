@@ -1,17 +1,24 @@
 //! Incidents: which records belong to the same end of a connection.
 //!
 //! A record joins an incident by its link, which the correlator and the proxies give (the other end, another leg), else by its
-//! connection: segments in flight when a connection ends are answered one by one. At most one record of an incident is a fault.
+//! connection: segments in flight when a connection ends are answered one by one. Connections that end at one instant by the same cause
+//! are one incident, too. At most one record of an incident is a fault.
 
 use std::time::Duration;
 
+use super::bursts::Burst;
 use crate::event::{BootTime, NetnsCookie};
 use crate::hash::{self, HashMap, LruCache};
-use crate::record::{Cause, Direction, Endpoint, Incident, IncidentRole, Origin, Record, Severity};
+use crate::record::{
+    Cause, Direction, Endpoint, FailureRecord, Incident, IncidentRole, Origin, Record, Severity,
+};
 use crate::thresholds::{LONGEST_END, SAME_END, TALKS_ON};
 
 /// Incidents kept; in a storm the oldest are dropped, and what belongs to them opens new ones.
 const MAX_INCIDENTS: usize = 8_192;
+
+/// Bursts kept.
+const MAX_BURSTS: usize = 64;
 
 /// Both ends, the lower one first, and the overlay of a capture.
 type Connection = (Endpoint, Endpoint, NetnsCookie);
@@ -22,6 +29,7 @@ pub struct Incidents {
     open: LruCache<u64, Open>,
     by_connection: LruCache<Connection, u64>,
     by_link: LruCache<u64, u64>,
+    by_burst: LruCache<(Burst, Cause), u64>,
     /// Resets that are judged and wait for their turn.
     waiting: HashMap<Connection, usize>,
 }
@@ -49,6 +57,10 @@ pub struct About {
     pub refutes: bool,
     /// It is the first record of its reset.
     pub is_counted: bool,
+    /// Without a link of its own it may be the first of a chain.
+    pub leads: bool,
+    /// The burst of connections that it belongs to.
+    pub burst: Option<Burst>,
 }
 
 impl Default for Incidents {
@@ -57,6 +69,7 @@ impl Default for Incidents {
             open: hash::lru(MAX_INCIDENTS),
             by_connection: hash::lru(MAX_INCIDENTS),
             by_link: hash::lru(MAX_INCIDENTS),
+            by_burst: hash::lru(MAX_BURSTS),
             waiting: HashMap::default(),
         }
     }
@@ -90,7 +103,10 @@ impl Incidents {
         let waiting = self.waiting(&connection, about);
         let link = record.link.as_ref().map(|link| link.id);
         let linked = link.and_then(|link| self.by_link.peek(&link).copied());
-        let joined = linked.or_else(|| self.of_connection(&connection, record, time, about));
+        let burst = about.burst.map(|burst| (burst, record.verdict.cause));
+        let joined = linked
+            .or_else(|| self.of_connection(&connection, record, time, about))
+            .or_else(|| self.by_burst.peek(&burst?).copied());
         let (id, role) = match joined.and_then(|id| Some((id, self.open.get_mut(&id)?))) {
             Some((id, open)) => {
                 let role = open.role(record, &connection, about);
@@ -104,7 +120,7 @@ impl Incidents {
                     last: time,
                     severity: judged,
                     connection: connection.clone(),
-                    link,
+                    link: link.or_else(|| about.leads.then_some(id)),
                     attempt: attempt(record),
                     names_an_end: names_an_end(record),
                 };
@@ -112,8 +128,11 @@ impl Incidents {
                 (id, IncidentRole::First)
             }
         };
-        if let Some(link) = link {
+        if let Some(link) = link.or_else(|| about.leads.then_some(record.id.number)) {
             self.by_link.put(link, id);
+        }
+        if let Some(burst) = burst {
+            self.by_burst.put(burst, id);
         }
         self.by_connection.put(connection, id);
         let further = (role == IncidentRole::First)
@@ -124,6 +143,53 @@ impl Incidents {
             role,
             severity: self.open.peek(&id).map_or(judged, |open| open.severity),
             further,
+        });
+    }
+
+    /// Gives a numbered failure its incident, which later answers to segments of that connection join and, if it `leads`, the resets
+    /// that its process sends because of it.
+    pub fn place_failure(&mut self, failure: &mut FailureRecord, time: BootTime, leads: bool) {
+        let (Some(local), Some(remote)) = (failure.local.clone(), failure.remote.clone()) else {
+            return;
+        };
+        let judged = failure.verdict.severity;
+        let connection = ordered(local, remote, NetnsCookie::default());
+        let joined = self.by_connection.peek(&connection).copied();
+        let joined = joined.and_then(|id| Some((id, self.open.get_mut(&id)?)));
+        let goes_on = |open: &Open| {
+            let is_new = failure.syns.is_some() || judged < open.severity;
+            !is_new && time.since(open.last) <= SAME_END && time.since(open.began) <= LONGEST_END
+        };
+        let (id, role, severity) = match joined.filter(|(_, open)| goes_on(open)) {
+            Some((id, open)) => {
+                open.last = open.last.max(time);
+                failure.verdict.severity = Severity::Noise;
+                (id, IncidentRole::Consequence, open.severity)
+            }
+            None => {
+                let id = failure.id.number;
+                let open = Open {
+                    began: time,
+                    last: time,
+                    severity: judged,
+                    connection: connection.clone(),
+                    link: leads.then_some(id),
+                    attempt: failure.syns.map(|_| 0),
+                    names_an_end: false,
+                };
+                self.open.put(id, open);
+                (id, IncidentRole::First, judged)
+            }
+        };
+        self.by_connection.put(connection, id);
+        if leads {
+            self.by_link.put(failure.id.number, id);
+        }
+        failure.incident = Some(Incident {
+            id,
+            role,
+            severity,
+            further: None,
         });
     }
 
@@ -188,7 +254,10 @@ impl Open {
 }
 
 fn connection(record: &Record, overlay: NetnsCookie) -> Connection {
-    let (local, remote) = (record.local.clone(), record.remote.clone());
+    ordered(record.local.clone(), record.remote.clone(), overlay)
+}
+
+fn ordered(local: Endpoint, remote: Endpoint, overlay: NetnsCookie) -> Connection {
     let is_ordered = (local.address, local.port) <= (remote.address, remote.port);
     if is_ordered {
         (local, remote, overlay)

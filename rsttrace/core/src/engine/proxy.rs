@@ -1,61 +1,77 @@
-//! Resets that a process of this host passed on from one of its connections to another.
+//! Ends of connections that a process of this host passed on to another of its connections.
 //!
-//! A proxy has accepted one leg and connected the other, and what came in by one went out by the other. So a leg that its
-//! process resets within [`PASS_THROUGH`] of a reset it got on another is passed on only where the numbers of bytes say that
-//! the two belong together: a busy process resets one connection and gets a reset on another all the time.
+//! A proxy has accepted one leg and connected the other. When one of them ends without its doing (a reset, a refused connect, a peer
+//! that does not answer), it resets the other: at once, or when it next looks. A busy process ends connections all the time, so two legs
+//! belong together only if their bytes or ages agree, or if the process had nothing else to do with each other's direction.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::event::{BootTime, Received, Sent, Socket, SocketCookie, TcpState};
+use crate::event::{BootTime, Failed, Received, Sent, Socket, SocketCookie, TcpState};
 use crate::hash::{self, LruCache};
-use crate::record::{Confidence, Process, Quality};
+use crate::record::{Confidence, Process, Quality, Verdict, Word};
 use crate::silence::clocks;
-use crate::verdict::Reason;
+use crate::verdict::{Likeness, Reason};
 
-/// Bytes on a leg that a pairing rests on, at least: health checks carry fewer, and all the same.
+/// Bytes on two legs that are the same by more than chance, at least: health checks carry fewer, and all the same.
 const LEAST_BYTES: u64 = 128;
 
-/// Longest time from a reset on one leg to the one on the other. Shorter than the window of the join, so that both are known
-/// when the first is judged.
+/// Longest time from the end of one leg to the reset of the other, where the two surely belong together. Shorter than the window of
+/// the correlation, so that both are known when the first is judged.
 pub const PASS_THROUGH: Duration = Duration::from_millis(100);
+
+/// A proxy that notices the end of a leg later, at its next event, resets the other leg within this time.
+pub const PASS_LATE: Duration = Duration::from_secs(3);
+
+/// Two legs of one connection through a proxy begin within this time.
+const SAME_AGE: Duration = Duration::from_millis(100);
+
+/// Most bytes by which a proxy that rewrites headers changes a request or an answer.
+const REWRITTEN: u64 = 4_096;
 
 /// Legs kept: at 40,000 resets a second those of the last tenth.
 const MAX_LEGS: usize = 4096;
 
-/// Legs that one reset is compared with: in a storm nothing is passed on for sure.
+/// Ended legs kept with their verdicts.
+const MAX_ENDED: usize = 1024;
+
+/// Legs that one end is compared with: in a storm nothing is passed on for sure.
 const MAX_COMPARED: usize = 256;
 
-/// One connection of a process at the moment of its reset.
+/// One connection of a process at the moment of its end.
 #[derive(Clone, Debug)]
-struct Leg {
+pub struct Leg {
     time: BootTime,
     cookie: SocketCookie,
+    remote: SocketAddr,
     pid: u32,
-    comm: String,
+    comm: Word,
     /// The process is the listener's, a worker of which may be meant.
     is_inherited: bool,
     outgoing: bool,
-    /// Payload bytes received and sent.
-    received: u64,
-    sent: u64,
+    /// End of the handshake; absent if not known, or if there was none.
+    established: Option<BootTime>,
+    /// Payload bytes received and sent; absent if not known, or if there was no connection.
+    moved: Option<(u64, u64)>,
 }
 
-/// A leg that was reset because of another one.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Passed {
-    /// The leg it was passed on to.
-    pub to: SocketCookie,
-    /// From one reset to the other.
-    pub after: Duration,
-    /// How well the bytes agree.
-    pub confidence: Confidence,
+/// A leg that its process did not end.
+#[derive(Debug)]
+struct Ended {
+    leg: Leg,
+    link: u64,
+    verdict: Verdict,
 }
 
-/// Resets that processes sent, by leg, and those that were found to be passed on.
+/// How well two legs fit, the best first.
+type Grade = (Confidence, Likeness);
+
+/// Legs that processes reset, those that ended before, and why they were reset.
 #[derive(Debug)]
 pub struct Proxies {
     sent: VecDeque<Leg>,
+    ended: VecDeque<Ended>,
     reasons: LruCache<SocketCookie, Option<Reason>>,
 }
 
@@ -63,6 +79,7 @@ impl Default for Proxies {
     fn default() -> Self {
         Self {
             sent: VecDeque::new(),
+            ended: VecDeque::new(),
             reasons: hash::lru(MAX_LEGS),
         }
     }
@@ -70,137 +87,314 @@ impl Default for Proxies {
 
 impl Proxies {
     /// Names of the tables, entries in use, most entries.
-    pub fn tables(&self) -> [(&'static str, usize, Option<usize>); 1] {
-        [("legs", self.sent.len(), Some(MAX_LEGS))]
+    pub fn tables(&self) -> [(&'static str, usize, Option<usize>); 2] {
+        [
+            ("legs", self.sent.len(), Some(MAX_LEGS)),
+            ("ended_legs", self.ended.len(), Some(MAX_ENDED)),
+        ]
     }
 
     /// Takes notice of a reset that a process sent.
     pub fn sent(&mut self, sent: &Sent, at: BootTime) {
-        // It is found again by its cookie, which the classifier makes at the latest. The leg it answers for may have none.
-        let known = sent.socket.as_ref().filter(|it| it.cookie.is_known());
-        let (Some(actor), Some(socket)) = (sent.actor(), known) else {
-            return;
-        };
-        let task = &actor.task;
-        let Some(leg) = leg(
-            socket,
-            clocks::is_outgoing(sent.ownership.as_ref()),
-            at,
-            (task.pid, &task.comm),
-        ) else {
+        let Some(leg) = Leg::reset(sent, at) else {
             return;
         };
         if self.sent.len() >= MAX_LEGS {
             self.sent.pop_front();
         }
-        // Events of several CPUs may come a little out of order; the search below needs them in it.
+        // Events of several CPUs may come a little out of order; the searches below need them in it.
         let place = self.sent.partition_point(|other| other.time <= leg.time);
         self.sent.insert(place, leg);
     }
 
-    /// The leg that `process` reset because this one was; `None` if several could be it.
-    pub fn passed_on(
-        &self,
-        received: &Received,
-        at: BootTime,
-        process: Option<&Process>,
-    ) -> Option<Passed> {
-        let outgoing = clocks::is_outgoing(received.ownership.as_ref());
-        let first = process.and_then(|process| {
-            let owner = (process.pid, process.comm.as_str());
-            let leg = leg(&received.socket, outgoing, at, owner)?;
-            Some(Leg {
-                is_inherited: process.quality == Quality::Inherited,
-                ..leg
-            })
-        })?;
-        let begin = self.sent.partition_point(|other| other.time < at);
+    /// Takes notice of a leg that its process did not end, with its verdict. Whether the process reset another leg at once because of
+    /// that, which is then part of the chain `link`.
+    pub fn ended(&mut self, leg: Leg, link: u64, verdict: Verdict) -> bool {
+        // A goodbye or a check that nobody lost anything by is no reason.
+        if verdict.class.is_some() {
+            return false;
+        }
+        let begin = self.sent.partition_point(|other| other.time < leg.time);
         let fitting = self
             .sent
             .range(begin..)
-            .take_while(|other| other.time.since(at) <= PASS_THROUGH)
+            .take_while(|other| other.time.since(leg.time) <= PASS_THROUGH)
             .take(MAX_COMPARED)
-            .filter(|other| other.cookie != first.cookie)
-            .filter_map(|other| {
-                let passed = Passed {
-                    to: other.cookie,
-                    after: other.time.since(at),
-                    confidence: first.fits(other)?,
-                };
-                Some((other.pid == first.pid, passed))
-            });
-        // A leg of this very process goes before those of namesakes.
-        let (mut own, mut of_namesakes) = (Vec::new(), Vec::new());
-        for (is_own, passed) in fitting {
-            if is_own {
-                own.push(passed);
-            } else {
-                of_namesakes.push(passed);
+            .filter_map(|other| Some((leg.fits(other)?, other.pid != leg.pid, other)));
+        if let Some((grade, other)) = only_best(fitting) {
+            let reason = reason(&leg, other, grade, link, &verdict);
+            let other = other.cookie;
+            // Two reasons are none.
+            let reason = (!self.reasons.contains(&other)).then_some(reason);
+            self.reasons.put(other, reason);
+            return true;
+        }
+        while self.ended.len() >= MAX_ENDED
+            || (self.ended.front())
+                .is_some_and(|first| leg.time.since(first.leg.time) > PASS_LATE * 2)
+        {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(Ended { leg, link, verdict });
+        false
+    }
+
+    /// Why a process reset this leg, if it was because another one had ended; given once.
+    pub fn reason(&mut self, sent: &Sent, at: BootTime) -> Option<Reason> {
+        let leg = Leg::reset(sent, at)?;
+        match self.reasons.pop(&leg.cookie) {
+            Some(reason) => reason,
+            None => self.late_reason(&leg),
+        }
+    }
+
+    /// The same for a process that was late to notice.
+    fn late_reason(&mut self, leg: &Leg) -> Option<Reason> {
+        let mut fitting: Vec<(Grade, bool, usize)> = Vec::new();
+        let recent = self.ended.iter().enumerate().rev().take(MAX_COMPARED);
+        for (index, ended) in recent {
+            let first = &ended.leg;
+            if first.time > leg.time || leg.time.since(first.time) > PASS_LATE {
+                continue;
+            }
+            let Some(grade) = first.fits(leg) else {
+                continue;
+            };
+            // Of several attempts to reach one server the last counts.
+            let is_retried = first.moved.is_none()
+                && fitting
+                    .iter()
+                    .any(|&(.., later)| self.ended[later].leg.is_retry_of(first));
+            if !is_retried {
+                fitting.push((grade, first.pid != leg.pid, index));
             }
         }
-        let mut found = if own.is_empty() { of_namesakes } else { own };
-        found.pop().filter(|_| found.is_empty())
-    }
-
-    /// Keeps why a leg was reset, until that reset is judged. Two reasons are none.
-    pub fn explain(&mut self, leg: SocketCookie, reason: Reason) {
-        let reason = (!self.reasons.contains(&leg)).then_some(reason);
-        self.reasons.put(leg, reason);
-    }
-
-    /// Why a process reset this leg, if it was because of another; given once.
-    pub fn reason(&mut self, sent: &Sent) -> Option<Reason> {
-        let cookie = sent.socket.as_ref().filter(|_| !sent.passive)?.cookie;
-        self.reasons.pop(&cookie)?
+        let (grade, index) = only_best(fitting.into_iter())?;
+        let first = &self.ended[index].leg;
+        let begin = self.sent.partition_point(|other| other.time < first.time);
+        let end = leg.time.max(first.time.plus(PASS_THROUGH));
+        let is_ambiguous = self
+            .sent
+            .range(begin..)
+            .take_while(|other| other.time <= end)
+            .take(MAX_COMPARED)
+            .any(|other| {
+                other.cookie != leg.cookie && first.fits(other).is_some_and(|it| it <= grade)
+            });
+        if is_ambiguous {
+            return None;
+        }
+        let Ended {
+            leg: first,
+            link,
+            verdict,
+        } = self.ended.remove(index)?;
+        Some(reason(&first, leg, grade, link, &verdict))
     }
 }
 
-fn leg(socket: &Socket, outgoing: Option<bool>, time: BootTime, who: (u32, &str)) -> Option<Leg> {
-    let moved = socket.bytes_received > 0 || socket.bytes_sent > 0;
-    if !moved || !lived(socket.state) {
-        return None;
+fn reason(first: &Leg, other: &Leg, grade: Grade, link: u64, verdict: &Verdict) -> Reason {
+    Reason {
+        link,
+        verdict: verdict.clone(),
+        after: other.time.since(first.time),
+        confidence: grade.0,
+        likeness: grade.1,
     }
-    Some(Leg {
-        time,
-        cookie: socket.cookie,
-        pid: who.0,
-        comm: who.1.to_owned(),
-        is_inherited: false,
-        outgoing: outgoing?,
-        received: socket.bytes_received,
-        sent: socket.bytes_sent,
-    })
 }
 
-/// A closing socket is in CLOSE already.
-fn lived(state: TcpState) -> bool {
-    state.is_synchronized() || state == TcpState::Close
+/// The one that fits best; `None` if several do. A leg of this very process goes before those of namesakes.
+fn only_best<T>(fitting: impl Iterator<Item = (Grade, bool, T)>) -> Option<(Grade, T)> {
+    let mut best: Option<(Grade, bool, T)> = None;
+    let mut rivals = false;
+    for (grade, is_namesake, it) in fitting {
+        let rank = (is_namesake, grade);
+        match &best {
+            Some((known, is_known_namesake, _)) if (*is_known_namesake, *known) < rank => {}
+            Some((known, is_known_namesake, _)) if (*is_known_namesake, *known) == rank => {
+                rivals = true;
+            }
+            Some(_) | None => {
+                best = Some((grade, is_namesake, it));
+                rivals = false;
+            }
+        }
+    }
+    best.filter(|_| !rivals).map(|(grade, _, it)| (grade, it))
 }
 
 impl Leg {
-    /// Whether what came in by one leg went out by the other: in both directions surely, in one likely, if the other has
-    /// only something left to pass on.
-    fn fits(&self, other: &Self) -> Option<Confidence> {
-        // A worker of a server whose master is recorded.
-        let is_worker = self.is_inherited && self.comm == other.comm;
-        if self.outgoing == other.outgoing || (self.pid != other.pid && !is_worker) {
+    /// A leg that was reset by its peer, or could not be connected.
+    pub fn received(received: &Received, time: BootTime, process: &Process) -> Option<Self> {
+        let lived = received.socket.state.is_synchronized();
+        let outgoing = clocks::is_outgoing(received.ownership.as_ref());
+        let leg = Self::of(
+            &received.socket,
+            received.flow.remote,
+            outgoing,
+            time,
+            process,
+        )?;
+        Some(Self {
+            established: received.ownership.as_ref().and_then(|it| it.established),
+            moved: leg.moved.filter(|_| lived),
+            ..leg
+        })
+    }
+
+    /// A leg that the kernel gave up and reset, because the peer did not answer.
+    pub fn given_up(sent: &Sent, time: BootTime, process: &Process) -> Option<Self> {
+        let outgoing = clocks::is_outgoing(sent.ownership.as_ref());
+        let socket = sent.socket.as_ref().filter(|_| !sent.passive)?;
+        let leg = Self::of(socket, sent.flow.remote, outgoing, time, process)?;
+        Some(Self {
+            established: sent.ownership.as_ref().and_then(|it| it.established),
+            ..leg
+        })
+    }
+
+    /// A leg that failed without a reset; absent if its process gave it up.
+    pub fn failed(died: &Failed, time: BootTime, process: &Process) -> Option<Self> {
+        if died.error == 0 || died.unsent {
             return None;
         }
-        let enough = self.received + self.sent >= LEAST_BYTES;
-        let forth = self.received == other.sent;
-        let back = other.received == self.sent;
-        let moved = (forth && self.received > 0) || (back && self.sent > 0);
-        let left_over = other.sent <= self.received && self.sent <= other.received;
-        match (forth, back) {
-            (true, true) if moved && enough && self.pid == other.pid => Some(Confidence::Certain),
-            (true, true) if moved && enough => Some(Confidence::Likely),
-            (true, _) | (_, true) if moved && enough && left_over && self.pid == other.pid => {
-                Some(Confidence::Likely)
-            }
-            _ => None,
+        let ownership = died.ownership.as_ref()?;
+        Some(Self {
+            time,
+            cookie: SocketCookie(0),
+            remote: died.flow.remote,
+            pid: process.pid,
+            comm: process.comm.clone(),
+            is_inherited: process.quality == Quality::Inherited,
+            outgoing: clocks::is_outgoing(Some(ownership))?,
+            established: ownership.established,
+            moved: None,
+        })
+    }
+
+    /// A leg that its process reset. It is found again by its cookie, which the classifier makes at the latest.
+    fn reset(sent: &Sent, time: BootTime) -> Option<Self> {
+        let task = &sent.actor()?.task;
+        let lived = |state: TcpState| state.is_synchronized() || state == TcpState::Close;
+        let socket = sent
+            .socket
+            .as_ref()
+            .filter(|it| it.cookie.is_known() && lived(it.state))?;
+        Some(Self {
+            time,
+            cookie: socket.cookie,
+            remote: sent.flow.remote,
+            pid: task.pid,
+            comm: task.comm.clone(),
+            is_inherited: false,
+            outgoing: clocks::is_outgoing(sent.ownership.as_ref())?,
+            established: sent.ownership.as_ref().and_then(|it| it.established),
+            moved: Some((socket.bytes_received, socket.bytes_sent)),
+        })
+    }
+
+    fn of(
+        socket: &Socket,
+        remote: SocketAddr,
+        outgoing: Option<bool>,
+        time: BootTime,
+        process: &Process,
+    ) -> Option<Self> {
+        Some(Self {
+            time,
+            cookie: socket.cookie,
+            remote,
+            pid: process.pid,
+            comm: process.comm.clone(),
+            is_inherited: process.quality == Quality::Inherited,
+            outgoing: outgoing?,
+            established: None,
+            moved: Some((socket.bytes_received, socket.bytes_sent)),
+        })
+    }
+
+    fn is_retry_of(&self, other: &Self) -> bool {
+        self.moved.is_none() && self.pid == other.pid && self.remote == other.remote
+    }
+
+    /// Whether its process reset `other` because of this end.
+    fn fits(&self, other: &Self) -> Option<Grade> {
+        let is_own = self.pid == other.pid;
+        // A worker of a server whose master is recorded.
+        let is_worker = self.is_inherited && self.comm == other.comm;
+        let is_same_socket = self.cookie.is_known() && self.cookie == other.cookie;
+        // What was opened after this end has another purpose: a health check, or another request.
+        let is_younger = other.established.is_some_and(|opened| opened > self.time);
+        if self.outgoing == other.outgoing || !(is_own || is_worker) || is_same_socket || is_younger
+        {
+            return None;
         }
+        let is_soon = other.time.since(self.time) <= PASS_THROUGH;
+        let likeness = self.likeness(other)?;
+        let confidence = match (likeness, is_soon) {
+            (Likeness::Bytes, true) if is_own => Confidence::Certain,
+            (Likeness::Bytes, true) => Confidence::Likely,
+            (Likeness::Process | Likeness::PartOfBytes, true) if is_own => Confidence::Likely,
+            (Likeness::Process, true) => Confidence::Possible,
+            (
+                Likeness::Bytes | Likeness::PartOfBytes | Likeness::Rewritten | Likeness::Process,
+                _,
+            ) if is_own => Confidence::Possible,
+            (
+                Likeness::Bytes | Likeness::PartOfBytes | Likeness::Rewritten | Likeness::Process,
+                _,
+            ) => return None,
+        };
+        Some((confidence, likeness))
+    }
+
+    /// What the two have in common, as far as what came in by one went out by the other.
+    fn likeness(&self, other: &Self) -> Option<Likeness> {
+        let (Some((received, sent)), Some((other_received, other_sent))) =
+            (self.moved, other.moved)
+        else {
+            return Some(Likeness::Process);
+        };
+        let forth = received == other_sent;
+        let back = other_received == sent;
+        let has_moved = (forth && received > 0) || (back && sent > 0);
+        let same_age = (self.established.zip(other.established))
+            .is_some_and(|(one, other)| one.since(other).max(other.since(one)) <= SAME_AGE);
+        let is_no_chance = has_moved && (received + sent >= LEAST_BYTES || same_age);
+        // Something may be left to pass on.
+        let left_over = other_sent <= received && sent <= other_received;
+        if forth && back && is_no_chance {
+            return Some(Likeness::Bytes);
+        }
+        if (forth || back) && left_over && is_no_chance {
+            return Some(Likeness::PartOfBytes);
+        }
+        let (front, behind) = if self.outgoing {
+            (other, self)
+        } else {
+            (self, other)
+        };
+        front.is_rewritten_by(behind).then_some(Likeness::Rewritten)
+    }
+
+    /// A proxy passed the requests of this leg on by `behind`, and answers back, with other headers.
+    fn is_rewritten_by(&self, behind: &Self) -> bool {
+        let (Some((request, answer)), Some((from_server, to_server))) = (self.moved, behind.moved)
+        else {
+            return false;
+        };
+        let opened_for_it = (self.established.zip(behind.established))
+            .is_some_and(|(front, behind)| front <= behind);
+        opened_for_it
+            && request >= LEAST_REQUEST
+            && to_server >= LEAST_REQUEST
+            && request.abs_diff(to_server) <= REWRITTEN
+            && answer <= from_server.saturating_add(REWRITTEN)
     }
 }
+
+/// A request with a header, at least.
+const LEAST_REQUEST: u64 = 16;
 
 #[cfg(test)]
 mod tests {
@@ -259,48 +453,146 @@ mod tests {
         event
     }
 
-    fn passed(sent: &Sent, after: u64, pid: u32) -> Option<Confidence> {
+    /// The end of the first leg, and the reset of the other so long after it, as they are judged.
+    fn judged(first: Leg, sent: &Sent, after: u64) -> Option<(Confidence, Likeness)> {
         let mut proxies = Proxies::default();
         proxies.sent(sent, BootTime(NOW + after));
-        let process = proxy(pid);
-        proxies
-            .passed_on(&first(), AT, Some(&process))
-            .map(|passed| passed.confidence)
+        proxies.ended(first, 1, crate::record::sample().verdict);
+        let reason = proxies.reason(sent, BootTime(NOW + after))?;
+        assert_eq!(reason.after, Duration::from_nanos(after));
+        assert_eq!(proxies.reason(sent, BootTime(NOW + after)), None, "once");
+        Some((reason.confidence, reason.likeness))
+    }
+
+    fn first_leg(pid: u32) -> Leg {
+        Leg::received(&first(), AT, &proxy(pid)).expect("a leg")
+    }
+
+    fn passed(sent: &Sent, after: u64, pid: u32) -> Option<Confidence> {
+        judged(first_leg(pid), sent, after).map(|(confidence, _)| confidence)
+    }
+
+    /// The other leg with few bytes, or opened at another time.
+    fn aged(mut sent: Sent, ms_later: u64) -> Sent {
+        if let Some(ownership) = &mut sent.ownership {
+            let begun = ownership.established.expect("it was established");
+            ownership.established = Some(begun.plus(Duration::from_millis(ms_later)));
+        }
+        sent
     }
 
     #[test]
     fn two_that_fit_are_none() {
-        let mut proxies = Proxies::default();
-        proxies.sent(&second(200, 100), BootTime(NOW + MS));
         let mut other = second(200, 100);
         if let Some(socket) = &mut other.socket {
             socket.cookie = SocketCookie(3);
         }
-        proxies.sent(&other, BootTime(NOW + 2 * MS));
-        assert_eq!(proxies.passed_on(&first(), AT, Some(&proxy(87))), None);
-        // One leg with two reasons.
-        let reason = |link| Reason {
-            link,
-            verdict: crate::record::sample().verdict,
-            after: PASS_THROUGH,
-            confidence: Confidence::Certain,
-        };
-        let leg = SocketCookie(2);
-        proxies.explain(leg, reason(1));
-        assert_eq!(proxies.reason(&second(200, 100)), Some(reason(1)));
-        proxies.explain(leg, reason(1));
-        proxies.explain(leg, reason(2));
-        assert_eq!(proxies.reason(&second(200, 100)), None);
+        for ms in [1, 300] {
+            let mut proxies = Proxies::default();
+            let at = BootTime(NOW + ms * MS);
+            proxies.sent(&second(200, 100), at);
+            proxies.sent(&other, at);
+            let verdict = crate::record::sample().verdict;
+            assert!(!proxies.ended(first_leg(87), 1, verdict.clone()), "{ms}");
+            assert_eq!(proxies.reason(&other, at), None, "{ms}");
+            // One leg with two reasons.
+            let mut proxies = Proxies::default();
+            proxies.sent(&second(200, 100), at);
+            let mut twin = first_leg(87);
+            twin.cookie = SocketCookie(4);
+            proxies.ended(first_leg(87), 1, verdict.clone());
+            proxies.ended(twin, 2, verdict);
+            assert_eq!(proxies.reason(&second(200, 100), at), None, "{ms}");
+        }
     }
 
     #[test]
     fn a_leg_is_passed_on_where_bytes_and_process_agree() {
-        assert_eq!(passed(&second(200, 100), MS, 87), Some(Confidence::Certain));
+        let bytes = Some((Confidence::Certain, Likeness::Bytes));
+        assert_eq!(judged(first_leg(87), &second(200, 100), MS), bytes);
         // 60 bytes of the answer had not gone out yet.
         assert_eq!(passed(&second(260, 100), MS, 87), Some(Confidence::Likely));
         // A worker, known by name only, with all bytes.
         assert_eq!(passed(&second(200, 100), MS, 86), Some(Confidence::Likely));
         assert_eq!(passed(&second(260, 100), MS, 86), None);
+    }
+
+    #[test]
+    fn few_bytes_are_enough_for_legs_of_the_same_age() {
+        let short = |cookie| Socket {
+            bytes_received: 5,
+            bytes_sent: 7,
+            ..socket(cookie)
+        };
+        let mut received = first();
+        received.socket = short(1);
+        let leg = Leg::received(&received, AT, &proxy(87)).expect("a leg");
+        let certain = Some((Confidence::Certain, Likeness::Bytes));
+        assert_eq!(judged(leg.clone(), &second(7, 5), MS), certain);
+        let possible = Some((Confidence::Possible, Likeness::Bytes));
+        assert_eq!(judged(leg.clone(), &second(7, 5), 295 * MS), possible);
+        assert_eq!(judged(leg, &aged(second(7, 5), 5_000), MS), None);
+    }
+
+    #[test]
+    fn a_proxy_that_notices_late_passes_on_possibly() {
+        for (after, expected) in [
+            (295, Some(Confidence::Possible)),
+            (2_900, Some(Confidence::Possible)),
+            (3_100, None),
+        ] {
+            assert_eq!(passed(&second(200, 100), after * MS, 87), expected);
+            assert_eq!(passed(&second(200, 100), after * MS, 86), None);
+        }
+    }
+
+    #[test]
+    fn rewritten_headers_make_it_possible_at_most() {
+        let rewritten = Some((Confidence::Possible, Likeness::Rewritten));
+        for after in [MS, 295 * MS] {
+            assert_eq!(judged(first_leg(87), &second(240, 160), after), rewritten);
+            // More came from the server than the client got, but not less.
+            assert_eq!(
+                judged(first_leg(87), &second(80_000, 160), after),
+                rewritten
+            );
+            assert_eq!(judged(first_leg(87), &second(240, 9_000), after), None);
+        }
+        let mut older = second(240, 160);
+        if let Some(ownership) = &mut older.ownership {
+            ownership.established = Some(BootTime(1));
+        }
+        assert_eq!(judged(first_leg(87), &older, MS), None, "opened before");
+    }
+
+    #[test]
+    fn a_connect_that_fails_ends_the_leg_that_waits_for_it() {
+        let refused = |remote: &str, ms: u64| {
+            let mut received = first();
+            received.socket.state = TcpState::SynSent;
+            received.flow.remote = remote.parse().expect("an address");
+            received.ownership = Some(ownership(87, "nginx", OwnerSource::Connect));
+            let at = BootTime(NOW + ms * MS);
+            Leg::received(&received, at, &proxy(87)).expect("a leg")
+        };
+        let mut waiting = second(300, 0);
+        waiting.ownership = first().ownership;
+        let server = "203.0.113.3:80";
+        let likely = Some((Confidence::Likely, Likeness::Process));
+        assert_eq!(judged(refused(server, 0), &waiting, 2 * MS), likely);
+        let possible = Some((Confidence::Possible, Likeness::Process));
+        assert_eq!(judged(refused(server, 0), &waiting, 300 * MS), possible);
+        // The last of several attempts counts; of two servers neither.
+        for (other, expected) in [(server, Some(3 * MS)), ("203.0.113.4:80", None)] {
+            let mut proxies = Proxies::default();
+            let verdict = crate::record::sample().verdict;
+            proxies.ended(refused(server, 0), 1, verdict.clone());
+            proxies.ended(refused(other, 5), 2, verdict);
+            let at = BootTime(NOW + 8 * MS);
+            let reason = proxies.reason(&waiting, at);
+            let expected = expected.map(Duration::from_nanos);
+            assert_eq!(reason.map(|reason| reason.after), expected);
+        }
     }
 
     #[test]
@@ -310,39 +602,38 @@ mod tests {
             current.task.pid = 5;
             socket.cookie = SocketCookie(3);
         }
-        let mut inherited = proxy(87);
-        inherited.quality = Quality::Inherited;
-        let mut proxies = Proxies::default();
-        proxies.sent(&second(200, 100), BootTime(NOW + MS));
-        proxies.sent(&namesake, BootTime(NOW + MS));
-        let passed = proxies.passed_on(&first(), AT, Some(&inherited));
-        assert_eq!(passed.map(|passed| passed.to), Some(SocketCookie(2)));
-        // Two namesakes: either may be a worker of it.
-        inherited.pid = 6;
-        assert_eq!(proxies.passed_on(&first(), AT, Some(&inherited)), None);
+        for (pid, passes_on) in [(87, true), (6, false)] {
+            // Of two namesakes either may be a worker of it.
+            let leg = Leg {
+                is_inherited: true,
+                ..first_leg(pid)
+            };
+            let mut proxies = Proxies::default();
+            let at = BootTime(NOW + MS);
+            proxies.sent(&second(200, 100), at);
+            proxies.sent(&namesake, at);
+            proxies.ended(leg, 1, crate::record::sample().verdict);
+            assert_eq!(proxies.reason(&second(200, 100), at).is_some(), passes_on);
+            assert_eq!(proxies.reason(&namesake, at), None);
+        }
     }
 
     #[test]
     fn only_the_leg_that_is_found_again_needs_a_cookie() {
-        let mut proxies = Proxies::default();
-        proxies.sent(&second(200, 100), BootTime(NOW + MS));
-        let mut first = first();
-        first.socket.cookie = SocketCookie(0);
-        let passed = proxies.passed_on(&first, AT, Some(&proxy(87)));
-        assert_eq!(passed.map(|passed| passed.to), Some(SocketCookie(2)));
+        let mut leg = first_leg(87);
+        leg.cookie = SocketCookie(0);
+        assert!(judged(leg, &second(200, 100), MS).is_some());
         let mut unknown = second(200, 100);
         if let Some(socket) = &mut unknown.socket {
             socket.cookie = SocketCookie(0);
         }
-        let mut proxies = Proxies::default();
-        proxies.sent(&unknown, BootTime(NOW + MS));
-        assert_eq!(proxies.passed_on(&first, AT, Some(&proxy(87))), None);
+        assert_eq!(passed(&unknown, MS, 87), None);
     }
 
     #[test]
     fn what_only_happens_at_the_same_time_is_not_passed_on() {
-        assert_eq!(passed(&second(120, 300), MS, 87), None, "other bytes");
-        assert_eq!(passed(&second(200, 100), 200 * MS, 87), None, "too late");
+        assert_eq!(passed(&second(120, 9_000), MS, 87), None, "other bytes");
+        assert_eq!(passed(&second(120, 9_000), 200 * MS, 87), None);
         let mut accepted = second(200, 100);
         accepted.ownership = first().ownership;
         assert_eq!(passed(&accepted, MS, 87), None, "both legs accepted");
@@ -353,5 +644,25 @@ mod tests {
             current.task.pid = 5;
         }
         assert_eq!(passed(&other, MS, 87), None, "another process");
+    }
+
+    #[test]
+    fn a_leg_opened_later_or_after_a_harmless_end_is_not_passed_on() {
+        let opened = |at: u64| {
+            let mut other = second(200, 100);
+            if let Some(ownership) = &mut other.ownership {
+                ownership.established = Some(BootTime(at));
+            }
+            passed(&other, 50 * MS, 87)
+        };
+        assert!(opened(NOW - MS).is_some());
+        assert_eq!(opened(NOW + MS), None, "a health check");
+        let mut proxies = Proxies::default();
+        let at = BootTime(NOW + MS);
+        let mut verdict = crate::record::sample().verdict;
+        verdict.class = Some(crate::record::Class::TlsClose);
+        proxies.sent(&second(200, 100), at);
+        assert!(!proxies.ended(first_leg(87), 1, verdict));
+        assert_eq!(proxies.reason(&second(200, 100), at), None);
     }
 }

@@ -7,23 +7,26 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::endings::Endings;
+use super::bursts::{Burst, Bursts};
+use super::devices::Devices;
+use super::endings::{AT_ONCE, Endings};
 use super::recurrence::Sources;
+use super::surroundings::Surroundings;
 use crate::captured::{CapturedReset, TalksOn};
 use crate::classes::Recurrence;
 use crate::correlate::{Origin, accepts, is_passive_form};
 use crate::event::{
-    Body, BootTime, Flow, HostContext, NetnsCookie, Packet, ProgramTimers, Received, Segment, Sent,
-    Target,
+    Body, BootTime, Flow, HostContext, NetFinding, NetnsCookie, Packet, ProgramTimers, Received,
+    Segment, Sent, Target, TcpFlags,
 };
 use crate::hash::{self, LruCache};
-use crate::record::{Basis, Candidate, IdleMode};
+use crate::record::{Basis, Candidate, Confidence, IdleMode};
 use crate::silence::candidates::{self, ClosingEnd, ClosingProcess, Knowledge, Match, Silence};
 use crate::silence::clocks::{self, Quiet};
 use crate::silence::learned::{Lesson, MAX_PATHS, Memory, Path};
 use crate::silence::software::Program;
 use crate::thresholds::{IDLE, LEAST_FORGETFUL, REORDERED, TALKS_ON, VOLLEY, known_tolerance};
-use crate::verdict::{self, Around, Arrived, NoTimer, OtherReset, OwnTimer, Side};
+use crate::verdict::{self, Around, Arrived, NoTimer, OtherReset, OwnTimer, Side, Together};
 
 /// Entries of each kind.
 const MAX_RECENT: usize = 4096;
@@ -45,12 +48,17 @@ pub struct Recent {
     own: Memory,
     last_closed: Option<Flow>,
     endings: Endings,
+    bursts: Bursts,
     timers: LruCache<(u32, BootTime), ProgramTimers>,
     ttls: LruCache<(NetnsCookie, IpAddr), Vec<(Flow, u8)>>,
     talks: LruCache<Connection, (BootTime, u8)>,
     misses: LruCache<Connection, Vec<(BootTime, u32)>>,
+    /// The last close of the peer.
+    aborts: LruCache<Connection, (BootTime, Segment)>,
     accepted: LruCache<Connection, Ending>,
     sources: Sources,
+    surroundings: Surroundings,
+    devices: Devices,
 }
 
 /// How tcp_reset() ended a connection.
@@ -71,12 +79,16 @@ impl Recent {
             own: Memory::default(),
             last_closed: None,
             endings: Endings::default(),
+            bursts: Bursts::default(),
             timers: hash::lru(MAX_RECENT),
             ttls: hash::lru(MAX_RECENT),
             talks: hash::lru(MAX_RECENT),
             misses: hash::lru(MAX_RECENT),
+            aborts: hash::lru(MAX_RECENT),
             accepted: hash::lru(MAX_RECENT),
             sources: Sources::default(),
+            surroundings: Surroundings::default(),
+            devices: Devices::default(),
         }
     }
 
@@ -88,17 +100,22 @@ impl Recent {
             ("peer_ttls", self.ttls.len(), Some(MAX_RECENT)),
             ("talks", self.talks.len(), Some(MAX_RECENT)),
             ("misses", self.misses.len(), Some(MAX_RECENT)),
+            ("aborts", self.aborts.len(), Some(MAX_RECENT)),
             ("accepted", self.accepted.len(), Some(MAX_RECENT)),
         ];
         own.into_iter()
             .chain(self.sources.tables())
+            .chain(self.surroundings.tables())
+            .chain(self.devices.tables())
             .chain(self.endings.tables())
+            .chain(self.bursts.tables())
     }
 
     /// Takes notice of an event, with what the host knows about it.
     pub fn see(&mut self, at: Origin, body: &Body, facts: &HostContext) {
         self.endings
             .note(at.netns, at.time, body, facts.holder.as_ref());
+        self.bursts.note(at, body);
         match body {
             Body::Received(received) => {
                 self.sources.received(at, received);
@@ -109,8 +126,11 @@ impl Recent {
                 self.answered(at, sent);
                 self.closed(at, sent);
             }
-            Body::Packet(packet) => self.sighted(at, packet),
-            Body::TimedOut(_) => {}
+            Body::Packet(packet) => {
+                self.sources.arrived(at, packet);
+                self.sighted(at, packet);
+            }
+            Body::Failed(_) => {}
         }
     }
 
@@ -132,6 +152,10 @@ impl Recent {
         Around {
             quiet,
             burst,
+            together: self
+                .bursts
+                .received(netns, time, received)
+                .map(|(_, together)| together),
             learned: long
                 .as_ref()
                 .and_then(|quiet| self.memory.learned(path, quiet)),
@@ -147,8 +171,17 @@ impl Recent {
                 (after > rtt.max(REORDERED) && after <= TALKS_ON).then_some(TalksOn { after, ttl })
             }),
             peer_ttl: self.peer_ttl(netns, &received.flow),
+            abort: self
+                .aborts
+                .peek(&connection)
+                .filter(|(at, _)| at.since(time) <= JUST && time.since(*at) <= JUST)
+                .map(|(_, segment)| *segment),
             both_ways: None,
             segment_ttl: None,
+            route: self.surroundings.route(netns, received.flow),
+            in_cloud: self.knowledge.environment.is_some(),
+            known_device: arrived
+                .and_then(|arrived| self.devices.like(netns, arrived.sighting.as_deref()?, time)),
             resolution: TICK,
             recurrence: self.recurrence(
                 netns,
@@ -163,6 +196,19 @@ impl Recent {
                     .filter(|(at, seq)| time.since(*at) <= VOLLEY && Some(*seq) != accepted)
                     .count()
             }),
+        }
+    }
+
+    /// The burst that a reset belongs to, by the event of the end that sent it, else of the one that accepted it.
+    pub fn burst(
+        &self,
+        sent: Option<(NetnsCookie, BootTime, &Sent)>,
+        accepted: Option<(NetnsCookie, BootTime, &Received)>,
+    ) -> Option<(Burst, Together)> {
+        match (sent, accepted) {
+            (Some((netns, time, sent)), _) => self.bursts.sent(netns, time, sent),
+            (None, Some((netns, time, received))) => self.bursts.received(netns, time, received),
+            (None, None) => None,
         }
     }
 
@@ -239,6 +285,17 @@ impl Recent {
             .blame_device(path(netns, received), received.flow, time);
     }
 
+    /// A reset did not come from its peer, as its verdict says.
+    pub fn note_device(
+        &mut self,
+        netns: NetnsCookie,
+        packet: &Packet,
+        confidence: Confidence,
+        time: BootTime,
+    ) {
+        self.devices.note(netns, packet, confidence, time);
+    }
+
     /// Every timeout learned so far.
     pub fn lessons(&self) -> Vec<Lesson> {
         self.memory.lessons()
@@ -267,6 +324,11 @@ impl Recent {
         } else {
             (later <= JUST).then_some(OtherReset::SameBurst)
         }
+    }
+
+    /// Whether this end closed the connection around that time.
+    pub fn is_closed(&self, netns: NetnsCookie, flow: Flow, time: BootTime) -> bool {
+        self.endings.is_closed(netns, flow, time)
     }
 
     /// How long after "its" reset the peer speaks on, where that was not on its way before.
@@ -330,6 +392,16 @@ impl Recent {
         self.timers.put((timers.pid, timers.start), timers);
     }
 
+    /// Takes notice of the network around the next event.
+    pub fn found(&mut self, finding: NetFinding) {
+        self.surroundings.found(finding);
+    }
+
+    /// What was found of the network around connections.
+    pub fn surroundings(&self) -> &Surroundings {
+        &self.surroundings
+    }
+
     /// The timers that are set for the process that closed.
     fn timers_of(&self, sent: &Sent) -> Option<&ProgramTimers> {
         let task = clocks::closer(sent)?;
@@ -343,8 +415,16 @@ impl Recent {
         at: BootTime,
         sent: &Sent,
         quiet: &Quiet,
+        facts: &HostContext,
     ) -> Option<NoTimer> {
         self.endings.no_timer(netns, at, sent).or_else(|| {
+            let ends_at_once = !sent.ended_by().0
+                && is_gone(sent, facts)
+                && quiet.after.is_some_and(|after| after <= AT_ONCE)
+                && self.own.learned(service(netns, sent), quiet).is_none();
+            if ends_at_once {
+                return Some(NoTimer::Ending);
+            }
             let known = self.timers_of(sent).filter(|known| known.complete)?;
             let fits = fitting(known, quiet, clocks::opened_here(sent));
             fits.is_empty().then_some(NoTimer::NotSet)
@@ -359,6 +439,7 @@ impl Recent {
         sent: &Sent,
         quiet: &Quiet,
         program: Option<&'static Program>,
+        facts: &HostContext,
     ) -> Option<OwnTimer> {
         let learned = self.own.learned(service(netns, sent), quiet);
         let outgoing = clocks::opened_here(sent);
@@ -381,7 +462,8 @@ impl Recent {
         } else {
             set
         };
-        let is_proxy = program.is_some_and(|program| program.is_proxy);
+        // A worker that has gone since may have closed because it was to go.
+        let is_proxy = program.is_some_and(|program| program.is_proxy) && !is_gone(sent, facts);
         (learned.is_some() || !fits.is_empty() || is_proxy).then_some(OwnTimer {
             quiet: *quiet,
             learned,
@@ -410,6 +492,12 @@ impl Recent {
         };
         if let Some(baseline) = packet.baseline {
             self.note_ttl(at.netns, flow, baseline.ttl);
+        }
+        // A closing kernel may answer what comes in before it says that it closes.
+        let acknowledges = packet.segment.flags.has(TcpFlags::RST | TcpFlags::ACK);
+        if acknowledges && !is_passive_form(packet) {
+            let abort = (at.time, packet.segment);
+            self.aborts.put((at.netns, flow), abort);
         }
         if let Target::Socket { state, rcv_nxt, .. } = packet.target
             && state.is_synchronized()
@@ -462,6 +550,26 @@ pub fn path(netns: NetnsCookie, received: &Received) -> Path {
 }
 
 /// The timers of a process that this silence fits: those that are set, else defaults.
+/// The process that closed has ended since. Of a live process there is a description.
+fn is_gone(sent: &Sent, facts: &HostContext) -> bool {
+    let is_live = facts.netns_inode.is_some();
+    is_live
+        && clocks::closer(sent).is_some_and(|task| {
+            facts
+                .processes
+                .iter()
+                .all(|process| process.pid != task.pid)
+        })
+}
+
+/// How much later than it is set a timer may fire: Redis counts whole seconds, and gunicorn looks once a second.
+fn lateness(setting: &str) -> Duration {
+    match setting {
+        "timeout" | "--keep-alive" => Duration::from_millis(1_100),
+        _ => Duration::ZERO,
+    }
+}
+
 fn fitting(known: &ProgramTimers, quiet: &Quiet, outgoing: Option<bool>) -> Vec<Candidate> {
     let fits = |is_set: bool| {
         known
@@ -470,8 +578,10 @@ fn fitting(known: &ProgramTimers, quiet: &Quiet, outgoing: Option<bool>) -> Vec<
             .filter(move |timer| timer.place.is_some() == is_set)
             .filter(|timer| timer.listened.is_none() || timer.listened != outgoing)
             .filter(|timer| {
+                let latest = timer.timeout + lateness(&timer.setting);
+                let is_late = (timer.timeout..=latest).contains(&quiet.application);
                 let distance = quiet.application.abs_diff(timer.timeout);
-                distance <= known_tolerance(timer.timeout)
+                is_late || distance <= known_tolerance(timer.timeout)
             })
             .map(|timer| Candidate {
                 device: match &timer.place {

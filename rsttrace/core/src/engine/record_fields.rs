@@ -7,16 +7,14 @@ use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
 use smol_str::ToSmolStr as _;
 
-use crate::correlate::{NamespaceView, Numbers, Origin};
+use crate::correlate::{NamespaceView, Numbers};
 use crate::event::{
     self, BootTime, HostContext, HostFacts, KeepaliveDefaults, Ownership, Segment, Sent, TcpState,
 };
 use crate::flood::{Sum, SumNames};
-use crate::ownership;
 use crate::record::{
     Cause, Direction, Endpoint, Form, Id, Idle, Isn, Keepalive, Kernel, Packet, Record, SCHEMA,
-    SUPPRESSED_SCHEMA, Socket, SuppressedRecord, TIMED_OUT_SCHEMA, TimedOutRecord, Timestamps,
-    Verdict, Word,
+    SUPPRESSED_SCHEMA, Socket, SuppressedRecord, Timestamps, Verdict, Word, nowhere,
 };
 use crate::verdict::advice::KeepaliveNow;
 use crate::verdict::{self, Around, Arrived, OwnTimer, peer_signs};
@@ -30,18 +28,14 @@ pub fn blank(
     netns: Option<u32>,
     verdict: Verdict,
 ) -> Box<Record> {
-    let nowhere = Endpoint {
-        address: std::net::Ipv4Addr::UNSPECIFIED.into(),
-        port: 0,
-    };
     Box::new(Record {
         schema: Word::new_static(SCHEMA),
         id: unnumbered(),
         time: timestamp(time, host),
         host: host.host.clone(),
         direction,
-        local: nowhere.clone(),
-        remote: nowhere,
+        local: nowhere(),
+        remote: nowhere(),
         netns,
         interface: None,
         verdict,
@@ -55,30 +49,6 @@ pub fn blank(
         incident: None,
         capture: None,
     })
-}
-
-/// A connection that died without a reset.
-pub fn timed_out(
-    at: Origin,
-    event: &event::TimedOut,
-    facts: &HostContext,
-    host: &HostFacts,
-) -> TimedOutRecord {
-    let ownership = event.ownership.as_ref();
-    TimedOutRecord {
-        schema: Word::new_static(TIMED_OUT_SCHEMA),
-        id: unnumbered(),
-        time: timestamp(at.time, host),
-        host: host.host.clone(),
-        local: endpoint(event.flow.local),
-        remote: endpoint(event.flow.remote),
-        netns: at.inode,
-        error: event.error,
-        error_name: words::errno_name(event.error).map(Word::new_static),
-        state: Word::new_static(event.last_state.name()),
-        age: age(ownership, at.time),
-        process: ownership::timed_out(event, facts),
-    }
 }
 
 /// Resets that were counted only.
@@ -284,13 +254,13 @@ pub fn seen_only(part: &NamespaceView, sending: bool) -> Kernel {
     }
 }
 
-fn age(ownership: Option<&Ownership>, at: BootTime) -> Option<f64> {
+pub fn age(ownership: Option<&Ownership>, at: BootTime) -> Option<f64> {
     ownership
         .and_then(|ownership| ownership.established)
         .map(|established| at.since(established).as_secs_f64())
 }
 
-fn unnumbered() -> Id {
+pub fn unnumbered() -> Id {
     Id {
         boot: Word::default(),
         number: 0,
@@ -298,7 +268,7 @@ fn unnumbered() -> Id {
 }
 
 /// RFC 3339, UTC, nanoseconds. A time that no calendar has (a broken recording) shows as the epoch.
-fn timestamp(time: BootTime, host: &HostFacts) -> String {
+pub fn timestamp(time: BootTime, host: &HostFacts) -> String {
     const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(9));
     let nanoseconds = i128::from(time.0).saturating_add(host.realtime_offset_ns);
     let timestamp = Timestamp::from_nanosecond(nanoseconds).unwrap_or(Timestamp::UNIX_EPOCH);

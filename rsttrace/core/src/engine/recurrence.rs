@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use crate::classes::{self, Recurrence, Scan};
 use crate::correlate::Origin;
-use crate::event::{BootTime, NetnsCookie, Received, Sent, TcpFlags};
+use crate::event::{BootTime, NetnsCookie, Packet, Received, Sent, TcpFlags};
 use crate::hash::{self, LruCache};
 use crate::thresholds::{SCAN, SCANNED_PORTS, period_tolerance};
 
@@ -71,6 +71,15 @@ impl Sources {
     pub fn received(&mut self, at: Origin, received: &Received) {
         if classes::is_empty_of_listener(received, at.time) {
             let (source, port) = (received.flow.remote.ip(), received.flow.local.port());
+            self.check(at, source, port);
+            self.attempt(at, source, port);
+        }
+    }
+
+    /// Takes notice of a reset on the wire.
+    pub fn arrived(&mut self, at: Origin, packet: &Packet) {
+        if !packet.egress && classes::aborts_attempt(packet) {
+            let (source, port) = (packet.source.ip(), packet.destination.port());
             self.check(at, source, port);
             self.attempt(at, source, port);
         }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::engine::fixtures::*;
 use crate::event::*;
-use crate::record::{Direction, Record};
+use crate::record::{Cause, Direction, IncidentRole, Record, Severity};
 
 #[test]
 fn a_record_comes_when_its_window_is_over_and_not_before() {
@@ -76,19 +76,63 @@ fn a_flood_flushes_the_oldest_early_and_counts_it() {
 }
 
 #[test]
+fn connections_that_a_process_closes_at_once_are_one_incident() {
+    let closed = |number: u16, microseconds| {
+        let mut sent = Scene::new().active(Some("TCP_ABORT_ON_CLOSE"), closing(number.into()));
+        sent.flow.remote.set_port(number);
+        if let Some(socket) = &mut sent.socket {
+            socket.unread = 100;
+        }
+        if let Some(current) = &mut sent.current {
+            current.exiting = true;
+        }
+        event(microseconds, sent)
+    };
+    let at_once = (1..=10).map(|number| closed(number, u64::from(number) * 300));
+    let records = run(at_once.collect());
+    let first = &records[0];
+    assert!(
+        first
+            .verdict
+            .summary()
+            .ends_with("; one of 10 connections that it closed as it exited, within 2.7 ms"),
+        "{}",
+        first.verdict.summary()
+    );
+    let faults = |records: &[Record]| {
+        let severities = records.iter().map(|record| record.verdict.severity);
+        severities.filter(|it| *it == Severity::Fault).count()
+    };
+    assert_eq!(faults(&records), 1);
+    for record in &records {
+        let incident = record.incident.as_ref().expect("every record has one");
+        assert_eq!(
+            (incident.id, incident.severity),
+            (first.id.number, Severity::Fault)
+        );
+    }
+    // One after another they are incidents of their own.
+    let in_turn = (1..=10).map(|number| closed(number, u64::from(number) * 6_000));
+    assert_eq!(faults(&run(in_turn.collect())), 10);
+}
+
+#[test]
 fn a_connection_that_died_of_silence_names_its_process() {
     let mut engine = engine(host());
-    let died = TimedOut {
+    let failed = Failed {
         flow: Scene::new().flow,
+        socket: None,
         ownership: Some(ownership(412, "java", OwnerSource::Connect)),
         error: 110,
         last_state: TcpState::Established,
+        tried: None,
+        unsent: false,
     };
-    let body = Body::TimedOut(Arc::new(died));
+    let body = Body::Failed(Arc::new(failed));
     engine.handle(event(0, body), HostContext::default());
     let out = finish(&mut engine);
     assert_eq!(out.len(), 1);
-    let Some(Output::TimedOut(record)) = out.first() else {
+    let Some(Output::Failure(record)) = out.first() else {
         unreachable!("a connection that died, not {out:?}");
     };
     assert_eq!(record.error_name.as_deref(), Some("ETIMEDOUT"));
@@ -501,4 +545,105 @@ fn resets_that_pass_the_interface_in_one_burst_are_one_incident() {
     assert_eq!(roles, [first, consequence, consequence, consequence]);
     let further = records[0].incident.as_ref().and_then(|it| it.further);
     assert_eq!(further, Some(3));
+}
+
+#[test]
+fn an_answer_that_overtakes_the_reset_of_a_close_is_its_consequence() {
+    // The kernel marks the socket as closed, answers a segment that comes in, and then sends the reset of the close.
+    let scene = Scene::new();
+    let answered = |died: u64| {
+        let data = segment(TcpFlags::ACK | TcpFlags::PSH, 5000, 9000, 1_448);
+        let mut answer = scene.answer(data);
+        let mut former = tombstone(87, "nginx", TcpState::Established);
+        former.died = BootTime(died);
+        former.ownership.closer = Some(closer(87, "nginx"));
+        answer.former_connection = Some(Box::new(former));
+        let close = scene.active(Some("TCP_ABORT_ON_CLOSE"), closing(1));
+        let records = run(vec![event(0, answer), event(12, close)]);
+        let role = |record: &Record| {
+            let incident = record.incident.as_ref().expect("placed");
+            (record.verdict.cause, incident.role)
+        };
+        records.iter().map(role).collect::<Vec<_>>()
+    };
+    let (first, consequence) = (IncidentRole::First, IncidentRole::Consequence);
+    assert_eq!(
+        answered(NOW - 8_000),
+        [
+            (Cause::CloseWithUnreadData, first),
+            (Cause::HalfOpen, consequence)
+        ]
+    );
+    // The connection was gone for long.
+    let late = answered(NOW - 8 * MS);
+    assert_eq!(late[0], (Cause::HalfOpen, first));
+}
+
+#[test]
+fn an_answer_that_overtakes_the_reset_of_a_check_harms_nobody() {
+    // The server had sent its answer and its FIN; the checker's own reset acknowledges them and comes 13 µs later.
+    let judged = |acknowledged: u32, micros: u64| {
+        let scene = Scene::new();
+        let mut received = scene.received(Socket {
+            state: TcpState::FinWait1,
+            unacknowledged: 148,
+            snd_una: 5_001,
+            snd_nxt: 5_150,
+            since_sent: Some(Duration::ZERO),
+            since_received: Some(Duration::ZERO),
+            ..socket(1)
+        });
+        received.ownership = Some(ownership(87, "nginx", OwnerSource::Accept));
+        let answer = scene.ingress(TcpFlags::RST, 9_000, 0, Target::None);
+        let mut close = scene.ingress(
+            TcpFlags::RST | TcpFlags::ACK,
+            9_000,
+            acknowledged,
+            Target::None,
+        );
+        (close.segment.window, close.has_options) = (63, true);
+        let mut arrived = answer.clone();
+        arrived.target = Target::Socket {
+            cookie: Some(SocketCookie(1)),
+            state: TcpState::FinWait1,
+            rcv_nxt: 9_000,
+            rcv_wnd: 65_535,
+            snd_una: 5_001,
+            snd_nxt: 5_150,
+        };
+        let events = vec![
+            event(0, arrived),
+            event(1, received),
+            event(1 + micros, close),
+        ];
+        let records = run(events);
+        of(&records, Direction::Received).impact()
+    };
+    assert_eq!(judged(5_149, 13), Severity::Noise);
+    // It had not received all of it, or it is another matter.
+    assert_eq!(judged(5_100, 13), Severity::Fault);
+    assert_eq!(judged(5_149, 100_000), Severity::Fault);
+}
+
+#[test]
+fn a_reset_that_meets_the_close_of_its_receiver_costs_nothing() {
+    let judged = |closed: u64| {
+        let scene = Scene::new();
+        let lost = socket(1);
+        let arrived = scene.ingress(TcpFlags::RST, lost.rcv_nxt, 0, target(&lost));
+        let mut close = scene.active(Some("TCP_STATE"), closing(1));
+        if let Some(ownership) = &mut close.ownership {
+            ownership.closer = Some(Closer {
+                time: Some(BootTime(closed)),
+                ..closer(87, "nginx")
+            });
+        }
+        let at = (closed - NOW) / 1_000;
+        let mut arrived = event(0, arrived);
+        arrived.time = BootTime(NOW + SECOND);
+        let records = run(vec![arrived, event(at, close)]);
+        of(&records, Direction::Observed).verdict.severity
+    };
+    assert_eq!(judged(NOW + SECOND), Severity::Noise);
+    assert_eq!(judged(NOW + 2 * SECOND), Severity::Fault);
 }

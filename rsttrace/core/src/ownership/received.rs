@@ -1,7 +1,7 @@
 //! Owners of connections that received a reset.
 
 use super::{closer, describe, holder, holding};
-use crate::event::{HostContext, Received, Task, TcpState, TimedOut};
+use crate::event::{Failed, HostContext, Received, Task, TcpState};
 use crate::record::{Process, Quality, Role};
 
 /// The process behind the socket that accepted a reset: who holds it or, once nobody does, who closed it.
@@ -31,11 +31,21 @@ pub fn receiver<'a>(
     holder(ownership, facts).map(|(task, quality)| (task, role, quality))
 }
 
-/// Who had the connection that died of silence.
-pub fn timed_out(event: &TimedOut, facts: &HostContext) -> Option<Process> {
+/// Who listens on a socket that was looked up.
+pub fn listens(facts: &HostContext) -> Option<Process> {
+    holder(None, facts).map(|(task, quality)| describe(task, Role::Listener, quality, facts))
+}
+
+/// Who had the connection that failed, or gave the connect up.
+pub fn failed(event: &Failed, facts: &HostContext) -> Option<Process> {
     let ownership = event.ownership.as_ref();
     if let Some(task) = closer(ownership) {
-        return Some(describe(task, Role::FormerOwner, Quality::Recorded, facts));
+        let role = if event.last_state == TcpState::SynSent {
+            Role::Closer
+        } else {
+            Role::FormerOwner
+        };
+        return Some(describe(task, role, Quality::Recorded, facts));
     }
     holder(ownership, facts).map(|(task, quality)| describe(task, Role::Owner, quality, facts))
 }

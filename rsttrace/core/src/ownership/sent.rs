@@ -1,7 +1,7 @@
 //! Processes that sent a reset, or had the connection it was sent for.
 
 use super::{Who, closer, describe, former, holder, holding};
-use crate::event::{CurrentTask, HostContext, Sent, Task, TcpState};
+use crate::event::{Attempt, CurrentTask, HostContext, Sent, Task, TcpState};
 use crate::record::{Process, Quality, Role};
 
 /// Which process a reset of the TCP stack is put down to, and named for.
@@ -42,6 +42,17 @@ pub fn sent(sent: &Sent, whose: Whose, facts: &HostContext) -> Who {
         Whose::Holder if !sent.passive && actor(sent).is_some() => Who::only(acting(sent, facts)),
         Whose::Holder => Who::only(owner(sent, facts)),
     }
+}
+
+/// Whose connection attempt it was.
+pub fn attempting(attempt: &Attempt, facts: &HostContext) -> Option<Process> {
+    let holder = attempt.holder.as_ref()?;
+    let quality = if holder.shares {
+        Quality::Inherited
+    } else {
+        Quality::LookedUp
+    };
+    Some(describe(&holder.task, Role::Owner, quality, facts))
 }
 
 /// Who put a segment on the wire with a raw socket: the running task if the socket's file confirms it, else

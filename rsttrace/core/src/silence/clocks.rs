@@ -10,8 +10,11 @@
 
 use std::time::Duration;
 
-use crate::event::{BootTime, Ownership, Received, Sent, Socket, Task, TcpState, Tombstone};
+use crate::event::{
+    BootTime, HostContext, Ownership, Received, Sent, Socket, Task, TcpState, Tombstone,
+};
 use crate::record::{Idle, IdleMode};
+use crate::thresholds::{IDLE, LAST_WORDS};
 
 /// The silence before a reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +61,17 @@ pub enum Trigger {
     Closed,
 }
 
+impl Trigger {
+    /// What this end sent, for a sentence.
+    pub const fn sent(self) -> &'static str {
+        match self {
+            Self::Probe => "keepalive probe",
+            Self::Close => "FIN",
+            Self::Nothing | Self::Write | Self::PeerFinish | Self::Closed => "write",
+        }
+    }
+}
+
 /// The clocks as the record shows them, for a socket whose connection was in `state`; `None` where there was none yet.
 pub fn idle(socket: &Socket, state: TcpState, quiet: Option<&Quiet>) -> Option<Idle> {
     if !state.is_synchronized() {
@@ -68,7 +82,7 @@ pub fn idle(socket: &Socket, state: TcpState, quiet: Option<&Quiet>) -> Option<I
     if quiet.is_none() && data.is_none() && heard.is_none() {
         return None;
     }
-    let probe = quiet.filter(|quiet| quiet.trigger == Trigger::Probe);
+    let sent = quiet.filter(|quiet| matches!(quiet.trigger, Trigger::Probe | Trigger::Write));
     Some(Idle {
         quiet_before: quiet.map(|quiet| quiet.wire.as_secs_f64()),
         since_data: seconds(data),
@@ -77,7 +91,7 @@ pub fn idle(socket: &Socket, state: TcpState, quiet: Option<&Quiet>) -> Option<I
             write_age(socket)
                 // Of a queue that is never empty the first send tells nothing.
                 .filter(|age| heard.is_none_or(|heard| heard >= *age))
-                .or(probe.and_then(|quiet| quiet.after)),
+                .or(sent.and_then(|quiet| quiet.after)),
         ),
         ..Idle::default()
     })
@@ -130,6 +144,16 @@ pub fn before_received(received: &Received, at: BootTime) -> Option<Quiet> {
     if let Some(age) = probe_age(socket) {
         let application = data(socket).map(|data| data.saturating_sub(age));
         return late(Trigger::Probe, age, application);
+    }
+    if let Some((after, silence)) = acknowledged_write(socket) {
+        return Some(Quiet {
+            mode: IdleMode::LateRst,
+            trigger: Trigger::Write,
+            wire: silence,
+            application: silence,
+            after: Some(after),
+            owed: false,
+        });
     }
     let closed = ownership.and_then(|ownership| ownership.closer.as_ref());
     if socket.state == TcpState::FinWait1
@@ -226,6 +250,23 @@ pub fn closer(sent: &Sent) -> Option<&Task> {
     ownership.closer.as_ref().map(|closer| &closer.task)
 }
 
+/// The process that closed is another one than the process that accepted the connection and lives: one for each connection,
+/// which ends by itself.
+pub fn serves_one(sent: &Sent, facts: &HostContext) -> bool {
+    let ownership = sent.ownership.as_ref();
+    let accepted = ownership.filter(|it| is_outgoing(Some(it)) == Some(false));
+    let acceptor = accepted.and_then(|it| it.owner.as_ref());
+    let (Some(acceptor), Some(closer)) = (acceptor, closer(sent)) else {
+        return false;
+    };
+    closer.pid != acceptor.pid
+        && sent.ended_by() == (true, None)
+        && facts
+            .processes
+            .iter()
+            .any(|process| process.pid == acceptor.pid)
+}
+
 /// Whether this end had opened the connection that it reset.
 pub fn opened_here(sent: &Sent) -> Option<bool> {
     let former = sent.former_connection.as_ref();
@@ -261,6 +302,25 @@ fn write_age(socket: &Socket) -> Option<Duration> {
             .unwrap_or(first),
     )
 }
+
+/// Since a write that was acknowledged right before the reset, and the silence before it; absent if this was no such write. The clock of
+/// writes does not say when this end had written before, so the silence is that of a peer that answers what it gets.
+fn acknowledged_write(socket: &Socket) -> Option<(Duration, Duration)> {
+    let (sent, received) = (socket.since_sent?, socket.since_received?);
+    let at_once = socket.rtt.unwrap_or_default() * 2 + LAST_WORDS;
+    let silence = received.checked_sub(sent)?;
+    let answers = socket.bytes_received.saturating_mul(ONE_SIDED) >= socket.bytes_sent;
+    let is_meant = socket.state == TcpState::Established
+        && socket.unacknowledged == 0
+        && socket.since_ack? <= sent
+        && sent <= at_once
+        && silence >= IDLE
+        && answers;
+    is_meant.then_some((sent, silence))
+}
+
+/// An end that sends so many times more than it gets may have written all the time.
+const ONE_SIDED: u64 = 16;
 
 /// Since the first of the unanswered keepalive probes.
 fn probe_age(socket: &Socket) -> Option<Duration> {
@@ -363,6 +423,26 @@ mod tests {
             shape(found),
             (IdleMode::RstAtExpiry, Trigger::Nothing, 300_000, 300_040)
         );
+    }
+
+    #[test]
+    fn a_bare_acknowledgment_between_write_and_reset_does_not_end_the_silence() {
+        let acknowledged = |bytes_sent, sent| {
+            let mut socket = socket(1);
+            (socket.bytes_received, socket.bytes_sent) = (1_000, bytes_sent);
+            socket.since_received = ms(58_004);
+            socket.since_sent = ms(sent);
+            socket.since_ack = Some(Duration::ZERO);
+            socket.since_transmit = ms(sent);
+            shape(quiet(socket))
+        };
+        assert_eq!(
+            acknowledged(2_000, 4),
+            (IdleMode::LateRst, Trigger::Write, 58_000, 58_000)
+        );
+        // The peer took its time after the write, and this end writes all the time.
+        assert_eq!(acknowledged(2_000, 3_000).0, IdleMode::RstAtExpiry);
+        assert_eq!(acknowledged(50_000, 4).0, IdleMode::RstAtExpiry);
     }
 
     #[test]

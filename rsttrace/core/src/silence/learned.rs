@@ -16,7 +16,7 @@ use super::clocks::Quiet;
 use crate::event::{BootTime, Flow, NetnsCookie};
 use crate::hash::HashMap;
 use crate::record::{Bound, IdleMode, Learned};
-use crate::thresholds::{IDLE, learned_tolerance};
+use crate::thresholds::{IDLE, MANY_AT_ONCE, learned_tolerance};
 
 /// Paths remembered.
 pub const MAX_PATHS: usize = 1024;
@@ -36,9 +36,6 @@ const LEAST_FLOWS: usize = 5;
 const LEAST_INSTANTS: usize = 2;
 /// Resets further apart than this are of different instants.
 const INSTANT: Duration = Duration::from_millis(500);
-/// Connections that make a burst, at least.
-const BURST: usize = 5;
-
 /// A remote network and a service, as seen from one namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Path {
@@ -181,7 +178,7 @@ impl Memory {
     /// timer of theirs.
     pub fn burst(&self, path: Path, time: BootTime) -> Option<Burst> {
         // In a storm there is no silence: nothing to be looked through.
-        if self.paths.get(&path)?.silent < BURST {
+        if self.paths.get(&path)?.silent < MANY_AT_ONCE {
             return None;
         }
         let near: Vec<(&Sample, Duration)> = self
@@ -190,7 +187,7 @@ impl Memory {
             .filter_map(|sample| Some((sample, sample.quiet?.application)))
             .filter(|(_, silence)| *silence >= IDLE)
             .collect();
-        if flows(near.iter().map(|(sample, _)| *sample)) < BURST {
+        if flows(near.iter().map(|(sample, _)| *sample)) < MANY_AT_ONCE {
             return None;
         }
         let shortest = near.iter().map(|(_, silence)| *silence).min()?;

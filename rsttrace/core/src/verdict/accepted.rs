@@ -138,17 +138,31 @@ impl AcceptedCase {
             self.timeout = causes::judge_timeout(&self.around, &self.bearing);
         }
         let is_plain = self.around.burst.is_none() && !self.bearing.is_doubtful();
-        let is_answer = self
-            .arrived
-            .as_ref()
-            .is_some_and(|arrived| arrived.form == Some(Form::Passive));
+        let arrived = self.arrived.as_ref();
+        let abort = self.around.abort;
+        let is_answer =
+            abort.is_none() && arrived.is_some_and(|arrived| arrived.form == Some(Form::Passive));
+        let segment = abort.or(arrived.map(|arrived| arrived.segment));
+        let recurrence = self.around.recurrence;
         // Most resets have no class: then the rules need not be asked here.
         if is_plain
             && let Some(class) =
-                classes::of_accepted(&self.received, is_answer, self.at, self.around.recurrence)
+                classes::of_accepted(&self.received, segment, is_answer, self.at, recurrence)
             && rules::of_accepted(&self).cause == Cause::ResetByPeer
         {
             self.class = Some(class);
+            self.severity = Severity::Noise;
+        }
+        // The end that reset it knows that no more than a goodbye was lost, or that it wanted nothing more.
+        let is_owed = self.received.socket.unacknowledged > 0;
+        let by_sender = self
+            .sender
+            .as_ref()
+            .and_then(|sender| sender.verdict.as_ref()?.class);
+        if by_sender == Some(Class::TlsClose)
+            || by_sender == Some(Class::CompleteExchange) && !is_owed
+        {
+            self.class = by_sender;
             self.severity = Severity::Noise;
         }
         self
@@ -233,6 +247,18 @@ impl AcceptedCase {
                 Situation::MtuBlackHole.refer(&mut explanation.advice);
             }
         }
+        if let Some(together) = self.around.together
+            && (cause != Cause::ResetByPeer || self.around.burst.is_none())
+        {
+            let what = match self.received.socket.state.is_synchronized() {
+                true => "with that host that were reset",
+                false => "to that host that were refused",
+            };
+            let phrase = together.phrase(what);
+            explanation.summary.push_str("; ");
+            explanation.summary.push_str(&phrase);
+            explanation.add(EvidenceKind::Burst, phrase);
+        }
         if !self.is_written_here() {
             self.hear_sender(&mut explanation);
         }
@@ -261,7 +287,9 @@ impl AcceptedCase {
             Class::CompleteExchange | Class::TlsTickets => {
                 explanation.summary.push_str("; the exchange was complete")
             }
-            Class::TlsClose => explanation.summary.push_str("; both ends had closed"),
+            Class::TlsClose => explanation.summary.push_str(
+                "; nothing was on its way but a TLS close_notify or another message as short",
+            ),
         }
         explanation.advice = Vec::new();
     }
@@ -397,6 +425,8 @@ const LARGE: u32 = 1_200;
 fn cost(socket: &Socket) -> Severity {
     match socket.state {
         TcpState::SynSent => Severity::Refused,
+        // TCP Fast Open: the application has the connection already, and its data.
+        TcpState::SynRecv if socket.bytes_received > 0 && !is_finished(socket) => Severity::Fault,
         TcpState::SynRecv | TcpState::NewSynRecv | TcpState::Listen => Severity::Noise,
         TcpState::Established
         | TcpState::FinWait1
@@ -416,7 +446,7 @@ fn cost(socket: &Socket) -> Severity {
 }
 
 /// The application has closed the connection, and everything written was acknowledged.
-fn is_finished(socket: &Socket) -> bool {
+pub(crate) fn is_finished(socket: &Socket) -> bool {
     let closed = socket.orphaned || (socket.send_shutdown && socket.receive_shutdown);
     closed && socket.unacknowledged == 0
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::peer_signs::{ttl_of_handshake, weigh_ttl};
 use super::{Context, Judgement, OtherEnd, at_most, received_from};
 use crate::causes::{Why, definition, rules};
+use crate::classes::{self, Recurrence};
 use crate::event::Packet;
 use crate::record::{Cause, EvidenceKind, Explanation, Origin, Severity, Verdict};
 
@@ -26,6 +27,10 @@ pub struct ArrivedCase {
     pub packet: Arc<Packet>,
     /// The end on this host that sent it.
     pub sender: Option<OtherEnd>,
+    /// What is known of the source.
+    pub recurrence: Recurrence,
+    /// A process of this host closed the connection at the same moment, so there was nothing left to lose.
+    pub closed_here: bool,
     /// The same connection accepted another reset.
     pub other: Option<OtherReset>,
     /// What may be taken for granted.
@@ -37,7 +42,8 @@ impl ArrivedCase {
     pub fn verdict(self) -> Verdict {
         let ruling = rules::of_arrived(&self);
         let (origin, confidence) = definition(ruling.cause).arrived_from(&self);
-        let may_have_ended_it = matches!(ruling.why, Some(Why::Fits | Why::CameClose));
+        let fits = matches!(ruling.why, Some(Why::Fits | Why::CameClose));
+        let may_have_ended_it = fits && !self.closed_here;
         let judgement = Judgement {
             origin,
             cause: ruling.cause,
@@ -47,7 +53,9 @@ impl ArrivedCase {
                 Severity::Noise
             },
             confidence: at_most(confidence, ruling.confidence),
-            class: None,
+            class: classes::aborts_attempt(&self.packet)
+                .then(|| classes::of_aborted_attempt(self.recurrence))
+                .filter(|_| ruling.cause == Cause::ResetByPeer),
         };
         judgement.verdict(move || self.explain(&judgement))
     }
@@ -68,6 +76,12 @@ impl ArrivedCase {
             explanation
                 .summary
                 .push_str(&format!("; {} on this host sent it", sender.label));
+        }
+        if self.closed_here {
+            explanation.add(
+                EvidenceKind::Socket,
+                "a process of this host closed the connection at the same moment",
+            );
         }
         self.context.note_lost(&mut explanation);
         judgement.advise_anyway(&received_from(&self.packet), None, &mut explanation);

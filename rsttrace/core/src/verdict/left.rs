@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Context, ExpiredEntry, Judgement, OtherEnd, at_most};
 use crate::causes::{definition, rules};
 use crate::correlate::is_passive_form;
-use crate::event::{Flow, Packet, SenderSocket, TcpFlags};
+use crate::event::{Flow, NamespaceWay, Packet, SenderSocket, TcpFlags};
 use crate::ownership::ProcessName;
 use crate::record::{Cause, EvidenceKind, Explanation, Severity, Verdict};
 
@@ -22,6 +22,8 @@ pub struct LeftCase {
     pub accepted: Option<bool>,
     /// This host had forwarded the connection, and its entry has expired; looked for where a packet filter rejects.
     pub expired: Option<ExpiredEntry>,
+    /// How to get into the namespace it left, if that is not this program's.
+    pub way: Option<NamespaceWay>,
     /// What may be taken for granted.
     pub context: Context,
 }

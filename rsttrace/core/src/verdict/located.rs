@@ -74,6 +74,8 @@ pub struct LocatedCase {
     pub ttl_elsewhere: bool,
     /// That capture is the last one on its way, at its receiver as far as TTLs tell.
     pub is_last: bool,
+    /// No other capture of the connection is closer to the alleged sender.
+    pub is_closest: bool,
     /// That capture proves that it did not pass an earlier place of the same host.
     pub not_arrived: bool,
     /// The last capture before that one which proves that it did not pass there.
@@ -190,6 +192,15 @@ impl LocatedCase {
         self.not_seen.is_some()
     }
 
+    /// It begins with an initial TTL at the closest capture, and passes the next one with one that fits.
+    pub(crate) fn starts_at_the_closest(&self) -> bool {
+        let fits = |passed: &Passed| passed.ttl <= self.ttl;
+        self.usual_ttl.is_none()
+            && self.is_closest
+            && hops(self.ttl) == 0
+            && self.passed.as_ref().is_some_and(fits)
+    }
+
     /// No other packet has a TTL to compare it with.
     pub(crate) fn has_nothing_to_compare(&self) -> bool {
         self.usual_ttl.is_none()
@@ -271,6 +282,16 @@ impl LocatedCase {
     /// The end whose address it has sent it.
     fn explain_alleged(&self, explanation: &mut Explanation) {
         let (name, ttl) = (&self.capture, self.ttl);
+        if self.usual_ttl.is_none() {
+            explanation.add(
+                EvidenceKind::Ttl,
+                format!("in {name} it appears with TTL {ttl}, an initial TTL"),
+            );
+            explanation.summary = format!(
+                "it appears first in {name}, the closest capture to its source, with TTL {ttl}, an initial TTL; no other packet from there was captured"
+            );
+            return;
+        }
         explanation.add(
             EvidenceKind::Ttl,
             format!("in {name} it appears with TTL {ttl}, like other packets of its source"),

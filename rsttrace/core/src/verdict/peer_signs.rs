@@ -4,13 +4,14 @@
 //! signs do. After Weaver, Sommer, Paxson, "Detecting Forged TCP Reset Packets", NDSS 2009, and
 //! RFC 5961.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Around, Arrived, Side};
-use crate::event::{Baseline, BootTime, Packet, Received, TcpFlags};
+use crate::event::{Baseline, BootTime, Packet, Received, Route, TcpFlags};
 use crate::record::{Confidence, Evidence, EvidenceKind, Form};
 use crate::silence::clocks::{self, Trigger};
-use crate::thresholds::{BOTH_AT_ONCE, IDLE, LONGEST_DELAYED_ACK};
+use crate::thresholds::{BOTH_AT_ONCE, IDLE, LONGEST_DELAYED_ACK, LONGEST_HANDSHAKE};
 use crate::words::{self, span};
 
 /// What the signs say together.
@@ -23,6 +24,8 @@ pub struct Bearing {
     /// It answers the first segment after a silence, as a device does whose entry has expired; nothing suggests
     /// intent.
     pub forgot: bool,
+    /// It comes from this link and the peer is behind this router: a device on the link sent it or answers in the peer's name.
+    pub stands_in: Option<IpAddr>,
 }
 
 /// A sign, as it was seen.
@@ -38,6 +41,15 @@ pub enum Sign {
         whose: &'static str,
         /// Neither a detour nor another start explains the difference.
         is_odd: bool,
+        /// It crossed no router, and this one is on the way to the peer.
+        gateway: Option<IpAddr>,
+    },
+    /// Its TTL says that it crossed no router, and one is on the way to the peer.
+    OnThisLink {
+        /// Its own.
+        ttl: u8,
+        /// The router.
+        gateway: IpAddr,
     },
     /// Another device of the link handed it over than the handshake.
     SourceMac {
@@ -79,6 +91,17 @@ pub enum Sign {
     Timestamps,
     /// IP identification without "don't fragment".
     IpId(u16),
+    /// Flags that no reset has, beside RST and ACK.
+    Flags(TcpFlags),
+    /// It acknowledges less than the peer had acknowledged before.
+    OldAck {
+        /// So many bytes less.
+        behind: u32,
+        /// It acknowledges nothing but the SYN of this end.
+        only_syn: bool,
+    },
+    /// A reset of the same look did not come from its peer, so long before.
+    KnownDevice(Duration),
     /// So many resets with other sequence numbers came with it.
     NearMisses(usize),
     /// A reset went the other way so near to it.
@@ -100,13 +123,16 @@ impl Sign {
 
     fn kind(&self) -> EvidenceKind {
         match self {
-            Self::Ttl { .. } => EvidenceKind::Ttl,
+            Self::Ttl { .. } | Self::OnThisLink { .. } => EvidenceKind::Ttl,
             Self::SourceMac { .. } => EvidenceKind::SourceMac,
             Self::NothingToAnswer { .. } => EvidenceKind::NothingToAnswer,
             Self::Late { .. } => EvidenceKind::Late,
             Self::Latency { .. } => EvidenceKind::Latency,
             Self::Timestamps => EvidenceKind::Timestamps,
             Self::IpId(_) => EvidenceKind::IpId,
+            Self::Flags(_) => EvidenceKind::Flags,
+            Self::OldAck { .. } => EvidenceKind::OldAck,
+            Self::KnownDevice(_) => EvidenceKind::KnownDevice,
             Self::NearMisses(_) => EvidenceKind::NearMisses,
             Self::BothWays(_) => EvidenceKind::BothWays,
             Self::PeerTalksOn { .. } => EvidenceKind::PeerTalksOn,
@@ -120,6 +146,7 @@ impl Sign {
                 expected,
                 whose,
                 is_odd,
+                gateway,
             } => {
                 let how = if seen == expected {
                     format!("as in {whose}")
@@ -133,8 +160,14 @@ impl Sign {
                 } else {
                     format!("{whose} had {expected}, which another route or initial TTL explains")
                 };
-                format!("TTL {seen}, {how}")
+                let route = gateway.map_or_else(String::new, |gateway| {
+                    format!("; the route to the peer has the gateway {gateway}")
+                });
+                format!("TTL {seen}, {how}{route}")
             }
+            Self::OnThisLink { ttl, gateway } => format!(
+                "TTL {ttl} means that it crossed no router, but the route to the peer has the gateway {gateway}: a device on this link sent it, or answers in the peer's name"
+            ),
             Self::SourceMac { seen, usual } => format!(
                 "it arrived from {}, the peer's handshake from {}",
                 words::mac(seen),
@@ -172,6 +205,19 @@ impl Sign {
             Self::IpId(id) => {
                 format!("IP id {id} without \"don't fragment\", unlike Linux's resets")
             }
+            Self::Flags(flags) => format!("flags {flags}, which no TCP stack combines with RST"),
+            Self::OldAck { only_syn: true, .. } => {
+                "it acknowledges nothing but the SYN, though the peer had acknowledged data"
+                    .to_owned()
+            }
+            Self::OldAck { behind, .. } => format!(
+                "it acknowledges {} less than the peer had acknowledged before",
+                words::bytes(behind)
+            ),
+            Self::KnownDevice(ago) => format!(
+                "a reset with the same TTL and headers did not come from its peer {} earlier",
+                span(ago)
+            ),
             Self::NearMisses(misses) => format!(
                 "{} with other sequence numbers arrived with it",
                 words::things(misses, "reset")
@@ -206,6 +252,37 @@ impl Bearing {
     /// Some evidence against the peer, but not enough.
     pub fn is_doubtful(&self) -> bool {
         self.weight > 0 && !self.is_foreign()
+    }
+
+    /// One difference between the headers of a stack's segments has innocent explanations, also that of the TTL; two or more have
+    /// none in common. Then the usual TTL, which a device may imitate, speaks for nobody.
+    fn weigh_contradictions(&mut self) {
+        let is_header = |sign: &Sign| {
+            matches!(
+                sign,
+                Sign::Timestamps | Sign::IpId(_) | Sign::Flags(_) | Sign::OldAck { .. }
+            )
+        };
+        let headers = self
+            .signs
+            .iter()
+            .filter(|(_, sign)| is_header(sign))
+            .count();
+        if headers < 2 {
+            return;
+        }
+        for (weight, sign) in &mut self.signs {
+            let own = if let Sign::Ttl { seen, expected, .. } = sign {
+                if seen == expected { 0 } else { WEAK }
+            } else if is_header(sign) {
+                WEAK
+            } else {
+                continue;
+            };
+            let more = (own - *weight).max(0);
+            self.weight += more;
+            *weight += more;
+        }
     }
 
     /// The heaviest sign against the peer, in words; absent if there is none.
@@ -258,11 +335,11 @@ type Reader = fn(&Case<'_>) -> Option<(i32, Sign)>;
 /// Every sign, by what it is read from. Those of one group have one cause, a change of route for instance, so the heaviest
 /// stands for all.
 const SIGNS: [&[Reader]; 8] = [
-    &[ttl, other_neighbour],
+    &[ttl, on_this_link, known_device, other_neighbour],
     &[nothing_to_answer],
     &[answered_after_silence],
     &[answered_too_soon],
-    &[without_timestamps, ip_id],
+    &[without_timestamps, ip_id, strange_flags, old_ack],
     &[near_misses],
     &[both_ways],
     &[peer_talks_on],
@@ -288,6 +365,14 @@ pub fn weigh(received: &Received, arrived: &Arrived, around: &Around, at: BootTi
             .max();
         bearing.weight += heaviest.unwrap_or_default();
     }
+    bearing.weigh_contradictions();
+    bearing.stands_in = bearing.signs.iter().find_map(|(_, sign)| {
+        if let Sign::OnThisLink { gateway, .. } = sign {
+            Some(*gateway)
+        } else {
+            None
+        }
+    });
     let is_late = |(_, sign): &(i32, Sign)| matches!(sign, Sign::Late { .. });
     let answers = bearing.signs.iter().any(is_late);
     bearing.forgot = answers && around.near_misses == 0 && around.talks_on.is_none();
@@ -333,8 +418,11 @@ impl TtlGrade {
         let (near, far) = (hops(seen), hops(expected));
         if seen == expected {
             Self::Usual
-        } else if far > LONGEST_PATH || near > LONGEST_PATH {
+        } else if far > LONGEST_PATH {
             Self::Open
+        } else if near > LONGEST_PATH {
+            // No route is that long: another initial TTL, as with IP_TTL.
+            Self::Odd
         } else if near == 0 && far > 0 {
             Self::Foreign
         } else if near.abs_diff(far) <= DETOUR {
@@ -388,18 +476,76 @@ fn ttl(case: &Case<'_>) -> Option<(i32, Sign)> {
     let old = case
         .any_baseline()
         .is_some_and(|baseline| case.at.since(baseline.time) > ROUTE_LIFE);
+    let gateway = gateway(case).filter(|_| hops(expected) > 0);
     let weight = match weigh_ttl(seen, expected) {
         weight if usual => weight.min(0),
         STRONG if old && hops(seen) > 0 => WEAK,
+        weight => weight,
+    };
+    let is_odd = weight > 0;
+    let weight = match weight.clamp(-most, most) {
+        // The routing table says so, too: no detour leaves out the router of this link.
+        STRONG if gateway.is_some() => FOREIGN,
         weight => weight,
     };
     let sign = Sign::Ttl {
         seen,
         expected,
         whose,
-        is_odd: weight > 0,
+        is_odd,
+        gateway,
     };
-    Some((weight.clamp(-most, most), sign))
+    Some((weight, sign))
+}
+
+/// The router on the way to the peer, if the segment crossed none. In a cloud no router lowers the TTL.
+fn gateway(case: &Case<'_>) -> Option<IpAddr> {
+    match case.around.route? {
+        Route::Gateway(gateway) => {
+            (hops(case.arrived.segment.ttl) == 0 && !case.around.in_cloud).then_some(gateway)
+        }
+        Route::OnLink => None,
+    }
+}
+
+/// All of the peer's segments may come like that, where a device on this link answers in its name: that is no sign against it.
+fn on_this_link(case: &Case<'_>) -> Option<(i32, Sign)> {
+    let gateway = gateway(case)?;
+    let ttl = case.arrived.segment.ttl;
+    let expected = case
+        .around
+        .segment_ttl
+        .or(case.baseline().map(|baseline| baseline.ttl))
+        .or(case.around.peer_ttl);
+    let contradicts = expected.is_some_and(|expected| hops(expected) > 0);
+    (!contradicts).then_some((0, Sign::OnThisLink { ttl, gateway }))
+}
+
+/// A device on the path sent another reset, and this one has its look, which is not the peer's.
+fn known_device(case: &Case<'_>) -> Option<(i32, Sign)> {
+    let (ago, proven) = case.around.known_device?;
+    let expected = case.baseline().map(|baseline| baseline.ttl);
+    let differs = expected.or(case.around.peer_ttl)? != case.arrived.segment.ttl;
+    let weight = if proven { FOREIGN } else { STRONG };
+    differs.then_some((weight, Sign::KnownDevice(ago)))
+}
+
+/// No stack sets others in a reset.
+fn strange_flags(case: &Case<'_>) -> Option<(i32, Sign)> {
+    let flags = case.arrived.segment.flags;
+    let strange = flags.0 & !(TcpFlags::RST | TcpFlags::ACK) != 0;
+    strange.then_some((0, Sign::Flags(flags)))
+}
+
+/// What an end has acknowledged it acknowledges in each segment that follows.
+fn old_ack(case: &Case<'_>) -> Option<(i32, Sign)> {
+    let segment = &case.arrived.segment;
+    let acknowledged = case.received.socket.snd_una;
+    let behind = acknowledged.wrapping_sub(segment.ack);
+    let is_old = segment.flags.has(TcpFlags::ACK) && (1..1 << 31).contains(&behind);
+    let isn = case.received.ownership.as_ref().and_then(|it| it.isn);
+    let only_syn = isn.is_some_and(|(own, _)| segment.ack == own.wrapping_add(1));
+    is_old.then_some((0, Sign::OldAck { behind, only_syn }))
 }
 
 /// Routes stay as they are for so long, mostly.
@@ -549,9 +695,6 @@ fn is_of_handshake(received: &Received, packet: &Packet) -> bool {
     }
 }
 
-/// A SYN so long before the connection is another one's.
-const LONGEST_HANDSHAKE: Duration = Duration::from_secs(130);
-
 /// TTL against the handshake's; absent if that was not seen.
 pub(crate) fn ttl_of_handshake(packet: &Packet) -> Option<Evidence> {
     let expected = packet.baseline?.ttl;
@@ -592,6 +735,8 @@ mod tests {
             (255, 63, STRONG),
             // IP_TTL 1, as BGP has it.
             (64, 1, 0),
+            // 59 routers: no route.
+            (5, 57, WEAK),
         ] {
             assert_eq!(weigh_ttl(seen, expected), weight, "{seen} {expected}");
         }

@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use super::advice::{self, Race, Shape, Situation};
 use super::{
-    ExpiredEntry, Judgement, NoTimer, OtherEnd, OtherEnding, OwnTimer, Reason, at_most, headers,
+    Context, ExpiredEntry, Judgement, Likeness, NoTimer, OtherEnd, OtherEnding, OwnTimer, Reason,
+    Together, at_most, headers,
 };
 use crate::causes::{definition, rules::Ruling};
 use crate::classes::{self, Recurrence};
-use crate::event::{BootTime, Segment, Sent, TcpFlags, TcpState};
+use crate::event::{Attempt, BootTime, Segment, Sent, TcpFlags, TcpState};
 use crate::ownership::{self, ProcessName};
 use crate::record::{
-    Basis, Cause, Class, Evidence, EvidenceKind, Explanation, Role, Sentence, Severity, Verdict,
+    Basis, Cause, Class, Confidence, Evidence, EvidenceKind, Explanation, Role, Sentence, Severity,
+    Verdict,
 };
 use crate::silence::clocks;
 use crate::thresholds::IDLE;
@@ -39,14 +41,22 @@ pub struct SentCase {
     pub passed_on: Option<Reason>,
     /// This host had forwarded the connection, and its entry has expired.
     pub expired: Option<ExpiredEntry>,
+    /// It answers a SYN-ACK that belongs to this attempt to another address.
+    pub attempt: Option<Attempt>,
     /// No traced interface saw it leave, though none was missed.
     pub not_seen_on_wire: bool,
     /// What the other end does again and again.
     pub recurrence: Recurrence,
     /// It closed after a silence, perhaps at a timer of its own.
     pub own_timer: Option<OwnTimer>,
+    /// The process that closed serves this connection only.
+    pub serves_one: bool,
     /// It closed after a silence, and not at a timer.
     pub no_timer: Option<NoTimer>,
+    /// Connections that ended together with it.
+    pub together: Option<Together>,
+    /// What may be taken for granted.
+    pub context: Context,
 }
 
 impl SentCase {
@@ -69,29 +79,61 @@ impl SentCase {
             cause: self.ruling.cause,
             severity: match &self.expired {
                 // The sender of that segment had not closed.
-                Some(_) if severity == Severity::Noise => Severity::Fault,
+                Some(expired)
+                    if severity == Severity::Noise
+                        && !(expired.may_have_ended() && self.answers_fin()) =>
+                {
+                    Severity::Fault
+                }
                 Some(_) | None => severity,
             },
-            confidence: self.ruling.confidence,
+            confidence: match self.rests_on_no_record() && !self.context.nothing_lost() {
+                true => at_most(self.ruling.confidence, Confidence::Possible),
+                false => self.ruling.confidence,
+            },
             class,
         };
-        match &self.passed_on {
-            None => judgement,
-            Some(reason) => Judgement {
-                origin: reason.verdict.origin,
-                cause: Cause::Propagated,
-                confidence: at_most(judgement.confidence, reason.confidence),
-                class: reason.verdict.class,
-                severity: match reason.verdict.severity {
-                    Severity::Fault => definition.cost(&self.sent),
-                    harmless @ (Severity::Refused | Severity::Noise) => harmless,
-                },
+        let Some(reason) = &self.passed_on else {
+            return judgement;
+        };
+        let first = &reason.verdict;
+        let confidence = at_most(reason.confidence, first.confidence);
+        let is_harmless = first.severity == Severity::Noise && confidence != Confidence::Possible;
+        Judgement {
+            origin: first.origin,
+            cause: Cause::Propagated,
+            confidence: at_most(judgement.confidence, confidence),
+            class: first.class.filter(|_| is_harmless),
+            severity: match is_harmless {
+                true => Severity::Noise,
+                false => definition.cost(&self.sent),
             },
         }
     }
 
+    /// A connection would have left a record, but for the event of its end.
+    fn rests_on_no_record(&self) -> bool {
+        let is_told_by_record = matches!(
+            self.ruling.cause,
+            Cause::HalfOpen | Cause::StrayAck | Cause::LateSynack
+        );
+        let is_known = self.expired.as_ref().is_some_and(ExpiredEntry::is_certain);
+        is_told_by_record && !is_known && self.sent.former_connection.is_none()
+    }
+
+    /// The segment only ends the connection.
+    fn answers_fin(&self) -> bool {
+        self.sent
+            .cause
+            .is_some_and(|cause| cause.flags.has(TcpFlags::FIN) && cause.payload_len == 0)
+    }
+
     fn class(&self) -> Option<Class> {
-        classes::of_sent(&self.sent, self.ruling.cause, self.at, self.recurrence)
+        let class = classes::of_sent(&self.sent, self.ruling.cause, self.at, self.recurrence);
+        // A pool that closes what it does not need. At a timer, a proxy's client may lose its connection.
+        let is_no_timer = matches!(self.no_timer, Some(NoTimer::NotSet | NoTimer::Many(_)));
+        let pooled = is_no_timer && classes::is_pooled(&self.sent, self.ruling.cause);
+        class.or(pooled.then_some(Class::CompleteExchange))
     }
 
     fn explain(&self, judgement: Judgement) -> Explanation {
@@ -105,6 +147,12 @@ impl SentCase {
             self.classify(class, &mut explanation);
         }
         self.add_evidence(definition.decisive(&self.sent), &mut explanation);
+        if self.rests_on_no_record() {
+            self.context.note_lost(&mut explanation);
+        }
+        if let Some(together) = self.together {
+            self.tell_burst(together, &mut explanation);
+        }
         if let Some(receiver) = &self.receiver {
             explanation.add(
                 EvidenceKind::LocalReceiver,
@@ -128,6 +176,20 @@ impl SentCase {
         if let Some(expired) = &self.expired {
             expired.explain(&mut explanation);
         }
+        if let Some(attempt) = self
+            .attempt
+            .as_ref()
+            .filter(|_| self.ruling.cause == Cause::UntranslatedAnswer)
+        {
+            explanation.add(
+                EvidenceKind::Nat,
+                format!(
+                    "its acknowledgment number answers the SYN that had left the same port for {} {} earlier",
+                    attempt.to,
+                    span(self.at.since(attempt.sent))
+                ),
+            );
+        }
         if self.not_seen_on_wire {
             explanation.add(
                 EvidenceKind::NotSeenOnWire,
@@ -140,13 +202,25 @@ impl SentCase {
         if let Some(reason) = &self.no_timer {
             let kind = match reason {
                 NoTimer::OtherLeg { .. } | NoTimer::Many(_) => EvidenceKind::OtherLeg,
-                NoTimer::NotSet => EvidenceKind::OwnTimeout,
+                NoTimer::NotSet | NoTimer::Ending => EvidenceKind::OwnTimeout,
             };
             explanation.add(kind, no_timer(reason));
         }
         let outgoing = clocks::opened_here(&self.sent);
         judgement.advise_anyway(&self.sent.flow, outgoing, &mut explanation);
         explanation
+    }
+
+    fn tell_burst(&self, together: Together, explanation: &mut Explanation) {
+        let what = match (self.sent.actor(), self.sent.ended_by().0) {
+            (Some(_), true) => "that it closed as it exited,",
+            (Some(_), false) => "that it closed",
+            (None, _) => "with that host that died",
+        };
+        let phrase = together.phrase(what);
+        explanation.summary.push_str("; ");
+        explanation.summary.push_str(&phrase);
+        explanation.add(EvidenceKind::Burst, phrase);
     }
 
     fn classify(&self, class: Class, explanation: &mut Explanation) {
@@ -200,7 +274,7 @@ impl SentCase {
             .flatten()
             .take(MOST)
             .collect();
-        if let Some(page) = page {
+        if let Some(page) = page.filter(|_| self.expired.is_none()) {
             page.refer(&mut list);
         }
         list
@@ -211,7 +285,9 @@ impl SentCase {
         let shape = definition(self.ruling.cause).shape()?;
         Some(if self.turned_away().is_some() {
             Shape::TurnedAway
-        } else if self.sent.ended_by().0 || matches!(self.no_timer, Some(NoTimer::Many(_))) {
+        } else if self.was_stopped()
+            || matches!(self.no_timer, Some(NoTimer::Many(_) | NoTimer::Ending))
+        {
             Shape::Killed
         } else {
             shape
@@ -243,6 +319,7 @@ impl SentCase {
                 Some(
                     Shape::Idle | Shape::Keepalive | Shape::Race | Shape::Unread | Shape::Abort,
                 )
+                | Some(Shape::Connect | Shape::Accept | Shape::Silent)
                 | None => definition(self.ruling.cause).page(),
             }
         }
@@ -260,7 +337,7 @@ impl SentCase {
             && cause.flags.has(TcpFlags::ACK)
             && self.no_timer.is_none()
             && self.passed_on.is_none()
-            && !sent.ended_by().0;
+            && !self.was_stopped();
         is_race.then(|| Race {
             silence: quiet.application,
             late: quiet.after,
@@ -271,6 +348,15 @@ impl SentCase {
                 Some(_) | None => None,
             },
         })
+    }
+
+    /// The process closed because it ended. One that serves a single connection ends with it.
+    fn was_stopped(&self) -> bool {
+        match self.sent.ended_by() {
+            (true, None) => !self.serves_one,
+            (true, Some(_)) => true,
+            (false, _) => false,
+        }
     }
 
     /// How soon the process closed a connection that it had accepted and not read from.
@@ -294,19 +380,36 @@ impl SentCase {
                 self.ruling.cause, explanation.summary
             ),
         );
+        let after = span(reason.after);
+        let likeness = match reason.likeness {
+            Likeness::Bytes => "which carried the same bytes",
+            Likeness::PartOfBytes => "which carried the same bytes in one direction",
+            Likeness::Process => "the only one of the process that ended then",
+            Likeness::Rewritten => "which carried about as many bytes",
+        };
         explanation.add(
             EvidenceKind::OtherLeg,
             format!(
-                "{} after a reset on another connection of this process, which carried the same bytes: {first}",
-                span(reason.after),
+                "{after} after the end of another connection of this process, {likeness}: {first}"
             ),
         );
         let who = self
             .process
             .as_ref()
             .map_or_else(|| "the process".to_owned(), ToString::to_string);
-        explanation.summary = format!("{who} propagated a reset: {first}");
-        reason.verdict.advice().clone_into(&mut explanation.advice);
+        let advice = reason.verdict.advice();
+        if reason.confidence == Confidence::Possible {
+            explanation.summary = format!(
+                "{who} reset this connection {after} after another of its connections ended, possibly because of that: {first}"
+            );
+            explanation.advice.splice(0..0, advice.iter().cloned());
+            explanation.advice.truncate(MOST);
+        } else {
+            explanation.summary = format!(
+                "{who} reset this connection because another of its connections ended: {first}"
+            );
+            advice.clone_into(&mut explanation.advice);
+        }
     }
 
     fn add_evidence(&self, decisive: Option<Evidence>, explanation: &mut Explanation) {
@@ -342,9 +445,11 @@ impl SentCase {
                 ),
             );
         }
+        let is_others = self.expired.as_ref().is_some_and(ExpiredEntry::is_certain);
         if sent.socket.is_none()
             && sent.former_connection.is_none()
             && self.ruling.cause == Cause::HalfOpen
+            && !is_others
         {
             explanation.add(
                 EvidenceKind::Tombstone,
@@ -460,6 +565,10 @@ fn no_timer(reason: &NoTimer) -> String {
             "the process closed {} at the same time, after different idle times: no idle timeout",
             words::things(*closed, "connection")
         ),
+        NoTimer::Ending => {
+            "the process ended right after it had closed: a reload or a stop, and no idle timeout"
+                .to_owned()
+        }
         NoTimer::NotSet => {
             "its configuration has no timer of that length: no idle timeout".to_owned()
         }

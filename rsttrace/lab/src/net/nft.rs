@@ -2,10 +2,10 @@
 //!
 //! Speaks nfnetlink: one table of family inet a rule set, one base chain for each hook in use.
 
-mod message;
+pub mod message;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
@@ -19,12 +19,16 @@ pub enum Hook {
     /// Packets that come in, before they are routed: where destinations are translated. Of a connection that
     /// conntrack knows, only the first packet is shown to rules here.
     Redirect,
+    /// The same before connection tracking sees them.
+    Untracked,
     /// Packets for this namespace.
     Input,
     /// Packets through this namespace.
     Forward,
     /// Packets of this namespace.
     Output,
+    /// Packets that leave, after they are routed: where sources are translated. Rules see only the first packet of a connection.
+    Leaving,
 }
 
 /// Which port of the segment is compared.
@@ -42,7 +46,11 @@ pub enum Verdict {
     /// It is answered with a RST.
     Reject,
     /// It goes to this address instead, as all that follows of its connection; in [`Hook::Redirect`] only.
-    Redirect(SocketAddrV4),
+    Redirect(SocketAddr),
+    /// It leaves with an address of the namespace itself, as all that follows of its connection; in [`Hook::Leaving`] only.
+    Masquerade,
+    /// Connection tracking leaves it alone; in [`Hook::Untracked`] only.
+    Untracked,
 }
 
 /// A rule on TCP segments.
@@ -91,8 +99,8 @@ pub struct FlagMatch {
 /// A further condition of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Only {
-    /// IPv4 packets to this address.
-    To(Ipv4Addr),
+    /// Packets to this address.
+    To(IpAddr),
     /// IPv4 packets of so many bytes, headers included.
     Length(u16),
     /// Segments that belong to no connection of conntrack's and cannot begin one.
@@ -120,7 +128,14 @@ fn install_batch(table: &str, rules: &[Rule]) -> (Vec<u8>, usize) {
         NLM_F_CREATE,
         Attributes::default().text(1, table),
     );
-    for hook in [Hook::Redirect, Hook::Input, Hook::Forward, Hook::Output] {
+    for hook in [
+        Hook::Redirect,
+        Hook::Untracked,
+        Hook::Input,
+        Hook::Forward,
+        Hook::Output,
+        Hook::Leaving,
+    ] {
         if rules.iter().any(|rule| rule.hook == hook) {
             batch.push(NFT_MSG_NEWCHAIN, NLM_F_CREATE, chain(table, hook));
         }
@@ -138,9 +153,11 @@ fn install_batch(table: &str, rules: &[Rule]) -> (Vec<u8>, usize) {
 fn chain(table: &str, hook: Hook) -> Attributes {
     let (number, priority, kind) = match hook {
         Hook::Redirect => (0, PRIORITY_DSTNAT, "nat"),
+        Hook::Untracked => (0, PRIORITY_RAW, "filter"),
         Hook::Input => (1, 0, "filter"),
         Hook::Forward => (2, 0, "filter"),
         Hook::Output => (3, 0, "filter"),
+        Hook::Leaving => (4, PRIORITY_SRCNAT, "nat"),
     };
     let place = Attributes::default()
         .number(1, number)
@@ -155,9 +172,11 @@ fn chain(table: &str, hook: Hook) -> Attributes {
 fn chain_name(hook: Hook) -> &'static str {
     match hook {
         Hook::Redirect => "redirected",
+        Hook::Untracked => "untracked",
         Hook::Input => "input",
         Hook::Forward => "forwarded",
         Hook::Output => "output",
+        Hook::Leaving => "leaving",
     }
 }
 
@@ -179,7 +198,10 @@ fn rule_attributes(table: &str, rule: &Rule) -> Attributes {
     }
     expressions = match rule.only {
         None => expressions,
-        Some(Only::To(address)) => ipv4_field(expressions, 16, &address.octets()),
+        Some(Only::To(IpAddr::V4(address))) => ipv4_field(expressions, 16, &address.octets()),
+        Some(Only::To(IpAddr::V6(address))) => {
+            field(expressions, NFPROTO_IPV6 as u8, 24, &address.octets())
+        }
         Some(Only::Length(length)) => ipv4_field(expressions, 2, &length.to_be_bytes()),
         Some(Only::Invalid) => {
             // A bit set in the byte order of this machine.
@@ -217,24 +239,37 @@ fn verdict(expressions: Attributes, verdict: Verdict) -> Attributes {
                 .number(1, REJECT_TCP_RST)
                 .bytes(2, &[0]),
         ),
-        Verdict::Redirect(to) => expressions
-            .expression("immediate", put(REGISTER, &to.ip().octets()))
-            .expression("immediate", put(REGISTER_2, &to.port().to_be_bytes()))
-            .expression(
-                "nat",
-                Attributes::default()
-                    .number(1, NAT_DNAT)
-                    .number(2, NFPROTO_IPV4)
-                    .number(3, REGISTER)
-                    .number(5, REGISTER_2),
-            ),
+        Verdict::Redirect(to) => {
+            let (protocol, address) = match to.ip() {
+                IpAddr::V4(address) => (NFPROTO_IPV4, address.octets().to_vec()),
+                IpAddr::V6(address) => (NFPROTO_IPV6, address.octets().to_vec()),
+            };
+            expressions
+                .expression("immediate", put(REGISTER, &address))
+                .expression("immediate", put(REGISTER_2, &to.port().to_be_bytes()))
+                .expression(
+                    "nat",
+                    Attributes::default()
+                        .number(1, NAT_DNAT)
+                        .number(2, protocol)
+                        .number(3, REGISTER)
+                        .number(5, REGISTER_2),
+                )
+        }
+        Verdict::Masquerade => expressions.expression("masq", Attributes::default()),
+        Verdict::Untracked => expressions.expression("notrack", Attributes::default()),
     }
 }
 
 fn ipv4_field(expressions: Attributes, offset: u32, value: &[u8]) -> Attributes {
+    field(expressions, NFPROTO_IPV4 as u8, offset, value)
+}
+
+/// A field of the network header, of packets of this protocol.
+fn field(expressions: Attributes, protocol: u8, offset: u32, value: &[u8]) -> Attributes {
     expressions
         .expression("meta", meta(META_NFPROTO))
-        .expression("cmp", equals(&[NFPROTO_IPV4 as u8]))
+        .expression("cmp", equals(&[protocol]))
         .expression(
             "payload",
             bytes_of(NETWORK_HEADER, offset, value.len() as u32),
@@ -297,12 +332,15 @@ const TRANSPORT_HEADER: u32 = 2;
 const CT_STATE: u32 = 0;
 const NAT_DNAT: u32 = 1;
 const NFPROTO_IPV4: u32 = 2;
+const NFPROTO_IPV6: u32 = 10;
 const NF_DROP: u32 = 0;
 const REJECT_TCP_RST: u32 = 1;
 // include/net/netfilter/nf_conntrack.h
 const CT_STATE_INVALID: u32 = 1;
 // include/uapi/linux/netfilter_ipv4.h
+const PRIORITY_RAW: i32 = -300;
 const PRIORITY_DSTNAT: i32 = -100;
+const PRIORITY_SRCNAT: i32 = 100;
 
 #[cfg(test)]
 mod tests {
@@ -336,9 +374,9 @@ mod tests {
 
     #[test]
     fn a_redirection_is_a_nat_chain_with_address_and_port() {
-        let to = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 3), 8080);
+        let to = SocketAddr::from(([203, 0, 113, 3], 8080));
         let rule = Rule::new(Hook::Redirect, Port::Destination(80), Verdict::Redirect(to));
-        let rule = rule.only(Only::To(Ipv4Addr::new(198, 51, 100, 2)));
+        let rule = rule.only(Only::To(IpAddr::from([198, 51, 100, 2])));
         let chain = chain("t", rule.hook);
         assert!(chain.0.windows(4).any(|kind| kind == b"nat\0"));
         let attributes = rule_attributes("t", &rule);

@@ -116,7 +116,7 @@ pub struct Staged {
     /// The truths: the first is what the scenario is about, others are the same event seen elsewhere or
     /// further resets of the same cause.
     pub truths: Vec<Truth>,
-    /// The form that every RST of it has on the wire; `None` for a crafted one.
+    /// The form that every RST of it has on the wire; `None` for crafted ones, and where forms differ.
     pub form: Option<Form>,
     _actors: Vec<Actor>,
 }
@@ -136,6 +136,14 @@ impl Staged {
         actors: impl Into<Vec<Actor>>,
     ) -> Result<Self, StageError> {
         Ok(Self::new(Some(Form::Passive), truths, actors))
+    }
+
+    /// By RSTs of both forms.
+    pub(super) fn mixed(
+        truths: impl Into<Vec<Truth>>,
+        actors: impl Into<Vec<Actor>>,
+    ) -> Result<Self, StageError> {
+        Ok(Self::new(None, truths, actors))
     }
 
     /// By RSTs that a process wrote itself.

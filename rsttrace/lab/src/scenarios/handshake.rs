@@ -211,6 +211,45 @@ pub const STRAY_ACK: Scenario = Scenario {
     ..SHORT
 };
 
+/// The data of a SYN is accepted; then the handshake ends with a RST (TCP Fast Open).
+pub const FAST_OPEN: Scenario = Scenario {
+    name: "fast-open-reset",
+    title: "TCP Fast Open: a RST answers the SYN-ACK after the SYN's data was accepted",
+    can_predate: false,
+    twins: &["late-synack", "stray-ack"],
+    open: |lab, version| {
+        let mut server = lab.actor(Place::Server, "rt-server")?;
+        let mut injector = lab.actor(Place::Client, "rt-injector")?;
+        let service = lab.service(version);
+        Armed::new(move |lab| {
+            // Server, without a cookie, for every listener.
+            lab.sysctl(Place::Server, "ipv4/tcp_fastopen", "1538")?;
+            let listener = server.listen(service, 8)?;
+            let mut from = listener.local;
+            from.set_ip(lab.address(Place::Client, version));
+            lab.capture(Place::Server)?;
+            let mut syn = Segment::new(from, listener.local, Flags::SYN).numbered(77, 0);
+            syn.window = 512;
+            syn.payload = DATA_OF_SYN;
+            // The kernel there knows of no connection, and answers the SYN-ACK with a RST.
+            injector.ask(Command::Inject(syn))?;
+            let accepted = server.accept(listener)?;
+            let error = server.confirm_error(accepted, "ECONNRESET")?;
+            let seen = lab.reset(Place::Server, from, listener.local)?;
+            let truth =
+                Truth::received(lab, Place::Server, &seen, Origin::Peer, Cause::ResetByPeer)
+                    .because("accept() returned a connection that had been reset in SYN_RECV")
+                    .names(&server, &[Role::Owner])
+                    .lost_connection()
+                    .peer_saw(error);
+            Staged::passive([truth], [injector, server])
+        })
+    },
+    ..SHORT
+};
+
+const DATA_OF_SYN: usize = 100;
+
 fn await_server_entry(
     lab: &Lab,
     local: SocketAddr,

@@ -9,6 +9,7 @@ mod closing;
 mod firewall;
 mod flock;
 mod forged;
+mod forgotten;
 mod handshake;
 mod harmless;
 mod injected;
@@ -16,6 +17,7 @@ mod ipvs;
 mod late_data;
 mod lookalikes;
 mod pair;
+mod passed_on;
 mod prefork;
 mod proxies;
 mod rough;
@@ -24,6 +26,7 @@ mod site;
 mod timeouts;
 mod translated;
 mod transparent;
+mod untranslated;
 mod vanished;
 
 use std::time::Duration;
@@ -202,6 +205,7 @@ pub const ALL: &[&Scenario] = &[
     &handshake::LATE_SYNACK,
     &handshake::ACCEPT_OVERFLOW,
     &handshake::STRAY_ACK,
+    &handshake::FAST_OPEN,
     &firewall::REJECT_SYN,
     &firewall::REJECT_ESTABLISHED,
     &firewall::REJECT_FORWARDED,
@@ -220,6 +224,8 @@ pub const ALL: &[&Scenario] = &[
     &proxies::NGINX_STREAM,
     &proxies::NGINX_RESET,
     &proxies::TLS_GOODBYE,
+    &proxies::LAST_WORDS,
+    &proxies::SLOW_ANSWER,
     &proxies::CLIENT_LEAVES,
     &proxies::NGINX_CLIENT_LEAVES,
     &proxies::CLIENT_DIES,
@@ -227,6 +233,13 @@ pub const ALL: &[&Scenario] = &[
     &transparent::ANSWERED_BY_BALANCER,
     &transparent::ANSWERED_BY_UNKNOWN_BALANCER,
     &transparent::ANSWERED_BY_PEER,
+    &forgotten::DELETED_DESTINATION_NAT,
+    &forgotten::DELETED_SOURCE_NAT,
+    &forgotten::HALF_CLOSED,
+    &forgotten::NOT_FORGOTTEN,
+    &untranslated::ANSWER,
+    &untranslated::BACKSCATTER,
+    &untranslated::STAND_IN,
     &ipvs::NAT_ANSWERS_CLIENT,
     &ipvs::NAT_PEER_ANSWERS,
     &ipvs::DIRECT_ROUTING,
@@ -253,6 +266,11 @@ pub const ALL: &[&Scenario] = &[
     &bursts::PROXY_PASSES_ON_COMPLETE,
     &bursts::PROXY_PASSES_BACK,
     &bursts::BUSY_PROCESS,
+    &passed_on::REFUSED,
+    &passed_on::REFUSED_LATE,
+    &passed_on::TWO_CLIENTS,
+    &passed_on::NOTICED_LATE,
+    &passed_on::UNRELATED,
     &rough::LOSSY_LINGER_ZERO,
     &rough::LOSSY_CLOSE_UNREAD,
     &rough::LOSSY_HALF_OPEN,

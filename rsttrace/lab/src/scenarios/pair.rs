@@ -54,6 +54,28 @@ impl Pair {
         Self::connect(lab, service, Some(from), front)?.talking()
     }
 
+    /// The same where the router itself accepts.
+    pub fn open_through_proxy(
+        lab: &mut Lab,
+        from: IpAddr,
+        to: SocketAddr,
+        proxy: SocketAddr,
+    ) -> Result<Self, StageError> {
+        let mut server = lab.actor(Place::Router, "rt-proxy")?;
+        let mut client = lab.actor(Place::Client, "rt-client")?;
+        let listener = server.listen(proxy, 8)?;
+        let at_client = client.connect_from(from, to)?;
+        let pair = Self {
+            client,
+            server,
+            listener,
+            at_client,
+            at_server: listener,
+            further: Vec::new(),
+        };
+        pair.talking()
+    }
+
     fn connect(
         lab: &mut Lab,
         service: SocketAddr,

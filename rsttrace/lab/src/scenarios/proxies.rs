@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::chain::{
-    Chain, TIMEOUT, haproxy, impatient, nginx_http, nginx_stream, patient_haproxy, patient_nginx,
+    Chain, TIMEOUT, haproxy, nginx_http, nginx_stream, patient_haproxy, patient_nginx,
 };
 use super::flock::Flock;
 use super::site::Site;
@@ -197,35 +197,82 @@ pub const TLS_GOODBYE: Scenario = Scenario {
     title: "a server's timeout behind TLS: close_notify, FIN; the client writes later",
     hops: &[hop("tls-55", "203.0.113.55/32", IdleMode::FinAtExpiry)],
     twins: &["haproxy-timeout-client", "data-after-close-time-wait"],
-    open: |lab, version| {
-        let mut flock = Flock::open(lab, 55, version)?;
-        let flow = flock.grow()?;
-        Armed::due(flow.silent_since + TIMEOUT, move |lab| {
-            flock.server.send(flow.at_server, CLOSE_NOTIFY)?;
-            flock.server.close(flow.at_server)?;
-            flock
-                .client
-                .await_state(flow.at_client, TcpState::CloseWait)?;
-            flock.client.send(flow.at_client, 50)?;
-            let seen = flock.reset_to_client(flow)?;
-            let error = flock.client.await_error(flow.at_client)?;
-            let received = impatient(lab, Place::Client, &seen, IdleMode::FinAtExpiry)
-                .names(&flock.client, &[Role::Owner])
-                .hidden(Hidden::Process)
-                .peer_saw(error);
-            let (origin, cause) = (Origin::LocalKernel, Cause::DataAfterClose);
-            let sent = Truth::sent(lab, Place::Server, &seen, origin, cause)
-                .because("the server said goodbye and closed; the client wrote 50 bytes")
-                .names(&flock.server, &[Role::Closer, Role::FormerOwner])
-                .lost_connection();
-            Staged::passive([received, sent], flock)
-        })
-    },
+    open: |lab, version| says_and_closes(lab, version, 55, (TIMEOUT, CLOSE_NOTIFY), true),
     ..ALONE
 };
 
 /// Bytes of a close_notify in TLS 1.3, with its record.
 const CLOSE_NOTIFY: usize = 24;
+
+/// What a database does at its timeout.
+pub const LAST_WORDS: Scenario = Scenario {
+    name: "last-words-at-timeout",
+    title: "a database's timeout: an error message, FIN; the client writes later",
+    hops: &[Hop {
+        timeout: LONG_TIMEOUT,
+        ..hop("database-56", "203.0.113.56/32", IdleMode::FinAtExpiry)
+    }],
+    twins: &["tls-goodbye-at-timeout", "slow-answer"],
+    open: |lab, version| says_and_closes(lab, version, 56, (LONG_TIMEOUT, ERROR_MESSAGE), true),
+    ..ALONE
+};
+
+/// The look-alike: the message is an answer that took some time.
+pub const SLOW_ANSWER: Scenario = Scenario {
+    name: "slow-answer",
+    title: "a server answers after 3 s and closes; the client writes later",
+    hops: &[hop("slow-57", "203.0.113.57/32", IdleMode::FinAtExpiry)],
+    twins: &["last-words-at-timeout"],
+    open: |lab, version| says_and_closes(lab, version, 57, (TIMEOUT, ERROR_MESSAGE), false),
+    ..ALONE
+};
+
+/// Bytes of an error message of PostgreSQL.
+const ERROR_MESSAGE: usize = 120;
+const LONG_TIMEOUT: Duration = Duration::from_secs(12);
+
+/// After a silence the server says something and closes; the client writes later.
+fn says_and_closes(
+    lab: &mut Lab,
+    version: IpVersion,
+    site: u8,
+    (silence, bytes): (Duration, usize),
+    is_timeout: bool,
+) -> Result<Armed, StageError> {
+    let mut flock = Flock::open(lab, site, version)?;
+    let flow = flock.grow()?;
+    Armed::due(flow.silent_since + silence, move |lab| {
+        flock.server.send(flow.at_server, bytes)?;
+        flock.server.close(flow.at_server)?;
+        flock
+            .client
+            .await_state(flow.at_client, TcpState::CloseWait)?;
+        flock.client.send(flow.at_client, 50)?;
+        let seen = flock.reset_to_client(flow)?;
+        let error = flock.client.await_error(flow.at_client)?;
+        let cause = match is_timeout {
+            true => Cause::IdleTimeout,
+            false => Cause::ResetByPeer,
+        };
+        let received = Truth::received(lab, Place::Client, &seen, Origin::Peer, cause)
+            .because("the server said something and closed")
+            .names(&flock.client, &[Role::Owner])
+            .lost_connection()
+            .peer_saw(error);
+        let received = match is_timeout {
+            true => received
+                .at_timeout(IdleMode::FinAtExpiry, Some(silence))
+                .hidden(Hidden::Process),
+            false => received.without_timer(),
+        };
+        let (origin, cause) = (Origin::LocalKernel, Cause::DataAfterClose);
+        let sent = Truth::sent(lab, Place::Server, &seen, origin, cause)
+            .because("the server said something and closed; the client wrote 50 bytes")
+            .names(&flock.server, &[Role::Closer, Role::FormerOwner])
+            .lost_connection();
+        Staged::passive([received, sent], flock)
+    })
+}
 
 /// The client's FIN makes HAProxy close the other leg, which has been silent for as long as a timeout.
 pub const CLIENT_LEAVES: Scenario = Scenario {
@@ -239,6 +286,7 @@ pub const CLIENT_LEAVES: Scenario = Scenario {
             other_leg(
                 lab,
                 chain,
+                (Origin::LocalProcess, Cause::LingerZero),
                 "the client closed; HAProxy closed the other leg with SO_LINGER 0",
             )
         })
@@ -301,6 +349,7 @@ pub const CLIENT_DIES: Scenario = Scenario {
             other_leg(
                 lab,
                 chain,
+                (Origin::LocalKernel, Cause::Propagated),
                 "the client did not answer keepalive; HAProxy closed the other leg with SO_LINGER 0",
             )
         })
@@ -312,6 +361,7 @@ pub const CLIENT_DIES: Scenario = Scenario {
 fn other_leg(
     lab: &mut Lab,
     mut chain: Chain,
+    (made_by, why): (Origin, Cause),
     condition: &'static str,
 ) -> Result<Staged, StageError> {
     let seen = chain.reset_to_server()?;
@@ -321,8 +371,7 @@ fn other_leg(
         .names(&chain.server, &[Role::Owner])
         .lost_connection()
         .without_timer();
-    let (origin, cause) = (Origin::LocalProcess, Cause::LingerZero);
-    let sent = Truth::sent(lab, Place::Router, &seen, origin, cause)
+    let sent = Truth::sent(lab, Place::Router, &seen, made_by, why)
         .because(condition)
         .done_by(&chain.balancer, "close()")
         .names(&chain.balancer, &[Role::Closer])

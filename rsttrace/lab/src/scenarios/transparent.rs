@@ -11,7 +11,7 @@ use super::{Armed, LONG, Scenario, Staged, confirm};
 use crate::StageError;
 use crate::lab::{Lab, Place};
 use crate::net::nft::{Hook, Only, Port, Rule, Verdict};
-use crate::record::{Cause, IdleMode, Origin, Role};
+use crate::record::{Cause, Direction, IdleMode, Origin, Role};
 use crate::segment::Segment;
 use crate::truth::{Hidden, Truth};
 
@@ -103,8 +103,18 @@ pub const ANSWERED_BY_PEER: Scenario = Scenario {
         let mut path = open(lab, 23, false)?;
         Armed::due(path.silent_since + EXPIRED, move |lab| {
             let really = "a balancer had forgotten the connection after 3 s; the peer's answer looks the same when the peer has restarted";
-            let truths = path.answered_by_peer(lab, really)?;
-            Staged::passive(truths, path.pair)
+            let [received, sent] = path.answered_by_peer(lab, really)?;
+            let (origin, cause) = (Origin::Forwarded, Cause::Forwarded);
+            let passed_on = Truth::sent(lab, Place::Router, &sent.seen, origin, cause)
+                .because("the client's RST for the server's own address passed the balancer")
+                .lost_connection()
+                .at_timeout(IdleMode::LateRst, Some(TIMEOUT))
+                .says(format!("had translated the connection from {}", path.front));
+            let passed_on = Truth {
+                direction: Direction::Forwarded,
+                ..passed_on
+            };
+            Staged::passive([received, sent, passed_on], path.pair)
         })
     },
     ..LONG
@@ -116,9 +126,9 @@ fn open(lab: &mut Lab, site: u8, rejects: bool) -> Result<Translated, StageError
     let port = lab.port();
     let front = SocketAddrV4::new(site.front, port);
     let service = SocketAddrV4::new(site.server, port);
-    let redirect = Verdict::Redirect(service);
+    let redirect = Verdict::Redirect(service.into());
     let redirect = Rule::new(Hook::Redirect, Port::Destination(port), redirect);
-    let mut rules = vec![redirect.only(Only::To(site.front))];
+    let mut rules = vec![redirect.only(Only::To(site.front.into()))];
     if rejects {
         let reject = Rule::new(Hook::Forward, Port::Source(port), Verdict::Reject);
         rules.push(reject.only(Only::Invalid));

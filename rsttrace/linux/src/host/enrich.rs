@@ -9,13 +9,14 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::event_tasks::{acceptor, named, question};
+use super::network::{Handshakes, Network};
 use super::process::{Living, Processes};
 use super::program_timers::TimerReader;
 use super::settings::{self, KnownSettings};
 use super::socket_holder::{Forkers, Holder as Found, Search, SocketHolders};
 use crate::event::{
-    Body, BootTime, Event, Holder, HostContext, NetSettings, NetnsCookie, OwnerNow, ProgramTimers,
-    Task,
+    Attempt, Body, BootTime, Event, FullQueue, Holder, HostContext, NetFact, NetFinding,
+    NetSettings, NetnsCookie, OwnerNow, ProgramTimers, Task,
 };
 use crate::hash::{self, LruCache};
 use crate::record::Word;
@@ -73,14 +74,17 @@ pub struct Enricher<N> {
     forkers: Forkers,
     /// By namespace and index: the name, and when it was asked for.
     interfaces: LruCache<(NetnsCookie, u32), (Word, BootTime)>,
+    network: Network,
 }
 
 impl<N: NetnsNames> Enricher<N> {
     /// An enricher for a daemon in the namespace `own_netns` (absent: not known).
     pub fn new(names: N, own_netns: Option<NetnsCookie>) -> Self {
+        let own_netns = own_netns.filter(|&cookie| cookie != NetnsCookie(0));
         Self {
             names,
-            own_netns: own_netns.filter(|&cookie| cookie != NetnsCookie(0)),
+            own_netns,
+            network: Network::new(own_netns),
             settings: KnownSettings::default(),
             processes: Processes::default(),
             timers: TimerReader::default(),
@@ -89,6 +93,43 @@ impl<N: NetnsNames> Enricher<N> {
             forkers: Forkers::default(),
             interfaces: hash::lru(INTERFACES),
         }
+    }
+
+    /// Gives it the kernel side's memory of handshakes.
+    pub fn remember(&mut self, handshakes: Box<dyn Handshakes>) {
+        self.network.remember(handshakes);
+    }
+
+    /// What the verdict on an event needs of the network around it, mostly nothing. Processes found on the way join its facts.
+    pub fn network(&mut self, event: &Event, facts: &mut HostContext) -> Vec<NetFinding> {
+        let mut found = self.network.around(event, &self.names);
+        if let Body::Sent(sent) = &event.body
+            && let Some(own) = self.network.own_syn(event, &self.names)
+        {
+            let holder = own.inode.and_then(|inode| {
+                let search = Search::Everyone(None);
+                match self.holders.find(inode, search, event.time) {
+                    Found::One(task) => Some((task, false)),
+                    Found::Eldest(task) => Some((task, true)),
+                    Found::Several | Found::Nobody | Found::NotAsked => None,
+                }
+            });
+            if let Some((task, _)) = &holder {
+                facts
+                    .processes
+                    .extend(self.processes.describe(task, event.time));
+            }
+            found.push(NetFinding {
+                netns: event.netns,
+                flow: sent.flow,
+                fact: NetFact::Attempt(Attempt {
+                    to: own.to,
+                    sent: own.sent,
+                    holder: holder.map(|(task, shares)| Holder { task, shares }),
+                }),
+            });
+        }
+        found
     }
 
     /// What is known now. To be asked as soon as the event arrives: processes go.
@@ -103,7 +144,7 @@ impl<N: NetnsNames> Enricher<N> {
                     .segment
                     .filter(|segment| segment.ifindex != 0)
                     .and_then(|segment| self.interface(event, segment.ifindex)),
-                Body::Sent(_) | Body::TimedOut(_) => None,
+                Body::Sent(_) | Body::Failed(_) => None,
             },
             settings: self.settings(event.netns, event.time),
             owner,
@@ -132,6 +173,25 @@ impl<N: NetnsNames> Enricher<N> {
         }
         facts.holder = holder;
         facts
+    }
+
+    /// What is known about a listener and its holder.
+    pub fn listener(&mut self, queue: &FullQueue, found: Found) -> HostContext {
+        let holder = match found {
+            Found::One(task) => Some((task, false)),
+            Found::Eldest(task) => Some((task, true)),
+            Found::Several | Found::Nobody | Found::NotAsked => None,
+        };
+        let holder = holder.map(|(task, shares)| Holder { task, shares });
+        let described = holder
+            .as_ref()
+            .and_then(|holder| self.processes.describe(&holder.task, queue.time));
+        HostContext {
+            processes: described.into_iter().collect(),
+            holder,
+            netns_inode: self.names.inode(queue.netns),
+            ..HostContext::default()
+        }
     }
 
     /// Idle timers of a process that was named, as its configuration sets them; each process once.
@@ -217,6 +277,11 @@ impl<N: NetnsNames> Enricher<N> {
             capacity: Some(Processes::CAPACITY as u64),
             evictions: None,
         }]
+    }
+
+    /// Questions about the network skipped because of the rate limit.
+    pub fn network_not_asked(&self) -> u64 {
+        self.network.not_asked()
     }
 
     /// Lookups of socket holders skipped because of the rate or the time limit.

@@ -24,7 +24,7 @@ pub(super) fn named(body: &Body) -> [Option<&Task>; 7] {
             ]
         }
         Body::Received(received) => with_parties(parties(received.ownership.as_ref())),
-        Body::TimedOut(timed_out) => with_parties(parties(timed_out.ownership.as_ref())),
+        Body::Failed(failed) => with_parties(parties(failed.ownership.as_ref())),
         Body::Packet(packet) => match &packet.sender_socket {
             SenderSocket::Raw {
                 current: Some(current),
@@ -57,7 +57,9 @@ pub(super) fn question(body: &Body, lives: impl FnMut(&Task) -> bool) -> Option<
         Body::Received(received) => {
             question_of_socket(&received.socket, received.ownership.as_ref(), lives)
         }
-        Body::TimedOut(_) => None,
+        Body::Failed(failed) => {
+            question_of_socket(failed.socket.as_ref()?, failed.ownership.as_ref(), lives)
+        }
         Body::Packet(packet) => match &packet.sender_socket {
             SenderSocket::Raw { inode, current, .. } => {
                 let first = current.as_ref().map(|current| current.task.pid);
@@ -104,7 +106,8 @@ pub(super) fn acceptor(body: &Body) -> Option<&Task> {
     let ownership = match body {
         Body::Sent(sent) => sent.ownership.as_ref(),
         Body::Received(received) => received.ownership.as_ref(),
-        Body::TimedOut(_) | Body::Packet(_) => None,
+        Body::Failed(failed) => failed.ownership.as_ref(),
+        Body::Packet(_) => None,
     };
     let accepted = |it: &&Ownership| it.source == Some(OwnerSource::Accept) && !it.inherited;
     recorded_owner(ownership.filter(accepted))

@@ -7,6 +7,9 @@ pub mod enrich;
 pub mod environment;
 mod event_tasks;
 pub mod facts;
+pub mod full;
+pub mod net_counters;
+mod network;
 pub mod process;
 mod program_timers;
 pub mod self_usage;
@@ -16,3 +19,4 @@ pub mod sockets;
 
 pub use crate::sys::clock;
 pub use enrich::{Enricher, NetnsNames};
+pub use network::Handshakes;

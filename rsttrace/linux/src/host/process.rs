@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use procfs::process::Process;
 
-use super::cgroup::{Membership, telling_path, workload};
+use super::cgroup::{Membership, Workload, telling_path, workload};
 use crate::event::{BootTime, ProcessFacts, Task};
 use crate::hash::{self, LruCache};
 
@@ -133,20 +133,8 @@ fn read(task: &Task) -> Option<ProcessFacts> {
     if !is_same_start(task.start, process.stat().ok()?.starttime) {
         return None;
     }
-    let memberships = process
-        .cgroups()
-        .ok()
-        .map_or_else(Vec::new, |groups| groups.0);
-    let lines: Vec<(String, &str)> = memberships
-        .iter()
-        .map(|line| (line.controllers.join(","), line.pathname.as_str()))
-        .collect();
-    let lines: Vec<Membership<'_>> = lines
-        .iter()
-        .map(|(controllers, path)| Membership { controllers, path })
-        .collect();
-    let cgroup = telling_path(&lines);
-    let workload = cgroup.map(workload).unwrap_or_default();
+    let cgroup = telling_cgroup(&process);
+    let workload = cgroup.as_deref().map(workload).unwrap_or_default();
     Some(ProcessFacts {
         pid: task.pid,
         exe: process
@@ -157,8 +145,30 @@ fn read(task: &Task) -> Option<ProcessFacts> {
         container_id: workload.container_id.map(Into::into),
         unit: workload.unit.map(Into::into),
         pod_uid: workload.pod_uid.map(Into::into),
-        cgroup: cgroup.map(|path| printable(path).into()),
+        cgroup: cgroup.map(|path| printable(&path).into()),
     })
+}
+
+/// The container or pod of a process; empty if it has none, or has gone.
+pub(super) fn workload_of(pid: i32) -> Workload {
+    let process = Process::new(pid).ok();
+    process
+        .and_then(|process| telling_cgroup(&process))
+        .map(|path| workload(&path))
+        .unwrap_or_default()
+}
+
+fn telling_cgroup(process: &Process) -> Option<String> {
+    let memberships = process.cgroups().ok()?.0;
+    let lines: Vec<(String, &str)> = memberships
+        .iter()
+        .map(|line| (line.controllers.join(","), line.pathname.as_str()))
+        .collect();
+    let lines: Vec<Membership<'_>> = lines
+        .iter()
+        .map(|(controllers, path)| Membership { controllers, path })
+        .collect();
+    telling_path(&lines).map(str::to_owned)
 }
 
 /// Absent for kernel threads, which have none.

@@ -36,18 +36,27 @@ pub fn of_this_namespace() -> NetSettings {
     }
 }
 
-/// Those of the namespace that a file like `/proc/PID/ns/net` or `/run/netns/NAME` leads to. With an inode given, an
-/// error if the file leads elsewhere by now. Entering takes CAP_SYS_ADMIN.
+/// Those of the namespace that a file leads to, see [`visit`].
 pub fn of_namespace(path: &Path, inode: Option<u32>) -> io::Result<NetSettings> {
+    visit(path, inode, of_this_namespace)
+}
+
+/// Does something in the namespace that a file like `/proc/PID/ns/net` or `/run/netns/NAME` leads to. With an inode given, an
+/// error if the file leads elsewhere by now. Entering takes CAP_SYS_ADMIN.
+pub fn visit<T: Send + 'static>(
+    path: &Path,
+    inode: Option<u32>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
     let there = File::open(path)?;
     let is_inode = there.metadata()?.ino();
     if inode.is_some_and(|inode| u64::from(inode) != is_inode) {
         return Err(io::Error::from(io::ErrorKind::NotFound));
     }
     let visitor = std::thread::Builder::new().name("rsttrace-visit".to_owned());
-    let visit = visitor.spawn(move || -> io::Result<NetSettings> {
+    let visit = visitor.spawn(move || -> io::Result<T> {
         setns(there, CloneFlags::CLONE_NEWNET)?;
-        Ok(of_this_namespace())
+        Ok(work())
     })?;
     let ended = visit.join();
     ended.unwrap_or_else(|_| Err(io::Error::other("the namespace thread exited")))
@@ -130,7 +139,7 @@ impl KnownSettings {
 }
 
 /// A value below `/proc/sys/net`; absent if there is no such file, it may not be read, or it is no number.
-fn sysctl(name: &str) -> Option<u64> {
+pub(super) fn sysctl(name: &str) -> Option<u64> {
     let path = Path::new("/proc/sys/net").join(name);
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }

@@ -32,6 +32,8 @@ const STORM_BUDGET: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_millis(60);
 /// Time limit for the check of a recorded owner, which mostly still has the socket. If not, the search has its own limit.
 const PATIENCE_TO_CONFIRM: Duration = Duration::from_millis(5);
+/// The same of a thread that nothing waits for.
+const LEISURE: Duration = Duration::from_secs(5);
 /// Searches from one process without a result, after which only its family is checked in that second: its sockets are closed before
 /// the lookup, and not passed on.
 const FRUITLESS: u32 = 3;
@@ -155,6 +157,11 @@ impl SocketHolders {
     pub fn not_asked(&self) -> u64 {
         self.not_asked
     }
+}
+
+/// Who has the socket with this inode open, for a thread that nothing waits for.
+pub(super) fn find_at_leisure(inode: u64) -> Holder {
+    look(inode, Search::Everyone(None), true, Instant::now(), LEISURE)
 }
 
 /// The deadline has passed.

@@ -22,7 +22,7 @@ use netlink_packet_sock_diag::{SOCK_DIAG_BY_FAMILY, SockDiagMessage};
 use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 
-use crate::sockets::{Connection, Listener, Program, Sockets};
+use crate::sockets::{AcceptQueue, Connection, Listener, Program, Sockets};
 use crate::sys;
 
 /// All that listen or are established. An error where the kernel has no sock_diag for TCP.
@@ -32,7 +32,8 @@ pub fn of_this_namespace() -> io::Result<Sockets> {
         (libc::AF_INET, SocketId::new_v4()),
         (libc::AF_INET6, SocketId::new_v6()),
     ] {
-        found.extend(dump(family as u8, id)?);
+        let states = StateFlags::ESTABLISHED | StateFlags::LISTEN;
+        found.extend(dump(request(family as u8, id, states))?);
     }
     let holders = holders(&found.iter().map(|socket| socket.inode).collect());
     let mut sockets = Sockets::default();
@@ -43,6 +44,7 @@ pub fn of_this_namespace() -> io::Result<Sockets> {
             sockets.listeners.push(Listener {
                 local: socket.local,
                 keepalive: has.iter().find_map(|held| held.keepalive(socket.inode)),
+                queue: socket.queue,
                 holders: programs,
             });
         } else {
@@ -60,6 +62,19 @@ pub fn of_this_namespace() -> io::Result<Sockets> {
     Ok(sockets)
 }
 
+/// Those that listen: address, inode and accept queue.
+pub(super) fn listeners_of_this_namespace() -> io::Result<Vec<(SocketAddr, u64, AcceptQueue)>> {
+    let mut found = Vec::new();
+    for (family, id) in [
+        (libc::AF_INET, SocketId::new_v4()),
+        (libc::AF_INET6, SocketId::new_v6()),
+    ] {
+        found.extend(dump(request(family as u8, id, StateFlags::LISTEN))?);
+    }
+    let found = found.into_iter();
+    Ok(found.map(|it| (it.local, it.inode, it.queue)).collect())
+}
+
 /// What sock_diag says of one.
 #[derive(Debug, PartialEq)]
 struct Found {
@@ -67,6 +82,8 @@ struct Found {
     remote: SocketAddr,
     inode: u64,
     listens: bool,
+    /// Means nothing for connections.
+    queue: AcceptQueue,
     /// Until its keepalive timer fires. Absent without one, and while another timer is shown in its place (data or
     /// probes on their way).
     next_probe: Option<Duration>,
@@ -79,13 +96,13 @@ struct Found {
 /// `TCP_LISTEN` of include/net/tcp_states.h.
 const LISTEN: u8 = 10;
 
-fn dump(family: u8, socket_id: SocketId) -> io::Result<Vec<Found>> {
+fn dump(request: Vec<u8>) -> io::Result<Vec<Found>> {
     /// Larger than any datagram of a dump, which the kernel limits to 32 KiB.
     const DATAGRAM: usize = 1 << 16;
     let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
     socket.bind_auto()?;
     socket.connect(&netlink_sys::SocketAddr::new(0, 0))?;
-    socket.send(&request(family, socket_id), 0)?;
+    socket.send(&request, 0)?;
     let mut found = Vec::new();
     let mut buffer = Vec::with_capacity(DATAGRAM);
     loop {
@@ -97,12 +114,12 @@ fn dump(family: u8, socket_id: SocketId) -> io::Result<Vec<Found>> {
     }
 }
 
-fn request(family: u8, socket_id: SocketId) -> Vec<u8> {
+fn request(family: u8, socket_id: SocketId, states: StateFlags) -> Vec<u8> {
     let request = InetRequest {
         family,
         protocol: libc::IPPROTO_TCP as u8,
-        extensions: ExtensionFlags::INFO,
-        states: StateFlags::ESTABLISHED | StateFlags::LISTEN,
+        extensions: ExtensionFlags::INFO | ExtensionFlags::SKMEMINFO,
+        states,
         socket_id,
     };
     let mut header = NetlinkHeader::default();
@@ -141,26 +158,43 @@ fn read(mut datagram: &[u8], found: &mut Vec<Found>) -> io::Result<bool> {
     Ok(false)
 }
 
+/// `SK_MEMINFO_DROPS` of the 32-bit words in it (include/uapi/linux/sock_diag.h): `sk_drops`.
+const DROPS: usize = 8;
+
+fn drops(memory: &[u8]) -> Option<u32> {
+    let bytes = memory.get(DROPS * 4..DROPS * 4 + 4)?;
+    Some(u32::from_ne_bytes(bytes.try_into().ok()?))
+}
+
 /// `struct inet_diag_msg` with its attributes; absent if it cannot be understood.
 fn socket(body: &[u8]) -> Option<Found> {
     /// Size of `struct inet_diag_msg`.
     const FIXED: usize = 72;
     const INET_DIAG_INFO: u16 = 2;
+    const INET_DIAG_SKMEMINFO: u16 = 7;
     let (fixed, attributes) = body.split_at_checked(FIXED)?;
     let header = InetResponseHeader::parse(fixed).ok()?;
     let id = &header.socket_id;
     let address = |address: std::net::IpAddr, port| SocketAddr::new(address.to_canonical(), port);
     let listens = header.state == LISTEN;
     let at_rest = matches!(header.timer, None | Some(Timer::KeepAlive(_)));
-    let info = NlasIterator::new(attributes)
-        .filter_map(Result::ok)
-        .find(|attribute| attribute.kind() == INET_DIAG_INFO);
+    let attribute = |kind| {
+        let mut all = NlasIterator::new(attributes).filter_map(Result::ok);
+        all.find(|attribute| attribute.kind() == kind)
+    };
+    let info = attribute(INET_DIAG_INFO);
+    let memory = attribute(INET_DIAG_SKMEMINFO).filter(|_| listens);
     let rest = info.filter(|_| !listens && at_rest);
     Some(Found {
         local: address(id.source_address, id.source_port),
         remote: address(id.destination_address, id.destination_port),
         inode: header.inode.into(),
         listens,
+        queue: AcceptQueue {
+            length: header.recv_queue,
+            limit: header.send_queue,
+            dropped: memory.and_then(|memory| drops(memory.value())),
+        },
         next_probe: match header.timer {
             Some(Timer::KeepAlive(left)) => Some(left),
             _ => None,

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use aya::Ebpf;
 use aya::maps::{MapData, PerCpuArray};
+use aya::programs::Program;
 use rsttrace_common::counters;
 
 /// Name of the map in the object.
@@ -28,12 +29,14 @@ pub struct Counters {
     pub packet_suppressed_alone: u64,
     pub packet_lost: u64,
     pub decided_anew: u64,
-    pub timed_out_seen: u64,
-    pub timed_out_lost: u64,
+    pub failed_seen: u64,
+    pub failed_suppressed: u64,
+    pub failed_lost: u64,
     pub owner_evicted: u64,
     pub listener_lost: u64,
     pub tombstone_evicted: u64,
     pub baseline_evicted: u64,
+    pub translation_evicted: u64,
     pub seeded: u64,
 }
 
@@ -53,12 +56,14 @@ impl Counters {
             packet_suppressed: get(counters::PACKET_SUPPRESSED)?,
             packet_suppressed_alone: get(counters::PACKET_SUPPRESSED_ALONE)?,
             decided_anew: get(counters::DECIDED_ANEW)?,
-            timed_out_seen: get(counters::TIMED_OUT_SEEN)?,
-            timed_out_lost: get(counters::TIMED_OUT_LOST)?,
+            failed_seen: get(counters::FAILED_SEEN)?,
+            failed_suppressed: get(counters::FAILED_SUPPRESSED)?,
+            failed_lost: get(counters::FAILED_LOST)?,
             owner_evicted: get(counters::OWNER_EVICTED)?,
             listener_lost: get(counters::LISTENER_LOST)?,
             tombstone_evicted: get(counters::TOMBSTONE_EVICTED)?,
             baseline_evicted: get(counters::BASELINE_EVICTED)?,
+            translation_evicted: get(counters::TRANSLATION_EVICTED)?,
             seeded: get(counters::SEEDED)?,
         })
     }
@@ -110,6 +115,14 @@ pub(super) fn programs(ebpf: &Ebpf) -> Vec<ProgramStats> {
         .collect();
     all.sort_by(|a, b| a.name.cmp(&b.name));
     all
+}
+
+/// Runs that the kernel skipped, of all programs that it may skip: it does not skip classifiers.
+pub(super) fn missed(ebpf: &Ebpf) -> u64 {
+    ebpf.programs()
+        .filter(|(_, program)| !matches!(program, Program::SchedClassifier(_)))
+        .filter_map(|(name, program)| program_stats(name, program.fd().ok()?.as_fd())?.missed)
+        .sum()
 }
 
 /// Of one program; `None` if /proc does not have it.

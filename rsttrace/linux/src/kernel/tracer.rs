@@ -6,12 +6,14 @@ use std::time::Duration;
 use aya::Ebpf;
 use log::debug;
 use procfs::{Current as _, Meminfo};
+use rsttrace_common::handshake::TRANSLATION_SLOTS;
 use rsttrace_common::knobs;
 use rsttrace_common::socket::Ownership;
 
 use super::counters::{self, CounterMap, Counters, ProgramStats};
 use super::events::{EventReader, Transport};
 use super::flood::FloodMaps;
+use super::handshakes::HandshakeMaps;
 use super::hooks::{Fact, Hooks};
 use super::interfaces::{InterfaceOptions, Interfaces, Names};
 use super::object::{self, KernelFacts, Object};
@@ -30,9 +32,9 @@ pub struct Options {
     /// Between resets of one class, port and network that are described, once there were a hundred of them; wider levels
     /// follow from it, see `rsttrace_common::flood`. `None`: each is described.
     pub detail_interval: Option<Duration>,
-    /// Closed connections remembered; rounded up to a power of two. 168 bytes of kernel memory each.
+    /// Closed connections remembered; rounded up to a power of two. 216 bytes of kernel memory each.
     pub tombstones: u32,
-    /// Flows whose TTL is remembered; rounded up to a power of two. 24 bytes of kernel memory each.
+    /// Flows whose TTL is remembered; rounded up to a power of two. 72 bytes of kernel memory each.
     pub baselines: u32,
     /// Open sockets whose owner is remembered; rounded up to a power of two. 128 bytes of kernel memory each.
     pub owners: u32,
@@ -85,6 +87,7 @@ pub struct Tracer {
     reader: Option<EventReader>,
     counters: CounterMap,
     flood: FloodMaps,
+    handshakes: Option<HandshakeMaps>,
     hooks: Hooks,
     finished: Vec<ProgramStats>,
     reasons: Vec<(u32, String)>,
@@ -102,6 +105,8 @@ pub struct Slots {
     pub listeners: u32,
     /// Flows whose TTL is remembered.
     pub baselines: u32,
+    /// Handshakes that this host translated.
+    pub translations: u32,
     /// Open sockets whose owner is remembered.
     pub owners: u32,
 }
@@ -112,6 +117,7 @@ pub struct Prepared {
     object: Object,
     counters: CounterMap,
     flood: FloodMaps,
+    handshakes: HandshakeMaps,
     reader: EventReader,
     options: Options,
 }
@@ -127,6 +133,7 @@ impl Prepared {
         let (kernel, mut object) = Object::load(options)?;
         let counters = CounterMap::take(&mut object.ebpf).map_err(StartError::Failed)?;
         let flood = FloodMaps::take(&mut object.ebpf).map_err(StartError::Failed)?;
+        let handshakes = HandshakeMaps::take(&mut object.ebpf).map_err(StartError::Failed)?;
         let reader = EventReader::new(&mut object.ebpf, options).map_err(StartError::Failed)?;
         tracing_programs::verify(&mut object, &kernel, options);
         Ok(Self {
@@ -134,6 +141,7 @@ impl Prepared {
             object,
             counters,
             flood,
+            handshakes,
             reader,
             options: options.clone(),
         })
@@ -152,6 +160,7 @@ impl Prepared {
             mut object,
             counters,
             flood,
+            handshakes,
             reader,
             options,
         } = self;
@@ -165,6 +174,7 @@ impl Prepared {
             tombstones: object::slots(options.tombstones),
             listeners: knobs::LISTENER_SLOTS,
             baselines: object::slots(options.baselines),
+            translations: TRANSLATION_SLOTS,
             owners: object::slots(options.owners),
         };
         let Object { ebpf, types, .. } = object;
@@ -194,6 +204,7 @@ impl Prepared {
             reader: Some(reader),
             counters,
             flood,
+            handshakes: Some(handshakes),
             hooks,
             finished,
             reasons: kernel.reasons,
@@ -213,6 +224,11 @@ impl Tracer {
     /// The events; `None` the second time.
     pub fn take_events(&mut self) -> Option<EventReader> {
         self.reader.take()
+    }
+
+    /// The memory of handshakes; `None` the second time.
+    pub fn take_handshakes(&mut self) -> Option<HandshakeMaps> {
+        self.handshakes.take()
     }
 
     /// Which facts can be had here, and why not the others.
@@ -254,6 +270,11 @@ impl Tracer {
     /// `sent_seen` + missed.
     pub fn programs(&self) -> Vec<ProgramStats> {
         counters::programs(&self.ebpf)
+    }
+
+    /// Runs of tracing programs that the kernel skipped: events that no counter saw.
+    pub fn missed(&self) -> u64 {
+        counters::missed(&self.ebpf)
     }
 
     /// How large the kernel side's tables are.

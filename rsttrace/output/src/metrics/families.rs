@@ -95,10 +95,17 @@ pub const FAMILIES: &[Family] = &[
         |judged, _| single(count(judged.corrections)),
     ),
     counter(
-        "rsttrace_connections_timed_out_total",
-        "Connections that failed without a reset.",
-        &[],
-        |judged, _| single(count(judged.timed_out)),
+        "rsttrace_failures_total",
+        "Connects and connections that failed without a reset, before filters.",
+        &["kind", "severity"],
+        |judged, _| {
+            let failures = judged.failures.iter();
+            failures
+                .map(|((kind, severity), number)| {
+                    sample([kind.name(), severity.name()], count(*number))
+                })
+                .collect()
+        },
     ),
     counter(
         "rsttrace_events_total",
@@ -160,6 +167,12 @@ pub const FAMILIES: &[Family] = &[
         "Socket owner lookups skipped because of the rate or time limit.",
         &[],
         |_, vitals| single(count(vitals.shortfalls.holders_not_asked)),
+    ),
+    counter(
+        "rsttrace_network_not_asked_total",
+        "Lookups in connection tracking and the routing table skipped because of the rate limit.",
+        &[],
+        |_, vitals| single(count(vitals.shortfalls.network_not_asked)),
     ),
     counter(
         "rsttrace_sockets_without_owner_total",

@@ -13,7 +13,9 @@ use super::finding::Findings;
 use super::tally::{Counts, Tally, rank};
 use super::timeline::{Marks, Spans};
 use crate::record::Output;
-use crate::record::{Cause, Origin, Record, SuppressedRecord, TimedOutRecord, Word};
+use crate::record::{
+    Cause, FailureKind, FailureRecord, Origin, Record, Sentence, Severity, SuppressedRecord, Word,
+};
 use crate::stats::quiet;
 
 /// Records in the page's table.
@@ -21,7 +23,7 @@ pub(super) const MOST_ROWS: usize = 5_000;
 /// Sums that are kept, the largest of them.
 const MOST_SUMS: usize = 64;
 /// Kinds of failures without a reset that are distinguished.
-const MOST_DEATHS: usize = 1_000;
+const MOST_FAILURES: usize = 1_000;
 const MOST_HOSTS: usize = 1_000;
 
 #[derive(Debug, Default)]
@@ -45,10 +47,28 @@ pub struct Gathering {
     /// While resets were counted and not described.
     pub(super) floods: Spans,
     sums: BinaryHeap<Reverse<Sum>>,
-    pub(super) dead: u64,
-    pub(super) deaths: BTreeMap<(Word, Word), u64>,
+    pub(super) failed: u64,
+    pub(super) failures: BTreeMap<FailureGroup, Failures>,
     rows: BinaryHeap<Row>,
     serial: u64,
+}
+
+/// What failures without a reset have in common.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct FailureGroup {
+    pub severity: Severity,
+    pub kind: FailureKind,
+    pub process: Word,
+    /// Address of the other end; a listener's own. Absent for a table.
+    pub address: Option<IpAddr>,
+}
+
+/// How many there are, and what the newest says.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Failures {
+    pub number: u64,
+    pub summary: String,
+    pub advice: Option<Sentence>,
 }
 
 /// A sum; of two that are as large the earlier one is the greater.
@@ -124,7 +144,7 @@ impl Gathering {
     pub fn add(&mut self, output: Output) {
         match output {
             Output::Reset(record) => self.reset(record),
-            Output::TimedOut(dead) => self.died(&dead),
+            Output::Failure(failure) => self.failed(&failure),
             Output::Suppressed(sum) => self.sum(*sum),
         }
     }
@@ -169,21 +189,27 @@ impl Gathering {
         }
     }
 
-    fn died(&mut self, dead: &TimedOutRecord) {
-        self.dead += 1;
-        self.host(dead.host.as_ref());
-        self.span(&dead.time);
-        let process = dead
-            .process
-            .as_ref()
-            .map_or("–".into(), |it| it.comm.clone());
-        let error = dead
-            .error_name
-            .clone()
-            .unwrap_or_else(|| format!("errno {}", dead.error).into());
-        let kind = (process, error);
-        if self.deaths.len() < MOST_DEATHS || self.deaths.contains_key(&kind) {
-            *self.deaths.entry(kind).or_default() += 1;
+    fn failed(&mut self, failure: &FailureRecord) {
+        let verdict = &failure.verdict;
+        self.failed += failure.count();
+        self.host(failure.host.as_ref());
+        self.span(&failure.time);
+        let process = failure.process.as_ref();
+        let group = FailureGroup {
+            severity: verdict.severity,
+            kind: verdict.kind,
+            process: process.map_or("–".into(), |it| it.comm.clone()),
+            address: failure
+                .remote
+                .as_ref()
+                .or(failure.local.as_ref())
+                .map(|end| end.address),
+        };
+        if self.failures.len() < MOST_FAILURES || self.failures.contains_key(&group) {
+            let failures = self.failures.entry(group).or_default();
+            failures.number += failure.count();
+            failures.summary.clone_from(&verdict.summary);
+            failures.advice = verdict.advice.first().cloned();
         }
     }
 
@@ -249,7 +275,7 @@ fn nanos(time: Timestamp) -> Option<i64> {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::record::{Link, LinkRole, Severity};
+    use crate::record::{Link, LinkRole, sample_failure};
 
     fn sum(count: u64) -> SuppressedRecord {
         let text = include_str!("../../../tests/data/suppressed.json");
@@ -258,25 +284,12 @@ mod tests {
         sum
     }
 
-    fn dead(comm: &str) -> TimedOutRecord {
-        let text = include_str!("../../../tests/data/records/idle_timeout_middlebox.json");
-        let record: Record = serde_json::from_str(text).unwrap();
-        let mut process = record.process.unwrap();
-        process.comm = comm.into();
-        TimedOutRecord {
-            schema: crate::record::TIMED_OUT_SCHEMA.into(),
-            id: record.id,
-            time: record.time,
-            host: None,
-            local: record.local,
-            remote: record.remote,
-            netns: record.netns,
-            error: 110,
-            error_name: None,
-            state: "ESTABLISHED".into(),
-            age: None,
-            process: Some(process),
+    fn failure(comm: &str) -> FailureRecord {
+        let mut failure = sample_failure();
+        if let Some(process) = &mut failure.process {
+            process.comm = comm.into();
         }
+        failure
     }
 
     #[test]
@@ -332,17 +345,17 @@ mod tests {
     }
 
     #[test]
-    fn known_deaths_are_counted_however_many_kinds_there_are() {
+    fn known_failures_are_counted_however_many_groups_there_are() {
         let mut gathering = Gathering::default();
-        gathering.add(Output::TimedOut(Box::new(dead("first"))));
-        for number in 0..MOST_DEATHS + 5 {
-            gathering.add(Output::TimedOut(Box::new(dead(&format!("p{number}")))));
+        gathering.add(Output::Failure(Box::new(failure("first"))));
+        for number in 0..MOST_FAILURES + 5 {
+            gathering.add(Output::Failure(Box::new(failure(&format!("p{number}")))));
         }
-        gathering.add(Output::TimedOut(Box::new(dead("first"))));
-        let first = gathering.deaths.iter().find(|it| &*it.0.0 == "first");
-        assert_eq!(*first.unwrap().1, 2);
-        assert_eq!(gathering.deaths.len(), MOST_DEATHS);
-        assert_eq!(gathering.dead, MOST_DEATHS as u64 + 7);
+        gathering.add(Output::Failure(Box::new(failure("first"))));
+        let first = gathering.failures.iter().find(|it| it.0.process == "first");
+        assert_eq!(first.unwrap().1.number, 2);
+        assert_eq!(gathering.failures.len(), MOST_FAILURES);
+        assert_eq!(gathering.failed, MOST_FAILURES as u64 + 7);
     }
 
     #[test]

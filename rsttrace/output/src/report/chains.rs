@@ -1,15 +1,17 @@
 //! Paths of resets: sender, forwarders, receivers.
 //!
-//! Records of one chain follow each other within moments, so only the last chains are held open. Chains of one shape
-//! are counted, and the first of them is drawn.
+//! A path is what the records of one incident show, the answers to segments in flight aside. They follow each other within seconds, so
+//! only the last incidents are held open. Paths of one shape are counted, and the first of them is drawn.
 
 use std::collections::BTreeMap;
 
 use super::tally::rank;
 use crate::hash::{self, LruCache};
-use crate::record::{Cause, Confidence, Direction, Endpoint, Origin, Process, Record, Word};
+use crate::record::{
+    Cause, Confidence, Direction, Endpoint, IncidentRole, Origin, Process, Record, Word,
+};
 
-/// Chains that may still grow.
+/// Incidents that may still grow.
 const MOST_OPEN: usize = 1_024;
 /// Records of one chain.
 const MOST_RECORDS: usize = 16;
@@ -69,15 +71,16 @@ impl Default for Chains {
 }
 
 impl Chains {
-    /// One more record. Those of no chain are drawn if a device on the way is blamed.
+    /// One more record.
     pub fn add(&mut self, record: &Record) {
-        let Some(link) = &record.link else {
-            if is_blamed(record) {
-                self.close(vec![record.clone()]);
-            }
-            return;
+        let incident = match &record.incident {
+            Some(incident) => match incident.role {
+                IncidentRole::First | IncidentRole::OtherEnd | IncidentRole::Leg => incident.id,
+                IncidentRole::Consequence | IncidentRole::Correction => return,
+            },
+            None => record.id.number,
         };
-        let key = (record.id.boot.clone(), link.id);
+        let key = (record.id.boot.clone(), incident);
         if let Some(chain) = self.open.peek_mut(&key) {
             if chain.len() < MOST_RECORDS {
                 chain.push(record.clone());
@@ -258,7 +261,17 @@ fn station(connection: &Connection, source: bool) -> Station {
 mod tests {
     use super::*;
     use crate::record::sample as record;
-    use crate::record::{Link, LinkRole};
+    use crate::record::{Incident, Severity};
+
+    fn of_incident(mut record: Record, id: u64, role: IncidentRole) -> Record {
+        record.incident = Some(Incident {
+            id,
+            role,
+            severity: Severity::Fault,
+            further: None,
+        });
+        record
+    }
 
     fn drawn(records: &[Record]) -> Vec<Chain> {
         let mut chains = Chains::default();
@@ -268,7 +281,8 @@ mod tests {
 
     #[test]
     fn a_device_stands_between_the_ends() {
-        let found = drawn(&[record(), record()]);
+        let first = |id| of_incident(record(), id, IncidentRole::First);
+        let found = drawn(&[first(1), first(2)]);
         assert_eq!((found.len(), found[0].count), (1, 2));
         let parts: Vec<_> = found[0].stations.iter().map(|it| it.part).collect();
         assert_eq!(parts, ["client", "device on the path", "server"]);
@@ -284,10 +298,6 @@ mod tests {
         back.verdict.cause = Cause::ResetByPeer;
         back.remote.port = 80;
         back.local.port = 40_000;
-        back.link = Some(Link {
-            id: 1,
-            role: LinkRole::Receiver,
-        });
         let mut front = back.clone();
         front.direction = Direction::Sent;
         front.verdict.cause = Cause::Propagated;
@@ -297,11 +307,10 @@ mod tests {
             port: 55_000,
         };
         front.time = "2026-01-05T12:03:42.000000000Z".to_owned();
-        front.link = Some(Link {
-            id: 1,
-            role: LinkRole::Sender,
-        });
-        let found = drawn(&[back, front]);
+        let answer = of_incident(back.clone(), 1, IncidentRole::Consequence);
+        let back = of_incident(back, 1, IncidentRole::First);
+        let front = of_incident(front, 1, IncidentRole::Leg);
+        let found = drawn(&[back, answer, front]);
         let parts: Vec<_> = found[0].stations.iter().map(|it| it.part).collect();
         assert_eq!(parts, ["server", "proxy", "client"]);
         assert!(found[0].stations[0].made.is_some());

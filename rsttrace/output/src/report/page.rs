@@ -33,7 +33,7 @@ const WAYS: usize = 6;
 /// Names of hosts in a heading.
 const HOSTS: usize = 3;
 /// Failures without a reset that are listed.
-const DEATHS: usize = 10;
+const FAILURES: usize = 10;
 
 /// Severities, worst first: the name in records, what it means.
 const SEVERITIES: [(Severity, &str); 3] = [
@@ -170,21 +170,21 @@ fn key_figures(gathering: &Gathering) -> Markup {
                     dd { (count(gathering.suppressed)) }
                 }
             }
-            @if gathering.dead > 0 {
+            @if gathering.failed > 0 {
                 div {
-                    dt { "connections failed without a reset" }
-                    dd { (count(gathering.dead)) }
+                    dt { "failures without a reset" }
+                    dd { (count(gathering.failed)) }
                 }
             }
         }
     }
 }
 
-/// What has no record: sums of floods, and deaths without a reset.
+/// What the records of resets do not contain: sums of floods, and failures without a reset.
 fn uncounted(gathering: &Gathering, sums: &[SuppressedRecord]) -> Markup {
-    let mut deaths: Vec<_> = gathering.deaths.iter().collect();
-    deaths.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
-    let listed: u64 = deaths.iter().take(DEATHS).map(|it| it.1).sum();
+    let mut failures: Vec<_> = gathering.failures.iter().collect();
+    failures.sort_by_key(|(group, failures)| (group.severity, std::cmp::Reverse(failures.number)));
+    let listed: u64 = failures.iter().take(FAILURES).map(|it| it.1.number).sum();
     html! {
         @if !sums.is_empty() {
             section #floods {
@@ -193,15 +193,21 @@ fn uncounted(gathering: &Gathering, sums: &[SuppressedRecord]) -> Markup {
                 (rows::sums(sums, gathering.suppressed))
             }
         }
-        @if !deaths.is_empty() {
-            section #deaths {
+        @if !failures.is_empty() {
+            section #failures {
                 h2 { "Failures without a reset" }
-                p { (things(gathering.dead, "connection")) " failed without a reset: retransmission timeout or ICMP error." }
+                p { (things(gathering.failed, "connect or connection")) " failed without a reset: timeouts, ICMP messages, full accept queues." }
                 ul {
-                    @for ((process, error), number) in deaths.iter().take(DEATHS) {
-                        li { (shown(process, 60)) ": " (shown(error, 40)) " (" (count(**number)) ")" }
+                    @for (group, failures) in failures.iter().take(FAILURES) {
+                        li {
+                            (group.severity.name()) ", " (group.kind.name()) ", " (shown(&group.process, 60))
+                            @if let Some(address) = group.address { ", " (address) }
+                            ": "
+                            (count(failures.number)) ", the newest: " (shown(&failures.summary, rows::SENTENCE))
+                            @if let Some(advice) = &failures.advice { " → " (shown(advice, rows::SENTENCE)) }
+                        }
                     }
-                    @if listed < gathering.dead { li { "others (" (count(gathering.dead - listed)) ")" } }
+                    @if listed < gathering.failed { li { "others (" (count(gathering.failed - listed)) ")" } }
                 }
             }
         }

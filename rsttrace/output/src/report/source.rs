@@ -7,8 +7,9 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use super::Unread;
+use crate::failure;
 use crate::record::Output;
-use crate::record::{CAPTURE_SCHEMA, SCHEMA, SUPPRESSED_SCHEMA, TIMED_OUT_SCHEMA};
+use crate::record::{CAPTURE_SCHEMA, FAILURE_SCHEMA, SCHEMA, SUPPRESSED_SCHEMA, TIMED_OUT_SCHEMA};
 use crate::text;
 
 /// Longest line that is read: a record takes a few KiB.
@@ -104,7 +105,9 @@ fn output(line: &[u8]) -> Result<Option<Output>, String> {
     }
     match head.schema.as_str() {
         SCHEMA => serde_json::from_slice(line).map(Output::Reset),
-        TIMED_OUT_SCHEMA => serde_json::from_slice(line).map(Output::TimedOut),
+        FAILURE_SCHEMA | TIMED_OUT_SCHEMA => {
+            failure::parse(line).map(|failure| Output::Failure(Box::new(failure)))
+        }
         SUPPRESSED_SCHEMA => serde_json::from_slice(line).map(Output::Suppressed),
         other => return Err(format!("unknown schema {other}")),
     }

@@ -1,7 +1,8 @@
 //! Grouping of similar records, and when their number is shown.
 //!
 //! The first of a kind is shown at once. Further ones are counted while they follow within a second of each other, and
-//! the count is shown after a second without one, or every five seconds.
+//! the count is shown after a second without one, or every five seconds. For failures without a reset it is a minute: a check
+//! of a server that is down fails every few seconds.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -9,19 +10,40 @@ use std::time::{Duration, Instant};
 use crate::causes::definition;
 use crate::hash::HashMap;
 use crate::record::{
-    Cause, Class, Confidence, Direction, Origin, Record, Role, ServingEnd, Severity, Word,
+    Cause, Class, Confidence, Direction, Endpoint, FailureKind, FailureRecord, Origin, Record,
+    Role, ServingEnd, Severity, Word,
 };
 
 /// Silence that ends a group.
 const QUIET: Duration = Duration::from_secs(1);
 /// Longest time a count is held back.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Both for failures.
+const FAILURE: Duration = Duration::from_secs(60);
 /// Groups at a time; records of further kinds are shown one by one.
 const MOST: usize = 1024;
 
 /// What records of one group have in common.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Kind {
+pub(super) enum Kind {
+    Reset(ResetKind),
+    Failure(FailureGroup),
+}
+
+/// What failures of one group have in common: neither local ports nor numbers of processes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct FailureGroup {
+    kind: FailureKind,
+    severity: Severity,
+    error: Option<i32>,
+    process: Option<Word>,
+    netns: Option<u32>,
+    /// The end that serves; none has a table.
+    service: Option<Endpoint>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct ResetKind {
     direction: Direction,
     cause: Cause,
     origin: Origin,
@@ -39,11 +61,33 @@ struct Kind {
 }
 
 impl Kind {
-    fn of(record: &Record) -> Self {
+    /// Silence that ends a group, and longest time a count is held back.
+    fn limits(&self) -> (Duration, Duration) {
+        match self {
+            Self::Reset(_) => (QUIET, PATIENCE),
+            Self::Failure(_) => (FAILURE, FAILURE),
+        }
+    }
+
+    pub fn of_failure(failure: &FailureRecord) -> Self {
+        let remote = failure.remote.as_ref();
+        let local_port = failure.local.as_ref().map_or(u16::MAX, |local| local.port);
+        let service = remote.filter(|remote| failure.syns.is_some() || remote.port <= local_port);
+        Self::Failure(FailureGroup {
+            kind: failure.verdict.kind,
+            severity: failure.verdict.severity,
+            error: failure.error,
+            process: failure.process.as_ref().map(|it| it.comm.clone()),
+            netns: failure.netns,
+            service: service.or(failure.local.as_ref()).cloned(),
+        })
+    }
+
+    pub fn of(record: &Record) -> Self {
         let verdict = &record.verdict;
         // It is one, whatever the ports and whoever listened there.
         let is_scan = verdict.class == Some(Class::PortScan);
-        Self {
+        Self::Reset(ResetKind {
             direction: record.direction,
             cause: verdict.cause,
             origin: verdict.origin,
@@ -60,7 +104,7 @@ impl Kind {
             local: record.local.address,
             remote: record.remote.address,
             service: service(record).filter(|_| !is_scan),
-        }
+        })
     }
 }
 
@@ -104,6 +148,9 @@ struct Group {
     since: String,
     until: String,
     last: Instant,
+    /// As [`Kind::limits`].
+    quiet: Duration,
+    patience: Duration,
     pending: u64,
     /// When the first pending one came; meaningful if there is one.
     held_since: Instant,
@@ -111,11 +158,11 @@ struct Group {
 
 impl Group {
     fn due(&self) -> Instant {
-        let quiet = self.last + QUIET;
+        let quiet = self.last + self.quiet;
         if self.pending == 0 {
             quiet
         } else {
-            quiet.min(self.held_since + PATIENCE)
+            quiet.min(self.held_since + self.patience)
         }
     }
 
@@ -140,23 +187,32 @@ pub(super) struct Groups {
 
 impl Groups {
     /// Whether the record is shown; otherwise it was counted. Call [`Self::due`] first for counts that were due before it.
-    pub fn admit(&mut self, now: Instant, record: &Record, label: impl FnOnce() -> String) -> bool {
-        let kind = Kind::of(record);
+    /// `number`: how many it stands for.
+    pub fn admit(
+        &mut self,
+        now: Instant,
+        kind: Kind,
+        (time, number): (&str, u64),
+        label: impl FnOnce() -> String,
+    ) -> bool {
         if let Some(group) = self.open.get_mut(&kind) {
             if group.pending == 0 {
                 group.held_since = now;
             }
-            group.pending += 1;
+            group.pending += number;
             group.last = now;
-            group.until.clone_from(&record.time);
+            time.clone_into(&mut group.until);
             return false;
         }
         if self.open.len() < MOST {
+            let (quiet, patience) = kind.limits();
             let group = Group {
                 label: label(),
-                since: record.time.clone(),
-                until: record.time.clone(),
+                since: time.to_owned(),
+                until: time.to_owned(),
                 last: now,
+                quiet,
+                patience,
                 pending: 0,
                 held_since: now,
             };
@@ -182,7 +238,7 @@ impl Groups {
             if group.due() <= now {
                 due.extend(group.take());
             }
-            group.last + QUIET > now
+            group.last + group.quiet > now
         });
         self.next = self.open.values().map(Group::due).min();
         due.sort_by(by_age);
@@ -214,6 +270,7 @@ fn by_age(one: &More, other: &More) -> std::cmp::Ordering {
 #[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod tests {
     use super::*;
+    use crate::record::sample_failure;
 
     fn record(number: u16) -> Record {
         let text = include_str!("../../../tests/data/records/close_with_unread_data.json");
@@ -224,7 +281,9 @@ mod tests {
     }
 
     fn admit(groups: &mut Groups, now: Instant, record: &Record) -> bool {
-        groups.admit(now, record, || "label".to_owned())
+        groups.admit(now, Kind::of(record), (&record.time, 1), || {
+            "label".to_owned()
+        })
     }
 
     #[test]
@@ -306,6 +365,25 @@ mod tests {
         assert!(admit(&mut groups, now, &of(40_000, 39_000)));
         assert!(!admit(&mut groups, now, &of(40_000, 41_000)));
         assert!(admit(&mut groups, now, &of(8080, 41_000)));
+    }
+
+    #[test]
+    fn checks_of_a_server_that_is_down_are_a_line_and_a_count_each_minute() {
+        let mut groups = Groups::default();
+        let start = Instant::now();
+        let (mut shown, mut counts) = (0, Vec::new());
+        for check in 0..60_u16 {
+            let now = start + Duration::from_secs(2) * u32::from(check);
+            counts.extend(groups.due(now).into_iter().map(|more| more.count));
+            let mut failure = sample_failure();
+            if let Some(local) = &mut failure.local {
+                local.port = 40_000 + check;
+            }
+            let kind = Kind::of_failure(&failure);
+            shown += u32::from(groups.admit(now, kind, (&failure.time, 1), String::new));
+        }
+        counts.extend(groups.drain().into_iter().map(|more| more.count));
+        assert_eq!((shown, counts), (1, vec![30, 29]));
     }
 
     #[test]

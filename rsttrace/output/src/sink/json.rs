@@ -8,10 +8,10 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::Sink;
-use crate::record::{Record, SuppressedRecord};
+use crate::record::{FailureRecord, Record, SuppressedRecord};
 use crate::summary::Summary;
 
-/// Appends the line that a record, a sum or a dead connection is, without its end.
+/// Appends the line that a record, a sum or a failure is, without its end.
 pub fn append(out: &mut Vec<u8>, record: &impl Serialize) -> io::Result<()> {
     line::append(out, record).map_err(io::Error::other)
 }
@@ -58,6 +58,10 @@ impl<O: Write, A: Write> Sink for Json<O, A> {
 
     fn suppressed(&mut self, _now: Instant, sum: &SuppressedRecord) -> io::Result<()> {
         self.write(sum)
+    }
+
+    fn failure(&mut self, _now: Instant, failure: &FailureRecord) -> io::Result<()> {
+        self.write(failure)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
 use super::dedup::More;
-use crate::record::{Direction, Process, Quality, Record, Role};
+use crate::record::{Direction, FailureRecord, Process, Quality, Record, Role, Severity};
 use crate::terminal::Palette;
 use crate::text::{escape, pad, truncate, width, wrap};
 use crate::words::count;
@@ -94,9 +94,47 @@ impl Layout {
     }
 
     pub fn record(&self, record: &Record) -> Vec<String> {
+        let origin = record.verdict.origin.name().to_ascii_uppercase();
+        self.line(&Cells {
+            start: format!("{} {}", self.time(&record.time), way(record.direction)),
+            flow: flow(record),
+            process: processes(record),
+            who: [
+                &origin.replace('_', " "),
+                " ",
+                record.verdict.confidence.name(),
+            ]
+            .concat(),
+            severity: record.verdict.severity,
+            sentence: sentence(record),
+        })
+    }
+
+    pub fn failure(&self, failure: &FailureRecord) -> Vec<String> {
+        let verdict = &failure.verdict;
+        let kind = verdict.kind.name().to_ascii_uppercase();
+        let mut sentence = escape(&verdict.summary).into_owned();
+        if let Some(advice) = verdict.advice.first() {
+            sentence.push_str(" → ");
+            sentence.push_str(&escape(advice));
+        }
+        self.line(&Cells {
+            start: format!("{} fail", self.time(&failure.time)),
+            flow: failed_flow(failure),
+            process: failure
+                .process
+                .as_ref()
+                .map_or_else(|| "–".to_owned(), named),
+            who: [&kind.replace('_', " "), " ", verdict.confidence.name()].concat(),
+            severity: verdict.severity,
+            sentence,
+        })
+    }
+
+    fn line(&self, cells: &Cells) -> Vec<String> {
         let mut lines = Lines::new(self.width);
-        let start = format!("{} {}", self.time(&record.time), way(record.direction));
-        let (local, rest) = flow(record);
+        let start = &cells.start;
+        let (local, rest) = &cells.flow;
         let together = format!("{start} {local} {rest}");
         let wide = self.width >= WIDE;
         if width(&together) <= self.width {
@@ -108,25 +146,18 @@ impl Layout {
             let local = format!("{start} {local}");
             lines.cell(&local, &local);
             lines.end();
-            lines.cell(&rest, &rest);
+            lines.cell(rest, rest);
             lines.indent = if wide { FLOW } else { NARROW_INDENT };
         }
-        let process = processes(record);
+        let process = &cells.process;
         let least = if wide { PROCESS_COLUMNS } else { 0 };
-        lines.cell(&pad(&process, least), &process);
+        lines.cell(&pad(process, least), process);
         if !wide {
             lines.end();
         }
-        let origin = record.verdict.origin.name().to_ascii_uppercase();
-        let who = [
-            &origin.replace('_', " "),
-            " ",
-            record.verdict.confidence.name(),
-        ]
-        .concat();
-        let painted = self.palette.severity(record.verdict.severity, &who);
-        lines.cell_painted(&who, &painted);
-        lines.sentence(&sentence(record), wide);
+        let painted = self.palette.severity(cells.severity, &cells.who);
+        lines.cell_painted(&cells.who, &painted);
+        lines.sentence(&cells.sentence, wide);
         lines.done
     }
 
@@ -150,6 +181,16 @@ impl Layout {
             processes(record),
             record.verdict.cause
         )
+    }
+
+    /// What [`Layout::more`] calls the kind of a failure.
+    pub fn failure_label(&self, failure: &FailureRecord) -> String {
+        let (local, rest) = failed_flow(failure);
+        let process = failure
+            .process
+            .as_ref()
+            .map_or_else(|| "–".to_owned(), named);
+        format!("fail {local} {rest}  {process}  {}", failure.verdict.kind)
     }
 
     /// A line that is no reset.
@@ -199,6 +240,19 @@ impl Layout {
 
 fn day(time: &Zoned) -> String {
     time.strftime("%Y-%m-%d (UTC%:z)").to_string()
+}
+
+/// What a line says.
+struct Cells {
+    /// Time and direction.
+    start: String,
+    /// The near end, and the far end with its arrow.
+    flow: (String, String),
+    process: String,
+    /// Origin or kind, with the confidence.
+    who: String,
+    severity: Severity,
+    sentence: String,
 }
 
 /// Lines in the making: cells two blanks apart, then a sentence.
@@ -317,6 +371,19 @@ fn flow(record: &Record) -> (String, String) {
     )
 }
 
+/// The ends of what failed; a listener has one, and a table none.
+fn failed_flow(failure: &FailureRecord) -> (String, String) {
+    let netns = || {
+        let inode = failure.netns.map(|inode| inode.to_string());
+        inode.unwrap_or_else(|| "–".to_owned())
+    };
+    match (&failure.local, &failure.remote) {
+        (Some(local), Some(remote)) => (local.to_string(), format!("→ {remote}")),
+        (Some(local), None) => (local.to_string(), "(listening)".to_owned()),
+        (None, _) => ("network namespace".to_owned(), netns()),
+    }
+}
+
 /// The process, where it belongs, and the owner if that is another one.
 fn processes(record: &Record) -> String {
     let Some(process) = &record.process else {
@@ -325,15 +392,19 @@ fn processes(record: &Record) -> String {
             |owner| format!("– (owner {})", name(owner)),
         );
     };
-    let mut text = name(process);
-    if let Some(place) = place(process) {
-        text.push(' ');
-        text.push_str(&place);
-    }
+    let mut text = named(process);
     if let Some(owner) = &record.owner {
         text.push_str(&format!(" (owner {})", name(owner)));
     }
     text
+}
+
+/// A process, and where it belongs.
+fn named(process: &Process) -> String {
+    match place(process) {
+        Some(place) => [&name(process), " ", &place].concat(),
+        None => name(process),
+    }
 }
 
 fn name(process: &Process) -> String {

@@ -16,7 +16,7 @@ mod tee;
 use std::io;
 use std::time::Instant;
 
-use crate::record::{Record, SuppressedRecord, TimedOutRecord};
+use crate::record::{FailureRecord, Record, SuppressedRecord};
 use crate::summary::Summary;
 
 pub use csv::{COLUMNS, Csv};
@@ -35,8 +35,8 @@ pub trait Sink {
     /// Resets that the kernel side counted and did not describe.
     fn suppressed(&mut self, now: Instant, sum: &SuppressedRecord) -> io::Result<()>;
 
-    /// A connection died without a reset. Sinks whose form knows resets only leave it to the summary.
-    fn timed_out(&mut self, _now: Instant, _dead: &TimedOutRecord) -> io::Result<()> {
+    /// A failure without a reset. Sinks whose form knows resets only leave it to the summary.
+    fn failure(&mut self, _now: Instant, _failure: &FailureRecord) -> io::Result<()> {
         Ok(())
     }
 

@@ -7,8 +7,8 @@ use std::time::Instant;
 use super::Sink;
 use crate::filter::Filter;
 use crate::hash::{self, LruCache};
+use crate::record::FailureRecord;
 use crate::record::Output;
-use crate::record::TimedOutRecord;
 use crate::record::{Cause, Record, Severity, SuppressedRecord};
 use crate::summary::{Summary, Totals};
 
@@ -57,7 +57,7 @@ impl Reporter {
     pub fn output(&mut self, now: Instant, output: &Output) -> io::Result<ControlFlow<()>> {
         match output {
             Output::Reset(record) => return self.record(now, record),
-            Output::TimedOut(dead) => self.timed_out(now, dead)?,
+            Output::Failure(failure) => self.failure(now, failure)?,
             Output::Suppressed(sum) => self.suppressed(now, sum)?,
         }
         Ok(ControlFlow::Continue(()))
@@ -90,10 +90,28 @@ impl Reporter {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// A connection died without a reset. Filters speak of resets and do not apply.
-    pub fn timed_out(&mut self, now: Instant, dead: &TimedOutRecord) -> io::Result<()> {
-        self.summary.timed_out(dead);
-        self.sink.timed_out(now, dead)
+    /// A failure without a reset. The limit is one of resets.
+    pub fn failure(&mut self, now: Instant, failure: &FailureRecord) -> io::Result<()> {
+        if self.left == Some(0) {
+            return Ok(());
+        }
+        if !self.filter.matches_failure(failure) {
+            self.summary.left_out();
+            return Ok(());
+        }
+        let hidden = match self.shown {
+            Shown::Incidents => failure.is_noise(),
+            Shown::Resets => failure.impact() == Severity::Noise,
+            Shown::Noise => false,
+        };
+        self.summary.failure(failure, hidden);
+        if hidden {
+            return Ok(());
+        }
+        if let Some(incident) = &failure.incident {
+            self.incidents.put(incident.id, ());
+        }
+        self.sink.failure(now, failure)
     }
 
     /// A count of resets without details. It passes a filter on fields that it does not have.

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 
-use super::dedup::Groups;
+use super::dedup::{Groups, Kind};
 use super::layout::Layout;
 use super::{Sink, suppressed};
-use crate::record::{Record, SuppressedRecord};
+use crate::record::{FailureRecord, Record, SuppressedRecord};
 use crate::summary::Summary;
 use crate::terminal::{self, Palette};
 
@@ -105,12 +105,31 @@ impl<O: Write, A: Write> Sink for Table<O, A> {
         self.follow_terminal(now);
         self.tick(now)?;
         if let Some(groups) = &mut self.groups
-            && !groups.admit(now, record, || self.layout.label(record))
+            && !groups.admit(now, Kind::of(record), (&record.time, 1), || {
+                self.layout.label(record)
+            })
         {
             return Ok(());
         }
         self.begin(&record.time)?;
         self.lines(&self.layout.record(record))
+    }
+
+    fn failure(&mut self, now: Instant, failure: &FailureRecord) -> io::Result<()> {
+        self.follow_terminal(now);
+        self.tick(now)?;
+        if let Some(groups) = &mut self.groups
+            && !groups.admit(
+                now,
+                Kind::of_failure(failure),
+                (&failure.time, failure.count()),
+                || self.layout.failure_label(failure),
+            )
+        {
+            return Ok(());
+        }
+        self.begin(&failure.time)?;
+        self.lines(&self.layout.failure(failure))
     }
 
     fn suppressed(&mut self, now: Instant, sum: &SuppressedRecord) -> io::Result<()> {

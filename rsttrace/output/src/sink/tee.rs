@@ -8,7 +8,7 @@ use log::warn;
 
 use super::Sink;
 use super::pcapng::{Pcapng, Place, Written};
-use crate::record::{Record, SuppressedRecord, TimedOutRecord};
+use crate::record::{FailureRecord, Record, SuppressedRecord};
 use crate::summary::Summary;
 use crate::worker::{Handed, Refused, Worker};
 
@@ -147,8 +147,8 @@ impl<A: Write, P: Place + Send + 'static> Sink for Tee<A, P> {
         self.shown.suppressed(now, sum)
     }
 
-    fn timed_out(&mut self, now: Instant, dead: &TimedOutRecord) -> io::Result<()> {
-        self.shown.timed_out(now, dead)
+    fn failure(&mut self, now: Instant, failure: &FailureRecord) -> io::Result<()> {
+        self.shown.failure(now, failure)
     }
 
     fn deadline(&self) -> Option<Instant> {

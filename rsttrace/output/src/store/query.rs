@@ -18,10 +18,9 @@ pub struct Query {
     pub since: Option<Timestamp>,
     /// Before.
     pub until: Option<Timestamp>,
-    /// Which resets, as `watch` filters them. Sums of floods are wanted if resets that are may be among them; connections that
-    /// died without a reset always, as filters speak of resets.
+    /// Which resets and failures, as `watch` filters them. Sums of floods are wanted if resets that are may be among them.
     pub filter: Filter,
-    /// Networks of the other end; empty: any. Holds for dead connections, too.
+    /// Networks of the other end; empty: any.
     pub peers: Vec<IpNet>,
     pub noise: bool,
     /// Only resets of which the silence before them is known.
@@ -49,8 +48,12 @@ impl Query {
                     && (self.peers.is_empty() || peer(record.remote.address.to_canonical()))
                     && (!self.quiet || quiet_of(record).is_some())
             }
-            Output::TimedOut(dead) => {
-                self.peers.is_empty() || peer(dead.remote.address.to_canonical())
+            Output::Failure(failure) => {
+                let remote = failure.remote.as_ref();
+                self.filter.matches_failure(failure)
+                    && (self.noise || !failure.is_noise())
+                    && (self.peers.is_empty()
+                        || remote.is_some_and(|remote| peer(remote.address.to_canonical())))
             }
             Output::Suppressed(sum) => {
                 let network = sum.remote_network.as_deref();

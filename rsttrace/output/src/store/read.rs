@@ -12,6 +12,7 @@ use super::lock::beside;
 use super::query::{Condition, Query};
 use super::row::Kind;
 use super::{StoreError, schema};
+use crate::failure;
 use crate::record::Output;
 
 /// Rows read in one transaction: during one, the writer's log can only grow.
@@ -43,7 +44,7 @@ pub struct Extent {
     /// Resets, noise included.
     pub resets: u64,
     /// Connections that died without one.
-    pub timed_out: u64,
+    pub failures: u64,
     /// Sums of resets that were counted and not described.
     pub sums: u64,
 }
@@ -111,7 +112,7 @@ impl Store {
                 let number = u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0);
                 match row.get::<_, i64>(0)? {
                     kind if kind == Kind::Reset as i64 => extent.resets = number,
-                    kind if kind == Kind::TimedOut as i64 => extent.timed_out = number,
+                    kind if kind == Kind::Failure as i64 => extent.failures = number,
                     _ => extent.sums = number,
                 }
                 let (first, last) = (time(row.get(2)?), time(row.get(3)?));
@@ -351,8 +352,8 @@ impl Packed {
             kind if kind == Kind::Reset as i64 => {
                 serde_json::from_str(&line).map(|it| Output::Reset(Box::new(it)))
             }
-            kind if kind == Kind::TimedOut as i64 => {
-                serde_json::from_str(&line).map(|it| Output::TimedOut(Box::new(it)))
+            kind if kind == Kind::Failure as i64 => {
+                failure::parse(line.as_bytes()).map(|it| Output::Failure(Box::new(it)))
             }
             _ => serde_json::from_str(&line).map(|it| Output::Suppressed(Box::new(it))),
         };

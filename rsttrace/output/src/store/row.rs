@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::codec::{Coding, MOST, Packer};
 use crate::record::{
-    Endpoint, Output, Process, Record, Severity, SuppressedRecord, TimedOutRecord,
+    Endpoint, FailureRecord, Output, Process, Record, Severity, SuppressedRecord, nowhere,
 };
 use crate::sink::append_json;
 
@@ -16,7 +16,7 @@ use crate::sink::append_json;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Reset = 0,
-    TimedOut = 1,
+    Failure = 1,
     Suppressed = 2,
 }
 
@@ -52,9 +52,9 @@ impl Row {
                 append_json(scratch, &**record)?;
                 Self::reset(record)?
             }
-            Output::TimedOut(dead) => {
-                append_json(scratch, &**dead)?;
-                Self::timed_out(dead)?
+            Output::Failure(failure) => {
+                append_json(scratch, &**failure)?;
+                Self::failure(failure)?
             }
             Output::Suppressed(sum) => {
                 append_json(scratch, &**sum)?;
@@ -102,13 +102,22 @@ impl Row {
         })
     }
 
-    fn timed_out(dead: &TimedOutRecord) -> io::Result<Self> {
+    fn failure(failure: &FailureRecord) -> io::Result<Self> {
+        let remote = failure.remote.clone().unwrap_or_else(nowhere);
+        let local = failure.local.clone().unwrap_or_else(nowhere);
         Ok(Self {
-            ends: Some((dead.local.clone(), dead.remote.clone())),
-            netns: dead.netns,
-            pid: dead.process.as_ref().map(|process| process.pid),
-            words: words(dead.process.iter()),
-            ..Self::new(Kind::TimedOut, &dead.time)?
+            names: [
+                None,
+                None,
+                Some(failure.verdict.kind.name()),
+                Some(failure.verdict.severity.name()),
+                Some(failure.verdict.confidence.name()),
+            ],
+            ends: Some((local, remote)),
+            netns: failure.netns,
+            pid: failure.process.as_ref().map(|process| process.pid),
+            words: words(failure.process.iter()),
+            ..Self::new(Kind::Failure, &failure.time)?
         })
     }
 

@@ -11,7 +11,7 @@ use super::*;
 use crate::event::BootTime;
 use crate::filter::{Filter, Ports, ProcessTerm, Terms};
 use crate::record::Output;
-use crate::record::{Cause, Record, Severity, SuppressedRecord, TIMED_OUT_SCHEMA, TimedOutRecord};
+use crate::record::{Cause, Record, Severity, SuppressedRecord, sample_failure};
 use crate::sink::append_json;
 
 fn samples() -> Vec<Record> {
@@ -37,22 +37,8 @@ fn sum() -> Output {
     Output::Suppressed(Box::new(sum))
 }
 
-fn dead() -> Output {
-    let record = samples().remove(1);
-    Output::TimedOut(Box::new(TimedOutRecord {
-        schema: TIMED_OUT_SCHEMA.into(),
-        id: record.id,
-        time: record.time,
-        host: record.host,
-        local: record.local,
-        remote: record.remote,
-        netns: record.netns,
-        error: 110,
-        error_name: Some("ETIMEDOUT".into()),
-        state: "ESTABLISHED".into(),
-        age: Some(3.5),
-        process: record.process,
-    }))
+fn failure() -> Output {
+    Output::Failure(Box::new(sample_failure()))
 }
 
 /// The samples are of January.
@@ -101,7 +87,7 @@ fn line(output: &Output) -> String {
     let mut line = Vec::new();
     match output {
         Output::Reset(it) => append_json(&mut line, &**it),
-        Output::TimedOut(it) => append_json(&mut line, &**it),
+        Output::Failure(it) => append_json(&mut line, &**it),
         Output::Suppressed(it) => append_json(&mut line, &**it),
     }
     .unwrap();
@@ -110,7 +96,7 @@ fn line(output: &Output) -> String {
 
 fn all() -> Vec<Output> {
     let mut all: Vec<Output> = samples().iter().map(reset).collect();
-    all.extend([sum(), dead()]);
+    all.extend([sum(), failure()]);
     all
 }
 
@@ -125,7 +111,7 @@ fn what_is_asked_for_comes_back_as_it_was_judged_and_as_it_was_shown() {
     }
     let extent = Store::open_read(&place.file).unwrap().extent().unwrap();
     assert_eq!(
-        (extent.resets, extent.timed_out, extent.sums),
+        (extent.resets, extent.failures, extent.sums),
         (samples().len() as u64, 1, 1)
     );
     let times: Vec<Timestamp> = samples()

@@ -44,7 +44,7 @@ impl Summary {
             section(out, "process", &self.processes)?;
         }
         section(out, "peer", &self.peers)?;
-        section(out, "failed without a reset", &self.dead)?;
+        section(out, "failed without a reset", &self.failed)?;
         self.lessons(out)?;
         self.kernel(out)?;
         self.own(out)
@@ -103,10 +103,17 @@ impl Summary {
         if self.left_out > 0 {
             writeln!(out, "{} more excluded by filters", count(self.left_out))?;
         }
-        let [dead] = self.dead.total();
-        if dead > 0 {
-            let died = plural(dead, "connection", "connections");
-            writeln!(out, "{died} failed without a reset")?;
+        let [failed] = self.failed.total();
+        if failed > 0 {
+            let of = |severity| self.failures.get(&severity).copied().unwrap_or_default();
+            writeln!(
+                out,
+                "{} without a reset: {}, {} refused, {} noise",
+                plural(failed, "failure", "failures"),
+                plural(of(Severity::Fault), "fault", "faults"),
+                count(of(Severity::Refused)),
+                count(of(Severity::Noise))
+            )?;
         }
         Ok(())
     }

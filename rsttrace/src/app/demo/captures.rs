@@ -450,7 +450,7 @@ fn records(resets: Vec<CapturedReset>) -> anyhow::Result<Judged> {
                 let frame = record.capture.as_ref()?.frame;
                 Some((frame, *record))
             }
-            Output::TimedOut(_) | Output::Suppressed(_) => None,
+            Output::Failure(_) | Output::Suppressed(_) => None,
         })
         .collect();
     let judged = resets

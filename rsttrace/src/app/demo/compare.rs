@@ -127,6 +127,8 @@ pub enum About {
     Cost,
     Confidence,
     Unread,
+    /// Words of the summary.
+    Text,
     /// The number of records of one reset.
     Count,
     /// Which records are of one chain.
@@ -314,6 +316,13 @@ fn judge<'a>(truth: &Truth, alike: usize, records: &'a [Record]) -> (Option<&'a 
     ) && staged != reported
     {
         wrong.push(About::Unread.is_wrong(format!("{reported} bytes unread instead of {staged}")));
+    }
+    let summary = record.verdict.summary();
+    if let Some(text) = truth.says.as_deref().filter(|text| !summary.contains(text)) {
+        wrong.push(About::Text.is_wrong(format!("its summary does not say {text:?}")));
+    }
+    if let Some(text) = truth.never_says.filter(|text| summary.contains(text)) {
+        wrong.push(About::Text.is_wrong(format!("its summary says {text:?}")));
     }
     for blamed in of_flow.iter().filter(|record| blames(truth, record)) {
         wrong.push(About::Cause.is_wrong(format!(

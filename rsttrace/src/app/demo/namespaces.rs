@@ -8,7 +8,7 @@ use std::io;
 
 use crate::decode::Decoder;
 use crate::engine::{Config, Engine, Input};
-use crate::event::NetnsCookie;
+use crate::event::{NetnsCookie, ProgramTimers};
 use crate::record::Output;
 use crate::recording::{Reader, RecordingError, Replayed};
 
@@ -18,6 +18,8 @@ struct Namespaces {
     premises: Config,
     /// In an order that is the same in every run.
     engines: BTreeMap<NetnsCookie, Engine>,
+    /// Timers of processes, which may be read before the first event of a namespace.
+    timers: Vec<ProgramTimers>,
 }
 
 impl Namespaces {
@@ -26,7 +28,13 @@ impl Namespaces {
             && let Ok(event) = self.decoder.decode(bytes)
         {
             let engine = self.engines.entry(event.netns);
-            let engine = engine.or_insert_with(|| Engine::new(self.premises.clone()));
+            let engine = engine.or_insert_with(|| {
+                let mut engine = Engine::new(self.premises.clone());
+                for timers in &self.timers {
+                    engine.push(Input::Timers(timers.clone()));
+                }
+                engine
+            });
             engine.push(Input::Event {
                 bytes,
                 decoded: Some(event),
@@ -34,6 +42,9 @@ impl Namespaces {
             });
             out.extend(std::iter::from_fn(|| engine.poll_output()));
             return;
+        }
+        if let Input::Timers(timers) = &input {
+            self.timers.push(timers.clone());
         }
         for engine in self.engines.values_mut() {
             engine.push(input.clone());
@@ -54,6 +65,7 @@ pub fn replay_each_namespace(from: impl io::Read) -> Result<Replayed, RecordingE
             ..head.premises.clone()
         },
         engines: BTreeMap::new(),
+        timers: Vec::new(),
     };
     let mut outputs = Vec::new();
     let end = loop {

@@ -106,9 +106,11 @@ fn rows(host: Option<&str>, inspection: &Inspection) -> Vec<(&'static str, Strin
         settings.conntrack.map_or_else(
             || "not loaded".to_owned(),
             |it| {
+                let most = inspection.counters.tracking.map(|it| it.most);
+                let most = most.map_or_else(String::new, |it| format!(" of {}", count(it)));
                 let tracked = inspection
                     .tracked
-                    .map_or_else(String::new, |it| format!("; {} entries", count(it)));
+                    .map_or_else(String::new, |it| format!("; {}{most} entries", count(it)));
                 format!(
                     "timeouts: established {}, unacknowledged data {}, half-closed {}{tracked}",
                     seconds(it.established),
@@ -125,6 +127,16 @@ fn rows(host: Option<&str>, inspection: &Inspection) -> Vec<(&'static str, Strin
             seconds(ipvs.fin_wait)
         );
         rows.push(("ipvs", text));
+    }
+    let counters = &inspection.counters;
+    if let (Some(overflows), Some(drops)) = (counters.listen_overflows, counters.listen_drops) {
+        let text = format!(
+            "{} overflows, {} drops since boot; net.core.somaxconn {}",
+            count(overflows),
+            count(drops),
+            counters.somaxconn.map_or_else(unknown, count)
+        );
+        rows.push(("listeners", text));
     }
     let forwards = if settings.forwards { "yes" } else { "no" };
     rows.push(("forwarding", forwards.to_owned()));

@@ -34,11 +34,11 @@ impl Session {
         let events = counters.map_or_else(Vec::new, |counters| {
             let mut events = kernel_totals(counters, &counted, programs);
             events.push(KernelTotal {
-                name: "timed out".to_owned(),
-                seen: counters.timed_out_seen,
-                detailed: counted.timed_out,
-                suppressed: 0,
-                lost: counters.timed_out_lost,
+                name: "failed".to_owned(),
+                seen: counters.failed_seen,
+                detailed: counted.failed,
+                suppressed: counters.failed_suppressed,
+                lost: counters.failed_lost,
             });
             events
         });
@@ -121,6 +121,11 @@ fn kernel_tables(slots: Slots, counters: Option<&Counters>) -> Vec<TableVitals> 
             slots.baselines,
             counters.map(|it| it.baseline_evicted),
         ),
+        table(
+            "translations",
+            slots.translations,
+            counters.map(|it| it.translation_evicted),
+        ),
     ];
     tables.push(table("buckets", flood::BUCKETS, None));
     tables.push(table("decisions", flood::DECISIONS, None));
@@ -167,21 +172,5 @@ mod tests {
         assert_eq!(runs.len(), 2);
         assert_eq!((runs[0].runs, runs[1].runs), (2, 0));
         assert_eq!((vitals[0].missed, vitals[1].missed), (None, Some(0)));
-    }
-
-    #[test]
-    fn a_table_by_address_is_there_only_where_it_is_used() {
-        let slots = |owners| Slots {
-            tombstones: 4,
-            listeners: 2,
-            baselines: 8,
-            owners,
-        };
-        let names = |slots| {
-            let tables = kernel_tables(slots, None);
-            tables.iter().map(|table| table.name).collect::<Vec<_>>()
-        };
-        assert!(!names(slots(None)).contains(&"owners"));
-        assert!(names(slots(Some(9))).contains(&"owners"));
     }
 }

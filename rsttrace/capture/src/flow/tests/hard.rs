@@ -344,7 +344,7 @@ fn a_syn_for_a_connection_that_the_other_end_still_has_resets_that_one() {
             .exchange()
             .only();
         let expected = if at_client {
-            (Origin::LocalKernel, Cause::BadHandshake, Severity::Refused)
+            (Origin::LocalKernel, Cause::BadHandshake, Severity::Noise)
         } else {
             (Origin::Peer, Cause::ResetByPeer, Severity::Fault)
         };
@@ -424,6 +424,62 @@ fn a_syn_ack_that_nobody_waits_for_is_answered_by_the_kernel_and_perhaps_a_filte
         (Origin::LocalKernel, Cause::LateSynack, Severity::Noise)
     );
     assert!(!is_sure(&record));
+}
+
+/// At a NAT, the client's segments have the addresses of the server's side on their way out only.
+#[test]
+fn a_reset_that_was_not_translated_is_compared_where_the_others_were_seen() {
+    let play = |twice: bool| {
+        let mut play = Play::with_ttls(63, 57)
+            .handshake()
+            .exchange()
+            .wait(4_500)
+            .send(Server, PSH_ACK, 50)
+            .passive(Client);
+        let mut again = *play.segments.last().expect("a reset");
+        (again.frame, again.interface) = (again.frame + 1, 1);
+        if let Some(came_in) = play.segments.last_mut() {
+            came_in.ttl = 64;
+        }
+        play.segments.extend(twice.then_some(again));
+        play.only()
+    };
+    let record = play(true);
+    assert_eq!(record.verdict.origin, Origin::Peer, "{record:#?}");
+    assert_eq!(record.packet.and_then(|packet| packet.ttl), Some(63));
+    // Its twin: nothing shows that it passed.
+    assert_eq!(play(false).verdict.origin, Origin::Middlebox);
+}
+
+#[test]
+fn a_syn_ack_for_a_syn_to_another_address_bypassed_a_nat() {
+    let play = |shown_translated: bool| {
+        let mut play = Play::at_client().send(Client, TcpFlags::SYN, 0);
+        let behind = play.ends[1].address;
+        play.segments[0].destination = "198.51.100.2:80".parse().expect("an address");
+        if shown_translated {
+            let mut translated = play.segments[0];
+            translated.destination = behind;
+            play.segments.push(translated);
+        }
+        play.send(Server, SYN_ACK, 0).passive(Client).only()
+    };
+    let record = play(false);
+    assert_eq!(
+        blame(&record),
+        (
+            Origin::LocalKernel,
+            Cause::UntranslatedAnswer,
+            Severity::Refused
+        )
+    );
+    let summary = record.verdict.summary();
+    assert!(
+        summary.contains("to 198.51.100.2:80 came from 10.0.1.1:8080"),
+        "{summary}"
+    );
+    // Its twin: at the NAT itself the answer belongs to the SYN as it left.
+    assert_eq!(play(true).verdict.cause, Cause::LateSynack);
 }
 
 #[test]

@@ -40,6 +40,8 @@ situations! {
     Nlb350 => "nlb-350s",
     /// The entry of a NAT or balancer is gone, and the segment reached a host without the connection
     ConntrackMoved => "conntrack-moved",
+    /// Answers bypass the NAT that translates the connection
+    NatBypassed => "nat-bypassed",
     /// Health checks reset their connections
     HealthChecks => "health-checks",
     /// A process closed with unread data
@@ -48,6 +50,14 @@ situations! {
     TurnedAway => "turned-away",
     /// The accept queue was full
     AcceptQueue => "accept-queue",
+    /// No SYN was answered
+    ConnectTimeout => "connect-timeout",
+    /// An ICMP message or a missing neighbor ended the connect
+    Unreachable => "unreachable",
+    /// No local port was free for the destination
+    NoLocalPort => "no-local-port",
+    /// The peer of an established connection stopped answering
+    PeerSilent => "peer-silent",
     /// Someone scans ports
     PortScan => "port-scan",
     /// Nothing listens on the port

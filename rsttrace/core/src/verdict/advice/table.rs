@@ -24,6 +24,12 @@ pub enum Shape {
     Abort,
     /// It ended.
     Killed,
+    /// Nobody answered its SYNs.
+    Connect,
+    /// Its accept queue was full.
+    Accept,
+    /// The peer of an established connection stopped answering.
+    Silent,
 }
 
 /// One row.
@@ -97,6 +103,9 @@ fn row(line: &'static str) -> Result<Row, BadLine> {
             "unread" => Shape::Unread,
             "abort" => Shape::Abort,
             "killed" => Shape::Killed,
+            "connect" => Shape::Connect,
+            "accept" => Shape::Accept,
+            "silent" => Shape::Silent,
             _ => return Err(BadLine::Shape),
         },
         text,

@@ -22,6 +22,7 @@ fn usual() -> LocatedCase {
         others_arrive: false,
         ttl_elsewhere: false,
         is_last: false,
+        is_closest: false,
         not_arrived: false,
         not_seen: None,
         may_be_missed: None,
@@ -50,6 +51,25 @@ fn leaving(case: LocatedCase) -> LocatedCase {
     with(case, |case| case.leaves = true)
 }
 
+/// Nothing else of its alleged sender was captured.
+fn incomparable() -> LocatedCase {
+    with(ttl(63, 63), |case| {
+        (case.usual_ttl, case.grade) = (None, Open);
+    })
+}
+
+/// It is all that the capture closest to its alleged sender contains of that one, and the next one has it with another TTL.
+fn closest(ttl: u8, next: u8) -> LocatedCase {
+    with(incomparable(), |case| {
+        (case.is_closest, case.ttl) = (true, ttl);
+        case.passed = Some(Later {
+            capture: "there".into(),
+            later: None,
+            ttl: next,
+        });
+    })
+}
+
 /// The capture of a router has it leaving only.
 fn not_arrived(case: LocatedCase) -> LocatedCase {
     with(leaving(case), |case| {
@@ -72,7 +92,6 @@ fn places_and_ttls_say_who_sent_it() {
     let alone = |case| with(case, |case| case.is_alone = true);
     let bridged = |case| with(case, |case| case.ttl_elsewhere = true);
     let missed = |case| with(case, |case| case.may_be_missed = Some("it starts later".to_owned()));
-    let incomparable = || with(ttl(63, 63), |case| (case.usual_ttl, case.grade) = (None, Open));
     let rows: &[(&str, LocatedCase, Sender, Confidence)] = &[
         ("no order",                               unordered(usual()),                                Unknown(Gap::Order),            Possible),
         ("no order, not seen before",              unordered(not_seen(ttl(64, 63), true)),            Unknown(Gap::Order),            Possible),
@@ -113,6 +132,9 @@ fn places_and_ttls_say_who_sent_it() {
         ("not seen before, odd TTL",               not_seen(ttl(240, 57), false),                     Between,                        Possible),
         ("not seen before, nothing to compare",    not_seen(incomparable(), false),                   Between,                        Possible),
         ("nothing to compare",                     incomparable(),                                    Unknown(Gap::NothingToCompare), Possible),
+        ("refused at the closest capture",         closest(64, 63),                                   Alleged,                        Possible),
+        ("refused there, lowered",                 closest(63, 62),                                   Unknown(Gap::NothingToCompare), Possible),
+        ("refused there, higher elsewhere",        closest(64, 250),                                  Unknown(Gap::NothingToCompare), Possible),
         ("explained TTL",                          ttl(61, 60),                                       Unknown(Gap::TtlExplained),     Possible),
         ("explained TTL, may be missed",           missed(ttl(61, 60)),                               Unknown(Gap::TtlExplained),     Possible),
         ("odd TTL",                                ttl(240, 57),                                      Between,                        Possible),

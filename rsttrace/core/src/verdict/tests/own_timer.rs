@@ -92,11 +92,14 @@ fn a_proxy_that_closes_after_a_silence_may_be_at_its_timer_and_no_value_is_claim
 fn no_timer_where_the_other_leg_has_just_ended() {
     let mut died = front_reset();
     died.flow.remote = address("10.0.0.3:40001");
-    let timed_out = TimedOut {
+    let timed_out = Failed {
         flow: died.flow,
+        socket: None,
         ownership: died.ownership.clone(),
         error: 110,
         last_state: TcpState::Established,
+        tried: None,
+        unsent: false,
     };
     let mut finished = leg(3, "10.0.0.1:8080", "10.0.0.4:1", 4, OwnerSource::Accept);
     if let Some(ownership) = &mut finished.ownership {
@@ -105,12 +108,17 @@ fn no_timer_where_the_other_leg_has_just_ended() {
             quiet: Duration::from_secs(4),
         });
     }
-    let others: [(&str, Event); 3] = [
-        ("was reset", event(0, front_reset())),
-        ("died", event(0, Body::TimedOut(timed_out.into()))),
-        ("closed by the peer", event(100, finished)),
+    let look = "look at the connection with 10.0.0.";
+    let others: [(&str, &str, Event); 3] = [
+        ("was reset", look, event(0, front_reset())),
+        (
+            "the connection was lost: Connection timed out (ETIMEDOUT)",
+            "find out whether 10.0.0.3 crashed",
+            event(0, Body::Failed(timed_out.into())),
+        ),
+        ("closed by the peer", look, event(100, finished)),
     ];
-    for (how, other) in others {
+    for (how, first_advice, other) in others {
         let records = run(vec![other, event(300, back_leg(4))]);
         let record = records
             .iter()
@@ -121,7 +129,7 @@ fn no_timer_where_the_other_leg_has_just_ended() {
         let found = evidence(record, "other_leg").unwrap_or_default();
         assert!(found.contains(how), "{how}: {found}");
         assert!(
-            advice(record).starts_with("look at the connection with 10.0.0."),
+            advice(record).starts_with(first_advice),
             "{how}: {}",
             advice(record)
         );
@@ -488,4 +496,116 @@ fn a_silence_that_no_timer_has_is_none_if_all_are_known() {
     // What was not read may have it.
     let record = configured(false, &timers);
     assert_eq!(mode(&record), Some(IdleMode::RstAtExpiry));
+}
+
+#[test]
+fn a_worker_that_ends_right_after_its_close_is_at_no_timer() {
+    let judged = |micros: u64, lives: bool| {
+        let mut sent = late_request("nginx", 4, micros);
+        if let Some(former) = &mut sent.former_connection {
+            former.died = BootTime(NOW - micros * 1_000);
+        }
+        let described = |pid| {
+            std::sync::Arc::new(ProcessFacts {
+                pid,
+                ..ProcessFacts::default()
+            })
+        };
+        let facts = HostContext {
+            netns_inode: Some(4_026_531_840),
+            processes: lives.then(|| described(87)).into_iter().collect(),
+            ..HostContext::default()
+        };
+        let records = run_with(host(), vec![(event(0, sent), facts)]);
+        of(&records, Direction::Sent).clone()
+    };
+    let record = judged(20_000, false);
+    assert_eq!(mode(&record), None);
+    let found = evidence(&record, "own_timeout").unwrap_or_default();
+    assert!(found.contains("a reload or a stop"), "{found}");
+    assert!(!advice(&record).contains("race:"), "{}", advice(&record));
+    // It still serves.
+    let record = judged(20_000, true);
+    assert_eq!(mode(&record), Some(IdleMode::FinAtExpiry));
+    assert!(advice(&record).starts_with("keep-alive race: "));
+    // It may have served for a while.
+    let record = judged(2_000_000, false);
+    assert_eq!(mode(&record), None);
+    assert_eq!(evidence(&record, "own_timeout"), None);
+}
+
+#[test]
+fn a_timer_that_is_checked_once_a_second_fires_late() {
+    let place = Some("/etc/redis/redis.conf:3");
+    // It closes after 4 s.
+    let record = configured(false, &[("timeout", 3, place)]);
+    assert_eq!(record.idle.expect("idle").candidates.len(), 1);
+    let record = configured(false, &[("timeout", 2, place)]);
+    assert!(record.idle.expect("idle").candidates.is_empty());
+    let record = configured(false, &[("keepalive_timeout", 3, place)]);
+    assert!(record.idle.expect("idle").candidates.is_empty());
+}
+
+#[test]
+fn a_process_of_one_connection_that_exits_is_no_shutdown() {
+    // The parent, which accepted, is described if it lives; the child exits by itself, or is killed.
+    let judged = |parent_lives: bool, signal: Option<u8>| {
+        let request = segment(TcpFlags::ACK | TcpFlags::PSH, 5000, 9000, 120);
+        let mut sent = Scene::new().answer(request);
+        sent.socket = Some(closing(1));
+        sent.ownership = Some(Ownership {
+            owner: Some(task(80, "socat")),
+            closer: Some(Closer {
+                time: Some(BootTime(NOW - 20 * MS)),
+                quiet: Duration::from_secs(4),
+                exiting: true,
+                signal,
+                ..closer(87, "socat")
+            }),
+            state_before_close: Some(TcpState::FinWait2),
+            ..ownership(80, "socat", OwnerSource::Accept)
+        });
+        let parent = std::sync::Arc::new(ProcessFacts {
+            pid: 80,
+            ..ProcessFacts::default()
+        });
+        let facts = HostContext {
+            netns_inode: Some(4_026_531_840),
+            processes: parent_lives.then_some(parent).into_iter().collect(),
+            ..HostContext::default()
+        };
+        let records = run_with(host(), vec![(event(0, sent), facts)]);
+        advice(of(&records, Direction::Sent))
+    };
+    let text = judged(true, None);
+    assert!(text.starts_with("keep-alive race: "), "{text}");
+    for text in [judged(false, None), judged(true, Some(15))] {
+        assert!(!text.contains("race:"), "{text}");
+    }
+}
+
+#[test]
+fn a_health_check_that_ends_at_the_same_time_is_no_other_leg() {
+    let judged = |opened: u64| {
+        let mut check = front_reset();
+        check.flow.remote.set_port(4_000);
+        check.ownership = Some(Ownership {
+            established: Some(BootTime(opened)),
+            ..ownership(87, "nginx", OwnerSource::Accept)
+        });
+        let close = event(50_000, back_leg(4));
+        mode(&judged(vec![event(0, check), close]))
+    };
+    // Opened before the silence, and during it.
+    assert_eq!(judged(NOW - 10 * SECOND), None);
+    assert_eq!(judged(NOW - SECOND), Some(IdleMode::RstAtExpiry));
+}
+
+#[test]
+fn a_pool_that_closes_an_idle_connection_at_no_timer_harms_nobody() {
+    let timers = [("timeout server", 60, Some("/etc/haproxy/haproxy.cfg:12"))];
+    let severity = |complete| configured(complete, &timers).impact();
+    assert_eq!(severity(true), crate::record::Severity::Noise);
+    // A timer that was not read may end what a client still uses.
+    assert_eq!(severity(false), crate::record::Severity::Fault);
 }

@@ -91,6 +91,14 @@ fn accepted_resets_are_judged_by_what_was_lost() {
         orphaned: true,
         ..state(TcpState::LastAck)
     };
+    let fast_open = Socket {
+        bytes_received: 100,
+        ..state(TcpState::SynRecv)
+    };
+    let handshake = Socket {
+        bytes_received: 0,
+        ..state(TcpState::SynRecv)
+    };
     let unsent = Socket {
         unacknowledged: 900,
         ..closed.clone()
@@ -108,6 +116,8 @@ fn accepted_resets_are_judged_by_what_was_lost() {
         ),
         (closed, Cause::ResetByPeer, Severity::Noise),
         (unsent, Cause::ResetByPeer, Severity::Fault),
+        (fast_open, Cause::ResetByPeer, Severity::Fault),
+        (handshake, Cause::ResetByPeer, Severity::Noise),
         (
             state(TcpState::SynSent),
             Cause::ConnectionRefused,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::engine::fixtures::*;
 use crate::event::*;
-use crate::record::{Cause, Confidence, IdleMode, Origin, Record, Severity};
+use crate::record::{Cause, Confidence, IdleMode, IncidentRole, Origin, Record, Severity};
 use crate::silence::candidates::{Hop, Kind};
 
 const R: u8 = TcpFlags::RST;
@@ -469,24 +469,38 @@ fn a_reset_of_a_proxys_leg_is_passed_on() {
         other.flow.local = address("10.0.0.1:50001");
         other
     };
-    let records = judge(
-        Vec::new(),
-        vec![event(0, front), event(300, sent), event(400, other)],
-    );
-    let [first, passed, unrelated] = &records[..] else {
-        unreachable!("three records, not {records:#?}");
-    };
-    assert_eq!(first.verdict.cause, Cause::ResetByPeer);
-    assert_eq!(
-        (passed.verdict.cause, passed.verdict.origin),
-        (Cause::Propagated, Origin::Peer)
-    );
-    assert!(first.link.is_some());
-    assert_eq!(
-        first.link.as_ref().map(|link| link.id),
-        passed.link.as_ref().map(|link| link.id)
-    );
-    assert!(has(passed, "other_leg") && has(passed, "own_cause"));
-    assert_ne!(unrelated.verdict.cause, Cause::Propagated);
-    assert_eq!(unrelated.link, None);
+    for (after, limit) in [(300, Confidence::Likely), (295_000, Confidence::Possible)] {
+        let events = [
+            event(0, front.clone()),
+            event(after, sent.clone()),
+            event(after + 100, other.clone()),
+        ];
+        let records = judge(Vec::new(), events.into());
+        let [first, passed, unrelated] = &records[..] else {
+            unreachable!("three records, not {records:#?}");
+        };
+        assert_eq!(first.verdict.cause, Cause::ResetByPeer);
+        assert_eq!(
+            (passed.verdict.cause, passed.verdict.origin),
+            (Cause::Propagated, Origin::Peer)
+        );
+        assert_eq!(passed.verdict.confidence, limit);
+        // What comes late is not known yet when the first record comes out.
+        let link = |record: &Record| record.link.as_ref().map(|link| link.id);
+        let is_at_once = limit != Confidence::Possible;
+        assert_eq!(link(first), is_at_once.then_some(first.id.number));
+        assert_eq!(link(passed), Some(first.id.number));
+        let incident = passed.incident.as_ref().expect("every record has one");
+        assert_eq!(
+            (incident.id, incident.role),
+            (first.id.number, IncidentRole::Leg)
+        );
+        assert!(has(passed, "other_leg") && has(passed, "own_cause"));
+        assert_eq!(
+            passed.verdict.summary().contains("295 ms after"),
+            !is_at_once
+        );
+        assert_ne!(unrelated.verdict.cause, Cause::Propagated);
+        assert_eq!(unrelated.link, None);
+    }
 }

@@ -2,7 +2,9 @@
 
 use crate::engine::fixtures::*;
 use crate::event::*;
-use crate::record::{Cause, Confidence, Direction, Origin, Quality, Record, Severity};
+use crate::record::{
+    Cause, Confidence, Direction, Evidence, EvidenceKind, Origin, Quality, Record, Severity,
+};
 
 const R: u8 = TcpFlags::RST;
 const RA: u8 = TcpFlags::RST | TcpFlags::ACK;
@@ -249,21 +251,50 @@ fn a_lost_event_takes_certainty_from_what_rests_on_its_absence() {
     let scene = Scene::new();
     let near_miss = scene.ingress(R, 5100, 0, target(&socket(1)));
     let certain = scene.answer(segment(TcpFlags::SYN, 1, 0, 0));
-    for (body, cause) in [
-        (Body::from(scene.egress(RA, 0, 701)), Cause::Unknown),
-        (Body::from(near_miss), Cause::Unknown),
-        (Body::from(certain), Cause::PortClosed),
+    let remembered = Sent {
+        former_connection: Some(Box::new(tombstone(87, "nginx", TcpState::Established))),
+        ..scene.answer(segment(TcpFlags::ACK, 1, 2, 10))
+    };
+    let forgotten = scene.answer(segment(TcpFlags::ACK, 1, 2, 10));
+    for (body, cause, confidence, says_so) in [
+        (
+            Body::from(scene.egress(RA, 0, 701)),
+            Cause::Unknown,
+            Confidence::Possible,
+            true,
+        ),
+        (
+            Body::from(near_miss),
+            Cause::Unknown,
+            Confidence::Possible,
+            true,
+        ),
+        (
+            Body::from(certain),
+            Cause::PortClosed,
+            Confidence::Certain,
+            false,
+        ),
+        (
+            Body::from(remembered),
+            Cause::HalfOpen,
+            Confidence::Certain,
+            false,
+        ),
+        (
+            Body::from(forgotten),
+            Cause::HalfOpen,
+            Confidence::Possible,
+            true,
+        ),
     ] {
         let mut engine = engine(host());
         engine.note_loss(BootTime(NOW + 100 * MS), 12);
         engine.handle(event(0, body), HostContext::default());
         let record = only(resets(finish(&mut engine)));
         assert_eq!(record.verdict.cause, cause);
-        let says_so = record
-            .verdict
-            .evidence()
-            .iter()
-            .any(|evidence| evidence.kind.name() == "lost_events");
-        assert_eq!(says_so, cause == Cause::Unknown);
+        assert_eq!(record.verdict.confidence, confidence);
+        let lost = |evidence: &Evidence| evidence.kind.name() == EvidenceKind::LostEvents.name();
+        assert_eq!(record.verdict.evidence().iter().any(lost), says_so);
     }
 }

@@ -120,7 +120,7 @@ fn trimmed(len: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use rsttrace_common::lifecycle::TimedOut;
+    use rsttrace_common::lifecycle::Failed;
     use rsttrace_common::packet::RstPacket;
     use rsttrace_common::reset::{ResetReceived, ResetSent, ResetSentStateless};
 
@@ -133,7 +133,7 @@ mod tests {
             size_of::<ResetSentStateless>(),
             size_of::<ResetReceived>(),
             size_of::<RstPacket>(),
-            size_of::<TimedOut>(),
+            size_of::<Failed>(),
         ] {
             let padded = (size + 4).next_multiple_of(8) - 4;
             assert_eq!(trimmed(padded), size);

@@ -12,7 +12,7 @@ use crate::words::{self, count, things};
 
 /// Characters of a process's name and of a sentence.
 pub(super) const NAME: usize = 40;
-const SENTENCE: usize = 300;
+pub(super) const SENTENCE: usize = 300;
 /// Processes that can be chosen.
 const MOST_PROCESSES: usize = 200;
 /// Counts that are listed.

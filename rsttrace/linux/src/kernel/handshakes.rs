@@ -1,0 +1,158 @@
+//! Lookups in the tables of handshakes that the classifiers keep (`rsttrace_common::handshake`).
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use aya::Ebpf;
+use aya::maps::{Array, MapData};
+use rsttrace_common::handshake::{SYN_SLOTS, Syn, SynKey, TRANSLATION_SLOTS, Translation};
+use rsttrace_common::{Flow as WireFlow, FlowKey, table};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::event::{BootTime, Flow, NetnsCookie, TcpFlags};
+use crate::host::Handshakes;
+
+/// An entry is a checksum, its key and its value (`rsttrace-ebpf/src/table.rs`).
+const KEY_AT: usize = 1;
+const TRANSLATION_WORDS: usize =
+    KEY_AT + (size_of::<FlowKey>() + size_of::<Translation>()) / size_of::<u64>();
+const SYN_WORDS: usize = KEY_AT + (size_of::<SynKey>() + size_of::<Syn>()) / size_of::<u64>();
+
+/// The tables; they outlive the object they were taken from.
+pub struct HandshakeMaps {
+    syns: Array<MapData, [u64; SYN_WORDS]>,
+    translations: Array<MapData, [u64; TRANSLATION_WORDS]>,
+}
+
+impl fmt::Debug for HandshakeMaps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HandshakeMaps").finish_non_exhaustive()
+    }
+}
+
+impl HandshakeMaps {
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, String> {
+        fn map<T: TryFrom<aya::maps::Map, Error = aya::maps::MapError>>(
+            ebpf: &mut Ebpf,
+            name: &str,
+        ) -> Result<T, String> {
+            let map = ebpf
+                .take_map(name)
+                .ok_or_else(|| format!("the eBPF object has no map {name}"))?;
+            T::try_from(map).map_err(|error| format!("map {name}: {error}"))
+        }
+        Ok(Self {
+            syns: map(ebpf, "SYNS")?,
+            translations: map(ebpf, "TRANSLATIONS")?,
+        })
+    }
+}
+
+impl Handshakes for HandshakeMaps {
+    fn translation(
+        &self,
+        netns: NetnsCookie,
+        flow: Flow,
+    ) -> Option<(SocketAddr, SocketAddr, BootTime)> {
+        let key = words(&FlowKey {
+            flow: wire(flow),
+            netns_cookie: netns.0,
+        });
+        let index = table::index_of(table::hash_of(&key), TRANSLATION_SLOTS);
+        let value = [index, index ^ 1].into_iter().find_map(|index| {
+            let entry = self.translations.get(&index, 0).ok()?;
+            value_of::<Translation>(&entry, &key)
+        })?;
+        let (source, destination) = ends(&value.flow);
+        Some((source, destination, BootTime(value.seen_ns)))
+    }
+
+    fn syn(&self, netns: NetnsCookie, seq: u32) -> Option<(SocketAddr, SocketAddr, BootTime)> {
+        let key = words(&SynKey {
+            netns_cookie: netns.0,
+            seq,
+            flags: TcpFlags::SYN.into(),
+        });
+        let index = table::index_of(table::hash_of(&key), SYN_SLOTS);
+        let entry = self.syns.get(&index, 0).ok()?;
+        let value = value_of::<Syn>(&entry, &key).filter(|syn| syn.is_shared == 0)?;
+        let (source, destination) = ends(&value.came.flow);
+        Some((source, destination, BootTime(value.seen_ns)))
+    }
+}
+
+fn words(key: &(impl IntoBytes + Immutable)) -> Vec<u64> {
+    key.as_bytes()
+        .chunks_exact(8)
+        .map(|word| u64::from_ne_bytes(word.try_into().unwrap_or_default()))
+        .collect()
+}
+
+/// The value of an entry, if it is whole and this key's.
+fn value_of<V: FromBytes + KnownLayout + Immutable>(entry: &[u64], key: &[u64]) -> Option<V> {
+    let (check, rest) = entry.split_first()?;
+    let (its_key, value) = rest.split_at_checked(key.len())?;
+    let is_whole = *check == table::check_of(table::hash_of(key), value);
+    if its_key != key || !is_whole {
+        return None;
+    }
+    V::read_from_bytes(value.as_bytes()).ok()
+}
+
+fn wire(flow: Flow) -> WireFlow {
+    let octets = |end: SocketAddr| match end.ip() {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    };
+    WireFlow {
+        local_address: octets(flow.local),
+        remote_address: octets(flow.remote),
+        local_port: flow.local.port(),
+        remote_port: flow.remote.port(),
+        reserved: 0,
+    }
+}
+
+/// Source and destination of a segment that came in.
+fn ends(flow: &WireFlow) -> (SocketAddr, SocketAddr) {
+    let end = |address: [u8; 16], port| SocketAddr::new(IpAddr::from(address).to_canonical(), port);
+    (
+        end(flow.remote_address, flow.remote_port),
+        end(flow.local_address, flow.local_port),
+    )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_that_is_half_written_or_another_keys_is_none() {
+        let flow = Flow {
+            local: "198.51.100.2:80".parse().unwrap(),
+            remote: "192.0.2.1:4000".parse().unwrap(),
+        };
+        let key = words(&FlowKey {
+            flow: wire(flow),
+            netns_cookie: 7,
+        });
+        let value = words(&Translation {
+            seen_ns: 5,
+            flow: wire(flow),
+        });
+        let check = table::check_of(table::hash_of(&key), &value);
+        let entry = [&[check][..], &key, &value].concat();
+        assert_eq!(entry.len(), TRANSLATION_WORDS);
+        let read = |entry: &[u64], key: &[u64]| value_of::<Translation>(entry, key);
+        let found = read(&entry, &key).unwrap();
+        assert_eq!(ends(&found.flow), (flow.remote, flow.local));
+        let mut torn = entry.clone();
+        torn[9] ^= 1;
+        assert_eq!(read(&torn, &key), None);
+        let mut other = key.clone();
+        other[5] ^= 1;
+        assert_eq!(read(&entry, &other), None);
+        assert_eq!(read(&[0; TRANSLATION_WORDS], &key), None);
+    }
+}
