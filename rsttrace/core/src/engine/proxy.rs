@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::event::{BootTime, Failed, Received, Sent, Socket, SocketCookie, TcpState};
 use crate::hash::{self, LruCache};
-use crate::record::{Confidence, Process, Quality, Verdict, Word};
+use crate::record::{Class, Confidence, Process, Quality, Verdict, Word};
 use crate::silence::clocks;
 use crate::verdict::{Likeness, Reason};
 
@@ -110,8 +110,7 @@ impl Proxies {
     /// Takes notice of a leg that its process did not end, with its verdict. Whether the process reset another leg at once because of
     /// that, which is then part of the chain `link`.
     pub fn ended(&mut self, leg: Leg, link: u64, verdict: Verdict) -> bool {
-        // A goodbye or a check that nobody lost anything by is no reason.
-        if verdict.class.is_some() {
+        if verdict.class.is_some_and(|class| !is_passed_on(class)) {
             return false;
         }
         let begin = self.sent.partition_point(|other| other.time < leg.time);
@@ -396,6 +395,18 @@ impl Leg {
 /// A request with a header, at least.
 const LEAST_REQUEST: u64 = 16;
 
+/// Whether a process ends its other leg because of such an end: a goodbye or a check is no reason, a client that leaves is.
+fn is_passed_on(class: Class) -> bool {
+    match class {
+        Class::CompleteExchange => true,
+        Class::HealthCheck
+        | Class::EmptyConnection
+        | Class::PortScan
+        | Class::TlsClose
+        | Class::TlsTickets => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -647,6 +658,16 @@ mod tests {
     }
 
     #[test]
+    fn a_client_that_leaves_after_its_answer_is_passed_on() {
+        let mut proxies = Proxies::default();
+        let at = BootTime(NOW + MS);
+        let mut verdict = crate::record::sample().verdict;
+        verdict.class = Some(Class::CompleteExchange);
+        proxies.sent(&second(200, 100), at);
+        assert!(proxies.ended(first_leg(87), 1, verdict));
+    }
+
+    #[test]
     fn a_leg_opened_later_or_after_a_harmless_end_is_not_passed_on() {
         let opened = |at: u64| {
             let mut other = second(200, 100);
@@ -660,7 +681,7 @@ mod tests {
         let mut proxies = Proxies::default();
         let at = BootTime(NOW + MS);
         let mut verdict = crate::record::sample().verdict;
-        verdict.class = Some(crate::record::Class::TlsClose);
+        verdict.class = Some(Class::TlsClose);
         proxies.sent(&second(200, 100), at);
         assert!(!proxies.ended(first_leg(87), 1, verdict));
         assert_eq!(proxies.reason(&second(200, 100), at), None);
