@@ -137,7 +137,6 @@ fn prototypes_are_those_of_each_kernel() {
     );
     // The segment came with 5.11.
     assert_eq!(function("tcp_reset"), [Some(1), two, two, two, two]);
-    assert_eq!(function("inet_csk_clone_lock"), [three; 5]);
     assert_eq!(function("security_sock_graft"), [two; 5]);
 }
 
