@@ -1,8 +1,8 @@
 //! Who listens: processes by the end that they listen at.
 //!
-//! Several sockets may listen at one end (SO_REUSEPORT). Those of another process than the first have their owner in their socket
-//! storage, which the kernel copies to their children; where it lends none to tracing programs (before 5.11), connections of an end that
-//! processes share have no owner until they are accepted.
+//! Several sockets may listen at one end (SO_REUSEPORT). All but the first have their owner in their socket storage, which the
+//! kernel copies to their children; where it lends none to tracing programs (before 5.11), connections of an end that processes
+//! share have no owner until they are accepted.
 
 use core::ffi::c_void;
 
@@ -83,9 +83,10 @@ pub fn add(sk: Typed, key: &FlowKey, owner: &Task) -> bool {
         listener.sockets += 1;
         if !is_of(listener, owner) {
             listener.is_shared = 1;
-            if let Some(own) = storage(sk, BPF_SK_STORAGE_GET_F_CREATE) {
-                words::copy(owner, own);
-            }
+        }
+        // Also without need, so that `is_known` knows it.
+        if let Some(own) = storage(sk, BPF_SK_STORAGE_GET_F_CREATE) {
+            words::copy(owner, own);
         }
         return true;
     }
@@ -119,10 +120,32 @@ pub fn remove(key: &FlowKey) {
     }
 }
 
-/// Makes the process that listens the owner, for a listener or a child that is a copy of it still.
+/// Makes the process that listens the owner of a child, which has the listener's end or its own already.
 #[inline(always)]
-pub fn copy_owner(sk: Typed, key: &FlowKey, into: &mut Ownership, is_child: bool) {
-    let Some(listener) = get(key) else { return };
+pub fn copy_to_child(sk: Typed, key: &mut FlowKey, into: &mut Ownership) {
+    let found = match get(key) {
+        Some(listener) => Some(listener),
+        None => {
+            key.flow.local_address = [0; 16];
+            get(key)
+        }
+    };
+    if let Some(listener) = found {
+        copy_owner(sk, listener, into);
+        into.flags |= OWNERSHIP_INHERITED;
+    }
+}
+
+/// The same for the listener itself.
+#[inline(always)]
+pub fn copy(sk: Typed, key: &FlowKey, into: &mut Ownership) {
+    if let Some(listener) = get(key) {
+        copy_owner(sk, listener, into);
+    }
+}
+
+#[inline(always)]
+fn copy_owner(sk: Typed, listener: &Listener, into: &mut Ownership) {
     if listener.is_shared == 0 {
         words::copy(&listener.owner, &mut into.owner);
     } else if !has(HELPER_SOCKET_STORAGE) {
@@ -133,9 +156,6 @@ pub fn copy_owner(sk: Typed, key: &FlowKey, into: &mut Ownership, is_child: bool
         words::copy(&listener.owner, &mut into.owner);
     }
     into.source = SOURCE_LISTEN;
-    if is_child {
-        into.flags |= OWNERSHIP_INHERITED;
-    }
 }
 
 #[inline(always)]

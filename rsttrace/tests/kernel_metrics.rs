@@ -10,7 +10,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 
 use kernel::{
-    Ended, Watch, await_refusal, close_with_linger_zero, closed_port, eventually, private_namespace,
+    Ended, Watch, await_refusal, close_with_linger_zero, closed_port, end_burst, eventually,
+    private_namespace,
 };
 use nix::sys::signal::Signal;
 
@@ -112,6 +113,7 @@ fn stage() {
     for _ in 0..STAGED {
         close_with_linger_zero(&listener);
         await_refusal(closed_port(9));
+        end_burst();
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use kernel::{
     Ended, FAR, Link, Watch, await_refusal, close_with_linger_zero, close_with_unread_data,
-    closed_port, eventually, netns_inode, private_namespace, rsttrace, run, syn, volley,
+    closed_port, end_burst, eventually, netns_inode, private_namespace, rsttrace, run, syn, volley,
 };
 use nix::sys::signal::Signal;
 
@@ -45,6 +45,7 @@ fn stage() {
         close_with_unread_data(&listener);
         await_refusal(closed_port(9));
         await_refusal("[::1]:9".parse().unwrap());
+        end_burst();
     }
 }
 

@@ -293,9 +293,12 @@ fn a_connection_that_dies_of_silence_is_counted_by_process() {
         let ended = watch.end(Signal::SIGINT);
         let resets = ended.records();
         assert!(resets.is_empty(), "{resets:#?}");
-        let line = format!("[{}]  ETIMEDOUT in ESTABLISHED", std::process::id());
+        let line = format!("[{}]  user_timeout", std::process::id());
         let summary = &ended.stderr;
-        assert!(summary.contains("1 connection failed without"), "{summary}");
+        assert!(
+            summary.contains("1 failure without a reset: 1 fault"),
+            "{summary}"
+        );
         assert!(summary.contains(&line), "{summary}");
     });
 }

@@ -202,7 +202,7 @@ impl Reset<'_> {
         if event.socket.state == TCP_LISTEN {
             words::clear(&mut event.ownership);
             let key = listeners::key(&snapshot::flow(self.sk, self.tcp), self.netns);
-            listeners::copy_owner(self.sk, &key, &mut event.ownership, false);
+            listeners::copy(self.sk, &key, &mut event.ownership);
         } else {
             let ownership = owners::get(self.sk);
             owners::copy(ownership.as_deref(), &mut event.ownership);

@@ -85,13 +85,15 @@ fn listens(ctx: &BtfTracePointContext) {
     }
 }
 
-/// A child of a listener is born, in softirq. It is a copy still, with the listener's end.
+/// A child of a listener is born, in softirq.
 #[inline(always)]
 fn born(ctx: &BtfTracePointContext) {
     let sk = ctx.arg::<Typed>(0);
-    let Some(key) = listener_key(sk) else { return };
+    let Some(mut key) = listener_key(sk) else {
+        return;
+    };
     if let Some(record) = owners::begin(sk as u64) {
-        listeners::copy_owner(sk, &key, record, true);
+        listeners::copy_to_child(sk, &mut key, record);
     }
 }
 
@@ -203,7 +205,7 @@ fn closed(ctx: &BtfTracePointContext, old: u8) {
         reserved: [0; 6],
     };
     if old == TCP_LISTEN {
-        listeners::copy_owner(sk, &key, &mut tombstone.ownership, false);
+        listeners::copy(sk, &key, &mut tombstone.ownership);
         listeners::remove(&key);
         // With an error it ended by itself, perhaps while some process held the socket.
         if error == 0 && owned(sk) {

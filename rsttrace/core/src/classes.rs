@@ -199,9 +199,10 @@ fn left_goodbye_unread(end: &SentEnd<'_>) -> bool {
         && (is_opener(ownership) && is_tls(flow.remote.port())
             || is_listener(ownership) && is_tls(flow.local.port()))
         && end.sent.active(|socket| {
-            // Its own may not be acknowledged yet.
+            // Its own may not be acknowledged yet. A handshake has come before.
             socket.unacknowledged <= LONGEST_FAREWELL
                 && (1..=LONGEST_FAREWELL).contains(&socket.unread)
+                && socket.bytes_received > u64::from(socket.unread)
         })
 }
 
@@ -266,6 +267,7 @@ fn was_told_goodbye(end: &AcceptedEnd<'_>) -> bool {
     is_opener(end.received.ownership.as_ref())
         && is_https(end.received.flow.remote.port())
         && farewell.contains(&socket.unread)
+        && socket.bytes_received > u64::from(socket.unread)
         && (socket.unacknowledged == 0 || farewell.contains(&socket.unacknowledged))
 }
 
@@ -478,6 +480,9 @@ mod tests {
         assert_eq!(sent(&client(idle), zero), None);
         let answer = |socket: &mut Socket| socket.unread = 1_448;
         assert_eq!(sent(&client(answer), unread), None);
+        // Nothing came before: it is no goodbye.
+        let first = |socket: &mut Socket| (socket.bytes_received, socket.unread) = (24, 24);
+        assert_eq!(sent(&client(first), unread), None);
         // It has asked for something behind the handshake; what is unread may be the answer.
         let asked = |socket: &mut Socket| {
             (socket.bytes_sent, socket.bytes_received, socket.unread) = (1_200, 3_400, 534);

@@ -25,7 +25,7 @@ pub use namespace::{
 pub use server::{Server, Started, tcp_table};
 pub use traffic::{
     abort, await_refusal, await_reset, close_with_linger_zero, close_with_unread_data, closed_port,
-    connected_pair, end_unread,
+    connected_pair, end_burst, end_unread,
 };
 pub use watch::{Ended, KernelTotal, Watch, rsttrace};
 

@@ -17,6 +17,11 @@ pub fn await_refusal(to: SocketAddr) {
     assert_eq!(refusal.kind(), ErrorKind::ConnectionRefused);
 }
 
+/// Lets some time pass: closer together, ends of connections of one process are one burst, with one fault.
+pub fn end_burst() {
+    std::thread::sleep(Duration::from_millis(10));
+}
+
 /// Both ends of a new connection to the listener, the client's first.
 pub fn connected_pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();

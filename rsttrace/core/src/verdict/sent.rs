@@ -130,8 +130,18 @@ impl SentCase {
 
     fn class(&self) -> Option<Class> {
         let class = classes::of_sent(&self.sent, self.ruling.cause, self.at, self.recurrence);
-        // A pool that closes what it does not need. At a timer, a proxy's client may lose its connection.
-        let is_no_timer = matches!(self.no_timer, Some(NoTimer::NotSet | NoTimer::Many(_)));
+        // A pool that closes what it does not need, or whose client has finished. At a timer, a proxy's client may lose its connection.
+        let is_no_timer = matches!(
+            self.no_timer,
+            Some(
+                NoTimer::NotSet
+                    | NoTimer::Many(_)
+                    | NoTimer::OtherLeg {
+                        how: OtherEnding::Finished,
+                        ..
+                    }
+            )
+        );
         let pooled = is_no_timer && classes::is_pooled(&self.sent, self.ruling.cause);
         class.or(pooled.then_some(Class::CompleteExchange))
     }
