@@ -130,17 +130,11 @@ impl SentCase {
 
     fn class(&self) -> Option<Class> {
         let class = classes::of_sent(&self.sent, self.ruling.cause, self.at, self.recurrence);
-        // A pool that closes what it does not need, or whose client has finished. At a timer, a proxy's client may lose its connection.
+        // A pool that closes what it does not need, or a connection whose client has gone: what that lost is told with the
+        // client's. At a timer, a proxy's client may lose its connection.
         let is_no_timer = matches!(
             self.no_timer,
-            Some(
-                NoTimer::NotSet
-                    | NoTimer::Many(_)
-                    | NoTimer::OtherLeg {
-                        how: OtherEnding::Finished,
-                        ..
-                    }
-            )
+            Some(NoTimer::NotSet | NoTimer::Many(_) | NoTimer::OtherLeg { .. })
         );
         let pooled = is_no_timer && classes::is_pooled(&self.sent, self.ruling.cause);
         class.or(pooled.then_some(Class::CompleteExchange))
@@ -258,7 +252,7 @@ impl SentCase {
                 .summary
                 .push_str("; no more than the session tickets that follow a TLS handshake"),
         }
-        explanation.advice = Vec::new();
+        explanation.advice = self.other_leg().into_iter().collect();
     }
 
     /// What to change, most useful first: for both ends, for the operator of this one, for its author.
