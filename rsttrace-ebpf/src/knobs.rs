@@ -11,9 +11,6 @@ pub static TRANSPORT: u32 = TRANSPORT_RING;
 /// Slots of `TOMBSTONES`, a power of two.
 #[unsafe(no_mangle)]
 pub static TOMBSTONE_SLOTS: u32 = DEFAULT_SLOTS;
-/// Slots of `OWNERS`, a power of two.
-#[unsafe(no_mangle)]
-pub static OWNER_SLOTS: u32 = DEFAULT_SLOTS;
 /// Slots of `BASELINES`, a power of two.
 #[unsafe(no_mangle)]
 pub static BASELINE_SLOTS: u32 = DEFAULT_SLOTS;

@@ -8,7 +8,6 @@ mod flood;
 mod handshakes;
 mod kernel;
 mod knobs;
-mod listeners;
 mod maps;
 mod owners;
 mod packet;

@@ -62,6 +62,32 @@ pub fn read<V: Copy>(table: &Array<Entry<V>>, slots: u32, key: &FlowKey, into: &
     read_slot(table, index, hash, key, into) || read_slot(table, index ^ 1, hash, key, into)
 }
 
+/// Copies a part of a flow's value; `false`: there is none, and what `into` holds means nothing.
+#[inline(always)]
+pub fn read_part<V: Copy, P: Copy>(
+    table: &Array<Entry<V>>,
+    slots: u32,
+    key: &FlowKey,
+    part: fn(&V) -> &P,
+    into: &mut P,
+) -> bool {
+    let hash = hash_of(key);
+    let first = index_of(hash, slots);
+    for index in [first, first ^ 1] {
+        let Some(entry) = table.get_ptr(index) else {
+            return false;
+        };
+        // SAFETY: as in `read_slot`.
+        let entry = unsafe { &*entry };
+        if entry.check == 0 || !is_same(&entry.key, key) {
+            continue;
+        }
+        words::copy(part(&entry.value), into);
+        return check_of(hash, &entry.value) == entry.check;
+    }
+    false
+}
+
 /// Writes a value into a table whose entries have one slot each; `resolve` sees the value of the same key that is overwritten.
 #[inline(always)]
 pub fn write_single<V: Copy, K: Copy>(

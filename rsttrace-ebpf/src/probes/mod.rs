@@ -3,6 +3,7 @@
 mod accept;
 mod classifier;
 mod clock;
+mod lifetime;
 mod receive_reset;
 mod seed;
 mod send_reset;

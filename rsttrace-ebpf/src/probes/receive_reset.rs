@@ -91,7 +91,10 @@ fn received(ctx: &BtfTracePointContext, flow: &mut Flow) {
     event.header = header(KIND_RESET_RECEIVED, netns);
     words::copy(flow, &mut event.flow);
     snapshot::socket(sk, tcp, &mut event.socket);
-    owners::copy(owners::get(sk).as_deref(), &mut event.ownership);
+    match owners::get(sk) {
+        Some(ownership) => words::copy(ownership, &mut event.ownership),
+        None => words::clear(&mut event.ownership),
+    }
     take_arrival(sk as u64, &mut event.segment);
     draft.submit(ctx.as_ptr());
 }

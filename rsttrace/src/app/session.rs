@@ -528,15 +528,8 @@ fn own_shortfalls(shortfalls: &Shortfalls) -> Vec<(String, u64)> {
 fn kernel_shortfalls(counters: &Counters, slots: Slots) -> Vec<(String, u64)> {
     vec![
         (
-            format!(
-                "socket owner table evictions (capacity {})",
-                count(slots.owners.into())
-            ),
-            counters.owner_evicted,
-        ),
-        (
-            "listeners without recorded owner".to_owned(),
-            counters.listener_lost,
+            "sockets without recorded owner (out of memory)".to_owned(),
+            counters.storage_failed,
         ),
         (
             format!(
