@@ -7,6 +7,8 @@ use aya::maps::{MapData, PerCpuArray};
 use aya::programs::Program;
 use rsttrace_common::counters;
 
+use super::object::take_map;
+
 /// Name of the map in the object.
 const MAP: &str = "COUNTERS";
 
@@ -72,12 +74,7 @@ pub(super) struct CounterMap(PerCpuArray<MapData, [u64; counters::COUNT as usize
 
 impl CounterMap {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, String> {
-        let map = ebpf
-            .take_map(MAP)
-            .ok_or_else(|| format!("the eBPF object has no map {MAP}"))?;
-        PerCpuArray::try_from(map)
-            .map(Self)
-            .map_err(|e| format!("map {MAP}: {e}"))
+        take_map(ebpf, MAP).map(Self)
     }
 
     /// `None` if the map cannot be read.

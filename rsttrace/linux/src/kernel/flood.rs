@@ -5,6 +5,7 @@ use aya::maps::{Array, MapData, PerCpuArray};
 use rsttrace_common::flood::{BUCKETS, Bucket, CLASSES, REFUSALS, REFUSALS_EACH, hash_of};
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::object::take_map;
 use crate::flood::{Kind, Refused};
 
 /// A bucket as whole words.
@@ -31,19 +32,10 @@ pub struct ClassTotal {
 
 impl FloodMaps {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, String> {
-        fn map<T: TryFrom<aya::maps::Map, Error = aya::maps::MapError>>(
-            ebpf: &mut Ebpf,
-            name: &str,
-        ) -> Result<T, String> {
-            let map = ebpf
-                .take_map(name)
-                .ok_or_else(|| format!("the eBPF object has no map {name}"))?;
-            T::try_from(map).map_err(|error| format!("map {name}: {error}"))
-        }
         Ok(Self {
-            buckets: map(ebpf, "BUCKETS")?,
-            refusals: map(ebpf, "REFUSALS")?,
-            classes: map(ebpf, "CLASS_COUNTS")?,
+            buckets: take_map(ebpf, "BUCKETS")?,
+            refusals: take_map(ebpf, "REFUSALS")?,
+            classes: take_map(ebpf, "CLASS_COUNTS")?,
             read: vec![0; REFUSALS as usize],
         })
     }

@@ -9,6 +9,7 @@ use rsttrace_common::handshake::{SYN_SLOTS, Syn, SynKey, TRANSLATION_SLOTS, Tran
 use rsttrace_common::{Flow as WireFlow, FlowKey, table};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use super::object::take_map;
 use crate::event::{BootTime, Flow, NetnsCookie, TcpFlags};
 use crate::host::Handshakes;
 
@@ -32,18 +33,9 @@ impl fmt::Debug for HandshakeMaps {
 
 impl HandshakeMaps {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, String> {
-        fn map<T: TryFrom<aya::maps::Map, Error = aya::maps::MapError>>(
-            ebpf: &mut Ebpf,
-            name: &str,
-        ) -> Result<T, String> {
-            let map = ebpf
-                .take_map(name)
-                .ok_or_else(|| format!("the eBPF object has no map {name}"))?;
-            T::try_from(map).map_err(|error| format!("map {name}: {error}"))
-        }
         Ok(Self {
-            syns: map(ebpf, "SYNS")?,
-            translations: map(ebpf, "TRANSLATIONS")?,
+            syns: take_map(ebpf, "SYNS")?,
+            translations: take_map(ebpf, "TRANSLATIONS")?,
         })
     }
 }

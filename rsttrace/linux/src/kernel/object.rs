@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use aya::maps::{Map, MapError};
 use aya::programs::{Program, ProgramError};
 use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, Endianness};
 use log::debug;
@@ -389,6 +390,17 @@ fn load(
             StartError::Failed(text)
         }
     })
+}
+
+/// Takes a map out of the object, so that it outlives it.
+pub(super) fn take_map<T: TryFrom<Map, Error = MapError>>(
+    ebpf: &mut Ebpf,
+    name: &str,
+) -> Result<T, String> {
+    let map = ebpf
+        .take_map(name)
+        .ok_or_else(|| format!("the eBPF object has no map {name}"))?;
+    T::try_from(map).map_err(|error| format!("map {name}: {error}"))
 }
 
 /// The size of a slot table for this many entries.

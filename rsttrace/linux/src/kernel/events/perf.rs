@@ -8,6 +8,7 @@ use aya::maps::perf::PerfEvent;
 use aya::maps::{MapData, PerfEventArray, perf::PerfEventArrayBuffer};
 use bytes::BytesMut;
 
+use super::super::object::take_map;
 use super::{EventSource, PAGE, PERF};
 
 pub(super) struct Perf {
@@ -22,11 +23,7 @@ pub(super) struct Perf {
 impl Perf {
     /// Registers buffers of `bytes` together for each online CPU: events sent earlier would be lost.
     pub(super) fn open(ebpf: &mut Ebpf, bytes: u32) -> Result<Self, String> {
-        let map = ebpf
-            .take_map(PERF)
-            .ok_or_else(|| format!("the eBPF object has no map {PERF}"))?;
-        let mut array =
-            PerfEventArray::try_from(map).map_err(|error| format!("map {PERF}: {error}"))?;
+        let mut array: PerfEventArray<_> = take_map(ebpf, PERF)?;
         let cpus = aya::util::online_cpus().map_err(|(path, error)| format!("{path}: {error}"))?;
         let pages = (bytes as usize / cpus.len().max(1) / PAGE)
             .max(1)

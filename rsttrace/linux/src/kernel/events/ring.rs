@@ -5,6 +5,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use aya::Ebpf;
 use aya::maps::{MapData, RingBuf};
 
+use super::super::object::take_map;
 use super::{EventSource, PAGE, RING};
 
 pub(super) struct Ring {
@@ -15,11 +16,8 @@ pub(super) struct Ring {
 impl Ring {
     /// `bytes`: as asked for; the loader has sized the map by it.
     pub(super) fn open(ebpf: &mut Ebpf, bytes: u32) -> Result<Self, String> {
-        let map = ebpf
-            .take_map(RING)
-            .ok_or_else(|| format!("the eBPF object has no map {RING}"))?;
         Ok(Self {
-            ring: RingBuf::try_from(map).map_err(|error| format!("map {RING}: {error}"))?,
+            ring: take_map(ebpf, RING)?,
             capacity: u64::from(bytes.max(PAGE as u32).next_power_of_two()),
         })
     }
