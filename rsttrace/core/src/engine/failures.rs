@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use super::record_fields::{age, endpoint, timestamp, unnumbered};
 use crate::correlate::Origin;
-use crate::event::{Failed, FullQueue, FullTable, HostContext, HostFacts, Socket, TcpState};
+use crate::event::{
+    BootTime, Failed, FullQueue, FullTable, HostContext, HostFacts, Socket, TcpState,
+};
 use crate::ownership::{self, ProcessName};
 use crate::record::{
     AcceptQueue, Confidence, ConntrackTable, FAILURE_SCHEMA, FailureKind, FailureRecord,
@@ -51,15 +53,10 @@ pub fn of_event(
         (event.error != 0).then_some(event.error)
     };
     let established = event.socket.as_ref().filter(|_| !is_connect);
+    let record = blank(at.time, at.inode, case.verdict(), host);
     Some(FailureRecord {
-        schema: Word::new_static(FAILURE_SCHEMA),
-        id: unnumbered(),
-        time: timestamp(at.time, host),
-        host: host.host.clone(),
         local: Some(endpoint(event.flow.local)),
         remote: Some(endpoint(event.flow.remote)),
-        netns: at.inode,
-        verdict: case.verdict(),
         error,
         error_name: error.and_then(words::errno_name).map(Word::new_static),
         state: Some(Word::new_static(event.last_state.name())),
@@ -69,11 +66,41 @@ pub fn of_event(
         syns: is_connect.then(|| case.syns()),
         retransmits: established.map(unanswered),
         unacknowledged: established.map(|socket| socket.unacknowledged),
+        process: case.process,
+        ..record
+    })
+}
+
+/// A record of which nothing else is known.
+fn blank(
+    time: BootTime,
+    netns: Option<u32>,
+    verdict: FailureVerdict,
+    host: &HostFacts,
+) -> FailureRecord {
+    FailureRecord {
+        schema: Word::new_static(FAILURE_SCHEMA),
+        id: unnumbered(),
+        time: timestamp(time, host),
+        host: host.host.clone(),
+        local: None,
+        remote: None,
+        netns,
+        verdict,
+        error: None,
+        error_name: None,
+        state: None,
+        age: None,
+        tried: None,
+        silent: None,
+        syns: None,
+        retransmits: None,
+        unacknowledged: None,
         accept_queue: None,
         conntrack: None,
-        process: case.process,
+        process: None,
         incident: None,
-    })
+    }
 }
 
 /// The record of a listener that dropped handshakes.
@@ -100,43 +127,29 @@ pub fn of_queue(queue: &FullQueue, facts: &HostContext, host: &HostFacts) -> Fai
         .into(),
     );
     Situation::AcceptQueue.refer(&mut advice);
-    FailureRecord {
-        schema: Word::new_static(FAILURE_SCHEMA),
-        id: unnumbered(),
-        time: timestamp(queue.time, host),
-        host: host.host.clone(),
-        local: Some(endpoint(queue.local)),
-        remote: None,
-        netns: facts.netns_inode,
-        verdict: FailureVerdict {
-            kind: FailureKind::AcceptQueueFull,
-            severity: Severity::Refused,
-            // The counter of overflows is the namespace's, that of drops the listener's.
-            confidence: if is_full {
-                Confidence::Certain
-            } else {
-                Confidence::Likely
-            },
-            summary,
-            advice,
+    let verdict = FailureVerdict {
+        kind: FailureKind::AcceptQueueFull,
+        severity: Severity::Refused,
+        // The counter of overflows is the namespace's, that of drops the listener's.
+        confidence: if is_full {
+            Confidence::Certain
+        } else {
+            Confidence::Likely
         },
-        error: None,
-        error_name: None,
+        summary,
+        advice,
+    };
+    FailureRecord {
+        local: Some(endpoint(queue.local)),
         state: Some(Word::new_static(TcpState::Listen.name())),
-        age: None,
         tried: Some(queue.within.as_secs_f64()),
-        silent: None,
-        syns: None,
-        retransmits: None,
-        unacknowledged: None,
         accept_queue: Some(AcceptQueue {
             length: queue.length,
             limit: queue.limit,
             dropped: queue.dropped.into(),
         }),
-        conntrack: None,
         process,
-        incident: None,
+        ..blank(queue.time, facts.netns_inode, verdict, host)
     }
 }
 
@@ -152,43 +165,26 @@ pub fn of_table(table: &FullTable, host: &HostFacts) -> FailureRecord {
         .into(),
     ];
     Situation::ConnectTimeout.refer(&mut advice);
+    let verdict = FailureVerdict {
+        kind: FailureKind::ConntrackFull,
+        severity: Severity::Refused,
+        confidence: Confidence::Certain,
+        summary: format!(
+            "{packets} of new connections {verb} dropped within {}: the connection tracking table was full ({} entries, limit {})",
+            span(table.within),
+            words::count(table.entries),
+            words::count(table.limit)
+        ),
+        advice,
+    };
     FailureRecord {
-        schema: Word::new_static(FAILURE_SCHEMA),
-        id: unnumbered(),
-        time: timestamp(table.time, host),
-        host: host.host.clone(),
-        local: None,
-        remote: None,
-        netns: table.netns_inode,
-        verdict: FailureVerdict {
-            kind: FailureKind::ConntrackFull,
-            severity: Severity::Refused,
-            confidence: Confidence::Certain,
-            summary: format!(
-                "{packets} of new connections {verb} dropped within {}: the connection tracking table was full ({} entries, limit {})",
-                span(table.within),
-                words::count(table.entries),
-                words::count(table.limit)
-            ),
-            advice,
-        },
-        error: None,
-        error_name: None,
-        state: None,
-        age: None,
         tried: Some(table.within.as_secs_f64()),
-        silent: None,
-        syns: None,
-        retransmits: None,
-        unacknowledged: None,
-        accept_queue: None,
         conntrack: Some(ConntrackTable {
             entries: table.entries,
             limit: table.limit,
             dropped: table.dropped,
         }),
-        process: None,
-        incident: None,
+        ..blank(table.time, table.netns_inode, verdict, host)
     }
 }
 
