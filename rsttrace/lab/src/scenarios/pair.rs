@@ -65,15 +65,7 @@ impl Pair {
         let mut client = lab.actor(Place::Client, "rt-client")?;
         let listener = server.listen(proxy, 8)?;
         let at_client = client.connect_from(from, to)?;
-        let pair = Self {
-            client,
-            server,
-            listener,
-            at_client,
-            at_server: listener,
-            further: Vec::new(),
-        };
-        pair.talking()
+        Self::of(client, server, listener, at_client).talking()
     }
 
     fn connect(
@@ -86,14 +78,19 @@ impl Pair {
         let mut client = lab.actor(Place::Client, "rt-client")?;
         let listener = server.listen(service, 8)?;
         let at_client = client.connect(from, to)?;
-        Ok(Self {
+        Ok(Self::of(client, server, listener, at_client))
+    }
+
+    /// Not accepted yet.
+    fn of(client: Actor, server: Actor, listener: Socket, at_client: Socket) -> Self {
+        Self {
             client,
             server,
             listener,
             at_client,
             at_server: listener,
             further: Vec::new(),
-        })
+        }
     }
 
     fn talking(mut self) -> Result<Self, StageError> {

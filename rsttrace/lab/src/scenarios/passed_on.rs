@@ -97,9 +97,10 @@ impl Relay {
             .done_by(&self.relay, "close()")
             .names(&self.relay, &[Role::Closer])
             .lost_connection();
-        match cause {
-            Cause::Propagated => sent.linked(),
-            _ => sent,
+        if cause == Cause::Propagated {
+            sent.linked()
+        } else {
+            sent
         }
     }
 
