@@ -11,8 +11,8 @@ use super::{Found, after, arguments, parent, time, variable};
 /// How a program is configured.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Format {
-    /// The option that names its main file.
-    option: &'static str,
+    /// The option that names its main file, if there is one.
+    option: Option<&'static str>,
     /// Where its main file is otherwise; the first one that exists is read.
     places: &'static [&'static str],
     /// Sections of the file that it reads; empty: the file has none.
@@ -43,7 +43,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// postgresql.org/docs/current/config-setting.html; Debian names the file on the command line, others only its directory.
 pub const POSTGRES: Format = Format {
-    option: "config_file",
+    option: None,
     places: &[],
     sections: &[],
     timers: &[
@@ -54,7 +54,7 @@ pub const POSTGRES: Format = Format {
 
 /// mariadb.com/kb: configuring MariaDB with option files.
 pub const MYSQL: Format = Format {
-    option: "--defaults-file",
+    option: Some("--defaults-file"),
     places: &["/etc/my.cnf", "/etc/mysql/my.cnf"],
     sections: &["mysqld", "server", "mariadb", "mariadbd"],
     timers: &[
@@ -67,7 +67,7 @@ pub const MYSQL: Format = Format {
 
 /// Its title hides the file's name; the packages put it there.
 pub const REDIS: Format = Format {
-    option: "--config",
+    option: None,
     places: &[
         "/etc/redis/redis.conf",
         "/etc/redis.conf",
@@ -80,7 +80,7 @@ pub const REDIS: Format = Format {
 
 /// httpd.apache.org/docs/2.4/mod/core.html
 pub const APACHE: Format = Format {
-    option: "-f",
+    option: Some("-f"),
     places: &["/etc/apache2/apache2.conf", "/etc/httpd/conf/httpd.conf"],
     sections: &[],
     timers: &[
@@ -123,7 +123,11 @@ impl Reader<'_> {
         if self.format == &POSTGRES {
             return postgres_files(pid, arguments).unwrap_or_default();
         }
-        if let Some(path) = after(arguments, self.format.option) {
+        let named = self
+            .format
+            .option
+            .and_then(|option| after(arguments, option));
+        if let Some(path) = named {
             return vec![PathBuf::from(path)];
         }
         let places = self.format.places.iter().map(PathBuf::from);
@@ -164,7 +168,7 @@ fn postgres_files(pid: u32, own: &[String]) -> Option<Vec<PathBuf>> {
     let named = arguments.iter().find_map(|word| {
         let word = word.trim_start_matches('-').replace('-', "_");
         Some(PathBuf::from(
-            word.strip_prefix(POSTGRES.option)?.strip_prefix('=')?,
+            word.strip_prefix("config_file")?.strip_prefix('=')?,
         ))
     });
     let data = after(&arguments, "-D").map(str::to_owned);
