@@ -87,6 +87,8 @@ pub struct Truth {
     pub named: Named,
     /// Whether a connection that one end still used, or data on it, was lost by it.
     pub lost: bool,
+    /// The connection was lost when nobody had a use for it any more, which only a view of the whole host can know.
+    pub unused: bool,
     /// Bytes that lay unread in the closed socket, where that is the point.
     pub unread: Option<u64>,
     /// The idle timeout that was staged and that a right record names.
@@ -134,6 +136,7 @@ impl Truth {
             who: Who::Nobody,
             named: Named::default(),
             lost: false,
+            unused: false,
             unread: None,
             idle: None,
             no_timer: false,
@@ -252,6 +255,7 @@ impl Truth {
                 });
             }
         }
+        truth.lost = self.lost && !self.unused;
         // A RST that no socket accepts ends nothing, whichever process wrote it.
         if truth.direction == Direction::Observed {
             truth.cause = self.cause;

@@ -104,11 +104,16 @@ impl Relay {
         }
     }
 
-    /// The relay's connect is refused: the truth about it.
-    fn be_refused(&mut self, lab: &Lab) -> Result<Truth, StageError> {
+    /// The relay's connect is refused: the socket of it.
+    fn be_refused(&mut self) -> Result<Socket, StageError> {
         let from = SocketAddr::new(self.site.back.into(), 0);
         let socket = self.relay.start_connect(Some(from), self.service)?;
         self.relay.confirm_error(socket, "ECONNREFUSED")?;
+        Ok(socket)
+    }
+
+    /// The truth about that.
+    fn refusal(&mut self, lab: &Lab, socket: Socket) -> Result<Truth, StageError> {
         let seen = self.relay.reset(self.service, socket.local)?;
         let refused = Cause::ConnectionRefused;
         Ok(
@@ -145,18 +150,25 @@ fn refused(lab: &mut Lab, site: u8, late: Duration) -> Result<Armed, StageError>
     let mut relay = Relay::open(lab, site)?;
     let client = relay.request(REQUEST)?;
     Armed::step_due(Instant::now(), move |lab| {
-        let mut refused = relay.be_refused(lab)?;
-        // Only what comes at once is known when the refusal is told.
-        if late.is_zero() {
-            refused = refused.linked();
-        }
-        Armed::due(Instant::now() + late, move |lab| {
+        let refused = relay.be_refused()?;
+        let drop_client = move |lab: &mut Lab| {
             let why =
                 "the relay closed with SO_LINGER 0, because the server had refused its connect";
             let who = (Origin::Peer, Cause::Propagated);
             let [sent, received] = relay.drop_client(lab, client, who, why)?;
-            Staged::mixed([refused, sent, received], relay)
-        })
+            let mut refusal = relay.refusal(lab, refused)?;
+            // Only what comes at once is known when the refusal is told.
+            if late.is_zero() {
+                refusal = refusal.linked();
+            }
+            Staged::mixed([refusal, sent, received], relay)
+        };
+        if late.is_zero() {
+            // No other scenario may come between the two.
+            let staged = drop_client(lab)?;
+            return Armed::new(move |_| Ok(staged));
+        }
+        Armed::due(Instant::now() + late, drop_client)
     })
 }
 
@@ -169,12 +181,14 @@ pub const TWO_CLIENTS: Scenario = Scenario {
         let mut relay = Relay::open(lab, 63)?;
         let clients = [relay.request(REQUEST)?, relay.request(REQUEST)?];
         Armed::new(move |lab| {
-            let mut truths = vec![relay.be_refused(lab)?];
+            let refused = relay.be_refused()?;
+            let mut truths = Vec::new();
             for client in clients {
                 let who = (Origin::LocalProcess, Cause::LingerZero);
                 let why = "the process closed all its clients with SO_LINGER 0";
                 truths.extend(relay.drop_client(lab, client, who, why)?);
             }
+            truths.insert(0, relay.refusal(lab, refused)?);
             Staged::mixed(truths, relay)
         })
     },
