@@ -125,24 +125,43 @@ impl Recurrence {
     }
 }
 
-/// The connection was opened by the end that resets it, which never sent a byte and closed soon: it wanted to know whether there is an
-/// answer. A banner that it did not read changes nothing.
-pub fn is_empty_of_opener(sent: &Sent, at: BootTime) -> bool {
-    is_opener(sent.ownership.as_ref())
-        && sent.active(|socket| socket.bytes_sent == 0)
-        && is_short(sent.ownership.as_ref(), at)
+/// When the end that opened a connection and never sent a byte left it, soon; absent for others. It wanted to know whether there is an
+/// answer. A banner that it did not read changes nothing, nor does one that comes later.
+pub fn opener_left_empty(sent: &Sent, at: BootTime) -> Option<BootTime> {
+    if sent.active(|socket| socket.bytes_sent == 0) {
+        let ownership = sent.ownership.as_ref();
+        return (is_opener(ownership) && is_short(ownership, at)).then_some(at);
+    }
+    let ownership = sent
+        .ownership
+        .as_ref()
+        .or(sent.former_connection.as_ref().map(|it| &it.ownership))?;
+    let left = ownership.closer.as_ref()?.time?;
+    let wrote_nothing = match (&sent.socket, sent.cause, ownership.isn) {
+        (Some(socket), _, _) => socket.bytes_sent == 0,
+        // SYN and FIN count as one each.
+        (None, Some(segment), Some((local, _))) => segment.ack.wrapping_sub(local) <= 2,
+        (None, _, _) => false,
+    };
+    (sent.passive && wrote_nothing && is_opener(Some(ownership)) && is_short(Some(ownership), left))
+        .then_some(left)
 }
 
 /// The same at the end that listens.
-pub fn is_empty_of_listener(received: &Received, at: BootTime) -> bool {
-    is_listener(received.ownership.as_ref())
-        && received.socket.state == TcpState::Established
-        && received.socket.bytes_received == 0
-        && is_short(received.ownership.as_ref(), at)
+pub fn listener_left_empty(received: &Received, at: BootTime) -> Option<BootTime> {
+    let (socket, ownership) = (&received.socket, received.ownership.as_ref());
+    let left = match (socket.state, socket.bytes_received) {
+        (TcpState::Established, 0) => at,
+        // A FIN counts as one.
+        (TcpState::CloseWait, 1) => ownership?.peer_finish?.time,
+        _ => return None,
+    };
+    (is_listener(ownership) && is_short(ownership, left)).then_some(left)
 }
 
 fn closed_without_a_word(end: &SentEnd<'_>) -> bool {
-    is_close(end.cause) && is_empty_of_opener(end.sent, end.at)
+    (is_close(end.cause) || end.cause == Cause::DataAfterClose)
+        && opener_left_empty(end.sent, end.at).is_some()
 }
 
 /// The server spoke last, and all of it was read. After a silence it may be the timer of a proxy, whose client loses its connection.
@@ -233,7 +252,8 @@ fn answers_farewell(end: &SentEnd<'_>) -> bool {
 }
 
 fn was_told_nothing(end: &AcceptedEnd<'_>) -> bool {
-    !end.is_answer && is_empty_of_listener(end.received, end.at)
+    let has_closed = end.received.socket.state == TcpState::CloseWait;
+    (!end.is_answer || has_closed) && listener_left_empty(end.received, end.at).is_some()
 }
 
 /// All was answered, the answer has arrived, and the client did not wait for more. What it said last over TLS may be its
@@ -396,7 +416,7 @@ impl Scan {
 mod tests {
     use super::*;
     use crate::engine::fixtures::*;
-    use crate::event::OwnerSource;
+    use crate::event::{Closer, OwnerSource, PeerFinish};
 
     const AT: BootTime = BootTime(NOW);
 
@@ -669,6 +689,72 @@ mod tests {
             ownership.established = Some(BootTime(NOW + ms * MS - MS));
         }
         (ms, sent)
+    }
+
+    /// curl[5] connected so long ago, closed so long ago, and a banner comes now.
+    fn late_banner(opened: u64, left: u64, acknowledges: u32) -> Sent {
+        let (isn, mut former) = (100, tombstone(5, "curl", TcpState::FinWait2));
+        let who = &mut former.ownership;
+        who.established = Some(BootTime(NOW - opened * MS));
+        who.isn = Some((isn, 7));
+        who.closer = Some(Closer {
+            time: Some(BootTime(NOW - left * MS)),
+            ..closer(5, "curl")
+        });
+        let banner = segment(TcpFlags::ACK, 8, isn + acknowledges, 41);
+        let mut answer = Scene::new().reversed().answer(banner);
+        answer.former_connection = Some(Box::new(former));
+        answer
+    }
+
+    #[test]
+    fn a_banner_after_the_close_of_a_check_costs_nothing() {
+        let late = |sent: &Sent| {
+            (
+                super::of_sent(sent, Cause::DataAfterClose, AT, Recurrence::default()),
+                opener_left_empty(sent, AT),
+            )
+        };
+        let left = BootTime(NOW - 700 * MS);
+        let (nothing, empty) = ((None, None), Some(Class::EmptyConnection));
+        assert_eq!(late(&late_banner(1_000, 700, 2)), (empty, Some(left)));
+        assert_eq!(late(&late_banner(1_000, 700, 80)), nothing, "it had asked");
+        assert_eq!(late(&late_banner(60_000, 700, 2)), nothing, "it had waited");
+        let mut accepted_one = late_banner(1_000, 700, 2);
+        if let Some(former) = &mut accepted_one.former_connection {
+            former.ownership.source = Some(OwnerSource::Accept);
+        }
+        assert_eq!(late(&accepted_one), nothing, "a server");
+        // With its socket still there.
+        let mut orphan = late_banner(1_000, 700, 1);
+        orphan.ownership = orphan.former_connection.take().map(|it| it.ownership);
+        for (bytes, expected) in [(0, (empty, Some(left))), (9, nothing)] {
+            orphan.socket = Some(Socket {
+                bytes_sent: bytes,
+                ..socket(1)
+            });
+            assert_eq!(late(&orphan), expected);
+        }
+    }
+
+    #[test]
+    fn a_server_that_speaks_after_the_close_of_a_check_loses_nothing() {
+        let greets = |bytes_received: u64| {
+            let mut received = server(|socket| {
+                socket.state = TcpState::CloseWait;
+                (socket.bytes_sent, socket.bytes_received) = (41, bytes_received);
+                socket.unacknowledged = 41;
+            });
+            if let Some(who) = &mut received.ownership {
+                who.peer_finish = Some(PeerFinish {
+                    time: BootTime(NOW - 700 * MS),
+                    quiet: Duration::ZERO,
+                });
+            }
+            of_accepted(&received, None, true, AT, Recurrence::default())
+        };
+        assert_eq!(greets(1), Some(Class::EmptyConnection));
+        assert_eq!(greets(20), None, "it had been asked");
     }
 
     #[test]

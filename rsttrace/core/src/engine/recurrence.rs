@@ -1,6 +1,6 @@
 //! Sources that open connections again and again: health checkers and port scanners.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -62,16 +62,16 @@ impl Sources {
             .is_some_and(|cause| cause.flags.has(TcpFlags::SYN) && !cause.flags.has(TcpFlags::ACK));
         if sent.passive && answers_syn {
             self.attempt(at, remote.ip(), sent.flow.local.port());
-        } else if classes::is_empty_of_opener(sent, at.time) {
-            self.check(at, remote.ip(), remote.port());
+        } else if let Some(left) = classes::opener_left_empty(sent, at.time) {
+            self.check(at.netns, remote, left);
         }
     }
 
     /// Takes notice of an accepted reset.
     pub fn received(&mut self, at: Origin, received: &Received) {
-        if classes::is_empty_of_listener(received, at.time) {
+        if let Some(left) = classes::listener_left_empty(received, at.time) {
             let (source, port) = (received.flow.remote.ip(), received.flow.local.port());
-            self.check(at, source, port);
+            self.check(at.netns, SocketAddr::new(source, port), left);
             self.attempt(at, source, port);
         }
     }
@@ -80,7 +80,7 @@ impl Sources {
     pub fn arrived(&mut self, at: Origin, packet: &Packet) {
         if !packet.egress && classes::aborts_attempt(packet) {
             let (source, port) = (packet.source.ip(), packet.destination.port());
-            self.check(at, source, port);
+            self.check(at.netns, SocketAddr::new(source, port), at.time);
             self.attempt(at, source, port);
         }
     }
@@ -100,13 +100,14 @@ impl Sources {
         }
     }
 
-    fn check(&mut self, at: Origin, source: IpAddr, service: u16) {
-        let checker = (at.netns, source, service);
+    /// The other end of the check, with the port of the service.
+    fn check(&mut self, netns: NetnsCookie, other: SocketAddr, left: BootTime) {
+        let checker = (netns, other.ip(), other.port());
         let moments = self.checks.get_or_insert_mut(checker, SmallVec::new);
         if moments.len() == MOMENTS {
             moments.remove(0);
         }
-        moments.push(at.time);
+        moments.push(left);
     }
 
     fn attempt(&mut self, at: Origin, source: IpAddr, port: u16) {
