@@ -17,8 +17,8 @@ pub const PACKET_LOST: u32 = 5;
 pub const FAILED_SEEN: u32 = 6;
 /// It could not be put into the ring.
 pub const FAILED_LOST: u32 = 7;
-/// Socket storage could not be made: that socket has no recorded owner.
-pub const STORAGE_FAILED: u32 = 8;
+/// An open socket's record made room for another socket's: it has no recorded owner any more.
+pub const OWNER_EVICTED: u32 = 8;
 /// A tombstone took the place of another one.
 pub const TOMBSTONE_EVICTED: u32 = 9;
 /// A TTL baseline took the place of another one.
@@ -50,5 +50,7 @@ pub const DECIDED_ANEW: u32 = 20;
 pub const TRANSLATION_EVICTED: u32 = 21;
 /// A failure without a reset was not described on purpose: there were too many.
 pub const FAILED_SUPPRESSED: u32 = 22;
+/// A listener was one too many: it has no recorded owner, nor have its connections until they are accepted.
+pub const LISTENER_LOST: u32 = 23;
 /// How many counters there are.
-pub const COUNT: u32 = 23;
+pub const COUNT: u32 = 24;

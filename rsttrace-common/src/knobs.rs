@@ -13,7 +13,7 @@ pub const TRANSPORT_PERF: u32 = 1;
 /// Slots of both tables unless user space says otherwise.
 pub const DEFAULT_SLOTS: u32 = 16_384;
 
-/// The kernel lends socket storage to tracing programs (5.11); without it owners are kept in a hash by address.
+/// The kernel lends socket storage to tracing programs (5.11).
 pub const HELPER_SOCKET_STORAGE: u32 = 1;
 /// The kernel makes socket cookies for tracing programs (5.12); without it a socket's cookie is what others made of it.
 pub const HELPER_SOCKET_COOKIE: u32 = 2;
@@ -33,6 +33,8 @@ pub mod names {
     pub const TRANSPORT: &str = "TRANSPORT";
     /// `u32`: slots of the table of tombstones, a power of two.
     pub const TOMBSTONE_SLOTS: &str = "TOMBSTONE_SLOTS";
+    /// `u32`: slots of the table of sockets' owners, a power of two.
+    pub const OWNER_SLOTS: &str = "OWNER_SLOTS";
     /// `u32`: slots of the table of TTL baselines, a power of two.
     pub const BASELINE_SLOTS: &str = "BASELINE_SLOTS";
     /// `u32`: the `HELPER_` flags of what the running kernel grants.
@@ -41,6 +43,8 @@ pub mod names {
     pub const DETAIL_INTERVAL_NS: &str = "DETAIL_INTERVAL_NS";
     /// `u32`: 1 to log rare paths through aya-log.
     pub const DEBUG: &str = "DEBUG";
+    /// `u32`: 1 for programs that return at once.
+    pub const EMPTY: &str = "EMPTY";
 }
 
 macro_rules! offsets {

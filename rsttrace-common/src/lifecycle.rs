@@ -9,6 +9,12 @@ wire! {
     pub struct Tombstone {
         /// What was remembered while it lived; all zero if nothing was.
         pub ownership: Ownership,
+        /// How it ended.
+        pub end: End,
+    }
+
+    /// How a socket ended.
+    pub struct End {
         /// When it closed: nanoseconds of `CLOCK_BOOTTIME`; 0: there is no tombstone.
         pub died_ns: u64,
         /// Cookie of the socket; 0: not known.

@@ -165,6 +165,9 @@ pub const OWNERSHIP_RESET_SENT: u32 = 4;
 /// A reset refused the connect of this socket; without it an ICMP message did.
 pub const OWNERSHIP_REFUSED: u32 = 8;
 
+/// From this bit on: TTL of the SYN or SYN-ACK that came from the peer, 8 bits; 0: not seen.
+pub const OWNERSHIP_TTL_SHIFT: u32 = 24;
+
 /// The closing task was exiting (`PF_EXITING`).
 pub const CLOSER_EXITING: u8 = 1;
 /// The closing task was a kernel thread.

@@ -17,26 +17,61 @@ pub const fn index_of(hash: u64, slots: u32) -> u32 {
     (hash >> 32) as u32 & slots.wrapping_sub(1)
 }
 
-/// The hash of a key's words, and the checksum of an entry if continued over its value's words with [`check_of`].
+/// The hash of a key's words, by which an entry knows whose it is: two keys of one hash, of 64 bits, are not expected.
 pub fn hash_of(key: &[u64]) -> u64 {
-    mix(MULTIPLIER, key)
+    let mut sum = Sum::new(MULTIPLIER);
+    key.iter()
+        .enumerate()
+        .for_each(|(i, word)| sum.add(i, *word));
+    sum.hash()
 }
 
-/// The checksum of an entry: never 0, which stands for an empty slot.
+/// The checksum of an entry with this hash.
 pub fn check_of(hash: u64, value: &[u64]) -> u64 {
-    mix(hash, value) | 1
+    let mut sum = Sum::new(hash);
+    value
+        .iter()
+        .enumerate()
+        .for_each(|(i, word)| sum.add(i, *word));
+    sum.check()
 }
 
-/// In two lanes, as each step waits for the one before it.
-fn mix(hash: u64, words: &[u64]) -> u64 {
-    let (mut even, mut odd) = (hash, !hash);
-    let mut pairs = words.chunks_exact(2);
-    for pair in &mut pairs {
-        even = step(even, pair[0]);
-        odd = step(odd, pair[1]);
+/// A sum over words, in two lanes, as each step waits for the one before it.
+#[derive(Clone, Copy)]
+pub struct Sum {
+    even: u64,
+    odd: u64,
+}
+
+impl Sum {
+    /// That continues a hash.
+    #[inline(always)]
+    pub const fn new(hash: u64) -> Self {
+        Self {
+            even: hash,
+            odd: !hash,
+        }
     }
-    if let [last] = pairs.remainder() {
-        even = step(even, *last);
+
+    /// Adds the word at an index.
+    #[inline(always)]
+    pub const fn add(&mut self, index: usize, word: u64) {
+        if index.is_multiple_of(2) {
+            self.even = step(self.even, word);
+        } else {
+            self.odd = step(self.odd, word);
+        }
     }
-    step(even, odd)
+
+    /// The sum of a key.
+    #[inline(always)]
+    pub const fn hash(self) -> u64 {
+        step(self.even, self.odd)
+    }
+
+    /// The sum of an entry: never 0, which stands for an empty slot.
+    #[inline(always)]
+    pub const fn check(self) -> u64 {
+        self.hash() | 1
+    }
 }

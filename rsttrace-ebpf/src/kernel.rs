@@ -69,7 +69,7 @@ impl Netns {
             return Self::UNKNOWN;
         };
         Self::new(
-            R::load(net, offset!(net_cookie)),
+            R::load(net, offset!(net_cookie)).unwrap_or(0),
             R::load(net, offset!(net_inum)).unwrap_or(0),
         )
     }
@@ -81,16 +81,20 @@ impl Netns {
         let device: u64 = read_member(skb as u64, offset!(skb_dev));
         let net: u64 = read_member(device, offset!(dev_net));
         Self::new(
-            offset!(net_cookie).map(|member| read_member(net, Some(member))),
+            read_member(net, offset!(net_cookie)),
             read_member(net, offset!(net_inum)),
         )
     }
 
-    /// Without a cookie the inode has to name the namespace.
+    /// Without a cookie, which is never 0, the inode has to name the namespace.
     #[inline(always)]
-    fn new(cookie: Option<u64>, inode: u32) -> Self {
+    fn new(cookie: u64, inode: u32) -> Self {
         Self {
-            cookie: cookie.unwrap_or(u64::from(inode)),
+            cookie: if cookie == 0 {
+                u64::from(inode)
+            } else {
+                cookie
+            },
             inode,
         }
     }

@@ -11,6 +11,9 @@ pub static TRANSPORT: u32 = TRANSPORT_RING;
 /// Slots of `TOMBSTONES`, a power of two.
 #[unsafe(no_mangle)]
 pub static TOMBSTONE_SLOTS: u32 = DEFAULT_SLOTS;
+/// Slots of `OWNERS`, a power of two.
+#[unsafe(no_mangle)]
+pub static OWNER_SLOTS: u32 = DEFAULT_SLOTS;
 /// Slots of `BASELINES`, a power of two.
 #[unsafe(no_mangle)]
 pub static BASELINE_SLOTS: u32 = DEFAULT_SLOTS;
@@ -23,6 +26,16 @@ pub static DETAIL_INTERVAL_NS: u64 = 0;
 /// 1: rare paths are logged.
 #[unsafe(no_mangle)]
 pub static DEBUG: u32 = 0;
+
+/// 1: programs return at once.
+#[unsafe(no_mangle)]
+pub static EMPTY: u32 = 0;
+
+/// Whether programs do nothing, to measure what their calls alone cost.
+#[inline(always)]
+pub fn is_empty() -> bool {
+    get(&EMPTY) != 0
+}
 
 /// Reads a knob. Volatile, as the value in the object is not the one that runs.
 #[inline(always)]

@@ -8,6 +8,7 @@ mod flood;
 mod handshakes;
 mod kernel;
 mod knobs;
+mod listeners;
 mod maps;
 mod owners;
 mod packet;

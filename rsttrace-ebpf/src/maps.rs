@@ -1,20 +1,24 @@
 //! The maps: what outlives a program's run.
 
-use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, PerfEventByteArray, RingBuf};
 use rsttrace_common::FlowKey;
 use rsttrace_common::counters;
 use rsttrace_common::flood::{self, Bucket, BucketKey, ClassCount};
-use rsttrace_common::handshake::{SYN_SLOTS, Syn, SynKey, TRANSLATION_SLOTS, Translation};
+use rsttrace_common::handshake::{SYN_SLOTS, Syn, TRANSLATION_SLOTS, Translation};
 use rsttrace_common::knobs::{DEFAULT_SLOTS, LISTENER_SLOTS};
 use rsttrace_common::lifecycle::Tombstone;
 use rsttrace_common::packet::Baseline;
 use rsttrace_common::reset::Segment;
 use rsttrace_common::socket::Ownership;
 
+use crate::listeners::Listener;
 use crate::packet;
 use crate::table::Entry;
+
+/// Values begin at a page, so that a slot takes no more cache lines than it must.
+const MMAPABLE: u32 = BPF_F_MMAPABLE;
 
 /// Events, `TRANSPORT_RING`. User space sets the size.
 #[map]
@@ -72,16 +76,16 @@ pub static SEGMENTS: PerCpuArray<packet::Segment> = PerCpuArray::with_max_entrie
 pub static DECISIONS: Array<u64> = Array::with_max_entries(flood::DECISIONS, 0);
 /// Listeners that closed. A table of their own: connections close too often to share one.
 #[map]
-pub static LISTENERS: Array<Entry<Tombstone>> = Array::with_max_entries(LISTENER_SLOTS, 0);
+pub static LISTENERS: Array<Entry<Tombstone>> = Array::with_max_entries(LISTENER_SLOTS, MMAPABLE);
 /// Connections that closed.
 #[map]
-pub static TOMBSTONES: Array<Entry<Tombstone>> = Array::with_max_entries(DEFAULT_SLOTS, 0);
+pub static TOMBSTONES: Array<Entry<Tombstone>> = Array::with_max_entries(DEFAULT_SLOTS, MMAPABLE);
 /// SYNs and SYN-ACKs that came in.
 #[map]
-pub static BASELINES: Array<Entry<Baseline>> = Array::with_max_entries(DEFAULT_SLOTS, 0);
+pub static BASELINES: Array<Entry<Baseline>> = Array::with_max_entries(DEFAULT_SLOTS, MMAPABLE);
 /// SYNs and SYN-ACKs by their sequence number, for as long as they are on their way.
 #[map]
-pub static SYNS: Array<Entry<Syn, SynKey>> = Array::with_max_entries(SYN_SLOTS, 0);
+pub static SYNS: Array<Entry<Syn>> = Array::with_max_entries(SYN_SLOTS, 0);
 /// Handshakes that left with other addresses than they came in with.
 #[map]
 pub static TRANSLATIONS: Array<Entry<Translation>> = Array::with_max_entries(TRANSLATION_SLOTS, 0);
@@ -89,13 +93,16 @@ pub static TRANSLATIONS: Array<Entry<Translation>> = Array::with_max_entries(TRA
 #[map]
 pub static CLOCK: Array<[u64; 2]> = Array::with_max_entries(1, 0);
 
-/// Where owners are kept if the kernel lends no socket storage: by the socket's address. User space sets the size; what is
-/// too many is counted as `STORAGE_FAILED`, and no living socket's record makes room for another's.
+/// What is remembered of sockets, see `owners`. User space sets the size.
 #[map]
-pub static OWNERS: HashMap<u64, Ownership> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
-/// Entry 0: a record of zeroes, what a new entry of `OWNERS` begins as. Never written.
+pub static OWNERS: Array<Ownership> = Array::with_max_entries(DEFAULT_SLOTS, MMAPABLE);
+/// Who listens, by the end that they listen at. What is too many is counted as `LISTENER_LOST`.
 #[map]
-pub static NO_OWNER: Array<Ownership> = Array::with_max_entries(1, 0);
+pub static LISTENING: HashMap<FlowKey, Listener> =
+    HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+/// Entry 0: where `owners` makes a number of an address.
+#[map]
+pub static ADDRESS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// The segment that tcp_reset() is called for, and its socket: what the tracepoint inside it does not say.
 #[repr(C)]

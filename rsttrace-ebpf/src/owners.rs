@@ -1,116 +1,141 @@
-//! Who owns a socket: a record that lives as long as the socket does.
+//! Who owns a socket: a record in a slot by the socket's address.
 //!
-//! Kept in the socket's own storage where the kernel lends it to tracing programs (5.11), which also copies a listener's
-//! record to its children. Elsewhere in a hash by the socket's address: `closed` takes a record out when the socket is
-//! destroyed, and `cloned` does the copying.
+//! A record begins when a process connects, or when a child of a listener is born, and stays after the socket's end until its slot
+//! is needed: a reset may leave later. Addresses are recycled, but every socket that can be reset begins in one of these two ways,
+//! and its record is cleared then.
 
-use core::ffi::c_void;
+use rsttrace_common::counters::OWNER_EVICTED;
+use rsttrace_common::packet::Baseline;
+use rsttrace_common::socket::{OWNERSHIP_TTL_SHIFT, Ownership, TCP_CLOSE};
 
-use aya_ebpf::bindings::bpf_map_type::BPF_MAP_TYPE_SK_STORAGE;
-use aya_ebpf::helpers::generated::{bpf_map_update_elem, bpf_sk_storage_get};
-use rsttrace_common::knobs::HELPER_SOCKET_STORAGE;
-use rsttrace_common::socket::Ownership;
+use crate::kernel::{Typed, load};
+use crate::knobs::{OWNER_SLOTS, get as knob, offset};
+use crate::maps::{ADDRESS, OWNERS, count};
+use crate::words;
 
-use crate::kernel::Typed;
-use crate::knobs::has;
-use crate::maps::{NO_OWNER, OWNERS};
+/// SYNs are sent again for so long, with the usual sysctls.
+const LONGEST_HANDSHAKE_NS: u64 = 130_000_000_000;
 
-/// A record for each socket; the kernel copies a listener's to its children (`BPF_F_CLONE`).
-#[repr(C)]
-struct SocketStorage {
-    r#type: *const [i32; BPF_MAP_TYPE_SK_STORAGE as usize],
-    map_flags: *const [i32; SOCKET_STORAGE_FLAGS],
-    max_entries: *const [i32; 0],
-    key: *const i32,
-    value: *const Ownership,
+/// A record in its slot, where `cookie` is the address of its socket.
+pub type Record = Ownership;
+
+/// The record of a socket that may be reset now: not one that a former socket left at its address.
+#[inline(always)]
+pub fn get(sk: Typed) -> Option<&'static mut Record> {
+    let record = find(number(sk)?)?;
+    let state: u8 = load(sk, offset!(skc_state)).unwrap_or(0);
+    // What has closed stays so.
+    (record.state_before_close == 0 || state == TCP_CLOSE).then_some(record)
 }
 
-/// `BPF_F_NO_PREALLOC | BPF_F_CLONE`.
-const SOCKET_STORAGE_FLAGS: usize = 1 | (1 << 9);
-
-// SAFETY: the fields are null for good: they exist for their types, which the loader reads from BTF.
-unsafe impl Sync for SocketStorage {}
-
-/// See [`SocketStorage`].
-#[unsafe(link_section = ".maps")]
-#[unsafe(export_name = "SOCKETS")]
-static SOCKETS: SocketStorage = SocketStorage {
-    r#type: core::ptr::null(),
-    map_flags: core::ptr::null(),
-    max_entries: core::ptr::null(),
-    key: core::ptr::null(),
-    value: core::ptr::null(),
-};
-
-/// The record of a socket, which must be a pointer the verifier knows as one.
+/// The same; begun if there is none.
 #[inline(always)]
-pub fn get(sk: Typed) -> Option<&'static mut Ownership> {
-    if has(HELPER_SOCKET_STORAGE) {
-        storage(sk, 0)
-    } else {
-        at(sk as u64)
-    }
-}
-
-/// The same, made of zeroes if there was none; `None`: there is no memory for it.
-#[inline(always)]
-pub fn get_or_create(sk: Typed) -> Option<&'static mut Ownership> {
-    if has(HELPER_SOCKET_STORAGE) {
-        storage(sk, BPF_SK_STORAGE_GET_F_CREATE)
-    } else {
-        get_or_create_at(sk as u64)
-    }
-}
-
-/// [`get_or_create`] by address, for programs that know no types; only without socket storage.
-#[inline(always)]
-pub fn get_or_create_at(address: u64) -> Option<&'static mut Ownership> {
-    if let Some(record) = at(address) {
+pub fn get_or_begin(sk: Typed) -> Option<&'static mut Record> {
+    if let Some(record) = get(sk) {
         return Some(record);
     }
-    put(address, NO_OWNER.get_ptr(0)?);
-    at(address)
+    begin(sk)
 }
 
-/// A socket came to be as a copy of another one, a listener; only without socket storage.
+/// A new record for a socket.
 #[inline(always)]
-pub fn cloned(listener: u64, child: u64) {
-    if let Some(record) = at(listener) {
-        put(child, record);
-    } else {
-        // The address may have been another socket's.
-        destroyed(child);
+pub fn begin(sk: Typed) -> Option<&'static mut Record> {
+    let address = number(sk)?;
+    let index = index_of(address);
+    let (first, second) = (slot(index)?, slot(index ^ 1)?);
+    let is_first_taken = is_taken(first, address);
+    let take_second = second.cookie == address || (is_first_taken && !is_taken(second, address));
+    let record = if take_second { second } else { first };
+    if is_first_taken && !take_second {
+        count(OWNER_EVICTED);
+    }
+    words::clear(record);
+    record.cookie = address;
+    Some(record)
+}
+
+/// Fills in what is remembered of a socket; all zero if nothing is.
+#[inline(always)]
+pub fn copy(record: Option<&Record>, into: &mut Ownership) {
+    match record {
+        Some(record) => {
+            words::copy(record, into);
+            into.cookie = 0;
+        }
+        None => words::clear(into),
     }
 }
 
-/// A socket ceases to be; only without socket storage.
+/// Remembers the handshake of an established socket for as long as it lives: the table of handshakes may need its slot before.
 #[inline(always)]
-pub fn destroyed(address: u64) {
-    let _ = OWNERS.remove(address);
+pub fn keep_handshake(record: &mut Record, baseline: &Baseline) {
+    // An older one is of a former connection.
+    if record.established_ns.wrapping_sub(baseline.seen_ns) < LONGEST_HANDSHAKE_NS {
+        record.flags |= u32::from(baseline.ttl) << OWNERSHIP_TTL_SHIFT;
+    }
 }
 
-const BPF_SK_STORAGE_GET_F_CREATE: u64 = 1;
-const BPF_ANY: u64 = 0;
-
+/// Fills in what is remembered of it: time and TTL.
 #[inline(always)]
-fn storage(sk: Typed, flags: u64) -> Option<&'static mut Ownership> {
-    let map = (&raw const SOCKETS).cast_mut().cast::<c_void>();
-    // SAFETY: the loader replaces `map`; the verifier checks `sk`; the storage lives as long as the socket does.
-    let record = unsafe { bpf_sk_storage_get(map, sk.cast_mut(), core::ptr::null_mut(), flags) };
-    // SAFETY: null or a record of this type, exclusive enough: the socket's lock or its softirq holds off others.
-    unsafe { record.cast::<Ownership>().as_mut() }
+pub fn handshake(sk: Typed, into: &mut Baseline) {
+    let Some(record) = get(sk) else { return };
+    let ttl = (record.flags >> OWNERSHIP_TTL_SHIFT) as u8;
+    if ttl != 0 {
+        into.seen_ns = record.established_ns;
+        into.ttl = ttl;
+    }
+}
+
+/// Whether a socket has an owner.
+#[inline(always)]
+pub fn is_known(sk: Typed) -> bool {
+    let record = number(sk).and_then(find);
+    record.is_some_and(|it| it.state_before_close == 0 && it.owner.pid != 0)
 }
 
 #[inline(always)]
-fn at(address: u64) -> Option<&'static mut Ownership> {
-    // SAFETY: as for the storage.
-    unsafe { OWNERS.get_ptr_mut(address)?.as_mut() }
+fn find(address: u64) -> Option<&'static mut Record> {
+    let index = index_of(address);
+    let first = slot(index)?;
+    if first.cookie == address {
+        return Some(first);
+    }
+    let second = slot(index ^ 1)?;
+    (second.cookie == address).then_some(second)
+}
+
+/// Whether a slot has the record of another socket that is open.
+#[inline(always)]
+fn is_taken(record: &Record, address: u64) -> bool {
+    record.cookie != address && record.cookie != 0 && record.state_before_close == 0
 }
 
 #[inline(always)]
-fn put(address: u64, record: *const Ownership) {
-    let map = (&raw const OWNERS).cast_mut().cast::<c_void>();
-    let key = (&raw const address).cast_mut().cast::<c_void>();
-    // SAFETY: `key` is on the stack, `record` a value of a map; both have the sizes that the map was made with.
-    let _ = unsafe { bpf_map_update_elem(map, key, record.cast_mut().cast(), BPF_ANY) };
+fn slot(index: u32) -> Option<&'static mut Record> {
+    // SAFETY: a slot of the table. Two sockets rarely share one, and then the address tells whose it is.
+    unsafe { OWNERS.get_ptr_mut(index)?.as_mut() }
+}
+
+/// Odd, its bits evenly mixed (2^64 divided by the golden ratio).
+const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The first slot of an address.
+#[inline(always)]
+fn index_of(address: u64) -> u32 {
+    let mixed = address.wrapping_mul(MULTIPLIER) >> 32;
+    mixed as u32 & knob(&OWNER_SLOTS).wrapping_sub(1)
+}
+
+/// A socket's address. The verifier allows no arithmetic on typed pointers, nor that a helper reads them from the stack, so the
+/// address becomes a number by way of memory. `None`: a run that interrupts this one wrote there, too.
+#[inline(always)]
+pub fn number(sk: Typed) -> Option<u64> {
+    let place = ADDRESS.get_ptr_mut(0)?;
+    // SAFETY: this CPU's own element.
+    unsafe { place.write_volatile(sk as u64) };
+    // SAFETY: as above.
+    let number = unsafe { place.read_volatile() };
+    // Opaque, or the compiler takes the pointer, which is equal.
+    let opaque = core::hint::black_box(number);
+    (number == sk as u64).then_some(opaque)
 }

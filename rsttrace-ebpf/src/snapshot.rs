@@ -11,46 +11,13 @@ use rsttrace_common::knobs::HELPER_SOCKET_COOKIE;
 use rsttrace_common::packet::Baseline;
 use rsttrace_common::reset::{REASON_NONE, Segment};
 use rsttrace_common::socket::{
-    LONGEST_FAREWELL, LONGEST_LAST_WORDS, Ownership, SOCK_DEAD, SOCK_LINGER, Socket, TCP_CLOSE,
+    LONGEST_FAREWELL, LONGEST_LAST_WORDS, SOCK_DEAD, SOCK_LINGER, Socket, TCP_CLOSE,
 };
 
-use rsttrace_common::task::Task;
-
-use crate::kernel::{Reach, Typed, load, read, read_member, tcp_sock};
+use crate::kernel::{Followed, Reach, Typed, load, read, read_member, tcp_sock};
 use crate::knobs::{has, offset};
 
 const AF_INET6: u16 = 10;
-
-/// `None`'s stand-in on the wire.
-pub const NO_TASK: Task = Task {
-    start_boottime_ns: 0,
-    cgroup_id: 0,
-    pid: 0,
-    uid: 0,
-    comm: [0; 16],
-};
-
-/// Nothing remembered.
-pub const NO_OWNERSHIP: Ownership = Ownership {
-    owner: NO_TASK,
-    closer_start_boottime_ns: 0,
-    closed_ns: 0,
-    established_ns: 0,
-    cookie: 0,
-    peer_finished_ns: 0,
-    peer_finished_quiet: 0,
-    closed_quiet: 0,
-    closer_pid: 0,
-    closer_uid: 0,
-    closer_comm: [0; 16],
-    local_isn: 0,
-    remote_isn: 0,
-    flags: 0,
-    source: 0,
-    state_before_close: 0,
-    closer_flags: 0,
-    closer_signal: 0,
-};
 
 /// No flow.
 pub const NO_FLOW: Flow = Flow {
@@ -96,34 +63,40 @@ pub fn mapped(address: u32) -> [u8; 16] {
 /// The two ends of a socket.
 #[inline(always)]
 pub fn flow(sk: Typed, tcp: Typed) -> Flow {
-    let family: u16 = load(sk, offset!(skc_family)).unwrap_or(0);
+    flow_by::<Followed>(sk, tcp)
+}
+
+/// The same, reached in another way.
+#[inline(always)]
+pub fn flow_by<R: Reach>(sk: Typed, tcp: Typed) -> Flow {
+    let family: u16 = R::load(sk, offset!(skc_family)).unwrap_or(0);
     let (local_address, remote_address) = if family == AF_INET6 {
         (
-            wide_address(sk, offset!(skc_v6_rcv_saddr)),
-            wide_address(sk, offset!(skc_v6_daddr)),
+            wide_address::<R>(sk, offset!(skc_v6_rcv_saddr)),
+            wide_address::<R>(sk, offset!(skc_v6_daddr)),
         )
     } else {
         (
-            mapped(load(sk, offset!(skc_rcv_saddr)).unwrap_or(0)),
-            mapped(load(sk, offset!(skc_daddr)).unwrap_or(0)),
+            mapped(R::load(sk, offset!(skc_rcv_saddr)).unwrap_or(0)),
+            mapped(R::load(sk, offset!(skc_daddr)).unwrap_or(0)),
         )
     };
     Flow {
         local_address,
         remote_address,
         // Not skc_num, which is already 0 once the socket is unhashed.
-        local_port: u16::from_be(load(tcp, offset!(inet_sport)).unwrap_or(0)),
-        remote_port: u16::from_be(load(sk, offset!(skc_dport)).unwrap_or(0)),
+        local_port: u16::from_be(R::load(tcp, offset!(inet_sport)).unwrap_or(0)),
+        remote_port: u16::from_be(R::load(sk, offset!(skc_dport)).unwrap_or(0)),
         reserved: 0,
     }
 }
 
 #[inline(always)]
-fn wide_address(sk: Typed, member: Option<usize>) -> [u8; 16] {
+fn wide_address<R: Reach>(sk: Typed, member: Option<usize>) -> [u8; 16] {
     let Some(member) = member else { return [0; 16] };
     let words: [u64; 2] = [
-        load(sk, Some(member)).unwrap_or(0),
-        load(sk, Some(member + 8)).unwrap_or(0),
+        R::load(sk, Some(member)).unwrap_or(0),
+        R::load(sk, Some(member + 8)).unwrap_or(0),
     ];
     // SAFETY: any bytes are valid on both sides, and the sizes agree.
     unsafe { core::mem::transmute(words) }

@@ -2,30 +2,39 @@
 //!
 //! A flow has two slots, neighbours, so that two flows that meet do not cost each other their memory while there is room.
 //! An LRU hash costs 600 to 800 ns an update, which each connection would pay four times; a slot costs its memory alone.
-//! Nothing locks a slot, so each entry carries a checksum over its key and value: one that two CPUs wrote at once, or that
-//! is read while it is written, does not add up and counts as absent.
+//! Nothing locks a slot, so each entry carries a checksum over the hash of its key and its value: one that two CPUs wrote at once, or
+//! that is read while it is written, does not add up and counts as absent.
 
 use aya_ebpf::maps::Array;
-use rsttrace_common::FlowKey;
-use rsttrace_common::table::{MULTIPLIER, index_of, step};
+use rsttrace_common::table::{MULTIPLIER, Sum, index_of};
 
 use crate::maps::count;
-use crate::words;
 
 /// One place in a table.
 #[repr(C)]
-pub struct Entry<V, K = FlowKey> {
-    /// Over key and value; 0: never written.
+pub struct Entry<V> {
+    /// Over hash and value; 0: never written.
     check: u64,
-    key: K,
+    /// Of the key.
+    hash: u64,
     value: V,
 }
 
-/// Writes a value, over whatever has the same slot; `evicted` counts the entries of other flows that this cost.
-///
-/// The checksum is over the caller's own copy: over the slot it would bless what another CPU has just written there.
+/// Writes a value, over whatever has the same slot; `evicted` counts the entries of other keys that this cost.
 #[inline(always)]
-pub fn write<V: Copy>(table: &Array<Entry<V>>, slots: u32, key: &FlowKey, value: &V, evicted: u32) {
+pub fn write<K, V: Copy>(table: &Array<Entry<V>>, slots: u32, key: &K, value: &V, evicted: u32) {
+    write_parts(table, slots, key, (value, &()), evicted);
+}
+
+/// The same for a value that is in two places.
+#[inline(always)]
+pub fn write_parts<K, V, A, B>(
+    table: &Array<Entry<V>>,
+    slots: u32,
+    key: &K,
+    parts: (&A, &B),
+    evicted: u32,
+) {
     let hash = hash_of(key);
     let index = index_of(hash, slots);
     let (Some(first), Some(second)) = (table.get_ptr_mut(index), table.get_ptr_mut(index ^ 1))
@@ -33,9 +42,9 @@ pub fn write<V: Copy>(table: &Array<Entry<V>>, slots: u32, key: &FlowKey, value:
         return;
     };
     // SAFETY: a slot of the table.
-    let second_is = state_of(unsafe { &*second }, key);
+    let second_is = state_of(unsafe { &*second }, hash);
     // SAFETY: as above.
-    let first_is = state_of(unsafe { &*first }, key);
+    let first_is = state_of(unsafe { &*first }, hash);
     let take_second =
         second_is == State::Same || (second_is == State::Empty && first_is == State::Other);
     let (entry, was) = if take_second {
@@ -43,55 +52,25 @@ pub fn write<V: Copy>(table: &Array<Entry<V>>, slots: u32, key: &FlowKey, value:
     } else {
         (first, first_is)
     };
-    // SAFETY: a slot of the table; others may write it, too, which the checksum finds out.
-    let entry = unsafe { &mut *entry };
     if was == State::Other {
         count(evicted);
     }
-    entry.check = 0;
-    words::copy(key, &mut entry.key);
-    words::copy(value, &mut entry.value);
-    entry.check = check_of(hash, value);
+    // SAFETY: a slot of the table; others may write it, too, which the checksum finds out.
+    unsafe { &mut *entry }.fill(hash, parts);
 }
 
-/// Copies the value of a flow into `into`; `false`: there is none, and what `into` holds means nothing.
+/// Copies the value of a key into `into`; `false`: there is none, and what `into` holds means nothing.
 #[inline(always)]
-pub fn read<V: Copy>(table: &Array<Entry<V>>, slots: u32, key: &FlowKey, into: &mut V) -> bool {
+pub fn read<K, V: Copy>(table: &Array<Entry<V>>, slots: u32, key: &K, into: &mut V) -> bool {
     let hash = hash_of(key);
     let index = index_of(hash, slots);
-    read_slot(table, index, hash, key, into) || read_slot(table, index ^ 1, hash, key, into)
-}
-
-/// Copies a part of a flow's value; `false`: there is none, and what `into` holds means nothing.
-#[inline(always)]
-pub fn read_part<V: Copy, P: Copy>(
-    table: &Array<Entry<V>>,
-    slots: u32,
-    key: &FlowKey,
-    part: fn(&V) -> &P,
-    into: &mut P,
-) -> bool {
-    let hash = hash_of(key);
-    let first = index_of(hash, slots);
-    for index in [first, first ^ 1] {
-        let Some(entry) = table.get_ptr(index) else {
-            return false;
-        };
-        // SAFETY: as in `read_slot`.
-        let entry = unsafe { &*entry };
-        if entry.check == 0 || !is_same(&entry.key, key) {
-            continue;
-        }
-        words::copy(part(&entry.value), into);
-        return check_of(hash, &entry.value) == entry.check;
-    }
-    false
+    read_slot(table, index, hash, into) || read_slot(table, index ^ 1, hash, into)
 }
 
 /// Writes a value into a table whose entries have one slot each; `resolve` sees the value of the same key that is overwritten.
 #[inline(always)]
-pub fn write_single<V: Copy, K: Copy>(
-    table: &Array<Entry<V, K>>,
+pub fn write_single<K, V: Copy>(
+    table: &Array<Entry<V>>,
     slots: u32,
     key: &K,
     value: &mut V,
@@ -103,49 +82,73 @@ pub fn write_single<V: Copy, K: Copy>(
     };
     // SAFETY: a slot of the table; others may write it, too, which the checksum finds out.
     let entry = unsafe { &mut *entry };
-    if entry.check != 0 && is_same(&entry.key, key) {
+    if state_of(entry, hash) == State::Same {
         resolve(&entry.value, value);
     }
-    entry.check = 0;
-    words::copy(key, &mut entry.key);
-    words::copy(value, &mut entry.value);
-    entry.check = check_of(hash, value);
+    entry.fill(hash, (value, &()));
 }
 
 /// Copies the value of a key out of such a table; `false`: as for [`read`].
 #[inline(always)]
-pub fn read_single<V: Copy, K: Copy>(
-    table: &Array<Entry<V, K>>,
-    slots: u32,
-    key: &K,
-    into: &mut V,
-) -> bool {
+pub fn read_single<K, V: Copy>(table: &Array<Entry<V>>, slots: u32, key: &K, into: &mut V) -> bool {
     let hash = hash_of(key);
-    read_slot(table, index_of(hash, slots), hash, key, into)
+    read_slot(table, index_of(hash, slots), hash, into)
 }
 
 #[inline(always)]
-fn read_slot<V: Copy, K: Copy>(
-    table: &Array<Entry<V, K>>,
-    index: u32,
-    hash: u64,
-    key: &K,
-    into: &mut V,
-) -> bool {
+fn read_slot<V>(table: &Array<Entry<V>>, index: u32, hash: u64, into: &mut V) -> bool {
     let Some(entry) = table.get_ptr(index) else {
         return false;
     };
     // SAFETY: a slot of the table; what others write meanwhile, the checksum finds out.
     let entry = unsafe { &*entry };
-    let check = entry.check;
-    if check == 0 || !is_same(&entry.key, key) {
+    if state_of(entry, hash) != State::Same {
         return false;
     }
-    words::copy(&entry.value, into);
-    check_of(hash, into) == check
+    let check = entry.check;
+    let mut sum = Sum::new(hash);
+    copy(&entry.value, into, 0, &mut sum);
+    sum.check() == check
 }
 
-/// What a slot holds, seen from a flow.
+impl<V> Entry<V> {
+    /// Writes hash, value and checksum, which is over what is written, not over the slot: another CPU may write there at once.
+    #[inline(always)]
+    fn fill<A, B>(&mut self, hash: u64, (head, tail): (&A, &B)) {
+        const { assert!(size_of::<A>() + size_of::<B>() == size_of::<V>()) };
+        let check = &raw mut self.check;
+        // SAFETY: this entry's.
+        unsafe { check.write_volatile(0) };
+        self.hash = hash;
+        let mut sum = Sum::new(hash);
+        let value = &raw mut self.value;
+        let words = size_of::<A>() / 8;
+        copy(head, value.cast::<A>(), 0, &mut sum);
+        copy(
+            tail,
+            value.cast::<u64>().wrapping_add(words).cast::<B>(),
+            words,
+            &mut sum,
+        );
+        // SAFETY: as above.
+        unsafe { check.write_volatile(sum.check()) };
+    }
+}
+
+/// Copies words, the first of which has this index in the sum over them.
+#[inline(always)]
+fn copy<T>(from: &T, into: *mut T, first: usize, sum: &mut Sum) {
+    const { assert!(size_of::<T>().is_multiple_of(8)) };
+    for i in 0..size_of::<T>() / 8 {
+        let word = word(from, i);
+        sum.add(first + i, word);
+        let place = into.cast::<u64>().wrapping_add(i);
+        // SAFETY: within the value, which has whole words.
+        unsafe { place.write_volatile(word) };
+    }
+}
+
+/// What a slot holds, seen from a key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Empty,
@@ -154,10 +157,10 @@ enum State {
 }
 
 #[inline(always)]
-fn state_of<V>(entry: &Entry<V>, key: &FlowKey) -> State {
+fn state_of<V>(entry: &Entry<V>, hash: u64) -> State {
     if entry.check == 0 {
         State::Empty
-    } else if is_same(&entry.key, key) {
+    } else if entry.hash == hash {
         State::Same
     } else {
         State::Other
@@ -177,28 +180,12 @@ pub fn is_same<K>(one: &K, other: &K) -> bool {
 
 #[inline(always)]
 fn hash_of<K>(key: &K) -> u64 {
-    mix(MULTIPLIER, key, size_of::<K>() / 8)
-}
-
-/// Never 0.
-#[inline(always)]
-fn check_of<V>(hash: u64, value: &V) -> u64 {
-    const { assert!(size_of::<V>().is_multiple_of(8) && align_of::<V>() == 8) };
-    mix(hash, value, size_of::<V>() / 8) | 1
-}
-
-/// In two lanes, as each step waits for the one before it.
-#[inline(always)]
-fn mix<T>(hash: u64, value: &T, words: usize) -> u64 {
-    let (mut even, mut odd) = (hash, !hash);
-    for i in 0..words / 2 {
-        even = step(even, word(value, 2 * i));
-        odd = step(odd, word(value, 2 * i + 1));
+    const { assert!(size_of::<K>().is_multiple_of(8) && align_of::<K>() == 8) };
+    let mut sum = Sum::new(MULTIPLIER);
+    for i in 0..size_of::<K>() / 8 {
+        sum.add(i, word(key, i));
     }
-    if words % 2 == 1 {
-        even = step(even, word(value, words - 1));
-    }
-    step(even, odd)
+    sum.hash()
 }
 
 #[inline(always)]

@@ -26,13 +26,13 @@ fn fentry_security_sock_graft(ctx: FEntryContext) -> u32 {
     if !is_open {
         return 0;
     }
-    let Some(ownership) = owners::get(sk) else {
-        return 0;
-    };
     let acceptor = current();
     if acceptor.flags & PF_KTHREAD != 0 {
         return 0;
     }
+    let Some(ownership) = owners::get_or_begin(sk) else {
+        return 0;
+    };
     ownership.owner = acceptor.task;
     ownership.source = SOURCE_ACCEPT;
     ownership.flags &= !OWNERSHIP_INHERITED;

@@ -30,8 +30,9 @@ use crate::emit::{Draft, Slot, Tally, header, now};
 use crate::flood::{Observer, Party, Question, Service};
 use crate::handshakes;
 use crate::kernel::{Netns, Typed, current_by_copy, load, tcp_sock};
-use crate::knobs::{BASELINE_SLOTS, get, offset};
+use crate::knobs::{BASELINE_SLOTS, get, is_empty, offset};
 use crate::maps::{BASELINES, SEGMENTS, begin, count, end};
+use crate::owners;
 use crate::packet::{ACK, RST, SYN, Segment, dissect, dissect_plain, is_candidate};
 use crate::snapshot::{self, NO_BASELINE};
 use crate::table;
@@ -59,7 +60,7 @@ const NO_TARGET: Target = Target {
 
 #[classifier]
 fn tc_ingress_l2(ctx: TcContext) -> i32 {
-    if is_candidate(&ctx, true, RST | SYN) {
+    if !is_empty() && is_candidate(&ctx, true, RST | SYN) {
         ingress(&ctx, true);
     }
     TC_ACT_UNSPEC
@@ -67,7 +68,7 @@ fn tc_ingress_l2(ctx: TcContext) -> i32 {
 
 #[classifier]
 fn tc_egress_l2(ctx: TcContext) -> i32 {
-    if is_candidate(&ctx, true, RST | SYN) {
+    if !is_empty() && is_candidate(&ctx, true, RST | SYN) {
         egress(&ctx, true);
     }
     TC_ACT_UNSPEC
@@ -75,7 +76,7 @@ fn tc_egress_l2(ctx: TcContext) -> i32 {
 
 #[classifier]
 fn tc_ingress_l3(ctx: TcContext) -> i32 {
-    if is_candidate(&ctx, false, RST | SYN) {
+    if !is_empty() && is_candidate(&ctx, false, RST | SYN) {
         ingress(&ctx, false);
     }
     TC_ACT_UNSPEC
@@ -83,7 +84,7 @@ fn tc_ingress_l3(ctx: TcContext) -> i32 {
 
 #[classifier]
 fn tc_egress_l3(ctx: TcContext) -> i32 {
-    if is_candidate(&ctx, false, RST | SYN) {
+    if !is_empty() && is_candidate(&ctx, false, RST | SYN) {
         egress(&ctx, false);
     }
     TC_ACT_UNSPEC
@@ -136,7 +137,8 @@ fn ingress_of(ctx: &TcContext, link_header: bool, segment: &mut Segment) {
         TALLY.suppress();
         return;
     }
-    let target = target(ctx, segment);
+    let mut baseline = NO_BASELINE;
+    let target = target(ctx, segment, &mut baseline);
     if decided.is_none() {
         let class = Class {
             kind: KIND_RST_PACKET,
@@ -149,14 +151,9 @@ fn ingress_of(ctx: &TcContext, link_header: bool, segment: &mut Segment) {
             return;
         }
     }
-    let mut baseline = NO_BASELINE;
-    if !table::read(
-        &BASELINES,
-        get(&BASELINE_SLOTS),
-        &segment.key,
-        &mut baseline,
-    ) {
-        words::clear(&mut baseline);
+    let mut seen = NO_BASELINE;
+    if table::read(&BASELINES, get(&BASELINE_SLOTS), &segment.key, &mut seen) {
+        baseline = seen;
     }
     let Some(draft) = Draft::<RstPacket>::begin(Slot::Ingress, TALLY) else {
         return;
@@ -366,7 +363,7 @@ const LEAST_HEADERS: u32 = 40;
 
 /// The socket a reset is aimed at, before the reset has changed it.
 #[inline(always)]
-fn target(ctx: &TcContext, segment: &Segment) -> Target {
+fn target(ctx: &TcContext, segment: &Segment, baseline: &mut Baseline) -> Target {
     // SAFETY: numbers only.
     let mut tuple: bpf_sock_tuple = unsafe { core::mem::zeroed() };
     let flow = &segment.key.flow;
@@ -401,6 +398,7 @@ fn target(ctx: &TcContext, segment: &Segment) -> Target {
     if let Some(tcp) = tcp_sock(found.cast_const().cast()) {
         target.cookie = load(tcp, offset!(skc_cookie)).unwrap_or(0);
         if !matches!(target.state, TCP_LISTEN | TCP_TIME_WAIT | TCP_NEW_SYN_RECV) {
+            owners::handshake(tcp, baseline);
             target.rcv_nxt = load(tcp, offset!(rcv_nxt)).unwrap_or(0);
             target.rcv_wnd = load(tcp, offset!(rcv_wnd)).unwrap_or(0);
             target.snd_una = load(tcp, offset!(snd_una)).unwrap_or(0);

@@ -3,7 +3,6 @@
 mod accept;
 mod classifier;
 mod clock;
-mod lifetime;
 mod receive_reset;
 mod seed;
 mod send_reset;

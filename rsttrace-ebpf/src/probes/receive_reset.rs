@@ -20,7 +20,7 @@ use rsttrace_common::socket::{OWNERSHIP_REFUSED, TCP_SYN_SENT};
 use crate::emit::{Draft, Slot, Tally, header};
 use crate::flood::{self, Observer, Party, Question, Service};
 use crate::kernel::{Copied, Followed, Netns, Reach, Typed, load, tcp_sock};
-use crate::knobs::offset;
+use crate::knobs::{is_empty, offset};
 use crate::maps::{ARRIVAL, CAUSES, begin, count, end};
 use crate::owners;
 use crate::snapshot::{self, NO_FLOW};
@@ -34,6 +34,9 @@ const TALLY: Tally = Tally {
 
 #[btf_tracepoint(function = "tcp_receive_reset")]
 fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
+    if is_empty() {
+        return 0;
+    }
     let Some(about) = CAUSES.get_ptr_mut(Slot::Received as u32) else {
         return 0;
     };
@@ -91,10 +94,7 @@ fn received(ctx: &BtfTracePointContext, flow: &mut Flow) {
     event.header = header(KIND_RESET_RECEIVED, netns);
     words::copy(flow, &mut event.flow);
     snapshot::socket(sk, tcp, &mut event.socket);
-    match owners::get(sk) {
-        Some(ownership) => words::copy(ownership, &mut event.ownership),
-        None => words::clear(&mut event.ownership),
-    }
+    owners::copy(owners::get(sk).as_deref(), &mut event.ownership);
     take_arrival(sk as u64, &mut event.segment);
     draft.submit(ctx.as_ptr());
 }

@@ -4,15 +4,16 @@
 //! Tasks come in order of their pids, so of several holders the first one is kept: the master of a prefork server.
 
 use aya_ebpf::helpers::generated::bpf_sock_from_file;
-use rsttrace_common::counters::{SEEDED, STORAGE_FAILED};
+use rsttrace_common::counters::SEEDED;
 use rsttrace_common::knobs::{HELPER_FILE_SOCKET, HELPER_TYPED_TASK};
-use rsttrace_common::socket::SOURCE_SEEDED;
+use rsttrace_common::socket::{SOURCE_SEEDED, TCP_LISTEN};
 
-use crate::kernel::{Typed, load, read_member, task_at, task_of, tcp_sock};
+use crate::kernel::{Copied, Netns, Typed, load, read_member, task_at, task_of, tcp_sock};
 use crate::knobs::{has, offset};
+use crate::listeners;
 use crate::maps::count;
 use crate::owners;
-use crate::snapshot::cookie;
+use crate::snapshot::{self, cookie};
 
 /// What the iterator hands over, pointers null at its end.
 #[repr(C)]
@@ -32,7 +33,7 @@ extern "C" fn seed_sockets(ctx: *const TaskFile) -> i32 {
     if task.is_null() || file.is_null() {
         return 0;
     }
-    let record = if has(HELPER_FILE_SOCKET) {
+    let sk: Typed = if has(HELPER_FILE_SOCKET) {
         // SAFETY: the verifier knows `file` as a file.
         let socket: Typed = unsafe { bpf_sock_from_file(file.cast_mut().cast()) }
             .cast_const()
@@ -46,28 +47,38 @@ extern "C" fn seed_sockets(ctx: *const TaskFile) -> i32 {
         if sk.is_null() || tcp_sock(sk).is_none() {
             return 0;
         }
-        owners::get_or_create(sk).map(|record| (record, cookie(sk)))
+        cookie(sk);
+        sk
     } else {
-        let sk = socket_at(file as u64);
-        if sk == 0 {
+        socket_at(file as u64) as Typed
+    };
+    // The rest by copying, as not every kernel knows the type.
+    let address = sk as u64;
+    if address == 0 {
+        return 0;
+    }
+    let state: u8 = read_member(address, offset!(skc_state));
+    if state != TCP_LISTEN && owners::is_known(sk) {
+        return 0;
+    }
+    let owner = if has(HELPER_TYPED_TASK) {
+        task_of(task).task
+    } else {
+        task_at(task as u64).task
+    };
+    if state == TCP_LISTEN {
+        let flow = snapshot::flow_by::<Copied>(sk, sk);
+        let netns = Netns::of::<Copied>(sk, offset!(skc_net));
+        let key = listeners::key(&flow, netns);
+        if listeners::is_known(sk, &key) {
             return 0;
         }
-        owners::get_or_create_at(sk).map(|record| (record, read_member(sk, offset!(skc_cookie))))
-    };
-    let Some((ownership, cookie)) = record else {
-        count(STORAGE_FAILED);
-        return 0;
-    };
-    if ownership.owner.pid == 0 {
-        ownership.owner = if has(HELPER_TYPED_TASK) {
-            task_of(task).task
-        } else {
-            task_at(task as u64).task
-        };
-        ownership.source = SOURCE_SEEDED;
-        ownership.cookie = cookie;
-        count(SEEDED);
+        listeners::add(sk, &key, &owner);
+    } else if let Some(record) = owners::begin(sk) {
+        record.owner = owner;
+        record.source = SOURCE_SEEDED;
     }
+    count(SEEDED);
     0
 }
 

@@ -8,24 +8,22 @@
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
+use rsttrace_common::Flow;
 use rsttrace_common::counters::{SENT_LOST, SENT_SEEN, SENT_SUPPRESSED};
 use rsttrace_common::flood::Class;
 use rsttrace_common::header::{KIND_RESET_SENT, KIND_RESET_SENT_BY_LISTENER};
-use rsttrace_common::knobs::HELPER_SOCKET_STORAGE;
-use rsttrace_common::lifecycle::Tombstone;
 use rsttrace_common::reset::{REASON_NONE, ResetSent, ResetSentByListener, Segment};
-use rsttrace_common::socket::{OWNERSHIP_RESET_SENT, Ownership, TCP_CLOSE, TCP_LISTEN};
-use rsttrace_common::{Flow, FlowKey};
+use rsttrace_common::socket::{OWNERSHIP_RESET_SENT, TCP_LISTEN};
 
 use super::stateless::{Stateless, netns_of_device, tombstone_of};
 use crate::emit::{Draft, Slot, Tally, header};
 use crate::flood::{self, Observer, Party, Question, Service};
 use crate::kernel::{Followed, Netns, Typed, argument, current, load, tcp_sock};
-use crate::knobs::{TOMBSTONE_SLOTS, get, has, offset};
-use crate::maps::{CAUSES, Cause, TOMBSTONES, begin, end};
+use crate::knobs::{is_empty, offset};
+use crate::listeners;
+use crate::maps::{CAUSES, Cause, begin, end};
 use crate::owners;
 use crate::snapshot::{self, active};
-use crate::table;
 use crate::words;
 
 const TALLY: Tally = Tally {
@@ -51,6 +49,9 @@ fn tcp_send_reset_no_reason(ctx: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 fn sent(ctx: &BtfTracePointContext, reason: u32) {
+    if is_empty() {
+        return;
+    }
     let sk = ctx.arg::<Typed>(0);
     let skb = ctx.arg::<Typed>(1);
     // Compared as numbers: before 6.12 the verifier takes both arguments for never null and drops a check of the
@@ -149,8 +150,7 @@ fn sent_by(
     flood::count_class(reasoned, admitted);
     if !admitted {
         TALLY.suppress();
-        // Not on a listener, whose children would inherit it.
-        if !is_listener && let Some(ownership) = owners::get(sk) {
+        if let Some(ownership) = owners::get(sk) {
             ownership.flags |= OWNERSHIP_RESET_SENT;
         }
         return;
@@ -202,42 +202,19 @@ impl Reset<'_> {
         words::copy(self.segment, &mut event.cause);
         words::copy(self.flow, &mut event.flow);
         snapshot::socket(self.sk, self.tcp, &mut event.socket);
-        match owners::get(self.sk) {
-            Some(ownership) => {
-                words::copy(ownership, &mut event.ownership);
-                // Not on a listener, whose children would inherit it.
-                if event.socket.state != TCP_LISTEN {
-                    ownership.flags |= OWNERSHIP_RESET_SENT;
-                }
+        if event.socket.state == TCP_LISTEN {
+            words::clear(&mut event.ownership);
+            let key = listeners::key(&snapshot::flow(self.sk, self.tcp), self.netns);
+            listeners::copy(self.sk, &key, &mut event.ownership);
+        } else {
+            let ownership = owners::get(self.sk);
+            owners::copy(ownership.as_deref(), &mut event.ownership);
+            if let Some(ownership) = ownership {
+                ownership.flags |= OWNERSHIP_RESET_SENT;
             }
-            None if event.socket.state == TCP_CLOSE => {
-                former_owner(self.flow, self.netns, &mut event.ownership);
-            }
-            None => words::clear(&mut event.ownership),
         }
         event.current = current();
         event.reason = self.reason;
         event.passive = u32::from(self.passive);
-    }
-}
-
-/// Without socket storage a record goes when its socket is destroyed, which may be before the reset: what is left of it is
-/// its tombstone.
-#[inline(always)]
-fn former_owner(flow: &Flow, netns: Netns, into: &mut Ownership) {
-    let key = FlowKey {
-        flow: *flow,
-        netns_cookie: netns.cookie,
-    };
-    let is_kept = !has(HELPER_SOCKET_STORAGE)
-        && table::read_part(
-            &TOMBSTONES,
-            get(&TOMBSTONE_SLOTS),
-            &key,
-            |tombstone: &Tombstone| &tombstone.ownership,
-            into,
-        );
-    if !is_kept {
-        words::clear(into);
     }
 }

@@ -7,17 +7,14 @@ use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use rsttrace_common::counters::{
-    FAILED_LOST, FAILED_SEEN, FAILED_SUPPRESSED, STORAGE_FAILED, TOMBSTONE_EVICTED,
-};
+use rsttrace_common::counters::{FAILED_LOST, FAILED_SEEN, FAILED_SUPPRESSED, TOMBSTONE_EVICTED};
 use rsttrace_common::header::KIND_FAILED;
 use rsttrace_common::knobs::LISTENER_SLOTS;
-use rsttrace_common::lifecycle::{Failed, Tombstone};
+use rsttrace_common::lifecycle::{End, Failed};
 use rsttrace_common::socket::{
-    CLOSER_EXITING, CLOSER_KERNEL_THREAD, OWNERSHIP_INHERITED, OWNERSHIP_ISN, OWNERSHIP_REFUSED,
-    OWNERSHIP_RESET_SENT, Ownership, SOURCE_ACCEPT, SOURCE_CONNECT, SOURCE_LISTEN, TCP_CLOSE,
-    TCP_CLOSE_WAIT, TCP_ESTABLISHED, TCP_FIN_WAIT1, TCP_LAST_ACK, TCP_LISTEN, TCP_SYN_RECV,
-    TCP_SYN_SENT,
+    CLOSER_EXITING, CLOSER_KERNEL_THREAD, OWNERSHIP_ISN, OWNERSHIP_REFUSED, OWNERSHIP_RESET_SENT,
+    Ownership, SOURCE_CONNECT, TCP_CLOSE, TCP_CLOSE_WAIT, TCP_ESTABLISHED, TCP_FIN_WAIT1,
+    TCP_LAST_ACK, TCP_LISTEN, TCP_SYN_RECV, TCP_SYN_SENT,
 };
 use rsttrace_common::task::{PF_EXITING, PF_KTHREAD};
 use rsttrace_common::{Flow, FlowKey};
@@ -25,12 +22,12 @@ use rsttrace_common::{Flow, FlowKey};
 use crate::emit::{Draft, Slot, Tally, header, now};
 use crate::failure;
 use crate::kernel::{Followed, Netns, Typed, current, killing_signal, load, tcp_sock};
-use crate::knobs::{TOMBSTONE_SLOTS, debug, get, offset};
-use crate::maps::{LISTENERS, TOMBSTONES, count};
+use crate::knobs::{BASELINE_SLOTS, TOMBSTONE_SLOTS, debug, get, is_empty, offset};
+use crate::listeners;
+use crate::maps::{BASELINES, LISTENERS, TOMBSTONES};
 use crate::owners;
-use crate::snapshot::{self, NO_OWNERSHIP, owned};
+use crate::snapshot::{self, NO_BASELINE, owned};
 use crate::table;
-use crate::words;
 
 const TALLY: Tally = Tally {
     seen: FAILED_SEEN,
@@ -48,12 +45,16 @@ const SHUTDOWN_MASK: u8 = 3;
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
+    if is_empty() {
+        return 0;
+    }
     let new = ctx.arg::<u32>(2) as u8;
     let old = ctx.arg::<u32>(1) as u8;
     match new {
-        TCP_SYN_SENT => opened(&ctx, SOURCE_CONNECT),
-        TCP_LISTEN => opened(&ctx, SOURCE_LISTEN),
-        TCP_ESTABLISHED => established(&ctx, old),
+        TCP_SYN_SENT => connects(&ctx),
+        TCP_LISTEN => listens(&ctx),
+        TCP_SYN_RECV if old == TCP_LISTEN => born(&ctx),
+        TCP_ESTABLISHED => established(&ctx),
         TCP_FIN_WAIT1 | TCP_LAST_ACK => closing(&ctx),
         TCP_CLOSE_WAIT => peer_finished(&ctx),
         TCP_CLOSE => closed(&ctx, old),
@@ -62,48 +63,75 @@ fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// connect() or listen(): the caller owns the socket.
+/// connect(): the caller owns the socket. It may have been connected before: nothing of that is kept.
 #[inline(always)]
-fn opened(ctx: &BtfTracePointContext, source: u8) {
+fn connects(ctx: &BtfTracePointContext) {
     let sk = ctx.arg::<Typed>(0);
     if tcp_sock(sk).is_none() {
         return;
     }
-    let Some(ownership) = owners::get_or_create(sk) else {
-        count(STORAGE_FAILED);
-        debug!(ctx, "no storage for a socket that opens");
+    let Some(record) = owners::begin(sk) else {
         return;
     };
-    let owner = current().task;
-    // A socket may connect again, or listen after a connect: nothing of its former life is kept.
-    words::clear(ownership);
-    ownership.owner = owner;
-    ownership.source = source;
+    record.owner = current().task;
+    record.source = SOURCE_CONNECT;
+}
+
+/// listen(): the caller owns the socket, and its children until they are accepted.
+#[inline(always)]
+fn listens(ctx: &BtfTracePointContext) {
+    let sk = ctx.arg::<Typed>(0);
+    let Some(key) = listener_key(sk) else { return };
+    if !listeners::add(sk, &key, &current().task) {
+        debug!(ctx, "no room for a listener");
+    }
+}
+
+/// A child of a listener is born, in softirq.
+#[inline(always)]
+fn born(ctx: &BtfTracePointContext) {
+    let sk = ctx.arg::<Typed>(0);
+    let Some(mut key) = listener_key(sk) else {
+        return;
+    };
+    if let Some(record) = owners::begin(sk) {
+        listeners::copy_to_child(sk, &mut key, record);
+    }
+}
+
+#[inline(always)]
+fn listener_key(sk: Typed) -> Option<FlowKey> {
+    let (_, flow) = snapshot::flow_of(sk)?;
+    let netns = Netns::of::<Followed>(sk, offset!(skc_net));
+    Some(listeners::key(&flow, netns))
 }
 
 /// The handshake is over. Runs in softirq: the running task is nobody.
 #[inline(always)]
-fn established(ctx: &BtfTracePointContext, old: u8) {
+fn established(ctx: &BtfTracePointContext) {
     let sk = ctx.arg::<Typed>(0);
     let Some(tcp) = tcp_sock(sk) else { return };
-    let Some(ownership) = owners::get_or_create(sk) else {
-        count(STORAGE_FAILED);
+    let Some(record) = owners::get_or_begin(sk) else {
         return;
     };
-    ownership.established_ns = now();
+    record.established_ns = now();
     // Makes the cookie, if there is none: TIME_WAIT keeps only one that was made before.
-    ownership.cookie = snapshot::cookie(sk);
+    snapshot::cookie(sk);
     let received: u32 = load(tcp, offset!(rcv_nxt)).unwrap_or(0);
     let unacknowledged: u32 = load(tcp, offset!(snd_una)).unwrap_or(0);
     // Both count the SYN as one. Fast open may have moved them by data already; then the numbers would be wrong.
     if snapshot::unread(tcp) == 0 {
-        ownership.local_isn = unacknowledged.wrapping_sub(1);
-        ownership.remote_isn = received.wrapping_sub(1);
-        ownership.flags |= OWNERSHIP_ISN;
+        record.local_isn = unacknowledged.wrapping_sub(1);
+        record.remote_isn = received.wrapping_sub(1);
+        record.flags |= OWNERSHIP_ISN;
     }
-    // With fast open it may have been accepted already.
-    if old == TCP_SYN_RECV && ownership.source != SOURCE_ACCEPT {
-        ownership.flags |= OWNERSHIP_INHERITED;
+    let key = FlowKey {
+        flow: snapshot::flow(sk, tcp),
+        netns_cookie: Netns::of::<Followed>(sk, offset!(skc_net)).cookie,
+    };
+    let mut baseline = NO_BASELINE;
+    if table::read(&BASELINES, get(&BASELINE_SLOTS), &key, &mut baseline) {
+        owners::keep_handshake(record, &baseline);
     }
 }
 
@@ -163,18 +191,41 @@ fn closed(ctx: &BtfTracePointContext, old: u8) {
     }
     // A connect that a reset refused leaves nothing that a later segment could ask for.
     if old == TCP_SYN_SENT && error == ECONNREFUSED && !refused_by_icmp(sk) {
+        if let Some(record) = owners::get(sk) {
+            record.state_before_close = old;
+        }
         return;
     }
     let Some((tcp, flow)) = snapshot::flow_of(sk) else {
         return;
     };
     let netns = Netns::of::<Followed>(sk, offset!(skc_net));
-    let mut tombstone = Tombstone {
-        ownership: NO_OWNERSHIP,
+    let key = FlowKey {
+        flow: buried_flow(flow, old),
+        netns_cookie: netns.cookie,
+    };
+    let is_listener = old == TCP_LISTEN;
+    let record = if is_listener {
+        owners::begin(sk)
+    } else {
+        owners::get_or_begin(sk)
+    };
+    let Some(record) = record else { return };
+    if is_listener {
+        listeners::copy(sk, &key, record);
+        listeners::remove(&key);
+    }
+    // With an error it ended by itself, perhaps while some process held the socket.
+    if record.closer_pid == 0 && error == 0 && owned(sk) {
+        note_closer(record, tcp);
+    }
+    // From here on it may make room for another.
+    record.state_before_close = old;
+    let end = End {
         died_ns: now(),
         cookie: load(sk, offset!(skc_cookie)).unwrap_or(0),
         error,
-        unread: if old == TCP_LISTEN {
+        unread: if is_listener {
             0
         } else {
             snapshot::unread(tcp)
@@ -183,36 +234,19 @@ fn closed(ctx: &BtfTracePointContext, old: u8) {
         fin_sent: u8::from(load::<u8>(sk, offset!(sk_shutdown)).unwrap_or(0) & SEND_SHUTDOWN != 0),
         reserved: [0; 6],
     };
-    if let Some(ownership) = owners::get(sk) {
-        ownership.state_before_close = old;
-        // With an error the connection ended by itself, perhaps while some process held the socket.
-        if ownership.closer_pid == 0 && error == 0 && owned(sk) {
-            note_closer(ownership, tcp);
-        }
-        words::copy(ownership, &mut tombstone.ownership);
-    }
-    let key = FlowKey {
-        flow: buried_flow(flow, old),
-        netns_cookie: netns.cookie,
-    };
-    if old == TCP_LISTEN {
-        table::write(
-            &LISTENERS,
-            LISTENER_SLOTS,
-            &key,
-            &tombstone,
-            TOMBSTONE_EVICTED,
-        );
+    let (table, slots) = if is_listener {
+        (&LISTENERS, LISTENER_SLOTS)
     } else {
-        let slots = get(&TOMBSTONE_SLOTS);
-        table::write(&TOMBSTONES, slots, &key, &tombstone, TOMBSTONE_EVICTED);
-    }
+        (&TOMBSTONES, get(&TOMBSTONE_SLOTS))
+    };
+    let parts = (&*record, &end);
+    table::write_parts(table, slots, &key, parts, TOMBSTONE_EVICTED);
     let trying_ms = if old == TCP_SYN_SENT {
         match connect_failed(sk, tcp, error) {
             Some(trying) => trying,
             None => return,
         }
-    } else if died_of_silence(old, error, &tombstone.ownership) {
+    } else if died_of_silence(old, error, record) {
         trying(tcp)
     } else {
         return;
@@ -228,7 +262,7 @@ fn closed(ctx: &BtfTracePointContext, old: u8) {
     event.header = header(KIND_FAILED, netns);
     event.flow = flow;
     snapshot::socket(sk, tcp, &mut event.socket);
-    words::copy(&tombstone.ownership, &mut event.ownership);
+    owners::copy(Some(record), &mut event.ownership);
     event.error = error;
     event.trying_ms = trying_ms;
     event.last_state = old;

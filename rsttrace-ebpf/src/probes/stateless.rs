@@ -265,7 +265,10 @@ fn listener_of(key: &FlowKey, into: &mut Tombstone) -> bool {
 
 #[inline(always)]
 fn or_empty(found: bool, into: &mut Tombstone) -> bool {
-    if !found {
+    if found {
+        // In the tables it is an address of the kernel's.
+        into.ownership.cookie = 0;
+    } else {
         words::clear(into);
     }
     found

@@ -711,7 +711,7 @@ mod tests {
     fn a_banner_after_the_close_of_a_check_costs_nothing() {
         let late = |sent: &Sent| {
             (
-                super::of_sent(sent, Cause::DataAfterClose, AT, Recurrence::default()),
+                of_sent(sent, Cause::DataAfterClose, AT, Recurrence::default()),
                 opener_left_empty(sent, AT),
             )
         };

@@ -82,6 +82,7 @@ fn try_hooks(options: &TracerOptions) -> Tracing {
             ..InterfaceOptions::default()
         }),
         debug: options.debug_probes,
+        empty: options.empty_probes,
         ..Options::default()
     });
     let tracer = match started {

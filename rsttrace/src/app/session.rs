@@ -107,6 +107,7 @@ impl PreparedSession {
             }),
             detail_interval: options.detail_interval,
             debug: options.tracer.debug_probes,
+            empty: options.tracer.empty_probes,
             ..Options::default()
         })?;
         Ok(Self { probes, options })
@@ -528,8 +529,15 @@ fn own_shortfalls(shortfalls: &Shortfalls) -> Vec<(String, u64)> {
 fn kernel_shortfalls(counters: &Counters, slots: Slots) -> Vec<(String, u64)> {
     vec![
         (
-            "sockets without recorded owner (out of memory)".to_owned(),
-            counters.storage_failed,
+            format!(
+                "socket owner table evictions (capacity {})",
+                count(slots.owners.into())
+            ),
+            counters.owner_evicted,
+        ),
+        (
+            "listeners without recorded owner".to_owned(),
+            counters.listener_lost,
         ),
         (
             format!(

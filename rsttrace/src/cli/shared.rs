@@ -51,6 +51,10 @@ pub(super) struct TracerArgs {
     #[arg(long)]
     debug_probes: bool,
 
+    /// Attach eBPF programs that do nothing, to measure what their calls alone cost
+    #[arg(long, hide = true)]
+    empty_probes: bool,
+
     /// Increase log verbosity on standard error; repeat for more (-vv)
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
@@ -63,6 +67,8 @@ pub struct TracerOptions {
     pub tc: TcMode,
     /// Whether the eBPF programs log.
     pub debug_probes: bool,
+    /// Whether the eBPF programs do nothing.
+    pub empty_probes: bool,
     /// How many times `-v` was given.
     pub verbosity: u8,
 }
@@ -73,6 +79,7 @@ impl From<TracerArgs> for TracerOptions {
             transport: args.transport,
             tc: args.tc,
             debug_probes: args.debug_probes,
+            empty_probes: args.empty_probes,
             verbosity: args.verbose,
         }
     }

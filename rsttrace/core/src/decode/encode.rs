@@ -259,13 +259,15 @@ fn socket(socket: &Socket, ownership: Option<&Ownership>) -> socket::Socket {
 fn tombstone(tombstone: &Tombstone) -> lifecycle::Tombstone {
     lifecycle::Tombstone {
         ownership: ownership(&tombstone.ownership),
-        died_ns: tombstone.died.0,
-        cookie: tombstone.cookie.map_or(0, |cookie| cookie.0),
-        error: tombstone.error,
-        unread: tombstone.unread,
-        last_state: state(tombstone.last_state),
-        fin_sent: tombstone.fin_sent.into(),
-        reserved: [0; 6],
+        end: lifecycle::End {
+            died_ns: tombstone.died.0,
+            cookie: tombstone.cookie.map_or(0, |cookie| cookie.0),
+            error: tombstone.error,
+            unread: tombstone.unread,
+            last_state: state(tombstone.last_state),
+            fin_sent: tombstone.fin_sent.into(),
+            reserved: [0; 6],
+        },
     }
 }
 

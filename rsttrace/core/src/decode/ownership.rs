@@ -33,17 +33,18 @@ pub(super) fn tombstone(
     wire: &lifecycle::Tombstone,
     clock: Jiffies,
 ) -> Result<Option<Tombstone>, DecodeError> {
-    if wire.died_ns == 0 {
+    let end = &wire.end;
+    if end.died_ns == 0 {
         return Ok(None);
     }
     Ok(Some(Tombstone {
         ownership: known_ownership(&wire.ownership, clock)?,
-        died: BootTime(wire.died_ns),
-        cookie: (wire.cookie != 0).then_some(SocketCookie(wire.cookie)),
-        error: wire.error,
-        unread: wire.unread,
-        last_state: state(wire.last_state)?,
-        fin_sent: wire.fin_sent != 0,
+        died: BootTime(end.died_ns),
+        cookie: (end.cookie != 0).then_some(SocketCookie(end.cookie)),
+        error: end.error,
+        unread: end.unread,
+        last_state: state(end.last_state)?,
+        fin_sent: end.fin_sent != 0,
     }))
 }
 

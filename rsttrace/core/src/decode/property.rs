@@ -58,11 +58,11 @@ fn valid_event() -> impl Strategy<Value = Vec<u8>> {
                     let (wire, _) = reset::ResetSentStateless::mut_from_prefix(&mut bytes).unwrap();
                     wire.state %= 13;
                     for tombstone in [&mut wire.connection, &mut wire.listener] {
-                        fix_state(&mut tombstone.last_state);
+                        fix_state(&mut tombstone.end.last_state);
                         fix_ownership(&mut tombstone.ownership);
                     }
                     if coins[1] {
-                        wire.listener.died_ns = 0;
+                        wire.listener.end.died_ns = 0;
                     }
                 }
                 header::KIND_RESET_RECEIVED => {

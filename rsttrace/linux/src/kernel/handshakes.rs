@@ -13,11 +13,10 @@ use super::object::take_map;
 use crate::event::{BootTime, Flow, NetnsCookie, TcpFlags};
 use crate::host::Handshakes;
 
-/// An entry is a checksum, its key and its value (`rsttrace-ebpf/src/table.rs`).
-const KEY_AT: usize = 1;
-const TRANSLATION_WORDS: usize =
-    KEY_AT + (size_of::<FlowKey>() + size_of::<Translation>()) / size_of::<u64>();
-const SYN_WORDS: usize = KEY_AT + (size_of::<SynKey>() + size_of::<Syn>()) / size_of::<u64>();
+/// An entry is a checksum, the hash of its key and its value (`rsttrace-ebpf/src/table.rs`).
+const VALUE_AT: usize = 2;
+const TRANSLATION_WORDS: usize = VALUE_AT + size_of::<Translation>() / size_of::<u64>();
+const SYN_WORDS: usize = VALUE_AT + size_of::<Syn>() / size_of::<u64>();
 
 /// The tables; they outlive the object they were taken from.
 pub struct HandshakeMaps {
@@ -46,28 +45,28 @@ impl Handshakes for HandshakeMaps {
         netns: NetnsCookie,
         flow: Flow,
     ) -> Option<(SocketAddr, SocketAddr, BootTime)> {
-        let key = words(&FlowKey {
+        let hash = hash_of(&FlowKey {
             flow: wire(flow),
             netns_cookie: netns.0,
         });
-        let index = table::index_of(table::hash_of(&key), TRANSLATION_SLOTS);
+        let index = table::index_of(hash, TRANSLATION_SLOTS);
         let value = [index, index ^ 1].into_iter().find_map(|index| {
             let entry = self.translations.get(&index, 0).ok()?;
-            value_of::<Translation>(&entry, &key)
+            value_of::<Translation>(&entry, hash)
         })?;
         let (source, destination) = ends(&value.flow);
         Some((source, destination, BootTime(value.seen_ns)))
     }
 
     fn syn(&self, netns: NetnsCookie, seq: u32) -> Option<(SocketAddr, SocketAddr, BootTime)> {
-        let key = words(&SynKey {
+        let hash = hash_of(&SynKey {
             netns_cookie: netns.0,
             seq,
             flags: TcpFlags::SYN.into(),
         });
-        let index = table::index_of(table::hash_of(&key), SYN_SLOTS);
+        let index = table::index_of(hash, SYN_SLOTS);
         let entry = self.syns.get(&index, 0).ok()?;
-        let value = value_of::<Syn>(&entry, &key).filter(|syn| syn.is_shared == 0)?;
+        let value = value_of::<Syn>(&entry, hash).filter(|syn| syn.is_shared == 0)?;
         let (source, destination) = ends(&value.came.flow);
         Some((source, destination, BootTime(value.seen_ns)))
     }
@@ -80,12 +79,14 @@ fn words(key: &(impl IntoBytes + Immutable)) -> Vec<u64> {
         .collect()
 }
 
+fn hash_of(key: &(impl IntoBytes + Immutable)) -> u64 {
+    table::hash_of(&words(key))
+}
+
 /// The value of an entry, if it is whole and this key's.
-fn value_of<V: FromBytes + KnownLayout + Immutable>(entry: &[u64], key: &[u64]) -> Option<V> {
-    let (check, rest) = entry.split_first()?;
-    let (its_key, value) = rest.split_at_checked(key.len())?;
-    let is_whole = *check == table::check_of(table::hash_of(key), value);
-    if its_key != key || !is_whole {
+fn value_of<V: FromBytes + KnownLayout + Immutable>(entry: &[u64], hash: u64) -> Option<V> {
+    let (&[check, its_hash], value) = entry.split_first_chunk::<VALUE_AT>()?;
+    if its_hash != hash || check != table::check_of(hash, value) {
         return None;
     }
     V::read_from_bytes(value.as_bytes()).ok()
@@ -125,7 +126,7 @@ mod tests {
             local: "198.51.100.2:80".parse().unwrap(),
             remote: "192.0.2.1:4000".parse().unwrap(),
         };
-        let key = words(&FlowKey {
+        let hash = hash_of(&FlowKey {
             flow: wire(flow),
             netns_cookie: 7,
         });
@@ -133,18 +134,16 @@ mod tests {
             seen_ns: 5,
             flow: wire(flow),
         });
-        let check = table::check_of(table::hash_of(&key), &value);
-        let entry = [&[check][..], &key, &value].concat();
+        let check = table::check_of(hash, &value);
+        let entry = [&[check, hash][..], &value].concat();
         assert_eq!(entry.len(), TRANSLATION_WORDS);
-        let read = |entry: &[u64], key: &[u64]| value_of::<Translation>(entry, key);
-        let found = read(&entry, &key).unwrap();
+        let read = |entry: &[u64], hash: u64| value_of::<Translation>(entry, hash);
+        let found = read(&entry, hash).unwrap();
         assert_eq!(ends(&found.flow), (flow.remote, flow.local));
         let mut torn = entry.clone();
-        torn[9] ^= 1;
-        assert_eq!(read(&torn, &key), None);
-        let mut other = key.clone();
-        other[5] ^= 1;
-        assert_eq!(read(&entry, &other), None);
-        assert_eq!(read(&[0; TRANSLATION_WORDS], &key), None);
+        torn[4] ^= 1;
+        assert_eq!(read(&torn, hash), None);
+        assert_eq!(read(&entry, hash ^ 1), None);
+        assert_eq!(read(&[0; TRANSLATION_WORDS], hash), None);
     }
 }

@@ -162,10 +162,6 @@ const STATE: Program = program(
     "inet_sock_set_state",
     Attachment::Tracepoint("inet_sock_set_state"),
 );
-const DESTROY: Program = program(
-    "tcp_destroy_sock",
-    Attachment::Tracepoint("tcp_destroy_sock"),
-);
 const SEND_RESET: Attachment = Attachment::Tracepoint("tcp_send_reset");
 const REASONED: &str = "tcp_send_reset";
 const SENDERS: &[&str] = &["tcp_v4_send_reset", "tcp_v6_send_reset"];
@@ -175,37 +171,12 @@ const LOCAL_STATE: &str = "the kernel provides no reset reasons (sockets: since 
 ///
 /// The reason became the tracepoint's fourth parameter in 6.10
 /// (<https://github.com/torvalds/linux/blob/v6.10/include/trace/events/tcp.h#L82>), from when on it also fires without a
-/// full socket; sockets give useful ones from 6.12 on. Tracing programs may use socket storage from 5.11 on, and
-/// tcp_reset() has got the segment since then.
+/// full socket; sockets give useful ones from 6.12 on. tcp_reset()
+/// has got the segment since 5.11.
 pub const TABLE: &[Row] = &[
     Row {
         fact: Fact::Ownership,
-        ways: &[
-            way(
-                "tracepoint, socket storage",
-                &[Need::Function("bpf_sk_storage_get_tracing")],
-                &[STATE],
-            ),
-            way(
-                "tracepoints and fexit, table by address",
-                &[Need::Parameters("inet_csk_clone_lock", 3)],
-                // What takes records away comes before what makes them, so that none is left behind at its address.
-                &[
-                    DESTROY,
-                    program(
-                        "fexit_inet_csk_clone_lock",
-                        Attachment::Exit("inet_csk_clone_lock"),
-                    ),
-                    STATE,
-                ],
-            ),
-            Way {
-                name: "tracepoints, table by address",
-                needs: &[],
-                programs: &[DESTROY, STATE],
-                costs: Some("accepted connections have no recorded owner"),
-            },
-        ],
+        ways: &[way("tracepoint", &[], &[STATE])],
         costs: "owner, closer and age of connections are not recorded; processes are only found while their sockets are open",
         extra: false,
     },

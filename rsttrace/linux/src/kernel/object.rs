@@ -348,11 +348,12 @@ fn load(
         Transport::Ring => knobs::TRANSPORT_RING,
         Transport::Perf => knobs::TRANSPORT_PERF,
     };
-    let debug = u32::from(options.debug);
+    let (debug, empty) = (u32::from(options.debug), u32::from(options.empty));
     let detail_interval = options.detail_interval.map_or(0, |interval| {
         u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX)
     });
     let (tombstones, baselines) = (slots(options.tombstones), slots(options.baselines));
+    let owners = slots(options.owners);
     let mut loader: EbpfLoader<'_> = loader;
     loader
         // The object has no relocations against the kernel's types.
@@ -362,13 +363,13 @@ fn load(
         .override_global(names::HELPERS, &kernel.helpers, true)
         .override_global(names::DETAIL_INTERVAL_NS, &detail_interval, true)
         .override_global(names::DEBUG, &debug, false)
+        .override_global(names::EMPTY, &empty, true)
         .override_global(names::TOMBSTONE_SLOTS, &tombstones, true)
         .override_global(names::BASELINE_SLOTS, &baselines, true)
+        .override_global(names::OWNER_SLOTS, &owners, true)
+        .map_max_entries("OWNERS", owners)
         .map_max_entries("TOMBSTONES", tombstones)
         .map_max_entries("BASELINES", baselines);
-    if kernel.helpers & HELPER_SOCKET_STORAGE == 0 {
-        loader.map_max_entries("OWNERS", options.owners.max(1));
-    }
     // The transport not used gets the least that the kernel takes: a page of ring, or a slot.
     match options.transport {
         Transport::Ring => loader

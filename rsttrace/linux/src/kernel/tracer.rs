@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use aya::Ebpf;
 use log::debug;
+use procfs::{Current as _, Meminfo};
 use rsttrace_common::handshake::TRANSLATION_SLOTS;
 use rsttrace_common::knobs;
+use rsttrace_common::socket::Ownership;
 
 use super::counters::{self, CounterMap, Counters, ProgramStats};
 use super::events::{EventReader, Transport};
@@ -30,12 +32,11 @@ pub struct Options {
     /// Between resets of one class, port and network that are described, once there were a hundred of them; wider levels
     /// follow from it, see `rsttrace_common::flood`. `None`: each is described.
     pub detail_interval: Option<Duration>,
-    /// Closed connections remembered; rounded up to a power of two. 200 bytes of kernel memory each.
+    /// Closed connections remembered; rounded up to a power of two. 176 bytes of kernel memory each.
     pub tombstones: u32,
-    /// Flows whose TTL is remembered; rounded up to a power of two. 72 bytes of kernel memory each.
+    /// Flows whose TTL is remembered; rounded up to a power of two. 32 bytes of kernel memory each.
     pub baselines: u32,
-    /// Sockets whose owner is remembered on kernels without socket storage for tracing programs (before 5.11). 16 bytes of
-    /// kernel memory each, and some 200 more while there is such a socket.
+    /// Open sockets whose owner is remembered; rounded up to a power of two. 128 bytes of kernel memory each.
     pub owners: u32,
     /// Remember who holds the sockets that are open already.
     pub seed: bool,
@@ -43,10 +44,25 @@ pub struct Options {
     pub interfaces: Option<InterfaceOptions>,
     /// Log the probes' rare paths.
     pub debug: bool,
+    /// Attach programs that return at once: nothing is traced, and what their calls alone cost can be measured.
+    pub empty: bool,
 }
 
 /// Twenty a second.
 pub const DETAIL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// For this many bytes of the machine's memory: a thousandth of it for 128 bytes each.
+fn owners_for(memory: u64) -> u32 {
+    let wanted = memory / 1_000 / size_of::<Ownership>() as u64;
+    u32::try_from(wanted)
+        .unwrap_or(u32::MAX)
+        .clamp(16_384, 1 << 20)
+}
+
+/// Bytes of memory; 0 if that cannot be read.
+fn memory() -> u64 {
+    Meminfo::current().map_or(0, |memory| memory.mem_total)
+}
 
 impl Default for Options {
     fn default() -> Self {
@@ -57,10 +73,11 @@ impl Default for Options {
             detail_interval: Some(DETAIL_INTERVAL),
             tombstones: knobs::DEFAULT_SLOTS * 2,
             baselines: knobs::DEFAULT_SLOTS * 2,
-            owners: 262_144,
+            owners: owners_for(memory()),
             seed: true,
             interfaces: Some(InterfaceOptions::default()),
             debug: false,
+            empty: false,
         }
     }
 }
@@ -93,8 +110,8 @@ pub struct Slots {
     pub baselines: u32,
     /// Handshakes that this host translated.
     pub translations: u32,
-    /// Sockets whose owner is remembered by address; absent where they lie in socket storage, which has no bound.
-    pub owners: Option<u32>,
+    /// Open sockets whose owner is remembered.
+    pub owners: u32,
 }
 
 /// The probes, accepted by the kernel; none is attached.
@@ -156,13 +173,12 @@ impl Prepared {
             hz,
             finished,
         } = tracing_programs::all(&mut object, &kernel, &options);
-        let by_address = kernel.helpers & knobs::HELPER_SOCKET_STORAGE == 0;
         let slots = Slots {
             tombstones: object::slots(options.tombstones),
             listeners: knobs::LISTENER_SLOTS,
             baselines: object::slots(options.baselines),
             translations: TRANSLATION_SLOTS,
-            owners: by_address.then_some(options.owners.max(1)),
+            owners: object::slots(options.owners),
         };
         let Object { ebpf, types, .. } = object;
         drop(types);

@@ -48,7 +48,8 @@ impl Session {
             events,
             resets: self.kernel_resets(),
             shortfalls: Shortfalls {
-                without_owner: counters.map(|counters| counters.storage_failed),
+                without_owner: counters
+                    .map(|counters| counters.owner_evicted + counters.listener_lost),
                 unwatched,
                 ..self.intake.shortfalls()
             },
@@ -114,6 +115,7 @@ fn kernel_tables(slots: Slots, counters: Option<&Counters>) -> Vec<TableVitals> 
             counters.map(|it| it.tombstone_evicted),
         ),
         table("listeners", slots.listeners, None),
+        table("owners", slots.owners, counters.map(|it| it.owner_evicted)),
         table(
             "baselines",
             slots.baselines,
@@ -127,7 +129,6 @@ fn kernel_tables(slots: Slots, counters: Option<&Counters>) -> Vec<TableVitals> 
     ];
     tables.push(table("buckets", flood::BUCKETS, None));
     tables.push(table("decisions", flood::DECISIONS, None));
-    tables.extend(slots.owners.map(|owners| table("owners", owners, None)));
     tables
 }
 
@@ -171,22 +172,5 @@ mod tests {
         assert_eq!(runs.len(), 2);
         assert_eq!((runs[0].runs, runs[1].runs), (2, 0));
         assert_eq!((vitals[0].missed, vitals[1].missed), (None, Some(0)));
-    }
-
-    #[test]
-    fn a_table_by_address_is_there_only_where_it_is_used() {
-        let slots = |owners| Slots {
-            tombstones: 4,
-            listeners: 2,
-            baselines: 8,
-            translations: 8,
-            owners,
-        };
-        let names = |slots| {
-            let tables = kernel_tables(slots, None);
-            tables.iter().map(|table| table.name).collect::<Vec<_>>()
-        };
-        assert!(!names(slots(None)).contains(&"owners"));
-        assert!(names(slots(Some(9))).contains(&"owners"));
     }
 }

@@ -137,7 +137,6 @@ fn prototypes_are_those_of_each_kernel() {
     );
     // The segment came with 5.11.
     assert_eq!(function("tcp_reset"), [Some(1), two, two, two, two]);
-    assert_eq!(function("inet_csk_clone_lock"), [three; 5]);
     assert_eq!(function("security_sock_graft"), [two; 5]);
 }
 
@@ -162,14 +161,9 @@ fn reasons_have_names_since_6_10() {
 
 /// Of each fact the way that is tried first, kernel by kernel. What the kernel then says to it is not type information.
 const FIRST_WAYS: [(Fact, [&str; 5]); 11] = {
-    const STORAGE: &str = "tracepoint, socket storage";
-    const BY_ADDRESS: &str = "tracepoints and fexit, table by address";
     const REASON: &str = "tracepoint with reason";
     [
-        (
-            Fact::Ownership,
-            [BY_ADDRESS, STORAGE, STORAGE, STORAGE, STORAGE],
-        ),
+        (Fact::Ownership, ["tracepoint"; 5]),
         (Fact::Acceptor, ["fentry"; 5]),
         (
             Fact::ResetSent,
