@@ -1,11 +1,11 @@
 //! `cargo xtask bench`: the cost of tracing.
 //!
 //! Figures compare only within one run: each batch with a tool is bracketed by batches without one, and its speed is a part of
-//! their mean.
+//! their mean. Where the two differ much, the machine had other work, and the round does not count.
 
 use std::{
     fmt::{self, Display, Formatter},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
@@ -38,6 +38,9 @@ pub struct Args {
     /// Run only these parts
     #[arg(long, value_enum, value_delimiter = ',', value_name = "PART")]
     only: Vec<Part>,
+    /// An older rsttrace to measure beside this one
+    #[arg(long, value_name = "PROGRAM")]
+    before: Option<PathBuf>,
     /// Check in one minute that everything works; the results are not meaningful
     #[arg(long)]
     quick: bool,
@@ -64,6 +67,7 @@ pub struct Programs {
 
 struct Bench {
     programs: Programs,
+    before: Option<PathBuf>,
     quick: bool,
     rounds: usize,
     lasts: Duration,
@@ -75,6 +79,19 @@ type Tool = &'static [&'static str];
 const DEFAULT: Tool = &["watch"];
 const EVERY: Tool = &["watch", "--every", "--noise", "-o", "json"];
 const PERF: Tool = &["watch", "--transport", "perf"];
+/// Programs that return at once: what their calls alone cost.
+const EMPTY: Tool = &["watch", "--empty-probes"];
+
+/// Most by which the free speed before and after a batch may differ.
+const STEADY: f64 = 0.08;
+
+/// A tracer to measure.
+#[derive(Clone, Copy)]
+struct Subject<'a> {
+    program: &'a Path,
+    tool: Tool,
+    is_before: bool,
+}
 
 /// Median and extremes of one measure.
 pub struct Spread {
@@ -107,13 +124,36 @@ impl Rows {
     fn add(
         &mut self,
         case: &str,
-        tool: Tool,
+        subject: impl Display,
         measure: &str,
         values: impl IntoIterator<Item = f64>,
     ) {
         if let Some(spread) = Spread::of(values) {
-            let (tool, spread) = (tool.join(" "), spread.to_string());
-            self.0.add_row([case, &tool, measure, &spread]);
+            self.line(case, subject, measure, &spread.to_string());
+        }
+    }
+
+    fn line(&mut self, case: &str, subject: impl Display, measure: &str, value: &str) {
+        self.0.add_row([case, &subject.to_string(), measure, value]);
+    }
+
+    /// The part of the free speed that is kept, or that the machine was too noisy to say.
+    fn kept(
+        &mut self,
+        case: &str,
+        subject: impl Display,
+        kept: impl ExactSizeIterator<Item = Kept>,
+    ) {
+        let rounds = kept.len();
+        let steady: Vec<f64> = kept.filter_map(|kept| kept.steady).collect();
+        let measure = format!(
+            "part of the free speed, {} of {rounds} rounds",
+            steady.len()
+        );
+        if steady.len() * 2 > rounds {
+            self.add(case, subject, &measure, steady);
+        } else {
+            self.line(case, subject, &measure, "the machine is too noisy");
         }
     }
 }
@@ -125,10 +165,11 @@ pub fn run(args: &Args) -> Result<()> {
     let (rounds, lasts) = if args.quick {
         (1, Duration::from_millis(400))
     } else {
-        (5, Duration::from_secs(3))
+        (9, Duration::from_millis(1500))
     };
     let bench = Bench {
         programs: Programs::build()?,
+        before: args.before.clone(),
         quick: args.quick,
         rounds,
         lasts,
@@ -177,7 +218,9 @@ impl Bench {
             Part::Connect => {
                 let connect = full(Act::Connect, Place::Lo);
                 let exchange = full(Act::Exchange, Place::Veth);
-                self.batches(&[connect, exchange], &[DEFAULT], rows)
+                let reset = full(Act::Reset, Place::Lo);
+                let subjects = self.subjects(&[DEFAULT, EMPTY]);
+                self.batches(&[connect, reset, exchange], &subjects, rows)
             }
             Part::Storm => {
                 let reset = |place| full(Act::Reset, place);
@@ -190,29 +233,42 @@ impl Bench {
                 if !self.quick {
                     storms.extend([reset(Place::Lo), paced, floods[1]]);
                 }
-                self.batches(&storms, &[DEFAULT, EVERY, PERF], rows)
+                self.batches(&storms, &self.subjects(&[DEFAULT, EVERY, PERF]), rows)
             }
             Part::Start => {
                 let starts = if self.quick { 3 } else { 15 };
                 let took = (0..starts).map(|_| {
-                    let (tracer, took) = self.tracer(DEFAULT)?;
+                    let (tracer, took) = self.subject(DEFAULT).start()?;
                     tracer.end().map(|_| took.as_secs_f64() * 1e3)
                 });
                 let took = took.collect::<Result<Vec<_>>>();
-                rows.add("", DEFAULT, "ms to hooks attached", took?);
+                rows.add("", self.subject(DEFAULT), "ms to hooks attached", took?);
                 Ok(())
             }
             Part::Memory => memory::measure(self, rows),
         }
     }
 
-    fn tracer(&self, tool: Tool) -> Result<(Running, Duration)> {
-        let mut command = Command::new(&self.programs.rsttrace);
-        command.args(tool);
-        let begin = Instant::now();
-        let mut running = Running::start(&command, Speaks::Err)?;
-        let ready = running.await_line("tracing resets")?;
-        Ok((running, ready - begin))
+    fn subject(&self, tool: Tool) -> Subject<'_> {
+        Subject {
+            program: &self.programs.rsttrace,
+            tool,
+            is_before: false,
+        }
+    }
+
+    /// The older one first.
+    fn subjects(&self, tools: &[Tool]) -> Vec<Subject<'_>> {
+        let mut subjects: Vec<_> = tools.iter().map(|tool| self.subject(tool)).collect();
+        if let Some(program) = &self.before {
+            let before = Subject {
+                program,
+                tool: DEFAULT,
+                is_before: true,
+            };
+            subjects.insert(0, before);
+        }
+        subjects
     }
 
     /// Nanoseconds per packet, as measured by the example `classifier`.
@@ -231,8 +287,8 @@ impl Bench {
             .context("the example `classifier` printed something else")?;
         for cost in costs {
             let empty = cost.empty.clone();
-            rows.add(&cost.frame, &["empty"], "ns per packet", empty);
-            for (way, values) in [(&["ingress"], cost.ingress), (&["egress"], cost.egress)] {
+            rows.add(&cost.frame, "empty", "ns per packet", empty);
+            for (way, values) in [("ingress", cost.ingress), ("egress", cost.egress)] {
                 let ratio = values
                     .iter()
                     .zip(&cost.empty)
@@ -245,32 +301,36 @@ impl Bench {
 
     /// Each tool on each workload, bracketed by batches without a tool; then once more while the kernel measures BPF run times,
     /// which has a cost of its own.
-    fn batches(&self, workloads: &[Workload], tools: &[Tool], rows: &mut Rows) -> Result<()> {
+    fn batches(
+        &self,
+        workloads: &[Workload],
+        subjects: &[Subject<'_>],
+        rows: &mut Rows,
+    ) -> Result<()> {
         let link = Link::new().context("make network namespaces")?;
         for workload in workloads {
             let case = workload.name();
-            let mut of_tool: Vec<Vec<(Batch, f64)>> = vec![Vec::new(); tools.len()];
+            let mut of_subject: Vec<Vec<(Batch, Kept)>> = vec![Vec::new(); subjects.len()];
             let mut before = self.batch(&link, *workload, None)?;
             for round in 0..self.rounds {
                 eprintln!("  {case}, round {}", round + 1);
-                for (tool, batches) in tools.iter().zip(&mut of_tool) {
-                    let batch = self.batch(&link, *workload, Some(*tool))?;
+                for (subject, batches) in subjects.iter().zip(&mut of_subject) {
+                    let batch = self.batch(&link, *workload, Some(*subject))?;
                     let after = self.batch(&link, *workload, None)?;
-                    let free = f64::midpoint(before.speed, after.speed);
-                    let kept = batch.speed / free;
+                    let kept = Kept::of(&before, &batch, &after);
                     batches.push((batch, kept));
                     before = after;
                 }
             }
-            for (tool, batches) in tools.iter().zip(of_tool) {
+            for (subject, batches) in subjects.iter().zip(of_subject) {
                 let counted = {
                     let _counting =
                         enable_stats(Stats::RunTime).context("measure BPF run times")?;
-                    self.batch(&link, *workload, Some(*tool))?
+                    self.batch(&link, *workload, Some(*subject))?
                 };
                 let mut add = |measure, of: &dyn Fn(&Batch) -> f64| {
                     let values = batches.iter().map(|(batch, _)| of(batch));
-                    rows.add(&case, tool, measure, values);
+                    rows.add(&case, *subject, measure, values);
                 };
                 add("k per second", &|batch| batch.speed / 1e3);
                 add("µs of CPU per event", &|batch| {
@@ -281,17 +341,21 @@ impl Bench {
                 });
                 add("lost", &|batch| batch.sent.lost as f64);
                 add("MB resident", &|batch| batch.resident as f64 / 1e6);
-                let kept = batches.iter().map(|(_, kept)| *kept);
-                rows.add(&case, tool, "part of the free speed", kept);
+                rows.kept(&case, *subject, batches.iter().map(|(_, kept)| *kept));
                 let bpf = [counted.bpf * 1e6 / counted.events];
-                rows.add(&case, tool, "µs in BPF per event", bpf);
+                rows.add(&case, *subject, "µs in BPF per event", bpf);
             }
         }
         Ok(())
     }
 
-    fn batch(&self, link: &Link, workload: Workload, tool: Option<Tool>) -> Result<Batch> {
-        let tracer = tool.map(|tool| self.tracer(tool)).transpose()?;
+    fn batch(
+        &self,
+        link: &Link,
+        workload: Workload,
+        subject: Option<Subject<'_>>,
+    ) -> Result<Batch> {
+        let tracer = subject.map(|subject| subject.start()).transpose()?;
         let tracer = tracer.map(|(tracer, _)| tracer);
         let before = tracer.as_ref().map(|tracer| {
             // Work of the start.
@@ -322,6 +386,42 @@ impl Bench {
             batch.sent = totals::sent(&totals::read(&tracer.end()?));
         }
         Ok(batch)
+    }
+}
+
+impl Display for Subject<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let before = if self.is_before { "before: " } else { "" };
+        write!(f, "{before}{}", self.tool.join(" "))
+    }
+}
+
+impl Subject<'_> {
+    /// How long it takes until it traces.
+    fn start(self) -> Result<(Running, Duration)> {
+        let mut command = Command::new(self.program);
+        command.args(self.tool);
+        let begin = Instant::now();
+        let mut running = Running::start(&command, Speaks::Err)?;
+        let ready = running.await_line("tracing resets")?;
+        Ok((running, ready - begin))
+    }
+}
+
+/// What a batch kept of the speed without a tool.
+#[derive(Clone, Copy)]
+struct Kept {
+    /// Absent where the speed changed too much between the batch before and the one after.
+    steady: Option<f64>,
+}
+
+impl Kept {
+    fn of(before: &Batch, batch: &Batch, after: &Batch) -> Self {
+        let free = f64::midpoint(before.speed, after.speed);
+        let is_steady = (before.speed - after.speed).abs() <= free * STEADY;
+        Self {
+            steady: is_steady.then_some(batch.speed / free),
+        }
     }
 }
 

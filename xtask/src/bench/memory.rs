@@ -33,7 +33,7 @@ pub fn measure(bench: &Bench, rows: &mut Rows) -> Result<()> {
         eprintln!("  {case}");
         let holders = open(bench, &namespace, pairs)?;
         let before = unreclaimable()?;
-        let (tracer, ready) = bench.tracer(DEFAULT)?;
+        let (tracer, ready) = bench.subject(DEFAULT).start()?;
         thread::sleep(rest);
         let held = tracer.bpf();
         let storage = held.maps.values();
@@ -50,7 +50,7 @@ pub fn measure(bench: &Bench, rows: &mut Rows) -> Result<()> {
             ("bytes per socket", storage.sum::<u64>() as f64),
             ("MB of kernel memory", kernel as f64 / 1e6),
         ] {
-            rows.add(&case, DEFAULT, measure, [value]);
+            rows.add(&case, bench.subject(DEFAULT), measure, [value]);
         }
         tracer.end()?;
         drop(holders);
