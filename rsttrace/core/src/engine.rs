@@ -580,20 +580,23 @@ impl Engine {
         let reason = chain
             .sent()
             .and_then(|sent| self.proxies.reason(&sent.event, sent.time));
-        let drafts =
+        let mut drafts =
             build_records::records(&chain, &self.host, &context, &self.recent, reason.as_ref());
         let ended = self.ended_leg(&chain, &drafts);
         let began = reason.as_ref().map(|reason| reason.link);
         let linked = began.is_some() || drafts.len() > 1;
         let chained = (linked || ended.is_some())
             .then(|| began.unwrap_or_else(|| self.new_link(chain.first)));
-        let passes_on = match (ended, chained) {
+        let passed_on = match (ended, chained) {
             (Some((leg, verdict)), Some(link)) => self.proxies.ended(leg, link, verdict),
-            _ => false,
+            _ => None,
         };
-        let link = chained.filter(|_| linked || passes_on);
+        let link = chained.filter(|_| linked || passed_on.is_some());
         let burst = self.burst(&chain);
         let accepted_in = chain.received().map(|seen| seen.event.socket.state);
+        if let Some(passed_on) = passed_on {
+            passed_on.cost(&mut drafts);
+        }
         for (position, draft) in drafts.into_iter().enumerate() {
             let about = About {
                 refutes: draft.refutes,

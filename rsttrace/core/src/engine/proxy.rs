@@ -8,11 +8,17 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::build_records::Draft;
+use crate::causes::{definition, rules};
+use crate::classes::{self, Recurrence};
 use crate::event::{BootTime, Failed, Received, Sent, Socket, SocketCookie, TcpState};
 use crate::hash::{self, LruCache};
-use crate::record::{Class, Confidence, Process, Quality, Verdict, Word};
+use crate::record::{
+    Cause, Class, Confidence, EvidenceKind, Process, Quality, Severity, Verdict, Word,
+};
 use crate::silence::clocks;
 use crate::verdict::{Likeness, Reason};
+use crate::words;
 
 /// Bytes on two legs that are the same by more than chance, at least: health checks carry fewer, and all the same.
 const LEAST_BYTES: u64 = 128;
@@ -54,6 +60,66 @@ pub struct Leg {
     established: Option<BootTime>,
     /// Payload bytes received and sent; absent if not known, or if there was no connection.
     moved: Option<(u64, u64)>,
+    /// Absent of a leg that its process did not end.
+    reset: Option<Reset>,
+}
+
+/// The leg that a process reset because another one had ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PassedOn {
+    remote: SocketAddr,
+    process: String,
+    after: Duration,
+    is_sure: bool,
+    cost: Severity,
+}
+
+impl PassedOn {
+    /// A connect that was refused has cost a client its connection, too: the records of the refusal say so, and are the fault.
+    pub fn cost(&self, refusal: &mut [Draft]) {
+        let is_loss = self.is_sure && self.cost == Severity::Fault;
+        let refused = |draft: &Draft| is_loss && draft.record.verdict.severity == Severity::Refused;
+        if !refusal.iter().any(refused) {
+            return;
+        }
+        let advice = |draft: &Draft| draft.record.verdict.advice().to_vec();
+        let mut advice = refusal.iter().map(advice);
+        let advice = advice.find(|advice| !advice.is_empty());
+        for draft in refusal.iter_mut().filter(|draft| refused(draft)) {
+            let verdict = &mut draft.record.verdict;
+            verdict.severity = self.cost;
+            verdict.edit(|explanation| {
+                explanation.summary.push_str("; ");
+                explanation.summary.push_str(&self.sentence());
+                explanation.add(EvidenceKind::OtherLeg, self.sentence());
+                if explanation.advice.is_empty() {
+                    explanation
+                        .advice
+                        .extend(advice.clone().unwrap_or_default());
+                }
+            });
+        }
+    }
+
+    /// `socat[41] reset its connection with 192.0.2.1:40000 because of it, 0.9 ms later`.
+    fn sentence(&self) -> String {
+        format!(
+            "{} reset its connection with {} because of it, {} later",
+            self.process,
+            self.remote,
+            words::span(self.after)
+        )
+    }
+}
+
+/// How its process ended a leg.
+#[derive(Clone, Copy, Debug)]
+struct Reset {
+    /// Start of the process.
+    born: BootTime,
+    cost: Severity,
+    /// The process closed the leg with a FIN, and the reset answers data that came later. The time of the leg is that of the close.
+    is_answer: bool,
 }
 
 /// A leg that its process did not end.
@@ -104,14 +170,18 @@ impl Proxies {
         }
         // Events of several CPUs may come a little out of order; the searches below need them in it.
         let place = self.sent.partition_point(|other| other.time <= leg.time);
-        self.sent.insert(place, leg);
+        // Each segment that comes after a close is answered.
+        let before = place.checked_sub(1).and_then(|last| self.sent.get(last));
+        if before.is_none_or(|it| (it.time, it.cookie) != (leg.time, leg.cookie)) {
+            self.sent.insert(place, leg);
+        }
     }
 
-    /// Takes notice of a leg that its process did not end, with its verdict. Whether the process reset another leg at once because of
-    /// that, which is then part of the chain `link`.
-    pub fn ended(&mut self, leg: Leg, link: u64, verdict: Verdict) -> bool {
+    /// Takes notice of a leg that its process did not end, with its verdict. The leg that the process reset at once because of that, which
+    /// is then part of the chain `link`.
+    pub fn ended(&mut self, leg: Leg, link: u64, verdict: Verdict) -> Option<PassedOn> {
         if verdict.class.is_some_and(|class| !is_passed_on(class)) {
-            return false;
+            return None;
         }
         let begin = self.sent.partition_point(|other| other.time < leg.time);
         let fitting = self
@@ -122,11 +192,24 @@ impl Proxies {
             .filter_map(|other| Some((leg.fits(other)?, other.pid != leg.pid, other)));
         if let Some((grade, other)) = only_best(fitting) {
             let reason = reason(&leg, other, grade, link, &verdict);
+            let passed_on = PassedOn {
+                remote: other.remote,
+                process: words::name(&other.comm, other.pid),
+                after: reason.after,
+                is_sure: reason.confidence != Confidence::Possible,
+                cost: other.reset.map_or(Severity::Noise, |reset| reset.cost),
+            };
             let other = other.cookie;
+            let known = self.reasons.peek(&other);
+            let of_attempt = |known: &Reason| known.likeness == Likeness::Process;
+            if leg.moved.is_none() && known.is_some_and(|it| it.as_ref().is_some_and(of_attempt)) {
+                // It tried several addresses before it gave up.
+                return None;
+            }
             // Two reasons are none.
-            let reason = (!self.reasons.contains(&other)).then_some(reason);
+            let reason = known.is_none().then_some(reason);
             self.reasons.put(other, reason);
-            return true;
+            return Some(passed_on);
         }
         while self.ended.len() >= MAX_ENDED
             || (self.ended.front())
@@ -135,7 +218,7 @@ impl Proxies {
             self.ended.pop_front();
         }
         self.ended.push_back(Ended { leg, link, verdict });
-        false
+        None
     }
 
     /// Why a process reset this leg, if it was because another one had ended; given once.
@@ -268,11 +351,16 @@ impl Leg {
             outgoing: clocks::is_outgoing(Some(ownership))?,
             established: ownership.established,
             moved: None,
+            reset: None,
         })
     }
 
-    /// A leg that its process reset. It is found again by its cookie, which the classifier makes at the latest.
+    /// A leg that its process reset, or closed and then answered with a reset. It is found again by its cookie, which the classifier
+    /// makes at the latest.
     fn reset(sent: &Sent, time: BootTime) -> Option<Self> {
+        if sent.passive {
+            return Self::closed(sent, time);
+        }
         let task = &sent.actor()?.task;
         let lived = |state: TcpState| state.is_synchronized() || state == TcpState::Close;
         let socket = sent
@@ -289,6 +377,42 @@ impl Leg {
             outgoing: clocks::is_outgoing(sent.ownership.as_ref())?,
             established: sent.ownership.as_ref().and_then(|it| it.established),
             moved: Some((socket.bytes_received, socket.bytes_sent)),
+            reset: Some(Reset {
+                born: task.start,
+                cost: definition(rules::of_sent(sent).cause).cost(sent),
+                is_answer: false,
+            }),
+        })
+    }
+
+    /// A leg that its process had closed before the last data came.
+    fn closed(sent: &Sent, time: BootTime) -> Option<Self> {
+        let former = sent.former_connection.as_ref();
+        let ownership = sent.ownership.as_ref();
+        let ownership = ownership.or(former.map(|former| &former.ownership))?;
+        let closer = ownership.closer.as_ref().filter(|it| !it.kernel_thread)?;
+        let cookie = sent.socket.as_ref().map(|socket| socket.cookie);
+        let cookie = cookie.or(former.and_then(|former| former.cookie))?;
+        let cause = rules::of_sent(sent).cause;
+        let class = classes::of_sent(sent, cause, time, Recurrence::default());
+        if cause != Cause::DataAfterClose || class.is_some() {
+            return None;
+        }
+        Some(Self {
+            time: closer.time?,
+            cookie: Some(cookie).filter(|cookie| cookie.is_known())?,
+            remote: sent.flow.remote,
+            pid: closer.task.pid,
+            comm: closer.task.comm.clone(),
+            is_inherited: false,
+            outgoing: clocks::is_outgoing(Some(ownership))?,
+            established: ownership.established,
+            moved: None,
+            reset: Some(Reset {
+                born: closer.task.start,
+                cost: definition(cause).cost(sent),
+                is_answer: true,
+            }),
         })
     }
 
@@ -309,6 +433,7 @@ impl Leg {
             outgoing: outgoing?,
             established: None,
             moved: Some((socket.bytes_received, socket.bytes_sent)),
+            reset: None,
         })
     }
 
@@ -318,9 +443,9 @@ impl Leg {
 
     /// Whether its process reset `other` because of this end.
     fn fits(&self, other: &Self) -> Option<Grade> {
-        let is_own = self.pid == other.pid;
         // A worker of a server whose master is recorded.
         let is_worker = self.is_inherited && self.comm == other.comm;
+        let is_own = self.pid == other.pid || is_worker && self.is_served_by_child(other);
         let is_same_socket = self.cookie.is_known() && self.cookie == other.cookie;
         // What was opened after this end has another purpose: a health check, or another request.
         let is_younger = other.established.is_some_and(|opened| opened > self.time);
@@ -329,6 +454,11 @@ impl Leg {
             return None;
         }
         let is_soon = other.time.since(self.time) <= PASS_THROUGH;
+        if other.reset.is_some_and(|reset| reset.is_answer)
+            && !(is_soon && self.is_connect_for(other))
+        {
+            return None;
+        }
         let likeness = self.likeness(other)?;
         let confidence = match (likeness, is_soon) {
             (Likeness::Bytes, true) if is_own => Confidence::Certain,
@@ -345,6 +475,20 @@ impl Leg {
             ) => return None,
         };
         Some((confidence, likeness))
+    }
+
+    /// It is a connect that failed, right after `other` had been accepted: processes close connections all the time.
+    fn is_connect_for(&self, other: &Self) -> bool {
+        let accepted = other.established;
+        self.moved.is_none() && accepted.is_some_and(|it| self.time.since(it) <= PASS_THROUGH)
+    }
+
+    /// The process that reset `other` was forked for this connection, which its parent had accepted.
+    fn is_served_by_child(&self, other: &Self) -> bool {
+        let (Some(accepted), Some(Reset { born, .. })) = (self.established, other.reset) else {
+            return false;
+        };
+        !self.outgoing && born >= accepted && born.since(accepted) <= SAME_AGE
     }
 
     /// What the two have in common, as far as what came in by one went out by the other.
@@ -410,8 +554,10 @@ fn is_passed_on(class: Class) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::fixtures::{MS, NOW, Scene, closing, ownership, socket};
-    use crate::event::OwnerSource;
+    use crate::engine::fixtures::{
+        MS, NOW, Scene, closer, closing, ownership, segment, socket, tombstone,
+    };
+    use crate::event::{Closer, OwnerSource, Ownership, TcpFlags};
     use crate::record::Role;
 
     const AT: BootTime = BootTime(NOW);
@@ -443,7 +589,7 @@ mod tests {
             bytes_sent: 200,
             ..socket(1)
         });
-        received.ownership = Some(crate::event::Ownership {
+        received.ownership = Some(Ownership {
             inherited: true,
             ..ownership(87, "nginx", OwnerSource::Listen)
         });
@@ -504,7 +650,8 @@ mod tests {
             proxies.sent(&second(200, 100), at);
             proxies.sent(&other, at);
             let verdict = crate::record::sample().verdict;
-            assert!(!proxies.ended(first_leg(87), 1, verdict.clone()), "{ms}");
+            let passed_on = proxies.ended(first_leg(87), 1, verdict.clone());
+            assert_eq!(passed_on, None, "{ms}");
             assert_eq!(proxies.reason(&other, at), None, "{ms}");
             // One leg with two reasons.
             let mut proxies = Proxies::default();
@@ -593,7 +740,18 @@ mod tests {
         assert_eq!(judged(refused(server, 0), &waiting, 2 * MS), likely);
         let possible = Some((Confidence::Possible, Likeness::Process));
         assert_eq!(judged(refused(server, 0), &waiting, 300 * MS), possible);
-        // The last of several attempts counts; of two servers neither.
+        // The first of several attempts counts where all of it is known, later the last; of two servers neither.
+        let mut proxies = Proxies::default();
+        let verdict = crate::record::sample().verdict;
+        proxies.sent(&waiting, BootTime(NOW + 8 * MS));
+        let first = proxies.ended(refused("[2001:db8::1]:80", 0), 1, verdict.clone());
+        assert!(first.is_some());
+        assert_eq!(proxies.ended(refused(server, 5), 2, verdict), None);
+        let reason = proxies.reason(&waiting, BootTime(NOW + 8 * MS));
+        assert_eq!(
+            reason.map(|it| (it.link, it.after)),
+            Some((1, Duration::from_nanos(8 * MS)))
+        );
         for (other, expected) in [(server, Some(3 * MS)), ("203.0.113.4:80", None)] {
             let mut proxies = Proxies::default();
             let verdict = crate::record::sample().verdict;
@@ -627,6 +785,74 @@ mod tests {
             assert_eq!(proxies.reason(&second(200, 100), at).is_some(), passes_on);
             assert_eq!(proxies.reason(&namesake, at), None);
         }
+    }
+
+    #[test]
+    fn a_connect_that_fails_ends_a_leg_that_is_closed_before_its_data_comes() {
+        // The client was accepted some ms before the connect failed, and is closed some ms after it; its request comes 2 s later.
+        let judged = |accepted: u64, closed: u64, lived: bool, flags: u8| {
+            let mut first = first();
+            first.ownership = Some(ownership(87, "nginx", OwnerSource::Connect));
+            if !lived {
+                first.socket.state = TcpState::SynSent;
+            }
+            let first = Leg::received(&first, AT, &proxy(87)).expect("a leg");
+            let mut former = tombstone(87, "nginx", TcpState::FinWait2);
+            former.ownership = Ownership {
+                established: Some(BootTime(NOW - accepted * MS)),
+                closer: Some(Closer {
+                    time: Some(BootTime(NOW + closed * MS)),
+                    ..closer(87, "nginx")
+                }),
+                ..ownership(87, "nginx", OwnerSource::Accept)
+            };
+            let mut late = Scene::new().answer(segment(TcpFlags::ACK | flags, 1, 2, 24));
+            late.reason = Some("TCP_TIMEWAIT_SOCKET".into());
+            late.former_connection = Some(Box::new(former));
+            let mut proxies = Proxies::default();
+            let at = BootTime(NOW + 2_000 * MS);
+            // Each segment is answered.
+            proxies.sent(&late, at);
+            proxies.sent(&late, at.plus(Duration::from_micros(5)));
+            proxies.ended(first, 1, crate::record::sample().verdict);
+            let reason = proxies.reason(&late, at)?;
+            Some((reason.confidence, reason.likeness, reason.after.as_millis()))
+        };
+        let likely = Some((Confidence::Likely, Likeness::Process, 3));
+        assert_eq!(judged(2, 3, false, 0), likely);
+        // An older client, one that is closed later, one that only says goodbye, and another connection that ended.
+        assert_eq!(judged(5_000, 3, false, 0), None);
+        assert_eq!(judged(2, 300, false, 0), None);
+        assert_eq!(judged(2, 3, false, TcpFlags::FIN), None);
+        assert_eq!(judged(2, 3, true, 0), None);
+    }
+
+    #[test]
+    fn a_child_that_is_forked_for_a_connection_is_the_process_that_accepted_it() {
+        let opened = first_leg(86).established.expect("it was established");
+        // 60 bytes of the answer had not gone out yet.
+        let reset_by = |start: BootTime, comm: &str| {
+            let mut sent = second(260, 100);
+            if let Some(current) = &mut sent.current {
+                (current.task.start, current.task.comm) = (start, comm.into());
+            }
+            passed(&sent, MS, 86)
+        };
+        let likely = Some(Confidence::Likely);
+        assert_eq!(
+            reset_by(opened.plus(Duration::from_millis(5)), "nginx"),
+            likely
+        );
+        // A worker from before, one for a later connection, and another program.
+        assert_eq!(
+            reset_by(opened.before(Duration::from_secs(5)), "nginx"),
+            None
+        );
+        assert_eq!(reset_by(opened.plus(Duration::from_secs(5)), "nginx"), None);
+        assert_eq!(
+            reset_by(opened.plus(Duration::from_millis(5)), "java"),
+            None
+        );
     }
 
     #[test]
@@ -664,7 +890,7 @@ mod tests {
         let mut verdict = crate::record::sample().verdict;
         verdict.class = Some(Class::CompleteExchange);
         proxies.sent(&second(200, 100), at);
-        assert!(proxies.ended(first_leg(87), 1, verdict));
+        assert!(proxies.ended(first_leg(87), 1, verdict).is_some());
     }
 
     #[test]
@@ -683,7 +909,7 @@ mod tests {
         let mut verdict = crate::record::sample().verdict;
         verdict.class = Some(Class::TlsClose);
         proxies.sent(&second(200, 100), at);
-        assert!(!proxies.ended(first_leg(87), 1, verdict));
+        assert_eq!(proxies.ended(first_leg(87), 1, verdict), None);
         assert_eq!(proxies.reason(&second(200, 100), at), None);
     }
 }

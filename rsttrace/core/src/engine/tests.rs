@@ -647,3 +647,55 @@ fn a_reset_that_meets_the_close_of_its_receiver_costs_nothing() {
     assert_eq!(judged(NOW + SECOND), Severity::Noise);
     assert_eq!(judged(NOW + 2 * SECOND), Severity::Fault);
 }
+
+#[test]
+fn a_refused_connect_that_costs_a_client_its_connection_is_one_fault() {
+    // A relay's connect is refused; it closes its clients with their requests unread.
+    let judged = |clients: u16, severity: Severity| {
+        let mut connect = Scene::new();
+        connect.flow = Flow {
+            local: address("10.0.1.1:50000"),
+            remote: address("10.0.1.2:81"),
+        };
+        let mut refused = connect.received(Socket {
+            state: TcpState::SynSent,
+            bytes_received: 0,
+            bytes_sent: 0,
+            ..socket(1)
+        });
+        refused.ownership = Some(ownership(87, "nginx", OwnerSource::Connect));
+        let mut events = vec![event(0, refused)];
+        for client in 0..clients {
+            let mut scene = Scene::new();
+            scene.flow.remote.set_port(40_000 + client);
+            let unread = Socket {
+                unread: 90,
+                ..closing(2 + u64::from(client))
+            };
+            let close = scene.active(Some("TCP_ABORT_ON_CLOSE"), unread);
+            events.push(event(900, close));
+        }
+        let records = run(events);
+        assert_eq!(records[0].verdict.cause, Cause::ConnectionRefused);
+        assert_eq!(records[0].impact(), severity, "{clients}");
+        let says_so =
+            "nginx[87] reset its connection with 10.0.0.2:40000 because of it, 0.9 ms later";
+        let is_told = records[0].verdict.summary().ends_with(says_so);
+        assert_eq!(is_told, severity == Severity::Fault);
+        records
+            .iter()
+            .map(|record| {
+                let incident = record.incident.as_ref().expect("placed");
+                (incident.role, record.verdict.severity)
+            })
+            .collect::<Vec<_>>()
+    };
+    let first = |severity| (IncidentRole::First, severity);
+    let leg = (IncidentRole::Leg, Severity::Noise);
+    assert_eq!(judged(1, Severity::Fault), [first(Severity::Fault), leg]);
+    assert_eq!(judged(0, Severity::Refused), [first(Severity::Refused)]);
+    // Which of two clients the connect was for is not known.
+    let two = judged(2, Severity::Refused);
+    let [refused, fault] = [Severity::Refused, Severity::Fault].map(first);
+    assert_eq!(two, [refused, fault, fault]);
+}

@@ -159,7 +159,7 @@ fn refused(lab: &mut Lab, site: u8, late: Duration) -> Result<Armed, StageError>
             let mut refusal = relay.refusal(lab, refused)?;
             // Only what comes at once is known when the refusal is told.
             if late.is_zero() {
-                refusal = refusal.linked();
+                refusal = refusal.linked().lost_connection();
             }
             Staged::mixed([refusal, sent, received], relay)
         };
