@@ -7,7 +7,7 @@ use rsttrace_common::counters::TRANSLATION_EVICTED;
 use rsttrace_common::handshake::{SYN_SLOTS, Syn, SynKey, TRANSLATION_SLOTS, Translation};
 
 use crate::emit::now;
-use crate::maps::{SYNS, TRANSLATIONS};
+use crate::maps::{SYNS, TRANSLATION_HASHES, TRANSLATIONS};
 use crate::packet::{ACK, SYN, Segment};
 use crate::table;
 
@@ -57,7 +57,7 @@ pub fn passed(segment: &Segment) {
     };
     let slots = TRANSLATION_SLOTS;
     table::write(
-        &TRANSLATIONS,
+        (&TRANSLATIONS, &TRANSLATION_HASHES),
         slots,
         &came.came,
         &translation,

@@ -86,6 +86,17 @@ impl Netns {
         )
     }
 
+    /// The cookie alone.
+    #[inline(always)]
+    pub fn cookie_of_device(skb: *mut c_void) -> u64 {
+        if offset!(net_cookie).is_none() {
+            return Self::of_device(skb).cookie;
+        }
+        let device: u64 = read_member(skb as u64, offset!(skb_dev));
+        let net: u64 = read_member(device, offset!(dev_net));
+        read_member(net, offset!(net_cookie))
+    }
+
     /// Without a cookie, which is never 0, the inode has to name the namespace.
     #[inline(always)]
     fn new(cookie: u64, inode: u32) -> Self {

@@ -15,7 +15,7 @@ use rsttrace_common::socket::Ownership;
 
 use crate::listeners::Listener;
 use crate::packet;
-use crate::table::Entry;
+use crate::table::{Entry, Hashes};
 
 /// Values begin at a page, so that a slot takes no more cache lines than it must.
 const MMAPABLE: u32 = BPF_F_MMAPABLE;
@@ -77,18 +77,30 @@ pub static DECISIONS: Array<u64> = Array::with_max_entries(flood::DECISIONS, 0);
 /// Listeners that closed. A table of their own: connections close too often to share one.
 #[map]
 pub static LISTENERS: Array<Entry<Tombstone>> = Array::with_max_entries(LISTENER_SLOTS, MMAPABLE);
+/// Of `LISTENERS`.
+#[map]
+pub static LISTENER_HASHES: Hashes = Array::with_max_entries(LISTENER_SLOTS / 2, MMAPABLE);
 /// Connections that closed.
 #[map]
 pub static TOMBSTONES: Array<Entry<Tombstone>> = Array::with_max_entries(DEFAULT_SLOTS, MMAPABLE);
+/// Of `TOMBSTONES`.
+#[map]
+pub static TOMBSTONE_HASHES: Hashes = Array::with_max_entries(DEFAULT_SLOTS / 2, MMAPABLE);
 /// SYNs and SYN-ACKs that came in.
 #[map]
 pub static BASELINES: Array<Entry<Baseline>> = Array::with_max_entries(DEFAULT_SLOTS, MMAPABLE);
+/// Of `BASELINES`.
+#[map]
+pub static BASELINE_HASHES: Hashes = Array::with_max_entries(DEFAULT_SLOTS / 2, MMAPABLE);
 /// SYNs and SYN-ACKs by their sequence number, for as long as they are on their way.
 #[map]
 pub static SYNS: Array<Entry<Syn>> = Array::with_max_entries(SYN_SLOTS, 0);
 /// Handshakes that left with other addresses than they came in with.
 #[map]
 pub static TRANSLATIONS: Array<Entry<Translation>> = Array::with_max_entries(TRANSLATION_SLOTS, 0);
+/// Of `TRANSLATIONS`.
+#[map]
+pub static TRANSLATION_HASHES: Hashes = Array::with_max_entries(TRANSLATION_SLOTS / 2, 0);
 /// Entry 0: `[jiffies64, CLOCK_MONOTONIC]`, written by the program `clock`.
 #[map]
 pub static CLOCK: Array<[u64; 2]> = Array::with_max_entries(1, 0);

@@ -13,23 +13,31 @@ use crate::maps::count;
 /// One place in a table.
 #[repr(C)]
 pub struct Entry<V> {
-    /// Over hash and value; 0: never written.
+    /// Over the hash of the key and the value; 0: never written.
     check: u64,
-    /// Of the key.
-    hash: u64,
     value: V,
 }
 
+/// The hashes of what two neighbours hold, 0 for an empty one. They are apart from the entries, which are written without being read:
+/// of a large table no more than the hashes stays in the processor's cache.
+pub type Hashes = Array<[u64; 2]>;
+
 /// Writes a value, over whatever has the same slot; `evicted` counts the entries of other keys that this cost.
 #[inline(always)]
-pub fn write<K, V: Copy>(table: &Array<Entry<V>>, slots: u32, key: &K, value: &V, evicted: u32) {
+pub fn write<K, V: Copy>(
+    table: (&Array<Entry<V>>, &Hashes),
+    slots: u32,
+    key: &K,
+    value: &V,
+    evicted: u32,
+) {
     write_parts(table, slots, key, (value, &()), evicted);
 }
 
 /// The same for a value that is in two places.
 #[inline(always)]
 pub fn write_parts<K, V, A, B>(
-    table: &Array<Entry<V>>,
+    (table, hashes): (&Array<Entry<V>>, &Hashes),
     slots: u32,
     key: &K,
     parts: (&A, &B),
@@ -37,24 +45,29 @@ pub fn write_parts<K, V, A, B>(
 ) {
     let hash = hash_of(key);
     let index = index_of(hash, slots);
-    let (Some(first), Some(second)) = (table.get_ptr_mut(index), table.get_ptr_mut(index ^ 1))
-    else {
+    let Some(pair) = hashes.get_ptr_mut(index / 2) else {
         return;
     };
-    // SAFETY: a slot of the table.
-    let second_is = state_of(unsafe { &*second }, hash);
-    // SAFETY: as above.
-    let first_is = state_of(unsafe { &*first }, hash);
-    let take_second =
-        second_is == State::Same || (second_is == State::Empty && first_is == State::Other);
-    let (entry, was) = if take_second {
-        (second, second_is)
+    // SAFETY: a pair of the table. Others may change it at once: then two keys meet in one slot, and one is lost.
+    let pair = unsafe { &mut *pair };
+    let (own, other) = if index % 2 == 0 {
+        (pair[0], pair[1])
     } else {
-        (first, first_is)
+        (pair[1], pair[0])
     };
-    if was == State::Other {
+    let takes_other = other == hash || (other == 0 && own != 0 && own != hash);
+    if !takes_other && own != 0 && own != hash {
         count(evicted);
     }
+    let index = index ^ u32::from(takes_other);
+    if index % 2 == 0 {
+        pair[0] = hash;
+    } else {
+        pair[1] = hash;
+    }
+    let Some(entry) = table.get_ptr_mut(index) else {
+        return;
+    };
     // SAFETY: a slot of the table; others may write it, too, which the checksum finds out.
     unsafe { &mut *entry }.fill(hash, parts);
 }
@@ -82,7 +95,7 @@ pub fn write_single<K, V: Copy>(
     };
     // SAFETY: a slot of the table; others may write it, too, which the checksum finds out.
     let entry = unsafe { &mut *entry };
-    if state_of(entry, hash) == State::Same {
+    if entry.is_of(hash) {
         resolve(&entry.value, value);
     }
     entry.fill(hash, (value, &()));
@@ -102,24 +115,33 @@ fn read_slot<V>(table: &Array<Entry<V>>, index: u32, hash: u64, into: &mut V) ->
     };
     // SAFETY: a slot of the table; what others write meanwhile, the checksum finds out.
     let entry = unsafe { &*entry };
-    if state_of(entry, hash) != State::Same {
+    let check = entry.check;
+    if check == 0 {
         return false;
     }
-    let check = entry.check;
     let mut sum = Sum::new(hash);
     copy(&entry.value, into, 0, &mut sum);
     sum.check() == check
 }
 
 impl<V> Entry<V> {
-    /// Writes hash, value and checksum, which is over what is written, not over the slot: another CPU may write there at once.
+    /// Whether it is whole and of the key with this hash.
+    #[inline(always)]
+    fn is_of(&self, hash: u64) -> bool {
+        let mut sum = Sum::new(hash);
+        for i in 0..size_of::<V>() / 8 {
+            sum.add(i, word(&self.value, i));
+        }
+        self.check == sum.check()
+    }
+
+    /// Writes value and checksum, which is over what is written, not over the slot: another CPU may write there at once.
     #[inline(always)]
     fn fill<A, B>(&mut self, hash: u64, (head, tail): (&A, &B)) {
         const { assert!(size_of::<A>() + size_of::<B>() == size_of::<V>()) };
         let check = &raw mut self.check;
         // SAFETY: this entry's.
         unsafe { check.write_volatile(0) };
-        self.hash = hash;
         let mut sum = Sum::new(hash);
         let value = &raw mut self.value;
         let words = size_of::<A>() / 8;
@@ -145,25 +167,6 @@ fn copy<T>(from: &T, into: *mut T, first: usize, sum: &mut Sum) {
         let place = into.cast::<u64>().wrapping_add(i);
         // SAFETY: within the value, which has whole words.
         unsafe { place.write_volatile(word) };
-    }
-}
-
-/// What a slot holds, seen from a key.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    Empty,
-    Same,
-    Other,
-}
-
-#[inline(always)]
-fn state_of<V>(entry: &Entry<V>, hash: u64) -> State {
-    if entry.check == 0 {
-        State::Empty
-    } else if entry.hash == hash {
-        State::Same
-    } else {
-        State::Other
     }
 }
 

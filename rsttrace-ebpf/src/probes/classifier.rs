@@ -31,7 +31,7 @@ use crate::flood::{Observer, Party, Question, Service};
 use crate::handshakes;
 use crate::kernel::{Netns, Typed, current_by_copy, load, tcp_sock};
 use crate::knobs::{BASELINE_SLOTS, get, is_empty, offset};
-use crate::maps::{BASELINES, SEGMENTS, begin, count, end};
+use crate::maps::{BASELINE_HASHES, BASELINES, SEGMENTS, begin, count, end};
 use crate::owners;
 use crate::packet::{ACK, RST, SYN, Segment, dissect, dissect_plain, is_candidate};
 use crate::snapshot::{self, NO_BASELINE};
@@ -113,9 +113,8 @@ fn ingress_of(ctx: &TcContext, link_header: bool, segment: &mut Segment) {
     if segment.flags & (RST | SYN) == 0 {
         return;
     }
-    let netns = Netns::of_device(ctx.as_ptr());
-    segment.key.netns_cookie = netns.cookie;
     if segment.flags & RST == 0 {
+        segment.key.netns_cookie = Netns::cookie_of_device(ctx.as_ptr());
         let baseline = Baseline {
             seen_ns: now(),
             ttl: segment.ttl,
@@ -123,13 +122,16 @@ fn ingress_of(ctx: &TcContext, link_header: bool, segment: &mut Segment) {
             source_mac: segment.source_mac,
         };
         let slots = get(&BASELINE_SLOTS);
-        table::write(&BASELINES, slots, &segment.key, &baseline, BASELINE_EVICTED);
+        let table = (&BASELINES, &BASELINE_HASHES);
+        table::write(table, slots, &segment.key, &baseline, BASELINE_EVICTED);
         // Nothing is forwarded from there.
         if !is_loopback(ctx) {
             handshakes::note(segment, baseline.seen_ns);
         }
         return;
     }
+    let netns = Netns::of_device(ctx.as_ptr());
+    segment.key.netns_cookie = netns.cookie;
     let observer = observer(ctx, netns, false);
     let question = Question::about_coming(&segment.key.flow);
     let decided = question.decided(observer);
@@ -200,9 +202,8 @@ fn egress_of(ctx: &TcContext, link_header: bool, segment: &mut Segment) {
     if segment.flags & (RST | SYN) == 0 {
         return;
     }
-    let netns = Netns::of_device(ctx.as_ptr());
-    segment.key.netns_cookie = netns.cookie;
     if segment.flags & RST == 0 {
+        segment.key.netns_cookie = Netns::cookie_of_device(ctx.as_ptr());
         if is_own(ctx) {
             handshakes::note(segment, now());
         } else {
@@ -210,6 +211,8 @@ fn egress_of(ctx: &TcContext, link_header: bool, segment: &mut Segment) {
         }
         return;
     }
+    let netns = Netns::of_device(ctx.as_ptr());
+    segment.key.netns_cookie = netns.cookie;
     let observer = observer(ctx, netns, true);
     let question = Question::about_coming(&segment.key.flow);
     let decided = question.decided(observer);

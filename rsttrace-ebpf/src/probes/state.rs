@@ -24,7 +24,7 @@ use crate::failure;
 use crate::kernel::{Followed, Netns, Typed, current, killing_signal, load, tcp_sock};
 use crate::knobs::{BASELINE_SLOTS, TOMBSTONE_SLOTS, debug, get, is_empty, offset};
 use crate::listeners;
-use crate::maps::{BASELINES, LISTENERS, TOMBSTONES};
+use crate::maps::{BASELINES, LISTENER_HASHES, LISTENERS, TOMBSTONE_HASHES, TOMBSTONES};
 use crate::owners;
 use crate::snapshot::{self, NO_BASELINE, owned};
 use crate::table;
@@ -235,9 +235,9 @@ fn closed(ctx: &BtfTracePointContext, old: u8) {
         reserved: [0; 6],
     };
     let (table, slots) = if is_listener {
-        (&LISTENERS, LISTENER_SLOTS)
+        ((&LISTENERS, &LISTENER_HASHES), LISTENER_SLOTS)
     } else {
-        (&TOMBSTONES, get(&TOMBSTONE_SLOTS))
+        ((&TOMBSTONES, &TOMBSTONE_HASHES), get(&TOMBSTONE_SLOTS))
     };
     let parts = (&*record, &end);
     table::write_parts(table, slots, &key, parts, TOMBSTONE_EVICTED);

@@ -13,8 +13,8 @@ use super::object::take_map;
 use crate::event::{BootTime, Flow, NetnsCookie, TcpFlags};
 use crate::host::Handshakes;
 
-/// An entry is a checksum, the hash of its key and its value (`rsttrace-ebpf/src/table.rs`).
-const VALUE_AT: usize = 2;
+/// An entry is a checksum and its value (`rsttrace-ebpf/src/table.rs`).
+const VALUE_AT: usize = 1;
 const TRANSLATION_WORDS: usize = VALUE_AT + size_of::<Translation>() / size_of::<u64>();
 const SYN_WORDS: usize = VALUE_AT + size_of::<Syn>() / size_of::<u64>();
 
@@ -85,8 +85,8 @@ fn hash_of(key: &(impl IntoBytes + Immutable)) -> u64 {
 
 /// The value of an entry, if it is whole and this key's.
 fn value_of<V: FromBytes + KnownLayout + Immutable>(entry: &[u64], hash: u64) -> Option<V> {
-    let (&[check, its_hash], value) = entry.split_first_chunk::<VALUE_AT>()?;
-    if its_hash != hash || check != table::check_of(hash, value) {
+    let (&check, value) = entry.split_first()?;
+    if check != table::check_of(hash, value) {
         return None;
     }
     V::read_from_bytes(value.as_bytes()).ok()
@@ -135,7 +135,7 @@ mod tests {
             flow: wire(flow),
         });
         let check = table::check_of(hash, &value);
-        let entry = [&[check, hash][..], &value].concat();
+        let entry = [&[check][..], &value].concat();
         assert_eq!(entry.len(), TRANSLATION_WORDS);
         let read = |entry: &[u64], hash: u64| value_of::<Translation>(entry, hash);
         let found = read(&entry, hash).unwrap();

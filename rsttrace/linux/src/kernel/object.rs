@@ -369,7 +369,9 @@ fn load(
         .override_global(names::OWNER_SLOTS, &owners, true)
         .map_max_entries("OWNERS", owners)
         .map_max_entries("TOMBSTONES", tombstones)
-        .map_max_entries("BASELINES", baselines);
+        .map_max_entries("TOMBSTONE_HASHES", tombstones / 2)
+        .map_max_entries("BASELINES", baselines)
+        .map_max_entries("BASELINE_HASHES", baselines / 2);
     // The transport not used gets the least that the kernel takes: a page of ring, or a slot.
     match options.transport {
         Transport::Ring => loader
