@@ -114,6 +114,8 @@ offsets! {
     /// `sock`.
     sk_err => "sock"."sk_err",
     /// `sock`.
+    sk_error_queue => "sock"."sk_error_queue",
+    /// `sock`.
     sk_socket => "sock"."sk_socket",
     /// `sock`.
     sk_lock_owned => "sock"."sk_lock.owned",
@@ -223,6 +225,10 @@ offsets! {
     skb_dev => "sk_buff"."dev",
     /// `sk_buff`.
     skb_iif => "sk_buff"."skb_iif",
+    /// `sk_buff`.
+    skb_cb => "sk_buff"."cb",
+    /// `sock_exterr_skb`: what is in `skb_cb` of an error queue; begins with the errno.
+    skb_error => "sock_exterr_skb"."ee",
     /// `sk_buff`: the route, its lowest bits are flags.
     skb_refdst => "sk_buff"."_skb_refdst",
     /// `rtable`.

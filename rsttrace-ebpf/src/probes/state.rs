@@ -21,7 +21,7 @@ use rsttrace_common::{Flow, FlowKey};
 
 use crate::emit::{Draft, Slot, Tally, header, now};
 use crate::failure;
-use crate::kernel::{Followed, Netns, Typed, current, killing_signal, load, tcp_sock};
+use crate::kernel::{Followed, Netns, Typed, current, killing_signal, load, read_member, tcp_sock};
 use crate::knobs::{BASELINE_SLOTS, TOMBSTONE_SLOTS, debug, get, is_empty, offset};
 use crate::listeners;
 use crate::maps::{BASELINES, LISTENER_HASHES, LISTENERS, TOMBSTONE_HASHES, TOMBSTONES};
@@ -241,6 +241,11 @@ fn closed(ctx: &BtfTracePointContext, old: u8) {
     };
     let parts = (&*record, &end);
     table::write_parts(table, slots, &key, parts, TOMBSTONE_EVICTED);
+    let error = if old == TCP_SYN_SENT && error == 0 {
+        queued_error(sk)
+    } else {
+        error
+    };
     let trying_ms = if old == TCP_SYN_SENT {
         match connect_failed(sk, tcp, error) {
             Some(trying) => trying,
@@ -278,6 +283,23 @@ fn refused_by_icmp(sk: Typed) -> bool {
         Some(ownership) => ownership.flags & OWNERSHIP_REFUSED == 0,
         None => false,
     }
+}
+
+/// The error of an ICMP message that came while connect() held the socket: it is queued and left out of `sk_err`, and the program that is
+/// told of it closes (tcp_v4_err(), <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp_ipv4.c#L483>). 0: there is none.
+#[inline(always)]
+fn queued_error(sk: Typed) -> i32 {
+    let (Some(queue), Some(cb)) = (offset!(sk_error_queue), offset!(skb_cb)) else {
+        return 0;
+    };
+    let (Some(address), Some(first)) = (owners::number(sk), load::<u64>(sk, Some(queue))) else {
+        return 0;
+    };
+    // An empty list is its own first entry.
+    if first == 0 || first == address.wrapping_add(queue as u64) {
+        return 0;
+    }
+    read_member(first.wrapping_add(cb as u64), offset!(skb_error))
 }
 
 /// For how many milliseconds a connect had been tried, if it failed; `u32::MAX`: it was refused here before a SYN left.
