@@ -17,9 +17,26 @@ pub fn is_unsafe(c: char) -> bool {
 
 /// Whether it is of visible ASCII characters and blanks only: then nothing in it is unsafe. False tells nothing.
 pub fn is_plain(text: &str) -> bool {
-    all(text.as_bytes(), |byte| {
-        byte.wrapping_sub(b' ') <= b'~' - b' '
+    all(text.as_bytes(), is_visible)
+}
+
+fn is_visible(byte: u8) -> bool {
+    byte.wrapping_sub(b' ') <= b'~' - b' '
+}
+
+/// What is not visible ASCII and blanks, one character after the other.
+fn others(mut text: &str) -> impl Iterator<Item = char> {
+    std::iter::from_fn(move || {
+        let mut chars = text[run(text.as_bytes(), is_visible)..].chars();
+        let other = chars.next();
+        text = chars.as_str();
+        other
     })
+}
+
+/// Whether [`is_simple`] is true of all characters.
+fn are_simple(text: &str) -> bool {
+    others(text).all(is_simple)
 }
 
 /// How many bytes at the beginning are as `is` says.
@@ -68,7 +85,7 @@ fn is_simple(c: char) -> bool {
 
 /// Text that may come from a process, with everything unsafe as `\x1b` or `\u{202e}`.
 pub fn escape(text: &str) -> Cow<'_, str> {
-    if is_plain(text) || text.chars().all(|c| is_simple(c) || !is_unsafe(c)) {
+    if !others(text).any(is_unsafe) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 8);
@@ -87,17 +104,17 @@ pub fn escape(text: &str) -> Cow<'_, str> {
 
 /// Columns it takes.
 pub fn width(text: &str) -> usize {
-    if is_plain(text) {
-        return text.len();
+    if are_simple(text) {
+        characters(text.as_bytes())
+    } else {
+        text.width()
     }
-    let mut columns = 0;
-    for c in text.chars() {
-        if !is_simple(c) {
-            return text.width();
-        }
-        columns += 1;
-    }
-    columns
+}
+
+/// How many there are in UTF-8: all bytes but those that continue one.
+fn characters(text: &[u8]) -> usize {
+    let begins = text.iter().filter(|&&byte| byte & 0xc0 != 0x80);
+    begins.count()
 }
 
 /// At most `most` columns of it, with `…` in place of what is cut.
@@ -151,17 +168,19 @@ pub enum Piece<'a> {
 
 impl<'a> Words<'a> {
     pub fn of(text: &'a str) -> Self {
-        let words = simple_words(text).unwrap_or_else(|| {
-            let words = text.split_whitespace().map(|word| {
-                let begin = word.as_ptr().addr() - text.as_ptr().addr();
-                Word {
-                    begin,
-                    end: begin + word.len(),
-                    columns: width(word),
-                }
-            });
-            words.collect()
+        if are_simple(text) {
+            let words = simple_words(text);
+            return Self { text, words };
+        }
+        let words = text.split_whitespace().map(|word| {
+            let begin = word.as_ptr().addr() - text.as_ptr().addr();
+            Word {
+                begin,
+                end: begin + word.len(),
+                columns: width(word),
+            }
         });
+        let words = words.collect();
         Self { text, words }
     }
 
@@ -219,33 +238,21 @@ impl<'a> Words<'a> {
 }
 
 /// The words of a text in which each character takes one column.
-fn simple_words(text: &str) -> Option<SmallVec<[Word; 64]>> {
+fn simple_words(text: &str) -> SmallVec<[Word; 64]> {
     let mut words = SmallVec::new();
-    let (mut begin, mut columns) = (0, 0);
-    for (at, c) in text.char_indices() {
-        if c == ' ' {
-            if columns > 0 {
-                words.push(Word {
-                    begin,
-                    end: at,
-                    columns,
-                });
-            }
-            (begin, columns) = (at + 1, 0);
-        } else if is_simple(c) {
-            columns += 1;
-        } else {
-            return None;
+    let mut begin = 0;
+    for word in text.split(' ') {
+        let end = begin + word.len();
+        if !word.is_empty() {
+            words.push(Word {
+                begin,
+                end,
+                columns: characters(word.as_bytes()),
+            });
         }
+        begin = end + 1;
     }
-    if columns > 0 {
-        words.push(Word {
-            begin,
-            end: text.len(),
-            columns,
-        });
-    }
-    Some(words)
+    words
 }
 
 /// The longest beginning that takes at most `most` columns.

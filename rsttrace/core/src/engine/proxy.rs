@@ -103,8 +103,9 @@ impl Proxies {
             self.sent.pop_front();
         }
         // Events of several CPUs may come a little out of order; the searches below need them in it.
-        let place = self.sent.partition_point(|other| other.time <= leg.time);
-        self.sent.insert(place, leg);
+        let newest_first = self.sent.iter().rev();
+        let later = newest_first.take_while(|it| it.time > leg.time).count();
+        self.sent.insert(self.sent.len() - later, leg);
     }
 
     /// Takes notice of a leg that its process did not end, with its verdict. Whether the process reset another leg at once because of

@@ -4,8 +4,7 @@
 //! lines, below them. On narrower screens the first line says when, where and which process, the second who and why.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
@@ -14,7 +13,7 @@ use super::dedup::More;
 use crate::record::{Direction, Endpoint, FailureRecord, Process, Quality, Record, Role, Severity};
 use crate::terminal::Palette;
 use crate::text::{Piece, Words, escape, pad, truncate, width};
-use crate::words::count;
+use crate::words::{self, count};
 
 /// Least columns for the form with columns: its header needs as many.
 const WIDE: usize = 114;
@@ -476,25 +475,8 @@ fn flow(record: &Record, local: &mut String, rest: &mut String) {
     endpoint(&record.remote, rest);
 }
 
-/// As it is displayed; formatting takes several times as long for IPv4.
 fn endpoint(end: &Endpoint, out: &mut String) {
-    let mut number = itoa::Buffer::new();
-    match end.address {
-        IpAddr::V4(address) => {
-            let [first, rest @ ..] = address.octets();
-            out.push_str(number.format(first));
-            for octet in rest {
-                out.push('.');
-                out.push_str(number.format(octet));
-            }
-            out.push(':');
-            out.push_str(number.format(end.port));
-        }
-        // Writing to a String cannot fail.
-        IpAddr::V6(_) => {
-            let _ = write!(out, "{end}");
-        }
-    }
+    out.push_str(&words::address(SocketAddr::new(end.address, end.port)));
 }
 
 /// The ends of what failed; a listener has one, and a table none.
