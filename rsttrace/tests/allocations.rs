@@ -24,12 +24,13 @@ const COUNTED: u32 = 5_000;
 const APART: Duration = Duration::from_micros(50);
 
 /// At most this often, by step. What goes beyond the event itself and its record's sentences is to come down further.
-const MOST: [(&str, f64); 5] = [
+const MOST: [(&str, f64); 6] = [
     ("decode, an event", 1.0),
     ("join and judge, a record", 10.0),
     ("a record that is grouped, and not worded", 0.0),
     ("the text of a record", 13.5),
     ("a JSON line", 0.0),
+    ("a line of the table", 0.0),
 ];
 
 /// One test: others would be counted, too.
@@ -39,19 +40,22 @@ fn memory_is_asked_for_so_often() {
     let mut engine = storm::engine();
     let host = storm::Host::new();
     let mut json = Json::new(io::sink(), io::sink());
-    let options = TableOptions {
-        width: Width::Fixed(160),
-        palette: Palette { colors: false },
-        zone: jiff::tz::TimeZone::UTC,
-        every: false,
+    let table = |every| {
+        let options = TableOptions {
+            width: Width::Fixed(160),
+            palette: Palette { colors: false },
+            zone: jiff::tz::TimeZone::UTC,
+            every,
+        };
+        Table::new(io::sink(), io::sink(), options)
     };
-    let mut table = Table::new(io::sink(), io::sink(), options);
+    let (mut grouped, mut each_line) = (table(false), table(true));
     let now = Instant::now();
-    let mut asked = [0_usize; 5];
+    let mut asked = [0_usize; 6];
     let (mut events, mut records) = (0, 0);
     for number in 0..WARM_UP + COUNTED {
         if number == WARM_UP {
-            (asked, events, records) = ([0; 5], 0, 0);
+            (asked, events, records) = ([0; 6], 0, 0);
         }
         for bytes in storm::events(number, number + 1, APART) {
             let event = count(&mut asked[0], || decoder.decode(&bytes).unwrap());
@@ -65,11 +69,12 @@ fn memory_is_asked_for_so_often() {
             let Output::Reset(record) = &output else {
                 continue;
             };
-            count(&mut asked[2], || table.record(now, record).unwrap());
+            count(&mut asked[2], || grouped.record(now, record).unwrap());
             count(&mut asked[3], || {
                 assert!(!record.verdict.summary().is_empty())
             });
             count(&mut asked[4], || json.record(now, record).unwrap());
+            count(&mut asked[5], || each_line.record(now, record).unwrap());
             records += 1;
         }
     }

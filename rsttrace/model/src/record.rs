@@ -9,10 +9,12 @@ mod verdict;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::words;
 
 #[cfg(feature = "testing")]
 pub use failure::sample_failure;
@@ -284,7 +286,7 @@ pub struct Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        std::net::SocketAddr::new(self.address, self.port).fmt(f)
+        f.pad(&words::address(SocketAddr::new(self.address, self.port)))
     }
 }
 

@@ -151,7 +151,7 @@ pub struct ProcessVitals {
     pub cpu: Duration,
     /// Bytes of memory that are resident now. A ring buffer counts twice in it.
     pub resident: u64,
-    /// The most that ever was, bytes.
+    /// The most that ever was resident since the process began, bytes (`VmHWM`).
     pub most_resident: u64,
     /// When it began, wall clock to the second; absent if the kernel's boot time cannot be read.
     pub started: Option<SystemTime>,

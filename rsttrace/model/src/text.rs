@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use smallvec::SmallVec;
 use unicode_width::UnicodeWidthStr as _;
 
 /// Whether a terminal, or the eye, could be misled by it: controls, line separators, and invisible characters that
@@ -16,21 +17,75 @@ pub fn is_unsafe(c: char) -> bool {
 
 /// Whether it is of visible ASCII characters and blanks only: then nothing in it is unsafe. False tells nothing.
 pub fn is_plain(text: &str) -> bool {
-    // Whole blocks at a time, which the compiler turns into a few instructions each.
-    const BLOCK: usize = 16;
-    let is_other = |byte: u8| byte.wrapping_sub(b' ') > b'~' - b' ';
-    let (blocks, rest) = text.as_bytes().as_chunks::<BLOCK>();
-    let all = |bytes: &[u8]| {
-        !bytes
-            .iter()
-            .fold(false, |other, &byte| other | is_other(byte))
-    };
-    blocks.iter().all(|block| all(block)) && all(rest)
+    all(text.as_bytes(), is_visible)
+}
+
+fn is_visible(byte: u8) -> bool {
+    byte.wrapping_sub(b' ') <= b'~' - b' '
+}
+
+/// What is not visible ASCII and blanks, one character after the other.
+fn others(mut text: &str) -> impl Iterator<Item = char> {
+    std::iter::from_fn(move || {
+        let mut chars = text[run(text.as_bytes(), is_visible)..].chars();
+        let other = chars.next();
+        text = chars.as_str();
+        other
+    })
+}
+
+/// Whether [`is_simple`] is true of all characters.
+fn are_simple(text: &str) -> bool {
+    others(text).all(is_simple)
+}
+
+/// How many bytes at the beginning are as `is` says.
+#[inline]
+pub fn run(bytes: &[u8], is: impl Fn(u8) -> bool) -> usize {
+    if all(bytes, &is) {
+        return bytes.len();
+    }
+    let (blocks, _) = bytes.as_chunks::<BLOCK>();
+    let whole = blocks.iter().take_while(|block| all_of(*block, &is));
+    let begin = whole.count() * BLOCK;
+    let rest = bytes.iter().skip(begin);
+    begin + rest.take_while(|&&byte| is(byte)).count()
+}
+
+/// Bytes that are looked at together: the compiler makes a few instructions of each block, if `is` has no branches.
+const BLOCK: usize = 16;
+
+#[inline]
+fn all(bytes: &[u8], is: impl Fn(u8) -> bool) -> bool {
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>())
+        && bytes.len() < BLOCK
+    {
+        // They overlap, as the last block does with the one before it.
+        return all_of(first, &is) & all_of(last, &is);
+    }
+    let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+    if !blocks.iter().all(|block| all_of(block, &is)) {
+        return false;
+    }
+    match bytes.last_chunk::<BLOCK>() {
+        Some(last) => rest.is_empty() || all_of(last, &is),
+        None => all_of(rest, &is),
+    }
+}
+
+#[inline]
+fn all_of(bytes: &[u8], is: impl Fn(u8) -> bool) -> bool {
+    bytes.iter().fold(true, |all, &byte| all & is(byte))
+}
+
+/// Whether it takes one column wherever it stands, and joins with nothing: visible ASCII, and the signs of our own sentences.
+fn is_simple(c: char) -> bool {
+    matches!(c, ' '..='~' | '±' | 'µ' | '·' | '–' | '…' | '←' | '→' | '−')
 }
 
 /// Text that may come from a process, with everything unsafe as `\x1b` or `\u{202e}`.
 pub fn escape(text: &str) -> Cow<'_, str> {
-    if is_plain(text) || !text.chars().any(is_unsafe) {
+    if !others(text).any(is_unsafe) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 8);
@@ -49,11 +104,17 @@ pub fn escape(text: &str) -> Cow<'_, str> {
 
 /// Columns it takes.
 pub fn width(text: &str) -> usize {
-    if is_plain(text) {
-        text.len()
+    if are_simple(text) {
+        characters(text.as_bytes())
     } else {
         text.width()
     }
+}
+
+/// How many there are in UTF-8: all bytes but those that continue one.
+fn characters(text: &[u8]) -> usize {
+    let begins = text.iter().filter(|&&byte| byte & 0xc0 != 0x80);
+    begins.count()
 }
 
 /// At most `most` columns of it, with `…` in place of what is cut.
@@ -75,41 +136,123 @@ pub fn pad(text: &str, least: usize) -> String {
 /// Breaks at blanks into lines of at most `first`, then `rest` columns; words that are longer than `rest` are broken
 /// anywhere. The first line may be empty. Never without a line.
 pub fn wrap(text: &str, first: usize, rest: usize) -> Vec<String> {
-    let rest = rest.max(1);
     let mut lines = vec![String::new()];
-    let mut used = 0;
-    let mut columns = first;
-    for mut word in text.split_whitespace() {
-        let gap = usize::from(used > 0);
-        if used + gap + width(word) > columns && (used > 0 || columns < rest) {
-            lines.push(String::new());
-            (used, columns) = (0, rest);
-        }
-        while width(word) > columns {
-            let head = match take(word, columns) {
-                // A character wider than the line still has to go somewhere.
-                "" => &word[..word.chars().next().map_or(0, char::len_utf8)],
-                head => head,
-            };
-            push(&mut lines, head);
-            word = &word[head.len()..];
-            lines.push(String::new());
-            columns = rest;
-        }
-        if used > 0 {
-            push(&mut lines, " ");
-            used += 1;
-        }
-        push(&mut lines, word);
-        used += width(word);
-    }
+    Words::of(text).lay_out(first, rest, |piece| match (piece, lines.last_mut()) {
+        (Piece::Text(text), Some(line)) => line.push_str(text),
+        (Piece::Text(_) | Piece::Break, _) => lines.push(String::new()),
+    });
     lines
 }
 
-fn push(lines: &mut [String], text: &str) {
-    if let Some(line) = lines.last_mut() {
-        line.push_str(text);
+/// The words of a text, measured once and laid out as often as needed.
+pub struct Words<'a> {
+    text: &'a str,
+    words: SmallVec<[Word; 64]>,
+}
+
+#[derive(Clone, Copy)]
+struct Word {
+    begin: usize,
+    end: usize,
+    columns: usize,
+}
+
+/// What [`Words::lay_out`] places.
+#[derive(Clone, Copy, Debug)]
+pub enum Piece<'a> {
+    /// To be added to the line.
+    Text(&'a str),
+    /// What follows stands on the next line.
+    Break,
+}
+
+impl<'a> Words<'a> {
+    pub fn of(text: &'a str) -> Self {
+        if are_simple(text) {
+            let words = simple_words(text);
+            return Self { text, words };
+        }
+        let words = text.split_whitespace().map(|word| {
+            let begin = word.as_ptr().addr() - text.as_ptr().addr();
+            Word {
+                begin,
+                end: begin + word.len(),
+                columns: width(word),
+            }
+        });
+        let words = words.collect();
+        Self { text, words }
     }
+
+    /// How many lines [`Self::lay_out`] makes of it.
+    pub fn lines(&self, first: usize, rest: usize) -> usize {
+        let mut lines = 1;
+        self.lay_out(first, rest, |piece| {
+            lines += usize::from(matches!(piece, Piece::Break));
+        });
+        lines
+    }
+
+    /// As [`wrap`], piece by piece.
+    pub fn lay_out(&self, first: usize, rest: usize, mut place: impl FnMut(Piece<'a>)) {
+        let rest = rest.max(1);
+        let (mut used, mut columns) = (0, first);
+        // What stands on the line, and is not placed yet.
+        let (mut begin, mut end) = (0, 0);
+        for &word in &self.words {
+            let mut word = word;
+            let gap = usize::from(used > 0);
+            if used + gap + word.columns > columns && (used > 0 || columns < rest) {
+                place(Piece::Text(&self.text[begin..end]));
+                place(Piece::Break);
+                (begin, end) = (word.begin, word.begin);
+                (used, columns) = (0, rest);
+            }
+            while word.columns > columns {
+                place(Piece::Text(&self.text[begin..end]));
+                let whole = &self.text[word.begin..word.end];
+                let head = match take(whole, columns) {
+                    // A character wider than the line still has to go somewhere.
+                    "" => &whole[..whole.chars().next().map_or(0, char::len_utf8)],
+                    head => head,
+                };
+                place(Piece::Text(head));
+                place(Piece::Break);
+                word.begin += head.len();
+                word.columns = width(&whole[head.len()..]);
+                (begin, end) = (word.begin, word.begin);
+                columns = rest;
+            }
+            if used == 0 || &self.text[end..word.begin] != " " {
+                place(Piece::Text(&self.text[begin..end]));
+                if used > 0 {
+                    place(Piece::Text(" "));
+                }
+                begin = word.begin;
+            }
+            end = word.end;
+            used += usize::from(used > 0) + word.columns;
+        }
+        place(Piece::Text(&self.text[begin..end]));
+    }
+}
+
+/// The words of a text in which each character takes one column.
+fn simple_words(text: &str) -> SmallVec<[Word; 64]> {
+    let mut words = SmallVec::new();
+    let mut begin = 0;
+    for word in text.split(' ') {
+        let end = begin + word.len();
+        if !word.is_empty() {
+            words.push(Word {
+                begin,
+                end,
+                columns: characters(word.as_bytes()),
+            });
+        }
+        begin = end + 1;
+    }
+    words
 }
 
 /// The longest beginning that takes at most `most` columns.
@@ -154,6 +297,36 @@ mod tests {
         assert_eq!(pad("漢字", 6), "漢字  ");
     }
 
+    fn word_by_word(text: &str, first: usize, rest: usize) -> Vec<String> {
+        let rest = rest.max(1);
+        let mut lines = vec![String::new()];
+        let (mut used, mut columns) = (0, first);
+        for mut word in text.split_whitespace() {
+            let gap = usize::from(used > 0);
+            if used + gap + word.width() > columns && (used > 0 || columns < rest) {
+                lines.push(String::new());
+                (used, columns) = (0, rest);
+            }
+            while word.width() > columns {
+                let head = match take(word, columns) {
+                    "" => &word[..word.chars().next().unwrap().len_utf8()],
+                    head => head,
+                };
+                lines.last_mut().unwrap().push_str(head);
+                word = &word[head.len()..];
+                lines.push(String::new());
+                columns = rest;
+            }
+            if used > 0 {
+                lines.last_mut().unwrap().push(' ');
+                used += 1;
+            }
+            lines.last_mut().unwrap().push_str(word);
+            used += word.width();
+        }
+        lines
+    }
+
     #[test]
     fn lines_break_at_blanks_and_long_words_anywhere() {
         assert_eq!(wrap("one two three", 7, 7), ["one two", "three"]);
@@ -175,6 +348,24 @@ mod tests {
             }
             let squeeze = |text: &str| text.split_whitespace().collect::<String>();
             prop_assert_eq!(squeeze(&lines.concat()), squeeze(&text));
+        }
+
+        #[test]
+        fn signs_take_a_column_each(text in "[ a~±µ·–…←→−\\u{fe0f}\\u{301}\\u{200d}漢=]{0,12}") {
+            prop_assert_eq!(width(&text), text.width());
+            prop_assert!(!text.chars().any(|c| is_simple(c) && is_unsafe(c)));
+        }
+
+        /// Word by word, without a look at what the words stand in.
+        #[test]
+        fn lines_are_as_if_each_word_were_pushed_alone(
+            text in "([a-z~→µ漢\\u{301}\\u{fe0f}]{0,9}[ \\u{a0}\t]{0,2}){0,12}",
+            first in 0_usize..20,
+            rest in 0_usize..20,
+        ) {
+            let expected = word_by_word(&text, first, rest);
+            prop_assert_eq!(Words::of(&text).lines(first, rest), expected.len());
+            prop_assert_eq!(wrap(&text, first, rest), expected);
         }
 
         #[test]

@@ -170,7 +170,7 @@ const SOON: Duration = Duration::from_millis(5);
 pub(super) fn summary(case: &AcceptedCase) -> String {
     let received = &case.received;
     let our = case.around.side.our();
-    let remote = received.flow.remote;
+    let remote = words::address(received.flow.remote);
     let Some(clocks) = &case.clocks else {
         let then = match received.socket.bytes_received {
             0 => "",

@@ -70,8 +70,9 @@ impl Endings {
             self.ended.pop_front();
         }
         // Events of several CPUs may come a little out of order, and a close is known by the reset that follows it.
-        let place = self.ended.partition_point(|it| it.time <= ending.time);
-        self.ended.insert(place, ending);
+        let newest_first = self.ended.iter().rev();
+        let later = newest_first.take_while(|it| it.time > ending.time).count();
+        self.ended.insert(self.ended.len() - later, ending);
     }
 
     /// Whether a process of this host closed this connection around that time.

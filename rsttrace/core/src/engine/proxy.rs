@@ -169,7 +169,9 @@ impl Proxies {
             self.sent.pop_front();
         }
         // Events of several CPUs may come a little out of order; the searches below need them in it.
-        let place = self.sent.partition_point(|other| other.time <= leg.time);
+        let newest_first = self.sent.iter().rev();
+        let later = newest_first.take_while(|it| it.time > leg.time).count();
+        let place = self.sent.len() - later;
         // Each segment that comes after a close is answered.
         let before = place.checked_sub(1).and_then(|last| self.sent.get(last));
         if before.is_none_or(|it| (it.time, it.cookie) != (leg.time, leg.cookie)) {

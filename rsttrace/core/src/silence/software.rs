@@ -1,5 +1,9 @@
 //! Programs that are known by name: whose timers and settings the tables name.
 
+use std::sync::LazyLock;
+
+use crate::hash::HashMap;
+
 /// A program that the tables of timeouts and advice know.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Program {
@@ -64,7 +68,12 @@ const fn server(
 /// The program that a process runs. Interpreters have a name of their own, so a script is found in the command line, and a program
 /// that renames its threads by its file.
 pub fn program(comm: &str, exe: Option<&str>, cmdline: Option<&str>) -> Option<&'static Program> {
-    let named = |name: &str| PROGRAMS.iter().find(|it| it.comms.contains(&name));
+    // Most processes are none of them, and each record asks.
+    static BY_COMM: LazyLock<HashMap<&str, &Program>> = LazyLock::new(|| {
+        let comms = |program: &'static Program| program.comms.iter().map(move |&it| (it, program));
+        PROGRAMS.iter().flat_map(comms).collect()
+    });
+    let named = |name: &str| BY_COMM.get(name).copied();
     let found = named(comm);
     if found.is_some() {
         return found;

@@ -278,11 +278,12 @@ impl AcceptedCase {
     fn classify(&self, class: Class, explanation: &mut Explanation) {
         match class {
             Class::HealthCheck | Class::EmptyConnection | Class::PortScan => {
-                explanation.summary = format!(
-                    "{} opened and reset a connection without sending anything: {}",
-                    self.received.flow.remote,
-                    classes::empty(class, self.around.recurrence)
-                );
+                explanation.summary = [
+                    &words::address(self.received.flow.remote),
+                    " opened and reset a connection without sending anything: ",
+                    &classes::empty(class, self.around.recurrence),
+                ]
+                .concat();
             }
             Class::CompleteExchange | Class::TlsTickets => {
                 explanation.summary.push_str("; the exchange was complete")

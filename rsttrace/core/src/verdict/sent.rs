@@ -142,14 +142,19 @@ impl SentCase {
 
     fn explain(&self, judgement: Judgement) -> Explanation {
         let definition = definition(self.ruling.cause);
-        let mut explanation = Explanation {
-            summary: definition.sentence(self),
-            evidence: Vec::with_capacity(5),
-            advice: self.advice(),
+        let class = self.class().filter(|_| self.passed_on.is_none());
+        let (summary, advice) = match class {
+            Some(class) => (
+                self.classified(class),
+                self.other_leg().into_iter().collect(),
+            ),
+            None => (definition.sentence(self), self.advice()),
         };
-        if let Some(class) = self.class().filter(|_| self.passed_on.is_none()) {
-            self.classify(class, &mut explanation);
-        }
+        let mut explanation = Explanation {
+            summary,
+            evidence: Vec::with_capacity(5),
+            advice,
+        };
         self.add_evidence(definition.decisive(&self.sent), &mut explanation);
         if self.rests_on_no_record() {
             self.context.note_lost(&mut explanation);
@@ -227,32 +232,30 @@ impl SentCase {
         explanation.add(EvidenceKind::Burst, phrase);
     }
 
-    fn classify(&self, class: Class, explanation: &mut Explanation) {
-        let (who, remote) = (self.subject(), self.sent.flow.remote);
-        match class {
+    fn classified(&self, class: Class) -> String {
+        let remote = self.sent.flow.remote;
+        let what = match class {
             Class::HealthCheck | Class::EmptyConnection => {
-                let what = classes::empty(class, self.recurrence);
-                explanation.summary = format!(
-                    "{who} opened and reset a connection to {remote} without sending anything: {what}"
-                );
+                return [
+                    &self.subject(),
+                    " opened and reset a connection to ",
+                    &words::address(remote),
+                    " without sending anything: ",
+                    &classes::empty(class, self.recurrence),
+                ]
+                .concat();
             }
-            Class::PortScan => {
-                if let Some(scan) = self.recurrence.scan {
-                    let what = scan.sentence();
-                    explanation
-                        .summary
-                        .push_str(&format!("; {} runs {what}", remote.ip()));
-                }
+            Class::PortScan => match self.recurrence.scan {
+                Some(scan) => &format!("; {} runs {}", remote.ip(), scan.sentence()),
+                None => "",
+            },
+            Class::CompleteExchange => "; the exchange was complete",
+            Class::TlsClose => {
+                "; it was no more than a TLS close_notify or another message as short"
             }
-            Class::CompleteExchange => explanation.summary.push_str("; the exchange was complete"),
-            Class::TlsClose => explanation
-                .summary
-                .push_str("; it was no more than a TLS close_notify or another message as short"),
-            Class::TlsTickets => explanation
-                .summary
-                .push_str("; no more than the session tickets that follow a TLS handshake"),
-        }
-        explanation.advice = self.other_leg().into_iter().collect();
+            Class::TlsTickets => "; no more than the session tickets that follow a TLS handshake",
+        };
+        definition(self.ruling.cause).sentence(self) + what
     }
 
     /// What to change, most useful first: for both ends, for the operator of this one, for its author.

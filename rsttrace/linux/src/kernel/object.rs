@@ -9,6 +9,8 @@ use aya::maps::{Map, MapError};
 use aya::programs::{Program, ProgramError};
 use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, Endianness};
 use log::debug;
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::chroot;
 use rsttrace_common::knobs::{
     self, ABSENT, HELPER_FILE_SOCKET, HELPER_SOCKET_COOKIE, HELPER_SOCKET_STORAGE,
     HELPER_TYPED_TASK, Offsets, names,
@@ -108,13 +110,21 @@ impl KernelFacts {
     /// Of the running kernel, and its types as aya wants them: those only by whose ids programs are attached, since it
     /// copies all of them and looks through them again for each program.
     fn read() -> Result<(Self, AyaBtf), StartError> {
-        let no_btf = |error: BtfError| preflight::no_btf(error.to_string());
-        let bytes = btf::read(Path::new(btf::VMLINUX)).map_err(no_btf)?;
-        let mut types = Btf::parse(&bytes).map_err(no_btf)?;
-        let mut facts = Self::of_types(&mut types);
+        // All types are given back before aya copies those few.
+        let (mut facts, skeleton) =
+            Self::read_all().map_err(|it| preflight::no_btf(it.to_string()))?;
         if !sys::has_netns_cookies() {
             facts.offsets.net_cookie = ABSENT;
         }
+        let types = AyaBtf::parse(&skeleton, Endianness::default())
+            .map_err(|error| preflight::no_btf(chain(&error)))?;
+        Ok((facts, types))
+    }
+
+    /// With [`Btf::skeleton`] of what programs are attached by.
+    fn read_all() -> Result<(Self, Vec<u8>), BtfError> {
+        let bytes = btf::read(Path::new(btf::VMLINUX))?;
+        let mut types = Btf::parse(&bytes)?;
         let iterators = programs().filter_map(|program| match program.attachment {
             Attachment::Iterator(kind) => Some(format!("bpf_iter_{kind}")),
             _ => None,
@@ -125,10 +135,10 @@ impl KernelFacts {
             .map(str::to_owned)
             .chain(iterators)
             .collect();
-        let skeleton = types.skeleton(&typedefs, &functions);
-        let types = AyaBtf::parse(&skeleton, Endianness::default())
-            .map_err(|error| preflight::no_btf(chain(&error)))?;
-        Ok((facts, types))
+        Ok((
+            Self::of_types(&mut types),
+            types.skeleton(&typedefs, &functions),
+        ))
     }
 
     /// Of a kernel's type information.
@@ -212,14 +222,8 @@ pub struct Object {
 impl Object {
     /// Reads the kernel's types, makes maps and sets globals.
     pub fn load(options: &Options) -> Result<(KernelFacts, Self), StartError> {
-        let (read, loader) = std::thread::scope(|scope| {
-            // It reads all types of the kernel first thing, though it will need none.
-            let loader = scope.spawn(EbpfLoader::new);
-            (KernelFacts::read(), loader.join())
-        });
-        let (kernel, types) = read?;
-        let loader =
-            loader.map_err(|_| StartError::Failed("the BTF reader thread exited".to_owned()))?;
+        let loader = loader()?;
+        let (kernel, types) = KernelFacts::read()?;
         let ebpf = load(loader, options, &kernel)?;
         let object = Self {
             ebpf,
@@ -339,6 +343,29 @@ fn verify(program: &mut Program, attachment: Attachment, types: &AyaBtf) -> Resu
     result.map_err(|error| chain(&error))
 }
 
+/// A loader without the kernel's types, of which the object needs none. aya has each loader read and parse all of them: most of the
+/// memory of a start. It does without where there is no such file. Without CAP_SYS_CHROOT they are read, and given back at once.
+fn loader() -> Result<EbpfLoader<'static>, StartError> {
+    let make = || {
+        if let Err(error) = hide_types() {
+            debug!("cannot hide the kernel's types from the loader: {error}; it reads all of them");
+        }
+        let mut loader = EbpfLoader::new();
+        // The object has no relocations against the kernel's types.
+        loader.btf(None);
+        loader
+    };
+    std::thread::spawn(make)
+        .join()
+        .map_err(|_| StartError::Failed("the thread of the loader exited".to_owned()))
+}
+
+/// From here on this thread, and no other, has a root directory without /sys.
+fn hide_types() -> nix::Result<()> {
+    unshare(CloneFlags::CLONE_FS)?;
+    chroot("/sys/kernel/btf")
+}
+
 fn load(
     loader: EbpfLoader<'static>,
     options: &Options,
@@ -356,8 +383,6 @@ fn load(
     let owners = slots(options.owners);
     let mut loader: EbpfLoader<'_> = loader;
     loader
-        // The object has no relocations against the kernel's types.
-        .btf(None)
         .override_global(names::OFFSETS, kernel.offsets.as_bytes(), true)
         .override_global(names::TRANSPORT, &transport, true)
         .override_global(names::HELPERS, &kernel.helpers, true)

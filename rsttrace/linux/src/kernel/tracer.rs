@@ -121,7 +121,6 @@ pub struct Prepared {
     counters: CounterMap,
     flood: FloodMaps,
     handshakes: HandshakeMaps,
-    reader: EventReader,
     options: Options,
 }
 
@@ -137,7 +136,6 @@ impl Prepared {
         let counters = CounterMap::take(&mut object.ebpf).map_err(StartError::Failed)?;
         let flood = FloodMaps::take(&mut object.ebpf).map_err(StartError::Failed)?;
         let handshakes = HandshakeMaps::take(&mut object.ebpf).map_err(StartError::Failed)?;
-        let reader = EventReader::new(&mut object.ebpf, options).map_err(StartError::Failed)?;
         tracing_programs::verify(&mut object, &kernel, options);
         Ok(Self {
             kernel,
@@ -145,7 +143,6 @@ impl Prepared {
             counters,
             flood,
             handshakes,
-            reader,
             options: options.clone(),
         })
     }
@@ -164,9 +161,14 @@ impl Prepared {
             counters,
             flood,
             handshakes,
-            reader,
             options,
         } = self;
+        // Perf buffers have to be there before the first event; the kernel has the ring already.
+        let reader = |ebpf: &mut Ebpf| EventReader::new(ebpf, &options).map_err(StartError::Failed);
+        let buffers = match options.transport {
+            Transport::Ring => None,
+            Transport::Perf => Some(reader(&mut object.ebpf)?),
+        };
         let Attached {
             mut hooks,
             programs,
@@ -180,8 +182,16 @@ impl Prepared {
             translations: TRANSLATION_SLOTS,
             owners: object::slots(options.owners),
         };
-        let Object { ebpf, types, .. } = object;
+        let Object {
+            mut ebpf, types, ..
+        } = object;
+        // Before the ring is mapped, which counts as resident at once, and twice.
         drop(types);
+        sys::trim_heap();
+        let reader = match buffers {
+            Some(buffers) => buffers,
+            None => reader(&mut ebpf)?,
+        };
         let interfaces = match &options.interfaces {
             Some(wanted)
                 if hooks.is_active(Fact::Packets) || hooks.is_active(Fact::TunnelPackets) =>
@@ -193,7 +203,6 @@ impl Prepared {
             }
             _ => None,
         };
-        sys::trim_heap();
         if !hooks.is_useful() {
             let missing = hooks.refusals().collect::<Vec<_>>().join("; ");
             return Err(StartError::NotSupported {

@@ -3,16 +3,17 @@
 //! From [`WIDE`] columns on the facts stand in columns on one line, the sentence behind them or, if that takes fewer
 //! lines, below them. On narrower screens the first line says when, where and which process, the second who and why.
 
-use std::cell::{Ref, RefCell};
+use std::borrow::Cow;
+use std::net::SocketAddr;
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
 use super::dedup::More;
-use crate::record::{Direction, FailureRecord, Process, Quality, Record, Role, Severity};
+use crate::record::{Direction, Endpoint, FailureRecord, Process, Quality, Record, Role, Severity};
 use crate::terminal::Palette;
-use crate::text::{escape, pad, truncate, width, wrap};
-use crate::words::count;
+use crate::text::{Piece, Words, escape, pad, truncate, width};
+use crate::words::{self, count};
 
 /// Least columns for the form with columns: its header needs as many.
 const WIDE: usize = 114;
@@ -35,20 +36,29 @@ const SHORT_POD: usize = 8;
 /// Least columns in which a sentence of several lines stands behind the cells.
 const SENTENCE_COLUMNS: usize = 50;
 
-/// The form of a line.
+/// The form of a line, and the lines made last.
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
     /// Columns there are.
     pub width: usize,
     pub palette: Palette,
-    pub zone: TimeZone,
+    clock: Clock,
+    cells: Cells,
+    /// Each with its end.
+    lines: String,
+}
+
+/// Times in a zone.
+#[derive(Clone, Debug)]
+struct Clock {
+    zone: TimeZone,
     /// The second that was shown last: the next record is likely of it, too.
-    pub second: RefCell<Second>,
+    second: Second,
 }
 
 /// A second in the zone of the times.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Second {
+struct Second {
     /// As a record has it: `2026-01-01T12:03:41`.
     shown: String,
     /// `12:03:41`.
@@ -58,6 +68,19 @@ pub(super) struct Second {
 }
 
 impl Layout {
+    pub fn new(width: usize, palette: Palette, zone: TimeZone) -> Self {
+        Self {
+            width,
+            palette,
+            clock: Clock {
+                zone,
+                second: Second::default(),
+            },
+            cells: Cells::default(),
+            lines: String::new(),
+        }
+    }
+
     /// What the columns are called.
     pub fn header(&self) -> String {
         let flow = format!("{:FLOW$}{}", "time         way", "local → or ← remote");
@@ -86,150 +109,177 @@ impl Layout {
     }
 
     /// The day of a time, with the zone's offset; `None` if it is no time.
-    pub fn day(&self, time: &str) -> Option<String> {
-        match self.in_second(time) {
-            Some((second, _)) => Some(second.day.clone()),
-            None => Some(day(&self.zoned(time)?)),
-        }
+    pub fn day(&mut self, time: &str) -> Option<Cow<'_, str>> {
+        self.clock.day(time)
     }
 
-    pub fn record(&self, record: &Record) -> Vec<String> {
-        let origin = record.verdict.origin.name().to_ascii_uppercase();
-        self.line(&Cells {
-            start: format!("{} {}", self.time(&record.time), way(record.direction)),
-            flow: flow(record),
-            process: processes(record),
-            who: [
-                &origin.replace('_', " "),
-                " ",
-                record.verdict.confidence.name(),
-            ]
-            .concat(),
-            severity: record.verdict.severity,
-            sentence: sentence(record),
-        })
+    /// Its lines, each with its end.
+    pub fn record(&mut self, record: &Record) -> &str {
+        let Self { clock, cells, .. } = self;
+        cells.clear();
+        clock.write(&record.time, &mut cells.start);
+        cells.start.push(' ');
+        cells.start.push_str(way(record.direction));
+        flow(record, &mut cells.local, &mut cells.rest);
+        processes(record, &mut cells.process);
+        cells.who(
+            record.verdict.origin.name(),
+            record.verdict.confidence.name(),
+        );
+        sentence(record, &mut cells.sentence);
+        self.lay_out(record.verdict.severity)
     }
 
-    pub fn failure(&self, failure: &FailureRecord) -> Vec<String> {
+    /// Its lines, each with its end.
+    pub fn failure(&mut self, failure: &FailureRecord) -> &str {
+        let Self { clock, cells, .. } = self;
         let verdict = &failure.verdict;
-        let kind = verdict.kind.name().to_ascii_uppercase();
-        let mut sentence = escape(&verdict.summary).into_owned();
-        if let Some(advice) = verdict.advice.first() {
-            sentence.push_str(" → ");
-            sentence.push_str(&escape(advice));
+        cells.clear();
+        clock.write(&failure.time, &mut cells.start);
+        cells.start.push_str(" fail");
+        failed_flow(failure, &mut cells.local, &mut cells.rest);
+        match &failure.process {
+            Some(process) => named(process, &mut cells.process),
+            None => cells.process.push('–'),
         }
-        self.line(&Cells {
-            start: format!("{} fail", self.time(&failure.time)),
-            flow: failed_flow(failure),
-            process: failure
-                .process
-                .as_ref()
-                .map_or_else(|| "–".to_owned(), named),
-            who: [&kind.replace('_', " "), " ", verdict.confidence.name()].concat(),
-            severity: verdict.severity,
-            sentence,
-        })
+        cells.who(verdict.kind.name(), verdict.confidence.name());
+        cells.sentence.push_str(&escape(&verdict.summary));
+        if let Some(advice) = verdict.advice.first() {
+            cells.sentence.push_str(" → ");
+            cells.sentence.push_str(&escape(advice));
+        }
+        self.lay_out(verdict.severity)
     }
 
-    fn line(&self, cells: &Cells) -> Vec<String> {
-        let mut lines = Lines::new(self.width);
-        let start = &cells.start;
-        let (local, rest) = &cells.flow;
-        let together = format!("{start} {local} {rest}");
+    fn lay_out(&mut self, severity: Severity) -> &str {
+        let Self { cells, lines, .. } = self;
+        let Cells {
+            start,
+            local,
+            rest,
+            process,
+            who,
+            sentence,
+        } = cells;
+        lines.clear();
         let wide = self.width >= WIDE;
-        if width(&together) <= self.width {
+        let mut lines = Lines::new(self.width, lines);
+        if width(start) + width(local) + width(rest) + 2 <= self.width {
             lines.indent = if wide { FLOW } else { NARROW_INDENT };
-            let least = if wide { FLOW + FLOW_COLUMNS } else { 0 };
-            lines.cell(&pad(&together, least), &together);
+            start.push(' ');
+            start.push_str(local);
+            start.push(' ');
+            start.push_str(rest);
+            lines.cell(start, if wide { FLOW + FLOW_COLUMNS } else { 0 });
         } else {
             lines.indent = FLOW;
-            let local = format!("{start} {local}");
-            lines.cell(&local, &local);
+            start.push(' ');
+            start.push_str(local);
+            lines.cell(start, 0);
             lines.end();
-            lines.cell(rest, rest);
+            lines.cell(rest, 0);
             lines.indent = if wide { FLOW } else { NARROW_INDENT };
         }
-        let process = &cells.process;
-        let least = if wide { PROCESS_COLUMNS } else { 0 };
-        lines.cell(&pad(process, least), process);
+        lines.cell(process, if wide { PROCESS_COLUMNS } else { 0 });
         if !wide {
             lines.end();
         }
-        let painted = self.palette.severity(cells.severity, &cells.who);
-        lines.cell_painted(&cells.who, &painted);
-        lines.sentence(&cells.sentence, wide);
-        lines.done
+        let painted = self
+            .palette
+            .colors
+            .then(|| self.palette.severity(severity, who));
+        lines.cell_painted(who, painted.as_deref().unwrap_or(who));
+        lines.sentence(sentence, wide);
+        lines.done()
     }
 
     /// Further resets like one that was shown.
-    pub fn more(&self, more: &More) -> Vec<String> {
-        let text = format!(
-            "+{} similar since {}: {}",
-            count(more.count),
-            self.time(&more.since),
-            more.label
-        );
-        self.notice(&more.until, &text)
-    }
-
-    /// What [`Layout::more`] calls the kind of a record.
-    pub fn label(&self, record: &Record) -> String {
-        let (local, rest) = flow(record);
-        format!(
-            "{} {local} {rest}  {}  {}",
-            way(record.direction).trim_end(),
-            processes(record),
-            record.verdict.cause
+    pub fn more(&mut self, more: &More) -> &str {
+        let mut since = String::new();
+        self.clock.write(&more.since, &mut since);
+        let (count, label) = (count(more.count), &more.label);
+        self.notice(
+            &more.until,
+            &format!("+{count} similar since {since}: {label}"),
         )
     }
 
+    /// What [`Layout::more`] calls the kind of a record.
+    pub fn label(record: &Record) -> String {
+        let (mut local, mut rest, mut process) = Default::default();
+        flow(record, &mut local, &mut rest);
+        processes(record, &mut process);
+        let way = way(record.direction).trim_end();
+        format!("{way} {local} {rest}  {process}  {}", record.verdict.cause)
+    }
+
     /// What [`Layout::more`] calls the kind of a failure.
-    pub fn failure_label(&self, failure: &FailureRecord) -> String {
-        let (local, rest) = failed_flow(failure);
-        let process = failure
-            .process
-            .as_ref()
-            .map_or_else(|| "–".to_owned(), named);
+    pub fn failure_label(failure: &FailureRecord) -> String {
+        let (mut local, mut rest, mut process) = Default::default();
+        failed_flow(failure, &mut local, &mut rest);
+        match &failure.process {
+            Some(it) => named(it, &mut process),
+            None => process.push('–'),
+        }
         format!("fail {local} {rest}  {process}  {}", failure.verdict.kind)
     }
 
     /// A line that is no reset.
-    pub fn notice(&self, time: &str, text: &str) -> Vec<String> {
-        let mut lines = Lines::new(self.width);
+    pub fn notice(&mut self, time: &str, text: &str) -> &str {
+        let mut start = String::new();
+        self.clock.write(time, &mut start);
+        self.lines.clear();
+        let mut lines = Lines::new(self.width, &mut self.lines);
         lines.indent = NARROW_INDENT;
-        let time = self.time(time);
-        lines.cell(&time, &time);
+        lines.cell(&start, 0);
         lines.sentence(text, false);
-        let painted = lines.done.iter();
-        painted.map(|line| self.palette.dim(line)).collect()
+        lines.done();
+        if self.palette.colors {
+            let painted = self.lines.lines().map(|line| self.palette.dim(line) + "\n");
+            self.lines = painted.collect();
+        }
+        &self.lines
+    }
+}
+
+impl Clock {
+    fn day(&mut self, time: &str) -> Option<Cow<'_, str>> {
+        if self.in_second(time).is_some() {
+            return Some(Cow::Borrowed(&self.second.day));
+        }
+        self.zoned(time).map(|time| Cow::Owned(day(&time)))
     }
 
-    fn time(&self, time: &str) -> String {
-        if let Some((second, fraction)) = self.in_second(time) {
-            return [&second.clock, &fraction[..".000".len()]].concat();
+    /// Adds the time of day, to the millisecond.
+    fn write(&mut self, time: &str, out: &mut String) {
+        if let Some(fraction) = self.in_second(time) {
+            out.push_str(&self.second.clock);
+            out.push_str(&fraction[..".000".len()]);
+            return;
         }
         match self.zoned(time) {
-            Some(zoned) => zoned.strftime("%H:%M:%S%.3f").to_string(),
-            None => escape(time).into_owned(),
+            Some(zoned) => out.push_str(&zoned.strftime("%H:%M:%S%.3f").to_string()),
+            None => out.push_str(&escape(time)),
         }
     }
 
-    /// The second of a time as records have it, and what follows: its fraction and `Z`. Offsets of zones are whole seconds.
-    fn in_second<'a>(&self, time: &'a str) -> Option<(Ref<'_, Second>, &'a str)> {
+    /// Has the second of a time as records have it in `second`; what follows it: its fraction and `Z`. Offsets of zones are whole
+    /// seconds.
+    fn in_second<'a>(&mut self, time: &'a str) -> Option<&'a str> {
         let (shown, rest) = time.split_at_checked("2026-01-01T12:03:41".len())?;
         let digits = rest.strip_prefix('.')?.strip_suffix('Z')?;
         if digits.len() != 9 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
             return None;
         }
-        if self.second.borrow().shown != shown {
+        if self.second.shown != shown {
             let zoned = self.zoned(time)?;
-            *self.second.borrow_mut() = Second {
+            self.second = Second {
                 shown: shown.to_owned(),
                 clock: zoned.strftime("%H:%M:%S").to_string(),
                 day: day(&zoned),
             };
         }
-        Some((self.second.borrow(), rest))
+        Some(rest)
     }
 
     fn zoned(&self, time: &str) -> Option<Zoned> {
@@ -243,68 +293,105 @@ fn day(time: &Zoned) -> String {
 }
 
 /// What a line says.
+#[derive(Clone, Debug, Default)]
 struct Cells {
     /// Time and direction.
     start: String,
-    /// The near end, and the far end with its arrow.
-    flow: (String, String),
+    /// The near end.
+    local: String,
+    /// The far end with its arrow.
+    rest: String,
     process: String,
     /// Origin or kind, with the confidence.
     who: String,
-    severity: Severity,
     sentence: String,
 }
 
+impl Cells {
+    fn clear(&mut self) {
+        let Self {
+            start,
+            local,
+            rest,
+            process,
+            who,
+            sentence,
+        } = self;
+        for cell in [start, local, rest, process, who, sentence] {
+            cell.clear();
+        }
+    }
+
+    /// `LOCAL PROCESS certain`.
+    fn who(&mut self, name: &str, confidence: &str) {
+        let name = name.chars().map(|c| match c {
+            '_' => ' ',
+            c => c.to_ascii_uppercase(),
+        });
+        self.who.extend(name);
+        self.who.push(' ');
+        self.who.push_str(confidence);
+    }
+}
+
 /// Lines in the making: cells two blanks apart, then a sentence.
-struct Lines {
+struct Lines<'a> {
     width: usize,
     indent: usize,
-    done: Vec<String>,
+    out: &'a mut String,
+    /// Where the last line begins in `out`.
+    begin: usize,
     /// Columns used on the last line; the line may hold more bytes for colors.
     used: usize,
     /// Blanks owed to the padding of the last cell.
     owed: usize,
 }
 
-impl Lines {
-    fn new(width: usize) -> Self {
+impl<'a> Lines<'a> {
+    /// Lines that are added to `out`.
+    fn new(width: usize, out: &'a mut String) -> Self {
         Self {
             width,
             indent: 0,
-            done: vec![String::new()],
+            begin: out.len(),
+            out,
             used: 0,
             owed: 0,
         }
     }
 
-    /// Adds `padded`, of which the blanks at the end are kept only if something follows.
-    fn cell(&mut self, padded: &str, bare: &str) {
-        self.cell_painted(bare, bare);
-        self.owed = width(padded).saturating_sub(width(bare));
+    /// Adds `text`, and blanks up to `least` columns if something follows.
+    fn cell(&mut self, text: &str, least: usize) {
+        let columns = self.cell_painted(text, text);
+        self.owed = least.saturating_sub(columns);
     }
 
-    /// Adds `bare` as `painted`; too wide for a line of its own, it is cut (and loses its colors).
-    fn cell_painted(&mut self, bare: &str, painted: &str) {
+    /// Adds `bare` as `painted`; too wide for a line of its own, it is cut (and loses its colors). The columns of `bare`.
+    fn cell_painted(&mut self, bare: &str, painted: &str) -> usize {
         let fresh = self.used == 0 || self.used == self.indent && self.last_is_blank();
         let start = if fresh { self.used } else { self.indent };
         let most = self.width.saturating_sub(start);
-        let cut = truncate(bare, most);
-        let painted = if width(bare) > most { &cut } else { painted };
-        let bare = &*cut;
-        let gap = if fresh { 0 } else { self.owed + 2 };
-        let gap = if self.used + gap + width(bare) > self.width && !fresh {
-            self.end();
-            0
+        let whole = width(bare);
+        let (text, columns) = if whole > most {
+            let cut = truncate(bare, most);
+            let columns = width(&cut);
+            (cut, columns)
         } else {
-            gap
+            (Cow::Borrowed(painted), whole)
         };
-        self.push_behind(gap, painted, width(bare));
+        let mut gap = if fresh { 0 } else { self.owed + 2 };
+        if self.used + gap + columns > self.width && !fresh {
+            self.end();
+            gap = 0;
+        }
+        self.push_behind(gap, &text, columns);
         self.owed = 0;
+        whole
     }
 
     /// Continues on a new line.
     fn end(&mut self) {
-        self.done.push(" ".repeat(self.indent));
+        self.line(self.indent);
         self.used = self.indent;
         self.owed = 0;
     }
@@ -316,40 +403,59 @@ impl Lines {
         let start = self.used + gap;
         let behind = self.width.saturating_sub(start);
         let below = self.width.saturating_sub(self.indent);
-        let (mut lines, mut indent) = if hang {
-            (wrap(text, behind, behind), start)
+        let words = Words::of(text);
+        let (mut first, mut rest, mut indent) = if hang {
+            (behind, behind, start)
         } else {
-            (wrap(text, behind, below), self.indent)
+            (behind, below, self.indent)
         };
-        if hang && lines.len() > 1 {
-            let all_below = wrap(text, 0, below);
-            let cramped = behind < SENTENCE_COLUMNS;
-            if cramped || lines.len() > all_below.len() {
-                (lines, indent) = (all_below, self.indent);
+        if hang {
+            let lines = words.lines(behind, behind);
+            if lines > 1 && (behind < SENTENCE_COLUMNS || lines > words.lines(0, below)) {
+                (first, rest, indent) = (0, below, self.indent);
             }
         }
-        let mut lines = lines.into_iter();
-        if let Some(first) = lines.next()
-            && !first.is_empty()
-        {
-            self.push_behind(gap, &first, width(&first));
-        }
-        for line in lines {
-            self.done.push(format!("{:indent$}{line}", ""));
-        }
+        let mut gap = gap;
+        words.lay_out(first, rest, |piece| match piece {
+            Piece::Text("") => {}
+            Piece::Text(text) => {
+                self.push_blanks(std::mem::take(&mut gap));
+                self.out.push_str(text);
+            }
+            Piece::Break => {
+                gap = 0;
+                self.line(indent);
+            }
+        });
     }
 
     /// Adds blanks and `text`; both widths are in columns.
     fn push_behind(&mut self, blanks: usize, text: &str, columns: usize) {
-        if let Some(line) = self.done.last_mut() {
-            line.extend(std::iter::repeat_n(' ', blanks));
-            line.push_str(text);
-        }
+        self.push_blanks(blanks);
+        self.out.push_str(text);
         self.used += blanks + columns;
     }
 
+    fn push_blanks(&mut self, blanks: usize) {
+        self.out.extend(std::iter::repeat_n(' ', blanks));
+    }
+
+    /// Begins a line with an indent.
+    fn line(&mut self, indent: usize) {
+        self.out.push('\n');
+        self.begin = self.out.len();
+        self.push_blanks(indent);
+    }
+
     fn last_is_blank(&self) -> bool {
-        self.done.last().is_none_or(|line| line.trim().is_empty())
+        let last = self.out.get(self.begin..);
+        last.is_none_or(|line| line.trim().is_empty())
+    }
+
+    /// All lines, the last one ended.
+    fn done(self) -> &'a str {
+        self.out.push('\n');
+        self.out
     }
 }
 
@@ -363,112 +469,101 @@ fn way(direction: Direction) -> &'static str {
 }
 
 /// The near end, and the far end with the arrow that points where the reset went.
-fn flow(record: &Record) -> (String, String) {
-    let arrow = if record.left_local() { '→' } else { '←' };
-    (
-        record.local.to_string(),
-        format!("{arrow} {}", record.remote),
-    )
+fn flow(record: &Record, local: &mut String, rest: &mut String) {
+    endpoint(&record.local, local);
+    rest.push_str(if record.left_local() { "→ " } else { "← " });
+    endpoint(&record.remote, rest);
+}
+
+fn endpoint(end: &Endpoint, out: &mut String) {
+    out.push_str(&words::address(SocketAddr::new(end.address, end.port)));
 }
 
 /// The ends of what failed; a listener has one, and a table none.
-fn failed_flow(failure: &FailureRecord) -> (String, String) {
-    let netns = || {
-        let inode = failure.netns.map(|inode| inode.to_string());
-        inode.unwrap_or_else(|| "–".to_owned())
-    };
+fn failed_flow(failure: &FailureRecord, local: &mut String, rest: &mut String) {
     match (&failure.local, &failure.remote) {
-        (Some(local), Some(remote)) => (local.to_string(), format!("→ {remote}")),
-        (Some(local), None) => (local.to_string(), "(listening)".to_owned()),
-        (None, _) => ("network namespace".to_owned(), netns()),
+        (Some(near), far) => {
+            endpoint(near, local);
+            match far {
+                Some(far) => {
+                    rest.push_str("→ ");
+                    endpoint(far, rest);
+                }
+                None => rest.push_str("(listening)"),
+            }
+        }
+        (None, _) => {
+            local.push_str("network namespace");
+            match failure.netns {
+                Some(inode) => rest.push_str(itoa::Buffer::new().format(inode)),
+                None => rest.push('–'),
+            }
+        }
     }
 }
 
 /// The process, where it belongs, and the owner if that is another one.
-fn processes(record: &Record) -> String {
-    let Some(process) = &record.process else {
-        return record.owner.as_ref().map_or_else(
-            || "–".to_owned(),
-            |owner| format!("– (owner {})", name(owner)),
-        );
-    };
-    let mut text = named(process);
+fn processes(record: &Record, out: &mut String) {
+    match &record.process {
+        Some(process) => named(process, out),
+        None => out.push('–'),
+    }
     if let Some(owner) = &record.owner {
-        text.push_str(&format!(" (owner {})", name(owner)));
-    }
-    text
-}
-
-/// A process, and where it belongs.
-fn named(process: &Process) -> String {
-    match place(process) {
-        Some(place) => [&name(process), " ", &place].concat(),
-        None => name(process),
+        out.push_str(" (owner ");
+        name(owner, out);
+        out.push(')');
     }
 }
 
-fn name(process: &Process) -> String {
-    let former = match process.role {
+/// A process, and where it belongs: the container, the pod or the unit, whichever says most.
+fn named(process: &Process, out: &mut String) {
+    name(process, out);
+    if let Some(id) = &process.container_id {
+        out.push(' ');
+        out.extend(escape(id).chars().take(SHORT_ID));
+    } else if let Some(uid) = &process.pod_uid {
+        out.push_str(" pod ");
+        out.extend(escape(uid).chars().take(SHORT_POD));
+    } else if let Some(unit) = &process.unit {
+        out.push(' ');
+        out.push_str(&truncate(&escape(unit), UNIT_COLUMNS));
+    }
+}
+
+fn name(process: &Process, out: &mut String) {
+    out.push_str(match process.role {
         Role::FormerOwner => "was ",
         Role::Closer | Role::Owner | Role::Listener => "",
-    };
-    let doubt = match process.quality {
+    });
+    out.push_str(&truncate(&escape(&process.comm), NAME_COLUMNS));
+    out.push('[');
+    out.push_str(itoa::Buffer::new().format(process.pid));
+    out.push(']');
+    out.push_str(match process.quality {
         Quality::Inherited => "?",
         Quality::Certain | Quality::Recorded | Quality::LookedUp => "",
-    };
-    let comm = escape(&process.comm);
-    [
-        former,
-        &truncate(&comm, NAME_COLUMNS),
-        "[",
-        itoa::Buffer::new().format(process.pid),
-        "]",
-        doubt,
-    ]
-    .concat()
-}
-
-/// The container, the pod or the unit: whichever says most.
-fn place(process: &Process) -> Option<String> {
-    let short = |id: &str, most| escape(id).chars().take(most).collect::<String>();
-    let unit = || {
-        let unit = process.unit.as_deref()?;
-        Some(truncate(&escape(unit), UNIT_COLUMNS).into_owned())
-    };
-    let container = process
-        .container_id
-        .as_deref()
-        .map(|id| short(id, SHORT_ID));
-    let pod = || {
-        Some(format!(
-            "pod {}",
-            short(process.pod_uid.as_deref()?, SHORT_POD)
-        ))
-    };
-    container.or_else(pod).or_else(unit)
+    });
 }
 
 /// What happened, then what to do about it.
-fn sentence(record: &Record) -> String {
+fn sentence(record: &Record, out: &mut String) {
     let verdict = &record.verdict;
-    let mut text = String::new();
     if record.is_correction() {
-        text.push_str("CORRECTION: ");
+        out.push_str("CORRECTION: ");
     }
-    text.push_str(&escape(verdict.summary()));
+    out.push_str(&escape(verdict.summary()));
     if is_older_than_the_tool(record) {
-        text.push_str(" (opened before start)");
+        out.push_str(" (opened before start)");
     }
     let incident = record.incident.as_ref();
     if let Some(further) = incident.and_then(|incident| incident.further) {
         let resets = if further == 1 { "reset" } else { "resets" };
-        text.push_str(&format!(" (+{} further {resets})", count(further)));
+        out.push_str(&format!(" (+{} further {resets})", count(further)));
     }
     if let Some(advice) = verdict.advice().first() {
-        text.push_str(" → ");
-        text.push_str(&escape(advice));
+        out.push_str(" → ");
+        out.push_str(&escape(advice));
     }
-    text
 }
 
 /// An established connection without an age: it was there before the tool. Elsewhere an age means nothing.

@@ -56,23 +56,12 @@ impl<O: Write, A: Write> Table<O, A> {
         Self {
             out,
             aside,
-            layout: Layout {
-                width,
-                palette: options.palette,
-                zone: options.zone,
-                second: Default::default(),
-            },
+            layout: Layout::new(width, options.palette, options.zone),
             asked,
             groups: (!options.every).then(Groups::default),
             day: None,
             begun: false,
         }
-    }
-
-    fn lines(&mut self, lines: &[String]) -> io::Result<()> {
-        lines
-            .iter()
-            .try_for_each(|line| writeln!(self.out, "{line}"))
     }
 
     fn follow_terminal(&mut self, now: Instant) {
@@ -90,11 +79,12 @@ impl<O: Write, A: Write> Table<O, A> {
             self.begun = true;
             writeln!(self.out, "{}", self.layout.header())?;
         }
-        let day = self.layout.day(time);
-        if day.is_some() && day != self.day {
-            let line = format!("-- {}", day.as_deref().unwrap_or_default());
-            writeln!(self.out, "{}", self.layout.palette.dim(&line))?;
-            self.day = day;
+        let palette = self.layout.palette;
+        if let Some(day) = self.layout.day(time)
+            && self.day.as_deref() != Some(&day)
+        {
+            writeln!(self.out, "{}", palette.dim(&format!("-- {day}")))?;
+            self.day = Some(day.into_owned());
         }
         Ok(())
     }
@@ -106,13 +96,13 @@ impl<O: Write, A: Write> Sink for Table<O, A> {
         self.tick(now)?;
         if let Some(groups) = &mut self.groups
             && !groups.admit(now, Kind::of(record), (&record.time, 1), || {
-                self.layout.label(record)
+                Layout::label(record)
             })
         {
             return Ok(());
         }
         self.begin(&record.time)?;
-        self.lines(&self.layout.record(record))
+        self.out.write_all(self.layout.record(record).as_bytes())
     }
 
     fn failure(&mut self, now: Instant, failure: &FailureRecord) -> io::Result<()> {
@@ -123,20 +113,21 @@ impl<O: Write, A: Write> Sink for Table<O, A> {
                 now,
                 Kind::of_failure(failure),
                 (&failure.time, failure.count()),
-                || self.layout.failure_label(failure),
+                || Layout::failure_label(failure),
             )
         {
             return Ok(());
         }
         self.begin(&failure.time)?;
-        self.lines(&self.layout.failure(failure))
+        self.out.write_all(self.layout.failure(failure).as_bytes())
     }
 
     fn suppressed(&mut self, now: Instant, sum: &SuppressedRecord) -> io::Result<()> {
         self.follow_terminal(now);
         self.begin(&sum.time)?;
         let text = suppressed::sentence(sum);
-        self.lines(&self.layout.notice(&sum.time, &text))
+        self.out
+            .write_all(self.layout.notice(&sum.time, &text).as_bytes())
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -149,7 +140,7 @@ impl<O: Write, A: Write> Sink for Table<O, A> {
             .as_mut()
             .map_or_else(Vec::new, |groups| groups.due(now));
         for more in due {
-            self.lines(&self.layout.more(&more))?;
+            self.out.write_all(self.layout.more(&more).as_bytes())?;
         }
         Ok(())
     }
@@ -162,7 +153,7 @@ impl<O: Write, A: Write> Sink for Table<O, A> {
         let rest = self.groups.as_mut().map_or_else(Vec::new, Groups::drain);
         let written = rest
             .iter()
-            .try_for_each(|more| self.lines(&self.layout.more(more)))
+            .try_for_each(|more| self.out.write_all(self.layout.more(more).as_bytes()))
             .and_then(|()| self.out.flush());
         // The summary is printed even if the reader of the lines has gone. A closed standard error is no failure.
         let _ = self.aside.write_all(summary.render().as_bytes());

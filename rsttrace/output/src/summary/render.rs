@@ -239,7 +239,7 @@ impl Summary {
             let memory = size(own.most_resident);
             writeln!(
                 out,
-                "rsttrace: {} CPU time, {memory} peak memory",
+                "rsttrace: {} CPU time, at most {memory} of memory resident since its start",
                 seconds(own.cpu)
             )?;
         }

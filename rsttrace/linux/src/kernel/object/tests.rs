@@ -1,6 +1,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use caps::{CapSet, Capability, has_cap};
 use rsttrace_common::knobs::ABSENT;
 
 use super::*;
@@ -24,6 +25,18 @@ fn of(kernel: &str) -> KernelFacts {
 /// What each kernel has, in the order of [`KERNELS`].
 fn each<T>(what: impl Fn(KernelFacts) -> T) -> [T; 5] {
     KERNELS.map(|kernel| what(of(kernel)))
+}
+
+#[test]
+fn types_are_hidden_from_one_thread() {
+    let types = || AyaBtf::from_sys_fs().is_ok();
+    let before = types();
+    let hidden = std::thread::spawn(move || hide_types().map(|()| types()));
+    match hidden.join().unwrap() {
+        Ok(found) => assert!(!found),
+        Err(_) => assert!(!has_cap(None, CapSet::Effective, Capability::CAP_SYS_CHROOT).unwrap()),
+    }
+    assert_eq!(types(), before);
 }
 
 #[test]
