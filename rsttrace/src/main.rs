@@ -72,5 +72,7 @@ fn run() -> Result<(), Failure> {
         }
         Request::Explain(situation) => cli::explain::print(situation),
         Request::Schema(kind) => cli::schema::print(kind),
+        Request::Completions(shell) => cli::generate::completions(shell),
+        Request::Man(command) => cli::generate::man(command.as_deref()),
     }
 }

@@ -143,6 +143,9 @@ fn help_version_and_schema_are_data_on_standard_output() {
         "record --help",
         "replay --help",
         "schema",
+        "completions bash",
+        "man",
+        "man watch",
     ] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments}");
@@ -187,6 +190,37 @@ fn a_recording_that_is_cut_is_0_and_one_that_is_damaged_1() {
         assert_eq!(output.status.code(), Some(code), "{stderr}");
         assert!(stderr.contains(says), "{stderr}");
     }
+}
+
+#[test]
+fn completions_and_man_pages_know_the_options_and_hide_what_help_hides() {
+    for arguments in [
+        "completions bash",
+        "completions zsh",
+        "completions fish",
+        "man watch",
+    ] {
+        let text = String::from_utf8(run(arguments).stdout).unwrap();
+        let text = text.replace(r"\-", "-");
+        assert!(text.contains("severity"), "{arguments}: {text}");
+        assert!(!text.contains("demo-actor"), "{arguments}: {text}");
+    }
+    let man = String::from_utf8(run("man").stdout).unwrap();
+    assert!(man.contains(".TH rsttrace 1"), "{man}");
+    assert!(!man.contains("empty"), "{man}");
+    let wrong = run("man nothing");
+    assert_eq!(wrong.status.code(), Some(2));
+}
+
+#[test]
+fn the_long_version_says_what_other_tools_depend_on() {
+    let text = String::from_utf8(run("--version").stdout).unwrap();
+    assert!(
+        text.contains("rsttrace.reset.v1") && text.contains("recordings version 3"),
+        "{text}"
+    );
+    let short = String::from_utf8(run("-V").stdout).unwrap();
+    assert_eq!(short, format!("rsttrace {}\n", env!("CARGO_PKG_VERSION")));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use kernel::{
     LIMIT, Watch, abort, await_refusal, await_reset, close_with_linger_zero,
-    close_with_unread_data, closed_port, connected_pair, eventually, netns_inode,
+    close_with_unread_data, closed_port, connected_pair, end_burst, eventually, netns_inode,
     private_namespace, rsttrace, run,
 };
 use nix::sys::signal::Signal;
@@ -117,9 +117,9 @@ fn the_count_ends_it_after_so_many_lines() {
 
 #[test]
 #[ignore = "needs root"]
-fn interrupt_and_terminate_end_it_with_the_summary() {
+fn signals_end_it_with_the_summary() {
     private_namespace(|| {
-        for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
             let watch = Watch::own_namespace(&["--every"]);
             await_refusal(closed_port(9));
             let ended = watch.end(signal);
@@ -132,6 +132,30 @@ fn interrupt_and_terminate_end_it_with_the_summary() {
             );
             assert!(ended.stderr.contains("no events lost"), "{}", ended.stderr);
         }
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_summary_so_far_does_not_end_it() {
+    private_namespace(|| {
+        let watch = Watch::own_namespace(&["--every"]);
+        await_refusal(closed_port(9));
+        watch.await_lines(2);
+        watch.signal(Signal::SIGUSR1);
+        eventually("a summary", || {
+            watch.has_said("still tracing").then_some(())
+        });
+        assert!(watch.has_said("\n2 resets of 1 incident in "));
+        end_burst();
+        await_refusal(closed_port(10));
+        watch.await_lines(4);
+        let ended = watch.end(Signal::SIGINT);
+        assert!(
+            ended.stderr.contains("\n4 resets of 2 incidents in "),
+            "{}",
+            ended.stderr
+        );
     });
 }
 

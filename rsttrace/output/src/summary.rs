@@ -38,7 +38,7 @@ pub struct Summary {
     name: String,
 }
 
-/// What is known at the end of a trace only.
+/// What is known of a trace as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// How long the trace ran.
@@ -49,6 +49,8 @@ pub struct Totals {
     pub is_cut_off: bool,
     /// It is a recording's, and --count ended the replay before that: likewise.
     pub is_enough: bool,
+    /// The trace goes on: likewise.
+    pub is_running: bool,
     /// Limits that were reached, by name; no event is missing because of them. Zeros are not shown.
     pub shortfalls: Vec<(String, u64)>,
     /// Idle timeouts that the resets have shown, each a sentence.

@@ -440,6 +440,7 @@ impl Sums {
             vitals: None,
             is_cut_off: false,
             is_enough: false,
+            is_running: false,
         }
     }
 }

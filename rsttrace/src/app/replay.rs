@@ -159,6 +159,7 @@ fn totals(end: Option<&End>, clock: &Playback, engine: &Engine) -> Totals {
             .collect(),
         is_cut_off: end.is_none(),
         is_enough: false,
+        is_running: false,
         lessons: engine.learned_timeouts(),
         vitals: None,
     }

@@ -299,6 +299,17 @@ impl Session {
         Ok(std::iter::from_fn(|| self.intake.engine.poll_output()))
     }
 
+    /// The trace so far.
+    pub fn so_far(&self) -> Totals {
+        Totals {
+            duration: self.begun.elapsed(),
+            is_running: true,
+            lessons: self.intake.engine.learned_timeouts(),
+            vitals: Some(self.vitals()),
+            ..Totals::default()
+        }
+    }
+
     /// Takes the hooks off and judges what is left; then nothing is seen any more and the sums must agree.
     pub fn finish(mut self) -> Finished {
         // Unloaded programs have no statistics.
@@ -366,6 +377,7 @@ impl Session {
                 shortfalls: end.shortfalls,
                 is_cut_off: false,
                 is_enough: false,
+                is_running: false,
                 lessons: self.intake.engine.learned_timeouts(),
                 vitals: Some(vitals),
             },

@@ -10,7 +10,7 @@ use super::metrics_export::Monitoring;
 use super::recorder::{RecordTo, Recorded};
 use super::session::{Finished, Session, SessionOptions};
 use super::{runtime, sleep_until};
-use crate::cli::{Failure, Interrupt, Of, OutputFile, WatchOptions};
+use crate::cli::{Failure, Interrupt, Of, OutputFile, SummaryRequest, WatchOptions};
 use crate::host::facts::kernel_release;
 use crate::kernel::{InterfaceOptions, Scope};
 use crate::record::Output;
@@ -31,6 +31,7 @@ pub fn watch(options: WatchOptions) -> Result<(), Failure> {
 async fn run(options: WatchOptions) -> Result<(), Failure> {
     // Before the hooks: a signal during the start must take them off, too.
     let mut interrupt = Interrupt::new()?;
+    let mut summary_request = SummaryRequest::new()?;
     let monitoring = Monitoring::start(&options.metrics).await?;
     // Before rights are given up: the file may be where only root may write.
     let others = others(&options)?;
@@ -73,7 +74,8 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
         monitoring,
         storing,
     };
-    let followed = follow(&options, &mut session, &mut outlets, &mut interrupt).await;
+    let signals = (&mut interrupt, &mut summary_request);
+    let followed = follow(&options, &mut session, &mut outlets, signals).await;
     let Finished {
         outputs,
         mut totals,
@@ -157,7 +159,7 @@ async fn follow(
     options: &WatchOptions,
     session: &mut Session,
     outlets: &mut Outlets,
-    interrupt: &mut Interrupt,
+    (interrupt, summary_request): (&mut Interrupt, &mut SummaryRequest),
 ) -> Result<(), Failure> {
     let end = options
         .duration
@@ -176,6 +178,11 @@ async fn follow(
                 ControlFlow::Continue(())
             }
             () = sleep_until(tick) => ControlFlow::Continue(()),
+            () = summary_request.wait() => {
+                // A closed standard error is no failure.
+                let _ = io::stderr().write_all(outlets.reporter.so_far(session.so_far()).as_bytes());
+                ControlFlow::Continue(())
+            }
             () = sleep_until(end) => ControlFlow::Break(()),
             () = &mut interrupted => ControlFlow::Break(()),
         };

@@ -1,21 +1,28 @@
-//! SIGINT and SIGTERM as a request to end the command.
+//! Signals: SIGINT, SIGTERM and SIGHUP as a request to end the command, SIGUSR1 as one for a summary.
 
 use std::io;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Waits for SIGINT or SIGTERM, which no longer terminate the process by themselves.
+use crate::sys;
+
+/// Waits for a signal that ends the command; none of them terminates the process by itself any more.
 pub struct Interrupt {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
+    interrupt: Signal,
+    terminate: Signal,
+    /// The terminal is gone. Absent under nohup, which has it ignored.
+    hangup: Option<Signal>,
 }
 
 impl Interrupt {
-    /// Installs both handlers. Requires a tokio runtime with its I/O driver.
+    /// Installs the handlers. Requires a tokio runtime with its I/O driver.
     pub fn new() -> io::Result<Self> {
+        let is_ignored = sys::ignores(libc::SIGHUP);
+        let hangup = (!is_ignored).then(|| signal(SignalKind::hangup()));
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hangup: hangup.transpose()?,
         })
     }
 
@@ -24,6 +31,32 @@ impl Interrupt {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = of(&mut self.hangup) => {}
         }
+    }
+}
+
+/// SIGUSR1, which asks for a summary of what was traced so far.
+pub struct SummaryRequest(Signal);
+
+impl SummaryRequest {
+    /// Installs the handler, as [`Interrupt::new`] does.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(signal(SignalKind::user_defined1())?))
+    }
+
+    /// Returns after the signal. Cancel-safe.
+    pub async fn wait(&mut self) {
+        self.0.recv().await;
+    }
+}
+
+/// Without a signal, never.
+async fn of(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
     }
 }

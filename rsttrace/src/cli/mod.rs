@@ -5,6 +5,7 @@ mod demo;
 mod doctor;
 pub mod explain;
 mod failure;
+pub mod generate;
 mod history;
 mod interrupt;
 mod output;
@@ -18,6 +19,7 @@ mod selection;
 mod shared;
 mod show;
 mod trace;
+mod version;
 mod watch;
 mod when;
 
@@ -25,13 +27,14 @@ use std::ffi::OsString;
 use std::io::Write as _;
 
 use clap::{Parser, Subcommand};
+use clap_complete::Shell;
 
 pub use color::ColorChoice;
 pub use demo::DemoOptions;
 pub use doctor::DoctorOptions;
 pub use failure::{ExitCode, Failure};
 pub use history::{HistoryFormat, HistoryOptions};
-pub use interrupt::Interrupt;
+pub use interrupt::{Interrupt, SummaryRequest};
 pub use output::OutputFile;
 pub use pcap::PcapOptions;
 pub use probe::{ListenOptions, ProbeOptions};
@@ -106,6 +109,7 @@ Examples:
 #[command(
     name = "rsttrace",
     version,
+    long_version = version::long(),
     max_term_width = 100,
     args_conflicts_with_subcommands = true,
     after_long_help = AFTER_HELP,
@@ -147,6 +151,14 @@ enum Command {
         #[arg(value_enum, default_value_t)]
         kind: schema::Kind,
     },
+    /// Print completions for a shell
+    Completions {
+        /// Shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Print a man page
+    Man(generate::ManArgs),
 }
 
 /// A command with its validated options.
@@ -174,6 +186,10 @@ pub enum Request {
     Explain(Option<Situation>),
     /// `schema`.
     Schema(schema::Kind),
+    /// `completions`.
+    Completions(Shell),
+    /// `man`; absent: the page of rsttrace itself.
+    Man(Option<String>),
 }
 
 /// Parses this process's command line. Help, version and clap's own errors are printed here and end the process.
@@ -203,6 +219,8 @@ fn check(cli: Cli) -> Result<Request, Failure> {
         Some(Command::Report(args)) => Request::Report(args.check()?),
         Some(Command::Explain(args)) => Request::Explain(args.situation()),
         Some(Command::Schema { kind }) => Request::Schema(kind),
+        Some(Command::Completions { shell }) => Request::Completions(shell),
+        Some(Command::Man(args)) => Request::Man(args.check()?),
     })
 }
 

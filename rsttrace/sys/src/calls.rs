@@ -17,6 +17,12 @@ pub fn raise_file_limit() {
     }
 }
 
+/// Whether this process ignores a signal, as it does with SIGHUP under nohup; `false` if that cannot be read.
+pub fn ignores(signal: c_int) -> bool {
+    let status = procfs::process::Process::myself().and_then(|it| it.status());
+    status.is_ok_and(|status| status.sigign >> (signal - 1) & 1 == 1)
+}
+
 /// Sets a socket option whose value is a C int.
 pub fn set_socket_option(
     fd: BorrowedFd<'_>,

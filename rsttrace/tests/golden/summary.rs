@@ -88,6 +88,7 @@ fn summary_of_many_records() {
         kernel: kernel(0),
         is_cut_off: false,
         is_enough: false,
+        is_running: false,
         lessons: vec![
             "toward 10.0.0.0/24 port 443, fin_at_expiry: 37 of 40 idle resets came at 300.0 ± 0.4 s".to_owned(),
         ],
@@ -107,6 +108,7 @@ fn summary_with_losses() {
         kernel: kernel(5),
         is_cut_off: false,
         is_enough: false,
+        is_running: false,
         lessons: Vec::new(),
         shortfalls: vec![
             ("tombstones not written".to_owned(), 1234),

@@ -173,6 +173,13 @@ impl Reporter {
         }
     }
 
+    /// The summary of what has come so far.
+    pub fn so_far(&self, totals: Totals) -> String {
+        let mut summary = self.summary.clone();
+        summary.total(totals);
+        summary.render()
+    }
+
     /// The end: what was held back, then the summary.
     pub fn finish(mut self, totals: Totals) -> io::Result<()> {
         self.summary.total(totals);

@@ -130,6 +130,9 @@ impl Summary {
     }
 
     fn kernel(&self, out: &mut String) -> std::fmt::Result {
+        if self.totals.is_running {
+            return writeln!(out, "\nstill tracing: event loss is counted at the end");
+        }
         // Zeros say that nothing was seen.
         if self.totals.is_enough {
             return writeln!(
