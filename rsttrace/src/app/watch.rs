@@ -171,6 +171,7 @@ async fn follow(
             .deadline()
             .map(tokio::time::Instant::from_std);
         let mut wanted = None;
+        let mut is_asked = false;
         let enough = tokio::select! {
             outputs = session.next() => outlets.show(outputs?)?,
             it = outlets.monitoring.wanted() => {
@@ -179,8 +180,7 @@ async fn follow(
             }
             () = sleep_until(tick) => ControlFlow::Continue(()),
             () = summary_request.wait() => {
-                // A closed standard error is no failure.
-                let _ = io::stderr().write_all(outlets.reporter.so_far(session.so_far()).as_bytes());
+                is_asked = true;
                 ControlFlow::Continue(())
             }
             () = sleep_until(end) => ControlFlow::Break(()),
@@ -195,6 +195,11 @@ async fn follow(
         }
         outlets.reporter.tick(Instant::now())?;
         outlets.reporter.flush()?;
+        if is_asked {
+            let summary = outlets.reporter.so_far(session.so_far());
+            // A closed standard error is no failure.
+            let _ = io::stderr().write_all(summary.as_bytes());
+        }
         if enough.is_break() {
             return Ok(());
         }
