@@ -10,7 +10,7 @@ pub const TRANSPORT_RING: u32 = 0;
 /// Events go through a perf event array.
 pub const TRANSPORT_PERF: u32 = 1;
 
-/// Slots of both tables unless user space says otherwise.
+/// Slots of each table unless user space says otherwise.
 pub const DEFAULT_SLOTS: u32 = 16_384;
 
 /// The kernel lends socket storage to tracing programs (5.11).

@@ -30,9 +30,16 @@ pub struct Listener {
     owner: Task,
     /// Sockets.
     sockets: u32,
-    /// 1: some are of other processes.
-    is_shared: u32,
+    /// Whether all are of one process: a `SHARED_` constant.
+    shared: u32,
 }
+
+/// All are of one process.
+const SHARED_NO: u32 = 0;
+/// Some are of other processes; all but the first have storage.
+const SHARED_YES: u32 = 1;
+/// The same, but for some there was no memory for storage: one without may be any.
+const SHARED_UNKNOWN: u32 = 2;
 
 /// The owner of a listener; the kernel copies it to its children (`BPF_F_CLONE`).
 #[repr(C)]
@@ -47,6 +54,8 @@ struct SocketStorage {
 /// `BPF_F_NO_PREALLOC | BPF_F_CLONE`.
 const SOCKET_STORAGE_FLAGS: usize = 1 | (1 << 9);
 const BPF_SK_STORAGE_GET_F_CREATE: u64 = 1;
+/// Insert only what is not there.
+const BPF_NOEXIST: u64 = 1;
 
 // SAFETY: the fields are null for good: they exist for their types, which the loader reads from BTF.
 unsafe impl Sync for SocketStorage {}
@@ -80,28 +89,56 @@ pub fn key(flow: &Flow, netns: Netns) -> FlowKey {
 /// A socket listens from now on; `false`: there is no room for it.
 #[inline(always)]
 pub fn add(sk: Typed, key: &FlowKey, owner: &Task) -> bool {
+    // The kernel chooses a port after this, if the socket has none.
+    if key.flow.local_port == 0 {
+        return keep_with_socket(sk, owner);
+    }
     if let Some(listener) = get(key) {
-        listener.sockets += 1;
-        if !is_of(listener, owner) {
-            listener.is_shared = 1;
-        }
-        // Also without need, so that `is_known` knows it.
-        if let Some(own) = storage(sk, BPF_SK_STORAGE_GET_F_CREATE) {
-            words::copy(owner, own);
-        }
-        return true;
+        return join(sk, listener, owner);
     }
     let listener = Listener {
         first: owners::number(sk).unwrap_or(0),
         owner: *owner,
         sockets: 1,
-        is_shared: 0,
+        shared: SHARED_NO,
     };
-    let has_room = LISTENING.insert(key, &listener, 0).is_ok();
-    if !has_room {
+    if LISTENING.insert(key, &listener, BPF_NOEXIST).is_ok() {
+        return true;
+    }
+    // Another one was first, on another CPU.
+    if let Some(listener) = get(key) {
+        return join(sk, listener, owner);
+    }
+    count(LISTENER_LOST);
+    false
+}
+
+/// A further socket at an end.
+#[inline(always)]
+fn join(sk: Typed, listener: &mut Listener, owner: &Task) -> bool {
+    listener.sockets += 1;
+    let is_other = !is_of(listener, owner);
+    if is_other && listener.shared == SHARED_NO {
+        listener.shared = SHARED_YES;
+    }
+    // Also without need, so that `is_known` knows it.
+    let is_kept = keep_with_socket(sk, owner);
+    if is_other && !is_kept {
+        listener.shared = SHARED_UNKNOWN;
+    }
+    is_kept
+}
+
+#[inline(always)]
+fn keep_with_socket(sk: Typed, owner: &Task) -> bool {
+    if let Some(own) = storage(sk, BPF_SK_STORAGE_GET_F_CREATE) {
+        words::copy(owner, own);
+        return true;
+    }
+    if has(HELPER_SOCKET_STORAGE) {
         count(LISTENER_LOST);
     }
-    has_room
+    false
 }
 
 /// Whether a socket is known to listen at an end. Without socket storage only the first one is.
@@ -132,32 +169,31 @@ pub fn copy_to_child(sk: Typed, key: &mut FlowKey, into: &mut Ownership) {
             get(key)
         }
     };
-    if let Some(listener) = found {
-        copy_owner(sk, listener, into);
-        into.flags |= OWNERSHIP_INHERITED;
-    }
+    copy_owner(sk, found, into);
+    into.flags |= OWNERSHIP_INHERITED;
 }
 
 /// The same for the listener itself.
 #[inline(always)]
 pub fn copy(sk: Typed, key: &FlowKey, into: &mut Ownership) {
-    if let Some(listener) = get(key) {
-        copy_owner(sk, listener, into);
-    }
+    copy_owner(sk, get(key), into);
 }
 
 #[inline(always)]
-fn copy_owner(sk: Typed, listener: &Listener, into: &mut Ownership) {
-    if listener.is_shared == 0 {
-        words::copy(&listener.owner, &mut into.owner);
-    } else if !has(HELPER_SOCKET_STORAGE) {
-        return;
-    } else if let Some(own) = storage(sk, 0) {
+fn copy_owner(sk: Typed, listener: Option<&mut Listener>, into: &mut Ownership) {
+    let shared = listener.as_ref().map_or(SHARED_UNKNOWN, |it| it.shared);
+    if shared != SHARED_NO
+        && let Some(own) = storage(sk, 0)
+    {
         words::copy(own, &mut into.owner);
-    } else {
-        words::copy(&listener.owner, &mut into.owner);
+        into.source = SOURCE_LISTEN;
+        return;
     }
-    into.source = SOURCE_LISTEN;
+    let is_first = shared == SHARED_NO || (shared == SHARED_YES && has(HELPER_SOCKET_STORAGE));
+    if let Some(listener) = listener.filter(|_| is_first) {
+        words::copy(&listener.owner, &mut into.owner);
+        into.source = SOURCE_LISTEN;
+    }
 }
 
 #[inline(always)]

@@ -154,7 +154,8 @@ pub fn end(busy: &mut u64) {
 ///
 /// A plain addition is exact: each counter belongs to one program, the kernel does not run a tracing program inside
 /// itself on one CPU (it counts a miss instead), and classifiers run with softirqs off. Kernels before 6.1 do run it inside itself, if
-/// a softirq's reset interrupts a process's in these few instructions: then one is not counted.
+/// a softirq's reset interrupts a process's in these few instructions: then one is not counted. The same holds for `OWNER_EVICTED` and
+/// `LISTENER_LOST`, which several programs count.
 #[inline(always)]
 pub fn count(counter: u32) {
     if let Some(counters) = COUNTERS.get_ptr_mut(0) {

@@ -7,6 +7,7 @@
 use rsttrace_common::counters::OWNER_EVICTED;
 use rsttrace_common::packet::Baseline;
 use rsttrace_common::socket::{OWNERSHIP_TTL_SHIFT, Ownership, TCP_CLOSE};
+use rsttrace_common::table::{self, MULTIPLIER};
 
 use crate::kernel::{Typed, load};
 use crate::knobs::{OWNER_SLOTS, get as knob, offset};
@@ -40,7 +41,10 @@ pub fn get_or_begin(sk: Typed) -> Option<&'static mut Record> {
 /// A new record for a socket.
 #[inline(always)]
 pub fn begin(sk: Typed) -> Option<&'static mut Record> {
-    let address = number(sk)?;
+    let Some(address) = number(sk) else {
+        count(OWNER_EVICTED);
+        return None;
+    };
     let index = index_of(address);
     let (first, second) = (slot(index)?, slot(index ^ 1)?);
     let is_first_taken = is_taken(first, address);
@@ -52,6 +56,15 @@ pub fn begin(sk: Typed) -> Option<&'static mut Record> {
     words::clear(record);
     record.cookie = address;
     Some(record)
+}
+
+/// The socket of a record has closed from a state: the record stays until its slot is needed.
+#[inline(always)]
+pub fn release(sk: Typed, record: &mut Record, old: u8) {
+    // An open socket may have taken the slot meanwhile.
+    if Some(record.cookie) == number(sk) {
+        record.state_before_close = old;
+    }
 }
 
 /// Fills in what is remembered of a socket; all zero if nothing is.
@@ -116,14 +129,10 @@ fn slot(index: u32) -> Option<&'static mut Record> {
     unsafe { OWNERS.get_ptr_mut(index)?.as_mut() }
 }
 
-/// Odd, its bits evenly mixed (2^64 divided by the golden ratio).
-const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
-
 /// The first slot of an address.
 #[inline(always)]
 fn index_of(address: u64) -> u32 {
-    let mixed = address.wrapping_mul(MULTIPLIER) >> 32;
-    mixed as u32 & knob(&OWNER_SLOTS).wrapping_sub(1)
+    table::index_of(address.wrapping_mul(MULTIPLIER), knob(&OWNER_SLOTS))
 }
 
 /// A socket's address. The verifier allows no arithmetic on typed pointers, nor that a helper reads them from the stack, so the

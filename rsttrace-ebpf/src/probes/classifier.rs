@@ -154,7 +154,10 @@ fn ingress_of(ctx: &TcContext, link_header: bool, segment: &mut Segment) {
         }
     }
     let mut seen = NO_BASELINE;
-    if table::read(&BASELINES, get(&BASELINE_SLOTS), &segment.key, &mut seen) {
+    // A later handshake of the same addresses and ports is not the socket's.
+    if table::read(&BASELINES, get(&BASELINE_SLOTS), &segment.key, &mut seen)
+        && (baseline.seen_ns == 0 || seen.seen_ns <= baseline.seen_ns)
+    {
         baseline = seen;
     }
     let Some(draft) = Draft::<RstPacket>::begin(Slot::Ingress, TALLY) else {

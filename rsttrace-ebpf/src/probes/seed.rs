@@ -6,7 +6,7 @@
 use aya_ebpf::helpers::generated::bpf_sock_from_file;
 use rsttrace_common::counters::SEEDED;
 use rsttrace_common::knobs::{HELPER_FILE_SOCKET, HELPER_TYPED_TASK};
-use rsttrace_common::socket::{SOURCE_SEEDED, TCP_LISTEN};
+use rsttrace_common::socket::{SOURCE_SEEDED, TCP_CLOSE, TCP_LISTEN};
 
 use crate::kernel::{Copied, Netns, Typed, load, read_member, task_at, task_of, tcp_sock};
 use crate::knobs::{has, offset};
@@ -58,6 +58,10 @@ extern "C" fn seed_sockets(ctx: *const TaskFile) -> i32 {
         return 0;
     }
     let state: u8 = read_member(address, offset!(skc_state));
+    // It may have closed before this process did.
+    if state == TCP_CLOSE {
+        return 0;
+    }
     if state != TCP_LISTEN && owners::is_known(sk) {
         return 0;
     }

@@ -40,6 +40,9 @@ const ECONNREFUSED: i32 = 111;
 const EHOSTUNREACH: i32 = 113;
 /// A program that gives up a connect sooner, with its first SYN unanswered, may just not want it any more.
 const LEAST_WAIT_MS: u32 = 200;
+/// `ee_origin` in include/uapi/linux/errqueue.h, the byte behind the errno.
+const SO_EE_ORIGIN_ICMP: u8 = 2;
+const SO_EE_ORIGIN_ICMP6: u8 = 3;
 const SEND_SHUTDOWN: u8 = 2;
 const SHUTDOWN_MASK: u8 = 3;
 
@@ -192,7 +195,7 @@ fn closed(ctx: &BtfTracePointContext, old: u8) {
     // A connect that a reset refused leaves nothing that a later segment could ask for.
     if old == TCP_SYN_SENT && error == ECONNREFUSED && !refused_by_icmp(sk) {
         if let Some(record) = owners::get(sk) {
-            record.state_before_close = old;
+            owners::release(sk, record, old);
         }
         return;
     }
@@ -204,23 +207,38 @@ fn closed(ctx: &BtfTracePointContext, old: u8) {
         flow: buried_flow(flow, old),
         netns_cookie: netns.cookie,
     };
-    let is_listener = old == TCP_LISTEN;
-    let record = if is_listener {
+    let record = if old == TCP_LISTEN {
         owners::begin(sk)
     } else {
         owners::get_or_begin(sk)
     };
-    let Some(record) = record else { return };
-    if is_listener {
-        listeners::copy(sk, &key, record);
+    if let Some(record) = record {
+        if old == TCP_LISTEN {
+            listeners::copy(sk, &key, record);
+        }
+        bury(ctx, (sk, tcp), (old, error), (flow, netns, &key), record);
+        // What is released may make room for another.
+        owners::release(sk, record, old);
+    }
+    if old == TCP_LISTEN {
         listeners::remove(&key);
     }
+}
+
+/// Writes the tombstone of a socket and, if it failed without a reset, describes that.
+#[inline(always)]
+fn bury(
+    ctx: &BtfTracePointContext,
+    (sk, tcp): (Typed, Typed),
+    (old, error): (u8, i32),
+    (flow, netns, key): (Flow, Netns, &FlowKey),
+    record: &mut Ownership,
+) {
+    let is_listener = old == TCP_LISTEN;
     // With an error it ended by itself, perhaps while some process held the socket.
     if record.closer_pid == 0 && error == 0 && owned(sk) {
         note_closer(record, tcp);
     }
-    // From here on it may make room for another.
-    record.state_before_close = old;
     let end = End {
         died_ns: now(),
         cookie: load(sk, offset!(skc_cookie)).unwrap_or(0),
@@ -240,7 +258,7 @@ fn closed(ctx: &BtfTracePointContext, old: u8) {
         ((&TOMBSTONES, &TOMBSTONE_HASHES), get(&TOMBSTONE_SLOTS))
     };
     let parts = (&*record, &end);
-    table::write_parts(table, slots, &key, parts, TOMBSTONE_EVICTED);
+    table::write_parts(table, slots, key, parts, TOMBSTONE_EVICTED);
     let error = if old == TCP_SYN_SENT && error == 0 {
         queued_error(sk)
     } else {
@@ -299,7 +317,11 @@ fn queued_error(sk: Typed) -> i32 {
     if first == 0 || first == address.wrapping_add(queue as u64) {
         return 0;
     }
-    read_member(first.wrapping_add(cb as u64), offset!(skb_error))
+    let [error, kinds]: [u32; 2] = read_member(first.wrapping_add(cb as u64), offset!(skb_error));
+    match kinds as u8 {
+        SO_EE_ORIGIN_ICMP | SO_EE_ORIGIN_ICMP6 => error as i32,
+        _ => 0,
+    }
 }
 
 /// For how many milliseconds a connect had been tried, if it failed; `u32::MAX`: it was refused here before a SYN left.
