@@ -10,7 +10,7 @@ use crate::event::{
 };
 use crate::record::{Cause, Class};
 use crate::silence::clocks;
-use crate::thresholds::{CHECK, IDLE, LONGEST_FAREWELL};
+use crate::thresholds::{CHECK, IDLE, LATE_BANNER, LONGEST_FAREWELL};
 use crate::words::{self, span};
 
 /// What is known of a source beyond the connection in question.
@@ -143,20 +143,25 @@ pub fn opener_left_empty(sent: &Sent, at: BootTime) -> Option<BootTime> {
         (None, Some(segment), Some((local, _))) => segment.ack.wrapping_sub(local) <= 2,
         (None, _, _) => false,
     };
-    (sent.passive && wrote_nothing && is_opener(Some(ownership)) && is_short(Some(ownership), left))
-        .then_some(left)
+    (sent.passive
+        && wrote_nothing
+        && is_opener(Some(ownership))
+        && is_within(LATE_BANNER, Some(ownership), left))
+    .then_some(left)
 }
 
 /// The same at the end that listens.
 pub fn listener_left_empty(received: &Received, at: BootTime) -> Option<BootTime> {
     let (socket, ownership) = (&received.socket, received.ownership.as_ref());
-    let left = match (socket.state, socket.bytes_received) {
-        (TcpState::Established, 0) => at,
-        // A FIN counts as one.
-        (TcpState::CloseWait, 1) => ownership?.peer_finish?.time,
+    let (left, limit) = match (socket.state, socket.bytes_received) {
+        (TcpState::Established, 0) => (at, CHECK),
+        // A FIN counts as one. A client that only reads may have finished, too: it gets more than a banner.
+        (TcpState::CloseWait, 1) if socket.bytes_sent <= BANNER => {
+            (ownership?.peer_finish?.time, LATE_BANNER)
+        }
         _ => return None,
     };
-    (is_listener(ownership) && is_short(ownership, left)).then_some(left)
+    (is_listener(ownership) && is_within(limit, ownership, left)).then_some(left)
 }
 
 fn closed_without_a_word(end: &SentEnd<'_>) -> bool {
@@ -332,9 +337,13 @@ fn is_listener(ownership: Option<&Ownership>) -> bool {
 }
 
 fn is_short(ownership: Option<&Ownership>, at: BootTime) -> bool {
+    is_within(CHECK, ownership, at)
+}
+
+fn is_within(limit: Duration, ownership: Option<&Ownership>, at: BootTime) -> bool {
     ownership
         .and_then(|ownership| ownership.established)
-        .is_some_and(|established| at.since(established) <= CHECK)
+        .is_some_and(|established| at.since(established) <= limit)
 }
 
 fn is_acknowledged(socket: &Socket) -> bool {
@@ -352,6 +361,8 @@ const FIRST_FLIGHT: u64 = 14_600;
 const SHORTEST_ALERT: u32 = 7;
 /// Most bytes of a protocol's last message.
 const MESSAGE: u32 = 100;
+/// Most bytes that a server greets a client with.
+const BANNER: u64 = 512;
 /// Most bytes of the session tickets that servers send after a handshake: OpenSSL sends two, 534 bytes in all.
 const TICKETS: u32 = 1_100;
 /// Most bytes that a client sends in a TLS 1.3 handshake: ClientHello, change_cipher_spec, Finished.
@@ -719,7 +730,7 @@ mod tests {
         let (nothing, empty) = ((None, None), Some(Class::EmptyConnection));
         assert_eq!(late(&late_banner(1_000, 700, 2)), (empty, Some(left)));
         assert_eq!(late(&late_banner(1_000, 700, 80)), nothing, "it had asked");
-        assert_eq!(late(&late_banner(60_000, 700, 2)), nothing, "it had waited");
+        assert_eq!(late(&late_banner(4_000, 700, 2)), nothing, "it had waited");
         let mut accepted_one = late_banner(1_000, 700, 2);
         if let Some(former) = &mut accepted_one.former_connection {
             former.ownership.source = Some(OwnerSource::Accept);
@@ -739,22 +750,27 @@ mod tests {
 
     #[test]
     fn a_server_that_speaks_after_the_close_of_a_check_loses_nothing() {
-        let greets = |bytes_received: u64| {
+        // Bytes from the client, its FIN counts as one; from the server; milliseconds from the handshake to that FIN.
+        let greets = |received_bytes: u64, sent_bytes: u64, left_after: u64| {
             let mut received = server(|socket| {
                 socket.state = TcpState::CloseWait;
-                (socket.bytes_sent, socket.bytes_received) = (41, bytes_received);
+                (socket.bytes_sent, socket.bytes_received) = (sent_bytes, received_bytes);
                 socket.unacknowledged = 41;
             });
             if let Some(who) = &mut received.ownership {
+                let left = BootTime(NOW - 700 * MS);
+                who.established = Some(left.before(Duration::from_millis(left_after)));
                 who.peer_finish = Some(PeerFinish {
-                    time: BootTime(NOW - 700 * MS),
+                    time: left,
                     quiet: Duration::ZERO,
                 });
             }
             of_accepted(&received, None, true, AT, Recurrence::default())
         };
-        assert_eq!(greets(1), Some(Class::EmptyConnection));
-        assert_eq!(greets(20), None, "it had been asked");
+        assert_eq!(greets(1, 41, 300), Some(Class::EmptyConnection));
+        assert_eq!(greets(20, 41, 300), None, "it had been asked");
+        assert_eq!(greets(1, 90_000, 300), None, "a client that only reads");
+        assert_eq!(greets(1, 41, 5_000), None, "it had waited");
     }
 
     #[test]

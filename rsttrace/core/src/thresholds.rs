@@ -86,6 +86,9 @@ pub const LONGEST_END: Duration = Duration::from_secs(60);
 /// A connection that its client resets within this time without having sent anything is a check: health checkers wait no longer.
 pub const CHECK: Duration = Duration::from_secs(10);
 
+/// A client that leaves within this time, before the server greets it, is a check, too: whoever wants to speak waits longer.
+pub const LATE_BANNER: Duration = Duration::from_secs(1);
+
 /// How far intervals of one checker may be apart from each other.
 pub fn period_tolerance(period: Duration) -> Duration {
     (period / 20).max(Duration::from_millis(50))

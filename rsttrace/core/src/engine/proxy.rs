@@ -72,6 +72,8 @@ pub struct PassedOn {
     after: Duration,
     is_sure: bool,
     cost: Severity,
+    /// It closed the leg, and what came later was answered with the reset.
+    closed: bool,
 }
 
 impl PassedOn {
@@ -104,8 +106,9 @@ impl PassedOn {
     /// `socat[41] reset its connection with 192.0.2.1:40000 because of it, 0.9 ms later`.
     fn sentence(&self) -> String {
         format!(
-            "{} reset its connection with {} because of it, {} later",
+            "{} {} its connection with {} because of it, {} later",
             self.process,
+            if self.closed { "closed" } else { "reset" },
             self.remote,
             words::span(self.after)
         )
@@ -138,7 +141,16 @@ type Grade = (Confidence, Likeness);
 pub struct Proxies {
     sent: VecDeque<Leg>,
     ended: VecDeque<Ended>,
-    reasons: LruCache<SocketCookie, Option<Reason>>,
+    reasons: LruCache<SocketCookie, Found>,
+}
+
+/// Why a leg was reset.
+#[derive(Debug)]
+struct Found {
+    /// Absent if there are two.
+    reason: Option<Reason>,
+    /// The end that could not be reached for it, if that is the reason.
+    attempt: Option<SocketAddr>,
 }
 
 impl Default for Proxies {
@@ -194,24 +206,42 @@ impl Proxies {
             .filter_map(|other| Some((leg.fits(other)?, other.pid != leg.pid, other)));
         if let Some((grade, other)) = only_best(fitting) {
             let reason = reason(&leg, other, grade, link, &verdict);
+            // A connect that was made when the other leg had just been accepted was made for it.
+            let is_for_it = leg.is_connect_for(other);
             let passed_on = PassedOn {
                 remote: other.remote,
                 process: words::name(&other.comm, other.pid),
                 after: reason.after,
-                is_sure: reason.confidence != Confidence::Possible,
+                is_sure: is_for_it
+                    && reason.confidence != Confidence::Possible
+                    && verdict.confidence != Confidence::Possible,
                 cost: other.reset.map_or(Severity::Noise, |reset| reset.cost),
+                closed: other.reset.is_some_and(|reset| reset.is_answer),
             };
             let other = other.cookie;
-            let known = self.reasons.peek(&other);
-            let of_attempt = |known: &Reason| known.likeness == Likeness::Process;
-            if leg.moved.is_none() && known.is_some_and(|it| it.as_ref().is_some_and(of_attempt)) {
-                // It tried several addresses before it gave up.
-                return None;
-            }
+            let Some(known) = self.reasons.get_mut(&other) else {
+                let found = Found {
+                    reason: Some(reason),
+                    attempt: leg.moved.is_none().then_some(leg.remote),
+                };
+                self.reasons.put(other, found);
+                return Some(passed_on);
+            };
+            // It tried several addresses of one service before it gave up.
+            let is_retry = is_for_it
+                && known
+                    .attempt
+                    .is_some_and(|it| it.port() == leg.remote.port());
+            // What agrees in its bytes is no chance.
+            let is_worse = known
+                .reason
+                .as_ref()
+                .is_some_and(|it| it.likeness == Likeness::Bytes && grade.1 != Likeness::Bytes);
             // Two reasons are none.
-            let reason = known.is_none().then_some(reason);
-            self.reasons.put(other, reason);
-            return Some(passed_on);
+            if !is_retry && !is_worse {
+                known.reason = None;
+            }
+            return None;
         }
         while self.ended.len() >= MAX_ENDED
             || (self.ended.front())
@@ -227,7 +257,7 @@ impl Proxies {
     pub fn reason(&mut self, sent: &Sent, at: BootTime) -> Option<Reason> {
         let leg = Leg::reset(sent, at)?;
         match self.reasons.pop(&leg.cookie) {
-            Some(reason) => reason,
+            Some(found) => found.reason,
             None => self.late_reason(&leg),
         }
     }
@@ -743,17 +773,35 @@ mod tests {
         let possible = Some((Confidence::Possible, Likeness::Process));
         assert_eq!(judged(refused(server, 0), &waiting, 300 * MS), possible);
         // The first of several attempts counts where all of it is known, later the last; of two servers neither.
+        for (accepted, port, expected) in [
+            (20, 80, Some((1, Duration::from_nanos(8 * MS)))),
+            (20, 81, None),
+            (5_000, 80, None),
+        ] {
+            let mut waiting = waiting.clone();
+            if let Some(ownership) = &mut waiting.ownership {
+                ownership.established = Some(BootTime(NOW - accepted * MS));
+            }
+            let mut proxies = Proxies::default();
+            let verdict = crate::record::sample().verdict;
+            proxies.sent(&waiting, BootTime(NOW + 8 * MS));
+            let first = format!("[2001:db8::1]:{port}");
+            let first = proxies.ended(refused(&first, 0), 1, verdict.clone());
+            assert_eq!(first.map(|it| it.is_sure), Some(accepted < 100));
+            assert_eq!(proxies.ended(refused(server, 5), 2, verdict), None);
+            let reason = proxies.reason(&waiting, BootTime(NOW + 8 * MS));
+            assert_eq!(reason.map(|it| (it.link, it.after)), expected);
+        }
+        // A refused connect takes nothing from a leg whose bytes agree.
         let mut proxies = Proxies::default();
         let verdict = crate::record::sample().verdict;
-        proxies.sent(&waiting, BootTime(NOW + 8 * MS));
-        let first = proxies.ended(refused("[2001:db8::1]:80", 0), 1, verdict.clone());
-        assert!(first.is_some());
-        assert_eq!(proxies.ended(refused(server, 5), 2, verdict), None);
-        let reason = proxies.reason(&waiting, BootTime(NOW + 8 * MS));
-        assert_eq!(
-            reason.map(|it| (it.link, it.after)),
-            Some((1, Duration::from_nanos(8 * MS)))
-        );
+        proxies.sent(&second(200, 100), BootTime(NOW + 8 * MS));
+        proxies.ended(first_leg(87), 1, verdict.clone());
+        let mut attempt = refused(server, 5);
+        attempt.outgoing = first_leg(87).outgoing;
+        assert_eq!(proxies.ended(attempt, 2, verdict), None);
+        let reason = proxies.reason(&second(200, 100), BootTime(NOW + 8 * MS));
+        assert_eq!(reason.map(|it| it.likeness), Some(Likeness::Bytes));
         for (other, expected) in [(server, Some(3 * MS)), ("203.0.113.4:80", None)] {
             let mut proxies = Proxies::default();
             let verdict = crate::record::sample().verdict;

@@ -104,6 +104,10 @@ impl Sources {
     fn check(&mut self, netns: NetnsCookie, other: SocketAddr, left: BootTime) {
         let checker = (netns, other.ip(), other.port());
         let moments = self.checks.get_or_insert_mut(checker, SmallVec::new);
+        // Each segment that comes after the close is answered.
+        if moments.contains(&left) {
+            return;
+        }
         if moments.len() == MOMENTS {
             moments.remove(0);
         }

@@ -672,7 +672,11 @@ fn a_refused_connect_that_costs_a_client_its_connection_is_one_fault() {
                 unread: 90,
                 ..closing(2 + u64::from(client))
             };
-            let close = scene.active(Some("TCP_ABORT_ON_CLOSE"), unread);
+            let mut close = scene.active(Some("TCP_ABORT_ON_CLOSE"), unread);
+            // The connect was made when it had just been accepted.
+            if let Some(ownership) = &mut close.ownership {
+                ownership.established = Some(BootTime(NOW - 20 * MS));
+            }
             events.push(event(900, close));
         }
         let records = run(events);

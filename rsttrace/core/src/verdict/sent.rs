@@ -236,9 +236,15 @@ impl SentCase {
         let remote = self.sent.flow.remote;
         let what = match class {
             Class::HealthCheck | Class::EmptyConnection => {
+                // Its close was an ordinary one, and what came later was answered.
+                let did = if self.sent.passive {
+                    " opened and closed a connection to "
+                } else {
+                    " opened and reset a connection to "
+                };
                 return [
                     &self.subject(),
-                    " opened and reset a connection to ",
+                    did,
                     &words::address(remote),
                     " without sending anything: ",
                     &classes::empty(class, self.recurrence),
