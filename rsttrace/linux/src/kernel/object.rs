@@ -355,9 +355,16 @@ fn loader() -> Result<EbpfLoader<'static>, StartError> {
         loader.btf(None);
         loader
     };
-    std::thread::spawn(make)
+    let failed = |why: &dyn std::fmt::Display| {
+        StartError::Failed(format!(
+            "cannot start a thread to load the eBPF object: {why}; raise the limit of threads or memory"
+        ))
+    };
+    std::thread::Builder::new()
+        .spawn(make)
+        .map_err(|error| failed(&error))?
         .join()
-        .map_err(|_| StartError::Failed("the thread of the loader exited".to_owned()))
+        .map_err(|_| failed(&"it ended early"))
 }
 
 /// From here on this thread, and no other, has a root directory without /sys.

@@ -242,7 +242,7 @@ impl Summary {
             let memory = size(own.most_resident);
             writeln!(
                 out,
-                "rsttrace: {} CPU time, at most {memory} of memory resident since its start",
+                "rsttrace: {} CPU time, peak resident memory {memory}",
                 seconds(own.cpu)
             )?;
         }
