@@ -296,6 +296,12 @@ fn was_told_goodbye(end: &AcceptedEnd<'_>) -> bool {
         && (socket.unacknowledged == 0 || farewell.contains(&socket.unacknowledged))
 }
 
+/// Whether an answer was on its way that the end that reset the connection cannot have seen whole. What fits in the first flight is
+/// there at once; a checker waits for its first line only.
+pub fn is_owed(socket: &Socket) -> bool {
+    socket.unacknowledged > 0 && socket.bytes_sent > FIRST_FLIGHT
+}
+
 /// The peer had received everything when it sent the reset. Of a long answer more may have been to come.
 fn reset_acknowledges_all(end: &AcceptedEnd<'_>) -> bool {
     let socket = &end.received.socket;
@@ -771,6 +777,18 @@ mod tests {
         assert_eq!(greets(20, 41, 300), None, "it had been asked");
         assert_eq!(greets(1, 90_000, 300), None, "a client that only reads");
         assert_eq!(greets(1, 41, 5_000), None, "it had waited");
+    }
+
+    #[test]
+    fn only_an_answer_that_takes_more_than_a_flight_is_owed() {
+        let answer = |bytes_sent: u64, unacknowledged: u32| Socket {
+            bytes_sent,
+            unacknowledged,
+            ..socket(1)
+        };
+        assert!(!is_owed(&answer(180, 180)));
+        assert!(!is_owed(&answer(100_000, 0)));
+        assert!(is_owed(&answer(100_000, 1_448)));
     }
 
     #[test]

@@ -154,7 +154,7 @@ impl AcceptedCase {
             self.severity = Severity::Noise;
         }
         // The end that reset it knows that no more than a goodbye was lost, or that it wanted nothing more.
-        let is_owed = self.received.socket.unacknowledged > 0;
+        let is_owed = classes::is_owed(&self.received.socket);
         let by_sender = self
             .sender
             .as_ref()
