@@ -27,6 +27,9 @@ const LEAST_BYTES: u64 = 128;
 /// the correlation, so that both are known when the first is judged.
 pub const PASS_THROUGH: Duration = Duration::from_millis(100);
 
+/// A relay that connects when it has accepted is refused within this time.
+const LONGEST_ATTEMPT: Duration = Duration::from_secs(1);
+
 /// A proxy that notices the end of a leg later, at its next event, resets the other leg within this time.
 pub const PASS_LATE: Duration = Duration::from_secs(3);
 
@@ -207,7 +210,7 @@ impl Proxies {
         if let Some((grade, other)) = only_best(fitting) {
             let reason = reason(&leg, other, grade, link, &verdict);
             // A connect that was made when the other leg had just been accepted was made for it.
-            let is_for_it = leg.is_connect_for(other);
+            let is_for_it = leg.is_connect_for(other, LONGEST_ATTEMPT);
             let passed_on = PassedOn {
                 remote: other.remote,
                 process: words::name(&other.comm, other.pid),
@@ -487,7 +490,7 @@ impl Leg {
         }
         let is_soon = other.time.since(self.time) <= PASS_THROUGH;
         if other.reset.is_some_and(|reset| reset.is_answer)
-            && !(is_soon && self.is_connect_for(other))
+            && !(is_soon && self.is_connect_for(other, PASS_THROUGH))
         {
             return None;
         }
@@ -510,9 +513,9 @@ impl Leg {
     }
 
     /// It is a connect that failed, right after `other` had been accepted: processes close connections all the time.
-    fn is_connect_for(&self, other: &Self) -> bool {
+    fn is_connect_for(&self, other: &Self, within: Duration) -> bool {
         let accepted = other.established;
-        self.moved.is_none() && accepted.is_some_and(|it| self.time.since(it) <= PASS_THROUGH)
+        self.moved.is_none() && accepted.is_some_and(|it| self.time.since(it) <= within)
     }
 
     /// The process that reset `other` was forked for this connection, which its parent had accepted.
@@ -787,7 +790,7 @@ mod tests {
             proxies.sent(&waiting, BootTime(NOW + 8 * MS));
             let first = format!("[2001:db8::1]:{port}");
             let first = proxies.ended(refused(&first, 0), 1, verdict.clone());
-            assert_eq!(first.map(|it| it.is_sure), Some(accepted < 100));
+            assert_eq!(first.map(|it| it.is_sure), Some(accepted < 1_000));
             assert_eq!(proxies.ended(refused(server, 5), 2, verdict), None);
             let reason = proxies.reason(&waiting, BootTime(NOW + 8 * MS));
             assert_eq!(reason.map(|it| (it.link, it.after)), expected);

@@ -148,8 +148,9 @@ pub const REFUSED_LATE: Scenario = Scenario {
 
 fn refused(lab: &mut Lab, site: u8, late: Duration) -> Result<Armed, StageError> {
     let mut relay = Relay::open(lab, site)?;
-    let client = relay.request(REQUEST)?;
     Armed::step_due(Instant::now(), move |lab| {
+        // A relay connects as soon as it has accepted.
+        let client = relay.request(REQUEST)?;
         let refused = relay.be_refused()?;
         let drop_client = move |lab: &mut Lab| {
             let why =
