@@ -132,10 +132,7 @@ pub fn opener_left_empty(sent: &Sent, at: BootTime) -> Option<BootTime> {
         let ownership = sent.ownership.as_ref();
         return (is_opener(ownership) && is_short(ownership, at)).then_some(at);
     }
-    let ownership = sent
-        .ownership
-        .as_ref()
-        .or(sent.former_connection.as_ref().map(|it| &it.ownership))?;
+    let ownership = sent.remembered()?;
     let left = ownership.closer.as_ref()?.time?;
     let wrote_nothing = match (&sent.socket, sent.cause, ownership.isn) {
         (Some(socket), _, _) => socket.bytes_sent == 0,
@@ -153,13 +150,16 @@ pub fn opener_left_empty(sent: &Sent, at: BootTime) -> Option<BootTime> {
 /// The same at the end that listens.
 pub fn listener_left_empty(received: &Received, at: BootTime) -> Option<BootTime> {
     let (socket, ownership) = (&received.socket, received.ownership.as_ref());
-    let (left, limit) = match (socket.state, socket.bytes_received) {
-        (TcpState::Established, 0) => (at, CHECK),
+    let (left, limit) = if socket.state == TcpState::Established && socket.bytes_received == 0 {
+        (at, CHECK)
+    } else if socket.state == TcpState::CloseWait
         // A FIN counts as one. A client that only reads may have finished, too: it gets more than a banner.
-        (TcpState::CloseWait, 1) if socket.bytes_sent <= BANNER => {
-            (ownership?.peer_finish?.time, LATE_BANNER)
-        }
-        _ => return None,
+        && socket.bytes_received == 1
+        && socket.bytes_sent <= BANNER
+    {
+        (ownership?.peer_finish?.time, LATE_BANNER)
+    } else {
+        return None;
     };
     (is_listener(ownership) && is_within(limit, ownership, left)).then_some(left)
 }

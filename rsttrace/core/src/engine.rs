@@ -587,10 +587,9 @@ impl Engine {
         let linked = began.is_some() || drafts.len() > 1;
         let chained = (linked || ended.is_some())
             .then(|| began.unwrap_or_else(|| self.new_link(chain.first)));
-        let passed_on = match (ended, chained) {
-            (Some((leg, verdict)), Some(link)) => self.proxies.ended(leg, link, verdict),
-            _ => None,
-        };
+        let passed_on = ended
+            .zip(chained)
+            .and_then(|((leg, verdict), link)| self.proxies.ended(leg, link, verdict));
         let link = chained.filter(|_| linked || passed_on.is_some());
         let burst = self.burst(&chain);
         let accepted_in = chain.received().map(|seen| seen.event.socket.state);
@@ -774,6 +773,12 @@ impl Engine {
         near.filter(|(at, _)| is_near(*at, time))
             .fold(Suppressed::default(), |sum, (_, more)| sum.plus(*more))
     }
+}
+
+/// Where an event of this time belongs in a queue in the order of time: near its end.
+fn place_by_time<T>(queue: &VecDeque<T>, time: BootTime, of: impl Fn(&T) -> BootTime) -> usize {
+    let newest_first = queue.iter().rev();
+    queue.len() - newest_first.take_while(|it| of(it) > time).count()
 }
 
 /// Whether two instants are close enough for what was missed at the one to matter at the other.

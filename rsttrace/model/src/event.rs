@@ -177,6 +177,13 @@ impl Sent {
         self.socket.as_ref().is_some_and(holds)
     }
 
+    /// What was remembered of the socket or, without one, of the connection that was here before.
+    pub fn remembered(&self) -> Option<&Ownership> {
+        let former = self.former_connection.as_ref();
+        let former = former.map(|former| &former.ownership);
+        self.ownership.as_ref().or(former)
+    }
+
     /// An active reset of a socket for which `holds`.
     pub fn active(&self, holds: impl FnOnce(&Socket) -> bool) -> bool {
         !self.passive && self.socket_is(holds)

@@ -20,7 +20,9 @@ pub fn is_plain(text: &str) -> bool {
     all(text.as_bytes(), is_visible)
 }
 
-fn is_visible(byte: u8) -> bool {
+/// Whether it is visible ASCII or a blank.
+#[inline]
+pub fn is_visible(byte: u8) -> bool {
     byte.wrapping_sub(b' ') <= b'~' - b' '
 }
 

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::place_by_time;
 use crate::event::{
     Body, BootTime, Failed, Flow, Holder, NetnsCookie, Ownership, Received, Sent, Task,
 };
@@ -70,9 +71,8 @@ impl Endings {
             self.ended.pop_front();
         }
         // Events of several CPUs may come a little out of order, and a close is known by the reset that follows it.
-        let newest_first = self.ended.iter().rev();
-        let later = newest_first.take_while(|it| it.time > ending.time).count();
-        self.ended.insert(self.ended.len() - later, ending);
+        let place = place_by_time(&self.ended, ending.time, |it| it.time);
+        self.ended.insert(place, ending);
     }
 
     /// Whether a process of this host closed this connection around that time.

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::build_records::Draft;
+use super::place_by_time;
 use crate::causes::{definition, rules};
 use crate::classes::{self, Recurrence};
 use crate::event::{BootTime, Failed, Received, Sent, Socket, SocketCookie, TcpState};
@@ -184,9 +185,7 @@ impl Proxies {
             self.sent.pop_front();
         }
         // Events of several CPUs may come a little out of order; the searches below need them in it.
-        let newest_first = self.sent.iter().rev();
-        let later = newest_first.take_while(|it| it.time > leg.time).count();
-        let place = self.sent.len() - later;
+        let place = place_by_time(&self.sent, leg.time, |it| it.time);
         // Each segment that comes after a close is answered.
         let before = place.checked_sub(1).and_then(|last| self.sent.get(last));
         if before.is_none_or(|it| (it.time, it.cookie) != (leg.time, leg.cookie)) {
@@ -423,8 +422,7 @@ impl Leg {
     /// A leg that its process had closed before the last data came.
     fn closed(sent: &Sent, time: BootTime) -> Option<Self> {
         let former = sent.former_connection.as_ref();
-        let ownership = sent.ownership.as_ref();
-        let ownership = ownership.or(former.map(|former| &former.ownership))?;
+        let ownership = sent.remembered()?;
         let closer = ownership.closer.as_ref().filter(|it| !it.kernel_thread)?;
         let cookie = sent.socket.as_ref().map(|socket| socket.cookie);
         let cookie = cookie.or(former.and_then(|former| former.cookie))?;

@@ -250,7 +250,7 @@ fn without_a_classifier_the_packet_is_what_the_kernel_was_called_for() {
 }
 
 #[test]
-fn the_form_is_told_where_options_cannot_decide_it() {
+fn the_form_says_so_too_where_options_cannot_decide_it() {
     use crate::record::Form;
     const RA: u8 = TcpFlags::RST | TcpFlags::ACK;
     // (flags, seq, window, timestamps agreed on, form)
@@ -684,8 +684,8 @@ fn a_refused_connect_that_costs_a_client_its_connection_is_one_fault() {
         assert_eq!(records[0].impact(), severity, "{clients}");
         let says_so =
             "nginx[87] reset its connection with 10.0.0.2:40000 because of it, 0.9 ms later";
-        let is_told = records[0].verdict.summary().ends_with(says_so);
-        assert_eq!(is_told, severity == Severity::Fault);
+        let says_so_too = records[0].verdict.summary().ends_with(says_so);
+        assert_eq!(says_so_too, severity == Severity::Fault);
         records
             .iter()
             .map(|record| {

@@ -130,7 +130,7 @@ impl SentCase {
 
     fn class(&self) -> Option<Class> {
         let class = classes::of_sent(&self.sent, self.ruling.cause, self.at, self.recurrence);
-        // A pool that closes what it does not need, or a connection whose client has gone: what that lost is told with the
+        // A pool that closes what it does not need, or a connection whose client has gone: what that lost is said with the
         // client's. At a timer, a proxy's client may lose its connection.
         let is_no_timer = matches!(
             self.no_timer,

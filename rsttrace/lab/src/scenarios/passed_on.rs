@@ -158,7 +158,7 @@ fn refused(lab: &mut Lab, site: u8, late: Duration) -> Result<Armed, StageError>
             let who = (Origin::Peer, Cause::Propagated);
             let [sent, received] = relay.drop_client(lab, client, who, why)?;
             let mut refusal = relay.refusal(lab, refused)?;
-            // Only what comes at once is known when the refusal is told.
+            // Only what comes at once is known when the refusal is reported.
             if late.is_zero() {
                 refusal = refusal.linked().lost_connection();
             }

@@ -138,10 +138,7 @@ impl Layout {
         clock.write(&failure.time, &mut cells.start);
         cells.start.push_str(" fail");
         failed_flow(failure, &mut cells.local, &mut cells.rest);
-        match &failure.process {
-            Some(process) => named(process, &mut cells.process),
-            None => cells.process.push('–'),
-        }
+        failed_process(failure, &mut cells.process);
         cells.who(verdict.kind.name(), verdict.confidence.name());
         cells.sentence.push_str(&escape(&verdict.summary));
         if let Some(advice) = verdict.advice.first() {
@@ -217,10 +214,7 @@ impl Layout {
     pub fn failure_label(failure: &FailureRecord) -> String {
         let (mut local, mut rest, mut process) = Default::default();
         failed_flow(failure, &mut local, &mut rest);
-        match &failure.process {
-            Some(it) => named(it, &mut process),
-            None => process.push('–'),
-        }
+        failed_process(failure, &mut process);
         format!("fail {local} {rest}  {process}  {}", failure.verdict.kind)
     }
 
@@ -499,6 +493,14 @@ fn failed_flow(failure: &FailureRecord, local: &mut String, rest: &mut String) {
                 None => rest.push('–'),
             }
         }
+    }
+}
+
+/// The process of what failed, and where it belongs.
+fn failed_process(failure: &FailureRecord, out: &mut String) {
+    match &failure.process {
+        Some(process) => named(process, out),
+        None => out.push('–'),
     }
 }
 

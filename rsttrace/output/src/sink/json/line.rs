@@ -103,7 +103,7 @@ impl Line<'_> {
 
 /// Visible ASCII but for the two characters that have a meaning in a string.
 fn is_verbatim(byte: u8) -> bool {
-    (byte.wrapping_sub(b' ') <= b'~' - b' ') & (byte != b'"') & (byte != b'\\')
+    text::is_visible(byte) & (byte != b'"') & (byte != b'\\')
 }
 
 /// Numbers are as serde_json has them.
