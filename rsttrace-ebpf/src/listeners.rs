@@ -102,7 +102,7 @@ pub fn add(sk: Typed, key: &FlowKey, owner: &Task) -> bool {
         sockets: 1,
         shared: SHARED_NO,
     };
-    if LISTENING.insert(key, &listener, BPF_NOEXIST).is_ok() {
+    if LISTENING.insert(key, listener, BPF_NOEXIST).is_ok() {
         return true;
     }
     // Another one was first, on another CPU.

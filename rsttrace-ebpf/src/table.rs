@@ -50,7 +50,7 @@ pub fn write_parts<K, V, A, B>(
     };
     // SAFETY: a pair of the table. Others may change it at once: then two keys meet in one slot, and one is lost.
     let pair = unsafe { &mut *pair };
-    let (own, other) = if index % 2 == 0 {
+    let (own, other) = if index.is_multiple_of(2) {
         (pair[0], pair[1])
     } else {
         (pair[1], pair[0])
@@ -60,7 +60,7 @@ pub fn write_parts<K, V, A, B>(
         count(evicted);
     }
     let index = index ^ u32::from(takes_other);
-    if index % 2 == 0 {
+    if index.is_multiple_of(2) {
         pair[0] = hash;
     } else {
         pair[1] = hash;
