@@ -487,8 +487,10 @@ impl Leg {
             return None;
         }
         let is_soon = other.time.since(self.time) <= PASS_THROUGH;
+        // Processes close connections all the time: only what belongs together from the start is closed because of this end.
+        let is_pair = is_own && self.is_of_same_age(other);
         if other.reset.is_some_and(|reset| reset.is_answer)
-            && !(is_soon && self.is_connect_for(other, PASS_THROUGH))
+            && !(is_soon && (is_pair || self.is_connect_for(other, PASS_THROUGH)))
         {
             return None;
         }
@@ -510,10 +512,16 @@ impl Leg {
         Some((confidence, likeness))
     }
 
-    /// It is a connect that failed, right after `other` had been accepted: processes close connections all the time.
+    /// It is a connect that failed, right after `other` had been accepted.
     fn is_connect_for(&self, other: &Self, within: Duration) -> bool {
         let accepted = other.established;
         self.moved.is_none() && accepted.is_some_and(|it| self.time.since(it) <= within)
+    }
+
+    /// The two were opened together, as far as known.
+    fn is_of_same_age(&self, other: &Self) -> bool {
+        (self.established.zip(other.established))
+            .is_some_and(|(one, other)| one.since(other).max(other.since(one)) <= SAME_AGE)
     }
 
     /// The process that reset `other` was forked for this connection, which its parent had accepted.
@@ -534,9 +542,8 @@ impl Leg {
         let forth = received == other_sent;
         let back = other_received == sent;
         let has_moved = (forth && received > 0) || (back && sent > 0);
-        let same_age = (self.established.zip(other.established))
-            .is_some_and(|(one, other)| one.since(other).max(other.since(one)) <= SAME_AGE);
-        let is_no_chance = has_moved && (received + sent >= LEAST_BYTES || same_age);
+        let is_no_chance =
+            has_moved && (received + sent >= LEAST_BYTES || self.is_of_same_age(other));
         // Something may be left to pass on.
         let left_over = other_sent <= received && sent <= other_received;
         if forth && back && is_no_chance {
@@ -839,8 +846,8 @@ mod tests {
     }
 
     #[test]
-    fn a_connect_that_fails_ends_a_leg_that_is_closed_before_its_data_comes() {
-        // The client was accepted some ms before the connect failed, and is closed some ms after it; its request comes 2 s later.
+    fn a_leg_that_is_closed_before_its_data_comes_has_the_same_age_or_a_connect_that_failed() {
+        // The client was accepted some ms before the other end, and is closed some ms after it; its request comes 2 s later.
         let judged = |accepted: u64, closed: u64, lived: bool, flags: u8| {
             let mut first = first();
             first.ownership = Some(ownership(87, "nginx", OwnerSource::Connect));
@@ -876,6 +883,11 @@ mod tests {
         assert_eq!(judged(2, 300, false, 0), None);
         assert_eq!(judged(2, 3, false, TcpFlags::FIN), None);
         assert_eq!(judged(2, 3, true, 0), None);
+        // Both are 12.3 s old, and are closed together, or not.
+        assert_eq!(judged(12_300, 3, true, 0), likely);
+        assert_eq!(judged(12_300, 300, true, 0), None);
+        assert_eq!(judged(12_300, 3, true, TcpFlags::FIN), None);
+        assert_eq!(judged(12_100, 3, true, 0), None);
     }
 
     #[test]
