@@ -410,16 +410,18 @@ impl SentCase {
             .process
             .as_ref()
             .map_or_else(|| "the process".to_owned(), ToString::to_string);
+        // It answers data that came after the close.
+        let ended = if self.sent.passive { "closed" } else { "reset" };
         let advice = reason.verdict.advice();
         if reason.confidence == Confidence::Possible {
             explanation.summary = format!(
-                "{who} reset this connection {after} after another of its connections ended, possibly because of that: {first}"
+                "{who} {ended} this connection {after} after another of its connections ended, possibly because of that: {first}"
             );
             explanation.advice.splice(0..0, advice.iter().cloned());
             explanation.advice.truncate(MOST);
         } else {
             explanation.summary = format!(
-                "{who} reset this connection because another of its connections ended: {first}"
+                "{who} {ended} this connection because another of its connections ended: {first}"
             );
             advice.clone_into(&mut explanation.advice);
         }
