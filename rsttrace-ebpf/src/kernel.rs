@@ -11,9 +11,12 @@ use aya_ebpf::helpers::generated::{
     bpf_probe_read_kernel, bpf_skc_to_tcp_sock,
 };
 use rsttrace_common::knobs::HELPER_TYPED_TASK;
+use rsttrace_common::table::step;
 use rsttrace_common::task::{CurrentTask, PF_EXITING, Task};
 
+use crate::emit::jiffies;
 use crate::knobs::{has, offset};
+use crate::maps::{DEVICE, DeviceNetns};
 
 /// A pointer whose type the verifier knows.
 pub type Typed = *const c_void;
@@ -76,25 +79,45 @@ impl Netns {
 
     /// The namespace of the device a classifier runs on. By address: `bpf_get_netns_cookie` exists for classifiers from
     /// 6.15 on, but answers for `skb->sk`, which is the remote sender's on veth, and for the initial namespace without one.
+    ///
+    /// What the last packet's device had is kept for the rest of the jiffy: a device does not change its namespace, and no other
+    /// one takes its address, while packets pass.
     #[inline(always)]
     pub fn of_device(skb: *mut c_void) -> Self {
         let device: u64 = read_member(skb as u64, offset!(skb_dev));
+        let jiffies = jiffies();
+        // SAFETY: this CPU's own element. A run that interrupts this one may write there, too: then `check` does not fit.
+        let last = unsafe { DEVICE.get_ptr_mut(0).and_then(|it| it.as_mut()) };
+        if let Some(last) = &last {
+            let netns = Self {
+                cookie: last.cookie,
+                inode: last.inode,
+            };
+            if last.check == netns.check(device, jiffies) {
+                return netns;
+            }
+        }
         let net: u64 = read_member(device, offset!(dev_net));
-        Self::new(
+        let netns = Self::new(
             read_member(net, offset!(net_cookie)),
             read_member(net, offset!(net_inum)),
-        )
+        );
+        if let Some(last) = last {
+            *last = DeviceNetns {
+                check: netns.check(device, jiffies),
+                cookie: netns.cookie,
+                inode: netns.inode,
+                reserved: 0,
+            };
+        }
+        netns
     }
 
-    /// The cookie alone.
+    /// That this is the namespace of a device in a jiffy; never 0.
     #[inline(always)]
-    pub fn cookie_of_device(skb: *mut c_void) -> u64 {
-        if offset!(net_cookie).is_none() {
-            return Self::of_device(skb).cookie;
-        }
-        let device: u64 = read_member(skb as u64, offset!(skb_dev));
-        let net: u64 = read_member(device, offset!(dev_net));
-        read_member(net, offset!(net_cookie))
+    fn check(self, device: u64, jiffies: u32) -> u64 {
+        let words = [u64::from(jiffies), self.cookie, u64::from(self.inode)];
+        words.into_iter().fold(device, step) | 1
     }
 
     /// Without a cookie, which is never 0, the inode has to name the namespace.

@@ -115,6 +115,21 @@ pub static LISTENING: HashMap<FlowKey, Listener> =
 /// Entry 0: where `owners` makes a number of an address.
 #[map]
 pub static ADDRESS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+/// The namespace of a device.
+#[repr(C)]
+pub struct DeviceNetns {
+    /// Over the device, the jiffy, and what follows; 0: nothing yet.
+    pub check: u64,
+    /// `net.net_cookie`, or the inode.
+    pub cookie: u64,
+    /// `net.ns.inum`.
+    pub inode: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+/// Entry 0: that of the last packet on this CPU.
+#[map]
+pub static DEVICE: PerCpuArray<DeviceNetns> = PerCpuArray::with_max_entries(1, 0);
 
 /// The segment that tcp_reset() is called for, and its socket: what the tracepoint inside it does not say.
 #[repr(C)]

@@ -114,7 +114,7 @@ fn ingress_of(ctx: &TcContext, link_header: bool, segment: &mut Segment) {
         return;
     }
     if segment.flags & RST == 0 {
-        segment.key.netns_cookie = Netns::cookie_of_device(ctx.as_ptr());
+        segment.key.netns_cookie = Netns::of_device(ctx.as_ptr()).cookie;
         let baseline = Baseline {
             seen_ns: now(),
             ttl: segment.ttl,
@@ -206,7 +206,7 @@ fn egress_of(ctx: &TcContext, link_header: bool, segment: &mut Segment) {
         return;
     }
     if segment.flags & RST == 0 {
-        segment.key.netns_cookie = Netns::cookie_of_device(ctx.as_ptr());
+        segment.key.netns_cookie = Netns::of_device(ctx.as_ptr()).cookie;
         if is_own(ctx) {
             handshakes::note(segment, now());
         } else {
