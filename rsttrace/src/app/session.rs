@@ -146,11 +146,9 @@ impl PreparedSession {
         // A named interface may not exist: then the absence of an observation proves nothing.
         let unwatched = tc_mode(options.tracer.tc) == TcMode::Tcx
             && tracer.names().is_some_and(|names| {
-                let (count, problems) = names.problems();
-                for problem in &problems {
-                    warn!(
-                        "{problem}; TCX requires Linux 6.6, use --tc auto to fall back to clsact"
-                    );
+                let (count, _) = names.problems();
+                if count > 0 {
+                    warn!("TCX requires Linux 6.6; use --tc auto to fall back to clsact");
                 }
                 count > 0
             });

@@ -18,6 +18,13 @@ pub fn raise_file_limit() {
     }
 }
 
+/// The limit of this process's descriptors: they are below it.
+pub fn file_limit() -> Option<u64> {
+    getrlimit(Resource::RLIMIT_NOFILE)
+        .ok()
+        .map(|(soft, _)| soft)
+}
+
 /// Whether this process ignores a signal, as it does with SIGHUP under nohup; `false` if that cannot be read.
 pub fn ignores(signal: c_int) -> bool {
     let status = procfs::process::Process::myself().and_then(|it| it.status());
