@@ -36,7 +36,9 @@ impl From<StartError> for Failure {
         match error {
             StartError::NotPermitted { .. } => Self::NotPermitted(message),
             StartError::NotSupported { .. } => Self::NotSupported(message),
-            StartError::Failed(_) => Self::Failed(anyhow::anyhow!(message)),
+            StartError::TooFewFiles { .. } | StartError::Failed(_) => {
+                Self::Failed(anyhow::anyhow!(message))
+            }
         }
     }
 }

@@ -18,6 +18,6 @@ pub use rsttrace_lab as demo;
 pub use rsttrace_linux::{host, kernel};
 pub use rsttrace_model::{event, filter, record, self_stats, text, words};
 use rsttrace_model::{hash, sockets};
-use rsttrace_output::worker;
-pub use rsttrace_output::{metrics, report, sink, stats, store, summary, terminal};
+use rsttrace_output::{background, worker};
+pub use rsttrace_output::{diagnostics, metrics, report, sink, stats, store, summary, terminal};
 use rsttrace_sys as sys;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use rsttrace::cli::{self, Failure, Request};
-use rsttrace::{app, demo};
+use rsttrace::{app, demo, diagnostics};
 
 /// The hidden subcommand's line: its name and its arguments.
 #[derive(Parser)]
@@ -15,14 +15,16 @@ struct DemoActor {
 }
 
 fn main() -> ExitCode {
-    match run() {
+    let code = match run() {
         Ok(()) => cli::ExitCode::Done.into(),
         Err(failure) if failure.is_closed_pipe() => cli::ExitCode::Done.into(),
         Err(failure) => {
             cli::report(&failure);
             failure.exit_code().into()
         }
-    }
+    };
+    diagnostics::finish();
+    code
 }
 
 fn run() -> Result<(), Failure> {

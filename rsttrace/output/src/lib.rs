@@ -1,5 +1,7 @@
 //! Outputs for records: lines, tables, files, the history, metrics, the report.
 
+pub mod background;
+pub mod diagnostics;
 mod failure;
 pub mod metrics;
 pub mod report;

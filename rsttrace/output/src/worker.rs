@@ -66,8 +66,13 @@ impl<T: Send + 'static, R: Send + 'static> Worker<T, R> {
 
     /// Hands over what is left and waits for the result; `None`: it does not get on, and is left to itself.
     pub fn finish(self, last: impl IntoIterator<Item = T>) -> Option<R> {
+        self.finish_within(PATIENCE, last)
+    }
+
+    /// The same, with a time for each step.
+    pub fn finish_within(self, patience: Duration, last: impl IntoIterator<Item = T>) -> Option<R> {
         let Self { to, result, steps } = self;
-        let mut patience = Patience::new(&steps);
+        let mut patience = Patience::new(&steps, patience);
         'things: for mut thing in last {
             loop {
                 match to.try_send(thing) {
@@ -98,6 +103,11 @@ impl<T> Handed<T> {
         self.from.recv().ok()
     }
 
+    /// A part of the work is done.
+    pub fn gets_on(&self) {
+        self.steps.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The next thing if there is one.
     pub fn waiting(&self) -> Option<T> {
         self.steps.fetch_add(1, Ordering::Relaxed);
@@ -110,12 +120,14 @@ struct Patience<'a> {
     steps: &'a AtomicU64,
     seen: u64,
     since: Instant,
+    limit: Duration,
 }
 
 impl<'a> Patience<'a> {
-    fn new(steps: &'a AtomicU64) -> Self {
+    fn new(steps: &'a AtomicU64, limit: Duration) -> Self {
         Self {
             steps,
+            limit,
             seen: steps.load(Ordering::Relaxed),
             since: Instant::now(),
         }
@@ -127,7 +139,7 @@ impl<'a> Patience<'a> {
             self.seen = steps;
             self.since = Instant::now();
         }
-        self.since.elapsed() < PATIENCE
+        self.since.elapsed() < self.limit
     }
 }
 

@@ -92,7 +92,7 @@ fn try_hooks(options: &TracerOptions) -> Tracing {
             return match error {
                 StartError::NotPermitted { .. } => Tracing::NotPermitted(message),
                 StartError::NotSupported { .. } => Tracing::NotSupported(message),
-                StartError::Failed(_) => Tracing::Failed(message),
+                StartError::TooFewFiles { .. } | StartError::Failed(_) => Tracing::Failed(message),
             };
         }
     };

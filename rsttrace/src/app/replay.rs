@@ -39,7 +39,7 @@ pub fn replay(options: &ReplayOptions) -> Result<(), Failure> {
         machine: Machine {
             kernel: Some(escape(&reader.head().kernel).into_owned()),
         },
-        is_live: false,
+        live: None,
         others: &[from],
     })?;
     let ended = follow(&mut reader, &mut engine, &mut reporter, &mut clock)?;

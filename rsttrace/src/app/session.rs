@@ -56,6 +56,13 @@ pub struct SessionOptions {
     pub record: Option<RecordTo>,
 }
 
+/// A session without hooks.
+pub struct Stopped {
+    session: Session,
+    programs: Vec<ProgramStats>,
+    unwatched: Option<u64>,
+}
+
 /// What is left of a session.
 pub struct Finished {
     /// What was still to be judged.
@@ -139,11 +146,9 @@ impl PreparedSession {
         // A named interface may not exist: then the absence of an observation proves nothing.
         let unwatched = tc_mode(options.tracer.tc) == TcMode::Tcx
             && tracer.names().is_some_and(|names| {
-                let (count, problems) = names.problems();
-                for problem in &problems {
-                    warn!(
-                        "{problem}; TCX requires Linux 6.6, use --tc auto to fall back to clsact"
-                    );
+                let (count, _) = names.problems();
+                if count > 0 {
+                    warn!("TCX requires Linux 6.6; use --tc auto to fall back to clsact");
                 }
                 count > 0
             });
@@ -310,79 +315,25 @@ impl Session {
         }
     }
 
-    /// Takes the hooks off and judges what is left; then nothing is seen any more and the sums must agree.
-    pub fn finish(mut self) -> Finished {
+    /// Takes the hooks off.
+    pub fn stop(mut self) -> Stopped {
         // Unloaded programs have no statistics.
-        let missed = self.tracer.programs();
-        let skipped = missed.iter().filter_map(|program| program.missed).sum();
+        let programs = self.tracer.programs();
         for found in self.full.take().map_or_else(Vec::new, FullTables::finish) {
             self.intake.full(found);
         }
         let unwatched = self.unwatched();
         self.tracer.stop();
-        let Self {
-            events,
-            intake,
-            tracer,
-            losses,
-            ..
-        } = &mut self;
-        let mut take = |bytes: &[u8]| intake.event(bytes, |intake| losses.read(tracer, intake));
-        while events.drain(BATCH, &mut take) > 0 {}
-        if let Some(counters) = tracer.counters() {
-            losses.note(&counters, skipped, intake);
+        Stopped {
+            session: self,
+            programs,
+            unwatched,
         }
-        let now = clock::boottime().unwrap_or_else(|_| self.intake.engine.newest());
-        let refused = self.tracer.flood_mut().refused();
-        self.intake.refused(now, refused, true);
-        self.intake.push(Input::Finish);
-        let counters = self.tracer.counters().unwrap_or_default();
-        let kernel = kernel_totals(&counters, &self.intake.engine.stats().counted, &missed);
-        let mut shortfalls = own_shortfalls(&self.intake.shortfalls());
-        shortfalls.extend(kernel_shortfalls(&counters, self.tracer.slots()));
-        shortfalls.push((
-            "missed socket state changes".to_owned(),
-            missed_by(&missed, "inet_sock_set_state"),
-        ));
-        shortfalls.push((
-            "missed calls of hooked functions".to_owned(),
-            ["fentry_", "fexit_", "kprobe_"]
-                .map(|hook| missed_by(&missed, hook))
-                .into_iter()
-                .sum(),
-        ));
-        if let Some(unwatched) = unwatched {
-            shortfalls.push((
-                "interfaces or namespaces without classifiers".to_owned(),
-                unwatched,
-            ));
-        }
-        let vitals = self.vitals_of(Some(&counters), &missed, unwatched);
-        let mut end = End {
-            duration: self.begun.elapsed(),
-            kernel,
-            shortfalls,
-        };
-        let recorded = self.intake.end_recording(&end);
-        end.shortfalls.push((
-            "events missing from the recording".to_owned(),
-            recorded.as_ref().map_or(0, |recorded| recorded.missed),
-        ));
-        Finished {
-            outputs: std::iter::from_fn(|| self.intake.engine.poll_output()).collect(),
-            totals: Totals {
-                captures: None,
-                duration: end.duration,
-                kernel: end.kernel,
-                shortfalls: end.shortfalls,
-                is_cut_off: false,
-                is_enough: false,
-                is_running: false,
-                lessons: self.intake.engine.learned_timeouts(),
-                vitals: Some(vitals),
-            },
-            recorded,
-        }
+    }
+
+    /// Takes the hooks off and judges what is left.
+    pub fn finish(self) -> Finished {
+        self.stop().finish()
     }
 
     /// Suppressed resets wake no thread: after events the buckets are read once more, and then as long as they
@@ -418,6 +369,81 @@ impl Session {
             _ => {}
         }
         Ok(())
+    }
+}
+
+impl Stopped {
+    /// Judges what is left; nothing is seen any more, so the sums must agree.
+    pub fn finish(self) -> Finished {
+        let Self {
+            mut session,
+            programs,
+            unwatched,
+        } = self;
+        let Session {
+            events,
+            intake,
+            tracer,
+            losses,
+            ..
+        } = &mut session;
+        let skipped = programs.iter().filter_map(|program| program.missed).sum();
+        let mut take = |bytes: &[u8]| intake.event(bytes, |intake| losses.read(tracer, intake));
+        while events.drain(BATCH, &mut take) > 0 {}
+        if let Some(counters) = tracer.counters() {
+            losses.note(&counters, skipped, intake);
+        }
+        let now = clock::boottime().unwrap_or_else(|_| session.intake.engine.newest());
+        let refused = session.tracer.flood_mut().refused();
+        session.intake.refused(now, refused, true);
+        session.intake.push(Input::Finish);
+        let counters = session.tracer.counters().unwrap_or_default();
+        let kernel = kernel_totals(&counters, &session.intake.engine.stats().counted, &programs);
+        let mut shortfalls = own_shortfalls(&session.intake.shortfalls());
+        shortfalls.extend(kernel_shortfalls(&counters, session.tracer.slots()));
+        shortfalls.push((
+            "missed socket state changes".to_owned(),
+            missed_by(&programs, "inet_sock_set_state"),
+        ));
+        shortfalls.push((
+            "missed calls of hooked functions".to_owned(),
+            ["fentry_", "fexit_", "kprobe_"]
+                .map(|hook| missed_by(&programs, hook))
+                .into_iter()
+                .sum(),
+        ));
+        if let Some(unwatched) = unwatched {
+            shortfalls.push((
+                "interfaces or namespaces without classifiers".to_owned(),
+                unwatched,
+            ));
+        }
+        let vitals = session.vitals_of(Some(&counters), &programs, unwatched);
+        let mut end = End {
+            duration: session.begun.elapsed(),
+            kernel,
+            shortfalls,
+        };
+        let recorded = session.intake.end_recording(&end);
+        end.shortfalls.push((
+            "events missing from the recording".to_owned(),
+            recorded.as_ref().map_or(0, |recorded| recorded.missed),
+        ));
+        Finished {
+            outputs: std::iter::from_fn(|| session.intake.engine.poll_output()).collect(),
+            totals: Totals {
+                captures: None,
+                duration: end.duration,
+                kernel: end.kernel,
+                shortfalls: end.shortfalls,
+                is_cut_off: false,
+                is_enough: false,
+                is_running: false,
+                lessons: session.intake.engine.learned_timeouts(),
+                vitals: Some(vitals),
+            },
+            recorded,
+        }
     }
 }
 

@@ -5,12 +5,16 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use log::warn;
+
 use super::history_writer::Storing;
 use super::metrics_export::Monitoring;
 use super::recorder::{RecordTo, Recorded};
 use super::session::{Finished, Session, SessionOptions};
 use super::{runtime, sleep_until};
+use crate::background::Background;
 use crate::cli::{Failure, Interrupt, Of, OutputFile, SummaryRequest, WatchOptions};
+use crate::diagnostics::{self, Stderr};
 use crate::host::facts::kernel_release;
 use crate::kernel::{InterfaceOptions, Scope};
 use crate::record::Output;
@@ -23,12 +27,17 @@ use crate::words::count;
 /// How long the start waits for classifiers on interfaces that are there; resets are traced meanwhile.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// In the summary.
+const DROPPED: &str = "lines of standard output dropped because its reader was too slow";
+
 /// Traces until the duration or the count is reached, a signal arrives, or the reader of the output has gone.
 pub fn watch(options: WatchOptions) -> Result<(), Failure> {
     runtime()?.block_on(run(options))
 }
 
 async fn run(options: WatchOptions) -> Result<(), Failure> {
+    diagnostics::start()?;
+    let stdout = Background::start("rsttrace-stdout", &io::stdout())?;
     // Before the hooks: a signal during the start must take them off, too.
     let mut interrupt = Interrupt::new()?;
     let mut summary_request = SummaryRequest::new()?;
@@ -39,7 +48,7 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
         machine: Machine {
             kernel: kernel_release(),
         },
-        is_live: true,
+        live: Some(&stdout),
         others: &others,
     })?;
     let storing = Storing::start(options.store.as_ref())?;
@@ -58,29 +67,34 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
         detail_interval: trace.detail_interval(),
         record: options.record.clone().map(RecordTo::File),
     })?;
-    eprintln!("rsttrace: {}; press Ctrl-C to stop", session.describe());
+    say(format_args!("{}; press Ctrl-C to stop", session.describe()));
     if !trace.hops.is_empty() {
         let names: Vec<&str> = trace.hops.iter().map(|hop| hop.name.as_str()).collect();
-        eprintln!("rsttrace: configured hops: {}", names.join(", "));
+        say(format_args!("configured hops: {}", names.join(", ")));
     }
     for place in monitoring.describe() {
-        eprintln!("rsttrace: {place}");
+        say(format_args!("{place}"));
     }
     if let Some(place) = storing.describe() {
-        eprintln!("rsttrace: {place}");
+        say(format_args!("{place}"));
     }
     let mut outlets = Outlets {
         reporter,
         monitoring,
         storing,
+        stdout,
+        dropped: 0,
     };
     let signals = (&mut interrupt, &mut summary_request);
     let followed = follow(&options, &mut session, &mut outlets, signals).await;
+    let stopped = session.stop();
+    // No hook is left, and a disk or a reader may keep the rest waiting.
+    interrupt.release().await?;
     let Finished {
         outputs,
         mut totals,
         recorded,
-    } = session.finish();
+    } = stopped.finish();
     let ended = match followed {
         // What is left counts, but not beyond --count.
         Ok(()) => outlets.show(outputs).map(drop),
@@ -89,17 +103,26 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
             Err(failure)
         }
     };
+    let ended = ended.map(|()| outlets.reporter.end());
+    let written = outlets.stdout.finish();
     let Outlets {
         reporter,
         mut monitoring,
         storing,
+        ..
     } = outlets;
     storing.finish(&mut totals);
-    // Also if the reader of the output has gone.
-    if let Some(vitals) = &totals.vitals {
+    let dropped = written.as_ref().map_or(0, |dropped| *dropped);
+    totals.shortfalls.push((DROPPED.to_owned(), dropped));
+    if let Some(vitals) = &mut totals.vitals {
+        vitals.lines_dropped = Some(dropped);
+        // Also if the reader of the output has gone.
         monitoring.rewrite(vitals);
     }
-    let shown = ended.and_then(|()| Ok(reporter.finish(totals)?));
+    let shown = ended.and_then(|shown| {
+        let finished = reporter.finish(totals);
+        Ok(shown.and(written).and(finished)?)
+    });
     // Whether or not anybody reads the records any more.
     let missed = match (recorded, &options.record) {
         (Some(recorded), Some(to)) => report(&recorded, to),
@@ -118,18 +141,22 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
     }
 }
 
+/// A message on standard error; a closed one is no failure.
+fn say(message: std::fmt::Arguments<'_>) {
+    let _ = writeln!(Stderr, "rsttrace: {message}");
+}
+
 /// Reports the result of a recording. Fails if events are missing in it.
 fn report(recorded: &Recorded, to: &OutputFile) -> Result<(), Failure> {
     let Recorded {
         written, missed, ..
     } = recorded;
-    let _ = writeln!(
-        io::stderr(),
-        "rsttrace: {} events, {}, recorded to {}",
+    say(format_args!(
+        "{} events, {}, recorded to {}",
         count(written.events),
         size(written.bytes),
         to.path.display()
-    );
+    ));
     match missed {
         0 => Ok(()),
         missed => Err(anyhow::anyhow!(
@@ -185,20 +212,24 @@ async fn follow(
             }
             () = sleep_until(end) => ControlFlow::Break(()),
             () = &mut interrupted => ControlFlow::Break(()),
+            // Flushing says why.
+            () = outlets.stdout.failed() => ControlFlow::Continue(()),
         };
         if let Some(wanted) = wanted {
             let vitals = Vitals {
                 store: outlets.storing.vitals(),
+                lines_dropped: Some(outlets.stdout.dropped()),
                 ..session.vitals()
             };
             outlets.monitoring.give(wanted, &vitals);
         }
         outlets.reporter.tick(Instant::now())?;
         outlets.reporter.flush()?;
+        outlets.look_for_drops();
         if is_asked {
             let summary = outlets.reporter.so_far(session.so_far());
             // A closed standard error is no failure.
-            let _ = io::stderr().write_all(summary.as_bytes());
+            let _ = Stderr.write_all(summary.as_bytes());
         }
         if enough.is_break() {
             return Ok(());
@@ -211,6 +242,9 @@ struct Outlets {
     reporter: Reporter,
     monitoring: Monitoring,
     storing: Storing,
+    stdout: Background,
+    /// Lines of standard output that were dropped, as far as it was said.
+    dropped: u64,
 }
 
 impl Outlets {
@@ -228,6 +262,16 @@ impl Outlets {
             self.note(output);
         }
         Ok(shown?)
+    }
+
+    /// Warns when lines were dropped for the first time.
+    fn look_for_drops(&mut self) {
+        let before = std::mem::replace(&mut self.dropped, self.stdout.dropped());
+        if before == 0 && self.dropped > 0 {
+            warn!(
+                "the reader of standard output is too slow; lines are dropped and counted, tracing continues"
+            );
+        }
     }
 
     /// Counts and keeps one.

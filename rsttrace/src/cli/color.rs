@@ -17,8 +17,17 @@ pub enum ColorChoice {
 impl ColorChoice {
     /// Whether to write color to standard output.
     pub fn for_stdout(self) -> bool {
+        self.decide_for(std::io::stdout().is_terminal())
+    }
+
+    /// Whether to write color to standard error.
+    pub fn for_stderr(self) -> bool {
+        self.decide_for(std::io::stderr().is_terminal())
+    }
+
+    fn decide_for(self, terminal: bool) -> bool {
         self.decide(
-            std::io::stdout().is_terminal(),
+            terminal,
             std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
             std::env::var_os("TERM").is_some_and(|value| value == "dumb"),
         )

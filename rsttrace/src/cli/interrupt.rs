@@ -1,10 +1,15 @@
 //! Signals: SIGINT, SIGTERM and SIGHUP as a request to end the command, SIGUSR1 as one for a summary.
 
 use std::io;
+use std::time::Duration;
 
+use nix::sys::signal;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::sys;
+
+/// Long enough for a turn of the runtime.
+const TURN: Duration = Duration::from_millis(1);
 
 /// Waits for a signal that ends the command; none of them terminates the process by itself any more.
 pub struct Interrupt {
@@ -24,6 +29,20 @@ impl Interrupt {
             terminate: signal(SignalKind::terminate())?,
             hangup: hangup.transpose()?,
         })
+    }
+
+    /// From now on one of the signals ends the process at once, as one does that came since [`Self::wait`] returned.
+    pub async fn release(mut self) -> io::Result<()> {
+        let mut signals = vec![signal::SIGINT, signal::SIGTERM];
+        signals.extend(self.hangup.is_some().then_some(signal::SIGHUP));
+        for signal in signals {
+            sys::restore_default(signal)?;
+        }
+        // The runtime has not looked at them meanwhile.
+        if tokio::time::timeout(TURN, self.wait()).await.is_ok() {
+            signal::raise(signal::SIGINT)?;
+        }
+        Ok(())
     }
 
     /// Returns after one of the signals. Cancel-safe.

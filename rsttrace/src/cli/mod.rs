@@ -46,6 +46,7 @@ pub use trace::TraceOptions;
 pub use watch::{MetricsOptions, StoreOptions, WatchOptions};
 pub use when::When;
 
+use crate::diagnostics::Stderr;
 use crate::verdict::advice::Situation;
 
 const AFTER_HELP: &str = "\
@@ -242,13 +243,18 @@ fn start_log_from(least: &str, verbosity: u8) {
         _ => "trace",
     };
     let env = env_logger::Env::default().default_filter_or(level);
+    let mut builder = env_logger::Builder::new();
+    builder.target(env_logger::Target::Pipe(Box::new(Stderr)));
+    if ColorChoice::Auto.for_stderr() {
+        builder.write_style(env_logger::WriteStyle::Always);
+    }
     // A second start (tests) keeps the first logger.
-    let _ = env_logger::Builder::from_env(env).try_init();
+    let _ = builder.parse_env(env).try_init();
 }
 
 /// Prints the error to standard error; a closed standard error is ignored.
 pub fn report(failure: &Failure) {
-    let _ = writeln!(std::io::stderr(), "rsttrace: {failure}");
+    let _ = writeln!(Stderr, "rsttrace: {failure}");
 }
 
 #[cfg(test)]

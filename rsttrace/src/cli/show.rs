@@ -1,6 +1,6 @@
 //! Output options shared by `watch`, `replay` and `pcap`, and the reporter built from them.
 
-use std::io::{self, BufWriter};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -11,6 +11,8 @@ use super::ColorChoice;
 use super::selection::{ExceptArgs, OnlyArgs, filter};
 use super::shared::{OutputArgs, OutputFormat};
 use super::{Failure, OutputFile};
+use crate::background::Background;
+use crate::diagnostics::Stderr;
 use crate::filter::Filter;
 use crate::record::Severity;
 use crate::sink::{
@@ -99,12 +101,12 @@ impl ShowArgs {
 }
 
 /// The source of the records.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Of<'a> {
     /// Machine where the resets happened.
     pub machine: Machine,
-    /// Live trace: writing must not block it.
-    pub is_live: bool,
+    /// Standard output of a live trace, which writing must not block.
+    pub live: Option<&'a Background>,
     /// Other files that this command reads or writes.
     pub others: &'a [PathBuf],
 }
@@ -116,10 +118,11 @@ impl ShowOptions {
     /// Builds the reporter: records go to standard output and, if requested, to a pcapng file; the summary goes to standard
     /// error. Fails if the pcapng file cannot be created.
     pub fn reporter(&self, of: &Of<'_>) -> Result<Reporter, Failure> {
-        let (out, aside) = (
-            BufWriter::with_capacity(OUT_BUFFER, io::stdout()),
-            io::stderr(),
-        );
+        let out: Box<dyn Write + Send> = match of.live {
+            Some(background) => Box::new(background.lines()),
+            None => Box::new(BufWriter::with_capacity(OUT_BUFFER, io::stdout())),
+        };
+        let aside = Stderr;
         let sink: Box<dyn Sink + Send> = match self.output {
             None => Box::new(Null::new(aside)),
             Some(OutputFormat::Json) => Box::new(Json::new(out, aside)),
@@ -148,11 +151,11 @@ impl ShowOptions {
                 let doing = || format!("cannot write {name}");
                 let file = to.create()?;
                 let file = Pcapng::begin(file, &name, of.machine.clone()).with_context(doing)?;
-                let packets = match of.is_live {
-                    true => Packets::behind(file, name.clone()).with_context(doing)?,
-                    false => Packets::Here(Box::new(file)),
+                let packets = match of.live {
+                    Some(_) => Packets::behind(file, name.clone()).with_context(doing)?,
+                    None => Packets::Here(Box::new(file)),
                 };
-                Box::new(Tee::new(sink, packets, io::stderr()))
+                Box::new(Tee::new(sink, packets, Stderr))
             }
         };
         let filter = self.filter.clone();

@@ -50,7 +50,7 @@ pub(super) struct WatchArgs {
     #[arg(long, value_name = "DURATION", value_parser = values::age, help_heading = "History")]
     keep: Option<Duration>,
 
-    /// Maximum size of the history, all files together; the oldest records are deleted first [default: 256MiB]
+    /// Maximum size of the history, all files together; old noise is deleted first, faults last [default: 256MiB]
     #[arg(long, value_name = "SIZE", value_parser = values::store_bytes, help_heading = "History")]
     keep_size: Option<u64>,
 

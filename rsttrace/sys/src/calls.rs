@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use libc::{c_int, c_void, socklen_t};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigHandler, Signal};
 
 /// Raises this process's soft limit of open files to the hard one. If that fails, opening too many does, and says so.
 pub fn raise_file_limit() {
@@ -17,10 +18,23 @@ pub fn raise_file_limit() {
     }
 }
 
+/// The limit of this process's descriptors: they are below it.
+pub fn file_limit() -> Option<u64> {
+    getrlimit(Resource::RLIMIT_NOFILE)
+        .ok()
+        .map(|(soft, _)| soft)
+}
+
 /// Whether this process ignores a signal, as it does with SIGHUP under nohup; `false` if that cannot be read.
 pub fn ignores(signal: c_int) -> bool {
     let status = procfs::process::Process::myself().and_then(|it| it.status());
     status.is_ok_and(|status| status.sigign >> (signal - 1) & 1 == 1)
+}
+
+/// Lets a signal do by default what it does: SIGINT, SIGTERM and SIGHUP end the process.
+pub fn restore_default(signal: Signal) -> nix::Result<()> {
+    // SAFETY: no handler is installed, the default action runs no code of this process.
+    unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }.map(drop)
 }
 
 /// Sets a socket option whose value is a C int.

@@ -115,6 +115,7 @@ fn vitals() -> Vitals {
             most_resident: 18 << 20,
             started: Some(SystemTime::UNIX_EPOCH + Duration::from_millis(1_767_225_600_250)),
         }),
+        lines_dropped: Some(0),
         store: Some(StoreVitals {
             stored: 1_340,
             lost: 2,

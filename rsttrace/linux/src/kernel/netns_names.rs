@@ -1,6 +1,7 @@
 //! Names of interfaces and network namespaces.
 
 use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -10,6 +11,8 @@ use super::netns::{Inode, Namespace};
 const KEPT: usize = 1024;
 /// Messages about failures kept; the count goes on.
 const KEPT_PROBLEMS: usize = 32;
+/// Causes of failures that are remembered, so that each is reported once.
+const KEPT_CAUSES: usize = 16;
 
 /// Names, shared and kept up to date by the thread that attaches. Clones show the same.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +25,8 @@ struct Directory {
     ended: VecDeque<Entry>,
     problems: Vec<String>,
     failures: u64,
+    /// Causes that were reported.
+    causes: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -172,14 +177,25 @@ impl Names {
         });
     }
 
-    pub(super) fn add_problem(&self, problem: String) {
-        log::debug!("{problem}");
-        self.write(|directory| {
+    /// Something that cannot be watched, and why; the first one of each cause is reported at once.
+    pub(super) fn add_problem(&self, what: &str, cause: String) {
+        let problem = format!("{what}: {cause}");
+        let is_new = self.write(|directory| {
             directory.failures += 1;
-            if directory.problems.len() < KEPT_PROBLEMS {
-                directory.problems.push(problem);
+            let is_new = directory.causes.len() < KEPT_CAUSES && !directory.causes.contains(&cause);
+            if is_new {
+                directory.causes.push(cause);
             }
+            if directory.problems.len() < KEPT_PROBLEMS {
+                directory.problems.push(problem.clone());
+            }
+            is_new
         });
+        if is_new {
+            log::warn!("not watched: {problem}; further ones are only counted");
+        } else {
+            log::debug!("not watched: {problem}");
+        }
     }
 
     // A writer that panicked leaves names that are old at worst.
@@ -190,6 +206,22 @@ impl Names {
     fn write<T>(&self, work: impl FnOnce(&mut Directory) -> T) -> T {
         work(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// An error as a cause, with the next step.
+pub(super) fn cause(error: &io::Error) -> String {
+    let advice = match error.raw_os_error() {
+        Some(libc::EMFILE) => {
+            let limit = rsttrace_sys::file_limit().unwrap_or_default();
+            format!(
+                "raise the limit of open files, now {limit} (`ulimit -n`, or LimitNOFILE= of the systemd unit); each interface takes 2"
+            )
+        }
+        Some(libc::ENFILE) => "raise the limit of the system, fs.file-max".to_owned(),
+        Some(libc::EPERM) => "run as root, or add cap_sys_admin to the binary".to_owned(),
+        _ => return error.to_string(),
+    };
+    format!("{error}; {advice}")
 }
 
 impl Directory {
@@ -239,6 +271,19 @@ mod tests {
         assert_eq!(names.interfaces(1), [(1, "lo".to_owned())]);
         assert_eq!(names.namespaces().len(), 1);
         assert_eq!(names.way(20), None);
+    }
+
+    #[test]
+    fn each_cause_is_reported_once_and_all_are_counted() {
+        let names = names();
+        let full = cause(&io::Error::from_raw_os_error(libc::EMFILE));
+        assert!(full.contains("LimitNOFILE="), "{full}");
+        for number in 0..100 {
+            names.add_problem(&format!("interface veth{number}"), full.clone());
+            names.add_problem("a namespace", format!("cause {number}"));
+        }
+        assert_eq!(names.problems().0, 200);
+        names.read(|directory| assert_eq!(directory.causes.len(), KEPT_CAUSES));
     }
 
     #[test]

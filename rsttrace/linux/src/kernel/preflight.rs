@@ -21,11 +21,18 @@ pub enum StartError {
         missing: String,
         advice: &'static str,
     },
+    /// Too few files may be open (exit code 1).
+    #[error(
+        "cannot start tracing: only {limit} open files are allowed, {LEAST_FILES} are required, and 2 for each interface. Raise the limit: `ulimit -n 4096`, or LimitNOFILE= of the systemd unit"
+    )]
+    TooFewFiles { limit: u64 },
     /// Something else went wrong (exit code 1).
     #[error("cannot start tracing: {0}. Run again with RUST_LOG=debug and report what it prints")]
     Failed(String),
 }
 
+/// Programs, maps and links of a start take about 80.
+const LEAST_FILES: u64 = 192;
 const BTF_ADVICE: &str = "Use Linux 5.10 or newer with CONFIG_DEBUG_INFO_BTF=y (the default in current distributions); in a container, mount /sys";
 const LOCKDOWN_ADVICE: &str = "Boot with lockdown=integrity or without lockdown; lockdown=confidentiality forbids BPF programs to read kernel memory";
 /// What to do where no hook at all could be used.
@@ -44,6 +51,9 @@ pub fn check() -> Result<(), StartError> {
             "CAP_BPF in the initial user namespace (this process runs in another one)".to_owned(),
         ];
         return Err(StartError::NotPermitted { missing });
+    }
+    if let Some(limit) = rsttrace_sys::file_limit().filter(|limit| *limit < LEAST_FILES) {
+        return Err(StartError::TooFewFiles { limit });
     }
     if !has_btf() {
         return Err(no_btf(format!("no BTF at {}", btf::VMLINUX)));

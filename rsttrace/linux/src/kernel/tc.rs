@@ -34,6 +34,8 @@ pub type Pair = [OwnedFd; 2];
 
 /// `BPF_TCX_INGRESS` and `BPF_TCX_EGRESS` (include/uapi/linux/bpf.h).
 const TCX_ATTACH_TYPES: [u32; 2] = [46, 47];
+/// Descriptors that are left for what else is opened: /proc, the history, scrapes.
+const RESERVE: u64 = 64;
 const CLSACT: &str = "clsact";
 /// Where filters stand on a clsact qdisc: ingress and egress.
 const PARENTS: [TcHandle; 2] = [
@@ -92,10 +94,17 @@ pub fn attach(
 
 fn attach_tcx(ifindex: u32, [ingress, egress]: &Pair) -> io::Result<[OwnedFd; 2]> {
     let [ingress_type, egress_type] = TCX_ATTACH_TYPES;
-    Ok([
+    let links = [
         sys::tcx_attach(ingress.as_fd(), ifindex, ingress_type)?,
         sys::tcx_attach(egress.as_fd(), ifindex, egress_type)?,
-    ])
+    ];
+    let limit = rsttrace_sys::file_limit().unwrap_or(u64::MAX);
+    // The kernel gives the lowest number that is free.
+    let highest = links.iter().map(AsRawFd::as_raw_fd).max();
+    if highest.is_some_and(|fd| u64::from(fd.unsigned_abs()) >= limit.saturating_sub(RESERVE)) {
+        return Err(io::Error::from_raw_os_error(libc::EMFILE));
+    }
+    Ok(links)
 }
 
 fn attach_clsact(

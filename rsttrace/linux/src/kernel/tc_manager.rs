@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::interfaces::{InterfaceOptions, Programs, Scope};
 use super::netns::{self, Holder, Inode, Namespace, Traveller};
-use super::netns_names::Names;
+use super::netns_names::{Names, cause};
 use super::netns_poll::Vigil;
 use super::rtnetlink::{self, Connection, Link, Listener, Notice};
 use super::scope;
@@ -78,9 +78,7 @@ impl Attacher {
                         next_id: 0,
                     },
                     Err(error) => {
-                        names.add_problem(format!(
-                            "cannot listen for changes in other network namespaces (CAP_SYS_ADMIN missing?): {error}"
-                        ));
+                        names.add_problem("other network namespaces", cause(&error));
                         News::Home(Listener::open(false)?)
                     }
                 }
@@ -257,7 +255,7 @@ impl Attacher {
             (Err(error), Some(known)) if known.interfaces.is_empty() && known.cookie.is_none() => {
                 known.cookie = Some(0);
                 self.names
-                    .add_problem(format!("network namespace {inode}: {error}"));
+                    .add_problem(&format!("network namespace {inode}"), cause(&error));
             }
             _ => {}
         }
@@ -474,10 +472,8 @@ fn attach(
         return State::LeftOut;
     }
     let problem = |why: String| {
-        names.add_problem(format!(
-            "interface {} in network namespace {inode}: {why}",
-            link.name
-        ))
+        let what = format!("interface {} in network namespace {inode}", link.name);
+        names.add_problem(&what, why);
     };
     let Some(pair) = scope::pair(programs, link.link_type) else {
         problem(format!("unsupported link type {}", link.link_type));
@@ -488,7 +484,7 @@ fn attach(
         // Gone between listing and attaching.
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => State::LeftOut,
         Err(error) => {
-            problem(error.to_string());
+            problem(cause(&error));
             State::LeftOut
         }
     }

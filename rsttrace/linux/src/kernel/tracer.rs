@@ -127,6 +127,8 @@ pub struct Prepared {
 impl Prepared {
     /// Checks rights and kernel, loads the programs and has them verified: most of the time of a start.
     pub fn new(options: &Options) -> Result<Self, StartError> {
+        // A classifier is a descriptor.
+        rsttrace_sys::raise_file_limit();
         preflight::check()?;
         if let Err(error) = sys::raise_memlock() {
             debug!("cannot raise RLIMIT_MEMLOCK: {error}; required before Linux 5.11 only");

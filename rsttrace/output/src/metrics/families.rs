@@ -269,6 +269,12 @@ pub const FAMILIES: &[Family] = &[
         |_, vitals| optional(vitals.store.map(|store| count(store.bytes))),
     ),
     counter(
+        "rsttrace_output_lines_dropped_total",
+        "Lines of standard output dropped because its reader was too slow.",
+        &[],
+        |_, vitals| optional(vitals.lines_dropped.map(count)),
+    ),
+    counter(
         "process_cpu_seconds_total",
         "CPU time of the process, user and system.",
         &[],
@@ -405,6 +411,7 @@ mod tests {
             }],
             hooks: vec![Default::default()],
             store: Some(Default::default()),
+            lines_dropped: Some(0),
             resets: vec![Default::default()],
             ..Default::default()
         };

@@ -53,6 +53,11 @@ pub trait Sink {
     /// Hands everything written to its reader: after each batch of events.
     fn flush(&mut self) -> io::Result<()>;
 
+    /// Before the end: writes what was held back.
+    fn end(&mut self) -> io::Result<()> {
+        self.flush()
+    }
+
     /// The end: writes what was held back, then the summary.
     fn finish(&mut self, summary: &Summary) -> io::Result<()>;
 }

@@ -180,7 +180,12 @@ impl Reporter {
         summary.render()
     }
 
-    /// The end: what was held back, then the summary.
+    /// Before the end: writes what was held back.
+    pub fn end(&mut self) -> io::Result<()> {
+        self.sink.end()
+    }
+
+    /// The end: what was held back, then the summary, which is printed even if the reader of the records has gone.
     pub fn finish(mut self, totals: Totals) -> io::Result<()> {
         self.summary.total(totals);
         self.sink.finish(&self.summary)

@@ -149,15 +149,19 @@ impl<O: Write, A: Write> Sink for Table<O, A> {
         self.out.flush()
     }
 
-    fn finish(&mut self, summary: &Summary) -> io::Result<()> {
+    fn end(&mut self) -> io::Result<()> {
         let rest = self.groups.as_mut().map_or_else(Vec::new, Groups::drain);
-        let written = rest
-            .iter()
-            .try_for_each(|more| self.out.write_all(self.layout.more(more).as_bytes()))
-            .and_then(|()| self.out.flush());
+        for more in rest {
+            self.out.write_all(self.layout.more(&more).as_bytes())?;
+        }
+        self.out.flush()
+    }
+
+    fn finish(&mut self, summary: &Summary) -> io::Result<()> {
+        let ended = self.end();
         // The summary is printed even if the reader of the lines has gone. A closed standard error is no failure.
         let _ = self.aside.write_all(summary.render().as_bytes());
         let _ = self.aside.flush();
-        written
+        ended
     }
 }

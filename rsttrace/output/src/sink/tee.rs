@@ -166,6 +166,10 @@ impl<A: Write, P: Place + Send + 'static> Sink for Tee<A, P> {
         self.shown.flush()
     }
 
+    fn end(&mut self) -> io::Result<()> {
+        self.shown.end()
+    }
+
     fn finish(&mut self, summary: &Summary) -> io::Result<()> {
         let report = self.packets.take().map(Packets::finish);
         let finished = self.shown.finish(summary);

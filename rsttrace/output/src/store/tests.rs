@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use super::*;
 use crate::event::BootTime;
 use crate::filter::{Filter, Ports, ProcessTerm, Terms};
+use crate::hash::HashMap;
 use crate::record::Output;
 use crate::record::{Cause, Record, Severity, SuppressedRecord, sample_failure};
 use crate::sink::append_json;
@@ -327,12 +328,95 @@ fn all_files_together_stay_below_the_limit_while_ten_times_as_much_is_written() 
     drop(writer);
     assert!(most > limits.bytes / 2, "hardly used: {most}");
     let found = ask(&place, &everything());
-    let Output::Reset(last) = &found.last().unwrap().output else {
-        panic!("a reset expected");
-    };
-    assert_eq!(last.id.number, number);
-    assert!(found.windows(2).all(|pair| pair[0].id + 1 == pair[1].id));
     assert!(found.len() > 1_000, "{}", found.len());
+    // Of each severity the newest are there, without a gap.
+    let mut kept: HashMap<Severity, Vec<u64>> = HashMap::default();
+    for stored in &found {
+        let record = reset_of(stored);
+        let of_severity = kept.entry(record.verdict.severity).or_default();
+        of_severity.push(record.id.number);
+    }
+    assert_eq!(reset_of(found.last().unwrap()).id.number, number);
+    for (severity, kept) in kept {
+        let sample = |number: &u64| &samples[usize::try_from(*number).unwrap() % samples.len()];
+        let all = (1..=number).filter(|it| sample(it).verdict.severity == severity);
+        let newest: Vec<u64> = all.skip_while(|it| *it < kept[0]).collect();
+        assert!(kept == newest, "{severity}");
+    }
+}
+
+fn reset_of(stored: &Stored) -> &Record {
+    match &stored.output {
+        Output::Reset(record) => record,
+        other => panic!("a reset expected: {other:?}"),
+    }
+}
+
+/// Records of a severity, numbered on from `number`.
+fn of_severity(severity: Severity, number: &mut u64, count: usize) -> Vec<Output> {
+    let samples = samples();
+    let sample = samples.iter().find(|it| {
+        it.verdict.severity == severity && (severity != Severity::Noise || it.is_noise(true))
+    });
+    let sample = sample.unwrap_or_else(|| panic!("no sample of {severity}"));
+    let next = |_| {
+        *number += 1;
+        let mut record = sample.clone();
+        record.id.number = *number;
+        reset(&record)
+    };
+    (0..count).map(next).collect()
+}
+
+fn count_of(place: &Place, severity: Severity) -> usize {
+    let found = ask(place, &everything());
+    let all = found.iter();
+    all.filter(|it| reset_of(it).verdict.severity == severity)
+        .count()
+}
+
+#[test]
+fn noise_and_refused_connects_evict_no_fault() {
+    let place = place();
+    let limits = Limits {
+        bytes: Limits::LEAST_BYTES,
+        ..limits()
+    };
+    let mut number = 0;
+    let mut writer = Writer::open(&place.file, limits).unwrap();
+    let faults = of_severity(Severity::Fault, &mut number, 400);
+    let refused = of_severity(Severity::Refused, &mut number, 400);
+    for staged in [&faults, &refused] {
+        assert_eq!(writer.append(staged).lost, 0);
+    }
+    // Three minutes of 300 a second; it overwrites this file several times.
+    for _ in 0..100 {
+        let noise = of_severity(Severity::Noise, &mut number, 512);
+        assert_eq!(writer.append(&noise).lost, 0);
+        assert!(writer.bytes() <= limits.bytes, "{}", writer.bytes());
+    }
+    assert_eq!(count_of(&place, Severity::Fault), 400);
+    assert_eq!(count_of(&place, Severity::Refused), 400);
+    let noise = count_of(&place, Severity::Noise);
+    assert!((1_000..100_000).contains(&noise), "{noise}");
+    // A scan of closed ports evicts the noise, and then its own. A new run knows as well what goes first.
+    drop(writer);
+    let mut writer = Writer::open(&place.file, limits).unwrap();
+    for _ in 0..30 {
+        let refused = of_severity(Severity::Refused, &mut number, 512);
+        assert_eq!(writer.append(&refused).lost, 0);
+    }
+    assert_eq!(count_of(&place, Severity::Fault), 400);
+    assert!(count_of(&place, Severity::Refused) > noise / 2);
+    // Faults alone evict faults, and what has just happened is there all the same.
+    for _ in 0..30 {
+        let faults = of_severity(Severity::Fault, &mut number, 512);
+        assert_eq!(writer.append(&faults).lost, 0);
+    }
+    let noise = of_severity(Severity::Noise, &mut number, 512);
+    assert_eq!(writer.append(&noise).lost, 0);
+    assert_eq!(count_of(&place, Severity::Noise), 512);
+    assert!(count_of(&place, Severity::Fault) > 1_000);
 }
 
 /// Text that hardly shrinks, of 1,200 bytes.
@@ -381,7 +465,7 @@ fn a_smaller_limit_shrinks_what_is_there() {
     let begun = std::time::Instant::now();
     assert!(!writer.restrict(Duration::ZERO).unwrap(), "in slices");
     while !writer.has_room(0).unwrap() {
-        writer.remove_oldest().unwrap();
+        writer.remove_some().unwrap();
     }
     // One transaction gives back many pages.
     assert_eq!(writer.give_back().unwrap(), writer.given_back());

@@ -1,7 +1,8 @@
 //! Writing records to the history, and deleting old ones to respect the limits.
 //!
 //! The limit is of all files together: the database gets what the log and the index of the log leave of it. Before records come in,
-//! the oldest ones go until there is room. The log is written back to the database when it has a quarter of its share; where readers
+//! old ones go until there is room: noise first, then refused connects, then faults, so that noise, which any remote host can make,
+//! cannot erase faults. The log is written back to the database when it has a quarter of its share; where readers
 //! keep it from being begun anew, nothing is written before it would have more than its share.
 
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
@@ -31,6 +32,13 @@ const LEAST_LOG: u64 = 1 << 20;
 const MOST_LOG: u64 = 8 << 20;
 /// Rows that are removed in one transaction.
 const CHUNK: i64 = 256;
+/// The newest rows, which make room for no others: what has just happened can be looked up whatever its severity.
+const RECENT: i64 = 1_024;
+/// What makes room first, as conditions. A sum of a flood has no severity, noise that may concern a query neither.
+const LESSER: [&str; 2] = [
+    "(severity = 'noise' OR severity IS NULL AND kind = 0)",
+    "(severity = 'refused' OR kind = 2)",
+];
 /// Pages that an insertion may take beyond its bytes: new ones of the trees.
 const SLACK: u64 = 16;
 /// How often records are removed for an insertion that found no room all the same.
@@ -47,6 +55,8 @@ pub struct Writer {
     scratch: Vec<u8>,
     /// Absent until the first search for old records.
     clock: Option<Clock>,
+    /// No row of [`LESSER`] has a lower number.
+    cleared: [i64; LESSER.len()],
     _lock: Lock,
 }
 
@@ -99,6 +109,7 @@ impl Writer {
             packer: Packer::new().map_err(io)?,
             scratch: Vec::new(),
             clock: None,
+            cleared: [0; LESSER.len()],
             _lock: lock,
         };
         writer.write_back()?;
@@ -111,7 +122,7 @@ impl Writer {
         let begun = Instant::now();
         let most = self.most_pages();
         while !self.has_room(0)? {
-            if self.remove_oldest()? == 0 {
+            if self.remove_some()? == 0 {
                 break;
             }
             if begun.elapsed() >= time {
@@ -222,7 +233,7 @@ impl Writer {
                 Err(StoreError::Full(file)) if self.disk_has(need * PAGE) => {
                     // The limit, not the disk: more was needed than was thought.
                     attempts += 1;
-                    if attempts > ATTEMPTS || self.remove_oldest()? == 0 {
+                    if attempts > ATTEMPTS || self.remove_some()? == 0 {
                         return Err(StoreError::Crowded(file));
                     }
                 }
@@ -247,7 +258,7 @@ impl Writer {
     fn make_room(&mut self, need: u64) -> Result<(), StoreError> {
         loop {
             self.keep_log_short()?;
-            if self.has_room(need)? || self.remove_oldest()? == 0 {
+            if self.has_room(need)? || self.remove_some()? == 0 {
                 return Ok(());
             }
         }
@@ -257,15 +268,47 @@ impl Writer {
         Ok(self.pages()?.saturating_sub(self.free_pages()?) + need <= self.most_pages())
     }
 
-    /// Removes some of the oldest records; how many.
-    pub(super) fn remove_oldest(&mut self) -> Result<usize, StoreError> {
+    /// Removes some records, of those that are lesser the oldest; how many.
+    pub(super) fn remove_some(&mut self) -> Result<usize, StoreError> {
         self.keep_log_short()?;
-        let removed = self.run(|connection| {
+        let mut removed = 0;
+        for class in 0..LESSER.len() {
+            removed = self.remove_lesser(class)?;
+            if removed > 0 {
+                break;
+            }
+        }
+        if removed == 0 {
             let sql = "DELETE FROM record WHERE id IN (SELECT id FROM record ORDER BY id LIMIT ?1)";
-            connection.prepare_cached(sql)?.execute([CHUNK])
-        })?;
+            removed = self.run(|connection| connection.prepare_cached(sql)?.execute([CHUNK]))?;
+        }
         self.write_back_if_due();
         Ok(removed)
+    }
+
+    /// Removes the oldest records of [`LESSER`]; how many.
+    fn remove_lesser(&mut self, class: usize) -> Result<usize, StoreError> {
+        let newest = "SELECT ifnull(max(id), 0) FROM record";
+        let newest: i64 =
+            self.run(|connection| connection.query_row(newest, [], |row| row.get(0)))?;
+        // Numbers begin anew when nothing is left.
+        let from = Some(self.cleared[class]).filter(|from| *from <= newest);
+        let (from, to) = (from.unwrap_or(0), newest - RECENT);
+        let what = LESSER[class];
+        let sql = format!(
+            "DELETE FROM record WHERE id IN (SELECT id FROM record WHERE id BETWEEN ?1 AND ?2 AND {what} \
+             ORDER BY id LIMIT ?3) RETURNING id"
+        );
+        let ids: Vec<i64> = self.run(|connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let rows = statement.query_map([from, to, CHUNK], |row| row.get(0))?;
+            rows.collect()
+        })?;
+        self.cleared[class] = match ids.iter().max() {
+            Some(last) if ids.len() as i64 == CHUNK => last + 1,
+            _ => from.max(to + 1),
+        };
+        Ok(ids.len())
     }
 
     /// Removes what is too old at `now`, which is `at` after boot; returns when the oldest remaining record will be. A clock that

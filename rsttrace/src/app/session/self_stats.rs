@@ -67,6 +67,7 @@ impl Session {
                 .collect(),
             process: self_usage::process(),
             store: None,
+            lines_dropped: None,
         }
     }
 
