@@ -12,6 +12,7 @@ mod probe;
 mod recorder;
 mod replay;
 mod report;
+mod service;
 mod session;
 mod watch;
 

@@ -7,6 +7,7 @@ mod kernel;
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
@@ -155,6 +156,55 @@ fn a_summary_so_far_does_not_end_it() {
             ended.stderr.contains("\n4 resets of 2 incidents in "),
             "{}",
             ended.stderr
+        );
+    });
+}
+
+/// The service manager's socket, and the next message on it.
+fn notified(socket: &UnixDatagram) -> String {
+    let mut buffer = [0; 4_096];
+    let length = socket.recv(&mut buffer).expect("a notification");
+    String::from_utf8(buffer[..length].to_vec()).unwrap()
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_service_manager_hears_of_readiness_status_life_and_end() {
+    private_namespace(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_read_timeout(Some(LIMIT)).unwrap();
+        let inode = netns_inode().to_string();
+        let mut command = rsttrace(&["watch", "-o", "json", "--every", "--netns", &inode]);
+        command.env("NOTIFY_SOCKET", &path);
+        command.env("WATCHDOG_USEC", "200000");
+        let watch = Watch::spawn(&mut command);
+        let first = notified(&socket);
+        assert!(
+            first.starts_with("READY=1\nSTATUS=0 resets in ") && first.ends_with("\nWATCHDOG=1"),
+            "{first}"
+        );
+        // Ready means that resets are seen from now on.
+        watch.await_classifiers("lo");
+        await_refusal(closed_port(9));
+        eventually("the count in the status", || {
+            let message = notified(&socket);
+            assert!(message.ends_with("\nWATCHDOG=1"), "{message}");
+            message
+                .contains("STATUS=2 resets of 1 incident in ")
+                .then_some(())
+        });
+        watch.signal(Signal::SIGTERM);
+        eventually("the end", || {
+            (notified(&socket) == "STOPPING=1\nSTATUS=stopping").then_some(())
+        });
+        let ended = watch.await_end();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        socket.set_nonblocking(true).unwrap();
+        assert_eq!(
+            socket.recv(&mut [0; 64]).unwrap_err().kind(),
+            ErrorKind::WouldBlock
         );
     });
 }

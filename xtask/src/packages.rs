@@ -33,8 +33,8 @@ const TRAFFIC: [&str; 17] = [
 /// Keeps packages from starting their services.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
-/// For staging resets in kernel tests and demo, and for reading our files with other programs.
-const STAGING: [&str; 13] = [
+/// For staging resets in kernel tests and demo, for reading our files with other programs, and for the limits of the systemd unit.
+const STAGING: [&str; 15] = [
     "chromium",
     "conntrack",
     "ethtool",
@@ -46,6 +46,8 @@ const STAGING: [&str; 13] = [
     "nginx-light",
     "procps",
     "python3",
+    "strace",
+    "systemd",
     "tcpdump",
     "tshark",
 ];

@@ -10,6 +10,7 @@ use log::warn;
 use super::history_writer::Storing;
 use super::metrics_export::Monitoring;
 use super::recorder::{RecordTo, Recorded};
+use super::service::Service;
 use super::session::{Finished, Session, SessionOptions};
 use super::{runtime, sleep_until};
 use crate::background::Background;
@@ -21,6 +22,7 @@ use crate::record::Output;
 use crate::self_stats::Vitals;
 use crate::sink::{Machine, Reporter};
 use crate::store;
+use crate::summary::Totals;
 use crate::text::size;
 use crate::words::count;
 
@@ -84,9 +86,11 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
         storing,
         stdout,
         dropped: 0,
+        service: Service::from_environment(),
     };
     let signals = (&mut interrupt, &mut summary_request);
     let followed = follow(&options, &mut session, &mut outlets, signals).await;
+    outlets.service.stopping();
     let stopped = session.stop();
     // No hook is left, and a disk or a reader may keep the rest waiting.
     interrupt.release().await?;
@@ -188,15 +192,22 @@ async fn follow(
     outlets: &mut Outlets,
     (interrupt, summary_request): (&mut Interrupt, &mut SummaryRequest),
 ) -> Result<(), Failure> {
+    let begun = Instant::now();
     let end = options
         .duration
         .map(|duration| tokio::time::Instant::now() + duration);
     let mut interrupted = std::pin::pin!(interrupt.wait());
     loop {
-        let tick = outlets
-            .reporter
-            .deadline()
-            .map(tokio::time::Instant::from_std);
+        outlets.service.tick(Instant::now(), || {
+            let totals = Totals {
+                duration: begun.elapsed(),
+                ..Totals::default()
+            };
+            headline(&outlets.reporter.so_far(totals))
+        });
+        let deadlines = [outlets.reporter.deadline(), outlets.service.deadline()];
+        let tick = deadlines.into_iter().flatten().min();
+        let tick = tick.map(tokio::time::Instant::from_std);
         let mut wanted = None;
         let mut is_asked = false;
         let enough = tokio::select! {
@@ -245,6 +256,7 @@ struct Outlets {
     stdout: Background,
     /// Lines of standard output that were dropped, as far as it was said.
     dropped: u64,
+    service: Service,
 }
 
 impl Outlets {
@@ -279,6 +291,16 @@ impl Outlets {
         self.monitoring.note(&output);
         self.storing.offer(output);
     }
+}
+
+/// The counts of a summary, which are its first line.
+fn headline(summary: &str) -> String {
+    summary
+        .trim_start()
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn scope(inodes: &[u32]) -> Scope {

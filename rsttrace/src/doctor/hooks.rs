@@ -4,7 +4,8 @@ use super::{Finding, Hook, Severity, Tracing};
 
 /// A refused hook is wrong: records lack facts.
 pub fn judge(tracing: &Tracing) -> Vec<Finding> {
-    const CAPABILITIES: &str = "setcap cap_bpf,cap_perfmon,cap_net_admin,cap_sys_admin=ep FILE";
+    const CAPABILITIES: &str =
+        "setcap cap_bpf,cap_perfmon,cap_net_admin,cap_net_broadcast,cap_sys_admin=ep FILE";
     match tracing {
         Tracing::Tried {
             hooks, interfaces, ..
