@@ -115,6 +115,64 @@ fn an_open_connection_keeps_its_owner_while_addresses_are_recycled() {
     });
 }
 
+#[test]
+#[ignore = "needs root"]
+fn a_socket_whose_slot_was_taken_has_no_owner_rather_than_a_wrong_one() {
+    const SLOTS: usize = 32;
+    const OPEN: usize = 8 * SLOTS;
+    private_namespace(|| {
+        let watch = Watch::start(&["--every", "--noise", "--owner-slots", &SLOTS.to_string()]);
+        let listener = TcpListener::bind(("0.0.0.0", PORT)).unwrap();
+        let mut client = python(CLIENT, &[PORT.into(), 0, OPEN]);
+        let begun = Instant::now();
+        let open: Vec<TcpStream> = (0..OPEN).map(|_| listener.accept().unwrap().0).collect();
+        let connected = begun.elapsed().as_secs_f64();
+        let port = |stream: &TcpStream| stream.peer_addr().unwrap().port();
+        let ports: Vec<u16> = open.iter().map(port).collect();
+        open.into_iter().for_each(abort);
+        let took = begun.elapsed().as_secs_f64();
+        watch.await_lines(OPEN * 2);
+        let ended = watch.end(Signal::SIGINT);
+        let records = ended.records();
+        let mut remembered = 0;
+        for port in ports {
+            let of = |direction: &str, client: &str| {
+                let is_it =
+                    |it: &&Value| it["direction"] == direction && it[client]["port"] == port;
+                records
+                    .iter()
+                    .find(is_it)
+                    .unwrap_or_else(|| panic!("no {direction} reset of {port}"))
+            };
+            // A process that closes is named by its own context.
+            let sent = of("sent", "remote");
+            assert_eq!(sent["process"]["pid"], std::process::id(), "{sent}");
+            let received = of("received", "local");
+            let process = &received["process"];
+            assert!(
+                process.is_null() || process["pid"] == client.0.id(),
+                "{received}"
+            );
+            for record in [sent, received] {
+                if let Some(age) = record["socket"]["age"].as_f64() {
+                    assert!(
+                        (took - connected - TOLERANCE..took + TOLERANCE).contains(&age),
+                        "{record}"
+                    );
+                    remembered += 1;
+                }
+            }
+        }
+        assert!(
+            (1..=SLOTS).contains(&remembered),
+            "{remembered} of {OPEN} sockets remembered"
+        );
+        let evicted = format!("socket owner table evictions (capacity {SLOTS}): ");
+        assert!(ended.stderr.contains(&evicted), "{}", ended.stderr);
+        client.0.kill().unwrap();
+    });
+}
+
 /// The record of another connection would have another age.
 fn has_age(record: &Value, age: f64) {
     let known = record["socket"]["age"]

@@ -102,6 +102,7 @@ impl PreparedSession {
         if let Some(RecordTo::File(file)) = &options.record {
             file.check()?;
         }
+        let usual = Options::default();
         let probes = Prepared::new(&Options {
             transport: match options.tracer.transport {
                 cli::Transport::Ring => Transport::Ring,
@@ -115,7 +116,8 @@ impl PreparedSession {
             detail_interval: options.detail_interval,
             debug: options.tracer.debug_probes,
             empty: options.tracer.empty_probes,
-            ..Options::default()
+            owners: options.tracer.owner_slots.unwrap_or(usual.owners),
+            ..usual
         })?;
         Ok(Self { probes, options })
     }

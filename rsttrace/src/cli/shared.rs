@@ -55,6 +55,10 @@ pub(super) struct TracerArgs {
     #[arg(long, hide = true)]
     empty_probes: bool,
 
+    /// Sockets whose owners are recorded, instead of a number that fits the memory
+    #[arg(long, hide = true, value_name = "N")]
+    owner_slots: Option<u32>,
+
     /// Increase log verbosity on standard error; repeat for more (-vv)
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
@@ -69,6 +73,8 @@ pub struct TracerOptions {
     pub debug_probes: bool,
     /// Whether the eBPF programs do nothing.
     pub empty_probes: bool,
+    /// Sockets whose owners are recorded. `None`: as many as fit the memory.
+    pub owner_slots: Option<u32>,
     /// How many times `-v` was given.
     pub verbosity: u8,
 }
@@ -80,6 +86,7 @@ impl From<TracerArgs> for TracerOptions {
             tc: args.tc,
             debug_probes: args.debug_probes,
             empty_probes: args.empty_probes,
+            owner_slots: args.owner_slots,
             verbosity: args.verbose,
         }
     }
