@@ -43,6 +43,8 @@ pub mod names {
     pub const DETAIL_INTERVAL_NS: &str = "DETAIL_INTERVAL_NS";
     /// `u32`: 1 to log rare paths through aya-log.
     pub const DEBUG: &str = "DEBUG";
+    /// `u32`: inode of the tracer's pid namespace, 0 for the initial one.
+    pub const PID_NAMESPACE: &str = "PID_NAMESPACE";
     /// `u32`: 1 for programs that return at once.
     pub const EMPTY: &str = "EMPTY";
 }
@@ -259,8 +261,16 @@ offsets! {
     task_comm => "task_struct"."comm",
     /// `task_struct`.
     task_cred => "task_struct"."cred",
+    /// `task_struct`.
+    task_thread_pid => "task_struct"."thread_pid",
     /// `cred`.
     cred_euid => "cred"."euid",
+    /// `pid`: how many namespaces lie above the innermost of `pid_numbers`.
+    pid_level => "pid"."level",
+    /// `pid`: of `struct upid`, 16 bytes each.
+    pid_numbers => "pid"."numbers",
+    /// `pid_namespace`.
+    pid_ns_inum => "pid_namespace"."ns.inum",
 }
 
 // The name of the missing reason lives with the events; the loader needs both.

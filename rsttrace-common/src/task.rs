@@ -10,7 +10,8 @@ wire! {
         pub start_boottime_ns: u64,
         /// cgroup v2 id (inode number under the cgroup2 mount) of the task at that moment.
         pub cgroup_id: u64,
-        /// Thread group id in the initial pid namespace; 0: no process recorded.
+        /// Thread group id in the tracer's pid namespace; with [`PID_OUTSIDE`], that in the initial one, as the process has none
+        /// there. 0: no process recorded.
         pub pid: u32,
         /// Effective user id in the initial user namespace.
         pub uid: u32,
@@ -29,6 +30,9 @@ wire! {
         pub exit_code: i32,
     }
 }
+
+/// In `pid`: the process is outside of the tracer's pid namespace. Process ids have 22 bits (`PID_MAX_LIMIT`, include/linux/threads.h).
+pub const PID_OUTSIDE: u32 = 1 << 31;
 
 /// `task_struct.flags`: the task is on its way out (include/linux/sched.h).
 pub const PF_EXITING: u32 = 0x0000_0004;

@@ -12,10 +12,10 @@ use aya_ebpf::helpers::generated::{
 };
 use rsttrace_common::knobs::HELPER_TYPED_TASK;
 use rsttrace_common::table::step;
-use rsttrace_common::task::{CurrentTask, PF_EXITING, Task};
+use rsttrace_common::task::{CurrentTask, PF_EXITING, PID_OUTSIDE, Task};
 
 use crate::emit::jiffies;
-use crate::knobs::{has, offset};
+use crate::knobs::{PID_NAMESPACE, get, has, offset};
 use crate::maps::{DEVICE, DeviceNetns};
 
 /// A pointer whose type the verifier knows.
@@ -205,6 +205,9 @@ pub fn current() -> CurrentTask {
 /// A task the verifier knows as one. `cgroup_id` is left 0.
 #[inline(always)]
 pub fn task_of(task: Typed) -> CurrentTask {
+    if get(&PID_NAMESPACE) != 0 {
+        return task_at(task as u64);
+    }
     let leader: Option<Typed> = load(task, offset!(task_group_leader));
     let cred: Option<Typed> = load(task, offset!(task_cred));
     // The process's name, not the thread's.
@@ -248,7 +251,7 @@ pub fn task_at(task: u64) -> CurrentTask {
         task: Task {
             start_boottime_ns: read_member(leader, offset!(task_start_boottime)),
             cgroup_id: 0,
-            pid: read_member(task, offset!(task_tgid)),
+            pid: pid_at(leader, read_member(task, offset!(task_tgid))),
             uid: read_member(cred, offset!(cred_euid)),
             comm: bytes(read_member(leader, offset!(task_comm))),
         },
@@ -256,6 +259,33 @@ pub fn task_at(task: u64) -> CurrentTask {
         exit_code: read_member(task, offset!(task_exit_code)),
     }
 }
+
+/// The id of a process in the tracer's pid namespace, by its thread group leader and its id in the initial one.
+#[inline(always)]
+fn pid_at(leader: u64, initial: u32) -> u32 {
+    let namespace = get(&PID_NAMESPACE);
+    if namespace == 0 || initial == 0 {
+        return initial;
+    }
+    let pid: u64 = read_member(leader, offset!(task_thread_pid));
+    let deepest: u32 = read_member(pid, offset!(pid_level));
+    // Level 0 is the initial one. The kernel allows 32; containers within containers are at 2.
+    for level in 1..=MOST_PID_LEVELS {
+        if level > deepest {
+            break;
+        }
+        let numbers = pid.wrapping_add(u64::from(level) * SIZE_OF_UPID);
+        let [number, owner]: [u64; 2] = read_member(numbers, offset!(pid_numbers));
+        if read_member::<u32>(owner, offset!(pid_ns_inum)) == namespace {
+            return number as u32;
+        }
+    }
+    initial | PID_OUTSIDE
+}
+
+const MOST_PID_LEVELS: u32 = 4;
+/// `struct upid { int nr; struct pid_namespace *ns; }` of 64 bits (include/linux/pid.h).
+const SIZE_OF_UPID: u64 = 16;
 
 /// The signal that is killing a task, 0: none.
 #[inline(always)]

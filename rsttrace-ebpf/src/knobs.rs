@@ -26,6 +26,9 @@ pub static DETAIL_INTERVAL_NS: u64 = 0;
 /// 1: rare paths are logged.
 #[unsafe(no_mangle)]
 pub static DEBUG: u32 = 0;
+/// Inode of the tracer's pid namespace, 0 for the initial one.
+#[unsafe(no_mangle)]
+pub static PID_NAMESPACE: u32 = 0;
 
 /// 1: programs return at once.
 #[unsafe(no_mangle)]

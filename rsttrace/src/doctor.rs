@@ -4,6 +4,7 @@
 //! it runs in) that contradict each other. Advice is about what may be intended: only the owner knows whether
 //! an idle connection without keepalive matters. Only warnings make the command fail.
 
+pub mod containers;
 mod devices;
 mod drops;
 mod hooks;
@@ -31,6 +32,8 @@ pub struct Inspection {
     pub tracing: Tracing,
     /// As `uname -r` says it; absent if it cannot be read.
     pub kernel: Option<String>,
+    /// This process is in another PID namespace than the initial one.
+    pub has_own_pids: bool,
     /// The kernel describes its own types (`/sys/kernel/btf/vmlinux`).
     pub has_btf: bool,
     /// The cloud it runs in, where known.
@@ -161,6 +164,7 @@ impl Finding {
 /// Everything there is to say, the worst first.
 pub fn judge(inspection: &Inspection, known: &[KnownTimeout]) -> Vec<Finding> {
     let mut findings = hooks::judge(&inspection.tracing);
+    findings.extend(containers::judge(inspection.has_own_pids));
     findings.extend(timeouts::judge(inspection, known));
     if let Ok(sockets) = &inspection.sockets {
         let limits = sockets::Limits {
@@ -207,6 +211,7 @@ pub(crate) mod tests {
                 programs: Vec::new(),
                 interfaces: Vec::new(),
             },
+            has_own_pids: false,
             kernel: Some("6.18.0".to_owned()),
             has_btf: true,
             environment: None,

@@ -10,8 +10,11 @@ pub use received::{failed, listens, received, receiver};
 pub use sent::{Whose, attempting, raw_sender, sent};
 
 use std::fmt;
+use std::sync::Arc;
 
-use crate::event::{BootTime, HostContext, OwnerNow, OwnerSource, Ownership, Task, Tombstone};
+use crate::event::{
+    BootTime, HostContext, OwnerNow, OwnerSource, Ownership, ProcessFacts, Task, Tombstone,
+};
 use crate::record::{Process, Quality, Role, Word};
 use crate::silence::software::{self, Program};
 use crate::words::{self, span};
@@ -176,9 +179,11 @@ fn holding(role: Role, facts: &HostContext) -> Role {
 
 /// A process with what the edge found out about it.
 fn describe(task: &Task, role: Role, quality: Quality, facts: &HostContext) -> Process {
-    let known = facts.processes.iter().find(|known| known.pid == task.pid);
+    let same_pid = |known: &&Arc<ProcessFacts>| known.pid == task.pid && !task.outside;
+    let known = facts.processes.iter().find(same_pid);
     Process {
         pid: task.pid,
+        outside: task.outside,
         comm: task.comm.clone(),
         exe: known.and_then(|known| known.exe.clone()),
         cmdline: known.and_then(|known| known.cmdline.clone()),

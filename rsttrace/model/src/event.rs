@@ -633,8 +633,11 @@ pub struct Closer {
 /// A process, named for good by pid and start time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Task {
-    /// Thread group id in the initial pid namespace.
+    /// Thread group id in the pid namespace of the tracer; of a process outside of it, in the initial one.
     pub pid: u32,
+    /// It is outside of the tracer's pid namespace: `/proc` does not show it. False of what was found there.
+    #[serde(skip)]
+    pub outside: bool,
     /// Start of the thread group leader.
     pub start: BootTime,
     /// User id.

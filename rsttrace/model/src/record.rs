@@ -783,11 +783,19 @@ names! {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
 /// A process at the time of the event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Process {
-    /// PID in the initial PID namespace.
+    /// PID in the PID namespace of rsttrace, or in the initial one if `outside` is set.
     pub pid: u32,
+    /// The process is outside of the PID namespace of rsttrace, as a container has one without `--pid=host`; absent if it is not.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub outside: bool,
     /// Process name (`/proc/PID/comm`).
     pub comm: Word,
     /// Path of the executable; absent for kernel threads and processes that had already exited.

@@ -27,6 +27,7 @@ pub fn doctor(options: &DoctorOptions) -> Result<(), Failure> {
     let inspection = Inspection {
         tracing: try_hooks(&options.tracer),
         kernel: facts::kernel_release(),
+        has_own_pids: facts::foreign_pid_namespace().is_some(),
         has_btf: has_btf(),
         environment: environment::of_this_host(),
         settings: settings::of_this_namespace(),

@@ -14,6 +14,7 @@ use super::sleep_until;
 use crate::cli::{self, Failure, TracerOptions};
 use crate::decode::KernelFacts;
 use crate::engine::{Config, Counted, Engine, Input};
+use crate::doctor::containers;
 use crate::event::{Coverage, NetnsCookie};
 use crate::flood::{self, Suppressed};
 use crate::host::full::{Full, FullTables, Place};
@@ -128,6 +129,9 @@ impl PreparedSession {
         let mut tracer = probes.attach()?;
         for warning in tracer.hooks().refusals() {
             warn!("{warning}");
+        }
+        if facts::foreign_pid_namespace().is_some() {
+            warn!("{}; {}", containers::COST, containers::ADVICE);
         }
         for fallback in tracer
             .hooks()

@@ -798,6 +798,7 @@ fn boot_time(time: CaptureTime) -> BootTime {
 fn nobody() -> Task {
     Task {
         pid: 0,
+        outside: false,
         start: BootTime(0),
         uid: 0,
         cgroup_id: 0,

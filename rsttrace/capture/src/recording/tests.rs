@@ -65,6 +65,7 @@ fn inputs() -> (Head, Vec<(Vec<u8>, HostContext)>) {
         facts.holder = (number % 7 == 0).then(|| Holder {
             task: Task {
                 pid: 7,
+                outside: false,
                 start: BootTime(9),
                 uid: 0,
                 cgroup_id: 3,

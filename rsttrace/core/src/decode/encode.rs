@@ -282,7 +282,7 @@ fn ownership(ownership: &Ownership) -> socket::Ownership {
     if let Some(closer) = &ownership.closer {
         wire.closer_start_boottime_ns = closer.task.start.0;
         wire.closed_ns = closer.time.map_or(0, |time| time.0);
-        wire.closer_pid = closer.task.pid;
+        wire.closer_pid = pid(&closer.task);
         wire.closer_uid = closer.task.uid;
         wire.closer_comm = comm(&closer.task.comm);
         wire.closer_flags = u8::from(closer.exiting) | u8::from(closer.kernel_thread) << 1;
@@ -324,10 +324,14 @@ fn task(task: &Task) -> task::Task {
     task::Task {
         start_boottime_ns: task.start.0,
         cgroup_id: task.cgroup_id,
-        pid: task.pid,
+        pid: pid(task),
         uid: task.uid,
         comm: comm(&task.comm),
     }
+}
+
+fn pid(task: &Task) -> u32 {
+    task.pid | if task.outside { task::PID_OUTSIDE } else { 0 }
 }
 
 /// A name that holds replaced bytes may not fit any more.

@@ -4,7 +4,7 @@ use rsttrace_common::socket::{
     CLOSER_EXITING, CLOSER_KERNEL_THREAD, OWNERSHIP_INHERITED, OWNERSHIP_ISN, SOURCE_ACCEPT,
     SOURCE_CONNECT, SOURCE_LISTEN, SOURCE_NONE, SOURCE_SEEDED,
 };
-use rsttrace_common::task::{COMM_LEN, PF_EXITING, PF_KTHREAD};
+use rsttrace_common::task::{COMM_LEN, PF_EXITING, PF_KTHREAD, PID_OUTSIDE};
 use rsttrace_common::{lifecycle, socket, task as wire};
 use zerocopy::IntoBytes;
 
@@ -88,7 +88,8 @@ fn known_ownership(wire: &socket::Ownership, clock: Jiffies) -> Result<Ownership
 fn closer(wire: &socket::Ownership, clock: Jiffies) -> Option<Closer> {
     (wire.closer_pid != 0).then(|| Closer {
         task: Task {
-            pid: wire.closer_pid,
+            pid: wire.closer_pid & !PID_OUTSIDE,
+            outside: is_outside(wire.closer_pid),
             start: BootTime(wire.closer_start_boottime_ns),
             uid: wire.closer_uid,
             cgroup_id: 0,
@@ -104,12 +105,17 @@ fn closer(wire: &socket::Ownership, clock: Jiffies) -> Option<Closer> {
 
 fn task(wire: &wire::Task) -> Option<Task> {
     (wire.pid != 0).then(|| Task {
-        pid: wire.pid,
+        pid: wire.pid & !PID_OUTSIDE,
+        outside: is_outside(wire.pid),
         start: BootTime(wire.start_boottime_ns),
         uid: wire.uid,
         cgroup_id: wire.cgroup_id,
         comm: comm(&wire.comm),
     })
+}
+
+fn is_outside(pid: u32) -> bool {
+    pid & PID_OUTSIDE != 0
 }
 
 fn time(ns: u64) -> Option<BootTime> {

@@ -41,6 +41,7 @@ pub fn address(text: &str) -> SocketAddr {
 pub fn task(pid: u32, comm: &str) -> Task {
     Task {
         pid,
+        outside: false,
         start: BootTime(u64::from(pid)),
         uid: 33,
         cgroup_id: 1,

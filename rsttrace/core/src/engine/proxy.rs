@@ -605,6 +605,7 @@ mod tests {
     fn proxy(pid: u32) -> Process {
         Process {
             pid,
+            outside: false,
             comm: "nginx".into(),
             exe: None,
             cmdline: None,

@@ -155,6 +155,7 @@ impl<N: NetnsNames> Enricher<N> {
             .iter()
             .flatten()
             .copied()
+            .filter(|task| !task.outside)
             .chain(holder.as_ref().map(|holder| &holder.task));
         for (index, task) in tasks.clone().enumerate() {
             let same_pid = |other: &&Task| other.pid == task.pid;

@@ -62,7 +62,8 @@ pub(super) fn question(body: &Body, lives: impl FnMut(&Task) -> bool) -> Option<
         }
         Body::Packet(packet) => match &packet.sender_socket {
             SenderSocket::Raw { inode, current, .. } => {
-                let first = current.as_ref().map(|current| current.task.pid);
+                let first = current.as_ref().map(|current| &current.task);
+                let first = first.filter(|task| !task.outside).map(|task| task.pid);
                 Some(((*inode)?, Search::Everyone(first)))
             }
             SenderSocket::Some(_) | SenderSocket::None => None,
@@ -87,6 +88,10 @@ fn question_of_socket(
     let Some(owner) = recorded_owner(ownership) else {
         return Some((inode, Search::Everyone(None)));
     };
+    // `/proc` shows neither it nor those that it would hand the socket to.
+    if owner.outside {
+        return None;
+    }
     let search = match socket.state {
         _ if !lives(owner) => Search::Everyone(None),
         _ if ownership.is_some_and(|it| it.inherited) => Search::Family(owner.pid),
@@ -110,7 +115,7 @@ pub(super) fn acceptor(body: &Body) -> Option<&Task> {
         Body::Packet(_) => None,
     };
     let accepted = |it: &&Ownership| it.source == Some(OwnerSource::Accept) && !it.inherited;
-    recorded_owner(ownership.filter(accepted))
+    recorded_owner(ownership.filter(accepted)).filter(|task| !task.outside)
 }
 
 #[cfg(test)]
@@ -187,6 +192,7 @@ pub(super) mod tests {
     fn task() -> Task {
         Task {
             pid: 5,
+            outside: false,
             start: BootTime(1),
             uid: 0,
             cgroup_id: 0,

@@ -34,6 +34,15 @@ pub fn own_netns() -> Option<u32> {
     file.ino().try_into().ok()
 }
 
+/// Inode of this process's pid namespace, if it is another one than the initial: `/proc` shows a part of the processes then,
+/// with ids of their own. Absent in the initial one, and if it cannot be read.
+pub fn foreign_pid_namespace() -> Option<u32> {
+    /// `PROC_PID_INIT_INO`, include/linux/proc_ns.h.
+    const INITIAL: u64 = 0xeffffffc;
+    let inode = fs::metadata("/proc/self/ns/pid").ok()?.ino();
+    u32::try_from(inode).ok().filter(|_| inode != INITIAL)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {

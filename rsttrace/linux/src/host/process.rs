@@ -230,6 +230,7 @@ pub(super) mod tests {
             .unwrap();
         Task {
             pid,
+            outside: false,
             start: start_of_ticks(stat.starttime),
             uid: 0,
             cgroup_id: 0,

@@ -455,6 +455,7 @@ fn describe(pid: u32) -> Option<Found> {
     } = process.stat().ok()?;
     let task = Task {
         pid,
+        outside: false,
         start: start_of_ticks(starttime),
         uid: process.status().ok()?.euid,
         cgroup_id: 0,

@@ -23,6 +23,7 @@ use super::hooks::{self, Attachment, Need, TABLE, Way};
 use super::preflight::{self, StartError};
 use super::sys;
 use super::tracer::Options;
+use crate::host::facts::foreign_pid_namespace;
 
 /// The least type information of the running kernel that answers all that is ever asked: for tests.
 pub fn extract_types() -> Result<Vec<u8>, BtfError> {
@@ -388,6 +389,7 @@ fn load(
     });
     let (tombstones, baselines) = (slots(options.tombstones), slots(options.baselines));
     let owners = slots(options.owners);
+    let pid_namespace = foreign_pid_namespace().unwrap_or(0);
     let mut loader: EbpfLoader<'_> = loader;
     loader
         .override_global(names::OFFSETS, kernel.offsets.as_bytes(), true)
@@ -396,6 +398,7 @@ fn load(
         .override_global(names::DETAIL_INTERVAL_NS, &detail_interval, true)
         .override_global(names::DEBUG, &debug, false)
         .override_global(names::EMPTY, &empty, true)
+        .override_global(names::PID_NAMESPACE, &pid_namespace, true)
         .override_global(names::TOMBSTONE_SLOTS, &tombstones, true)
         .override_global(names::BASELINE_SLOTS, &baselines, true)
         .override_global(names::OWNER_SLOTS, &owners, true)
