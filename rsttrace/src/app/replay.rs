@@ -1,6 +1,5 @@
 //! `rsttrace replay`: judges a recording again.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::ops::ControlFlow;
 
@@ -14,6 +13,7 @@ use crate::recording::{End, Reader, RecordingError};
 use crate::self_stats::KernelTotal;
 use crate::sink::{Machine, Reporter};
 use crate::summary::Totals;
+use crate::sys;
 use crate::text::escape;
 use crate::words::count;
 
@@ -72,7 +72,7 @@ fn open(options: &ReplayOptions) -> Result<(Box<dyn Read>, String), Failure> {
         return Ok((Box::new(io::stdin().lock()), "standard input".to_owned()));
     };
     let name = path.display().to_string();
-    match File::open(path) {
+    match sys::Input::open(path) {
         Ok(file) => Ok((Box::new(BufReader::new(file)), name)),
         Err(error) => Err(match error.kind() {
             io::ErrorKind::NotFound => Failure::Usage(format!(
@@ -81,6 +81,9 @@ fn open(options: &ReplayOptions) -> Result<(Box<dyn Read>, String), Failure> {
             io::ErrorKind::PermissionDenied => Failure::NotPermitted(format!(
                 "{name}: permission denied; run as the user who recorded it"
             )),
+            io::ErrorKind::TimedOut => {
+                Failure::Usage(format!("{name}: {error}; start the writer first"))
+            }
             _ => Failure::Failed(anyhow::Error::new(error).context(name)),
         }),
     }

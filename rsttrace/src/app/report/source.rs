@@ -48,7 +48,8 @@ impl<'a> Source<'a> {
             let metadata = metadata.and_then(|it| it.metadata()).ok();
             (Box::new(BufReader::with_capacity(HEAD, stdin)), metadata)
         } else {
-            let opened = File::open(file).map_err(|error| unreadable(options, &error))?;
+            let opened =
+                crate::sys::Input::open(file).map_err(|error| unreadable(options, &error))?;
             let metadata = opened.metadata().ok();
             if metadata.as_ref().is_some_and(Metadata::is_dir) {
                 return Err(Failure::Usage(format!(
