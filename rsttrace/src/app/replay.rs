@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use anyhow::Context as _;
 use log::{info, warn};
 
+use super::own_sockets::OwnSockets;
 use super::playback::Playback;
 use crate::cli::{Failure, Of, ReplayOptions};
 use crate::engine::{Engine, Input};
@@ -97,6 +98,7 @@ fn follow(
     clock: &mut Playback,
 ) -> Result<Result<ControlFlow<()>, RecordingError>, Failure> {
     let started = reader.head().premises.host.started;
+    let mut own = OwnSockets::default();
     loop {
         match reader.input() {
             Ok(Some(input)) => {
@@ -112,7 +114,8 @@ fn follow(
         }
         clock.reach(engine.newest().since(started));
         let now = clock.now();
-        while let Some(output) = engine.poll_output() {
+        while let Some(mut output) = engine.poll_output() {
+            own.mark(&mut output);
             if let ControlFlow::Break(()) = reporter
                 .output(now, &output)
                 .context("cannot write the output")?
