@@ -6,6 +6,7 @@ mod history;
 mod history_writer;
 mod intake;
 mod metrics_export;
+mod own_sockets;
 mod pcap;
 mod playback;
 mod probe;

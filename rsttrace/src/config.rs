@@ -2,7 +2,6 @@
 //!
 //! An invalid file is an error that names the file, the line, the key and a valid value.
 
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -15,6 +14,7 @@ use crate::record::IdleMode;
 use crate::silence::candidates::Hop;
 use crate::silence::devices::Kind;
 use crate::store::{self, Limits};
+use crate::sys::Input;
 use crate::values;
 
 /// Default path; the file is optional.
@@ -117,7 +117,7 @@ pub fn parse(bytes: &[u8], file: &Path) -> Result<Config, ConfigError> {
 
 fn read(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(file)?
+    Input::open(file)?
         .take(MOST_BYTES + 1)
         .read_to_end(&mut bytes)?;
     Ok(bytes)

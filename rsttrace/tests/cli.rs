@@ -60,7 +60,7 @@ fn bad_usage_is_2_and_says_what_would_do() {
         ("probe a:1 --min 2m --max 1m", "raise --max"),
         (r"probe a:1 --send \q", r"\xHH"),
         ("report no-such-file.jsonl", "use a readable file"),
-        ("report /dev/null -O no-such-folder/x.html", "--out"),
+        ("report /dev/null -O no-such-folder/x.html", "create it"),
         ("report /dev/null -O src", "a file in it"),
         ("report /dev/null -O - --local 10.0.0.1", "remove it"),
         ("report src", "use a file in it"),
@@ -411,6 +411,40 @@ fn a_report_never_replaces_what_it_is_made_from() {
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(std::fs::read_to_string(&lines).unwrap(), sum);
+}
+
+#[test]
+fn a_pipe_without_a_writer_is_not_waited_for_without_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let commands = [
+        "history --store",
+        "report -O -",
+        "replay",
+        "pcap",
+        "watch --config",
+    ];
+    let commands = commands.map(|command| {
+        let child = rsttrace(command)
+            .arg(&pipe)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        (command, child.unwrap())
+    });
+    // One that waits for ever ends with the time limit of the tests.
+    for (command, child) in commands {
+        let output = child.wait_with_output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{command}: {error}");
+        let says = if command.starts_with("history") {
+            "not a history"
+        } else {
+            "the pipe has no writer"
+        };
+        assert!(error.contains(says), "{command}: {error}");
+    }
 }
 
 #[test]

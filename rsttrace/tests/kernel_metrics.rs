@@ -240,3 +240,24 @@ fn a_reader_that_goes_away_leaves_the_file_written() {
         assert!(counted >= 1.0, "what ended it was counted, too");
     });
 }
+
+#[test]
+#[ignore = "needs root"]
+fn a_client_that_writes_to_a_closed_connection_of_the_server_makes_no_fault() {
+    private_namespace(|| {
+        let address = free_address();
+        let watch = Watch::own_namespace(&["--noise", "--metrics", &address.to_string()]);
+        let mut stream = eventually("the server", || TcpStream::connect(address).ok());
+        stream.write_all(b"GET /metrics HT").unwrap();
+        // The server ends it, and what comes then is answered by a reset.
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        let _ = stream.write_all(b"TP");
+        let record = watch.await_record("the reset", |record| record["direction"] == "sent");
+        assert_eq!(record["verdict"]["severity"], "noise", "{record}");
+        let evidence = record["verdict"]["evidence"].to_string();
+        assert!(evidence.contains("rsttrace itself"), "{record}");
+        let ended = watch.end(Signal::SIGINT);
+        assert!(ended.stderr.contains(": 0 faults, "), "{}", ended.stderr);
+    });
+}

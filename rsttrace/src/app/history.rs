@@ -92,10 +92,14 @@ impl Found {
     }
 
     fn sentence(&self, zone: &TimeZone) -> String {
-        let mut text = plural(self.resets, "reset", "resets");
-        if let (Some(first), Some(last)) = (self.first, self.last) {
-            text = format!("{text}, {}", span(first, last, zone));
-        }
+        let (Some(first), Some(last)) = (self.first, self.last) else {
+            return "no record matches".to_owned();
+        };
+        let resets = match self.resets {
+            0 => "no resets".to_owned(),
+            resets => plural(resets, "reset", "resets"),
+        };
+        let mut text = format!("{resets}, {}", span(first, last, zone));
         if self.suppressed > 0 {
             text = format!("{text}; {} more suppressed", count(self.suppressed));
         }
@@ -123,8 +127,14 @@ fn plural(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })
 }
 
-/// `2026-01-05 12:03:41 to 13:00:00`.
+/// `2026-01-05 12:03:41 to 13:00:00`; one time if both are the same second.
 fn span(first: Timestamp, last: Timestamp, zone: &TimeZone) -> String {
+    if first.as_second() == last.as_second() {
+        return first
+            .to_zoned(zone.clone())
+            .strftime("%Y-%m-%d %H:%M:%S")
+            .to_string();
+    }
     let (first, last) = (first.to_zoned(zone.clone()), last.to_zoned(zone.clone()));
     let end = if first.date() == last.date() {
         "%H:%M:%S"
@@ -181,4 +191,27 @@ fn histogram(
     let text = histogram::render(&counter.histogram(), stdout_width(), palette);
     out.write_all(text.as_bytes())?;
     Ok(found)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_found_is_said_without_a_span_of_nothing() {
+        let mut found = Found::default();
+        assert_eq!(found.sentence(&TimeZone::UTC), "no record matches");
+        let sum = serde_json::from_str(include_str!("../../tests/data/suppressed.json")).unwrap();
+        found.note(&Output::Suppressed(Box::new(sum)));
+        let text = found.sentence(&TimeZone::UTC);
+        assert!(text.starts_with("no resets, 20"), "{text}");
+        assert!(!text.contains(" to "), "{text}");
+        let record = include_str!("../../tests/data/records/port_closed.json");
+        found.note(&Output::Reset(Box::new(
+            serde_json::from_str(record).unwrap(),
+        )));
+        let text = found.sentence(&TimeZone::UTC);
+        assert!(text.starts_with("1 reset, 20"), "{text}");
+    }
 }

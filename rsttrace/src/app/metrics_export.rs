@@ -70,7 +70,16 @@ impl Monitoring {
     /// Listens and makes sure that the file can be written. Needs a runtime around it.
     pub async fn start(options: &MetricsOptions) -> Result<Self, Failure> {
         let server = match options.address {
-            Some(address) => Some(Server::start(address).await?),
+            Some(address) => {
+                let server = Server::start(address).await?;
+                if !server.address().ip().to_canonical().is_loopback() {
+                    warn!(
+                        "--metrics {}: other hosts can read the metrics, without encryption or authentication; use a loopback address, or a firewall and a proxy",
+                        server.address()
+                    );
+                }
+                Some(server)
+            }
             None => None,
         };
         let file = match &options.file {

@@ -1,12 +1,12 @@
 //! `rsttrace replay`: judges a recording again.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::ops::ControlFlow;
 
 use anyhow::Context as _;
 use log::{info, warn};
 
+use super::own_sockets::OwnSockets;
 use super::playback::Playback;
 use crate::cli::{Failure, Of, ReplayOptions};
 use crate::engine::{Engine, Input};
@@ -14,6 +14,7 @@ use crate::recording::{End, Reader, RecordingError};
 use crate::self_stats::KernelTotal;
 use crate::sink::{Machine, Reporter};
 use crate::summary::Totals;
+use crate::sys;
 use crate::text::escape;
 use crate::words::count;
 
@@ -72,7 +73,7 @@ fn open(options: &ReplayOptions) -> Result<(Box<dyn Read>, String), Failure> {
         return Ok((Box::new(io::stdin().lock()), "standard input".to_owned()));
     };
     let name = path.display().to_string();
-    match File::open(path) {
+    match sys::Input::open(path) {
         Ok(file) => Ok((Box::new(BufReader::new(file)), name)),
         Err(error) => Err(match error.kind() {
             io::ErrorKind::NotFound => Failure::Usage(format!(
@@ -81,6 +82,9 @@ fn open(options: &ReplayOptions) -> Result<(Box<dyn Read>, String), Failure> {
             io::ErrorKind::PermissionDenied => Failure::NotPermitted(format!(
                 "{name}: permission denied; run as the user who recorded it"
             )),
+            io::ErrorKind::TimedOut => {
+                Failure::Usage(format!("{name}: {error}; start the writer first"))
+            }
             _ => Failure::Failed(anyhow::Error::new(error).context(name)),
         }),
     }
@@ -94,6 +98,7 @@ fn follow(
     clock: &mut Playback,
 ) -> Result<Result<ControlFlow<()>, RecordingError>, Failure> {
     let started = reader.head().premises.host.started;
+    let mut own = OwnSockets::default();
     loop {
         match reader.input() {
             Ok(Some(input)) => {
@@ -109,7 +114,8 @@ fn follow(
         }
         clock.reach(engine.newest().since(started));
         let now = clock.now();
-        while let Some(output) = engine.poll_output() {
+        while let Some(mut output) = engine.poll_output() {
+            own.mark(&mut output);
             if let ControlFlow::Break(()) = reporter
                 .output(now, &output)
                 .context("cannot write the output")?

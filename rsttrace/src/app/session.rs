@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use log::{info, warn};
 
 use super::intake::Intake;
+use super::own_sockets::OwnSockets;
 use super::recorder::{RecordTo, Recorded, Recorder};
 use super::sleep_until;
 use crate::cli::{self, Failure, TracerOptions};
@@ -77,6 +78,7 @@ pub struct Session {
     tracer: Tracer,
     events: EventReader,
     intake: Intake<NamesOf>,
+    own: OwnSockets,
     /// Absent if its thread could not be started.
     full: Option<FullTables>,
     begun: Instant,
@@ -207,6 +209,7 @@ impl PreparedSession {
         }
         Ok(Session {
             intake: Intake::new(Engine::new(config), enricher, recorder),
+            own: OwnSockets::default(),
             tracer,
             events,
             full: full.ok(),
@@ -307,7 +310,13 @@ impl Session {
             self.intake.rest();
         }
         self.intake.flush();
-        Ok(std::iter::from_fn(|| self.intake.engine.poll_output()))
+        Ok(std::iter::from_fn(|| self.poll_output()))
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        let mut output = self.intake.engine.poll_output()?;
+        self.own.mark(&mut output);
+        Some(output)
     }
 
     /// The trace so far.
@@ -436,7 +445,7 @@ impl Stopped {
             recorded.as_ref().map_or(0, |recorded| recorded.missed),
         ));
         Finished {
-            outputs: std::iter::from_fn(|| session.intake.engine.poll_output()).collect(),
+            outputs: std::iter::from_fn(|| session.poll_output()).collect(),
             totals: Totals {
                 captures: None,
                 duration: end.duration,

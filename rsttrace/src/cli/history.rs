@@ -20,8 +20,8 @@ The history is written by `rsttrace watch --store`, or by every `rsttrace watch`
 configuration file has a [store] section. It can be queried while rsttrace is running.
 
 With -o json each line is identical to the line that `rsttrace watch -o json` wrote. With -o csv
-the first line is a header; later versions may append columns. Unknown values are empty. Values
-are not escaped for spreadsheets, which may interpret some as formulas.
+the first line is a header; later versions may append columns. Unknown values are empty. Control
+characters are escaped, and values that a spreadsheet would compute begin with an apostrophe.
 
 Exit codes:
   0  success, also if no record matches

@@ -2,6 +2,8 @@
 
 mod calls;
 pub mod clock;
+mod input;
 
 pub use calls::*;
+pub use input::Input;
 use rsttrace_model::event;

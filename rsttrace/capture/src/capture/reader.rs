@@ -1,7 +1,6 @@
 //! Reader of the TCP segments in a capture, from a file or a pipe.
 
 use std::cmp::Reverse;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -95,7 +94,7 @@ impl Reader {
             return Self::named(STANDARD_INPUT.to_owned(), io::stdin());
         }
         let name = path.display().to_string();
-        match File::open(path) {
+        match rsttrace_sys::Input::open(path) {
             Ok(file) => Self::named(name, file),
             Err(source) => Err(CaptureError::Open { name, source }),
         }

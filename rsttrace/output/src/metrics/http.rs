@@ -1,11 +1,14 @@
 //! Metrics over HTTP, at `/metrics`. Values are collected for a scrape only.
 //!
-//! There are few connections at once, each for one request and a few seconds, so clients cannot hold much memory.
+//! There are few connections at once, each for one request and a few seconds, so clients cannot hold much memory. A new one takes the
+//! place of the oldest that has not sent its request, so slow clients do not keep out others.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,13 +22,16 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use log::debug;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 
-/// Connections served at once; further ones wait in the kernel's queue.
-const MOST_CONNECTIONS: usize = 8;
+/// Connections at once.
+const MOST_CONNECTIONS: usize = 32;
+/// Time before a connection that takes the place of another is accepted: what is spent on clients that come back at once.
+const PULSE: Duration = Duration::from_millis(1);
 /// Maximum duration of a connection.
 const LONGEST: Duration = Duration::from_secs(10);
-/// Time limit for the head of a request: shorter than the timeout of a scrape that waits for a free connection (Prometheus: 10 s).
+/// Time limit for the head of a request.
 const LONGEST_HEAD: Duration = Duration::from_secs(2);
 /// Wait after a failed accept: descriptors may be short.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -113,22 +119,32 @@ impl Drop for Server {
     }
 }
 
+/// A connection.
+struct Client {
+    task: AbortHandle,
+    has_asked: Arc<AtomicBool>,
+}
+
 async fn accept(listener: TcpListener, scrapes: mpsc::Sender<Scrape>) {
-    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-    // Never closed.
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+    // Oldest first.
+    let mut clients: VecDeque<Client> = VecDeque::new();
+    loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let scrapes = scrapes.clone();
-                tokio::spawn(async move {
-                    if tokio::time::timeout(LONGEST, serve(stream, scrapes))
-                        .await
-                        .is_err()
-                    {
+                clients.retain(|client| !client.task.is_finished());
+                if clients.len() >= MOST_CONNECTIONS {
+                    make_place(&mut clients);
+                    tokio::time::sleep(PULSE).await;
+                }
+                let has_asked = Arc::<AtomicBool>::default();
+                let served = serve(stream, scrapes.clone(), Arc::clone(&has_asked));
+                let task = tokio::spawn(async move {
+                    if tokio::time::timeout(LONGEST, served).await.is_err() {
                         debug!("metrics connection timed out");
                     }
-                    drop(place);
                 });
+                let task = task.abort_handle();
+                clients.push_back(Client { task, has_asked });
             }
             Err(error) => {
                 debug!("cannot accept a metrics connection: {error}");
@@ -138,8 +154,20 @@ async fn accept(listener: TcpListener, scrapes: mpsc::Sender<Scrape>) {
     }
 }
 
-async fn serve(stream: TcpStream, scrapes: mpsc::Sender<Scrape>) {
-    let service = service_fn(|request| respond(request, &scrapes));
+/// Ends the oldest connection without a request, else the oldest.
+fn make_place(clients: &mut VecDeque<Client>) {
+    let has_asked = |client: &Client| client.has_asked.load(Ordering::Relaxed);
+    let oldest = clients.iter().position(|client| !has_asked(client));
+    if let Some(client) = clients.remove(oldest.unwrap_or(0)) {
+        client.task.abort();
+    }
+}
+
+async fn serve(stream: TcpStream, scrapes: mpsc::Sender<Scrape>, has_asked: Arc<AtomicBool>) {
+    let service = service_fn(|request| {
+        has_asked.store(true, Ordering::Relaxed);
+        respond(request, &scrapes)
+    });
     let served = http1::Builder::new()
         .keep_alive(false)
         .timer(TokioTimer::new())
@@ -290,6 +318,36 @@ mod tests {
         let scrape = ask(address, b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n");
         let answer = tokio::time::timeout(LONGEST / 2, scrape).await.unwrap();
         assert!(answer.ends_with("m 1\n"), "{answer}");
+        task.abort();
+    }
+
+    #[tokio::test]
+    async fn a_scrape_is_answered_while_slow_clients_drip_and_come_back() {
+        /// Sends a head byte by byte, and again once it is cut off.
+        async fn drip(address: SocketAddr) {
+            loop {
+                let Ok(mut stream) = TcpStream::connect(address).await else {
+                    continue;
+                };
+                while stream.write_all(b"x").await.is_ok() {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+        let server = started().await;
+        let address = server.address();
+        let task = tokio::spawn(serving(server));
+        let slow: Vec<_> = (0..200).map(|_| tokio::spawn(drip(address))).collect();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        for _ in 0..5 {
+            let begun = std::time::Instant::now();
+            let scrape = ask(address, b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n");
+            let answer = tokio::time::timeout(LONGEST, scrape).await.unwrap();
+            println!("answered after {:?}", begun.elapsed());
+            assert!(answer.ends_with("m 1\n"), "{answer}");
+            assert!(begun.elapsed() < LONGEST_HEAD, "{:?}", begun.elapsed());
+        }
+        slow.iter().for_each(tokio::task::JoinHandle::abort);
         task.abort();
     }
 

@@ -1,6 +1,7 @@
 //! Comma-separated values: one line per reset, fixed columns.
 //!
-//! Values are not escaped, and quoted where RFC 4180 requires it. Unknown values are empty.
+//! Values are quoted where RFC 4180 requires it. Unknown values are empty. Names come from processes of any user, so what a terminal
+//! would obey is escaped, as in the table, and what a spreadsheet would compute begins with an apostrophe.
 
 use std::io::{self, Write};
 use std::time::Instant;
@@ -8,6 +9,7 @@ use std::time::Instant;
 use super::Sink;
 use crate::record::{Record, SuppressedRecord};
 use crate::summary::Summary;
+use crate::text::escape;
 
 /// Names of the columns in their order. Append-only.
 ///
@@ -74,7 +76,18 @@ impl<O: Write> Csv<O> {
     fn row(&mut self, values: [(&str, String); COLUMNS.len()]) -> io::Result<()> {
         self.begin()?;
         debug_assert_eq!(values.each_ref().map(|(name, _)| *name), COLUMNS);
-        Ok(self.out.write_record(values.map(|(_, value)| value))?)
+        Ok(self
+            .out
+            .write_record(values.map(|(_, value)| plain(&value)))?)
+    }
+}
+
+/// A value that neither a terminal obeys nor a spreadsheet computes.
+fn plain(value: &str) -> String {
+    let escaped = escape(value);
+    match escaped.trim_start().chars().next() {
+        Some('=' | '+' | '-' | '@') => format!("'{escaped}"),
+        _ => escaped.into_owned(),
     }
 }
 
@@ -169,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_need_quotes_come_back_as_they_were() {
+    fn nothing_in_a_row_is_obeyed_by_a_terminal_or_computed_by_a_spreadsheet() {
         let text = include_str!("../../../tests/data/records/hostile_names.json");
         let mut record: Record = serde_json::from_str(text).unwrap();
         record
@@ -185,8 +198,34 @@ mod tests {
         assert_eq!(reader.headers().unwrap(), COLUMNS.as_slice());
         let row = reader.records().next().unwrap().unwrap();
         let at = |name| COLUMNS.iter().position(|column| *column == name).unwrap();
-        assert_eq!(&row[at("summary")], record.verdict.summary());
-        assert_eq!(row[at("process")], *record.process.unwrap().comm);
+        // Quotes and commas come back as they were.
+        assert_eq!(
+            &row[at("summary")],
+            r#"'=1+1,"quoted"\x0d\x0aand a second line"#
+        );
+        assert_eq!(row[at("process")], escape(&record.process.unwrap().comm));
+        let line = std::str::from_utf8(&out).unwrap();
+        let unsafe_ones = line
+            .chars()
+            .filter(|c| *c != '\n' && crate::text::is_unsafe(*c));
+        assert_eq!(unsafe_ones.count(), 0, "{line}");
+    }
+
+    #[test]
+    fn names_that_any_user_can_choose_are_harmless() {
+        for (name, shown) in [
+            ("nginx", "nginx"),
+            ("\x1b]0;pwn\x07", r"\x1b]0;pwn\x07"),
+            ("a\rb\u{9b}c", r"a\x0db\u{9b}c"),
+            ("\u{202e}gpj", r"\u{202e}gpj"),
+            ("a\u{2028}b", r"a\u{2028}b"),
+            ("=cmd|calc!A0", "'=cmd|calc!A0"),
+            ("@SUM(1)", "'@SUM(1)"),
+            ("-2+3", "'-2+3"),
+            (" +1", "' +1"),
+        ] {
+            assert_eq!(plain(name), shown);
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Reading the history, also while another process writes.
 
 use std::collections::VecDeque;
-use std::fs::File;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -57,7 +58,11 @@ impl Store {
     /// It does not exist, may not be read, is damaged, no store at all, or one of another version.
     pub fn open_read(file: &Path) -> Result<Self, StoreError> {
         // SQLite does not give the reason.
-        File::open(file)
+        OpenOptions::new()
+            .read(true)
+            // Nobody is waited for who writes a pipe.
+            .custom_flags(libc::O_NONBLOCK)
+            .open(file)
             .and_then(|opened| opened.metadata())
             .map_err(|error| StoreError::io(file, &error))
             .and_then(|metadata| match metadata.is_file() {

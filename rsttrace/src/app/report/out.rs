@@ -1,12 +1,12 @@
 //! Output file of `rsttrace report`.
 
-use std::fs::{File, Metadata, Permissions};
+use std::fs::{Metadata, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::STANDARD;
-use crate::cli::Failure;
+use crate::cli::{Failure, OutputFile};
 use crate::report::is_page;
 
 /// As a page that is made by `>`: what the user's umask leaves of it.
@@ -18,10 +18,9 @@ const HEAD: u64 = 4_096;
 pub(super) enum Out {
     Standard,
     /// A pipe or a device stays what it is.
-    Special(PathBuf),
-    /// The file, without links, and its mode.
+    Special(OutputFile),
+    /// A file and its mode.
     File {
-        name: PathBuf,
         path: PathBuf,
         mode: u32,
     },
@@ -29,57 +28,45 @@ pub(super) enum Out {
 
 impl Out {
     /// Checks before anything is read that the page can be written there, and that nothing but a page is replaced unless that is
-    /// wanted; the source never is.
+    /// wanted; the source, links and files of other users never are.
     pub fn new(out: &Path, force: bool, source: Option<&Metadata>) -> Result<Self, Failure> {
         if out == Path::new(STANDARD) {
             return Ok(Self::Standard);
         }
-        let name = out.to_owned();
-        let there = match out.metadata() {
-            Ok(there) => there,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                probe(out, out)?;
-                return Ok(Self::File {
-                    path: name.clone(),
-                    name,
-                    mode: MODE,
-                });
-            }
-            Err(error) => return Err(unwritable(out, &error)),
-        };
-        if there.is_dir() {
-            return Err(Failure::Usage(format!(
-                "{}: is a directory; use --out with a file in it",
-                out.display()
-            )));
-        }
-        if !there.is_file() {
-            return Ok(Self::Special(name));
-        }
-        if source.is_some_and(|it| (it.dev(), it.ino()) == (there.dev(), there.ino())) {
+        let there = out.metadata();
+        if let (Ok(there), Some(source)) = (&there, source)
+            && there.is_file()
+            && (source.dev(), source.ino()) == (there.dev(), there.ino())
+        {
             return Err(Failure::Usage(format!(
                 "{}: the report would overwrite its input; use another file with --out",
                 out.display()
             )));
         }
-        let unwritable = |error| unwritable(out, &error);
-        if !force && there.len() > 0 {
-            let mut head = Vec::new();
-            let file = File::open(out).map_err(unwritable)?;
-            file.take(HEAD).read_to_end(&mut head).map_err(unwritable)?;
-            if !is_page(&head) {
+        let file = OutputFile {
+            path: out.to_owned(),
+            // Whether a file may be replaced is decided here.
+            force: true,
+        };
+        file.check()?;
+        let there = match there {
+            Ok(there) if !there.is_file() => return Ok(Self::Special(file)),
+            Ok(there) => Some(there),
+            Err(_) => None,
+        };
+        if !force && there.as_ref().is_some_and(|there| there.len() > 0) {
+            let is_page = is_page(&head(out).map_err(|error| unwritable(out, &error))?);
+            if !is_page {
                 return Err(Failure::Usage(format!(
                     "{} already exists and is not a report of rsttrace; use another file with --out, or overwrite it with --force",
                     out.display()
                 )));
             }
         }
-        let path = out.canonicalize().map_err(unwritable)?;
-        probe(out, &path)?;
+        probe(out)?;
         Ok(Self::File {
-            name,
-            path,
-            mode: there.mode() & 0o777,
+            path: out.to_owned(),
+            mode: there.map_or(MODE, |there| there.mode() & 0o777),
         })
     }
 
@@ -91,17 +78,19 @@ impl Out {
                 stdout.write_all(text.as_bytes())?;
                 Ok(stdout.flush()?)
             }
-            Self::Special(path) => {
-                std::fs::write(path, text).map_err(|error| unwritable(path, &error))
-            }
-            Self::File { name, path, mode } => {
-                let unwritable = |error| unwritable(name, &error);
+            Self::Special(file) => file
+                .create()?
+                .write_all(text.as_bytes())
+                .map_err(|error| unwritable(&file.path, &error)),
+            Self::File { path, mode } => {
+                let unwritable = |error| unwritable(path, &error);
                 let mut draft = tempfile::Builder::new()
                     .prefix(".rsttrace-")
                     .permissions(Permissions::from_mode(*mode))
                     .tempfile_in(folder(path))
                     .map_err(unwritable)?;
                 draft.write_all(text.as_bytes()).map_err(unwritable)?;
+                // A link that was put there meanwhile is replaced, not followed.
                 draft
                     .persist(path)
                     .map_err(|error| unwritable(error.error))?;
@@ -111,11 +100,23 @@ impl Out {
     }
 }
 
+/// The begin of a file that may have been replaced by a link or a pipe since it was checked.
+fn head(path: &Path) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)?
+        .take(HEAD)
+        .read_to_end(&mut head)?;
+    Ok(head)
+}
+
 /// Whether a file can be created next to `path`; the attempt leaves nothing behind.
-fn probe(name: &Path, path: &Path) -> Result<(), Failure> {
+fn probe(path: &Path) -> Result<(), Failure> {
     tempfile::tempfile_in(folder(path))
         .map(drop)
-        .map_err(|error| unwritable(name, &error))
+        .map_err(|error| unwritable(path, &error))
 }
 
 fn folder(path: &Path) -> &Path {
@@ -155,18 +156,57 @@ mod tests {
     }
 
     #[test]
-    fn a_page_keeps_its_mode_and_the_links_to_it() {
+    fn a_page_keeps_its_mode() {
         let folder = tempfile::tempdir().unwrap();
-        let [page, link] = ["page.html", "link.html"].map(|name| folder.path().join(name));
+        let page = folder.path().join("page.html");
         std::fs::write(&page, "").unwrap();
         std::fs::set_permissions(&page, Permissions::from_mode(0o600)).unwrap();
-        std::os::unix::fs::symlink("page.html", &link).unwrap();
-        let out = Out::new(&link, false, None).unwrap();
+        let out = Out::new(&page, false, None).unwrap();
         out.write("new").unwrap();
         assert_eq!(std::fs::read_to_string(&page).unwrap(), "new");
         assert_eq!(page.metadata().unwrap().mode() & 0o777, 0o600);
-        assert!(link.symlink_metadata().unwrap().is_symlink());
         let left = std::fs::read_dir(folder.path()).unwrap().count();
-        assert_eq!(left, 2);
+        assert_eq!(left, 1);
+    }
+
+    #[test]
+    fn neither_links_nor_files_and_pipes_of_others_are_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let [target, link, pipe, dangling] =
+            ["target", "link", "pipe", "dangling"].map(|name| folder.path().join(name));
+        std::fs::write(&target, "precious").unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        std::os::unix::fs::symlink("nothing", &dangling).unwrap();
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let refusal = |path: &Path| {
+            let refused = Out::new(path, true, None).err();
+            refused.unwrap().to_string()
+        };
+        for link in [&link, &dangling] {
+            assert!(refusal(link).contains("is a symbolic link"), "{link:?}");
+        }
+        assert_eq!(std::fs::read(&target).unwrap(), b"precious");
+        // A pipe of this user without a reader is not waited for without end.
+        let error = Out::new(&pipe, true, None).unwrap().write("page");
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("no reader"), "{error}");
+        if nix::unistd::geteuid().is_root() {
+            for path in [&target, &pipe] {
+                std::os::unix::fs::chown(path, Some(1), None).unwrap();
+                assert!(refusal(path).contains("belongs to another user"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_link_that_comes_after_the_check_is_replaced_and_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let [target, page] = ["target", "page.html"].map(|name| folder.path().join(name));
+        std::fs::write(&target, "precious").unwrap();
+        let out = Out::new(&page, false, None).unwrap();
+        std::os::unix::fs::symlink(&target, &page).unwrap();
+        out.write("new").unwrap();
+        assert_eq!(std::fs::read(&target).unwrap(), b"precious");
+        assert!(page.symlink_metadata().unwrap().is_file());
     }
 }

@@ -9,6 +9,7 @@ use anyhow::{Context as _, anyhow};
 
 use super::STANDARD;
 use crate::app::history;
+use crate::app::own_sockets::OwnSockets;
 use crate::capture::{self, CaptureError};
 use crate::cli::{Failure, ReportOptions};
 use crate::engine::{self, Config, Engine};
@@ -48,7 +49,8 @@ impl<'a> Source<'a> {
             let metadata = metadata.and_then(|it| it.metadata()).ok();
             (Box::new(BufReader::with_capacity(HEAD, stdin)), metadata)
         } else {
-            let opened = File::open(file).map_err(|error| unreadable(options, &error))?;
+            let opened =
+                crate::sys::Input::open(file).map_err(|error| unreadable(options, &error))?;
             let metadata = opened.metadata().ok();
             if metadata.as_ref().is_some_and(Metadata::is_dir) {
                 return Err(Failure::Usage(format!(
@@ -136,6 +138,7 @@ impl<'a> Source<'a> {
         let failed = |error| anyhow!("{}: {error}", self.name);
         let mut reader = recording::Reader::new(input).map_err(failed)?;
         let mut engine = Engine::new(reader.head().premises.clone());
+        let mut own = OwnSockets::default();
         loop {
             match reader.input() {
                 Ok(Some(input)) => engine.push(input),
@@ -148,7 +151,10 @@ impl<'a> Source<'a> {
                 }
                 Err(error) => return Err(failed(error).into()),
             }
-            std::iter::from_fn(|| engine.poll_output()).for_each(&mut *take);
+            while let Some(mut output) = engine.poll_output() {
+                own.mark(&mut output);
+                take(output);
+            }
         }
         if let Some(end) = reader.end() {
             let lost = end.kernel.iter().map(|total| total.lost);

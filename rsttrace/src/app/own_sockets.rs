@@ -1,0 +1,105 @@
+//! Resets of rsttrace's own sockets: the metrics server and `probe`.
+//!
+//! No service loses anything by them. As faults they would let any client of the metrics server fill the history and raise alerts.
+
+use std::collections::VecDeque;
+
+use crate::record::{Direction, Evidence, EvidenceKind, Output, Record, Severity};
+
+/// Ports that are remembered: the metrics server has one.
+const MOST: usize = 8;
+
+/// Knows the sockets of rsttrace by the name of their process, live and in a recording.
+#[derive(Debug, Default)]
+pub struct OwnSockets {
+    /// Namespaces and ports of resets that it has sent.
+    ports: VecDeque<(Option<u32>, u16)>,
+}
+
+impl OwnSockets {
+    /// Makes a reset of an own socket noise, and says why.
+    pub fn mark(&mut self, output: &mut Output) {
+        if let Output::Reset(record) = output
+            && record.direction == Direction::Sent
+            && record.verdict.severity != Severity::Noise
+            && self.owns(record)
+        {
+            record.verdict.severity = Severity::Noise;
+            if let Some(incident) = &mut record.incident {
+                incident.severity = Severity::Noise;
+            }
+            record.verdict.edit(|text| {
+                let why = "a socket of rsttrace itself: no service lost a connection";
+                let evidence = Evidence::new(EvidenceKind::LocalSender, why);
+                text.evidence.push(evidence);
+                text.advice.clear();
+            });
+        }
+    }
+
+    /// A closed socket may have no process any more.
+    fn owns(&mut self, record: &Record) -> bool {
+        let place = (record.netns, record.local.port);
+        match &record.process {
+            None => self.ports.contains(&place),
+            Some(process) => {
+                let owns = *process.comm == *env!("CARGO_PKG_NAME");
+                if owns && !self.ports.contains(&place) {
+                    self.ports.truncate(MOST - 1);
+                    self.ports.push_front(place);
+                }
+                owns
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn fault(comm: Option<&str>, port: u16) -> Output {
+        let text = include_str!("../../tests/data/records/close_with_unread_data.json");
+        let mut record: Record = serde_json::from_str(text).unwrap();
+        record.local.port = port;
+        match comm {
+            None => record.process = None,
+            Some(comm) => record.process.as_mut().unwrap().comm = comm.into(),
+        }
+        Output::Reset(Box::new(record))
+    }
+
+    fn severity(own: &mut OwnSockets, mut output: Output) -> Severity {
+        own.mark(&mut output);
+        let Output::Reset(record) = output else {
+            panic!("a reset expected");
+        };
+        if record.verdict.severity == Severity::Noise {
+            let evidence = &record.verdict.evidence();
+            let last = &evidence.last().unwrap().detail;
+            assert!(last.contains("rsttrace itself"), "{last}");
+        }
+        record.verdict.severity
+    }
+
+    #[test]
+    fn only_resets_of_own_sockets_are_noise() {
+        let mut own = OwnSockets::default();
+        assert_eq!(severity(&mut own, fault(None, 9472)), Severity::Fault);
+        assert_eq!(
+            severity(&mut own, fault(Some("rsttrace"), 9472)),
+            Severity::Noise
+        );
+        assert_eq!(severity(&mut own, fault(None, 9472)), Severity::Noise);
+        assert_eq!(severity(&mut own, fault(None, 80)), Severity::Fault);
+        assert_eq!(
+            severity(&mut own, fault(Some("nginx"), 9472)),
+            Severity::Fault
+        );
+        for port in 1..1_000 {
+            severity(&mut own, fault(Some("rsttrace"), port));
+        }
+        assert_eq!(own.ports.len(), MOST);
+    }
+}
