@@ -102,12 +102,7 @@ fn demo(args: &Args) -> Result<String> {
         );
     }
     packages::install_for_staging()?;
-    let program = build(args, "--bin", "rsttrace")?;
-    let mut demo = Command::new(&program);
-    if args.sudo {
-        demo = Command::new("sudo");
-        demo.arg("-E").arg(program);
-    }
+    let mut demo = as_root(args, build(args, "--bin", "rsttrace")?);
     demo.args(["demo", "--all", "--output", "json"]);
     if args.captures {
         demo.arg("--captures").arg(folder());
@@ -124,12 +119,7 @@ fn play(args: &Args) -> Result<()> {
     }
     packages::install_for_traffic()?;
     let tracer = build(args, "--bin", "rsttrace")?;
-    let player = build(args, "--example", "real_traffic")?;
-    let mut play = Command::new(&player);
-    if args.sudo {
-        play = Command::new("sudo");
-        play.arg("-E").arg(player);
-    }
+    let mut play = as_root(args, build(args, "--example", "real_traffic")?);
     play.arg("--rsttrace").arg(tracer);
     play.arg("--folder")
         .arg(workspace::target().join("real-traffic"));
@@ -142,11 +132,17 @@ fn judge_captures(args: &Args, captures: &Path) -> Result<CaptureTally> {
 }
 
 fn build(args: &Args, kind: &str, target: &str) -> Result<PathBuf> {
-    let mut cargo = command::cargo();
-    cargo.args(["build", "--package", "rsttrace", kind, target]);
-    cargo.args((!args.debug).then_some("--release"));
-    let built = command::build(&mut cargo)?.remove(target);
-    built.with_context(|| format!("cargo built no {target}"))
+    command::build_one("rsttrace", kind, target, !args.debug)
+}
+
+/// To run as root.
+fn as_root(args: &Args, program: PathBuf) -> Command {
+    if !args.sudo {
+        return Command::new(program);
+    }
+    let mut sudo = Command::new("sudo");
+    sudo.arg("-E").arg(program);
+    sudo
 }
 
 fn output(command: &mut Command) -> Result<String> {

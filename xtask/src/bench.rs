@@ -192,18 +192,10 @@ pub fn run(args: &Args) -> Result<()> {
 impl Programs {
     pub fn build() -> Result<Self> {
         Ok(Self {
-            rsttrace: build("rsttrace", "--bin", "rsttrace")?,
-            load: build("xtask", "--bin", "xtask")?,
+            rsttrace: command::build_one("rsttrace", "--bin", "rsttrace", true)?,
+            load: command::build_one("xtask", "--bin", "xtask", true)?,
         })
     }
-}
-
-/// The release build of this target.
-fn build(package: &str, kind: &str, target: &str) -> Result<PathBuf> {
-    let mut cargo = command::cargo();
-    cargo.args(["build", "--release", "--package", package, kind, target]);
-    let built = command::build(&mut cargo)?.remove(target);
-    built.with_context(|| format!("cargo built no {target}"))
 }
 
 impl Bench {
@@ -280,7 +272,7 @@ impl Bench {
             ingress: Vec<f64>,
             egress: Vec<f64>,
         }
-        let program = build("rsttrace", "--example", "classifier")?;
+        let program = command::build_one("rsttrace", "--example", "classifier", true)?;
         let runs = if self.quick { "100000" } else { "6000000" };
         let text = command::output(Command::new(program).args([runs, "25"]))?;
         let costs: Vec<Cost> = serde_json::from_str(&text)

@@ -239,8 +239,7 @@ pub fn install(name: &str, version: &str, root: &Path) -> Command {
     install
         .args(["install", name, "--version", version])
         .args(["--locked", "--no-default-features", "--root"])
-        .arg(root)
-        .current_dir(workspace::root());
+        .arg(root);
     without_overrides(&mut install);
     install
         .env("CARGO_PROFILE_RELEASE_DEBUG", "0")

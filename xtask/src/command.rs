@@ -14,8 +14,11 @@ use serde_json::Value;
 
 use crate::workspace;
 
+/// Cargo, for this workspace.
 pub fn cargo() -> Command {
-    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(workspace::root());
+    cargo
 }
 
 /// Makes this cargo run programs through sudo.
@@ -38,7 +41,6 @@ pub fn run(command: &mut Command) -> Result<()> {
 /// Runs `cargo build` or `cargo test --no-run`, and returns the executables by target.
 pub fn build(cargo: &mut Command) -> Result<BTreeMap<String, PathBuf>> {
     cargo.args(["--quiet", "--message-format=json-render-diagnostics"]);
-    cargo.current_dir(workspace::root());
     let shown = announce(cargo);
     let output = cargo.stderr(Stdio::inherit()).output();
     let output = output.context("start cargo")?;
@@ -46,6 +48,15 @@ pub fn build(cargo: &mut Command) -> Result<BTreeMap<String, PathBuf>> {
         bail!("`{shown}` failed ({})", output.status);
     }
     Ok(executables(&String::from_utf8_lossy(&output.stdout)))
+}
+
+/// The executable of a target: `kind` is `--bin` or `--example`.
+pub fn build_one(package: &str, kind: &str, target: &str, release: bool) -> Result<PathBuf> {
+    let mut cargo = cargo();
+    cargo.args(["build", "--package", package, kind, target]);
+    cargo.args(release.then_some("--release"));
+    let built = build(&mut cargo)?.remove(target);
+    built.with_context(|| format!("cargo built no {target}"))
 }
 
 /// The executables in cargo's messages, by target.

@@ -58,11 +58,13 @@ fn format() -> Result<()> {
 }
 
 fn clippy() -> Result<()> {
-    command::run(
-        command::cargo()
-            .args(["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"])
-            .current_dir(workspace::root()),
-    )
+    command::run(command::cargo().args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-Dwarnings",
+    ]))
 }
 
 fn clippy_ebpf(choice: Choice) -> Result<()> {
@@ -91,8 +93,7 @@ fn layers() -> Result<()> {
         cargo
             .args(["tree", "--edges", "normal", "--prefix", "none"])
             .args(["--format", "{p}", "--depth", depth])
-            .args(["--package", "rsttrace-core", "--package", "rsttrace-model"])
-            .current_dir(workspace::root());
+            .args(["--package", "rsttrace-core", "--package", "rsttrace-model"]);
         let lines = command::output(&mut cargo)?;
         let names = lines.lines().filter_map(|line| line.split(' ').next());
         Ok(names.map(str::to_owned).collect())

@@ -1,10 +1,12 @@
 //! The hidden `cargo xtask load`: makes the traffic that `cargo xtask bench` measures.
 
+use std::io::{self, Write as _};
+
+use anyhow::Context as _;
 use clap::Subcommand;
 
 mod connect;
 mod flood;
-mod guard;
 mod pace;
 mod sockets;
 
@@ -28,4 +30,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Load::Flood(args) => flood::run(args),
         Load::Sockets(args) => sockets::run(args),
     }
+}
+
+/// Prints a line for the process that waits for it.
+fn report(line: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout();
+    let written = writeln!(out, "{line}").and_then(|()| out.flush());
+    written.context("standard output is closed")
 }

@@ -11,6 +11,7 @@ mod bpf_toolchain;
 mod build_ebpf;
 mod check_ebpf;
 mod command;
+mod dist;
 mod fuzz;
 mod lint;
 mod load;
@@ -38,6 +39,7 @@ enum Task {
     BenchCaptures(bench_captures::Args),
     BuildEbpf(build_ebpf::Args),
     CheckEbpf(check_ebpf::Args),
+    Dist(dist::Args),
     Fuzz(fuzz::Args),
     Lint(lint::Args),
     #[command(hide = true)]
@@ -71,6 +73,7 @@ fn perform(task: &Task) -> anyhow::Result<()> {
         Task::BenchCaptures(args) => bench_captures::run(args),
         Task::BuildEbpf(args) => build_ebpf::run(args),
         Task::CheckEbpf(args) => check_ebpf::run(args),
+        Task::Dist(args) => dist::run(args),
         Task::Fuzz(args) => fuzz::run(args),
         Task::Lint(args) => lint::run(args),
         Task::Load(args) => load::run(args),

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: the tests of the workspace, then, as root, the kernel tests and the whole demo.
+//! `cargo xtask test`: the tests of the  then, as root, the kernel tests and the whole demo.
 
 use std::{
     process::Command,
@@ -10,10 +10,10 @@ use anyhow::{Result, bail};
 use crate::{
     accuracy, command, packages,
     tally::{self, Tally},
-    vm, workspace,
+    vm,
 };
 
-/// Run all tests: the workspace, then kernel tests and demo as root, then both on other kernels
+/// Run all tests: the  then kernel tests and demo as root, then both on other kernels
 ///
 /// Kernel tests are integration tests of rsttrace in files named kernel_*.rs, marked `#[ignore = "needs root"]`. They run one at
 /// a time, together with those that need a browser or tshark. As root, missing Debian packages for staging resets are installed
@@ -64,16 +64,16 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 fn workspace_tests() -> Vec<Step> {
-    if command::output(cargo().args(["nextest", "--version"])).is_err() {
-        let mut all = cargo();
+    if command::output(command::cargo().args(["nextest", "--version"])).is_err() {
+        let mut all = command::cargo();
         all.args(["test", "--workspace", "--no-fail-fast"]);
         return vec![Step::tests("workspace", &mut all)];
     }
-    let mut nextest = cargo();
+    let mut nextest = command::cargo();
     nextest.args(["nextest", "run", "--workspace"]);
     nextest.args(["--no-fail-fast", "--no-tests=fail"]);
     // nextest does not run these.
-    let doc_tests = || command::run(cargo().args(["test", "--workspace", "--doc"]));
+    let doc_tests = || command::run(command::cargo().args(["test", "--workspace", "--doc"]));
     vec![
         Step::tests("workspace", &mut nextest),
         Step::other("doc tests", doc_tests),
@@ -97,7 +97,7 @@ fn other_kernels() -> Vec<Step> {
 
 /// With cargo test, because it runs one binary after the other, and these tests share one kernel.
 fn kernel_tests(sudo: bool) -> Command {
-    let mut cargo = cargo();
+    let mut cargo = command::cargo();
     cargo.args(["test", "--package", "rsttrace", "--test", "kernel_*"]);
     // Other programs that read our files.
     cargo.args(["--test", "browser_*", "--test", "wireshark_*"]);
@@ -105,12 +105,6 @@ fn kernel_tests(sudo: bool) -> Command {
         command::with_sudo(&mut cargo);
     }
     cargo.args(["--no-fail-fast", "--", "--ignored", "--test-threads=1"]);
-    cargo
-}
-
-fn cargo() -> Command {
-    let mut cargo = command::cargo();
-    cargo.current_dir(workspace::root());
     cargo
 }
 

@@ -36,12 +36,6 @@ pub struct Args {
     /// Run only these steps
     #[arg(long, value_name = "STEP", value_delimiter = ',')]
     pub only: Vec<Kind>,
-    /// Memory of a guest in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 2048)]
-    pub memory: u32,
-    /// CPUs of a guest
-    #[arg(long, value_name = "N", default_value_t = 2)]
-    pub cpus: u32,
     /// Parameters to append to the kernel command line, for example lockdown=confidentiality
     #[arg(long, value_name = "WORDS", default_value = "")]
     pub append: String,
@@ -267,8 +261,6 @@ impl Boot {
         let machine = Machine {
             kernel: &self.kernel,
             name: &self.name(),
-            memory: args.memory,
-            cpus: args.cpus,
             append: &format!("{} {}", self.append, args.append),
             program: &built.program,
         };

@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use rsttrace_lab::namespace;
 use socket2::SockRef;
 
-use super::{guard, pace::Pace};
+use super::pace::Pace;
 
 /// Open, accept and close connections
 #[derive(clap::Args)]
@@ -59,7 +59,7 @@ pub fn run(args: &Args) -> Result<()> {
         }
         pace.count(number);
     }
-    guard::ready(&pace.report())
+    super::report(&pace.report())
 }
 
 fn connection(listener: &TcpListener, to: SocketAddr, args: &Args) -> Result<()> {

@@ -15,7 +15,7 @@ use nix::{
 };
 use rsttrace_lab::link::{FAR, NEAR};
 
-use super::{guard, pace::Pace};
+use super::pace::Pace;
 
 /// Send SYNs to a closed port
 #[derive(clap::Args)]
@@ -80,7 +80,7 @@ pub fn run(args: &Args) -> Result<()> {
             Err(error) => return Err(error).context("send"),
         }
     }
-    guard::ready(&pace.report())
+    super::report(&pace.report())
 }
 
 /// The address of an interface, by which packets are put on it.

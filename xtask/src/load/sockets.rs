@@ -1,10 +1,9 @@
 //! Connections that are open and silent.
 
+use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
 use anyhow::{Context as _, Result};
-
-use super::guard;
 
 /// Hold connections open until standard input ends
 #[derive(clap::Args)]
@@ -26,7 +25,8 @@ pub fn run(args: &Args) -> Result<()> {
         let client = TcpStream::connect(to).context("connect")?;
         open.push((client, listener.accept().context("accept")?.0));
     }
-    guard::ready("ready")?;
-    guard::until_input_ends();
+    super::report("ready")?;
+    // An error is an end, too.
+    let _ = io::copy(&mut io::stdin(), &mut io::sink());
     Ok(())
 }

@@ -26,9 +26,6 @@ pub struct Machine<'a> {
     pub kernel: &'a Kernel,
     /// Of the folder of its results.
     pub name: &'a str,
-    /// In MiB.
-    pub memory: u32,
-    pub cpus: u32,
     /// Appended to the kernel command line.
     pub append: &'a str,
     /// The rsttrace in its path.
@@ -163,8 +160,7 @@ impl Machine<'_> {
         qemu.args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
             .args(["-accel", "tcg", "-cpu", "max", "-machine", "q35"])
             .args(["-nodefaults", "-display", "none", "-no-reboot"])
-            .args(["-smp", &self.cpus.to_string()])
-            .args(["-m", &self.memory.to_string()])
+            .args(["-smp", "2", "-m", "2048"])
             .arg("-kernel")
             .arg(self.kernel.image())
             .arg("-initrd")
