@@ -37,7 +37,9 @@ fn processes_beside_it_have_the_ids_of_the_container() {
 #[ignore = "needs root"]
 fn processes_outside_have_the_ids_of_the_host_and_are_marked() {
     private_namespace(|| {
-        let watch = Watch::spawn(&mut contained(&["watch", "-o", "json", "--count", "2", "--noise"]));
+        let watch = Watch::spawn(&mut contained(&[
+            "watch", "-o", "json", "--count", "2", "--noise",
+        ]));
         eventually("the start", || {
             watch.has_said("tracing resets").then_some(())
         });
