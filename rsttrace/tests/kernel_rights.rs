@@ -124,3 +124,68 @@ fn a_kernel_without_type_information_is_4_and_says_so() {
     let joined = std::thread::spawn(in_own_mounts).join();
     joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }
+
+/// Lines of the status of each thread of a process, by name, such as `CapEff`.
+fn of_each_thread(pid: u32, name: &str) -> Vec<u64> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let value = |thread: fs::DirEntry| {
+        let status = fs::read_to_string(thread.path().join("status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let digits = line.unwrap().trim_start_matches(':').trim();
+        Some(u64::from_str_radix(digits, 16).unwrap())
+    };
+    threads.flatten().filter_map(value).collect()
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_tracing_does_not_need_is_given_up_by_every_thread() {
+    use caps::Capability::*;
+    let mask = |all: &[caps::Capability]| all.iter().fold(0, |mask, it| mask | it.bitmask());
+    let tracing = [
+        CAP_BPF,
+        CAP_PERFMON,
+        CAP_NET_ADMIN,
+        CAP_NET_BROADCAST,
+        CAP_SYS_ADMIN,
+        CAP_SYS_PTRACE,
+        CAP_DAC_READ_SEARCH,
+    ];
+    let starting = [
+        CAP_SYS_RESOURCE,
+        CAP_IPC_LOCK,
+        CAP_SYS_CHROOT,
+        CAP_NET_BIND_SERVICE,
+        CAP_DAC_OVERRIDE,
+    ];
+    kernel::private_namespace(|| {
+        let watch = kernel::Watch::own_namespace(&[]);
+        let pid = watch.pid();
+        kernel::eventually("the start", || {
+            watch.has_said("tracing resets").then_some(())
+        });
+        let all = mask(&tracing) | mask(&starting);
+        for name in ["CapPrm", "CapEff"] {
+            let threads = of_each_thread(pid, name);
+            assert!(!threads.is_empty());
+            for mask in threads {
+                assert_eq!(mask & !all, 0, "{name} {mask:x}");
+            }
+            // The thread that reads what comes from the network is the first.
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            let line = format!("{name}:\t{:016x}\n", mask(&tracing));
+            assert!(status.contains(&line), "{status}");
+        }
+        for name in ["CapBnd", "CapInh", "CapAmb"] {
+            assert!(
+                of_each_thread(pid, name).iter().all(|&mask| mask == 0),
+                "{name}"
+            );
+        }
+        assert!(
+            of_each_thread(pid, "NoNewPrivs")
+                .iter()
+                .all(|&set| set == 1)
+        );
+    });
+}

@@ -17,7 +17,7 @@ use crate::background::Background;
 use crate::cli::{Failure, Interrupt, Of, OutputFile, SummaryRequest, WatchOptions};
 use crate::diagnostics::{self, Stderr};
 use crate::host::facts::kernel_release;
-use crate::kernel::{InterfaceOptions, Scope};
+use crate::kernel::{InterfaceOptions, Scope, privileges};
 use crate::record::Output;
 use crate::self_stats::Vitals;
 use crate::sink::{Machine, Reporter};
@@ -34,6 +34,7 @@ const DROPPED: &str = "lines of standard output dropped because its reader was t
 
 /// Traces until the duration or the count is reached, a signal arrives, or the reader of the output has gone.
 pub fn watch(options: WatchOptions) -> Result<(), Failure> {
+    privileges::keep_for_start();
     runtime()?.block_on(run(options))
 }
 
@@ -69,6 +70,7 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
         detail_interval: trace.detail_interval(),
         record: options.record.clone().map(RecordTo::File),
     })?;
+    privileges::keep_for_tracing(options.metrics.file.is_some());
     say(format_args!("{}; press Ctrl-C to stop", session.describe()));
     if !trace.hops.is_empty() {
         let names: Vec<&str> = trace.hops.iter().map(|hop| hop.name.as_str()).collect();

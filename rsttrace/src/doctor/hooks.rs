@@ -1,11 +1,11 @@
 //! Checks of the kernel hooks.
 
+use crate::kernel::privileges::SETCAP;
+
 use super::{Finding, Hook, Severity, Tracing};
 
 /// A refused hook is wrong: records lack facts.
 pub fn judge(tracing: &Tracing) -> Vec<Finding> {
-    const CAPABILITIES: &str =
-        "setcap cap_bpf,cap_perfmon,cap_net_admin,cap_net_broadcast,cap_sys_admin=ep FILE";
     match tracing {
         Tracing::Tried {
             hooks, interfaces, ..
@@ -39,7 +39,7 @@ pub fn judge(tracing: &Tracing) -> Vec<Finding> {
             "tracing_not_permitted",
             format!("hooks not checked: {}", first_sentence(why)),
             format!(
-                "run `sudo rsttrace doctor`, or add capabilities to the binary: {CAPABILITIES}"
+                "run `sudo rsttrace doctor`, or add capabilities to the binary: setcap {SETCAP} FILE"
             ),
         )],
         Tracing::NotSupported(why) => vec![failure("kernel_not_supported", why)],

@@ -17,6 +17,7 @@ mod netns_poll;
 mod object;
 mod perf_namespaces;
 mod preflight;
+pub mod privileges;
 mod rtnetlink;
 mod scope;
 mod sys;

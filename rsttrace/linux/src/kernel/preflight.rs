@@ -5,12 +5,13 @@ use std::path::Path;
 use caps::{CapSet, Capability};
 
 use super::btf;
+use super::privileges::SETCAP;
 
 /// Why tracing cannot start; `Display` ends with the next step.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Rights are missing (exit code 3).
-    #[error("not permitted: {} missing. Run as root (sudo rsttrace …), or add capabilities to the binary (cap_sys_admin is for other network namespaces): setcap cap_bpf,cap_perfmon,cap_net_admin,cap_sys_admin=ep FILE", missing.join(", "))]
+    #[error("not permitted: {} missing. Run as root (sudo rsttrace …), or add capabilities to the binary: setcap {SETCAP} FILE (docs/PERMISSIONS.md says what each is for)", missing.join(", "))]
     NotPermitted {
         /// Names of the capabilities.
         missing: Vec<String>,
