@@ -159,7 +159,9 @@ impl<O: Write> Sink for Csv<O> {
                 "state" => shown(sum.state.as_ref()),
                 "reason" => shown(sum.reason.as_ref()),
                 "host" => shown(sum.host.as_ref()),
-                "summary" => super::suppressed::sentence(sum),
+                "summary" => super::suppressed::sentence(sum)
+                    .trim_start_matches('+')
+                    .to_owned(),
                 _ => continue,
             };
         }

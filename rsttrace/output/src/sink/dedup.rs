@@ -4,6 +4,7 @@
 //! the count is shown after a second without one, or every five seconds. For failures without a reset it is a minute: a check
 //! of a server that is down fails every few seconds.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -181,8 +182,9 @@ impl Group {
 #[derive(Debug, Default)]
 pub(super) struct Groups {
     open: HashMap<Kind, Group>,
-    /// No group is due before.
-    next: Option<Instant>,
+    /// When each is due, or an earlier time; the number keeps equal times apart.
+    due: BTreeMap<(Instant, u64), Kind>,
+    number: u64,
 }
 
 impl Groups {
@@ -216,8 +218,8 @@ impl Groups {
                 pending: 0,
                 held_since: now,
             };
-            let due = group.due();
-            self.next = Some(self.next.map_or(due, |next| next.min(due)));
+            self.number += 1;
+            self.due.insert((group.due(), self.number), kind.clone());
             self.open.insert(kind, group);
         }
         true
@@ -225,22 +227,28 @@ impl Groups {
 
     /// When to ask [`Self::due`] again; may be too early.
     pub fn deadline(&self) -> Option<Instant> {
-        self.next
+        self.due.keys().next().map(|(due, _)| *due)
     }
 
     /// Counts that are due, oldest group first. Groups that went quiet are closed.
     pub fn due(&mut self, now: Instant) -> Vec<More> {
-        if self.next.is_none_or(|next| now < next) {
-            return Vec::new();
-        }
         let mut due = Vec::new();
-        self.open.retain(|_, group| {
+        while let Some(first) = self.due.first_entry()
+            && first.key().0 <= now
+        {
+            let ((_, number), kind) = first.remove_entry();
+            let Some(group) = self.open.get_mut(&kind) else {
+                continue;
+            };
             if group.due() <= now {
                 due.extend(group.take());
             }
-            group.last + group.quiet > now
-        });
-        self.next = self.open.values().map(Group::due).min();
+            if group.last + group.quiet > now {
+                self.due.insert((group.due(), number), kind);
+            } else {
+                self.open.remove(&kind);
+            }
+        }
         due.sort_by(by_age);
         due
     }
@@ -252,7 +260,7 @@ impl Groups {
             .drain()
             .filter_map(|(_, mut group)| group.take())
             .collect();
-        self.next = None;
+        self.due.clear();
         all.sort_by(by_age);
         all
     }
