@@ -59,8 +59,6 @@ fn the_unit_permits_what_tracing_needs() {
     let bounding_set = format!("--bounding-set=-all{}", capabilities.collect::<String>());
     let mut command = Command::new("strace");
     command.args(["-D", "-f", "-qq", "-o"]).arg(&calls_file);
-    // LimitMEMLOCK=
-    command.args(["prlimit", "--memlock=unlimited:unlimited"]);
     command.args(["unshare", "--mount", "--propagation", "slave"]);
     command.args([
         "setpriv",
