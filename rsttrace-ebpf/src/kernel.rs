@@ -251,7 +251,10 @@ pub fn task_at(task: u64) -> CurrentTask {
         task: Task {
             start_boottime_ns: read_member(leader, offset!(task_start_boottime)),
             cgroup_id: 0,
-            pid: pid_at(leader, read_member(task, offset!(task_tgid))),
+            pid: match get(&PID_NAMESPACE) {
+                0 => read_member(task, offset!(task_tgid)),
+                _ => pid_at(leader, read_member(task, offset!(task_tgid))),
+            },
             uid: read_member(cred, offset!(cred_euid)),
             comm: bytes(read_member(leader, offset!(task_comm))),
         },
@@ -260,11 +263,12 @@ pub fn task_at(task: u64) -> CurrentTask {
     }
 }
 
-/// The id of a process in the tracer's pid namespace, by its thread group leader and its id in the initial one.
-#[inline(always)]
+/// The id of a process in the tracer's pid namespace, by its thread group leader and its id in the initial one. A function of its own,
+/// so that programs stay as small as they are in the initial namespace.
+#[inline(never)]
 fn pid_at(leader: u64, initial: u32) -> u32 {
     let namespace = get(&PID_NAMESPACE);
-    if namespace == 0 || initial == 0 {
+    if initial == 0 {
         return initial;
     }
     let pid: u64 = read_member(leader, offset!(task_thread_pid));

@@ -47,6 +47,7 @@ const SEND_SHUTDOWN: u8 = 2;
 const SHUTDOWN_MASK: u8 = 3;
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
+#[inline(always)]
 fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     if is_empty() {
         return 0;
