@@ -9,7 +9,8 @@ use crate::record::{Direction, Evidence, EvidenceKind, Output, Record, Severity}
 /// Ports that are remembered: the metrics server has one.
 const MOST: usize = 8;
 
-/// Knows the sockets of rsttrace by the name of their process, live and in a recording.
+/// Knows the sockets of rsttrace by the name and the user of their process, live and in a recording. Those of an rsttrace that does
+/// not run as root stay what they are.
 #[derive(Debug, Default)]
 pub struct OwnSockets {
     /// Namespaces and ports of resets that it has sent.
@@ -43,7 +44,9 @@ impl OwnSockets {
         match &record.process {
             None => self.ports.contains(&place),
             Some(process) => {
-                let owns = *process.comm == *env!("CARGO_PKG_NAME");
+                // Any user can give a process this name.
+                let is_root = process.uid == Some(0);
+                let owns = is_root && *process.comm == *env!("CARGO_PKG_NAME");
                 if owns && !self.ports.contains(&place) {
                     self.ports.truncate(MOST - 1);
                     self.ports.push_front(place);
@@ -65,7 +68,10 @@ mod tests {
         record.local.port = port;
         match comm {
             None => record.process = None,
-            Some(comm) => record.process.as_mut().unwrap().comm = comm.into(),
+            Some(comm) => {
+                let process = record.process.as_mut().unwrap();
+                (process.comm, process.uid) = (comm.into(), Some(0));
+            }
         }
         Output::Reset(Box::new(record))
     }
@@ -97,6 +103,11 @@ mod tests {
             severity(&mut own, fault(Some("nginx"), 9472)),
             Severity::Fault
         );
+        let mut namesake = fault(Some("rsttrace"), 81);
+        if let Output::Reset(record) = &mut namesake {
+            record.process.as_mut().unwrap().uid = Some(1_000);
+        }
+        assert_eq!(severity(&mut own, namesake), Severity::Fault);
         for port in 1..1_000 {
             severity(&mut own, fault(Some("rsttrace"), port));
         }
