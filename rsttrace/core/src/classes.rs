@@ -302,12 +302,15 @@ pub fn is_owed(socket: &Socket) -> bool {
     socket.unacknowledged > 0 && socket.bytes_sent > FIRST_FLIGHT
 }
 
-/// The peer had received everything when it sent the reset. Of a long answer more may have been to come.
+/// The peer had received everything when it sent the reset. Of a long answer more may have been to come, but not after a TLS
+/// close_notify.
 fn reset_acknowledges_all(end: &AcceptedEnd<'_>) -> bool {
     let socket = &end.received.socket;
     let sent = socket.snd_nxt.wrapping_sub(socket.snd_una);
-    let is_short = socket.bytes_sent <= FIRST_FLIGHT;
-    end.segment.filter(|_| is_short).is_some_and(|segment| {
+    let is_over = socket.bytes_sent <= FIRST_FLIGHT
+        || is_tls(end.received.flow.local.port())
+            && (SHORTEST_ALERT..=LONGEST_FAREWELL).contains(&socket.unacknowledged);
+    end.segment.filter(|_| is_over).is_some_and(|segment| {
         // A FIN may follow the data.
         let acknowledged = segment.ack.wrapping_sub(socket.snd_una);
         segment.flags.has(TcpFlags::RST | TcpFlags::ACK)
@@ -637,6 +640,17 @@ mod tests {
         assert_eq!(accepted(&check), Some(Class::CompleteExchange));
         check.socket.bytes_sent = 2_000_000;
         assert_eq!(accepted(&check), None);
+        // The server answered the client's close_notify and has not closed yet.
+        let mut told = server(|socket| {
+            (socket.unacknowledged, socket.snd_una, socket.snd_nxt) = (24, 5_001, 5_025);
+            socket.bytes_sent = 2_000_000;
+        });
+        told.segment = Some(segment(flags, 9000, 5_025, 0));
+        assert_eq!(accepted(&told), None);
+        told.flow.local.set_port(443);
+        assert_eq!(accepted(&told), Some(Class::CompleteExchange));
+        told.segment = Some(segment(flags, 9000, 5_001, 0));
+        assert_eq!(accepted(&told), None);
         check.socket.bytes_sent = 148;
         check.segment = Some(segment(flags, 9000, 5_100, 0));
         assert_eq!(accepted(&check), None);
