@@ -37,6 +37,9 @@ pub const PASS_LATE: Duration = Duration::from_secs(3);
 /// Two legs of one connection through a proxy begin within this time.
 const SAME_AGE: Duration = Duration::from_millis(100);
 
+/// Age of two legs at least, for what they have in common to be no chance: of connections that live shorter, all are of one age.
+const LEAST_AGE: Duration = Duration::from_millis(500);
+
 /// Most bytes by which a proxy that rewrites headers changes a request or an answer.
 const REWRITTEN: u64 = 4_096;
 
@@ -488,7 +491,7 @@ impl Leg {
         }
         let is_soon = other.time.since(self.time) <= PASS_THROUGH;
         // Processes close connections all the time: only what belongs together from the start is closed because of this end.
-        let is_pair = is_own && self.is_of_same_age(other);
+        let is_pair = is_own && self.is_old_and_of_same_age(other);
         if other.reset.is_some_and(|reset| reset.is_answer)
             && !(is_soon && (is_pair || self.is_connect_for(other, PASS_THROUGH)))
         {
@@ -522,6 +525,13 @@ impl Leg {
     fn is_of_same_age(&self, other: &Self) -> bool {
         (self.established.zip(other.established))
             .is_some_and(|(one, other)| one.since(other).max(other.since(one)) <= SAME_AGE)
+    }
+
+    /// The two were opened together, long before they ended.
+    fn is_old_and_of_same_age(&self, other: &Self) -> bool {
+        let is_old =
+            |leg: &Self| (leg.established).is_some_and(|it| self.time.since(it) >= LEAST_AGE);
+        is_old(self) && is_old(other) && self.is_of_same_age(other)
     }
 
     /// The process that reset `other` was forked for this connection, which its parent had accepted.
@@ -849,9 +859,12 @@ mod tests {
     #[test]
     fn a_leg_that_is_closed_before_its_data_comes_has_the_same_age_or_a_connect_that_failed() {
         // The client was accepted some ms before the other end, and is closed some ms after it; its request comes 2 s later.
-        let judged = |accepted: u64, closed: u64, lived: bool, flags: u8| {
+        let judged_at = |connected: u64, accepted: u64, closed: u64, lived: bool, flags: u8| {
             let mut first = first();
-            first.ownership = Some(ownership(87, "nginx", OwnerSource::Connect));
+            first.ownership = Some(Ownership {
+                established: Some(BootTime(NOW - connected * MS)),
+                ..ownership(87, "nginx", OwnerSource::Connect)
+            });
             if !lived {
                 first.socket.state = TcpState::SynSent;
             }
@@ -877,6 +890,8 @@ mod tests {
             let reason = proxies.reason(&late, at)?;
             Some((reason.confidence, reason.likeness, reason.after.as_millis()))
         };
+        let judged =
+            |accepted, closed, lived, flags| judged_at(12_300, accepted, closed, lived, flags);
         let likely = Some((Confidence::Likely, Likeness::Process, 3));
         assert_eq!(judged(2, 3, false, 0), likely);
         // An older client, one that is closed later, one that only says goodbye, and another connection that ended.
@@ -889,6 +904,10 @@ mod tests {
         assert_eq!(judged(12_300, 300, true, 0), None);
         assert_eq!(judged(12_300, 3, true, TcpFlags::FIN), None);
         assert_eq!(judged(12_100, 3, true, 0), None);
+        // Two clients at once, whose connections live shortly.
+        assert_eq!(judged_at(90, 92, 3, true, 0), None);
+        assert_eq!(judged_at(499, 505, 3, true, 0), None);
+        assert_eq!(judged_at(505, 506, 3, true, 0), likely);
     }
 
     #[test]
