@@ -15,7 +15,7 @@ use crate::classes::{self, Recurrence};
 use crate::event::{BootTime, Failed, Received, Sent, Socket, SocketCookie, TcpState};
 use crate::hash::{self, LruCache};
 use crate::record::{
-    Cause, Class, Confidence, EvidenceKind, Process, Quality, Severity, Verdict, Word,
+    Cause, Class, Confidence, EvidenceKind, Process, ProcessId, Quality, Severity, Verdict, Word,
 };
 use crate::silence::clocks;
 use crate::verdict::{Likeness, Reason};
@@ -58,7 +58,7 @@ pub struct Leg {
     time: BootTime,
     cookie: SocketCookie,
     remote: SocketAddr,
-    pid: u32,
+    process: ProcessId,
     comm: Word,
     /// The process is the listener's, a worker of which may be meant.
     is_inherited: bool,
@@ -208,14 +208,14 @@ impl Proxies {
             .range(begin..)
             .take_while(|other| other.time.since(leg.time) <= PASS_THROUGH)
             .take(MAX_COMPARED)
-            .filter_map(|other| Some((leg.fits(other)?, other.pid != leg.pid, other)));
+            .filter_map(|other| Some((leg.fits(other)?, other.process != leg.process, other)));
         if let Some((grade, other)) = only_best(fitting) {
             let reason = reason(&leg, other, grade, link, &verdict);
             // A connect that was made when the other leg had just been accepted was made for it.
             let is_for_it = leg.is_connect_for(other, LONGEST_ATTEMPT);
             let passed_on = PassedOn {
                 remote: other.remote,
-                process: words::name(&other.comm, other.pid),
+                process: words::name(&other.comm, other.process.pid),
                 after: reason.after,
                 is_sure: is_for_it
                     && reason.confidence != Confidence::Possible
@@ -285,7 +285,7 @@ impl Proxies {
                     .iter()
                     .any(|&(.., later)| self.ended[later].leg.is_retry_of(first));
             if !is_retried {
-                fitting.push((grade, first.pid != leg.pid, index));
+                fitting.push((grade, first.process != leg.process, index));
             }
         }
         let (grade, index) = only_best(fitting.into_iter())?;
@@ -382,7 +382,7 @@ impl Leg {
             time,
             cookie: SocketCookie(0),
             remote: died.flow.remote,
-            pid: process.pid,
+            process: process.id(),
             comm: process.comm.clone(),
             is_inherited: process.quality == Quality::Inherited,
             outgoing: clocks::is_outgoing(Some(ownership))?,
@@ -408,7 +408,7 @@ impl Leg {
             time,
             cookie: socket.cookie,
             remote: sent.flow.remote,
-            pid: task.pid,
+            process: task.id(),
             comm: task.comm.clone(),
             is_inherited: false,
             outgoing: clocks::is_outgoing(sent.ownership.as_ref())?,
@@ -438,7 +438,7 @@ impl Leg {
             time: closer.time?,
             cookie: Some(cookie).filter(|cookie| cookie.is_known())?,
             remote: sent.flow.remote,
-            pid: closer.task.pid,
+            process: closer.task.id(),
             comm: closer.task.comm.clone(),
             is_inherited: false,
             outgoing: clocks::is_outgoing(Some(ownership))?,
@@ -463,7 +463,7 @@ impl Leg {
             time,
             cookie: socket.cookie,
             remote,
-            pid: process.pid,
+            process: process.id(),
             comm: process.comm.clone(),
             is_inherited: process.quality == Quality::Inherited,
             outgoing: outgoing?,
@@ -474,14 +474,14 @@ impl Leg {
     }
 
     fn is_retry_of(&self, other: &Self) -> bool {
-        self.moved.is_none() && self.pid == other.pid && self.remote == other.remote
+        self.moved.is_none() && self.process == other.process && self.remote == other.remote
     }
 
     /// Whether its process reset `other` because of this end.
     fn fits(&self, other: &Self) -> Option<Grade> {
         // A worker of a server whose master is recorded.
         let is_worker = self.is_inherited && self.comm == other.comm;
-        let is_own = self.pid == other.pid || is_worker && self.is_served_by_child(other);
+        let is_own = self.process == other.process || is_worker && self.is_served_by_child(other);
         let is_same_socket = self.cookie.is_known() && self.cookie == other.cookie;
         // What was opened after this end has another purpose: a health check, or another request.
         let is_younger = other.established.is_some_and(|opened| opened > self.time);
