@@ -12,7 +12,7 @@ use super::build_records::Draft;
 use super::place_by_time;
 use crate::causes::{definition, rules};
 use crate::classes::{self, Recurrence};
-use crate::event::{BootTime, Failed, Received, Sent, Socket, SocketCookie, TcpState};
+use crate::event::{BootTime, Failed, Ownership, Received, Sent, Socket, SocketCookie, TcpState};
 use crate::hash::{self, LruCache};
 use crate::record::{
     Cause, Class, Confidence, EvidenceKind, Process, ProcessId, Quality, Severity, Verdict, Word,
@@ -65,6 +65,8 @@ pub struct Leg {
     outgoing: bool,
     /// End of the handshake; absent if not known, or if there was none.
     established: Option<BootTime>,
+    /// Start of the process; absent if another one is recorded for the socket.
+    born: Option<BootTime>,
     /// Payload bytes received and sent; absent if not known, or if there was no connection.
     moved: Option<(u64, u64)>,
     /// Absent of a leg that its process did not end.
@@ -125,8 +127,6 @@ impl PassedOn {
 /// How its process ended a leg.
 #[derive(Clone, Copy, Debug)]
 struct Reset {
-    /// Start of the process.
-    born: BootTime,
     cost: Severity,
     /// The process closed the leg with a FIN, and the reset answers data that came later. The time of the leg is that of the close.
     is_answer: bool,
@@ -356,6 +356,7 @@ impl Leg {
         )?;
         Some(Self {
             established: received.ownership.as_ref().and_then(|it| it.established),
+            born: born(received.ownership.as_ref(), process),
             moved: leg.moved.filter(|_| lived),
             ..leg
         })
@@ -387,6 +388,7 @@ impl Leg {
             is_inherited: process.quality == Quality::Inherited,
             outgoing: clocks::is_outgoing(Some(ownership))?,
             established: ownership.established,
+            born: born(Some(ownership), process),
             moved: None,
             reset: None,
         })
@@ -413,9 +415,9 @@ impl Leg {
             is_inherited: false,
             outgoing: clocks::is_outgoing(sent.ownership.as_ref())?,
             established: sent.ownership.as_ref().and_then(|it| it.established),
+            born: Some(task.start),
             moved: Some((socket.bytes_received, socket.bytes_sent)),
             reset: Some(Reset {
-                born: task.start,
                 cost: definition(rules::of_sent(sent).cause).cost(sent),
                 is_answer: false,
             }),
@@ -443,9 +445,9 @@ impl Leg {
             is_inherited: false,
             outgoing: clocks::is_outgoing(Some(ownership))?,
             established: ownership.established,
+            born: Some(closer.task.start),
             moved: None,
             reset: Some(Reset {
-                born: closer.task.start,
                 cost: definition(cause).cost(sent),
                 is_answer: true,
             }),
@@ -468,6 +470,7 @@ impl Leg {
             is_inherited: process.quality == Quality::Inherited,
             outgoing: outgoing?,
             established: None,
+            born: None,
             moved: Some((socket.bytes_received, socket.bytes_sent)),
             reset: None,
         })
@@ -481,7 +484,9 @@ impl Leg {
     fn fits(&self, other: &Self) -> Option<Grade> {
         // A worker of a server whose master is recorded.
         let is_worker = self.is_inherited && self.comm == other.comm;
-        let is_own = self.process == other.process || is_worker && self.is_served_by_child(other);
+        let is_forked = self.comm == other.comm && self.is_of_child_for(other);
+        let is_own =
+            self.process == other.process || is_worker && other.is_of_child_for(self) || is_forked;
         let is_same_socket = self.cookie.is_known() && self.cookie == other.cookie;
         // What was opened after this end has another purpose: a health check, or another request.
         let is_younger = other.established.is_some_and(|opened| opened > self.time);
@@ -534,12 +539,11 @@ impl Leg {
         is_old(self) && is_old(other) && self.is_of_same_age(other)
     }
 
-    /// The process that reset `other` was forked for this connection, which its parent had accepted.
-    fn is_served_by_child(&self, other: &Self) -> bool {
-        let (Some(accepted), Some(Reset { born, .. })) = (self.established, other.reset) else {
-            return false;
-        };
-        !self.outgoing && born >= accepted && born.since(accepted) <= SAME_AGE
+    /// Its process was forked for the connection `front`, which the parent had accepted.
+    fn is_of_child_for(&self, front: &Self) -> bool {
+        (front.established.zip(self.born)).is_some_and(|(accepted, born)| {
+            !front.outgoing && born >= accepted && born.since(accepted) <= SAME_AGE
+        })
     }
 
     /// What the two have in common, as far as what came in by one went out by the other.
@@ -584,6 +588,12 @@ impl Leg {
             && request.abs_diff(to_server) <= REWRITTEN
             && answer <= from_server.saturating_add(REWRITTEN)
     }
+}
+
+/// Start of the process that has the connection, if that is the one in question.
+fn born(ownership: Option<&Ownership>, process: &Process) -> Option<BootTime> {
+    let owner = ownership?.owner.as_ref()?;
+    (owner.id() == process.id()).then_some(owner.start)
 }
 
 /// A request with a header, at least.
@@ -936,6 +946,39 @@ mod tests {
             reset_by(opened.plus(Duration::from_millis(5)), "java"),
             None
         );
+    }
+
+    #[test]
+    fn a_parent_that_closes_what_its_child_serves_closes_it_because_of_the_child() {
+        let opened = BootTime(NOW - 3 * MS);
+        // The child connects to a port that nobody listens on. The parent has the accepted socket, too, and is the last to close it.
+        let judged = |start: BootTime, comm: &str| {
+            let mut attempt = first();
+            attempt.socket.state = TcpState::SynSent;
+            let mut connecting = ownership(90, comm, OwnerSource::Connect);
+            if let Some(owner) = &mut connecting.owner {
+                owner.start = start;
+            }
+            attempt.ownership = Some(connecting);
+            let child = Process {
+                comm: comm.into(),
+                quality: Quality::Recorded,
+                ..proxy(90)
+            };
+            let mut accepted = second(0, 0);
+            accepted.ownership = Some(Ownership {
+                established: Some(opened),
+                ..ownership(87, "nginx", OwnerSource::Accept)
+            });
+            let leg = Leg::received(&attempt, AT, &child).expect("a leg");
+            judged(leg, &accepted, MS).map(|(confidence, _)| confidence)
+        };
+        let after = |millis| opened.plus(Duration::from_millis(millis));
+        assert_eq!(judged(after(1), "nginx"), Some(Confidence::Likely));
+        // A worker from before, a child for a later connection, and another program.
+        assert_eq!(judged(opened.before(Duration::from_secs(5)), "nginx"), None);
+        assert_eq!(judged(after(150), "nginx"), None);
+        assert_eq!(judged(after(1), "java"), None);
     }
 
     #[test]
