@@ -62,6 +62,8 @@ pub struct ShowOptions {
     pub noise: bool,
     /// Whether similar resets get a line each instead of being grouped.
     pub every: bool,
+    /// Whether the summary has all counts.
+    pub detailed_summary: bool,
     /// Whether times in the table are UTC.
     pub utc: bool,
     /// Pcapng file for the resets shown.
@@ -77,7 +79,7 @@ impl ShowArgs {
         self.pcapng.is_some()
     }
 
-    pub(super) fn check(self, every: bool) -> ShowOptions {
+    pub(super) fn check(self, every: bool, verbosity: u8) -> ShowOptions {
         let filter = filter(self.only, self.except);
         // Naming a cause, a class or the severity noise asks for noise, too.
         let only = &filter.only;
@@ -89,6 +91,7 @@ impl ShowArgs {
             color: self.output.color,
             noise: self.noise || named,
             every,
+            detailed_summary: verbosity > 0,
             utc: self.utc,
             pcapng: self.pcapng.map(|path| OutputFile {
                 path,
@@ -164,6 +167,6 @@ impl ShowOptions {
             (false, true) => Shown::Resets,
             (false, false) => Shown::Incidents,
         };
-        Ok(Reporter::new(sink, filter, shown, self.count))
+        Ok(Reporter::new(sink, filter, shown, self.count).with_details(self.detailed_summary))
     }
 }

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::causes::definition;
+use crate::findings::service;
 use crate::hash::HashMap;
 use crate::record::{
     Cause, Class, Confidence, Direction, Endpoint, FailureKind, FailureRecord, Origin, Record,
-    Role, ServingEnd, Severity, Word,
+    ServingEnd, Severity, Word,
 };
 
 /// Silence after which the first count is shown.
@@ -103,28 +103,6 @@ impl Kind {
         })
     }
 }
-
-/// Which end serves: known from some causes, else the one with the lower port. Two ephemeral ports tell
-/// nothing.
-pub fn service(record: &Record) -> Option<(ServingEnd, u16)> {
-    let local = Some((ServingEnd::Local, record.local.port));
-    let remote = Some((ServingEnd::Remote, record.remote.port));
-    let listens = record
-        .process
-        .as_ref()
-        .is_some_and(|process| process.role == Role::Listener);
-    match definition(record.verdict.cause).serving(record.direction) {
-        Some(ServingEnd::Local) => local,
-        Some(ServingEnd::Remote) => remote,
-        None if listens => local,
-        None if record.local.port.min(record.remote.port) >= FIRST_EPHEMERAL => None,
-        None if record.local.port <= record.remote.port => local,
-        None => remote,
-    }
-}
-
-/// Linux's default for net.ipv4.ip_local_port_range.
-const FIRST_EPHEMERAL: u16 = 32_768;
 
 /// Further records of a kind that was shown.
 #[derive(Clone, Debug, PartialEq, Eq)]

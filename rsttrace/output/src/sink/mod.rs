@@ -20,7 +20,6 @@ use crate::record::{FailureRecord, Record, SuppressedRecord};
 use crate::summary::Summary;
 
 pub use csv::{COLUMNS, Csv};
-pub(crate) use dedup::service;
 pub use json::{Json, append as append_json};
 pub use null::Null;
 pub use pcapng::{Machine, Pcapng, Place, Written};
