@@ -18,7 +18,7 @@ use crate::record::Severity;
 use crate::sink::{
     Json, Machine, Null, Packets, Pcapng, Reporter, Shown, Sink, Table, TableOptions, Tee, Width,
 };
-use crate::terminal::Palette;
+use crate::terminal::{self, Palette};
 use crate::values;
 
 #[derive(Debug, Args)]
@@ -118,6 +118,11 @@ pub struct Of<'a> {
 const OUT_BUFFER: usize = 64 << 10;
 
 impl ShowOptions {
+    /// Whether a live trace has a status line.
+    pub fn shows_status(&self) -> bool {
+        self.output == Some(OutputFormat::Table) && terminal::can_overwrite()
+    }
+
     /// Builds the reporter: records go to standard output and, if requested, to a pcapng file; the summary goes to standard
     /// error. Fails if the pcapng file cannot be created.
     pub fn reporter(&self, of: &Of<'_>) -> Result<Reporter, Failure> {
@@ -141,6 +146,7 @@ impl ShowOptions {
                         TimeZone::system()
                     },
                     every: self.every,
+                    status: of.live.is_some() && self.shows_status(),
                 };
                 Box::new(Table::new(out, aside, options))
             }
