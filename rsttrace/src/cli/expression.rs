@@ -159,21 +159,18 @@ impl<'a> Parser<'a> {
             Some(_) | None => None,
         };
         let family = family.and_then(|net| net.parse().ok()).map(|net| {
-            Expression::Is(Primitive {
-                side: Side::Either,
-                terms: Terms {
+            is(
+                Side::Either,
+                Terms {
                     addresses: vec![net],
                     ..Terms::default()
                 },
-            })
+            )
         });
         let ends = matches!(self.peek(), None | Some("and" | "&&" | "or" | "||" | ")"));
         if protocol.is_some() && ends {
             // Everything is TCP.
-            return Ok(family.unwrap_or(Expression::Is(Primitive {
-                side: Side::Either,
-                terms: Terms::default(),
-            })));
+            return Ok(family.unwrap_or(is(Side::Either, Terms::default())));
         }
         let test = self.test()?;
         Ok(match family {
@@ -195,7 +192,11 @@ impl<'a> Parser<'a> {
             }
             (None, Some(last)) if side.is_none() => last,
             (None, _) if is_address(word) => (side.unwrap_or_default(), Kind::Host),
-            (None, _) => return Err(format!("`{word}` is neither a command nor a word of a filter; {EXAMPLE}")),
+            (None, _) => {
+                return Err(format!(
+                    "`{word}` is neither a command nor a word of a filter; {EXAMPLE}"
+                ));
+            }
         };
         if side != Side::Either && !matches!(kind, Kind::Host | Kind::Net | Kind::Port) {
             return Err(format!(
@@ -208,7 +209,7 @@ impl<'a> Parser<'a> {
         };
         self.next += 1;
         let terms = terms(kind, value).map_err(|why| format!("{word} `{value}`: {why}"))?;
-        Ok(Expression::Is(Primitive { side, terms }))
+        Ok(is(side, terms))
     }
 
     fn side(&mut self) -> Option<Side> {
@@ -233,6 +234,10 @@ impl<'a> Parser<'a> {
         }
         Some(Side::Source)
     }
+}
+
+fn is(side: Side, terms: Terms) -> Expression {
+    Expression::Is(Box::new(Primitive { side, terms }))
 }
 
 fn is_address(word: &str) -> bool {

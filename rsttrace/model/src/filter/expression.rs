@@ -6,7 +6,7 @@ use crate::record::{Severity, SuppressedRecord};
 /// Primitives and how they are combined.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expression {
-    Is(Primitive),
+    Is(Box<Primitive>),
     Not(Box<Self>),
     And(Box<Self>, Box<Self>),
     Or(Box<Self>, Box<Self>),
@@ -34,7 +34,8 @@ impl Expression {
     /// Whether a primitive that counts asks for what is hidden otherwise: a cause, a class, or noise.
     pub fn asks_for_noise(&self) -> bool {
         match self {
-            Self::Is(Primitive { terms, .. }) => {
+            Self::Is(primitive) => {
+                let terms = &primitive.terms;
                 !terms.causes.is_empty()
                     || !terms.classes.is_empty()
                     || terms.severities.contains(&Severity::Noise)
