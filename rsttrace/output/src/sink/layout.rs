@@ -10,7 +10,9 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
 use super::dedup::More;
-use crate::record::{Direction, Endpoint, FailureRecord, Process, Quality, Record, Role, Severity};
+use crate::record::{
+    Direction, Endpoint, FailureRecord, Process, Quality, Record, Role, Severity, Workload,
+};
 use crate::terminal::Palette;
 use crate::text::{Piece, Words, escape, pad, truncate, width};
 use crate::words::{self, count};
@@ -29,6 +31,8 @@ const PROCESS_COLUMNS: usize = 12;
 const NAME_COLUMNS: usize = 32;
 /// Longest unit name shown whole.
 const UNIT_COLUMNS: usize = 28;
+/// Longest names of a pod and its container, or of a container, shown whole.
+const WORKLOAD_COLUMNS: usize = 48;
 /// Characters of a container id that are shown, as docker and crictl do.
 const SHORT_ID: usize = 12;
 /// Characters of a pod uid that are shown: up to its first dash.
@@ -517,10 +521,13 @@ fn processes(record: &Record, out: &mut String) {
     }
 }
 
-/// A process, and where it belongs: the container, the pod or the unit, whichever says most.
+/// A process, and where it belongs: the pod, the container or the unit, whichever says most.
 fn named(process: &Process, out: &mut String) {
     name(process, out);
-    if let Some(id) = &process.container_id {
+    if let Some(place) = process.workload.as_deref().and_then(workload) {
+        out.push(' ');
+        out.push_str(&truncate(&escape(&place), WORKLOAD_COLUMNS));
+    } else if let Some(id) = &process.container_id {
         out.push(' ');
         out.extend(escape(id).chars().take(SHORT_ID));
     } else if let Some(uid) = &process.pod_uid {
@@ -529,6 +536,16 @@ fn named(process: &Process, out: &mut String) {
     } else if let Some(unit) = &process.unit {
         out.push(' ');
         out.push_str(&truncate(&escape(unit), UNIT_COLUMNS));
+    }
+}
+
+/// `pod web-7d4b9c5f6d-x2x4v/nginx`, `container shop-web-1`.
+fn workload(names: &Workload) -> Option<String> {
+    match (&names.pod, &names.container) {
+        (Some(pod), Some(container)) => Some(format!("pod {pod}/{container}")),
+        (Some(pod), None) => Some(format!("pod {pod}")),
+        (None, Some(container)) => Some(format!("container {container}")),
+        (None, None) => None,
     }
 }
 
@@ -583,4 +600,37 @@ fn is_older_than_the_tool(record: &Record) -> bool {
         );
         synchronized && socket.age.is_none()
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_of_a_process_is_its_best_name() {
+        let text = include_str!("../../../tests/data/records/wide_names_container.json");
+        let record: Record = serde_json::from_str(text).unwrap();
+        let mut process = record.process.unwrap();
+        process.comm = "app".into();
+        let shown = |process: &Process| {
+            let mut out = String::new();
+            named(process, &mut out);
+            out.split_once(' ').unwrap().1.to_owned()
+        };
+        assert_eq!(shown(&process), "pod orders-6b8c9d4f55-zxcvb/app");
+        let names = process.workload.as_mut().unwrap();
+        let pod = names.pod.take();
+        assert_eq!(shown(&process), "container app");
+        let names = process.workload.as_mut().unwrap();
+        (names.pod, names.container) = (pod, None);
+        assert_eq!(shown(&process), "pod orders-6b8c9d4f55-zxcvb");
+        process.workload.as_mut().unwrap().pod = None;
+        assert_eq!(shown(&process), "9d1cdd1b5a5e");
+        process.workload = None;
+        process.container_id = None;
+        assert_eq!(shown(&process), "pod 3f2a6c1e");
+        process.pod_uid = None;
+        assert_eq!(shown(&process), "docker-9d1c.scope");
+    }
 }
