@@ -27,6 +27,9 @@ const CONTAINERD: [&str; 4] = [
     "/run/containerd/io.containerd.runtime.v2.task/default",
 ];
 
+/// The names of a container by its id, if they do not contradict the uid of its pod.
+type Source = fn(&Root, &str, Option<&str>) -> Option<Workload>;
+
 /// The names of a container by its id (64 hexadecimal digits), else of a pod by its uid. What is not known stays absent.
 pub fn names(root: &Root, id: Option<&str>, pod_uid: Option<&str>) -> Workload {
     let mut names = Workload::default();
@@ -37,8 +40,7 @@ pub fn names(root: &Root, id: Option<&str>, pod_uid: Option<&str>) -> Workload {
         names = kubelet_pod(root, uid).unwrap_or_default();
     }
     if let Some(id) = id {
-        let sources: [fn(&Root, &str, Option<&str>) -> Option<Workload>; 4] =
-            [containerd, cri_o, docker, podman];
+        let sources: [Source; 4] = [containerd, cri_o, docker, podman];
         let found = sources
             .iter()
             .find_map(|source| source(root, id, pod_uid).filter(|it| *it != Workload::default()));
