@@ -14,6 +14,32 @@ pub enum OutputFormat {
     Json,
 }
 
+/// Format of the output of a live trace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum WatchFormat {
+    /// Human-readable table.
+    #[default]
+    Table,
+    /// JSON Lines; `rsttrace schema` prints the schema of the records.
+    Json,
+    /// Entries of the systemd journal with fields.
+    Journald,
+}
+
+impl From<OutputFormat> for WatchFormat {
+    fn from(format: OutputFormat) -> Self {
+        match format {
+            OutputFormat::Table => Self::Table,
+            OutputFormat::Json => Self::Json,
+        }
+    }
+}
+
+/// What every format is for the command line.
+pub trait Format: ValueEnum + Copy + Default + Into<WatchFormat> + Send + Sync + 'static {}
+
+impl<F: ValueEnum + Copy + Default + Into<WatchFormat> + Send + Sync + 'static> Format for F {}
+
 /// Transport of events from kernel to user space.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Transport {
@@ -94,10 +120,10 @@ impl From<TracerArgs> for TracerOptions {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
-pub(super) struct OutputArgs {
-    /// Human-readable table, or JSON Lines
+pub(super) struct OutputArgs<F: Format = OutputFormat> {
+    /// Output format
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t)]
-    pub output: OutputFormat,
+    pub output: F,
 
     /// When to use color. NO_COLOR is honored
     #[arg(long, value_enum, value_name = "WHEN", default_value_t)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::shared::WatchFormat;
 use super::show::{ShowArgs, ShowOptions};
 use super::trace::{DescribeArgs, TraceArgs, TraceOptions};
 use super::{Failure, OutputFile};
@@ -16,7 +17,7 @@ use crate::values;
 #[derive(Debug, Args)]
 pub(super) struct WatchArgs {
     #[command(flatten)]
-    show: ShowArgs,
+    show: ShowArgs<WatchFormat>,
 
     #[command(flatten)]
     describe: DescribeArgs,
@@ -62,7 +63,7 @@ pub(super) struct WatchArgs {
 #[derive(Clone, Debug, PartialEq)]
 pub struct WatchOptions {
     /// Output; `only.netns` of its filter also limits where classifiers are attached.
-    pub show: ShowOptions,
+    pub show: ShowOptions<WatchFormat>,
     /// Time after which the trace ends.
     pub duration: Option<Duration>,
     pub trace: TraceOptions,

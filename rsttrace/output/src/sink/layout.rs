@@ -123,33 +123,32 @@ impl Layout {
         cells.clear();
         clock.write(&record.time, &mut cells.start);
         cells.start.push(' ');
-        cells.start.push_str(way(record.direction));
-        flow(record, &mut cells.local, &mut cells.rest);
-        processes(record, &mut cells.process);
-        cells.who(
-            record.verdict.origin.name(),
-            record.verdict.confidence.name(),
-        );
-        sentence(record, &mut cells.sentence);
+        cells.record(record);
         self.lay_out(record.verdict.severity)
+    }
+
+    /// The same on one line without the time, for logs that have their own.
+    pub fn message(record: &Record) -> String {
+        let mut cells = Cells::default();
+        cells.record(record);
+        cells.message()
     }
 
     /// Its lines, each with its end.
     pub fn failure(&mut self, failure: &FailureRecord) -> &str {
         let Self { clock, cells, .. } = self;
-        let verdict = &failure.verdict;
         cells.clear();
         clock.write(&failure.time, &mut cells.start);
-        cells.start.push_str(" fail");
-        failed_flow(failure, &mut cells.local, &mut cells.rest);
-        failed_process(failure, &mut cells.process);
-        cells.who(verdict.kind.name(), verdict.confidence.name());
-        cells.sentence.push_str(&escape(&verdict.summary));
-        if let Some(advice) = verdict.advice.first() {
-            cells.sentence.push_str(" → ");
-            cells.sentence.push_str(&escape(advice));
-        }
-        self.lay_out(verdict.severity)
+        cells.start.push(' ');
+        cells.failure(failure);
+        self.lay_out(failure.verdict.severity)
+    }
+
+    /// As [`Layout::message`].
+    pub fn failure_message(failure: &FailureRecord) -> String {
+        let mut cells = Cells::default();
+        cells.failure(failure);
+        cells.message()
     }
 
     fn lay_out(&mut self, severity: Severity) -> &str {
@@ -318,6 +317,43 @@ impl Cells {
         for cell in [start, local, rest, process, who, sentence] {
             cell.clear();
         }
+    }
+
+    /// All but the time.
+    fn record(&mut self, record: &Record) {
+        self.start.push_str(way(record.direction));
+        flow(record, &mut self.local, &mut self.rest);
+        processes(record, &mut self.process);
+        let verdict = &record.verdict;
+        self.who(verdict.origin.name(), verdict.confidence.name());
+        sentence(record, &mut self.sentence);
+    }
+
+    fn failure(&mut self, failure: &FailureRecord) {
+        let verdict = &failure.verdict;
+        self.start.push_str("fail");
+        failed_flow(failure, &mut self.local, &mut self.rest);
+        failed_process(failure, &mut self.process);
+        self.who(verdict.kind.name(), verdict.confidence.name());
+        self.sentence.push_str(&escape(&verdict.summary));
+        if let Some(advice) = verdict.advice.first() {
+            self.sentence.push_str(" → ");
+            self.sentence.push_str(&escape(advice));
+        }
+    }
+
+    /// On one line.
+    fn message(&self) -> String {
+        let Self {
+            start,
+            local,
+            rest,
+            process,
+            who,
+            sentence,
+        } = self;
+        let start = start.trim_end();
+        format!("{start} {local} {rest}  {process}  {who}  {sentence}")
     }
 
     /// `LOCAL PROCESS certain`.
