@@ -9,10 +9,13 @@ pub const LEAST_WIDTH: usize = 72;
 
 /// Columns of the terminal on standard output, [`DEFAULT_WIDTH`] where there is none.
 pub fn stdout_width() -> usize {
-    comfy_table::Table::new()
-        .width()
+    stdout_columns().unwrap_or(DEFAULT_WIDTH)
+}
+
+/// Columns of the terminal on standard output; absent where there is none.
+pub fn stdout_columns() -> Option<usize> {
+    let columns = comfy_table::Table::new().width();
+    columns
         .filter(|&columns| columns > 0)
-        .map_or(DEFAULT_WIDTH, |columns| {
-            usize::from(columns).max(LEAST_WIDTH)
-        })
+        .map(|columns| usize::from(columns).max(LEAST_WIDTH))
 }

@@ -95,7 +95,9 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
     outlets.service.stopping();
     let stopped = session.stop();
     // No hook is left, and a disk or a reader may keep the rest waiting.
-    interrupt.release().await?;
+    if let Err(error) = interrupt.release().await {
+        warn!("a second Ctrl-C does not end rsttrace at once: {error}; use SIGKILL if it hangs");
+    }
     let Finished {
         outputs,
         mut totals,

@@ -66,15 +66,17 @@ impl RecordArgs {
             },
             ..Filter::default()
         };
+        let (trace, _) = self.trace.check(&self.describe)?;
         Ok(WatchOptions {
             show: ShowOptions {
                 count: self.count,
                 noise: true,
+                detailed_summary: trace.tracer.verbosity > 0,
                 filter,
                 ..ShowOptions::default()
             },
             duration: self.duration,
-            trace: self.trace.check(&self.describe)?.0,
+            trace,
             store: None,
             metrics: MetricsOptions::default(),
             record: Some(OutputFile {

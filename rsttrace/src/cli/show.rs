@@ -63,6 +63,8 @@ pub struct ShowOptions<F = OutputFormat> {
     pub noise: bool,
     /// Whether similar resets get a line each instead of being grouped.
     pub every: bool,
+    /// Whether the summary has all counts.
+    pub detailed_summary: bool,
     /// Whether times in the table are UTC.
     pub utc: bool,
     /// Pcapng file for the resets shown.
@@ -78,7 +80,7 @@ impl<F: Format> ShowArgs<F> {
         self.pcapng.is_some()
     }
 
-    pub(super) fn check(self, every: bool) -> ShowOptions<F> {
+    pub(super) fn check(self, every: bool, verbosity: u8) -> ShowOptions<F> {
         let filter = filter(self.only, self.except);
         // Naming a cause, a class or the severity noise asks for noise, too.
         let only = &filter.only;
@@ -90,6 +92,7 @@ impl<F: Format> ShowArgs<F> {
             color: self.output.color,
             noise: self.noise || named,
             every,
+            detailed_summary: verbosity > 0,
             utc: self.utc,
             pcapng: self.pcapng.map(|path| OutputFile {
                 path,
@@ -172,6 +175,6 @@ impl<F: Format> ShowOptions<F> {
             (false, true) => Shown::Resets,
             (false, false) => Shown::Incidents,
         };
-        Ok(Reporter::new(sink, filter, shown, self.count))
+        Ok(Reporter::new(sink, filter, shown, self.count).with_details(self.detailed_summary))
     }
 }

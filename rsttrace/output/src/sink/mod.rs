@@ -21,7 +21,6 @@ use crate::record::{FailureRecord, Record, SuppressedRecord};
 use crate::summary::Summary;
 
 pub use csv::{COLUMNS, Csv};
-pub(crate) use dedup::service;
 pub use journald::{JOURNAL, Journal, Journald};
 pub use json::{Json, append as append_json};
 pub use null::Null;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 
-use super::dedup::{Groups, Kind};
+use super::dedup::{Groups, Kind, More};
 use super::layout::Layout;
 use super::{Sink, suppressed};
 use crate::record::{FailureRecord, Record, SuppressedRecord};
@@ -15,10 +15,13 @@ use crate::terminal::{self, Palette};
 /// Interval of reading the width of the terminal.
 const WIDTH_AGE: Duration = Duration::from_secs(1);
 
+/// More columns than any record takes.
+const UNLIMITED: usize = 1 << 20;
+
 /// Columns to fill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Width {
-    /// Those of the terminal on standard output, as it changes.
+    /// Those of the terminal on standard output, as it changes. Where there is none, each record is a line, as tools like grep need it.
     Terminal,
     Fixed(usize),
 }
@@ -44,13 +47,15 @@ pub struct Table<O, A> {
     groups: Option<Groups>,
     day: Option<String>,
     begun: bool,
+    /// Time of the last line: a count that was held back is shown with no earlier one.
+    latest: String,
 }
 
 impl<O: Write, A: Write> Table<O, A> {
     /// Writes lines to `out` (buffered by the caller's choice), the summary to `aside`.
     pub fn new(out: O, aside: A, options: TableOptions) -> Self {
         let (width, asked) = match options.width {
-            Width::Terminal => (terminal::stdout_width(), Some(Instant::now())),
+            Width::Terminal => (of_terminal(), Some(Instant::now())),
             Width::Fixed(width) => (width, None),
         };
         Self {
@@ -61,6 +66,7 @@ impl<O: Write, A: Write> Table<O, A> {
             groups: (!options.every).then(Groups::default),
             day: None,
             begun: false,
+            latest: String::new(),
         }
     }
 
@@ -68,13 +74,28 @@ impl<O: Write, A: Write> Table<O, A> {
         if let Some(asked) = self.asked
             && now.saturating_duration_since(asked) >= WIDTH_AGE
         {
-            self.layout.width = terminal::stdout_width();
+            self.layout.width = of_terminal();
             self.asked = Some(now);
         }
     }
 
+    /// Counts of groups.
+    fn more(&mut self, counts: Vec<More>) -> io::Result<()> {
+        for more in counts {
+            if self.latest < more.until {
+                self.latest.clone_from(&more.until);
+            }
+            let line = self.layout.more(&more, &self.latest);
+            self.out.write_all(line.as_bytes())?;
+        }
+        Ok(())
+    }
+
     /// The header once, and a line for each new day.
     fn begin(&mut self, time: &str) -> io::Result<()> {
+        if *self.latest < *time {
+            time.clone_into(&mut self.latest);
+        }
         if !self.begun {
             self.begun = true;
             writeln!(self.out, "{}", self.layout.header())?;
@@ -88,6 +109,10 @@ impl<O: Write, A: Write> Table<O, A> {
         }
         Ok(())
     }
+}
+
+fn of_terminal() -> usize {
+    terminal::stdout_columns().unwrap_or(UNLIMITED)
 }
 
 impl<O: Write, A: Write> Sink for Table<O, A> {
@@ -139,10 +164,7 @@ impl<O: Write, A: Write> Sink for Table<O, A> {
             .groups
             .as_mut()
             .map_or_else(Vec::new, |groups| groups.due(now));
-        for more in due {
-            self.out.write_all(self.layout.more(&more).as_bytes())?;
-        }
-        Ok(())
+        self.more(due)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -151,9 +173,7 @@ impl<O: Write, A: Write> Sink for Table<O, A> {
 
     fn end(&mut self) -> io::Result<()> {
         let rest = self.groups.as_mut().map_or_else(Vec::new, Groups::drain);
-        for more in rest {
-            self.out.write_all(self.layout.more(&more).as_bytes())?;
-        }
+        self.more(rest)?;
         self.out.flush()
     }
 
