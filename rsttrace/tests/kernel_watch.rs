@@ -214,7 +214,7 @@ fn a_service_manager_hears_of_readiness_status_life_and_end() {
 fn a_reader_that_goes_away_ends_it_quietly() {
     private_namespace(|| {
         let inode = netns_inode().to_string();
-        let arguments = ["watch", "-v", "-o", "json", "--netns", &inode];
+        let arguments = ["watch", "-o", "json", "--netns", &inode];
         let (reader, writer) = std::io::pipe().unwrap();
         let mut child = rsttrace(&arguments)
             .stdout(Stdio::from(writer))

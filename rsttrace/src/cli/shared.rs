@@ -35,10 +35,18 @@ impl From<OutputFormat> for WatchFormat {
     }
 }
 
-/// What every format is for the command line.
-pub trait Format: ValueEnum + Copy + Default + Into<WatchFormat> + Send + Sync + 'static {}
+/// The formats that a command has.
+pub trait Format: ValueEnum + Copy + Default + Into<WatchFormat> + Send + Sync + 'static {
+    const JSON: Self;
+}
 
-impl<F: ValueEnum + Copy + Default + Into<WatchFormat> + Send + Sync + 'static> Format for F {}
+impl Format for OutputFormat {
+    const JSON: Self = Self::Json;
+}
+
+impl Format for WatchFormat {
+    const JSON: Self = Self::Json;
+}
 
 /// Transport of events from kernel to user space.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -123,9 +131,19 @@ impl From<TracerArgs> for TracerOptions {
 pub(super) struct OutputArgs<F: Format = OutputFormat> {
     /// Output format
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t)]
-    pub output: F,
+    output: F,
+
+    /// The same as --output json
+    #[arg(long, conflicts_with = "output")]
+    json: bool,
 
     /// When to use color. NO_COLOR is honored
     #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
     pub color: ColorChoice,
+}
+
+impl<F: Format> OutputArgs<F> {
+    pub fn format(&self) -> F {
+        if self.json { F::JSON } else { self.output }
+    }
 }

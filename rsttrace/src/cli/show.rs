@@ -13,13 +13,12 @@ use super::shared::{Format, OutputArgs, OutputFormat, WatchFormat};
 use super::{Failure, OutputFile};
 use crate::background::Background;
 use crate::diagnostics::Stderr;
-use crate::filter::Filter;
-use crate::record::Severity;
+use crate::filter::{Expression, Filter};
 use crate::sink::{
     JOURNAL, Journal, Journald, Json, Machine, Null, Packets, Pcapng, Reporter, Shown, Sink, Table,
     TableOptions, Tee, Width,
 };
-use crate::terminal::Palette;
+use crate::terminal::{self, Palette};
 use crate::values;
 
 #[derive(Debug, Args)]
@@ -37,7 +36,7 @@ pub(super) struct ShowArgs<F: Format = OutputFormat> {
 
     /// Also write the resets shown as packets to a pcapng file for Wireshark, with the verdict as packet comment. The mode
     /// of the file is 0600
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    #[arg(short = 'w', long, value_name = "FILE", help_heading = "Output")]
     pcapng: Option<PathBuf>,
 
     /// Overwrite existing output files
@@ -45,7 +44,7 @@ pub(super) struct ShowArgs<F: Format = OutputFormat> {
     pub(super) force: bool,
 
     /// Stop after showing this many resets
-    #[arg(long, value_name = "N", help_heading = "Stop conditions", value_parser = values::at_least_one)]
+    #[arg(short, long, value_name = "N", help_heading = "Stop conditions", value_parser = values::at_least_one)]
     count: Option<u64>,
 
     #[command(flatten)]
@@ -82,15 +81,10 @@ impl<F: Format> ShowArgs<F> {
 
     pub(super) fn check(self, every: bool, verbosity: u8) -> ShowOptions<F> {
         let filter = filter(self.only, self.except);
-        // Naming a cause, a class or the severity noise asks for noise, too.
-        let only = &filter.only;
-        let named = !only.causes.is_empty()
-            || !only.classes.is_empty()
-            || only.severities.contains(&Severity::Noise);
         ShowOptions {
-            output: Some(self.output.output),
+            output: Some(self.output.format()),
             color: self.output.color,
-            noise: self.noise || named,
+            noise: self.noise || filter.asks_for_noise(),
             every,
             detailed_summary: verbosity > 0,
             utc: self.utc,
@@ -119,6 +113,17 @@ pub struct Of<'a> {
 const OUT_BUFFER: usize = 64 << 10;
 
 impl<F: Format> ShowOptions<F> {
+    /// Narrows the filter down.
+    pub(super) fn add_expression(&mut self, expression: Expression) {
+        self.filter.expression = Some(expression);
+        self.noise |= self.filter.asks_for_noise();
+    }
+
+    /// Whether a live trace has a status line.
+    pub fn shows_status(&self) -> bool {
+        self.output.map(F::into) == Some(WatchFormat::Table) && terminal::can_overwrite()
+    }
+
     /// Builds the reporter: records go to standard output or the journal and, if requested, to a pcapng file; the summary goes to standard
     /// error. Fails if the pcapng file cannot be created.
     pub fn reporter(&self, of: &Of<'_>) -> Result<Reporter, Failure> {
@@ -149,6 +154,7 @@ impl<F: Format> ShowOptions<F> {
                         TimeZone::system()
                     },
                     every: self.every,
+                    status: of.live.is_some() && self.shows_status(),
                 };
                 Box::new(Table::new(out, aside, options))
             }

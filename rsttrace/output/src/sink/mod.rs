@@ -51,6 +51,11 @@ pub trait Sink {
         Ok(())
     }
 
+    /// What a last line says that is overwritten again and again. Only a terminal has one.
+    fn status(&mut self, _text: &str) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Hands everything written to its reader: after each batch of events.
     fn flush(&mut self) -> io::Result<()>;
 

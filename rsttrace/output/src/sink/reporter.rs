@@ -2,7 +2,7 @@
 
 use std::io;
 use std::ops::ControlFlow;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Sink;
 use crate::filter::Filter;
@@ -150,6 +150,12 @@ impl Reporter {
     /// Hands everything written to its reader: after each batch.
     pub fn flush(&mut self) -> io::Result<()> {
         self.sink.flush()
+    }
+
+    /// Shows a status after this time of tracing, with this many events lost, where the output has a place for one.
+    pub fn status(&mut self, duration: Duration, lost: u64) -> io::Result<()> {
+        let text = self.summary.status(duration, lost);
+        self.sink.status(&text)
     }
 
     fn hides(&self, record: &Record) -> bool {
@@ -382,7 +388,11 @@ mod tests {
             (Terms::default(), network("203.0.0.0/16"), false),
         ];
         for (only, except, wanted) in cases {
-            let filter = Filter { only, except };
+            let filter = Filter {
+                only,
+                except,
+                ..Filter::default()
+            };
             assert_eq!(filter.may_match(&sum), wanted, "{filter:?}");
         }
     }

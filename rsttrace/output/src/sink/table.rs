@@ -10,7 +10,8 @@ use super::layout::Layout;
 use super::{Sink, suppressed};
 use crate::record::{FailureRecord, Record, SuppressedRecord};
 use crate::summary::Summary;
-use crate::terminal::{self, Palette};
+use crate::terminal::{self, ERASE_LINE, Palette};
+use crate::text::truncate;
 
 /// Interval of reading the width of the terminal.
 const WIDTH_AGE: Duration = Duration::from_secs(1);
@@ -35,6 +36,8 @@ pub struct TableOptions {
     pub zone: TimeZone,
     /// A line for each reset: no grouping.
     pub every: bool,
+    /// A status line below the others, which is overwritten; the output must be a terminal.
+    pub status: bool,
 }
 
 /// Lines to `out`, the summary to `aside`.
@@ -49,6 +52,15 @@ pub struct Table<O, A> {
     begun: bool,
     /// Time of the last line: a count that was held back is shown with no earlier one.
     latest: String,
+    /// Absent where no line can be overwritten.
+    status: Option<Status>,
+}
+
+/// The line below the others.
+#[derive(Default)]
+struct Status {
+    text: String,
+    is_on_screen: bool,
 }
 
 impl<O: Write, A: Write> Table<O, A> {
@@ -67,6 +79,7 @@ impl<O: Write, A: Write> Table<O, A> {
             day: None,
             begun: false,
             latest: String::new(),
+            status: options.status.then(Status::default),
         }
     }
 
@@ -79,9 +92,20 @@ impl<O: Write, A: Write> Table<O, A> {
         }
     }
 
+    /// Before a line: where it begins.
+    fn make_way(&mut self) -> io::Result<()> {
+        if let Some(status) = &mut self.status
+            && std::mem::take(&mut status.is_on_screen)
+        {
+            self.out.write_all(ERASE_LINE.as_bytes())?;
+        }
+        Ok(())
+    }
+
     /// Counts of groups.
     fn more(&mut self, counts: Vec<More>) -> io::Result<()> {
         for more in counts {
+            self.make_way()?;
             if self.latest < more.until {
                 self.latest.clone_from(&more.until);
             }
@@ -96,6 +120,7 @@ impl<O: Write, A: Write> Table<O, A> {
         if *self.latest < *time {
             time.clone_into(&mut self.latest);
         }
+        self.make_way()?;
         if !self.begun {
             self.begun = true;
             writeln!(self.out, "{}", self.layout.header())?;
@@ -167,12 +192,31 @@ impl<O: Write, A: Write> Sink for Table<O, A> {
         self.more(due)
     }
 
+    fn status(&mut self, text: &str) -> io::Result<()> {
+        self.make_way()?;
+        if let Some(status) = &mut self.status {
+            let columns = self.layout.width.saturating_sub(1);
+            status.text = truncate(text, columns).into_owned();
+        }
+        self.flush()
+    }
+
     fn flush(&mut self) -> io::Result<()> {
+        if let Some(status) = &mut self.status
+            && !status.is_on_screen
+            && !status.text.is_empty()
+        {
+            status.is_on_screen = true;
+            let text = self.layout.palette.dim(&status.text);
+            self.out.write_all(text.as_bytes())?;
+        }
         self.out.flush()
     }
 
     fn end(&mut self) -> io::Result<()> {
         let rest = self.groups.as_mut().map_or_else(Vec::new, Groups::drain);
+        self.make_way()?;
+        self.status = None;
         self.more(rest)?;
         self.out.flush()
     }

@@ -63,6 +63,27 @@ impl Summary {
         others > 0 || top.iter().any(|(name, _)| *name != NO_PROCESS)
     }
 
+    /// One line about a trace that goes on.
+    pub fn status(&self, duration: Duration, lost: u64) -> String {
+        let all: u64 = self.causes.values().sum::<u64>() + self.failures.values().sum::<u64>();
+        let mut text = format!("tracing for {}: ", elapsed(duration));
+        if all + self.suppressed + self.left_out == 0 {
+            text.push_str("no reset yet (`rsttrace demo` shows what one looks like)");
+        } else {
+            let parts = [
+                (self.left_out, "excluded by filters"),
+                (self.suppressed, "suppressed"),
+                (lost, "lost"),
+            ];
+            let (shown, hidden) = (count(all - self.hidden), count(self.hidden));
+            let _ = write!(text, "{shown} shown, {hidden} hidden as noise");
+            for (number, what) in parts.iter().filter(|(number, _)| *number > 0) {
+                let _ = write!(text, ", {} {what}", count(*number));
+            }
+        }
+        text
+    }
+
     fn headline(&self, out: &mut String) -> std::fmt::Result {
         let of = |severity| -> u64 {
             let counts = self.causes.iter();
