@@ -146,7 +146,7 @@ fn a_reset_in_several_captures_is_counted_once() {
 /// On the link between two ends, or on a router.
 #[test]
 fn the_summary_names_the_sender_of_what_passes() {
-    let run = refused_at(2).run(&[]);
+    let run = refused_at(2).run(&["-v"]);
     let peers = run.stderr.rsplit("peer\n").next().unwrap();
     assert!(
         peers.contains("10.9.0.2") && !peers.contains("10.9.0.1"),

@@ -251,6 +251,7 @@ mod tests {
 
     fn noise() -> Record {
         let mut record = fault();
+        record.remote.port += 1;
         record.verdict.severity = Severity::Noise;
         record
     }
