@@ -59,6 +59,7 @@ pub(super) struct RecordArgs {
 impl RecordArgs {
     /// Validates the arguments: `record` is a `watch` without output.
     pub(super) fn check(self) -> Result<WatchOptions, Failure> {
+        let hops = self.trace.load_config()?.hops;
         let filter = Filter {
             only: Terms {
                 netns: self.netns,
@@ -74,7 +75,7 @@ impl RecordArgs {
                 ..ShowOptions::default()
             },
             duration: self.duration,
-            trace: self.trace.check(&self.describe)?.0,
+            trace: self.trace.check(&self.describe, hops)?,
             store: None,
             metrics: MetricsOptions::default(),
             record: Some(OutputFile {
