@@ -184,6 +184,7 @@ fn lines(criterion: &mut Criterion, of: &str, records: &[Record]) {
             palette: Palette { colors: false },
             zone: jiff::tz::TimeZone::UTC,
             every,
+            status: false,
         };
         Table::new(io::sink(), io::sink(), options)
     };

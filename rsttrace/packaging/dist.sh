@@ -1,8 +1,8 @@
-#!/bin/sh
+#!/bin/bash
 # The static binary, its packages, a bill of materials and checksums, in FOLDER/out: dist.sh FOLDER
 # `cargo xtask dist` runs it after installing what it needs. The bytes depend on the commit and the toolchain only: paths are
 # remapped, and all times are the commit's.
-set -eu
+set -euo pipefail
 umask 022
 mkdir -p "$1/out"
 folder=$(cd "$1" && pwd)
@@ -91,13 +91,14 @@ cargo tree --locked --package rsttrace --target "$target" --edges normal --prefi
             print " \"metadata\": {\"component\": {\"type\": \"application\", \"name\": \"rsttrace\", \"version\": \"" version "\"}},"
             printf " \"components\": ["
         }
+        $3 == "" { print $1 " has no license expression in its Cargo.toml" >"/dev/stderr"; exit missing = 1 }
         {
             gsub(/ *\/ */, " OR ", $3)
             gsub(/  +/, " ", $3)
             printf "%s\n  {\"type\": \"library\", \"name\": \"%s\", \"version\": \"%s\", \"purl\": \"pkg:cargo/%s@%s\", \"licenses\": [{\"expression\": \"%s\"}]}", separator, $1, $2, $1, $2, $3
             separator = ","
         }
-        END { print "\n ]}" }' >"$out/rsttrace.cdx.json"
+        END { if (missing) exit 1; print "\n ]}" }' >"$out/rsttrace.cdx.json"
 
 cd "$out"
 ls -l

@@ -46,6 +46,7 @@ fn memory_is_asked_for_so_often() {
             palette: Palette { colors: false },
             zone: jiff::tz::TimeZone::UTC,
             every,
+            status: false,
         };
         Table::new(io::sink(), io::sink(), options)
     };

@@ -15,7 +15,7 @@ const PAIRS: usize = 80;
 /// `rsttrace watch` of this namespace, after a command of the shell.
 fn after(limit: &str, arguments: &[&str]) -> Command {
     let inode = netns_inode().to_string();
-    let watch = rsttrace(&[&["watch", "-o", "json", "--netns", &inode], arguments].concat());
+    let watch = rsttrace(&[&["watch", "-v", "-o", "json", "--netns", &inode], arguments].concat());
     let mut command = Command::new("sh");
     command.args(["-c", &format!("{limit}; exec \"$0\" \"$@\"")]);
     command.arg(watch.get_program()).args(watch.get_args());

@@ -224,8 +224,15 @@ fn a_reader_that_goes_away_leaves_the_file_written() {
         let file = folder.path().join("rsttrace.prom");
         let name = file.display().to_string();
         let (reader, writer) = std::io::pipe().unwrap();
-        let mut command =
-            kernel::rsttrace(&["watch", "-o", "json", "--noise", "--metrics-file", &name]);
+        let mut command = kernel::rsttrace(&[
+            "watch",
+            "-v",
+            "-o",
+            "json",
+            "--noise",
+            "--metrics-file",
+            &name,
+        ]);
         let mut child = command.stdout(writer).spawn().unwrap();
         // It holds the other copy of the writing end.
         drop(command);

@@ -27,7 +27,7 @@ fn the_table_of_a_mixed_hour_shows_its_three_problems() {
     let scenes = scenes(&stage.scripts.join("mixed")).unwrap();
     let metrics = folder.path().join("metrics.prom");
     let metrics = metrics.to_str().unwrap();
-    let watch = Watch::spawn(&mut rsttrace(&["watch", "--metrics-file", metrics]));
+    let watch = Watch::spawn(&mut rsttrace(&["watch", "-v", "--metrics-file", metrics]));
     let ready = |host: &Namespace| {
         host.enter(|| {
             for interface in nix::net::if_::if_nameindex()?.iter() {

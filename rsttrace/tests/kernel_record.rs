@@ -69,7 +69,7 @@ fn a_replay_prints_what_the_watch_printed() {
         let mode = fs::metadata(&file).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
 
-        let json = ["-o", "json", "--noise", "--netns", &inode];
+        let json = ["-v", "-o", "json", "--noise", "--netns", &inode];
         let replayed = replay(&json, &file);
         let stderr = String::from_utf8(replayed.stderr).unwrap();
         assert_eq!(replayed.status.code(), Some(0), "{stderr}");
@@ -159,7 +159,7 @@ fn a_killed_recorder_loses_its_last_second() {
         watch.await_lines(40);
         // What came until here is in the file soon after, and needs nothing else to happen.
         let until_here = watch.lines().len();
-        let json = ["-o", "json", "--noise", "--netns", &inode];
+        let json = ["-v", "-o", "json", "--noise", "--netns", &inode];
         eventually("what was printed in the file", || {
             let replayed = String::from_utf8(replay(&json, &file).stdout).unwrap();
             (replayed.lines().count() >= until_here).then_some(())
@@ -193,7 +193,7 @@ fn record_prints_no_record_and_says_what_it_wrote() {
         recorder.await_classifiers("lo");
         stage();
         // It prints nothing that could be waited for, so the file is read.
-        let json = ["-o", "json", "--noise", "--netns", &inode];
+        let json = ["-v", "-o", "json", "--noise", "--netns", &inode];
         eventually("all resets in the file", || {
             let replayed = String::from_utf8(replay(&json, &file).stdout).unwrap();
             (replayed.lines().count() >= 40).then_some(())

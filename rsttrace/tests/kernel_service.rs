@@ -67,7 +67,7 @@ fn the_unit_permits_what_tracing_needs() {
         &bounding_set,
     ]);
     command.arg(env!("CARGO_BIN_EXE_rsttrace"));
-    command.args(["watch", "-o", "json", "--every", "--store"]);
+    command.args(["watch", "-v", "-o", "json", "--every", "--store"]);
     command.arg(folder.path().join("history.db"));
     command.args(["--metrics", "127.0.0.1:0"]);
     let watch = Watch::spawn(&mut command);

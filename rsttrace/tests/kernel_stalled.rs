@@ -39,6 +39,13 @@ impl Stalled {
         }
     }
 
+    /// Whether it holds eBPF programs.
+    fn has_programs(&self) -> bool {
+        let fds = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
+        fds.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok())
+            .any(|file| file.to_string_lossy().contains("bpf-prog"))
+    }
+
     fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
     }
@@ -125,6 +132,30 @@ fn history_metrics_and_signals_go_on_and_the_lines_are_counted() {
             summary.contains("lines of standard output dropped"),
             "{summary}"
         );
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_first_signal_after_the_end_of_the_duration_costs_no_summary() {
+    private_namespace(|| {
+        let mut watch = Stalled::start(&["--duration", "1s"], |_| Stdio::piped());
+        let mut stderr = BufReader::new(watch.child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("to stop") {
+            line.clear();
+            assert!(stderr.read_line(&mut line).unwrap() > 0, "it has ended");
+        }
+        assert!(watch.has_programs());
+        stage();
+        // Then the end waits for the reader of standard output.
+        eventually("hooks taken off", || (!watch.has_programs()).then_some(()));
+        watch.signal(Signal::SIGINT);
+        let status = eventually("the end", || watch.child.try_wait().unwrap());
+        assert_eq!(status.code(), Some(0), "{status}");
+        let mut summary = String::new();
+        stderr.read_to_string(&mut summary).unwrap();
+        assert!(summary.contains("no events lost"), "{summary}");
     });
 }
 

@@ -176,7 +176,7 @@ fn a_service_manager_hears_of_readiness_status_life_and_end() {
         let socket = UnixDatagram::bind(&path).unwrap();
         socket.set_read_timeout(Some(LIMIT)).unwrap();
         let inode = netns_inode().to_string();
-        let mut command = rsttrace(&["watch", "-o", "json", "--every", "--netns", &inode]);
+        let mut command = rsttrace(&["watch", "-v", "-o", "json", "--every", "--netns", &inode]);
         command.env("NOTIFY_SOCKET", &path);
         command.env("WATCHDOG_USEC", "200000");
         let watch = Watch::spawn(&mut command);
@@ -394,7 +394,7 @@ fn a_socket_older_than_the_tool_has_no_age() {
         let (older, older_peer) = connected_pair(&listener);
         let address = older.local_addr().unwrap();
         let inode = netns_inode().to_string();
-        let table = Watch::spawn(&mut rsttrace(&["watch", "--netns", &inode]));
+        let table = Watch::spawn(&mut rsttrace(&["watch", "-v", "--netns", &inode]));
         let watch = Watch::own_namespace(&["--every"]);
         table.await_classifiers("lo");
         abort(older);

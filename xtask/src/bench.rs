@@ -76,11 +76,11 @@ struct Bench {
 /// Arguments of the tracer.
 type Tool = &'static [&'static str];
 
-const DEFAULT: Tool = &["watch"];
-const EVERY: Tool = &["watch", "--every", "--noise", "-o", "json"];
-const PERF: Tool = &["watch", "--transport", "perf"];
+const DEFAULT: Tool = &["watch", "-v"];
+const EVERY: Tool = &["watch", "-v", "--every", "--noise", "-o", "json"];
+const PERF: Tool = &["watch", "-v", "--transport", "perf"];
 /// Programs that return at once: what their calls alone cost.
-const EMPTY: Tool = &["watch", "--empty-probes"];
+const EMPTY: Tool = &["watch", "-v", "--empty-probes"];
 
 /// Most by which the free speed before and after a batch may differ.
 const STEADY: f64 = 0.08;

@@ -82,7 +82,7 @@ pub fn run(args: &Args) -> Result<()> {
     let programs = Programs::build()?;
     let link = Link::new().context("make network namespaces")?;
     let mut watch = Command::new(&programs.rsttrace);
-    watch.args(["watch", "-o", "json"]);
+    watch.args(["watch", "-v", "-o", "json"]);
     let mut tracer = Running::start(&watch, Speaks::Err)?;
     tracer.await_line("tracing resets")?;
     let before = (bench::resets(&link)?, tracer.resident());

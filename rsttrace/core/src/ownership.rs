@@ -10,11 +10,8 @@ pub use received::{failed, listens, received, receiver};
 pub use sent::{Whose, attempting, raw_sender, sent};
 
 use std::fmt;
-use std::sync::Arc;
 
-use crate::event::{
-    BootTime, HostContext, OwnerNow, OwnerSource, Ownership, ProcessFacts, Task, Tombstone,
-};
+use crate::event::{BootTime, HostContext, OwnerNow, OwnerSource, Ownership, Task, Tombstone};
 use crate::record::{Process, Quality, Role, Word};
 use crate::silence::software::{self, Program};
 use crate::words::{self, span};
@@ -179,8 +176,7 @@ fn holding(role: Role, facts: &HostContext) -> Role {
 
 /// A process with what the edge found out about it.
 fn describe(task: &Task, role: Role, quality: Quality, facts: &HostContext) -> Process {
-    let same_pid = |known: &&Arc<ProcessFacts>| known.pid == task.pid && !task.outside;
-    let known = facts.processes.iter().find(same_pid);
+    let known = facts.processes.iter().find(|known| known.is_of(task));
     Process {
         pid: task.pid,
         outside: task.outside,

@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 
 pub use reason::ResetReason;
 
-use crate::record::Word;
+use crate::record::{ProcessId, Word};
 
 /// Nanoseconds of `CLOCK_BOOTTIME`.
 #[derive(
@@ -648,6 +648,15 @@ pub struct Task {
     pub comm: Word,
 }
 
+impl Task {
+    pub fn id(&self) -> ProcessId {
+        ProcessId {
+            pid: self.pid,
+            outside: self.outside,
+        }
+    }
+}
+
 /// The task that was running.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CurrentTask {
@@ -775,6 +784,13 @@ pub struct ProcessFacts {
     pub pod_uid: Option<Word>,
     /// Control group path.
     pub cgroup: Option<Word>,
+}
+
+impl ProcessFacts {
+    /// Whether these are the facts of this process. `/proc` shows none outside of the tracer's PID namespace.
+    pub fn is_of(&self, task: &Task) -> bool {
+        self.pid == task.pid && !task.outside
+    }
 }
 
 /// Idle timers of a process, as its configuration sets them.

@@ -204,7 +204,7 @@ impl Ports {
 /// A process as the user names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProcessTerm {
-    /// By number.
+    /// By number, in the PID namespace of rsttrace.
     Pid(u32),
     /// By the name that `ps` shows or that of its executable.
     Name(String),
@@ -216,7 +216,7 @@ impl ProcessTerm {
 
     fn matches(&self, process: &Process) -> bool {
         match self {
-            Self::Pid(pid) => process.pid == *pid,
+            Self::Pid(pid) => process.pid == *pid && !process.outside,
             Self::Name(name) => {
                 let cut = name.len() > Self::COMM_MAX
                     && process.comm.len() == Self::COMM_MAX
@@ -354,7 +354,16 @@ mod tests {
             processes: vec![ProcessTerm::Pid(412)],
             ..Terms::default()
         };
-        assert!(only(by_pid));
+        assert!(only(by_pid.clone()));
+        let mut outside = record();
+        outside.process.as_mut().unwrap().outside = true;
+        assert!(
+            !Filter {
+                only: by_pid,
+                ..Filter::default()
+            }
+            .matches(&outside)
+        );
         assert!(only(process("http-nio-8080-e")));
         assert!(only(process("java")));
         assert!(!only(process("jav")));

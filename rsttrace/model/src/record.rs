@@ -825,6 +825,24 @@ pub struct Process {
     pub quality: Quality,
 }
 
+/// A process for as long as it runs: processes of different PID namespaces may have the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessId {
+    /// As [`Process::pid`].
+    pub pid: u32,
+    /// As [`Process::outside`].
+    pub outside: bool,
+}
+
+impl Process {
+    pub fn id(&self) -> ProcessId {
+        ProcessId {
+            pid: self.pid,
+            outside: self.outside,
+        }
+    }
+}
+
 /// The socket at the time of the reset.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Socket {

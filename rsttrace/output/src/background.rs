@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::Notify;
 
 use crate::worker::{Handed, Worker};
@@ -50,10 +52,7 @@ struct State {
 impl Background {
     /// Starts the thread, which writes to a copy of the descriptor.
     pub fn start(name: &str, file: &impl AsFd) -> io::Result<Self> {
-        Self::to(name, File::from(file.as_fd().try_clone_to_owned()?))
-    }
-
-    fn to(name: &str, out: impl Write + Send + 'static) -> io::Result<Self> {
+        let out = File::from(file.as_fd().try_clone_to_owned()?);
         let state = Arc::<State>::default();
         let its = Arc::clone(&state);
         let work = move |handed: Handed<Vec<u8>>| {
@@ -161,7 +160,7 @@ impl Write for Lines {
 }
 
 /// Writes until there is nothing more.
-fn write(mut out: impl Write, handed: &Handed<Vec<u8>>, state: &State) -> io::Result<()> {
+fn write(mut out: File, handed: &Handed<Vec<u8>>, state: &State) -> io::Result<()> {
     while let Some(mut chunk) = handed.next() {
         while chunk.len() < CHUNK
             && let Some(more) = handed.waiting()
@@ -182,11 +181,21 @@ fn write(mut out: impl Write, handed: &Handed<Vec<u8>>, state: &State) -> io::Re
                     handed.gets_on();
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Another program that has the same pipe or terminal may have made it non-blocking.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => await_room(&out)?,
                 Err(error) => return Err(error),
             }
         }
     }
     out.flush()
+}
+
+fn await_room(out: &File) -> io::Result<()> {
+    let mut out = [PollFd::new(out.as_fd(), PollFlags::POLLOUT)];
+    match poll(&mut out, PollTimeout::NONE) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn count_lines(bytes: &[u8]) -> u64 {
@@ -198,6 +207,8 @@ fn count_lines(bytes: &[u8]) -> u64 {
 mod tests {
     use std::io::Read as _;
     use std::time::Instant;
+
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
     use super::*;
 
@@ -228,6 +239,24 @@ mod tests {
         assert_eq!(background.finish().unwrap(), 0);
         drop((lines, background));
         assert!(reading.join().unwrap() == expected);
+    }
+
+    #[test]
+    fn a_pipe_that_somebody_made_non_blocking_is_waited_for() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let flags = OFlag::from_bits_retain(fcntl(&writer, FcntlArg::F_GETFL).unwrap());
+        fcntl(&writer, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).unwrap();
+        let background = Background::start("test", &writer).unwrap();
+        drop(writer);
+        let mut lines = background.lines();
+        // More than a pipe holds.
+        let line = [&[b'x'; 200_000][..], b"\n"].concat();
+        lines.write_all(&line).unwrap();
+        lines.flush().unwrap();
+        let mut got = vec![0; line.len()];
+        reader.read_exact(&mut got).unwrap();
+        assert!(got == line);
+        assert_eq!(background.finish().unwrap(), 0);
     }
 
     #[test]

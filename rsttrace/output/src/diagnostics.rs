@@ -2,32 +2,51 @@
 //!
 //! A live trace has a thread write it, because its reader may stop reading: often it is the one of standard output.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::background::{Background, Lines};
+use crate::terminal::ERASE_LINE;
 
-static THREAD: Mutex<Option<(Background, Lines)>> = Mutex::new(None);
+static THREAD: Mutex<Option<Thread>> = Mutex::new(None);
 
-/// Has a thread write from now on. Messages beyond its queue are dropped.
-pub fn start() -> io::Result<()> {
+struct Thread {
+    background: Background,
+    lines: Lines,
+    /// Standard output has a status line on the same terminal: a message takes its place.
+    overwrites: bool,
+    /// The last message ended its line.
+    is_at_start: bool,
+}
+
+/// Has a thread write from now on. Messages beyond its queue are dropped. `has_status`: standard output is a terminal with a status line.
+pub fn start(has_status: bool) -> io::Result<()> {
     let background = Background::start("rsttrace-stderr", &io::stderr())?;
-    let lines = background.lines();
-    *thread() = Some((background, lines));
+    *thread() = Some(Thread {
+        lines: background.lines(),
+        background,
+        overwrites: has_status && io::stderr().is_terminal(),
+        is_at_start: true,
+    });
     Ok(())
 }
 
 /// Ends the thread; a reader that takes nothing is not waited for.
 pub fn finish() {
     let taken = thread().take();
-    if let Some((background, mut lines)) = taken {
+    if let Some(Thread {
+        background,
+        mut lines,
+        ..
+    }) = taken
+    {
         // A closed standard error is no failure.
         let _ = lines.flush();
         let _ = background.finish();
     }
 }
 
-fn thread() -> MutexGuard<'static, Option<(Background, Lines)>> {
+fn thread() -> MutexGuard<'static, Option<Thread>> {
     THREAD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -39,10 +58,14 @@ impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut *thread() {
             None => io::stderr().write(bytes),
-            Some((_, lines)) => {
-                let length = lines.write(bytes)?;
-                if bytes.ends_with(b"\n") {
-                    lines.flush()?;
+            Some(thread) => {
+                if thread.overwrites && thread.is_at_start {
+                    thread.lines.write_all(ERASE_LINE.as_bytes())?;
+                }
+                let length = thread.lines.write(bytes)?;
+                thread.is_at_start = bytes.ends_with(b"\n");
+                if thread.is_at_start {
+                    thread.lines.flush()?;
                 }
                 Ok(length)
             }
@@ -52,7 +75,7 @@ impl Write for Stderr {
     fn flush(&mut self) -> io::Result<()> {
         match &mut *thread() {
             None => Ok(()),
-            Some((_, lines)) => lines.flush(),
+            Some(thread) => thread.lines.flush(),
         }
     }
 

@@ -3,6 +3,7 @@
 pub mod background;
 pub mod diagnostics;
 mod failure;
+mod findings;
 pub mod metrics;
 pub mod report;
 pub mod sink;

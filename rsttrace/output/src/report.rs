@@ -5,9 +5,7 @@
 
 mod aggregate;
 mod chains;
-mod finding;
 mod page;
-mod sentence;
 pub mod source;
 mod tally;
 pub mod timeline;

@@ -9,6 +9,7 @@ pub mod tally;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::findings::{Findings, Limits};
 use crate::hash::HashMap;
 use crate::record::{CaptureRecord, Cause, Direction, FailureRecord, Origin, Record, Severity};
 use crate::self_stats::{KernelTotal, Vitals};
@@ -23,6 +24,8 @@ const NO_PROCESS: &str = "(no local process)";
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
     causes: HashMap<(Severity, Origin, Cause), u64>,
+    /// Of what was shown, by the first record of each incident; absent before the first.
+    findings: Option<Findings>,
     processes: Tally<String>,
     peers: Tally<IpAddr>,
     failures: HashMap<Severity, u64>,
@@ -34,6 +37,8 @@ pub struct Summary {
     suppressed: u64,
     suppressed_may_match: bool,
     totals: Totals,
+    /// All counts are shown, not only what their reader can act on.
+    is_detailed: bool,
     /// A process as it is counted: reused from record to record.
     name: String,
 }
@@ -62,6 +67,14 @@ pub struct Totals {
 }
 
 impl Summary {
+    /// With all counts if `is_detailed`, else with what their reader can act on.
+    pub fn new(is_detailed: bool) -> Self {
+        Self {
+            is_detailed,
+            ..Self::default()
+        }
+    }
+
     /// A reset that the filter wants; `hidden`: not shown because it is noise.
     pub fn record(&mut self, record: &Record, hidden: bool) {
         let verdict = &record.verdict;
@@ -70,6 +83,12 @@ impl Summary {
         self.hidden += u64::from(hidden);
         self.incidents += u64::from(record.opens_incident());
         self.corrections += u64::from(record.is_correction());
+        if !hidden && verdict.severity != Severity::Noise && record.opens_incident() {
+            let findings = &mut self.findings;
+            findings
+                .get_or_insert_with(|| Findings::new(Limits::TRACE))
+                .add(record);
+        }
         self.name.clear();
         match &record.process {
             Some(process) => self.name.extend([

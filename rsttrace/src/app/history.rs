@@ -36,6 +36,7 @@ pub fn history(options: &HistoryOptions) -> Result<(), Failure> {
                     palette,
                     zone: options.zone.clone(),
                     every: true,
+                    status: false,
                 };
                 show(&store, options, &mut Table::new(&mut out, io::sink(), form))?
             }

@@ -82,9 +82,7 @@ fn open(options: &ReplayOptions) -> Result<(Box<dyn Read>, String), Failure> {
             io::ErrorKind::PermissionDenied => Failure::NotPermitted(format!(
                 "{name}: permission denied; run as the user who recorded it"
             )),
-            io::ErrorKind::TimedOut => {
-                Failure::Usage(format!("{name}: {error}; start the writer first"))
-            }
+            io::ErrorKind::TimedOut => Failure::Usage(format!("{name}: {error}")),
             _ => Failure::Failed(anyhow::Error::new(error).context(name)),
         }),
     }

@@ -156,7 +156,7 @@ impl PreparedSession {
             && tracer.names().is_some_and(|names| {
                 let (count, _) = names.problems();
                 if count > 0 {
-                    warn!("TCX requires Linux 6.6; use --tc auto to fall back to clsact");
+                    warn!("TCX requires Linux 6.6; where it is missing, --tc auto uses clsact");
                 }
                 count > 0
             });

@@ -29,6 +29,9 @@ use crate::words::count;
 /// How long the start waits for classifiers on interfaces that are there; resets are traced meanwhile.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Interval of the status line on a terminal.
+const STATUS: Duration = Duration::from_secs(1);
+
 /// In the summary.
 const DROPPED: &str = "lines of standard output dropped because its reader was too slow";
 
@@ -39,7 +42,7 @@ pub fn watch(options: WatchOptions) -> Result<(), Failure> {
 }
 
 async fn run(options: WatchOptions) -> Result<(), Failure> {
-    diagnostics::start()?;
+    diagnostics::start(options.show.shows_status())?;
     let stdout = Background::start("rsttrace-stdout", &io::stdout())?;
     // Before the hooks: a signal during the start must take them off, too.
     let mut interrupt = Interrupt::new()?;
@@ -95,7 +98,9 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
     outlets.service.stopping();
     let stopped = session.stop();
     // No hook is left, and a disk or a reader may keep the rest waiting.
-    interrupt.release().await?;
+    if let Err(error) = interrupt.release().await {
+        warn!("a second Ctrl-C does not end rsttrace at once: {error}; use SIGKILL if it hangs");
+    }
     let Finished {
         outputs,
         mut totals,
@@ -198,6 +203,7 @@ async fn follow(
     let end = options
         .duration
         .map(|duration| tokio::time::Instant::now() + duration);
+    let mut next_status = options.show.shows_status().then(Instant::now);
     let mut interrupted = std::pin::pin!(interrupt.wait());
     loop {
         outlets.service.tick(Instant::now(), || {
@@ -207,7 +213,11 @@ async fn follow(
             };
             headline(&outlets.reporter.so_far(totals))
         });
-        let deadlines = [outlets.reporter.deadline(), outlets.service.deadline()];
+        let deadlines = [
+            outlets.reporter.deadline(),
+            outlets.service.deadline(),
+            next_status,
+        ];
         let tick = deadlines.into_iter().flatten().min();
         let tick = tick.map(tokio::time::Instant::from_std);
         let mut wanted = None;
@@ -237,6 +247,11 @@ async fn follow(
             outlets.monitoring.give(wanted, &vitals);
         }
         outlets.reporter.tick(Instant::now())?;
+        if next_status.is_some_and(|next| next <= Instant::now()) {
+            let lost = session.vitals().events.iter().map(|it| it.lost).sum();
+            outlets.reporter.status(begun.elapsed(), lost)?;
+            next_status = Some(Instant::now() + STATUS);
+        }
         outlets.reporter.flush()?;
         outlets.look_for_drops();
         if is_asked {

@@ -17,6 +17,8 @@ pub struct Interrupt {
     terminate: Signal,
     /// The terminal is gone. Absent under nohup, which has it ignored.
     hangup: Option<Signal>,
+    /// One of them came.
+    came: bool,
 }
 
 impl Interrupt {
@@ -28,18 +30,23 @@ impl Interrupt {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hangup: hangup.transpose()?,
+            came: false,
         })
     }
 
-    /// From now on one of the signals ends the process at once, as one does that came since [`Self::wait`] returned.
+    /// The command ends. From now on the second of the signals, counted from the start, ends the process at once.
     pub async fn release(mut self) -> io::Result<()> {
         let mut signals = vec![signal::SIGINT, signal::SIGTERM];
         signals.extend(self.hangup.is_some().then_some(signal::SIGHUP));
+        let release = match self.came {
+            true => sys::restore_default,
+            false => sys::ignore_once,
+        };
         for signal in signals {
-            sys::restore_default(signal)?;
+            release(signal)?;
         }
         // The runtime has not looked at them meanwhile.
-        if tokio::time::timeout(TURN, self.wait()).await.is_ok() {
+        if self.came && tokio::time::timeout(TURN, self.wait()).await.is_ok() {
             signal::raise(signal::SIGINT)?;
         }
         Ok(())
@@ -52,6 +59,7 @@ impl Interrupt {
             _ = self.terminate.recv() => {}
             _ = of(&mut self.hangup) => {}
         }
+        self.came = true;
     }
 }
 

@@ -7,19 +7,17 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context as _;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{AccessFlags, access, geteuid};
 
 use super::Failure;
+use crate::sys::{PIPE_PATIENCE, PIPE_PULSE};
 
 /// Output files contain addresses and command lines.
 const MODE: u32 = 0o600;
-/// Time to wait for the reader of a named pipe.
-const PATIENCE: Duration = Duration::from_secs(5);
-const PULSE: Duration = Duration::from_millis(20);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutputFile {
@@ -141,13 +139,13 @@ impl OutputFile {
                 .open(path);
             match opened {
                 Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {
-                    if begun.elapsed() > PATIENCE {
+                    if begun.elapsed() > PIPE_PATIENCE {
                         return Err(Failure::Usage(format!(
                             "{}: the pipe has no reader; start its reader first",
                             path.display()
                         )));
                     }
-                    std::thread::sleep(PULSE);
+                    std::thread::sleep(PIPE_PULSE);
                 }
                 opened => break opened.with_context(doing)?,
             }

@@ -62,7 +62,7 @@ pub(super) struct PcapArgs {
     #[arg(long, value_name = "FILE", help_heading = "Analysis")]
     config: Option<PathBuf>,
 
-    /// Increase log verbosity on standard error; repeat for more (-vv)
+    /// Log more on standard error; repeat for more (-vv). The summary of a trace then has all counts
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
 }
@@ -96,7 +96,7 @@ impl PcapArgs {
                     .to_owned(),
             ));
         }
-        let show = self.show.check(self.every);
+        let show = self.show.check(self.every, self.verbose);
         let only = &show.filter.only;
         let of_a_host = [
             ("--process", only.processes.is_empty()),

@@ -67,15 +67,17 @@ impl RecordArgs {
             },
             ..Filter::default()
         };
+        let trace = self.trace.check(&self.describe, hops)?;
         Ok(WatchOptions {
             show: ShowOptions {
                 count: self.count,
                 noise: true,
+                detailed_summary: trace.tracer.verbosity > 0,
                 filter,
                 ..ShowOptions::default()
             },
             duration: self.duration,
-            trace: self.trace.check(&self.describe, hops)?,
+            trace,
             store: None,
             metrics: MetricsOptions::default(),
             record: Some(OutputFile {

@@ -32,7 +32,7 @@ pub(super) struct ReplayArgs {
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// Increase log verbosity on standard error; repeat for more (-vv)
+    /// Log more on standard error; repeat for more (-vv). The summary of a trace then has all counts
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
 
@@ -69,7 +69,7 @@ impl ReplayArgs {
         };
         Ok(ReplayOptions {
             file: (self.file.as_os_str() != "-").then_some(self.file),
-            show: self.show.check(self.every),
+            show: self.show.check(self.every, self.verbose),
             hops,
             verbosity: self.verbose,
         })

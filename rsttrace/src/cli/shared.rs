@@ -59,7 +59,7 @@ pub(super) struct TracerArgs {
     #[arg(long, hide = true, value_name = "N")]
     owner_slots: Option<u32>,
 
-    /// Increase log verbosity on standard error; repeat for more (-vv)
+    /// Log more on standard error; repeat for more (-vv). The summary of a trace then has all counts
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
 }

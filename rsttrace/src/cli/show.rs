@@ -18,7 +18,7 @@ use crate::record::Severity;
 use crate::sink::{
     Json, Machine, Null, Packets, Pcapng, Reporter, Shown, Sink, Table, TableOptions, Tee, Width,
 };
-use crate::terminal::Palette;
+use crate::terminal::{self, Palette};
 use crate::values;
 
 #[derive(Debug, Args)]
@@ -62,6 +62,8 @@ pub struct ShowOptions {
     pub noise: bool,
     /// Whether similar resets get a line each instead of being grouped.
     pub every: bool,
+    /// Whether the summary has all counts.
+    pub detailed_summary: bool,
     /// Whether times in the table are UTC.
     pub utc: bool,
     /// Pcapng file for the resets shown.
@@ -77,7 +79,7 @@ impl ShowArgs {
         self.pcapng.is_some()
     }
 
-    pub(super) fn check(self, every: bool) -> ShowOptions {
+    pub(super) fn check(self, every: bool, verbosity: u8) -> ShowOptions {
         let filter = filter(self.only, self.except);
         // Naming a cause, a class or the severity noise asks for noise, too.
         let only = &filter.only;
@@ -89,6 +91,7 @@ impl ShowArgs {
             color: self.output.color,
             noise: self.noise || named,
             every,
+            detailed_summary: verbosity > 0,
             utc: self.utc,
             pcapng: self.pcapng.map(|path| OutputFile {
                 path,
@@ -115,6 +118,11 @@ pub struct Of<'a> {
 const OUT_BUFFER: usize = 64 << 10;
 
 impl ShowOptions {
+    /// Whether a live trace has a status line.
+    pub fn shows_status(&self) -> bool {
+        self.output == Some(OutputFormat::Table) && terminal::can_overwrite()
+    }
+
     /// Builds the reporter: records go to standard output and, if requested, to a pcapng file; the summary goes to standard
     /// error. Fails if the pcapng file cannot be created.
     pub fn reporter(&self, of: &Of<'_>) -> Result<Reporter, Failure> {
@@ -138,6 +146,7 @@ impl ShowOptions {
                         TimeZone::system()
                     },
                     every: self.every,
+                    status: of.live.is_some() && self.shows_status(),
                 };
                 Box::new(Table::new(out, aside, options))
             }
@@ -164,6 +173,6 @@ impl ShowOptions {
             (false, true) => Shown::Resets,
             (false, false) => Shown::Incidents,
         };
-        Ok(Reporter::new(sink, filter, shown, self.count))
+        Ok(Reporter::new(sink, filter, shown, self.count).with_details(self.detailed_summary))
     }
 }

@@ -110,7 +110,7 @@ impl WatchArgs {
             ));
         }
         Ok(WatchOptions {
-            show: self.show.check(every),
+            show: self.show.check(every, trace.tracer.verbosity),
             duration: self.duration,
             trace,
             metrics: MetricsOptions {

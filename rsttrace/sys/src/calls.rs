@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use libc::{c_int, c_void, socklen_t};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{SigHandler, Signal};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
 
 /// Raises this process's soft limit of open files to the hard one. If that fails, opening too many does, and says so.
 pub fn raise_file_limit() {
@@ -35,6 +35,18 @@ pub fn ignores(signal: c_int) -> bool {
 pub fn restore_default(signal: Signal) -> nix::Result<()> {
     // SAFETY: no handler is installed, the default action runs no code of this process.
     unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }.map(drop)
+}
+
+/// Lets a signal do nothing the next time, and from then on what it does by default.
+pub fn ignore_once(signal: Signal) -> nix::Result<()> {
+    extern "C" fn nothing(_: c_int) {}
+    let action = SigAction::new(
+        SigHandler::Handler(nothing),
+        SaFlags::SA_RESETHAND | SaFlags::SA_RESTART,
+        SigSet::empty(),
+    );
+    // SAFETY: the handler does nothing, so it is safe in any context.
+    unsafe { nix::sys::signal::sigaction(signal, &action) }.map(drop)
 }
 
 /// Sets a socket option whose value is a C int.

@@ -5,5 +5,5 @@ pub mod clock;
 mod input;
 
 pub use calls::*;
-pub use input::Input;
+pub use input::{Input, PIPE_PATIENCE, PIPE_PULSE};
 use rsttrace_model::event;

@@ -29,8 +29,8 @@ pub fn failure(pid: u32, comm: &str, name: &str, error: i32) -> FailureRecord {
     old.into()
 }
 
-fn filled() -> Summary {
-    let mut summary = Summary::default();
+fn filled(is_detailed: bool) -> Summary {
+    let mut summary = Summary::new(is_detailed);
     for (number, record) in records().iter().enumerate() {
         for _ in 0..=number * number * 40 {
             summary.record(record, record.verdict.severity == Severity::Noise);
@@ -82,8 +82,7 @@ fn vitals() -> Vitals {
 
 #[test]
 fn summary_of_many_records() {
-    let mut summary = filled();
-    summary.total(Totals {
+    let totals = Totals {
         duration: Duration::from_secs(7505),
         kernel: kernel(0),
         is_cut_off: false,
@@ -95,8 +94,12 @@ fn summary_of_many_records() {
         shortfalls: vec![("tombstones not written".to_owned(), 0)],
         captures: None,
         vitals: Some(vitals()),
-    });
-    assert_golden("summary/many.txt", &summary.render());
+    };
+    for (is_detailed, name) in [(false, "many"), (true, "detailed")] {
+        let mut summary = filled(is_detailed);
+        summary.total(totals.clone());
+        assert_golden(&format!("summary/{name}.txt"), &summary.render());
+    }
 }
 
 #[test]

@@ -18,6 +18,7 @@ fn options(columns: usize) -> TableOptions {
         palette: Palette { colors: false },
         zone: TimeZone::UTC,
         every: false,
+        status: false,
     }
 }
 
@@ -91,6 +92,40 @@ fn colours_change_nothing_but_colours() {
         }
         assert_eq!(plain, render(options(columns), &records()));
     }
+}
+
+#[test]
+fn a_status_line_is_erased_before_each_line_and_at_the_end() {
+    let mut out = Vec::new();
+    let with_status = TableOptions {
+        status: true,
+        ..options(80)
+    };
+    let mut table = Table::new(&mut out, io::sink(), with_status);
+    let now = Instant::now();
+    let long = "x".repeat(200);
+    for record in records() {
+        table.status("before").unwrap();
+        table.status(&long).unwrap();
+        table.record(now, &record).unwrap();
+        table.flush().unwrap();
+    }
+    table.finish(&Summary::default()).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    // As a terminal shows it.
+    let mut screen = String::new();
+    for part in text.split_inclusive("\x1b[K") {
+        match part.strip_suffix("\r\x1b[K") {
+            Some(kept) => {
+                let line = kept.rfind('\n').map_or(0, |end| end + 1);
+                let status = &kept[line..];
+                assert!(status == "before" || width(status) == 79, "{status}");
+                screen.push_str(&kept[..line]);
+            }
+            None => screen.push_str(part),
+        }
+    }
+    assert_eq!(screen, render(options(80), &records()));
 }
 
 #[test]

@@ -119,7 +119,7 @@ impl Watch {
 
     pub fn start_unready(arguments: &[&str]) -> Self {
         Self::spawn(&mut rsttrace(
-            &[&["watch", "-o", "json"], arguments].concat(),
+            &[&["watch", "-v", "-o", "json"], arguments].concat(),
         ))
     }
 

@@ -11,6 +11,7 @@ use super::place_by_time;
 use crate::event::{
     Body, BootTime, Failed, Flow, Holder, NetnsCookie, Ownership, Received, Sent, Task,
 };
+use crate::record::ProcessId;
 use crate::silence::clocks;
 use crate::thresholds::{MANY_AT_ONCE, learned_tolerance};
 use crate::verdict::{NoTimer, OtherEnding};
@@ -35,7 +36,7 @@ struct Ending {
     time: BootTime,
     netns: NetnsCookie,
     flow: Flow,
-    pid: u32,
+    process: ProcessId,
     /// This end connected; absent if not known.
     outgoing: Option<bool>,
     /// End of the handshake, if known.
@@ -101,7 +102,7 @@ impl Endings {
             .range(first..)
             .take_while(|it| it.time <= own.time.plus(AT_ONCE))
             .take(MAX_COMPARED)
-            .filter(|it| it.flow != own.flow && it.netns == netns && it.pid == own.pid);
+            .filter(|it| it.flow != own.flow && it.netns == netns && it.process == own.process);
         for other in others {
             let is_other_leg = match (other.outgoing, own.outgoing) {
                 (Some(other), Some(own)) => other != own,
@@ -213,7 +214,7 @@ fn ending(
         time,
         netns,
         flow,
-        pid: task.pid,
+        process: task.id(),
         outgoing: clocks::is_outgoing(Some(ownership)),
         established: ownership.established,
         how,

@@ -12,10 +12,10 @@ use super::build_records::Draft;
 use super::place_by_time;
 use crate::causes::{definition, rules};
 use crate::classes::{self, Recurrence};
-use crate::event::{BootTime, Failed, Received, Sent, Socket, SocketCookie, TcpState};
+use crate::event::{BootTime, Failed, Ownership, Received, Sent, Socket, SocketCookie, TcpState};
 use crate::hash::{self, LruCache};
 use crate::record::{
-    Cause, Class, Confidence, EvidenceKind, Process, Quality, Severity, Verdict, Word,
+    Cause, Class, Confidence, EvidenceKind, Process, ProcessId, Quality, Severity, Verdict, Word,
 };
 use crate::silence::clocks;
 use crate::verdict::{Likeness, Reason};
@@ -37,6 +37,9 @@ pub const PASS_LATE: Duration = Duration::from_secs(3);
 /// Two legs of one connection through a proxy begin within this time.
 const SAME_AGE: Duration = Duration::from_millis(100);
 
+/// Age of two legs at least, for what they have in common to be no chance: of connections that live shorter, all are of one age.
+const LEAST_AGE: Duration = Duration::from_millis(500);
+
 /// Most bytes by which a proxy that rewrites headers changes a request or an answer.
 const REWRITTEN: u64 = 4_096;
 
@@ -55,13 +58,15 @@ pub struct Leg {
     time: BootTime,
     cookie: SocketCookie,
     remote: SocketAddr,
-    pid: u32,
+    process: ProcessId,
     comm: Word,
     /// The process is the listener's, a worker of which may be meant.
     is_inherited: bool,
     outgoing: bool,
     /// End of the handshake; absent if not known, or if there was none.
     established: Option<BootTime>,
+    /// Start of the process; absent if another one is recorded for the socket.
+    born: Option<BootTime>,
     /// Payload bytes received and sent; absent if not known, or if there was no connection.
     moved: Option<(u64, u64)>,
     /// Absent of a leg that its process did not end.
@@ -122,8 +127,6 @@ impl PassedOn {
 /// How its process ended a leg.
 #[derive(Clone, Copy, Debug)]
 struct Reset {
-    /// Start of the process.
-    born: BootTime,
     cost: Severity,
     /// The process closed the leg with a FIN, and the reset answers data that came later. The time of the leg is that of the close.
     is_answer: bool,
@@ -205,14 +208,14 @@ impl Proxies {
             .range(begin..)
             .take_while(|other| other.time.since(leg.time) <= PASS_THROUGH)
             .take(MAX_COMPARED)
-            .filter_map(|other| Some((leg.fits(other)?, other.pid != leg.pid, other)));
+            .filter_map(|other| Some((leg.fits(other)?, other.process != leg.process, other)));
         if let Some((grade, other)) = only_best(fitting) {
             let reason = reason(&leg, other, grade, link, &verdict);
             // A connect that was made when the other leg had just been accepted was made for it.
             let is_for_it = leg.is_connect_for(other, LONGEST_ATTEMPT);
             let passed_on = PassedOn {
                 remote: other.remote,
-                process: words::name(&other.comm, other.pid),
+                process: words::name(&other.comm, other.process.pid),
                 after: reason.after,
                 is_sure: is_for_it
                     && reason.confidence != Confidence::Possible
@@ -282,7 +285,7 @@ impl Proxies {
                     .iter()
                     .any(|&(.., later)| self.ended[later].leg.is_retry_of(first));
             if !is_retried {
-                fitting.push((grade, first.pid != leg.pid, index));
+                fitting.push((grade, first.process != leg.process, index));
             }
         }
         let (grade, index) = only_best(fitting.into_iter())?;
@@ -353,6 +356,7 @@ impl Leg {
         )?;
         Some(Self {
             established: received.ownership.as_ref().and_then(|it| it.established),
+            born: born(received.ownership.as_ref(), process),
             moved: leg.moved.filter(|_| lived),
             ..leg
         })
@@ -379,11 +383,12 @@ impl Leg {
             time,
             cookie: SocketCookie(0),
             remote: died.flow.remote,
-            pid: process.pid,
+            process: process.id(),
             comm: process.comm.clone(),
             is_inherited: process.quality == Quality::Inherited,
             outgoing: clocks::is_outgoing(Some(ownership))?,
             established: ownership.established,
+            born: born(Some(ownership), process),
             moved: None,
             reset: None,
         })
@@ -405,14 +410,14 @@ impl Leg {
             time,
             cookie: socket.cookie,
             remote: sent.flow.remote,
-            pid: task.pid,
+            process: task.id(),
             comm: task.comm.clone(),
             is_inherited: false,
             outgoing: clocks::is_outgoing(sent.ownership.as_ref())?,
             established: sent.ownership.as_ref().and_then(|it| it.established),
+            born: Some(task.start),
             moved: Some((socket.bytes_received, socket.bytes_sent)),
             reset: Some(Reset {
-                born: task.start,
                 cost: definition(rules::of_sent(sent).cause).cost(sent),
                 is_answer: false,
             }),
@@ -435,14 +440,14 @@ impl Leg {
             time: closer.time?,
             cookie: Some(cookie).filter(|cookie| cookie.is_known())?,
             remote: sent.flow.remote,
-            pid: closer.task.pid,
+            process: closer.task.id(),
             comm: closer.task.comm.clone(),
             is_inherited: false,
             outgoing: clocks::is_outgoing(Some(ownership))?,
             established: ownership.established,
+            born: Some(closer.task.start),
             moved: None,
             reset: Some(Reset {
-                born: closer.task.start,
                 cost: definition(cause).cost(sent),
                 is_answer: true,
             }),
@@ -460,25 +465,28 @@ impl Leg {
             time,
             cookie: socket.cookie,
             remote,
-            pid: process.pid,
+            process: process.id(),
             comm: process.comm.clone(),
             is_inherited: process.quality == Quality::Inherited,
             outgoing: outgoing?,
             established: None,
+            born: None,
             moved: Some((socket.bytes_received, socket.bytes_sent)),
             reset: None,
         })
     }
 
     fn is_retry_of(&self, other: &Self) -> bool {
-        self.moved.is_none() && self.pid == other.pid && self.remote == other.remote
+        self.moved.is_none() && self.process == other.process && self.remote == other.remote
     }
 
     /// Whether its process reset `other` because of this end.
     fn fits(&self, other: &Self) -> Option<Grade> {
         // A worker of a server whose master is recorded.
         let is_worker = self.is_inherited && self.comm == other.comm;
-        let is_own = self.pid == other.pid || is_worker && self.is_served_by_child(other);
+        let is_forked = self.comm == other.comm && self.is_of_child_for(other);
+        let is_own =
+            self.process == other.process || is_worker && other.is_of_child_for(self) || is_forked;
         let is_same_socket = self.cookie.is_known() && self.cookie == other.cookie;
         // What was opened after this end has another purpose: a health check, or another request.
         let is_younger = other.established.is_some_and(|opened| opened > self.time);
@@ -488,7 +496,7 @@ impl Leg {
         }
         let is_soon = other.time.since(self.time) <= PASS_THROUGH;
         // Processes close connections all the time: only what belongs together from the start is closed because of this end.
-        let is_pair = is_own && self.is_of_same_age(other);
+        let is_pair = is_own && self.is_old_and_of_same_age(other);
         if other.reset.is_some_and(|reset| reset.is_answer)
             && !(is_soon && (is_pair || self.is_connect_for(other, PASS_THROUGH)))
         {
@@ -524,12 +532,18 @@ impl Leg {
             .is_some_and(|(one, other)| one.since(other).max(other.since(one)) <= SAME_AGE)
     }
 
-    /// The process that reset `other` was forked for this connection, which its parent had accepted.
-    fn is_served_by_child(&self, other: &Self) -> bool {
-        let (Some(accepted), Some(Reset { born, .. })) = (self.established, other.reset) else {
-            return false;
-        };
-        !self.outgoing && born >= accepted && born.since(accepted) <= SAME_AGE
+    /// The two were opened together, long before they ended.
+    fn is_old_and_of_same_age(&self, other: &Self) -> bool {
+        let is_old =
+            |leg: &Self| (leg.established).is_some_and(|it| self.time.since(it) >= LEAST_AGE);
+        is_old(self) && is_old(other) && self.is_of_same_age(other)
+    }
+
+    /// Its process was forked for the connection `front`, which the parent had accepted.
+    fn is_of_child_for(&self, front: &Self) -> bool {
+        (front.established.zip(self.born)).is_some_and(|(accepted, born)| {
+            !front.outgoing && born >= accepted && born.since(accepted) <= SAME_AGE
+        })
     }
 
     /// What the two have in common, as far as what came in by one went out by the other.
@@ -574,6 +588,12 @@ impl Leg {
             && request.abs_diff(to_server) <= REWRITTEN
             && answer <= from_server.saturating_add(REWRITTEN)
     }
+}
+
+/// Start of the process that has the connection, if that is the one in question.
+fn born(ownership: Option<&Ownership>, process: &Process) -> Option<BootTime> {
+    let owner = ownership?.owner.as_ref()?;
+    (owner.id() == process.id()).then_some(owner.start)
 }
 
 /// A request with a header, at least.
@@ -849,9 +869,12 @@ mod tests {
     #[test]
     fn a_leg_that_is_closed_before_its_data_comes_has_the_same_age_or_a_connect_that_failed() {
         // The client was accepted some ms before the other end, and is closed some ms after it; its request comes 2 s later.
-        let judged = |accepted: u64, closed: u64, lived: bool, flags: u8| {
+        let judged_at = |connected: u64, accepted: u64, closed: u64, lived: bool, flags: u8| {
             let mut first = first();
-            first.ownership = Some(ownership(87, "nginx", OwnerSource::Connect));
+            first.ownership = Some(Ownership {
+                established: Some(BootTime(NOW - connected * MS)),
+                ..ownership(87, "nginx", OwnerSource::Connect)
+            });
             if !lived {
                 first.socket.state = TcpState::SynSent;
             }
@@ -877,6 +900,8 @@ mod tests {
             let reason = proxies.reason(&late, at)?;
             Some((reason.confidence, reason.likeness, reason.after.as_millis()))
         };
+        let judged =
+            |accepted, closed, lived, flags| judged_at(12_300, accepted, closed, lived, flags);
         let likely = Some((Confidence::Likely, Likeness::Process, 3));
         assert_eq!(judged(2, 3, false, 0), likely);
         // An older client, one that is closed later, one that only says goodbye, and another connection that ended.
@@ -889,6 +914,10 @@ mod tests {
         assert_eq!(judged(12_300, 300, true, 0), None);
         assert_eq!(judged(12_300, 3, true, TcpFlags::FIN), None);
         assert_eq!(judged(12_100, 3, true, 0), None);
+        // Two clients at once, whose connections live shortly.
+        assert_eq!(judged_at(90, 92, 3, true, 0), None);
+        assert_eq!(judged_at(499, 505, 3, true, 0), None);
+        assert_eq!(judged_at(505, 506, 3, true, 0), likely);
     }
 
     #[test]
@@ -917,6 +946,39 @@ mod tests {
             reset_by(opened.plus(Duration::from_millis(5)), "java"),
             None
         );
+    }
+
+    #[test]
+    fn a_parent_that_closes_what_its_child_serves_closes_it_because_of_the_child() {
+        let opened = BootTime(NOW - 3 * MS);
+        // The child connects to a port that nobody listens on. The parent has the accepted socket, too, and is the last to close it.
+        let judged = |start: BootTime, comm: &str| {
+            let mut attempt = first();
+            attempt.socket.state = TcpState::SynSent;
+            let mut connecting = ownership(90, comm, OwnerSource::Connect);
+            if let Some(owner) = &mut connecting.owner {
+                owner.start = start;
+            }
+            attempt.ownership = Some(connecting);
+            let child = Process {
+                comm: comm.into(),
+                quality: Quality::Recorded,
+                ..proxy(90)
+            };
+            let mut accepted = second(0, 0);
+            accepted.ownership = Some(Ownership {
+                established: Some(opened),
+                ..ownership(87, "nginx", OwnerSource::Accept)
+            });
+            let leg = Leg::received(&attempt, AT, &child).expect("a leg");
+            judged(leg, &accepted, MS).map(|(confidence, _)| confidence)
+        };
+        let after = |millis| opened.plus(Duration::from_millis(millis));
+        assert_eq!(judged(after(1), "nginx"), Some(Confidence::Likely));
+        // A worker from before, a child for a later connection, and another program.
+        assert_eq!(judged(opened.before(Duration::from_secs(5)), "nginx"), None);
+        assert_eq!(judged(after(150), "nginx"), None);
+        assert_eq!(judged(after(1), "java"), None);
     }
 
     #[test]

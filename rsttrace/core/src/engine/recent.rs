@@ -419,7 +419,7 @@ impl Recent {
     ) -> Option<NoTimer> {
         self.endings.no_timer(netns, at, sent).or_else(|| {
             let ends_at_once = !sent.ended_by().0
-                && is_gone(sent, facts)
+                && is_gone(sent, facts) == Some(true)
                 && quiet.after.is_some_and(|after| after <= AT_ONCE)
                 && self.own.learned(service(netns, sent), quiet).is_none();
             if ends_at_once {
@@ -463,7 +463,8 @@ impl Recent {
             set
         };
         // A worker that has gone since may have closed because it was to go.
-        let is_proxy = program.is_some_and(|program| program.is_proxy) && !is_gone(sent, facts);
+        let is_proxy =
+            program.is_some_and(|program| program.is_proxy) && is_gone(sent, facts) == Some(false);
         (learned.is_some() || !fits.is_empty() || is_proxy).then_some(OwnTimer {
             quiet: *quiet,
             learned,
@@ -549,17 +550,14 @@ pub fn path(netns: NetnsCookie, received: &Received) -> Path {
     Path::of(netns, &received.flow, outgoing)
 }
 
-/// The timers of a process that this silence fits: those that are set, else defaults.
-/// The process that closed has ended since. Of a live process there is a description.
-fn is_gone(sent: &Sent, facts: &HostContext) -> bool {
+/// The process that closed has ended since. Of a live process there is a description; absent for one that `/proc` does not show.
+fn is_gone(sent: &Sent, facts: &HostContext) -> Option<bool> {
     let is_live = facts.netns_inode.is_some();
-    is_live
-        && clocks::closer(sent).is_some_and(|task| {
-            facts
-                .processes
-                .iter()
-                .all(|process| process.pid != task.pid)
-        })
+    match clocks::closer(sent) {
+        Some(task) if is_live && task.outside => None,
+        Some(task) if is_live => Some(!facts.processes.iter().any(|process| process.is_of(task))),
+        Some(_) | None => Some(false),
+    }
 }
 
 /// How much later than it is set a timer may fire: Redis counts whole seconds, and gunicorn looks once a second.

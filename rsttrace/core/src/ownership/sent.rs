@@ -60,7 +60,7 @@ pub fn attempting(attempt: &Attempt, facts: &HostContext) -> Option<Process> {
 pub fn raw_sender(current: Option<&CurrentTask>, facts: &HostContext) -> Option<Process> {
     let found = facts.holder.as_ref().filter(|found| !found.shares)?;
     let found = &found.task;
-    let confirmed = current.filter(|current| current.task.pid == found.pid);
+    let confirmed = current.filter(|current| current.task.id() == found.id());
     Some(match confirmed {
         Some(current) => describe(&current.task, Role::Owner, Quality::Certain, facts),
         None => describe(found, Role::Owner, Quality::LookedUp, facts),
@@ -118,7 +118,7 @@ fn destroyed(sent: &Sent, facts: &HostContext) -> Who {
         Some(task) => {
             let process = describe(task, Role::Closer, Quality::Certain, facts);
             Who {
-                owner: owner.filter(|owner| owner.pid != process.pid),
+                owner: owner.filter(|owner| owner.id() != process.id()),
                 process: Some(process),
             }
         }

@@ -259,12 +259,12 @@ pub fn serves_one(sent: &Sent, facts: &HostContext) -> bool {
     let (Some(acceptor), Some(closer)) = (acceptor, closer(sent)) else {
         return false;
     };
-    closer.pid != acceptor.pid
+    closer.id() != acceptor.id()
         && sent.ended_by() == (true, None)
         && facts
             .processes
             .iter()
-            .any(|process| process.pid == acceptor.pid)
+            .any(|process| process.is_of(acceptor))
 }
 
 /// Whether this end had opened the connection that it reset.

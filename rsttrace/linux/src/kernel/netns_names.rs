@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::netns::{Inode, Namespace};
+use super::privileges::SETCAP;
 
 /// Names of things that are gone are kept for events still on their way, this many.
 const KEPT: usize = 1024;
@@ -218,7 +219,9 @@ pub(super) fn cause(error: &io::Error) -> String {
             )
         }
         Some(libc::ENFILE) => "raise the limit of the system, fs.file-max".to_owned(),
-        Some(libc::EPERM) => "run as root, or add cap_sys_admin to the binary".to_owned(),
+        Some(libc::EPERM) => {
+            format!("run as root, or add capabilities to the binary: setcap {SETCAP} FILE")
+        }
         _ => return error.to_string(),
     };
     format!("{error}; {advice}")

@@ -51,12 +51,14 @@ pub struct Options {
 /// Twenty a second.
 pub const DETAIL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// For this many bytes of the machine's memory: a thousandth of it for 128 bytes each.
+/// For this many bytes of the machine's memory: at most a thousandth of it (but 2 MiB at least, 128 MiB at most), 128 bytes each.
 fn owners_for(memory: u64) -> u32 {
-    let wanted = memory / 1_000 / size_of::<Ownership>() as u64;
-    u32::try_from(wanted)
+    let slots = memory / 1_000 / size_of::<Ownership>() as u64;
+    let slots = u32::try_from(slots)
         .unwrap_or(u32::MAX)
-        .clamp(16_384, 1 << 20)
+        .clamp(16_384, 1 << 20);
+    // The table has a power of two.
+    1 << slots.ilog2()
 }
 
 /// Bytes of memory; 0 if that cannot be read.

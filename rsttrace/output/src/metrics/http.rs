@@ -232,6 +232,8 @@ fn text(
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+    use tokio::sync::Semaphore;
+
     use super::*;
 
     async fn started() -> Server {
@@ -324,11 +326,12 @@ mod tests {
     #[tokio::test]
     async fn a_scrape_is_answered_while_slow_clients_drip_and_come_back() {
         /// Sends a head byte by byte, and again once it is cut off.
-        async fn drip(address: SocketAddr) {
+        async fn drip(address: SocketAddr, connected: Arc<Semaphore>) {
             loop {
                 let Ok(mut stream) = TcpStream::connect(address).await else {
                     continue;
                 };
+                connected.add_permits(1);
                 while stream.write_all(b"x").await.is_ok() {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
@@ -337,8 +340,11 @@ mod tests {
         let server = started().await;
         let address = server.address();
         let task = tokio::spawn(serving(server));
-        let slow: Vec<_> = (0..200).map(|_| tokio::spawn(drip(address))).collect();
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        let connected = Arc::new(Semaphore::new(0));
+        let clients = (0..200).map(|_| tokio::spawn(drip(address, Arc::clone(&connected))));
+        let slow: Vec<_> = clients.collect();
+        // Some were cut off and have come back.
+        connected.acquire_many(300).await.unwrap().forget();
         for _ in 0..5 {
             let begun = std::time::Instant::now();
             let scrape = ask(address, b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n");

@@ -9,9 +9,9 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 
 use super::chains::Chains;
-use super::finding::Findings;
-use super::tally::{Counts, Tally, rank};
+use super::tally::{Counts, Tally};
 use super::timeline::{Marks, Spans};
+use crate::findings::{Findings, rank};
 use crate::record::Output;
 use crate::record::{
     Cause, FailureKind, FailureRecord, Origin, Record, Sentence, Severity, SuppressedRecord, Word,

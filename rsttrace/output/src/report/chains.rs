@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::tally::rank;
+use crate::findings::rank;
 use crate::hash::{self, LruCache};
 use crate::record::{
     Cause, Confidence, Direction, Endpoint, IncidentRole, Origin, Process, Record, Word,

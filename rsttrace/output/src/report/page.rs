@@ -13,8 +13,9 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::About;
 use super::aggregate::Gathering;
-use super::{About, tally};
+use crate::findings::rank;
 use crate::record::{Severity, SuppressedRecord};
 use crate::text::escape;
 use crate::words::{self, count, things};
@@ -159,7 +160,7 @@ fn key_figures(gathering: &Gathering) -> Markup {
     html! {
         dl .figures {
             @for ((severity, meaning), number) in SEVERITIES.iter().zip(gathering.resets) {
-                div class=(class(tally::rank(*severity))) {
+                div class=(class(rank(*severity))) {
                     dt { (meaning) }
                     dd { (count(number)) }
                 }

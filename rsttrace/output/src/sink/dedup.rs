@@ -1,28 +1,31 @@
 //! Grouping of similar records, and when their number is shown.
 //!
-//! The first of a kind is shown at once. Further ones are counted while they follow within a second of each other, and
-//! the count is shown after a second without one, or every five seconds. For failures without a reset it is a minute: a check
-//! of a server that is down fails every few seconds.
+//! The first of a kind is shown at once. Further ones are counted. Their first count is shown after a second without one, or after five
+//! seconds; from then on there is at most one count a minute. A kind is forgotten after a minute without a record.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::causes::definition;
+use crate::findings::service;
 use crate::hash::HashMap;
 use crate::record::{
     Cause, Class, Confidence, Direction, Endpoint, FailureKind, FailureRecord, Origin, Record,
-    Role, ServingEnd, Severity, Word,
+    ServingEnd, Severity, Word,
 };
 
-/// Silence that ends a group.
+/// Silence after which the first count is shown.
 const QUIET: Duration = Duration::from_secs(1);
-/// Longest time a count is held back.
+/// Longest time the first count is held back.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Both for failures.
-const FAILURE: Duration = Duration::from_secs(60);
-/// Groups at a time; records of further kinds are shown one by one.
+/// Time between further counts.
+const INTERVAL: Duration = Duration::from_secs(60);
+/// Silence after which a kind is new again.
+const KNOWN: Duration = Duration::from_secs(60);
+/// Groups at a time. One without a pending count makes room for the next; records of further kinds are shown one by one.
 const MOST: usize = 1024;
+/// Groups that are looked at for room.
+const CANDIDATES: usize = 16;
 
 /// What records of one group have in common.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -62,14 +65,6 @@ pub(super) struct ResetKind {
 }
 
 impl Kind {
-    /// Silence that ends a group, and longest time a count is held back.
-    fn limits(&self) -> (Duration, Duration) {
-        match self {
-            Self::Reset(_) => (QUIET, PATIENCE),
-            Self::Failure(_) => (FAILURE, FAILURE),
-        }
-    }
-
     pub fn of_failure(failure: &FailureRecord) -> Self {
         let remote = failure.remote.as_ref();
         let local_port = failure.local.as_ref().map_or(u16::MAX, |local| local.port);
@@ -109,28 +104,6 @@ impl Kind {
     }
 }
 
-/// Which end serves: known from some causes, else the one with the lower port. Two ephemeral ports tell
-/// nothing.
-pub fn service(record: &Record) -> Option<(ServingEnd, u16)> {
-    let local = Some((ServingEnd::Local, record.local.port));
-    let remote = Some((ServingEnd::Remote, record.remote.port));
-    let listens = record
-        .process
-        .as_ref()
-        .is_some_and(|process| process.role == Role::Listener);
-    match definition(record.verdict.cause).serving(record.direction) {
-        Some(ServingEnd::Local) => local,
-        Some(ServingEnd::Remote) => remote,
-        None if listens => local,
-        None if record.local.port.min(record.remote.port) >= FIRST_EPHEMERAL => None,
-        None if record.local.port <= record.remote.port => local,
-        None => remote,
-    }
-}
-
-/// Linux's default for net.ipv4.ip_local_port_range.
-const FIRST_EPHEMERAL: u16 = 32_768;
-
 /// Further records of a kind that was shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct More {
@@ -145,13 +118,14 @@ pub(super) struct More {
 
 #[derive(Debug)]
 struct Group {
+    /// In [`Groups::due`].
+    key: (Instant, u64),
     label: String,
     since: String,
     until: String,
     last: Instant,
-    /// As [`Kind::limits`].
-    quiet: Duration,
-    patience: Duration,
+    /// When a count was shown last.
+    counted: Option<Instant>,
     pending: u64,
     /// When the first pending one came; meaningful if there is one.
     held_since: Instant,
@@ -159,11 +133,10 @@ struct Group {
 
 impl Group {
     fn due(&self) -> Instant {
-        let quiet = self.last + self.quiet;
-        if self.pending == 0 {
-            quiet
-        } else {
-            quiet.min(self.held_since + self.patience)
+        match self.counted {
+            _ if self.pending == 0 => self.last + KNOWN,
+            None => (self.last + QUIET).min(self.held_since + PATIENCE),
+            Some(counted) => counted + INTERVAL,
         }
     }
 
@@ -201,28 +174,47 @@ impl Groups {
             if group.pending == 0 {
                 group.held_since = now;
             }
+            let is_first = group.pending == 0;
             group.pending += number;
             group.last = now;
             time.clone_into(&mut group.until);
+            if is_first {
+                // Sooner than it would be forgotten.
+                self.due.remove(&group.key);
+                group.key.0 = group.due();
+                self.due.insert(group.key, kind);
+            }
             return false;
         }
+        if self.open.len() >= MOST {
+            self.make_room();
+        }
         if self.open.len() < MOST {
-            let (quiet, patience) = kind.limits();
+            self.number += 1;
             let group = Group {
+                key: (now + KNOWN, self.number),
                 label: label(),
                 since: time.to_owned(),
                 until: time.to_owned(),
                 last: now,
-                quiet,
-                patience,
+                counted: None,
                 pending: 0,
                 held_since: now,
             };
-            self.number += 1;
-            self.due.insert((group.due(), self.number), kind.clone());
+            self.due.insert(group.key, kind.clone());
             self.open.insert(kind, group);
         }
         true
+    }
+
+    fn make_room(&mut self) {
+        let mut first = self.due.iter().take(CANDIDATES);
+        let is_idle = |kind: &Kind| self.open.get(kind).is_some_and(|it| it.pending == 0);
+        if let Some(key) = first.find(|(_, kind)| is_idle(kind)).map(|(key, _)| *key)
+            && let Some(kind) = self.due.remove(&key)
+        {
+            self.open.remove(&kind);
+        }
     }
 
     /// When to ask [`Self::due`] again; may be too early.
@@ -236,15 +228,19 @@ impl Groups {
         while let Some(first) = self.due.first_entry()
             && first.key().0 <= now
         {
-            let ((_, number), kind) = first.remove_entry();
+            let (_, kind) = first.remove_entry();
             let Some(group) = self.open.get_mut(&kind) else {
                 continue;
             };
-            if group.due() <= now {
-                due.extend(group.take());
+            if group.due() <= now
+                && let Some(more) = group.take()
+            {
+                group.counted = Some(now);
+                due.push(more);
             }
-            if group.last + group.quiet > now {
-                self.due.insert((group.due(), number), kind);
+            if group.due() > now {
+                group.key.0 = group.due();
+                self.due.insert(group.key, kind);
             } else {
                 self.open.remove(&kind);
             }
@@ -308,16 +304,20 @@ mod tests {
         assert_eq!(due[0].count, 41);
         assert_eq!(due[0].since, record(0).time);
         assert_eq!(due[0].until, record(41).time);
+        assert!(!admit(&mut groups, start + 2 * QUIET, &record(42)));
+        assert_eq!(groups.due(start + QUIET + INTERVAL).len(), 1);
+        // Then it is forgotten.
+        assert!(groups.due(start + 2 * QUIET + KNOWN).is_empty());
         assert_eq!(groups.deadline(), None);
-        assert!(admit(&mut groups, start + 2 * QUIET, &record(42)));
+        assert!(admit(&mut groups, start + 2 * KNOWN, &record(43)));
     }
 
     #[test]
-    fn a_stream_without_pause_is_counted_every_five_seconds_and_nothing_is_lost() {
+    fn a_stream_without_pause_is_counted_after_five_seconds_and_then_every_minute() {
         let mut groups = Groups::default();
         let start = Instant::now();
         let (mut shown, mut counted, mut reports) = (0, 0, 0);
-        for step in 0..200_u16 {
+        for step in 0..2_000_u16 {
             let now = start + Duration::from_millis(100) * u32::from(step);
             for more in groups.due(now) {
                 counted += more.count;
@@ -326,8 +326,8 @@ mod tests {
             shown += u64::from(admit(&mut groups, now, &record(step)));
         }
         counted += groups.drain().iter().map(|more| more.count).sum::<u64>();
-        assert_eq!((shown, counted), (1, 199));
-        assert!((3..=4).contains(&reports), "{reports}");
+        assert_eq!((shown, counted, reports), (1, 1_999, 4));
+        assert_eq!((groups.open.len(), groups.due.len()), (0, 0));
     }
 
     #[test]
@@ -376,11 +376,11 @@ mod tests {
     }
 
     #[test]
-    fn checks_of_a_server_that_is_down_are_a_line_and_a_count_each_minute() {
+    fn a_check_every_two_seconds_is_a_line_and_a_count_each_minute() {
         let mut groups = Groups::default();
         let start = Instant::now();
         let (mut shown, mut counts) = (0, Vec::new());
-        for check in 0..60_u16 {
+        for check in 0..61_u16 {
             let now = start + Duration::from_secs(2) * u32::from(check);
             counts.extend(groups.due(now).into_iter().map(|more| more.count));
             let mut failure = sample_failure();
@@ -391,7 +391,7 @@ mod tests {
             shown += u32::from(groups.admit(now, kind, (&failure.time, 1), String::new));
         }
         counts.extend(groups.drain().into_iter().map(|more| more.count));
-        assert_eq!((shown, counts), (1, vec![30, 29]));
+        assert_eq!((shown, counts), (1, vec![1, 30, 29]));
     }
 
     #[test]
@@ -404,8 +404,17 @@ mod tests {
                 record.local.port = number + 1;
                 let fits = usize::from(number) < MOST;
                 assert_eq!(admit(&mut groups, now, &record), round == 0 || !fits);
+                // Its count is still to come.
+                assert_eq!(admit(&mut groups, now, &record), !fits);
             }
         }
-        assert_eq!(groups.open.len(), MOST);
+        assert_eq!((groups.open.len(), groups.due.len()), (MOST, MOST));
+        assert_eq!(groups.due(now + PATIENCE).len(), MOST);
+        // The one that is due first makes room.
+        let mut next = record(0);
+        next.local.port = 40_000;
+        assert!(admit(&mut groups, now + PATIENCE, &next));
+        assert!(!admit(&mut groups, now + PATIENCE, &next));
+        assert_eq!((groups.open.len(), groups.due.len()), (MOST, MOST));
     }
 }

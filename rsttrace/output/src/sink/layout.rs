@@ -23,8 +23,12 @@ const FLOW: usize = 18;
 const NARROW_INDENT: usize = 4;
 /// Least columns for the flow: two usual IPv4 addresses.
 const FLOW_COLUMNS: usize = 33;
-/// Least columns for the process.
-const PROCESS_COLUMNS: usize = 12;
+/// Columns from which on most processes and verdicts have the width of a column.
+const ROOMY: usize = 160;
+/// Least columns for the process, and where there is room.
+const PROCESS_COLUMNS: [usize; 2] = [12, 22];
+/// Columns for origin and confidence, where there is room.
+const WHO_COLUMNS: usize = 21;
 /// Longest process name shown whole: longer only if it has to be escaped.
 const NAME_COLUMNS: usize = 32;
 /// Longest unit name shown whole.
@@ -87,8 +91,8 @@ impl Layout {
         let cells = if self.width >= WIDE {
             [
                 pad(&flow, FLOW + FLOW_COLUMNS),
-                pad("process", PROCESS_COLUMNS),
-                "ORIGIN confidence  what happened → what to do".to_owned(),
+                pad("process", process_columns(self.width)),
+                pad("ORIGIN confidence", who_columns(self.width)) + "  what happened → what to do",
             ]
         } else {
             [
@@ -177,7 +181,7 @@ impl Layout {
             lines.cell(rest, 0);
             lines.indent = if wide { FLOW } else { NARROW_INDENT };
         }
-        lines.cell(process, if wide { PROCESS_COLUMNS } else { 0 });
+        lines.cell(process, if wide { process_columns(self.width) } else { 0 });
         if !wide {
             lines.end();
         }
@@ -185,20 +189,18 @@ impl Layout {
             .palette
             .colors
             .then(|| self.palette.severity(severity, who));
-        lines.cell_painted(who, painted.as_deref().unwrap_or(who));
+        let columns = lines.cell_painted(who, painted.as_deref().unwrap_or(who));
+        lines.owed = who_columns(self.width).saturating_sub(columns);
         lines.sentence(sentence, wide);
         lines.done()
     }
 
-    /// Further resets like one that was shown.
-    pub fn more(&mut self, more: &More) -> &str {
+    /// Further resets like one that was shown, at a time.
+    pub fn more(&mut self, more: &More, time: &str) -> &str {
         let mut since = String::new();
         self.clock.write(&more.since, &mut since);
         let (count, label) = (count(more.count), &more.label);
-        self.notice(
-            &more.until,
-            &format!("+{count} similar since {since}: {label}"),
-        )
+        self.notice(time, &format!("+{count} similar since {since}: {label}"))
     }
 
     /// What [`Layout::more`] calls the kind of a record.
@@ -284,6 +286,14 @@ impl Clock {
 
 fn day(time: &Zoned) -> String {
     time.strftime("%Y-%m-%d (UTC%:z)").to_string()
+}
+
+fn process_columns(width: usize) -> usize {
+    PROCESS_COLUMNS[usize::from(width >= ROOMY)]
+}
+
+fn who_columns(width: usize) -> usize {
+    if width >= ROOMY { WHO_COLUMNS } else { 0 }
 }
 
 /// What a line says.

@@ -20,7 +20,6 @@ use crate::record::{FailureRecord, Record, SuppressedRecord};
 use crate::summary::Summary;
 
 pub use csv::{COLUMNS, Csv};
-pub(crate) use dedup::service;
 pub use json::{Json, append as append_json};
 pub use null::Null;
 pub use pcapng::{Machine, Pcapng, Place, Written};
@@ -47,6 +46,11 @@ pub trait Sink {
 
     /// Writes what was held back and is due.
     fn tick(&mut self, _now: Instant) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// What a last line says that is overwritten again and again. Only a terminal has one.
+    fn status(&mut self, _text: &str) -> io::Result<()> {
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::ops::ControlFlow;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Sink;
 use crate::filter::Filter;
@@ -33,6 +33,7 @@ pub struct Reporter {
     /// Records still to be shown; `None`: no end.
     left: Option<u64>,
     summary: Summary,
+    is_detailed: bool,
 }
 
 impl Reporter {
@@ -50,7 +51,16 @@ impl Reporter {
             incidents: hash::lru(MAX_INCIDENTS),
             left: count,
             summary: Summary::default(),
+            is_detailed: false,
         }
+    }
+
+    /// The same, with all counts in the summary if `is_detailed`.
+    #[must_use]
+    pub fn with_details(mut self, is_detailed: bool) -> Self {
+        self.is_detailed = is_detailed;
+        self.summary = Summary::new(is_detailed);
+        self
     }
 
     /// Whatever was judged. Breaks when it was the last one wanted.
@@ -142,6 +152,12 @@ impl Reporter {
         self.sink.flush()
     }
 
+    /// Shows a status after this time of tracing, with this many events lost, where the output has a place for one.
+    pub fn status(&mut self, duration: Duration, lost: u64) -> io::Result<()> {
+        let text = self.summary.status(duration, lost);
+        self.sink.status(&text)
+    }
+
     fn hides(&self, record: &Record) -> bool {
         match self.shown {
             Shown::Incidents => {
@@ -162,7 +178,7 @@ impl Reporter {
 
     /// The summary counts only these, instead of everything so far: the same reset may have come several times.
     pub fn count_again(&mut self, records: &[Record]) {
-        self.summary = Summary::default();
+        self.summary = Summary::new(self.is_detailed);
         for record in records {
             if self.filter.matches(record) {
                 let hidden = self.hides(record);

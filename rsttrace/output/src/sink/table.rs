@@ -5,20 +5,24 @@ use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 
-use super::dedup::{Groups, Kind};
+use super::dedup::{Groups, Kind, More};
 use super::layout::Layout;
 use super::{Sink, suppressed};
 use crate::record::{FailureRecord, Record, SuppressedRecord};
 use crate::summary::Summary;
-use crate::terminal::{self, Palette};
+use crate::terminal::{self, ERASE_LINE, Palette};
+use crate::text::truncate;
 
 /// Interval of reading the width of the terminal.
 const WIDTH_AGE: Duration = Duration::from_secs(1);
 
+/// More columns than any record takes.
+const UNLIMITED: usize = 1 << 20;
+
 /// Columns to fill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Width {
-    /// Those of the terminal on standard output, as it changes.
+    /// Those of the terminal on standard output, as it changes. Where there is none, each record is a line, as tools like grep need it.
     Terminal,
     Fixed(usize),
 }
@@ -32,6 +36,8 @@ pub struct TableOptions {
     pub zone: TimeZone,
     /// A line for each reset: no grouping.
     pub every: bool,
+    /// A status line below the others, which is overwritten; the output must be a terminal.
+    pub status: bool,
 }
 
 /// Lines to `out`, the summary to `aside`.
@@ -44,13 +50,24 @@ pub struct Table<O, A> {
     groups: Option<Groups>,
     day: Option<String>,
     begun: bool,
+    /// Time of the last line: a count that was held back is shown with no earlier one.
+    latest: String,
+    /// Absent where no line can be overwritten.
+    status: Option<Status>,
+}
+
+/// The line below the others.
+#[derive(Default)]
+struct Status {
+    text: String,
+    is_on_screen: bool,
 }
 
 impl<O: Write, A: Write> Table<O, A> {
     /// Writes lines to `out` (buffered by the caller's choice), the summary to `aside`.
     pub fn new(out: O, aside: A, options: TableOptions) -> Self {
         let (width, asked) = match options.width {
-            Width::Terminal => (terminal::stdout_width(), Some(Instant::now())),
+            Width::Terminal => (of_terminal(), Some(Instant::now())),
             Width::Fixed(width) => (width, None),
         };
         Self {
@@ -61,6 +78,8 @@ impl<O: Write, A: Write> Table<O, A> {
             groups: (!options.every).then(Groups::default),
             day: None,
             begun: false,
+            latest: String::new(),
+            status: options.status.then(Status::default),
         }
     }
 
@@ -68,13 +87,40 @@ impl<O: Write, A: Write> Table<O, A> {
         if let Some(asked) = self.asked
             && now.saturating_duration_since(asked) >= WIDTH_AGE
         {
-            self.layout.width = terminal::stdout_width();
+            self.layout.width = of_terminal();
             self.asked = Some(now);
         }
     }
 
+    /// Before a line: where it begins.
+    fn make_way(&mut self) -> io::Result<()> {
+        if let Some(status) = &mut self.status
+            && std::mem::take(&mut status.is_on_screen)
+        {
+            self.out.write_all(ERASE_LINE.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Counts of groups.
+    fn more(&mut self, counts: Vec<More>) -> io::Result<()> {
+        for more in counts {
+            self.make_way()?;
+            if self.latest < more.until {
+                self.latest.clone_from(&more.until);
+            }
+            let line = self.layout.more(&more, &self.latest);
+            self.out.write_all(line.as_bytes())?;
+        }
+        Ok(())
+    }
+
     /// The header once, and a line for each new day.
     fn begin(&mut self, time: &str) -> io::Result<()> {
+        if *self.latest < *time {
+            time.clone_into(&mut self.latest);
+        }
+        self.make_way()?;
         if !self.begun {
             self.begun = true;
             writeln!(self.out, "{}", self.layout.header())?;
@@ -88,6 +134,10 @@ impl<O: Write, A: Write> Table<O, A> {
         }
         Ok(())
     }
+}
+
+fn of_terminal() -> usize {
+    terminal::stdout_columns().unwrap_or(UNLIMITED)
 }
 
 impl<O: Write, A: Write> Sink for Table<O, A> {
@@ -139,21 +189,35 @@ impl<O: Write, A: Write> Sink for Table<O, A> {
             .groups
             .as_mut()
             .map_or_else(Vec::new, |groups| groups.due(now));
-        for more in due {
-            self.out.write_all(self.layout.more(&more).as_bytes())?;
+        self.more(due)
+    }
+
+    fn status(&mut self, text: &str) -> io::Result<()> {
+        self.make_way()?;
+        if let Some(status) = &mut self.status {
+            let columns = self.layout.width.saturating_sub(1);
+            status.text = truncate(text, columns).into_owned();
         }
-        Ok(())
+        self.flush()
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        if let Some(status) = &mut self.status
+            && !status.is_on_screen
+            && !status.text.is_empty()
+        {
+            status.is_on_screen = true;
+            let text = self.layout.palette.dim(&status.text);
+            self.out.write_all(text.as_bytes())?;
+        }
         self.out.flush()
     }
 
     fn end(&mut self) -> io::Result<()> {
         let rest = self.groups.as_mut().map_or_else(Vec::new, Groups::drain);
-        for more in rest {
-            self.out.write_all(self.layout.more(&more).as_bytes())?;
-        }
+        self.make_way()?;
+        self.status = None;
+        self.more(rest)?;
         self.out.flush()
     }
 

@@ -159,6 +159,10 @@ impl<A: Write, P: Place + Send + 'static> Sink for Tee<A, P> {
         self.shown.tick(now)
     }
 
+    fn status(&mut self, text: &str) -> io::Result<()> {
+        self.shown.status(text)
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         if let Some(packets) = &mut self.packets {
             packets.flush();

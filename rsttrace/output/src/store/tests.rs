@@ -419,6 +419,39 @@ fn noise_and_refused_connects_evict_no_fault() {
     assert!(count_of(&place, Severity::Fault) > 1_000);
 }
 
+#[test]
+fn faults_stay_also_when_everything_before_them_was_too_old() {
+    let limits = Limits {
+        bytes: Limits::LEAST_BYTES,
+        ..Limits::default()
+    };
+    let newest = samples().iter().map(|it| it.time.clone()).max().unwrap();
+    let newest: Timestamp = newest.parse().unwrap();
+    let days = |days: u64| jiff::SignedDuration::from_hours(24 * days.cast_signed());
+    let boot = |days: u64| BootTime(days * 86_400_000_000_000);
+    // The file holds some 20 of these batches: it has removed as many as it keeps.
+    for before in [38, 39, 40, 41] {
+        let place = place();
+        let mut number = 0;
+        let mut writer = Writer::open(&place.file, limits).unwrap();
+        let mut append = |writer: &mut Writer, severity, batches: usize| {
+            for _ in 0..batches {
+                let outputs = of_severity(severity, &mut number, 512);
+                assert_eq!(writer.append(&outputs).lost, 0);
+            }
+        };
+        append(&mut writer, Severity::Noise, before);
+        for day in [0, 10, 20] {
+            writer.expire(newest + days(day), boot(day)).unwrap();
+        }
+        assert_eq!(ask(&place, &everything()).len(), 0);
+        // Its numbers begin at 1 again.
+        append(&mut writer, Severity::Fault, 1);
+        append(&mut writer, Severity::Noise, 24);
+        assert_eq!(count_of(&place, Severity::Fault), 512, "{before}");
+    }
+}
+
 /// Text that hardly shrinks, of 1,200 bytes.
 fn unpackable() -> String {
     unpackable_of(1_200)

@@ -32,7 +32,7 @@ const LEAST_LOG: u64 = 1 << 20;
 const MOST_LOG: u64 = 8 << 20;
 /// Rows that are removed in one transaction.
 const CHUNK: i64 = 256;
-/// The newest rows, which make room for no others: what has just happened can be looked up whatever its severity.
+/// The newest rows, of which none goes for its severity: what has just happened can be looked up.
 const RECENT: i64 = 1_024;
 /// What makes room first, as conditions. A sum of a flood has no severity, noise that may concern a query neither.
 const LESSER: [&str; 2] = [
@@ -291,9 +291,7 @@ impl Writer {
         let newest = "SELECT ifnull(max(id), 0) FROM record";
         let newest: i64 =
             self.run(|connection| connection.query_row(newest, [], |row| row.get(0)))?;
-        // Numbers begin anew when nothing is left.
-        let from = Some(self.cleared[class]).filter(|from| *from <= newest);
-        let (from, to) = (from.unwrap_or(0), newest - RECENT);
+        let (from, to) = (self.cleared[class], newest - RECENT);
         let what = LESSER[class];
         let sql = format!(
             "DELETE FROM record WHERE id IN (SELECT id FROM record WHERE id BETWEEN ?1 AND ?2 AND {what} \
@@ -342,6 +340,10 @@ impl Writer {
         let first: Option<i64> = self.run(|connection| {
             connection.query_row("SELECT min(time) FROM record", [], |row| row.get(0))
         })?;
+        if first.is_none() {
+            // Numbers begin anew.
+            self.cleared = [0; LESSER.len()];
+        }
         let first = first.and_then(|first| Timestamp::from_nanosecond(first.into()).ok());
         Ok(first.and_then(|first| first.checked_add(self.limits.age).ok()))
     }

@@ -7,12 +7,16 @@ use std::time::Duration;
 
 use super::Tally;
 use super::{NO_PROCESS, Summary};
+use crate::findings::{Findings, sentence};
 use crate::record::{NotAnalyzed, Severity};
-use crate::text::{pad, size, width};
+use crate::text::{escape, pad, size, width};
 use crate::words::count;
 
 /// Lines of each table.
 const TOP: usize = 10;
+
+/// Findings that are shown.
+const FINDINGS: usize = 3;
 
 impl Summary {
     /// All of it as plain text, lines ended.
@@ -39,11 +43,14 @@ impl Summary {
                     ],
                 )
             });
+        self.findings(out)?;
         table(out, "cause", causes.collect(), 0)?;
-        if self.knows_processes() {
-            section(out, "process", &self.processes)?;
+        if self.is_detailed {
+            if self.knows_processes() {
+                section(out, "process", &self.processes)?;
+            }
+            section(out, "peer", &self.peers)?;
         }
-        section(out, "peer", &self.peers)?;
         section(out, "failed without a reset", &self.failed)?;
         self.lessons(out)?;
         self.kernel(out)?;
@@ -54,6 +61,27 @@ impl Summary {
     fn knows_processes(&self) -> bool {
         let (top, [others]) = self.processes.top(2);
         others > 0 || top.iter().any(|(name, _)| *name != NO_PROCESS)
+    }
+
+    /// One line about a trace that goes on.
+    pub fn status(&self, duration: Duration, lost: u64) -> String {
+        let all: u64 = self.causes.values().sum::<u64>() + self.failures.values().sum::<u64>();
+        let mut text = format!("tracing for {}: ", elapsed(duration));
+        if all + self.suppressed + self.left_out == 0 {
+            text.push_str("no reset yet (`rsttrace demo` shows what one looks like)");
+        } else {
+            let parts = [
+                (self.left_out, "excluded by filters"),
+                (self.suppressed, "suppressed"),
+                (lost, "lost"),
+            ];
+            let (shown, hidden) = (count(all - self.hidden), count(self.hidden));
+            let _ = write!(text, "{shown} shown, {hidden} hidden as noise");
+            for (number, what) in parts.iter().filter(|(number, _)| *number > 0) {
+                let _ = write!(text, ", {} {what}", count(*number));
+            }
+        }
+        text
     }
 
     fn headline(&self, out: &mut String) -> std::fmt::Result {
@@ -118,6 +146,28 @@ impl Summary {
         Ok(())
     }
 
+    /// What happened most among the worst, and what to do.
+    fn findings(&self, out: &mut String) -> std::fmt::Result {
+        let findings = self.findings.clone();
+        let findings = findings.map_or_else(Vec::new, Findings::finish);
+        if findings.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "\nfindings, worst first")?;
+        for finding in findings.iter().take(FINDINGS) {
+            writeln!(out, "  {}", sentence(finding))?;
+            if let Some(advice) = finding.advice(1).first() {
+                writeln!(out, "    → {}", escape(advice))?;
+            }
+        }
+        let others = findings.len().saturating_sub(FINDINGS);
+        if others > 0 {
+            let others = plural(others as u64, "more finding", "more findings");
+            writeln!(out, "  and {others}")?;
+        }
+        Ok(())
+    }
+
     fn lessons(&self, out: &mut String) -> std::fmt::Result {
         if self.totals.lessons.is_empty() {
             return Ok(());
@@ -154,6 +204,11 @@ impl Summary {
                 .detailed
                 .saturating_add(total.suppressed)
                 .saturating_add(total.lost);
+            let adds_up = sum == total.seen;
+            lost |= total.lost > 0 || !adds_up;
+            if !self.is_detailed && total.lost == 0 && adds_up {
+                continue;
+            }
             writeln!(
                 out,
                 "kernel, {}: {} = {} detailed + {} suppressed + {} lost{}",
@@ -162,7 +217,7 @@ impl Summary {
                 count(total.detailed),
                 count(total.suppressed),
                 count(total.lost),
-                if sum == total.seen {
+                if adds_up {
                     String::new()
                 } else {
                     format!(
@@ -171,7 +226,6 @@ impl Summary {
                     )
                 }
             )?;
-            lost |= total.lost > 0 || sum != total.seen;
         }
         if !lost {
             writeln!(out, "no events lost")?;
@@ -235,7 +289,7 @@ impl Summary {
 impl Summary {
     /// What the tracer itself cost.
     fn own(&self, out: &mut String) -> std::fmt::Result {
-        let Some(vitals) = &self.totals.vitals else {
+        let Some(vitals) = self.totals.vitals.as_ref().filter(|_| self.is_detailed) else {
             return Ok(());
         };
         if let Some(own) = vitals.process {

@@ -500,10 +500,13 @@ fn a_silence_that_no_timer_has_is_none_if_all_are_known() {
 
 #[test]
 fn a_worker_that_ends_right_after_its_close_is_at_no_timer() {
-    let judged = |micros: u64, lives: bool| {
+    let judged_of = |micros: u64, lives: bool, outside: bool| {
         let mut sent = late_request("nginx", 4, micros);
         if let Some(former) = &mut sent.former_connection {
             former.died = BootTime(NOW - micros * 1_000);
+            if let Some(closer) = &mut former.ownership.closer {
+                closer.task.outside = outside;
+            }
         }
         let described = |pid| {
             std::sync::Arc::new(ProcessFacts {
@@ -519,6 +522,7 @@ fn a_worker_that_ends_right_after_its_close_is_at_no_timer() {
         let records = run_with(host(), vec![(event(0, sent), facts)]);
         of(&records, Direction::Sent).clone()
     };
+    let judged = |micros, lives| judged_of(micros, lives, false);
     let record = judged(20_000, false);
     assert_eq!(mode(&record), None);
     let found = evidence(&record, "own_timeout").unwrap_or_default();
@@ -532,6 +536,12 @@ fn a_worker_that_ends_right_after_its_close_is_at_no_timer() {
     let record = judged(2_000_000, false);
     assert_eq!(mode(&record), None);
     assert_eq!(evidence(&record, "own_timeout"), None);
+    // Whether a process of another PID namespace lives is not known, though one here has its number.
+    for lives in [false, true] {
+        let record = judged_of(20_000, lives, true);
+        assert_eq!(mode(&record), None);
+        assert_eq!(evidence(&record, "own_timeout"), None);
+    }
 }
 
 #[test]

@@ -3,9 +3,8 @@
 use maud::{Markup, html};
 
 use super::{class, second, severity_name, shown};
+use crate::findings::{Finding, number_of, sentence};
 use crate::record::Confidence;
-use crate::report::finding::Finding;
-use crate::report::sentence::{number_of, sentence};
 use crate::words::{self, count, things};
 
 /// Findings that are shown.

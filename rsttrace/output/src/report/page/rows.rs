@@ -6,8 +6,8 @@ use std::time::Duration;
 use maud::{Markup, html};
 
 use super::{class, shown};
+use crate::findings::rank;
 use crate::record::{Direction, Record, SuppressedRecord};
-use crate::report::tally::rank;
 use crate::words::{self, count, things};
 
 /// Characters of a process's name and of a sentence.

@@ -9,23 +9,45 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::tally::rank;
+use super::service;
 use crate::hash::{self, LruCache};
 use crate::record::{
     Basis, Cause, Confidence, Direction, LinkRole, Origin, Process, Quality, Record, Role,
-    ServingEnd, Word,
+    ServingEnd, Severity, Word,
 };
-use crate::sink::service;
 use crate::stats::leg::Leg;
 
-/// Kinds that are distinguished; records of further ones are combined by cause and process.
-const MOST_KINDS: usize = 4_096;
-/// Kinds, with those of cause and process; records of further ones are combined by cause, of which there are few.
-const MOST_COARSE: usize = 5_120;
+/// How much is kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Kinds that are distinguished; records of further ones are combined by cause and process.
+    kinds: usize,
+    /// Kinds, with those of cause and process; records of further ones are combined by cause, of which there are few.
+    coarse: usize,
+    /// Records that a finding describes; further ones are only counted.
+    described: u64,
+    /// Senders of resets whose other ends may be on this host, too.
+    senders: usize,
+}
+
+impl Limits {
+    pub const REPORT: Self = Self {
+        kinds: 4_096,
+        coarse: 5_120,
+        described: u64::MAX,
+        senders: 8_192,
+    };
+    /// A trace runs for months in little memory. Each of its incidents is counted by its first record.
+    pub const TRACE: Self = Self {
+        kinds: 96,
+        coarse: 128,
+        described: 512,
+        senders: 1,
+    };
+}
+
 /// Paths of one cause and process that are findings of their own.
 const MOST_PATHS: usize = 4;
-/// Senders of resets whose other ends may be on this host, too.
-const MOST_SENDERS: usize = 8_192;
 /// Values kept of one finding: networks, ports, processes, silences, sentences.
 pub(super) const MOST_VALUES: usize = 1_024;
 /// Texts kept of one finding: there are only so many sentences, apart from names in them.
@@ -33,7 +55,7 @@ const MOST_TEXTS: usize = 64;
 
 /// The end that serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Service {
+pub(crate) enum Service {
     /// A port of this host.
     Local(u16),
     Remote(IpAddr, u16),
@@ -43,7 +65,7 @@ pub(super) enum Service {
 
 /// What the records of one finding have in common.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Kind {
+pub(crate) struct Kind {
     pub severity: usize,
     pub cause: Cause,
     pub origin: Origin,
@@ -60,7 +82,7 @@ type Doubtful = bool;
 type Texts = BTreeMap<String, (u64, usize, String)>;
 
 #[derive(Clone, Debug)]
-pub(super) struct Finding {
+pub(crate) struct Finding {
     pub kind: Kind,
     pub count: u64,
     /// RFC 3339, as records have it.
@@ -119,7 +141,7 @@ impl Finding {
         }
     }
 
-    fn add(&mut self, record: &Record) {
+    fn add(&mut self, record: &Record, described: u64) {
         let verdict = &record.verdict;
         self.count += 1;
         self.sure[sureness(verdict.confidence)] += 1;
@@ -128,6 +150,9 @@ impl Finding {
         }
         if record.time > self.last {
             self.last.clone_from(&record.time);
+        }
+        if self.count > described {
+            return;
         }
         keep(&mut self.networks, network(record.remote.address));
         if let Some((side, port)) = service(record) {
@@ -257,8 +282,9 @@ impl Finding {
     }
 }
 
-#[derive(Debug)]
-pub(super) struct Findings {
+#[derive(Clone, Debug)]
+pub(crate) struct Findings {
+    limits: Limits,
     kinds: BTreeMap<Kind, Finding>,
     /// Records of senders whose other end may follow: the sender's finding by chain and ends.
     senders: LruCache<Leg, Kind>,
@@ -266,14 +292,19 @@ pub(super) struct Findings {
 
 impl Default for Findings {
     fn default() -> Self {
-        Self {
-            kinds: BTreeMap::new(),
-            senders: hash::lru(MOST_SENDERS),
-        }
+        Self::new(Limits::REPORT)
     }
 }
 
 impl Findings {
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            kinds: BTreeMap::new(),
+            senders: hash::lru(limits.senders),
+        }
+    }
+
     /// One more record. The other end of a reset whose sender is known belongs to the sender's finding; whether it is another reset.
     pub fn add(&mut self, record: &Record) -> bool {
         if let Some(kind) = self.of_its_sender(record)
@@ -286,10 +317,10 @@ impl Findings {
             return false;
         }
         let mut kind = kind(record);
-        if self.kinds.len() >= MOST_KINDS && !self.kinds.contains_key(&kind) {
+        if self.kinds.len() >= self.limits.kinds && !self.kinds.contains_key(&kind) {
             kind = coarse(&kind);
         }
-        if self.kinds.len() >= MOST_COARSE && !self.kinds.contains_key(&kind) {
+        if self.kinds.len() >= self.limits.coarse && !self.kinds.contains_key(&kind) {
             kind.process = None;
         }
         if let Some(link) = &record.link
@@ -301,7 +332,7 @@ impl Findings {
         self.kinds
             .entry(kind)
             .or_insert_with_key(|kind| Finding::new(kind.clone(), record))
-            .add(record);
+            .add(record, self.limits.described);
         true
     }
 
@@ -394,8 +425,17 @@ fn network(address: IpAddr) -> Option<IpNet> {
     IpNet::new(address, length).ok().map(|net| net.trunc())
 }
 
+/// The place of a severity in the order of findings, worst first.
+pub(crate) fn rank(severity: Severity) -> usize {
+    match severity {
+        Severity::Fault => 0,
+        Severity::Refused => 1,
+        Severity::Noise => 2,
+    }
+}
+
 /// The place of a confidence in [`Finding::sure`].
-pub(super) fn sureness(confidence: Confidence) -> usize {
+pub(crate) fn sureness(confidence: Confidence) -> usize {
     match confidence {
         Confidence::Certain => 0,
         Confidence::Likely => 1,
@@ -528,7 +568,7 @@ mod tests {
             record.verdict.edit(|it| it.advice = vec![text.into()]);
             findings.add(&record);
         }
-        assert!(findings.kinds.len() <= MOST_COARSE + 1);
+        assert!(findings.kinds.len() <= Limits::REPORT.coarse + 1);
         for finding in findings.kinds.values() {
             assert!(finding.devices.len() <= MOST_VALUES && finding.advice.len() <= MOST_TEXTS);
         }
@@ -540,7 +580,7 @@ mod tests {
             .collect();
         assert_eq!(
             (nobody.len(), nobody[0].count),
-            (1, 20_000 - MOST_COARSE as u64)
+            (1, 20_000 - Limits::REPORT.coarse as u64)
         );
     }
 

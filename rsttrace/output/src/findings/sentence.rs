@@ -15,7 +15,7 @@ const MOST_DEVICES: usize = 3;
 const ONE_LENGTH: (f64, f64) = (0.02, 0.5);
 
 /// The finding as one sentence, without a full stop. Control characters are escaped, HTML is not.
-pub(super) fn sentence(finding: &Finding) -> String {
+pub(crate) fn sentence(finding: &Finding) -> String {
     let claim = claim(finding);
     let doubt = match doubt(finding) {
         // Says it itself, or claims nothing.
@@ -118,7 +118,7 @@ fn quiet(finding: &Finding) -> String {
 }
 
 /// `300.0 ± 0.4 s` if all are about as long, else `1.2 s to 5 min 0 s`.
-pub(super) fn length(finding: &Finding) -> Option<String> {
+fn length(finding: &Finding) -> Option<String> {
     let (shortest, middle, longest) = finding.silence()?;
     let shown = |seconds: f64| silence(Duration::try_from_secs_f64(seconds).unwrap_or_default());
     let far = (longest - middle).max(middle - shortest);
@@ -180,7 +180,7 @@ fn path(finding: &Finding) -> String {
 }
 
 /// `12`; `1,024 or more`, where no more are kept.
-pub(super) fn number_of(kept: usize) -> String {
+pub(crate) fn number_of(kept: usize) -> String {
     let more = if kept >= MOST_VALUES { " or more" } else { "" };
     format!("{}{more}", count(kept as u64))
 }
