@@ -36,7 +36,7 @@ pub use demo::DemoOptions;
 pub use doctor::DoctorOptions;
 pub use failure::{ExitCode, Failure};
 pub use history::{HistoryFormat, HistoryOptions};
-pub use interrupt::{Interrupt, SummaryRequest};
+pub use interrupt::{Interrupt, ReloadRequest, SummaryRequest};
 pub use output::OutputFile;
 pub use pcap::PcapOptions;
 pub use probe::{ListenOptions, ProbeOptions};
@@ -276,6 +276,11 @@ fn start_log_from(least: &str, verbosity: u8) {
     }
     // A second start (tests) keeps the first logger.
     let _ = builder.parse_env(env).try_init();
+}
+
+/// Prints a message to standard error; a closed one is no failure.
+pub fn say(message: std::fmt::Arguments<'_>) {
+    let _ = writeln!(Stderr, "rsttrace: {message}");
 }
 
 /// Prints the error to standard error; a closed standard error is ignored.

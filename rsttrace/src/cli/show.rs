@@ -123,6 +123,15 @@ impl ShowOptions {
         self.output == Some(OutputFormat::Table) && terminal::can_overwrite()
     }
 
+    /// Which of the records that pass the filter are shown.
+    pub fn shown(&self) -> Shown {
+        match (self.noise, self.every) {
+            (true, _) => Shown::Noise,
+            (false, true) => Shown::Resets,
+            (false, false) => Shown::Incidents,
+        }
+    }
+
     /// Builds the reporter: records go to standard output and, if requested, to a pcapng file; the summary goes to standard
     /// error. Fails if the pcapng file cannot be created.
     pub fn reporter(&self, of: &Of<'_>) -> Result<Reporter, Failure> {
@@ -168,11 +177,7 @@ impl ShowOptions {
             }
         };
         let filter = self.filter.clone();
-        let shown = match (self.noise, self.every) {
-            (true, _) => Shown::Noise,
-            (false, true) => Shown::Resets,
-            (false, false) => Shown::Incidents,
-        };
-        Ok(Reporter::new(sink, filter, shown, self.count).with_details(self.detailed_summary))
+        Ok(Reporter::new(sink, filter, self.shown(), self.count)
+            .with_details(self.detailed_summary))
     }
 }
