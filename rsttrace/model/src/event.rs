@@ -207,8 +207,7 @@ impl Sent {
         if let Some(current) = self.actor().filter(|current| !current.kernel_thread) {
             return (current.exiting, current.signal);
         }
-        self.ownership
-            .as_ref()
+        self.remembered()
             .and_then(|ownership| ownership.closer.as_ref())
             .map_or((false, None), |closer| (closer.exiting, closer.signal))
     }

@@ -1,12 +1,16 @@
 //! Filter of records.
 //!
-//! Values of one kind are alternatives, kinds narrow each other down, and whatever is to be left out wins.
+//! Values of one kind are alternatives, kinds narrow each other down, and whatever is to be left out wins. An expression narrows down
+//! further.
+
+mod expression;
 
 use std::net::IpAddr;
 use std::path::Path;
 
 use ipnet::IpNet;
 
+pub use self::expression::{Expression, Primitive, Side};
 use crate::record::{
     Cause, Class, Direction, Endpoint, FailureKind, FailureRecord, Process, Record, Severity,
     SuppressedRecord,
@@ -19,13 +23,15 @@ pub struct Filter {
     pub only: Terms,
     /// A record must match none of these.
     pub except: Terms,
+    /// What it must match besides; absent: anything.
+    pub expression: Option<Expression>,
 }
 
 impl Filter {
     /// Whether the record is wanted.
     pub fn matches(&self, record: &Record) -> bool {
         self.wants(&Subject {
-            ends: [Some(&record.local), Some(&record.remote)],
+            ends: [Some(record.source()), Some(record.destination())],
             processes: [record.process.as_ref(), record.owner.as_deref()],
             netns: record.netns,
             cause: Some(record.verdict.cause),
@@ -53,11 +59,13 @@ impl Filter {
     fn wants(&self, subject: &Subject<'_>) -> bool {
         self.only.kinds(subject).all(|kind| kind != Some(false))
             && self.except.kinds(subject).all(|kind| kind != Some(true))
+            && (self.expression.as_ref()).is_none_or(|expression| expression.matches(subject))
     }
 }
 
 /// What a filter looks at.
 struct Subject<'a> {
+    /// The source first; that of a connect is the end that connects.
     ends: [Option<&'a Endpoint>; 2],
     processes: [Option<&'a Process>; 2],
     netns: Option<u32>,
@@ -69,6 +77,15 @@ struct Subject<'a> {
 }
 
 impl Filter {
+    /// Whether it names a cause, a class or noise, which is hidden otherwise.
+    pub fn asks_for_noise(&self) -> bool {
+        let only = &self.only;
+        !only.causes.is_empty()
+            || !only.classes.is_empty()
+            || only.severities.contains(&Severity::Noise)
+            || (self.expression.as_ref()).is_some_and(Expression::asks_for_noise)
+    }
+
     /// Whether it wants everything.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -93,6 +110,11 @@ impl Filter {
         };
         let only = &self.only;
         let except = &self.except;
+        if let Some(expression) = &self.expression
+            && expression.matches_sum(sum) == Some(false)
+        {
+            return false;
+        }
         // A sum is of resets.
         if !only.failures.is_empty() {
             return false;
@@ -344,6 +366,7 @@ mod tests {
         let filter = Filter {
             only: ports(8080, 8080),
             except: process("java"),
+            ..Filter::default()
         };
         assert!(!filter.matches(&record()));
     }

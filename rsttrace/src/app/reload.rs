@@ -121,7 +121,7 @@ fn take_over(running: &mut WatchOptions, wanted: WatchOptions) -> Vec<&'static s
             netns,
             ..filter.only
         },
-        except: filter.except,
+        ..filter
     };
     let pending = differences.into_iter().filter(|(_, differs)| *differs);
     pending.map(|(name, _)| name).collect()

@@ -357,6 +357,12 @@ mod tests {
             // In conflict with each other.
             ("every = true", "--details 5", "--details 5"),
             ("details = 5\nutc = true", "--every", "--every --utc"),
+            ("output = \"table\"", "--json", "--json"),
+            (
+                "filter = \"port 80\"\nunit = \"nginx\"",
+                "port 443",
+                "--unit nginx port 443",
+            ),
             // Needs one of the file.
             ("record = \"x\"", "--force", "--record x --force"),
         ] {
@@ -563,6 +569,7 @@ mod tests {
             let value = match key {
                 "metrics" => "\"127.0.0.1:1\"".to_owned(),
                 "duration" => "\"1s\"".to_owned(),
+                "filter" => "\"port 80\"".to_owned(),
                 "count" | "owner-slots" | "port" | "not-port" | "process" | "not-process" => {
                     "1".to_owned()
                 }

@@ -98,7 +98,7 @@ impl DemoArgs {
             only: self.only,
             require: self.require,
             captures: self.captures,
-            output: self.output.output,
+            output: self.output.format(),
             color: self.output.color,
             tracer: self.tracer.into(),
         })

@@ -58,7 +58,7 @@ impl From<DoctorArgs> for DoctorOptions {
     fn from(args: DoctorArgs) -> Self {
         Self {
             idle_from: args.idle,
-            output: args.output.output,
+            output: args.output.format(),
             color: args.output.color,
             tracer: args.tracer.into(),
         }

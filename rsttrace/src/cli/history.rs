@@ -11,7 +11,6 @@ use super::Failure;
 use super::selection::{ExceptArgs, OnlyArgs, filter};
 use super::when::WhenArgs;
 use crate::config;
-use crate::record::Severity;
 use crate::store::Query;
 use crate::values;
 
@@ -128,8 +127,6 @@ impl HistoryArgs {
         };
         let when = self.when.check(&zone)?;
         let filter = filter(self.only, self.except);
-        let named =
-            !filter.only.causes.is_empty() || filter.only.severities.contains(&Severity::Noise);
         let file = match self.store {
             Some(file) => file,
             None => config::load(None)?.store.unwrap_or_default().file,
@@ -139,9 +136,9 @@ impl HistoryArgs {
             query: Query {
                 since: when.since,
                 until: when.until,
+                noise: self.noise || filter.asks_for_noise(),
                 filter,
                 peers: self.peer,
-                noise: self.noise || named,
                 quiet: self.histogram,
                 newest: self.limit,
             },

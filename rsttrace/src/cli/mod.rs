@@ -6,6 +6,7 @@ mod configured;
 mod demo;
 mod doctor;
 pub mod explain;
+mod expression;
 mod failure;
 pub mod generate;
 mod history;
@@ -95,6 +96,7 @@ Exit codes:
 
 Examples:
   rsttrace                                     explain every reset from now on
+  rsttrace 'host 10.0.0.1 and port 443'        only these resets, in the words of tcpdump
   rsttrace --process nginx --not-port 9100     only resets of nginx, except on port 9100
   rsttrace --severity fault -o json            only lost connections, as JSON Lines
   rsttrace --duration 20s --noise              show everything for 20 seconds, then the summary

@@ -3,13 +3,18 @@
 use clap::Args;
 use ipnet::IpNet;
 
-use crate::filter::{Filter, Ports, ProcessTerm, Terms};
+use super::expression;
+use crate::filter::{Expression, Filter, Ports, ProcessTerm, Terms};
 use crate::record::{Cause, Class, Direction, FailureKind, Severity};
 use crate::values;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Filters (--not-port, --not-process, ... exclude matches)")]
 pub(super) struct OnlyArgs {
+    /// Filter as in tcpdump, over resets: 'host 10.0.0.1 and port 443', 'not comm nginx'
+    #[arg(short, long, value_name = "EXPRESSION", value_parser = expression::parse)]
+    filter: Option<Expression>,
+
     /// Port of either end: 443, 8000-8999
     #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = values::ports)]
     port: Vec<Ports>,
@@ -121,6 +126,7 @@ pub(super) struct ExceptArgs {
 /// Builds the filter from both groups of options.
 pub(super) fn filter(only: OnlyArgs, except: ExceptArgs) -> Filter {
     Filter {
+        expression: only.filter,
         only: Terms {
             ports: only.port,
             addresses: only.address,

@@ -97,9 +97,23 @@ impl From<TracerArgs> for TracerOptions {
 pub(super) struct OutputArgs {
     /// Human-readable table, or JSON Lines
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t)]
-    pub output: OutputFormat,
+    output: OutputFormat,
+
+    /// The same as --output json
+    #[arg(long, conflicts_with = "output")]
+    json: bool,
 
     /// When to use color. NO_COLOR is honored
     #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
     pub color: ColorChoice,
+}
+
+impl OutputArgs {
+    pub fn format(&self) -> OutputFormat {
+        if self.json {
+            OutputFormat::Json
+        } else {
+            self.output
+        }
+    }
 }

@@ -13,8 +13,7 @@ use super::shared::{OutputArgs, OutputFormat};
 use super::{Failure, OutputFile};
 use crate::background::Background;
 use crate::diagnostics::Stderr;
-use crate::filter::Filter;
-use crate::record::Severity;
+use crate::filter::{Expression, Filter};
 use crate::sink::{
     Json, Machine, Null, Packets, Pcapng, Reporter, Shown, Sink, Table, TableOptions, Tee, Width,
 };
@@ -36,7 +35,7 @@ pub(super) struct ShowArgs {
 
     /// Also write the resets shown as packets to a pcapng file for Wireshark, with the verdict as packet comment. The mode
     /// of the file is 0600
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    #[arg(short = 'w', long, value_name = "FILE", help_heading = "Output")]
     pcapng: Option<PathBuf>,
 
     /// Overwrite existing output files
@@ -44,7 +43,7 @@ pub(super) struct ShowArgs {
     pub(super) force: bool,
 
     /// Stop after showing this many resets
-    #[arg(long, value_name = "N", help_heading = "Stop conditions", value_parser = values::at_least_one)]
+    #[arg(short, long, value_name = "N", help_heading = "Stop conditions", value_parser = values::at_least_one)]
     count: Option<u64>,
 
     #[command(flatten)]
@@ -81,15 +80,10 @@ impl ShowArgs {
 
     pub(super) fn check(self, every: bool, verbosity: u8) -> ShowOptions {
         let filter = filter(self.only, self.except);
-        // Naming a cause, a class or the severity noise asks for noise, too.
-        let only = &filter.only;
-        let named = !only.causes.is_empty()
-            || !only.classes.is_empty()
-            || only.severities.contains(&Severity::Noise);
         ShowOptions {
-            output: Some(self.output.output),
+            output: Some(self.output.format()),
             color: self.output.color,
-            noise: self.noise || named,
+            noise: self.noise || filter.asks_for_noise(),
             every,
             detailed_summary: verbosity > 0,
             utc: self.utc,
@@ -118,6 +112,12 @@ pub struct Of<'a> {
 const OUT_BUFFER: usize = 64 << 10;
 
 impl ShowOptions {
+    /// Narrows the filter down.
+    pub(super) fn add_expression(&mut self, expression: Expression) {
+        self.filter.expression = Some(expression);
+        self.noise |= self.filter.asks_for_noise();
+    }
+
     /// Whether a live trace has a status line.
     pub fn shows_status(&self) -> bool {
         self.output == Some(OutputFormat::Table) && terminal::can_overwrite()

@@ -44,7 +44,7 @@ pub(super) struct TraceArgs {
     tracer: TracerArgs,
 
     /// Attach TC classifiers to this interface only [default: all interfaces, including new ones]
-    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = values::word, help_heading = "Tracing")]
+    #[arg(short, long, value_name = "NAME", value_delimiter = ',', value_parser = values::word, help_heading = "Tracing")]
     interface: Vec<String>,
 
     /// Do not attach TC classifiers to loopback interfaces

@@ -8,13 +8,22 @@ use clap::Args;
 
 use super::show::{ShowArgs, ShowOptions};
 use super::trace::{DescribeArgs, TraceArgs, TraceOptions};
-use super::{Failure, OutputFile};
+use super::{Failure, OutputFile, expression};
 use crate::config::{Config, ConfigError, StoreConfig};
 use crate::store::Limits;
 use crate::values;
 
 #[derive(Debug, Args)]
 pub(super) struct WatchArgs {
+    /// Filter as in tcpdump, over resets: 'host 10.0.0.1 and port 443', 'src net 10.0.0.0/8 and not comm nginx'. Words: host, net, port,
+    /// portrange, src, dst, ip, ip6, comm, pid, unit, container, pod, netns, cause, class, severity, direction, failure, and, or, not
+    #[arg(value_name = "EXPRESSION", conflicts_with = "filter")]
+    expression: Vec<String>,
+
+    /// Accepted as in tcpdump: rsttrace never resolves names
+    #[arg(short, hide = true)]
+    numeric: bool,
+
     #[command(flatten)]
     show: ShowArgs,
 
@@ -109,8 +118,13 @@ impl WatchArgs {
                 "--force has no effect without --record or --pcapng; add one of them, or remove --force".to_owned(),
             ));
         }
+        let mut show = self.show.check(every, trace.tracer.verbosity);
+        if !self.expression.is_empty() {
+            let expression = expression::parse(&self.expression.join(" "));
+            show.add_expression(expression.map_err(Failure::Usage)?);
+        }
         Ok(WatchOptions {
-            show: self.show.check(every, trace.tracer.verbosity),
+            show,
             duration: self.duration,
             trace,
             metrics: MetricsOptions {

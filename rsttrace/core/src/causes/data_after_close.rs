@@ -59,11 +59,7 @@ impl Definition for DataAfterClose {
             .filter(|cause| cause.payload_len > 0)
             .map_or_else(|| "a segment".to_owned(), |cause| bytes(cause.payload_len));
         let former = sent.former_connection.as_ref();
-        let closer = sent
-            .ownership
-            .as_ref()
-            .or(former.map(|former| &former.ownership))
-            .and_then(|ownership| ownership.closer.as_ref());
+        let closer = (sent.remembered()).and_then(|ownership| ownership.closer.as_ref());
         let who = case
             .process
             .as_ref()

@@ -161,11 +161,7 @@ fn of_failed(netns: NetnsCookie, time: BootTime, died: &Failed) -> Option<Ending
 
 /// A connection whose process closed it, with this reset or before, or that the kernel gave up.
 fn of_sent(netns: NetnsCookie, time: BootTime, sent: &Sent) -> Option<Ending> {
-    let former = sent.former_connection.as_ref();
-    let ownership = sent
-        .ownership
-        .as_ref()
-        .or(former.map(|former| &former.ownership))?;
+    let ownership = sent.remembered()?;
     let Some(closer) = ownership.closer.as_ref().filter(|it| !it.kernel_thread) else {
         if sent.passive || sent.actor().is_some() {
             return None;

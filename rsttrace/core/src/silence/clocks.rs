@@ -242,19 +242,16 @@ pub fn is_outgoing(ownership: Option<&Ownership>) -> Option<bool> {
 
 /// The process that closed the connection that this end reset.
 pub fn closer(sent: &Sent) -> Option<&Task> {
-    let former = sent.former_connection.as_ref();
-    let ownership = sent
-        .ownership
-        .as_ref()
-        .or(former.map(|former| &former.ownership))?;
-    ownership.closer.as_ref().map(|closer| &closer.task)
+    let closer = sent.remembered()?.closer.as_ref();
+    closer.map(|closer| &closer.task)
 }
 
 /// The process that closed is another one than the process that accepted the connection and lives: one for each connection,
 /// which ends by itself.
 pub fn serves_one(sent: &Sent, facts: &HostContext) -> bool {
-    let ownership = sent.ownership.as_ref();
-    let accepted = ownership.filter(|it| is_outgoing(Some(it)) == Some(false));
+    let accepted = sent
+        .remembered()
+        .filter(|it| is_outgoing(Some(it)) == Some(false));
     let acceptor = accepted.and_then(|it| it.owner.as_ref());
     let (Some(acceptor), Some(closer)) = (acceptor, closer(sent)) else {
         return false;
@@ -269,12 +266,7 @@ pub fn serves_one(sent: &Sent, facts: &HostContext) -> bool {
 
 /// Whether this end had opened the connection that it reset.
 pub fn opened_here(sent: &Sent) -> Option<bool> {
-    let former = sent.former_connection.as_ref();
-    let ownership = sent
-        .ownership
-        .as_ref()
-        .or(former.map(|former| &former.ownership));
-    is_outgoing(ownership)
+    is_outgoing(sent.remembered())
 }
 
 /// Since the peer was last heard of: data, or an acceptable ACK.

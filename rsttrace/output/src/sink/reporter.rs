@@ -394,7 +394,11 @@ mod tests {
             (Terms::default(), network("203.0.0.0/16"), false),
         ];
         for (only, except, wanted) in cases {
-            let filter = Filter { only, except };
+            let filter = Filter {
+                only,
+                except,
+                ..Filter::default()
+            };
             assert_eq!(filter.may_match(&sum), wanted, "{filter:?}");
         }
     }

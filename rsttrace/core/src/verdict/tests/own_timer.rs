@@ -545,6 +545,33 @@ fn a_worker_that_ends_right_after_its_close_is_at_no_timer() {
 }
 
 #[test]
+fn a_process_that_a_signal_ends_is_at_no_timer_though_it_is_still_there() {
+    let judged = |signal: Option<u8>| {
+        let mut sent = late_request("nginx", 4, 43_000);
+        if let Some(former) = &mut sent.former_connection
+            && let Some(closer) = &mut former.ownership.closer
+        {
+            (closer.exiting, closer.signal) = (signal.is_some(), signal);
+        }
+        let process = ProcessFacts {
+            pid: 87,
+            ..ProcessFacts::default()
+        };
+        let facts = HostContext {
+            netns_inode: Some(4_026_531_840),
+            processes: std::iter::once(std::sync::Arc::new(process)).collect(),
+            ..HostContext::default()
+        };
+        let records = run_with(host(), vec![(event(0, sent), facts)]);
+        of(&records, Direction::Sent).clone()
+    };
+    let record = judged(Some(15));
+    assert_eq!(mode(&record), None);
+    assert!(!advice(&record).contains("race:"), "{}", advice(&record));
+    assert_eq!(mode(&judged(None)), Some(IdleMode::FinAtExpiry));
+}
+
+#[test]
 fn a_timer_that_is_checked_once_a_second_fires_late() {
     let place = Some("/etc/redis/redis.conf:3");
     // It closes after 4 s.
