@@ -2,15 +2,22 @@
 
 use log::warn;
 
+use super::history_writer::Storing;
 use super::session::Session;
 use crate::cli::{
-    self, MetricsOptions, Request, ShowOptions, TraceOptions, TracerOptions, WatchOptions,
+    self, MetricsOptions, Request, ShowOptions, StoreOptions, TraceOptions, TracerOptions,
+    WatchOptions,
 };
 use crate::filter::{Filter, Terms};
 use crate::sink::Reporter;
 
 /// Reads the configuration for this process's command line. An invalid one changes nothing.
-pub fn reload(running: &mut WatchOptions, session: &mut Session, reporter: &mut Reporter) {
+pub fn reload(
+    running: &mut WatchOptions,
+    session: &mut Session,
+    reporter: &mut Reporter,
+    storing: &Storing,
+) {
     let wanted = match cli::parse_from(std::env::args_os()) {
         Ok(Request::Watch(wanted)) => *wanted,
         // The command line is the same.
@@ -21,9 +28,14 @@ pub fn reload(running: &mut WatchOptions, session: &mut Session, reporter: &mut 
         }
     };
     let has_new_hops = wanted.trace.hops != running.trace.hops;
+    let limits = |options: &WatchOptions| options.store.as_ref().map(|store| store.limits);
+    let old_limits = limits(running);
     let pending = take_over(running, wanted);
     if has_new_hops && running.record.is_none() {
         session.set_hops(running.trace.hops.clone());
+    }
+    if let Some(new) = limits(running).filter(|new| Some(*new) != old_limits) {
+        storing.set_limits(new);
     }
     reporter.select(running.show.filter.clone(), running.show.shown());
     cli::say(format_args!("the configuration was reloaded"));
@@ -78,6 +90,8 @@ fn take_over(running: &mut WatchOptions, wanted: WatchOptions) -> Vec<&'static s
     let old = &*running;
     let has_new_rate = details != old.trace.details && every == old.show.every;
     let has_new_hops = hops != old.trace.hops && old.record.is_some();
+    let store_file = |store: &Option<StoreOptions>| store.as_ref().map(|it| it.file.clone());
+    let has_new_store = store_file(&store) != store_file(&old.store);
     let differences = [
         ("output", output != old.show.output),
         ("color", color != old.show.color),
@@ -92,7 +106,7 @@ fn take_over(running: &mut WatchOptions, wanted: WatchOptions) -> Vec<&'static s
         ("metrics", address != old.metrics.address),
         ("metrics-file", file != old.metrics.file),
         ("record", record != old.record),
-        ("[store]", store != old.store),
+        ("[store] or its file", has_new_store),
         ("interface", interfaces != old.trace.interfaces),
         ("no-loopback", loopback != old.trace.loopback),
         ("buffer", buffer != old.trace.buffer),
@@ -113,6 +127,9 @@ fn take_over(running: &mut WatchOptions, wanted: WatchOptions) -> Vec<&'static s
     ];
     if running.record.is_none() {
         running.trace.hops = hops;
+    }
+    if !has_new_store && let (Some(old), Some(new)) = (&mut running.store, store) {
+        old.limits = new.limits;
     }
     running.show.noise = noise;
     let netns = std::mem::take(&mut running.show.filter.only.netns);
@@ -153,7 +170,9 @@ mod tests {
         assert_eq!(take_over(&mut running, wanted.clone()), [""; 0]);
         assert_eq!(running, wanted);
         // And back.
-        let wanted = options("");
+        let store = "[store]\nkeep = '1d'\nkeep-size = '8MiB'\n";
+        running.store = options("[store]\n").store;
+        let wanted = options(store);
         assert_eq!(take_over(&mut running, wanted.clone()), [""; 0]);
         assert_eq!(running, wanted);
     }
@@ -184,7 +203,7 @@ mod tests {
                 "empty-probes = true\nowner-slots = 1",
                 &["empty-probes", "owner-slots"],
             ),
-            ("[store]", &["[store]"]),
+            ("[store]", &["[store] or its file"]),
         ] {
             let mut running = options("");
             let wanted = options(&format!("[watch]\n{table}"));

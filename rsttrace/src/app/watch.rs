@@ -269,7 +269,12 @@ async fn follow(
         outlets.look_for_drops();
         if is_changed {
             outlets.service.reloading(Instant::now());
-            reload(&mut running, session, &mut outlets.reporter);
+            reload(
+                &mut running,
+                session,
+                &mut outlets.reporter,
+                &outlets.storing,
+            );
         }
         if is_asked {
             let summary = outlets.reporter.so_far(session.so_far());
