@@ -41,6 +41,7 @@ inside() {
     }
     until_true 'the reset is not in the history' refused
     journalctl -u rsttrace -o cat | grep -q 'no listener on port 9' || fail 'the reset is not in the journal'
+    journalctl RSTTRACE_CAUSE=port_closed RSTTRACE_LOCAL_PORT=9 -o cat | grep -q 'port 9' || fail 'the entry has no fields'
     counted() { show StatusText | grep -q '^[1-9][0-9]* resets'; }
     until_true 'the status does not count' counted
 

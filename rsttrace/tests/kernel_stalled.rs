@@ -124,14 +124,11 @@ fn history_metrics_and_signals_go_on_and_the_lines_are_counted() {
         let mut summary = String::new();
         stderr.read_to_string(&mut summary).unwrap();
         assert!(
-            summary.contains("the reader of standard output is too slow"),
+            summary.contains("the reader of the output is too slow"),
             "{summary}"
         );
         assert!(summary.contains("no events lost"), "{summary}");
-        assert!(
-            summary.contains("lines of standard output dropped"),
-            "{summary}"
-        );
+        assert!(summary.contains("lines of output dropped"), "{summary}");
     });
 }
 

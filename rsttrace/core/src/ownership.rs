@@ -187,6 +187,7 @@ fn describe(task: &Task, role: Role, quality: Quality, facts: &HostContext) -> P
         container_id: known.and_then(|known| known.container_id.clone()),
         unit: known.and_then(|known| known.unit.clone()),
         pod_uid: known.and_then(|known| known.pod_uid.clone()),
+        workload: known.and_then(|known| known.workload.clone()),
         cgroup: known.and_then(|known| known.cgroup.clone()),
         role,
         quality,

@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 
 pub use reason::ResetReason;
 
-use crate::record::{ProcessId, Word};
+use crate::record::{ProcessId, Word, Workload};
 
 /// Nanoseconds of `CLOCK_BOOTTIME`.
 #[derive(
@@ -781,6 +781,9 @@ pub struct ProcessFacts {
     pub unit: Option<Word>,
     /// Kubernetes pod uid out of the control group's path.
     pub pod_uid: Option<Word>,
+    /// Names of its container and pod. Recordings keep them beside the rest.
+    #[serde(skip)]
+    pub workload: Option<Box<Workload>>,
     /// Control group path.
     pub cgroup: Option<Word>,
 }

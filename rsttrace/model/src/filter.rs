@@ -153,9 +153,9 @@ pub struct Terms {
     pub processes: Vec<ProcessTerm>,
     /// systemd units.
     pub units: Vec<String>,
-    /// Beginnings of container ids.
+    /// Beginnings of container ids; names of containers, which may end with `*`.
     pub containers: Vec<String>,
-    /// Beginnings of pod uids.
+    /// Beginnings of pod uids; names of pods, alone or behind their namespace and `/`, which may end with `*`.
     pub pods: Vec<String>,
     /// Inode numbers of network namespaces.
     pub netns: Vec<u32>,
@@ -189,11 +189,11 @@ impl Terms {
             any(&self.units, |unit| {
                 processes().any(|process| is_unit(process, unit))
             }),
-            any(&self.containers, |id| {
-                processes().any(|process| begins(process.container_id.as_deref(), id))
+            any(&self.containers, |term| {
+                processes().any(|process| is_container(process, term))
             }),
-            any(&self.pods, |uid| {
-                processes().any(|process| begins(process.pod_uid.as_deref(), uid))
+            any(&self.pods, |term| {
+                processes().any(|process| is_pod(process, term))
             }),
             any(&self.netns, |inode| subject.netns == Some(*inode)),
             any(&self.causes, |cause| subject.cause == Some(*cause)),
@@ -266,6 +266,31 @@ fn is_unit(process: &Process, unit: &str) -> bool {
     process.unit.as_deref().is_some_and(|have| {
         have == unit || (!unit.contains('.') && have.strip_suffix(".service") == Some(unit))
     })
+}
+
+fn is_container(process: &Process, term: &str) -> bool {
+    let names = process.workload.as_ref();
+    begins(process.container_id.as_deref(), term)
+        || is_named(names.and_then(|names| names.container.as_deref()), term)
+}
+
+fn is_pod(process: &Process, term: &str) -> bool {
+    let names = process.workload.as_ref();
+    let pod = names.and_then(|names| names.pod.as_deref());
+    let namespace = names.and_then(|names| names.namespace.as_deref());
+    let is_name = match term.split_once('/') {
+        Some((within, term)) => is_named(namespace, within) && is_named(pod, term),
+        None => is_named(pod, term),
+    };
+    is_name || begins(process.pod_uid.as_deref(), term)
+}
+
+/// Whether a name is this one, or begins so if it ends with `*`.
+fn is_named(name: Option<&str>, term: &str) -> bool {
+    match term.strip_suffix('*') {
+        Some(prefix) => begins(name, prefix),
+        None => name.is_some_and(|name| name.eq_ignore_ascii_case(term)),
+    }
 }
 
 fn begins(value: Option<&str>, prefix: &str) -> bool {
@@ -415,6 +440,52 @@ mod tests {
             containers: vec!["beef".into()],
             ..Terms::default()
         }));
+    }
+
+    #[test]
+    fn a_container_and_a_pod_are_known_by_their_names() {
+        let mut record = record();
+        let names = crate::record::Workload {
+            namespace: Some("shop".into()),
+            pod: Some("web-7d4b9c5f6d-x2x4v".into()),
+            container: Some("nginx".into()),
+            ..Default::default()
+        };
+        record.process.as_mut().unwrap().workload = Some(Box::new(names));
+        let matches = |terms| {
+            let filter = Filter {
+                only: terms,
+                ..Filter::default()
+            };
+            filter.matches(&record)
+        };
+        for (pod, expected) in [
+            ("web-7d4b9c5f6d-x2x4v", true),
+            ("shop/web-7d4b9c5f6d-x2x4v", true),
+            ("shop/web-*", true),
+            ("shop/*", true),
+            ("web-*", true),
+            ("*/web-*", true),
+            ("web", false),
+            ("web-", false),
+            ("other/web-*", false),
+            ("shop", false),
+        ] {
+            let pods = vec![pod.to_owned()];
+            let terms = Terms {
+                pods,
+                ..Terms::default()
+            };
+            assert_eq!(matches(terms), expected, "{pod}");
+        }
+        for (container, expected) in [("nginx", true), ("ngin*", true), ("ngin", false)] {
+            let containers = vec![container.to_owned()];
+            let terms = Terms {
+                containers,
+                ..Terms::default()
+            };
+            assert_eq!(matches(terms), expected, "{container}");
+        }
     }
 
     #[test]

@@ -816,6 +816,9 @@ pub struct Process {
     /// Kubernetes pod UID from the cgroup path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod_uid: Option<Word>,
+    /// Names of the container and the pod; absent if the node keeps none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workload: Option<Box<Workload>>,
     /// cgroup path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<Word>,
@@ -823,6 +826,26 @@ pub struct Process {
     pub role: Role,
     /// How the process was identified.
     pub quality: Quality,
+}
+
+/// Names of a container and its pod, from the files of the kubelet and the container runtime on this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Workload {
+    /// Deployment, inferred from the name of the pod; or the service of Docker Compose (`project/service`) or Swarm.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<Word>,
+    /// Kubernetes namespace of the pod (OpenTelemetry: `k8s.namespace.name`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<Word>,
+    /// Kubernetes pod (`k8s.pod.name`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod: Option<Word>,
+    /// Container: its name within the pod (`k8s.container.name`), or the one of `docker ps` and `podman ps` (`container.name`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<Word>,
+    /// Image as the container was started with it (`container.image.name`, with tag or digest).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<Word>,
 }
 
 /// A process for as long as it runs: processes of different PID namespaces may have the same number.

@@ -29,7 +29,7 @@ pub struct Vitals {
     pub process: Option<ProcessVitals>,
     /// The store of records; absent if none are kept.
     pub store: Option<StoreVitals>,
-    /// Lines of standard output that were dropped because its reader was too slow; absent where they are not counted.
+    /// Lines of standard output or entries of the journal that were dropped because the reader was too slow; absent where they are not counted.
     pub lines_dropped: Option<u64>,
 }
 

@@ -43,7 +43,7 @@ struct State {
     /// Lines that were queued, written, and dropped.
     queued: AtomicU64,
     written: AtomicU64,
-    dropped: AtomicU64,
+    dropped: Arc<AtomicU64>,
     /// Why the thread ended early.
     failure: OnceLock<io::Error>,
     failed: Notify,
@@ -79,6 +79,11 @@ impl Background {
     /// Lines that were dropped so far because the reader is too slow.
     pub fn dropped(&self) -> u64 {
         self.state.dropped.load(Ordering::Relaxed)
+    }
+
+    /// The counter of [`Self::dropped`], for lines that go another way.
+    pub fn drop_counter(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.state.dropped)
     }
 
     /// Returns when nothing can be written any more. Cancel-safe.

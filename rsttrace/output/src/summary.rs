@@ -10,12 +10,16 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::findings::{Findings, Limits};
-use crate::hash::HashMap;
+use crate::hash::{self, HashMap, LruCache};
 use crate::record::{CaptureRecord, Cause, Direction, FailureRecord, Origin, Record, Severity};
 use crate::self_stats::{KernelTotal, Vitals};
+use crate::stats::leg::Leg;
 use crate::text::escape;
 
 type Tally<K> = tally::Tally<K, 1, 1024>;
+
+/// Resets whose further records are known as such.
+const MOST_COUNTED: usize = 1_024;
 
 /// Stands for an unknown process.
 const NO_PROCESS: &str = "(no local process)";
@@ -30,6 +34,10 @@ pub struct Summary {
     peers: Tally<IpAddr>,
     failures: HashMap<Severity, u64>,
     failed: Tally<String>,
+    /// Resets of which a record was counted, while their others may follow; absent before the first.
+    counted: Option<LruCache<Leg, ()>>,
+    /// Further records of these.
+    again: u64,
     incidents: u64,
     corrections: u64,
     hidden: u64,
@@ -81,6 +89,10 @@ impl Summary {
         let key = (verdict.severity, verdict.origin, verdict.cause);
         *self.causes.entry(key).or_default() += 1;
         self.hidden += u64::from(hidden);
+        if let Some(leg) = Leg::of(record) {
+            let counted = self.counted.get_or_insert_with(|| hash::lru(MOST_COUNTED));
+            self.again += u64::from(counted.put(leg, ()).is_some());
+        }
         self.incidents += u64::from(record.opens_incident());
         self.corrections += u64::from(record.is_correction());
         if !hidden && verdict.severity != Severity::Noise && record.opens_incident() {

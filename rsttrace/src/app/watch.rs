@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const STATUS: Duration = Duration::from_secs(1);
 
 /// In the summary.
-const DROPPED: &str = "lines of standard output dropped because its reader was too slow";
+const DROPPED: &str = "lines of output dropped because the reader was too slow";
 
 /// Traces until the duration or the count is reached, a signal arrives, or the reader of the output has gone.
 pub fn watch(options: WatchOptions) -> Result<(), Failure> {
@@ -293,7 +293,7 @@ struct Outlets {
     monitoring: Monitoring,
     storing: Storing,
     stdout: Background,
-    /// Lines of standard output that were dropped, as far as it was said.
+    /// Lines of output that were dropped, as far as it was said.
     dropped: u64,
     service: Service,
 }
@@ -320,7 +320,7 @@ impl Outlets {
         let before = std::mem::replace(&mut self.dropped, self.stdout.dropped());
         if before == 0 && self.dropped > 0 {
             warn!(
-                "the reader of standard output is too slow; lines are dropped and counted, tracing continues"
+                "the reader of the output is too slow; lines are dropped and counted, tracing continues"
             );
         }
     }

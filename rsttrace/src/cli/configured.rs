@@ -284,7 +284,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::cli::{OutputFormat, Request, parse_from};
+    use crate::cli::{Request, WatchFormat, parse_from};
 
     /// The options with this `[watch]` table and these arguments.
     fn with(table: &str, arguments: &str) -> Result<WatchOptions, String> {
@@ -383,7 +383,7 @@ mod tests {
         else {
             panic!("watch expected");
         };
-        assert_eq!(options.show.output, Some(OutputFormat::Json));
+        assert_eq!(options.show.output, Some(WatchFormat::Json));
         assert!(options.show.utc && options.store.is_some());
         assert!(parse_from(["rsttrace", "--config", name, "--no-config"]).is_err());
         // Other commands have the devices and the history only.

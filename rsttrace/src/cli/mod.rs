@@ -43,7 +43,7 @@ pub use pcap::PcapOptions;
 pub use probe::{ListenOptions, ProbeOptions};
 pub use replay::ReplayOptions;
 pub use report::ReportOptions;
-pub use shared::{OutputFormat, TcMode, TracerOptions, Transport};
+pub use shared::{OutputFormat, TcMode, TracerOptions, Transport, WatchFormat};
 pub use show::{Of, ShowOptions};
 pub use trace::TraceOptions;
 pub use watch::{MetricsOptions, StoreOptions, WatchOptions};

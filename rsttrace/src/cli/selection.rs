@@ -31,12 +31,12 @@ pub(super) struct OnlyArgs {
     #[arg(long, value_name = "UNIT", value_delimiter = ',', value_parser = values::word)]
     unit: Vec<String>,
 
-    /// Container ID of the process, or a prefix of it
-    #[arg(long, value_name = "ID", value_delimiter = ',', value_parser = values::word)]
+    /// Container of the process: ID or a prefix of it, name, web-*
+    #[arg(long, value_name = "ID|NAME", value_delimiter = ',', value_parser = values::word)]
     container: Vec<String>,
 
-    /// Kubernetes pod UID of the process, or a prefix of it
-    #[arg(long, value_name = "UID", value_delimiter = ',', value_parser = values::word)]
+    /// Kubernetes pod of the process: name, web-*, shop/web-*, shop/* (a namespace), UID or a prefix of it
+    #[arg(long, value_name = "NAME|UID", value_delimiter = ',', value_parser = values::word)]
     pod: Vec<String>,
 
     /// Network namespace: inode number, name under /run/netns, or path

@@ -14,6 +14,40 @@ pub enum OutputFormat {
     Json,
 }
 
+/// Format of the output of a live trace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum WatchFormat {
+    /// Human-readable table.
+    #[default]
+    Table,
+    /// JSON Lines; `rsttrace schema` prints the schema of the records.
+    Json,
+    /// Entries of the systemd journal with fields.
+    Journald,
+}
+
+impl From<OutputFormat> for WatchFormat {
+    fn from(format: OutputFormat) -> Self {
+        match format {
+            OutputFormat::Table => Self::Table,
+            OutputFormat::Json => Self::Json,
+        }
+    }
+}
+
+/// The formats that a command has.
+pub trait Format: ValueEnum + Copy + Default + Into<WatchFormat> + Send + Sync + 'static {
+    const JSON: Self;
+}
+
+impl Format for OutputFormat {
+    const JSON: Self = Self::Json;
+}
+
+impl Format for WatchFormat {
+    const JSON: Self = Self::Json;
+}
+
 /// Transport of events from kernel to user space.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Transport {
@@ -94,10 +128,10 @@ impl From<TracerArgs> for TracerOptions {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
-pub(super) struct OutputArgs {
-    /// Human-readable table, or JSON Lines
+pub(super) struct OutputArgs<F: Format = OutputFormat> {
+    /// Output format
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t)]
-    output: OutputFormat,
+    output: F,
 
     /// The same as --output json
     #[arg(long, conflicts_with = "output")]
@@ -108,12 +142,8 @@ pub(super) struct OutputArgs {
     pub color: ColorChoice,
 }
 
-impl OutputArgs {
-    pub fn format(&self) -> OutputFormat {
-        if self.json {
-            OutputFormat::Json
-        } else {
-            self.output
-        }
+impl<F: Format> OutputArgs<F> {
+    pub fn format(&self) -> F {
+        if self.json { F::JSON } else { self.output }
     }
 }

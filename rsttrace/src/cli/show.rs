@@ -9,21 +9,22 @@ use jiff::tz::TimeZone;
 
 use super::ColorChoice;
 use super::selection::{ExceptArgs, OnlyArgs, filter};
-use super::shared::{OutputArgs, OutputFormat};
+use super::shared::{Format, OutputArgs, OutputFormat, WatchFormat};
 use super::{Failure, OutputFile};
 use crate::background::Background;
 use crate::diagnostics::Stderr;
 use crate::filter::{Expression, Filter};
 use crate::sink::{
-    Json, Machine, Null, Packets, Pcapng, Reporter, Shown, Sink, Table, TableOptions, Tee, Width,
+    JOURNAL, Journal, Journald, Json, Machine, Null, Packets, Pcapng, Reporter, Shown, Sink, Table,
+    TableOptions, Tee, Width,
 };
 use crate::terminal::{self, Palette};
 use crate::values;
 
 #[derive(Debug, Args)]
-pub(super) struct ShowArgs {
+pub(super) struct ShowArgs<F: Format = OutputFormat> {
     #[command(flatten)]
-    output: OutputArgs,
+    output: OutputArgs<F>,
 
     /// Also show resets with no impact (noise); by default they are only counted. Implied by --cause, --class and --severity noise
     #[arg(long, help_heading = "Output")]
@@ -54,9 +55,9 @@ pub(super) struct ShowArgs {
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct ShowOptions {
-    /// Format of standard output; absent: nothing is printed.
-    pub output: Option<OutputFormat>,
+pub struct ShowOptions<F = OutputFormat> {
+    /// Format of the output; absent: nothing is printed.
+    pub output: Option<F>,
     pub color: ColorChoice,
     pub noise: bool,
     /// Whether similar resets get a line each instead of being grouped.
@@ -72,13 +73,13 @@ pub struct ShowOptions {
     pub filter: Filter,
 }
 
-impl ShowArgs {
+impl<F: Format> ShowArgs<F> {
     /// Whether an output file was requested.
     pub(super) fn writes(&self) -> bool {
         self.pcapng.is_some()
     }
 
-    pub(super) fn check(self, every: bool, verbosity: u8) -> ShowOptions {
+    pub(super) fn check(self, every: bool, verbosity: u8) -> ShowOptions<F> {
         let filter = filter(self.only, self.except);
         ShowOptions {
             output: Some(self.output.format()),
@@ -111,7 +112,7 @@ pub struct Of<'a> {
 /// Output buffer in bytes.
 const OUT_BUFFER: usize = 64 << 10;
 
-impl ShowOptions {
+impl<F: Format> ShowOptions<F> {
     /// Narrows the filter down.
     pub(super) fn add_expression(&mut self, expression: Expression) {
         self.filter.expression = Some(expression);
@@ -120,7 +121,7 @@ impl ShowOptions {
 
     /// Whether a live trace has a status line.
     pub fn shows_status(&self) -> bool {
-        self.output == Some(OutputFormat::Table) && terminal::can_overwrite()
+        self.output.map(F::into) == Some(WatchFormat::Table) && terminal::can_overwrite()
     }
 
     /// Which of the records that pass the filter are shown.
@@ -132,7 +133,7 @@ impl ShowOptions {
         }
     }
 
-    /// Builds the reporter: records go to standard output and, if requested, to a pcapng file; the summary goes to standard
+    /// Builds the reporter: records go to standard output or the journal and, if requested, to a pcapng file; the summary goes to standard
     /// error. Fails if the pcapng file cannot be created.
     pub fn reporter(&self, of: &Of<'_>) -> Result<Reporter, Failure> {
         let out: Box<dyn Write + Send> = match of.live {
@@ -140,10 +141,17 @@ impl ShowOptions {
             None => Box::new(BufWriter::with_capacity(OUT_BUFFER, io::stdout())),
         };
         let aside = Stderr;
-        let sink: Box<dyn Sink + Send> = match self.output {
+        let sink: Box<dyn Sink + Send> = match self.output.map(F::into) {
             None => Box::new(Null::new(aside)),
-            Some(OutputFormat::Json) => Box::new(Json::new(out, aside)),
-            Some(OutputFormat::Table) => {
+            Some(WatchFormat::Json) => Box::new(Json::new(out, aside)),
+            Some(WatchFormat::Journald) => {
+                let dropped = of.live.map(Background::drop_counter).unwrap_or_default();
+                let journal = Journal::start(Path::new(JOURNAL), dropped).with_context(|| {
+                    format!("cannot connect to the journal at {JOURNAL}; use `-o table` or `-o json` where systemd-journald does not run")
+                })?;
+                Box::new(Journald::new(journal, aside, self.every))
+            }
+            Some(WatchFormat::Table) => {
                 let options = TableOptions {
                     width: Width::Terminal,
                     palette: Palette {

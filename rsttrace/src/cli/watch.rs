@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::shared::WatchFormat;
 use super::show::{ShowArgs, ShowOptions};
 use super::trace::{DescribeArgs, TraceArgs, TraceOptions};
 use super::{Failure, OutputFile, expression};
@@ -25,7 +26,7 @@ pub(super) struct WatchArgs {
     numeric: bool,
 
     #[command(flatten)]
-    show: ShowArgs,
+    show: ShowArgs<WatchFormat>,
 
     #[command(flatten)]
     describe: DescribeArgs,
@@ -71,7 +72,7 @@ pub(super) struct WatchArgs {
 #[derive(Clone, Debug, PartialEq)]
 pub struct WatchOptions {
     /// Output; `only.netns` of its filter also limits where classifiers are attached.
-    pub show: ShowOptions,
+    pub show: ShowOptions<WatchFormat>,
     /// Time after which the trace ends.
     pub duration: Option<Duration>,
     pub trace: TraceOptions,

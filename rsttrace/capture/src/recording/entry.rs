@@ -16,7 +16,7 @@ use crate::event::{
 };
 use crate::flood::{Refused, Suppressed};
 use crate::hash::HashMap;
-use crate::record::Word;
+use crate::record::{Word, Workload};
 
 /// No word that a host tells is longer, in bytes.
 const LONGEST: usize = 64 << 10;
@@ -50,7 +50,7 @@ pub enum Entry<'a, P, S> {
 /// [`HostContext`].
 #[derive(Serialize, Deserialize)]
 pub struct Stored<P, S> {
-    processes: Vec<Shared<P>>,
+    processes: Vec<SharedProcess<P>>,
     owner: OwnerNow,
     holder: Option<Holder>,
     netns_inode: Option<u32>,
@@ -63,6 +63,39 @@ pub struct Stored<P, S> {
 enum Shared<T> {
     New(T),
     Again(u32),
+}
+
+/// The same of a process. Append-only: a number stands for each kind.
+#[derive(Serialize, Deserialize)]
+enum SharedProcess<P> {
+    New(P),
+    Again(u32),
+    /// With the names of its container and pod.
+    Named(P, Names),
+}
+
+/// A [`Workload`]: name, namespace, pod, container, image.
+type Names = [Option<Word>; 5];
+
+fn names_of(workload: &Workload) -> Names {
+    let Workload {
+        name,
+        namespace,
+        pod,
+        container,
+        image,
+    } = workload;
+    [name, namespace, pod, container, image].map(Option::clone)
+}
+
+fn workload_of([name, namespace, pod, container, image]: Names) -> Workload {
+    Workload {
+        name,
+        namespace,
+        pod,
+        container,
+        image,
+    }
 }
 
 fn as_bytes<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
@@ -104,7 +137,13 @@ impl Told {
             processes: facts
                 .processes
                 .iter()
-                .map(|process| self.processes.share(process))
+                .map(
+                    |process| match (self.processes.share(process), &process.workload) {
+                        (Shared::Again(number), _) => SharedProcess::Again(number),
+                        (Shared::New(it), None) => SharedProcess::New(it),
+                        (Shared::New(it), Some(names)) => SharedProcess::Named(it, names_of(names)),
+                    },
+                )
                 .collect(),
             owner: facts.owner,
             holder: facts.holder.clone(),
@@ -251,7 +290,17 @@ impl Known {
             processes: stored
                 .processes
                 .into_iter()
-                .map(|shared| resolve(&mut self.processes, shared))
+                .map(|shared| {
+                    let shared = match shared {
+                        SharedProcess::New(process) => Shared::New(process),
+                        SharedProcess::Again(number) => Shared::Again(number),
+                        SharedProcess::Named(mut process, names) => {
+                            process.workload = Some(Box::new(workload_of(names)));
+                            Shared::New(process)
+                        }
+                    };
+                    resolve(&mut self.processes, shared)
+                })
                 .collect::<Option<_>>()?,
             owner: stored.owner,
             holder: stored.holder,
@@ -284,9 +333,11 @@ fn words_of(fact: &NetFact) -> impl Iterator<Item = &Word> {
 }
 
 /// What is kept of a process beyond its block has the size that the host gives it.
-fn is_credible(process: &Shared<ProcessFacts>) -> bool {
-    let Shared::New(process) = process else {
-        return true;
+fn is_credible(process: &SharedProcess<ProcessFacts>) -> bool {
+    let (process, names) = match process {
+        SharedProcess::New(process) => (process, &[][..]),
+        SharedProcess::Named(process, names) => (process, &names[..]),
+        SharedProcess::Again(_) => return true,
     };
     let ProcessFacts {
         pid: _,
@@ -295,10 +346,12 @@ fn is_credible(process: &Shared<ProcessFacts>) -> bool {
         container_id,
         unit,
         pod_uid,
+        workload: _,
         cgroup,
     } = process;
     [exe, cmdline, container_id, unit, pod_uid, cgroup]
         .into_iter()
+        .chain(names)
         .flatten()
         .all(|word| word.len() <= LONGEST)
 }

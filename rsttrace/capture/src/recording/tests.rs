@@ -15,6 +15,7 @@ use crate::event::{
     ProcessFacts, ProgramTimer, ProgramTimers, Task,
 };
 use crate::flood::{Kind, Refused, Suppressed};
+use crate::record::Workload;
 
 /// What was recorded of a kernel.
 static RECORDED: LazyLock<Vec<u8>> = LazyLock::new(|| {
@@ -33,6 +34,13 @@ fn inputs() -> (Head, Vec<(Vec<u8>, HostContext)>) {
             pid,
             exe: Some("/usr/sbin/nginx".into()),
             cmdline: Some("nginx: worker process".into()),
+            workload: (pid == 2).then(|| {
+                Box::new(Workload {
+                    namespace: Some("shop".into()),
+                    pod: Some("web-7d4b9c5f6d-x2x4v".into()),
+                    ..Workload::default()
+                })
+            }),
             ..ProcessFacts::default()
         })
     };

@@ -633,6 +633,7 @@ mod tests {
             container_id: None,
             unit: None,
             pod_uid: None,
+            workload: None,
             cgroup: None,
             role: Role::Owner,
             quality: if pid == 87 {

@@ -5,7 +5,7 @@
 
 /// What a path names. Each part is absent if the path does not name it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Workload {
+pub struct Ids {
     /// Container id: 64 hexadecimal digits, or the name of an LXC container.
     pub container_id: Option<String>,
     /// systemd unit as `systemctl` shows it: a service, or a scope that is not just a container's.
@@ -24,8 +24,8 @@ pub struct Membership<'a> {
 }
 
 /// Reads the path of one control group. The deepest name counts, so a container in a container is the inner one.
-pub fn workload(path: &str) -> Workload {
-    let mut found = Workload::default();
+pub fn ids(path: &str) -> Ids {
+    let mut found = Ids::default();
     let mut parent_is_lxc = false;
     for component in path.split('/') {
         // `kubepods-…-podUID.slice:cri-containerd:ID`: a systemd name that the cgroupfs driver took literally.
@@ -79,7 +79,7 @@ pub fn telling_path<'a>(memberships: &[Membership<'a>]) -> Option<&'a str> {
     let mut in_order = paths.iter().map(|&(_, path)| path);
     in_order
         .clone()
-        .find(|path| workload(path) != Workload::default())
+        .find(|path| ids(path) != Ids::default())
         .or_else(|| in_order.clone().find(|path| !matches!(*path, "/" | "")))
         .or_else(|| in_order.next())
 }
@@ -378,12 +378,12 @@ mod tests {
                     .replace("<u_id>", &UID.replace('-', "_"))
             };
             let path = fill(path);
-            let expected = Workload {
+            let expected = Ids {
                 container_id: container_id.map(fill),
                 unit: unit.map(fill),
                 pod_uid: pod_uid.map(fill),
             };
-            assert_eq!(workload(&path), expected, "{name}: {path}");
+            assert_eq!(ids(&path), expected, "{name}: {path}");
         }
     }
 

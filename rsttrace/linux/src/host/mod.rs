@@ -12,10 +12,12 @@ pub mod net_counters;
 mod network;
 pub mod process;
 mod program_timers;
+mod root;
 pub mod self_usage;
 pub mod settings;
 pub mod socket_holder;
 pub mod sockets;
+mod workload;
 
 pub use crate::sys::clock;
 pub use enrich::{Enricher, NetnsNames};

@@ -256,11 +256,11 @@ fn described(path: &Path) -> NamespaceWay {
         .strip_prefix("/proc")
         .ok()
         .and_then(|rest| rest.iter().next()?.to_str()?.parse().ok());
-    let workload = process.map(process::workload_of).unwrap_or_default();
+    let ids = process.map(process::ids_of).unwrap_or_default();
     NamespaceWay {
         path: Word::from(path.to_string_lossy().into_owned()),
-        container_id: workload.container_id.map(Word::from),
-        pod_uid: workload.pod_uid.map(Word::from),
+        container_id: ids.container_id.map(Word::from),
+        pod_uid: ids.pod_uid.map(Word::from),
     }
 }
 

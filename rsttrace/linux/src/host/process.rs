@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use procfs::process::Process;
 
-use super::cgroup::{Membership, Workload, telling_path, workload};
+use super::cgroup::{Ids, Membership, ids, telling_path};
+use super::workload::Workloads;
 use crate::event::{BootTime, ProcessFacts, Task};
 use crate::hash::{self, LruCache};
 
@@ -22,6 +23,7 @@ const CMDLINE_LIMIT: u64 = 4096;
 pub struct Processes {
     /// By pid and start, so that a reused pid is another process.
     known: LruCache<(u32, BootTime), Known>,
+    workloads: Workloads,
 }
 
 #[derive(Debug)]
@@ -35,6 +37,7 @@ impl Default for Processes {
     fn default() -> Self {
         Self {
             known: hash::lru(CAPACITY),
+            workloads: Workloads::default(),
         }
     }
 }
@@ -59,7 +62,11 @@ impl Processes {
             }
             last = known.facts.clone();
         }
-        let facts = read(task).map(Arc::new).or(last);
+        let facts = read(task).map(|(mut facts, ids)| {
+            facts.workload = self.workloads.of(&ids, now);
+            Arc::new(facts)
+        });
+        let facts = facts.or(last);
         self.known.put(
             key,
             Known {
@@ -127,34 +134,36 @@ fn nanoseconds_a_tick() -> u64 {
     1_000_000_000 / procfs::ticks_per_second().max(1)
 }
 
-fn read(task: &Task) -> Option<ProcessFacts> {
+fn read(task: &Task) -> Option<(ProcessFacts, Ids)> {
     // All files are opened relative to the directory, which stays this process's even if the pid is reused.
     let process = Process::new(i32::try_from(task.pid).ok()?).ok()?;
     if !is_same_start(task.start, process.stat().ok()?.starttime) {
         return None;
     }
     let cgroup = telling_cgroup(&process);
-    let workload = cgroup.as_deref().map(workload).unwrap_or_default();
-    Some(ProcessFacts {
+    let ids = cgroup.as_deref().map(ids).unwrap_or_default();
+    let facts = ProcessFacts {
         pid: task.pid,
         exe: process
             .exe()
             .ok()
             .map(|path| printable(&path.to_string_lossy()).into()),
         cmdline: cmdline(&process).map(Into::into),
-        container_id: workload.container_id.map(Into::into),
-        unit: workload.unit.map(Into::into),
-        pod_uid: workload.pod_uid.map(Into::into),
+        container_id: ids.container_id.as_ref().map(Into::into),
+        unit: ids.unit.as_ref().map(Into::into),
+        pod_uid: ids.pod_uid.as_ref().map(Into::into),
+        workload: None,
         cgroup: cgroup.map(|path| printable(&path).into()),
-    })
+    };
+    Some((facts, ids))
 }
 
 /// The container or pod of a process; empty if it has none, or has gone.
-pub(super) fn workload_of(pid: i32) -> Workload {
+pub(super) fn ids_of(pid: i32) -> Ids {
     let process = Process::new(pid).ok();
     process
         .and_then(|process| telling_cgroup(&process))
-        .map(|path| workload(&path))
+        .map(|path| ids(&path))
         .unwrap_or_default()
 }
 

@@ -13,7 +13,7 @@ use super::service;
 use crate::hash::{self, LruCache};
 use crate::record::{
     Basis, Cause, Confidence, Direction, LinkRole, Origin, Process, Quality, Record, Role,
-    ServingEnd, Severity, Word,
+    ServingEnd, Severity, Word, Workload,
 };
 use crate::stats::leg::Leg;
 
@@ -94,7 +94,8 @@ pub(crate) struct Finding {
     pub ports: BTreeSet<u16>,
     pub hosts: BTreeSet<Word>,
     pub pids: BTreeSet<u32>,
-    pub units: BTreeSet<Word>,
+    /// Deployments, pods, containers or units of the processes.
+    pub places: BTreeSet<Word>,
     /// The process did it, as opposed to having had the connection.
     pub closer: bool,
     /// A worker or child may be the real one.
@@ -126,7 +127,7 @@ impl Finding {
             ports: BTreeSet::new(),
             hosts: BTreeSet::new(),
             pids: BTreeSet::new(),
-            units: BTreeSet::new(),
+            places: BTreeSet::new(),
             closer: false,
             inherited: false,
             quiets: Vec::new(),
@@ -162,7 +163,7 @@ impl Finding {
         keep(&mut self.hosts, record.host.clone());
         if let Some(process) = &record.process {
             keep(&mut self.pids, Some(process.pid));
-            keep(&mut self.units, process.unit.clone());
+            keep(&mut self.places, place(process));
             self.closer |= process.role == Role::Closer;
             self.inherited |= process.quality == Quality::Inherited;
         }
@@ -217,7 +218,7 @@ impl Finding {
         self.ports.extend(other.ports);
         self.hosts.extend(other.hosts);
         self.pids.extend(other.pids);
-        self.units.extend(other.units);
+        self.places.extend(other.places);
         self.closer |= other.closer;
         self.inherited |= other.inherited;
         self.quiets.extend(other.quiets);
@@ -475,6 +476,33 @@ fn top(texts: &Texts, most: usize) -> Vec<&str> {
         .collect()
 }
 
+/// Where a process belongs, so that those of one service belong to the same.
+fn place(process: &Process) -> Option<Word> {
+    let unit = process.unit.clone();
+    let Some(names) = &process.workload else {
+        return unit;
+    };
+    let Workload {
+        name,
+        namespace,
+        pod,
+        container,
+        image: _,
+    } = &**names;
+    let within = |name: &Word| match namespace {
+        Some(namespace) => format!("{namespace}/{name}"),
+        None => name.to_string(),
+    };
+    let place = match (name, pod, container) {
+        (Some(name), Some(_), _) => format!("Deployment {}", within(name)),
+        (None, Some(pod), _) => format!("pod {}", within(pod)),
+        (Some(service), None, _) => format!("service {service}"),
+        (None, None, Some(container)) => format!("container {container}"),
+        (None, None, None) => return unit,
+    };
+    Some(Word::from(place))
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
@@ -504,6 +532,34 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].weakest(), Confidence::Likely);
         assert_eq!(found[0].sure, [2, 1, 0]);
+    }
+
+    #[test]
+    fn pods_of_one_deployment_are_one_place() {
+        let mut records = [record(), record()];
+        for (record, pod) in records
+            .iter_mut()
+            .zip(["web-6b8c9d4f55-zxcvb", "web-6b8c9d4f55-x2x4v"])
+        {
+            record.process.as_mut().unwrap().workload = Some(Box::new(Workload {
+                name: Some("web".into()),
+                namespace: Some("shop".into()),
+                pod: Some(pod.into()),
+                ..Workload::default()
+            }));
+        }
+        let found = findings(&records);
+        let places: Vec<_> = found[0].places.iter().collect();
+        assert_eq!(places, ["Deployment shop/web"]);
+        let mut process = records[0].process.clone().unwrap();
+        let names = process.workload.as_mut().unwrap();
+        names.name = None;
+        assert_eq!(
+            place(&process).as_deref(),
+            Some("pod shop/web-6b8c9d4f55-zxcvb")
+        );
+        process.workload = None;
+        assert_eq!(place(&process), process.unit);
     }
 
     #[test]

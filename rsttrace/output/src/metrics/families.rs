@@ -270,7 +270,7 @@ pub const FAMILIES: &[Family] = &[
     ),
     counter(
         "rsttrace_output_lines_dropped_total",
-        "Lines of standard output dropped because its reader was too slow.",
+        "Lines of standard output, or entries of the journal, dropped because the reader was too slow.",
         &[],
         |_, vitals| optional(vitals.lines_dropped.map(count)),
     ),

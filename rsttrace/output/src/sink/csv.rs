@@ -16,7 +16,7 @@ use crate::text::escape;
 /// `count` is 1 for a reset, and the number of resets for a sum of a flood, which has no `number` and no addresses: `remote_address`
 /// is its network then. Times are RFC 3339 UTC, `age`, `quiet` and timeouts seconds; `timeout` is the first that fits, `learned`
 /// the one that this path has shown.
-pub const COLUMNS: [&str; 31] = [
+pub const COLUMNS: [&str; 36] = [
     "time",
     "count",
     "severity",
@@ -48,6 +48,11 @@ pub const COLUMNS: [&str; 31] = [
     "boot",
     "number",
     "summary",
+    "workload",
+    "namespace",
+    "pod_name",
+    "container_name",
+    "image",
 ];
 
 /// Records to `out`.
@@ -99,6 +104,7 @@ impl<O: Write> Sink for Csv<O> {
     fn record(&mut self, _now: Instant, record: &Record) -> io::Result<()> {
         let verdict = &record.verdict;
         let process = record.process.as_ref();
+        let names = process.and_then(|it| it.workload.as_ref());
         let socket = record.socket.as_ref();
         let idle = record.idle.as_ref();
         let candidate = idle.and_then(|idle| idle.candidates.first());
@@ -141,6 +147,17 @@ impl<O: Write> Sink for Csv<O> {
             ("boot", record.id.boot.to_string()),
             ("number", record.id.number.to_string()),
             ("summary", verdict.summary().to_owned()),
+            ("workload", shown(names.and_then(|it| it.name.as_ref()))),
+            (
+                "namespace",
+                shown(names.and_then(|it| it.namespace.as_ref())),
+            ),
+            ("pod_name", shown(names.and_then(|it| it.pod.as_ref()))),
+            (
+                "container_name",
+                shown(names.and_then(|it| it.container.as_ref())),
+            ),
+            ("image", shown(names.and_then(|it| it.image.as_ref()))),
         ])
     }
 

@@ -10,7 +10,9 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
 use super::dedup::More;
-use crate::record::{Direction, Endpoint, FailureRecord, Process, Quality, Record, Role, Severity};
+use crate::record::{
+    Direction, Endpoint, FailureRecord, Process, Quality, Record, Role, Severity, Workload,
+};
 use crate::terminal::Palette;
 use crate::text::{Piece, Words, escape, pad, truncate, width};
 use crate::words::{self, count};
@@ -33,6 +35,8 @@ const WHO_COLUMNS: usize = 21;
 const NAME_COLUMNS: usize = 32;
 /// Longest unit name shown whole.
 const UNIT_COLUMNS: usize = 28;
+/// Longest names of a pod and its container, or of a container, shown whole.
+const WORKLOAD_COLUMNS: usize = 48;
 /// Characters of a container id that are shown, as docker and crictl do.
 const SHORT_ID: usize = 12;
 /// Characters of a pod uid that are shown: up to its first dash.
@@ -123,33 +127,32 @@ impl Layout {
         cells.clear();
         clock.write(&record.time, &mut cells.start);
         cells.start.push(' ');
-        cells.start.push_str(way(record.direction));
-        flow(record, &mut cells.local, &mut cells.rest);
-        processes(record, &mut cells.process);
-        cells.who(
-            record.verdict.origin.name(),
-            record.verdict.confidence.name(),
-        );
-        sentence(record, &mut cells.sentence);
+        cells.record(record);
         self.lay_out(record.verdict.severity)
+    }
+
+    /// The same on one line without the time, for logs that have their own.
+    pub fn message(record: &Record) -> String {
+        let mut cells = Cells::default();
+        cells.record(record);
+        cells.message()
     }
 
     /// Its lines, each with its end.
     pub fn failure(&mut self, failure: &FailureRecord) -> &str {
         let Self { clock, cells, .. } = self;
-        let verdict = &failure.verdict;
         cells.clear();
         clock.write(&failure.time, &mut cells.start);
-        cells.start.push_str(" fail");
-        failed_flow(failure, &mut cells.local, &mut cells.rest);
-        failed_process(failure, &mut cells.process);
-        cells.who(verdict.kind.name(), verdict.confidence.name());
-        cells.sentence.push_str(&escape(&verdict.summary));
-        if let Some(advice) = verdict.advice.first() {
-            cells.sentence.push_str(" → ");
-            cells.sentence.push_str(&escape(advice));
-        }
-        self.lay_out(verdict.severity)
+        cells.start.push(' ');
+        cells.failure(failure);
+        self.lay_out(failure.verdict.severity)
+    }
+
+    /// As [`Layout::message`].
+    pub fn failure_message(failure: &FailureRecord) -> String {
+        let mut cells = Cells::default();
+        cells.failure(failure);
+        cells.message()
     }
 
     fn lay_out(&mut self, severity: Severity) -> &str {
@@ -324,6 +327,43 @@ impl Cells {
         for cell in [start, local, rest, process, who, sentence] {
             cell.clear();
         }
+    }
+
+    /// All but the time.
+    fn record(&mut self, record: &Record) {
+        self.start.push_str(way(record.direction));
+        flow(record, &mut self.local, &mut self.rest);
+        processes(record, &mut self.process);
+        let verdict = &record.verdict;
+        self.who(verdict.origin.name(), verdict.confidence.name());
+        sentence(record, &mut self.sentence);
+    }
+
+    fn failure(&mut self, failure: &FailureRecord) {
+        let verdict = &failure.verdict;
+        self.start.push_str("fail");
+        failed_flow(failure, &mut self.local, &mut self.rest);
+        failed_process(failure, &mut self.process);
+        self.who(verdict.kind.name(), verdict.confidence.name());
+        self.sentence.push_str(&escape(&verdict.summary));
+        if let Some(advice) = verdict.advice.first() {
+            self.sentence.push_str(" → ");
+            self.sentence.push_str(&escape(advice));
+        }
+    }
+
+    /// On one line.
+    fn message(&self) -> String {
+        let Self {
+            start,
+            local,
+            rest,
+            process,
+            who,
+            sentence,
+        } = self;
+        let start = start.trim_end();
+        format!("{start} {local} {rest}  {process}  {who}  {sentence}")
     }
 
     /// `LOCAL PROCESS certain`.
@@ -527,10 +567,13 @@ fn processes(record: &Record, out: &mut String) {
     }
 }
 
-/// A process, and where it belongs: the container, the pod or the unit, whichever says most.
+/// A process, and where it belongs: the pod, the container or the unit, whichever says most.
 fn named(process: &Process, out: &mut String) {
     name(process, out);
-    if let Some(id) = &process.container_id {
+    if let Some(place) = process.workload.as_deref().and_then(workload) {
+        out.push(' ');
+        out.push_str(&truncate(&escape(&place), WORKLOAD_COLUMNS));
+    } else if let Some(id) = &process.container_id {
         out.push(' ');
         out.extend(escape(id).chars().take(SHORT_ID));
     } else if let Some(uid) = &process.pod_uid {
@@ -539,6 +582,16 @@ fn named(process: &Process, out: &mut String) {
     } else if let Some(unit) = &process.unit {
         out.push(' ');
         out.push_str(&truncate(&escape(unit), UNIT_COLUMNS));
+    }
+}
+
+/// `pod web-7d4b9c5f6d-x2x4v/nginx`, `container shop-web-1`.
+fn workload(names: &Workload) -> Option<String> {
+    match (&names.pod, &names.container) {
+        (Some(pod), Some(container)) => Some(format!("pod {pod}/{container}")),
+        (Some(pod), None) => Some(format!("pod {pod}")),
+        (None, Some(container)) => Some(format!("container {container}")),
+        (None, None) => None,
     }
 }
 
@@ -593,4 +646,37 @@ fn is_older_than_the_tool(record: &Record) -> bool {
         );
         synchronized && socket.age.is_none()
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_of_a_process_is_its_best_name() {
+        let text = include_str!("../../../tests/data/records/wide_names_container.json");
+        let record: Record = serde_json::from_str(text).unwrap();
+        let mut process = record.process.unwrap();
+        process.comm = "app".into();
+        let shown = |process: &Process| {
+            let mut out = String::new();
+            named(process, &mut out);
+            out.split_once(' ').unwrap().1.to_owned()
+        };
+        assert_eq!(shown(&process), "pod orders-6b8c9d4f55-zxcvb/app");
+        let names = process.workload.as_mut().unwrap();
+        let pod = names.pod.take();
+        assert_eq!(shown(&process), "container app");
+        let names = process.workload.as_mut().unwrap();
+        (names.pod, names.container) = (pod, None);
+        assert_eq!(shown(&process), "pod orders-6b8c9d4f55-zxcvb");
+        process.workload.as_mut().unwrap().pod = None;
+        assert_eq!(shown(&process), "9d1cdd1b5a5e");
+        process.workload = None;
+        process.container_id = None;
+        assert_eq!(shown(&process), "pod 3f2a6c1e");
+        process.pod_uid = None;
+        assert_eq!(shown(&process), "docker-9d1c.scope");
+    }
 }

@@ -4,6 +4,7 @@
 
 mod csv;
 mod dedup;
+mod journald;
 mod json;
 mod layout;
 mod null;
@@ -20,6 +21,7 @@ use crate::record::{FailureRecord, Record, SuppressedRecord};
 use crate::summary::Summary;
 
 pub use csv::{COLUMNS, Csv};
+pub use journald::{JOURNAL, Journal, Journald};
 pub use json::{Json, append as append_json};
 pub use null::Null;
 pub use pcapng::{Machine, Pcapng, Place, Written};

@@ -157,9 +157,16 @@ impl Condition {
             })
         });
         self.any(&only.units, |unit| find(Word::Unit.mark(unit)));
-        self.any(&only.containers, |id| find(Word::Container.mark(id)));
-        self.any(&only.pods, |id| find(Word::Pod.mark(id)));
+        self.any(&only.containers, |term| {
+            find(Word::Container.mark(beginning(term)))
+        });
+        self.any(&only.pods, |term| find(Word::Pod.mark(beginning(term))));
     }
+}
+
+/// What a name begins with that may have `*` in it.
+fn beginning(term: &str) -> &str {
+    term.split('*').next().unwrap_or(term)
 }
 
 fn text(name: &'static str) -> Value {

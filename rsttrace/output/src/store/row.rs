@@ -197,7 +197,9 @@ pub(super) enum Word {
     /// Name of the process or of its executable.
     Name,
     Unit,
+    /// ID or name of the container.
     Container,
+    /// UID or name of the pod, or namespace, `/` and name.
     Pod,
 }
 
@@ -229,13 +231,25 @@ fn words<'a>(processes: impl Iterator<Item = &'a Process>) -> Option<String> {
             .and_then(Path::file_name)
             .and_then(|name| name.to_str());
         let pid = process.pid.to_string();
+        let names = process.workload.as_ref();
+        let pod = names.and_then(|names| names.pod.as_deref());
+        let namespace = names.and_then(|names| names.namespace.as_deref());
+        let namespaced = namespace
+            .zip(pod)
+            .map(|(namespace, pod)| format!("{namespace}/{pod}"));
         let all = [
             (Word::Pid, Some(pid.as_str())),
             (Word::Name, Some(process.comm.as_str())),
             (Word::Name, name),
             (Word::Unit, process.unit.as_deref()),
             (Word::Container, process.container_id.as_deref()),
+            (
+                Word::Container,
+                names.and_then(|names| names.container.as_deref()),
+            ),
             (Word::Pod, process.pod_uid.as_deref()),
+            (Word::Pod, pod),
+            (Word::Pod, namespaced.as_deref()),
         ];
         for (kind, word) in all {
             let mark = word.map(|word| kind.mark(word) + "\n").unwrap_or_default();

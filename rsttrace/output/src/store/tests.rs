@@ -213,6 +213,24 @@ fn terms_of_samples() -> Vec<Terms> {
                 pods: process.pod_uid.iter().map(|id| cut(id)).collect(),
                 ..Terms::default()
             });
+            if let Some(names) = &process.workload {
+                let (pod, namespace) = (names.pod.as_deref(), names.namespace.as_deref());
+                let (pod, namespace) = (pod.unwrap_or("x"), namespace.unwrap_or("x"));
+                for pod in [
+                    pod.to_owned(),
+                    format!("{}*", cut(pod)),
+                    format!("{namespace}/{pod}"),
+                    format!("{namespace}/*"),
+                    format!("*/{pod}"),
+                    "*".to_owned(),
+                ] {
+                    terms.push(Terms {
+                        pods: vec![pod],
+                        containers: names.container.iter().map(ToString::to_string).collect(),
+                        ..Terms::default()
+                    });
+                }
+            }
         }
     }
     terms

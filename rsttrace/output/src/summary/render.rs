@@ -93,8 +93,12 @@ impl Summary {
                 .sum()
         };
         let all: u64 = self.causes.values().sum();
-        write!(out, "\n{}", plural(all, "reset", "resets"))?;
-        if self.incidents < all {
+        write!(out, "\n{}", plural(all - self.again, "reset", "resets"))?;
+        if self.again > 0 {
+            // Sent, forwarded and received on this host, for example.
+            write!(out, ", seen {} times,", count(all))?;
+        }
+        if self.incidents < all - self.again {
             let incidents = plural(self.incidents, "incident", "incidents");
             write!(out, " of {incidents}")?;
         }

@@ -1,15 +1,14 @@
-//! Files as another process sees them: below its root directory, symbolic links included.
+//! Configuration files below a root directory, within the limits of one process.
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read as _;
-use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
-use nix::sys::stat::Mode;
+use nix::fcntl::OFlag;
 
+use super::super::root::{Root, read_folder};
 use super::Found;
 
 /// Files of one process.
@@ -17,38 +16,9 @@ const MOST_FILES: usize = 256;
 /// Bytes of one process.
 const MOST_BYTES: u64 = 2 << 20;
 
-/// The root directory of a process.
-pub struct Root(OwnedFd);
-
 impl Root {
-    pub fn of(pid: u32) -> Option<Self> {
-        Self::at(Path::new(&format!("/proc/{pid}/root")))
-    }
-
-    pub fn at(folder: &Path) -> Option<Self> {
-        let flags = OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_DIRECTORY;
-        open(folder, flags, Mode::empty()).ok().map(Self)
-    }
-
-    fn open(&self, path: &Path, flags: OFlag) -> Option<OwnedFd> {
-        let flags =
-            flags | OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-        let how = OpenHow::new()
-            .flags(flags)
-            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        openat2(&self.0, path, how).ok()
-    }
-
-    pub fn has(&self, path: &Path) -> bool {
-        self.open(path, OFlag::empty()).is_some()
-    }
-
-    pub fn is_folder(&self, path: &Path) -> bool {
-        self.open(path, OFlag::O_DIRECTORY).is_some()
-    }
-
     /// The text of a regular file, as far as the limits allow.
-    pub fn text(&self, path: &Path, found: &mut Found) -> Option<String> {
+    pub(super) fn text(&self, path: &Path, found: &mut Found) -> Option<String> {
         let left = MOST_BYTES.saturating_sub(found.bytes);
         if found.files >= MOST_FILES || left == 0 {
             return None;
@@ -67,7 +37,7 @@ impl Root {
     }
 
     /// The files that a pattern names, in order; `*` may be in its last part. Absent if that cannot be told.
-    pub fn matching(&self, pattern: &Path) -> Option<Vec<PathBuf>> {
+    pub(super) fn matching(&self, pattern: &Path) -> Option<Vec<PathBuf>> {
         let name = pattern.file_name()?.to_str()?;
         let folder = pattern.parent()?;
         let is_pattern = |text: &str| text.contains(['*', '?', '[']);
@@ -81,7 +51,7 @@ impl Root {
         let Some(opened) = self.open(folder, OFlag::O_DIRECTORY) else {
             return Some(Vec::new());
         };
-        let entries = std::fs::read_dir(format!("/proc/self/fd/{}", opened.as_raw_fd())).ok()?;
+        let entries = read_folder(&opened).ok()?;
         let mut names: Vec<_> = entries
             .take(MOST_FILES)
             .filter_map(|entry| Some(entry.ok()?.file_name()))
@@ -125,6 +95,8 @@ fn find(text: &[u8], part: &[u8]) -> Option<usize> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use nix::sys::stat::Mode;
+
     use super::*;
 
     #[test]

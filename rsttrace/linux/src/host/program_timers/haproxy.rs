@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::files::Root;
+use super::super::root::Root;
 use super::{Found, time};
 
 pub fn read(pid: u32, arguments: &[String], found: &mut Found) -> Option<()> {

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::files::Root;
+use super::super::root::Root;
 use super::{Found, after, arguments, parent, time, variable};
 
 /// How a program is configured.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::files::Root;
+use super::super::root::Root;
 use super::{Found, after, arguments, parent, time};
 
 /// Defaults of nginx that close an idle connection.

@@ -121,8 +121,8 @@ fn who(finding: &Finding) -> String {
         [one] => format!("{name}[{one}]"),
         _ => format!("{name}, {} processes", number_of(pids.len())),
     };
-    if let [unit] = finding.units.iter().collect::<Vec<_>>()[..] {
-        text.push_str(&format!(" in {}", shown(unit, 40)));
+    if let [place] = finding.places.iter().collect::<Vec<_>>()[..] {
+        text.push_str(&format!(" in {}", shown(place, 60)));
     }
     let others: Vec<_> = finding
         .others

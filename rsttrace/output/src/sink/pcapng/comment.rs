@@ -34,6 +34,18 @@ pub(super) fn comment(record: &Record) -> String {
         if let Some(container) = &process.container_id {
             text.push_str(&format!(", container {container}"));
         }
+        if let Some(names) = &process.workload {
+            let of = [
+                ("container name", &names.container),
+                ("pod", &names.pod),
+                ("namespace", &names.namespace),
+            ];
+            for (what, name) in of {
+                if let Some(name) = name {
+                    text.push_str(&format!(", {what} {name}"));
+                }
+            }
+        }
         lines.push(line(&text).into_owned());
     }
     if let Some(quiet) = record.idle.as_ref().and_then(|idle| idle.quiet_before) {

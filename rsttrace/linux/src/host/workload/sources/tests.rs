@@ -1,0 +1,268 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+use proptest::prelude::*;
+
+use super::*;
+
+const ID: &str = "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b";
+const UID: &str = "8d3a5f2e-1b6c-4e9f-a7d4-0c2b5e8f1a36";
+const STATIC_UID: &str = "1f2e3d4c5b6a79880123456789abcdef";
+
+const CONTAINERD_SPEC: &str = r#"{"ociVersion":"1.1.0","process":{"args":["nginx"]},"annotations":{
+    "io.kubernetes.cri.container-name":"nginx","io.kubernetes.cri.container-type":"container",
+    "io.kubernetes.cri.image-name":"docker.io/library/nginx:1.27","io.kubernetes.cri.sandbox-name":"web-7d4b9c5f6d-x2x4v",
+    "io.kubernetes.cri.sandbox-namespace":"shop","io.kubernetes.cri.sandbox-uid":"8d3a5f2e-1b6c-4e9f-a7d4-0c2b5e8f1a36"}}"#;
+const CRI_O_SPEC: &str = r#"{"annotations":{"io.kubernetes.pod.name":"web-7d4b9c5f6d-x2x4v","io.kubernetes.pod.namespace":"shop",
+    "io.kubernetes.pod.uid":"8d3a5f2e-1b6c-4e9f-a7d4-0c2b5e8f1a36","io.kubernetes.container.name":"nginx",
+    "io.kubernetes.cri-o.ImageName":"docker.io/library/nginx:1.27"}}"#;
+const DOCKER: &str = r#"{"ID":"6b86","Name":"/shop-web-1","Config":{"Image":"nginx:1.27","Env":["A=b"],"Labels":{
+    "com.docker.compose.project":"shop","com.docker.compose.service":"web"}}}"#;
+
+/// Files of a node.
+struct Node(tempfile::TempDir);
+
+impl Node {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let node = Self(tempfile::tempdir().unwrap());
+        for (path, text) in files {
+            node.write(path, text);
+        }
+        node
+    }
+
+    fn path(&self, path: &str) -> std::path::PathBuf {
+        let path = path.replace("<id>", ID).replace("<uid>", UID);
+        self.0.path().join(path.trim_start_matches('/'))
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn names(&self, id: Option<&str>, uid: Option<&str>) -> Workload {
+        names(&Root::at(self.0.path()).unwrap(), id, uid)
+    }
+}
+
+/// (name, namespace, pod, container, image)
+fn workload(parts: [&str; 5]) -> Workload {
+    let [name, namespace, pod, container, image] =
+        parts.map(|part| (!part.is_empty()).then(|| Word::from(part)));
+    Workload {
+        name,
+        namespace,
+        pod,
+        container,
+        image,
+    }
+}
+
+const POD: &str = "web-7d4b9c5f6d-x2x4v";
+const LINK: &str = "/var/log/containers/web-7d4b9c5f6d-x2x4v_shop_nginx-<id>.log";
+const LOGS: &str = "/var/log/pods/shop_web-7d4b9c5f6d-x2x4v_<uid>/nginx/0.log";
+const DOCKER_FILE: &str = "/var/lib/docker/containers/<id>/config.v2.json";
+const SPEC_FILE: &str = "/run/containerd/io.containerd.runtime.v2.task/k8s.io/<id>/config.json";
+const CRI_O_FILE: &str = "/run/containers/storage/overlay-containers/<id>/userdata/config.json";
+const PODMAN_FILE: &str = "/var/lib/containers/storage/overlay-containers/containers.json";
+
+#[test]
+fn each_source_names_what_it_knows() {
+    let podman = format!(
+        r#"[{{"id":"{}","names":["other"],"metadata":"{{}}"}},
+            {{"id":"{ID}","names":["web"],"image":"1","layer":"2","created":"2026-01-01T00:00:00Z",
+              "metadata":"{{\"image-name\":\"docker.io/library/nginx:1.27\",\"name\":\"web\"}}"}}]"#,
+        "0".repeat(64)
+    );
+    let of_docker_kubelet = r#"{"Name":"/k8s_nginx_web","Config":{"Image":"nginx@sha256:00","Labels":{
+        "io.kubernetes.pod.name":"web-7d4b9c5f6d-x2x4v","io.kubernetes.pod.namespace":"shop","io.kubernetes.container.name":"nginx",
+        "io.kubernetes.pod.uid":"8d3a5f2e-1b6c-4e9f-a7d4-0c2b5e8f1a36"}}}"#;
+    let nerdctl = r#"{"annotations":{"nerdctl/name":"web","nerdctl/namespace":"default"}}"#;
+    let full = ["web", "shop", POD, "nginx", "docker.io/library/nginx:1.27"];
+    // (what it is, file, its text, whether the cgroup path has a pod, names)
+    let cases = [
+        (
+            "kubelet, container",
+            LINK,
+            "",
+            true,
+            ["web", "shop", POD, "nginx", ""],
+        ),
+        ("kubelet, pod", LOGS, "", true, ["web", "shop", POD, "", ""]),
+        ("containerd", SPEC_FILE, CONTAINERD_SPEC, true, full),
+        (
+            "containerd of k3s",
+            "/run/k3s/containerd/io.containerd.runtime.v2.task/k8s.io/<id>/config.json",
+            CONTAINERD_SPEC,
+            true,
+            full,
+        ),
+        (
+            "nerdctl",
+            "/run/containerd/io.containerd.runtime.v2.task/default/<id>/config.json",
+            nerdctl,
+            false,
+            ["", "", "", "web", ""],
+        ),
+        ("CRI-O", CRI_O_FILE, CRI_O_SPEC, true, full),
+        (
+            "Docker",
+            DOCKER_FILE,
+            DOCKER,
+            false,
+            ["shop/web", "", "", "shop-web-1", "nginx:1.27"],
+        ),
+        (
+            "Docker below the kubelet",
+            DOCKER_FILE,
+            of_docker_kubelet,
+            true,
+            ["web", "shop", POD, "nginx", "nginx@sha256:00"],
+        ),
+        (
+            "Podman",
+            PODMAN_FILE,
+            &podman,
+            false,
+            ["", "", "", "web", "docker.io/library/nginx:1.27"],
+        ),
+    ];
+    for (what, file, text, has_pod, expected) in cases {
+        let node = Node::new(&[(file, text)]);
+        let found = node.names(Some(ID), has_pod.then_some(UID));
+        assert_eq!(found, workload(expected), "{what}");
+        // Another container of another pod.
+        let (id, uid) = ("f".repeat(64), UID.replace('8', "9"));
+        let found = node.names(Some(&id), has_pod.then_some(&uid));
+        assert_eq!(found, Workload::default(), "{what}, other");
+    }
+}
+
+#[test]
+fn the_kubelet_names_and_the_runtime_adds_the_image() {
+    let node = Node::new(&[(LINK, ""), (LOGS, ""), (SPEC_FILE, CONTAINERD_SPEC)]);
+    let full = ["web", "shop", POD, "nginx", "docker.io/library/nginx:1.27"];
+    assert_eq!(node.names(Some(ID), Some(UID)), workload(full));
+    // A static pod has a hash for its uid.
+    let node = Node::new(&[(
+        "/var/log/pods/kube-system_etcd-node1_1f2e3d4c5b6a79880123456789abcdef/etcd/0.log",
+        "",
+    )]);
+    let found = node.names(None, Some(STATIC_UID));
+    assert_eq!(found, workload(["", "kube-system", "etcd-node1", "", ""]));
+}
+
+#[test]
+fn a_file_that_contradicts_the_cgroup_path_or_the_kubelet_names_nothing() {
+    let other = CONTAINERD_SPEC.replace("\"shop\"", "\"other\"");
+    let node = Node::new(&[(LINK, ""), (SPEC_FILE, &other)]);
+    let found = node.names(Some(ID), Some(UID));
+    assert_eq!(found, workload(["web", "shop", POD, "nginx", ""]));
+    let uid = UID.replace('8', "9");
+    for (file, text) in [(SPEC_FILE, CONTAINERD_SPEC), (CRI_O_FILE, CRI_O_SPEC)] {
+        let node = Node::new(&[(file, text)]);
+        assert_eq!(node.names(Some(ID), Some(&uid)), Workload::default());
+    }
+}
+
+#[test]
+fn labels_that_an_image_can_bring_name_nothing_by_themselves() {
+    let labels = r#"{"Name":"/evil","Config":{"Image":"evil","Labels":{
+        "com.docker.compose.project":"shop","com.docker.compose.service":"web","com.docker.swarm.service.name":"shop_web",
+        "io.kubernetes.pod.name":"etcd","io.kubernetes.pod.namespace":"kube-system","io.kubernetes.container.name":"etcd"}}}"#;
+    let node = Node::new(&[(DOCKER_FILE, labels)]);
+    let found = node.names(Some(ID), None);
+    assert_eq!(found, workload(["", "", "", "evil", "evil"]));
+    let found = node.names(Some(ID), Some(UID));
+    assert_eq!(found, workload(["", "", "", "", "evil"]));
+    let swarm = labels.replace("/evil", "/shop_web.1.abcdef");
+    let node = Node::new(&[(DOCKER_FILE, &swarm)]);
+    assert_eq!(node.names(Some(ID), None).name.as_deref(), Some("shop_web"));
+}
+
+#[test]
+fn what_others_can_write_is_not_believed() {
+    for (mode, believed) in [(0o644, true), (0o640, true), (0o664, false), (0o646, false)] {
+        let node = Node::new(&[(DOCKER_FILE, DOCKER)]);
+        fs::set_permissions(node.path(DOCKER_FILE), Permissions::from_mode(mode)).unwrap();
+        let found = node.names(Some(ID), None);
+        assert_eq!(found != Workload::default(), believed, "{mode:o}");
+    }
+    let node = Node::new(&[(LINK, "")]);
+    let folder = node.path("/var/log/containers");
+    fs::set_permissions(folder, Permissions::from_mode(0o777)).unwrap();
+    assert_eq!(node.names(Some(ID), None), Workload::default());
+    if nix::unistd::geteuid().is_root() {
+        let node = Node::new(&[(DOCKER_FILE, DOCKER)]);
+        std::os::unix::fs::chown(node.path(DOCKER_FILE), Some(65_534), None).unwrap();
+        assert_eq!(node.names(Some(ID), None), Workload::default());
+    }
+}
+
+#[test]
+fn links_stay_below_the_root_and_pipes_and_long_files_are_not_read() {
+    let outside = Node::new(&[(DOCKER_FILE, DOCKER)]);
+    let node = Node::new(&[("/var/lib/x", "")]);
+    symlink(
+        outside.path("/var/lib/docker"),
+        node.path("/var/lib/docker"),
+    )
+    .unwrap();
+    assert_eq!(node.names(Some(ID), None), Workload::default());
+    // As if the data of Docker were on another disk: an absolute link is one from the root on.
+    let node = Node::new(&[
+        ("/data/docker/containers/<id>/config.v2.json", DOCKER),
+        ("/var/lib/x", ""),
+    ]);
+    symlink("/data/docker", node.path("/var/lib/docker")).unwrap();
+    assert_eq!(
+        node.names(Some(ID), None).container.as_deref(),
+        Some("shop-web-1")
+    );
+
+    let node = Node::new(&[("/var/lib/docker/containers/<id>/x", "")]);
+    let pipe = node.path(DOCKER_FILE);
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    assert_eq!(node.names(Some(ID), None), Workload::default());
+
+    let long = format!("{DOCKER}{}", " ".repeat(MOST_BYTES as usize));
+    let node = Node::new(&[(DOCKER_FILE, &long)]);
+    assert_eq!(node.names(Some(ID), None), Workload::default());
+}
+
+#[test]
+fn only_a_name_that_a_deployment_makes_is_inferred() {
+    for (pod, expected) in [
+        ("web-7d4b9c5f6d-x2x4v", Some("web")),
+        ("my-web-app-6b8c9d4f55-zxcvb", Some("my-web-app")),
+        ("web-6b8c9d4f-zxcvb", Some("web")),
+        // A StatefulSet or a pod of that name; a DaemonSet or a pod of that name; a Job or a Deployment.
+        ("web-0", None),
+        ("fluentd-x2x4v", None),
+        ("web-https", None),
+        ("backup-28345670-x2x4v", None),
+        ("web-frontend-https", None),
+        ("-7d4b9c5f6d-x2x4v", None),
+        ("", None),
+    ] {
+        assert_eq!(deployment(pod), expected, "{pod}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_content_is_a_panic_or_an_unsafe_name(text in ".{0,200}", key in "(Name|Config|annotations|id|metadata|names)") {
+        for text in [text.clone(), format!("{{{}:{}}}", serde_json::json!(key), serde_json::json!(text)),
+            format!(r#"{{"Name":{0},"Config":{{"Image":{0}}}}}"#, serde_json::json!(text))] {
+            let node = Node::new(&[(DOCKER_FILE, &text), (PODMAN_FILE, &text), (SPEC_FILE, &text), (CRI_O_FILE, &text)]);
+            let found = node.names(Some(ID), None);
+            for word in [found.name, found.namespace, found.pod, found.container, found.image].into_iter().flatten() {
+                prop_assert!(word.len() <= LONGEST_IMAGE && word.bytes().all(|byte| byte.is_ascii_graphic()));
+            }
+        }
+    }
+}
