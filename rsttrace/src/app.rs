@@ -11,6 +11,7 @@ mod pcap;
 mod playback;
 mod probe;
 mod recorder;
+mod reload;
 mod replay;
 mod report;
 mod service;

@@ -1,34 +1,45 @@
-//! The configuration file: devices on the path, and the history.
+//! The configuration files: devices on the path, the history, and options of `rsttrace watch`.
 //!
 //! An invalid file is an error that names the file, the line, the key and a valid value.
 
+mod parse;
+mod show;
+mod suggest;
+
 use std::io::{self, Read as _};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use thiserror::Error;
-use toml::Spanned;
 
-use crate::record::IdleMode;
+pub use parse::parse;
+pub use show::{Unset, show};
+pub use suggest::nearest;
+
 use crate::silence::candidates::Hop;
-use crate::silence::devices::Kind;
 use crate::store::{self, Limits};
 use crate::sys::Input;
-use crate::values;
 
-/// Default path; the file is optional.
-pub const DEFAULT_PATH: &str = "/etc/rsttrace/config.toml";
+/// Folder of the default files: `config.toml` and `config.d/*.toml`, all optional.
+pub const FOLDER: &str = "/etc/rsttrace";
 
-/// Size limit in bytes.
+/// Size limit of a file in bytes.
 const MOST_BYTES: u64 = 1 << 20;
 
+/// What the files say together.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
-    /// The `[[hop]]` tables, in the order of the file.
+    /// The files that were read, in this order.
+    pub files: Vec<PathBuf>,
+    /// The `[[hop]]` tables, in the order of the files.
     pub hops: Vec<Hop>,
-    /// The `[store]` table; absent: no history unless requested on the command line.
+    /// The `[store]` tables; absent: no history unless requested on the command line.
     pub store: Option<StoreConfig>,
+    /// The `[watch]` tables, one setting per key. Keys and values are checked by the command line's definition.
+    pub watch: Vec<Setting>,
+    /// The keys of each hop, as written.
+    hop_settings: Vec<Vec<Setting>>,
+    /// The keys of the history, as written.
+    store_settings: Vec<Setting>,
 }
 
 /// The history: its file and limits.
@@ -43,6 +54,46 @@ impl Default for StoreConfig {
         Self {
             file: PathBuf::from(store::DEFAULT_PATH),
             limits: Limits::default(),
+        }
+    }
+}
+
+/// A key and its value in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    pub key: String,
+    pub value: Value,
+    /// The value as the file has it.
+    pub toml: String,
+    pub place: Place,
+}
+
+/// Where a file says something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub file: PathBuf,
+    /// Line number, starting at 1.
+    pub line: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    Boolean(bool),
+    /// A string, or the digits of a decimal integer.
+    Scalar(String),
+    List(Vec<Value>),
+    /// A value that no key accepts; the name of its type.
+    Other(&'static str),
+}
+
+impl Setting {
+    /// An error in this setting; `problem` ends with the next step.
+    pub fn error(&self, problem: &str) -> ConfigError {
+        ConfigError::Content {
+            file: self.place.file.clone(),
+            line: self.place.line,
+            key: Some(parse::printable(&self.key)),
+            problem: parse::printable(problem),
         }
     }
 }
@@ -71,48 +122,66 @@ pub enum ConfigError {
     },
 }
 
-/// Reads the given file or, without one, [`DEFAULT_PATH`] if it exists.
+/// Reads the given file or, without one, those in [`FOLDER`] that exist.
 pub fn load(named: Option<&Path>) -> Result<Config, ConfigError> {
-    let file = named.unwrap_or(Path::new(DEFAULT_PATH));
-    match read(file) {
-        Ok(bytes) if bytes.len() as u64 > MOST_BYTES => Err(ConfigError::TooLarge(file.to_owned())),
-        Ok(bytes) => parse(&bytes, file),
-        Err(error) => match error.kind() {
-            io::ErrorKind::NotFound if named.is_none() => Ok(Config::default()),
-            io::ErrorKind::NotFound => Err(ConfigError::Missing(file.to_owned())),
-            io::ErrorKind::PermissionDenied => Err(ConfigError::NotPermitted(file.to_owned())),
-            _ => Err(ConfigError::Unreadable {
-                file: file.to_owned(),
-                error,
-            }),
-        },
+    match named {
+        Some(file) => load_file(file)?.ok_or_else(|| ConfigError::Missing(file.to_owned())),
+        None => load_folder(Path::new(FOLDER)),
     }
 }
 
-/// Parses and validates the contents; `file` is used in errors only.
-pub fn parse(bytes: &[u8], file: &Path) -> Result<Config, ConfigError> {
-    let content = |mistake: Mistake| ConfigError::Content {
-        file: file.to_owned(),
-        line: line(bytes, mistake.at),
-        key: mistake.key.as_deref().map(printable),
-        problem: printable(&mistake.problem),
+/// Reads `config.toml` and then `config.d/*.toml` in lexical order.
+fn load_folder(folder: &Path) -> Result<Config, ConfigError> {
+    let mut config = Config::default();
+    let files = std::iter::once(folder.join("config.toml")).chain(fragments(folder)?);
+    for file in files {
+        if let Some(next) = load_file(&file)? {
+            config.add(next);
+        }
+    }
+    Ok(config)
+}
+
+/// The files of `config.d`. As with a shell's `*.toml`, hidden ones are none of them.
+fn fragments(folder: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    let folder = folder.join("config.d");
+    let list = || -> io::Result<Vec<PathBuf>> {
+        let entries = std::fs::read_dir(&folder)?;
+        entries.map(|entry| Ok(entry?.path())).collect()
     };
-    let text = str::from_utf8(bytes).map_err(|error| {
-        content(Mistake {
-            at: error.valid_up_to(),
-            key: None,
-            problem: "not valid UTF-8; save the file as UTF-8".to_owned(),
-        })
-    })?;
-    let tables: Tables = toml::from_str(text).map_err(|error| {
-        let at = error.span().unwrap_or_default();
-        content(explain(text, at, error.message()))
-    })?;
-    let hops: Result<Vec<_>, _> = tables.hop.into_iter().map(hop).collect();
-    Ok(Config {
-        hops: hops.map_err(content)?,
-        store: tables.store.map(store).transpose().map_err(content)?,
-    })
+    let mut files = match list() {
+        Ok(files) => files,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(unreadable(&folder, error)),
+    };
+    files.retain(|file| {
+        let name = file.file_name().map(|name| name.as_encoded_bytes());
+        name.is_some_and(|name| name.ends_with(b".toml") && !name.starts_with(b"."))
+    });
+    files.sort();
+    Ok(files)
+}
+
+/// Absent: there is no such file.
+fn load_file(file: &Path) -> Result<Option<Config>, ConfigError> {
+    match read(file) {
+        Ok(bytes) if bytes.len() as u64 > MOST_BYTES => Err(ConfigError::TooLarge(file.to_owned())),
+        Ok(bytes) => {
+            let mut config = parse(&bytes, file)?;
+            config.files.push(file.to_owned());
+            Ok(Some(config))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unreadable(file, error)),
+    }
+}
+
+fn unreadable(file: &Path, error: io::Error) -> ConfigError {
+    let file = file.to_owned();
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => ConfigError::NotPermitted(file),
+        _ => ConfigError::Unreadable { file, error },
+    }
 }
 
 fn read(file: &Path) -> io::Result<Vec<u8>> {
@@ -123,467 +192,47 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The contents of the file before validation.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Tables {
-    #[serde(default)]
-    hop: Vec<Table>,
-    store: Option<StoreTable>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StoreTable {
-    file: Option<Spanned<String>>,
-    keep: Option<Spanned<String>>,
-    #[serde(rename = "keep-size")]
-    keep_size: Option<Spanned<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Table {
-    name: Spanned<String>,
-    address: Spanned<String>,
-    port: Option<Spanned<i64>>,
-    timeout: Spanned<String>,
-    mode: Spanned<String>,
-    kind: Option<Spanned<String>>,
-}
-
-struct Mistake {
-    /// Offset in bytes.
-    at: usize,
-    key: Option<String>,
-    problem: String,
-}
-
-fn hop(table: Table) -> Result<Hop, Mistake> {
-    let network = value("address", &table.address, |text| values::network(text).ok())?;
-    let timeout = duration(&table.timeout)?;
-    let mode = value("mode", &table.mode, mode)?;
-    let port = table.port.as_ref().map(port).transpose()?;
-    let kind = table
-        .kind
-        .as_ref()
-        .map(|text| value("kind", text, kind))
-        .transpose()?;
-    let name = value("name", &table.name, |text| {
-        let text = text.trim();
-        // The name is printed to terminals.
-        (!text.is_empty() && !text.contains(char::is_control)).then(|| text.to_owned())
-    })?;
-    Ok(Hop {
-        name,
-        network,
-        port,
-        timeout,
-        mode,
-        kind: kind.unwrap_or(match mode {
-            IdleMode::FinAtExpiry => Kind::Terminating,
-            IdleMode::RstAtExpiry | IdleMode::LateRst => Kind::Transparent,
-        }),
-    })
-}
-
-fn store(table: StoreTable) -> Result<StoreConfig, Mistake> {
-    let mut store = StoreConfig::default();
-    if let Some(file) = &table.file {
-        store.file = value("file", file, |text| {
-            let path = Path::new(text);
-            path.is_absolute().then(|| path.to_owned())
-        })?;
-    }
-    if let Some(keep) = &table.keep {
-        store.limits.age = value("keep", keep, |text| values::age(text).ok())?;
-    }
-    if let Some(size) = &table.keep_size {
-        store.limits.bytes = value("keep-size", size, |text| values::store_bytes(text).ok())?;
-    }
-    Ok(store)
-}
-
-fn value<T>(
-    key: &'static str,
-    text: &Spanned<String>,
-    read: impl Fn(&str) -> Option<T>,
-) -> Result<T, Mistake> {
-    read(text.get_ref()).ok_or_else(|| wrong(key, text.span(), text.get_ref()))
-}
-
-fn duration(text: &Spanned<String>) -> Result<std::time::Duration, Mistake> {
-    values::duration(text.get_ref()).map_err(|next| Mistake {
-        problem: format!("invalid duration {:?}; {next}", text.get_ref()),
-        ..wrong("timeout", text.span(), text.get_ref())
-    })
-}
-
-fn port(number: &Spanned<i64>) -> Result<u16, Mistake> {
-    u16::try_from(*number.get_ref())
-        .ok()
-        .filter(|port| *port != 0)
-        .ok_or_else(|| wrong("port", number.span(), number.get_ref()))
-}
-
-fn mode(name: &str) -> Option<IdleMode> {
-    IdleMode::ALL
-        .iter()
-        .copied()
-        .find(|mode| mode.name() == name)
-}
-
-fn kind(name: &str) -> Option<Kind> {
-    match name {
-        "transparent" => Some(Kind::Transparent),
-        "terminating" => Some(Kind::Terminating),
-        _ => None,
-    }
-}
-
-fn wrong(key: &str, span: Range<usize>, value: impl std::fmt::Debug) -> Mistake {
-    Mistake {
-        at: span.start,
-        key: Some(key.to_owned()),
-        problem: format!("invalid value {value:?}; {}", next_step(key)),
-    }
-}
-
-/// Translates an error of the TOML parser: adds the key and the next step.
-fn explain(text: &str, span: Range<usize>, message: &str) -> Mistake {
-    let about = |start: &str| message.starts_with(start);
-    // The parser's "expected …" uses Rust terms; the next step replaces it.
-    let found = message.split(", expected").next().unwrap_or(message);
-    let quoted = || found.split('`').nth(1).map(str::to_owned);
-    let line_key = key_of_line(text, span.start);
-    let (key, next) = if about("unknown field") {
-        let next = if message.ends_with("`hop` or `store`") {
-            "remove it; the file may contain only [[hop]] and [store] tables"
-        } else if message.contains("`keep-size`") {
-            "correct the name; [store] has the keys file, keep and keep-size"
-        } else {
-            "correct the name; [[hop]] has the keys name, address, port, timeout, mode and kind"
-        };
-        (quoted(), next)
-    } else if about("missing field") {
-        let key = quoted();
-        let next = next_step(key.as_deref().unwrap_or_default());
-        (key, next)
-    } else if about("duplicate key") {
-        (line_key, "remove one of the two lines")
-    } else if about("invalid type") {
-        let key = key_before(text, span.start).unwrap_or_else(|| "hop".to_owned());
-        let next = next_step(&key);
-        (Some(key), next)
-    } else {
-        let next = line_key.as_deref().map_or(SYNTAX, next_step);
-        (line_key, next)
-    };
-    Mistake {
-        at: span.start,
-        key,
-        problem: format!("{found}; {next}"),
-    }
-}
-
-const SYNTAX: &str = "use [[hop]] followed by lines like name = \"edge balancer\"";
-
-/// The key whose value begins at the offset.
-fn key_before(text: &str, at: usize) -> Option<String> {
-    let before = text.get(..at)?.trim_end_matches(BLANKS);
-    let before = before.strip_suffix('=')?.trim_end_matches(BLANKS);
-    before.rsplit(not_of_a_key).next().and_then(key)
-}
-
-/// The key at the beginning of the offset's line.
-fn key_of_line(text: &str, at: usize) -> Option<String> {
-    let start = text.get(..at)?.rfind('\n').map_or(0, |end| end + 1);
-    let line = text.get(start..)?.lines().next()?;
-    let (before, _) = line.split_once('=')?;
-    let before = before.trim_matches(BLANKS);
-    (!before.contains(not_of_a_key))
-        .then_some(before)
-        .and_then(key)
-}
-
-const BLANKS: [char; 2] = [' ', '\t'];
-
-fn not_of_a_key(c: char) -> bool {
-    !(c.is_ascii_alphanumeric() || c == '_' || c == '-')
-}
-
-fn key(word: &str) -> Option<String> {
-    (!word.is_empty()).then(|| word.to_owned())
-}
-
-fn next_step(key: &str) -> &'static str {
-    match key {
-        "name" => "set the name of the device, for example name = \"edge balancer\"",
-        "address" => {
-            "set the remote address or network as this host sees it, for example address = \"10.0.3.7\" or \"10.0.3.0/24\"; host names are not supported"
+impl Config {
+    /// Adds a later file: its keys win, its hops come in addition.
+    fn add(&mut self, later: Self) {
+        self.files.extend(later.files);
+        self.hops.extend(later.hops);
+        self.hop_settings.extend(later.hop_settings);
+        if let Some(newer) = later.store {
+            let store = self.store.get_or_insert_default();
+            for setting in &later.store_settings {
+                match setting.key.as_str() {
+                    "file" => store.file.clone_from(&newer.file),
+                    "keep" => store.limits.age = newer.limits.age,
+                    _ => store.limits.bytes = newer.limits.bytes,
+                }
+            }
         }
-        "port" => {
-            "set the service port, for example port = 8080, or remove the line to match any port"
-        }
-        "timeout" => "set the idle timeout of the device, for example timeout = \"5min\"",
-        "mode" => {
-            "set what the device does at its timeout: mode = \"rst_at_expiry\", \"late_rst\" or \"fin_at_expiry\""
-        }
-        "file" => {
-            "set the absolute path of the history, for example file = \"/var/lib/rsttrace/history.db\""
-        }
-        "keep" => "set the retention time, for example keep = \"7d\"",
-        "keep-size" => {
-            "set the maximum size of the history, for example keep-size = \"256MiB\"; the minimum is 4MiB"
-        }
-        "store" => "put [store] on a line of its own, followed by its keys",
-        "kind" => "set kind = \"transparent\" or \"terminating\", or remove the line",
-        _ => "put [[hop]] on a line of its own for each device, followed by its keys",
+        replace(&mut self.store_settings, later.store_settings);
+        replace(&mut self.watch, later.watch);
     }
 }
 
-/// Escapes control characters, because messages quote the file.
-fn printable(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            let control = c.is_control().then(|| c.escape_default());
-            let plain = control.is_none().then_some(c);
-            control.into_iter().flatten().chain(plain)
-        })
-        .collect()
-}
-
-/// Line number of an offset, starting at 1.
-fn line(bytes: &[u8], at: usize) -> usize {
-    let before = bytes.get(..at).unwrap_or(bytes);
-    1 + before.iter().filter(|byte| **byte == b'\n').count()
+/// Puts later settings in the place of earlier ones with the same key.
+fn replace(settings: &mut Vec<Setting>, later: Vec<Setting>) {
+    for setting in later {
+        match settings.iter_mut().find(|it| it.key == setting.key) {
+            Some(earlier) => *earlier = setting,
+            None => settings.push(setting),
+        }
+    }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod tests {
+    use std::fs;
     use std::time::Duration;
-
-    use proptest::prelude::*;
 
     use super::*;
 
-    const HOP: &str = r#"
-[[hop]]
-name = "edge balancer"
-address = "10.0.3.0/24"
-timeout = "5min"
-mode = "late_rst"
-"#;
-
-    fn read(text: &str) -> Result<Config, String> {
-        parse(text.as_bytes(), Path::new("c.toml")).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn the_documented_example_is_valid() {
-        let page = include_str!("../../docs/CONFIGURATION.md");
-        let example = page.split("```toml\n").nth(1).unwrap();
-        let config = read(example.split("```").next().unwrap()).unwrap();
-        assert_eq!(
-            config.hops,
-            [Hop {
-                name: "edge balancer".into(),
-                network: "10.0.3.0/24".parse().unwrap(),
-                port: Some(8080),
-                timeout: Duration::from_secs(300),
-                mode: IdleMode::FinAtExpiry,
-                kind: Kind::Terminating,
-            }]
-        );
-    }
-
-    #[test]
-    fn what_is_optional_may_be_left_out() {
-        assert_eq!(read(""), Ok(Config::default()));
-        assert_eq!(read("# nothing yet\n"), Ok(Config::default()));
-        let hop = &read(HOP).unwrap().hops[0];
-        assert_eq!((hop.port, hop.kind), (None, Kind::Transparent));
-        let hop = &read(&HOP.replace("late_rst", "fin_at_expiry"))
-            .unwrap()
-            .hops[0];
-        assert_eq!(hop.kind, Kind::Terminating);
-        let hop = &read(&format!("{HOP}kind = \"terminating\"\n"))
-            .unwrap()
-            .hops[0];
-        assert_eq!(hop.kind, Kind::Terminating);
-    }
-
-    #[test]
-    fn a_store_says_where_and_how_much() {
-        assert_eq!(read("[store]").unwrap().store, Some(StoreConfig::default()));
-        let text = "[store]\nfile = \"/srv/h.db\"\nkeep = \"30d\"\nkeep-size = \"1GiB\"\n";
-        let store = read(text).unwrap().store.unwrap();
-        assert_eq!(store.file, Path::new("/srv/h.db"));
-        assert_eq!(store.limits.age, Duration::from_secs(30 * 86_400));
-        assert_eq!(store.limits.bytes, 1 << 30);
-    }
-
-    #[test]
-    fn a_single_address_is_a_network_of_one() {
-        for (address, network) in [
-            ("10.0.3.7", "10.0.3.7/32"),
-            ("2001:db8::1", "2001:db8::1/128"),
-            ("::ffff:10.0.3.7", "10.0.3.7/32"),
-        ] {
-            let config = read(&HOP.replace("10.0.3.0/24", address)).unwrap();
-            assert_eq!(
-                config.hops[0].network,
-                network.parse().unwrap(),
-                "{address}"
-            );
-        }
-    }
-
-    #[test]
-    fn hops_keep_their_order() {
-        let text = HOP.replace("edge", "inner");
-        let names = read(&format!("{HOP}{text}")).unwrap().hops;
-        assert_eq!(names[0].name, "edge balancer");
-        assert_eq!(names[1].name, "inner balancer");
-    }
-
-    #[test]
-    fn each_mistake_has_its_line_its_key_and_a_next_step() {
-        let wrong: Vec<String> = mistakes()
-            .into_iter()
-            .filter_map(|(text, place, next)| {
-                let error = read(&text).err().unwrap_or_default();
-                let is_right = error.starts_with(&format!("c.toml:{place}"))
-                    && error.contains(next)
-                    // In our own terms.
-                    && !error.contains("Table");
-                (!is_right).then(|| format!("{text}\n-> {error}, not {place} .. {next}"))
-            })
-            .collect();
-        assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
-    }
-
-    /// A file, the beginning of what is said of it, and a part of the next step.
-    fn mistakes() -> Vec<(String, &'static str, &'static str)> {
-        let with = |line: &str| format!("{HOP}{line}\n");
-        let without = |line: &str| HOP.replace(line, "#");
-        vec![
-            // Of the whole file.
-            ("hop = 3".into(), "1: hop: invalid type", "[[hop]]"),
-            (
-                "\n[hop]\nname = \"x\"".into(),
-                "2: hop: invalid type",
-                "[[hop]]",
-            ),
-            ("hop = [3]".into(), "1: hop: invalid type", "[[hop]]"),
-            ("[[hops]]".into(), "1: hops: unknown field", "[[hop]]"),
-            ("store = 3".into(), "1: store: invalid type", "[store]"),
-            (
-                "[store]\nage = 3".into(),
-                "2: age: unknown field",
-                "keep-size",
-            ),
-            ("[store]\nfile = \"x.db\"".into(), "2: file: ", "/var/lib"),
-            ("[store]\nkeep = \"7\"".into(), "2: keep: ", "7d"),
-            ("[store]\nkeep = 7".into(), "2: keep: ", "7d"),
-            (
-                "[store]\nkeep-size = \"1k\"".into(),
-                "2: keep-size: ",
-                "256MiB",
-            ),
-            ("hop".into(), "1: key with no value", "[[hop]]"),
-            ("[[hop]".into(), "1: unclosed array table", "[[hop]]"),
-            // Of a key.
-            (
-                with("adress = 1"),
-                "7: adress: unknown field",
-                "[[hop]] has the keys name, address",
-            ),
-            (
-                with("mode = \"late_rst\""),
-                "7: mode: duplicate key",
-                "remove one",
-            ),
-            (
-                without("name = \"edge balancer\""),
-                "2: name: missing",
-                "edge balancer",
-            ),
-            (
-                without("address = \"10.0.3.0/24\""),
-                "2: address: missing",
-                "10.0.3.7",
-            ),
-            (without("timeout = \"5min\""), "2: timeout: missing", "5min"),
-            (
-                without("mode = \"late_rst\""),
-                "2: mode: missing",
-                "fin_at_expiry",
-            ),
-            (
-                format!("{HOP}\n[[hop]]"),
-                "8: name: missing",
-                "edge balancer",
-            ),
-            // Of a value.
-            (
-                HOP.replace("edge balancer", " "),
-                "3: name: ",
-                "edge balancer",
-            ),
-            (
-                HOP.replace("edge", "\\u001b[2J"),
-                "3: name: ",
-                "edge balancer",
-            ),
-            (
-                HOP.replace("10.0.3.0", "host"),
-                "4: address: ",
-                "host names are not supported",
-            ),
-            (HOP.replace("/24", "/33"), "4: address: ", "10.0.3.0/24"),
-            (
-                HOP.replace("\"5min\"", "300"),
-                "5: timeout: invalid type",
-                "\"5min\"",
-            ),
-            (
-                HOP.replace("\"5min\"", "5min"),
-                "5: timeout: string values",
-                "\"5min\"",
-            ),
-            (HOP.replace("5min", "300"), "5: timeout: ", "use 300s"),
-            (HOP.replace("5min", "soon"), "5: timeout: ", "1h30m"),
-            (HOP.replace("late_rst", "late"), "6: mode: ", "\"late_rst\""),
-            (with("port = 0"), "7: port: ", "8080"),
-            (with("port = 70000"), "7: port: ", "8080"),
-            (with("port = \"80\""), "7: port: invalid type", "8080"),
-            (with("kind = \"endpoint\""), "7: kind: ", "transparent"),
-            (with("kind = [1]"), "7: kind: invalid type", "transparent"),
-        ]
-    }
-
-    #[test]
-    fn bytes_that_are_no_text_are_a_mistake_on_their_line() {
-        let error = parse(b"# one\n# \xff\n", Path::new("c.toml")).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "c.toml:2: not valid UTF-8; save the file as UTF-8"
-        );
-    }
-
-    #[test]
-    fn an_error_moves_no_cursor() {
-        for text in [
-            "\"\\u001b[2J\" = 1",
-            "\u{1b}[2J",
-            "[[hop]]\nname = \"\\u0007\"",
-        ] {
-            let error = read(text).unwrap_err();
-            assert!(!error.contains(char::is_control), "{error:?}");
-        }
-    }
+    const HOP: &str =
+        "[[hop]]\nname = 'edge'\naddress = '10.0.3.0/24'\ntimeout = '5min'\nmode = 'late_rst'\n";
 
     #[test]
     fn a_file_that_was_named_has_to_be_there() {
@@ -591,29 +240,136 @@ mode = "late_rst"
         let file = folder.path().join("config.toml");
         let config = || load(Some(&file));
         assert!(matches!(config(), Err(ConfigError::Missing(_))));
-        std::fs::write(&file, HOP).unwrap();
+        fs::write(&file, HOP).unwrap();
         assert_eq!(config().unwrap().hops.len(), 1);
-        std::fs::write(&file, "#".repeat(2 << 20)).unwrap();
+        fs::write(&file, "#".repeat(2 << 20)).unwrap();
         assert!(matches!(config(), Err(ConfigError::TooLarge(_))));
         let unreadable = load(Some(folder.path())).unwrap_err();
         assert!(matches!(unreadable, ConfigError::Unreadable { .. }));
     }
 
-    proptest! {
-        #[test]
-        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-            let _ = parse(&bytes, Path::new("c.toml"));
+    /// A folder with `config.toml` and fragments.
+    fn folder(main: &str, fragments: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("config.toml"), main).unwrap();
+        fs::create_dir(folder.path().join("config.d")).unwrap();
+        for (name, text) in fragments {
+            fs::write(folder.path().join("config.d").join(name), text).unwrap();
         }
+        folder
+    }
 
-        #[test]
-        fn no_damaged_file_panics(at in 0_usize..100, gone in 0_usize..20, put in "\\PC{0,6}|[\\[\\]\"=\n\\\\']{0,6}") {
-            let mut text = HOP.to_owned();
-            let at = at.min(text.len());
-            text.replace_range(at..(at + gone).min(text.len()), &put);
-            if let Err(error) = read(&text) {
-                prop_assert!(!error.contains(char::is_control), "{error:?}");
-                prop_assert!(error.contains("; "), "{error}");
-            }
+    #[test]
+    fn later_files_replace_keys_and_add_hops() {
+        let main = "[store]\nkeep = '1d'\nfile = '/srv/a.db'\n[watch]\nnoise = true\nutc = true\n";
+        let inner = HOP.replace("edge", "inner");
+        let folder = folder(
+            &format!("{HOP}{main}"),
+            &[
+                ("20-site.toml", &inner),
+                (
+                    "10-store.toml",
+                    "[store]\nkeep = '2d'\n[watch]\nnoise = false\n",
+                ),
+                ("30-store.toml", "[store]\nkeep-size = '8MiB'\n"),
+                (".hidden.toml", "what"),
+                ("notes.txt", "what"),
+                ("old.toml.bak", "what"),
+            ],
+        );
+        let config = load_folder(folder.path()).unwrap();
+        let files = [
+            "config.toml",
+            "config.d/10-store.toml",
+            "config.d/20-site.toml",
+            "config.d/30-store.toml",
+        ];
+        assert_eq!(config.files, files.map(|file| folder.path().join(file)));
+        let names: Vec<_> = config.hops.iter().map(|hop| hop.name.as_str()).collect();
+        assert_eq!(names, ["edge", "inner"]);
+        let store = config.store.unwrap();
+        assert_eq!(store.file, Path::new("/srv/a.db"));
+        assert_eq!(store.limits.age, Duration::from_secs(2 * 86_400));
+        assert_eq!(store.limits.bytes, 8 << 20);
+        let watch: Vec<_> = config
+            .watch
+            .iter()
+            .map(|it| (it.key.as_str(), &it.value))
+            .collect();
+        let (no, yes) = (Value::Boolean(false), Value::Boolean(true));
+        assert_eq!(watch, [("noise", &no), ("utc", &yes)]);
+        assert_eq!(config.watch[0].place.file, config.files[1]);
+    }
+
+    #[test]
+    fn an_error_names_the_file_it_is_in() {
+        let folder = folder("", &[("10.toml", ""), ("20.toml", "\n[stor]\n")]);
+        let error = load_folder(folder.path()).unwrap_err().to_string();
+        let file = folder.path().join("config.d/20.toml");
+        assert!(
+            error.starts_with(&format!("{}:2: stor: ", file.display())),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_folder_without_files_is_no_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(load_folder(folder.path()).unwrap(), Config::default());
+        assert_eq!(
+            load_folder(&folder.path().join("none")).unwrap(),
+            Config::default()
+        );
+        fs::create_dir(folder.path().join("config.d")).unwrap();
+        fs::write(folder.path().join("config.d/a.toml"), HOP).unwrap();
+        assert_eq!(load_folder(folder.path()).unwrap().hops.len(), 1);
+    }
+
+    #[test]
+    fn what_is_shown_can_be_read_back_and_names_its_files() {
+        let main =
+            format!("{HOP}[store]\nkeep = '1d'\n[watch]\nport = [\n  22, # ssh\n  443,\n]\n");
+        let folder = folder(&main, &[("a.toml", "[watch]\nutc = true\n")]);
+        let config = load_folder(folder.path()).unwrap();
+        let shown = show(&config, None);
+        let file = folder.path().join("config.d/a.toml");
+        assert!(
+            shown.contains(&format!("\nutc = true  # {}:2\n", file.display())),
+            "{shown}"
+        );
+        let unset = [Unset {
+            key: "details".into(),
+            toml: "20".into(),
+            is_default: true,
+        }];
+        let all = show(&config, Some(&unset));
+        assert!(
+            all.contains("\n#keep-size = \"256MiB\"  # default\n"),
+            "{all}"
+        );
+        assert!(all.contains("\n#details = 20  # default\n"), "{all}");
+        for text in [shown, all] {
+            let again = parse(text.as_bytes(), Path::new("c.toml")).unwrap();
+            assert_eq!((&again.hops, &again.store), (&config.hops, &config.store));
+            let values = |config: &Config| -> Vec<_> {
+                let settings = config.watch.iter();
+                settings
+                    .map(|it| (it.key.clone(), it.value.clone()))
+                    .collect()
+            };
+            assert_eq!(values(&again), values(&config));
         }
+        let nothing = show(&Config::default(), Some(&unset));
+        assert_eq!(
+            parse(nothing.as_bytes(), Path::new("c.toml")).unwrap(),
+            Config::default()
+        );
+        let used: String = nothing
+            .lines()
+            .map(|line| format!("{}\n", line.trim_start_matches('#')))
+            .collect();
+        let used = used.replace(" no configuration file", "");
+        let store = parse(used.as_bytes(), Path::new("c.toml")).unwrap().store;
+        assert_eq!(store, Some(StoreConfig::default()));
     }
 }

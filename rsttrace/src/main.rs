@@ -72,6 +72,7 @@ fn run() -> Result<(), Failure> {
             cli::start_log(0);
             app::report(&options)
         }
+        Request::Config(args) => cli::config::run(&args),
         Request::Explain(situation) => cli::explain::print(situation),
         Request::Schema(kind) => cli::schema::print(kind),
         Request::Completions(shell) => cli::generate::completions(shell),

@@ -44,6 +44,12 @@ fn bad_usage_is_2_and_says_what_would_do() {
         ("--store new.db --record new.db-wal", "use another file"),
         ("--config no-such-file.toml", "remove --config"),
         ("--config Cargo.toml", "only [[hop]]"),
+        ("--config x --no-config", "cannot be used with"),
+        ("config check no-such-file.toml", "use an existing one"),
+        ("config check Cargo.toml", "only [[hop]]"),
+        ("config show Cargo.toml", "only [[hop]]"),
+        ("config check --all", "remove it"),
+        ("config", "<ACTION>"),
         ("--keep 3d", "--store"),
         ("--store --keep 3", "3d"),
         ("--store --keep-size 1k", "256MiB"),
@@ -85,6 +91,45 @@ fn bad_usage_is_2_and_says_what_would_do() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_configuration_is_checked_and_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("c.toml");
+    let name = file.display();
+    let text =
+        "[watch]\nnot-port = [22, '8000-8999']\nmetrics = '127.0.0.1:9464'\n[store]\nkeep = '1d'\n";
+    std::fs::write(&file, text).unwrap();
+    let check = || run(&format!("config check {name}"));
+    let output = check();
+    assert_eq!(output.status.code(), Some(0));
+    let said = format!("{name}: valid, 0 hops, a history, 2 options of watch\n");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), said);
+    let shown = run(&format!("config show {name}")).stdout;
+    let shown = String::from_utf8(shown).unwrap();
+    let expected = format!(
+        "# read: {name}\n\n[store]\nkeep = '1d'  # {name}:5\n\n\
+         [watch]\nnot-port = [22, '8000-8999']  # {name}:2\nmetrics = '127.0.0.1:9464'  # {name}:3\n"
+    );
+    assert_eq!(shown, expected);
+    // With the keys that are not set, it is a valid file as well.
+    let all = run(&format!("config show {name} --all")).stdout;
+    std::fs::write(&file, &all).unwrap();
+    assert_eq!(check().status.code(), Some(0));
+    let all = String::from_utf8(all).unwrap();
+    assert!(all.contains("\n#buffer = \"4MiB\"  # default\n"), "{all}");
+    assert!(all.contains("\n#record = \"FILE\"  # not set\n"), "{all}");
+
+    std::fs::write(&file, "[watch]\nmetrics = '9464'\n").unwrap();
+    let output = check();
+    assert_eq!((output.status.code(), output.stdout), (Some(2), Vec::new()));
+    let error = String::from_utf8(output.stderr).unwrap();
+    let begin = format!("rsttrace: {name}:2: metrics: invalid value \"9464\"; ");
+    assert!(
+        error.starts_with(&begin) && error.contains("127.0.0.1:9464"),
+        "{error}"
+    );
 }
 
 #[test]

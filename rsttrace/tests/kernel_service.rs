@@ -1,4 +1,5 @@
-//! The limits of the systemd unit lose nothing: `watch` within them traces other namespaces and names processes.
+//! The limits of the systemd unit lose nothing: `watch` within them traces other namespaces and names processes. SIGHUP from the
+//! service manager reloads the configuration.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
@@ -6,7 +7,9 @@ mod kernel;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::net::UnixDatagram;
 use std::process::Command;
+use std::time::Duration;
 
 use kernel::{Watch, await_refusal, closed_port, eventually, private_namespace};
 use nix::sys::signal::Signal;
@@ -125,4 +128,75 @@ fn the_unit_permits_what_tracing_needs() {
             _ => {}
         }
     }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_reload_changes_the_filter_of_a_running_trace() {
+    private_namespace(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let [config, notify] = ["c.toml", "notify"].map(|name| folder.path().join(name));
+        let configure = |text: &str| fs::write(&config, format!("[watch]\nevery = true\n{text}"));
+        configure("not-port = 10\n").unwrap();
+        let manager = UnixDatagram::bind(&notify).unwrap();
+        manager
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        let await_message = |begin: &str| {
+            let mut buffer = [0; 4096];
+            loop {
+                let length = manager.recv(&mut buffer).unwrap();
+                let message = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                if message.starts_with(begin) {
+                    return message;
+                }
+            }
+        };
+        let inode = kernel::netns_inode().to_string();
+        let mut command = kernel::rsttrace(&["watch", "-v", "-o", "json", "--netns", &inode]);
+        command.arg("--config").arg(&config);
+        let watch = Watch::spawn(command.env("NOTIFY_SOCKET", &notify));
+        watch.await_classifiers("lo");
+        await_message("READY=1");
+        let await_words = |words| eventually(words, || watch.has_said(words).then_some(()));
+        let refusals = |ports: [u16; 2]| {
+            for port in ports {
+                await_refusal(closed_port(port));
+                kernel::end_burst();
+            }
+        };
+        refusals([10, 9]);
+        watch.await_lines(2);
+
+        configure("not-port = 9\nbuffer = \"8MiB\"\n").unwrap();
+        watch.signal(Signal::SIGHUP);
+        let message = await_message("RELOADING=1\n");
+        assert!(message.contains("MONOTONIC_USEC="), "{message}");
+        await_message("READY=1");
+        await_words("the configuration was reloaded");
+        await_words("take effect after a restart: buffer");
+        refusals([9, 10]);
+        watch.await_lines(4);
+
+        configure("not-prt = 10\n").unwrap();
+        watch.signal(Signal::SIGHUP);
+        await_message("RELOADING=1\n");
+        await_message("READY=1");
+        await_words("stays as before: ");
+        await_words("c.toml:3: not-prt: unknown option; did you mean `not-port`?");
+        refusals([9, 10]);
+        watch.await_lines(6);
+
+        let ended = watch.end(Signal::SIGTERM);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let port = |record: &serde_json::Value| {
+            let ports = [&record["local"]["port"], &record["remote"]["port"]];
+            ports.into_iter().filter_map(|port| port.as_u64()).min()
+        };
+        let ports: Vec<_> = ended.records().iter().filter_map(port).collect();
+        assert_eq!(ports, [9, 9, 10, 10, 10, 10], "{}", ended.stderr);
+        // The trace went on: what was filtered was seen, too.
+        let sent = ended.total("sent");
+        assert_eq!((sent.seen, sent.lost), (6, 0), "{}", ended.stderr);
+    });
 }

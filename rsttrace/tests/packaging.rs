@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rsttrace::cli::{Request, parse_from};
 use rsttrace::config;
 
 /// Exposure level at which `systemd-analyze security` says MEDIUM instead of OK, in tenths.
@@ -96,7 +97,22 @@ fn the_configuration_example_changes_nothing_and_is_valid_without_its_comment_si
     // Prose has a space after the sign.
     let lines = example.lines().filter(|line| !line.starts_with("# "));
     let used: Vec<&str> = lines.map(|line| line.trim_start_matches('#')).collect();
-    let config = config::parse(used.join("\n").as_bytes(), file).unwrap();
+    let used = used.join("\n");
+    let config = config::parse(used.as_bytes(), file).unwrap();
     assert_eq!(config.hops.len(), 1);
     assert_eq!(config.store, Some(config::StoreConfig::default()));
+    // The keys are options, and their values possible.
+    let used_file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(used_file.path(), used).unwrap();
+    let line = [
+        "rsttrace",
+        "watch",
+        "--config",
+        used_file.path().to_str().unwrap(),
+    ];
+    let Request::Watch(options) = parse_from(line).unwrap() else {
+        unreachable!("watch expected");
+    };
+    assert_eq!(options.show.filter.except.ports.len(), 2);
+    assert!(config.watch.len() > 10);
 }

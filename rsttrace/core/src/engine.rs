@@ -251,6 +251,12 @@ impl Engine {
         }
     }
 
+    /// Replaces the devices that the user named, for resets judged from now on. It is no input: a recorded trace keeps those of its
+    /// start.
+    pub fn set_hops(&mut self, hops: Vec<Hop>) {
+        self.recent.set_hops(hops);
+    }
+
     /// Takes in one input. What is ready then is to be had by [`Self::poll_output`].
     pub fn push(&mut self, input: Input<'_>) {
         match input {

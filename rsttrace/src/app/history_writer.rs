@@ -62,6 +62,13 @@ impl Storing {
         self.description.as_deref()
     }
 
+    /// Changes the limits.
+    pub fn set_limits(&self, limits: Limits) {
+        if let Some(keeper) = &self.keeper {
+            keeper.set_limits(limits);
+        }
+    }
+
     pub fn offer(&self, output: Output) {
         if let Some(keeper) = &self.keeper {
             keeper.offer(output);

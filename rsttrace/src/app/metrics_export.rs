@@ -66,20 +66,32 @@ pub enum Wanted {
     File,
 }
 
+/// Warns if other hosts can read the metrics.
+fn warn_of_readers(server: &Server) {
+    if !server.address().ip().to_canonical().is_loopback() {
+        warn!(
+            "--metrics {}: other hosts can read the metrics, without encryption or authentication; use a loopback address, or a firewall and a proxy",
+            server.address()
+        );
+    }
+}
+
 impl Monitoring {
     /// Listens and makes sure that the file can be written. Needs a runtime around it.
     pub async fn start(options: &MetricsOptions) -> Result<Self, Failure> {
         let server = match options.address {
-            Some(address) => {
-                let server = Server::start(address).await?;
-                if !server.address().ip().to_canonical().is_loopback() {
-                    warn!(
-                        "--metrics {}: other hosts can read the metrics, without encryption or authentication; use a loopback address, or a firewall and a proxy",
-                        server.address()
-                    );
+            Some(address) => match Server::start(address).await {
+                Ok(server) => {
+                    warn_of_readers(&server);
+                    Some(server)
                 }
-                Some(server)
-            }
+                // As with the history: one `watch` serves it, and the others trace.
+                Err(error @ ServeError::InUse(_)) if options.is_configured => {
+                    warn!("not serving metrics: {error}");
+                    None
+                }
+                Err(error) => return Err(error.into()),
+            },
             None => None,
         };
         let file = match &options.file {

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use log::warn;
 
+use crate::sys::clock;
+
 /// Interval of status updates if there is no watchdog.
 const INTERVAL: Duration = Duration::from_secs(15);
 /// Half of a watchdog's time is never shorter, so that a wrong unit file cannot keep the loop busy.
@@ -80,6 +82,21 @@ impl Service {
             ""
         };
         manager.send(&format!("READY=1\nSTATUS={status}{keep_alive}"));
+    }
+
+    /// Whether a service manager started this process.
+    pub fn is_managed(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The configuration is read again; the next [`Self::tick`] is due at once and ends it.
+    pub fn reloading(&mut self, now: Instant) {
+        if let Some(manager) = &mut self.0 {
+            manager.due = now;
+            // Absent: without it, systemd does not wait for the end.
+            let usec = clock::monotonic_usec().map(|usec| format!("\nMONOTONIC_USEC={usec}"));
+            manager.send(&format!("RELOADING=1{}", usec.unwrap_or_default()));
+        }
     }
 
     /// The trace has ended; what is left is being written.
@@ -201,6 +218,29 @@ mod tests {
         assert_eq!(manager.received(), None);
         service.stopping();
         assert_eq!(manager.received().unwrap(), "STOPPING=1\nSTATUS=stopping");
+    }
+
+    #[test]
+    fn a_reload_begins_and_ends() {
+        let manager = SystemManager::new();
+        let mut service = manager.starts(&[]);
+        assert!(service.is_managed());
+        let now = Instant::now();
+        service.tick(now, status);
+        manager.received().unwrap();
+        let before = clock::monotonic_usec().unwrap();
+        service.reloading(now);
+        let message = manager.received().unwrap();
+        let usec: u64 = message
+            .strip_prefix("RELOADING=1\nMONOTONIC_USEC=")
+            .unwrap()
+            .parse()
+            .unwrap();
+        assert!((before..=clock::monotonic_usec().unwrap()).contains(&usec));
+        service.tick(now, status);
+        let message = manager.received().unwrap();
+        assert!(message.starts_with("READY=1\n"), "{message}");
+        assert_eq!(manager.received(), None);
     }
 
     #[test]

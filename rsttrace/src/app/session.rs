@@ -313,6 +313,11 @@ impl Session {
         Ok(std::iter::from_fn(|| self.poll_output()))
     }
 
+    /// Replaces the devices on the path. A trace that is recorded must keep those of its start.
+    pub fn set_hops(&mut self, hops: Vec<Hop>) {
+        self.intake.engine.set_hops(hops);
+    }
+
     fn poll_output(&mut self) -> Option<Output> {
         let mut output = self.intake.engine.poll_output()?;
         self.own.mark(&mut output);

@@ -10,11 +10,14 @@ use log::warn;
 use super::history_writer::Storing;
 use super::metrics_export::Monitoring;
 use super::recorder::{RecordTo, Recorded};
+use super::reload::reload;
 use super::service::Service;
 use super::session::{Finished, Session, SessionOptions};
 use super::{runtime, sleep_until};
 use crate::background::Background;
-use crate::cli::{Failure, Interrupt, Of, OutputFile, SummaryRequest, WatchOptions};
+use crate::cli::{
+    Failure, Interrupt, Of, OutputFile, ReloadRequest, SummaryRequest, WatchOptions, say,
+};
 use crate::diagnostics::{self, Stderr};
 use crate::host::facts::kernel_release;
 use crate::kernel::{InterfaceOptions, Scope, privileges};
@@ -47,6 +50,12 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
     // Before the hooks: a signal during the start must take them off, too.
     let mut interrupt = Interrupt::new()?;
     let mut summary_request = SummaryRequest::new()?;
+    let service = Service::from_environment();
+    // Without a service manager the terminal is gone.
+    let mut reload_request = match service.is_managed() {
+        true => interrupt.reload_on_hangup(),
+        false => ReloadRequest::default(),
+    };
     let monitoring = Monitoring::start(&options.metrics).await?;
     // Before rights are given up: the file may be where only root may write.
     let others = others(&options)?;
@@ -91,9 +100,9 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
         storing,
         stdout,
         dropped: 0,
-        service: Service::from_environment(),
+        service,
     };
-    let signals = (&mut interrupt, &mut summary_request);
+    let signals = (&mut interrupt, &mut summary_request, &mut reload_request);
     let followed = follow(&options, &mut session, &mut outlets, signals).await;
     outlets.service.stopping();
     let stopped = session.stop();
@@ -152,11 +161,6 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
     }
 }
 
-/// A message on standard error; a closed one is no failure.
-fn say(message: std::fmt::Arguments<'_>) {
-    let _ = writeln!(Stderr, "rsttrace: {message}");
-}
-
 /// Reports the result of a recording. Fails if events are missing in it.
 fn report(recorded: &Recorded, to: &OutputFile) -> Result<(), Failure> {
     let Recorded {
@@ -197,9 +201,14 @@ async fn follow(
     options: &WatchOptions,
     session: &mut Session,
     outlets: &mut Outlets,
-    (interrupt, summary_request): (&mut Interrupt, &mut SummaryRequest),
+    (interrupt, summary_request, reload_request): (
+        &mut Interrupt,
+        &mut SummaryRequest,
+        &mut ReloadRequest,
+    ),
 ) -> Result<(), Failure> {
     let begun = Instant::now();
+    let mut running = options.clone();
     let end = options
         .duration
         .map(|duration| tokio::time::Instant::now() + duration);
@@ -221,7 +230,7 @@ async fn follow(
         let tick = deadlines.into_iter().flatten().min();
         let tick = tick.map(tokio::time::Instant::from_std);
         let mut wanted = None;
-        let mut is_asked = false;
+        let (mut is_asked, mut is_changed) = (false, false);
         let enough = tokio::select! {
             outputs = session.next() => outlets.show(outputs?)?,
             it = outlets.monitoring.wanted() => {
@@ -231,6 +240,10 @@ async fn follow(
             () = sleep_until(tick) => ControlFlow::Continue(()),
             () = summary_request.wait() => {
                 is_asked = true;
+                ControlFlow::Continue(())
+            }
+            () = reload_request.wait() => {
+                is_changed = true;
                 ControlFlow::Continue(())
             }
             () = sleep_until(end) => ControlFlow::Break(()),
@@ -254,6 +267,15 @@ async fn follow(
         }
         outlets.reporter.flush()?;
         outlets.look_for_drops();
+        if is_changed {
+            outlets.service.reloading(Instant::now());
+            reload(
+                &mut running,
+                session,
+                &mut outlets.reporter,
+                &outlets.storing,
+            );
+        }
         if is_asked {
             let summary = outlets.reporter.so_far(session.so_far());
             // A closed standard error is no failure.

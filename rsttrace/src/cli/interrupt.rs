@@ -1,4 +1,5 @@
-//! Signals: SIGINT, SIGTERM and SIGHUP as a request to end the command, SIGUSR1 as one for a summary.
+//! Signals: SIGINT, SIGTERM and SIGHUP as a request to end the command, SIGUSR1 as one for a summary. Under a service manager SIGHUP
+//! asks for the configuration to be read again.
 
 use std::io;
 use std::time::Duration;
@@ -52,6 +53,11 @@ impl Interrupt {
         Ok(())
     }
 
+    /// Makes SIGHUP a request for the configuration to be read again.
+    pub fn reload_on_hangup(&mut self) -> ReloadRequest {
+        ReloadRequest(self.hangup.take())
+    }
+
     /// Returns after one of the signals. Cancel-safe.
     pub async fn wait(&mut self) {
         tokio::select! {
@@ -75,6 +81,17 @@ impl SummaryRequest {
     /// Returns after the signal. Cancel-safe.
     pub async fn wait(&mut self) {
         self.0.recv().await;
+    }
+}
+
+/// SIGHUP as a request to read the configuration again; by default there is none.
+#[derive(Default)]
+pub struct ReloadRequest(Option<Signal>);
+
+impl ReloadRequest {
+    /// Returns after the signal. Cancel-safe.
+    pub async fn wait(&mut self) {
+        of(&mut self.0).await;
     }
 }
 

@@ -1,6 +1,8 @@
 //! The command line: what clap parses becomes a checked [`Request`].
 
 mod color;
+pub mod config;
+mod configured;
 mod demo;
 mod doctor;
 pub mod explain;
@@ -27,7 +29,7 @@ mod when;
 use std::ffi::OsString;
 use std::io::Write as _;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 
 pub use color::ColorChoice;
@@ -35,7 +37,7 @@ pub use demo::DemoOptions;
 pub use doctor::DoctorOptions;
 pub use failure::{ExitCode, Failure};
 pub use history::{HistoryFormat, HistoryOptions};
-pub use interrupt::{Interrupt, SummaryRequest};
+pub use interrupt::{Interrupt, ReloadRequest, SummaryRequest};
 pub use output::OutputFile;
 pub use pcap::PcapOptions;
 pub use probe::{ListenOptions, ProbeOptions};
@@ -58,8 +60,9 @@ Filters:
   matches.
 
 Configuration:
-  Describe your own load balancers and NAT devices in /etc/rsttrace/config.toml, or in the file
-  given with --config. A reset at the idle timeout of such a device is reported with its name:
+  rsttrace reads /etc/rsttrace/config.toml, then /etc/rsttrace/config.d/*.toml, or only the file
+  given with --config. `rsttrace config check` checks them, `rsttrace config show` prints them.
+  Describe your own load balancers and NAT devices there. A reset at the idle timeout of such a device is reported with its name:
     [[hop]]
     name = \"edge balancer\"
     address = \"10.0.3.0/24\"
@@ -77,6 +80,11 @@ Configuration:
     file = \"/var/lib/rsttrace/history.db\"
     keep = \"7d\"
     keep-size = \"256MiB\"
+  Options of `rsttrace watch`, by their long names; those on the command line take precedence:
+    [watch]
+    noise = true
+    metrics = \"127.0.0.1:9464\"
+    not-port = [22, \"8000-8999\"]
 
 Exit codes:
   0  success, also when the reader of standard output exits
@@ -146,6 +154,8 @@ enum Command {
     History(Box<history::HistoryArgs>),
     /// Write an HTML report: findings, charts and a table of records
     Report(report::ReportArgs),
+    /// Check or show the configuration
+    Config(config::ConfigArgs),
     /// Explain a common situation: what it looks like, what to change first, how to verify it
     Explain(explain::ExplainArgs),
     /// Print the JSON Schema of the JSON output
@@ -185,6 +195,8 @@ pub enum Request {
     History(Box<HistoryOptions>),
     /// `report`.
     Report(ReportOptions),
+    /// `config`.
+    Config(config::ConfigArgs),
     /// `explain`; absent: the list of situations.
     Explain(Option<Situation>),
     /// `schema`.
@@ -197,21 +209,34 @@ pub enum Request {
 
 /// Parses this process's command line. Help, version and clap's own errors are printed here and end the process.
 pub fn parse() -> Result<Request, Failure> {
-    check(Cli::parse())
+    let line: Vec<OsString> = std::env::args_os().collect();
+    let matches = Cli::command().get_matches_from(&line);
+    check(&matches, &line)
 }
 
 /// Like [`parse`], for a given command line; the first argument is the program's name.
 pub fn parse_from(
     arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
 ) -> Result<Request, Failure> {
-    let cli = Cli::try_parse_from(arguments).map_err(|error| Failure::Usage(error.to_string()))?;
-    check(cli)
+    let line: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+    let matches = Cli::command().try_get_matches_from(&line).map_err(usage)?;
+    check(&matches, &line)
 }
 
-fn check(cli: Cli) -> Result<Request, Failure> {
+fn usage(error: clap::Error) -> Failure {
+    Failure::Usage(error.to_string())
+}
+
+fn check(matches: &ArgMatches, line: &[OsString]) -> Result<Request, Failure> {
+    let cli = Cli::from_arg_matches(matches).map_err(usage)?;
+    // Options before a command are none of that command.
+    let after = |words| line.get(words..).unwrap_or_default();
     Ok(match cli.command {
-        None => Request::Watch(Box::new(cli.watch.check()?)),
-        Some(Command::Watch(args)) => Request::Watch(Box::new(args.check()?)),
+        None => Request::Watch(Box::new(configured::watch(cli.watch, matches, after(1))?)),
+        Some(Command::Watch(args)) => {
+            let given = matches.subcommand_matches("watch").unwrap_or(matches);
+            Request::Watch(Box::new(configured::watch(*args, given, after(2))?))
+        }
         Some(Command::Record(args)) => Request::Watch(Box::new(args.check()?)),
         Some(Command::Replay(args)) => Request::Replay(Box::new(args.check()?)),
         Some(Command::Demo(args)) => Request::Demo(args.check()?),
@@ -220,6 +245,7 @@ fn check(cli: Cli) -> Result<Request, Failure> {
         Some(Command::Pcap(args)) => Request::Pcap(Box::new(args.check()?)),
         Some(Command::History(args)) => Request::History(Box::new(args.check()?)),
         Some(Command::Report(args)) => Request::Report(args.check()?),
+        Some(Command::Config(args)) => Request::Config(args.check()?),
         Some(Command::Explain(args)) => Request::Explain(args.situation()),
         Some(Command::Schema { kind }) => Request::Schema(kind),
         Some(Command::Completions { shell }) => Request::Completions(shell),
@@ -254,6 +280,11 @@ fn start_log_from(least: &str, verbosity: u8) {
     let _ = builder.parse_env(env).try_init();
 }
 
+/// Prints a message to standard error; a closed one is no failure.
+pub fn say(message: std::fmt::Arguments<'_>) {
+    let _ = writeln!(Stderr, "rsttrace: {message}");
+}
+
 /// Prints the error to standard error; a closed standard error is ignored.
 pub fn report(failure: &Failure) {
     let _ = writeln!(Stderr, "rsttrace: {failure}");
@@ -262,8 +293,6 @@ pub fn report(failure: &Failure) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

@@ -58,7 +58,7 @@ pub(super) struct PcapArgs {
     #[arg(long, help_heading = "Output")]
     every: bool,
 
-    /// Configuration file [default: /etc/rsttrace/config.toml, if it exists]
+    /// Configuration file [default: /etc/rsttrace/config.toml and /etc/rsttrace/config.d/*.toml]
     #[arg(long, value_name = "FILE", help_heading = "Analysis")]
     config: Option<PathBuf>,
 

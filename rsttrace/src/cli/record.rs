@@ -59,6 +59,7 @@ pub(super) struct RecordArgs {
 impl RecordArgs {
     /// Validates the arguments: `record` is a `watch` without output.
     pub(super) fn check(self) -> Result<WatchOptions, Failure> {
+        let hops = self.trace.load_config()?.hops;
         let filter = Filter {
             only: Terms {
                 netns: self.netns,
@@ -66,7 +67,7 @@ impl RecordArgs {
             },
             ..Filter::default()
         };
-        let (trace, _) = self.trace.check(&self.describe)?;
+        let trace = self.trace.check(&self.describe, hops)?;
         Ok(WatchOptions {
             show: ShowOptions {
                 count: self.count,

@@ -124,6 +124,15 @@ impl<F: Format> ShowOptions<F> {
         self.output.map(F::into) == Some(WatchFormat::Table) && terminal::can_overwrite()
     }
 
+    /// Which of the records that pass the filter are shown.
+    pub fn shown(&self) -> Shown {
+        match (self.noise, self.every) {
+            (true, _) => Shown::Noise,
+            (false, true) => Shown::Resets,
+            (false, false) => Shown::Incidents,
+        }
+    }
+
     /// Builds the reporter: records go to standard output or the journal and, if requested, to a pcapng file; the summary goes to standard
     /// error. Fails if the pcapng file cannot be created.
     pub fn reporter(&self, of: &Of<'_>) -> Result<Reporter, Failure> {
@@ -176,11 +185,7 @@ impl<F: Format> ShowOptions<F> {
             }
         };
         let filter = self.filter.clone();
-        let shown = match (self.noise, self.every) {
-            (true, _) => Shown::Noise,
-            (false, true) => Shown::Resets,
-            (false, false) => Shown::Incidents,
-        };
-        Ok(Reporter::new(sink, filter, shown, self.count).with_details(self.detailed_summary))
+        Ok(Reporter::new(sink, filter, self.shown(), self.count)
+            .with_details(self.detailed_summary))
     }
 }

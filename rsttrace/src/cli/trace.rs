@@ -32,9 +32,13 @@ pub(super) struct DescribeArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct TraceArgs {
-    /// Configuration file [default: /etc/rsttrace/config.toml, if it exists]
+    /// Configuration file [default: /etc/rsttrace/config.toml and /etc/rsttrace/config.d/*.toml]
     #[arg(long, value_name = "FILE", help_heading = "Analysis")]
     config: Option<PathBuf>,
+
+    /// Read no configuration file
+    #[arg(long, conflicts_with = "config", help_heading = "Analysis")]
+    no_config: bool,
 
     #[command(flatten)]
     tracer: TracerArgs,
@@ -74,24 +78,34 @@ pub struct TraceOptions {
 }
 
 impl TraceArgs {
-    /// Validates the arguments; returns the rest of the configuration file, too.
-    pub(super) fn check(self, describe: &DescribeArgs) -> Result<(TraceOptions, Config), Failure> {
+    /// Loads the configuration.
+    pub(super) fn load_config(&self) -> Result<Config, ConfigError> {
+        if self.no_config {
+            return Ok(Config::default());
+        }
+        config::load(self.config.as_deref())
+    }
+
+    /// Validates the arguments; the devices on the path are from the configuration.
+    pub(super) fn check(
+        self,
+        describe: &DescribeArgs,
+        hops: Vec<Hop>,
+    ) -> Result<TraceOptions, Failure> {
         if self.no_loopback && self.interface.iter().any(|name| name == "lo") {
             return Err(Failure::Usage(
                 "--interface lo and --no-loopback contradict each other; remove one of them"
                     .to_owned(),
             ));
         }
-        let config = config::load(self.config.as_deref())?;
-        let options = TraceOptions {
+        Ok(TraceOptions {
             details: (!describe.every).then_some(describe.details),
-            hops: config.hops.clone(),
+            hops,
             interfaces: self.interface,
             loopback: !self.no_loopback,
             buffer: self.buffer,
             tracer: self.tracer.into(),
-        };
-        Ok((options, config))
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use super::shared::WatchFormat;
 use super::show::{ShowArgs, ShowOptions};
 use super::trace::{DescribeArgs, TraceArgs, TraceOptions};
 use super::{Failure, OutputFile, expression};
-use crate::config::StoreConfig;
+use crate::config::{Config, ConfigError, StoreConfig};
 use crate::store::Limits;
 use crate::values;
 
@@ -96,16 +96,23 @@ pub struct StoreOptions {
 pub struct MetricsOptions {
     /// HTTP listen address.
     pub address: Option<SocketAddr>,
+    /// The address is from the configuration file, so another `watch` on this host may already serve it.
+    pub is_configured: bool,
     /// Textfile for node_exporter.
     pub file: Option<PathBuf>,
 }
 
 impl WatchArgs {
-    /// Validates the arguments and loads the configuration file.
-    pub(super) fn check(self) -> Result<WatchOptions, Failure> {
+    /// Loads the configuration, which may contain further options.
+    pub(super) fn load_config(&self) -> Result<Config, ConfigError> {
+        self.trace.load_config()
+    }
+
+    /// Validates the arguments and adds the devices and the history of the configuration.
+    pub(super) fn check(self, config: &Config) -> Result<WatchOptions, Failure> {
         let every = self.describe.every;
-        let (trace, config) = self.trace.check(&self.describe)?;
-        let store = store(self.store, self.keep, self.keep_size, config.store)?;
+        let trace = self.trace.check(&self.describe, config.hops.clone())?;
+        let store = store(self.store, self.keep, self.keep_size, config.store.clone())?;
         let force = self.show.force;
         if force && self.record.is_none() && !self.show.writes() {
             return Err(Failure::Usage(
@@ -123,6 +130,7 @@ impl WatchArgs {
             trace,
             metrics: MetricsOptions {
                 address: self.metrics,
+                is_configured: false,
                 file: self.metrics_file,
             },
             record: self.record.map(|path| OutputFile { path, force }),

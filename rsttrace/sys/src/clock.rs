@@ -18,6 +18,12 @@ pub fn realtime_offset_ns() -> nix::Result<i128> {
     Ok(real - (before + after) / 2)
 }
 
+/// `CLOCK_MONOTONIC` now in microseconds; absent if it cannot be read.
+pub fn monotonic_usec() -> Option<u64> {
+    let ns = nanoseconds(ClockId::CLOCK_MONOTONIC).ok()?;
+    u64::try_from(ns / 1_000).ok()
+}
+
 /// `/proc/sys/kernel/random/boot_id`: a UUID made at each boot.
 pub fn boot_id() -> procfs::ProcResult<String> {
     procfs::sys::kernel::random::boot_id().map(|id| id.trim().to_owned())

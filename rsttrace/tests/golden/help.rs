@@ -35,7 +35,7 @@ fn long_help_of_each_command() {
     assert_golden("help/rsttrace.txt", &long_help(None));
     for command in [
         "watch", "record", "replay", "demo", "doctor", "probe", "history", "pcap", "report",
-        "explain", "schema",
+        "config", "explain", "schema",
     ] {
         assert_golden(&format!("help/{command}.txt"), &long_help(Some(command)));
     }

@@ -21,7 +21,9 @@ use crate::event::{
 };
 use crate::hash::{self, LruCache};
 use crate::record::{Basis, Candidate, Confidence, IdleMode};
-use crate::silence::candidates::{self, ClosingEnd, ClosingProcess, Knowledge, Match, Silence};
+use crate::silence::candidates::{
+    self, ClosingEnd, ClosingProcess, Hop, Knowledge, Match, Silence,
+};
 use crate::silence::clocks::{self, Quiet};
 use crate::silence::learned::{Lesson, MAX_PATHS, Memory, Path};
 use crate::silence::software::Program;
@@ -71,7 +73,12 @@ struct Ending {
 }
 
 impl Recent {
-    /// An empty one; `knowledge` does not change.
+    /// Replaces the devices that the user named.
+    pub fn set_hops(&mut self, hops: Vec<Hop>) {
+        self.knowledge.hops = hops;
+    }
+
+    /// An empty one.
     pub fn new(knowledge: Knowledge) -> Self {
         Self {
             knowledge,

@@ -63,6 +63,12 @@ impl Reporter {
         self
     }
 
+    /// Shows what this filter wants from now on.
+    pub fn select(&mut self, filter: Filter, shown: Shown) {
+        self.filter = filter;
+        self.shown = shown;
+    }
+
     /// Whatever was judged. Breaks when it was the last one wanted.
     pub fn output(&mut self, now: Instant, output: &Output) -> io::Result<ControlFlow<()>> {
         match output {

@@ -903,6 +903,33 @@ fn the_thread_stores_without_being_asked_and_all_at_the_end() {
     assert_eq!(ask(&place, &everything()).len(), all().len() + 1);
 }
 
+#[test]
+fn new_limits_apply_to_a_history_that_is_being_written() {
+    let place = place();
+    let keeper = Keeper::start(&place.file, limits()).unwrap();
+    let await_count = |count: usize| {
+        let begun = std::time::Instant::now();
+        while ask(&place, &everything()).len() != count {
+            assert!(begun.elapsed() < Duration::from_secs(5), "not {count}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    for output in all() {
+        keeper.offer(output);
+    }
+    await_count(all().len());
+    // The records are of January.
+    keeper.set_limits(Limits {
+        age: Duration::from_secs(3_600),
+        ..limits()
+    });
+    await_count(0);
+    keeper.set_limits(limits());
+    keeper.offer(sum());
+    assert_eq!(keeper.finish().lost, 0);
+    assert_eq!(ask(&place, &everything()).len(), 1);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
     #[test]

@@ -117,6 +117,12 @@ impl Writer {
         Ok(writer)
     }
 
+    /// Changes the limits. What is beyond them goes with [`Self::restrict`] and [`Self::expire`].
+    pub fn set_limits(&mut self, limits: Limits) -> Result<(), StoreError> {
+        self.limits = limits;
+        self.limit_pages()
+    }
+
     /// Removes records beyond the limits, which may have been higher before, for about this time. Returns whether all is within them.
     pub fn restrict(&mut self, time: Duration) -> Result<bool, StoreError> {
         let begun = Instant::now();

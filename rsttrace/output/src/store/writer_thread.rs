@@ -51,6 +51,8 @@ struct Waiting {
     outputs: Vec<Output>,
     /// When the first of them came.
     since: Option<Instant>,
+    /// New limits.
+    limits: Option<Limits>,
     ended: bool,
 }
 
@@ -103,6 +105,12 @@ impl Keeper {
             lost: self.shared.lost.load(Ordering::Relaxed),
             bytes: bytes_on_disk(&self.file),
         }
+    }
+
+    /// Changes the limits; the thread deletes what is beyond them.
+    pub fn set_limits(&self, limits: Limits) {
+        self.shared.waiting().limits = Some(limits);
+        self.shared.changed.notify_one();
     }
 
     pub fn file(&self) -> &Path {
@@ -168,6 +176,15 @@ impl Shared {
             if ended {
                 return;
             }
+            let limits = self.waiting().limits.take();
+            if let Some(limits) = limits {
+                if let Err(error) = writer.set_limits(limits) {
+                    warn!("cannot change the size limit of the history: {error}");
+                }
+                restricted = false;
+                expires = Some(Instant::now());
+                continue;
+            }
             if !restricted {
                 continue;
             }
@@ -188,7 +205,8 @@ impl Shared {
                 None => expires,
             };
             let is_due = due.is_some_and(|due| due <= now);
-            if waiting.ended || waiting.outputs.len() >= BATCH || is_due {
+            let has_limits = waiting.limits.is_some();
+            if waiting.ended || waiting.outputs.len() >= BATCH || is_due || has_limits {
                 waiting.since = None;
                 std::mem::swap(&mut waiting.outputs, batch);
                 return waiting.ended;
