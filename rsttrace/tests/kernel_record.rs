@@ -202,7 +202,7 @@ fn record_prints_no_record_and_says_what_it_wrote() {
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         assert!(ended.lines.is_empty());
         assert!(
-            ended.stderr.contains("\n40 resets of 20 incidents in "),
+            ended.stderr.contains("\n20 resets, seen 40 times, in "),
             "{}",
             ended.stderr
         );

@@ -109,7 +109,7 @@ fn the_count_ends_it_after_so_many_lines() {
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         assert_eq!(ended.records().len(), 3);
         assert!(
-            ended.stderr.contains("\n3 resets of 2 incidents in "),
+            ended.stderr.contains("\n2 resets, seen 3 times, in "),
             "{}",
             ended.stderr
         );
@@ -127,7 +127,7 @@ fn signals_end_it_with_the_summary() {
             assert_eq!(ended.code, Some(0), "{signal}: {}", ended.stderr);
             assert_eq!(ended.records().len(), 2, "{signal}: {}", ended.stderr);
             assert!(
-                ended.stderr.contains("\n2 resets of 1 incident in "),
+                ended.stderr.contains("\n1 reset, seen 2 times, in "),
                 "{}",
                 ended.stderr
             );
@@ -147,13 +147,13 @@ fn a_summary_so_far_does_not_end_it() {
         eventually("a summary", || {
             watch.has_said("still tracing").then_some(())
         });
-        assert!(watch.has_said("\n2 resets of 1 incident in "));
+        assert!(watch.has_said("\n1 reset, seen 2 times, in "));
         end_burst();
         await_refusal(closed_port(10));
         watch.await_lines(4);
         let ended = watch.end(Signal::SIGINT);
         assert!(
-            ended.stderr.contains("\n4 resets of 2 incidents in "),
+            ended.stderr.contains("\n2 resets, seen 4 times, in "),
             "{}",
             ended.stderr
         );
@@ -192,7 +192,7 @@ fn a_service_manager_hears_of_readiness_status_life_and_end() {
             let message = notified(&socket);
             assert!(message.ends_with("\nWATCHDOG=1"), "{message}");
             message
-                .contains("STATUS=2 resets of 1 incident in ")
+                .contains("STATUS=1 reset, seen 2 times, in ")
                 .then_some(())
         });
         watch.signal(Signal::SIGTERM);

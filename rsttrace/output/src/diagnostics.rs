@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal as _, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::background::{Background, Lines};
-use crate::terminal::ERASE_LINE;
+use crate::terminal::{self, ERASE_LINE};
 
 static THREAD: Mutex<Option<Thread>> = Mutex::new(None);
 
@@ -56,20 +56,21 @@ pub struct Stderr;
 
 impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = terminal::for_stderr(bytes);
         match &mut *thread() {
-            None => io::stderr().write(bytes),
+            None => io::stderr().write_all(&text)?,
             Some(thread) => {
                 if thread.overwrites && thread.is_at_start {
                     thread.lines.write_all(ERASE_LINE.as_bytes())?;
                 }
-                let length = thread.lines.write(bytes)?;
+                thread.lines.write_all(&text)?;
                 thread.is_at_start = bytes.ends_with(b"\n");
                 if thread.is_at_start {
                     thread.lines.flush()?;
                 }
-                Ok(length)
             }
         }
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

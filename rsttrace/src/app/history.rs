@@ -14,7 +14,7 @@ use crate::sink::{Csv, Sink, Table, TableOptions, Width};
 use crate::stats::quiet;
 use crate::store::{Extent, Store, StoreError};
 use crate::summary::Summary;
-use crate::terminal::{Palette, stdout_width};
+use crate::terminal::{self, Palette, stdout_width};
 use crate::words::count;
 
 /// Writes the records to standard output, and their totals to standard error.
@@ -38,7 +38,11 @@ pub fn history(options: &HistoryOptions) -> Result<(), Failure> {
                     every: true,
                     status: false,
                 };
-                show(&store, options, &mut Table::new(&mut out, io::sink(), form))?
+                show(
+                    &store,
+                    options,
+                    &mut Table::new(terminal::text(&mut out), io::sink(), form),
+                )?
             }
         }
     };
@@ -190,7 +194,7 @@ fn histogram(
         }
     }
     let text = histogram::render(&counter.histogram(), stdout_width(), palette);
-    out.write_all(text.as_bytes())?;
+    terminal::text(out).write_all(text.as_bytes())?;
     Ok(found)
 }
 

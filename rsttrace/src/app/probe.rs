@@ -30,7 +30,7 @@ use crate::probe::{
     next, render,
 };
 use crate::record::Endpoint;
-use crate::terminal::stdout_width;
+use crate::terminal::{self, stdout_width};
 
 /// Probes, and prints the result.
 pub fn probe(options: &ProbeOptions) -> Result<(), Failure> {
@@ -44,7 +44,9 @@ pub fn probe(options: &ProbeOptions) -> Result<(), Failure> {
 fn print(report: &Report, format: OutputFormat) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match format {
-        OutputFormat::Table => out.write_all(render(report, stdout_width()).as_bytes())?,
+        OutputFormat::Table => {
+            terminal::text(&mut out).write_all(render(report, stdout_width()).as_bytes())?
+        }
         OutputFormat::Json => {
             serde_json::to_writer(&mut out, report).map_err(io::Error::from)?;
             out.write_all(b"\n")?;

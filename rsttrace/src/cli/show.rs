@@ -165,7 +165,7 @@ impl<F: Format> ShowOptions<F> {
                     every: self.every,
                     status: of.live.is_some() && self.shows_status(),
                 };
-                Box::new(Table::new(out, aside, options))
+                Box::new(Table::new(terminal::text(out), aside, options))
             }
         };
         let sink = match &self.pcapng {

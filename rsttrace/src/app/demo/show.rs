@@ -8,11 +8,11 @@ use serde_json::json;
 use super::compare::{Case, Explained, Outcome, verdict};
 use crate::cli::Failure;
 use crate::demo::{Family, Holder, IpVersion, Scenario, Suite, Who};
-use crate::terminal::stdout_width;
+use crate::terminal::{self, stdout_width};
 use crate::text::escape;
 
 pub fn list(scenarios: &[&Scenario]) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
+    let mut out = terminal::stdout();
     let width = scenarios
         .iter()
         .map(|scenario| scenario.name.len())
@@ -56,7 +56,7 @@ pub fn table(cases: &[Case], colors: bool) -> Result<(), Failure> {
     for case in cases {
         table.add_row(row(case, colors));
     }
-    let mut out = io::stdout().lock();
+    let mut out = terminal::stdout();
     writeln!(out, "{table}")?;
     let count =
         |want: fn(&Outcome) -> bool| cases.iter().filter(|case| want(&case.outcome)).count();

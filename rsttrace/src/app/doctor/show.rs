@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::cli::Failure;
 use crate::doctor::{Finding, Inspection, Severity, Tracing, counts, environment};
 use crate::record;
-use crate::terminal::{Palette, stdout_width};
+use crate::terminal::{self, Palette, stdout_width};
 use crate::text::{escape, pad, wrap};
 use crate::words::count;
 use crate::words::span;
@@ -21,7 +21,7 @@ pub fn table(
     findings: &[Finding],
     colors: bool,
 ) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
+    let mut out = terminal::stdout();
     let width = stdout_width();
     for (name, text) in rows(host, inspection) {
         line(&mut out, &pad(name, NAMES), &text, width)?;

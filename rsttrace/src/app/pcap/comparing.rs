@@ -77,7 +77,7 @@ impl Kept {
                     colors: options.color.for_stdout(),
                 };
                 let text = comparison.render(terminal::stdout_width(), palette);
-                out.write_all(text.as_bytes())?;
+                terminal::text(&mut out).write_all(text.as_bytes())?;
             }
         }
         out.flush()?;

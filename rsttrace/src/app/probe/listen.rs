@@ -84,7 +84,7 @@ async fn serve(options: &ListenOptions) -> Result<(), Failure> {
 }
 
 fn say(line: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
+    let mut out = crate::terminal::stdout();
     writeln!(out, "{line}")?;
     out.flush()?;
     Ok(())
