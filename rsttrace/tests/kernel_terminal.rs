@@ -10,9 +10,11 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 use kernel::{await_refusal, closed_port, eventually, netns_inode, private_namespace, rsttrace};
-use nix::pty::openpty;
+use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+const COLUMNS: u16 = 60;
 
 /// The lines that are left of what was written: `\r` and `ESC [ K` begin a line anew.
 fn screen(written: &[u8]) -> Vec<String> {
@@ -28,7 +30,14 @@ fn screen(written: &[u8]) -> Vec<String> {
 fn a_status_line_makes_way_for_each_record() {
     private_namespace(|| {
         let inode = netns_inode().to_string();
-        let pty = openpty(None, None).unwrap();
+        // Narrower than the table: the status fits all the same.
+        let size = Winsize {
+            ws_row: 40,
+            ws_col: COLUMNS,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        let pty = openpty(Some(&size), None).unwrap();
         let slave = || Stdio::from(pty.slave.try_clone().unwrap());
         let mut command = rsttrace(&["watch", "--color", "never", "--netns", &inode]);
         let mut child = command
@@ -64,7 +73,12 @@ fn a_status_line_makes_way_for_each_record() {
             |line: &&String| line.contains(&format!("no listener on port {}", port.port()));
         assert_eq!(shown.iter().filter(refused).count(), 1, "{shown:#?}");
         let status = |line: &&String| line.contains("tracing for ");
-        assert_eq!(shown.iter().filter(status).count(), 1, "{shown:#?}");
+        let shown: Vec<_> = shown.iter().filter(status).collect();
+        assert_eq!(shown.len(), 1, "{shown:#?}");
+        assert!(
+            shown[0].chars().count() < usize::from(COLUMNS),
+            "{shown:#?}"
+        );
         kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
         let ended = child.wait().unwrap();
         assert_eq!(ended.code(), Some(0));

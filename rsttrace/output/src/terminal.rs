@@ -25,12 +25,19 @@ pub fn stdout_width() -> usize {
     stdout_columns().unwrap_or(DEFAULT_WIDTH)
 }
 
-/// Columns of the terminal on standard output; absent where there is none.
+/// Columns to fill on the terminal on standard output; absent where there is none.
 pub fn stdout_columns() -> Option<usize> {
+    columns().map(|columns| columns.max(LEAST_WIDTH))
+}
+
+/// Columns in which text does not wrap, on a terminal that may not tell how many it has.
+pub fn columns_of_status() -> usize {
+    columns().unwrap_or(80)
+}
+
+fn columns() -> Option<usize> {
     let columns = comfy_table::Table::new().width();
-    columns
-        .filter(|&columns| columns > 0)
-        .map(|columns| usize::from(columns).max(LEAST_WIDTH))
+    columns.filter(|&columns| columns > 0).map(usize::from)
 }
 
 /// Writes text as ASCII where the terminal's locale has no UTF-8, as on a serial console; otherwise, and into pipes and files, as it is.

@@ -65,6 +65,7 @@ pub(super) fn parse(text: &str) -> Result<Expression, String> {
         next: 0,
         depth: 0,
         last: None,
+        is_after_or: false,
     };
     let expression = parser.alternatives()?;
     match parser.peek() {
@@ -101,7 +102,9 @@ struct Parser<'a> {
     next: usize,
     depth: usize,
     /// What a value without a word before it is: that of the value before it.
-    last: Option<(Side, Kind)>,
+    last: Option<(Side, &'static str, Kind)>,
+    /// `or` was the last operator.
+    is_after_or: bool,
 }
 
 impl<'a> Parser<'a> {
@@ -120,8 +123,10 @@ impl<'a> Parser<'a> {
         let mut left = self.factor()?;
         loop {
             if self.take("and") || self.take("&&") {
+                self.is_after_or = false;
                 left = Expression::And(Box::new(left), Box::new(self.factor()?));
             } else if self.take("or") || self.take("||") {
+                self.is_after_or = true;
                 left = Expression::Or(Box::new(left), Box::new(self.factor()?));
             } else {
                 return Ok(left);
@@ -185,13 +190,14 @@ impl<'a> Parser<'a> {
             return Err(format!("something is missing at the end; {EXAMPLE}"));
         };
         let named = KINDS.iter().find(|(name, _)| *name == word);
-        let (side, kind) = match (named, self.last) {
-            (Some((_, kind)), _) => {
+        let last = self.last.filter(|(.., kind)| self.may_inherit(*kind, word));
+        let (side, name, kind) = match (named, last) {
+            (Some((name, kind)), _) => {
                 self.next += 1;
-                (side.unwrap_or_default(), *kind)
+                (side.unwrap_or_default(), *name, *kind)
             }
             (None, Some(last)) if side.is_none() => last,
-            (None, _) if is_address(word) => (side.unwrap_or_default(), Kind::Host),
+            (None, _) if is_address(word) => (side.unwrap_or_default(), "host", Kind::Host),
             (None, _) => {
                 return Err(format!(
                     "`{word}` is neither a command nor a word of a filter; {EXAMPLE}"
@@ -200,16 +206,28 @@ impl<'a> Parser<'a> {
         };
         if side != Side::Either && !matches!(kind, Kind::Host | Kind::Net | Kind::Port) {
             return Err(format!(
-                "src and dst go with host, net and port, not with `{word}`; remove them"
+                "src and dst go with host, net and port, not with `{name}`; remove them"
             ));
         }
-        self.last = Some((side, kind));
+        self.last = Some((side, name, kind));
         let Some(value) = self.peek() else {
-            return Err(format!("`{word}`: a value is missing after it; {EXAMPLE}"));
+            return Err(format!("`{name}`: a value is missing after it; {EXAMPLE}"));
         };
         self.next += 1;
-        let terms = terms(kind, value).map_err(|why| format!("{word} `{value}`: {why}"))?;
+        let terms = terms(kind, value).map_err(|why| format!("{name} `{value}`: {why}"))?;
         Ok(is(side, terms))
+    }
+
+    /// Whether a bare value is of the kind of the one before it. Any word may be a name, so names are repeated after `or` only.
+    fn may_inherit(&self, kind: Kind, word: &str) -> bool {
+        match kind {
+            Kind::Host | Kind::Net => true,
+            Kind::Port => !is_address(word),
+            Kind::Process | Kind::Unit | Kind::Container | Kind::Pod | Kind::Netns => {
+                self.is_after_or
+            }
+            Kind::Cause | Kind::Class | Kind::Severity | Kind::Direction | Kind::Failure => true,
+        }
     }
 
     fn side(&mut self) -> Option<Side> {
@@ -319,6 +337,8 @@ mod tests {
             "!(port 443 or host 192.0.2.1)",
             "not not tcp",
             "comm nginx",
+            "comm java or nginx",
+            "port 8080 and 10.0.0.0/16",
             "pid 87 and cause close_with_unread_data",
             "severity fault and direction sent",
             "not ip6",
@@ -362,6 +382,8 @@ mod tests {
             ("cause bad_luck", "use one of"),
             ("not", "missing at the end"),
             ("and", "`and` is neither"),
+            ("comm nginx and noise", "`noise` is neither"),
+            ("port 80 or x", "port `x`"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");

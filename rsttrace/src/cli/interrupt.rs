@@ -39,15 +39,14 @@ impl Interrupt {
     pub async fn release(mut self) -> io::Result<()> {
         let mut signals = vec![signal::SIGINT, signal::SIGTERM];
         signals.extend(self.hangup.is_some().then_some(signal::SIGHUP));
-        let release = match self.came {
-            true => sys::restore_default,
-            false => sys::ignore_once,
-        };
-        for signal in signals {
-            release(signal)?;
+        if self.came {
+            signals.into_iter().try_for_each(sys::restore_default)?;
+        } else {
+            sys::ignore_once(&signals)?;
         }
         // The runtime has not looked at them meanwhile.
-        if self.came && tokio::time::timeout(TURN, self.wait()).await.is_ok() {
+        if tokio::time::timeout(TURN, self.wait()).await.is_ok() {
+            // Ends the process now, or counts as the first.
             signal::raise(signal::SIGINT)?;
         }
         Ok(())

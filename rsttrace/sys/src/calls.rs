@@ -4,6 +4,7 @@
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use libc::{c_int, c_void, socklen_t};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -37,16 +38,29 @@ pub fn restore_default(signal: Signal) -> nix::Result<()> {
     unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }.map(drop)
 }
 
-/// Lets a signal do nothing the next time, and from then on what it does by default.
-pub fn ignore_once(signal: Signal) -> nix::Result<()> {
-    extern "C" fn nothing(_: c_int) {}
+/// Ignores the first of these signals. From then on each does by default what it does.
+pub fn ignore_once(signals: &[Signal]) -> nix::Result<()> {
+    /// Numbers of the signals as bits.
+    static ALL: AtomicU64 = AtomicU64::new(0);
+    extern "C" fn restore(_: c_int) {
+        let all = ALL.load(Ordering::Relaxed);
+        for signal in (0..c_int::from(63_u8)).filter(|signal| all >> signal & 1 == 1) {
+            // SAFETY: signal(2) may be called in a handler (signal-safety(7)); the default action runs no code of this process.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+    }
+    let bits = signals.iter().map(|signal| 1 << *signal as u64);
+    ALL.store(bits.fold(0, |all, bit: u64| all | bit), Ordering::Relaxed);
     let action = SigAction::new(
-        SigHandler::Handler(nothing),
-        SaFlags::SA_RESETHAND | SaFlags::SA_RESTART,
+        SigHandler::Handler(restore),
+        SaFlags::SA_RESTART,
         SigSet::empty(),
     );
-    // SAFETY: the handler does nothing, so it is safe in any context.
-    unsafe { nix::sys::signal::sigaction(signal, &action) }.map(drop)
+    for signal in signals {
+        // SAFETY: the handler only loads a number and calls signal(2).
+        unsafe { nix::sys::signal::sigaction(*signal, &action) }?;
+    }
+    Ok(())
 }
 
 /// Sets a socket option whose value is a C int.

@@ -37,6 +37,9 @@ pub const PASS_LATE: Duration = Duration::from_secs(3);
 /// Two legs of one connection through a proxy begin within this time.
 const SAME_AGE: Duration = Duration::from_millis(100);
 
+/// A process that is forked for a connection starts within this time after it was accepted.
+const FORKED: Duration = Duration::from_millis(20);
+
 /// Age of two legs at least, for what they have in common to be no chance: of connections that live shorter, all are of one age.
 const LEAST_AGE: Duration = Duration::from_millis(500);
 
@@ -504,7 +507,8 @@ impl Leg {
         }
         let likeness = self.likeness(other)?;
         let confidence = match (likeness, is_soon) {
-            (Likeness::Bytes, true) if is_own => Confidence::Certain,
+            // Of two children of one parent that were forked together either may be meant.
+            (Likeness::Bytes, true) if is_own && !is_forked => Confidence::Certain,
             (Likeness::Bytes, true) => Confidence::Likely,
             (Likeness::Process | Likeness::PartOfBytes, true) if is_own => Confidence::Likely,
             (Likeness::Process, true) => Confidence::Possible,
@@ -542,7 +546,7 @@ impl Leg {
     /// Its process was forked for the connection `front`, which the parent had accepted.
     fn is_of_child_for(&self, front: &Self) -> bool {
         (front.established.zip(self.born)).is_some_and(|(accepted, born)| {
-            !front.outgoing && born >= accepted && born.since(accepted) <= SAME_AGE
+            !front.outgoing && born >= accepted && born.since(accepted) <= FORKED
         })
     }
 
@@ -978,7 +982,7 @@ mod tests {
         assert_eq!(judged(after(1), "nginx"), Some(Confidence::Likely));
         // A worker from before, a child for a later connection, and another program.
         assert_eq!(judged(opened.before(Duration::from_secs(5)), "nginx"), None);
-        assert_eq!(judged(after(150), "nginx"), None);
+        assert_eq!(judged(after(25), "nginx"), None);
         assert_eq!(judged(after(1), "java"), None);
     }
 

@@ -33,16 +33,22 @@ pub enum Side {
 impl Expression {
     /// Whether a primitive that counts asks for what is hidden otherwise: a cause, a class, or noise.
     pub fn asks_for_noise(&self) -> bool {
+        self.asks(true)
+    }
+
+    /// `is_wanted`: it is negated an even number of times.
+    fn asks(&self, is_wanted: bool) -> bool {
         match self {
             Self::Is(primitive) => {
                 let terms = &primitive.terms;
-                !terms.causes.is_empty()
-                    || !terms.classes.is_empty()
-                    || terms.severities.contains(&Severity::Noise)
+                is_wanted
+                    && (!terms.causes.is_empty()
+                        || !terms.classes.is_empty()
+                        || terms.severities.contains(&Severity::Noise))
             }
-            Self::Not(_) => false,
+            Self::Not(inner) => inner.asks(!is_wanted),
             Self::And(one, other) | Self::Or(one, other) => {
-                one.asks_for_noise() || other.asks_for_noise()
+                one.asks(is_wanted) || other.asks(is_wanted)
             }
         }
     }

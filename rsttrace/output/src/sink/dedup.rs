@@ -24,8 +24,6 @@ const INTERVAL: Duration = Duration::from_secs(60);
 const KNOWN: Duration = Duration::from_secs(60);
 /// Groups at a time. One without a pending count makes room for the next; records of further kinds are shown one by one.
 const MOST: usize = 1024;
-/// Groups that are looked at for room.
-const CANDIDATES: usize = 16;
 
 /// What records of one group have in common.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -118,8 +116,8 @@ pub(super) struct More {
 
 #[derive(Debug)]
 struct Group {
-    /// In [`Groups::due`].
-    key: (Instant, u64),
+    /// In [`Groups::pending`] or [`Groups::idle`].
+    key: Key,
     label: String,
     since: String,
     until: String,
@@ -151,12 +149,17 @@ impl Group {
     }
 }
 
+/// A time, and a number that keeps equal times apart.
+type Key = (Instant, u64);
+
 /// The groups that are open.
 #[derive(Debug, Default)]
 pub(super) struct Groups {
     open: HashMap<Kind, Group>,
-    /// When each is due, or an earlier time; the number keeps equal times apart.
-    due: BTreeMap<(Instant, u64), Kind>,
+    /// Those with a count to come, by the time that it is due.
+    pending: BTreeMap<Key, Kind>,
+    /// Those without, by the time that they are forgotten.
+    idle: BTreeMap<Key, Kind>,
     number: u64,
 }
 
@@ -179,10 +182,9 @@ impl Groups {
             group.last = now;
             time.clone_into(&mut group.until);
             if is_first {
-                // Sooner than it would be forgotten.
-                self.due.remove(&group.key);
+                self.idle.remove(&group.key);
                 group.key.0 = group.due();
-                self.due.insert(group.key, kind);
+                self.pending.insert(group.key, kind);
             }
             return false;
         }
@@ -201,49 +203,53 @@ impl Groups {
                 pending: 0,
                 held_since: now,
             };
-            self.due.insert(group.key, kind.clone());
+            self.idle.insert(group.key, kind.clone());
             self.open.insert(kind, group);
         }
         true
     }
 
     fn make_room(&mut self) {
-        let mut first = self.due.iter().take(CANDIDATES);
-        let is_idle = |kind: &Kind| self.open.get(kind).is_some_and(|it| it.pending == 0);
-        if let Some(key) = first.find(|(_, kind)| is_idle(kind)).map(|(key, _)| *key)
-            && let Some(kind) = self.due.remove(&key)
-        {
+        if let Some((_, kind)) = self.idle.pop_first() {
             self.open.remove(&kind);
         }
     }
 
     /// When to ask [`Self::due`] again; may be too early.
     pub fn deadline(&self) -> Option<Instant> {
-        self.due.keys().next().map(|(due, _)| *due)
+        let first = |keys: &BTreeMap<Key, Kind>| keys.keys().next().map(|(due, _)| *due);
+        [first(&self.pending), first(&self.idle)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
-    /// Counts that are due, oldest group first. Groups that went quiet are closed.
+    /// Counts that are due, oldest group first. Groups without a record for long are closed.
     pub fn due(&mut self, now: Instant) -> Vec<More> {
         let mut due = Vec::new();
-        while let Some(first) = self.due.first_entry()
+        while let Some(first) = self.pending.first_entry()
             && first.key().0 <= now
         {
             let (_, kind) = first.remove_entry();
             let Some(group) = self.open.get_mut(&kind) else {
                 continue;
             };
-            if group.due() <= now
-                && let Some(more) = group.take()
-            {
+            // Later ones may have come since.
+            if group.due() <= now {
+                due.extend(group.take());
                 group.counted = Some(now);
-                due.push(more);
             }
-            if group.due() > now {
-                group.key.0 = group.due();
-                self.due.insert(group.key, kind);
-            } else {
-                self.open.remove(&kind);
-            }
+            group.key.0 = group.due();
+            let keys = match group.pending {
+                0 => &mut self.idle,
+                _ => &mut self.pending,
+            };
+            keys.insert(group.key, kind);
+        }
+        while let Some(first) = self.idle.first_entry()
+            && first.key().0 <= now
+        {
+            self.open.remove(&first.remove());
         }
         due.sort_by(by_age);
         due
@@ -256,7 +262,8 @@ impl Groups {
             .drain()
             .filter_map(|(_, mut group)| group.take())
             .collect();
-        self.due.clear();
+        self.pending.clear();
+        self.idle.clear();
         all.sort_by(by_age);
         all
     }
@@ -327,7 +334,13 @@ mod tests {
         }
         counted += groups.drain().iter().map(|more| more.count).sum::<u64>();
         assert_eq!((shown, counted, reports), (1, 1_999, 4));
-        assert_eq!((groups.open.len(), groups.due.len()), (0, 0));
+        assert_eq!(
+            (
+                groups.open.len(),
+                (groups.pending.len() + groups.idle.len())
+            ),
+            (0, 0)
+        );
     }
 
     #[test]
@@ -408,13 +421,32 @@ mod tests {
                 assert_eq!(admit(&mut groups, now, &record), !fits);
             }
         }
-        assert_eq!((groups.open.len(), groups.due.len()), (MOST, MOST));
+        assert_eq!(
+            (
+                groups.open.len(),
+                (groups.pending.len() + groups.idle.len())
+            ),
+            (MOST, MOST)
+        );
         assert_eq!(groups.due(now + PATIENCE).len(), MOST);
-        // The one that is due first makes room.
-        let mut next = record(0);
-        next.local.port = 40_000;
-        assert!(admit(&mut groups, now + PATIENCE, &next));
-        assert!(!admit(&mut groups, now + PATIENCE, &next));
-        assert_eq!((groups.open.len(), groups.due.len()), (MOST, MOST));
+        // Some get another record, and wait for a minute; those that do not make room.
+        for number in 0..1000_u16 {
+            let mut record = record(0);
+            record.local.port = number + 1;
+            assert!(!admit(&mut groups, now + PATIENCE, &record));
+        }
+        for port in [20_000, 20_001] {
+            let mut next = record(0);
+            next.local.port = port;
+            assert!(admit(&mut groups, now + PATIENCE, &next));
+            assert!(!admit(&mut groups, now + PATIENCE, &next));
+        }
+        assert_eq!(
+            (
+                groups.open.len(),
+                (groups.pending.len() + groups.idle.len())
+            ),
+            (MOST, MOST)
+        );
     }
 }

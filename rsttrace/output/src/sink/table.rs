@@ -195,7 +195,11 @@ impl<O: Write, A: Write> Sink for Table<O, A> {
     fn status(&mut self, text: &str) -> io::Result<()> {
         self.make_way()?;
         if let Some(status) = &mut self.status {
-            let columns = self.layout.width.saturating_sub(1);
+            let columns = match self.asked {
+                Some(_) => terminal::columns_of_status(),
+                None => self.layout.width,
+            };
+            let columns = columns.saturating_sub(1);
             status.text = truncate(text, columns).into_owned();
         }
         self.flush()

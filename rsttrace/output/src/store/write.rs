@@ -294,9 +294,10 @@ impl Writer {
 
     /// Removes the oldest records of [`LESSER`]; how many.
     fn remove_lesser(&mut self, class: usize) -> Result<usize, StoreError> {
-        let newest = "SELECT ifnull(max(id), 0) FROM record";
-        let newest: i64 =
-            self.run(|connection| connection.query_row(newest, [], |row| row.get(0)))?;
+        let newest = self.newest_id()?;
+        if newest < self.cleared[class] {
+            self.cleared[class] = 0;
+        }
         let (from, to) = (self.cleared[class], newest - RECENT);
         let what = LESSER[class];
         let sql = format!(
@@ -332,6 +333,7 @@ impl Writer {
             return Ok(None);
         };
         let oldest = i64::try_from(oldest.as_nanosecond()).unwrap_or(i64::MIN);
+        let newest = self.newest_id()?;
         loop {
             self.keep_log_short()?;
             let removed = self.run(|connection| {
@@ -346,12 +348,18 @@ impl Writer {
         let first: Option<i64> = self.run(|connection| {
             connection.query_row("SELECT min(time) FROM record", [], |row| row.get(0))
         })?;
-        if first.is_none() {
-            // Numbers begin anew.
+        if self.newest_id()? < newest {
+            // The next record has a number that was used before.
             self.cleared = [0; LESSER.len()];
         }
         let first = first.and_then(|first| Timestamp::from_nanosecond(first.into()).ok());
         Ok(first.and_then(|first| first.checked_add(self.limits.age).ok()))
+    }
+
+    /// Number of the newest record; 0 if there is none.
+    fn newest_id(&mut self) -> Result<i64, StoreError> {
+        let newest = "SELECT ifnull(max(id), 0) FROM record";
+        self.run(|connection| connection.query_row(newest, [], |row| row.get(0)))
     }
 
     /// Time of the newest record.
