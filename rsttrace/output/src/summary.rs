@@ -24,6 +24,16 @@ const MOST_COUNTED: usize = 1_024;
 /// Stands for an unknown process.
 const NO_PROCESS: &str = "(no local process)";
 
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// It is noise, and only counted.
+    Hidden,
+    Shown,
+    /// It is shown for its incident, whose first record the filter left out.
+    ForIncident,
+}
+
 /// Counts of everything that was reported.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
@@ -83,19 +93,27 @@ impl Summary {
         }
     }
 
-    /// A reset that the filter wants; `hidden`: not shown because it is noise.
-    pub fn record(&mut self, record: &Record, hidden: bool) {
+    /// A reset that the filter wants.
+    pub fn record(&mut self, record: &Record, view: View) {
         let verdict = &record.verdict;
-        let key = (verdict.severity, verdict.origin, verdict.cause);
+        let hidden = view == View::Hidden;
+        let speaks = view == View::ForIncident;
+        let severity = if speaks {
+            record.impact()
+        } else {
+            verdict.severity
+        };
+        let opens = speaks || record.opens_incident();
+        let key = (severity, verdict.origin, verdict.cause);
         *self.causes.entry(key).or_default() += 1;
         self.hidden += u64::from(hidden);
         if let Some(leg) = Leg::of(record) {
             let counted = self.counted.get_or_insert_with(|| hash::lru(MOST_COUNTED));
             self.again += u64::from(counted.put(leg, ()).is_some());
         }
-        self.incidents += u64::from(record.opens_incident());
+        self.incidents += u64::from(opens);
         self.corrections += u64::from(record.is_correction());
-        if !hidden && verdict.severity != Severity::Noise && record.opens_incident() {
+        if !hidden && severity != Severity::Noise && opens {
             let findings = &mut self.findings;
             findings
                 .get_or_insert_with(|| Findings::new(Limits::TRACE))

@@ -251,7 +251,9 @@ impl Session {
                 && (self.interfaces.loopback || name != "lo")
         });
         for missing in chosen.iter().filter(|name| !interfaces.contains(name)) {
-            warn!("interface `{missing}` does not exist yet; see `ip link`");
+            warn!(
+                "no interface is called {missing}; it is traced once it exists (`ip link` lists those that do)"
+            );
         }
         let plural = |count: usize, what: &str| {
             format!("{count} {what}{}", if count == 1 { "" } else { "s" })

@@ -267,7 +267,8 @@ fn start_log_from(least: &str, verbosity: u8) {
     let level = match verbosity {
         0 => least,
         1 => "info",
-        2 => "debug",
+        // The library that loads the programs logs each relocation.
+        2 => "debug,aya=warn,aya_obj=warn",
         _ => "trace",
     };
     let env = env_logger::Env::default().default_filter_or(level);
@@ -275,6 +276,12 @@ fn start_log_from(least: &str, verbosity: u8) {
     builder.target(env_logger::Target::Pipe(Box::new(Stderr)));
     if ColorChoice::Auto.for_stderr() {
         builder.write_style(env_logger::WriteStyle::Always);
+    }
+    if verbosity == 0 {
+        builder.format(|out, record| {
+            let level = record.level().as_str().to_ascii_lowercase();
+            writeln!(out, "rsttrace: {level}: {}", record.args())
+        });
     }
     // A second start (tests) keeps the first logger.
     let _ = builder.parse_env(env).try_init();

@@ -170,6 +170,12 @@ impl<F: Format> ShowOptions<F> {
         };
         let sink = match &self.pcapng {
             None => sink,
+            Some(to) if to.path.as_os_str() == "-" => {
+                return Err(Failure::Usage(
+                    "--pcapng -: standard output has the records; use a file or a named pipe"
+                        .to_owned(),
+                ));
+            }
             Some(to) => {
                 let others = of.others.iter().map(PathBuf::as_path);
                 to.check_apart(others.chain([Path::new("/dev/stdout")]))?;

@@ -43,7 +43,7 @@ pub(super) struct TraceArgs {
     #[command(flatten)]
     tracer: TracerArgs,
 
-    /// Attach TC classifiers to this interface only [default: all interfaces, including new ones]
+    /// Attach TC classifiers to this interface only; `any`: to all [default: all interfaces, including new ones]
     #[arg(short, long, value_name = "NAME", value_delimiter = ',', value_parser = values::word, help_heading = "Tracing")]
     interface: Vec<String>,
 
@@ -101,7 +101,11 @@ impl TraceArgs {
         Ok(TraceOptions {
             details: (!describe.every).then_some(describe.details),
             hops,
-            interfaces: self.interface,
+            // As in tcpdump.
+            interfaces: match self.interface.iter().any(|name| name == "any") {
+                true => Vec::new(),
+                false => self.interface,
+            },
             loopback: !self.no_loopback,
             buffer: self.buffer,
             tracer: self.tracer.into(),

@@ -7,7 +7,7 @@ use rsttrace::record::{
 };
 use rsttrace::self_stats::KernelTotal;
 use rsttrace::self_stats::{BufferVitals, ProcessVitals, ProgramCost, ProgramVitals, Vitals};
-use rsttrace::summary::{Summary, Totals};
+use rsttrace::summary::{Summary, Totals, View};
 
 use super::{assert_golden, records};
 
@@ -33,7 +33,11 @@ fn filled(is_detailed: bool) -> Summary {
     let mut summary = Summary::new(is_detailed);
     for (number, record) in records().iter().enumerate() {
         for _ in 0..=number * number * 40 {
-            summary.record(record, record.verdict.severity == Severity::Noise);
+            let view = match record.verdict.severity {
+                Severity::Noise => View::Hidden,
+                Severity::Fault | Severity::Refused => View::Shown,
+            };
+            summary.record(record, view);
         }
     }
     summary.left_out();
@@ -105,7 +109,7 @@ fn summary_of_many_records() {
 #[test]
 fn summary_with_losses() {
     let mut summary = Summary::default();
-    summary.record(&records()[0], false);
+    summary.record(&records()[0], View::Shown);
     summary.total(Totals {
         duration: Duration::from_millis(20_040),
         kernel: kernel(5),
@@ -144,7 +148,7 @@ fn summary_of_captures() {
         ended_early: None,
     };
     let mut summary = Summary::default();
-    summary.record(&records()[0], false);
+    summary.record(&records()[0], View::Shown);
     summary.total(Totals {
         duration: Duration::from_secs(61),
         captures: Some(vec![

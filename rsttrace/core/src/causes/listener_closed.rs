@@ -49,7 +49,7 @@ impl Definition for ListenerClosed {
     }
 
     fn shape(&self) -> Option<Shape> {
-        Some(Shape::Killed)
+        Some(Shape::Unaccepted)
     }
 
     fn page(&self) -> Option<Situation> {

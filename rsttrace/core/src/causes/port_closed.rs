@@ -52,13 +52,19 @@ impl Definition for PortClosed {
                 ownership::listener(&tombstone.ownership),
                 span(case.at.since(tombstone.died))
             ),
-            None => format!("no listener on port {port}"),
+            None => match &case.receiver {
+                // It has no process of its own: the client on this host is who to ask.
+                Some(client) => format!("no listener on port {port}, to which {} connected", client.label),
+                None => format!("no listener on port {port}"),
+            },
         }
     }
 
     fn advice(&self, sent: &Sent) -> Option<Sentence> {
-        sent.former_listener.as_ref()?;
-        Some("start the service that listened there, or stop its clients".into())
+        Some(match sent.former_listener {
+            Some(_) => "start the service that listened there, or stop its clients".into(),
+            None => "start the service that belongs there, or correct the port at its clients".into(),
+        })
     }
 
     fn page(&self) -> Option<Situation> {

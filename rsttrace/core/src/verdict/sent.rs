@@ -332,7 +332,7 @@ impl SentCase {
                 Some(
                     Shape::Idle | Shape::Keepalive | Shape::Race | Shape::Unread | Shape::Abort,
                 )
-                | Some(Shape::Connect | Shape::Accept | Shape::Silent)
+                | Some(Shape::Connect | Shape::Accept | Shape::Silent | Shape::Unaccepted)
                 | None => definition(self.ruling.cause).page(),
             }
         }

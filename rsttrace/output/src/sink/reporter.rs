@@ -10,7 +10,7 @@ use crate::hash::{self, LruCache};
 use crate::record::FailureRecord;
 use crate::record::Output;
 use crate::record::{Cause, Record, Severity, SuppressedRecord};
-use crate::summary::{Summary, Totals};
+use crate::summary::{Summary, Totals, View};
 
 /// Which records of those that the filter wants are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,9 +88,9 @@ impl Reporter {
             self.summary.left_out();
             return Ok(ControlFlow::Continue(()));
         }
-        let hidden = self.hides(record);
-        self.summary.record(record, hidden);
-        if hidden {
+        let view = self.view(record);
+        self.summary.record(record, view);
+        if view == View::Hidden {
             return Ok(ControlFlow::Continue(()));
         }
         if let Some(incident) = &record.incident {
@@ -164,6 +164,19 @@ impl Reporter {
         self.sink.status(&text)
     }
 
+    fn view(&self, record: &Record) -> View {
+        if self.hides(record) {
+            View::Hidden
+        } else if self.shown == Shown::Incidents
+            && record.verdict.severity == Severity::Noise
+            && !record.is_correction()
+        {
+            View::ForIncident
+        } else {
+            View::Shown
+        }
+    }
+
     fn hides(&self, record: &Record) -> bool {
         match self.shown {
             Shown::Incidents => {
@@ -187,8 +200,8 @@ impl Reporter {
         self.summary = Summary::new(self.is_detailed);
         for record in records {
             if self.filter.matches(record) {
-                let hidden = self.hides(record);
-                self.summary.record(record, hidden);
+                let view = self.view(record);
+                self.summary.record(record, view);
             } else {
                 self.summary.left_out();
             }
@@ -341,7 +354,12 @@ mod tests {
             for record in &records {
                 let _ = reporter.record(Instant::now(), record).unwrap();
             }
-            seen.0.lock().unwrap().0
+            let shown = seen.0.lock().unwrap().0;
+            reporter.finish(Totals::default()).unwrap();
+            let summary = &seen.0.lock().unwrap().1;
+            assert!(summary.contains("1 fault"), "{summary}");
+            assert!(summary.contains("findings, worst first"), "{summary}");
+            shown
         };
         // The correction is always shown.
         assert_eq!(shown(&[], Shown::Incidents), 2);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Tally;
 use super::{NO_PROCESS, Summary};
-use crate::findings::{Findings, sentence};
+use crate::findings::{Findings, rank, sentence};
 use crate::record::{NotAnalyzed, Severity};
 use crate::text::{escape, pad, size, width};
 use crate::words::count;
@@ -15,8 +15,8 @@ use crate::words::count;
 /// Lines of each table.
 const TOP: usize = 10;
 
-/// Findings that are shown.
-const FINDINGS: usize = 3;
+/// Findings that are shown, and with all counts.
+const FINDINGS: [usize; 2] = [3, 20];
 
 impl Summary {
     /// All of it as plain text, lines ended.
@@ -30,7 +30,7 @@ impl Summary {
     fn write(&self, out: &mut String) -> std::fmt::Result {
         self.headline(out)?;
         let mut causes: Vec<_> = self.causes.iter().collect();
-        causes.sort_by_key(|&(key, number)| (Reverse(*number), *key));
+        causes.sort_by_key(|&(key, number)| (rank(key.0), Reverse(*number), *key));
         let causes = causes
             .into_iter()
             .map(|((severity, origin, cause), number)| {
@@ -158,16 +158,22 @@ impl Summary {
             return Ok(());
         }
         writeln!(out, "\nfindings, worst first")?;
-        for finding in findings.iter().take(FINDINGS) {
+        let most = FINDINGS[usize::from(self.is_detailed)];
+        for finding in findings.iter().take(most) {
             writeln!(out, "  {}", sentence(finding))?;
             if let Some(advice) = finding.advice(1).first() {
                 writeln!(out, "    → {}", escape(advice))?;
             }
         }
-        let others = findings.len().saturating_sub(FINDINGS);
+        let others = findings.len().saturating_sub(most);
         if others > 0 {
             let others = plural(others as u64, "more finding", "more findings");
-            writeln!(out, "  and {others}")?;
+            let how = if self.is_detailed {
+                ""
+            } else {
+                " (-v shows them)"
+            };
+            writeln!(out, "  and {others}{how}")?;
         }
         Ok(())
     }

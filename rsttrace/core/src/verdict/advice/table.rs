@@ -24,6 +24,8 @@ pub enum Shape {
     Abort,
     /// It ended.
     Killed,
+    /// It closed its listening socket while connections waited to be accepted.
+    Unaccepted,
     /// Nobody answered its SYNs.
     Connect,
     /// Its accept queue was full.
@@ -103,6 +105,7 @@ fn row(line: &'static str) -> Result<Row, BadLine> {
             "unread" => Shape::Unread,
             "abort" => Shape::Abort,
             "killed" => Shape::Killed,
+            "unaccepted" => Shape::Unaccepted,
             "connect" => Shape::Connect,
             "accept" => Shape::Accept,
             "silent" => Shape::Silent,
