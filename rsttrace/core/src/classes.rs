@@ -67,6 +67,7 @@ const ACCEPTED: &[AcceptedRow] = &[
     (had_answered, Class::CompleteExchange),
     (was_told_goodbye, Class::TlsClose),
     (said_farewell_only, Class::TlsClose),
+    (had_all_but_farewell, Class::TlsClose),
 ];
 
 /// The class of a reset sent by the TCP stack; absent for all that are not frequent and harmless.
@@ -247,7 +248,12 @@ fn left_tickets_unread(end: &SentEnd<'_>) -> bool {
 /// What came was a farewell: this end had closed before, and so did the other one.
 fn answers_farewell(end: &SentEnd<'_>) -> bool {
     let flow = end.sent.flow;
-    end.cause == Cause::DataAfterClose
+    let former = end.sent.former_connection.as_ref();
+    // A process here had just reset the connection, and the farewell crossed with that reset.
+    let was_aborted = former.is_some_and(|former| {
+        former.ownership.closer.is_some() && end.at.since(former.died) <= CROSSING
+    });
+    (end.cause == Cause::DataAfterClose || end.cause == Cause::HalfOpen && was_aborted)
         && end.sent.cause.is_some_and(|segment| {
             (1..=LONGEST_FAREWELL).contains(&segment.payload_len)
                 && (segment.flags.has(TcpFlags::FIN)
@@ -264,6 +270,19 @@ fn was_told_nothing(end: &AcceptedEnd<'_>) -> bool {
 /// All was answered, the answer has arrived, and the client did not wait for more. What it said last over TLS may be its
 /// close_notify.
 fn had_answered(end: &AcceptedEnd<'_>) -> bool {
+    let is_there = is_acknowledged(&end.received.socket) || reset_acknowledges_all(end);
+    is_there && has_answered(end)
+}
+
+/// The same, and the server's close_notify is on its way.
+fn had_all_but_farewell(end: &AcceptedEnd<'_>) -> bool {
+    let farewell = SHORTEST_ALERT..=LONGEST_FAREWELL;
+    is_tls(end.received.flow.local.port())
+        && farewell.contains(&end.received.socket.unacknowledged)
+        && has_answered(end)
+}
+
+fn has_answered(end: &AcceptedEnd<'_>) -> bool {
     let socket = &end.received.socket;
     let farewell = if is_tls(end.received.flow.local.port()) {
         LONGEST_FAREWELL
@@ -276,7 +295,6 @@ fn had_answered(end: &AcceptedEnd<'_>) -> bool {
             socket.state,
             TcpState::Established | TcpState::CloseWait | TcpState::FinWait1
         )
-        && (is_acknowledged(socket) || reset_acknowledges_all(end))
         && socket.unread <= farewell
         && socket.bytes_sent > 0
         && socket.bytes_received > 0
@@ -302,15 +320,12 @@ pub fn is_owed(socket: &Socket) -> bool {
     socket.unacknowledged > 0 && socket.bytes_sent > FIRST_FLIGHT
 }
 
-/// The peer had received everything when it sent the reset. Of a long answer more may have been to come, but not after a TLS
-/// close_notify.
+/// The peer had received everything when it sent the reset. Of a long answer more may have been to come.
 fn reset_acknowledges_all(end: &AcceptedEnd<'_>) -> bool {
     let socket = &end.received.socket;
     let sent = socket.snd_nxt.wrapping_sub(socket.snd_una);
-    let is_over = socket.bytes_sent <= FIRST_FLIGHT
-        || is_tls(end.received.flow.local.port())
-            && (SHORTEST_ALERT..=LONGEST_FAREWELL).contains(&socket.unacknowledged);
-    end.segment.filter(|_| is_over).is_some_and(|segment| {
+    let is_short = socket.bytes_sent <= FIRST_FLIGHT;
+    end.segment.filter(|_| is_short).is_some_and(|segment| {
         // A FIN may follow the data.
         let acknowledged = segment.ack.wrapping_sub(socket.snd_una);
         segment.flags.has(TcpFlags::RST | TcpFlags::ACK)
@@ -368,6 +383,8 @@ fn is_before(later: Option<Duration>, earlier: Option<Duration>) -> bool {
 const FIRST_FLIGHT: u64 = 14_600;
 /// A TLS alert that is not encrypted, in bytes.
 const SHORTEST_ALERT: u32 = 7;
+/// A segment that was on its way when a reset left arrives within this time.
+const CROSSING: Duration = Duration::from_secs(1);
 /// Most bytes of a protocol's last message.
 const MESSAGE: u32 = 100;
 /// Most bytes that a server greets a client with.
@@ -648,8 +665,11 @@ mod tests {
         told.segment = Some(segment(flags, 9000, 5_025, 0));
         assert_eq!(accepted(&told), None);
         told.flow.local.set_port(443);
-        assert_eq!(accepted(&told), Some(Class::CompleteExchange));
+        assert_eq!(accepted(&told), Some(Class::TlsClose));
+        // The two crossed.
         told.segment = Some(segment(flags, 9000, 5_001, 0));
+        assert_eq!(accepted(&told), Some(Class::TlsClose));
+        told.socket.unacknowledged = 60;
         assert_eq!(accepted(&told), None);
         check.socket.bytes_sent = 148;
         check.segment = Some(segment(flags, 9000, 5_100, 0));
@@ -696,6 +716,24 @@ mod tests {
         assert_eq!(answer(32, true, 443), None);
         assert_eq!(answer(24, false, 6379), None);
         assert_eq!(answer(0, true, 443), None);
+    }
+
+    #[test]
+    fn a_farewell_that_crosses_a_reset_is_no_data() {
+        let answer = |payload, ms: u64, by_process: bool| {
+            let mut scene = Scene::new();
+            scene.flow.remote.set_port(443);
+            let mut late = scene.answer(segment(TcpFlags::ACK, 5000, 9000, payload));
+            let mut former = tombstone(5, "haproxy", TcpState::Established);
+            former.died = BootTime(NOW - ms * MS);
+            former.ownership.closer = by_process.then(|| closer(5, "haproxy"));
+            late.former_connection = Some(Box::new(former));
+            sent(&late, Cause::HalfOpen)
+        };
+        assert_eq!(answer(31, 1, true), Some(Class::TlsClose));
+        assert_eq!(answer(32, 1, true), None);
+        assert_eq!(answer(31, 1_500, true), None);
+        assert_eq!(answer(31, 1, false), None);
     }
 
     fn moments(resets: Vec<(u64, Sent)>) -> Vec<crate::record::Record> {

@@ -63,7 +63,10 @@ impl Definition for PortClosed {
     fn advice(&self, sent: &Sent) -> Option<Sentence> {
         Some(match sent.former_listener {
             Some(_) => "start the service that listened there, or stop its clients".into(),
-            None => "start the service that belongs there, or correct the port at its clients".into(),
+            None => {
+                let port = sent.flow.local.port();
+                format!("start the service that belongs on port {port}, or correct the port at its clients").into()
+            }
         })
     }
 
