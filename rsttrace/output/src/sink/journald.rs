@@ -5,12 +5,14 @@
 
 mod entry;
 mod socket;
+mod units;
 
 use std::io::{self, Write};
 use std::time::Instant;
 
 use entry::Entry;
 pub use socket::{JOURNAL, Journal};
+use units::{Units, units};
 
 use super::dedup::{Groups, Kind, More};
 use super::layout::Layout;
@@ -199,7 +201,9 @@ fn process(entry: &mut Entry, process: Option<&Process>) {
     if !process.outside {
         entry.add("OBJECT_PID", process.pid);
     }
-    entry.add_known("OBJECT_SYSTEMD_UNIT", process.unit.as_ref());
+    let Units { system, user } = process.cgroup.as_deref().map(units).unwrap_or_default();
+    entry.add_known("OBJECT_SYSTEMD_UNIT", system);
+    entry.add_known("OBJECT_SYSTEMD_USER_UNIT", user);
     entry.add_known("RSTTRACE_CONTAINER_ID", process.container_id.as_ref());
     if let Some(names) = &process.workload {
         entry.add_known("RSTTRACE_WORKLOAD", names.name.as_ref());
