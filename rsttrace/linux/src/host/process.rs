@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use procfs::process::Process;
 
-use super::cgroup::{Ids, Membership, ids, telling_path};
+use super::cgroup::{Ids, Membership, ids, may_be_forged, telling_path};
 use super::workload::Workloads;
 use crate::event::{BootTime, ProcessFacts, Task};
 use crate::hash::{self, LruCache};
@@ -134,6 +134,7 @@ fn nanoseconds_a_tick() -> u64 {
     1_000_000_000 / procfs::ticks_per_second().max(1)
 }
 
+/// With the ids that may be looked up.
 fn read(task: &Task) -> Option<(ProcessFacts, Ids)> {
     // All files are opened relative to the directory, which stays this process's even if the pid is reused.
     let process = Process::new(i32::try_from(task.pid).ok()?).ok()?;
@@ -153,9 +154,10 @@ fn read(task: &Task) -> Option<(ProcessFacts, Ids)> {
         unit: ids.unit.as_ref().map(Into::into),
         pod_uid: ids.pod_uid.as_ref().map(Into::into),
         workload: None,
-        cgroup: cgroup.map(|path| printable(&path).into()),
+        cgroup: cgroup.as_deref().map(|path| printable(path).into()),
     };
-    Some((facts, ids))
+    let is_forged = cgroup.as_deref().is_some_and(may_be_forged);
+    Some((facts, if is_forged { Ids::default() } else { ids }))
 }
 
 /// The container or pod of a process; empty if it has none, or has gone.
