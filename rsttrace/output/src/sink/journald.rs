@@ -18,7 +18,7 @@ use super::dedup::{Groups, Kind, More};
 use super::layout::Layout;
 use super::{Sink, append_json, suppressed};
 use crate::record::{
-    Endpoint, FailureRecord, Incident, Process, Record, Severity, SuppressedRecord,
+    Endpoint, FailureRecord, Incident, Process, Record, Role, Severity, SuppressedRecord,
 };
 use crate::summary::Summary;
 
@@ -197,8 +197,9 @@ fn process(entry: &mut Entry, process: Option<&Process>) {
     let Some(process) = process else { return };
     entry.add("RSTTRACE_PROCESS", &process.comm);
     entry.add("RSTTRACE_PID", process.pid);
-    // journald looks at the process itself, and adds its unit again; of one that has ended it knows nothing.
-    if !process.outside {
+    // journald looks at the process itself, and adds its unit again; of one that has ended it knows nothing. The number of a former owner
+    // may belong to another process by now.
+    if !process.outside && process.role != Role::FormerOwner {
         entry.add("OBJECT_PID", process.pid);
     }
     let Units { system, user } = process.cgroup.as_deref().map(units).unwrap_or_default();

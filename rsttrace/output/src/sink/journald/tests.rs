@@ -92,12 +92,16 @@ fn names_that_any_user_can_choose_add_no_field_and_no_line() {
 }
 
 #[test]
-fn a_process_in_another_pid_namespace_is_not_looked_up_by_journald() {
-    let mut record = record("wide_names_container.json");
-    record.process.as_mut().unwrap().outside = true;
-    let fields = fields(&reset(&record).unwrap());
-    assert!(!fields.contains_key("OBJECT_PID"));
-    assert_eq!(fields["RSTTRACE_PID"], "4194303");
+fn a_pid_that_may_be_of_another_process_is_not_looked_up_by_journald() {
+    let record = record("wide_names_container.json");
+    let (mut outside, mut former) = (record.clone(), record);
+    outside.process.as_mut().unwrap().outside = true;
+    former.process.as_mut().unwrap().role = Role::FormerOwner;
+    for record in [outside, former] {
+        let fields = fields(&reset(&record).unwrap());
+        assert!(!fields.contains_key("OBJECT_PID"));
+        assert_eq!(fields["RSTTRACE_PID"], "4194303");
+    }
 }
 
 #[test]
