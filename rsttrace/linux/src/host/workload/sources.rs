@@ -1,11 +1,13 @@
 //! The files that name containers and pods.
 
 use std::collections::HashMap;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use serde::Deserialize;
 
-use super::super::root::Root;
+use super::super::root::{self, Root};
 use crate::record::{Word, Workload};
 
 /// Entries of a folder that are looked at. A node has some hundred pods.
@@ -31,7 +33,7 @@ const CONTAINERD: [&str; 4] = [
 type Source = fn(&Root, &str, Option<&str>) -> Option<Workload>;
 
 /// The names of a container by its id (64 hexadecimal digits), else of a pod by its uid. What is not known stays absent.
-pub fn names(root: &Root, id: Option<&str>, pod_uid: Option<&str>) -> Workload {
+pub fn names(root: &Root, list: &mut List, id: Option<&str>, pod_uid: Option<&str>) -> Workload {
     let mut names = Workload::default();
     if let Some(id) = id {
         names = kubelet_container(root, id).unwrap_or_default();
@@ -40,10 +42,11 @@ pub fn names(root: &Root, id: Option<&str>, pod_uid: Option<&str>) -> Workload {
         names = kubelet_pod(root, uid).unwrap_or_default();
     }
     if let Some(id) = id {
-        let sources: [Source; 4] = [containerd, cri_o, docker, podman];
+        let sources: [Source; 3] = [containerd, cri_o, docker];
         let found = sources
             .iter()
-            .find_map(|source| source(root, id, pod_uid).filter(|it| *it != Workload::default()));
+            .find_map(|source| source(root, id, pod_uid).filter(|it| *it != Workload::default()))
+            .or_else(|| podman(list.read(root), id, pod_uid));
         names = merged(names, found.unwrap_or_default());
     }
     names.name = names
@@ -232,11 +235,33 @@ struct StoredMetadata {
     pod_id: Option<String>,
 }
 
-fn podman(root: &Root, id: &str, pod_uid: Option<&str>) -> Option<Workload> {
-    let path = Path::new("/var/lib/containers/storage/overlay-containers/containers.json");
-    let bytes = root.owned_file(path, MOST_BYTES_OF_ALL)?;
-    let all: Vec<StoredContainer> = serde_json::from_slice(&bytes).ok()?;
-    let container = all.into_iter().find(|container| container.id == id)?;
+/// The containers of Podman. The list is parsed again when its file has changed.
+#[derive(Default)]
+pub struct List {
+    /// Inode, time of the last change in seconds and nanoseconds, size. Absent: there is no list.
+    stamp: Option<(u64, i64, i64, u64)>,
+    containers: Vec<StoredContainer>,
+}
+
+impl List {
+    fn read(&mut self, root: &Root) -> &[StoredContainer] {
+        let path = Path::new("/var/lib/containers/storage/overlay-containers/containers.json");
+        let opened = root.open_owned(path);
+        let stamp =
+            |about: &Metadata| (about.ino(), about.mtime(), about.mtime_nsec(), about.len());
+        let stamp = opened.as_ref().map(|(_, about)| stamp(about));
+        if self.stamp != stamp {
+            self.stamp = stamp;
+            let bytes = opened.and_then(|(file, _)| root::content(file, MOST_BYTES_OF_ALL));
+            let containers = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            self.containers = containers.unwrap_or_default();
+        }
+        &self.containers
+    }
+}
+
+fn podman(all: &[StoredContainer], id: &str, pod_uid: Option<&str>) -> Option<Workload> {
+    let container = all.iter().find(|container| container.id == id)?;
     let metadata: StoredMetadata = serde_json::from_str(&container.metadata).unwrap_or_default();
     let is_podman = pod_uid.is_none() && metadata.pod_id.is_none();
     Some(Workload {

@@ -44,8 +44,12 @@ impl Node {
         fs::write(path, text).unwrap();
     }
 
+    fn names_with(&self, list: &mut List, id: Option<&str>, uid: Option<&str>) -> Workload {
+        names(&Root::at(self.0.path()).unwrap(), list, id, uid)
+    }
+
     fn names(&self, id: Option<&str>, uid: Option<&str>) -> Workload {
-        names(&Root::at(self.0.path()).unwrap(), id, uid)
+        self.names_with(&mut List::default(), id, uid)
     }
 }
 
@@ -140,6 +144,29 @@ fn each_source_names_what_it_knows() {
         let found = node.names(Some(&id), has_pod.then_some(&uid));
         assert_eq!(found, Workload::default(), "{what}, other");
     }
+}
+
+#[test]
+fn the_list_of_podman_is_parsed_again_only_when_its_file_has_changed() {
+    let list_of = |name| format!(r#"[{{"id":"{ID}","names":["{name}"]}}]"#);
+    let node = Node::new(&[(PODMAN_FILE, &list_of("web"))]);
+    let path = node.path(PODMAN_FILE);
+    let mut list = List::default();
+    let mut container = || node.names_with(&mut list, Some(ID), None).container;
+    assert_eq!(container().as_deref(), Some("web"));
+    let at = fs::metadata(&path).unwrap().modified().unwrap();
+    let same_stamp = || {
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(at).unwrap();
+    };
+    node.write(PODMAN_FILE, &list_of("new"));
+    same_stamp();
+    assert_eq!(container().as_deref(), Some("web"));
+    node.write(PODMAN_FILE, &list_of("newer"));
+    same_stamp();
+    assert_eq!(container().as_deref(), Some("newer"));
+    fs::remove_file(&path).unwrap();
+    assert_eq!(container(), None);
 }
 
 #[test]
