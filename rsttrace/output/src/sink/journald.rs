@@ -150,7 +150,10 @@ fn reset(record: &Record) -> io::Result<Vec<u8>> {
     ends(&mut entry, Some(&record.local), Some(&record.remote));
     around(&mut entry, record.incident.as_ref(), record.netns);
     process(&mut entry, record.process.as_ref());
-    entry.add_json(record)?;
+    let mut record = record.clone();
+    conceal(record.process.as_mut());
+    conceal(record.owner.as_deref_mut());
+    entry.add_json(&record)?;
     Ok(entry.into_bytes())
 }
 
@@ -164,8 +167,17 @@ fn failed(failure: &FailureRecord) -> io::Result<Vec<u8>> {
     ends(&mut entry, failure.local.as_ref(), failure.remote.as_ref());
     around(&mut entry, failure.incident.as_ref(), failure.netns);
     process(&mut entry, failure.process.as_ref());
-    entry.add_json(failure)?;
+    let mut failure = failure.clone();
+    conceal(failure.process.as_mut());
+    entry.add_json(&failure)?;
     Ok(entry.into_bytes())
+}
+
+/// Command lines may have passwords, and more users than root read the journal.
+fn conceal(process: Option<&mut Process>) {
+    if let Some(process) = process {
+        process.cmdline = None;
+    }
 }
 
 /// As syslog numbers them: warning, notice, informational.

@@ -81,6 +81,23 @@ fn a_reset_has_a_field_for_each_fact_that_one_searches_by() {
 }
 
 #[test]
+fn command_lines_stay_out_of_the_journal() {
+    let secret = Some("mysql --password=hunter2".into());
+    let mut record = record("close_with_unread_data.json");
+    let mut owner = record.process.clone().unwrap();
+    owner.cmdline.clone_from(&secret);
+    record.process.as_mut().unwrap().cmdline.clone_from(&secret);
+    record.owner = Some(Box::new(owner.clone()));
+    let mut failure = sample_failure();
+    failure.process = Some(owner);
+    for entry in [reset(&record).unwrap(), failed(&failure).unwrap()] {
+        let entry = String::from_utf8(entry).unwrap();
+        assert!(entry.contains("RSTTRACE_RECORD"));
+        assert!(!entry.contains("hunter2"), "{entry}");
+    }
+}
+
+#[test]
 fn names_that_any_user_can_choose_add_no_field_and_no_line() {
     let mut record = record("hostile_names.json");
     let process = record.process.as_mut().unwrap();
