@@ -31,7 +31,7 @@ const SUPPRESSED: &str = "6148e8141fbd49199caf2050f1b6d4f5";
 /// Of a count of records like one that has an entry.
 const SIMILAR: &str = "f9f3520da2394954a2223e1bb8996429";
 
-/// Priority of counts: informational.
+/// Priority of noise, and of the counts of a flood: informational.
 const INFO: u8 = 6;
 
 /// Entries to the journal, the summary to `aside`.
@@ -57,8 +57,13 @@ impl<A: Write> Journald<A> {
                 "+{} similar since {}: {}",
                 more.count, more.since, more.label
             );
-            let mut entry = Entry::new(&text, INFO, SIMILAR);
+            let severity = match &more.kind {
+                Kind::Reset(kind) => kind.severity,
+                Kind::Failure(kind) => kind.severity,
+            };
+            let mut entry = Entry::new(&text, priority(severity), SIMILAR);
             entry.add("RSTTRACE_COUNT", more.count);
+            in_common(&mut entry, &more.kind);
             self.journal.offer(entry.into_bytes());
         }
     }
@@ -134,6 +139,29 @@ impl<A: Write> Sink for Journald<A> {
         let _ = self.aside.write_all(summary.render().as_bytes());
         let _ = self.aside.flush();
         ended
+    }
+}
+
+fn in_common(entry: &mut Entry, kind: &Kind) {
+    match kind {
+        Kind::Reset(kind) => {
+            entry.add("RSTTRACE_CAUSE", kind.cause);
+            entry.add("RSTTRACE_ORIGIN", kind.origin);
+            entry.add("RSTTRACE_SEVERITY", kind.severity);
+            entry.add("RSTTRACE_CONFIDENCE", kind.confidence);
+            entry.add_known("RSTTRACE_CLASS", kind.class);
+            entry.add("RSTTRACE_DIRECTION", kind.direction);
+            entry.add("RSTTRACE_LOCAL_ADDRESS", kind.local);
+            entry.add("RSTTRACE_REMOTE_ADDRESS", kind.remote);
+            entry.add_known("RSTTRACE_PROCESS", kind.process.as_ref());
+            entry.add_known("RSTTRACE_NETNS", kind.netns);
+        }
+        Kind::Failure(kind) => {
+            entry.add("RSTTRACE_FAILURE", kind.kind);
+            entry.add("RSTTRACE_SEVERITY", kind.severity);
+            entry.add_known("RSTTRACE_PROCESS", kind.process.as_ref());
+            entry.add_known("RSTTRACE_NETNS", kind.netns);
+        }
     }
 }
 

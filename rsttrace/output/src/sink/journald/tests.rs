@@ -153,7 +153,15 @@ fn similar_resets_are_one_entry_and_a_count_unless_every_one_is_wanted() {
             let fields = fields(&entry[..length]);
             assert_eq!(fields["MESSAGE_ID"], *id);
             if *id == SIMILAR {
-                assert_eq!(fields["RSTTRACE_COUNT"], "2");
+                for (name, value) in [
+                    ("RSTTRACE_COUNT", "2"),
+                    ("PRIORITY", "4"),
+                    ("RSTTRACE_CAUSE", "close_with_unread_data"),
+                    ("RSTTRACE_SEVERITY", "fault"),
+                    ("RSTTRACE_PROCESS", "nginx"),
+                ] {
+                    assert_eq!(fields[name], value, "{name}");
+                }
                 let message = &fields["MESSAGE"];
                 assert!(
                     message.starts_with("+2 similar since 2026-01-05T12:03:44"),
