@@ -88,6 +88,15 @@ impl Workloads {
 
     /// The names of a container or pod. Nothing is read for a process outside of containers.
     pub fn of(&mut self, ids: &Ids, now: BootTime) -> Option<Box<Workload>> {
+        self.find(ids, now, true)
+    }
+
+    /// The same, as far as it is known; the rest is known later.
+    pub fn of_without_waiting(&mut self, ids: &Ids, now: BootTime) -> Option<Box<Workload>> {
+        self.find(ids, now, false)
+    }
+
+    fn find(&mut self, ids: &Ids, now: BootTime, waits: bool) -> Option<Box<Workload>> {
         let id = ids.container_id.as_ref().filter(|id| is_runtime_id(id));
         let container = Container {
             id: id.cloned(),
@@ -118,7 +127,7 @@ impl Workloads {
             return last;
         }
         self.known.put(container.clone(), (last.clone(), now));
-        if is_idle {
+        if is_idle && waits {
             self.await_answer(now);
         }
         let known = self.known.get(&container);
