@@ -199,12 +199,12 @@ impl Thread {
         let (done, answers) = sync_channel(WAITING);
         let work = move || {
             let root = root();
-            let mut list = sources::List::default();
+            let mut lists = sources::Lists::default();
             for container in to_do {
                 let Container { id, pod_uid } = &container;
-                let names = root
-                    .as_ref()
-                    .map(|root| sources::names(root, &mut list, id.as_deref(), pod_uid.as_deref()));
+                let names = root.as_ref().map(|root| {
+                    sources::names(root, &mut lists, id.as_deref(), pod_uid.as_deref())
+                });
                 if done.send((container, names.unwrap_or_default())).is_err() {
                     break;
                 }

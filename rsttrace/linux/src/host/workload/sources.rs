@@ -33,7 +33,7 @@ const CONTAINERD: [&str; 4] = [
 type Source = fn(&Root, &str, Option<&str>) -> Option<Workload>;
 
 /// The names of a container by its id (64 hexadecimal digits), else of a pod by its uid. What is not known stays absent.
-pub fn names(root: &Root, list: &mut List, id: Option<&str>, pod_uid: Option<&str>) -> Workload {
+pub fn names(root: &Root, lists: &mut Lists, id: Option<&str>, pod_uid: Option<&str>) -> Workload {
     let mut names = Workload::default();
     if let Some(id) = id {
         names = kubelet_container(root, id).unwrap_or_default();
@@ -46,7 +46,7 @@ pub fn names(root: &Root, list: &mut List, id: Option<&str>, pod_uid: Option<&st
         let found = sources
             .iter()
             .find_map(|source| source(root, id, pod_uid).filter(|it| *it != Workload::default()))
-            .or_else(|| podman(list.read(root), id, pod_uid));
+            .or_else(|| lists.find(root, id).map(|it| podman(it, pod_uid)));
         names = merged(names, found.unwrap_or_default());
     }
     names.name = names
@@ -235,17 +235,36 @@ struct StoredMetadata {
     pod_id: Option<String>,
 }
 
-/// The containers of Podman. The list is parsed again when its file has changed.
+/// Podman's lists. The second one has the containers that a reboot removes (`--rm`).
+const PODMAN: [&str; 2] = [
+    "/var/lib/containers/storage/overlay-containers/containers.json",
+    "/var/lib/containers/storage/overlay-containers/volatile-containers.json",
+];
+
+/// Containers of Podman.
 #[derive(Default)]
-pub struct List {
+pub struct Lists([List; 2]);
+
+impl Lists {
+    fn find(&mut self, root: &Root, id: &str) -> Option<&StoredContainer> {
+        let mut lists = self.0.iter_mut().zip(PODMAN);
+        lists.find_map(|(list, path)| {
+            let all = list.read(root, Path::new(path));
+            all.iter().find(|container| container.id == id)
+        })
+    }
+}
+
+/// A list of containers. It is parsed again when its file has changed.
+#[derive(Default)]
+struct List {
     /// Inode, time of the last change in seconds and nanoseconds, size. Absent: there is no list.
     stamp: Option<(u64, i64, i64, u64)>,
     containers: Vec<StoredContainer>,
 }
 
 impl List {
-    fn read(&mut self, root: &Root) -> &[StoredContainer] {
-        let path = Path::new("/var/lib/containers/storage/overlay-containers/containers.json");
+    fn read(&mut self, root: &Root, path: &Path) -> &[StoredContainer] {
         let opened = root.open_owned(path);
         let stamp =
             |about: &Metadata| (about.ino(), about.mtime(), about.mtime_nsec(), about.len());
@@ -260,11 +279,10 @@ impl List {
     }
 }
 
-fn podman(all: &[StoredContainer], id: &str, pod_uid: Option<&str>) -> Option<Workload> {
-    let container = all.iter().find(|container| container.id == id)?;
+fn podman(container: &StoredContainer, pod_uid: Option<&str>) -> Workload {
     let metadata: StoredMetadata = serde_json::from_str(&container.metadata).unwrap_or_default();
     let is_podman = pod_uid.is_none() && metadata.pod_id.is_none();
-    Some(Workload {
+    Workload {
         container: container
             .names
             .first()
@@ -272,7 +290,7 @@ fn podman(all: &[StoredContainer], id: &str, pod_uid: Option<&str>) -> Option<Wo
             .and_then(|it| name(it)),
         image: image(&metadata.image),
         ..Workload::default()
-    })
+    }
 }
 
 fn contradicts(one: Option<&str>, other: Option<&str>) -> bool {

@@ -44,12 +44,12 @@ impl Node {
         fs::write(path, text).unwrap();
     }
 
-    fn names_with(&self, list: &mut List, id: Option<&str>, uid: Option<&str>) -> Workload {
-        names(&Root::at(self.0.path()).unwrap(), list, id, uid)
+    fn names_with(&self, lists: &mut Lists, id: Option<&str>, uid: Option<&str>) -> Workload {
+        names(&Root::at(self.0.path()).unwrap(), lists, id, uid)
     }
 
     fn names(&self, id: Option<&str>, uid: Option<&str>) -> Workload {
-        self.names_with(&mut List::default(), id, uid)
+        self.names_with(&mut Lists::default(), id, uid)
     }
 }
 
@@ -128,6 +128,13 @@ fn each_source_names_what_it_knows() {
             ["web", "shop", POD, "nginx", "nginx@sha256:00"],
         ),
         (
+            "Podman, --rm",
+            "/var/lib/containers/storage/overlay-containers/volatile-containers.json",
+            &podman,
+            false,
+            ["", "", "", "web", "docker.io/library/nginx:1.27"],
+        ),
+        (
             "Podman",
             PODMAN_FILE,
             &podman,
@@ -151,8 +158,8 @@ fn the_list_of_podman_is_parsed_again_only_when_its_file_has_changed() {
     let list_of = |name| format!(r#"[{{"id":"{ID}","names":["{name}"]}}]"#);
     let node = Node::new(&[(PODMAN_FILE, &list_of("web"))]);
     let path = node.path(PODMAN_FILE);
-    let mut list = List::default();
-    let mut container = || node.names_with(&mut list, Some(ID), None).container;
+    let mut lists = Lists::default();
+    let mut container = || node.names_with(&mut lists, Some(ID), None).container;
     assert_eq!(container().as_deref(), Some("web"));
     let at = fs::metadata(&path).unwrap().modified().unwrap();
     let same_stamp = || {
