@@ -297,8 +297,9 @@ fn contradicts(one: Option<&str>, other: Option<&str>) -> bool {
     matches!((one, other), (Some(one), Some(other)) if one != other)
 }
 
-/// The Deployment of a pod, if its name ends with what only one of a Deployment's ReplicaSets gives it: a hash in the letters that
-/// Kubernetes encodes digits with, then five random letters. Names of other owners cannot be told from names that end so by choice.
+/// The Deployment (or the like, such as a Rollout of Argo) of a pod, if its name ends with what one of its ReplicaSets gives it: a hash
+/// in the letters that Kubernetes encodes digits with, then five random letters. Names of other owners cannot be told from names that
+/// end so by choice.
 /// <https://github.com/kubernetes/apimachinery/blob/v0.31.0/pkg/util/rand/rand.go>
 fn deployment(pod: &str) -> Option<&str> {
     const DIGITS: &str = "456789bcdf";
