@@ -153,9 +153,9 @@ pub struct Terms {
     pub processes: Vec<ProcessTerm>,
     /// systemd units.
     pub units: Vec<String>,
-    /// Beginnings of container ids; names of containers, which may end with `*`.
+    /// Container ids or their first six digits and more; names of containers, which may end with `*`.
     pub containers: Vec<String>,
-    /// Beginnings of pod uids; names of pods, alone or behind their namespace and `/`, which may end with `*`.
+    /// Pod uids or their first six digits and more; names of pods, alone or behind their namespace and `/`, which may end with `*`.
     pub pods: Vec<String>,
     /// Inode numbers of network namespaces.
     pub netns: Vec<u32>,
@@ -270,7 +270,7 @@ fn is_unit(process: &Process, unit: &str) -> bool {
 
 fn is_container(process: &Process, term: &str) -> bool {
     let names = process.workload.as_ref();
-    begins(process.container_id.as_deref(), term)
+    is_id(process.container_id.as_deref(), term)
         || is_named(names.and_then(|names| names.container.as_deref()), term)
 }
 
@@ -282,7 +282,20 @@ fn is_pod(process: &Process, term: &str) -> bool {
         Some((within, term)) => is_named(namespace, within) && is_named(pod, term),
         None => is_named(pod, term),
     };
-    is_name || begins(process.pod_uid.as_deref(), term)
+    is_name || is_id(process.pod_uid.as_deref(), term)
+}
+
+/// Whether an id is this one, or begins so. Fewer than six hexadecimal digits, as of `db`, are a name.
+fn is_id(id: Option<&str>, term: &str) -> bool {
+    let is_beginning = term.len() >= 6
+        && term
+            .bytes()
+            .all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    if is_beginning {
+        begins(id, term)
+    } else {
+        id.is_some_and(|id| id.eq_ignore_ascii_case(term))
+    }
 }
 
 /// Whether a name is this one, or begins so if it ends with `*`.
@@ -433,11 +446,44 @@ mod tests {
         assert!(only(unit("orders")));
         assert!(!only(unit("orders.slice")));
         assert!(only(Terms {
-            pods: vec!["3F2A".into()],
+            pods: vec!["3F2A6C".into()],
             ..Terms::default()
         }));
         assert!(!only(Terms {
-            containers: vec!["beef".into()],
+            containers: vec!["beefed".into()],
+            ..Terms::default()
+        }));
+    }
+
+    #[test]
+    fn a_short_name_in_hexadecimal_digits_is_not_the_beginning_of_an_id() {
+        let mut record = record();
+        let id = "db5f1c0a".repeat(8);
+        for (id, container, expected) in [
+            (id.as_str(), "db", false),
+            (&id, "db5f1", false),
+            (&id, "db5f1c", true),
+            (&id, "DB5F1C0adb", true),
+            (&id, "db5f1d", false),
+            (&id, &id, true),
+            // Names of LXC.
+            ("web1", "web1", true),
+            ("web1", "web", false),
+        ] {
+            record.process.as_mut().unwrap().container_id = Some(id.into());
+            let containers = vec![container.to_owned()];
+            let terms = Terms {
+                containers,
+                ..Terms::default()
+            };
+            let filter = Filter {
+                only: terms,
+                ..Filter::default()
+            };
+            assert_eq!(filter.matches(&record), expected, "{container} of {id}");
+        }
+        assert!(!only(Terms {
+            pods: vec!["3f2a6".into()],
             ..Terms::default()
         }));
     }

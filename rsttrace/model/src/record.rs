@@ -831,7 +831,7 @@ pub struct Process {
 /// Names of a container and its pod, from the files of the kubelet and the container runtime on this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Workload {
-    /// Deployment, inferred from the name of the pod; or the service of Docker Compose (`project/service`) or Swarm.
+    /// Deployment or other owner of a ReplicaSet, inferred from the name of the pod; or the service of Docker Compose (`project/service`) or Swarm.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<Word>,
     /// Kubernetes namespace of the pod (OpenTelemetry: `k8s.namespace.name`).

@@ -44,6 +44,36 @@ pub fn ids(path: &str) -> Ids {
     found
 }
 
+/// Whether somebody other than root may have chosen the names that [`ids`] finds: systemd lets users make groups below theirs, and the
+/// runtimes let containers. Files of another container must not describe such a process.
+pub fn may_be_forged(path: &str) -> bool {
+    let is_of_user = |name: &str| {
+        (name.starts_with("user@") && name.ends_with(".service"))
+            || (name.starts_with("user-") && name.ends_with(".slice"))
+    };
+    let (mut container, mut pod) = (None, None);
+    let mut parent_is_lxc = false;
+    for component in path.split('/') {
+        for part in component.split(':') {
+            if is_of_user(part) {
+                return true;
+            }
+            if let Some(uid) = pod_uid(part) {
+                // The pod is around the container.
+                if container.is_some() || pod.replace(uid).is_some() {
+                    return true;
+                }
+            } else if let Some(id) = container_id(part, parent_is_lxc)
+                && container.replace(id).is_some_and(|outer| outer != id)
+            {
+                return true;
+            }
+        }
+        parent_is_lxc = matches!(component, "lxc" | "lxc.payload");
+    }
+    false
+}
+
 /// The path that says most: of v2, then systemd's v1 hierarchy, then the usual controllers, the first that names
 /// something; else the first that is not the root; else the root. Absent only without any line.
 pub fn telling_path<'a>(memberships: &[Membership<'a>]) -> Option<&'a str> {
@@ -384,6 +414,45 @@ mod tests {
                 pod_uid: pod_uid.map(fill),
             };
             assert_eq!(ids(&path), expected, "{name}: {path}");
+        }
+    }
+
+    #[test]
+    fn names_below_a_user_or_a_container_may_be_forged() {
+        for (path, expected) in [
+            (
+                "/user.slice/user-1000.slice/user@1000.service/x/kubepods-pod<uid>.slice/cri-containerd-<id>.scope",
+                true,
+            ),
+            (
+                "/user.slice/user-1000.slice/session-3.scope/docker-<id>.scope",
+                true,
+            ),
+            ("/docker/<outer>/docker/<id>", true),
+            ("/lxc/web1/docker/<id>", true),
+            ("/docker/<outer>/kubepods/pod<uid>", true),
+            (
+                "/kubepods/pod<uid>/pod1f2e3d4c5b6a79880123456789abcdef/<id>",
+                true,
+            ),
+            ("/docker/<id>", false),
+            ("/system.slice/docker-<id>.scope", false),
+            ("/machine.slice/libpod-<id>.scope/<id>", false),
+            (
+                "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod<uid>.slice/crio-<id>.scope/container",
+                false,
+            ),
+            (
+                "/system.slice/containerd.service/kubepods-pod<uid>.slice:cri-containerd:<id>",
+                false,
+            ),
+            ("/system.slice/nginx.service", false),
+        ] {
+            let filled = path
+                .replace("<id>", ID)
+                .replace("<outer>", OUTER)
+                .replace("<uid>", UID);
+            assert_eq!(may_be_forged(&filled), expected, "{path}");
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use procfs::process::Process;
 
-use super::cgroup::{Ids, Membership, ids, telling_path};
+use super::cgroup::{Ids, Membership, ids, may_be_forged, telling_path};
 use super::workload::Workloads;
 use crate::event::{BootTime, ProcessFacts, Task};
 use crate::hash::{self, LruCache};
@@ -30,6 +30,8 @@ pub struct Processes {
 struct Known {
     /// Absent: it was gone already, or is not ours to see.
     facts: Option<Arc<ProcessFacts>>,
+    /// That may be looked up.
+    ids: Ids,
     read: BootTime,
 }
 
@@ -56,21 +58,28 @@ impl Processes {
     pub fn describe(&mut self, task: &Task, now: BootTime) -> Option<Arc<ProcessFacts>> {
         let key = (task.pid, task.start);
         let mut last = None;
-        if let Some(known) = self.known.get(&key) {
+        if let Some(known) = self.known.get_mut(&key) {
             if now.0.saturating_sub(known.read.0) < FRESH_NS {
+                if let Some(facts) = &mut known.facts
+                    && facts.workload.is_none()
+                    && let Some(names) = self.workloads.of_without_waiting(&known.ids, now)
+                {
+                    Arc::make_mut(facts).workload = Some(names);
+                }
                 return known.facts.clone();
             }
-            last = known.facts.clone();
+            last = Some((known.facts.clone(), known.ids.clone()));
         }
-        let facts = read(task).map(|(mut facts, ids)| {
+        let described = read(task).map(|(mut facts, ids)| {
             facts.workload = self.workloads.of(&ids, now);
-            Arc::new(facts)
+            (Some(Arc::new(facts)), ids)
         });
-        let facts = facts.or(last);
+        let (facts, ids) = described.or(last).unwrap_or_default();
         self.known.put(
             key,
             Known {
                 facts: facts.clone(),
+                ids,
                 read: now,
             },
         );
@@ -134,6 +143,7 @@ fn nanoseconds_a_tick() -> u64 {
     1_000_000_000 / procfs::ticks_per_second().max(1)
 }
 
+/// With the ids that may be looked up.
 fn read(task: &Task) -> Option<(ProcessFacts, Ids)> {
     // All files are opened relative to the directory, which stays this process's even if the pid is reused.
     let process = Process::new(i32::try_from(task.pid).ok()?).ok()?;
@@ -153,9 +163,10 @@ fn read(task: &Task) -> Option<(ProcessFacts, Ids)> {
         unit: ids.unit.as_ref().map(Into::into),
         pod_uid: ids.pod_uid.as_ref().map(Into::into),
         workload: None,
-        cgroup: cgroup.map(|path| printable(&path).into()),
+        cgroup: cgroup.as_deref().map(|path| printable(path).into()),
     };
-    Some((facts, ids))
+    let is_forged = cgroup.as_deref().is_some_and(may_be_forged);
+    Some((facts, if is_forged { Ids::default() } else { ids }))
 }
 
 /// The container or pod of a process; empty if it has none, or has gone.
@@ -313,6 +324,39 @@ pub(super) mod tests {
             Some(alive)
         );
         assert_eq!(Processes::default().describe(&unseen, BootTime(2)), None);
+    }
+
+    #[test]
+    fn names_that_come_later_are_used_without_reading_the_process_again() {
+        let id = "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b";
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("var/log/containers");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(format!("web-0_shop_nginx-{id}.log")), "").unwrap();
+        let mut processes = Processes {
+            workloads: Workloads::below(root.path()),
+            ..Processes::default()
+        };
+        let task = task_of(std::process::id());
+        let known = Known {
+            facts: Some(Arc::default()),
+            ids: Ids {
+                container_id: Some(id.to_owned()),
+                ..Ids::default()
+            },
+            read: BootTime(1),
+        };
+        processes.known.put((task.pid, task.start), known);
+        let end = std::time::Instant::now() + Duration::from_secs(10);
+        let names = loop {
+            let facts = processes.describe(&task, BootTime(2)).unwrap();
+            if let Some(names) = &facts.workload {
+                break names.clone();
+            }
+            assert!(std::time::Instant::now() < end, "no names for 10 s");
+            std::thread::yield_now();
+        };
+        assert_eq!(names.pod.as_deref(), Some("web-0"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The file system as another process sees it: below its root directory, symbolic links included.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
@@ -55,14 +55,15 @@ impl Root {
 
     /// The content of a regular file that nobody but the owner of the root directory can change; absent if it is longer than `most`.
     pub fn owned_file(&self, path: &Path, most: u64) -> Option<Vec<u8>> {
+        let (file, _) = self.open_owned(path)?;
+        content(file, most)
+    }
+
+    /// A regular file that nobody but the owner of the root directory can change.
+    pub fn open_owned(&self, path: &Path) -> Option<(File, Metadata)> {
         let file = File::from(self.open(path, OFlag::empty())?);
         let about = file.metadata().ok()?;
-        if !about.is_file() || about.len() > most || !self.is_owned(&file) {
-            return None;
-        }
-        let mut bytes = Vec::new();
-        file.take(most + 1).read_to_end(&mut bytes).ok()?;
-        (bytes.len() as u64 <= most).then_some(bytes)
+        (about.is_file() && self.is_owned(&file)).then_some((file, about))
     }
 
     fn is_owned(&self, file: &File) -> bool {
@@ -72,6 +73,13 @@ impl Root {
         };
         file.uid() == root.st_uid && file.mode() & OTHERS_WRITE == 0
     }
+}
+
+/// Absent if it is longer than `most`.
+pub fn content(file: File, most: u64) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes).ok()?;
+    (bytes.len() as u64 <= most).then_some(bytes)
 }
 
 /// Entries of an open folder.

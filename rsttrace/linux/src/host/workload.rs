@@ -8,7 +8,7 @@ mod sources;
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::debug;
 
@@ -26,6 +26,8 @@ const WAITING: usize = 64;
 const RATE: u32 = 50;
 /// How long an event waits for names.
 const PATIENCE: Duration = Duration::from_millis(20);
+/// How long events wait in one second, all together: meanwhile nothing else is read.
+const PATIENCE_A_SECOND: Duration = Duration::from_millis(100);
 /// Docker can rename a container.
 const FRESH: Duration = Duration::from_secs(600);
 /// The kubelet makes its files after the start of the container.
@@ -51,6 +53,8 @@ pub struct Workloads {
     outstanding: usize,
     /// Questions since then.
     second: (BootTime, u32),
+    /// For answers, in that second.
+    waited: Duration,
 }
 
 #[derive(Debug)]
@@ -67,6 +71,7 @@ impl Default for Workloads {
             thread: None,
             outstanding: 0,
             second: (BootTime(0), 0),
+            waited: Duration::ZERO,
         }
     }
 }
@@ -83,6 +88,15 @@ impl Workloads {
 
     /// The names of a container or pod. Nothing is read for a process outside of containers.
     pub fn of(&mut self, ids: &Ids, now: BootTime) -> Option<Box<Workload>> {
+        self.find(ids, now, true)
+    }
+
+    /// The same, as far as it is known; the rest is known later.
+    pub fn of_without_waiting(&mut self, ids: &Ids, now: BootTime) -> Option<Box<Workload>> {
+        self.find(ids, now, false)
+    }
+
+    fn find(&mut self, ids: &Ids, now: BootTime, waits: bool) -> Option<Box<Workload>> {
         let id = ids.container_id.as_ref().filter(|id| is_runtime_id(id));
         let container = Container {
             id: id.cloned(),
@@ -113,7 +127,7 @@ impl Workloads {
             return last;
         }
         self.known.put(container.clone(), (last.clone(), now));
-        if is_idle {
+        if is_idle && waits {
             self.await_answer(now);
         }
         let known = self.known.get(&container);
@@ -124,6 +138,7 @@ impl Workloads {
         let (begun, questions) = &mut self.second;
         if now.since(*begun) >= Duration::from_secs(1) {
             (*begun, *questions) = (now, 0);
+            self.waited = Duration::ZERO;
         }
         *questions += 1;
         *questions <= RATE
@@ -145,11 +160,17 @@ impl Workloads {
     }
 
     fn await_answer(&mut self, now: BootTime) {
-        let thread = self.thread.as_ref();
-        let answer = thread.and_then(|thread| thread.answers.recv_timeout(PATIENCE).ok());
+        let (thread, patience) = (self.thread.as_ref(), self.patience());
+        let begun = Instant::now();
+        let answer = thread.and_then(|thread| thread.answers.recv_timeout(patience).ok());
+        self.waited += begun.elapsed();
         if let Some(answer) = answer {
             self.keep(answer, now);
         }
+    }
+
+    fn patience(&self) -> Duration {
+        PATIENCE.min(PATIENCE_A_SECOND.saturating_sub(self.waited))
     }
 
     fn take_answers(&mut self, now: BootTime) {
@@ -178,11 +199,12 @@ impl Thread {
         let (done, answers) = sync_channel(WAITING);
         let work = move || {
             let root = root();
+            let mut lists = sources::Lists::default();
             for container in to_do {
                 let Container { id, pod_uid } = &container;
-                let names = root
-                    .as_ref()
-                    .map(|root| sources::names(root, id.as_deref(), pod_uid.as_deref()));
+                let names = root.as_ref().map(|root| {
+                    sources::names(root, &mut lists, id.as_deref(), pod_uid.as_deref())
+                });
                 if done.send((container, names.unwrap_or_default())).is_err() {
                     break;
                 }
@@ -207,10 +229,8 @@ fn is_runtime_id(id: &str) -> bool {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use std::fs;
-    use std::time::Instant;
-
     use super::*;
+    use std::fs;
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -277,6 +297,26 @@ mod tests {
             assert_eq!(workloads.of(&ids, BootTime(1)), None);
         }
         assert!(workloads.thread.is_none());
+    }
+
+    #[test]
+    fn slow_disks_delay_events_for_a_part_of_each_second() {
+        let mut workloads = Workloads::default();
+        let (questions, _to_do) = sync_channel(WAITING);
+        let (_done, answers) = sync_channel(WAITING);
+        workloads.thread = Some(Thread { questions, answers });
+        for number in 0..RATE {
+            // As if the answer had come late.
+            workloads.outstanding = 0;
+            let ids = Ids {
+                container_id: Some(format!("{number:064x}")),
+                ..Ids::default()
+            };
+            assert_eq!(workloads.of(&ids, BootTime(SECOND)), None);
+        }
+        assert_eq!(workloads.patience(), Duration::ZERO);
+        assert!(workloads.may_ask(BootTime(2 * SECOND)));
+        assert_eq!(workloads.patience(), PATIENCE);
     }
 
     #[test]

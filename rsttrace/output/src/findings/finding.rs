@@ -94,7 +94,7 @@ pub(crate) struct Finding {
     pub ports: BTreeSet<u16>,
     pub hosts: BTreeSet<Word>,
     pub pids: BTreeSet<u32>,
-    /// Deployments, pods, containers or units of the processes.
+    /// Workloads (Deployments and the like), pods, containers or units of the processes.
     pub places: BTreeSet<Word>,
     /// The process did it, as opposed to having had the connection.
     pub closer: bool,
@@ -494,7 +494,7 @@ fn place(process: &Process) -> Option<Word> {
         None => name.to_string(),
     };
     let place = match (name, pod, container) {
-        (Some(name), Some(_), _) => format!("Deployment {}", within(name)),
+        (Some(name), Some(_), _) => format!("workload {}", within(name)),
         (None, Some(pod), _) => format!("pod {}", within(pod)),
         (Some(service), None, _) => format!("service {service}"),
         (None, None, Some(container)) => format!("container {container}"),
@@ -550,7 +550,7 @@ mod tests {
         }
         let found = findings(&records);
         let places: Vec<_> = found[0].places.iter().collect();
-        assert_eq!(places, ["Deployment shop/web"]);
+        assert_eq!(places, ["workload shop/web"]);
         let mut process = records[0].process.clone().unwrap();
         let names = process.workload.as_mut().unwrap();
         names.name = None;

@@ -35,29 +35,29 @@ pub(super) enum Kind {
 /// What failures of one group have in common: neither local ports nor numbers of processes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct FailureGroup {
-    kind: FailureKind,
-    severity: Severity,
+    pub kind: FailureKind,
+    pub severity: Severity,
     error: Option<i32>,
-    process: Option<Word>,
-    netns: Option<u32>,
+    pub process: Option<Word>,
+    pub netns: Option<u32>,
     /// The end that serves; none has a table.
     service: Option<Endpoint>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ResetKind {
-    direction: Direction,
-    cause: Cause,
-    origin: Origin,
-    severity: Severity,
-    confidence: Confidence,
-    class: Option<Class>,
+    pub direction: Direction,
+    pub cause: Cause,
+    pub origin: Origin,
+    pub severity: Severity,
+    pub confidence: Confidence,
+    pub class: Option<Class>,
     /// By name: a client that is started again and again has many ids.
-    process: Option<Word>,
+    pub process: Option<Word>,
     owner: Option<u32>,
-    netns: Option<u32>,
-    local: IpAddr,
-    remote: IpAddr,
+    pub netns: Option<u32>,
+    pub local: IpAddr,
+    pub remote: IpAddr,
     /// The serving end and its port, if known; the other end's port changes with each connection.
     service: Option<(ServingEnd, u16)>,
 }
@@ -105,6 +105,7 @@ impl Kind {
 /// Further records of a kind that was shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct More {
+    pub kind: Kind,
     pub count: u64,
     /// Time of the record that was shown.
     pub since: String,
@@ -138,9 +139,10 @@ impl Group {
         }
     }
 
-    fn take(&mut self) -> Option<More> {
+    fn take(&mut self, kind: &Kind) -> Option<More> {
         let count = std::mem::take(&mut self.pending);
         (count > 0).then(|| More {
+            kind: kind.clone(),
             count,
             since: self.since.clone(),
             until: self.until.clone(),
@@ -236,7 +238,7 @@ impl Groups {
             };
             // Later ones may have come since.
             if group.due() <= now {
-                due.extend(group.take());
+                due.extend(group.take(&kind));
                 group.counted = Some(now);
             }
             group.key.0 = group.due();
@@ -260,7 +262,7 @@ impl Groups {
         let mut all: Vec<_> = self
             .open
             .drain()
-            .filter_map(|(_, mut group)| group.take())
+            .filter_map(|(kind, mut group)| group.take(&kind))
             .collect();
         self.pending.clear();
         self.idle.clear();

@@ -5,18 +5,20 @@
 
 mod entry;
 mod socket;
+mod units;
 
 use std::io::{self, Write};
 use std::time::Instant;
 
 use entry::Entry;
 pub use socket::{JOURNAL, Journal};
+use units::{Units, units};
 
 use super::dedup::{Groups, Kind, More};
 use super::layout::Layout;
 use super::{Sink, append_json, suppressed};
 use crate::record::{
-    Endpoint, FailureRecord, Incident, Process, Record, Severity, SuppressedRecord,
+    Endpoint, FailureRecord, Incident, Process, Record, Role, Severity, SuppressedRecord,
 };
 use crate::summary::Summary;
 
@@ -29,7 +31,7 @@ const SUPPRESSED: &str = "6148e8141fbd49199caf2050f1b6d4f5";
 /// Of a count of records like one that has an entry.
 const SIMILAR: &str = "f9f3520da2394954a2223e1bb8996429";
 
-/// Priority of counts: informational.
+/// Priority of noise, and of the counts of a flood: informational.
 const INFO: u8 = 6;
 
 /// Entries to the journal, the summary to `aside`.
@@ -55,8 +57,13 @@ impl<A: Write> Journald<A> {
                 "+{} similar since {}: {}",
                 more.count, more.since, more.label
             );
-            let mut entry = Entry::new(&text, INFO, SIMILAR);
+            let severity = match &more.kind {
+                Kind::Reset(kind) => kind.severity,
+                Kind::Failure(kind) => kind.severity,
+            };
+            let mut entry = Entry::new(&text, priority(severity), SIMILAR);
             entry.add("RSTTRACE_COUNT", more.count);
+            in_common(&mut entry, &more.kind);
             self.journal.offer(entry.into_bytes());
         }
     }
@@ -135,6 +142,29 @@ impl<A: Write> Sink for Journald<A> {
     }
 }
 
+fn in_common(entry: &mut Entry, kind: &Kind) {
+    match kind {
+        Kind::Reset(kind) => {
+            entry.add("RSTTRACE_CAUSE", kind.cause);
+            entry.add("RSTTRACE_ORIGIN", kind.origin);
+            entry.add("RSTTRACE_SEVERITY", kind.severity);
+            entry.add("RSTTRACE_CONFIDENCE", kind.confidence);
+            entry.add_known("RSTTRACE_CLASS", kind.class);
+            entry.add("RSTTRACE_DIRECTION", kind.direction);
+            entry.add("RSTTRACE_LOCAL_ADDRESS", kind.local);
+            entry.add("RSTTRACE_REMOTE_ADDRESS", kind.remote);
+            entry.add_known("RSTTRACE_PROCESS", kind.process.as_ref());
+            entry.add_known("RSTTRACE_NETNS", kind.netns);
+        }
+        Kind::Failure(kind) => {
+            entry.add("RSTTRACE_FAILURE", kind.kind);
+            entry.add("RSTTRACE_SEVERITY", kind.severity);
+            entry.add_known("RSTTRACE_PROCESS", kind.process.as_ref());
+            entry.add_known("RSTTRACE_NETNS", kind.netns);
+        }
+    }
+}
+
 fn reset(record: &Record) -> io::Result<Vec<u8>> {
     let verdict = &record.verdict;
     let priority = priority(verdict.severity);
@@ -148,7 +178,10 @@ fn reset(record: &Record) -> io::Result<Vec<u8>> {
     ends(&mut entry, Some(&record.local), Some(&record.remote));
     around(&mut entry, record.incident.as_ref(), record.netns);
     process(&mut entry, record.process.as_ref());
-    entry.add_json(record)?;
+    let mut record = record.clone();
+    conceal(record.process.as_mut());
+    conceal(record.owner.as_deref_mut());
+    entry.add_json(&record)?;
     Ok(entry.into_bytes())
 }
 
@@ -162,8 +195,17 @@ fn failed(failure: &FailureRecord) -> io::Result<Vec<u8>> {
     ends(&mut entry, failure.local.as_ref(), failure.remote.as_ref());
     around(&mut entry, failure.incident.as_ref(), failure.netns);
     process(&mut entry, failure.process.as_ref());
-    entry.add_json(failure)?;
+    let mut failure = failure.clone();
+    conceal(failure.process.as_mut());
+    entry.add_json(&failure)?;
     Ok(entry.into_bytes())
+}
+
+/// Command lines may have passwords, and more users than root read the journal.
+fn conceal(process: Option<&mut Process>) {
+    if let Some(process) = process {
+        process.cmdline = None;
+    }
 }
 
 /// As syslog numbers them: warning, notice, informational.
@@ -195,11 +237,14 @@ fn process(entry: &mut Entry, process: Option<&Process>) {
     let Some(process) = process else { return };
     entry.add("RSTTRACE_PROCESS", &process.comm);
     entry.add("RSTTRACE_PID", process.pid);
-    // journald looks at the process itself, and adds its unit again; of one that has ended it knows nothing.
-    if !process.outside {
+    // journald looks at the process itself, and adds its unit again; of one that has ended it knows nothing. The number of a former owner
+    // may belong to another process by now.
+    if !process.outside && process.role != Role::FormerOwner {
         entry.add("OBJECT_PID", process.pid);
     }
-    entry.add_known("OBJECT_SYSTEMD_UNIT", process.unit.as_ref());
+    let Units { system, user } = process.cgroup.as_deref().map(units).unwrap_or_default();
+    entry.add_known("OBJECT_SYSTEMD_UNIT", system);
+    entry.add_known("OBJECT_SYSTEMD_USER_UNIT", user);
     entry.add_known("RSTTRACE_CONTAINER_ID", process.container_id.as_ref());
     if let Some(names) = &process.workload {
         entry.add_known("RSTTRACE_WORKLOAD", names.name.as_ref());

@@ -202,7 +202,7 @@ fn terms_of_samples() -> Vec<Terms> {
                 processes: vec![ProcessTerm::Pid(process.pid), ProcessTerm::Pid(1)],
                 ..Terms::default()
             });
-            let cut = |id: &str| id.chars().take(5).collect::<String>().to_uppercase();
+            let cut = |id: &str| id.chars().take(7).collect::<String>().to_uppercase();
             let units = process.unit.iter().map(ToString::to_string);
             terms.push(Terms {
                 units: units

@@ -1,11 +1,13 @@
 //! The files that name containers and pods.
 
 use std::collections::HashMap;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use serde::Deserialize;
 
-use super::super::root::Root;
+use super::super::root::{self, Root};
 use crate::record::{Word, Workload};
 
 /// Entries of a folder that are looked at. A node has some hundred pods.
@@ -31,7 +33,7 @@ const CONTAINERD: [&str; 4] = [
 type Source = fn(&Root, &str, Option<&str>) -> Option<Workload>;
 
 /// The names of a container by its id (64 hexadecimal digits), else of a pod by its uid. What is not known stays absent.
-pub fn names(root: &Root, id: Option<&str>, pod_uid: Option<&str>) -> Workload {
+pub fn names(root: &Root, lists: &mut Lists, id: Option<&str>, pod_uid: Option<&str>) -> Workload {
     let mut names = Workload::default();
     if let Some(id) = id {
         names = kubelet_container(root, id).unwrap_or_default();
@@ -40,10 +42,11 @@ pub fn names(root: &Root, id: Option<&str>, pod_uid: Option<&str>) -> Workload {
         names = kubelet_pod(root, uid).unwrap_or_default();
     }
     if let Some(id) = id {
-        let sources: [Source; 4] = [containerd, cri_o, docker, podman];
+        let sources: [Source; 3] = [containerd, cri_o, docker];
         let found = sources
             .iter()
-            .find_map(|source| source(root, id, pod_uid).filter(|it| *it != Workload::default()));
+            .find_map(|source| source(root, id, pod_uid).filter(|it| *it != Workload::default()))
+            .or_else(|| lists.find(root, id).map(|it| podman(it, pod_uid)));
         names = merged(names, found.unwrap_or_default());
     }
     names.name = names
@@ -232,14 +235,54 @@ struct StoredMetadata {
     pod_id: Option<String>,
 }
 
-fn podman(root: &Root, id: &str, pod_uid: Option<&str>) -> Option<Workload> {
-    let path = Path::new("/var/lib/containers/storage/overlay-containers/containers.json");
-    let bytes = root.owned_file(path, MOST_BYTES_OF_ALL)?;
-    let all: Vec<StoredContainer> = serde_json::from_slice(&bytes).ok()?;
-    let container = all.into_iter().find(|container| container.id == id)?;
+/// Podman's lists. The second one has the containers that a reboot removes (`--rm`).
+const PODMAN: [&str; 2] = [
+    "/var/lib/containers/storage/overlay-containers/containers.json",
+    "/var/lib/containers/storage/overlay-containers/volatile-containers.json",
+];
+
+/// Containers of Podman.
+#[derive(Default)]
+pub struct Lists([List; 2]);
+
+impl Lists {
+    fn find(&mut self, root: &Root, id: &str) -> Option<&StoredContainer> {
+        let mut lists = self.0.iter_mut().zip(PODMAN);
+        lists.find_map(|(list, path)| {
+            let all = list.read(root, Path::new(path));
+            all.iter().find(|container| container.id == id)
+        })
+    }
+}
+
+/// A list of containers. It is parsed again when its file has changed.
+#[derive(Default)]
+struct List {
+    /// Inode, time of the last change in seconds and nanoseconds, size. Absent: there is no list.
+    stamp: Option<(u64, i64, i64, u64)>,
+    containers: Vec<StoredContainer>,
+}
+
+impl List {
+    fn read(&mut self, root: &Root, path: &Path) -> &[StoredContainer] {
+        let opened = root.open_owned(path);
+        let stamp =
+            |about: &Metadata| (about.ino(), about.mtime(), about.mtime_nsec(), about.len());
+        let stamp = opened.as_ref().map(|(_, about)| stamp(about));
+        if self.stamp != stamp {
+            self.stamp = stamp;
+            let bytes = opened.and_then(|(file, _)| root::content(file, MOST_BYTES_OF_ALL));
+            let containers = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            self.containers = containers.unwrap_or_default();
+        }
+        &self.containers
+    }
+}
+
+fn podman(container: &StoredContainer, pod_uid: Option<&str>) -> Workload {
     let metadata: StoredMetadata = serde_json::from_str(&container.metadata).unwrap_or_default();
     let is_podman = pod_uid.is_none() && metadata.pod_id.is_none();
-    Some(Workload {
+    Workload {
         container: container
             .names
             .first()
@@ -247,15 +290,16 @@ fn podman(root: &Root, id: &str, pod_uid: Option<&str>) -> Option<Workload> {
             .and_then(|it| name(it)),
         image: image(&metadata.image),
         ..Workload::default()
-    })
+    }
 }
 
 fn contradicts(one: Option<&str>, other: Option<&str>) -> bool {
     matches!((one, other), (Some(one), Some(other)) if one != other)
 }
 
-/// The Deployment of a pod, if its name ends with what only one of a Deployment's ReplicaSets gives it: a hash in the letters that
-/// Kubernetes encodes digits with, then five random letters. Names of other owners cannot be told from names that end so by choice.
+/// The Deployment (or the like, such as a Rollout of Argo) of a pod, if its name ends with what one of its ReplicaSets gives it: a hash
+/// in the letters that Kubernetes encodes digits with, then five random letters. Names of other owners cannot be told from names that
+/// end so by choice.
 /// <https://github.com/kubernetes/apimachinery/blob/v0.31.0/pkg/util/rand/rand.go>
 fn deployment(pod: &str) -> Option<&str> {
     const DIGITS: &str = "456789bcdf";

@@ -43,7 +43,8 @@ fn record(name: &str) -> Record {
 
 #[test]
 fn a_reset_has_a_field_for_each_fact_that_one_searches_by() {
-    let record = record("wide_names_container.json");
+    let mut record = record("wide_names_container.json");
+    record.process.as_mut().unwrap().cgroup = Some("/system.slice/docker-9d1c.scope".into());
     let mut fields = fields(&reset(&record).unwrap());
     let whole: Record = serde_json::from_str(&fields.remove("RSTTRACE_RECORD").unwrap()).unwrap();
     assert_eq!(whole, record);
@@ -80,6 +81,23 @@ fn a_reset_has_a_field_for_each_fact_that_one_searches_by() {
 }
 
 #[test]
+fn command_lines_stay_out_of_the_journal() {
+    let secret = Some("mysql --password=hunter2".into());
+    let mut record = record("close_with_unread_data.json");
+    let mut owner = record.process.clone().unwrap();
+    owner.cmdline.clone_from(&secret);
+    record.process.as_mut().unwrap().cmdline.clone_from(&secret);
+    record.owner = Some(Box::new(owner.clone()));
+    let mut failure = sample_failure();
+    failure.process = Some(owner);
+    for entry in [reset(&record).unwrap(), failed(&failure).unwrap()] {
+        let entry = String::from_utf8(entry).unwrap();
+        assert!(entry.contains("RSTTRACE_RECORD"));
+        assert!(!entry.contains("hunter2"), "{entry}");
+    }
+}
+
+#[test]
 fn names_that_any_user_can_choose_add_no_field_and_no_line() {
     let mut record = record("hostile_names.json");
     let process = record.process.as_mut().unwrap();
@@ -91,12 +109,16 @@ fn names_that_any_user_can_choose_add_no_field_and_no_line() {
 }
 
 #[test]
-fn a_process_in_another_pid_namespace_is_not_looked_up_by_journald() {
-    let mut record = record("wide_names_container.json");
-    record.process.as_mut().unwrap().outside = true;
-    let fields = fields(&reset(&record).unwrap());
-    assert!(!fields.contains_key("OBJECT_PID"));
-    assert_eq!(fields["RSTTRACE_PID"], "4194303");
+fn a_pid_that_may_be_of_another_process_is_not_looked_up_by_journald() {
+    let record = record("wide_names_container.json");
+    let (mut outside, mut former) = (record.clone(), record);
+    outside.process.as_mut().unwrap().outside = true;
+    former.process.as_mut().unwrap().role = Role::FormerOwner;
+    for record in [outside, former] {
+        let fields = fields(&reset(&record).unwrap());
+        assert!(!fields.contains_key("OBJECT_PID"));
+        assert_eq!(fields["RSTTRACE_PID"], "4194303");
+    }
 }
 
 #[test]
@@ -131,7 +153,15 @@ fn similar_resets_are_one_entry_and_a_count_unless_every_one_is_wanted() {
             let fields = fields(&entry[..length]);
             assert_eq!(fields["MESSAGE_ID"], *id);
             if *id == SIMILAR {
-                assert_eq!(fields["RSTTRACE_COUNT"], "2");
+                for (name, value) in [
+                    ("RSTTRACE_COUNT", "2"),
+                    ("PRIORITY", "4"),
+                    ("RSTTRACE_CAUSE", "close_with_unread_data"),
+                    ("RSTTRACE_SEVERITY", "fault"),
+                    ("RSTTRACE_PROCESS", "nginx"),
+                ] {
+                    assert_eq!(fields[name], value, "{name}");
+                }
                 let message = &fields["MESSAGE"];
                 assert!(
                     message.starts_with("+2 similar since 2026-01-05T12:03:44"),

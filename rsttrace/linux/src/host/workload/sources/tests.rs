@@ -4,6 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use proptest::prelude::*;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -44,8 +45,12 @@ impl Node {
         fs::write(path, text).unwrap();
     }
 
+    fn names_with(&self, lists: &mut Lists, id: Option<&str>, uid: Option<&str>) -> Workload {
+        names(&Root::at(self.0.path()).unwrap(), lists, id, uid)
+    }
+
     fn names(&self, id: Option<&str>, uid: Option<&str>) -> Workload {
-        names(&Root::at(self.0.path()).unwrap(), id, uid)
+        self.names_with(&mut Lists::default(), id, uid)
     }
 }
 
@@ -124,6 +129,13 @@ fn each_source_names_what_it_knows() {
             ["web", "shop", POD, "nginx", "nginx@sha256:00"],
         ),
         (
+            "Podman, --rm",
+            "/var/lib/containers/storage/overlay-containers/volatile-containers.json",
+            &podman,
+            false,
+            ["", "", "", "web", "docker.io/library/nginx:1.27"],
+        ),
+        (
             "Podman",
             PODMAN_FILE,
             &podman,
@@ -140,6 +152,29 @@ fn each_source_names_what_it_knows() {
         let found = node.names(Some(&id), has_pod.then_some(&uid));
         assert_eq!(found, Workload::default(), "{what}, other");
     }
+}
+
+#[test]
+fn the_list_of_podman_is_parsed_again_only_when_its_file_has_changed() {
+    let list_of = |name| format!(r#"[{{"id":"{ID}","names":["{name}"]}}]"#);
+    let node = Node::new(&[(PODMAN_FILE, &list_of("web"))]);
+    let path = node.path(PODMAN_FILE);
+    let mut lists = Lists::default();
+    let mut container = || node.names_with(&mut lists, Some(ID), None).container;
+    assert_eq!(container().as_deref(), Some("web"));
+    let at = fs::metadata(&path).unwrap().modified().unwrap();
+    let same_stamp = || {
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(at).unwrap();
+    };
+    node.write(PODMAN_FILE, &list_of("new"));
+    same_stamp();
+    assert_eq!(container().as_deref(), Some("web"));
+    node.write(PODMAN_FILE, &list_of("newer"));
+    same_stamp();
+    assert_eq!(container().as_deref(), Some("newer"));
+    fs::remove_file(&path).unwrap();
+    assert_eq!(container(), None);
 }
 
 #[test]
@@ -253,15 +288,60 @@ fn only_a_name_that_a_deployment_makes_is_inferred() {
     }
 }
 
+/// A value of each kind of file, with the same text for each name and image.
+fn files_that_say(text: &str) -> [(&'static str, Value); 4] {
+    let spec = |keys: &[&str]| {
+        let annotations: HashMap<&str, &str> = keys.iter().map(|key| (*key, text)).collect();
+        json!({ "annotations": annotations })
+    };
+    let containerd = spec(&[
+        "io.kubernetes.cri.sandbox-namespace",
+        "io.kubernetes.cri.sandbox-name",
+        "io.kubernetes.cri.container-name",
+        "io.kubernetes.cri.image-name",
+    ]);
+    let cri_o = spec(&[
+        "io.kubernetes.pod.namespace",
+        "io.kubernetes.pod.name",
+        "io.kubernetes.container.name",
+        "io.kubernetes.cri-o.ImageName",
+    ]);
+    let docker = json!({ "Name": format!("/{text}"), "Config": { "Image": text } });
+    let metadata = json!({ "image-name": text }).to_string();
+    let podman = json!([{ "id": ID, "names": [text], "metadata": metadata }]);
+    [
+        (SPEC_FILE, containerd),
+        (CRI_O_FILE, cri_o),
+        (DOCKER_FILE, docker),
+        (PODMAN_FILE, podman),
+    ]
+}
+
+fn is_safe(found: Workload) -> bool {
+    let fits = |word: Option<Word>, most| {
+        word.is_none_or(|it| it.len() <= most && it.bytes().all(|byte| byte.is_ascii_graphic()))
+    };
+    let names = [found.name, found.namespace, found.pod, found.container];
+    names.into_iter().all(|it| fits(it, LONGEST_NAME)) && fits(found.image, LONGEST_IMAGE)
+}
+
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
-    fn no_content_is_a_panic_or_an_unsafe_name(text in ".{0,200}", key in "(Name|Config|annotations|id|metadata|names)") {
-        for text in [text.clone(), format!("{{{}:{}}}", serde_json::json!(key), serde_json::json!(text)),
-            format!(r#"{{"Name":{0},"Config":{{"Image":{0}}}}}"#, serde_json::json!(text))] {
-            let node = Node::new(&[(DOCKER_FILE, &text), (PODMAN_FILE, &text), (SPEC_FILE, &text), (CRI_O_FILE, &text)]);
+    fn no_content_is_a_panic_or_an_unsafe_name(
+        text in prop_oneof![".{0,200}", "[a-zA-Z0-9][a-zA-Z0-9._-]{0,300}", "[a-zA-Z0-9._/:@+ -]{0,600}"],
+        key in "(Name|Config|annotations|id|metadata|names)",
+    ) {
+        for (file, value) in files_that_say(&text) {
+            let node = Node::new(&[(file, &value.to_string())]);
             let found = node.names(Some(ID), None);
-            for word in [found.name, found.namespace, found.pod, found.container, found.image].into_iter().flatten() {
-                prop_assert!(word.len() <= LONGEST_IMAGE && word.bytes().all(|byte| byte.is_ascii_graphic()));
+            prop_assert_eq!(&found.container, &name(&text), "{}", file);
+            prop_assert_eq!(&found.image, &image(&text), "{}", file);
+            prop_assert!(is_safe(found));
+            for text in [text.clone(), json!({ &key: text }).to_string()] {
+                node.write(file, &text);
+                prop_assert!(is_safe(node.names(Some(ID), None)));
             }
         }
     }
