@@ -31,11 +31,11 @@ pub(super) struct OnlyArgs {
     #[arg(long, value_name = "UNIT", value_delimiter = ',', value_parser = values::word)]
     unit: Vec<String>,
 
-    /// Container of the process: ID or a prefix of it, name, web-*
+    /// Container of the process: ID or its first digits (at least six), name, web-*
     #[arg(long, value_name = "ID|NAME", value_delimiter = ',', value_parser = values::word)]
     container: Vec<String>,
 
-    /// Kubernetes pod of the process: name, web-*, shop/web-*, shop/* (a namespace), UID or a prefix of it
+    /// Kubernetes pod of the process: name, web-*, shop/web-*, shop/* (a namespace), UID or its first digits (at least six)
     #[arg(long, value_name = "NAME|UID", value_delimiter = ',', value_parser = values::word)]
     pod: Vec<String>,
 
