@@ -172,27 +172,44 @@ fn refusal(key: &str) -> Option<&'static str> {
 fn words(setting: &Setting, arg: &Arg) -> Result<Vec<OsString>, ConfigError> {
     let key = &setting.key;
     let flag = || OsString::from(format!("--{key}"));
-    let wrong = |found: &str| {
-        setting.error(&format!(
-            "{found} is not possible here; set {key} = {}",
-            example(arg)
-        ))
+    let wrong = |value: &Value| {
+        let (expected, next) = match arg.get_action() {
+            ArgAction::SetTrue => ("true or false", "use true or false".to_owned()),
+            ArgAction::Count => (
+                "a number from 0 to 255",
+                format!("use a number, for example {key} = 1"),
+            ),
+            ArgAction::Append => (
+                "a list of values",
+                format!("for example {key} = {}", example(arg)),
+            ),
+            _ => ("a value", format!("for example {key} = {}", example(arg))),
+        };
+        let found = match value {
+            Value::Boolean(true) => "true".to_owned(),
+            Value::Boolean(false) => "false".to_owned(),
+            Value::Scalar(text) => format!("{text:?}"),
+            Value::List(_) if matches!(arg.get_action(), ArgAction::Append) => {
+                "a list in a list".to_owned()
+            }
+            Value::List(_) => "a list".to_owned(),
+            Value::Other(kind) => (*kind).to_owned(),
+        };
+        setting.error(&format!("expected {expected}, found {found}; {next}"))
     };
     let word = |value: &Value| match value {
         Value::Scalar(text) => Ok(OsString::from(format!("--{key}={text}"))),
-        Value::Boolean(_) => Err(wrong("true or false")),
-        Value::List(_) => Err(wrong("a list")),
-        Value::Other(kind) => Err(wrong(kind)),
+        Value::Boolean(_) | Value::List(_) | Value::Other(_) => Err(wrong(value)),
     };
     match (arg.get_action(), &setting.value) {
         (ArgAction::SetTrue, Value::Boolean(true)) => Ok(vec![flag()]),
         (ArgAction::SetTrue, Value::Boolean(false)) => Ok(Vec::new()),
-        (ArgAction::SetTrue, _) => Err(wrong("this value")),
+        (ArgAction::SetTrue, value) => Err(wrong(value)),
         (ArgAction::Count, Value::Scalar(text)) => match text.parse::<u8>() {
             Ok(times) => Ok(vec![flag(); times.into()]),
-            Err(_) => Err(wrong("this value")),
+            Err(_) => Err(wrong(&setting.value)),
         },
-        (ArgAction::Count, _) => Err(wrong("this value")),
+        (ArgAction::Count, value) => Err(wrong(value)),
         (ArgAction::Append, Value::List(values)) => values.iter().map(word).collect(),
         (_, value) => Ok(vec![word(value)?]),
     }
@@ -430,21 +447,29 @@ mod tests {
             ),
             (
                 "utc = true\nevery = \"yes\"",
-                "c.toml:3: every: ",
-                "every = false",
+                "c.toml:3: every: expected true or false, found \"yes\"",
+                "use true or false",
             ),
-            ("every = 1", "c.toml:2: every: ", "every = false"),
-            ("verbose = true", "c.toml:2: verbose: ", "verbose = 0"),
-            ("verbose = 300", "c.toml:2: verbose: ", "verbose = 0"),
-            ("verbose = -1", "c.toml:2: verbose: ", "verbose = 0"),
+            (
+                "every = 1",
+                "c.toml:2: every: expected true or false, found \"1\"",
+                "use true or false",
+            ),
+            (
+                "verbose = true",
+                "c.toml:2: verbose: expected a number from 0 to 255, found true",
+                "use a number, for example verbose = 1",
+            ),
+            ("verbose = 300", "c.toml:2: verbose: ", "verbose = 1"),
+            ("verbose = -1", "c.toml:2: verbose: ", "verbose = 1"),
             (
                 "metrics = true",
-                "c.toml:2: metrics: true or false",
+                "c.toml:2: metrics: expected a value, found true",
                 "\"ADDRESS:PORT\"",
             ),
             (
                 "metrics = [1]",
-                "c.toml:2: metrics: a list",
+                "c.toml:2: metrics: expected a value, found a list",
                 "\"ADDRESS:PORT\"",
             ),
             (
@@ -457,7 +482,11 @@ mod tests {
                 "c.toml:2: buffer: invalid value \"3MiB\"",
                 "4MiB",
             ),
-            ("buffer = 4.5", "c.toml:2: buffer: a float", "\"4MiB\""),
+            (
+                "buffer = 4.5",
+                "c.toml:2: buffer: expected a value, found a float",
+                "\"4MiB\"",
+            ),
             (
                 "duration = 20",
                 "c.toml:2: duration: invalid value \"20\"",
@@ -478,8 +507,16 @@ mod tests {
                 "c.toml:2: cause: invalid value \"x\"",
                 "use one of close_with_unread_data",
             ),
-            ("port = [[1]]", "c.toml:2: port: a list", "[\"PORT\"]"),
-            ("port.of = 1", "c.toml:2: port: a table", "[\"PORT\"]"),
+            (
+                "port = [[1]]",
+                "c.toml:2: port: expected a list of values, found a list in a list",
+                "[\"PORT\"]",
+            ),
+            (
+                "port.of = 1",
+                "c.toml:2: port: expected a list of values, found a table",
+                "[\"PORT\"]",
+            ),
             (
                 "record = \"\"",
                 "c.toml:2: record: invalid value \"\"",
