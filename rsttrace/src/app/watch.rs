@@ -123,7 +123,9 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
             Err(failure)
         }
     };
-    let ended = ended.map(|()| outlets.reporter.end());
+    // Also after an error: the journal may have a queue.
+    let drained = outlets.reporter.end();
+    let ended = ended.map(|()| drained);
     let written = outlets.stdout.finish();
     let Outlets {
         reporter,
