@@ -40,7 +40,7 @@ pub fn reload(
     reporter.select(running.show.filter.clone(), running.show.shown());
     cli::say(format_args!("the configuration was reloaded"));
     if !pending.is_empty() {
-        warn!("take effect after a restart: {}", pending.join(", "));
+        warn!("not applied until a restart: {}", pending.join(", "));
     }
 }
 
