@@ -198,7 +198,7 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
 
 impl Config {
     /// Adds a later file: its keys win, its hops come in addition.
-    fn add(&mut self, later: Self) {
+    pub fn add(&mut self, later: Self) {
         self.files.extend(later.files);
         self.hops.extend(later.hops);
         self.hop_settings.extend(later.hop_settings);

@@ -64,14 +64,15 @@ impl ConfigArgs {
 
 /// Reads and validates the files, and prints the result to standard output.
 pub fn run(args: &ConfigArgs) -> Result<(), Failure> {
-    let config = config::load(args.file.as_deref()).map_err(|error| match error {
+    let mut config = config::load(args.file.as_deref()).map_err(|error| match error {
         ConfigError::Missing(file) => Failure::Usage(format!(
             "{}: no such file; use an existing one",
             file.display()
         )),
         error => error.into(),
     })?;
-    configured::check(&config)?;
+    let keys = configured::check(&config)?;
+    config.watch.retain(|setting| keys.contains(&setting.key));
     let text = match args.action {
         Action::Check => format!("{}\n", summary(&config)),
         Action::Show => {
