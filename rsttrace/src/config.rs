@@ -104,6 +104,9 @@ pub enum ConfigError {
     /// The file given with `--config` does not exist.
     #[error("{}: no such file; create it, or remove --config", .0.display())]
     Missing(PathBuf),
+    /// A name in `config.d` without a file behind it, such as a broken link.
+    #[error("{}: the link points to no file; correct the link, or remove it", .0.display())]
+    Dangling(PathBuf),
     #[error("{}: permission denied; run as root, or make the file readable for this user", .0.display())]
     NotPermitted(PathBuf),
     #[error("{}: {error}; use a readable configuration file", file.display())]
@@ -133,11 +136,12 @@ pub fn load(named: Option<&Path>) -> Result<Config, ConfigError> {
 /// Reads `config.toml` and then `config.d/*.toml` in lexical order.
 fn load_folder(folder: &Path) -> Result<Config, ConfigError> {
     let mut config = Config::default();
-    let files = std::iter::once(folder.join("config.toml")).chain(fragments(folder)?);
-    for file in files {
-        if let Some(next) = load_file(&file)? {
-            config.add(next);
-        }
+    if let Some(main) = load_file(&folder.join("config.toml"))? {
+        config.add(main);
+    }
+    for file in fragments(folder)? {
+        let next = load_file(&file)?.ok_or(ConfigError::Dangling(file))?;
+        config.add(next);
     }
     Ok(config)
 }
@@ -194,7 +198,7 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
 
 impl Config {
     /// Adds a later file: its keys win, its hops come in addition.
-    fn add(&mut self, later: Self) {
+    pub fn add(&mut self, later: Self) {
         self.files.extend(later.files);
         self.hops.extend(later.hops);
         self.hop_settings.extend(later.hop_settings);
@@ -308,6 +312,18 @@ mod tests {
         let file = folder.path().join("config.d/20.toml");
         assert!(
             error.starts_with(&format!("{}:2: stor: ", file.display())),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_link_to_nothing_in_the_folder_is_an_error() {
+        let folder = folder("", &[]);
+        let link = folder.path().join("config.d/10.toml");
+        std::os::unix::fs::symlink("/nonexistent/site.toml", &link).unwrap();
+        let error = load_folder(folder.path()).unwrap_err();
+        assert!(
+            matches!(&error, ConfigError::Dangling(file) if *file == link),
             "{error}"
         );
     }

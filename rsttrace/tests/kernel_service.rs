@@ -174,7 +174,7 @@ fn a_reload_changes_the_filter_of_a_running_trace() {
         assert!(message.contains("MONOTONIC_USEC="), "{message}");
         await_message("READY=1");
         await_words("the configuration was reloaded");
-        await_words("take effect after a restart: buffer");
+        await_words("not applied until a restart: buffer");
         refusals([9, 10]);
         watch.await_lines(4);
 

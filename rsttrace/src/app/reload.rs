@@ -1,24 +1,52 @@
 //! SIGHUP under a service manager: the configuration is read again, and what a running trace can change is changed.
 
 use log::warn;
+use tokio::task::JoinHandle;
 
 use super::history_writer::Storing;
 use super::session::Session;
 use crate::cli::{
-    self, MetricsOptions, Request, ShowOptions, StoreOptions, TraceOptions, TracerOptions,
+    self, Failure, MetricsOptions, Request, ShowOptions, StoreOptions, TraceOptions, TracerOptions,
     WatchOptions,
 };
 use crate::filter::{Filter, Terms};
 use crate::sink::Reporter;
 
-/// Reads the configuration for this process's command line. An invalid one changes nothing.
+/// Reading of the configuration, on a thread of its own: the files may be large, or on a disk that hangs.
+#[derive(Default)]
+pub struct Reading(Option<JoinHandle<Result<Request, Failure>>>);
+
+impl Reading {
+    /// Reads the configuration for this process's command line.
+    pub fn start(&mut self) {
+        let read = || cli::parse_from(std::env::args_os());
+        self.0 = Some(tokio::task::spawn_blocking(read));
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Returns the configuration once it is read; never if nothing is being read. Cancel-safe.
+    pub async fn done(&mut self) -> Result<Request, Failure> {
+        let Some(task) = &mut self.0 else {
+            return std::future::pending().await;
+        };
+        let read = task.await;
+        self.0 = None;
+        read.unwrap_or_else(|error| Err(anyhow::Error::from(error).into()))
+    }
+}
+
+/// Applies the configuration. An invalid one changes nothing.
 pub fn reload(
+    read: Result<Request, Failure>,
     running: &mut WatchOptions,
     session: &mut Session,
     reporter: &mut Reporter,
     storing: &Storing,
 ) {
-    let wanted = match cli::parse_from(std::env::args_os()) {
+    let wanted = match read {
         Ok(Request::Watch(wanted)) => *wanted,
         // The command line is the same.
         Ok(_) => return,
@@ -40,7 +68,7 @@ pub fn reload(
     reporter.select(running.show.filter.clone(), running.show.shown());
     cli::say(format_args!("the configuration was reloaded"));
     if !pending.is_empty() {
-        warn!("take effect after a restart: {}", pending.join(", "));
+        warn!("not applied until a restart: {}", pending.join(", "));
     }
 }
 

@@ -10,7 +10,7 @@ use log::warn;
 use super::history_writer::Storing;
 use super::metrics_export::Monitoring;
 use super::recorder::{RecordTo, Recorded};
-use super::reload::reload;
+use super::reload::{Reading, reload};
 use super::service::Service;
 use super::session::{Finished, Session, SessionOptions};
 use super::{runtime, sleep_until};
@@ -123,7 +123,9 @@ async fn run(options: WatchOptions) -> Result<(), Failure> {
             Err(failure)
         }
     };
-    let ended = ended.map(|()| outlets.reporter.end());
+    // Also after an error: the journal may have a queue.
+    let drained = outlets.reporter.end();
+    let ended = ended.map(|()| drained);
     let written = outlets.stdout.finish();
     let Outlets {
         reporter,
@@ -209,6 +211,7 @@ async fn follow(
 ) -> Result<(), Failure> {
     let begun = Instant::now();
     let mut running = options.clone();
+    let mut reading = Reading::default();
     let end = options
         .duration
         .map(|duration| tokio::time::Instant::now() + duration);
@@ -230,7 +233,7 @@ async fn follow(
         let tick = deadlines.into_iter().flatten().min();
         let tick = tick.map(tokio::time::Instant::from_std);
         let mut wanted = None;
-        let (mut is_asked, mut is_changed) = (false, false);
+        let (mut is_asked, mut read) = (false, None);
         let enough = tokio::select! {
             outputs = session.next() => outlets.show(outputs?)?,
             it = outlets.monitoring.wanted() => {
@@ -242,8 +245,12 @@ async fn follow(
                 is_asked = true;
                 ControlFlow::Continue(())
             }
-            () = reload_request.wait() => {
-                is_changed = true;
+            () = reload_request.wait(), if !reading.is_running() => {
+                reading.start();
+                ControlFlow::Continue(())
+            }
+            it = reading.done() => {
+                read = Some(it);
                 ControlFlow::Continue(())
             }
             () = sleep_until(end) => ControlFlow::Break(()),
@@ -267,9 +274,10 @@ async fn follow(
         }
         outlets.reporter.flush()?;
         outlets.look_for_drops();
-        if is_changed {
+        if let Some(read) = read {
             outlets.service.reloading(Instant::now());
             reload(
+                read,
                 &mut running,
                 session,
                 &mut outlets.reporter,

@@ -11,7 +11,8 @@ use crate::words;
 
 const AFTER_HELP: &str = "\
 Without FILE, rsttrace reads /etc/rsttrace/config.toml, then /etc/rsttrace/config.d/*.toml in
-lexical order. A key in a later file replaces that in an earlier one; [[hop]] tables add up.
+lexical order. A key in a later file replaces that in an earlier one, and those in conflict with it;
+[[hop]] tables add up.
 
 `show` prints only what the files set. Its output is a valid configuration file.
 
@@ -37,6 +38,10 @@ pub struct ConfigArgs {
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
 
+    /// Of other commands; refused with a hint
+    #[arg(long, hide = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+
     /// show: also print, as comments, the keys that no file sets
     #[arg(long)]
     all: bool,
@@ -53,6 +58,11 @@ enum Action {
 impl ConfigArgs {
     /// Fails if the options contradict each other.
     pub fn check(self) -> Result<Self, Failure> {
+        if self.config.is_some() {
+            return Err(Failure::Usage(
+                "--config is not an option of `rsttrace config`; give the file as FILE, for example `rsttrace config check new.toml`".to_owned(),
+            ));
+        }
         if self.all && self.action == Action::Check {
             return Err(Failure::Usage(
                 "--all works with `rsttrace config show` only; remove it".to_owned(),
@@ -64,14 +74,15 @@ impl ConfigArgs {
 
 /// Reads and validates the files, and prints the result to standard output.
 pub fn run(args: &ConfigArgs) -> Result<(), Failure> {
-    let config = config::load(args.file.as_deref()).map_err(|error| match error {
+    let mut config = config::load(args.file.as_deref()).map_err(|error| match error {
         ConfigError::Missing(file) => Failure::Usage(format!(
             "{}: no such file; use an existing one",
             file.display()
         )),
         error => error.into(),
     })?;
-    configured::check(&config)?;
+    let keys = configured::check(&config)?;
+    config.watch.retain(|setting| keys.contains(&setting.key));
     let text = match args.action {
         Action::Check => format!("{}\n", summary(&config)),
         Action::Show => {
@@ -100,4 +111,19 @@ fn summary(config: &Config) -> String {
     parts.extend(config.store.is_some().then(|| "a history".to_owned()));
     parts.push(things(config.watch.len(), "option") + " of watch");
     format!("{}: valid, {}", files.join(", "), parts.join(", "))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use crate::cli::parse_from;
+
+    #[test]
+    fn the_option_of_other_commands_gets_a_hint() {
+        let error = parse_from(["rsttrace", "config", "show", "--config", "x.toml"]).unwrap_err();
+        assert!(
+            error.to_string().contains("give the file as FILE"),
+            "{error}"
+        );
+    }
 }

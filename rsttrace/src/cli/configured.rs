@@ -25,15 +25,18 @@ pub(super) fn watch(
         return args.check(&config);
     }
     let command = command();
-    let options = options(&config.watch, &command)?;
+    let options = options(&config, &command)?;
     let is_given =
         |arg: &Arg| given.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
     let given: Vec<&Arg> = command
         .get_arguments()
         .filter(|arg| is_given(arg))
         .collect();
-    let is_replaced = |arg: &Arg| given.iter().any(|by| excludes(&command, by, arg));
-    let used = options.iter().filter(|option| !is_replaced(option.arg));
+    let is_replaced = |option: &FileOption<'_>| {
+        let mut given = given.iter();
+        given.any(|by| excludes(&command, by, option.arg) || contradicts(by, option))
+    };
+    let used = options.iter().filter(|option| !is_replaced(option));
     let used: Vec<_> = used.collect();
     let words = used.iter().flat_map(|option| option.words.iter().cloned());
     let matches = command
@@ -46,10 +49,10 @@ pub(super) fn watch(
     Ok(merged)
 }
 
-/// Validates what the files say.
-pub(super) fn check(config: &Config) -> Result<(), Failure> {
+/// Validates what the files say. Returns the keys of `[watch]` that later files leave in effect.
+pub(super) fn check(config: &Config) -> Result<Vec<String>, Failure> {
     let command = command();
-    let options = options(&config.watch, &command)?;
+    let options = options(config, &command)?;
     let words = options
         .iter()
         .flat_map(|option| option.words.iter().cloned());
@@ -57,9 +60,9 @@ pub(super) fn check(config: &Config) -> Result<(), Failure> {
     let matches = matches.map_err(|error| Failure::Usage(error.to_string()))?;
     let checked = parsed(&matches)?.check(config);
     let used: Vec<_> = options.iter().collect();
-    checked
-        .map_err(|failure| about_files(failure, &used))
-        .map(drop)
+    checked.map_err(|failure| about_files(failure, &used))?;
+    let keys = used.iter().map(|option| option.setting.key.clone());
+    Ok(keys.collect())
 }
 
 /// The keys that may be set, with their defaults.
@@ -96,16 +99,17 @@ struct FileOption<'a> {
     words: Vec<OsString>,
 }
 
-/// Looks up the keys, and checks each value and whether they go together.
+/// Looks up the keys, and checks each value and whether they go together. In a conflict between files the later one wins.
 fn options<'a>(
-    settings: &'a [Setting],
+    config: &'a Config,
     command: &'a Command,
 ) -> Result<Vec<FileOption<'a>>, ConfigError> {
+    let mut parser = command.clone();
+    let settings = config.watch.iter();
     let options: Result<Vec<_>, _> = settings
-        .iter()
-        .map(|setting| option(setting, command))
+        .map(|setting| option(setting, command, &mut parser))
         .collect();
-    let options = options?;
+    let options = without_replaced(options?, config, command);
     let in_use = || options.iter().filter(|option| !option.words.is_empty());
     for option in in_use() {
         let contrary = in_use().find(|other| {
@@ -123,7 +127,36 @@ fn options<'a>(
     Ok(options)
 }
 
-fn option<'a>(setting: &'a Setting, command: &'a Command) -> Result<FileOption<'a>, ConfigError> {
+/// Without the options that one of a later file replaces.
+fn without_replaced<'a>(
+    options: Vec<FileOption<'a>>,
+    config: &Config,
+    command: &Command,
+) -> Vec<FileOption<'a>> {
+    let rank = |option: &FileOption<'_>| {
+        let mut files = config.files.iter();
+        files.position(|file| *file == option.setting.place.file)
+    };
+    let is_replaced = |option: &FileOption<'_>| {
+        options.iter().any(|by| {
+            !by.words.is_empty()
+                && rank(by) > rank(option)
+                && (excludes(command, by.arg, option.arg) || contradicts(by.arg, option))
+        })
+    };
+    let replaced: Vec<bool> = options.iter().map(is_replaced).collect();
+    let options = options.into_iter().zip(replaced);
+    options
+        .filter_map(|(option, is_replaced)| (!is_replaced).then_some(option))
+        .collect()
+}
+
+/// `parser`: a copy of the command.
+fn option<'a>(
+    setting: &'a Setting,
+    command: &'a Command,
+    parser: &mut Command,
+) -> Result<FileOption<'a>, ConfigError> {
     let key = setting.key.as_str();
     if let Some(reason) = refusal(key) {
         return Err(setting.error(reason));
@@ -141,7 +174,7 @@ fn option<'a>(setting: &'a Setting, command: &'a Command) -> Result<FileOption<'
     };
     let words = words(setting, arg)?;
     for word in &words {
-        let tried = command.clone().try_get_matches_from([word]);
+        let tried = parser.try_get_matches_from_mut([word]);
         tried.map_err(|error| setting.error(&problem(&error, arg)))?;
     }
     Ok(FileOption {
@@ -172,27 +205,44 @@ fn refusal(key: &str) -> Option<&'static str> {
 fn words(setting: &Setting, arg: &Arg) -> Result<Vec<OsString>, ConfigError> {
     let key = &setting.key;
     let flag = || OsString::from(format!("--{key}"));
-    let wrong = |found: &str| {
-        setting.error(&format!(
-            "{found} is not possible here; set {key} = {}",
-            example(arg)
-        ))
+    let wrong = |value: &Value| {
+        let (expected, next) = match arg.get_action() {
+            ArgAction::SetTrue => ("true or false", "use true or false".to_owned()),
+            ArgAction::Count => (
+                "a number from 0 to 255",
+                format!("use a number, for example {key} = 1"),
+            ),
+            ArgAction::Append => (
+                "a list of values",
+                format!("for example {key} = {}", example(arg)),
+            ),
+            _ => ("a value", format!("for example {key} = {}", example(arg))),
+        };
+        let found = match value {
+            Value::Boolean(true) => "true".to_owned(),
+            Value::Boolean(false) => "false".to_owned(),
+            Value::Scalar(text) => format!("{text:?}"),
+            Value::List(_) if matches!(arg.get_action(), ArgAction::Append) => {
+                "a list in a list".to_owned()
+            }
+            Value::List(_) => "a list".to_owned(),
+            Value::Other(kind) => (*kind).to_owned(),
+        };
+        setting.error(&format!("expected {expected}, found {found}; {next}"))
     };
     let word = |value: &Value| match value {
         Value::Scalar(text) => Ok(OsString::from(format!("--{key}={text}"))),
-        Value::Boolean(_) => Err(wrong("true or false")),
-        Value::List(_) => Err(wrong("a list")),
-        Value::Other(kind) => Err(wrong(kind)),
+        Value::Boolean(_) | Value::List(_) | Value::Other(_) => Err(wrong(value)),
     };
     match (arg.get_action(), &setting.value) {
         (ArgAction::SetTrue, Value::Boolean(true)) => Ok(vec![flag()]),
         (ArgAction::SetTrue, Value::Boolean(false)) => Ok(Vec::new()),
-        (ArgAction::SetTrue, _) => Err(wrong("this value")),
+        (ArgAction::SetTrue, value) => Err(wrong(value)),
         (ArgAction::Count, Value::Scalar(text)) => match text.parse::<u8>() {
             Ok(times) => Ok(vec![flag(); times.into()]),
-            Err(_) => Err(wrong("this value")),
+            Err(_) => Err(wrong(&setting.value)),
         },
-        (ArgAction::Count, _) => Err(wrong("this value")),
+        (ArgAction::Count, value) => Err(wrong(value)),
         (ArgAction::Append, Value::List(values)) => values.iter().map(word).collect(),
         (_, value) => Ok(vec![word(value)?]),
     }
@@ -231,6 +281,19 @@ fn excludes(command: &Command, by: &Arg, arg: &Arg) -> bool {
         with.iter().any(|it| it.get_id() == other.get_id())
     };
     by.get_id() == arg.get_id() || conflicts(by, arg) || conflicts(arg, by)
+}
+
+/// Whether the options are `--interface lo` and `--no-loopback`. Their conflict depends on the value, so clap does not know it.
+fn contradicts(by: &Arg, option: &FileOption<'_>) -> bool {
+    match (by.get_long(), option.setting.key.as_str()) {
+        (Some("interface"), "no-loopback") => true,
+        (Some("no-loopback"), "interface") => option.words.iter().any(|word| {
+            let word = word.to_string_lossy();
+            let names = word.split_once('=').map_or("", |(_, names)| names);
+            names.split(',').any(|name| name == "lo")
+        }),
+        _ => false,
+    }
 }
 
 /// What clap says about a value, on one line.
@@ -363,6 +426,17 @@ mod tests {
                 "port 443",
                 "--unit nginx port 443",
             ),
+            (
+                "interface = [\"eth0\", \"lo\"]",
+                "--no-loopback",
+                "--no-loopback",
+            ),
+            (
+                "interface = \"eth0\"",
+                "--no-loopback",
+                "--interface eth0 --no-loopback",
+            ),
+            ("no-loopback = true", "--interface lo", "--interface lo"),
             // Needs one of the file.
             ("record = \"x\"", "--force", "--record x --force"),
         ] {
@@ -372,6 +446,29 @@ mod tests {
                 "{table} {line}"
             );
         }
+    }
+
+    #[test]
+    fn a_later_file_replaces_what_it_is_in_conflict_with() {
+        let parse = |text: &str, file: &str| {
+            let text = format!("[watch]\n{text}");
+            let mut config = config::parse(text.as_bytes(), Path::new(file)).unwrap();
+            config.files.push(file.into());
+            config
+        };
+        for (earlier, later, keys) in [
+            ("details = 5", "every = true", &["every"][..]),
+            ("every = true", "details = 5", &["details"]),
+            ("details = 5", "every = false", &["details", "every"]),
+            ("interface = \"lo\"", "no-loopback = true", &["no-loopback"]),
+            ("utc = true", "every = true", &["utc", "every"]),
+        ] {
+            let mut config = parse(earlier, "a.toml");
+            config.add(parse(later, "b.toml"));
+            assert_eq!(check(&config).unwrap(), keys, "{earlier}, {later}");
+        }
+        let both = parse("details = 5\nevery = true", "a.toml");
+        assert!(check(&both).is_err());
     }
 
     #[test]
@@ -430,21 +527,29 @@ mod tests {
             ),
             (
                 "utc = true\nevery = \"yes\"",
-                "c.toml:3: every: ",
-                "every = false",
+                "c.toml:3: every: expected true or false, found \"yes\"",
+                "use true or false",
             ),
-            ("every = 1", "c.toml:2: every: ", "every = false"),
-            ("verbose = true", "c.toml:2: verbose: ", "verbose = 0"),
-            ("verbose = 300", "c.toml:2: verbose: ", "verbose = 0"),
-            ("verbose = -1", "c.toml:2: verbose: ", "verbose = 0"),
+            (
+                "every = 1",
+                "c.toml:2: every: expected true or false, found \"1\"",
+                "use true or false",
+            ),
+            (
+                "verbose = true",
+                "c.toml:2: verbose: expected a number from 0 to 255, found true",
+                "use a number, for example verbose = 1",
+            ),
+            ("verbose = 300", "c.toml:2: verbose: ", "verbose = 1"),
+            ("verbose = -1", "c.toml:2: verbose: ", "verbose = 1"),
             (
                 "metrics = true",
-                "c.toml:2: metrics: true or false",
+                "c.toml:2: metrics: expected a value, found true",
                 "\"ADDRESS:PORT\"",
             ),
             (
                 "metrics = [1]",
-                "c.toml:2: metrics: a list",
+                "c.toml:2: metrics: expected a value, found a list",
                 "\"ADDRESS:PORT\"",
             ),
             (
@@ -457,7 +562,11 @@ mod tests {
                 "c.toml:2: buffer: invalid value \"3MiB\"",
                 "4MiB",
             ),
-            ("buffer = 4.5", "c.toml:2: buffer: a float", "\"4MiB\""),
+            (
+                "buffer = 4.5",
+                "c.toml:2: buffer: expected a value, found a float",
+                "\"4MiB\"",
+            ),
             (
                 "duration = 20",
                 "c.toml:2: duration: invalid value \"20\"",
@@ -478,8 +587,16 @@ mod tests {
                 "c.toml:2: cause: invalid value \"x\"",
                 "use one of close_with_unread_data",
             ),
-            ("port = [[1]]", "c.toml:2: port: a list", "[\"PORT\"]"),
-            ("port.of = 1", "c.toml:2: port: a table", "[\"PORT\"]"),
+            (
+                "port = [[1]]",
+                "c.toml:2: port: expected a list of values, found a list in a list",
+                "[\"PORT\"]",
+            ),
+            (
+                "port.of = 1",
+                "c.toml:2: port: expected a list of values, found a table",
+                "[\"PORT\"]",
+            ),
             (
                 "record = \"\"",
                 "c.toml:2: record: invalid value \"\"",
@@ -553,11 +670,9 @@ mod tests {
                 && keys.contains(&"owner-slots")
         );
         for key in keys {
-            let settings = |text: &str| {
+            let config = |text: &str| {
                 let text = format!("[watch]\n{key} = {text}");
-                config::parse(text.as_bytes(), Path::new("c.toml"))
-                    .unwrap()
-                    .watch
+                config::parse(text.as_bytes(), Path::new("c.toml")).unwrap()
             };
             if refusal(key).is_some() {
                 continue;
@@ -577,8 +692,8 @@ mod tests {
                 "netns" | "not-netns" => "4026531840".to_owned(),
                 _ => example(arg),
             };
-            let settings = settings(&value);
-            let options = options(&settings, &command);
+            let config = config(&value);
+            let options = options(&config, &command);
             assert!(options.is_ok(), "{}", options.err().unwrap());
         }
     }

@@ -22,8 +22,8 @@ pub(super) struct WatchArgs {
     expression: Vec<String>,
 
     /// Accepted as in tcpdump: rsttrace never resolves names
-    #[arg(short, hide = true)]
-    numeric: bool,
+    #[arg(short, hide = true, action = clap::ArgAction::Count)]
+    numeric: u8,
 
     #[command(flatten)]
     show: ShowArgs<WatchFormat>,
@@ -261,6 +261,16 @@ mod tests {
             .unwrap();
         assert_eq!(store.file, Path::new("/srv/h.db"));
         assert_eq!(store.limits.age.as_secs(), 2 * 86_400);
+    }
+
+    #[test]
+    fn the_option_of_tcpdump_may_be_repeated() {
+        for line in ["-n", "-nn", "-nnv", "-n -n"] {
+            let line = ["rsttrace", "watch", "--no-config"]
+                .into_iter()
+                .chain(line.split(' '));
+            assert!(parse_from(line.clone()).is_ok(), "{line:?}");
+        }
     }
 
     #[test]

@@ -33,7 +33,8 @@ pub fn parse(bytes: &[u8], file: &Path) -> Result<Config, ConfigError> {
         content(explain(text, at, error.message()))
     };
     let mut document = DeTable::parse(text).map_err(wrong)?;
-    let read = Read { text, file };
+    let breaks = text.match_indices('\n').map(|(at, _)| at).collect();
+    let read = Read { text, file, breaks };
     let watch = match document.get_mut().remove("watch") {
         None => Vec::new(),
         Some(table) => match table.get_ref() {
@@ -68,6 +69,8 @@ pub fn parse(bytes: &[u8], file: &Path) -> Result<Config, ConfigError> {
 struct Read<'a> {
     text: &'a str,
     file: &'a Path,
+    /// Offsets of the line breaks.
+    breaks: Vec<usize>,
 }
 
 impl Read<'_> {
@@ -90,7 +93,7 @@ impl Read<'_> {
                 toml: self.text.get(value.span()).unwrap_or_default().to_owned(),
                 place: Place {
                     file: self.file.to_owned(),
-                    line: line(self.text.as_bytes(), key.span().start),
+                    line: 1 + self.breaks.partition_point(|at| *at < key.span().start),
                 },
             })
             .collect()

@@ -930,6 +930,50 @@ fn new_limits_apply_to_a_history_that_is_being_written() {
     assert_eq!(ask(&place, &everything()).len(), 1);
 }
 
+#[test]
+fn new_limits_remove_what_is_too_old_before_what_is_too_much() {
+    let place = place();
+    let mut number = 0;
+    // January, and more than the new size.
+    let mut outputs = of_severity(Severity::Fault, &mut number, 12_000);
+    for output in &mut outputs {
+        if let Output::Reset(record) = output {
+            record.verdict.edit(|text| text.summary = unpackable());
+        }
+    }
+    // Now.
+    for severity in [Severity::Noise, Severity::Fault] {
+        let mut young = of_severity(severity, &mut number, 3_000);
+        for output in &mut young {
+            if let Output::Reset(record) = output {
+                record.time = Timestamp::now().to_string();
+            }
+        }
+        outputs.extend(young);
+    }
+    let mut writer = Writer::open(&place.file, limits()).unwrap();
+    assert_eq!(writer.append(&outputs).lost, 0);
+    assert!(
+        writer.bytes() > 2 * Limits::LEAST_BYTES,
+        "{}",
+        writer.bytes()
+    );
+    drop(writer);
+    let keeper = Keeper::start(&place.file, limits()).unwrap();
+    keeper.set_limits(Limits {
+        age: Duration::from_secs(3_600),
+        bytes: Limits::LEAST_BYTES,
+    });
+    let begun = std::time::Instant::now();
+    while keeper.vitals().bytes > 2 * Limits::LEAST_BYTES {
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    keeper.finish();
+    assert_eq!(count_of(&place, Severity::Noise), 3_000);
+    assert_eq!(count_of(&place, Severity::Fault), 3_000);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
     #[test]

@@ -181,8 +181,9 @@ impl Shared {
                 if let Err(error) = writer.set_limits(limits) {
                     warn!("cannot change the size limit of the history: {error}");
                 }
+                // Expired records go first, so that they take no room from those that stay.
+                expires = self.expire(&mut writer);
                 restricted = false;
-                expires = Some(Instant::now());
                 continue;
             }
             if !restricted {
