@@ -167,8 +167,31 @@ pub(super) struct Groups {
 
 impl Groups {
     /// Whether the record is shown; otherwise it was counted. Call [`Self::due`] first for counts that were due before it.
+    pub fn admit_record(
+        &mut self,
+        now: Instant,
+        record: &Record,
+        label: impl FnOnce(&Record) -> String,
+    ) -> bool {
+        let kind = Kind::of(record);
+        self.admit(now, kind, (&record.time, 1), || label(record))
+    }
+
+    /// The same for a failure.
+    pub fn admit_failure(
+        &mut self,
+        now: Instant,
+        failure: &FailureRecord,
+        label: impl FnOnce(&FailureRecord) -> String,
+    ) -> bool {
+        let kind = Kind::of_failure(failure);
+        self.admit(now, kind, (&failure.time, failure.count()), || {
+            label(failure)
+        })
+    }
+
     /// `number`: how many it stands for.
-    pub fn admit(
+    fn admit(
         &mut self,
         now: Instant,
         kind: Kind,

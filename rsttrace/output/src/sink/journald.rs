@@ -73,9 +73,7 @@ impl<A: Write> Sink for Journald<A> {
     fn record(&mut self, now: Instant, record: &Record) -> io::Result<()> {
         self.tick(now)?;
         if let Some(groups) = &mut self.groups
-            && !groups.admit(now, Kind::of(record), (&record.time, 1), || {
-                Layout::label(record)
-            })
+            && !groups.admit_record(now, record, Layout::label)
         {
             return Ok(());
         }
@@ -86,12 +84,7 @@ impl<A: Write> Sink for Journald<A> {
     fn failure(&mut self, now: Instant, failure: &FailureRecord) -> io::Result<()> {
         self.tick(now)?;
         if let Some(groups) = &mut self.groups
-            && !groups.admit(
-                now,
-                Kind::of_failure(failure),
-                (&failure.time, failure.count()),
-                || Layout::failure_label(failure),
-            )
+            && !groups.admit_failure(now, failure, Layout::failure_label)
         {
             return Ok(());
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 
-use super::dedup::{Groups, Kind, More};
+use super::dedup::{Groups, More};
 use super::layout::Layout;
 use super::{Sink, suppressed};
 use crate::record::{FailureRecord, Record, SuppressedRecord};
@@ -145,9 +145,7 @@ impl<O: Write, A: Write> Sink for Table<O, A> {
         self.follow_terminal(now);
         self.tick(now)?;
         if let Some(groups) = &mut self.groups
-            && !groups.admit(now, Kind::of(record), (&record.time, 1), || {
-                Layout::label(record)
-            })
+            && !groups.admit_record(now, record, Layout::label)
         {
             return Ok(());
         }
@@ -159,12 +157,7 @@ impl<O: Write, A: Write> Sink for Table<O, A> {
         self.follow_terminal(now);
         self.tick(now)?;
         if let Some(groups) = &mut self.groups
-            && !groups.admit(
-                now,
-                Kind::of_failure(failure),
-                (&failure.time, failure.count()),
-                || Layout::failure_label(failure),
-            )
+            && !groups.admit_failure(now, failure, Layout::failure_label)
         {
             return Ok(());
         }
