@@ -25,7 +25,6 @@ use crate::record::Output;
 use crate::self_stats::Vitals;
 use crate::sink::{Machine, Reporter};
 use crate::store;
-use crate::summary::Totals;
 use crate::text::size;
 use crate::words::count;
 
@@ -219,11 +218,7 @@ async fn follow(
     let mut interrupted = std::pin::pin!(interrupt.wait());
     loop {
         outlets.service.tick(Instant::now(), || {
-            let totals = Totals {
-                duration: begun.elapsed(),
-                ..Totals::default()
-            };
-            headline(&outlets.reporter.so_far(totals))
+            outlets.reporter.headline(begun.elapsed())
         });
         let deadlines = [
             outlets.reporter.deadline(),
@@ -338,16 +333,6 @@ impl Outlets {
         self.monitoring.note(&output);
         self.storing.offer(output);
     }
-}
-
-/// The counts of a summary, which are its first line.
-fn headline(summary: &str) -> String {
-    summary
-        .trim_start()
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .to_owned()
 }
 
 fn scope(inodes: &[u32]) -> Scope {

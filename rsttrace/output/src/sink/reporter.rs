@@ -208,6 +208,11 @@ impl Reporter {
         }
     }
 
+    /// The counts of what has come in this time, on one line.
+    pub fn headline(&self, duration: Duration) -> String {
+        self.summary.headline(duration)
+    }
+
     /// The summary of what has come so far.
     pub fn so_far(&self, totals: Totals) -> String {
         let mut summary = self.summary.clone();

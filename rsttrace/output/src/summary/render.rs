@@ -28,7 +28,7 @@ impl Summary {
     }
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
-        self.headline(out)?;
+        self.write_headline(out, self.totals.duration)?;
         let mut causes: Vec<_> = self.causes.iter().collect();
         causes.sort_by_key(|&(key, number)| (rank(key.0), Reverse(*number), *key));
         let causes = causes
@@ -84,7 +84,16 @@ impl Summary {
         text
     }
 
-    fn headline(&self, out: &mut String) -> std::fmt::Result {
+    /// The first line of the summary after this time.
+    pub fn headline(&self, duration: Duration) -> String {
+        let mut out = String::new();
+        // Writing to a String cannot fail.
+        let _ = self.write_headline(&mut out, duration);
+        let line = out.trim_start().lines().next();
+        line.unwrap_or_default().to_owned()
+    }
+
+    fn write_headline(&self, out: &mut String, duration: Duration) -> std::fmt::Result {
         let of = |severity| -> u64 {
             let counts = self.causes.iter();
             counts
@@ -102,7 +111,7 @@ impl Summary {
             let incidents = plural(self.incidents, "incident", "incidents");
             write!(out, " of {incidents}")?;
         }
-        write!(out, " in {}", elapsed(self.totals.duration))?;
+        write!(out, " in {}", elapsed(duration))?;
         if all > 0 {
             let faults = plural(of(Severity::Fault), "fault", "faults");
             let refused = count(of(Severity::Refused));
